@@ -1,0 +1,180 @@
+"""Order mails with a known truth: `python -m jobs.contracts.order_mail.generate` rewrites the .jsonl files beside this one.
+
+phrasings.yaml says how customers write, values.yaml what they write about; a mail is one phrasing filled with drawn values,
+so its true form is known without any model. Same files in, same bytes out: every draw is seeded by the row's own name.
+"""
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+HERE = Path(__file__).parent
+FIELDS = ("order_number", "product", "quantity")
+PER_PHRASING = 12  # training mails of each training phrasing
+UNSEEN_PER_PHRASING = 4  # holdout mails of each holdout phrasing
+SEEN_HOLDOUT = 40  # holdout mails of training phrasings, with new values
+GOLD = 40  # half right, half wrong
+NEW_VALUES = 0.5  # share of holdout draws from values that no training mail has
+
+Form = dict[str, str | None]
+Values = dict[str, str]
+
+
+class Mail(NamedTuple):
+    """One drawn mail. `values` are all drawn placeholders, also those the mail does not use."""
+
+    phrasing: dict[str, Any]
+    text: str
+    form: Form
+    values: Values
+
+
+def train(source: Path = HERE) -> list[Mail]:
+    """Training mails, with their truth, which train.jsonl leaves out: there the teacher answers."""
+    known, pools = _phrasings(source, "train"), _pools(source)
+    return [_mail(p, pools["train"], None, f"train {i}") for i in range(PER_PHRASING) for p in known]
+
+
+def holdout(source: Path = HERE) -> list[Mail]:
+    """Holdout mails: all of the phrasings that training never has, and some of those it has, with values it has not."""
+    known, unknown, pools = _phrasings(source, "train"), _phrasings(source, "holdout"), _pools(source)
+    rows = [_mail(p, pools["train"], pools["holdout"], f"unseen {i}") for i in range(UNSEEN_PER_PHRASING) for p in unknown]
+    seen = (known[i % len(known)] for i in range(SEEN_HOLDOUT))
+    return rows + [_mail(p, pools["train"], pools["holdout"], f"seen {i}") for i, p in enumerate(seen)]
+
+
+def judge_gold(source: Path = HERE) -> Iterator[dict[str, Any]]:
+    """Mails of training phrasings, each with a candidate answer that is right, or wrong by one planted error."""
+    known, pools = _phrasings(source, "train"), _pools(source)
+    for i in range(GOLD):
+        name = f"gold {i}"
+        mail = _mail(known[(i * 5) % len(known)], pools["train"], None, name)
+        planted = _plant(mail, random.Random(name)) if i % 2 else None
+        error, answer = planted or (None, mail.form)
+        yield {
+            "input": mail.text,
+            "answer": compact(answer),
+            "label": "wrong" if planted else "right",
+            "error": error,
+            "reference": compact(mail.form),
+            "phrasing": mail.phrasing["id"],
+        }
+
+
+def compact(form: Form) -> str:
+    """A form as the one string that teacher, student and reference share: schema order, no spaces."""
+    return json.dumps({field: form[field] for field in FIELDS}, separators=(",", ":"))
+
+
+def row(mail: Mail) -> dict[str, Any]:
+    """A prompt row: what every source of the project has, and the phrasing it came from."""
+    keep = {key: mail.phrasing[key] for key in ("layer", "difficulty", "scenario")}
+    return {"input": mail.text, **keep, "language": "en", "phrasing": mail.phrasing["id"]}
+
+
+def write(folder: Path) -> None:
+    """Write train.jsonl, holdout.jsonl and judge_gold.jsonl into `folder`."""
+    held = [
+        {**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)} for mail in holdout()
+    ]
+    files = {"train": [row(mail) for mail in train()], "holdout": held, "judge_gold": list(judge_gold())}
+    for name, rows in files.items():
+        lines = "".join(json.dumps(one) + "\n" for one in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
+
+
+def _phrasings(source: Path, use: str) -> list[dict[str, Any]]:
+    every = yaml.safe_load((source / "phrasings.yaml").read_text(encoding="utf-8"))
+    return [one for one in every if one["use"] == use]
+
+
+def _pools(source: Path) -> dict[str, dict[str, list[str]]]:
+    return yaml.safe_load((source / "values.yaml").read_text(encoding="utf-8"))
+
+
+def _mail(phrasing: dict[str, Any], common: dict, new: dict | None, name: str) -> Mail:
+    draw = random.Random(f"{phrasing['id']} {name}")
+    values = _values(common, new, draw)
+    chosen = re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda found: draw.choice(found[1].split("|")), phrasing["text"])
+    form = {field: values[phrasing["form"][field]] if field in phrasing["form"] else None for field in FIELDS}
+    return Mail(phrasing, chosen.format(**values).strip(), form, values)
+
+
+def _values(common: dict, new: dict | None, draw: random.Random) -> Values:
+    def pick(kind: str) -> str:
+        return draw.choice(new[kind] if new and draw.random() < NEW_VALUES else common[kind])
+
+    def product() -> str:
+        return pick("special") if draw.random() < 0.15 else f"{pick('colour')} {pick('item')}"
+
+    def number() -> str:
+        five, four = draw.randint(10000, 99999), draw.randint(1000, 9999)
+        letter, pair = draw.choice("ABCDEFHKMRTX"), draw.choice(("PO", "KX", "TR", "AB", "NL"))
+        return draw.choice((f"{pair}-{five}", f"{five}", f"{letter}{five}", f"{four}-{letter}", f"{pair}{four}"))
+
+    first, goods = pick("first"), _distinct(product)
+    orders = _distinct(number)
+    return {
+        "order": orders[0],
+        "old_order": orders[1],
+        "product": goods[0],
+        "other": goods[1],
+        "n": str(draw.choice((draw.randint(2, 12), draw.randint(12, 60), 10 * draw.randint(2, 40)))),
+        "words": pick("words"),
+        "name": f"{pick('first')} {pick('last')}",
+        "first": first,
+        "street": pick("street"),
+        "house": str(draw.randint(2, 180)),
+        "city": pick("city"),
+        # Ranges that the British regulator keeps for fiction.
+        "phone": draw.choice(("0113 496 0", "0161 496 0", "020 7946 0")) + f"{draw.randint(0, 999):03d}",
+        "invoice": draw.choice(("INV-", "")) + str(draw.randint(10000, 99999)),
+        "price": f"{draw.randint(1, 40)}.{draw.choice(('00', '25', '50', '90'))}",
+        "day": draw.choice(("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")),
+        "month": draw.choice(("March", "April", "May", "June", "July", "September", "October", "November")),
+    }
+
+
+def _distinct(draw_one: Any) -> list[str]:
+    first = second = draw_one()
+    while second == first:
+        second = draw_one()
+    return [first, second]
+
+
+def _plant(mail: Mail, draw: random.Random) -> tuple[str, Form]:
+    """One error into a true form: its kind, and the wrong form. Only kinds that this mail can have are drawn."""
+    form, values = mail.form, mail.values
+    wrong: dict[str, Form] = {}
+    if form["order_number"] is None:
+        wrong["invented_number"] = {**form, "order_number": values["order"]}
+    else:
+        wrong["dropped_number"] = {**form, "order_number": None}
+        wrong["altered_number"] = {**form, "order_number": _alter(form["order_number"], draw)}
+    for decoy in ("phone", "invoice", "house", "old_order"):
+        if values[decoy] in mail.text and "{" + decoy + "}" in mail.phrasing["text"]:
+            wrong["decoy_number"] = {**form, "order_number": values[decoy]}
+    if form["product"] is None:
+        wrong["invented_product"] = {**form, "product": values["product"]}
+    else:
+        wrong["wrong_product"] = {**form, "product": values["other"]}
+    if form["quantity"] is None:
+        wrong["invented_quantity"] = {**form, "quantity": values["n"]}
+    else:
+        wrong["wrong_quantity"] = {**form, "quantity": str(draw.randint(61, 99))}
+    kind = draw.choice(sorted(wrong))
+    return kind, wrong[kind]
+
+
+def _alter(number: str, draw: random.Random) -> str:
+    at = draw.choice([i for i, sign in enumerate(number) if sign.isdigit()])
+    return number[:at] + str((int(number[at]) + draw.randint(1, 9)) % 10) + number[at + 1 :]
+
+
+if __name__ == "__main__":
+    write(HERE)

@@ -1,0 +1,67 @@
+"""Room 6: how good, fast and cheap each model is on the holdout; and the gate of room 7."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from engine.contract.base import Name, Positive, Section, Share
+
+
+class Rules(Section):
+    """A hand-written extractor: one regular expression per field, first group, first that matches."""
+
+    type: Literal["rules"]
+    name: Name = "rules"
+    fields: dict[str, tuple[str, ...]]
+    """Field -> patterns tried in order; no match means null. Usually `!include rules.yaml`."""
+
+
+class Nearest(Section):
+    """The answer of the training example whose words are nearest (TF-IDF, cosine)."""
+
+    type: Literal["nearest"]
+    name: Name = "nearest"
+
+
+Baseline = Annotated[Rules | Nearest, Field(discriminator="type")]
+
+
+class Price(Section):
+    """What a second of this machine and a thousand teacher tokens cost, in one currency."""
+
+    per_machine_hour: float = Field(default=0.10, ge=0)
+    per_1k_teacher_in: float = Field(default=0.0, ge=0)
+    per_1k_teacher_out: float = Field(default=0.0, ge=0)
+
+
+class Evaluation(Section):
+    """Teacher, students, champion and baselines on the same holdout."""
+
+    baselines: tuple[Baseline, ...] = ()
+    slices: tuple[Literal["task_unit", "layer", "difficulty", "scenario", "seen"], ...] = ("layer", "difficulty", "seen")
+    bootstrap: Positive = 1000
+    """Resamples behind each interval (Efron, 1979)."""
+    level: Share = 0.95
+    latency_prompts: Positive = 40
+    """Holdout prompts that are timed one by one."""
+    price: Price = Price()
+    seed: int = 0
+
+
+class Gate(Section):
+    """What a student must reach to be promoted; null = not asked. Each is read as the metric's point value."""
+
+    retention: Share | None = None
+    """Exact match over the teacher's, at least."""
+    retention_unseen: Share | None = None
+    """The same on holdout scenarios that never occur in training."""
+    exact_match: Share | None = None
+    schema_validity: Share | None = None
+    abstain_precision: Share | None = None
+    abstain_recall: Share | None = None
+    ece: Share | None = None
+    """Expected calibration error, at most."""
+    p95_ms: float | None = Field(default=None, gt=0)
+    """95th percentile of latency, at most, in milliseconds."""
+    beats: tuple[str, ...] = ()
+    """Baselines that a student must beat in exact match with the interval of the paired difference above 0."""

@@ -1,0 +1,141 @@
+"""YAML in, frozen sections out; every error names the path, what was found and what is allowed."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from engine.contract.base import Section
+from engine.contract.contract import Contract
+from engine.errors import ContractError
+
+S = TypeVar("S", bound=Section)
+
+
+class Loaded(NamedTuple):
+    """A contract and the folder its relative paths start from."""
+
+    contract: Contract
+    root: Path
+
+
+def load_contract(path: Path, changes: Sequence[str] = ()) -> Loaded:
+    """Return the contract in the YAML file `path`, with `changes` such as `students.0.epochs=1` applied.
+
+    Raises:
+        ContractError: the file is missing, is not YAML, or has an unknown key, a value out of range or a broken cross rule.
+    """
+    raw = read_yaml(path)
+    for change in changes:
+        apply_change(raw, change)
+    return Loaded(parse(Contract, raw, where=path), path.resolve().parent)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in the YAML file `path`; `!include FILE` stands for the content of FILE, beside it."""
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader(path.parent))
+    except FileNotFoundError:
+        raise ContractError(f"{path}: there is no such file. Name a contract, such as jobs/contracts/smoke.yaml.") from None
+    except (UnicodeDecodeError, IsADirectoryError, PermissionError) as error:
+        raise ContractError(f"{path}: cannot be read as UTF-8 text: {error}.") from None
+    except yaml.YAMLError as error:
+        raise ContractError(f"{path}: is not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ContractError(f"{path}: found {type(raw).__name__}, expected a mapping of sections.")
+    return raw
+
+
+def apply_change(raw: dict[str, Any], change: str) -> None:
+    """Set one value of `raw` in place; `change` is `a.b.0.c=value`, the value in YAML.
+
+    Raises:
+        ContractError: no `=`, or the path leads through something that is neither a mapping nor a list.
+    """
+    path, equals, value = change.partition("=")
+    if not equals or not path:
+        raise ContractError(f"--set {change}: found no '=', expected a.b=value.")
+    *parents, last = path.split(".")
+    node: Any = raw
+    try:
+        for key in parents:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
+    except (ValueError, IndexError, TypeError, AttributeError):
+        raise ContractError(f"--set {change}: {path} does not lead to a value; lists are counted from 0.") from None
+    except yaml.YAMLError:
+        raise ContractError(f"--set {change}: the value {value!r} is not YAML.") from None
+
+
+def parse(section: type[S], raw: dict[str, Any], *, where: Path) -> S:
+    """Return `raw` as a `section`.
+
+    Raises:
+        ContractError: lists every problem, one a line.
+    """
+    try:
+        return section.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(section, problem) for problem in error.errors()]
+        raise ContractError("\n".join([f"{where}: {len(lines)} problem(s):", *(f"  {line}" for line in lines)])) from None
+
+
+def _loader(folder: Path) -> type[yaml.SafeLoader]:
+    """A safe YAML loader that knows `!include`, relative to `folder`."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!include", lambda loader, node: _include(folder / str(loader.construct_scalar(node))))
+    return Loader
+
+
+def _include(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".jsonl":
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        if path.suffix == ".json":
+            return json.loads(text)
+    except (OSError, ValueError) as error:
+        raise ContractError(f"!include {path}: cannot be read: {error}.") from None
+    return read_yaml(path) if path.suffix in {".yaml", ".yml"} else text.strip()
+
+
+def _explain(section: type[Section], problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"]) or "(contract)"
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(section, problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{path}: unknown key.{hint} Allowed: {', '.join(sorted(known))}."
+    if problem["type"] == "missing":
+        return f"{path}: is missing."
+    found = "" if problem["type"] == "value_error" else f" Found {problem['input']!r:.80}."
+    return f"{path}: {problem['msg'].removeprefix('Value error, ')}.{found}"
+
+
+def _keys_at(kind: Any, loc: Sequence[int | str]) -> list[str]:
+    """The keys allowed at `loc` below the type `kind`; unions are looked through."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if not loc:
+            return list(kind.model_fields)
+        field = kind.model_fields.get(str(loc[0]))
+        return _keys_at(field.annotation, loc[1:]) if field else _tagged(kind, loc)
+    if get_origin(kind) in (Union, type(int | str)):
+        return [key for option in get_args(kind) for key in _keys_at(option, loc)]
+    arguments = get_args(kind)
+    if not arguments:
+        return []
+    rest = loc[1:] if loc and isinstance(loc[0], int) else loc
+    return [key for argument in arguments for key in _keys_at(argument, rest)]
+
+
+def _tagged(kind: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Pydantic puts the tag of a discriminated union into the path; step over it where it is ours."""
+    tag = kind.model_fields.get("type")
+    return _keys_at(kind, loc[1:]) if tag and loc[0] in get_args(tag.annotation) else []

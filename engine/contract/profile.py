@@ -1,0 +1,54 @@
+"""The cluster profile: where a contract runs. Never part of any identity."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from engine.contract.base import Positive, Section
+from engine.contract.load import parse, read_yaml
+
+
+class Pool(Section):
+    """A pool of equal actors or tasks."""
+
+    actors: Positive = 1
+    cpus: float = Field(default=1, ge=0)
+    gpus: float = Field(default=0, ge=0)
+    """GPUs of one actor; a fraction shares a GPU."""
+    batch: Positive = 32
+    """Rows handed over at once. With bfloat16 the composition of a batch can move a sampled token."""
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    max_num_seqs: Positive = 32
+    """Sequences that vLLM decodes at the same time."""
+
+
+class Ray(Section):
+    """How Ray is started or reached."""
+
+    address: str = "local"
+    """`local` starts one and ends it; `auto` or `host:port` joins a running cluster."""
+    num_cpus: Positive | None = None
+    """Logical CPUs of a local start: more than actors, or Ray Data waits for ever."""
+    object_store_gib: float = Field(default=0.5, gt=0)
+
+
+class Profile(Section):
+    """Pools by the name of the work they do."""
+
+    name: str
+    ray: Ray = Ray()
+    teacher: Pool = Pool()
+    judge: Pool = Pool()
+    embedder: Pool = Pool()
+    cpu: Pool = Pool()
+    trainer: Pool = Pool()
+    evaluator: Pool = Pool()
+
+
+def load_profile(path: Path) -> Profile:
+    """Return the profile in the YAML file `path`.
+
+    Raises:
+        ContractError: the file is missing, is not YAML, or has an unknown key or a value out of range.
+    """
+    return parse(Profile, read_yaml(path), where=path)

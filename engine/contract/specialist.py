@@ -1,0 +1,65 @@
+"""What the specialist must do, and what it must refuse."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from engine.contract.base import Name, Section, Share
+
+
+class Latency(Section):
+    """How fast one request must be answered."""
+
+    p95_ms: float | None = Field(default=None, gt=0)
+
+
+class Niche(Section):
+    """Where the specialist lives."""
+
+    languages: tuple[str, ...] = ("en",)
+    data_class: Literal["public", "internal", "confidential"] = "internal"
+    hardware: str = "cpu-2"
+    latency: Latency = Latency()
+    answer_above: Share = 0.0
+    """Below this confidence a request falls back to the teacher, and its cost counts."""
+
+
+class Output(Section):
+    """The form of an answer."""
+
+    json_schema: dict[str, Any] | None = None
+    """JSON schema of the answer, usually `!include schema.json`; null means free text."""
+
+
+class TaskUnit(Section):
+    """The smallest capability that is assessed by itself."""
+
+    name: Name
+    kind: Literal["extraction", "decision", "rewrite", "tool_call"]
+    instruction: str = ""
+    """The student's system text; the teacher's own is in `teachers`."""
+    output: Output = Output()
+    supervise: Literal["answer", "process"] = "answer"
+    """`answer`: the student learns the final answer; `process`: rationale, then the answer."""
+    on_missing: Literal["abstain", "guess"] = "abstain"
+    """`abstain`: a field that the input does not state must be null."""
+
+
+class Specialist(Section):
+    """The order for one small model."""
+
+    goal: str
+    non_goals: tuple[str, ...] = ()
+    niche: Niche = Niche()
+    task_units: tuple[TaskUnit, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def names_are_unique(self) -> "Specialist":
+        names = [unit.name for unit in self.task_units]
+        if len(set(names)) < len(names):
+            raise ValueError(f"task_units: names must differ, found {names}")
+        return self
+
+    def unit(self, name: str) -> TaskUnit:
+        """Return the task unit called `name`."""
+        return next(unit for unit in self.task_units if unit.name == name)

@@ -1,0 +1,111 @@
+"""Rows from an artifact through ops on pools into an artifact. Nothing gathers rows on the driver: it sees manifests only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+from ray.data import Dataset
+
+from engine.contract.profile import Pool
+from engine.fleet import pools
+from engine.lineage.artifact import Artifact
+from engine.shards import Folder, Shard, Table, hex_digest, read_shard, rows_digest, write_shard
+
+Op = Callable[..., pa.Table]
+
+
+class Progress(Protocol):
+    """Is told of finished rows."""
+
+    def __call__(self, rows: int, tokens: int) -> None: ...
+
+
+@dataclass
+class Written:
+    """What a stream left behind: the table's manifest and how many rows carry each label."""
+
+    table: Table
+    labels: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+
+
+def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
+    """Stream a table of `artifact` in blocks of exactly `rows` rows of one shard (the last of a shard may be shorter).
+
+    The blocks are the same in every run, so that a model sees the same batches after a crash as before it.
+    """
+    folder = artifact.folder / name
+    slices = [
+        {"shard": shard.path, "start": start, "rows": rows}
+        for shard in artifact.table(name).shards
+        for start in range(0, shard.rows, rows)
+    ]
+    if not slices:
+        raise ValueError(f"{folder} has no rows")
+    where = ray.data.from_items(slices, override_num_blocks=len(slices))
+    given = {"folder": folder, "columns": list(columns) if columns else None}
+    return where.map_batches(_load, fn_kwargs=given, batch_format="pyarrow", batch_size=None)
+
+
+def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None, **given: Any) -> Dataset:
+    """Run `op` on `pool` over every block, or over batches of `batch` rows: a function as tasks, a class as actors."""
+    shape = {"batch_format": "pyarrow", "batch_size": batch}
+    if isinstance(op, type):
+        return rows.map_batches(op, fn_constructor_kwargs=given, **shape, **pools.actors(pool))
+    return rows.map_batches(op, fn_kwargs=given, **shape, **pools.tasks(pool))
+
+
+def write(
+    rows: Dataset, folder: Folder, schema: pa.Schema, *, label: str | None = None, progress: Progress | None = None
+) -> Written:
+    """Write every block as a shard of `schema` into `folder`; count the rows by the column `label`."""
+    manifest = rows.map_batches(
+        _save, fn_kwargs={"folder": folder, "schema": schema, "label": label}, batch_format="pyarrow", batch_size=None
+    )
+    shards: list[Shard] = []
+    labels: dict[str, int] = {}
+    total = tokens = 0
+    for row in manifest.iter_rows():
+        if not row["rows"]:
+            continue
+        shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"]))
+        total += int(row["digest"], 16)
+        tokens += row["tokens"]
+        for count in row["labels"]:
+            labels[count["label"]] = labels.get(count["label"], 0) + count["rows"]
+        if progress:
+            progress(row["rows"], row["tokens"])
+    return Written(Table.of(shards, hex_digest(total)), dict(sorted(labels.items())), tokens)
+
+
+def _load(where: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:
+    pieces = [
+        read_shard(folder, Shard(row["shard"], 0, 0, ""), columns).slice(row["start"], row["rows"]) for row in where.to_pylist()
+    ]
+    return pa.concat_tables(pieces)
+
+
+_MANIFEST = pa.schema(
+    [
+        ("path", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("digest", pa.string()),
+        ("tokens", pa.int64()), ("labels", pa.list_(pa.struct([("label", pa.string()), ("rows", pa.int64())]))),
+    ]
+)  # fmt: skip
+
+
+def _save(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None) -> pa.Table:
+    if not rows.num_rows:
+        return _MANIFEST.empty_table()
+    shard = write_shard(folder, rows, schema)
+    counts = pc.value_counts(rows[label].combine_chunks()).to_pylist() if label else []
+    tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
+    row = {
+        **shard._asdict(),
+        "digest": hex_digest(rows_digest(rows.select(schema.names))),
+        "tokens": tokens or 0,
+        "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],
+    }
+    return pa.Table.from_pylist([row], schema=_MANIFEST)

@@ -1,0 +1,1 @@
+"""Job runner, provenance, ledger of paid work."""

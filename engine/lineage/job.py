@@ -1,0 +1,193 @@
+"""Artifacts in, one artifact out: the unit of resume and lineage.
+
+A finished job is skipped. A changed recipe is refused, and what changed is named. A missing input says which job makes it. A
+crash leaves no record, so the job runs again. Jobs whose inputs are there run side by side; one that fails voids no other.
+"""
+
+import importlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.contract import Contract, Profile
+from engine.errors import DriftError, MissingArtifact
+from engine.lineage.artifact import Artifact, Draft, Tally, load_artifact
+from engine.rows import content_id
+from engine.shards import Folder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step of the line."""
+
+    name: str
+    needs: tuple[str, ...]
+    """Artifacts that it opens, by the names of the jobs that make them."""
+    reads: tuple[str, ...]
+    """Paths into the contract (`teachers`, `students.s`) that bear its identity."""
+    run: str
+    """`module:function`, imported only when the job runs: `function(bench) -> Tally`."""
+    inputs: Callable[["Bench"], dict[str, Any]] | None = None
+    """What else bears identity, such as the hashes of source files."""
+
+
+@dataclass
+class Bench:
+    """All that a job may touch."""
+
+    job: Job
+    contract: Contract
+    profile: Profile
+    root: str
+    """Folder from which the contract's relative paths start."""
+    models: str
+    """Folder of unpacked models."""
+    run: Folder
+    draft: Draft
+    tell: Callable[[str], None] = field(default=lambda line: None)
+    """Takes one line of progress."""
+
+    def artifact(self, name: str) -> Artifact:
+        """Return the finished artifact of the job `name`.
+
+        Raises:
+            MissingArtifact: it has not been made.
+        """
+        found = load_artifact(self.run / name)
+        if found is None:
+            raise MissingArtifact(f"{self.job.name} needs {self.run}/{name}, which no finished job has made. Run the job {name!r} first.")
+        return found
+
+    @property
+    def ledger(self) -> Folder:
+        """Where paid work is kept, whatever becomes of the job that asked for it."""
+        return self.run / "ledger"
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    """The default session: none."""
+    yield
+
+
+def run_line(jobs: Sequence[Job], bench_for: Callable[[Job], Bench], session: Callable[[], Any] = nothing) -> list[str]:
+    """Run each job that has no finished artifact yet, in waves of those whose inputs are there; return the names that ran.
+
+    `session` is entered once, before the first job that has to run.
+
+    Raises:
+        DriftError: an artifact was finished under another recipe; nothing has run.
+        RayleighError: the first failure of a job, after the others of its wave have ended.
+    """
+    waiting = [job for job in jobs if not is_finished(bench_for(job))]
+    if not waiting:
+        return []
+    ran: list[str] = []
+    with session():
+        while waiting:
+            names = {job.name for job in waiting}
+            wave = [job for job in waiting if not names & set(job.needs)]
+            _run_wave([bench_for(job) for job in wave])
+            ran += [job.name for job in wave]
+            waiting = [job for job in waiting if job not in wave]
+    for job in jobs:
+        is_finished(bench_for(job))  # an input that was rebuilt with other rows makes what was read from it stale
+    return ran
+
+
+def _run_wave(benches: Sequence[Bench]) -> None:
+    if len(benches) == 1:
+        run_job(benches[0])
+        return
+    with ThreadPoolExecutor(len(benches)) as threads:
+        tasks = [threads.submit(run_job, bench) for bench in benches]
+    failures = [(bench.job.name, task.exception()) for bench, task in zip(benches, tasks, strict=True) if task.exception()]
+    for name, failure in failures[1:]:
+        log.error("%s failed too: %s", name, failure)
+    if failures and failures[0][1] is not None:
+        raise failures[0][1]
+
+
+def run_job(bench: Bench) -> Artifact:
+    """Run one job and return its artifact. What an earlier attempt left half-written is removed first."""
+    head = recipe_head(bench)
+    bench.draft.clear()
+    bench.tell(f"{bench.job.name}: started")
+    module, _, function = bench.job.run.partition(":")
+    try:
+        tally: Tally = getattr(importlib.import_module(module), function)(bench)
+        artifact = bench.draft.finish(head, tally)
+    except BaseException:
+        bench.draft.clear()
+        raise
+    bench.tell(f"{bench.job.name}: {artifact.record['seconds']:.0f} s, " + ", ".join(f"{v} {k}" for k, v in tally.rows_out.items()))
+    return artifact
+
+
+def is_finished(bench: Bench) -> bool:
+    """Return whether the job's artifact is there and was made by the recipe of today.
+
+    Raises:
+        DriftError: it was made by another recipe.
+    """
+    found = load_artifact(bench.run / bench.job.name)
+    if found is None:
+        return False
+    try:
+        now = recipe_head(bench)
+    except MissingArtifact:
+        return True  # made earlier, from inputs that have since been removed
+    changes = list(differences(found.record["recipe"], now["recipe"]))
+    changes += list(differences(found.record["inputs"], now["inputs"], "inputs"))
+    if changes:
+        listed = "\n".join(f"  {change}" for change in changes)
+        raise DriftError(
+            f"{bench.run}/{bench.job.name} was finished under another recipe:\n{listed}\n"
+            f"Use a new run folder, or delete {bench.run}/{bench.job.name} and what was made from it to build it again."
+        )
+    return True
+
+
+def recipe_head(bench: Bench) -> dict[str, Any]:
+    """Return what identifies the artifact: the recipe, its inputs' fingerprints and the hash of both."""
+    whole = bench.contract.model_dump(mode="json")
+    whole["students"] = {student["name"]: student for student in whole["students"]}
+    recipe: dict[str, Any] = {path: _at(whole, path) for path in bench.job.reads}
+    if bench.job.inputs:
+        recipe["sources"] = bench.job.inputs(bench)
+    inputs = {name: bench.artifact(name).fingerprint for name in bench.job.needs}
+    return {"job": bench.job.name, "recipe": recipe, "inputs": inputs, "fingerprint": content_id(_canonical(recipe), _canonical(inputs))}
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """Yield `path: old -> new` for each value that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from differences(before, after, f"{path}.{index}")
+    elif old != new:
+        yield f"{path}: {_short(old)} -> {_short(new)}"
+
+
+def _at(tree: Any, path: str) -> Any:
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _short(value: Any) -> str:
+    text = _canonical(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+

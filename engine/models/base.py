@@ -1,0 +1,68 @@
+"""The one interface of models, and how one is chosen."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from engine.contract.models import Model, Sampling
+from engine.contract.profile import Pool
+
+Chat = list[dict[str, str]]
+"""Turns of a conversation: role (system, user, assistant) and content."""
+
+
+class Completion(NamedTuple):
+    """One sampled answer and how it ended."""
+
+    text: str
+    ending: str  # one of rows.ENDINGS
+    tokens_in: int
+    tokens_out: int
+    logprob: float | None = None  # sum over the answer's tokens, nats
+    seconds: float = 0.0  # wall time of its batch divided by the batch's completions
+    error: str = ""
+
+
+class Request(NamedTuple):
+    """One completion that is asked for."""
+
+    chat: Chat
+    seed: int
+    temperature: float
+    json_schema: dict[str, Any] | None = None
+
+
+class Engine(Protocol):
+    """A loaded model. One per process."""
+
+    identity: str
+    """Content address of weights, dtype, engine version and template: what an answer depends on besides its request."""
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Answer each request, in order. A request that cannot be answered ends as `too_long` or `error`, alone."""
+        ...
+
+    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+        """Return for each chat the probabilities, summing to 1, that the next token is each of `choices`; None if unanswerable."""
+        ...
+
+
+ENGINES = {"vllm": "engine.models.vllm_model:VllmEngine", "fake": "engine.models.fake:FakeEngine"}
+
+
+def build_model(model: Model, pool: Pool, *, folder: Path | None) -> Engine:
+    """Load `model`, whose weights are in `folder`, with the engine arguments that `pool` asks for.
+
+    Raises:
+        ModelError: the folder is missing or the engine does not start.
+    """
+    module, _, name = ENGINES[model.type].partition(":")
+    return getattr(importlib.import_module(module), name)(model, pool, folder)
+
+
+def instruct(messages: Sequence[dict[str, str]], *, system: str = "", shots: Sequence[tuple[str, str]] = ()) -> Chat:
+    """Return `messages` behind a system text and worked examples (input, output) given as earlier turns."""
+    head: Chat = [{"role": "system", "content": system}] if system else []
+    turns = [[{"role": "user", "content": asked}, {"role": "assistant", "content": said}] for asked, said in shots]
+    return [*head, *(turn for pair in turns for turn in pair), *({"role": m["role"], "content": m["content"]} for m in messages)]

@@ -1,0 +1,189 @@
+"""What travels: PROMPT -> ANSWER -> VERDICT -> CANDIDATE -> PICKED -> EXAMPLE -> PREDICTION.
+
+Each schema of the first five is the one before plus the columns its room adds; no room edits another's columns. Closed sets
+stand beside the schemas. Ids are content hashes, so every write is idempotent and every join trivial.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+VERSION = 1
+
+LAYERS = ("core", "failure_mode", "long_tail")
+DIFFICULTIES = ("easy", "medium", "hard")
+ENDINGS = ("stop", "length", "refused", "too_long", "error")  # only `stop` can ever be accepted
+POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
+REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value")
+PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")
+DROPPED_BY = ("", "pool", "sample", "exact", "minhash", "semantic", "contaminated", "quota")  # "" = kept
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+CHECKS = pa.list_(pa.struct([("check", pa.string()), ("passed", pa.bool_()), ("tag", pa.string()), ("detail", pa.string())]))
+
+
+def grow(schema: pa.Schema, *columns: tuple[str, pa.DataType]) -> pa.Schema:
+    """Return `schema` with `columns` added at the end."""
+    return pa.schema([*schema, *(pa.field(name, kind) for name, kind in columns)])
+
+
+PROMPT = pa.schema(
+    [
+        ("prompt_id", pa.string()),  # hash of source and messages: the same prompt has the same id in every run
+        ("task_unit", pa.string()),
+        ("messages", MESSAGES),  # what the specialist is asked; no instruction, no worked examples
+        ("text", pa.string()),  # the user's turns joined: what is grounded, compared and embedded
+        ("layer", pa.string()),
+        ("difficulty", pa.string()),
+        ("scenario", pa.string()),  # the kind of situation, "" if the source does not say
+        ("language", pa.string()),
+        ("source", pa.string()),  # path or URL as the contract writes it
+        ("line", pa.int64()),  # line (JSONL, CSV) or row (Parquet) in the source, from 1
+        ("licence", pa.string()),
+        ("redacted", pa.list_(pa.string())),  # kinds of personal data that were replaced
+        ("parent_id", pa.string()),  # prompt it was synthesized from; null for a seed
+    ]
+)
+HOLDOUT = grow(PROMPT, ("reference", pa.string()))  # the right output, written by rule or by hand, never by a model
+REJECT = pa.schema(
+    [
+        ("source", pa.string()),
+        ("line", pa.int64()),
+        ("reason", pa.string()),  # one of REJECTED
+        ("detail", pa.string()),
+        ("raw", pa.string()),  # the first 200 characters, as read
+    ]
+)
+DROPPED_PROMPT = grow(
+    PROMPT,
+    ("dropped_by", pa.string()),  # one of PROMPT_DROPS
+    ("rep_id", pa.string()),  # the prompt it lost to
+    ("similarity", pa.float32()),  # Jaccard of its shingles with that prompt, 1 for an exact copy
+)
+ANSWER = grow(  # one row per prompt x teacher x sample
+    PROMPT,
+    ("answer_id", pa.string()),  # hash of prompt, teacher identity, sampling, seed, sample
+    ("teacher", pa.string()),
+    ("sample", pa.int32()),
+    ("seed", pa.int64()),
+    ("answer", pa.string()),
+    ("ending", pa.string()),  # one of ENDINGS
+    ("tokens_in", pa.int32()),
+    ("tokens_out", pa.int32()),
+    ("logprob", pa.float32()),  # sum over the answer's tokens, nats
+    ("seconds", pa.float32()),  # its share of the engine's time
+    ("error", pa.string()),  # "" when the row is sound
+)
+VERDICT = grow(
+    ANSWER,
+    ("checks", CHECKS),
+    ("agreement", pa.float32()),  # share of the prompt's sound samples that say the same
+    ("judge", pa.string()),
+    ("score", pa.float32()),  # rubric, 0 to 1; null = not asked or unreadable
+    ("confidence", pa.float32()),  # probability that the answer is right, as the judge sees it; null = no judgement
+)
+CANDIDATE = grow(
+    VERDICT,
+    ("pool", pa.string()),  # one of POOLS, exactly one
+    ("reasons", pa.list_(pa.string())),  # tags: why this pool
+)
+PICKED = grow(
+    CANDIDATE,
+    ("cluster", pa.int32()),  # -1 = not clustered
+    ("x", pa.float32()),
+    ("y", pa.float32()),  # position on the 2-D map of prompts; null = not embedded
+    ("dropped_by", pa.string()),  # one of DROPPED_BY
+    ("rep_id", pa.string()),  # answer_id it lost to, "" if none
+    ("similarity", pa.float32()),  # to rep_id, by the measure of dropped_by
+)
+EMBEDDING = pa.schema([("prompt_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
+EXAMPLE = pa.schema(
+    [
+        ("example_id", pa.string()),  # the answer_id it was made from
+        ("prompt_id", pa.string()),
+        ("task_unit", pa.string()),
+        ("messages", MESSAGES),  # what the student reads
+        ("target", pa.string()),  # what it must say: final, or rationale and final, as the task unit is supervised
+        ("final", pa.string()),
+        ("rationale", pa.string()),  # "" if the answer has none
+        ("limits", pa.string()),  # what the answer says it cannot know, "" if nothing
+        ("pool", pa.string()),
+        ("layer", pa.string()),
+        ("difficulty", pa.string()),
+        ("cluster", pa.int32()),
+        ("weight", pa.float32()),
+        ("split", pa.string()),  # train | validation
+    ]
+)
+PREDICTION = pa.schema(  # one row per model x holdout prompt
+    [
+        ("model", pa.string()),
+        ("role", pa.string()),  # teacher | student | champion | baseline
+        ("prompt_id", pa.string()),
+        ("layer", pa.string()),
+        ("difficulty", pa.string()),
+        ("scenario", pa.string()),
+        ("task_unit", pa.string()),
+        ("text", pa.string()),
+        ("reference", pa.string()),
+        ("answer", pa.string()),
+        ("ending", pa.string()),
+        ("confidence", pa.float32()),  # probability of the whole answer; null for models without one
+        ("seconds", pa.float32()),  # alone in the engine, batch of one
+        ("tokens_in", pa.int32()),
+        ("tokens_out", pa.int32()),
+        ("seen", pa.bool_()),  # its scenario occurs among the training prompts
+        ("valid", pa.bool_()),  # fits the JSON schema
+        ("exact", pa.bool_()),
+    ]
+)
+STEP = pa.schema(  # one row per optimizer step or validation
+    [
+        ("student", pa.string()),
+        ("step", pa.int32()),
+        ("epoch", pa.float32()),
+        ("split", pa.string()),  # train | validation
+        ("loss", pa.float32()),  # mean per target token, nats
+        ("learning_rate", pa.float32()),
+        ("tokens", pa.int64()),  # target tokens so far
+        ("seconds", pa.float32()),
+    ]
+)
+
+
+def content_id(*parts: object) -> str:
+    """Return a 128-bit hash, in hex, of `parts` in order; equal parts have equal ids on every machine."""
+    digest = xxhash.xxh3_128()
+    for part in parts:
+        data = str(part).encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return `table` with exactly the columns of `schema`, in order and cast safely.
+
+    Raises:
+        KeyError: a column of `schema` is not in `table`.
+    """
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise KeyError(f"columns {missing} are not in the table; it has {table.column_names}")
+    return table.select(schema.names).cast(schema)
+
+
+def add(table: pa.Table, schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
+    """Return `table` grown to `schema` by `columns` (name -> values, one per row)."""
+    for name, values in columns.items():
+        kind = schema.field(name).type
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
+        table = table.append_column(pa.field(name, kind), array.cast(kind))
+    return conform(table, schema)
+
+
+def from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return a table of `rows`; a column that a row lacks is null."""
+    return pa.Table.from_pylist(list(rows), schema=schema)

@@ -36,7 +36,9 @@ class Sampling(Section):
     n: Positive = 1
     """Answers per prompt, each with its own seed and ending."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy; with n > 1 the first sample is then greedy and the others use `explore`."""
+    """0 is greedy."""
+    greedy_first: bool = False
+    """The first of the n samples is greedy, whatever the temperature of the others."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: Positive = 128
     seed: int = 0

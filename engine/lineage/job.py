@@ -33,8 +33,8 @@ class Job:
     """Paths into the contract (`teachers`, `students.s`) that bear its identity."""
     run: str
     """`module:function`, imported only when the job runs: `function(bench) -> Tally`."""
-    inputs: Callable[["Bench"], dict[str, Any]] | None = None
-    """What else bears identity, such as the hashes of source files."""
+    inputs: str = ""
+    """`module:function`: what else bears identity, such as the hashes of source files; `function(bench) -> dict`."""
 
 
 @dataclass
@@ -119,9 +119,8 @@ def run_job(bench: Bench) -> Artifact:
     head = recipe_head(bench)
     bench.draft.clear()
     bench.tell(f"{bench.job.name}: started")
-    module, _, function = bench.job.run.partition(":")
     try:
-        tally: Tally = getattr(importlib.import_module(module), function)(bench)
+        tally: Tally = _imported(bench.job.run)(bench)
         artifact = bench.draft.finish(head, tally)
     except BaseException:
         bench.draft.clear()
@@ -160,7 +159,7 @@ def recipe_head(bench: Bench) -> dict[str, Any]:
     whole["students"] = {student["name"]: student for student in whole["students"]}
     recipe: dict[str, Any] = {path: _at(whole, path) for path in bench.job.reads}
     if bench.job.inputs:
-        recipe["sources"] = bench.job.inputs(bench)
+        recipe["sources"] = _imported(bench.job.inputs)(bench)
     inputs = {name: bench.artifact(name).fingerprint for name in bench.job.needs}
     return {"job": bench.job.name, "recipe": recipe, "inputs": inputs, "fingerprint": content_id(_canonical(recipe), _canonical(inputs))}
 
@@ -175,6 +174,11 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
             yield from differences(before, after, f"{path}.{index}")
     elif old != new:
         yield f"{path}: {_short(old)} -> {_short(new)}"
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def _at(tree: Any, path: str) -> Any:

@@ -1,0 +1,129 @@
+"""Checks, agreement, rubric, confidence, pool: ANSWER in, CANDIDATE out. The rubric's marks are paid once and kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from engine.checks import Outcome, run_checks
+from engine.contract.judges import Calibrate, Judges, Rubric
+from engine.contract.profile import Pool
+from engine.contract.specialist import Specialist
+from engine.judges import rubric as rubrics
+from engine.judges.agreement import agreement
+from engine.judges.calibrate import Calibration, fit
+from engine.judges.pools import Evidence, is_sound, route
+from engine.lineage.ledger import Ledger
+from engine.models.base import Engine, build_model
+from engine.models.identity import identity
+from engine.rows import ANSWER, CANDIDATE, content_id
+from engine.shards import Folder
+
+PAID = pa.schema([("prompt_id", pa.string()), ("verdict_id", pa.string()), ("score", pa.float32())])
+CALIBRATION = "calibration.json"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """All that a grader needs, in plain picklable values."""
+
+    section: Judges
+    specialist: Specialist
+    pool: Pool
+    folder: Path | None
+    """The judge's weights; None without a rubric."""
+    ledger: Folder
+    num_answers: int
+
+
+class Grader:
+    """ANSWER in, CANDIDATE out; all samples of a prompt must come in one block."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.judge = Judge(bar, bar.section.rubric) if bar.section.rubric else None
+
+    def __call__(self, answers: pa.Table) -> pa.Table:
+        rows = answers.select(ANSWER.names).to_pylist()
+        outcomes = [self._check(row) for row in rows]
+        sound = [is_sound(row["ending"], found) for row, found in zip(rows, outcomes, strict=True)]
+        agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
+        scores, confidences = self.judge(rows, sound) if self.judge else ([None] * len(rows), [None] * len(rows))
+        graded = []
+        for index, row in enumerate(rows):
+            seen = Evidence(
+                row["answer"], row["ending"], outcomes[index], agreed[index], confidences[index], is_judged=self.judge is not None
+            )
+            pool, reasons = route(seen, self.bar.section.accept)
+            graded.append(
+                row
+                | {
+                    "checks": [outcome._asdict() for outcome in outcomes[index]],
+                    "agreement": agreed[index],
+                    "judge": self.judge.rubric.name if self.judge and sound[index] else "",
+                    "score": scores[index],
+                    "confidence": confidences[index],
+                    "pool": pool,
+                    "reasons": reasons,
+                }
+            )
+        return pa.Table.from_pylist(graded, schema=CANDIDATE)
+
+    def _check(self, row: dict[str, Any]) -> list[Outcome]:
+        if row["ending"] != "stop":
+            return []
+        schema = self.bar.specialist.unit(row["task_unit"]).output.json_schema
+        return run_checks(self.bar.section.checks, answer=row["answer"], text=row["text"], schema=schema)
+
+
+class Judge:
+    """The rubric model with its calibration and its ledger; loads at the first answer that it has not marked yet."""
+
+    def __init__(self, bar: Bar, rubric: Rubric) -> None:
+        self.bar, self.rubric = bar, rubric
+        self.identity = content_id(identity(rubric.model, bar.folder), rubric.model_dump_json(exclude={"model", "name"}))
+        self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", bucket_by="prompt_id", expected_rows=bar.num_answers)
+        self.engine: Engine | None = None
+        self.calibration = self._calibration(bar.section.calibrate) if bar.section.calibrate else None
+
+    def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> tuple[list[float | None], list[float | None]]:
+        """Return (score, confidence) of each row; both None for a row that is not sound or that the judge cannot mark."""
+        ids = [content_id(self.identity, row["prompt_id"], row["answer"]) for row in rows]
+        found = self.ledger.find(ids, [row["prompt_id"] for row in rows])
+        marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
+        open_ = {key: row for key, row, worth in zip(ids, rows, sound, strict=True) if worth and key not in marks}
+        if open_:
+            fresh = self._mark([(row["text"], row["answer"]) for row in open_.values()])
+            prompts = [row["prompt_id"] for row in open_.values()]
+            self.ledger.record(pa.table([prompts, list(open_), fresh], schema=PAID))
+            marks |= dict(zip(open_, fresh, strict=True))
+        scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
+        return scores, [self._confidence(score) for score in scores]
+
+    def _mark(self, pairs: list[tuple[str, str]]) -> list[float | None]:
+        if self.engine is None:
+            self.engine = build_model(self.rubric.model, self.bar.pool, folder=self.bar.folder)
+        return rubrics.score(self.engine, self.rubric, pairs)
+
+    def _confidence(self, score: float | None) -> float | None:
+        return self.calibration(score) if self.calibration and score is not None else score
+
+    def _calibration(self, section: Calibrate) -> Calibration:
+        """The calibration of this very judge, from the ledger or learnt now."""
+        gold = [(item.input, item.answer, item.label == "right") for item in section.gold]
+        name = f"{content_id(self.identity, gold)}-{CALIBRATION}"
+        if self.bar.ledger.exists(name):
+            return Calibration.model_validate_json(self.bar.ledger.read(name))
+        scores = self._mark([(text, answer) for text, answer, _ in gold])
+        read = [(score, right) for score, (_, _, right) in zip(scores, gold, strict=True) if score is not None]
+        learnt = fit([score for score, _ in read], [right for _, right in read])
+        self.bar.ledger.write(name, learnt.model_dump_json().encode())
+        return learnt
+
+
+def calibration_of(bar: Bar) -> Calibration | None:
+    """Return what the judge's actors learnt from the labelled items, or None if nothing is calibrated."""
+    if bar.section.rubric is None or bar.section.calibrate is None:
+        return None
+    return Judge(bar, bar.section.rubric).calibration

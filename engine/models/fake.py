@@ -1,0 +1,38 @@
+"""A model that answers by rule. For unit tests only: it needs no weights and no process of its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.contract.models import FakeModel, Sampling
+from engine.contract.profile import Pool
+from engine.models.base import Chat, Completion, Request
+from engine.models.identity import identity
+
+
+class FakeEngine:
+    """Gives `replies` in turn, or repeats the last message; a message over `max_model_len` words is too long."""
+
+    def __init__(self, model: FakeModel, pool: Pool, folder: Path | None) -> None:
+        self.model = model
+        self.identity = identity(model, folder)
+        self.asked = 0
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Answer each request, in order."""
+        return [self._answer(request, sampling) for request in requests]
+
+    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+        """Give all weight to the last choice."""
+        return [[float(choice == choices[-1]) for choice in choices] for _ in chats]
+
+    def _answer(self, request: Request, sampling: Sampling) -> Completion:
+        asked = request.chat[-1]["content"]
+        words = len(asked.split())
+        if words > self.model.max_model_len:
+            return Completion("", "too_long", words, 0, error=f"{words} words")
+        self.asked += 1
+        replies = self.model.replies
+        text = replies[(self.asked - 1) % len(replies)] if replies else asked
+        spoken = text.split()
+        ending = "stop" if len(spoken) <= sampling.max_tokens else "length"
+        return Completion(" ".join(spoken[: sampling.max_tokens]), ending, words, len(spoken), logprob=-0.1)

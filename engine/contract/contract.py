@@ -43,6 +43,14 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def examined_models_are_told_apart(self) -> "Contract":
+        names = [one.name for one in (*self.teachers.models, *self.students, *self.evaluation.baselines)]
+        twice = sorted({name for name in names if names.count(name) > 1} | {"champion"} & set(names))
+        if twice:
+            raise ValueError(f"names of teachers, students and baselines must differ, and none may be `champion`: found {twice}")
+        return self
+
+    @model_validator(mode="after")
     def judged_has_a_judge(self) -> "Contract":
         if self.teachers.mode == "judged" and self.judges.rubric is None:
             raise ValueError("judges.rubric: is needed in teachers.mode judged; add one or use mode direct")

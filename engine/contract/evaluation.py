@@ -1,19 +1,30 @@
 """Room 6: how good, fast and cheap each model is on the holdout; and the gate of room 7."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Positive, Section, Share
 
 
 class Rules(Section):
-    """A hand-written extractor: one regular expression per field, first group, first that matches."""
+    """A hand-written extractor: regular expressions per field; the first that matches gives its first group, or all it matched."""
 
     type: Literal["rules"]
     name: Name = "rules"
     fields: dict[str, tuple[str, ...]]
     """Field -> patterns tried in order; no match means null. Usually `!include rules.yaml`."""
+
+    @model_validator(mode="after")
+    def patterns_compile(self) -> "Rules":
+        for field, patterns in self.fields.items():
+            for pattern in patterns:
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    raise ValueError(f"fields.{field}: {pattern!r} is not a regular expression: {error}") from None
+        return self
 
 
 class Nearest(Section):
@@ -43,7 +54,7 @@ class Evaluation(Section):
     """Resamples behind each interval (Efron, 1979)."""
     level: Share = 0.95
     latency_prompts: Positive = 40
-    """Holdout prompts that are timed one by one."""
+    """Holdout prompts that are asked one by one and timed, spread evenly; the rest is asked in batches."""
     price: Price = Price()
     seed: int = 0
 

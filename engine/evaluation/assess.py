@@ -137,9 +137,7 @@ def _cost(sitting: Sitting, teacher: Sitting | None, evaluation: Evaluation, ans
     if teacher is None:
         return None
     behind = _served(teacher)
-    return cost.cost(
-        served, price, behind, cost.price_of(behind, evaluation.price, is_teacher=True), answer_above=answer_above
-    )
+    return cost.cost(served, price, behind, cost.price_of(behind, evaluation.price, is_teacher=True), answer_above=answer_above)
 
 
 def _served(sitting: Sitting) -> cost.Served:

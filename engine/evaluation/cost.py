@@ -30,7 +30,9 @@ def price_of(served: Served, price: Price, *, is_teacher: bool) -> Array | None:
     return machine + served.tokens @ per_token if is_teacher else machine
 
 
-def cost(served: Served, price: Array | None, teacher: Served, teacher_price: Array | None, *, answer_above: float) -> dict[str, Any]:
+def cost(
+    served: Served, price: Array | None, teacher: Served, teacher_price: Array | None, *, answer_above: float
+) -> dict[str, Any]:
     """Return the cost per 1,000 accepted (right) results, and who answered.
 
     A request falls back to the teacher when the model's confidence is below `answer_above` or its answer did not end well; it

@@ -49,7 +49,7 @@ class Subject:
     structured: bool = True
     """Decode by the task unit's JSON schema, where it has one."""
     max_tokens: int = 128
-    known: Known = Known()
+    known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
 
     def request(self, row: Mapping[str, Any]) -> Request:

@@ -45,14 +45,16 @@ def _holdout(models: Sequence[Entry], holdout: Mapping[str, int]) -> Iterator[st
         if value["value"] in (0.0, 1.0):
             side = "all" if value["value"] else "none"
             # With no failure in n trials the rate may still be 3 / n (95 %): the rule of three, Hanley and Lippman-Hand, 1983.
-            yield f"{name} got {side} of {value['n']} right: its interval shows no width, yet the true rate may lie {3 / value['n']:.3f} off."
+            off = f"yet the true rate may lie {3 / value['n']:.3f} off"
+            yield f"{name} got {side} of {value['n']} right: its interval shows no width, {off}."
 
 
 def _against_teacher(student: Entry, sure: str) -> Iterator[str]:
     gap = student["against_teacher"] and student["against_teacher"]["difference"]
     if not gap:
         return
-    teacher, where = student["against_teacher"]["teacher"], f"{gap['value']:+.3f} exact match, {sure} {gap['low']:+.3f} to {gap['high']:+.3f}"
+    teacher = student["against_teacher"]["teacher"]
+    where = f"{gap['value']:+.3f} exact match, {sure} {gap['low']:+.3f} to {gap['high']:+.3f}"
     if gap["high"] < 0:
         yield f"{student['name']} is worse than {teacher}: {where}."
     elif gap["low"] > 0:

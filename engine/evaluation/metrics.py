@@ -43,7 +43,8 @@ def grade(predictions: pa.Table, units: Mapping[str, TaskUnit]) -> Grades:
             fields[_label(unit, key, units)][index] += counts.stated
             if unit.on_missing == "abstain":
                 abstained[index] += counts.abstained
-    return Grades(_numbers(predictions, "exact"), _numbers(predictions, "valid"), _numbers(predictions, "confidence"), fields, abstained)
+    exact, valid, confidence = (_numbers(predictions, column) for column in ("exact", "valid", "confidence"))
+    return Grades(exact, valid, confidence, fields, abstained)
 
 
 class FieldCounts(NamedTuple):

@@ -20,15 +20,16 @@ QUIET = {
 
 def actors(pool: Pool) -> dict[str, Any]:
     """Return the arguments that run a class, which keeps what it loaded, on `pool`."""
-    return {"compute": ActorPoolStrategy(size=pool.actors), **_resources(pool)}
+    return {"compute": ActorPoolStrategy(size=pool.actors), **resources(pool)}
 
 
 def tasks(pool: Pool) -> dict[str, Any]:
     """Return the arguments that run a function on `pool`."""
-    return {"compute": TaskPoolStrategy(size=pool.actors), **_resources(pool)}
+    return {"compute": TaskPoolStrategy(size=pool.actors), **resources(pool)}
 
 
-def _resources(pool: Pool) -> dict[str, Any]:
+def resources(pool: Pool) -> dict[str, Any]:
+    """Return the places and the environment that one actor of `pool` gets."""
     # An engine on a GPU runs in a process of its own; on a CPU it must share the actor's (no fork, no spinning).
     env = {key: value for key, value in QUIET.items() if not (pool.gpus and key.startswith(("OMP_", "VLLM_ENABLE")))}
     wanted: dict[str, Any] = {"num_cpus": pool.cpus, "runtime_env": {"env_vars": env}}

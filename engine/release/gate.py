@@ -21,7 +21,8 @@ def decide(models: Sequence[Entry], gate: Gate) -> dict[str, Any]:
     students = sorted((m for m in models if m["role"] == "student"), key=_by_size)
     numbers = {student["name"]: list(weigh(student, gate)) for student in students}
     passing = [name for name, found in numbers.items() if all(number["passed"] for number in found)]
-    refusals = {name: [number for number in found if not number["passed"]] for name, found in numbers.items() if name not in passing}
+    failed = {name: [number for number in found if not number["passed"]] for name, found in numbers.items()}
+    refusals = {name: found for name, found in failed.items() if found}
     return {"passing": passing, "refusals": refusals, "numbers": numbers, "winner": passing[0] if passing else None}
 
 

@@ -1,0 +1,15 @@
+"""What a release came from: every artifact on the way, by fingerprint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.lineage.artifact import Artifact
+
+
+def lineage(artifacts: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
+    """Return for each artifact, by the job that made it, its fingerprint, inputs, tally, package versions and commit."""
+    keys = ("inputs", "tally", "packages", "commit")
+    return {
+        name: {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **{key: artifact.record[key] for key in keys}}
+        for name, artifact in artifacts.items()
+    }

@@ -1,0 +1,168 @@
+"""Teacher, students, champion and baselines before the holdout: predictions, report.json and the page."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from engine.contract import Contract
+from engine.contract.models import VllmModel
+from engine.contract.specialist import TaskUnit
+from engine.contract.students import Student
+from engine.evaluation import flow
+from engine.evaluation.assess import Sitting, assess
+from engine.evaluation.baseline import Known, text_of
+from engine.evaluation.examine import Subject
+from engine.evaluation.findings import findings
+from engine.evaluation.predict import predictions
+from engine.lineage.artifact import Artifact, Tally, load_artifact
+from engine.lineage.job import Bench
+from engine.release.gate import decide
+from engine.release.registry import Registry, beside
+from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, PREDICTION, PROMPT
+from jobs.candidates import weights
+
+REPORT, PAGE, CONTRACT = "report.json", "index.html", "contract.json"
+
+
+def run(bench: Bench) -> Tally:
+    """Every model answers every holdout prompt; report.json says how they compare (its keys: README)."""
+    prompts = bench.artifact("prompts")
+    holdout = prompts.read("holdout", HOLDOUT).to_pylist()
+    scenarios = set(prompts.read("prompts", PROMPT, ["scenario"])["scenario"].to_pylist())
+    notes: list[str] = []
+    subjects = [*_teachers(bench), *_students(bench, notes), *_champion(bench, notes), *_baselines(bench)]
+
+    def tell(line: str) -> None:
+        bench.tell(f"{bench.job.name}: {line}")
+
+    timed = bench.contract.evaluation.latency_prompts
+    examined = flow.examine(subjects, holdout, bench.profile.evaluator, timed=timed, tell=tell)
+    sittings = [
+        Sitting(subject, found, predictions(subject, holdout, found, scenarios=scenarios))
+        for subject, found in zip(subjects, examined, strict=True)
+    ]
+    _write(bench, sittings, notes)
+    endings = Counter(answer.ending for sitting in sittings for answer in sitting.found.completions)
+    return Tally(len(subjects) * len(holdout), {ending: endings[ending] for ending in ENDINGS})
+
+
+def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list[str]) -> dict[str, Any]:
+    """Return the facts of report.json."""
+    rows = sittings[0].predictions
+    seen = sum(rows["seen"].to_pylist())
+    holdout = {"rows": rows.num_rows, "seen": seen, "unseen": rows.num_rows - seen}
+    models = assess(sittings, contract.evaluation, contract.specialist)
+    gate = decide(models, contract.gate)
+    said = findings(models, holdout=holdout, gate=gate, notes=notes + _judging(contract), level=contract.evaluation.level)
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    head = {"run": run, "contract": contract.name, "created": created, "holdout": holdout}
+    return {**head, "models": models, "gate": gate, "findings": said}
+
+
+def _write(bench: Bench, sittings: list[Sitting], notes: list[str]) -> None:
+    from engine.report.gather import gather
+    from engine.report.page import page
+
+    numbers = report(bench.contract, sittings, run=bench.run.url, notes=notes)
+    table = pa.concat_tables([sitting.predictions for sitting in sittings])
+    bench.draft.put("predictions", table, PREDICTION)
+    bench.draft.folder.write(REPORT, json.dumps(numbers, indent=1, allow_nan=False).encode())
+    bench.draft.folder.write(CONTRACT, bench.contract.model_dump_json(indent=1).encode())
+    contract = bench.contract.model_dump(mode="json")
+    facts = gather(_artifacts(bench), report=numbers, contract=contract, predictions=table)
+    bench.draft.folder.write(PAGE, page(facts).encode())
+
+
+def _artifacts(bench: Bench) -> dict[str, Artifact]:
+    """All that the page draws on, by job; what was not made is left out."""
+    found = {name: load_artifact(bench.run / name) for name in bench.job.needs}
+    return {name: artifact for name, artifact in found.items() if artifact}
+
+
+def _judging(contract: Contract) -> list[str]:
+    if contract.teachers.mode == "direct" or contract.judges.rubric is None:
+        return ["No judge marked the answers: the checks alone decided what the students learn."]
+    if contract.judges.calibrate is None:
+        return ["The judge was never calibrated: its confidence is not a probability of being right."]
+    return []
+
+
+def _units(bench: Bench) -> dict[str, TaskUnit]:
+    return {unit.name: unit for unit in bench.contract.specialist.task_units}
+
+
+def _teachers(bench: Bench) -> Iterator[Subject]:
+    for section in bench.contract.teachers.models:
+        folder = weights(bench, section.model)
+        yield Subject(
+            name=section.name,
+            role="teacher",
+            model=section.model,
+            units=_units(bench),
+            folder=str(folder) if folder else None,
+            systems={unit: section.system for unit in _units(bench)},
+            shots=tuple((shot.input, shot.output) for shot in section.shots),
+            structured=section.structured,
+            max_tokens=section.sampling.max_tokens,
+        )
+
+
+def _students(bench: Bench, notes: list[str]) -> Iterator[Subject]:
+    """The students that were trained; one that was not leaves a note, not a gap."""
+    for section in bench.contract.students:
+        artifact = load_artifact(bench.run / f"students/{section.name}")
+        if artifact is None:
+            notes.append(f"{section.name} was not trained: it is in no table.")
+            continue
+        yield _trained(bench, section, name=section.name, role="student", folder=f"{artifact.folder}/model", units=_units(bench))
+
+
+def _champion(bench: Bench, notes: list[str]) -> Iterator[Subject]:
+    """Whoever holds the title when the report is made; it is a fact of the report, never part of its identity."""
+    registry = Registry(beside(bench.run), bench.contract.name)
+    holder = registry.champion
+    bench.draft.facts["champion"] = holder
+    if holder is None:
+        return
+    ours = {f"students/{student.name}": student.name for student in bench.contract.students}
+    same = [name for path, name in ours.items() if _fingerprint(bench, path) == holder["fingerprint"]]
+    if same:
+        notes.append(f"{same[0]} is the champion of this contract.")
+        return
+    ordered = Contract.model_validate_json(registry.paper(holder, CONTRACT))
+    units = {unit.name: unit for unit in ordered.specialist.task_units}  # it is asked as it was taught
+    units = {name: units.get(name, unit) for name, unit in _units(bench).items()}
+    folder = registry.model_folder(holder).url
+    yield _trained(bench, ordered.student(holder["student"]), name="champion", role="champion", folder=folder, units=units)
+
+
+def _fingerprint(bench: Bench, name: str) -> str | None:
+    found = load_artifact(bench.run / name)
+    return found.fingerprint if found else None
+
+
+def _trained(bench: Bench, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]) -> Subject:
+    return Subject(
+        name=name,
+        role=role,
+        model=VllmModel(type="vllm", path=folder, dtype=section.dtype),
+        units=units,
+        folder=folder,
+        systems={unit.name: unit.instruction for unit in units.values()},
+        max_tokens=max(teacher.sampling.max_tokens for teacher in bench.contract.teachers.models),
+    )
+
+
+def _baselines(bench: Bench) -> Iterator[Subject]:
+    sections = bench.contract.evaluation.baselines
+    if not sections:
+        return
+    examples = bench.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split"]).to_pylist()
+    learnt = [example for example in examples if example["split"] == "train"]
+    known = Known([text_of(example["messages"]) for example in learnt], [example["final"] for example in learnt])
+    for section in sections:
+        yield Subject(name=section.name, role="baseline", model=section, units=_units(bench), known=known)

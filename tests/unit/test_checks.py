@@ -1,0 +1,96 @@
+import pytest
+
+from engine.checks import CHECKS, TAGS, canonical, is_abstention, run_checks
+from engine.contract.checks import Choice, Grounded, JsonSchema, Numeric, Regex
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"number": {"type": ["string", "null"]}, "item": {"type": ["string", "null"]}},
+    "required": ["number", "item"],
+    "additionalProperties": False,
+}
+MAIL = "Please send 30 Red  Mugs.\nOrder KX-9608, 300 spoons."
+
+
+def only(check, answer, text=MAIL, schema=SCHEMA):
+    return run_checks([check], answer=answer, text=text, schema=schema)[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "tag"),
+    [
+        ('{"number": "KX-9608", "item": null}', ""),
+        ('{"number": "KX-9608"}', "off_schema"),
+        ('{"number": 7, "item": null}', "off_schema"),
+        ('{"number": "KX', "not_json"),
+        ("", "not_json"),
+        ("null", "off_schema"),
+    ],
+)
+def test_json_schema_tells_broken_json_from_a_wrong_form(answer, tag):
+    outcome = only(JsonSchema(type="json_schema"), answer)
+    assert (outcome.passed, outcome.tag) == (tag == "", tag)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tag"),
+    [
+        ('{"number": "kx-9608", "item": "red mugs"}', ""),  # case and white space do not matter
+        ('{"number": null, "item": null}', ""),
+        ('{"number": "KX-960", "item": null}', "ungrounded"),  # a part of a word is not the word
+        ('{"number": "KX-9608", "item": "blue mugs"}', "ungrounded"),
+        ('{"number": ["KX-9608", "KX-1"], "item": null}', "ungrounded"),
+        ("not json", "not_json"),
+    ],
+)
+def test_grounded_finds_values_that_the_prompt_does_not_hold(answer, tag):
+    assert only(Grounded(type="grounded"), answer).tag == tag
+
+
+def test_grounded_looks_only_at_the_named_fields():
+    check = Grounded(type="grounded", fields=("number",))
+    assert only(check, '{"number": "KX-9608", "item": "invented"}').passed
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "tag"),
+    [
+        (Choice(type="choice", of=("yes", "no")), "yes", ""),
+        (Choice(type="choice", of=("yes", "no")), "maybe", "off_choice"),
+        (Choice(type="choice", of=("a",), field="item"), '{"item": "a"}', ""),
+        (Choice(type="choice", of=("a",), field="item"), '{"other": "a"}', "no_field"),
+        (Regex(type="regex", pattern="[A-Z]{2}-\\d+", field="number"), '{"number": "KX-9608"}', ""),
+        (Regex(type="regex", pattern="[A-Z]{2}-\\d+", field="number"), '{"number": "KX-9608 "}', "off_pattern"),
+        (Regex(type="regex", pattern="x", field="number"), '{"number": null}', ""),
+        (Numeric(type="numeric", low=1, high=10), "7", ""),
+        (Numeric(type="numeric", low=1, high=10), "1,000", "out_of_range"),
+        (Numeric(type="numeric"), "seven", "not_a_number"),
+        (Numeric(type="numeric", low=1, field="item"), '{"item": 0}', "out_of_range"),
+    ],
+)
+def test_field_checks_say_what_is_wrong(check, answer, tag):
+    outcome = only(check, answer)
+    assert (outcome.passed, outcome.tag) == (tag == "", tag)
+    assert outcome.tag in TAGS
+
+
+def test_canonical_is_blind_to_spelling_but_not_to_content():
+    assert canonical('{"b": 1,\n "a": null}') == canonical('{"a":null,"b":1}')
+    assert canonical('{"a": "1"}') != canonical('{"a": 1}')
+    assert canonical(" free text ") == "free text"
+
+
+def test_abstention_is_a_form_of_nulls_only():
+    assert is_abstention('{"a": null, "b": null}')
+    assert not is_abstention('{"a": null, "b": ""}')
+    assert not is_abstention("{}")
+    assert not is_abstention("null")
+
+
+def test_every_check_of_the_contract_has_a_function():
+    from typing import get_args
+
+    from engine.contract.checks import Check
+
+    kinds = {kind.model_fields["type"].annotation.__args__[0] for kind in get_args(get_args(Check)[0])}
+    assert kinds == set(CHECKS)

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from engine.contract.models import VllmModel
+from engine.contract.profile import Pool
+from engine.errors import ModelError
+from engine.models.identity import fingerprint, identity
+from engine.models.locate import locate
+from engine.models.vllm_model import engine_arguments
+
+MODEL = VllmModel(type="vllm", path="m")
+
+
+def test_engine_on_a_cpu_has_a_fixed_cache_and_no_compilation():
+    arguments = engine_arguments(MODEL, Pool(kv_cache_gib=0.5), Path("m"))
+    assert arguments["kv_cache_memory_bytes"] == 2**29
+    assert arguments["enforce_eager"] is True
+    assert "tensor_parallel_size" not in arguments
+
+
+def test_engine_on_gpus_is_sharded_over_the_pools_gpus():
+    arguments = engine_arguments(MODEL, Pool(gpus=4), Path("m"))
+    assert arguments["tensor_parallel_size"] == 4
+    assert "enforce_eager" not in arguments and "kv_cache_memory_bytes" not in arguments
+
+
+def test_engines_that_share_a_gpu_share_its_memory():
+    arguments = engine_arguments(MODEL, Pool(gpus=0.5), Path("m"))
+    assert arguments["gpu_memory_utilization"] == pytest.approx(0.45)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(100))
+    return folder
+
+
+def test_identity_changes_with_the_weights_and_not_with_the_place(weights, tmp_path):
+    before = identity(MODEL, weights)
+    moved = weights.rename(tmp_path / "moved")
+    assert identity(MODEL.model_copy(update={"path": "elsewhere"}), moved) == before
+    fingerprint.cache_clear()
+    (moved / "model.safetensors").write_bytes(b"1" + bytes(99))
+    assert identity(MODEL, moved) != before
+
+
+def test_identity_changes_with_the_dtype(weights):
+    assert identity(MODEL, weights) != identity(MODEL.model_copy(update={"dtype": "float32"}), weights)
+
+
+def test_locate_finds_a_folder_beside_the_contract(weights):
+    assert locate("model", root=str(weights.parent), home="unused") == weights
+
+
+def test_locate_names_the_folder_that_is_missing(tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere.*there is no folder"):
+        locate("nowhere", root=str(tmp_path), home="unused")
+
+
+def test_locate_refuses_a_folder_without_a_model(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="no config.json"):
+        locate("empty", root=str(tmp_path), home="unused")

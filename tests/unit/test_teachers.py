@@ -1,0 +1,75 @@
+import pyarrow as pa
+
+from engine.contract.models import FakeModel, Sampling
+from engine.contract.profile import Pool
+from engine.contract.specialist import Specialist, TaskUnit
+from engine.contract.teachers import Shot
+from engine.contract.teachers import Teacher as TeacherSection
+from engine.models.base import instruct
+from engine.rows import ANSWER, PROMPT
+from engine.shards import Folder
+from engine.teachers.teacher import Desk, Teacher
+
+
+def prompts(*texts):
+    base = {name: None for name in PROMPT.names} | {"task_unit": "form", "redacted": []}
+    rows = [
+        base | {"prompt_id": f"{index:02x}", "text": text, "messages": [{"role": "user", "content": text}]}
+        for index, text in enumerate(texts)
+    ]
+    return pa.Table.from_pylist(rows, schema=PROMPT)
+
+
+def desk(tmp_path, sampling=None, **model):
+    section = TeacherSection(
+        name="t", model=FakeModel(type="fake", **model), sampling=sampling or Sampling(n=2, temperature=0.7), system="Say it."
+    )
+    specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
+    return Desk(section, specialist, Pool(), folder=None, ledger=Folder(str(tmp_path / "ledger")), num_prompts=4)
+
+
+def test_teacher_gives_n_answers_a_prompt_with_own_seeds(tmp_path):
+    rows = Teacher(desk(tmp_path, replies=("a", "b", "c", "d")))(prompts("x", "y"))
+    assert rows.schema == ANSWER
+    assert rows["answer"].to_pylist() == ["a", "b", "c", "d"]
+    assert rows["sample"].to_pylist() == [0, 1, 0, 1]
+    assert len(set(rows["seed"].to_pylist())) == 4
+    assert len(set(rows["answer_id"].to_pylist())) == 4
+
+
+def test_teacher_leaves_a_prompt_that_is_too_long_as_data(tmp_path):
+    rows = Teacher(desk(tmp_path, max_model_len=3))(prompts("x", "one two three four"))
+    assert rows["ending"].to_pylist() == ["stop", "stop", "too_long", "too_long"]
+    assert rows["error"].to_pylist()[2] == "4 words"
+
+
+def test_teacher_marks_an_answer_that_was_cut_off(tmp_path):
+    rows = Teacher(desk(tmp_path, sampling=Sampling(max_tokens=1)))(prompts("one two"))
+    assert rows["ending"].to_pylist() == ["length"]
+
+
+def test_teacher_asks_only_for_what_is_not_paid_yet(tmp_path):
+    first = Teacher(desk(tmp_path, replies=("a", "b", "c", "d")))(prompts("x"))
+    second = Teacher(desk(tmp_path, replies=("a", "b", "c", "d")))
+    again = second(prompts("x", "y"))
+    assert again["answer"].to_pylist()[:2] == first["answer"].to_pylist()
+    assert second.engine is not None and second.engine.asked == 2  # only the two samples of the new prompt
+
+
+def test_teacher_keeps_paid_samples_when_more_are_wanted(tmp_path):
+    few = Teacher(desk(tmp_path, sampling=Sampling(n=1, temperature=0.7)))(prompts("x"))
+    more = Teacher(desk(tmp_path, sampling=Sampling(n=3, temperature=0.7)))(prompts("x"))
+    assert few["answer_id"].to_pylist()[0] == more["answer_id"].to_pylist()[0]
+
+
+def test_teacher_asked_in_another_manner_gives_other_answers(tmp_path):
+    cold = Teacher(desk(tmp_path, sampling=Sampling(temperature=0.1)))(prompts("x"))
+    warm = Teacher(desk(tmp_path, sampling=Sampling(temperature=0.9)))(prompts("x"))
+    assert cold["answer_id"].to_pylist() != warm["answer_id"].to_pylist()
+
+
+def test_instruct_puts_worked_examples_between_system_and_question():
+    shots = [Shot(input="q", output="a")]
+    chat = instruct([{"role": "user", "content": "x"}], system="s", shots=[(shot.input, shot.output) for shot in shots])
+    assert [turn["role"] for turn in chat] == ["system", "user", "assistant", "user"]
+    assert [turn["content"] for turn in chat] == ["s", "q", "a", "x"]

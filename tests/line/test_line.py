@@ -1,0 +1,159 @@
+"""The whole line through its door, the command: unbroken, killed in the middle, run twice, read, promoted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CONTRACT = HERE / "tiny.yaml"
+DETERMINED = {"prompts": "prompts", "candidates": "candidates", "dataset": "picked"}  # job -> table
+
+
+def command(*words):
+    return [sys.executable, "-m", "jobs.cli", *map(str, words)]
+
+
+def rayleigh(*words, timeout=420):
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start(run):
+    return subprocess.Popen(
+        command("run", CONTRACT, run, "--profile", HERE / "profile.yaml"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(run):
+    process = start(run)
+    said, _ = process.communicate(timeout=420)
+    assert process.returncode == 0, said
+    return said
+
+
+def kill_when(run, pattern, *, before):
+    """kill -9 the driver as soon as a file matching `pattern` lies in `run`; the job `before` must not be finished by then."""
+    process = start(run)
+    deadline = time.monotonic() + 300
+    while not list(run.glob(pattern)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"no {pattern}"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / before / "record.json").exists()
+
+
+def record(run, job):
+    return json.loads((run / job / "record.json").read_text())
+
+
+def losses(run, student):
+    said = rayleigh("sql", run, f"select step, split, loss from steps where student = '{student}' order by step, split", "--json")
+    return [json.loads(line) for line in said.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    finish(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """A run whose driver was killed among the candidates, then among the students, and that was then finished."""
+    run = tmp_path_factory.mktemp("runs") / "broken"
+    kill_when(run, "ledger/answers/*/*.parquet", before="candidates")
+    paid = {path: path.read_bytes() for path in run.glob("ledger/answers/*/*.parquet")}
+    kill_when(run, "ledger/checkpoints/**/*.pt", before="students/xs")
+    for path, data in paid.items():
+        assert path.read_bytes() == data
+    finish(run)
+    return run
+
+
+def test_line_loses_no_row(unbroken):
+    jobs = json.loads(rayleigh("status", unbroken, "--json"))["jobs"]
+    assert [job["name"] for job in jobs] == ["prompts", "candidates", "dataset", "students/xs", "students/s", "reports"]
+    for job in jobs:
+        assert job["state"] == "finished" and job["conserved"], job
+        assert job["rows_in"] == sum(job["rows_out"].values()) > 0
+
+
+def test_line_killed_and_run_again_ends_with_the_same_rows(unbroken, broken):
+    for job, table in DETERMINED.items():
+        assert record(broken, job)["tables"][table]["digest"] == record(unbroken, job)["tables"][table]["digest"], job
+
+
+def test_students_killed_and_run_again_end_with_the_same_losses(unbroken, broken):
+    for student in ("xs", "s"):
+        assert losses(broken, student) == losses(unbroken, student)
+
+
+def test_line_killed_pays_no_batch_twice_that_had_landed(unbroken, broken):
+    answers = [len(list(run.glob("ledger/answers/*/*.parquet"))) for run in (unbroken, broken)]
+    assert answers[0] == answers[1]
+
+
+def test_finished_line_does_nothing_again(unbroken):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("record.json")}
+    assert "Nothing to do" in finish(unbroken)
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("record.json")} == before
+
+
+def test_changed_contract_is_refused_and_the_change_named(unbroken):
+    words = command("run", CONTRACT, unbroken, "--set", "teachers.models.0.sampling.temperature=0.9")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "temperature: 0.5 -> 0.9" in done.stderr
+
+
+def test_report_names_every_model_with_its_numbers(unbroken):
+    report = json.loads(rayleigh("report", unbroken, "--json"))
+    roles = {model["name"]: model["role"] for model in report["models"]}
+    assert roles == {"smol": "teacher", "xs": "student", "s": "student", "rules": "baseline", "nearest": "baseline"}
+    for model in report["models"]:
+        exact = model["metrics"]["exact_match"]
+        assert 0 <= exact["low"] <= exact["value"] <= exact["high"] <= 1
+
+
+def test_reported_exact_match_is_that_of_the_rows(unbroken):
+    report = json.loads(rayleigh("report", unbroken, "--json"))
+    said = rayleigh("sql", unbroken, "select model, avg(exact::int) as share from predictions group by 1", "--json")
+    shares = {row["model"]: row["share"] for row in map(json.loads, said.splitlines())}
+    assert shares == pytest.approx({model["name"]: model["metrics"]["exact_match"]["value"] for model in report["models"]})
+
+
+def test_trace_walks_from_an_example_to_its_seed_line(unbroken):
+    found = json.loads(rayleigh("sql", unbroken, "select example_id from examples order by 1 limit 1", "--json"))
+    assert "train.jsonl" in rayleigh("trace", unbroken, found["example_id"])
+
+
+def test_sql_cannot_write(unbroken, tmp_path):
+    words = command("sql", unbroken, f"copy (select 1) to '{tmp_path}/x.csv'")
+    assert subprocess.run(words, cwd=ROOT, capture_output=True, timeout=60).returncode == 1
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_notebook_reads_the_run(unbroken):
+    import nbformat
+    from nbclient import NotebookClient
+
+    os.environ["RAYLEIGH_RUN"] = str(unbroken)
+    book = nbformat.read(ROOT / "notebooks/read_a_run.ipynb", as_version=4)
+    NotebookClient(book, timeout=120, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    assert not [out for cell in book.cells for out in cell.get("outputs", []) if out.output_type == "error"]

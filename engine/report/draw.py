@@ -1,0 +1,118 @@
+"""Scales, ticks and SVG pieces.
+
+A picture is as wide as the page gives it: x is in per cent, y in pixels, so text keeps its size on a phone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+SHAPES = {
+    "teacher": "M0,-7L7,0L0,7L-7,0Z",
+    "student": "M-6,0a6,6 0 1,0 12,0a6,6 0 1,0 -12,0Z",
+    "champion": "M-5.5,-5.5H5.5V5.5H-5.5Z",
+    "baseline": "M0,-6.5L6.5,5H-6.5Z",
+}
+
+
+class Axis(NamedTuple):
+    """How values become places, 0 to 1 along the axis."""
+
+    place: Callable[[float], float]
+    ticks: list[tuple[float, str]]  # value, what stands there
+    title: str = ""
+
+
+def linear(low: float, high: float, *, title: str = "", n: int = 5, unit: str = "") -> Axis:
+    """An axis from `low` to `high` with about `n` round ticks."""
+    width = (high - low) or 1.0
+    return Axis(lambda v: (v - low) / width, [(t, f"{t:,.10g}{unit}") for t in round_ticks(low, high, n)], title)
+
+
+def logarithmic(low: float, high: float, *, title: str, write: Callable[[float], str]) -> Axis:
+    """A base-10 logarithmic axis that holds `low` to `high` (both above 0) with some room at both ends."""
+    a, b = math.log10(low) - 0.12, math.log10(high) + 0.12
+    if b - a < 0.6:
+        a, b = a - 0.2, b + 0.2
+    steps = (1, 2, 5) if b - a < 2.2 else (1, 3) if b - a < 3 else (1,)
+    ticks = [m * 10.0**e for e in range(math.floor(a), math.ceil(b) + 1) for m in steps]
+    return Axis(lambda v: (math.log10(v) - a) / (b - a), [(t, write(t)) for t in ticks if a <= math.log10(t) <= b], title)
+
+
+def round_ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """About `n` values of the form 1, 2 or 5 times a power of ten, within [low, high]."""
+    if high <= low:
+        return [low]
+    raw = (high - low) / n
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(k * step, 10) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def percent(share: float) -> str:
+    """0.4321 -> 43.21%."""
+    return f"{share * 100:.2f}%"
+
+
+def frame(marks: Sequence[Markup], *, x: Axis, y: Axis, height: int, label: str) -> Markup:
+    """Return a picture with grid, tick labels and axis titles around `marks`; y grows upwards."""
+    grid = [
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="tick" x="-8" y="{0}" dy="4" text-anchor="end">{1}</text>').format(
+            f"{height * (1 - y.place(value)):.1f}", text
+        )
+        for value, text in y.ticks
+    ]
+    grid += [
+        Markup('<line class="grid" x1="{0}" x2="{0}" y1="0" y2="{1}"/><text class="tick" x="{0}" y="{1}" dy="17" text-anchor="middle">{2}</text>').format(
+            percent(x.place(value)), height, text
+        )
+        for value, text in x.ticks
+    ]
+    return Markup(
+        '<div class="plot"><div class="ytitle">{y}</div>'
+        '<svg role="img" aria-label="{label}" width="100%" height="{height}">{grid}{marks}</svg><div class="xtitle">{x}</div></div>'
+    ).format(y=y.title, x=x.title, label=label, height=height, grid=Markup("").join(grid), marks=Markup("").join(marks))
+
+
+def shape(kind: str, x: float, y: float, *, tone: str, tip: str) -> Markup:
+    """A marker in the shape of its role; `x` is a share of the width, `y` in pixels."""
+    return Markup('<svg x="{}" y="{:.1f}" class="mark" style="overflow:visible"><path class="shape {}" d="{}" data-tip="{}"/></svg>').format(
+        percent(x), y, tone, SHAPES.get(kind, SHAPES["student"]), tip
+    )
+
+
+def whisker(low: float, high: float, y: float, *, tone: str) -> Markup:
+    """A horizontal interval; `low` and `high` are shares of the width."""
+    return Markup('<line class="whisker {2}" x1="{0}" x2="{1}" y1="{3:.1f}" y2="{3:.1f}"/>').format(percent(low), percent(high), tone, y)
+
+
+def stem(x: float, top: float, bottom: float, *, tone: str) -> Markup:
+    """A vertical interval; `top` and `bottom` in pixels."""
+    return Markup('<line class="whisker {1}" x1="{0}" x2="{0}" y1="{2:.1f}" y2="{3:.1f}"/>').format(percent(x), tone, top, bottom)
+
+
+def path(points: Sequence[tuple[float, float]], *, height: int, tone: str) -> Markup:
+    """A line through `points` (shares of width and of height, from below) that stretches without growing thicker."""
+    steps = "L".join(f"{x * 1000:.1f},{(1 - y) * 1000:.1f}" for x, y in points)
+    return Markup(
+        '<svg width="100%" height="{}" viewBox="0 0 1000 1000" preserveAspectRatio="none" style="overflow:visible">'
+        '<path class="line {}" d="M{}" vector-effect="non-scaling-stroke"/></svg>'
+    ).format(height, tone, steps)
+
+
+def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return places near `heights` (pixels) that are at least `gap` apart and within [low, high], in the given order."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    placed = list(heights)
+    floor = low
+    for i in order:
+        placed[i] = max(placed[i], floor)
+        floor = placed[i] + gap
+    ceiling = high
+    for i in reversed(order):
+        placed[i] = min(placed[i], ceiling)
+        ceiling = placed[i] - gap
+    return placed

@@ -1,0 +1,154 @@
+"""Facts in, one HTML page out: self-contained, no network, model text escaped everywhere."""
+
+import base64
+import difflib
+import hashlib
+import json
+import math
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from engine.report import funnel, plots, verdict, words
+from engine.report.facts import Facts
+from engine.report.queries import QUERIES
+from engine.report.sankey import sankey
+from engine.rows import DROPPED_BY, POOLS
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+SECTIONS = (
+    ("verdict", "Verdict"),
+    ("line", "Line"),
+    ("duplicates", "Duplicates and clusters"),
+    ("judge", "Judge"),
+    ("training", "Training"),
+    ("quality", "Quality"),
+    ("calibration", "Calibration"),
+    ("tradeoffs", "Size, latency, cost"),
+    ("gate", "Gate"),
+    ("samples", "Samples"),
+    ("predictions", "Predictions"),
+    ("run", "Run"),
+)
+
+
+def page(facts: Facts) -> str:
+    """Return the report as HTML. A section without data says so."""
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    models = facts.models
+    tone = plots.tones(models)
+    head, lede = verdict.headline(facts.report, models)
+    nodes, links = funnel.flow(facts)
+    shown = {
+        "facts": facts, "models": models, "tone": tone, "sections": SECTIONS, "headline": head, "lede": lede,
+        "tiles": verdict.tiles(facts.report, models, tone), "stages": funnel.stages(facts.jobs), "flow": sankey(nodes, links),
+        "gates": _gates(facts), "metrics": _measured(models), "slices": _slices(models), "fields": _fields(models),
+        "most_loss": _most_loss(facts), "most_tokens": _most_tokens(facts), "yaml": _yaml(facts.contract), "pools": POOLS,
+        "drops": DROPPED_BY, "script": Markup(script), "script_hash": digest, "style": Markup((TEMPLATES / "page.css").read_text()),
+    }  # fmt: skip
+    return _environment().get_template("page.html").render(shown)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters.update(
+        data=as_data, count=words.count, number=words.number, brief=words.brief, whole=words.whole, money=words.money,
+        clock=words.clock, interval=words.with_interval, meaning=words.meaning,
+    )  # fmt: skip
+    made.globals.update(
+        at=words.at, sql=_sql, plots=plots, told=plots.told, changed=changed_words, query=QUERIES, flat=_flat, bytes=_bytes
+    )
+    return made
+
+
+def as_data(value: Any) -> Markup:
+    """Return `value` as JSON that cannot end the script element it stands in."""
+    text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+    for sign, code in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        text = text.replace(sign, code)
+    return Markup(text)
+
+
+def changed_words(text: str, other: str) -> Markup:
+    """Return `text`, escaped, with the words that `other` does not have in that place marked."""
+    mine, theirs = re.findall(r"\s+|[^\s]+", text), re.findall(r"\s+|[^\s]+", other)
+    pieces = []
+    for kind, a, b, _, _ in difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+        piece = "".join(mine[a:b])
+        pieces.append(Markup("<mark>{}</mark>").format(piece) if kind != "equal" and piece.strip() else Markup.escape(piece))
+    return Markup("").join(pieces)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
+
+
+def _sql(run: str, name: str) -> str:
+    return f'rayleigh sql {run or "RUN"} "{QUERIES[name]}"'
+
+
+def _gates(facts: Facts) -> dict[str, list[verdict.GateLine]]:
+    students = [model for model in facts.models if model.get("role") == "student"]
+    return {student["name"]: verdict.gate_lines(student, facts.report, facts.contract) for student in students}
+
+
+def _measured(models: list[dict[str, Any]]) -> list[words.Metric]:
+    """The metrics that at least one model has."""
+    return [metric for metric in words.METRICS if any(words.at(m, "metrics", metric.key, "value") is not None for m in models)]
+
+
+def _slices(models: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Dimension -> its values, in the order of the first model that has them."""
+    found: dict[str, dict[str, None]] = {}
+    for model in models:
+        for dimension, values in (model.get("slices") or {}).items():
+            found.setdefault(dimension, {}).update(dict.fromkeys(values))
+    return {dimension: list(values) for dimension, values in found.items()}
+
+
+def _fields(models: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(field for model in models for field in model.get("fields") or {}))
+
+
+def _most_loss(facts: Facts) -> float:
+    """The shared top of the loss axes: the 98th percentile, so that the first steps do not flatten the rest."""
+    losses = sorted(s["loss"] for steps in facts.steps.values() for s in steps if s["loss"] is not None and math.isfinite(s["loss"]))
+    return losses[int(0.98 * (len(losses) - 1))] * 1.05 if losses else 1.0
+
+
+def _most_tokens(facts: Facts) -> float:
+    return max((step["tokens"] or 0 for steps in facts.steps.values() for step in steps), default=1)
+
+
+def _yaml(contract: dict[str, Any]) -> str:
+    return yaml.safe_dump(contract, sort_keys=False, allow_unicode=True, width=100) if contract else ""
+
+
+def _flat(tree: Any, path: str = "") -> list[tuple[str, str]]:
+    """Return path and value of every leaf, for a two-column table."""
+    if isinstance(tree, dict):
+        return [leaf for key, value in tree.items() for leaf in _flat(value, f"{path}.{key}".lstrip("."))]
+    if isinstance(tree, list) and any(isinstance(item, dict | list) for item in tree):
+        return [leaf for index, value in enumerate(tree[:20]) for leaf in _flat(value, f"{path}.{index}")]
+    text = f"{tree:.5g}" if isinstance(tree, float) else ", ".join(map(str, tree)) if isinstance(tree, list) else str(tree)
+    return [(path, words.clip(text, 200))]
+
+
+def _bytes(size: float) -> str:
+    return words.brief(size, "B") if size >= 1000 else f"{size:.0f} B"

@@ -1,0 +1,26 @@
+"""The SQL behind each figure, as `rayleigh sql RUN "..."` takes it. Views are named after the tables."""
+
+QUERIES = {
+    "pools": "select pool, count(*) from candidates group by 1 order by 2 desc",
+    "fates": "select pool, dropped_by, count(*) from picked group by all order by all",
+    "rejects": "select reason, count(*) from rejects group by 1",
+    "map": "select prompt_id, x, y, cluster, pool, dropped_by from picked",
+    "clusters": "select cluster, count(*) filter (dropped_by = '') as kept, count(*) as all_answers from picked group by 1 order by 1",
+    "pairs": "select a.dropped_by, a.similarity, a.text, b.text as lost_to from picked a join picked b on a.rep_id = b.answer_id",
+    "steps": "select student, tokens, split, loss from steps order by student, step",
+    "exact": "select model, avg(exact::int), count(*) from predictions group by 1 order by 2 desc",
+    "seen": "select model, seen, avg(exact::int), count(*) from predictions group by all order by all",
+    "valid": "select model, avg(valid::int) from predictions group by 1",
+    "slices": "select model, layer, difficulty, seen, avg(exact::int), count(*) from predictions group by all order by all",
+    "calibration": (
+        "select model, floor(confidence * 10) / 10 as bin, avg(confidence), avg(exact::int), count(*) "
+        "from predictions where confidence is not null group by 1, 2 order by 1, 2"
+    ),
+    "latency": "select model, quantile_cont(seconds * 1000, [0.5, 0.95]) as ms from predictions group by 1",
+    "tokens": "select teacher, count(*), sum(tokens_in), sum(tokens_out), sum(seconds) from candidates group by 1",
+    "confidence": "select pool, floor(confidence * 20) / 20 as bin, count(*) from candidates group by all order by all",
+    "checks": "select c.check, c.passed, count(*) from (select unnest(checks) as c from candidates) group by all order by all",
+    "reasons": "select pool, unnest(reasons) as reason, count(*) from candidates group by all order by all",
+    "sample": "select * from picked where answer_id like 'ID%'",
+    "predictions": "select model, answer, exact, confidence from predictions where prompt_id like 'ID%'",
+}

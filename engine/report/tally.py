@@ -1,0 +1,74 @@
+"""Sums over every answer: one pass over narrow columns, one shard at a time."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.report.facts import BINS, Counts
+
+COLUMNS = ["pool", "reasons", "checks", "ending", "teacher", "tokens_in", "tokens_out", "seconds", "confidence"]
+PICK_COLUMNS = ["dropped_by", "cluster"]
+
+
+def count_answers(parts: Iterable[pa.Table]) -> Counts:
+    """Return the sums over `parts`; a table without `dropped_by` counts as not yet picked (fate "?")."""
+    fates: Counter[tuple[str, str]] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    checks: Counter[tuple[str, bool]] = Counter()
+    endings: Counter[str] = Counter()
+    clusters: Counter[tuple[int, bool]] = Counter()
+    counts = Counts()
+    for part in parts:
+        counts.answers += part.num_rows
+        fate = part["dropped_by"] if "dropped_by" in part.column_names else pa.array(["?"] * part.num_rows)
+        fates.update(_pairs(part["pool"], fate))
+        endings.update(part["ending"].to_pylist())
+        for pool, tags in zip(part["pool"].to_pylist(), part["reasons"].to_pylist(), strict=True):
+            reasons.update((pool, tag) for tag in tags or ())
+        ran = pc.list_flatten(part["checks"])
+        checks.update(_pairs(pc.struct_field(ran, "check"), pc.struct_field(ran, "passed")))
+        if "cluster" in part.column_names:
+            clusters.update(_pairs(part["cluster"], pc.equal(part["dropped_by"], "")))
+        _add_teachers(counts.teachers, part)
+        _add_confidence(counts.confidence, part)
+    counts.fates, counts.reasons, counts.endings = dict(fates), dict(reasons), dict(endings)
+    counts.checks = {name: (checks[name, True], checks[name, False]) for name in sorted({name for name, _ in checks})}
+    counts.clusters = {c: (clusters[c, True], clusters[c, False]) for c in sorted({c for c, _ in clusters}) if c >= 0}
+    return counts
+
+
+def count_values(parts: Iterable[pa.Table], column: str) -> dict[str, int]:
+    """Return value -> rows of one column."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part[column].to_pylist())
+    return dict(found)
+
+
+def _pairs(left: Any, right: Any) -> Counter[tuple[Any, Any]]:
+    return Counter(zip(left.to_pylist(), right.to_pylist(), strict=True))
+
+
+def _add_teachers(teachers: dict[str, dict[str, float]], part: pa.Table) -> None:
+    sums = part.group_by("teacher").aggregate(
+        [([], "count_all"), ("tokens_in", "sum"), ("tokens_out", "sum"), ("seconds", "sum")]
+    )
+    for row in sums.to_pylist():
+        known = teachers.setdefault(row["teacher"], {"answers": 0, "tokens_in": 0, "tokens_out": 0, "seconds": 0.0})
+        known["answers"] += row["count_all"]
+        for name in ("tokens_in", "tokens_out", "seconds"):
+            known[name] += row[f"{name}_sum"] or 0
+
+
+def _add_confidence(confidence: dict[str, list[int]], part: pa.Table) -> None:
+    values = part["confidence"].to_numpy(zero_copy_only=False).astype(float)
+    pools = part["pool"].to_numpy(zero_copy_only=False)
+    for pool in sorted(set(pools)):
+        known = values[(pools == pool) & np.isfinite(values)]
+        bins, _ = np.histogram(known, bins=BINS, range=(0, 1))
+        before = confidence.setdefault(pool, [0] * BINS)
+        confidence[pool] = [a + int(b) for a, b in zip(before, bins, strict=True)]

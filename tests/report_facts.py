@@ -1,0 +1,246 @@
+"""A run as the line would leave it, made up without models: artifacts on disk, report.json, contract and predictions."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from engine.lineage.artifact import Artifact, Draft, Tally
+from engine.rows import EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
+from engine.shards import Folder
+
+TASK = Path(__file__).parents[1] / "jobs" / "contracts" / "order_mail"
+NASTY = "<script>alert(1)</script> </script> <img src=x onerror=alert(2)> {{ 7 * 7 }} & \"quoted\" 'single'"
+MODELS = {  # role, parameters, layers, chance to be right on seen and unseen scenarios, p95 in ms
+    "smol": ("teacher", 134_515_008, 30, 0.93, 0.86, 812.0),
+    "s": ("student", 49_570_752, 6, 0.92, 0.85, 233.0),
+    "xs": ("student", 38_950_000, 3, 0.74, 0.55, 151.0),
+    "rules": ("baseline", None, None, 0.55, 0.41, 0.4),
+    "nearest": ("baseline", None, None, 0.16, 0.05, 1.9),
+}
+GATE = {
+    "retention": 0.9, "retention_unseen": 0.9, "exact_match": 0.8, "schema_validity": 0.98, "abstain_precision": None,
+    "abstain_recall": 0.8, "ece": 0.15, "p95_ms": 400.0, "beats": ["rules"],
+}  # fmt: skip
+CONTRACT = {
+    "name": "order-mail",
+    "specialist": {"goal": "Read a customer's mail and fill in the order form.", "niche": {"languages": ["en"], "answer_above": 0.5}},
+    "evaluation": {"level": 0.95, "bootstrap": 1000, "price": {"per_machine_hour": 0.1, "per_1k_teacher_in": 0.0}},
+    "curation": {"pick": {"pools": ["train", "refusal"], "clusters": 12}},
+    "gate": GATE,
+}
+
+
+def seeds(name: str) -> list[dict[str, Any]]:
+    """The task's own rows."""
+    return [json.loads(line) for line in (TASK / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def run(folder: Path, *, nasty: str = NASTY) -> dict[str, Any]:
+    """Return the arguments of `gather`, its artifacts written below `folder`; some model text is `nasty`."""
+    chance = random.Random(7)
+    prompts = [_prompt(row, number) for number, row in enumerate(seeds("train"), 1)]
+    prompts[3]["text"] = f"Hello, {nasty}"
+    picked = _picked(prompts, chance, nasty)
+    predictions = _predictions(chance, nasty)
+    made = [_prompts(folder, prompts), _candidates(folder, picked), _dataset(folder, picked)]
+    made += [_student(folder, name, examples=sum(not row["dropped_by"] for row in picked)) for name in ("s", "xs")]
+    return {
+        "artifacts": {artifact.record["job"]: artifact for artifact in made},
+        "report": _report(predictions, folder),
+        "contract": CONTRACT,
+        "predictions": from_rows(predictions, PREDICTION),
+    }
+
+
+def _prompt(row: dict[str, Any], number: int) -> dict[str, Any]:
+    messages = [{"role": "user", "content": row["input"]}]
+    about = {"task_unit": "order_fields", "language": "en", "licence": "CC0-1.0", "source": "order_mail/train.jsonl", "redacted": []}
+    kept = {name: row[name] for name in ("layer", "difficulty")}
+    return {"prompt_id": content_id(row["input"]), "messages": messages, "text": row["input"], "line": number, "scenario": row["phrasing"], **about, **kept}
+
+
+def _picked(prompts: list[dict[str, Any]], chance: random.Random, nasty: str) -> list[dict[str, Any]]:
+    rows, phrasings = [], sorted({prompt["scenario"] for prompt in prompts})
+    for number, prompt in enumerate(prompts):
+        cluster = phrasings.index(prompt["scenario"]) % 12
+        turn = 2 * math.pi * cluster / 12
+        x, y = math.cos(turn) * 4 + chance.gauss(0, 0.7), math.sin(turn) * 3 + chance.gauss(0, 0.6)
+        for sample in range(2):
+            row = _answer(prompt, sample, chance, nasty if number == 5 else "")
+            rows.append({**row, "cluster": cluster, "x": x, "y": y, **_fate(row, rows, chance)})
+    return rows
+
+
+def _answer(prompt: dict[str, Any], sample: int, chance: random.Random, nasty: str) -> dict[str, Any]:
+    pool = chance.choices(["train", "hard", "contrast", "refusal", "review", "failure"], [70, 7, 8, 5, 7, 3])[0]
+    form = {"order_number": f"PO{chance.randint(1000, 9999)}", "product": nasty or "red tape measures", "quantity": "30"}
+    passed = pool not in ("contrast", "failure")
+    checks = [{"check": "json_schema", "passed": pool != "failure", "tag": "" if pool != "failure" else "not_json", "detail": ""}]
+    if pool != "failure":
+        checks.append({"check": "grounded", "passed": passed, "tag": "" if passed else "ungrounded", "detail": "" if passed else f"product {nasty}"})
+    reasons = {"train": ["accepted"], "hard": ["samples_disagree"], "contrast": ["ungrounded"], "refusal": ["accepted", "abstains"], "review": ["low_confidence"]}
+    return {
+        **prompt, "answer_id": content_id(prompt["prompt_id"], sample), "teacher": "smol", "sample": sample, "seed": chance.randint(0, 2**40),
+        "answer": json.dumps(form) if pool != "failure" else '{"order_number": "PO46', "ending": "length" if pool == "failure" else "stop",
+        "tokens_in": 310 + chance.randint(0, 60), "tokens_out": chance.randint(22, 40), "logprob": -chance.random() * 4, "seconds": 0.2,
+        "error": "", "checks": checks, "agreement": 0.5 if pool == "hard" else 1.0, "judge": "smol-judge", "score": 0.4 + 0.5 * chance.random(),
+        "confidence": min(1.0, max(0.0, chance.gauss(0.78, 0.1))) if passed and pool != "review" else chance.random() * 0.3 if passed else None,
+        "pool": pool, "reasons": reasons.get(pool, ["not_json"]),
+    }  # fmt: skip
+
+
+def _fate(row: dict[str, Any], earlier: list[dict[str, Any]], chance: random.Random) -> dict[str, Any]:
+    kept = [other for other in earlier if not other["dropped_by"]]
+    if row["pool"] not in ("train", "refusal"):
+        return {"dropped_by": "pool", "rep_id": "", "similarity": None}
+    if kept and kept[-1]["prompt_id"] == row["prompt_id"]:
+        return {"dropped_by": "sample", "rep_id": kept[-1]["answer_id"], "similarity": None}
+    near = [other for other in kept if other["scenario"] == row["scenario"]]
+    if near and chance.random() < 0.25:
+        why = chance.choices(["exact", "minhash", "semantic", "quota"], [1, 6, 4, 3])[0]
+        return {"dropped_by": why, "rep_id": near[-1]["answer_id"] if why != "quota" else "", "similarity": 0.8 + 0.19 * chance.random()}
+    if chance.random() < 0.01:
+        return {"dropped_by": "contaminated", "rep_id": content_id("holdout"), "similarity": 0.62}
+    return {"dropped_by": "", "rep_id": "", "similarity": None}
+
+
+def _predictions(chance: random.Random, nasty: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, seed in enumerate(seeds("holdout")):
+        for name, (role, _, _, seen, unseen, p95) in MODELS.items():
+            exact = chance.random() < (seen if seed["seen"] else unseen)
+            form = json.loads(seed["reference"])
+            if not exact:
+                form[chance.choice(list(form))] = chance.choice([None, "12", nasty if number == 2 else "blue hand mirrors"])
+            sure = None if role == "baseline" else min(0.999, max(0.02, chance.gauss(0.9 if exact else 0.6, 0.12)))
+            rows.append({
+                "model": name, "role": role, "prompt_id": content_id(seed["input"]), "layer": seed["layer"], "difficulty": seed["difficulty"],
+                "scenario": seed["phrasing"], "task_unit": "order_fields", "text": seed["input"], "reference": seed["reference"],
+                "answer": json.dumps(form) if number != 4 else f"Sure! {nasty}", "ending": "stop", "confidence": sure, "seconds": p95 / 1300,
+                "tokens_in": 90, "tokens_out": 28, "seen": seed["seen"], "valid": number != 4, "exact": exact and number != 4,
+            })  # fmt: skip
+    return rows
+
+
+def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
+    rejects = [{"source": "order_mail/train.jsonl", "line": 17, "reason": "unreadable", "detail": "not JSON", "raw": "{"}]
+    out = {"prompts": len(prompts), "holdout": 120, "unreadable": 4, "too_long": 1, "exact_copy": 9, "near_copy": 21, "holdout_near": 5, "empty": 0}
+    holdout = [{**_prompt(row, n), "reference": row["reference"]} for n, row in enumerate(seeds("holdout"), 1)]
+    tables = {"prompts": (prompts, PROMPT), "holdout": (holdout, HOLDOUT), "rejects": (rejects, REJECT)}
+    return _artifact(folder, "prompts", tables, Tally(sum(out.values()), out), {"layers": {"core": 0.71, "failure_mode": 0.15, "long_tail": 0.14}})
+
+
+def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
+    from engine.rows import CANDIDATE
+
+    pools = ("train", "hard", "contrast", "refusal", "review", "failure")
+    out = {pool: sum(row["pool"] == pool for row in picked) for pool in pools}
+    facts = {"tokens_out": 24_000, "calibration": {"slope": 1.31, "intercept": -0.42, "auc": 0.81, "items": 40, "base_rate": 0.5}}
+    return _artifact(folder, "candidates", {"candidates": (picked, CANDIDATE)}, Tally(len(picked), out), facts)
+
+
+def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
+    out: dict[str, int] = {}
+    examples = []
+    for row in picked:
+        split = ("validation" if len(examples) % 10 == 9 else "train") if not row["dropped_by"] else ""
+        out[split or row["dropped_by"]] = out.get(split or row["dropped_by"], 0) + 1
+        if split:
+            examples.append({**row, "example_id": row["answer_id"], "split": split, "target": row["answer"], "final": row["answer"], "weight": 1.0})
+    examples = [{name: row.get(name) for name in EXAMPLE.names} for row in examples]
+    return _artifact(folder, "dataset", {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)}, Tally(len(picked), out), {})
+
+
+def _student(folder: Path, name: str, *, examples: int) -> Artifact:
+    chance, low = random.Random(name), 0.021 if name == "s" else 0.09
+    steps = []
+    for step in range(1, 76):
+        loss = low + 2.4 * math.exp(-step / 9)
+        for split in ["train", *(["validation"] if step % 10 == 0 else [])]:
+            noise = 1 + chance.gauss(0, 0.12) * (split == "train")
+            steps.append({"student": name, "step": step, "split": split, "loss": loss * noise, "tokens": step * 470, "seconds": 2.1 * step})
+    held = examples // 10
+    return _artifact(folder, f"students/{name}", {"steps": (steps, STEP)}, Tally(examples, {"trained": examples - held, "validation": held, "too_long": 0}), {})
+
+
+def _artifact(folder: Path, job: str, tables: dict[str, Any], tally: Tally, facts: dict[str, Any]) -> Artifact:
+    draft = Draft(Folder(str(folder)) / job, facts=facts)
+    for name, (rows, schema) in tables.items():
+        rows = [{column: row.get(column) for column in schema.names} for row in rows]
+        draft.put(name, from_rows(rows, schema), schema)
+    head = {"job": job, "recipe": {}, "inputs": {}, "fingerprint": content_id(job)}
+    return draft.finish(head, tally)
+
+
+def around(value: float, n: int) -> dict[str, Any]:
+    """A value with a normal interval."""
+    wide = 1.96 * math.sqrt(max(value * (1 - value), 0.002) / n)
+    return {"value": value, "low": max(0.0, value - wide), "high": min(1.0, value + wide), "n": n}
+
+
+def _report(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    models = [_model(name, [row for row in rows if row["model"] == name]) for name in MODELS]
+    best = models[0]["metrics"]["exact_match"]["value"]
+    for model in models[1:]:
+        mine = model["metrics"]["exact_match"]["value"]
+        keeps, gap = mine / best, mine - best
+        model["against_teacher"] = {
+            "teacher": "smol", "difference": {"value": gap, "low": gap - 0.05, "high": gap + 0.05},
+            "retention": {"value": keeps, "low": keeps - 0.05, "high": keeps + 0.05},
+            "retention_unseen": {"value": keeps - 0.01, "low": keeps - 0.08, "high": keeps + 0.06},
+        }  # fmt: skip
+        model["against_baselines"] = {
+            other["name"]: {"value": (d := mine - other["metrics"]["exact_match"]["value"]), "low": d - 0.09, "high": d + 0.09} for other in models[3:]
+        }
+    refusals = {"xs": [{"number": "exact_match", "found": models[2]["metrics"]["exact_match"]["value"], "wanted": 0.8, "low": 0.6, "high": 0.76, "at_most": False}]}
+    return {
+        "run": "runs/order-mail", "contract": "order-mail", "created": "2026-01-31T09:14:00Z", "holdout": {"rows": 120, "seen": 48, "unseen": 72},
+        "models": models, "gate": {"passing": ["s"], "refusals": refusals, "winner": "s"},
+        "findings": ["What is said of unseen scenarios rests on 72 prompts.", "s and smol cannot be told apart on this holdout: -0.017 exact match."],
+    }  # fmt: skip
+
+
+def _model(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    role, parameters, layers, _, _, p95 = MODELS[name]
+    right = {key: [row["exact"] for row in rows if keep(row)] for key, keep in {
+        "exact_match": lambda row: True, "exact_match_unseen": lambda row: not row["seen"], "exact_match_seen": lambda row: row["seen"],
+    }.items()}  # fmt: skip
+    metrics: dict[str, Any] = {key: around(sum(found) / len(found), len(found)) for key, found in right.items()}
+    value = metrics["exact_match"]["value"]
+    metrics |= {"field_f1": around(value ** 0.4, 360), "schema_validity": around(0.99, 120), "abstain_precision": around(0.9, 40), "abstain_recall": around(0.86, 44)}
+    metrics |= {"ece": around(0.07, 120), "brier": around(0.11, 120)} if role != "baseline" else {"ece": None, "brier": None}
+    return {
+        "name": name, "role": role, "parameters": parameters, "layers": layers, "size_vs_teacher": parameters and parameters / 134_515_008,
+        "error": None, "metrics": metrics, "fields": {f: {"precision": value ** p, "recall": value ** 0.5, "f1": value ** 0.45} for f, p in (("order_number", 0.2), ("product", 0.6), ("quantity", 0.3))},
+        "slices": {d: _slice(rows, d) for d in ("layer", "difficulty", "seen")}, "latency": {"p50_ms": p95 * 0.7, "p95_ms": p95, "n": 40},
+        "tokens_per_second": 28_000 / p95 if role != "baseline" else None, "memory_mib": parameters and parameters / 2**19 + 600,
+        "cost": {"per_1000_accepted": p95 / 36_000 / value, "answered_share": 0.93, "fallback_share": 0.07, "accepted_share": value},
+        "calibration": {"bins": _bins(rows)}, "against_teacher": None, "against_baselines": {},
+    }  # fmt: skip
+
+
+def _slice(rows: list[dict[str, Any]], dimension: str) -> dict[str, Any]:
+    found: dict[str, list[bool]] = {}
+    for row in rows:
+        value = ("seen" if row["seen"] else "unseen") if dimension == "seen" else row[dimension]
+        found.setdefault(value, []).append(row["exact"])
+    return {value: {"n": len(exact), "exact_match": around(sum(exact) / len(exact), len(exact))} for value, exact in sorted(found.items())}
+
+
+def _bins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    bins = []
+    for index in range(10):
+        inside = [row for row in rows if row["confidence"] is not None and min(9, int(row["confidence"] * 10)) == index]
+        n = len(inside)
+        sums = {"confidence": sum(r["confidence"] for r in inside) / n if n else None, "accuracy": sum(r["exact"] for r in inside) / n if n else None}
+        bins.append({"low": index / 10, "high": (index + 1) / 10, "n": n, **sums})
+    return bins
+
+
+def table(rows: list[dict[str, Any]]) -> pa.Table:
+    """PREDICTION rows as a table."""
+    return from_rows(rows, PREDICTION)

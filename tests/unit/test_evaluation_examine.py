@@ -1,0 +1,141 @@
+"""Baselines and the examiner, through the door, with models that answer by rule."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from engine.contract.evaluation import Nearest, Rules
+from engine.contract.models import FakeModel, Sampling
+from engine.contract.profile import Pool
+from engine.contract.specialist import TaskUnit
+from engine.errors import ContractError
+from engine.evaluation.baseline import Known, build_baseline, text_of
+from engine.evaluation.examine import Examiner, Subject, failed, spread
+from engine.evaluation.predict import predictions
+from engine.evaluation.size import size
+from engine.models.base import Request
+
+UNIT = TaskUnit.model_validate({"name": "echo", "kind": "rewrite", "instruction": "Repeat."})
+
+
+def ask(baseline, text: str) -> str:
+    [said] = baseline.complete([Request([{"role": "user", "content": text}], 0, 0.0)], Sampling())
+    return said.text
+
+
+def row(index: int, text: str, *, reference: str | None = None, scenario: str = "plain") -> dict:
+    about = {"layer": "core", "difficulty": "easy", "task_unit": "echo", "text": text, "scenario": scenario}
+    turns = [{"role": "user", "content": text}]
+    return {"prompt_id": str(index), "messages": turns, "reference": text if reference is None else reference, **about}
+
+
+def fake(**changes) -> Subject:
+    given = {"name": "echo", "role": "student", "model": FakeModel(type="fake"), "units": {"echo": UNIT}}
+    return Subject(**(given | changes))
+
+
+def test_rules_try_patterns_in_order_and_leave_the_rest_null() -> None:
+    fields = {"number": (r"order number (\w+)", r"no\. (\w+)"), "colour": (r"red|blue",), "size": (r"size (\d+)",)}
+    rules = build_baseline(Rules(type="rules", fields=fields), Known())
+    assert json.loads(ask(rules, "blue, no. A1, order number B2")) == {"number": "B2", "colour": "blue", "size": None}
+    assert json.loads(ask(rules, "no. A1")) == {"number": "A1", "colour": None, "size": None}
+
+
+def test_rules_with_a_broken_pattern_are_refused_by_the_contract(tmp_path: Path) -> None:
+    from engine.contract.load import parse
+
+    with pytest.raises(ContractError, match=r"fields\.number: '\(' is not a regular expression"):
+        parse(Rules, {"type": "rules", "fields": {"number": ["("]}}, where=tmp_path)
+
+
+def test_nearest_copies_the_answer_of_the_most_similar_example() -> None:
+    known = Known(["red tea cups, please", "a ladder for the garden", "three blue chairs"], ["cups", "ladder", "chairs"])
+    nearest = build_baseline(Nearest(type="nearest"), known)
+    assert ask(nearest, "we need a garden ladder") == "ladder"
+    assert ask(nearest, "chairs in blue") == "chairs"
+    assert ask(nearest, "zzz") == "cups"  # nothing in common: the first
+
+
+def test_nearest_without_examples_ends_as_error() -> None:
+    [said] = build_baseline(Nearest(type="nearest"), Known()).complete([Request([], 0, 0.0)], Sampling())
+    assert (said.ending, said.text) == ("error", "")
+
+
+def test_text_of_leaves_out_system_and_assistant() -> None:
+    turns = [("system", "s"), ("user", "one"), ("assistant", "a"), ("user", "two")]
+    assert text_of([{"role": role, "content": content} for role, content in turns]) == "one\n\ntwo"
+
+
+@pytest.mark.parametrize(("rows", "wanted", "chosen"), [(10, 5, [0, 2, 4, 6, 8]), (3, 40, [0, 1, 2]), (7, 3, [0, 2, 4]), (0, 4, [])])
+def test_spread_is_even_and_never_twice_the_same(rows: int, wanted: int, chosen: list[int]) -> None:
+    assert spread(rows, wanted) == chosen
+
+
+def test_examiner_asks_each_prompt_once_and_answers_in_order() -> None:
+    rows = [row(index, f"text {index}") for index in range(7)]
+    examiner = Examiner(fake(), Pool(batch=2))
+    found = examiner.examine(rows, 3)
+    assert [said.text for said in found.completions] == [f"text {index}" for index in range(7)]
+    assert examiner.engine.asked == 7 + 1  # type: ignore[attr-defined] - one more to warm up
+    assert sorted(found.seconds) == [0, 2, 4]
+    assert all(seconds > 0 for seconds in found.seconds.values())
+    assert found.tokens_per_second is not None and found.memory_mib is not None and found.memory_mib > 10
+
+
+def test_request_of_a_teacher_shows_its_examples_and_of_a_student_only_the_instruction() -> None:
+    teacher = fake(role="teacher", systems={"echo": "Be brief."}, shots=(("in", "out"),))
+    roles = [(turn["role"], turn["content"]) for turn in teacher.request(row(0, "now")).chat]
+    assert roles == [("system", "Be brief."), ("user", "in"), ("assistant", "out"), ("user", "now")]
+    student = fake(systems={"echo": UNIT.instruction})
+    assert [turn["content"] for turn in student.request(row(0, "now")).chat] == ["Repeat.", "now"]
+
+
+def test_request_is_constrained_to_the_schema_unless_the_teacher_is_free() -> None:
+    unit = TaskUnit.model_validate({"name": "echo", "kind": "extraction", "output": {"json_schema": {"type": "object"}}})
+    assert fake(units={"echo": unit}).request(row(0, "x")).json_schema == {"type": "object"}
+    assert fake(units={"echo": unit}, structured=False).request(row(0, "x")).json_schema is None
+
+
+def test_predictions_say_what_was_seen_and_what_was_right() -> None:
+    subject = fake(max_tokens=3)
+    rows = [row(0, "a b", scenario="known"), row(1, "c", reference="d", scenario="new"), row(2, "one two three four")]
+    found = Examiner(subject, Pool()).examine(rows, 1)
+    table = predictions(subject, rows, found, scenarios={"known", "plain"}).to_pydict()
+    assert table["exact"] == [True, False, False]
+    assert table["ending"] == ["stop", "stop", "length"]
+    assert table["seen"] == [True, False, True]
+    assert table["valid"] == [None, None, None]
+    assert table["seconds"][0] > 0 and table["seconds"][1:] == [None, None]
+    assert table["confidence"] == pytest.approx([np.exp(-0.1)] * 3)
+
+
+def test_predictions_count_a_cut_answer_as_wrong_even_if_it_says_the_same() -> None:
+    subject = fake(max_tokens=2)
+    rows = [row(0, "one two three", reference="one two")]
+    [cut] = predictions(subject, rows, Examiner(subject, Pool()).examine(rows, 0), scenarios=()).to_pylist()
+    assert (cut["answer"], cut["exact"]) == ("one two", False)
+
+
+def test_predictions_of_a_model_that_failed_are_errors_and_wrong() -> None:
+    rows = [row(0, ""), row(1, "b")]
+    table = predictions(fake(), rows, failed(2, "no weights"), scenarios=()).to_pydict()
+    assert table["ending"] == ["error", "error"]
+    assert table["exact"] == [False, False]  # an empty reference is not met by an error
+
+
+def test_size_counts_parameters_from_the_headers(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 3, "max_position_embeddings": 64}')
+    save_file({"a": np.zeros((4, 5), np.float32), "b": np.zeros(7, np.float16)}, tmp_path / "one.safetensors")
+    save_file({"c": np.zeros((2, 2, 2), np.float32)}, tmp_path / "two.safetensors")
+    assert size(tmp_path) == (20 + 7 + 8, 3, 64)
+
+
+def test_examiner_fetches_a_model_from_a_remote_folder() -> None:
+    from engine.shards import Folder
+
+    Folder("memory://runs/s/model").write("config.json", b'{"num_hidden_layers": 2}')
+    examiner = Examiner(fake(folder="memory://runs/s/model"), Pool())
+    assert examiner.size.layers == 2

@@ -1,0 +1,135 @@
+"""The entries of report.json and the sentences beside them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from engine.contract.evaluation import Evaluation, Gate, Nearest
+from engine.contract.models import FakeModel
+from engine.contract.specialist import Specialist
+from engine.evaluation.assess import Sitting, assess
+from engine.evaluation.examine import Examined, Subject, failed
+from engine.evaluation.findings import findings
+from engine.evaluation.predict import predictions
+from engine.evaluation.size import Size
+from engine.models import Completion
+from engine.release.gate import decide
+
+SPECIALIST = Specialist.model_validate(
+    {"goal": "Say it again.", "niche": {"answer_above": 0.5}, "task_units": [{"name": "echo", "kind": "rewrite"}]}
+)
+UNITS = {unit.name: unit for unit in SPECIALIST.task_units}
+ROWS = [
+    {
+        "prompt_id": str(index),
+        "task_unit": "echo",
+        "text": f"t{index}",
+        "reference": f"t{index}",
+        "layer": "core" if index % 4 else "long_tail",
+        "difficulty": "easy",
+        "scenario": "known" if index < 40 else "new",
+        "messages": [],
+    }
+    for index in range(120)
+]
+
+
+def sitting(name: str, role: str, *, wrong: Sequence[int] = (), parameters: int | None = 100, logprob: float | None = -0.1) -> Sitting:
+    """A model that is wrong on the rows `wrong`."""
+    model = Nearest(type="nearest", name=name) if role == "baseline" else FakeModel(type="fake")
+    subject = Subject(name=name, role=role, model=model, units=UNITS)
+    said = [Completion("?" if i in wrong else row["text"], "stop", 10, 2, logprob) for i, row in enumerate(ROWS)]
+    found = Examined(said, {0: 0.1, 5: 0.3}, 50.0, 900.0, Size(parameters, 6))
+    return Sitting(subject, found, predictions(subject, ROWS, found, scenarios={"known"}))
+
+
+def entries(*sittings: Sitting) -> dict[str, dict[str, Any]]:
+    evaluation = Evaluation(bootstrap=300, slices=("layer", "seen"))
+    return {entry["name"]: entry for entry in assess(sittings, evaluation, SPECIALIST)}
+
+
+def sentences(models: dict[str, dict[str, Any]], gate: Gate | None = None, notes: Sequence[str] = (), rows: int = 120) -> str:
+    word = decide(list(models.values()), gate or Gate())
+    holdout = {"rows": rows, "seen": 40, "unseen": rows - 40}
+    return "\n".join(findings(list(models.values()), holdout=holdout, gate=word, notes=notes, level=0.95))
+
+
+TEACHER = sitting("t", "teacher", wrong=range(0, 12), parameters=400)
+GOOD = sitting("good", "student", wrong=range(0, 13))
+POOR = sitting("poor", "student", wrong=range(30, 100), parameters=50, logprob=-2.0)
+RULES = sitting("rules", "baseline", wrong=range(0, 60), parameters=None, logprob=None)
+
+
+def test_assess_compares_each_model_with_the_teacher_and_the_baselines() -> None:
+    found = entries(TEACHER, GOOD, POOR, RULES)
+    assert found["t"]["against_teacher"] is None
+    against = found["good"]["against_teacher"]
+    assert against["difference"]["value"] == pytest.approx(-1 / 120, abs=1e-6)
+    assert against["retention"]["value"] == pytest.approx(107 / 108, abs=1e-6)
+    assert against["retention_unseen"]["value"] == 1.0  # both get all 80 of the new scenario
+    assert against["retention_unseen"]["n"] == 80
+    assert found["good"]["against_baselines"]["rules"]["value"] == pytest.approx(47 / 120, abs=1e-6)
+    assert found["rules"]["against_baselines"] == {}
+    assert found["good"]["size_vs_teacher"] == 0.25
+    assert found["rules"]["parameters"] is None
+
+
+def test_assess_of_slices_counts_each_row_once() -> None:
+    slices = entries(TEACHER, GOOD)["good"]["slices"]
+    assert {value: found["n"] for value, found in slices["layer"].items()} == {"core": 90, "long_tail": 30}
+    assert {value: found["n"] for value, found in slices["seen"].items()} == {"seen": 40, "unseen": 80}
+    assert slices["seen"]["seen"]["exact_match"]["value"] == pytest.approx(27 / 40)
+    assert slices["layer"]["long_tail"]["exact_match"]["value"] == pytest.approx(26 / 30, abs=1e-6)
+
+
+def test_assess_gives_null_for_numbers_that_a_model_does_not_have() -> None:
+    found = entries(TEACHER, RULES)["rules"]
+    assert found["metrics"]["ece"] is None and found["metrics"]["brier"] is None
+    assert found["metrics"]["schema_validity"] is None and found["metrics"]["field_f1"] is None
+    assert found["fields"] == {}
+    assert found["cost"]["fallback_share"] == 0.0
+
+
+def test_assess_measures_students_by_the_best_of_several_teachers() -> None:
+    worse = sitting("worse", "teacher", wrong=range(50))
+    found = entries(worse, TEACHER, GOOD)
+    assert found["good"]["against_teacher"]["teacher"] == "t"
+    assert found["worse"]["against_teacher"]["teacher"] == "t"
+
+
+def test_assess_without_a_teacher_compares_with_none() -> None:
+    found = entries(GOOD)["good"]
+    assert found["against_teacher"] is None and found["cost"] is None and found["size_vs_teacher"] is None
+
+
+def test_findings_tell_equal_from_worse_by_the_interval() -> None:
+    said = sentences(entries(TEACHER, GOOD, POOR, RULES))
+    assert "good and t cannot be told apart on this holdout: -0.008 exact match" in said
+    assert "poor is worse than t: -0.483" in said
+    assert "poor is not certain to beat the baseline rules" in said
+    assert "good is not certain to beat" not in said
+    assert "poor leaves 100 % of the requests to the teacher." in said
+    assert "What is said of unseen scenarios rests on 80 prompts." in said
+
+
+def test_findings_name_a_small_holdout_and_a_perfect_score() -> None:
+    perfect = sitting("good", "student")
+    said = sentences(entries(TEACHER, perfect), rows=60)
+    assert "The holdout is small: 60 prompts." in said
+    assert "good got all of 120 right: its interval shows no width, yet the true rate may lie 0.025 off." in said
+
+
+def test_findings_name_a_pass_whose_interval_does_not() -> None:
+    gate = Gate.model_validate({"exact_match": 0.88})
+    said = sentences(entries(TEACHER, GOOD), gate)
+    assert "good passes the gate's exact_match by its point value 0.892 only: its 95 % interval reaches 0.8" in said
+    assert "by its point value" not in sentences(entries(TEACHER, GOOD), Gate.model_validate({"exact_match": 0.5}))
+
+
+def test_findings_begin_with_models_that_failed_and_the_notes() -> None:
+    subject = Subject(name="broken", role="student", model=FakeModel(type="fake"), units=UNITS)
+    nothing = failed(len(ROWS), "there is no config.json")
+    broken = Sitting(subject, nothing, predictions(subject, ROWS, nothing, scenarios=()))
+    said = sentences(entries(TEACHER, broken), notes=["The judge was never calibrated."]).splitlines()
+    assert said[:2] == ["broken could not be examined: there is no config.json", "The judge was never calibrated."]

@@ -1,26 +1,42 @@
 """Room 1: where prompts come from."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from engine.contract.base import Positive, Section, Share
 
 Entity = Literal["email", "phone", "card", "iban", "ip"]
+Column = Literal["text", "messages", "layer", "difficulty", "scenario", "language", "id", "reference"]
+
+
+def _has_a_prompt(columns: dict[Column, str]) -> dict[Column, str]:
+    if "text" not in columns and "messages" not in columns:
+        raise ValueError(f"needs text or messages, found {sorted(columns)}")
+    return columns
+
+
+def _has_a_reference(columns: dict[Column, str]) -> dict[Column, str]:
+    if "reference" not in columns:
+        raise ValueError(f"needs reference, found {sorted(columns)}")
+    return columns
+
+
+Columns = Annotated[dict[Column, str], AfterValidator(_has_a_prompt)]
+"""Our column -> the source's column. `messages` goes before `text`; `id` must not repeat within its source."""
 
 
 class Source(Section):
-    """One file, folder or URL of prompts (JSONL, CSV or Parquet, by its ending)."""
+    """Prompts in JSONL, CSV or Parquet, by the ending; `.gz` and the like are unpacked."""
 
     path: str
-    """Relative to the contract's folder, absolute, or any fsspec URL."""
+    """A file, folder, glob or fsspec URL; relative to the contract's folder, or absolute."""
     licence: str
     task_unit: str | None = None
     """Which task unit these prompts belong to; not needed if the specialist has one."""
-    columns: dict[str, str] = Field(default_factory=lambda: {"text": "input"})
-    """Our column -> the source's column. Ours: text, messages, layer, difficulty, scenario, language, id, reference."""
+    columns: Columns = {"text": "input"}  # noqa: RUF012
     take: Positive | None = None
-    """Only this many rows, spread evenly over the file."""
+    """Only this many rows, spread evenly over the source."""
 
 
 class Holdout(Section):
@@ -29,7 +45,7 @@ class Holdout(Section):
     path: str
     licence: str = "unknown"
     labels: Literal["rule", "human"]
-    columns: dict[str, str] = Field(default_factory=lambda: {"text": "input", "reference": "reference"})
+    columns: Annotated[Columns, AfterValidator(_has_a_reference)] = {"text": "input", "reference": "reference"}  # noqa: RUF012
     take: Positive | None = None
 
 

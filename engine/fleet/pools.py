@@ -25,7 +25,9 @@ def actors(pool: Pool) -> dict[str, Any]:
 
 def tasks(pool: Pool) -> dict[str, Any]:
     """Return the arguments that run a function on `pool`."""
-    return {"compute": TaskPoolStrategy(size=pool.actors), **resources(pool)}
+    wanted = resources(pool)
+    del wanted["runtime_env"]  # tasks share the session's worker processes; another environment would start more, seconds each
+    return {"compute": TaskPoolStrategy(size=pool.actors), **wanted}
 
 
 def resources(pool: Pool) -> dict[str, Any]:

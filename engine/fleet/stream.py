@@ -59,12 +59,21 @@ def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None,
 
 
 def write(
-    rows: Dataset, folder: Folder, schema: pa.Schema, *, label: str | None = None, progress: Progress | None = None
+    rows: Dataset,
+    folder: Folder,
+    schema: pa.Schema,
+    *,
+    label: str | None = None,
+    shard: str | None = None,
+    progress: Progress | None = None,
 ) -> Written:
-    """Write every block as a shard of `schema` into `folder`; count the rows by the column `label`."""
-    manifest = rows.map_batches(
-        _save, fn_kwargs={"folder": folder, "schema": schema, "label": label}, batch_format="pyarrow", batch_size=None
-    )
+    """Write every block as a shard of `schema` into `folder`; count the rows by the column `label`.
+
+    With `shard`, rows with the same value of that column, which must be in one block, become one shard, sorted by the first
+    column of `schema`.
+    """
+    given = {"folder": folder, "schema": schema, "label": label, "by": shard}
+    manifest = rows.map_batches(_save, fn_kwargs=given, batch_format="pyarrow", batch_size=None)
     shards: list[Shard] = []
     labels: dict[str, int] = {}
     total = tokens = 0
@@ -96,16 +105,19 @@ _MANIFEST = pa.schema(
 )  # fmt: skip
 
 
-def _save(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None) -> pa.Table:
-    if not rows.num_rows:
-        return _MANIFEST.empty_table()
+def _save(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None, by: str | None) -> pa.Table:
+    pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(schema.names[0]) for one in pc.unique(rows[by])] if by else [rows]
+    saved = [_save_one(piece, folder, schema, label) for piece in pieces if piece.num_rows]
+    return pa.Table.from_pylist(saved, schema=_MANIFEST)
+
+
+def _save_one(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None) -> dict[str, Any]:
     shard = write_shard(folder, rows, schema)
     counts = pc.value_counts(rows[label].combine_chunks()).to_pylist() if label else []
     tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
-    row = {
+    return {
         **shard._asdict(),
         "digest": hex_digest(rows_digest(rows.select(schema.names))),
         "tokens": tokens or 0,
         "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],
     }
-    return pa.Table.from_pylist([row], schema=_MANIFEST)

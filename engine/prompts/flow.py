@@ -1,0 +1,88 @@
+"""Room 1's door to Ray: files are read in tasks, copies are found by one shuffle of keys, and the driver sees counts only."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray import ObjectRef
+from ray.data import Dataset
+
+from engine.contract.profile import Pool
+from engine.contract.prompts import Copies, Prompts
+from engine.fleet import pools, stream
+from engine.prompts import copies, split
+from engine.prompts.files import Slice
+from engine.prompts.redact import redact
+from engine.prompts.sources import WORK, identify, prompts
+from engine.shards import Folder
+from engine.similarity.flow import pair_up
+from engine.similarity.minhash import bands
+
+
+class Verdicts(NamedTuple):
+    """What became of the rows, where every task can read it."""
+
+    fates: ObjectRef  # copies.FATES
+    cuts: ObjectRef  # split.cuts
+
+
+def read(slices: Sequence[Slice], section: Prompts, pool: Pool) -> Dataset:
+    """Files in, WORK out, redacted and identified: one task a file. The rows stay in the object store, which spills to disk."""
+    where = ray.data.from_items([{"slice": index} for index in range(len(slices))], override_num_blocks=len(slices))
+    given = {"slices": list(slices), "section": section}
+    return where.map_batches(_ingest, fn_kwargs=given, batch_format="pyarrow", batch_size=None, **pools.tasks(pool)).materialize()
+
+
+def settle(rows: Dataset, section: Prompts, pool: Pool, *, partitions: int | None = None) -> Verdicts:
+    """WORK in; out comes where each row goes. One task holds about 620 bytes a prompt, and no text."""
+    signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
+    keys = stream.apply(signed, copies.keys, pool, copies=section.copies)
+    pairs = pair_up(keys, rows=signed.count() * (bands(section.copies).count + 1), partitions=partitions).materialize()
+    left, right = signed.to_arrow_refs(), pairs.to_arrow_refs()
+    task = ray.remote(num_cpus=1, num_returns=2)(_settle)
+    return Verdicts(*task.remote(section.copies, section.shard_rows, len(left), *left, *right))
+
+
+def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
+    """WORK in, LABELLED out."""
+    return stream.apply(rows, _label, pool, verdicts=verdicts)
+
+
+def count(labelled: Dataset) -> dict[str, Counter[str]]:
+    """Return how many rows there are by fate, source, layer and redaction."""
+    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in labelled.map_batches(split.count, batch_format="pyarrow", batch_size=None).iter_rows():
+        totals[row["what"]][row["value"]] += row["rows"]
+    return totals
+
+
+def write(labelled: Dataset, folder: Folder, table: str, *, shards: int) -> stream.Written:
+    """Write one of split.TABLES in `shards` shards, each sorted by its first column."""
+    rows = labelled.map_batches(split.pick, fn_kwargs={"table": table}, batch_format="pyarrow", batch_size=None)
+    rows = rows.repartition(min(shards, 200), keys=["shard"])
+    return stream.write(rows, folder / table, split.TABLES[table], shard="shard")
+
+
+def _ingest(where: pa.Table, slices: list[Slice], section: Prompts) -> Iterator[pa.Table]:
+    yield WORK.empty_table()
+    for index in where["slice"].to_pylist():
+        for rows in prompts(slices[index], max_chars=section.max_chars):
+            yield identify(redact(rows, section.redact))
+
+
+def _settle(section: Copies, shard_rows: int, count: int, *blocks: pa.Table) -> tuple[pa.Table, dict[str, list[str]]]:
+    signed = pa.concat_tables([copies.SIGNED.empty_table(), *(block for block in blocks[:count] if block.num_rows)])
+    pairs = pa.concat_tables([_NO_PAIRS, *(block for block in blocks[count:] if block.num_rows)])
+    fates = copies.settle(signed, pairs, section)
+    return fates, split.cuts(signed, fates, shard_rows=shard_rows)
+
+
+def _label(rows: pa.Table, verdicts: Verdicts) -> pa.Table:
+    fates, cuts = ray.get(list(verdicts))
+    return split.label(rows, fates, cuts)
+
+
+_NO_PAIRS = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("kind", pa.string())]).empty_table()

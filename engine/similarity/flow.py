@@ -1,0 +1,13 @@
+"""Buckets on Ray: the one shuffle that copies need. Shared by the rooms that look for copies."""
+
+from ray.data import Dataset
+
+from engine.similarity.buckets import pairs
+
+ROWS_PER_PARTITION = 1_000_000  # of (key, kind, id), some 50 MB
+
+
+def pair_up(keys: Dataset, *, rows: int, partitions: int | None = None) -> Dataset:
+    """(key, kind, id) in, (a, b, kind) out; `rows` is about how many keys there are. More partitions change no result."""
+    count = partitions or max(1, rows // ROWS_PER_PARTITION)
+    return keys.repartition(count, keys=["key"]).map_batches(pairs, batch_format="pyarrow", batch_size=None)

@@ -10,10 +10,9 @@ from engine.lineage.artifact import Artifact, load_artifact
 from engine.release.card import Provenance, card
 from engine.release.gate import decide, explain
 from engine.release.lineage import lineage
-from engine.release.registry import Package, Registry
+from engine.release.registry import CONTRACT, REPORT, Package, Registry
 from engine.rows import EXAMPLE, PROMPT
 from engine.shards import Folder, iterate
-from jobs.reports import CONTRACT, REPORT
 
 Report = dict[str, Any]
 

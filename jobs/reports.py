@@ -21,11 +21,11 @@ from engine.evaluation.predict import predictions
 from engine.lineage.artifact import Artifact, Tally, load_artifact
 from engine.lineage.job import Bench
 from engine.release.gate import decide
-from engine.release.registry import Registry, beside
+from engine.release.registry import CONTRACT, REPORT, Registry, beside
 from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, PREDICTION, PROMPT
 from jobs.candidates import weights
 
-REPORT, PAGE, CONTRACT = "report.json", "index.html", "contract.json"
+PAGE = "index.html"
 
 
 def run(bench: Bench) -> Tally:

@@ -19,6 +19,7 @@ from engine.lineage.artifact import Artifact
 from engine.shards import Folder
 
 CHAMPION, RELEASE = "champion.json", "release.json"
+REPORT, CONTRACT = "report.json", "contract.json"  # papers that the report carries and a release keeps
 CHUNK = 2**22
 
 Event = dict[str, Any]

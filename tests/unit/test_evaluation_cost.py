@@ -52,7 +52,9 @@ def test_cost_of_a_model_without_confidence_never_falls_back() -> None:
 
 def test_cost_is_null_when_nothing_is_right_or_nothing_was_timed() -> None:
     wrong = served([0, 0, 0, 0], confidence=[0.9] * 4, seconds=0.1)
-    assert cost(wrong, price_of(wrong, PRICE, is_teacher=False), TEACHER, TEACHER_PRICE, answer_above=0.5)["per_1000_accepted"] is None
+    assert (
+        cost(wrong, price_of(wrong, PRICE, is_teacher=False), TEACHER, TEACHER_PRICE, answer_above=0.5)["per_1000_accepted"] is None
+    )
     untimed = served([1, 1, 1, 1], confidence=[0.9] * 4, seconds=None)
     assert price_of(untimed, PRICE, is_teacher=False) is None
     assert cost(untimed, None, TEACHER, TEACHER_PRICE, answer_above=0.5)["per_1000_accepted"] is None

@@ -69,7 +69,9 @@ def test_text_of_leaves_out_system_and_assistant() -> None:
     assert text_of([{"role": role, "content": content} for role, content in turns]) == "one\n\ntwo"
 
 
-@pytest.mark.parametrize(("rows", "wanted", "chosen"), [(10, 5, [0, 2, 4, 6, 8]), (3, 40, [0, 1, 2]), (7, 3, [0, 2, 4]), (0, 4, [])])
+@pytest.mark.parametrize(
+    ("rows", "wanted", "chosen"), [(10, 5, [0, 2, 4, 6, 8]), (3, 40, [0, 1, 2]), (7, 3, [0, 2, 4]), (0, 4, [])]
+)
 def test_spread_is_even_and_never_twice_the_same(rows: int, wanted: int, chosen: list[int]) -> None:
     assert spread(rows, wanted) == chosen
 

@@ -7,7 +7,17 @@ import pyarrow as pa
 import pytest
 
 from engine.contract.specialist import TaskUnit
-from engine.evaluation.metrics import compare_field, field_scores, grade, is_exact, is_valid, macro_f1, precision, recall, schema_validity
+from engine.evaluation.metrics import (
+    compare_field,
+    field_scores,
+    grade,
+    is_exact,
+    is_valid,
+    macro_f1,
+    precision,
+    recall,
+    schema_validity,
+)
 from engine.evaluation.resample import Resamples, mean
 from engine.rows import PREDICTION, from_rows
 

@@ -35,7 +35,9 @@ ROWS = [
 ]
 
 
-def sitting(name: str, role: str, *, wrong: Sequence[int] = (), parameters: int | None = 100, logprob: float | None = -0.1) -> Sitting:
+def sitting(
+    name: str, role: str, *, wrong: Sequence[int] = (), parameters: int | None = 100, logprob: float | None = -0.1
+) -> Sitting:
     """A model that is wrong on the rows `wrong`."""
     model = Nearest(type="nearest", name=name) if role == "baseline" else FakeModel(type="fake")
     subject = Subject(name=name, role=role, model=model, units=UNITS)

@@ -9,7 +9,12 @@ from engine.release.gate import decide, explain, weigh
 
 
 def value(number: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    return {"value": number, "low": number - 0.05 if low is None else low, "high": number + 0.05 if high is None else high, "n": 100}
+    return {
+        "value": number,
+        "low": number - 0.05 if low is None else low,
+        "high": number + 0.05 if high is None else high,
+        "n": 100,
+    }
 
 
 def entry(name: str = "s", **changes: Any) -> dict[str, Any]:
@@ -95,7 +100,9 @@ def test_gate_lets_the_smallest_passing_student_win() -> None:
 
 
 def test_explain_names_found_and_wanted() -> None:
-    low = entry(metrics=entry()["metrics"] | {"exact_match": value(0.5), "ece": None}, against_baselines={"rules": value(0.01, low=-0.02)})
+    low = entry(
+        metrics=entry()["metrics"] | {"exact_match": value(0.5), "ece": None}, against_baselines={"rules": value(0.01, low=-0.02)}
+    )
     said = [explain(number) for number in decide([low], WHOLE)["refusals"]["s"]]
     assert said == [
         "exact_match: found 0.500, wanted at least 0.8",

@@ -1,0 +1,272 @@
+"""Promote and rollback through their door, on finished artifacts, on a disk and on an object store."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import pytest
+
+from engine.contract import Contract
+from engine.errors import DriftError, GateRefused, MissingArtifact, StorageError
+from engine.lineage.artifact import Artifact, Draft, Tally
+from engine.release.registry import Registry, beside
+from engine.rows import EXAMPLE, PROMPT, content_id, from_rows
+from engine.shards import Folder
+from jobs.release import promote, rollback
+
+SIZES = {"large": 300, "small": 100}
+
+
+def contract(gate: dict[str, Any]) -> Contract:
+    prune = {"prune": {"source": "parent", "layers": [0, 1]}}
+    return Contract.model_validate(
+        {
+            "name": "forms",
+            "specialist": {
+                "goal": "Fill in the form.",
+                "non_goals": ["refund"],
+                "task_units": [{"name": "form", "kind": "extraction"}],
+            },
+            "prompts": {
+                "sources": [{"path": "train.jsonl", "licence": "CC0-1.0"}],
+                "holdout": {"path": "holdout.jsonl", "labels": "rule"},
+            },
+            "teachers": {"mode": "direct", "models": [{"name": "t", "model": {"type": "fake"}}]},
+            "judges": {},
+            "students": [{"name": name, "init": prune} for name in SIZES],
+            "gate": gate,
+        }
+    )
+
+
+def value(number: float) -> dict[str, Any]:
+    return {"value": number, "low": number - 0.05, "high": number + 0.05, "n": 120}
+
+
+def entry(name: str, role: str, exact: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "role": role,
+        "parameters": SIZES.get(name, 400),
+        "layers": 2,
+        "size_vs_teacher": SIZES.get(name, 400) / 400,
+        "error": None,
+        "metrics": {"exact_match": value(exact), "ece": None},
+        "latency": {"p50_ms": 100.0, "p95_ms": 200.0, "n": 40},
+        "cost": {"per_1000_accepted": 0.5},
+        "against_teacher": None if role == "teacher" else {"teacher": "t", "retention": value(exact / 0.9)},
+        "against_baselines": {},
+    }
+
+
+def report(exact: dict[str, float], order: Contract) -> dict[str, Any]:
+    from engine.release.gate import decide
+
+    models = [entry("t", "teacher", 0.9), *(entry(name, "student", found) for name, found in exact.items())]
+    holdout = {"rows": 120, "seen": 40, "unseen": 80}
+    return {
+        "contract": "forms",
+        "holdout": holdout,
+        "models": models,
+        "gate": decide(models, order.gate),
+        "findings": ["The holdout is small."],
+    }
+
+
+class Run:
+    """A run folder with finished artifacts, as the line would leave it."""
+
+    def __init__(self, folder: Folder, *, exact: dict[str, float], gate: dict[str, Any], weights: str = "first") -> None:
+        self.folder = folder
+        order = contract(gate)
+        prompts = [{"prompt_id": str(i), "licence": "CC0-1.0" if i else "CC-BY-4.0"} for i in range(3)]
+        self.finish("prompts", {"prompts": from_rows(prompts, PROMPT)})
+        self.finish("candidates", {})
+        examples = [{"example_id": str(i), "split": "train" if i else "validation"} for i in range(4)]
+        self.finish("dataset", {"examples": from_rows(examples, EXAMPLE)})
+        for name in exact:
+            files = {"model/config.json": b"{}", "model/model.safetensors": f"{name} {weights}".encode(), "notes.txt": b"x"}
+            self.finish(f"students/{name}", {}, files=files)
+        papers = {"report.json": json.dumps(report(exact, order)).encode(), "contract.json": order.model_dump_json().encode()}
+        self.finish(
+            "reports",
+            {},
+            files=papers,
+            inputs={f"students/{name}": self.artifact(f"students/{name}").fingerprint for name in exact},
+        )
+
+    def artifact(self, name: str) -> Artifact:
+        return Artifact(self.folder / name, json.loads((self.folder / name).read("record.json")))
+
+    def finish(
+        self, name: str, tables: dict[str, Any], files: dict[str, bytes] | None = None, inputs: dict[str, str] | None = None
+    ) -> None:
+        draft = Draft(self.folder / name)
+        for table, rows in tables.items():
+            draft.put(table, rows, rows.schema)
+        for path, data in (files or {}).items():
+            draft.folder.write(path, data)
+        draft.finish({"job": name, "recipe": {}, "inputs": inputs or {}, "fingerprint": content_id(name)}, Tally(0, {}))
+
+
+@pytest.fixture(params=["disk", "memory"])
+def where(request: pytest.FixtureRequest, tmp_path) -> Iterator[Folder]:
+    yield Folder(str(tmp_path)) if request.param == "disk" else Folder("memory://place")
+    fsspec.filesystem("memory").store.clear()
+
+
+GATE = {"exact_match": 0.8}
+
+
+def run_in(where: Folder, name: str = "run", **given: Any) -> Run:
+    return Run(where / name, **({"exact": {"large": 0.88, "small": 0.85}, "gate": GATE} | given))
+
+
+def shelf(where: Folder) -> Registry:
+    return Registry(where / "registry", "forms")
+
+
+def test_promote_makes_the_smallest_passing_student_the_champion(where: Folder) -> None:
+    run = run_in(where)
+    said = promote(run.folder.url, f"{where}/registry")
+    assert (said["student"], said["changed"], said["before"], said["passing"]) == ("small", True, None, ["small", "large"])
+    now = shelf(where).champion
+    assert now is not None and now["fingerprint"] == run.artifact("students/small").fingerprint
+    release = Folder(said["release"])
+    assert release.read("model/model.safetensors") == b"small first"
+    assert sorted(release.files()) == [
+        "card.md", "contract.json", "lineage.json", "model/config.json", "model/model.safetensors", "release.json", "report.json"
+    ]  # fmt: skip
+
+
+def test_promote_passes_over_a_smaller_student_that_the_gate_refuses(where: Folder) -> None:
+    run = run_in(where, exact={"large": 0.88, "small": 0.5})
+    said = promote(run.folder.url, f"{where}/registry")
+    assert said["student"] == "large"
+    assert [number["number"] for number in said["refusals"]["small"]] == ["exact_match"]
+
+
+def test_promote_of_a_named_student_takes_that_one_if_it_passes(where: Folder) -> None:
+    assert promote(run_in(where).folder.url, f"{where}/registry", student="large")["student"] == "large"
+
+
+def test_promote_refused_names_every_number_and_changes_nothing(where: Folder) -> None:
+    run = run_in(where, exact={"large": 0.79, "small": 0.5}, gate={"exact_match": 0.8, "ece": 0.1})
+    with pytest.raises(GateRefused) as refused:
+        promote(run.folder.url, f"{where}/registry")
+    lines = str(refused.value).splitlines()
+    assert lines[1:5] == [
+        "  small: exact_match: found 0.500, wanted at least 0.8",
+        "  small: ece: found nothing, wanted at most 0.1",
+        "  large: exact_match: found 0.790, wanted at least 0.8",
+        "  large: ece: found nothing, wanted at most 0.1",
+    ]
+    assert not (where / "registry").files()
+
+
+def test_promote_of_a_named_student_that_fails_says_who_would_pass(where: Folder) -> None:
+    run = run_in(where, exact={"large": 0.88, "small": 0.5})
+    with pytest.raises(GateRefused, match=r"small: exact_match: found 0\.500(.|\n)*large would pass"):
+        promote(run.folder.url, f"{where}/registry", student="small")
+
+
+def test_promote_of_an_unknown_student_names_the_known(where: Folder) -> None:
+    with pytest.raises(MissingArtifact, match="no student 'tiny'; it has large, small"):
+        promote(run_in(where).folder.url, f"{where}/registry", student="tiny")
+
+
+def test_promote_without_a_report_says_what_to_run(where: Folder) -> None:
+    with pytest.raises(MissingArtifact, match=r"reports: no finished job has made it\. Run the line first"):
+        promote(f"{where}/nothing", f"{where}/registry")
+
+
+def test_promote_twice_adds_no_event(where: Folder) -> None:
+    run = run_in(where)
+    promote(run.folder.url, f"{where}/registry")
+    assert promote(run.folder.url, f"{where}/registry")["changed"] is False
+    assert len(shelf(where).history()) == 1
+
+
+def test_promote_of_weights_that_were_changed_is_refused(where: Folder) -> None:
+    run = run_in(where)
+    (run.folder / "students/small").write("model/model.safetensors", b"other bytes")
+    with pytest.raises(StorageError, match=r"model\.safetensors: found sha256 \w{16}, its record says \w{16}"):
+        promote(run.folder.url, f"{where}/registry")
+    assert shelf(where).champion is None
+    assert not (where / "registry").files()
+
+
+def test_promote_of_a_student_trained_after_the_report_is_refused(where: Folder) -> None:
+    run = run_in(where)
+    run.finish("students/small", {}, files={"model/model.safetensors": b"trained again"})
+    with pytest.raises(DriftError, match="what is promoted is what was examined"):
+        promote(run.folder.url, f"{where}/registry")
+
+
+def test_rollback_returns_step_by_step_and_keeps_every_event(where: Folder) -> None:
+    registry = f"{where}/registry"
+    for weights in ("first", "second", "third"):
+        promote(run_in(where, f"run-{weights}", weights=weights).folder.url, registry)
+    said = rollback(registry, "forms")
+    assert Folder(said["release"]).read("model/model.safetensors") == b"small second"
+    assert Folder(rollback(registry, "forms")["release"]).read("model/model.safetensors") == b"small first"
+    with pytest.raises(MissingArtifact, match="is the first champion; there is none before it"):
+        rollback(registry, "forms")
+    assert [event["kind"] for event in shelf(where).history()] == ["promote"] * 3 + ["rollback"] * 2
+
+
+def test_promote_after_a_rollback_can_be_rolled_back_to_where_it_began(where: Folder) -> None:
+    registry = f"{where}/registry"
+    runs = {weights: run_in(where, f"run-{weights}", weights=weights).folder.url for weights in ("first", "second", "third")}
+    promote(runs["first"], registry)
+    promote(runs["second"], registry)
+    rollback(registry, "forms")
+    promote(runs["third"], registry)
+    assert Folder(rollback(registry, "forms")["release"]).read("model/model.safetensors") == b"small first"
+
+
+def test_rollback_without_a_champion_says_how_to_get_one(where: Folder) -> None:
+    with pytest.raises(MissingArtifact, match=r"there is no champion to roll back\. Promote one"):
+        rollback(f"{where}/registry", "forms")
+
+
+def test_rollback_to_a_release_that_was_deleted_is_refused(where: Folder) -> None:
+    registry = f"{where}/registry"
+    first = promote(run_in(where, "one", weights="first").folder.url, registry)
+    promote(run_in(where, "two", weights="second").folder.url, registry)
+    Folder(first["release"]).remove()
+    with pytest.raises(StorageError, match="is not whole"):
+        rollback(registry, "forms")
+    now = shelf(where).champion
+    assert now is not None and now["fingerprint"] != first["fingerprint"]
+
+
+def test_promote_completes_a_release_that_a_kill_left_half_copied(where: Folder) -> None:
+    run = run_in(where)
+    half = shelf(where).folder / "releases" / run.artifact("students/small").fingerprint
+    half.write("model/stray.bin", b"half")  # no release.json: it never landed
+    release = Folder(promote(run.folder.url, f"{where}/registry")["release"])
+    assert "model/stray.bin" not in release.files()
+
+
+def test_card_and_lineage_say_what_the_student_is_made_of(where: Folder) -> None:
+    run = run_in(where)
+    release = Folder(promote(run.folder.url, f"{where}/registry")["release"])
+    card = release.read("card.md").decode()
+    for part in (
+        "Fill in the form.", "- refund", "| CC-BY-4.0 | 1 |", "| CC0-1.0 | 2 |", "3 train, 1 validation",
+        "| exact_match | 0.850 | 0.800 to 0.900 | 120 |", "| ece | none |", "| retention | 0.944 |", "| t | teacher |",
+        "- met: exact_match: found 0.850, wanted at least 0.8", "- The holdout is small.", "vllm serve", "layers 0, 1 of parent",
+        run.artifact("students/small").fingerprint,
+    ):  # fmt: skip
+        assert part in card, part
+    lineage = json.loads(release.read("lineage.json"))
+    assert list(lineage) == ["prompts", "candidates", "dataset", "students/small", "reports"]
+    assert lineage["dataset"]["fingerprint"] == run.artifact("dataset").fingerprint
+
+
+def test_registry_stands_beside_the_runs() -> None:
+    assert beside(Folder("runs/smoke")).url == "runs/registry"
+    assert beside(Folder("s3-like/a/b")).url == "s3-like/a/registry"
+    assert beside(Folder("smoke")).url == "./registry"

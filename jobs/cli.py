@@ -1,4 +1,4 @@
-"""The command `rayleigh`: parse first, import what is heavy later. What to do stands in one module a command."""
+"""The command `rayleigh`: parse first, import what is heavy later. What a command does stands in the module of its name."""
 
 import json
 from typing import Annotated, Any
@@ -10,17 +10,17 @@ from engine.errors import RayleighError
 
 
 class Clean(TyperGroup):
-    """Ends a command by one clean message where a person must act, by exit code; anything else is a bug and shows its traceback."""
+    """Ends a command with one clean message where a person must act; anything else is a bug and shows its traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except RayleighError as error:
-            _complain(error)
+            _complain(f"{type(error).__name__}: {error}", error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt as stop:
-            _complain(stop, "Stopped.")
+            _complain("Stopped.", stop)
             raise typer.Exit(130) from None
 
 
@@ -29,22 +29,39 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # a quarter of a second of imports for a frame around the help
     help="Distil large teachers into small specialists: a contract in, a student that keeps it out.",
 )
 
-Run = Annotated[str, typer.Argument(help="Run folder: a local path or an fsspec URL.")]
-Order = Annotated[str, typer.Argument(help="The contract, a YAML file.")]
-Where = Annotated[str, typer.Option("--profile", help="A name in cluster/profiles, or a YAML file.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value of the contract; again for more.")]
+Order = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file, such as jobs/contracts/smoke.yaml.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a local path or an fsspec URL.")]
+Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="A name in cluster/profiles, or a YAML file.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the contract; again for more.")
+]
+Registry = Annotated[str | None, typer.Option("--registry", metavar="FOLDER", help="Where champions are kept; default beside RUN.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def run(contract: Order, run: Run, profile: Where = "laptop", changes: Changes = None) -> None:
-    """Run what is not finished of CONTRACT in the folder RUN."""
-    from jobs.run import run as start
+def check(contract: Order, changes: Changes = None, as_json: Json = False) -> None:
+    """Say what CONTRACT orders, and whether its files and models are there."""
+    from pathlib import Path
 
-    start(contract, run, profile=profile, changes=changes or [])
+    from engine.contract import load_contract
+    from jobs import check, workspace
+
+    loaded = load_contract(Path(contract), changes or [])
+    check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
+    _show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
+
+
+@app.command()
+def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes = None) -> None:
+    """Run what is not finished of CONTRACT in the folder RUN."""
+    from jobs import run as command
+
+    command.run(contract, run, profile=profile, changes=changes or [])
 
 
 @app.command()
@@ -56,13 +73,88 @@ def status(run: Run, as_json: Json = False) -> None:
     _show(found, status.as_text(found), as_json)
 
 
+@app.command()
+def report(run: Run, as_json: Json = False) -> None:
+    """Show how the models of RUN compare, and where the page is."""
+    from jobs import summary
+
+    found = summary.report(run)
+    _show(found, summary.text(run, found), as_json)
+
+
+@app.command()
+def sql(run: Run, query: Annotated[str, typer.Argument(metavar="QUERY")], as_json: Json = False) -> None:
+    """Answer a SELECT over the tables of RUN; --json gives one line a row."""
+    from jobs import sql
+
+    answer = sql.Views(run).query(query)
+    for line in sql.as_lines(answer) if as_json else sql.as_table(answer):
+        typer.echo(line)
+
+
+@app.command()
+def trace(
+    run: Run,
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="A student's name, or an answer's or prompt's id (6 characters do).")],
+    as_json: Json = False,
+) -> None:
+    """Walk back from ID to the line of the file that it came from."""
+    from jobs import trace
+
+    found = trace.trace(run, wanted)
+    _show(found, trace.as_text(found), as_json)
+
+
+@app.command()
+def promote(
+    run: Run,
+    registry: Registry = None,
+    student: Annotated[
+        str | None, typer.Option("--student", metavar="NAME", help="This one; default the smallest that passes.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the smallest student of RUN that passes the gate the champion."""
+    from jobs import release, summary, workspace
+
+    folder = workspace.reopen(run).folder
+    found = release.promote(folder.url, workspace.registry(registry, folder), student)
+    _show(found, summary.of_release(found), as_json)
+
+
+@app.command()
+def rollback(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN_OR_CONTRACT_NAME", help="Whose champion; a bare name is looked up in --registry.")
+    ],
+    registry: Registry = None,
+    as_json: Json = False,
+) -> None:
+    """Return to the champion before today's."""
+    from jobs import release, summary, workspace
+
+    contract, folder = workspace.contract_of(name)
+    found = release.rollback(workspace.registry(registry, folder), contract)
+    _show(found, summary.of_release(found), as_json)
+
+
+@app.command()
+def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
+    """Check this machine, and say how to mend what is not right."""
+    from jobs import doctor
+
+    found = doctor.doctor(profile)
+    _show(found, doctor.as_text(found), as_json)
+    if not all(one["ok"] for one in found["checks"]):
+        raise typer.Exit(1)
+
+
 def _show(found: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(found, indent=1) if as_json else text)
+    typer.echo(json.dumps(found, indent=1, default=str) if as_json else text)
 
 
-def _complain(error: BaseException, message: str = "") -> None:
-    lines = [message or f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
-    typer.echo("\n".join(lines), err=True)
+def _complain(message: str, error: BaseException) -> None:
+    typer.echo("\n".join([message, *getattr(error, "__notes__", [])]), err=True)
 
 
 def main() -> None:

@@ -88,11 +88,11 @@ def columns(rows: Sequence[Sequence[object]], *, head: Sequence[str]) -> str:
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[index]) for line in [list(head), *cells]) for index in range(len(head))]
     right = [bool(rows) and all(isinstance(row[index], int | float | None) for row in rows) for index in range(len(head))]
-    lines = [list(head), ["-" * width for width in widths], *cells]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(line, widths, right, strict=True)).rstrip()
-        for line in lines
-    )
+    padded = [
+        [cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(line, widths, right, strict=True)]
+        for line in [list(head), ["-" * width for width in widths], *cells]
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def _cell(value: object) -> str:

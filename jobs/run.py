@@ -11,7 +11,8 @@ from typing import NoReturn
 from engine.contract import Profile
 from engine.errors import RayleighError
 from engine.lineage.job import run_line
-from jobs import report, workspace
+from jobs import summary, workspace
+from jobs.check import verify
 from jobs.console import Console
 from jobs.line import line
 from jobs.workspace import Workspace
@@ -45,12 +46,13 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str]) -> None
         console.say(f"\n{len(ran)} jobs in {time.monotonic() - started:.0f} s.")
     else:
         console.say(f"Nothing to do: every job of {work.folder} is finished.")
-    console.say("\n" + report.summary(work.folder))
+    console.say("\n" + summary.text(folder, summary.report(folder)))
 
 
 @contextmanager
 def at_work(work: Workspace, console: Console) -> Iterator[None]:
     """Hold what jobs need: the remembered order, a log for the noise, Ray. Entered only if a job has to run."""
+    verify(work.contract, root=work.root, models=work.models)
     work.save()
     set_environment(work.profile)
     log = work.log_path()
@@ -62,7 +64,7 @@ def at_work(work: Workspace, console: Console) -> Iterator[None]:
             with session(work.profile), stopped_by_sigterm():
                 yield
         except KeyboardInterrupt as stop:
-            stop.add_note(f"Finished jobs are kept, and so is every answer that was paid for. Run the same command again to go on. Log: {log}")
+            stop.add_note(f"Finished jobs and paid answers are kept: run the same command again to go on. Log: {log}")
             raise
         except Exception as error:
             failure = ours(error)

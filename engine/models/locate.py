@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from engine.errors import ModelError
-from engine.models.bundled import BUNDLED, unpack
+from engine.models.bundled import BUNDLED, carried, unpack
 
 
 def locate(path: str, *, root: str, home: str) -> Path:
@@ -14,8 +14,22 @@ def locate(path: str, *, root: str, home: str) -> Path:
     Raises:
         ModelError: there is no such folder, or it is no Hugging Face model.
     """
-    if path in BUNDLED:
-        return unpack(path, Path(home))
+    return unpack(path, Path(home)) if path in BUNDLED else _folder(path, root)
+
+
+def check(path: str, *, root: str, home: str) -> None:
+    """Do as `locate`, but unpack nothing.
+
+    Raises:
+        ModelError: `locate` would raise it.
+    """
+    if path not in BUNDLED:
+        _folder(path, root)
+    elif not Path(home, path).is_dir():
+        carried(path)
+
+
+def _folder(path: str, root: str) -> Path:
     folder = Path(root, path).resolve()
     if not folder.is_dir():
         raise ModelError(

@@ -1,0 +1,88 @@
+"""Whether a contract could be run here: it is sound, its files and models are there. Nothing is read or unpacked."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.contract import Contract
+from engine.contract.models import Model
+from engine.errors import InputError, ModelError
+from engine.models import locate
+from engine.shards import Folder
+from jobs.console import columns
+
+
+def verify(contract: Contract, *, root: str, models: str) -> None:
+    """Check that every file and model that `contract` names is there.
+
+    Raises:
+        InputError: a source or holdout is missing.
+        ModelError: a model folder is missing, or holds no Hugging Face model.
+    """
+    absent = [problem for place, path in _files(contract) if (problem := _absent(place, path, root))]
+    if absent:
+        raise InputError("\n".join(absent))
+    for place, path in _weights(contract):
+        try:
+            locate.check(path, root=root, home=models)
+        except ModelError as error:
+            raise ModelError(f"{place}: {error}") from None
+
+
+def _files(contract: Contract) -> Iterator[tuple[str, str]]:
+    for number, source in enumerate(contract.prompts.sources):
+        yield f"prompts.sources.{number}.path", source.path
+    yield "prompts.holdout.path", contract.prompts.holdout.path
+
+
+def _absent(place: str, path: str, root: str) -> str:
+    """What is wrong with a source, or nothing."""
+    where = path if "://" in path else os.path.join(root, path)
+    if Folder(where).exists():
+        return ""
+    return f"{place}: found nothing at {where}. Give a JSONL, CSV or Parquet file: relative to the contract, absolute, or a URL."
+
+
+def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
+    models: list[tuple[str, Model]] = [
+        (f"teachers.models.{number}.model.path", teacher.model) for number, teacher in enumerate(contract.teachers.models)
+    ]
+    if contract.judges.rubric and contract.teachers.mode != "direct":
+        models.append(("judges.rubric.model.path", contract.judges.rubric.model))
+    yield from ((place, model.path) for place, model in models if model.type != "fake")
+    yield from ((f"students.{number}.init.prune.source", one.init.prune.source) for number, one in enumerate(contract.students))
+    if contract.curation.semantic:
+        yield "curation.semantic.model", contract.curation.semantic.model
+
+
+def as_text(contract: Contract, path: str) -> str:
+    """Return the contract in a few lines."""
+    asked = contract.gate.model_dump(exclude_none=True, exclude_defaults=True)
+    rows = [
+        ["specialist", contract.specialist.goal],
+        ["task units", ", ".join(f"{unit.name} ({unit.kind})" for unit in contract.specialist.task_units)],
+        *(["prompts", f"{source.path}{_taken(source.take)}, {source.licence}"] for source in contract.prompts.sources),
+        [
+            "holdout",
+            f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
+        ],
+        *(["teacher", f"{one.name}: {one.model.path}, {one.sampling.n} answers a prompt"] for one in contract.teachers.models),
+        ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubric(contract)]) or "none"],
+        *(
+            [
+                "student",
+                f"{one.name}: {len(one.init.prune.layers)} layers of {one.init.prune.source}, {one.epochs} epochs, ZeRO {one.zero}",
+            ]
+            for one in contract.students
+        ),
+        ["gate", ", ".join(f"{name} {value}" for name, value in asked.items()) or "asks for nothing"],
+    ]
+    return columns(rows, head=[contract.name, Path(path).name])
+
+
+def _taken(take: int | None) -> str:
+    return f" ({take} rows of it)" if take else ""
+
+
+def _rubric(contract: Contract) -> list[str]:
+    return [contract.judges.rubric.name] if contract.judges.rubric and contract.teachers.mode != "direct" else []

@@ -8,8 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.contract.evaluation import Gate
 from engine.lineage.artifact import Artifact, Draft, Tally
-from engine.rows import EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
+from engine.release.gate import decide
+from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.shards import Folder
 
 TASK = Path(__file__).parents[1] / "jobs" / "contracts" / "order_mail"
@@ -22,12 +24,22 @@ MODELS = {  # role, parameters, layers, chance to be right on seen and unseen sc
     "nearest": ("baseline", None, None, 0.16, 0.05, 1.9),
 }
 GATE = {
-    "retention": 0.9, "retention_unseen": 0.9, "exact_match": 0.8, "schema_validity": 0.98, "abstain_precision": None,
-    "abstain_recall": 0.8, "ece": 0.15, "p95_ms": 400.0, "beats": ["rules"],
-}  # fmt: skip
+    "retention": 0.9,
+    "retention_unseen": 0.9,
+    "exact_match": 0.8,
+    "schema_validity": 0.98,
+    "abstain_precision": None,
+    "abstain_recall": 0.8,
+    "ece": 0.15,
+    "p95_ms": 400.0,
+    "beats": ["rules"],
+}
 CONTRACT = {
     "name": "order-mail",
-    "specialist": {"goal": "Read a customer's mail and fill in the order form.", "niche": {"languages": ["en"], "answer_above": 0.5}},
+    "specialist": {
+        "goal": "Read a customer's mail and fill in the order form.",
+        "niche": {"languages": ["en"], "answer_above": 0.5},
+    },
     "evaluation": {"level": 0.95, "bootstrap": 1000, "price": {"per_machine_hour": 0.1, "per_1k_teacher_in": 0.0}},
     "curation": {"pick": {"pools": ["train", "refusal"], "clusters": 12}},
     "gate": GATE,
@@ -58,9 +70,23 @@ def run(folder: Path, *, nasty: str = NASTY) -> dict[str, Any]:
 
 def _prompt(row: dict[str, Any], number: int) -> dict[str, Any]:
     messages = [{"role": "user", "content": row["input"]}]
-    about = {"task_unit": "order_fields", "language": "en", "licence": "CC0-1.0", "source": "order_mail/train.jsonl", "redacted": []}
+    about = {
+        "task_unit": "order_fields",
+        "language": "en",
+        "licence": "CC0-1.0",
+        "source": "order_mail/train.jsonl",
+        "redacted": [],
+    }
     kept = {name: row[name] for name in ("layer", "difficulty")}
-    return {"prompt_id": content_id(row["input"]), "messages": messages, "text": row["input"], "line": number, "scenario": row["phrasing"], **about, **kept}
+    return {
+        "prompt_id": content_id(row["input"]),
+        "messages": messages,
+        "text": row["input"],
+        "line": number,
+        "scenario": row["phrasing"],
+        **about,
+        **kept,
+    }
 
 
 def _picked(prompts: list[dict[str, Any]], chance: random.Random, nasty: str) -> list[dict[str, Any]]:
@@ -81,16 +107,46 @@ def _answer(prompt: dict[str, Any], sample: int, chance: random.Random, nasty: s
     passed = pool not in ("contrast", "failure")
     checks = [{"check": "json_schema", "passed": pool != "failure", "tag": "" if pool != "failure" else "not_json", "detail": ""}]
     if pool != "failure":
-        checks.append({"check": "grounded", "passed": passed, "tag": "" if passed else "ungrounded", "detail": "" if passed else f"product {nasty}"})
-    reasons = {"train": ["accepted"], "hard": ["samples_disagree"], "contrast": ["ungrounded"], "refusal": ["accepted", "abstains"], "review": ["low_confidence"]}
+        checks.append(
+            {
+                "check": "grounded",
+                "passed": passed,
+                "tag": "" if passed else "ungrounded",
+                "detail": "" if passed else f"product {nasty}",
+            }
+        )
+    reasons = {
+        "train": ["accepted"],
+        "hard": ["samples_disagree"],
+        "contrast": ["ungrounded"],
+        "refusal": ["accepted", "abstains"],
+        "review": ["low_confidence"],
+    }
     return {
-        **prompt, "answer_id": content_id(prompt["prompt_id"], sample), "teacher": "smol", "sample": sample, "seed": chance.randint(0, 2**40),
-        "answer": json.dumps(form) if pool != "failure" else '{"order_number": "PO46', "ending": "length" if pool == "failure" else "stop",
-        "tokens_in": 310 + chance.randint(0, 60), "tokens_out": chance.randint(22, 40), "logprob": -chance.random() * 4, "seconds": 0.2,
-        "error": "", "checks": checks, "agreement": 0.5 if pool == "hard" else 1.0, "judge": "smol-judge", "score": 0.4 + 0.5 * chance.random(),
-        "confidence": min(1.0, max(0.0, chance.gauss(0.78, 0.1))) if passed and pool != "review" else chance.random() * 0.3 if passed else None,
-        "pool": pool, "reasons": reasons.get(pool, ["not_json"]),
-    }  # fmt: skip
+        **prompt,
+        "answer_id": content_id(prompt["prompt_id"], sample),
+        "teacher": "smol",
+        "sample": sample,
+        "seed": chance.randint(0, 2**40),
+        "answer": json.dumps(form) if pool != "failure" else '{"order_number": "PO46',
+        "ending": "length" if pool == "failure" else "stop",
+        "tokens_in": 310 + chance.randint(0, 60),
+        "tokens_out": chance.randint(22, 40),
+        "logprob": -chance.random() * 4,
+        "seconds": 0.2,
+        "error": "",
+        "checks": checks,
+        "agreement": 0.5 if pool == "hard" else 1.0,
+        "judge": "smol-judge",
+        "score": 0.4 + 0.5 * chance.random(),
+        "confidence": min(1.0, max(0.0, chance.gauss(0.78, 0.1)))
+        if passed and pool != "review"
+        else chance.random() * 0.3
+        if passed
+        else None,
+        "pool": pool,
+        "reasons": reasons.get(pool, ["not_json"]),
+    }
 
 
 def _fate(row: dict[str, Any], earlier: list[dict[str, Any]], chance: random.Random) -> dict[str, Any]:
@@ -102,7 +158,11 @@ def _fate(row: dict[str, Any], earlier: list[dict[str, Any]], chance: random.Ran
     near = [other for other in kept if other["scenario"] == row["scenario"]]
     if near and chance.random() < 0.25:
         why = chance.choices(["exact", "minhash", "semantic", "quota"], [1, 6, 4, 3])[0]
-        return {"dropped_by": why, "rep_id": near[-1]["answer_id"] if why != "quota" else "", "similarity": 0.8 + 0.19 * chance.random()}
+        return {
+            "dropped_by": why,
+            "rep_id": near[-1]["answer_id"] if why != "quota" else "",
+            "similarity": 0.8 + 0.19 * chance.random(),
+        }
     if chance.random() < 0.01:
         return {"dropped_by": "contaminated", "rep_id": content_id("holdout"), "similarity": 0.62}
     return {"dropped_by": "", "rep_id": "", "similarity": None}
@@ -117,26 +177,62 @@ def _predictions(chance: random.Random, nasty: str) -> list[dict[str, Any]]:
             if not exact:
                 form[chance.choice(list(form))] = chance.choice([None, "12", nasty if number == 2 else "blue hand mirrors"])
             sure = None if role == "baseline" else min(0.999, max(0.02, chance.gauss(0.9 if exact else 0.6, 0.12)))
-            rows.append({
-                "model": name, "role": role, "prompt_id": content_id(seed["input"]), "layer": seed["layer"], "difficulty": seed["difficulty"],
-                "scenario": seed["phrasing"], "task_unit": "order_fields", "text": seed["input"], "reference": seed["reference"],
-                "answer": json.dumps(form) if number != 4 else f"Sure! {nasty}", "ending": "stop", "confidence": sure, "seconds": p95 / 1300,
-                "tokens_in": 90, "tokens_out": 28, "seen": seed["seen"], "valid": number != 4, "exact": exact and number != 4,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": name,
+                    "role": role,
+                    "prompt_id": content_id(seed["input"]),
+                    "layer": seed["layer"],
+                    "difficulty": seed["difficulty"],
+                    "scenario": seed["phrasing"],
+                    "task_unit": "order_fields",
+                    "text": seed["input"],
+                    "reference": seed["reference"],
+                    "answer": json.dumps(form) if number != 4 else f"Sure! {nasty}",
+                    "ending": "stop",
+                    "confidence": sure,
+                    "seconds": p95 / 1300,
+                    "tokens_in": 90,
+                    "tokens_out": 28,
+                    "seen": seed["seen"],
+                    "valid": number != 4,
+                    "exact": exact and number != 4,
+                }
+            )
     return rows
 
 
 def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
     rejects = [{"source": "order_mail/train.jsonl", "line": 17, "reason": "unreadable", "detail": "not JSON", "raw": "{"}]
-    out = {"prompts": len(prompts), "holdout": 120, "unreadable": 4, "too_long": 1, "exact_copy": 9, "near_copy": 21, "holdout_near": 5, "empty": 0}
+    out = {
+        "prompts": len(prompts),
+        "holdout": 120,
+        "unreadable": 4,
+        "too_long": 1,
+        "exact_copy": 9,
+        "near_copy": 21,
+        "holdout_near": 5,
+        "empty": 0,
+    }
     holdout = [{**_prompt(row, n), "reference": row["reference"]} for n, row in enumerate(seeds("holdout"), 1)]
-    tables = {"prompts": (prompts, PROMPT), "holdout": (holdout, HOLDOUT), "rejects": (rejects, REJECT)}
-    return _artifact(folder, "prompts", tables, Tally(sum(out.values()), out), {"layers": {"core": 0.71, "failure_mode": 0.15, "long_tail": 0.14}})
+    copies = zip(prompts[30:33], ("exact_copy", "near_copy", "holdout_near"), (prompts[40], prompts[41], holdout[9]), strict=True)
+    dropped = [{**row, "dropped_by": why, "rep_id": other["prompt_id"], "similarity": 0.9} for row, why, other in copies]
+    tables = {
+        "prompts": (prompts, PROMPT),
+        "dropped": (dropped, DROPPED_PROMPT),
+        "holdout": (holdout, HOLDOUT),
+        "rejects": (rejects, REJECT),
+    }
+    return _artifact(
+        folder,
+        "prompts",
+        tables,
+        Tally(sum(out.values()), out),
+        {"layers": {"core": 0.71, "failure_mode": 0.15, "long_tail": 0.14}},
+    )
 
 
 def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
-    from engine.rows import CANDIDATE
-
     pools = ("train", "hard", "contrast", "refusal", "review", "failure")
     out = {pool: sum(row["pool"] == pool for row in picked) for pool in pools}
     facts = {"tokens_out": 24_000, "calibration": {"slope": 1.31, "intercept": -0.42, "auc": 0.81, "items": 40, "base_rate": 0.5}}
@@ -150,7 +246,16 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         split = ("validation" if len(examples) % 10 == 9 else "train") if not row["dropped_by"] else ""
         out[split or row["dropped_by"]] = out.get(split or row["dropped_by"], 0) + 1
         if split:
-            examples.append({**row, "example_id": row["answer_id"], "split": split, "target": row["answer"], "final": row["answer"], "weight": 1.0})
+            examples.append(
+                {
+                    **row,
+                    "example_id": row["answer_id"],
+                    "split": split,
+                    "target": row["answer"],
+                    "final": row["answer"],
+                    "weight": 1.0,
+                }
+            )
     examples = [{name: row.get(name) for name in EXAMPLE.names} for row in examples]
     return _artifact(folder, "dataset", {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)}, Tally(len(picked), out), {})
 
@@ -162,9 +267,17 @@ def _student(folder: Path, name: str, *, examples: int) -> Artifact:
         loss = low + 2.4 * math.exp(-step / 9)
         for split in ["train", *(["validation"] if step % 10 == 0 else [])]:
             noise = 1 + chance.gauss(0, 0.12) * (split == "train")
-            steps.append({"student": name, "step": step, "split": split, "loss": loss * noise, "tokens": step * 470, "seconds": 2.1 * step})
+            steps.append(
+                {"student": name, "step": step, "split": split, "loss": loss * noise, "tokens": step * 470, "seconds": 2.1 * step}
+            )
     held = examples // 10
-    return _artifact(folder, f"students/{name}", {"steps": (steps, STEP)}, Tally(examples, {"trained": examples - held, "validation": held, "too_long": 0}), {})
+    return _artifact(
+        folder,
+        f"students/{name}",
+        {"steps": (steps, STEP)},
+        Tally(examples, {"trained": examples - held, "validation": held, "too_long": 0}),
+        {},
+    )
 
 
 def _artifact(folder: Path, job: str, tables: dict[str, Any], tally: Tally, facts: dict[str, Any]) -> Artifact:
@@ -189,38 +302,74 @@ def _report(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
         mine = model["metrics"]["exact_match"]["value"]
         keeps, gap = mine / best, mine - best
         model["against_teacher"] = {
-            "teacher": "smol", "difference": {"value": gap, "low": gap - 0.05, "high": gap + 0.05},
+            "teacher": "smol",
+            "difference": {"value": gap, "low": gap - 0.05, "high": gap + 0.05},
             "retention": {"value": keeps, "low": keeps - 0.05, "high": keeps + 0.05},
             "retention_unseen": {"value": keeps - 0.01, "low": keeps - 0.08, "high": keeps + 0.06},
-        }  # fmt: skip
-        model["against_baselines"] = {
-            other["name"]: {"value": (d := mine - other["metrics"]["exact_match"]["value"]), "low": d - 0.09, "high": d + 0.09} for other in models[3:]
         }
-    refusals = {"xs": [{"number": "exact_match", "found": models[2]["metrics"]["exact_match"]["value"], "wanted": 0.8, "low": 0.6, "high": 0.76, "at_most": False}]}
+        model["against_baselines"] = {
+            other["name"]: {"value": (d := mine - other["metrics"]["exact_match"]["value"]), "low": d - 0.09, "high": d + 0.09}
+            for other in models[3:]
+        }
     return {
-        "run": "runs/order-mail", "contract": "order-mail", "created": "2026-01-31T09:14:00Z", "holdout": {"rows": 120, "seen": 48, "unseen": 72},
-        "models": models, "gate": {"passing": ["s"], "refusals": refusals, "winner": "s"},
-        "findings": ["What is said of unseen scenarios rests on 72 prompts.", "s and smol cannot be told apart on this holdout: -0.017 exact match."],
-    }  # fmt: skip
+        "run": "runs/order-mail",
+        "contract": "order-mail",
+        "created": "2026-01-31T09:14:00Z",
+        "holdout": {"rows": 120, "seen": 48, "unseen": 72},
+        "models": models,
+        "gate": decide(models, Gate.model_validate(GATE)),
+        "findings": [
+            "What is said of unseen scenarios rests on 72 prompts.",
+            "s and smol cannot be told apart on this holdout: -0.017 exact match.",
+        ],
+    }
 
 
 def _model(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     role, parameters, layers, _, _, p95 = MODELS[name]
-    right = {key: [row["exact"] for row in rows if keep(row)] for key, keep in {
-        "exact_match": lambda row: True, "exact_match_unseen": lambda row: not row["seen"], "exact_match_seen": lambda row: row["seen"],
-    }.items()}  # fmt: skip
+    right = {
+        key: [row["exact"] for row in rows if keep(row)]
+        for key, keep in {
+            "exact_match": lambda row: True,
+            "exact_match_unseen": lambda row: not row["seen"],
+            "exact_match_seen": lambda row: row["seen"],
+        }.items()
+    }
     metrics: dict[str, Any] = {key: around(sum(found) / len(found), len(found)) for key, found in right.items()}
     value = metrics["exact_match"]["value"]
-    metrics |= {"field_f1": around(value ** 0.4, 360), "schema_validity": around(0.99, 120), "abstain_precision": around(0.9, 40), "abstain_recall": around(0.86, 44)}
+    metrics |= {
+        "field_f1": around(value**0.4, 360),
+        "schema_validity": around(0.99, 120),
+        "abstain_precision": around(0.9, 40),
+        "abstain_recall": around(0.86, 44),
+    }
     metrics |= {"ece": around(0.07, 120), "brier": around(0.11, 120)} if role != "baseline" else {"ece": None, "brier": None}
     return {
-        "name": name, "role": role, "parameters": parameters, "layers": layers, "size_vs_teacher": parameters and parameters / 134_515_008,
-        "error": None, "metrics": metrics, "fields": {f: {"precision": value ** p, "recall": value ** 0.5, "f1": value ** 0.45} for f, p in (("order_number", 0.2), ("product", 0.6), ("quantity", 0.3))},
-        "slices": {d: _slice(rows, d) for d in ("layer", "difficulty", "seen")}, "latency": {"p50_ms": p95 * 0.7, "p95_ms": p95, "n": 40},
-        "tokens_per_second": 28_000 / p95 if role != "baseline" else None, "memory_mib": parameters and parameters / 2**19 + 600,
-        "cost": {"per_1000_accepted": p95 / 36_000 / value, "answered_share": 0.93, "fallback_share": 0.07, "accepted_share": value},
-        "calibration": {"bins": _bins(rows)}, "against_teacher": None, "against_baselines": {},
-    }  # fmt: skip
+        "name": name,
+        "role": role,
+        "parameters": parameters,
+        "layers": layers,
+        "size_vs_teacher": parameters and parameters / 134_515_008,
+        "error": None,
+        "metrics": metrics,
+        "fields": {
+            f: {"precision": value**p, "recall": value**0.5, "f1": value**0.45}
+            for f, p in (("order_number", 0.2), ("product", 0.6), ("quantity", 0.3))
+        },
+        "slices": {d: _slice(rows, d) for d in ("layer", "difficulty", "seen")},
+        "latency": {"p50_ms": p95 * 0.7, "p95_ms": p95, "n": 40},
+        "tokens_per_second": 28_000 / p95 if role != "baseline" else None,
+        "memory_mib": parameters and parameters / 2**19 + 600,
+        "cost": {
+            "per_1000_accepted": p95 / 36_000 / value,
+            "answered_share": 0.93,
+            "fallback_share": 0.07,
+            "accepted_share": value,
+        },
+        "calibration": {"bins": _bins(rows)},
+        "against_teacher": None,
+        "against_baselines": {},
+    }
 
 
 def _slice(rows: list[dict[str, Any]], dimension: str) -> dict[str, Any]:
@@ -228,7 +377,10 @@ def _slice(rows: list[dict[str, Any]], dimension: str) -> dict[str, Any]:
     for row in rows:
         value = ("seen" if row["seen"] else "unseen") if dimension == "seen" else row[dimension]
         found.setdefault(value, []).append(row["exact"])
-    return {value: {"n": len(exact), "exact_match": around(sum(exact) / len(exact), len(exact))} for value, exact in sorted(found.items())}
+    return {
+        value: {"n": len(exact), "exact_match": around(sum(exact) / len(exact), len(exact))}
+        for value, exact in sorted(found.items())
+    }
 
 
 def _bins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,7 +388,10 @@ def _bins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for index in range(10):
         inside = [row for row in rows if row["confidence"] is not None and min(9, int(row["confidence"] * 10)) == index]
         n = len(inside)
-        sums = {"confidence": sum(r["confidence"] for r in inside) / n if n else None, "accuracy": sum(r["exact"] for r in inside) / n if n else None}
+        sums = {
+            "confidence": sum(r["confidence"] for r in inside) / n if n else None,
+            "accuracy": sum(r["exact"] for r in inside) / n if n else None,
+        }
         bins.append({"low": index / 10, "high": (index + 1) / 10, "n": n, **sums})
     return bins
 

@@ -59,34 +59,40 @@ def percent(share: float) -> str:
 
 def frame(marks: Sequence[Markup], *, x: Axis, y: Axis, height: int, label: str) -> Markup:
     """Return a picture with grid, tick labels and axis titles around `marks`; y grows upwards."""
-    grid = [
-        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/><text class="tick" x="-8" y="{0}" dy="4" text-anchor="end">{1}</text>').format(
-            f"{height * (1 - y.place(value)):.1f}", text
-        )
-        for value, text in y.ticks
-    ]
-    grid += [
-        Markup('<line class="grid" x1="{0}" x2="{0}" y1="0" y2="{1}"/><text class="tick" x="{0}" y="{1}" dy="17" text-anchor="middle">{2}</text>').format(
-            percent(x.place(value)), height, text
-        )
-        for value, text in x.ticks
-    ]
+    grid = [_rung(height * (1 - y.place(value)), text) for value, text in y.ticks]
+    grid += [_post(percent(x.place(value)), height, text) for value, text in x.ticks]
     return Markup(
         '<div class="plot"><div class="ytitle">{y}</div>'
         '<svg role="img" aria-label="{label}" width="100%" height="{height}">{grid}{marks}</svg><div class="xtitle">{x}</div></div>'
     ).format(y=y.title, x=x.title, label=label, height=height, grid=Markup("").join(grid), marks=Markup("").join(marks))
 
 
+def _rung(y: float, text: str) -> Markup:
+    return Markup(
+        '<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>'
+        '<text class="tick" x="-8" y="{0:.1f}" dy="4" text-anchor="end">{1}</text>'
+    ).format(y, text)
+
+
+def _post(x: str, height: int, text: str) -> Markup:
+    return Markup(
+        '<line class="grid" x1="{0}" x2="{0}" y1="0" y2="{1}"/>'
+        '<text class="tick" x="{0}" y="{1}" dy="17" text-anchor="middle">{2}</text>'
+    ).format(x, height, text)
+
+
 def shape(kind: str, x: float, y: float, *, tone: str, tip: str) -> Markup:
     """A marker in the shape of its role; `x` is a share of the width, `y` in pixels."""
-    return Markup('<svg x="{}" y="{:.1f}" class="mark" style="overflow:visible"><path class="shape {}" d="{}" data-tip="{}"/></svg>').format(
-        percent(x), y, tone, SHAPES.get(kind, SHAPES["student"]), tip
-    )
+    return Markup(
+        '<svg x="{}" y="{:.1f}" class="mark" style="overflow:visible"><path class="shape {}" d="{}" data-tip="{}"/></svg>'
+    ).format(percent(x), y, tone, SHAPES.get(kind, SHAPES["student"]), tip)
 
 
 def whisker(low: float, high: float, y: float, *, tone: str) -> Markup:
     """A horizontal interval; `low` and `high` are shares of the width."""
-    return Markup('<line class="whisker {2}" x1="{0}" x2="{1}" y1="{3:.1f}" y2="{3:.1f}"/>').format(percent(low), percent(high), tone, y)
+    return Markup('<line class="whisker {2}" x1="{0}" x2="{1}" y1="{3:.1f}" y2="{3:.1f}"/>').format(
+        percent(low), percent(high), tone, y
+    )
 
 
 def stem(x: float, top: float, bottom: float, *, tone: str) -> Markup:

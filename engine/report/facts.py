@@ -59,7 +59,7 @@ class Facts:
     points: list[dict[str, Any]] = field(default_factory=list)
     """Prompts on the 2-D map, one each."""
     pairs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Drop reason -> a few answers with what they lost to."""
+    """Drop reason -> a few answers or prompts with what they lost to."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     """Answers with their whole lineage, some from every pool."""
     steps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -72,10 +72,10 @@ class Facts:
         """The models of report.json: teacher, students from large to small, champion, baselines."""
         rank = {"teacher": 0, "champion": 1, "student": 2, "baseline": 3}
         found = self.report.get("models") or []
-        return sorted(found, key=lambda m: (rank.get(m.get("role"), 4), -(m.get("parameters") or 0), m.get("name", "")))
+        return sorted(found, key=lambda m: (rank.get(str(m.get("role")), 4), -(m.get("parameters") or 0), m.get("name", "")))
 
     @property
     def judge(self) -> dict[str, Any]:
-        """What is known of the judge on labelled items: of report.json, else of the job that judged; {} if it was not calibrated."""
+        """What labelled items say of the judge: report.json, else the job that judged; {} if it was not calibrated."""
         facts = next((job.get("facts") or {} for job in self.jobs if job["job"] == "candidates"), {})
         return self.report.get("judge") or facts.get("calibration") or {}

@@ -6,8 +6,15 @@ from engine.report.facts import Counts, Facts, Outcome, Stage
 from engine.report.words import TIMES, count, meaning
 from engine.rows import DROPPED_BY, POOLS
 
-UNITS = {"prompts": "source rows", "candidates": "answers", "dataset": "judged answers", "students": "examples", "reports": "answers"}
-ON = ("prompts", "train", "validation", "kept", "examples", "refusal", "hard")
+SHORT = {"": "examples", "pool": "pool not learnt", "sample": "other samples", "quota": "over quota"}
+UNITS = {
+    "prompts": "source rows",
+    "candidates": "answers",
+    "dataset": "judged answers",
+    "students": "examples",
+    "reports": "answers",
+}
+ON = ("prompts", "train", "trained", "validation", "kept", "examples", "refusal", "hard")
 ASIDE = ("holdout", "review", "contrast")
 
 
@@ -46,7 +53,7 @@ def _stage(record: dict[str, Any]) -> Stage:
 
 def _kind(label: str, job: str) -> str:
     if job == "dataset":
-        return "on" if label in ("", "train", "validation", "kept", "examples") else "out"
+        return "on" if label in ("", *ON[1:6]) else "out"
     return "on" if label in ON else "aside" if label in ASIDE else "out"
 
 
@@ -73,7 +80,9 @@ def _prompt_flow(record: dict[str, Any], counts: Counts) -> tuple[list[Node], li
     stage = _stage(record)
     sent = next((o.rows for o in stage.outcomes if o.label in ("prompts", "train", "kept")), 0)
     per = counts.answers / sent if sent else 1.0
-    nodes = [Node("source", 0, "source rows", stage.rows_in, stage.rows_in * per, "ink", "read from the contract's sources and holdout")]
+    nodes = [
+        Node("source", 0, "source rows", stage.rows_in, stage.rows_in * per, "ink", "read from the contract's sources and holdout")
+    ]
     links = []
     for outcome in stage.outcomes:
         goes_on = outcome.label in ("prompts", "train", "kept")
@@ -95,6 +104,6 @@ def _fates(nodes: list[Node], links: list[Link], facts: Facts) -> tuple[list[Nod
         rows = sum(into.values())
         key, tone = ("kept", "kept") if why == "" else (f"drop:{why}", "out")
         split = ", ".join(f"{count(n)} {name}" for name, n in sorted(facts.splits.items()))
-        nodes.append(Node(key, 3, "examples" if why == "" else why, rows, rows, tone, split if why == "" else meaning(why)))
+        nodes.append(Node(key, 3, SHORT.get(why, why), rows, rows, tone, split if why == "" else meaning(why)))
         links += [Link(f"pool:{pool}", key, size, pool) for pool, size in into.items()]
     return nodes, links

@@ -21,7 +21,6 @@ LINEAGE = [
     "confidence", "pool", "reasons",
 ]  # fmt: skip
 PLACE = ["prompt_id", "answer_id", "x", "y", "cluster", "pool", "dropped_by", "rep_id", "text", "layer"]
-LOST = ["dropped_by", "answer_id", "text", "answer", "rep_id", "similarity", "pool"]
 
 
 def gather(
@@ -41,7 +40,7 @@ def gather(
         counts=_counts(artifacts),
         splits=tally.count_values(pieces(artifacts, "dataset", "examples", ["split"]), "split"),
         points=_points(artifacts),
-        pairs=_pairs(artifacts),
+        pairs=_answer_pairs(artifacts) | _prompt_pairs(artifacts),
         samples=_samples(artifacts),
         steps=_steps(artifacts),
         predictions=_predictions(predictions),
@@ -103,21 +102,38 @@ def _ranked(part: pa.Table) -> pa.Table:
     return part.append_column("rank", pa.array(rank, pa.int8()))
 
 
-def _pairs(artifacts: dict[str, Artifact]) -> dict[str, list[dict[str, Any]]]:
-    lost = (part.filter(pc.not_equal(pc.fill_null(part["rep_id"], ""), "")) for part in pieces(artifacts, "dataset", "picked", LOST))
-    table = keep_first(lost, ["dropped_by", "answer_id"], count=PAIRS)
+def _answer_pairs(artifacts: dict[str, Artifact]) -> dict[str, list[dict[str, Any]]]:
+    """Answers that curation dropped, beside the answers they lost to."""
+    return _pairs(artifacts, lost=("dataset", "picked"), won=[("dataset", "picked")], columns=["answer_id", "text", "answer"])
+
+
+def _prompt_pairs(artifacts: dict[str, Artifact]) -> dict[str, list[dict[str, Any]]]:
+    """Prompts that were copies, beside what they are copies of."""
+    won = [("prompts", "prompts"), ("prompts", "holdout"), ("prompts", "dropped")]
+    return _pairs(artifacts, lost=("prompts", "dropped"), won=won, columns=["prompt_id", "text"])
+
+
+def _pairs(
+    artifacts: dict[str, Artifact], *, lost: tuple[str, str], won: list[tuple[str, str]], columns: list[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Drop reason -> the first few rows of the table `lost` with the row of a table of `won` that `rep_id` names."""
+    key = columns[0]
+    losers = pieces(artifacts, *lost, [*columns, "dropped_by", "rep_id", "similarity"])
+    named = (part.filter(pc.not_equal(pc.fill_null(part["rep_id"], ""), "")) for part in losers)
+    table = keep_first(named, ["dropped_by", key], count=PAIRS)
     if table is None:
         return {}
-    won: dict[str, dict[str, Any]] = {}
-    for part in pieces(artifacts, "dataset", "picked", ["answer_id", "text", "answer"]):
-        part = part.filter(pc.is_in(part["answer_id"], value_set=table["rep_id"].combine_chunks()))
-        won.update({row["answer_id"]: row for row in part.to_pylist()})
+    winners: dict[str, dict[str, Any]] = {}
+    for job, name in won:
+        for part in pieces(artifacts, job, name, columns):
+            part = part.filter(pc.is_in(part[key], value_set=table["rep_id"].combine_chunks()))
+            winners.update({row[key]: row for row in part.to_pylist()})
     pairs: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
-        winner = won.get(row["rep_id"], {})
-        pair = {**row, "text": clip(row["text"], 600), "answer": clip(row["answer"], 300)}
-        pair |= {"won_text": clip(winner.get("text"), 600), "won_answer": clip(winner.get("answer"), 300)}
-        pairs.setdefault(row["dropped_by"], []).append(pair)
+        winner = winners.get(row["rep_id"], {})
+        said = {"text": clip(row["text"], 600), "answer": clip(row.get("answer"), 300)}
+        said |= {"won_text": clip(winner.get("text"), 600), "won_answer": clip(winner.get("answer"), 300)}
+        pairs.setdefault(row["dropped_by"], []).append({"rep_id": row["rep_id"], "similarity": row["similarity"], **said})
     return pairs
 
 
@@ -141,7 +157,9 @@ def _predictions(table: pa.Table | None) -> list[dict[str, Any]]:
     prompts: dict[str, dict[str, Any]] = {}
     for row in table.sort_by([("prompt_id", "ascending"), ("model", "ascending")]).to_pylist():
         about = {name: row[name] for name in ("prompt_id", "layer", "difficulty", "scenario", "seen")}
-        prompt = prompts.setdefault(row["prompt_id"], {**about, "text": clip(row["text"], 1500), "reference": clip(row["reference"], 600)})
+        prompt = prompts.setdefault(
+            row["prompt_id"], {**about, "text": clip(row["text"], 1500), "reference": clip(row["reference"], 600)}
+        )
         said = {name: row[name] for name in ("role", "ending", "confidence", "seconds", "valid", "exact")}
         prompt.setdefault("models", {})[row["model"]] = {**said, "answer": clip(row["answer"], 600)}
         if len(prompts) > PROMPTS:

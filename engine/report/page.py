@@ -18,7 +18,7 @@ from engine.report import funnel, plots, verdict, words
 from engine.report.facts import Facts
 from engine.report.queries import QUERIES
 from engine.report.sankey import sankey
-from engine.rows import DROPPED_BY, POOLS
+from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,6 +37,9 @@ SECTIONS = (
     ("run", "Run"),
 )
 
+ORDER = ("minhash", "semantic", "exact", "contaminated", "quota", *PROMPT_DROPS, "sample", "pool")  # most telling pairs first
+assert {"", *ORDER} == {*DROPPED_BY, *PROMPT_DROPS}
+
 
 def page(facts: Facts) -> str:
     """Return the report as HTML. A section without data says so."""
@@ -47,12 +50,30 @@ def page(facts: Facts) -> str:
     head, lede = verdict.headline(facts.report, models)
     nodes, links = funnel.flow(facts)
     shown = {
-        "facts": facts, "models": models, "tone": tone, "sections": SECTIONS, "headline": head, "lede": lede,
-        "tiles": verdict.tiles(facts.report, models, tone), "stages": funnel.stages(facts.jobs), "flow": sankey(nodes, links),
-        "gates": _gates(facts), "metrics": _measured(models), "slices": _slices(models), "fields": _fields(models),
-        "most_loss": _most_loss(facts), "most_tokens": _most_tokens(facts), "yaml": _yaml(facts.contract), "pools": POOLS,
-        "drops": DROPPED_BY, "script": Markup(script), "script_hash": digest, "style": Markup((TEMPLATES / "page.css").read_text()),
-    }  # fmt: skip
+        "facts": facts,
+        "models": models,
+        "tone": tone,
+        "sections": SECTIONS,
+        "headline": head,
+        "lede": lede,
+        "tiles": verdict.tiles(facts.report, models, tone),
+        "stages": funnel.stages(facts.jobs),
+        "flow": sankey(nodes, links),
+        "gates": _gates(facts),
+        "metrics": _measured(models),
+        "slices": _slices(models),
+        "fields": _fields(models),
+        "losses": _losses(facts),
+        "most_tokens": _most_tokens(facts),
+        "drop_rows": _drop_rows(facts),
+        "yaml": _yaml(facts.contract),
+        "pools": POOLS,
+        "drops": ORDER,
+        "meanings": words.MEANINGS,
+        "script": Markup(script),
+        "script_hash": digest,
+        "style": Markup((TEMPLATES / "page.css").read_text()),
+    }
     return _environment().get_template("page.html").render(shown)
 
 
@@ -62,9 +83,16 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters.update(
-        data=as_data, count=words.count, number=words.number, brief=words.brief, whole=words.whole, money=words.money,
-        clock=words.clock, interval=words.with_interval, meaning=words.meaning,
-    )  # fmt: skip
+        data=as_data,
+        count=words.count,
+        number=words.number,
+        brief=words.brief,
+        whole=words.whole,
+        money=words.money,
+        clock=words.clock,
+        interval=words.with_interval,
+        meaning=words.meaning,
+    )
     made.globals.update(
         at=words.at, sql=_sql, plots=plots, told=plots.told, changed=changed_words, query=QUERIES, flat=_flat, bytes=_bytes
     )
@@ -114,22 +142,31 @@ def _measured(models: list[dict[str, Any]]) -> list[words.Metric]:
 
 
 def _slices(models: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Dimension -> its values, in the order of the first model that has them."""
+    """Dimension -> its values, closed sets in their own order."""
     found: dict[str, dict[str, None]] = {}
     for model in models:
         for dimension, values in (model.get("slices") or {}).items():
             found.setdefault(dimension, {}).update(dict.fromkeys(values))
-    return {dimension: list(values) for dimension, values in found.items()}
+    order = {name: place for place, name in enumerate([*LAYERS, *DIFFICULTIES])}
+    return {dimension: sorted(values, key=lambda value: order.get(value, -1)) for dimension, values in found.items()}
 
 
 def _fields(models: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(field for model in models for field in model.get("fields") or {}))
 
 
-def _most_loss(facts: Facts) -> float:
-    """The shared top of the loss axes: the 98th percentile, so that the first steps do not flatten the rest."""
-    losses = sorted(s["loss"] for steps in facts.steps.values() for s in steps if s["loss"] is not None and math.isfinite(s["loss"]))
-    return losses[int(0.98 * (len(losses) - 1))] * 1.05 if losses else 1.0
+def _losses(facts: Facts) -> tuple[float, float]:
+    """The ends of the loss axis that all students share."""
+    losses = [s["loss"] for steps in facts.steps.values() for s in steps if s["loss"] is not None and 0 < s["loss"] < math.inf]
+    return (min(losses), max(losses)) if losses else (0.1, 1.0)
+
+
+def _drop_rows(facts: Facts) -> dict[str, int]:
+    """Drop reason -> rows: of the answers as counted, of the prompts as their job tallied them."""
+    found = {label: rows for stage in funnel.stages(facts.jobs) if stage.job == "prompts" for label, rows, _, _ in stage.outcomes}
+    for (_, why), rows in facts.counts.fates.items():
+        found[why] = found.get(why, 0) + rows if why in DROPPED_BY else rows
+    return found
 
 
 def _most_tokens(facts: Facts) -> float:

@@ -42,6 +42,7 @@ def dots(models: Sequence[dict[str, Any]], metric: str, *, low: float = 0.0) -> 
         if found.get("low") is not None:
             marks.append(whisker(max(0, axis.place(found["low"])), min(1, axis.place(found["high"])), y, tone=tone[name]))
         marks.append(shape(model["role"], axis.place(found["value"]), y, tone=tone[name], tip=f"{name}\n{told(found)}"))
+        marks.append(Markup('<text x="100%" y="{}" dx="12" dy="4">{}</text>').format(y, number(found["value"])))
     names = [(height - 30 * i - 15, model["name"]) for i, model in enumerate(rows)]
     y_axis = Axis(lambda v: v / height, [(place, name) for place, name in names])
     return frame(marks, x=axis, y=y_axis, height=height, label=f"{metric} of every model with intervals")
@@ -66,47 +67,67 @@ def scatter(models: Sequence[dict[str, Any]], reach: Sequence[str], *, title: st
     bottom = floor_of(rows, ["exact_match"])
     y, height, marks = linear(bottom, 1, n=4, title="exact match"), 260, []
     if limit:
-        marks.append(Markup('<line class="limit" x1="{0}" x2="{0}" y1="0" y2="{1}"/><text class="tick" x="{0}" y="12" dx="5">gate</text>').format(percent(x.place(limit)), height))
+        marks.append(
+            Markup(
+                '<line class="limit" x1="{0}" x2="{0}" y1="0" y2="{1}"/><text class="tick" x="{0}" y="12" dx="5">gate</text>'
+            ).format(percent(x.place(limit)), height)
+        )
     heights = [height * (1 - y.place(m["metrics"]["exact_match"]["value"])) for m in rows]
     for model, at_y, text_y in zip(rows, heights, spread(heights, 15, 8, height - 6), strict=True):
         found, at_x = model["metrics"]["exact_match"], x.place(at(model, *reach))
         if found.get("low") is not None:
-            marks.append(stem(at_x, height * (1 - y.place(found["high"])), height * (1 - max(bottom, y.place(found["low"]))), tone=tone[model["name"]]))
+            marks.append(
+                stem(
+                    at_x,
+                    height * (1 - y.place(found["high"])),
+                    height * (1 - max(0.0, y.place(found["low"]))),
+                    tone=tone[model["name"]],
+                )
+            )
         tip = f"{model['name']}\nexact match {told(found)}\n{title}: {write(at(model, *reach))}"
         marks.append(shape(model["role"], at_x, at_y, tone=tone[model["name"]], tip=tip))
         side = (10, "start") if at_x < 0.7 else (-10, "end")
-        marks.append(Markup('<text class="name" x="{}" y="{:.1f}" dx="{}" dy="4" text-anchor="{}">{}</text>').format(percent(at_x), text_y, *side, model["name"]))
+        marks.append(
+            Markup('<text class="name" x="{}" y="{:.1f}" dx="{}" dy="4" text-anchor="{}">{}</text>').format(
+                percent(at_x), text_y, *side, model["name"]
+            )
+        )
     return frame(marks, x=x, y=y, height=height, label=f"exact match against {title}")
 
 
-def curve(steps: Sequence[dict[str, Any]], *, most: float, tokens: float, tone: str) -> Markup:
-    """Training loss (thin) and validation loss (thick) of one student over its target tokens."""
-    x, y, height = linear(0, tokens or 1, n=4, title="target tokens"), linear(0, most or 1, n=4, title="loss, nats per token"), 200
+def curve(steps: Sequence[dict[str, Any]], *, losses: tuple[float, float], tokens: float, tone: str) -> Markup:
+    """Training loss (thin) and validation loss (thick) of one student over its target tokens; `losses` are the axis' ends."""
+    x, height = linear(0, tokens or 1, n=4, title="target tokens"), 220
+    y = logarithmic(*losses, title="loss, nats per target token", write=lambda v: f"{v:g}")
     x = x._replace(ticks=[(value, brief(value) if value else "0") for value, _ in x.ticks])
     lines, marks = {"train": [], "validation": []}, []
     for step in steps:
-        if step.get("loss") is not None and math.isfinite(step["loss"]):
+        if step.get("loss") is not None and 0 < step["loss"] < math.inf:
             lines.setdefault(step["split"], []).append(step)
     for split, kind in (("train", "thin"), ("validation", "thick")):
-        places = [(x.place(s["tokens"]), min(1.0, y.place(s["loss"]))) for s in lines[split]]
+        places = [(x.place(s["tokens"]), y.place(s["loss"])) for s in lines[split]]
         if places:
             marks.append(path(places, height=height, tone=f"{tone} {kind}"))
     for step in lines["train"]:
-        marks.append(_spot(x.place(step["tokens"]), height * (1 - min(1.0, y.place(step["loss"]))), "ghost", step))
+        marks.append(_spot(x.place(step["tokens"]), height * (1 - y.place(step["loss"])), "ghost", step))
     for step in lines["validation"]:
-        marks.append(_spot(x.place(step["tokens"]), height * (1 - min(1.0, y.place(step["loss"]))), f"spot {tone}", step))
+        marks.append(_spot(x.place(step["tokens"]), height * (1 - y.place(step["loss"])), f"spot {tone}", step))
     if lines["validation"]:
         best = min(lines["validation"], key=lambda s: s["loss"])
         at_x = x.place(best["tokens"])
-        marks.append(Markup('<text class="name" x="{}" y="{:.1f}" dy="-10" text-anchor="{}">best {}</text>').format(
-            percent(at_x), height * (1 - min(1.0, y.place(best["loss"]))), "end" if at_x > 0.8 else "middle", number(best["loss"], 3)
-        ))
+        marks.append(
+            Markup('<text class="name" x="{}" y="{:.1f}" dy="-10" text-anchor="{}">best {}</text>').format(
+                percent(at_x), height * (1 - y.place(best["loss"])), "end" if at_x > 0.8 else "middle", number(best["loss"], 3)
+            )
+        )
     return frame(marks, x=x, y=y, height=height, label="training and validation loss")
 
 
 def _spot(x: float, y: float, kind: str, step: dict[str, Any]) -> Markup:
     tip = f"{step['split']}, step {step['step']}\nloss {number(step['loss'], 4)}\n{count(step['tokens'])} target tokens"
-    return Markup('<circle class="{}" cx="{}" cy="{:.1f}" r="{}" data-tip="{}"/>').format(kind, percent(x), y, 3.5 if kind != "ghost" else 5, tip)
+    return Markup('<circle class="{}" cx="{}" cy="{:.1f}" r="{}" data-tip="{}"/>').format(
+        kind, percent(x), y, 3.5 if kind != "ghost" else 5, tip
+    )
 
 
 def reliability(bins: Sequence[dict[str, Any]], *, tone: str) -> Markup:
@@ -119,8 +140,16 @@ def reliability(bins: Sequence[dict[str, Any]], *, tone: str) -> Markup:
     for b in full:
         x, y = percent(b["confidence"]), f"{height * (1 - b['accuracy']):.1f}"
         tip = f"confidence {number(b['confidence'])}\naccuracy {number(b['accuracy'])}\n{count(b['n'])} answers"
-        marks.append(Markup('<line class="gap {0}" x1="{1}" x2="{1}" y1="{2}" y2="{3:.1f}"/>').format(tone, x, y, height * (1 - b["confidence"])))
-        marks.append(Markup('<circle class="bubble {}" cx="{}" cy="{}" r="{:.1f}" data-tip="{}"/>').format(tone, x, y, 3 + 11 * math.sqrt(b["n"] / most), tip))
+        marks.append(
+            Markup('<line class="gap {0}" x1="{1}" x2="{1}" y1="{2}" y2="{3:.1f}"/>').format(
+                tone, x, y, height * (1 - b["confidence"])
+            )
+        )
+        marks.append(
+            Markup('<circle class="bubble {}" cx="{}" cy="{}" r="{:.1f}" data-tip="{}"/>').format(
+                tone, x, y, 3 + 11 * math.sqrt(b["n"] / most), tip
+            )
+        )
     x_axis = linear(0, 1, n=4, title="confidence")
     return frame(marks, x=x_axis, y=linear(0, 1, n=4, title="accuracy"), height=height, label="reliability diagram")
 
@@ -139,9 +168,16 @@ def histogram(bins: dict[str, list[int]], order: Sequence[str]) -> Markup:
             rows = bins[pool][index]
             base += rows
             tip = f"{pool}\n{count(rows)} answers\nconfidence {number(index / BINS)} to {number((index + 1) / BINS)}"
-            marks.append(Markup('<rect class="pool-{}" x="{}" width="{}" y="{:.1f}" height="{:.1f}" data-tip="{}"/>').format(
-                pool, percent((index + 0.08) / BINS), percent(0.84 / BINS), height * (1 - y.place(base)), max(0.7, height * rows / top), tip
-            ))
+            marks.append(
+                Markup('<rect class="pool-{}" x="{}" width="{}" y="{:.1f}" height="{:.1f}" data-tip="{}"/>').format(
+                    pool,
+                    percent((index + 0.08) / BINS),
+                    percent(0.84 / BINS),
+                    height * (1 - y.place(base)),
+                    max(0.7, height * rows / top),
+                    tip,
+                )
+            )
     return frame(marks, x=linear(0, 1, n=5, title="confidence"), y=y, height=height, label="confidence of all answers by pool")
 
 

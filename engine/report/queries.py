@@ -5,7 +5,7 @@ QUERIES = {
     "fates": "select pool, dropped_by, count(*) from picked group by all order by all",
     "rejects": "select reason, count(*) from rejects group by 1",
     "map": "select prompt_id, x, y, cluster, pool, dropped_by from picked",
-    "clusters": "select cluster, count(*) filter (dropped_by = '') as kept, count(*) as all_answers from picked group by 1 order by 1",
+    "clusters": "select cluster, count(*) filter (dropped_by = '') as kept, count(*) as found from picked group by 1 order by 1",
     "pairs": "select a.dropped_by, a.similarity, a.text, b.text as lost_to from picked a join picked b on a.rep_id = b.answer_id",
     "steps": "select student, tokens, split, loss from steps order by student, step",
     "exact": "select model, avg(exact::int), count(*) from predictions group by 1 order by 2 desc",

@@ -10,7 +10,7 @@ from engine.report.funnel import Link, Node
 from engine.report.words import count
 
 HEIGHT, SLOT, BOX = 430, 19, 0.012
-COLUMNS = (0.0, 0.25, 0.52, 0.83)
+COLUMNS = (0.0, 0.27, 0.57, 0.935)
 TITLES = ("read", "split off and cleaned", "judged into pools", "curated")
 
 
@@ -24,7 +24,9 @@ def sankey(nodes: Sequence[Node], links: Sequence[Link]) -> Markup:
     tall = max(tops[node.key] + node.size * scale for node in nodes) + 12
     boxes = Markup("").join(_box(node, tops[node.key], node.size * scale) for node in nodes)
     titles = Markup("").join(
-        Markup('<text class="tick" x="{}" y="-10">{}</text>').format(percent(COLUMNS[i]), TITLES[i]) for i, c in enumerate(columns) if c
+        Markup('<text class="tick" x="{}" y="-10">{}</text>').format(percent(COLUMNS[i]), TITLES[i])
+        for i, c in enumerate(columns)
+        if c
     )
     return Markup(
         '<div class="sankey"><svg role="img" aria-label="Flow from source rows to examples" width="100%" height="{0:.0f}">'
@@ -76,7 +78,14 @@ def _box(node: Node, top: float, height: float) -> Markup:
         '<rect class="box {tone}" x="{x}" y="{y:.1f}" width="{w}" height="{h:.1f}" data-tip="{tip}"/>'
         '<text class="flowname" x="{tx}" y="{ty:.1f}"><tspan class="rows">{rows}</tspan> {label}</text>'
     ).format(
-        tone=_tone(node.tone), x=percent(COLUMNS[node.column]), y=top, w=percent(BOX), h=height, tx=percent(COLUMNS[node.column] + BOX + 0.006),
-        ty=top + (12 if height > 26 else height / 2 + 4), rows=count(node.rows), label=node.label,
+        tone=_tone(node.tone),
+        x=percent(COLUMNS[node.column]),
+        y=top,
+        w=percent(BOX),
+        h=height,
+        tx=percent(COLUMNS[node.column] + BOX + 0.006),
+        ty=top + (12 if height > 26 else height / 2 + 4),
+        rows=count(node.rows),
+        label=node.label,
         tip=f"{node.label}: {count(node.rows)}" + (f"\n{node.note}" if node.note else ""),
-    )  # fmt: skip
+    )

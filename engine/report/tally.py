@@ -54,9 +54,7 @@ def _pairs(left: Any, right: Any) -> Counter[tuple[Any, Any]]:
 
 
 def _add_teachers(teachers: dict[str, dict[str, float]], part: pa.Table) -> None:
-    sums = part.group_by("teacher").aggregate(
-        [([], "count_all"), ("tokens_in", "sum"), ("tokens_out", "sum"), ("seconds", "sum")]
-    )
+    sums = part.group_by("teacher").aggregate([([], "count_all"), ("tokens_in", "sum"), ("tokens_out", "sum"), ("seconds", "sum")])
     for row in sums.to_pylist():
         known = teachers.setdefault(row["teacher"], {"answers": 0, "tokens_in": 0, "tokens_out": 0, "seconds": 0.0})
         known["answers"] += row["count_all"]

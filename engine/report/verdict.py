@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from engine.report.words import AT_MOST, GATE_LABELS, at, brief, money, number, span, whole
 
-
 BEATS = "beats "
 
 
@@ -87,13 +86,17 @@ def _on(report: dict[str, Any]) -> str:
 
 
 def _percent(found: Any) -> str:
-    ends = f" ({found['low'] * 100:.0f}\u2013{found['high'] * 100:.0f})" if found.get("low") is not None and found.get("high") is not None else ""
+    ends = (
+        f" ({found['low'] * 100:.0f}\u2013{found['high'] * 100:.0f})"
+        if found.get("low") is not None and found.get("high") is not None
+        else ""
+    )
     return f"{found['value'] * 100:.0f}\u00a0%{ends}"
 
 
 def _refusal(name: str, lines: Sequence[dict[str, Any]]) -> str:
-    numbers = [f"{_label(line['number'])} is {_write(line['number'], line.get('found'))}, wanted {_wanted(line['number'], line.get('wanted'))}" for line in lines]
-    return f"{name}: {'; '.join(numbers)}."
+    weighed = [_gate_line(line) for line in lines]
+    return f"{name}: {'; '.join(f'{line.label} is {line.found}, wanted {line.wanted}' for line in weighed)}."
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -145,10 +148,7 @@ def _weighed(student: dict[str, Any], key: str, wanted: Any, report: dict[str, A
 
 def _gate_line(line: dict[str, Any]) -> GateLine:
     key, found = line["number"], line.get("found")
-    if key.startswith(BEATS) and found is not None:
-        written = f"{found:+.3f}"
-    else:
-        written = _write(key, found)
+    written = f"{found:+.3f}" if key.startswith(BEATS) and found is not None else _write(key, found)
     ends = span(line.get("low"), line.get("high"))
     passed = None if found is None and line.get("passed") else bool(line.get("passed"))
     return GateLine(_label(key), written, ends, _wanted(key, line.get("wanted")), passed)
@@ -172,13 +172,30 @@ def tiles(report: dict[str, Any], models: Sequence[dict[str, Any]], tone: dict[s
         return []
     bases = [model for model in models if model.get("role") == "baseline"]
     base = max(bases, key=lambda m: at(m, "metrics", "exact_match", "value") or 0, default=None)
-    trio = [model for model in (teacher, student, base) if model]
+    champion = next((model for model in models if model.get("role") == "champion"), None)
+    trio = [model for model in (teacher, champion, student, base) if model]
     return [
-        _points("Exact match", trio, student, tone, note="on the holdout, with its interval"),
+        _points("Exact match", trio, student, tone, note=_interval_note(student)),
         _bars("Parameters", ["parameters"], trio, student, tone, write=brief, less="smaller than the teacher"),
-        _bars("Latency p95", ["latency", "p95_ms"], trio, student, tone, write=lambda v: whole(v, " ms"), less="faster than the teacher"),
-        _bars("Per 1,000 accepted", ["cost", "per_1000_accepted"], trio, student, tone, write=money, less="cheaper than the teacher"),
+        _bars(
+            "Latency p95",
+            ["latency", "p95_ms"],
+            trio,
+            student,
+            tone,
+            write=lambda v: whole(v, " ms"),
+            less="faster than the teacher",
+        ),
+        _bars(
+            "Cost per 1,000 accepted", ["cost", "per_1000_accepted"], trio, student, tone, write=money, less="cheaper than the teacher"
+        ),
     ]
+
+
+def _interval_note(student: dict[str, Any]) -> str:
+    found = at(student, "metrics", "exact_match") or {}
+    ends = span(found.get("low"), found.get("high"))
+    return f"{ends} on {found['n']:,} prompts" if ends and found.get("n") else ends
 
 
 def _points(title: str, trio: Sequence[dict[str, Any]], student: dict[str, Any], tone: dict[str, str], *, note: str) -> Tile:
@@ -186,11 +203,22 @@ def _points(title: str, trio: Sequence[dict[str, Any]], student: dict[str, Any],
     for model in trio:
         found = at(model, "metrics", "exact_match") or {}
         if found.get("value") is not None:
-            bars.append(Bar(model["name"], number(found["value"]), found["value"], found.get("low"), found.get("high"), tone[model["name"]]))
+            bars.append(
+                Bar(model["name"], number(found["value"]), found["value"], found.get("low"), found.get("high"), tone[model["name"]])
+            )
     return Tile(title, number(at(student, "metrics", "exact_match", "value")), note, bars, True)
 
 
-def _bars(title: str, reach: Sequence[str], trio: Sequence[dict[str, Any]], student: dict[str, Any], tone: dict[str, str], *, write: Any, less: str) -> Tile:
+def _bars(
+    title: str,
+    reach: Sequence[str],
+    trio: Sequence[dict[str, Any]],
+    student: dict[str, Any],
+    tone: dict[str, str],
+    *,
+    write: Any,
+    less: str,
+) -> Tile:
     values = {model["name"]: at(model, *reach) for model in trio if at(model, *reach) is not None}
     most = max(values.values(), default=0) or 1
     bars = [Bar(name, write(value), value / most, None, None, tone[name]) for name, value in values.items()]

@@ -1,10 +1,11 @@
 """What the page calls things: metrics, pools, drop reasons and how a number is written."""
 
+import math
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-EN_DASH, TIMES, NBSP = "\u2013", "\u00d7", "\u00a0"
+EN_DASH, TIMES, NBSP, MISSING = "\u2013", "\u00d7", "\u00a0", "n/a"
 
 
 class Metric(NamedTuple):
@@ -63,6 +64,7 @@ MEANINGS = {
     "semantic": "means nearly the same as another",
     "contaminated": "overlaps the holdout",
     "quota": "its cluster is full",
+    "trained": "learnt from",
     "validation": "held back to watch the loss",
     "kept": "becomes an example",
 }
@@ -85,18 +87,18 @@ def at(tree: Any, *path: str) -> Any:
 
 def count(value: float | None) -> str:
     """1234 -> 1,234."""
-    return "not measured" if value is None else f"{value:,.0f}"
+    return MISSING if value is None else f"{value:,.0f}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """A share, score or loss, with a fixed number of decimals."""
-    return "n/a" if value is None else f"{value:.{digits}f}"
+    return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def brief(value: float | None, unit: str = "") -> str:
     """Three significant digits, thousands as k, M, G: 49600000 -> 49.6M."""
     if value is None:
-        return "not measured"
+        return MISSING
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
             return f"{value / size:.3g}{letter}{unit}"
@@ -106,20 +108,24 @@ def brief(value: float | None, unit: str = "") -> str:
 def whole(value: float | None, unit: str = "") -> str:
     """Milliseconds, MiB and the like: no decimals from ten on."""
     if value is None:
-        return "not measured"
+        return MISSING
     return (f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}") + unit
 
 
 def money(value: float | None) -> str:
     """A price in the contract's currency."""
     if value is None:
-        return "not measured"
-    return f"{value:,.2f}" if value >= 0.995 else f"{value:.2g}"
+        return MISSING
+    if value >= 0.995 or value <= 0:
+        return f"{value:,.2f}"
+    return f"{value:.{1 - math.floor(math.log10(value))}f}"
 
 
 def span(low: float | None, high: float | None, digits: int = 2) -> str:
     """The ends of an interval, "" if either is missing."""
-    return "" if low is None or high is None else f"{low:.{digits}f}{EN_DASH}{high:.{digits}f}"
+    if low is None or high is None:
+        return ""
+    return f"{low:+.{digits}f} to {high:+.{digits}f}" if low < 0 else f"{low:.{digits}f}{EN_DASH}{high:.{digits}f}"
 
 
 def with_interval(found: dict[str, Any] | None, digits: int = 2) -> Markup:
@@ -134,7 +140,7 @@ def with_interval(found: dict[str, Any] | None, digits: int = 2) -> Markup:
 def clock(seconds: float | None) -> str:
     """190 -> 3 min 10 s."""
     if seconds is None:
-        return "not measured"
+        return MISSING
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

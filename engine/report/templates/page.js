@@ -174,7 +174,7 @@ function leaf(id, rows, filters, draw) {
   filter();
 }
 const values = (rows, pick) => [["", "all"], ...[...new Set(rows.map(pick))].sort().map((name) => [name, name])];
-const fate = (row) => (row.split ? row.split : row.dropped_by ? "dropped: " + row.dropped_by : row.dropped_by === "" ? "kept" : "not curated");
+const fate = (row) => (row.split ? row.split : row.dropped_by ? "left out: " + row.dropped_by : row.dropped_by === "" ? "kept" : "not curated");
 
 function sampleCard(row) {
   const checks = (row.checks || []).map((c) => el("span", { class: "chip " + (c.passed ? "good" : "bad") }, `${c.check} ${c.passed ? "passed" : "failed"}${c.detail && !c.passed ? ": " + c.detail : ""}`));
@@ -187,7 +187,7 @@ function sampleCard(row) {
     step("Answer", "", id("answer", row.answer_id), el("span", { class: "note" }, `${row.teacher}, sample ${row.sample}, seed ${row.seed}, ended by ${row.ending}, ${row.tokens_in} tokens in, ${row.tokens_out} out`), said(row.answer, "mono"), row.error ? said(row.error, "bad") : null),
     step("Verdict", "", el("div", { class: "chips" }, checks.length ? checks : el("span", { class: "note" }, "no check ran")), el("span", { class: "note" }, `agreement ${fixed(row.agreement)}, rubric score ${fixed(row.score)}${row.judge ? " by " + row.judge : ""}, confidence ${fixed(row.confidence)}`)),
     step("Pool", pool, el("span", { class: "pool " + pool }, row.pool), el("div", { class: "chips" }, (row.reasons || []).map((r) => el("span", { class: "chip" }, r)))),
-    step(kept ? "Example" : "Fate", kept ? "tone-kept" : "tone-out", el("b", {}, fate(row)), kept ? el("span", {}, " ", id("example", row.answer_id)) : row.rep_id ? el("span", {}, " ", id("lost to", row.rep_id), el("span", { class: "note" }, `similarity ${fixed(row.similarity, 3)}`)) : null, typeof row.cluster === "number" && row.cluster >= 0 ? el("span", { class: "note" }, ` cluster ${row.cluster}`) : null, el("div", {}, el("code", { class: "id" }, `rayleigh trace ${meta.run || "RUN"} ${row.answer_id}`))));
+    step(kept ? "Example" : "Fate", kept ? "tone-kept" : "tone-out", el("b", {}, fate(row)), kept ? null : el("span", { class: "note" }, " " + (meta.meanings[row.dropped_by] || "")), kept ? el("span", {}, " ", id("example", row.answer_id)) : row.rep_id ? el("span", {}, " ", id("lost to", row.rep_id), el("span", { class: "note" }, `similarity ${fixed(row.similarity, 3)}`)) : null, typeof row.cluster === "number" && row.cluster >= 0 ? el("span", { class: "note" }, ` cluster ${row.cluster}`) : null, el("div", {}, el("code", { class: "id" }, `rayleigh trace ${meta.run || "RUN"} ${row.answer_id}`))));
 }
 
 const parse = (text) => { try { const v = JSON.parse(text); return v && typeof v === "object" && !Array.isArray(v) ? v : null; } catch { return null; } };
@@ -204,7 +204,7 @@ function predictionCard(row) {
     const cells = fields.length && got
       ? fields.map((f) => el("td", { class: "mono " + (same(got[f], truth[f]) ? "" : "bad") }, (same(got[f], truth[f]) ? "" : "\u2260 ") + plain(got[f])))
       : [el("td", { class: "mono said" + (fields.length ? " bad" : ""), colspan: fields.length || 1 }, m.answer || "(empty)")];
-    return el("tr", {}, el("th", {}, el("span", { class: "key " + (meta.tones[name] || ""), "data-role": m.role }), name), cells, el("td", { class: "num" }, fixed(m.confidence)), el("td", { class: "num" }, typeof m.seconds === "number" ? Math.round(m.seconds * 1000).toLocaleString("en") : "n/a"), el("td", { class: m.exact ? "good" : "bad" }, m.exact ? "right" : "wrong"));
+    return el("tr", {}, el("th", {}, el("span", { class: "key " + (meta.tones[name] || ""), "data-role": m.role }), name), cells, el("td", { class: "num" }, fixed(m.confidence)), el("td", { class: "num" }, typeof m.seconds === "number" ? (m.seconds < 0.01 ? (m.seconds * 1000).toFixed(1) : Math.round(m.seconds * 1000).toLocaleString("en")) : "n/a"), el("td", { class: "word " + (m.exact ? "good" : "bad") }, m.exact ? "right" : "wrong"));
   });
   return el("div", { class: "cols" },
     el("div", {}, el("p", { class: "note" }, `${row.layer}, ${row.difficulty}${row.scenario ? ", " + row.scenario : ""}, ${row.seen ? "seen" : "unseen"} scenario`), said(row.text), el("code", { class: "id" }, "prompt " + row.prompt_id.slice(0, 16))),

@@ -1,0 +1,123 @@
+"""Ray Train around the loop: one trainer per student, several at the same time, each resumed by the name of its run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from engine.contract.profile import Pool
+from engine.contract.students import Student
+from engine.errors import ModelError
+from engine.fleet.pools import QUIET
+from engine.students import loop, zero
+from engine.students.notes import Board, Meter
+from engine.students.progress import Progress
+
+POLL_SECONDS = 1.0
+RETRIES = 2  # of a worker group that died
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run keeps its checkpoints: the same name finds them again after a crash."""
+
+    storage: str  # absolute path or URL, reachable from every node
+    name: str  # content hash of data and recipe
+
+
+@contextmanager
+def trained(lesson: loop.Lesson, pool: Pool, place: Place, tell: Callable[[str], None]) -> Iterator[Path]:
+    """Train as `lesson` says on `pool` and yield the folder of the last checkpoint.
+
+    A run of the same name goes on where it was; a finished one is only read. The last checkpoint, best weights and progress
+    without the optimizer, is kept.
+
+    Raises:
+        ModelError: training failed on every attempt.
+    """
+    fit = ray.remote(num_cpus=0, max_retries=0, runtime_env={"env_vars": environment(pool)})(_fit)
+    task = fit.remote(lesson, pool, place)
+    board, meter = Board(place.storage, place.name), Meter(lesson.student.name, tell)
+    while not ray.wait([task], timeout=POLL_SECONDS)[0]:
+        meter(board.read())
+    try:
+        checkpoint = ray.get(task)
+    except ray.exceptions.RayError as error:
+        raise ModelError(f"student {lesson.student.name}: training failed: {_reason(error)}") from error
+    with checkpoint.as_directory() as folder:
+        yield Path(folder)
+
+
+def scaling(student: Student, pool: Pool) -> dict[str, Any]:
+    """Return the arguments of Ray Train's ScalingConfig."""
+    each = {"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {})}
+    return {"num_workers": student.workers, "use_gpu": bool(pool.gpus), "resources_per_worker": each}
+
+
+def accelerator(pool: Pool) -> str:
+    """Return what a worker of `pool` computes on: a key of zero.BACKENDS."""
+    return "gpu" if pool.gpus else "cpu"
+
+
+def environment(pool: Pool) -> dict[str, str]:
+    """Return the variables that a worker needs before it imports torch."""
+    threads = {"OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
+    start = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # imports are slow where many workers share a disk
+    return {**QUIET, **threads, **start, **zero.BACKENDS[accelerator(pool)].environment}
+
+
+def _fit(lesson: loop.Lesson, pool: Pool, place: Place) -> Checkpoint:
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"lesson": lesson, "place": place},
+        scaling_config=ScalingConfig(**scaling(lesson.student, pool)),
+        run_config=RunConfig(
+            name=place.name,
+            storage_path=place.storage,
+            failure_config=FailureConfig(max_failures=RETRIES),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": environment(pool)},
+        ),
+    )
+    checkpoint = trainer.fit().checkpoint
+    assert checkpoint is not None, "the loop always ends with a checkpoint"
+    return checkpoint
+
+
+def _work(told: dict[str, Any]) -> None:
+    """Run the loop in one worker."""
+    lesson, place = told["lesson"], told["place"]
+    context, last = ray.train.get_context(), ray.train.get_checkpoint()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    board = Board(place.storage, place.name)
+
+    def seat(resume: Path | None) -> loop.Seat:
+        return loop.Seat(
+            rank=rank, world=world, device=get_device(), resume=resume, keep=_keep, note=board.write if rank == 0 else _silent
+        )
+
+    if last is None:
+        loop.run(lesson, seat(None))
+    else:
+        with last.as_directory() as folder:
+            loop.run(lesson, seat(Path(folder)))
+
+
+def _keep(folder: Path) -> None:
+    ray.train.report({}, checkpoint=Checkpoint.from_directory(str(folder)))
+
+
+def _silent(progress: Progress, steps: int) -> None:
+    pass
+
+
+def _reason(error: BaseException) -> str:
+    """Return the last line of what a worker said."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

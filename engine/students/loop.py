@@ -1,0 +1,241 @@
+"""The training loop of one worker: setup, step, validate, save, run.
+
+Nothing is drawn while training except the order of the examples, which follows from seed and epoch, and the learning rate is a
+function of the step. So a run that is resumed continues with bit-equal losses: weights, optimizer and float32 copies come from
+DeepSpeed's checkpoint, everything else from `Progress`.
+"""
+
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+import torch.distributed as dist
+
+from engine.contract.students import Student
+from engine.lineage.artifact import load_artifact
+from engine.rows import EXAMPLE
+from engine.shards import Folder
+from engine.students import export, init, zero
+from engine.students.objectives import Graded
+from engine.students.pack import COLUMNS, Batch, Packed, collate, in_order, order, pack
+from engine.students.progress import Progress
+
+BEST = "best"  # folder inside a checkpoint: the Hugging Face model of the best validation so far
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """All that a worker is told; plain values."""
+
+    student: Student
+    source: str  # folder of the model that is pruned
+    dataset: str  # URL of the artifact `dataset`
+    accelerator: str  # key of zero.BACKENDS
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where a worker sits and whom it reports to."""
+
+    rank: int
+    world: int
+    device: torch.device
+    resume: Path | None
+    """Checkpoint to continue from."""
+    keep: Callable[[Path], None]
+    """Takes a folder as this rank's part of a checkpoint; every rank must call it."""
+    note: Callable[[Progress, int], None]
+    """Hears after every step how far the run is, and of how many steps."""
+
+
+@dataclass
+class Training:
+    """One run in one worker."""
+
+    lesson: Lesson
+    seat: Seat
+    pupil: init.Pupil
+    engine: Any
+    splits: dict[str, Packed]
+    progress: Progress
+    scratch: Path
+    started: float
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps of one epoch."""
+        return -(-len(self.splits["train"]) // self.lesson.student.batch)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps if nothing stops the run early."""
+        return self.epoch_steps * self.lesson.student.epochs
+
+
+def run(lesson: Lesson, seat: Seat) -> None:
+    """Train until the last epoch or until validation stops improving. The last checkpoint holds `BEST` and the progress."""
+    with tempfile.TemporaryDirectory() as scratch:
+        training = setup(lesson, seat, Path(scratch))
+        progress, student = training.progress, lesson.student
+        while not progress.is_over:
+            done = progress.step % training.epoch_steps
+            batches = order(
+                training.splits["train"], size=student.batch, seed=student.seed, epoch=progress.step // training.epoch_steps
+            )
+            for rows in batches[done:]:
+                step(training, rows)
+                if progress.step % training.epoch_steps == 0:
+                    validate(training)
+                if progress.is_over or progress.step % student.checkpoint_steps == 0:
+                    save(training)
+                seat.note(progress, training.total_steps)
+
+
+def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
+    """Load model and examples, start DeepSpeed, and continue from a checkpoint if there is one."""
+    student = lesson.student
+    torch.manual_seed(student.seed)
+    pupil = init.prune(Path(lesson.source), student.init.prune.layers, freeze_embeddings=student.freeze_embeddings)
+    splits = load_examples(lesson, pupil.tokenizer)
+    progress = Progress(
+        facts={
+            "parameters": init.parameters(pupil.model),
+            "source_parameters": pupil.source_parameters,
+            "source_layers": pupil.source_layers,
+            "examples": {name: len(split) for name, split in splits.items()},
+            "too_long": sum(split.too_long for split in splits.values()),
+        }
+    )
+    net = Graded(pupil.model, student.objectives.model_dump()).to(seat.device)
+    engine = zero.start(net, student, accelerator=lesson.accelerator)
+    training = Training(lesson, seat, pupil, engine, splits, progress, scratch, time.monotonic())
+    if seat.resume:
+        restore(training, seat.resume)
+    return training
+
+
+def load_examples(lesson: Lesson, tokenizer: Any) -> dict[str, Packed]:
+    """Return the packed examples of each split of the artifact `dataset`, in the order of their ids."""
+    dataset = load_artifact(Folder(lesson.dataset))
+    assert dataset is not None, f"{lesson.dataset} has no record"
+    rows = dataset.read("examples", EXAMPLE, ["example_id", *COLUMNS]).sort_by("example_id")
+    return {name: pack(rows.filter(pc.field("split") == name), tokenizer, max_tokens=lesson.student.max_tokens) for name in SPLITS}
+
+
+def step(training: Training, rows: np.ndarray) -> None:
+    """Make one optimizer step on the examples `rows`: this worker's share, in micro-batches."""
+    student, seat, progress, began = training.lesson.student, training.seat, training.progress, time.monotonic()
+    packed = training.splits["train"]
+    rate = learning_rate(progress.step, training.total_steps, student)
+    zero.set_rate(training.engine, rate)
+    shares = rows.reshape(-1, seat.world, student.held)[:, seat.rank]
+    denominator = packed.weight(rows)
+    total = torch.zeros((), device=seat.device)
+    for share in shares:
+        loss = training.engine(_batch(training, packed, share))
+        # DeepSpeed takes the mean over micro-batches and workers; this makes it the mean over the batch's target tokens.
+        training.engine.backward(loss * (len(shares) * seat.world / denominator))
+        training.engine.step()
+        total += loss.detach()
+    progress.step += 1
+    progress.tokens += int(packed.learned[rows[rows >= 0]].sum())
+    _write_down(training, "train", _whole(total, seat) / denominator, rate, began)
+
+
+def validate(training: Training) -> None:
+    """Grade the validation examples at the end of an epoch; keep the weights if they are the best; decide whether to go on."""
+    student, seat, progress, began = training.lesson.student, training.seat, training.progress, time.monotonic()
+    packed = training.splits["validation"]
+    rows = in_order(packed, size=student.held * seat.world)
+    total = torch.zeros((), device=seat.device)
+    training.engine.eval()
+    with torch.no_grad():
+        for share in rows.reshape(-1, seat.world, student.held)[:, seat.rank]:
+            total += training.engine(_batch(training, packed, share))
+    training.engine.train()
+    loss = _whole(total, seat) / packed.weight(rows.ravel())
+    progress.grade(loss, student.early_stop)
+    if progress.best_step == progress.step:
+        keep_best(training)
+    progress.is_over = progress.stopped_early or progress.step >= training.total_steps
+    _write_down(training, "validation", loss, learning_rate(progress.step, training.total_steps, student), began)
+
+
+def keep_best(training: Training) -> None:
+    """Write the weights of now as the best model. Every rank must call it."""
+    weights = zero.weights(training.engine)
+    if weights is not None:
+        folder = training.scratch / BEST
+        shutil.rmtree(folder, ignore_errors=True)
+        export.write(training.pupil, weights, folder, dtype=training.lesson.student.dtype)
+
+
+def save(training: Training) -> None:
+    """Hand in a checkpoint. The last one needs no optimizer: the artifact is made from it."""
+    progress, now = training.progress, time.monotonic()
+    progress.seconds += now - training.started
+    training.started = now
+    with tempfile.TemporaryDirectory(dir=training.scratch) as name:
+        folder = Path(name)
+        if not progress.is_over:
+            zero.save(training.engine, folder)
+        if training.seat.rank == 0:
+            progress.write(folder)
+            if progress.best is not None:
+                shutil.copytree(training.scratch / BEST, folder / BEST, copy_function=os.link)
+        training.seat.keep(folder)
+
+
+def restore(training: Training, folder: Path) -> None:
+    """Continue from the checkpoint `folder`."""
+    training.progress = progress = Progress.read(folder)
+    if not progress.is_over:
+        zero.load(training.engine, folder)
+        progress.resumed_from.append(progress.step)
+    if training.seat.rank == 0 and progress.best is not None:
+        shutil.copytree(folder / BEST, training.scratch / BEST)
+
+
+def learning_rate(step: int, total: int, student: Student) -> float:
+    """Return the rate of step `step` (from 0) of `total`: a linear rise, then a cosine to zero (Loshchilov and Hutter, 2017)."""
+    rise = max(1, round(student.warmup * total))
+    if step < rise:
+        return student.learning_rate * (step + 1) / rise
+    return student.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def _batch(training: Training, packed: Packed, rows: np.ndarray) -> Batch:
+    tokenizer = training.pupil.tokenizer
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return collate(packed, rows, pad=pad).to(training.seat.device)
+
+
+def _whole(total: torch.Tensor, seat: Seat) -> float:
+    if seat.world > 1:
+        dist.all_reduce(total)
+    return float(total)
+
+
+def _write_down(training: Training, split: str, loss: float, rate: float, began: float) -> None:
+    progress = training.progress
+    progress.curve.append(
+        {
+            "step": progress.step,
+            "epoch": progress.step / training.epoch_steps,
+            "split": split,
+            "loss": loss,
+            "learning_rate": rate,
+            "tokens": progress.tokens,
+            "seconds": round(time.monotonic() - began, 4),
+        }
+    )

@@ -1,0 +1,135 @@
+"""EXAMPLE rows as token ids: one flat array for all examples, and batches of like length.
+
+Only the target's tokens are learned; the prompt's are read. The order of batches follows from seed and epoch alone, so that
+a resumed run meets the same batches as an unbroken one.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+COLUMNS = ("messages", "target", "weight", "split")
+WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Examples of one split. Example i is `ids[starts[i]:starts[i + 1]]`; its target begins at `targets[i]` of those."""
+
+    ids: np.ndarray  # int32, all examples one after the other
+    starts: np.ndarray  # int64, one more than there are examples
+    targets: np.ndarray  # int32
+    weights: np.ndarray  # float32
+    too_long: int  # examples that were left out
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example."""
+        return np.diff(self.starts)
+
+    @property
+    def learned(self) -> np.ndarray:
+        """Target tokens of each example."""
+        return self.lengths - self.targets
+
+    def weight(self, rows: np.ndarray) -> float:
+        """Return the weighted number of target tokens of the examples `rows`; -1 counts nothing."""
+        rows = rows[rows >= 0]
+        return float((self.weights[rows].astype(np.float64) * self.learned[rows]).sum())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one worker computes at once: B examples padded on the right to L tokens, T target tokens in all."""
+
+    ids: torch.Tensor  # int64 [B, L]
+    mask: torch.Tensor  # int64 [B, L], 1 where there is a token
+    positions: torch.Tensor  # int64 [T], into the flattened [B * L], of the token before each target token
+    labels: torch.Tensor  # int64 [T]
+    weights: torch.Tensor  # float32 [T]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on `device`."""
+        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int) -> Packed:
+    """Tokenize `examples` (columns of COLUMNS): chat template with generation prompt, then target and end of sequence.
+
+    An example of more than `max_tokens` tokens is left out and counted.
+    """
+    pieces: list[np.ndarray] = []
+    targets: list[int] = []
+    weights: list[float] = []
+    for messages, target, weight in zip(*(examples[name] for name in ("messages", "target", "weight")), strict=True):
+        prompt = tokenizer.apply_chat_template(messages.as_py(), tokenize=False, add_generation_prompt=True)
+        asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        said = [*tokenizer(target.as_py(), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        if len(asked) + len(said) <= max_tokens:
+            pieces.append(np.asarray([*asked, *said], np.int32))
+            targets.append(len(asked))
+            weights.append(weight.as_py())
+    starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
+    ids = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
+    too_long = examples.num_rows - len(pieces)
+    return Packed(ids, starts, np.asarray(targets, np.int32), np.asarray(weights, np.float32), too_long)
+
+
+def order(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the batches of one epoch as example numbers [batches, size]; -1 fills up the last one."""
+    draw = np.random.default_rng((seed, epoch))
+    rows = draw.permutation(len(packed))
+    window = size * WINDOW
+    lengths = packed.lengths
+    rows = np.concatenate([piece[np.argsort(lengths[piece], kind="stable")] for piece in _cut(rows, window)])
+    filled = np.full(-(-len(rows) // size) * size, -1, np.int64)
+    filled[: len(rows)] = rows
+    return draw.permutation(filled.reshape(-1, size))
+
+
+def in_order(packed: Packed, *, size: int) -> np.ndarray:
+    """Return all examples by length as example numbers [batches, size]; -1 fills up the last one."""
+    rows = np.argsort(packed.lengths, kind="stable")
+    filled = np.full(-(-len(rows) // size) * size, -1, np.int64)
+    filled[: len(rows)] = rows
+    return filled.reshape(-1, size)
+
+
+def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
+    """Return the examples `rows` as one batch. -1 becomes a row of padding with nothing to learn."""
+    lengths = np.where(rows < 0, 0, packed.lengths[rows])
+    width = max(int(lengths.max()), 1)
+    ids = np.full((len(rows), width), pad, np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    mask[:, 0] = 1  # a row that attends to nothing would be NaN
+    positions, labels, weights = [], [], []
+    for at, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        if row < 0:
+            continue
+        start, target = packed.starts[row], packed.targets[row]
+        ids[at, :length] = packed.ids[start : start + length]
+        mask[at, :length] = 1
+        positions.append(at * width + np.arange(target - 1, length - 1))
+        labels.append(ids[at, target:length])
+        weights.append(np.full(length - target, packed.weights[row], np.float32))
+    return Batch(
+        ids=torch.from_numpy(ids),
+        mask=torch.from_numpy(mask),
+        positions=torch.from_numpy(_join(positions, np.int64)),
+        labels=torch.from_numpy(_join(labels, np.int64)),
+        weights=torch.from_numpy(_join(weights, np.float32)),
+    )
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _join(pieces: list[np.ndarray], kind: Any) -> np.ndarray:
+    return np.concatenate(pieces) if pieces else np.empty(0, kind)

@@ -1,0 +1,92 @@
+"""DeepSpeed: the one file that knows it. ZeRO stages 0 to 3 (Rajbhandari et al., 2020) on GPUs or on CPUs."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from engine.contract.students import Student
+
+TAG = "deepspeed"
+BUCKET = 20_000_000  # elements; the default of 5e8 takes 2 GB of each worker
+
+
+class Backend(NamedTuple):
+    """What workers of one kind need before they import torch or DeepSpeed."""
+
+    communication: str
+    environment: dict[str, str]
+
+
+BACKENDS = {
+    "cpu": Backend("gloo", {"DS_ACCELERATOR": "cpu"}),
+    "gpu": Backend("nccl", {"DS_ACCELERATOR": "cuda"}),
+}
+
+
+def config(student: Student, *, accelerator: str) -> dict[str, Any]:
+    """Return DeepSpeed's configuration of `student` on `accelerator` (a key of BACKENDS)."""
+    accumulate = student.batch // student.workers // student.held
+    wanted: dict[str, Any] = {
+        "train_batch_size": student.batch,
+        "train_micro_batch_size_per_gpu": student.held,
+        "gradient_accumulation_steps": accumulate,
+        "gradient_clipping": student.clip,
+        "optimizer": {
+            "type": "AdamW",
+            # torch's own AdamW: DeepSpeed's would compile an extension at the first start.
+            "params": {"lr": student.learning_rate, "weight_decay": student.weight_decay, "torch_adam": True},
+        },
+        "zero_optimization": {
+            "stage": student.zero,
+            "overlap_comm": accelerator == "gpu",
+            "reduce_bucket_size": BUCKET,
+            "allgather_bucket_size": BUCKET,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+        "steps_per_print": 10**9,
+    }
+    if student.dtype == "bfloat16":
+        # A GPU holds bfloat16 weights and a float32 copy; a CPU only multiplies in bfloat16, which is as fast and more exact.
+        wanted["bf16" if accelerator == "gpu" else "torch_autocast"] = {"enabled": True}
+        if accelerator == "cpu":
+            wanted["torch_autocast"]["dtype"] = "bfloat16"
+    return wanted
+
+
+def start(net: nn.Module, student: Student, *, accelerator: str) -> Any:
+    """Return a DeepSpeed engine around `net`. torch.distributed must have been started, as Ray Train does."""
+    import deepspeed
+    import deepspeed.ops
+
+    deepspeed.logger.setLevel(logging.WARNING)
+    if accelerator == "cpu":  # the shared-memory operation is compiled for 30 s and serves inference only
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=BACKENDS[accelerator].communication)
+    learned: Any = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    engine, *_ = deepspeed.initialize(model=net, model_parameters=learned, config=config(student, accelerator=accelerator))
+    return engine
+
+
+def set_rate(engine: Any, rate: float) -> None:
+    """Set the learning rate of the next optimizer step."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+
+
+def weights(engine: Any) -> dict[str, Tensor] | None:
+    """Return the whole weights on rank 0, None elsewhere. Every rank must call it: in stage 3 each holds a part."""
+    if engine.zero_optimization_stage() == 3:
+        return engine._zero3_consolidated_16bit_state_dict()  # float32 stays float32, whatever the name says
+    return engine.module.state_dict() if engine.global_rank == 0 else None
+
+
+def save(engine: Any, folder: Path) -> None:
+    """Write this rank's part of weights, optimizer and counters into `folder`. Every rank must call it."""
+    engine.save_checkpoint(str(folder), tag=TAG, exclude_frozen_parameters=True)
+
+
+def load(engine: Any, folder: Path) -> None:
+    """Restore, on every rank, what `save` wrote."""
+    engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)  # frozen weights are those of the source

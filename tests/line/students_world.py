@@ -1,0 +1,113 @@
+"""A very small world for the students' tests: a random three-layer Llama, a tokenizer trained on the spot, 60 examples.
+
+Run as a script, `python students_world.py FOLDER NAME ...` trains those students in FOLDER, as a driver that can be killed.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from engine.contract.contract import Contract
+from engine.contract.profile import Pool, Profile, Ray
+from engine.contract.students import Student
+from engine.fleet.session import session
+from engine.lineage.artifact import Draft, Tally
+from engine.lineage.job import Bench, Job, run_line
+from engine.rows import EXAMPLE, content_id, from_rows
+from engine.shards import Folder
+
+TEMPLATE = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+TRAIN, VALIDATION = 46, 14
+SHORT = {"epochs": 3, "batch": 8, "micro_batch": 4, "learning_rate": 3e-3, "dtype": "float32", "checkpoint_steps": 4}
+LONG = {**SHORT, "epochs": 12, "checkpoint_steps": 3, "early_stop": None}
+
+
+def student(name: str, **changes: object) -> Student:
+    """A student of the very small teacher."""
+    prune = {"source": "teacher", "layers": (0, 2)}
+    return Student.model_validate({"name": name, "init": {"prune": prune}, **SHORT, **changes})
+
+
+STUDENTS = (
+    student("zero0", zero=0),
+    student("zero1", zero=1),
+    student("zero2", zero=2),
+    student("zero3", zero=3, freeze_embeddings=True),
+    student("pair", zero=2, workers=2, micro_batch=2),
+    student("steady", zero=2, **LONG),
+    student("coarse", zero=2, dtype="bfloat16", freeze_embeddings=False, early_stop={"patience": 1, "min_delta": 10.0}),
+)
+
+
+def build(folder: Path) -> None:
+    """Write the teacher and the artifact `dataset` into `folder`."""
+    rows = examples()
+    write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
+    draft = Draft(Folder(str(folder / "run" / "dataset")))
+    draft.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
+    tally = Tally(len(rows), {"picked": len(rows)})
+    draft.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": "0"}, tally)
+
+
+def examples() -> list[dict]:
+    """Short copying tasks; one is too long for `max_tokens`."""
+    rows = []
+    for number in range(TRAIN + VALIDATION):
+        word = "".join("abcdefgh"[(number * step + step) % 8] for step in (1, 3, 5, 7))
+        rows.append(
+            {
+                "example_id": content_id(number),
+                "prompt_id": content_id("prompt", number),
+                "task_unit": "copy",
+                "messages": [{"role": "user", "content": f"say {word}" + " please" * (number % 9)}],
+                "target": f"{word}!",
+                "weight": 1.0 + number % 2,
+                "split": "train" if number < TRAIN else "validation",
+            }
+        )
+    rows.append({**rows[0], "example_id": content_id("long"), "target": "abc " * 400})
+    return rows
+
+
+def write_teacher(folder: Path, texts: list[str]) -> None:
+    """Write a random three-layer Llama and its tokenizer."""
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    words.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(shape).save_pretrained(folder)
+
+
+def bench_for(folder: Path, job: Job) -> Bench:
+    """The bench of one student's job in `folder`."""
+    contract = Contract.model_construct(students=STUDENTS)
+    run = Folder(str(folder / "run"))
+    return Bench(job, contract, profile(), str(folder), str(folder / "models"), run, Draft(run / job.name), print)
+
+
+def profile() -> Profile:
+    """Workers that take little, so that all students train at once on a small machine."""
+    return Profile(name="test", ray=Ray(num_cpus=8, object_store_gib=0.1), trainer=Pool(cpus=0.5))
+
+
+def train(folder: Path, names: list[str]) -> None:
+    """Train the students `names` at the same time."""
+    jobs = [Job(f"students/{name}", needs=("dataset",), reads=(f"students.{name}",), run="jobs.students:run") for name in names]
+    run_line(jobs, lambda job: bench_for(folder, job), lambda: session(profile()))
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), sys.argv[2:])

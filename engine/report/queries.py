@@ -20,7 +20,9 @@ QUERIES = {
     "tokens": "select teacher, count(*), sum(tokens_in), sum(tokens_out), sum(seconds) from candidates group by 1",
     "confidence": "select pool, floor(confidence * 20) / 20 as bin, count(*) from candidates group by all order by all",
     "checks": "select c.check, c.passed, count(*) from (select unnest(checks) as c from candidates) group by all order by all",
-    "reasons": "select pool, unnest(reasons) as reason, count(*) from candidates group by all order by all",
+    "reasons": (
+        "select pool, reason, count(*) from (select pool, unnest(reasons) as reason from candidates) group by all order by all"
+    ),
     "sample": "select * from picked where answer_id like 'ID%'",
     "predictions": "select model, answer, exact, confidence from predictions where prompt_id like 'ID%'",
 }

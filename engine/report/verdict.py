@@ -187,7 +187,13 @@ def tiles(report: dict[str, Any], models: Sequence[dict[str, Any]], tone: dict[s
             less="faster than the teacher",
         ),
         _bars(
-            "Cost per 1,000 accepted", ["cost", "per_1000_accepted"], trio, student, tone, write=money, less="cheaper than the teacher"
+            "Cost per 1,000 accepted",
+            ["cost", "per_1000_accepted"],
+            trio,
+            student,
+            tone,
+            write=money,
+            less="cheaper than the teacher",
         ),
     ]
 

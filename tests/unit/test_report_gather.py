@@ -1,0 +1,143 @@
+"""What the page is given: bounded, complete, the same for the same run."""
+
+import pyarrow as pa
+import pytest
+import report_facts
+
+from engine.lineage.artifact import Draft, Tally
+from engine.report import funnel
+from engine.report.gather import gather
+from engine.report.sampling import keep_first, within
+from engine.rows import DROPPED_BY, PICKED, POOLS, STEP, from_rows
+from engine.shards import Folder, Table, write_shard
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return report_facts.run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def facts(given):
+    return gather(**given)
+
+
+def test_counts_of_every_pool_and_drop_reason_equal_the_rows(given, facts):
+    picked = given["artifacts"]["dataset"].read("picked", PICKED, ["pool", "dropped_by"]).to_pylist()
+    for pool in POOLS:
+        for why in DROPPED_BY:
+            rows = sum(row["pool"] == pool and row["dropped_by"] == why for row in picked)
+            assert facts.counts.fates.get((pool, why), 0) == rows
+    assert facts.counts.answers == len(picked)
+
+
+def test_flow_loses_no_row_at_any_box(facts):
+    nodes, links = funnel.flow(facts)
+    last = max(node.column for node in nodes)
+    for node in nodes:
+        into = sum(link.size for link in links if link.end == node.key)
+        out = sum(link.size for link in links if link.start == node.key)
+        assert node.column == 0 or into == pytest.approx(node.size), node
+        assert not out or node.column == last or out == pytest.approx(node.size), node
+
+
+def test_flow_names_every_pool_and_drop_reason_that_has_rows(facts):
+    keys = {node.key for node in funnel.flow(facts)[0]}
+    assert {f"pool:{pool}" for pool, _ in facts.counts.fates} <= keys
+    assert {f"drop:{why}" for _, why in facts.counts.fates if why} <= keys
+    assert {"out:unreadable", "out:near_copy", "out:holdout", "kept"} <= keys
+
+
+def test_stage_that_loses_a_row_is_not_called_conserved(facts):
+    records = [{"job": "candidates", "tally": {"rows_in": 10, "rows_out": {"train": 6, "hard": 3}}}]
+    assert not funnel.stages(records)[0].is_conserved
+    assert all(stage.is_conserved for stage in funnel.stages(facts.jobs))
+
+
+def test_samples_hold_every_pool_with_its_lineage(given, facts):
+    assert {sample["pool"] for sample in facts.samples} == {pool for pool, _ in facts.counts.fates}
+    assert len(facts.samples) <= 200
+    kept = next(sample for sample in facts.samples if sample["dropped_by"] == "")
+    assert kept["split"] in ("train", "validation")
+    assert kept["source"] == "order_mail/train.jsonl" and kept["line"] >= 1
+    assert kept["checks"][0]["check"] == "json_schema"
+
+
+def test_dropped_point_names_the_point_it_lost_to(given, facts):
+    picked = {row["answer_id"]: row for row in given["artifacts"]["dataset"].read("picked", PICKED).to_pylist()}
+    texts = {row["text"]: row for row in picked.values() if row["dropped_by"] in ("minhash", "semantic", "exact")}
+    linked = [point for point in facts.points if point["r"] >= 0]
+    assert linked
+    for point in linked:
+        lost = next(row for text, row in texts.items() if text.startswith(point["t"][:150]) and row["rep_id"])
+        assert picked[lost["rep_id"]]["text"].startswith(facts.points[point["r"]]["t"][:150])
+
+
+def test_map_has_one_point_a_prompt(facts):
+    assert len(facts.points) == len(report_facts.seeds("train"))
+    assert len({(point["x"], point["y"]) for point in facts.points}) == len(facts.points)
+
+
+def test_pairs_show_copies_of_prompts_beside_what_they_copy(given, facts):
+    assert facts.pairs["near_copy"][0]["won_text"]
+    assert facts.pairs["holdout_near"][0]["won_text"]  # it lost to a holdout prompt
+    assert facts.pairs["contaminated"][0]["won_text"] == ""  # what it lost to is no answer
+    assert "pool" not in facts.pairs  # loses to a rule, not to a row
+
+
+def test_first_rows_are_the_same_for_any_order_of_shards():
+    rows = pa.table({"pool": ["a", "b"] * 50, "answer_id": [f"{n * 7919 % 100:03d}" for n in range(100)]})
+    parts = [rows.slice(start, 10) for start in range(0, 100, 10)]
+    forward = keep_first(parts, ["pool", "answer_id"], count=4)
+    backward = keep_first(reversed(parts), ["pool", "answer_id"], count=4)
+    smallest = rows.sort_by([("pool", "ascending"), ("answer_id", "ascending")]).to_pylist()
+    assert forward is not None and backward is not None
+    assert forward.to_pylist() == backward.to_pylist() == smallest[:4] + smallest[50:54]
+
+
+def test_first_rows_of_nothing_are_none():
+    assert keep_first([], ["pool"], count=3) is None
+    assert keep_first([pa.table({"pool": pa.array([], pa.string())})], ["pool"], count=3) is None
+
+
+def test_budget_counts_bytes_not_characters():
+    rows = [{"text": "\u00e9" * 100}] * 10
+    assert len(within(rows, 450)) == 2
+
+
+def test_rows_in_many_shards_give_the_same_page(tmp_path, given, facts):
+    picked = given["artifacts"]["dataset"].read("picked", PICKED)
+    draft = Draft(Folder(str(tmp_path)) / "dataset")
+    shards = [write_shard(draft.folder / "picked", picked.slice(start, 100), PICKED) for start in range(0, picked.num_rows, 100)]
+    draft.tables["picked"] = Table.of(shards, "0")
+    head = {"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}
+    many = {**given["artifacts"], "dataset": draft.finish(head, Tally(picked.num_rows, {"": picked.num_rows}))}
+    one, split = facts, gather(**{**given, "artifacts": many})
+    assert one.counts == split.counts and one.points == split.points
+    assert [row["answer_id"] for row in one.samples] == [row["answer_id"] for row in split.samples]
+
+
+def test_run_without_dataset_counts_candidates(given):
+    facts = gather(**{**given, "artifacts": {"candidates": given["artifacts"]["candidates"]}})
+    assert facts.counts.answers == given["artifacts"]["candidates"].table("candidates").rows
+    assert facts.samples and "dropped_by" not in facts.samples[0]
+    assert facts.points == []
+
+
+def test_predictions_bring_every_model_of_a_prompt(facts):
+    assert len(facts.predictions) == 120
+    assert all(set(row["models"]) == set(report_facts.MODELS) for row in facts.predictions)
+
+
+def test_steps_are_thinned_but_every_validation_stays(tmp_path):
+    steps = [
+        {"student": "s", "step": n, "split": split, "loss": 1.0, "tokens": n * 100}
+        for n in range(5_000)
+        for split in (("train", "validation") if n % 100 == 0 else ("train",))
+    ]
+    draft = Draft(Folder(str(tmp_path)) / "students/s")
+    draft.put("steps", from_rows(steps, STEP), STEP)
+    made = draft.finish({"job": "students/s", "recipe": {}, "inputs": {}, "fingerprint": ""}, Tally(0, {}))
+    found = gather({"students/s": made}, report={}, contract={}, predictions=None).steps["s"]
+    assert sum(step["split"] == "validation" for step in found) == 50
+    assert len(found) <= 460

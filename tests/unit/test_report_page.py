@@ -1,0 +1,196 @@
+"""The page as text: whole, escaped, without network, honest about what is missing."""
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import duckdb
+import pytest
+import report_facts
+
+from engine.report import verdict, words
+from engine.report.facts import Facts
+from engine.report.gather import gather
+from engine.report.page import SECTIONS, as_data, changed_words, page
+from engine.report.queries import QUERIES
+from engine.rows import CANDIDATE, PICKED, PREDICTION, REJECT, STEP
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the text of scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.scripts, self.is_script = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.is_script = tag == "script"
+        if self.is_script:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.is_script = False
+
+    def handle_data(self, data):
+        if self.is_script:
+            self.scripts[-1] += data
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return report_facts.run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def facts(given):
+    return gather(**given)
+
+
+@pytest.fixture(scope="module")
+def html(facts):
+    return page(facts)
+
+
+@pytest.fixture(scope="module")
+def bare():
+    return page(Facts(run="", created="", report={}, contract={}, jobs=[]))
+
+
+def test_page_has_every_section(html):
+    ids = {attrs.get("id") for tag, attrs in Elements(html).tags if tag == "section"}
+    assert ids == {name for name, _ in SECTIONS}
+
+
+def test_page_without_any_data_says_so_in_every_section(bare):
+    assert {attrs["id"] for tag, attrs in Elements(bare).tags if tag == "section"} == {name for name, _ in SECTIONS}
+    for name, _ in SECTIONS[1:]:
+        section = bare.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+        assert 'class="empty"' in section, name
+    assert "No student has been evaluated" in bare
+
+
+def test_model_text_never_becomes_an_element(html):
+    elements = Elements(html)
+    assert report_facts.NASTY[:25] not in html
+    assert [attrs.get("type") for tag, attrs in elements.tags if tag == "script"] == ["application/json"] * 4 + [None]
+    assert not [tag for tag, _ in elements.tags if tag == "img"]
+    assert not [name for _, attrs in elements.tags for name in attrs if name.startswith("on")]
+    assert "{{ 7 * 7 }}" in html  # a template in model text is not run
+
+
+def test_embedded_data_reads_back_whole(facts, html):
+    points, samples, predictions, _ = map(json.loads, Elements(html).scripts[:4])
+    assert [point["t"] for point in points] == [point["t"] for point in facts.points]
+    assert [sample["answer"] for sample in samples] == [sample["answer"] for sample in facts.samples]
+    assert predictions[0]["models"].keys() == facts.predictions[0]["models"].keys()
+    assert any(report_facts.NASTY in model["answer"] for row in predictions for model in row["models"].values())
+
+
+@pytest.mark.parametrize(
+    "text", ["</script>", "<!--", "a & b", "\u2028\u2029", "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"), '"\\']
+)
+def test_data_cannot_end_its_script_element(text):
+    data = as_data({"text": text, "bad": float("nan")})
+    assert not set("<>&\u2028\u2029") & set(data)
+    assert json.loads(data) == {"text": text, "bad": None}
+
+
+def test_page_asks_nothing_of_the_network(html):
+    for tag, attrs in Elements(html).tags:
+        for name in ("src", "href", "action", "srcset"):
+            assert attrs.get(name, "#").startswith(("#", "data:")), (tag, attrs)
+    assert "url(" not in html and "@import" not in html
+
+
+def test_policy_allows_only_the_script_of_the_page(html):
+    elements = Elements(html)
+    policy = next(attrs["content"] for tag, attrs in elements.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256(elements.scripts[-1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+
+
+def test_page_of_very_long_texts_stays_small(tmp_path):
+    given = report_facts.run(tmp_path, nasty="\u6f22" * 100_000)
+    assert len(page(gather(**given)).encode()) < 2_000_000
+
+
+def test_headline_names_the_winner_and_its_numbers(facts):
+    head, lede = verdict.headline(facts.report, facts.models)
+    assert head == "Student s passes the gate"
+    kept = facts.report["models"][1]["against_teacher"]["retention"]["value"]
+    assert f"{kept * 100:.0f}\u00a0%" in lede and "2.7 times smaller" in lede
+
+
+def test_headline_without_winner_names_the_number_that_refused(given):
+    report = given["report"]
+    refusal = {"number": "exact_match", "found": 0.71, "wanted": 0.8, "low": 0.6, "high": 0.8, "passed": False}
+    gate = {"passing": [], "winner": None, "refusals": {"s": [refusal]}, "numbers": {"s": [refusal]}}
+    head, lede = verdict.headline({**report, "gate": gate}, report["models"])
+    assert head == "No student passes the gate"
+    assert "s: Exact match is 0.710, wanted at least 0.8" in lede
+
+
+def test_number_that_was_not_measured_never_meets_the_gate(given):
+    model = {**given["report"]["models"][1], "latency": None}
+    report = {"gate": {"passing": [], "refusals": {}, "winner": None}}
+    lines = {line.label: line for line in verdict.gate_lines(model, report, given["contract"])}
+    assert lines["Latency p95, ms"].passed is None
+    assert lines["ECE"].passed is True and lines["ECE"].wanted == "at most 0.15"
+
+
+def test_model_that_could_not_be_examined_is_named(facts):
+    broken = {
+        "name": "m",
+        "role": "student",
+        "error": "weights unreadable",
+        "parameters": None,
+        "metrics": {},
+        "against_teacher": None,
+    }
+    report = {**facts.report, "models": [*facts.report["models"], broken]}
+    html = page(replace(facts, report=report))
+    assert "not examined" in html and "weights unreadable" in html
+
+
+def test_conservation_failure_is_shown(facts):
+    tally = facts.jobs[0]["tally"]
+    lossy = {**facts.jobs[0], "tally": {**tally, "rows_in": tally["rows_in"] + 3}}
+    assert "3 rows unaccounted for" in page(replace(facts, jobs=[lossy, *facts.jobs[1:]]))
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_sql_beside_a_figure_runs_on_the_tables_of_a_run(name):
+    with duckdb.connect() as connection:
+        tables = {"candidates": CANDIDATE, "picked": PICKED, "rejects": REJECT, "steps": STEP, "predictions": PREDICTION}
+        for table, schema in tables.items():
+            connection.register(table, schema.empty_table())
+        connection.execute(QUERIES[name]).fetchall()
+
+
+def test_marked_words_are_escaped_and_only_the_changed_ones():
+    marked = changed_words("order <b>12</b> now", "order <b>13</b> now")
+    assert marked == "order <mark>&lt;b&gt;12&lt;/b&gt;</mark> now"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (words.brief(49_570_752), "49.6M"),
+        (words.brief(999_900), "1M"),
+        (words.money(0.0000251), "0.000025"),
+        (words.money(12.345), "12.35"),
+        (words.money(0.0), "0.00"),
+        (words.whole(0.42, " ms"), "0.42 ms"),
+        (words.span(-0.07, 0.03), "-0.07 to +0.03"),
+        (words.span(None, 0.03), ""),
+        (words.clock(190), "3 min 10 s"),
+        (words.clip("abcdef", 3), "abc \u2026 [3 more characters]"),
+        (str(words.with_interval({"value": None})), '<span class="na">n/a</span>'),
+    ],
+)
+def test_numbers_are_written_as_a_reader_expects(written, expected):
+    assert written == expected

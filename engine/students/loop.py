@@ -12,10 +12,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 import torch.distributed as dist
@@ -28,6 +30,7 @@ from engine.students import export, init, zero
 from engine.students.objectives import Graded
 from engine.students.pack import COLUMNS, Batch, Packed, collate, in_order, order, pack
 from engine.students.progress import Progress
+from engine.students.substitute import Substitute, vocabulary
 
 BEST = "best"  # folder inside a checkpoint: the Hugging Face model of the best validation so far
 SPLITS = ("train", "validation")
@@ -66,6 +69,9 @@ class Training:
     seat: Seat
     pupil: init.Pupil
     engine: Any
+    examples: pa.Table
+    """The training examples, as text."""
+    substitute: Substitute | None
     splits: dict[str, Packed]
     progress: Progress
     scratch: Path
@@ -88,11 +94,10 @@ def run(lesson: Lesson, seat: Seat) -> None:
         training = setup(lesson, seat, Path(scratch))
         progress, student = training.progress, lesson.student
         while not progress.is_over:
-            done = progress.step % training.epoch_steps
-            batches = order(
-                training.splits["train"], size=student.batch, seed=student.seed, epoch=progress.step // training.epoch_steps
-            )
-            for rows in batches[done:]:
+            epoch = progress.step // training.epoch_steps
+            training.splits["train"] = packed = pack_train(training, epoch)
+            batches = order(packed, size=student.batch, seed=student.seed, epoch=epoch)
+            for rows in batches[progress.step % training.epoch_steps :]:
                 step(training, rows)
                 if progress.step % training.epoch_steps == 0:
                     validate(training)
@@ -106,7 +111,8 @@ def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
     student = lesson.student
     torch.manual_seed(student.seed)
     pupil = init.prune(Path(lesson.source), student.init.prune.layers, freeze_embeddings=student.freeze_embeddings)
-    splits = load_examples(lesson, pupil.tokenizer)
+    tables = load_examples(lesson)
+    splits = {name: pack(table, pupil.tokenizer, max_tokens=student.max_tokens) for name, table in tables.items()}
     progress = Progress(
         facts={
             "parameters": init.parameters(pupil.model),
@@ -118,18 +124,44 @@ def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
     )
     net = Graded(pupil.model, student.objectives.model_dump()).to(seat.device)
     engine = zero.start(net, student, accelerator=lesson.accelerator)
-    training = Training(lesson, seat, pupil, engine, splits, progress, scratch, time.monotonic())
+    training = Training(
+        lesson=lesson,
+        seat=seat,
+        pupil=pupil,
+        engine=engine,
+        examples=tables["train"],
+        substitute=substitute(student, tables["train"], pupil.tokenizer),
+        splits=splits,
+        progress=progress,
+        scratch=scratch,
+        started=time.monotonic(),
+    )
     if seat.resume:
         restore(training, seat.resume)
     return training
 
 
-def load_examples(lesson: Lesson, tokenizer: Any) -> dict[str, Packed]:
-    """Return the packed examples of each split of the artifact `dataset`, in the order of their ids."""
+def load_examples(lesson: Lesson) -> dict[str, pa.Table]:
+    """Return the examples of each split of the artifact `dataset`, in the order of their ids."""
     dataset = load_artifact(Folder(lesson.dataset))
     assert dataset is not None, f"{lesson.dataset} has no record"
     rows = dataset.read("examples", EXAMPLE, ["example_id", *COLUMNS]).sort_by("example_id")
-    return {name: pack(rows.filter(pc.field("split") == name), tokenizer, max_tokens=lesson.student.max_tokens) for name in SPLITS}
+    return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
+
+
+def substitute(student: Student, examples: pa.Table, tokenizer: Any) -> Substitute | None:
+    """Return what replaces quoted words, if the student asks for it."""
+    if not student.substitute:
+        return None
+    return Substitute(examples["target"].to_pylist(), vocabulary(tokenizer), share=student.substitute, seed=student.seed)
+
+
+def pack_train(training: Training, epoch: int) -> Packed:
+    """Return the training examples as epoch `epoch` shows them."""
+    if training.substitute is None:
+        return training.splits["train"]
+    change = partial(training.substitute, epoch=epoch)
+    return pack(training.examples, training.pupil.tokenizer, max_tokens=training.lesson.student.max_tokens, change=change)
 
 
 def step(training: Training, rows: np.ndarray) -> None:

@@ -4,12 +4,17 @@ Only the target's tokens are learned; the prompt's are read. The order of batche
 a resumed run meets the same batches as an unbroken one.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+
+Chat = list[dict[str, str]]
+Change = Callable[[Chat, str, int], tuple[Chat, str]]
+"""Messages, target and number of an example -> other messages and target."""
 
 COLUMNS = ("messages", "target", "weight", "split")
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
@@ -59,26 +64,42 @@ class Batch:
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
-def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int) -> Packed:
+def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, change: Change | None = None) -> Packed:
     """Tokenize `examples` (columns of COLUMNS): chat template with generation prompt, then target and end of sequence.
 
-    An example of more than `max_tokens` tokens is left out and counted.
+    An example of more than `max_tokens` tokens is left out and counted. `change` rewrites each of the others; where the rewritten
+    one is too long, the example stays as it is, so that the same examples are packed with and without.
     """
     pieces: list[np.ndarray] = []
     targets: list[int] = []
     weights: list[float] = []
-    for messages, target, weight in zip(*(examples[name] for name in ("messages", "target", "weight")), strict=True):
-        prompt = tokenizer.apply_chat_template(messages.as_py(), tokenize=False, add_generation_prompt=True)
-        asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        said = [*tokenizer(target.as_py(), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        if len(asked) + len(said) <= max_tokens:
-            pieces.append(np.asarray([*asked, *said], np.int32))
-            targets.append(len(asked))
-            weights.append(weight.as_py())
+    for number, row in enumerate(iterate(examples)):
+        ids, asked = encode(tokenizer, row["messages"], row["target"])
+        if len(ids) > max_tokens:
+            continue
+        if change:
+            other, other_asked = encode(tokenizer, *change(row["messages"], row["target"], number))
+            ids, asked = (other, other_asked) if len(other) <= max_tokens else (ids, asked)
+        pieces.append(ids)
+        targets.append(asked)
+        weights.append(row["weight"])
     starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
-    ids = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
     too_long = examples.num_rows - len(pieces)
-    return Packed(ids, starts, np.asarray(targets, np.int32), np.asarray(weights, np.float32), too_long)
+    return Packed(_join(pieces, np.int32), starts, np.asarray(targets, np.int32), np.asarray(weights, np.float32), too_long)
+
+
+def iterate(examples: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `examples`, a batch at a time as Python objects."""
+    for batch in examples.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def encode(tokenizer: Any, messages: Chat, target: str) -> tuple[np.ndarray, int]:
+    """Return the tokens of prompt and target, and how many are the prompt's."""
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    said = tokenizer(target, add_special_tokens=False)["input_ids"]
+    return np.asarray([*asked, *said, tokenizer.eos_token_id], np.int32), len(asked)
 
 
 def order(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
@@ -87,18 +108,14 @@ def order(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
     rows = draw.permutation(len(packed))
     window = size * WINDOW
     lengths = packed.lengths
-    rows = np.concatenate([piece[np.argsort(lengths[piece], kind="stable")] for piece in _cut(rows, window)])
-    filled = np.full(-(-len(rows) // size) * size, -1, np.int64)
-    filled[: len(rows)] = rows
-    return draw.permutation(filled.reshape(-1, size))
+    windows = [rows[start : start + window] for start in range(0, len(rows), window)]
+    sorted_ = [piece[np.argsort(lengths[piece], kind="stable")] for piece in windows]
+    return draw.permutation(_shaped(_join(sorted_, np.int64), size))
 
 
 def in_order(packed: Packed, *, size: int) -> np.ndarray:
     """Return all examples by length as example numbers [batches, size]; -1 fills up the last one."""
-    rows = np.argsort(packed.lengths, kind="stable")
-    filled = np.full(-(-len(rows) // size) * size, -1, np.int64)
-    filled[: len(rows)] = rows
-    return filled.reshape(-1, size)
+    return _shaped(np.argsort(packed.lengths, kind="stable"), size)
 
 
 def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
@@ -127,8 +144,10 @@ def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
     )
 
 
-def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _shaped(rows: np.ndarray, size: int) -> np.ndarray:
+    filled = np.full(-(-len(rows) // size) * size, -1, np.int64)
+    filled[: len(rows)] = rows
+    return filled.reshape(-1, size)
 
 
 def _join(pieces: list[np.ndarray], kind: Any) -> np.ndarray:

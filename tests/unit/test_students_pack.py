@@ -1,0 +1,141 @@
+"""Examples become batches: the target only is learned, nothing is lost, and the order follows from seed and epoch."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from engine.rows import EXAMPLE, from_rows
+from engine.students.pack import Packed, collate, in_order, order, pack
+from engine.students.substitute import Substitute
+
+
+class Letters:
+    """A tokenizer of single characters."""
+
+    eos_token_id = 1
+
+    def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool, add_generation_prompt: bool) -> str:
+        assert not tokenize and add_generation_prompt
+        return "".join(f"[{turn['role'][0]}]{turn['content']}" for turn in messages) + "[a]"
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        assert not add_special_tokens
+        return {"input_ids": [ord(letter) for letter in text]}
+
+
+def table(*pairs: tuple[str, str], weights: tuple[float, ...] | None = None) -> pa.Table:
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": asked}], "target": said, "weight": weights[at] if weights else 1.0}
+        for at, (asked, said) in enumerate(pairs)
+    ]
+    return from_rows(rows, EXAMPLE)
+
+
+def packed(*pairs: tuple[str, str], **given: Any) -> Packed:
+    return pack(table(*pairs, **given), Letters(), max_tokens=1000)
+
+
+def many(count: int) -> Packed:
+    return packed(*(("x" * (7 * number % 50), "yes") for number in range(count)))
+
+
+def test_pack_puts_prompt_target_and_end_one_after_the_other() -> None:
+    found = packed(("hi", "ho"), ("a", "bcd"))
+    text = "".join(chr(token) if token > 1 else "$" for token in found.ids)
+    assert text == "[u]hi[a]ho$[u]a[a]bcd$"
+    assert found.targets.tolist() == [8, 7]
+    assert found.learned.tolist() == [3, 4]
+
+
+def test_pack_leaves_out_what_is_too_long_and_counts_it() -> None:
+    found = pack(table(("a", "b"), ("a" * 99, "b"), ("a", "c" * 99)), Letters(), max_tokens=50)
+    assert (len(found), found.too_long) == (1, 2)
+
+
+def test_pack_of_nothing_is_empty() -> None:
+    found = pack(table(("a" * 99, "b")), Letters(), max_tokens=50)
+    assert (len(found), found.too_long, len(found.ids)) == (0, 1, 0)
+
+
+def test_pack_keeps_the_example_when_the_changed_one_is_too_long() -> None:
+    found = pack(table(("a", "b")), Letters(), max_tokens=20, change=lambda messages, target, number: (messages, target * 99))
+    assert found.too_long == 0
+    assert found.learned.tolist() == [2]
+
+
+def test_collate_labels_are_the_target_and_the_end_and_nothing_else() -> None:
+    found = packed(("hi", "ho"), ("a", "bcd"), weights=(1.0, 0.5))
+    batch = collate(found, np.array([1, 0]), pad=0)
+    assert "".join(map(chr, batch.labels.tolist())) == "bcd\x01ho\x01"
+    assert batch.weights.tolist() == [0.5] * 4 + [1.0] * 3
+    assert batch.ids.shape == batch.mask.shape == (2, 11)
+    before = batch.ids.flatten()[batch.positions]  # a label is learned at the position before its token
+    assert "".join(map(chr, before.tolist())) == "]bcd]ho"
+
+
+def test_collate_of_a_filler_learns_nothing() -> None:
+    found = packed(("hi", "ho"))
+    batch = collate(found, np.array([-1, 0, -1]), pad=0)
+    assert batch.ids.shape[0] == 3
+    assert len(batch.labels) == 3
+    assert batch.mask.sum(1).tolist() == [1, 11, 1]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 200])
+def test_order_shows_every_example_once_an_epoch(count: int) -> None:
+    rows = order(many(count), size=8, seed=0, epoch=0)
+    assert rows.shape[1] == 8
+    assert sorted(rows[rows >= 0]) == list(range(count))
+    assert (rows < 0).sum() < 8
+
+
+def test_order_is_the_same_for_a_seed_and_an_epoch_and_differs_between() -> None:
+    examples = many(100)
+    first = order(examples, size=8, seed=0, epoch=0)
+    assert np.array_equal(first, order(examples, size=8, seed=0, epoch=0))
+    assert not np.array_equal(first, order(examples, size=8, seed=0, epoch=1))
+    assert not np.array_equal(first, order(examples, size=8, seed=1, epoch=0))
+
+
+def test_order_wastes_little_on_padding() -> None:
+    examples = many(400)
+    rows = order(examples, size=8, seed=0, epoch=0)
+    width = sum(8 * examples.lengths[batch].max() for batch in rows)
+    assert width < 1.15 * examples.lengths.sum()
+
+
+def test_in_order_shows_every_example_once() -> None:
+    rows = in_order(many(19), size=8)
+    assert sorted(rows[rows >= 0]) == list(range(19))
+
+
+def test_weight_counts_weighted_target_tokens() -> None:
+    found = packed(("hi", "ho"), ("a", "bcd"), weights=(1.0, 0.5))
+    assert found.weight(np.array([0, 1, -1])) == 3 + 0.5 * 4
+
+
+CHAT = [{"role": "user", "content": "Please send 3 RED boxes to Anna. Boxes, quickly."}]
+TARGET = '{"product":"RED boxes","city":"Boxes"}'
+SHARED = ['{"product":"a","city":"b"}'] * 20  # words of the form stand in most targets
+
+
+def test_substitute_replaces_quoted_words_in_prompt_and_target_alike() -> None:
+    change = Substitute([*SHARED, TARGET], ["lamp"], share=1.0, seed=0)
+    messages, target = change(CHAT, TARGET, 0, epoch=0)
+    assert messages[0]["content"] == "Please send 3 LAMP lamp to Anna. Lamp, quickly."
+    assert target == '{"product":"LAMP lamp","city":"Lamp"}'
+
+
+def test_substitute_leaves_words_of_the_form_and_words_of_the_target_alone() -> None:
+    chat = [{"role": "user", "content": "The product: none in my city"}]
+    target = '{"product":"null","city":"own"}'
+    assert Substitute([*SHARED, target], ["lamp"], share=1.0, seed=0)(chat, target, 0, epoch=0) == (chat, target)
+
+
+def test_substitute_draws_anew_each_epoch_and_the_same_when_asked_again() -> None:
+    change = Substitute([*SHARED, TARGET], [f"w{letter}" for letter in "abcdefghijklmnop"], share=1.0, seed=0)
+    drawn = [change(CHAT, TARGET, 0, epoch=epoch) for epoch in range(5)]
+    assert drawn == [change(CHAT, TARGET, 0, epoch=epoch) for epoch in range(5)]
+    assert len({target for _, target in drawn}) > 1

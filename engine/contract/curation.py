@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section, Share
 from engine.contract.prompts import Copies
@@ -23,7 +23,7 @@ class Decontaminate(Section):
     ngram: Positive = 8
     """Words in a row shared with the holdout from which overlap is counted."""
     overlap: Share = 0.5
-    """Share of a prompt's n-grams that also stand in one holdout prompt from which it is contaminated."""
+    """Share of a prompt's n-grams that also stand in one holdout prompt, from which it is contaminated."""
 
 
 class Pick(Section):
@@ -50,3 +50,9 @@ class Curation(Section):
     decontaminate: Decontaminate = Decontaminate()
     pick: Pick = Pick()
     seed: int = 0
+
+    @model_validator(mode="after")
+    def clusters_need_embeddings(self) -> "Curation":
+        if self.semantic is None and self.pick.per_cluster is not None:
+            raise ValueError("pick.per_cluster: needs clusters, which need embeddings; set curation.semantic or take it out")
+        return self

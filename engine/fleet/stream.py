@@ -50,6 +50,18 @@ def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | N
     return where.map_batches(_load, fn_kwargs=given, batch_format="pyarrow", batch_size=None)
 
 
+def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
+    """Stream a table of `artifact` in blocks of about `rows` rows, small shards together, read by the tasks of `pool`."""
+    folder, shards = artifact.folder / name, artifact.table(name).shards
+    if not shards:
+        raise ValueError(f"{folder} has no rows")
+    slices = [{"shard": shard.path, "start": 0, "rows": shard.rows} for shard in shards]
+    blocks = max(1, min(len(shards), sum(shard.rows for shard in shards) // rows))
+    where = ray.data.from_items(slices, override_num_blocks=blocks)
+    given = {"folder": folder, "columns": list(columns) if columns else None}
+    return where.map_batches(_load, fn_kwargs=given, batch_format="pyarrow", batch_size=None, **pools.tasks(pool))
+
+
 def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None, **given: Any) -> Dataset:
     """Run `op` on `pool` over every block, or over batches of `batch` rows: a function as tasks, a class as actors."""
     shape = {"batch_format": "pyarrow", "batch_size": batch}

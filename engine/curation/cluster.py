@@ -1,0 +1,84 @@
+"""Near-duplicates by meaning, clusters and a map, from embeddings. One process, 2 KB a row.
+
+Rows come sorted by prompt_id, FAISS runs on one thread with a fixed seed: equal rows give equal clusters.
+"""
+
+import math
+from collections import Counter
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+
+from engine.similarity.minhash import words
+
+
+class Clusters(NamedTuple):
+    """Where each row belongs. Clusters are numbered by size, the largest first."""
+
+    number: np.ndarray  # int32
+    closeness: np.ndarray  # cosine to the centre, float32
+
+
+def leaders(vectors: np.ndarray, order: np.ndarray, *, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each row the row it loses to, itself if it stays, and the cosine to it.
+
+    Rows are taken in `order`, best first: one that is at least `threshold` near to a row that stayed loses to the nearest such.
+    Not the components of near pairs: with meaning, a chain of small steps leads from anything to anything. A row is never lost to
+    one that is unlike it. After Abbas et al., "SemDeDup" (2023). Compares all pairs: rows^2 * dimensions multiplications.
+    """
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    limits, similarity, neighbour = index.range_search(vectors, float(np.nextafter(np.float32(threshold), np.float32(0))))
+    leader = np.arange(len(vectors))
+    closeness = np.ones(len(vectors), np.float32)
+    stays = np.zeros(len(vectors), bool)
+    for row in order.tolist():
+        found = slice(limits[row], limits[row + 1])
+        near, cosine = neighbour[found], similarity[found]
+        is_kept = stays[near]
+        stays[row] = not is_kept.any()
+        if not stays[row]:
+            best = np.lexsort((near[is_kept], -cosine[is_kept]))[0]
+            leader[row], closeness[row] = near[is_kept][best], cosine[is_kept][best]
+    return leader, closeness
+
+
+def cluster(vectors: np.ndarray, *, count: int, seed: int) -> Clusters:
+    """Return spherical k-means clusters of unit `vectors`, at most `count` and never more than rows."""
+    faiss.omp_set_num_threads(1)
+    means = faiss.Kmeans(
+        vectors.shape[1], min(count, len(vectors)), niter=25, seed=seed, spherical=True, min_points_per_centroid=1
+    )
+    means.train(vectors)
+    closeness, label = means.index.search(vectors, 1)
+    sizes = np.bincount(label[:, 0])
+    names = np.empty(len(sizes), np.int32)
+    names[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return Clusters(names[label[:, 0]], closeness[:, 0])
+
+
+def map_of(vectors: np.ndarray) -> np.ndarray:
+    """Return the first two principal components, (rows, 2) of float32; of each the largest loading is positive."""
+    centred = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    axes = axes[:, -2:][:, ::-1]
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    return (centred @ (axes * signs)).astype(np.float32)
+
+
+def typical_words(texts: list[str], number: np.ndarray, *, count: int = 3) -> dict[int, str]:
+    """Return for each cluster the words that occur in many of its texts and in few others (TF-IDF over clusters)."""
+    spread: Counter[str] = Counter()
+    counts: dict[int, Counter[str]] = {}
+    for text, cluster_number in zip(texts, number.tolist(), strict=True):
+        found = {word for word in words(text) if len(word) > 2 and not word.isdigit()}
+        counts.setdefault(cluster_number, Counter()).update(found)
+        spread.update(found)
+    out = {}
+    for cluster_number, local in counts.items():
+        size = int((number == cluster_number).sum())
+        weight = {word: local[word] / size * math.log((1 + len(texts)) / spread[word]) for word in local}
+        out[cluster_number] = ", ".join(sorted(weight, key=lambda word: (-weight[word], word))[:count])
+    return out

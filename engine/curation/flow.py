@@ -1,0 +1,154 @@
+"""Room 4's door to Ray: only ids, keys, pairs and signatures travel between rows; texts stay where they were read.
+
+Decisions come back to the rows as one small table, 120 bytes for each row that is not simply kept, which every task reads.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from ray import ObjectRef
+from ray.data import Dataset
+
+from engine.contract.curation import Curation
+from engine.contract.profile import Pool
+from engine.contract.specialist import Specialist
+from engine.curation import copies
+from engine.curation.arrange import arrange, coverage
+from engine.curation.copies import DECISION
+from engine.curation.decontaminate import Index, build_index
+from engine.curation.embed import EMBEDDED, Embedder
+from engine.curation.pick import ENTRY, READ, best, enter
+from engine.curation.represent import examples
+from engine.fleet import stream
+from engine.lineage.artifact import Artifact
+from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, HOLDOUT, PICKED, add
+from engine.shards import Folder
+from engine.similarity.flow import pair_up
+from engine.similarity.minhash import bands
+
+SCAN_ROWS = 20_000  # rows of a block
+PROMPTS_PER_PARTITION = 100_000
+ROWS_PER_SHARD = 50_000
+
+
+class Arranged(NamedTuple):
+    """What became of the rows, where every task can read it, and what is known of the whole."""
+
+    decisions: ObjectRef  # copies.DECISION
+    facts: dict[str, Any]
+
+
+def enter_rows(
+    candidates: Artifact, prompts: Artifact, section: Curation, pool: Pool, *, partitions: int | None = None
+) -> Dataset:
+    """The tables candidates and holdout in, ENTRY out: one answer a prompt is still in."""
+    index = ray.remote(num_cpus=1)(_index).remote(prompts, section)
+    rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=READ)
+    rows = stream.apply(rows, _enter, pool, section=section, index=[index])
+    count = partitions or max(1, candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
+    return rows.repartition(count, keys=["prompt_id"]).map_batches(best, batch_format="pyarrow", batch_size=None).materialize()
+
+
+def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
+    """ENTRY in; out comes DECISION of the rows that are out by now. One task holds about 750 bytes a row."""
+    keys = stream.apply(entries, copies.keys, pool, section=section)
+    per_row = 1 + (bands(section.minhash).count if section.minhash else 0)
+    pairs = pair_up(keys, rows=entries.count() * per_row, partitions=partitions).materialize()
+    left, right = entries.to_arrow_refs(), pairs.to_arrow_refs()
+    return ray.remote(num_cpus=1)(_settle).remote(section, len(left), *left, *right)
+
+
+def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, folder: Path) -> Dataset:
+    """The rows that are still in, as EMBEDDED: one actor of `pool` loads the model of `folder` once."""
+    columns = ["answer_id", "prompt_id", "text", "scenario", "confidence", "agreement", "answer"]
+    rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
+    rows = rows.map_batches(_still_in, fn_kwargs={"lost": [lost]}, batch_format="pyarrow", batch_size=None)
+    device = "cuda" if pool.gpus else "cpu"
+    return stream.apply(rows, Embedder, pool, batch=pool.batch, folder=folder, device=device).materialize()
+
+
+def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, section: Curation) -> Arranged:
+    """EMBEDDED in; out come all decisions. One task holds about 2 KB a row."""
+    left, right = entries.to_arrow_refs(), embedded.to_arrow_refs() if embedded else []
+    task = ray.remote(num_cpus=1, num_returns=2)(_settle_meaning)
+    decisions, facts = task.remote(section, lost, len(left), *left, *right)
+    return Arranged(decisions, ray.get(facts))
+
+
+def write_picked(candidates: Artifact, decisions: ObjectRef, pool: Pool, folder: Folder) -> stream.Written:
+    """Every candidate as PICKED, kept or dropped."""
+    rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS)
+    rows = stream.apply(rows, _decide, pool, decisions=[decisions])
+    return stream.write(rows, folder, PICKED, label="dropped_by")
+
+
+def write_examples(
+    candidates: Artifact, decisions: ObjectRef, folder: Folder, *, specialist: Specialist, section: Curation, pool: Pool, count: int
+) -> stream.Written:
+    """What is kept as EXAMPLE, about `count` rows, in shards sorted by example_id."""
+    shards = 1 + count // ROWS_PER_SHARD
+    given = {"decisions": [decisions], "specialist": specialist, "section": section, "shards": shards}
+    rows = stream.apply(stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS), _examples, pool, **given)
+    rows = rows.repartition(min(shards, 200), keys=["shard"])
+    return stream.write(rows, folder, EXAMPLE, label="split", shard="shard")
+
+
+def write_embeddings(embedded: Dataset, folder: Folder) -> stream.Written:
+    """Embeddings by prompt_id, stored once for whoever needs them."""
+    return stream.write(embedded.select_columns(EMBEDDING.names), folder, EMBEDDING)
+
+
+# Refs travel inside a list: Ray would otherwise resolve them on the driver's side of the call.
+
+
+def _index(prompts: Artifact, section: Curation) -> Index:
+    return build_index(prompts.read("holdout", HOLDOUT, ["prompt_id", "text"]), section.decontaminate)
+
+
+def _enter(rows: pa.Table, section: Curation, index: list[ObjectRef]) -> pa.Table:
+    return enter(rows, section, ray.get(index[0]))
+
+
+def _settle(section: Curation, count: int, *blocks: pa.Table) -> pa.Table:
+    return copies.settle(_whole(ENTRY, blocks[:count]), _whole(_PAIRS, blocks[count:]), section)
+
+
+def _still_in(rows: pa.Table, lost: list[ObjectRef]) -> pa.Table:
+    out = ray.get(lost[0])["answer_id"].combine_chunks()
+    rows = rows.filter(pc.invert(pc.is_in(rows["answer_id"], out)))
+    for name in ("confidence", "agreement"):
+        rows = rows.set_column(rows.column_names.index(name), name, pc.fill_null(rows[name], -1.0))
+    rows = rows.append_column("length", pc.cast(pc.utf8_length(rows["answer"]), pa.int64())).drop_columns(["answer"])
+    return rows.sort_by("prompt_id")  # so that the same texts meet in a batch, whatever the order of the input
+
+
+def _settle_meaning(section: Curation, lost: pa.Table, count: int, *blocks: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
+    found = arrange(_whole(EMBEDDED, blocks[count:]), section)
+    decisions = pa.concat_tables([lost, found.decisions])
+    return decisions, {"clusters": found.clusters, "coverage": coverage(_whole(ENTRY, blocks[:count]), decisions)}
+
+
+def _decide(rows: pa.Table, decisions: list[ObjectRef]) -> pa.Table:
+    table: pa.Table = ray.get(decisions[0])
+    found = table.take(pc.index_in(rows["answer_id"], table["answer_id"].combine_chunks()))
+    columns = {name: found[name] for name in DECISION.names[1:]}
+    columns["dropped_by"] = pc.fill_null(columns["dropped_by"], "")
+    columns["rep_id"] = pc.fill_null(columns["rep_id"], "")
+    columns["cluster"] = pc.fill_null(columns["cluster"], -1)
+    return add(rows.select(CANDIDATE.names), PICKED, columns)
+
+
+def _examples(rows: pa.Table, decisions: list[ObjectRef], specialist: Specialist, section: Curation, shards: int) -> pa.Table:
+    made = examples(_decide(rows, decisions), specialist, section.pick, seed=section.seed)
+    numbers = [int(one[:8], 16) * shards >> 32 for one in made["example_id"].to_pylist()]
+    return made.append_column("shard", pa.array(numbers, pa.int64()))
+
+
+def _whole(schema: pa.Schema, blocks: tuple[pa.Table, ...]) -> pa.Table:
+    return pa.concat_tables([schema.empty_table(), *(block.select(schema.names) for block in blocks if block.num_rows)])
+
+
+_PAIRS = pa.schema([("a", pa.string()), ("b", pa.string()), ("kind", pa.string())])

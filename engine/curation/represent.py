@@ -1,0 +1,87 @@
+"""A teacher's answer as the student shall learn it: final, rationale, limits; and the example made of them."""
+
+import json
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from engine.contract.curation import Pick
+from engine.contract.specialist import Specialist, TaskUnit
+from engine.models.base import instruct
+from engine.rows import EXAMPLE, content_id
+
+
+class Represented(NamedTuple):
+    """The parts of an answer."""
+
+    final: str
+    rationale: str  # "" if there is none
+    limits: str  # what the answer says it cannot know, "" if nothing
+
+
+def represent(answer: str, unit: TaskUnit) -> Represented:
+    """Return the parts of `answer`.
+
+    Where the task unit has a JSON schema: final is the JSON, compact and in the schema's order, rationale what stands before it,
+    limits the fields that are null. An answer that is no JSON, or of a unit without a schema, is final as a whole.
+    """
+    schema = unit.output.json_schema
+    found = _json_in(answer) if schema else None
+    if schema is None or found is None:
+        return Represented(answer.strip(), "", "")
+    value, rationale = _ordered(found[0], schema), found[1]
+    final = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    missing = [name.replace("_", " ") for name, field in value.items() if field is None] if isinstance(value, dict) else []
+    return Represented(final, rationale, f"not stated: {', '.join(missing)}" if missing else "")
+
+
+def examples(rows: pa.Table, specialist: Specialist, pick: Pick, *, seed: int) -> pa.Table:
+    """PICKED in, those that are kept as EXAMPLE out."""
+    return pa.Table.from_pylist(
+        [_example(row, specialist.unit(row["task_unit"]), pick, seed) for row in rows.to_pylist() if row["dropped_by"] == ""],
+        schema=EXAMPLE,
+    )
+
+
+def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict[str, Any]:
+    parts = represent(row["answer"], unit)
+    with_rationale = unit.supervise == "process" and parts.rationale
+    is_hard = row["difficulty"] == "hard" or row["pool"] == "hard"
+    return {
+        "example_id": row["answer_id"],
+        "messages": instruct(row["messages"], system=unit.instruction),
+        "target": f"{parts.rationale}\n{parts.final}" if with_rationale else parts.final,
+        **parts._asdict(),
+        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster")},
+        "weight": pick.hard_weight if is_hard else 1.0,
+        "split": split(row["prompt_id"], share=pick.validation, seed=seed),
+    }
+
+
+def split(prompt_id: str, *, share: float, seed: int) -> str:
+    """Return `validation` for a `share` of all prompts, chosen by hash: the same ones whatever else is in the dataset."""
+    return "validation" if int(content_id("split", seed, prompt_id)[:13], 16) < share * 16**13 else "train"
+
+
+def _json_in(answer: str) -> tuple[Any, str] | None:
+    """The JSON object or array that ends `answer`, and what stands before it."""
+    text = answer.strip()
+    for start, character in enumerate(text):
+        if character in "{[":
+            try:
+                return json.loads(text[start:]), text[:start].strip()
+            except (ValueError, RecursionError):
+                continue
+    return None
+
+
+def _ordered(value: Any, schema: dict[str, Any]) -> Any:
+    """`value` with the keys of every object in the order of its schema; keys that the schema does not name come last, sorted."""
+    if isinstance(value, list):
+        items = schema.get("items")
+        return [_ordered(item, items if isinstance(items, dict) else {}) for item in value]
+    if not isinstance(value, dict):
+        return value
+    known = schema.get("properties", {})
+    names = [*(name for name in known if name in value), *sorted(name for name in value if name not in known)]
+    return {name: _ordered(value[name], known.get(name, {})) for name in names}

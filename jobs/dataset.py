@@ -1,0 +1,50 @@
+"""Judged candidates in, a representative training set out; what is dropped stays, with the reason and what it lost to."""
+
+from engine.curation import flow
+from engine.errors import InputError
+from engine.lineage.artifact import Tally
+from engine.lineage.job import Bench
+from engine.models.locate import locate
+from engine.rows import DROPPED_BY
+
+
+def run(bench: Bench) -> Tally:
+    """One answer a prompt; copies by text and by meaning lose to one keeper; clusters are balanced; what is left is taught."""
+    section, pool = bench.contract.curation, bench.profile.cpu
+    candidates, prompts = bench.artifact("candidates"), bench.artifact("prompts")
+    entries = flow.enter_rows(candidates, prompts, section, pool)
+    lost = flow.settle(entries, section, pool)
+    embedded = None
+    if section.semantic:
+        folder = locate(section.semantic.model, root=bench.root, home=bench.models)
+        embedded = flow.embed(candidates, lost, bench.profile.embedder, folder=folder)
+        bench.draft.tables["embeddings"] = flow.write_embeddings(embedded, bench.draft.folder / "embeddings").table
+    arranged = flow.settle_meaning(entries, lost, embedded, section)
+    picked = flow.write_picked(candidates, arranged.decisions, pool, bench.draft.folder / "picked")
+    num_picked = picked.labels.get("", 0)
+    if not num_picked:
+        raise InputError(
+            f"dataset: none of {picked.table.rows} candidates is left: {picked.labels}. Look at the pools and reasons in "
+            f"{candidates.folder}, then mend the teacher's prompt, judges.accept or curation.pick.pools."
+        )
+    examples = flow.write_examples(
+        candidates,
+        arranged.decisions,
+        bench.draft.folder / "examples",
+        specialist=bench.contract.specialist,
+        section=section,
+        pool=pool,
+        count=num_picked,
+    )
+    bench.draft.tables |= {"picked": picked.table, "examples": examples.table}
+    bench.draft.facts = {
+        **arranged.facts,
+        "splits": examples.labels,
+        "wanted": {"clusters": section.pick.clusters, "validation": section.pick.validation},
+        "found": {
+            "clusters": len(arranged.facts["clusters"]),
+            "validation": round(examples.labels.get("validation", 0) / num_picked, 4),
+        },
+    }
+    kept = {"picked": num_picked}
+    return Tally(picked.table.rows, kept | {reason: picked.labels.get(reason, 0) for reason in DROPPED_BY if reason})

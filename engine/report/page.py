@@ -3,7 +3,6 @@
 import base64
 import difflib
 import hashlib
-import json
 import math
 import re
 from functools import cache
@@ -15,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from engine.report import funnel, plots, verdict, words
+from engine.report.embed import as_data
 from engine.report.facts import Facts
 from engine.report.queries import QUERIES
 from engine.report.sankey import sankey
@@ -99,14 +99,6 @@ def _environment() -> Environment:
     return made
 
 
-def as_data(value: Any) -> Markup:
-    """Return `value` as JSON that cannot end the script element it stands in."""
-    text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
-    for sign, code in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
-        text = text.replace(sign, code)
-    return Markup(text)
-
-
 def changed_words(text: str, other: str) -> Markup:
     """Return `text`, escaped, with the words that `other` does not have in that place marked."""
     mine, theirs = re.findall(r"\s+|[^\s]+", text), re.findall(r"\s+|[^\s]+", other)
@@ -115,16 +107,6 @@ def changed_words(text: str, other: str) -> Markup:
         piece = "".join(mine[a:b])
         pieces.append(Markup("<mark>{}</mark>").format(piece) if kind != "equal" and piece.strip() else Markup.escape(piece))
     return Markup("").join(pieces)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if math.isfinite(value) else None
-    return value
 
 
 def _sql(run: str, name: str) -> str:
@@ -174,7 +156,8 @@ def _most_tokens(facts: Facts) -> float:
 
 
 def _yaml(contract: dict[str, Any]) -> str:
-    return yaml.safe_dump(contract, sort_keys=False, allow_unicode=True, width=100) if contract else ""
+    text = yaml.safe_dump(contract, sort_keys=False, allow_unicode=True, width=100) if contract else ""
+    return words.clip(text, 100_000)
 
 
 def _flat(tree: Any, path: str = "") -> list[tuple[str, str]]:

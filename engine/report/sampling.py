@@ -3,7 +3,6 @@
 Ids are content hashes, so the smallest ids of a group are a uniform sample of it, and the same one in any order of the shards.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.lineage.artifact import Artifact
+from engine.report.embed import as_data
 from engine.shards import iterate
 
 
@@ -35,10 +35,10 @@ def keep_first(parts: Iterable[pa.Table], order: Sequence[str], *, count: int, l
 
 
 def within(rows: Iterable[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
-    """Return the first of `rows` that fit together into `budget` bytes of JSON."""
+    """Return the first of `rows` that fit together into `budget` bytes of the page."""
     taken, used = [], 0
     for row in rows:
-        used += len(json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+        used += len(as_data(row).encode())
         if used > budget:
             break
         taken.append(row)

@@ -96,7 +96,12 @@ def _percent(found: Any) -> str:
 
 def _refusal(name: str, lines: Sequence[dict[str, Any]]) -> str:
     weighed = [_gate_line(line) for line in lines]
-    return f"{name}: {'; '.join(f'{line.label} is {line.found}, wanted {line.wanted}' for line in weighed)}."
+    return f"{name} misses {'; '.join(f'{_inside(line.label)} {line.found}, wanted {line.wanted}' for line in weighed)}."
+
+
+def _inside(label: str) -> str:
+    """The label as it stands inside a sentence: ECE stays, Exact match becomes exact match."""
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -31,8 +31,8 @@ METRICS = (
 
 GATE_LABELS = {
     "retention": "Retention",
-    "retention_unseen": "Retention, unseen",
-    "p95_ms": "Latency p95, ms",
+    "retention_unseen": "Retention on unseen",
+    "p95_ms": "Latency p95 (ms)",
     **{metric.key: metric.label for metric in METRICS},
 }
 AT_MOST = ("ece", "brier", "p95_ms")

@@ -110,11 +110,11 @@ function drawMap() {
     plot.querySelectorAll(".hot").forEach((node) => node.remove());
     const ring = svg("circle", { class: "hot", cx: x1, cy: y1, r: 8, fill: "none", stroke: "var(--ink)" });
     plot.append(ring);
-    const parts = [el("b", {}, p.d ? "dropped: " + p.d : "kept"), ` \u00b7 pool ${p.p} \u00b7 cluster ${p.c} \u00b7 ${p.l}`, said(p.t)];
+    const parts = [el("div", {}, el("b", {}, p.d ? "dropped: " + p.d : "kept"), ` \u00b7 pool ${p.p} \u00b7 cluster ${p.c} \u00b7 ${p.l}`, said(p.t))];
     if (p.d && p.r >= 0) {
       const [x2, y2] = place(points[p.r]);
       plot.append(svg("line", { class: "hot", x1, y1, x2, y2 }));
-      parts.push(el("b", {}, "lost to"), said(points[p.r].t));
+      parts.push(el("div", {}, el("b", {}, "lost to"), said(points[p.r].t)));
     }
     read.replaceChildren(...parts);
   }

@@ -165,8 +165,8 @@ class Table(NamedTuple):
 
 
 def write_table(folder: Folder, table: pa.Table, schema: pa.Schema, *, shard_rows: int = 50_000) -> Table:
-    """Write `table`, which fits in memory, as shards of at most `shard_rows` rows."""
-    pieces = [table.slice(start, shard_rows) for start in range(0, table.num_rows, shard_rows)]
+    """Write `table`, which fits in memory, as shards of at most `shard_rows` rows; an empty one still says its columns."""
+    pieces = [table.slice(start, shard_rows) for start in range(0, max(table.num_rows, 1), shard_rows)]
     shards = [write_shard(folder, piece, schema) for piece in pieces]
     return Table.of(shards, hex_digest(rows_digest(table)))
 

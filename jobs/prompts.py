@@ -9,11 +9,13 @@ from engine.contract.prompts import Holdout, Source
 from engine.errors import InputError
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.prompts import files, flow, split
+from engine.prompts import files, split
 
 
 def run(bench: Bench) -> Tally:
     """Every row of the sources becomes a prompt, a holdout prompt, a reject or a dropped copy."""
+    from engine.prompts import flow  # Ray: whoever only asks whether the sources have changed does not wait for it
+
     section = bench.contract.prompts
     clock = time.monotonic()
     slices = files.slices(_sides(bench), root=bench.root)

@@ -41,7 +41,7 @@ class Views:
             if len(kinds) != 1 or kinds[0] not in READS:
                 found = ", ".join(kind.name for kind in kinds) or "none"
                 raise InputError(f"sql: found {found}, expected one SELECT: a run is never changed by a query.")
-            return self.connection.execute(query, given or []).to_arrow_reader()
+            return self.connection.sql(query, params=given or None).to_arrow_reader()
         except duckdb.CatalogException as error:
             raise InputError(f"sql: {error}\nThe tables of {self.run} are: {', '.join(self.names) or 'none yet'}.") from None
         except duckdb.Error as error:
@@ -54,18 +54,21 @@ class Views:
     def _create(self) -> list[str]:
         parts: dict[str, list[str]] = {}
         for job, artifact in self.artifacts.items():
-            for table in artifact.record["tables"]:
-                parts.setdefault(table, []).append(self._register(job, artifact, table))
-        for name, selects in parts.items():  # one part, or one a student
+            for table in (name for name in artifact.record["tables"] if artifact.table(name).shards):
+                if job.startswith("students/"):
+                    parts.setdefault(table, []).append(self._register_student(job, artifact, table))
+                else:
+                    self.connection.register(table, dataset(artifact, table))
+        for name, selects in parts.items():
             self.connection.execute(f'create view "{name}" as {" union all by name ".join(selects)}')
-        return sorted(parts)
+        return sorted(row[0] for row in self.connection.execute("show tables").fetchall() if "/" not in row[0])
 
-    def _register(self, job: str, artifact: Artifact, table: str) -> str:
+    def _register_student(self, job: str, artifact: Artifact, table: str) -> str:
+        """The students' tables of one name are one view, with the column `student`."""
         data = dataset(artifact, table)
-        self.connection.register(f"{job}.{table}", data)
-        _, is_student, student = job.partition("students/")
-        extra = f", '{student}' as student" if is_student and "student" not in data.schema.names else ""
-        return f'select *{extra} from "{job}.{table}"'
+        self.connection.register(f"{job}/{table}", data)
+        extra = "" if "student" in data.schema.names else f", '{job.partition('/')[2]}' as student"
+        return f'select *{extra} from "{job}/{table}"'
 
 
 def finished(run: str) -> dict[str, Artifact]:

@@ -1,6 +1,7 @@
 """DeepSpeed: the one file that knows it. ZeRO stages 0 to 3 (Rajbhandari et al., 2020) on GPUs or on CPUs."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ def start(net: nn.Module, student: Student, *, accelerator: str) -> Any:
     import deepspeed
     import deepspeed.ops
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # of DeepSpeed's calls, at every step
     deepspeed.logger.setLevel(logging.WARNING)
     if accelerator == "cpu":  # the shared-memory operation is compiled for 30 s and serves inference only
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

@@ -51,7 +51,23 @@ def run(bench: Bench) -> Tally:
 
 
 def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list[str]) -> dict[str, Any]:
-    """Return the facts of report.json."""
+    """Return what report.json holds. A number that does not exist for a model is null; an interval is {value, low, high, n}.
+
+    - `run`, `contract`, `created` (UTC), `holdout` {rows, seen, unseen}: unseen = its scenario never occurs in training
+    - `models`, each: `name`, `role` (teacher, student, champion, baseline), `parameters`, `layers`, `size_vs_teacher` (parameters
+      over the teacher's), `error` (why it could not be examined)
+        - `metrics`: exact_match, exact_match_unseen, exact_match_seen, field_f1 (macro), schema_validity, abstain_precision,
+          abstain_recall, ece, brier: intervals
+        - `fields` {field: {precision, recall, f1}}, `slices` {dimension: {value: {n, exact_match: interval}}}
+        - `latency` {p50_ms, p95_ms, n}: alone in the engine; `tokens_per_second`: in batches; `memory_mib`: of the process
+        - `cost` {per_1000_accepted, answered_share, fallback_share, accepted_share}: below `answer_above` the teacher answers
+        - `calibration` {bins: [{low, high, n, confidence, accuracy}]}
+        - `against_teacher` {teacher, difference, retention, retention_unseen}: intervals, paired; null for the teacher itself
+        - `against_baselines` {name: interval of the difference in exact match}, paired
+    - `gate` {passing: names, smallest first; refusals: {student: [number]}; numbers: {student: [number]}; winner}, where a number
+      is {number, found, wanted, low, high, at_most, passed}
+    - `findings`: sentences to read before the numbers
+    """
     rows = sittings[0].predictions
     seen = sum(rows["seen"].to_pylist())
     holdout = {"rows": rows.num_rows, "seen": seen, "unseen": rows.num_rows - seen}

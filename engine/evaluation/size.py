@@ -5,7 +5,9 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+
+from engine.errors import ModelError
 
 
 class Size(NamedTuple):
@@ -17,9 +19,16 @@ class Size(NamedTuple):
 
 
 def size(folder: Path) -> Size:
-    """Return the size of the model in `folder`."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
+    """Return the size of the model in `folder`.
+
+    Raises:
+        ModelError: config.json or a file of weights cannot be read.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"model {folder}: config.json or its weights cannot be read: {error}. Train or fetch it again.") from None
     return Size(parameters or None, config.get("num_hidden_layers"), config.get("max_position_embeddings"))
 
 

@@ -11,7 +11,7 @@ from engine.contract.evaluation import Nearest, Rules
 from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
-from engine.errors import ContractError
+from engine.errors import ContractError, ModelError
 from engine.evaluation.baseline import Known, build_baseline, text_of
 from engine.evaluation.examine import Examiner, Subject, failed, spread
 from engine.evaluation.predict import predictions
@@ -141,3 +141,11 @@ def test_examiner_fetches_a_model_from_a_remote_folder() -> None:
     Folder("memory://runs/s/model").write("config.json", b'{"num_hidden_layers": 2}')
     examiner = Examiner(fake(folder="memory://runs/s/model"), Pool())
     assert examiner.size.layers == 2
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_size_of_a_damaged_folder_says_which(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_text('{"half')
+    with pytest.raises(ModelError, match=r"config\.json or its weights cannot be read"):
+        size(tmp_path)

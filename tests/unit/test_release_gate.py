@@ -76,7 +76,8 @@ def test_gate_refuses_every_number_that_is_asked_and_missing() -> None:
     empty = {name: None for name in entry()["metrics"]}
     nothing = entry(metrics=empty, latency=None, against_teacher=None, against_baselines={})
     assert refused(nothing) == [
-        "retention", "retention_unseen", "exact_match", "schema_validity", "abstain_precision", "abstain_recall", "ece", "p95_ms", "beats rules"
+        "retention", "retention_unseen", "exact_match", "schema_validity", "abstain_precision", "abstain_recall", "ece", "p95_ms",
+        "beats rules",
     ]  # fmt: skip
 
 

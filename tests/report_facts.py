@@ -6,34 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+from report_numbers import GATE, MODELS, report
 
-from engine.contract.evaluation import Gate
 from engine.lineage.artifact import Artifact, Draft, Tally
-from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.shards import Folder
 
 TASK = Path(__file__).parents[1] / "jobs" / "contracts" / "order_mail"
 NASTY = "<script>alert(1)</script> </script> <img src=x onerror=alert(2)> {{ 7 * 7 }} & \"quoted\" 'single'"
-MODELS = {  # role, parameters, layers, chance to be right on seen and unseen scenarios, p95 in ms
-    "smol": ("teacher", 134_515_008, 30, 0.93, 0.86, 812.0),
-    "s": ("student", 49_570_752, 6, 0.92, 0.85, 233.0),
-    "xs": ("student", 38_950_000, 3, 0.74, 0.55, 151.0),
-    "rules": ("baseline", None, None, 0.55, 0.41, 0.4),
-    "nearest": ("baseline", None, None, 0.16, 0.05, 1.9),
-}
-GATE = {
-    "retention": 0.9,
-    "retention_unseen": 0.9,
-    "exact_match": 0.8,
-    "schema_validity": 0.98,
-    "abstain_precision": None,
-    "abstain_recall": 0.8,
-    "ece": 0.15,
-    "p95_ms": 400.0,
-    "beats": ["rules"],
-}
 CONTRACT = {
     "name": "order-mail",
     "specialist": {
@@ -62,7 +42,7 @@ def run(folder: Path, *, nasty: str = NASTY) -> dict[str, Any]:
     made += [_student(folder, name, examples=sum(not row["dropped_by"] for row in picked)) for name in ("s", "xs")]
     return {
         "artifacts": {artifact.record["job"]: artifact for artifact in made},
-        "report": _report(predictions, folder),
+        "report": report(predictions, nasty),
         "contract": CONTRACT,
         "predictions": from_rows(predictions, PREDICTION),
     }
@@ -145,7 +125,7 @@ def _answer(prompt: dict[str, Any], sample: int, chance: random.Random, nasty: s
         if passed
         else None,
         "pool": pool,
-        "reasons": reasons.get(pool, ["not_json"]),
+        "reasons": [*reasons.get(pool, ["not_json"]), *([nasty] if nasty else [])],
     }
 
 
@@ -206,7 +186,7 @@ def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
     rejects = [{"source": "order_mail/train.jsonl", "line": 17, "reason": "unreadable", "detail": "not JSON", "raw": "{"}]
     out = {
         "prompts": len(prompts),
-        "holdout": 120,
+        "holdout": len(seeds("holdout")),
         "unreadable": 4,
         "too_long": 1,
         "exact_copy": 9,
@@ -287,115 +267,3 @@ def _artifact(folder: Path, job: str, tables: dict[str, Any], tally: Tally, fact
         draft.put(name, from_rows(rows, schema), schema)
     head = {"job": job, "recipe": {}, "inputs": {}, "fingerprint": content_id(job)}
     return draft.finish(head, tally)
-
-
-def around(value: float, n: int) -> dict[str, Any]:
-    """A value with a normal interval."""
-    wide = 1.96 * math.sqrt(max(value * (1 - value), 0.002) / n)
-    return {"value": value, "low": max(0.0, value - wide), "high": min(1.0, value + wide), "n": n}
-
-
-def _report(rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    models = [_model(name, [row for row in rows if row["model"] == name]) for name in MODELS]
-    best = models[0]["metrics"]["exact_match"]["value"]
-    for model in models[1:]:
-        mine = model["metrics"]["exact_match"]["value"]
-        keeps, gap = mine / best, mine - best
-        model["against_teacher"] = {
-            "teacher": "smol",
-            "difference": {"value": gap, "low": gap - 0.05, "high": gap + 0.05},
-            "retention": {"value": keeps, "low": keeps - 0.05, "high": keeps + 0.05},
-            "retention_unseen": {"value": keeps - 0.01, "low": keeps - 0.08, "high": keeps + 0.06},
-        }
-        model["against_baselines"] = {
-            other["name"]: {"value": (d := mine - other["metrics"]["exact_match"]["value"]), "low": d - 0.09, "high": d + 0.09}
-            for other in models[3:]
-        }
-    return {
-        "run": "runs/order-mail",
-        "contract": "order-mail",
-        "created": "2026-01-31T09:14:00Z",
-        "holdout": {"rows": 120, "seen": 48, "unseen": 72},
-        "models": models,
-        "gate": decide(models, Gate.model_validate(GATE)),
-        "findings": [
-            "What is said of unseen scenarios rests on 72 prompts.",
-            "s and smol cannot be told apart on this holdout: -0.017 exact match.",
-        ],
-    }
-
-
-def _model(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    role, parameters, layers, _, _, p95 = MODELS[name]
-    right = {
-        key: [row["exact"] for row in rows if keep(row)]
-        for key, keep in {
-            "exact_match": lambda row: True,
-            "exact_match_unseen": lambda row: not row["seen"],
-            "exact_match_seen": lambda row: row["seen"],
-        }.items()
-    }
-    metrics: dict[str, Any] = {key: around(sum(found) / len(found), len(found)) for key, found in right.items()}
-    value = metrics["exact_match"]["value"]
-    metrics |= {
-        "field_f1": around(value**0.4, 360),
-        "schema_validity": around(0.99, 120),
-        "abstain_precision": around(0.9, 40),
-        "abstain_recall": around(0.86, 44),
-    }
-    metrics |= {"ece": around(0.07, 120), "brier": around(0.11, 120)} if role != "baseline" else {"ece": None, "brier": None}
-    return {
-        "name": name,
-        "role": role,
-        "parameters": parameters,
-        "layers": layers,
-        "size_vs_teacher": parameters and parameters / 134_515_008,
-        "error": None,
-        "metrics": metrics,
-        "fields": {
-            f: {"precision": value**p, "recall": value**0.5, "f1": value**0.45}
-            for f, p in (("order_number", 0.2), ("product", 0.6), ("quantity", 0.3))
-        },
-        "slices": {d: _slice(rows, d) for d in ("layer", "difficulty", "seen")},
-        "latency": {"p50_ms": p95 * 0.7, "p95_ms": p95, "n": 40},
-        "tokens_per_second": 28_000 / p95 if role != "baseline" else None,
-        "memory_mib": parameters and parameters / 2**19 + 600,
-        "cost": {
-            "per_1000_accepted": p95 / 36_000 / value,
-            "answered_share": 0.93,
-            "fallback_share": 0.07,
-            "accepted_share": value,
-        },
-        "calibration": {"bins": _bins(rows)},
-        "against_teacher": None,
-        "against_baselines": {},
-    }
-
-
-def _slice(rows: list[dict[str, Any]], dimension: str) -> dict[str, Any]:
-    found: dict[str, list[bool]] = {}
-    for row in rows:
-        value = ("seen" if row["seen"] else "unseen") if dimension == "seen" else row[dimension]
-        found.setdefault(value, []).append(row["exact"])
-    return {
-        value: {"n": len(exact), "exact_match": around(sum(exact) / len(exact), len(exact))}
-        for value, exact in sorted(found.items())
-    }
-
-
-def _bins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    bins = []
-    for index in range(10):
-        inside = [row for row in rows if row["confidence"] is not None and min(9, int(row["confidence"] * 10)) == index]
-        n = len(inside)
-        sums = {
-            "confidence": sum(r["confidence"] for r in inside) / n if n else None,
-            "accuracy": sum(r["exact"] for r in inside) / n if n else None,
-        }
-        bins.append({"low": index / 10, "high": (index + 1) / 10, "n": n, **sums})
-    return bins
-
-
-def table(rows: list[dict[str, Any]]) -> pa.Table:
-    """PREDICTION rows as a table."""
-    return from_rows(rows, PREDICTION)

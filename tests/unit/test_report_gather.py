@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 import report_facts
+import report_numbers
 
 from engine.lineage.artifact import Draft, Tally
 from engine.report import funnel
@@ -78,6 +79,17 @@ def test_map_has_one_point_a_prompt(facts):
     assert len({(point["x"], point["y"]) for point in facts.points}) == len(facts.points)
 
 
+def test_point_of_a_prompt_tells_its_best_fate(given, facts):
+    fates: dict[str, set[str]] = {}
+    for row in given["artifacts"]["dataset"].read("picked", PICKED, ["text", "dropped_by"]).to_pylist():
+        fates.setdefault(row["text"][:150], set()).add(row["dropped_by"])
+    assert any("pool" in found and found & {"minhash", "semantic"} for found in fates.values())
+    for point in facts.points:
+        found = fates[point["t"][:150]]
+        lost_to_another = found - {"pool", "sample"}
+        assert point["d"] == "" if "" in found else point["d"] in (lost_to_another or found)
+
+
 def test_pairs_show_copies_of_prompts_beside_what_they_copy(given, facts):
     assert facts.pairs["near_copy"][0]["won_text"]
     assert facts.pairs["holdout_near"][0]["won_text"]  # it lost to a holdout prompt
@@ -125,8 +137,8 @@ def test_run_without_dataset_counts_candidates(given):
 
 
 def test_predictions_bring_every_model_of_a_prompt(facts):
-    assert len(facts.predictions) == 120
-    assert all(set(row["models"]) == set(report_facts.MODELS) for row in facts.predictions)
+    assert len(facts.predictions) == len(report_facts.seeds("holdout"))
+    assert all(set(row["models"]) == set(report_numbers.MODELS) for row in facts.predictions)
 
 
 def test_steps_are_thinned_but_every_validation_stays(tmp_path):

@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-import report_facts
+import report_numbers
 
 from engine.report import plots
 from engine.report.draw import linear, logarithmic, round_ticks, spread
@@ -84,12 +84,14 @@ def test_histogram_bars_are_as_tall_as_their_rows():
 def test_bands_of_the_flow_are_as_thick_as_their_rows():
     nodes = [Node("a", 0, "a", 30, 30, "ink", ""), Node("b", 1, "b", 20, 20, "ink", ""), Node("c", 1, "c", 10, 10, "out", "")]
     svg = sankey(nodes, [Link("a", "b", 20, "ink"), Link("a", "c", 10, "out")])
+    starts = [float(y) for y in re.findall(r'd="M[\d.]+,([\d.]+)C', svg)]
     thick = [float(b) - float(a) for a, b in re.findall(r" [\d.]+,([\d.]+)V([\d.]+)C", svg)]
     assert thick[0] == pytest.approx(2 * thick[1], abs=0.2)
+    assert starts == [0, pytest.approx(thick[0], abs=0.2)]  # bands that leave a box lie side by side
 
 
 def test_students_keep_their_colour_on_every_picture():
-    report = [{"name": n, "role": r} for n, (r, *_) in report_facts.MODELS.items()]
+    report = [{"name": n, "role": r} for n, (r, *_) in report_numbers.MODELS.items()]
     assert plots.tones(report) == {
         "smol": "teacher",
         "s": "student-0",

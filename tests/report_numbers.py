@@ -1,0 +1,135 @@
+"""report.json as the reports job would write it, from made-up predictions; the gate's word is the real gate's."""
+
+import math
+from typing import Any
+
+from engine.contract.evaluation import Gate
+from engine.release.gate import decide
+
+MODELS = {  # role, parameters, layers, chance to be right on seen and unseen scenarios, p95 in ms
+    "smol": ("teacher", 134_515_008, 30, 0.93, 0.86, 812.0),
+    "s": ("student", 49_570_752, 6, 0.92, 0.85, 233.0),
+    "xs": ("student", 38_950_000, 3, 0.74, 0.55, 151.0),
+    "rules": ("baseline", None, None, 0.55, 0.41, 0.4),
+    "nearest": ("baseline", None, None, 0.16, 0.05, 1.9),
+}
+GATE = {
+    "retention": 0.9,
+    "retention_unseen": 0.9,
+    "exact_match": 0.8,
+    "schema_validity": 0.98,
+    "abstain_precision": None,
+    "abstain_recall": 0.8,
+    "ece": 0.15,
+    "p95_ms": 400.0,
+    "beats": ["rules"],
+}
+
+
+def around(value: float, n: int) -> dict[str, Any]:
+    """A value with a normal interval."""
+    wide = 1.96 * math.sqrt(max(value * (1 - value), 0.002) / n)
+    return {"value": value, "low": max(0.0, value - wide), "high": min(1.0, value + wide), "n": n}
+
+
+def report(rows: list[dict[str, Any]], nasty: str) -> dict[str, Any]:
+    asked = {row["prompt_id"]: row["seen"] for row in rows}
+    models = [_model(name, [row for row in rows if row["model"] == name]) for name in MODELS]
+    best = models[0]["metrics"]["exact_match"]["value"]
+    for model in models[1:]:
+        mine = model["metrics"]["exact_match"]["value"]
+        keeps, gap = mine / best, mine - best
+        model["against_teacher"] = {
+            "teacher": "smol",
+            "difference": {"value": gap, "low": gap - 0.05, "high": gap + 0.05},
+            "retention": {"value": keeps, "low": keeps - 0.05, "high": keeps + 0.05},
+            "retention_unseen": {"value": keeps - 0.01, "low": keeps - 0.08, "high": keeps + 0.06},
+        }
+        model["against_baselines"] = {
+            other["name"]: {"value": (d := mine - other["metrics"]["exact_match"]["value"]), "low": d - 0.09, "high": d + 0.09}
+            for other in models[3:]
+        }
+    return {
+        "run": "runs/order-mail",
+        "contract": "order-mail",
+        "created": "2026-01-31T09:14:00Z",
+        "holdout": {"rows": len(asked), "seen": sum(asked.values()), "unseen": len(asked) - sum(asked.values())},
+        "models": models,
+        "gate": decide(models, Gate.model_validate(GATE)),
+        "findings": [
+            "What is said of unseen scenarios rests on few prompts.",
+            "s and smol cannot be told apart on this holdout: -0.017 exact match.",
+            *([f"Some finding quotes {nasty}"] if nasty else []),
+        ],
+    }
+
+
+def _model(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    role, parameters, layers, _, _, p95 = MODELS[name]
+    right = {
+        key: [row["exact"] for row in rows if keep(row)]
+        for key, keep in {
+            "exact_match": lambda row: True,
+            "exact_match_unseen": lambda row: not row["seen"],
+            "exact_match_seen": lambda row: row["seen"],
+        }.items()
+    }
+    metrics: dict[str, Any] = {key: around(sum(found) / len(found), len(found)) for key, found in right.items()}
+    value, n = metrics["exact_match"]["value"], len(rows)
+    metrics |= {
+        "field_f1": around(value**0.4, 360),
+        "schema_validity": around(0.99, n),
+        "abstain_precision": around(0.9, 40),
+        "abstain_recall": around(0.86, 44),
+    }
+    metrics |= {"ece": around(0.07, n), "brier": around(0.11, n)} if role != "baseline" else {"ece": None, "brier": None}
+    return {
+        "name": name,
+        "role": role,
+        "parameters": parameters,
+        "layers": layers,
+        "size_vs_teacher": parameters and parameters / 134_515_008,
+        "error": None,
+        "metrics": metrics,
+        "fields": {
+            f: {"precision": value**p, "recall": value**0.5, "f1": value**0.45}
+            for f, p in (("order_number", 0.2), ("product", 0.6), ("quantity", 0.3))
+        },
+        "slices": {d: _slice(rows, d) for d in ("layer", "difficulty", "seen")},
+        "latency": {"p50_ms": p95 * 0.7, "p95_ms": p95, "n": 40},
+        "tokens_per_second": 28_000 / p95 if role != "baseline" else None,
+        "memory_mib": parameters and parameters / 2**19 + 600,
+        "cost": {
+            "per_1000_accepted": p95 / 36_000 / value,
+            "answered_share": 0.93,
+            "fallback_share": 0.07,
+            "accepted_share": value,
+        },
+        "calibration": {"bins": _bins(rows)},
+        "against_teacher": None,
+        "against_baselines": {},
+    }
+
+
+def _slice(rows: list[dict[str, Any]], dimension: str) -> dict[str, Any]:
+    found: dict[str, list[bool]] = {}
+    for row in rows:
+        value = ("seen" if row["seen"] else "unseen") if dimension == "seen" else row[dimension]
+        found.setdefault(value, []).append(row["exact"])
+    return {
+        value: {"n": len(exact), "exact_match": around(sum(exact) / len(exact), len(exact))}
+        for value, exact in sorted(found.items())
+    }
+
+
+def _bins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    bins = []
+    for index in range(10):
+        inside = [row for row in rows if row["confidence"] is not None and min(9, int(row["confidence"] * 10)) == index]
+        n = len(inside)
+        sums = {
+            "confidence": sum(r["confidence"] for r in inside) / n if n else None,
+            "accuracy": sum(r["exact"] for r in inside) / n if n else None,
+        }
+        bins.append({"low": index / 10, "high": (index + 1) / 10, "n": n, **sums})
+    return bins

@@ -99,8 +99,12 @@ class Folder:
 
     def rename_to(self, other: "Folder") -> None:
         """Move this folder to `other`: at once on a local disk, file by file elsewhere."""
-        self.fs.makedirs(other.path.rpartition("/")[0], exist_ok=True)
-        self.fs.mv(self.path, other.path, recursive=not self.is_local)
+        if self.is_local:
+            self.fs.makedirs(other.path.rpartition("/")[0], exist_ok=True)
+            self.fs.mv(self.path, other.path)
+            return
+        for path in self.files():  # not one recursive move: s3fs would copy the folders too, which a store does not have
+            self.fs.mv(self._at(path), other._at(path))
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}" if name else self.path

@@ -224,7 +224,8 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     examples = []
     for row in picked:
         split = ("validation" if len(examples) % 10 == 9 else "train") if not row["dropped_by"] else ""
-        out[split or row["dropped_by"]] = out.get(split or row["dropped_by"], 0) + 1
+        fate = row["dropped_by"] or "picked"
+        out[fate] = out.get(fate, 0) + 1
         if split:
             examples.append(
                 {

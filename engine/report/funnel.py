@@ -14,7 +14,13 @@ UNITS = {
     "students": "examples",
     "reports": "answers",
 }
-ON = ("prompts", "train", "trained", "validation", "kept", "examples", "refusal", "hard")
+ON = {  # job -> labels of the rows that go on down the line
+    "prompts": ("prompts",),
+    "candidates": ("train", "hard", "refusal"),
+    "dataset": ("picked", "train", "validation"),
+    "students": ("trained", "validation"),
+    "reports": ("stop",),
+}
 ASIDE = ("holdout", "review", "contrast")
 
 
@@ -52,9 +58,7 @@ def _stage(record: dict[str, Any]) -> Stage:
 
 
 def _kind(label: str, job: str) -> str:
-    if job == "dataset":
-        return "on" if label in ("", *ON[1:6]) else "out"
-    return "on" if label in ON else "aside" if label in ASIDE else "out"
+    return "on" if label in ON.get(job.partition("/")[0], ()) else "aside" if label in ASIDE else "out"
 
 
 def flow(facts: Facts) -> tuple[list[Node], list[Link]]:
@@ -78,14 +82,14 @@ def flow(facts: Facts) -> tuple[list[Node], list[Link]]:
 
 def _prompt_flow(record: dict[str, Any], counts: Counts) -> tuple[list[Node], list[Link]]:
     stage = _stage(record)
-    sent = next((o.rows for o in stage.outcomes if o.label in ("prompts", "train", "kept")), 0)
+    sent = next((o.rows for o in stage.outcomes if o.label == "prompts"), 0)
     per = counts.answers / sent if sent else 1.0
     nodes = [
         Node("source", 0, "source rows", stage.rows_in, stage.rows_in * per, "ink", "read from the contract's sources and holdout")
     ]
     links = []
     for outcome in stage.outcomes:
-        goes_on = outcome.label in ("prompts", "train", "kept")
+        goes_on = outcome.label == "prompts"
         key = "prompts" if goes_on else f"out:{outcome.label}"
         tone = "ink" if goes_on else "aside" if outcome.kind == "aside" else "out"
         note = f"{outcome.meaning}; {TIMES}{per:.3g} answers each" if goes_on and per > 1.001 else outcome.meaning

@@ -66,7 +66,7 @@ MEANINGS = {
     "quota": "its cluster is full",
     "trained": "learnt from",
     "validation": "held back to watch the loss",
-    "kept": "becomes an example",
+    "picked": "becomes an example",
 }
 
 

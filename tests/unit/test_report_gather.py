@@ -153,3 +153,10 @@ def test_steps_are_thinned_but_every_validation_stays(tmp_path):
     found = gather({"students/s": made}, report={}, contract={}, predictions=None).steps["s"]
     assert sum(step["split"] == "validation" for step in found) == 50
     assert len(found) <= 460
+
+
+def test_stages_tell_what_goes_on_from_what_leaves(facts):
+    kinds = {stage.job: {outcome.label: outcome.kind for outcome in stage.outcomes} for stage in funnel.stages(facts.jobs)}
+    assert kinds["prompts"]["prompts"] == kinds["dataset"]["picked"] == kinds["students/s"]["trained"] == "on"
+    assert kinds["prompts"]["holdout"] == kinds["candidates"]["review"] == "aside"
+    assert kinds["prompts"]["too_long"] == kinds["dataset"]["quota"] == "out"

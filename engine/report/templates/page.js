@@ -121,7 +121,7 @@ function drawMap() {
   // The nearest dot within reach: dots are too small to hit, above all with a finger.
   const nearest = (event) => {
     const box = plot.getBoundingClientRect(), x = ((event.clientX - box.left) * 760) / box.width, y = ((event.clientY - box.top) * 480) / box.height;
-    let best = -1, least = 18 ** 2;
+    let best = -1, least = ((16 * 760) / box.width) ** 2;
     points.forEach((p, i) => {
       if (only !== null && value(p) !== only) return;
       const [px, py] = place(p), far = (px - x) ** 2 + (py - y) ** 2;

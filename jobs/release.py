@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from engine.contract import Contract
-from engine.errors import DriftError, GateRefused, MissingArtifact
+from engine.errors import DriftError, GateRefused, MissingArtifact, StorageError
 from engine.lineage.artifact import Artifact, load_artifact
 from engine.release.card import Provenance, card
 from engine.release.gate import decide, explain
@@ -31,8 +31,12 @@ def promote(run_dir: str, registry: str, student: str | None = None) -> dict[str
     """
     run = Folder(run_dir)
     reports = _artifact(run, "reports")
-    report: Report = json.loads(reports.folder.read(REPORT))
-    contract = Contract.model_validate_json(reports.folder.read(CONTRACT))
+    try:
+        report: Report = json.loads(reports.folder.read(REPORT))
+        contract = Contract.model_validate_json(reports.folder.read(CONTRACT))
+    except ValueError as error:
+        why = str(error).splitlines()[0]
+        raise StorageError(f"{reports.folder}: cannot be read by this version: {why}. Delete it and run again.") from None
     word = decide(report["models"], contract.gate)
     chosen = _choose(word, student)
     trained = _artifact(run, f"students/{chosen}")

@@ -12,6 +12,8 @@ from engine.contract import Contract
 from engine.contract.models import VllmModel
 from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
+from engine.curation.represent import represent
+from engine.errors import StorageError
 from engine.evaluation import flow
 from engine.evaluation.assess import Sitting, assess
 from engine.evaluation.baseline import Known, text_of
@@ -22,7 +24,8 @@ from engine.lineage.artifact import Artifact, Tally, load_artifact
 from engine.lineage.job import Bench
 from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, beside
-from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, PREDICTION, PROMPT
+from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, PREDICTION
+from engine.shards import iterate
 from jobs.candidates import weights
 
 PAGE = "index.html"
@@ -32,7 +35,9 @@ def run(bench: Bench) -> Tally:
     """Every model answers every holdout prompt; report.json says how they compare (its keys: README)."""
     prompts = bench.artifact("prompts")
     holdout = prompts.read("holdout", HOLDOUT).to_pylist()
-    scenarios = set(prompts.read("prompts", PROMPT, ["scenario"])["scenario"].to_pylist())
+    scenarios: set[str] = set()
+    for piece in iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"]):
+        scenarios.update(piece["scenario"].to_pylist())
     notes: list[str] = []
     subjects = [*_teachers(bench), *_students(bench, notes), *_champion(bench, notes), *_baselines(bench)]
 
@@ -42,7 +47,7 @@ def run(bench: Bench) -> Tally:
     timed = bench.contract.evaluation.latency_prompts
     examined = flow.examine(subjects, holdout, bench.profile.evaluator, timed=timed, tell=tell)
     sittings = [
-        Sitting(subject, found, predictions(subject, holdout, found, scenarios=scenarios))
+        Sitting(subject, found, predictions(subject, holdout, found, scenarios=scenarios, final=_final))
         for subject, found in zip(subjects, examined, strict=True)
     ]
     _write(bench, sittings, notes)
@@ -99,6 +104,10 @@ def _artifacts(bench: Bench) -> dict[str, Artifact]:
     return {name: artifact for name, artifact in found.items() if artifact}
 
 
+def _final(answer: str, unit: TaskUnit) -> str:
+    return represent(answer, unit).final
+
+
 def _judging(contract: Contract) -> list[str]:
     if contract.teachers.mode == "direct" or contract.judges.rubric is None:
         return ["No judge marked the answers: the checks alone decided what the students learn."]
@@ -149,7 +158,11 @@ def _champion(bench: Bench, notes: list[str]) -> Iterator[Subject]:
     if same:
         notes.append(f"{same[0]} is the champion of this contract.")
         return
-    ordered = Contract.model_validate_json(registry.paper(holder, CONTRACT))
+    try:
+        ordered = Contract.model_validate_json(registry.paper(holder, CONTRACT))
+    except (ValueError, StorageError) as error:
+        notes.append(f"The champion {holder['student']} was not asked: its contract cannot be read: {str(error).splitlines()[0]}")
+        return
     units = {unit.name: unit for unit in ordered.specialist.task_units}  # it is asked as it was taught
     units = {name: units.get(name, unit) for name, unit in _units(bench).items()}
     folder = registry.model_folder(holder).url

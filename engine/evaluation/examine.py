@@ -47,7 +47,7 @@ class Subject:
     """Task unit -> system text."""
     shots: tuple[tuple[str, str], ...] = ()
     structured: bool = True
-    """Decode by the task unit's JSON schema, where it has one."""
+    """Decode by the task unit's JSON schema, where it has one. Never so where the model was taught to reason first."""
     max_tokens: int = 128
     known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
@@ -56,7 +56,9 @@ class Subject:
         """Return the greedy request for a HOLDOUT row."""
         unit = self.units[row["task_unit"]]
         chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.shots)
-        return Request(chat, seed=0, temperature=0.0, json_schema=unit.output.json_schema if self.structured else None)
+        reasons = unit.supervise == "process" and self.role in ("student", "champion")
+        schema = unit.output.json_schema if self.structured and not reasons else None
+        return Request(chat, seed=0, temperature=0.0, json_schema=schema)
 
 
 class Examined(NamedTuple):

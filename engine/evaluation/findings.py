@@ -15,16 +15,16 @@ def findings(
     models: Sequence[Entry], *, holdout: Mapping[str, int], gate: Mapping[str, Any], notes: Sequence[str] = (), level: float
 ) -> list[str]:
     """Return the sentences, gravest first. `notes` are the job's own, such as a judge that was never calibrated."""
-    by_role = {role: [m for m in models if m["role"] == role] for role in ("teacher", "student", "champion", "baseline")}
     sure = f"{100 * level:g} % interval"
     said = [f"{m['name']} could not be examined: {m['error']}" for m in models if m["error"]]
     said += notes
-    said += _holdout(models, holdout)
-    for student in by_role["student"]:
+    asked = [m for m in models if not m["error"]]
+    said += _holdout(asked, holdout)
+    for student in (m for m in asked if m["role"] == "student"):
         said += _against_teacher(student, sure)
         said += _against_baselines(student, sure)
         said += _use(student)
-    for teacher in by_role["teacher"]:
+    for teacher in (m for m in asked if m["role"] == "teacher"):
         said += _teacher(teacher)
     said += _gate(gate, sure)
     return said

@@ -1,36 +1,54 @@
 """Completions beside their references: PREDICTION rows."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import exp
 from typing import Any
 
 import pyarrow as pa
 
+from engine.contract.specialist import TaskUnit
 from engine.evaluation.examine import Examined, Subject
 from engine.evaluation.metrics import is_exact, is_valid
 from engine.models import Completion
 from engine.rows import PREDICTION, from_rows
 
 
-def predictions(subject: Subject, rows: Sequence[Mapping[str, Any]], found: Examined, *, scenarios: Collection[str]) -> pa.Table:
-    """Return one PREDICTION row a HOLDOUT row, in order. `scenarios` are those of the training prompts."""
+def whole(answer: str, unit: TaskUnit) -> str:
+    """The answer as it stands."""
+    return answer
+
+
+def predictions(
+    subject: Subject,
+    rows: Sequence[Mapping[str, Any]],
+    found: Examined,
+    *,
+    scenarios: Collection[str],
+    final: Callable[[str, TaskUnit], str] = whole,
+) -> pa.Table:
+    """Return one PREDICTION row a HOLDOUT row, in order.
+
+    `scenarios` are those of the training prompts. `final` takes the reasoning off an answer, where the task unit asks for one.
+    """
     graded = []
     for index, (row, said) in enumerate(zip(rows, found.completions, strict=True)):
-        schema = subject.units[row["task_unit"]].output.json_schema
+        unit = subject.units[row["task_unit"]]
+        schema = unit.output.json_schema
+        answer = final(said.text, unit) if unit.supervise == "process" else said.text
         graded.append(
             {
                 **{name: row[name] for name in PREDICTION.names if name in row},
                 "model": subject.name,
                 "role": subject.role,
-                "answer": said.text,
+                "answer": answer,
                 "ending": said.ending,
                 "confidence": confidence(said),
                 "seconds": found.seconds.get(index),
                 "tokens_in": said.tokens_in,
                 "tokens_out": said.tokens_out,
                 "seen": row["scenario"] in scenarios,
-                "valid": is_valid(said.text, schema),
-                "exact": said.ending == "stop" and is_exact(said.text, row["reference"], schema),
+                "valid": is_valid(answer, schema),
+                "exact": said.ending == "stop" and is_exact(answer, row["reference"], schema),
             }
         )
     return from_rows(graded, PREDICTION)

@@ -159,7 +159,9 @@ def test_reports_give_every_model_every_prompt(reports: Artifact) -> None:
     assert all(sum(row["model"] == name for row in rows) == ROWS for name in roles)
     assert reports.record["tally"]["rows_in"] == ROWS * len(roles) == sum(reports.record["tally"]["rows_out"].values())
     assert reports.record["tally"]["rows_out"]["error"] == ROWS  # the student that does not load
-    assert [row["seen"] for row in rows if row["model"] == "smol"].count(True) == 1
+    known = rows[0]["scenario"]  # the only one among the training prompts
+    assert all(row["seen"] == (row["scenario"] == known) for row in rows)
+    assert {row["seen"] for row in rows} == {True, False}
 
 
 def test_reports_measure_engines(models: dict[str, dict[str, Any]]) -> None:

@@ -101,6 +101,19 @@ def test_request_is_constrained_to_the_schema_unless_the_teacher_is_free() -> No
     assert fake(units={"echo": unit}, structured=False).request(row(0, "x")).json_schema is None
 
 
+def test_a_student_that_reasons_is_free_to_and_graded_by_what_it_ends_with() -> None:
+    unit = TaskUnit.model_validate(
+        {"name": "echo", "kind": "extraction", "output": {"json_schema": {"type": "object"}}, "supervise": "process"}
+    )
+    student = fake(units={"echo": unit}, model=FakeModel(type="fake", replies=('I see one. {"n":1}',)))
+    rows = [row(0, "x", reference='{"n":1}')]
+    assert student.request(rows[0]).json_schema is None
+    assert fake(units={"echo": unit}, role="teacher").request(rows[0]).json_schema == {"type": "object"}
+    found = Examiner(student, Pool()).examine(rows, 0)
+    [said] = predictions(student, rows, found, scenarios=(), final=lambda answer, unit: answer[answer.index("{") :]).to_pylist()
+    assert (said["answer"], said["valid"], said["exact"]) == ('{"n":1}', True, True)
+
+
 def test_predictions_say_what_was_seen_and_what_was_right() -> None:
     subject = fake(max_tokens=3)
     rows = [row(0, "a b", scenario="known"), row(1, "c", reference="d", scenario="new"), row(2, "one two three four")]

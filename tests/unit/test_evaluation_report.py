@@ -135,3 +135,4 @@ def test_findings_begin_with_models_that_failed_and_the_notes() -> None:
     broken = Sitting(subject, nothing, predictions(subject, ROWS, nothing, scenarios=()))
     said = sentences(entries(TEACHER, broken), notes=["The judge was never calibrated."]).splitlines()
     assert said[:2] == ["broken could not be examined: there is no config.json", "The judge was never calibrated."]
+    assert "broken" not in "".join(said[2:])

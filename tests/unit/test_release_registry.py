@@ -181,6 +181,13 @@ def test_promote_without_a_report_says_what_to_run(where: Folder) -> None:
         promote(f"{where}/nothing", f"{where}/registry")
 
 
+def test_promote_of_a_report_that_is_damaged_says_so(where: Folder) -> None:
+    run = run_in(where)
+    (run.folder / "reports").write("contract.json", b'{"name": "forms"}')
+    with pytest.raises(StorageError, match="reports: cannot be read by this version"):
+        promote(run.folder.url, f"{where}/registry")
+
+
 def test_promote_twice_adds_no_event(where: Folder) -> None:
     run = run_in(where)
     promote(run.folder.url, f"{where}/registry")

@@ -26,9 +26,11 @@ class Embedder:
         """Raises ModelError if the folder is no sentence-transformers model."""
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
         from engine.errors import ModelError
 
+        disable_progress_bar()
         if device == "cpu":
             torch.set_num_threads(1)
         try:

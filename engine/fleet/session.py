@@ -2,9 +2,11 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.data import DataContext
@@ -23,7 +25,7 @@ def session(profile: Profile) -> Iterator[None]:
     package = str(Path(__file__).parents[2])
     env = {"env_vars": {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}}
     if profile.ray.address == "local":
-        ray.init(
+        start(
             address="local",
             num_cpus=profile.ray.num_cpus,
             object_store_memory=int(profile.ray.object_store_gib * 2**30),
@@ -41,8 +43,22 @@ def session(profile: Profile) -> Iterator[None]:
         ray.shutdown()
 
 
+def start(**options: Any) -> None:
+    """Start Ray; again if it gave up, since it waits only 30 s for its own processes, which a busy machine may need."""
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises a bare Exception
+            if "timed out during startup" not in str(error) or not attempts_left:
+                raise
+            log.warning("Ray did not start in time; trying again")
+            ray.shutdown()
+
+
 def quiet() -> None:
     """Turn off Ray Data's own bars and notices; the command line shows progress of its own."""
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")  # fewer blocks than places is no fault
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -13,11 +13,11 @@ def cluster() -> Iterator[None]:
     """Ray on this machine alone, with more logical CPUs than actors. Ended with the session."""
     import ray
 
-    from engine.fleet.session import quiet
+    from engine.fleet.session import quiet, start
 
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    ray.init(
+    start(
         address="local",
         num_cpus=8,
         object_store_memory=300 << 20,

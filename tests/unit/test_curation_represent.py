@@ -47,7 +47,8 @@ def test_represent_of_free_text_is_the_text():
 def picked(**more):
     row = {
         "answer_id": "a1", "prompt_id": "p1", "task_unit": "order", "messages": [{"role": "user", "content": "mail"}],
-        "text": "mail", "layer": "core", "difficulty": "easy", "answer": 'because {"quantity": 1}', "pool": "train", "cluster": 2, "dropped_by": "",
+        "text": "mail", "layer": "core", "difficulty": "easy", "answer": 'because {"quantity": 1}', "pool": "train",
+        "cluster": 2, "dropped_by": "",
     }  # fmt: skip
     return row | more
 

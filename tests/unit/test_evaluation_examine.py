@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from engine.contract.evaluation import Nearest, Rules
@@ -162,3 +163,12 @@ def test_size_of_a_damaged_folder_says_which(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"half')
     with pytest.raises(ModelError, match=r"config\.json or its weights cannot be read"):
         size(tmp_path)
+
+
+def test_rules_of_the_order_mails_read_a_plain_mail_and_leave_out_what_it_does_not_say() -> None:
+    fields = yaml.safe_load((Path(__file__).parents[2] / "jobs/contracts/order_mail/rules.yaml").read_text())
+    rules = build_baseline(Rules(type="rules", fields=fields), Known())
+    plain = "Hello,\nour order number is PO4633. We would like 30 red tape measures.\nKind regards,\nNadia Shaw"
+    assert json.loads(ask(rules, plain)) == {"order_number": "PO4633", "product": "red tape measures", "quantity": "30"}
+    closed = "Hello, our office is closed until Monday.\nBen Green"
+    assert json.loads(ask(rules, closed)) == {"order_number": None, "product": None, "quantity": None}

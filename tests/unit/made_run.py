@@ -1,0 +1,156 @@
+"""A small finished run, made without Ray: two prompts, three answers, two examples, a student with steps, a report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from engine.contract import Contract, Profile
+from engine.lineage.artifact import Tally
+from engine.lineage.job import Bench, recipe_head
+from engine.release.gate import decide
+from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
+from engine.shards import Folder
+from jobs.line import line
+from jobs.workspace import Workspace
+
+YAML = """
+name: toy
+specialist: {goal: count, task_units: [{name: count, kind: decision}]}
+prompts:
+  sources: [{path: seeds.jsonl, licence: CC0-1.0}]
+  holdout: {path: holdout.jsonl, labels: rule}
+teachers: {mode: direct, models: [{name: t, model: {type: fake}}]}
+judges: {}
+curation: {semantic: null}
+students: [{name: small, init: {prune: {source: model, layers: [0]}}}, {name: large, init: {prune: {source: model, layers: [0, 1]}}}]
+gate: {exact_match: 0.5}
+"""
+ASKED = {
+    "task_unit": "count", "messages": [{"role": "user", "content": "two apples"}], "text": "two apples", "layer": "core",
+    "difficulty": "easy", "scenario": "plain", "language": "en", "source": "seeds.jsonl", "licence": "CC0-1.0", "redacted": [],
+}  # fmt: skip
+PROMPTS = [{**ASKED, "prompt_id": "aaaa1111", "line": 7}, {**ASKED, "prompt_id": "bbbb2222", "text": "<b>[red]six[/red]</b>", "line": 9}]
+HELD = [{**ASKED, "prompt_id": "cccc3333", "source": "holdout.jsonl", "line": 1, "reference": "2"}]
+DROPPED = [
+    {**ASKED, "prompt_id": "dddd4444", "line": 8, "dropped_by": "exact_copy", "rep_id": "aaaa1111", "similarity": 1.0}
+]
+ANSWERS = [
+    {**PROMPTS[0], "answer_id": "eeee5555", "answer": "2", "teacher": "t", "sample": 0, "ending": "stop", "pool": "train", "reasons": []},
+    {**PROMPTS[0], "answer_id": "eeee5566", "answer": "3", "teacher": "t", "sample": 1, "ending": "stop", "pool": "contrast",
+     "reasons": ["ungrounded"], "checks": [{"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "3"}]},
+    {**PROMPTS[1], "answer_id": "ffff6666", "answer": "6", "teacher": "t", "sample": 0, "ending": "stop", "pool": "train", "reasons": []},
+]  # fmt: skip
+FATES = {"eeee5555": ("", ""), "eeee5566": ("pool", ""), "ffff6666": ("", "")}
+
+
+def made_run(folder: str, seeds: Path) -> Workspace:
+    """Write seeds, contract and a finished run into `folder`, a local path or URL; jobs are finished by their own recipes."""
+    work = workspace(folder, seeds)
+    work.save()
+    jobs = {job.name: job for job in line(work.contract)}
+    for name, build in (
+        ("prompts", _prompts),
+        ("candidates", _candidates),
+        ("dataset", _dataset),
+        ("students/small", _student),
+        ("students/large", _student),
+        ("reports", _reports),
+    ):
+        bench = work.bench(jobs[name], say=lambda text: None, tell=lambda text: None)
+        bench.draft.clear()
+        bench.draft.finish(recipe_head(bench), build(bench))
+    return work
+
+
+def workspace(folder: str, seeds: Path) -> Workspace:
+    """Write seeds and contract below `seeds`, and return the workspace of a run that has not begun."""
+    import yaml
+
+    seeds.mkdir(parents=True, exist_ok=True)
+    (seeds / "seeds.jsonl").write_text('{"input": "two apples"}\n')
+    (seeds / "holdout.jsonl").write_text('{"input": "two pears", "reference": "2"}\n')
+    (seeds / "model").mkdir(exist_ok=True)
+    (seeds / "model" / "config.json").write_text("{}")
+    (seeds / "toy.yaml").write_text(YAML)
+    contract = Contract.model_validate(yaml.safe_load(YAML))
+    return Workspace(
+        folder=Folder(folder),
+        contract=contract,
+        contract_path=str(seeds / "toy.yaml"),
+        root=str(seeds),
+        profile=Profile(name="toy"),
+        models=str(seeds / "models"),
+    )
+
+
+def _prompts(bench: Bench) -> Tally:
+    bench.draft.put("prompts", from_rows(PROMPTS, PROMPT), PROMPT)
+    bench.draft.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
+    bench.draft.put("dropped", from_rows(DROPPED, DROPPED_PROMPT), DROPPED_PROMPT)
+    bench.draft.put("rejects", REJECT.empty_table(), REJECT)
+    return Tally(4, {"prompts": 2, "holdout": 1, "exact_copy": 1, "unreadable": 0})
+
+
+def _candidates(bench: Bench) -> Tally:
+    table = from_rows(ANSWERS, CANDIDATE)
+    bench.draft.put("candidates", table, CANDIDATE)
+    return Tally(3, {"train": 2, "contrast": 1})
+
+
+def _dataset(bench: Bench) -> Tally:
+    rows = [
+        {**answer, "cluster": 0, "dropped_by": FATES[answer["answer_id"]][0], "rep_id": FATES[answer["answer_id"]][1]}
+        for answer in ANSWERS
+    ]
+    bench.draft.put("picked", from_rows(rows, PICKED), PICKED)
+    kept = [row for row in rows if not row["dropped_by"]]
+    examples = [
+        {**row, "example_id": row["answer_id"], "target": row["answer"], "final": row["answer"], "weight": 1.0, "split": split}
+        for row, split in zip(kept, ("train", "validation"), strict=True)
+    ]
+    bench.draft.put("examples", pa.Table.from_pylist(examples, EXAMPLE), EXAMPLE)
+    return Tally(3, {"kept": 2, "pool": 1})
+
+
+def _student(bench: Bench) -> Tally:
+    name = bench.job.name.partition("/")[2]
+    steps = [{"student": name, "step": number, "split": "train", "loss": 1.0 / number} for number in (1, 2)]
+    bench.draft.put("steps", from_rows(steps, STEP), STEP)
+    bench.draft.folder.write("model/config.json", b"{}")
+    bench.draft.facts = {"parameters": 10, "steps": 2}
+    return Tally(2, {"trained": 1, "validation": 1, "too_long": 0})
+
+
+def _reports(bench: Bench) -> Tally:
+    models = [_entry("t", "teacher", 20), _entry("small", "student", 10, exact=0.75), _entry("large", "student", 15, exact=0.4)]
+    numbers = {
+        "run": str(bench.run),
+        "contract": "toy",
+        "holdout": {"rows": 1, "seen": 0, "unseen": 1},
+        "models": models,
+        "gate": decide(models, bench.contract.gate),
+        "findings": [],
+    }
+    bench.draft.folder.write("report.json", json.dumps(numbers).encode())
+    bench.draft.folder.write("contract.json", bench.contract.model_dump_json().encode())
+    bench.draft.folder.write("index.html", b"<!doctype html>")
+    bench.draft.put("predictions", from_rows([{**HELD[0], "model": "t", "exact": True}], PREDICTION), PREDICTION)
+    return Tally(1, {"stop": 1})
+
+
+def _entry(name: str, role: str, millions: int, *, exact: float = 0.8) -> dict[str, Any]:
+    def value(point: float) -> dict[str, Any]:
+        return {"value": point, "low": 0.5, "high": 0.9, "n": 1}
+
+    return {
+        "name": name,
+        "role": role,
+        "parameters": millions * 1_000_000,
+        "size_vs_teacher": millions / 20,
+        "metrics": {"exact_match": value(exact), "exact_match_unseen": None, "ece": None},
+        "latency": {"p50_ms": 1.0, "p95_ms": 123.4} if role == "teacher" else None,
+        "cost": None,
+        "against_teacher": {"retention": value(0.95)} if role == "student" else None,
+    }

@@ -1,0 +1,103 @@
+"""The command line as a whole: quick, few options, clean refusals, promotion and return."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from made_run import made_run
+from typer.testing import CliRunner
+
+from jobs.cli import app
+
+HEAVY = ("ray", "torch", "vllm", "pyarrow", "duckdb", "rich")
+
+
+def python(code, *given):
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=True).stdout
+
+
+def ask(*words, code=0):
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+def test_importing_the_command_imports_nothing_heavy():
+    loaded = python(f"import sys, jobs.cli; print([name for name in {HEAVY} if name in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+def test_asking_for_help_imports_nothing_heavy():
+    code = f"""
+import sys, jobs.cli
+try:
+    jobs.cli.app(["run", "--help"])
+except SystemExit:
+    print([name for name in {HEAVY} if name in sys.modules])
+"""
+    assert python(code).endswith("[]\n")
+
+
+@pytest.mark.parametrize("words", [["status", "RUN"], ["sql", "RUN", "select 1"], ["trace", "RUN", "eeee5555"], ["report", "RUN"]])
+def test_reading_a_run_imports_neither_ray_nor_torch(tmp_path, words):
+    folder = made_run(str(tmp_path / "run"), tmp_path).folder
+    code = """
+import sys, jobs.cli
+try:
+    jobs.cli.app(sys.argv[1:])
+except SystemExit:
+    print([name for name in ("ray", "torch", "vllm") if name in sys.modules])
+"""
+    assert python(code, *[str(folder) if word == "RUN" else word for word in words]).endswith("[]\n")
+
+
+def test_options_are_these_and_no_more():
+    commands = typer.main.get_command(app).commands
+    found = {name: sorted(flag for given in command.params for flag in given.opts if "-" in flag) for name, command in commands.items()}
+    assert found == {
+        "check": ["--json", "--set"],
+        "run": ["--profile", "--set"],
+        "status": ["--json"],
+        "report": ["--json"],
+        "sql": ["--json"],
+        "trace": ["--json"],
+        "promote": ["--json", "--registry", "--student"],
+        "rollback": ["--json", "--registry"],
+        "doctor": ["--json", "--profile"],
+    }
+
+
+def test_usage_mistake_ends_with_two():
+    result = CliRunner().invoke(app, ["status"])
+    assert result.exit_code == 2 and "RUN" in result.stderr
+
+
+def test_unknown_profile_names_the_known(tmp_path):
+    error = ask("doctor", "--profile", "moon", code=1)
+    assert "--profile moon: there is no such profile. Known: cluster, gpu-node, laptop." in error
+
+
+def test_promote_makes_the_smallest_that_passes_champion_and_rollback_returns(tmp_path):
+    run = str(made_run(str(tmp_path / "runs" / "one"), tmp_path).folder)
+    promoted = json.loads(ask("promote", run, "--json"))
+    assert (promoted["student"], promoted["changed"]) == ("small", True)
+    assert promoted["release"].startswith(str(tmp_path / "runs" / "registry" / "toy"))
+    assert "was the champion already" in ask("promote", run)
+    assert "is the first champion" in ask("rollback", run, code=1)
+    assert "is the first champion" in ask("rollback", "toy", "--registry", str(tmp_path / "runs" / "registry"), code=1)
+
+
+def test_promote_of_a_student_that_fails_names_the_number(tmp_path):
+    run = str(made_run(str(tmp_path / "run"), tmp_path).folder)
+    error = ask("promote", run, "--student", "large", "--registry", str(tmp_path / "kept"), code=1)
+    assert error.startswith("GateRefused: ") and "exact_match: found 0.400, wanted at least 0.5" in error
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_bug_shows_its_traceback(tmp_path):
+    (tmp_path / "run.json").write_text("[]")  # not what any version writes
+    done = subprocess.run([sys.executable, "-m", "jobs.cli", "status", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" in done.stderr

@@ -130,7 +130,7 @@ def _teachers(bench: Bench) -> Iterator[Subject]:
             units=_units(bench),
             folder=str(folder) if folder else None,
             systems={unit: section.system for unit in _units(bench)},
-            shots=tuple((shot.input, shot.output) for shot in section.shots),
+            shots=section.shots,
             structured=section.structured,
             max_tokens=section.sampling.max_tokens,
         )

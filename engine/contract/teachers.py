@@ -15,14 +15,30 @@ class Shot(Section):
     output: str
 
 
+class Shots(Section):
+    """Worked examples, given as earlier turns."""
+
+    fixed: tuple[Shot, ...] = ()
+    """The same for every prompt, in order; usually `!include shots.jsonl`. They stay in the engine's prefix cache."""
+    bank: tuple[Shot, ...] = ()
+    """Examples to choose from."""
+    nearest: int = Field(default=0, ge=0)
+    """How many of the bank are added to each prompt: those that are asked most like it."""
+
+    @model_validator(mode="after")
+    def nearest_has_a_bank(self) -> "Shots":
+        if self.nearest > len(self.bank):
+            raise ValueError(f"nearest: found {self.nearest}, the bank has {len(self.bank)} examples")
+        return self
+
+
 class Teacher(Section):
     """One model with its instruction, worked examples and sampling."""
 
     name: Name
     model: Model
     system: str = ""
-    shots: tuple[Shot, ...] = ()
-    """Shown in order before each prompt, as earlier turns; usually `!include shots.jsonl`."""
+    shots: Shots = Shots()
     sampling: Sampling = Sampling()
     structured: bool = True
     """Constrain decoding to the task unit's JSON schema, where it has one."""

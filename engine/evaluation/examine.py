@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,10 +15,12 @@ from engine.contract.evaluation import Baseline
 from engine.contract.models import Model, Sampling, VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
+from engine.contract.teachers import Shots
 from engine.evaluation.baseline import Known, build_baseline
 from engine.evaluation.size import Size, size
 from engine.models import Chat, Completion, build_model
 from engine.models.base import Request, instruct
+from engine.models.shots import ShotBook
 from engine.shards import Folder
 
 log = logging.getLogger(__name__)
@@ -45,17 +48,22 @@ class Subject:
     """Path or URL of the weights; None for a model that has none."""
     systems: Mapping[str, str] = field(default_factory=dict)
     """Task unit -> system text."""
-    shots: tuple[tuple[str, str], ...] = ()
+    shots: Shots = Shots()
     structured: bool = True
     """Decode by the task unit's JSON schema, where it has one. Never so where the model was taught to reason first."""
     max_tokens: int = 128
     known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
 
+    @cached_property
+    def book(self) -> ShotBook:
+        """Who chooses the worked examples."""
+        return ShotBook(self.shots)
+
     def request(self, row: Mapping[str, Any]) -> Request:
         """Return the greedy request for a HOLDOUT row."""
         unit = self.units[row["task_unit"]]
-        chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.shots)
+        chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.book(row["text"]))
         reasons = unit.supervise == "process" and self.role in ("student", "champion")
         schema = unit.output.json_schema if self.structured and not reasons else None
         return Request(chat, seed=0, temperature=0.0, json_schema=schema)

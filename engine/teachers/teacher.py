@@ -13,6 +13,7 @@ from engine.contract.teachers import Teacher as TeacherSection
 from engine.lineage.ledger import Ledger
 from engine.models.base import Completion, Engine, Request, build_model, instruct
 from engine.models.identity import identity
+from engine.models.shots import ShotBook
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
 
@@ -49,6 +50,7 @@ class Teacher:
         self.desk = desk
         self.identity = identity(desk.section.model, desk.folder)
         self.engine: Engine | None = None
+        self.shots = ShotBook(desk.section.shots)
         expected = desk.num_prompts * desk.section.sampling.n
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", bucket_by="prompt_id", expected_rows=expected)
 
@@ -67,9 +69,8 @@ class Teacher:
         """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""
         section = self.desk.section
         sampling = section.sampling
-        manner = content_id(
-            self.identity, section.system, section.shots, section.structured, self._schema(row), sampling.model_dump_json(exclude={"n"})
-        )
+        told = section.model_dump_json(include={"system", "shots", "structured"})
+        manner = content_id(self.identity, told, self._schema(row), sampling.model_dump_json(exclude={"n"}))
         wanted = []
         for sample in range(sampling.n):
             seed = int(content_id(sampling.seed, row["prompt_id"], sample)[:8], 16)
@@ -89,10 +90,9 @@ class Teacher:
 
     def _request(self, row: dict[str, Any], wanted: Asked) -> Request:
         section = self.desk.section
-        shots = [(shot.input, shot.output) for shot in section.shots]
         greedy = section.sampling.greedy_first and wanted.sample == 0
         return Request(
-            chat=instruct(row["messages"], system=section.system, shots=shots),
+            chat=instruct(row["messages"], system=section.system, shots=self.shots(row["text"])),
             seed=wanted.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=self._schema(row) if section.structured else None,

@@ -63,17 +63,18 @@ def bare(pipe: Connection, prompts: int) -> None:
     """`vllm.LLM` as its documentation has it: chats in, one `generate`."""
     desk, rows = _desk(prompts, Path(tempfile.mkdtemp()))
     from engine.models.base import instruct
+    from engine.models.shots import ShotBook
     from engine.models.vllm_model import VllmEngine
 
     assert desk.folder is not None
     engine = VllmEngine(desk.section.model, desk.pool, desk.folder)  # the same arguments; from here on its `llm` alone
     llm, sampling = engine.llm, desk.section.sampling
-    shots = [(shot.input, shot.output) for shot in desk.section.shots]
+    shots = ShotBook(desk.section.shots)
     schema = desk.specialist.task_units[0].output.json_schema
     structured = engine.vllm.sampling_params.StructuredOutputsParams(json=schema)
 
     def ask(number: int) -> int:
-        chats = [instruct(row["messages"], system=desk.section.system, shots=shots) for row in rows for _ in range(sampling.n)]
+        chats = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in rows for _ in range(sampling.n)]
         params = [
             engine.vllm.SamplingParams(
                 temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=number * 10_000 + i, structured_outputs=structured

@@ -1,11 +1,13 @@
 import pyarrow as pa
+import pytest
 
 from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
-from engine.contract.teachers import Shot
+from engine.contract.teachers import Shot, Shots
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.models.base import instruct
+from engine.models.shots import ShotBook
 from engine.rows import ANSWER, PROMPT
 from engine.shards import Folder
 from engine.teachers.teacher import Desk, Teacher
@@ -68,8 +70,20 @@ def test_teacher_asked_in_another_manner_gives_other_answers(tmp_path):
     assert cold["answer_id"].to_pylist() != warm["answer_id"].to_pylist()
 
 
+def test_shot_book_adds_the_examples_that_are_asked_alike():
+    bank = [Shot(input=f"Please send {n} {what} to Bath.", output=what) for n, what in ((3, "Cups"), (5, "Mugs"), (7, "Pots"))]
+    other = [Shot(input=f"When do you open on {day}?", output="none") for day in ("Monday", "Friday", "Sunday")]
+    book = ShotBook(Shots(fixed=(Shot(input="first", output="x"),), bank=(*bank, *other), nearest=2))
+    assert [said for _, said in book("When do you open on Tuesday?")] == ["x", "none", "none"]
+    assert "none" not in [said for _, said in book("Please send 70 Spoons to Bath.")]
+
+
+def test_shots_cannot_take_more_than_the_bank_holds():
+    with pytest.raises(ValueError, match="the bank has 0"):
+        Shots(nearest=1)
+
+
 def test_instruct_puts_worked_examples_between_system_and_question():
-    shots = [Shot(input="q", output="a")]
-    chat = instruct([{"role": "user", "content": "x"}], system="s", shots=[(shot.input, shot.output) for shot in shots])
+    chat = instruct([{"role": "user", "content": "x"}], system="s", shots=[("q", "a")])
     assert [turn["role"] for turn in chat] == ["system", "user", "assistant", "user"]
     assert [turn["content"] for turn in chat] == ["s", "q", "a", "x"]

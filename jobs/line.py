@@ -19,13 +19,16 @@ def line(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs that make what `contract` orders, in order."""
     students = [f"students/{student.name}" for student in contract.students]
     return (
-        Job("prompts", needs=(), reads=("specialist.task_units", "prompts"), run="jobs.prompts:run", inputs="jobs.prompts:source_hashes"),
+        Job(
+            "prompts",
+            needs=(),
+            reads=("specialist.task_units", "prompts"),
+            run="jobs.prompts:run",
+            inputs="jobs.prompts:source_hashes",
+        ),
         Job("candidates", needs=("prompts",), reads=("specialist.task_units", "teachers", "judges"), run="jobs.candidates:run"),
         Job("dataset", needs=("prompts", "candidates"), reads=("specialist.task_units", "curation"), run="jobs.dataset:run"),
-        *(
-            Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run")
-            for name in students
-        ),
+        *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run") for name in students),
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),

@@ -25,6 +25,11 @@ class Shots(Section):
     nearest: int = Field(default=0, ge=0)
     """How many of the bank are added to each prompt: those that are asked most like it."""
 
+    @property
+    def count(self) -> int:
+        """Examples that stand before each prompt."""
+        return len(self.fixed) + self.nearest
+
     @model_validator(mode="after")
     def nearest_has_a_bank(self) -> "Shots":
         if self.nearest > len(self.bank):

@@ -48,7 +48,7 @@ class Subject:
     """Path or URL of the weights; None for a model that has none."""
     systems: Mapping[str, str] = field(default_factory=dict)
     """Task unit -> system text."""
-    shots: Shots = Shots()
+    shots: Shots = field(default_factory=Shots)
     structured: bool = True
     """Decode by the task unit's JSON schema, where it has one. Never so where the model was taught to reason first."""
     max_tokens: int = 128

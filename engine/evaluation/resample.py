@@ -58,4 +58,4 @@ def divide(above: Array, below: Array) -> Array:
 
 
 def _round(value: float) -> float:
-    return round(float(value), 6)
+    return round(float(value), 9)

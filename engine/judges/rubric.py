@@ -1,4 +1,4 @@
-"""A model that gives marks, read off the probabilities of the marks' tokens (G-Eval, Liu et al., 2023, section 2): nothing to parse."""
+"""A model that gives marks, read off the probabilities of the marks' tokens (G-Eval, Liu et al., 2023, section 2)."""
 
 from collections.abc import Sequence
 

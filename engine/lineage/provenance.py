@@ -1,6 +1,7 @@
 """What made an artifact: package versions and the commit of the code."""
 
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +15,11 @@ NAMED = (
 @cache
 def packages() -> dict[str, str]:
     """Return the installed versions of the packages that can change a result."""
-    found = {dist.metadata["Name"].lower(): dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
-    return {name: found[name] for name in NAMED if name in found}
+    found: dict[str, str] = {}
+    for name in NAMED:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 @cache

@@ -24,6 +24,7 @@ class Slice:
     task_unit: str
     licence: str
     columns: dict[str, str]
+    bytes: int = 0  # of the file, as it lies there
     first: int = 0  # rows of the source before this file; counted only if `take` is given
     total: int = 0  # rows of the source
     take: int | None = None
@@ -63,6 +64,7 @@ def slices(sources: list[tuple[str, str, Source | Holdout]], *, root: str) -> li
                     task_unit=task_unit,
                     licence=section.licence,
                     columns={ours: theirs for ours, theirs in section.columns.items()},
+                    bytes=_size(url),
                     first=first,
                     total=sum(counts.values()),
                     take=section.take,
@@ -112,6 +114,11 @@ def identity(path: str, *, root: str) -> dict[str, str]:
     except InputError:
         return {path: "missing"}
     return {name: _identity(url) for name, url in files.items()}
+
+
+def _size(url: str) -> int:
+    fs, inside = fsspec.url_to_fs(url)
+    return fs.size(inside) or 0
 
 
 def _identity(url: str) -> str:

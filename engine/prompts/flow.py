@@ -21,6 +21,8 @@ from engine.shards import Folder
 from engine.similarity.flow import pair_up
 from engine.similarity.minhash import bands
 
+BYTES_PER_TASK = 8 << 20  # a task more costs a worker process and the import of the recognizers, some 5 s of a CPU
+
 
 class Verdicts(NamedTuple):
     """What became of the rows, where every task can read it."""
@@ -30,8 +32,12 @@ class Verdicts(NamedTuple):
 
 
 def read(slices: Sequence[Slice], section: Prompts, pool: Pool) -> Dataset:
-    """Files in, WORK out, redacted and identified: one task a file. The rows stay in the object store, which spills to disk."""
-    where = ray.data.from_items([{"slice": index} for index in range(len(slices))], override_num_blocks=len(slices))
+    """Files in, WORK out, redacted and identified: one task a file, small files together.
+
+    The rows stay in the object store, which spills to disk.
+    """
+    blocks = max(1, min(len(slices), sum(piece.bytes for piece in slices) // BYTES_PER_TASK))
+    where = ray.data.from_items([{"slice": index} for index in range(len(slices))], override_num_blocks=blocks)
     given = {"slices": list(slices), "section": section}
     return where.map_batches(_ingest, fn_kwargs=given, batch_format="pyarrow", batch_size=None, **pools.tasks(pool)).materialize()
 

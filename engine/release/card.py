@@ -61,7 +61,7 @@ def _data(made: Provenance, report: Mapping[str, Any]) -> str:
 
 def _training(made: Provenance, entry: Mapping[str, Any]) -> str:
     student, start = made.student, made.student.init.prune
-    teachers = "; ".join(f"{one.name} ({one.model.path}, {len(one.shots.fixed) + one.shots.nearest} worked examples)" for one in made.teachers)
+    teachers = "; ".join(f"{one.name} ({one.model.path}, {one.shots.count} worked examples)" for one in made.teachers)
     share = "" if entry["size_vs_teacher"] is None else f", {entry['size_vs_teacher']:.2f} of the teacher"
     return (
         f"## Training\n\nTeachers: {teachers}.\n\nStudent: {_count(entry['parameters'])} parameters{share}; "

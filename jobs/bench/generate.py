@@ -74,10 +74,14 @@ def bare(pipe: Connection, prompts: int) -> None:
     structured = engine.vllm.sampling_params.StructuredOutputsParams(json=schema)
 
     def ask(number: int) -> int:
-        chats = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in rows for _ in range(sampling.n)]
+        asked = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in rows]
+        chats = [chat for chat in asked for _ in range(sampling.n)]
         params = [
             engine.vllm.SamplingParams(
-                temperature=sampling.temperature, max_tokens=sampling.max_tokens, seed=number * 10_000 + i, structured_outputs=structured
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_tokens,
+                seed=number * 10_000 + i,
+                structured_outputs=structured,
             )
             for i in range(len(chats))
         ]
@@ -130,7 +134,7 @@ def _desk(prompts: int, folder: Path) -> tuple[Any, list[dict[str, Any]]]:
     lines = (root / contract.prompts.sources[0].path).read_text().splitlines()[:prompts]
     empty = {name: None for name in PROMPT.names} | {"task_unit": contract.specialist.task_units[0].name, "redacted": []}
     texts = [json.loads(line)["input"] for line in lines]
-    rows = [empty | {"prompt_id": content_id(text), "text": text, "messages": [{"role": "user", "content": text}]} for text in texts]
+    rows = [empty | {"prompt_id": content_id(t), "text": t, "messages": [{"role": "user", "content": t}]} for t in texts]
     pool = load_profile(PROFILE).teacher
     return Desk(section, contract.specialist, pool, weights, Folder(str(folder)), prompts), rows
 

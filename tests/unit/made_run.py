@@ -24,23 +24,30 @@ prompts:
 teachers: {mode: direct, models: [{name: t, model: {type: fake}}]}
 judges: {}
 curation: {semantic: null}
-students: [{name: small, init: {prune: {source: model, layers: [0]}}}, {name: large, init: {prune: {source: model, layers: [0, 1]}}}]
+students:
+  - {name: small, init: {prune: {source: model, layers: [0]}}}
+  - {name: large, init: {prune: {source: model, layers: [0, 1]}}}
 gate: {exact_match: 0.5}
 """
 ASKED = {
     "task_unit": "count", "messages": [{"role": "user", "content": "two apples"}], "text": "two apples", "layer": "core",
     "difficulty": "easy", "scenario": "plain", "language": "en", "source": "seeds.jsonl", "licence": "CC0-1.0", "redacted": [],
 }  # fmt: skip
-PROMPTS = [{**ASKED, "prompt_id": "aaaa1111", "line": 7}, {**ASKED, "prompt_id": "bbbb2222", "text": "<b>[red]six[/red]</b>", "line": 9}]
-HELD = [{**ASKED, "prompt_id": "cccc3333", "source": "holdout.jsonl", "line": 1, "reference": "2"}]
-DROPPED = [
-    {**ASKED, "prompt_id": "dddd4444", "line": 8, "dropped_by": "exact_copy", "rep_id": "aaaa1111", "similarity": 1.0}
+PROMPTS = [
+    {**ASKED, "prompt_id": "aaaa1111", "line": 7},
+    {**ASKED, "prompt_id": "bbbb2222", "text": "<b>[red]six[/red]</b>", "line": 9},
 ]
+HELD = [{**ASKED, "prompt_id": "cccc3333", "source": "holdout.jsonl", "line": 1, "reference": "2"}]
+DROPPED = [{**ASKED, "prompt_id": "dddd4444", "line": 8, "dropped_by": "exact_copy", "rep_id": "aaaa1111", "similarity": 1.0}]
+SAID = {"teacher": "t", "ending": "stop"}
+WRONG = {"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "3"}
 ANSWERS = [
-    {**PROMPTS[0], "answer_id": "eeee5555", "answer": "2", "teacher": "t", "sample": 0, "ending": "stop", "pool": "train", "reasons": []},
-    {**PROMPTS[0], "answer_id": "eeee5566", "answer": "3", "teacher": "t", "sample": 1, "ending": "stop", "pool": "contrast",
-     "reasons": ["ungrounded"], "checks": [{"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "3"}]},
-    {**PROMPTS[1], "answer_id": "ffff6666", "answer": "6", "teacher": "t", "sample": 0, "ending": "stop", "pool": "train", "reasons": []},
+    {**PROMPTS[0], **SAID, "answer_id": "eeee5555", "answer": "2", "sample": 0, "pool": "train", "reasons": []},
+    {
+        **PROMPTS[0], **SAID, "answer_id": "eeee5566", "answer": "3", "sample": 1, "pool": "contrast", "reasons": ["ungrounded"],
+        "checks": [WRONG],
+    },
+    {**PROMPTS[1], **SAID, "answer_id": "ffff6666", "answer": "6", "sample": 0, "pool": "train", "reasons": []},
 ]  # fmt: skip
 FATES = {"eeee5555": ("", ""), "eeee5566": ("pool", ""), "ffff6666": ("", "")}
 

@@ -26,8 +26,9 @@ def ask(*words, code=0):
 
 def test_check_says_what_is_ordered(toy):
     text = ask("check", toy)
-    for part in ("count (decision)", "seeds.jsonl, CC0-1.0", "labels by rule", "1 answers a prompt", "2 layers of model", "exact_match 0.5"):
+    for part in ("count (decision)", "seeds.jsonl, CC0-1.0", "labels by rule", "1 answers a prompt", "exact_match 0.5"):
         assert part in text
+    assert text.index("small: 1 layers of model") < text.index("large: 2 layers of model")
 
 
 def test_check_json_is_the_resolved_contract(toy):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from made_run import made_run, workspace
+from typer.testing import CliRunner
 
 from engine.lineage.artifact import load_artifact
 from engine.shards import Folder
+from jobs.cli import app
 
 DRIVER = '''
 """The real command, on two toy jobs and without a cluster."""
@@ -110,15 +112,36 @@ class Toy:
         return [path for path in Folder(str(self.run)).files() if "half" in path]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def found_by_processes():
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    yield
+    del os.environ["PYTHONPATH"]
+
+
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+def toy(tmp_path):
     return Toy(tmp_path)
 
 
-def test_run_prints_our_lines_and_sends_the_noise_to_a_log_that_it_names(toy):
+@pytest.fixture(scope="module")
+def went_well(tmp_path_factory):
+    """A run that nothing disturbed, and what it printed; tests only look at it."""
+    toy = Toy(tmp_path_factory.mktemp("toy"))
     done = toy()
     assert done.returncode == 0, done.stderr
+    return toy, done
+
+
+def refuse(*words):
+    """The message of a command that is refused before anything runs; the line is the real one."""
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 1, result.output
+    return result.stderr
+
+
+def test_run_prints_our_lines_and_sends_the_noise_to_a_log_that_it_names(went_well):
+    toy, done = went_well
     assert done.stderr == "" and "noise" not in done.stdout and "\x1b" not in done.stdout
     [log] = re.findall(r"log +(\S+)", done.stdout)
     assert Path(log).parent == toy.run / "logs"
@@ -126,12 +149,25 @@ def test_run_prints_our_lines_and_sends_the_noise_to_a_log_that_it_names(toy):
         assert noise in Path(log).read_text()
 
 
-def test_run_without_a_terminal_tells_start_and_end_only_and_logs_progress(toy):
-    lines = [line for line in toy().stdout.splitlines() if line.startswith(("first", "second"))]
+def test_run_without_a_terminal_tells_start_and_end_only_and_logs_progress(went_well):
+    toy, done = went_well
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("first", "second"))]
     assert [re.sub(r"\d+ s", "n s", line) for line in lines] == [
         "first: started", "first: n s, 1 kept, 1 dropped", "second: started", "second: n s, 1 kept",
     ]  # fmt: skip
     assert "first: 1 of 2 rows" in toy.log()
+
+
+def test_run_ends_with_the_short_table(went_well):
+    assert went_well[1].stdout.endswith("the table\n")
+
+
+def test_run_remembers_contract_and_profile(went_well):
+    toy, _ = went_well
+    kept = json.loads((toy.run / "run.json").read_text())
+    assert set(kept) == {"contract", "contract_path", "root", "profile", "created"}
+    assert kept["contract"]["name"] == "toy" and kept["profile"]["name"] == "laptop"
+    assert kept["root"] == str(toy.folder)
 
 
 def test_run_on_a_terminal_shows_progress_and_takes_it_away(toy):
@@ -151,33 +187,12 @@ def test_run_on_a_terminal_shows_progress_and_takes_it_away(toy):
     assert shown.rindex(b"\x1b[2K") > shown.rindex(b"first: 1 of 2 rows")
 
 
-def test_run_ends_with_the_short_table(toy):
-    assert toy().stdout.endswith("the table\n")
-
-
-def test_run_remembers_contract_and_profile(toy):
-    toy()
-    kept = json.loads((toy.run / "run.json").read_text())
-    assert set(kept) == {"contract", "contract_path", "root", "profile", "created"}
-    assert kept["contract"]["name"] == "toy" and kept["profile"]["name"] == "laptop"
-    assert kept["root"] == str(toy.folder)
-
-
-def test_run_twice_does_nothing_the_second_time_and_says_so(toy):
-    toy()
+def test_run_twice_does_nothing_the_second_time_and_says_so(went_well):
+    toy, _ = went_well
     done = toy()
     assert done.returncode == 0
     assert done.stdout.startswith(f"Nothing to do: every job of {toy.run} is finished.")
     assert len(list((toy.run / "logs").iterdir())) == 1
-
-
-def test_run_with_a_changed_recipe_is_refused_and_leaves_what_is_remembered(toy):
-    toy()
-    before = (toy.run / "run.json").read_bytes()
-    done = toy("--set", "teachers.models.0.sampling.n=3")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "teachers.models.0.sampling.n: 1 -> 3" in done.stderr and "Use a new run folder" in done.stderr
-    assert (toy.run / "run.json").read_bytes() == before
 
 
 def test_run_whose_job_fails_says_which_where_the_log_is_and_what_is_kept(toy):
@@ -213,8 +228,7 @@ def test_run_that_is_stopped_ends_with_130_and_leaves_nothing_half_written(toy, 
 
 def test_run_while_another_is_at_work_is_refused_until_that_one_is_killed(toy):
     process = toy.begun(stdout=subprocess.DEVNULL)
-    refused = toy()
-    assert refused.returncode == 1 and "another `rayleigh run` is at work here" in refused.stderr
+    assert "another `rayleigh run` is at work here" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
     process.kill()
     process.wait()
     assert toy.half() != []  # kill -9 leaves it, under a name that nothing reads
@@ -224,10 +238,8 @@ def test_run_while_another_is_at_work_is_refused_until_that_one_is_killed(toy):
 
 
 def test_run_into_a_place_that_refuses_says_so(toy):
-    toy.run = Path("/proc/nowhere/run")
-    done = toy()
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "StorageError: /proc/nowhere/run: cannot be written" in done.stderr
+    said = refuse("run", str(toy.folder / "toy.yaml"), "/proc/nowhere/run")
+    assert said.startswith("StorageError: /proc/nowhere/run: cannot be written")
 
 
 @pytest.mark.parametrize(
@@ -240,13 +252,26 @@ def test_run_into_a_place_that_refuses_says_so(toy):
     ],
 )
 def test_run_that_cannot_end_well_is_refused_before_it_begins(toy, change, said):
-    done = toy("--set", change)
-    assert done.returncode == 1 and done.stderr.startswith(said) and "Traceback" not in done.stderr
+    assert refuse("run", str(toy.folder / "toy.yaml"), str(toy.run), "--set", change).startswith(said)
     assert not (toy.run / "run.json").exists() and toy.finished() == []
 
 
-def test_run_of_a_finished_contract_imports_no_ray(tmp_path):
-    made_run(str(tmp_path / "run"), tmp_path)
+def test_run_with_a_changed_recipe_is_refused_and_leaves_what_is_remembered(toy):
+    made_run(str(toy.run), toy.folder)
+    before = (toy.run / "run.json").read_bytes()
+    said = refuse("run", str(toy.folder / "toy.yaml"), str(toy.run), "--set", "teachers.models.0.sampling.n=3")
+    assert said.startswith("DriftError: ") and "teachers.models.0.sampling.n: 1 -> 3" in said and "Use a new run folder" in said
+    assert (toy.run / "run.json").read_bytes() == before
+
+
+def test_run_of_a_finished_contract_whose_seeds_have_changed_names_the_file(toy):
+    made_run(str(toy.run), toy.folder)
+    (toy.folder / "seeds.jsonl").write_text('{"input": "three apples"}\n')
+    assert "sources.seeds.jsonl" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
+
+
+def test_run_of_a_finished_contract_imports_no_ray(toy):
+    made_run(str(toy.run), toy.folder)
     code = """
 import sys, jobs.cli
 try:
@@ -254,14 +279,6 @@ try:
 except SystemExit:
     print([name for name in ("ray", "torch", "vllm") if name in sys.modules])
 """
-    words = ["run", str(tmp_path / "toy.yaml"), str(tmp_path / "run")]
+    words = ["run", str(toy.folder / "toy.yaml"), str(toy.run)]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Nothing to do") and done.stdout.endswith("[]\n")
-
-
-def test_run_of_a_finished_contract_whose_seeds_have_changed_names_the_file(toy):
-    made_run(str(toy.run), toy.folder)
-    (toy.folder / "seeds.jsonl").write_text('{"input": "three apples"}\n')
-    words = [sys.executable, "-m", "jobs.cli", *toy.words()[2:]]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 1 and "sources.seeds.jsonl" in done.stderr

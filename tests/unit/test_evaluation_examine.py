@@ -12,6 +12,7 @@ from engine.contract.evaluation import Nearest, Rules
 from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
+from engine.contract.teachers import Shot, Shots
 from engine.errors import ContractError, ModelError
 from engine.evaluation.baseline import Known, build_baseline, text_of
 from engine.evaluation.examine import Examiner, Subject, failed, spread
@@ -89,7 +90,7 @@ def test_examiner_asks_each_prompt_once_and_answers_in_order() -> None:
 
 
 def test_request_of_a_teacher_shows_its_examples_and_of_a_student_only_the_instruction() -> None:
-    teacher = fake(role="teacher", systems={"echo": "Be brief."}, shots=(("in", "out"),))
+    teacher = fake(role="teacher", systems={"echo": "Be brief."}, shots=Shots(fixed=(Shot(input="in", output="out"),)))
     roles = [(turn["role"], turn["content"]) for turn in teacher.request(row(0, "now")).chat]
     assert roles == [("system", "Be brief."), ("user", "in"), ("assistant", "out"), ("user", "now")]
     student = fake(systems={"echo": UNIT.instruction})

@@ -83,7 +83,9 @@ def test_fit_refuses_labels_that_are_all_the_same():
         fit([0.1, 0.2], [True, True])
 
 
-RUBRIC = Rubric(name="judge", model=FakeModel(type="fake"), system="You check.", question="{text} => {answer}?", marks=("bad", "good"))
+RUBRIC = Rubric(
+    name="judge", model=FakeModel(type="fake"), system="You check.", question="{text} => {answer}?", marks=("bad", "good")
+)
 
 
 def test_rubric_question_keeps_braces_of_text_and_answer():

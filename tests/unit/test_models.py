@@ -63,5 +63,5 @@ def test_locate_names_the_folder_that_is_missing(tmp_path):
 
 def test_locate_refuses_a_folder_without_a_model(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="no config.json"):
+    with pytest.raises(ModelError, match=r"no config\.json"):
         locate("empty", root=str(tmp_path), home="unused")

@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 FIELDS = ("order_number", "product", "quantity")
 PER_PHRASING = 7  # training mails of each training phrasing
 UNSEEN_PER_PHRASING = 4  # holdout mails of each holdout phrasing
+SHOTS_PER_PHRASING = 6  # worked examples of each training phrasing
 SEEN_HOLDOUT = 40  # holdout mails of training phrasings, with new values
 GOLD = 40  # half right, half wrong
 NEW_VALUES = 0.5  # share of holdout draws from values that no training mail has
@@ -46,6 +47,12 @@ def holdout(source: Path = HERE) -> list[Mail]:
     rows = [_mail(p, pools["train"], pools["holdout"], f"unseen {i}") for i in range(UNSEEN_PER_PHRASING) for p in unknown]
     seen = (known[i % len(known)] for i in range(SEEN_HOLDOUT))
     return rows + [_mail(p, pools["train"], pools["holdout"], f"seen {i}") for i, p in enumerate(seen)]
+
+
+def shots(source: Path = HERE) -> list[Mail]:
+    """Mails for worked examples in the teacher's prompt: training phrasings, drawn apart from the training mails."""
+    known, pools = _phrasings(source, "train"), _pools(source)
+    return [_mail(p, pools["train"], None, f"shot {i}") for i in range(SHOTS_PER_PHRASING) for p in known]
 
 
 def judge_gold(source: Path = HERE) -> Iterator[dict[str, Any]]:
@@ -78,11 +85,16 @@ def row(mail: Mail) -> dict[str, Any]:
 
 
 def write(folder: Path) -> None:
-    """Write train.jsonl, holdout.jsonl and judge_gold.jsonl into `folder`."""
+    """Write train.jsonl, holdout.jsonl, shots.jsonl and judge_gold.jsonl into `folder`."""
     held = [
         {**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)} for mail in holdout()
     ]
-    files = {"train": [row(mail) for mail in train()], "holdout": held, "judge_gold": list(judge_gold())}
+    files = {
+        "train": [row(mail) for mail in train()],
+        "holdout": held,
+        "shots": [{"input": mail.text, "output": compact(mail.form)} for mail in shots()],
+        "judge_gold": list(judge_gold()),
+    }
     for name, rows in files.items():
         lines = "".join(json.dumps(one) + "\n" for one in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")

@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from engine.similarity.minhash import estimate
 
@@ -24,6 +22,9 @@ class Groups(NamedTuple):
 
 def keepers(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return for each of `count` nodes the smallest node of its component under the pairs (left, right)."""
+    from scipy.sparse import coo_matrix  # half a second that only one process needs
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
     found, label = connected_components(graph, directed=False)
     smallest = np.full(found, count, np.int64)

@@ -1,0 +1,109 @@
+"""The dataset job on a real cluster with the real embedding model."""
+
+import random
+
+import pytest
+from data_world import candidate_rows, contract, mails, prompt_row, put_inputs, run
+
+from engine.errors import InputError
+from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, content_id
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+SECTION = {
+    "minhash": {"threshold": 0.8, "ngram": 3},
+    "semantic": {"threshold": 0.97},
+    "pick": {"clusters": 5, "per_cluster": 5, "hard_weight": 2.0, "validation": 0.3},
+}
+TEXTS = [*mails(48)]
+COPIES = [TEXTS[0].upper(), TEXTS[1] + " Thanks!"]
+HOLDOUT = [TEXTS[2], "This is a text that nobody else has ever written in quite this way."]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def made(cluster, models, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dataset")
+    put_inputs(folder, candidate_rows(TEXTS + COPIES), HOLDOUT, shard_rows=1000)
+    return run(folder, "dataset", contract(curation=SECTION), models=models)
+
+
+@pytest.fixture(scope="module")
+def picked(made):
+    return {row["answer_id"]: row for row in made.read("picked", PICKED).to_pylist()}
+
+
+def test_dataset_keeps_every_candidate_with_one_fate(made, picked):
+    tally = made.record["tally"]
+    assert tally["rows_in"] == 100 == len(picked) == sum(tally["rows_out"].values())
+    assert tally["rows_out"]["pool"] == 14 and tally["rows_out"]["sample"] == 43
+    assert tally["rows_out"]["contaminated"] == 1 and tally["rows_out"]["exact"] == 1
+    assert tally["rows_out"]["quota"] > 0 and tally["rows_out"]["picked"] > 10
+    assert {row["dropped_by"] for row in picked.values()} <= set(DROPPED_BY)
+
+
+def test_dataset_what_is_dropped_names_what_it_lost_to(picked):
+    loser = picked[content_id(TEXTS[0], 0)]
+    assert (loser["dropped_by"], loser["rep_id"]) == ("sample", content_id(TEXTS[0], 1))
+    leak = picked[content_id(TEXTS[2], 1)]
+    assert (leak["dropped_by"], leak["rep_id"], leak["similarity"]) == ("contaminated", prompt_row(TEXTS[2])["prompt_id"], 1.0)
+    pair = [picked[content_id(text, 1)] for text in (TEXTS[0], COPIES[0])]
+    (copy,) = [row for row in pair if row["dropped_by"] == "exact"]
+    assert copy["rep_id"] in {row["answer_id"] for row in pair} - {copy["answer_id"]}
+
+
+def test_dataset_embeds_each_prompt_that_is_left_once(made, picked):
+    rows = made.read("embeddings", EMBEDDING).to_pylist()
+    placed = {row["prompt_id"] for row in picked.values() if row["x"] is not None}
+    assert {row["prompt_id"] for row in rows} == placed and len(rows) == len(placed)
+    assert all(sum(value**2 for value in row["embedding"]) == pytest.approx(1, abs=1e-3) for row in rows)
+
+
+def test_dataset_examples_are_what_is_kept_in_the_form_that_is_learnt(made, picked):
+    rows = made.read("examples", EXAMPLE).to_pylist()
+    kept = {answer_id for answer_id, row in picked.items() if row["dropped_by"] == ""}
+    assert {row["example_id"] for row in rows} == kept
+    assert {row["split"] for row in rows} == {"train", "validation"}
+    for row in rows:
+        assert row["messages"][0] == {"role": "system", "content": "Fill in."}
+        assert row["target"] in ('{"product":null,"quantity":"3"}', '{"product":"lamps","quantity":"3"}')
+        assert row["limits"] == ("not stated: product" if "null" in row["target"] else "")
+        assert row["cluster"] >= 0
+
+
+def test_dataset_facts_describe_clusters_and_coverage(made):
+    facts = made.record["facts"]
+    assert sum(one["rows"] for one in facts["clusters"]) == made.table("embeddings").rows
+    assert all(one["picked"] <= 5 and one["label"] for one in facts["clusters"])
+    core = facts["coverage"]["layer"]["core"]
+    assert core["prompts"] == 50 > core["accepted"] == 43 > core["picked"] == made.table("examples").rows
+
+
+def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models, tmp_path):
+    rows = candidate_rows(TEXTS + COPIES)
+    random.Random(3).shuffle(rows)
+    put_inputs(tmp_path, rows, HOLDOUT[::-1], shard_rows=9)
+    again = run(tmp_path, "dataset", contract(curation=SECTION), models=models)
+    assert again.table("examples").digest == made.table("examples").digest
+    columns = ["answer_id", "dropped_by", "rep_id", "cluster"]
+    one, other = (found.read("picked", PICKED, columns).sort_by("answer_id") for found in (made, again))
+    assert one.equals(other)
+
+
+def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_path):
+    put_inputs(tmp_path, candidate_rows(TEXTS[:6] + COPIES[:1]), HOLDOUT, shard_rows=1000)
+    found = run(tmp_path, "dataset", contract(curation={"semantic": None}))
+    assert found.record["tally"]["rows_out"]["exact"] == 1
+    assert set(found.read("examples", EXAMPLE)["cluster"].to_pylist()) == {-1}
+    assert "embeddings" not in found.record["tables"]
+
+
+def test_dataset_of_which_nothing_is_left_stops_and_says_where_to_look(tmp_path):
+    rows = [row | {"pool": "failure"} for row in candidate_rows(TEXTS[:3])]
+    put_inputs(tmp_path, rows, HOLDOUT, shard_rows=1000)
+    with pytest.raises(InputError, match="none of 6 candidates is left"):
+        run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))

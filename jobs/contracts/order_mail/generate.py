@@ -15,7 +15,7 @@ import yaml
 
 HERE = Path(__file__).parent
 FIELDS = ("order_number", "product", "quantity")
-PER_PHRASING = 7  # training mails of each training phrasing
+PER_PHRASING = 6  # training mails of each training phrasing
 UNSEEN_PER_PHRASING = 4  # holdout mails of each holdout phrasing
 SHOTS_PER_PHRASING = 6  # worked examples of each training phrasing
 SEEN_HOLDOUT = 40  # holdout mails of training phrasings, with new values
@@ -60,7 +60,7 @@ def judge_gold(source: Path = HERE) -> Iterator[dict[str, Any]]:
     known, pools = _phrasings(source, "train"), _pools(source)
     for i in range(GOLD):
         name = f"gold {i}"
-        mail = _mail(known[(i * 7) % len(known)], pools["train"], None, name)
+        mail = _mail(known[(i * 5) % len(known)], pools["train"], None, name)
         planted = _plant(mail, random.Random(name)) if i % 2 else None
         error, answer = planted or (None, mail.form)
         yield {

@@ -170,7 +170,9 @@ def test_include_takes_json_jsonl_yaml_and_text_beside_the_file(write):
     text += """
 gate: !include gate.yaml
 specialist: {goal: g, task_units: [{name: count, kind: decision, output: {json_schema: !include form.json}}]}
-teachers: {mode: direct, models: [{name: t, model: {type: fake}, system: !include system.txt, shots: {fixed: !include shots.jsonl}}]}
+teachers:
+  mode: direct
+  models: [{name: t, model: {type: fake}, system: !include system.txt, shots: {fixed: !include shots.jsonl}}]
 """
     contract = load_contract(write(text)).contract
     teacher = contract.teachers.models[0]

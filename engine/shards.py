@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from engine.errors import StorageError
 from engine.rows import VERSION, conform, content_id
 
+PIECE = 2**22  # bytes read at once
 # A declared step from an older schema version: table -> (from version, migration). Empty while there is one version.
 MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {}
 
@@ -59,6 +60,22 @@ class Folder:
             return self.fs.cat_file(self._at(name))
         except OSError as error:
             raise StorageError(f"{self}/{name}: cannot be read: {error}.") from None
+
+    def measure(self, name: str) -> dict[str, Any]:
+        """Return `bytes` and `sha256` of the file `name`, read in pieces: weights may be larger than memory.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        digest, size = hashlib.sha256(), 0
+        try:
+            with self.fs.open(self._at(name), "rb") as file:
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+                    size += len(piece)
+        except OSError as error:
+            raise StorageError(f"{self}/{name}: cannot be read: {error}.") from None
+        return {"bytes": size, "sha256": digest.hexdigest()}
 
     def write(self, name: str, data: bytes) -> None:
         """Write `data` as the file `name`, whole or not at all.

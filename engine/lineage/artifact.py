@@ -1,6 +1,5 @@
 """A folder that is immutable once its `record.json` lands, and the bench on which a job builds one."""
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -95,8 +94,7 @@ class Draft:
             if path.startswith(in_tables) and path not in listed:
                 self.folder.remove(path)  # written by a task that was retried
             elif path not in listed:
-                data = self.folder.read(path)
-                files.append({"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+                files.append({"path": path, **self.folder.measure(path)})
         record = {
             **head,
             "tally": {"rows_in": tally.rows_in, "rows_out": tally.rows_out},

@@ -142,7 +142,7 @@ class Examiner:
     def _warm_up(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Let the engine compile its grammar and cache the text that all prompts share, without showing it a prompt."""
         for row in rows:
-            hello = {**row, "messages": [{"role": "user", "content": WARM_UP}]}
+            hello = {**row, "messages": [{"role": "user", "content": WARM_UP}], "text": WARM_UP}
             self.engine.complete([self.subject.request(hello)], self.sampling)
 
 

@@ -40,7 +40,7 @@ CONTRACT = Contract.model_validate(
                     "name": "smol",
                     "model": {"type": "vllm", "path": "smollm2-135m-instruct"},
                     "system": "Fill in the order form.",
-                    "shots": [SHOT],
+                    "shots": {"fixed": [SHOT]},
                     "sampling": {"max_tokens": 64},
                 }
             ],

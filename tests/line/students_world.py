@@ -1,12 +1,16 @@
 """A very small world for the students' tests: a random three-layer Llama, a tokenizer trained on the spot, 60 examples.
 
-Run as a script, `python students_world.py FOLDER NAME ...` trains those students in FOLDER, as a driver that can be killed.
+Run as a script, `python students_world.py HOW FOLDER NAME ...` trains those students in FOLDER: `line` as the jobs do, side by
+side on Ray, in a driver that can be killed; `loop` one after the other in this very process, without Ray.
 """
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -18,8 +22,10 @@ from engine.lineage.artifact import Draft, Tally
 from engine.lineage.job import Bench, Job, run_line
 from engine.rows import EXAMPLE, content_id, from_rows
 from engine.shards import Folder
+from engine.students import loop
 
-TEMPLATE = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
+TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 TRAIN, VALIDATION = 46, 14
 SHORT = {"epochs": 3, "batch": 8, "micro_batch": 4, "learning_rate": 3e-3, "dtype": "float32", "checkpoint_steps": 4}
 LONG = {**SHORT, "epochs": 12, "checkpoint_steps": 3, "early_stop": None}
@@ -109,5 +115,21 @@ def train(folder: Path, names: list[str]) -> None:
     run_line(jobs, lambda job: bench_for(folder, job), lambda: session(profile()))
 
 
+def train_alone(folder: Path, names: list[str]) -> None:
+    """Train the students `names` one after the other as the only worker; the last checkpoints land in `folder`/alone."""
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29531", DS_ACCELERATOR="cpu")
+    dist.init_process_group("gloo")
+    for chosen in STUDENTS:
+        if chosen.name in names:
+            target = folder / "alone" / chosen.name
+
+            def keep(checkpoint: Path, target: Path = target) -> None:
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(checkpoint, target)
+
+            lesson = loop.Lesson(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
+            loop.run(lesson, loop.Seat(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
+
+
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), sys.argv[2:])
+    {"line": train, "loop": train_alone}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

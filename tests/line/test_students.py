@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -23,15 +24,44 @@ from engine.shards import Folder
 from engine.students.progress import FILE, Progress
 
 ROOT = Path(__file__).parents[2]
+TOGETHER = ["pair", "steady"]
+ALONE = ["zero0", "zero1", "zero2", "zero3", "coarse"]
+
+
+def script(how: str, folder: Path, names: list[str]) -> subprocess.Popen:
+    """Start the world's script; what it says lands in `folder`/driver.log."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with (folder / "driver.log").open("w") as log:
+        command = [sys.executable, world.__file__, how, str(folder), *names]
+        return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": paths})
+
+
+def said(folder: Path) -> str:
+    """The end of what the script has said."""
+    return (folder / "driver.log").read_text()[-3000:]
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every student was trained, all at the same time."""
-    folder = tmp_path_factory.mktemp("unbroken")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher and a dataset."""
+    folder = tmp_path_factory.mktemp("students")
     world.build(folder)
-    world.train(folder, [student.name for student in world.STUDENTS])
     return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder: Path, cluster: None) -> Path:
+    """The folder in which two students were trained at the same time."""
+    world.train(folder, TOGETHER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> dict[str, Progress]:
+    """The last words of students that were trained without Ray."""
+    driver = script("loop", folder, ALONE)
+    assert driver.wait(timeout=300) == 0, said(folder)
+    return {name: Progress.read(folder / "alone" / name) for name in ALONE}
 
 
 def artifact(folder: Path, name: str) -> Artifact:
@@ -41,85 +71,82 @@ def artifact(folder: Path, name: str) -> Artifact:
 
 
 def curve(folder: Path, name: str) -> pa.Table:
-    """All of a student's steps but the clock and the student's name."""
-    steps = artifact(folder, name).read("steps", STEP)
-    return steps.drop_columns(["seconds", "student"])
+    """All of a student's steps but the clock."""
+    return artifact(folder, name).read("steps", STEP).drop_columns(["seconds"])
+
+
+def losses(progress: Progress) -> list[float]:
+    return [entry["loss"] for entry in progress.curve]
 
 
 def test_students_side_by_side_each_becomes_an_artifact(unbroken: Path) -> None:
-    for student in world.STUDENTS:
-        made = artifact(unbroken, student.name)
+    for name in TOGETHER:
+        made = artifact(unbroken, name)
         assert made.record["tally"]["rows_out"] == {"trained": world.TRAIN, "validation": world.VALIDATION, "too_long": 1}
         assert made.record["facts"]["layers"] == [0, 2]
         assert made.record["facts"]["source_layers"] == 3
         assert made.record["facts"]["resumed_from"] == []
-        assert {"model/model.safetensors", "model/config.json", "model/chat_template.jinja"} <= {
-            f["path"] for f in made.record["files"]
-        }
+        files = {file["path"] for file in made.record["files"]}
+        assert {"model/model.safetensors", "model/config.json", "model/chat_template.jinja"} <= files
 
 
-def test_students_learn_more_than_they_knew(unbroken: Path) -> None:
-    losses = [row["loss"] for row in curve(unbroken, "steady").to_pylist() if row["split"] == "validation"]
-    assert min(losses) < 0.7 * losses[0]
+def test_student_learns_to_copy(unbroken: Path) -> None:
+    validation = [row["loss"] for row in curve(unbroken, "steady").to_pylist() if row["split"] == "validation"]
+    assert min(validation) < 0.7 * validation[0]
 
 
-def test_zero_stages_give_the_same_losses(unbroken: Path) -> None:
-    first = curve(unbroken, "zero0")
-    assert curve(unbroken, "zero1").equals(first)
-    assert curve(unbroken, "zero2").equals(first)
-    third = curve(unbroken, "zero3")  # sums gradients in another order
-    assert third["loss"].to_pylist() == pytest.approx(first["loss"].to_pylist(), rel=1e-5)
+def test_zero_stages_give_the_same_losses(alone: dict[str, Progress]) -> None:
+    assert losses(alone["zero1"]) == losses(alone["zero0"])
+    assert losses(alone["zero2"]) == losses(alone["zero0"])
+    assert losses(alone["zero3"]) == pytest.approx(losses(alone["zero0"]), rel=1e-5)  # sums gradients in another order
 
 
-def test_two_workers_give_the_losses_of_one(unbroken: Path) -> None:
-    one, two = curve(unbroken, "zero2"), curve(unbroken, "pair")
-    assert one["tokens"].equals(two["tokens"])
-    assert one["loss"].to_pylist() == pytest.approx(two["loss"].to_pylist(), rel=1e-4)
+def test_two_workers_on_ray_give_the_losses_of_one_without(unbroken: Path, alone: dict[str, Progress]) -> None:
+    assert curve(unbroken, "pair")["loss"].to_pylist() == pytest.approx(losses(alone["zero2"]), rel=1e-4)
 
 
-def test_patience_that_runs_out_stops_early_and_keeps_the_best(unbroken: Path) -> None:
-    facts = artifact(unbroken, "coarse").record["facts"]
-    assert facts["stopped_early"]
-    assert facts["validation_loss"]["best_step"] == 6  # the first epoch: no later one improves by min_delta
-    assert facts["steps"] == 12
+def test_patience_that_runs_out_stops_early_and_keeps_the_best(alone: dict[str, Progress]) -> None:
+    coarse = alone["coarse"]  # no epoch after the first improves by its min_delta
+    assert coarse.stopped_early
+    assert (coarse.best_step, coarse.step) == (6, 12)
 
 
-def test_exported_student_has_the_best_validation_loss_in_transformers(unbroken: Path) -> None:
-    for name in ("steady", "zero3"):
-        folder = unbroken / "run" / "students" / name / "model"
-        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-        assert model.config.num_hidden_layers == 2
-        best = artifact(unbroken, name).record["facts"]["validation_loss"]["best"]
-        assert validation_loss(model, tokenizer) == pytest.approx(best, rel=1e-4)
+@pytest.mark.parametrize("how", ["zero0", "zero3", "pair"])
+def test_exported_student_has_the_best_validation_loss_in_transformers(
+    how: str, folder: Path, unbroken: Path, alone: dict[str, Progress]
+) -> None:
+    if how in alone:
+        where, best = folder / "alone" / how / "best", alone[how].best
+    else:
+        where, best = (
+            unbroken / "run" / "students" / how / "model",
+            artifact(unbroken, how).record["facts"]["validation_loss"]["best"],
+        )
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(where), AutoTokenizer.from_pretrained(where)
+    assert model.config.num_hidden_layers == 2
+    assert validation_loss(model, tokenizer) == pytest.approx(best, rel=1e-4)
 
 
-def validation_loss(model: torch.nn.Module, tokenizer: AutoTokenizer) -> float:
+def validation_loss(model: Any, tokenizer: Any) -> float:
     """The same number without any of our code: one example at a time, labels by transformers."""
     total = weight = 0.0
     for row in world.examples():
         if row["split"] == "validation":
             asked = tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, return_dict=False)
-            said = [*tokenizer(row["target"])["input_ids"], tokenizer.eos_token_id]
-            ids, labels = torch.tensor([asked + said]), torch.tensor([[-100] * len(asked) + said])
+            answer = [*tokenizer(row["target"])["input_ids"], tokenizer.eos_token_id]
+            ids, labels = torch.tensor([asked + answer]), torch.tensor([[-100] * len(asked) + answer])
             with torch.no_grad():
-                total += row["weight"] * len(said) * model(input_ids=ids, labels=labels).loss.item()
-            weight += row["weight"] * len(said)
+                total += row["weight"] * len(answer) * model(input_ids=ids, labels=labels).loss.item()
+            weight += row["weight"] * len(answer)
     return total / weight
 
 
 @pytest.fixture
-def begun(unbroken: Path, tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
+def begun(folder: Path, tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
     """A folder with the same teacher and data, and a driver that has begun to train `steady` in it."""
-    shutil.copytree(unbroken / "teacher", tmp_path / "teacher")
-    shutil.copytree(unbroken / "run" / "dataset", tmp_path / "run" / "dataset")
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    with (tmp_path / "driver.log").open("w") as log:
-        driver = subprocess.Popen(
-            [sys.executable, world.__file__, str(tmp_path), "steady"],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": paths},
-        )
+    shutil.copytree(folder / "teacher", tmp_path / "teacher")
+    shutil.copytree(folder / "run" / "dataset", tmp_path / "run" / "dataset")
+    driver = script("line", tmp_path, ["steady"])
     yield tmp_path, driver
     driver.kill()
     driver.wait()
@@ -132,7 +159,7 @@ def wait_for_step(folder: Path, driver: subprocess.Popen, step: int) -> None:
         if saved_step(folder) >= step:
             return
         time.sleep(0.02)
-    raise AssertionError(f"no checkpoint of step {step}: {(folder / 'driver.log').read_text()[-3000:]}")
+    raise AssertionError(f"no checkpoint of step {step}: {said(folder)}")
 
 
 def saved_step(folder: Path) -> int:
@@ -148,7 +175,7 @@ def test_killed_worker_and_killed_driver_resume_with_equal_losses(unbroken: Path
     folder, driver = begun
     wait_for_step(folder, driver, 3)
     workers = [child for child in psutil.Process(driver.pid).children(recursive=True) if "RayTrainWorker" in child.name()]
-    assert workers, "the trainer's worker should be a child of the driver"
+    assert workers, "the trainer's worker should be a descendant of the driver"
     for worker in workers:
         worker.kill()
     wait_for_step(folder, driver, saved_step(folder) + 6)  # Ray Train has started another worker, which goes on
@@ -164,7 +191,7 @@ def test_killed_worker_and_killed_driver_resume_with_equal_losses(unbroken: Path
 
 def test_finished_training_is_only_read_when_its_artifact_was_lost(unbroken: Path, tmp_path: Path) -> None:
     shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
-    shutil.rmtree(tmp_path / "run" / "students" / "zero2")
-    world.train(tmp_path, ["zero2"])
-    assert curve(tmp_path, "zero2").equals(curve(unbroken, "zero2"))
-    assert artifact(tmp_path, "zero2").record["facts"]["resumed_from"] == []
+    shutil.rmtree(tmp_path / "run" / "students" / "pair")
+    world.train(tmp_path, ["pair"])
+    assert artifact(tmp_path, "pair").record["facts"]["resumed_from"] == []
+    assert curve(tmp_path, "pair").equals(curve(unbroken, "pair"))

@@ -22,7 +22,7 @@ from engine.curation.decontaminate import Index, build_index
 from engine.curation.embed import EMBEDDED, Embedder
 from engine.curation.pick import ENTRY, READ, best, enter
 from engine.curation.represent import examples
-from engine.fleet import stream
+from engine.fleet import stream, whole
 from engine.lineage.artifact import Artifact
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, HOLDOUT, PICKED, add
 from engine.shards import Folder
@@ -45,11 +45,11 @@ def enter_rows(
     candidates: Artifact, prompts: Artifact, section: Curation, pool: Pool, *, partitions: int | None = None
 ) -> Dataset:
     """The tables candidates and holdout in, ENTRY out: one answer a prompt is still in."""
-    index = ray.remote(num_cpus=1)(_index).remote(prompts, section)
+    index = whole.run(_index, prompts=prompts, section=section)
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=READ)
     rows = stream.apply(rows, _enter, pool, section=section, index=[index])
     count = partitions or max(1, candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
-    return rows.repartition(count, keys=["prompt_id"]).map_batches(best, batch_format="pyarrow", batch_size=None).materialize()
+    return stream.each(rows.repartition(count, keys=["prompt_id"]), best).materialize()
 
 
 def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
@@ -57,24 +57,21 @@ def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int |
     keys = stream.apply(entries, copies.keys, pool, section=section)
     per_row = 1 + (bands(section.minhash).count if section.minhash else 0)
     pairs = pair_up(keys, rows=entries.count() * per_row, partitions=partitions).materialize()
-    left, right = entries.to_arrow_refs(), pairs.to_arrow_refs()
-    return ray.remote(num_cpus=1)(_settle).remote(section, len(left), *left, *right)
+    return whole.run(copies.settle, (entries, ENTRY), (pairs, _PAIRS), section=section)
 
 
 def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, folder: Path) -> Dataset:
     """The rows that are still in, as EMBEDDED: one actor of `pool` loads the model of `folder` once."""
     columns = ["answer_id", "prompt_id", "text", "scenario", "confidence", "agreement", "answer"]
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
-    rows = rows.map_batches(_still_in, fn_kwargs={"lost": [lost]}, batch_format="pyarrow", batch_size=None)
+    rows = stream.each(rows, _still_in, lost=[lost])
     device = "cuda" if pool.gpus else "cpu"
     return stream.apply(rows, Embedder, pool, batch=pool.batch, folder=folder, device=device).materialize()
 
 
 def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, section: Curation) -> Arranged:
     """EMBEDDED in; out come all decisions. One task holds about 2 KB a row."""
-    left, right = entries.to_arrow_refs(), embedded.to_arrow_refs() if embedded else []
-    task = ray.remote(num_cpus=1, num_returns=2)(_settle_meaning)
-    decisions, facts = task.remote(section, lost, len(left), *left, *right)
+    decisions, facts = whole.run(_settle_meaning, (entries, ENTRY), (embedded, EMBEDDED), returns=2, lost=lost, section=section)
     return Arranged(decisions, ray.get(facts))
 
 
@@ -101,7 +98,7 @@ def write_embeddings(embedded: Dataset, folder: Folder) -> stream.Written:
     return stream.write(embedded.select_columns(EMBEDDING.names), folder, EMBEDDING)
 
 
-# Refs travel inside a list: Ray would otherwise resolve them on the driver's side of the call.
+# What an op refers to travels inside a list and is fetched once a task.
 
 
 def _index(prompts: Artifact, section: Curation) -> Index:
@@ -110,10 +107,6 @@ def _index(prompts: Artifact, section: Curation) -> Index:
 
 def _enter(rows: pa.Table, section: Curation, index: list[ObjectRef]) -> pa.Table:
     return enter(rows, section, ray.get(index[0]))
-
-
-def _settle(section: Curation, count: int, *blocks: pa.Table) -> pa.Table:
-    return copies.settle(_whole(ENTRY, blocks[:count]), _whole(_PAIRS, blocks[count:]), section)
 
 
 def _still_in(rows: pa.Table, lost: list[ObjectRef]) -> pa.Table:
@@ -125,10 +118,12 @@ def _still_in(rows: pa.Table, lost: list[ObjectRef]) -> pa.Table:
     return rows.sort_by("prompt_id")  # so that the same texts meet in a batch, whatever the order of the input
 
 
-def _settle_meaning(section: Curation, lost: pa.Table, count: int, *blocks: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-    found = arrange(_whole(EMBEDDED, blocks[count:]), section)
+def _settle_meaning(
+    entries: pa.Table, embedded: pa.Table, lost: pa.Table, section: Curation
+) -> tuple[pa.Table, dict[str, Any]]:
+    found = arrange(embedded, section)
     decisions = pa.concat_tables([lost, found.decisions])
-    return decisions, {"clusters": found.clusters, "coverage": coverage(_whole(ENTRY, blocks[:count]), decisions)}
+    return decisions, {"clusters": found.clusters, "coverage": coverage(entries, decisions)}
 
 
 def _decide(rows: pa.Table, decisions: list[ObjectRef]) -> pa.Table:
@@ -145,10 +140,6 @@ def _examples(rows: pa.Table, decisions: list[ObjectRef], specialist: Specialist
     made = examples(_decide(rows, decisions), specialist, section.pick, seed=section.seed)
     numbers = [int(one[:8], 16) * shards >> 32 for one in made["example_id"].to_pylist()]
     return made.append_column("shard", pa.array(numbers, pa.int64()))
-
-
-def _whole(schema: pa.Schema, blocks: tuple[pa.Table, ...]) -> pa.Table:
-    return pa.concat_tables([schema.empty_table(), *(block.select(schema.names) for block in blocks if block.num_rows)])
 
 
 _PAIRS = pa.schema([("a", pa.string()), ("b", pa.string()), ("kind", pa.string())])

@@ -1,6 +1,6 @@
 """Rows from an artifact through ops on pools into an artifact. Nothing gathers rows on the driver: it sees manifests only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from engine.fleet import pools
 from engine.lineage.artifact import Artifact
 from engine.shards import Folder, Shard, Table, hex_digest, read_shard, rows_digest, write_shard
 
-Op = Callable[..., pa.Table]
+Op = Callable[..., pa.Table | Iterator[pa.Table]]
 
 
 class Progress(Protocol):
@@ -47,7 +47,7 @@ def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | N
         raise ValueError(f"{folder} has no rows")
     where = ray.data.from_items(slices, override_num_blocks=len(slices))
     given = {"folder": folder, "columns": list(columns) if columns else None}
-    return where.map_batches(_load, fn_kwargs=given, batch_format="pyarrow", batch_size=None)
+    return each(where, _load, **given)
 
 
 def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
@@ -59,7 +59,7 @@ def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
     blocks = max(1, min(len(shards), sum(shard.rows for shard in shards) // rows))
     where = ray.data.from_items(slices, override_num_blocks=blocks)
     given = {"folder": folder, "columns": list(columns) if columns else None}
-    return where.map_batches(_load, fn_kwargs=given, batch_format="pyarrow", batch_size=None, **pools.tasks(pool))
+    return apply(where, _load, pool, **given)
 
 
 def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None, **given: Any) -> Dataset:
@@ -68,6 +68,11 @@ def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None,
     if isinstance(op, type):
         return rows.map_batches(op, fn_constructor_kwargs=given, **shape, **pools.actors(pool))
     return rows.map_batches(op, fn_kwargs=given, **shape, **pools.tasks(pool))
+
+
+def each(rows: Dataset, op: Op, **given: Any) -> Dataset:
+    """Run `op` over every block, wherever a CPU is free."""
+    return rows.map_batches(op, fn_kwargs=given, batch_format="pyarrow", batch_size=None)
 
 
 def write(
@@ -85,7 +90,7 @@ def write(
     column of `schema`.
     """
     given = {"folder": folder, "schema": schema, "label": label, "by": shard}
-    manifest = rows.map_batches(_save, fn_kwargs=given, batch_format="pyarrow", batch_size=None)
+    manifest = each(rows, _save, **given)
     shards: list[Shard] = []
     labels: dict[str, int] = {}
     total = tokens = 0

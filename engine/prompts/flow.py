@@ -11,8 +11,8 @@ from ray import ObjectRef
 from ray.data import Dataset
 
 from engine.contract.profile import Pool
-from engine.contract.prompts import Copies, Prompts
-from engine.fleet import pools, stream
+from engine.contract.prompts import Prompts
+from engine.fleet import stream, whole
 from engine.prompts import copies, split
 from engine.prompts.files import Slice
 from engine.prompts.redact import redact
@@ -38,8 +38,7 @@ def read(slices: Sequence[Slice], section: Prompts, pool: Pool) -> Dataset:
     """
     blocks = max(1, min(len(slices), sum(piece.bytes for piece in slices) // BYTES_PER_TASK))
     where = ray.data.from_items([{"slice": index} for index in range(len(slices))], override_num_blocks=blocks)
-    given = {"slices": list(slices), "section": section}
-    return where.map_batches(_ingest, fn_kwargs=given, batch_format="pyarrow", batch_size=None, **pools.tasks(pool)).materialize()
+    return stream.apply(where, _ingest, pool, slices=list(slices), section=section).materialize()
 
 
 def settle(rows: Dataset, section: Prompts, pool: Pool, *, partitions: int | None = None) -> Verdicts:
@@ -47,9 +46,7 @@ def settle(rows: Dataset, section: Prompts, pool: Pool, *, partitions: int | Non
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
     keys = stream.apply(signed, copies.keys, pool, copies=section.copies)
     pairs = pair_up(keys, rows=signed.count() * (bands(section.copies).count + 1), partitions=partitions).materialize()
-    left, right = signed.to_arrow_refs(), pairs.to_arrow_refs()
-    task = ray.remote(num_cpus=1, num_returns=2)(_settle)
-    return Verdicts(*task.remote(section.copies, section.shard_rows, len(left), *left, *right))
+    return Verdicts(*whole.run(_settle, (signed, copies.SIGNED), (pairs, _PAIRS), returns=2, section=section))
 
 
 def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
@@ -60,15 +57,14 @@ def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
 def count(labelled: Dataset) -> dict[str, Counter[str]]:
     """Return how many rows there are by fate, source, layer and redaction."""
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in labelled.map_batches(split.count, batch_format="pyarrow", batch_size=None).iter_rows():
+    for row in stream.each(labelled, split.count).iter_rows():
         totals[row["what"]][row["value"]] += row["rows"]
     return totals
 
 
 def write(labelled: Dataset, folder: Folder, table: str, *, shards: int) -> stream.Written:
     """Write one of split.TABLES in `shards` shards, each sorted by its first column."""
-    rows = labelled.map_batches(split.pick, fn_kwargs={"table": table}, batch_format="pyarrow", batch_size=None)
-    rows = rows.repartition(min(shards, 200), keys=["shard"])
+    rows = stream.each(labelled, split.pick, table=table).repartition(min(shards, 200), keys=["shard"])
     return stream.write(rows, folder / table, split.TABLES[table], shard="shard")
 
 
@@ -79,11 +75,9 @@ def _ingest(where: pa.Table, slices: list[Slice], section: Prompts) -> Iterator[
             yield identify(redact(rows, section.redact))
 
 
-def _settle(section: Copies, shard_rows: int, count: int, *blocks: pa.Table) -> tuple[pa.Table, dict[str, list[str]]]:
-    signed = pa.concat_tables([copies.SIGNED.empty_table(), *(block for block in blocks[:count] if block.num_rows)])
-    pairs = pa.concat_tables([_NO_PAIRS, *(block for block in blocks[count:] if block.num_rows)])
-    fates = copies.settle(signed, pairs, section)
-    return fates, split.cuts(signed, fates, shard_rows=shard_rows)
+def _settle(signed: pa.Table, pairs: pa.Table, section: Prompts) -> tuple[pa.Table, dict[str, list[str]]]:
+    fates = copies.settle(signed, pairs, section.copies)
+    return fates, split.cuts(signed, fates, shard_rows=section.shard_rows)
 
 
 def _label(rows: pa.Table, verdicts: Verdicts) -> pa.Table:
@@ -91,4 +85,4 @@ def _label(rows: pa.Table, verdicts: Verdicts) -> pa.Table:
     return split.label(rows, fates, cuts)
 
 
-_NO_PAIRS = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("kind", pa.string())]).empty_table()
+_PAIRS = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("kind", pa.string())])

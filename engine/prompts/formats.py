@@ -38,7 +38,7 @@ def read(url: str) -> Iterator[Raw]:
         ValueError: it is not of the format that its ending says, as a whole.
     """
     name = format_of(url)
-    with fsspec.open(url, "rb", compression=None if name == "parquet" else "infer") as file:
+    with _opened(url) as file:
         yield from FORMATS[name or "jsonl"](file)
 
 
@@ -113,13 +113,17 @@ def columns(url: str) -> list[str] | None:
     name = format_of(url)
     if name == "jsonl":
         return None
-    with fsspec.open(url, "rb", compression=None if name == "parquet" else "infer") as file:
+    with _opened(url) as file:
         if name == "csv":
             return next(csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")), [])
         try:
             return pq.read_schema(file).names
         except pa.ArrowException as error:
             raise ValueError(f"not Parquet: {error}") from None
+
+
+def _opened(url: str) -> Any:
+    return fsspec.open(url, "rb", compression=None if format_of(url) == "parquet" else "infer")
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:

@@ -2,6 +2,7 @@
 
 from ray.data import Dataset
 
+from engine.fleet import stream
 from engine.similarity.buckets import pairs
 
 ROWS_PER_PARTITION = 1_000_000  # of (key, kind, id), some 50 MB
@@ -10,4 +11,4 @@ ROWS_PER_PARTITION = 1_000_000  # of (key, kind, id), some 50 MB
 def pair_up(keys: Dataset, *, rows: int, partitions: int | None = None) -> Dataset:
     """(key, kind, id) in, (a, b, kind) out; `rows` is about how many keys there are. More partitions change no result."""
     count = partitions or max(1, rows // ROWS_PER_PARTITION)
-    return keys.repartition(count, keys=["key"]).map_batches(pairs, batch_format="pyarrow", batch_size=None)
+    return stream.each(keys.repartition(count, keys=["key"]), pairs)

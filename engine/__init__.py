@@ -1,0 +1,1 @@
+"""Rayleigh as a library: reads no argv and no environment, prints nothing."""

@@ -1,0 +1,1 @@
+"""Room 8: one self-contained page from finished artifacts."""

@@ -134,7 +134,8 @@ def run_job(bench: Bench) -> Artifact:
         bench.draft.clear()
         error.add_note(f"This ended the job {bench.job.name}.")
         raise
-    bench.say(f"{bench.job.name}: {artifact.record['seconds']:.0f} s, " + ", ".join(f"{v} {k}" for k, v in tally.rows_out.items() if v))
+    rows = ", ".join(f"{count} {label}" for label, count in tally.rows_out.items() if count)
+    bench.say(f"{bench.job.name}: {artifact.record['seconds']:.0f} s, {rows}")
     return artifact
 
 

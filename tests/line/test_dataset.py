@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 SECTION = {
     "minhash": {"threshold": 0.8, "ngram": 3},
     "semantic": {"threshold": 0.97},
+    "decontaminate": {"ngram": 8, "overlap": 0.9},
     "pick": {"clusters": 5, "per_cluster": 5, "hard_weight": 2.0, "validation": 0.3},
 }
 TEXTS = [*mails(48)]
@@ -96,7 +97,7 @@ def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models
 
 def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_path):
     put_inputs(tmp_path, candidate_rows(TEXTS[:6] + COPIES[:1]), HOLDOUT, shard_rows=1000)
-    found = run(tmp_path, "dataset", contract(curation={"semantic": None}))
+    found = run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))
     assert found.record["tally"]["rows_out"]["exact"] == 1
     assert set(found.read("examples", EXAMPLE)["cluster"].to_pylist()) == {-1}
     assert "embeddings" not in found.record["tables"]

@@ -27,15 +27,9 @@ def run(bench: Bench) -> Tally:
             f"dataset: none of {picked.table.rows} candidates is left: {picked.labels}. Look at the pools and reasons in "
             f"{candidates.folder}, then mend the teacher's prompt, judges.accept or curation.pick.pools."
         )
-    examples = flow.write_examples(
-        candidates,
-        arranged.decisions,
-        bench.draft.folder / "examples",
-        specialist=bench.contract.specialist,
-        section=section,
-        pool=pool,
-        count=num_picked,
-    )
+    kept = flow.Kept(candidates, arranged.decisions, num_picked)
+    specialist = bench.contract.specialist
+    examples = flow.write_examples(kept, bench.draft.folder / "examples", specialist=specialist, section=section, pool=pool)
     bench.draft.tables |= {"picked": picked.table, "examples": examples.table}
     bench.draft.facts = {
         **arranged.facts,
@@ -46,5 +40,5 @@ def run(bench: Bench) -> Tally:
             "validation": round(examples.labels.get("validation", 0) / num_picked, 4),
         },
     }
-    kept = {"picked": num_picked}
-    return Tally(picked.table.rows, kept | {reason: picked.labels.get(reason, 0) for reason in DROPPED_BY if reason})
+    dropped = {reason: picked.labels.get(reason, 0) for reason in DROPPED_BY if reason}
+    return Tally(picked.table.rows, {"picked": num_picked} | dropped)

@@ -41,9 +41,15 @@ class Arranged(NamedTuple):
     facts: dict[str, Any]
 
 
-def enter_rows(
-    candidates: Artifact, prompts: Artifact, section: Curation, pool: Pool, *, partitions: int | None = None
-) -> Dataset:
+class Kept(NamedTuple):
+    """Which rows of the table candidates are kept, and how many."""
+
+    candidates: Artifact
+    decisions: ObjectRef  # copies.DECISION
+    rows: int
+
+
+def enter_rows(candidates: Artifact, prompts: Artifact, section: Curation, pool: Pool, *, partitions: int | None = None) -> Dataset:
     """The tables candidates and holdout in, ENTRY out: one answer a prompt is still in."""
     index = whole.run(_index, prompts=prompts, section=section)
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=READ)
@@ -82,13 +88,11 @@ def write_picked(candidates: Artifact, decisions: ObjectRef, pool: Pool, folder:
     return stream.write(rows, folder, PICKED, label="dropped_by")
 
 
-def write_examples(
-    candidates: Artifact, decisions: ObjectRef, folder: Folder, *, specialist: Specialist, section: Curation, pool: Pool, count: int
-) -> stream.Written:
-    """What is kept as EXAMPLE, about `count` rows, in shards sorted by example_id."""
-    shards = 1 + count // ROWS_PER_SHARD
-    given = {"decisions": [decisions], "specialist": specialist, "section": section, "shards": shards}
-    rows = stream.apply(stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS), _examples, pool, **given)
+def write_examples(kept: Kept, folder: Folder, *, specialist: Specialist, section: Curation, pool: Pool) -> stream.Written:
+    """What is kept as EXAMPLE, in shards sorted by example_id."""
+    shards = 1 + kept.rows // ROWS_PER_SHARD
+    given = {"decisions": [kept.decisions], "specialist": specialist, "section": section, "shards": shards}
+    rows = stream.apply(stream.scan(kept.candidates, "candidates", pool, rows=SCAN_ROWS), _examples, pool, **given)
     rows = rows.repartition(min(shards, 200), keys=["shard"])
     return stream.write(rows, folder, EXAMPLE, label="split", shard="shard")
 
@@ -118,9 +122,7 @@ def _still_in(rows: pa.Table, lost: list[ObjectRef]) -> pa.Table:
     return rows.sort_by("prompt_id")  # so that the same texts meet in a batch, whatever the order of the input
 
 
-def _settle_meaning(
-    entries: pa.Table, embedded: pa.Table, lost: pa.Table, section: Curation
-) -> tuple[pa.Table, dict[str, Any]]:
+def _settle_meaning(entries: pa.Table, embedded: pa.Table, lost: pa.Table, section: Curation) -> tuple[pa.Table, dict[str, Any]]:
     found = arrange(embedded, section)
     decisions = pa.concat_tables([lost, found.decisions])
     return decisions, {"clusters": found.clusters, "coverage": coverage(entries, decisions)}

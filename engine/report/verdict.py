@@ -1,6 +1,6 @@
 """The headline and the gate's table: which student wins, or which number refused it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from engine.report.words import AT_MOST, GATE_LABELS, at, brief, money, number, span, whole
@@ -37,6 +37,22 @@ class Tile(NamedTuple):
     note: str
     bars: list[Bar]
     is_point: bool  # drawn as a dot with a whisker, not as a bar
+
+
+class Measured(NamedTuple):
+    """A number of a model that is better when it is small."""
+
+    title: str
+    path: tuple[str, ...]  # in its entry of the report
+    write: Callable[[Any], str]
+    less: str
+
+
+MEASURED = (
+    Measured("Parameters", ("parameters",), brief, "smaller than the teacher"),
+    Measured("Latency p95", ("latency", "p95_ms"), lambda value: whole(value, " ms"), "faster than the teacher"),
+    Measured("Cost per 1,000 accepted", ("cost", "per_1000_accepted"), money, "cheaper than the teacher"),
+)
 
 
 def named(models: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any] | None:
@@ -181,25 +197,7 @@ def tiles(report: dict[str, Any], models: Sequence[dict[str, Any]], tone: dict[s
     trio = [model for model in (teacher, champion, student, base) if model]
     return [
         _points("Exact match", trio, student, tone, note=_interval_note(student)),
-        _bars("Parameters", ["parameters"], trio, student, tone, write=brief, less="smaller than the teacher"),
-        _bars(
-            "Latency p95",
-            ["latency", "p95_ms"],
-            trio,
-            student,
-            tone,
-            write=lambda v: whole(v, " ms"),
-            less="faster than the teacher",
-        ),
-        _bars(
-            "Cost per 1,000 accepted",
-            ["cost", "per_1000_accepted"],
-            trio,
-            student,
-            tone,
-            write=money,
-            less="cheaper than the teacher",
-        ),
+        *(_bars(one, trio, student, tone) for one in MEASURED),
     ]
 
 
@@ -220,21 +218,12 @@ def _points(title: str, trio: Sequence[dict[str, Any]], student: dict[str, Any],
     return Tile(title, number(at(student, "metrics", "exact_match", "value")), note, bars, True)
 
 
-def _bars(
-    title: str,
-    reach: Sequence[str],
-    trio: Sequence[dict[str, Any]],
-    student: dict[str, Any],
-    tone: dict[str, str],
-    *,
-    write: Any,
-    less: str,
-) -> Tile:
-    values = {model["name"]: at(model, *reach) for model in trio if at(model, *reach) is not None}
+def _bars(one: Measured, trio: Sequence[dict[str, Any]], student: dict[str, Any], tone: dict[str, str]) -> Tile:
+    values = {model["name"]: at(model, *one.path) for model in trio if at(model, *one.path) is not None}
     most = max(values.values(), default=0) or 1
-    bars = [Bar(name, write(value), value / most, None, None, tone[name]) for name, value in values.items()]
-    mine, theirs = at(student, *reach), at(trio[0], *reach) if trio[0].get("role") == "teacher" else None
+    bars = [Bar(name, one.write(value), value / most, None, None, tone[name]) for name, value in values.items()]
+    mine, theirs = at(student, *one.path), at(trio[0], *one.path) if trio[0].get("role") == "teacher" else None
     note = ""
     if mine and theirs:
-        note = f"{theirs / mine:.1f}\u00d7 {less}" if theirs >= mine else f"{mine / theirs:.1f}\u00d7 the teacher's"
-    return Tile(title, write(mine), note, bars, False)
+        note = f"{theirs / mine:.1f}\u00d7 {one.less}" if theirs >= mine else f"{mine / theirs:.1f}\u00d7 the teacher's"
+    return Tile(one.title, one.write(mine), note, bars, False)

@@ -109,6 +109,8 @@ def _run_wave(benches: Sequence[Bench]) -> None:
     if len(benches) == 1:
         run_job(benches[0])
         return
+    for bench in benches:
+        _imported(bench.job.run)  # here: two threads that import torch at once see each other's half-made modules
     threads = ThreadPoolExecutor(len(benches))
     tasks = [threads.submit(run_job, bench) for bench in benches]
     try:
@@ -133,6 +135,7 @@ def run_job(bench: Bench) -> Artifact:
     except BaseException as error:
         bench.draft.clear()
         error.add_note(f"This ended the job {bench.job.name}.")
+        bench.say(f"{bench.job.name}: ended by {type(error).__name__}")  # at once: the others of its wave may take long
         raise
     rows = ", ".join(f"{count} {label}" for label, count in tally.rows_out.items() if count)
     bench.say(f"{bench.job.name}: {artifact.record['seconds']:.0f} s, {rows}")

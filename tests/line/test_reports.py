@@ -1,4 +1,7 @@
-"""The reports job on real engines: a teacher, a random student, one that cannot load, a champion and two baselines."""
+"""The reports job on actors: a random student on vLLM, a teacher by rule, two models that cannot load, two baselines.
+
+The real teacher is examined in test_line.
+"""
 
 import json
 from pathlib import Path
@@ -17,10 +20,6 @@ from jobs.workspace import models_home
 
 TASK = Path(__file__).parents[2] / "jobs" / "contracts" / "order_mail"
 ROWS, TIMED = 12, 4
-SHOT = {
-    "input": "Hello,\nplease send us 7 green lamps. The order number is PO-1234.\nAnn Lee",
-    "output": '{"order_number":"PO-1234","product":"green lamps","quantity":"7"}',
-}
 UNIT = {
     "name": "order",
     "kind": "extraction",
@@ -28,6 +27,19 @@ UNIT = {
     "output": {"json_schema": json.loads((TASK / "order.json").read_text())},
 }
 STUDENTS = ("tiny", "broken")
+
+
+def holdout() -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (TASK / "holdout.jsonl").read_text().splitlines()]
+    rows = []
+    for number, line in enumerate(lines[:: len(lines) // ROWS][:ROWS]):
+        about = {key: line[key] for key in ("layer", "difficulty", "language", "reference")} | {"scenario": line["phrasing"]}
+        turns = [{"role": "user", "content": line["input"]}]
+        rows.append({"prompt_id": content_id(number), "task_unit": "order", "messages": turns, "text": line["input"], **about})
+    return rows
+
+
+FIRST = holdout()[0]["reference"]  # what the teacher says to every prompt: right once
 CONTRACT = Contract.model_validate(
     {
         "name": "orders",
@@ -35,15 +47,7 @@ CONTRACT = Contract.model_validate(
         "prompts": {"sources": [{"path": "t", "licence": "CC0-1.0"}], "holdout": {"path": "h", "labels": "rule"}},
         "teachers": {
             "mode": "direct",
-            "models": [
-                {
-                    "name": "smol",
-                    "model": {"type": "vllm", "path": "smollm2-135m-instruct"},
-                    "system": "Fill in the order form.",
-                    "shots": {"fixed": [SHOT]},
-                    "sampling": {"max_tokens": 64},
-                }
-            ],
+            "models": [{"name": "parrot", "model": {"type": "fake", "replies": [FIRST]}, "sampling": {"max_tokens": 64}}],
         },
         "judges": {},
         "students": [{"name": name, "init": {"prune": {"source": "t", "layers": [0]}}, "dtype": "float32"} for name in STUDENTS],
@@ -64,8 +68,8 @@ CONTRACT = Contract.model_validate(
 PROFILE = Profile.model_validate({"name": "test", "evaluator": {"actors": 6, "batch": 8, "kv_cache_gib": 0.25, "max_num_seqs": 8}})
 
 
-def write_tiny(folder: Path, *, seed: int) -> None:
-    """A random two-layer Llama that reads the teacher's tokens."""
+def write_tiny(folder: Path) -> None:
+    """A random two-layer Llama with the tokenizer of a real one."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -74,19 +78,9 @@ def write_tiny(folder: Path, *, seed: int) -> None:
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     LlamaForCausalLM(shape).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def holdout() -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (TASK / "holdout.jsonl").read_text().splitlines()]
-    rows = []
-    for number, line in enumerate(lines[:: len(lines) // ROWS][:ROWS]):
-        about = {key: line[key] for key in ("layer", "difficulty", "language", "reference")} | {"scenario": line["phrasing"]}
-        turns = [{"role": "user", "content": line["input"]}]
-        rows.append({"prompt_id": content_id(number), "task_unit": "order", "messages": turns, "text": line["input"], **about})
-    return rows
 
 
 class World:
@@ -101,11 +95,11 @@ class World:
         user = {"role": "user", "content": rows[0]["text"]}
         example = {"example_id": "e", "messages": [user], "final": rows[0]["reference"], "split": "train"}
         self.finish("dataset", {"examples": from_rows([example], EXAMPLE), "picked": PICKED.empty_table()})
-        write_tiny(folder / "runs/run/students/.building-tiny/model", seed=0)
+        write_tiny(folder / "runs/run/students/.building-tiny/model")
         self.finish("students/tiny", {})
-        self.finish("students/broken", {}, files={"model/config.json": b'{"model_type": "llama"'})
-        write_tiny(folder / "earlier/students/.building-tiny/model", seed=1)
-        champion = self.finish("students/tiny", {}, run="earlier")
+        half = {"model/config.json": b'{"model_type": "llama"'}
+        self.finish("students/broken", {}, files=half)
+        champion = self.finish("students/tiny", {}, files=half, run="earlier")
         package = Package("tiny", champion.fingerprint, {"contract.json": CONTRACT.model_dump_json()})
         self.champion = Registry(beside(self.run), "orders").promote(champion, package)
 
@@ -158,34 +152,32 @@ def test_reports_give_every_model_every_prompt(reports: Artifact) -> None:
     assert {(row["model"], row["role"]) for row in rows} == set(roles.items())
     assert all(sum(row["model"] == name for row in rows) == ROWS for name in roles)
     assert reports.record["tally"]["rows_in"] == ROWS * len(roles) == sum(reports.record["tally"]["rows_out"].values())
-    assert reports.record["tally"]["rows_out"]["error"] == ROWS  # the student that does not load
+    assert reports.record["tally"]["rows_out"]["error"] == 2 * ROWS  # the two that do not load
     known = rows[0]["scenario"]  # the only one among the training prompts
     assert all(row["seen"] == (row["scenario"] == known) for row in rows)
     assert {row["seen"] for row in rows} == {True, False}
 
 
-def test_reports_measure_engines(models: dict[str, dict[str, Any]]) -> None:
-    for name in ("smol", "tiny", "champion"):
-        found = models[name]
-        assert found["latency"]["n"] == TIMED and 0 < found["latency"]["p50_ms"] <= found["latency"]["p95_ms"]
-        assert found["tokens_per_second"] > 0 and found["memory_mib"] > 200
-        assert found["metrics"]["ece"]["n"] == ROWS
-    assert models["tiny"]["layers"] == 2
-    assert models["tiny"]["size_vs_teacher"] < 0.05
-    assert models["smol"]["parameters"] == 134_515_008
+def test_reports_measure_the_engine(models: dict[str, dict[str, Any]]) -> None:
+    found = models["tiny"]
+    assert found["latency"]["n"] == TIMED and 0 < found["latency"]["p50_ms"] <= found["latency"]["p95_ms"]
+    assert found["tokens_per_second"] > 0 and found["memory_mib"] > 200
+    assert found["metrics"]["ece"]["n"] == ROWS  # every answer has a confidence
+    assert found["layers"] == 2 and 3_000_000 < found["parameters"] < 3_500_000
 
 
-def test_reports_find_the_teacher_better_than_a_random_student(models: dict[str, dict[str, Any]]) -> None:
-    assert models["smol"]["metrics"]["exact_match"]["value"] > 0
-    assert models["smol"]["metrics"]["schema_validity"]["value"] == 1.0
-    assert models["tiny"]["metrics"]["exact_match"]["value"] == 0
-    assert models["tiny"]["against_teacher"]["difference"]["value"] < 0
-    assert models["nearest"]["metrics"]["exact_match"]["value"] == pytest.approx(1 / ROWS)  # the one prompt it has learnt
+def test_reports_compare_what_was_answered(models: dict[str, dict[str, Any]]) -> None:
+    once = pytest.approx(1 / ROWS)
+    exact = {name: model["metrics"]["exact_match"]["value"] for name, model in models.items()}
+    assert exact["parrot"] == exact["nearest"] == once  # the teacher's one phrase; the one prompt that was learnt
+    assert exact["tiny"] == exact["broken"] == exact["champion"] == 0
+    assert models["tiny"]["against_teacher"]["difference"]["value"] == -models["parrot"]["metrics"]["exact_match"]["value"]
+    assert models["rules"]["metrics"]["schema_validity"]["value"] == 1
 
 
 def test_reports_are_not_voided_by_a_student_that_does_not_load(reports: Artifact, models: dict[str, dict[str, Any]]) -> None:
     report = json.loads(reports.folder.read("report.json"))
-    assert models["broken"]["error"]
+    assert "config.json or its weights cannot be read" in models["broken"]["error"]
     assert report["findings"][0].startswith("broken could not be examined: ")
     assert report["gate"]["refusals"]["broken"][0]["number"] == "examined"
     assert report["gate"]["winner"] is None

@@ -4,6 +4,7 @@ Which layers stay matters more than how many: the first ones read, the last ones
 the middle ones the most redundant).
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,18 @@ def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool) -> Pu
 
 
 def count_layers(source: Path) -> int:
-    """Return how many decoder layers the model in the folder `source` has, without loading it."""
-    from transformers import AutoConfig
+    """Return how many decoder layers the model in the folder `source` has, from its `config.json`.
 
-    return AutoConfig.from_pretrained(source, local_files_only=True).get_text_config().num_hidden_layers
+    transformers is not asked: students begin side by side, and its lazy module breaks when two threads import it first.
+
+    Raises:
+        ModelError: the configuration does not say.
+    """
+    try:
+        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        return int(config.get("text_config", config)["num_hidden_layers"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{source}/config.json: found no num_hidden_layers ({error}). Give a decoder model's folder.") from None
 
 
 def check_layers(layers: Sequence[int], found: int, source: Path) -> None:

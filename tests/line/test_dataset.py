@@ -29,7 +29,7 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(cluster, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dataset")
-    put_inputs(folder, candidate_rows(TEXTS + COPIES), HOLDOUT, shard_rows=1000)
+    put_inputs(folder, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=1000)
     return run(folder, "dataset", contract(curation=SECTION), models=models)
 
 
@@ -85,7 +85,7 @@ def test_dataset_facts_describe_clusters_and_coverage(made):
 
 
 def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models, tmp_path):
-    rows = candidate_rows(TEXTS + COPIES)
+    rows = candidate_rows(COPIES + TEXTS)
     random.Random(3).shuffle(rows)
     put_inputs(tmp_path, rows, HOLDOUT[::-1], shard_rows=9)
     again = run(tmp_path, "dataset", contract(curation=SECTION), models=models)
@@ -96,7 +96,7 @@ def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models
 
 
 def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_path):
-    put_inputs(tmp_path, candidate_rows(TEXTS[:6] + COPIES[:1]), HOLDOUT, shard_rows=1000)
+    put_inputs(tmp_path, candidate_rows(COPIES[:1] + TEXTS[:6]), HOLDOUT, shard_rows=1000)
     found = run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))
     assert found.record["tally"]["rows_out"]["exact"] == 1
     assert set(found.read("examples", EXAMPLE)["cluster"].to_pylist()) == {-1}

@@ -1,6 +1,7 @@
 """Room 6's door to Ray: one actor a model, loaded side by side, examined one after another."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,6 @@ def _ask(actor: Any, shared: Any, rows: int, timed: int) -> Examined:
 
 
 def _reason(error: RayError) -> str:
-    """The last line of what went wrong: the message itself, below Ray's account of where."""
+    """The last line of what went wrong: the message itself, without Ray's account of where and our exception's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:500] if lines else type(error).__name__
+    return re.sub(r"^engine\.errors\.\w+: ", "", lines[-1])[:500] if lines else type(error).__name__

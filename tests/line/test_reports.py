@@ -142,7 +142,7 @@ def models(reports: Artifact) -> dict[str, dict[str, Any]]:
 def test_reports_give_every_model_every_prompt(reports: Artifact) -> None:
     rows = reports.read("predictions", PREDICTION).to_pylist()
     roles = {
-        "smol": "teacher",
+        "parrot": "teacher",
         "tiny": "student",
         "broken": "student",
         "champion": "champion",
@@ -178,7 +178,7 @@ def test_reports_compare_what_was_answered(models: dict[str, dict[str, Any]]) ->
 def test_reports_are_not_voided_by_a_student_that_does_not_load(reports: Artifact, models: dict[str, dict[str, Any]]) -> None:
     report = json.loads(reports.folder.read("report.json"))
     assert "config.json or its weights cannot be read" in models["broken"]["error"]
-    assert report["findings"][0].startswith("broken could not be examined: ")
+    assert report["findings"][0].startswith("broken could not be examined: model ")
     assert report["gate"]["refusals"]["broken"][0]["number"] == "examined"
     assert report["gate"]["winner"] is None
 

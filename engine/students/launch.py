@@ -69,7 +69,8 @@ def environment(pool: Pool) -> dict[str, str]:
     """Return the variables that a worker needs before it imports torch."""
     threads = {"OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
     start = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # imports are slow where many workers share a disk
-    return {**QUIET, **threads, **start, **zero.BACKENDS[accelerator(pool)].environment}
+    watch = {} if pool.gpus else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # one process less for each student
+    return {**QUIET, **threads, **start, **watch, **zero.BACKENDS[accelerator(pool)].environment}
 
 
 def _fit(lesson: loop.Lesson, pool: Pool, place: Place) -> Checkpoint:

@@ -36,8 +36,12 @@ def config(student: Student, *, accelerator: str) -> dict[str, Any]:
         "gradient_clipping": student.clip,
         "optimizer": {
             "type": "AdamW",
-            # torch's own AdamW: DeepSpeed's would compile an extension at the first start.
-            "params": {"lr": student.learning_rate, "weight_decay": student.weight_decay, "torch_adam": True},
+            "params": {
+                "lr": student.learning_rate,
+                "weight_decay": student.weight_decay,
+                "betas": [0.9, 0.95],  # a run of some hundred steps is over before 0.999 has forgotten the first of them
+                "torch_adam": True,  # torch's own AdamW: DeepSpeed's would compile an extension at the first start
+            },
         },
         "zero_optimization": {
             "stage": student.zero,

@@ -48,9 +48,7 @@ def leaders(vectors: np.ndarray, order: np.ndarray, *, threshold: float) -> tupl
 def cluster(vectors: np.ndarray, *, count: int, seed: int) -> Clusters:
     """Return spherical k-means clusters of unit `vectors`, at most `count` and never more than rows."""
     faiss.omp_set_num_threads(1)
-    means = faiss.Kmeans(
-        vectors.shape[1], min(count, len(vectors)), niter=25, seed=seed, spherical=True, min_points_per_centroid=1
-    )
+    means = faiss.Kmeans(vectors.shape[1], min(count, len(vectors)), niter=25, seed=seed, spherical=True, min_points_per_centroid=1)
     means.train(vectors)
     closeness, label = means.index.search(vectors, 1)
     sizes = np.bincount(label[:, 0])

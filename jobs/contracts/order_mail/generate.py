@@ -86,9 +86,7 @@ def row(mail: Mail) -> dict[str, Any]:
 
 def write(folder: Path) -> None:
     """Write train.jsonl, holdout.jsonl, shots.jsonl and judge_gold.jsonl into `folder`."""
-    held = [
-        {**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)} for mail in holdout()
-    ]
+    held = [{**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)} for mail in holdout()]
     files = {
         "train": [row(mail) for mail in train()],
         "holdout": held,

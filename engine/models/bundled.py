@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
@@ -77,7 +77,7 @@ def _convert_gguf(found: Path, into: Path) -> None:
     where = {"pretrained_model_name_or_path": str(found.parent), "gguf_file": found.name, "local_files_only": True}
     # Without dequantize=True the weights stay packed, and save_pretrained refuses them.
     unpacked = GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, quantization_config=unpacked)
+    model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, quantization_config=unpacked)
     model.to(torch.bfloat16).save_pretrained(into)
     AutoTokenizer.from_pretrained(**where).save_pretrained(into)
 

@@ -68,7 +68,8 @@ def bare(pipe: Connection, prompts: int) -> None:
 
     assert desk.folder is not None
     engine = VllmEngine(desk.section.model, desk.pool, desk.folder)  # the same arguments; from here on its `llm` alone
-    llm, sampling = engine.llm, desk.section.sampling
+    llm: Any = engine.llm
+    sampling = desk.section.sampling
     shots = ShotBook(desk.section.shots)
     schema = desk.specialist.task_units[0].output.json_schema
     structured = engine.vllm.sampling_params.StructuredOutputsParams(json=schema)

@@ -36,7 +36,8 @@ class Substitute:
         draw = np.random.default_rng((self.seed, epoch, number))
         asked = set(WORD.findall(" ".join(turn["content"] for turn in messages)))
         quoted = [word for word in dict.fromkeys(WORD.findall(target)) if word in asked and word not in self.fixed]
-        swap = {word: _shaped(self.words[int(draw.integers(len(self.words)))], word) for word in quoted if draw.random() < self.share}
+        chosen = [word for word in quoted if draw.random() < self.share]
+        swap = {word: _shaped(self.words[int(draw.integers(len(self.words)))], word) for word in chosen}
         if not swap:
             return messages, target
 

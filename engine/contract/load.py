@@ -92,7 +92,10 @@ def _loader(folder: Path) -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
         pass
 
-    Loader.add_constructor("!include", lambda loader, node: _include(folder / str(loader.construct_scalar(node))))
+    def include(loader: Any, node: Any) -> Any:
+        return _include(folder / str(loader.construct_scalar(node)))
+
+    Loader.add_constructor("!include", include)
     return Loader
 
 

@@ -46,6 +46,8 @@ def trained(lesson: loop.Lesson, pool: Pool, place: Place, tell: Callable[[str],
     board, meter = Board(place.storage, place.name), Meter(lesson.student.name, tell)
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
         meter(board.read())
+        if not ray.is_initialized():  # asking again would start another Ray
+            raise ModelError(f"student {lesson.student.name}: Ray was stopped. Run again: training goes on from its last checkpoint.")
     try:
         checkpoint = ray.get(task)
     except ray.exceptions.RayError as error:

@@ -47,7 +47,7 @@ def trained(lesson: loop.Lesson, pool: Pool, place: Place, tell: Callable[[str],
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
         meter(board.read())
         if not ray.is_initialized():  # asking again would start another Ray
-            raise ModelError(f"student {lesson.student.name}: Ray was stopped. Run again: training goes on from its last checkpoint.")
+            raise ModelError(f"student {lesson.student.name}: Ray was stopped. Run again: it goes on from its last checkpoint.")
     try:
         checkpoint = ray.get(task)
     except ray.exceptions.RayError as error:

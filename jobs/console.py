@@ -70,9 +70,10 @@ class Console:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             self.settle()
-            if self.out is not before:
-                self.out.close()
-            self.out = before
+            with self._lock:
+                ours, self.out = self.out, before
+            if ours is not before:
+                ours.close()
 
     def _status(self) -> str:
         width = shutil.get_terminal_size().columns - 1

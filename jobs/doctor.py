@@ -4,6 +4,7 @@
 """
 
 import importlib.metadata
+import math
 import os
 import re
 import shutil
@@ -27,8 +28,10 @@ from jobs.console import columns
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 GIB = 2**30
-BASE_GIB = 1.5  # what an actor with torch and a small model holds before its cache, measured on a CPU
-RAY_GIB = 1.0  # driver, raylet and GCS
+RAY_GIB = 1.5  # driver, raylet, GCS and the helpers of Ray Data and Ray Train
+ENGINE_GIB = 1.5  # an actor with vLLM and a model of 135M parameters, before its cache
+TRAINER_GIB = 3.0  # a worker that trains 50M parameters
+STUDENTS, EXAMINED = 2, 4  # trained at the same time; asked at the same time: a teacher, two students, a champion
 ROOM_GIB = 3.0  # a small run, its checkpoints and the unpacked models
 PORTS = 3  # GCS, raylet, object manager
 
@@ -83,36 +86,39 @@ def _version(package: str) -> str | None:
 
 
 def _memory(profile: Profile) -> Iterator[Finding]:
-    """Teachers and judges are at work at the same time; so are the trainers of two students."""
+    """Teachers and judges are at work at the same time; so are the trainers of students; so are examiners. Small models."""
     if profile.ray.address != "local":
         return
     streaming = _gib(profile.teacher) + _gib(profile.judge)
-    training = 2 * profile.trainer.actors * 2 * BASE_GIB
-    need = RAY_GIB + profile.ray.object_store_gib + max(streaming, training, _gib(profile.evaluator))
+    training = STUDENTS * TRAINER_GIB * (not profile.trainer.gpus)
+    examining = _gib(profile.evaluator, most=EXAMINED)
+    need = RAY_GIB + profile.ray.object_store_gib + max(streaming, training, examining)
     free = min(psutil.virtual_memory().available, _cgroup_free()) / GIB
     mend = "end other programs, or lower actors, kv_cache_gib or object_store_gib in the profile"
     yield Finding("memory", free >= need, f"{free:.1f} GiB free", f"about {need:.1f} GiB for {profile.name}", mend)
 
 
-def _gib(pool: Pool) -> float:
-    return 0 if pool.gpus else pool.actors * (BASE_GIB + pool.kv_cache_gib)
+def _gib(pool: Pool, *, most: float = math.inf) -> float:
+    return 0 if pool.gpus else min(pool.actors, most) * (ENGINE_GIB + pool.kv_cache_gib)
 
 
 def _cgroup_free() -> float:
     """Bytes that a container may still take; infinite where there is no limit."""
     try:
         limit, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return float("inf") if limit == "max" else int(limit) - int(used)
+        return math.inf if limit == "max" else int(limit) - int(used)
     except (OSError, ValueError):
-        return float("inf")
+        return math.inf
 
 
 def _cpus(profile: Profile) -> Iterator[Finding]:
     """Ray Data waits for ever when actors hold every logical CPU, so some must be left for tasks."""
     if profile.ray.address != "local":
         return
-    held = sum(pool.actors * pool.cpus for pool in (profile.teacher, profile.judge))
-    need = max(held, 2 * profile.trainer.actors * profile.trainer.cpus + 2, profile.evaluator.cpus) + profile.cpu.cpus + 1
+    streaming = sum(pool.actors * pool.cpus for pool in (profile.teacher, profile.judge))
+    training = STUDENTS * (profile.trainer.cpus + 1)
+    examining = min(profile.evaluator.actors, EXAMINED) * profile.evaluator.cpus
+    need = max(streaming, training, examining) + profile.cpu.cpus + 1
     has = profile.ray.num_cpus or os.cpu_count() or 1
     mend = f"set ray.num_cpus to {need:g} or more in the profile: logical CPUs are places, not cores"
     yield Finding("logical cpus", has >= need, f"{has} ({os.cpu_count()} cores)", f"{need:g} or more", mend)

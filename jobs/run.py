@@ -1,6 +1,7 @@
 """`rayleigh run`: the line of one contract in one run folder, from whatever is finished already to the end."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from engine import errors
 from engine.contract import Profile
 from engine.errors import RayleighError
 from engine.lineage.job import run_line
@@ -24,6 +26,7 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+RAISED = re.compile(r"^engine\.errors\.(\w+): (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # as a traceback ends
 
 
 def run(path: str, folder: str, *, profile: str, changes: Sequence[str]) -> None:
@@ -75,16 +78,15 @@ def at_work(work: Workspace, console: Console) -> Iterator[None]:
 
 
 def ours(error: Exception) -> Exception:
-    """Return the RayleighError that a worker raised, out of what Ray wrapped around it; else `error` itself."""
-    seen: BaseException | None = error
-    while seen is not None:
-        inner = getattr(seen, "cause", None) or seen.__cause__
-        if isinstance(seen, RayleighError) and not isinstance(inner, BaseException):
-            for note in getattr(error, "__notes__", []) if seen is not error else []:
-                seen.add_note(note)
-            return seen
-        seen = inner if isinstance(inner, BaseException) else None
-    return error
+    """Return the RayleighError that a worker raised, else `error` itself: of a worker's error Ray keeps the traceback's text."""
+    found = None if isinstance(error, RayleighError) else RAISED.search(str(error))
+    kind = getattr(errors, found[1], None) if found else None
+    if found is None or kind is None:
+        return error
+    failure: Exception = kind(found[2].strip())
+    for note in getattr(error, "__notes__", []):
+        failure.add_note(note)
+    return failure
 
 
 def set_environment(profile: Profile) -> None:

@@ -56,11 +56,15 @@ def _models(models: list[dict[str, Any]]) -> str:
 
 
 def _gate(word: dict[str, Any], folder: Folder) -> list[str]:
-    refused = [f"gate     refuses {name}: {explain(number)}" for name, numbers in word["refusals"].items() for number in numbers]
+    refused = [line for name, numbers in word["refusals"].items() for line in _refusal(name, numbers)]
     if not word["passing"]:
         return refused
     passing = ", ".join(word["passing"])
     return [*refused, f"gate     passed by {passing}", f"release  rayleigh promote {folder}"]
+
+
+def _refusal(name: str, numbers: list[dict[str, Any]]) -> list[str]:
+    return [f"gate     refuses {name}", *(f"           {explain(number)}" for number in numbers)]
 
 
 def _size(parameters: int | None, share: float | None) -> str:

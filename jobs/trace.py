@@ -64,7 +64,7 @@ def _student(views: Views, name: str) -> Facts:
     return {
         "kind": "student",
         "student": {"name": name, **views.artifacts[f"students/{name}"].record["facts"], "learnt": learnt, "sources": sources},
-        "examples": [_without_records(_answer(views, row["example_id"])) for row in some],
+        "examples": [_inner(_answer(views, row["example_id"])) for row in some],
         "records": _records(views, f"students/{name}", "dataset", "candidates", "prompts"),
     }
 
@@ -140,8 +140,8 @@ def _record(job: str, artifact: Artifact) -> Facts:
     }
 
 
-def _without_records(facts: Facts) -> Facts:
-    return {name: value for name, value in facts.items() if name != "records"}
+def _inner(facts: Facts) -> Facts:
+    return {name: value for name, value in facts.items() if name not in ("kind", "records")}
 
 
 def as_text(facts: Facts, *, indent: int = 0) -> str:

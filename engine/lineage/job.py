@@ -111,8 +111,6 @@ def _run_wave(benches: Sequence[Bench]) -> None:
         return
     for bench in benches:
         _imported(bench.job.run)  # here: two threads that import torch at once see each other's half-made modules
-    for bench in benches:
-        _imported(bench.job.run)  # here: some packages break when two threads are the first to import them
     threads = ThreadPoolExecutor(len(benches))
     tasks = [threads.submit(run_job, bench) for bench in benches]
     try:

@@ -50,8 +50,8 @@ class VllmEngine:
         self.identity = identity(model, folder)
         try:
             self.llm = vllm.LLM(**engine_arguments(model, pool, folder))
-        except (ValueError, RuntimeError, OSError) as error:
-            raise ModelError(f"vLLM cannot serve {folder}: {error}") from error
+        except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
+            raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         self.tokenizer: Any = self.llm.get_tokenizer()
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:

@@ -79,7 +79,7 @@ def test_report_shows_models_gate_page_and_what_comes_next(run):
     text = ask("report", run)
     assert re.search(r"small +student +10\.0 M \(1/2\.0\) +0\.750 \(0\.500 to 0\.900\) +- +0\.950 \(0\.500 to 0\.900\) +-", text)
     assert re.search(r"t +teacher .* 123\n", text)
-    assert "gate     refuses large: exact_match: found 0.400, wanted at least 0.5" in text
+    assert "gate     refuses large\n           exact_match: found 0.400, wanted at least 0.5\n" in text
     assert "gate     passed by small" in text
     assert f"{run}/reports/index.html" in text and f"rayleigh promote {run}" in text
 

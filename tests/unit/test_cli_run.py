@@ -52,6 +52,8 @@ def second(bench):
         time.sleep(60)
     if mode == "refuse":
         raise InputError("the third row is odd")
+    if mode == "refuse far away":  # all that Ray keeps of a worker's error
+        raise RuntimeError("ray::Worker\\nTraceback:\\n  File x\\nengine.errors.ModelError: no weights\\n  in m\\n\\nThe above was")
     if mode == "bug":
         raise ZeroDivisionError("ours")
     bench.draft.folder.remove("half.txt")
@@ -204,6 +206,13 @@ def test_run_whose_job_fails_says_which_where_the_log_is_and_what_is_kept(toy):
     assert said[1] == "This ended the job second."
     assert said[2].startswith("Finished jobs are kept") and str(toy.run / "logs") in said[2]
     assert toy.finished() == ["first"] and toy.half() == []
+
+
+def test_run_whose_worker_fails_says_what_the_worker_said(toy):
+    toy.mode("refuse far away")
+    said = toy().stderr.splitlines()
+    assert said[:3] == ["ModelError: no weights", "  in m", "This ended the job second."]
+    assert said[3].startswith("Finished jobs are kept")
 
 
 def test_run_meeting_a_bug_shows_its_traceback_and_the_log(toy):

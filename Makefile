@@ -13,7 +13,7 @@ RUN ?= runs/smoke
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup smoke test unit line lint bench
+.PHONY: setup smoke test unit line chaos lint bench
 
 setup: $(INSTALLED)
 
@@ -34,7 +34,10 @@ unit: setup  ## Without Ray, in seconds.
 	@$(BIN)/python -m pytest -q tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
-	@$(BIN)/python -m pytest -q --durations=10 tests/line
+	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos" tests/line
+
+chaos: setup  ## kill -9 in the middle of the line, rerun, compare.
+	@$(BIN)/python -m pytest -q --durations=10 -m chaos tests/line
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -95,16 +95,19 @@ def test_line_loses_no_row(unbroken):
         assert job["rows_in"] == sum(job["rows_out"].values()) > 0
 
 
+@pytest.mark.chaos
 def test_line_killed_and_run_again_ends_with_the_same_rows(unbroken, broken):
     for job, table in DETERMINED.items():
         assert record(broken, job)["tables"][table]["digest"] == record(unbroken, job)["tables"][table]["digest"], job
 
 
+@pytest.mark.chaos
 def test_students_killed_and_run_again_end_with_the_same_losses(unbroken, broken):
     for student in ("xs", "s"):
         assert losses(broken, student) == losses(unbroken, student)
 
 
+@pytest.mark.chaos
 def test_line_killed_pays_no_batch_twice_that_had_landed(unbroken, broken):
     answers = [len(list(run.glob("ledger/answers/*/*.parquet"))) for run in (unbroken, broken)]
     assert answers[0] == answers[1]

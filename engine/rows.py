@@ -95,7 +95,7 @@ PICKED = grow(
     ("x", pa.float32()),
     ("y", pa.float32()),  # position on the 2-D map of prompts; null = not embedded
     ("dropped_by", pa.string()),  # one of DROPPED_BY
-    ("rep_id", pa.string()),  # answer_id it lost to, "" if none
+    ("rep_id", pa.string()),  # answer_id it lost to, for contaminated the holdout's prompt_id, "" if none
     ("similarity", pa.float32()),  # to rep_id, by the measure of dropped_by
 )
 EMBEDDING = pa.schema([("prompt_id", pa.string()), ("embedding", pa.list_(pa.float32()))])

@@ -3,8 +3,11 @@
 import random
 
 import pytest
-from data_world import candidate_rows, contract, mails, prompt_row, put_inputs, run
+import ray
+from data_world import bench, candidate_rows, contract, mails, prompt_row, put_inputs, run
 
+from engine.contract.profile import Pool
+from engine.curation import flow
 from engine.errors import InputError
 from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, content_id
 
@@ -93,6 +96,17 @@ def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models
     columns = ["answer_id", "dropped_by", "rep_id", "cluster"]
     one, other = (found.read("picked", PICKED, columns).sort_by("answer_id") for found in (made, again))
     assert one.equals(other)
+
+
+def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_path):
+    put_inputs(tmp_path, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=9)
+    section = contract(curation=SECTION).curation
+    made = bench(tmp_path, "dataset", contract(curation=SECTION))
+    found = []
+    for count in (1, 3):
+        entries = flow.enter_rows(made.artifact("candidates"), made.artifact("prompts"), section, Pool(), partitions=count)
+        found.append(ray.get(flow.settle(entries, section, Pool(), partitions=count)))
+    assert found[0].num_rows > 50 and found[0].equals(found[1])
 
 
 def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_path):

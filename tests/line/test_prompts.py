@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
+import ray
 from data_world import bench, contract, mails, run, write_jsonl, write_parquet
 
+from engine.contract.profile import Pool
 from engine.errors import DriftError, InputError
 from engine.lineage.artifact import load_artifact
 from engine.lineage.job import is_finished
+from engine.prompts import files, flow
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
 from engine.shards import read_shard
 
@@ -126,6 +129,15 @@ def test_prompts_made_again_are_the_same_files(made, tmp_path):
     again = run(tmp_path, "prompts", contract(prompts=SECTION))
     assert again.record["tables"] == artifact(made).record["tables"]
     assert again.fingerprint == artifact(made).fingerprint
+
+
+def test_prompts_fates_do_not_depend_on_the_number_of_partitions(made):
+    section = contract(prompts=SECTION).prompts
+    sides = [*(("train", "order", one) for one in section.sources), ("holdout", "order", section.holdout)]
+    pieces = files.slices(sides, root=str(made))
+    rows = flow.read(pieces, section, Pool())
+    one, many = (ray.get(list(flow.settle(rows, section, Pool(), partitions=count))) for count in (1, 3))
+    assert one[0].num_rows == 6 and one[0].equals(many[0]) and one[1] == many[1]
 
 
 def test_prompts_changed_seed_file_is_named_as_drift(made):

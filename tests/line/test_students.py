@@ -171,6 +171,7 @@ def saved_step(folder: Path) -> int:
     return max(steps)
 
 
+@pytest.mark.chaos
 def test_killed_worker_and_killed_driver_resume_with_equal_losses(unbroken: Path, begun: tuple[Path, subprocess.Popen]) -> None:
     folder, driver = begun
     wait_for_step(folder, driver, 3)

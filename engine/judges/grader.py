@@ -104,6 +104,7 @@ class Judge:
     def _mark(self, pairs: list[tuple[str, str]]) -> list[float | None]:
         if self.engine is None:
             self.engine = build_model(self.rubric.model, self.bar.pool, folder=self.bar.folder)
+        self.engine.forget()
         return rubrics.score(self.engine, self.rubric, pairs)
 
     def _confidence(self, score: float | None) -> float | None:

@@ -39,6 +39,10 @@ class Engine(Protocol):
     identity: str
     """Content address of weights, dtype, engine version and template: what an answer depends on besides its request."""
 
+    def forget(self) -> None:
+        """Drop what is cached from earlier requests, so that the next batch is computed alike in every run, also after a crash."""
+        ...
+
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order. A request that cannot be answered ends as `too_long` or `error`, alone."""
         ...

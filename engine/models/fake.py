@@ -17,6 +17,9 @@ class FakeEngine:
         self.identity = identity(model, folder)
         self.asked = 0
 
+    def forget(self) -> None:
+        """Nothing is cached."""
+
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order."""
         return [self._answer(request, sampling) for request in requests]

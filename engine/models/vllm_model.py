@@ -54,6 +54,10 @@ class VllmEngine:
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         self.tokenizer: Any = self.llm.get_tokenizer()
 
+    def forget(self) -> None:
+        """Empty the prefix cache: with bfloat16 it decides how a prompt is computed, and so the last digits of its logits."""
+        self.llm.reset_prefix_cache()
+
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order; see `engine.models.base.Engine`."""
         started = time.perf_counter()

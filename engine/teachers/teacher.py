@@ -84,6 +84,7 @@ class Teacher:
     def _ask(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
         if self.engine is None:
             self.engine = build_model(self.desk.section.model, self.desk.pool, folder=self.desk.folder)
+        self.engine.forget()
         requests = [self._request(rows[w.row], w) for w in asked]
         completions = self.engine.complete(requests, self.desk.section.sampling)
         return [self._answer(rows[w.row], w, said) for w, said in zip(asked, completions, strict=True)]

@@ -15,6 +15,7 @@ from engine.contract.profile import Pool
 from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.fleet.pools import QUIET
+from engine.shards import Folder
 from engine.students import loop, zero
 from engine.students.notes import Board, Meter
 from engine.students.progress import Progress
@@ -52,8 +53,18 @@ def trained(lesson: loop.Lesson, pool: Pool, place: Place, tell: Callable[[str],
         checkpoint = ray.get(task)
     except ray.exceptions.RayError as error:
         raise ModelError(f"student {lesson.student.name}: training failed: {_reason(error)}") from error
+    sweep(place, keep=Path(checkpoint.path).name)
     with checkpoint.as_directory() as folder:
         yield Path(folder)
+
+
+def sweep(place: Place, *, keep: str) -> None:
+    """Remove the checkpoints that a crash left behind before Ray Train had listed them."""
+    folder = Folder(f"{place.storage}/{place.name}")
+    for path in folder.fs.ls(folder.path, detail=False):
+        name = path.rstrip("/").rpartition("/")[2]
+        if name.startswith("checkpoint_2") and name != keep:  # a date follows
+            folder.remove(name)
 
 
 def scaling(student: Student, pool: Pool) -> dict[str, Any]:

@@ -27,8 +27,16 @@ from engine.students import loop
 TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
 TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 TRAIN, VALIDATION = 46, 14
-SHORT = {"epochs": 3, "batch": 8, "micro_batch": 4, "learning_rate": 3e-3, "dtype": "float32", "checkpoint_steps": 4}
-LONG = {**SHORT, "epochs": 12, "checkpoint_steps": 3, "early_stop": None}
+SHORT = {
+    "epochs": 3,
+    "batch": 8,
+    "micro_batch": 4,
+    "learning_rate": 3e-3,
+    "dtype": "float32",
+    "checkpoint_steps": 4,
+    "max_tokens": 100,
+}
+LONG = {**SHORT, "epochs": 6, "learning_rate": 1e-2, "checkpoint_steps": 3, "early_stop": None, "freeze_embeddings": False}
 
 
 def student(name: str, **changes: object) -> Student:

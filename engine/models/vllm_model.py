@@ -15,6 +15,7 @@ from engine.models.identity import identity
 
 log = logging.getLogger(__name__)
 
+PREFILL = 4096  # prompt tokens of one step on a CPU
 BLOCK = 32  # tokens of a prefix-cache block; the default of 128 on CPU would miss most shared prompts
 
 
@@ -33,8 +34,14 @@ def engine_arguments(model: VllmModel, pool: Pool, folder: Path) -> dict[str, An
         return {**arguments, "tensor_parallel_size": int(pool.gpus), "gpu_memory_utilization": 0.9}
     if pool.gpus:
         return {**arguments, "tensor_parallel_size": 1, "gpu_memory_utilization": round(0.9 * pool.gpus, 3)}
-    cache = int(pool.kv_cache_gib * 2**30)
-    return {**arguments, "enforce_eager": True, "kv_cache_memory_bytes": cache, "block_size": BLOCK}
+    return {
+        **arguments,
+        "enforce_eager": True,
+        "kv_cache_memory_bytes": int(pool.kv_cache_gib * 2**30),
+        "block_size": BLOCK,
+        "enable_chunked_prefill": False,  # on a CPU vLLM 0.32 dies when a prompt is cut while its request has a seed of its own
+        "max_num_batched_tokens": max(PREFILL, model.max_model_len),
+    }
 
 
 class VllmEngine:

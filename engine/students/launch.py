@@ -1,6 +1,9 @@
 """Ray Train around the loop: one trainer per student, several at the same time, each resumed by the name of its run."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +11,7 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer, get_device
 
 from engine.contract.profile import Pool
@@ -42,16 +45,15 @@ def trained(lesson: loop.Lesson, pool: Pool, place: Place, tell: Callable[[str],
     Raises:
         ModelError: training failed on every attempt.
     """
-    fit = ray.remote(num_cpus=0, max_retries=0, runtime_env={"env_vars": environment(pool)})(_fit)
-    task = fit.remote(lesson, pool, place)
+    training = _begin(lesson, pool, place)
     board, meter = Board(place.storage, place.name), Meter(lesson.student.name, tell)
-    while not ray.wait([task], timeout=POLL_SECONDS)[0]:
+    while not wait([training], timeout=POLL_SECONDS).done:
         meter(board.read())
         if not ray.is_initialized():  # asking again would start another Ray
             raise ModelError(f"student {lesson.student.name}: Ray was stopped. Run again: it goes on from its last checkpoint.")
     try:
-        checkpoint = ray.get(task)
-    except ray.exceptions.RayError as error:
+        checkpoint = training.result()
+    except (ray.exceptions.RayError, TrainingFailedError) as error:
         raise ModelError(f"student {lesson.student.name}: training failed: {_reason(error)}") from error
     sweep(place, keep=Path(checkpoint.path).name)
     with checkpoint.as_directory() as folder:
@@ -81,9 +83,28 @@ def accelerator(pool: Pool) -> str:
 def environment(pool: Pool) -> dict[str, str]:
     """Return the variables that a worker needs before it imports torch."""
     threads = {"OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
+    return {**QUIET, **threads, **zero.BACKENDS[accelerator(pool)].environment}
+
+
+def controls(pool: Pool) -> dict[str, str]:
+    """Return the variables that Ray Train's controller reads; it takes them over from the driver."""
     start = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # imports are slow where many workers share a disk
-    watch = {} if pool.gpus else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # one process less for each student
-    return {**QUIET, **threads, **start, **watch, **zero.BACKENDS[accelerator(pool)].environment}
+    return start if pool.gpus else {**start, "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # one process less for each student
+
+
+def _begin(lesson: loop.Lesson, pool: Pool, place: Place) -> Future[Checkpoint]:
+    """Start `_fit` in a thread that nobody must wait for: in the main thread it would take over Ctrl-C."""
+    os.environ.update(controls(pool))
+    training: Future[Checkpoint] = Future()
+
+    def run() -> None:
+        try:
+            training.set_result(_fit(lesson, pool, place))
+        except BaseException as error:  # whoever waits for the result raises it
+            training.set_exception(error)
+
+    threading.Thread(target=run, name=lesson.student.name, daemon=True).start()
+    return training
 
 
 def _fit(lesson: loop.Lesson, pool: Pool, place: Place) -> Checkpoint:

@@ -15,10 +15,11 @@ import yaml
 
 HERE = Path(__file__).parent
 FIELDS = ("order_number", "product", "quantity")
-PER_PHRASING = 6  # training mails of each training phrasing
-UNSEEN_PER_PHRASING = 4  # holdout mails of each holdout phrasing
-SHOTS_PER_PHRASING = 6  # worked examples of each training phrasing
-SEEN_HOLDOUT = 40  # holdout mails of training phrasings, with new values
+PER_PHRASING = 3  # training mails of each training phrasing
+UNSEEN_PER_PHRASING = 3  # holdout mails of each holdout phrasing
+SHOTS_PER_PHRASING = 3  # worked examples of each training phrasing
+SEEN_HOLDOUT = 56  # holdout mails of training phrasings, with new values
+FIXED_SHOTS = 4  # worked examples that every prompt has
 GOLD = 40  # half right, half wrong
 NEW_VALUES = 0.5  # share of holdout draws from values that no training mail has
 
@@ -45,7 +46,7 @@ def holdout(source: Path = HERE) -> list[Mail]:
     """Holdout mails: all of the phrasings that training never has, and some of those it has, with values it has not."""
     known, unknown, pools = _phrasings(source, "train"), _phrasings(source, "holdout"), _pools(source)
     rows = [_mail(p, pools["train"], pools["holdout"], f"unseen {i}") for i in range(UNSEEN_PER_PHRASING) for p in unknown]
-    seen = (known[i % len(known)] for i in range(SEEN_HOLDOUT))
+    seen = (known[i * len(known) // SEEN_HOLDOUT] for i in range(SEEN_HOLDOUT))
     return rows + [_mail(p, pools["train"], pools["holdout"], f"seen {i}") for i, p in enumerate(seen)]
 
 
@@ -53,6 +54,11 @@ def shots(source: Path = HERE) -> list[Mail]:
     """Mails for worked examples in the teacher's prompt: training phrasings, drawn apart from the training mails."""
     known, pools = _phrasings(source, "train"), _pools(source)
     return [_mail(p, pools["train"], None, f"shot {i}") for i in range(SHOTS_PER_PHRASING) for p in known]
+
+
+def fixed_shots(source: Path = HERE) -> list[Mail]:
+    """Worked examples with nothing missing, for every prompt: what the form looks like."""
+    return random.Random(2).sample([mail for mail in shots(source) if all(mail.form.values())], FIXED_SHOTS)
 
 
 def judge_gold(source: Path = HERE) -> Iterator[dict[str, Any]]:
@@ -84,13 +90,19 @@ def row(mail: Mail) -> dict[str, Any]:
     return {"input": mail.text, **keep, "language": "en", "phrasing": mail.phrasing["id"]}
 
 
+def worked(mail: Mail) -> dict[str, str]:
+    """A worked example."""
+    return {"input": mail.text, "output": compact(mail.form)}
+
+
 def write(folder: Path) -> None:
-    """Write train.jsonl, holdout.jsonl, shots.jsonl and judge_gold.jsonl into `folder`."""
+    """Write the files of `folder`: train, holdout, shots, shots_fixed and judge_gold, each a .jsonl."""
     held = [{**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)} for mail in holdout()]
     files = {
         "train": [row(mail) for mail in train()],
         "holdout": held,
-        "shots": [{"input": mail.text, "output": compact(mail.form)} for mail in shots()],
+        "shots": [worked(mail) for mail in shots()],
+        "shots_fixed": [worked(mail) for mail in fixed_shots()],
         "judge_gold": list(judge_gold()),
     }
     for name, rows in files.items():
@@ -120,8 +132,7 @@ def _values(common: dict, new: dict | None, draw: random.Random) -> Values:
         return draw.choice(new[kind] if new and draw.random() < NEW_VALUES else common[kind])
 
     def number() -> str:
-        five, four, letter = draw.randint(10000, 99999), draw.randint(1000, 9999), draw.choice("ABCDEFHKMRTX")
-        return draw.choice((f"{five}", f"{letter}{five}", f"{letter}{four}", f"{four}-{letter}"))
+        return str(draw.randint(10000, 99999))
 
     first, goods = pick("first"), _distinct(lambda: pick("item"))
     orders = _distinct(number)
@@ -130,7 +141,7 @@ def _values(common: dict, new: dict | None, draw: random.Random) -> Values:
         "old_order": orders[1],
         "product": goods[0],
         "other": goods[1],
-        "n": str(draw.choice((draw.randint(2, 12), draw.randint(12, 60), 10 * draw.randint(2, 40)))),
+        "n": str(draw.randint(10, 99)),
         "name": f"{pick('first')} {pick('last')}",
         "first": first,
         "street": pick("street"),
@@ -171,7 +182,7 @@ def _plant(mail: Mail, draw: random.Random) -> tuple[str, Form]:
     if form["quantity"] is None:
         wrong["invented_quantity"] = {**form, "quantity": values["n"]}
     else:
-        wrong["wrong_quantity"] = {**form, "quantity": str(draw.randint(61, 99))}
+        wrong["wrong_quantity"] = {**form, "quantity": str(10 + (int(form["quantity"]) - 10 + draw.randint(1, 89)) % 90)}
     kind = draw.choice(sorted(wrong))
     return kind, wrong[kind]
 

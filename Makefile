@@ -31,12 +31,12 @@ smoke: setup  ## The whole line on the default contract, into runs/smoke.
 test: lint unit line  ## All that must hold, as CI runs it.
 
 unit: setup  ## Without Ray, in seconds.
-	@$(BIN)/python -m pytest -q tests/unit tests/test_architecture.py tests/test_contracts.py
+	@$(BIN)/python -m pytest -q -n auto tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
-	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos" tests/line
+	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos" -n 2 --dist loadfile tests/line
 
-chaos: setup  ## kill -9 in the middle of the line, rerun, compare.
+chaos: setup  ## kill -9 of a training's worker, then of its driver; rerun, compare.
 	@$(BIN)/python -m pytest -q --durations=10 -m chaos tests/line
 
 lint: setup

@@ -39,6 +39,7 @@ Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="A name 
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the contract; again for more.")
 ]
+Until = Annotated[str | None, typer.Option("--until", metavar="JOB", help="Stop after this job, such as dataset.")]
 Registry = Annotated[str | None, typer.Option("--registry", metavar="FOLDER", help="Where champions are kept; default beside RUN.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -57,11 +58,11 @@ def check(contract: Order, changes: Changes = None, as_json: Json = False) -> No
 
 
 @app.command()
-def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes = None) -> None:
+def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes = None, until: Until = None) -> None:
     """Run what is not finished of CONTRACT in the folder RUN."""
     from jobs import run as command
 
-    command.run(contract, run, profile=profile, changes=changes or [])
+    command.run(contract, run, profile=profile, changes=changes or [], until=until)
 
 
 @app.command()

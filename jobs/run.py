@@ -12,8 +12,8 @@ from typing import NoReturn
 from engine import errors
 from engine.contract import Profile
 from engine.errors import RayleighError
-from engine.lineage.job import run_line
-from jobs import summary, workspace
+from engine.lineage.job import run_line, up_to
+from jobs import status, summary, workspace
 from jobs.check import verify
 from jobs.console import Console
 from jobs.line import line
@@ -29,27 +29,31 @@ ENVIRONMENT = {
 RAISED = re.compile(r"^engine\.errors\.(\w+): (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # as a traceback ends
 
 
-def run(path: str, folder: str, *, profile: str, changes: Sequence[str]) -> None:
+def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: str | None = None) -> None:
     """Run what is not finished of the contract `path` in the run folder `folder`, and print how it came out.
 
+    With `until`, only that job and what it needs.
+
     Raises:
+        InputError: there is no job `until`.
         DriftError: a finished job was made by another recipe; nothing has run.
         RayleighError: a job failed; what is finished is kept.
     """
     work = workspace.create(path, folder, profile=profile, changes=changes)
+    jobs = up_to(line(work.contract), until) if until else line(work.contract)
     console = Console()
     started = time.monotonic()
     with workspace.locked(work.folder):
         ran = run_line(
-            line(work.contract),
+            jobs,
             lambda job: work.bench(job, say=console.say, tell=console.tell),
             session=lambda: at_work(work, console),
         )
     if ran:
         console.say(f"\n{len(ran)} jobs in {time.monotonic() - started:.0f} s.")
     else:
-        console.say(f"Nothing to do: every job of {work.folder} is finished.")
-    console.say("\n" + summary.text(folder, summary.report(folder)))
+        console.say(f"Nothing to do: {until or 'every job'} of {work.folder} is finished.")
+    console.say("\n" + (status.as_text(status.status(folder)) if until else summary.text(folder, summary.report(folder))))
 
 
 @contextmanager

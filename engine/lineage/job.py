@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.contract import Contract, Profile
-from engine.errors import DriftError, MissingArtifact
+from engine.errors import DriftError, InputError, MissingArtifact
 from engine.lineage.artifact import Artifact, Draft, Tally, load_artifact
 from engine.rows import content_id
 from engine.shards import Folder
@@ -78,6 +78,21 @@ class Bench:
 def nothing() -> Iterator[None]:
     """The default session: none."""
     yield
+
+
+def up_to(jobs: Sequence[Job], name: str) -> tuple[Job, ...]:
+    """Return the job `name` and all that it needs, in order.
+
+    Raises:
+        InputError: no job has that name.
+    """
+    if name not in {job.name for job in jobs}:
+        raise InputError(f"--until: found {name!r}, expected one of {', '.join(job.name for job in jobs)}.")
+    wanted = {name}
+    for job in reversed(jobs):
+        if job.name in wanted:
+            wanted |= set(job.needs)
+    return tuple(job for job in jobs if job.name in wanted)
 
 
 def run_line(jobs: Sequence[Job], bench_for: Callable[[Job], Bench], session: Callable[[], Any] = nothing) -> list[str]:

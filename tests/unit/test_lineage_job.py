@@ -13,7 +13,7 @@ import pytest
 from engine.contract import Contract, Profile
 from engine.errors import ConservationError, DriftError, InputError, MissingArtifact
 from engine.lineage.artifact import Draft, Tally, load_artifact
-from engine.lineage.job import Bench, Job, run_job, run_line
+from engine.lineage.job import Bench, Job, run_job, run_line, up_to
 from engine.shards import Folder
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
@@ -264,3 +264,13 @@ def test_run_job_twice_replaces_the_artifact_whole(tmp_path):
     again = run_job(bench)
     assert first and again.fingerprint == first.fingerprint
     assert left_over(tmp_path) == []
+
+
+def test_up_to_a_job_is_that_job_and_what_it_needs():
+    assert up_to(LINE, "students/right") == (SEEDS, ANSWERS, RIGHT)
+    assert up_to(LINE, "last") == LINE
+
+
+def test_up_to_an_unknown_job_names_those_there_are():
+    with pytest.raises(InputError, match="found 'dataste', expected one of seeds, answers, students/left"):
+        up_to(LINE, "dataste")

@@ -19,6 +19,14 @@ def test_engine_on_a_cpu_has_a_fixed_cache_and_no_compilation():
     assert "tensor_parallel_size" not in arguments
 
 
+def test_engine_on_a_cpu_computes_every_prompt_whole():
+    long = MODEL.model_copy(update={"max_model_len": 10_000})
+    for model in (MODEL, long):
+        arguments = engine_arguments(model, Pool(), Path("m"))
+        assert arguments["enable_chunked_prefill"] is False
+        assert arguments["max_num_batched_tokens"] >= model.max_model_len
+
+
 def test_engine_on_gpus_is_sharded_over_the_pools_gpus():
     arguments = engine_arguments(MODEL, Pool(gpus=4), Path("m"))
     assert arguments["tensor_parallel_size"] == 4

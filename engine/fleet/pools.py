@@ -6,9 +6,8 @@ from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from engine.contract.profile import Pool
 
-# One thread per actor: with libgomp's spinning threads vLLM on CPU is 20 times slower. Set before the actor imports torch.
+# Set before an actor imports torch. With libgomp's spinning threads vLLM on CPU is 20 times slower.
 QUIET = {
-    "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
@@ -30,10 +29,15 @@ def tasks(pool: Pool) -> dict[str, Any]:
     return {"compute": TaskPoolStrategy(size=pool.actors), **wanted}
 
 
+def threads(pool: Pool) -> dict[str, str]:
+    """Return the variable that says how many threads compute in an actor of `pool`: one for each of its CPUs."""
+    return {"OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
+
+
 def resources(pool: Pool) -> dict[str, Any]:
     """Return the places and the environment that one actor of `pool` gets."""
     # An engine on a GPU runs in a process of its own; on a CPU it must share the actor's (no fork, no spinning).
-    env = {key: value for key, value in QUIET.items() if not (pool.gpus and key.startswith(("OMP_", "VLLM_ENABLE")))}
+    env = {key: value for key, value in (threads(pool) | QUIET).items() if not (pool.gpus and key.startswith(("OMP_", "VLLM_ENABLE")))}
     wanted: dict[str, Any] = {"num_cpus": pool.cpus, "runtime_env": {"env_vars": env}}
     if pool.gpus:
         wanted["num_gpus"] = pool.gpus

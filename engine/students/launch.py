@@ -17,7 +17,7 @@ from ray.train.torch import TorchTrainer, get_device
 from engine.contract.profile import Pool
 from engine.contract.students import Student
 from engine.errors import ModelError
-from engine.fleet.pools import QUIET
+from engine.fleet.pools import QUIET, threads
 from engine.shards import Folder
 from engine.students import loop, zero
 from engine.students.notes import Board, Meter
@@ -82,8 +82,7 @@ def accelerator(pool: Pool) -> str:
 
 def environment(pool: Pool) -> dict[str, str]:
     """Return the variables that a worker needs before it imports torch."""
-    threads = {"OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
-    return {**QUIET, **threads, **zero.BACKENDS[accelerator(pool)].environment}
+    return {**QUIET, **threads(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
 def controls(pool: Pool) -> dict[str, str]:

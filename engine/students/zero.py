@@ -41,6 +41,7 @@ def config(student: Student, *, accelerator: str) -> dict[str, Any]:
                 "weight_decay": student.weight_decay,
                 "betas": [0.9, 0.95],  # a run of some hundred steps is over before 0.999 has forgotten the first of them
                 "torch_adam": True,  # torch's own AdamW: DeepSpeed's would compile an extension at the first start
+                "fused": True,  # one pass over the weights
             },
         },
         "zero_optimization": {

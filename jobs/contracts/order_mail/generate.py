@@ -18,10 +18,10 @@ FIELDS = ("order_number", "product", "quantity")
 PER_PHRASING = 3  # training mails of each training phrasing
 UNSEEN_PER_PHRASING = 3  # holdout mails of each holdout phrasing
 SHOTS_PER_PHRASING = 3  # worked examples of each training phrasing
-SEEN_HOLDOUT = 56  # holdout mails of training phrasings, with new values
+SEEN_HOLDOUT = 56  # holdout mails of training phrasings, drawn anew
 FIXED_SHOTS = 4  # worked examples that every prompt has
 GOLD = 40  # half right, half wrong
-NEW_VALUES = 0.5  # share of holdout draws from values that no training mail has
+NEW_VALUES = 0.5  # share of the names and places of the holdout that no training mail has
 
 Form = dict[str, str | None]
 Values = dict[str, str]
@@ -43,7 +43,7 @@ def train(source: Path = HERE) -> list[Mail]:
 
 
 def holdout(source: Path = HERE) -> list[Mail]:
-    """Holdout mails: all of the phrasings that training never has, and some of those it has, with values it has not."""
+    """Holdout mails: all of the phrasings that training never has, and some of those it has, drawn anew."""
     known, unknown, pools = _phrasings(source, "train"), _phrasings(source, "holdout"), _pools(source)
     rows = [_mail(p, pools["train"], pools["holdout"], f"unseen {i}") for i in range(UNSEEN_PER_PHRASING) for p in unknown]
     seen = (known[i * len(known) // SEEN_HOLDOUT] for i in range(SEEN_HOLDOUT))
@@ -129,7 +129,7 @@ def _mail(phrasing: dict[str, Any], common: dict, new: dict | None, name: str) -
 
 def _values(common: dict, new: dict | None, draw: random.Random) -> Values:
     def pick(kind: str) -> str:
-        return draw.choice(new[kind] if new and draw.random() < NEW_VALUES else common[kind])
+        return draw.choice(new[kind] if new and kind in new and draw.random() < NEW_VALUES else common[kind])
 
     def number() -> str:
         return str(draw.randint(10000, 99999))

@@ -37,7 +37,9 @@ def threads(pool: Pool) -> dict[str, str]:
 def resources(pool: Pool) -> dict[str, Any]:
     """Return the places and the environment that one actor of `pool` gets."""
     # An engine on a GPU runs in a process of its own; on a CPU it must share the actor's (no fork, no spinning).
-    env = {key: value for key, value in (threads(pool) | QUIET).items() if not (pool.gpus and key.startswith(("OMP_", "VLLM_ENABLE")))}
+    env = {**threads(pool), **QUIET}
+    if pool.gpus:
+        env = {key: value for key, value in env.items() if not key.startswith(("OMP_", "VLLM_ENABLE"))}
     wanted: dict[str, Any] = {"num_cpus": pool.cpus, "runtime_env": {"env_vars": env}}
     if pool.gpus:
         wanted["num_gpus"] = pool.gpus

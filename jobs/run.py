@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",  # imports are slow where many workers share a disk
 }
 RAISED = re.compile(r"^engine\.errors\.(\w+): (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # as a traceback ends
 
@@ -99,6 +100,8 @@ def set_environment(profile: Profile) -> None:
         os.environ.setdefault(name, value)
     if profile.ray.address == "local":  # a cluster of our own on the loopback: a token would only leave a file behind
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    if not profile.trainer.gpus:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # one process less for each student
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Ray Train around the loop: one trainer per student, several at the same time, each resumed by the name of its run."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -85,15 +84,8 @@ def environment(pool: Pool) -> dict[str, str]:
     return {**QUIET, **threads(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
-def controls(pool: Pool) -> dict[str, str]:
-    """Return the variables that Ray Train's controller reads; it takes them over from the driver."""
-    start = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # imports are slow where many workers share a disk
-    return start if pool.gpus else {**start, "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # one process less for each student
-
-
 def _begin(lesson: loop.Lesson, pool: Pool, place: Place) -> Future[Checkpoint]:
     """Start `_fit` in a thread that nobody must wait for: in the main thread it would take over Ctrl-C."""
-    os.environ.update(controls(pool))
     training: Future[Checkpoint] = Future()
 
     def run() -> None:

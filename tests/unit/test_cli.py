@@ -58,7 +58,7 @@ def test_options_are_these_and_no_more():
     }
     assert found == {
         "check": ["--json", "--set"],
-        "run": ["--profile", "--set"],
+        "run": ["--profile", "--set", "--until"],
         "status": ["--json"],
         "report": ["--json"],
         "sql": ["--json"],

@@ -169,7 +169,7 @@ def test_size_of_a_damaged_folder_says_which(tmp_path: Path, name: str) -> None:
 def test_rules_of_the_order_mails_read_a_plain_mail_and_leave_out_what_it_does_not_say() -> None:
     fields = yaml.safe_load((Path(__file__).parents[2] / "jobs/contracts/order_mail/rules.yaml").read_text())
     rules = build_baseline(Rules(type="rules", fields=fields), Known())
-    plain = "Hello,\nour order number is PO4633. We would like 30 red tape measures.\nKind regards,\nNadia Shaw"
-    assert json.loads(ask(rules, plain)) == {"order_number": "PO4633", "product": "red tape measures", "quantity": "30"}
+    plain = "Hello,\nour order number is 46331. We would like 30 tape measures.\nKind regards,\nNadia Shaw"
+    assert json.loads(ask(rules, plain)) == {"order_number": "46331", "product": "tape measures", "quantity": "30"}
     closed = "Hello, our office is closed until Monday.\nBen Green"
     assert json.loads(ask(rules, closed)) == {"order_number": None, "product": None, "quantity": None}

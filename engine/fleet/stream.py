@@ -82,14 +82,16 @@ def write(
     *,
     label: str | None = None,
     shard: str | None = None,
+    order: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Written:
     """Write every block as a shard of `schema` into `folder`; count the rows by the column `label`.
 
-    With `shard`, rows with the same value of that column, which must be in one block, become one shard, sorted by the first
-    column of `schema`.
+    With `shard`, rows with the same value of that column, which must be in one block, become one shard, sorted by the columns
+    `order` and then by the first column of `schema`.
     """
-    given = {"folder": folder, "schema": schema, "label": label, "by": shard}
+    sorting = [(name, "ascending") for name in (*order, schema.names[0])]
+    given = {"folder": folder, "schema": schema, "label": label, "by": shard, "sorting": sorting}
     manifest = each(rows, _save, **given)
     shards: list[Shard] = []
     labels: dict[str, int] = {}
@@ -122,8 +124,10 @@ _MANIFEST = pa.schema(
 )  # fmt: skip
 
 
-def _save(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None, by: str | None) -> pa.Table:
-    pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(schema.names[0]) for one in pc.unique(rows[by])] if by else [rows]
+def _save(
+    rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None, by: str | None, sorting: list[tuple[str, str]]
+) -> pa.Table:
+    pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(sorting) for one in pc.unique(rows[by])] if by else [rows]
     saved = [_save_one(piece, folder, schema, label) for piece in pieces if piece.num_rows]
     return pa.Table.from_pylist(saved, schema=_MANIFEST)
 

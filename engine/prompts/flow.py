@@ -63,9 +63,13 @@ def count(labelled: Dataset) -> dict[str, Counter[str]]:
 
 
 def write(labelled: Dataset, folder: Folder, table: str, *, shards: int) -> stream.Written:
-    """Write one of split.TABLES in `shards` shards, each sorted by its first column."""
+    """Write one of split.TABLES in `shards` shards.
+
+    Prompts of one kind stand together: they meet in one batch, where an engine computes what their worked examples share once.
+    """
     rows = stream.each(labelled, split.pick, table=table).repartition(min(shards, 200), keys=["shard"])
-    return stream.write(rows, folder / table, split.TABLES[table], shard="shard")
+    kinds = [name for name in ("task_unit", "scenario") if name in split.TABLES[table].names]
+    return stream.write(rows, folder / table, split.TABLES[table], shard="shard", order=kinds)
 
 
 def _ingest(where: pa.Table, slices: list[Slice], section: Prompts) -> Iterator[pa.Table]:

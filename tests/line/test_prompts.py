@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,11 @@ pytestmark = pytest.mark.usefixtures("cluster")
 TEXTS = mails(40)
 SECTION = {
     "sources": [
-        {"path": "seeds.jsonl", "licence": "CC0-1.0", "columns": {"text": "input", "layer": "layer", "id": "id"}},
+        {
+            "path": "seeds.jsonl",
+            "licence": "CC0-1.0",
+            "columns": {"text": "input", "layer": "layer", "id": "id", "scenario": "kind"},
+        },
         {"path": "more.csv", "licence": "MIT"},
         {"path": "many/*.parquet", "licence": "MIT", "take": 5},
     ],
@@ -35,7 +40,7 @@ SECTION = {
 
 def world(folder: Path) -> None:
     """Sources with something wrong in each."""
-    rows: list = [{"input": text, "layer": "core", "id": number} for number, text in enumerate(TEXTS[:18])]
+    rows: list = [{"input": text, "layer": "core", "id": i, "kind": "ab"[i % 2]} for i, text in enumerate(TEXTS[:18])]
     rows[1]["input"] += " Write to jane@example.org."
     rows[16] = '{"input": "broken'
     rows += [
@@ -106,12 +111,15 @@ def test_prompts_dropped_copies_name_the_prompt_they_lost_to(made):
     assert not trained & set(TEXTS[30:34])
 
 
-def test_prompts_are_sorted_by_id_in_shards_of_the_contracts_size(made):
+def test_prompts_of_one_kind_stand_together_in_shards_of_the_contracts_size(made):
     found = artifact(made)
-    table = found.table("prompts")
-    pieces = [read_shard(found.folder / "prompts", shard)["prompt_id"].to_pylist() for shard in table.shards]
+    kind = ["task_unit", "scenario", "prompt_id"]
+    shards = found.table("prompts").shards
+    pieces = [[tuple(row.values()) for row in read_shard(found.folder / "prompts", one, kind).to_pylist()] for one in shards]
     assert sorted(map(len, pieces)) == [7, 7, 7, 7]
-    assert [one for piece in sorted(pieces) for one in piece] == sorted(one for piece in pieces for one in piece)
+    assert all(piece == sorted(piece) for piece in pieces)
+    ids = sorted(sorted(row[-1] for row in piece) for piece in pieces)
+    assert all(below[-1] < above[0] for below, above in pairwise(ids))
 
 
 def test_prompts_are_redacted_before_their_id_and_facts_say_so(made):

@@ -55,7 +55,7 @@ CONTRACT = Contract.model_validate(
             "baselines": [
                 {
                     "type": "rules",
-                    "fields": {"order_number": [r"number(?: is)? (\w+-?\w+)"], "quantity": [r"(\d+) "], "product": []},
+                    "fields": {"order_number": [r"number(?: is)? (\d{5})"], "quantity": [r"\b(\d\d) "], "product": []},
                 },
                 {"type": "nearest"},
             ],

@@ -37,9 +37,13 @@ class Mail(NamedTuple):
 
 
 def train(source: Path = HERE) -> list[Mail]:
-    """Training mails, with their truth, which train.jsonl leaves out: there the teacher answers."""
+    """Training mails, with their truth, which train.jsonl leaves out: there the teacher answers.
+
+    They are shuffled: of mails in turn, a part taken evenly would lack the same phrasings in every turn.
+    """
     known, pools = _phrasings(source, "train"), _pools(source)
-    return [_mail(p, pools["train"], None, f"train {i}") for i in range(PER_PHRASING) for p in known]
+    mails = [_mail(p, pools["train"], None, f"train {i}") for i in range(PER_PHRASING) for p in known]
+    return random.Random(0).sample(mails, len(mails))
 
 
 def holdout(source: Path = HERE) -> list[Mail]:

@@ -94,7 +94,7 @@ def write_examples(kept: Kept, folder: Folder, *, specialist: Specialist, sectio
     given = {"decisions": [kept.decisions], "specialist": specialist, "section": section, "shards": shards}
     rows = stream.apply(stream.scan(kept.candidates, "candidates", pool, rows=SCAN_ROWS), _examples, pool, **given)
     rows = rows.repartition(min(shards, 200), keys=["shard"])
-    return stream.write(rows, folder, EXAMPLE, label="split", shard="shard")
+    return stream.write(rows, folder, EXAMPLE, label="split", shard=["shard"])
 
 
 def write_embeddings(embedded: Dataset, folder: Folder) -> stream.Written:

@@ -81,17 +81,15 @@ def write(
     schema: pa.Schema,
     *,
     label: str | None = None,
-    shard: str | None = None,
-    order: Sequence[str] = (),
+    shard: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Written:
     """Write every block as a shard of `schema` into `folder`; count the rows by the column `label`.
 
-    With `shard`, rows with the same value of that column, which must be in one block, become one shard, sorted by the columns
-    `order` and then by the first column of `schema`.
+    `shard` names a column and what to sort by: rows with the same value of that column, which must be in one block, become one
+    shard, sorted by the other columns that `shard` names and then by the first one of `schema`.
     """
-    sorting = [(name, "ascending") for name in (*order, schema.names[0])]
-    given = {"folder": folder, "schema": schema, "label": label, "by": shard, "sorting": sorting}
+    given = {"folder": folder, "schema": schema, "label": label, "shard": list(shard)}
     manifest = each(rows, _save, **given)
     shards: list[Shard] = []
     labels: dict[str, int] = {}
@@ -124,10 +122,12 @@ _MANIFEST = pa.schema(
 )  # fmt: skip
 
 
-def _save(
-    rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None, by: str | None, sorting: list[tuple[str, str]]
-) -> pa.Table:
-    pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(sorting) for one in pc.unique(rows[by])] if by else [rows]
+def _save(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None, shard: list[str]) -> pa.Table:
+    pieces = [rows]
+    if shard:
+        by, *sorting = [*shard, schema.names[0]]
+        order = [(name, "ascending") for name in sorting]
+        pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(order) for one in pc.unique(rows[by])]
     saved = [_save_one(piece, folder, schema, label) for piece in pieces if piece.num_rows]
     return pa.Table.from_pylist(saved, schema=_MANIFEST)
 

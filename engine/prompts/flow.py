@@ -69,7 +69,7 @@ def write(labelled: Dataset, folder: Folder, table: str, *, shards: int) -> stre
     """
     rows = stream.each(labelled, split.pick, table=table).repartition(min(shards, 200), keys=["shard"])
     kinds = [name for name in ("task_unit", "scenario") if name in split.TABLES[table].names]
-    return stream.write(rows, folder / table, split.TABLES[table], shard="shard", order=kinds)
+    return stream.write(rows, folder / table, split.TABLES[table], shard=["shard", *kinds])
 
 
 def _ingest(where: pa.Table, slices: list[Slice], section: Prompts) -> Iterator[pa.Table]:

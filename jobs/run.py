@@ -51,7 +51,7 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: 
             session=lambda: at_work(work, console),
         )
     if ran:
-        console.say(f"\n{len(ran)} jobs in {time.monotonic() - started:.0f} s.")
+        console.say(f"\n{len(ran)} {'job' if len(ran) == 1 else 'jobs'} in {time.monotonic() - started:.0f} s.")
     else:
         console.say(f"Nothing to do: {until or 'every job'} of {work.folder} is finished.")
     console.say("\n" + (status.as_text(status.status(folder)) if until else summary.text(folder, summary.report(folder))))

@@ -1,6 +1,9 @@
-"""Set before any test imports torch, Ray or a tokenizer: one quiet thread, no hub, no token file."""
+"""Set before any test imports torch, Ray or a tokenizer: one quiet thread, no hub, no token file. Ctrl-C works."""
 
 import os
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
 
 os.environ.update(
     {

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Section, Share
+from engine.contract.base import Name, Positive, Section, Share
 
 
 class Latency(Section):
@@ -29,6 +29,16 @@ class Output(Section):
 
     json_schema: dict[str, Any] | None = None
     """JSON schema of the answer, usually `!include schema.json`; null means free text."""
+    spans: dict[str, Positive] = {}
+    """Field -> most words of its value, for fields that quote the prompt: they are decoded as one of its spans."""
+
+    @model_validator(mode="after")
+    def spans_are_of_fields(self) -> "Output":
+        known = sorted((self.json_schema or {}).get("properties", {}))
+        unknown = sorted(set(self.spans) - set(known))
+        if unknown:
+            raise ValueError(f"spans: found {unknown}, expected properties of json_schema: {known or 'it has none'}")
+        return self
 
 
 class TaskUnit(Section):

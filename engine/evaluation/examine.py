@@ -21,6 +21,7 @@ from engine.evaluation.size import Size, size
 from engine.models import Chat, Completion, build_model
 from engine.models.base import Request, instruct
 from engine.models.shots import ShotBook
+from engine.models.spans import decoding_schema
 from engine.shards import Folder
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Subject:
     """Task unit -> system text."""
     shots: Shots = field(default_factory=Shots)
     structured: bool = True
-    """Decode by the task unit's JSON schema, where it has one. Never so where the model was taught to reason first."""
+    """Decode by the task unit's JSON schema and spans, where it has any. Never so where the model was taught to reason first."""
     max_tokens: int = 128
     known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
@@ -65,7 +66,7 @@ class Subject:
         unit = self.units[row["task_unit"]]
         chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.book(row["text"]))
         reasons = unit.supervise == "process" and self.role in ("student", "champion")
-        schema = unit.output.json_schema if self.structured and not reasons else None
+        schema = decoding_schema(unit.output, row["text"]) if self.structured and not reasons else None
         return Request(chat, seed=0, temperature=0.0, json_schema=schema)
 
 

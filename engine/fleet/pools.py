@@ -6,14 +6,12 @@ from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from engine.contract.profile import Pool
 
-# Set before an actor imports torch. With libgomp's spinning threads vLLM on CPU is 20 times slower.
-QUIET = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+# What an actor must find set before it imports torch.
+QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+ON_CPU = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # with libgomp's spinning threads vLLM is 20 times slower
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # an engine on a GPU has a process of its own; here it shares the actor's
+    "TORCHDYNAMO_DISABLE": "1",  # it would compile one function of vLLM's sampler: 14 s at each start for no gain
 }
 
 
@@ -29,18 +27,14 @@ def tasks(pool: Pool) -> dict[str, Any]:
     return {"compute": TaskPoolStrategy(size=pool.actors), **wanted}
 
 
-def threads(pool: Pool) -> dict[str, str]:
-    """Return the variable that says how many threads compute in an actor of `pool`: one for each of its CPUs."""
-    return {"OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
+def environment(pool: Pool) -> dict[str, str]:
+    """Return the variables of an actor of `pool`. Without GPUs one thread computes for each of its CPUs."""
+    return dict(QUIET) if pool.gpus else {**QUIET, **ON_CPU, "OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
 
 
 def resources(pool: Pool) -> dict[str, Any]:
     """Return the places and the environment that one actor of `pool` gets."""
-    # An engine on a GPU runs in a process of its own; on a CPU it must share the actor's (no fork, no spinning).
-    env = {**threads(pool), **QUIET}
-    if pool.gpus:
-        env = {key: value for key, value in env.items() if not key.startswith(("OMP_", "VLLM_ENABLE"))}
-    wanted: dict[str, Any] = {"num_cpus": pool.cpus, "runtime_env": {"env_vars": env}}
+    wanted: dict[str, Any] = {"num_cpus": pool.cpus, "runtime_env": {"env_vars": environment(pool)}}
     if pool.gpus:
         wanted["num_gpus"] = pool.gpus
     return wanted

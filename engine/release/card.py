@@ -33,7 +33,7 @@ def card(specialist: Specialist, made: Provenance, *, entry: Mapping[str, Any], 
         _quality(entry, report),
         _gate(entry["name"], report["gate"], gate),
         _limits(report["findings"]),
-        _serving(entry["name"]),
+        _serving(entry["name"], specialist),
         _lineage(made),
     ]
     return "\n\n".join(sections) + "\n"
@@ -104,10 +104,12 @@ def _limits(findings: Sequence[str]) -> str:
     return f"## Limits\n\n{lines}"
 
 
-def _serving(name: str) -> str:
+def _serving(name: str, specialist: Specialist) -> str:
+    quoting = sorted({field for unit in specialist.task_units for field in unit.output.spans})
+    narrowed = f", {', '.join(quoting)} narrowed to spans of the prompt as `engine.models.spans` does" if quoting else ""
     return (
         f"## Serving\n\nA Hugging Face folder, beside this card: `vllm serve ./model --served-model-name {name}`. "
-        "Send the task unit's instruction as the system message, no worked examples, and its JSON schema as structured output."
+        "Send the task unit's instruction as the system message, no worked examples, and its JSON schema as structured output{narrowed}."
     )
 
 

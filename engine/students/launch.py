@@ -16,7 +16,7 @@ from ray.train.torch import TorchTrainer, get_device
 from engine.contract.profile import Pool
 from engine.contract.students import Student
 from engine.errors import ModelError
-from engine.fleet.pools import QUIET, threads
+from engine.fleet import pools
 from engine.shards import Folder
 from engine.students import loop, zero
 from engine.students.notes import Board, Meter
@@ -81,7 +81,7 @@ def accelerator(pool: Pool) -> str:
 
 def environment(pool: Pool) -> dict[str, str]:
     """Return the variables that a worker needs before it imports torch."""
-    return {**QUIET, **threads(pool), **zero.BACKENDS[accelerator(pool)].environment}
+    return {**pools.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
 def _begin(lesson: loop.Lesson, pool: Pool, place: Place) -> Future[Checkpoint]:

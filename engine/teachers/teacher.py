@@ -14,6 +14,7 @@ from engine.lineage.ledger import Ledger
 from engine.models.base import Completion, Engine, Request, build_model, instruct
 from engine.models.identity import identity
 from engine.models.shots import ShotBook
+from engine.models.spans import decoding_schema
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
 
@@ -70,7 +71,8 @@ class Teacher:
         section = self.desk.section
         sampling = section.sampling
         told = section.model_dump_json(include={"system", "shots", "structured"})
-        manner = content_id(self.identity, told, self._schema(row), sampling.model_dump_json(exclude={"n"}))
+        output = self.desk.specialist.unit(row["task_unit"]).output
+        manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n"}))
         wanted = []
         for sample in range(sampling.n):
             seed = int(content_id(sampling.seed, row["prompt_id"], sample)[:8], 16)
@@ -92,15 +94,13 @@ class Teacher:
     def _request(self, row: dict[str, Any], wanted: Asked) -> Request:
         section = self.desk.section
         greedy = section.sampling.greedy_first and wanted.sample == 0
+        output = self.desk.specialist.unit(row["task_unit"]).output
         return Request(
             chat=instruct(row["messages"], system=section.system, shots=self.shots(row["text"])),
             seed=wanted.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
-            json_schema=self._schema(row) if section.structured else None,
+            json_schema=decoding_schema(output, row["text"]) if section.structured else None,
         )
-
-    def _schema(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        return self.desk.specialist.unit(row["task_unit"]).output.json_schema
 
     def _answer(self, row: dict[str, Any], wanted: Asked, said: Completion) -> dict[str, Any]:
         return {

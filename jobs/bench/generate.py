@@ -64,6 +64,7 @@ def bare(pipe: Connection, prompts: int) -> None:
     desk, rows = _desk(prompts, Path(tempfile.mkdtemp()))
     from engine.models.base import instruct
     from engine.models.shots import ShotBook
+    from engine.models.spans import decoding_schema
     from engine.models.vllm_model import VllmEngine
 
     assert desk.folder is not None
@@ -71,8 +72,9 @@ def bare(pipe: Connection, prompts: int) -> None:
     llm: Any = engine.llm
     sampling = desk.section.sampling
     shots = ShotBook(desk.section.shots)
-    schema = desk.specialist.task_units[0].output.json_schema
-    structured = engine.vllm.sampling_params.StructuredOutputsParams(json=schema)
+    output = desk.specialist.task_units[0].output
+    schemas = [decoding_schema(output, row["text"]) for row in rows for _ in range(sampling.n)]
+    structured = [engine.vllm.sampling_params.StructuredOutputsParams(json=schema) for schema in schemas]
 
     def ask(number: int) -> int:
         asked = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in rows]
@@ -82,7 +84,7 @@ def bare(pipe: Connection, prompts: int) -> None:
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
                 seed=number * 10_000 + i,
-                structured_outputs=structured,
+                structured_outputs=structured[i],
             )
             for i in range(len(chats))
         ]

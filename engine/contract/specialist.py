@@ -29,7 +29,7 @@ class Output(Section):
 
     json_schema: dict[str, Any] | None = None
     """JSON schema of the answer, usually `!include schema.json`; null means free text."""
-    spans: dict[str, Positive] = {}
+    spans: dict[str, Positive] = Field(default_factory=dict)
     """Field -> most words of its value, for fields that quote the prompt: they are decoded as one of its spans."""
 
     @model_validator(mode="after")

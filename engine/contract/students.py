@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, Share
+from engine.contract.base import Name, Positive, Section
 
 
 class Prune(Section):
@@ -46,9 +46,6 @@ class Student(Section):
     objectives: Objectives = Objectives()
     freeze_embeddings: bool = True
     """Keep the token table, and the output layer tied with it, as they are: half the work for a small model."""
-    substitute: Share = 0.0
-    """Share of the words that a target quotes from its prompt which are replaced by others, in both, anew in every epoch: the
-    student learns to quote instead of learning the words. Only for tasks whose answers quote their prompts."""
     zero: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage (Rajbhandari et al., 2020)."""
     workers: Positive = 1

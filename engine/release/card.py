@@ -109,7 +109,8 @@ def _serving(name: str, specialist: Specialist) -> str:
     narrowed = f", {', '.join(quoting)} narrowed to spans of the prompt as `engine.models.spans` does" if quoting else ""
     return (
         f"## Serving\n\nA Hugging Face folder, beside this card: `vllm serve ./model --served-model-name {name}`. "
-        "Send the task unit's instruction as the system message, no worked examples, and its JSON schema as structured output{narrowed}."
+        "Send the task unit's instruction as the system message, no worked examples, and its JSON schema as structured "
+        f"output{narrowed}."
     )
 
 

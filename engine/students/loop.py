@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from engine.students import export, init, zero
 from engine.students.objectives import Graded
 from engine.students.pack import COLUMNS, Batch, Packed, collate, in_order, order, pack
 from engine.students.progress import Progress
-from engine.students.substitute import Substitute, vocabulary
 
 BEST = "best"  # folder inside a checkpoint: the Hugging Face model of the best validation so far
 SPLITS = ("train", "validation")
@@ -69,9 +67,6 @@ class Training:
     seat: Seat
     pupil: init.Pupil
     engine: Any
-    examples: pa.Table
-    """The training examples, as text."""
-    substitute: Substitute | None
     splits: dict[str, Packed]
     progress: Progress
     scratch: Path
@@ -95,8 +90,7 @@ def run(lesson: Lesson, seat: Seat) -> None:
         progress, student = training.progress, lesson.student
         while not progress.is_over:
             epoch = progress.step // training.epoch_steps
-            training.splits["train"] = packed = pack_train(training, epoch)
-            batches = order(packed, size=student.batch, seed=student.seed, epoch=epoch)
+            batches = order(training.splits["train"], size=student.batch, seed=student.seed, epoch=epoch)
             for rows in batches[progress.step % training.epoch_steps :]:
                 step(training, rows)
                 if progress.step % training.epoch_steps == 0:
@@ -130,8 +124,6 @@ def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
         seat=seat,
         pupil=pupil,
         engine=engine,
-        examples=tables["train"],
-        substitute=substitute(student, tables["train"], pupil.tokenizer),
         splits=splits,
         progress=progress,
         scratch=scratch,
@@ -148,21 +140,6 @@ def load_examples(lesson: Lesson) -> dict[str, pa.Table]:
     assert dataset is not None, f"{lesson.dataset} has no record"
     rows = dataset.read("examples", EXAMPLE, ["example_id", *COLUMNS]).sort_by("example_id")
     return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
-
-
-def substitute(student: Student, examples: pa.Table, tokenizer: Any) -> Substitute | None:
-    """Return what replaces quoted words, if the student asks for it."""
-    if not student.substitute:
-        return None
-    return Substitute(examples["target"].to_pylist(), vocabulary(tokenizer), share=student.substitute, seed=student.seed)
-
-
-def pack_train(training: Training, epoch: int) -> Packed:
-    """Return the training examples as epoch `epoch` shows them."""
-    if training.substitute is None:
-        return training.splits["train"]
-    change = partial(training.substitute, epoch=epoch)
-    return pack(training.examples, training.pupil.tokenizer, max_tokens=training.lesson.student.max_tokens, change=change)
 
 
 def step(training: Training, rows: np.ndarray) -> None:

@@ -4,7 +4,7 @@ Only the target's tokens are learned; the prompt's are read. The order of batche
 a resumed run meets the same batches as an unbroken one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,6 @@ import pyarrow as pa
 import torch
 
 Chat = list[dict[str, str]]
-Change = Callable[[Chat, str, int], tuple[Chat, str]]
-"""Messages, target and number of an example -> other messages and target."""
 
 COLUMNS = ("messages", "target", "weight", "split")
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
@@ -64,22 +62,18 @@ class Batch:
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
-def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, change: Change | None = None) -> Packed:
+def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int) -> Packed:
     """Tokenize `examples` (columns of COLUMNS): chat template with generation prompt, then target and end of sequence.
 
-    An example of more than `max_tokens` tokens is left out and counted. `change` rewrites each of the others; where the rewritten
-    one is too long, the example stays as it is, so that the same examples are packed with and without.
+    An example of more than `max_tokens` tokens is left out and counted.
     """
     pieces: list[np.ndarray] = []
     targets: list[int] = []
     weights: list[float] = []
-    for number, row in enumerate(iterate(examples)):
+    for row in iterate(examples):
         ids, asked = encode(tokenizer, row["messages"], row["target"])
         if len(ids) > max_tokens:
             continue
-        if change:
-            other, other_asked = encode(tokenizer, *change(row["messages"], row["target"], number))
-            ids, asked = (other, other_asked) if len(other) <= max_tokens else (ids, asked)
         pieces.append(ids)
         targets.append(asked)
         weights.append(row["weight"])

@@ -8,7 +8,6 @@ import pytest
 
 from engine.rows import EXAMPLE, from_rows
 from engine.students.pack import Packed, collate, in_order, order, pack
-from engine.students.substitute import Substitute
 
 
 class Letters:
@@ -57,12 +56,6 @@ def test_pack_leaves_out_what_is_too_long_and_counts_it() -> None:
 def test_pack_of_nothing_is_empty() -> None:
     found = pack(table(("a" * 99, "b")), Letters(), max_tokens=50)
     assert (len(found), found.too_long, len(found.ids)) == (0, 1, 0)
-
-
-def test_pack_keeps_the_example_when_the_changed_one_is_too_long() -> None:
-    found = pack(table(("a", "b")), Letters(), max_tokens=20, change=lambda messages, target, number: (messages, target * 99))
-    assert found.too_long == 0
-    assert found.learned.tolist() == [2]
 
 
 def test_collate_labels_are_the_target_and_the_end_and_nothing_else() -> None:
@@ -114,28 +107,3 @@ def test_in_order_shows_every_example_once() -> None:
 def test_weight_counts_weighted_target_tokens() -> None:
     found = packed(("hi", "ho"), ("a", "bcd"), weights=(1.0, 0.5))
     assert found.weight(np.array([0, 1, -1])) == 3 + 0.5 * 4
-
-
-CHAT = [{"role": "user", "content": "Please send 3 RED boxes to Anna. Boxes, quickly."}]
-TARGET = '{"product":"RED boxes","city":"Boxes"}'
-SHARED = ['{"product":"a","city":"b"}'] * 20  # words of the form stand in most targets
-
-
-def test_substitute_replaces_quoted_words_in_prompt_and_target_alike() -> None:
-    change = Substitute([*SHARED, TARGET], ["lamp"], share=1.0, seed=0)
-    messages, target = change(CHAT, TARGET, 0, epoch=0)
-    assert messages[0]["content"] == "Please send 3 LAMP lamp to Anna. Lamp, quickly."
-    assert target == '{"product":"LAMP lamp","city":"Lamp"}'
-
-
-def test_substitute_leaves_words_of_the_form_and_words_of_the_target_alone() -> None:
-    chat = [{"role": "user", "content": "The product: none in my city"}]
-    target = '{"product":"null","city":"own"}'
-    assert Substitute([*SHARED, target], ["lamp"], share=1.0, seed=0)(chat, target, 0, epoch=0) == (chat, target)
-
-
-def test_substitute_draws_anew_each_epoch_and_the_same_when_asked_again() -> None:
-    change = Substitute([*SHARED, TARGET], [f"w{letter}" for letter in "abcdefghijklmnop"], share=1.0, seed=0)
-    drawn = [change(CHAT, TARGET, 0, epoch=epoch) for epoch in range(5)]
-    assert drawn == [change(CHAT, TARGET, 0, epoch=epoch) for epoch in range(5)]
-    assert len({target for _, target in drawn}) > 1

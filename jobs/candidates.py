@@ -9,6 +9,7 @@ from engine.judges.grader import Bar, calibration_of
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
 from engine.models.locate import locate
+from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
 from engine.teachers import flow as teachers
 from engine.teachers.teacher import Desk
@@ -23,6 +24,8 @@ def run(bench: Bench) -> Tally:
     num_answers = num_prompts * sum(desk.section.sampling.n for desk in desks)
     bar = _bar(bench, num_answers)
 
+    for ledger in (bench.ledger / "answers", bench.ledger / "verdicts"):
+        (ledger / MARKS).remove()  # who died in an earlier run says nothing about this one
     rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.batch)
     rows = teachers.answer(rows, desks)
     rows = judges.grade(rows, bar)
@@ -65,4 +68,4 @@ def _bar(bench: Bench, num_answers: int) -> Bar:
 
 def weights(bench: Bench, model: Model) -> Path | None:
     """Return the folder of a model's weights; None for a model that has none."""
-    return None if model.type == "fake" else locate(model.path, root=bench.root, home=bench.models)
+    return None if model.type != "vllm" else locate(model.path, root=bench.root, home=bench.models)

@@ -49,7 +49,7 @@ def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
     ]
     if contract.judges.rubric and contract.teachers.mode != "direct":
         models.append(("judges.rubric.model.path", contract.judges.rubric.model))
-    yield from ((place, model.path) for place, model in models if model.type != "fake")
+    yield from ((place, model.path) for place, model in models if model.type == "vllm")
     yield from ((f"students.{number}.init.prune.source", one.init.prune.source) for number, one in enumerate(contract.students))
     if contract.curation.semantic:
         yield "curation.semantic.model", contract.curation.semantic.model

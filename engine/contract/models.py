@@ -18,16 +18,40 @@ class VllmModel(Section):
     """Tokens of prompt and answer together; a longer prompt ends as `too_long`."""
 
 
+class EndpointModel(Section):
+    """A model behind a server that speaks OpenAI's chat completions."""
+
+    type: Literal["endpoint"]
+    url: str = Field(pattern="^https?://")
+    """Up to and with the version: `http://host:8000/v1`."""
+    path: str
+    """The name by which the server knows the model."""
+    revision: str = ""
+    """Anything that changes when the weights behind the name do: with the name it is all that identifies them."""
+    key_env: str | None = Field(default=None, pattern="^[A-Z_][A-Z0-9_]*$")
+    """Environment variable of the actors that holds the key. The key itself never stands in a contract or an artifact."""
+    retries: int = Field(default=4, ge=0)
+    """Further attempts for a request that was turned away, lost or garbled: what an answer can cost at most, less one."""
+    deadline_seconds: float = Field(default=300, gt=0)
+    """For one request, all attempts and waiting together."""
+    logprobs: bool = True
+    """Ask for log probabilities; without them answers have no confidence, and the model cannot judge."""
+
+
 class FakeModel(Section):
-    """Answers by rule, for unit tests: echoes `replies` in turn, or the last message."""
+    """Answers by rule, for tests: echoes `replies` in turn, or the last message."""
 
     type: Literal["fake"]
     path: str = "fake"
     replies: tuple[str, ...] = ()
+    dies_on: str = ""
+    """A message that contains this kills the process, as a fault in a kernel does."""
+    hangs_on: str = ""
+    """A message that contains this is never answered."""
     max_model_len: Positive = 2048
 
 
-Model = Annotated[VllmModel | FakeModel, Field(discriminator="type")]
+Model = Annotated[VllmModel | EndpointModel | FakeModel, Field(discriminator="type")]
 
 
 class Sampling(Section):

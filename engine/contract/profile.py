@@ -20,6 +20,8 @@ class Pool(Section):
     kv_cache_gib: float = Field(default=1.0, gt=0)
     max_num_seqs: Positive = 32
     """Sequences that vLLM decodes at the same time."""
+    hang_seconds: float = Field(default=1800, gt=0)
+    """An engine that takes longer for a batch, or to load, hangs: its process is ended, and another asks again."""
 
 
 class Ray(Section):

@@ -1,6 +1,8 @@
 """Checks, agreement, rubric, confidence, pool: ANSWER in, CANDIDATE out. The rubric's marks are paid once and kept."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from engine.judges.pools import Evidence, is_sound, route
 from engine.lineage.ledger import Ledger
 from engine.models.base import Engine, build_model
 from engine.models.identity import identity
+from engine.models.trials import MARKS, Trials
 from engine.rows import ANSWER, CANDIDATE, content_id
 from engine.shards import Folder
 
@@ -84,6 +87,7 @@ class Judge:
         self.bar, self.rubric = bar, rubric
         self.identity = content_id(identity(rubric.model, bar.folder), rubric.model_dump_json(exclude={"model", "name"}))
         self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", bucket_by="prompt_id", expected_rows=bar.num_answers)
+        self.trials = Trials(bar.ledger / MARKS, hang_seconds=bar.pool.hang_seconds)
         self.engine: Engine | None = None
         self.calibration = self._calibration(bar.section.calibrate) if bar.section.calibrate else None
 
@@ -93,19 +97,35 @@ class Judge:
         found = self.ledger.find(ids, [row["prompt_id"] for row in rows])
         marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
         open_ = {key: row for key, row, worth in zip(ids, rows, sound, strict=True) if worth and key not in marks}
-        if open_:
-            fresh = self._mark([(row["text"], row["answer"]) for row in open_.values()])
-            prompts = [row["prompt_id"] for row in open_.values()]
-            self.ledger.record(pa.table([prompts, list(open_), fresh], schema=PAID))
-            marks |= dict(zip(open_, fresh, strict=True))
+        keys = list(open_)
+        if keys:
+            self._ready()  # before the first batch: what dies here is no fault of a row
+
+        def ask(batch: Sequence[int]) -> None:
+            asked = [keys[index] for index in batch]
+            marks.update(self._record(open_, asked, self._mark([(open_[key]["text"], open_[key]["answer"]) for key in asked])))
+
+        self.trials(keys, ask, lambda index: marks.update(self._record(open_, [keys[index]], [None])))
         scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
         return scores, [self._confidence(score) for score in scores]
 
-    def _mark(self, pairs: list[tuple[str, str]]) -> list[float | None]:
+    def _record(
+        self, rows: Mapping[str, dict[str, Any]], keys: list[str], marks: Sequence[float | None]
+    ) -> dict[str, float | None]:
+        """Return the marks by their key, once they are in the ledger."""
+        self.ledger.record(pa.table([[rows[key]["prompt_id"] for key in keys], keys, list(marks)], schema=PAID))
+        return dict(zip(keys, marks, strict=True))
+
+    def _ready(self) -> Engine:
         if self.engine is None:
-            self.engine = build_model(self.rubric.model, self.bar.pool, folder=self.bar.folder)
-        self.engine.forget()
-        return rubrics.score(self.engine, self.rubric, pairs)
+            build = partial(build_model, self.rubric.model, self.bar.pool, folder=self.bar.folder)
+            self.engine = self.trials.load(build, self.rubric.model.path)
+        return self.engine
+
+    def _mark(self, pairs: list[tuple[str, str]]) -> list[float | None]:
+        engine = self._ready()
+        engine.forget()
+        return rubrics.score(engine, self.rubric, pairs)
 
     def _confidence(self, score: float | None) -> float | None:
         return self.calibration(score) if self.calibration and score is not None else score

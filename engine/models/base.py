@@ -22,6 +22,7 @@ class Completion(NamedTuple):
     logprob: float | None = None  # sum over the answer's tokens, nats
     seconds: float = 0.0  # wall time of its batch divided by the batch's completions
     error: str = ""
+    is_lost: bool = False  # no answer came, for a reason that may pass: it was not paid for and may be asked again
 
 
 class Request(NamedTuple):
@@ -52,7 +53,11 @@ class Engine(Protocol):
         ...
 
 
-ENGINES = {"vllm": "engine.models.vllm_model:VllmEngine", "fake": "engine.models.fake:FakeEngine"}
+ENGINES = {
+    "vllm": "engine.models.vllm_model:VllmEngine",
+    "endpoint": "engine.models.endpoint:EndpointEngine",
+    "fake": "engine.models.fake:FakeEngine",
+}
 
 
 def build_model(model: Model, pool: Pool, *, folder: Path | None) -> Engine:

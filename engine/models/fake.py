@@ -1,5 +1,8 @@
-"""A model that answers by rule. For unit tests only: it needs no weights and no process of its own."""
+"""A model that answers by rule. For tests only: it needs no weights and no process of its own."""
 
+import os
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,11 +25,20 @@ class FakeEngine:
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order."""
+        self._survive([request.chat for request in requests])
         return [self._answer(request, sampling) for request in requests]
 
     def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Give all weight to the last choice."""
+        self._survive(chats)
         return [[float(choice == choices[-1]) for choice in choices] for _ in chats]
+
+    def _survive(self, chats: Sequence[Chat]) -> None:
+        asked = [chat[-1]["content"] for chat in chats]
+        if self.model.dies_on and any(self.model.dies_on in text for text in asked):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while self.model.hangs_on and any(self.model.hangs_on in text for text in asked):
+            time.sleep(1)
 
     def _answer(self, request: Request, sampling: Sampling) -> Completion:
         asked = request.chat[-1]["content"]

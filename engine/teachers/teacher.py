@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,15 @@ from engine.models.base import Completion, Engine, Request, build_model, instruc
 from engine.models.identity import identity
 from engine.models.shots import ShotBook
 from engine.models.spans import decoding_schema
+from engine.models.trials import MARKS, Trials
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
 
 PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in PROMPT.names)])
 """What the ledger keeps of an answer: all that its prompt does not say already."""
+
+
+KILLED = Completion("", "error", 0, 0, error="killed its engine, alone and in every batch that it was part of")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Teacher:
         self.engine: Engine | None = None
         self.shots = ShotBook(desk.section.shots)
         expected = desk.num_prompts * desk.section.sampling.n
+        self.trials = Trials(desk.ledger / MARKS, hang_seconds=desk.pool.hang_seconds)
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", bucket_by="prompt_id", expected_rows=expected)
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
@@ -60,10 +66,17 @@ class Teacher:
         asked = [wanted for index, row in enumerate(rows) for wanted in self._wanted(index, row)]
         paid = self._paid(rows, asked)
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
-        if open_:
-            fresh = self._ask(rows, open_)
-            self.ledger.record(pa.Table.from_pylist(fresh, schema=PAID))
-            paid |= {answer["answer_id"]: answer for answer in fresh}
+        if open_ and self.engine is None:
+            build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
+            self.engine = self.trials.load(build, self.desk.section.model.path)
+
+        def ask(batch: Sequence[int]) -> None:
+            paid.update(self._pay(rows, [open_[index] for index in batch]))
+
+        def give_up(index: int) -> None:
+            paid.update(self._record(rows, [open_[index]], [KILLED]))
+
+        self.trials([wanted.answer_id for wanted in open_], ask, give_up)
         return pa.Table.from_pylist([rows[w.row] | paid[w.answer_id] for w in asked], schema=ANSWER)
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
@@ -83,13 +96,20 @@ class Teacher:
         found = self.ledger.find([w.answer_id for w in asked], [row["prompt_id"] for row in rows])
         return {answer["answer_id"]: answer for answer in found.to_pylist()}
 
-    def _ask(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
-        if self.engine is None:
-            self.engine = build_model(self.desk.section.model, self.desk.pool, folder=self.desk.folder)
+    def _pay(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
+        assert self.engine is not None
         self.engine.forget()
         requests = [self._request(rows[w.row], w) for w in asked]
-        completions = self.engine.complete(requests, self.desk.section.sampling)
-        return [self._answer(rows[w.row], w, said) for w, said in zip(asked, completions, strict=True)]
+        return self._record(rows, asked, self.engine.complete(requests, self.desk.section.sampling))
+
+    def _record(
+        self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked], said: Sequence[Completion]
+    ) -> dict[str, dict[str, Any]]:
+        """Return the answers by their id, once those that were paid for are in the ledger."""
+        fresh = [self._answer(rows[w.row], w, completion) for w, completion in zip(asked, said, strict=True)]
+        kept = [answer for answer, completion in zip(fresh, said, strict=True) if not completion.is_lost]
+        self.ledger.record(pa.Table.from_pylist(kept, schema=PAID))
+        return {answer["answer_id"]: answer for answer in fresh}
 
     def _request(self, row: dict[str, Any], wanted: Asked) -> Request:
         section = self.desk.section

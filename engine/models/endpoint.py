@@ -1,0 +1,200 @@
+"""Any server that speaks OpenAI's chat completions: another vLLM, a gateway, a provider.
+
+A request that the server turns away (429, 5xx), loses or garbles is asked again, at most `retries` times and until its deadline;
+what it answers wrongly by its own fault (400) is final. Keys come from the environment and go nowhere else.
+"""
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Coroutine, Sequence
+from math import exp
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openai
+
+from engine.contract.models import EndpointModel, Sampling
+from engine.contract.profile import Pool
+from engine.errors import ModelError
+from engine.models.base import Chat, Completion, Request
+from engine.models.identity import identity
+from engine.models.window import Window
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later retry
+TOP = 20  # most alternatives that the interface gives for a token
+ENDINGS = {"stop": "stop", "length": "length", "content_filter": "refused"}
+REFUSED = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+
+
+class Said(NamedTuple):
+    """What became of one request: a message of the server, or why there is none."""
+
+    choice: Any = None
+    usage: Any = None
+    seconds: float = 0.0
+    error: str = ""
+    is_lost: bool = False
+
+
+class Garbled(Exception):
+    """The server answered with something that is no chat completion."""
+
+
+class EndpointEngine:
+    """Asks a server; `pool.max_num_seqs` is the most requests in flight."""
+
+    def __init__(self, model: EndpointModel, pool: Pool, folder: Path | None) -> None:
+        self.model = model
+        self.identity = identity(model, folder)
+        self.window = Window(pool.max_num_seqs)
+        self.key = _key(model)
+
+    def forget(self) -> None:
+        """Caches are the server's business."""
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Answer each request, in order; see `engine.models.base.Engine`.
+
+        Raises:
+            ModelError: the server refuses the key or does not know the model, or it answered none of the requests.
+        """
+        return [_completion(said) for said in self._ask([self._body(request, sampling) for request in requests])]
+
+    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+        """Return probabilities of the choices, from the most likely first tokens; see `engine.models.base.Engine`."""
+        asked = {"model": self.model.path, "max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP}
+        return [_shares(said.choice, choices) for said in self._ask([{**asked, "messages": chat} for chat in chats])]
+
+    def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
+        body = {
+            "model": self.model.path,
+            "messages": request.chat,
+            "max_tokens": sampling.max_tokens,
+            "temperature": request.temperature,
+            "top_p": sampling.top_p if request.temperature else 1.0,
+            "seed": request.seed % 2**31,
+        }
+        if self.model.logprobs:
+            body["logprobs"] = True
+        if request.json_schema is not None:
+            schema = {"name": "answer", "schema": request.json_schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return body
+
+    def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[Said]:
+        try:
+            said = asyncio.run(self._ask_all(bodies))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        if said and all(one.is_lost for one in said):
+            raise ModelError(
+                f"{self.model.url} answered none of {len(said)} requests; the last said: {said[-1].error}. "
+                "What was answered before is kept: run again when the server does."
+            )
+        return said
+
+    async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[Said]:
+        self.window.begin()
+        async with openai.AsyncOpenAI(base_url=self.model.url, api_key=self.key, max_retries=0) as client:
+            return await _together([self._ask_one(client, body) for body in bodies])
+
+    async def _ask_one(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Said:
+        error = "no answer"
+        try:
+            async with asyncio.timeout(self.model.deadline_seconds):
+                for attempt in range(self.model.retries + 1):
+                    try:
+                        return await self._try(client, body)
+                    except REFUSED as refusal:
+                        raise ModelError(f"{self.model.url}, model {self.model.path!r}: {_plain(refusal)}") from None
+                    except (openai.RateLimitError, openai.InternalServerError, openai.APIConnectionError, Garbled) as failure:
+                        error = f"{_plain(failure)} (attempt {attempt + 1})"
+                        if attempt < self.model.retries:
+                            await asyncio.sleep(_wait(failure, attempt))
+                    except openai.APIStatusError as refusal:  # the request's own fault
+                        return Said(error=_plain(refusal))
+        except TimeoutError:
+            error = f"no answer within {self.model.deadline_seconds:g} s; before that: {error}"
+        return Said(error=error, is_lost=True)
+
+    async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Said:
+        async with self.window.place() as since:
+            started = asyncio.get_running_loop().time()
+            try:
+                reply = await client.chat.completions.with_raw_response.create(**body, timeout=self.model.deadline_seconds)
+                found = _read(reply.content)
+            except (openai.RateLimitError, openai.InternalServerError):
+                self.window.overloaded(since)
+                raise
+            self.window.answered()
+            return Said(found["choices"][0], found.get("usage"), asyncio.get_running_loop().time() - started)
+
+
+def _key(model: EndpointModel) -> str:
+    if model.key_env is None:
+        return "none"
+    key = os.environ.get(model.key_env, "")
+    if not key:
+        raise ModelError(f"{model.url}: the environment variable {model.key_env} holds no key. Set it where the actors run.")
+    return key
+
+
+def _read(content: bytes) -> dict[str, Any]:
+    """Return the body of a reply that is what was asked for: one choice with a message."""
+    try:
+        found = json.loads(content)
+        choices = found["choices"]
+        if len(choices) != 1:
+            raise Garbled(f"{len(choices)} choices, expected 1")
+        if not isinstance(choices[0]["message"], dict):
+            raise Garbled("a choice without a message")
+    except (ValueError, KeyError, TypeError) as error:
+        raise Garbled(f"no chat completion: {type(error).__name__}: {content[:80]!r}") from None
+    return found
+
+
+def _completion(said: Said) -> Completion:
+    if said.choice is None:
+        too_long = "context length" in said.error or "context_length" in said.error or "maximum model length" in said.error
+        return Completion("", "too_long" if too_long else "error", 0, 0, None, said.seconds, said.error, said.is_lost)
+    usage = said.usage or {}
+    reason = said.choice.get("finish_reason")
+    ending = ENDINGS.get(reason, "error")
+    tokens = (said.choice.get("logprobs") or {}).get("content") or []
+    logprob = sum(token["logprob"] for token in tokens) if tokens else None
+    text = said.choice["message"].get("content") or ""
+    error = "" if ending != "error" else f"ended as {reason}"
+    return Completion(text, ending, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), logprob, said.seconds, error)
+
+
+def _shares(choice: Any, choices: Sequence[str]) -> list[float] | None:
+    tokens = ((choice or {}).get("logprobs") or {}).get("content") or []
+    if not tokens:
+        return None
+    found = {mark: 0.0 for mark in choices}
+    for one in tokens[0].get("top_logprobs", []):
+        if (mark := one["token"].strip()) in found:
+            found[mark] += exp(one["logprob"])
+    total = sum(found.values())
+    return [found[mark] / total for mark in choices] if total else None
+
+
+def _wait(failure: Exception, attempt: int) -> float:
+    """Seconds before the next attempt: what the server asks for, else twice as long each time, with jitter."""
+    response = getattr(failure, "response", None)
+    asked = response.headers.get("retry-after", "") if response is not None else ""
+    longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
+    return min(float(asked), LONGEST_WAIT) if asked.replace(".", "", 1).isdigit() else longest * random.uniform(0.5, 1.0)
+
+
+def _plain(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+async def _together(coroutines: Sequence[Coroutine[Any, Any, Said]]) -> list[Said]:
+    """Wait for all; the first error that is raised ends the others."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    return [task.result() for task in tasks]

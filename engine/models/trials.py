@@ -1,0 +1,93 @@
+"""What kills its engine is found and set apart; the rest is answered.
+
+Before a batch is asked, a mark with its keys is written; afterwards it is taken away. A mark that is found again says that the
+process died in between: of a crash inside the engine, of memory, or of a call that took too long and was ended here. The batch is
+asked once more as it was, since a death may be an accident; after that in halves, until what kills stands alone and is given up.
+No supervisor is needed: whoever restarts the process (Ray, for an actor) makes it go on here.
+"""
+
+import faulthandler
+import json
+import os
+import socket
+import sys
+import traceback
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from engine.errors import ModelError, RayleighError
+from engine.models.base import Engine
+from engine.shards import Folder
+
+PATIENCE = 2  # deaths of a batch before it is halved
+MARKS = "marks"  # folder of the marks in a ledger
+DIED = 70  # exit status of a process whose engine is of no use any more
+
+
+class Trials:
+    """Asks in batches that survive. `folder` holds the marks; empty it when a job begins, so that only its own deaths count."""
+
+    def __init__(self, folder: Folder, *, hang_seconds: float, die: Callable[[int], Any] = os._exit) -> None:
+        self.folder, self.hang_seconds, self.die = folder, hang_seconds, die
+
+    def __call__(self, keys: Sequence[str], ask: Callable[[Sequence[int]], None], give_up: Callable[[int], None]) -> None:
+        """Call `ask` with the positions in `keys` of one batch after the other, and `give_up` with each that kills.
+
+        `ask` must make its answers durable. An error of ours passes through; any other ends the process, as the engine's state is
+        unknown, and so does a call longer than `hang_seconds`.
+        """
+        if not keys:
+            return
+        for size, batch in _batches(keys, self._marks()):
+            if size == 0:
+                give_up(batch[0])
+            else:
+                self._ask([keys[index] for index in batch], lambda batch=batch: ask(batch))
+
+    def load(self, build: Callable[[], Engine], what: str) -> Engine:
+        """Return the engine that `build` makes.
+
+        Raises:
+            ModelError: from `build`, or because processes on this host died of it again and again.
+        """
+        loaded: list[Engine] = []
+        host = socket.gethostname()
+
+        def give_up(index: int) -> None:
+            raise ModelError(f"{what}: {PATIENCE} processes on {host} died while they loaded it; the log says of what.")
+
+        self([f"{what} on {host}"], lambda batch: loaded.append(build()), give_up)
+        return loaded[0]
+
+    def _ask(self, keys: Sequence[str], ask: Callable[[], None]) -> None:
+        mark = f"{uuid.uuid4().hex}.json"
+        self.folder.write(mark, json.dumps(keys).encode())
+        faulthandler.dump_traceback_later(self.hang_seconds, exit=True, file=sys.__stderr__)
+        try:
+            ask()
+        except RayleighError:
+            self.folder.remove(mark)
+            raise
+        except Exception:
+            traceback.print_exc()
+            self.die(DIED)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        self.folder.remove(mark)
+
+    def _marks(self) -> list[set[str]]:
+        return [set(json.loads(self.folder.read(name))) for name in self.folder.files() if name.endswith(".json")]
+
+
+def _batches(keys: Sequence[str], marks: Sequence[set[str]]) -> Iterator[tuple[int, list[int]]]:
+    """Yield (most in a batch, positions in `keys`), the least suspect first; a most of 0 means that this one kills alone."""
+    suspects: dict[int, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        deaths = [len(mark) for mark in marks if key in mark]
+        suspects[len(keys) if len(deaths) < PATIENCE else min(deaths) // 2].append(index)
+    for size in sorted(suspects, reverse=True):
+        batch = max(1, size)
+        for start in range(0, len(suspects[size]), batch):
+            yield size, suspects[size][start : start + batch]

@@ -1,0 +1,93 @@
+"""Processes die here by an exception that nothing in the engine catches."""
+
+import subprocess
+import sys
+
+import pytest
+
+from engine.errors import ModelError
+from engine.models.trials import DIED, Trials
+from engine.shards import Folder
+
+
+class Dead(BaseException):
+    """The process is gone."""
+
+
+class Actor:
+    """Answers durably, and is started again when it dies, as Ray does."""
+
+    def __init__(self, folder, poison=()):
+        self.trials = Trials(Folder(str(folder)), hang_seconds=60, die=self.die)
+        self.poison, self.done, self.given_up, self.asked, self.deaths = set(poison), [], [], [], 0
+
+    def die(self, status):
+        raise Dead(status)
+
+    def answer(self, keys):
+        def ask(batch):
+            self.asked.append(len(batch))
+            if self.poison & {open_[index] for index in batch}:
+                raise RuntimeError("the engine is dead")
+            self.done += [open_[index] for index in batch]
+
+        while open_ := [key for key in keys if key not in self.done and key not in self.given_up]:
+            try:
+                self.trials(open_, ask, lambda index, open_=open_: self.given_up.append(open_[index]))
+            except Dead:
+                self.deaths += 1
+
+
+KEYS = [f"k{index}" for index in range(16)]
+
+
+def test_a_batch_that_does_not_kill_is_asked_once_and_leaves_no_mark(tmp_path):
+    actor = Actor(tmp_path)
+    actor.answer(KEYS)
+    assert (actor.done, actor.asked, list(tmp_path.iterdir())) == (KEYS, [16], [])
+
+
+@pytest.mark.parametrize("poison", [0, 7, 15])
+def test_one_that_kills_is_set_apart_and_the_rest_answered(tmp_path, poison):
+    actor = Actor(tmp_path, [KEYS[poison]])
+    actor.answer(KEYS)
+    assert actor.given_up == [KEYS[poison]]
+    assert sorted(actor.done) == sorted(set(KEYS) - {KEYS[poison]})
+    assert actor.deaths == 2 + 4  # the whole twice, then 8, 4, 2, 1
+
+
+def test_several_that_kill_are_all_set_apart(tmp_path):
+    actor = Actor(tmp_path, ["k1", "k2", "k12"])
+    actor.answer(KEYS)
+    assert sorted(actor.given_up) == ["k1", "k12", "k2"]
+    assert len(actor.done) == 13
+
+
+def test_after_an_accident_the_same_batch_is_asked_again(tmp_path):
+    actor = Actor(tmp_path, ["k3"])
+    with pytest.raises(Dead):
+        actor.trials(KEYS, lambda batch: actor.die(0), lambda index: None)
+    actor.poison = set()
+    actor.answer(KEYS)
+    assert (actor.asked, actor.given_up) == ([16], [])
+
+
+def test_an_error_of_ours_passes_and_is_no_death(tmp_path):
+    def ask(batch):
+        raise ModelError("weights are missing")
+
+    with pytest.raises(ModelError):
+        Actor(tmp_path).trials(KEYS, ask, lambda index: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):
+    code = (
+        "import sys, time; from engine.models.trials import Trials; from engine.shards import Folder\n"
+        f"trials = Trials(Folder({str(tmp_path)!r}), hang_seconds=0.2)\n"
+        "trials(['a'], lambda batch: time.sleep(60) if sys.argv[1] == 'hang' else 1 / 0, lambda index: None)"
+    )
+    ends = [subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True) for how in ("hang", "fail")]
+    assert "Timeout" in ends[0].stderr and ends[0].returncode == 1
+    assert "ZeroDivisionError" in ends[1].stderr and ends[1].returncode == DIED
+    assert len(list(tmp_path.iterdir())) == 2

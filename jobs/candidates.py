@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import flow as judges
@@ -11,6 +13,7 @@ from engine.lineage.job import Bench
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
+from engine.shards import Table, iterate
 from engine.teachers import flow as teachers
 from engine.teachers.teacher import Desk
 from jobs.progress import Meter
@@ -35,7 +38,8 @@ def run(bench: Bench) -> Tally:
     bench.draft.tables["candidates"] = written.table
     calibration = calibration_of(bar)
     bench.draft.facts = {"tokens_out": written.tokens, "calibration": calibration.model_dump() if calibration else None}
-    return Tally(num_answers, {pool: written.labels.get(pool, 0) for pool in POOLS})
+    pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
+    return Tally(num_answers, {**pools, **_spared(bench, written.table, desks)})
 
 
 def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
@@ -47,9 +51,22 @@ def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
             folder=weights(bench, section.model),
             ledger=bench.ledger / "answers",
             num_prompts=num_prompts,
+            checks=bench.contract.judges.checks,
         )
         for section in bench.contract.teachers.models
     ]
+
+
+def _spared(bench: Bench, candidates: Table, desks: list[Desk]) -> dict[str, int]:
+    """Answers that were not asked for because enough were verified; a prompt without any answer is not among them."""
+    most = {desk.section.name: desk.section.sampling.n for desk in desks}
+    if all(desk.section.sampling.enough is None for desk in desks):
+        return {}
+    spared = 0
+    for piece in iterate(bench.draft.folder / "candidates", candidates, ["teacher", "sample"]):
+        first = piece.filter(pc.equal(piece["sample"], 0))
+        spared += sum(most[teacher] for teacher in first["teacher"].to_pylist()) - piece.num_rows
+    return {"spared": spared}
 
 
 def _bar(bench: Bench, num_answers: int) -> Bar:

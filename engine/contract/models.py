@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section
 
@@ -59,6 +59,8 @@ class Sampling(Section):
 
     n: Positive = 1
     """Answers per prompt, each with its own seed and ending."""
+    enough: Positive | None = None
+    """Ask a prompt no further once so many of its answers ended well and passed `judges.checks`; null asks for all n."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
     greedy_first: bool = False
@@ -67,3 +69,9 @@ class Sampling(Section):
     max_tokens: Positive = 128
     seed: int = 0
     """Base seed; each sample's own seed is a hash of it, the prompt and the sample index."""
+
+    @model_validator(mode="after")
+    def enough_is_within_n(self) -> "Sampling":
+        if self.enough is not None and self.enough > self.n:
+            raise ValueError(f"enough: found {self.enough}, expected at most n, which is {self.n}")
+        return self

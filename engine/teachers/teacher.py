@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from engine.checks import run_checks
+from engine.contract.checks import Check
+from engine.contract.models import Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
@@ -38,6 +41,8 @@ class Desk:
     """The model's weights."""
     ledger: Folder
     num_prompts: int
+    checks: Sequence[Check] = ()
+    """What verifies an answer, where `sampling.enough` asks."""
 
 
 class Asked(NamedTuple):
@@ -50,7 +55,7 @@ class Asked(NamedTuple):
 
 
 class Teacher:
-    """PROMPT in, ANSWER out: `sampling.n` rows a prompt, in order of prompt and sample."""
+    """PROMPT in, ANSWER out, in order of prompt and sample: `sampling.n` rows a prompt, or `enough` that are verified."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -63,7 +68,27 @@ class Teacher:
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
         rows = prompts.select(PROMPT.names).to_pylist()
-        asked = [wanted for index, row in enumerate(rows) for wanted in self._wanted(index, row)]
+        wanted = [self._wanted(index, row) for index, row in enumerate(rows)]
+        answers: list[list[dict[str, Any]]] = [[] for _ in rows]
+        for samples in _rounds(self.desk.section.sampling):
+            still = [index for index, row in enumerate(rows) if not self._has_enough(row, answers[index])]
+            asked = [one for index in still for one in wanted[index][samples]]
+            for one, answer in zip(asked, self._answers(rows, asked), strict=True):
+                answers[one.row].append(answer)
+        said = [row | answer for row, given in zip(rows, answers, strict=True) for answer in given]
+        return pa.Table.from_pylist(said, schema=ANSWER)
+
+    def _has_enough(self, row: dict[str, Any], answers: Sequence[dict[str, Any]]) -> bool:
+        enough = self.desk.section.sampling.enough
+        return enough is not None and sum(self._is_verified(row, answer) for answer in answers) >= enough
+
+    def _is_verified(self, row: dict[str, Any], answer: dict[str, Any]) -> bool:
+        schema = self.desk.specialist.unit(row["task_unit"]).output.json_schema
+        outcomes = run_checks(self.desk.checks, answer=answer["answer"], text=row["text"], schema=schema)
+        return answer["ending"] == "stop" and all(outcome.passed for outcome in outcomes)
+
+    def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
+        """Return what the teacher says to `asked`, in order: from the ledger, or paid for now."""
         paid = self._paid(rows, asked)
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
         if open_ and self.engine is None:
@@ -77,7 +102,7 @@ class Teacher:
             paid.update(self._record(rows, [open_[index]], [KILLED]))
 
         self.trials([wanted.answer_id for wanted in open_], ask, give_up)
-        return pa.Table.from_pylist([rows[w.row] | paid[w.answer_id] for w in asked], schema=ANSWER)
+        return [paid[wanted.answer_id] for wanted in asked]
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
         """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""
@@ -85,7 +110,7 @@ class Teacher:
         sampling = section.sampling
         told = section.model_dump_json(include={"system", "shots", "structured"})
         output = self.desk.specialist.unit(row["task_unit"]).output
-        manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n"}))
+        manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n", "enough"}))
         wanted = []
         for sample in range(sampling.n):
             seed = int(content_id(sampling.seed, row["prompt_id"], sample)[:8], 16)
@@ -137,3 +162,10 @@ class Teacher:
             "seconds": said.seconds,
             "error": said.error,
         }
+
+
+def _rounds(sampling: Sampling) -> list[slice]:
+    """Which samples are asked for at once: all; or as many as are enough, and then one after the other."""
+    if sampling.enough is None:
+        return [slice(0, sampling.n)]
+    return [slice(0, sampling.enough), *(slice(sample, sample + 1) for sample in range(sampling.enough, sampling.n))]

@@ -1,12 +1,16 @@
+import dataclasses
+
 import pyarrow as pa
 import pytest
 
+from engine.contract.checks import Regex
 from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Shot, Shots
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.models.base import instruct
+from engine.models.base import Completion, instruct
+from engine.models.fake import FakeEngine
 from engine.models.shots import ShotBook
 from engine.rows import ANSWER, PROMPT
 from engine.shards import Folder
@@ -87,3 +91,48 @@ def test_instruct_puts_worked_examples_between_system_and_question():
     chat = instruct([{"role": "user", "content": "x"}], system="s", shots=[("q", "a")])
     assert [turn["role"] for turn in chat] == ["system", "user", "assistant", "user"]
     assert [turn["content"] for turn in chat] == ["s", "q", "a", "x"]
+
+
+def thrifty(tmp_path, *replies, **sampling):
+    """A teacher whose answers are verified if they are `{"n":1}`."""
+    checks = (Regex(type="regex", field="n", pattern="1"),)
+    told = desk(tmp_path, sampling=Sampling(temperature=0.7, **sampling), replies=replies)
+    return Teacher(dataclasses.replace(told, checks=checks))
+
+
+RIGHT, WRONG = '{"n":1}', '{"n":2}'
+
+
+def test_teacher_stops_a_prompt_once_enough_answers_are_verified(tmp_path):
+    teacher = thrifty(tmp_path, RIGHT, WRONG, RIGHT, n=4, enough=1)  # first x, then y, then y again
+    rows = teacher(prompts("x", "y"))
+    assert list(zip(rows["text"].to_pylist(), rows["sample"].to_pylist(), rows["answer"].to_pylist(), strict=True)) == [
+        ("x", 0, RIGHT), ("y", 0, WRONG), ("y", 1, RIGHT),
+    ]  # fmt: skip
+
+
+def test_teacher_asks_all_n_where_nothing_is_verified(tmp_path):
+    rows = thrifty(tmp_path, WRONG, n=3, enough=2)(prompts("x"))
+    assert rows["sample"].to_pylist() == [0, 1, 2]
+
+
+def test_thrift_asks_for_answers_that_are_paid_already(tmp_path):
+    replies = (WRONG, RIGHT, WRONG)
+    full = thrifty(tmp_path, *replies, n=3)(prompts("x"))
+    thrift = thrifty(tmp_path, *replies, n=3, enough=1)
+    assert thrift(prompts("x"))["answer_id"].to_pylist() == full["answer_id"].to_pylist()[:2]
+    assert thrift.engine is None
+
+
+def test_a_lost_answer_is_no_paid_answer(tmp_path, monkeypatch):
+    lost = Completion("", "error", 0, 0, error="the server was away", is_lost=True)
+    away = Teacher(desk(tmp_path, sampling=Sampling()))
+    monkeypatch.setattr(FakeEngine, "complete", lambda self, requests, sampling: [lost])
+    assert away(prompts("x"))["error"].to_pylist() == ["the server was away"]
+    monkeypatch.undo()
+    assert Teacher(desk(tmp_path, sampling=Sampling()))(prompts("x"))["answer"].to_pylist() == ["x"]
+
+
+def test_enough_is_at_most_n():
+    with pytest.raises(ValueError, match="enough: found 3, expected at most n, which is 2"):
+        Sampling(n=2, enough=3)

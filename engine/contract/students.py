@@ -46,6 +46,8 @@ class Student(Section):
     objectives: Objectives = Objectives()
     freeze_embeddings: bool = True
     """Keep the token table, and the output layer tied with it, as they are: half the work for a small model."""
+    freeze_layers: int = Field(default=0, ge=0)
+    """The first layers that stay as they are. Where they are also the source's first ones they read what they always read."""
     zero: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage (Rajbhandari et al., 2020)."""
     workers: Positive = 1

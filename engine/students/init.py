@@ -23,10 +23,10 @@ class Pupil:
     source_parameters: int
 
 
-def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool) -> Pupil:
+def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True, freeze_layers: int = 0) -> Pupil:
     """Load `source` in float32 and keep only its decoder layers `layers`, in that order.
 
-    `freeze_embeddings` leaves the token table, and the output layer tied with it, as they are.
+    `freeze_embeddings` leaves the token table, and the output layer tied with it, as they are; `freeze_layers` the first layers.
 
     Raises:
         ModelError: the folder holds no causal language model, or it has no layer of that index.
@@ -50,6 +50,7 @@ def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool) -> Pu
         model.config.layer_types = [model.config.layer_types[index] for index in layers]
     for table in (model.get_input_embeddings(), model.get_output_embeddings()):
         table.weight.requires_grad_(not freeze_embeddings)
+    decoder.layers[:freeze_layers].requires_grad_(False)
     model.train()
     return Pupil(model, tokenizer, found, whole)
 

@@ -86,3 +86,10 @@ class Student(Section):
             share = self.batch // self.workers
             raise ValueError(f"micro_batch: found {self.micro_batch}, expected a divisor of a worker's share of the batch, {share}")
         return self
+
+    @model_validator(mode="after")
+    def something_can_learn(self) -> "Student":
+        kept = len(self.init.prune.layers)
+        if self.freeze_layers >= kept:
+            raise ValueError(f"freeze_layers: found {self.freeze_layers}, expected fewer than the layers that are kept, {kept}")
+        return self

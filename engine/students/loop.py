@@ -104,7 +104,12 @@ def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and continue from a checkpoint if there is one."""
     student = lesson.student
     torch.manual_seed(student.seed)
-    pupil = init.prune(Path(lesson.source), student.init.prune.layers, freeze_embeddings=student.freeze_embeddings, freeze_layers=student.freeze_layers)
+    pupil = init.prune(
+        Path(lesson.source),
+        student.init.prune.layers,
+        freeze_embeddings=student.freeze_embeddings,
+        freeze_layers=student.freeze_layers,
+    )
     pupil.model.set_attn_implementation(zero.BACKENDS[lesson.accelerator].attention)
     tables = load_examples(lesson)
     splits = {name: pack(table, pupil.tokenizer, max_tokens=student.max_tokens) for name, table in tables.items()}

@@ -51,7 +51,7 @@ STUDENTS = (
     student("zero2", zero=2),
     student("zero3", zero=3, freeze_embeddings=True),
     student("pair", zero=2, workers=2, micro_batch=2),
-    student("steady", zero=2, **LONG),
+    student("steady", zero=2, freeze_layers=1, **LONG),
     student("coarse", zero=2, dtype="bfloat16", freeze_embeddings=False, early_stop={"patience": 1, "min_delta": 10.0}),
 )
 

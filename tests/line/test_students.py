@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import students_world as world
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.lineage.artifact import Artifact, load_artifact
@@ -94,6 +95,14 @@ def test_students_side_by_side_each_becomes_an_artifact(unbroken: Path) -> None:
 def test_student_learns_to_copy(unbroken: Path) -> None:
     validation = [row["loss"] for row in curve(unbroken, "steady").to_pylist() if row["split"] == "validation"]
     assert min(validation) < 0.7 * validation[0]
+
+
+def test_frozen_layers_stay_those_of_the_source_and_the_others_learn(unbroken: Path) -> None:
+    source = load_file(unbroken / "teacher" / "model.safetensors")
+    student = load_file(unbroken / "run" / "students" / "steady" / "model" / "model.safetensors")
+    for kept, old in ((0, 0), (1, 2)):  # layer of the student, the source's layer that it was
+        name = "model.layers.{}.mlp.up_proj.weight"
+        assert bool((student[name.format(kept)] == source[name.format(old)]).all()) is (kept == 0)
 
 
 def test_zero_stages_give_the_same_losses(alone: dict[str, Progress]) -> None:

@@ -117,3 +117,8 @@ def test_progress_reads_back_bit_equal(tmp_path: Path) -> None:
 def test_meter_says_step_loss_speed_and_time_left() -> None:
     line = Meter("s", print).line(Note(30, 90, 4000, 0.51, 0.72), Note(10, 90, 1000, 2.0, None), 10.0)
     assert line == "students/s: step 30 of 90, loss 0.510, best validation 0.720, 300 target tokens/s, about 30 s left"
+
+
+def test_a_student_whose_layers_are_all_frozen_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"freeze_layers: found 2, expected fewer than the layers that are kept, 2"):
+        student(init={"prune": {"source": "x", "layers": [0, 1]}}, freeze_layers=2)

@@ -10,19 +10,23 @@ import faulthandler
 import json
 import os
 import socket
-import sys
 import traceback
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
-from engine.errors import ModelError, RayleighError
+import psutil
+
+from engine.errors import ModelError, RayleighError, StorageError
 from engine.models.base import Engine
 from engine.shards import Folder
 
 PATIENCE = 2  # deaths of a batch before it is halved
 MARKS = "marks"  # folder of the marks in a ledger
+HOST = socket.gethostname()
+STDERR = 2  # the descriptor: what `sys.stderr` stands for may be none
 DIED = 70  # exit status of a process whose engine is of no use any more
 
 
@@ -53,18 +57,17 @@ class Trials:
             ModelError: from `build`, or because processes on this host died of it again and again.
         """
         loaded: list[Engine] = []
-        host = socket.gethostname()
 
         def give_up(index: int) -> None:
-            raise ModelError(f"{what}: {PATIENCE} processes on {host} died while they loaded it; the log says of what.")
+            raise ModelError(f"{what}: {PATIENCE} processes on {HOST} died while they loaded it; the log says of what.")
 
-        self([f"{what} on {host}"], lambda batch: loaded.append(build()), give_up)
+        self([f"{what} on {HOST}"], lambda batch: loaded.append(build()), give_up)
         return loaded[0]
 
     def _ask(self, keys: Sequence[str], ask: Callable[[], None]) -> None:
         mark = f"{uuid.uuid4().hex}.json"
-        self.folder.write(mark, json.dumps(keys).encode())
-        faulthandler.dump_traceback_later(self.hang_seconds, exit=True, file=sys.__stderr__)
+        self.folder.write(mark, json.dumps({"host": HOST, "pid": os.getpid(), "keys": keys}).encode())
+        faulthandler.dump_traceback_later(self.hang_seconds, exit=True, file=STDERR)
         try:
             ask()
         except RayleighError:
@@ -78,7 +81,19 @@ class Trials:
         self.folder.remove(mark)
 
     def _marks(self) -> list[set[str]]:
-        return [set(json.loads(self.folder.read(name))) for name in self.folder.files() if name.endswith(".json")]
+        """The keys of each mark whose process is dead, as far as can be seen from here."""
+        dead = []
+        for name in self.folder.files():
+            with suppress(StorageError):  # taken away in this moment: its process lives
+                mark = json.loads(self.folder.read(name)) if name.endswith(".json") else None
+                if mark and not _is_at_work(mark["host"], mark["pid"]):
+                    dead.append(set(mark["keys"]))
+        return dead
+
+
+def _is_at_work(host: str, pid: int) -> bool:
+    """Whether another process of this host is in the middle of its call: several engines may load side by side."""
+    return host == HOST and pid != os.getpid() and psutil.pid_exists(pid)
 
 
 def _batches(keys: Sequence[str], marks: Sequence[set[str]]) -> Iterator[tuple[int, list[int]]]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -79,6 +80,35 @@ def test_an_error_of_ours_passes_and_is_no_death(tmp_path):
     with pytest.raises(ModelError):
         Actor(tmp_path).trials(KEYS, ask, lambda index: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_dies_while_it_loads_is_tried_once_more(tmp_path):
+    actor = Actor(tmp_path)
+
+    def build():
+        raise MemoryError
+
+    for _ in range(2):
+        with pytest.raises(Dead):
+            actor.trials.load(build, "big")
+    with pytest.raises(ModelError, match=r"big: 2 processes on .* died while they loaded it"):
+        actor.trials.load(build, "big")
+
+
+def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):
+    code = (
+        "import sys, time; from engine.models.trials import Trials; from engine.shards import Folder\n"
+        f"Trials(Folder({str(tmp_path)!r}), hang_seconds=60).load(lambda: time.sleep(60), 'big')"
+    )
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    try:
+        while len(list(tmp_path.glob("*.json"))) < 2:
+            time.sleep(0.05)
+        assert Trials(Folder(str(tmp_path)), hang_seconds=60).load(lambda: "loaded", "big") == "loaded"  # type: ignore[arg-type, return-value]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):

@@ -17,11 +17,14 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
 
     Raises:
         InputError: a source or holdout is missing.
-        ModelError: a model folder is missing, or holds no Hugging Face model.
+        ModelError: a model folder is missing, holds no Hugging Face model, or a server's key is not in the environment.
     """
     absent = [problem for place, path in _files(contract) if (problem := _absent(place, path, root))]
     if absent:
         raise InputError("\n".join(absent))
+    for place, name in _keys(contract):
+        if not os.environ.get(name):
+            raise ModelError(f"{place}: the environment variable {name} holds no key. Set it here and where the actors run.")
     for place, path in _weights(contract):
         try:
             locate.check(path, root=root, home=models)
@@ -43,13 +46,20 @@ def _absent(place: str, path: str, root: str) -> str:
     return f"{place}: found nothing at {where}. Give a JSONL, CSV or Parquet file: relative to the contract, absolute, or a URL."
 
 
-def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
-    models: list[tuple[str, Model]] = [
-        (f"teachers.models.{number}.model.path", teacher.model) for number, teacher in enumerate(contract.teachers.models)
-    ]
+def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
+    yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
     if contract.judges.rubric and contract.teachers.mode != "direct":
-        models.append(("judges.rubric.model.path", contract.judges.rubric.model))
-    yield from ((place, model.path) for place, model in models if model.type == "vllm")
+        yield "judges.rubric.model", contract.judges.rubric.model
+
+
+def _keys(contract: Contract) -> Iterator[tuple[str, str]]:
+    for place, model in _models(contract):
+        if model.type == "endpoint" and model.key_env:
+            yield f"{place}.key_env", model.key_env
+
+
+def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
+    yield from ((f"{place}.path", model.path) for place, model in _models(contract) if model.type == "vllm")
     yield from ((f"students.{number}.init.prune.source", one.init.prune.source) for number, one in enumerate(contract.students))
     if contract.curation.semantic:
         yield "curation.semantic.model", contract.curation.semantic.model

@@ -106,9 +106,10 @@ def test_engine_reads_no_arguments_and_prints_nothing():
 
 
 def test_engine_reads_no_environment():
-    """But for the session, which hands the caller's import path on to the workers."""
+    """But for the session, which hands the caller's import path on to the workers, and for keys, which may stand nowhere else."""
+    allowed = ("engine/fleet/session.py", "engine/models/endpoint.py")
     places = [place for path in ENGINE for place in attributes(path, "os.environ", "os.getenv")]
-    assert [place for place in places if not place.startswith("engine/fleet/session.py")] == []
+    assert [place for place in places if not place.startswith(allowed)] == []
 
 
 def test_nothing_runs_code_that_came_as_data():

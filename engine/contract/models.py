@@ -31,9 +31,10 @@ class EndpointModel(Section):
     key_env: str | None = Field(default=None, pattern="^[A-Z_][A-Z0-9_]*$")
     """Environment variable of the actors that holds the key. The key itself never stands in a contract or an artifact."""
     retries: int = Field(default=4, ge=0)
-    """Further attempts for a request that was turned away, lost or garbled: what an answer can cost at most, less one."""
+    """Further attempts for a request that failed, was lost or garbled: what an answer can cost at most, less one. A request that
+    was turned away (429) cost nothing and does not count."""
     deadline_seconds: float = Field(default=300, gt=0)
-    """For one request, all attempts and waiting together."""
+    """For one request, all attempts and waiting together, from when it first leaves."""
     logprobs: bool = True
     """Ask for log probabilities; without them answers have no confidence, and the model cannot judge."""
 

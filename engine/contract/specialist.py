@@ -34,11 +34,24 @@ class Output(Section):
 
     @model_validator(mode="after")
     def spans_are_of_fields(self) -> "Output":
-        known = sorted((self.json_schema or {}).get("properties", {}))
-        unknown = sorted(set(self.spans) - set(known))
+        fields = (self.json_schema or {}).get("properties", {})
+        unknown = sorted(set(self.spans) - set(fields))
         if unknown:
-            raise ValueError(f"spans: found {unknown}, expected properties of json_schema: {known or 'it has none'}")
+            raise ValueError(f"spans: found {unknown}, expected properties of json_schema: {sorted(fields) or 'it has none'}")
+        other = sorted(name for name in self.spans if not _is_text(fields[name]))
+        if other:
+            raise ValueError(f"spans: {other} are not declared as string, or as string or null; only text can be quoted")
         return self
+
+
+def _is_text(field: dict[str, Any]) -> bool:
+    """Whether the schema of a field declares a string, or a string or null."""
+    kinds = [kind for branch in field.get("anyOf", [field]) for kind in _listed(branch.get("type"))]
+    return "string" in kinds and set(kinds) <= {"string", "null"}
+
+
+def _listed(kind: Any) -> list[Any]:
+    return kind if isinstance(kind, list) else [kind]
 
 
 class TaskUnit(Section):

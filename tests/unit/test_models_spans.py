@@ -63,6 +63,12 @@ def test_spans_of_an_unknown_field_are_refused(tmp_path):
         parse(Output, {"json_schema": FORM, "spans": {"nunber": 1}}, where=tmp_path)
 
 
+def test_spans_of_a_number_are_refused(tmp_path):
+    form = {"properties": {"n": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}
+    with pytest.raises(ContractError, match=r"spans: \['n'\] are not declared as string"):
+        parse(Output, {"json_schema": form, "spans": {"n": 1}}, where=tmp_path)
+
+
 def test_the_truth_of_every_order_mail_is_among_its_spans():
     from engine.contract import load_contract
     from jobs.contracts.order_mail import generate

@@ -91,6 +91,7 @@ def test_an_engine_that_dies_while_it_loads_is_tried_once_more(tmp_path):
     for _ in range(2):
         with pytest.raises(Dead):
             actor.trials.load(build, "big")
+    assert Actor(tmp_path / "other").trials.load(lambda: "loaded", "big") == "loaded"  # type: ignore[arg-type, return-value]
     with pytest.raises(ModelError, match=r"big: 2 processes on .* died while they loaded it"):
         actor.trials.load(build, "big")
 

@@ -8,6 +8,7 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import fsspec
@@ -112,7 +113,8 @@ class Folder:
     def remove(self, name: str = "") -> None:
         """Remove the file or folder `name` if it is there."""
         if self.exists(name):
-            self.fs.rm(self._at(name), recursive=True)
+            with suppress(FileNotFoundError):  # another process was quicker
+                self.fs.rm(self._at(name), recursive=True)
 
     def rename_to(self, other: "Folder") -> None:
         """Move this folder to `other`: at once on a local disk, file by file elsewhere."""

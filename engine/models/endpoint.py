@@ -128,7 +128,8 @@ class EndpointEngine:
         return Said(error=f"{error} (asked {failures + turned_away} times)", is_lost=True)
 
     def _plain(self, error: Exception) -> str:
-        return f"{type(error).__name__}: {str(error)[:200]}".replace(self.key, "***")
+        said = str(error).replace(self.key, "***") if self.model.key_env else str(error)
+        return f"{type(error).__name__}: {said[:200]}"
 
     async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any], since: int) -> Said:
         started = asyncio.get_running_loop().time()

@@ -185,6 +185,11 @@ def test_a_key_that_the_server_repeats_is_written_nowhere(server: Server, monkey
     assert "InternalServerError" in lost.error and "secret-1" not in lost.error
 
 
+def test_without_a_key_an_error_is_told_as_it_is(server: Server) -> None:
+    lost, _ = ask(engine(server, retries=0), "500 9 none", "fine")
+    assert "no: 500 9 none" in lost.error
+
+
 def test_a_server_that_answers_nobody_stops_the_job(server: Server) -> None:
     with pytest.raises(ModelError, match="answered none of 2 requests"):
         ask(engine(server, retries=0), "500 9 a", "500 9 b")

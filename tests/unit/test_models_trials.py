@@ -91,9 +91,16 @@ def test_an_engine_that_dies_while_it_loads_is_tried_once_more(tmp_path):
     for _ in range(2):
         with pytest.raises(Dead):
             actor.trials.load(build, "big")
-    assert Actor(tmp_path / "other").trials.load(lambda: "loaded", "big") == "loaded"  # type: ignore[arg-type, return-value]
     with pytest.raises(ModelError, match=r"big: 2 processes on .* died while they loaded it"):
         actor.trials.load(build, "big")
+
+
+def test_an_engine_that_was_loaded_has_no_earlier_deaths(tmp_path):
+    actor = Actor(tmp_path)
+    for _ in range(3):  # one death each time, as a machine that is taken away causes it
+        with pytest.raises(Dead):
+            actor.trials.load(lambda: 1 / 0, "big")  # type: ignore[arg-type, return-value]
+        assert actor.trials.load(lambda: "loaded", "big") == "loaded"  # type: ignore[arg-type, return-value]
 
 
 def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):

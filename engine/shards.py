@@ -20,8 +20,18 @@ from engine.errors import StorageError
 from engine.rows import VERSION, conform, content_id
 
 PIECE = 2**22  # bytes read at once
-# A declared step from an older schema version: table -> (from version, migration). Empty while there is one version.
-MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {}
+
+
+def _with_route_and_reasoning(rows: pa.Table) -> pa.Table:
+    """Version 2: an answer says which rule chose its teacher, and what was thought before it. Earlier there was neither."""
+    if not {"answer_id", "teacher"} <= set(rows.column_names):
+        return rows
+    nothing = pa.array([""] * rows.num_rows, pa.string())
+    return rows.append_column("route", nothing).append_column("reasoning", nothing)
+
+
+MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _with_route_and_reasoning}
+"""Schema version -> the step from its tables, with all their columns, to the next version's."""
 
 
 class Folder:
@@ -149,17 +159,21 @@ def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema) -> Shard:
     return Shard(path=name, rows=table.num_rows, bytes=len(data), sha256=digest)
 
 
-def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows of `shard`, only `columns` if given.
+def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = None, *, version: int = VERSION) -> pa.Table:
+    """Return the rows of `shard`, written at schema `version`, as the current version has them; only `columns` if given.
 
     Raises:
         StorageError: the file is missing or is not Parquet.
     """
+    wanted = list(columns) if columns else None
     try:
         with folder.fs.open(f"{folder.path}/{shard.path}", "rb") as file:
-            return pq.read_table(file, columns=list(columns) if columns else None)
+            rows = pq.read_table(file, columns=wanted if version == VERSION else None)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{folder}/{shard.path}: damaged or missing: {error}. Delete the artifact and run again.") from None
+    for older in range(version, VERSION):
+        rows = MIGRATIONS[older](rows)
+    return rows.select(wanted) if wanted else rows
 
 
 class Table(NamedTuple):
@@ -204,10 +218,7 @@ def read_table(folder: Folder, table: Table, schema: pa.Schema, columns: Sequenc
 def iterate(folder: Folder, table: Table, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Yield `table` shard by shard, migrated to the current schema version."""
     for shard in table.shards:
-        rows = read_shard(folder, shard, columns)
-        for version in range(table.schema_version, VERSION):
-            rows = MIGRATIONS[version](rows)
-        yield rows
+        yield read_shard(folder, shard, columns, version=table.schema_version)
 
 
 def rows_digest(table: pa.Table) -> int:

@@ -15,12 +15,13 @@ from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
 from engine.shards import Table, iterate
 from engine.teachers import flow as teachers
+from engine.teachers.route import NOBODY, Routing, reached
 from engine.teachers.teacher import Desk
 from jobs.progress import Meter
 
 
 def run(bench: Bench) -> Tally:
-    """Every prompt goes to every teacher, every answer to exactly one pool."""
+    """Every prompt goes to its teachers, every answer to exactly one pool."""
     prompts = bench.artifact("prompts")
     num_prompts = prompts.table("prompts").rows
     desks = _desks(bench, num_prompts)
@@ -30,7 +31,7 @@ def run(bench: Bench) -> Tally:
     for ledger in (bench.ledger / "answers", bench.ledger / "verdicts"):
         (ledger / MARKS).remove()  # who died in an earlier run says nothing about this one
     rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.batch)
-    rows = teachers.answer(rows, desks)
+    rows = teachers.answer(rows, desks, _routing(bench))
     rows = judges.grade(rows, bar)
     meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
     written = stream.write(rows, bench.draft.folder / "candidates", CANDIDATE, label="pool", progress=meter)
@@ -39,7 +40,7 @@ def run(bench: Bench) -> Tally:
     calibration = calibration_of(bar)
     bench.draft.facts = {"tokens_out": written.tokens, "calibration": calibration.model_dump() if calibration else None}
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
-    return Tally(num_answers, {**pools, **_spared(bench, written.table, desks)})
+    return Tally(num_answers, {**pools, **_not_asked(bench, written.table, desks)})
 
 
 def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
@@ -57,16 +58,34 @@ def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
     ]
 
 
-def _spared(bench: Bench, candidates: Table, desks: list[Desk]) -> dict[str, int]:
-    """Answers that were not asked for because enough were verified; a prompt without any answer is not among them."""
-    most = {desk.section.name: desk.section.sampling.n for desk in desks}
-    if all(desk.section.sampling.enough is None for desk in desks):
+def _routing(bench: Bench) -> Routing | None:
+    routes = bench.contract.teachers.routes
+    if routes is None:
+        return None
+    models = {route.nearest.model for route in routes if route.nearest}
+    folders = {model: locate(model, root=bench.root, home=bench.models) for model in models}
+    return Routing(routes, bench.profile.embedder, folders)
+
+
+def _not_asked(bench: Bench, candidates: Table, desks: list[Desk]) -> dict[str, int]:
+    """Answers nobody was asked for: the route led `elsewhere`, or enough were verified (`spared`). A lost one is in neither.
+
+    The column `route` says how many answers to expect; a prompt that no rule fits gives one row, by nobody.
+    """
+    routes = bench.contract.teachers.routes
+    is_thrifty = any(desk.section.sampling.enough for desk in desks)
+    if not routes and not is_thrifty:
         return {}
-    spared = 0
-    for piece in iterate(bench.draft.folder / "candidates", candidates, ["teacher", "sample"]):
+    most = {"": 1} | {desk.section.name: desk.section.sampling.n for desk in desks}
+    all_of_them = sum(desk.section.sampling.n for desk in desks)
+    leads = {"": [desk.section.name for desk in desks], NOBODY: [""]} | reached(routes or ())
+    counts = {"elsewhere": 0, "spared": 0}
+    for piece in iterate(bench.draft.folder / "candidates", candidates, ["prompt_id", "route", "teacher", "sample"]):
+        for route in piece.group_by(["prompt_id", "route"]).aggregate([])["route"].to_pylist():
+            counts["elsewhere"] += all_of_them - sum(most[teacher] for teacher in set(leads[route]))
         first = piece.filter(pc.equal(piece["sample"], 0))
-        spared += sum(most[teacher] for teacher in first["teacher"].to_pylist()) - piece.num_rows
-    return {"spared": spared}
+        counts["spared"] += sum(most[teacher] for teacher in first["teacher"].to_pylist()) - piece.num_rows
+    return {label: count for label, count in counts.items() if (routes if label == "elsewhere" else is_thrifty)}
 
 
 def _bar(bench: Bench, num_answers: int) -> Bar:
@@ -80,6 +99,7 @@ def _bar(bench: Bench, num_answers: int) -> Bar:
         folder=weights(bench, judging.rubric.model) if judging.rubric else None,
         ledger=bench.ledger / "verdicts",
         num_answers=num_answers,
+        competes=bench.contract.teachers.mode == "competition",
     )
 
 

@@ -61,6 +61,9 @@ def _keys(contract: Contract) -> Iterator[tuple[str, str]]:
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
     yield from ((f"{place}.path", model.path) for place, model in _models(contract) if model.type == "vllm")
     yield from ((f"students.{number}.init.prune.source", one.init.prune.source) for number, one in enumerate(contract.students))
+    for number, route in enumerate(contract.teachers.routes or ()):
+        if route.nearest:
+            yield f"teachers.routes.{number}.nearest.model", route.nearest.model
     if contract.curation.semantic:
         yield "curation.semantic.model", contract.curation.semantic.model
 

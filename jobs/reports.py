@@ -132,6 +132,7 @@ def _teachers(bench: Bench) -> Iterator[Subject]:
             systems={unit: section.system for unit in _units(bench)},
             shots=section.shots,
             structured=section.structured,
+            thinks=section.thinks,
             max_tokens=section.sampling.max_tokens,
         )
 

@@ -52,8 +52,16 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def judged_has_a_judge(self) -> "Contract":
-        if self.teachers.mode == "judged" and self.judges.rubric is None:
-            raise ValueError("judges.rubric: is needed in teachers.mode judged; add one or use mode direct")
+        if self.teachers.mode in ("judged", "competition") and self.judges.rubric is None:
+            raise ValueError(f"judges.rubric: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
+        return self
+
+    @model_validator(mode="after")
+    def routes_name_task_units(self) -> "Contract":
+        units = [unit.name for unit in self.specialist.task_units]
+        for number, route in enumerate(self.teachers.routes or ()):
+            if unknown := [name for name in (route.when.task_unit if route.when else ()) if name not in units]:
+                raise ValueError(f"teachers.routes.{number}.when.task_unit: found {unknown}, expected some of {units}")
         return self
 
     @model_validator(mode="after")

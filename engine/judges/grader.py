@@ -16,6 +16,7 @@ from engine.judges import rubric as rubrics
 from engine.judges.agreement import agreement
 from engine.judges.calibrate import Calibration, fit
 from engine.judges.pools import Evidence, is_sound, route
+from engine.judges.rank import outranked
 from engine.lineage.ledger import Ledger
 from engine.models.base import Engine, build_model
 from engine.models.identity import identity
@@ -38,10 +39,12 @@ class Bar:
     """The judge's weights; None without a rubric."""
     ledger: Folder
     num_answers: int
+    competes: bool = False
+    """Whether the answers to a prompt compete: of those that would be accepted, only the best are."""
 
 
 class Grader:
-    """ANSWER in, CANDIDATE out; all samples of a prompt must come in one block."""
+    """ANSWER in, CANDIDATE out; all answers to a prompt must come in one block."""
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar
@@ -71,6 +74,10 @@ class Grader:
                     "reasons": reasons,
                 }
             )
+        lost = outranked(graded) if self.bar.competes else set()
+        for row in graded:
+            if row["answer_id"] in lost:
+                row.update(pool="contrast", reasons=["outranked"])
         return pa.Table.from_pylist(graded, schema=CANDIDATE)
 
     def _check(self, row: dict[str, Any]) -> list[Outcome]:

@@ -9,7 +9,7 @@ from engine.contract.judges import Accept
 UNREADABLE = ("not_json", "off_schema")
 REASONS = (
     "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable",
-    "ending_length", "ending_refused", "ending_too_long", "ending_error",
+    "unroutable", "outranked", "ending_length", "ending_refused", "ending_too_long", "ending_error",
 )  # fmt: skip
 """Beside the tags of the checks."""
 
@@ -36,6 +36,8 @@ class Route(NamedTuple):
 def route(seen: Evidence, accept: Accept) -> Route:
     """Return the pool of an answer. The rules are read in order; the first that holds decides."""
     failed = [outcome.tag for outcome in seen.outcomes if not outcome.passed]
+    if seen.ending == "unrouted":
+        return Route("review", ["unroutable"])
     if seen.ending != "stop":
         return Route("failure", [f"ending_{seen.ending}"])
     if any(tag in UNREADABLE for tag in failed):

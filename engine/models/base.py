@@ -32,6 +32,7 @@ class Request(NamedTuple):
     seed: int
     temperature: float
     json_schema: dict[str, Any] | None = None
+    aloud: bool = False  # the model thinks aloud: the tags around it may be special tokens, and must stay in the text
 
 
 class Engine(Protocol):

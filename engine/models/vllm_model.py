@@ -116,6 +116,7 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             seed=request.seed,
             logprobs=0,
+            skip_special_tokens=not request.aloud,
             structured_outputs=structured,
         )
 

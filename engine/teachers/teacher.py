@@ -17,15 +17,17 @@ from engine.contract.teachers import Teacher as TeacherSection
 from engine.lineage.ledger import Ledger
 from engine.models.base import Completion, Engine, Request, build_model, instruct
 from engine.models.identity import identity
+from engine.models.reasoning import split
 from engine.models.shots import ShotBook
 from engine.models.spans import decoding_schema
 from engine.models.trials import MARKS, Trials
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
 
-PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in PROMPT.names)])
-"""What the ledger keeps of an answer: all that its prompt does not say already."""
-
+ASKED = [*PROMPT.names, "route"]
+"""What an answer repeats of its prompt."""
+PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in (*ASKED, "reasoning"))])
+"""What the ledger keeps of an answer, as it came: all that its prompt does not say. Reasoning is told from it by whoever reads."""
 
 KILLED = Completion("", "error", 0, 0, error="killed its engine, alone and in every batch that it was part of")
 
@@ -55,7 +57,10 @@ class Asked(NamedTuple):
 
 
 class Teacher:
-    """PROMPT in, ANSWER out, in order of prompt and sample: `sampling.n` rows a prompt, or `enough` that are verified."""
+    """PROMPT in, ANSWER out, in order of prompt and sample: `sampling.n` rows a prompt, or `enough` that are verified.
+
+    A prompt may have a `route`, which its answers repeat.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -67,7 +72,7 @@ class Teacher:
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", bucket_by="prompt_id", expected_rows=expected)
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
-        rows = prompts.select(PROMPT.names).to_pylist()
+        rows = prompts.select([name for name in ASKED if name in prompts.column_names]).to_pylist()
         wanted = [self._wanted(index, row) for index, row in enumerate(rows)]
         answers: list[list[dict[str, Any]]] = [[] for _ in rows]
         for samples in _rounds(self.desk.section.sampling):
@@ -75,7 +80,7 @@ class Teacher:
             asked = [one for index in still for one in wanted[index][samples]]
             for one, answer in zip(asked, self._answers(rows, asked), strict=True):
                 answers[one.row].append(answer)
-        said = [row | answer for row, given in zip(rows, answers, strict=True) for answer in given]
+        said = [{"route": "", **row, **answer} for row, given in zip(rows, answers, strict=True) for answer in given]
         return pa.Table.from_pylist(said, schema=ANSWER)
 
     def _has_enough(self, row: dict[str, Any], answers: Sequence[dict[str, Any]]) -> bool:
@@ -102,13 +107,18 @@ class Teacher:
             paid.update(self._record(rows, [open_[index]], [KILLED]))
 
         self.trials([wanted.answer_id for wanted in open_], ask, give_up)
-        return [paid[wanted.answer_id] for wanted in asked]
+        return [self._read(paid[wanted.answer_id]) for wanted in asked]
+
+    def _read(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return a paid answer with the reasoning told from it."""
+        thought = split(answer["answer"], answer["ending"], self.desk.section.thinks)
+        return {**answer, **thought._asdict(), "error": answer["error"] or thought.error}
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
         """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""
         section = self.desk.section
         sampling = section.sampling
-        told = section.model_dump_json(include={"system", "shots", "structured"})
+        told = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
         output = self.desk.specialist.unit(row["task_unit"]).output
         manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n", "enough"}))
         wanted = []
@@ -125,7 +135,11 @@ class Teacher:
         assert self.engine is not None
         self.engine.forget()
         requests = [self._request(rows[w.row], w) for w in asked]
-        return self._record(rows, asked, self.engine.complete(requests, self.desk.section.sampling))
+        return self._record(rows, asked, self._complete(requests))
+
+    def _complete(self, requests: Sequence[Request]) -> list[Completion]:
+        assert self.engine is not None
+        return self.engine.complete(requests, self.desk.section.sampling)
 
     def _record(
         self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked], said: Sequence[Completion]
@@ -145,6 +159,7 @@ class Teacher:
             seed=wanted.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,
+            aloud=section.thinks is not None,
         )
 
     def _answer(self, row: dict[str, Any], wanted: Asked, said: Completion) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def as_text(contract: Contract, path: str) -> str:
             "holdout",
             f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
         ],
+        ["mode", contract.teachers.mode],
         *(["teacher", f"{one.name}: {one.model.path}, {one.sampling.n} answers a prompt"] for one in contract.teachers.models),
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubric(contract)]) or "none"],
         *(

@@ -1,0 +1,61 @@
+"""Each mode of collaboration through the command, with its own contract, on the real default models."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROFILE = Path(__file__).parent / "profile.yaml"
+pytestmark = [pytest.mark.modes, pytest.mark.timeout(1200)]
+
+
+def rayleigh(*words: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=1100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows_of(run: Path, query: str) -> list[dict]:
+    return [json.loads(line) for line in rayleigh("sql", run, query, "--json").splitlines()]
+
+
+def candidates(mode: str, run: Path) -> list[dict]:
+    """Run the contract of `mode` until its training set stands; return every candidate and see that no row was lost."""
+    rayleigh("run", ROOT / "jobs" / "contracts" / f"{mode}.yaml", run, "--profile", PROFILE, "--until", "dataset")
+    for job in json.loads(rayleigh("status", run, "--json"))["jobs"][:3]:
+        assert job["conserved"], job
+    rows = rows_of(run, "select * from candidates order by prompt_id, teacher, sample")
+    asked = {row["prompt_id"] for row in rows_of(run, "select prompt_id from prompts")}
+    assert {row["prompt_id"] for row in rows} == asked
+    assert len({row["answer_id"] for row in rows}) == len(rows)
+    return rows
+
+
+def test_experts_answer_what_is_sent_to_them(tmp_path: Path) -> None:
+    rows = candidates("experts", tmp_path / "run")
+    teachers = {"0:": {"clerk"}, "1:": {"reader"}, "2:": {"clerk", "reader"}, "no": {""}}
+    assert {row["route"][:2] for row in rows} == set(teachers)
+    assert all(row["teacher"] in teachers[row["route"][:2]] for row in rows)
+    unrouted = [row for row in rows if row["ending"] == "unrouted"]
+    assert unrouted and all((row["pool"], row["reasons"], row["route"]) == ("review", ["unroutable"], "none") for row in unrouted)
+    both = {row["prompt_id"] for row in rows if row["route"] == "2: nearest 4"}
+    per_prompt = Counter(row["prompt_id"] for row in rows)
+    assert both and all(count == 1 + (prompt in both) for prompt, count in per_prompt.items())
+
+
+def test_competition_leaves_one_accepted_answer_a_prompt(tmp_path: Path) -> None:
+    rows = candidates("competition", tmp_path / "run")
+    assert set(Counter(row["prompt_id"] for row in rows).values()) == {3}
+    beaten = [row for row in rows if row["reasons"] == ["outranked"]]
+    assert beaten and {row["pool"] for row in beaten} == {"contrast"}
+    accepted = [row for row in rows if "accepted" in row["reasons"]]
+    best = {row["prompt_id"]: row for row in sorted(accepted, key=lambda row: row["confidence"])}
+    assert all(row["answer"] == best[row["prompt_id"]]["answer"] for row in accepted)
+    assert all(row["answer"] != best[row["prompt_id"]]["answer"] for row in beaten)
+    assert all(row["confidence"] <= best[row["prompt_id"]]["confidence"] for row in beaten)

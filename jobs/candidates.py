@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import flow as judges
@@ -13,9 +11,10 @@ from engine.lineage.job import Bench
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
-from engine.shards import Table, iterate
+from engine.shards import iterate
 from engine.teachers import flow as teachers
-from engine.teachers.route import NOBODY, Routing, reached
+from engine.teachers import unasked
+from engine.teachers.route import Routing
 from engine.teachers.teacher import Desk
 from jobs.progress import Meter
 
@@ -40,7 +39,8 @@ def run(bench: Bench) -> Tally:
     calibration = calibration_of(bar)
     bench.draft.facts = {"tokens_out": written.tokens, "calibration": calibration.model_dump() if calibration else None}
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
-    return Tally(num_answers, {**pools, **_not_asked(bench, written.table, desks)})
+    pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
+    return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 
 def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
@@ -65,27 +65,6 @@ def _routing(bench: Bench) -> Routing | None:
     models = {route.nearest.model for route in routes if route.nearest}
     folders = {model: locate(model, root=bench.root, home=bench.models) for model in models}
     return Routing(routes, bench.profile.embedder, folders)
-
-
-def _not_asked(bench: Bench, candidates: Table, desks: list[Desk]) -> dict[str, int]:
-    """Answers nobody was asked for: the route led `elsewhere`, or enough were verified (`spared`). A lost one is in neither.
-
-    The column `route` says how many answers to expect; a prompt that no rule fits gives one row, by nobody.
-    """
-    routes = bench.contract.teachers.routes
-    is_thrifty = any(desk.section.sampling.enough for desk in desks)
-    if not routes and not is_thrifty:
-        return {}
-    most = {"": 1} | {desk.section.name: desk.section.sampling.n for desk in desks}
-    all_of_them = sum(desk.section.sampling.n for desk in desks)
-    leads = {"": [desk.section.name for desk in desks], NOBODY: [""]} | reached(routes or ())
-    counts = {"elsewhere": 0, "spared": 0}
-    for piece in iterate(bench.draft.folder / "candidates", candidates, ["prompt_id", "route", "teacher", "sample"]):
-        for route in piece.group_by(["prompt_id", "route"]).aggregate([])["route"].to_pylist():
-            counts["elsewhere"] += all_of_them - sum(most[teacher] for teacher in set(leads[route]))
-        first = piece.filter(pc.equal(piece["sample"], 0))
-        counts["spared"] += sum(most[teacher] for teacher in first["teacher"].to_pylist()) - piece.num_rows
-    return {label: count for label, count in counts.items() if (routes if label == "elsewhere" else is_thrifty)}
 
 
 def _bar(bench: Bench, num_answers: int) -> Bar:

@@ -11,13 +11,14 @@ from engine.contract.profile import Pool
 from engine.contract.routes import Route
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.contract.teachers import Thinks
+from engine.contract.teachers import Teachers, Thinks
 from engine.rows import ANSWER, PROMPT
 from engine.shards import Folder
 from engine.teachers import route
 from engine.teachers.route import CARRIED, Router, Routing, answered, ask_all, reached
 from engine.teachers.teacher import Desk, Teacher
 from engine.teachers.turn import Turn
+from engine.teachers.unasked import COLUMNS, unasked
 
 CORE, HARD, ODD = {"layer": "core"}, {"layer": "failure_mode", "difficulty": "hard"}, {"layer": "long_tail", "difficulty": "easy"}
 
@@ -134,6 +135,31 @@ def test_route_is_no_part_of_what_was_paid_for(tmp_path):
     assert other.teacher.engine is None
     assert answered(again)["answer_id"] == answered(first)["answer_id"]
     assert answered(again)["route"].to_pylist() == ["0: otherwise"]
+
+
+TWO = [{"name": name, "model": {"type": "fake"}, "sampling": {"n": 2, "enough": 1}} for name in ("a", "b")]
+
+
+def counted(rows, **section):
+    given = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    return unasked([pa.Table.from_pylist(given)], Teachers.model_validate({"models": TWO, **section}))
+
+
+def test_what_the_route_led_elsewhere_and_what_thrift_spared_is_counted():
+    routes = [{"when": CORE, "to": "a"}, {"when": {}, "to": ["a", "b"]}]
+    rows = [
+        ("00", "0: layer=core", "a", 0), ("00", "0: layer=core", "a", 1),
+        ("01", "1: otherwise", "a", 0), ("01", "1: otherwise", "b", 0), ("01", "1: otherwise", "b", 1),
+        ("02", "none", "", 0),
+    ]  # fmt: skip
+    found = counted(rows, mode="experts", routes=routes)
+    assert found == {"elsewhere": 2 + 0 + 3, "spared": 1}
+    assert len(rows) + sum(found.values()) == 3 * 4
+
+
+def test_an_answer_that_is_lost_is_under_no_reason():
+    rows = [("00", "", "a", 0), ("00", "", "a", 1)]  # nothing of b
+    assert len(rows) + sum(counted(rows).values()) < 4
 
 
 def thinker(tmp_path, *replies, **given):

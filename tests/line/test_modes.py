@@ -8,6 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from engine.contract.models import VllmModel
+from engine.contract.profile import Pool
+from engine.contract.specialist import Specialist, TaskUnit
+from engine.contract.teachers import Shot, Shots, Teacher, Thinks
+from engine.models.locate import locate
+from engine.rows import PROMPT, from_rows
+from engine.shards import Folder
+from engine.teachers.teacher import Desk
+from engine.teachers.teacher import Teacher as Answerer
+from jobs.workspace import models_home
+from tests.line import data_world as world
+
 ROOT = Path(__file__).parents[2]
 PROFILE = Path(__file__).parent / "profile.yaml"
 pytestmark = [pytest.mark.modes, pytest.mark.timeout(1200)]
@@ -59,3 +71,26 @@ def test_competition_leaves_one_accepted_answer_a_prompt(tmp_path: Path) -> None
     assert all(row["answer"] == best[row["prompt_id"]]["answer"] for row in accepted)
     assert all(row["answer"] != best[row["prompt_id"]]["answer"] for row in beaten)
     assert all(row["confidence"] <= best[row["prompt_id"]]["confidence"] for row in beaten)
+
+
+MAILS = {
+    "We need 12 mugs. Order number 40512.": "The mail says 12, so the quantity is 12.",
+    "Order number 77310: please send 8 red chairs.": "The mail says 8, so the quantity is 8.",
+    "Could you ship 45 lamps under order number 20981?": "The mail says 45, so the quantity is 45.",
+}
+
+
+def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default teacher is shown how to think: its reasoning and its answer come apart, and no special token is left in them."""
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    shown = tuple(Shot(input=mail, output=f"<think>{why}</think>{why.split()[-1]}") for mail, why in MAILS.items())
+    model = VllmModel(type="vllm", path="smollm2-135m-instruct")
+    section = Teacher(name="t", model=model, shots=Shots(fixed=shown), structured=False, thinks=Thinks())
+    specialist = Specialist(goal="g", task_units=(TaskUnit(name="count", kind="extraction"),))
+    weights = locate(model.path, root=str(ROOT), home=models_home())
+    pool = Pool(kv_cache_gib=0.25, max_num_seqs=4)
+    desk = Desk(section, specialist, pool, weights, ledger=Folder(str(tmp_path / "ledger")), num_prompts=1)
+    asked = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
+    [row] = Answerer(desk)(from_rows([asked], PROMPT)).to_pylist()
+    assert row["ending"] == "stop" and row["reasoning"].startswith("The mail says")
+    assert row["answer"] and not set(row["answer"] + row["reasoning"]) & set("<|>")

@@ -53,8 +53,9 @@ class Router:
         device = "cuda" if routing.pool.gpus else "cpu"
         models = {name: Sentences(folder, device) for name, folder in routing.folders.items()}
         self.rules = [
-            _Labelled(number, route.nearest, models[route.nearest.model]) if route.nearest else _Conditions(number, route)
+            _Labelled(route.nearest, choices, models[route.nearest.model]) if route.nearest else _Conditions(route, choices)
             for number, route in enumerate(routing.routes)
+            for choices in [_choices(number, route)]
         ]
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
@@ -70,9 +71,9 @@ class Router:
 class _Conditions:
     """The columns of a prompt decide."""
 
-    def __init__(self, number: int, route: Route) -> None:
+    def __init__(self, route: Route, choices: Sequence[Choice]) -> None:
         self.conditions = route.when.conditions if route.when else {}
-        self.choice = Choice(_label(number, route), route.to)
+        [self.choice] = choices
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> list[Choice | None]:
         return [self.choice if all(row[name] in may for name, may in self.conditions.items()) else None for row in rows]
@@ -81,9 +82,8 @@ class _Conditions:
 class _Labelled:
     """The labelled prompt decides whose embedding is nearest; of equally near ones the first."""
 
-    def __init__(self, number: int, section: Nearest, embed: Sentences) -> None:
-        self.embed, self.least = embed, section.least
-        self.choices = [Choice(f"{number}: nearest {place}", one.to) for place, one in enumerate(section.bank)]
+    def __init__(self, section: Nearest, choices: Sequence[Choice], embed: Sentences) -> None:
+        self.embed, self.least, self.choices = embed, section.least, choices
         self.bank = embed([one.input for one in section.bank])  # (labelled, dimensions)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> list[Choice | None]:
@@ -109,19 +109,16 @@ def answered(carried: pa.Table) -> pa.Table:
 
 def reached(routes: Sequence[Route]) -> dict[str, tuple[str, ...]]:
     """Return every decision that `routes` can make, as the column `route` has it, with the teachers it leads to."""
-    found: dict[str, tuple[str, ...]] = {}
-    for number, route in enumerate(routes):
-        if route.nearest:
-            found |= {f"{number}: nearest {place}": one.to for place, one in enumerate(route.nearest.bank)}
-        else:
-            found[_label(number, route)] = route.to
-    return found
+    return {choice.route: choice.to for number, route in enumerate(routes) for choice in _choices(number, route)}
 
 
-def _label(number: int, route: Route) -> str:
+def _choices(number: int, route: Route) -> list[Choice]:
+    """The decisions that a rule can make, one a labelled prompt, or the one of its conditions."""
+    if route.nearest:
+        return [Choice(f"{number}: nearest {place}", one.to) for place, one in enumerate(route.nearest.bank)]
     conditions = route.when.conditions if route.when else {}
     said = ", ".join(f"{name}={'|'.join(may)}" for name, may in conditions.items())
-    return f"{number}: {said or 'otherwise'}"
+    return [Choice(f"{number}: {said or 'otherwise'}", route.to)]
 
 
 def _carried(rows: Sequence[dict[str, Any]], chosen: Sequence[Choice | None]) -> pa.Table:

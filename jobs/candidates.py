@@ -23,13 +23,12 @@ def run(bench: Bench) -> Tally:
     """Every prompt goes to its teachers, every answer to exactly one pool."""
     prompts = bench.artifact("prompts")
     num_prompts = prompts.table("prompts").rows
-    desks = _desks(bench, num_prompts)
+    desks = _desks(bench)
     num_answers = num_prompts * sum(desk.section.sampling.n for desk in desks)
-    bar = _bar(bench, num_answers)
+    bar = _bar(bench)
 
-    for ledger in (bench.ledger / "answers", bench.ledger / "verdicts"):
-        (ledger / MARKS).remove()  # who died in an earlier run says nothing about this one
-    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.batch)
+    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
+    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.block(num_prompts))
     rows = teachers.answer(rows, desks, _routing(bench))
     rows = judges.grade(rows, bar)
     meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
@@ -43,15 +42,15 @@ def run(bench: Bench) -> Tally:
     return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 
-def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
+def _desks(bench: Bench) -> list[Desk]:
     return [
         Desk(
             section=section,
             specialist=bench.contract.specialist,
             pool=bench.profile.teacher,
             folder=weights(bench, section.model),
-            ledger=bench.ledger / "answers",
-            num_prompts=num_prompts,
+            ledger=bench.paid / "answers",
+            marks=bench.ledger / MARKS / "answers",
             checks=bench.contract.judges.checks,
         )
         for section in bench.contract.teachers.models
@@ -67,7 +66,7 @@ def _routing(bench: Bench) -> Routing | None:
     return Routing(routes, bench.profile.embedder, folders)
 
 
-def _bar(bench: Bench, num_answers: int) -> Bar:
+def _bar(bench: Bench) -> Bar:
     judging = bench.contract.judges
     if bench.contract.teachers.mode == "direct":
         judging = judging.model_copy(update={"rubric": None})
@@ -76,8 +75,8 @@ def _bar(bench: Bench, num_answers: int) -> Bar:
         specialist=bench.contract.specialist,
         pool=bench.profile.judge,
         folder=weights(bench, judging.rubric.model) if judging.rubric else None,
-        ledger=bench.ledger / "verdicts",
-        num_answers=num_answers,
+        ledger=bench.paid / "verdicts",
+        marks=bench.ledger / MARKS / "verdicts",
         competes=bench.contract.teachers.mode == "competition",
     )
 

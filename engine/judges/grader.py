@@ -20,7 +20,7 @@ from engine.judges.rank import outranked
 from engine.lineage.ledger import Ledger
 from engine.models.base import Engine, build_model
 from engine.models.identity import identity
-from engine.models.trials import MARKS, Trials
+from engine.models.trials import Trials
 from engine.rows import ANSWER, CANDIDATE, content_id
 from engine.shards import Folder
 
@@ -38,7 +38,9 @@ class Bar:
     folder: Path | None
     """The judge's weights; None without a rubric."""
     ledger: Folder
-    num_answers: int
+    """Marks that were paid for, perhaps by other runs too."""
+    marks: Folder
+    """Who is at work, in this run."""
     competes: bool = False
     """Whether the answers to a prompt compete: of those that would be accepted, only the best are."""
 
@@ -93,29 +95,36 @@ class Judge:
     def __init__(self, bar: Bar, rubric: Rubric) -> None:
         self.bar, self.rubric = bar, rubric
         self.identity = content_id(identity(rubric.model, bar.folder), rubric.model_dump_json(exclude={"model", "name"}))
-        self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", bucket_by="prompt_id", expected_rows=bar.num_answers)
-        self.trials = Trials(bar.ledger / MARKS, hang_seconds=bar.pool.hang_seconds)
+        self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", place="prompt_id")
+        self.trials = Trials(bar.marks, hang_seconds=bar.pool.hang_seconds)
         self.engine: Engine | None = None
         self.calibration = self._calibration(bar.section.calibrate) if bar.section.calibrate else None
 
     def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> tuple[list[float | None], list[float | None]]:
         """Return (score, confidence) of each row; both None for a row that is not sound or that the judge cannot mark."""
         ids = [content_id(self.identity, row["prompt_id"], row["answer"]) for row in rows]
-        found = self.ledger.find(ids, [row["prompt_id"] for row in rows])
-        marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
-        open_ = {key: row for key, row, worth in zip(ids, rows, sound, strict=True) if worth and key not in marks}
-        keys = list(open_)
-        if keys:
-            self._ready()  # before the first batch: what dies here is no fault of a row
+        with self.ledger.block(row["prompt_id"] for row in rows):
+            found = self.ledger.find(ids)
+            marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
+            open_ = {key: row for key, row, worth in zip(ids, rows, sound, strict=True) if worth and key not in marks}
+            if open_:
+                self._ready()  # before the first batch: what dies here is no fault of a row
+            for start in range(0, len(open_), self.bar.pool.batch):
+                marks |= self._pay(open_, list(open_)[start : start + self.bar.pool.batch])
+        scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
+        return scores, [self._confidence(score) for score in scores]
+
+    def _pay(self, rows: Mapping[str, dict[str, Any]], keys: list[str]) -> dict[str, float | None]:
+        """Return the marks of one batch of `rows`, those that the judge gave and those that it must not be asked for again."""
+        marks: dict[str, float | None] = {}
 
         def ask(batch: Sequence[int]) -> None:
             asked = [keys[index] for index in batch]
-            found = zip(asked, self._mark([(open_[key]["text"], open_[key]["answer"]) for key in asked]), strict=True)
-            marks.update(self._record(open_, {key: mark for key, mark in found if mark is not None}))
+            found = zip(asked, self._mark([(rows[key]["text"], rows[key]["answer"]) for key in asked]), strict=True)
+            marks.update(self._record(rows, {key: mark for key, mark in found if mark is not None}))
 
-        self.trials(keys, ask, lambda index: marks.update(self._record(open_, {keys[index]: None})))
-        scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
-        return scores, [self._confidence(score) for score in scores]
+        self.trials(keys, ask, lambda index: marks.update(self._record(rows, {keys[index]: None})))
+        return marks
 
     def _record(self, rows: Mapping[str, dict[str, Any]], marks: Mapping[str, float | None]) -> Mapping[str, float | None]:
         """Return `marks` once they are in the ledger. None says that the answer must not be shown to a judge again."""

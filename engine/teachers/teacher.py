@@ -20,7 +20,7 @@ from engine.models.identity import identity
 from engine.models.reasoning import split
 from engine.models.shots import ShotBook
 from engine.models.spans import decoding_schema
-from engine.models.trials import MARKS, Trials
+from engine.models.trials import Trials
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
 
@@ -42,7 +42,9 @@ class Desk:
     folder: Path | None
     """The model's weights."""
     ledger: Folder
-    num_prompts: int
+    """Answers that were paid for, perhaps by other runs too."""
+    marks: Folder
+    """Who is at work, in this run."""
     checks: Sequence[Check] = ()
     """What verifies an answer, where `sampling.enough` asks."""
 
@@ -67,11 +69,17 @@ class Teacher:
         self.identity = identity(desk.section.model, desk.folder)
         self.engine: Engine | None = None
         self.shots = ShotBook(desk.section.shots)
-        expected = desk.num_prompts * desk.section.sampling.n
-        self.trials = Trials(desk.ledger / MARKS, hang_seconds=desk.pool.hang_seconds)
-        self.ledger = Ledger(desk.ledger, PAID, key="answer_id", bucket_by="prompt_id", expected_rows=expected)
+        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds)
+        self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
+        """Answer a block in batches, which are cut alike in every run and durable one by one."""
+        size = self.desk.pool.batch
+        with self.ledger.block(prompts["prompt_id"].to_pylist()):
+            batches = [self._batch(prompts.slice(start, size)) for start in range(0, prompts.num_rows, size)]
+        return pa.concat_tables(batches)
+
+    def _batch(self, prompts: pa.Table) -> pa.Table:
         rows = prompts.select([name for name in ASKED if name in prompts.column_names]).to_pylist()
         wanted = [self._wanted(index, row) for index, row in enumerate(rows)]
         answers: list[list[dict[str, Any]]] = [[] for _ in rows]
@@ -94,7 +102,7 @@ class Teacher:
 
     def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
         """Return what the teacher says to `asked`, in order: from the ledger, or paid for now."""
-        paid = self._paid(rows, asked)
+        paid = self._paid(asked)
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
         if open_ and self.engine is None:
             build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
@@ -127,9 +135,8 @@ class Teacher:
             wanted.append(Asked(index, sample, seed, content_id(row["prompt_id"], section.name, manner, seed, sample)))
         return wanted
 
-    def _paid(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
-        found = self.ledger.find([w.answer_id for w in asked], [row["prompt_id"] for row in rows])
-        return {answer["answer_id"]: answer for answer in found.to_pylist()}
+    def _paid(self, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
+        return {answer["answer_id"]: answer for answer in self.ledger.find(w.answer_id for w in asked).to_pylist()}
 
     def _pay(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
         assert self.engine is not None

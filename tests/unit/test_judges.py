@@ -109,7 +109,7 @@ def bar(tmp_path, **section):
         pool=Pool(),
         folder=None,
         ledger=Folder(str(tmp_path / "ledger")),
-        num_answers=4,
+        marks=Folder(str(tmp_path / "marks")),
     )
 
 

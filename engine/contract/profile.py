@@ -40,7 +40,7 @@ class Profile(Section):
     name: str
     ray: Ray = Ray()
     ledger: str | None = None
-    """Folder or fsspec URL of paid work that runs share: what one has paid for, no other pays again. By default each has its own."""
+    """Folder or URL of paid work that runs share: what one has paid for, no other pays again. By default each has its own."""
     teacher: Pool = Pool()
     judge: Pool = Pool()
     embedder: Pool = Pool()

@@ -12,7 +12,7 @@ so that many processes and runs may share a ledger, and each may die at any mome
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from os.path import commonprefix
+from itertools import takewhile
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,7 +86,7 @@ class Ledger:
 
     def _paths(self, places: Sequence[str]) -> list[str]:
         """Files that may hold one of the sorted `places`: above their branch and anywhere below it."""
-        branch, starts = _branch([*places[:1], *places[-1:]]), [place[:DIGITS] for place in places]
+        branch, starts = _branch(places), [place[:DIGITS] for place in places]
         found = []
         for depth in range(len(branch) + 1):
             names = _at(self.folder, branch[:depth]).files(deep=depth == len(branch))
@@ -95,7 +95,9 @@ class Ledger:
 
 
 def _branch(places: Sequence[str]) -> str:
-    return commonprefix(places)[:DEPTH]
+    """What the sorted `places` have in common, at most DEPTH digits."""
+    pairs = zip(places[0], places[-1], strict=False) if places else ()
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))[:DEPTH]
 
 
 def _at(folder: Folder, branch: str) -> Folder:

@@ -69,6 +69,7 @@ class Teacher:
         self.identity = identity(desk.section.model, desk.folder)
         self.engine: Engine | None = None
         self.shots = ShotBook(desk.section.shots)
+        self.manners: dict[str, str] = {}
         self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds)
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")
 
@@ -124,16 +125,23 @@ class Teacher:
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
         """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""
-        section = self.desk.section
-        sampling = section.sampling
-        told = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
-        output = self.desk.specialist.unit(row["task_unit"]).output
-        manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n", "enough"}))
+        section, sampling = self.desk.section, self.desk.section.sampling
+        manner = self._manner(row["task_unit"])
         wanted = []
         for sample in range(sampling.n):
             seed = int(content_id(sampling.seed, row["prompt_id"], sample)[:8], 16)
             wanted.append(Asked(index, sample, seed, content_id(row["prompt_id"], section.name, manner, seed, sample)))
         return wanted
+
+    def _manner(self, task_unit: str) -> str:
+        """Hash of who answers a prompt of `task_unit` and how it is told to."""
+        if task_unit not in self.manners:
+            section = self.desk.section
+            told = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
+            output = self.desk.specialist.unit(task_unit).output.model_dump_json()
+            sampling = section.sampling.model_dump_json(exclude={"n", "enough"})
+            self.manners[task_unit] = content_id(self.identity, told, output, sampling)
+        return self.manners[task_unit]
 
     def _paid(self, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
         return {answer["answer_id"]: answer for answer in self.ledger.find(w.answer_id for w in asked).to_pylist()}

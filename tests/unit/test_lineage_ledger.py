@@ -1,5 +1,7 @@
 """The ledger of paid work: what was recorded is found, once, whoever died in between, by few reads and in few files."""
 
+from itertools import chain
+
 import fsspec
 import pyarrow as pa
 import pytest
@@ -49,6 +51,7 @@ def ledger(folder):
 
 
 def rows(numbers, said="text"):
+    numbers = list(numbers)
     prompts = [content_id(n) for n in numbers]
     ids = [content_id("answer", n) for n in numbers]
     return pa.table({"answer_id": ids, "prompt_id": prompts, "text": [f"{said} {n}" for n in numbers]}, SCHEMA)
@@ -72,7 +75,7 @@ def find(book, numbers):
 def pay(folder, *batches):
     """Work on one block of several batches to its end."""
     book = ledger(folder)
-    with book.block(rows(sum(map(list, batches), []))["prompt_id"].to_pylist()):
+    with book.block(rows(chain(*batches))["prompt_id"].to_pylist()):
         for batch in batches:
             book.record(rows(batch))
 
@@ -84,7 +87,7 @@ class Killed(BaseException):
 def die_after(folder, *batches):
     """Work on a block of several batches and be killed before its end."""
     book = ledger(folder)
-    with pytest.raises(Killed), book.block(rows(sum(map(list, batches), []))["prompt_id"].to_pylist()):
+    with pytest.raises(Killed), book.block(rows(chain(*batches))["prompt_id"].to_pylist()):
         for batch in batches:
             book.record(rows(batch))
         raise Killed

@@ -14,9 +14,6 @@ from engine.fleet import pools
 from engine.lineage.artifact import Artifact
 from engine.shards import Folder, Shard, Table, hex_digest, read_shard, rows_digest, write_shard
 
-BLOCKS_EACH = 32  # blocks that an actor gets, at least: the last ones of all end at about the same time
-BLOCK_ROWS = 2048
-
 Op = Callable[..., pa.Table | Iterator[pa.Table]]
 
 
@@ -52,15 +49,6 @@ def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | N
     where = ray.data.from_items(slices, override_num_blocks=len(slices))
     given = {"folder": folder, "columns": list(columns) if columns else None}
     return each(where, _load, **given)
-
-
-def block(pool: Pool, rows: int) -> int:
-    """Return the rows of a block where `rows` rows go to `pool`: whole batches, so that who asks a model may cut them out again.
-
-    Few rows come batch by batch, many in larger blocks: a block costs Ray some 20 ms of a core, and the driver some KB.
-    """
-    batches = min(rows // (pool.batch * pool.actors * BLOCKS_EACH), BLOCK_ROWS // pool.batch)
-    return pool.batch * max(1, batches)
 
 
 def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:

@@ -86,6 +86,8 @@ class Ledger:
 
     def _paths(self, places: Sequence[str]) -> list[str]:
         """Files that may hold one of the sorted `places`: above their branch and anywhere below it."""
+        if not places:
+            return []
         branch, starts = _branch(places), [place[:DIGITS] for place in places]
         found = []
         for depth in range(len(branch) + 1):
@@ -96,7 +98,7 @@ class Ledger:
 
 def _branch(places: Sequence[str]) -> str:
     """What the sorted `places` have in common, at most DEPTH digits."""
-    pairs = zip(places[0], places[-1], strict=False) if places else ()
+    pairs = zip(places[0], places[-1], strict=False)
     return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))[:DEPTH]
 
 

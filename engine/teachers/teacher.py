@@ -77,7 +77,7 @@ class Teacher:
         """Answer a block in batches, which are cut alike in every run and durable one by one."""
         size = self.desk.pool.batch
         with self.ledger.block(prompts["prompt_id"].to_pylist()):
-            batches = [self._batch(prompts.slice(start, size)) for start in range(0, prompts.num_rows, size)]
+            batches = [self._batch(prompts.slice(start, size)) for start in range(0, max(prompts.num_rows, 1), size)]
         return pa.concat_tables(batches)
 
     def _batch(self, prompts: pa.Table) -> pa.Table:

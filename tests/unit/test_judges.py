@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import dataclasses
 import math
 
 import pyarrow as pa
@@ -219,3 +220,13 @@ def test_prompt_that_was_sent_to_nobody_waits_for_a_person(tmp_path):
     unrouted = answers({"prompt_id": "aa", "answer_id": "1", "answer": "", "ending": "unrouted", "teacher": ""})
     graded = Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))(unrouted)
     assert (graded["pool"].to_pylist(), graded["reasons"].to_pylist()) == (["review"], [["unroutable"]])
+
+
+def test_judge_is_asked_in_batches(tmp_path, monkeypatch):
+    asked, score = [], rubrics.score
+    monkeypatch.setattr(rubrics, "score", lambda engine, rubric, pairs: asked.append(len(pairs)) or score(engine, rubric, pairs))
+    given = dataclasses.replace(bar(tmp_path, rubric=RUBRIC.model_dump()), pool=Pool(batch=2))
+    said = [{"prompt_id": f"a{n}", "answer_id": str(n), "answer": RIGHT} for n in range(5)]
+    assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 5
+    assert asked == [2, 2, 1]
+    assert len(Folder(str(tmp_path / "ledger")).files()) == 1

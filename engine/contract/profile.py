@@ -26,7 +26,6 @@ class Pool(Section):
     hang_seconds: float = Field(default=1800, gt=0)
     """An engine that takes longer for a batch, or to load, hangs: its process is ended, and another asks again."""
 
-
     def block(self, rows: int) -> int:
         """Return how many of `rows` rows travel together to these actors: whole batches, which each cuts out again.
 

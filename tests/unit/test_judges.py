@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import dataclasses
 import math
 
 import pyarrow as pa

@@ -24,11 +24,12 @@ def run(bench: Bench) -> Tally:
     prompts = bench.artifact("prompts")
     num_prompts = prompts.table("prompts").rows
     desks = _desks(bench)
-    num_answers = num_prompts * sum(desk.section.sampling.n for desk in desks)
+    each = sum(desk.section.sampling.n for desk in desks)
+    num_answers = num_prompts * each
     bar = _bar(bench)
 
     (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
-    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.block(num_prompts))
+    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.block(num_prompts, answers=each))
     rows = teachers.answer(rows, desks, _routing(bench))
     rows = judges.grade(rows, bar)
     meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)

@@ -8,7 +8,7 @@ from engine.contract.base import Positive, Section
 from engine.contract.load import parse, read_yaml
 
 BLOCKS_EACH = 32  # of an actor, if there are so many batches: then all end at about the same time
-BLOCK_ROWS = 2048
+BLOCK_ROWS = 2048  # answers: a shard of 0.3 MB if they are short, of 80 MB if all are as long as a contract allows
 
 
 class Pool(Section):
@@ -26,13 +26,13 @@ class Pool(Section):
     hang_seconds: float = Field(default=1800, gt=0)
     """An engine that takes longer for a batch, or to load, hangs: its process is ended, and another asks again."""
 
-    def block(self, rows: int) -> int:
-        """Return how many of `rows` rows travel together to these actors: whole batches, which each cuts out again.
+    def block(self, rows: int, *, answers: int = 1) -> int:
+        """Return how many of `rows` rows, of which each becomes `answers`, travel together: whole batches, to be cut out again.
 
-        Few rows travel batch by batch, so that all actors are busy; many in larger blocks, for a block costs Ray some 20 ms of a
+        Few rows travel batch by batch, so that all actors are busy; many in larger blocks, for a block costs Ray some ms of a
         core, and its driver a few KB.
         """
-        batches = min(rows // (self.batch * self.actors * BLOCKS_EACH), BLOCK_ROWS // self.batch)
+        batches = min(rows // (self.batch * self.actors * BLOCKS_EACH), BLOCK_ROWS // (self.batch * answers))
         return self.batch * max(1, batches)
 
 

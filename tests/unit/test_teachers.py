@@ -185,15 +185,16 @@ def test_teacher_without_prompts_gives_an_empty_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "batch", "actors", "block"),
+    ("rows", "batch", "actors", "answers", "block"),
     [
-        (300, 50, 1, 50),  # few: batch by batch
-        (100_000, 50, 1, 2000),
-        (10**8, 50, 1, 2000),
-        (100_000, 1024, 4, 1024),
-        (10**8, 1024, 4, 2048),
-        (10**8, 4096, 1, 4096),  # never less than a batch
+        (300, 50, 1, 2, 50),  # few: batch by batch
+        (100_000, 50, 1, 1, 2000),
+        (10**8, 50, 1, 1, 2000),
+        (10**8, 50, 1, 4, 500),
+        (100_000, 1024, 4, 1, 1024),
+        (10**8, 1024, 4, 1, 2048),
+        (10**8, 4096, 1, 4, 4096),  # never less than a batch
     ],
 )
-def test_block_is_whole_batches_and_bounded(rows, batch, actors, block):
-    assert Pool(batch=batch, actors=actors).block(rows) == block
+def test_block_is_whole_batches_and_bounded(rows, batch, actors, answers, block):
+    assert Pool(batch=batch, actors=actors).block(rows, answers=answers) == block

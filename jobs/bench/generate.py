@@ -38,6 +38,8 @@ from jobs.run import set_environment
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
 SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # all are sampled, so that both sides do the same
 MODES = {"job": "direct", "judged": "judged"}
+Ask = Callable[[int], int]
+"""Answers the first so many prompts and returns how many tokens that took."""
 WARM_UP = 16  # prompts of the round that does not count
 
 
@@ -106,8 +108,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     chats = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in asked]
     schemas = [decoding_schema(output, row["text"]) for row in asked]
 
-    def ask(number: int, count: int) -> int:
-        engine.forget()  # each round begins with an empty prefix cache, as the stage does
+    def prepare(number: int) -> Ask:
         params = [
             engine.vllm.SamplingParams(
                 temperature=sampling.temperature,
@@ -115,12 +116,18 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
                 seed=number * 10_000 + index,
                 structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=schema),
             )
-            for index, schema in enumerate(schemas[: count * sampling.n])
+            for index, schema in enumerate(schemas)
         ]
         llm: Any = engine.llm
-        return sum(len(one.outputs[0].token_ids) for one in llm.chat(chats[: len(params)], params, use_tqdm=False))
+        engine.forget()  # each round begins with an empty prefix cache, as each batch of the stage does
 
-    _serve(pipe, ask, prompts, started)
+        def ask(count: int) -> int:
+            most = count * sampling.n
+            return sum(len(one.outputs[0].token_ids) for one in llm.chat(chats[:most], params[:most], use_tqdm=False))
+
+        return ask
+
+    _serve(pipe, prepare, prompts, started)
 
 
 def stage(pipe: Connection, prompts: int, profile: str) -> None:
@@ -132,22 +139,23 @@ def stage(pipe: Connection, prompts: int, profile: str) -> None:
     desk, rows = _desk(profile), _rows(prompts)
     loaded = build_model(desk.section.model, desk.pool, folder=desk.folder)
 
-    def ask(number: int, count: int) -> int:
+    def prepare(number: int) -> Ask:
         sampling = desk.section.sampling.model_copy(update={"seed": number})  # other seeds: nothing is in the ledger yet
         teacher = Teacher(replace(desk, section=desk.section.model_copy(update={"sampling": sampling})))
         teacher.engine = loaded
-        return sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
+        return lambda count: sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
 
-    _serve(pipe, ask, prompts, started)
+    _serve(pipe, prepare, prompts, started)
 
 
-def _serve(pipe: Connection, ask: Callable[[int, int], int], prompts: int, started: float) -> None:
+def _serve(pipe: Connection, prepare: Callable[[int], Ask], prompts: int, started: float) -> None:
     loading = time.perf_counter() - started
-    ask(0, WARM_UP)
+    prepare(0)(WARM_UP)
     pipe.send(loading)
     while (number := pipe.recv()) is not None:
+        ask = prepare(number)
         began = time.perf_counter()
-        tokens = ask(number, prompts)
+        tokens = ask(prompts)
         seconds = time.perf_counter() - began
         pipe.send({"tokens": tokens, "seconds": seconds, "speed": tokens / seconds})
 

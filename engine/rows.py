@@ -14,7 +14,7 @@ VERSION = 2
 
 LAYERS = ("core", "failure_mode", "long_tail")
 DIFFICULTIES = ("easy", "medium", "hard")
-ENDINGS = ("stop", "length", "refused", "too_long", "error", "unrouted")  # only `stop` can ever be accepted
+ENDINGS = ("stop", "length", "refused", "too_long", "error", "unrouted", "unpaid")  # only `stop` can ever be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value")
 PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")

@@ -6,8 +6,10 @@ from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import flow as judges
 from engine.judges.grader import Bar, calibration_of
+from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
+from engine.lineage.purse import PURSE
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
@@ -37,7 +39,11 @@ def run(bench: Bench) -> Tally:
 
     bench.draft.tables["candidates"] = written.table
     calibration = calibration_of(bar)
-    bench.draft.facts = {"tokens_out": written.tokens, "calibration": calibration.model_dump() if calibration else None}
+    bench.draft.facts = {
+        "tokens_out": written.tokens,
+        "calibration": calibration.model_dump() if calibration else None,
+        "teachers": _teachers(bench, written.table),
+    }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
     return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
@@ -52,6 +58,8 @@ def _desks(bench: Bench) -> list[Desk]:
             folder=weights(bench, section.model),
             ledger=bench.paid / "answers",
             marks=bench.ledger / MARKS / "answers",
+            purse=bench.ledger / PURSE,
+            cap=bench.contract.budget.teacher_tokens,
             checks=bench.contract.judges.checks,
         )
         for section in bench.contract.teachers.models
@@ -65,6 +73,16 @@ def _routing(bench: Bench) -> Routing | None:
     models = {route.nearest.model for route in routes if route.nearest}
     folders = {model: locate(model, root=bench.root, home=bench.models) for model in models}
     return Routing(routes, bench.profile.embedder, folders)
+
+
+def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
+    """Teacher -> its account, and how long it kept a machine of ours busy."""
+    elsewhere = {one.name for one in bench.contract.teachers.models if one.model.type == "endpoint"}
+    found = spending.accounts(iterate(bench.draft.folder / "candidates", candidates, spending.COLUMNS))
+    return {
+        name: {**account._asdict(), "machine_seconds": 0.0 if name in elsewhere else account.seconds}
+        for name, account in found.items()
+    }
 
 
 def _bar(bench: Bench) -> Bar:

@@ -3,6 +3,7 @@
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section
+from engine.contract.budget import Budget
 from engine.contract.curation import Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
@@ -24,6 +25,7 @@ class Contract(Section):
     students: tuple[Student, ...] = Field(min_length=1)
     evaluation: Evaluation = Evaluation()
     gate: Gate
+    budget: Budget = Budget()
 
     @model_validator(mode="after")
     def sources_name_a_task_unit(self) -> "Contract":
@@ -70,6 +72,14 @@ class Contract(Section):
         for wanted in self.gate.beats:
             if wanted not in names:
                 raise ValueError(f"gate.beats: found {wanted!r}, expected one of evaluation.baselines {names}")
+        return self
+
+    @model_validator(mode="after")
+    def prices_name_a_teacher(self) -> "Contract":
+        names = [teacher.name for teacher in self.teachers.models]
+        for priced in self.budget.price.teachers:
+            if priced not in names:
+                raise ValueError(f"budget.price.teachers: found {priced!r}, expected one of teachers.models {names}")
         return self
 
     def student(self, name: str) -> Student:

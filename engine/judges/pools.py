@@ -9,7 +9,8 @@ from engine.contract.judges import Accept
 UNREADABLE = ("not_json", "off_schema")
 REASONS = (
     "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable",
-    "unroutable", "outranked", "ending_length", "ending_refused", "ending_too_long", "ending_error",
+    "unroutable", "outranked",
+    "ending_length", "ending_refused", "ending_too_long", "ending_error", "ending_unpaid",
 )  # fmt: skip
 """Beside the tags of the checks."""
 

@@ -15,6 +15,7 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.lineage.ledger import Ledger
+from engine.lineage.purse import Purse, Spent
 from engine.models.base import Completion, Engine, Request, build_model, instruct
 from engine.models.identity import identity
 from engine.models.reasoning import split
@@ -30,6 +31,7 @@ PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if fiel
 """What the ledger keeps of an answer, as it came: all that its prompt does not say. Reasoning is told from it by whoever reads."""
 
 KILLED = Completion("", "error", 0, 0, error="killed its engine, alone and in every batch that it was part of")
+UNPAID = Completion("", "unpaid", 0, 0, error="not asked: budget.teacher_tokens was spent")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,12 @@ class Desk:
     """Answers that were paid for, perhaps by other runs too."""
     marks: Folder
     """Who is at work, in this run."""
+    purse: Folder
+    """What this run's teachers were paid."""
     checks: Sequence[Check] = ()
     """What verifies an answer, where `sampling.enough` asks."""
+    cap: int | None = None
+    """Tokens that all teachers together may be paid for."""
 
 
 class Asked(NamedTuple):
@@ -71,6 +77,8 @@ class Teacher:
         self.shots = ShotBook(desk.section.shots)
         self.manners: dict[str, str] = {}
         self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds)
+        self.purse = Purse(desk.purse, desk.cap)
+        self.may_pay: bool | None = None
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
@@ -84,13 +92,21 @@ class Teacher:
         rows = prompts.select([name for name in ASKED if name in prompts.column_names]).to_pylist()
         wanted = [self._wanted(index, row) for index, row in enumerate(rows)]
         answers: list[list[dict[str, Any]]] = [[] for _ in rows]
+        self.may_pay = None  # settled once for all rounds, so that no prompt is left with a part of its samples
         for samples in _rounds(self.desk.section.sampling):
             still = [index for index, row in enumerate(rows) if not self._has_enough(row, answers[index])]
             asked = [one for index in still for one in wanted[index][samples]]
             for one, answer in zip(asked, self._answers(rows, asked), strict=True):
                 answers[one.row].append(answer)
-        said = [{"route": "", **row, **answer} for row, given in zip(rows, answers, strict=True) for answer in given]
+        whole = [self._all_or_none(row, given, wanted[index]) for index, (row, given) in enumerate(zip(rows, answers, strict=True))]
+        said = [{"route": "", **row, **answer} for row, given in zip(rows, whole, strict=True) for answer in given]
         return pa.Table.from_pylist(said, schema=ANSWER)
+
+    def _all_or_none(self, row: dict[str, Any], given: list[dict[str, Any]], wanted: Sequence[Asked]) -> list[dict[str, Any]]:
+        """Samples that were paid for before the cap was reached do not speak for a prompt alone: they stay in the ledger."""
+        if all(answer["ending"] != UNPAID.ending for answer in given):
+            return given
+        return [self._read(self._answer(row, one, UNPAID)) for one in wanted]
 
     def _has_enough(self, row: dict[str, Any], answers: Sequence[dict[str, Any]]) -> bool:
         enough = self.desk.section.sampling.enough
@@ -105,6 +121,9 @@ class Teacher:
         """Return what the teacher says to `asked`, in order: from the ledger, or paid for now."""
         paid = self._paid(asked)
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
+        if open_ and not self._may_pay():
+            paid.update({one.answer_id: self._answer(rows[one.row], one, UNPAID) for one in open_})
+            open_ = []
         if open_ and self.engine is None:
             build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
             self.engine = self.trials.load(build, self.desk.section.model.path)
@@ -122,6 +141,11 @@ class Teacher:
         """Return a paid answer with the reasoning told from it."""
         thought = split(answer["answer"], answer["ending"], self.desk.section.thinks)
         return {**answer, **thought._asdict(), "error": answer["error"] or thought.error}
+
+    def _may_pay(self) -> bool:
+        if self.may_pay is None:
+            self.may_pay = not self.purse.is_empty()
+        return self.may_pay
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
         """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""
@@ -154,7 +178,11 @@ class Teacher:
 
     def _complete(self, requests: Sequence[Request]) -> list[Completion]:
         assert self.engine is not None
-        return self.engine.complete(requests, self.desk.section.sampling)
+        said = self.engine.complete(requests, self.desk.section.sampling)
+        paid = [one for one in said if not one.is_lost and one.ending != "too_long"]
+        spent = Spent(len(paid), sum(one.tokens_in for one in paid), sum(one.tokens_out for one in paid))
+        self.purse.pay(self.desk.section.name, spent)
+        return said
 
     def _record(
         self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked], said: Sequence[Completion]

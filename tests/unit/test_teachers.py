@@ -31,9 +31,8 @@ def desk(tmp_path, sampling=None, **model):
         name="t", model=FakeModel(type="fake", **model), sampling=sampling or Sampling(n=2, temperature=0.7), system="Say it."
     )
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
-    return Desk(
-        section, specialist, Pool(), folder=None, ledger=Folder(str(tmp_path / "ledger")), marks=Folder(str(tmp_path / "marks"))
-    )
+    ledger, marks, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse"))
+    return Desk(section, specialist, Pool(), folder=None, ledger=ledger, marks=marks, purse=purse)
 
 
 def test_teacher_gives_n_answers_a_prompt_with_own_seeds(tmp_path):

@@ -66,6 +66,22 @@ def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes
 
 
 @app.command()
+def plan(
+    contract: Order,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder that will be used; default runs/NAME.")] = None,
+    pilot: Annotated[int, typer.Option("--pilot", min=2, metavar="PROMPTS", help="Prompts to answer for real.")] = 20,
+    profile: Profile = "laptop",
+    changes: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a few prompts of CONTRACT, and say what all will take: tokens, time, money, bytes."""
+    from jobs import plan
+
+    found = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
+    _show(found, plan.as_text(found, contract), as_json)
+
+
+@app.command()
 def status(run: Run, as_json: Json = False) -> None:
     """Show how far RUN is, and rows in and out of each job."""
     from jobs import status

@@ -9,7 +9,7 @@ from engine.judges.grader import Bar, calibration_of
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import PURSE
+from engine.lineage.purse import JUDGES, TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
@@ -58,7 +58,7 @@ def _desks(bench: Bench) -> list[Desk]:
             folder=weights(bench, section.model),
             ledger=bench.paid / "answers",
             marks=bench.ledger / MARKS / "answers",
-            purse=bench.ledger / PURSE,
+            purse=bench.ledger / TEACHERS,
             cap=bench.contract.budget.teacher_tokens,
             checks=bench.contract.judges.checks,
         )
@@ -96,6 +96,8 @@ def _bar(bench: Bench) -> Bar:
         folder=weights(bench, judging.rubric.model) if judging.rubric else None,
         ledger=bench.paid / "verdicts",
         marks=bench.ledger / MARKS / "verdicts",
+        purse=bench.ledger / JUDGES,
+        cap=bench.contract.budget.judge_tokens,
         competes=bench.contract.teachers.mode == "competition",
     )
 

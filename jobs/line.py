@@ -29,7 +29,7 @@ def line(contract: Contract) -> tuple[Job, ...]:
         Job(
             "candidates",
             needs=("prompts",),
-            reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens"),
+            reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.candidates:run",
         ),
         Job("dataset", needs=("prompts", "candidates"), reads=("specialist.task_units", "curation"), run="jobs.dataset:run"),

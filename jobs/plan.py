@@ -24,7 +24,7 @@ import pyarrow as pa
 from engine.errors import ContractError
 from engine.lineage.artifact import Artifact, Tally, load_artifact
 from engine.lineage.job import Bench, Job, is_finished, run_line
-from engine.lineage.purse import PURSE, spent_in
+from engine.lineage.purse import TEACHERS, spent_in
 from engine.report.words import MISSING, brief, money
 from engine.rows import CANDIDATE, PROMPT
 from engine.shards import Folder, iterate, read_table
@@ -195,7 +195,7 @@ def _cap(work: Workspace, found: Extrapolation) -> dict[str, Any] | None:
     cap = work.contract.budget.teacher_tokens
     if cap is None:
         return None
-    paid = sum(spent.tokens for spent in spent_in(work.folder / "ledger" / PURSE).values())
+    paid = sum(spent.tokens for spent in spent_in(work.folder / "ledger" / TEACHERS).values())
     return {"teacher_tokens": cap, "paid": paid, "prompts": found.prompts_within(cap)}
 
 
@@ -211,7 +211,7 @@ def as_text(found: dict[str, Any], contract: str) -> str:
     rows.append(["all", "", *(_cell(found["total"][unit], unit) for unit in estimate.UNITS[1:])])
     rules = [f"{job['name']}: {job['basis']}." for job in found["jobs"]]
     notes = [
-        f"In brackets: {100 * found['level']:g} % intervals over the pilot's prompts. {MISSING}: a pilot cannot tell; `all` is the rest.",
+        f"In brackets: {100 * found['level']:g} % intervals over the drawn prompts. {MISSING}: a pilot cannot tell.",
         *_capped(found["cap"], pilot["of"]),
         f"The pilot's answers are kept: `rayleigh run {contract} {found['run']}` pays for the others only.",
     ]

@@ -20,6 +20,7 @@
                     when something died), or for another recipe
         teachers    one object a teacher: teacher, answers, tokens_in, tokens_out, money, accepted (pool train or refusal), picked
                     (became an example), unpaid (not asked for, as the budget was spent), tokens_per_accepted, money_per_accepted
+        judge       cap (`budget.judge_tokens`) and paid: tokens that the judge was given to read, and the marks
 """
 
 import json
@@ -28,7 +29,7 @@ from typing import Any
 from engine.contract import Contract
 from engine.lineage.artifact import Draft, load_artifact
 from engine.lineage.job import Job
-from engine.lineage.purse import PURSE, spent_in
+from engine.lineage.purse import JUDGES, TEACHERS, spent_in
 from engine.lineage.spending import costs
 from engine.shards import Folder
 from jobs import workspace
@@ -71,10 +72,15 @@ def _spending(folder: Folder, contract: Contract) -> dict[str, Any]:
     return {
         "currency": price.currency,
         "cap": contract.budget.teacher_tokens,
-        "paid": sum(spent.tokens for spent in spent_in(folder / "ledger" / PURSE).values()),
+        "paid": _paid(folder, TEACHERS),
         "in_rows": sum(one["tokens_in"] + one["tokens_out"] for one in teachers) if candidates else None,
         "teachers": teachers,
+        "judge": {"cap": contract.budget.judge_tokens, "paid": _paid(folder, JUDGES)},
     }
+
+
+def _paid(folder: Folder, purse: str) -> int:
+    return sum(spent.tokens for spent in spent_in(folder / "ledger" / purse).values())
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -90,13 +96,18 @@ def bill(spending: dict[str, Any]) -> str:
     keys = ["teacher", "tokens_in", "tokens_out", "accepted", "picked", "tokens_per_accepted", "money", "money_per_accepted"]
     rows = [[one[key] for key in keys] for one in spending["teachers"]]
     lines = [columns(rows, head=head)] if rows else []
+    lines += _spent("teachers", spending["paid"], spending["cap"], "teacher_tokens")
+    lines += _spent("judge", spending["judge"]["paid"], spending["judge"]["cap"], "judge_tokens")
     unpaid = sum(one["unpaid"] for one in spending["teachers"])
-    if spending["paid"]:
-        cap = "" if spending["cap"] is None else f" of {spending['cap']} that budget.teacher_tokens allows"
-        lines.append(f"{spending['paid']} tokens paid{cap}")
     if unpaid:
         lines.append(f"The cap stopped the teachers: {unpaid} answers were not asked for. {GO_ON}")
     return "\n".join(lines)
+
+
+def _spent(whom: str, paid: int, cap: int | None, key: str) -> list[str]:
+    if not paid:
+        return []
+    return [f"{whom}: {paid} tokens paid" + (f" of {cap} that budget.{key} allows" if cap else "")]
 
 
 def funnel(jobs: list[dict[str, Any]]) -> str:

@@ -41,4 +41,6 @@ class Budget(Section):
     teacher_tokens: Positive | None = None
     """Tokens, in and out together, that all teachers may be paid for in this run folder; null = no cap. Once they are spent no
     prompt is asked any more: what is answered goes on down the line. Batches in flight are paid on top."""
+    judge_tokens: Positive | None = None
+    """The same for the judge: an answer that it was not asked to mark is for a person to `review`. Gold items are always marked."""
     price: Price = Price()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,6 +18,7 @@ from engine.judges.calibrate import Calibration, fit
 from engine.judges.pools import Evidence, is_sound, route
 from engine.judges.rank import outranked
 from engine.lineage.ledger import Ledger
+from engine.lineage.purse import Purse, Spent
 from engine.models.base import Engine, build_model
 from engine.models.identity import identity
 from engine.models.trials import Trials
@@ -41,8 +42,20 @@ class Bar:
     """Marks that were paid for, perhaps by other runs too."""
     marks: Folder
     """Who is at work, in this run."""
+    purse: Folder
+    """What this run's judge was paid."""
     competes: bool = False
     """Whether the answers to a prompt compete: of those that would be accepted, only the best are."""
+    cap: int | None = None
+    """Tokens that it may be paid for."""
+
+
+class Marks(NamedTuple):
+    """What the judge says of some rows, each by its place."""
+
+    scores: list[float | None]
+    confidences: list[float | None]
+    unpaid: list[bool]  # not asked, as the budget was spent
 
 
 class Grader:
@@ -57,11 +70,18 @@ class Grader:
         outcomes = [self._check(row) for row in rows]
         sound = [is_sound(row["ending"], found) for row, found in zip(rows, outcomes, strict=True)]
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
-        scores, confidences = self.judge(rows, sound) if self.judge else ([None] * len(rows), [None] * len(rows))
+        nothing: list[float | None] = [None] * len(rows)
+        marks = self.judge(rows, sound) if self.judge else Marks(nothing, nothing, [False] * len(rows))
         graded = []
         for index, row in enumerate(rows):
             seen = Evidence(
-                row["answer"], row["ending"], outcomes[index], agreed[index], confidences[index], is_judged=self.judge is not None
+                row["answer"],
+                row["ending"],
+                outcomes[index],
+                agreed[index],
+                marks.confidences[index],
+                is_judged=self.judge is not None,
+                is_unpaid=marks.unpaid[index],
             )
             pool, reasons = route(seen, self.bar.section.accept)
             graded.append(
@@ -70,8 +90,8 @@ class Grader:
                     "checks": [outcome._asdict() for outcome in outcomes[index]],
                     "agreement": agreed[index],
                     "judge": self.judge.rubric.name if self.judge and sound[index] else "",
-                    "score": scores[index],
-                    "confidence": confidences[index],
+                    "score": marks.scores[index],
+                    "confidence": marks.confidences[index],
                     "pool": pool,
                     "reasons": reasons,
                 }
@@ -97,26 +117,31 @@ class Judge:
         self.identity = content_id(identity(rubric.model, bar.folder), rubric.model_dump_json(exclude={"model", "name"}))
         self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", place="prompt_id")
         self.trials = Trials(bar.marks, hang_seconds=bar.pool.hang_seconds)
+        self.purse = Purse(bar.purse, bar.cap)
         self.engine: Engine | None = None
         self.calibration = self._calibration(bar.section.calibrate) if bar.section.calibrate else None
 
-    def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> tuple[list[float | None], list[float | None]]:
-        """Return (score, confidence) of each row; both None for a row that is not sound or that the judge cannot mark."""
+    def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> Marks:
+        """Return the marks of `rows`; None for a row that is not sound, that the judge cannot mark or is not paid to."""
         ids = [content_id(self.identity, row["prompt_id"], row["answer"]) for row in rows]
         with self.ledger.block(row["prompt_id"] for row in rows):
             found = self.ledger.find(ids)
             marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
             open_ = {key: row for key, row, worth in zip(ids, rows, sound, strict=True) if worth and key not in marks}
-            if open_:
-                self._ready()  # before the first batch: what dies here is no fault of a row
+            unpaid: set[str] = set()
             for start in range(0, len(open_), self.bar.pool.batch):
-                marks |= self._pay(open_, list(open_)[start : start + self.bar.pool.batch])
+                batch = list(open_)[start : start + self.bar.pool.batch]
+                if self.purse.is_empty():
+                    unpaid.update(batch)
+                else:
+                    marks |= self._pay(open_, batch)
         scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
-        return scores, [self._confidence(score) for score in scores]
+        return Marks(scores, [self._confidence(score) for score in scores], [key in unpaid for key in ids])
 
     def _pay(self, rows: Mapping[str, dict[str, Any]], keys: list[str]) -> dict[str, float | None]:
         """Return the marks of one batch of `rows`, those that the judge gave and those that it must not be asked for again."""
         marks: dict[str, float | None] = {}
+        self._ready()  # before the first batch: what dies here is no fault of a row
 
         def ask(batch: Sequence[int]) -> None:
             asked = [keys[index] for index in batch]
@@ -141,7 +166,10 @@ class Judge:
     def _mark(self, pairs: list[tuple[str, str]]) -> list[float | None]:
         engine = self._ready()
         engine.forget()
-        return rubrics.score(engine, self.rubric, pairs)
+        before = engine.tokens_read
+        marks = rubrics.score(engine, self.rubric, pairs)
+        self.purse.pay(self.rubric.name, Spent(len(pairs), engine.tokens_read - before, len(pairs)))
+        return marks
 
     def _confidence(self, score: float | None) -> float | None:
         return self.calibration(score) if self.calibration and score is not None else score

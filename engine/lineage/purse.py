@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.shards import Folder
 
-PURSE = "purse"  # folder in the ledger
+TEACHERS, JUDGES = "purse/teachers", "purse/judges"  # folders in a run's ledger
 
 
 class Spent(NamedTuple):

@@ -41,6 +41,9 @@ class Engine(Protocol):
     identity: str
     """Content address of weights, dtype, engine version and template: what an answer depends on besides its request."""
 
+    tokens_read: int
+    """Tokens that `choose` has read so far: what a judge is paid for."""
+
     def forget(self) -> None:
         """Drop what is cached from earlier requests, so that the next batch is computed alike in every run, also after a crash."""
         ...

@@ -56,6 +56,7 @@ class VllmEngine:
         self.refusals = (ValueError, vllm.exceptions.VLLMClientError)  # a request's own fault, not the engine's
         self.model = model
         self.identity = identity(model, folder)
+        self.tokens_read = 0
         try:
             self.llm = vllm.LLM(**engine_arguments(model, pool, folder))
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
@@ -80,6 +81,7 @@ class VllmEngine:
         ids = [self._single_token(choice) for choice in choices]
         params = self.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=ids)
         outputs = self._generate(self._tokens(chats), [params] * len(chats))
+        self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, str))
         return [None if isinstance(output, str) else _shares(output.outputs[0].logprobs[0], ids) for output in outputs]
 
     def _generate(self, tokens: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:

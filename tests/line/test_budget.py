@@ -9,7 +9,7 @@ import pytest
 
 from engine.contract import Profile
 from engine.lineage.job import run_job
-from engine.lineage.purse import PURSE, Spent, spent_in
+from engine.lineage.purse import TEACHERS, Spent, spent_in
 from engine.rows import CANDIDATE
 from jobs import plan
 from tests.line import data_world as world
@@ -54,7 +54,7 @@ def write(folder: Path) -> None:
 def story(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Story:
     folder = tmp_path_factory.mktemp("budget")
     write(folder)
-    purse = world.bench(folder, "candidates", world.contract()).ledger / PURSE
+    purse = world.bench(folder, "candidates", world.contract()).ledger / TEACHERS
     where, profile = str(folder / "order.yaml"), str(folder / "profile.yaml")
     planned = plan.plan(where, str(folder / "run"), pilot=DRAWN, profile=profile, changes=[])
     paid = [spent_in(purse)["t"]]

@@ -10,7 +10,7 @@ from engine.contract import Contract, Profile
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench, recipe_head
-from engine.lineage.purse import PURSE, Purse, Spent
+from engine.lineage.purse import TEACHERS, Purse, Spent
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
 from engine.shards import Folder
@@ -108,7 +108,7 @@ def _candidates(bench: Bench) -> Tally:
     bench.draft.put("candidates", table, CANDIDATE)
     accounts = {name: {**one._asdict(), "machine_seconds": one.seconds} for name, one in spending.accounts([table]).items()}
     bench.draft.facts = {"teachers": accounts}
-    Purse(bench.ledger / PURSE, None).pay("t", Spent(4, 40, 8))  # one of the three answers was paid twice
+    Purse(bench.ledger / TEACHERS, None).pay("t", Spent(4, 40, 8))  # one of the three answers was paid twice
     return Tally(3, {"train": 2, "contrast": 1})
 
 

@@ -1,14 +1,15 @@
 """The cap: teachers that share a purse stop when it is empty, with every prompt answered n times or not at all."""
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 from engine.contract.checks import Regex
+from engine.contract.judges import Judges
 from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
+from engine.judges.grader import Bar, Grader
 from engine.lineage.ledger import Ledger
 from engine.lineage.purse import Purse, Spent, spent_in
 from engine.models.base import Completion
@@ -127,16 +128,38 @@ def test_what_never_reached_an_engine_is_not_counted(teacher, tmp_path, monkeypa
     assert spent_in(Folder(str(tmp_path / "purse"))) == {"t": Spent()}
 
 
-def test_unpaid_rows_are_one_pool_and_one_reason(teacher):
-    from engine.contract.judges import Judges
-    from engine.judges.grader import Bar, Grader
+def bar(folder, cap=None):
+    model = {"type": "fake"}
+    rubric = {"name": "j", "model": model, "system": "Judge.", "question": "{text} {answer}", "shots": []}
+    section = Judges.model_validate({"rubric": rubric})
+    specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
+    places = (folder / name for name in ("verdicts", "judge-marks", "judge-purse"))
+    return Bar(section, specialist, Pool(batch=2), None, *places, cap=cap)
 
+
+QUESTION = 3  # tokens of `mail 0 yes`, and one for the mark
+
+
+def test_unpaid_rows_are_one_pool_and_one_reason(teacher, tmp_path):
     worker = teacher(cap=PROMPT_OF_TWO)
-    answers = pa.concat_tables([worker(prompts(0)), worker(prompts(1))])
-    bar = Bar(Judges(), worker.desk.specialist, Pool(), None, worker.desk.ledger, worker.desk.marks)
-    rows = Grader(bar)(answers)
+    rows = Grader(bar(Folder(str(tmp_path))))(pa.concat_tables([worker(prompts(0)), worker(prompts(1))]))
     assert rows["pool"].to_pylist() == ["train", "train", "failure", "failure"]
-    assert rows.filter(pc.equal(rows["pool"], "failure"))["reasons"].to_pylist() == [["ending_unpaid"]] * 2
+    assert rows["reasons"].to_pylist()[2:] == [["ending_unpaid"]] * 2
+
+
+def test_judge_whose_cap_is_spent_leaves_answers_to_a_person(teacher, tmp_path):
+    folder, answers = Folder(str(tmp_path)), teacher(n=1)(prompts(*range(6)))
+    rows = Grader(bar(folder, cap=2 * (QUESTION + 1) + 1))(answers)  # two batches of two
+    assert rows["pool"].to_pylist() == ["train"] * 4 + ["review"] * 2
+    assert rows["reasons"].to_pylist()[4:] == [["judge_unpaid"]] * 2 and rows["confidence"].to_pylist()[4:] == [None, None]
+    assert spent_in(folder / "judge-purse") == {"j": Spent(4, 4 * QUESTION, 4)}
+
+
+def test_judge_with_a_raised_cap_marks_only_what_is_missing(teacher, tmp_path):
+    folder, answers = Folder(str(tmp_path)), teacher(n=1)(prompts(*range(6)))
+    Grader(bar(folder, cap=1))(answers)
+    assert Grader(bar(folder, cap=1000))(answers)["pool"].to_pylist() == ["train"] * 6
+    assert spent_in(folder / "judge-purse")["j"].answers == 6
 
 
 def test_purse_behind_a_url_is_shared(tmp_path):

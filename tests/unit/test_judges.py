@@ -110,6 +110,7 @@ def bar(tmp_path, **section):
         folder=None,
         ledger=Folder(str(tmp_path / "ledger")),
         marks=Folder(str(tmp_path / "marks")),
+        purse=Folder(str(tmp_path / "purse")),
     )
 
 

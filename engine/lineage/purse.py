@@ -27,7 +27,7 @@ class Spent(NamedTuple):
 
     def plus(self, other: "Spent") -> "Spent":
         """Return both together."""
-        return Spent(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Spent._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
 
 
 class Purse:

@@ -26,14 +26,14 @@ class Account(NamedTuple):
 
     def plus(self, other: "Account") -> "Account":
         """Return both together."""
-        return Account(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Account._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
 
 
 def accounts(pieces: Iterable[pa.Table]) -> dict[str, Account]:
-    """Return teacher -> sums over the CANDIDATE rows of `pieces`, which need only COLUMNS."""
+    """Return teacher -> sums over the CANDIDATE rows of `pieces`, which need only COLUMNS; rows by nobody are left out."""
     found: dict[str, Account] = {}
     for piece in pieces:
-        for teacher in pc.unique(piece["teacher"]).to_pylist():
+        for teacher in filter(None, pc.unique(piece["teacher"]).to_pylist()):
             account = _account(piece.filter(pc.equal(piece["teacher"], teacher)))
             found[teacher] = account.plus(found.get(teacher, Account()))
     return dict(sorted(found.items()))

@@ -194,7 +194,7 @@ def _desk(profile: str) -> Any:
     section = order.teachers.models[0]
     weights = locate(section.model.path, root=str(CONTRACT.parent), home=workspace.models_home())
     pool = load_profile(Path(profile)).teacher
-    return Desk(section, order.specialist, pool, weights, folder / "answers", folder / "marks")
+    return Desk(section, order.specialist, pool, weights, folder / "answers", folder / "marks", folder / "purse")
 
 
 def _rows(prompts: int) -> list[dict[str, Any]]:

@@ -169,6 +169,7 @@ def _pilot(work: Workspace, drawn: Artifact, *, stands_for: int) -> Pilot:
     rows = read_table(drawn.folder / "candidates", table, CANDIDATE, READ).to_pylist()
     if any(row["ending"] == "unpaid" for row in rows):
         cap = work.contract.budget.teacher_tokens
+        drawn.folder.remove()  # its answers are kept, and another cap is another recipe
         raise ContractError(f"budget.teacher_tokens: {cap} does not suffice for this pilot. Raise it, or lower --pilot.")
     folder = Folder(drawn.folder.url.rpartition("/")[0])
     ids = _prompts(folder).read("prompts", PROMPT, ["prompt_id"])["prompt_id"].to_pylist()

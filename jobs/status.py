@@ -17,7 +17,7 @@
         cap         `budget.teacher_tokens`; null = none
         paid        tokens that teachers were paid for in this folder so far, in and out, whatever became of the answers
         in_rows     those that stand in the rows of `candidates`; null unless finished. The rest was paid twice (what was in flight
-                    when something died), or for another recipe
+                    when something died), or for another recipe; less was paid where a ledger that runs share held answers
         teachers    one object a teacher: teacher, answers, tokens_in, tokens_out, money, accepted (pool train or refusal), picked
                     (became an example), unpaid (not asked for, as the budget was spent), tokens_per_accepted, money_per_accepted
         judge       cap (`budget.judge_tokens`) and paid: tokens that the judge was given to read, and the marks

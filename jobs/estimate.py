@@ -1,4 +1,4 @@
-"""From the answers to a few prompts to what all will take: pure arithmetic, with bootstrap intervals over the drawn prompts.
+"""From the answers to a few prompts to what all will take: pure arithmetic, with intervals over the drawn prompts.
 
 A total over all prompts is the drawn prompts' sum times how many each of them stands for. What a pilot cannot see is None, and the
 `basis` beside the numbers says by which rule each was found.
@@ -6,6 +6,7 @@ A total over all prompts is the drawn prompts' sum times how many each of them s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -84,13 +85,24 @@ class Extrapolation:
     """Estimates of totals, all from the same resamples of the pilot."""
 
     def __init__(self, pilot: Pilot, *, times: int, level: float, seed: int) -> None:
-        self.pilot = pilot
+        self.pilot, self.level = pilot, level
         self.resamples = Resamples(pilot.drawn, times=times, level=level, seed=seed)
 
     def total(self, name: str, *, times: float | None = None, plus: float = 0.0) -> Estimate:
         """Return the sum `name` of all prompts, or `times` that of the drawn ones, and `plus` what does not grow."""
         grow = self.pilot.times if times is None else times
         return self._of(name, lambda drawn: plus + grow * drawn)
+
+    def count(self, name: str) -> Estimate:
+        """Return how many prompts have `name`, which each has (1) or has not (0), with the score interval (Wilson, JASA 22, 1927).
+
+        A bootstrap has no width where all or none of the drawn ones have it.
+        """
+        n, share = self.pilot.drawn, float(self.pilot.sums[name].mean())
+        z = NormalDist().inv_cdf((1 + self.level) / 2)
+        middle, wide = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+        shares = {"value": share, "low": (middle - wide) / (1 + z * z / n), "high": (middle + wide) / (1 + z * z / n)}
+        return {end: round(self.pilot.stands_for * value, 9) for end, value in shares.items()}
 
     def prompts_within(self, tokens: float) -> Estimate:
         """Return how many prompts so many tokens suffice for, at most all."""
@@ -143,7 +155,7 @@ def student(name: str, found: Extrapolation) -> dict[str, Any]:
     basis = (
         "rows: at most, one example for each prompt with an answer in a pool that is learnt from; copies and quotas take some away"
     )
-    return entry(f"students/{name}", basis, rows=found.total("learnable"))
+    return entry(f"students/{name}", basis, rows=found.count("learnable"))
 
 
 def reports(found: Extrapolation, *, models: int, holdout: int) -> dict[str, Any]:

@@ -77,6 +77,12 @@ def test_pilot_of_all_prompts_is_what_it_measured():
     assert (found["tokens_in"]["value"], found["seconds"]["value"]) == (11.0, 30.0)
 
 
+def test_share_of_prompts_has_a_width_although_all_drawn_ones_have_it():
+    # Wilson, 10 of 10 at 95 %: 1 / (1 + 1.96 ** 2 / 10) = 0.7225
+    found = extrapolate(pilot(*[1] * 10, stands_for=1000)).count("learnable")
+    assert found == {"value": 1000.0, "low": pytest.approx(722.5, abs=0.1), "high": pytest.approx(1000.0)}
+
+
 def test_cap_suffices_for_as_many_prompts_as_it_pays():
     found = extrapolate(pilot(10, 30, stands_for=100))
     assert found.prompts_within(400) == {"value": 20.0, "low": pytest.approx(400 / 30), "high": 40.0}

@@ -78,7 +78,7 @@ class Teacher:
         self.manners: dict[str, str] = {}
         self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds)
         self.purse = Purse(desk.purse, desk.cap)
-        self.may_pay: bool | None = None
+        self.may_pay = True
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
@@ -92,7 +92,7 @@ class Teacher:
         rows = prompts.select([name for name in ASKED if name in prompts.column_names]).to_pylist()
         wanted = [self._wanted(index, row) for index, row in enumerate(rows)]
         answers: list[list[dict[str, Any]]] = [[] for _ in rows]
-        self.may_pay = None  # settled once for all rounds, so that no prompt is left with a part of its samples
+        self.may_pay = not self.purse.is_empty()  # settled for all rounds, so that no prompt is left with a part of its samples
         for samples in _rounds(self.desk.section.sampling):
             still = [index for index, row in enumerate(rows) if not self._has_enough(row, answers[index])]
             asked = [one for index in still for one in wanted[index][samples]]
@@ -121,7 +121,7 @@ class Teacher:
         """Return what the teacher says to `asked`, in order: from the ledger, or paid for now."""
         paid = self._paid(asked)
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
-        if open_ and not self._may_pay():
+        if not self.may_pay:
             paid.update({one.answer_id: self._answer(rows[one.row], one, UNPAID) for one in open_})
             open_ = []
         if open_ and self.engine is None:
@@ -141,11 +141,6 @@ class Teacher:
         """Return a paid answer with the reasoning told from it."""
         thought = split(answer["answer"], answer["ending"], self.desk.section.thinks)
         return {**answer, **thought._asdict(), "error": answer["error"] or thought.error}
-
-    def _may_pay(self) -> bool:
-        if self.may_pay is None:
-            self.may_pay = not self.purse.is_empty()
-        return self.may_pay
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
         """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""

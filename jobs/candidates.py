@@ -13,7 +13,7 @@ from engine.lineage.purse import JUDGES, TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
-from engine.shards import iterate
+from engine.shards import Table, iterate
 from engine.teachers import flow as teachers
 from engine.teachers import unasked
 from engine.teachers.route import Routing

@@ -10,7 +10,7 @@ from engine.contract.budget import Price
 
 COLUMNS = ["teacher", "pool", "ending", "tokens_in", "tokens_out", "seconds"]
 ACCEPTED = ("train", "refusal")
-FREE = ("unpaid", "too_long")
+FREE = ("unpaid", "unrouted", "too_long")
 """Endings of answers that no engine was asked for."""
 
 

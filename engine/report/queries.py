@@ -21,7 +21,8 @@ QUERIES = {
     "spending": (
         "select teacher, sum(tokens_in), sum(tokens_out), sum(seconds), "
         "count(*) filter (pool in ('train', 'refusal')) as accepted, "
-        "count(*) filter (dropped_by = '') as picked from picked where ending not in ('unpaid', 'too_long') group by 1 order by 1"
+        "count(*) filter (dropped_by = '') as picked from picked "
+        "where ending not in ('unpaid', 'unrouted', 'too_long') group by 1 order by 1"
     ),
     "confidence": "select pool, floor(confidence * 20) / 20 as bin, count(*) from candidates group by all order by all",
     "checks": "select c.check, c.passed, count(*) from (select unnest(checks) as c from candidates) group by all order by all",

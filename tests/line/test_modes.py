@@ -89,7 +89,8 @@ def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monke
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="count", kind="extraction"),))
     weights = locate(model.path, root=str(ROOT), home=models_home())
     pool = Pool(kv_cache_gib=0.25, max_num_seqs=4)
-    desk = Desk(section, specialist, pool, weights, ledger=Folder(str(tmp_path / "ledger")), marks=Folder(str(tmp_path / "marks")))
+    ledger, marks, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse"))
+    desk = Desk(section, specialist, pool, weights, ledger=ledger, marks=marks, purse=purse)
     asked = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
     [row] = Answerer(desk)(from_rows([asked], PROMPT)).to_pylist()
     assert row["ending"] == "stop" and row["reasoning"].startswith("The mail says")

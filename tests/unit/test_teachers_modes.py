@@ -36,7 +36,15 @@ def desk(tmp_path, name, *, n=1, **section):
     told = TeacherSection(name=name, model=FakeModel(type="fake"), sampling=Sampling(n=n, temperature=0.7), system="S")
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
     folder = Folder(str(tmp_path / "ledger"))
-    return Desk(told.model_copy(update=section), specialist, Pool(), folder=None, ledger=folder, marks=folder / "marks", purse=folder / "purse")
+    return Desk(
+        told.model_copy(update=section),
+        specialist,
+        Pool(),
+        folder=None,
+        ledger=folder,
+        marks=folder / "marks",
+        purse=folder / "purse",
+    )
 
 
 def routing(*rules, **given):

@@ -45,4 +45,5 @@ lint: setup
 	@$(BIN)/basedpyright --level error
 
 bench: setup  ## Speed as ratios, measured in one run.
-	@$(BIN)/python -m jobs.bench.generate
+	@$(BIN)/rayleigh bench flow --rows 10000 --rows 100000
+	@$(BIN)/rayleigh bench generate

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-VERSION = 1
+VERSION = 2
 
 LAYERS = ("core", "failure_mode", "long_tail")
 DIFFICULTIES = ("easy", "medium", "hard")
-ENDINGS = ("stop", "length", "refused", "too_long", "error")  # only `stop` can ever be accepted
+ENDINGS = ("stop", "length", "refused", "too_long", "error", "unrouted", "unpaid")  # only `stop` can ever be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value")
 PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")
@@ -62,12 +62,14 @@ DROPPED_PROMPT = grow(
     ("rep_id", pa.string()),  # the prompt it lost to
     ("similarity", pa.float32()),  # Jaccard of its shingles with that prompt, 1 for an exact copy
 )
-ANSWER = grow(  # one row per prompt x teacher x sample
+ANSWER = grow(  # one row per prompt x teacher x sample; of a prompt that no route fits one row, without teacher
     PROMPT,
+    ("route", pa.string()),  # which rule chose the teachers, "none" if no rule fits; "" where all are asked
     ("answer_id", pa.string()),  # hash of prompt, teacher identity, sampling, seed, sample
     ("teacher", pa.string()),
     ("sample", pa.int32()),
     ("seed", pa.int64()),
+    ("reasoning", pa.string()),  # what was thought aloud before the answer, "" if nothing
     ("answer", pa.string()),
     ("ending", pa.string()),  # one of ENDINGS
     ("tokens_in", pa.int32()),

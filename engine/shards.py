@@ -5,7 +5,6 @@ A shard is named after its content, so that a retried write replaces itself. It 
 
 import hashlib
 import io
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,14 +13,26 @@ from typing import Any, NamedTuple
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from fsspec.implementations.local import LocalFileSystem
+from pydantic_core import to_json
 
 from engine.errors import StorageError
-from engine.rows import VERSION, conform, content_id
+from engine.rows import VERSION, conform
 
 PIECE = 2**22  # bytes read at once
-# A declared step from an older schema version: table -> (from version, migration). Empty while there is one version.
-MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {}
+
+
+def _with_route_and_reasoning(rows: pa.Table) -> pa.Table:
+    """Version 2: an answer says which rule chose its teacher, and what was thought before it. Earlier there was neither."""
+    if not {"answer_id", "teacher"} <= set(rows.column_names):
+        return rows
+    nothing = pa.array([""] * rows.num_rows, pa.string())
+    return rows.append_column("route", nothing).append_column("reasoning", nothing)
+
+
+MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _with_route_and_reasoning}
+"""Schema version -> the step from its tables, with all their columns, to the next version's."""
 
 
 class Folder:
@@ -103,12 +114,13 @@ class Folder:
                 f"{self}/{name}: cannot be written: {error}. Make room or choose a run folder that can be written; then run again."
             ) from None
 
-    def files(self) -> list[str]:
-        """Return the paths of all files below, relative to this folder, sorted."""
+    def files(self, *, deep: bool = True) -> list[str]:
+        """Return the paths of all files below, or of those in the folder itself, relative to this folder, sorted."""
         self.fs.invalidate_cache()
         if not self.fs.exists(self.path):
             return []
-        return sorted(found.removeprefix(self.path).lstrip("/") for found in self.fs.find(self.path))
+        found = self.fs.find(self.path, maxdepth=None if deep else 1)
+        return sorted(path.removeprefix(self.path).lstrip("/") for path in found)
 
     def remove(self, name: str = "") -> None:
         """Remove the file or folder `name` if it is there."""
@@ -138,28 +150,32 @@ class Shard(NamedTuple):
     sha256: str
 
 
-def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema) -> Shard:
+def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: str = "part") -> Shard:
     """Write `table` as one Parquet file of exactly `schema` into `folder`; the path is relative to `folder`."""
     buffer = io.BytesIO()
     pq.write_table(conform(table, schema), buffer, compression="zstd", write_page_index=True)
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
-    name = f"part-{digest[:20]}.parquet"
+    name = f"{prefix}-{digest[:20]}.parquet"
     folder.write(name, data)
     return Shard(path=name, rows=table.num_rows, bytes=len(data), sha256=digest)
 
 
-def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows of `shard`, only `columns` if given.
+def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = None, *, version: int = VERSION) -> pa.Table:
+    """Return the rows of `shard`, written at schema `version`, as the current version has them; only `columns` if given.
 
     Raises:
         StorageError: the file is missing or is not Parquet.
     """
+    wanted = list(columns) if columns else None
     try:
         with folder.fs.open(f"{folder.path}/{shard.path}", "rb") as file:
-            return pq.read_table(file, columns=list(columns) if columns else None)
+            rows = pq.read_table(file, columns=wanted if version == VERSION else None)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{folder}/{shard.path}: damaged or missing: {error}. Delete the artifact and run again.") from None
+    for older in range(version, VERSION):
+        rows = MIGRATIONS[older](rows)
+    return rows.select(wanted) if wanted else rows
 
 
 class Table(NamedTuple):
@@ -204,17 +220,13 @@ def read_table(folder: Folder, table: Table, schema: pa.Schema, columns: Sequenc
 def iterate(folder: Folder, table: Table, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Yield `table` shard by shard, migrated to the current schema version."""
     for shard in table.shards:
-        rows = read_shard(folder, shard, columns)
-        for version in range(table.schema_version, VERSION):
-            rows = MIGRATIONS[version](rows)
-        yield rows
+        yield read_shard(folder, shard, columns, version=table.schema_version)
 
 
 def rows_digest(table: pa.Table) -> int:
     """Return the sum, modulo 2^128, of the hashes of the rows: the same for any order and any split into shards."""
-    columns = [column for column in table.column_names if column != "seconds"]  # the clock is not content
-    rows = table.select(columns).to_pylist()
-    return sum(int(content_id(json.dumps(row, sort_keys=True, default=str)), 16) for row in rows) % 2**128
+    columns = sorted(column for column in table.column_names if column != "seconds")  # the clock is not content
+    return sum(xxhash.xxh3_128_intdigest(to_json(row)) for row in table.select(columns).to_pylist()) % 2**128
 
 
 def hex_digest(total: int) -> str:

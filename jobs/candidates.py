@@ -2,74 +2,90 @@
 
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import flow as judges
 from engine.judges.grader import Bar, calibration_of
+from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
+from engine.lineage.purse import JUDGES, TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
 from engine.shards import Table, iterate
 from engine.teachers import flow as teachers
+from engine.teachers import unasked
+from engine.teachers.route import Routing
 from engine.teachers.teacher import Desk
 from jobs.progress import Meter
 
 
 def run(bench: Bench) -> Tally:
-    """Every prompt goes to every teacher, every answer to exactly one pool."""
+    """Every prompt goes to its teachers, every answer to exactly one pool."""
     prompts = bench.artifact("prompts")
     num_prompts = prompts.table("prompts").rows
-    desks = _desks(bench, num_prompts)
-    num_answers = num_prompts * sum(desk.section.sampling.n for desk in desks)
-    bar = _bar(bench, num_answers)
+    desks = _desks(bench)
+    each = sum(desk.section.sampling.n for desk in desks)
+    num_answers = num_prompts * each
+    bar = _bar(bench)
 
-    for ledger in (bench.ledger / "answers", bench.ledger / "verdicts"):
-        (ledger / MARKS).remove()  # who died in an earlier run says nothing about this one
-    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.batch)
-    rows = teachers.answer(rows, desks)
+    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
+    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.block(num_prompts, answers=each))
+    rows = teachers.answer(rows, desks, _routing(bench))
     rows = judges.grade(rows, bar)
     meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
     written = stream.write(rows, bench.draft.folder / "candidates", CANDIDATE, label="pool", progress=meter)
 
     bench.draft.tables["candidates"] = written.table
     calibration = calibration_of(bar)
-    bench.draft.facts = {"tokens_out": written.tokens, "calibration": calibration.model_dump() if calibration else None}
+    bench.draft.facts = {
+        "tokens_out": written.tokens,
+        "calibration": calibration.model_dump() if calibration else None,
+        "teachers": _teachers(bench, written.table),
+    }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
-    return Tally(num_answers, {**pools, **_spared(bench, written.table, desks)})
+    pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
+    return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 
-def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
+def _desks(bench: Bench) -> list[Desk]:
     return [
         Desk(
             section=section,
             specialist=bench.contract.specialist,
             pool=bench.profile.teacher,
             folder=weights(bench, section.model),
-            ledger=bench.ledger / "answers",
-            num_prompts=num_prompts,
+            ledger=bench.paid / "answers",
+            marks=bench.ledger / MARKS / "answers",
+            purse=bench.ledger / TEACHERS,
+            cap=bench.contract.budget.teacher_tokens,
             checks=bench.contract.judges.checks,
         )
         for section in bench.contract.teachers.models
     ]
 
 
-def _spared(bench: Bench, candidates: Table, desks: list[Desk]) -> dict[str, int]:
-    """Answers that were not asked for because enough were verified; a prompt without any answer is not among them."""
-    most = {desk.section.name: desk.section.sampling.n for desk in desks}
-    if all(desk.section.sampling.enough is None for desk in desks):
-        return {}
-    spared = 0
-    for piece in iterate(bench.draft.folder / "candidates", candidates, ["teacher", "sample"]):
-        first = piece.filter(pc.equal(piece["sample"], 0))
-        spared += sum(most[teacher] for teacher in first["teacher"].to_pylist()) - piece.num_rows
-    return {"spared": spared}
+def _routing(bench: Bench) -> Routing | None:
+    routes = bench.contract.teachers.routes
+    if routes is None:
+        return None
+    models = {route.nearest.model for route in routes if route.nearest}
+    folders = {model: locate(model, root=bench.root, home=bench.models) for model in models}
+    return Routing(routes, bench.profile.embedder, folders)
 
 
-def _bar(bench: Bench, num_answers: int) -> Bar:
+def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
+    """Teacher -> its account, and how long it kept a machine of ours busy."""
+    elsewhere = {one.name for one in bench.contract.teachers.models if one.model.type == "endpoint"}
+    found = spending.accounts(iterate(bench.draft.folder / "candidates", candidates, spending.COLUMNS))
+    return {
+        name: {**account._asdict(), "machine_seconds": 0.0 if name in elsewhere else account.seconds}
+        for name, account in found.items()
+    }
+
+
+def _bar(bench: Bench) -> Bar:
     judging = bench.contract.judges
     if bench.contract.teachers.mode == "direct":
         judging = judging.model_copy(update={"rubric": None})
@@ -78,8 +94,11 @@ def _bar(bench: Bench, num_answers: int) -> Bar:
         specialist=bench.contract.specialist,
         pool=bench.profile.judge,
         folder=weights(bench, judging.rubric.model) if judging.rubric else None,
-        ledger=bench.ledger / "verdicts",
-        num_answers=num_answers,
+        ledger=bench.paid / "verdicts",
+        marks=bench.ledger / MARKS / "verdicts",
+        purse=bench.ledger / JUDGES,
+        cap=bench.contract.budget.judge_tokens,
+        competes=bench.contract.teachers.mode == "competition",
     )
 
 

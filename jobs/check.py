@@ -61,6 +61,9 @@ def _keys(contract: Contract) -> Iterator[tuple[str, str]]:
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
     yield from ((f"{place}.path", model.path) for place, model in _models(contract) if model.type == "vllm")
     yield from ((f"students.{number}.init.prune.source", one.init.prune.source) for number, one in enumerate(contract.students))
+    for number, route in enumerate(contract.teachers.routes or ()):
+        if route.nearest:
+            yield f"teachers.routes.{number}.nearest.model", route.nearest.model
     if contract.curation.semantic:
         yield "curation.semantic.model", contract.curation.semantic.model
 
@@ -76,6 +79,7 @@ def as_text(contract: Contract, path: str) -> str:
             "holdout",
             f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
         ],
+        ["mode", contract.teachers.mode],
         *(["teacher", f"{one.name}: {one.model.path}, {one.sampling.n} answers a prompt"] for one in contract.teachers.models),
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubric(contract)]) or "none"],
         *(

@@ -66,6 +66,22 @@ def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes
 
 
 @app.command()
+def plan(
+    contract: Order,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder that will be used; default runs/NAME.")] = None,
+    pilot: Annotated[int, typer.Option("--pilot", min=2, metavar="PROMPTS", help="Prompts to answer for real.")] = 20,
+    profile: Profile = "laptop",
+    changes: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a few prompts of CONTRACT, and say what all will take: tokens, time, money, bytes."""
+    from jobs import plan
+
+    found = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
+    _show(found, plan.as_text(found, contract), as_json)
+
+
+@app.command()
 def status(run: Run, as_json: Json = False) -> None:
     """Show how far RUN is, and rows in and out of each job."""
     from jobs import status
@@ -148,6 +164,37 @@ def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     _show(found, doctor.as_text(found), as_json)
     if not all(one["ok"] for one in found["checks"]):
         raise typer.Exit(1)
+
+
+measure = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
+app.add_typer(measure, name="bench")
+
+
+@measure.command()
+def flow(
+    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Prompts; again for more sizes.")] = None,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time the engine around a teacher that answers at once: rows per second and core, memory, the way back from the ledger."""
+    from jobs.bench import flow
+
+    found = flow.bench(rows or flow.SIZES, profile=profile)
+    _show({"sizes": found}, flow.as_text(found), as_json)
+
+
+@measure.command()
+def generate(
+    prompts: Annotated[int, typer.Option("--prompts", help="Mails that are asked about.")] = 150,
+    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the teacher.")] = 3,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time the default teacher against bare vLLM: alone, and in the whole job without and with its judge."""
+    from jobs.bench import generate
+
+    found = generate.bench(prompts, rounds, profile=profile)
+    _show(found, generate.as_text(found), as_json)
 
 
 def _show(found: dict[str, Any], text: str, as_json: bool) -> None:

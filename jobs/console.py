@@ -18,8 +18,8 @@ CLEAR_LINE = "\r\x1b[2K"
 class Console:
     """Writes lines that stay, and on a terminal one more that tells how each job goes and is written over."""
 
-    def __init__(self) -> None:
-        self.out: TextIO = sys.stdout
+    def __init__(self, out: TextIO | None = None) -> None:
+        self.out: TextIO = out or sys.stdout
         self.is_terminal = self.out.isatty()
         self._going: dict[str, str] = {}  # job -> what it said last
         self._lock = threading.Lock()  # jobs of one wave tell from their own threads

@@ -2,10 +2,12 @@
 
 from engine.curation import flow
 from engine.errors import InputError
+from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
 from engine.models.locate import locate
 from engine.rows import DROPPED_BY
+from engine.shards import iterate
 
 
 def run(bench: Bench) -> Tally:
@@ -33,6 +35,7 @@ def run(bench: Bench) -> Tally:
     bench.draft.tables |= {"picked": picked.table, "examples": examples.table}
     bench.draft.facts = {
         **arranged.facts,
+        "picked": spending.picked(iterate(bench.draft.folder / "picked", picked.table, ["teacher", "dropped_by"])),
         "splits": examples.labels,
         "wanted": {"clusters": section.pick.clusters, "validation": section.pick.validation},
         "found": {

@@ -26,13 +26,18 @@ def line(contract: Contract) -> tuple[Job, ...]:
             run="jobs.prompts:run",
             inputs="jobs.prompts:source_hashes",
         ),
-        Job("candidates", needs=("prompts",), reads=("specialist.task_units", "teachers", "judges"), run="jobs.candidates:run"),
+        Job(
+            "candidates",
+            needs=("prompts",),
+            reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
+            run="jobs.candidates:run",
+        ),
         Job("dataset", needs=("prompts", "candidates"), reads=("specialist.task_units", "curation"), run="jobs.dataset:run"),
         *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run") for name in students),
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),
-            reads=("specialist", "teachers", "evaluation", "gate"),
+            reads=("specialist", "teachers", "evaluation", "gate", "budget.price"),
             run="jobs.reports:run",
         ),
     )

@@ -38,7 +38,7 @@ def run(bench: Bench) -> Tally:
     scenarios: set[str] = set()
     for piece in iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"]):
         scenarios.update(piece["scenario"].to_pylist())
-    notes: list[str] = []
+    notes = _capped(bench)
     subjects = [*_teachers(bench), *_students(bench, notes), *_champion(bench, notes), *_baselines(bench)]
 
     def tell(line: str) -> None:
@@ -76,7 +76,7 @@ def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list
     rows = sittings[0].predictions
     seen = sum(rows["seen"].to_pylist())
     holdout = {"rows": rows.num_rows, "seen": seen, "unseen": rows.num_rows - seen}
-    models = assess(sittings, contract.evaluation, contract.specialist)
+    models = assess(sittings, contract.evaluation, contract.specialist, contract.budget.price)
     gate = decide(models, contract.gate)
     said = findings(models, holdout=holdout, gate=gate, notes=notes + _judging(contract), level=contract.evaluation.level)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -116,6 +116,15 @@ def _judging(contract: Contract) -> list[str]:
     return []
 
 
+def _capped(bench: Bench) -> list[str]:
+    teachers = bench.artifact("candidates").record["facts"].get("teachers", {}).values()
+    unpaid, answers = sum(one["unpaid"] for one in teachers), sum(one["answers"] for one in teachers)
+    if not unpaid:
+        return []
+    cap = bench.contract.budget.teacher_tokens
+    return [f"The budget of {cap} teacher tokens was spent: {unpaid} of {unpaid + answers} answers were not asked for."]
+
+
 def _units(bench: Bench) -> dict[str, TaskUnit]:
     return {unit.name: unit for unit in bench.contract.specialist.task_units}
 
@@ -132,6 +141,7 @@ def _teachers(bench: Bench) -> Iterator[Subject]:
             systems={unit: section.system for unit in _units(bench)},
             shots=section.shots,
             structured=section.structured,
+            thinks=section.thinks,
             max_tokens=section.sampling.max_tokens,
         )
 

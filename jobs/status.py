@@ -12,17 +12,31 @@
         rows_in     rows that the job read; null unless finished
         rows_out    label (pool, split or drop reason) -> rows; {} unless finished
         conserved   whether rows_in is the sum of rows_out; null unless finished
+    spending    what the teachers cost; money is in `currency` of the contract's `budget.price`
+        currency
+        cap         `budget.teacher_tokens`; null = none
+        paid        tokens that teachers were paid for in this folder so far, in and out, whatever became of the answers
+        in_rows     those that stand in the rows of `candidates`; null unless finished. The rest was paid twice (what was in flight
+                    when something died), or for another recipe; less was paid where a ledger that runs share held answers
+        teachers    one object a teacher: teacher, answers, tokens_in, tokens_out, money, accepted (pool train or refusal), picked
+                    (became an example), unpaid (not asked for, as the budget was spent), tokens_per_accepted, money_per_accepted
+        judge       cap (`budget.judge_tokens`) and paid: tokens that the judge was given to read, and the marks
 """
 
 import json
 from typing import Any
 
+from engine.contract import Contract
 from engine.lineage.artifact import Draft, load_artifact
 from engine.lineage.job import Job
+from engine.lineage.purse import JUDGES, TEACHERS, spent_in
+from engine.lineage.spending import costs
 from engine.shards import Folder
 from jobs import workspace
 from jobs.console import columns
 from jobs.line import line
+
+GO_ON = "To go on, raise it, delete the folders candidates, dataset, students and reports, and run again."
 
 
 def status(run: str) -> dict[str, Any]:
@@ -30,7 +44,8 @@ def status(run: str) -> dict[str, Any]:
     work = workspace.reopen(run)
     created = json.loads(work.folder.read(workspace.RUN))["created"]
     jobs = [_state(work.folder, job) for job in line(work.contract)]
-    return {"run": str(work.folder), "contract": work.contract.name, "created": created, "jobs": jobs}
+    spending = _spending(work.folder, work.contract)
+    return {"run": str(work.folder), "contract": work.contract.name, "created": created, "jobs": jobs, "spending": spending}
 
 
 def _state(folder: Folder, job: Job) -> dict[str, Any]:
@@ -50,9 +65,49 @@ def _state(folder: Folder, job: Job) -> dict[str, Any]:
     }
 
 
+def _spending(folder: Folder, contract: Contract) -> dict[str, Any]:
+    candidates, dataset = (load_artifact(folder / name) for name in ("candidates", "dataset"))
+    price = contract.budget.price
+    teachers = costs(candidates.record["facts"], dataset.record["facts"] if dataset else {}, price) if candidates else []
+    return {
+        "currency": price.currency,
+        "cap": contract.budget.teacher_tokens,
+        "paid": _paid(folder, TEACHERS),
+        "in_rows": sum(one["tokens_in"] + one["tokens_out"] for one in teachers) if candidates else None,
+        "teachers": teachers,
+        "judge": {"cap": contract.budget.judge_tokens, "paid": _paid(folder, JUDGES)},
+    }
+
+
+def _paid(folder: Folder, purse: str) -> int:
+    return sum(spent.tokens for spent in spent_in(folder / "ledger" / purse).values())
+
+
 def as_text(found: dict[str, Any]) -> str:
-    """Return the object as a table: one line a job, rows in = rows out by label."""
-    return f"{found['run']}: {found['contract']}, created {found['created']}\n\n{funnel(found['jobs'])}"
+    """Return the object as tables: one line a job, rows in = rows out by label; and one line a teacher, what it cost."""
+    parts = [f"{found['run']}: {found['contract']}, created {found['created']}", funnel(found["jobs"]), bill(found["spending"])]
+    return "\n\n".join(part for part in parts if part)
+
+
+def bill(spending: dict[str, Any]) -> str:
+    """Return one line a teacher, tokens and money for each accepted answer, and whether the cap ended it; "" if nothing is paid."""
+    money = " ".join(["money", spending["currency"]]).strip()
+    head = ["teacher", "tokens in", "tokens out", "accepted", "picked", "tokens each", money, f"{money} each"]
+    keys = ["teacher", "tokens_in", "tokens_out", "accepted", "picked", "tokens_per_accepted", "money", "money_per_accepted"]
+    rows = [[one[key] for key in keys] for one in spending["teachers"]]
+    lines = [columns(rows, head=head)] if rows else []
+    lines += _spent("teachers", spending["paid"], spending["cap"], "teacher_tokens")
+    lines += _spent("judge", spending["judge"]["paid"], spending["judge"]["cap"], "judge_tokens")
+    unpaid = sum(one["unpaid"] for one in spending["teachers"])
+    if unpaid:
+        lines.append(f"The cap stopped the teachers: {unpaid} answers were not asked for. {GO_ON}")
+    return "\n".join(lines)
+
+
+def _spent(whom: str, paid: int, cap: int | None, key: str) -> list[str]:
+    if not paid:
+        return []
+    return [f"{whom}: {paid} tokens paid" + (f" of {cap} that budget.{key} allows" if cap else "")]
 
 
 def funnel(jobs: list[dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from engine.release.gate import explain
 from engine.shards import Folder
 from jobs import workspace
 from jobs.console import columns
-from jobs.status import funnel, status
+from jobs.status import bill, funnel, status
 
 PAGE = "reports/index.html"
 NUMBERS = "reports/report.json"
@@ -29,12 +29,14 @@ def report(run: str) -> dict[str, Any]:
 def text(run: str, found: dict[str, Any]) -> str:
     """Return the short table of a run whose report says `found`."""
     folder = workspace.run_folder(run)
+    far = status(run)
     parts = [
-        funnel(status(run)["jobs"]),
+        funnel(far["jobs"]),
+        bill(far["spending"]),
         _models(found["models"]),
         "\n".join([*_gate(found["gate"], folder), f"report   {folder}/{PAGE}"]),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _models(models: list[dict[str, Any]]) -> str:

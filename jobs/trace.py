@@ -22,7 +22,10 @@ from jobs.sql import Views
 
 SHORTEST = 6
 EXAMPLES = 3
-ANSWERED = ("answer_id", "teacher", "sample", "seed", "answer", "ending", "tokens_in", "tokens_out", "logprob", "error")
+ANSWERED = (
+    "answer_id", "route", "teacher", "sample", "seed", "reasoning", "answer", "ending", "tokens_in", "tokens_out", "logprob",
+    "error",
+)  # fmt: skip
 JUDGED = ("checks", "agreement", "judge", "score", "confidence", "pool", "reasons")
 CURATED = ("cluster", "dropped_by", "rep_id", "similarity")
 LEARNT = ("target", "final", "rationale", "limits", "cluster", "weight", "split")

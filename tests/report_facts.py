@@ -8,6 +8,7 @@ from typing import Any
 
 from report_numbers import GATE, MODELS, report
 
+from engine.lineage import spending
 from engine.lineage.artifact import Artifact, Draft, Tally
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.shards import Folder
@@ -20,7 +21,11 @@ CONTRACT = {
         "goal": "Read a customer's mail and fill in the order form.",
         "niche": {"languages": ["en"], "answer_above": 0.5},
     },
-    "evaluation": {"level": 0.95, "bootstrap": 1000, "price": {"per_machine_hour": 0.1, "per_1k_teacher_in": 0.0}},
+    "evaluation": {"level": 0.95, "bootstrap": 1000},
+    "budget": {
+        "teacher_tokens": None,
+        "price": {"currency": "EUR", "per_machine_hour": 0.1, "tokens": {"per_1m_in": 1.0, "per_1m_out": 4.0}},
+    },
     "curation": {"pick": {"pools": ["train", "refusal"], "clusters": 12}},
     "gate": GATE,
 }
@@ -215,7 +220,15 @@ def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
 def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     pools = ("train", "hard", "contrast", "refusal", "review", "failure")
     out = {pool: sum(row["pool"] == pool for row in picked) for pool in pools}
-    facts = {"tokens_out": 24_000, "calibration": {"slope": 1.31, "intercept": -0.42, "auc": 0.81, "items": 40, "base_rate": 0.5}}
+    accounts = spending.accounts(
+        [from_rows([{name: row[name] for name in CANDIDATE.names if name in row} for row in picked], CANDIDATE)]
+    )
+    teachers = {name: {**account._asdict(), "machine_seconds": account.seconds} for name, account in accounts.items()}
+    facts = {
+        "tokens_out": 24_000,
+        "teachers": teachers,
+        "calibration": {"slope": 1.31, "intercept": -0.42, "auc": 0.81, "items": 40, "base_rate": 0.5},
+    }
     return _artifact(folder, "candidates", {"candidates": (picked, CANDIDATE)}, Tally(len(picked), out), facts)
 
 
@@ -238,7 +251,13 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
                 }
             )
     examples = [{name: row.get(name) for name in EXAMPLE.names} for row in examples]
-    return _artifact(folder, "dataset", {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)}, Tally(len(picked), out), {})
+    return _artifact(
+        folder,
+        "dataset",
+        {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)},
+        Tally(len(picked), out),
+        {"picked": {"smol": len(examples)}},
+    )
 
 
 def _student(folder: Path, name: str, *, examples: int) -> Artifact:

@@ -3,6 +3,7 @@
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section
+from engine.contract.budget import Budget
 from engine.contract.curation import Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
@@ -24,6 +25,7 @@ class Contract(Section):
     students: tuple[Student, ...] = Field(min_length=1)
     evaluation: Evaluation = Evaluation()
     gate: Gate
+    budget: Budget = Budget()
 
     @model_validator(mode="after")
     def sources_name_a_task_unit(self) -> "Contract":
@@ -52,8 +54,16 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def judged_has_a_judge(self) -> "Contract":
-        if self.teachers.mode == "judged" and self.judges.rubric is None:
-            raise ValueError("judges.rubric: is needed in teachers.mode judged; add one or use mode direct")
+        if self.teachers.mode in ("judged", "competition") and self.judges.rubric is None:
+            raise ValueError(f"judges.rubric: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
+        return self
+
+    @model_validator(mode="after")
+    def routes_name_task_units(self) -> "Contract":
+        units = [unit.name for unit in self.specialist.task_units]
+        for number, route in enumerate(self.teachers.routes or ()):
+            if unknown := [name for name in (route.when.task_unit if route.when else ()) if name not in units]:
+                raise ValueError(f"teachers.routes.{number}.when.task_unit: found {unknown}, expected some of {units}")
         return self
 
     @model_validator(mode="after")
@@ -62,6 +72,14 @@ class Contract(Section):
         for wanted in self.gate.beats:
             if wanted not in names:
                 raise ValueError(f"gate.beats: found {wanted!r}, expected one of evaluation.baselines {names}")
+        return self
+
+    @model_validator(mode="after")
+    def prices_name_a_teacher(self) -> "Contract":
+        names = [teacher.name for teacher in self.teachers.models]
+        for priced in self.budget.price.teachers:
+            if priced not in names:
+                raise ValueError(f"budget.price.teachers: found {priced!r}, expected one of teachers.models {names}")
         return self
 
     def student(self, name: str) -> Student:

@@ -37,14 +37,6 @@ class Nearest(Section):
 Baseline = Annotated[Rules | Nearest, Field(discriminator="type")]
 
 
-class Price(Section):
-    """What a second of this machine and a thousand teacher tokens cost, in one currency."""
-
-    per_machine_hour: float = Field(default=0.10, ge=0)
-    per_1k_teacher_in: float = Field(default=0.0, ge=0)
-    per_1k_teacher_out: float = Field(default=0.0, ge=0)
-
-
 class Evaluation(Section):
     """Teacher, students, champion and baselines on the same holdout."""
 
@@ -55,7 +47,6 @@ class Evaluation(Section):
     level: Share = 0.95
     latency_prompts: Positive = 40
     """Holdout prompts that are asked one by one and timed, spread evenly; the rest is asked in batches."""
-    price: Price = Price()
     seed: int = 0
 
 

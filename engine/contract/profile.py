@@ -7,6 +7,9 @@ from pydantic import Field
 from engine.contract.base import Positive, Section
 from engine.contract.load import parse, read_yaml
 
+BLOCKS_EACH = 32  # of an actor, if there are so many batches: then all end at about the same time
+BLOCK_ROWS = 2048  # answers: a shard of 0.3 MB if they are short, of 80 MB if all are as long as a contract allows
+
 
 class Pool(Section):
     """A pool of equal actors or tasks."""
@@ -22,6 +25,15 @@ class Pool(Section):
     """Sequences that vLLM decodes at the same time."""
     hang_seconds: float = Field(default=1800, gt=0)
     """An engine that takes longer for a batch, or to load, hangs: its process is ended, and another asks again."""
+
+    def block(self, rows: int, *, answers: int = 1) -> int:
+        """Return how many of `rows` rows, of which each becomes `answers`, travel together: whole batches, to be cut out again.
+
+        Few rows travel batch by batch, so that all actors are busy; many in larger blocks, for a block costs Ray some ms of a
+        core, and its driver a few KB.
+        """
+        batches = min(rows // (self.batch * self.actors * BLOCKS_EACH), BLOCK_ROWS // (self.batch * answers))
+        return self.batch * max(1, batches)
 
 
 class Ray(Section):
@@ -39,6 +51,8 @@ class Profile(Section):
 
     name: str
     ray: Ray = Ray()
+    ledger: str | None = None
+    """Folder or URL of paid work that runs share: what one has paid for, no other pays again. By default each has its own."""
     teacher: Pool = Pool()
     judge: Pool = Pool()
     embedder: Pool = Pool()

@@ -1,11 +1,13 @@
 """Room 2: who answers the prompts."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section
 from engine.contract.models import Model, Sampling
+from engine.contract.routes import Route
 
 
 class Shot(Section):
@@ -37,6 +39,14 @@ class Shots(Section):
         return self
 
 
+class Thinks(Section):
+    """Tags of a model that thinks aloud before it answers. What stands between them is kept as `reasoning`, and is no answer."""
+
+    open: str = "<think>"
+    """Empty if the model's chat template opens it already."""
+    close: str = Field(default="</think>", min_length=1)
+
+
 class Teacher(Section):
     """One model with its instruction, worked examples and sampling."""
 
@@ -47,14 +57,28 @@ class Teacher(Section):
     sampling: Sampling = Sampling()
     structured: bool = True
     """Constrain decoding to the task unit's JSON schema, where it has one."""
+    thinks: Thinks | None = None
+    """For a model that thinks aloud; `{}` takes the usual tags. A server that keeps the reasoning to itself needs none."""
+
+    @model_validator(mode="after")
+    def thinks_freely(self) -> "Teacher":
+        if self.thinks and self.structured:
+            raise ValueError("thinks: under structured decoding there is no room to think; write structured: false")
+        return self
+
+
+Mode = Literal["direct", "judged", "competition", "experts"]
 
 
 class Teachers(Section):
     """Teachers and how they work together."""
 
-    mode: Literal["direct", "judged"] = "judged"
-    """`direct`: the checks alone decide; `judged`: a rubric model has a say too."""
+    mode: Mode = "judged"
+    """`direct`: the checks alone decide; `judged`: a rubric model has a say too; `competition`: all answer, and of the accepted
+    answers to a prompt the one that the rubric trusts most stays; `experts`: the routes say who answers which prompt."""
     models: tuple[Teacher, ...] = Field(min_length=1)
+    routes: tuple[Route, ...] | None = None
+    """For `experts`: read in order, the first rule that fits decides. A prompt that none fits goes to the pool `review`."""
 
     @model_validator(mode="after")
     def names_are_unique(self) -> "Teachers":
@@ -63,6 +87,32 @@ class Teachers(Section):
             raise ValueError(f"models: names must differ, found {names}")
         return self
 
+    @model_validator(mode="after")
+    def competition_has_competitors(self) -> "Teachers":
+        if self.mode == "competition" and len(self.models) < 2:
+            raise ValueError("models: found 1 teacher, mode competition needs two or more; add one, or use mode judged")
+        return self
+
+    @model_validator(mode="after")
+    def routes_fit_the_experts(self) -> "Teachers":
+        if self.mode != "experts":
+            if self.routes is not None:
+                raise ValueError(f"routes: only mode experts has a router, found mode {self.mode}; drop them, or use mode experts")
+            return self
+        if not self.routes:
+            raise ValueError("routes: mode experts needs at least one rule: {when: {...}, to: [NAME]} or {nearest: {bank: ...}}")
+        _reach(self.routes, [teacher.name for teacher in self.models])
+        return self
+
     def named(self, name: str) -> Teacher:
         """Return the teacher called `name`."""
         return next(teacher for teacher in self.models if teacher.name == name)
+
+
+def _reach(routes: Sequence[Route], names: list[str]) -> None:
+    """Raise ValueError if a route leads to nobody, or nobody is led to a teacher."""
+    for number, route in enumerate(routes):
+        if unknown := sorted(route.reaches - set(names)):
+            raise ValueError(f"routes.{number}: found {unknown}, expected teachers of models: {names}")
+    if unreached := sorted(set(names).difference(*(route.reaches for route in routes))):
+        raise ValueError(f"routes: no rule leads to {unreached}; send prompts to them, or drop them from models")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
+from engine.models.sentences import Sentences
 from engine.rows import EMBEDDING, grow
 
 SHOWN = 400  # characters of a prompt that go with its embedding, for the words that describe a cluster
@@ -24,24 +24,12 @@ class Embedder:
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Raises ModelError if the folder is no sentence-transformers model."""
-        import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
-
-        from engine.errors import ModelError
-
-        disable_progress_bar()
-        if device == "cpu":
-            torch.set_num_threads(1)
-        try:
-            self.model = SentenceTransformer(str(folder), device=device, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder}: is no sentence-transformers model: {error}. Mend curation.semantic.model.") from None
+        self.model = Sentences(folder, device)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Return EMBEDDED: `rows` with `embedding`, texts cut to SHOWN characters."""
         texts = rows["text"].to_pylist()
-        vectors = self.model.encode(texts, normalize_embeddings=True, show_progress_bar=False) if texts else np.empty((0, 1))
+        vectors = self.model(texts)
         rows = rows.set_column(rows.column_names.index("text"), "text", pa.array([text[:SHOWN] for text in texts], pa.string()))
-        rows = rows.append_column("embedding", pa.array(list(np.asarray(vectors, np.float32)), pa.list_(pa.float32())))
+        rows = rows.append_column("embedding", pa.array(list(vectors), pa.list_(pa.float32())))
         return rows.select(EMBEDDED.names).cast(EMBEDDED)

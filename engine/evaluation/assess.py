@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from engine.contract.budget import Price
 from engine.contract.evaluation import Evaluation
 from engine.contract.specialist import Specialist
 from engine.evaluation import calibration, compare, cost, metrics
@@ -31,7 +32,7 @@ class Sitting(NamedTuple):
         return np.array(self.predictions["exact"].to_pylist(), dtype=np.float64)
 
 
-def assess(sittings: Sequence[Sitting], evaluation: Evaluation, specialist: Specialist) -> list[dict[str, Any]]:
+def assess(sittings: Sequence[Sitting], evaluation: Evaluation, specialist: Specialist, price: Price) -> list[dict[str, Any]]:
     """Return one entry a model; the README names the keys. A number that does not exist for a model is None."""
     rows = sittings[0].predictions.num_rows
     resamples = Resamples(rows, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
@@ -49,7 +50,7 @@ def assess(sittings: Sequence[Sitting], evaluation: Evaluation, specialist: Spec
                 "latency": cost.latency(list(sitting.found.seconds.values())),
                 "tokens_per_second": sitting.found.tokens_per_second,
                 "memory_mib": sitting.found.memory_mib,
-                "cost": _cost(sitting, teacher, evaluation, specialist.niche.answer_above),
+                "cost": _cost(sitting, teacher, price, answer_above=specialist.niche.answer_above),
                 "calibration": {"bins": calibration.bins(grades.confidence, grades.exact)},
                 "against_teacher": _against_teacher(sitting, teacher, resamples),
                 "against_baselines": _against_baselines(sitting, sittings, resamples),
@@ -129,15 +130,15 @@ def _against_baselines(sitting: Sitting, sittings: Sequence[Sitting], resamples:
     return {other.name: resamples.value(compare.difference(sitting.right, other.right)) for other in others}
 
 
-def _cost(sitting: Sitting, teacher: Sitting | None, evaluation: Evaluation, answer_above: float) -> dict[str, Any] | None:
-    served, is_teacher = _served(sitting), sitting.subject.role == "teacher"
-    price = cost.price_of(served, evaluation.price, is_teacher=is_teacher)
-    if is_teacher:
-        return cost.cost_alone(served, price)
+def _cost(sitting: Sitting, teacher: Sitting | None, price: Price, *, answer_above: float) -> dict[str, Any] | None:
+    served = _served(sitting)
+    if sitting.subject.role == "teacher":
+        return cost.cost_alone(served, cost.price_of(served, price, teacher=sitting.name))
     if teacher is None:
         return None
     behind = _served(teacher)
-    return cost.cost(served, price, behind, cost.price_of(behind, evaluation.price, is_teacher=True), answer_above=answer_above)
+    alone, falling_back = cost.price_of(served, price, teacher=None), cost.price_of(behind, price, teacher=teacher.name)
+    return cost.cost(served, alone, behind, falling_back, answer_above=answer_above)
 
 
 def _served(sitting: Sitting) -> cost.Served:

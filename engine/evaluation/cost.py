@@ -5,10 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.contract.evaluation import Price
+from engine.contract.budget import HOUR, MILLION, Price
 from engine.evaluation.resample import Array
-
-HOUR = 3600
 
 
 class Served(NamedTuple):
@@ -21,13 +19,15 @@ class Served(NamedTuple):
     tokens: Array  # (n, 2) in and out
 
 
-def price_of(served: Served, price: Price, *, is_teacher: bool) -> Array | None:
-    """Return the price of each answer, (n,): machine seconds, and a teacher's tokens. None if it was not timed."""
+def price_of(served: Served, price: Price, *, teacher: str | None) -> Array | None:
+    """Return the price of each answer, (n,): machine seconds, and the tokens of the `teacher` if it is one. None if untimed."""
     if served.seconds is None:
         return None
     machine = np.full(len(served.right), served.seconds / HOUR * price.per_machine_hour)
-    per_token = np.array([price.per_1k_teacher_in, price.per_1k_teacher_out]) / 1000
-    return machine + served.tokens @ per_token if is_teacher else machine
+    if teacher is None:
+        return machine
+    asked = price.of(teacher)
+    return machine + served.tokens @ np.array([asked.per_1m_in, asked.per_1m_out]) / MILLION
 
 
 def cost(

@@ -15,11 +15,12 @@ from engine.contract.evaluation import Baseline
 from engine.contract.models import Model, Sampling, VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
-from engine.contract.teachers import Shots
+from engine.contract.teachers import Shots, Thinks
 from engine.evaluation.baseline import Known, build_baseline
 from engine.evaluation.size import Size, size
 from engine.models import Chat, Completion, build_model
 from engine.models.base import Request, instruct
+from engine.models.reasoning import split
 from engine.models.shots import ShotBook
 from engine.models.spans import decoding_schema
 from engine.shards import Folder
@@ -52,6 +53,8 @@ class Subject:
     shots: Shots = field(default_factory=Shots)
     structured: bool = True
     """Decode by the task unit's JSON schema and spans, where it has any. Never so where the model was taught to reason first."""
+    thinks: Thinks | None = None
+    """Tags of a model that thinks aloud: only what follows is its answer."""
     max_tokens: int = 128
     known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
@@ -67,7 +70,12 @@ class Subject:
         chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.book(row["text"]))
         reasons = unit.supervise == "process" and self.role in ("student", "champion")
         schema = decoding_schema(unit.output, row["text"]) if self.structured and not reasons else None
-        return Request(chat, seed=0, temperature=0.0, json_schema=schema)
+        return Request(chat, seed=0, temperature=0.0, json_schema=schema, aloud=self.thinks is not None)
+
+    def read(self, said: Completion) -> Completion:
+        """Return what it said without what it thought."""
+        thought = split(said.text, said.ending, self.thinks)
+        return said._replace(text=thought.answer, ending=thought.ending, error=said.error or thought.error)
 
 
 class Examined(NamedTuple):
@@ -115,7 +123,7 @@ class Examiner:
         together = time.perf_counter() - started
         speed = rate([answers[i] for i in rest], together) if rest else rate(list(answers.values()), sum(seconds.values()))
         memory = psutil.Process().memory_info().rss / MIB
-        return Examined([answers[i] for i in range(len(rows))], seconds, speed, round(memory, 1), self.size)
+        return Examined([self.subject.read(answers[i]) for i in range(len(rows))], seconds, speed, round(memory, 1), self.size)
 
     def _load(self) -> tuple[Answers, Size]:
         subject = self.subject

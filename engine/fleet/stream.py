@@ -38,9 +38,10 @@ def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | N
     The blocks are the same in every run, so that a model sees the same batches after a crash as before it.
     """
     folder = artifact.folder / name
+    table = artifact.table(name)
     slices = [
-        {"shard": shard.path, "start": start, "rows": rows}
-        for shard in artifact.table(name).shards
+        {"shard": shard.path, "version": table.schema_version, "start": start, "rows": rows}
+        for shard in table.shards
         for start in range(0, shard.rows, rows)
     ]
     if not slices:
@@ -52,10 +53,11 @@ def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | N
 
 def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
     """Stream a table of `artifact` in blocks of about `rows` rows, small shards together, read by the tasks of `pool`."""
-    folder, shards = artifact.folder / name, artifact.table(name).shards
+    folder, table = artifact.folder / name, artifact.table(name)
+    shards = table.shards
     if not shards:
         raise ValueError(f"{folder} has no rows")
-    slices = [{"shard": shard.path, "start": 0, "rows": shard.rows} for shard in shards]
+    slices = [{"shard": shard.path, "version": table.schema_version, "start": 0, "rows": shard.rows} for shard in shards]
     blocks = max(1, min(len(shards), sum(shard.rows for shard in shards) // rows))
     where = ray.data.from_items(slices, override_num_blocks=blocks)
     given = {"folder": folder, "columns": list(columns) if columns else None}
@@ -108,9 +110,10 @@ def write(
 
 
 def _load(where: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:
-    pieces = [
-        read_shard(folder, Shard(row["shard"], 0, 0, ""), columns).slice(row["start"], row["rows"]) for row in where.to_pylist()
-    ]
+    pieces = []
+    for row in where.to_pylist():
+        shard = read_shard(folder, Shard(row["shard"], 0, 0, ""), columns, version=row["version"])
+        pieces.append(shard.slice(row["start"], row["rows"]))
     return pa.concat_tables(pieces)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -16,10 +16,12 @@ from engine.judges import rubric as rubrics
 from engine.judges.agreement import agreement
 from engine.judges.calibrate import Calibration, fit
 from engine.judges.pools import Evidence, is_sound, route
+from engine.judges.rank import outranked
 from engine.lineage.ledger import Ledger
+from engine.lineage.purse import Purse, Spent
 from engine.models.base import Engine, build_model
 from engine.models.identity import identity
-from engine.models.trials import MARKS, Trials
+from engine.models.trials import Trials
 from engine.rows import ANSWER, CANDIDATE, content_id
 from engine.shards import Folder
 
@@ -37,11 +39,27 @@ class Bar:
     folder: Path | None
     """The judge's weights; None without a rubric."""
     ledger: Folder
-    num_answers: int
+    """Marks that were paid for, perhaps by other runs too."""
+    marks: Folder
+    """Who is at work, in this run."""
+    purse: Folder
+    """What this run's judge was paid."""
+    competes: bool = False
+    """Whether the answers to a prompt compete: of those that would be accepted, only the best are."""
+    cap: int | None = None
+    """Tokens that it may be paid for."""
+
+
+class Marks(NamedTuple):
+    """What the judge says of some rows, each by its place."""
+
+    scores: list[float | None]
+    confidences: list[float | None]
+    unpaid: list[bool]  # not asked, as the budget was spent
 
 
 class Grader:
-    """ANSWER in, CANDIDATE out; all samples of a prompt must come in one block."""
+    """ANSWER in, CANDIDATE out; all answers to a prompt must come in one block."""
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar
@@ -52,11 +70,18 @@ class Grader:
         outcomes = [self._check(row) for row in rows]
         sound = [is_sound(row["ending"], found) for row, found in zip(rows, outcomes, strict=True)]
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
-        scores, confidences = self.judge(rows, sound) if self.judge else ([None] * len(rows), [None] * len(rows))
+        nothing: list[float | None] = [None] * len(rows)
+        marks = self.judge(rows, sound) if self.judge else Marks(nothing, nothing, [False] * len(rows))
         graded = []
         for index, row in enumerate(rows):
             seen = Evidence(
-                row["answer"], row["ending"], outcomes[index], agreed[index], confidences[index], is_judged=self.judge is not None
+                row["answer"],
+                row["ending"],
+                outcomes[index],
+                agreed[index],
+                marks.confidences[index],
+                is_judged=self.judge is not None,
+                is_unpaid=marks.unpaid[index],
             )
             pool, reasons = route(seen, self.bar.section.accept)
             graded.append(
@@ -65,12 +90,16 @@ class Grader:
                     "checks": [outcome._asdict() for outcome in outcomes[index]],
                     "agreement": agreed[index],
                     "judge": self.judge.rubric.name if self.judge and sound[index] else "",
-                    "score": scores[index],
-                    "confidence": confidences[index],
+                    "score": marks.scores[index],
+                    "confidence": marks.confidences[index],
                     "pool": pool,
                     "reasons": reasons,
                 }
             )
+        lost = outranked(graded) if self.bar.competes else set()
+        for row in graded:
+            if row["answer_id"] in lost:
+                row.update(pool="contrast", reasons=["outranked"])
         return pa.Table.from_pylist(graded, schema=CANDIDATE)
 
     def _check(self, row: dict[str, Any]) -> list[Outcome]:
@@ -86,29 +115,41 @@ class Judge:
     def __init__(self, bar: Bar, rubric: Rubric) -> None:
         self.bar, self.rubric = bar, rubric
         self.identity = content_id(identity(rubric.model, bar.folder), rubric.model_dump_json(exclude={"model", "name"}))
-        self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", bucket_by="prompt_id", expected_rows=bar.num_answers)
-        self.trials = Trials(bar.ledger / MARKS, hang_seconds=bar.pool.hang_seconds)
+        self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", place="prompt_id")
+        self.trials = Trials(bar.marks, hang_seconds=bar.pool.hang_seconds)
+        self.purse = Purse(bar.purse, bar.cap)
         self.engine: Engine | None = None
         self.calibration = self._calibration(bar.section.calibrate) if bar.section.calibrate else None
 
-    def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> tuple[list[float | None], list[float | None]]:
-        """Return (score, confidence) of each row; both None for a row that is not sound or that the judge cannot mark."""
+    def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> Marks:
+        """Return the marks of `rows`; None for a row that is not sound, that the judge cannot mark or is not paid to."""
         ids = [content_id(self.identity, row["prompt_id"], row["answer"]) for row in rows]
-        found = self.ledger.find(ids, [row["prompt_id"] for row in rows])
-        marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
-        open_ = {key: row for key, row, worth in zip(ids, rows, sound, strict=True) if worth and key not in marks}
-        keys = list(open_)
-        if keys:
-            self._ready()  # before the first batch: what dies here is no fault of a row
+        with self.ledger.block(row["prompt_id"] for row in rows):
+            found = self.ledger.find(ids)
+            marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
+            open_ = {key: row for key, row, worth in zip(ids, rows, sound, strict=True) if worth and key not in marks}
+            unpaid: set[str] = set()
+            for start in range(0, len(open_), self.bar.pool.batch):
+                batch = list(open_)[start : start + self.bar.pool.batch]
+                if self.purse.is_empty():
+                    unpaid.update(batch)
+                else:
+                    marks |= self._pay(open_, batch)
+        scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
+        return Marks(scores, [self._confidence(score) for score in scores], [key in unpaid for key in ids])
+
+    def _pay(self, rows: Mapping[str, dict[str, Any]], keys: list[str]) -> dict[str, float | None]:
+        """Return the marks of one batch of `rows`, those that the judge gave and those that it must not be asked for again."""
+        marks: dict[str, float | None] = {}
+        self._ready()  # before the first batch: what dies here is no fault of a row
 
         def ask(batch: Sequence[int]) -> None:
             asked = [keys[index] for index in batch]
-            found = zip(asked, self._mark([(open_[key]["text"], open_[key]["answer"]) for key in asked]), strict=True)
-            marks.update(self._record(open_, {key: mark for key, mark in found if mark is not None}))
+            found = zip(asked, self._mark([(rows[key]["text"], rows[key]["answer"]) for key in asked]), strict=True)
+            marks.update(self._record(rows, {key: mark for key, mark in found if mark is not None}))
 
-        self.trials(keys, ask, lambda index: marks.update(self._record(open_, {keys[index]: None})))
-        scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
-        return scores, [self._confidence(score) for score in scores]
+        self.trials(keys, ask, lambda index: marks.update(self._record(rows, {keys[index]: None})))
+        return marks
 
     def _record(self, rows: Mapping[str, dict[str, Any]], marks: Mapping[str, float | None]) -> Mapping[str, float | None]:
         """Return `marks` once they are in the ledger. None says that the answer must not be shown to a judge again."""
@@ -125,7 +166,10 @@ class Judge:
     def _mark(self, pairs: list[tuple[str, str]]) -> list[float | None]:
         engine = self._ready()
         engine.forget()
-        return rubrics.score(engine, self.rubric, pairs)
+        before = engine.tokens_read
+        marks = rubrics.score(engine, self.rubric, pairs)
+        self.purse.pay(self.rubric.name, Spent(len(pairs), engine.tokens_read - before, len(pairs)))
+        return marks
 
     def _confidence(self, score: float | None) -> float | None:
         return self.calibration(score) if self.calibration and score is not None else score

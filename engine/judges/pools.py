@@ -8,8 +8,9 @@ from engine.contract.judges import Accept
 
 UNREADABLE = ("not_json", "off_schema")
 REASONS = (
-    "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable",
-    "ending_length", "ending_refused", "ending_too_long", "ending_error",
+    "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable", "judge_unpaid",
+    "unroutable", "outranked",
+    "ending_length", "ending_refused", "ending_too_long", "ending_error", "ending_unpaid",
 )  # fmt: skip
 """Beside the tags of the checks."""
 
@@ -24,6 +25,8 @@ class Evidence(NamedTuple):
     confidence: float | None
     is_judged: bool
     """Whether a rubric was asked."""
+    is_unpaid: bool = False
+    """Whether the rubric would have been asked, had the budget not been spent."""
 
 
 class Route(NamedTuple):
@@ -36,6 +39,8 @@ class Route(NamedTuple):
 def route(seen: Evidence, accept: Accept) -> Route:
     """Return the pool of an answer. The rules are read in order; the first that holds decides."""
     failed = [outcome.tag for outcome in seen.outcomes if not outcome.passed]
+    if seen.ending == "unrouted":
+        return Route("review", ["unroutable"])
     if seen.ending != "stop":
         return Route("failure", [f"ending_{seen.ending}"])
     if any(tag in UNREADABLE for tag in failed):
@@ -44,6 +49,8 @@ def route(seen: Evidence, accept: Accept) -> Route:
         return Route("contrast", failed)
     if seen.agreement is not None and seen.agreement < accept.agreement:
         return Route("hard", ["samples_disagree"])
+    if seen.is_unpaid:
+        return Route("review", ["judge_unpaid"])
     if seen.is_judged and seen.confidence is None:
         return Route("review", ["judge_unreadable"])
     if seen.confidence is not None and seen.confidence < accept.confidence:

@@ -70,8 +70,13 @@ class Bench:
 
     @property
     def ledger(self) -> Folder:
-        """Where paid work is kept, whatever becomes of the job that asked for it."""
+        """Where this run keeps what must survive the job that it belongs to."""
         return self.run / "ledger"
+
+    @property
+    def paid(self) -> Folder:
+        """Where paid work is kept, by content: the profile's ledger, which many runs may share, or the run's own."""
+        return Folder(self.profile.ledger) if self.profile.ledger else self.ledger
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class Request(NamedTuple):
     seed: int
     temperature: float
     json_schema: dict[str, Any] | None = None
+    aloud: bool = False  # the model thinks aloud: the tags around it may be special tokens, and must stay in the text
 
 
 class Engine(Protocol):
@@ -39,6 +40,9 @@ class Engine(Protocol):
 
     identity: str
     """Content address of weights, dtype, engine version and template: what an answer depends on besides its request."""
+
+    tokens_read: int
+    """Tokens that `choose` has read so far: what a judge is paid for."""
 
     def forget(self) -> None:
         """Drop what is cached from earlier requests, so that the next batch is computed alike in every run, also after a crash."""

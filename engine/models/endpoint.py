@@ -53,6 +53,7 @@ class EndpointEngine:
         self.window = Window(pool.max_num_seqs)
         self.key = _key(model)
         self.has_answered = False
+        self.tokens_read = 0
 
     def forget(self) -> None:
         """Caches are the server's business."""
@@ -68,7 +69,9 @@ class EndpointEngine:
     def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Return probabilities of the choices, from the most likely first tokens; see `engine.models.base.Engine`."""
         asked = {"model": self.model.path, "max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP}
-        return [_shares(said.choice, choices) for said in self._ask([{**asked, "messages": chat} for chat in chats])]
+        found = self._ask([{**asked, "messages": chat} for chat in chats])
+        self.tokens_read += sum((said.usage or {}).get("prompt_tokens", 0) for said in found)
+        return [_shares(said.choice, choices) for said in found]
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         body = {

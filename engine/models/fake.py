@@ -18,7 +18,7 @@ class FakeEngine:
     def __init__(self, model: FakeModel, pool: Pool, folder: Path | None) -> None:
         self.model = model
         self.identity = identity(model, folder)
-        self.asked = 0
+        self.asked = self.tokens_read = 0
 
     def forget(self) -> None:
         """Nothing is cached."""
@@ -31,6 +31,7 @@ class FakeEngine:
     def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Give all weight to the last choice."""
         self._survive(chats)
+        self.tokens_read += sum(len(chat[-1]["content"].split()) for chat in chats)
         return [[float(choice == choices[-1]) for choice in choices] for _ in chats]
 
     def _survive(self, chats: Sequence[Chat]) -> None:

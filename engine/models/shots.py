@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -17,7 +18,8 @@ class ShotBook:
 
     def __init__(self, section: Shots) -> None:
         self.fixed = [_pair(shot) for shot in section.fixed]
-        self.near = _Nearest(section.bank, section.nearest) if section.nearest else None
+        near = _Nearest(section.bank, section.nearest) if section.nearest else None
+        self.near = lru_cache(maxsize=1024)(near) if near else None  # the samples of a prompt are asked for one after the other
 
     def __call__(self, text: str) -> list[Pair]:
         """Return the examples for the prompt `text`; the nearest stands last, next to the question."""

@@ -45,11 +45,18 @@ def spans(text: str, words: int) -> list[str]:
 
 
 def _narrow(field: Mapping[str, Any], text: str, words: int) -> Mapping[str, Any]:
-    accepts = _validator(json.dumps(field)).is_valid
-    allowed: list[str | None] = [span for span in spans(text, words) if accepts(span)]
-    if accepts(None):
-        allowed.append(None)
-    return {"enum": allowed} if allowed else field
+    allowed = _allowed(json.dumps(field), text, words)
+    return {"enum": list(allowed)} if allowed else field
+
+
+@lru_cache(maxsize=1024)  # the samples of a prompt are asked for one after the other
+def _allowed(field: str, text: str, words: int) -> tuple[str | None, ...]:
+    return tuple(value for value in (*spans(text, words), None) if _accepts(field, value))
+
+
+@lru_cache(maxsize=2**16)  # prompts share their words
+def _accepts(field: str, value: str | None) -> bool:
+    return _validator(field).is_valid(value)
 
 
 @lru_cache(maxsize=64)

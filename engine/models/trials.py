@@ -24,7 +24,7 @@ from engine.models.base import Engine
 from engine.shards import Folder
 
 PATIENCE = 2  # deaths of a batch before it is halved
-MARKS = "marks"  # folder of the marks in a ledger
+MARKS = "marks"  # folder of the marks in a run's own ledger
 HOST = socket.gethostname()
 STDERR = 2  # the descriptor: what `sys.stderr` stands for may be none
 DIED = 70  # exit status of a process whose engine is of no use any more

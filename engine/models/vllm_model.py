@@ -1,5 +1,6 @@
 """vLLM in the actor's own process. One engine per process; never beside training or sentence-transformers."""
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ class VllmEngine:
         self.refusals = (ValueError, vllm.exceptions.VLLMClientError)  # a request's own fault, not the engine's
         self.model = model
         self.identity = identity(model, folder)
+        self.tokens_read = 0
         try:
             self.llm = vllm.LLM(**engine_arguments(model, pool, folder))
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
@@ -68,7 +70,7 @@ class VllmEngine:
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order; see `engine.models.base.Engine`."""
         started = time.perf_counter()
-        tokens = [self._tokens(request.chat) for request in requests]
+        tokens = self._tokens([request.chat for request in requests])
         params = [self._params(request, sampling) for request in requests]
         outputs = self._generate(tokens, params)
         share = (time.perf_counter() - started) / max(1, len(requests))
@@ -78,7 +80,8 @@ class VllmEngine:
         """Return the probabilities of `choices` as next token; see `engine.models.base.Engine`."""
         ids = [self._single_token(choice) for choice in choices]
         params = self.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=ids)
-        outputs = self._generate([self._tokens(chat) for chat in chats], [params] * len(chats))
+        outputs = self._generate(self._tokens(chats), [params] * len(chats))
+        self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, str))
         return [None if isinstance(output, str) else _shares(output.outputs[0].logprobs[0], ids) for output in outputs]
 
     def _generate(self, tokens: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
@@ -116,11 +119,19 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             seed=request.seed,
             logprobs=0,
+            skip_special_tokens=not request.aloud,
             structured_outputs=structured,
         )
 
-    def _tokens(self, chat: Chat) -> list[int]:
-        return self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True)["input_ids"]
+    def _tokens(self, chats: Sequence[Chat]) -> list[list[int]]:
+        """Token ids of each chat; equal chats, as the samples of a prompt are, are read once."""
+        if not chats:
+            return []
+        keys = [json.dumps(chat) for chat in chats]
+        different = list(dict(zip(keys, chats, strict=True)).values())
+        ids = self.tokenizer.apply_chat_template(different, add_generation_prompt=True, tokenize=True)["input_ids"]
+        found = dict(zip(dict.fromkeys(keys), ids, strict=True))
+        return [found[key] for key in keys]
 
     def _single_token(self, choice: str) -> int:
         ids = self.tokenizer.encode(choice, add_special_tokens=False)

@@ -13,6 +13,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from engine.contract.budget import Price
+from engine.lineage.spending import costs
 from engine.report import funnel, plots, verdict, words
 from engine.report.embed import as_data
 from engine.report.facts import Facts
@@ -57,6 +59,7 @@ def page(facts: Facts) -> str:
         "headline": head,
         "lede": lede,
         "tiles": verdict.tiles(facts.report, models, tone),
+        "spending": _spending(facts),
         "stages": funnel.stages(facts.jobs),
         "flow": sankey(nodes, links),
         "gates": _gates(facts),
@@ -149,6 +152,12 @@ def _drop_rows(facts: Facts) -> dict[str, int]:
     for (_, why), rows in facts.counts.fates.items():
         found[why] = found.get(why, 0) + rows if why in DROPPED_BY else rows
     return found
+
+
+def _spending(facts: Facts) -> list[dict[str, Any]]:
+    said = {job["job"]: job.get("facts") or {} for job in facts.jobs}
+    price = Price.model_validate(words.at(facts.contract, "budget", "price") or {})
+    return costs(said.get("candidates", {}), said.get("dataset", {}), price)
 
 
 def _most_tokens(facts: Facts) -> float:

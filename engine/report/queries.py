@@ -18,6 +18,12 @@ QUERIES = {
     ),
     "latency": "select model, quantile_cont(seconds * 1000, [0.5, 0.95]) as ms from predictions group by 1",
     "tokens": "select teacher, count(*), sum(tokens_in), sum(tokens_out), sum(seconds) from candidates group by 1",
+    "spending": (
+        "select teacher, sum(tokens_in), sum(tokens_out), sum(seconds), "
+        "count(*) filter (pool in ('train', 'refusal')) as accepted, "
+        "count(*) filter (dropped_by = '') as picked from picked "
+        "where ending not in ('unpaid', 'unrouted', 'too_long') group by 1 order by 1"
+    ),
     "confidence": "select pool, floor(confidence * 20) / 20 as bin, count(*) from candidates group by all order by all",
     "checks": "select c.check, c.passed, count(*) from (select unnest(checks) as c from candidates) group by all order by all",
     "reasons": (

@@ -57,6 +57,8 @@ MEANINGS = {
     "refusal": "rightly declines",
     "review": "a person should look",
     "failure": "cut off, unreadable or wrong",
+    "elsewhere": "not asked for: the route led to other teachers",
+    "ending_unpaid": "not asked for: the budget was spent",
     "spared": "not asked for: enough answers were verified",
     "pool": "its pool is not learnt from",
     "sample": "another answer to the same prompt was taken",

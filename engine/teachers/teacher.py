@@ -15,19 +15,23 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.lineage.ledger import Ledger
+from engine.lineage.purse import Purse, Spent
 from engine.models.base import Completion, Engine, Request, build_model, instruct
 from engine.models.identity import identity
+from engine.models.reasoning import split
 from engine.models.shots import ShotBook
 from engine.models.spans import decoding_schema
-from engine.models.trials import MARKS, Trials
+from engine.models.trials import Trials
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
 
-PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in PROMPT.names)])
-"""What the ledger keeps of an answer: all that its prompt does not say already."""
-
+ASKED = [*PROMPT.names, "route"]
+"""What an answer repeats of its prompt."""
+PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in (*ASKED, "reasoning"))])
+"""What the ledger keeps of an answer, as it came: all that its prompt does not say. Reasoning is told from it by whoever reads."""
 
 KILLED = Completion("", "error", 0, 0, error="killed its engine, alone and in every batch that it was part of")
+UNPAID = Completion("", "unpaid", 0, 0, error="not asked: budget.teacher_tokens was spent")
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,15 @@ class Desk:
     folder: Path | None
     """The model's weights."""
     ledger: Folder
-    num_prompts: int
+    """Answers that were paid for, perhaps by other runs too."""
+    marks: Folder
+    """Who is at work, in this run."""
+    purse: Folder
+    """What this run's teachers were paid."""
     checks: Sequence[Check] = ()
     """What verifies an answer, where `sampling.enough` asks."""
+    cap: int | None = None
+    """Tokens that all teachers together may be paid for."""
 
 
 class Asked(NamedTuple):
@@ -55,28 +65,48 @@ class Asked(NamedTuple):
 
 
 class Teacher:
-    """PROMPT in, ANSWER out, in order of prompt and sample: `sampling.n` rows a prompt, or `enough` that are verified."""
+    """PROMPT in, ANSWER out, in order of prompt and sample: `sampling.n` rows a prompt, or `enough` that are verified.
+
+    A prompt may have a `route`, which its answers repeat.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.identity = identity(desk.section.model, desk.folder)
         self.engine: Engine | None = None
         self.shots = ShotBook(desk.section.shots)
-        expected = desk.num_prompts * desk.section.sampling.n
-        self.trials = Trials(desk.ledger / MARKS, hang_seconds=desk.pool.hang_seconds)
-        self.ledger = Ledger(desk.ledger, PAID, key="answer_id", bucket_by="prompt_id", expected_rows=expected)
+        self.manners: dict[str, str] = {}
+        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds)
+        self.purse = Purse(desk.purse, desk.cap)
+        self.may_pay = True
+        self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
-        rows = prompts.select(PROMPT.names).to_pylist()
+        """Answer a block in batches, which are cut alike in every run and durable one by one."""
+        size = self.desk.pool.batch
+        with self.ledger.block(prompts["prompt_id"].to_pylist()):
+            batches = [self._batch(prompts.slice(start, size)) for start in range(0, max(prompts.num_rows, 1), size)]
+        return pa.concat_tables(batches)
+
+    def _batch(self, prompts: pa.Table) -> pa.Table:
+        rows = prompts.select([name for name in ASKED if name in prompts.column_names]).to_pylist()
         wanted = [self._wanted(index, row) for index, row in enumerate(rows)]
         answers: list[list[dict[str, Any]]] = [[] for _ in rows]
+        self.may_pay = not self.purse.is_empty()  # settled for all rounds, so that no prompt is left with a part of its samples
         for samples in _rounds(self.desk.section.sampling):
             still = [index for index, row in enumerate(rows) if not self._has_enough(row, answers[index])]
             asked = [one for index in still for one in wanted[index][samples]]
             for one, answer in zip(asked, self._answers(rows, asked), strict=True):
                 answers[one.row].append(answer)
-        said = [row | answer for row, given in zip(rows, answers, strict=True) for answer in given]
+        whole = [self._all_or_none(row, given, wanted[index]) for index, (row, given) in enumerate(zip(rows, answers, strict=True))]
+        said = [{"route": "", **row, **answer} for row, given in zip(rows, whole, strict=True) for answer in given]
         return pa.Table.from_pylist(said, schema=ANSWER)
+
+    def _all_or_none(self, row: dict[str, Any], given: list[dict[str, Any]], wanted: Sequence[Asked]) -> list[dict[str, Any]]:
+        """Samples that were paid for before the cap was reached do not speak for a prompt alone: they stay in the ledger."""
+        if all(answer["ending"] != UNPAID.ending for answer in given):
+            return given
+        return [self._read(self._answer(row, one, UNPAID)) for one in wanted]
 
     def _has_enough(self, row: dict[str, Any], answers: Sequence[dict[str, Any]]) -> bool:
         enough = self.desk.section.sampling.enough
@@ -89,8 +119,11 @@ class Teacher:
 
     def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
         """Return what the teacher says to `asked`, in order: from the ledger, or paid for now."""
-        paid = self._paid(rows, asked)
+        paid = self._paid(asked)
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
+        if not self.may_pay:
+            paid.update({one.answer_id: self._answer(rows[one.row], one, UNPAID) for one in open_})
+            open_ = []
         if open_ and self.engine is None:
             build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
             self.engine = self.trials.load(build, self.desk.section.model.path)
@@ -102,30 +135,49 @@ class Teacher:
             paid.update(self._record(rows, [open_[index]], [KILLED]))
 
         self.trials([wanted.answer_id for wanted in open_], ask, give_up)
-        return [paid[wanted.answer_id] for wanted in asked]
+        return [self._read(paid[wanted.answer_id]) for wanted in asked]
+
+    def _read(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return a paid answer with the reasoning told from it."""
+        thought = split(answer["answer"], answer["ending"], self.desk.section.thinks)
+        return {**answer, **thought._asdict(), "error": answer["error"] or thought.error}
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
         """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""
-        section = self.desk.section
-        sampling = section.sampling
-        told = section.model_dump_json(include={"system", "shots", "structured"})
-        output = self.desk.specialist.unit(row["task_unit"]).output
-        manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n", "enough"}))
+        section, sampling = self.desk.section, self.desk.section.sampling
+        manner = self._manner(row["task_unit"])
         wanted = []
         for sample in range(sampling.n):
             seed = int(content_id(sampling.seed, row["prompt_id"], sample)[:8], 16)
             wanted.append(Asked(index, sample, seed, content_id(row["prompt_id"], section.name, manner, seed, sample)))
         return wanted
 
-    def _paid(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
-        found = self.ledger.find([w.answer_id for w in asked], [row["prompt_id"] for row in rows])
-        return {answer["answer_id"]: answer for answer in found.to_pylist()}
+    def _manner(self, task_unit: str) -> str:
+        """Hash of who answers a prompt of `task_unit` and how it is told to."""
+        if task_unit not in self.manners:
+            section = self.desk.section
+            told = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
+            output = self.desk.specialist.unit(task_unit).output.model_dump_json()
+            sampling = section.sampling.model_dump_json(exclude={"n", "enough"})
+            self.manners[task_unit] = content_id(self.identity, told, output, sampling)
+        return self.manners[task_unit]
+
+    def _paid(self, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
+        return {answer["answer_id"]: answer for answer in self.ledger.find(w.answer_id for w in asked).to_pylist()}
 
     def _pay(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
         assert self.engine is not None
         self.engine.forget()
         requests = [self._request(rows[w.row], w) for w in asked]
-        return self._record(rows, asked, self.engine.complete(requests, self.desk.section.sampling))
+        return self._record(rows, asked, self._complete(requests))
+
+    def _complete(self, requests: Sequence[Request]) -> list[Completion]:
+        assert self.engine is not None
+        said = self.engine.complete(requests, self.desk.section.sampling)
+        paid = [one for one in said if not one.is_lost and one.ending != "too_long"]
+        spent = Spent(len(paid), sum(one.tokens_in for one in paid), sum(one.tokens_out for one in paid))
+        self.purse.pay(self.desk.section.name, spent)
+        return said
 
     def _record(
         self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked], said: Sequence[Completion]
@@ -145,6 +197,7 @@ class Teacher:
             seed=wanted.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,
+            aloud=section.thinks is not None,
         )
 
     def _answer(self, row: dict[str, Any], wanted: Asked, said: Completion) -> dict[str, Any]:

@@ -1,55 +1,76 @@
-"""The teacher stage against bare `vllm.LLM` on the same prompts, sampling and engine arguments: `python -m jobs.bench.generate`.
+"""The teacher against bare `vllm.LLM`, on the same prompts, sampling and engine arguments.
 
-Prints one JSON object: `pairs` (tokens per second of bare vLLM and of the stage, one pair a round, in turn), `ratio` (median of
-stage over bare), `prompts`, `tokens` of a round. Loading is not counted; each side runs in a process of its own.
+`rayleigh bench generate --json` prints
+
+    prompts, samples    what is asked in a round
+    bare                `vllm.LLM` as its documentation has it: all chats in one call
+    stage               the teacher op with its ledger, in the batches of the profile
+    job                 `rayleigh run --until candidates` with that teacher and the checks
+    judged              the same with the judge on the same cores
+        tokens              that it answered; of `bare` and `stage` in each round
+        tokens_per_second   without start-up: median of the rounds; of a job from its first batch on record to its end
+        with_start          tokens per second with the loading of the model; of a job with the start of its processes
+        rounds              tokens per second of each; `bare` and `stage` take turns, each in a process of its own
+    ratio               stage: median over the rounds of stage by bare of the same round; job, judged: theirs by that of `bare`
 """
 
 import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import typer
+import pyarrow.parquet as pq
 
 from engine.contract import load_contract, load_profile
+from engine.lineage.artifact import load_artifact
+from engine.rows import PROMPT, content_id, from_rows
+from engine.shards import Folder
+from jobs import workspace
+from jobs.bench.watch import ROOT, put_prompts, run_candidates
 from jobs.run import set_environment
-from jobs.workspace import models_home
 
-ROOT = Path(__file__).parents[2]
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
-PROFILE = ROOT / "cluster/profiles/laptop.yaml"
+SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # all are sampled, so that both sides do the same
+MODES = {"job": "direct", "judged": "judged"}
+Ask = Callable[[int], int]
+"""Answers the first so many prompts and returns how many tokens that took."""
+WARM_UP = 16  # prompts of the round that does not count
 
 
-def bench(prompts: int = 96, rounds: int = 3) -> None:
-    """Measure and print."""
-    set_environment(load_profile(PROFILE))
-    workers = {side: Worker(side, prompts) for side in (bare, stage)}
-    pairs = [{worker.name: worker.round(number) for worker in workers.values()} for number in range(rounds + 1)][1:]
-    for worker in workers.values():
-        worker.end()
-    ratio = statistics.median(pair["stage"]["speed"] / pair["bare"]["speed"] for pair in pairs)
-    tokens = pairs[0]["bare"]["tokens"]
-    speeds = [{side: round(found["speed"], 1) for side, found in pair.items()} for pair in pairs]
-    typer.echo(json.dumps({"ratio": round(ratio, 3), "pairs": speeds, "prompts": prompts, "tokens": tokens}, indent=1))
+def bench(prompts: int, rounds: int, *, profile: str) -> dict[str, Any]:
+    """Return the object that the module describes."""
+    where = str(workspace.profile_path(profile))
+    set_environment(load_profile(Path(where)))
+    workers = {side.__name__: Worker(side, prompts, where) for side in (bare, stage)}
+    turns = [{name: worker.round(number) for name, worker in workers.items()} for number in range(1, rounds + 1)]
+    sides = {name: _side(worker, [turn[name] for turn in turns]) for name, worker in workers.items()}
+    jobs = {name: _job(prompts, mode, where) for name, mode in MODES.items()}
+    ratio = {name: found["tokens_per_second"] / sides["bare"]["tokens_per_second"] for name, found in jobs.items()}
+    ratio["stage"] = statistics.median(turn["stage"]["speed"] / turn["bare"]["speed"] for turn in turns)
+    samples = _order().teachers.models[0].sampling.n
+    shares = {name: round(value, 3) for name, value in ratio.items()}
+    return {"prompts": prompts, "samples": samples, **sides, **jobs, "ratio": shares}
 
 
 class Worker:
     """One side in a process of its own, which answers a round at a time."""
 
-    def __init__(self, side: Any, prompts: int) -> None:
+    def __init__(self, side: Callable[..., None], prompts: int, profile: str) -> None:
         context = get_context("spawn")
-        self.name = side.__name__
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=side, args=(other, prompts), daemon=True)
+        self.process = context.Process(target=side, args=(other, prompts, profile), daemon=True)
         self.process.start()
-        self.pipe.recv()  # loaded; the sides load one after the other and then wait, so that one at a time is busy
+        other.close()  # a side that dies is heard of
+        self.load_seconds: float = self.pipe.recv()  # the sides load one after the other and then wait: one at a time is busy
 
     def round(self, number: int) -> dict[str, float]:
-        """Run a round and return tokens, seconds and tokens per second. Round 0 warms up."""
+        """Run a round and return tokens, seconds and tokens per second."""
         self.pipe.send(number)
         return self.pipe.recv()
 
@@ -59,88 +80,133 @@ class Worker:
         self.process.join(30)
 
 
-def bare(pipe: Connection, prompts: int) -> None:
-    """`vllm.LLM` as its documentation has it: chats in, one `generate`."""
-    desk, rows = _desk(prompts, Path(tempfile.mkdtemp()))
+def _side(worker: Worker, rounds: list[dict[str, float]]) -> dict[str, Any]:
+    worker.end()
+    median = statistics.median(found["speed"] for found in rounds)
+    tokens, seconds = rounds[0]["tokens"], rounds[0]["seconds"]
+    return {
+        "tokens": tokens,
+        "tokens_per_second": round(median, 1),
+        "with_start": round(tokens / (seconds + worker.load_seconds), 1),
+        "rounds": [round(found["speed"], 1) for found in rounds],
+    }
+
+
+def bare(pipe: Connection, prompts: int, profile: str) -> None:
+    """`vllm.LLM` as its documentation has it: chats in, one `chat`."""
+    started = time.perf_counter()
+    desk, rows = _desk(profile), _rows(prompts)
     from engine.models.base import instruct
     from engine.models.shots import ShotBook
     from engine.models.spans import decoding_schema
     from engine.models.vllm_model import VllmEngine
 
-    assert desk.folder is not None
     engine = VllmEngine(desk.section.model, desk.pool, desk.folder)  # the same arguments; from here on its `llm` alone
-    llm: Any = engine.llm
-    sampling = desk.section.sampling
-    shots = ShotBook(desk.section.shots)
+    sampling, shots = desk.section.sampling, ShotBook(desk.section.shots)
     output = desk.specialist.task_units[0].output
-    schemas = [decoding_schema(output, row["text"]) for row in rows for _ in range(sampling.n)]
-    structured = [engine.vllm.sampling_params.StructuredOutputsParams(json=schema) for schema in schemas]
+    asked = [row for row in rows for _ in range(sampling.n)]
+    chats = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in asked]
+    schemas = [decoding_schema(output, row["text"]) for row in asked]
 
-    def ask(number: int) -> int:
-        asked = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in rows]
-        chats = [chat for chat in asked for _ in range(sampling.n)]
+    def prepare(number: int) -> Ask:
         params = [
             engine.vllm.SamplingParams(
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
-                seed=number * 10_000 + i,
-                structured_outputs=structured[i],
+                seed=number * 10_000 + index,
+                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=schema),
             )
-            for i in range(len(chats))
+            for index, schema in enumerate(schemas)
         ]
-        outputs = llm.chat(chats, params, use_tqdm=False)
-        return sum(len(output.outputs[0].token_ids) for output in outputs)
+        llm: Any = engine.llm
+        engine.forget()  # each round begins with an empty prefix cache, as each batch of the stage does
 
-    _serve(pipe, ask)
+        def ask(count: int) -> int:
+            most = count * sampling.n
+            return sum(len(one.outputs[0].token_ids) for one in llm.chat(chats[:most], params[:most], use_tqdm=False))
+
+        return ask
+
+    _serve(pipe, prepare, prompts, started)
 
 
-def stage(pipe: Connection, prompts: int) -> None:
+def stage(pipe: Connection, prompts: int, profile: str) -> None:
     """The teacher op with its ledger, as the streaming plan calls it."""
-    folder = Path(tempfile.mkdtemp())
+    started = time.perf_counter()
     from engine.models.base import build_model
-    from engine.rows import PROMPT, from_rows
     from engine.teachers.teacher import Teacher
 
-    desk, rows = _desk(prompts, folder)
+    desk, rows = _desk(profile), _rows(prompts)
     loaded = build_model(desk.section.model, desk.pool, folder=desk.folder)
 
-    def ask(number: int) -> int:
+    def prepare(number: int) -> Ask:
         sampling = desk.section.sampling.model_copy(update={"seed": number})  # other seeds: nothing is in the ledger yet
-        section = desk.section.model_copy(update={"sampling": sampling})
-        teacher = Teacher(desk.__class__(**{**desk.__dict__, "section": section}))
+        teacher = Teacher(replace(desk, section=desk.section.model_copy(update={"sampling": sampling})))
         teacher.engine = loaded
-        return sum(teacher(from_rows(rows, PROMPT))["tokens_out"].to_pylist())
+        return lambda count: sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
 
-    _serve(pipe, ask)
+    _serve(pipe, prepare, prompts, started)
 
 
-def _serve(pipe: Connection, ask: Any) -> None:
-    pipe.send("loaded")
+def _serve(pipe: Connection, prepare: Callable[[int], Ask], prompts: int, started: float) -> None:
+    loading = time.perf_counter() - started
+    prepare(0)(WARM_UP)
+    pipe.send(loading)
     while (number := pipe.recv()) is not None:
-        started = time.perf_counter()
-        tokens = ask(number)
-        seconds = time.perf_counter() - started
+        ask = prepare(number)
+        began = time.perf_counter()
+        tokens = ask(prompts)
+        seconds = time.perf_counter() - began
         pipe.send({"tokens": tokens, "seconds": seconds, "speed": tokens / seconds})
 
 
-def _desk(prompts: int, folder: Path) -> tuple[Any, list[dict[str, Any]]]:
+def _job(prompts: int, mode: str, profile: str) -> dict[str, Any]:
+    """One run of the whole job over the same prompts."""
+    changes = [*SAMPLED, f"teachers.mode={mode}"]
+    with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
+        run = Path(name, "run")
+        work = workspace.create(str(CONTRACT), str(run), profile=profile, changes=changes)
+        put_prompts(work, [from_rows(_rows(prompts), PROMPT)])
+        used = run_candidates(CONTRACT, run, profile=profile, changes=changes)
+        made = load_artifact(Folder(str(run / "candidates")))
+        assert made
+        first, ended = _first_batch(run), made.record["started"] + made.record["seconds"]
+        tokens = made.record["facts"]["tokens_out"]
+        steady = (tokens - first["tokens"]) / (ended - first["at"])
+    return {"tokens": tokens, "tokens_per_second": round(steady, 1), "with_start": round(tokens / used.seconds, 1)}
+
+
+def _first_batch(run: Path) -> dict[str, float]:
+    """When the first batch was on record, and its tokens."""
+    first = min(run.glob("ledger/answers/**/*.parquet"), key=lambda path: path.stat().st_mtime)
+    return {"at": first.stat().st_mtime, "tokens": sum(pq.read_table(first, columns=["tokens_out"])["tokens_out"].to_pylist())}
+
+
+def _order() -> Any:
+    return load_contract(CONTRACT, SAMPLED).contract
+
+
+def _desk(profile: str) -> Any:
     from engine.models.locate import locate
-    from engine.rows import PROMPT, content_id
-    from engine.shards import Folder
     from engine.teachers.teacher import Desk
 
-    contract, root = load_contract(CONTRACT)
-    section = contract.teachers.models[0]
-    section = section.model_copy(update={"sampling": section.sampling.model_copy(update={"greedy_first": False})})
-    assert section.model.type == "vllm"
-    weights = locate(section.model.path, root=str(root), home=str(models_home()))
-    lines = (root / contract.prompts.sources[0].path).read_text().splitlines()[:prompts]
-    empty = {name: None for name in PROMPT.names} | {"task_unit": contract.specialist.task_units[0].name, "redacted": []}
+    order, folder = _order(), Folder(tempfile.mkdtemp())
+    section = order.teachers.models[0]
+    weights = locate(section.model.path, root=str(CONTRACT.parent), home=workspace.models_home())
+    pool = load_profile(Path(profile)).teacher
+    return Desk(section, order.specialist, pool, weights, folder / "answers", folder / "marks", folder / "purse")
+
+
+def _rows(prompts: int) -> list[dict[str, Any]]:
+    """The first mails of the contract's source, as rows of PROMPT."""
+    order = _order()
+    lines = (CONTRACT.parent / order.prompts.sources[0].path).read_text().splitlines()[:prompts]
+    same = {"task_unit": order.specialist.task_units[0].name, "layer": "core", "redacted": [], "source": "train.jsonl"}
     texts = [json.loads(line)["input"] for line in lines]
-    rows = [empty | {"prompt_id": content_id(t), "text": t, "messages": [{"role": "user", "content": t}]} for t in texts]
-    pool = load_profile(PROFILE).teacher
-    return Desk(section, contract.specialist, pool, weights, Folder(str(folder)), prompts), rows
+    return [same | {"prompt_id": content_id(t), "text": t, "messages": [{"role": "user", "content": t}]} for t in texts]
 
 
-if __name__ == "__main__":
-    typer.run(bench)
+def as_text(found: dict[str, Any]) -> str:
+    """Return the object in a few lines."""
+    sides = [f"{name}: {found[name]['tokens_per_second']} tokens/s" for name in ("bare", "stage", *MODES)]
+    return "\n".join([*sides, f"ratio to bare vLLM: {found['ratio']}"])

@@ -79,8 +79,8 @@ def unbroken(tmp_path_factory):
 def broken(tmp_path_factory):
     """A run whose driver was killed among the candidates, then while the student was trained, and that then went on."""
     run = tmp_path_factory.mktemp("runs") / "broken"
-    kill_when(run, "ledger/answers/*/*.parquet", before="candidates")
-    paid = {path: path.read_bytes() for path in run.glob("ledger/answers/*/*.parquet")}
+    kill_when(run, "ledger/answers/**/*.parquet", before="candidates")
+    paid = {path: path.read_bytes() for path in run.glob("ledger/answers/**/*.parquet")}
     kill_when(run, "ledger/checkpoints/**/checkpoint_manager_snapshot.json", before=STUDENT)
     for path, data in paid.items():
         assert path.read_bytes() == data
@@ -107,7 +107,7 @@ def test_student_killed_and_run_again_ends_with_the_same_losses(unbroken, broken
 
 
 def test_line_killed_pays_no_batch_twice_that_had_landed(unbroken, broken):
-    answers = [len(list(run.glob("ledger/answers/*/*.parquet"))) for run in (unbroken, broken)]
+    answers = [len(list(run.glob("ledger/answers/**/*.parquet"))) for run in (unbroken, broken)]
     assert answers[0] == answers[1]
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from engine.contract import Contract, Profile
+from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench, recipe_head
+from engine.lineage.purse import TEACHERS, Purse, Spent
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
 from engine.shards import Folder
@@ -28,6 +30,7 @@ students:
   - {name: small, init: {prune: {source: model, layers: [0]}}}
   - {name: large, init: {prune: {source: model, layers: [0, 1]}}}
 gate: {exact_match: 0.5}
+budget: {price: {currency: EUR, per_machine_hour: 3.6, tokens: {per_1m_in: 100, per_1m_out: 1000}}}
 """
 ASKED = {
     "task_unit": "count", "messages": [{"role": "user", "content": "two apples"}], "text": "two apples", "layer": "core",
@@ -39,7 +42,7 @@ PROMPTS = [
 ]
 HELD = [{**ASKED, "prompt_id": "cccc3333", "source": "holdout.jsonl", "line": 1, "reference": "2"}]
 DROPPED = [{**ASKED, "prompt_id": "dddd4444", "line": 8, "dropped_by": "exact_copy", "rep_id": "aaaa1111", "similarity": 1.0}]
-SAID = {"teacher": "t", "ending": "stop"}
+SAID = {"teacher": "t", "ending": "stop", "tokens_in": 10, "tokens_out": 2, "seconds": 0.5}
 WRONG = {"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "3"}
 ANSWERS = [
     {**PROMPTS[0], **SAID, "answer_id": "eeee5555", "answer": "2", "sample": 0, "pool": "train", "reasons": []},
@@ -103,6 +106,9 @@ def _prompts(bench: Bench) -> Tally:
 def _candidates(bench: Bench) -> Tally:
     table = from_rows(ANSWERS, CANDIDATE)
     bench.draft.put("candidates", table, CANDIDATE)
+    accounts = {name: {**one._asdict(), "machine_seconds": one.seconds} for name, one in spending.accounts([table]).items()}
+    bench.draft.facts = {"teachers": accounts}
+    Purse(bench.ledger / TEACHERS, None).pay("t", Spent(4, 40, 8))  # one of the three answers was paid twice
     return Tally(3, {"train": 2, "contrast": 1})
 
 
@@ -113,6 +119,7 @@ def _dataset(bench: Bench) -> Tally:
     ]
     bench.draft.put("picked", from_rows(rows, PICKED), PICKED)
     kept = [row for row in rows if not row["dropped_by"]]
+    bench.draft.facts = {"picked": {"t": len(kept)}}
     examples = [
         {**row, "example_id": row["answer_id"], "target": row["answer"], "final": row["answer"], "weight": 1.0, "split": split}
         for row, split in zip(kept, ("train", "validation"), strict=True)

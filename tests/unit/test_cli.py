@@ -52,7 +52,8 @@ print([name for name in ("ray", "torch", "vllm") if name in sys.modules])
 
 
 def test_options_are_these_and_no_more():
-    commands = typer.main.get_command(app).commands
+    commands = dict(typer.main.get_command(app).commands)
+    commands |= {f"bench {name}": command for name, command in commands.pop("bench").commands.items()}
     found = {
         name: sorted(flag for given in command.params for flag in given.opts if "-" in flag) for name, command in commands.items()
     }
@@ -66,6 +67,8 @@ def test_options_are_these_and_no_more():
         "promote": ["--json", "--registry", "--student"],
         "rollback": ["--json", "--registry"],
         "doctor": ["--json", "--profile"],
+        "bench flow": ["--json", "--profile", "--rows"],
+        "bench generate": ["--json", "--profile", "--prompts", "--rounds"],
     }
 
 

@@ -49,7 +49,34 @@ def test_status_json_has_the_documented_keys(run):
     assert candidates == {
         "name": "candidates", "state": "finished", "rows_in": 3, "rows_out": {"train": 2, "contrast": 1}, "conserved": True,
     }  # fmt: skip
-    assert set(found) == {"run", "contract", "created", "jobs"}
+    assert set(found) == {"run", "contract", "created", "jobs", "spending"}
+    assert found["spending"] == {
+        "currency": "EUR", "cap": None, "paid": 48, "in_rows": 36,
+        "teachers": [{
+            "teacher": "t", "answers": 3, "tokens_in": 30, "tokens_out": 6, "money": 0.0105, "accepted": 2, "picked": 2,
+            "unpaid": 0, "tokens_per_accepted": 18.0, "money_per_accepted": 0.00525,
+        }],
+        "judge": {"cap": None, "paid": 0},
+    }  # fmt: skip
+
+
+def test_status_says_what_an_accepted_answer_cost(run):
+    text = ask("status", run)
+    assert re.search(r"teacher +tokens in +tokens out +accepted +picked +tokens each +money EUR +money EUR each\n", text)
+    assert re.search(r"t +30 +6 +2 +2 +18 +0\.0105 +0\.00525\nteachers: 48 tokens paid$", text.strip())
+
+
+def test_status_of_a_run_that_the_cap_stopped_says_how_to_go_on(tmp_path):
+    folder = made_run(str(tmp_path / "run"), tmp_path).folder
+    record = json.loads(folder.read("candidates/record.json"))
+    record["facts"]["teachers"]["t"]["unpaid"] = 7
+    folder.write("candidates/record.json", json.dumps(record).encode())
+    kept = json.loads(folder.read("run.json"))
+    kept["contract"]["budget"]["teacher_tokens"] = 40
+    folder.write("run.json", json.dumps(kept).encode())
+    text = ask("status", str(folder))
+    assert "teachers: 48 tokens paid of 40 that budget.teacher_tokens allows" in text
+    assert "The cap stopped the teachers: 7 answers were not asked for. To go on, raise it, delete" in text
 
 
 def test_status_of_a_record_that_lost_a_row_says_so(tmp_path):

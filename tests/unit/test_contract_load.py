@@ -61,7 +61,7 @@ def test_importing_the_contract_imports_nothing_heavy():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("teachers.modle=1", "teachers.modle: unknown key. Did you mean 'mode'? Allowed: mode, models."),
+        ("teachers.modle=1", "teachers.modle: unknown key. Did you mean 'mode'? Allowed: mode, models, routes."),
         ("studnets=1", "studnets: unknown key. Did you mean 'students'?"),
         ("students.0.epocs=1", "students.0.epocs: unknown key. Did you mean 'epochs'?"),
         ("judges.checks.0.off=1", "unknown key. Did you mean 'of'? Allowed: field, of, type."),
@@ -72,6 +72,8 @@ def test_importing_the_contract_imports_nothing_heavy():
         ("students.0.epochs=many", "students.0.epochs: Input should be a valid integer"),
         ("students.0.zero=5", "students.0.zero: Input should be 0, 1, 2 or 3. Found 5."),
         ("teachers.models.0.model.type=oracle", "teachers.models.0.model"),
+        ("budget.teacher_tokens=0", "budget.teacher_tokens: Input should be greater than 0. Found 0."),
+        ("budget.price={per_1k_in: 1}", "budget.price.per_1k_in: unknown key."),
         ("name=A Name", "name: String should match pattern"),
         ("gate=null", "gate"),
         ("students=[]", "students: Tuple should have at least 1 item"),
@@ -104,6 +106,7 @@ def test_contract_with_several_mistakes_names_all(write):
             "prompts.sources.0.task_unit: is needed, the specialist has ['a', 'b']",
         ),
         ("specialist.task_units=[{name: a, kind: decision}, {name: a, kind: decision}]", "names must differ"),
+        ("budget.price.teachers={u: {per_1m_in: 1}}", "budget.price.teachers: found 'u', expected one of teachers.models ['"),
     ],
 )
 def test_contract_rule_between_sections_names_the_way_out(write, change, said):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from engine.contract.evaluation import Price
+from engine.contract.budget import Price, TokenPrice
 from engine.evaluation.cost import Served, cost, cost_alone, latency, price_of
 
-PRICE = Price(per_machine_hour=3.6, per_1k_teacher_in=0.1, per_1k_teacher_out=1.0)  # a machine second costs 0.001
+PRICE = Price(per_machine_hour=3.6, teachers={"t": TokenPrice(per_1m_in=100, per_1m_out=1000)})  # a machine second costs 0.001
 
 
 def served(right: list[float], *, confidence: list[float], seconds: float | None, sound: list[float] | None = None) -> Served:
@@ -16,20 +16,20 @@ def served(right: list[float], *, confidence: list[float], seconds: float | None
 
 
 TEACHER = served([1, 1, 1, 0], confidence=[0.9] * 4, seconds=2.0)
-TEACHER_PRICE = price_of(TEACHER, PRICE, is_teacher=True)
+TEACHER_PRICE = price_of(TEACHER, PRICE, teacher="t")
 
 
 def test_price_of_a_teacher_counts_its_tokens_and_of_a_student_its_seconds() -> None:
     assert TEACHER_PRICE is not None
     assert TEACHER_PRICE.tolist() == pytest.approx([0.002 + 0.01 + 0.01] * 4)
-    student = price_of(TEACHER, PRICE, is_teacher=False)
+    student = price_of(TEACHER, PRICE, teacher=None)
     assert student is not None
     assert student.tolist() == pytest.approx([0.002] * 4)
 
 
 def test_cost_counts_the_fallback_to_the_teacher_and_what_it_gets_right() -> None:
     student = served([1, 0, 1, 0], confidence=[0.9, 0.4, 0.8, 0.1], seconds=0.5)
-    found = cost(student, price_of(student, PRICE, is_teacher=False), TEACHER, TEACHER_PRICE, answer_above=0.5)
+    found = cost(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5)
     # rows 2 and 4 fall back; the teacher gets 2 right and 4 wrong: 3 accepted for 4 * 0.0005 + 2 * 0.022
     assert found["fallback_share"] == 0.5
     assert found["answered_share"] == 0.5
@@ -39,24 +39,22 @@ def test_cost_counts_the_fallback_to_the_teacher_and_what_it_gets_right() -> Non
 
 def test_cost_sends_an_answer_that_did_not_end_to_the_teacher() -> None:
     student = served([1, 0, 1, 1], confidence=[0.9] * 4, seconds=0.5, sound=[1, 0, 1, 1])
-    found = cost(student, price_of(student, PRICE, is_teacher=False), TEACHER, TEACHER_PRICE, answer_above=0.5)
+    found = cost(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5)
     assert (found["fallback_share"], found["accepted_share"]) == (0.25, 1.0)
 
 
 def test_cost_of_a_model_without_confidence_never_falls_back() -> None:
     rules = served([1, 0, 0, 0], confidence=[np.nan] * 4, seconds=0.1)
-    found = cost(rules, price_of(rules, PRICE, is_teacher=False), TEACHER, TEACHER_PRICE, answer_above=0.9)
+    found = cost(rules, price_of(rules, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.9)
     assert (found["fallback_share"], found["accepted_share"]) == (0.0, 0.25)
     assert found["per_1000_accepted"] == pytest.approx(0.4)
 
 
 def test_cost_is_null_when_nothing_is_right_or_nothing_was_timed() -> None:
     wrong = served([0, 0, 0, 0], confidence=[0.9] * 4, seconds=0.1)
-    assert (
-        cost(wrong, price_of(wrong, PRICE, is_teacher=False), TEACHER, TEACHER_PRICE, answer_above=0.5)["per_1000_accepted"] is None
-    )
+    assert cost(wrong, price_of(wrong, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5)["per_1000_accepted"] is None
     untimed = served([1, 1, 1, 1], confidence=[0.9] * 4, seconds=None)
-    assert price_of(untimed, PRICE, is_teacher=False) is None
+    assert price_of(untimed, PRICE, teacher=None) is None
     assert cost(untimed, None, TEACHER, TEACHER_PRICE, answer_above=0.5)["per_1000_accepted"] is None
 
 

@@ -12,7 +12,7 @@ from engine.contract.evaluation import Nearest, Rules
 from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
-from engine.contract.teachers import Shot, Shots
+from engine.contract.teachers import Shot, Shots, Thinks
 from engine.errors import ContractError, ModelError
 from engine.evaluation.baseline import Known, build_baseline, text_of
 from engine.evaluation.examine import Examiner, Subject, failed, spread
@@ -173,3 +173,11 @@ def test_rules_of_the_order_mails_read_a_plain_mail_and_leave_out_what_it_does_n
     assert json.loads(ask(rules, plain)) == {"order_number": "46331", "product": "tape measures", "quantity": "30"}
     closed = "Hello, our office is closed until Monday.\nBen Green"
     assert json.loads(ask(rules, closed)) == {"order_number": None, "product": None, "quantity": None}
+
+
+def test_a_teacher_that_thinks_is_graded_by_what_follows() -> None:
+    model = FakeModel(type="fake", replies=("<think>well</think> 42", "<think>well"))
+    thinker = fake(role="teacher", model=model, structured=False, thinks=Thinks())
+    examiner = Examiner(thinker, Pool())
+    found = examiner.examine([row(0, "a"), row(1, "b")], timed=0)
+    assert {(said.text, said.ending) for said in found.completions} == {("42", "stop"), ("", "error")}

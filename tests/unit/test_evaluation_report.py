@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from engine.contract.budget import Price
 from engine.contract.evaluation import Evaluation, Gate, Nearest
 from engine.contract.models import FakeModel
 from engine.contract.specialist import Specialist
@@ -48,7 +49,7 @@ def sitting(
 
 def entries(*sittings: Sitting) -> dict[str, dict[str, Any]]:
     evaluation = Evaluation(bootstrap=300, slices=("layer", "seen"))
-    return {entry["name"]: entry for entry in assess(sittings, evaluation, SPECIALIST)}
+    return {entry["name"]: entry for entry in assess(sittings, evaluation, SPECIALIST, Price())}
 
 
 def sentences(models: dict[str, dict[str, Any]], gate: Gate | None = None, notes: Sequence[str] = (), rows: int = 120) -> str:

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import math
 
 import pyarrow as pa
@@ -107,7 +109,8 @@ def bar(tmp_path, **section):
         pool=Pool(),
         folder=None,
         ledger=Folder(str(tmp_path / "ledger")),
-        num_answers=4,
+        marks=Folder(str(tmp_path / "marks")),
+        purse=Folder(str(tmp_path / "purse")),
     )
 
 
@@ -148,3 +151,82 @@ def test_calibrated_judge_gives_a_probability(tmp_path):
     given = bar(tmp_path, rubric=RUBRIC.model_dump(), calibrate=Calibrate.model_validate({"gold": gold}).model_dump())
     graded = Grader(given)(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
     assert graded["confidence"].to_pylist()[0] == pytest.approx(0.5, abs=0.01)  # equal scores, half of them right
+
+
+def rivals(tmp_path, *rows, competes=True, **section):
+    """Answers of two teachers to one prompt, marked one after the other as `marks` says."""
+    given = dataclasses.replace(bar(tmp_path, rubric=RUBRIC.model_dump(), **section), competes=competes)
+    plain = {"prompt_id": "aa", "text": "send 7 or 8 or 77"}
+    graded = Grader(given)(answers(*({**plain, "answer_id": str(index), **row} for index, row in enumerate(rows))))
+    return list(zip(graded["pool"].to_pylist(), graded["reasons"].to_pylist(), strict=True))
+
+
+SEVEN, EIGHT, LONGER = ({"answer": json.dumps({"number": number, "item": None})} for number in ("7", "8", "77"))
+WON, LOST = ("train", ["accepted"]), ("contrast", ["outranked"])
+
+
+@pytest.fixture
+def marks(monkeypatch):
+    """Let the judge give these marks to answers that contain the key."""
+
+    def by(given):
+        def score(engine, rubric, pairs):
+            return [next(mark for key, mark in given.items() if key in answer) for _, answer in pairs]
+
+        monkeypatch.setattr(rubrics, "score", score)
+
+    return by
+
+
+def test_of_competing_answers_the_most_trusted_stays(tmp_path, marks):
+    marks({'"7"': 0.6, '"8"': 0.9})
+    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}) == [LOST, WON]
+
+
+def test_answers_that_do_not_compete_all_stay(tmp_path, marks):
+    marks({'"7"': 0.6, '"8"': 0.9})
+    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, competes=False) == [WON, WON]
+
+
+def test_of_equally_trusted_answers_the_one_its_teacher_repeats_stays(tmp_path, marks):
+    marks({"": 0.9})
+    other = {**EIGHT, "teacher": "u"}
+    assert rivals(tmp_path, SEVEN, LONGER, other, other) == [LOST, LOST, WON, WON]
+
+
+def test_of_equal_answers_the_shorter_stays_in_any_order(tmp_path, marks):
+    marks({"": 0.9})
+    assert rivals(tmp_path, {**LONGER, "teacher": "u"}, SEVEN) == [LOST, WON]
+    assert rivals(tmp_path, SEVEN, {**LONGER, "teacher": "u"}) == [WON, LOST]
+
+
+def test_whoever_says_the_same_as_the_winner_ties_with_it(tmp_path, marks):
+    marks({"": 0.9})
+    spaced = {"answer": RIGHT.replace(" ", ""), "teacher": "u"}
+    assert rivals(tmp_path, SEVEN, spaced, {**EIGHT, "teacher": "v"}) == [WON, WON, LOST]
+
+
+def test_prompts_do_not_compete_with_each_other(tmp_path, marks):
+    marks({'"7"': 0.6, '"8"': 0.9})
+    assert rivals(tmp_path, SEVEN, {**EIGHT, "prompt_id": "ab"}) == [WON, WON]
+
+
+def test_only_accepted_answers_can_be_outranked(tmp_path, marks):
+    marks({'"7"': 0.3, '"8"': 0.9})
+    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, accept={"confidence": 0.5})[0] == ("review", ["low_confidence"])
+
+
+def test_prompt_that_was_sent_to_nobody_waits_for_a_person(tmp_path):
+    unrouted = answers({"prompt_id": "aa", "answer_id": "1", "answer": "", "ending": "unrouted", "teacher": ""})
+    graded = Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))(unrouted)
+    assert (graded["pool"].to_pylist(), graded["reasons"].to_pylist()) == (["review"], [["unroutable"]])
+
+
+def test_judge_is_asked_in_batches(tmp_path, monkeypatch):
+    asked, score = [], rubrics.score
+    monkeypatch.setattr(rubrics, "score", lambda engine, rubric, pairs: asked.append(len(pairs)) or score(engine, rubric, pairs))
+    given = dataclasses.replace(bar(tmp_path, rubric=RUBRIC.model_dump()), pool=Pool(batch=2))
+    said = [{"prompt_id": f"a{n}", "answer_id": str(n), "answer": RIGHT} for n in range(5)]
+    assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 5
+    assert asked == [2, 2, 1]
+    assert len(Folder(str(tmp_path / "ledger")).files()) == 1

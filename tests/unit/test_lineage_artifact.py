@@ -8,6 +8,7 @@ import pytest
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
 from engine.lineage.artifact import RECORD, Draft, Tally, load_artifact
+from engine.rows import VERSION
 from engine.shards import Folder, Table, hex_digest, rows_digest, write_shard
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64()), ("seconds", pa.float32())])
@@ -45,7 +46,7 @@ def test_artifact_record_lists_every_byte_of_its_shards(folder):
 
 def test_artifact_record_names_versions_and_schema(folder):
     record = finish(folder).record
-    assert record["tables"]["rows"]["schema_version"] == 1
+    assert record["tables"]["rows"]["schema_version"] == VERSION
     assert {"ray", "torch", "pyarrow"} <= set(record["packages"])
 
 

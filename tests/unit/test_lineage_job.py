@@ -274,3 +274,12 @@ def test_up_to_a_job_is_that_job_and_what_it_needs():
 def test_up_to_an_unknown_job_names_those_there_are():
     with pytest.raises(InputError, match="found 'dataste', expected one of seeds, answers, students/left"):
         up_to(LINE, "dataste")
+
+
+@pytest.mark.parametrize(("shared", "paid"), [(None, "run/ledger"), ("s3://bucket/paid", "s3://bucket/paid")])
+def test_paid_work_lies_in_the_run_unless_the_profile_names_a_shared_place(tmp_path, shared, paid):
+    run = Folder(str(tmp_path / "run"))
+    profile = Profile(name="toy", ledger=shared)
+    bench = Bench(SEEDS, Contract.model_validate(CONTRACT), profile, root="", models="", run=run, draft=Draft(run / "seeds"))
+    assert bench.paid.url == (paid if shared else str(tmp_path / paid))
+    assert bench.ledger.url == str(tmp_path / "run/ledger")  # what is the run's own stays with it

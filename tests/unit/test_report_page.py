@@ -166,6 +166,27 @@ def test_model_that_could_not_be_examined_is_named(facts):
     assert "not examined" in html and "weights unreadable" in html
 
 
+def test_page_says_what_an_accepted_answer_cost(facts, html):
+    [candidates] = [job for job in facts.jobs if job["job"] == "candidates"]
+    account = candidates["facts"]["teachers"]["smol"]
+    each = round((account["tokens_in"] + account["tokens_out"]) / account["accepted"], 1)
+    money = (account["tokens_in"] + 4 * account["tokens_out"]) / 1e6 + account["seconds"] / 36_000
+    line = html.partition('<section id="line">')[2].partition("</section>")[0]
+    assert f"{words.count(account['accepted'])}</td>" in line and f"{words.whole(each)}</td>" in line
+    assert f'strong">{words.money(1000 * money / account["accepted"])}</td>' in line
+    assert "Money in EUR" in line and "was spent" not in line
+
+
+def test_page_of_a_run_that_the_cap_stopped_says_so(facts):
+    [candidates] = [job for job in facts.jobs if job["job"] == "candidates"]
+    account = {**candidates["facts"]["teachers"]["smol"], "unpaid": 321}
+    capped = {**candidates, "facts": {**candidates["facts"], "teachers": {"smol": account}}}
+    jobs = [capped if job is candidates else job for job in facts.jobs]
+    order = {**facts.contract, "budget": {"teacher_tokens": 9_000}}
+    html = page(replace(facts, jobs=jobs, contract=order))
+    assert "The budget of 9,000 tokens was spent" in html and "321 answers are missing" in html
+
+
 def test_conservation_failure_is_shown(facts):
     tally = facts.jobs[0]["tally"]
     lossy = {**facts.jobs[0], "tally": {**tally, "rows_in": tally["rows_in"] + 3}}

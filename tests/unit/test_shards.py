@@ -135,6 +135,13 @@ def test_digest_is_equal_for_any_order_and_split():
     assert hex_digest(rows_digest(ROWS.slice(1))) != whole
 
 
+def test_answers_of_an_earlier_version_are_read_with_the_columns_they_lack(folder):
+    old = pa.table({"answer_id": ["1"], "teacher": ["t"], "answer": ["x"]})
+    table = write_table(folder, old, old.schema)._replace(schema_version=1)
+    [found] = iterate(folder, table, ["answer", "route", "reasoning"])
+    assert found.to_pylist() == [{"answer": "x", "route": "", "reasoning": ""}]
+
+
 def test_digest_counts_a_row_that_stands_twice():
     assert rows_digest(pa.concat_tables([ROWS, ROWS])) != rows_digest(ROWS)
 

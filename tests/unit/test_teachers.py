@@ -31,7 +31,8 @@ def desk(tmp_path, sampling=None, **model):
         name="t", model=FakeModel(type="fake", **model), sampling=sampling or Sampling(n=2, temperature=0.7), system="Say it."
     )
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
-    return Desk(section, specialist, Pool(), folder=None, ledger=Folder(str(tmp_path / "ledger")), num_prompts=4)
+    ledger, marks, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse"))
+    return Desk(section, specialist, Pool(), folder=None, ledger=ledger, marks=marks, purse=purse)
 
 
 def test_teacher_gives_n_answers_a_prompt_with_own_seeds(tmp_path):
@@ -136,3 +137,63 @@ def test_a_lost_answer_is_no_paid_answer(tmp_path, monkeypatch):
 def test_enough_is_at_most_n():
     with pytest.raises(ValueError, match="enough: found 3, expected at most n, which is 2"):
         Sampling(n=2, enough=3)
+
+
+def in_batches(tmp_path, size, **model):
+    told = desk(tmp_path, sampling=Sampling(), **model)
+    return Teacher(dataclasses.replace(told, pool=Pool(batch=size)))
+
+
+def test_teacher_asks_a_block_in_batches_and_leaves_one_file_in_the_ledger(tmp_path, monkeypatch):
+    asked, complete = [], FakeEngine.complete
+    monkeypatch.setattr(FakeEngine, "complete", lambda self, told, how: asked.append(len(told)) or complete(self, told, how))
+    rows = in_batches(tmp_path, 2)(prompts("a", "b", "c", "d", "e"))
+    assert rows["answer"].to_pylist() == ["a", "b", "c", "d", "e"]
+    assert asked == [2, 2, 1]
+    assert len(Folder(str(tmp_path / "ledger")).files()) == 1
+
+
+def test_teacher_killed_in_a_block_pays_only_the_batch_in_flight_again(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dies_on_e(self, requests, sampling):
+        if requests[0].chat[-1]["content"] == "e":
+            raise Killed
+        return complete(self, requests, sampling)
+
+    complete, texts = FakeEngine.complete, prompts("a", "b", "c", "d", "e", "f")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(FakeEngine, "complete", dies_on_e)
+        in_batches(tmp_path, 2)(texts)
+    again = in_batches(tmp_path, 2)
+    assert again(texts)["answer"].to_pylist() == ["a", "b", "c", "d", "e", "f"]
+    assert again.engine is not None and again.engine.asked == 2
+
+
+def test_runs_that_share_a_ledger_pay_once(tmp_path):
+    one = desk(tmp_path, replies=("a", "b"))
+    Teacher(one)(prompts("x"))
+    other = Teacher(dataclasses.replace(one, marks=Folder(str(tmp_path / "other" / "marks"))))
+    assert other(prompts("x"))["answer"].to_pylist() == ["a", "b"]
+    assert other.engine is None
+
+
+def test_teacher_without_prompts_gives_an_empty_table(tmp_path):
+    assert Teacher(desk(tmp_path))(prompts()).equals(ANSWER.empty_table())
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "actors", "answers", "block"),
+    [
+        (300, 50, 1, 2, 50),  # few: batch by batch
+        (100_000, 50, 1, 1, 2000),
+        (10**8, 50, 1, 1, 2000),
+        (10**8, 50, 1, 4, 500),
+        (100_000, 1024, 4, 1, 1024),
+        (10**8, 1024, 4, 1, 2048),
+        (10**8, 4096, 1, 4, 4096),  # never less than a batch
+    ],
+)
+def test_block_is_whole_batches_and_bounded(rows, batch, actors, answers, block):
+    assert Pool(batch=batch, actors=actors).block(rows, answers=answers) == block

@@ -1,0 +1,97 @@
+"""Each mode of collaboration through the command, with its own contract, on the real default models."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from engine.contract.models import VllmModel
+from engine.contract.profile import Pool
+from engine.contract.specialist import Specialist, TaskUnit
+from engine.contract.teachers import Shot, Shots, Teacher, Thinks
+from engine.models.locate import locate
+from engine.rows import PROMPT, from_rows
+from engine.shards import Folder
+from engine.teachers.teacher import Desk
+from engine.teachers.teacher import Teacher as Answerer
+from jobs.workspace import models_home
+from tests.line import data_world as world
+
+ROOT = Path(__file__).parents[2]
+PROFILE = Path(__file__).parent / "profile.yaml"
+pytestmark = [pytest.mark.modes, pytest.mark.timeout(1200)]
+
+
+def rayleigh(*words: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=1100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows_of(run: Path, query: str) -> list[dict]:
+    return [json.loads(line) for line in rayleigh("sql", run, query, "--json").splitlines()]
+
+
+def candidates(mode: str, run: Path) -> list[dict]:
+    """Run the contract of `mode` until its training set stands; return every candidate and see that no row was lost."""
+    rayleigh("run", ROOT / "jobs" / "contracts" / f"{mode}.yaml", run, "--profile", PROFILE, "--until", "dataset")
+    for job in json.loads(rayleigh("status", run, "--json"))["jobs"][:3]:
+        assert job["conserved"], job
+    rows = rows_of(run, "select * from candidates order by prompt_id, teacher, sample")
+    asked = {row["prompt_id"] for row in rows_of(run, "select prompt_id from prompts")}
+    assert {row["prompt_id"] for row in rows} == asked
+    assert len({row["answer_id"] for row in rows}) == len(rows)
+    return rows
+
+
+def test_experts_answer_what_is_sent_to_them(tmp_path: Path) -> None:
+    rows = candidates("experts", tmp_path / "run")
+    teachers = {"0:": {"clerk"}, "1:": {"reader"}, "2:": {"clerk", "reader"}, "no": {""}}
+    assert {row["route"][:2] for row in rows} == set(teachers)
+    assert all(row["teacher"] in teachers[row["route"][:2]] for row in rows)
+    unrouted = [row for row in rows if row["ending"] == "unrouted"]
+    assert unrouted and all((row["pool"], row["reasons"], row["route"]) == ("review", ["unroutable"], "none") for row in unrouted)
+    both = {row["prompt_id"] for row in rows if row["route"] == "2: nearest 4"}
+    per_prompt = Counter(row["prompt_id"] for row in rows)
+    assert both and all(count == 1 + (prompt in both) for prompt, count in per_prompt.items())
+
+
+def test_competition_leaves_one_accepted_answer_a_prompt(tmp_path: Path) -> None:
+    rows = candidates("competition", tmp_path / "run")
+    assert set(Counter(row["prompt_id"] for row in rows).values()) == {3}
+    beaten = [row for row in rows if row["reasons"] == ["outranked"]]
+    assert beaten and {row["pool"] for row in beaten} == {"contrast"}
+    accepted = [row for row in rows if "accepted" in row["reasons"]]
+    best = {row["prompt_id"]: row for row in sorted(accepted, key=lambda row: row["confidence"])}
+    assert all(row["answer"] == best[row["prompt_id"]]["answer"] for row in accepted)
+    assert all(row["answer"] != best[row["prompt_id"]]["answer"] for row in beaten)
+    assert all(row["confidence"] <= best[row["prompt_id"]]["confidence"] for row in beaten)
+
+
+MAILS = {
+    "We need 12 mugs. Order number 40512.": "The mail says 12, so the quantity is 12.",
+    "Order number 77310: please send 8 red chairs.": "The mail says 8, so the quantity is 8.",
+    "Could you ship 45 lamps under order number 20981?": "The mail says 45, so the quantity is 45.",
+}
+
+
+def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default teacher is shown how to think: its reasoning and its answer come apart, and no special token is left in them."""
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    shown = tuple(Shot(input=mail, output=f"<think>{why}</think>{why.split()[-1]}") for mail, why in MAILS.items())
+    model = VllmModel(type="vllm", path="smollm2-135m-instruct")
+    section = Teacher(name="t", model=model, shots=Shots(fixed=shown), structured=False, thinks=Thinks())
+    specialist = Specialist(goal="g", task_units=(TaskUnit(name="count", kind="extraction"),))
+    weights = locate(model.path, root=str(ROOT), home=models_home())
+    pool = Pool(kv_cache_gib=0.25, max_num_seqs=4)
+    ledger, marks, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse"))
+    desk = Desk(section, specialist, pool, weights, ledger=ledger, marks=marks, purse=purse)
+    asked = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
+    [row] = Answerer(desk)(from_rows([asked], PROMPT)).to_pylist()
+    assert row["ending"] == "stop" and row["reasoning"].startswith("The mail says")
+    assert row["answer"] and not set(row["answer"] + row["reasoning"]) & set("<|>")

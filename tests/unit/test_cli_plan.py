@@ -1,0 +1,119 @@
+"""`rayleigh plan` without Ray: the prompts are there, and who answers them is made up."""
+
+import json
+import sys
+import types
+from contextlib import nullcontext
+
+import pytest
+from made_run import ASKED, HELD, workspace
+from typer.testing import CliRunner
+
+from engine.lineage.artifact import Tally
+from engine.lineage.job import recipe_head
+from engine.lineage.purse import TEACHERS, Purse, Spent, spent_in
+from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
+from jobs.cli import app
+from jobs.line import line
+
+PROMPTS, DRAWN = 10, 4
+
+
+def answer(bench):
+    """Stands for the job `candidates`: 10 tokens in and 5 out a prompt, 1 s; the last prompt's answer is no good."""
+    asked = bench.artifact("prompts").read("prompts", PROMPT).to_pylist()
+    is_capped = bench.contract.budget.teacher_tokens is not None
+    said = {"teacher": "t", "sample": 0, "answer": "2", "seconds": 1.0, "reasons": []}
+    paid = {"ending": "stop", "tokens_in": 10, "tokens_out": 5}
+    unpaid = {"ending": "unpaid", "tokens_in": 0, "tokens_out": 0}
+    rows = [
+        {**row, **said, **(unpaid if is_capped else paid), "pool": "failure" if is_capped or row is asked[-1] else "train"}
+        for row in asked
+    ]
+    bench.draft.put("candidates", from_rows(rows, CANDIDATE), CANDIDATE)
+    Purse(bench.ledger / TEACHERS, None).pay("t", Spent(len(rows), 10 * len(rows), 5 * len(rows)))
+    return Tally(len(rows), {"train": len(rows)})
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The workspace of a run whose prompts are finished."""
+    import jobs.run
+
+    work = workspace(str(tmp_path / "run"), tmp_path)
+    bench = work.bench(line(work.contract)[0], say=lambda text: None, tell=lambda text: None)
+    rows = [{**ASKED, "prompt_id": f"p{n}", "line": n} for n in range(PROMPTS)]
+    bench.draft.put("prompts", from_rows(rows, PROMPT), PROMPT)
+    bench.draft.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
+    bench.draft.finish(recipe_head(bench), Tally(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
+    work.save()
+    made_up = types.ModuleType("jobs.candidates")
+    made_up.run = answer
+    monkeypatch.setitem(sys.modules, "jobs.candidates", made_up)
+    monkeypatch.setattr(jobs.run, "at_work", lambda work, console: nullcontext())
+    return work
+
+
+def ask(work, *more, code=0):
+    words = ["plan", work.contract_path, str(work.folder), "--pilot", str(DRAWN), *more]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stderr if code else result.stdout
+
+
+def test_plan_json_has_the_documented_keys_and_numbers(toy):
+    found = json.loads(ask(toy, "--json"))
+    assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "cap"}
+    assert found["pilot"] | {"seconds": 0} == {"prompts": DRAWN, "of": PROMPTS, "answers": DRAWN, "tokens": 60, "seconds": 0}
+    jobs = {job["name"]: job for job in found["jobs"]}
+    assert list(jobs) == ["prompts", "candidates", "dataset", "students/small", "students/large", "reports"]
+    assert jobs["prompts"]["rows"]["value"] == PROMPTS + 1
+    numbers = {unit: jobs["candidates"][unit]["value"] for unit in ("rows", "tokens_in", "tokens_out")}
+    assert numbers == {"rows": 10, "tokens_in": 100, "tokens_out": 50}
+    # a machine second costs 0.001, a token in 0.0001, one out 0.001: 0.01 + 0.01 + 0.05
+    assert jobs["candidates"]["money"]["value"] == pytest.approx(0.07)
+    assert jobs["candidates"]["seconds"]["value"] == pytest.approx(found["pilot"]["seconds"] + 6)
+    # three of four drawn prompts: 0.301 to 0.954 after Wilson
+    assert jobs["students/small"]["rows"] == pytest.approx({"value": 7.5, "low": 3.006, "high": 9.544}, abs=0.001)
+    assert jobs["reports"]["rows"]["value"] == 3 and jobs["reports"]["tokens_in"]["value"] == 10
+    assert found["total"]["tokens_out"]["value"] == 55 and found["cap"] is None
+
+
+def test_plan_pays_into_the_ledger_of_the_run_and_leaves_its_jobs_alone(toy):
+    ask(toy)
+    assert spent_in(toy.folder / "ledger" / TEACHERS) == {"t": Spent(DRAWN, 40, 20)}
+    assert not toy.folder.exists("candidates")
+
+
+def test_plan_asked_again_answers_nothing_again(toy):
+    assert json.loads(ask(toy, "--json")) == json.loads(ask(toy, "--json"))
+    assert spent_in(toy.folder / "ledger" / TEACHERS)["t"].answers == DRAWN
+
+
+def test_plan_text_says_what_is_known_by_which_rule_and_what_comes_next(toy):
+    text = ask(toy)
+    assert "The pilot: 4 of 10 prompts, 4 answers, 60 tokens" in text
+    assert "money EUR" in text and "7.5 (3.01 to 9.54)" in text and "students/small: rows: at most" in text
+    assert text.strip().endswith(f"`rayleigh run {toy.contract_path} {toy.folder}` pays for the others only.")
+
+
+def test_plan_of_a_budget_that_ends_within_the_pilot_is_refused(toy):
+    said = ask(toy, "--set", "budget.teacher_tokens=7", code=1)
+    wanted = "ContractError: budget.teacher_tokens: 7 does not suffice for this pilot. Raise it, or lower --pilot."
+    assert said.splitlines()[-1] == wanted
+    ask(toy)  # another cap is not refused for the sake of the first
+
+
+def test_plan_in_the_folder_of_another_order_is_refused(toy):
+    ask(toy)
+    said = ask(toy, "--set", "teachers.models.0.sampling.n=3", code=1)
+    assert said.startswith("DriftError: ") and "teachers.models.0.sampling.n: 1 -> 3" in said and "plan/4/candidates" in said
+
+
+def test_plan_names_the_folder_of_the_contract_by_default(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "run").rename(tmp_path / "runs" / "toy")
+    result = CliRunner().invoke(app, ["plan", toy.contract_path, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["run"] == str(tmp_path / "runs" / "toy")

@@ -1,0 +1,115 @@
+"""From a pilot to the whole, by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from engine.contract.budget import Price, TokenPrice
+from engine.rows import PROMPT, from_rows
+from jobs import estimate, plan
+from jobs.estimate import Extrapolation, Pilot, Rates
+
+RATES = Rates(
+    price=Price(per_machine_hour=3600, tokens=TokenPrice(per_1m_in=1_000_000)),  # a token in costs 1, a machine second 1
+    at_once={"ours": 2, "theirs": 10},
+    elsewhere=frozenset({"theirs"}),
+    pools=frozenset({"train"}),
+)
+SAID = {"ending": "stop", "pool": "train", "tokens_in": 10, "tokens_out": 4, "seconds": 6.0, "text": "abcdef", "answer": "xy"}
+ROWS = [
+    {**SAID, "prompt_id": "p", "teacher": "ours"},
+    {**SAID, "prompt_id": "p", "teacher": "ours", "tokens_out": 8, "pool": "contrast"},
+    {**SAID, "prompt_id": "p", "teacher": "theirs", "seconds": 20.0},
+    {**SAID, "prompt_id": "q", "teacher": "ours", "pool": "failure", "ending": "too_long", "tokens_in": 9_999},
+]
+
+
+def test_sums_of_each_prompt_by_hand():
+    found = estimate.sums(ROWS, ["p", "q", "r"], RATES)
+    assert found["answers"].tolist() == [3, 1, 0]
+    assert found["tokens_in"].tolist() == [30, 0, 0]  # what is too long is not asked
+    assert found["tokens_out"].tolist() == [16, 0, 0]
+    assert found["engine_seconds"].tolist() == [3 + 3 + 2, 0, 0]  # two actors of ours, ten requests of theirs at once
+    assert found["money"].tolist() == [30 + 12, 0, 0]  # a server's seconds are none of our machine's
+    assert found["learnable"].tolist() == [1, 0, 0]
+    assert found["size"].tolist() == [24, 8, 0]
+    assert (found["exam_in"][0], found["exam_out"][0], found["exam_money"][0]) == (20, 6 + 4, 20)  # one answer a teacher
+
+
+def pilot(*tokens, stands_for, seconds=30.0):
+    ones = np.ones(len(tokens))
+    sums = {name: ones for name in estimate.SUMS} | {"tokens_in": np.array(tokens, float), "tokens_out": np.zeros(len(tokens))}
+    return Pilot(sums, stands_for=stands_for, seconds=seconds, bytes=1000)
+
+
+def extrapolate(one):
+    return Extrapolation(one, times=500, level=0.95, seed=0)
+
+
+def test_total_is_in_proportion_to_prompts():
+    found = extrapolate(pilot(10, 30, stands_for=100)).total("tokens_in")
+    assert found == {"value": 2000.0, "low": 1000.0, "high": 3000.0}  # both drawn twice: the ends of a pilot of two
+
+
+def test_total_of_equal_prompts_has_no_width():
+    assert extrapolate(pilot(7, 7, 7, stands_for=300)).total("tokens_in") == {"value": 2100.0, "low": 2100.0, "high": 2100.0}
+
+
+def test_interval_narrows_with_the_pilot_and_holds_the_truth():
+    chance = np.random.default_rng(1)
+    tokens = chance.gamma(2.0, 50.0, size=4000)
+    widths = []
+    for drawn in (20, 500):
+        found = extrapolate(pilot(*tokens[:drawn], stands_for=4000)).total("tokens_in")
+        assert found["low"] < tokens.sum() < found["high"]
+        widths.append(found["high"] - found["low"])
+    assert widths[1] < widths[0] / 3
+
+
+def test_candidates_load_their_models_once():
+    found = estimate.candidates(extrapolate(pilot(1, 1, stands_for=20)))
+    assert found["seconds"]["value"] == 30.0 + 9 * 2  # the pilot's, and one engine second for each of the 18 other prompts
+    assert found["bytes"]["value"] == 10 * 1000 and found["rows"]["value"] == 20
+
+
+def test_pilot_of_all_prompts_is_what_it_measured():
+    found = estimate.candidates(extrapolate(pilot(5, 6, stands_for=2)))
+    assert (found["tokens_in"]["value"], found["seconds"]["value"]) == (11.0, 30.0)
+
+
+def test_share_of_prompts_has_a_width_although_all_drawn_ones_have_it():
+    # Wilson, 10 of 10 at 95 %: 1 / (1 + 1.96 ** 2 / 10) = 0.7225
+    found = extrapolate(pilot(*[1] * 10, stands_for=1000)).count("learnable")
+    assert found == {"value": 1000.0, "low": pytest.approx(722.5, abs=0.1), "high": pytest.approx(1000.0)}
+
+
+def test_cap_suffices_for_as_many_prompts_as_it_pays():
+    found = extrapolate(pilot(10, 30, stands_for=100))
+    assert found.prompts_within(400) == {"value": 20.0, "low": pytest.approx(400 / 30), "high": 40.0}
+    assert found.prompts_within(10**9)["value"] == 100.0
+
+
+def test_what_a_pilot_cannot_see_is_null_and_says_why():
+    found = extrapolate(pilot(1, 1, stands_for=20))
+    for entry in (estimate.dataset(found), estimate.student("s", found)):
+        assert [entry[unit] for unit in ("tokens_in", "tokens_out", "seconds", "money", "bytes")] == [None] * 5 and entry["basis"]
+    reports = estimate.reports(found, models=3, holdout=8)
+    assert reports["rows"]["value"] == 24 and reports["tokens_in"]["value"] == 8 and reports["seconds"] is None
+
+
+def test_sum_of_jobs_skips_what_is_unknown():
+    jobs = [{"money": None}, {"money": {"value": 2, "low": 1, "high": 3}}, {"money": {"value": 5, "low": 5, "high": 5}}]
+    assert estimate.together(jobs, "money") == {"value": 7, "low": 6, "high": 8}
+    assert estimate.together(jobs[:1], "money") is None
+
+
+@pytest.mark.parametrize(("total", "count", "positions"), [(10, 2, [2, 7]), (3, 5, [0, 1, 2]), (300, 2, [75, 225]), (1, 1, [0])])
+def test_drawn_prompts_are_spread_evenly(total, count, positions):
+    assert plan.spread(total, count) == positions
+
+
+def test_drawn_prompts_are_found_in_any_shards():
+    rows = from_rows([{"prompt_id": str(n)} for n in range(10)], PROMPT)
+    pieces = [rows.slice(0, 4), rows.slice(4, 0), rows.slice(4, 1), rows.slice(5)]
+    assert plan.at(pieces, [0, 3, 4, 9])["prompt_id"].to_pylist() == ["0", "3", "4", "9"]
+    assert plan.at([pa.concat_tables(pieces)], [])["prompt_id"].to_pylist() == []

@@ -17,6 +17,7 @@ from engine.shards import Table, iterate
 from engine.teachers import flow as teachers
 from engine.teachers.teacher import Desk
 from jobs.progress import Meter
+from jobs.tools import kit
 
 
 def run(bench: Bench) -> Tally:
@@ -52,6 +53,7 @@ def _desks(bench: Bench, num_prompts: int) -> list[Desk]:
             ledger=bench.ledger / "answers",
             num_prompts=num_prompts,
             checks=bench.contract.judges.checks,
+            kit=kit(bench),
         )
         for section in bench.contract.teachers.models
     ]

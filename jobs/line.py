@@ -26,7 +26,13 @@ def line(contract: Contract) -> tuple[Job, ...]:
             run="jobs.prompts:run",
             inputs="jobs.prompts:source_hashes",
         ),
-        Job("candidates", needs=("prompts",), reads=("specialist.task_units", "teachers", "judges"), run="jobs.candidates:run"),
+        Job(
+            "candidates",
+            needs=("prompts",),
+            reads=("specialist.task_units", "teachers", "judges"),
+            run="jobs.candidates:run",
+            inputs="jobs.tools:hashes",
+        ),
         Job("dataset", needs=("prompts", "candidates"), reads=("specialist.task_units", "curation"), run="jobs.dataset:run"),
         *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run") for name in students),
         Job(

@@ -4,8 +4,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Section
+from engine.contract.base import Name, Positive, Section
 from engine.contract.models import Model, Sampling
+from engine.contract.tools import Tool
 
 
 class Shot(Section):
@@ -52,15 +53,30 @@ class Teacher(Section):
 class Teachers(Section):
     """Teachers and how they work together."""
 
-    mode: Literal["direct", "judged"] = "judged"
-    """`direct`: the checks alone decide; `judged`: a rubric model has a say too."""
+    mode: Literal["direct", "judged", "tools"] = "judged"
+    """`direct`: the checks alone decide; `judged`: a rubric model has a say too; `tools`: it may call `tools` first."""
     models: tuple[Teacher, ...] = Field(min_length=1)
+    tools: tuple[Tool, ...] = ()
+    """What the teachers may call in mode `tools`, and the students whose task unit supervises `tools`."""
+    max_calls: Positive = 4
+    """Calls before an answer, failed ones counted. `sampling.max_tokens` is for each turn."""
 
     @model_validator(mode="after")
     def names_are_unique(self) -> "Teachers":
         names = [teacher.name for teacher in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"models: names must differ, found {names}")
+        return self
+
+    @model_validator(mode="after")
+    def tools_go_with_their_mode(self) -> "Teachers":
+        names = [tool.name for tool in self.tools]
+        if self.mode == "tools" and not names:
+            raise ValueError("tools: mode tools needs at least one, such as {type: calculator}; add it or use another mode")
+        if self.mode != "tools" and names:
+            raise ValueError(f"tools: found {names}, which mode {self.mode} never calls; use mode tools or take them out")
+        if len(set(names)) < len(names):
+            raise ValueError(f"tools: names must differ, found {names}; give one a `name`")
         return self
 
     def named(self, name: str) -> Teacher:

@@ -22,6 +22,8 @@ from engine.models.spans import decoding_schema
 from engine.models.trials import MARKS, Trials
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
+from engine.tools.act import Acting
+from engine.tools.kit import Kit
 
 PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in PROMPT.names)])
 """What the ledger keeps of an answer: all that its prompt does not say already."""
@@ -43,6 +45,8 @@ class Desk:
     num_prompts: int
     checks: Sequence[Check] = ()
     """What verifies an answer, where `sampling.enough` asks."""
+    kit: Kit | None = None
+    """The tools that it may call, in mode `tools`."""
 
 
 class Asked(NamedTuple):
@@ -84,7 +88,8 @@ class Teacher:
 
     def _is_verified(self, row: dict[str, Any], answer: dict[str, Any]) -> bool:
         schema = self.desk.specialist.unit(row["task_unit"]).output.json_schema
-        outcomes = run_checks(self.desk.checks, answer=answer["answer"], text=row["text"], schema=schema)
+        given = {"answer": answer["answer"], "trajectory": answer["trajectory"]}
+        outcomes = run_checks(self.desk.checks, text=row["text"], schema=schema, **given)
         return answer["ending"] == "stop" and all(outcome.passed for outcome in outcomes)
 
     def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
@@ -93,7 +98,8 @@ class Teacher:
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
         if open_ and self.engine is None:
             build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
-            self.engine = self.trials.load(build, self.desk.section.model.path)
+            engine = self.trials.load(build, self.desk.section.model.path)
+            self.engine = Acting(engine, self.desk.kit) if self.desk.kit else engine
 
         def ask(batch: Sequence[int]) -> None:
             paid.update(self._pay(rows, [open_[index] for index in batch]))
@@ -110,7 +116,8 @@ class Teacher:
         sampling = section.sampling
         told = section.model_dump_json(include={"system", "shots", "structured"})
         output = self.desk.specialist.unit(row["task_unit"]).output
-        manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n", "enough"}))
+        acts = [self.desk.kit.identity] if self.desk.kit else []
+        manner = content_id(self.identity, told, output.model_dump_json(), sampling.model_dump_json(exclude={"n", "enough"}), *acts)
         wanted = []
         for sample in range(sampling.n):
             seed = int(content_id(sampling.seed, row["prompt_id"], sample)[:8], 16)
@@ -145,6 +152,7 @@ class Teacher:
             seed=wanted.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,
+            max_calls=self.desk.kit.max_calls if self.desk.kit else 0,
         )
 
     def _answer(self, row: dict[str, Any], wanted: Asked, said: Completion) -> dict[str, Any]:
@@ -161,6 +169,7 @@ class Teacher:
             "logprob": said.logprob,
             "seconds": said.seconds,
             "error": said.error,
+            "trajectory": list(said.trajectory),
         }
 
 

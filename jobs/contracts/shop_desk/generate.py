@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from engine.contract.tools import Calculator, Retrieval, Sql
+from engine.tools.base import Tool
 from engine.tools.kit import Kit
 from engine.tools.turns import message
 
@@ -72,10 +73,16 @@ def questions(use: str) -> list[Question]:
     return random.Random(use).sample(found, len(found))
 
 
+@cache
+def opened(folder: str) -> dict[str, Tool]:
+    """The tools, with their files in `folder`."""
+    return Kit(TOOLS, max_calls=1, root=folder, hashes={}).open()
+
+
 def conversation(question: Question, folder: Path) -> Iterator[dict[str, str]]:
     """A worked example, turn by turn: what is asked and the call, what the tool says and the answer."""
     tool, argument = question.call
-    result = Kit(TOOLS, max_calls=1, root=str(folder), hashes={}).open()[tool](argument)
+    result = opened(str(folder))[tool](argument)
     heard = message({"role": "tool", "content": result.text, "tool": tool, "ok": result.ok})
     call = {"thought": question.thought, "call": {"tool": tool, "argument": argument}}
     yield {"input": question.text, "output": compact(call)}

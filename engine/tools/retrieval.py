@@ -5,6 +5,7 @@ Words, not meanings: a sentence embedder must not share a process with vLLM, in 
 """
 
 import json
+from collections.abc import Sequence
 
 import fsspec
 import numpy as np
@@ -26,20 +27,25 @@ class Retrieval:
 
         where = place(section.corpus, root)
         self.top_k, self.texts = section.top_k, _read(where)
-        self.words = TfidfVectorizer(sublinear_tf=True, max_features=WORDS, dtype=np.float32)
+        self.words = TfidfVectorizer(sublinear_tf=True, max_features=WORDS)
         try:
-            vectors = self.words.fit_transform(self.texts).toarray()
+            self.words.fit(self.texts)
         except ValueError:
             raise InputError(f"corpus {where}: holds no words, expected passages of text. Mend teachers.tools.") from None
+        vectors = self._vectors(self.texts)
         self.index = faiss.IndexFlatIP(vectors.shape[1])
         self.index.add(vectors)
         self.description = "finds passages of a corpus that share words with the argument"
 
     def __call__(self, argument: str) -> Result:
         """Return at most `top_k` passages that share a word with `argument`, one a line, the nearest first."""
-        shared, found = self.index.search(self.words.transform([argument]).toarray(), self.top_k)
+        shared, found = self.index.search(self._vectors([argument]), self.top_k)
         hits = [self.texts[number] for number, share in zip(found[0], shared[0], strict=True) if share > 0]
         return Result("\n".join(hits), True)
+
+    def _vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors [texts, words]."""
+        return self.words.transform(texts).toarray().astype(np.float32)
 
 
 def _read(where: str) -> list[str]:

@@ -16,7 +16,7 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.tools import Calculator
 from engine.curation.represent import examples
-from engine.errors import ContractError
+from engine.errors import ContractError, InputError
 from engine.evaluation.examine import Examiner, Subject
 from engine.models.base import Completion, Request
 from engine.models.fake import FakeEngine
@@ -24,6 +24,7 @@ from engine.rows import PICKED, from_rows
 from engine.tools import turns
 from engine.tools.act import Acting
 from engine.tools.kit import Kit
+from jobs import check
 from jobs.tools import hashes, kit
 from tests.line import data_world as world
 from tests.unit.test_teachers import Teacher, desk, prompts
@@ -311,6 +312,12 @@ def test_a_changed_table_is_drift(tmp_path):
     assert list(before) == ["t.csv"] and hashes(bench) != before
     assert kit(bench).hashes == hashes(bench)
     assert kit(world.bench(tmp_path, "candidates", world.contract())) is None
+
+
+def test_check_names_a_table_that_is_not_there(tmp_path):
+    order = world.contract(teachers={**TEACHERS, "tools": [{"type": "sql", "tables": {"t": "t.csv"}}]})
+    with pytest.raises(InputError, match=r"teachers\.tools\.0\.tables\.t: found nothing at .*t\.csv"):
+        check.verify(order, root=str(tmp_path), models=str(tmp_path))
 
 
 def test_fake_engine_is_not_asked_by_closed_conversations():

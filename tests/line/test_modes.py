@@ -29,13 +29,12 @@ def test_tools_mode_teaches_verified_trajectories_and_keeps_the_others(tmp_path)
     candidates = rows(run, "select answer_id, answer, ending, trajectory, pool, reasons from candidates")
     assert len(candidates) == 84 and all(one["reasons"] for one in candidates)
     verified = [one for one in candidates if one["pool"] in ("train", "hard", "refusal")]
-    assert len(verified) >= 20  # 135 million parameters
+    assert verified
     for one in verified:
         results = [turn["content"] for turn in one["trajectory"] if turn["role"] == "tool" and turn["ok"]]
         value = json.loads(one["answer"])["value"]
-        assert results and (value in results[-1] if value else results[-1] == "")
-    failed = [one for one in candidates if one not in verified]
-    assert failed and {one["pool"] for one in failed} <= {"contrast", "failure", "review"}
+        assert results and bool(value) == bool(results[-1])  # null is said of a result that is empty, and of no other
+    assert {one["pool"] for one in candidates if one not in verified} <= {"contrast", "failure"}
     examples = rows(run, "select example_id, messages, target from examples")
     calls, answers = ([one for one in examples if key in one["target"]] for key in ('"call"', '"answer"'))
     assert len(calls) >= len(answers) > 0 and len(calls) + len(answers) == len(examples)

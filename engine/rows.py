@@ -21,6 +21,16 @@ PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")
 DROPPED_BY = ("", "pool", "sample", "exact", "minhash", "semantic", "contaminated", "quota")  # "" = kept
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+TRAJECTORY = pa.list_(  # what was said on the way to an answer
+    pa.struct(
+        [
+            ("role", pa.string()),  # assistant | tool
+            ("content", pa.string()),  # as the model wrote it; a tool's result, "" if it found nothing, or why it failed
+            ("tool", pa.string()),  # the one that is called, "" if none is
+            ("ok", pa.bool_()),  # the turn could be read; the call succeeded
+        ]
+    )
+)
 CHECKS = pa.list_(pa.struct([("check", pa.string()), ("passed", pa.bool_()), ("tag", pa.string()), ("detail", pa.string())]))
 
 
@@ -77,6 +87,7 @@ ANSWER = grow(  # one row per prompt x teacher x sample; of a prompt that no rou
     ("logprob", pa.float32()),  # sum over the answer's tokens, nats
     ("seconds", pa.float32()),  # its share of the engine's time
     ("error", pa.string()),  # "" when the row is sound
+    ("trajectory", TRAJECTORY),  # turns with tools, the answer's own included; empty where the teacher has none
 )
 VERDICT = grow(
     ANSWER,
@@ -103,11 +114,11 @@ PICKED = grow(
 EMBEDDING = pa.schema([("prompt_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
 EXAMPLE = pa.schema(
     [
-        ("example_id", pa.string()),  # the answer_id it was made from
+        ("example_id", pa.string()),  # the answer_id it was made from; with -n behind it for a call in turn n of a trajectory
         ("prompt_id", pa.string()),
         ("task_unit", pa.string()),
         ("messages", MESSAGES),  # what the student reads
-        ("target", pa.string()),  # what it must say: final, or rationale and final, as the task unit is supervised
+        ("target", pa.string()),  # what it must say: final, rationale and final, or one turn of a trajectory: see `supervise`
         ("final", pa.string()),
         ("rationale", pa.string()),  # "" if the answer has none
         ("limits", pa.string()),  # what the answer says it cannot know, "" if nothing

@@ -19,6 +19,7 @@ from engine.teachers import unasked
 from engine.teachers.route import Routing
 from engine.teachers.teacher import Desk
 from jobs.progress import Meter
+from jobs.tools import kit
 
 
 def run(bench: Bench) -> Tally:
@@ -61,6 +62,7 @@ def _desks(bench: Bench) -> list[Desk]:
             purse=bench.ledger / TEACHERS,
             cap=bench.contract.budget.teacher_tokens,
             checks=bench.contract.judges.checks,
+            kit=kit(bench),
         )
         for section in bench.contract.teachers.models
     ]

@@ -36,6 +36,8 @@ def _files(contract: Contract) -> Iterator[tuple[str, str]]:
     for number, source in enumerate(contract.prompts.sources):
         yield f"prompts.sources.{number}.path", source.path
     yield "prompts.holdout.path", contract.prompts.holdout.path
+    for number, tool in enumerate(contract.teachers.tools):
+        yield from ((f"teachers.tools.{number}.{key}", path) for key, path in tool.files.items())
 
 
 def _absent(place: str, path: str, root: str) -> str:
@@ -81,6 +83,7 @@ def as_text(contract: Contract, path: str) -> str:
         ],
         ["mode", contract.teachers.mode],
         *(["teacher", f"{one.name}: {one.model.path}, {one.sampling.n} answers a prompt"] for one in contract.teachers.models),
+        *(["tool", f"{one.name}: {', '.join(one.files.values()) or 'reads no file'}"] for one in contract.teachers.tools),
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubric(contract)]) or "none"],
         *(
             [

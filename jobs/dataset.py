@@ -40,7 +40,7 @@ def run(bench: Bench) -> Tally:
         "wanted": {"clusters": section.pick.clusters, "validation": section.pick.validation},
         "found": {
             "clusters": len(arranged.facts["clusters"]),
-            "validation": round(examples.labels.get("validation", 0) / num_picked, 4),
+            "validation": round(examples.labels.get("validation", 0) / examples.table.rows, 4),
         },
     }
     dropped = {reason: picked.labels.get(reason, 0) for reason in DROPPED_BY if reason}

@@ -31,6 +31,7 @@ def line(contract: Contract) -> tuple[Job, ...]:
             needs=("prompts",),
             reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.candidates:run",
+            inputs="jobs.tools:hashes",
         ),
         Job("dataset", needs=("prompts", "candidates"), reads=("specialist.task_units", "curation"), run="jobs.dataset:run"),
         *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run") for name in students),

@@ -1,5 +1,6 @@
 """Teacher, students, champion and baselines before the holdout: predictions, report.json and the page."""
 
+import dataclasses
 import json
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from engine.release.registry import CONTRACT, REPORT, Registry, beside
 from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, PREDICTION
 from engine.shards import iterate
 from jobs.candidates import weights
+from jobs.tools import kit
 
 PAGE = "index.html"
 
@@ -143,6 +145,7 @@ def _teachers(bench: Bench) -> Iterator[Subject]:
             structured=section.structured,
             thinks=section.thinks,
             max_tokens=section.sampling.max_tokens,
+            kit=kit(bench),
         )
 
 
@@ -185,6 +188,7 @@ def _fingerprint(bench: Bench, name: str) -> str | None:
 
 
 def _trained(bench: Bench, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]) -> Subject:
+    tools = kit(bench)
     return Subject(
         name=name,
         role=role,
@@ -193,6 +197,7 @@ def _trained(bench: Bench, section: Student, *, name: str, role: str, folder: st
         folder=folder,
         systems={unit.name: unit.instruction for unit in units.values()},
         max_tokens=max(teacher.sampling.max_tokens for teacher in bench.contract.teachers.models),
+        kit=dataclasses.replace(tools, is_told=False) if tools else None,
     )
 
 

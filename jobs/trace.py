@@ -24,7 +24,7 @@ SHORTEST = 6
 EXAMPLES = 3
 ANSWERED = (
     "answer_id", "route", "teacher", "sample", "seed", "reasoning", "answer", "ending", "tokens_in", "tokens_out", "logprob",
-    "error",
+    "error", "trajectory",
 )  # fmt: skip
 JUDGED = ("checks", "agreement", "judge", "score", "confidence", "pool", "reasons")
 CURATED = ("cluster", "dropped_by", "rep_id", "similarity")
@@ -63,11 +63,14 @@ def _student(views: Views, name: str) -> Facts:
     sources = views.rows(
         "select source, count(*) as examples from examples join prompts using (prompt_id) group by source order by source"
     )
-    some = views.rows("select example_id from examples where split = 'train' order by example_id limit ?", [EXAMPLES])
+    some = views.rows(
+        "select distinct split_part(example_id, '-', 1) as answer_id from examples where split = 'train' order by all limit ?",
+        [EXAMPLES],
+    )
     return {
         "kind": "student",
         "student": {"name": name, **views.artifacts[f"students/{name}"].record["facts"], "learnt": learnt, "sources": sources},
-        "examples": [_inner(_answer(views, row["example_id"])) for row in some],
+        "examples": [_inner(_answer(views, row["answer_id"])) for row in some],
         "records": _records(views, f"students/{name}", "dataset", "candidates", "prompts"),
     }
 

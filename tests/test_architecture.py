@@ -11,10 +11,11 @@ FILES = [*ENGINE, *sorted(ROOT.glob("jobs/**/*.py"))]
 
 ROOMS = ("prompts", "teachers", "judges", "curation", "students", "evaluation", "release", "report")
 FLOOR = {"contract", "rows", "shards", "errors"}
-SERVICES = {"models", "checks", "similarity", "fleet", "lineage"}
+SERVICES = {"models", "tools", "checks", "similarity", "fleet", "lineage"}
 MAY_IMPORT = {
     **{room: {room, *SERVICES, *FLOOR} for room in ROOMS},
     "models": {"models", *FLOOR},
+    "tools": {"tools", "models", *FLOOR},
     "checks": {"checks", *FLOOR},
     "lineage": {"lineage", *FLOOR},
     "fleet": {"fleet", "lineage", *FLOOR},

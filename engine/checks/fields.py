@@ -3,21 +3,21 @@
 import re
 from typing import Any
 
-from engine.checks.outcome import Outcome, pick
+from engine.checks.outcome import Outcome, Seen, pick
 from engine.contract.checks import Choice, Numeric, Regex
 
 
-def check_choice(answer: str, text: str, check: Choice, schema: dict[str, Any] | None) -> Outcome:
+def check_choice(seen: Seen, check: Choice) -> Outcome:
     """Pass if the value is one of `check.of`."""
-    return _judge(answer, check, lambda value: "" if str(value) in check.of else "off_choice")
+    return _judge(seen.answer, check, lambda value: "" if str(value) in check.of else "off_choice")
 
 
-def check_regex(answer: str, text: str, check: Regex, schema: dict[str, Any] | None) -> Outcome:
+def check_regex(seen: Seen, check: Regex) -> Outcome:
     """Pass if the whole value matches `check.pattern`."""
-    return _judge(answer, check, lambda value: "" if re.fullmatch(check.pattern, str(value)) else "off_pattern")
+    return _judge(seen.answer, check, lambda value: "" if re.fullmatch(check.pattern, str(value)) else "off_pattern")
 
 
-def check_numeric(answer: str, text: str, check: Numeric, schema: dict[str, Any] | None) -> Outcome:
+def check_numeric(seen: Seen, check: Numeric) -> Outcome:
     """Pass if the value is a number in [`low`, `high`]; a thousands comma is read."""
 
     def tag(value: Any) -> str:
@@ -28,7 +28,7 @@ def check_numeric(answer: str, text: str, check: Numeric, schema: dict[str, Any]
         low, high = check.low, check.high
         return "out_of_range" if (low is not None and number < low) or (high is not None and number > high) else ""
 
-    return _judge(answer, check, tag)
+    return _judge(seen.answer, check, tag)
 
 
 def _judge(answer: str, check: Choice | Regex | Numeric, tag_of: Any) -> Outcome:

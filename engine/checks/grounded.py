@@ -4,35 +4,36 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from engine.checks.outcome import Outcome, parse
+from engine.checks.outcome import Outcome, Seen, parse
 from engine.contract.checks import Grounded
 
 
-def check_grounded(answer: str, text: str, check: Grounded, schema: dict[str, Any] | None) -> Outcome:
-    """Pass if each non-null value occurs in `text` as whole words, blind to case and white space. Catches invention only:
+def check_grounded(seen: Seen, check: Grounded) -> Outcome:
+    """Pass if each non-null value occurs in the prompt as whole words, blind to case and white space. Catches invention only:
     a value that stands in the prompt but belongs to another field passes."""
-    form = parse(answer)
+    form = parse(seen.answer)
     if not isinstance(form, dict):
-        return Outcome(check.type, False, "not_json", answer[:80])
+        return Outcome(check.type, False, "not_json", seen.answer[:80])
     names = list(form) if check.fields == "all" else [name for name in check.fields if name in form]
-    plain = _plain(text)
-    invented = [f"{name}={value}" for name in names for value in _values(form[name]) if not _occurs(_plain(value), plain)]
+    invented = [f"{name}={value}" for name in names for value in values(form[name]) if not occurs(value, seen.text)]
     return Outcome(check.type, False, "ungrounded", "; ".join(invented)[:200]) if invented else Outcome(check.type, True)
 
 
-def _values(value: Any) -> Iterator[str]:
+def values(value: Any) -> Iterator[str]:
+    """Yield what `value` states: itself, or the members of its lists and objects, nulls left out."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
         for item in value:
-            yield from _values(item)
+            yield from values(item)
     elif value is not None:
         yield str(value)
 
 
+def occurs(value: str, text: str) -> bool:
+    """Return whether `value` stands in `text` as whole words, blind to case and white space."""
+    return re.search(rf"(?<!\w){re.escape(_plain(value))}(?!\w)", _plain(text)) is not None
+
+
 def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
-
-
-def _occurs(value: str, text: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) is not None

@@ -2,20 +2,19 @@
 
 import json
 from functools import lru_cache
-from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from engine.checks.outcome import Outcome, parse
+from engine.checks.outcome import Outcome, Seen, parse
 from engine.contract.checks import JsonSchema
 
 
-def check_json_schema(answer: str, text: str, check: JsonSchema, schema: dict[str, Any] | None) -> Outcome:
-    """Pass if `answer` parses and, where the task unit has a `schema`, fits it (JSON Schema draft 2020-12)."""
-    value = parse(answer)
-    if value is None and answer.strip() != "null":
-        return Outcome(check.type, False, "not_json", answer[:80])
-    problem = next(_validator(json.dumps(schema)).iter_errors(value), None) if schema else None
+def check_json_schema(seen: Seen, check: JsonSchema) -> Outcome:
+    """Pass if the answer parses and, where the task unit has a schema, fits it (JSON Schema draft 2020-12)."""
+    value = parse(seen.answer)
+    if value is None and seen.answer.strip() != "null":
+        return Outcome(check.type, False, "not_json", seen.answer[:80])
+    problem = next(_validator(json.dumps(seen.schema)).iter_errors(value), None) if seen.schema else None
     return Outcome(check.type, False, "off_schema", problem.message[:200]) if problem else Outcome(check.type, True)
 
 

@@ -1,9 +1,22 @@
 """What a check says, and how it reads an answer."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-TAGS = ("", "not_json", "off_schema", "ungrounded", "off_choice", "off_pattern", "not_a_number", "out_of_range", "no_field")
+TAGS = (
+    "", "not_json", "off_schema", "ungrounded", "off_choice", "off_pattern", "not_a_number", "out_of_range", "no_field",
+    "no_call", "unsupported",
+)  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """All that a check looks at."""
+
+    answer: str
+    text: str  # the prompt's
+    schema: dict[str, Any] | None = None  # the task unit's
+    trajectory: Sequence[Mapping[str, Any]] = ()  # turns with tools, rows.TRAJECTORY
 
 
 class Outcome(NamedTuple):

@@ -45,4 +45,10 @@ class Numeric(Section):
     field: str | None = None
 
 
-Check = Annotated[JsonSchema | Grounded | Choice | Regex | Numeric, Field(discriminator="type")]
+class Tools(Section):
+    """A call of a tool succeeded, and what the answer states stands in the last result."""
+
+    type: Literal["tools"]
+
+
+Check = Annotated[JsonSchema | Grounded | Choice | Regex | Numeric | Tools, Field(discriminator="type")]

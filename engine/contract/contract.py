@@ -67,6 +67,16 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def trajectories_are_made_where_they_are_used(self) -> "Contract":
+        places = [
+            f"specialist.task_units.{unit.name}.supervise" for unit in self.specialist.task_units if unit.supervise == "tools"
+        ]
+        places += ["judges.checks" for check in self.judges.checks if check.type == "tools"]
+        if places and self.teachers.mode != "tools":
+            raise ValueError(f"{places[0]}: found tools, but in teachers.mode {self.teachers.mode} none is called; use mode tools")
+        return self
+
+    @model_validator(mode="after")
     def gate_names_a_baseline(self) -> "Contract":
         names = [baseline.name for baseline in self.evaluation.baselines]
         for wanted in self.gate.beats:

@@ -62,8 +62,9 @@ class TaskUnit(Section):
     instruction: str = ""
     """The student's system text; the teacher's own is in `teachers`."""
     output: Output = Output()
-    supervise: Literal["answer", "process"] = "answer"
-    """`answer`: the student learns the final answer; `process`: rationale, then the answer."""
+    supervise: Literal["answer", "process", "tools"] = "answer"
+    """`answer`: the student learns the final answer; `process`: rationale, then the answer; `tools`: to call tools as the teacher
+    did, turn by turn, and to answer from their results."""
     on_missing: Literal["abstain", "guess"] = "abstain"
     """`abstain`: a field that the input does not state must be null."""
 

@@ -5,9 +5,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Section
+from engine.contract.base import Name, Positive, Section
 from engine.contract.models import Model, Sampling
 from engine.contract.routes import Route
+from engine.contract.tools import Tool
 
 
 class Shot(Section):
@@ -67,7 +68,7 @@ class Teacher(Section):
         return self
 
 
-Mode = Literal["direct", "judged", "competition", "experts"]
+Mode = Literal["direct", "judged", "competition", "experts", "tools"]
 
 
 class Teachers(Section):
@@ -75,10 +76,15 @@ class Teachers(Section):
 
     mode: Mode = "judged"
     """`direct`: the checks alone decide; `judged`: a rubric model has a say too; `competition`: all answer, and of the accepted
-    answers to a prompt the one that the rubric trusts most stays; `experts`: the routes say who answers which prompt."""
+    answers to a prompt the one that the rubric trusts most stays; `experts`: the routes say who answers which prompt; `tools`: the
+    teachers may call `tools` before they answer."""
     models: tuple[Teacher, ...] = Field(min_length=1)
     routes: tuple[Route, ...] | None = None
     """For `experts`: read in order, the first rule that fits decides. A prompt that none fits goes to the pool `review`."""
+    tools: tuple[Tool, ...] = ()
+    """What the teachers may call in mode `tools`, and the students whose task unit supervises `tools`."""
+    max_calls: Positive = 4
+    """Calls before an answer, failed ones counted. `sampling.max_tokens` is for each turn."""
 
     @model_validator(mode="after")
     def names_are_unique(self) -> "Teachers":
@@ -102,6 +108,17 @@ class Teachers(Section):
         if not self.routes:
             raise ValueError("routes: mode experts needs at least one rule: {when: {...}, to: [NAME]} or {nearest: {bank: ...}}")
         _reach(self.routes, [teacher.name for teacher in self.models])
+        return self
+
+    @model_validator(mode="after")
+    def tools_go_with_their_mode(self) -> "Teachers":
+        names = [tool.name for tool in self.tools]
+        if self.mode == "tools" and not names:
+            raise ValueError("tools: mode tools needs at least one, such as {type: calculator}; add it or use another mode")
+        if self.mode != "tools" and names:
+            raise ValueError(f"tools: found {names}, which mode {self.mode} never calls; use mode tools or take them out")
+        if len(set(names)) < len(names):
+            raise ValueError(f"tools: names must differ, found {names}; give one a `name`")
         return self
 
     def named(self, name: str) -> Teacher:

@@ -1,6 +1,7 @@
 """A teacher's answer as the student shall learn it: final, rationale, limits; and the example made of them."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from engine.contract.curation import Pick
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.models.base import instruct
 from engine.rows import EXAMPLE, content_id
+from engine.tools import turns
 
 
 class Represented(NamedTuple):
@@ -36,11 +38,27 @@ def represent(answer: str, unit: TaskUnit) -> Represented:
 
 
 def examples(rows: pa.Table, specialist: Specialist, pick: Pick, *, seed: int) -> pa.Table:
-    """PICKED in, those that are kept as EXAMPLE out."""
-    return pa.Table.from_pylist(
-        [_example(row, specialist.unit(row["task_unit"]), pick, seed) for row in rows.to_pylist() if row["dropped_by"] == ""],
-        schema=EXAMPLE,
-    )
+    """PICKED in, those that are kept as EXAMPLE out: one a row, or one for each turn that is to be learnt of a trajectory."""
+    kept = [(row, specialist.unit(row["task_unit"])) for row in rows.to_pylist() if row["dropped_by"] == ""]
+    found = [
+        made | lesson for row, unit in kept for made in [_example(row, unit, pick, seed)] for lesson in _lessons(row, unit, made)
+    ]
+    return pa.Table.from_pylist(found, schema=EXAMPLE)
+
+
+def _lessons(row: dict[str, Any], unit: TaskUnit, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield how each example of a row differs from `example`. A call is learnt from what was said before it."""
+    if unit.supervise != "tools":
+        yield {}
+        return
+    said = row["trajectory"]
+    last = len(said) - 1
+    for number in turns.learnt(said):
+        yield {
+            "example_id": example["example_id"] if number == last else f"{example['example_id']}-{number}",
+            "messages": [*example["messages"], *map(turns.message, said[:number])],
+            "target": said[number]["content"],
+        }
 
 
 def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict[str, Any]:

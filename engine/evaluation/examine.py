@@ -24,6 +24,8 @@ from engine.models.reasoning import split
 from engine.models.shots import ShotBook
 from engine.models.spans import decoding_schema
 from engine.shards import Folder
+from engine.tools.act import Acting
+from engine.tools.kit import Kit
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class Subject:
     max_tokens: int = 128
     known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
+    kit: Kit | None = None
+    """The tools that it may call; a student calls them where its task unit supervises tools."""
 
     @cached_property
     def book(self) -> ShotBook:
@@ -70,7 +74,9 @@ class Subject:
         chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.book(row["text"]))
         reasons = unit.supervise == "process" and self.role in ("student", "champion")
         schema = decoding_schema(unit.output, row["text"]) if self.structured and not reasons else None
-        return Request(chat, seed=0, temperature=0.0, json_schema=schema, aloud=self.thinks is not None)
+        acts = self.kit is not None and (self.role == "teacher" or unit.supervise == "tools")
+        calls = self.kit.max_calls if acts and self.kit else 0
+        return Request(chat, seed=0, temperature=0.0, json_schema=schema, aloud=self.thinks is not None, max_calls=calls)
 
     def read(self, said: Completion) -> Completion:
         """Return what it said without what it thought."""
@@ -134,7 +140,8 @@ class Examiner:
         model: Any = subject.model
         if isinstance(model, VllmModel) and found.positions and found.positions < model.max_model_len:
             model = model.model_copy(update={"max_model_len": found.positions})
-        return build_model(model, self.pool, folder=folder), found
+        engine = build_model(model, self.pool, folder=folder)
+        return Acting(engine, subject.kit) if subject.kit else engine, found
 
     def _fetch(self, url: str) -> Path:
         """Return a local folder of what lies at `url`; a copy lives as long as this process."""

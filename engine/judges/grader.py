@@ -106,7 +106,8 @@ class Grader:
         if row["ending"] != "stop":
             return []
         schema = self.bar.specialist.unit(row["task_unit"]).output.json_schema
-        return run_checks(self.bar.section.checks, answer=row["answer"], text=row["text"], schema=schema)
+        given = {name: row[name] for name in ("answer", "text", "trajectory")}
+        return run_checks(self.bar.section.checks, schema=schema, **given)
 
 
 class Judge:

@@ -23,6 +23,7 @@ class Completion(NamedTuple):
     seconds: float = 0.0  # wall time of its batch divided by the batch's completions
     error: str = ""
     is_lost: bool = False  # no answer came, for a reason that may pass: it was not paid for and may be asked again
+    trajectory: Sequence[dict[str, Any]] = ()  # turns with tools on the way to it, rows.TRAJECTORY
 
 
 class Request(NamedTuple):
@@ -33,6 +34,7 @@ class Request(NamedTuple):
     temperature: float
     json_schema: dict[str, Any] | None = None
     aloud: bool = False  # the model thinks aloud: the tags around it may be special tokens, and must stay in the text
+    max_calls: int = 0  # calls of tools that may come before the answer; see `engine.tools.act`
 
 
 class Engine(Protocol):

@@ -19,7 +19,8 @@ CARRIED = grow(ANSWER, ("to", pa.list_(pa.string())))
 """What is carried from teacher to teacher: a prompt without answer, with those who shall answer it; or a finished answer."""
 UNROUTED = {
     "route": NOBODY, "teacher": "", "sample": 0, "seed": 0, "reasoning": "", "answer": "", "ending": "unrouted", "tokens_in": 0,
-    "tokens_out": 0, "seconds": 0.0, "error": "no rule of teachers.routes fits it", "to": [],
+    "tokens_out": 0, "seconds": 0.0, "trajectory": [], "error": "no rule of teachers.routes fits it",
+    "to": [],
 }  # fmt: skip
 
 

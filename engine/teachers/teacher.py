@@ -24,6 +24,8 @@ from engine.models.spans import decoding_schema
 from engine.models.trials import Trials
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.shards import Folder
+from engine.tools.act import Acting
+from engine.tools.kit import Kit
 
 ASKED = [*PROMPT.names, "route"]
 """What an answer repeats of its prompt."""
@@ -53,6 +55,8 @@ class Desk:
     """What verifies an answer, where `sampling.enough` asks."""
     cap: int | None = None
     """Tokens that all teachers together may be paid for."""
+    kit: Kit | None = None
+    """The tools that it may call, in mode `tools`."""
 
 
 class Asked(NamedTuple):
@@ -114,7 +118,8 @@ class Teacher:
 
     def _is_verified(self, row: dict[str, Any], answer: dict[str, Any]) -> bool:
         schema = self.desk.specialist.unit(row["task_unit"]).output.json_schema
-        outcomes = run_checks(self.desk.checks, answer=answer["answer"], text=row["text"], schema=schema)
+        given = {"answer": answer["answer"], "trajectory": answer["trajectory"]}
+        outcomes = run_checks(self.desk.checks, text=row["text"], schema=schema, **given)
         return answer["ending"] == "stop" and all(outcome.passed for outcome in outcomes)
 
     def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
@@ -126,7 +131,8 @@ class Teacher:
             open_ = []
         if open_ and self.engine is None:
             build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
-            self.engine = self.trials.load(build, self.desk.section.model.path)
+            engine = self.trials.load(build, self.desk.section.model.path)
+            self.engine = Acting(engine, self.desk.kit) if self.desk.kit else engine
 
         def ask(batch: Sequence[int]) -> None:
             paid.update(self._pay(rows, [open_[index] for index in batch]))
@@ -159,7 +165,8 @@ class Teacher:
             told = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
             output = self.desk.specialist.unit(task_unit).output.model_dump_json()
             sampling = section.sampling.model_dump_json(exclude={"n", "enough"})
-            self.manners[task_unit] = content_id(self.identity, told, output, sampling)
+            acts = [self.desk.kit.identity] if self.desk.kit else []
+            self.manners[task_unit] = content_id(self.identity, told, output, sampling, *acts)
         return self.manners[task_unit]
 
     def _paid(self, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
@@ -198,6 +205,7 @@ class Teacher:
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,
             aloud=section.thinks is not None,
+            max_calls=self.desk.kit.max_calls if self.desk.kit else 0,
         )
 
     def _answer(self, row: dict[str, Any], wanted: Asked, said: Completion) -> dict[str, Any]:
@@ -214,6 +222,7 @@ class Teacher:
             "logprob": said.logprob,
             "seconds": said.seconds,
             "error": said.error,
+            "trajectory": list(said.trajectory),
         }
 
 

@@ -95,3 +95,20 @@ def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monke
     [row] = Answerer(desk)(from_rows([asked], PROMPT)).to_pylist()
     assert row["ending"] == "stop" and row["reasoning"].startswith("The mail says")
     assert row["answer"] and not set(row["answer"] + row["reasoning"]) & set("<|>")
+
+
+def test_tools_mode_teaches_verified_trajectories_and_keeps_the_others(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    rows = candidates("tools", run)
+    assert len(rows) == 84 and all(one["reasons"] for one in rows)
+    verified = [one for one in rows if one["pool"] in ("train", "hard", "refusal")]
+    assert verified
+    for one in verified:
+        results = [turn["content"] for turn in one["trajectory"] if turn["role"] == "tool" and turn["ok"]]
+        value = json.loads(one["answer"])["value"]
+        assert results and bool(value) == bool(results[-1])  # null is said of a result that is empty, and of no other
+    assert {one["pool"] for one in rows if one not in verified} <= {"contrast", "failure"}
+    examples = rows_of(run, "select example_id, messages, target from examples")
+    calls, answers = ([one for one in examples if key in one["target"]] for key in ('"call"', '"answer"'))
+    assert len(calls) >= len(answers) > 0 and len(calls) + len(answers) == len(examples)
+    assert {one["example_id"].partition("-")[0] for one in examples} <= {one["answer_id"] for one in verified}

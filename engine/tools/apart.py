@@ -1,0 +1,79 @@
+"""A tool in a process of its own: a call that takes too long or too much memory ends that process, and nothing else."""
+
+import faulthandler
+import json
+import multiprocessing
+import os
+import resource
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import psutil
+
+from engine.errors import InputError
+from engine.tools.base import Result, Tool
+
+MIB = 2**20
+
+
+class Limits(NamedTuple):
+    """What one call may cost."""
+
+    seconds: float
+    memory_mib: int
+    """Beyond what the tool holds once it is built."""
+
+
+class Apart:
+    """Calls the tool that `build` makes elsewhere. Its process is started again after a call that ended it."""
+
+    def __init__(self, build: Callable[[], Tool], limits: Limits) -> None:
+        """Raises InputError if `build` does."""
+        self.build, self.limits = build, limits
+        self.description = self._start()
+
+    def __call__(self, argument: str) -> Result:
+        """Return what the tool says of `argument`."""
+        try:
+            if not self.process.is_alive():
+                self._start()
+            self.line.send_bytes(argument.encode("utf-8", "replace"))
+            return Result(*json.loads(self.line.recv_bytes()))
+        except (EOFError, OSError):
+            self.process.join()
+            return Result(f"took more than {self.limits.seconds:g} seconds or {self.limits.memory_mib} MiB", False)
+
+    def _start(self) -> str:
+        """Start the process; return the tool's description."""
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever model lives here
+        self.line, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, self.build, self.limits), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the end of the process is the end of the line
+        said = json.loads(self.line.recv_bytes())
+        if "error" in said:
+            raise InputError(said["error"])
+        return said["description"]
+
+
+def _serve(line: Connection, build: Callable[[], Tool], limits: Limits) -> None:
+    """Answer calls until the other end is gone. The watch is kept here, so that it holds even when nobody waits any more."""
+    try:
+        tool = build()
+    except InputError as error:
+        line.send_bytes(json.dumps({"error": str(error)}).encode())
+        return
+    line.send_bytes(json.dumps({"description": tool.description}).encode())
+    most = psutil.Process().memory_info().vms + limits.memory_mib * MIB
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    with open(os.devnull, "w") as nowhere:
+        while True:
+            try:
+                argument = line.recv_bytes().decode()
+            except EOFError:
+                return
+            faulthandler.dump_traceback_later(limits.seconds, exit=True, file=nowhere)
+            result = tool(argument)
+            faulthandler.cancel_dump_traceback_later()
+            line.send_bytes(json.dumps(result).encode())

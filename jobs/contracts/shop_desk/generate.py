@@ -1,0 +1,151 @@
+"""The shop-desk task with a known truth: `python -m jobs.contracts.shop_desk.generate` rewrites the .jsonl and .csv files here.
+
+phrasings.yaml says what is asked. Four kinds of question look into the table of orders, one of them letting it compute; one asks
+for an order that is not there; one is to be computed; one stands in the handbook. The holdout asks in phrasings, about orders and
+passages, that training does not have. Worked examples are whole conversations, turn by turn, in which the tools were asked.
+"""
+
+import csv
+import io
+import json
+import random
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from engine.contract.tools import Calculator, Retrieval, Sql
+from engine.tools.base import Tool
+from engine.tools.kit import Kit
+from engine.tools.turns import message
+
+HERE = Path(__file__).parent
+PER_KIND = {"train": 6, "holdout": 3, "shots": 1}
+NOWHERE = 60000  # no order has a number from here on
+LAYERS = {"missing": "failure_mode", "total": "long_tail"}
+TOOLS = (
+    Calculator(type="calculator"),
+    Sql(type="sql", tables={"orders": "orders.csv"}),
+    Retrieval(type="retrieval", corpus="handbook.jsonl", top_k=1),
+)
+
+
+class Question(NamedTuple):
+    """One question, the call that answers it, and its truth."""
+
+    text: str
+    kind: str
+    thought: str
+    call: tuple[str, str]  # tool, argument
+    value: str | None
+
+
+@cache
+def phrasings() -> dict[str, Any]:
+    """What is asked."""
+    return yaml.safe_load((HERE / "phrasings.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def orders() -> list[dict[str, Any]]:
+    """The table: an order for each question that looks one up."""
+    draw, said = random.Random("orders"), phrasings()
+    numbers = draw.sample(range(20000, 50000), sum(PER_KIND.values()) * len(said["lookups"]))
+    return [
+        {
+            "id": number,
+            "product": draw.choice(said["products"]),
+            "quantity": draw.randint(2, 90),
+            "price": f"{draw.randint(1, 20)}.{draw.choice(('00', '25', '50'))}",
+            "city": draw.choice(said["cities"]),
+        }
+        for number in numbers
+    ]
+
+
+def questions(use: str) -> list[Question]:
+    """All questions of a `use`, shuffled: train, holdout or shots."""
+    uses = list(PER_KIND)
+    first = sum(PER_KIND[name] for name in uses[: uses.index(use)])
+    found = [one for turn in range(first, first + PER_KIND[use]) for one in _of_each_kind(turn, int(use == "holdout"))]
+    return random.Random(use).sample(found, len(found))
+
+
+@cache
+def opened(folder: str) -> dict[str, Tool]:
+    """The tools, with their files in `folder`."""
+    return Kit(TOOLS, max_calls=1, root=folder, hashes={}).open()
+
+
+def conversation(question: Question, folder: Path) -> Iterator[dict[str, str]]:
+    """A worked example, turn by turn: what is asked and the call, what the tool says and the answer."""
+    tool, argument = question.call
+    result = opened(str(folder))[tool](argument)
+    heard = message({"role": "tool", "content": result.text, "tool": tool, "ok": result.ok})
+    call = {"thought": question.thought, "call": {"tool": tool, "argument": argument}}
+    yield {"input": question.text, "output": compact(call)}
+    yield {"input": heard["content"], "output": compact({"answer": {"value": question.value}})}
+
+
+def row(question: Question) -> dict[str, str]:
+    """A prompt row."""
+    layer = LAYERS.get(question.kind, "core")
+    return {"input": question.text, "layer": layer, "difficulty": "easy", "scenario": question.kind, "language": "en"}
+
+
+def compact(value: Any) -> str:
+    """JSON as the decoder's grammar writes it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def write(folder: Path) -> None:
+    """Write the files of `folder`: the table, the handbook, and train, holdout and shots."""
+    table = io.StringIO()
+    rows = csv.DictWriter(table, list(orders()[0]), lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(orders())
+    _save(folder / "orders.csv", table.getvalue())
+    passages = [passage["text"] for passage in phrasings()["handbook"]["passages"]]
+    _save_rows(folder / "handbook.jsonl", [{"id": text.partition(":")[0].lower(), "text": text} for text in passages])
+    _save_rows(folder / "train.jsonl", map(row, questions("train")))
+    held = [{**row(one), "reference": compact({"value": one.value})} for one in questions("holdout")]
+    _save_rows(folder / "holdout.jsonl", held)
+    _save_rows(folder / "shots.jsonl", [turn for one in questions("shots") for turn in conversation(one, folder)])
+
+
+def _of_each_kind(turn: int, way: int) -> Iterator[Question]:
+    """The questions number `turn`, in phrasing `way`."""
+    said = phrasings()
+    for at, (kind, lookup) in enumerate(said["lookups"].items()):
+        order = orders()[turn * len(said["lookups"]) + at]
+        value = f"{order['quantity'] * float(order['price']):.12g}" if kind == "total" else str(order[lookup["select"]])
+        yield _lookup(kind, lookup["ask"][way], lookup, order["id"], value)
+    lookup = said["lookups"]["quantity"]
+    yield _lookup("missing", lookup["ask"][way], lookup, NOWHERE + turn, None)
+    draw = random.Random(f"price {turn}")
+    count, price = draw.randint(2, 60), f"{draw.randint(1, 9)}.{draw.choice(('25', '50'))}"
+    asked = said["price"]["ask"][way].format(count, draw.choice(said["products"]), price)
+    product = f"{count * float(price):.12g}"
+    yield Question(asked, "price", said["price"]["thought"], ("calculator", f"{count} * {price}"), product)
+    passage = said["handbook"]["passages"][turn]
+    search = ("retrieval", passage["search"])
+    yield Question(passage["ask"][way], "handbook", said["handbook"]["thought"], search, passage["value"])
+
+
+def _lookup(kind: str, ask: str, lookup: dict[str, Any], number: int, value: str | None) -> Question:
+    query = f"select {lookup['select']} from orders where id = {number}"
+    return Question(ask.format(number), kind, lookup["thought"], ("sql", query), value)
+
+
+def _save_rows(path: Path, rows: Any) -> None:
+    _save(path, "".join(json.dumps(one) + "\n" for one in rows))
+
+
+def _save(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    write(HERE)

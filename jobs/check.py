@@ -1,7 +1,7 @@
 """Whether a contract could be run here: it is sound, its files and models are there. Nothing is read or unpacked."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.contract import Contract
@@ -50,6 +50,9 @@ def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
     if contract.judges.rubric and contract.teachers.mode != "direct":
         yield "judges.rubric.model", contract.judges.rubric.model
+    yield from (
+        (f"prompts.synthesize.{number}.model", one.model) for number, one in enumerate(contract.prompts.synthesize) if one.model
+    )
 
 
 def _keys(contract: Contract) -> Iterator[tuple[str, str]]:
@@ -72,6 +75,7 @@ def as_text(contract: Contract, path: str) -> str:
         ["specialist", contract.specialist.goal],
         ["task units", ", ".join(f"{unit.name} ({unit.kind})" for unit in contract.specialist.task_units)],
         *(["prompts", f"{source.path}{_taken(source.take)}, {source.licence}"] for source in contract.prompts.sources),
+        *(["synthesis", f"{one.title}: {_wanted(one.wanted)}"] for one in contract.prompts.synthesize),
         [
             "holdout",
             f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
@@ -92,6 +96,12 @@ def as_text(contract: Contract, path: str) -> str:
 
 def _taken(take: int | None) -> str:
     return f" ({take} rows of it)" if take else ""
+
+
+def _wanted(wanted: int | Mapping[str, int]) -> str:
+    if isinstance(wanted, int):
+        return f"{wanted} prompts"
+    return ", ".join(f"{rows} {layer}" for layer, rows in wanted.items())
 
 
 def _rubric(contract: Contract) -> list[str]:

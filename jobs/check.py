@@ -1,11 +1,12 @@
 """Whether a contract could be run here: it is sound, its files and models are there. Nothing is read or unpacked."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.contract import Contract
 from engine.contract.models import Model
+from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
 from engine.models import locate
 from engine.shards import Folder
@@ -75,7 +76,7 @@ def as_text(contract: Contract, path: str) -> str:
         ["specialist", contract.specialist.goal],
         ["task units", ", ".join(f"{unit.name} ({unit.kind})" for unit in contract.specialist.task_units)],
         *(["prompts", f"{source.path}{_taken(source.take)}, {source.licence}"] for source in contract.prompts.sources),
-        *(["synthesis", f"{one.title}: {_wanted(one.wanted)}"] for one in contract.prompts.synthesize),
+        *(["synthesis", f"{one.title}: {_wanted(one)}"] for one in contract.prompts.synthesize),
         [
             "holdout",
             f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
@@ -98,10 +99,10 @@ def _taken(take: int | None) -> str:
     return f" ({take} rows of it)" if take else ""
 
 
-def _wanted(wanted: int | Mapping[str, int]) -> str:
-    if isinstance(wanted, int):
-        return f"{wanted} prompts"
-    return ", ".join(f"{rows} {layer}" for layer, rows in wanted.items())
+def _wanted(one: Synthesis) -> str:
+    if isinstance(one.wanted, int):
+        return f"{one.wanted} prompts"
+    return ", ".join(f"{rows} {layer}" for layer, rows in one.wanted.items())
 
 
 def _rubric(contract: Contract) -> list[str]:

@@ -77,9 +77,12 @@ def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[Desk]) -> 
     written = []
     for desk in desks:
         num_asks = sum(count for (title, _), count in assigned.counts.items() if title in desk.numbers)
-        shown = stream.each(labelled, _shown, assigned=assigned, desk=desk)
-        shown = shown.repartition(min(200, math.ceil(num_asks / desk.pool.batch) or 1), keys=["batch"])
-        written.append(stream.apply(shown, Synthesizer, desk.pool, desk=desk))
+        blocks = min(200, math.ceil(num_asks / desk.pool.batch))
+        if not blocks:
+            continue
+        shown = stream.each(labelled, _shown, assigned=assigned, desk=desk).repartition(blocks, keys=["batch"])
+        pool = desk.pool.model_copy(update={"actors": min(desk.pool.actors, blocks)})
+        written.append(stream.apply(shown, Synthesizer, pool, desk=desk))
     first, *others = written
     return (first.union(*others) if others else first).materialize()
 

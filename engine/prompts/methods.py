@@ -30,7 +30,7 @@ IN_BREADTH = "Write a new message of the same domain, about something rarer and 
 IN_DEPTH = "{operator} Add at most 20 words. The result is {kind}."
 REWORD = "Say the same in other words. Keep every number, name and fact."
 LEAVE_OUT = "Leave out {values}, and anything that says what it was. Keep all the rest."
-GIVEN, WRITTEN = "Given message:", "Rewritten message:"
+ANOTHER = "Write another message."  # the same before each example: a small model goes on as it sees it done
 SYSTEM = "You write messages as people send them. Whoever gets them must do this: {goal} Reply with one message and nothing else."
 
 LABEL = re.compile(r"^\W*(?:the |a |here is (?:the|a) )?(?:rewritten|rephrased|new) (?:message|mail|version|prompt)\W*?:\s*", re.I)
@@ -59,12 +59,11 @@ def chat(ask: Ask, goal: str) -> Chat:
     """Return what the model is asked."""
     system = SYSTEM.format(goal=goal.rstrip(".") + ".")
     if ask.synthesis.method.type == "self_instruct":
-        order = f"Write {KINDS[ask.layer]}."
-        shown = [(order, seed["text"]) for seed in reversed(ask.seeds)]  # the parent stands last, next to the question
-        return instruct([{"role": "user", "content": f"{order} It is unlike those before."}], system=system, shots=shown)
+        shown = [(ANOTHER, seed["text"]) for seed in reversed(ask.seeds)]  # the parent stands last, next to the question
+        return instruct([{"role": "user", "content": ANOTHER}], system=f"{system} It is {KINDS[ask.layer]}.", shots=shown)
     order = ORDERS[ask.synthesis.method.type](ask)
-    shots = [(_rewrite(order, shot.input), shot.output) for shot in ask.synthesis.shots]
-    return instruct([{"role": "user", "content": _rewrite(order, ask.parent["text"])}], system=system, shots=shots)
+    shots = [(f"{order}\n\n{shot.input}", shot.output) for shot in ask.synthesis.shots]
+    return instruct([{"role": "user", "content": f"{order}\n\n{ask.parent['text']}"}], system=system, shots=shots)
 
 
 def operator(ask: Ask) -> str:
@@ -112,10 +111,6 @@ def _lacking(ask: Ask) -> str:
 
 
 ORDERS: dict[str, Callable[[Ask], str]] = {"evolve": _evolved, "paraphrase": _reworded, "counter_example": _lacking}
-
-
-def _rewrite(order: str, text: str) -> str:
-    return f"{order}\n\n{GIVEN}\n{text}\n\n{WRITTEN}"
 
 
 def _require_numbers(before: str, after: str) -> None:

@@ -19,7 +19,6 @@ from engine.prompts import copies, lacking, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
 from engine.prompts.methods import ECHO, OPERATORS
-from engine.prompts.redact import redact
 from engine.prompts.sources import WORK, Fault, identify, work
 from engine.prompts.synthesizer import Desk, Synthesizer
 from engine.rows import PROMPT
@@ -79,7 +78,7 @@ def desk(tmp_path, one, batch=2):
     )
 
 
-def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None, kinds=()):
+def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None):
     """What the job does in a round, without Ray: LABELLED of seeds, holdout and all that was written."""
     rows = pa.concat_tables([read(seeds, "train", number=0, layers=layers), read([HELD], "holdout", number=1)])
     labelled = settled(rows)
@@ -88,7 +87,7 @@ def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None, kinds=()):
     mine = labelled.filter(pc.equal(labelled["fate"], "prompts"))
     asks = quota.batched(quota.assign(mine, asked, done={}), [one.title], size=2)
     made = pa.concat_tables(Synthesizer(desk(tmp_path, one))(quota.shown(mine, asks)))
-    return settled(pa.concat_tables([rows, identify(redact(made.select(WORK.names), kinds))]))
+    return settled(pa.concat_tables([rows, identify(made.select(WORK.names))]))
 
 
 def fates(labelled):
@@ -196,11 +195,6 @@ def test_paraphrase_with_other_numbers_is_refused_and_one_with_the_same_is_kept(
 def test_paraphrase_stays_in_its_layer(tmp_path):
     one = synthesis("paraphrase", *NEW)
     assert children(written(tmp_path, one, wanted={("paraphrase", "long_tail"): 2})) == []
-
-
-def test_personal_data_that_a_model_invents_is_redacted(tmp_path):
-    rows = children(written(tmp_path, synthesis("evolve", NEW[0] + " Write to paul@church.org"), kinds=["email"]))
-    assert rows[0]["text"].endswith("Write to <EMAIL>") and rows[0]["redacted"] == ["email"]
 
 
 def test_near_copies_of_seed_holdout_and_each_other_lose_and_name_whom_they_lost_to(tmp_path):

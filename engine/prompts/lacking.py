@@ -5,7 +5,6 @@ Where none is left, null is the only answer that fits: the specialist must absta
 of counterfactual data (Kaushik et al., 2020, "Learning the Difference That Makes a Difference"): a small edit that turns the label.
 """
 
-import json
 import re
 from typing import NamedTuple
 
@@ -84,12 +83,13 @@ def prove(before: str, after: str, gap: Gap, output: Output) -> None:
 
 def _values(text: str, output: Output, field: str) -> list[str]:
     """Return the spans of `text` that could fill the field."""
-    return [span for span in spans(text, output.spans[field]) if _validator(output, field).is_valid(span)]
+    accepts = _validator(output, field).is_valid
+    return [span for span in spans(text, output.spans[field]) if accepts(span)]
 
 
 def _validator(output: Output, field: str) -> Draft202012Validator:
     assert output.json_schema is not None
-    return Draft202012Validator(json.loads(json.dumps(output.json_schema["properties"][field])))
+    return Draft202012Validator(output.json_schema["properties"][field])
 
 
 def _without(pieces: list[str], gap: Gap) -> str:

@@ -27,12 +27,8 @@ FRESH = ("The rectory would like 5 kites for the fair in June.", "Where are the 
 def test_synthesis_in_rounds_loses_no_ask_and_says_what_is_missing(cluster, tmp_path):
     data_world.write_jsonl(tmp_path / "seeds.jsonl", [{"input": text} for text in SEEDS])
     data_world.write_jsonl(tmp_path / "holdout.jsonl", [{"input": HELD, "reference": "{}"}])
-    replies = (
-        HELD + " Thanks!",
-        FRESH[0] + " I am paul@church.org",
-        FRESH[1],
-        "No.",
-    )  # of an engine that begins with the first in each round
+    # What the engine says, in each round from the first.
+    replies = (HELD + " Thanks!", FRESH[0] + " I am paul@church.org", FRESH[1], "No.")
     evolve = {"method": {"type": "evolve"}, "wanted": {"core": 4}, "model": {"type": "fake", "replies": replies}}
     another = {
         "method": {"type": "self_instruct"},

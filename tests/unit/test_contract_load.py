@@ -104,6 +104,12 @@ def test_contract_with_several_mistakes_names_all(write):
             "prompts.sources.0.task_unit: is needed, the specialist has ['a', 'b']",
         ),
         ("specialist.task_units=[{name: a, kind: decision}, {name: a, kind: decision}]", "names must differ"),
+        ("prompts.synthesize=[{method: {type: counter_example}, wanted: 1}]", "prompts.synthesize.0: a counter_example needs"),
+        (
+            "prompts.synthesize=[{method: {type: evolve}, wanted: 1, model: {type: fake}}, "
+            "{method: {type: evolve}, wanted: 2, model: {type: fake}}]",
+            "synthesize: names must differ, found ['evolve', 'evolve']",
+        ),
     ],
 )
 def test_contract_rule_between_sections_names_the_way_out(write, change, said):

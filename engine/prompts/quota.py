@@ -81,9 +81,9 @@ def assign(parents: pa.Table, asked: Sequence[Order], *, done: Mapping[str, int]
     numbers = Counter(done)
     tables = [ASK.empty_table()]
     for order in asked:
-        ids = _parents_for(parents, order)["prompt_id"].combine_chunks()
-        if len(ids):
-            tables.append(_turns(ids, order, numbers[order.title] + 1))
+        mine = _parents_for(parents, order)
+        if len(mine):
+            tables.append(_turns(mine, order, numbers[order.title] + 1))
             numbers[order.title] += order.count
     return pa.concat_tables(tables)
 
@@ -134,16 +134,31 @@ def _parents_for(parents: pa.Table, order: Order) -> pa.Table:
     return mine if len(mine) or order.kind == "paraphrase" else parents
 
 
-def _turns(ids: pa.Array, order: Order, first: int) -> pa.Table:
+def _turns(parents: pa.Table, order: Order, first: int) -> pa.Table:
+    number, slot = np.divmod(np.arange(order.count * order.shown), order.shown)
     start = int(content_id(order.title, order.layer, order.round)[:8], 16)
-    shown = min(order.shown, len(ids))
-    number, slot = np.divmod(np.arange(order.count * shown), shown)
+    units = parents["task_unit"].combine_chunks().dictionary_encode().indices.to_numpy()
+    seed = _beside(units, (start + number) % len(parents), slot, order.shown)
+    number, slot, seed = number[seed >= 0], slot[seed >= 0], seed[seed >= 0]
     columns = {
         "ask": first + number,
-        "title": [order.title] * len(number),
-        "wanted": [order.layer] * len(number),
-        "round": [order.round] * len(number),
+        "title": [order.title] * len(seed),
+        "wanted": [order.layer] * len(seed),
+        "round": [order.round] * len(seed),
         "slot": slot.astype(np.int32),
-        "shown": ids.take(pa.array((start + number + slot * (len(ids) // shown)) % len(ids))),
+        "shown": parents["prompt_id"].take(pa.array(seed)),
     }
     return pa.table(columns, schema=ASK)
+
+
+def _beside(units: np.ndarray, parent: np.ndarray, slot: np.ndarray, shown: int) -> np.ndarray:
+    """Return the seed of each slot: the parent in slot 0, then others spread over its task unit; -1 where that has no more."""
+    by_unit = np.argsort(units, kind="stable")
+    size = np.bincount(units)
+    first = np.cumsum(size) - size
+    rank = np.empty(len(units), np.int64)
+    rank[by_unit] = np.arange(len(units)) - first[units[by_unit]]
+    mine = units[parent]
+    step = np.maximum(1, size[mine] // shown)
+    place = first[mine] + (rank[parent] + slot * step) % size[mine]
+    return np.where(slot < size[mine], by_unit[place], -1)

@@ -332,6 +332,19 @@ def test_seeds_take_turns_whatever_their_order_and_numbers_go_on():
     assert quota.assign(parents.take([3, 1, 2, 0]), asked, done={"evolve": 4}).equals(asks)
 
 
+def test_seeds_that_are_shown_together_differ_and_are_of_one_task_unit():
+    units = ["form", "letter", "form", "form", "letter", "note", "form"]
+    parents = pa.table({"prompt_id": list("abcdefg"), "task_unit": units, "layer": ["core"] * 7})
+    asked = quota.orders([synthesis("self_instruct")], {("self_instruct", "core"): 14}, {}, round=1, able=[])
+    asks = quota.assign(parents, asked, done={}).to_pylist()
+    shown = [[row["shown"] for row in rows] for _, rows in itertools.groupby(asks, key=lambda row: row["ask"])]
+    unit_of = dict(zip("abcdefg", units, strict=True))
+    assert sorted(ids[0] for ids in shown) == sorted("abcdefg" * 2)
+    for ids in shown:
+        unit = unit_of[ids[0]]
+        assert len(set(ids)) == len(ids) == min(3, units.count(unit)) and {unit_of[one] for one in ids} == {unit}
+
+
 def test_layer_without_a_seed_is_written_from_the_others():
     parents = pa.table({"prompt_id": ["a"], "task_unit": ["form"], "layer": ["core"]})
     asked = quota.orders([synthesis("self_instruct")], {("self_instruct", "long_tail"): 2}, {}, round=1, able=[])

@@ -16,7 +16,16 @@ LAYERS = ("core", "failure_mode", "long_tail")
 DIFFICULTIES = ("easy", "medium", "hard")
 ENDINGS = ("stop", "length", "refused", "too_long", "error", "unrouted", "unpaid")  # only `stop` can ever be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
-REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value")
+SYNTHESIS_FAULTS = (  # why what was to be written from a seed is no prompt
+    "synthesis_failed",  # no whole reply came
+    "synthesis_refused",
+    "synthesis_empty",
+    "synthesis_echo",  # it repeats what was asked for
+    "synthesis_unchanged",  # the words of what it was written from
+    "synthesis_unfaithful",  # a paraphrase with other numbers
+    "synthesis_unproven",  # the fact that a counter-example must lack may still be there
+)
+REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value", *SYNTHESIS_FAULTS)
 PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")
 DROPPED_BY = ("", "pool", "sample", "exact", "minhash", "semantic", "contaminated", "quota")  # "" = kept
 

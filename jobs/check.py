@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.contract import Contract
 from engine.contract.models import Model
+from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
 from engine.models import locate
 from engine.shards import Folder
@@ -52,6 +53,9 @@ def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
     if contract.judges.rubric and contract.teachers.mode != "direct":
         yield "judges.rubric.model", contract.judges.rubric.model
+    yield from (
+        (f"prompts.synthesize.{number}.model", one.model) for number, one in enumerate(contract.prompts.synthesize) if one.model
+    )
 
 
 def _keys(contract: Contract) -> Iterator[tuple[str, str]]:
@@ -77,6 +81,7 @@ def as_text(contract: Contract, path: str) -> str:
         ["specialist", contract.specialist.goal],
         ["task units", ", ".join(f"{unit.name} ({unit.kind})" for unit in contract.specialist.task_units)],
         *(["prompts", f"{source.path}{_taken(source.take)}, {source.licence}"] for source in contract.prompts.sources),
+        *(["synthesis", f"{one.title}: {_wanted(one)}"] for one in contract.prompts.synthesize),
         [
             "holdout",
             f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
@@ -99,6 +104,12 @@ def as_text(contract: Contract, path: str) -> str:
 
 def _taken(take: int | None) -> str:
     return f" ({take} rows of it)" if take else ""
+
+
+def _wanted(one: Synthesis) -> str:
+    if isinstance(one.wanted, int):
+        return f"{one.wanted} prompts"
+    return ", ".join(f"{rows} {layer}" for layer, rows in one.wanted.items())
 
 
 def _rubric(contract: Contract) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sources in, prompts and a holdout out; what is no prompt lands beside them with its reason."""
+"""Sources in, prompts and a holdout out; what is no prompt lands beside them with its reason. More may be written from them."""
 
 import math
 import time
@@ -10,17 +10,22 @@ from engine.errors import InputError
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
 from engine.prompts import files, split
+from engine.rows import SYNTHESIS_FAULTS
 
 
 def run(bench: Bench) -> Tally:
-    """Every row of the sources becomes a prompt, a holdout prompt, a reject or a dropped copy."""
+    """Every row, read or written from what was read, becomes a prompt, a holdout prompt, a reject or a dropped copy."""
     from engine.prompts import flow  # Ray: whoever only asks whether the sources have changed does not wait for it
+    from jobs import synthesis
 
     section = bench.contract.prompts
     clock = time.monotonic()
     slices = files.slices(_sides(bench), root=bench.root)
     rows = flow.read(slices, section, bench.profile.cpu)
     verdicts = flow.settle(rows, section, bench.profile.cpu)
+    extended = synthesis.extend(bench, rows, verdicts, files=len(slices)) if section.synthesize else None
+    if extended:
+        rows, verdicts = extended.rows, extended.verdicts
     labelled = flow.label(rows, verdicts, bench.profile.cpu)
     found = flow.count(labelled)
     _require_rows(found)
@@ -35,8 +40,11 @@ def run(bench: Bench) -> Tally:
         "redacted": dict(sorted(found["redacted"].items())),
         "sources": dict(sorted(found["source"].items())),
         "seconds": round(time.monotonic() - clock, 3),
+        **({"synthesis": extended.facts} if extended else {}),
     }
-    return Tally(found["fate"].total(), {fate: found["fate"][fate] for fates in split.FATES_OF.values() for fate in fates})
+    rows_in = extended.rows_in if extended else found["fate"].total()
+    fates = [fate for fates in split.FATES_OF.values() for fate in fates if extended or fate not in SYNTHESIS_FAULTS]
+    return Tally(rows_in, {fate: found["fate"][fate] for fate in fates})
 
 
 def source_hashes(bench: Bench) -> dict[str, Any]:

@@ -9,6 +9,7 @@
     curation    cluster, what it was dropped by, the answer it lost to and how similar they were
     candidate   teacher, sample, seed, answer, ending, checks, scores, pool and reasons
     prompt      id, text, layer, difficulty, scenario, what was redacted, what it was dropped by; its answers
+    parent      of a prompt that was written from another: that one, with its source
     source      file, line, licence
     records     job, folder, fingerprint, commit and time of each artifact on the way
 """
@@ -86,6 +87,7 @@ def _answer(views: Views, answer_id: str) -> Facts:
         "candidate": _part(row, ANSWERED + JUDGED),
         "prompt": _part(row, ASKED),
         "source": _part(row, FOUND_AT),
+        "parent": _parent(views, row),
         "records": _records(views, "dataset", "candidates", "prompts"),
     }
 
@@ -102,8 +104,14 @@ def _prompt(views: Views, table: str, prompt_id: str) -> Facts:
             "answers": views.rows(answers, [prompt_id]) if "candidates" in views.names else [],
         },
         "source": _part(row, FOUND_AT),
+        "parent": _parent(views, row),
         "records": _records(views, "candidates", "prompts"),
     }
+
+
+def _parent(views: Views, row: Facts) -> Facts | None:
+    parent = _one(views, "prompts", "prompt_id", row["parent_id"]) if row.get("parent_id") else None
+    return parent and {"prompt": _part(parent, ASKED), "source": _part(parent, FOUND_AT)}
 
 
 def _ids(views: Views, table: str, column: str, start: str) -> list[str]:

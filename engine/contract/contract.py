@@ -10,6 +10,7 @@ from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
+from engine.contract.synthesize import can_lack
 from engine.contract.teachers import Teachers
 
 
@@ -35,6 +36,16 @@ class Contract(Section):
                 raise ValueError(f"prompts.sources.{number}.task_unit: is needed, the specialist has {units}")
             if source.task_unit is not None and source.task_unit not in units:
                 raise ValueError(f"prompts.sources.{number}.task_unit: found {source.task_unit!r}, expected one of {units}")
+        return self
+
+    @model_validator(mode="after")
+    def counter_examples_can_be_proven(self) -> "Contract":
+        for number, one in enumerate(self.prompts.synthesize):
+            if one.method.type == "counter_example" and not any(can_lack(unit) for unit in self.specialist.task_units):
+                raise ValueError(
+                    f"prompts.synthesize.{number}: a counter_example needs a task unit with on_missing abstain and output.spans, "
+                    "or nothing says that a fact is gone"
+                )
         return self
 
     @model_validator(mode="after")

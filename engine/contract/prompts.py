@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from engine.contract.base import Positive, Section, Share
+from engine.contract.synthesize import Layer, Synthesis
 
 Entity = Literal["email", "phone", "card", "iban", "ip"]
 Column = Literal["text", "messages", "layer", "difficulty", "scenario", "language", "id", "reference"]
@@ -69,7 +70,16 @@ class Prompts(Section):
     max_chars: Positive = 20_000
     """A longer prompt is rejected as `too_long`."""
     copies: Copies = Copies()
-    layers: dict[Literal["core", "failure_mode", "long_tail"], Share] = Field(default_factory=dict)
-    """Wanted shares of the layers; reported beside the found ones."""
+    layers: dict[Layer, Share] = Field(default_factory=dict)
+    """Wanted shares of the layers; reported beside the found ones, and what `synthesize` works towards."""
+    synthesize: tuple[Synthesis, ...] = ()
+    """Prompts that are written from the seeds that stay; they are redacted, checked and compared as a source's are."""
     shard_rows: Positive = 5_000
     """Rows in one Parquet shard."""
+
+    @model_validator(mode="after")
+    def syntheses_are_told_apart(self) -> "Prompts":
+        titles = [one.title for one in self.synthesize]
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"synthesize: names must differ, found {titles}; give one of them a `name`")
+        return self

@@ -2,6 +2,9 @@
 
 A group of copies has one keeper: a holdout row if it has any, else the smallest prompt_id, of equal ones the earliest. So nothing
 that is a copy of the holdout, or is joined to it by a chain of near copies, is ever shown to a teacher.
+
+What is synthesized loses to everything that was there before it, and changes nothing for it: two seeds that are both like a
+synthetic prompt are not made copies by that.
 """
 
 import numpy as np
@@ -19,6 +22,7 @@ SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
         ("place", pa.int64()),
         ("prompt_id", pa.string()),
         ("side", pa.string()),
+        ("round", pa.int32()),
         ("id_key", pa.uint64()),  # of source and given id; null if no id is given
         ("text_key", pa.uint64()),
         ("minima", pa.list_(pa.uint32())),
@@ -46,6 +50,7 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
             "place": rows["place"],
             "prompt_id": rows["prompt_id"],
             "side": rows["side"],
+            "round": rows["round"],
             "id_key": pa.array([None if one is None else text_key(path, one) for path, one in given], pa.uint64()),
             "text_key": pa.array([text_key("exact", normal(text)) for text in texts], pa.uint64()),
             "minima": pa.array(list(minima), pa.list_(pa.uint32())),
@@ -68,14 +73,31 @@ def settle(signed: pa.Table, pairs: pa.Table, copies: Copies) -> pa.Table:
     """SIGNED, whole and in any order, and the (a, b, kind) of its places in; FATES out."""
     repeated = _repeated_ids(signed, pairs)
     rows = signed.filter(pc.invert(pc.is_in(signed["place"], repeated["place"])))
-    rows = rows.sort_by([("side", "ascending"), ("prompt_id", "ascending"), ("place", "ascending")])  # holdout < train
+    rows = rows.sort_by([(name, "ascending") for name in ("side", "round", "prompt_id", "place")])  # holdout < train
+    fates = [repeated]
+    for last in pc.unique(rows["round"]).sort().to_pylist():
+        found = _copied(rows.filter(pc.less_equal(rows["round"], last)), pairs, copies)
+        places = rows.filter(pc.equal(rows["round"], last))["place"]
+        fates.append(found.filter(pc.is_in(found["place"], places.combine_chunks())))
+    return pa.concat_tables(fates).sort_by("place")
+
+
+def minima_of(signed: pa.Table) -> np.ndarray:
+    """Return the signatures, (rows, num_perm)."""
+    if not signed.num_rows:
+        return np.empty((0, 1), np.uint32)
+    return np.stack([np.asarray(row) for chunk in signed["minima"].chunks for row in _rows(chunk)])
+
+
+def _copied(rows: pa.Table, pairs: pa.Table, copies: Copies) -> pa.Table:
+    """SIGNED in, best first; FATES of the copies out."""
     found = group(rows["place"], minima_of(rows), pairs, threshold=copies.threshold)
     lost = np.flatnonzero(found.keeper != np.arange(len(rows)))
     to = found.keeper[lost]
     side = np.array(rows["side"].to_pylist(), object)
     is_exact, is_leak = found.exact[lost] == found.exact[to], side[lost] != side[to]
     fate = np.where(is_leak, np.where(is_exact, "holdout_copy", "holdout_near"), np.where(is_exact, "exact_copy", "near_copy"))
-    copied = pa.table(
+    return pa.table(
         {
             "place": rows["place"].take(pa.array(lost)),
             "fate": pa.array(fate.tolist(), pa.string()),
@@ -85,14 +107,6 @@ def settle(signed: pa.Table, pairs: pa.Table, copies: Copies) -> pa.Table:
         },
         schema=FATES,
     )
-    return pa.concat_tables([repeated, copied]).sort_by("place")
-
-
-def minima_of(signed: pa.Table) -> np.ndarray:
-    """Return the signatures, (rows, num_perm)."""
-    if not signed.num_rows:
-        return np.empty((0, 1), np.uint32)
-    return np.stack([np.asarray(row) for chunk in signed["minima"].chunks for row in _rows(chunk)])
 
 
 def _rows(chunk: pa.ListArray) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Room 1's door to Ray: files are read in tasks, copies are found by one shuffle of keys, and the driver sees counts only."""
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 import ray.data
 from ray import ObjectRef
@@ -13,15 +15,24 @@ from ray.data import Dataset
 from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
 from engine.fleet import stream, whole
-from engine.prompts import copies, split
+from engine.prompts import copies, quota, split
 from engine.prompts.files import Slice
+from engine.prompts.quota import PARENT, Cell, Order
 from engine.prompts.redact import redact
 from engine.prompts.sources import WORK, identify, prompts
+from engine.prompts.synthesizer import Desk, Synthesizer
 from engine.shards import Folder
 from engine.similarity.flow import pair_up
 from engine.similarity.minhash import bands
 
 BYTES_PER_TASK = 8 << 20  # a task more costs a worker process and the import of the recognizers, some 5 s of a CPU
+
+
+class Assigned(NamedTuple):
+    """What is to be written from what."""
+
+    asks: ObjectRef  # quota.ASK
+    counts: dict[Cell, int]
 
 
 class Verdicts(NamedTuple):
@@ -54,8 +65,43 @@ def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
     return stream.apply(rows, _label, pool, verdicts=verdicts)
 
 
+def assign(labelled: Dataset, asked: Sequence[Order], done: Mapping[str, int]) -> Assigned:
+    """Return who is shown for what is asked. One task holds about 100 bytes a seed, and no text."""
+    parents = stream.each(labelled, _parents)
+    asks, counts = whole.run(_assign, (parents, PARENT), returns=2, asked=list(asked), done=dict(done))
+    return Assigned(asks, ray.get(counts))
+
+
+def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[Desk]) -> Dataset:
+    """LABELLED in, WRITTEN out: every desk writes what is asked of its syntheses."""
+    written = []
+    for desk in desks:
+        num_asks = sum(count for (title, _), count in assigned.counts.items() if title in desk.numbers)
+        blocks = min(200, math.ceil(num_asks / desk.pool.batch))
+        if not blocks:
+            continue
+        shown = stream.each(labelled, _shown, assigned=assigned, desk=desk).repartition(blocks, keys=["batch"])
+        pool = desk.pool.model_copy(update={"actors": min(desk.pool.actors, blocks)})
+        written.append(stream.apply(shown, Synthesizer, pool, desk=desk))
+    first, *others = written
+    return (first.union(*others) if others else first).materialize()
+
+
+def tokens(written: Dataset) -> Counter[str]:
+    """Return the tokens that models were asked and said."""
+    totals: Counter[str] = Counter()
+    for row in stream.each(written, _tokens).iter_rows():
+        totals.update(row)
+    return totals
+
+
+def join(rows: Dataset, written: Dataset, section: Prompts, pool: Pool) -> Dataset:
+    """Return WORK with WRITTEN added, redacted and identified as all rows are."""
+    return rows.union(stream.apply(written, _admit, pool, section=section).materialize())
+
+
 def count(labelled: Dataset) -> dict[str, Counter[str]]:
-    """Return how many rows there are by fate, source, layer and redaction."""
+    """Return how many rows there are by fate, source, layer and redaction, and of the synthetic ones by all of it."""
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in stream.each(labelled, split.count).iter_rows():
         totals[row["what"]][row["value"]] += row["rows"]
@@ -77,6 +123,30 @@ def _ingest(where: pa.Table, slices: list[Slice], section: Prompts) -> Iterator[
     for index in where["slice"].to_pylist():
         for rows in prompts(slices[index], max_chars=section.max_chars):
             yield identify(redact(rows, section.redact))
+
+
+def _parents(labelled: pa.Table) -> pa.Table:
+    seeds = labelled.filter(pc.and_(pc.equal(labelled["fate"], "prompts"), pc.equal(labelled["round"], 0)))
+    return seeds.select(PARENT.names)
+
+
+def _assign(parents: pa.Table, asked: list[Order], done: dict[str, int]) -> tuple[pa.Table, dict[Cell, int]]:
+    asks = quota.assign(parents, asked, done=done)
+    firsts = asks.filter(pc.equal(asks["slot"], 0))
+    return asks, dict(Counter(zip(firsts["title"].to_pylist(), firsts["wanted"].to_pylist(), strict=True)))
+
+
+def _shown(labelled: pa.Table, assigned: Assigned, desk: Desk) -> pa.Table:
+    asks = quota.batched(ray.get(assigned.asks), list(desk.numbers), size=desk.pool.batch)
+    return quota.shown(labelled.filter(pc.equal(labelled["fate"], "prompts")), asks)
+
+
+def _tokens(written: pa.Table) -> pa.Table:
+    return pa.table({name: [pc.sum(written[name]).as_py() or 0] for name in ("tokens_in", "tokens_out")})
+
+
+def _admit(written: pa.Table, section: Prompts) -> pa.Table:
+    return identify(redact(written.select(WORK.names), section.redact))
 
 
 def _settle(signed: pa.Table, pairs: pa.Table, section: Prompts) -> tuple[pa.Table, dict[str, list[str]]]:

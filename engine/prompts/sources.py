@@ -17,6 +17,7 @@ WORK = grow(  # what travels inside this room; the job writes PROMPT, HOLDOUT, R
     ("path", pa.string()),  # of the source as the contract writes it
     ("place", pa.int64()),  # file number and line: unique, and in the order of the contract
     ("side", pa.string()),  # train | holdout
+    ("round", pa.int32()),  # of synthesis in which it was written, from 1; 0 for a source's row
     ("given_id", pa.string()),  # the source's own id; null if none is mapped
     ("reason", pa.string()),  # one of rows.REJECTED; "" for a sound row
     ("detail", pa.string()),
@@ -36,7 +37,7 @@ def prompts(piece: Slice, *, max_chars: int) -> Iterator[pa.Table]:
     """Yield the rows of a file that are wanted, as WORK; `prompt_id` and `redacted` are filled in later."""
     wanted = (raw for row, raw in enumerate(formats.read(piece.url)) if piece.wants(row))
     while batch := list(itertools.islice(wanted, BATCH)):
-        yield pa.Table.from_pylist([_work(raw, piece, max_chars) for raw in batch], schema=WORK)
+        yield pa.Table.from_pylist([work(raw, piece, max_chars=max_chars) for raw in batch], schema=WORK)
 
 
 def identify(rows: pa.Table) -> pa.Table:
@@ -48,7 +49,8 @@ def identify(rows: pa.Table) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("prompt_id"), WORK.field("prompt_id"), pa.array(ids, pa.string()))
 
 
-def _work(raw: Raw, piece: Slice, max_chars: int) -> dict[str, Any]:
+def work(raw: Raw, piece: Slice, *, max_chars: int) -> dict[str, Any]:
+    """Return a row of WORK: a prompt, or why it is none."""
     row: dict[str, Any] = {
         "task_unit": piece.task_unit,
         "source": piece.source,
@@ -58,6 +60,7 @@ def _work(raw: Raw, piece: Slice, max_chars: int) -> dict[str, Any]:
         "redacted": [],
         "place": piece.number << LINE_BITS | raw.line,
         "side": piece.side,
+        "round": 0,
         "reason": raw.reason,
         "detail": raw.detail,
         "raw": raw.text[:RAW_CHARS],

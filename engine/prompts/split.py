@@ -55,14 +55,19 @@ COUNTS = pa.schema([("what", pa.string()), ("value", pa.string()), ("rows", pa.i
 
 
 def count(rows: pa.Table) -> pa.Table:
-    """LABELLED in, COUNTS out: fates, sources, layers of the prompts, redacted kinds, and the first faults in words."""
+    """LABELLED in, COUNTS out: fates, sources, layers of the prompts, redacted kinds, and the first faults in words.
+
+    A synthetic row also counts as `source|layer|fate`.
+    """
     prompts = rows.filter(pc.equal(rows["fate"], "prompts"))
     sound = rows.filter(pc.equal(rows["reason"], ""))
+    written = rows.filter(pc.greater(rows["round"], 0))
     columns: dict[str, Any] = {
         "fate": rows["fate"],
         "source": rows["path"],
         "layer": prompts["layer"],
         "redacted": pc.list_flatten(sound["redacted"]),
+        "synthetic": pc.binary_join_element_wise(written["path"], written["layer"], written["fate"], "|"),
     }
     out = [
         {"what": what, "value": pair["values"], "rows": pair["counts"]}

@@ -38,7 +38,7 @@ ASKED = {
 }  # fmt: skip
 PROMPTS = [
     {**ASKED, "prompt_id": "aaaa1111", "line": 7},
-    {**ASKED, "prompt_id": "bbbb2222", "text": "<b>[red]six[/red]</b>", "line": 9},
+    {**ASKED, "prompt_id": "bbbb2222", "text": "<b>[red]six[/red]</b>", "line": 9, "parent_id": "aaaa1111"},
 ]
 HELD = [{**ASKED, "prompt_id": "cccc3333", "source": "holdout.jsonl", "line": 1, "reference": "2"}]
 DROPPED = [{**ASKED, "prompt_id": "dddd4444", "line": 8, "dropped_by": "exact_copy", "rep_id": "aaaa1111", "similarity": 1.0}]

@@ -51,6 +51,10 @@ def test_check_unpacks_nothing(toy, tmp_path, monkeypatch):
         ("students.1.init.prune.source=.", "has no config.json"),
         ("teachers.models.0.model={type: vllm, path: gone}", "teachers.models.0.model.path: model 'gone'"),
         (
+            "prompts.synthesize=[{method: {type: evolve}, wanted: 1, model: {type: vllm, path: gone}}]",
+            "prompts.synthesize.0.model.path: model 'gone'",
+        ),
+        (
             "teachers.models.0.model={type: endpoint, url: http://a/v1, path: m, key_env: RAYLEIGH_NO_KEY}",
             "teachers.models.0.model.key_env: the environment variable RAYLEIGH_NO_KEY holds no key",
         ),

@@ -203,6 +203,13 @@ def test_trace_prompt_says_where_it_ended(run, wanted, place):
     assert json.loads(ask("trace", run, wanted, "--json"))["prompt"]["place"] == place
 
 
+@pytest.mark.parametrize("wanted", ["ffff6666", "bbbb2222"])
+def test_trace_of_a_synthetic_prompt_leads_on_to_its_parent(run, wanted):
+    parent = json.loads(ask("trace", run, wanted, "--json"))["parent"]
+    assert (parent["prompt"]["prompt_id"], parent["prompt"]["text"]) == ("aaaa1111", "two apples")
+    assert parent["source"] == {"source": "seeds.jsonl", "line": 7, "licence": "CC0-1.0"}
+
+
 def test_trace_student_shows_what_it_learnt_down_to_the_source(run):
     found = json.loads(ask("trace", run, "small", "--json"))
     assert found["student"]["parameters"] == 10

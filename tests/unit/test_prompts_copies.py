@@ -26,6 +26,7 @@ def work(*rows):
     for line, (prompt_id, side, text, *more) in enumerate(rows, 1):
         row = {"prompt_id": prompt_id, "side": side, "text": text, "path": side, "source": side, "line": line, "layer": "core"}
         row |= {"place": (side == "holdout") << LINE_BITS | line, "reason": "", "detail": "", "raw": text, "redacted": []}
+        row["round"] = 0
         made.append(row | (more[0] if more else {}))
     return pa.Table.from_pylist(made, schema=WORK)
 

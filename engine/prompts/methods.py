@@ -1,0 +1,121 @@
+"""What a model is told to write, by method, and what of its reply is a prompt.
+
+Self-Instruct: Wang et al., 2023, section 2.2 (seeds shown as examples; replies too short are left out; likeness is measured by this
+room's MinHash in place of ROUGE-L). Evol-Instruct: Xu et al., 2023, "WizardLM", sections 3.2 and 3.3 (four operators in depth, one
+in breadth; an evolution is eliminated that adds nothing, or repeats words of the evolving prompt).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from engine.contract.synthesize import Evolve, Synthesis
+from engine.models.base import Chat, instruct
+from engine.prompts.lacking import Gap
+from engine.prompts.sources import Fault
+from engine.similarity.minhash import words
+
+KINDS = {
+    "core": "an ordinary message",
+    "failure_mode": "a message with which one easily goes wrong: what is needed is left out, hidden or contradicted",
+    "long_tail": "a rare message: an unusual situation, form or way of writing",
+}
+OPERATORS = {
+    "deepen": "Ask for more: what the message is about is gone into more deeply.",
+    "add_constraints": "Add one more condition or requirement.",
+    "concretise": "Put something more specific in the place of something general.",
+    "more_steps": "Make it take one more step of thought to understand what is wanted.",
+}
+IN_BREADTH = "Write a new message of the same domain, about something rarer and as long as the given one. It is {kind}."
+IN_DEPTH = "{operator} Add at most 20 words. The result is {kind}."
+REWORD = "Say the same in other words. Keep every number, name and fact."
+LEAVE_OUT = "Leave out {values}, and anything that says what it was. Keep all the rest."
+ANOTHER = "Write another message."  # the same before each example: a small model goes on as it sees it done
+SYSTEM = "You write messages as people send them. Whoever gets them must do this: {goal} Reply with one message and nothing else."
+
+LABEL = re.compile(r"^\W*(?:the |a |here is (?:the|a) )?(?:rewritten|rephrased|new) (?:message|mail|version|prompt)\W*?:\s*", re.I)
+ECHO = re.compile(r"(?:given|rewritten|rephrased) (?:message|mail|prompt)", re.I)
+REFUSAL = re.compile(r"^(?:i'?m sorry|i am sorry|sorry)[,.]? (?:but )?(?:i|as)\b.*\b(?:cannot|can't|unable)|^as an ai\b", re.I)
+FEWEST_WORDS = 3
+
+
+class Ask(NamedTuple):
+    """One prompt that is to be written."""
+
+    number: int  # of its synthesis from 1, over all rounds
+    synthesis: Synthesis
+    layer: str
+    seeds: Sequence[dict[str, Any]]  # rows of PROMPT; the first is the parent
+    seed: int
+    gap: Gap | None = None  # of a counter-example
+
+    @property
+    def parent(self) -> dict[str, Any]:
+        """The row that it is written from."""
+        return self.seeds[0]
+
+
+def chat(ask: Ask, goal: str) -> Chat:
+    """Return what the model is asked."""
+    system = SYSTEM.format(goal=goal.rstrip(".") + ".")
+    if ask.synthesis.method.type == "self_instruct":
+        shown = [(ANOTHER, seed["text"]) for seed in reversed(ask.seeds)]  # the parent stands last, next to the question
+        return instruct([{"role": "user", "content": ANOTHER}], system=f"{system} It is {KINDS[ask.layer]}.", shots=shown)
+    order = ORDERS[ask.synthesis.method.type](ask)
+    shots = [(f"{order}\n\n{shot.input}", shot.output) for shot in ask.synthesis.shots]
+    return instruct([{"role": "user", "content": f"{order}\n\n{ask.parent['text']}"}], system=system, shots=shots)
+
+
+def operator(ask: Ask) -> str:
+    """Return the operator of an ask by Evol-Instruct."""
+    assert isinstance(ask.synthesis.method, Evolve)
+    return ask.synthesis.method.operators[ask.number % len(ask.synthesis.method.operators)]
+
+
+def read(ask: Ask, reply: str) -> str:
+    """Return the prompt that `reply` is.
+
+    Raises:
+        Fault: it is none.
+    """
+    text = LABEL.sub("", reply.strip())
+    text = text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
+    said = words(text)
+    if len(said) < FEWEST_WORDS:
+        raise Fault("synthesis_empty", f"{len(said)} words, expected at least {FEWEST_WORDS}")
+    if REFUSAL.search(text):
+        raise Fault("synthesis_refused", "it says that it cannot")
+    if echo := ECHO.search(text):
+        raise Fault("synthesis_echo", f"it says {echo[0]!r}")
+    if any(said == words(seed["text"]) for seed in ask.seeds):
+        raise Fault("synthesis_unchanged", "it says what a seed says that it was shown")
+    if ask.synthesis.method.type == "paraphrase":
+        _require_numbers(ask.parent["text"], text)
+    return text
+
+
+def _evolved(ask: Ask) -> str:
+    way = operator(ask)
+    if way == "broaden":
+        return IN_BREADTH.format(kind=KINDS[ask.layer])
+    return IN_DEPTH.format(operator=OPERATORS[way], kind=KINDS[ask.layer])
+
+
+def _reworded(ask: Ask) -> str:
+    return REWORD
+
+
+def _lacking(ask: Ask) -> str:
+    assert ask.gap is not None
+    return LEAVE_OUT.format(values=" and ".join(repr(value) for value in ask.gap.values))
+
+
+ORDERS: dict[str, Callable[[Ask], str]] = {"evolve": _evolved, "paraphrase": _reworded, "counter_example": _lacking}
+
+
+def _require_numbers(before: str, after: str) -> None:
+    """Raise Fault if a number was lost or invented: whatever else a paraphrase changes, that is no paraphrase."""
+    wanted, found = ({word for word in words(text) if any(map(str.isdigit, word))} for text in (before, after))
+    if wanted != found:
+        changes = [*(f"lost {word}" for word in sorted(wanted - found)), *(f"invented {word}" for word in sorted(found - wanted))]
+        raise Fault("synthesis_unfaithful", ", ".join(changes))

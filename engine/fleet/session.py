@@ -15,6 +15,9 @@ from engine.contract import Profile
 
 log = logging.getLogger(__name__)
 
+# What a worker has started ends with it, however it ends: on a GPU vLLM's engine is a process of its own, which holds the memory.
+SYSTEM = {"process_group_cleanup_enabled": True}
+
 
 @contextmanager
 def session(profile: Profile) -> Iterator[None]:
@@ -33,6 +36,7 @@ def session(profile: Profile) -> Iterator[None]:
             logging_level=logging.WARNING,
             log_to_driver=True,
             runtime_env=env,
+            _system_config=SYSTEM,
         )
     else:
         ray.init(address=profile.ray.address, logging_level=logging.WARNING)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,15 @@ class Judge:
         self.bar, self.rubric = bar, rubric
         self.identity = content_id(identity(rubric.model, bar.folder), rubric.model_dump_json(exclude={"model", "name"}))
         self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", bucket_by="prompt_id", expected_rows=bar.num_answers)
-        self.trials = Trials(bar.ledger / MARKS, hang_seconds=bar.pool.hang_seconds)
+        self.trials = Trials(bar.ledger / MARKS, hang_seconds=bar.pool.hang_seconds, at_once=bar.pool.max_num_seqs)
         self.engine: Engine | None = None
-        self.calibration = self._calibration(bar.section.calibrate) if bar.section.calibrate else None
 
     def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> tuple[list[float | None], list[float | None]]:
         """Return (score, confidence) of each row; both None for a row that is not sound or that the judge cannot mark."""
+        scores = self._scores(rows, sound)
+        return scores, [self._confidence(score) for score in scores]
+
+    def _scores(self, rows: list[dict[str, Any]], sound: list[bool]) -> list[float | None]:
         ids = [content_id(self.identity, row["prompt_id"], row["answer"]) for row in rows]
         found = self.ledger.find(ids, [row["prompt_id"] for row in rows])
         marks: dict[str, float | None] = dict(zip(found["verdict_id"].to_pylist(), found["score"].to_pylist(), strict=True))
@@ -107,14 +110,14 @@ class Judge:
             marks.update(self._record(open_, {key: mark for key, mark in found if mark is not None}))
 
         self.trials(keys, ask, lambda index: marks.update(self._record(open_, {keys[index]: None})))
-        scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
-        return scores, [self._confidence(score) for score in scores]
+        return [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
 
     def _record(self, rows: Mapping[str, dict[str, Any]], marks: Mapping[str, float | None]) -> Mapping[str, float | None]:
-        """Return `marks` once they are in the ledger. None says that the answer must not be shown to a judge again."""
+        """Return `marks` as the ledger keeps them, once they are there. None: this answer must not be shown to a judge again."""
         prompts = [rows[key]["prompt_id"] for key in marks]
-        self.ledger.record(pa.table([prompts, list(marks), list(marks.values())], schema=PAID))
-        return marks
+        paid = pa.table([prompts, list(marks), list(marks.values())], schema=PAID)
+        self.ledger.record(paid)
+        return dict(zip(paid["verdict_id"].to_pylist(), paid["score"].to_pylist(), strict=True))
 
     def _ready(self) -> Engine:
         if self.engine is None:
@@ -128,23 +131,35 @@ class Judge:
         return rubrics.score(engine, self.rubric, pairs)
 
     def _confidence(self, score: float | None) -> float | None:
-        return self.calibration(score) if self.calibration and score is not None else score
+        return score if score is None or self.calibration is None else self.calibration(score)
 
-    def _calibration(self, section: Calibrate) -> Calibration:
-        """The calibration of this very judge, from the ledger or learnt now."""
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The calibration of this very judge, learnt at its first mark; None if the contract asks for none."""
+        section = self.bar.section.calibrate
+        return self.learnt(section) or self._learn(section) if section else None
+
+    def learnt(self, section: Calibrate) -> Calibration | None:
+        """Return the calibration that an actor has learnt, or None."""
+        name = self._calibration_name(section)
+        return Calibration.model_validate_json(self.bar.ledger.read(name)) if self.bar.ledger.exists(name) else None
+
+    def _learn(self, section: Calibrate) -> Calibration:
+        """The labelled items are marked as answers are: what kills the judge is set apart, and marks are paid once."""
+        rows = [{"prompt_id": content_id(item.input), "text": item.input, "answer": item.answer} for item in section.gold]
+        marked = zip(self._scores(rows, [True] * len(rows)), section.gold, strict=True)
+        read = [(score, item.label == "right") for score, item in marked if score is not None]
+        found = fit([score for score, _ in read], [right for _, right in read])
+        self.bar.ledger.write(self._calibration_name(section), found.model_dump_json().encode())
+        return found
+
+    def _calibration_name(self, section: Calibrate) -> str:
         gold = [(item.input, item.answer, item.label == "right") for item in section.gold]
-        name = f"{content_id(self.identity, gold)}-{CALIBRATION}"
-        if self.bar.ledger.exists(name):
-            return Calibration.model_validate_json(self.bar.ledger.read(name))
-        scores = self._mark([(text, answer) for text, answer, _ in gold])
-        read = [(score, right) for score, (_, _, right) in zip(scores, gold, strict=True) if score is not None]
-        learnt = fit([score for score, _ in read], [right for _, right in read])
-        self.bar.ledger.write(name, learnt.model_dump_json().encode())
-        return learnt
+        return f"{content_id(self.identity, gold)}-{CALIBRATION}"
 
 
 def calibration_of(bar: Bar) -> Calibration | None:
-    """Return what the judge's actors learnt from the labelled items, or None if nothing is calibrated."""
+    """Return what the judge's actors learnt from the labelled items, or None if nothing is calibrated or no answer was marked."""
     if bar.section.rubric is None or bar.section.calibrate is None:
         return None
-    return Judge(bar, bar.section.rubric).calibration
+    return Judge(bar, bar.section.rubric).learnt(bar.section.calibrate)

@@ -63,7 +63,7 @@ class Teacher:
         self.engine: Engine | None = None
         self.shots = ShotBook(desk.section.shots)
         expected = desk.num_prompts * desk.section.sampling.n
-        self.trials = Trials(desk.ledger / MARKS, hang_seconds=desk.pool.hang_seconds)
+        self.trials = Trials(desk.ledger / MARKS, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", bucket_by="prompt_id", expected_rows=expected)
 
     def __call__(self, prompts: pa.Table) -> pa.Table:

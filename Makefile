@@ -36,8 +36,8 @@ unit: setup  ## Without Ray, in seconds.
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
 	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos" -n 2 --dist loadfile tests/line
 
-chaos: setup  ## kill -9 of a training's worker, then of its driver; rerun, compare.
-	@$(BIN)/python -m pytest -q --durations=10 -m chaos tests/line
+chaos: setup  ## kill -9 of driver, teacher, judge, node and a training's worker at random moments; the same rows, and what was paid twice.
+	@$(BIN)/python -m pytest -q -rP --durations=10 -m chaos tests/line
 
 lint: setup
 	@$(BIN)/ruff check .

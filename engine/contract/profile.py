@@ -16,7 +16,7 @@ class Pool(Section):
     gpus: float = Field(default=0, ge=0)
     """GPUs of one actor; a fraction shares a GPU. Several: vLLM cuts each layer into so many shards."""
     pipeline: Positive = 1
-    """vLLM cuts the layers into so many stages, each with `gpus` whole GPUs of one node: for a model that is too large for a node."""
+    """vLLM cuts the layers into so many stages, each with `gpus` whole GPUs: for a model that is too large for one node."""
     batch: Positive = 32
     """Rows handed over at once. With bfloat16 the composition of a batch can move a sampled token."""
     kv_cache_gib: float = Field(default=1.0, gt=0)

@@ -66,4 +66,5 @@ def quiet() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.wait_for_min_actors_s = -1  # a pool begins with the first actor that is there
     context.execution_options.preserve_order = True  # the same rows meet in the same batch in every run

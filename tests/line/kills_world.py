@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+import pyarrow as pa
 import yaml
 
+from engine.judges.grader import Grader
 from engine.lineage.artifact import Tally
-from engine.lineage.job import recipe_head
+from engine.lineage.job import Bench, recipe_head
 from engine.rows import HOLDOUT, PROMPT, from_rows
-from jobs import workspace
+from engine.teachers.teacher import Teacher
+from jobs import candidates, workspace
 from jobs.line import line
 from tests.line.data_world import CONTRACT, WORDS, prompt_row
 
@@ -118,7 +121,8 @@ class Site:
         from ray.cluster_utils import Cluster
 
         self.folder, self.server, self.answers = folder, server, prompts * SAMPLES
-        quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}  # a dead node is noticed in seconds
+        self.drivers: list[subprocess.Popen] = []
+        quick = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8}  # a dead node is noticed in seconds
         self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick})
         self.nodes = [self.cluster.add_node(num_cpus=4) for _ in range(2)]
         self._write()
@@ -148,19 +152,38 @@ class Site:
 
     def prepare(self, run: Path) -> None:
         """Put the finished prompts into `run`."""
-        work = workspace.create(str(self.folder / "contract.yaml"), str(run), profile=str(self.folder / "profile.yaml"), changes=[])
-        bench = work.bench(line(work.contract)[0], say=print, tell=print)
+        bench = self.bench(run, "prompts")
         bench.draft.put("prompts", self.prompts, PROMPT)
         bench.draft.put("holdout", from_rows([], HOLDOUT), HOLDOUT)
         bench.draft.finish(recipe_head(bench), Tally(len(self.prompts), {"prompts": len(self.prompts)}))
+
+    def bench(self, run: Path, job: str) -> Bench:
+        """Return the bench of `job` in `run`."""
+        order, profile = (str(self.folder / name) for name in ("contract.yaml", "profile.yaml"))
+        work = workspace.create(order, str(run), profile=profile, changes=[])
+        return work.bench(next(one for one in line(work.contract) if one.name == job), say=print, tell=print)
+
+    def unbroken(self, run: Path) -> pa.Table:
+        """The candidates as one process makes them, without Ray and without an end of anything."""
+        bench = self.bench(run, "candidates")
+        [desk] = candidates._desks(bench, len(self.prompts))
+        teacher, grader = Teacher(desk), Grader(candidates._bar(bench, self.answers))
+        starts = range(0, len(self.prompts), BATCH)
+        return pa.concat_tables([grader(teacher(self.prompts.slice(start, BATCH))) for start in starts])
 
     def start(self, run: Path) -> subprocess.Popen:
         """Start `rayleigh run` up to the candidates."""
         words = [sys.executable, "-m", "jobs.cli", "run", "contract.yaml", str(run), "--profile", "profile.yaml"]
         with (self.folder / f"{run.name}.log").open("a") as log:
-            return subprocess.Popen(
-                [*words, "--until", "candidates"], cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            told = {"cwd": self.folder, "stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
+            self.drivers.append(subprocess.Popen([*words, "--until", "candidates"], **told))
+        return self.drivers[-1]
+
+    def close(self) -> None:
+        """End all that was started here."""
+        for driver in self.drivers:
+            driver.kill()
+        self.cluster.shutdown()
 
     def finish(self, run: Path, driver: subprocess.Popen) -> None:
         """Wait until `driver` has ended well."""

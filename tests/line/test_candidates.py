@@ -19,8 +19,8 @@ ORDER = world.contract(
 PROFILE = Profile.model_validate(
     {
         "name": "small",
-        "teacher": {"actors": 2, "cpus": 5, "batch": 4, "hang_seconds": 2},  # the second finds no place: none waits for it
-        "judge": {"batch": 4, "hang_seconds": 2},
+        "teacher": {"actors": 2, "batch": 4, "hang_seconds": 2},
+        "judge": {"actors": 2, "cpus": 4.5, "batch": 4, "hang_seconds": 2},  # the second finds no place: nobody waits for it
     }
 )
 

@@ -4,17 +4,10 @@ import os
 import signal
 import subprocess
 import time
+from typing import Any
 
 import psutil
 import ray
-
-
-class Parent:
-    """Starts a process of its own, as an engine's front does."""
-
-    def start(self) -> tuple[int, int]:
-        self.child = subprocess.Popen(["sleep", "600"])
-        return os.getpid(), self.child.pid
 
 
 def is_at_work(pid: int) -> bool:
@@ -22,7 +15,13 @@ def is_at_work(pid: int) -> bool:
 
 
 def test_what_a_killed_worker_has_started_ends_with_it(cluster: None) -> None:
-    parent = ray.remote(num_cpus=0.1)(Parent).remote()
+    @ray.remote(num_cpus=0.1)
+    class Parent:
+        def start(self) -> tuple[int, int]:
+            self.child = subprocess.Popen(["sleep", "600"])
+            return os.getpid(), self.child.pid
+
+    parent: Any = Parent.remote()
     worker, child = ray.get(parent.start.remote())
     assert is_at_work(child)
     os.kill(worker, signal.SIGKILL)

@@ -13,7 +13,7 @@ RUN ?= runs/smoke
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup smoke test unit line chaos lint bench
+.PHONY: setup smoke test unit line chaos modes lint bench
 
 setup: $(INSTALLED)
 
@@ -34,10 +34,13 @@ unit: setup  ## Without Ray, in seconds.
 	@$(BIN)/python -m pytest -q --durations=8 tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
-	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos" -n 2 --dist loadfile tests/line
+	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos and not modes" -n 2 --dist loadfile tests/line
 
-chaos: setup  ## kill -9 of a training's worker, then of its driver; rerun, compare.
-	@$(BIN)/python -m pytest -q --durations=10 -m chaos tests/line
+chaos: setup  ## kill -9 of driver, teacher, judge, node and a training's worker at random moments; the same rows, and what was paid twice.
+	@$(BIN)/python -m pytest -q -rP --durations=10 -m chaos tests/line
+
+modes: setup  ## Each mode of the teachers and each method of synthesis, on the real default models.
+	@$(BIN)/python -m pytest -q -rP --durations=10 -m modes tests/line
 
 lint: setup
 	@$(BIN)/ruff check .

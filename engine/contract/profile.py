@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section
 from engine.contract.load import parse, read_yaml
@@ -17,7 +17,9 @@ class Pool(Section):
     actors: Positive = 1
     cpus: float = Field(default=1, ge=0)
     gpus: float = Field(default=0, ge=0)
-    """GPUs of one actor; a fraction shares a GPU."""
+    """GPUs of one actor; a fraction shares a GPU. Several: vLLM cuts each layer into so many shards."""
+    pipeline: Positive = 1
+    """vLLM cuts the layers into so many stages, each with `gpus` whole GPUs: for a model that is too large for one node."""
     batch: Positive = 32
     """Rows handed over at once. With bfloat16 the composition of a batch can move a sampled token."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
@@ -34,6 +36,12 @@ class Pool(Section):
         """
         batches = min(rows // (self.batch * self.actors * BLOCKS_EACH), BLOCK_ROWS // (self.batch * answers))
         return self.batch * max(1, batches)
+
+    @model_validator(mode="after")
+    def stages_have_whole_gpus(self) -> "Pool":
+        if self.pipeline > 1 and (self.gpus < 1 or self.gpus != int(self.gpus)):
+            raise ValueError(f"pipeline: found {self.pipeline} stages of {self.gpus:g} GPUs, expected whole GPUs for each stage")
+        return self
 
 
 class Ray(Section):
@@ -59,6 +67,14 @@ class Profile(Section):
     cpu: Pool = Pool()
     trainer: Pool = Pool()
     evaluator: Pool = Pool()
+
+    @model_validator(mode="after")
+    def stages_are_for_pools_that_answer(self) -> "Profile":
+        staged = {"embedder": self.embedder, "cpu": self.cpu, "trainer": self.trainer, "evaluator": self.evaluator}
+        for name, pool in staged.items():
+            if pool.pipeline > 1:
+                raise ValueError(f"{name}.pipeline: found {pool.pipeline}, expected 1: only teacher and judge have stages")
+        return self
 
 
 def load_profile(path: Path) -> Profile:

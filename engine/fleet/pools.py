@@ -1,8 +1,11 @@
 """A pool of the profile as arguments of Ray Data's `map_batches`."""
 
+from functools import partial
 from typing import Any
 
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
+from ray.util import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from engine.contract.profile import Pool
 
@@ -16,8 +19,21 @@ ON_CPU = {
 
 
 def actors(pool: Pool) -> dict[str, Any]:
-    """Return the arguments that run a class, which keeps what it loaded, on `pool`."""
-    return {"compute": ActorPoolStrategy(size=pool.actors), **resources(pool)}
+    """Return the arguments that run a class, which keeps what it loaded, on `pool`.
+
+    Ray Data hands out batches as soon as one actor is there, starts another for one that dies, and gives it the same batch.
+    """
+    wanted = {"compute": ActorPoolStrategy(size=pool.actors), **resources(pool)}
+    if pool.pipeline > 1:
+        del wanted["num_gpus"]  # the actor itself computes nothing: its engine's workers hold the GPUs of its placement group
+        wanted["ray_remote_args_fn"] = partial(_placed, pool)
+    return wanted
+
+
+def stages(pool: Pool) -> list[dict[str, float]]:
+    """Return the bundles of one actor's placement group: a GPU for each worker of its engine, and its own CPUs beside the first."""
+    gpus = [{"GPU": 1.0} for _ in range(int(pool.gpus) * pool.pipeline)]
+    return [{"CPU": pool.cpus, **gpus[0]}, *gpus[1:]]
 
 
 def tasks(pool: Pool) -> dict[str, Any]:
@@ -38,3 +54,9 @@ def resources(pool: Pool) -> dict[str, Any]:
     if pool.gpus:
         wanted["num_gpus"] = pool.gpus
     return wanted
+
+
+def _placed(pool: Pool) -> dict[str, Any]:
+    """A placement group for one actor and for what its engine starts, the workers close to each other."""
+    group = placement_group(stages(pool), strategy="PACK")
+    return {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)}

@@ -15,6 +15,9 @@ from engine.contract import Profile
 
 log = logging.getLogger(__name__)
 
+# What a worker has started ends with it, however it ends: on a GPU vLLM's engine is a process of its own, which holds the memory.
+SYSTEM = {"process_group_cleanup_enabled": True}
+
 
 @contextmanager
 def session(profile: Profile) -> Iterator[None]:
@@ -33,6 +36,7 @@ def session(profile: Profile) -> Iterator[None]:
             logging_level=logging.WARNING,
             log_to_driver=True,
             runtime_env=env,
+            _system_config=SYSTEM,
         )
     else:
         ray.init(address=profile.ray.address, logging_level=logging.WARNING)
@@ -62,4 +66,5 @@ def quiet() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.wait_for_min_actors_s = -1  # a pool begins with the first actor that is there
     context.execution_options.preserve_order = True  # the same rows meet in the same batch in every run

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,13 +117,19 @@ class Judge:
         self.bar, self.rubric = bar, rubric
         self.identity = content_id(identity(rubric.model, bar.folder), rubric.model_dump_json(exclude={"model", "name"}))
         self.ledger = Ledger(bar.ledger, PAID, key="verdict_id", place="prompt_id")
-        self.trials = Trials(bar.marks, hang_seconds=bar.pool.hang_seconds)
+        self.trials = Trials(bar.marks, hang_seconds=bar.pool.hang_seconds, at_once=bar.pool.max_num_seqs)
         self.purse = Purse(bar.purse, bar.cap)
         self.engine: Engine | None = None
-        self.calibration = self._calibration(bar.section.calibrate) if bar.section.calibrate else None
 
     def __call__(self, rows: list[dict[str, Any]], sound: list[bool]) -> Marks:
         """Return the marks of `rows`; None for a row that is not sound, that the judge cannot mark or is not paid to."""
+        scores, unpaid = self._scores(rows, sound)
+        return Marks(scores, [self._confidence(score) for score in scores], unpaid)
+
+    def _scores(
+        self, rows: list[dict[str, Any]], sound: list[bool], *, capped: bool = True
+    ) -> tuple[list[float | None], list[bool]]:
+        """Return each row's score, and whether it has none because the budget is spent."""
         ids = [content_id(self.identity, row["prompt_id"], row["answer"]) for row in rows]
         with self.ledger.block(row["prompt_id"] for row in rows):
             found = self.ledger.find(ids)
@@ -132,12 +138,12 @@ class Judge:
             unpaid: set[str] = set()
             for start in range(0, len(open_), self.bar.pool.batch):
                 batch = list(open_)[start : start + self.bar.pool.batch]
-                if self.purse.is_empty():
+                if capped and self.purse.is_empty():
                     unpaid.update(batch)
                 else:
                     marks |= self._pay(open_, batch)
         scores = [marks.get(key) if worth else None for key, worth in zip(ids, sound, strict=True)]
-        return Marks(scores, [self._confidence(score) for score in scores], [key in unpaid for key in ids])
+        return scores, [key in unpaid for key in ids]
 
     def _pay(self, rows: Mapping[str, dict[str, Any]], keys: list[str]) -> dict[str, float | None]:
         """Return the marks of one batch of `rows`, those that the judge gave and those that it must not be asked for again."""
@@ -153,10 +159,11 @@ class Judge:
         return marks
 
     def _record(self, rows: Mapping[str, dict[str, Any]], marks: Mapping[str, float | None]) -> Mapping[str, float | None]:
-        """Return `marks` once they are in the ledger. None says that the answer must not be shown to a judge again."""
+        """Return `marks` as the ledger keeps them, once they are there. None: this answer must not be shown to a judge again."""
         prompts = [rows[key]["prompt_id"] for key in marks]
-        self.ledger.record(pa.table([prompts, list(marks), list(marks.values())], schema=PAID))
-        return marks
+        paid = pa.table([prompts, list(marks), list(marks.values())], schema=PAID)
+        self.ledger.record(paid)
+        return dict(zip(paid["verdict_id"].to_pylist(), paid["score"].to_pylist(), strict=True))
 
     def _ready(self) -> Engine:
         if self.engine is None:
@@ -173,23 +180,36 @@ class Judge:
         return marks
 
     def _confidence(self, score: float | None) -> float | None:
-        return self.calibration(score) if self.calibration and score is not None else score
+        return score if score is None or self.calibration is None else self.calibration(score)
 
-    def _calibration(self, section: Calibrate) -> Calibration:
-        """The calibration of this very judge, from the ledger or learnt now."""
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The calibration of this very judge, learnt at its first mark; None if the contract asks for none."""
+        section = self.bar.section.calibrate
+        return self.learnt(section) or self._learn(section) if section else None
+
+    def learnt(self, section: Calibrate) -> Calibration | None:
+        """Return the calibration that an actor has learnt, or None."""
+        name = self._calibration_name(section)
+        return Calibration.model_validate_json(self.bar.ledger.read(name)) if self.bar.ledger.exists(name) else None
+
+    def _learn(self, section: Calibrate) -> Calibration:
+        """The labelled items are marked as answers are: what kills the judge is set apart, and marks are paid once."""
+        rows = [{"prompt_id": content_id(item.input), "text": item.input, "answer": item.answer} for item in section.gold]
+        scores, _ = self._scores(rows, [True] * len(rows), capped=False)
+        marked = zip(scores, section.gold, strict=True)
+        read = [(score, item.label == "right") for score, item in marked if score is not None]
+        found = fit([score for score, _ in read], [right for _, right in read])
+        self.bar.ledger.write(self._calibration_name(section), found.model_dump_json().encode())
+        return found
+
+    def _calibration_name(self, section: Calibrate) -> str:
         gold = [(item.input, item.answer, item.label == "right") for item in section.gold]
-        name = f"{content_id(self.identity, gold)}-{CALIBRATION}"
-        if self.bar.ledger.exists(name):
-            return Calibration.model_validate_json(self.bar.ledger.read(name))
-        scores = self._mark([(text, answer) for text, answer, _ in gold])
-        read = [(score, right) for score, (_, _, right) in zip(scores, gold, strict=True) if score is not None]
-        learnt = fit([score for score, _ in read], [right for _, right in read])
-        self.bar.ledger.write(name, learnt.model_dump_json().encode())
-        return learnt
+        return f"{content_id(self.identity, gold)}-{CALIBRATION}"
 
 
 def calibration_of(bar: Bar) -> Calibration | None:
-    """Return what the judge's actors learnt from the labelled items, or None if nothing is calibrated."""
+    """Return what the judge's actors learnt from the labelled items, or None if nothing is calibrated or no answer was marked."""
     if bar.section.rubric is None or bar.section.calibrate is None:
         return None
-    return Judge(bar, bar.section.rubric).calibration
+    return Judge(bar, bar.section.rubric).learnt(bar.section.calibrate)

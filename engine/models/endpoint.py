@@ -10,7 +10,7 @@ import json
 import os
 import random
 from collections.abc import Sequence
-from math import exp, inf
+from math import exp, inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,28 +169,40 @@ def _read(content: bytes) -> dict[str, Any]:
     return found
 
 
+def _tokens(choice: Any) -> list[dict[str, Any]]:
+    """The tokens of an answer with their log probabilities; none if these are garbled: the text was paid for all the same."""
+    try:
+        tokens = choice["logprobs"]["content"]
+        for one in [one for token in tokens for one in (token, *(token.get("top_logprobs") or []))]:
+            if not (isinstance(one["token"], str) and isfinite(one["logprob"])):
+                return []
+    except (KeyError, TypeError, AttributeError):
+        return []
+    return tokens
+
+
 def _completion(said: Said) -> Completion:
     if said.choice is None:
         too_long = "context length" in said.error or "context_length" in said.error or "maximum model length" in said.error
         return Completion("", "too_long" if too_long else "error", 0, 0, None, said.seconds, said.error, said.is_lost)
-    usage = said.usage or {}
+    usage = said.usage if isinstance(said.usage, dict) else {}
     reason = said.choice.get("finish_reason")
     ending = ENDINGS.get(reason, "error")
-    tokens = (said.choice.get("logprobs") or {}).get("content") or []
-    logprob = sum(token.get("logprob") or 0.0 for token in tokens) if tokens else None
+    tokens = _tokens(said.choice)
+    logprob = sum(token["logprob"] for token in tokens) if tokens else None
     text = said.choice["message"].get("content") or ""
     error = "" if ending != "error" else f"ended as {reason}"
     return Completion(text, ending, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), logprob, said.seconds, error)
 
 
 def _shares(choice: Any, choices: Sequence[str]) -> list[float] | None:
-    tokens = ((choice or {}).get("logprobs") or {}).get("content") or []
+    tokens = _tokens(choice)
     if not tokens:
         return None
     found = {mark: 0.0 for mark in choices}
     for one in tokens[0].get("top_logprobs") or []:
         if (mark := one["token"].strip()) in found:
-            found[mark] += exp(one["logprob"])
+            found[mark] += exp(min(0.0, one["logprob"]))
     total = sum(found.values())
     return [found[mark] / total for mark in choices] if total else None
 

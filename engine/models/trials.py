@@ -2,7 +2,8 @@
 
 Before a batch is asked, a mark with its keys is written; afterwards it is taken away. A mark that is found again says that the
 process died in between: of a crash inside the engine, of memory, or of a call that took too long and was ended here. The batch is
-asked once more as it was, since a death may be an accident; after that in halves, until what kills stands alone and is given up.
+asked once more as it was, since a death may be an accident; after that with half as many as the engine computes at once, which is
+also how memory that does not suffice is met, then half of that, until what kills stands alone and is given up.
 No supervisor is needed: whoever restarts the process (Ray, for an actor) makes it go on here.
 """
 
@@ -10,6 +11,7 @@ import faulthandler
 import json
 import os
 import socket
+import sys
 import traceback
 import uuid
 from collections import defaultdict
@@ -31,10 +33,15 @@ DIED = 70  # exit status of a process whose engine is of no use any more
 
 
 class Trials:
-    """Asks in batches that survive. `folder` holds the marks; empty it when a job begins, so that only its own deaths count."""
+    """Asks in batches that survive. `folder` holds the marks; empty it when a job begins, so that only its own deaths count.
 
-    def __init__(self, folder: Folder, *, hang_seconds: float, die: Callable[[int], Any] = os._exit) -> None:
-        self.folder, self.hang_seconds, self.die = folder, hang_seconds, die
+    `at_once` is how much of a batch the engine computes at the same time: halves of more than that would kill it in the same way.
+    """
+
+    def __init__(
+        self, folder: Folder, *, hang_seconds: float, at_once: int = sys.maxsize, die: Callable[[int], Any] = os._exit
+    ) -> None:
+        self.folder, self.hang_seconds, self.at_once, self.die = folder, hang_seconds, at_once, die
 
     def __call__(self, keys: Sequence[str], ask: Callable[[Sequence[int]], None], give_up: Callable[[int], None]) -> None:
         """Call `ask` with the positions in `keys` of one batch after the other, and `give_up` with each that kills.
@@ -44,7 +51,7 @@ class Trials:
         """
         if not keys:
             return
-        for size, batch in _batches(keys, list(self._marks().values())):
+        for size, batch in _batches(keys, list(self._marks().values()), self.at_once):
             if size == 0:
                 give_up(batch[0])
             else:
@@ -100,13 +107,18 @@ def _is_at_work(host: str, pid: int) -> bool:
     return host == HOST and pid != os.getpid() and psutil.pid_exists(pid)
 
 
-def _batches(keys: Sequence[str], marks: Sequence[set[str]]) -> Iterator[tuple[int, list[int]]]:
+def _batches(keys: Sequence[str], marks: Sequence[set[str]], at_once: int) -> Iterator[tuple[int, list[int]]]:
     """Yield (most in a batch, positions in `keys`), the least suspect first; a most of 0 means that this one kills alone."""
     suspects: dict[int, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         deaths = [len(mark) for mark in marks if key in mark]
-        suspects[len(keys) if len(deaths) < PATIENCE else min(deaths) // 2].append(index)
+        suspects[len(keys) if len(deaths) < PATIENCE else _half(min(deaths), at_once)].append(index)
     for size in sorted(suspects, reverse=True):
         batch = max(1, size)
         for start in range(0, len(suspects[size]), batch):
             yield size, suspects[size][start : start + batch]
+
+
+def _half(size: int, at_once: int) -> int:
+    """The size of the batches into which one of `size` is cut; 0 if it cannot be."""
+    return size // 2 if size <= at_once else max(1, at_once // 2)

@@ -13,6 +13,7 @@ from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.models.base import Chat, Completion, Request
 from engine.models.identity import identity
+from engine.models.memory import fitting
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,11 @@ BLOCK = 32  # tokens of a prefix-cache block; the default of 128 on CPU would mi
 
 
 def engine_arguments(model: VllmModel, pool: Pool, folder: Path) -> dict[str, Any]:
-    """Return the arguments of `vllm.LLM`: without GPUs a fixed cache and no compilation, with GPUs one shard per whole GPU."""
+    """Return the arguments of `vllm.LLM`.
+
+    Without GPUs: a fixed cache and no compilation. With GPUs: one shard of each layer per whole GPU, and `pool.pipeline` stages of
+    layers, whose workers find their places in the actor's placement group.
+    """
     arguments: dict[str, Any] = {
         "model": str(folder),
         "dtype": model.dtype,
@@ -31,6 +36,9 @@ def engine_arguments(model: VllmModel, pool: Pool, folder: Path) -> dict[str, An
         "seed": 0,
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
+    if pool.pipeline > 1:
+        stages = {"pipeline_parallel_size": pool.pipeline, "distributed_executor_backend": "ray"}
+        return {**arguments, **stages, "tensor_parallel_size": int(pool.gpus), "gpu_memory_utilization": 0.9}
     if pool.gpus >= 1:
         return {**arguments, "tensor_parallel_size": int(pool.gpus), "gpu_memory_utilization": 0.9}
     if pool.gpus:
@@ -58,7 +66,8 @@ class VllmEngine:
         self.identity = identity(model, folder)
         self.tokens_read = 0
         try:
-            self.llm = vllm.LLM(**engine_arguments(model, pool, folder))
+            arguments = engine_arguments(model, pool, folder)
+            self.llm = fitting(lambda sequences: vllm.LLM(**{**arguments, "max_num_seqs": sequences}), pool.max_num_seqs)
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         self.tokenizer: Any = self.llm.get_tokenizer()

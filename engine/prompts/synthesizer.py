@@ -73,7 +73,7 @@ class Synthesizer:
         self.syntheses = {one.title: one for one in desk.syntheses}
         self.identity = identity(desk.model, desk.folder) if desk.model else ""
         self.engine: Engine | None = None
-        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds)
+        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
         self.ledger = Ledger(desk.ledger, PAID, key="ask_id", place="parent_id")
 
     def __call__(self, shown: pa.Table) -> Iterator[pa.Table]:

@@ -80,7 +80,7 @@ class Teacher:
         self.engine: Engine | None = None
         self.shots = ShotBook(desk.section.shots)
         self.manners: dict[str, str] = {}
-        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds)
+        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
         self.purse = Purse(desk.purse, desk.cap)
         self.may_pay = True
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")

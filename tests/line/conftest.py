@@ -13,7 +13,7 @@ def cluster() -> Iterator[None]:
     """Ray on this machine alone, with more logical CPUs than actors. Ended with the session."""
     import ray
 
-    from engine.fleet.session import quiet, start
+    from engine.fleet.session import SYSTEM, quiet, start
 
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -25,6 +25,7 @@ def cluster() -> Iterator[None]:
         logging_level=logging.WARNING,
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": path}},
+        _system_config=SYSTEM,
     )
     quiet()
     yield

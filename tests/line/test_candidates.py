@@ -17,7 +17,11 @@ ORDER = world.contract(
     judges={"rubric": {"name": "j", "model": JUDGE, "system": "Judge.", "question": "{text} {answer}"}},
 )
 PROFILE = Profile.model_validate(
-    {"name": "small", "teacher": {"actors": 2, "batch": 4, "hang_seconds": 2}, "judge": {"batch": 4, "hang_seconds": 2}}
+    {
+        "name": "small",
+        "teacher": {"actors": 2, "batch": 4, "hang_seconds": 2},
+        "judge": {"actors": 2, "cpus": 4.5, "batch": 4, "hang_seconds": 2},  # the second finds no place: nobody waits for it
+    }
 )
 
 

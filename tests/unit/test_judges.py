@@ -16,7 +16,7 @@ from engine.errors import InputError
 from engine.judges import rubric as rubrics
 from engine.judges.agreement import agreement
 from engine.judges.calibrate import fit
-from engine.judges.grader import Bar, Grader
+from engine.judges.grader import Bar, Grader, calibration_of
 from engine.judges.pools import REASONS, Evidence, route
 from engine.rows import ANSWER, CANDIDATE, ENDINGS, POOLS
 from engine.shards import Folder
@@ -230,3 +230,56 @@ def test_judge_is_asked_in_batches(tmp_path, monkeypatch):
     assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 5
     assert asked == [2, 2, 1]
     assert len(Folder(str(tmp_path / "ledger")).files()) == 1
+
+
+def gold_bar(tmp_path):
+    gold = [{"input": "send 7", "answer": RIGHT + " " * n, "label": label} for n, label in enumerate(["right", "wrong"] * 5)]
+    return bar(tmp_path, rubric=RUBRIC.model_dump(), calibrate={"gold": gold})
+
+
+def test_judge_learns_its_calibration_at_its_first_mark_and_pays_for_it_once(tmp_path):
+    given = gold_bar(tmp_path)
+    assert calibration_of(given) is None
+    Grader(given)(answers({"prompt_id": "ab", "answer_id": "2", "answer": "no form"}))
+    assert calibration_of(given) is None  # nothing was worth a mark
+    Grader(given)(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
+    assert calibration_of(given) is not None
+    again = Grader(given)
+    again(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
+    assert again.judge is not None and again.judge.engine is None
+
+
+class Dead(BaseException):
+    """The process is gone."""
+
+
+def test_a_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
+    given, deaths = gold_bar(tmp_path), 0
+    poison = given.section.calibrate.gold[4].answer
+
+    def die(status):
+        raise Dead(status)
+
+    def score(engine, rubric, pairs):
+        if poison in [answer for _, answer in pairs]:
+            raise RuntimeError("the engine is dead")
+        return [1.0 for _ in pairs]
+
+    monkeypatch.setattr(rubrics, "score", score)
+    while True:
+        grader = Grader(given)
+        assert grader.judge is not None
+        grader.judge.trials.die = die
+        try:
+            graded = grader(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
+            break
+        except Dead:
+            deaths += 1
+            assert deaths < 10
+    assert graded["confidence"].to_pylist()[0] == pytest.approx(4 / 9, abs=0.01)  # without the item that kills
+
+
+def test_confidence_is_the_same_whether_the_mark_is_new_or_from_the_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(rubrics, "score", lambda engine, rubric, pairs: [1 / 3 + len(answer) / 7000 for _, answer in pairs])
+    given, rows = gold_bar(tmp_path), answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
+    assert Grader(given)(rows).equals(Grader(given)(rows))

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from engine.contract.models import VllmModel
-from engine.contract.profile import Pool
+from engine.contract.profile import Pool, Profile
 from engine.errors import ModelError
+from engine.fleet import pools
 from engine.models.identity import fingerprint, identity
 from engine.models.locate import locate
 from engine.models.vllm_model import engine_arguments
@@ -31,6 +33,32 @@ def test_engine_on_gpus_is_sharded_over_the_pools_gpus():
     arguments = engine_arguments(MODEL, Pool(gpus=4), Path("m"))
     assert arguments["tensor_parallel_size"] == 4
     assert "enforce_eager" not in arguments and "kv_cache_memory_bytes" not in arguments
+
+
+def test_engine_in_stages_has_a_worker_for_each_gpu_of_its_placement_group():
+    pool = Pool(cpus=2, gpus=4, pipeline=2)
+    arguments = engine_arguments(MODEL, pool, Path("m"))
+    assert (arguments["tensor_parallel_size"], arguments["pipeline_parallel_size"]) == (4, 2)
+    assert arguments["distributed_executor_backend"] == "ray"
+    assert pools.stages(pool) == [{"CPU": 2, "GPU": 1}, *[{"GPU": 1}] * 7]
+    given = pools.actors(pool)
+    assert given["num_cpus"] == 2 and "num_gpus" not in given and "ray_remote_args_fn" in given
+
+
+def test_actors_without_stages_hold_their_gpus_themselves():
+    given = pools.actors(Pool(gpus=0.5))
+    assert given["num_gpus"] == 0.5 and "ray_remote_args_fn" not in given
+
+
+@pytest.mark.parametrize("pool", [{"pipeline": 2}, {"pipeline": 2, "gpus": 0.5}, {"pipeline": 2, "gpus": 1.5}])
+def test_stages_without_whole_gpus_are_refused(pool):
+    with pytest.raises(ValidationError, match="expected whole GPUs for each stage"):
+        Pool.model_validate(pool)
+
+
+def test_stages_of_a_pool_that_does_not_answer_are_refused():
+    with pytest.raises(ValidationError, match=r"evaluator\.pipeline: found 2, expected 1"):
+        Profile.model_validate({"name": "p", "evaluator": {"gpus": 1, "pipeline": 2}})
 
 
 def test_engines_that_share_a_gpu_share_its_memory():

@@ -78,6 +78,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, {"choices": []})
         elif how == "two":
             self.reply(200, {"choices": message("a")["choices"] * 2})
+        elif how == "scored":
+            self.reply(200, message(text, logprobs=SCORES[int(text.split()[-1])]))
         elif how == "filtered":
             self.reply(200, message("", finish_reason="content_filter"))
         else:
@@ -98,6 +100,19 @@ class Handler(BaseHTTPRequestHandler):
 
 
 TOP = [{"token": "5", "logprob": -0.7}, {"token": " 1", "logprob": -2.1}, {"token": "x", "logprob": -3.0}]
+
+
+SCORES: list[Any] = [
+    {"content": [{"logprob": -0.5}]},
+    {"content": [{"token": "5", "logprob": "sure", "top_logprobs": TOP}]},
+    {"content": [{"token": "5", "logprob": float("nan"), "top_logprobs": TOP}]},
+    {"content": [{"token": "5", "logprob": -0.5, "top_logprobs": [{"tok": "5", "logprob": -0.7}]}]},
+    {"content": [{"token": "5", "logprob": -0.5, "top_logprobs": [{"token": None, "logprob": None}]}]},
+    {"content": ["5"]},
+    {"content": {"5": -0.5}},
+    ["5"],
+    None,
+]
 
 
 @pytest.fixture
@@ -135,6 +150,17 @@ def test_retries_end_at_their_cap_and_the_row_is_lost_alone(server: Server) -> N
     lost, fine = ask(engine(server, retries=2), "500 99 hello", "fine")
     assert (lost.ending, lost.is_lost, fine.text) == ("error", True, "fine")
     assert "asked 3 times" in lost.error and server.tries["500 99 hello"] == 3
+
+
+@pytest.mark.parametrize("case", range(len(SCORES)))
+def test_an_answer_with_garbled_probabilities_is_kept_without_them_and_gives_no_mark(server: Server, case: int) -> None:
+    asked = engine(server)
+    garbled, fine = ask(asked, f"scored 9 {case}", "fine")
+    assert (garbled.text, garbled.ending, garbled.logprob, fine.logprob) == (f"scored 9 {case}", "stop", None, -0.5)
+    chats = [[{"role": "user", "content": text}] for text in (f"scored 9 {case}", "fine")]
+    unmarked, marked = asked.choose(chats, ["1", "5"])
+    assert unmarked is None and marked is not None and sum(marked) == pytest.approx(1)
+    assert max(server.tries.values()) == 2  # one for the answer, one for the mark
 
 
 def test_a_deadline_holds_for_all_attempts_together(server: Server) -> None:

@@ -18,8 +18,8 @@ class Dead(BaseException):
 class Actor:
     """Answers durably, and is started again when it dies, as Ray does."""
 
-    def __init__(self, folder, poison=()):
-        self.trials = Trials(Folder(str(folder)), hang_seconds=60, die=self.die)
+    def __init__(self, folder, poison=(), **more):
+        self.trials = Trials(Folder(str(folder)), hang_seconds=60, die=self.die, **more)
         self.poison, self.done, self.given_up, self.asked, self.deaths = set(poison), [], [], [], 0
 
     def die(self, status):
@@ -62,6 +62,30 @@ def test_several_that_kill_are_all_set_apart(tmp_path):
     actor.answer(KEYS)
     assert sorted(actor.given_up) == ["k1", "k12", "k2"]
     assert len(actor.done) == 13
+
+
+@pytest.mark.parametrize(("at_once", "asked"), [(8, 4), (16, 8), (100, 8), (3, 1), (1, 1)])
+def test_a_batch_that_kills_twice_is_asked_with_half_of_what_the_engine_computes_at_once(tmp_path, at_once, asked):
+    actor = Actor(tmp_path, ["k3"], at_once=at_once)
+    actor.answer(KEYS)
+    assert actor.asked[:3] == [16, 16, asked]
+    assert (actor.given_up, sorted(actor.done)) == (["k3"], sorted(set(KEYS) - {"k3"}))
+
+
+def test_memory_for_half_the_batch_gives_up_none(tmp_path):
+    actor = Actor(tmp_path)
+
+    def ask(batch):
+        if len(batch) > 4:
+            raise MemoryError
+        actor.done += [KEYS[index] for index in batch]
+
+    for _ in range(2):
+        with pytest.raises(Dead):
+            actor.trials(KEYS, ask, actor.given_up.append)
+    actor.trials.at_once = 8
+    actor.trials(KEYS, ask, actor.given_up.append)
+    assert (actor.done, actor.given_up) == (KEYS, [])
 
 
 def test_after_an_accident_the_same_batch_is_asked_again(tmp_path):

@@ -14,7 +14,6 @@ from engine.contract.prompts import Copies
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.synthesize import Synthesis
 from engine.models.fake import FakeEngine
-from engine.models.trials import MARKS
 from engine.prompts import copies, lacking, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.formats import Raw

@@ -132,15 +132,15 @@ class Synthesizer:
         if self.desk.model is None or not asks:
             return [None] * len(asks)
         with self.ledger.block(ask.parent["prompt_id"] for ask in asks):
-            return self._asked(asks)
+            return self._asked(self.desk.model, asks)
 
-    def _asked(self, asks: Sequence[Ask]) -> list[Reply | None]:
+    def _asked(self, model: Model, asks: Sequence[Ask]) -> list[Reply | None]:
         ids = [self._id(ask) for ask in asks]
         paid: dict[str, Reply] = {reply["ask_id"]: reply for reply in self.ledger.find(ids).to_pylist()}
         open_ = [(one, ask) for one, ask in zip(ids, asks, strict=True) if one not in paid]
         if open_ and self.engine is None:
-            build = partial(build_model, self.desk.model, self.desk.pool, folder=self.desk.folder)
-            self.engine = self.trials.load(build, self.desk.model.path)
+            build = partial(build_model, model, self.desk.pool, folder=self.desk.folder)
+            self.engine = self.trials.load(build, model.path)
 
         def pay(batch: Sequence[int]) -> None:
             paid.update(self._pay([open_[index] for index in batch]))

@@ -31,7 +31,7 @@ smoke: setup  ## The whole line on the default contract, into runs/smoke.
 test: lint unit line  ## All that must hold, as CI runs it.
 
 unit: setup  ## Without Ray, in seconds.
-	@$(BIN)/python -m pytest -q --durations=8 tests/unit tests/test_architecture.py tests/test_contracts.py
+	@$(BIN)/python -m pytest -q --durations=8 -n 2 --dist worksteal tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
 	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos and not modes" -n 2 --dist loadfile tests/line

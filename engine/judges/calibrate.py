@@ -5,8 +5,6 @@ from math import exp, isfinite
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from engine.errors import InputError
 
@@ -37,6 +35,9 @@ def fit(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
     """
     if len(set(right)) < 2:
         raise InputError(f"judges.calibrate.gold: found {len(right)} items that are all {right[0]}, expected right and wrong ones.")
+    from sklearn.linear_model import LogisticRegression  # four seconds of import, once in the life of a judge
+    from sklearn.metrics import roc_auc_score
+
     odds = np.array([[log_odds(score)] for score in scores])
     model = LogisticRegression().fit(odds, np.array(right))
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from engine.contract.teachers import Shot, Shots
 
@@ -33,6 +32,8 @@ class _Nearest:
     """
 
     def __init__(self, bank: Sequence[Shot], count: int) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer  # four seconds of import, only where it is used
+
         self.pairs, self.count = [_pair(shot) for shot in bank], count
         self.frames = TfidfVectorizer(
             lowercase=False,

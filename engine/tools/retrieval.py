@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import fsspec
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from engine.contract.tools import Retrieval as RetrievalSection
 from engine.errors import InputError
@@ -24,6 +23,7 @@ class Retrieval:
     def __init__(self, section: RetrievalSection, root: str) -> None:
         """Raises InputError if the corpus cannot be read or holds no words."""
         import faiss
+        from sklearn.feature_extraction.text import TfidfVectorizer
 
         where = place(section.corpus, root)
         self.top_k, self.texts = section.top_k, _read(where)

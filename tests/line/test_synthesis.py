@@ -24,6 +24,7 @@ HELD = SEEDS.pop()
 FRESH = ("The rectory would like 5 kites for the fair in June.", "Where are the 90 pencils that we paid for in March?")
 
 
+@pytest.mark.modes
 def test_synthesis_in_rounds_loses_no_ask_and_says_what_is_missing(cluster, tmp_path):
     data_world.write_jsonl(tmp_path / "seeds.jsonl", [{"input": text} for text in SEEDS])
     data_world.write_jsonl(tmp_path / "holdout.jsonl", [{"input": HELD, "reference": "{}"}])

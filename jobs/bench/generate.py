@@ -15,6 +15,7 @@
 """
 
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -28,6 +29,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from engine.contract import load_contract, load_profile
+from engine.fleet import pools
 from engine.lineage.artifact import load_artifact
 from engine.rows import PROMPT, content_id, from_rows
 from engine.shards import Folder
@@ -64,7 +66,7 @@ class Worker:
     def __init__(self, side: Callable[..., None], prompts: int, profile: str) -> None:
         context = get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=side, args=(other, prompts, profile), daemon=True)
+        self.process = context.Process(target=_seated, args=(side, other, prompts, profile), daemon=True)
         self.process.start()
         other.close()  # a side that dies is heard of
         self.load_seconds: float = self.pipe.recv()  # the sides load one after the other and then wait: one at a time is busy
@@ -78,6 +80,13 @@ class Worker:
         """Let the process go."""
         self.pipe.send(None)
         self.process.join(30)
+
+
+def _seated(side: Callable[..., None], pipe: Connection, prompts: int, profile: str) -> None:
+    """Run `side` as a teacher's actor runs. What vLLM logs goes to standard error, so that the result stands alone."""
+    os.dup2(2, 1)
+    os.environ.update(pools.environment(load_profile(Path(profile)).teacher))
+    side(pipe, prompts, profile)
 
 
 def _side(worker: Worker, rounds: list[dict[str, float]]) -> dict[str, Any]:

@@ -106,11 +106,6 @@ def test_student_killed_and_run_again_ends_with_the_same_losses(unbroken, broken
     assert losses(broken) == losses(unbroken)
 
 
-def test_line_killed_pays_no_batch_twice_that_had_landed(unbroken, broken):
-    answers = [len(list(run.glob("ledger/answers/**/*.parquet"))) for run in (unbroken, broken)]
-    assert answers[0] == answers[1]
-
-
 def test_finished_line_does_nothing_again(unbroken):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("record.json")}
     assert "Nothing to do" in finish(unbroken)

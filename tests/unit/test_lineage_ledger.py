@@ -2,10 +2,8 @@
 
 from itertools import chain
 
-import fsspec
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
 
 from engine.errors import StorageError
 from engine.lineage import ledger as ledgers
@@ -14,27 +12,6 @@ from engine.rows import content_id
 from engine.shards import Folder
 
 SCHEMA = pa.schema([("answer_id", pa.string()), ("prompt_id", pa.string()), ("text", pa.string())])
-
-
-@pytest.fixture(scope="module")
-def s3():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    given = {"endpoint_url": f"http://{host}:{port}", "key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"}}
-    fsspec.config.conf["s3"] = given
-    fsspec.filesystem("s3").mkdir("paid", create_parents=True, region_name="eu-west-1")
-    yield "s3://paid"
-    del fsspec.config.conf["s3"]
-    server.stop()
-
-
-@pytest.fixture(params=["local", "memory", "s3"])
-def folder(request, tmp_path):
-    if request.param == "local":
-        return Folder(f"{tmp_path}/answers")
-    root = "memory:/" if request.param == "memory" else request.getfixturevalue("s3")
-    return Folder(f"{root}/{tmp_path.name}/answers")
 
 
 @pytest.fixture

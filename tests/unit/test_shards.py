@@ -4,10 +4,8 @@ import pickle
 import subprocess
 import sys
 
-import fsspec
 import pyarrow as pa
 import pytest
-from moto.server import ThreadedMotoServer
 
 from engine import shards
 from engine.errors import StorageError
@@ -16,28 +14,6 @@ from engine.shards import Folder, Shard, hex_digest, iterate, read_shard, read_t
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
 ROWS = pa.table({"id": list("abcde"), "value": [1, 2, 3, 4, 5]}, SCHEMA)
-
-
-@pytest.fixture(scope="module")
-def s3():
-    """An S3 endpoint on the loopback, as a deployment names one: in fsspec's configuration."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    given = {"endpoint_url": f"http://{host}:{port}", "key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"}}
-    fsspec.config.conf["s3"] = given
-    fsspec.filesystem("s3").mkdir("bucket", create_parents=True, region_name="eu-west-1")
-    yield "s3://bucket"
-    del fsspec.config.conf["s3"]
-    server.stop()
-
-
-@pytest.fixture(params=["local", "memory", "s3"])
-def folder(request, tmp_path):
-    if request.param == "local":
-        return Folder(f"{tmp_path}/run")
-    root = "memory:/" if request.param == "memory" else request.getfixturevalue("s3")
-    return Folder(f"{root}/{tmp_path.name}/run")
 
 
 def test_folder_written_file_is_read_listed_and_removed(folder):

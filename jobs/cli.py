@@ -156,6 +156,37 @@ def rollback(
 
 
 @app.command()
+def dedup(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Parquet or JSONL: a file, folder, glob or fsspec URL.")],
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A new folder or fsspec URL, for the rows that stay.")],
+    text_column: Annotated[str, typer.Option("--text-column", metavar="NAME", help="What is compared.")] = "text",
+    id_column: Annotated[
+        str | None, typer.Option("--id-column", metavar="NAME", help="Default `id`; else rows are called by file and row.")
+    ] = None,
+    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Similarity from which two rows are copies.")] = 0.7,
+    method: Annotated[str, typer.Option("--method", metavar="METHOD", help="exact, minhash or semantic.")] = "minhash",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", metavar="COLUMN", help="Keep the highest; or `shortest`, `longest`; again for ties, last the lowest id."
+        ),
+    ] = None,
+    against: Annotated[str | None, typer.Option("--against", metavar="PATH", help="Rows that were there before, and win.")] = None,
+    index: Annotated[
+        str | None, typer.Option("--index", metavar="FOLDER", help="Compare with what this folder knows, and add the new rows.")
+    ] = None,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Write the rows of INPUT that are no copy of another into OUTPUT."""
+    from jobs import dedup
+
+    options = dedup.Options(text_column, id_column, threshold, method, tuple(keep or ()), against, index)
+    found = dedup.dedup(source, output, options, profile=profile)
+    _show(found, dedup.as_text(found), as_json)
+
+
+@app.command()
 def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     """Check this machine, and say how to mend what is not right."""
     from jobs import doctor

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.data import DataContext
 
 from engine.contract import Profile
 
@@ -20,8 +19,11 @@ SYSTEM = {"process_group_cleanup_enabled": True}
 
 
 @contextmanager
-def session(profile: Profile) -> Iterator[None]:
-    """Hold a connection to the cluster that `profile` names. Inside a running session it does nothing."""
+def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
+    """Hold a connection to the cluster that `profile` names, for Ray Data or for plain tasks only.
+
+    Inside a running session it does nothing.
+    """
     if ray.is_initialized():
         yield
         return
@@ -40,7 +42,8 @@ def session(profile: Profile) -> Iterator[None]:
         )
     else:
         ray.init(address=profile.ray.address, logging_level=logging.WARNING)
-    quiet()
+    if data:
+        quiet()
     try:
         yield
     finally:
@@ -62,6 +65,8 @@ def start(**options: Any) -> None:
 
 def quiet() -> None:
     """Turn off Ray Data's own bars and notices; the command line shows progress of its own."""
+    from ray.data import DataContext  # a second that plain tasks need not pay
+
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")  # fewer blocks than places is no fault
     context = DataContext.get_current()
     context.enable_progress_bars = False

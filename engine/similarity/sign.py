@@ -1,0 +1,67 @@
+"""What the engine keeps of a document instead of its text: 8 bytes of its normal form, and its signature."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.contract.prompts import Copies
+from engine.errors import InputError
+from engine.similarity.corpus import Block, read
+from engine.similarity.minhash import exact_keys, signatures
+
+LENGTH, PLACE = "characters of the text", "file and row"  # columns of ours, beside those of the corpus
+
+
+class Signed(NamedTuple):
+    """Documents of a block, without their texts."""
+
+    rows: pa.Table  # `id`, `batch`, `listed` and the columns by which a keeper is chosen
+    text: np.ndarray  # (rows,) uint64: the hash of the normal form, by which equal texts are one
+    minima: np.ndarray  # (rows, num_perm) uint32; (rows, 0) where only equal texts are looked for
+
+
+class Reading(NamedTuple):
+    """How documents are read."""
+
+    schema: pa.Schema
+    text: str  # column
+    id: str | None  # column; None: file and row
+    by: tuple[str, ...]  # columns by which a keeper is chosen, LENGTH among them if it is needed
+    copies: Copies | None
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A block of texts, of which keepers of an earlier `batch` win."""
+
+    block: Block
+    reading: Reading
+    batch: int
+    listed: bool  # in the table of duplicates, if they do not stay
+
+    def sign(self) -> Signed:
+        """Read and sign the block.
+
+        Raises:
+            InputError: a file cannot be read, the text is no text, or an id is missing.
+        """
+        how = self.reading
+        names = dict.fromkeys(name for name in (how.text, how.id, *how.by) if name and name != LENGTH)
+        table = read(self.block, how.schema, list(names), row_id=None if how.id else PLACE)
+        ids, texts = table[how.id or PLACE], table[how.text]
+        if ids.null_count:
+            raise InputError(f"{self.block[0].url}: {ids.null_count} rows have no {how.id!r}, expected one in each. Fill it.")
+        if LENGTH in how.by:
+            table = table.append_column(LENGTH, pc.utf8_length(pc.fill_null(texts, "")))
+        batch, listed = pa.scalar(self.batch, pa.int32()), pa.scalar(self.listed)
+        rows = {"id": ids, "batch": pa.repeat(batch, len(ids)), "listed": pa.repeat(listed, len(ids))}
+        rows |= {name: table[name] for name in how.by}
+        return Signed(pa.table(rows), exact_keys(texts), sign(texts, how.copies))
+
+
+def sign(texts: pa.ChunkedArray, copies: Copies | None) -> np.ndarray:
+    """Return the signatures of `texts`, string or large_string; null counts as empty."""
+    return signatures(texts, copies) if copies else np.empty((len(texts), 0), np.uint32)

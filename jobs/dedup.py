@@ -1,0 +1,244 @@
+"""`rayleigh dedup`: rows of any Parquet or JSONL in, those that are no copy of another out.
+
+    OUTPUT/part-00000.parquet ...   the rows that stay, in the order and with the columns of the input
+    OUTPUT/duplicates.parquet       id, rep (what stays in its stead), similarity, method
+    OUTPUT/summary.json             what the command prints; it lands last
+
+The folder appears under its name when it is whole; behind a URL it is whole once the summary is there.
+"""
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.contract import Profile, load_profile
+from engine.contract.prompts import Copies
+from engine.errors import InputError, StorageError
+from engine.fleet.session import session
+from engine.lineage.artifact import Draft, Tally
+from engine.shards import Folder
+from engine.similarity import flow, index
+from engine.similarity.corpus import Block, Corpus, open_corpus, read
+from engine.similarity.flow import Held, Settled, fetch
+from engine.similarity.index import Index, open_index
+from engine.similarity.keepers import DUPLICATE, Order
+from engine.similarity.minhash import bands
+from engine.similarity.sign import LENGTH, Documents, Reading, Signed
+from jobs import workspace
+from jobs.run import set_environment
+
+SUMMARY = "summary.json"
+METHODS = ("exact", "minhash")
+NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
+LENGTHS: dict[str, tuple[str, Any]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
+SLACK = 1.3  # of the object store over what is held at once
+MOST_MEMORY = 0.3  # of the machine for the object store: what exceeds it goes to disk
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command was asked for."""
+
+    text_column: str = "text"
+    id_column: str | None = None
+    threshold: float = 0.7
+    method: str = "minhash"
+    keep: tuple[str, ...] = ()
+    against: str | None = None
+    index: str | None = None
+
+
+def dedup(source: str, output: str, options: Options, *, profile: str = "laptop") -> dict[str, Any]:
+    """Write what stays of `source` into `output`; return the summary.
+
+    Raises:
+        InputError: the input cannot be used: no rows, a missing column, mixed columns, ids that repeat, a file that is unreadable.
+        StorageError: the output is not empty or cannot be written, or the index is damaged.
+        DriftError: the index was made by another recipe.
+    """
+    if options.method not in METHODS:
+        raise InputError(f"--method {options.method}: found {options.method!r}, expected one of {METHODS}.")
+    started = time.time()
+    draft = Draft(workspace.run_folder(output))
+    if draft.final.files():
+        raise StorageError(f"{draft.final}: is not empty. Give a new folder, or delete this one.")
+    draft.clear()
+    work = _open(source, options)
+    used = load_profile(workspace.profile_path(profile))
+    set_environment(used)
+    with session(_sized(used, work), data=False):
+        found = _run(work, draft.folder, cpus=1 if used.ray.address == "local" else used.cpu.cpus)
+    parts = found.pop("parts")
+    summary = {"input": source, "output": draft.final.url, **asdict(options), **found, "seconds": round(time.time() - started, 2)}
+    draft.folder.write(SUMMARY, json.dumps(summary, indent=1).encode())
+    if draft.folder.url != draft.final.url:
+        draft.folder.rename_to(draft.final)
+    if work.index:
+        work.index.add(parts, found["rows"])
+    return summary
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """Return a summary for a person."""
+    lost = ", ".join(f"{rows:,} {method}" for method, rows in found["duplicates"].items()) or "none"
+    return (
+        f"{found['rows']:,} rows in, {found['kept']:,} kept, duplicates: {lost}\n"
+        f"{found['seconds']:.1f} s, {found['rows'] / found['seconds']:,.0f} rows a second\n{found['output']}"
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, once everything that was given has been looked at."""
+
+    corpus: Corpus
+    reading: Reading
+    sources: list[flow.Source]  # earlier ones first
+    plan: flow.Plan
+    index: Index | None
+    batch: int  # of the corpus
+    rows: int  # of all sources
+
+    @property
+    def first(self) -> int:
+        """The number of the corpus's first block among the sources."""
+        return len(self.sources) - len(self.corpus.blocks)
+
+
+def _open(source: str, options: Options) -> Work:
+    corpus, reading, order = _read_as(source, options)
+    copies = reading.copies
+    recipe = {"copies": copies and copies.model_dump(mode="json"), "keep": options.keep, "columns": _columns(corpus, reading)}
+    kept = open_index(workspace.run_folder(options.index), recipe) if options.index else None
+    sources: list[flow.Source] = [*kept.parts()] if kept else []
+    batch, rows = len(sources) and len(kept.batches) if kept else 0, kept.rows if kept else 0
+    if options.against:
+        other, like, _ = _read_as(options.against, options)
+        if _columns(other, like) != _columns(corpus, reading):
+            raise InputError(
+                f"{options.against}: found {_columns(other, like)}, expected {_columns(corpus, reading)} as in {source}. "
+                "Convert one of them first."
+            )
+        sources += [Documents(block, like, -1, False) for block in other.blocks]
+        rows += other.rows
+    sources += [Documents(block, reading, batch, True) for block in corpus.blocks]
+    return Work(corpus, reading, sources, flow.plan(rows + corpus.rows, copies, order), kept, batch, rows + corpus.rows)
+
+
+def _read_as(source: str, options: Options) -> tuple[Corpus, Reading, Order]:
+    """Return the corpus at `source`, how it is read, and in which order its documents are kept."""
+    by = [LENGTHS.get(name, (name, "descending")) for name in options.keep]
+    wanted = {"--text-column": options.text_column, "--id-column": options.id_column}
+    wanted |= {f"--keep {name}": name for name in options.keep if name not in LENGTHS}
+    corpus = open_corpus(source, {option: name for option, name in wanted.items() if name})
+    kind = corpus.schema.field(options.text_column).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"{source}: column {options.text_column!r} is {kind}, expected text. Name another with --text-column.")
+    known = options.id_column or ("id" if "id" in corpus.schema.names else None)
+    copies = Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM) if options.method == "minhash" else None
+    order: Order = [("batch", "ascending"), *by, ("id" if known else "place", "ascending")]
+    return corpus, Reading(corpus.schema, options.text_column, known, tuple(name for name, _ in by), copies), order
+
+
+def _columns(corpus: Corpus, reading: Reading) -> dict[str, str]:
+    """Return the type of the ids and of the columns by which a keeper is chosen."""
+    kinds = {name: str(corpus.schema.field(name).type) for name in reading.by if name != LENGTH}
+    return {"id": str(corpus.schema.field(reading.id).type) if reading.id else "string", **kinds}
+
+
+def _sized(profile: Profile, work: Work) -> Profile:
+    """Return `profile` with, for a Ray of our own, a worker a task of the pool `cpu`, and room for what is held at once."""
+    copies = work.reading.copies
+    per_row = 80 + (4 * copies.num_perm + 8 * bands(copies).count if copies else 0)
+    room = min(work.rows * per_row * SLACK, psutil.virtual_memory().total * MOST_MEMORY) / 2**30
+    own = {"num_cpus": profile.cpu.actors, "object_store_gib": max(room, profile.ray.object_store_gib)}
+    return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
+
+
+def _run(work: Work, folder: Folder, *, cpus: float) -> dict[str, Any]:
+    """Return the counts of the summary, and the names of the parts for the index."""
+    plan = work.plan._replace(cpus=cpus)
+    held = flow.sign(work.sources, plan)
+    found = flow.find(held, plan)
+    _refuse_repeated(held, found, work)
+    first, blocks = work.first, work.corpus.blocks
+    write = flow.starting(_write, plan)
+    kept = [
+        write(block, work.corpus.schema, first + number, folder, f"part-{number:05d}.parquet", *found.places)[0]
+        for number, block in enumerate(blocks)
+    ]
+    listed = flow.starting(_list, plan)(folder, work.batch, *found.duplicates)[0]
+    counts, rows = fetch(listed), fetch(kept)
+    Tally(sum(total for total, _ in rows), {"kept": sum(stay for _, stay in rows), **counts}).check(folder.url)
+    result = {"rows": sum(total for total, _ in rows), "kept": sum(stay for _, stay in rows), "duplicates": counts, "parts": []}
+    if work.index:
+        store = flow.starting(_store, plan)
+        names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
+        given = list(zip(held.rows, held.text, held.minima, strict=True))[first:]
+        fetch([store(first + number, work.index.next, name, *given[number], *found.places)[0] for number, name in enumerate(names)])
+        result["parts"] = names
+    return result
+
+
+def _refuse_repeated(held: Held, found: Settled, work: Work) -> None:
+    if (wanted := fetch(found.repeated)) is None:
+        return
+    name = flow.starting(_named, work.plan)
+    names = fetch([name(rows, ids, wanted)[0] for rows, ids in zip(held.rows, held.ids, strict=True)])
+    places = [one for one in names if one is not None]
+    where = "more than once" if len(places) == 1 else "in several places"
+    raise InputError(
+        f"{work.corpus.path}: found the id {places[0]!r} {where} (of the input, --against and index), expected every id once. "
+        "Give another --id-column, or a corpus that has not been added yet."
+    )
+
+
+def _named(rows: pa.Table, ids: np.ndarray, wanted: int) -> Any:
+    at = np.flatnonzero(ids == np.uint64(wanted))
+    return rows["id"][int(at[0])].as_py() if len(at) else None
+
+
+def _lost(number: int, places: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the rows of block `number` that do not stay."""
+    first, end = np.uint64(number << 32), np.uint64((number + 1) << 32)
+    mine = [part[slice(*np.searchsorted(part, [first, end]))] for part in places]
+    return (np.concatenate(mine) - first).astype(np.int64)
+
+
+def _write(block: Block, schema: pa.Schema, number: int, folder: Folder, name: str, *places: np.ndarray) -> tuple[int, int]:
+    """Write the rows of a block that stay; return how many it has and how many stay."""
+    rows = read(block, schema, schema.names)
+    stays = np.ones(len(rows), bool)
+    stays[_lost(number, places)] = False
+    kept = rows.filter(pa.array(stays))
+    if len(kept):
+        folder.write(name, _parquet(kept))
+    return len(rows), len(kept)
+
+
+def _list(folder: Folder, batch: int, *duplicates: pa.Table) -> dict[str, int]:
+    """Write the table of duplicates; return how many rows of `batch` each method found."""
+    every = pa.concat_tables(duplicates)
+    folder.write("duplicates.parquet", _parquet(every.select(list(DUPLICATE))))
+    mine = every.filter(pc.equal(every["batch"], batch))["method"].combine_chunks()
+    counts = {one["values"]: one["counts"] for one in pc.value_counts(mine).to_pylist()}
+    return dict(sorted(counts.items()))
+
+
+def _store(number: int, folder: Folder, name: str, rows: pa.Table, text: np.ndarray, minima: np.ndarray, *places: Any) -> None:
+    folder.write(name, index.part(Signed(rows, text, minima), _lost(number, places)))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,97 @@
+"""From keys to edges that count, against brute force; boilerplate stays linear."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.similarity import edges
+from engine.similarity.joined import roots
+from engine.similarity.minhash import Bands, band_keys, estimate
+
+CUT = Bands(4, 2)
+
+
+def hashes(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
+
+
+def counted(nodes, minima, *, threshold, parts=1, blocks=1, cut=CUT):
+    """The edges that count, as the engine finds them, without Ray."""
+    pieces = [edges.deal(band_keys(minima[at], cut), nodes[at], parts) for at in np.array_split(np.arange(len(nodes)), blocks)]
+    whose = [nodes[at] for at in np.array_split(np.arange(len(nodes)), blocks)]
+    found = [bucket for part in range(parts) for bucket in edges.meet(whose, [block[part] for block in pieces])]
+    passed = []
+    for _ in range(edges.ROUNDS):
+        wanted = edges.distinct(np.concatenate([edges.candidates(one) for one in found], axis=1))
+        passed.append(edges.check(wanted, nodes, minima, threshold=threshold))
+        found = [edges.unlike(edges.large(one), passed[-1]) for one in found]
+    return edges.distinct(np.concatenate(passed, axis=1))
+
+
+def by_brute_force(nodes, minima, *, threshold, cut=CUT):
+    keys = band_keys(minima, cut)
+    left, right = np.triu_indices(len(nodes), 1)
+    shared = (keys[left] == keys[right]).any(axis=1) & (estimate(minima[left], minima[right]) >= threshold)
+    return edges.distinct(np.sort(np.stack([nodes[left[shared]], nodes[right[shared]]]), axis=0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=8, max_size=8), min_size=2, max_size=edges.ALL_PAIRS_UP_TO),
+    st.sampled_from([0.3, 0.5, 0.75]),
+    st.sampled_from([1, 3, 4, 8]),
+    st.integers(1, 3),
+)
+def test_edges_that_count_are_those_of_brute_force_however_the_work_is_cut(rows, threshold, parts, blocks):
+    minima, nodes = np.array(rows, np.uint32), hashes(len(rows))
+    expected = by_brute_force(nodes, minima, threshold=threshold)
+    assert counted(nodes, minima, threshold=threshold, parts=parts, blocks=blocks).tolist() == expected.tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(17, 60), st.sampled_from([0.5, 0.75]))
+def test_large_buckets_join_only_what_is_alike_and_miss_no_neighbour_of_a_centre(seed, count, threshold):
+    rng = np.random.default_rng(seed)
+    families = rng.integers(0, 1000, (3, 8), dtype=np.uint32)
+    minima = families[rng.integers(0, 3, count)]
+    flips = rng.random((count, 6)) < 0.15
+    minima[:, 2:][flips] = rng.integers(0, 1000, int(flips.sum()))
+    minima[:, :2] = 7  # the first band is one bucket of all
+    nodes = hashes(count, seed)
+    found = counted(nodes, minima, threshold=threshold)
+    allowed = set(zip(*by_brute_force(nodes, minima, threshold=threshold).tolist(), strict=True))
+    assert set(zip(*found.tolist(), strict=True)) <= allowed
+    centre = nodes.min()
+    assert {pair for pair in allowed if centre in pair} <= set(zip(*found.tolist(), strict=True))
+
+
+def test_families_that_share_one_boilerplate_bucket_are_each_found():
+    families = np.arange(24, dtype=np.uint32).reshape(3, 8)
+    families[:, :2] = 7
+    which = np.arange(90) % 3
+    nodes = hashes(90)
+    found = roots(counted(nodes, families[which], threshold=0.9, cut=Bands(1, 2)))
+    assert len(found.node) == 90
+    assert all(len(set(found.root[np.isin(found.node, nodes[which == one])].tolist())) == 1 for one in range(3))
+    assert len(set(found.root.tolist())) == 3
+
+
+def test_a_giant_bucket_costs_an_edge_a_node():
+    nodes = hashes(5000)
+    (bucket,) = edges.meet([nodes], [edges.Dealt(np.ones((1, 5000), np.uint64), None)])
+    found = edges.candidates(bucket)
+    assert found.shape == (2, 4999) and set(found[0].tolist()) == {nodes.min()}
+
+
+def test_a_node_that_several_blocks_have_is_in_a_bucket_once():
+    nodes = np.array([5, 5, 5, 9], np.uint64)
+    found = edges.buckets(np.array([1, 1, 2, 1], np.uint64), nodes)
+    assert (found.key.tolist(), found.node.tolist()) == ([1, 1], [5, 9])
+    assert edges.buckets(np.array([1, 1], np.uint64), nodes[:2]).key.tolist() == []
+
+
+def test_nothing_in_nothing_out():
+    none = np.empty(0, np.uint64)
+    empty = edges.buckets(none, none)
+    assert edges.candidates(empty).shape == (2, 0) == edges.distinct(np.empty((2, 0), np.uint64)).shape
+    assert len(edges.unlike(edges.large(empty), np.empty((2, 0), np.uint64)).key) == 0

@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     method: str = "minhash"  # what joins texts that are not equal
     key_parts: int = 1
     node_parts: int = 1
-    edges_in_one_task: int = EDGES_IN_ONE_TASK
+    edges_in_one_task: int = 0
     cpus: float = 1  # of a task
 
 
@@ -80,7 +80,8 @@ def plan(rows: int, copies: Copies | None, order: Order, **more: Any) -> Plan:
     count = bands(copies).count if copies else 1
     parts = 1 + rows * count // KEYS_PER_TASK
     parts = parts if parts <= count else -(-parts // count) * count
-    return Plan(copies, order, key_parts=parts, node_parts=1 + rows // NODES_PER_TASK, **more)
+    given = {"key_parts": parts, "node_parts": 1 + rows // NODES_PER_TASK, "edges_in_one_task": EDGES_IN_ONE_TASK}
+    return Plan(copies, order, **given | more)
 
 
 def find(held: Held, plan: Plan) -> Settled:

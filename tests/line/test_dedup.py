@@ -1,0 +1,176 @@
+"""The command and its engine on a real cluster: what stays never depends on how the work was cut."""
+
+import json
+import os
+import random
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.errors import InputError, StorageError
+from engine.similarity import flow
+from engine.similarity.sign import Documents, Signed
+from jobs import dedup
+from jobs.dedup import Options
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+WORDS = [f"w{n}" for n in range(3000)]
+
+
+def documents(count=400):
+    """Rows of which a third are copies: exact, near, and boilerplate that all have."""
+    rng = random.Random(1)
+    rows: list[dict] = []
+    for n in range(count):
+        words = rng.choices(WORDS, k=60)
+        if n % 6 == 1:
+            words = rows[rng.randrange(len(rows))]["text"].lower().split()
+        elif n % 6 == 2:
+            words = rows[rng.randrange(len(rows))]["text"].split()
+            words[rng.randrange(len(words))] = rng.choice(WORDS)
+        elif n % 6 == 3 and n % 4 == 3:
+            words = [*WORDS[:60], rng.choice(WORDS)]
+        rows.append({"id": f"{rng.getrandbits(60):015x}", "text": " ".join(words), "score": n % 7})
+    return rows
+
+
+ROWS = documents()
+
+
+def put(folder: Path, rows, *, files=3, lines=False) -> str:
+    folder.mkdir(parents=True)
+    for number in range(files):
+        mine = rows[number::files]
+        if lines:
+            (folder / f"{number:03d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine))
+        else:
+            pq.write_table(pa.Table.from_pylist(mine, schema=pa.Table.from_pylist(rows).schema), folder / f"{number:03d}.parquet")
+    return str(folder)
+
+
+def run(source: str, output: Path, **options):
+    """Run the command; return the ids that stay, what the others lost to, and the summary."""
+    found = dedup.dedup(source, str(output), Options(**options))
+    parts = [pq.read_table(path) for path in sorted(output.glob("part-*.parquet"))]
+    kept = [one for part in parts for one in part["id"].to_pylist()] if parts and "id" in parts[0].column_names else parts
+    lost = pq.read_table(output / "duplicates.parquet").to_pylist()
+    assert json.loads((output / dedup.SUMMARY).read_text()) == json.loads(json.dumps(found))
+    assert found["rows"] == found["kept"] + sum(found["duplicates"].values())
+    return kept, {row["id"]: row["rep"] for row in lost}, found
+
+
+@pytest.fixture(scope="module")
+def made(cluster, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dedup")
+    return run(put(folder / "in", ROWS), folder / "out")
+
+
+def test_dedup_keeps_one_of_each_component_and_names_it_for_the_rest(made):
+    kept, lost, found = made
+    assert found["duplicates"]["exact"] > 20 and found["duplicates"]["minhash"] > 40
+    assert set(kept) | set(lost) == {row["id"] for row in ROWS} and not set(kept) & set(lost)
+    assert set(lost.values()) <= set(kept) and all(rep < one for one, rep in lost.items())
+    texts = {row["id"]: row["text"].split() for row in ROWS}
+    assert all(len(set(texts[one]) & set(texts[rep])) > 30 for one, rep in lost.items())
+
+
+@pytest.mark.parametrize(("files", "lines", "cpus"), [(1, True, 8), (3, False, 4), (300, False, 2)])
+def test_dedup_is_the_same_for_any_order_files_parts_and_number_of_workers(made, tmp_path, monkeypatch, files, lines, cpus):
+    for name, value in {"KEYS_PER_TASK": 900, "NODES_PER_TASK": 150, "EDGES_IN_ONE_TASK": 0}.items():
+        monkeypatch.setattr(flow, name, value)
+    monkeypatch.setattr(dedup, "flow", flow)
+    plan = flow.plan
+    monkeypatch.setattr(flow, "plan", lambda *given: plan(*given, cpus=cpus))
+    rows = random.Random(files).sample(ROWS, len(ROWS))
+    kept, lost, _ = run(put(tmp_path / "in", rows, files=files, lines=lines), tmp_path / "out")
+    assert (sorted(kept), lost) == (sorted(made[0]), made[1])
+
+
+@dataclass(frozen=True)
+class Mortal(Documents):
+    """A block whose first worker is killed while it works."""
+
+    marker: str = ""
+
+    def sign(self) -> Signed:
+        """Die once."""
+        if not os.path.exists(self.marker):
+            Path(self.marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().sign()
+
+
+def test_dedup_is_the_same_if_a_worker_is_killed(made, tmp_path, monkeypatch):
+    def mortal(block, reading, batch, listed):
+        return Mortal(block, reading, batch, listed, str(tmp_path / "died"))
+
+    monkeypatch.setattr(dedup, "Documents", mortal)
+    kept, lost, _ = run(put(tmp_path / "in", ROWS), tmp_path / "out")
+    assert (tmp_path / "died").exists() and (kept, lost) == made[:2]
+
+
+def test_ten_batches_one_after_the_other_end_with_the_clusters_of_one_pass(made, tmp_path):
+    kept: list[str] = []
+    edges: dict[str, str] = {}
+    for number in range(10):
+        source = put(tmp_path / f"in{number}", ROWS[number::10], files=2)
+        stays, lost, found = run(source, tmp_path / f"out{number}", index=str(tmp_path / "index"))
+        assert found["rows"] == 40
+        kept += stays
+        edges |= lost
+    assert clusters(edges) == clusters(made[1])
+    assert set(kept) >= {row["id"] for row in ROWS} - set(edges)
+    with pytest.raises(InputError, match="found the id"):
+        run(str(tmp_path / "in0"), tmp_path / "again", index=str(tmp_path / "index"))
+
+
+def clusters(lost: dict[str, str]) -> set[frozenset[str]]:
+    """The sets of ids that are joined by who lost to whom."""
+    group: dict[str, set[str]] = {}
+    for one, rep in lost.items():
+        joint = group.get(one, {one}) | group.get(rep, {rep})
+        group.update(dict.fromkeys(joint, joint))
+    return {frozenset(joint) for joint in group.values()}
+
+
+def test_rows_against_which_is_compared_win_and_are_not_written(made, tmp_path):
+    old = [row | {"id": f"old{n}"} for n, row in enumerate(ROWS[:50])]
+    kept, lost, found = run(put(tmp_path / "in", ROWS), tmp_path / "out", against=put(tmp_path / "old", old))
+    assert found["rows"] == len(ROWS) and not any(one.startswith("old") for one in [*kept, *lost])
+    assert all(lost[row["id"]].startswith("old") for row in ROWS[:50])
+
+
+def test_dedup_keeps_what_it_is_told_to(tmp_path):
+    rows = [
+        {"id": n, "text": text, "good": n == 2} for n, text in enumerate(["A b", "a  b", "a b", "A   B", None, "", "\U0001f600"])
+    ]
+    kept, lost, found = run(put(tmp_path / "in", rows, files=1), tmp_path / "out", method="exact", keep=("good", "longest"))
+    assert lost == {0: 2, 1: 2, 3: 2, 5: 4} and kept == [2, 4, 6] and found["duplicates"] == {"exact": 4}
+
+
+def test_rows_without_an_id_are_called_by_file_and_row(tmp_path):
+    rows = [{"body": text} for text in ("same text", "other", "same  TEXT")]
+    _, lost, _ = run(put(tmp_path / "in", rows, files=1, lines=True), tmp_path / "out", text_column="body")
+    assert lost == {"000.jsonl:2": "000.jsonl:0"}
+
+
+def test_what_cannot_be_used_stops_and_leaves_nothing(tmp_path):
+    source = put(tmp_path / "in", [*ROWS[:5], ROWS[0] | {"text": "other"}])
+    with pytest.raises(InputError, match=f"found the id '{ROWS[0]['id']}' in several places"):
+        run(source, tmp_path / "out")
+    with pytest.raises(InputError, match=r"column 'score' is int64, expected text"):
+        run(source, tmp_path / "out", text_column="score")
+    bad = Path(put(tmp_path / "bad", ROWS[:5], files=1, lines=True))
+    (bad / "000.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + "x" * (2 << 20))
+    with pytest.raises(InputError, match="cannot be read"):
+        run(str(bad), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    with pytest.raises(StorageError, match="is not empty"):
+        run(source, tmp_path / "full")

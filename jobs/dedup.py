@@ -29,7 +29,7 @@ from engine.shards import Folder
 from engine.similarity import flow, index
 from engine.similarity.corpus import Block, Corpus, open_corpus, read
 from engine.similarity.flow import Held, Settled, fetch
-from engine.similarity.index import Index, open_index
+from engine.similarity.index import Index, Stored, open_index
 from engine.similarity.keepers import DUPLICATE, Order
 from engine.similarity.minhash import bands
 from engine.similarity.sign import LENGTH, Documents, Reading, Signed
@@ -42,6 +42,9 @@ NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
 LENGTHS: dict[str, tuple[str, Any]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
 SLACK = 1.3  # of the object store over what is held at once
 MOST_MEMORY = 0.3  # of the machine for the object store: what exceeds it goes to disk
+
+
+Source = Documents | Stored
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Work:
 
     corpus: Corpus
     reading: Reading
-    sources: list[flow.Source]  # earlier ones first
+    sources: list[Source]  # earlier ones first
     plan: flow.Plan
     index: Index | None
     batch: int  # of the corpus
@@ -119,7 +122,7 @@ def _open(source: str, options: Options) -> Work:
     copies = reading.copies
     recipe = {"copies": copies and copies.model_dump(mode="json"), "keep": options.keep, "columns": _columns(corpus, reading)}
     kept = open_index(workspace.run_folder(options.index), recipe) if options.index else None
-    sources: list[flow.Source] = [*kept.parts()] if kept else []
+    sources: list[Source] = [*kept.parts()] if kept else []
     batch, rows = len(sources) and len(kept.batches) if kept else 0, kept.rows if kept else 0
     if options.against:
         other, like, _ = _read_as(options.against, options)
@@ -167,7 +170,7 @@ def _sized(profile: Profile, work: Work) -> Profile:
 def _run(work: Work, folder: Folder, *, cpus: float) -> dict[str, Any]:
     """Return the counts of the summary, and the names of the parts for the index."""
     plan = work.plan._replace(cpus=cpus)
-    held = flow.sign(work.sources, plan)
+    held = flow.sign(work.sources, plan, how=_sign)
     found = flow.find(held, plan)
     _refuse_repeated(held, found, work)
     first, blocks = work.first, work.corpus.blocks
@@ -205,6 +208,10 @@ def _refuse_repeated(held: Held, found: Settled, work: Work) -> None:
 def _named(rows: pa.Table, ids: np.ndarray, wanted: int) -> Any:
     at = np.flatnonzero(ids == np.uint64(wanted))
     return rows["id"][int(at[0])].as_py() if len(at) else None
+
+
+def _sign(source: Source) -> Signed:
+    return source.sign()
 
 
 def _lost(number: int, places: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ on their blocks, or on which task was run twice.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,21 +27,12 @@ from engine.similarity import edges, joined, keepers
 from engine.similarity.buckets import pairs
 from engine.similarity.joined import Roots, part_of
 from engine.similarity.keepers import Order
-from engine.similarity.minhash import band_keys, bands
+from engine.similarity.minhash import NOTHING, band_keys, bands
 from engine.similarity.sign import Signed
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
-NOTHING = np.uint32(0xFFFFFFFF)  # every minimum of a text without an n-gram, which is like no other
-
-
-class Source(Protocol):
-    """A block of documents that can be signed wherever a task runs, again and again."""
-
-    def sign(self) -> Signed:
-        """Return what is kept of the documents."""
-        ...
 
 
 class Plan(NamedTuple):
@@ -97,9 +88,9 @@ def find(held: Held, plan: Plan) -> Settled:
     return Settled([places for places, _ in fates], [lost for _, lost in fates], repeated)
 
 
-def sign(sources: Sequence[Source], plan: Plan) -> Held:
-    """Sign `sources`: all that is ever read of their texts."""
-    signed = [starting(_sign, plan, returns=5 + plan.key_parts)(source, plan) for source in sources]
+def sign(blocks: Sequence[Any], plan: Plan, *, how: Callable[[Any], Signed]) -> Held:
+    """Sign `blocks`, values or references, each by `how(block)` in a task of its own: all that is ever read of the texts."""
+    signed = [starting(_sign, plan, returns=5 + plan.key_parts)(how, block, plan) for block in blocks]
     columns = [[block[number] for block in signed] for number in range(5)]
     return Held(*columns, keys=[block[5:] for block in signed])
 
@@ -173,8 +164,8 @@ def starting(op: Callable[..., Any], plan: Plan, *, returns: int = 1) -> Callabl
     return start
 
 
-def _sign(source: Source, plan: Plan) -> tuple[Any, ...]:
-    rows, text, minima = source.sign()
+def _sign(how: Callable[[Any], Signed], block: Any, plan: Plan) -> tuple[Any, ...]:
+    rows, text, minima = how(block)
     ids = keepers.hashed(rows["id"])
     if not plan.copies:
         return (rows, text, minima, ids, text[:0], *[None] * plan.key_parts)

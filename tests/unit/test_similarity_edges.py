@@ -35,7 +35,7 @@ def by_brute_force(nodes, minima, *, threshold, cut=CUT):
     return edges.distinct(np.sort(np.stack([nodes[left[shared]], nodes[right[shared]]]), axis=0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 2), min_size=8, max_size=8), min_size=2, max_size=edges.ALL_PAIRS_UP_TO),
     st.sampled_from([0.3, 0.5, 0.75]),

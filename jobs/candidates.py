@@ -32,11 +32,13 @@ def run(bench: Bench) -> Tally:
     bar = _bar(bench)
 
     (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
-    rows = stream.read(prompts, "prompts", rows=bench.profile.teacher.block(num_prompts, answers=each))
-    rows = teachers.answer(rows, desks, _routing(bench))
+    pool, block = bench.profile.cpu, bench.profile.teacher.block(num_prompts, answers=each)
+    rows = stream.read(prompts, "prompts", pool, rows=block)
+    rows = teachers.answer(rows, desks, pool, _routing(bench))
     rows = judges.grade(rows, bar)
     meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
-    written = stream.write(rows, bench.draft.folder / "candidates", CANDIDATE, label="pool", progress=meter)
+    target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
+    written = stream.write(rows, target, pool, progress=meter)
 
     bench.draft.tables["candidates"] = written.table
     calibration = calibration_of(bar)

@@ -19,8 +19,8 @@ def run(bench: Bench) -> Tally:
     embedded = None
     if section.semantic:
         folder = locate(section.semantic.model, root=bench.root, home=bench.models)
-        embedded = flow.embed(candidates, lost, bench.profile.embedder, folder=folder)
-        bench.draft.tables["embeddings"] = flow.write_embeddings(embedded, bench.draft.folder / "embeddings").table
+        embedded = flow.embed(candidates, lost, pool, embedder=bench.profile.embedder, folder=folder)
+        bench.draft.tables["embeddings"] = flow.write_embeddings(embedded, bench.draft.folder / "embeddings", pool).table
     arranged = flow.settle_meaning(entries, lost, embedded, section)
     picked = flow.write_picked(candidates, arranged.decisions, pool, bench.draft.folder / "picked")
     num_picked = picked.labels.get("", 0)

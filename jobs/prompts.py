@@ -21,18 +21,19 @@ def run(bench: Bench) -> Tally:
     section = bench.contract.prompts
     clock = time.monotonic()
     slices = files.slices(_sides(bench), root=bench.root)
-    rows = flow.read(slices, section, bench.profile.cpu)
-    verdicts = flow.settle(rows, section, bench.profile.cpu)
+    cpu = bench.profile.cpu
+    rows = flow.read(slices, section, cpu)
+    verdicts = flow.settle(rows, section, cpu)
     extended = synthesis.extend(bench, rows, verdicts, files=len(slices)) if section.synthesize else None
     if extended:
         rows, verdicts = extended.rows, extended.verdicts
-    labelled = flow.label(rows, verdicts, bench.profile.cpu)
-    found = flow.count(labelled)
+    labelled = flow.label(rows, verdicts, cpu)
+    found = flow.count(labelled, cpu)
     _require_rows(found)
     for table, fates in split.FATES_OF.items():
         shards = math.ceil(sum(found["fate"][fate] for fate in fates) / section.shard_rows)
         if shards:
-            bench.draft.tables[table] = flow.write(labelled, bench.draft.folder, table, shards=shards).table
+            bench.draft.tables[table] = flow.write(labelled, bench.draft.folder, table, cpu, shards=shards).table
         else:
             bench.draft.put(table, split.TABLES[table].empty_table(), split.TABLES[table])
     bench.draft.facts = {

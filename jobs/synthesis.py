@@ -28,7 +28,7 @@ def extend(bench: Bench, rows: Dataset, verdicts: Verdicts, *, files: int) -> Ex
     """Ask until the quotas are full or the rounds are over. `files` were read; what is written counts as further ones."""
     section, cpu = bench.contract.prompts, bench.profile.cpu
     labelled = flow.label(rows, verdicts, cpu)
-    found = flow.count(labelled)
+    found = flow.count(labelled, cpu)
     rows_in = found["fate"].total()
     wanted = quota.quotas(section.synthesize, section.layers, found["layer"])
     desks = _desks(bench, files)
@@ -38,16 +38,16 @@ def extend(bench: Bench, rows: Dataset, verdicts: Verdicts, *, files: int) -> Ex
     (bench.ledger / MARKS / "synthesis").remove()  # who died in an earlier run says nothing about this one
     for number in range(1, max(one.rounds for one in section.synthesize) + 1):
         orders = quota.orders(section.synthesize, wanted, _by(found, "prompts"), round=number, able=able)
-        assigned = flow.assign(labelled, orders, _by_title(asked))
+        assigned = flow.assign(labelled, orders, _by_title(asked), cpu)
         if not assigned.counts:
             break
         asked.update(assigned.counts)
-        written = flow.synthesize(labelled, assigned, desks)
-        spent += flow.tokens(written)
+        written = flow.synthesize(labelled, assigned, desks, cpu)
+        spent += flow.tokens(written, cpu)
         rows = flow.join(rows, written, section, cpu)
         verdicts = flow.settle(rows, section, cpu)
         labelled = flow.label(rows, verdicts, cpu)
-        found = flow.count(labelled)
+        found = flow.count(labelled, cpu)
     cells = _cells(wanted, asked, found)
     for cell in cells:
         if cell["missing"]:

@@ -55,24 +55,24 @@ def enter_rows(candidates: Artifact, prompts: Artifact, section: Curation, pool:
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=READ)
     rows = stream.apply(rows, _enter, pool, section=section, index=[index])
     count = partitions or max(1, candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
-    return stream.each(rows.repartition(count, keys=["prompt_id"]), best).materialize()
+    return stream.apply(rows.repartition(count, keys=["prompt_id"]), best, pool).materialize()
 
 
 def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
     """ENTRY in; out comes DECISION of the rows that are out by now. One task holds about 750 bytes a row."""
     keys = stream.apply(entries, copies.keys, pool, section=section)
     per_row = 1 + (bands(section.minhash).count if section.minhash else 0)
-    pairs = pair_up(keys, rows=entries.count() * per_row, partitions=partitions).materialize()
+    pairs = pair_up(keys, pool, rows=entries.count() * per_row, partitions=partitions).materialize()
     return whole.run(copies.settle, (entries, ENTRY), (pairs, _PAIRS), section=section)
 
 
-def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, folder: Path) -> Dataset:
-    """The rows that are still in, as EMBEDDED: one actor of `pool` loads the model of `folder` once."""
+def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, embedder: Pool, folder: Path) -> Dataset:
+    """The rows that are still in, as EMBEDDED: read by `pool`; an actor of `embedder` loads the model of `folder` once."""
     columns = ["answer_id", "prompt_id", "text", "scenario", "confidence", "agreement", "answer"]
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
-    rows = stream.each(rows, _still_in, lost=[lost])
-    device = "cuda" if pool.gpus else "cpu"
-    return stream.apply(rows, Embedder, pool, batch=pool.batch, folder=folder, device=device).materialize()
+    rows = stream.apply(rows, _still_in, pool, lost=[lost])
+    device = "cuda" if embedder.gpus else "cpu"
+    return stream.apply(rows, Embedder, embedder, batch=embedder.batch, folder=folder, device=device).materialize()
 
 
 def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, section: Curation) -> Arranged:
@@ -85,7 +85,7 @@ def write_picked(candidates: Artifact, decisions: ObjectRef, pool: Pool, folder:
     """Every candidate as PICKED, kept or dropped."""
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS)
     rows = stream.apply(rows, _decide, pool, decisions=[decisions])
-    return stream.write(rows, folder, PICKED, label="dropped_by")
+    return stream.write(rows, stream.Target(folder, PICKED, label="dropped_by"), pool)
 
 
 def write_examples(kept: Kept, folder: Folder, *, specialist: Specialist, section: Curation, pool: Pool) -> stream.Written:
@@ -94,12 +94,12 @@ def write_examples(kept: Kept, folder: Folder, *, specialist: Specialist, sectio
     given = {"decisions": [kept.decisions], "specialist": specialist, "section": section, "shards": shards}
     rows = stream.apply(stream.scan(kept.candidates, "candidates", pool, rows=SCAN_ROWS), _examples, pool, **given)
     rows = rows.repartition(min(shards, 200), keys=["shard"])
-    return stream.write(rows, folder, EXAMPLE, label="split", shard=["shard"])
+    return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), pool)
 
 
-def write_embeddings(embedded: Dataset, folder: Folder) -> stream.Written:
+def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Written:
     """Embeddings by prompt_id, stored once for whoever needs them."""
-    return stream.write(embedded.select_columns(EMBEDDING.names), folder, EMBEDDING)
+    return stream.write(embedded.select_columns(EMBEDDING.names), stream.Target(folder, EMBEDDING), pool)
 
 
 # What an op refers to travels inside a list and is fetched once a task.

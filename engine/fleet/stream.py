@@ -23,6 +23,19 @@ class Progress(Protocol):
     def __call__(self, rows: int, tokens: int) -> None: ...
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where rows go: every block becomes a shard of `schema` in `folder`."""
+
+    folder: Folder
+    schema: pa.Schema
+    label: str | None = None
+    """Column by which rows are counted."""
+    shard: Sequence[str] = ()
+    """A column and what to sort by: rows with the same value of that column, which must be in one block, become one shard, sorted
+    by the other columns that are named here and then by the first one of `schema`."""
+
+
 @dataclass
 class Written:
     """What a stream left behind: the table's manifest and how many rows carry each label."""
@@ -32,8 +45,8 @@ class Written:
     tokens: int = 0
 
 
-def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
-    """Stream a table of `artifact` in blocks of exactly `rows` rows of one shard (the last of a shard may be shorter).
+def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
+    """Stream a table of `artifact` by the tasks of `pool`, in blocks of exactly `rows` rows of one shard (its last may be shorter).
 
     The blocks are the same in every run, so that a model sees the same batches after a crash as before it.
     """
@@ -48,7 +61,7 @@ def read(artifact: Artifact, name: str, *, rows: int, columns: Sequence[str] | N
         raise ValueError(f"{folder} has no rows")
     where = ray.data.from_items(slices, override_num_blocks=len(slices))
     given = {"folder": folder, "columns": list(columns) if columns else None}
-    return each(where, _load, **given)
+    return apply(where, _load, pool, **given)
 
 
 def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
@@ -72,27 +85,9 @@ def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None,
     return rows.map_batches(op, fn_kwargs=given, **shape, **pools.tasks(pool))
 
 
-def each(rows: Dataset, op: Op, **given: Any) -> Dataset:
-    """Run `op` over every block, wherever a CPU is free."""
-    return rows.map_batches(op, fn_kwargs=given, batch_format="pyarrow", batch_size=None)
-
-
-def write(
-    rows: Dataset,
-    folder: Folder,
-    schema: pa.Schema,
-    *,
-    label: str | None = None,
-    shard: Sequence[str] = (),
-    progress: Progress | None = None,
-) -> Written:
-    """Write every block as a shard of `schema` into `folder`; count the rows by the column `label`.
-
-    `shard` names a column and what to sort by: rows with the same value of that column, which must be in one block, become one
-    shard, sorted by the other columns that `shard` names and then by the first one of `schema`.
-    """
-    given = {"folder": folder, "schema": schema, "label": label, "shard": list(shard)}
-    manifest = each(rows, _save, **given)
+def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | None = None) -> Written:
+    """Write `rows` to `target` by the tasks of `pool`."""
+    manifest = apply(rows, _save, pool, target=target)
     shards: list[Shard] = []
     labels: dict[str, int] = {}
     total = tokens = 0
@@ -125,23 +120,23 @@ _MANIFEST = pa.schema(
 )  # fmt: skip
 
 
-def _save(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None, shard: list[str]) -> pa.Table:
+def _save(rows: pa.Table, target: Target) -> pa.Table:
     pieces = [rows]
-    if shard:
-        by, *sorting = [*shard, schema.names[0]]
+    if target.shard:
+        by, *sorting = [*target.shard, target.schema.names[0]]
         order = [(name, "ascending") for name in sorting]
         pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(order) for one in pc.unique(rows[by])]
-    saved = [_save_one(piece, folder, schema, label) for piece in pieces if piece.num_rows]
+    saved = [_save_one(piece, target) for piece in pieces if piece.num_rows]
     return pa.Table.from_pylist(saved, schema=_MANIFEST)
 
 
-def _save_one(rows: pa.Table, folder: Folder, schema: pa.Schema, label: str | None) -> dict[str, Any]:
-    shard = write_shard(folder, rows, schema)
-    counts = pc.value_counts(rows[label].combine_chunks()).to_pylist() if label else []
+def _save_one(rows: pa.Table, target: Target) -> dict[str, Any]:
+    shard = write_shard(target.folder, rows, target.schema)
+    counts = pc.value_counts(rows[target.label].combine_chunks()).to_pylist() if target.label else []
     tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
     return {
         **shard._asdict(),
-        "digest": hex_digest(rows_digest(rows.select(schema.names))),
+        "digest": hex_digest(rows_digest(rows.select(target.schema.names))),
         "tokens": tokens or 0,
         "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],
     }

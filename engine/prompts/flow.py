@@ -56,7 +56,7 @@ def settle(rows: Dataset, section: Prompts, pool: Pool, *, partitions: int | Non
     """WORK in; out comes where each row goes. One task holds about 620 bytes a prompt, and no text."""
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
     keys = stream.apply(signed, copies.keys, pool, copies=section.copies)
-    pairs = pair_up(keys, rows=signed.count() * (bands(section.copies).count + 1), partitions=partitions).materialize()
+    pairs = pair_up(keys, pool, rows=signed.count() * (bands(section.copies).count + 1), partitions=partitions).materialize()
     return Verdicts(*whole.run(_settle, (signed, copies.SIGNED), (pairs, _PAIRS), returns=2, section=section))
 
 
@@ -65,14 +65,14 @@ def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
     return stream.apply(rows, _label, pool, verdicts=verdicts)
 
 
-def assign(labelled: Dataset, asked: Sequence[Order], done: Mapping[str, int]) -> Assigned:
+def assign(labelled: Dataset, asked: Sequence[Order], done: Mapping[str, int], pool: Pool) -> Assigned:
     """Return who is shown for what is asked. One task holds about 100 bytes a seed, and no text."""
-    parents = stream.each(labelled, _parents)
+    parents = stream.apply(labelled, _parents, pool)
     asks, counts = whole.run(_assign, (parents, PARENT), returns=2, asked=list(asked), done=dict(done))
     return Assigned(asks, ray.get(counts))
 
 
-def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[Desk]) -> Dataset:
+def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[Desk], pool: Pool) -> Dataset:
     """LABELLED in, WRITTEN out: every desk writes what is asked of its syntheses."""
     written = []
     for desk in desks:
@@ -80,17 +80,17 @@ def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[Desk]) -> 
         blocks = min(200, math.ceil(num_asks / desk.pool.batch))
         if not blocks:
             continue
-        shown = stream.each(labelled, _shown, assigned=assigned, desk=desk).repartition(blocks, keys=["batch"])
-        pool = desk.pool.model_copy(update={"actors": min(desk.pool.actors, blocks)})
-        written.append(stream.apply(shown, Synthesizer, pool, desk=desk))
+        shown = stream.apply(labelled, _shown, pool, assigned=assigned, desk=desk).repartition(blocks, keys=["batch"])
+        writers = desk.pool.model_copy(update={"actors": min(desk.pool.actors, blocks)})
+        written.append(stream.apply(shown, Synthesizer, writers, desk=desk))
     first, *others = written
     return (first.union(*others) if others else first).materialize()
 
 
-def tokens(written: Dataset) -> Counter[str]:
+def tokens(written: Dataset, pool: Pool) -> Counter[str]:
     """Return the tokens that models were asked and said."""
     totals: Counter[str] = Counter()
-    for row in stream.each(written, _tokens).iter_rows():
+    for row in stream.apply(written, _tokens, pool).iter_rows():
         totals.update(row)
     return totals
 
@@ -100,22 +100,22 @@ def join(rows: Dataset, written: Dataset, section: Prompts, pool: Pool) -> Datas
     return rows.union(stream.apply(written, _admit, pool, section=section).materialize())
 
 
-def count(labelled: Dataset) -> dict[str, Counter[str]]:
+def count(labelled: Dataset, pool: Pool) -> dict[str, Counter[str]]:
     """Return how many rows there are by fate, source, layer and redaction, and of the synthetic ones by all of it."""
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in stream.each(labelled, split.count).iter_rows():
+    for row in stream.apply(labelled, split.count, pool).iter_rows():
         totals[row["what"]][row["value"]] += row["rows"]
     return totals
 
 
-def write(labelled: Dataset, folder: Folder, table: str, *, shards: int) -> stream.Written:
+def write(labelled: Dataset, folder: Folder, table: str, pool: Pool, *, shards: int) -> stream.Written:
     """Write one of split.TABLES in `shards` shards.
 
     Prompts of one kind stand together: they meet in one batch, where an engine computes what their worked examples share once.
     """
-    rows = stream.each(labelled, split.pick, table=table).repartition(min(shards, 200), keys=["shard"])
+    rows = stream.apply(labelled, split.pick, pool, table=table).repartition(min(shards, 200), keys=["shard"])
     kinds = [name for name in ("task_unit", "scenario") if name in split.TABLES[table].names]
-    return stream.write(rows, folder / table, split.TABLES[table], shard=["shard", *kinds])
+    return stream.write(rows, stream.Target(folder / table, split.TABLES[table], shard=["shard", *kinds]), pool)
 
 
 def _ingest(where: pa.Table, slices: list[Slice], section: Prompts) -> Iterator[pa.Table]:

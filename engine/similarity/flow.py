@@ -21,6 +21,7 @@ from ray import ObjectRef
 from ray.data import Dataset
 from ray.exceptions import RayTaskError
 
+from engine.contract.profile import Pool
 from engine.contract.prompts import Copies
 from engine.fleet import stream
 from engine.similarity import edges, joined, keepers
@@ -255,7 +256,7 @@ def _repeated(*ids: np.ndarray) -> int | None:
 ROWS_PER_PARTITION = 1_000_000  # of (key, kind, id), some 50 MB
 
 
-def pair_up(keys: Dataset, *, rows: int, partitions: int | None = None) -> Dataset:
+def pair_up(keys: Dataset, pool: Pool, *, rows: int, partitions: int | None = None) -> Dataset:
     """(key, kind, id) in, (a, b, kind) out; `rows` is about how many keys there are. More partitions change no result."""
     count = partitions or max(1, rows // ROWS_PER_PARTITION)
-    return stream.each(keys.repartition(count, keys=["key"]), pairs)
+    return stream.apply(keys.repartition(count, keys=["key"]), pairs, pool)

@@ -5,31 +5,32 @@ from collections.abc import Sequence
 import pyarrow as pa
 from ray.data import Dataset
 
+from engine.contract.profile import Pool
 from engine.fleet import stream
 from engine.teachers.route import Router, Routing, answered, ask_all
 from engine.teachers.teacher import Desk, Teacher
 from engine.teachers.turn import Turn
 
 
-def answer(prompts: Dataset, desks: Sequence[Desk], routing: Routing | None = None) -> Dataset:
+def answer(prompts: Dataset, desks: Sequence[Desk], pool: Pool, routing: Routing | None = None) -> Dataset:
     """PROMPT in, ANSWER out; all answers to a prompt are in one block. Without `routing` every teacher answers every prompt.
 
-    Several teachers stand in a chain, at work at the same time on different blocks.
+    Several teachers stand in a chain, at work at the same time on different blocks; tasks of `pool` hand over between them.
     """
     if routing is None and len(desks) == 1:
         return stream.apply(prompts, Teacher, desks[0].pool, desk=desks[0])
-    rows = _route(prompts, desks, routing)
+    rows = _route(prompts, desks, pool, routing)
     for desk in desks:
         rows = stream.apply(rows, Turn, desk.pool, desk=desk)
-    return stream.each(rows, answered)
+    return stream.apply(rows, answered, pool)
 
 
-def _route(prompts: Dataset, desks: Sequence[Desk], routing: Routing | None) -> Dataset:
+def _route(prompts: Dataset, desks: Sequence[Desk], pool: Pool, routing: Routing | None) -> Dataset:
     if routing is None:
-        return stream.each(prompts, ask_all, to=[desk.section.name for desk in desks])
+        return stream.apply(prompts, ask_all, pool, to=[desk.section.name for desk in desks])
     if routing.embeds:
         return stream.apply(prompts, Router, routing.pool, routing=routing)
-    return stream.each(prompts, _by_rules, routing=routing)
+    return stream.apply(prompts, _by_rules, pool, routing=routing)
 
 
 def _by_rules(prompts: pa.Table, routing: Routing) -> pa.Table:

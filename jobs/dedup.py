@@ -23,12 +23,13 @@ import pyarrow.parquet as pq
 from engine.contract import Profile, load_profile
 from engine.contract.prompts import Copies
 from engine.errors import InputError, StorageError
+from engine.fleet.crew import Crew, fetch
 from engine.fleet.session import session
 from engine.lineage.artifact import Draft, Tally
 from engine.shards import Folder
-from engine.similarity import flow, index
+from engine.similarity import flow, index, keepers
 from engine.similarity.corpus import Block, Corpus, open_corpus, read
-from engine.similarity.flow import Held, Settled, fetch
+from engine.similarity.flow import Held
 from engine.similarity.index import Index, Stored, open_index
 from engine.similarity.keepers import DUPLICATE, Order
 from engine.similarity.minhash import bands
@@ -79,7 +80,7 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     used = load_profile(workspace.profile_path(profile))
     set_environment(used)
     with session(_sized(used, work), data=False):
-        found = _run(work, draft.folder, cpus=1 if used.ray.address == "local" else used.cpu.cpus)
+        found = _run(work, draft.folder, Crew(used.cpu))
     parts = found.pop("parts")
     summary = {"input": source, "output": draft.final.url, **asdict(options), **found, "seconds": round(time.time() - started, 2)}
     draft.folder.write(SUMMARY, json.dumps(summary, indent=1).encode())
@@ -148,7 +149,8 @@ def _read_as(source: str, options: Options) -> tuple[Corpus, Reading, Order]:
         raise InputError(f"{source}: column {options.text_column!r} is {kind}, expected text. Name another with --text-column.")
     known = options.id_column or ("id" if "id" in corpus.schema.names else None)
     copies = Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM) if options.method == "minhash" else None
-    order: Order = [("batch", "ascending"), *by, ("id" if known else "place", "ascending")]
+    wishes = [(f"by {number}", direction) for number, (_, direction) in enumerate(by)]
+    order: Order = [("batch", "ascending"), *wishes, ("id" if known else "position", "ascending")]
     return corpus, Reading(corpus.schema, options.text_column, known, tuple(name for name, _ in by), copies), order
 
 
@@ -167,36 +169,37 @@ def _sized(profile: Profile, work: Work) -> Profile:
     return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
 
 
-def _run(work: Work, folder: Folder, *, cpus: float) -> dict[str, Any]:
+def _run(work: Work, folder: Folder, crew: Crew) -> dict[str, Any]:
     """Return the counts of the summary, and the names of the parts for the index."""
-    plan = work.plan._replace(cpus=cpus)
-    held = flow.sign(work.sources, plan, how=_sign)
-    found = flow.find(held, plan)
-    _refuse_repeated(held, found, work)
+    held = flow.sign(work.sources, work.plan, crew, how=_sign)
+    _refuse_repeated(held, work, crew)
+    found = flow.find(held, work.plan, crew)
     first, blocks = work.first, work.corpus.blocks
-    write = flow.starting(_write, plan)
+    names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
     kept = [
-        write(block, work.corpus.schema, first + number, folder, f"part-{number:05d}.parquet", *found.places)[0]
-        for number, block in enumerate(blocks)
+        crew.start(_write, blocks[number], work.corpus.schema, first + number, folder, name, *found.places)[0]
+        for number, name in enumerate(names)
     ]
-    listed = flow.starting(_list, plan)(folder, work.batch, *found.duplicates)[0]
+    listed = crew.start(_list, folder, work.batch, *found.duplicates)[0]
     counts, rows = fetch(listed), fetch(kept)
     Tally(sum(total for total, _ in rows), {"kept": sum(stay for _, stay in rows), **counts}).check(folder.url)
     result = {"rows": sum(total for total, _ in rows), "kept": sum(stay for _, stay in rows), "duplicates": counts, "parts": []}
     if work.index:
-        store = flow.starting(_store, plan)
-        names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
-        given = list(zip(held.rows, held.text, held.minima, strict=True))[first:]
-        fetch([store(first + number, work.index.next, name, *given[number], *found.places)[0] for number, name in enumerate(names)])
+        signed = list(zip(held.rows, held.text, held.minima, strict=True))[first:]
+        stored = [
+            crew.start(_store, first + number, work.index.next, name, *signed[number], *found.places)[0]
+            for number, name in enumerate(names)
+        ]
+        fetch(stored)
         result["parts"] = names
     return result
 
 
-def _refuse_repeated(held: Held, found: Settled, work: Work) -> None:
-    if (wanted := fetch(found.repeated)) is None:
+def _refuse_repeated(held: Held, work: Work, crew: Crew) -> None:
+    hashes = [crew.start(keepers.hashed, rows)[0] for rows in held.rows]
+    if (wanted := fetch(crew.start(keepers.repeated, *hashes)[0])) is None:
         return
-    name = flow.starting(_named, work.plan)
-    names = fetch([name(rows, ids, wanted)[0] for rows, ids in zip(held.rows, held.ids, strict=True)])
+    names = fetch([crew.start(_named, rows, ids, wanted)[0] for rows, ids in zip(held.rows, hashes, strict=True)])
     places = [one for one in names if one is not None]
     where = "more than once" if len(places) == 1 else "in several places"
     raise InputError(
@@ -205,8 +208,8 @@ def _refuse_repeated(held: Held, found: Settled, work: Work) -> None:
     )
 
 
-def _named(rows: pa.Table, ids: np.ndarray, wanted: int) -> Any:
-    at = np.flatnonzero(ids == np.uint64(wanted))
+def _named(rows: pa.Table, hashes: np.ndarray, wanted: int) -> Any:
+    at = np.flatnonzero(hashes == np.uint64(wanted))
     return rows["id"][int(at[0])].as_py() if len(at) else None
 
 

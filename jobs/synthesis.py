@@ -45,7 +45,7 @@ def extend(bench: Bench, rows: Dataset, verdicts: Verdicts, *, files: int) -> Ex
         written = flow.synthesize(labelled, assigned, desks, cpu)
         spent += flow.tokens(written, cpu)
         rows = flow.join(rows, written, section, cpu)
-        verdicts = flow.settle(rows, section, cpu)
+        verdicts = flow.settle(rows, section, cpu, rounds=number)
         labelled = flow.label(rows, verdicts, cpu)
         found = flow.count(labelled, cpu)
     cells = _cells(wanted, asked, found)

@@ -1,14 +1,13 @@
 """Prompts that say the same: exact copies and MinHash near copies among the answers that are still in."""
 
-import numpy as np
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
 from engine.curation.pick import BEST_FIRST
-from engine.similarity.buckets import keyed
-from engine.similarity.components import group
-from engine.similarity.minhash import band_keys, bands
+from engine.similarity.sign import Signed, came
 
 DECISION = pa.schema(  # about 120 bytes a row
     [
@@ -23,31 +22,26 @@ DECISION = pa.schema(  # about 120 bytes a row
 )
 
 
-def keys(entries: pa.Table, section: Curation) -> pa.Table:
-    """ENTRY in, (key, kind, id) of those that are still in out; kinds are `exact` and `near`, the id is the answer_id."""
-    rows = _still_in(entries)
-    kinds: dict[str, pa.Array | np.ndarray] = {"exact": rows["text_key"].combine_chunks()} if section.exact else {}
-    if section.minhash:
-        kinds["near"] = band_keys(_minima(rows, section.minhash.num_perm), bands(section.minhash))
-    if not kinds:
-        return pa.table({"key": pa.array([], pa.uint64()), "kind": pa.array([], pa.string()), "id": pa.array([], pa.string())})
-    return keyed(rows["answer_id"].combine_chunks(), **kinds)
+def sign(entries: pa.Table, section: Curation) -> Signed:
+    """ENTRY in, what is compared of those that are still in out; the best comes first by BEST_FIRST."""
+    is_asked = section.exact or section.minhash is not None
+    rows = entries.filter(pc.and_(pc.equal(entries["dropped_by"], ""), is_asked))
+    given = {name: rows[name] for name, _ in BEST_FIRST} | {"id": rows["answer_id"]}
+    width = section.minhash.num_perm if section.minhash else 0
+    minima = rows["minima"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(rows), width)
+    return Signed(pa.table(given | came(len(rows))), rows["text_key"].to_numpy(), minima)
 
 
-def settle(entries: pa.Table, pairs: pa.Table, section: Curation) -> pa.Table:
-    """ENTRY, whole and in any order, and the pairs of its answers in; DECISION of those that are out by now out."""
-    rows = _still_in(entries).sort_by(BEST_FIRST)
-    minima = _minima(rows, section.minhash.num_perm) if section.minhash else None
-    found = group(rows["answer_id"], minima, pairs, threshold=section.minhash.threshold if section.minhash else 1.0)
-    lost = np.flatnonzero(found.keeper != np.arange(len(rows)))
-    to = found.keeper[lost]
-    reasons = np.where(found.exact[lost] == found.exact[to], "exact", "minhash")
+def settle(entries: pa.Table, duplicates: Sequence[pa.Table], section: Curation) -> pa.Table:
+    """ENTRY, whole and in any order, and who is a copy of whom in; DECISION of those that are out by now out."""
+    found = pa.concat_tables(duplicates)
+    is_exact = pc.and_(pc.equal(found["method"], "exact"), section.exact)
     copied = pa.table(
         {
-            "answer_id": rows["answer_id"].take(pa.array(lost)),
-            "dropped_by": pa.array(reasons.tolist(), pa.string()),
-            "rep_id": rows["answer_id"].take(pa.array(to)),
-            "similarity": pa.array(found.similarity[lost], pa.float32()),
+            "answer_id": found["id"],
+            "dropped_by": pc.if_else(is_exact, "exact", "minhash"),
+            "rep_id": found["rep"],
+            "similarity": found["similarity"],
         }
     )
     earlier = entries.filter(pc.not_equal(entries["dropped_by"], "")).select(copied.column_names)
@@ -60,11 +54,3 @@ def unplaced(rows: pa.Table) -> pa.Table:
     for name in ("x", "y"):
         rows = rows.append_column(name, pa.nulls(len(rows), pa.float32()))
     return rows.cast(DECISION)
-
-
-def _still_in(entries: pa.Table) -> pa.Table:
-    return entries.filter(pc.equal(entries["dropped_by"], ""))
-
-
-def _minima(rows: pa.Table, num_perm: int) -> np.ndarray:
-    return rows["minima"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, num_perm)

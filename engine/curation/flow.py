@@ -3,6 +3,7 @@
 Decisions come back to the rows as one small table, 120 bytes for each row that is not simply kept, which every task reads.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +21,14 @@ from engine.curation.arrange import arrange, coverage
 from engine.curation.copies import DECISION
 from engine.curation.decontaminate import Index, build_index
 from engine.curation.embed import EMBEDDED, Embedder
-from engine.curation.pick import ENTRY, READ, best, enter
+from engine.curation.pick import BEST_FIRST, ENTRY, READ, best, enter
 from engine.curation.represent import examples
 from engine.fleet import stream, whole
+from engine.fleet.crew import Crew
 from engine.lineage.artifact import Artifact
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, HOLDOUT, PICKED, add
 from engine.shards import Folder
-from engine.similarity.flow import pair_up
-from engine.similarity.minhash import bands
+from engine.similarity import flow as similarity
 
 SCAN_ROWS = 20_000  # rows of a block
 PROMPTS_PER_PARTITION = 100_000
@@ -59,11 +60,12 @@ def enter_rows(candidates: Artifact, prompts: Artifact, section: Curation, pool:
 
 
 def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
-    """ENTRY in; out comes DECISION of the rows that are out by now. One task holds about 750 bytes a row."""
-    keys = stream.apply(entries, copies.keys, pool, section=section)
-    per_row = 1 + (bands(section.minhash).count if section.minhash else 0)
-    pairs = pair_up(keys, pool, rows=entries.count() * per_row, partitions=partitions).materialize()
-    return whole.run(copies.settle, (entries, ENTRY), (pairs, _PAIRS), section=section)
+    """ENTRY in; out comes DECISION of the rows that are out by now. One task holds about 120 bytes a row."""
+    crew = Crew(pool)
+    plan = similarity.plan(entries.count(), section.minhash, BEST_FIRST, parts=partitions)
+    held = similarity.sign(entries.to_arrow_refs(), plan, crew, how=partial(copies.sign, section=section))
+    duplicates = similarity.find(held, plan, crew).duplicates
+    return whole.run(_settle, (entries, _FATE), duplicates=duplicates, section=section)
 
 
 def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, embedder: Pool, folder: Path) -> Dataset:
@@ -122,6 +124,10 @@ def _still_in(rows: pa.Table, lost: list[ObjectRef]) -> pa.Table:
     return rows.sort_by("prompt_id")  # so that the same texts meet in a batch, whatever the order of the input
 
 
+def _settle(entries: pa.Table, duplicates: list[ObjectRef], section: Curation) -> pa.Table:
+    return copies.settle(entries, ray.get(duplicates), section)
+
+
 def _settle_meaning(entries: pa.Table, embedded: pa.Table, lost: pa.Table, section: Curation) -> tuple[pa.Table, dict[str, Any]]:
     found = arrange(embedded, section)
     decisions = pa.concat_tables([lost, found.decisions])
@@ -144,4 +150,4 @@ def _examples(rows: pa.Table, decisions: list[ObjectRef], specialist: Specialist
     return made.append_column("shard", pa.array(numbers, pa.int64()))
 
 
-_PAIRS = pa.schema([("a", pa.string()), ("b", pa.string()), ("kind", pa.string())])
+_FATE = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "rep_id", "similarity")])

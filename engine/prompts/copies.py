@@ -7,15 +7,18 @@ What is synthesized loses to everything that was there before it, and changes no
 synthetic prompt are not made copies by that.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from engine.contract.prompts import Copies
 from engine.prompts.sources import LINE_BITS
-from engine.similarity.buckets import keyed, text_key
-from engine.similarity.components import group, keepers, numbered
-from engine.similarity.minhash import band_keys, bands, exact_keys, signatures
+from engine.similarity.keepers import Order
+from engine.similarity.minhash import exact_keys, signatures
+from engine.similarity.sign import Signed, came
 
 SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
     [
@@ -39,6 +42,11 @@ FATES = pa.schema(  # of the rows that do not stay, about 60 bytes each; a row t
 )
 
 
+BEST_FIRST: Order = [(name, "ascending") for name in ("side", "round", "prompt_id", "place")]  # holdout < train
+_WHO = ("place", "prompt_id", "side", "round")
+_NO_MINIMA = np.empty((0, 1), np.uint32)
+
+
 def sign(rows: pa.Table, copies: Copies) -> pa.Table:
     """WORK in, SIGNED out: one row for each sound prompt."""
     rows = rows.filter(pc.equal(rows["reason"], ""))
@@ -50,7 +58,7 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
             "prompt_id": rows["prompt_id"],
             "side": rows["side"],
             "round": rows["round"],
-            "id_key": pa.array([None if one is None else text_key(path, one) for path, one in given], pa.uint64()),
+            "id_key": pa.array([None if one is None else _id_key(path, one) for path, one in given], pa.uint64()),
             "text_key": pa.array(exact_keys(rows["text"])),
             "minima": pa.array(list(minima), pa.list_(pa.uint32())),
         },
@@ -58,72 +66,60 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
     )
 
 
-def keys(signed: pa.Table, copies: Copies) -> pa.Table:
-    """SIGNED in, (key, kind, id) out; kinds are `id`, `exact` and `near`."""
-    return keyed(
-        signed["place"].combine_chunks(),
-        id=signed["id_key"].combine_chunks(),
-        exact=signed["text_key"].combine_chunks(),
-        near=band_keys(minima_of(signed), bands(copies)),
-    )
+def named(signed: pa.Table) -> Signed:
+    """SIGNED in, the rows with a given id out, to be compared by it: of one source and id only the earliest stays."""
+    rows = signed.filter(pc.is_valid(signed["id_key"]))
+    table = pa.table({"id": rows["place"], **came(len(rows))})
+    return Signed(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
 
 
-def settle(signed: pa.Table, pairs: pa.Table, copies: Copies) -> pa.Table:
-    """SIGNED, whole and in any order, and the (a, b, kind) of its places in; FATES out."""
-    repeated = _repeated_ids(signed, pairs)
-    rows = signed.filter(pc.invert(pc.is_in(signed["place"], repeated["place"])))
-    rows = rows.sort_by([(name, "ascending") for name in ("side", "round", "prompt_id", "place")])  # holdout < train
-    fates = [repeated]
-    for last in pc.unique(rows["round"]).sort().to_pylist():
-        found = _copied(rows.filter(pc.less_equal(rows["round"], last)), pairs, copies)
-        places = rows.filter(pc.equal(rows["round"], last))["place"]
-        fates.append(found.filter(pc.is_in(found["place"], places.combine_chunks())))
+def among(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int) -> Signed:
+    """SIGNED in, its rows up to round `last` out, to be compared by what they say; those with a `repeated` id are left out."""
+    out = pa.concat_tables(repeated)["id"].combine_chunks()
+    rows = signed.filter(pc.and_(pc.invert(pc.is_in(signed["place"], out)), pc.less_equal(signed["round"], last)))
+    who = [rows[name].combine_chunks() for name in _WHO]
+    minima = np.array(rows["minima"].combine_chunks().flatten()).reshape(len(rows), -1) if len(rows) else _NO_MINIMA
+    table = pa.table({"id": pa.StructArray.from_arrays(who, list(_WHO)), **dict(zip(_WHO, who, strict=True)), **came(len(rows))})
+    return Signed(table, rows["text_key"].to_numpy(), minima)
+
+
+def settle(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]]) -> pa.Table:
+    """FATES of the rows with a `repeated` id, and of the copies that each round found among all rows up to it."""
+    fates = [_repeated(pa.concat_tables(repeated))]
+    for last, found in enumerate(rounds):
+        table = pa.concat_tables(found)
+        fates.append(_copied(table.filter(pc.equal(pc.struct_field(table["id"], "round"), last))))
     return pa.concat_tables(fates).sort_by("place")
 
 
-def minima_of(signed: pa.Table) -> np.ndarray:
-    """Return the signatures, (rows, num_perm)."""
-    if not signed.num_rows:
-        return np.empty((0, 1), np.uint32)
-    return np.stack([np.asarray(row) for chunk in signed["minima"].chunks for row in _rows(chunk)])
+def _id_key(path: str, given: str) -> int:
+    return xxhash.xxh3_64_intdigest(f"{path}\0{given}".encode("utf-8", "surrogatepass"))
 
 
-def _copied(rows: pa.Table, pairs: pa.Table, copies: Copies) -> pa.Table:
-    """SIGNED in, best first; FATES of the copies out."""
-    found = group(rows["place"], minima_of(rows), pairs, threshold=copies.threshold)
-    lost = np.flatnonzero(found.keeper != np.arange(len(rows)))
-    to = found.keeper[lost]
-    side = np.array(rows["side"].to_pylist(), object)
-    is_exact, is_leak = found.exact[lost] == found.exact[to], side[lost] != side[to]
-    fate = np.where(is_leak, np.where(is_exact, "holdout_copy", "holdout_near"), np.where(is_exact, "exact_copy", "near_copy"))
+def _copied(found: pa.Table) -> pa.Table:
+    one, rep = ({name: pc.struct_field(found[end], name) for name in _WHO} for end in ("id", "rep"))
+    is_leak, is_exact = pc.not_equal(one["side"], rep["side"]), pc.equal(found["method"], "exact")
+    leak, copy = pc.if_else(is_exact, "holdout_copy", "holdout_near"), pc.if_else(is_exact, "exact_copy", "near_copy")
     return pa.table(
         {
-            "place": rows["place"].take(pa.array(lost)),
-            "fate": pa.array(fate.tolist(), pa.string()),
-            "rep_id": rows["prompt_id"].take(pa.array(to)),
-            "similarity": pa.array(found.similarity[lost], pa.float32()),
-            "detail": pa.array([""] * len(lost), pa.string()),
+            "place": one["place"],
+            "fate": pc.if_else(is_leak, leak, copy),
+            "rep_id": rep["prompt_id"],
+            "similarity": found["similarity"],
+            "detail": pa.repeat("", len(found)),
         },
         schema=FATES,
     )
 
 
-def _rows(chunk: pa.ListArray) -> np.ndarray:
-    return chunk.flatten().to_numpy().reshape(len(chunk), -1)
-
-
-def _repeated_ids(signed: pa.Table, pairs: pa.Table) -> pa.Table:
-    """Rows whose given id an earlier row of the same source has."""
-    places = signed["place"].combine_chunks().sort()
-    first = keepers(len(places), *numbered(places, pairs.filter(pc.equal(pairs["kind"], "id"))))
-    later = np.flatnonzero(first != np.arange(len(places)))
-    lines = places.to_numpy()[first[later]] & ((1 << LINE_BITS) - 1)
+def _repeated(found: pa.Table) -> pa.Table:
+    lines = [place & ((1 << LINE_BITS) - 1) for place in found["rep"].to_pylist()]
     return pa.table(
         {
-            "place": places.take(pa.array(later)),
-            "fate": pa.repeat("duplicate_id", len(later)),
-            "rep_id": pa.repeat("", len(later)),
-            "similarity": pa.nulls(len(later), pa.float32()),
+            "place": found["id"],
+            "fate": pa.repeat("duplicate_id", len(found)),
+            "rep_id": pa.repeat("", len(found)),
+            "similarity": pa.nulls(len(found), pa.float32()),
             "detail": pa.array([f"line {line} has the same id" for line in lines], pa.string()),
         },
         schema=FATES,

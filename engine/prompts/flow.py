@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from ray.data import Dataset
 from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
 from engine.fleet import stream, whole
+from engine.fleet.crew import Crew
 from engine.prompts import copies, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.quota import PARENT, Cell, Order
@@ -22,8 +24,9 @@ from engine.prompts.redact import redact
 from engine.prompts.sources import WORK, identify, prompts
 from engine.prompts.synthesizer import Desk, Synthesizer
 from engine.shards import Folder
-from engine.similarity.flow import pair_up
-from engine.similarity.minhash import bands
+from engine.similarity import flow as similarity
+from engine.similarity.flow import Plan
+from engine.similarity.sign import Signed
 
 BYTES_PER_TASK = 8 << 20  # a task more costs a worker process and the import of the recognizers, some 5 s of a CPU
 
@@ -52,12 +55,19 @@ def read(slices: Sequence[Slice], section: Prompts, pool: Pool) -> Dataset:
     return stream.apply(where, _ingest, pool, slices=list(slices), section=section).materialize()
 
 
-def settle(rows: Dataset, section: Prompts, pool: Pool, *, partitions: int | None = None) -> Verdicts:
-    """WORK in; out comes where each row goes. One task holds about 620 bytes a prompt, and no text."""
+def settle(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Verdicts:
+    """WORK in, with what `rounds` of synthesis wrote; out comes where each row goes. One task holds about 100 bytes a prompt."""
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
-    keys = stream.apply(signed, copies.keys, pool, copies=section.copies)
-    pairs = pair_up(keys, pool, rows=signed.count() * (bands(section.copies).count + 1), partitions=partitions).materialize()
-    return Verdicts(*whole.run(_settle, (signed, copies.SIGNED), (pairs, _PAIRS), returns=2, section=section))
+    blocks, count, crew = signed.to_arrow_refs(), signed.count(), Crew(pool)
+
+    def search(how: Callable[[pa.Table], Signed], plan: Plan) -> list[ObjectRef]:
+        return similarity.find(similarity.sign(blocks, plan, crew, how=how), plan, crew).duplicates
+
+    repeated = search(copies.named, similarity.plan(count, None, [("id", "ascending")], parts=partitions))
+    plan = similarity.plan(count, section.copies, copies.BEST_FIRST, parts=partitions)
+    found = [search(partial(_among, repeated=repeated, last=last), plan) for last in range(rounds + 1)]
+    given = {"repeated": repeated, "rounds": found, "shard_rows": section.shard_rows}
+    return Verdicts(*whole.run(_settle, (signed, split.CUT), returns=2, **given))
 
 
 def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
@@ -149,14 +159,17 @@ def _admit(written: pa.Table, section: Prompts) -> pa.Table:
     return identify(redact(written.select(WORK.names), section.redact))
 
 
-def _settle(signed: pa.Table, pairs: pa.Table, section: Prompts) -> tuple[pa.Table, dict[str, list[str]]]:
-    fates = copies.settle(signed, pairs, section.copies)
-    return fates, split.cuts(signed, fates, shard_rows=section.shard_rows)
+def _among(signed: pa.Table, repeated: list[ObjectRef], last: int) -> Signed:
+    return copies.among(signed, ray.get(repeated), last=last)
+
+
+def _settle(
+    signed: pa.Table, repeated: list[ObjectRef], rounds: list[list[ObjectRef]], shard_rows: int
+) -> tuple[pa.Table, dict[str, list[str]]]:
+    fates = copies.settle(ray.get(repeated), [ray.get(one) for one in rounds])
+    return fates, split.cuts(signed, fates, shard_rows=shard_rows)
 
 
 def _label(rows: pa.Table, verdicts: Verdicts) -> pa.Table:
     fates, cuts = ray.get(list(verdicts))
     return split.label(rows, fates, cuts)
-
-
-_PAIRS = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("kind", pa.string())])

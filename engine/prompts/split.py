@@ -35,8 +35,11 @@ def label(rows: pa.Table, fates: pa.Table, cuts: dict[str, list[str]]) -> pa.Tab
     return rows.cast(LABELLED)
 
 
+CUT = pa.schema([("place", pa.int64()), ("prompt_id", pa.string()), ("side", pa.string())])
+
+
 def cuts(signed: pa.Table, fates: pa.Table, *, shard_rows: int) -> dict[str, list[str]]:
-    """Return for the tables prompts and holdout the prompt_id at which each shard but the first begins."""
+    """CUT in; return for the tables prompts and holdout the prompt_id at which each shard but the first begins."""
     kept = signed.filter(pc.invert(pc.is_in(signed["place"], fates["place"])))
     sides = {"prompts": "train", "holdout": "holdout"}
     ids = {table: kept.filter(pc.equal(kept["side"], side))["prompt_id"].sort().to_pylist() for table, side in sides.items()}

@@ -1,60 +1,78 @@
-"""Who is a copy of whom, from pairs: connected components in one process, and the keeper of each.
+"""Connected components of edges between 64-bit nodes: in one process, or in rounds of tasks that each see a part of the edges.
 
-Memory: 8 bytes a node and 16 a pair. Rows are numbered by rank, best first, so the keeper of a component is its smallest number.
+Both give every node the smallest node that it is joined to. One process holds about 100 bytes an edge. The rounds are the
+alternating large-star and small-star of Kiveris et al., "Connected Components in MapReduce and Beyond" (SoCC 2014), section 3.1:
+an edge travels to the task that owns its node, where the node's neighbours are joined to the smallest of them. At the end every
+edge leads to the smallest node of its component. The proof bounds the rounds by log^2 of the nodes; copies take a handful.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from engine.similarity.minhash import estimate
+Step = Literal["large", "small"]
 
 
-class Groups(NamedTuple):
-    """For each row, by its number, the keeper of its group; a row that is its own keeper stays."""
+class Roots(NamedTuple):
+    """Nodes that have an edge, sorted, and the smallest node of the component of each."""
 
-    keeper: np.ndarray  # over exact copies and checked near copies
-    exact: np.ndarray  # over exact copies alone: equal for two rows that are exact copies of each other
-    similarity: np.ndarray  # to the keeper, float32
+    node: np.ndarray
+    root: np.ndarray
 
 
-def keepers(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return for each of `count` nodes the smallest node of its component under the pairs (left, right)."""
+def roots(edges: np.ndarray) -> Roots:
+    """Return the roots of all nodes of `edges`, (2, edges) of uint64."""
     from scipy.sparse import coo_matrix  # half a second that only one process needs
     from scipy.sparse.csgraph import connected_components
 
-    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
-    found, label = connected_components(graph, directed=False)
-    smallest = np.full(found, count, np.int64)
-    np.minimum.at(smallest, label, np.arange(count))
-    return smallest[label]
+    nodes, number = np.unique(edges, return_inverse=True)
+    left, right = number.reshape(edges.shape)
+    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(len(nodes), len(nodes)))
+    _, label = connected_components(graph, directed=False)
+    _, first = np.unique(label, return_index=True)  # nodes are sorted: the first of a label is its smallest
+    return Roots(nodes, nodes[first[label]])
 
 
-def group(ids: pa.ChunkedArray | pa.Array, minima: np.ndarray | None, pairs: pa.Table, *, threshold: float) -> Groups:
-    """Return the groups of rows `ids`, ranked, under `pairs` (a, b, kind) of their ids.
-
-    A pair of kind `exact` counts; a pair of kind `near` counts where the signatures `minima` (rows in the order of `ids`)
-    estimate at least `threshold`. Pairs of an id that is not among `ids` are left out.
-    """
-    exact = numbered(ids, pairs.filter(pc.equal(pairs["kind"], "exact")))
-    near = numbered(ids, pairs.filter(pc.equal(pairs["kind"], "near")))
-    if minima is not None:
-        near = near[:, estimate(minima[near[0]], minima[near[1]]) >= threshold]
-    both = np.concatenate([exact, near], axis=1)
-    keeper = keepers(len(ids), *both)
-    same = keepers(len(ids), *exact)
-    similarity = np.ones(len(ids), np.float32)
-    far = np.flatnonzero(same != same[keeper])
-    if minima is not None:
-        similarity[far] = estimate(minima[far], minima[keeper[far]])
-    return Groups(keeper, same, similarity)
+def part_of(nodes: np.ndarray, parts: int) -> np.ndarray:
+    """Return which of `parts` equal ranges of 64-bit numbers each of `nodes` is in."""
+    return ((nodes >> np.uint64(32)) * np.uint64(parts)) >> np.uint64(32)
 
 
-def numbered(ids: pa.ChunkedArray | pa.Array, pairs: pa.Table) -> np.ndarray:
-    """Return `pairs` as row numbers, (2, pairs), each pair once."""
-    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-    both = pa.table({"a": pc.index_in(pairs["a"], ids), "b": pc.index_in(pairs["b"], ids)}).drop_null()
-    found = np.stack([both["a"].to_numpy(), both["b"].to_numpy()]).astype(np.int64)
-    return np.unique(np.sort(found, axis=0), axis=1)
+def deal(edges: np.ndarray, parts: int, step: Step) -> list[np.ndarray]:
+    """Return (owner, other), (2, n) for each part: a large step's edges go to both of their nodes, a small one's to the larger."""
+    owned = edges[::-1] if step == "small" else np.concatenate([edges, edges[::-1]], axis=1)
+    place = part_of(owned[0], parts)
+    return [owned[:, place == part] for part in range(parts)]
+
+
+def star(owned: np.ndarray, step: Step) -> np.ndarray:
+    """Return the edges (2, n), a < b, each once, that take the place of those `owned`, all there are of their owners."""
+    owner, other, low = _lowest(owned)
+    if step == "large":
+        above = other > owner
+        found = np.stack([low[above], other[above]])
+    else:
+        lower = other != low
+        found = np.concatenate([np.stack([low[lower], other[lower]]), np.stack([low, owner])], axis=1)
+    return np.unique(found, axis=1)
+
+
+def settled(owned: np.ndarray) -> Roots:
+    """Return the roots of the owners, once a large and a small step have changed nothing; `owned` as dealt for a large step."""
+    owner, _, low = _lowest(owned)
+    node, first = np.unique(owner, return_index=True)
+    return Roots(node, low[first])
+
+
+def digest(edges: np.ndarray) -> tuple[int, int]:
+    """Return what tells one set of edges from another: their number and a sum over them."""
+    mixed = (edges[0] ^ (edges[1] * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
+    return edges.shape[1], int((mixed ^ (mixed >> np.uint64(29))).sum(dtype=np.uint64))
+
+
+def _lowest(owned: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (owner, other) sorted by owner, and the smallest of each owner and its neighbours."""
+    owner, other = owned[:, np.argsort(owned[0])]
+    _, first, sizes = np.unique(owner, return_index=True, return_counts=True)
+    low = np.minimum.reduceat(other, first) if len(first) else other
+    return owner, other, np.minimum(np.repeat(low, sizes), owner)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.similarity.joined import part_of
+from engine.similarity.components import part_of
 from engine.similarity.minhash import estimate
 
 ALL_PAIRS_UP_TO = 16

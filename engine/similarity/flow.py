@@ -16,17 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import ray
 from ray import ObjectRef
-from ray.data import Dataset
-from ray.exceptions import RayTaskError
 
-from engine.contract.profile import Pool
 from engine.contract.prompts import Copies
-from engine.fleet import stream
-from engine.similarity import edges, joined, keepers
-from engine.similarity.buckets import pairs
-from engine.similarity.joined import Roots, part_of
+from engine.fleet.crew import Crew, fetch
+from engine.similarity import components, edges, keepers
+from engine.similarity.components import Roots, part_of
 from engine.similarity.keepers import Order
 from engine.similarity.minhash import NOTHING, band_keys, bands
 from engine.similarity.sign import Signed
@@ -41,11 +36,10 @@ class Plan(NamedTuple):
 
     copies: Copies | None  # None: only equal texts
     order: Order  # of the documents of a component, the keeper first; no two are equal
+    key_parts: int
+    node_parts: int
+    edges_in_one_task: int
     method: str = "minhash"  # what joins texts that are not equal
-    key_parts: int = 1
-    node_parts: int = 1
-    edges_in_one_task: int = 0
-    cpus: float = 1  # of a task
 
 
 class Held(NamedTuple):
@@ -54,7 +48,6 @@ class Held(NamedTuple):
     rows: list[ObjectRef]  # `id` and the columns of the order
     text: list[ObjectRef]  # of every row
     minima: list[ObjectRef]
-    ids: list[ObjectRef]  # hashes
     nodes: list[ObjectRef]  # of the rows that have an n-gram: their texts
     keys: list[list[ObjectRef]]  # block -> task
 
@@ -64,115 +57,87 @@ class Settled(NamedTuple):
 
     places: list[ObjectRef]  # keepers.Fates.places
     duplicates: list[ObjectRef]  # keepers.Fates.duplicates, of which the parts follow each other
-    repeated: ObjectRef  # hash of an id that two documents have, or None
 
 
-def plan(rows: int, copies: Copies | None, order: Order, **more: Any) -> Plan:
-    """Return the plan for about `rows` documents."""
+def plan(rows: int, copies: Copies | None, order: Order, *, parts: int | None = None) -> Plan:
+    """Return the plan for about `rows` documents; `parts` is for whoever wants more or fewer tasks than they need."""
     count = bands(copies).count if copies else 1
-    parts = 1 + rows * count // KEYS_PER_TASK
-    parts = parts if parts <= count else -(-parts // count) * count
-    given = {"key_parts": parts, "node_parts": 1 + rows // NODES_PER_TASK, "edges_in_one_task": EDGES_IN_ONE_TASK}
-    return Plan(copies, order, **given | more)
+    key_parts = min(parts, count) if parts else 1 + rows * count // KEYS_PER_TASK
+    key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
+    return Plan(copies, order, key_parts, parts or 1 + rows // NODES_PER_TASK, EDGES_IN_ONE_TASK)
 
 
-def find(held: Held, plan: Plan) -> Settled:
+def sign(blocks: Sequence[Any], plan: Plan, crew: Crew, *, how: Callable[[Any], Signed]) -> Held:
+    """Sign `blocks`, values or references, each by `how(block)` in a task of its own: all that is ever read of the texts."""
+    returns = 4 + plan.key_parts
+    signed = [crew.start(_sign, how, block, plan.copies, plan.key_parts, returns=returns) for block in blocks]
+    columns = [[block[number] for block in signed] for number in range(4)]
+    return Held(*columns, keys=[block[4:] for block in signed])
+
+
+def find(held: Held, plan: Plan, crew: Crew) -> Settled:
     """Find the copies among the documents of `held`."""
-    roots = _join(_edges(held, plan), plan) if plan.copies else []
+    roots = _join(_edges(held, plan, crew), plan, crew) if plan.copies else []
     parts = range(plan.node_parts)
     told = [
-        starting(_tell, plan, returns=len(parts))(number, len(parts), rows, text, minima, *roots)
+        crew.start(_tell, number, len(parts), rows, text, minima, *roots, returns=len(parts))
         for number, (rows, text, minima) in enumerate(zip(held.rows, held.text, held.minima, strict=True))
     ]
-    fates = [starting(_settle, plan, returns=2)(plan.order, plan.method, *(block[part] for block in told)) for part in parts]
-    repeated = starting(_repeated, plan)(*held.ids)[0]
-    return Settled([places for places, _ in fates], [lost for _, lost in fates], repeated)
+    fates = [crew.start(_settle, plan.order, plan.method, *(block[part] for block in told), returns=2) for part in parts]
+    return Settled([places for places, _ in fates], [lost for _, lost in fates])
 
 
-def sign(blocks: Sequence[Any], plan: Plan, *, how: Callable[[Any], Signed]) -> Held:
-    """Sign `blocks`, values or references, each by `how(block)` in a task of its own: all that is ever read of the texts."""
-    signed = [starting(_sign, plan, returns=5 + plan.key_parts)(how, block, plan) for block in blocks]
-    columns = [[block[number] for block in signed] for number in range(5)]
-    return Held(*columns, keys=[block[5:] for block in signed])
-
-
-def fetch(refs: Any) -> Any:
-    """Return what `refs` refer to.
-
-    Raises:
-        Exception: what the task raised, as it raised it.
-    """
-    try:
-        return ray.get(refs)
-    except RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
-
-
-def _edges(held: Held, plan: Plan) -> list[ObjectRef]:
+def _edges(held: Held, plan: Plan, crew: Crew) -> list[ObjectRef]:
     """Return the edges that count, (2, edges) each."""
     assert plan.copies
-    key_parts, parts = range(plan.key_parts), plan.node_parts
+    parts, blocks = plan.node_parts, len(held.nodes)
     found = [
-        starting(_bucket, plan, returns=2 + parts)(parts, len(held.nodes), *held.nodes, *(block[part] for block in held.keys))
-        for part in key_parts
+        crew.start(_bucket, parts, blocks, *held.nodes, *(block[part] for block in held.keys), returns=2 + parts)
+        for part in range(plan.key_parts)
     ]
     counted: list[ObjectRef] = []
     for _ in range(edges.ROUNDS):
-        needed = [starting(_unite, plan, returns=2)(*(one[2 + part] for one in found)) for part in range(parts)]
+        needed = [crew.start(_unite, *(one[2 + part] for one in found), returns=2) for part in range(parts)]
         nodes = [one for _, one in needed]
         fetched = [
-            starting(_fetch, plan, returns=parts)(text, minima, *nodes) for text, minima in zip(held.text, held.minima, strict=True)
+            crew.start(_fetch, text, minima, *nodes, returns=parts) for text, minima in zip(held.text, held.minima, strict=True)
         ]
         checked = [
-            starting(_check, plan)(plan.copies.threshold, needed[part][0], *(block[part] for block in fetched))[0]
+            crew.start(_check, plan.copies.threshold, needed[part][0], *(block[part] for block in fetched))[0]
             for part in range(parts)
         ]
         counted += checked
         if not sum(fetch([left for left, *_ in found])):
             break
-        found = [starting(_again, plan, returns=2 + parts)(parts, stars, *checked) for _, stars, *_ in found]
+        found = [crew.start(_again, parts, stars, *checked, returns=2 + parts) for _, stars, *_ in found]
     return counted
 
 
-def _join(counted: list[ObjectRef], plan: Plan) -> list[ObjectRef]:
+def _join(counted: list[ObjectRef], plan: Plan, crew: Crew) -> list[ObjectRef]:
     """Return the roots of all nodes that have an edge, in parts."""
-    sizes = fetch([starting(_size, plan)(one)[0] for one in counted])
+    sizes = fetch([crew.start(_size, one)[0] for one in counted])
     if sum(sizes) <= plan.edges_in_one_task:
-        return starting(_roots, plan)(*counted)
-    parts = plan.node_parts
-    dealt = [starting(_deal, plan, returns=parts)(parts, one) for one in counted]
+        return crew.start(_roots, *counted)
+    parts = range(plan.node_parts)
+    dealt = [crew.start(_deal, len(parts), one, returns=len(parts)) for one in counted]
     before, after = None, ()
     while before != after:
-        before = after
+        before, digests = after, []
         for step, then in (("large", "small"), ("small", "large")):
-            stars = [
-                starting(_star, plan, returns=1 + parts)(step, then, parts, *(one[part] for one in dealt)) for part in range(parts)
-            ]
-            dealt = [made for _, *made in stars]
-        digests = fetch([told for told, *_ in stars])
-        after = tuple(map(sum, zip(*digests, strict=True)))
-    return [starting(_settled, plan)(*(one[part] for one in dealt))[0] for part in range(parts)]
+            mine = [[one[part] for one in dealt] for part in parts]
+            stars = [crew.start(_star, step, then, len(parts), *pieces, returns=1 + len(parts)) for pieces in mine]
+            dealt, digests = [made for _, *made in stars], [told for told, *_ in stars]
+        after = tuple(map(sum, zip(*fetch(digests), strict=True)))
+    return [crew.start(_settled, *(one[part] for one in dealt))[0] for part in parts]
 
 
-def starting(op: Callable[..., Any], plan: Plan, *, returns: int = 1) -> Callable[..., list[ObjectRef]]:
-    """Return what starts a task of `op`, which returns `returns` values."""
-    remote: Any = ray.remote(op).options(num_cpus=plan.cpus, num_returns=returns)
-
-    def start(*given: Any) -> list[ObjectRef]:
-        refs = remote.remote(*given)
-        return refs if returns > 1 else [refs]
-
-    return start
-
-
-def _sign(how: Callable[[Any], Signed], block: Any, plan: Plan) -> tuple[Any, ...]:
+def _sign(how: Callable[[Any], Signed], block: Any, copies: Copies | None, parts: int) -> tuple[Any, ...]:
     rows, text, minima = how(block)
-    ids = keepers.hashed(rows["id"])
-    if not plan.copies:
-        return (rows, text, minima, ids, text[:0], *[None] * plan.key_parts)
+    if not copies:
+        return (rows, text, minima, text[:0], *[None] * parts)
     speaks = (minima != NOTHING).any(axis=1)  # a text without an n-gram is like no other
-    nodes, keys = text[speaks], band_keys(minima[speaks], bands(plan.copies))
-    return (rows, text, minima, ids, nodes, *edges.deal(keys, nodes, plan.key_parts))
+    nodes, keys = text[speaks], band_keys(minima[speaks], bands(copies))
+    return (rows, text, minima, nodes, *edges.deal(keys, nodes, parts))
 
 
 def _bucket(parts: int, blocks: int, *given: Any) -> tuple[Any, ...]:
@@ -216,21 +181,21 @@ def _size(counted: np.ndarray) -> int:
 
 
 def _roots(*counted: np.ndarray) -> Roots:
-    return joined.roots(np.concatenate(counted, axis=1))
+    return components.roots(np.concatenate(counted, axis=1))
 
 
 def _deal(parts: int, counted: np.ndarray) -> Any:
-    dealt = joined.deal(counted, parts, "large")
+    dealt = components.deal(counted, parts, "large")
     return dealt if parts > 1 else dealt[0]
 
 
-def _star(step: joined.Step, then: joined.Step, parts: int, *owned: np.ndarray) -> tuple[Any, ...]:
-    made = joined.star(np.concatenate(owned, axis=1), step)
-    return (joined.digest(made), *joined.deal(made, parts, then))
+def _star(step: components.Step, then: components.Step, parts: int, *owned: np.ndarray) -> tuple[Any, ...]:
+    made = components.star(np.concatenate(owned, axis=1), step)
+    return (components.digest(made), *components.deal(made, parts, then))
 
 
 def _settled(*owned: np.ndarray) -> Roots:
-    return joined.settled(np.concatenate(owned, axis=1))
+    return components.settled(np.concatenate(owned, axis=1))
 
 
 def _tell(number: int, parts: int, rows: pa.Table, text: np.ndarray, minima: np.ndarray, *roots: Roots) -> Any:
@@ -247,16 +212,3 @@ def _tell(number: int, parts: int, rows: pa.Table, text: np.ndarray, minima: np.
 def _settle(order: Order, method: str, *told: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:
     tables, minima = zip(*told, strict=True)
     return tuple(keepers.settle(pa.concat_tables(tables), np.concatenate(minima), order, method=method))
-
-
-def _repeated(*ids: np.ndarray) -> int | None:
-    return keepers.repeated(ids)
-
-
-ROWS_PER_PARTITION = 1_000_000  # of (key, kind, id), some 50 MB
-
-
-def pair_up(keys: Dataset, pool: Pool, *, rows: int, partitions: int | None = None) -> Dataset:
-    """(key, kind, id) in, (a, b, kind) out; `rows` is about how many keys there are. More partitions change no result."""
-    count = partitions or max(1, rows // ROWS_PER_PARTITION)
-    return stream.apply(keys.repartition(count, keys=["key"]), pairs, pool)

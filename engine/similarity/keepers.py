@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from engine.similarity.joined import Roots
+from engine.similarity.components import Roots
 from engine.similarity.minhash import estimate
 
 Direction = Literal["ascending", "descending"]
@@ -21,23 +21,23 @@ DUPLICATE = ("id", "rep", "similarity", "method")
 class Fates(NamedTuple):
     """Of the documents that do not stay."""
 
-    places: np.ndarray  # sorted
+    places: np.ndarray  # positions, sorted
     duplicates: pa.Table  # DUPLICATE and batch, of the listed ones; by component, the best first
 
 
 def tell(rows: pa.Table, text: np.ndarray, roots: Sequence[Roots], *, number: int) -> pa.Table:
     """Return what decides on the documents of block `number`: `rows`, and beside their `text` more columns.
 
-    `root` is the smallest text that theirs is joined to, `place` is number << 32 | row, `has_minima` says whether their component
-    has other texts too.
+    `root` is the smallest text that theirs is joined to, `position` is number << 32 | row, and `has_minima` says whether they are
+    joined to other texts at all.
     """
     root, is_joined = text.copy(), np.zeros(len(text), bool)
     for part in (one for one in roots if len(one.node)):
         at = np.minimum(np.searchsorted(part.node, text), len(part.node) - 1)
         known = part.node[at] == text
         root[known], is_joined[known] = part.root[at[known]], True
-    place = (np.uint64(number) << np.uint64(32)) + np.arange(len(text), dtype=np.uint64)
-    for name, column in (("text", text), ("root", root), ("place", place), ("has_minima", is_joined)):
+    position = (np.uint64(number) << np.uint64(32)) + np.arange(len(text), dtype=np.uint64)
+    for name, column in (("text", text), ("root", root), ("position", position), ("has_minima", is_joined)):
         rows = rows.append_column(name, pa.array(column))
     return rows
 
@@ -61,7 +61,8 @@ def settle(rows: pa.Table, minima: np.ndarray, order: Order, *, method: str) -> 
     to = keeper[lost]
     similarity = np.ones(len(lost), np.float32)
     far = text[lost] != text[to]
-    similarity[far] = estimate(minima[at[lost[far]]], minima[at[to[far]]])
+    if far.any():
+        similarity[far] = estimate(minima[at[lost[far]]], minima[at[to[far]]])
     found = rows.take(pa.array(lost))
     duplicates = pa.table(
         {
@@ -72,7 +73,7 @@ def settle(rows: pa.Table, minima: np.ndarray, order: Order, *, method: str) -> 
             "batch": found["batch"],
         }
     )
-    return Fates(np.sort(found["place"].to_numpy()), duplicates.filter(found["listed"]))
+    return Fates(np.sort(found["position"].to_numpy()), duplicates.filter(found["listed"]))
 
 
 def _joined(rows: pa.Table) -> pa.Table:
@@ -86,16 +87,17 @@ def _joined(rows: pa.Table) -> pa.Table:
     return rows.filter(pa.array(keep))
 
 
-def repeated(ids: Sequence[np.ndarray]) -> int | None:
-    """Return a hash that is in `ids` more than once, the smallest."""
-    every = np.sort(np.concatenate(list(ids)))
-    twice = every[1:][every[1:] == every[:-1]]
-    return int(twice[0]) if len(twice) else None
-
-
-def hashed(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return 64-bit hashes of `ids`: of whole numbers one to one, of anything else of its text."""
+def hashed(rows: pa.Table) -> np.ndarray:
+    """Return 64-bit hashes of the ids of `rows`: of whole numbers one to one, of anything else of its text."""
+    ids = rows["id"]
     if pa.types.is_integer(ids.type):
-        return pc.cast(ids, pa.int64(), safe=False).to_numpy(zero_copy_only=False).view(np.uint64)
+        return pc.cast(ids, pa.int64(), safe=False).to_numpy().view(np.uint64)
     texts = pc.cast(ids, pa.string()).cast(pa.binary()).to_pylist()
     return np.fromiter((xxhash.xxh3_64_intdigest(one) for one in texts), np.uint64, len(texts))
+
+
+def repeated(*hashes: np.ndarray) -> int | None:
+    """Return a hash that occurs more than once, the smallest."""
+    every = np.sort(np.concatenate(hashes))
+    twice = every[1:][every[1:] == every[:-1]]
+    return int(twice[0]) if len(twice) else None

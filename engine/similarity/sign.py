@@ -23,13 +23,18 @@ class Signed(NamedTuple):
     minima: np.ndarray  # (rows, num_perm) uint32; (rows, 0) where only equal texts are looked for
 
 
+def came(rows: int, *, batch: int = 0, listed: bool = True) -> dict[str, pa.Array]:
+    """Return the columns that say of documents with which batch they came, and whether they are listed if they do not stay."""
+    return {"batch": pa.repeat(pa.scalar(batch, pa.int32()), rows), "listed": pa.repeat(pa.scalar(listed), rows)}
+
+
 class Reading(NamedTuple):
     """How documents are read."""
 
     schema: pa.Schema
     text: str  # column
     id: str | None  # column; None: file and row
-    by: tuple[str, ...]  # columns by which a keeper is chosen, LENGTH among them if it is needed
+    by: tuple[str, ...]  # columns by which a keeper is chosen, LENGTH among them if it is needed; signed as `by 0`, `by 1` ...
     copies: Copies | None
 
 
@@ -56,9 +61,8 @@ class Documents:
             raise InputError(f"{self.block[0].url}: {ids.null_count} rows have no {how.id!r}, expected one in each. Fill it.")
         if LENGTH in how.by:
             table = table.append_column(LENGTH, pc.utf8_length(pc.fill_null(texts, "")))
-        batch, listed = pa.scalar(self.batch, pa.int32()), pa.scalar(self.listed)
-        rows = {"id": ids, "batch": pa.repeat(batch, len(ids)), "listed": pa.repeat(listed, len(ids))}
-        rows |= {name: table[name] for name in how.by}
+        rows = {"id": ids, **came(len(ids), batch=self.batch, listed=self.listed)}
+        rows |= {f"by {number}": table[name] for number, name in enumerate(how.by)}
         return Signed(pa.table(rows), exact_keys(texts), sign(texts, how.copies))
 
 

@@ -1,5 +1,6 @@
 """Copies by text, near-duplicates by meaning, clusters: decisions that any order of the input leaves as they are."""
 
+import alone
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,11 +9,10 @@ from engine.contract.curation import Curation, Pick, Semantic
 from engine.contract.prompts import Copies
 from engine.curation.arrange import arrange, coverage
 from engine.curation.cluster import cluster, leaders, map_of, typical_words
-from engine.curation.copies import keys, settle
+from engine.curation.copies import settle, sign
 from engine.curation.decontaminate import Index
 from engine.curation.embed import EMBEDDED
-from engine.curation.pick import best, enter
-from engine.similarity.buckets import pairs
+from engine.curation.pick import BEST_FIRST, best, enter
 
 NO_HOLDOUT = Index({}, [])
 LONG = "please send eight blue hand mirrors and two green lamps to the usual address before the end of next week"
@@ -29,8 +29,12 @@ def entries(texts, *, section=SECTION, order=None):
     return best(enter(pa.Table.from_pylist([rows[n] for n in order] if order is not None else rows), section, NO_HOLDOUT))
 
 
+def decided(table, section=SECTION):
+    return settle(table, [alone.duplicates(sign(table, section), section.minhash, BEST_FIRST)], section)
+
+
 def fates(table, section=SECTION):
-    found = settle(table, pairs(keys(table, section)), section).to_pylist()
+    found = decided(table, section).to_pylist()
     return {row["answer_id"]: (row["dropped_by"], row["rep_id"]) for row in found}
 
 
@@ -146,5 +150,5 @@ def test_arrange_of_nothing_is_nothing():
 
 def test_coverage_counts_prompts_before_and_after():
     table = entries([LONG, LONG + " please", "else"])
-    decisions = settle(table, pairs(keys(table, SECTION)), SECTION)
+    decisions = decided(table)
     assert coverage(table, decisions)["layer"] == {"core": {"prompts": 3, "accepted": 3, "picked": 2}}

@@ -2,16 +2,16 @@
 
 import random
 
+import alone
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from engine.contract.prompts import Copies
 from engine.prompts import split
-from engine.prompts.copies import keys, settle, sign
+from engine.prompts.copies import sign
 from engine.prompts.sources import LINE_BITS, WORK
 from engine.rows import PROMPT_DROPS, REJECTED
-from engine.similarity.buckets import pairs
 
 COPIES = Copies(threshold=0.7, ngram=2)
 LONG = (
@@ -34,7 +34,7 @@ def work(*rows):
 def fates(table):
     """Return prompt_id -> (fate, rep_id) of the rows that do not stay."""
     signed = sign(table, COPIES)
-    found = settle(signed, pairs(keys(signed, COPIES)), COPIES).to_pylist()
+    found = alone.fates(signed, COPIES).to_pylist()
     ids = dict(zip(table["place"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))
     return {ids[row["place"]]: (row["fate"], row["rep_id"]) for row in found}
 
@@ -49,7 +49,7 @@ def test_near_copy_loses_with_an_estimated_similarity_and_an_unlike_text_stays()
     table = work(("a", "train", LONG), ("b", "train", LONG + " please"), ("c", "train", LONG[:40] + " and nothing else"))
     assert fates(table) == {"b": ("near_copy", "a")}
     signed = sign(table, COPIES)
-    similarity = settle(signed, pairs(keys(signed, COPIES)), COPIES)["similarity"].to_pylist()
+    similarity = alone.fates(signed, COPIES)["similarity"].to_pylist()
     assert similarity == [pytest.approx(0.95, abs=0.1)]
 
 
@@ -68,14 +68,14 @@ def test_copies_within_the_holdout_keep_one():
 def test_equal_rows_of_one_source_keep_the_earliest():
     table = work(("a", "train", "same"), ("a", "train", "same"))
     signed = sign(table, COPIES)
-    found = settle(signed, pairs(keys(signed, COPIES)), COPIES)
+    found = alone.fates(signed, COPIES)
     assert found["place"].to_pylist() == [2]
 
 
 def test_repeated_given_id_is_a_reject_and_no_keeper():
     table = work(("b", "train", "one", {"given_id": "7"}), ("a", "train", "two", {"given_id": "7"}), ("c", "train", "two"))
     signed = sign(table, COPIES)
-    found = settle(signed, pairs(keys(signed, COPIES)), COPIES).to_pylist()
+    found = alone.fates(signed, COPIES).to_pylist()
     assert [(row["place"], row["fate"], row["detail"]) for row in found] == [(2, "duplicate_id", "line 1 has the same id")]
 
 
@@ -84,7 +84,7 @@ def test_equal_given_ids_of_two_sources_are_no_fault():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_fates_are_the_same_for_any_order_of_rows_and_pairs(seed):
+def test_fates_are_the_same_for_any_order_of_rows(seed):
     rng = random.Random(seed)
     sides = ["train" if n % 7 else "holdout" for n in range(40)]
     table = work(*((f"{n:02d}", sides[n], LONG[: 40 + 9 * (n % 9)] + " x" * (n % 3)) for n in range(40)))
@@ -94,10 +94,6 @@ def test_fates_are_the_same_for_any_order_of_rows_and_pairs(seed):
     rng.shuffle(order)
     shuffled = table.take(order)
     assert fates(shuffled) == expected
-    signed = sign(shuffled, COPIES)
-    found = pairs(keys(signed, COPIES))
-    mixed = found.take(rng.sample(range(len(found)), len(found)))
-    assert settle(signed, mixed, COPIES).equals(settle(signed, found, COPIES))
 
 
 def test_label_sends_every_row_to_exactly_one_table_and_cuts_shards_by_id():
@@ -106,7 +102,7 @@ def test_label_sends_every_row_to_exactly_one_table_and_cuts_shards_by_id():
     rows += [("00h", "holdout", "held out"), reject, ("09b", "train", rows[9][2])]
     table = work(*rows)
     signed = sign(table, COPIES)
-    found = settle(signed, pairs(keys(signed, COPIES)), COPIES)
+    found = alone.fates(signed, COPIES)
     cuts = split.cuts(signed, found, shard_rows=4)
     labelled = split.label(table, found, cuts)
     assert sum(split.pick(labelled, name).num_rows for name in split.TABLES) == len(rows)

@@ -1,11 +1,12 @@
 """From keys to edges that count, against brute force; boilerplate stays linear."""
 
+import alone
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.similarity import edges
-from engine.similarity.joined import roots
+from engine.similarity.components import roots
 from engine.similarity.minhash import Bands, band_keys, estimate
 
 CUT = Bands(4, 2)
@@ -15,17 +16,8 @@ def hashes(count, seed=0):
     return np.random.default_rng(seed).integers(0, 2**64, count, dtype=np.uint64)
 
 
-def counted(nodes, minima, *, threshold, parts=1, blocks=1, cut=CUT):
-    """The edges that count, as the engine finds them, without Ray."""
-    pieces = [edges.deal(band_keys(minima[at], cut), nodes[at], parts) for at in np.array_split(np.arange(len(nodes)), blocks)]
-    whose = [nodes[at] for at in np.array_split(np.arange(len(nodes)), blocks)]
-    found = [bucket for part in range(parts) for bucket in edges.meet(whose, [block[part] for block in pieces])]
-    passed = []
-    for _ in range(edges.ROUNDS):
-        wanted = edges.distinct(np.concatenate([edges.candidates(one) for one in found], axis=1))
-        passed.append(edges.check(wanted, nodes, minima, threshold=threshold))
-        found = [edges.unlike(edges.large(one), passed[-1]) for one in found]
-    return edges.distinct(np.concatenate(passed, axis=1))
+def counted(nodes, minima, *, threshold, cut=CUT, **more):
+    return alone.counted(nodes, minima, threshold=threshold, keys=band_keys(minima, cut), **more)
 
 
 def by_brute_force(nodes, minima, *, threshold, cut=CUT):

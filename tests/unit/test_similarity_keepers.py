@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from engine.similarity import keepers
-from engine.similarity.joined import Roots
+from engine.similarity.components import Roots
 
 ORDER = [("verified", "descending"), ("score", "descending"), ("length", "ascending"), ("id", "ascending")]
 # id, text, root, verified, score, length
@@ -24,7 +24,7 @@ def table(rows):
     types = [pa.string(), pa.uint64(), pa.uint64(), pa.bool_(), pa.float64(), pa.int64()]
     made = pa.table({name: pa.array(column, kind) for name, column, kind in zip(names, columns, types, strict=True)})
     made = made.append_column("batch", pa.array([0] * len(rows))).append_column("listed", pa.array([True] * len(rows)))
-    made = made.append_column("place", pa.array([ord(row[0]) for row in rows], pa.uint64()))
+    made = made.append_column("position", pa.array([ord(row[0]) for row in rows], pa.uint64()))
     return made.append_column("has_minima", pa.array([row[2] == 1 for row in rows]))
 
 
@@ -55,11 +55,11 @@ def test_tell_gives_each_document_its_component_and_place():
     roots = [Roots(np.array([5, 7], np.uint64), np.array([5, 5], np.uint64)), Roots(*2 * [np.empty(0, np.uint64)])]
     told = keepers.tell(rows, np.array([7, 1, 5], np.uint64), roots, number=3)
     assert told["root"].to_pylist() == [5, 1, 5] and told["has_minima"].to_pylist() == [True, False, True]
-    assert told["place"].to_pylist() == [3 << 32, (3 << 32) + 1, (3 << 32) + 2]
+    assert told["position"].to_pylist() == [3 << 32, (3 << 32) + 1, (3 << 32) + 2]
 
 
 @pytest.mark.parametrize("ids", [pa.array([3, -1, 3]), pa.array(["a", "b", "a"]), pa.array([1.5, 2.5, 1.5])])
 def test_an_id_that_two_documents_have_is_found(ids):
-    found = keepers.hashed(ids)
-    assert keepers.repeated([found[:2], found[2:]]) == int(found[0])
-    assert keepers.repeated([found[:2]]) is None
+    found = keepers.hashed(pa.table({"id": ids}))
+    assert keepers.repeated(found[:2], found[2:]) == int(found[0])
+    assert keepers.repeated(found[:2]) is None

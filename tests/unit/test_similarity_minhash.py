@@ -1,6 +1,5 @@
 """Signatures against datasketch, bands against their formula, groups against brute force."""
 
-import random
 import subprocess
 import sys
 
@@ -13,8 +12,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.contract.prompts import Copies
-from engine.similarity.buckets import ALL_PAIRS_UP_TO, keyed, pairs
-from engine.similarity.components import group, keepers
 from engine.similarity.minhash import MISSED, NEEDLESS, NOTHING, band_keys, bands, estimate, exact_keys, signatures
 from engine.similarity.words import by_characters, characters, ngrams, normal, words
 
@@ -184,52 +181,3 @@ def test_kernel_works_where_no_folder_can_keep_its_machine_code():
     nowhere = {}
     exec("def twice(number): return 2 * number", nowhere)  # of no file, so numba finds no place for a cache
     assert _compiled(nowhere["twice"])(4) == 8
-
-
-def test_pairs_of_a_giant_bucket_are_a_star_around_its_smallest_id():
-    ids = pa.array([f"{i:03d}" for i in range(ALL_PAIRS_UP_TO + 5)])
-    found = pairs(keyed(ids, near=np.full(len(ids), 7, np.uint64)))
-    assert found.num_rows == len(ids) - 1
-    assert set(found["a"].to_pylist()) == {"000"}
-
-
-def test_pairs_of_different_kinds_never_mix():
-    ids = pa.array(["a", "b"])
-    found = pairs(keyed(ids, exact=np.array([1, 2], np.uint64), near=np.array([2, 3], np.uint64)))
-    assert found.num_rows == 0
-
-
-def test_keyed_leaves_out_a_null_key():
-    found = keyed(pa.array([1, 2]), id=pa.array([None, 5], pa.uint64()))
-    assert found.to_pylist() == [{"key": 5, "kind": "id", "id": 2}]
-
-
-def test_keepers_of_a_chain_is_its_smallest_node():
-    assert keepers(6, np.array([4, 1, 3]), np.array([3, 5, 1])).tolist() == [0, 1, 2, 1, 1, 1]
-    assert keepers(3, np.array([], int), np.array([], int)).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_group_of_random_texts_joins_exactly_what_brute_force_joins(seed):
-    rng = random.Random(seed)
-    vocabulary = [f"w{i}" for i in range(60)]
-    base = [[rng.choice(vocabulary) for _ in range(40)] for _ in range(8)]
-    texts = []
-    for _ in range(60):
-        text = list(rng.choice(base))
-        for _ in range(rng.choice([0, 0, 1, 2, 6, 20])):
-            text[rng.randrange(40)] = rng.choice(vocabulary)
-        texts.append(" ".join(text))
-    copies = Copies(ngram=2, threshold=0.7)
-    minima = signatures(pa.array(texts), copies)
-    keys = band_keys(minima, bands(copies))
-    ids = pa.array(range(len(texts)))
-    exact = exact_keys(pa.array(texts))
-    found = group(ids, minima, pairs(keyed(ids, exact=exact, near=keys)), threshold=0.7)
-
-    left, right = np.triu_indices(len(texts), 1)
-    shared = (keys[left] == keys[right]).any(axis=1) & (estimate(minima[left], minima[right]) >= 0.7)
-    shared |= exact[left] == exact[right]
-    assert np.unique(keys, return_counts=True)[1].max() <= ALL_PAIRS_UP_TO  # no bucket is a star, so nothing may be missed
-    assert found.keeper.tolist() == keepers(len(texts), left[shared], right[shared]).tolist()
-    assert (found.keeper < np.arange(len(texts))).any()

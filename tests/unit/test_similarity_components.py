@@ -5,23 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.similarity import joined
+from engine.similarity import components
 
 
 def by_stars(edges, parts):
     """The rounds as the flow runs them, without Ray."""
-    dealt = joined.deal(edges, parts, "large")
+    dealt = components.deal(edges, parts, "large")
     before, after = None, ()
     while before != after:
         before = after
         for step, then in (("large", "small"), ("small", "large")):
-            made = [joined.star(one, step) for one in dealt]
+            made = [components.star(one, step) for one in dealt]
             dealt = [
-                np.concatenate(pieces, axis=1) for pieces in zip(*(joined.deal(one, parts, then) for one in made), strict=True)
+                np.concatenate(pieces, axis=1) for pieces in zip(*(components.deal(one, parts, then) for one in made), strict=True)
             ]
-        after = tuple(map(sum, zip(*(joined.digest(one) for one in made), strict=True)))
-    found = [joined.settled(one) for one in dealt]
-    return joined.Roots(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        after = tuple(map(sum, zip(*(components.digest(one) for one in made), strict=True)))
+    found = [components.settled(one) for one in dealt]
+    return components.Roots(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
 def by_union(pairs):
@@ -45,7 +45,7 @@ def wide(pairs):
 )
 def test_both_ways_give_every_node_the_smallest_of_its_component(pairs, parts):
     edges = wide(pairs)
-    one, many = joined.roots(edges), by_stars(edges, parts)
+    one, many = components.roots(edges), by_stars(edges, parts)
     assert [column.tolist() for column in one] == [column.tolist() for column in many]
     assert dict(zip(*(column.tolist() for column in one), strict=True)) == by_union(edges.T.tolist())
 
@@ -55,4 +55,4 @@ def test_a_long_chain_is_one_component_both_ways(parts):
     edges = wide([(n, n + 1) for n in range(1, 500)])
     found = by_stars(edges, parts)
     assert set(found.root.tolist()) == {edges.min()} and len(found.node) == 500
-    assert joined.roots(edges).root.tolist() == found.root.tolist()
+    assert components.roots(edges).root.tolist() == found.root.tolist()

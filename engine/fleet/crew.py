@@ -1,0 +1,48 @@
+"""Plain tasks of a pool: no more of them at once than it has places, whatever else the cluster could run."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import ray
+from ray import ObjectRef
+from ray.exceptions import RayTaskError
+
+from engine.contract.profile import Pool
+
+
+class Crew:
+    """Starts pure functions as tasks of `pool`; Ray runs one again whose process died."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._running: list[ObjectRef] = []
+
+    def start(self, op: Callable[..., Any], *given: Any, returns: int = 1) -> list[ObjectRef]:
+        """Return the `returns` references of `op(*given)`, as soon as there is a place for it.
+
+        References among `given` must be those of tasks that were started before: a task that waits holds its place.
+        """
+        if len(self._running) >= self.pool.actors:
+            _, self._running = ray.wait(self._running, num_returns=1, fetch_local=False)
+        refs = _remote(op).options(num_cpus=self.pool.cpus, num_returns=returns).remote(*given)
+        refs = refs if returns > 1 else [refs]
+        self._running.append(refs[0])
+        return refs
+
+
+def fetch(refs: Any) -> Any:
+    """Return what `refs` refer to.
+
+    Raises:
+        Exception: what a task raised, as it raised it.
+    """
+    try:
+        return ray.get(refs)
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+
+
+@cache
+def _remote(op: Callable[..., Any]) -> Any:
+    return ray.remote(op)

@@ -124,7 +124,7 @@ def _open(source: str, options: Options) -> Work:
     recipe = {"copies": copies and copies.model_dump(mode="json"), "keep": options.keep, "columns": _columns(corpus, reading)}
     kept = open_index(workspace.run_folder(options.index), recipe) if options.index else None
     sources: list[Source] = [*kept.parts()] if kept else []
-    batch, rows = len(sources) and len(kept.batches) if kept else 0, kept.rows if kept else 0
+    batch, rows = (len(kept.batches), kept.rows) if kept else (0, 0)
     if options.against:
         other, like, _ = _read_as(options.against, options)
         if _columns(other, like) != _columns(corpus, reading):
@@ -250,5 +250,5 @@ def _store(number: int, folder: Folder, name: str, rows: pa.Table, text: np.ndar
 
 def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=False)  # a third faster on texts
     return buffer.getvalue()

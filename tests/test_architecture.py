@@ -30,6 +30,7 @@ HEAVY = {
     "ray": ("engine/fleet/*.py", "engine/*/flow.py", "engine/students/launch.py", "jobs/*.py", "jobs/bench/*.py"),
     "vllm": ("engine/models/vllm_model.py", "jobs/bench/*.py"),  # a bench compares with vLLM itself
     "deepspeed": ("engine/students/zero.py",),
+    "numba": ("engine/similarity/kernel.py",),
 }
 CODE_FROM_DATA = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 60, 6

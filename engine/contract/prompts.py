@@ -54,10 +54,27 @@ class Copies(Section):
     """What counts as the same prompt."""
 
     threshold: Share = 0.8
-    """Jaccard similarity of word n-grams from which two prompts are near copies."""
+    """Jaccard similarity of n-grams from which two prompts are near copies."""
     ngram: Positive = 3
-    """Words in a shingle."""
+    """Words, or characters, in a shingle."""
+    unit: Literal["auto", "word", "character"] = "auto"
+    """`auto`: characters where at least half of a text is in a script without spaces (Chinese, Japanese, Thai ...), else words."""
     num_perm: Positive = 128
+    bands: Positive | None = None
+    """Pieces that a signature is cut into; texts that share one are compared. Given with `rows`, or chosen by the threshold."""
+    rows: Positive | None = None
+    """Minima in a band. More bands of fewer rows miss fewer copies and compare more pairs."""
+
+    @model_validator(mode="after")
+    def bands_fit_into_the_signature(self) -> "Copies":
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError(f"bands and rows: found bands {self.bands} and rows {self.rows}; give both, or neither")
+        if self.bands and self.rows and self.bands * self.rows > self.num_perm:
+            raise ValueError(
+                f"bands * rows: found {self.bands} * {self.rows} = {self.bands * self.rows}, expected at most num_perm "
+                f"{self.num_perm}; raise num_perm to {self.bands * self.rows}, or take fewer bands"
+            )
+        return self
 
 
 class Prompts(Section):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import faiss
 import numpy as np
 
-from engine.similarity.minhash import words
+from engine.similarity.words import words
 
 
 class Clusters(NamedTuple):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import xxhash
 
 from engine.contract.curation import Decontaminate
-from engine.similarity.minhash import ngrams
+from engine.similarity.words import ngrams
 
 
 class Index(NamedTuple):

@@ -8,8 +8,7 @@ import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
 from engine.curation.decontaminate import Index, contaminations
-from engine.similarity.buckets import text_key
-from engine.similarity.minhash import normal, signatures
+from engine.similarity.minhash import exact_keys, signatures
 
 READ = ["answer_id", "prompt_id", "text", "layer", "difficulty", "answer", "agreement", "confidence", "pool"]
 ENTRY = pa.schema(  # about 750 bytes a row with 128 permutations, no text
@@ -36,7 +35,9 @@ def enter(rows: pa.Table, section: Curation, index: Index) -> pa.Table:
     texts = rows["text"].to_pylist()
     distinct = list(dict.fromkeys(texts))  # n samples of a prompt are signed once
     where = {text: number for number, text in enumerate(distinct)}
-    minima = signatures(distinct, section.minhash) if section.minhash else np.empty((len(distinct), 0), np.uint32)
+    minima = np.empty((len(distinct), 0), np.uint32)
+    if section.minhash:
+        minima = signatures(pa.array(distinct, pa.string()), section.minhash)
     found = contaminations(distinct, index, section.decontaminate)
     clean = {text: ("", "", None) for text in distinct} | {text: ("contaminated", *to) for text, to in found.items()}
     marks = [
@@ -49,7 +50,7 @@ def enter(rows: pa.Table, section: Curation, index: Index) -> pa.Table:
             "confidence": pc.fill_null(rows["confidence"], -1.0),
             "agreement": pc.fill_null(rows["agreement"], -1.0),
             "length": pc.utf8_length(rows["answer"]),
-            "text_key": pa.array([text_key("exact", normal(text)) for text in texts], pa.uint64()),
+            "text_key": pa.array(exact_keys(rows["text"])),
             "minima": pa.array([minima[where[text]] for text in texts], pa.list_(pa.uint32())),
             "dropped_by": [mark[0] for mark in marks],
             "rep_id": [mark[1] for mark in marks],

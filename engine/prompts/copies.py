@@ -15,7 +15,7 @@ from engine.contract.prompts import Copies
 from engine.prompts.sources import LINE_BITS
 from engine.similarity.buckets import keyed, text_key
 from engine.similarity.components import group, keepers, numbered
-from engine.similarity.minhash import band_keys, bands, normal, signatures
+from engine.similarity.minhash import band_keys, bands, exact_keys, signatures
 
 SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
     [
@@ -42,9 +42,8 @@ FATES = pa.schema(  # of the rows that do not stay, about 60 bytes each; a row t
 def sign(rows: pa.Table, copies: Copies) -> pa.Table:
     """WORK in, SIGNED out: one row for each sound prompt."""
     rows = rows.filter(pc.equal(rows["reason"], ""))
-    texts = rows["text"].to_pylist()
     given = zip(rows["path"].to_pylist(), rows["given_id"].to_pylist(), strict=True)
-    minima = signatures(texts, copies)
+    minima = signatures(rows["text"], copies)
     return pa.table(
         {
             "place": rows["place"],
@@ -52,7 +51,7 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
             "side": rows["side"],
             "round": rows["round"],
             "id_key": pa.array([None if one is None else text_key(path, one) for path, one in given], pa.uint64()),
-            "text_key": pa.array([text_key("exact", normal(text)) for text in texts], pa.uint64()),
+            "text_key": pa.array(exact_keys(rows["text"])),
             "minima": pa.array(list(minima), pa.list_(pa.uint32())),
         },
         schema=SIGNED,

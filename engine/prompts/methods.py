@@ -13,7 +13,7 @@ from engine.contract.synthesize import Evolve, Synthesis
 from engine.models.base import Chat, instruct
 from engine.prompts.lacking import Gap
 from engine.prompts.sources import Fault
-from engine.similarity.minhash import words
+from engine.similarity.words import words
 
 KINDS = {
     "core": "an ordinary message",

@@ -1,25 +1,29 @@
-"""MinHash of word n-grams: signatures, the keys of their bands, and the similarity that two signatures estimate.
+"""MinHash of word or character n-grams: signatures, the keys of their bands, and the similarity that two signatures estimate.
 
 Broder, "On the resemblance and containment of documents" (1997): the share of equal minima over random permutations estimates the
 Jaccard similarity of the two sets; its standard error is sqrt(J (1 - J) / num_perm), 0.035 at J = 0.8 and 128 permutations.
 Banding after Indyk and Motwani (1998): texts that agree in all rows of one band become a candidate pair.
+
+The n-grams are those of `words.ngrams`. The hash of an n-gram is 32 bits: its words (or characters), each as the 64-bit FNV-1a of
+its UTF-8, are the coefficients of a polynomial in 0x9E3779B97F4A7C15 modulo 2^64, the last of degree 0; of that the lower half of
+MurmurHash3's 64-bit finalizer. So it rolls: an n-gram costs the same whatever its length, and no text is copied.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.contract.prompts import Copies
+from engine.similarity.words import characters
 
-RECALL = 0.95  # of the pairs that are exactly at the threshold; each pair is checked afterwards, so precision costs nothing
+MISSED, NEEDLESS = 0.9, 0.1  # what a missed pair and a needless one weigh: each pair is checked afterwards
+NOTHING = np.uint32(0xFFFFFFFF)  # every minimum of a text without an n-gram
 
-_WORD = re.compile(r"\w+")
-_GRAMS_AT_ONCE = 4096  # bounds the memory of a very long text
-_U32, _U64 = np.uint32, np.uint64
+_UNITS = ("auto", "word", "character")  # in the order of the kernel's numbers
 
 
 class Bands(NamedTuple):
@@ -29,70 +33,88 @@ class Bands(NamedTuple):
     rows: int
 
 
-def words(text: str) -> list[str]:
-    """Return the words of `text`, case folded, without punctuation."""
-    return _WORD.findall(text.casefold())
+def signatures(texts: pa.Array | pa.ChunkedArray, copies: Copies) -> np.ndarray:
+    """Return the minima, (texts, num_perm) of uint32; NOTHING for a text without a word and for null.
+
+    They are those of datasketch 2 (scheme `affine32`, seed 1) over the hash above.
+    """
+    from engine.similarity import kernel  # numba: half a second that only who signs needs
+
+    minima = np.full((len(texts), copies.num_perm), NOTHING)
+    permutations = _permutations(copies.num_perm)
+    unit = _UNITS.index(copies.unit)
+    for start, end, strings in _buffers(texts):
+        kernel.sign(strings, characters(), unit, copies.ngram, permutations, minima[start:end])
+    return minima
 
 
-def normal(text: str) -> str:
-    """Return `text` as it is compared for exact copies: case folded, runs of white space as one space."""
-    return " ".join(text.casefold().split())
+def exact_keys(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return a key for each text, (texts,) of uint64: equal where `words.normal` is; null counts as empty."""
+    from engine.similarity import kernel
+
+    keys = np.empty(len(texts), np.uint64)
+    for start, end, strings in _buffers(texts):
+        kernel.exact(strings, characters(), keys[start:end])
+    return keys
 
 
-def ngrams(text: str, size: int) -> list[str]:
-    """Return every run of `size` words of `text`; the whole text if it has fewer, so that nothing has no n-gram."""
-    found = words(text)
-    if len(found) < size:
-        return [" ".join(found) or text.strip()]
-    return [" ".join(found[start : start + size]) for start in range(len(found) - size + 1)]
-
-
-def signatures(texts: Sequence[str], copies: Copies) -> np.ndarray:
-    """Return the minima, (texts, num_perm) of uint32: as datasketch 2 (scheme `affine32`, seed 1) finds over xxh32 of n-grams."""
-    factor, shift = _permutations(copies.num_perm)
-    out = np.full((len(texts), copies.num_perm), _U32(0xFFFFFFFF))
-    for row, text in enumerate(texts):
-        grams = {xxhash.xxh32_intdigest(gram.encode("utf-8", "surrogatepass")) for gram in ngrams(text, copies.ngram)}
-        hashes = _mix(np.fromiter(grams, _U32, len(grams)))
-        for start in range(0, len(hashes), _GRAMS_AT_ONCE):
-            part = hashes[start : start + _GRAMS_AT_ONCE, None] * factor + shift
-            np.minimum(out[row], part.min(axis=0), out=out[row])
-    return out
-
-
+@cache
 def bands(copies: Copies) -> Bands:
-    """Return the widest bands that still find RECALL of the pairs at the threshold: 1 - (1 - t^rows)^count."""
-    for rows in range(copies.num_perm, 1, -1):
-        count = copies.num_perm // rows
-        if 1 - (1 - copies.threshold**rows) ** count >= RECALL:
-            return Bands(count, rows)
-    return Bands(copies.num_perm, 1)
+    """Return the bands of the contract, else those that weigh least: the optimum that datasketch's MinHashLSH finds.
+
+    A pair of similarity s becomes a candidate with probability p(s) = 1 - (1 - s^rows)^count. Weighed is the integral of p below
+    the threshold (needless candidates) against that of 1 - p above it (missed pairs).
+    """
+    if copies.bands and copies.rows:
+        return Bands(copies.bands, copies.rows)
+    places, weights = np.polynomial.legendre.leggauss(copies.num_perm // 2 + 1)  # exact: p is of degree num_perm at most
+    threshold = copies.threshold
+    below, above = threshold * (places + 1) / 2, threshold + (1 - threshold) * (places + 1) / 2
+
+    def weight(cut: Bands) -> float:
+        needless = 1 - (1 - below**cut.rows) ** cut.count
+        missed = (1 - above**cut.rows) ** cut.count
+        return float(weights @ (NEEDLESS * threshold * needless + MISSED * (1 - threshold) * missed))
+
+    every = range(1, copies.num_perm + 1)
+    return min((Bands(count, rows) for count in every for rows in range(1, copies.num_perm // count + 1)), key=weight)
 
 
 def band_keys(minima: np.ndarray, cut: Bands) -> np.ndarray:
     """Return one 64-bit key per band, (texts, bands): equal for equal bands, different between bands."""
-    parts = minima[:, : cut.count * cut.rows].reshape(len(minima), cut.count, cut.rows).astype(_U64)
-    keys = np.broadcast_to(np.arange(1, cut.count + 1, dtype=_U64), parts.shape[:2]) * _U64(0x9E3779B97F4A7C15)
-    for row in range(cut.rows):
-        keys = (keys ^ parts[:, :, row]) * _U64(0xFF51AFD7ED558CCD)
-        keys ^= keys >> _U64(32)
+    from engine.similarity import kernel
+
+    keys = np.empty((len(minima), cut.count), np.uint64)
+    kernel.band(_constant(minima), cut.rows, keys)
     return keys
 
 
 def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the Jaccard similarity, row by row, that two arrays of signatures estimate."""
-    return (left == right).mean(axis=1, dtype=np.float64)
+    """Return the Jaccard similarity, row by row, that two arrays of signatures estimate; 0 if a text has no n-gram."""
+    return ((left == right) & (left != NOTHING)).mean(axis=1, dtype=np.float64)
+
+
+def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, int, tuple[np.ndarray, np.ndarray]]]:
+    """Yield for each chunk the numbers of its first text and of the next chunk's, and its buffers as the kernel takes them."""
+    start = 0
+    for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
+        whole = (pc.fill_null(chunk, "") if chunk.null_count else chunk).cast(pa.large_string())
+        _, offsets, data = whole.buffers()
+        if len(whole):
+            where = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
+            yield start, start + len(whole), (_constant(where), _constant(np.frombuffer(data or b"", np.uint8)))
+        start += len(whole)
+
+
+def _constant(array: np.ndarray) -> np.ndarray:
+    """Return `array` as the one kind that the kernel is compiled for."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 @cache
 def _permutations(count: int) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.RandomState(1)
-    factor = draw.randint(0, 1 << 31, count, dtype=_U32) * _U32(2) + _U32(1)  # odd: a bijection of 32 bits
-    return factor, draw.randint(0, 1 << 32, count, dtype=_U32)
-
-
-def _mix(hashes: np.ndarray) -> np.ndarray:
-    """The finalizer of MurmurHash3 (Appleby, public domain): spreads what a multiplication alone leaves in the high bits."""
-    hashes = (hashes ^ (hashes >> _U32(16))) * _U32(0x85EBCA6B)
-    hashes = (hashes ^ (hashes >> _U32(13))) * _U32(0xC2B2AE35)
-    return hashes ^ (hashes >> _U32(16))
+    factor = draw.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)  # odd: a bijection of 32 bits
+    return factor, draw.randint(0, 1 << 32, count, dtype=np.uint32)

@@ -1,0 +1,221 @@
+"""MinHash in machine code (numba), from the buffers of Arrow strings.
+
+`strings` is (offsets, data): (texts + 1) of int64 into the UTF-8 of data, uint8. Nothing here knows Unicode: `table` is
+words.characters(). Scratch is 50 KB and 8 bytes a word of an n-gram, however long a text is. Bytes that are not UTF-8 separate words
+and are compared as they are; none is read outside its text.
+
+Every function is compiled on its first call, a few seconds in all, and kept beside this file or, where that cannot be written, in
+the user's cache. All of them stand in one file, because numba looks at no other to see whether what it kept is stale.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+
+from engine.similarity.words import SIZE, SPACE, UNSPACED, WORD
+
+AUTO, BY_WORD, BY_CHARACTER = 0, 1, 2
+_BLOCK = 4096  # tokens at a time; a multiple of _AT_ONCE
+_AT_ONCE = 4  # hashes that one pass over the permutations takes: their minima are loaded and stored once
+_u32, _u64 = np.uint32, np.uint64
+_OFFSET, _PRIME = _u64(0xCBF29CE484222325), _u64(0x100000001B3)  # FNV-1a, 64 bits (Fowler, Noll, Vo)
+_BASE = _u64(0x9E3779B97F4A7C15)  # of the polynomial over the tokens of an n-gram
+_SIZE, _WORD, _SPACE, _UNSPACED = _u64(SIZE), _u64(1 << WORD), _u64(1 << SPACE), _u64(1 << UNSPACED)
+_BLANK, _BYTE, _SEVEN, _EIGHT, _ONE = _u64(32), _u64(0xFF), _u64(7), _u64(8), _u64(1)
+
+
+def _compiled(function: Callable) -> Callable:
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # there is no folder that machine code can be kept in
+        return njit(nogil=True)(function)
+
+
+@_compiled
+def sign(strings, table, unit, size, permutations, minima):
+    """Lower `minima`, (texts, permutations) uint32, by the n-grams of `size` words or characters of each text."""
+    offsets, data = strings
+    factor, shift = permutations
+    tokens = np.empty(size - 1 + _BLOCK, np.uint64)
+    hashes = np.empty(_BLOCK + _AT_ONCE, np.uint32)
+    for row in range(len(offsets) - 1):
+        at, end = offsets[row], offsets[row + 1]
+        by_character = unit == BY_CHARACTER or (unit == AUTO and _is_unspaced(data, at, end, table))
+        kept, is_signed = 0, False
+        while at < end:
+            room = tokens[kept : kept + _BLOCK]
+            if by_character:
+                found, at = _characters(data, at, end, table, room, is_signed or kept > 0)
+            else:
+                found, at = _words(data, at, end, table, room)
+            kept += found
+            if kept >= size or (at >= end and kept and not is_signed):
+                span = min(size, kept)
+                count = _grams(tokens[:kept], span, hashes)
+                _lower(hashes, count, factor, shift, minima[row])
+                for place in range(span - 1):  # the last n-gram's but first, for the next block
+                    tokens[place] = tokens[kept - span + 1 + place]
+                kept, is_signed = span - 1, True
+
+
+@_compiled
+def exact(strings, table, keys):
+    """Set `keys`, (texts,) uint64, to a hash of each text with its case folded and its runs of white space as one space."""
+    offsets, data = strings
+    for row in range(len(offsets) - 1):
+        at, end = offsets[row], offsets[row + 1]
+        key, gap, is_begun = _OFFSET, False, False
+        while at < end:
+            entry, at = _character(data, at, end, table)
+            if entry & _SPACE:
+                gap = True
+                continue
+            if gap and is_begun:
+                key = (key ^ _BLANK) * _PRIME
+            key = _fnv(key, entry)
+            gap, is_begun = False, True
+        keys[row] = _mix(key)
+
+
+@_compiled
+def band(minima, rows, keys):
+    """Set `keys`, (texts, bands) uint64, to a hash of the band's number and its `rows` minima."""
+    for text in range(keys.shape[0]):
+        for number in range(keys.shape[1]):
+            key = _u64(number + 1) * _BASE
+            for row in range(number * rows, (number + 1) * rows):
+                key = (key ^ _u64(minima[text, row])) * _BASE
+                key ^= key >> _u64(32)
+            keys[text, number] = key
+
+
+@_compiled
+def _character(data, at, end, table):
+    """Return the entry of the character that begins at `at`, and where the next begins."""
+    first = data[at]
+    if first < 0x80:
+        return table[first], at + 1
+    size = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    if first < 0xC0 or at + size > end:
+        return _u64(first) | _ONE << _SIZE, at + 1
+    code = first & (0x7F >> size)
+    raw = _u64(first) | _u64(size) << _SIZE
+    for place in range(1, size):
+        code = code << 6 | (data[at + place] & 0x3F)
+        raw |= _u64(data[at + place]) << _u64(8 * place)
+    return table[code] if code < len(table) else raw, at + size
+
+
+@_compiled
+def _fnv(key, entry):
+    for _ in range((entry >> _SIZE) & _SEVEN):
+        key = (key ^ (entry & _BYTE)) * _PRIME
+        entry >>= _EIGHT
+    return key
+
+
+@_compiled
+def _mix(key):
+    """The finalizer of MurmurHash3, 64 bits (Appleby, public domain)."""
+    key = (key ^ (key >> _u64(33))) * _u64(0xFF51AFD7ED558CCD)
+    key = (key ^ (key >> _u64(33))) * _u64(0xC4CEB9FE1A85EC53)
+    return key ^ (key >> _u64(33))
+
+
+@_compiled
+def _is_unspaced(data, at, end, table):
+    """See words.by_characters."""
+    every = np.uint8(0)
+    for place in range(at, end):
+        every |= data[place]
+    if every < 0x80:
+        return False
+    words = unspaced = 0
+    while at < end:
+        entry, at = _character(data, at, end, table)
+        if entry & _WORD:
+            words += 1
+            if entry & _UNSPACED:
+                unspaced += 1
+    return words > 0 and 2 * unspaced >= words
+
+
+@_compiled
+def _words(data, at, end, table, tokens):
+    """Fill `tokens` with the hashes of words; return how many were found, and where to go on."""
+    found, token, is_open = 0, _OFFSET, False
+    while at < end:
+        entry, at = _character(data, at, end, table)
+        if entry & _WORD:
+            token, is_open = _fnv(token, entry), True
+        elif is_open:
+            tokens[found] = token
+            found, token, is_open = found + 1, _OFFSET, False
+            if found == len(tokens):
+                return found, at
+    if is_open:
+        tokens[found] = token
+        found += 1
+    return found, at
+
+
+@_compiled
+def _characters(data, at, end, table, tokens, is_begun):
+    """Fill `tokens` with the hashes of the folded characters of words, and of one space between words."""
+    found, gap = 0, False
+    while at < end and found + 8 <= len(tokens):  # a space, and what one character folds to
+        entry, at = _character(data, at, end, table)
+        if not entry & _WORD:
+            gap = True
+            continue
+        if gap and (found or is_begun):
+            tokens[found] = (_OFFSET ^ _BLANK) * _PRIME
+            found += 1
+        gap = False
+        for _ in range((entry >> _SIZE) & _SEVEN):
+            if entry & _u64(0xC0) != _u64(0x80):  # else it continues a character
+                tokens[found] = _OFFSET
+                found += 1
+            tokens[found - 1] = (tokens[found - 1] ^ (entry & _BYTE)) * _PRIME
+            entry >>= _EIGHT
+    return found, at
+
+
+@_compiled
+def _grams(tokens, size, hashes):
+    """Set `hashes` to those of every run of `size` tokens, rolling (Karp and Rabin, 1987), and return how many they are."""
+    total, power = _u64(0), _ONE
+    for _ in range(size):
+        power *= _BASE
+    for place in range(len(tokens)):
+        total = total * _BASE + tokens[place]
+        if place >= size:
+            total -= power * tokens[place - size]
+        if place >= size - 1:
+            hashes[place - size + 1] = _u32(_mix(total))
+    return len(tokens) - size + 1
+
+
+@_compiled
+def _lower(hashes, count, factor, shift, minima):
+    """Lower `minima` by every permutation of the first `count` hashes; overwrites a few hashes beyond them."""
+    for place in range(count):
+        hashes[place] = _mix32(hashes[place])
+    for place in range(count, count + _AT_ONCE):
+        hashes[place] = hashes[count - 1]  # once more changes no minimum
+    for place in range(0, count, _AT_ONCE):
+        a, b, c, d = hashes[place], hashes[place + 1], hashes[place + 2], hashes[place + 3]
+        for number in range(len(minima)):
+            by, plus = factor[number], shift[number]
+            left = min(_u32(a * by + plus), _u32(b * by + plus))
+            right = min(_u32(c * by + plus), _u32(d * by + plus))
+            minima[number] = min(minima[number], min(left, right))
+
+
+@_compiled
+def _mix32(key):
+    """The finalizer of MurmurHash3, 32 bits: datasketch mixes so before it permutes."""
+    key = _u32((key ^ (key >> _u32(16))) * _u32(0x85EBCA6B))
+    key = _u32((key ^ (key >> _u32(13))) * _u32(0xC2B2AE35))
+    return _u32(key ^ (key >> _u32(16)))

@@ -1,0 +1,91 @@
+"""What a word is, and what is compared for copies: the definition, in plain Python. `kernel` does the same from Arrow's buffers.
+
+Word boundaries after Unicode's UAX 29, simplified: a word is a run of letters, digits, underscores and the marks upon them (the
+vowel signs of Hindi or Thai are marks). Case is folded after the Unicode standard, section 3.13.
+"""
+
+import unicodedata
+from functools import cache
+
+import numpy as np
+
+# Scripts that set no space between words, as (first, last); in Korean, Tibetan, Arabic and the rest something does.
+_UNSPACED = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x3040, 0x30FF),  # Hiragana, Katakana
+    (0x31F0, 0x31FF),
+    (0x3400, 0x4DBF),  # Han, from here on
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0xFF66, 0xFF9F),  # half-width Katakana
+    (0x20000, 0x323AF),
+)
+# An entry of `characters()`: the folded character's UTF-8, seven bytes at most, its length, and what it is.
+SIZE, WORD, SPACE, UNSPACED = 56, 59, 60, 61
+_LAST = 0x323AF  # no character beyond it is part of a word
+
+
+def is_word(character: str) -> bool:
+    """Return whether `character` can stand in a word."""
+    if character.isalnum() or character == "_":
+        return True
+    return unicodedata.category(character) in ("Mn", "Mc") and not unicodedata.name(character, "").startswith("VARIATION")
+
+
+def is_unspaced(character: str) -> bool:
+    """Return whether `character` is of a script that sets no space between words."""
+    return any(first <= ord(character) <= last for first, last in _UNSPACED)
+
+
+class _Spaced(dict[int, str]):
+    """A map for `str.translate` that leaves words and spaces; it grows by the characters it meets."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = chr(code) if is_word(chr(code)) else " "
+        return self[code]
+
+
+_SPACED = _Spaced()
+
+
+def words(text: str) -> list[str]:
+    """Return the words of `text`, case folded, without punctuation."""
+    return text.casefold().translate(_SPACED).split()
+
+
+def normal(text: str) -> str:
+    """Return `text` as it is compared for exact copies: case folded, runs of white space as one space."""
+    return " ".join(text.casefold().split())
+
+
+def by_characters(text: str) -> bool:
+    """Return what unit `auto` means for `text`: characters where at least half of its word characters are of unspaced scripts."""
+    found = [character for character in text if is_word(character)]
+    return bool(found) and 2 * sum(map(is_unspaced, found)) >= len(found)
+
+
+def ngrams(text: str, size: int, unit: str = "auto") -> list[str]:
+    """Return every run of `size` words, joined by a space, or of `size` characters of the words joined by a space.
+
+    A text of fewer is one n-gram; a text without a word has none.
+    """
+    found = words(text)
+    if unit == "character" or (unit == "auto" and by_characters(text)):
+        joined = " ".join(found)
+        return [joined[start : start + size] for start in range(max(1, len(joined) - size + 1))] if joined else []
+    return [" ".join(found[start : start + size]) for start in range(max(1, len(found) - size + 1))] if found else []
+
+
+@cache
+def characters() -> np.ndarray:
+    """Return what the kernel knows of each code point, uint64: see SIZE and the flags beside it. 1.6 MB, made once a process."""
+    entries = np.zeros(_LAST + 1, np.uint64)
+    for code, character in enumerate(map(chr, range(len(entries)))):
+        folded = character.casefold().encode("utf-8", "surrogatepass")
+        flags = is_word(character) << WORD | character.isspace() << SPACE
+        entries[code] = int.from_bytes(folded, "little") | len(folded) << SIZE | flags
+    for first, last in _UNSPACED:
+        entries[first : last + 1] |= np.uint64(1 << UNSPACED)
+    return entries

@@ -12,6 +12,7 @@ RUN ?= runs/smoke
 
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
+unexport PYTHONDONTWRITEBYTECODE  # without byte code each process compiles what it imports: a loaded vLLM takes 31 s of a core, not 15
 
 .PHONY: setup smoke test unit line chaos modes lint bench
 

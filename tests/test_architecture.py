@@ -1,6 +1,7 @@
 """The arrows of the engine and the shape of its code, read from the source; nothing is imported. Every breach is listed."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,11 @@ def test_heavy_packages_stay_where_they_belong():
             if not any(path.relative_to(ROOT).match(pattern) for pattern in HEAVY[package]):
                 breaches.append(f"{name_of(path)} imports {package}")
     assert breaches == []
+
+
+def test_compiler_is_imported_when_something_is_signed_and_not_before():
+    statements = ((path, node) for path in FILES for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom))
+    assert [name_of(path) for path, node in statements if re.search(r"similarity.*\bkernel\b", ast.unparse(node))] == []
 
 
 def test_engine_reads_no_arguments_and_prints_nothing():

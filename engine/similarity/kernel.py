@@ -1,8 +1,8 @@
 """MinHash in machine code (numba), from the buffers of Arrow strings.
 
 `strings` is (offsets, data): (texts + 1) of int64 into the UTF-8 of data, uint8. Nothing here knows Unicode: `table` is
-words.characters(). Scratch is 50 KB and 8 bytes a word of an n-gram, however long a text is. Bytes that are not UTF-8 separate words
-and are compared as they are; none is read outside its text.
+words.characters(). Scratch is 50 KB and 8 bytes a word of an n-gram, however long a text is. Bytes that are not UTF-8 separate
+words and are compared as they are; none is read outside its text.
 
 Every function is compiled on its first call, a few seconds in all, and kept beside this file or, where that cannot be written, in
 the user's cache. All of them stand in one file, because numba looks at no other to see whether what it kept is stale.

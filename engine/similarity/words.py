@@ -62,7 +62,7 @@ def normal(text: str) -> str:
 
 def by_characters(text: str) -> bool:
     """Return what unit `auto` means for `text`: characters where at least half of its word characters are of unspaced scripts."""
-    found = [character for character in text if is_word(character)]
+    found = [] if text.isascii() else [character for character in text if is_word(character)]
     return bool(found) and 2 * sum(map(is_unspaced, found)) >= len(found)
 
 

@@ -1,8 +1,5 @@
 """Signatures against datasketch, bands against their formula, groups against brute force."""
 
-import subprocess
-import sys
-
 import datasketch
 import numpy as np
 import pyarrow as pa
@@ -64,7 +61,7 @@ def test_signature_of_any_text_equals_datasketch(unit):
     assert found == [reference(text, copies) for text in TEXTS]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.text(), max_size=6), st.integers(1, 9), st.sampled_from(["auto", "word", "character"]))
 def test_signatures_and_exact_keys_of_arbitrary_texts_follow_the_definition(texts, size, unit):
     copies = Copies(ngram=size, num_perm=8, unit=unit)
@@ -168,11 +165,6 @@ def test_words_and_normal_fold_case_and_white_space():
     assert words(HINDI) == HINDI.split()
     assert normal("  Hello\n\tWorld ") == normal("hello world")
     assert normal("hello, world") != normal("hello world")
-
-
-def test_importing_the_door_does_not_import_the_compiler():
-    code = "import sys, engine.prompts.copies, engine.similarity.minhash; print('numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_kernel_works_where_no_folder_can_keep_its_machine_code():

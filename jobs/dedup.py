@@ -200,10 +200,9 @@ def _refuse_repeated(held: Held, work: Work, crew: Crew) -> None:
     if (wanted := fetch(crew.start(keepers.repeated, *hashes)[0])) is None:
         return
     names = fetch([crew.start(_named, rows, ids, wanted)[0] for rows, ids in zip(held.rows, hashes, strict=True)])
-    places = [one for one in names if one is not None]
-    where = "more than once" if len(places) == 1 else "in several places"
+    repeated = next(one for one in names if one is not None)
     raise InputError(
-        f"{work.corpus.path}: found the id {places[0]!r} {where} (of the input, --against and index), expected every id once. "
+        f"{work.corpus.path}: found the id {repeated!r} more than once (in the input, --against and index), expected every id once. "
         "Give another --id-column, or a corpus that has not been added yet."
     )
 

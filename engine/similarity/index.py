@@ -46,8 +46,9 @@ class Stored:
         if "minima" in table.column_names:
             values = table["minima"].combine_chunks()
             minima = np.frombuffer(values.buffers()[1], np.uint32).reshape(len(table), -1)
-        rows = table.select([name for name in table.column_names if name not in ("text", "minima")])
-        rows = rows.append_column("batch", pa.repeat(pa.scalar(self.batch, pa.int32()), len(rows)))
+        by = [name for name in table.column_names if name not in ("id", "listed", "text", "minima")]
+        came_with = pa.repeat(pa.scalar(self.batch, pa.int32()), len(table))
+        rows = pa.table({"id": table["id"], "batch": came_with, **{name: table[name] for name in ("listed", *by)}})
         return Signed(rows, table["text"].to_numpy(), minima)
 
 

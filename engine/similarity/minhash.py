@@ -58,7 +58,6 @@ def exact_keys(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return keys
 
 
-@cache
 def bands(copies: Copies) -> Bands:
     """Return the bands of the contract, else those that weigh least: the optimum that datasketch's MinHashLSH finds.
 
@@ -67,17 +66,7 @@ def bands(copies: Copies) -> Bands:
     """
     if copies.bands and copies.rows:
         return Bands(copies.bands, copies.rows)
-    places, weights = np.polynomial.legendre.leggauss(copies.num_perm // 2 + 1)  # exact: p is of degree num_perm at most
-    threshold = copies.threshold
-    below, above = threshold * (places + 1) / 2, threshold + (1 - threshold) * (places + 1) / 2
-
-    def weight(cut: Bands) -> float:
-        needless = 1 - (1 - below**cut.rows) ** cut.count
-        missed = (1 - above**cut.rows) ** cut.count
-        return float(weights @ (NEEDLESS * threshold * needless + MISSED * (1 - threshold) * missed))
-
-    every = range(1, copies.num_perm + 1)
-    return min((Bands(count, rows) for count in every for rows in range(1, copies.num_perm // count + 1)), key=weight)
+    return _optimum(copies.threshold, copies.num_perm)
 
 
 def band_keys(minima: np.ndarray, cut: Bands) -> np.ndarray:
@@ -91,7 +80,21 @@ def band_keys(minima: np.ndarray, cut: Bands) -> np.ndarray:
 
 def estimate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the Jaccard similarity, row by row, that two arrays of signatures estimate; 0 if a text has no n-gram."""
-    return ((left == right) & (left != NOTHING)).mean(axis=1, dtype=np.float64)
+    return np.count_nonzero((left == right) & (left != NOTHING), axis=1) / left.shape[1]
+
+
+@cache
+def _optimum(threshold: float, num_perm: int) -> Bands:
+    places, weights = np.polynomial.legendre.leggauss(num_perm // 2 + 1)  # exact: p is a polynomial of degree num_perm at most
+    below, above = threshold * (places + 1) / 2, threshold + (1 - threshold) * (places + 1) / 2
+
+    def weight(cut: Bands) -> float:
+        needless = 1 - (1 - below**cut.rows) ** cut.count
+        missed = (1 - above**cut.rows) ** cut.count
+        return float(weights @ (NEEDLESS * threshold * needless + MISSED * (1 - threshold) * missed))
+
+    every = (Bands(count, rows) for count in range(1, num_perm + 1) for rows in range(1, num_perm // count + 1))
+    return min(every, key=weight)
 
 
 def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, int, tuple[np.ndarray, np.ndarray]]]:

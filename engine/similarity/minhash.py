@@ -100,7 +100,7 @@ def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, int, tupl
     """Yield for each chunk the numbers of its first text and of the next chunk's, and its buffers as the kernel takes them."""
     start = 0
     for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
-        whole = (pc.fill_null(chunk, "") if chunk.null_count else chunk).cast(pa.large_string())
+        whole = pc.fill_null(chunk.cast(pa.large_string()), "")
         _, offsets, data = whole.buffers()
         if len(whole):
             where = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]

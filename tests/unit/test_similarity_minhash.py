@@ -95,6 +95,12 @@ def test_signatures_of_chunks_slices_and_nulls_are_those_of_their_texts(kind):
     assert exact_keys(pa.array([None, None], kind)).tolist() == exact_keys(pa.array(["", " "])).tolist()
 
 
+def test_numbers_are_signed_as_they_are_written():
+    numbers, written = pa.array([12, None, 3]), pa.array(["12", "", "3"])
+    assert signatures(numbers, Copies()).tolist() == signatures(written, Copies()).tolist()
+    assert exact_keys(numbers).tolist() == exact_keys(written).tolist()
+
+
 def test_text_without_a_word_is_an_exact_copy_of_its_like_and_a_near_copy_of_nothing():
     column = pa.array(["", "  ", "!!!", EMOJI, EMOJI + " "])
     minima = signatures(column, Copies())

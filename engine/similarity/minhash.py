@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.prompts import Copies
-from engine.similarity.words import characters
 
 MISSED, NEEDLESS = 0.9, 0.1  # what a missed pair and a needless one weigh: each pair is checked afterwards
 NOTHING = np.uint32(0xFFFFFFFF)  # every minimum of a text without an n-gram
@@ -44,7 +43,7 @@ def signatures(texts: pa.Array | pa.ChunkedArray, copies: Copies) -> np.ndarray:
     permutations = _permutations(copies.num_perm)
     unit = _UNITS.index(copies.unit)
     for start, end, strings in _buffers(texts):
-        kernel.sign(strings, characters(), unit, copies.ngram, permutations, minima[start:end])
+        kernel.sign(strings, kernel.characters(), unit, copies.ngram, permutations, minima[start:end])
     return minima
 
 
@@ -54,7 +53,7 @@ def exact_keys(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
     keys = np.empty(len(texts), np.uint64)
     for start, end, strings in _buffers(texts):
-        kernel.exact(strings, characters(), keys[start:end])
+        kernel.exact(strings, kernel.characters(), keys[start:end])
     return keys
 
 
@@ -101,7 +100,7 @@ def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, int, tupl
     """Yield for each chunk the numbers of its first text and of the next chunk's, and its buffers as the kernel takes them."""
     start = 0
     for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
-        whole = (pc.fill_null(chunk, "") if chunk.null_count else chunk).cast(pa.large_string())
+        whole = pc.fill_null(chunk.cast(pa.large_string()), "")
         _, offsets, data = whole.buffers()
         if len(whole):
             where = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]

@@ -5,12 +5,9 @@ vowel signs of Hindi or Thai are marks). Case is folded after the Unicode standa
 """
 
 import unicodedata
-from functools import cache
-
-import numpy as np
 
 # Scripts that set no space between words, as (first, last); in Korean, Tibetan, Arabic and the rest something does.
-_UNSPACED = (
+UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
@@ -20,11 +17,8 @@ _UNSPACED = (
     (0x4E00, 0x9FFF),
     (0xF900, 0xFAFF),
     (0xFF66, 0xFF9F),  # half-width Katakana
-    (0x20000, 0x323AF),
+    (0x20000, 0x323AF),  # no character beyond is part of a word
 )
-# An entry of `characters()`: the folded character's UTF-8, seven bytes at most, its length, and what it is.
-SIZE, WORD, SPACE, UNSPACED = 56, 59, 60, 61
-_LAST = 0x323AF  # no character beyond it is part of a word
 
 
 def is_word(character: str) -> bool:
@@ -36,7 +30,7 @@ def is_word(character: str) -> bool:
 
 def is_unspaced(character: str) -> bool:
     """Return whether `character` is of a script that sets no space between words."""
-    return any(first <= ord(character) <= last for first, last in _UNSPACED)
+    return any(first <= ord(character) <= last for first, last in UNSPACED)
 
 
 class _Spaced(dict[int, str]):
@@ -76,16 +70,3 @@ def ngrams(text: str, size: int, unit: str = "auto") -> list[str]:
         joined = " ".join(found)
         return [joined[start : start + size] for start in range(max(1, len(joined) - size + 1))] if joined else []
     return [" ".join(found[start : start + size]) for start in range(max(1, len(found) - size + 1))] if found else []
-
-
-@cache
-def characters() -> np.ndarray:
-    """Return what the kernel knows of each code point, uint64: see SIZE and the flags beside it. 1.6 MB, made once a process."""
-    entries = np.zeros(_LAST + 1, np.uint64)
-    for code, character in enumerate(map(chr, range(len(entries)))):
-        folded = character.casefold().encode("utf-8", "surrogatepass")
-        flags = is_word(character) << WORD | character.isspace() << SPACE
-        entries[code] = int.from_bytes(folded, "little") | len(folded) << SIZE | flags
-    for first, last in _UNSPACED:
-        entries[first : last + 1] |= np.uint64(1 << UNSPACED)
-    return entries

@@ -202,7 +202,7 @@ def _refuse_repeated(held: Held, work: Work, crew: Crew) -> None:
     names = fetch([crew.start(_named, rows, ids, wanted)[0] for rows, ids in zip(held.rows, hashes, strict=True)])
     repeated = next(one for one in names if one is not None)
     raise InputError(
-        f"{work.corpus.path}: found the id {repeated!r} more than once (in the input, --against and index), expected every id once. "
+        f"{work.corpus.path}: found the id {repeated!r} more than once (in the input, --against and index), expected it once. "
         "Give another --id-column, or a corpus that has not been added yet."
     )
 

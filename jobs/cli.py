@@ -1,6 +1,7 @@
 """The command `rayleigh`: parse first, import what is heavy later. What a command does stands in the module of its name."""
 
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -226,6 +227,25 @@ def generate(
 
     found = generate.bench(prompts, rounds, profile=profile)
     _show(found, generate.as_text(found), as_json)
+
+
+@measure.command(name="dedup")
+def dedup_bench(
+    rows: Annotated[
+        list[int] | None, typer.Option("--rows", metavar="N", help="Texts that are made for it; again for more.")
+    ] = None,
+    corpora: Annotated[list[str] | None, typer.Option("--corpus", metavar="FOLDER", help="Parquet with `id` and `text`.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="Turns of all engines.")] = 1,
+    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has them.")] = sys.executable,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time `rayleigh dedup` against rensa, datasketch, datatrove and data-juicer, as far as they are installed."""
+    from jobs.bench import dedup
+
+    sizes = rows or ([] if corpora else dedup.SIZES)
+    found = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
+    _show({"corpora": found}, dedup.as_text(found), as_json)
 
 
 def _show(found: dict[str, Any], text: str, as_json: bool) -> None:

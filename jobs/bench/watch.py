@@ -33,6 +33,8 @@ class Usage(NamedTuple):
     """Kind of process (driver, teacher, judge, read, write, ray) -> seconds of a core."""
     peak_mib: dict[str, float]
     """Kind of process -> the most memory that one of it held: resident, without Ray's shared object store."""
+    together_mib: float
+    """The most that all held at the same time, what they share counted once."""
 
 
 def put_prompts(work: Workspace, pieces: Iterable[pa.Table]) -> None:
@@ -63,10 +65,13 @@ def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
     seconds: defaultdict[str, float] = defaultdict(float)
     peaks: defaultdict[str, float] = defaultdict(float)
     spent: dict[int, float] = {}
+    together = 0.0
     started = time.monotonic()
     with log.open("ab") as out, subprocess.Popen(words, cwd=cwd, stdout=out, stderr=subprocess.STDOUT) as driver:
         while driver.poll() is None:
-            for process in _family(driver.pid):
+            family = _family(driver.pid)
+            together = max(together, sum(_proportional_mib(process.pid) for process in family))
+            for process in family:
                 with suppress(psutil.Error, OSError):
                     kind = "driver" if process.pid == driver.pid else _kind(process)
                     times = process.cpu_times()
@@ -77,7 +82,8 @@ def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
     if driver.returncode:
         raise subprocess.CalledProcessError(driver.returncode, list(words), output=log.read_bytes()[-2000:])
     rounded = {kind: round(value, 1) for kind, value in sorted(seconds.items())}
-    return Usage(round(time.monotonic() - started, 2), rounded, {kind: round(value) for kind, value in sorted(peaks.items())})
+    peak = {kind: round(value) for kind, value in sorted(peaks.items())}
+    return Usage(round(time.monotonic() - started, 2), rounded, peak, round(together))
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -98,3 +104,11 @@ def _kind(process: psutil.Process) -> str:
 def _mib(pid: int) -> float:
     held = re.findall(r"^Rss(?:Anon|File):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return sum(map(int, held)) / 1024
+
+
+def _proportional_mib(pid: int) -> float:
+    """Memory of a process, of which it counts its part where others share it."""
+    with suppress(OSError):
+        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        return int(found[1]) / 1024 if found else 0.0
+    return 0.0

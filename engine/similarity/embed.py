@@ -12,7 +12,7 @@ AT_ONCE = 4_096  # rows of a batch: sorted by length among themselves, for what 
 
 
 class Embedder:
-    """Appends `embedding`, the unit vector of a column of texts. One per actor: the model loads once, then batches stream through."""
+    """Appends `embedding`, the unit vector of each text. One per actor: the model loads once, then batches stream through."""
 
     def __init__(self, folder: Path, device: str = "cpu", text: str = "text") -> None:
         """Raises ModelError if the folder is no sentence-transformers model."""

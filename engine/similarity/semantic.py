@@ -1,8 +1,8 @@
 """Near copies by meaning: pairs of unit vectors that are near each other, without comparing all with all.
 
 Spherical k-means cuts the vectors into clusters, as in Abbas et al., "SemDeDup" (2023), who compare within a cluster only. Here a
-vector, resident in the cluster of its nearest centre, also visits those of the next few, as queries do in an inverted file (Jegou et
-al., "Product quantization for nearest neighbor search", 2011, section IV), so that a pair is not lost at a border between clusters.
+vector, resident in the cluster of its nearest centre, also visits those of the next few, as queries do in an inverted file (Jegou
+et al., "Product quantization for nearest neighbor search", 2011, section IV): a border between clusters parts no pair of near ones.
 
 Only clusters must be whole, so that they can lie on many machines. A vector travels once for each cluster that it is compared in.
 """
@@ -108,7 +108,7 @@ def near_pairs(
 
 
 def joining(vectors: np.ndarray, residents: int, *, threshold: float) -> Edges:
-    """Return pairs that join what the pairs of at least `threshold` join: of the first `residents` rows, with each other and the rest.
+    """Return pairs of the first `residents` rows, with each other and the rest, that join what all of at least `threshold` join.
 
     Tile by tile; within a tile a spanning forest of the most similar pairs. What earlier tiles have joined is not looked at again,
     so that a cluster of nothing but copies costs few products, and never a list of its square.

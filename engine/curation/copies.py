@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
-from engine.curation.pick import BEST_FIRST
+from engine.curation.samples import BEST_FIRST
 from engine.similarity.buckets import keyed
 from engine.similarity.components import group
 from engine.similarity.minhash import band_keys, bands

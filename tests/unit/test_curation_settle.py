@@ -11,7 +11,8 @@ from engine.curation.cluster import cluster, leaders, map_of, typical_words
 from engine.curation.copies import keys, settle
 from engine.curation.decontaminate import Index
 from engine.curation.embed import EMBEDDED
-from engine.curation.pick import best, enter
+from engine.curation.pick import enter
+from engine.curation.samples import best
 from engine.similarity.buckets import pairs
 
 NO_HOLDOUT = Index({}, [])
@@ -23,7 +24,7 @@ def entries(texts, *, section=SECTION, order=None):
     """One answer for each text; the answer_id is its place, a later one has less confidence."""
     rows = [
         {"answer_id": f"a{n:02d}", "prompt_id": f"p{n:02d}", "text": text, "layer": "core", "difficulty": "easy", "answer": "x",
-         "agreement": 1.0, "confidence": 1 - n / 100, "pool": "train"}
+         "agreement": 1.0, "confidence": 1 - n / 100, "pool": "train", "task_unit": "order"}
         for n, text in enumerate(texts)
     ]  # fmt: skip
     return best(enter(pa.Table.from_pylist([rows[n] for n in order] if order is not None else rows), section, NO_HOLDOUT))

@@ -62,8 +62,6 @@ def _index(vectors: np.ndarray) -> faiss.Index:
     coarse = faiss.IndexFlatIP(vectors.shape[1])
     coarse.add(centres)
     index = faiss.IndexIVFFlat(coarse, vectors.shape[1], len(centres), faiss.METRIC_INNER_PRODUCT)
-    index.own_fields = False
-    index.coarse = coarse  # FAISS does not keep it
     index.nprobe = semantic.REACH
     return index
 

@@ -104,7 +104,9 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_p
     made = bench(tmp_path, "dataset", contract(curation=SECTION))
     found = []
     for count in (1, 3):
-        entries = flow.enter_rows(made.artifact("candidates"), made.artifact("prompts"), section, Pool(), partitions=count)
+        entries = flow.enter_rows(
+            made.artifact("candidates"), flow.listed(made.artifact("prompts")), section, Pool(), partitions=count
+        )
         found.append(ray.get(flow.settle(entries, section, Pool(), partitions=count)))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 

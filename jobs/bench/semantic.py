@@ -57,8 +57,13 @@ def bench(texts: int, rounds: int, *, profile: str) -> dict[str, Any]:
     """Return the object that the module describes."""
     environment = pools.environment(load_profile(workspace.profile_path(profile)).embedder)
     folder = locate(model_name(), root=".", home=workspace.models_home())
-    with ProcessPoolExecutor(1, get_context("spawn"), os.environ.update, (environment,)) as apart:  # before torch is imported
+    with ProcessPoolExecutor(1, get_context("spawn"), _set, (environment,)) as apart:
         return apart.submit(measure, corpus(texts), rounds, folder).result()
+
+
+def _set(environment: dict[str, str]) -> None:
+    """Set what torch reads when it is imported."""
+    os.environ.update(environment)
 
 
 def model_name() -> str:

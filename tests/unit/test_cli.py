@@ -69,6 +69,7 @@ def test_options_are_these_and_no_more():
         "doctor": ["--json", "--profile"],
         "bench flow": ["--json", "--profile", "--rows"],
         "bench generate": ["--json", "--profile", "--prompts", "--rounds"],
+        "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "plan": ["--json", "--pilot", "--profile", "--set"],
     }
 

@@ -41,28 +41,25 @@ def arrange(embedded: pa.Table, section: Curation, known: pa.Table | None = None
     leader, similarity = leaders(vectors, order[~is_out[order]], threshold=section.semantic.threshold)
     stays = (leader == np.arange(len(leader))) & ~is_out
     found = cluster(vectors, count=section.pick.clusters, seed=section.seed)
-    eligible = _eligible(rows, vectors, found)
-    kept = np.flatnonzero(stays)
+    eligible, kept = _eligible(rows, vectors, found), np.flatnonzero(stays)
     is_picked = np.zeros(len(leader), bool)
     is_picked[kept[select(_some(eligible, kept, rows, found), section.pick)]] = True
     answer_id = rows["answer_id"].combine_chunks()
-    places = map_of(vectors)
     lost_to = pc.if_else(leaks["is_out"], leaks["id"], answer_id.take(pa.array(leader)))
     cosine = np.where(is_out, leaks["similarity"].to_numpy(), similarity)
-    decisions = pa.table(
-        {
-            "answer_id": answer_id,
-            "dropped_by": _reasons(is_picked, stays, is_out),
-            "rep_id": pc.if_else(pa.array(stays), "", lost_to),
-            "similarity": pa.array(cosine, pa.float32(), mask=stays),
-            "cluster": pa.array(found.number),
-            "x": pa.array(places[:, 0]),
-            "y": pa.array(places[:, 1]),
-        },
-        schema=DECISION,
-    )
+    fates = {
+        "answer_id": answer_id,
+        "dropped_by": _reasons(is_picked, stays, is_out),
+        "rep_id": pc.if_else(pa.array(stays), "", lost_to),
+        "similarity": pa.array(cosine, pa.float32(), mask=stays),
+    }
     about = _about(rows["text"].to_pylist(), found.number, is_picked)
-    return Arranged(decisions, about, leaks, selection(eligible, is_picked))
+    return Arranged(_placed(fates, found, map_of(vectors)), about, leaks, selection(eligible, is_picked))
+
+
+def _placed(fates: dict[str, Any], found: Clusters, places: np.ndarray) -> pa.Table:
+    where = {"cluster": pa.array(found.number), "x": pa.array(places[:, 0]), "y": pa.array(places[:, 1])}
+    return pa.table(fates | where, schema=DECISION)
 
 
 def _no_leaks(rows: pa.Table) -> pa.Table:

@@ -4,8 +4,8 @@ facts.decontamination
     checked     answers that were looked at
     lists       {list: texts} of the holdout and of every evaluation list
     settings    the contract's section, without its lists
-    removed     [{list, part, method, answers}]: what is out, by the text that it resembled most; of an answer that is learnt beside a
-                better one to its prompt the words alone are looked at, and it goes where that one goes
+    removed     [{list, part, method, answers}]: what is out as contaminated, by the text that it resembled most; an answer that
+                is learnt beside a better one to its prompt goes where that one goes, and is compared by words only
     closest     [{answer_id, list, id, part, method, similarity}]: what stays and comes nearest, at most CLOSEST of each method
 """
 

@@ -27,10 +27,7 @@ ENTRY = pa.schema(  # about 750 bytes a row with 128 permutations, no text
         ("length", pa.int64()),  # characters of the answer
         ("text_key", pa.uint64()),
         ("minima", pa.list_(pa.uint32())),
-        (
-            "dropped_by",
-            pa.string(),
-        ),  # "", pool, sample, contaminated, or with a policy for answers beside, exact, minhash, semantic
+        ("dropped_by", pa.string()),  # "", pool, contaminated or sample; of several answers also beside, exact, minhash or semantic
         ("rep_id", pa.string()),
         ("similarity", pa.float32()),
         ("near_list", pa.string()),  # what of the holdout or of a list it shares most n-grams with; null if it shares none

@@ -34,7 +34,7 @@ LEAK = pa.schema(  # what an answer resembles most, whether or not that puts it 
         ("is_out", pa.bool_()),
     ]
 )
-COLUMNS = {"prompt": "embedding", "answer": "answer_embedding", "rationale": "rationale_embedding"}
+COLUMNS: dict[Part, str] = {"prompt": "embedding", "answer": "answer_embedding", "rationale": "rationale_embedding"}
 
 
 def by_words(rows: pa.Table, index: Index, section: Decontaminate) -> pa.Table:
@@ -55,7 +55,7 @@ def by_meaning(rows: pa.Table, known: pa.Table, section: Decontaminate) -> pa.Ta
 
     A prompt is compared also where the contract sets it no limit, so that the report can say how near the nearest is.
     """
-    limits = {"prompt": 2.0, **section.similarity}
+    limits: dict[Part, float] = {"prompt": 2.0, **section.similarity}
     best: list[tuple[float, Hit, Part] | None] = [None] * len(rows)
     for part, column in COLUMNS.items():
         texts = known.filter(pc.is_in(known["kind"], pa.array(KINDS[part])))

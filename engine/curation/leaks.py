@@ -63,11 +63,11 @@ def by_meaning(rows: pa.Table, known: pa.Table, section: Decontaminate) -> pa.Ta
             continue
         where = np.flatnonzero(rows[column].is_valid().to_numpy())
         number, cosine = _nearest(matrix(rows[column].drop_null()), matrix(texts["embedding"]))
-        names = list(zip(texts["list"].to_pylist(), texts["id"].to_pylist(), strict=True))
+        lists, ids = texts["list"].to_pylist(), texts["id"].to_pylist()
         for row, at, similarity in zip(where.tolist(), number.tolist(), cosine.tolist(), strict=True):
             before, gap = best[row], similarity - limits[part]
             if before is None or gap > before[0]:
-                best[row] = (gap, Hit(*names[at], similarity), part)
+                best[row] = (gap, Hit(lists[at], ids[at], similarity), part)
     made = [_leak(one and one[1:], "embedding", limits[one[2]] if one else 0.0) for one in best]
     return pa.Table.from_pylist(made, LEAK).set_column(0, "answer_id", rows["answer_id"]).cast(LEAK)
 

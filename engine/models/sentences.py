@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.errors import ModelError
 
-CHARS_AT_ONCE = {"cpu": 16_384, "cuda": 262_144}  # characters, padding included, that the model is given at once
+CHARS_AT_ONCE = {"cpu": 4_096, "cuda": 262_144}  # characters, padding included, that the model is given at once
 
 
 class Sentences:

@@ -22,8 +22,6 @@ SAMPLE_PER_CLUSTER = 64  # rows that k-means sees: its centres only cut the spac
 REACH = 4
 TILE = 2_048  # rows by rows of similarities that are held at once: 16 MB
 
-NEAR = pa.schema([("a", pa.string()), ("b", pa.string()), ("similarity", pa.float32())])
-
 
 class Edges(NamedTuple):
     """Pairs of rows by number, each with the cosine of its vectors (float32)."""
@@ -77,7 +75,7 @@ def place(ids: pa.Array | pa.ChunkedArray, vectors: np.ndarray, centres: np.ndar
 
 
 def near(rows: pa.Table, *, threshold: float) -> pa.Table:
-    """Return NEAR from what `place` returns, every cluster whole: a < b by id; a pair may come from two clusters.
+    """Return pairs (a, b, similarity) of ids from what `place` returns, every cluster whole: a < b; two clusters may give the same.
 
     Their connected components, over all clusters, are those of all pairs with a cosine of at least `threshold` that meet in a
     cluster. There are fewer pairs than rows: of those that join the same rows, only some are returned.
@@ -92,15 +90,15 @@ def near(rows: pa.Table, *, threshold: float) -> pa.Table:
         found = joining(vectors[start:end], residents, threshold=threshold)
         one, other = ids.take(pa.array(found.left + start)), ids.take(pa.array(found.right + start))
         pieces.append(_ordered(one, other, found.similarity))
-    return pa.concat_tables([NEAR.empty_table(), *pieces])
+    return pa.concat_tables([_ordered(ids[:0], ids[:0], np.empty(0, np.float32)), *pieces])
 
 
 def near_pairs(
     ids: pa.Array, vectors: np.ndarray, *, threshold: float, clusters: int | None = None, reach: int = REACH
 ) -> pa.Table:
-    """Return NEAR of vectors that fit into this process: 4 bytes times dimensions times `reach` a row, and a tile."""
+    """Return pairs (a, b, similarity) of vectors that fit into this process: 4 bytes times dimensions times `reach` a row, and a tile."""
     if not len(ids):
-        return NEAR.empty_table()
+        return _ordered(ids, ids, np.empty(0, np.float32))
     order = pc.sort_indices(ids)
     ids, vectors = ids.take(order), vectors[order.to_numpy()]
     centres = fit(vectors, clusters=clusters or clusters_for(len(ids)))
@@ -163,4 +161,4 @@ def _components(found: list[Edges], count: int) -> np.ndarray:
 def _ordered(one: pa.Array, other: pa.Array, similarity: np.ndarray) -> pa.Table:
     is_first = pc.less(one, other)
     a, b = pc.if_else(is_first, one, other), pc.if_else(is_first, other, one)
-    return pa.table({"a": a, "b": b, "similarity": pa.array(similarity, pa.float32())}).cast(NEAR)
+    return pa.table({"a": a, "b": b, "similarity": pa.array(similarity, pa.float32())})

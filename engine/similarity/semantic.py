@@ -75,7 +75,7 @@ def place(ids: pa.Array | pa.ChunkedArray, vectors: np.ndarray, centres: np.ndar
 
 
 def near(rows: pa.Table, *, threshold: float) -> pa.Table:
-    """Return pairs (a, b, similarity) of ids from what `place` returns, every cluster whole: a < b; two clusters may give the same.
+    """Return pairs (a, b, similarity) of what `place` returns, every cluster whole: a < b by id; a pair may come from two clusters.
 
     Their connected components, over all clusters, are those of all pairs with a cosine of at least `threshold` that meet in a
     cluster. There are fewer pairs than rows: of those that join the same rows, only some are returned.

@@ -23,7 +23,7 @@ def planted(count, *, copies=1, noise=0.02, dimensions=24, seed=0):
 
 
 def ids_of(vectors):
-    return pa.array([f"id{number:05d}" for number in range(len(vectors))])
+    return pa.array([f"id{number:05d}" for number in range(len(vectors))], pa.string())
 
 
 def groups(left, right, count):

@@ -96,7 +96,7 @@ def near(rows: pa.Table, *, threshold: float) -> pa.Table:
 def near_pairs(
     ids: pa.Array, vectors: np.ndarray, *, threshold: float, clusters: int | None = None, reach: int = REACH
 ) -> pa.Table:
-    """Return pairs (a, b, similarity) of vectors that fit into this process: 4 bytes times dimensions times `reach` a row, and a tile."""
+    """Return pairs (a, b, similarity) of vectors that fit into this process: 4 bytes times dimensions times `reach` a row."""
     if not len(ids):
         return _ordered(ids, ids, np.empty(0, np.float32))
     order = pc.sort_indices(ids)

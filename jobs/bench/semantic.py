@@ -141,7 +141,9 @@ def _rest(given: Corpus, vectors: np.ndarray) -> dict[str, float]:
 
 
 def _planted(given: Corpus, vectors: np.ndarray) -> dict[str, Any]:
-    from engine.similarity.components import keepers
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     from engine.similarity.semantic import near_pairs
 
     original, kind = np.array(given.original), np.array(given.kind)
@@ -149,8 +151,9 @@ def _planted(given: Corpus, vectors: np.ndarray) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {"thresholds": {}, "strangers": {}}
     for threshold in THRESHOLDS:
         pairs = near_pairs(_ids(given), vectors, threshold=threshold)
-        left, right = (np.array([int(one) for one in pairs[side].to_pylist()], np.int64) for side in ("a", "b"))
-        group = keepers(len(original), left, right)
+        left, right = pairs["a"].to_numpy(), pairs["b"].to_numpy()
+        graph = coo_matrix((np.ones(len(left)), (left, right)), shape=(len(original), len(original)))
+        group = connected_components(graph, directed=False)[1]
         is_found, is_near = group == group[original], cosine >= threshold
         found["thresholds"][str(threshold)] = {
             name: _recall(kind == name if name != "all" else kind != "", is_near, is_found) for name in (*KINDS, "all")
@@ -167,7 +170,7 @@ def _recall(chosen: np.ndarray, is_near: np.ndarray, is_found: np.ndarray) -> di
 
 
 def _ids(given: Corpus) -> pa.Array:
-    return pa.array([f"{number:08d}" for number in range(len(given.texts))])
+    return pa.array(np.arange(len(given.texts)))
 
 
 def _timed(what: Callable[[], Any]) -> float:

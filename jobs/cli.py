@@ -199,7 +199,7 @@ def generate(
 
 @measure.command()
 def semantic(
-    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a quarter of them planted copies.")] = 1000,
+    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a third of them planted copies.")] = 1000,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,

@@ -74,7 +74,7 @@ def model_name() -> str:
 
 
 def corpus(count: int, *, seed: int = 0) -> Corpus:
-    """Return `count` texts, of which a quarter are copies, each of another text."""
+    """Return `count` texts, of which a third are copies, each of another text."""
     rng = random.Random(seed)
     given = yaml.safe_load(PHRASES.read_text())
     made = Corpus([], [], [])

@@ -93,7 +93,7 @@ def _parts(rows: pa.Table, section: Decontaminate) -> Iterator[tuple[Part, list[
     if "prompt" in section.fields:
         yield "prompt", rows["text"].to_pylist()
     if {"answer", "rationale"} & set(section.fields):
-        said = [parts_of(answer) for answer in rows["answer"].to_pylist()]
+        said = [parts_of(answer or "") for answer in rows["answer"].to_pylist()]
         for part, number in (("rationale", 0), ("answer", 1)):
             if part in section.fields:
                 yield part, [parts[number] for parts in said]

@@ -64,7 +64,7 @@ def enter(rows: pa.Table, section: Curation, index: Index) -> pa.Table:
             **{f"near_{name}": leaks[name] for name in NEAREST},
         }
     ).cast(ENTRY)
-    return samples.sign(entries, rows["answer"], section.answers) if section.answers else entries
+    return samples.sign(entries, pc.fill_null(rows["answer"], ""), section.answers) if section.answers else entries
 
 
 def leaks_of(entries: pa.Table) -> pa.Table:

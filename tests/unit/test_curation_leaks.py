@@ -63,6 +63,10 @@ def test_each_part_is_compared_and_what_it_collides_with_is_named(text, answer, 
     assert (other["list"], other["is_out"]) == (None, False)
 
 
+def test_answer_that_never_came_leaks_nothing():
+    assert by_words(rows((CLEAN, None)), build_index(KNOWN, SECTION), SECTION)["is_out"].to_pylist() == [False]
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [

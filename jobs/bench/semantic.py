@@ -10,7 +10,7 @@
     rest            stage -> seconds: `near` (clusters, visits, pairs: what `dedup` does with embeddings), `arrange` (keepers,
                     clusters and the map of `dataset`)
     share           stage -> its seconds by those of `embed`
-    thresholds      threshold -> planted copies, by kind and in all
+    thresholds      threshold -> planted copies, by kind and in all, looked for in CLUSTERS clusters
         planted     texts that are a copy of another, made by rule: `typos` (two letters swapped in three words), `order` (the same
                     sentences in another order), `paraphrase` (each sentence said in other words)
         near        those that the model itself puts at least so near: the most that can be found
@@ -42,6 +42,7 @@ from jobs.console import columns
 
 PHRASES = Path(__file__).with_name("semantic.yaml")
 THRESHOLDS = (0.9, 0.95)
+CLUSTERS = 20  # more than so few texts would be cut into, so that what is lost at borders shows
 KINDS = ("typos", "order", "paraphrase")
 
 
@@ -150,7 +151,7 @@ def _planted(given: Corpus, vectors: np.ndarray) -> dict[str, Any]:
     cosine = (vectors * vectors[original]).sum(axis=1)
     found: dict[str, dict[str, Any]] = {"thresholds": {}, "strangers": {}}
     for threshold in THRESHOLDS:
-        pairs = near_pairs(_ids(given), vectors, threshold=threshold)
+        pairs = near_pairs(_ids(given), vectors, threshold=threshold, clusters=CLUSTERS)
         left, right = pairs["a"].to_numpy(), pairs["b"].to_numpy()
         graph = coo_matrix((np.ones(len(left)), (left, right)), shape=(len(original), len(original)))
         group = connected_components(graph, directed=False)[1]

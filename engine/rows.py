@@ -117,13 +117,16 @@ PICKED = grow(
     ("x", pa.float32()),
     ("y", pa.float32()),  # position on the 2-D map of prompts; null = not embedded
     ("dropped_by", pa.string()),  # one of DROPPED_BY
-    ("rep_id", pa.string()),  # answer_id it lost to, for contaminated the holdout's prompt_id, "" if none
+    ("rep_id", pa.string()),  # answer_id it lost to, for contaminated the prompt_id in the holdout or list, "" if none
     ("similarity", pa.float32()),  # to rep_id, by the measure of dropped_by
 )
 EMBEDDING = pa.schema([("prompt_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
 EXAMPLE = pa.schema(
     [
-        ("example_id", pa.string()),  # the answer_id it was made from; with -n behind it for a call in turn n of a trajectory
+        (
+            "example_id",
+            pa.string(),
+        ),  # the answer_id it was made from; then -N for a call in turn N, -againN for a copy
         ("prompt_id", pa.string()),
         ("task_unit", pa.string()),
         ("messages", MESSAGES),  # what the student reads

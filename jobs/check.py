@@ -1,5 +1,6 @@
 """Whether a contract could be run here: it is sound, its files and models are there. Nothing is read or unpacked."""
 
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
     """Check that every file and model that `contract` names is there.
 
     Raises:
-        InputError: a source or holdout is missing.
+        InputError: a source, the holdout or an evaluation list is missing.
         ModelError: a model folder is missing, holds no Hugging Face model, or a server's key is not in the environment.
     """
     absent = [problem for place, path in _files(contract) if (problem := _absent(place, path, root))]
@@ -37,6 +38,8 @@ def _files(contract: Contract) -> Iterator[tuple[str, str]]:
     for number, source in enumerate(contract.prompts.sources):
         yield f"prompts.sources.{number}.path", source.path
     yield "prompts.holdout.path", contract.prompts.holdout.path
+    for number, one in enumerate(contract.curation.decontaminate.lists):
+        yield f"curation.decontaminate.lists.{number}.path", one.path
     for number, tool in enumerate(contract.teachers.tools):
         yield from ((f"teachers.tools.{number}.{key}", path) for key, path in tool.files.items())
 
@@ -44,7 +47,7 @@ def _files(contract: Contract) -> Iterator[tuple[str, str]]:
 def _absent(place: str, path: str, root: str) -> str:
     """What is wrong with a source, or nothing."""
     where = path if "://" in path else os.path.join(root, path)
-    if Folder(where).exists():
+    if glob.has_magic(path) or Folder(where).exists():  # which files a pattern means is looked up when they are read
         return ""
     return f"{place}: found nothing at {where}. Give a JSONL, CSV or Parquet file: relative to the contract, absolute, or a URL."
 

@@ -248,6 +248,20 @@ def dedup_bench(
     _show({"corpora": found}, dedup.as_text(found), as_json)
 
 
+@measure.command()
+def semantic(
+    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a third of them planted copies.")] = 1000,
+    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time embedding against bare sentence-transformers, and say which planted copies are found by meaning."""
+    from jobs.bench import semantic
+
+    found = semantic.bench(texts, rounds, profile=profile)
+    _show(found, semantic.as_text(found), as_json)
+
+
 def _show(found: dict[str, Any], text: str, as_json: bool) -> None:
     typer.echo(json.dumps(found, indent=1, default=str) if as_json else text)
 

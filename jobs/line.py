@@ -33,7 +33,13 @@ def line(contract: Contract) -> tuple[Job, ...]:
             run="jobs.candidates:run",
             inputs="jobs.tools:hashes",
         ),
-        Job("dataset", needs=("prompts", "candidates"), reads=("specialist.task_units", "curation"), run="jobs.dataset:run"),
+        Job(
+            "dataset",
+            needs=("prompts", "candidates"),
+            reads=("specialist.task_units", "curation"),
+            run="jobs.dataset:run",
+            inputs="jobs.evaluation_lists:of_job",
+        ),
         *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run") for name in students),
         Job(
             "reports",

@@ -7,12 +7,14 @@ from typing import Any
 from engine.contract import Contract
 from engine.errors import DriftError, GateRefused, MissingArtifact, StorageError
 from engine.lineage.artifact import Artifact, load_artifact
+from engine.release import fresh
 from engine.release.card import Provenance, card
 from engine.release.gate import decide, explain
 from engine.release.lineage import lineage
 from engine.release.registry import CONTRACT, REPORT, Package, Registry
 from engine.rows import EXAMPLE, PROMPT
 from engine.shards import Folder, iterate
+from jobs import evaluation_lists, workspace
 
 Report = dict[str, Any]
 
@@ -24,7 +26,8 @@ def promote(run_dir: str, registry: str, student: str | None = None) -> dict[str
     that was champion, or None), passing, refusals}.
 
     Raises:
-        GateRefused: no student passes; every number that refused one is named.
+        GateRefused: no student passes; every number that refused one is named. Or its training set was not compared with what the
+            models were examined on, and with the evaluation lists as they are today.
         MissingArtifact: the run has no report, or no such student.
         DriftError: the report speaks of another student than the run holds.
         StorageError: a file of the student does not match its record.
@@ -41,6 +44,7 @@ def promote(run_dir: str, registry: str, student: str | None = None) -> dict[str
     chosen = _choose(word, student)
     trained = _artifact(run, f"students/{chosen}")
     _same_student(reports, trained, chosen)
+    _decontaminated(run, contract, trained)
 
     shelf = Registry(Folder(registry), contract.name)
     before = shelf.champion
@@ -97,6 +101,24 @@ def _same_student(reports: Artifact, trained: Artifact, name: str) -> None:
         raise DriftError(
             f"{reports.folder} speaks of {name} {str(examined)[:12]}, but {trained.folder} holds {trained.fingerprint[:12]}. "
             f"Delete {reports.folder} and run again, so that what is promoted is what was examined."
+        )
+
+
+def _decontaminated(run: Folder, contract: Contract, trained: Artifact) -> None:
+    """Raise GateRefused unless the training set of `trained` was compared with the report's holdout and the contract's lists."""
+    name = trained.record["job"]
+    artifacts = {job: _artifact(run, job) for job in ("prompts", "dataset", "reports")} | {name: trained}
+    records = {job: {"fingerprint": one.fingerprint, "inputs": one.record["inputs"]} for job, one in artifacts.items()}
+    lists = contract.curation.decontaminate.lists
+    today = evaluation_lists.hashes(contract, workspace.reopen(run.url).root) if lists else {}
+    told = artifacts["dataset"].record["facts"].get("decontamination")
+    holdout = artifacts["prompts"].table("holdout").digest
+    found = [*fresh.apart(name, records), *fresh.stale(told, holdout=holdout, lists=today)]
+    if found:
+        lines = "".join(f"\n  {reason}" for reason in found)
+        raise GateRefused(
+            f"no fresh report of decontamination, {name} is not released:{lines}\n"
+            f"Delete {run}/dataset, {run}/students and {run}/reports, then: rayleigh run CONTRACT {run}. No teacher is asked again."
         )
 
 

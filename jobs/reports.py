@@ -74,6 +74,8 @@ def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list
     - `gate` {passing: names, smallest first; refusals: {student: [number]}; numbers: {student: [number]}; winner}, where a number
       is {number, found, wanted, low, high, at_most, passed}
     - `findings`: sentences to read before the numbers
+    - `curation` {selection: what picking did (engine/curation/measure.py), or null without embeddings; decontamination: what of the
+      training set resembled what must stay unknown (engine/curation/leaks.py)}; added when the report is written
     """
     rows = sittings[0].predictions
     seen = sum(rows["seen"].to_pylist())
@@ -91,6 +93,8 @@ def _write(bench: Bench, sittings: list[Sitting], notes: list[str]) -> None:
     from engine.report.page import page
 
     numbers = report(bench.contract, sittings, run=bench.run.url, notes=notes)
+    made = bench.artifact("dataset").record["facts"]
+    numbers["curation"] = {name: made.get(name) for name in ("selection", "decontamination")}
     table = pa.concat_tables([sitting.predictions for sitting in sittings])
     bench.draft.put("predictions", table, PREDICTION)
     bench.draft.folder.write(REPORT, json.dumps(numbers, indent=1, allow_nan=False).encode())

@@ -232,6 +232,23 @@ def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     return _artifact(folder, "candidates", {"candidates": (picked, CANDIDATE)}, Tally(len(picked), out), facts)
 
 
+SELECTION = {
+    "rows": {"before": 240, "after": 180},
+    "coverage": {"mean": 0.912, "least": 0.671},
+    "balance": {"layer": {"before": 0.84, "after": 0.93}, "task_unit": {"before": None, "after": None}},
+    "density": {"before": 0.0712, "after": 0.0734},
+}
+DECONTAMINATION = {
+    "checked": 400,
+    "lists": {"holdout": 128, "exam.jsonl": 40},
+    "removed": [{"list": "exam.jsonl", "part": "rationale", "method": "ngram", "answers": 3}],
+    "closest": [
+        {"answer_id": "abcdef0123456789", "list": "holdout", "id": "fedcba9876543210", "part": "prompt", "method": "embedding",
+         "similarity": 0.9412}
+    ],
+}  # fmt: skip
+
+
 def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     out: dict[str, int] = {}
     examples = []
@@ -256,7 +273,7 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         "dataset",
         {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)},
         Tally(len(picked), out),
-        {"picked": {"smol": len(examples)}},
+        {"picked": {"smol": len(examples)}, "selection": SELECTION, "decontamination": DECONTAMINATION},
     )
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "checks": {"checks", *FLOOR},
     "lineage": {"lineage", *FLOOR},
     "fleet": {"fleet", "lineage", *FLOOR},
-    "similarity": {"similarity", "fleet", "lineage", *FLOOR},
+    "similarity": {"similarity", "models", "fleet", "lineage", *FLOOR},
     "contract": {"contract", "errors"},
     "shards": {"rows", "errors"},
     "rows": set(),

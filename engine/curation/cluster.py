@@ -10,7 +10,11 @@ from typing import NamedTuple
 import faiss
 import numpy as np
 
+from engine.similarity import semantic
 from engine.similarity.words import words
+
+EXACT = 10_000
+AT_ONCE = 1_024
 
 
 class Clusters(NamedTuple):
@@ -25,24 +29,41 @@ def leaders(vectors: np.ndarray, order: np.ndarray, *, threshold: float) -> tupl
 
     Rows are taken in `order`, best first: one that is at least `threshold` near to a row that stayed loses to the nearest such.
     Not the components of near pairs: with meaning, a chain of small steps leads from anything to anything. A row is never lost to
-    one that is unlike it. After Abbas et al., "SemDeDup" (2023). Compares all pairs: rows^2 * dimensions multiplications.
+    one that is unlike it. After Abbas et al., "SemDeDup" (2023).
+
+    Up to EXACT rows are compared with all that stayed; of more, each with those in the clusters that it visits (semantic.REACH).
     """
     faiss.omp_set_num_threads(1)
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    limits, similarity, neighbour = index.range_search(vectors, float(np.nextafter(np.float32(threshold), np.float32(0))))
-    leader = np.arange(len(vectors))
-    closeness = np.ones(len(vectors), np.float32)
-    stays = np.zeros(len(vectors), bool)
-    for row in order.tolist():
-        found = slice(limits[row], limits[row + 1])
-        near, cosine = neighbour[found], similarity[found]
-        is_kept = stays[near]
-        stays[row] = not is_kept.any()
-        if not stays[row]:
-            best = np.lexsort((near[is_kept], -cosine[is_kept]))[0]
-            leader[row], closeness[row] = near[is_kept][best], cosine[is_kept][best]
+    stayed = _index(vectors)
+    leader, closeness = np.arange(len(vectors)), np.ones(len(vectors), np.float32)
+    for start in range(0, len(order), AT_ONCE):
+        rows = order[start : start + AT_ONCE]
+        cosine, nearest = (found[:, 0] for found in stayed.search(vectors[rows], 1))
+        together = vectors[rows] @ vectors[rows].T
+        stays = np.zeros(len(rows), bool)
+        for place in range(len(rows)):
+            best, to = cosine[place], nearest[place]
+            earlier = np.flatnonzero(stays[:place])
+            if len(earlier) and together[place, earlier].max() > best:
+                at = earlier[together[place, earlier].argmax()]
+                best, to = together[place, at], rows[at]
+            stays[place] = to < 0 or best < np.float32(threshold)
+            if not stays[place]:
+                leader[rows[place]], closeness[rows[place]] = to, best
+        stayed.add_with_ids(vectors[rows[stays]], rows[stays])
     return leader, closeness
+
+
+def _index(vectors: np.ndarray) -> faiss.Index:
+    """An empty index of inner products, to be filled with rows by their numbers."""
+    if len(vectors) <= EXACT:
+        return faiss.IndexIDMap(faiss.IndexFlatIP(vectors.shape[1]))
+    centres = semantic.fit(vectors, clusters=semantic.clusters_for(len(vectors)))
+    coarse = faiss.IndexFlatIP(vectors.shape[1])
+    coarse.add(centres)
+    index = faiss.IndexIVFFlat(coarse, vectors.shape[1], len(centres), faiss.METRIC_INNER_PRODUCT)
+    index.nprobe = semantic.REACH
+    return index
 
 
 def cluster(vectors: np.ndarray, *, count: int, seed: int) -> Clusters:

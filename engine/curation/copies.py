@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
-from engine.curation.pick import BEST_FIRST
+from engine.curation.samples import BEST_FIRST
 from engine.similarity.sign import Signed, came
 
 DECISION = pa.schema(  # about 120 bytes a row

@@ -16,19 +16,24 @@ from ray.data import Dataset
 from engine.contract.curation import Curation
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
-from engine.curation import copies
+from engine.curation import copies, decontaminate
 from engine.curation.arrange import arrange, coverage
 from engine.curation.copies import DECISION
-from engine.curation.decontaminate import Index, build_index
+from engine.curation.decontaminate import Index
 from engine.curation.embed import EMBEDDED, Embedder
-from engine.curation.pick import BEST_FIRST, ENTRY, READ, best, enter
+from engine.curation.leaks import told
+from engine.curation.measure import weights
+from engine.curation.pick import ENTRY, READ, enter, leaks_of
 from engine.curation.represent import examples
+from engine.curation.samples import BEST_FIRST, best, follow
 from engine.fleet import stream, whole
 from engine.fleet.crew import Crew
 from engine.lineage.artifact import Artifact
-from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, HOLDOUT, PICKED, add
+from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, add, grow
 from engine.shards import Folder
 from engine.similarity import flow as similarity
+from engine.similarity.embed import AT_ONCE
+from engine.similarity.embed import Embedder as Sentence
 
 SCAN_ROWS = 20_000  # rows of a block
 PROMPTS_PER_PARTITION = 100_000
@@ -43,20 +48,52 @@ class Arranged(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Which rows of the table candidates are kept, and how many."""
+    """Which rows of the table candidates are kept, how many, and what they weigh."""
 
     candidates: Artifact
     decisions: ObjectRef  # copies.DECISION
     rows: int
+    weights: dict[str, float]  # value of the side that is balanced -> weight; {} if none is
 
 
-def enter_rows(candidates: Artifact, prompts: Artifact, section: Curation, pool: Pool, *, partitions: int | None = None) -> Dataset:
-    """The tables candidates and holdout in, ENTRY out: one answer a prompt is still in."""
-    index = whole.run(_index, prompts=prompts, section=section)
+class Encoder(NamedTuple):
+    """Which sentence-transformers model embeds, and where."""
+
+    folder: Path
+    pool: Pool
+
+    @property
+    def device(self) -> str:
+        """Where its tensors lie."""
+        return "cuda" if self.pool.gpus else "cpu"
+
+
+def listed(prompts: Artifact, lists: Dataset | None, pool: Pool) -> Dataset:
+    """The table holdout, and the rows of evaluation lists as room 1 reads them, as LISTED: what must stay unknown."""
+    columns = ["prompt_id", "text", "reference"]
+    held = stream.scan(prompts, "holdout", pool, rows=SCAN_ROWS, columns=columns)
+    held = stream.apply(held, decontaminate.listed, pool, name=decontaminate.HOLDOUT)
+    return (held.union(stream.apply(lists, decontaminate.listed, pool)) if lists else held).materialize()
+
+
+def enter_rows(
+    candidates: Artifact,
+    known: Dataset,
+    section: Curation,
+    pool: Pool,
+    *,
+    encoder: Encoder | None = None,
+    partitions: int | None = None,
+) -> Dataset:
+    """The table candidates and LISTED in, ENTRY out: what is learnt of a prompt's answers is still in."""
+    index = whole.run(_index, (known, decontaminate.LISTED), section=section)
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=READ)
     rows = stream.apply(rows, _enter, pool, section=section, index=[index])
+    if encoder and section.answers and section.answers.similarity is not None:
+        given = {"folder": encoder.folder, "device": encoder.device, "text": "answer"}
+        rows = stream.apply(rows, Sentence, encoder.pool, batch=AT_ONCE, **given)
     count = partitions or max(1, candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
-    return stream.apply(rows.repartition(count, keys=["prompt_id"]), best, pool).materialize()
+    return stream.apply(rows.repartition(count, keys=["prompt_id"]), _best, pool, section=section).materialize()
 
 
 def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
@@ -68,18 +105,27 @@ def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int |
     return whole.run(_settle, (entries, _FATE), duplicates=duplicates, section=section)
 
 
-def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, embedder: Pool, folder: Path) -> Dataset:
-    """The rows that are still in, as EMBEDDED: read by `pool`; an actor of `embedder` loads the model of `folder` once."""
-    columns = ["answer_id", "prompt_id", "text", "scenario", "confidence", "agreement", "answer"]
+def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, section: Curation, encoder: Encoder) -> Dataset:
+    """The rows that are still in, as EMBEDDED: read by `pool`; each actor of the encoder loads the model once."""
+    columns = [
+        "answer_id", "prompt_id", "text", "task_unit", "layer", "difficulty", "scenario", "confidence", "agreement", "answer",
+        "logprob", "tokens_out",
+    ]  # fmt: skip
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
     rows = stream.apply(rows, _still_in, pool, lost=[lost])
-    device = "cuda" if embedder.gpus else "cpu"
-    return stream.apply(rows, Embedder, embedder, batch=embedder.batch, folder=folder, device=device).materialize()
+    given = {"folder": encoder.folder, "device": encoder.device, "parts": tuple(section.decontaminate.similarity)}
+    return stream.apply(rows, Embedder, encoder.pool, batch=AT_ONCE, **given).materialize()
 
 
-def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, section: Curation) -> Arranged:
-    """EMBEDDED in; out come all decisions. One task holds about 2 KB a row."""
-    decisions, facts = whole.run(_settle_meaning, (entries, ENTRY), (embedded, EMBEDDED), returns=2, lost=lost, section=section)
+def embed_listed(known: Dataset, encoder: Encoder) -> Dataset:
+    """LISTED with `embedding`."""
+    return stream.apply(known, Sentence, encoder.pool, batch=AT_ONCE, folder=encoder.folder, device=encoder.device).materialize()
+
+
+def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, known: Dataset, section: Curation) -> Arranged:
+    """EMBEDDED and LISTED in; out come all decisions. One task holds about 2 KB a row, and 2 KB a listed text if it is embedded."""
+    wholes = ((entries, ENTRY), (embedded, EMBEDDED), (known, KNOWN if section.decontaminate.similarity else decontaminate.LISTED))
+    decisions, facts = whole.run(_settle_meaning, *wholes, returns=2, lost=lost, section=section)
     return Arranged(decisions, ray.get(facts))
 
 
@@ -93,7 +139,7 @@ def write_picked(candidates: Artifact, decisions: ObjectRef, pool: Pool, folder:
 def write_examples(kept: Kept, folder: Folder, *, specialist: Specialist, section: Curation, pool: Pool) -> stream.Written:
     """What is kept as EXAMPLE, in shards sorted by example_id."""
     shards = 1 + kept.rows // ROWS_PER_SHARD
-    given = {"decisions": [kept.decisions], "specialist": specialist, "section": section, "shards": shards}
+    given = {"decisions": [kept.decisions], "specialist": specialist, "section": section, "shards": shards, "weights": kept.weights}
     rows = stream.apply(stream.scan(kept.candidates, "candidates", pool, rows=SCAN_ROWS), _examples, pool, **given)
     rows = rows.repartition(min(shards, 200), keys=["shard"])
     return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), pool)
@@ -107,12 +153,16 @@ def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Wr
 # What an op refers to travels inside a list and is fetched once a task.
 
 
-def _index(prompts: Artifact, section: Curation) -> Index:
-    return build_index(prompts.read("holdout", HOLDOUT, ["prompt_id", "text"]), section.decontaminate)
+def _index(known: pa.Table, section: Curation) -> Index:
+    return decontaminate.build_index(known, section.decontaminate)
 
 
 def _enter(rows: pa.Table, section: Curation, index: list[ObjectRef]) -> pa.Table:
     return enter(rows, section, ray.get(index[0]))
+
+
+def _best(entries: pa.Table, section: Curation) -> pa.Table:
+    return best(entries, section.answers).select(ENTRY.names)
 
 
 def _still_in(rows: pa.Table, lost: list[ObjectRef]) -> pa.Table:
@@ -120,7 +170,9 @@ def _still_in(rows: pa.Table, lost: list[ObjectRef]) -> pa.Table:
     rows = rows.filter(pc.invert(pc.is_in(rows["answer_id"], out)))
     for name in ("confidence", "agreement"):
         rows = rows.set_column(rows.column_names.index(name), name, pc.fill_null(rows[name], -1.0))
-    rows = rows.append_column("length", pc.cast(pc.utf8_length(rows["answer"]), pa.int64())).drop_columns(["answer"])
+    rows = rows.append_column("length", pc.cast(pc.utf8_length(rows["answer"]), pa.int64()))
+    surprise = pc.divide(pc.negate(rows["logprob"]), pc.cast(pc.max_element_wise(rows["tokens_out"], 1), pa.float32()))
+    rows = rows.append_column("surprise", surprise).drop_columns(["logprob", "tokens_out"])
     return rows.sort_by("prompt_id")  # so that the same texts meet in a batch, whatever the order of the input
 
 
@@ -128,10 +180,22 @@ def _settle(entries: pa.Table, duplicates: list[ObjectRef], section: Curation) -
     return copies.settle(entries, ray.get(duplicates), section)
 
 
-def _settle_meaning(entries: pa.Table, embedded: pa.Table, lost: pa.Table, section: Curation) -> tuple[pa.Table, dict[str, Any]]:
-    found = arrange(embedded, section)
-    decisions = pa.concat_tables([lost, found.decisions])
-    return decisions, {"clusters": found.clusters, "coverage": coverage(entries, decisions)}
+def _settle_meaning(
+    entries: pa.Table, embedded: pa.Table, known: pa.Table, lost: pa.Table, section: Curation
+) -> tuple[pa.Table, dict[str, Any]]:
+    found = arrange(embedded, section, known if section.decontaminate.similarity else None)
+    decisions = follow(pa.concat_tables([lost, found.decisions]))
+    facts = {"clusters": found.clusters, "coverage": coverage(entries, decisions), "selection": found.selection}
+    out = decisions.filter(pc.not_equal(decisions["dropped_by"], ""))["answer_id"].combine_chunks()
+    kept = entries.filter(pc.invert(pc.is_in(entries["answer_id"], out)))
+    leaks = pa.concat_tables([leaks_of(entries), found.leaks])
+    facts["decontamination"] = told(leaks, kept["answer_id"].combine_chunks(), known, section.decontaminate)
+    side = section.pick.balance
+    if side == "cluster":
+        facts["weights"] = weights(decisions.filter(pc.equal(decisions["dropped_by"], ""))["cluster"].cast(pa.string()))
+    else:
+        facts["weights"] = weights(kept[side]) if side else {}
+    return decisions, facts
 
 
 def _decide(rows: pa.Table, decisions: list[ObjectRef]) -> pa.Table:
@@ -144,10 +208,13 @@ def _decide(rows: pa.Table, decisions: list[ObjectRef]) -> pa.Table:
     return add(rows.select(CANDIDATE.names), PICKED, columns)
 
 
-def _examples(rows: pa.Table, decisions: list[ObjectRef], specialist: Specialist, section: Curation, shards: int) -> pa.Table:
-    made = examples(_decide(rows, decisions), specialist, section.pick, seed=section.seed)
+def _examples(
+    rows: pa.Table, decisions: list[ObjectRef], specialist: Specialist, section: Curation, shards: int, weights: dict[str, float]
+) -> pa.Table:
+    made = examples(_decide(rows, decisions), specialist, section.pick, seed=section.seed, weights=weights)
     numbers = [int(one[:8], 16) * shards >> 32 for one in made["example_id"].to_pylist()]
     return made.append_column("shard", pa.array(numbers, pa.int64()))
 
 
 _FATE = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "rep_id", "similarity")])
+KNOWN = grow(decontaminate.LISTED, ("embedding", pa.list_(pa.float32())))

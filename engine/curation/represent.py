@@ -1,7 +1,7 @@
 """A teacher's answer as the student shall learn it: final, rationale, limits; and the example made of them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -37,12 +37,28 @@ def represent(answer: str, unit: TaskUnit) -> Represented:
     return Represented(final, rationale, f"not stated: {', '.join(missing)}" if missing else "")
 
 
-def examples(rows: pa.Table, specialist: Specialist, pick: Pick, *, seed: int) -> pa.Table:
-    """PICKED in, those that are kept as EXAMPLE out: one a row, or one for each turn that is to be learnt of a trajectory."""
+def parts_of(answer: str) -> tuple[str, str]:
+    """Return what stands before the JSON that ends `answer`, and the rest; of other answers nothing, and the whole."""
+    found = _json_in(answer)
+    before = found[1] if found else ""
+    return before, answer.strip().removeprefix(before).strip()
+
+
+def examples(
+    rows: pa.Table, specialist: Specialist, pick: Pick, *, seed: int, weights: Mapping[str, float] | None = None
+) -> pa.Table:
+    """PICKED in, those that are kept as EXAMPLE out: one a row, or one for each turn that is to be learnt of a trajectory.
+
+    Hard ones stand `pick.hard_copies` times in the split train. `weights` are by value of the side `pick.balance`.
+    """
     kept = [(row, specialist.unit(row["task_unit"])) for row in rows.to_pylist() if row["dropped_by"] == ""]
-    found = [
-        made | lesson for row, unit in kept for made in [_example(row, unit, pick, seed)] for lesson in _lessons(row, unit, made)
-    ]
+    found = []
+    for row, unit in kept:
+        made = _example(row, unit, pick, seed)
+        if weights and pick.balance:
+            made["weight"] *= weights[str(row[pick.balance])]
+        for lesson in _lessons(row, unit, made):
+            found += _copies(made | lesson, pick.hard_copies if _is_hard(row) and made["split"] == "train" else 1)
     return pa.Table.from_pylist(found, schema=EXAMPLE)
 
 
@@ -64,16 +80,24 @@ def _lessons(row: dict[str, Any], unit: TaskUnit, example: dict[str, Any]) -> It
 def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict[str, Any]:
     parts = represent(row["answer"], unit)
     with_rationale = unit.supervise == "process" and parts.rationale
-    is_hard = row["difficulty"] == "hard" or row["pool"] == "hard"
     return {
         "example_id": row["answer_id"],
         "messages": instruct(row["messages"], system=unit.instruction),
         "target": f"{parts.rationale}\n{parts.final}" if with_rationale else parts.final,
         **parts._asdict(),
         **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster")},
-        "weight": pick.hard_weight if is_hard else 1.0,
+        "weight": pick.hard_weight if _is_hard(row) else 1.0,
         "split": split(row["prompt_id"], share=pick.validation, seed=seed),
     }
+
+
+def _is_hard(row: dict[str, Any]) -> bool:
+    return row["difficulty"] == "hard" or row["pool"] == "hard"
+
+
+def _copies(example: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    again = [{**example, "example_id": f"{example['example_id']}-again{number}"} for number in range(1, count)]
+    return [example, *again]
 
 
 def split(prompt_id: str, *, share: float, seed: int) -> str:

@@ -69,6 +69,8 @@ def page(facts: Facts) -> str:
         "losses": _losses(facts),
         "most_tokens": _most_tokens(facts),
         "drop_rows": _drop_rows(facts),
+        "selection": _made(facts).get("selection"),
+        "decontamination": _made(facts).get("decontamination"),
         "yaml": _yaml(facts.contract),
         "pools": POOLS,
         "drops": ORDER,
@@ -144,6 +146,11 @@ def _losses(facts: Facts) -> tuple[float, float]:
     """The ends of the loss axis that all students share."""
     losses = [s["loss"] for steps in facts.steps.values() for s in steps if s["loss"] is not None and 0 < s["loss"] < math.inf]
     return (min(losses), max(losses)) if losses else (0.1, 1.0)
+
+
+def _made(facts: Facts) -> dict[str, Any]:
+    """What the job says that made the training set."""
+    return next((job.get("facts") or {} for job in facts.jobs if job["job"] == "dataset"), {})
 
 
 def _drop_rows(facts: Facts) -> dict[str, int]:

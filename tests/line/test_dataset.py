@@ -4,7 +4,7 @@ import random
 
 import pytest
 import ray
-from data_world import bench, candidate_rows, contract, mails, prompt_row, put_inputs, run
+from data_world import bench, candidate_rows, contract, mails, prompt_row, put_inputs, run, write_jsonl
 
 from engine.contract.profile import Pool
 from engine.curation import flow
@@ -16,12 +16,18 @@ pytestmark = pytest.mark.usefixtures("cluster")
 SECTION = {
     "minhash": {"threshold": 0.8, "ngram": 3},
     "semantic": {"threshold": 0.97},
-    "decontaminate": {"ngram": 8, "overlap": 0.9},
+    "decontaminate": {"ngram": 8, "overlap": 0.9, "lists": [{"path": "exam.jsonl"}]},
     "pick": {"clusters": 5, "per_cluster": 5, "hard_weight": 2.0, "validation": 0.3},
 }
 TEXTS = [*mails(48)]
 COPIES = [TEXTS[0].upper(), TEXTS[1] + " Thanks!"]
 HOLDOUT = [TEXTS[2], "This is a text that nobody else has ever written in quite this way."]
+EXAM = [{"input": TEXTS[3]}, {"input": None}, {"input": "Another text that occurs nowhere else, for all that anybody knows."}]
+
+
+def put_all(folder, rows, holdout, *, shard_rows):
+    put_inputs(folder, rows, holdout, shard_rows=shard_rows)
+    write_jsonl(folder / "exam.jsonl", EXAM)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(cluster, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dataset")
-    put_inputs(folder, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=1000)
+    put_all(folder, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=1000)
     return run(folder, "dataset", contract(curation=SECTION), models=models)
 
 
@@ -45,7 +51,7 @@ def test_dataset_keeps_every_candidate_with_one_fate(made, picked):
     tally = made.record["tally"]
     assert tally["rows_in"] == 100 == len(picked) == sum(tally["rows_out"].values())
     assert tally["rows_out"]["pool"] == 14 and tally["rows_out"]["sample"] == 43
-    assert tally["rows_out"]["contaminated"] == 1 and tally["rows_out"]["exact"] == 1
+    assert tally["rows_out"]["contaminated"] == 2 and tally["rows_out"]["exact"] == 1
     assert tally["rows_out"]["quota"] > 0 and tally["rows_out"]["picked"] > 10
     assert {row["dropped_by"] for row in picked.values()} <= set(DROPPED_BY)
 
@@ -55,6 +61,7 @@ def test_dataset_what_is_dropped_names_what_it_lost_to(picked):
     assert (loser["dropped_by"], loser["rep_id"]) == ("sample", content_id(TEXTS[0], 1))
     leak = picked[content_id(TEXTS[2], 1)]
     assert (leak["dropped_by"], leak["rep_id"], leak["similarity"]) == ("contaminated", prompt_row(TEXTS[2])["prompt_id"], 1.0)
+    assert picked[content_id(TEXTS[3], 1)]["dropped_by"] == "contaminated"
     pair = [picked[content_id(text, 1)] for text in (TEXTS[0], COPIES[0])]
     (copy,) = [row for row in pair if row["dropped_by"] == "exact"]
     assert copy["rep_id"] in {row["answer_id"] for row in pair} - {copy["answer_id"]}
@@ -87,10 +94,41 @@ def test_dataset_facts_describe_clusters_and_coverage(made):
     assert core["prompts"] == 50 > core["accepted"] == 43 > core["picked"] == made.table("examples").rows
 
 
+def test_dataset_reports_what_resembled_the_holdout_and_the_list(made, picked):
+    told = made.record["facts"]["decontamination"]
+    assert told["lists"] == {"exam.jsonl": 2, "holdout": 4} and told["checked"] == 86
+    assert [(one["list"], one["part"], one["answers"]) for one in told["removed"]] == [
+        ("exam.jsonl", "prompt", 1), ("holdout", "prompt", 1),
+    ]  # fmt: skip
+    assert {picked[one["answer_id"]]["dropped_by"] for one in told["closest"]} == {""}
+    assert list(told["files"]) == ["exam.jsonl"] and told["holdout"]
+
+
+@pytest.mark.modes
+def test_dataset_with_several_answers_and_limits_of_meaning_and_places(models, tmp_path):
+    rows = [row | {"answer": f"{number % 2} {row['text']}"} for number, row in enumerate(candidate_rows(TEXTS))]
+    put_all(tmp_path, rows, HOLDOUT, shard_rows=1000)
+    section = {
+        **SECTION,
+        "answers": {"similarity": 0.9999},
+        "decontaminate": {"fields": [], "lists": [{"path": "exam.jsonl"}], "similarity": {"prompt": 0.99, "answer": 1.0}},
+        "pick": {"order": "facility_location", "count": 20, "quotas": {"cluster": {"*": 9}}, "balance": "cluster"},
+    }
+    found = run(tmp_path, "dataset", contract(curation=section), models=models)
+    rows_out, facts = found.record["tally"]["rows_out"], found.record["facts"]
+    assert rows_out["picked"] == 40 and rows_out["contaminated"] == 4 and "sample" not in {k for k, v in rows_out.items() if v}
+    assert {(one["list"], one["method"], one["answers"]) for one in facts["decontamination"]["removed"]} == {
+        ("exam.jsonl", "embedding", 1), ("holdout", "embedding", 1)
+    }  # fmt: skip
+    assert facts["selection"]["rows"]["after"] == 20 and facts["selection"]["coverage"]["mean"] > 0.6
+    weights = found.read("examples", EXAMPLE)["weight"].to_pylist()
+    assert sum(weights) == pytest.approx(len(weights), rel=1e-5) and len(set(weights)) > 1
+
+
 def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models, tmp_path):
     rows = candidate_rows(COPIES + TEXTS)
     random.Random(3).shuffle(rows)
-    put_inputs(tmp_path, rows, HOLDOUT[::-1], shard_rows=9)
+    put_all(tmp_path, rows, HOLDOUT[::-1], shard_rows=9)
     again = run(tmp_path, "dataset", contract(curation=SECTION), models=models)
     assert again.table("examples").digest == made.table("examples").digest
     columns = ["answer_id", "dropped_by", "rep_id", "cluster"]
@@ -99,18 +137,18 @@ def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models
 
 
 def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_path):
-    put_inputs(tmp_path, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=9)
+    put_all(tmp_path, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=9)
     section = contract(curation=SECTION).curation
     made = bench(tmp_path, "dataset", contract(curation=SECTION))
-    found = []
+    known, found = flow.listed(made.artifact("prompts"), None, Pool()), []
     for count in (1, 3):
-        entries = flow.enter_rows(made.artifact("candidates"), made.artifact("prompts"), section, Pool(), partitions=count)
+        entries = flow.enter_rows(made.artifact("candidates"), known, section, Pool(), partitions=count)
         found.append(ray.get(flow.settle(entries, section, Pool(), partitions=count)))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 
 
 def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_path):
-    put_inputs(tmp_path, candidate_rows(COPIES[:1] + TEXTS[:6]), HOLDOUT, shard_rows=1000)
+    put_all(tmp_path, candidate_rows(COPIES[:1] + TEXTS[:6]), HOLDOUT, shard_rows=1000)
     found = run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))
     assert found.record["tally"]["rows_out"]["exact"] == 1
     assert set(found.read("examples", EXAMPLE)["cluster"].to_pylist()) == {-1}
@@ -119,6 +157,6 @@ def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_p
 
 def test_dataset_of_which_nothing_is_left_stops_and_says_where_to_look(tmp_path):
     rows = [row | {"pool": "failure"} for row in candidate_rows(TEXTS[:3])]
-    put_inputs(tmp_path, rows, HOLDOUT, shard_rows=1000)
+    put_all(tmp_path, rows, HOLDOUT, shard_rows=1000)
     with pytest.raises(InputError, match="none of 6 candidates is left"):
         run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))

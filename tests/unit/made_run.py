@@ -119,7 +119,8 @@ def _dataset(bench: Bench) -> Tally:
     ]
     bench.draft.put("picked", from_rows(rows, PICKED), PICKED)
     kept = [row for row in rows if not row["dropped_by"]]
-    bench.draft.facts = {"picked": {"t": len(kept)}}
+    clean = {"holdout": bench.artifact("prompts").table("holdout").digest, "files": {}, "removed": [], "closest": []}
+    bench.draft.facts = {"picked": {"t": len(kept)}, "decontamination": clean}
     examples = [
         {**row, "example_id": row["answer_id"], "target": row["answer"], "final": row["answer"], "weight": 1.0, "split": split}
         for row, split in zip(kept, ("train", "validation"), strict=True)

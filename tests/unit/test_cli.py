@@ -81,6 +81,7 @@ def test_options_are_these_and_no_more():
         "bench dedup": ["--corpus", "--json", "--peers", "--profile", "--rounds", "--rows"],
         "bench flow": ["--json", "--profile", "--rows"],
         "bench generate": ["--json", "--profile", "--prompts", "--rounds"],
+        "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "plan": ["--json", "--pilot", "--profile", "--set"],
     }
 

@@ -4,21 +4,21 @@ import random
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 from engine.contract.curation import Curation, Decontaminate
-from engine.curation.decontaminate import build_index, contaminations
-from engine.curation.pick import best, enter, representatives
+from engine.curation.decontaminate import HOLDOUT, LISTED, build_index, listed, overlaps
+from engine.curation.pick import enter, turns
+from engine.curation.samples import best
 
-NO_HOLDOUT = build_index(pa.table({"prompt_id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), Decontaminate())
+NO_HOLDOUT = build_index(LISTED.empty_table(), Decontaminate())
 
 
 def candidates(*rows):
     """Each is (answer_id, prompt_id, pool, confidence, agreement, answer), with the prompt's id as its text."""
     names = ("answer_id", "prompt_id", "pool", "confidence", "agreement", "answer")
     made = [dict(zip(names, row, strict=True)) for row in rows]
-    more = {"layer": "core", "difficulty": "easy"}
+    more = {"layer": "core", "difficulty": "easy", "task_unit": "order"}
     return pa.Table.from_pylist([row | more | {"text": f"text of {row['prompt_id']}"} for row in made])
 
 
@@ -53,16 +53,17 @@ def test_contaminated_prompt_is_out_with_the_holdout_prompt_and_the_share():
     holdout = pa.table({"prompt_id": ["h2", "h1"], "text": ["nothing alike in here at all, really nothing", mail]})
     section = Decontaminate(ngram=4, overlap=0.5)
     texts = [mail + " now", mail.upper(), "please send eight blue lamps to my new address in the far north", "short"]
-    found = contaminations(texts, build_index(holdout, section), section)
-    assert list(found) == texts[:2]
-    assert found[texts[1]] == ("h1", 1.0)
-    assert found[texts[0]] == ("h1", pytest.approx(9 / 10))
+    found = overlaps(texts, build_index(listed(holdout, HOLDOUT), section), section)
+    assert [text for text, hit in found.items() if hit.similarity >= 0.5] == texts[:2]
+    assert found[texts[1]] == (HOLDOUT, "h1", 1.0)
+    assert found[texts[0]] == (HOLDOUT, "h1", pytest.approx(9 / 10))
+    assert found[texts[2]].similarity == pytest.approx(1 / 10)  # below the limit, but the report can name it
 
 
 def test_contaminated_rows_are_marked_and_other_samples_lose_to_the_best():
     rows = candidates(("a", "p", "train", 0.9, 1.0, "x"), ("b", "p", "train", 0.8, 1.0, "x"))
     section = Curation(decontaminate=Decontaminate(ngram=2, overlap=0.5))
-    index = build_index(pa.table({"prompt_id": ["h"], "text": ["text of p"]}), section.decontaminate)
+    index = build_index(listed(pa.table({"prompt_id": ["h"], "text": ["text of p"]}), HOLDOUT), section.decontaminate)
     found = best(enter(rows, section, index)).to_pylist()
     marks = [(row["dropped_by"], row["rep_id"], row["similarity"]) for row in found]
     assert marks == [("contaminated", "h", 1.0), ("sample", "a", None)]
@@ -78,21 +79,11 @@ def test_fates_do_not_depend_on_the_order_of_the_input(seed):
     assert sum(fate == ("", "") for fate in expected.values()) <= 9
 
 
-def test_representatives_take_turns_over_scenarios_rarest_first():
+def test_rows_of_a_cluster_take_turns_over_scenarios_rarest_first():
     cluster = np.array([0, 0, 0, 0, 0, 1])
     closeness = np.array([0.9, 0.8, 0.7, 0.2, 0.1, 0.5])
     scenario = ["plain", "plain", "plain", "rare", "plain", "plain"]
-    assert np.flatnonzero(representatives(cluster, closeness, scenario, per_cluster=1)).tolist() == [3, 5]
-    assert np.flatnonzero(representatives(cluster, closeness, scenario, per_cluster=3)).tolist() == [0, 1, 3, 5]
-    assert representatives(cluster, closeness, scenario, per_cluster=None).all()
-
-
-def test_quota_is_never_exceeded_and_always_filled():
-    rng = np.random.default_rng(0)
-    cluster, closeness = rng.integers(0, 5, 100), rng.random(100)
-    chosen = representatives(cluster, closeness, [f"s{n}" for n in rng.integers(0, 7, 100)], per_cluster=8)
-    sizes = pc.value_counts(pa.array(cluster[chosen])).to_pylist()
-    assert {pair["counts"] for pair in sizes} == {8} and len(sizes) == 5
+    assert turns(cluster, closeness, scenario).tolist() == [1, 2, 3, 0, 4, 0]
 
 
 def test_contract_refuses_a_quota_without_embeddings():

@@ -68,6 +68,21 @@ def test_hard_examples_weigh_more(more, weight):
     assert made["weight"].to_pylist() == [weight]
 
 
+def test_hard_examples_stand_several_times_in_the_training_split_only():
+    specialist, rows = Specialist(goal="g", task_units=(unit(),)), from_rows([picked(difficulty="hard")], PICKED)
+    made = examples(rows, specialist, Pick(hard_copies=3, validation=0.0), seed=0)
+    assert made["example_id"].to_pylist() == ["a1", "a1-again1", "a1-again2"]
+    assert len(set(made["target"].to_pylist())) == 1
+    assert len(examples(rows, specialist, Pick(hard_copies=3, validation=1.0), seed=0)) == 1
+    assert len(examples(from_rows([picked()], PICKED), specialist, Pick(hard_copies=3, validation=0.0), seed=0)) == 1
+
+
+def test_weights_of_the_side_that_is_balanced_multiply_those_of_hard_cases():
+    specialist, rows = Specialist(goal="g", task_units=(unit(),)), from_rows([picked(difficulty="hard")], PICKED)
+    weighed = examples(rows, specialist, Pick(hard_weight=2.0, balance="cluster"), seed=0, weights={"2": 1.5})
+    assert weighed["weight"].to_pylist() == [3.0]
+
+
 def test_split_is_a_share_by_hash_that_depends_on_the_seed():
     ids = [f"p{n}" for n in range(2000)]
     held = [split(one, share=0.1, seed=0) == "validation" for one in ids]

@@ -12,7 +12,8 @@ from engine.curation.cluster import cluster, leaders, map_of, typical_words
 from engine.curation.copies import settle, sign
 from engine.curation.decontaminate import Index
 from engine.curation.embed import EMBEDDED
-from engine.curation.pick import BEST_FIRST, best, enter
+from engine.curation.pick import enter
+from engine.curation.samples import BEST_FIRST, best
 
 NO_HOLDOUT = Index({}, [])
 LONG = "please send eight blue hand mirrors and two green lamps to the usual address before the end of next week"
@@ -23,7 +24,7 @@ def entries(texts, *, section=SECTION, order=None):
     """One answer for each text; the answer_id is its place, a later one has less confidence."""
     rows = [
         {"answer_id": f"a{n:02d}", "prompt_id": f"p{n:02d}", "text": text, "layer": "core", "difficulty": "easy", "answer": "x",
-         "agreement": 1.0, "confidence": 1 - n / 100, "pool": "train"}
+         "agreement": 1.0, "confidence": 1 - n / 100, "pool": "train", "task_unit": "order"}
         for n, text in enumerate(texts)
     ]  # fmt: skip
     return best(enter(pa.Table.from_pylist([rows[n] for n in order] if order is not None else rows), section, NO_HOLDOUT))
@@ -98,6 +99,25 @@ def test_leaders_agree_with_brute_force():
             kept.append(row)
     assert sorted(kept) == np.flatnonzero(leader == np.arange(60)).tolist()
     assert 4 < len(kept) < 60
+
+
+def test_leaders_of_many_rows_are_found_in_the_clusters_that_a_row_visits(monkeypatch):
+    found = vectors(3000, spread=0.25, centres=300)
+    order = np.random.default_rng(1).permutation(3000)
+    exact, _ = leaders(found, order, threshold=0.9)
+    monkeypatch.setattr("engine.curation.cluster.EXACT", 1000)
+    monkeypatch.setattr("engine.similarity.semantic.ROWS_PER_CLUSTER", 100)
+    leader, cosine = leaders(found, order, threshold=0.9)
+    lost = np.flatnonzero(leader != np.arange(3000))
+    assert (found[lost] * found[leader[lost]]).sum(axis=1) == pytest.approx(cosine[lost], abs=1e-5)
+    assert cosine[lost].min() >= 0.9 and (leader[leader] == leader).all()
+    assert 1000 < len(lost) <= np.count_nonzero(exact != np.arange(3000)) * 1.01
+    assert len(lost) > 0.98 * np.count_nonzero(exact != np.arange(3000))
+
+
+def test_row_that_is_left_out_of_the_order_leads_nobody():
+    leader, _ = leaders(np.tile(np.float32([[1, 0]]), (3, 1)), np.array([2, 1]), threshold=0.9)
+    assert leader.tolist() == [0, 2, 2]
 
 
 def test_clusters_are_numbered_by_size_and_never_more_than_rows():

@@ -1,7 +1,7 @@
 """Promote and rollback through their door, on finished artifacts, on a disk and on an object store."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fsspec
@@ -11,7 +11,7 @@ from engine.contract import Contract
 from engine.errors import DriftError, GateRefused, MissingArtifact, StorageError
 from engine.lineage.artifact import Artifact, Draft, Tally
 from engine.release.registry import Registry, beside
-from engine.rows import EXAMPLE, PROMPT, content_id, from_rows
+from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.shards import Folder
 from jobs.release import promote, rollback
 
@@ -81,33 +81,31 @@ class Run:
         self.folder = folder
         order = contract(gate)
         prompts = [{"prompt_id": str(i), "licence": "CC0-1.0" if i else "CC-BY-4.0"} for i in range(3)]
-        self.finish("prompts", {"prompts": from_rows(prompts, PROMPT)})
+        held = from_rows([{"prompt_id": "h", "text": "two apples", "reference": "2"}], HOLDOUT)
+        self.finish("prompts", {"prompts": from_rows(prompts, PROMPT), "holdout": held})
         self.finish("candidates", {})
         examples = [{"example_id": str(i), "split": "train" if i else "validation"} for i in range(4)]
-        self.finish("dataset", {"examples": from_rows(examples, EXAMPLE)})
+        clean = {"holdout": self.artifact("prompts").table("holdout").digest, "files": {}}
+        self.finish("dataset", {"examples": from_rows(examples, EXAMPLE)}, needs=["prompts"], decontamination=clean)
         for name in exact:
-            files = {"model/config.json": b"{}", "model/model.safetensors": f"{name} {weights}".encode(), "notes.txt": b"x"}
-            self.finish(f"students/{name}", {}, files=files)
+            model = {"model/config.json": b"{}", "model/model.safetensors": f"{name} {weights}".encode(), "notes.txt": b"x"}
+            self.finish(f"students/{name}", {}, files=model, needs=["dataset"])
         papers = {"report.json": json.dumps(report(exact, order)).encode(), "contract.json": order.model_dump_json().encode()}
-        self.finish(
-            "reports",
-            {},
-            files=papers,
-            inputs={f"students/{name}": self.artifact(f"students/{name}").fingerprint for name in exact},
-        )
+        self.finish("reports", {}, files=papers, needs=["prompts", "dataset", *(f"students/{name}" for name in exact)])
 
     def artifact(self, name: str) -> Artifact:
         return Artifact(self.folder / name, json.loads((self.folder / name).read("record.json")))
 
     def finish(
-        self, name: str, tables: dict[str, Any], files: dict[str, bytes] | None = None, inputs: dict[str, str] | None = None
+        self, name: str, tables: dict[str, Any], *, files: dict[str, bytes] | None = None, needs: Sequence[str] = (), **facts: Any
     ) -> None:
-        draft = Draft(self.folder / name)
+        draft = Draft(self.folder / name, facts=facts)
         for table, rows in tables.items():
             draft.put(table, rows, rows.schema)
         for path, data in (files or {}).items():
             draft.folder.write(path, data)
-        draft.finish({"job": name, "recipe": {}, "inputs": inputs or {}, "fingerprint": content_id(name)}, Tally(0, {}))
+        inputs = {needed: self.artifact(needed).fingerprint for needed in needs}
+        draft.finish({"job": name, "recipe": {}, "inputs": inputs, "fingerprint": content_id(name)}, Tally(0, {}))
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -208,6 +206,25 @@ def test_promote_of_a_student_trained_after_the_report_is_refused(where: Folder)
     run = run_in(where)
     run.finish("students/small", {}, files={"model/model.safetensors": b"trained again"})
     with pytest.raises(DriftError, match="what is promoted is what was examined"):
+        promote(run.folder.url, f"{where}/registry")
+
+
+def test_promote_without_a_report_of_decontamination_is_refused_and_says_what_to_run(where: Folder) -> None:
+    run = run_in(where)
+    examples = run.artifact("dataset").read("examples", EXAMPLE)
+    run.finish("dataset", {"examples": examples}, needs=["prompts"])
+    with pytest.raises(GateRefused) as refused:
+        promote(run.folder.url, f"{where}/registry")
+    assert "students/small is not released:\n  the training set was never compared with the holdout\n" in str(refused.value)
+    assert f"Delete {run.folder}/dataset" in str(refused.value) and "rayleigh run CONTRACT" in str(refused.value)
+    assert not (where / "registry").files()
+
+
+def test_promote_of_a_student_of_another_dataset_is_refused(where: Folder) -> None:
+    run = run_in(where)
+    facts = run.artifact("dataset").record["facts"]
+    run.finish("dataset", {"examples": from_rows([{"example_id": "9"}], EXAMPLE)}, needs=["prompts"], **facts)
+    with pytest.raises(GateRefused, match="students/small was made from another dataset than lies in the run"):
         promote(run.folder.url, f"{where}/registry")
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -74,6 +75,17 @@ def test_page_without_any_data_says_so_in_every_section(bare):
         section = bare.partition(f'<section id="{name}">')[2].partition("</section>")[0]
         assert 'class="empty"' in section, name
     assert "No student has been evaluated" in bare
+
+
+def test_page_says_what_picking_did_and_what_resembled_the_holdout(html, facts):
+    section = re.sub(r"<[^>]+>", " ", html.partition('<section id="duplicates">')[2].partition("</section>")[0])
+    said = " ".join(section.split())
+    assert "180 of 240 prompts" in said and "evenness of layer 0.84 0.93" in said and "coverage, least 0.671" in said
+    assert "evenness of task unit" not in said  # there is only one
+    assert "exam.jsonl rationale ngram 3" in said and "128 texts of holdout" in said
+    assert "abcdef012345 and holdout fedcba987654 prompt embedding 0.941" in said
+    clean = [{**job, "facts": {"decontamination": {**report_facts.DECONTAMINATION, "removed": []}}} for job in facts.jobs]
+    assert "nothing of the training set resembled them" in page(replace(facts, jobs=clean))
 
 
 def test_model_text_never_becomes_an_element(html):

@@ -1,0 +1,160 @@
+"""Who gets the places: four orders, quotas, what that does to coverage and balance."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from engine.contract.curation import Curation, Pick
+from engine.curation import select as module
+from engine.curation.measure import balance, coverage, evenness, selection, weights
+from engine.curation.select import ORDERS, Eligible, density, facility_location, k_center, landmarks, select
+
+
+def eligible(count=120, *, seed=0, lumps=6):
+    """Points in lumps of very different sizes; the cluster is the lump, the turn the place in it."""
+    rng = np.random.default_rng(seed)
+    cluster = np.sort(rng.choice(lumps, count, p=np.arange(lumps, 0, -1) ** 2 / (np.arange(1, lumps + 1) ** 2).sum()))
+    found = np.eye(lumps, 16)[cluster] + 0.15 * rng.normal(size=(count, 16))
+    turn = np.arange(count) - np.searchsorted(cluster, cluster)
+    sides = {
+        "layer": rng.choice(["core", "failure_mode", "long_tail"], count, p=[0.7, 0.2, 0.1]).tolist(),
+        "difficulty": rng.choice(["easy", "hard"], count).tolist(),
+        "task_unit": rng.choice(["a", "b"], count).tolist(),
+        "cluster": cluster.astype(str).tolist(),
+    }
+    vectors = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    return Eligible(vectors, turn, cluster, rng.random(count).astype(np.float32), sides)
+
+
+def pick(**more):
+    return Pick.model_validate(more)
+
+
+def counts(rows, is_picked, side):
+    return {value: sum(np.array(rows.sides[side])[is_picked] == value) for value in sorted(set(rows.sides[side]))}
+
+
+def test_nothing_is_left_out_if_the_contract_limits_nothing():
+    assert select(eligible(), pick(order="k_center")).all()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_each_order_fills_the_places_and_keeps_every_quota(order):
+    rows = eligible()
+    section = pick(order=order, count=30, quotas={"layer": {"core": 0.5, "long_tail": 3}, "cluster": {"*": 12, "0": 5}})
+    found = select(rows, section)
+    layer, cluster = counts(rows, found, "layer"), counts(rows, found, "cluster")
+    assert layer["core"] <= 15 and layer["long_tail"] <= 3
+    assert cluster["0"] <= 5 and max(cluster.values()) <= 12
+    full = {"core": layer["core"] == 15, "long_tail": layer["long_tail"] == 3, "failure_mode": False}
+    room = {name: number < (5 if name == "0" else 12) for name, number in cluster.items()}
+    could = [not full[a] and room[b] for a, b in zip(rows.sides["layer"], rows.sides["cluster"], strict=True)]
+    assert found.sum() == 30 or not (np.array(could) & ~found).any()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_each_order_stops_where_no_quota_leaves_a_place(order):
+    found = select(eligible(), pick(order=order, quotas={"difficulty": {"easy": 4, "hard": 0.0}}, count=50))
+    assert found.sum() == 4
+
+
+def test_per_cluster_is_a_quota_of_each_cluster_in_turns():
+    rows = eligible(200, lumps=4)
+    found = select(rows, pick(per_cluster=3))
+    assert set(counts(rows, found, "cluster").values()) == {3}
+    assert (found == (rows.turn < 3)).all()
+
+
+def test_k_center_reaches_every_lump_before_it_takes_a_second_of_any():
+    rows = eligible(seed=1)
+    found = select(rows, pick(order="k_center", count=6))
+    assert counts(rows, found, "cluster") == dict.fromkeys("012345", 1)
+
+
+def test_k_center_is_within_twice_the_best_radius():
+    """Gonzalez (1985), with Euclidean distance; the best of all pairs of centres is found by trying them."""
+    rows = eligible(30, lumps=3)
+    distance = np.linalg.norm(rows.vectors[:, None] - rows.vectors[None], axis=2)
+    found = np.flatnonzero(k_center(rows, module.Places(rows, pick(count=2))))
+    best = min(distance[:, [a, b]].min(axis=1).max() for a in range(30) for b in range(a))
+    assert distance[:, found].min(axis=1).max() <= 2 * best + 1e-6
+
+
+def test_facility_location_is_what_the_plain_greedy_algorithm_picks():
+    rows = eligible(60)
+    similarity = rows.vectors @ rows.vectors.T
+    best, expected = np.zeros(60), []
+    for _ in range(10):
+        gain = np.maximum(similarity - best, 0).sum(axis=1)
+        expected.append(int(gain.argmax()))
+        best = np.maximum(best, similarity[expected[-1]])
+    found = facility_location(rows, module.Places(rows, pick(count=10)))
+    assert np.flatnonzero(found).tolist() == sorted(expected)
+
+
+def test_orders_that_look_at_vectors_cover_better_than_chance():
+    rows = eligible(300, seed=2)
+    chance = np.zeros(300, bool)
+    chance[np.random.default_rng(0).choice(300, 8, replace=False)] = True
+    by_chance = coverage(rows.vectors, chance)
+    mean = coverage(rows.vectors, select(rows, pick(order="facility_location", count=8)))
+    least = coverage(rows.vectors, select(rows, pick(order="k_center", count=8)))
+    assert by_chance and mean and least
+    assert mean["mean"] > by_chance["mean"] + 0.05
+    assert least["least"] > by_chance["least"] + 0.05
+
+
+def test_information_comes_first_where_the_teacher_was_unsure_and_there_is_much():
+    rows = eligible(lumps=2)._replace(surprise=np.where(np.arange(120) % 2, 1.0, 0.1).astype(np.float32))
+    found = select(rows, pick(order="information", count=10))
+    assert (rows.surprise[found] == 1).all()
+    assert counts(rows, found, "cluster")["0"] == 10  # the larger lump
+    expected = rows.surprise * (rows.vectors @ rows.vectors.T).mean(axis=1)
+    assert density(rows) == pytest.approx(expected, abs=1e-5)
+
+
+def test_landmarks_are_all_rows_or_spread_over_them(monkeypatch):
+    assert landmarks(5).tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(module, "LANDMARKS", 3)
+    assert landmarks(101).tolist() == [0, 50, 100]
+    assert landmarks(0).tolist() == []
+
+
+@pytest.mark.parametrize(("given", "expected"), [([5, 5], 1.0), ([10, 0], 0.0), ([7], None), ([3, 1], 0.8113)])
+def test_evenness_is_entropy_over_its_most(given, expected):
+    assert evenness(given) == expected
+
+
+def test_balance_says_how_even_each_side_is_before_and_after():
+    found = balance({"layer": ["core"] * 9 + ["long_tail"]}, np.array([True] + [False] * 8 + [True]))
+    assert found == {"layer": {"before": 0.469, "after": 1.0}}
+    assert balance({"layer": ["core", "long_tail"]}, np.array([True, False]))["layer"]["after"] == 0.0
+
+
+def test_selection_of_everything_covers_everything():
+    rows = eligible()
+    found = selection(rows, np.ones(120, bool))
+    assert found["coverage"] == {"mean": pytest.approx(1, abs=1e-4), "least": pytest.approx(1, abs=1e-4)}
+    assert found["density"]["before"] == found["density"]["after"] > 0
+    assert selection(rows, np.zeros(120, bool))["coverage"] is None
+
+
+def test_weights_make_each_value_weigh_the_same_and_an_example_one_on_average():
+    values = pa.chunked_array([["core"] * 6, ["long_tail"] * 2])
+    found = weights(values)
+    assert found["core"] * 6 == found["long_tail"] * 2 == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"pick": {"quotas": {"layer": {"core": 0.5}}}}, "a share of pick.count, which is not given"),
+        ({"pick": {"quotas": {"layer": {"cor": 5}}}}, "found 'cor', expected some of"),
+        ({"pick": {"quotas": {"colour": {"red": 5}}}}, "quotas"),
+        ({"pick": {"count": 5}, "semantic": None}, "pick.count: needs clusters"),
+        ({"decontaminate": {"similarity": {"prompt": 0.9}}, "semantic": None}, "decontaminate.similarity: needs clusters"),
+    ],
+)
+def test_contract_refuses_what_cannot_be_counted_or_compared(section, message):
+    with pytest.raises(ValueError, match=message):
+        Curation.model_validate(section)

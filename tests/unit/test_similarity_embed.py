@@ -1,0 +1,76 @@
+"""The op that embeds, with a stand-in for the model; and how texts are put together for a real one."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from engine.curation import embed as curation
+from engine.models.sentences import _batches
+from engine.rows import CANDIDATE
+from engine.similarity import embed
+from engine.similarity.vectors import matrix
+
+
+class Letters:
+    """Embeds a text as the unit vector of how many letters a and b it has."""
+
+    def __init__(self, folder, device):
+        self.seen = []
+
+    def __call__(self, texts):
+        self.seen += texts
+        counts = np.array([[text.count("a") + 1e-3, text.count("b")] for text in texts], np.float32).reshape(-1, 2)
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    for module in (embed, curation):
+        monkeypatch.setattr(module, "Sentences", Letters)
+
+
+def test_embedder_appends_the_vector_of_each_text_and_takes_null_as_empty():
+    rows = pa.table({"id": ["1", "2", "3"], "body": ["aaa", None, "bb"]})
+    found = embed.Embedder(Path("model"), text="body")(rows)
+    assert found.column_names == ["id", "body", "embedding"]
+    assert matrix(found["embedding"]) == pytest.approx(np.array([[1, 0], [1, 0], [0, 1]]), abs=1e-3)
+    assert embed.Embedder(Path("model"), text="body")(rows.slice(0, 0)).num_rows == 0
+
+
+def candidates():
+    row = dict.fromkeys(CANDIDATE.names) | {
+        "answer_id": "x",
+        "prompt_id": "p",
+        "text": "a" * 900,
+        "confidence": 1.0,
+        "agreement": 1.0,
+    }
+    return pa.Table.from_pylist([row | {"answer": 'bb {"n": 1}', "length": 9}, row | {"answer": "b", "length": 1}])
+
+
+def test_curation_embeds_only_what_the_contract_compares():
+    op = curation.Embedder(Path("model"))
+    found = op(candidates().append_column("surprise", pa.nulls(2, pa.float32())))
+    assert found.schema.equals(curation.EMBEDDED)
+    assert found["answer_embedding"].null_count == found["rationale_embedding"].null_count == 2
+    assert found["text"].to_pylist() == ["a" * curation.SHOWN] * 2
+    assert set(op.model.seen) == {"a" * 900}
+
+
+def test_curation_embeds_answers_and_rationales_apart_and_none_that_is_missing():
+    op = curation.Embedder(Path("model"), parts=("answer", "rationale"))
+    found = op(candidates().append_column("surprise", pa.nulls(2, pa.float32())))
+    assert op.model.seen[2:] == ["bb", '{"n": 1}', "b"]
+    assert found["rationale_embedding"].is_valid().to_pylist() == [True, False]
+    assert found["rationale_embedding"][0].as_py() == pytest.approx([0, 1], abs=1e-3)
+
+
+@pytest.mark.parametrize("chars", [1, 10, 100, 10_000])
+def test_batches_hold_every_text_once_the_longest_first_within_the_limit(chars):
+    lengths = np.random.default_rng(0).integers(0, 40, 200)
+    found = list(_batches(lengths, chars))
+    assert sorted(np.concatenate(found).tolist()) == list(range(200))
+    assert (np.diff(lengths[np.concatenate(found)]) <= 0).all()
+    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= chars for rows in found)

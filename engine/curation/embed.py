@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Part
-from engine.curation.leaks import COLUMNS
+from engine.curation.leaks import COLUMNS, PLACES
 from engine.curation.represent import parts_of
 from engine.models.sentences import Sentences
 from engine.rows import EMBEDDING, grow
@@ -42,7 +42,7 @@ class Embedder:
         """Return EMBEDDED: `rows` with embeddings, texts cut to SHOWN characters."""
         found = {"embedding": column(self.model(rows["text"].to_pylist()))}
         said = [parts_of(answer) for answer in rows["answer"].to_pylist()]
-        for part, number in (("rationale", 0), ("answer", 1)):
+        for part, number in PLACES.items():
             texts = [parts[number] for parts in said] if part in self.parts else [""] * len(rows)
             found[COLUMNS[part]] = self._some(texts)
         found["text"] = pc.utf8_slice_codeunits(rows["text"], 0, SHOWN)

@@ -23,6 +23,7 @@ from engine.similarity.vectors import matrix
 
 CLOSEST = 5
 AT_ONCE = 4_096  # rows whose cosines to all listed texts are held at once
+PLACES: dict[Part, int] = {"rationale": 0, "answer": 1}  # in represent.parts_of
 LEAK = pa.schema(  # what an answer resembles most, whether or not that puts it out
     [
         ("answer_id", pa.string()),
@@ -94,7 +95,7 @@ def _parts(rows: pa.Table, section: Decontaminate) -> Iterator[tuple[Part, list[
         yield "prompt", rows["text"].to_pylist()
     if {"answer", "rationale"} & set(section.fields):
         said = [parts_of(answer or "") for answer in rows["answer"].to_pylist()]
-        for part, number in (("rationale", 0), ("answer", 1)):
+        for part, number in PLACES.items():
             if part in section.fields:
                 yield part, [parts[number] for parts in said]
 

@@ -5,6 +5,8 @@
 They need not be installed beside Rayleigh: PYTHON is whichever interpreter has them, and nothing of Rayleigh is imported here.
 """
 
+# pyright: reportMissingImports=false
+
 import re
 import sys
 import tempfile

@@ -82,7 +82,7 @@ def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
     if driver.returncode:
         raise subprocess.CalledProcessError(driver.returncode, list(words), output=log.read_bytes()[-2000:])
     rounded = {kind: round(value, 1) for kind, value in sorted(seconds.items())}
-    peak = {kind: round(value) for kind, value in sorted(peaks.items())}
+    peak = {kind: float(round(value)) for kind, value in sorted(peaks.items())}
     return Usage(round(time.monotonic() - started, 2), rounded, peak, round(together))
 
 

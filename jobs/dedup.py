@@ -7,7 +7,6 @@
 The folder appears under its name when it is whole; behind a URL it is whole once the summary is there.
 """
 
-import io
 import json
 import time
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ SUMMARY = "summary.json"
 METHODS = ("exact", "minhash")
 NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
 LENGTHS: dict[str, tuple[str, Any]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
-SLACK = 1.3  # of the object store over what is held at once
+SLACK = 2.5  # of the object store over what is kept: what travels between tasks is there too
 MOST_MEMORY = 0.3  # of the machine for the object store: what exceeds it goes to disk
 
 
@@ -248,6 +247,6 @@ def _store(number: int, folder: Folder, name: str, rows: pa.Table, text: np.ndar
 
 
 def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=False)  # a third faster on texts
-    return buffer.getvalue()
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=False, write_statistics=False)  # faster, and smaller
+    return buffer.getvalue().to_pybytes()

@@ -189,6 +189,8 @@ def _compare(expected: pa.Schema, found: pa.Schema, url: str, *, first: str) -> 
 
 
 def _read_groups(piece: Piece, columns: list[str]) -> pa.Table:
+    if "://" not in piece.url:  # mapped into memory: a third less work than through Python's file
+        return pq.ParquetFile(piece.url, memory_map=True).read_row_groups(list(piece.groups), columns=columns, use_threads=False)
     with fsspec.open(piece.url, "rb") as file:
         return pq.ParquetFile(file, pre_buffer=True).read_row_groups(list(piece.groups), columns=columns, use_threads=False)
 

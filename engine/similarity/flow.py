@@ -135,9 +135,9 @@ def _sign(how: Callable[[Any], Signed], block: Any, copies: Copies | None, parts
     rows, text, minima = how(block)
     if not copies:
         return (rows, text, minima, text[:0], *[None] * parts)
-    speaks = (minima != NOTHING).any(axis=1)  # a text without an n-gram is like no other
-    nodes, keys = text[speaks], band_keys(minima[speaks], bands(copies))
-    return (rows, text, minima, nodes, *edges.deal(keys, nodes, parts))
+    speaks = (minima[:, :4] != NOTHING).any(axis=1)  # a text without an n-gram is like no other; another has no four such minima
+    nodes, spoken = (text, minima) if speaks.all() else (text[speaks], minima[speaks])
+    return (rows, text, minima, nodes, *edges.deal(band_keys(spoken, bands(copies)), nodes, parts))
 
 
 def _bucket(parts: int, blocks: int, *given: Any) -> tuple[Any, ...]:
@@ -153,7 +153,8 @@ def _found(buckets: Sequence[edges.Buckets], parts: int) -> tuple[Any, ...]:
     stars = [edges.large(one) for one in buckets]
     both = edges.Buckets(*(np.concatenate(column) for column in zip(*stars, strict=True)))
     found = edges.distinct(np.concatenate([edges.candidates(one) for one in buckets], axis=1))
-    place = part_of(found[0], parts)
+    smaller, _ = found
+    place = part_of(smaller, parts)
     return (len(both.node), both, *(found[:, place == part] for part in range(parts)))
 
 
@@ -211,4 +212,5 @@ def _tell(number: int, parts: int, rows: pa.Table, text: np.ndarray, minima: np.
 
 def _settle(order: Order, method: str, *told: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:
     tables, minima = zip(*told, strict=True)
-    return tuple(keepers.settle(pa.concat_tables(tables), np.concatenate(minima), order, method=method))
+    fates = keepers.settle(pa.concat_tables(tables), np.concatenate(minima), order, method=method)
+    return fates.places, fates.duplicates

@@ -159,7 +159,7 @@ def _found(buckets: Sequence[edges.Buckets], parts: int) -> tuple[Any, ...]:
 
 
 def _unite(*found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    every = edges.distinct(np.concatenate(found, axis=1)) if len(found) > 1 else found[0]
+    every = edges.distinct(np.concatenate(found, axis=1))
     return every, np.unique(every)
 
 

@@ -76,10 +76,13 @@ def test_a_giant_bucket_costs_an_edge_a_node():
 
 
 def test_a_node_that_several_blocks_have_is_in_a_bucket_once():
-    nodes = np.array([5, 5, 5, 9], np.uint64)
-    found = edges.buckets(np.array([1, 1, 2, 1], np.uint64), nodes)
-    assert (found.key.tolist(), found.node.tolist()) == ([1, 1], [5, 9])
-    assert edges.buckets(np.array([1, 1], np.uint64), nodes[:2]).key.tolist() == []
+    one, other = (np.uint64(1) << np.uint64(shift) for shift in (62, 61))
+    blocks = [np.array([5, 7], np.uint64), np.array([5], np.uint64), np.array([9], np.uint64)]
+    keys = [np.array([[one, other]]), np.array([[one]]), np.array([[one]])]
+    [found] = edges.meet(blocks, [edges.Dealt(mine, None) for mine in keys])
+    assert (found.key.tolist(), found.node.tolist()) == ([one, one], [5, 9])
+    [alone] = edges.meet(blocks[:2], [edges.Dealt(mine, None) for mine in keys[:2]])
+    assert alone.key.tolist() == []
 
 
 def test_nothing_in_nothing_out():

@@ -1,4 +1,4 @@
-"""Personal data goes, order numbers stay."""
+"""Personal data goes, order numbers stay. No Ray; but the recognizers take seconds to load."""
 
 import subprocess
 import sys

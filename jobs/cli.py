@@ -164,8 +164,13 @@ def dedup(
     id_column: Annotated[
         str | None, typer.Option("--id-column", metavar="NAME", help="Default `id`; else rows are called by file and row.")
     ] = None,
-    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="Similarity from which two rows are copies.")] = 0.7,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=0, max=1, help="Similarity of copies; default 0.7, semantic 0.95.")
+    ] = None,
     method: Annotated[str, typer.Option("--method", metavar="METHOD", help="exact, minhash or semantic.")] = "minhash",
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="Of semantic: a sentence-transformers folder.")
+    ] = "all-minilm-l6-v2",
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -182,7 +187,7 @@ def dedup(
     """Write the rows of INPUT that are no copy of another into OUTPUT."""
     from jobs import dedup
 
-    options = dedup.Options(text_column, id_column, threshold, method, tuple(keep or ()), against, index)
+    options = dedup.Options(text_column, id_column, threshold, method, model, tuple(keep or ()), against, index)
     found = dedup.dedup(source, output, options, profile=profile)
     _show(found, dedup.as_text(found), as_json)
 

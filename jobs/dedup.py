@@ -10,7 +10,7 @@ The folder appears under its name when it is whole; behind a URL it is whole onc
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.contract import Profile, load_profile
+from engine.contract.curation import Semantic
 from engine.contract.prompts import Copies
 from engine.errors import InputError, StorageError
 from engine.fleet.crew import Crew, fetch
 from engine.fleet.session import session
 from engine.lineage.artifact import Draft, Tally
+from engine.models.locate import locate
 from engine.shards import Folder
 from engine.similarity import flow, index, keepers
 from engine.similarity.corpus import Block, Corpus, open_corpus, read
@@ -32,12 +34,14 @@ from engine.similarity.flow import Held
 from engine.similarity.index import Index, Stored, open_index
 from engine.similarity.keepers import DUPLICATE, Order
 from engine.similarity.minhash import bands
-from engine.similarity.sign import LENGTH, Documents, Reading, Signed
+from engine.similarity.semantic import REACH
+from engine.similarity.sign import LENGTH, Alike, Documents, Meaning, Reading, Signed
 from jobs import workspace
 from jobs.run import set_environment
 
 SUMMARY = "summary.json"
-METHODS = ("exact", "minhash")
+THRESHOLDS = {"exact": 1.0, "minhash": 0.7, "semantic": 0.95}  # method -> from which similarity on, if nothing is said
+DIMENSIONS = 384  # of most small sentence-transformers models; only the room that is asked for follows from it
 NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
 LENGTHS: dict[str, tuple[str, Any]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
 SLACK = 2.5  # of the object store over what is kept: what travels between tasks is there too
@@ -53,8 +57,9 @@ class Options:
 
     text_column: str = "text"
     id_column: str | None = None
-    threshold: float = 0.7
+    threshold: float | None = None
     method: str = "minhash"
+    model: str = Semantic().model
     keep: tuple[str, ...] = ()
     against: str | None = None
     index: str | None = None
@@ -68,18 +73,20 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
         StorageError: the output is not empty or cannot be written, or the index is damaged.
         DriftError: the index was made by another recipe.
     """
-    if options.method not in METHODS:
-        raise InputError(f"--method {options.method}: found {options.method!r}, expected one of {METHODS}.")
+    if options.method not in THRESHOLDS:
+        raise InputError(f"--method {options.method}: found {options.method!r}, expected one of {sorted(THRESHOLDS)}.")
+    if options.threshold is None:
+        options = replace(options, threshold=THRESHOLDS[options.method])
     started = time.time()
     draft = Draft(workspace.run_folder(output))
     if draft.final.files():
         raise StorageError(f"{draft.final}: is not empty. Give a new folder, or delete this one.")
     draft.clear()
-    work = _open(source, options)
     used = load_profile(workspace.profile_path(profile))
+    work = _open(source, options, device="cuda" if used.embedder.gpus else "cpu")
     set_environment(used)
     with session(_sized(used, work), data=False):
-        found = _run(work, draft.folder, Crew(used.cpu))
+        found = _run(work, draft.folder, Crew(used.cpu), Crew(used.embedder if options.method == "semantic" else used.cpu))
     parts = found.pop("parts")
     summary = {"input": source, "output": draft.final.url, **asdict(options), **found, "seconds": round(time.time() - started, 2)}
     draft.folder.write(SUMMARY, json.dumps(summary, indent=1).encode())
@@ -117,15 +124,16 @@ class Work:
         return len(self.sources) - len(self.corpus.blocks)
 
 
-def _open(source: str, options: Options) -> Work:
-    corpus, reading, order = _read_as(source, options)
-    copies = reading.copies
-    recipe = {"copies": copies and copies.model_dump(mode="json"), "keep": options.keep, "columns": _columns(corpus, reading)}
-    kept = open_index(workspace.run_folder(options.index), recipe) if options.index else None
+def _open(source: str, options: Options, *, device: str) -> Work:
+    alike = _alike(options, device)
+    corpus, reading, order = _read_as(source, options, alike)
+    recipe = {"alike": _told(alike), "keep": options.keep, "columns": _columns(corpus, reading)}
+    kind = "float32" if isinstance(alike, Meaning) else "uint32"
+    kept = open_index(workspace.run_folder(options.index), recipe, kind=kind) if options.index else None
     sources: list[Source] = [*kept.parts()] if kept else []
     batch, rows = (len(kept.batches), kept.rows) if kept else (0, 0)
     if options.against:
-        other, like, _ = _read_as(options.against, options)
+        other, like, _ = _read_as(options.against, options, alike)
         if _columns(other, like) != _columns(corpus, reading):
             raise InputError(
                 f"{options.against}: found {_columns(other, like)}, expected {_columns(corpus, reading)} as in {source}. "
@@ -134,10 +142,10 @@ def _open(source: str, options: Options) -> Work:
         sources += [Documents(block, like, -1, False) for block in other.blocks]
         rows += other.rows
     sources += [Documents(block, reading, batch, True) for block in corpus.blocks]
-    return Work(corpus, reading, sources, flow.plan(rows + corpus.rows, copies, order), kept, batch, rows + corpus.rows)
+    return Work(corpus, reading, sources, flow.plan(rows + corpus.rows, alike, order), kept, batch, rows + corpus.rows)
 
 
-def _read_as(source: str, options: Options) -> tuple[Corpus, Reading, Order]:
+def _read_as(source: str, options: Options, alike: Alike) -> tuple[Corpus, Reading, Order]:
     """Return the corpus at `source`, how it is read, and in which order its documents are kept."""
     by = [LENGTHS.get(name, (name, "descending")) for name in options.keep]
     wanted = {"--text-column": options.text_column, "--id-column": options.id_column}
@@ -147,10 +155,23 @@ def _read_as(source: str, options: Options) -> tuple[Corpus, Reading, Order]:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(f"{source}: column {options.text_column!r} is {kind}, expected text. Name another with --text-column.")
     known = options.id_column or ("id" if "id" in corpus.schema.names else None)
-    copies = Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM) if options.method == "minhash" else None
     wishes = [(f"by {number}", direction) for number, (_, direction) in enumerate(by)]
     order: Order = [("batch", "ascending"), *wishes, ("id" if known else "position", "ascending")]
-    return corpus, Reading(corpus.schema, options.text_column, known, tuple(name for name, _ in by), copies), order
+    return corpus, Reading(corpus.schema, options.text_column, known, tuple(name for name, _ in by), alike), order
+
+
+def _alike(options: Options, device: str) -> Alike:
+    assert options.threshold is not None
+    if options.method == "semantic":
+        return Meaning(locate(options.model, root=".", home=workspace.models_home()), options.threshold, device)
+    return Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM) if options.method == "minhash" else None
+
+
+def _told(alike: Alike) -> Any:
+    """What an index must have been made with."""
+    if isinstance(alike, Meaning):
+        return {"model": alike.folder.name, "threshold": alike.threshold}
+    return alike and alike.model_dump(mode="json")
 
 
 def _columns(corpus: Corpus, reading: Reading) -> dict[str, str]:
@@ -161,16 +182,19 @@ def _columns(corpus: Corpus, reading: Reading) -> dict[str, str]:
 
 def _sized(profile: Profile, work: Work) -> Profile:
     """Return `profile` with, for a Ray of our own, a worker a task of the pool `cpu`, and room for what is held at once."""
-    copies = work.reading.copies
-    per_row = 80 + (4 * copies.num_perm + 8 * bands(copies).count if copies else 0)
+    alike, per_row = work.reading.alike, 80
+    if isinstance(alike, Meaning):
+        per_row += 4 * DIMENSIONS * (1 + REACH)
+    elif alike:
+        per_row += 4 * alike.num_perm + 8 * bands(alike).count
     room = min(work.rows * per_row * SLACK, psutil.virtual_memory().total * MOST_MEMORY) / 2**30
     own = {"num_cpus": profile.cpu.actors, "object_store_gib": max(room, profile.ray.object_store_gib)}
     return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
 
 
-def _run(work: Work, folder: Folder, crew: Crew) -> dict[str, Any]:
+def _run(work: Work, folder: Folder, crew: Crew, signers: Crew) -> dict[str, Any]:
     """Return the counts of the summary, and the names of the parts for the index."""
-    held = flow.sign(work.sources, work.plan, crew, how=_sign)
+    held = flow.sign(work.sources, work.plan, signers, how=_sign)
     _refuse_repeated(held, work, crew)
     found = flow.find(held, work.plan, crew)
     first, blocks = work.first, work.corpus.blocks

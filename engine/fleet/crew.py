@@ -25,7 +25,8 @@ class Crew:
         """
         if len(self._running) >= self.pool.actors:
             _, self._running = ray.wait(self._running, num_returns=1, fetch_local=False)
-        refs = _remote(op).options(num_cpus=self.pool.cpus, num_returns=returns).remote(*given)
+        options = {"num_cpus": self.pool.cpus, "num_gpus": self.pool.gpus, "num_returns": returns}
+        refs = _remote(op).options(**options).remote(*given)
         refs = refs if returns > 1 else [refs]
         self._running.append(refs[0])
         return refs
@@ -45,4 +46,4 @@ def fetch(refs: Any) -> Any:
 
 @cache
 def _remote(op: Callable[..., Any]) -> Any:
-    return ray.remote(op)
+    return ray.remote(max_calls=0)(op)  # a process on a GPU, too, goes on with what it has loaded

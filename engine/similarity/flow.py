@@ -4,6 +4,7 @@
     bucket      all keys of some bands, or of a range of them, meet in one task and become candidate edges
     fetch       a block gives the signatures of the texts that have an edge, and no others
     check       an edge counts if its signatures are alike; what a star missed is compared again
+    near        by meaning instead: embeddings travel to their clusters, where near ones become edges
     join        edges become components: in one task while they fit, in rounds of stars beyond
     settle      documents meet by component; one stays
 
@@ -20,11 +21,11 @@ from ray import ObjectRef
 
 from engine.contract.prompts import Copies
 from engine.fleet.crew import Crew, fetch
-from engine.similarity import components, edges, keepers
+from engine.similarity import components, edges, keepers, semantic
 from engine.similarity.components import Roots, part_of
-from engine.similarity.keepers import Order
+from engine.similarity.keepers import Method, Order
 from engine.similarity.minhash import NOTHING, band_keys, bands
-from engine.similarity.sign import Signed
+from engine.similarity.sign import Alike, Meaning, Signed
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
@@ -34,12 +35,16 @@ EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 class Plan(NamedTuple):
     """How copies are looked for. The numbers change what a task holds, never a result."""
 
-    copies: Copies | None  # None: only equal texts
+    alike: Alike  # None: only equal texts
     order: Order  # of the documents of a component, the keeper first; no two are equal
     key_parts: int
     node_parts: int
     edges_in_one_task: int
-    method: str = "minhash"  # what joins texts that are not equal
+
+    @property
+    def method(self) -> Method:
+        """What joins texts that are not equal."""
+        return "semantic" if isinstance(self.alike, Meaning) else "minhash"
 
 
 class Held(NamedTuple):
@@ -59,25 +64,30 @@ class Settled(NamedTuple):
     duplicates: list[ObjectRef]  # keepers.Fates.duplicates, of which the parts follow each other
 
 
-def plan(rows: int, copies: Copies | None, order: Order, *, parts: int | None = None) -> Plan:
+def plan(rows: int, alike: Alike, order: Order, *, parts: int | None = None) -> Plan:
     """Return the plan for about `rows` documents; `parts` is for whoever wants more or fewer tasks than they need."""
-    count = bands(copies).count if copies else 1
+    count = bands(alike).count if isinstance(alike, Copies) else 1
     key_parts = min(parts, count) if parts else 1 + rows * count // KEYS_PER_TASK
     key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
-    return Plan(copies, order, key_parts, parts or 1 + rows // NODES_PER_TASK, EDGES_IN_ONE_TASK)
+    return Plan(alike, order, key_parts, parts or 1 + rows // NODES_PER_TASK, EDGES_IN_ONE_TASK)
 
 
 def sign(blocks: Sequence[Any], plan: Plan, crew: Crew, *, how: Callable[[Any], Signed]) -> Held:
     """Sign `blocks`, values or references, each by `how(block)` in a task of its own: all that is ever read of the texts."""
-    returns = 4 + plan.key_parts
-    signed = [crew.start(_sign, how, block, plan.copies, plan.key_parts, returns=returns) for block in blocks]
+    returns, copies = 4 + plan.key_parts, plan.alike if isinstance(plan.alike, Copies) else None
+    signed = [crew.start(_sign, how, block, copies, plan.key_parts, returns=returns) for block in blocks]
     columns = [[block[number] for block in signed] for number in range(4)]
     return Held(*columns, keys=[block[4:] for block in signed])
 
 
 def find(held: Held, plan: Plan, crew: Crew) -> Settled:
     """Find the copies among the documents of `held`."""
-    roots = _join(_edges(held, plan, crew), plan, crew) if plan.copies else []
+    counted = []
+    if isinstance(plan.alike, Copies):
+        counted = _edges(held, plan, plan.alike.threshold, crew)
+    elif plan.alike:
+        counted = _near(held, plan, plan.alike.threshold, crew)
+    roots = _join(counted, plan, crew) if plan.alike else []
     parts = range(plan.node_parts)
     told = [
         crew.start(_tell, number, len(parts), rows, text, minima, *roots, returns=len(parts))
@@ -87,9 +97,8 @@ def find(held: Held, plan: Plan, crew: Crew) -> Settled:
     return Settled([places for places, _ in fates], [lost for _, lost in fates])
 
 
-def _edges(held: Held, plan: Plan, crew: Crew) -> list[ObjectRef]:
-    """Return the edges that count, (2, edges) each."""
-    assert plan.copies
+def _edges(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectRef]:
+    """Return the edges that count by words, (2, edges) each."""
     parts, blocks = plan.node_parts, len(held.nodes)
     found = [
         crew.start(_bucket, parts, blocks, *held.nodes, *(block[part] for block in held.keys), returns=2 + parts)
@@ -102,15 +111,24 @@ def _edges(held: Held, plan: Plan, crew: Crew) -> list[ObjectRef]:
         fetched = [
             crew.start(_fetch, text, minima, *nodes, returns=parts) for text, minima in zip(held.text, held.minima, strict=True)
         ]
-        checked = [
-            crew.start(_check, plan.copies.threshold, needed[part][0], *(block[part] for block in fetched))[0]
-            for part in range(parts)
-        ]
+        checked = [crew.start(_check, threshold, needed[part][0], *(block[part] for block in fetched))[0] for part in range(parts)]
         counted += checked
         if not sum(fetch([left for left, *_ in found])):
             break
         found = [crew.start(_again, parts, stars, *checked, returns=2 + parts) for _, stars, *_ in found]
     return counted
+
+
+def _near(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectRef]:
+    """Return the edges that count by meaning, (2, edges) each. What is compared in four clusters travels four times."""
+    parts, blocks = plan.node_parts, list(zip(held.text, held.minima, strict=True))
+    rows = sum(fetch([crew.start(len, text)[0] for text, _ in blocks]))
+    clusters = semantic.clusters_for(rows)
+    share = clusters * semantic.SAMPLE_PER_CLUSTER / rows
+    drawn = [crew.start(_draw, share, *block)[0] for block in blocks]
+    [centres] = crew.start(_centres, clusters, *drawn)
+    dealt = [crew.start(_place, parts, centres, *block, returns=parts) for block in blocks]
+    return [crew.start(_meet, threshold, *(block[part] for block in dealt))[0] for part in range(parts)]
 
 
 def _join(counted: list[ObjectRef], plan: Plan, crew: Crew) -> list[ObjectRef]:
@@ -177,6 +195,23 @@ def _check(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray,
     return edges.check(candidates, nodes, minima, threshold=threshold)
 
 
+def _draw(share: float, text: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return semantic.draw(text, vectors, share=share)
+
+
+def _centres(clusters: int, *drawn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return semantic.centres_of(drawn, clusters=clusters)
+
+
+def _place(parts: int, centres: np.ndarray, text: np.ndarray, vectors: np.ndarray) -> Any:
+    dealt = semantic.deal(text, vectors, centres, parts)
+    return dealt if parts > 1 else dealt[0]
+
+
+def _meet(threshold: float, *dealt: pa.Table) -> np.ndarray:
+    return semantic.meet(dealt, threshold=threshold)
+
+
 def _size(counted: np.ndarray) -> int:
     return counted.shape[1]
 
@@ -210,7 +245,7 @@ def _tell(number: int, parts: int, rows: pa.Table, text: np.ndarray, minima: np.
     return pieces if parts > 1 else pieces[0]
 
 
-def _settle(order: Order, method: str, *told: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:
+def _settle(order: Order, method: Method, *told: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:
     tables, minima = zip(*told, strict=True)
     fates = keepers.settle(pa.concat_tables(tables), np.concatenate(minima), order, method=method)
     return fates.places, fates.duplicates

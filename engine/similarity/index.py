@@ -31,6 +31,7 @@ class Stored:
     folder: Folder
     name: str
     batch: int
+    kind: str  # numpy's name of the type of what is kept of a text
 
     def sign(self) -> Signed:
         """Read the part back.
@@ -42,10 +43,10 @@ class Stored:
             table = pq.read_table(io.BytesIO(self.folder.read(self.name)), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"{self.folder}/{self.name}: damaged: {error}. Make the index again.") from None
-        minima = np.empty((len(table), 0), np.uint32)
+        minima = np.empty((len(table), 0), self.kind)
         if "minima" in table.column_names:
             values = table["minima"].combine_chunks()
-            minima = np.frombuffer(values.buffers()[1], np.uint32).reshape(len(table), -1)
+            minima = np.frombuffer(values.buffers()[1], self.kind).reshape(len(table), -1)
         by = [name for name in table.column_names if name not in ("id", "listed", "text", "minima")]
         came_with = pa.repeat(pa.scalar(self.batch, pa.int32()), len(table))
         rows = pa.table({"id": table["id"], "batch": came_with, **{name: table[name] for name in ("listed", *by)}})
@@ -59,6 +60,7 @@ class Index:
     folder: Folder
     recipe: dict[str, Any]
     batches: tuple[dict[str, Any], ...]
+    kind: str
 
     @property
     def rows(self) -> int:
@@ -73,7 +75,7 @@ class Index:
     def parts(self) -> list[Stored]:
         """Return what is stored, oldest first."""
         return [
-            Stored(self.folder / f"batch-{number:05d}", name, number)
+            Stored(self.folder / f"batch-{number:05d}", name, number, self.kind)
             for number, one in enumerate(self.batches)
             for name in one["parts"]
         ]
@@ -84,8 +86,8 @@ class Index:
         self.next.write(RECORD, json.dumps(record, indent=1).encode())
 
 
-def open_index(path: Folder, recipe: dict[str, Any]) -> Index:
-    """Return the index in the folder `path`, which may be empty yet.
+def open_index(path: Folder, recipe: dict[str, Any], *, kind: str = "uint32") -> Index:
+    """Return the index in the folder `path`, which may be empty yet; of signatures, or of embeddings (`kind` float32).
 
     Raises:
         DriftError: it was made by another recipe.
@@ -105,7 +107,7 @@ def open_index(path: Folder, recipe: dict[str, Any]) -> Index:
                     "Use the same, or a new index."
                 )
         batches.append(found)
-    return Index(path, recipe, tuple(batches))
+    return Index(path, recipe, tuple(batches), kind)
 
 
 def part(signed: Signed, lost: np.ndarray) -> bytes:

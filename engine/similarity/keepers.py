@@ -10,7 +10,10 @@ import xxhash
 
 from engine.similarity.components import Roots
 from engine.similarity.minhash import estimate
+from engine.similarity.vectors import cosine
 
+Method = Literal["minhash", "semantic"]
+MEASURES = {"minhash": estimate, "semantic": cosine}
 Direction = Literal["ascending", "descending"]
 Order = Sequence[tuple[str, Direction]]
 
@@ -42,7 +45,7 @@ def tell(rows: pa.Table, text: np.ndarray, roots: Sequence[Roots], *, number: in
     return rows
 
 
-def settle(rows: pa.Table, minima: np.ndarray, order: Order, *, method: str) -> Fates:
+def settle(rows: pa.Table, minima: np.ndarray, order: Order, *, method: Method) -> Fates:
     """Return what does not stay of `rows`, as `tell` tells them, which hold all documents of their components.
 
     Beside the columns of `order` they have `batch`, and `listed`: whether a document is to be told of if it does not stay.
@@ -62,7 +65,7 @@ def settle(rows: pa.Table, minima: np.ndarray, order: Order, *, method: str) -> 
     similarity = np.ones(len(lost), np.float32)
     far = text[lost] != text[to]
     if far.any():
-        similarity[far] = estimate(minima[at[lost[far]]], minima[at[to[far]]])
+        similarity[far] = MEASURES[method](minima[at[lost[far]]], minima[at[to[far]]])
     found = rows.take(pa.array(lost))
     duplicates = pa.table(
         {

@@ -7,7 +7,7 @@ et al., "Product quantization for nearest neighbor search", 2011, section IV): a
 Only clusters must be whole, so that they can lie on many machines. A vector travels once for each cluster that it is compared in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,6 +103,34 @@ def near_pairs(
     ids, vectors = ids.take(order), vectors[order.to_numpy()]
     centres = fit(vectors, clusters=clusters or clusters_for(len(ids)))
     return near(place(ids, vectors, centres, reach=reach), threshold=threshold)
+
+
+def draw(nodes: np.ndarray, vectors: np.ndarray, *, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return about `share` of the rows, whose `nodes` are 64-bit hashes: the same ones however they are cut into blocks."""
+    taken = nodes >> np.uint64(11) < np.uint64(min(share, 1.0) * 2**53)
+    return nodes[taken], vectors[taken]
+
+
+def centres_of(drawn: Sequence[tuple[np.ndarray, np.ndarray]], *, clusters: int) -> np.ndarray:
+    """Return the centres of all that was drawn, which counts once where several blocks have it."""
+    nodes, vectors = (np.concatenate(column) for column in zip(*drawn, strict=True))
+    _, first = np.unique(nodes, return_index=True)
+    return fit(vectors[first], clusters=clusters)
+
+
+def deal(nodes: np.ndarray, vectors: np.ndarray, centres: np.ndarray, parts: int) -> list[pa.Table]:
+    """Return for each of `parts` tasks what `place` puts into its clusters."""
+    nodes, first = np.unique(nodes, return_index=True)
+    placed = place(pa.array(nodes), vectors[first], centres)
+    part = placed["cluster"].to_numpy() % parts
+    return [placed.filter(pa.array(part == number)) for number in range(parts)]
+
+
+def meet(pieces: Sequence[pa.Table], *, threshold: float) -> np.ndarray:
+    """Return the edges (2, edges) of uint64 between the nodes of what one task was dealt of all blocks."""
+    found = near(pa.concat_tables(pieces), threshold=threshold)
+    edges = np.stack([found["a"].to_numpy(), found["b"].to_numpy()])
+    return np.unique(edges[:, edges[0] != edges[1]], axis=1)  # a text of several blocks is near to itself
 
 
 def joining(vectors: np.ndarray, residents: int, *, threshold: float) -> Edges:

@@ -1,6 +1,8 @@
-"""What the engine keeps of a document instead of its text: 8 bytes of its normal form, and its signature."""
+"""What the engine keeps of a document instead of its text: 8 bytes of its normal form, and its signature or its embedding."""
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +11,23 @@ import pyarrow.compute as pc
 
 from engine.contract.prompts import Copies
 from engine.errors import InputError
+from engine.models.sentences import Sentences
 from engine.similarity.corpus import Block, read
 from engine.similarity.minhash import exact_keys, signatures
 
 LENGTH, PLACE = "characters of the text", "file and row"  # columns of ours, beside those of the corpus
+
+
+class Meaning(NamedTuple):
+    """Texts are copies of each other where a sentence-transformers model puts them near."""
+
+    folder: Path
+    threshold: float  # cosine
+    device: str = "cpu"
+
+
+Alike = Copies | Meaning | None
+"""What joins texts that are not equal, if anything does."""
 
 
 class Signed(NamedTuple):
@@ -20,7 +35,7 @@ class Signed(NamedTuple):
 
     rows: pa.Table  # `id`, `batch`, `listed` and the columns by which a keeper is chosen
     text: np.ndarray  # (rows,) uint64: the hash of the normal form, by which equal texts are one
-    minima: np.ndarray  # (rows, num_perm) uint32; (rows, 0) where only equal texts are looked for
+    minima: np.ndarray  # (rows, num_perm) uint32, or unit vectors of float32; (rows, 0) where only equal texts are looked for
 
 
 def came(rows: int, *, batch: int = 0, listed: bool = True) -> dict[str, pa.Array]:
@@ -35,7 +50,7 @@ class Reading(NamedTuple):
     text: str  # column
     id: str | None  # column; None: file and row
     by: tuple[str, ...]  # columns by which a keeper is chosen, LENGTH among them if it is needed; signed as `by 0`, `by 1` ...
-    copies: Copies | None
+    alike: Alike
 
 
 @dataclass(frozen=True)
@@ -63,9 +78,17 @@ class Documents:
             table = table.append_column(LENGTH, pc.utf8_length(pc.fill_null(texts, "")))
         rows = {"id": ids, **came(len(ids), batch=self.batch, listed=self.listed)}
         rows |= {f"by {number}": table[name] for number, name in enumerate(how.by)}
-        return Signed(pa.table(rows), exact_keys(texts), sign(texts, how.copies))
+        return Signed(pa.table(rows), exact_keys(texts), sign(texts, how.alike))
 
 
-def sign(texts: pa.ChunkedArray, copies: Copies | None) -> np.ndarray:
-    """Return the signatures of `texts`, string or large_string; null counts as empty."""
-    return signatures(texts, copies) if copies else np.empty((len(texts), 0), np.uint32)
+def sign(texts: pa.ChunkedArray, alike: Alike) -> np.ndarray:
+    """Return the signatures or the embeddings of `texts`, string or large_string; null counts as empty."""
+    if isinstance(alike, Meaning):
+        return _model(alike.folder, alike.device)(pc.fill_null(texts, "").to_pylist())
+    return signatures(texts, alike) if alike else np.empty((len(texts), 0), np.uint32)
+
+
+@cache
+def _model(folder: Path, device: str) -> Sentences:
+    """A process that signs several blocks loads the model once."""
+    return Sentences(folder, device)

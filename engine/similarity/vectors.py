@@ -15,3 +15,8 @@ def column(vectors: np.ndarray) -> pa.ListArray:
     rows, dimensions = vectors.shape
     offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(dimensions)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(vectors, np.float32).ravel()))
+
+
+def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the cosine, row by row, of two arrays of unit vectors."""
+    return np.einsum("ij,ij->i", left, right)

@@ -91,6 +91,21 @@ def test_dedup_is_the_same_for_any_order_files_parts_and_number_of_workers(made,
     assert (sorted(kept), lost) == (sorted(made[0]), made[1])
 
 
+def test_dedup_by_meaning_joins_what_is_said_in_other_words(tmp_path):
+    said = [
+        ("a", "Could you please send me three blue kites to my home address?"),
+        ("b", "Please send three blue kites to my home address."),
+        ("c", "please send three  blue kites to my home address."),
+        ("d", "The invoice for the garden hoses was wrong, I want my money back."),
+    ]
+    source = put(tmp_path / "in", [{"id": one, "text": text} for one, text in said], files=2)
+    kept, lost, found = run(source, tmp_path / "out", method="semantic", threshold=0.85)
+    assert (kept, lost) == (["a", "d"], {"b": "a", "c": "a"})
+    assert found["duplicates"] == {"semantic": 2}
+    similarity = pq.read_table(tmp_path / "out" / "duplicates.parquet")["similarity"].to_pylist()
+    assert all(0.85 <= one < 1 for one in similarity)
+
+
 def test_dedup_is_the_same_if_a_worker_is_killed(made, tmp_path, monkeypatch):
     marker = tmp_path / "died"
 

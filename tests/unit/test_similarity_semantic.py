@@ -6,7 +6,7 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from engine.similarity import semantic
+from engine.similarity import components, semantic
 from engine.similarity.semantic import fit, joining, near, near_pairs, place
 from engine.similarity.vectors import column, matrix
 
@@ -130,3 +130,20 @@ def test_vectors_survive_arrow():
     there = column(vectors)
     assert (matrix(there) == vectors).all()
     assert (matrix(pa.chunked_array([there.slice(1, 2), there.slice(4, 1)])) == vectors[[1, 2, 4]]).all()
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_edges_over_blocks_and_tasks_join_what_near_pairs_joins(blocks, parts):
+    vectors = planted(3000, noise=0.01)
+    nodes = np.random.default_rng(3).integers(1 << 63, size=len(vectors), dtype=np.uint64)
+    clusters = semantic.clusters_for(len(nodes))
+    cut = [(nodes[at], vectors[at]) for at in np.array_split(np.random.default_rng(blocks).permutation(len(nodes)), blocks)]
+    cut.append((nodes[:50], vectors[:50]))  # what two blocks have is no pair
+    share = clusters * semantic.SAMPLE_PER_CLUSTER / len(nodes)
+    centres = semantic.centres_of([semantic.draw(*block, share=share) for block in cut], clusters=clusters)
+    dealt = [semantic.deal(*block, centres, parts) for block in cut]
+    found = [semantic.meet([block[part] for block in dealt], threshold=0.98) for part in range(parts)]
+    roots = components.roots(np.concatenate(found, axis=1))
+    expected = components.roots(np.stack([nodes[0::2], nodes[1::2]]))  # planted: each second one is a copy of the one before
+    assert (roots.node.tolist(), roots.root.tolist()) == (expected.node.tolist(), expected.root.tolist())

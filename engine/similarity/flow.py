@@ -122,7 +122,7 @@ def _edges(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectR
 def _near(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectRef]:
     """Return the edges that count by meaning, (2, edges) each. What is compared in four clusters travels four times."""
     parts, blocks = plan.node_parts, list(zip(held.text, held.minima, strict=True))
-    rows = sum(fetch([crew.start(len, text)[0] for text, _ in blocks]))
+    rows = sum(fetch([crew.start(_rows, text)[0] for text, _ in blocks]))
     clusters = semantic.clusters_for(rows)
     share = clusters * semantic.SAMPLE_PER_CLUSTER / rows
     drawn = [crew.start(_draw, share, *block)[0] for block in blocks]
@@ -193,6 +193,10 @@ def _fetch(text: np.ndarray, minima: np.ndarray, *needed: np.ndarray) -> Any:
 def _check(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     nodes, minima = (np.concatenate(column) for column in zip(*fetched, strict=True))
     return edges.check(candidates, nodes, minima, threshold=threshold)
+
+
+def _rows(text: np.ndarray) -> int:
+    return len(text)
 
 
 def _draw(share: float, text: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

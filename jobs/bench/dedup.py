@@ -14,6 +14,7 @@
         lost                  clusters of which nothing stays
         needless              share of what has no copy that was taken out all the same
     ratio                 peer -> its seconds and cpu_seconds by those of rayleigh
+    failed                peer -> why there is nothing of it
 """
 
 import shutil
@@ -60,12 +61,18 @@ def _measure(place: Path, site: Path, *, rounds: int, python: str, profile: str)
     commands |= {name: [python, peers.__file__, name, str(place), str(kept)] for name in _installed(python, rows)}
     usages: dict[str, list[Usage]] = {name: [] for name in commands}
     judged: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
     for _ in range(rounds):
         for name, words in commands.items():
             _clear(kept)
-            usages[name].append(watch(words, cwd=ROOT, log=site / "log"))
-            judged[name] = _judge(place, kept)
-    engines = {name: {**_summary(used, rows), **judged[name]} for name, used in usages.items()}
+            try:
+                usages[name].append(watch(words, cwd=ROOT, log=site / f"{name}.log"))
+                judged[name] = _judge(place, kept)
+            except subprocess.CalledProcessError as error:
+                failed[name] = error.output.decode(errors="replace").strip().rpartition("\n")[2]
+    engines = {name: {**_summary(used, rows), **judged[name]} for name, used in usages.items() if name not in failed}
+    if "rayleigh" in failed:
+        raise RuntimeError(failed["rayleigh"])
     texts = ds.dataset(place).head(KERNEL_ROWS, columns=["text"])["text"]
     ratio = {
         name: {what: round(one[what] / engines["rayleigh"][what], 2) for what in ("seconds", "cpu_seconds")}
@@ -74,7 +81,7 @@ def _measure(place: Path, site: Path, *, rounds: int, python: str, profile: str)
     }
     size = sum(batch["text"].nbytes for batch in ds.dataset(place).to_batches(columns=["text"]))
     head = {"corpus": place.name, "rows": rows, "bytes": size, "kernel": _kernel(texts)}
-    return {**head, "engines": engines, "ratio": ratio}
+    return {**head, "engines": engines, "ratio": ratio, "failed": failed}
 
 
 def _clear(kept: Path) -> None:
@@ -135,4 +142,5 @@ def as_text(found: Sequence[dict[str, Any]]) -> str:
         [f"{one['rows']:,}", name, *(str(engine[key]) for key in what)] for one in found for name, engine in one["engines"].items()
     ]
     limit = "\n".join(f"{one['rows']:,} rows: the kernel alone signs {one['kernel']:,} rows per second of a core" for one in found)
-    return columns(rows, head=["rows", "engine", *what]) + f"\n{limit}"
+    faults = [f"{name} failed: {why}" for one in found for name, why in one["failed"].items()]
+    return "\n".join([columns(rows, head=["rows", "engine", *what]), limit, *faults])

@@ -82,7 +82,12 @@ def datatrove(corpus: str) -> pa.Array:
         def span_tokenize(self, text):
             return [(0, len(text))]
 
-    config = MinhashConfig(HashConfig(precision=64, hash_fc="xxhash"), n_grams=NGRAM, num_buckets=14, hashes_per_bucket=8)
+    def _row(self, document):
+        return {"id": int(document.id), "text": document.text}
+
+    config = MinhashConfig(
+        hash_config=HashConfig(precision=64, hash_fc="xxhash"), n_grams=NGRAM, num_buckets=14, hashes_per_bucket=8
+    )
     tasks = len(list(Path(corpus).glob("*.parquet")))
     with tempfile.TemporaryDirectory() as work:
         read = ParquetReader(corpus, text_key="text", id_key="id", glob_pattern="*.parquet")
@@ -90,7 +95,7 @@ def datatrove(corpus: str) -> pa.Array:
             ([read, MinhashDedupSignature(f"{work}/signed", config=config, language=Spaces())], tasks),
             ([MinhashDedupBuckets(f"{work}/signed", f"{work}/buckets", config=config)], config.num_buckets),
             ([MinhashDedupCluster(f"{work}/buckets", f"{work}/lost", config=config)], 1),
-            ([read, MinhashDedupFilter(f"{work}/lost"), ParquetWriter(f"{work}/kept")], tasks),
+            ([read, MinhashDedupFilter(f"{work}/lost"), ParquetWriter(f"{work}/kept", adapter=_row)], tasks),
         ]
         for number, (steps, count) in enumerate(stages):
             LocalPipelineExecutor(pipeline=steps, tasks=count, workers=2, logging_dir=f"{work}/log{number}").run()

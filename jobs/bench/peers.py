@@ -54,7 +54,9 @@ def datasketch(corpus: str) -> pa.Array:
 
     index, kept = MinHashLSH(threshold=THRESHOLD, num_perm=112, params=(14, 8)), []
     for ids, texts in batches(corpus):
-        signed = MinHash.generator((set(shingles(text)) for text in texts), num_perm=112, hashfunc=xxh32_intdigest)
+        signed = MinHash.generator(
+            ({gram.encode() for gram in shingles(text)} for text in texts), num_perm=112, hashfunc=xxh32_intdigest
+        )
         for one, signature in zip(ids, signed, strict=True):
             if not index.query(signature):
                 index.insert(one, signature, check_duplication=False)

@@ -96,6 +96,13 @@ def _optimum(threshold: float, num_perm: int) -> Bands:
     return min(every, key=weight)
 
 
+def warm_up() -> None:
+    """Sign a text, so that the machine code is made and kept: some seconds that no test or task then waits."""
+    texts, some = pa.array(["a"]), Copies()
+    exact_keys(texts)
+    band_keys(signatures(texts, some), bands(some))
+
+
 def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, int, tuple[np.ndarray, np.ndarray]]]:
     """Yield for each chunk the numbers of its first text and of the next chunk's, and its buffers as the kernel takes them."""
     start = 0

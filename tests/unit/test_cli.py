@@ -73,6 +73,7 @@ def test_options_are_these_and_no_more():
             "--json",
             "--keep",
             "--method",
+            "--model",
             "--profile",
             "--text-column",
             "--threshold",

@@ -8,6 +8,7 @@ The folder appears under its name when it is whole; behind a URL it is whole onc
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -181,14 +182,15 @@ def _columns(corpus: Corpus, reading: Reading) -> dict[str, str]:
 
 
 def _sized(profile: Profile, work: Work) -> Profile:
-    """Return `profile` with, for a Ray of our own, a worker a task of the pool `cpu`, and room for what is held at once."""
+    """Return `profile` with, for a Ray of our own, places for all tasks of a pool, and room for what is held at once."""
     alike, per_row = work.reading.alike, 80
     if isinstance(alike, Meaning):
         per_row += 4 * DIMENSIONS * (1 + REACH)
     elif alike:
         per_row += 4 * alike.num_perm + 8 * bands(alike).count
     room = min(work.rows * per_row * SLACK, psutil.virtual_memory().total * MOST_MEMORY) / 2**30
-    own = {"num_cpus": profile.cpu.actors, "object_store_gib": max(room, profile.ray.object_store_gib)}
+    places = max(profile.cpu.actors, *(math.ceil(pool.actors * pool.cpus) for pool in (profile.cpu, profile.embedder)))
+    own = {"num_cpus": places, "object_store_gib": max(room, profile.ray.object_store_gib)}
     return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
 
 

@@ -189,7 +189,7 @@ def _sized(profile: Profile, work: Work) -> Profile:
     elif alike:
         per_row += 4 * alike.num_perm + 8 * bands(alike).count
     room = min(work.rows * per_row * SLACK, psutil.virtual_memory().total * MOST_MEMORY) / 2**30
-    places = max(profile.cpu.actors, *(math.ceil(pool.actors * pool.cpus) for pool in (profile.cpu, profile.embedder)))
+    places = max(1, *(math.ceil(pool.actors * pool.cpus) for pool in (profile.cpu, profile.embedder)))
     own = {"num_cpus": places, "object_store_gib": max(room, profile.ray.object_store_gib)}
     return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
 

@@ -17,9 +17,10 @@ from numba import njit
 from engine.similarity.words import UNSPACED, is_word
 
 AUTO, BY_WORD, BY_CHARACTER = 0, 1, 2
-_BLOCK = 4096  # tokens at a time; a multiple of _AT_ONCE
+_BLOCK = 4096  # tokens, or bytes to be folded, at a time; a multiple of _AT_ONCE
+_FOLDED = 4 * _BLOCK + 64  # two bytes fold to seven at most; what was left over before them, and a word beyond
 _AT_ONCE = 4  # hashes that one pass over the permutations takes: their minima are loaded and stored once
-_u32, _u64 = np.uint32, np.uint64
+_u8, _u32, _u64 = np.uint8, np.uint32, np.uint64
 _OFFSET, _PRIME = _u64(0xCBF29CE484222325), _u64(0x100000001B3)  # FNV-1a, 64 bits (Fowler, Noll, Vo)
 _BASE = _u64(0x9E3779B97F4A7C15)  # of the polynomial over the tokens of an n-gram
 # An entry of the table: the UTF-8 of the folded character, at most seven bytes, the first lowest; their number; what it is.
@@ -78,19 +79,27 @@ def sign(strings, table, unit, size, permutations, minima):
 def exact(strings, table, keys):
     """Set `keys`, (texts,) uint64, to a hash of each text with its case folded and its runs of white space as one space."""
     offsets, data = strings
+    folded = np.empty(_FOLDED, np.uint8)
+    eights = folded.view(np.uint64)
     for row in range(len(offsets) - 1):
         at, end = offsets[row], offsets[row + 1]
-        key, gap, is_begun = _OFFSET, False, False
+        key, kept, gap = _OFFSET, 0, True  # `gap`: no space may follow, as one is there or nothing is
         while at < end:
-            entry, at = _character(data, at, end, table)
-            if entry & _SPACE:
-                gap = True
-                continue
-            if gap and is_begun:
-                key = (key ^ _BLANK) * _PRIME
-            key = _fnv(key, entry)
-            gap, is_begun = False, True
-        keys[row] = _mix(key)
+            stop = min(at + _BLOCK, end)
+            if _fold_ascii(data[at:stop], folded[kept:]):
+                left, gap = _collapse(folded[kept : kept + stop - at], gap)
+                kept, at = kept + left, stop
+            else:
+                kept, gap, at = _fold(data, (at, stop, end), table, folded, kept, gap)
+            whole = max(kept - gap, 0) >> 3  # a space at the end stays until it is known whether something follows
+            key = _chain(key, eights[:whole])
+            for place in range(kept - 8 * whole):
+                folded[place] = folded[8 * whole + place]
+            kept -= 8 * whole
+        kept = max(kept - gap, 0)
+        for place in range(kept, 8):
+            folded[place] = 0
+        keys[row] = _mix(_chain(key, eights[:1]) ^ _u64(kept))
 
 
 @_compiled
@@ -120,6 +129,65 @@ def _character(data, at, end, table):
         code = code << 6 | (data[at + place] & 0x3F)
         raw |= _u64(data[at + place]) << _u64(8 * place)
     return table[code] if code < len(table) else raw, at + size
+
+
+@_compiled
+def _fold_ascii(data, folded):
+    """Write `data` with its case folded and white space as blanks to `folded`, and return whether it is ASCII. No branch: SIMD."""
+    every = _u8(0)
+    for place in range(len(data)):
+        letter = data[place]
+        every = _u8(every | letter)
+        letter = _u8(letter | _u8(_u8(_u8(letter - _u8(65)) < _u8(26)) << _u8(5)))
+        is_space = (_u8(letter - _u8(9)) < _u8(5)) | (_u8(letter - _u8(28)) < _u8(4))
+        folded[place] = _u8(32) if is_space else letter
+    return every < 0x80
+
+
+@_compiled
+def _collapse(folded, gap):
+    """Leave out blanks after blanks, and at the start after a `gap`; return how much is left, and whether it ends with one."""
+    twice = _u8(gap and folded[0] == _u8(32))
+    for place in range(len(folded) - 1):
+        twice = _u8(twice | (_u8(folded[place] == _u8(32)) & _u8(folded[place + 1] == _u8(32))))
+    if twice == 0:
+        return len(folded), folded[-1] == _u8(32)
+    left = 0
+    for place in range(len(folded)):
+        is_blank = folded[place] == _u8(32)
+        folded[left] = folded[place]
+        left += not (is_blank and gap)
+        gap = is_blank
+    return left, gap
+
+
+@_compiled
+def _fold(data, span, table, folded, kept, gap):
+    """Write characters from span[0] to about span[1] of a text that ends at span[2] behind the `kept` of `folded`."""
+    at, stop, end = span
+    while at < stop:
+        entry, at = _character(data, at, end, table)
+        if entry & _SPACE:
+            if not gap:
+                folded[kept] = 32
+                kept += 1
+            gap = True
+            continue
+        for _ in range((entry >> _SIZE) & _SEVEN):
+            folded[kept] = entry & _BYTE
+            kept += 1
+            entry >>= _EIGHT
+        gap = False
+    return kept, gap, at
+
+
+@_compiled
+def _chain(key, eights):
+    """Return `key` after eight bytes at a time, as FNV-1a takes one."""
+    for place in range(len(eights)):
+        key = (key ^ eights[place]) * _BASE
+        key ^= key >> _u64(32)
+    return key
 
 
 @_compiled

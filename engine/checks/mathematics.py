@@ -49,7 +49,7 @@ class Equality:
     def _read(self, text: str) -> list[Any]:
         """LaTeX without its dollars would not be seen as such."""
         is_bare = "\\" in text and "$" not in text and "\\boxed" not in text and "\\(" not in text and "\\[" not in text
-        return self.library.parse(f"${text}$" if is_bare else text, parsing_timeout=None)
+        return self.library.parse(f"${text}$" if is_bare else text, parsing_timeout=0)  # none: the process itself has one
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ HOSTILE = {  # the fake teacher says what it is asked
     "double = lambda x: 2 * x": "",
     "double = lambda x: 3 * x": "tests_failed",
     "import os; [os.fork() for endless in iter(int, 1)]": "forbidden",
-    "[None for loop in iter(int, 1)]": "timed_out",
+    "any(False for loop in iter(int, 1))": "timed_out",
     "memory = bytearray(100 * 2 ** 30)": "out_of_memory",
     "import os; os.kill(os.getppid(), 9)": "forbidden",
     "[print('noise' * 999) for again in iter(int, 1)]": "too_much_output",

@@ -215,3 +215,17 @@ def test_code_is_run_against_the_tests_of_its_prompt():
     assert only(check, "def double(x): return 3 * x", reference=tests).tag == "tests_failed"
     assert only(check, "```bash\nls\n```", reference=tests).tag == "no_code"
     assert only(check, "def double(x): return 2 * x").tag == "no_reference"
+
+
+def test_code_that_means_harm_is_tagged_and_whoever_asked_goes_on():
+    check = Code(type="code", tests=Reference(value="assert double(2) == 4"), cpu_seconds=1, seconds=5)
+    harm = {
+        "import os; os.kill(os.getppid(), 9)": "forbidden",
+        "import os; [os.fork() for endless in iter(int, 1)]": "forbidden",
+        "memory = bytearray(100 * 2 ** 30)": "out_of_memory",
+        "any(False for loop in iter(int, 1))": "timed_out",
+        "[print('noise' * 999) for again in iter(int, 1)]": "too_much_output",
+        "deeper = lambda: deeper(); deeper()": "crashed",
+    }
+    assert {answer: only(check, answer).tag for answer in harm} == harm
+    assert only(check, "double = lambda x: 2 * x").passed

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.checks import TAGS, Seen, code, mathematics, run_checks, sql
@@ -77,12 +77,14 @@ def test_numeric_is_near_its_reference_in_its_unit(check, answer, reference, tag
     assert only(check, answer, reference=reference).tag == tag
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), st.floats(0, 1e9), st.floats(0, 2))
 def test_numeric_tolerance_is_the_larger_of_absolute_and_relative(value, wanted, absolute, relative):
     found = only(numeric(reference=OWN, absolute=absolute, relative=relative), repr(value), reference=repr(wanted))
     assert found.passed == (abs(value - wanted) <= max(absolute, relative * abs(wanted)))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(-(10**6), 10**6), st.sampled_from([("km", "m", 1000), ("h", "min", 60), ("kg", "g", 1000), ("l", "ml", 1000)]))
 def test_numeric_is_blind_to_the_unit_it_is_written_in(value, units):
     large, small, factor = units
@@ -125,6 +127,7 @@ def test_math_is_equal_however_it_is_written(answer, reference, tag):
     assert only(MATH, answer, reference=reference).tag == tag
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(-999, 999), st.integers(1, 99), st.integers(1, 9))
 def test_math_knows_a_fraction_by_its_value(above, below, times):
     answer = f"$\\frac{{{above * times}}}{{{below * times}}}$"
@@ -179,6 +182,7 @@ def test_sql_tables_may_come_with_the_prompt():
     assert only(check, "select 8", reference='{"query": "select 8"}').tag == "no_reference"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["a", "b"])), min_size=1, max_size=6), st.randoms())
 def test_sql_is_blind_to_the_order_of_rows_but_not_to_their_number(rows, chance):
     def query(values):

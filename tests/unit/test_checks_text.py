@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.checks import TAGS, Seen, canonical, is_abstention, parse, run_checks
@@ -95,6 +95,7 @@ def test_length_counts_in_its_unit(given, answer, tag):
     assert only(Length(type="length", **given), answer).tag == tag
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 4), st.floats(0, 1))
 def test_repetition_is_the_share_of_runs_that_occurred_before(words, size, share):
     runs = [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
@@ -190,6 +191,7 @@ JSON = st.recursive(
 ).map(lambda value: json.dumps(value))
 
 
+@settings(deadline=None, max_examples=50)
 @given(answer=st.text(st.characters(codec="utf-8")) | JSON, text=st.text(st.characters(codec="utf-8")), reference=st.none() | JSON)
 @example(answer='{"a": "\\ud800"}', text="", reference=None)  # half a character
 @example(answer="[" * 100_000, text="", reference=None)

@@ -92,12 +92,12 @@ def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
 def _bar(bench: Bench) -> Bar:
     judging = bench.contract.judges
     if bench.contract.teachers.mode == "direct":
-        judging = judging.model_copy(update={"rubric": None})
+        judging = judging.model_copy(update={"rubrics": ()})
     return Bar(
         section=judging,
         specialist=bench.contract.specialist,
         pool=bench.profile.judge,
-        folder=weights(bench, judging.rubric.model) if judging.rubric else None,
+        folder=weights(bench, judging.rubrics[0].model) if judging.rubrics else None,
         ledger=bench.paid / "verdicts",
         marks=bench.ledger / MARKS / "verdicts",
         purse=bench.ledger / JUDGES,

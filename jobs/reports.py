@@ -115,7 +115,7 @@ def _final(answer: str, unit: TaskUnit) -> str:
 
 
 def _judging(contract: Contract) -> list[str]:
-    if contract.teachers.mode == "direct" or contract.judges.rubric is None:
+    if contract.teachers.mode == "direct" or not contract.judges.rubrics:
         return ["No judge marked the answers: the checks alone decided what the students learn."]
     if contract.judges.calibrate is None:
         return ["The judge was never calibrated: its confidence is not a probability of being right."]

@@ -62,6 +62,6 @@ class Judges(Section):
     """Checks first, then the rubric."""
 
     checks: tuple[Check, ...] = ()
-    rubric: Rubric | None = None
+    rubrics: tuple[Rubric, ...] = ()
     accept: Accept = Accept()
     calibrate: Calibrate | None = None

@@ -63,7 +63,7 @@ class Grader:
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar
-        self.judge = Judge(bar, bar.section.rubric) if bar.section.rubric else None
+        self.judge = Judge(bar, bar.section.rubrics[0]) if bar.section.rubrics else None
 
     def __call__(self, answers: pa.Table) -> pa.Table:
         rows = answers.select(ANSWER.names).to_pylist()
@@ -92,6 +92,9 @@ class Grader:
                     "judge": self.judge.rubric.name if self.judge and sound[index] else "",
                     "score": marks.scores[index],
                     "confidence": marks.confidences[index],
+                    "marks": [],
+                    "disagreement": None,
+                    "gated": marks.confidences[index] is not None,
                     "pool": pool,
                     "reasons": reasons,
                 }
@@ -210,6 +213,6 @@ class Judge:
 
 def calibration_of(bar: Bar) -> Calibration | None:
     """Return what the judge's actors learnt from the labelled items, or None if nothing is calibrated or no answer was marked."""
-    if bar.section.rubric is None or bar.section.calibrate is None:
+    if not bar.section.rubrics or bar.section.calibrate is None:
         return None
-    return Judge(bar, bar.section.rubric).learnt(bar.section.calibrate)
+    return Judge(bar, bar.section.rubrics[0]).learnt(bar.section.calibrate)

@@ -146,7 +146,7 @@ class Site:
         student = {"name": "s", "init": {"prune": {"source": "smollm2-135m-instruct", "layers": [0]}}}
         return {
             "teachers": {"mode": "judged", "models": [teacher]},
-            "judges": {"rubric": rubric, "calibrate": {"gold": gold}},
+            "judges": {"rubrics": [rubric], "calibrate": {"gold": gold}},
             "students": [student],
         }
 

@@ -115,7 +115,7 @@ def bar(tmp_path, **section):
 
 
 def test_grader_sends_each_answer_to_its_pool(tmp_path):
-    grader = Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))
+    grader = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))
     graded = grader(
         answers(
             {"prompt_id": "aa", "answer_id": "1", "answer": RIGHT},
@@ -131,7 +131,7 @@ def test_grader_sends_each_answer_to_its_pool(tmp_path):
 
 def test_grader_marks_an_answer_once_over_restarts(tmp_path):
     rows = answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
-    given = bar(tmp_path, rubric=RUBRIC.model_dump())
+    given = bar(tmp_path, rubrics=[RUBRIC.model_dump()])
     Grader(given)(rows)
     again = Grader(given)
     assert again(rows)["score"].to_pylist() == [1.0]
@@ -140,22 +140,22 @@ def test_grader_marks_an_answer_once_over_restarts(tmp_path):
 
 def test_grader_with_other_rubric_marks_anew(tmp_path):
     rows = answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
-    Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))(rows)
-    other = Grader(bar(tmp_path, rubric=RUBRIC.model_dump() | {"system": "You are strict."}))
+    Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))(rows)
+    other = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump() | {"system": "You are strict."}]))
     other(rows)
     assert other.judge is not None and other.judge.engine is not None
 
 
 def test_calibrated_judge_gives_a_probability(tmp_path):
     gold = [{"input": "send 7", "answer": RIGHT, "label": label} for label in ["right", "wrong"] * 5]
-    given = bar(tmp_path, rubric=RUBRIC.model_dump(), calibrate=Calibrate.model_validate({"gold": gold}).model_dump())
+    given = bar(tmp_path, rubrics=[RUBRIC.model_dump()], calibrate=Calibrate.model_validate({"gold": gold}).model_dump())
     graded = Grader(given)(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
     assert graded["confidence"].to_pylist()[0] == pytest.approx(0.5, abs=0.01)  # equal scores, half of them right
 
 
 def rivals(tmp_path, *rows, competes=True, **section):
     """Answers of two teachers to one prompt, marked one after the other as `marks` says."""
-    given = dataclasses.replace(bar(tmp_path, rubric=RUBRIC.model_dump(), **section), competes=competes)
+    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()], **section), competes=competes)
     plain = {"prompt_id": "aa", "text": "send 7 or 8 or 77"}
     graded = Grader(given)(answers(*({**plain, "answer_id": str(index), **row} for index, row in enumerate(rows))))
     return list(zip(graded["pool"].to_pylist(), graded["reasons"].to_pylist(), strict=True))
@@ -218,14 +218,14 @@ def test_only_accepted_answers_can_be_outranked(tmp_path, marks):
 
 def test_prompt_that_was_sent_to_nobody_waits_for_a_person(tmp_path):
     unrouted = answers({"prompt_id": "aa", "answer_id": "1", "answer": "", "ending": "unrouted", "teacher": ""})
-    graded = Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))(unrouted)
+    graded = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))(unrouted)
     assert (graded["pool"].to_pylist(), graded["reasons"].to_pylist()) == (["review"], [["unroutable"]])
 
 
 def test_judge_is_asked_in_batches(tmp_path, monkeypatch):
     asked, score = [], rubrics.score
     monkeypatch.setattr(rubrics, "score", lambda engine, rubric, pairs: asked.append(len(pairs)) or score(engine, rubric, pairs))
-    given = dataclasses.replace(bar(tmp_path, rubric=RUBRIC.model_dump()), pool=Pool(batch=2))
+    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=2))
     said = [{"prompt_id": f"a{n}", "answer_id": str(n), "answer": RIGHT} for n in range(5)]
     assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 5
     assert asked == [2, 2, 1]
@@ -234,7 +234,7 @@ def test_judge_is_asked_in_batches(tmp_path, monkeypatch):
 
 def gold_bar(tmp_path):
     gold = [{"input": "send 7", "answer": RIGHT + " " * n, "label": label} for n, label in enumerate(["right", "wrong"] * 5)]
-    return bar(tmp_path, rubric=RUBRIC.model_dump(), calibrate={"gold": gold})
+    return bar(tmp_path, rubrics=[RUBRIC.model_dump()], calibrate={"gold": gold})
 
 
 def test_judge_learns_its_calibration_at_its_first_mark_and_pays_for_it_once(tmp_path):

@@ -1,11 +1,14 @@
 """Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 from engine.contract.models import Model
 from engine.fleet import stream
+from engine.judges import drift, instrument
 from engine.judges import flow as judges
-from engine.judges.grader import Bar, calibration_of
+from engine.judges.bar import Bar
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
@@ -29,7 +32,7 @@ def run(bench: Bench) -> Tally:
     desks = _desks(bench)
     each = sum(desk.section.sampling.n for desk in desks)
     num_answers = num_prompts * each
-    bar = _bar(bench)
+    bar = bar_for(bench)
 
     (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
     pool, block = bench.profile.cpu, bench.profile.teacher.block(num_prompts, answers=each)
@@ -41,15 +44,29 @@ def run(bench: Bench) -> Tally:
     written = stream.write(rows, target, pool, progress=meter)
 
     bench.draft.tables["candidates"] = written.table
-    calibration = calibration_of(bar)
+    judge = instrument.about(bar)
     bench.draft.facts = {
         "tokens_out": written.tokens,
-        "calibration": calibration.model_dump() if calibration else None,
+        "judge": judge and _watched(bench, bar, judge),
         "teachers": _teachers(bench, written.table),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
     return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
+
+
+def _watched(bench: Bench, bar: Bar, judge: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the judge (`instrument.about`), and what the answers of this run add to its audit."""
+    if judge["why"]:
+        bench.say(f"{bench.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
+    audit = bar.section.audit
+    if audit is None:
+        return judge
+    identity, run = judge["bound_to"]["judge"], bench.draft.final.url
+    found = drift.scores(iterate(bench.draft.folder / "candidates", bench.draft.tables["candidates"], drift.COLUMNS))
+    verdicts = drift.audit(found, audit, drift.last(bar.ledger, identity, run))
+    drift.keep(bar.ledger, identity, run, found, time.time())
+    return {**judge, "audit": [*judge["audit"], *verdicts]}
 
 
 def _desks(bench: Bench) -> list[Desk]:
@@ -89,7 +106,8 @@ def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
     }
 
 
-def _bar(bench: Bench) -> Bar:
+def bar_for(bench: Bench) -> Bar:
+    """Return what the graders of the contract are given."""
     judging = bench.contract.judges
     if bench.contract.teachers.mode == "direct":
         judging = judging.model_copy(update={"rubrics": ()})
@@ -97,10 +115,10 @@ def _bar(bench: Bench) -> Bar:
         section=judging,
         specialist=bench.contract.specialist,
         pool=bench.profile.judge,
-        folder=weights(bench, judging.rubrics[0].model) if judging.rubrics else None,
-        ledger=bench.paid / "verdicts",
-        marks=bench.ledger / MARKS / "verdicts",
+        ledger=bench.paid / "judgements",
+        marks=bench.ledger / MARKS / "judgements",
         purse=bench.ledger / JUDGES,
+        folders={rubric.name: weights(bench, rubric.model) for rubric in judging.rubrics},
         cap=bench.contract.budget.judge_tokens,
         competes=bench.contract.teachers.mode == "competition",
     )

@@ -28,7 +28,7 @@ def padded(answer: str) -> str:
 
 
 def shortened(answer: str) -> str:
-    """Return the first half of an answer, which is right no longer."""
+    """Return the first half of an answer: what was wrong is not right because of that."""
     return answer[: max(1, len(answer) // 2)]
 
 

@@ -58,7 +58,7 @@ def _platt(scores: Array, right: Array, least: float) -> Curve:
 
     odds = log_odds(scores)
     middle, spread = float(odds.mean()), float(odds.std()) or 1.0
-    model = LogisticRegression().fit(((odds - middle) / spread)[:, None], right)
+    model = LogisticRegression(solver="newton-cholesky").fit(((odds - middle) / spread)[:, None], right)
     slope = float(model.coef_[0, 0]) / spread
     return Curve(method="platt", least=least, slope=slope, intercept=float(model.intercept_[0]) - slope * middle)
 

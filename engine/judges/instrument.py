@@ -147,13 +147,13 @@ def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> tup
 
 
 def _shapes(judge: Judge, items: Sequence[GoldItem], section: Audit) -> dict[str, np.ndarray]:
-    """What the score of each item gains in other shapes; of the cut ones only right answers, which are right no longer."""
-    right = [item for item in items if item.label == "right"]
-    before = _scores(judge, items)
+    """What scores gain in other shapes. Longer and shorter ones are of wrong answers: they stay wrong, so that any gain is a bias."""
+    wrong = [item for item in items if item.label == "wrong"]
+    before, low = _scores(judge, items), _scores(judge, wrong)
     moved = [np.abs(probes.gains(before, _scores(judge, items, wording=wording))) for wording in section.wordings]
     return {
-        "padded": probes.gains(before, _scores(judge, items, shape=probes.padded)),
-        "shortened": probes.gains(_scores(judge, right), _scores(judge, right, shape=probes.shortened)),
+        "padded": probes.gains(low, _scores(judge, wrong, shape=probes.padded)),
+        "shortened": probes.gains(low, _scores(judge, wrong, shape=probes.shortened)),
         "paraphrase": np.concatenate(moved) if moved else np.array([]),
     }
 

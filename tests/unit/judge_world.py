@@ -34,8 +34,8 @@ def bar(folder: Path, gold: list[dict[str, Any]] | None = None, **section: Any) 
     given: dict[str, Any] = {"rubrics": [RUBRIC], **section}
     if gold is not None:
         given["calibrate"] = {"gold": gold, **given.get("calibrate", {})}
-    places = {name: Folder(str(folder / name)) for name in ("ledger", "marks", "purse")}
-    return Bar(section=Judges.model_validate(given), specialist=SPECIALIST, pool=Pool(), **places)
+    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "marks", "purse")}  # hundreds are learnt
+    return Bar(section=Judges.model_validate(given), specialist=SPECIALIST, pool=Pool(batch=256), **places)
 
 
 def between(text: str, start: str, end: str) -> str:
@@ -53,7 +53,7 @@ class Character:
         """The probability of the best mark."""
         plain = 0.75 if answer in self.right else 0.3
         chance = random.Random(content_id(self.seed, answer)).uniform(-self.noise, self.noise)
-        return min(1.0, max(0.0, plain + chance + self.long * len(answer) / 200 + self.short * 30 / (len(answer) + 30)))
+        return min(1.0, max(0.0, plain + chance + self.long * len(answer) / 200 + self.short * max(0.0, 1 - len(answer) / 100)))
 
     def __call__(self, asked: str) -> list[float]:
         """The probabilities of the marks."""

@@ -1,10 +1,8 @@
 """Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
 
 import time
-from pathlib import Path
 from typing import Any
 
-from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import drift, instrument
 from engine.judges import flow as judges
@@ -12,7 +10,7 @@ from engine.judges.bar import Bar
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import JUDGES, TEACHERS
+from engine.lineage.purse import TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
@@ -21,6 +19,7 @@ from engine.teachers import flow as teachers
 from engine.teachers import unasked
 from engine.teachers.route import Routing
 from engine.teachers.teacher import Desk
+from jobs.bar import bar_for, weights
 from jobs.progress import Meter
 from jobs.tools import kit
 
@@ -104,26 +103,3 @@ def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
         name: {**account._asdict(), "machine_seconds": 0.0 if name in elsewhere else account.seconds}
         for name, account in found.items()
     }
-
-
-def bar_for(bench: Bench) -> Bar:
-    """Return what the graders of the contract are given."""
-    judging = bench.contract.judges
-    if bench.contract.teachers.mode == "direct":
-        judging = judging.model_copy(update={"rubrics": ()})
-    return Bar(
-        section=judging,
-        specialist=bench.contract.specialist,
-        pool=bench.profile.judge,
-        ledger=bench.paid / "judgements",
-        marks=bench.ledger / MARKS / "judgements",
-        purse=bench.ledger / JUDGES,
-        folders={rubric.name: weights(bench, rubric.model) for rubric in judging.rubrics},
-        cap=bench.contract.budget.judge_tokens,
-        competes=bench.contract.teachers.mode == "competition",
-    )
-
-
-def weights(bench: Bench, model: Model) -> Path | None:
-    """Return the folder of a model's weights; None for a model that has none."""
-    return None if model.type != "vllm" else locate(model.path, root=bench.root, home=bench.models)

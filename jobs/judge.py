@@ -32,7 +32,7 @@ from engine.judges.instrument import Instrument
 from engine.judges.judge import Judge
 from engine.lineage.purse import spent_in
 from jobs import workspace
-from jobs.candidates import bar_for
+from jobs.bar import bar_for
 from jobs.console import Console, columns
 from jobs.line import line
 from jobs.workspace import Workspace

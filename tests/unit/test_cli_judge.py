@@ -74,7 +74,7 @@ def test_judge_says_what_it_is_worth_and_whether_it_may_decide(ask, monkeypatch)
 
 def test_biased_judge_is_told_so(ask, monkeypatch):
     think(monkeypatch, Character(first=0.3))
-    text = ask(audit={})
+    text = ask(audit={}, calibrate={"gold": planted(4)})
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("position ")] == ["beyond"]
     assert "It annotates, it decides nothing: its bias `position` is 0.5" in text
 

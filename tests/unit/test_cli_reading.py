@@ -83,7 +83,12 @@ def test_status_of_a_run_that_the_cap_stopped_says_how_to_go_on(tmp_path):
 def test_status_says_why_a_judge_decided_nothing(tmp_path):
     folder = made_run(str(tmp_path / "run"), tmp_path).folder
     record = json.loads(folder.read("candidates/record.json"))
-    record["facts"]["judge"] = {"name": "j", "gates": False, "why": ["its kappa is 0.10", "its bias `position` is 0.50"], "audit": []}
+    record["facts"]["judge"] = {
+        "name": "j",
+        "gates": False,
+        "why": ["its kappa is 0.10", "its bias `position` is 0.50"],
+        "audit": [],
+    }
     folder.write("candidates/record.json", json.dumps(record).encode())
     assert json.loads(ask("status", str(folder), "--json"))["judge"]["gates"] is False
     assert ask("status", str(folder)).endswith("j annotates, it decides nothing: its kappa is 0.10; its bias `position` is 0.50.\n")

@@ -24,6 +24,7 @@ def bar_for(bench: Bench) -> Bar:
         purse=bench.ledger / JUDGES,
         folders={rubric.name: weights(bench, rubric.model) for rubric in judging.rubrics},
         cap=bench.contract.budget.judge_tokens,
+        references=any("reference" in source.columns for source in bench.contract.prompts.sources),
         competes=bench.contract.teachers.mode == "competition",
     )
 

@@ -30,8 +30,8 @@ class Grader:
         self.judge = Judge(bar) if bar.section.rubrics else None
 
     def __call__(self, answers: pa.Table) -> pa.Table:
-        columns = [*ANSWER.names, *(["reference"] if self.bar.references else [])]
-        rows = answers.select(columns).to_pylist()
+        own = [name for name in ("reference",) if name in answers.column_names and name not in ANSWER.names]
+        rows = answers.select([*ANSWER.names, *own]).to_pylist()
         outcomes = [self._check(row) for row in rows]
         sound = [is_sound(row["ending"], found) for row, found in zip(rows, outcomes, strict=True)]
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)

@@ -188,7 +188,7 @@ def _pairs(items: Sequence[GoldItem], forth: Sequence[Any], back: Sequence[Any])
 
 
 def case_of(item: GoldItem, judge: Judge) -> Case:
-    """Return a labelled item as rows are shown to the judge: with its reference only if they come with theirs."""
+    """Return a labelled item as answers are shown to the judge: with its reference only if the prompts come with theirs."""
     reference = item.reference if judge.bar.references else None
     return Case(content_id(item.input), item.input, item.answer, reference or "", item.task_unit)
 

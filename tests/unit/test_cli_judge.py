@@ -69,7 +69,7 @@ def test_judge_says_what_it_is_worth_and_whether_it_may_decide(ask, monkeypatch)
     think(monkeypatch, Character(noise=0.05))
     text = ask()
     assert all(f"\n{name} " in text for name in ("kappa", "sensitivity", "specificity", "auc", "ece", "stops wrong_number"))
-    assert "j on 60 labelled items, 120 tokens paid." in text and text.endswith("It may decide.\n")
+    assert "j on 60 labelled items without references, 120 tokens paid." in text and text.endswith("It may decide.\n")
 
 
 def test_biased_judge_is_told_so(ask, monkeypatch):
@@ -85,11 +85,14 @@ def test_judge_is_asked_once_for_each_run_folder(ask, monkeypatch):
     assert ask("--json") == first and len(read) == count
 
 
-def test_judge_is_shown_references_where_the_question_has_a_place_for_them(ask, monkeypatch):
+@pytest.mark.parametrize("mapped", [True, False])
+def test_judge_is_shown_references_where_the_prompts_have_them(ask, monkeypatch, mapped):
+    """As in a run: a judge that is measured with what it will not see there is another judge."""
     read = think(monkeypatch, Character())
     rubric = {**RUBRIC, "question": "MAIL {text}\nRIGHT {reference}\nFORM {answer} END"}
-    assert "on 60 labelled items with their references" in ask(rubrics=[rubric])
-    assert all("\nRIGHT {" in text for text in read)
+    more = ["--set", "prompts.sources.0.columns={text: input, reference: reference}"] if mapped else []
+    assert f"on 60 labelled items with{'' if mapped else 'out'}" in ask(*more, rubrics=[rubric])
+    assert {"\nRIGHT {" in text for text in read} == {mapped}
 
 
 @pytest.mark.parametrize(

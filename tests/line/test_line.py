@@ -136,7 +136,11 @@ def test_judge_is_reported_as_its_labelled_items_show_it(unbroken):
     [kept] = (unbroken / "ledger" / "judgements").glob("instrument-*.json")
     wanted = by_hand(json.loads(kept.read_text())["items"], judge["agreement"]["threshold"])
     assert {name: judge["agreement"][name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
-    assert judge["gates"] == (wanted["kappa"] >= 0.4 and judge["agreement"]["auc"]["value"] >= 0.7)
+    probes = {one["probe"]: one["found"] for one in judge["audit"]}
+    assert set(probes) == {"position", "padded", "shortened", "self_preference", "paraphrase", "rules", "batches", "runs"}
+    assert "unmeasured" not in (probes["padded"], probes["shortened"], probes["paraphrase"])
+    reached = wanted["kappa"] >= 0.4 and judge["agreement"]["auc"]["value"] >= 0.7
+    assert judge["gates"] == (reached and "beyond" not in list(probes.values())[:5])
     assert json.loads(rayleigh("status", unbroken, "--json"))["judge"] == {name: judge[name] for name in ("name", "gates", "why")}
     said = rayleigh("sql", unbroken, "select distinct gated from candidates where score is not null", "--json")
     assert [json.loads(line)["gated"] for line in said.splitlines()] == [judge["gates"]]

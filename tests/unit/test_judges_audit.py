@@ -16,7 +16,7 @@ from tests.unit.test_judges_instrument import answers
 
 GOLD = planted(18)
 SEEDS = range(20)
-SECTION = {"ranking": RANKING, "audit": {}, "accept": {"confidence": 0.5}}
+SECTION = {"ranking": RANKING, "audit": {}, "accept": {"confidence": 0.5}, "calibrate": {"folds": 2}}  # few fits: it is quick
 
 
 def audited(folder, monkeypatch, character, **section):

@@ -65,8 +65,19 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def judged_has_a_judge(self) -> "Contract":
-        if self.teachers.mode in ("judged", "competition") and self.judges.rubric is None:
-            raise ValueError(f"judges.rubric: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
+        if self.teachers.mode in ("judged", "competition") and not self.judges.rubrics:
+            raise ValueError(f"judges.rubrics: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
+        return self
+
+    @model_validator(mode="after")
+    def questions_of_judges_name_task_units(self) -> "Contract":
+        units = [unit.name for unit in self.specialist.task_units]
+        asked = {f"judges.rubrics.{number}": one.by_task_unit for number, one in enumerate(self.judges.rubrics)}
+        if self.judges.ranking:
+            asked["judges.ranking"] = self.judges.ranking.by_task_unit
+        for place, questions in asked.items():
+            if unknown := sorted(set(questions) - set(units)):
+                raise ValueError(f"{place}.by_task_unit: found {unknown}, expected some of {units}")
         return self
 
     @model_validator(mode="after")

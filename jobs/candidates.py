@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ray.data import Dataset
+
 from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import flow as judges
@@ -28,17 +30,20 @@ def run(bench: Bench) -> Tally:
     num_prompts = prompts.table("prompts").rows
     desks = _desks(bench)
     each = sum(desk.section.sampling.n for desk in desks)
-    num_answers = num_prompts * each
-    bar = _bar(bench)
-
-    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
     pool, block = bench.profile.cpu, bench.profile.teacher.block(num_prompts, answers=each)
     rows = stream.read(prompts, "prompts", pool, rows=block)
     rows = teachers.answer(rows, desks, pool, _routing(bench))
-    rows = judges.grade(rows, bar)
-    meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
+    return judge(bench, rows, num_prompts * each)
+
+
+def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
+    """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
+    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
+    bar = _bar(bench)
+    rows = judges.grade(answers, bar)
+    meter = Meter(bench.job.name, total=total, tell=bench.tell)
     target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
-    written = stream.write(rows, target, pool, progress=meter)
+    written = stream.write(rows, target, bench.profile.cpu, progress=meter)
 
     bench.draft.tables["candidates"] = written.table
     calibration = calibration_of(bar)
@@ -49,7 +54,7 @@ def run(bench: Bench) -> Tally:
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
-    return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
+    return Tally(total, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 
 def _desks(bench: Bench) -> list[Desk]:

@@ -124,6 +124,22 @@ def trace(
 
 
 @app.command()
+def rejudge(
+    run: Run,
+    contract: Annotated[str | None, typer.Option("--contract", metavar="FILE", help="Whose judge; default RUN's own.")] = None,
+    changes: Changes = None,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Make the result RUN's candidates.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Grade the answers of RUN with another judge, and say what moves between pools and why; no teacher is asked."""
+    from jobs import rejudge
+
+    found = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
+    _show(found, rejudge.as_text(found), as_json)
+
+
+@app.command()
 def promote(
     run: Run,
     registry: Registry = None,
@@ -232,6 +248,20 @@ def generate(
 
     found = generate.bench(prompts, rounds, profile=profile)
     _show(found, generate.as_text(found), as_json)
+
+
+@measure.command(name="judge")
+def judge_bench(
+    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 600,
+    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the grader.")] = 3,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time the default judge against bare vLLM on its own prompts: alone, and in `rayleigh rejudge`."""
+    from jobs.bench import judge
+
+    found = judge.bench(answers, rounds, profile=profile)
+    _show(found, judge.as_text(found), as_json)
 
 
 @measure.command(name="dedup")

@@ -8,6 +8,8 @@ from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import flow as judges
 from engine.judges.grader import Bar, calibration_of
+from engine.judges.signals import Gauge
+from engine.judges.till import Account
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
@@ -40,7 +42,7 @@ def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
     """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
     (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
     bar = _bar(bench)
-    rows = judges.grade(answers, bar)
+    rows = _measured(bench, judges.grade(answers, bar))
     meter = Meter(bench.job.name, total=total, tell=bench.tell)
     target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
     written = stream.write(rows, target, bench.profile.cpu, progress=meter)
@@ -55,6 +57,27 @@ def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
     return Tally(total, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
+
+
+def _measured(bench: Bench, candidates: Dataset) -> Dataset:
+    """The candidates with the signals that the contract asks for."""
+    section = bench.contract.judges.signals
+    if section is None:
+        return candidates
+    account, pool = None, bench.profile.cpu
+    if section.model:
+        pool = bench.profile.judge
+        account = Account(
+            model=section.model,
+            pool=pool,
+            folder=weights(bench, section.model),
+            ledger=bench.paid / "signals",
+            marks=bench.ledger / MARKS / "signals",
+            purse=bench.ledger / JUDGES,
+            payee="signals",
+            cap=bench.contract.budget.judge_tokens,
+        )
+    return judges.measure(candidates, Gauge(section, bench.contract.specialist, account), pool)
 
 
 def _desks(bench: Bench) -> list[Desk]:

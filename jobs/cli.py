@@ -1,13 +1,13 @@
 """The command `rayleigh`: parse first, import what is heavy later. What a command does stands in the module of its name."""
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from engine.errors import RayleighError
+from jobs.bench.commands import bench
+from jobs.options import Json, Profile, show
 
 
 class Clean(TyperGroup):
@@ -36,13 +36,14 @@ app = typer.Typer(
 
 Order = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file, such as jobs/contracts/smoke.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a local path or an fsspec URL.")]
-Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="A name in cluster/profiles, or a YAML file.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the contract; again for more.")
 ]
 Until = Annotated[str | None, typer.Option("--until", metavar="JOB", help="Stop after this job, such as dataset.")]
 Registry = Annotated[str | None, typer.Option("--registry", metavar="FOLDER", help="Where champions are kept; default beside RUN.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+app.add_typer(bench, name="bench")
 
 
 @app.command()
@@ -55,7 +56,7 @@ def check(contract: Order, changes: Changes = None, as_json: Json = False) -> No
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
-    _show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
+    show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
 
 
 @app.command()
@@ -79,7 +80,7 @@ def plan(
     from jobs import plan
 
     found = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
-    _show(found, plan.as_text(found, contract), as_json)
+    show(found, plan.as_text(found, contract), as_json)
 
 
 @app.command()
@@ -88,7 +89,7 @@ def status(run: Run, as_json: Json = False) -> None:
     from jobs import status
 
     found = status.status(run)
-    _show(found, status.as_text(found), as_json)
+    show(found, status.as_text(found), as_json)
 
 
 @app.command()
@@ -97,7 +98,7 @@ def report(run: Run, as_json: Json = False) -> None:
     from jobs import summary
 
     found = summary.report(run)
-    _show(found, summary.text(run, found), as_json)
+    show(found, summary.text(run, found), as_json)
 
 
 @app.command()
@@ -120,7 +121,7 @@ def trace(
     from jobs import trace
 
     found = trace.trace(run, wanted)
-    _show(found, trace.as_text(found), as_json)
+    show(found, trace.as_text(found), as_json)
 
 
 @app.command()
@@ -136,7 +137,7 @@ def rejudge(
     from jobs import rejudge
 
     found = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
-    _show(found, rejudge.as_text(found), as_json)
+    show(found, rejudge.as_text(found), as_json)
 
 
 @app.command()
@@ -153,7 +154,7 @@ def promote(
 
     folder = workspace.reopen(run).folder
     found = release.promote(folder.url, workspace.registry(registry, folder), student)
-    _show(found, summary.of_release(found), as_json)
+    show(found, summary.of_release(found), as_json)
 
 
 @app.command()
@@ -169,7 +170,7 @@ def rollback(
 
     contract, folder = workspace.contract_of(name)
     found = release.rollback(workspace.registry(registry, folder), contract)
-    _show(found, summary.of_release(found), as_json)
+    show(found, summary.of_release(found), as_json)
 
 
 @app.command()
@@ -205,7 +206,7 @@ def dedup(
 
     options = dedup.Options(text_column, id_column, threshold, method, model, tuple(keep or ()), against, index)
     found = dedup.dedup(source, output, options, profile=profile)
-    _show(found, dedup.as_text(found), as_json)
+    show(found, dedup.as_text(found), as_json)
 
 
 @app.command()
@@ -214,91 +215,9 @@ def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     from jobs import doctor
 
     found = doctor.doctor(profile)
-    _show(found, doctor.as_text(found), as_json)
+    show(found, doctor.as_text(found), as_json)
     if not all(one["ok"] for one in found["checks"]):
         raise typer.Exit(1)
-
-
-measure = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
-app.add_typer(measure, name="bench")
-
-
-@measure.command()
-def flow(
-    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Prompts; again for more sizes.")] = None,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time the engine around a teacher that answers at once: rows per second and core, memory, the way back from the ledger."""
-    from jobs.bench import flow
-
-    found = flow.bench(rows or flow.SIZES, profile=profile)
-    _show({"sizes": found}, flow.as_text(found), as_json)
-
-
-@measure.command()
-def generate(
-    prompts: Annotated[int, typer.Option("--prompts", help="Mails that are asked about.")] = 150,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the teacher.")] = 3,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time the default teacher against bare vLLM: alone, and in the whole job without and with its judge."""
-    from jobs.bench import generate
-
-    found = generate.bench(prompts, rounds, profile=profile)
-    _show(found, generate.as_text(found), as_json)
-
-
-@measure.command(name="judge")
-def judge_bench(
-    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 600,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the grader.")] = 3,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time the default judge against bare vLLM on its own prompts: alone, and in `rayleigh rejudge`."""
-    from jobs.bench import judge
-
-    found = judge.bench(answers, rounds, profile=profile)
-    _show(found, judge.as_text(found), as_json)
-
-
-@measure.command(name="dedup")
-def dedup_bench(
-    rows: Annotated[
-        list[int] | None, typer.Option("--rows", metavar="N", help="Texts that are made for it; again for more.")
-    ] = None,
-    corpora: Annotated[list[str] | None, typer.Option("--corpus", metavar="FOLDER", help="Parquet with `id` and `text`.")] = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of all engines.")] = 1,
-    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has them.")] = sys.executable,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time `rayleigh dedup` against rensa, datasketch, datatrove and data-juicer, as far as they are installed."""
-    from jobs.bench import dedup
-
-    sizes = rows or ([] if corpora else dedup.SIZES)
-    found = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
-    _show({"corpora": found}, dedup.as_text(found), as_json)
-
-
-@measure.command()
-def semantic(
-    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a third of them planted copies.")] = 1000,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time embedding against bare sentence-transformers, and say which planted copies are found by meaning."""
-    from jobs.bench import semantic
-
-    found = semantic.bench(texts, rounds, profile=profile)
-    _show(found, semantic.as_text(found), as_json)
-
-
-def _show(found: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(found, indent=1, default=str) if as_json else text)
 
 
 def _complain(message: str, error: BaseException) -> None:

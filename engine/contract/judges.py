@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from engine.contract.base import Name, Section, Share
 from engine.contract.checks import Check
 from engine.contract.models import Model
+from engine.contract.signals import Signals
 
 
 class MarkedShot(Section):
@@ -65,3 +66,5 @@ class Judges(Section):
     rubrics: tuple[Rubric, ...] = ()
     accept: Accept = Accept()
     calibrate: Calibrate | None = None
+    signals: Signals | None = None
+    """What is measured of the answers, to pick by."""

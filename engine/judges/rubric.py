@@ -8,8 +8,8 @@ from engine.models.base import Chat, Engine, instruct
 
 def chat(rubric: Rubric, text: str, answer: str) -> Chat:
     """Return the judge's conversation about `answer` to the prompt `text`."""
-    shots = [(_fill(rubric.question, shot.text, shot.answer), shot.mark) for shot in rubric.shots]
-    return instruct([{"role": "user", "content": _fill(rubric.question, text, answer)}], system=rubric.system, shots=shots)
+    shots = [(fill(rubric.question, shot.text, shot.answer), shot.mark) for shot in rubric.shots]
+    return instruct([{"role": "user", "content": fill(rubric.question, text, answer)}], system=rubric.system, shots=shots)
 
 
 def score(engine: Engine, rubric: Rubric, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
@@ -19,7 +19,8 @@ def score(engine: Engine, rubric: Rubric, pairs: Sequence[tuple[str, str]]) -> l
     return [None if shares is None else sum(i * share for i, share in enumerate(shares)) / best for shares in marks]
 
 
-def _fill(question: str, text: str, answer: str) -> str:
+def fill(question: str, text: str, answer: str) -> str:
+    """Return `question` with `{text}` and `{answer}` filled in."""
     # Not str.format: a mail or an answer may hold braces.
     head, _, tail = question.partition("{text}")
     before, _, after = tail.partition("{answer}")

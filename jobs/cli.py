@@ -141,6 +141,22 @@ def rejudge(
 
 
 @app.command()
+def ablate(
+    run: Run,
+    student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which of the contract is trained.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Trainings of each subset.")] = 3,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Default the student's own.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a student on all answers of RUN, and on those that checks and judge leave, equally many; say what each is worth."""
+    from jobs import ablate
+
+    found = ablate.ablate(run, student=student, seeds=seeds, epochs=epochs, profile=profile)
+    show(found, ablate.as_text(found), as_json)
+
+
+@app.command()
 def promote(
     run: Run,
     registry: Registry = None,

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract import Contract
+from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
 from engine.errors import InputError, MissingArtifact
@@ -39,6 +39,7 @@ from jobs.workspace import Workspace
 
 ABLATION = "ablation"
 NUMBERS = f"{ABLATION}/ablation.json"
+MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
 KNOWN = ["answer_id", "prompt_id", "ending", "checks", "agreement", "score", "confidence", "dropped_by"]
 OUT = ("exact", "minhash", "semantic", "contaminated")
 """Why curation drops a prompt for good: what resembles the holdout must not be learnt here either."""
@@ -122,7 +123,7 @@ def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profil
     ending = f"-{epochs}e" if epochs else ""
     copies = [student.model_copy(update=changes | {"name": f"{name}-{seed}{ending}", "seed": seed}) for seed in range(seeds)]
     if profile:
-        work = replace(work, profile=workspace.load_profile(workspace.profile_path(profile)))
+        work = replace(work, profile=load_profile(workspace.profile_path(profile)))
     return replace(work, contract=work.contract.model_copy(update={"students": tuple(copies)}))
 
 
@@ -152,7 +153,7 @@ def _run(work: Workspace, kept: Sequence[Subset]) -> None:
 def _waves(work: Workspace, kept: Sequence[Subset]) -> Iterator[list[Job]]:
     """The jobs that run side by side: training sets, trainings as many as there are cores, examinations one by one."""
     students = work.contract.students
-    data = {_place(one): Job(f"{_place(one)}/examples", ("dataset",), _MADE_FROM, "jobs.ablate:examples") for one in kept}
+    data = {_place(one): Job(f"{_place(one)}/examples", ("dataset",), MADE_FROM, "jobs.ablate:examples") for one in kept}
     yield list(data.values())
     trainings = [_training(place, student) for student in students for place in data]
     at_once = _at_once(work, students[0])
@@ -160,9 +161,6 @@ def _waves(work: Workspace, kept: Sequence[Subset]) -> Iterator[list[Job]]:
     for place in data:
         needs = ("prompts", *(f"{place}/{student.name}" for student in students))
         yield [Job(_examination(place, students), needs, ("specialist.task_units",), "jobs.ablate:examine")]
-
-
-_MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
 
 
 def _training(place: str, student: Student) -> Job:

@@ -58,7 +58,11 @@ def rejudge(
         MissingArtifact: the run has no candidates.
     """
     work = workspace.reopen(run)
-    after = replace(work, contract=_order(work, contract, changes), contract_path=contract or work.contract_path)
+    after = replace(
+        work,
+        contract=_order(work, contract, changes),
+        contract_path=str(Path(contract).resolve()) if contract else work.contract_path,
+    )
     if profile:
         after = replace(after, profile=load_profile(workspace.profile_path(profile)))
     console = Console(sys.stderr)  # what this command has found alone goes to stdout

@@ -12,6 +12,7 @@ from engine.lineage.job import Job
 from engine.shards import Folder
 
 EARLIER = "earlier"
+UNKNOWN = "unknown"  # origin of what was made from an artifact that is gone
 SHOWN = 12  # digits of a fingerprint in a folder's name
 
 
@@ -48,7 +49,7 @@ def set_aside(run: Folder, jobs: Sequence[Job], name: str) -> list[str]:
             stale[job.name] = found
             origin = origin or found.record["inputs"].get(name, "")
     for job_name, artifact in reversed(stale.items()):  # what names its origin goes last
-        target = place(run, origin) / job_name
+        target = place(run, origin or UNKNOWN) / job_name
         target.remove()
         artifact.folder.rename_to(target)
     return list(stale)

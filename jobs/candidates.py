@@ -1,13 +1,16 @@
 """Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 from ray.data import Dataset
 
 from engine.contract.models import Model
 from engine.fleet import stream
+from engine.judges import drift, instrument
 from engine.judges import flow as judges
-from engine.judges.grader import Bar, calibration_of
+from engine.judges.bar import Bar
 from engine.judges.signals import Gauge
 from engine.judges.till import Account
 from engine.lineage import spending
@@ -41,17 +44,17 @@ def run(bench: Bench) -> Tally:
 def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
     """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
     (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
-    bar = _bar(bench)
+    bar = bar_for(bench)
     rows = _measured(bench, judges.grade(answers, bar))
     meter = Meter(bench.job.name, total=total, tell=bench.tell)
     target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
     written = stream.write(rows, target, bench.profile.cpu, progress=meter)
 
     bench.draft.tables["candidates"] = written.table
-    calibration = calibration_of(bar)
+    known = instrument.about(bar)
     bench.draft.facts = {
         "tokens_out": written.tokens,
-        "calibration": calibration.model_dump() if calibration else None,
+        "judge": known and _watched(bench, bar, known),
         "teachers": _teachers(bench, written.table),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
@@ -78,6 +81,20 @@ def _measured(bench: Bench, candidates: Dataset) -> Dataset:
             cap=bench.contract.budget.judge_tokens,
         )
     return judges.measure(candidates, Gauge(section, bench.contract.specialist, account), pool)
+
+
+def _watched(bench: Bench, bar: Bar, judge: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the judge (`instrument.about`), and what the answers of this run add to its audit."""
+    if judge["why"]:
+        bench.say(f"{bench.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
+    audit = bar.section.audit
+    if audit is None:
+        return judge
+    identity, run = judge["bound_to"]["judge"], bench.draft.final.url
+    found = drift.scores(iterate(bench.draft.folder / "candidates", bench.draft.tables["candidates"], drift.COLUMNS))
+    verdicts = drift.audit(found, audit, drift.last(bar.ledger, identity, run))
+    drift.keep(bar.ledger, identity, run, found, time.time())
+    return {**judge, "audit": [*judge["audit"], *verdicts]}
 
 
 def _desks(bench: Bench) -> list[Desk]:
@@ -117,7 +134,8 @@ def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
     }
 
 
-def _bar(bench: Bench) -> Bar:
+def bar_for(bench: Bench) -> Bar:
+    """Return what the graders of the contract are given."""
     judging = bench.contract.judges
     if bench.contract.teachers.mode == "direct":
         judging = judging.model_copy(update={"rubrics": ()})
@@ -125,10 +143,10 @@ def _bar(bench: Bench) -> Bar:
         section=judging,
         specialist=bench.contract.specialist,
         pool=bench.profile.judge,
-        folder=weights(bench, judging.rubrics[0].model) if judging.rubrics else None,
-        ledger=bench.paid / "verdicts",
-        marks=bench.ledger / MARKS / "verdicts",
+        ledger=bench.paid / "judgements",
+        marks=bench.ledger / MARKS / "judgements",
         purse=bench.ledger / JUDGES,
+        folders={rubric.name: weights(bench, rubric.model) for rubric in judging.rubrics},
         cap=bench.contract.budget.judge_tokens,
         competes=bench.contract.teachers.mode == "competition",
     )

@@ -83,11 +83,8 @@ class Measurer:
 
 def mark(engine: Engine, rows: Sequence[Row], *, question: Question) -> list[float | None]:
     """Return the expected mark of each row, 1 for the least."""
-    turns = [{"role": "user", "content": ""}]
-    chats = [
-        instruct([turns[0] | {"content": fill(question.question, row["text"], row["answer"])}], system=question.system)
-        for row in rows
-    ]
+    asked = [fill(question.question, {"text": row["text"], "answer": row["answer"]}) for row in rows]
+    chats = [instruct([{"role": "user", "content": one}], system=question.system) for one in asked]
     shares = engine.choose(chats, question.marks)
     return [None if one is None else sum(number * share for number, share in enumerate(one, start=1)) for one in shares]
 

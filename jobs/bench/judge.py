@@ -41,7 +41,7 @@ from jobs.run import set_environment
 from jobs.workspace import Workspace
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
-CHANGES = ["judges.calibrate=null"]  # both sides mark the answers, nothing else
+CHANGES = ["judges.calibrate=null", "judges.audit=null"]  # both sides mark the answers, nothing else
 SAMPLES = 2
 
 
@@ -113,14 +113,16 @@ class Recorder:
 
 def _grade(order: Contract, profile: Profile, engine: Any, answers: int) -> int:
     """Grade so many answers in the blocks of the line, with a ledger of their own; return how many marks were given."""
-    from engine.judges.grader import Bar, Grader
+    from engine.judges.bar import Bar
+    from engine.judges.grader import Grader
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         folder = Folder(name)
-        places = {"ledger": folder / "verdicts", "marks": folder / "marks", "purse": folder / "purse"}
-        grader = Grader(Bar(order.judges, order.specialist, profile.judge, _weights(order), **places))
+        places = {"ledger": folder / "judgements", "marks": folder / "marks", "purse": folder / "purse"}
+        name_of = order.judges.rubrics[0].name
+        grader = Grader(Bar(order.judges, order.specialist, profile.judge, **places, folders={name_of: _weights(order)}))
         assert grader.judge
-        grader.judge.engine = engine
+        grader.judge.askers[name_of].engine = engine
         graded = [grader(block) for block in _blocks(answers, profile)]
     return sum(len(table) - table["score"].null_count for table in graded)
 
@@ -131,13 +133,14 @@ def _job(answers: int, profile: str) -> dict[str, Any]:
         run = Path(name, "run")
         work = workspace.create(str(CONTRACT), str(run), profile=profile, changes=[*CHANGES, "judges.rubrics.0.system=Another."])
         _put_answers(work, answers)
-        words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(CONTRACT), "--set", *CHANGES]
+        words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(CONTRACT)]
+        words += [word for change in CHANGES for word in ("--set", change)]
         used = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
         made = load_artifact(Folder(str(run / "rejudged")))
         assert made
-        first = min(run.glob("ledger/verdicts/**/*.parquet"), key=lambda path: path.stat().st_mtime)
+        first = min(run.glob("ledger/judgements/**/*.parquet"), key=lambda path: path.stat().st_mtime)
         at, early = first.stat().st_mtime, pq.read_metadata(first).num_rows
-        marks = sum(pq.read_metadata(path).num_rows for path in run.glob("ledger/verdicts/**/*.parquet"))
+        marks = sum(pq.read_metadata(path).num_rows for path in run.glob("ledger/judgements/**/*.parquet"))
         steady = (marks - early) / (made.record["started"] + made.record["seconds"] - at)
     return {"marks": marks, "marks_per_second": round(steady, 1), "with_start": round(marks / used.seconds, 1)}
 

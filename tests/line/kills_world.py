@@ -167,7 +167,7 @@ class Site:
         """The candidates as one process makes them, without Ray and without an end of anything."""
         bench = self.bench(run, "candidates")
         [desk] = candidates._desks(bench)
-        teacher, grader = Teacher(desk), Grader(candidates._bar(bench))
+        teacher, grader = Teacher(desk), Grader(candidates.bar_for(bench))
         starts = range(0, len(self.prompts), BATCH)
         return pa.concat_tables([grader(teacher(self.prompts.slice(start, BATCH))) for start in starts])
 

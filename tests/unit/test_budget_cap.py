@@ -134,7 +134,7 @@ def bar(folder, cap=None):
     section = Judges.model_validate({"rubrics": [rubric]})
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
     places = (folder / name for name in ("verdicts", "judge-marks", "judge-purse"))
-    return Bar(section, specialist, Pool(batch=2), None, *places, cap=cap)
+    return Bar(section, specialist, Pool(batch=2), *places, cap=cap)
 
 
 QUESTION = 3  # tokens of `mail 0 yes`, and one for the mark

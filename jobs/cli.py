@@ -6,8 +6,8 @@ import typer
 from typer.core import TyperGroup
 
 from engine.errors import RayleighError
+from jobs.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
 from jobs.bench.commands import bench
-from jobs.options import Json, Profile, show
 
 
 class Clean(TyperGroup):
@@ -33,16 +33,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # a quarter of a second of imports for a frame around the help
     help="Distil large teachers into small specialists: a contract in, a student that keeps it out.",
 )
-
-Order = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file, such as jobs/contracts/smoke.yaml.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a local path or an fsspec URL.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the contract; again for more.")
-]
-Until = Annotated[str | None, typer.Option("--until", metavar="JOB", help="Stop after this job, such as dataset.")]
-Registry = Annotated[str | None, typer.Option("--registry", metavar="FOLDER", help="Where champions are kept; default beside RUN.")]
-
-
 app.add_typer(bench, name="bench")
 
 

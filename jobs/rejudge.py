@@ -8,7 +8,7 @@ mix two judges, moves beside them into `RUN/earlier/<fingerprint>`: a run folder
     run, answers    how many were graded
     changes         what of the judge is other than in the run's candidates: `path: old -> new`
     pools           {before: {pool: answers}, after: {pool: answers}}
-    moves           one object a way, most answers first: from, to (pools), answers, because: [{before, after (reasons), answers,
+    moves           one object a way, most answers first: from, to (pools, "" = none), answers, because: [{before, after (reasons), answers,
                     examples (answer ids, for `rayleigh trace`)}]
     paid            tokens that the judge was paid now
     written         whether these are the run's candidates now
@@ -21,6 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
@@ -41,9 +44,9 @@ JUDGING = ("judges", "budget.judge_tokens")
 """What of a contract may differ."""
 EXAMPLES = 3  # ids of a way
 MOVES = f"""
-    select b.pool as before, a.pool as after, b.reasons as reasons_before, a.reasons as reasons_after,
-        count(*) as answers, min(b.answer_id, {EXAMPLES}) as examples
-    from before b join after a using (answer_id) group by all order by answers desc, 1, 2, 3, 4
+    select coalesce(b.pool, '') as before, coalesce(a.pool, '') as after, b.reasons as reasons_before, a.reasons as reasons_after,
+        count(*) as answers, min(answer_id, {EXAMPLES}) as examples
+    from before b full join after a using (answer_id) group by all order by answers desc, 1, 2, 3, 4
 """
 
 
@@ -93,7 +96,13 @@ def regrade(bench: Bench) -> Tally:
     shards = candidates.table(CANDIDATES).shards  # each holds all answers to its prompts
     most = max(shard.rows for shard in shards)
     rows = stream.read(candidates, CANDIDATES, bench.profile.cpu, rows=most, columns=ANSWER.names)
-    return judge(bench, rows, candidates.record["tally"]["rows_in"])
+    rows = stream.apply(rows, said, bench.profile.cpu)
+    return judge(bench, rows, candidates.record["tally"]["rows_in"] - candidates.record["facts"].get("merged", 0))
+
+
+def said(rows: pa.Table) -> pa.Table:
+    """Return ANSWER rows without those that the judge made of several answers: it makes them anew."""
+    return rows.filter(pc.invert(pc.and_(pc.equal(rows["teacher"], ""), pc.equal(rows["ending"], "stop"))))
 
 
 def compare(before: Artifact, after: Artifact) -> dict[str, Any]:
@@ -110,9 +119,10 @@ def compare(before: Artifact, after: Artifact) -> dict[str, Any]:
     counts = {side: dict.fromkeys(POOLS, 0) for side in ("before", "after")}
     for way in ways:
         for side, pools in counts.items():
-            pools[way[side]] += way["answers"]
+            if way[side]:  # else an answer that the judge made of several, with the other judge alone
+                pools[way[side]] += way["answers"]
         if (way["before"], way["reasons_before"]) != (way["after"], way["reasons_after"]):
-            why = {"before": way["reasons_before"], "after": way["reasons_after"]}
+            why = {"before": way["reasons_before"] or [], "after": way["reasons_after"] or []}
             moves.setdefault((way["before"], way["after"]), []).append(why | {name: way[name] for name in ("answers", "examples")})
     told = [
         {"from": old, "to": new, "answers": sum(one["answers"] for one in because), "because": because}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.options import Json, Profile, show
+from jobs.arguments import Json, Profile, show
 
 bench = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
 
@@ -39,7 +39,7 @@ def generate(
 
 @bench.command(name="judge")
 def judge_bench(
-    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 600,
+    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 200,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the grader.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,

@@ -163,3 +163,16 @@ def test_second_call_trains_nothing_and_one_with_more_seeds_only_these(run):
 def test_unknown_student_is_refused_by_name(run):
     with pytest.raises(InputError, match="'huge', expected one of small, large"):
         ablate.ablate(run[0].folder.url, student="huge", seeds=1)
+
+
+def test_page_says_what_filters_are_worth_and_what_was_not_trained(run, tmp_path):
+    import report_facts
+
+    from engine.report.gather import gather
+    from engine.report.page import page
+
+    given = report_facts.run(tmp_path / "facts")
+    assert "checks are worth" not in page(gather(**given))
+    given["report"] = given["report"] | {"ablation": ablate.ablate(run[0].folder.url, student="small", seeds=1)}
+    html = page(gather(**given))
+    assert "What judge and checks are worth" in html and "not trained: the same answers as rules" in html

@@ -8,8 +8,8 @@ mix two judges, moves beside them into `RUN/earlier/<fingerprint>`: a run folder
     run, answers    how many were graded
     changes         what of the judge is other than in the run's candidates: `path: old -> new`
     pools           {before: {pool: answers}, after: {pool: answers}}
-    moves           one object a way, most answers first: from, to (pools, "" = none), answers, because: [{before, after (reasons), answers,
-                    examples (answer ids, for `rayleigh trace`)}]
+    moves           one object a way, most answers first: from, to (pools, "" = none), answers, because: [{before, after (reasons),
+                    answers, examples (answer ids, for `rayleigh trace`)}]
     paid            tokens that the judge was paid now
     written         whether these are the run's candidates now
     earlier         where those of before lie, or null
@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 
 from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
+from engine.contract.profile import Pool
 from engine.errors import ContractError, DriftError, MissingArtifact
 from engine.lineage import exchange
 from engine.lineage.artifact import Artifact, Draft, Tally, load_artifact
@@ -105,6 +106,13 @@ def said(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.invert(pc.and_(pc.equal(rows["teacher"], ""), pc.equal(rows["ending"], "stop"))))
 
 
+def joined(judge: Pool, teacher: Pool) -> Pool:
+    """Return the pool `judge` with as many actors more as find room where the teachers would be at work."""
+    free = teacher.actors * (teacher.gpus * teacher.pipeline if judge.gpus else teacher.cpus)
+    each = judge.gpus * judge.pipeline if judge.gpus else judge.cpus
+    return judge.model_copy(update={"actors": judge.actors + int(free / each if each else 0)})
+
+
 def compare(before: Artifact, after: Artifact) -> dict[str, Any]:
     """Return `pools` and `moves` of the object that the module describes. DuckDB joins by id; only sums come back."""
     import duckdb
@@ -155,7 +163,8 @@ def _order(work: Workspace, path: str | None, changes: Sequence[str]) -> Contrac
 def _bench(work: Workspace, console: Console) -> Bench:
     [job] = [job for job in line(work.contract) if job.name == CANDIDATES]
     bench = work.bench(replace(job, run="jobs.rejudge:regrade"), say=console.say, tell=console.tell)
-    return replace(bench, draft=Draft(work.folder / REJUDGED))
+    profile = work.profile.model_copy(update={"judge": joined(work.profile.judge, work.profile.teacher)})
+    return replace(bench, profile=profile, draft=Draft(work.folder / REJUDGED))
 
 
 def _head(bench: Bench, before: Artifact) -> dict[str, Any]:

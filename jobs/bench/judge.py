@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def _job(answers: int, profile: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
         work = workspace.create(str(CONTRACT), str(run), profile=profile, changes=[*CHANGES, "judges.rubrics.0.system=Another."])
-        _put_answers(work, answers)
+        _put_answers(replace(work, profile=_alone(work.profile)), answers)
         words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(CONTRACT)]
         words += [word for change in CHANGES for word in ("--set", change)]
         used = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
@@ -143,6 +144,12 @@ def _job(answers: int, profile: str) -> dict[str, Any]:
         marks = sum(pq.read_metadata(path).num_rows for path in run.glob("ledger/judgements/**/*.parquet"))
         steady = (marks - early) / (made.record["started"] + made.record["seconds"] - at)
     return {"marks": marks, "marks_per_second": round(steady, 1), "with_start": round(marks / used.seconds, 1)}
+
+
+def _alone(profile: Profile) -> Profile:
+    """One judge, as on the other side, and no place of a teacher that another could take."""
+    judge, teacher = profile.judge.model_copy(update={"actors": 1}), profile.teacher.model_copy(update={"cpus": 0, "gpus": 0})
+    return profile.model_copy(update={"judge": judge, "teacher": teacher})
 
 
 def _put_answers(work: Workspace, answers: int) -> None:

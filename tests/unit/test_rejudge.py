@@ -7,6 +7,7 @@ import pytest
 from made_run import made_run
 from typer.testing import CliRunner
 
+from engine.contract.profile import Pool
 from engine.errors import ContractError, DriftError
 from engine.lineage.artifact import Draft, Tally, load_artifact
 from engine.lineage.exchange import place
@@ -188,3 +189,16 @@ def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run
 def test_draft_that_is_half_made_is_nobodys_result(run):
     Draft(run.folder / "rejudged").folder.write("candidates/half", b"half")
     assert json.loads(json.dumps(rejudge.rejudge(run.folder.url, changes=[STRICTER])))["answers"] == 3
+
+
+@pytest.mark.parametrize(
+    ("judge", "teacher", "actors"),
+    [
+        ({"actors": 1, "cpus": 1}, {"actors": 1, "cpus": 1}, 2),
+        ({"actors": 2, "gpus": 0.5}, {"actors": 2, "gpus": 4, "pipeline": 2}, 34),  # sixteen GPUs are free
+        ({"actors": 1, "gpus": 2}, {"actors": 3, "cpus": 8}, 1),  # teachers behind a server leave no GPU
+        ({"actors": 1, "cpus": 0}, {"actors": 3}, 1),
+    ],
+)
+def test_judges_take_the_places_of_the_teachers(judge, teacher, actors):
+    assert rejudge.joined(Pool.model_validate(judge), Pool.model_validate(teacher)).actors == actors

@@ -40,6 +40,7 @@ from jobs.workspace import Workspace
 ABLATION = "ablation"
 NUMBERS = f"{ABLATION}/ablation.json"
 MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
+TRAIN = "jobs.students:run"
 KNOWN = ["answer_id", "prompt_id", "ending", "checks", "agreement", "score", "confidence", "dropped_by"]
 OUT = ("exact", "minhash", "semantic", "contaminated")
 """Why curation drops a prompt for good: what resembles the holdout must not be learnt here either."""
@@ -77,16 +78,6 @@ def examples(bench: Bench) -> Tally:
     bench.draft.put("examples", table, EXAMPLE)
     learnt = len(set(table["prompt_id"].to_pylist()))
     return Tally(len(subset.chosen), {"learnt": learnt})
-
-
-def train(bench: Bench) -> Tally:
-    """One student on one subset, as the line trains it."""
-    from jobs import students
-
-    name = bench.job.name.rpartition("/")[2]
-    tally = students.train(bench, bench.contract.student(name), bench.job.needs[0])
-    (bench.ledger / "checkpoints" / name).remove()
-    return tally
 
 
 def examine(bench: Bench) -> Tally:
@@ -148,6 +139,8 @@ def _run(work: Workspace, kept: Sequence[Subset]) -> None:
     with on_ray(work, console):
         for wave in waves:
             run_line(wave, bench_for)
+    for student in work.contract.students:
+        (work.folder / "ledger" / "checkpoints" / student.name).remove()
 
 
 def _waves(work: Workspace, kept: Sequence[Subset]) -> Iterator[list[Job]]:
@@ -164,7 +157,7 @@ def _waves(work: Workspace, kept: Sequence[Subset]) -> Iterator[list[Job]]:
 
 
 def _training(place: str, student: Student) -> Job:
-    return Job(f"{place}/{student.name}", (f"{place}/examples",), (f"students.{student.name}",), "jobs.ablate:train")
+    return Job(f"{place}/{student.name}", (f"{place}/examples",), (f"students.{student.name}",), TRAIN)
 
 
 def _examination(place: str, students: Sequence[Student]) -> str:

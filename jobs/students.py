@@ -16,13 +16,9 @@ from engine.students.progress import Progress
 
 
 def run(bench: Bench) -> Tally:
-    """Train the student that the job is named after."""
-    return train(bench, bench.contract.student(bench.job.name.partition("/")[2]), "dataset")
-
-
-def train(bench: Bench, student: Student, name: str) -> Tally:
-    """Train `student` on the table `examples` of the artifact `name`; the best validation's weights are what it becomes."""
-    data = bench.artifact(name)
+    """Train the student that the job is named after on what the job needs; the best validation's weights are what it becomes."""
+    student = bench.contract.student(bench.job.name.rpartition("/")[2])
+    data = bench.artifact(bench.job.needs[0])
     source = locate(student.init.prune.source, root=bench.root, home=bench.models)
     init.check_layers(student.init.prune.layers, init.count_layers(source), source)
     check_examples(bench, data)

@@ -9,7 +9,7 @@ from made_run import made_run
 from engine.contract.judges import Judges
 from engine.errors import InputError
 from engine.evaluation.ablate import AGREEMENT, Crossed, Judged, judged, subsets
-from engine.lineage.artifact import load_artifact
+from engine.lineage.artifact import Tally
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
 from jobs import ablate
 
@@ -104,21 +104,26 @@ def test_difference_is_paired():
     assert draws.value(other, other) == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 600}
 
 
+seen = []
+
+
+def train(bench):
+    """Stands for a training: says what it was given."""
+    seen.append(bench.job.name)
+    table = bench.artifact(bench.job.needs[0]).read("examples", EXAMPLE)
+    bench.draft.folder.write("model/learnt.json", json.dumps(sorted(table["example_id"].to_pylist())).encode())
+    return Tally(len(table), {"trained": len(table)})
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A finished run; trainings and examinations that say what they were given. No Ray."""
     from contextlib import nullcontext
 
     import jobs.run
-    from engine.lineage.artifact import Tally
 
-    seen = []
-
-    def train(bench):
-        seen.append(bench.job.name)
-        table = load_artifact(bench.run / bench.job.needs[0]).read("examples", EXAMPLE)
-        bench.draft.folder.write("model/learnt.json", json.dumps(sorted(table["example_id"].to_pylist())).encode())
-        return Tally(len(table), {"trained": len(table)})
+    seen.clear()
+    monkeypatch.setattr(ablate, "TRAIN", f"{__name__}:train")
 
     def examine(bench):
         held = bench.artifact("prompts").read("holdout", HOLDOUT).to_pylist()
@@ -127,7 +132,6 @@ def run(tmp_path, monkeypatch):
         return Tally(len(rows), {"answers": len(rows)})
 
     monkeypatch.setattr(jobs.run, "on_ray", lambda work, console: nullcontext())
-    monkeypatch.setattr(ablate, "train", train)
     monkeypatch.setattr(ablate, "examine", examine)
     return made_run(str(tmp_path / "run"), tmp_path), seen
 

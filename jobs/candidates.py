@@ -1,22 +1,18 @@
 """Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 from ray.data import Dataset
 
-from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import drift, instrument
 from engine.judges import flow as judges
 from engine.judges.bar import Bar
-from engine.judges.signals import Gauge
-from engine.judges.till import Account
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import JUDGES, TEACHERS
+from engine.lineage.purse import TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
@@ -25,6 +21,7 @@ from engine.teachers import flow as teachers
 from engine.teachers import unasked
 from engine.teachers.route import Routing
 from engine.teachers.teacher import Desk
+from jobs.bar import bar_for, gauge_for, weights
 from jobs.progress import Meter
 from jobs.tools import kit
 
@@ -45,7 +42,9 @@ def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
     """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
     (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
     bar = bar_for(bench)
-    rows = _measured(bench, judges.grade(answers, bar))
+    rows = judges.grade(answers, bar)
+    if gauge := gauge_for(bench):
+        rows = judges.measure(rows, gauge, bench.profile.cpu)
     meter = Meter(bench.job.name, total=total, tell=bench.tell)
     target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
     written = stream.write(rows, target, bench.profile.cpu, progress=meter)
@@ -60,27 +59,6 @@ def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
     return Tally(total, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
-
-
-def _measured(bench: Bench, candidates: Dataset) -> Dataset:
-    """The candidates with the signals that the contract asks for."""
-    section = bench.contract.judges.signals
-    if section is None:
-        return candidates
-    account, pool = None, bench.profile.cpu
-    if section.model:
-        pool = bench.profile.judge
-        account = Account(
-            model=section.model,
-            pool=pool,
-            folder=weights(bench, section.model),
-            ledger=bench.paid / "signals",
-            marks=bench.ledger / MARKS / "signals",
-            purse=bench.ledger / JUDGES,
-            payee="signals",
-            cap=bench.contract.budget.judge_tokens,
-        )
-    return judges.measure(candidates, Gauge(section, bench.contract.specialist, account), pool)
 
 
 def _watched(bench: Bench, bar: Bar, judge: dict[str, Any]) -> dict[str, Any]:
@@ -132,26 +110,3 @@ def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
         name: {**account._asdict(), "machine_seconds": 0.0 if name in elsewhere else account.seconds}
         for name, account in found.items()
     }
-
-
-def bar_for(bench: Bench) -> Bar:
-    """Return what the graders of the contract are given."""
-    judging = bench.contract.judges
-    if bench.contract.teachers.mode == "direct":
-        judging = judging.model_copy(update={"rubrics": ()})
-    return Bar(
-        section=judging,
-        specialist=bench.contract.specialist,
-        pool=bench.profile.judge,
-        ledger=bench.paid / "judgements",
-        marks=bench.ledger / MARKS / "judgements",
-        purse=bench.ledger / JUDGES,
-        folders={rubric.name: weights(bench, rubric.model) for rubric in judging.rubrics},
-        cap=bench.contract.budget.judge_tokens,
-        competes=bench.contract.teachers.mode == "competition",
-    )
-
-
-def weights(bench: Bench, model: Model) -> Path | None:
-    """Return the folder of a model's weights; None for a model that has none."""
-    return None if model.type != "vllm" else locate(model.path, root=bench.root, home=bench.models)

@@ -9,6 +9,7 @@ The folder appears under its name when it is whole; behind a URL it is whole onc
 
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -47,7 +48,12 @@ NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
 LENGTHS: dict[str, tuple[str, Any]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
 SLACK = 2.5  # of the object store over what is kept: what travels between tasks is there too
 MOST_MEMORY = 0.3  # of the machine for the object store: what exceeds it goes to disk
-
+ALLOCATOR = {  # of workers: they keep what one block took for the next one; else page faults are a sixth of all work
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(2 << 30),
+}
 
 Source = Documents | Stored
 
@@ -86,6 +92,8 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     used = load_profile(workspace.profile_path(profile))
     work = _open(source, options, device="cuda" if used.embedder.gpus else "cpu")
     set_environment(used)
+    for name, value in ALLOCATOR.items():
+        os.environ.setdefault(name, value)
     with session(_sized(used, work), data=False):
         found = _run(work, draft.folder, Crew(used.cpu), Crew(used.embedder if options.method == "semantic" else used.cpu))
     parts = found.pop("parts")
@@ -189,7 +197,7 @@ def _sized(profile: Profile, work: Work) -> Profile:
     elif alike:
         per_row += 4 * alike.num_perm + 8 * bands(alike).count
     room = min(work.rows * per_row * SLACK, psutil.virtual_memory().total * MOST_MEMORY) / 2**30
-    places = max(profile.cpu.actors, *(math.ceil(pool.actors * pool.cpus) for pool in (profile.cpu, profile.embedder)))
+    places = max(1, *(math.ceil(pool.actors * pool.cpus) for pool in (profile.cpu, profile.embedder)))
     own = {"num_cpus": places, "object_store_gib": max(room, profile.ray.object_store_gib)}
     return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
 

@@ -32,7 +32,7 @@ from engine.judges.instrument import Instrument
 from engine.judges.judge import Judge
 from engine.lineage.purse import spent_in
 from jobs import workspace
-from jobs.candidates import bar_for
+from jobs.bar import bar_for
 from jobs.console import Console, columns
 from jobs.line import line
 from jobs.workspace import Workspace
@@ -80,11 +80,7 @@ def _bar(work: Workspace) -> Bar:
             f"{'there are' if bar.section.calibrate else 'there are no'} labelled items; both are needed. "
             "Add `rubrics` and another mode than direct, and `calibrate.gold` or --gold."
         )
-    return replace(bar, references=any(item.reference for item in bar.section.calibrate.gold) and _asks_for_references(bar))
-
-
-def _asks_for_references(bar: Bar) -> bool:
-    return "{reference}" in bar.section.model_dump_json(include={"rubrics", "ranking"})
+    return bar
 
 
 def _learn(work: Workspace, bar: Bar) -> Instrument:
@@ -103,7 +99,7 @@ def _learn(work: Workspace, bar: Bar) -> Instrument:
 def as_text(found: dict[str, Any]) -> str:
     """Return a short table: each number with its interval, each probe with its limit, and whether the judge may decide."""
     bound, numbers = found["bound_to"], found["agreement"]
-    shown = " with their references" if bound["references"] else ""
+    shown = " with their references" if bound["references"] else " without references"
     head = f"{found['contract']}: {found['name']} on {bound['gold']['items']} labelled items{shown}, {found['tokens']} tokens paid."
     fitted = f"cross-fitted in {found['folds']} folds" if found["folds"] > 1 else "fitted on the very items, too few for folds"
     rows = [[name, *_ends(numbers.get(name))] for name in SHOWN if numbers.get(name)]

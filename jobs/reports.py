@@ -27,7 +27,7 @@ from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, beside
 from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, PREDICTION
 from engine.shards import iterate
-from jobs.candidates import weights
+from jobs.bar import weights
 from jobs.tools import kit
 
 PAGE, ABLATION = "index.html", "ablation/ablation.json"

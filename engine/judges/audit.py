@@ -58,6 +58,14 @@ def gains(before: Sequence[float | None], after: Sequence[float | None]) -> Arra
     return np.array([new - old for old, new in zip(before, after, strict=True) if old is not None and new is not None])
 
 
+def shifts(before: Sequence[float | None], after: Sequence[Sequence[float | None]]) -> Array:
+    """Return how far each answer's score moves, up or down, on the mean over all wordings in which it could be read."""
+    moved = [
+        [abs(new - old) for new in those if new is not None] for old, *those in zip(before, *after, strict=True) if old is not None
+    ]
+    return np.array([np.mean(those) for those in moved if those])
+
+
 def own_family(items: Sequence[GoldItem], scores: Sequence[float | None], rubrics: Sequence[Rubric], *, level: float) -> Estimate:
     """Return the score of answers by the judge's own family less that of others with the same label, over both labels."""
     ours = {family(rubric.model.path) for rubric in rubrics}
@@ -98,6 +106,12 @@ def verdict(probe: str, estimate: Estimate, limit: float | None, *, why: str = "
     least = max(low, 0.0)
     most = max(abs(low), abs(high)) if probe in UNSIGNED else high
     return {**head, "found": "beyond" if least > limit else "within" if most <= limit else "unclear", "why": ""}
+
+
+def accusations(verdicts: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each bias beyond its limit."""
+    found = [one for one in verdicts if one["found"] == "beyond"]
+    return [f"its bias `{one['probe']}` is {one['value']:.2f}, the contract lets {one['limit']:g} pass" for one in found]
 
 
 def level_for(probes: int) -> float:

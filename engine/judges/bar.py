@@ -30,4 +30,4 @@ class Bar:
     cap: int | None = None
     """Tokens that judges may be paid for."""
     references: bool = False
-    """Whether rows carry the column `reference`: labelled items are then shown to the judge with theirs too."""
+    """Whether the prompts have references: labelled items are then shown to the judge with theirs too."""

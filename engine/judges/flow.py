@@ -44,5 +44,5 @@ class Learner:
 
 
 def measure(candidates: Dataset, gauge: Gauge, pool: Pool) -> Dataset:
-    """CANDIDATE in, CANDIDATE with the signals that the contract asks for out."""
-    return stream.apply(candidates, Measurer, pool, gauge=gauge)
+    """CANDIDATE in, CANDIDATE with the signals that the contract asks for out; `pool` works where no model is asked."""
+    return stream.apply(candidates, Measurer, gauge.account.pool if gauge.account else pool, gauge=gauge)

@@ -30,8 +30,8 @@ class Grader:
         self.judge = Judge(bar) if bar.section.rubrics else None
 
     def __call__(self, answers: pa.Table) -> pa.Table:
-        columns = [*ANSWER.names, *(["reference"] if self.bar.references else [])]
-        rows = answers.select(columns).to_pylist()
+        own = [name for name in ("reference",) if name in answers.column_names and name not in ANSWER.names]
+        rows = answers.select([*ANSWER.names, *own]).to_pylist()
         outcomes = [self._check(row) for row in rows]
         sound = [is_sound(row["ending"], found) for row, found in zip(rows, outcomes, strict=True)]
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
@@ -111,8 +111,8 @@ class Grader:
     def _compete(self, rows: list[dict[str, Any]]) -> None:
         """Send what another answer to the same prompt beats to `contrast`."""
         gates = any(row["judge"] for row in rows) and self.gates
-        strength = self._strengths(rows) if gates and self.bar.section.ranking else {}
-        lost = outranked(rows, strength, is_gated=gates)
+        strength = self._strengths(rows) if self.judge and self.bar.section.ranking else {}
+        lost = outranked(rows, strength if gates else {}, is_gated=gates)
         for row in rows:
             if row["answer_id"] in lost:
                 row.update(pool="contrast", reasons=["outranked"])
@@ -121,7 +121,7 @@ class Grader:
         """Return answer id -> how strong it is beside its rivals, written among its marks; nothing of what is not paid for."""
         ranking, rubric = self.bar.section.ranking, self.bar.section.ranker
         assert self.judge and ranking and rubric
-        groups = list(rivals(rows, most=ranking.most, is_gated=True).values())
+        groups = list(rivals(rows, most=ranking.most, is_gated=self.gates).values())
         pairs = [(group, *order) for group in groups for order in permutations(range(len(group)), 2)]
         said = self.judge.compare([Pair(_case(group[first]), group[second]["answer"]) for group, first, second in pairs])
         found: dict[str, float] = {}

@@ -109,12 +109,7 @@ def _learn(judge: Judge, section: Calibrate) -> Instrument:
     numbers = agreement(values, confidence, right, threshold)
     numbers["errors"] = by_error([section.gold[index].error for index in read], (confidence >= threshold).tolist())
     found, numbers["pairs"] = _audit(judge, section.gold, judge.section.audit)
-    beyond = [
-        f"its bias `{one['probe']}` is {one['value']:.2f}, the contract lets {one['limit']:g} pass"
-        for one in found
-        if one["found"] == "beyond"
-    ]
-    why = below(section.floor, numbers) + beyond
+    why = below(section.floor, numbers) + probes.accusations(found)
     known = dict(zip(read, confidence.tolist(), strict=True))
     instrument = Instrument(
         bound_to=_bound_to(judge),
@@ -147,14 +142,14 @@ def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> tup
 
 
 def _shapes(judge: Judge, items: Sequence[GoldItem], section: Audit) -> dict[str, np.ndarray]:
-    """What scores gain in other shapes. Longer and shorter ones are of wrong answers: they stay wrong, any gain is a bias."""
+    """What scores gain in other shapes. Longer and shorter answers are wrong ones, which stay wrong: any gain is a bias."""
     wrong = [item for item in items if item.label == "wrong"]
     before, low = _scores(judge, items), _scores(judge, wrong)
-    moved = [np.abs(probes.gains(before, _scores(judge, items, wording=wording))) for wording in section.wordings]
+    reworded = [_scores(judge, items, wording=wording) for wording in section.wordings]
     return {
         "padded": probes.gains(low, _scores(judge, wrong, shape=probes.padded)),
         "shortened": probes.gains(low, _scores(judge, wrong, shape=probes.shortened)),
-        "paraphrase": np.concatenate(moved) if moved else np.array([]),
+        "paraphrase": probes.shifts(before, reworded),
     }
 
 
@@ -188,7 +183,7 @@ def _pairs(items: Sequence[GoldItem], forth: Sequence[Any], back: Sequence[Any])
 
 
 def case_of(item: GoldItem, judge: Judge) -> Case:
-    """Return a labelled item as rows are shown to the judge: with its reference only if they come with theirs."""
+    """Return a labelled item as answers are shown to the judge: with its reference only if the prompts come with theirs."""
     reference = item.reference if judge.bar.references else None
     return Case(content_id(item.input), item.input, item.answer, reference or "", item.task_unit)
 

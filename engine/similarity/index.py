@@ -21,7 +21,7 @@ from engine.shards import Folder
 from engine.similarity.sign import Signed
 
 RECORD = "record.json"
-VERSION = 1  # of what is hashed, and how
+VERSION = 2  # of what is hashed, and how
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """MinHash in machine code (numba), from the buffers of Arrow strings.
 
-`strings` is (offsets, data): (texts + 1) of int64 into the UTF-8 of data, uint8; `table` is characters(). Scratch is 50 KB and
-8 bytes a word of an n-gram, however long a text is. Bytes that are not UTF-8 separate words and are compared as they are; none is
-read outside its text.
+`strings` is (offsets, data): (texts + 1) of int64 into the UTF-8 of data, uint8; `table` is characters(). Scratch is 90 KB,
+however long a text is. Bytes that are not UTF-8 separate words; none is read outside its text.
 
-Every function is compiled on its first call, a few seconds in all, and kept beside this file or, where that cannot be written, in
-the user's cache. All of them, and their constants, stand in one file: numba looks at no other to see whether what it kept is stale.
+Every function is compiled on its first call, seconds in all, and kept beside this file or in the user's cache. All of them, and
+their constants, stand in one file: numba looks at no other to see whether what it kept is stale. Of loops over bytes it makes SIMD
+where no number is wider than a byte and each begins at 0: hence the many `_u8`, and slices.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,15 @@ from numba import njit
 
 from engine.similarity.words import UNSPACED, is_word
 
-AUTO, BY_WORD, BY_CHARACTER = 0, 1, 2
-_BLOCK = 4096  # tokens at a time; a multiple of _AT_ONCE
+AUTO, BY_CHARACTER = 0, 2  # of minhash's units
+_BLOCK = 4096  # bytes, of characters their tokens, at a time; a multiple of _AT_ONCE
+_FOLDED = 4 * _BLOCK + 64  # two bytes fold to seven at most; what was left over before them, and a word beyond
 _AT_ONCE = 4  # hashes that one pass over the permutations takes: their minima are loaded and stored once
-_u32, _u64 = np.uint32, np.uint64
+_u8, _u32, _u64 = np.uint8, np.uint32, np.uint64
 _OFFSET, _PRIME = _u64(0xCBF29CE484222325), _u64(0x100000001B3)  # FNV-1a, 64 bits (Fowler, Noll, Vo)
 _BASE = _u64(0x9E3779B97F4A7C15)  # of the polynomial over the tokens of an n-gram
-# An entry of the table: the UTF-8 of the folded character, at most seven bytes, the first lowest; their number; what it is.
-_SIZE, _WORD, _SPACE, _UNSPACED = _u64(56), _u64(1 << 59), _u64(1 << 60), _u64(1 << 61)
+# An entry of the table: the UTF-8 of the folded character, of any space a blank, seven bytes at most; their number; what it is.
+_SIZE, _WORD, _UNSPACED = _u64(56), _u64(1 << 59), _u64(1 << 60)
 _BLANK, _BYTE, _SEVEN, _EIGHT, _ONE = _u64(32), _u64(0xFF), _u64(7), _u64(8), _u64(1)
 
 
@@ -32,9 +33,8 @@ def characters() -> np.ndarray:
     """Return the table of all code points that can be part of a word, and those before; 1.6 MB, a tenth of a second."""
     table = np.zeros(UNSPACED[-1][-1] + 1, np.uint64)
     for code, character in enumerate(map(chr, range(len(table)))):
-        folded = character.casefold().encode("utf-8", "surrogatepass")
-        flags = is_word(character) * int(_WORD) | character.isspace() * int(_SPACE)
-        table[code] = int.from_bytes(folded, "little") | len(folded) << int(_SIZE) | flags
+        folded = (" " if character.isspace() else character.casefold()).encode("utf-8", "surrogatepass")
+        table[code] = int.from_bytes(folded, "little") | len(folded) << int(_SIZE) | is_word(character) * int(_WORD)
     for first, last in UNSPACED:
         table[first : last + 1] |= _UNSPACED
     return table
@@ -50,20 +50,20 @@ def _compiled(function: Callable) -> Callable:
 @_compiled
 def sign(strings, table, unit, size, permutations, minima):
     """Lower `minima`, (texts, permutations) uint32, by the n-grams of `size` words or characters of each text."""
-    offsets, data = strings
-    factor, shift = permutations
+    (offsets, data), (factor, shift) = strings, permutations
     tokens = np.empty(size - 1 + _BLOCK, np.uint64)
     hashes = np.empty(_BLOCK + _AT_ONCE, np.uint32)
+    letters = np.empty(_BLOCK, np.uint8)
     for row in range(len(offsets) - 1):
         at, end = offsets[row], offsets[row + 1]
         by_character = unit == BY_CHARACTER or (unit == AUTO and _is_unspaced(data, at, end, table))
-        kept, is_signed = 0, False
+        kept, token, is_signed = 0, _OFFSET, False
         while at < end:
             room = tokens[kept : kept + _BLOCK]
             if by_character:
                 found, at = _characters(data, at, end, table, room, is_signed or kept > 0)
             else:
-                found, at = _words(data, at, end, table, room)
+                found, token, at = _words(data, (at, min(at + _BLOCK, end), end), table, token, letters, room)
             kept += found
             if kept >= size or (at >= end and kept and not is_signed):
                 span = min(size, kept)
@@ -78,19 +78,24 @@ def sign(strings, table, unit, size, permutations, minima):
 def exact(strings, table, keys):
     """Set `keys`, (texts,) uint64, to a hash of each text with its case folded and its runs of white space as one space."""
     offsets, data = strings
+    folded = np.empty(_FOLDED, np.uint8)
+    eights = folded.view(np.uint64)
     for row in range(len(offsets) - 1):
         at, end = offsets[row], offsets[row + 1]
-        key, gap, is_begun = _OFFSET, False, False
+        key, kept, gap = _OFFSET, 0, True  # `gap`: no space may follow, as one is there or nothing is
         while at < end:
-            entry, at = _character(data, at, end, table)
-            if entry & _SPACE:
-                gap = True
-                continue
-            if gap and is_begun:
-                key = (key ^ _BLANK) * _PRIME
-            key = _fnv(key, entry)
-            gap, is_begun = False, True
-        keys[row] = _mix(key)
+            size, at = _fold(data, (at, min(at + _BLOCK, end), end), table, folded[kept:])
+            left, gap = _collapse(folded[kept : kept + size], gap)
+            kept += left
+            whole = max(kept - gap, 0) >> 3  # a space at the end stays until it is known whether something follows
+            key = _chain(key, eights[:whole])
+            for place in range(kept - 8 * whole):
+                folded[place] = folded[8 * whole + place]
+            kept -= 8 * whole
+        kept = max(kept - gap, 0)
+        for place in range(kept, 8):
+            folded[place] = 0
+        keys[row] = _mix(_chain(key, eights[:1]) ^ _u64(kept))
 
 
 @_compiled
@@ -123,10 +128,57 @@ def _character(data, at, end, table):
 
 
 @_compiled
-def _fnv(key, entry):
-    for _ in range((entry >> _SIZE) & _SEVEN):
-        key = (key ^ (entry & _BYTE)) * _PRIME
-        entry >>= _EIGHT
+def _fold_ascii(data, folded):
+    """Write `data` with its case folded and white space as blanks to `folded`, and return whether it is ASCII. No branch: SIMD."""
+    every = _u8(0)
+    for place in range(len(data)):
+        letter = data[place]
+        every = _u8(every | letter)
+        letter = _u8(letter | _u8(_u8(_u8(letter - _u8(65)) < _u8(26)) << _u8(5)))
+        is_space = (_u8(letter - _u8(9)) < _u8(5)) | (_u8(letter - _u8(28)) < _u8(4))
+        folded[place] = _u8(32) if is_space else letter
+    return every < 0x80
+
+
+@_compiled
+def _collapse(folded, gap):
+    """Leave out blanks after blanks, and at the start after a `gap`; return how much is left, and whether it ends with one."""
+    twice = _u8(gap and folded[0] == _u8(32))
+    for place in range(len(folded) - 1):
+        twice = _u8(twice | (_u8(folded[place] == _u8(32)) & _u8(folded[place + 1] == _u8(32))))
+    if twice == 0:
+        return len(folded), folded[-1] == _u8(32)
+    left = 0
+    for place in range(len(folded)):
+        is_blank = folded[place] == _u8(32)
+        folded[left] = folded[place]
+        left += not (is_blank and gap)
+        gap = is_blank
+    return left, gap
+
+
+@_compiled
+def _fold(data, span, table, folded):
+    """As _fold_ascii, from span[0] to about span[1] of a text that ends at span[2]; return how much that is, and where to go on."""
+    at, stop, end = span
+    if _fold_ascii(data[at:stop], folded):
+        return stop - at, stop
+    size = 0
+    while at < stop:
+        entry, at = _character(data, at, end, table)
+        for _ in range((entry >> _SIZE) & _SEVEN):
+            folded[size] = entry & _BYTE
+            size += 1
+            entry >>= _EIGHT
+    return size, at
+
+
+@_compiled
+def _chain(key, eights):
+    """Return `key` after eight bytes at a time, as FNV-1a takes one."""
+    for place in range(len(eights)):
+        key = (key ^ eights[place]) * _BASE
+        key ^= key >> _u64(32)
     return key
 
 
@@ -141,9 +193,9 @@ def _mix(key):
 @_compiled
 def _is_unspaced(data, at, end, table):
     """See words.by_characters."""
-    every = np.uint8(0)
-    for place in range(at, end):
-        every |= data[place]
+    text, every = data[at:end], _u8(0)
+    for place in range(len(text)):
+        every = _u8(every | text[place])
     if every < 0x80:
         return False
     words = unspaced = 0
@@ -151,28 +203,38 @@ def _is_unspaced(data, at, end, table):
         entry, at = _character(data, at, end, table)
         if entry & _WORD:
             words += 1
-            if entry & _UNSPACED:
-                unspaced += 1
+            unspaced += entry & _UNSPACED != 0
     return words > 0 and 2 * unspaced >= words
 
 
 @_compiled
-def _words(data, at, end, table, tokens):
-    """Fill `tokens` with the hashes of words; return how many were found, and where to go on."""
-    found, token, is_open = 0, _OFFSET, False
-    while at < end:
+def _words(data, span, table, token, letters, tokens):
+    """Fill `tokens` with the hashes of the words from span[0] to about span[1] of a text that ends at span[2].
+
+    Return how many there are, the hash of a word that is still open (before: `token`), and where to go on. `letters` is scratch.
+    """
+    at, stop, end = span
+    found, is_ascii = 0, _fold_ascii(data[at:stop], letters)
+    for letter in letters[: (stop - at) * is_ascii]:
+        if (_u8(letter - _u8(97)) < _u8(26)) | (_u8(letter - _u8(48)) < _u8(10)) | (letter == _u8(95)):
+            token = (token ^ _u64(letter)) * _PRIME
+        elif token != _OFFSET:
+            tokens[found] = token
+            found, token = found + 1, _OFFSET
+    at = stop if is_ascii else at
+    while at < stop:
         entry, at = _character(data, at, end, table)
         if entry & _WORD:
-            token, is_open = _fnv(token, entry), True
-        elif is_open:
+            for _ in range((entry >> _SIZE) & _SEVEN):
+                token = (token ^ (entry & _BYTE)) * _PRIME
+                entry >>= _EIGHT
+        elif token != _OFFSET:
             tokens[found] = token
-            found, token, is_open = found + 1, _OFFSET, False
-            if found == len(tokens):
-                return found, at
-    if is_open:
+            found, token = found + 1, _OFFSET
+    if at == end and token != _OFFSET:
         tokens[found] = token
         found += 1
-    return found, at
+    return found, token, at
 
 
 @_compiled

@@ -16,7 +16,7 @@ from tests.unit.test_judges_instrument import answers
 
 GOLD = planted(18)
 SEEDS = range(20)
-SECTION = {"ranking": RANKING, "audit": {}, "accept": {"confidence": 0.5}}
+SECTION = {"ranking": RANKING, "audit": {}, "accept": {"confidence": 0.5}, "calibrate": {"folds": 2}}  # few fits: it is quick
 
 
 def audited(folder, monkeypatch, character, **section):
@@ -110,6 +110,11 @@ def test_family_is_what_a_name_begins_with():
 def test_position_of_a_judge_that_keeps_to_one_answer_is_nothing():
     keeps = probes.position([[0.8, 0.1, 0.1]], [[0.1, 0.8, 0.1]])
     assert keeps.tolist() == [0.0] and probes.position([[1, 0, 0], None], [[1, 0, 0], [1, 0, 0]]).tolist() == [1.0]
+
+
+def test_shift_of_an_item_is_its_mean_over_the_wordings():
+    assert probes.shifts([0.5, 0.5, None], [[0.7, None, 0.1], [0.4, 0.9, 0.1]]) == pytest.approx([0.15, 0.4])
+    assert probes.shifts([0.5], []).size == 0
 
 
 def test_other_words_say_the_same_of_every_dimension():

@@ -1,13 +1,16 @@
 """What a rubric asks, and what it makes of the answers: dimensions, anchors, references, several rubrics."""
 
+import pyarrow as pa
 import pytest
 from judge_world import RUBRIC, bar, think
 from pydantic import ValidationError
 
 from engine.contract.judges import Judges, Rubric
 from engine.judges.ask import Reading
+from engine.judges.grader import Grader
 from engine.judges.judge import Judge
 from engine.judges.rubric import Case, marks, questions, score
+from engine.rows import ANSWER, from_rows, grow
 
 CASE = Case("aa", "send 7", '{"n": 7}')
 DIMENSIONS = [
@@ -114,3 +117,20 @@ def test_changed_dimension_is_asked_again_and_the_others_are_not(tmp_path, monke
     other = [{**first, "weight": 7}, {"name": "b", "question": "Better?"}]
     Judge(bar(tmp_path, rubrics=[{**RUBRIC, "name": "renamed", "dimensions": other}])).mark([CASE])
     assert [text.rpartition("\n\n")[2] for text in read] == ["A?", "B?", "Better?"]
+
+
+def test_answers_with_references_are_marked_by_them(tmp_path, monkeypatch):
+    read = think(monkeypatch, lambda asked: [0.1, 0.9])
+    row = {
+        "prompt_id": "aa",
+        "answer_id": "f0",
+        "answer": "8",
+        "text": "send",
+        "task_unit": "form",
+        "ending": "stop",
+        "teacher": "t",
+    }
+    schema = ANSWER if "reference" in ANSWER.names else grow(ANSWER, ("reference", pa.string()))
+    rows = from_rows([{**row, "reference": "7"}], schema)
+    Grader(bar(tmp_path, rubrics=[{**RUBRIC, "question": "Right: {reference}\nSaid: {answer}"}]))(rows)
+    assert read == ["Right: 7\nSaid: 8"]

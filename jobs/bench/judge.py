@@ -7,7 +7,7 @@
     stage               the grader with its checks and its ledger, in the blocks of the profile
     job                 `rayleigh rejudge` of a run with these answers: Ray's stream around that
         marks               chats that were answered
-        marks_per_second    without start-up: median of the rounds; of the job from its first block on record to its end
+        marks_per_second    without start-up: median of the rounds; of the job from its first block on record to its last
         with_start          the same with the loading of the model; of the job with the start of its processes
         rounds              marks per second of each; `bare` and `stage` take turns, each in a process of its own
     ratio               stage: median over the rounds of stage by bare of the same round; job: its by those of `bare`
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.contract import Contract, Profile, load_contract, load_profile
-from engine.lineage.artifact import Tally, load_artifact
+from engine.lineage.artifact import Tally
 from engine.lineage.job import recipe_head
 from engine.models.base import Chat
 from engine.rows import ANSWER, CANDIDATE, PROMPT, add, content_id, from_rows
@@ -71,7 +72,8 @@ def bare(pipe: Connection, answers: int, profile: str) -> None:
     assert model.type == "vllm"
     engine = VllmEngine(model, pool, _weights(order))  # the same arguments; from here on its `llm` alone
     heard = Recorder()
-    _grade(order, load_profile(Path(profile)), heard, answers)
+    where = load_profile(Path(profile))
+    _grade(order, where, heard, _blocks(answers, where))
     tokens = [engine.tokenizer.encode(choice, add_special_tokens=False)[0] for choice in heard.choices]
     params = engine.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=tokens)
 
@@ -90,7 +92,8 @@ def stage(pipe: Connection, answers: int, profile: str) -> None:
 
     order, where = _order(), load_profile(Path(profile))
     loaded = build_model(order.judges.rubrics[0].model, where.judge, folder=_weights(order))
-    serve(pipe, lambda number: lambda count: _grade(order, where, loaded, count), answers, started)
+    blocks = _blocks(answers, where)
+    serve(pipe, lambda number: lambda count: _grade(order, where, loaded, _first(blocks, count)), answers, started)
 
 
 class Recorder:
@@ -112,8 +115,14 @@ class Recorder:
         return [[1 / len(choices)] * len(choices) for _ in chats]
 
 
-def _grade(order: Contract, profile: Profile, engine: Any, answers: int) -> int:
-    """Grade so many answers in the blocks of the line, with a ledger of their own; return how many marks were given."""
+def _first(blocks: list[pa.Table], count: int) -> list[pa.Table]:
+    """The first `count` rows of `blocks`."""
+    starts = accumulate((len(block) for block in blocks), initial=0)
+    return [block.slice(0, count - start) for block, start in zip(blocks, starts, strict=False) if start < count]
+
+
+def _grade(order: Contract, profile: Profile, engine: Any, blocks: list[pa.Table]) -> int:
+    """Grade answers, with a ledger of their own; return how many marks were given."""
     from engine.judges.bar import Bar
     from engine.judges.grader import Grader
 
@@ -124,7 +133,7 @@ def _grade(order: Contract, profile: Profile, engine: Any, answers: int) -> int:
         grader = Grader(Bar(order.judges, order.specialist, profile.judge, **places, folders={name_of: _weights(order)}))
         assert grader.judge
         grader.judge.askers[name_of].engine = engine
-        graded = [grader(block) for block in _blocks(answers, profile)]
+        graded = [grader(block) for block in blocks]
     return sum(len(table) - table["score"].null_count for table in graded)
 
 
@@ -137,12 +146,12 @@ def _job(answers: int, profile: str) -> dict[str, Any]:
         words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(CONTRACT)]
         words += [word for change in CHANGES for word in ("--set", change)]
         used = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
-        made = load_artifact(Folder(str(run / "rejudged")))
-        assert made
-        first = min(run.glob("ledger/judgements/**/*.parquet"), key=lambda path: path.stat().st_mtime)
-        at, early = first.stat().st_mtime, pq.read_metadata(first).num_rows
-        marks = sum(pq.read_metadata(path).num_rows for path in run.glob("ledger/judgements/**/*.parquet"))
-        steady = (marks - early) / (made.record["started"] + made.record["seconds"] - at)
+        blocks = sorted(
+            (path.stat().st_mtime, pq.read_metadata(path).num_rows) for path in run.glob("ledger/judgements/**/*.parquet")
+        )
+    (first, early), (last, _) = blocks[0], blocks[-1]
+    marks = sum(rows for _, rows in blocks)
+    steady = (marks - early) / (last - first)
     return {"marks": marks, "marks_per_second": round(steady, 1), "with_start": round(marks / used.seconds, 1)}
 
 

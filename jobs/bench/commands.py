@@ -39,7 +39,7 @@ def generate(
 
 @bench.command(name="judge")
 def judge_bench(
-    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 200,
+    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 300,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the grader.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,

@@ -128,11 +128,19 @@ def _grade(order: Contract, profile: Profile, engine: Any, blocks: list[pa.Table
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         folder = Folder(name)
-        places = {"ledger": folder / "judgements", "marks": folder / "marks", "purse": folder / "purse"}
-        name_of = order.judges.rubrics[0].name
-        grader = Grader(Bar(order.judges, order.specialist, profile.judge, **places, folders={name_of: _weights(order)}))
+        rubric = order.judges.rubrics[0].name
+        bar = Bar(
+            order.judges,
+            order.specialist,
+            profile.judge,
+            ledger=folder / "judgements",
+            marks=folder / "marks",
+            purse=folder / "purse",
+            folders={rubric: _weights(order)},
+        )
+        grader = Grader(bar)
         assert grader.judge
-        grader.judge.askers[name_of].engine = engine
+        grader.judge.askers[rubric].engine = engine
         graded = [grader(block) for block in blocks]
     return sum(len(table) - table["score"].null_count for table in graded)
 
@@ -146,12 +154,10 @@ def _job(answers: int, profile: str) -> dict[str, Any]:
         words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(CONTRACT)]
         words += [word for change in CHANGES for word in ("--set", change)]
         used = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
-        blocks = sorted(
-            (path.stat().st_mtime, pq.read_metadata(path).num_rows) for path in run.glob("ledger/judgements/**/*.parquet")
-        )
-    (first, early), (last, _) = blocks[0], blocks[-1]
-    marks = sum(rows for _, rows in blocks)
-    steady = (marks - early) / (last - first)
+        paths = run.glob("ledger/judgements/**/*.parquet")
+        blocks = sorted((path.stat().st_mtime, pq.read_metadata(path).num_rows) for path in paths)
+    marks, (first, early), (last, _) = sum(rows for _, rows in blocks), blocks[0], blocks[-1]
+    steady = (marks - early) / (last - first) if len(blocks) > 1 else marks / used.seconds
     return {"marks": marks, "marks_per_second": round(steady, 1), "with_start": round(marks / used.seconds, 1)}
 
 

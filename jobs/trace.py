@@ -27,7 +27,7 @@ ANSWERED = (
     "answer_id", "route", "teacher", "sample", "seed", "reasoning", "answer", "ending", "tokens_in", "tokens_out", "logprob",
     "error", "trajectory",
 )  # fmt: skip
-JUDGED = ("checks", "agreement", "judge", "score", "confidence", "pool", "reasons")
+JUDGED = ("checks", "agreement", "judge", "score", "confidence", "marks", "disagreement", "gated", "pool", "reasons")
 CURATED = ("cluster", "dropped_by", "rep_id", "similarity")
 LEARNT = ("target", "final", "rationale", "limits", "cluster", "weight", "split")
 ASKED = ("prompt_id", "task_unit", "text", "layer", "difficulty", "scenario", "language", "redacted", "parent_id")

@@ -70,6 +70,17 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def questions_of_judges_name_task_units(self) -> "Contract":
+        units = [unit.name for unit in self.specialist.task_units]
+        asked = {f"judges.rubrics.{number}": one.by_task_unit for number, one in enumerate(self.judges.rubrics)}
+        if self.judges.ranking:
+            asked["judges.ranking"] = self.judges.ranking.by_task_unit
+        for place, questions in asked.items():
+            if unknown := sorted(set(questions) - set(units)):
+                raise ValueError(f"{place}.by_task_unit: found {unknown}, expected some of {units}")
+        return self
+
+    @model_validator(mode="after")
     def routes_name_task_units(self) -> "Contract":
         units = [unit.name for unit in self.specialist.task_units]
         for number, route in enumerate(self.teachers.routes or ()):

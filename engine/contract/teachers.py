@@ -76,8 +76,8 @@ class Teachers(Section):
 
     mode: Mode = "judged"
     """`direct`: the checks alone decide; `judged`: a rubric model has a say too; `competition`: all answer, and of the accepted
-    answers to a prompt the one that the rubric trusts most stays; `experts`: the routes say who answers which prompt; `tools`: the
-    teachers may call `tools` before they answer."""
+    answers to a prompt the one that wins against the others stays (`judges.ranking`); `experts`: the routes say who answers which
+    prompt; `tools`: the teachers may call `tools` before they answer."""
     models: tuple[Teacher, ...] = Field(min_length=1)
     routes: tuple[Route, ...] | None = None
     """For `experts`: read in order, the first rule that fits decides. A prompt that none fits goes to the pool `review`."""

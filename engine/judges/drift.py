@@ -84,11 +84,13 @@ def scores(pieces: Iterable[pa.Table]) -> Scores:
 
 def audit(found: Scores, section: Audit, before: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the verdicts on a run's answers: rules, batches, runs. `before` is what the last run of this judge kept."""
-    since = f"since {before['run']}" if before else ""
+    runs = verdict("runs", between_runs(found, before), section.limits.runs, why="no earlier run with this judge, or a small one")
+    if before and runs["value"] is not None:
+        runs["why"] = f"since {before['run']}"
     return [
         verdict("rules", rules(found), None, why="too few marked answers failed a check"),
         verdict("batches", between_batches(found.batches), section.limits.batches, why="too few batches"),
-        verdict("runs", between_runs(found, before), section.limits.runs, why="no earlier run with this judge") | {"since": since},
+        runs,
     ]
 
 

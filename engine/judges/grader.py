@@ -1,6 +1,6 @@
 """Checks, agreement, rubrics, confidence, pool: ANSWER in, CANDIDATE out. What a model is asked is paid once and kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import permutations
 from typing import Any
@@ -136,5 +136,5 @@ class Grader:
         return found
 
 
-def _case(row: dict[str, Any]) -> Case:
+def _case(row: Mapping[str, Any]) -> Case:
     return Case(row["prompt_id"], row["text"], row["answer"], row.get("reference") or "", row["task_unit"])

@@ -18,7 +18,7 @@ BUDGET = 450_000  # bytes of JSON for each of samples, points and predictions: t
 LINEAGE = [
     "answer_id", "prompt_id", "task_unit", "text", "layer", "difficulty", "scenario", "source", "line", "licence", "redacted",
     "teacher", "sample", "seed", "answer", "ending", "tokens_in", "tokens_out", "error", "checks", "agreement", "judge", "score",
-    "confidence", "pool", "reasons",
+    "confidence", "marks", "disagreement", "gated", "pool", "reasons",
 ]  # fmt: skip
 PLACE = ["prompt_id", "answer_id", "x", "y", "cluster", "pool", "dropped_by", "rep_id", "text", "layer"]
 

@@ -59,6 +59,15 @@ def test_competition_is_marked_by_a_rubric(tmp_path):
     assert contract(tmp_path, mode="competition", judges={"rubrics": [RUBRIC]}).teachers.mode == "competition"
 
 
+@pytest.mark.parametrize("place", ["rubrics.0", "ranking"])
+def test_question_of_an_unknown_task_unit_is_refused(tmp_path, place):
+    own = {"by_task_unit": {"sum": "Right?"}}
+    judges = {"rubrics": [{**RUBRIC, **(own if place == "rubrics.0" else {})}]}
+    judges |= {"ranking": {"question": "{first} {second}", **own}} if place == "ranking" else {}
+    with pytest.raises(ContractError, match=rf"judges.{place}.by_task_unit: found \['sum'\], expected some of \['count'\]"):
+        contract(tmp_path, judges=judges)
+
+
 def test_teacher_that_thinks_has_the_usual_tags(tmp_path):
     models = [{**TWO[0], "structured": False, "thinks": {}}]
     [teacher] = contract(tmp_path, mode="direct", models=models).teachers.models

@@ -161,12 +161,22 @@ def _read_as(source: str, options: Options, alike: Alike) -> tuple[Corpus, Readi
     wanted |= {f"--keep {name}": name for name in options.keep if name not in LENGTHS}
     corpus = open_corpus(source, {option: name for option, name in wanted.items() if name})
     kind = corpus.schema.field(options.text_column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise InputError(f"{source}: column {options.text_column!r} is {kind}, expected text. Name another with --text-column.")
+    if not _is_text(kind):
+        raise InputError(
+            f"{source}: column {options.text_column!r} is {kind}, expected text or numbers. Name another with --text-column."
+        )
     known = options.id_column or ("id" if "id" in corpus.schema.names else None)
     wishes = [(f"by {number}", direction) for number, (_, direction) in enumerate(by)]
     order: Order = [("batch", "ascending"), *wishes, ("id" if known else "position", "ascending")]
     return corpus, Reading(corpus.schema, options.text_column, known, tuple(name for name, _ in by), alike), order
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Return whether values are text, or such as numbers that are compared as they are written."""
+    try:
+        return "binary" not in str(kind) and pa.array([], kind).cast(pa.large_string()) is not None
+    except pa.ArrowNotImplementedError:
+        return False
 
 
 def _alike(options: Options, device: str) -> Alike:

@@ -71,7 +71,7 @@ class Documents:
         how = self.reading
         names = dict.fromkeys(name for name in (how.text, how.id, *how.by) if name and name != LENGTH)
         table = read(self.block, how.schema, list(names), row_id=None if how.id else PLACE)
-        ids, texts = table[how.id or PLACE], table[how.text]
+        ids, texts = table[how.id or PLACE], table[how.text].cast(pa.large_string())
         if ids.null_count:
             raise InputError(f"{self.block[0].url}: {ids.null_count} rows have no {how.id!r}, expected one in each. Fill it.")
         if LENGTH in how.by:

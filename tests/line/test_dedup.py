@@ -105,6 +105,12 @@ def test_dedup_by_meaning_joins_what_is_said_in_other_words(tmp_path):
     similarity = pq.read_table(tmp_path / "out" / "duplicates.parquet")["similarity"].to_pylist()
     assert all(0.85 <= one < 1 for one in similarity)
 
+    later = put(tmp_path / "later", [{"id": "e", "text": said[1][1] + " Thanks!"}, {"id": "f", "text": "Where is my parcel?"}])
+    index, options = str(tmp_path / "index"), {"method": "semantic", "threshold": 0.85}
+    assert run(source, tmp_path / "first", index=index, **options)[:2] == (kept, lost)
+    assert run(later, tmp_path / "second", index=index, **options)[:2] == (["f"], {"e": "a"})
+    assert run(later, tmp_path / "beside", against=source, **options)[:2] == (["f"], {"e": "a"})
+
 
 def test_dedup_is_the_same_if_a_worker_is_killed(made, tmp_path, monkeypatch):
     marker = tmp_path / "died"
@@ -163,6 +169,34 @@ def test_dedup_keeps_what_it_is_told_to(tmp_path):
     assert lost == {0: 2, 1: 2, 3: 2, 5: 4} and kept == [2, 4, 6] and found["duplicates"] == {"exact": 4}
 
 
+@pytest.mark.parametrize("lines", [False, True])
+def test_real_text_behaves(tmp_path, lines):
+    rng = random.Random(3)
+    long = " ".join(rng.choices(WORDS, k=1_900_000))
+    chinese = "".join(chr(0x4E00 + rng.randrange(3000)) for _ in range(80))
+    arabic = " ".join("".join(chr(0x0621 + rng.randrange(26)) for _ in range(5)) for _ in range(60))
+    pairs = {  # a text, and a near or equal copy of it
+        "long": (long, long.replace("w7 ", "w8 ", 9)),
+        "chinese": (chinese, chinese[:40] + "\u3002" + chinese[40:]),
+        "arabic": (arabic, arabic + " \u0633\u0644\u0627\u0645"),
+        "emoji": ("\U0001f600\U0001f680", " \U0001f600\U0001f680\n"),
+        "control": ("a\x00b\x07c", "A\x00B\x07C"),
+        "one word": ("yes", "Yes "),
+        "empty": ("", None),
+    }
+    others = ["\U0001f600", "abc", "no", "\x07", chinese[::-1], arabic[::-1]]
+    assert len(long) > 10_000_000
+    rows = [{"id": f"{name} {copy}", "text": text} for name, both in pairs.items() for copy, text in enumerate(both)]
+    rows += [{"id": f"other {number}", "text": text} for number, text in enumerate(others)]
+    _, lost, _ = run(put(tmp_path / "in", rows, files=2, lines=lines), tmp_path / "out")
+    assert lost == {f"{name} 1": f"{name} 0" for name in pairs}
+
+
+def test_numbers_are_compared_as_they_are_written(tmp_path):
+    rows = [{"id": number, "text": value} for number, value in enumerate([1.5, 2.25, 1.5, None])]
+    assert run(put(tmp_path / "in", rows, files=1), tmp_path / "out")[1] == {2: 0}
+
+
 def test_rows_without_an_id_are_called_by_file_and_row(tmp_path):
     rows = [{"body": text} for text in ("same text", "other", "same  TEXT")]
     _, lost, _ = run(put(tmp_path / "in", rows, files=1, lines=True), tmp_path / "out", text_column="body")
@@ -173,8 +207,9 @@ def test_what_cannot_be_used_stops_and_leaves_nothing(tmp_path):
     source = put(tmp_path / "in", [*ROWS[:5], ROWS[0] | {"text": "other"}])
     with pytest.raises(InputError, match=f"found the id '{ROWS[0]['id']}' more than once"):
         run(source, tmp_path / "out")
-    with pytest.raises(InputError, match=r"column 'score' is int64, expected text"):
-        run(source, tmp_path / "out", text_column="score")
+    listed = put(tmp_path / "lists", [{"id": "a", "text": ["no", "text"]}], files=1)
+    with pytest.raises(InputError, match=r"column 'text' is list<element: string>, expected text or numbers"):
+        run(listed, tmp_path / "out")
     bad = Path(put(tmp_path / "bad", ROWS[:5], files=1, lines=True))
     (bad / "000.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + "x" * (2 << 20))
     with pytest.raises(InputError, match="cannot be read"):

@@ -70,6 +70,23 @@ def test_signatures_and_exact_keys_of_arbitrary_texts_follow_the_definition(text
     assert len(set(exact_keys(column).tolist())) == len({normal(text) for text in texts})
 
 
+@pytest.mark.parametrize("letter", ["a", "\u00e4"])
+@pytest.mark.parametrize("space", [" ", "\u3000"])
+def test_what_lies_on_the_edge_of_a_block_is_read_as_anywhere_else(letter, space):
+    texts = [
+        space * before + letter * fill + space * gap + "B" * after + space * after
+        for before in (0, 1, 9)
+        for fill in (*range(4084, 4098), 9000)
+        for gap, after in ((0, 0), (1, 1), (3, 8))
+    ]
+    column, copies = pa.array(texts), Copies(ngram=2, num_perm=8)
+    assert signatures(column, copies)[::9].tolist() == [reference(text, copies) for text in texts[::9]]
+    keys: dict[str, set[int]] = {}
+    for text, key in zip(texts, exact_keys(column).tolist(), strict=True):
+        keys.setdefault(normal(text), set()).add(key)
+    assert all(len(one) == 1 for one in keys.values()) and len(set.union(*keys.values())) == len(keys)
+
+
 def test_kernel_knows_every_character_as_the_definition_does():
     every = [chr(code) for code in [*range(0xD800), *range(0xE000, 0x32400), *range(0xE0000, 0xE0200), 0x10FFFF]]
     around = pa.array([f"a{character}b" for character in every])

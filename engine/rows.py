@@ -123,6 +123,11 @@ CANDIDATE = grow(
     VERDICT,
     ("pool", pa.string()),  # one of POOLS, exactly one
     ("reasons", pa.list_(pa.string())),  # tags: why this pool
+    # What the literature measures to pick by (contract.signals); each is null where it was not asked for.
+    ("complexity", pa.float32()),  # of the prompt, as a model marks it: 1 to the number of marks
+    ("quality", pa.float32()),  # of the answer to the prompt, likewise
+    ("ifd", pa.float32()),  # loss of the answer given the prompt over its loss alone
+    ("density", pa.float32()),  # bytes of prompt and answer that remain when compressed, over all their bytes, 0 to 1
 )
 PICKED = grow(
     CANDIDATE,

@@ -1,9 +1,11 @@
-"""What the graders of a contract are given, and where a model's weights are."""
+"""What the graders and measurers of a contract are given, and where a model's weights are."""
 
 from pathlib import Path
 
 from engine.contract.models import Model
 from engine.judges.bar import Bar
+from engine.judges.signals import Gauge
+from engine.judges.till import Account
 from engine.lineage.job import Bench
 from engine.lineage.purse import JUDGES
 from engine.models.locate import locate
@@ -27,6 +29,24 @@ def bar_for(bench: Bench) -> Bar:
         references=any("reference" in source.columns for source in bench.contract.prompts.sources),
         competes=bench.contract.teachers.mode == "competition",
     )
+
+
+def gauge_for(bench: Bench) -> Gauge | None:
+    """Return what measures the signals that the contract asks for; None if it asks for none."""
+    section = bench.contract.judges.signals
+    if section is None:
+        return None
+    account = section.model and Account(
+        model=section.model,
+        pool=bench.profile.judge,
+        folder=weights(bench, section.model),
+        ledger=bench.paid / "signals",
+        marks=bench.ledger / MARKS / "signals",
+        purse=bench.ledger / JUDGES,
+        payee="signals",
+        cap=bench.contract.budget.judge_tokens,
+    )
+    return Gauge(section, bench.contract.specialist, account)
 
 
 def weights(bench: Bench, model: Model) -> Path | None:

@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+from ray.data import Dataset
+
 from engine.fleet import stream
 from engine.judges import drift, instrument
 from engine.judges import flow as judges
@@ -19,7 +21,7 @@ from engine.teachers import flow as teachers
 from engine.teachers import unasked
 from engine.teachers.route import Routing
 from engine.teachers.teacher import Desk
-from jobs.bar import bar_for, weights
+from jobs.bar import bar_for, gauge_for, weights
 from jobs.progress import Meter
 from jobs.tools import kit
 
@@ -30,28 +32,33 @@ def run(bench: Bench) -> Tally:
     num_prompts = prompts.table("prompts").rows
     desks = _desks(bench)
     each = sum(desk.section.sampling.n for desk in desks)
-    num_answers = num_prompts * each
-    bar = bar_for(bench)
-
-    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
     pool, block = bench.profile.cpu, bench.profile.teacher.block(num_prompts, answers=each)
     rows = stream.read(prompts, "prompts", pool, rows=block)
     rows = teachers.answer(rows, desks, pool, _routing(bench))
-    rows = judges.grade(rows, bar)
-    meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
+    return judge(bench, rows, num_prompts * each)
+
+
+def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
+    """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
+    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
+    bar = bar_for(bench)
+    rows = judges.grade(answers, bar)
+    if gauge := gauge_for(bench):
+        rows = judges.measure(rows, gauge, bench.profile.cpu)
+    meter = Meter(bench.job.name, total=total, tell=bench.tell)
     target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
-    written = stream.write(rows, target, pool, progress=meter)
+    written = stream.write(rows, target, bench.profile.cpu, progress=meter)
 
     bench.draft.tables["candidates"] = written.table
-    judge = instrument.about(bar)
+    known = instrument.about(bar)
     bench.draft.facts = {
         "tokens_out": written.tokens,
-        "judge": judge and _watched(bench, bar, judge),
+        "judge": known and _watched(bench, bar, known),
         "teachers": _teachers(bench, written.table),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
-    return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
+    return Tally(total, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 
 def _watched(bench: Bench, bar: Bar, judge: dict[str, Any]) -> dict[str, Any]:

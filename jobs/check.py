@@ -56,6 +56,8 @@ def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
     if contract.teachers.mode != "direct":
         yield from ((f"judges.rubrics.{number}.model", one.model) for number, one in enumerate(contract.judges.rubrics))
+    if contract.judges.signals and contract.judges.signals.model:
+        yield "judges.signals.model", contract.judges.signals.model
     yield from (
         (f"prompts.synthesize.{number}.model", one.model) for number, one in enumerate(contract.prompts.synthesize) if one.model
     )

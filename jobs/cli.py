@@ -1,13 +1,13 @@
 """The command `rayleigh`: parse first, import what is heavy later. What a command does stands in the module of its name."""
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from engine.errors import RayleighError
+from jobs.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
+from jobs.bench.commands import bench
 
 
 class Clean(TyperGroup):
@@ -33,16 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # a quarter of a second of imports for a frame around the help
     help="Distil large teachers into small specialists: a contract in, a student that keeps it out.",
 )
-
-Order = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file, such as jobs/contracts/smoke.yaml.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a local path or an fsspec URL.")]
-Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="A name in cluster/profiles, or a YAML file.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the contract; again for more.")
-]
-Until = Annotated[str | None, typer.Option("--until", metavar="JOB", help="Stop after this job, such as dataset.")]
-Registry = Annotated[str | None, typer.Option("--registry", metavar="FOLDER", help="Where champions are kept; default beside RUN.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(bench, name="bench")
 
 
 @app.command()
@@ -55,7 +46,7 @@ def check(contract: Order, changes: Changes = None, as_json: Json = False) -> No
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
-    _show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
+    show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
 
 
 @app.command()
@@ -79,7 +70,7 @@ def plan(
     from jobs import plan
 
     found = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
-    _show(found, plan.as_text(found, contract), as_json)
+    show(found, plan.as_text(found, contract), as_json)
 
 
 @app.command()
@@ -95,7 +86,7 @@ def judge(
     from jobs import judge
 
     found = judge.judge(contract, run, gold=gold, profile=profile, changes=changes or [])
-    _show(found, judge.as_text(found), as_json)
+    show(found, judge.as_text(found), as_json)
 
 
 @app.command()
@@ -104,7 +95,7 @@ def status(run: Run, as_json: Json = False) -> None:
     from jobs import status
 
     found = status.status(run)
-    _show(found, status.as_text(found), as_json)
+    show(found, status.as_text(found), as_json)
 
 
 @app.command()
@@ -113,7 +104,7 @@ def report(run: Run, as_json: Json = False) -> None:
     from jobs import summary
 
     found = summary.report(run)
-    _show(found, summary.text(run, found), as_json)
+    show(found, summary.text(run, found), as_json)
 
 
 @app.command()
@@ -136,7 +127,39 @@ def trace(
     from jobs import trace
 
     found = trace.trace(run, wanted)
-    _show(found, trace.as_text(found), as_json)
+    show(found, trace.as_text(found), as_json)
+
+
+@app.command()
+def rejudge(
+    run: Run,
+    contract: Annotated[str | None, typer.Option("--contract", metavar="FILE", help="Whose judge; default RUN's own.")] = None,
+    changes: Changes = None,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Make the result RUN's candidates.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Grade the answers of RUN with another judge, and say what moves between pools and why; no teacher is asked."""
+    from jobs import rejudge
+
+    found = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
+    show(found, rejudge.as_text(found), as_json)
+
+
+@app.command()
+def ablate(
+    run: Run,
+    student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which of the contract is trained.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Trainings of each subset.")] = 3,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Default the student's own.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a student on all answers of RUN, and on those that checks and judge leave, equally many; say what each is worth."""
+    from jobs import ablate
+
+    found = ablate.ablate(run, student=student, seeds=seeds, epochs=epochs, profile=profile)
+    show(found, ablate.as_text(found), as_json)
 
 
 @app.command()
@@ -153,7 +176,7 @@ def promote(
 
     folder = workspace.reopen(run).folder
     found = release.promote(folder.url, workspace.registry(registry, folder), student)
-    _show(found, summary.of_release(found), as_json)
+    show(found, summary.of_release(found), as_json)
 
 
 @app.command()
@@ -169,7 +192,7 @@ def rollback(
 
     contract, folder = workspace.contract_of(name)
     found = release.rollback(workspace.registry(registry, folder), contract)
-    _show(found, summary.of_release(found), as_json)
+    show(found, summary.of_release(found), as_json)
 
 
 @app.command()
@@ -205,7 +228,7 @@ def dedup(
 
     options = dedup.Options(text_column, id_column, threshold, method, model, tuple(keep or ()), against, index)
     found = dedup.dedup(source, output, options, profile=profile)
-    _show(found, dedup.as_text(found), as_json)
+    show(found, dedup.as_text(found), as_json)
 
 
 @app.command()
@@ -214,77 +237,9 @@ def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     from jobs import doctor
 
     found = doctor.doctor(profile)
-    _show(found, doctor.as_text(found), as_json)
+    show(found, doctor.as_text(found), as_json)
     if not all(one["ok"] for one in found["checks"]):
         raise typer.Exit(1)
-
-
-measure = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
-app.add_typer(measure, name="bench")
-
-
-@measure.command()
-def flow(
-    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Prompts; again for more sizes.")] = None,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time the engine around a teacher that answers at once: rows per second and core, memory, the way back from the ledger."""
-    from jobs.bench import flow
-
-    found = flow.bench(rows or flow.SIZES, profile=profile)
-    _show({"sizes": found}, flow.as_text(found), as_json)
-
-
-@measure.command()
-def generate(
-    prompts: Annotated[int, typer.Option("--prompts", help="Mails that are asked about.")] = 150,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the teacher.")] = 3,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time the default teacher against bare vLLM: alone, and in the whole job without and with its judge."""
-    from jobs.bench import generate
-
-    found = generate.bench(prompts, rounds, profile=profile)
-    _show(found, generate.as_text(found), as_json)
-
-
-@measure.command(name="dedup")
-def dedup_bench(
-    rows: Annotated[
-        list[int] | None, typer.Option("--rows", metavar="N", help="Texts that are made for it; again for more.")
-    ] = None,
-    corpora: Annotated[list[str] | None, typer.Option("--corpus", metavar="FOLDER", help="Parquet with `id` and `text`.")] = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of all engines.")] = 1,
-    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has them.")] = sys.executable,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time `rayleigh dedup` against rensa, datasketch, datatrove and data-juicer, as far as they are installed."""
-    from jobs.bench import dedup
-
-    sizes = rows or ([] if corpora else dedup.SIZES)
-    found = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
-    _show({"corpora": found}, dedup.as_text(found), as_json)
-
-
-@measure.command()
-def semantic(
-    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a third of them planted copies.")] = 1000,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time embedding against bare sentence-transformers, and say which planted copies are found by meaning."""
-    from jobs.bench import semantic
-
-    found = semantic.bench(texts, rounds, profile=profile)
-    _show(found, semantic.as_text(found), as_json)
-
-
-def _show(found: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(found, indent=1, default=str) if as_json else text)
 
 
 def _complain(message: str, error: BaseException) -> None:

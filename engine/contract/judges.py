@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from engine.contract.base import Name, Section, Share
 from engine.contract.checks import Check
 from engine.contract.models import Model
+from engine.contract.signals import Signals
 
 
 class MarkedShot(Section):
@@ -191,6 +192,8 @@ class Judges(Section):
     """How rivals are compared in mode `competition`; by default by their confidence."""
     accept: Accept = Accept()
     calibrate: Calibrate | None = None
+    signals: Signals | None = None
+    """What is measured of the answers, to pick by."""
     audit: Audit | None = None
     """Needs labelled items in `calibrate`."""
 

@@ -15,6 +15,7 @@ from ray.data import Dataset
 
 from engine.contract.curation import Curation
 from engine.contract.profile import Pool
+from engine.contract.signals import SIGNALS
 from engine.contract.specialist import Specialist
 from engine.curation import copies, decontaminate
 from engine.curation.arrange import arrange, coverage
@@ -109,7 +110,7 @@ def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, section: Curatio
     """The rows that are still in, as EMBEDDED: read by `pool`; each actor of the encoder loads the model once."""
     columns = [
         "answer_id", "prompt_id", "text", "task_unit", "layer", "difficulty", "scenario", "confidence", "agreement", "answer",
-        "logprob", "tokens_out",
+        "logprob", "tokens_out", *SIGNALS,
     ]  # fmt: skip
     rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
     rows = stream.apply(rows, _still_in, pool, lost=[lost])

@@ -30,8 +30,7 @@ class Grader:
         self.judge = Judge(bar) if bar.section.rubrics else None
 
     def __call__(self, answers: pa.Table) -> pa.Table:
-        own = [name for name in ("reference",) if name in answers.column_names and name not in ANSWER.names]
-        rows = answers.select([*ANSWER.names, *own]).to_pylist()
+        rows = answers.select(ANSWER.names).to_pylist()
         outcomes = [self._check(row) for row in rows]
         sound = [is_sound(row["ending"], found) for row, found in zip(rows, outcomes, strict=True)]
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
@@ -135,4 +134,4 @@ class Grader:
 
 
 def _case(row: Mapping[str, Any]) -> Case:
-    return Case(row["prompt_id"], row["text"], row["answer"], row.get("reference") or "", row["task_unit"])
+    return Case(row["prompt_id"], row["text"], row["answer"], row["reference"] or "", row["task_unit"])

@@ -1,4 +1,4 @@
-"""A tool in a process of its own: a call that takes too long or too much memory ends that process, and nothing else."""
+"""Something in a process of its own: a call that takes too long or too much memory ends that process, and nothing else."""
 
 import faulthandler
 import json
@@ -7,12 +7,11 @@ import os
 import resource
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import psutil
 
-from engine.errors import InputError
-from engine.tools.base import Result, Tool
+from engine import errors
 
 MIB = 2**20
 
@@ -22,30 +21,48 @@ class Limits(NamedTuple):
 
     seconds: float
     memory_mib: int
-    """Beyond what the tool holds once it is built."""
+    """Beyond what is held once it is built."""
+
+
+class Served(Protocol):
+    """What lives apart."""
+
+    description: str
+
+    def __call__(self, argument: str) -> Any:
+        """Return something that JSON can hold; raise nothing."""
+        ...
+
+
+class Exceeded(Exception):
+    """A call went beyond its limits; the next one finds a new process."""
 
 
 class Apart:
-    """Calls the tool that `build` makes elsewhere. Its process is started again after a call that ended it."""
+    """Calls what `build` makes elsewhere. Its process is started again after a call that ended it."""
 
-    def __init__(self, build: Callable[[], Tool], limits: Limits) -> None:
-        """Raises InputError if `build` does."""
+    def __init__(self, build: Callable[[], Served], limits: Limits) -> None:
+        """Raises the RayleighError that `build` raises."""
         self.build, self.limits = build, limits
         self.description = self._start()
 
-    def __call__(self, argument: str) -> Result:
-        """Return what the tool says of `argument`."""
+    def __call__(self, argument: str) -> Any:
+        """Return what is said of `argument`, as JSON holds it.
+
+        Raises:
+            Exceeded: it took more than the limits.
+        """
         try:
             if not self.process.is_alive():
                 self._start()
             self.line.send_bytes(argument.encode("utf-8", "replace"))
-            return Result(*json.loads(self.line.recv_bytes()))
+            return json.loads(self.line.recv_bytes())
         except (EOFError, OSError):
             self.process.join()
-            return Result(f"took more than {self.limits.seconds:g} seconds or {self.limits.memory_mib} MiB", False)
+            raise Exceeded(f"took more than {self.limits.seconds:g} seconds or {self.limits.memory_mib} MiB") from None
 
     def _start(self) -> str:
-        """Start the process; return the tool's description."""
+        """Start the process; return the description of what lives there."""
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever model lives here
         self.line, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, self.build, self.limits), daemon=True)
@@ -53,18 +70,18 @@ class Apart:
         theirs.close()  # so that the end of the process is the end of the line
         said = json.loads(self.line.recv_bytes())
         if "error" in said:
-            raise InputError(said["error"])
+            raise getattr(errors, said["kind"])(said["error"])
         return said["description"]
 
 
-def _serve(line: Connection, build: Callable[[], Tool], limits: Limits) -> None:
+def _serve(line: Connection, build: Callable[[], Served], limits: Limits) -> None:
     """Answer calls until the other end is gone. The watch is kept here, so that it holds even when nobody waits any more."""
     try:
-        tool = build()
-    except InputError as error:
-        line.send_bytes(json.dumps({"error": str(error)}).encode())
+        served = build()
+    except errors.RayleighError as error:
+        line.send_bytes(json.dumps({"error": str(error), "kind": type(error).__name__}).encode())
         return
-    line.send_bytes(json.dumps({"description": tool.description}).encode())
+    line.send_bytes(json.dumps({"description": served.description}).encode())
     most = psutil.Process().memory_info().vms + limits.memory_mib * MIB
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     with open(os.devnull, "w") as nowhere:
@@ -74,6 +91,6 @@ def _serve(line: Connection, build: Callable[[], Tool], limits: Limits) -> None:
             except EOFError:
                 return
             faulthandler.dump_traceback_later(limits.seconds, exit=True, file=nowhere)
-            result = tool(argument)
+            result = served(argument)
             faulthandler.cancel_dump_traceback_later()
             line.send_bytes(json.dumps(result).encode())

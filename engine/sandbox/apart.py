@@ -30,7 +30,7 @@ class Served(Protocol):
     description: str
 
     def __call__(self, argument: str) -> Any:
-        """Return something that JSON can hold; raise nothing."""
+        """Return something that JSON can hold; raise nothing but a RayleighError."""
         ...
 
 
@@ -51,12 +51,13 @@ class Apart:
 
         Raises:
             Exceeded: it took more than the limits.
+            RayleighError: as it was raised there.
         """
         try:
             if not self.process.is_alive():
                 self._start()
             self.line.send_bytes(argument.encode("utf-8", "replace"))
-            return json.loads(self.line.recv_bytes())
+            return self._hear()
         except (EOFError, OSError):
             self.process.join()
             raise Exceeded(f"took more than {self.limits.seconds:g} seconds or {self.limits.memory_mib} MiB") from None
@@ -68,29 +69,34 @@ class Apart:
         self.process = context.Process(target=_serve, args=(theirs, self.build, self.limits), daemon=True)
         self.process.start()
         theirs.close()  # so that the end of the process is the end of the line
+        return self._hear()
+
+    def _hear(self) -> Any:
         said = json.loads(self.line.recv_bytes())
         if "error" in said:
             raise getattr(errors, said["kind"])(said["error"])
-        return said["description"]
+        return said["said"]
 
 
 def _serve(line: Connection, build: Callable[[], Served], limits: Limits) -> None:
     """Answer calls until the other end is gone. The watch is kept here, so that it holds even when nobody waits any more."""
     try:
         served = build()
+        _say(line, served.description)
+        most = psutil.Process().memory_info().vms + limits.memory_mib * MIB
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        with open(os.devnull, "w") as nowhere:
+            while True:
+                argument = line.recv_bytes().decode()
+                faulthandler.dump_traceback_later(limits.seconds, exit=True, file=nowhere)
+                result = served(argument)
+                faulthandler.cancel_dump_traceback_later()
+                _say(line, result)
     except errors.RayleighError as error:
         line.send_bytes(json.dumps({"error": str(error), "kind": type(error).__name__}).encode())
+    except EOFError:
         return
-    line.send_bytes(json.dumps({"description": served.description}).encode())
-    most = psutil.Process().memory_info().vms + limits.memory_mib * MIB
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    with open(os.devnull, "w") as nowhere:
-        while True:
-            try:
-                argument = line.recv_bytes().decode()
-            except EOFError:
-                return
-            faulthandler.dump_traceback_later(limits.seconds, exit=True, file=nowhere)
-            result = served(argument)
-            faulthandler.cancel_dump_traceback_later()
-            line.send_bytes(json.dumps(result).encode())
+
+
+def _say(line: Connection, said: Any) -> None:
+    line.send_bytes(json.dumps({"said": said}).encode())

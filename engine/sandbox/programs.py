@@ -5,6 +5,7 @@ A program sees the standard library and an empty folder. When it ends, or goes b
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from engine.sandbox.walls import KIB, Allowance, raise_walls, standing
 
 TICK = 0.05  # seconds between looks at the clock and at the folder
 CHUNK = 65_536
-NOT_READY = 113  # how the process ends if it could not be shut in
+FAULT = 3  # where a process says why it could not be shut in; closed once it is the program
 ADOPT_ORPHANS = 36
 MOST_FILES = 100
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # by the kernel: at the end of its CPU seconds, or of the machine's memory
@@ -74,7 +75,11 @@ class Programs:
         LIBC.prctl(ADOPT_ORPHANS, *[ctypes.c_ulong(value) for value in (1, 0, 0, 0)])
 
     def __call__(self, argument: str) -> Ended:
-        """Run {"answer", "tests"}."""
+        """Run {"answer", "tests"}.
+
+        Raises:
+            MachineError: a wall does not stand after all.
+        """
         folder = tempfile.mkdtemp(prefix="rayleigh-program-")
         try:
             return self._run(Path(folder), **json.loads(argument))
@@ -88,38 +93,45 @@ class Programs:
         (given / "answer.py").write_text(answer, encoding="utf-8", errors="replace")
         (given / "tests.py").write_text(tests, encoding="utf-8", errors="replace")
         shutil.copy(Path(__file__).with_name("trial.py"), given)
-        asks, says = os.pipe(), os.pipe()
+        asks, says, faults = os.pipe(), os.pipe(), os.pipe()
         os.write(asks[1], f"{word}\n".encode())
         child = os.fork()
         if not child:
-            self._become(given, work, asks[0], says[1])
-        for end in (*asks, says[1]):
+            self._become(given, work, (asks[0], says[1], says[1], faults[1]))
+        for end in (*asks, says[1], faults[1]):
             os.close(end)
         try:
             tag, said = self._watch(child, says[0], work)
         finally:
-            os.close(says[0])
             code, used = _end_all(child)
+            fault = os.read(faults[0], CHUNK).decode()
+            os.close(says[0])
+            os.close(faults[0])
+        if fault:
+            raise MachineError(f"sandbox: a program could not be shut in: {fault}. `rayleigh doctor` says what this machine lacks.")
         if not tag and code in KILLED:
             tag = "timed_out" if used > self.allowance.cpu_seconds / 2 else "out_of_memory"
         return _read(tag, code, said.decode("utf-8", "replace"), word)
 
-    def _become(self, given: Path, work: Path, asks: int, says: int) -> None:
+    def _become(self, given: Path, work: Path, ends: Sequence[int]) -> None:
         """Turn this process, a fork, into the program. Nothing of ours comes along: no descriptor, no variable, no memory."""
         try:
             os.setsid()
-            for end, target in ((asks, 0), (says, 1), (says, 2)):
-                os.dup2(end, target)
-            os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            high = [  # out of the way of each other
+                fcntl.fcntl(end, fcntl.F_DUPFD, len(ends)) for end in ends
+            ]
+            for target, end in enumerate(high):
+                os.dup2(end, target, inheritable=target != FAULT)
+            os.closerange(len(ends), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.chdir(work)
             os.umask(0o077)
             raise_walls(self.walls, self.allowance, read=[*self.readable, str(given)], write=[str(work)])
             command = [self.python, "-S", "-s", "-B", "-P", str(given / "trial.py")]
             os.execve(self.python, command, {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TMPDIR": str(work)})
         except BaseException as error:
-            os.write(2, repr(error).encode())
+            os.write(FAULT, repr(error).encode())
         finally:
-            os._exit(NOT_READY)
+            os._exit(1)
 
     def _watch(self, child: int, says: int, work: Path) -> tuple[str, bytes]:
         """Return why it must be ended, "" if it ended by itself, and what it said."""
@@ -169,8 +181,6 @@ def _read(tag: str, code: int, said: str, word: str) -> Ended:
     """Return what to make of an exit code and of the last words."""
     lines = [line for line in said.splitlines() if line.strip()]
     last = lines[-1][:DETAIL] if lines else ""
-    if code == NOT_READY:
-        raise MachineError(f"sandbox: a program could not be shut in: {last}")
     if tag:
         return Ended(tag, last)
     if not code:

@@ -1,4 +1,4 @@
-"""A filter of system calls: those of `calls.txt` are made, any other fails with EPERM (man 2 seccomp; classic BPF, McCanne 1993)."""
+"""A filter of system calls: those of `calls.txt` are made, any other fails with EPERM (man 2 seccomp; BPF: McCanne, 1993)."""
 
 import ctypes
 import errno

@@ -36,7 +36,7 @@ def standing() -> dict[str, str]:
         "seccomp": "" if seccomp.is_standing() else f"needs seccomp filters on {' or '.join(seccomp.MACHINES)}",
         "namespaces": ""
         if _can_unshare()
-        else "needs user namespaces: sysctl user.max_user_namespaces, or a container that allows them",
+        else "needs user namespaces; see sysctl user.max_user_namespaces, and what the container allows",
     }
 
 

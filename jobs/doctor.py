@@ -54,7 +54,16 @@ def doctor(profile: str) -> dict[str, Any]:
         ContractError: there is no such profile.
     """
     wanted = load_profile(workspace.profile_path(profile))
-    found = [*_packages(), *_memory(wanted), *_cpus(wanted), *_models(), *_storage(), *_shared_memory(wanted), *_ports(), _sandbox()]
+    found = [
+        *_packages(),
+        *_memory(wanted),
+        *_cpus(wanted),
+        *_models(),
+        *_storage(),
+        *_shared_memory(wanted),
+        *_ports(),
+        _sandbox(),
+    ]
     return {"profile": wanted.name, "checks": [one._replace(mend="" if one.ok else one.mend)._asdict() for one in found]}
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import regex
 
 from engine.checks.outcome import Outcome, Seen, outcome, parse
-from engine.contract.checks import Reference
+from engine.contract.reference import Reference
 
 SECONDS = 1.0  # that a pattern of the contract may take over one text: some take for ever
 

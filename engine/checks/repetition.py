@@ -13,7 +13,7 @@ def check_repetition(seen: Seen, check: Repetition) -> Outcome:
     """Pass if at most `share` of the n-grams are repetitions: 1 - distinct / all (seq-rep-n: Welleck et al., 2020, section 6)."""
     text = said(seen.answer).casefold()
     grams = ngrams(WORD.findall(text) if check.unit == "word" else list("".join(text.split())), check.ngram)
-    share = 1 - len(set(grams)) / len(grams) if grams else 0.0
+    share = (len(grams) - len(set(grams))) / len(grams) if grams else 0.0
     return outcome(check.type, "repetitive" if share > check.share else "", f"{share:.2f} of {len(grams)} {check.ngram}-grams")
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from engine.contract.base import Name, Positive, Section, Share
+from engine.contract.reference import Pattern, Reference, has_groups
 
 LANGUAGES = frozenset(
     "ace af am an ar ary arz as az ba bcl be bg bn br bs ca crh cs cy da de dz el en eo es et eu ext fa fi fo fr fuv fy ga gcf gcr "
@@ -13,32 +14,6 @@ LANGUAGES = frozenset(
     "th tk tl tr tt ug uk ur uz uzs vec vi vo wa wuu xh yo yue zh zu".split()
 )
 """What py3langid tells apart."""
-
-
-def _compiles(pattern: str) -> str:
-    import regex
-
-    try:
-        regex.compile(pattern)
-    except regex.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}; mend it, and quote it in YAML with '...'") from None
-    return pattern
-
-
-def _one_group(pattern: str) -> str:
-    import regex
-
-    if (groups := regex.compile(_compiles(pattern)).groups) != 1:
-        raise ValueError(f"{pattern!r}: found {groups} groups, expected one (...) around what is wanted; others are (?:...)")
-    return pattern
-
-
-def _two_groups(pattern: str) -> str:
-    import regex
-
-    if (groups := regex.compile(_compiles(pattern)).groups) != 2:
-        raise ValueError(f"{pattern!r}: found {groups} groups, expected two: the id of a passage, and its text")
-    return pattern
 
 
 def _is_a_unit(unit: str) -> str:
@@ -57,31 +32,9 @@ def _is_a_language(code: str) -> str:
     return code
 
 
-Pattern = Annotated[str, AfterValidator(_compiles)]
-"""A regular expression."""
-
 LanguageCode = Annotated[str, AfterValidator(_is_a_language)]
 
 Wall = Literal["landlock", "seccomp", "namespaces"]
-
-
-class Reference(Section):
-    """What an answer is compared with: the prompt's own reference, unless `value` or `pattern` says otherwise."""
-
-    value: str | None = None
-    """The same for all prompts."""
-    pattern: Annotated[str, AfterValidator(_one_group)] | None = None
-    """Found in the prompt's text; what its one group matched."""
-    field: str | None = None
-    """Of a reference that is a JSON object, this field."""
-    missing: Literal["fail", "pass"] = "fail"
-    """What becomes of an answer to a prompt without one. Failed, its tag is `no_reference`."""
-
-    @model_validator(mode="after")
-    def comes_from_one_place(self) -> "Reference":
-        if self.value is not None and self.pattern is not None:
-            raise ValueError("found value and pattern, expected one of them, or neither for the prompt's own reference")
-        return self
 
 
 class Checked(Section):
@@ -206,9 +159,9 @@ class Citations(Checked):
     """What the answer cites stands in the prompt: the ids, and what is quoted, in the passages that it cites if it cites any."""
 
     type: Literal["citations"]
-    cited: Annotated[str, AfterValidator(_one_group)] = r"\[([\w.-]+)\]"
+    cited: Annotated[str, has_groups(1, "the id of a passage")] = r"\[([\w.-]+)\]"
     """In the answer; its one group is the id of a passage."""
-    passages: Annotated[str, AfterValidator(_two_groups)] = r"(?m)^\s*\[([\w.-]+)\]\s*(.+)$"
+    passages: Annotated[str, has_groups(2, "the id of a passage, and its text")] = r"(?m)^\s*\[([\w.-]+)\]\s*(.+)$"
     """In the prompt; its two groups are the id of a passage and its text."""
     least: int = Field(default=1, ge=0)
     """Citations that an answer must have."""

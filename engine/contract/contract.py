@@ -102,11 +102,11 @@ class Contract(Section):
         wanting = {f"judges.checks.{number}": check for number, check in enumerate(self.judges.checks) if check.wants_references}
         for place, check in wanting.items():
             looked_at = [one for one in self.prompts.sources if not check.task_units or one.task_unit in (None, *check.task_units)]
-            lacking = [one.path for one in looked_at if "reference" not in one.columns] or ["synthesize"] * bool(self.prompts.synthesize)
-            if lacking:
+            lacking = [one.path for one in looked_at if "reference" not in one.columns]
+            if lacking := [*lacking, *(one.title for one in self.prompts.synthesize)]:
                 raise ValueError(
-                    f"{place}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} have none; map the "
-                    "column `reference` of the source, or give the reference `value` or `pattern`, or let it pass: missing: pass"
+                    f"{place}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} have none; map "
+                    "`reference` in the source's columns, or give the reference a `value` or `pattern`, or write `missing: pass`"
                 )
         return self
 

@@ -51,7 +51,9 @@ def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
             | {
                 "messages": turns if row["messages"] is not None else None,
                 "text": "\n".join(turn["content"] for turn in turns if turn["role"] == "user") if row["messages"] else None,
-                "reference": clean(row["reference"], kinds, found) if row["reference"] and row["side"] == "train" else row["reference"],
+                "reference": clean(row["reference"], kinds, found)
+                if row["reference"] and row["side"] == "train"
+                else row["reference"],
                 "raw": clean(row["raw"], kinds, set()),
                 "detail": clean(row["detail"], kinds, set()),
                 "redacted": sorted(found),

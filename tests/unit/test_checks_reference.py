@@ -27,9 +27,10 @@ def numeric(**given):
 @pytest.fixture(scope="module", autouse=True)
 def at_hand():
     """What lives apart lives here: that it may is tested with the sandbox and the tools."""
+    equality, queries = Equality(), Queries()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mathematics, "_apart", lambda *given, found=Equality(): found)
-        patch.setattr(sql, "_apart", lambda *given, found=Queries(): found)
+        patch.setattr(mathematics, "_apart", lambda *given: equality)
+        patch.setattr(sql, "_apart", lambda *given: queries)
         yield
 
 
@@ -131,7 +132,10 @@ def test_math_knows_a_fraction_by_its_value(above, below, times):
     assert only(MATH, answer, reference=f"{above + 1}/{below}").tag == "off_reference"
 
 
-SHOP = "create table t (name varchar, price double, n integer); insert into t values ('cup', 2.5, 3), ('mug', 4.0, 1), ('pot', null, 1)"
+SHOP = """
+create table t (name varchar, price double, n integer);
+insert into t values ('cup', 2.5, 3), ('mug', 4.0, 1), ('pot', null, 1);
+"""
 SQL = Sql(type="sql", setup=Reference(value=SHOP))
 
 

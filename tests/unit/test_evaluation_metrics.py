@@ -14,9 +14,9 @@ from engine.evaluation.metrics import (
     is_exact,
     is_valid,
     macro_f1,
+    passing,
     precision,
     recall,
-    passing,
 )
 from engine.evaluation.resample import Resamples, mean
 from engine.rows import PREDICTION, from_rows

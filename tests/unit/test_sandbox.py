@@ -237,7 +237,7 @@ def test_process_that_slips_away_is_ended_even_without_the_filter_of_calls(used)
     assert apart(json.dumps({"answer": DAEMON, "tests": PASSES}))[0] in (
         "",
         "forbidden",
-    )  # by a user's limit of processes; root has none
+    )  # root's processes are not counted
     assert psutil.Process(apart.process.pid).children(recursive=True) == []
     assert running() == []
 

@@ -5,6 +5,7 @@ RayleighError
 ├── InputError          the owner of the data: a source that is missing, empty or unreadable as a whole
 ├── ModelError          the owner of the model: folder missing, weights unreadable, engine does not start
 ├── StorageError        the operator: run folder read-only, full, or an artifact that is damaged
+├── MachineError        the operator: a machine lacks what the contract asks of it, such as a wall of the sandbox
 ├── MissingArtifact     whoever started the job: an input that no finished job has made yet
 ├── DriftError          whoever started the job: finished under another recipe
 ├── ConservationError   us: rows in are not rows out
@@ -32,6 +33,10 @@ class ModelError(RayleighError):
 
 class StorageError(RayleighError):
     """An artifact cannot be written or does not match its record."""
+
+
+class MachineError(RayleighError):
+    """A machine lacks what the contract asks of it."""
 
 
 class MissingArtifact(RayleighError):

@@ -63,9 +63,10 @@ PROMPT = pa.schema(
         ("licence", pa.string()),
         ("redacted", pa.list_(pa.string())),  # kinds of personal data that were replaced
         ("parent_id", pa.string()),  # prompt it was synthesized from; null for a seed
+        ("reference", pa.string()),  # right output, tests or query, by rule or by hand, never by a model; null where none is mapped
     ]
 )
-HOLDOUT = grow(PROMPT, ("reference", pa.string()))  # the right output, written by rule or by hand, never by a model
+HOLDOUT = PROMPT  # where every row has a reference
 REJECT = pa.schema(
     [
         ("source", pa.string()),
@@ -162,6 +163,7 @@ PREDICTION = pa.schema(  # one row per model x holdout prompt
         ("seen", pa.bool_()),  # its scenario occurs among the training prompts
         ("valid", pa.bool_()),  # fits the JSON schema
         ("exact", pa.bool_()),
+        ("checks", CHECKS),  # of `evaluation.checks`; all fail that look at an answer which did not end by itself
     ]
 )
 STEP = pa.schema(  # one row per optimizer step or validation

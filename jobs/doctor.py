@@ -23,6 +23,7 @@ from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.models import locate
 from engine.models.bundled import BUNDLED
+from engine.sandbox import walls
 from jobs import workspace
 from jobs.console import columns
 
@@ -53,7 +54,16 @@ def doctor(profile: str) -> dict[str, Any]:
         ContractError: there is no such profile.
     """
     wanted = load_profile(workspace.profile_path(profile))
-    found = [*_packages(), *_memory(wanted), *_cpus(wanted), *_models(), *_storage(), *_shared_memory(wanted), *_ports()]
+    found = [
+        *_packages(),
+        *_memory(wanted),
+        *_cpus(wanted),
+        *_models(),
+        *_storage(),
+        *_shared_memory(wanted),
+        *_ports(),
+        _sandbox(),
+    ]
     return {"profile": wanted.name, "checks": [one._replace(mend="" if one.ok else one.mend)._asdict() for one in found]}
 
 
@@ -157,6 +167,15 @@ def _write_and_rename(folder: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         half.rename(Path(place, "whole"))
+
+
+def _sandbox() -> Finding:
+    state = walls.standing()
+    missing = [f"{wall} {why}" for wall, why in state.items() if why]
+    wanted = walls.NEEDED
+    found = ", ".join(wall for wall, why in state.items() if not why) or "no wall"
+    mend = f"only the check `code` needs them: {'; '.join(missing)}. Or allow fewer in its `walls`"
+    return Finding("sandbox", not any(state[wall] for wall in wanted), found, " and ".join(wanted), mend)
 
 
 def _shared_memory(profile: Profile) -> Iterator[Finding]:

@@ -47,9 +47,10 @@ def run(bench: Bench) -> Tally:
         bench.tell(f"{bench.job.name}: {line}")
 
     timed = bench.contract.evaluation.latency_prompts
+    checks = bench.contract.evaluation.checks
     examined = flow.examine(subjects, holdout, bench.profile.evaluator, timed=timed, tell=tell)
     sittings = [
-        Sitting(subject, found, predictions(subject, holdout, found, scenarios=scenarios, final=_final))
+        Sitting(subject, found, predictions(subject, holdout, found, scenarios=scenarios, final=_final, checks=checks))
         for subject, found in zip(subjects, examined, strict=True)
     ]
     _write(bench, sittings, notes)
@@ -65,7 +66,8 @@ def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list
       over the teacher's), `error` (why it could not be examined)
         - `metrics`: exact_match, exact_match_unseen, exact_match_seen, field_f1 (macro), schema_validity, abstain_precision,
           abstain_recall, ece, brier: intervals
-        - `fields` {field: {precision, recall, f1}}, `slices` {dimension: {value: {n, exact_match: interval}}}
+        - `fields` {field: {precision, recall, f1}}, `checks` {check of the contract: interval of the share that passes},
+          `slices` {dimension: {value: {n, exact_match: interval, checks}}}
         - `latency` {p50_ms, p95_ms, n}: alone in the engine; `tokens_per_second`: in batches; `memory_mib`: of the process
         - `cost` {per_1000_accepted, answered_share, fallback_share, accepted_share}: below `answer_above` the teacher answers
         - `calibration` {bins: [{low, high, n, confidence, accuracy}]}

@@ -12,12 +12,13 @@ FILES = [*ENGINE, *sorted(ROOT.glob("jobs/**/*.py"))]
 
 ROOMS = ("prompts", "teachers", "judges", "curation", "students", "evaluation", "release", "report")
 FLOOR = {"contract", "rows", "shards", "errors"}
-SERVICES = {"models", "tools", "checks", "similarity", "fleet", "lineage"}
+SERVICES = {"models", "tools", "checks", "sandbox", "similarity", "fleet", "lineage"}
 MAY_IMPORT = {
     **{room: {room, *SERVICES, *FLOOR} for room in ROOMS},
     "models": {"models", *FLOOR},
-    "tools": {"tools", "models", *FLOOR},
-    "checks": {"checks", *FLOOR},
+    "tools": {"tools", "models", "sandbox", *FLOOR},
+    "checks": {"checks", "sandbox", *FLOOR},
+    "sandbox": {"sandbox", *FLOOR},
     "lineage": {"lineage", *FLOOR},
     "fleet": {"fleet", "lineage", *FLOOR},
     "similarity": {"similarity", "models", "fleet", "lineage", *FLOOR},

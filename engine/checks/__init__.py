@@ -1,12 +1,19 @@
 """Deterministic verifiers, used by judges and by evaluation alike. A dict chooses by `type`."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from engine.checks.fields import check_choice, check_numeric, check_regex
+from engine.checks.citations import check_citations
+from engine.checks.code import check_code
+from engine.checks.fields import check_choice, check_length, check_regex
 from engine.checks.grounded import check_grounded
 from engine.checks.json_schema import check_json_schema
-from engine.checks.outcome import TAGS, Outcome, Seen, canonical, is_abstention, parse
+from engine.checks.language import check_language
+from engine.checks.mathematics import check_math
+from engine.checks.numeric import check_numeric
+from engine.checks.outcome import TAGS, Outcome, Seen, canonical, is_abstention, outcome, parse
+from engine.checks.refusal import check_policy, check_refusal
+from engine.checks.repetition import check_leaked_prompt, check_repetition
+from engine.checks.sql import check_sql
 from engine.checks.tools import check_tools
 from engine.contract.checks import Check
 
@@ -16,21 +23,30 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "choice": check_choice,
     "regex": check_regex,
     "numeric": check_numeric,
+    "math": check_math,
+    "code": check_code,
+    "sql": check_sql,
+    "citations": check_citations,
+    "language": check_language,
+    "length": check_length,
+    "repetition": check_repetition,
+    "leaked_prompt": check_leaked_prompt,
+    "refusal": check_refusal,
+    "policy": check_policy,
     "tools": check_tools,
 }
 
 
-def run_checks(
-    checks: Sequence[Check],
-    *,
-    answer: str,
-    text: str,
-    schema: dict[str, Any] | None,
-    trajectory: Sequence[Mapping[str, Any]] = (),
-) -> list[Outcome]:
-    """Return what each check says of `answer` to the prompt `text`, in order."""
-    seen = Seen(answer, text, schema, trajectory)
-    return [CHECKS[check.type](seen, check) for check in checks]
+def run_checks(checks: Sequence[Check], seen: Seen, *, ending: str = "stop") -> list[Outcome]:
+    """Return what each check that looks at this task unit says, in order. An answer that did not end by itself fails them all.
+
+    Raises:
+        MachineError: this machine lacks a wall of the sandbox that a check wants.
+    """
+    looking = [check for check in checks if not check.task_units or seen.task_unit in check.task_units]
+    if ending != "stop":
+        return [outcome(check.title, "no_answer", f"it ended as {ending}") for check in looking]
+    return [CHECKS[check.type](seen, check)._replace(check=check.title) for check in looking]
 
 
-__all__ = ["CHECKS", "TAGS", "Outcome", "canonical", "is_abstention", "parse", "run_checks"]
+__all__ = ["CHECKS", "TAGS", "Outcome", "Seen", "canonical", "is_abstention", "parse", "run_checks"]

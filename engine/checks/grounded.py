@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from engine.checks.outcome import Outcome, Seen, parse
+from engine.checks.outcome import Outcome, Seen, outcome, parse
 from engine.contract.checks import Grounded
 
 
@@ -13,10 +13,10 @@ def check_grounded(seen: Seen, check: Grounded) -> Outcome:
     a value that stands in the prompt but belongs to another field passes."""
     form = parse(seen.answer)
     if not isinstance(form, dict):
-        return Outcome(check.type, False, "not_json", seen.answer[:80])
+        return outcome(check.type, "not_json", seen.answer[:80])
     names = list(form) if check.fields == "all" else [name for name in check.fields if name in form]
     invented = [f"{name}={value}" for name in names for value in values(form[name]) if not occurs(value, seen.text)]
-    return Outcome(check.type, False, "ungrounded", "; ".join(invented)[:200]) if invented else Outcome(check.type, True)
+    return outcome(check.type, "ungrounded" if invented else "", "; ".join(invented))
 
 
 def values(value: Any) -> Iterator[str]:
@@ -32,8 +32,9 @@ def values(value: Any) -> Iterator[str]:
 
 def occurs(value: str, text: str) -> bool:
     """Return whether `value` stands in `text` as whole words, blind to case and white space."""
-    return re.search(rf"(?<!\w){re.escape(_plain(value))}(?!\w)", _plain(text)) is not None
+    return re.search(rf"(?<!\w){re.escape(plain(value))}(?!\w)", plain(text)) is not None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return `text` without difference of case and white space."""
     return " ".join(text.casefold().split())

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from jsonschema import Draft202012Validator
 
-from engine.checks.outcome import Outcome, Seen, parse
+from engine.checks.outcome import Outcome, Seen, outcome, parse
 from engine.contract.checks import JsonSchema
 
 
@@ -13,9 +13,9 @@ def check_json_schema(seen: Seen, check: JsonSchema) -> Outcome:
     """Pass if the answer parses and, where the task unit has a schema, fits it (JSON Schema draft 2020-12)."""
     value = parse(seen.answer)
     if value is None and seen.answer.strip() != "null":
-        return Outcome(check.type, False, "not_json", seen.answer[:80])
+        return outcome(check.type, "not_json", seen.answer[:80])
     problem = next(_validator(json.dumps(seen.schema)).iter_errors(value), None) if seen.schema else None
-    return Outcome(check.type, False, "off_schema", problem.message[:200]) if problem else Outcome(check.type, True)
+    return outcome(check.type, "off_schema" if problem else "", problem.message if problem else "")
 
 
 @lru_cache(maxsize=32)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from engine.checks.grounded import occurs, values
-from engine.checks.outcome import Outcome, Seen, is_abstention, parse
+from engine.checks.outcome import Outcome, Seen, is_abstention, outcome, parse
 from engine.contract.checks import Tools
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?")
@@ -19,12 +19,12 @@ def check_tools(seen: Seen, check: Tools) -> Outcome:
     """
     results = [turn["content"] for turn in seen.trajectory if turn["role"] == "tool" and turn["ok"]]
     if not results:
-        return Outcome(check.type, False, "no_call", "no call of a tool succeeded")
+        return outcome(check.type, "no_call", "no call of a tool succeeded")
     stated = list(_stated(seen.answer))
     astray = [value for value in stated if not _stands(value, results[-1])]
     if astray or (is_abstention(seen.answer) and results[-1]) or not (stated or is_abstention(seen.answer)):
-        return Outcome(check.type, False, "unsupported", f"{'; '.join(astray) or seen.answer} / {results[-1]}"[:200])
-    return Outcome(check.type, True)
+        return outcome(check.type, "unsupported", f"{'; '.join(astray) or seen.answer} / {results[-1]}")
+    return outcome(check.type, "")
 
 
 def _stated(answer: str) -> Iterator[str]:

@@ -88,6 +88,29 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def checks_name_task_units(self) -> "Contract":
+        units = [unit.name for unit in self.specialist.task_units]
+        for room, checks in (("judges", self.judges.checks), ("evaluation", self.evaluation.checks)):
+            for number, check in enumerate(checks):
+                if unknown := [name for name in check.task_units if name not in units]:
+                    raise ValueError(f"{room}.checks.{number}.task_units: found {unknown}, expected some of {units}")
+        return self
+
+    @model_validator(mode="after")
+    def checks_find_their_references(self) -> "Contract":
+        """The holdout has references in any case."""
+        wanting = {f"judges.checks.{number}": check for number, check in enumerate(self.judges.checks) if check.wants_references}
+        for place, check in wanting.items():
+            looked_at = [one for one in self.prompts.sources if not check.task_units or one.task_unit in (None, *check.task_units)]
+            lacking = [one.path for one in looked_at if "reference" not in one.columns]
+            if lacking := [*lacking, *(one.title for one in self.prompts.synthesize)]:
+                raise ValueError(
+                    f"{place}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} have none; map "
+                    "`reference` in the source's columns, or give the reference a `value` or `pattern`, or write `missing: pass`"
+                )
+        return self
+
+    @model_validator(mode="after")
     def gate_names_a_baseline(self) -> "Contract":
         names = [baseline.name for baseline in self.evaluation.baselines]
         for wanted in self.gate.beats:

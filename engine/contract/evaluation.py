@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Positive, Section, Share
+from engine.contract.checks import Check
 
 
 class Rules(Section):
@@ -41,6 +42,8 @@ class Evaluation(Section):
     """Teacher, students, champion and baselines on the same holdout."""
 
     baselines: tuple[Baseline, ...] = ()
+    checks: tuple[Check, ...] = ()
+    """Run over every answer; the share that passes stands in the report, beside exact match. They decide nothing."""
     slices: tuple[Literal["task_unit", "layer", "difficulty", "scenario", "seen"], ...] = ("layer", "difficulty", "seen")
     bootstrap: Positive = 1000
     """Resamples behind each interval (Efron, 1979)."""
@@ -48,6 +51,13 @@ class Evaluation(Section):
     latency_prompts: Positive = 40
     """Holdout prompts that are asked one by one and timed, spread evenly; the rest is asked in batches."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def checks_are_told_apart(self) -> "Evaluation":
+        titles = [check.title for check in self.checks]
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"checks: names must differ, found {titles}; give one of them a `name`")
+        return self
 
 
 class Gate(Section):

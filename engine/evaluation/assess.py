@@ -46,7 +46,8 @@ def assess(sittings: Sequence[Sitting], evaluation: Evaluation, specialist: Spec
                 **_identity(sitting, teacher),
                 "metrics": _metrics(sitting, grades, resamples),
                 "fields": {name: metrics.field_scores(counts) for name, counts in grades.fields.items()},
-                "slices": _slices(sitting, evaluation.slices, resamples),
+                "checks": {name: resamples.value(metrics.passing(passes)) for name, passes in grades.checks.items()},
+                "slices": _slices(sitting, grades, evaluation.slices, resamples),
                 "latency": cost.latency(list(sitting.found.seconds.values())),
                 "tokens_per_second": sitting.found.tokens_per_second,
                 "memory_mib": sitting.found.memory_mib,
@@ -90,7 +91,7 @@ def _metrics(sitting: Sitting, grades: Grades, resamples: Resamples) -> dict[str
         "exact_match_unseen": mean(grades.exact, unseen),
         "exact_match_seen": mean(grades.exact, ~unseen),
         "field_f1": metrics.macro_f1(grades.fields),
-        "schema_validity": metrics.schema_validity(grades.valid),
+        "schema_validity": metrics.passing(grades.valid),
         "abstain_precision": metrics.precision(grades.abstained),
         "abstain_recall": metrics.recall(grades.abstained),
         "ece": calibration.ece(grades.confidence, grades.exact),
@@ -99,17 +100,19 @@ def _metrics(sitting: Sitting, grades: Grades, resamples: Resamples) -> dict[str
     return {name: resamples.value(measure) if measure else None for name, measure in measures.items()}
 
 
-def _slices(sitting: Sitting, dimensions: Sequence[str], resamples: Resamples) -> dict[str, dict[str, Any]]:
+def _slices(sitting: Sitting, grades: Grades, dimensions: Sequence[str], resamples: Resamples) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
+
+    def of(rows: Array) -> dict[str, Any]:
+        checks = {name: resamples.value(metrics.passing(passes, rows)) for name, passes in grades.checks.items()}
+        return {"n": int(rows.sum()), "exact_match": resamples.value(mean(sitting.right, rows)), "checks": checks}
+
     for dimension in dimensions:
         values = sitting.predictions[dimension].to_pylist()
         if dimension == "seen":
             values = ["seen" if value else "unseen" for value in values]
         labels = np.array(values, dtype=object)
-        found[dimension] = {
-            str(value): {"n": int((labels == value).sum()), "exact_match": resamples.value(mean(sitting.right, labels == value))}
-            for value in sorted(set(values), key=str)
-        }
+        found[dimension] = {str(value): of(labels == value) for value in sorted(set(values), key=str)}
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.checks import canonical, parse, run_checks
+from engine.checks import Seen, canonical, parse, run_checks
 from engine.contract.checks import JsonSchema
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.resample import Array, Measure, divide, mean
@@ -23,6 +23,7 @@ class Grades(NamedTuple):
     confidence: Array  # (n,) nan where the model gives none
     fields: dict[str, Array]  # field -> (n, 3) counts of stated values
     abstained: Array  # (n, 3) counts of nulls over all fields
+    checks: dict[str, Array]  # check -> (n,) 1 = passes; nan where it does not look
 
 
 def grade(predictions: pa.Table, units: Mapping[str, TaskUnit]) -> Grades:
@@ -44,7 +45,13 @@ def grade(predictions: pa.Table, units: Mapping[str, TaskUnit]) -> Grades:
             if unit.on_missing == "abstain":
                 abstained[index] += counts.abstained
     exact, valid, confidence = (_numbers(predictions, column) for column in ("exact", "valid", "confidence"))
-    return Grades(exact, valid, confidence, fields, abstained)
+    return Grades(exact, valid, confidence, fields, abstained, _passes(predictions))
+
+
+def _passes(predictions: pa.Table) -> dict[str, Array]:
+    rows = [{one["check"]: one["passed"] for one in outcomes or ()} for outcomes in predictions["checks"].to_pylist()]
+    names = sorted({name for row in rows for name in row})
+    return {name: np.array([float(row.get(name, np.nan)) for row in rows]) for name in names}
 
 
 class FieldCounts(NamedTuple):
@@ -74,7 +81,7 @@ def is_exact(answer: str, reference: str, schema: dict[str, Any] | None) -> bool
 
 def is_valid(answer: str, schema: dict[str, Any] | None) -> bool | None:
     """Return whether `answer` fits `schema`; None without one."""
-    return run_checks([JsonSchema(type="json_schema")], answer=answer, text="", schema=schema)[0].passed if schema else None
+    return run_checks([JsonSchema(type="json_schema")], Seen(answer, schema=schema))[0].passed if schema else None
 
 
 def field_scores(counts: Array) -> dict[str, float | None]:
@@ -110,10 +117,10 @@ def recall(counts: Array) -> Measure:
     return Measure(counts, lambda sums: divide(sums[..., TP], sums[..., TP] + sums[..., FN]), int(counts[:, [TP, FN]].sum()))
 
 
-def schema_validity(valid: Array) -> Measure:
-    """Share of answers that fit their schema, among those that have one."""
-    known = ~np.isnan(valid)
-    return mean(np.nan_to_num(valid), known)
+def passing(passes: Array, rows: Array | None = None) -> Measure:
+    """Share of 1 among `rows`, those left out where it is nan: the answers that fit their schema, or pass a check."""
+    known = ~np.isnan(passes)
+    return mean(np.nan_to_num(passes), known if rows is None else known & rows)
 
 
 def _keys(unit: TaskUnit) -> Sequence[str]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.checks import Seen, run_checks
+from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.examine import Examined, Subject
 from engine.evaluation.metrics import is_exact, is_valid
@@ -25,6 +27,7 @@ def predictions(
     *,
     scenarios: Collection[str],
     final: Callable[[str, TaskUnit], str] = whole,
+    checks: Sequence[Check] = (),
 ) -> pa.Table:
     """Return one PREDICTION row a HOLDOUT row, in order.
 
@@ -35,6 +38,7 @@ def predictions(
         unit = subject.units[row["task_unit"]]
         schema = unit.output.json_schema
         answer = final(said.text, unit) if unit.supervise == "process" else said.text
+        seen = {**row, "answer": answer, "trajectory": said.trajectory}
         graded.append(
             {
                 **{name: row[name] for name in PREDICTION.names if name in row},
@@ -48,6 +52,7 @@ def predictions(
                 "tokens_out": said.tokens_out,
                 "seen": row["scenario"] in scenarios,
                 "valid": is_valid(answer, schema),
+                "checks": [one._asdict() for one in run_checks(checks, Seen.of(seen, unit), ending=said.ending)],
                 "exact": said.ending == "stop" and is_exact(answer, row["reference"], schema),
             }
         )

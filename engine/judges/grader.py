@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from engine.checks import Outcome, run_checks
+from engine.checks import Outcome, Seen, run_checks
 from engine.contract.judges import Calibrate, Judges, Rubric
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
@@ -105,9 +105,7 @@ class Grader:
     def _check(self, row: dict[str, Any]) -> list[Outcome]:
         if row["ending"] != "stop":
             return []
-        schema = self.bar.specialist.unit(row["task_unit"]).output.json_schema
-        given = {name: row[name] for name in ("answer", "text", "trajectory")}
-        return run_checks(self.bar.section.checks, schema=schema, **given)
+        return run_checks(self.bar.section.checks, Seen.of(row, self.bar.specialist.unit(row["task_unit"])))
 
 
 class Judge:

@@ -36,7 +36,10 @@ class Span(NamedTuple):
 
 
 def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
-    """Return WORK with personal data of `kinds` replaced in messages, text and raw; `reference` is left as it is."""
+    """Return WORK with personal data of `kinds` replaced in messages, text, raw and a training prompt's reference.
+
+    A reference of the holdout is left as it is: it says what is right, and nothing learns from it.
+    """
     if not kinds or not rows.num_rows:
         return rows
     changed = []
@@ -48,9 +51,12 @@ def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
             | {
                 "messages": turns if row["messages"] is not None else None,
                 "text": "\n".join(turn["content"] for turn in turns if turn["role"] == "user") if row["messages"] else None,
-                "redacted": sorted(found),
+                "reference": clean(row["reference"], kinds, found)
+                if row["reference"] and row["side"] == "train"
+                else row["reference"],
                 "raw": clean(row["raw"], kinds, set()),
                 "detail": clean(row["detail"], kinds, set()),
+                "redacted": sorted(found),
             }
         )
     return pa.Table.from_pylist(changed, schema=WORK)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 
 from engine.prompts.redact import clean, redact
@@ -82,3 +83,11 @@ def test_recognizers_load_no_deep_learning_framework_and_leave_its_import_possib
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_reference_of_a_training_prompt_is_redacted_and_that_of_the_holdout_is_not():
+    row = dict.fromkeys(WORK.names) | {"reference": "write to ann@example.org", "raw": "", "detail": ""}
+    rows = pa.Table.from_pylist([row | {"side": side} for side in ("train", "holdout")], schema=WORK)
+    found = redact(rows, ["email"]).to_pylist()
+    assert [one["reference"] for one in found] == ["write to <EMAIL>", "write to ann@example.org"]
+    assert [one["redacted"] for one in found] == [["email"], []]

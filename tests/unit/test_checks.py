@@ -1,6 +1,6 @@
 import pytest
 
-from engine.checks import CHECKS, TAGS, canonical, is_abstention, run_checks
+from engine.checks import CHECKS, TAGS, Seen, canonical, is_abstention, run_checks
 from engine.contract.checks import Choice, Grounded, JsonSchema, Numeric, Regex
 
 SCHEMA = {
@@ -12,8 +12,8 @@ SCHEMA = {
 MAIL = "Please send 30 Red  Mugs.\nOrder KX-9608, 300 spoons."
 
 
-def only(check, answer, text=MAIL, schema=SCHEMA):
-    return run_checks([check], answer=answer, text=text, schema=schema)[0]
+def only(check, answer, text=MAIL, **seen):
+    return run_checks([check], Seen(answer, text, **{"schema": SCHEMA, **seen}))[0]
 
 
 @pytest.mark.parametrize(

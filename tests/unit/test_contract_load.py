@@ -64,7 +64,7 @@ def test_importing_the_contract_imports_nothing_heavy():
         ("teachers.modle=1", "teachers.modle: unknown key. Did you mean 'mode'? Allowed: "),
         ("studnets=1", "studnets: unknown key. Did you mean 'students'?"),
         ("students.0.epocs=1", "students.0.epocs: unknown key. Did you mean 'epochs'?"),
-        ("judges.checks.0.off=1", "unknown key. Did you mean 'of'? Allowed: field, of, type."),
+        ("judges.checks.0.off=1", "unknown key. Did you mean 'of'? Allowed: field, name, of, task_units, type."),
         ("teachers.models.0.model.replys=1", "unknown key. Did you mean 'replies'?"),
         ("curation.semantic={treshold: 0.9}", "curation.semantic.treshold: unknown key. Did you mean 'threshold'?"),
         ("curation.minhash.threshold=1.2", "curation.minhash.threshold: Input should be less than or equal to 1. Found 1.2."),

@@ -14,9 +14,9 @@ from engine.evaluation.metrics import (
     is_exact,
     is_valid,
     macro_f1,
+    passing,
     precision,
     recall,
-    schema_validity,
 )
 from engine.evaluation.resample import Resamples, mean
 from engine.rows import PREDICTION, from_rows
@@ -115,7 +115,7 @@ def test_grade_of_two_units_names_fields_by_unit() -> None:
 
 
 def test_schema_validity_leaves_out_rows_without_a_schema() -> None:
-    measure = schema_validity(np.array([1.0, 0.0, np.nan, 1.0]))
+    measure = passing(np.array([1.0, 0.0, np.nan, 1.0]))
     assert measure.n == 3
     assert float(measure.of(measure.columns.sum(axis=0))) == pytest.approx(2 / 3)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.contract.budget import Price
+from engine.contract.checks import Length, Policy
 from engine.contract.evaluation import Evaluation, Gate, Nearest
 from engine.contract.models import FakeModel
 from engine.contract.specialist import Specialist
@@ -84,6 +85,19 @@ def test_assess_of_slices_counts_each_row_once() -> None:
     assert {value: found["n"] for value, found in slices["seen"].items()} == {"seen": 40, "unseen": 80}
     assert slices["seen"]["seen"]["exact_match"]["value"] == pytest.approx(27 / 40)
     assert slices["layer"]["long_tail"]["exact_match"]["value"] == pytest.approx(26 / 30, abs=1e-6)
+
+
+def test_assess_gives_the_share_that_passes_each_check_and_so_for_every_slice() -> None:
+    checks = (Length(type="length", high=9), Policy(type="policy", name="no_doubt", bar=("?",)))
+    subject = Subject(name="s", role="student", model=FakeModel(type="fake"), units=UNITS)
+    said = [Completion("?" if i < 30 else "one", "length" if i in (50, 51) else "stop", 10, 2) for i in range(len(ROWS))]
+    found = Examined(said)
+    table = predictions(subject, ROWS, found, scenarios={"known"}, checks=checks)
+    entry = entries(Sitting(subject, found, table))["s"]
+    assert entry["checks"]["length"]["value"] == pytest.approx(118 / 120)
+    assert entry["checks"]["no_doubt"]["value"] == pytest.approx(88 / 120) and entry["checks"]["no_doubt"]["n"] == 120
+    assert entry["slices"]["seen"]["seen"]["checks"]["no_doubt"]["value"] == pytest.approx(10 / 40)
+    assert table["checks"].to_pylist()[50][0]["tag"] == "no_answer"
 
 
 def test_assess_gives_null_for_numbers_that_a_model_does_not_have() -> None:

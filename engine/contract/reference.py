@@ -1,0 +1,54 @@
+"""What an answer is compared with, and patterns that a contract may hold."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, model_validator
+
+from engine.contract.base import Section
+
+
+def compiles(pattern: str) -> str:
+    """Return `pattern`; raise ValueError if it is not a regular expression."""
+    import regex
+
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}; mend it, and quote it in YAML with '...'") from None
+    return pattern
+
+
+def has_groups(wanted: int, what: str) -> AfterValidator:
+    """Return what demands a regular expression of `wanted` groups, which are `what`."""
+
+    def groups(pattern: str) -> str:
+        import regex
+
+        if (found := regex.compile(compiles(pattern)).groups) != wanted:
+            raise ValueError(f"{pattern!r}: found {found} groups (...), expected {wanted}: {what}; others are (?:...)")
+        return pattern
+
+    return AfterValidator(groups)
+
+
+Pattern = Annotated[str, AfterValidator(compiles)]
+"""A regular expression."""
+
+
+class Reference(Section):
+    """What an answer is compared with: the prompt's own reference, unless `value` or `pattern` says otherwise."""
+
+    value: str | None = None
+    """The same for all prompts."""
+    pattern: Annotated[str, has_groups(1, "what is compared")] | None = None
+    """Found in the prompt's text; what its one group matched."""
+    field: str | None = None
+    """Of a reference that is a JSON object, this field."""
+    missing: Literal["fail", "pass"] = "fail"
+    """What becomes of an answer to a prompt without one. Failed, its tag is `no_reference`."""
+
+    @model_validator(mode="after")
+    def comes_from_one_place(self) -> "Reference":
+        if self.value is not None and self.pattern is not None:
+            raise ValueError("found value and pattern, expected one of them, or neither for the prompt's own reference")
+        return self

@@ -1,0 +1,103 @@
+"""A DuckDB that holds given tables and nothing else, and reaches nothing outside of itself.
+
+It should live apart (`engine.sandbox.apart`): a query can ask for more than DuckDB itself keeps within its limits, a list of a
+billion numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import duckdb
+import fsspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from engine.errors import InputError
+
+READERS: dict[str, Callable[[Any], pa.Table]] = {
+    "csv": pyarrow.csv.read_csv,
+    "jsonl": pyarrow.json.read_json,
+    "parquet": pyarrow.parquet.read_table,
+}
+# Once the tables are in: no spilling, no Python variables as tables, no files, no network, and no way back.
+CLOSED = (
+    "temp_directory = ''",
+    "python_enable_replacements = false",
+    "enable_external_access = false",
+    "lock_configuration = true",
+)
+
+
+class Found(NamedTuple):
+    """What a query gave."""
+
+    names: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+class BadQuery(Exception):
+    """Not one SELECT, or DuckDB cannot answer it."""
+
+
+class Database:
+    """Tables that can be read by one SELECT a call."""
+
+    def __init__(self, tables: Mapping[str, pa.Table], script: str = "") -> None:
+        """Take in `tables` by name, close the doors, and then run `script`, which may make further tables.
+
+        Raises:
+            BadQuery: the script fails.
+        """
+        self.connection = duckdb.connect(":memory:", config={"threads": 1})
+        for name, table in tables.items():
+            self.connection.register("given", table)
+            self.connection.execute(f"create table {name} as select * from given")
+            self.connection.unregister("given")
+        for setting in CLOSED:
+            self.connection.execute(f"set {setting}")
+        try:
+            self.connection.execute(script or "select 1")
+        except duckdb.Error as error:
+            raise BadQuery(_reason(error)) from None
+
+    def read(self, query: str, rows: int) -> Found:
+        """Return at most `rows` rows.
+
+        Raises:
+            BadQuery: see there.
+        """
+        try:
+            kinds = [statement.type for statement in self.connection.extract_statements(query)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                raise BadQuery(f"found {', '.join(kind.name for kind in kinds) or 'nothing'}, expected one SELECT")
+            cursor = self.connection.cursor()  # of its own, so that nothing of a query stays for the next
+            found = cursor.execute(query).fetchmany(rows)
+            return Found([column[0] for column in cursor.description or ()], found)
+        except duckdb.Error as error:
+            raise BadQuery(_reason(error)) from None
+
+    def columns(self, table: str) -> list[str]:
+        """Return name and type of each column of `table`."""
+        return [f"{column[0]} {column[1]}" for column in self.connection.execute(f"describe {table}").fetchall()]
+
+
+def load(where: str) -> pa.Table:
+    """Return the table in a CSV, JSONL or Parquet file or URL.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    reader = READERS.get(where.rpartition(".")[2].lower())
+    if reader is None:
+        raise InputError(f"table {where}: found an unknown ending, expected one of {', '.join(READERS)}. Convert it.")
+    try:
+        with fsspec.open(where, "rb") as file:
+            return reader(file)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"table {where}: cannot be read: {error}. Mend the file, or its path in the contract.") from None
+
+
+def _reason(error: duckdb.Error) -> str:
+    return str(error).partition("\n\n")[0]

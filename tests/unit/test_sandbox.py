@@ -1,0 +1,271 @@
+"""Programs that mean harm: each ends within its limits, tagged, reads and changes nothing, leaves no process."""
+
+import json
+import os
+import socket
+import textwrap
+import time
+from functools import cache, partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.errors import MachineError
+from engine.sandbox import programs, walls
+from engine.sandbox.apart import Apart, Exceeded, Limits
+from engine.sandbox.programs import Programs
+from engine.sandbox.walls import WALLS, Allowance
+
+ALLOWANCE = Allowance(cpu_seconds=5, seconds=20, memory_mib=256, output_kib=64)
+SHORT = ALLOWANCE._replace(seconds=0.3)
+SECRET = "only for the owner"
+PASSES = "assert True"
+
+
+@cache
+def cell(allowance=ALLOWANCE, used=None):
+    return Apart(partial(Programs, (), allowance, used), Limits(seconds=60, memory_mib=256))
+
+
+def runner(apart):
+    """Run an answer behind all walls; return its tag and detail."""
+    assert apart.description == ", ".join(WALLS), "this machine lacks a wall: `rayleigh doctor` says which"
+
+    def run(answer, tests=PASSES):
+        pid = apart.process.pid
+        tag, detail = apart(json.dumps({"answer": answer, "tests": tests}))
+        assert apart.process.pid == pid and psutil.Process(pid).children(recursive=True) == []
+        return tag, detail
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run():
+    return runner(cell())
+
+
+@pytest.fixture(scope="module")
+def run_shortly():
+    return runner(cell(SHORT))
+
+
+@pytest.fixture
+def owned(tmp_path):
+    """A folder as a run has one."""
+    (tmp_path / "ledger.parquet").write_text(SECRET)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("answer", "tests", "tag"),
+    [
+        ("def double(x):\n    return 2 * x", "assert double(2) == 4", ""),
+        ("def double(x):\n    return 2 + x", "assert double(3) == 6", "tests_failed"),
+        ("import asyncio\nasync def one(): return 1", "assert asyncio.run(one()) == 1", ""),
+        ("def save():\n    open('x', 'w').write('1')", "save(); assert open('x').read() == '1'", ""),
+        ("print('a lot\\n' * 99)", PASSES, ""),
+        ("def f(: pass", PASSES, "crashed"),
+        ("raise ValueError('no')", PASSES, "crashed"),
+        ("import sys; sys.exit(0)", "assert False", "unfinished"),
+        ("import os; os._exit(0)", "assert False", "unfinished"),
+        ("import os; os._exit(1)", PASSES, "crashed"),
+        ("import atexit, os; atexit.register(os._exit, 0)", "assert False", "unfinished"),
+    ],
+)
+def test_program_passes_only_if_its_tests_ran_to_their_end(run, answer, tests, tag):
+    assert run(answer, tests)[0] == tag
+
+
+@pytest.mark.parametrize(
+    ("answer", "tag"),
+    [
+        ("import os\nwhile True: os.fork()", "forbidden"),
+        ("import subprocess; subprocess.run(['/bin/sh', '-c', ':'])", "forbidden"),
+        ("import threading\nwhile True: threading.Thread(target=input).start()", "forbidden"),
+        ("bytearray(100 * 2**30)", "out_of_memory"),
+        ("held = []\nwhile True: held.append(bytearray(2**20))", "out_of_memory"),
+        ("print('x' * 2**30)", "out_of_memory"),
+        ("while True: print('x' * 4096)", "too_much_output"),
+        ("import os\nwhile True: os.write(2, b'x' * 4096)", "too_much_output"),
+        ("with open('x', 'w') as file:\n  while True: file.write('x' * 4096)", "too_much_output"),
+        ("i = 0\nwhile True:\n  i += 1\n  open(str(i), 'w').write('x' * 4096)", "too_much_output"),
+        ("import os\nwhile True: os.mkdir('x'); os.chdir('x')", "forbidden"),
+        ("def f(): return f()\nf()", "crashed"),
+        ("import sys; sys.setrecursionlimit(10**9)\nclass A:\n  def __repr__(self): return repr(self)\nrepr(A())", "crashed"),
+        ("import ctypes; ctypes.string_at(0)", "crashed"),
+    ],
+)
+def test_program_that_wants_too_much_is_ended_and_the_next_one_runs(run, answer, tag):
+    assert run(answer)[0] == tag
+    assert run("def f(): return 1", "assert f() == 1") == ("", "")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
+        "while True: pass",
+        "import time; time.sleep(60)",
+        "import os, time; os.close(1); os.close(2); time.sleep(60)",
+        "try:\n  while True: pass\nfinally:\n  while True: pass",
+        "int('9' * 4300) ** 10**9",
+    ],
+)
+def test_program_without_end_is_ended(run_shortly, answer):
+    started = time.monotonic()
+    assert run_shortly(answer)[0] == "timed_out"
+    assert time.monotonic() - started < 10
+
+
+def test_program_that_nobody_watches_any_more_is_ended_by_its_cpu_seconds():
+    apart = cell(ALLOWANCE._replace(cpu_seconds=1))
+    assert apart(json.dumps({"answer": "while True: pass", "tests": PASSES}))[0] == "timed_out"
+
+
+FILES = (
+    "open('{owned}/ledger.parquet').read()", "os.listdir('{owned}')", "open('{owned}/new', 'w')",
+    "open('{owned}/ledger.parquet', 'r+')",
+    "os.remove('{owned}/ledger.parquet')", "os.truncate('{owned}/ledger.parquet', 0)", "os.link('{owned}/ledger.parquet', 'x')",
+    "os.rename('{owned}/ledger.parquet', 'x')", "os.rmdir('{owned}')", "os.mkdir('{owned}/x')", "os.mkdir('x')", "os.mkfifo('x')",
+    "os.symlink('{owned}', 'x')", "open(given + '/tests.py', 'w')", "open('/proc/{pid}/environ').read()",
+    "open('/proc/{pid}/mem', 'rb+')",
+    "open('/proc/self/environ').read()", "os.listdir('/proc')", "open('/etc/passwd').read()", "open('/dev/shm/x', 'w')",
+)  # fmt: skip
+PROPERTIES = (
+    "os.chmod('{owned}', 0)", "os.chown('{owned}', 1, 1)", "os.utime('{owned}/ledger.parquet')",
+    "os.truncate('{owned}/ledger.parquet', 0)",
+    "os.setxattr('{owned}/ledger.parquet', 'user.x', b'x')", "os.link('{owned}/ledger.parquet', 'x')", "os.chroot('{owned}')",
+)  # fmt: skip
+SOCKETS = (
+    "socket.create_connection(('127.0.0.1', {port}), timeout=5)",
+    "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))",
+    "socket.socket(socket.AF_INET6, socket.SOCK_STREAM)",
+    "socket.socket(socket.AF_UNIX).connect('{owned}/s')",
+    "socket.socket(socket.AF_UNIX).connect('\\0{name}')",
+    "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+    "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+)
+SIGNALS = (
+    "os.kill(os.getppid(), 9)", "os.kill({pid}, 9)", "os.kill(-1, 9)", "os.killpg({pid}, 9)", "os.kill(os.getpid(), 19)",
+    "signal.pidfd_send_signal(os.pidfd_open({pid}), 9)", "fcntl.fcntl(0, fcntl.F_SETOWN, {pid})",
+    "_thread.start_new_thread(input, ())",
+    "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))", "resource.prlimit({pid}, resource.RLIMIT_CORE, (0, 0))", "os.fork()",
+    "os.posix_spawn('/bin/true', ['true'], {{}})", "os.setuid(1)", "os.nice(-5)", "os.sched_setaffinity({pid}, [0])", "os.setsid()",
+    "os.memfd_create('x')", "syscall(101, 16, {pid}, 0, 0)", "syscall(310, {pid}, 0, 0, 0, 0, 0)", "syscall(425, 8, 0)",
+    "syscall(272, 0)",
+)  # fmt: skip
+
+
+def attempts(acts):
+    """An answer that tries each of `acts` and keeps those that came about."""
+    head = """
+        import _thread, ctypes, fcntl, os, resource, signal, socket, sys
+        given, done = os.path.dirname(sys.argv[0]), []
+        def syscall(*given):
+            if ctypes.CDLL(None, use_errno=True).syscall(*given) < 0: raise OSError(ctypes.get_errno(), "")
+        """
+    tried = [f"try:\n  {act}\n  done.append({act!r})\nexcept (OSError, RuntimeError, ValueError): pass" for act in acts]
+    return "\n".join([textwrap.dedent(head), *tried])
+
+
+@pytest.mark.parametrize(
+    ("walls_up", "acts"),
+    [
+        (WALLS, (*FILES, *PROPERTIES, *SOCKETS, *SIGNALS)),
+        (("landlock",), FILES),
+        (("seccomp",), (*PROPERTIES, *SOCKETS, *SIGNALS)),
+        (("namespaces",), SOCKETS[:1]),
+    ],
+    ids=["all", "landlock", "seccomp", "namespaces"],
+)
+def test_program_touches_nothing_outside_and_each_wall_holds_by_itself(owned, walls_up, acts):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as local,
+        socket.socket(socket.AF_UNIX) as other,
+    ):
+        local.bind(str(owned / "s"))
+        other.bind(f"\0{owned.name}")
+        for one in (server, local, other):
+            one.listen()
+            one.setblocking(False)
+        given = {"owned": owned, "pid": os.getpid(), "port": server.getsockname()[1], "name": owned.name}
+        answer = attempts([act.format_map(given) for act in acts])
+        assert cell(used=walls_up)(json.dumps({"answer": answer, "tests": "assert not done, done"})) == ["", ""]
+        for one in (server, local, other):
+            with pytest.raises(BlockingIOError):  # nobody came
+                one.accept()
+    assert (owned / "ledger.parquet").read_text() == SECRET and os.stat(owned).st_mode & 0o700 == 0o700
+
+
+@pytest.mark.parametrize("act", [FILES[0], SOCKETS[0], SIGNALS[0], "open('/proc/{pid}/environ').read()"])
+def test_program_that_runs_into_a_wall_is_tagged(run, owned, act):
+    tag, detail = run("import os, socket\n" + act.format(owned=owned, pid=os.getpid(), port=1))
+    assert tag == "forbidden" and SECRET not in detail
+
+
+def test_program_inherits_no_variable_and_no_descriptor(monkeypatch):
+    monkeypatch.setenv("RAYLEIGH_KEY", SECRET)
+    apart = cell.__wrapped__()  # its process starts with the variable
+    seen = "import os\nseen = dict(os.environ), [n for n in range(3, 64) if has(n)]"
+    has = "import os\ndef has(n):\n  try: os.fstat(n)\n  except OSError: return False\n  return True\n"
+    tests = "assert set(seen[0]) == {'PYTHONHASHSEED', 'LC_ALL', 'TMPDIR'}, seen[0]\nassert not seen[1], seen[1]"
+    assert apart(json.dumps({"answer": has + seen, "tests": tests})) == ["", ""]
+
+
+def running():
+    """Programs that are still there."""
+    return [one.pid for one in psutil.process_iter(["cmdline"]) if "rayleigh-program-" in str(one.info["cmdline"])]
+
+
+DAEMON = """
+import os, time
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        while True: time.sleep(1)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("used", [(), ("namespaces",), ("landlock", "namespaces")], ids=" ".join)
+def test_process_that_slips_away_is_ended_even_without_the_filter_of_calls(used):
+    apart = cell(used=used)
+    assert apart(json.dumps({"answer": DAEMON, "tests": PASSES}))[0] in (
+        "",
+        "forbidden",
+    )  # root's processes are not counted
+    assert psutil.Process(apart.process.pid).children(recursive=True) == []
+    assert running() == []
+
+
+def test_program_ends_with_the_process_that_keeps_it():
+    apart = Apart(partial(Programs, (), ALLOWANCE), Limits(seconds=0.5, memory_mib=256))
+    with pytest.raises(Exceeded):
+        apart(json.dumps({"answer": "import time; time.sleep(60)", "tests": PASSES}))
+    deadline = time.monotonic() + 10
+    while (left := running()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == []
+    assert apart(json.dumps({"answer": "", "tests": PASSES})) == ["", ""]  # in a new process
+
+
+def test_nothing_lies_around_when_a_program_has_ended(run):
+    before = set(Path("/tmp").glob("rayleigh-program-*"))
+    run("open('x', 'w').write('x')")
+    assert set(Path("/tmp").glob("rayleigh-program-*")) <= before
+
+
+def test_machine_without_a_wanted_wall_refuses_and_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(programs, "standing", lambda: dict.fromkeys(WALLS, "") | {"landlock": "needs Linux 6.2"})
+    with pytest.raises(MachineError, match=r"landlock: needs Linux 6.2.*walls: \[seccomp\]"):
+        Programs(("landlock", "seccomp"), ALLOWANCE)
+    assert Programs(("seccomp",), ALLOWANCE).walls == ["seccomp", "namespaces"]
+
+
+def test_kernel_without_landlock_is_seen(monkeypatch):
+    monkeypatch.setattr(walls.landlock, "version", lambda: 2)
+    assert walls.standing()["landlock"] == "needs Landlock 3 (Linux 6.2), found version 2"

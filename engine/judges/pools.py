@@ -27,6 +27,11 @@ class Evidence(NamedTuple):
     """Whether a rubric was asked."""
     is_unpaid: bool = False
     """Whether the rubric would have been asked, had the budget not been spent."""
+    gates: bool = True
+    """Whether the judge's confidence may decide; else it annotates."""
+    disagreement: float | None = None
+    """Between the rubrics, 0 to 1; None with fewer than two."""
+    difficulty: str = ""
 
 
 class Route(NamedTuple):
@@ -53,7 +58,7 @@ def route(seen: Evidence, accept: Accept) -> Route:
         return Route("review", ["judge_unpaid"])
     if seen.is_judged and seen.confidence is None:
         return Route("review", ["judge_unreadable"])
-    if seen.confidence is not None and seen.confidence < accept.confidence:
+    if seen.gates and seen.confidence is not None and seen.confidence < accept.confidence:
         return Route("review", ["low_confidence"])
     if is_abstention(seen.answer):
         return Route("refusal", ["accepted", "abstains"])

@@ -49,7 +49,8 @@ def test_status_json_has_the_documented_keys(run):
     assert candidates == {
         "name": "candidates", "state": "finished", "rows_in": 3, "rows_out": {"train": 2, "contrast": 1}, "conserved": True,
     }  # fmt: skip
-    assert set(found) == {"run", "contract", "created", "jobs", "spending"}
+    assert set(found) == {"run", "contract", "created", "jobs", "spending", "judge"}
+    assert found["judge"] is None
     assert found["spending"] == {
         "currency": "EUR", "cap": None, "paid": 48, "in_rows": 36,
         "teachers": [{
@@ -77,6 +78,20 @@ def test_status_of_a_run_that_the_cap_stopped_says_how_to_go_on(tmp_path):
     text = ask("status", str(folder))
     assert "teachers: 48 tokens paid of 40 that budget.teacher_tokens allows" in text
     assert "The cap stopped the teachers: 7 answers were not asked for. To go on, raise it, delete" in text
+
+
+def test_status_says_why_a_judge_decided_nothing(tmp_path):
+    folder = made_run(str(tmp_path / "run"), tmp_path).folder
+    record = json.loads(folder.read("candidates/record.json"))
+    record["facts"]["judge"] = {
+        "name": "j",
+        "gates": False,
+        "why": ["its kappa is 0.10", "its bias `position` is 0.50"],
+        "audit": [],
+    }
+    folder.write("candidates/record.json", json.dumps(record).encode())
+    assert json.loads(ask("status", str(folder), "--json"))["judge"]["gates"] is False
+    assert ask("status", str(folder)).endswith("j annotates, it decides nothing: its kappa is 0.10; its bias `position` is 0.50.\n")
 
 
 def test_status_of_a_record_that_lost_a_row_says_so(tmp_path):

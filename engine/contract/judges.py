@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from engine.contract.base import Name, Section, Share
 from engine.contract.checks import Check
 from engine.contract.models import Model
+from engine.contract.pools import Pools
 
 
 class MarkedShot(Section):
@@ -65,3 +66,4 @@ class Judges(Section):
     rubric: Rubric | None = None
     accept: Accept = Accept()
     calibrate: Calibrate | None = None
+    pools: Pools = Pools()

@@ -85,7 +85,8 @@ def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict
         "messages": instruct(row["messages"], system=unit.instruction),
         "target": f"{parts.rationale}\n{parts.final}" if with_rationale else parts.final,
         **parts._asdict(),
-        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster")},
+        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster", "tier")},
+        "kind": "answer",
         "weight": pick.hard_weight if _is_hard(row) else 1.0,
         "split": split(row["prompt_id"], share=pick.validation, seed=seed),
     }

@@ -15,7 +15,7 @@ from engine.contract.specialist import Specialist
 from engine.judges import rubric as rubrics
 from engine.judges.agreement import agreement
 from engine.judges.calibrate import Calibration, fit
-from engine.judges.pools import Evidence, is_sound, route
+from engine.judges.pools import Evidence, is_sound, route, tier
 from engine.judges.rank import outranked
 from engine.lineage.ledger import Ledger
 from engine.lineage.purse import Purse, Spent
@@ -82,8 +82,9 @@ class Grader:
                 marks.confidences[index],
                 is_judged=self.judge is not None,
                 is_unpaid=marks.unpaid[index],
+                difficulty=row["difficulty"] or "",
             )
-            pool, reasons = route(seen, self.bar.section.accept)
+            pool, reasons = route(seen, self.bar.section.accept, self.bar.section.pools)
             graded.append(
                 row
                 | {
@@ -94,6 +95,9 @@ class Grader:
                     "confidence": marks.confidences[index],
                     "pool": pool,
                     "reasons": reasons,
+                    "relation": "",
+                    "tier": tier(marks.confidences[index], self.bar.section.pools),
+                    "parents": [],
                 }
             )
         lost = outranked(graded) if self.bar.competes else set()

@@ -5,6 +5,7 @@ from pathlib import Path
 from engine.contract.models import Model
 from engine.fleet import stream
 from engine.judges import flow as judges
+from engine.judges import together
 from engine.judges.grader import Bar, calibration_of
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
@@ -46,9 +47,11 @@ def run(bench: Bench) -> Tally:
         "tokens_out": written.tokens,
         "calibration": calibration.model_dump() if calibration else None,
         "teachers": _teachers(bench, written.table),
+        **together.told(iterate(target.folder, written.table, together.COLUMNS)),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
+    num_answers += bench.draft.facts["merged"]  # made of answers that keep their own pools
     return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 

@@ -17,6 +17,7 @@ from engine.judges.agreement import agreement
 from engine.judges.calibrate import Calibration, fit
 from engine.judges.pools import Evidence, is_sound, route, tier
 from engine.judges.rank import outranked
+from engine.judges.together import beside, merged
 from engine.lineage.ledger import Ledger
 from engine.lineage.purse import Purse, Spent
 from engine.models.base import Engine, build_model
@@ -72,6 +73,9 @@ class Grader:
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
         nothing: list[float | None] = [None] * len(rows)
         marks = self.judge(rows, sound) if self.judge else Marks(nothing, nothing, [False] * len(rows))
+        pools = self.bar.section.pools
+        related = beside(rows, sound, pools.relations)
+        asks = pools.relations.conflicts == "review" and not self.bar.competes
         graded = []
         for index, row in enumerate(rows):
             seen = Evidence(
@@ -83,8 +87,10 @@ class Grader:
                 is_judged=self.judge is not None,
                 is_unpaid=marks.unpaid[index],
                 difficulty=row["difficulty"] or "",
+                relation=related[index].relation,
+                conflicts=related[index].reasons if asks else (),
             )
-            pool, reasons = route(seen, self.bar.section.accept, self.bar.section.pools)
+            pool, reasons = route(seen, self.bar.section.accept, pools)
             graded.append(
                 row
                 | {
@@ -95,8 +101,8 @@ class Grader:
                     "confidence": marks.confidences[index],
                     "pool": pool,
                     "reasons": reasons,
-                    "relation": "",
-                    "tier": tier(marks.confidences[index], self.bar.section.pools),
+                    "relation": related[index].relation,
+                    "tier": tier(marks.confidences[index], pools),
                     "parents": [],
                 }
             )
@@ -104,6 +110,8 @@ class Grader:
         for row in graded:
             if row["answer_id"] in lost:
                 row.update(pool="contrast", reasons=["outranked"])
+        if pools.relations.merge:
+            graded = merged(graded, pools, self._check)
         return pa.Table.from_pylist(graded, schema=CANDIDATE)
 
     def _check(self, row: dict[str, Any]) -> list[Outcome]:

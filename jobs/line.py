@@ -38,7 +38,7 @@ def line(contract: Contract) -> tuple[Job, ...]:
             needs=("prompts", "candidates"),
             reads=("specialist.task_units", "curation"),
             run="jobs.dataset:run",
-            inputs="jobs.evaluation_lists:of_job",
+            inputs="jobs.labels:inputs",
         ),
         *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run") for name in students),
         Job(

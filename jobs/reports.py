@@ -209,8 +209,8 @@ def _baselines(bench: Bench) -> Iterator[Subject]:
     sections = bench.contract.evaluation.baselines
     if not sections:
         return
-    examples = bench.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split"]).to_pylist()
-    learnt = [example for example in examples if example["split"] == "train"]
+    examples = bench.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split", "kind"]).to_pylist()
+    learnt = [example for example in examples if example["split"] == "train" and example["kind"] == "answer"]
     known = Known([text_of(example["messages"]) for example in learnt], [example["final"] for example in learnt])
     for section in sections:
         yield Subject(name=section.name, role="baseline", model=section, units=_units(bench), known=known)

@@ -38,7 +38,7 @@ def form(**fields):
         ("The lamp costs 5 euros.", "The lamp costs 6 euros.", Related("conflicting", ("facts", "conclusion"))),
         ("You may return the lamp.", "You may not return the lamp.", Related("conflicting", ("conditions",))),
         ("You may return it.", "You may return it unless it was used.", Related("conflicting", ("conditions",))),
-        ("Add both parts first. The answer is 12.", "Multiply the two. The answer is 15.", Related("conflicting", ("facts", "conclusion"))),
+        ("Add both. The answer is 12.", "Multiply them. The answer is 15.", Related("conflicting", ("facts", "conclusion"))),
         ("Yes.", "No.", Related("conflicting", ("conclusion",))),
         ("billing", "shipping", Related("conflicting", ("conclusion",))),
         ("The lamp costs 5 euros.", "The lamp costs 5 euros. It is sent on Friday by van.", Related("complementary")),
@@ -58,7 +58,11 @@ def test_relation_of_several_is_that_of_the_worst_pair():
 
 
 def test_merged_form_has_the_fields_that_either_states():
-    assert json.loads(merge([form(number="7"), form(number="7", item="lamp")], RULES)) == {"number": "7", "item": "lamp", "gift": None}
+    assert json.loads(merge([form(number="7"), form(number="7", item="lamp")], RULES)) == {
+        "number": "7",
+        "item": "lamp",
+        "gift": None,
+    }
 
 
 def test_merged_text_gains_only_what_was_not_said():

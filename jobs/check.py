@@ -9,6 +9,7 @@ from engine.contract import Contract
 from engine.contract.models import Model
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
+from engine.judges.pools import check_tags
 from engine.models import locate
 from engine.shards import Folder
 from jobs.console import columns
@@ -18,9 +19,11 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
     """Check that every file and model that `contract` names is there.
 
     Raises:
+        ContractError: a routing rule names a tag that no check gives.
         InputError: a source, the holdout or an evaluation list is missing.
         ModelError: a model folder is missing, holds no Hugging Face model, or a server's key is not in the environment.
     """
+    check_tags(contract.judges.pools)
     absent = [problem for place, path in _files(contract) if (problem := _absent(place, path, root))]
     if absent:
         raise InputError("\n".join(absent))

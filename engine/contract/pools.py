@@ -54,7 +54,7 @@ class When(Section):
 
     @model_validator(mode="after")
     def names_something(self) -> "When":
-        if not self.model_fields_set or self == When():
+        if all(getattr(self, name) in (None, ()) for name in type(self).model_fields):
             raise ValueError("found no condition, expected at least one: the built-in rules are for everything else")
         return self
 

@@ -4,13 +4,14 @@ import csv
 import json
 
 import pytest
-from made_run import made_run
+from made_run import ANSWERS, made_run
 from typer.testing import CliRunner
 
 from engine.contract.judges import GoldItem
 from engine.errors import DriftError
-from engine.lineage.artifact import load_artifact
-from engine.lineage.job import is_finished
+from engine.lineage.artifact import Tally, load_artifact
+from engine.lineage.job import is_finished, recipe_head
+from engine.rows import CANDIDATE, EXAMPLE, PICKED, from_rows
 from jobs import labels, review_files
 from jobs.cli import app
 from jobs.line import line
@@ -172,3 +173,42 @@ def test_export_spares_what_is_there_and_names_what_it_does_not_know(work, tmp_p
     assert "expected one of train, hard" in ask("export", work.folder, tmp_path / "x.csv", "--pool", "sea", code=1)
     assert "expected one of csv, jsonl" in ask("export", work.folder, tmp_path / "x.csv", "--format", "xls", code=1)
     assert (tmp_path / "there.csv").read_text() == "mine" and not (tmp_path / "x.csv").exists()
+
+
+def rebuilt(work, name, tables, tally):
+    """Put another artifact in the place of the job `name`, by the same recipe."""
+    bench = of_run(work, name)
+    for title, (rows, schema) in tables.items():
+        bench.draft.put(title, from_rows(rows, schema), schema)
+    bench.draft.finish(recipe_head(bench), tally)
+
+
+def trace(work, wanted):
+    result = CliRunner().invoke(app, ["trace", str(work.folder), wanted, "--json"], catch_exceptions=False)
+    return json.loads(result.stdout)
+
+
+def test_trace_of_an_answer_made_of_others_shows_them_all(work):
+    made = {**ANSWERS[0], "answer_id": "abab7777", "teacher": "", "parents": [FIRST, SECOND], "relation": "complementary"}
+    rebuilt(work, "candidates", {"candidates": ([*ANSWERS, made], CANDIDATE)}, Tally(4, {"train": 3, "contrast": 1}))
+    found = trace(work, "abab7777")
+    assert [one["candidate"]["answer_id"] for one in found["parents"]] == [FIRST, SECOND]
+    assert {one["source"]["line"] for one in found["parents"]} == {7}
+    assert trace(work, FIRST)["parents"] == []
+
+
+def test_trace_of_a_correction_shows_the_person_and_what_was_corrected(work):
+    corrected = {**ANSWERS[1], "judge": "person", "reasons": ["person_corrected"], "dropped_by": "pool"}
+    written = {**corrected, "answer_id": "cdcd8888", "answer": "2", "pool": "train", "parents": [SECOND], "dropped_by": ""}
+    example = {**written, "example_id": "cdcd8888", "target": "2", "split": "train", "kind": "answer"}
+    shown = {**corrected, "example_id": f"{SECOND}-contrast", "target": "No.", "split": "train", "kind": "contrast"}
+    examples = [{name: row.get(name) for name in EXAMPLE.names} for row in (example, shown)]
+    rebuilt(work, "dataset", {"picked": ([corrected, written], PICKED), "examples": (examples, EXAMPLE)}, Tally(2, {"a": 2}))
+    found = trace(work, "cdcd8888")
+    assert (found["candidate"]["answer"], found["example"]["target"]) == ("2", "2")
+    assert [one["candidate"]["answer_id"] for one in found["parents"]] == [SECOND]
+    wrong = trace(work, SECOND)
+    assert wrong["label"] == {"pool": "contrast", "reasons": ["person_corrected"]}
+    assert wrong["candidate"]["reasons"] == ["ungrounded"]  # what the run itself had found
+    assert wrong["boundary"] == [{"kind": "contrast", "target": "No.", "split": "train"}]
+    assert trace(work, "small")["examples"]  # a student that learnt what a person wrote

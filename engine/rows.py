@@ -17,7 +17,7 @@ DIFFICULTIES = ("easy", "medium", "hard")
 ENDINGS = ("stop", "length", "refused", "too_long", "error", "unrouted", "unpaid")  # only `stop` can ever be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # of several teachers' answers; "" = nothing to compare
-KINDS = ("answer", "correction", "contrast", "refusal", "ask")  # of examples; all but the first are boundary material
+KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but the first are boundary material
 SYNTHESIS_FAULTS = (  # why what was to be written from a seed is no prompt
     "synthesis_failed",  # no whole reply came
     "synthesis_refused",

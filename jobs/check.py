@@ -59,6 +59,9 @@ def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
     if contract.judges.rubric and contract.teachers.mode != "direct":
         yield "judges.rubric.model", contract.judges.rubric.model
+    for number, kind in enumerate(contract.curation.boundary):
+        if kind.type == "rewrite":
+            yield f"curation.boundary.{number}.model", kind.model
     yield from (
         (f"prompts.synthesize.{number}.model", one.model) for number, one in enumerate(contract.prompts.synthesize) if one.model
     )

@@ -8,11 +8,14 @@ import pyarrow as pa
 import ray
 
 from engine.curation import flow, pairs
+from engine.curation.rewriter import Desk
 from engine.errors import InputError
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
+from engine.lineage.purse import TEACHERS
 from engine.models.locate import locate
+from engine.models.trials import MARKS
 from engine.rows import DROPPED_BY
 from engine.shards import iterate
 from jobs import evaluation_lists, labels
@@ -91,4 +94,24 @@ def _lessons(bench: Bench, kept: flow.Kept, known: Any, order: flow.Order) -> _L
         folder = bench.draft.folder / "preferences"
         table = bench.draft.tables["preferences"] = flow.write_preferences(answers, folder, order=order).table
         told = pairs.told(iterate(folder, table, pairs.TOLD))
-    return _Lessons(flow.boundary_examples(answers, kept, order) if order.section.boundary else None, told)
+    return _Lessons(flow.boundary_examples(answers, kept, order, _desk(bench)) if order.section.boundary else None, told)
+
+
+def _desk(bench: Bench) -> Desk | None:
+    """Who mends failed answers; None if the contract asks nobody to."""
+    from jobs.candidates import weights
+
+    kind = next((kind for kind in bench.contract.curation.boundary if kind.type == "rewrite"), None)
+    if kind is None:
+        return None
+    (bench.ledger / MARKS / "boundary").remove()  # who died in an earlier run says nothing about this one
+    return Desk(
+        section=kind,
+        specialist=bench.contract.specialist,
+        pool=bench.profile.teacher,
+        folder=weights(bench, kind.model),
+        ledger=bench.paid / "boundary",
+        marks=bench.ledger / MARKS / "boundary",
+        purse=bench.ledger / TEACHERS,
+        cap=bench.contract.budget.teacher_tokens,
+    )

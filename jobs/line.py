@@ -36,7 +36,7 @@ def line(contract: Contract) -> tuple[Job, ...]:
         Job(
             "dataset",
             needs=("prompts", "candidates"),
-            reads=("specialist.task_units", "curation"),
+            reads=("specialist.task_units", "curation", "budget.teacher_tokens"),
             run="jobs.dataset:run",
             inputs="jobs.labels:inputs",
         ),

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section, Share
+from engine.contract.checks import Check
+from engine.contract.models import Model, Sampling
+from engine.contract.teachers import Shot
 
 
 class Preferences(Section):
@@ -53,4 +56,28 @@ class AskMaterial(Section):
     says: str = "Please say: {missing}."
 
 
-Boundary = Annotated[CorrectionMaterial | ContrastMaterial | RefusalMaterial | AskMaterial, Field(discriminator="type")]
+class RewriteMaterial(Section):
+    """A model mends a failed answer whose prompt has no accepted one; that is the target, if it passes `checks`. Paid work."""
+
+    type: Literal["rewrite"]
+    model: Model
+    checks: tuple[Check, ...] = Field(min_length=1)
+    """What a mended answer must pass."""
+    system: str = "You mend answers. Write the right answer in the same form, and nothing that the input does not say."
+    ask: str = "{text}\n\nAnswer: {answer}\n\nThis does not hold: {fault}.\n\nThe right answer:"
+    shots: tuple[Shot, ...] = ()
+    """Worked examples of the mending: what was asked, and what became of it."""
+    sampling: Sampling = Sampling(max_tokens=256)
+    say: str = "This does not hold: {fault}. Give the right answer."
+    """The student's last turn, after the failed answer."""
+
+    @model_validator(mode="after")
+    def one_answer_is_sampled(self) -> "RewriteMaterial":
+        if self.sampling.n != 1:
+            raise ValueError(f"sampling.n: found {self.sampling.n}, expected 1: a failed answer is mended once")
+        return self
+
+
+Boundary = Annotated[
+    CorrectionMaterial | ContrastMaterial | RefusalMaterial | AskMaterial | RewriteMaterial, Field(discriminator="type")
+]

@@ -1,9 +1,9 @@
 """What failed answers teach: what does not hold, the right answer instead, what the input does not say, what to ask.
 
-By rule: a fault is what a check found, and a target is built only of what is known: the accepted answer to the same prompt, the
-fault itself, or the answer without the values that do not stand in the input. Learning to withhold what the input does not
-support: Zhang et al., "R-Tuning: instructing large language models to say 'I don't know'" (2024); learning from errors that are
-shown beside their correction: An et al., "Learning from mistakes makes LLM better reasoner" (2023).
+By rule, or rewritten by a model (see `rewriter`): a fault is what a check found, and a target is built only of what is known: the
+accepted answer to the same prompt, the fault itself, or the answer without the values that do not stand in the input. Learning to
+withhold what the input does not support: Zhang et al., "R-Tuning: instructing large language models to say 'I don't know'" (2024);
+learning from errors beside their correction: An et al., "Learning from mistakes makes LLM better reasoner" (2023).
 """
 
 import json
@@ -20,7 +20,7 @@ from engine.contract.specialist import Specialist, TaskUnit
 from engine.curation.fates import Asked, Row, asked
 from engine.curation.represent import represent, split, target
 from engine.models.base import instruct
-from engine.rows import EXAMPLE, content_id
+from engine.rows import EXAMPLE, content_id, grow
 
 FAULTS = {
     "not_json": "it is no JSON",
@@ -34,21 +34,42 @@ FAULTS = {
 }
 """Reason -> what is wrong, in words; of another tag its own words and the check's detail."""
 
+UNSOLVED = grow(EXAMPLE, ("text", pa.string()), ("answer", pa.string()), ("fault", pa.string()))  # an example without its target
 Lesson = dict[str, Any]
 
 
 def boundary(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table:
-    """fates.COLUMNS, every prompt whole, in; EXAMPLE out, of each kind at most one failed answer a prompt."""
+    """fates.COLUMNS, every prompt whole, in; EXAMPLE by rule out, of each kind at most one failed answer a prompt."""
     found = []
-    for prompt in asked(rows, section):
-        failed = [(row, fault) for row in prompt.failed if row["ending"] == "stop" and (fault := fault_of(row))]
-        unit = specialist.unit(failed[0][0]["task_unit"]) if failed else None
-        if unit is None or unit.supervise == "tools":
-            continue
+    for prompt, unit, failed in _failed(rows, specialist, section):
         for kind in section.boundary:
+            if kind.type == "rewrite":
+                continue
             made = next((one for row, fault in failed if (one := list(MAKERS[kind.type](kind, prompt, row, unit, fault)))), [])
             found += [_example(source, lesson, unit, section, kind.type) for source, lesson in made]
     return pa.Table.from_pylist(found, schema=EXAMPLE)
+
+
+def unsolved(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table:
+    """fates.COLUMNS, every prompt whole, in; UNSOLVED out: of each prompt without an accepted answer the first failed one."""
+    found = []
+    for kind in (kind for kind in section.boundary if kind.type == "rewrite"):
+        for prompt, unit, failed in _failed(rows, specialist, section):
+            row, fault = failed[0]
+            if not prompt.accepted:
+                lesson = {"turns": [("assistant", row["answer"]), ("user", kind.say.replace("{fault}", fault))], "target": ""}
+                shown = {"text": row["text"], "answer": row["answer"], "fault": fault}
+                found.append(_example(row, lesson, unit, section, kind.type) | shown)
+    return pa.Table.from_pylist(found, schema=UNSOLVED)
+
+
+def _failed(rows: pa.Table, specialist: Specialist, section: Curation) -> Iterator[tuple[Asked, TaskUnit, list[tuple[Row, str]]]]:
+    """Yield each prompt with failed answers of which it is known what does not hold, in words."""
+    for prompt in asked(rows, section):
+        failed = [(row, fault) for row in prompt.failed if row["ending"] == "stop" and (fault := fault_of(row))]
+        unit = specialist.unit(failed[0][0]["task_unit"]) if failed else None
+        if unit and unit.supervise != "tools":
+            yield prompt, unit, failed
 
 
 def fault_of(row: Row) -> str:

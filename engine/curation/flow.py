@@ -27,6 +27,7 @@ from engine.curation.measure import weights
 from engine.curation.pairs import pairs
 from engine.curation.pick import ENTRY, READ, enter, leaks_of
 from engine.curation.represent import examples
+from engine.curation.rewriter import Desk, Rewriter
 from engine.curation.samples import BEST_FIRST, best, follow
 from engine.fleet import stream, whole
 from engine.fleet.crew import Crew
@@ -185,10 +186,19 @@ def write_preferences(answers: Dataset, folder: Folder, *, order: Order) -> stre
     return stream.write(rows, stream.Target(folder, PREFERENCE, label="reason"), order.pool)
 
 
-def boundary_examples(answers: Dataset, kept: Kept, order: Order) -> Dataset:
-    """fates.COLUMNS in, EXAMPLE of boundary material out, no more than have a place. One task sees all their ids."""
+def boundary_examples(answers: Dataset, kept: Kept, order: Order, desk: Desk | None = None) -> Dataset:
+    """fates.COLUMNS in, EXAMPLE of boundary material out, no more than have a place; the `desk` mends what it is made of."""
     given = {"specialist": order.specialist, "section": order.section}
-    made = stream.apply(answers, boundary.boundary, order.pool, **given).materialize()
+    made = stream.apply(answers, boundary.boundary, order.pool, **given)
+    if desk:
+        open_ = _placed(stream.apply(answers, boundary.unsolved, order.pool, **given), kept, order)
+        made = made.union(stream.apply(open_, Rewriter, desk.pool, desk=desk))
+    return _placed(made, kept, order)
+
+
+def _placed(made: Dataset, kept: Kept, order: Order) -> Dataset:
+    """As many of the examples as have a place. One task sees all their ids."""
+    made = made.materialize()
     count = boundary.most(kept.rows, order.section.boundary_share)
     ids = pa.schema([EXAMPLE.field("example_id")])
     chosen = whole.run(boundary.chosen, (made.select_columns(ids.names), ids), count=count, seed=order.section.seed)

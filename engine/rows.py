@@ -42,6 +42,15 @@ TRAJECTORY = pa.list_(  # what was said on the way to an answer
         ]
     )
 )
+MARKS = pa.list_(  # what each rubric gave, dimension by dimension
+    pa.struct(
+        [
+            ("rubric", pa.string()),
+            ("dimension", pa.string()),  # "" of a rubric without dimensions, "pairs" where rivals were compared
+            ("score", pa.float32()),  # 0 to 1; null = unreadable
+        ]
+    )
+)
 CHECKS = pa.list_(pa.struct([("check", pa.string()), ("passed", pa.bool_()), ("tag", pa.string()), ("detail", pa.string())]))
 
 
@@ -107,6 +116,9 @@ VERDICT = grow(
     ("judge", pa.string()),
     ("score", pa.float32()),  # rubric, 0 to 1; null = not asked or unreadable
     ("confidence", pa.float32()),  # probability that the answer is right, as the judge sees it; null = no judgement
+    ("marks", MARKS),  # of which `score` is the weighted mean; empty = not asked
+    ("disagreement", pa.float32()),  # largest less smallest score of the rubrics; null with fewer than two
+    ("gated", pa.bool_()),  # whether the confidence was allowed to decide
 )
 CANDIDATE = grow(
     VERDICT,

@@ -1,16 +1,16 @@
 """Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
 
-from pathlib import Path
+import time
+from typing import Any
 
-from engine.contract.models import Model
 from engine.fleet import stream
+from engine.judges import drift, instrument, together
 from engine.judges import flow as judges
-from engine.judges import together
-from engine.judges.grader import Bar, calibration_of
+from engine.judges.bar import Bar
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import JUDGES, TEACHERS
+from engine.lineage.purse import TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
@@ -19,6 +19,7 @@ from engine.teachers import flow as teachers
 from engine.teachers import unasked
 from engine.teachers.route import Routing
 from engine.teachers.teacher import Desk
+from jobs.bar import bar_for, weights
 from jobs.progress import Meter
 from jobs.tools import kit
 
@@ -30,7 +31,7 @@ def run(bench: Bench) -> Tally:
     desks = _desks(bench)
     each = sum(desk.section.sampling.n for desk in desks)
     num_answers = num_prompts * each
-    bar = _bar(bench)
+    bar = bar_for(bench)
 
     (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
     pool, block = bench.profile.cpu, bench.profile.teacher.block(num_prompts, answers=each)
@@ -42,10 +43,10 @@ def run(bench: Bench) -> Tally:
     written = stream.write(rows, target, pool, progress=meter)
 
     bench.draft.tables["candidates"] = written.table
-    calibration = calibration_of(bar)
+    judge = instrument.about(bar)
     bench.draft.facts = {
         "tokens_out": written.tokens,
-        "calibration": calibration.model_dump() if calibration else None,
+        "judge": judge and _watched(bench, bar, judge),
         "teachers": _teachers(bench, written.table),
         **together.told(iterate(target.folder, written.table, together.COLUMNS)),
     }
@@ -53,6 +54,20 @@ def run(bench: Bench) -> Tally:
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
     num_answers += bench.draft.facts["merged"]  # made of answers that keep their own pools
     return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
+
+
+def _watched(bench: Bench, bar: Bar, judge: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the judge (`instrument.about`), and what the answers of this run add to its audit."""
+    if judge["why"]:
+        bench.say(f"{bench.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
+    audit = bar.section.audit
+    if audit is None:
+        return judge
+    identity, run = judge["bound_to"]["judge"], bench.draft.final.url
+    found = drift.scores(iterate(bench.draft.folder / "candidates", bench.draft.tables["candidates"], drift.COLUMNS))
+    verdicts = drift.audit(found, audit, drift.last(bar.ledger, identity, run))
+    drift.keep(bar.ledger, identity, run, found, time.time())
+    return {**judge, "audit": [*judge["audit"], *verdicts]}
 
 
 def _desks(bench: Bench) -> list[Desk]:
@@ -90,25 +105,3 @@ def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
         name: {**account._asdict(), "machine_seconds": 0.0 if name in elsewhere else account.seconds}
         for name, account in found.items()
     }
-
-
-def _bar(bench: Bench) -> Bar:
-    judging = bench.contract.judges
-    if bench.contract.teachers.mode == "direct":
-        judging = judging.model_copy(update={"rubric": None})
-    return Bar(
-        section=judging,
-        specialist=bench.contract.specialist,
-        pool=bench.profile.judge,
-        folder=weights(bench, judging.rubric.model) if judging.rubric else None,
-        ledger=bench.paid / "verdicts",
-        marks=bench.ledger / MARKS / "verdicts",
-        purse=bench.ledger / JUDGES,
-        cap=bench.contract.budget.judge_tokens,
-        competes=bench.contract.teachers.mode == "competition",
-    )
-
-
-def weights(bench: Bench, model: Model) -> Path | None:
-    """Return the folder of a model's weights; None for a model that has none."""
-    return None if model.type != "vllm" else locate(model.path, root=bench.root, home=bench.models)

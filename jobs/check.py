@@ -57,8 +57,8 @@ def _absent(place: str, path: str, root: str) -> str:
 
 def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
-    if contract.judges.rubric and contract.teachers.mode != "direct":
-        yield "judges.rubric.model", contract.judges.rubric.model
+    if contract.teachers.mode != "direct":
+        yield from ((f"judges.rubrics.{number}.model", one.model) for number, one in enumerate(contract.judges.rubrics))
     for number, kind in enumerate(contract.curation.boundary):
         if kind.type == "rewrite":
             yield f"curation.boundary.{number}.model", kind.model
@@ -98,7 +98,7 @@ def as_text(contract: Contract, path: str) -> str:
         ["mode", contract.teachers.mode],
         *(["teacher", f"{one.name}: {one.model.path}, {one.sampling.n} answers a prompt"] for one in contract.teachers.models),
         *(["tool", f"{one.name}: {', '.join(one.files.values()) or 'reads no file'}"] for one in contract.teachers.tools),
-        ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubric(contract)]) or "none"],
+        ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract)]) or "none"],
         *(
             [
                 "student",
@@ -121,5 +121,5 @@ def _wanted(one: Synthesis) -> str:
     return ", ".join(f"{rows} {layer}" for layer, rows in one.wanted.items())
 
 
-def _rubric(contract: Contract) -> list[str]:
-    return [contract.judges.rubric.name] if contract.judges.rubric and contract.teachers.mode != "direct" else []
+def _rubrics(contract: Contract) -> list[str]:
+    return [] if contract.teachers.mode == "direct" else [rubric.name for rubric in contract.judges.rubrics]

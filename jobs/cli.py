@@ -74,6 +74,22 @@ def plan(
 
 
 @app.command()
+def judge(
+    contract: Order,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder that keeps what is paid; default runs/NAME.")] = None,
+    gold: Annotated[str | None, typer.Option("--gold", metavar="FILE", help="Labelled items; default the contract's.")] = None,
+    profile: Profile = "laptop",
+    changes: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the judge of CONTRACT is worth: agreement with labelled items, biases, and whether it may decide."""
+    from jobs import judge
+
+    found = judge.judge(contract, run, gold=gold, profile=profile, changes=changes or [])
+    show(found, judge.as_text(found), as_json)
+
+
+@app.command()
 def status(run: Run, as_json: Json = False) -> None:
     """Show how far RUN is, and rows in and out of each job."""
     from jobs import status

@@ -99,7 +99,7 @@ def _lessons(bench: Bench, kept: flow.Kept, known: Any, order: flow.Order) -> _L
 
 def _desk(bench: Bench) -> Desk | None:
     """Who mends failed answers; None if the contract asks nobody to."""
-    from jobs.candidates import weights
+    from jobs.bar import weights
 
     kind = next((kind for kind in bench.contract.curation.boundary if kind.type == "rewrite"), None)
     if kind is None:

@@ -27,7 +27,7 @@ from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, beside
 from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, KINDS, PREDICTION
 from engine.shards import iterate
-from jobs.candidates import weights
+from jobs.bar import weights
 from jobs.tools import kit
 
 PAGE = "index.html"
@@ -40,7 +40,7 @@ def run(bench: Bench) -> Tally:
     scenarios: set[str] = set()
     for piece in iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"]):
         scenarios.update(piece["scenario"].to_pylist())
-    notes = _capped(bench)
+    notes = [*_capped(bench), *_judging(bench.contract, _judge(bench))]
     subjects = [*_teachers(bench), *_students(bench, notes), *_champion(bench, notes), *_baselines(bench)]
 
     def tell(line: str) -> None:
@@ -76,13 +76,14 @@ def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list
     - `findings`: sentences to read before the numbers
     - `curation` {selection: what picking did (engine/curation/measure.py), or null without embeddings; decontamination: what of the
       training set resembled what must stay unknown (engine/curation/leaks.py)}; added when the report is written
+    - `judge`: what is known of it (engine/judges/instrument.py: about), with its audit; null without one; added likewise
     """
     rows = sittings[0].predictions
     seen = sum(rows["seen"].to_pylist())
     holdout = {"rows": rows.num_rows, "seen": seen, "unseen": rows.num_rows - seen}
     models = assess(sittings, contract.evaluation, contract.specialist, contract.budget.price)
     gate = decide(models, contract.gate)
-    said = findings(models, holdout=holdout, gate=gate, notes=notes + _judging(contract), level=contract.evaluation.level)
+    said = findings(models, holdout=holdout, gate=gate, notes=notes, level=contract.evaluation.level)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     head = {"run": run, "contract": contract.name, "created": created, "holdout": holdout}
     return {**head, "models": models, "gate": gate, "findings": said}
@@ -94,6 +95,7 @@ def _write(bench: Bench, sittings: list[Sitting], notes: list[str]) -> None:
 
     numbers = report(bench.contract, sittings, run=bench.run.url, notes=notes)
     made = bench.artifact("dataset").record["facts"]
+    numbers["judge"] = _judge(bench)
     numbers["curation"] = {name: made.get(name) for name in ("selection", "decontamination")}
     table = pa.concat_tables([sitting.predictions for sitting in sittings])
     bench.draft.put("predictions", table, PREDICTION)
@@ -114,12 +116,23 @@ def _final(answer: str, unit: TaskUnit) -> str:
     return represent(answer, unit).final
 
 
-def _judging(contract: Contract) -> list[str]:
-    if contract.teachers.mode == "direct" or contract.judges.rubric is None:
+def _judging(contract: Contract, judge: dict[str, Any] | None) -> list[str]:
+    if contract.teachers.mode == "direct" or not contract.judges.rubrics:
         return ["No judge marked the answers: the checks alone decided what the students learn."]
     if contract.judges.calibrate is None:
         return ["The judge was never calibrated: its confidence is not a probability of being right."]
-    return []
+    if judge is None:
+        return ["No answer was worth a judge's time: the checks alone decided what the students learn."]
+    notes = [f"The judge decided nothing, its confidence only stands beside the answers: {why}." for why in judge["why"]]
+    late = [one for one in judge["audit"] if one["probe"] in ("batches", "runs") and one["found"] == "beyond"]
+    return notes + [
+        f"The judge's scores drift between {one['probe']}: by {one['value']:.2f}, more than the {one['limit']:g} of the contract."
+        for one in late
+    ]
+
+
+def _judge(bench: Bench) -> dict[str, Any] | None:
+    return bench.artifact("candidates").record["facts"].get("judge")
 
 
 def _capped(bench: Bench) -> list[str]:

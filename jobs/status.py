@@ -21,6 +21,7 @@
         teachers    one object a teacher: teacher, answers, tokens_in, tokens_out, money, accepted (pool train or refusal), picked
                     (became an example), unpaid (not asked for, as the budget was spent), tokens_per_accepted, money_per_accepted
         judge       cap (`budget.judge_tokens`) and paid: tokens that the judge was given to read, and the marks
+    judge       name, gates (whether its confidence decided), why (not); null without one, or until candidates is finished
 """
 
 import json
@@ -45,7 +46,14 @@ def status(run: str) -> dict[str, Any]:
     created = json.loads(work.folder.read(workspace.RUN))["created"]
     jobs = [_state(work.folder, job) for job in line(work.contract)]
     spending = _spending(work.folder, work.contract)
-    return {"run": str(work.folder), "contract": work.contract.name, "created": created, "jobs": jobs, "spending": spending}
+    return {
+        "run": str(work.folder),
+        "contract": work.contract.name,
+        "created": created,
+        "jobs": jobs,
+        "spending": spending,
+        "judge": _judge(work.folder),
+    }
 
 
 def _state(folder: Folder, job: Job) -> dict[str, Any]:
@@ -63,6 +71,12 @@ def _state(folder: Folder, job: Job) -> dict[str, Any]:
         "rows_out": tally["rows_out"],
         "conserved": tally["rows_in"] == sum(tally["rows_out"].values()),
     }
+
+
+def _judge(folder: Folder) -> dict[str, Any] | None:
+    candidates = load_artifact(folder / "candidates")
+    found = candidates.record["facts"].get("judge") if candidates else None
+    return found and {name: found[name] for name in ("name", "gates", "why")}
 
 
 def _spending(folder: Folder, contract: Contract) -> dict[str, Any]:
@@ -86,7 +100,13 @@ def _paid(folder: Folder, purse: str) -> int:
 def as_text(found: dict[str, Any]) -> str:
     """Return the object as tables: one line a job, rows in = rows out by label; and one line a teacher, what it cost."""
     parts = [f"{found['run']}: {found['contract']}, created {found['created']}", funnel(found["jobs"]), bill(found["spending"])]
+    parts.append(trust(found["judge"]))
     return "\n\n".join(part for part in parts if part)
+
+
+def trust(judge: dict[str, Any] | None) -> str:
+    """Return why the judge decides nothing; "" if it does, or if there is none."""
+    return f"{judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}." if judge and judge["why"] else ""
 
 
 def bill(spending: dict[str, Any]) -> str:

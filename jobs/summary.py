@@ -8,7 +8,7 @@ from engine.release.gate import explain
 from engine.shards import Folder
 from jobs import workspace
 from jobs.console import columns
-from jobs.status import bill, funnel, status
+from jobs.status import bill, funnel, status, trust
 
 PAGE = "reports/index.html"
 NUMBERS = "reports/report.json"
@@ -33,6 +33,7 @@ def text(run: str, found: dict[str, Any]) -> str:
     parts = [
         funnel(far["jobs"]),
         bill(far["spending"]),
+        trust(far["judge"]),
         _models(found["models"]),
         "\n".join([*_gate(found["gate"], folder), f"report   {folder}/{PAGE}"]),
     ]

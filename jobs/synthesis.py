@@ -57,7 +57,7 @@ def extend(bench: Bench, rows: Dataset, verdicts: Verdicts, *, files: int) -> Ex
 
 def _desks(bench: Bench, files: int) -> list[Desk]:
     """One for each model: a process can hold one."""
-    from jobs.candidates import weights
+    from jobs.bar import weights
 
     syntheses = bench.contract.prompts.synthesize
     models = list(dict.fromkeys(one.model for one in syntheses))

@@ -230,11 +230,39 @@ def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         "relations": {"agree": 61, "complementary": 4, "conflicting": 9},
         "tiers": {"0": 120, "1": 64},
         "merged": 2,
-        "calibration": {"slope": 1.31, "intercept": -0.42, "auc": 0.81, "items": 40, "base_rate": 0.5},
+        "judge": JUDGE,
     }
     return _artifact(folder, "candidates", {"candidates": (picked, CANDIDATE)}, Tally(len(picked), out), facts)
 
 
+def _measured(value: float, n: int = 40) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.11, "high": value + 0.1, "n": n}
+
+
+JUDGE = {
+    "name": "smol-judge",
+    "gates": False,
+    "why": ["its bias `padded` is 0.31, the contract lets 0.1 pass"],
+    "bound_to": {"judge": "f" * 32, "gold": {"hash": "e" * 32, "items": 40}, "threshold": 0.3},
+    "curve": {"method": "platt", "least": 0.02, "slope": 1.31, "intercept": -0.42},
+    "folds": 5,
+    "agreement": {
+        **{name: _measured(0.6 + n / 20) for n, name in enumerate(("kappa", "sensitivity", "specificity", "auc", "ece"))},
+        "pairs": None,
+        "errors": {"wrong_<product>": _measured(0.5, 6)},
+        "threshold": 0.3,
+        "base_rate": 0.5,
+        "counts": [[15, 3], [5, 17]],
+        "bins": [{"low": n / 10, "high": (n + 1) / 10, "n": 4, "confidence": n / 10 + 0.05, "accuracy": n / 10} for n in range(10)],
+    },
+    "audit": [
+        {"probe": "padded", **_measured(0.31), "limit": 0.1, "found": "beyond", "why": ""},
+        {
+            "probe": "position", "value": None, "low": None, "high": None, "n": 0, "limit": 0.1, "found": "unmeasured",
+            "why": "no pairs are compared",
+        },
+    ],
+}  # fmt: skip
 SELECTION = {
     "rows": {"before": 240, "after": 180},
     "coverage": {"mean": 0.912, "least": 0.671},

@@ -72,8 +72,8 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def judged_has_a_judge(self) -> "Contract":
-        if self.teachers.mode in ("judged", "competition") and self.judges.rubric is None:
-            raise ValueError(f"judges.rubric: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
+        if self.teachers.mode in ("judged", "competition") and not self.judges.rubrics:
+            raise ValueError(f"judges.rubrics: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
         return self
 
     @model_validator(mode="after")

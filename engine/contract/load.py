@@ -93,13 +93,18 @@ def _loader(folder: Path) -> type[yaml.SafeLoader]:
         pass
 
     def include(loader: Any, node: Any) -> Any:
-        return _include(folder / str(loader.construct_scalar(node)))
+        return read_include(folder / str(loader.construct_scalar(node)))
 
     Loader.add_constructor("!include", include)
     return Loader
 
 
-def _include(path: Path) -> Any:
+def read_include(path: Path) -> Any:
+    """Return what `!include` puts into a contract: the rows of a .jsonl, the value of a .json or YAML file, else the text.
+
+    Raises:
+        ContractError: the file cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":

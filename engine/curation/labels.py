@@ -40,7 +40,7 @@ def _verdict(answer: str, label: str, row: dict[str, object]) -> dict[str, objec
         "reasons": [*(["accepted"] if is_right else []), f"person_{label}"],
         "confidence": float(is_right),
         "judge": PERSON,
-        "score": None,
+        **{"score": None, "marks": [], "disagreement": None, "gated": True},
     }
     return {name: value for name, value in said.items() if name in row}
 

@@ -1,11 +1,41 @@
 """Room 3's door to Ray."""
 
+import pyarrow as pa
+import ray.data
 from ray.data import Dataset
 
 from engine.fleet import stream
-from engine.judges.grader import Bar, Grader
+from engine.judges import instrument
+from engine.judges.bar import Bar
+from engine.judges.grader import Grader
+from engine.judges.instrument import Instrument
+from engine.judges.judge import Judge
 
 
 def grade(answers: Dataset, bar: Bar) -> Dataset:
     """ANSWER in, CANDIDATE out, at work while the teachers are."""
+    if bar.pool.actors > 1:
+        learn(bar)  # one alone: each of several would ask the same about the labelled items
     return stream.apply(answers, Grader, bar.pool, bar=bar)
+
+
+def learn(bar: Bar) -> Instrument | None:
+    """Return what is known of the judge, learnt now by one actor if nobody has; None if the contract has nothing to learn from."""
+    if not bar.section.rubrics or not bar.section.calibrate:
+        return None
+    judge = Judge(bar)
+    if instrument.learnt(judge) is None:
+        pool = bar.pool.model_copy(update={"actors": 1})
+        stream.apply(ray.data.from_items([{"learn": True}]), Learner, pool, bar=bar).materialize()
+    return instrument.learnt(judge)
+
+
+class Learner:
+    """Learns an instrument, and passes on what it is given."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        instrument.learn(Judge(self.bar))
+        return rows

@@ -66,6 +66,7 @@ def _one_of(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outco
         "parents": [row["answer_id"] for row in parents],
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None},
         **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None, "confidence": confidence},
+        **{"judge": "", "score": None, "marks": [], "disagreement": None, "gated": False},
         **{"reasons": ["accepted", "merged"], "tier": tier(confidence, pools)},
     }
     made["checks"] = [outcome._asdict() for outcome in check(made)]

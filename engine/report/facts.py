@@ -76,6 +76,6 @@ class Facts:
 
     @property
     def judge(self) -> dict[str, Any]:
-        """What labelled items say of the judge: report.json, else the job that judged; {} if it was not calibrated."""
+        """What is known of the judge: report.json, else the job that judged; {} without one."""
         facts = next((job.get("facts") or {} for job in self.jobs if job["job"] == "candidates"), {})
-        return self.report.get("judge") or facts.get("calibration") or {}
+        return self.report.get("judge") or facts.get("judge") or {}

@@ -82,6 +82,33 @@ MEANINGS = {
 }
 
 
+JUDGED = {
+    "kappa": "agreement with the labels beyond chance: 0 none, 1 all",
+    "sensitivity": "share of the right answers that it lets pass",
+    "specificity": "share of the wrong answers that it stops",
+    "auc": "how often a right answer has a higher score than a wrong one; 0.5 is chance",
+    "ece": "mean distance of its confidence from how often it is right",
+    "pairs": "share of the pairs in which the right answer beats the wrong one",
+}
+PROBED = {
+    "position": "likes the first place (above 0) or the second (below) of two answers",
+    "padded": "score that a wrong answer gains by being said twice",
+    "shortened": "score that a wrong answer gains by being cut in half",
+    "self_preference": "score that answers of its own family gain over others with the same label",
+    "paraphrase": "how far other words for the question move a score",
+    "rules": "how often an answer that passed the checks has a higher score than one that failed; 0.5 is chance",
+    "batches": "distance of the mean score of the batch that lies furthest from all others",
+    "runs": "mean score of this run less that of the last one with this judge",
+}
+FOUND = {
+    "within": "within the limit",
+    "unclear": "too few items to tell",
+    "beyond": "beyond the limit",
+    "measured": "the contract sets no limit",
+    "unmeasured": "not measured",
+}
+
+
 def meaning(label: str) -> str:
     """Return what a tally's label says, "" if it is not one of the closed sets."""
     for cut in (label, label.rpartition(".")[2], label.rpartition(":")[2], label.rpartition("/")[2]):

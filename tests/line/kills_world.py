@@ -25,6 +25,7 @@ from engine.lineage.job import Bench, recipe_head
 from engine.rows import HOLDOUT, PROMPT, from_rows
 from engine.teachers.teacher import Teacher
 from jobs import candidates, workspace
+from jobs.bar import bar_for
 from jobs.line import line
 from tests.line.data_world import CONTRACT, WORDS, prompt_row
 
@@ -146,7 +147,7 @@ class Site:
         student = {"name": "s", "init": {"prune": {"source": "smollm2-135m-instruct", "layers": [0]}}}
         return {
             "teachers": {"mode": "judged", "models": [teacher]},
-            "judges": {"rubric": rubric, "calibrate": {"gold": gold}},
+            "judges": {"rubrics": [rubric], "calibrate": {"gold": gold}},
             "students": [student],
         }
 
@@ -167,7 +168,7 @@ class Site:
         """The candidates as one process makes them, without Ray and without an end of anything."""
         bench = self.bench(run, "candidates")
         [desk] = candidates._desks(bench)
-        teacher, grader = Teacher(desk), Grader(candidates._bar(bench))
+        teacher, grader = Teacher(desk), Grader(bar_for(bench))
         starts = range(0, len(self.prompts), BATCH)
         return pa.concat_tables([grader(teacher(self.prompts.slice(start, BATCH))) for start in starts])
 

@@ -14,7 +14,7 @@ TEACHER = {"type": "fake", "dies_on": "poison", "hangs_on": "endless"}
 JUDGE = {"type": "fake", "dies_on": "venom"}
 ORDER = world.contract(
     teachers={"mode": "judged", "models": [{"name": "t", "model": TEACHER}]},
-    judges={"rubric": {"name": "j", "model": JUDGE, "system": "Judge.", "question": "{text} {answer}"}},
+    judges={"rubrics": [{"name": "j", "model": JUDGE, "system": "Judge.", "question": "{text} {answer}"}]},
 )
 PROFILE = Profile.model_validate(
     {

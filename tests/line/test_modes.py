@@ -19,6 +19,7 @@ from engine.teachers.teacher import Desk
 from engine.teachers.teacher import Teacher as Answerer
 from jobs.workspace import models_home
 from tests.line import data_world as world
+from tests.planted import KINDS, by_hand, planted
 
 ROOT = Path(__file__).parents[2]
 PROFILE = Path(__file__).parent / "profile.yaml"
@@ -94,10 +95,17 @@ def test_competition_leaves_one_accepted_answer_a_prompt(tmp_path: Path) -> None
     beaten = [row for row in rows if row["reasons"] == ["outranked"]]
     assert beaten and {row["pool"] for row in beaten} == {"contrast"}
     accepted = [row for row in rows if "accepted" in row["reasons"]]
-    best = {row["prompt_id"]: row for row in sorted(accepted, key=lambda row: row["confidence"])}
-    assert all(row["answer"] == best[row["prompt_id"]]["answer"] for row in accepted)
-    assert all(row["answer"] != best[row["prompt_id"]]["answer"] for row in beaten)
-    assert all(row["confidence"] <= best[row["prompt_id"]]["confidence"] for row in beaten)
+    winner = {row["prompt_id"]: row["answer"] for row in accepted}
+    assert all(row["answer"] == winner[row["prompt_id"]] for row in accepted)
+    assert all(row["answer"] != winner[row["prompt_id"]] for row in beaten)
+    strong = {row["answer_id"]: mark["score"] for row in rows for mark in row["marks"] if mark["dimension"] == "pairs"}
+    compared = [row for row in rows if row["answer_id"] in strong]
+    assert {row["prompt_id"] for row in compared} == {row["prompt_id"] for row in beaten}
+    for prompt in {row["prompt_id"] for row in compared}:
+        rivals = {row["answer"]: strong[row["answer_id"]] for row in compared if row["prompt_id"] == prompt}
+        assert sum(rivals.values()) == pytest.approx(1, abs=1e-4)
+        assert not rows[0]["gated"] or rivals[winner[prompt]] == max(rivals.values())
+    assert len({row["gated"] for row in rows if row["score"] is not None}) == 1
 
 
 MAILS = {
@@ -139,3 +147,26 @@ def test_tools_mode_teaches_verified_trajectories_and_keeps_the_others(tmp_path:
     calls, answers = ([one for one in examples if key in one["target"]] for key in ('"call"', '"answer"'))
     assert len(calls) >= len(answers) > 0 and len(calls) + len(answers) == len(examples)
     assert {one["example_id"].partition("-")[0] for one in examples} <= {one["answer_id"] for one in verified}
+
+
+def test_judge_is_measured_on_planted_errors_as_they_are_counted_by_hand(tmp_path: Path) -> None:
+    """Six kinds of known errors before the real judge: the numbers are those of its own marks, and are paid for once."""
+    gold, run = tmp_path / "planted.jsonl", tmp_path / "run"
+    gold.write_text("".join(json.dumps(item) + "\n" for item in planted(24)))
+    words = ("judge", ROOT / "jobs" / "contracts" / "competition.yaml", run, "--gold", gold, "--profile", PROFILE, "--json")
+    found = json.loads(rayleigh(*words))
+    numbers = found["agreement"]
+    wanted = by_hand(found["items"], numbers["threshold"])
+    assert {name: numbers[name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+    assert found["bound_to"]["gold"]["items"] == len(found["items"]) == 48 and found["folds"] == 5
+    assert set(numbers["errors"]) == set(KINDS)
+    for name in (*wanted, "auc", "ece", "pairs"):
+        assert numbers[name]["low"] <= numbers[name]["value"] <= numbers[name]["high"]
+    probes = {one["probe"]: one["found"] for one in found["audit"]}
+    assert set(probes) == {"position", "padded", "shortened", "self_preference", "paraphrase"}
+    assert probes["position"] != "unmeasured" and probes["self_preference"] == "unmeasured"
+    floor = {"kappa": 0.4, "auc": 0.7}
+    may = all(numbers[name]["value"] >= least for name, least in floor.items()) and "beyond" not in probes.values()
+    assert found["gates"] == may and bool(found["why"]) != may
+    again = json.loads(rayleigh(*words))
+    assert again == found and found["tokens"] > 0  # out of the ledger

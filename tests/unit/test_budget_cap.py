@@ -9,7 +9,8 @@ from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.judges.grader import Bar, Grader
+from engine.judges.bar import Bar
+from engine.judges.grader import Grader
 from engine.lineage.ledger import Ledger
 from engine.lineage.purse import Purse, Spent, spent_in
 from engine.models.base import Completion
@@ -131,10 +132,10 @@ def test_what_never_reached_an_engine_is_not_counted(teacher, tmp_path, monkeypa
 def bar(folder, cap=None):
     model = {"type": "fake"}
     rubric = {"name": "j", "model": model, "system": "Judge.", "question": "{text} {answer}", "shots": []}
-    section = Judges.model_validate({"rubric": rubric})
+    section = Judges.model_validate({"rubrics": [rubric]})
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
     places = (folder / name for name in ("verdicts", "judge-marks", "judge-purse"))
-    return Bar(section, specialist, Pool(batch=2), None, *places, cap=cap)
+    return Bar(section, specialist, Pool(batch=2), *places, cap=cap)
 
 
 QUESTION = 3  # tokens of `mail 0 yes`, and one for the mark

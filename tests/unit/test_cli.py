@@ -61,6 +61,7 @@ def test_options_are_these_and_no_more():
     assert found == {
         "check": ["--json", "--set"],
         "run": ["--profile", "--set", "--until"],
+        "judge": ["--gold", "--json", "--profile", "--set"],
         "status": ["--json"],
         "report": ["--json"],
         "sql": ["--json"],

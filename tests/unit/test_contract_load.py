@@ -98,7 +98,7 @@ def test_contract_with_several_mistakes_names_all(write):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("teachers.mode=judged", "judges.rubric: is needed in teachers.mode judged; add one or use mode direct"),
+        ("teachers.mode=judged", "judges.rubrics: is needed in teachers.mode judged; add one or use mode direct"),
         ("gate.beats=[rules]", "gate.beats: found 'rules', expected one of evaluation.baselines []"),
         ("prompts.sources.0.task_unit=sum", "prompts.sources.0.task_unit: found 'sum', expected one of ['count']"),
         (

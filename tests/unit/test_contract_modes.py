@@ -45,7 +45,7 @@ ALL = {"when": {}, "to": ["a", "b"]}
         ({"mode": "experts", "routes": [{**ALL, "when": {"task_unit": ["sum"]}}]}, "found ['sum'], expected some of ['count']"),
         ({"mode": "direct", "routes": [ALL]}, "routes: only mode experts has a router, found mode direct"),
         ({"mode": "competition", "models": TWO[:1]}, "models: found 1 teacher, mode competition needs two or more"),
-        ({"mode": "competition"}, "judges.rubric: is needed in teachers.mode competition"),
+        ({"mode": "competition"}, "judges.rubrics: is needed in teachers.mode competition"),
         ({"mode": "direct", "models": [{**TWO[0], "thinks": {}}]}, "thinks: under structured decoding there is no room to think"),
     ],
 )
@@ -56,7 +56,7 @@ def test_teachers_that_cannot_work_together_are_refused(tmp_path, teachers, said
 
 
 def test_competition_is_marked_by_a_rubric(tmp_path):
-    assert contract(tmp_path, mode="competition", judges={"rubric": RUBRIC}).teachers.mode == "competition"
+    assert contract(tmp_path, mode="competition", judges={"rubrics": [RUBRIC]}).teachers.mode == "competition"
 
 
 def test_teacher_that_thinks_has_the_usual_tags(tmp_path):

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import math
 
 import pyarrow as pa
 import pytest
@@ -8,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.checks import TAGS, Outcome
-from engine.contract.judges import Accept, Calibrate, Judges, Rubric
+from engine.contract.judges import Accept, Judges, Rubric
 from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
-from engine.errors import InputError
-from engine.judges import rubric as rubrics
 from engine.judges.agreement import agreement
-from engine.judges.calibrate import fit
-from engine.judges.grader import Bar, Grader, calibration_of
+from engine.judges.bar import Bar
+from engine.judges.grader import Grader
 from engine.judges.pools import REASONS, Evidence, route
+from engine.models.fake import FakeEngine
 from engine.rows import ANSWER, CANDIDATE, ENDINGS, POOLS
 from engine.shards import Folder
 
@@ -73,26 +71,9 @@ def test_agreement_counts_sound_samples_of_the_same_prompt():
     assert agreement(groups, answers, [True, True, True, False, True]) == [2 / 3, 2 / 3, 1 / 3, None, 1.0]
 
 
-def test_fit_maps_higher_scores_to_higher_probabilities():
-    learnt = fit([0.1, 0.2, 0.3, 0.7, 0.8, 0.9], [False, False, False, True, True, True])
-    assert learnt.auc == 1.0 and learnt.base_rate == 0.5
-    assert learnt(0.1) < 0.5 < learnt(0.9)
-    assert all(math.isfinite(learnt(score)) for score in (0.0, 1.0))
-
-
-def test_fit_refuses_labels_that_are_all_the_same():
-    with pytest.raises(InputError, match="expected right and wrong"):
-        fit([0.1, 0.2], [True, True])
-
-
 RUBRIC = Rubric(
     name="judge", model=FakeModel(type="fake"), system="You check.", question="{text} => {answer}?", marks=("bad", "good")
 )
-
-
-def test_rubric_question_keeps_braces_of_text_and_answer():
-    turn = rubrics.chat(RUBRIC, "send {answer} and {text}", '{"a": 1}')[-1]["content"]
-    assert turn == 'send {answer} and {text} => {"a": 1}?'
 
 
 def answers(*rows):
@@ -107,15 +88,19 @@ def bar(tmp_path, **section):
         section=Judges.model_validate({"checks": [{"type": "json_schema"}, {"type": "grounded"}], **section}),
         specialist=Specialist(goal="g", task_units=(unit,)),
         pool=Pool(),
-        folder=None,
         ledger=Folder(str(tmp_path / "ledger")),
         marks=Folder(str(tmp_path / "marks")),
         purse=Folder(str(tmp_path / "purse")),
     )
 
 
+def is_loaded(grader):
+    assert grader.judge is not None
+    return any(asker.engine for asker in grader.judge.askers.values())
+
+
 def test_grader_sends_each_answer_to_its_pool(tmp_path):
-    grader = Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))
+    grader = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))
     graded = grader(
         answers(
             {"prompt_id": "aa", "answer_id": "1", "answer": RIGHT},
@@ -131,31 +116,24 @@ def test_grader_sends_each_answer_to_its_pool(tmp_path):
 
 def test_grader_marks_an_answer_once_over_restarts(tmp_path):
     rows = answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
-    given = bar(tmp_path, rubric=RUBRIC.model_dump())
+    given = bar(tmp_path, rubrics=[RUBRIC.model_dump()])
     Grader(given)(rows)
     again = Grader(given)
     assert again(rows)["score"].to_pylist() == [1.0]
-    assert again.judge is not None and again.judge.engine is None  # the second never loaded its model
+    assert not is_loaded(again)
 
 
 def test_grader_with_other_rubric_marks_anew(tmp_path):
     rows = answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
-    Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))(rows)
-    other = Grader(bar(tmp_path, rubric=RUBRIC.model_dump() | {"system": "You are strict."}))
+    Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))(rows)
+    other = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump() | {"system": "You are strict."}]))
     other(rows)
-    assert other.judge is not None and other.judge.engine is not None
-
-
-def test_calibrated_judge_gives_a_probability(tmp_path):
-    gold = [{"input": "send 7", "answer": RIGHT, "label": label} for label in ["right", "wrong"] * 5]
-    given = bar(tmp_path, rubric=RUBRIC.model_dump(), calibrate=Calibrate.model_validate({"gold": gold}).model_dump())
-    graded = Grader(given)(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
-    assert graded["confidence"].to_pylist()[0] == pytest.approx(0.5, abs=0.01)  # equal scores, half of them right
+    assert is_loaded(other)
 
 
 def rivals(tmp_path, *rows, competes=True, **section):
     """Answers of two teachers to one prompt, marked one after the other as `marks` says."""
-    given = dataclasses.replace(bar(tmp_path, rubric=RUBRIC.model_dump(), **section), competes=competes)
+    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()], **section), competes=competes)
     plain = {"prompt_id": "aa", "text": "send 7 or 8 or 77"}
     graded = Grader(given)(answers(*({**plain, "answer_id": str(index), **row} for index, row in enumerate(rows))))
     return list(zip(graded["pool"].to_pylist(), graded["reasons"].to_pylist(), strict=True))
@@ -171,10 +149,12 @@ def marks(monkeypatch):
     """Let the judge give these marks to answers that contain the key."""
 
     def by(given):
-        def score(engine, rubric, pairs):
-            return [next(mark for key, mark in given.items() if key in answer) for _, answer in pairs]
+        def choose(self, chats, choices):
+            said = [chat[-1]["content"].partition(" => ")[2] for chat in chats]
+            found = [next(mark for key, mark in given.items() if key in answer) for answer in said]
+            return [[1 - mark, mark] for mark in found]
 
-        monkeypatch.setattr(rubrics, "score", score)
+        monkeypatch.setattr(FakeEngine, "choose", choose)
 
     return by
 
@@ -219,68 +199,18 @@ def test_only_accepted_answers_can_be_outranked(tmp_path, marks):
 
 def test_prompt_that_was_sent_to_nobody_waits_for_a_person(tmp_path):
     unrouted = answers({"prompt_id": "aa", "answer_id": "1", "answer": "", "ending": "unrouted", "teacher": ""})
-    graded = Grader(bar(tmp_path, rubric=RUBRIC.model_dump()))(unrouted)
+    graded = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))(unrouted)
     assert (graded["pool"].to_pylist(), graded["reasons"].to_pylist()) == (["review"], [["unroutable"]])
 
 
 def test_judge_is_asked_in_batches(tmp_path, monkeypatch):
-    asked, score = [], rubrics.score
-    monkeypatch.setattr(rubrics, "score", lambda engine, rubric, pairs: asked.append(len(pairs)) or score(engine, rubric, pairs))
-    given = dataclasses.replace(bar(tmp_path, rubric=RUBRIC.model_dump()), pool=Pool(batch=2))
-    said = [{"prompt_id": f"a{n}", "answer_id": str(n), "answer": RIGHT} for n in range(5)]
+    asked, choose = [], FakeEngine.choose
+    monkeypatch.setattr(FakeEngine, "choose", lambda self, chats, marks: asked.append(len(chats)) or choose(self, chats, marks))
+    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=2))
+    said = [
+        {"prompt_id": f"a{n}", "answer_id": str(n), "answer": json.dumps({"number": "7", "item": None, "n": n})} for n in range(5)
+    ]
+    given = dataclasses.replace(given, section=given.section.model_copy(update={"checks": ()}))
     assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 5
     assert asked == [2, 2, 1]
     assert len(Folder(str(tmp_path / "ledger")).files()) == 1
-
-
-def gold_bar(tmp_path):
-    gold = [{"input": "send 7", "answer": RIGHT + " " * n, "label": label} for n, label in enumerate(["right", "wrong"] * 5)]
-    return bar(tmp_path, rubric=RUBRIC.model_dump(), calibrate={"gold": gold})
-
-
-def test_judge_learns_its_calibration_at_its_first_mark_and_pays_for_it_once(tmp_path):
-    given = gold_bar(tmp_path)
-    assert calibration_of(given) is None
-    Grader(given)(answers({"prompt_id": "ab", "answer_id": "2", "answer": "no form"}))
-    assert calibration_of(given) is None  # nothing was worth a mark
-    Grader(given)(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
-    assert calibration_of(given) is not None
-    again = Grader(given)
-    again(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
-    assert again.judge is not None and again.judge.engine is None
-
-
-class Dead(BaseException):
-    """The process is gone."""
-
-
-def test_a_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
-    given, deaths = gold_bar(tmp_path), 0
-    poison = given.section.calibrate.gold[4].answer
-
-    def die(status):
-        raise Dead(status)
-
-    def score(engine, rubric, pairs):
-        if poison in [answer for _, answer in pairs]:
-            raise RuntimeError("the engine is dead")
-        return [1.0 for _ in pairs]
-
-    monkeypatch.setattr(rubrics, "score", score)
-    while True:
-        grader = Grader(given)
-        assert grader.judge is not None
-        grader.judge.trials.die = die
-        try:
-            graded = grader(answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT}))
-            break
-        except Dead:
-            deaths += 1
-            assert deaths < 10
-    assert graded["confidence"].to_pylist()[0] == pytest.approx(4 / 9, abs=0.01)  # without the item that kills
-
-
-def test_confidence_is_the_same_whether_the_mark_is_new_or_from_the_ledger(tmp_path, monkeypatch):
-    monkeypatch.setattr(rubrics, "score", lambda engine, rubric, pairs: [1 / 3 + len(answer) / 7000 for _, answer in pairs])
-    given, rows = gold_bar(tmp_path), answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
-    assert Grader(given)(rows).equals(Grader(given)(rows))

@@ -13,7 +13,8 @@ from engine.contract.pools import Pool as PoolName
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.errors import ContractError
-from engine.judges.grader import Bar, Grader
+from engine.judges.bar import Bar
+from engine.judges.grader import Grader
 from engine.judges.pools import REASONS, Evidence, check_tags, holds, route, tier
 from engine.lineage.artifact import Tally
 from engine.rows import ANSWER, CANDIDATE, DIFFICULTIES, ENDINGS, POOLS, RELATIONS
@@ -117,7 +118,7 @@ def test_no_candidate_is_lost_or_invented_under_any_contract(said, pools, accept
     checks = [{"type": "json_schema"}, {"type": "grounded"}] if with_checks else []
     section = Judges.model_validate({"checks": checks, "accept": accept.model_dump(), "pools": pools.model_dump()})
     places = {name: Folder(f"memory://pools/{name}") for name in ("ledger", "marks", "purse")}
-    bar = Bar(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), folder=None, **places)
+    bar = Bar(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
     plain = dict.fromkeys(ANSWER.names) | {"task_unit": "form", "text": "send 7 lamp", "sample": 0}
     rows = [plain | row | {"answer_id": f"a{number}"} for number, row in enumerate(said)]
     graded = Grader(bar)(pa.Table.from_pylist(rows, schema=ANSWER))

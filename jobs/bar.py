@@ -1,0 +1,33 @@
+"""What the graders of a contract are given, and where a model's weights are."""
+
+from pathlib import Path
+
+from engine.contract.models import Model
+from engine.judges.bar import Bar
+from engine.lineage.job import Bench
+from engine.lineage.purse import JUDGES
+from engine.models.locate import locate
+from engine.models.trials import MARKS
+
+
+def bar_for(bench: Bench) -> Bar:
+    """Return what the graders of the contract are given."""
+    judging = bench.contract.judges
+    if bench.contract.teachers.mode == "direct":
+        judging = judging.model_copy(update={"rubrics": ()})
+    return Bar(
+        section=judging,
+        specialist=bench.contract.specialist,
+        pool=bench.profile.judge,
+        ledger=bench.paid / "judgements",
+        marks=bench.ledger / MARKS / "judgements",
+        purse=bench.ledger / JUDGES,
+        folders={rubric.name: weights(bench, rubric.model) for rubric in judging.rubrics},
+        cap=bench.contract.budget.judge_tokens,
+        competes=bench.contract.teachers.mode == "competition",
+    )
+
+
+def weights(bench: Bench, model: Model) -> Path | None:
+    """Return the folder of a model's weights; None for a model that has none."""
+    return None if model.type != "vllm" else locate(model.path, root=bench.root, home=bench.models)

@@ -1,0 +1,85 @@
+"""Judges of known character: the fake engine's marks are a function of what it reads."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.contract.judges import Judges
+from engine.contract.profile import Pool
+from engine.contract.specialist import Specialist, TaskUnit
+from engine.judges.bar import Bar
+from engine.judges.instrument import Instrument, learn
+from engine.judges.judge import Judge
+from engine.models.fake import FakeEngine
+from engine.rows import content_id
+from engine.shards import Folder
+from tests.planted import planted
+
+RUBRIC = {
+    "name": "j",
+    "model": {"type": "fake"},
+    "system": "Judge.",
+    "question": "MAIL {text} FORM {answer} END",
+    "marks": ["bad", "good"],
+}
+RANKING = {"question": "MAIL {text} FIRST {first} SECOND {second} END"}
+SPECIALIST = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
+
+
+def bar(folder: Path, gold: list[dict[str, Any]] | None = None, **section: Any) -> Bar:
+    """Return a bar with one rubric and these labelled items."""
+    given: dict[str, Any] = {"rubrics": [RUBRIC], **section}
+    if gold is not None:
+        given["calibrate"] = {"gold": gold, **given.get("calibrate", {})}
+    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "marks", "purse")}  # hundreds are learnt
+    return Bar(section=Judges.model_validate(given), specialist=SPECIALIST, pool=Pool(batch=256), **places)
+
+
+def between(text: str, start: str, end: str) -> str:
+    return text.partition(f"{start} ")[2].rpartition(f" {end}")[0]
+
+
+class Character:
+    """What a judge thinks of answers: of right ones much, of others little, with some noise; and its biases."""
+
+    def __init__(self, *, seed: int = 0, noise: float = 0.15, first: float = 0.0, long: float = 0.0, short: float = 0.0) -> None:
+        self.right = {item["reference"] for item in planted(60)}
+        self.seed, self.noise, self.first, self.long, self.short = seed, noise, first, long, short
+
+    def worth(self, answer: str) -> float:
+        """The probability of the best mark."""
+        plain = 0.75 if answer in self.right else 0.3
+        chance = random.Random(content_id(self.seed, answer)).uniform(-self.noise, self.noise)
+        return min(1.0, max(0.0, plain + chance + self.long * len(answer) / 200 + self.short * max(0.0, 1 - len(answer) / 100)))
+
+    def __call__(self, asked: str) -> list[float]:
+        """The probabilities of the marks."""
+        if "FIRST" not in asked:
+            worth = self.worth(between(asked, "FORM", "END"))
+            return [1 - worth, worth]
+        one, other = (self.worth(text) for text in (between(asked, "FIRST", "SECOND"), between(asked, "SECOND", "END")))
+        better = min(1.0, max(0.0, 0.5 + (one - other) / 2 + self.first))
+        return [better * 0.9, (1 - better) * 0.9, 0.1]
+
+
+def think(monkeypatch: pytest.MonkeyPatch, of: Callable[[str], list[float]]) -> list[str]:
+    """Let the engine mark as `of` says; return the list of all that it will read."""
+    read: list[str] = []
+
+    def choose(self: FakeEngine, chats: list[Any], marks: list[str]) -> list[list[float]]:
+        asked = [chat[-1]["content"] for chat in chats]
+        read.extend(asked)
+        self.tokens_read += len(asked)
+        return [of(text) for text in asked]
+
+    monkeypatch.setattr(FakeEngine, "choose", choose)
+    return read
+
+
+def learnt(given: Bar) -> Instrument:
+    found = learn(Judge(given))
+    assert found
+    return found

@@ -1,0 +1,111 @@
+"""`rayleigh judge` without Ray: a judge of known character before labelled items."""
+
+import json
+import sys
+import types
+from contextlib import nullcontext
+
+import pytest
+import yaml
+from judge_world import RANKING, RUBRIC, Character, think
+from typer.testing import CliRunner
+
+from engine.judges import instrument
+from engine.judges.judge import Judge
+from jobs.cli import app
+from tests.planted import KINDS, by_hand, planted
+
+ORDER = {
+    "name": "toy",
+    "specialist": {"goal": "fill", "task_units": [{"name": "form", "kind": "extraction"}]},
+    "prompts": {
+        "sources": [{"path": "seeds.jsonl", "licence": "CC0-1.0"}],
+        "holdout": {"path": "seeds.jsonl", "labels": "rule"},
+    },
+    "teachers": {"mode": "judged", "models": [{"name": "t", "model": {"type": "fake"}}]},
+    "judges": {"rubrics": [RUBRIC], "ranking": RANKING, "accept": {"confidence": 0.5}, "audit": None},
+    "curation": {"semantic": None},
+    "students": [{"name": "s", "init": {"prune": {"source": "model", "layers": [0]}}}],
+    "gate": {},
+}
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch):
+    """Ask for the judge of ORDER with some changes, on 60 labelled items."""
+    import jobs.run
+
+    flow = types.ModuleType("engine.judges.flow")  # the real one starts Ray
+    flow.learn = lambda bar: instrument.learn(Judge(bar))
+    monkeypatch.setitem(sys.modules, "engine.judges.flow", flow)
+    monkeypatch.setattr(jobs.run, "at_work", lambda work, console: nullcontext())
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(json.dumps(item) + "\n" for item in planted(30)))
+
+    def asked(*more, code=0, gold=str(gold), **judges):
+        order = tmp_path / "toy.yaml"
+        order.write_text(yaml.safe_dump({**ORDER, "judges": {**ORDER["judges"], **judges}}))
+        given = ["--gold", gold] if gold else []
+        result = CliRunner().invoke(app, ["judge", str(order), str(tmp_path / "run"), *given, *more], catch_exceptions=False)
+        assert result.exit_code == code, result.output
+        return result.stderr if code else result.stdout
+
+    return asked
+
+
+def test_judge_json_has_the_documented_keys_and_the_numbers_counted_by_hand(ask, monkeypatch):
+    think(monkeypatch, Character(noise=0.4))
+    found = json.loads(ask("--json"))
+    assert set(found) == {
+        "contract", "name", "gates", "why", "bound_to", "curve", "folds", "agreement", "audit", "items", "tokens",
+    }  # fmt: skip
+    wanted = by_hand(found["items"], 0.5)
+    assert {name: found["agreement"][name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+    assert 0 < wanted["kappa"] < 1 and found["tokens"] == 2 * 60
+    assert set(found["agreement"]["errors"]) == set(KINDS)
+
+
+def test_judge_says_what_it_is_worth_and_whether_it_may_decide(ask, monkeypatch):
+    think(monkeypatch, Character(noise=0.05))
+    text = ask()
+    assert all(f"\n{name} " in text for name in ("kappa", "sensitivity", "specificity", "auc", "ece", "stops wrong_number"))
+    assert "j on 60 labelled items, 120 tokens paid." in text and text.endswith("It may decide.\n")
+
+
+def test_biased_judge_is_told_so(ask, monkeypatch):
+    think(monkeypatch, Character(first=0.3))
+    text = ask(audit={}, calibrate={"gold": planted(4)})
+    assert [line.split()[-1] for line in text.splitlines() if line.startswith("position ")] == ["beyond"]
+    assert "It annotates, it decides nothing: its bias `position` is 0.5" in text
+
+
+def test_judge_is_asked_once_for_each_run_folder(ask, monkeypatch):
+    read = think(monkeypatch, Character())
+    first, count = ask("--json"), len(read)
+    assert ask("--json") == first and len(read) == count
+
+
+def test_judge_is_shown_references_where_the_question_has_a_place_for_them(ask, monkeypatch):
+    read = think(monkeypatch, Character())
+    rubric = {**RUBRIC, "question": "MAIL {text}\nRIGHT {reference}\nFORM {answer} END"}
+    assert "on 60 labelled items with their references" in ask(rubrics=[rubric])
+    assert all("\nRIGHT {" in text for text in read)
+
+
+@pytest.mark.parametrize(
+    ("words", "judges", "said"),
+    [
+        (["--set", "teachers.mode=direct"], {}, "mode direct asks 0 rubrics"),
+        ([], {"gold": None}, "there are no labelled items"),
+        (["--gold", "none.jsonl"], {}, "none.jsonl: cannot be read"),
+    ],
+)
+def test_judge_that_cannot_be_measured_is_refused(ask, words, judges, said):
+    assert said in ask(*words, code=1, **judges)
+
+
+def test_gold_with_a_wrong_label_is_refused_with_its_place(ask, tmp_path):
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text("".join(json.dumps({**item, "label": "fair"}) + "\n" for item in planted(4)))
+    said = ask(gold=str(odd), code=1)
+    assert "odd.jsonl: 8 problem(s)" in said and "judges.calibrate.gold.0.label" in said

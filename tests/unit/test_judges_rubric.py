@@ -1,0 +1,116 @@
+"""What a rubric asks, and what it makes of the answers: dimensions, anchors, references, several rubrics."""
+
+import pytest
+from judge_world import RUBRIC, bar, think
+from pydantic import ValidationError
+
+from engine.contract.judges import Judges, Rubric
+from engine.judges.ask import Reading
+from engine.judges.judge import Judge
+from engine.judges.rubric import Case, marks, questions, score
+
+CASE = Case("aa", "send 7", '{"n": 7}')
+DIMENSIONS = [
+    {"name": "right", "question": "Is it right?", "anchors": {"bad": "one field is wrong", "good": "all is right"}, "weight": 3},
+    {"name": "short", "question": "Is it short?", "marks": ["no", "so", "yes"]},
+]
+
+
+def rubric(**given):
+    return Rubric.model_validate({**RUBRIC, **given})
+
+
+def asked(given, case=CASE):
+    return [one.chat[-1]["content"] for one in questions(given, case)]
+
+
+def test_question_keeps_braces_of_text_and_answer():
+    case = Case("aa", "send {answer} and {text}", '{"a": 1}')
+    assert asked(rubric(question="{text} => {answer}?"), case) == ['send {answer} and {text} => {"a": 1}?']
+
+
+def test_each_dimension_is_a_question_below_the_rubrics_own_with_its_anchors():
+    given = rubric(question="{text}: {answer}", dimensions=DIMENSIONS)
+    assert asked(given) == [
+        'send 7: {"n": 7}\n\nIs it right?\nbad: one field is wrong\ngood: all is right',
+        'send 7: {"n": 7}\n\nIs it short?',
+    ]
+    assert [one.marks for one in questions(given, CASE)] == [("bad", "good"), ("no", "so", "yes")]
+
+
+def test_score_is_the_weighted_mean_of_the_dimensions():
+    given = rubric(dimensions=DIMENSIONS)
+    found = marks(given, [Reading([0.2, 0.8]), Reading([0.0, 1.0, 0.0])])
+    assert found == [0.8, 0.5] and score(given, found) == pytest.approx((3 * 0.8 + 0.5) / 4)
+    assert score(given, [0.8, None]) is None
+
+
+def test_reference_is_shown_where_there_is_one_and_its_line_goes_where_there_is_none():
+    given = rubric(question="{text}\nRight: {reference}\nSaid: {answer}")
+    assert asked(given, CASE._replace(reference="7")) == ['send 7\nRight: 7\nSaid: {"n": 7}']
+    assert asked(given) == ['send 7\nSaid: {"n": 7}']
+
+
+def test_task_unit_may_have_a_question_of_its_own():
+    given = rubric(question="Right? {answer}", by_task_unit={"decide": "Just? {answer}"})
+    assert [asked(given, CASE._replace(task_unit=unit)) for unit in ("form", "decide")] == [['Right? {"n": 7}'], ['Just? {"n": 7}']]
+
+
+def test_worked_examples_have_a_mark_for_each_dimension():
+    shot = {"text": "a", "answer": "b", "mark": {"right": "bad", "short": "yes"}}
+    given = rubric(question="{text} {answer}", dimensions=DIMENSIONS, shots=[shot])
+    assert [one.chat[2]["content"] for one in questions(given, CASE)] == ["bad", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"dimensions": [DIMENSIONS[0], DIMENSIONS[0]]}, "dimensions: names must differ"),
+        ({"dimensions": [{**DIMENSIONS[0], "anchors": {"fair": "x"}}]}, r"anchors of \['fair'\], expected marks of"),
+        (
+            {"shots": [{"text": "a", "answer": "b", "mark": "fair"}]},
+            r"shots.0.mark: found 'fair', expected one of \['bad', 'good'\]",
+        ),
+        ({"dimensions": DIMENSIONS, "shots": [{"text": "a", "answer": "b", "mark": "bad"}]}, "for right one of"),
+    ],
+)
+def test_rubric_that_cannot_be_asked_is_refused(given, said):
+    with pytest.raises(ValidationError, match=said):
+        rubric(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rubrics": [RUBRIC, RUBRIC]}, "rubrics: names must differ"),
+        ({"rubrics": [RUBRIC], "ranking": {"rubric": "k", "question": "?"}}, "ranking.rubric: found 'k'"),
+        ({"ranking": {"question": "?"}}, "ranking.rubric"),
+        ({"rubrics": [RUBRIC], "audit": {}}, "audit: needs labelled items"),
+    ],
+)
+def test_judges_that_cannot_work_are_refused(given, said):
+    with pytest.raises(ValidationError, match=said):
+        Judges.model_validate(given)
+
+
+def test_several_rubrics_are_a_panel_with_their_disagreement(tmp_path, monkeypatch):
+    think(monkeypatch, lambda asked: [0.6, 0.4] if asked.startswith("STRICT") else [0.1, 0.9])
+    strict = {**RUBRIC, "name": "k", "question": "STRICT {answer}", "weight": 4}
+    [found] = Judge(bar(tmp_path, rubrics=[RUBRIC, strict])).mark([CASE])
+    assert (found.score, found.disagreement) == (pytest.approx((0.9 + 4 * 0.4) / 5), pytest.approx(0.5))
+    assert [(one["rubric"], one["dimension"]) for one in found.marks] == [("j", ""), ("k", "")]
+
+
+def test_one_rubric_does_not_disagree_with_itself(tmp_path, monkeypatch):
+    think(monkeypatch, lambda asked: [0.1, 0.9])
+    [found] = Judge(bar(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).mark([CASE])
+    assert found.disagreement is None and [one["dimension"] for one in found.marks] == ["right"]
+
+
+def test_changed_dimension_is_asked_again_and_the_others_are_not(tmp_path, monkeypatch):
+    read = think(monkeypatch, lambda asked: [0.1, 0.9])
+    first = {"name": "a", "question": "A?"}
+    Judge(bar(tmp_path, rubrics=[{**RUBRIC, "dimensions": [first, {"name": "b", "question": "B?"}]}])).mark([CASE])
+    other = [{**first, "weight": 7}, {"name": "b", "question": "Better?"}]
+    Judge(bar(tmp_path, rubrics=[{**RUBRIC, "name": "renamed", "dimensions": other}])).mark([CASE])
+    assert [text.rpartition("\n\n")[2] for text in read] == ["A?", "B?", "Better?"]

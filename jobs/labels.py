@@ -5,12 +5,13 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.curation.labels import LABEL, LABELS
 from engine.errors import StorageError
 from engine.lineage.job import Bench
 from engine.rows import content_id
-from engine.shards import Folder
+from engine.shards import Folder, iterate
 from jobs import evaluation_lists
 
 PLACE, NAME = "review", "labels.jsonl"
@@ -41,9 +42,16 @@ def write(run: Folder, labels: Labels) -> None:
 
 
 def table(bench: Bench) -> pa.Table:
-    """Return the labels as labels.LABEL, in the order of their ids."""
+    """Return the labels of answers that are among the candidates as labels.LABEL, in the order of their ids."""
     found = read(bench.run)
-    return pa.Table.from_pylist([found[key] for key in sorted(found)], schema=LABEL)
+    if not found:
+        return LABEL.empty_table()
+    whole = pa.Table.from_pylist([found[key] for key in sorted(found)], schema=LABEL)
+    candidates = bench.artifact("candidates")
+    is_there = pa.array([False] * whole.num_rows)
+    for piece in iterate(candidates.folder / "candidates", candidates.table("candidates"), ["answer_id"]):
+        is_there = pc.or_(is_there, pc.is_in(whole["answer_id"], piece["answer_id"].combine_chunks()))
+    return whole.filter(is_there)
 
 
 def counts(labelled: pa.Table) -> dict[str, int]:

@@ -146,6 +146,12 @@ def test_correction_must_fit_the_schema_of_its_task_unit(work, tmp_path):
     ask("import", work.folder, label(tmp_path, (FIRST, "corrected", "3")))
 
 
+def test_labels_of_answers_that_are_gone_are_kept_and_left_out(work):
+    labels.write(work.folder, {key: {"answer_id": key, "label": "right", "correction": ""} for key in ("gone", SECOND, FIRST)})
+    assert labels.table(of_run(work, "dataset"))["answer_id"].to_pylist() == [FIRST, SECOND]
+    assert set(labels.read(work.folder)) == {"gone", FIRST, SECOND}
+
+
 def test_a_label_said_twice_otherwise_is_refused(work, tmp_path):
     assert "labelled otherwise" in ask("import", work.folder, label(tmp_path, (FIRST, "right"), (FIRST, "wrong")), code=1)
 

@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -113,6 +113,7 @@ def test_answers_that_resemble_the_holdout_are_taken_out_before_pairs_are_made()
     assert clean(rows, section, build_index(listed.slice(0, 0), section.decontaminate)).num_rows == 2
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(

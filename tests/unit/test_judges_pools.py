@@ -84,7 +84,7 @@ def known(pools):
     return {*REASONS, *TAGS[1:], *(f"rule:{rule.reason}" for rule in pools.rules)}
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(evidence, st.builds(Accept, confidence=share, agreement=share), sections)
 def test_any_answer_under_any_contract_goes_to_one_pool_with_known_reasons(seen, accept, pools):
     found = route(seen, accept, pools)

@@ -56,8 +56,8 @@ def _one_of(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outco
     for row in sorted(rows, key=_surest):
         best.setdefault(row["teacher"], row)
     parents = list(best.values())
-    if len(parents) < 2:
-        return None
+    if len(parents) < 2 or relate([row["answer"] for row in parents], pools.relations).relation != "complementary":
+        return None  # the surest sample of a teacher need not say what most do
     known = [row["confidence"] for row in parents if row["confidence"] is not None]
     confidence = min(known) if len(known) == len(parents) else None
     made = parents[0] | {

@@ -1,12 +1,15 @@
 """Every answer goes to exactly one pool with a reason, whatever the contract's rules and whatever was found of it."""
 
+import made_run
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.checks import TAGS, Outcome
+from engine.contract import Contract
 from engine.contract.judges import Accept, Judges
 from engine.contract.pools import LEARNT, Band, Ending, Pools, Relation
 from engine.contract.pools import Pool as PoolName
@@ -212,6 +215,15 @@ def test_section_that_contradicts_itself_is_refused(raw, complaint):
 def test_tag_that_no_check_gives_is_named():
     with pytest.raises(ContractError, match=r"judges\.pools\.rules\.0\.when\.failed: found \['ungrouded'\]"):
         check_tags(Pools.model_validate({"rules": [rule({"failed": ["ungrouded", "*"]})]}))
+
+
+def test_curriculum_of_tiers_needs_tiers():
+    order = yaml.safe_load(made_run.YAML)
+    order["students"][0]["curriculum"] = "tier"
+    with pytest.raises(ValidationError, match=r"students\.0\.curriculum: found tier, but judges\.pools\.tiers is empty"):
+        Contract.model_validate(order)
+    order["judges"] = {"pools": {"tiers": [0.5]}}
+    assert Contract.model_validate(order).students[0].curriculum == "tier"
 
 
 def test_closed_sets_of_the_contract_are_those_of_the_rows():

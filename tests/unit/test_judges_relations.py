@@ -123,6 +123,15 @@ def test_merged_answer_is_extra_and_names_its_parents(tmp_path):
     assert told([pa.Table.from_pylist(found, schema=CANDIDATE)]) == {"relations": {"complementary": 1}, "tiers": {}, "merged": 1}
 
 
+def test_surest_answers_that_contradict_each_other_are_not_merged(tmp_path):
+    often, sure = form(number="7", item="lamp"), form(number="8")
+    rows = [("t", form(number="7")), ("u", often), ("u", often), ("u", sure)]
+    found = graded(tmp_path, *rows, merge=True)
+    assert len(found) == 5 and {json.loads(row["answer"])["number"] for row in found if row["parents"]} == {"7"}
+    found = graded(tmp_path, ("t", form(number="7")), ("u", often), ("u", sure), merge=True)
+    assert not any(row["parents"] and '"8"' in row["answer"] for row in found)
+
+
 def test_answer_that_fails_a_check_is_not_merged(tmp_path):
     found = graded(tmp_path, ("t", form(number="7")), ("u", form(number="7", item="chair")), merge=True)
     assert [row["pool"] for row in found] == ["train", "contrast"]  # the second invents; there is nothing to complete

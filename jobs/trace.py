@@ -54,7 +54,7 @@ def trace(run: str, wanted: str) -> Facts:
         return _student(views, wanted)
     answered = [("answer_id", table) for table in ANSWERS]
     for column, table in (*answered, *(("prompt_id", table) for table in PLACES)):
-        found = _ids(views, table, column, wanted.partition("-")[0]) if len(wanted) >= SHORTEST else []  # of an example: the answer's
+        found = _ids(views, table, column, wanted.partition("-")[0]) if len(wanted) >= SHORTEST else []
         if len(found) > 1:
             raise InputError(f"{wanted}: several have such an id: {', '.join(found)}. Give more of it.")
         if found:

@@ -78,7 +78,7 @@ def fault_of(row: Row) -> str:
     found = [
         FAULTS.get(tag, f"{tag.replace('_', ' ')}: {{detail}}").replace("{detail}", details.get(tag) or "")
         for tag in row["reasons"]
-        if tag in FAULTS or tag in details
+        if tag in FAULTS or (tag in details and tag != "no_reference")  # nothing to compare with is no fault
     ]
     return "; ".join(found)
 

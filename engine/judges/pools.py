@@ -12,6 +12,7 @@ from engine.contract.pools import LEARNT, Pools, When
 from engine.errors import ContractError
 
 UNREADABLE = ("not_json", "off_schema")
+UNCOMPARED = ("no_reference",)  # a check had nothing to compare with: no fault of the answer
 BUILT_IN = Pools()
 REASONS = (
     "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable", "judge_unpaid",
@@ -64,6 +65,8 @@ def route(seen: Evidence, accept: Accept, pools: Pools = BUILT_IN) -> Route:
         return Route("failure", [f"ending_{seen.ending}"])
     if any(tag in UNREADABLE for tag in failed):
         return Route("failure", failed)
+    if failed and set(failed) <= {*UNCOMPARED}:
+        return Route("review", failed)
     if failed:
         return Route("contrast", failed)
     if seen.agreement is not None and seen.agreement < accept.agreement:

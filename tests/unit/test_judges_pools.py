@@ -167,6 +167,12 @@ def test_rule_holds_where_all_that_it_names_does(when, seen, is_so):
     assert found == route(seen, Accept()) or is_so
 
 
+def test_answer_that_could_not_be_compared_is_not_wrong():
+    alone = Outcome("math", False, "no_reference", "")
+    assert route(SURE._replace(outcomes=[alone]), Accept()) == ("review", ["no_reference"])
+    assert route(SURE._replace(outcomes=[alone, UNGROUNDED]), Accept()) == ("contrast", ["no_reference", "ungrounded"])
+
+
 def test_first_rule_that_holds_decides_and_keeps_what_failed_in_sight():
     listed = [rule({"failed": ["*"]}, "failure", "first"), rule({"failed": ["ungrounded"]}, "review", "second")]
     found = route(SURE._replace(outcomes=[UNGROUNDED]), Accept(), Pools.model_validate({"rules": listed}))

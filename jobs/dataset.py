@@ -2,23 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 import pyarrow as pa
 import ray
 
-from engine.curation import flow, pairs
-from engine.curation.rewriter import Desk
+from engine.curation import flow
 from engine.errors import InputError
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import TEACHERS
 from engine.models.locate import locate
-from engine.models.trials import MARKS
 from engine.rows import DROPPED_BY
 from engine.shards import iterate
-from jobs import evaluation_lists, labels
+from jobs import evaluation_lists, labels, lessons
 
 
 def run(bench: Bench) -> Tally:
@@ -48,8 +44,8 @@ def run(bench: Bench) -> Tally:
         )
     kept = flow.Kept(judged, arranged.decisions, num_picked, arranged.facts["weights"])
     order = flow.Order(bench.contract.specialist, section, pool)
-    lessons = _lessons(bench, kept, known, order)
-    examples = flow.write_examples(kept, bench.draft.folder / "examples", order=order, beside=lessons.boundary)
+    made = lessons.make(bench, kept, known, order)
+    examples = flow.write_examples(kept, bench.draft.folder / "examples", order=order, beside=made.boundary)
     bench.draft.tables |= {"picked": picked.table, "examples": examples.table}
     bench.draft.facts = {
         **arranged.facts,
@@ -58,7 +54,7 @@ def run(bench: Bench) -> Tally:
         "picked": spending.picked(iterate(bench.draft.folder / "picked", picked.table, ["teacher", "dropped_by"])),
         "splits": examples.labels,
         "kinds": _kinds(iterate(bench.draft.folder / "examples", examples.table, ["kind"])),
-        "preferences": lessons.told,
+        "preferences": made.told,
         "labels": labels.counts(labelled),
         "wanted": {"clusters": section.pick.clusters, "validation": section.pick.validation},
         "found": {
@@ -76,42 +72,3 @@ def _kinds(pieces: Iterable[pa.Table]) -> dict[str, int]:
     for piece in pieces:
         found.update(piece["kind"].to_pylist())
     return dict(sorted(found.items()))
-
-
-class _Lessons(NamedTuple):
-    """What is made of answers besides examples of the best ones."""
-
-    boundary: Any  # Dataset of EXAMPLE, or None
-    told: dict[str, Any] | None  # pairs.told
-
-
-def _lessons(bench: Bench, kept: flow.Kept, known: Any, order: flow.Order) -> _Lessons:
-    if order.section.preferences is None and not order.section.boundary:
-        return _Lessons(None, None)
-    answers = flow.asked(kept, known, order).materialize()
-    told = None
-    if order.section.preferences:
-        folder = bench.draft.folder / "preferences"
-        table = bench.draft.tables["preferences"] = flow.write_preferences(answers, folder, order=order).table
-        told = pairs.told(iterate(folder, table, pairs.TOLD))
-    return _Lessons(flow.boundary_examples(answers, kept, order, _desk(bench)) if order.section.boundary else None, told)
-
-
-def _desk(bench: Bench) -> Desk | None:
-    """Who mends failed answers; None if the contract asks nobody to."""
-    from jobs.bar import weights
-
-    kind = next((kind for kind in bench.contract.curation.boundary if kind.type == "rewrite"), None)
-    if kind is None:
-        return None
-    (bench.ledger / MARKS / "boundary").remove()  # who died in an earlier run says nothing about this one
-    return Desk(
-        section=kind,
-        specialist=bench.contract.specialist,
-        pool=bench.profile.teacher,
-        folder=weights(bench, kind.model),
-        ledger=bench.paid / "boundary",
-        marks=bench.ledger / MARKS / "boundary",
-        purse=bench.ledger / TEACHERS,
-        cap=bench.contract.budget.teacher_tokens,
-    )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.checks import parse
 from engine.checks.grounded import occurs, values
@@ -153,3 +154,8 @@ def chosen(ids: pa.Table, count: int, seed: int) -> pa.Array:
     """Return the example_ids that have a place: the first `count` by hash, the same whatever their order."""
     ranked = sorted(ids["example_id"].to_pylist(), key=lambda one: content_id("boundary", seed, one))
     return pa.array(ranked[:count], pa.string())
+
+
+def of(made: pa.Table, ids: pa.Array) -> pa.Table:
+    """Return the examples with one of `ids`."""
+    return made.filter(pc.is_in(made["example_id"], ids))

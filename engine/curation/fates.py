@@ -31,10 +31,17 @@ class Asked(NamedTuple):
     """Answers in pools that are not learnt."""
 
 
-def clean(rows: pa.Table, section: Curation, index: Index) -> pa.Table:
+def clean(rows: pa.Table, index: Index, section: Curation) -> pa.Table:
     """PICKED in, COLUMNS of it out, without answers that resemble, by words, what must stay unknown."""
     leaks = by_words(rows, index, section.decontaminate)
     return rows.filter(pc.invert(leaks["is_out"])).select(COLUMNS)
+
+
+def clean_targets(made: pa.Table, index: Index, section: Curation) -> pa.Table:
+    """EXAMPLE in and out, without those whose target resembles, by words, what must stay unknown; their prompts are clean."""
+    nothing = pa.array([""] * made.num_rows, pa.string())
+    shown = pa.table({"answer_id": made["example_id"], "text": nothing, "answer": made["target"]})
+    return made.filter(pc.invert(by_words(shown, index, section.decontaminate)["is_out"]))
 
 
 def asked(rows: pa.Table, section: Curation) -> Iterator[Asked]:

@@ -3,6 +3,7 @@
 Decisions come back to the rows as one small table, 120 bytes for each row that is not simply kept, which every task reads.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,6 @@ from engine.contract.specialist import Specialist
 from engine.curation import boundary, copies, decontaminate, fates
 from engine.curation.arrange import arrange, coverage
 from engine.curation.copies import DECISION
-from engine.curation.decontaminate import Index
 from engine.curation.embed import EMBEDDED, Embedder
 from engine.curation.labels import apply_labels
 from engine.curation.leaks import told
@@ -59,7 +59,7 @@ class Judged(NamedTuple):
     def scan(self, pool: Pool, columns: list[str] | None = None) -> Dataset:
         """Stream the answers with the labels in place."""
         rows = stream.scan(self.candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
-        return stream.apply(rows, _label, pool, labels=[self.labels]) if self.labels else rows
+        return stream.apply(rows, _given, pool, op=apply_labels, refs=[self.labels]) if self.labels else rows
 
     @property
     def partitions(self) -> int:
@@ -82,6 +82,13 @@ class Order(NamedTuple):
     specialist: Specialist
     section: Curation
     pool: Pool
+
+
+class Mend(NamedTuple):
+    """Who mends failed answers, and what must not stand in what is written."""
+
+    desk: Desk
+    index: ObjectRef  # decontaminate.Index
 
 
 class Encoder(NamedTuple):
@@ -114,7 +121,7 @@ def enter_rows(
     partitions: int | None = None,
 ) -> Dataset:
     """The table candidates and LISTED in, ENTRY out: what is learnt of a prompt's answers is still in."""
-    index = whole.run(_index, (known, decontaminate.LISTED), section=section)
+    index = index_of(known, section)
     rows = stream.apply(judged.scan(pool, READ), _enter, pool, section=section, index=[index])
     if encoder and section.answers and section.answers.similarity is not None:
         given = {"folder": encoder.folder, "device": encoder.device, "text": "answer"}
@@ -172,11 +179,16 @@ def write_examples(kept: Kept, folder: Folder, *, order: Order, beside: Dataset 
     return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), order.pool)
 
 
-def asked(kept: Kept, known: Dataset, order: Order) -> Dataset:
+def index_of(known: Dataset, section: Curation) -> ObjectRef:
+    """The n-grams of LISTED, where every task can read them."""
+    texts = known.select_columns(decontaminate.LISTED.names), decontaminate.LISTED
+    return whole.run(decontaminate.build_index, texts, section=section.decontaminate)
+
+
+def asked(kept: Kept, index: ObjectRef, order: Order) -> Dataset:
     """Every answer that does not resemble what must stay unknown, as fates.COLUMNS with each prompt whole in one block."""
-    index = whole.run(_index, (known.select_columns(decontaminate.LISTED.names), decontaminate.LISTED), section=order.section)
-    given = {"decisions": [kept.decisions], "section": order.section, "index": [index]}
-    rows = stream.apply(kept.judged.scan(order.pool), _clean, order.pool, **given)
+    rows = stream.apply(kept.judged.scan(order.pool), _decide, order.pool, decisions=[kept.decisions])
+    rows = stream.apply(rows, _given, order.pool, op=fates.clean, refs=[index], section=order.section)
     return rows.repartition(kept.judged.partitions, keys=["prompt_id"])
 
 
@@ -186,13 +198,15 @@ def write_preferences(answers: Dataset, folder: Folder, *, order: Order) -> stre
     return stream.write(rows, stream.Target(folder, PREFERENCE, label="reason"), order.pool)
 
 
-def boundary_examples(answers: Dataset, kept: Kept, order: Order, desk: Desk | None = None) -> Dataset:
-    """fates.COLUMNS in, EXAMPLE of boundary material out, no more than have a place; the `desk` mends what it is made of."""
+def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: Mend | None = None) -> Dataset:
+    """fates.COLUMNS in, EXAMPLE of boundary material out, no more than have a place."""
     given = {"specialist": order.specialist, "section": order.section}
     made = stream.apply(answers, boundary.boundary, order.pool, **given)
-    if desk:
+    if mend:
         open_ = _placed(stream.apply(answers, boundary.unsolved, order.pool, **given), kept, order)
-        made = made.union(stream.apply(open_, Rewriter, desk.pool, desk=desk))
+        mended = stream.apply(open_, Rewriter, mend.desk.pool, desk=mend.desk)
+        told = {"op": fates.clean_targets, "refs": [mend.index], "section": order.section}
+        made = made.union(stream.apply(mended, _given, order.pool, **told))
     return _placed(made, kept, order)
 
 
@@ -202,7 +216,7 @@ def _placed(made: Dataset, kept: Kept, order: Order) -> Dataset:
     count = boundary.most(kept.rows, order.section.boundary_share)
     ids = pa.schema([EXAMPLE.field("example_id")])
     chosen = whole.run(boundary.chosen, (made.select_columns(ids.names), ids), count=count, seed=order.section.seed)
-    return stream.apply(made, _of, order.pool, chosen=[chosen])
+    return stream.apply(made, _given, order.pool, op=boundary.of, refs=[chosen])
 
 
 def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Written:
@@ -211,10 +225,6 @@ def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Wr
 
 
 # What an op refers to travels inside a list and is fetched once a task.
-
-
-def _index(known: pa.Table, section: Curation) -> Index:
-    return decontaminate.build_index(known, section.decontaminate)
 
 
 def _enter(rows: pa.Table, section: Curation, index: list[ObjectRef]) -> pa.Table:
@@ -279,16 +289,8 @@ def _sharded(made: pa.Table, shards: int) -> pa.Table:
     return made.append_column("shard", pa.array(numbers, pa.int64()))
 
 
-def _clean(rows: pa.Table, decisions: list[ObjectRef], section: Curation, index: list[ObjectRef]) -> pa.Table:
-    return fates.clean(_decide(rows, decisions), section, ray.get(index[0]))
-
-
-def _of(made: pa.Table, chosen: list[ObjectRef]) -> pa.Table:
-    return made.filter(pc.is_in(made["example_id"], ray.get(chosen[0])))
-
-
-def _label(rows: pa.Table, labels: list[ObjectRef]) -> pa.Table:
-    return apply_labels(rows, ray.get(labels[0]))
+def _given(rows: pa.Table, op: Callable[..., pa.Table], refs: list[ObjectRef], **given: Any) -> pa.Table:
+    return op(rows, *map(ray.get, refs), **given)
 
 
 _FATE = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "rep_id", "similarity")])

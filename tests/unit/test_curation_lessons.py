@@ -14,7 +14,7 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.curation import boundary as lessons
 from engine.curation.decontaminate import LISTED, build_index
-from engine.curation.fates import COLUMNS, clean
+from engine.curation.fates import COLUMNS, clean, clean_targets
 from engine.curation.labels import LABEL, apply_labels, corrected_id
 from engine.curation.pairs import pairs, told
 from engine.curation.rewriter import Desk, Rewriter
@@ -109,8 +109,8 @@ def test_answers_that_resemble_the_holdout_are_taken_out_before_pairs_are_made()
     listed = pa.Table.from_pylist([{"list": "holdout", "id": "h", "kind": "prompt", "text": TEXT}], schema=LISTED)
     section = Curation.model_validate({"decontaminate": {"ngram": 4}, "preferences": {}, "boundary": EVERY})
     rows = pa.Table.from_pylist([answer("a", form()), wrong()], schema=PICKED)
-    assert clean(rows, section, build_index(listed, section.decontaminate)).num_rows == 0
-    assert clean(rows, section, build_index(listed.slice(0, 0), section.decontaminate)).num_rows == 2
+    assert clean(rows, build_index(listed, section.decontaminate), section).num_rows == 0
+    assert clean(rows, build_index(listed.slice(0, 0), section.decontaminate), section).num_rows == 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -262,6 +262,13 @@ def desk(tmp_path, *replies, cap=None):
 
 def mended(rewriter, rows):
     return pa.concat_tables(rewriter(rows)).to_pylist()
+
+
+def test_what_was_mended_into_a_text_of_the_holdout_is_taken_out():
+    listed = pa.Table.from_pylist([{"list": "holdout", "id": "h", "kind": "reference", "text": TEXT}], schema=LISTED)
+    section = Curation.model_validate({"decontaminate": {"ngram": 4}})
+    made = pa.Table.from_pylist([{"example_id": "1", "target": TEXT}, {"example_id": "2", "target": form()}], schema=EXAMPLE)
+    assert clean_targets(made, build_index(listed, section.decontaminate), section)["example_id"].to_pylist() == ["2"]
 
 
 def test_answer_is_mended_only_where_none_was_accepted():

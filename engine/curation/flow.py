@@ -59,7 +59,7 @@ class Judged(NamedTuple):
     def scan(self, pool: Pool, columns: list[str] | None = None) -> Dataset:
         """Stream the answers with the labels in place."""
         rows = stream.scan(self.candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
-        return stream.apply(rows, _given, pool, op=apply_labels, refs=[self.labels]) if self.labels else rows
+        return stream.apply(rows, _given, pool, how=apply_labels, refs=[self.labels]) if self.labels else rows
 
     @property
     def partitions(self) -> int:
@@ -188,7 +188,7 @@ def index_of(known: Dataset, section: Curation) -> ObjectRef:
 def asked(kept: Kept, index: ObjectRef, order: Order) -> Dataset:
     """Every answer that does not resemble what must stay unknown, as fates.COLUMNS with each prompt whole in one block."""
     rows = stream.apply(kept.judged.scan(order.pool), _decide, order.pool, decisions=[kept.decisions])
-    rows = stream.apply(rows, _given, order.pool, op=fates.clean, refs=[index], section=order.section)
+    rows = stream.apply(rows, _given, order.pool, how=fates.clean, refs=[index], section=order.section)
     return rows.repartition(kept.judged.partitions, keys=["prompt_id"])
 
 
@@ -205,7 +205,7 @@ def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: Mend | N
     if mend:
         open_ = _placed(stream.apply(answers, boundary.unsolved, order.pool, **given), kept, order)
         mended = stream.apply(open_, Rewriter, mend.desk.pool, desk=mend.desk)
-        told = {"op": fates.clean_targets, "refs": [mend.index], "section": order.section}
+        told = {"how": fates.clean_targets, "refs": [mend.index], "section": order.section}
         made = made.union(stream.apply(mended, _given, order.pool, **told))
     return _placed(made, kept, order)
 
@@ -216,7 +216,7 @@ def _placed(made: Dataset, kept: Kept, order: Order) -> Dataset:
     count = boundary.most(kept.rows, order.section.boundary_share)
     ids = pa.schema([EXAMPLE.field("example_id")])
     chosen = whole.run(boundary.chosen, (made.select_columns(ids.names), ids), count=count, seed=order.section.seed)
-    return stream.apply(made, _given, order.pool, op=boundary.of, refs=[chosen])
+    return stream.apply(made, _given, order.pool, how=boundary.of, refs=[chosen])
 
 
 def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Written:
@@ -289,8 +289,8 @@ def _sharded(made: pa.Table, shards: int) -> pa.Table:
     return made.append_column("shard", pa.array(numbers, pa.int64()))
 
 
-def _given(rows: pa.Table, op: Callable[..., pa.Table], refs: list[ObjectRef], **given: Any) -> pa.Table:
-    return op(rows, *map(ray.get, refs), **given)
+def _given(rows: pa.Table, how: Callable[..., pa.Table], refs: list[ObjectRef], **given: Any) -> pa.Table:
+    return how(rows, *map(ray.get, refs), **given)
 
 
 _FATE = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "rep_id", "similarity")])

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from engine.fleet import stream
-from engine.judges import drift, instrument
+from engine.judges import drift, instrument, together
 from engine.judges import flow as judges
 from engine.judges.bar import Bar
 from engine.lineage import spending
@@ -48,9 +48,11 @@ def run(bench: Bench) -> Tally:
         "tokens_out": written.tokens,
         "judge": judge and _watched(bench, bar, judge),
         "teachers": _teachers(bench, written.table),
+        **together.told(iterate(target.folder, written.table, together.COLUMNS)),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
+    num_answers += bench.draft.facts["merged"]  # made of answers that keep their own pools
     return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 

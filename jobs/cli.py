@@ -1,6 +1,5 @@
 """The command `rayleigh`: parse first, import what is heavy later. What a command does stands in the module of its name."""
 
-import json
 import sys
 from typing import Annotated, Any
 
@@ -8,6 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from engine.errors import RayleighError
+from jobs.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
+from jobs.cli_review import review
 
 
 class Clean(TyperGroup):
@@ -34,16 +35,6 @@ app = typer.Typer(
     help="Distil large teachers into small specialists: a contract in, a student that keeps it out.",
 )
 
-Order = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file, such as jobs/contracts/smoke.yaml.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a local path or an fsspec URL.")]
-Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="A name in cluster/profiles, or a YAML file.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the contract; again for more.")
-]
-Until = Annotated[str | None, typer.Option("--until", metavar="JOB", help="Stop after this job, such as dataset.")]
-Registry = Annotated[str | None, typer.Option("--registry", metavar="FOLDER", help="Where champions are kept; default beside RUN.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command()
 def check(contract: Order, changes: Changes = None, as_json: Json = False) -> None:
@@ -55,7 +46,7 @@ def check(contract: Order, changes: Changes = None, as_json: Json = False) -> No
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
-    _show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
+    show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
 
 
 @app.command()
@@ -79,7 +70,7 @@ def plan(
     from jobs import plan
 
     found = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
-    _show(found, plan.as_text(found, contract), as_json)
+    show(found, plan.as_text(found, contract), as_json)
 
 
 @app.command()
@@ -95,7 +86,7 @@ def judge(
     from jobs import judge
 
     found = judge.judge(contract, run, gold=gold, profile=profile, changes=changes or [])
-    _show(found, judge.as_text(found), as_json)
+    show(found, judge.as_text(found), as_json)
 
 
 @app.command()
@@ -104,7 +95,7 @@ def status(run: Run, as_json: Json = False) -> None:
     from jobs import status
 
     found = status.status(run)
-    _show(found, status.as_text(found), as_json)
+    show(found, status.as_text(found), as_json)
 
 
 @app.command()
@@ -113,7 +104,7 @@ def report(run: Run, as_json: Json = False) -> None:
     from jobs import summary
 
     found = summary.report(run)
-    _show(found, summary.text(run, found), as_json)
+    show(found, summary.text(run, found), as_json)
 
 
 @app.command()
@@ -136,7 +127,7 @@ def trace(
     from jobs import trace
 
     found = trace.trace(run, wanted)
-    _show(found, trace.as_text(found), as_json)
+    show(found, trace.as_text(found), as_json)
 
 
 @app.command()
@@ -153,7 +144,7 @@ def promote(
 
     folder = workspace.reopen(run).folder
     found = release.promote(folder.url, workspace.registry(registry, folder), student)
-    _show(found, summary.of_release(found), as_json)
+    show(found, summary.of_release(found), as_json)
 
 
 @app.command()
@@ -169,7 +160,7 @@ def rollback(
 
     contract, folder = workspace.contract_of(name)
     found = release.rollback(workspace.registry(registry, folder), contract)
-    _show(found, summary.of_release(found), as_json)
+    show(found, summary.of_release(found), as_json)
 
 
 @app.command()
@@ -205,7 +196,7 @@ def dedup(
 
     options = dedup.Options(text_column, id_column, threshold, method, model, tuple(keep or ()), against, index)
     found = dedup.dedup(source, output, options, profile=profile)
-    _show(found, dedup.as_text(found), as_json)
+    show(found, dedup.as_text(found), as_json)
 
 
 @app.command()
@@ -214,10 +205,12 @@ def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     from jobs import doctor
 
     found = doctor.doctor(profile)
-    _show(found, doctor.as_text(found), as_json)
+    show(found, doctor.as_text(found), as_json)
     if not all(one["ok"] for one in found["checks"]):
         raise typer.Exit(1)
 
+
+app.add_typer(review, name="review")
 
 measure = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
 app.add_typer(measure, name="bench")
@@ -233,7 +226,7 @@ def flow(
     from jobs.bench import flow
 
     found = flow.bench(rows or flow.SIZES, profile=profile)
-    _show({"sizes": found}, flow.as_text(found), as_json)
+    show({"sizes": found}, flow.as_text(found), as_json)
 
 
 @measure.command()
@@ -247,7 +240,7 @@ def generate(
     from jobs.bench import generate
 
     found = generate.bench(prompts, rounds, profile=profile)
-    _show(found, generate.as_text(found), as_json)
+    show(found, generate.as_text(found), as_json)
 
 
 @measure.command(name="dedup")
@@ -266,7 +259,7 @@ def dedup_bench(
 
     sizes = rows or ([] if corpora else dedup.SIZES)
     found = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
-    _show({"corpora": found}, dedup.as_text(found), as_json)
+    show({"corpora": found}, dedup.as_text(found), as_json)
 
 
 @measure.command()
@@ -280,11 +273,7 @@ def semantic(
     from jobs.bench import semantic
 
     found = semantic.bench(texts, rounds, profile=profile)
-    _show(found, semantic.as_text(found), as_json)
-
-
-def _show(found: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(found, indent=1, default=str) if as_json else text)
+    show(found, semantic.as_text(found), as_json)
 
 
 def _complain(message: str, error: BaseException) -> None:

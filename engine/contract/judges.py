@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from engine.contract.base import Name, Section, Share
 from engine.contract.checks import Check
 from engine.contract.models import Model
+from engine.contract.pools import Pools
 
 
 class MarkedShot(Section):
@@ -193,6 +194,7 @@ class Judges(Section):
     calibrate: Calibrate | None = None
     audit: Audit | None = None
     """Needs labelled items in `calibrate`."""
+    pools: Pools = Pools()
 
     @model_validator(mode="after")
     def names_of_rubrics_differ(self) -> "Judges":

@@ -128,6 +128,11 @@ CANDIDATE = grow(
     ("relation", pa.string()),  # one of RELATIONS
     ("tier", pa.int32()),  # of judges.pools.tiers, 0 = surest; null = no tiers, or no confidence
     ("parents", pa.list_(pa.string())),  # answer_ids that it was made of: by merging, or by a person's correction; else empty
+    # What the literature measures to pick by (contract.signals); each is null where it was not asked for.
+    ("complexity", pa.float32()),  # of the prompt, as a model marks it: 1 to the number of marks
+    ("quality", pa.float32()),  # of the answer to the prompt, likewise
+    ("ifd", pa.float32()),  # loss of the answer given the prompt over its loss alone
+    ("density", pa.float32()),  # bytes of prompt and answer that remain when compressed, over all their bytes, 0 to 1
 )
 PICKED = grow(
     CANDIDATE,

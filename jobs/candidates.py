@@ -3,14 +3,18 @@
 import time
 from typing import Any
 
+from ray.data import Dataset
+
 from engine.fleet import stream
 from engine.judges import drift, instrument, together
 from engine.judges import flow as judges
 from engine.judges.bar import Bar
+from engine.judges.signals import Gauge
+from engine.judges.till import Account
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import TEACHERS
+from engine.lineage.purse import JUDGES, TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
@@ -30,30 +34,54 @@ def run(bench: Bench) -> Tally:
     num_prompts = prompts.table("prompts").rows
     desks = _desks(bench)
     each = sum(desk.section.sampling.n for desk in desks)
-    num_answers = num_prompts * each
-    bar = bar_for(bench)
-
-    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
     pool, block = bench.profile.cpu, bench.profile.teacher.block(num_prompts, answers=each)
     rows = stream.read(prompts, "prompts", pool, rows=block)
     rows = teachers.answer(rows, desks, pool, _routing(bench))
-    rows = judges.grade(rows, bar)
-    meter = Meter(bench.job.name, total=num_answers, tell=bench.tell)
+    return judge(bench, rows, num_prompts * each)
+
+
+def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
+    """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
+    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
+    bar = bar_for(bench)
+    rows = _measured(bench, judges.grade(answers, bar))
+    meter = Meter(bench.job.name, total=total, tell=bench.tell)
     target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
-    written = stream.write(rows, target, pool, progress=meter)
+    written = stream.write(rows, target, bench.profile.cpu, progress=meter)
 
     bench.draft.tables["candidates"] = written.table
-    judge = instrument.about(bar)
+    known = instrument.about(bar)
     bench.draft.facts = {
         "tokens_out": written.tokens,
-        "judge": judge and _watched(bench, bar, judge),
+        "judge": known and _watched(bench, bar, known),
         "teachers": _teachers(bench, written.table),
         **together.told(iterate(target.folder, written.table, together.COLUMNS)),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
-    num_answers += bench.draft.facts["merged"]  # made of answers that keep their own pools
-    return Tally(num_answers, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
+    total += bench.draft.facts["merged"]  # made of answers that keep their own pools
+    return Tally(total, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
+
+
+def _measured(bench: Bench, candidates: Dataset) -> Dataset:
+    """The candidates with the signals that the contract asks for."""
+    section = bench.contract.judges.signals
+    if section is None:
+        return candidates
+    account, pool = None, bench.profile.cpu
+    if section.model:
+        pool = bench.profile.judge
+        account = Account(
+            model=section.model,
+            pool=pool,
+            folder=weights(bench, section.model),
+            ledger=bench.paid / "signals",
+            marks=bench.ledger / MARKS / "signals",
+            purse=bench.ledger / JUDGES,
+            payee="signals",
+            cap=bench.contract.budget.judge_tokens,
+        )
+    return judges.measure(candidates, Gauge(section, bench.contract.specialist, account), pool)
 
 
 def _watched(bench: Bench, bar: Bar, judge: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     for number, kind in enumerate(contract.curation.boundary):
         if kind.type == "rewrite":
             yield f"curation.boundary.{number}.model", kind.model
+    if contract.judges.signals and contract.judges.signals.model:
+        yield "judges.signals.model", contract.judges.signals.model
     yield from (
         (f"prompts.synthesize.{number}.model", one.model) for number, one in enumerate(contract.prompts.synthesize) if one.model
     )

@@ -1,6 +1,5 @@
 """The command `rayleigh`: parse first, import what is heavy later. What a command does stands in the module of its name."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +7,7 @@ from typer.core import TyperGroup
 
 from engine.errors import RayleighError
 from jobs.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
+from jobs.bench.commands import bench
 from jobs.cli_review import review
 
 
@@ -34,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # a quarter of a second of imports for a frame around the help
     help="Distil large teachers into small specialists: a contract in, a student that keeps it out.",
 )
+app.add_typer(bench, name="bench")
 
 
 @app.command()
@@ -131,6 +132,38 @@ def trace(
 
 
 @app.command()
+def rejudge(
+    run: Run,
+    contract: Annotated[str | None, typer.Option("--contract", metavar="FILE", help="Whose judge; default RUN's own.")] = None,
+    changes: Changes = None,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Make the result RUN's candidates.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Grade the answers of RUN with another judge, and say what moves between pools and why; no teacher is asked."""
+    from jobs import rejudge
+
+    found = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
+    show(found, rejudge.as_text(found), as_json)
+
+
+@app.command()
+def ablate(
+    run: Run,
+    student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which of the contract is trained.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Trainings of each subset.")] = 3,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Default the student's own.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a student on all answers of RUN, and on those that checks and judge leave, equally many; say what each is worth."""
+    from jobs import ablate
+
+    found = ablate.ablate(run, student=student, seeds=seeds, epochs=epochs, profile=profile)
+    show(found, ablate.as_text(found), as_json)
+
+
+@app.command()
 def promote(
     run: Run,
     registry: Registry = None,
@@ -211,69 +244,6 @@ def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
 
 
 app.add_typer(review, name="review")
-
-measure = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
-app.add_typer(measure, name="bench")
-
-
-@measure.command()
-def flow(
-    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Prompts; again for more sizes.")] = None,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time the engine around a teacher that answers at once: rows per second and core, memory, the way back from the ledger."""
-    from jobs.bench import flow
-
-    found = flow.bench(rows or flow.SIZES, profile=profile)
-    show({"sizes": found}, flow.as_text(found), as_json)
-
-
-@measure.command()
-def generate(
-    prompts: Annotated[int, typer.Option("--prompts", help="Mails that are asked about.")] = 150,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the teacher.")] = 3,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time the default teacher against bare vLLM: alone, and in the whole job without and with its judge."""
-    from jobs.bench import generate
-
-    found = generate.bench(prompts, rounds, profile=profile)
-    show(found, generate.as_text(found), as_json)
-
-
-@measure.command(name="dedup")
-def dedup_bench(
-    rows: Annotated[
-        list[int] | None, typer.Option("--rows", metavar="N", help="Texts that are made for it; again for more.")
-    ] = None,
-    corpora: Annotated[list[str] | None, typer.Option("--corpus", metavar="FOLDER", help="Parquet with `id` and `text`.")] = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of all engines.")] = 1,
-    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has them.")] = sys.executable,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time `rayleigh dedup` against rensa, datasketch, datatrove and data-juicer, as far as they are installed."""
-    from jobs.bench import dedup
-
-    sizes = rows or ([] if corpora else dedup.SIZES)
-    found = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
-    show({"corpora": found}, dedup.as_text(found), as_json)
-
-
-@measure.command()
-def semantic(
-    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a third of them planted copies.")] = 1000,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Time embedding against bare sentence-transformers, and say which planted copies are found by meaning."""
-    from jobs.bench import semantic
-
-    found = semantic.bench(texts, rounds, profile=profile)
-    show(found, semantic.as_text(found), as_json)
 
 
 def _complain(message: str, error: BaseException) -> None:

@@ -14,6 +14,11 @@ Release is a decision, not a step: `rayleigh promote` reads the reports, and not
 from engine.contract import Contract
 from engine.lineage.job import Job
 
+REJUDGE = (
+    "Or, as only the judge has changed: `rayleigh rejudge {run} --contract FILE` asks no teacher, grades the answers that are "
+    "there and shows what moves; with --write it stays so."
+)
+
 
 def line(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs that make what `contract` orders, in order."""
@@ -32,6 +37,7 @@ def line(contract: Contract) -> tuple[Job, ...]:
             reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.candidates:run",
             inputs="jobs.tools:hashes",
+            follows=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
         ),
         Job(
             "dataset",

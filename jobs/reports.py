@@ -30,16 +30,14 @@ from engine.shards import iterate
 from jobs.bar import weights
 from jobs.tools import kit
 
-PAGE = "index.html"
+PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
 
 def run(bench: Bench) -> Tally:
     """Every model answers every holdout prompt; report.json says how they compare (its keys: README)."""
     prompts = bench.artifact("prompts")
     holdout = prompts.read("holdout", HOLDOUT).to_pylist()
-    scenarios: set[str] = set()
-    for piece in iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"]):
-        scenarios.update(piece["scenario"].to_pylist())
+    seen = scenarios(prompts)
     notes = [*_capped(bench), *_judging(bench.contract, _judge(bench))]
     subjects = [*_teachers(bench), *_students(bench, notes), *_champion(bench, notes), *_baselines(bench)]
 
@@ -50,12 +48,20 @@ def run(bench: Bench) -> Tally:
     checks = bench.contract.evaluation.checks
     examined = flow.examine(subjects, holdout, bench.profile.evaluator, timed=timed, tell=tell)
     sittings = [
-        Sitting(subject, found, predictions(subject, holdout, found, scenarios=scenarios, final=_final, checks=checks))
+        Sitting(subject, found, predictions(subject, holdout, found, scenarios=seen, final=final, checks=checks))
         for subject, found in zip(subjects, examined, strict=True)
     ]
     _write(bench, sittings, notes)
     endings = Counter(answer.ending for sitting in sittings for answer in sitting.found.completions)
     return Tally(len(subjects) * len(holdout), {ending: endings[ending] for ending in ENDINGS})
+
+
+def scenarios(prompts: Artifact) -> set[str]:
+    """Return those of the training prompts."""
+    found: set[str] = set()
+    for piece in iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"]):
+        found.update(piece["scenario"].to_pylist())
+    return found
 
 
 def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list[str]) -> dict[str, Any]:
@@ -79,6 +85,7 @@ def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list
     - `curation` {selection: what picking did (engine/curation/measure.py), or null without embeddings; decontamination: what of the
       training set resembled what must stay unknown (engine/curation/leaks.py)}; added when the report is written
     - `judge`: what is known of it (engine/judges/instrument.py: about), with its audit; null without one; added likewise
+    - `ablation`: what `rayleigh ablate` found (jobs/ablate.py), or null; added when the report is written
     """
     rows = sittings[0].predictions
     seen = sum(rows["seen"].to_pylist())
@@ -99,6 +106,7 @@ def _write(bench: Bench, sittings: list[Sitting], notes: list[str]) -> None:
     made = bench.artifact("dataset").record["facts"]
     numbers["judge"] = _judge(bench)
     numbers["curation"] = {name: made.get(name) for name in ("selection", "decontamination")}
+    numbers["ablation"] = _ablation(bench)
     table = pa.concat_tables([sitting.predictions for sitting in sittings])
     bench.draft.put("predictions", table, PREDICTION)
     bench.draft.folder.write(REPORT, json.dumps(numbers, indent=1, allow_nan=False).encode())
@@ -108,13 +116,22 @@ def _write(bench: Bench, sittings: list[Sitting], notes: list[str]) -> None:
     bench.draft.folder.write(PAGE, page(facts).encode())
 
 
+def _ablation(bench: Bench) -> dict[str, Any] | None:
+    """What `rayleigh ablate` has found of this very dataset, if it was asked before the report is made."""
+    if not bench.run.exists(ABLATION):
+        return None
+    found = json.loads(bench.run.read(ABLATION))
+    return found if found["dataset"] == bench.artifact("dataset").fingerprint else None
+
+
 def _artifacts(bench: Bench) -> dict[str, Artifact]:
     """All that the page draws on, by job; what was not made is left out."""
     found = {name: load_artifact(bench.run / name) for name in bench.job.needs}
     return {name: artifact for name, artifact in found.items() if artifact}
 
 
-def _final(answer: str, unit: TaskUnit) -> str:
+def final(answer: str, unit: TaskUnit) -> str:
+    """Return what of `answer` is examined."""
     return represent(answer, unit).final
 
 
@@ -175,7 +192,7 @@ def _students(bench: Bench, notes: list[str]) -> Iterator[Subject]:
         if artifact is None:
             notes.append(f"{section.name} was not trained: it is in no table.")
             continue
-        yield _trained(bench, section, name=section.name, role="student", folder=f"{artifact.folder}/model", units=_units(bench))
+        yield trained(bench, section, name=section.name, role="student", folder=f"{artifact.folder}/model", units=_units(bench))
 
 
 def _champion(bench: Bench, notes: list[str]) -> Iterator[Subject]:
@@ -198,7 +215,7 @@ def _champion(bench: Bench, notes: list[str]) -> Iterator[Subject]:
     units = {unit.name: unit for unit in ordered.specialist.task_units}  # it is asked as it was taught
     units = {name: units.get(name, unit) for name, unit in _units(bench).items()}
     folder = registry.model_folder(holder).url
-    yield _trained(bench, ordered.student(holder["student"]), name="champion", role="champion", folder=folder, units=units)
+    yield trained(bench, ordered.student(holder["student"]), name="champion", role="champion", folder=folder, units=units)
 
 
 def _fingerprint(bench: Bench, name: str) -> str | None:
@@ -206,7 +223,8 @@ def _fingerprint(bench: Bench, name: str) -> str | None:
     return found.fingerprint if found else None
 
 
-def _trained(bench: Bench, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]) -> Subject:
+def trained(bench: Bench, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]) -> Subject:
+    """Return how a model that was trained is examined: as it was taught, without worked examples."""
     tools = kit(bench)
     return Subject(
         name=name,

@@ -62,6 +62,13 @@ def at_work(work: Workspace, console: Console) -> Iterator[None]:
     """Hold what jobs need: the remembered order, a log for the noise, Ray. Entered only if a job has to run."""
     verify(work.contract, root=work.root, models=work.models)
     work.save()
+    with on_ray(work, console):
+        yield
+
+
+@contextmanager
+def on_ray(work: Workspace, console: Console) -> Iterator[None]:
+    """Hold a log for the noise, and Ray."""
     set_environment(work.profile)
     log = work.log_path()
     console.say(f"run      {work.folder}\nlog      {log}")

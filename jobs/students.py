@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.contract.students import Student
 from engine.errors import InputError
-from engine.lineage.artifact import Tally
+from engine.lineage.artifact import Artifact, Tally
 from engine.lineage.job import Bench
 from engine.models.identity import fingerprint
 from engine.models.locate import locate
@@ -16,18 +16,19 @@ from engine.students.progress import Progress
 
 
 def run(bench: Bench) -> Tally:
-    """Train the student that the job is named after; the best validation's weights are what it becomes."""
-    student = bench.contract.student(bench.job.name.partition("/")[2])
+    """Train the student that the job is named after on what the job needs; the best validation's weights are what it becomes."""
+    student = bench.contract.student(bench.job.name.rpartition("/")[2])
+    data = bench.artifact(bench.job.needs[0])
     source = locate(student.init.prune.source, root=bench.root, home=bench.models)
     init.check_layers(student.init.prune.layers, init.count_layers(source), source)
-    check_examples(bench)
+    check_examples(bench, data)
     lesson = loop.Lesson(
         student=student,
         source=str(source.resolve()),
-        dataset=absolute(bench.run / "dataset"),
+        dataset=absolute(data.folder),
         accelerator=launch.accelerator(bench.profile.trainer),
     )
-    with launch.trained(lesson, bench.profile.trainer, place(bench, student, source), bench.tell) as folder:
+    with launch.trained(lesson, bench.profile.trainer, place(bench, student, source, data), bench.tell) as folder:
         progress = Progress.read(folder)
         copy(folder / loop.BEST, bench.draft.folder / "model")
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
@@ -35,28 +36,27 @@ def run(bench: Bench) -> Tally:
     bench.draft.facts = facts(student, progress)
     examples = progress.facts["examples"]
     return Tally(
-        bench.artifact("dataset").table("examples").rows,
+        data.table("examples").rows,
         {"trained": examples["train"], "validation": examples["validation"], "too_long": progress.facts["too_long"]},
     )
 
 
-def check_examples(bench: Bench) -> None:
+def check_examples(bench: Bench, dataset: Artifact) -> None:
     """Raise InputError if there is nothing to learn, or nothing to watch the learning by."""
-    dataset = bench.artifact("dataset")
     found = set(dataset.read("examples", EXAMPLE, ["split"])["split"].unique().to_pylist())
     for split in loop.SPLITS:
         if split not in found:
             raise InputError(
-                f"{bench.run}/dataset: has no {split} examples, and {bench.job.name} needs some. `rayleigh status` says where the "
+                f"{dataset.folder}: has no {split} examples, and {bench.job.name} needs some. `rayleigh status` says where the "
                 "rows went. Loosen judges.accept or curation, raise curation.pick.validation, or give more prompts; then delete "
                 "the dataset and run again."
             )
 
 
-def place(bench: Bench, student: Student, source: Path) -> launch.Place:
+def place(bench: Bench, student: Student, source: Path, dataset: Artifact) -> launch.Place:
     """Return where this very training keeps its checkpoints: other data or another recipe is another place."""
     recipe = student.model_dump_json(exclude={"name"})
-    name = content_id(bench.artifact("dataset").fingerprint, recipe, fingerprint(source))
+    name = content_id(dataset.fingerprint, recipe, fingerprint(source))
     return launch.Place(absolute(bench.ledger / "checkpoints" / student.name), name)
 
 

@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section
 from engine.contract.budget import Budget
-from engine.contract.curation import Curation
+from engine.contract.curation import ORDERED_BY, Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts
@@ -115,6 +115,16 @@ class Contract(Section):
                     f"{place}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} have none; map "
                     "`reference` in the source's columns, or give the reference a `value` or `pattern`, or write `missing: pass`"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def orders_have_their_signals(self) -> "Contract":
+        asked = self.judges.signals.asked if self.judges.signals else ()
+        wanted = ORDERED_BY.get(self.curation.pick.order, ())
+        if missing := [name for name in wanted if name not in asked]:
+            raise ValueError(
+                f"curation.pick.order: found {self.curation.pick.order}, which needs judges.signals.{missing[0]}; ask for it there"
+            )
         return self
 
     @model_validator(mode="after")

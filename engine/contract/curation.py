@@ -7,10 +7,12 @@ from pydantic import Field, model_validator
 from engine.contract.base import Positive, Section, Share
 from engine.contract.lessons import Boundary, Preferences
 from engine.contract.prompts import Columns, Copies
+from engine.contract.signals import Signal
 from engine.contract.synthesize import Layer
 
 Part = Literal["prompt", "answer", "rationale"]
 Side = Literal["task_unit", "layer", "difficulty", "cluster"]
+ORDERED_BY: dict[str, tuple[Signal, ...]] = {"deita": ("complexity", "quality"), "ifd": ("ifd",), "dense": ("density",)}
 KNOWN = {"layer": get_args(Layer), "difficulty": ("easy", "medium", "hard")}
 
 
@@ -67,10 +69,11 @@ class Pick(Section):
     """Pools whose answers may be learnt as they stand."""
     clusters: Positive = 16
     """k of k-means over the prompts' embeddings."""
-    order: Literal["typical", "k_center", "facility_location", "information"] = "typical"
+    order: Literal["typical", "k_center", "facility_location", "information", "deita", "ifd", "dense"] = "typical"
     """Who comes first where not all have a place. `typical`: cluster by cluster what is nearest to its centre, the rarest scenarios
     first; `k_center`: what is farthest from all that is picked; `facility_location`: what makes the rest best represented;
-    `information`: what the teacher was least sure of, where there is much like it."""
+    `information`: what the teacher was least sure of, where there is much like it. By `judges.signals`: `deita`: the highest
+    complexity times quality; `ifd`: the highest difficulty below 1; `dense`: the highest density."""
     count: Positive | None = None
     """At most this many prompts in all."""
     per_cluster: Positive | None = None

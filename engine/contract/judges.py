@@ -8,6 +8,7 @@ from engine.contract.base import Name, Section, Share
 from engine.contract.checks import Check
 from engine.contract.models import Model
 from engine.contract.pools import Pools
+from engine.contract.signals import Signals
 
 
 class MarkedShot(Section):
@@ -192,6 +193,8 @@ class Judges(Section):
     """How rivals are compared in mode `competition`; by default by their confidence."""
     accept: Accept = Accept()
     calibrate: Calibrate | None = None
+    signals: Signals | None = None
+    """What is measured of the answers, to pick by."""
     audit: Audit | None = None
     """Needs labelled items in `calibrate`."""
     pools: Pools = Pools()

@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
+from engine.contract.signals import SIGNALS
 from engine.curation.cluster import Clusters, cluster, leaders, map_of, typical_words
 from engine.curation.copies import DECISION
 from engine.curation.leaks import LEAK, by_meaning
-from engine.curation.measure import SIDES, selection
+from engine.curation.measure import SIDES, means, selection
 from engine.curation.pick import turns
 from engine.curation.samples import BEST_FIRST
 from engine.curation.select import Eligible, select
@@ -53,7 +54,7 @@ def arrange(embedded: pa.Table, section: Curation, known: pa.Table | None = None
         "rep_id": pc.if_else(pa.array(stays), "", lost_to),
         "similarity": pa.array(cosine, pa.float32(), mask=stays),
     }
-    about = _about(rows["text"].to_pylist(), found.number, is_picked)
+    about = _about(rows["text"].to_pylist(), eligible, is_picked)
     return Arranged(_placed(fates, found, map_of(vectors)), about, leaks, selection(eligible, is_picked))
 
 
@@ -77,7 +78,8 @@ def _eligible(rows: pa.Table, vectors: np.ndarray, found: Clusters) -> Eligible:
     sides = {side: pc.fill_null(rows[side], "").to_pylist() for side in SIDES if side != "cluster"}
     sides["cluster"] = found.number.astype(str).tolist()
     surprise = pc.fill_null(rows["surprise"], 0.0).to_numpy()
-    return Eligible(vectors, np.zeros(len(vectors), np.int64), found.number, surprise, sides)
+    signals = {name: pc.fill_null(rows[name], np.nan).to_numpy() for name in SIGNALS}
+    return Eligible(vectors, np.zeros(len(vectors), np.int64), found.number, surprise, sides, signals)
 
 
 def _some(rows: Eligible, kept: np.ndarray, table: pa.Table, found: Clusters) -> Eligible:
@@ -88,6 +90,7 @@ def _some(rows: Eligible, kept: np.ndarray, table: pa.Table, found: Clusters) ->
         found.number[kept],
         rows.surprise[kept],
         {side: [values[row] for row in kept.tolist()] for side, values in rows.sides.items()},
+        {name: values[kept] for name, values in rows.signals.items()},
     )
 
 
@@ -110,14 +113,15 @@ def _counts(stages: dict[str, pa.Table], column: str) -> dict[str, dict[str, int
     return {name: {stage: counts.get(name, 0) for stage, counts in found.items()} for name in names}
 
 
-def _about(texts: list[str], number: np.ndarray, is_picked: np.ndarray) -> list[dict[str, Any]]:
-    labels = typical_words(texts, number)
+def _about(texts: list[str], rows: Eligible, is_picked: np.ndarray) -> list[dict[str, Any]]:
+    labels = typical_words(texts, rows.cluster)
     return [
         {
             "cluster": name,
-            "rows": int((number == name).sum()),
-            "picked": int((is_picked & (number == name)).sum()),
+            "rows": int((rows.cluster == name).sum()),
+            "picked": int((is_picked & (rows.cluster == name)).sum()),
             "label": labels[name],
+            "signals": means(rows, rows.cluster == name),
         }
         for name in sorted(labels)
     ]

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Part
+from engine.contract.signals import SIGNALS
 from engine.curation.leaks import COLUMNS, PLACES
 from engine.curation.represent import parts_of
 from engine.models.sentences import Sentences
@@ -27,6 +28,7 @@ EMBEDDED = grow(  # about 2 KB a row with 384 dimensions, 1.5 KB more for each f
     ("agreement", pa.float32()),
     ("length", pa.int64()),
     ("surprise", pa.float32()),  # nats a token of the teacher's answer; null if they are not known
+    *((name, pa.float32()) for name in SIGNALS),
 )
 
 

@@ -16,6 +16,7 @@ from ray.data import Dataset
 
 from engine.contract.curation import Curation
 from engine.contract.profile import Pool
+from engine.contract.signals import SIGNALS
 from engine.contract.specialist import Specialist
 from engine.curation import boundary, copies, decontaminate, fates
 from engine.curation.arrange import arrange, coverage
@@ -144,7 +145,7 @@ def embed(judged: Judged, lost: ObjectRef, pool: Pool, *, section: Curation, enc
     """The rows that are still in, as EMBEDDED: read by `pool`; each actor of the encoder loads the model once."""
     columns = [
         "answer_id", "prompt_id", "text", "task_unit", "layer", "difficulty", "scenario", "confidence", "agreement", "answer",
-        "logprob", "tokens_out",
+        "logprob", "tokens_out", *SIGNALS,
     ]  # fmt: skip
     rows = stream.apply(judged.scan(pool, columns), _still_in, pool, lost=[lost])
     given = {"folder": encoder.folder, "device": encoder.device, "parts": tuple(section.decontaminate.similarity)}

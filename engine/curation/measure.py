@@ -51,15 +51,22 @@ def balance(sides: Mapping[str, Sequence[str]], is_picked: np.ndarray) -> dict[s
 
 
 def selection(rows: Eligible, is_picked: np.ndarray) -> dict[str, Any]:
-    """Return `coverage`, `balance` and the mean information density, `before` and `after`, in nats a token."""
+    """Return `coverage`, `balance`, the mean information density in nats a token, and the mean signals, `before` and `after`."""
     worth = density(rows)
-    means = {"before": worth.mean() if len(worth) else 0.0, "after": worth[is_picked].mean() if is_picked.any() else 0.0}
+    mean = {"before": worth.mean() if len(worth) else 0.0, "after": worth[is_picked].mean() if is_picked.any() else 0.0}
     return {
         "rows": {"before": len(rows.vectors), "after": int(is_picked.sum())},
         "coverage": coverage(rows.vectors, is_picked),
         "balance": balance(rows.sides, is_picked),
-        "density": {name: round(float(value), 5) for name, value in means.items()},
+        "density": {name: round(float(value), 5) for name, value in mean.items()},
+        "signals": {"before": means(rows, np.ones(len(is_picked), bool)), "after": means(rows, is_picked)},
     }
+
+
+def means(rows: Eligible, among: np.ndarray) -> dict[str, float]:
+    """Return the mean of each signal over the rows of the mask `among` that have it; one that none has is left out."""
+    found = {name: values[among & ~np.isnan(values)] for name, values in rows.signals.items()}
+    return {name: round(float(values.mean()), 4) for name, values in found.items() if len(values)}
 
 
 def weights(values: pa.ChunkedArray) -> dict[str, float]:

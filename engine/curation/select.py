@@ -1,4 +1,4 @@
-"""Which prompts get the places that there are, in one of four orders, within quotas. One process, 4 bytes times dimensions a row.
+"""Which prompts get the places that there are, in one of seven orders, within quotas. One process, 4 bytes times dimensions a row.
 
 `typical`            cluster by cluster the nearest to its centre, in turns over its scenarios
 `k_center`           farthest first: Gonzalez, "Clustering to minimize the maximum intercluster distance" (1985); for training sets
@@ -8,12 +8,15 @@
                      1978), lazy after Minoux (1978)
 `information`        Settles and Craven, "An analysis of active learning strategies for sequence labeling tasks" (2008), information
                      density: how unsure the teacher was, times how much there is nearby
+`deita`, `ifd`, `dense`
+                     by falling complexity times quality (Liu et al., 2024), instruction-following difficulty below 1 (Li et al.,
+                     2024), and density; a row without the signal comes last
 
 Rows come in a fixed order, ties go to the earlier one: equal rows give equal picks.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +35,7 @@ class Eligible(NamedTuple):
     cluster: np.ndarray
     surprise: np.ndarray  # nats a token of the teacher's answer; 0 where it is not known
     sides: dict[str, list[str]]  # contract.curation.Side -> the rows' values
+    signals: Mapping[str, np.ndarray] = {}
 
 
 class Places:
@@ -89,6 +93,22 @@ def information(rows: Eligible, places: Places) -> np.ndarray:
     return _in_order(np.argsort(-density(rows), kind="stable"), places)
 
 
+def deita(rows: Eligible, places: Places) -> np.ndarray:
+    """Pick by falling complexity times quality."""
+    return _highest(rows.signals["complexity"] * rows.signals["quality"], places)
+
+
+def ifd(rows: Eligible, places: Places) -> np.ndarray:
+    """Pick by falling difficulty; where it is 1 or more the prompt does not help to say the answer, and the row comes late."""
+    found = rows.signals["ifd"]
+    return _highest(np.where(found < 1, found, -found), places)
+
+
+def dense(rows: Eligible, places: Places) -> np.ndarray:
+    """Pick by falling density."""
+    return _highest(rows.signals["density"], places)
+
+
 def k_center(rows: Eligible, places: Places) -> np.ndarray:
     """Pick the row nearest to the mean, then always the one farthest from all picked: picks * rows * dimensions products."""
     picked = np.zeros(len(rows.vectors), bool)
@@ -135,6 +155,9 @@ ORDERS: dict[str, Callable[[Eligible, Places], np.ndarray]] = {
     "k_center": k_center,
     "facility_location": facility_location,
     "information": information,
+    "deita": deita,
+    "ifd": ifd,
+    "dense": dense,
 }
 
 
@@ -145,6 +168,11 @@ def _in_order(order: np.ndarray, places: Places) -> np.ndarray:
             picked[row] = True
             places.give(row)
     return picked
+
+
+def _highest(values: np.ndarray, places: Places) -> np.ndarray:
+    """Pick by falling value; nan comes last."""
+    return _in_order(np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable"), places)
 
 
 def _gain(vectors: np.ndarray, marks: np.ndarray, best: np.ndarray) -> np.ndarray:

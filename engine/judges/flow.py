@@ -4,12 +4,14 @@ import pyarrow as pa
 import ray.data
 from ray.data import Dataset
 
+from engine.contract.profile import Pool
 from engine.fleet import stream
 from engine.judges import instrument
 from engine.judges.bar import Bar
 from engine.judges.grader import Grader
 from engine.judges.instrument import Instrument
 from engine.judges.judge import Judge
+from engine.judges.signals import Gauge, Measurer
 
 
 def grade(answers: Dataset, bar: Bar) -> Dataset:
@@ -39,3 +41,8 @@ class Learner:
     def __call__(self, rows: pa.Table) -> pa.Table:
         instrument.learn(Judge(self.bar))
         return rows
+
+
+def measure(candidates: Dataset, gauge: Gauge, pool: Pool) -> Dataset:
+    """CANDIDATE in, CANDIDATE with the signals that the contract asks for out."""
+    return stream.apply(candidates, Measurer, pool, gauge=gauge)

@@ -7,7 +7,7 @@ crash leaves no record, so the job runs again. Jobs whose inputs are there run s
 import importlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +35,8 @@ class Job:
     """`module:function`, imported only when the job runs: `function(bench) -> Tally`."""
     inputs: str = ""
     """`module:function`: what else bears identity, such as the hashes of source files; `function(bench) -> dict`."""
+    follows: Mapping[str, str] = field(default_factory=dict)
+    """Path of `reads` -> what lets the artifact follow a change there without being made anew; `{run}` stands for the run."""
 
 
 @dataclass
@@ -182,6 +184,7 @@ def is_finished(bench: Bench) -> bool:
         raise DriftError(
             f"{bench.run}/{bench.job.name} was finished under another recipe:\n{listed}\n"
             f"Use a new run folder, or delete {bench.run}/{bench.job.name} and what was made from it to build it again."
+            + _shorter_way(bench, {path for path in now["recipe"] if found.record["recipe"].get(path) != now["recipe"][path]})
         )
     return True
 
@@ -212,6 +215,12 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
             yield from differences(before, after, f"{path}.{index}")
     elif old != new:
         yield f"{path}: {_short(old)} -> {_short(new)}"
+
+
+def _shorter_way(bench: Bench, changed: set[str]) -> str:
+    """What to do instead if only paths have changed that the artifact can follow; else ""."""
+    ways = {bench.job.follows.get(path, "") for path in changed}
+    return "" if "" in ways else "".join(f"\n{way.format(run=bench.run)}" for way in sorted(ways))
 
 
 def _imported(place: str) -> Callable[..., Any]:

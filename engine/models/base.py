@@ -58,6 +58,14 @@ class Engine(Protocol):
         """Return for each chat the probabilities, summing to 1, that the next token is each of `choices`; None if unanswerable."""
         ...
 
+    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+        """Return the mean loss of each answer's tokens, in nats, behind its chat, or alone behind an empty one; None if too long.
+
+        Raises:
+            ModelError: this kind of model gives no log probabilities of what it reads.
+        """
+        ...
+
 
 ENGINES = {
     "vllm": "engine.models.vllm_model:VllmEngine",

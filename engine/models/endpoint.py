@@ -73,6 +73,10 @@ class EndpointEngine:
         self.tokens_read += sum((said.usage or {}).get("prompt_tokens", 0) for said in found)
         return [_shares(said.choice, choices) for said in found]
 
+    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+        """Raise ModelError: chat completions say nothing of what the server reads."""
+        raise ModelError(f"{self.model.url}: gives no log probabilities of a prompt; use a model of type vllm.")
+
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         body = {
             "model": self.model.path,

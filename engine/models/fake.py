@@ -34,6 +34,14 @@ class FakeEngine:
         self.tokens_read += sum(len(chat[-1]["content"].split()) for chat in chats)
         return [[float(choice == choices[-1]) for choice in choices] for _ in chats]
 
+    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+        """A word that the chat has said costs nothing, any other one nat."""
+        self._survive([chat for chat in chats if chat])
+        self.tokens_read += sum(len(answer.split()) for answer in answers)
+        said = [{word for turn in chat for word in turn["content"].split()} for chat in chats]
+        pairs = zip(said, [answer.split() for answer in answers], strict=True)
+        return [sum(word not in known for word in words) / len(words) if words else None for known, words in pairs]
+
     def _survive(self, chats: Sequence[Chat]) -> None:
         asked = [chat[-1]["content"] for chat in chats]
         if self.model.dies_on and any(self.model.dies_on in text for text in asked):

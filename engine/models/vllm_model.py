@@ -93,6 +93,17 @@ class VllmEngine:
         self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, str))
         return [None if isinstance(output, str) else _shares(output.outputs[0].logprobs[0], ids) for output in outputs]
 
+    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+        """Return the mean loss of each answer behind its chat; see `engine.models.base.Engine`."""
+        start = [self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id]
+        said = [self.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
+        asked = iter(self._tokens([chat for chat in chats if chat]))
+        whole = [(next(asked) if chat else start) + ids for chat, ids in zip(chats, said, strict=True)]
+        params = self.vllm.SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0)
+        outputs = self._generate(whole, [params] * len(whole))
+        self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, str))
+        return [None if isinstance(output, str) else _loss(output, len(ids)) for output, ids in zip(outputs, said, strict=True)]
+
     def _generate(self, tokens: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
         """Outputs in order; a string in place of an output says why a request could not be answered."""
         limit = self.model.max_model_len
@@ -157,6 +168,12 @@ def _completion(output: Any, tokens_in: int, seconds: float) -> Completion:
     ending = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
     error = "" if ending != "error" else f"ended as {sample.finish_reason}"
     return Completion(sample.text, ending, tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds, error)
+
+
+def _loss(output: Any, count: int) -> float | None:
+    """Mean loss of the last `count` tokens that were read."""
+    last = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))[-count:] if count else []
+    return -sum(found[token].logprob for token, found in last) / count if count else None
 
 
 def _shares(logprobs: Any, ids: Sequence[int]) -> list[float] | None:

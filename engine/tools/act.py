@@ -33,6 +33,10 @@ class Acting:
         """See `engine.models.base.Engine`."""
         return self.engine.choose(chats, choices)
 
+    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+        """See `engine.models.base.Engine`."""
+        return self.engine.surprise(chats, answers)
+
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order; one that may make no calls is answered as it stands.
 

@@ -15,13 +15,10 @@
 """
 
 import json
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -29,76 +26,32 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from engine.contract import load_contract, load_profile
-from engine.fleet import pools
 from engine.lineage.artifact import load_artifact
 from engine.rows import PROMPT, content_id, from_rows
 from engine.shards import Folder
 from jobs import workspace
+from jobs.bench.turns import Ask, Worker, serve, told
 from jobs.bench.watch import ROOT, put_prompts, run_candidates
 from jobs.run import set_environment
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
 SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # all are sampled, so that both sides do the same
 MODES = {"job": "direct", "judged": "judged"}
-Ask = Callable[[int], int]
-"""Answers the first so many prompts and returns how many tokens that took."""
-WARM_UP = 16  # prompts of the round that does not count
 
 
 def bench(prompts: int, rounds: int, *, profile: str) -> dict[str, Any]:
     """Return the object that the module describes."""
     where = str(workspace.profile_path(profile))
     set_environment(load_profile(Path(where)))
-    workers = {side.__name__: Worker(side, prompts, where) for side in (bare, stage)}
+    workers = {side.__name__: Worker(side, prompts, where, pool="teacher") for side in (bare, stage)}
     turns = [{name: worker.round(number) for name, worker in workers.items()} for number in range(1, rounds + 1)]
-    sides = {name: _side(worker, [turn[name] for turn in turns]) for name, worker in workers.items()}
+    sides = {name: told(worker, [turn[name] for turn in turns], what="tokens") for name, worker in workers.items()}
     jobs = {name: _job(prompts, mode, where) for name, mode in MODES.items()}
     ratio = {name: found["tokens_per_second"] / sides["bare"]["tokens_per_second"] for name, found in jobs.items()}
     ratio["stage"] = statistics.median(turn["stage"]["speed"] / turn["bare"]["speed"] for turn in turns)
     samples = _order().teachers.models[0].sampling.n
     shares = {name: round(value, 3) for name, value in ratio.items()}
     return {"prompts": prompts, "samples": samples, **sides, **jobs, "ratio": shares}
-
-
-class Worker:
-    """One side in a process of its own, which answers a round at a time."""
-
-    def __init__(self, side: Callable[..., None], prompts: int, profile: str) -> None:
-        context = get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_seated, args=(side, other, prompts, profile), daemon=True)
-        self.process.start()
-        other.close()  # a side that dies is heard of
-        self.load_seconds: float = self.pipe.recv()  # the sides load one after the other and then wait: one at a time is busy
-
-    def round(self, number: int) -> dict[str, float]:
-        """Run a round and return tokens, seconds and tokens per second."""
-        self.pipe.send(number)
-        return self.pipe.recv()
-
-    def end(self) -> None:
-        """Let the process go."""
-        self.pipe.send(None)
-        self.process.join(30)
-
-
-def _seated(side: Callable[..., None], pipe: Connection, prompts: int, profile: str) -> None:
-    """Run `side` as a teacher's actor runs. What vLLM logs goes to standard error, so that the result stands alone."""
-    os.dup2(2, 1)
-    os.environ.update(pools.environment(load_profile(Path(profile)).teacher))
-    side(pipe, prompts, profile)
-
-
-def _side(worker: Worker, rounds: list[dict[str, float]]) -> dict[str, Any]:
-    worker.end()
-    median = statistics.median(found["speed"] for found in rounds)
-    tokens, seconds = rounds[0]["tokens"], rounds[0]["seconds"]
-    return {
-        "tokens": tokens,
-        "tokens_per_second": round(median, 1),
-        "with_start": round(tokens / (seconds + worker.load_seconds), 1),
-        "rounds": [round(found["speed"], 1) for found in rounds],
-    }
 
 
 def bare(pipe: Connection, prompts: int, profile: str) -> None:
@@ -136,7 +89,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
 
         return ask
 
-    _serve(pipe, prepare, prompts, started)
+    serve(pipe, prepare, prompts, started)
 
 
 def stage(pipe: Connection, prompts: int, profile: str) -> None:
@@ -154,19 +107,7 @@ def stage(pipe: Connection, prompts: int, profile: str) -> None:
         teacher.engine = loaded
         return lambda count: sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
 
-    _serve(pipe, prepare, prompts, started)
-
-
-def _serve(pipe: Connection, prepare: Callable[[int], Ask], prompts: int, started: float) -> None:
-    loading = time.perf_counter() - started
-    prepare(0)(WARM_UP)
-    pipe.send(loading)
-    while (number := pipe.recv()) is not None:
-        ask = prepare(number)
-        began = time.perf_counter()
-        tokens = ask(prompts)
-        seconds = time.perf_counter() - began
-        pipe.send({"tokens": tokens, "seconds": seconds, "speed": tokens / seconds})
+    serve(pipe, prepare, prompts, started)
 
 
 def _job(prompts: int, mode: str, profile: str) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.planted import by_hand
 from engine.checks import TAGS
 from engine.judges.pools import REASONS
 from engine.rows import POOLS
+from tests.planted import by_hand
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -67,6 +67,8 @@ def test_options_are_these_and_no_more():
         "sql": ["--json"],
         "trace": ["--json"],
         "promote": ["--json", "--registry", "--student"],
+        "ablate": ["--epochs", "--json", "--profile", "--seeds", "--student"],
+        "rejudge": ["--contract", "--json", "--profile", "--set", "--write"],
         "rollback": ["--json", "--registry"],
         "dedup": [
             "--against",
@@ -84,6 +86,7 @@ def test_options_are_these_and_no_more():
         "bench dedup": ["--corpus", "--json", "--peers", "--profile", "--rounds", "--rows"],
         "bench flow": ["--json", "--profile", "--rows"],
         "bench generate": ["--json", "--profile", "--prompts", "--rounds"],
+        "bench judge": ["--answers", "--json", "--profile", "--rounds"],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "review export": ["--format", "--json", "--pool"],
         "review import": ["--json"],

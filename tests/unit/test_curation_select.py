@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from engine.contract.curation import Curation, Pick
+from engine.contract.signals import SIGNALS
 from engine.curation import select as module
 from engine.curation.measure import balance, coverage, evenness, selection, weights
 from engine.curation.select import ORDERS, Eligible, density, facility_location, k_center, landmarks, select
@@ -23,7 +24,8 @@ def eligible(count=120, *, seed=0, lumps=6):
         "cluster": cluster.astype(str).tolist(),
     }
     vectors = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
-    return Eligible(vectors, turn, cluster, rng.random(count).astype(np.float32), sides)
+    surprise, *values = rng.random((1 + len(SIGNALS), count)).astype(np.float32)
+    return Eligible(vectors, turn, cluster, surprise, sides, dict(zip(SIGNALS, values, strict=True)))
 
 
 def pick(**more):

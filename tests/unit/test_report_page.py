@@ -100,6 +100,7 @@ def test_page_says_what_the_judge_is_worth_and_why_it_decides_nothing(html, fact
     jobs = [{**job, "facts": {"judge": gates}} if job["job"] == "candidates" else job for job in facts.jobs]
     assert "Its confidence decides: what reaches 0.30" in page(replace(facts, jobs=jobs))
 
+
 def test_page_says_what_pools_hold_and_what_else_was_learnt(html, facts):
     section = re.sub(r"<[^>]+>", " ", html.partition('<section id="pools">')[2].partition("</section>")[0])
     said = " ".join(section.split())

@@ -1,0 +1,216 @@
+"""The judge against bare `vllm.LLM`, on the very prompts that it asks, with the same engine arguments and prefix caching.
+
+`rayleigh bench judge --json` prints
+
+    answers             that are marked in a round
+    bare                `vllm.LLM` as its documentation has it: all the judge's chats in one call, the marks' log probabilities out
+    stage               the grader with its checks and its ledger, in the blocks of the profile
+    job                 `rayleigh rejudge` of a run with these answers: Ray's stream around that
+        marks               chats that were answered
+        marks_per_second    without start-up: median of the rounds; of the job from its first block on record to its end
+        with_start          the same with the loading of the model; of the job with the start of its processes
+        rounds              marks per second of each; `bare` and `stage` take turns, each in a process of its own
+    ratio               stage: median over the rounds of stage by bare of the same round; job: its by those of `bare`
+"""
+
+import json
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.contract import Contract, Profile, load_contract, load_profile
+from engine.lineage.artifact import Tally, load_artifact
+from engine.lineage.job import recipe_head
+from engine.models.base import Chat
+from engine.rows import ANSWER, CANDIDATE, PROMPT, add, content_id, from_rows
+from engine.shards import Folder, Table, hex_digest, rows_digest, write_shard
+from jobs import workspace
+from jobs.bench.turns import Ask, Worker, serve, told
+from jobs.bench.watch import ROOT, put_prompts, watch
+from jobs.line import line
+from jobs.run import set_environment
+from jobs.workspace import Workspace
+
+CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
+CHANGES = ["judges.calibrate=null", "judges.audit=null"]  # both sides mark the answers, nothing else
+SAMPLES = 2
+
+
+def bench(answers: int, rounds: int, *, profile: str) -> dict[str, Any]:
+    """Return the object that the module describes."""
+    where = str(workspace.profile_path(profile))
+    set_environment(load_profile(Path(where)))
+    workers = {side.__name__: Worker(side, answers, where, pool="judge") for side in (bare, stage)}
+    turns = [{name: worker.round(number) for name, worker in workers.items()} for number in range(1, rounds + 1)]
+    sides = {name: told(worker, [turn[name] for turn in turns], what="marks") for name, worker in workers.items()}
+    job = _job(answers, where)
+    ratio = {
+        "stage": statistics.median(turn["stage"]["speed"] / turn["bare"]["speed"] for turn in turns),
+        "job": job["marks_per_second"] / sides["bare"]["marks_per_second"],
+    }
+    return {"answers": answers, **sides, "job": job, "ratio": {name: round(value, 3) for name, value in ratio.items()}}
+
+
+def bare(pipe: Connection, answers: int, profile: str) -> None:
+    """`vllm.LLM` as its documentation has it: chats in, one `chat`."""
+    started = time.perf_counter()
+    order, pool = _order(), load_profile(Path(profile)).judge
+    from engine.models.vllm_model import VllmEngine
+
+    model = order.judges.rubrics[0].model
+    assert model.type == "vllm"
+    engine = VllmEngine(model, pool, _weights(order))  # the same arguments; from here on its `llm` alone
+    heard = Recorder()
+    _grade(order, load_profile(Path(profile)), heard, answers)
+    tokens = [engine.tokenizer.encode(choice, add_special_tokens=False)[0] for choice in heard.choices]
+    params = engine.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=tokens)
+
+    def prepare(number: int) -> Ask:
+        llm: Any = engine.llm
+        engine.forget()  # each round begins with an empty prefix cache, as each batch of the stage does
+        return lambda count: len(llm.chat(heard.chats[:count], params, use_tqdm=False))
+
+    serve(pipe, prepare, answers, started)
+
+
+def stage(pipe: Connection, answers: int, profile: str) -> None:
+    """The grader with its checks and its ledger, as the streaming plan calls it."""
+    started = time.perf_counter()
+    from engine.models.base import build_model
+
+    order, where = _order(), load_profile(Path(profile))
+    loaded = build_model(order.judges.rubrics[0].model, where.judge, folder=_weights(order))
+    serve(pipe, lambda number: lambda count: _grade(order, where, loaded, count), answers, started)
+
+
+class Recorder:
+    """Stands where the engine does, and keeps what it is asked."""
+
+    identity, tokens_read = "recorder", 0
+
+    def __init__(self) -> None:
+        self.chats: list[Chat] = []
+        self.choices: Sequence[str] = ()
+
+    def forget(self) -> None:
+        """Nothing is cached."""
+
+    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+        """Keep the chats; all choices are alike."""
+        self.chats += chats
+        self.choices = choices
+        return [[1 / len(choices)] * len(choices) for _ in chats]
+
+
+def _grade(order: Contract, profile: Profile, engine: Any, answers: int) -> int:
+    """Grade so many answers in the blocks of the line, with a ledger of their own; return how many marks were given."""
+    from engine.judges.bar import Bar
+    from engine.judges.grader import Grader
+
+    with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
+        folder = Folder(name)
+        places = {"ledger": folder / "judgements", "marks": folder / "marks", "purse": folder / "purse"}
+        name_of = order.judges.rubrics[0].name
+        grader = Grader(Bar(order.judges, order.specialist, profile.judge, **places, folders={name_of: _weights(order)}))
+        assert grader.judge
+        grader.judge.askers[name_of].engine = engine
+        graded = [grader(block) for block in _blocks(answers, profile)]
+    return sum(len(table) - table["score"].null_count for table in graded)
+
+
+def _job(answers: int, profile: str) -> dict[str, Any]:
+    """One `rayleigh rejudge` of a run whose answers another judge has seen."""
+    with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
+        run = Path(name, "run")
+        work = workspace.create(str(CONTRACT), str(run), profile=profile, changes=[*CHANGES, "judges.rubrics.0.system=Another."])
+        _put_answers(replace(work, profile=_alone(work.profile)), answers)
+        words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(CONTRACT)]
+        words += [word for change in CHANGES for word in ("--set", change)]
+        used = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
+        made = load_artifact(Folder(str(run / "rejudged")))
+        assert made
+        first = min(run.glob("ledger/judgements/**/*.parquet"), key=lambda path: path.stat().st_mtime)
+        at, early = first.stat().st_mtime, pq.read_metadata(first).num_rows
+        marks = sum(pq.read_metadata(path).num_rows for path in run.glob("ledger/judgements/**/*.parquet"))
+        steady = (marks - early) / (made.record["started"] + made.record["seconds"] - at)
+    return {"marks": marks, "marks_per_second": round(steady, 1), "with_start": round(marks / used.seconds, 1)}
+
+
+def _alone(profile: Profile) -> Profile:
+    """One judge, as on the other side, and no place of a teacher that another could take."""
+    judge, teacher = profile.judge.model_copy(update={"actors": 1}), profile.teacher.model_copy(update={"cpus": 0, "gpus": 0})
+    return profile.model_copy(update={"judge": judge, "teacher": teacher})
+
+
+def _put_answers(work: Workspace, answers: int) -> None:
+    """Leave a run folder whose jobs `prompts` and `candidates` have ended."""
+    work.save()
+    blocks = list(_blocks(answers, work.profile))
+    put_prompts(work, [block.select(PROMPT.names).slice(0, 1) for block in blocks])
+    bench = work.bench(line(work.contract)[1], say=print, tell=print)
+    rows = [add(block, CANDIDATE, _unjudged(len(block))) for block in blocks]
+    shards = [write_shard(bench.draft.folder / "candidates", table, CANDIDATE) for table in rows]
+    digest = hex_digest(sum(rows_digest(table) for table in rows))
+    bench.draft.tables["candidates"] = Table.of(shards, digest)
+    total = sum(len(block) for block in blocks)
+    bench.draft.finish(recipe_head(bench), Tally(total, {"review": total}))
+
+
+def _unjudged(rows: int) -> dict[str, Any]:
+    more = CANDIDATE.names[len(ANSWER.names) :]
+    return {name: ["review"] * rows if name == "pool" else pa.nulls(rows, CANDIDATE.field(name).type) for name in more}
+
+
+def _blocks(answers: int, profile: Profile) -> list[pa.Table]:
+    """ANSWER rows as teachers hand them over: forms that pass the checks, to the first mails of the contract's source."""
+    order = _order()
+    prompts = -(-answers // SAMPLES)
+    lines = (CONTRACT.parent / order.prompts.sources[0].path).read_text().splitlines()[:prompts]
+    rows = [_answer(json.loads(said)["input"], sample, order) for said in lines for sample in range(SAMPLES)][:answers]
+    size = profile.teacher.block(prompts, answers=SAMPLES) * SAMPLES
+    return [from_rows(rows[start : start + size], ANSWER) for start in range(0, len(rows), size)]
+
+
+def _answer(text: str, sample: int, order: Contract) -> dict[str, Any]:
+    """A form with the numbers that its prompt states; the second one leaves the order number out."""
+    order_number, quantity = re.search(r"\b\d{5}\b", text), re.search(r"\b\d{1,3}\b", text)
+    form = {
+        "order_number": order_number[0] if order_number and not sample else None,
+        "product": None,
+        "quantity": quantity[0] if quantity else None,
+    }
+    same = {"task_unit": order.specialist.task_units[0].name, "layer": "core", "redacted": [], "teacher": "bench", "ending": "stop"}
+    ids = {"prompt_id": content_id(text), "answer_id": content_id(text, sample), "sample": sample}
+    said = {
+        "text": text,
+        "messages": [{"role": "user", "content": text}],
+        "answer": json.dumps(form, indent=sample or None),
+        "trajectory": [],
+    }
+    return same | ids | said | {"tokens_in": 0, "tokens_out": 0, "seconds": 0.0}
+
+
+def _order() -> Contract:
+    return load_contract(CONTRACT, CHANGES).contract
+
+
+def _weights(order: Contract) -> Path | None:
+    from engine.models.locate import locate
+
+    return locate(order.judges.rubrics[0].model.path, root=str(CONTRACT.parent), home=workspace.models_home())
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """Return the object in a few lines."""
+    sides = [f"{name}: {found[name]['marks_per_second']} marks/s" for name in ("bare", "stage", "job")]
+    return "\n".join([*sides, f"ratio to bare vLLM: {found['ratio']}"])

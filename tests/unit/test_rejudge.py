@@ -1,0 +1,204 @@
+"""Another judge for a finished run: what may change, what moves, and a switch that may die anywhere. No Ray, no model."""
+
+import json
+import shutil
+
+import pytest
+from made_run import made_run
+from typer.testing import CliRunner
+
+from engine.contract.profile import Pool
+from engine.errors import ContractError, DriftError
+from engine.lineage.artifact import Draft, Tally, load_artifact
+from engine.lineage.exchange import place
+from engine.lineage.job import is_finished, recipe_head
+from engine.rows import CANDIDATE
+from engine.shards import Folder
+from jobs import rejudge, workspace
+from jobs.cli import app
+from jobs.line import line
+
+STRICTER = "judges.accept.confidence=0.9"
+
+
+def moved(bench):
+    """Stands for the judge: one answer of `train` is doubted now, one is so for another reason."""
+    rows = bench.artifact("candidates").read("candidates", CANDIDATE).to_pylist()
+    fates = {"eeee5555": ("review", ["low_confidence"]), "ffff6666": ("train", ["accepted"])}
+    for row in rows:
+        row["pool"], row["reasons"] = fates.get(row["answer_id"], (row["pool"], row["reasons"]))
+    bench.draft.put("candidates", CANDIDATE.empty_table().from_pylist(rows, schema=CANDIDATE), CANDIDATE)
+    bench.draft.facts = {"teachers": {}}
+    return Tally(3, {"train": 1, "contrast": 1, "review": 1})
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A finished run, and a judge that needs no Ray."""
+
+    def graded(work, bench, console):
+        bench.draft.clear()
+        return bench.draft.finish(recipe_head(bench), moved(bench))
+
+    monkeypatch.setattr(rejudge, "_graded", graded)
+    return made_run(str(tmp_path / "run"), tmp_path)
+
+
+def fingerprints(run):
+    return {job.name: found.fingerprint for job in line(run.contract) if (found := load_artifact(run.folder / job.name))}
+
+
+def test_moves_are_counted_by_pool_and_reason_and_nothing_changes(run):
+    before = fingerprints(run)
+    found = rejudge.rejudge(run.folder.url, changes=[STRICTER])
+    assert found["changes"] == ["judges.accept.confidence: 0.5 -> 0.9"]
+    assert found["pools"]["before"]["train"] == 2 and found["pools"]["after"] == found["pools"]["before"] | {
+        "train": 1,
+        "review": 1,
+    }
+    assert found["moves"] == [
+        {
+            "from": "train",
+            "to": "review",
+            "answers": 1,
+            "because": [{"before": [], "after": ["low_confidence"], "answers": 1, "examples": ["eeee5555"]}],
+        },
+        {
+            "from": "train",
+            "to": "train",
+            "answers": 1,
+            "because": [{"before": [], "after": ["accepted"], "answers": 1, "examples": ["ffff6666"]}],
+        },
+    ]
+    assert (found["written"], found["earlier"], found["again"], found["paid"]) == (False, None, [], 0)
+    assert fingerprints(run) == before and workspace.reopen(run.folder.url).contract == run.contract
+
+
+def test_words_show_the_way_of_each_answer(run):
+    words = CliRunner().invoke(app, ["rejudge", run.folder.url, "--set", STRICTER], catch_exceptions=False).stdout
+    assert "1 of 3 answers move; 0 judge tokens and no teacher token were paid." in words
+    assert next(line.split() for line in words.splitlines() if line.startswith("train")) == ["train", "1", "0", "1", "2"]
+    assert "low_confidence" in words and "eeee5555" in words
+
+
+def test_written_verdicts_are_the_runs_and_what_was_made_from_the_old_ones_is_kept_beside(run):
+    before = fingerprints(run)
+    found = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
+    assert found["again"] == ["dataset", "students/small", "students/large", "reports"]
+    assert set(fingerprints(run)) == {"prompts", "candidates"}
+    after = workspace.reopen(run.folder.url)
+    assert after.contract.judges.accept.confidence == 0.9
+    assert all(is_finished(after.bench(job, say=print, tell=print)) for job in line(after.contract)[:2])
+    earlier = workspace.reopen(found["earlier"])
+    assert earlier.contract == run.contract
+    assert {name: fingerprint for name, fingerprint in before.items() if name != "prompts"} == fingerprints(earlier)
+    assert not (run.folder / "rejudged").exists()
+
+
+def test_the_way_back_gives_the_old_verdicts(run, monkeypatch):
+    old = load_artifact(run.folder / "candidates").read("candidates", CANDIDATE)
+    earlier = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)["earlier"]
+    assert load_artifact(Folder(earlier) / "candidates").read("candidates", CANDIDATE) == old
+
+
+def test_a_death_at_any_step_leaves_the_old_or_the_new_and_the_same_call_ends_it(run, tmp_path, monkeypatch):
+    class Death(BaseException):
+        pass
+
+    trial = rejudge.rejudge(run.folder.url, changes=[STRICTER])
+    old, new = (load_artifact(run.folder / name).fingerprint for name in ("candidates", "rejudged"))
+    shutil.copytree(run.folder.path, tmp_path / "kept")
+    seen, steps = set(), 0
+    while True:
+        left = [steps]
+
+        def dying(method, left=left):
+            def act(self, *given):
+                if left[0] == 0:
+                    raise Death
+                left[0] -= 1
+                return method(self, *given)
+
+            return act
+
+        shutil.rmtree(run.folder.path)
+        shutil.copytree(tmp_path / "kept", run.folder.path)
+        with monkeypatch.context() as patch:
+            for name in ("write", "remove", "rename_to"):
+                patch.setattr(Folder, name, dying(getattr(Folder, name)))
+            try:
+                rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
+                break
+            except Death:
+                pass
+        found = load_artifact(run.folder / "candidates")
+        seen.add(found.fingerprint)
+        assert found.read("candidates", CANDIDATE).num_rows == 3
+        again = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
+        assert again["written"] and set(fingerprints(run)) == {"prompts", "candidates"}
+        assert set(fingerprints(workspace.reopen(place(run.folder, old).url))) >= {"candidates", "dataset", "reports"}
+        steps += 1
+    assert seen == {old, new} and steps > 8 and trial["answers"] == 3
+
+
+def test_same_judge_grades_nothing(run, monkeypatch):
+    monkeypatch.setattr(rejudge, "_graded", lambda *given: pytest.fail("it was graded"))
+    found = rejudge.rejudge(run.folder.url, write=True)
+    assert found["changes"] == found["moves"] == found["again"] == []
+    assert rejudge.as_text(found).startswith("The judge is the same.")
+    assert "reports" in fingerprints(run)
+
+
+def test_what_was_graded_without_write_is_not_graded_again(run, monkeypatch):
+    rejudge.rejudge(run.folder.url, changes=[STRICTER])
+    monkeypatch.setattr(rejudge, "_graded", lambda *given: pytest.fail("it was graded"))
+    assert rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)["written"]
+
+
+def test_a_contract_with_another_teacher_is_refused_by_name(run, tmp_path):
+    other = (tmp_path / "toy.yaml").read_text().replace("{name: t, model", "{name: t, system: Count., model")
+    (tmp_path / "other.yaml").write_text(other)
+    with pytest.raises(DriftError, match=r'teachers\.models\.0\.system: "" -> "Count\."'):
+        rejudge.rejudge(run.folder.url, contract=str(tmp_path / "other.yaml"))
+
+
+def test_a_contract_file_gives_its_judge_and_nothing_else(run, tmp_path):
+    other = (tmp_path / "toy.yaml").read_text().replace("judges: {}", "judges: {accept: {confidence: 0.9}}").replace("0.5}", "0.7}")
+    (tmp_path / "other.yaml").write_text(other)
+    rejudge.rejudge(run.folder.url, contract=str(tmp_path / "other.yaml"), write=True)
+    after = workspace.reopen(run.folder.url).contract
+    assert after.judges.accept.confidence == 0.9 and after.gate == run.contract.gate
+
+
+def test_only_the_judge_may_be_set(run):
+    with pytest.raises(ContractError, match="the judge alone"):
+        rejudge.rejudge(run.folder.url, changes=["students.0.epochs=9"])
+
+
+def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run):
+    def refusal(change):
+        judged = workspace.create(str(run.contract_path), run.folder.url, profile="laptop", changes=change)
+        with pytest.raises(DriftError) as failure:
+            is_finished(judged.bench(line(judged.contract)[1], say=print, tell=print))
+        return str(failure.value)
+
+    assert f"`rayleigh rejudge {run.folder} --contract FILE`" in refusal([STRICTER])
+    assert "rejudge" not in refusal([STRICTER, "teachers.models.0.sampling.n=2"])
+
+
+def test_draft_that_is_half_made_is_nobodys_result(run):
+    Draft(run.folder / "rejudged").folder.write("candidates/half", b"half")
+    assert json.loads(json.dumps(rejudge.rejudge(run.folder.url, changes=[STRICTER])))["answers"] == 3
+
+
+@pytest.mark.parametrize(
+    ("judge", "teacher", "actors"),
+    [
+        ({"actors": 1, "cpus": 1}, {"actors": 1, "cpus": 1}, 2),
+        ({"actors": 2, "gpus": 0.5}, {"actors": 2, "gpus": 4, "pipeline": 2}, 34),  # sixteen GPUs are free
+        ({"actors": 1, "gpus": 2}, {"actors": 3, "cpus": 8}, 1),  # teachers behind a server leave no GPU
+        ({"actors": 1, "cpus": 0}, {"actors": 3}, 1),
+    ],
+)
+def test_judges_take_the_places_of_the_teachers(judge, teacher, actors):
+    assert rejudge.joined(Pool.model_validate(judge), Pool.model_validate(teacher)).actors == actors

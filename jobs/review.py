@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.checks import canonical, run_checks
+from engine.checks import Seen, canonical, run_checks
 from engine.contract.checks import JsonSchema
 from engine.curation.labels import LABELS
 from engine.errors import InputError, MissingArtifact
@@ -140,7 +140,7 @@ def _given(file: Path) -> tuple[labels.Labels, int]:
 
 def _check(work: Workspace, given: labels.Labels) -> None:
     """Raise InputError if an answer is not the run's, or a correction is no answer of its task unit."""
-    answers = {row["answer_id"]: row for row in _known(_candidates(work), given, ["task_unit", "answer", "text"])}
+    answers = {row["answer_id"]: row for row in _known(_candidates(work), given, ["task_unit", "answer"])}
     problems = [f"{key}: no answer of {work.folder} has this id" for key in given if key not in answers]
     for key, row in answers.items():
         correction = given[key]["correction"]
@@ -148,7 +148,7 @@ def _check(work: Workspace, given: labels.Labels) -> None:
         if correction and canonical(correction) == canonical(row["answer"]):
             problems.append(f"{key}: the correction is the answer itself; label it right")
         elif correction and schema:
-            [outcome] = run_checks([JsonSchema(type="json_schema")], answer=correction, text=row["text"], schema=schema)
+            [outcome] = run_checks([JsonSchema(type="json_schema")], Seen(correction, schema=schema))
             problems += [] if outcome.passed else [f"{key}: the correction is {outcome.tag}: {outcome.detail}"]
     _raise(work.folder, problems)
 

@@ -69,7 +69,7 @@ def test_answers_go_where_rules_relations_and_persons_send_them(tmp_path: Path) 
     assert own and own <= {"rule:hard_and_invented", "rule:hard_and_unsure"}
     sound = {row["prompt_id"] for row in rows if row["relation"]}
     assert sound and {row["relation"] for row in rows} - {""} <= {"agree", "complementary", "conflicting", "unrelated"}
-    assert {row["tier"] for row in rows if row["confidence"] is not None and not row["parents"]} <= {0, 1, 2}
+    assert {row["tier"] for row in rows if row["confidence"] is not None and not row["parents"]} <= {0, 1, 2, 3}
     accepted = [row for row in rows if row["relation"] == "conflicting" and "accepted" in row["reasons"]]
     assert not accepted  # whoever contradicts another waits for a person
     before = rows_of(run, "select kind, count(*) as n from examples group by 1")

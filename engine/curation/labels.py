@@ -53,6 +53,7 @@ def _written(row: dict[str, object], correction: str) -> dict[str, object]:
         "answer": correction,
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None, "checks": []},
         **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None, "ending": "stop", "error": "", "relation": ""},
+        **{"quality": None, "ifd": None, "density": None},  # measured of what was corrected
         "parents": [row["answer_id"]],
         "reasons": ["accepted", "person_wrote"],
         "tier": None,

@@ -15,7 +15,7 @@ def apply_labels(rows: pa.Table, labels: pa.Table) -> pa.Table:
     """CANDIDATE, or some of its columns with `answer_id` and `answer`, in and out; corrections are rows of their own at the end.
 
     A right answer goes to `train`, or to `refusal` if it abstains; a wrong or corrected one to `contrast`; the correction to where
-    a right answer would. A person is sure: confidence 1 or 0, judge `person`.
+    a right answer would. A person is sure: confidence 1 or 0, tier 0 or none, judge `person`.
     """
     said = labels.filter(pc.is_in(labels["answer_id"], rows["answer_id"].combine_chunks()))
     if not said.num_rows:
@@ -39,6 +39,7 @@ def _verdict(answer: str, label: str, row: dict[str, object]) -> dict[str, objec
         "pool": where,
         "reasons": [*(["accepted"] if is_right else []), f"person_{label}"],
         "confidence": float(is_right),
+        "tier": 0 if is_right else None,
         "judge": PERSON,
         **{"score": None, "marks": [], "disagreement": None, "gated": True},
     }
@@ -56,7 +57,6 @@ def _written(row: dict[str, object], correction: str) -> dict[str, object]:
         **{"quality": None, "ifd": None, "density": None},  # measured of what was corrected
         "parents": [row["answer_id"]],
         "reasons": ["accepted", "person_wrote"],
-        "tier": None,
     }
     return {name: value for name, value in said.items() if name in row}
 

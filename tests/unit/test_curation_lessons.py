@@ -225,6 +225,7 @@ def test_right_answers_are_learnt_and_wrong_ones_shown():
         "c": ("refusal", ["accepted", "person_right"]),
     }
     assert [found[key]["confidence"] for key in "abc"] == [1.0, 0.0, 1.0] and found["a"]["judge"] == "person"
+    assert [found[key]["tier"] for key in "abc"] == [0, None, 0]
 
 
 def test_correction_is_a_row_of_its_own_whose_parent_is_the_answer():

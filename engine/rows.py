@@ -16,6 +16,8 @@ LAYERS = ("core", "failure_mode", "long_tail")
 DIFFICULTIES = ("easy", "medium", "hard")
 ENDINGS = ("stop", "length", "refused", "too_long", "error", "unrouted", "unpaid")  # only `stop` can ever be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
+RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # of several teachers' answers; "" = nothing to compare
+KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but the first are boundary material
 SYNTHESIS_FAULTS = (  # why what was to be written from a seed is no prompt
     "synthesis_failed",  # no whole reply came
     "synthesis_refused",
@@ -123,6 +125,9 @@ CANDIDATE = grow(
     VERDICT,
     ("pool", pa.string()),  # one of POOLS, exactly one
     ("reasons", pa.list_(pa.string())),  # tags: why this pool
+    ("relation", pa.string()),  # one of RELATIONS
+    ("tier", pa.int32()),  # of judges.pools.tiers, 0 = surest; null = no tiers, or no confidence
+    ("parents", pa.list_(pa.string())),  # answer_ids that it was made of: by merging, or by a person's correction; else empty
     # What the literature measures to pick by (contract.signals); each is null where it was not asked for.
     ("complexity", pa.float32()),  # of the prompt, as a model marks it: 1 to the number of marks
     ("quality", pa.float32()),  # of the answer to the prompt, likewise
@@ -158,6 +163,25 @@ EXAMPLE = pa.schema(
         ("cluster", pa.int32()),
         ("weight", pa.float32()),
         ("split", pa.string()),  # train | validation
+        ("kind", pa.string()),  # one of KINDS
+        ("tier", pa.int32()),  # of the answer
+    ]
+)
+PREFERENCE = pa.schema(  # one row per pair; prompt, chosen and rejected are what trainers of DPO-like objectives read
+    [
+        ("pair_id", pa.string()),  # hash of both answer_ids
+        ("prompt_id", pa.string()),
+        ("task_unit", pa.string()),
+        ("prompt", MESSAGES),  # what the student reads
+        ("chosen", MESSAGES),  # one assistant's turn each
+        ("rejected", MESSAGES),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+        ("margin", pa.float32()),  # confidence of the chosen less that of the rejected answer; an unjudged one that failed has 0
+        ("reason", pa.string()),  # why the other was rejected: a tag
+        ("length_ratio", pa.float32()),  # characters of the chosen answer over those of the rejected one
+        ("difficulty", pa.string()),
+        ("split", pa.string()),  # train | validation, as the prompt's examples
     ]
 )
 PREDICTION = pa.schema(  # one row per model x holdout prompt

@@ -6,13 +6,13 @@ from typing import Any
 from ray.data import Dataset
 
 from engine.fleet import stream
-from engine.judges import drift, instrument
+from engine.judges import drift, instrument, together
 from engine.judges import flow as judges
 from engine.judges.bar import Bar
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import TEACHERS
+from engine.lineage.purse import JUDGES, TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS
@@ -55,9 +55,11 @@ def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
         "tokens_out": written.tokens,
         "judge": known and _watched(bench, bar, known),
         "teachers": _teachers(bench, written.table),
+        **together.told(iterate(target.folder, written.table, together.COLUMNS)),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(bench.draft.folder / "candidates", written.table, unasked.COLUMNS)
+    total += bench.draft.facts["merged"]  # made of answers that keep their own pools
     return Tally(total, {**pools, **unasked.unasked(pieces, bench.contract.teachers)})
 
 

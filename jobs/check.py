@@ -9,6 +9,7 @@ from engine.contract import Contract
 from engine.contract.models import Model
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
+from engine.judges.pools import check_tags
 from engine.models import locate
 from engine.shards import Folder
 from jobs.console import columns
@@ -18,9 +19,11 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
     """Check that every file and model that `contract` names is there.
 
     Raises:
+        ContractError: a routing rule names a tag that no check gives.
         InputError: a source, the holdout or an evaluation list is missing.
         ModelError: a model folder is missing, holds no Hugging Face model, or a server's key is not in the environment.
     """
+    check_tags(contract.judges.pools)
     absent = [problem for place, path in _files(contract) if (problem := _absent(place, path, root))]
     if absent:
         raise InputError("\n".join(absent))
@@ -56,6 +59,9 @@ def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
     if contract.teachers.mode != "direct":
         yield from ((f"judges.rubrics.{number}.model", one.model) for number, one in enumerate(contract.judges.rubrics))
+    for number, kind in enumerate(contract.curation.boundary):
+        if kind.type == "rewrite":
+            yield f"curation.boundary.{number}.model", kind.model
     if contract.judges.signals and contract.judges.signals.model:
         yield "judges.signals.model", contract.judges.signals.model
     yield from (

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from engine.errors import RayleighError
 from jobs.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
 from jobs.bench.commands import bench
+from jobs.cli_review import review
 
 
 class Clean(TyperGroup):
@@ -240,6 +241,9 @@ def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     show(found, doctor.as_text(found), as_json)
     if not all(one["ok"] for one in found["checks"]):
         raise typer.Exit(1)
+
+
+app.add_typer(review, name="review")
 
 
 def _complain(message: str, error: BaseException) -> None:

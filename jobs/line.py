@@ -42,9 +42,9 @@ def line(contract: Contract) -> tuple[Job, ...]:
         Job(
             "dataset",
             needs=("prompts", "candidates"),
-            reads=("specialist.task_units", "curation"),
+            reads=("specialist.task_units", "curation", "budget.teacher_tokens"),
             run="jobs.dataset:run",
-            inputs="jobs.evaluation_lists:of_job",
+            inputs="jobs.labels:inputs",
         ),
         *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.students:run") for name in students),
         Job(

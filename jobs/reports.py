@@ -25,7 +25,7 @@ from engine.lineage.artifact import Artifact, Tally, load_artifact
 from engine.lineage.job import Bench
 from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, beside
-from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, PREDICTION
+from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, KINDS, PREDICTION
 from engine.shards import iterate
 from jobs.bar import weights
 from jobs.tools import kit
@@ -242,8 +242,8 @@ def _baselines(bench: Bench) -> Iterator[Subject]:
     sections = bench.contract.evaluation.baselines
     if not sections:
         return
-    examples = bench.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split"]).to_pylist()
-    learnt = [example for example in examples if example["split"] == "train"]
+    examples = bench.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split", "kind"]).to_pylist()
+    learnt = [example for example in examples if example["split"] == "train" and example["kind"] not in KINDS[1:]]
     known = Known([text_of(example["messages"]) for example in learnt], [example["final"] for example in learnt])
     for section in sections:
         yield Subject(name=section.name, role="baseline", model=section, units=_units(bench), known=known)

@@ -7,7 +7,10 @@
     examples    of a student: some of what it learnt, each traced as an answer
     example     of an answer: what students read and must say, its split and weight; null if none was made of it
     curation    cluster, what it was dropped by, the answer it lost to and how similar they were
-    candidate   teacher, sample, seed, answer, ending, checks, scores, pool and reasons
+    candidate   teacher, sample, seed, answer, ending, checks, scores, pool, reasons, relation to other teachers' answers, tier
+    parents     of an answer that was made of others, by merging or by a person's correction: these, as `candidate`
+    label       where a person put it, and why
+    boundary    examples that were made of it since it failed
     prompt      id, text, layer, difficulty, scenario, what was redacted, what it was dropped by; its answers
     parent      of a prompt that was written from another: that one, with its source
     source      file, line, licence
@@ -17,6 +20,7 @@
 import time
 from typing import Any
 
+from engine.curation.labels import PERSON
 from engine.errors import InputError
 from engine.lineage.artifact import Artifact
 from jobs.sql import Views
@@ -27,11 +31,15 @@ ANSWERED = (
     "answer_id", "route", "teacher", "sample", "seed", "reasoning", "answer", "ending", "tokens_in", "tokens_out", "logprob",
     "error", "trajectory",
 )  # fmt: skip
-JUDGED = ("checks", "agreement", "judge", "score", "confidence", "marks", "disagreement", "gated", "pool", "reasons")
+JUDGED = (
+    "checks", "agreement", "judge", "score", "confidence", "marks", "disagreement", "gated", "pool", "reasons", "relation", "tier",
+)  # fmt: skip
+LABELLED = ("pool", "reasons")
 CURATED = ("cluster", "dropped_by", "rep_id", "similarity")
-LEARNT = ("target", "final", "rationale", "limits", "cluster", "weight", "split")
+LEARNT = ("target", "final", "rationale", "limits", "cluster", "weight", "split", "kind")
 ASKED = ("prompt_id", "task_unit", "text", "layer", "difficulty", "scenario", "language", "redacted", "parent_id")
 FOUND_AT = ("source", "line", "licence")
+ANSWERS = ("candidates", "picked")  # a person's corrections are in the second only
 PLACES = {"prompts": "prompt", "holdout": "holdout prompt", "dropped": "dropped prompt"}
 
 Facts = dict[str, Any]
@@ -46,12 +54,13 @@ def trace(run: str, wanted: str) -> Facts:
     views = Views(run)
     if f"students/{wanted}" in views.artifacts:
         return _student(views, wanted)
-    for column, table in (("answer_id", "candidates"), *(("prompt_id", table) for table in PLACES)):
-        found = _ids(views, table, column, wanted) if len(wanted) >= SHORTEST else []
+    answered = [("answer_id", table) for table in ANSWERS]
+    for column, table in (*answered, *(("prompt_id", table) for table in PLACES)):
+        found = _ids(views, table, column, wanted.partition("-")[0]) if len(wanted) >= SHORTEST else []
         if len(found) > 1:
             raise InputError(f"{wanted}: several have such an id: {', '.join(found)}. Give more of it.")
         if found:
-            return _answer(views, found[0]) if table == "candidates" else _prompt(views, table, found[0])
+            return _answer(views, found[0]) if table in ANSWERS else _prompt(views, table, found[0])
     students = [name.partition("/")[2] for name in views.artifacts if name.startswith("students/")]
     raise InputError(
         f"{wanted}: no student, answer or prompt of {views.run} has this id (at least {SHORTEST} characters of one). "
@@ -77,19 +86,35 @@ def _student(views: Views, name: str) -> Facts:
 
 
 def _answer(views: Views, answer_id: str) -> Facts:
-    [row] = views.rows("select * from candidates where answer_id = ? limit 1", [answer_id])
-    example = _one(views, "examples", "example_id", answer_id)
     picked = _one(views, "picked", "answer_id", answer_id)
+    row = _one(views, "candidates", "answer_id", answer_id) or picked or {}
+    example = _one(views, "examples", "example_id", answer_id)
+    is_labelled = picked is not None and picked["judge"] == PERSON
     return {
         "kind": "answer",
         "example": example and _part(example, LEARNT),
         "curation": picked and _part(picked, CURATED),
         "candidate": _part(row, ANSWERED + JUDGED),
+        "parents": [_made_of(views, parent) for parent in row["parents"] or ()],
+        "label": _part(picked, LABELLED) if picked and is_labelled else None,
+        "boundary": _boundary(views, answer_id),
         "prompt": _part(row, ASKED),
         "source": _part(row, FOUND_AT),
         "parent": _parent(views, row),
         "records": _records(views, "dataset", "candidates", "prompts"),
     }
+
+
+def _made_of(views: Views, answer_id: str) -> Facts:
+    row = _one(views, "candidates", "answer_id", answer_id) or {}
+    return {"candidate": _part(row, ANSWERED + JUDGED), "source": _part(row, FOUND_AT)}
+
+
+def _boundary(views: Views, answer_id: str) -> list[Facts]:
+    if "examples" not in views.names:
+        return []
+    query = "select kind, target, split from examples where kind != 'answer' and starts_with(example_id, ?) order by all"
+    return views.rows(query, [f"{answer_id}-"])
 
 
 def _prompt(views: Views, table: str, prompt_id: str) -> Facts:

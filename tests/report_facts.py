@@ -227,6 +227,9 @@ def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     facts = {
         "tokens_out": 24_000,
         "teachers": teachers,
+        "relations": {"agree": 61, "complementary": 4, "conflicting": 9},
+        "tiers": {"0": 120, "1": 64},
+        "merged": 2,
         "judge": JUDGE,
     }
     return _artifact(folder, "candidates", {"candidates": (picked, CANDIDATE)}, Tally(len(picked), out), facts)
@@ -277,6 +280,13 @@ DECONTAMINATION = {
 }  # fmt: skip
 
 
+LESSONS = {
+    "kinds": {"answer": 180, "ask": 4, "contrast": 31, "correction": 9},
+    "preferences": {"pairs": 77, "reasons": {"outranked": 7, "ungrounded": 70}, "margin": 0.613, "length_ratio": 1.04},
+    "labels": {"right": 3, "wrong": 1, "corrected": 2},
+}
+
+
 def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     out: dict[str, int] = {}
     examples = []
@@ -301,7 +311,7 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         "dataset",
         {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)},
         Tally(len(picked), out),
-        {"picked": {"smol": len(examples)}, "selection": SELECTION, "decontamination": DECONTAMINATION},
+        {"picked": {"smol": len(examples)}, "selection": SELECTION, "decontamination": DECONTAMINATION} | LESSONS,
     )
 
 

@@ -64,6 +64,13 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def tiers_are_there_to_be_learnt_by(self) -> "Contract":
+        for number, student in enumerate(self.students):
+            if student.curriculum == "tier" and not self.judges.pools.tiers:
+                raise ValueError(f"students.{number}.curriculum: found tier, but judges.pools.tiers is empty; give it confidences")
+        return self
+
+    @model_validator(mode="after")
     def judged_has_a_judge(self) -> "Contract":
         if self.teachers.mode in ("judged", "competition") and not self.judges.rubrics:
             raise ValueError(f"judges.rubrics: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section, Share
+from engine.contract.lessons import Boundary, Preferences
 from engine.contract.prompts import Columns, Copies
 from engine.contract.signals import Signal
 from engine.contract.synthesize import Layer
@@ -115,7 +116,20 @@ class Curation(Section):
     """null = the best answer to a prompt is learnt, the others are out as `sample`; they are never copies of each other."""
     decontaminate: Decontaminate = Decontaminate()
     pick: Pick = Pick()
+    preferences: Preferences | None = None
+    """null = no table `preferences` is made."""
+    boundary: tuple[Boundary, ...] = ()
+    """What failed answers teach, each kind once; nothing unless it is named."""
+    boundary_share: Share = Field(default=0.2, lt=1)
+    """Most that boundary material may be of all examples."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def boundary_kinds_differ(self) -> "Curation":
+        kinds = [one.type for one in self.boundary]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"boundary: found {kinds}, expected each type once")
+        return self
 
     @model_validator(mode="after")
     def clusters_need_embeddings(self) -> "Curation":

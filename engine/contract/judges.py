@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from engine.contract.base import Name, Section, Share
 from engine.contract.checks import Check
 from engine.contract.models import Model
+from engine.contract.pools import Pools
 from engine.contract.signals import Signals
 
 
@@ -196,6 +197,7 @@ class Judges(Section):
     """What is measured of the answers, to pick by."""
     audit: Audit | None = None
     """Needs labelled items in `calibrate`."""
+    pools: Pools = Pools()
 
     @model_validator(mode="after")
     def names_of_rubrics_differ(self) -> "Judges":

@@ -3,6 +3,7 @@
 Decisions come back to the rows as one small table, 120 bytes for each row that is not simply kept, which every task reads.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,20 +18,22 @@ from engine.contract.curation import Curation
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS
 from engine.contract.specialist import Specialist
-from engine.curation import copies, decontaminate
+from engine.curation import boundary, copies, decontaminate, fates
 from engine.curation.arrange import arrange, coverage
 from engine.curation.copies import DECISION
-from engine.curation.decontaminate import Index
 from engine.curation.embed import EMBEDDED, Embedder
+from engine.curation.labels import apply_labels
 from engine.curation.leaks import told
 from engine.curation.measure import weights
+from engine.curation.pairs import pairs
 from engine.curation.pick import ENTRY, READ, enter, leaks_of
 from engine.curation.represent import examples
+from engine.curation.rewriter import Desk, Rewriter
 from engine.curation.samples import BEST_FIRST, best, follow
 from engine.fleet import stream, whole
 from engine.fleet.crew import Crew
 from engine.lineage.artifact import Artifact
-from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, add, grow
+from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow
 from engine.shards import Folder
 from engine.similarity import flow as similarity
 from engine.similarity.embed import AT_ONCE
@@ -48,13 +51,45 @@ class Arranged(NamedTuple):
     facts: dict[str, Any]
 
 
+class Judged(NamedTuple):
+    """The table candidates, and what persons said of some of it."""
+
+    candidates: Artifact
+    labels: ObjectRef | None = None  # labels.LABEL
+
+    def scan(self, pool: Pool, columns: list[str] | None = None) -> Dataset:
+        """Stream the answers with the labels in place."""
+        rows = stream.scan(self.candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
+        return stream.apply(rows, _given, pool, how=apply_labels, refs=[self.labels]) if self.labels else rows
+
+    @property
+    def partitions(self) -> int:
+        """Into how many parts the prompts are sent where each must be whole."""
+        return max(1, self.candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
+
+
 class Kept(NamedTuple):
     """Which rows of the table candidates are kept, how many, and what they weigh."""
 
-    candidates: Artifact
+    judged: Judged
     decisions: ObjectRef  # copies.DECISION
     rows: int
     weights: dict[str, float]  # value of the side that is balanced -> weight; {} if none is
+
+
+class Order(NamedTuple):
+    """What is ordered of the examples, and where they are made."""
+
+    specialist: Specialist
+    section: Curation
+    pool: Pool
+
+
+class Mend(NamedTuple):
+    """Who mends failed answers, and what must not stand in what is written."""
+
+    desk: Desk
+    index: ObjectRef  # decontaminate.Index
 
 
 class Encoder(NamedTuple):
@@ -78,7 +113,7 @@ def listed(prompts: Artifact, lists: Dataset | None, pool: Pool) -> Dataset:
 
 
 def enter_rows(
-    candidates: Artifact,
+    judged: Judged,
     known: Dataset,
     section: Curation,
     pool: Pool,
@@ -87,14 +122,14 @@ def enter_rows(
     partitions: int | None = None,
 ) -> Dataset:
     """The table candidates and LISTED in, ENTRY out: what is learnt of a prompt's answers is still in."""
-    index = whole.run(_index, (known, decontaminate.LISTED), section=section)
-    rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=READ)
-    rows = stream.apply(rows, _enter, pool, section=section, index=[index])
+    index = index_of(known, section)
+    rows = stream.apply(judged.scan(pool, READ), _enter, pool, section=section, index=[index])
     if encoder and section.answers and section.answers.similarity is not None:
         given = {"folder": encoder.folder, "device": encoder.device, "text": "answer"}
         rows = stream.apply(rows, Sentence, encoder.pool, batch=AT_ONCE, **given)
-    count = partitions or max(1, candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
-    return stream.apply(rows.repartition(count, keys=["prompt_id"]), _best, pool, section=section).materialize()
+    return stream.apply(
+        rows.repartition(partitions or judged.partitions, keys=["prompt_id"]), _best, pool, section=section
+    ).materialize()
 
 
 def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
@@ -106,14 +141,13 @@ def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int |
     return whole.run(_settle, (entries, _FATE), duplicates=duplicates, section=section)
 
 
-def embed(candidates: Artifact, lost: ObjectRef, pool: Pool, *, section: Curation, encoder: Encoder) -> Dataset:
+def embed(judged: Judged, lost: ObjectRef, pool: Pool, *, section: Curation, encoder: Encoder) -> Dataset:
     """The rows that are still in, as EMBEDDED: read by `pool`; each actor of the encoder loads the model once."""
     columns = [
         "answer_id", "prompt_id", "text", "task_unit", "layer", "difficulty", "scenario", "confidence", "agreement", "answer",
         "logprob", "tokens_out", *SIGNALS,
     ]  # fmt: skip
-    rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
-    rows = stream.apply(rows, _still_in, pool, lost=[lost])
+    rows = stream.apply(judged.scan(pool, columns), _still_in, pool, lost=[lost])
     given = {"folder": encoder.folder, "device": encoder.device, "parts": tuple(section.decontaminate.similarity)}
     return stream.apply(rows, Embedder, encoder.pool, batch=AT_ONCE, **given).materialize()
 
@@ -130,20 +164,60 @@ def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, 
     return Arranged(decisions, ray.get(facts))
 
 
-def write_picked(candidates: Artifact, decisions: ObjectRef, pool: Pool, folder: Folder) -> stream.Written:
+def write_picked(judged: Judged, decisions: ObjectRef, pool: Pool, folder: Folder) -> stream.Written:
     """Every candidate as PICKED, kept or dropped."""
-    rows = stream.scan(candidates, "candidates", pool, rows=SCAN_ROWS)
-    rows = stream.apply(rows, _decide, pool, decisions=[decisions])
+    rows = stream.apply(judged.scan(pool), _decide, pool, decisions=[decisions])
     return stream.write(rows, stream.Target(folder, PICKED, label="dropped_by"), pool)
 
 
-def write_examples(kept: Kept, folder: Folder, *, specialist: Specialist, section: Curation, pool: Pool) -> stream.Written:
-    """What is kept as EXAMPLE, in shards sorted by example_id."""
+def write_examples(kept: Kept, folder: Folder, *, order: Order, beside: Dataset | None = None) -> stream.Written:
+    """What is kept, and the examples `beside` it, as EXAMPLE in shards sorted by example_id."""
     shards = 1 + kept.rows // ROWS_PER_SHARD
-    given = {"decisions": [kept.decisions], "specialist": specialist, "section": section, "shards": shards, "weights": kept.weights}
-    rows = stream.apply(stream.scan(kept.candidates, "candidates", pool, rows=SCAN_ROWS), _examples, pool, **given)
+    given = {"decisions": [kept.decisions], "specialist": order.specialist, "section": order.section, "weights": kept.weights}
+    rows = stream.apply(kept.judged.scan(order.pool), _examples, order.pool, **given)
+    rows = stream.apply(rows.union(beside) if beside else rows, _sharded, order.pool, shards=shards)
     rows = rows.repartition(min(shards, 200), keys=["shard"])
-    return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), pool)
+    return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), order.pool)
+
+
+def index_of(known: Dataset, section: Curation) -> ObjectRef:
+    """The n-grams of LISTED, where every task can read them."""
+    texts = known.select_columns(decontaminate.LISTED.names), decontaminate.LISTED
+    return whole.run(decontaminate.build_index, texts, section=section.decontaminate)
+
+
+def asked(kept: Kept, index: ObjectRef, order: Order) -> Dataset:
+    """Every answer that does not resemble what must stay unknown, as fates.COLUMNS with each prompt whole in one block."""
+    rows = stream.apply(kept.judged.scan(order.pool), _decide, order.pool, decisions=[kept.decisions])
+    rows = stream.apply(rows, _given, order.pool, how=fates.clean, refs=[index], section=order.section)
+    return rows.repartition(kept.judged.partitions, keys=["prompt_id"])
+
+
+def write_preferences(answers: Dataset, folder: Folder, *, order: Order) -> stream.Written:
+    """fates.COLUMNS in; the pairs as PREFERENCE, counted by why the other answer is worse."""
+    rows = stream.apply(answers, pairs, order.pool, specialist=order.specialist, section=order.section)
+    return stream.write(rows, stream.Target(folder, PREFERENCE, label="reason"), order.pool)
+
+
+def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: Mend | None = None) -> Dataset:
+    """fates.COLUMNS in, EXAMPLE of boundary material out, no more than have a place."""
+    given = {"specialist": order.specialist, "section": order.section}
+    made = stream.apply(answers, boundary.boundary, order.pool, **given)
+    if mend:
+        open_ = _placed(stream.apply(answers, boundary.unsolved, order.pool, **given), kept, order)
+        mended = stream.apply(open_, Rewriter, mend.desk.pool, desk=mend.desk)
+        told = {"how": fates.clean_targets, "refs": [mend.index], "section": order.section}
+        made = made.union(stream.apply(mended, _given, order.pool, **told))
+    return _placed(made, kept, order)
+
+
+def _placed(made: Dataset, kept: Kept, order: Order) -> Dataset:
+    """As many of the examples as have a place. One task sees all their ids."""
+    made = made.materialize()
+    count = boundary.most(kept.rows, order.section.boundary_share)
+    ids = pa.schema([EXAMPLE.field("example_id")])
+    chosen = whole.run(boundary.chosen, (made.select_columns(ids.names), ids), count=count, seed=order.section.seed)
+    return stream.apply(made, _given, order.pool, how=boundary.of, refs=[chosen])
 
 
 def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Written:
@@ -152,10 +226,6 @@ def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Wr
 
 
 # What an op refers to travels inside a list and is fetched once a task.
-
-
-def _index(known: pa.Table, section: Curation) -> Index:
-    return decontaminate.build_index(known, section.decontaminate)
 
 
 def _enter(rows: pa.Table, section: Curation, index: list[ObjectRef]) -> pa.Table:
@@ -210,11 +280,18 @@ def _decide(rows: pa.Table, decisions: list[ObjectRef]) -> pa.Table:
 
 
 def _examples(
-    rows: pa.Table, decisions: list[ObjectRef], specialist: Specialist, section: Curation, shards: int, weights: dict[str, float]
+    rows: pa.Table, decisions: list[ObjectRef], specialist: Specialist, section: Curation, weights: dict[str, float]
 ) -> pa.Table:
-    made = examples(_decide(rows, decisions), specialist, section.pick, seed=section.seed, weights=weights)
+    return examples(_decide(rows, decisions), specialist, section.pick, seed=section.seed, weights=weights)
+
+
+def _sharded(made: pa.Table, shards: int) -> pa.Table:
     numbers = [int(one[:8], 16) * shards >> 32 for one in made["example_id"].to_pylist()]
     return made.append_column("shard", pa.array(numbers, pa.int64()))
+
+
+def _given(rows: pa.Table, how: Callable[..., pa.Table], refs: list[ObjectRef], **given: Any) -> pa.Table:
+    return how(rows, *map(ray.get, refs), **given)
 
 
 _FATE = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "rep_id", "similarity")])

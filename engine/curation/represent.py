@@ -37,6 +37,11 @@ def represent(answer: str, unit: TaskUnit) -> Represented:
     return Represented(final, rationale, f"not stated: {', '.join(missing)}" if missing else "")
 
 
+def target(parts: Represented, unit: TaskUnit) -> str:
+    """Return what a student of `unit` must say: the final answer, behind the rationale if the process is learnt."""
+    return f"{parts.rationale}\n{parts.final}" if unit.supervise == "process" and parts.rationale else parts.final
+
+
 def parts_of(answer: str) -> tuple[str, str]:
     """Return what stands before the JSON that ends `answer`, and the rest; of other answers nothing, and the whole."""
     found = _json_in(answer)
@@ -79,13 +84,13 @@ def _lessons(row: dict[str, Any], unit: TaskUnit, example: dict[str, Any]) -> It
 
 def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict[str, Any]:
     parts = represent(row["answer"], unit)
-    with_rationale = unit.supervise == "process" and parts.rationale
     return {
         "example_id": row["answer_id"],
         "messages": instruct(row["messages"], system=unit.instruction),
-        "target": f"{parts.rationale}\n{parts.final}" if with_rationale else parts.final,
+        "target": target(parts, unit),
         **parts._asdict(),
-        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster")},
+        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster", "tier")},
+        "kind": "answer",
         "weight": pick.hard_weight if _is_hard(row) else 1.0,
         "split": split(row["prompt_id"], share=pick.validation, seed=seed),
     }

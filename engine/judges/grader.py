@@ -14,9 +14,11 @@ from engine.judges.agreement import agreement
 from engine.judges.bar import Bar
 from engine.judges.instrument import Instrument
 from engine.judges.judge import Judge, Marked, Pair
-from engine.judges.pools import Evidence, is_sound, route
+from engine.judges.pools import Evidence, is_sound, route, tier
 from engine.judges.rank import outranked, rivals, strengths
+from engine.judges.relations import Related
 from engine.judges.rubric import Case
+from engine.judges.together import beside, merged
 from engine.rows import ANSWER, CANDIDATE
 
 NOT_ASKED = Marked()
@@ -36,13 +38,19 @@ class Grader:
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
         asked = [one or self._is_shown_anyway(row) for one, row in zip(sound, rows, strict=True)]
         given = self._marked(rows, asked)
+        pools = self.bar.section.pools
+        related = beside(rows, sound, pools.relations)
         graded = []
         for index, row in enumerate(rows):
             verdict = {"checks": [one._asdict() for one in outcomes[index]], "agreement": agreed[index], **given[index]}
-            pool, reasons = route(self._evidence(row | verdict, outcomes[index]), self.bar.section.accept)
-            graded.append({**row, **verdict, "pool": pool, "reasons": reasons})
+            seen = self._evidence(row | verdict, outcomes[index], related[index])
+            pool, reasons = route(seen, self.bar.section.accept, pools)
+            settled = {"relation": related[index].relation, "tier": tier(verdict["confidence"], pools), "parents": []}
+            graded.append({**row, **verdict, "pool": pool, "reasons": reasons, **settled})
         if self.bar.competes:
             self._compete(graded)
+        if pools.relations.merge:
+            graded = merged(graded, pools, self._check)
         return pa.Table.from_pylist(graded, schema=CANDIDATE)
 
     def _check(self, row: dict[str, Any]) -> list[Outcome]:
@@ -75,7 +83,8 @@ class Grader:
             for index, marked in enumerate(given.get(index, NOT_ASKED) for index in range(len(rows)))
         ]
 
-    def _evidence(self, row: dict[str, Any], outcomes: Sequence[Outcome]) -> Evidence:
+    def _evidence(self, row: dict[str, Any], outcomes: Sequence[Outcome], related: Related) -> Evidence:
+        waits = self.bar.section.pools.relations.conflicts == "review" and not self.bar.competes
         gates = row["judge"] == "" or self.gates  # who asked no judge learns nothing about it
         return Evidence(
             row["answer"],
@@ -88,6 +97,8 @@ class Grader:
             gates=gates,
             disagreement=row["disagreement"],
             difficulty=row["difficulty"] or "",
+            relation=related.relation,
+            conflicts=related.reasons if waits else (),
         )
 
     def _confidence(self, score: float | None) -> float | None:

@@ -142,7 +142,7 @@ def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> tup
 
 
 def _shapes(judge: Judge, items: Sequence[GoldItem], section: Audit) -> dict[str, np.ndarray]:
-    """What scores gain in other shapes. Longer and shorter answers are wrong ones, which stay wrong: any gain is a bias."""
+    """What scores gain in other shapes. Longer and shorter ones are of wrong answers: they stay wrong, any gain is a bias."""
     wrong = [item for item in items if item.label == "wrong"]
     before, low = _scores(judge, items), _scores(judge, wrong)
     reworded = [_scores(judge, items, wording=wording) for wording in section.wordings]

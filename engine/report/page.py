@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from engine.contract.budget import Price
 from engine.lineage.spending import costs
-from engine.report import funnel, plots, verdict, words
+from engine.report import funnel, plots, pooled, verdict, words
 from engine.report.embed import as_data
 from engine.report.facts import Facts
 from engine.report.queries import QUERIES
@@ -29,6 +29,7 @@ SECTIONS = (
     ("line", "Line"),
     ("duplicates", "Duplicates and clusters"),
     ("judge", "Judge"),
+    ("pools", "Pools and pairs"),
     ("training", "Training"),
     ("quality", "Quality"),
     ("calibration", "Calibration"),
@@ -71,6 +72,8 @@ def page(facts: Facts) -> str:
         "drop_rows": _drop_rows(facts),
         "selection": _made(facts).get("selection"),
         "decontamination": _made(facts).get("decontamination"),
+        "pooled": pooled.table(facts.counts),
+        "lessons": pooled.lessons(facts.jobs),
         "yaml": _yaml(facts.contract),
         "pools": POOLS,
         "drops": ORDER,

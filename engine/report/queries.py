@@ -29,6 +29,10 @@ QUERIES = {
     "reasons": (
         "select pool, reason, count(*) from (select pool, unnest(reasons) as reason from candidates) group by all order by all"
     ),
+    "relations": "select relation, count(distinct prompt_id) from candidates where relation != '' group by 1 order by 1",
+    "tiers": "select tier, count(*) from candidates where tier is not null group by 1 order by 1",
+    "kinds": "select kind, split, count(*) from examples group by all order by all",
+    "preferences": "select reason, count(*), avg(margin), avg(length_ratio) from preferences group by 1 order by 1",
     "sample": "select * from picked where answer_id like 'ID%'",
     "predictions": "select model, answer, exact, confidence from predictions where prompt_id like 'ID%'",
 }

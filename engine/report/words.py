@@ -74,6 +74,8 @@ MEANINGS = {
     "semantic": "means nearly the same as another",
     "contaminated": "resembles the holdout or an evaluation list",
     "quota": "no place left for its kind",
+    "correction": "a failed answer, and the right one",
+    "ask": "what must be asked",
     "trained": "learnt from",
     "validation": "held back to watch the loss",
     "picked": "becomes an example",

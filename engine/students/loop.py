@@ -112,7 +112,10 @@ def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
     )
     pupil.model.set_attn_implementation(zero.BACKENDS[lesson.accelerator].attention)
     tables = load_examples(lesson)
-    splits = {name: pack(table, pupil.tokenizer, max_tokens=student.max_tokens) for name, table in tables.items()}
+    splits = {
+        name: pack(table, pupil.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
+        for name, table in tables.items()
+    }
     progress = Progress(
         facts={
             "parameters": init.parameters(pupil.model),

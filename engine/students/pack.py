@@ -4,7 +4,7 @@ Only the target's tokens are learned; the prompt's are read. The order of batche
 a resumed run meets the same batches as an unbroken one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from engine.rows import DIFFICULTIES
+
 Chat = list[dict[str, str]]
 
-COLUMNS = ("messages", "target", "weight", "split")
+COLUMNS = ("messages", "target", "weight", "split", "tier", "difficulty")
+LAST = 1 << 20  # the stage of what is not known: no tier, no difficulty
+STAGES: dict[str, Callable[[dict[str, Any]], int]] = {
+    "none": lambda row: 0,
+    "tier": lambda row: LAST if row["tier"] is None else row["tier"],
+    "difficulty": lambda row: DIFFICULTIES.index(row["difficulty"]) if row["difficulty"] in DIFFICULTIES else LAST,
+}
+"""Curriculum -> when an example is due (Bengio et al., "Curriculum learning", 2009): lower stages first, within each epoch."""
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
 
 
@@ -26,6 +35,7 @@ class Packed:
     starts: np.ndarray  # int64, one more than there are examples
     targets: np.ndarray  # int32
     weights: np.ndarray  # float32
+    stages: np.ndarray  # int32, STAGES: what is lower comes first
     too_long: int  # examples that were left out
 
     def __len__(self) -> int:
@@ -62,7 +72,7 @@ class Batch:
         return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
-def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int) -> Packed:
+def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str = "none") -> Packed:
     """Tokenize `examples` (columns of COLUMNS): chat template with generation prompt, then target and end of sequence.
 
     An example of more than `max_tokens` tokens is left out and counted.
@@ -70,6 +80,7 @@ def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int) -> Packed:
     pieces: list[np.ndarray] = []
     targets: list[int] = []
     weights: list[float] = []
+    stages: list[int] = []
     for row in iterate(examples):
         ids, asked = encode(tokenizer, row["messages"], row["target"])
         if len(ids) > max_tokens:
@@ -77,9 +88,11 @@ def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int) -> Packed:
         pieces.append(ids)
         targets.append(asked)
         weights.append(row["weight"])
+        stages.append(STAGES[curriculum](row))
     starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
     too_long = examples.num_rows - len(pieces)
-    return Packed(_join(pieces, np.int32), starts, np.asarray(targets, np.int32), np.asarray(weights, np.float32), too_long)
+    learnt = np.asarray(targets, np.int32), np.asarray(weights, np.float32), np.asarray(stages, np.int32)
+    return Packed(_join(pieces, np.int32), starts, *learnt, too_long)
 
 
 def iterate(examples: pa.Table) -> Iterator[dict[str, Any]]:
@@ -97,14 +110,20 @@ def encode(tokenizer: Any, messages: Chat, target: str) -> tuple[np.ndarray, int
 
 
 def order(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the batches of one epoch as example numbers [batches, size]; -1 fills up the last one."""
+    """Return the batches of one epoch as example numbers [batches, size]; -1 fills up the last one.
+
+    Examples come stage by stage, at random within a stage; a batch that holds two stages comes with the later one.
+    """
     draw = np.random.default_rng((seed, epoch))
     rows = draw.permutation(len(packed))
+    rows = rows[np.argsort(packed.stages[rows], kind="stable")]
     window = size * WINDOW
     lengths = packed.lengths
     windows = [rows[start : start + window] for start in range(0, len(rows), window)]
-    sorted_ = [piece[np.argsort(lengths[piece], kind="stable")] for piece in windows]
-    return draw.permutation(_shaped(_join(sorted_, np.int64), size))
+    sorted_ = [piece[np.lexsort((lengths[piece], packed.stages[piece]))] for piece in windows]
+    batches = draw.permutation(_shaped(_join(sorted_, np.int64), size))
+    due = np.where(batches < 0, 0, packed.stages[batches]).max(axis=1, initial=0)
+    return batches[np.argsort(due, kind="stable")]
 
 
 def in_order(packed: Packed, *, size: int) -> np.ndarray:

@@ -9,7 +9,9 @@ from data_world import bench, candidate_rows, contract, mails, prompt_row, put_i
 from engine.contract.profile import Pool
 from engine.curation import flow
 from engine.errors import InputError
-from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, content_id
+from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, content_id
+from engine.shards import Folder
+from jobs.labels import write as write_labels
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -142,7 +144,7 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_p
     made = bench(tmp_path, "dataset", contract(curation=SECTION))
     known, found = flow.listed(made.artifact("prompts"), None, Pool()), []
     for count in (1, 3):
-        entries = flow.enter_rows(made.artifact("candidates"), known, section, Pool(), partitions=count)
+        entries = flow.enter_rows(flow.Judged(made.artifact("candidates")), known, section, Pool(), partitions=count)
         found.append(ray.get(flow.settle(entries, section, Pool(), partitions=count)))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 
@@ -160,3 +162,35 @@ def test_dataset_of_which_nothing_is_left_stops_and_says_where_to_look(tmp_path)
     put_all(tmp_path, rows, HOLDOUT, shard_rows=1000)
     with pytest.raises(InputError, match="none of 6 candidates is left"):
         run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))
+
+
+def test_dataset_with_labels_pairs_and_boundary_material(tmp_path):
+    invented = [{"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "quantity=3"}]
+    rows = candidate_rows(TEXTS[10:22])
+    for row in rows[::2]:
+        row |= {"answer": '{"quantity": "39", "product": null}', "pool": "contrast", "reasons": ["ungrounded"], "checks": invented}
+    put_all(tmp_path, rows, HOLDOUT, shard_rows=5)
+    waits, wrong = rows[13], rows[3]  # of the one prompt that is failed at, and of another
+    labels = {
+        waits["answer_id"]: {"answer_id": waits["answer_id"], "label": "corrected", "correction": '{"quantity": "4"}'},
+        wrong["answer_id"]: {"answer_id": wrong["answer_id"], "label": "wrong", "correction": ""},
+    }
+    order = {**SECTION, "semantic": None, "pick": {"validation": 0.0}, "preferences": {}, "boundary_share": 0.25}
+    order["boundary"] = [{"type": "contrast"}, {"type": "ask"}]
+    bare = run(tmp_path, "dataset", contract(curation=order))
+    write_labels(Folder(str(tmp_path / "run")), labels)
+    found = run(tmp_path, "dataset", contract(curation=order))
+    assert found.record["inputs"] == bare.record["inputs"] and found.fingerprint != bare.fingerprint
+
+    tally, facts = found.record["tally"], found.record["facts"]
+    assert (tally["rows_in"], tally["rows_out"]["picked"]) == (25, 11)  # 24 answers and a correction; one prompt lost its answer
+    assert facts["labels"] == {"right": 0, "wrong": 1, "corrected": 1}
+    assert facts["kinds"]["answer"] == 11 and sum(facts["kinds"].values()) == 14  # a quarter at most
+    assert facts["preferences"]["pairs"] == 11 and facts["preferences"]["reasons"] == {"person_corrected": 1, "ungrounded": 10}
+    examples, pairs = found.read("examples", EXAMPLE), found.read("preferences", PREFERENCE)
+    assert '{"quantity":"4"}' in examples["target"].to_pylist()
+    assert waits["answer_id"] in pairs["rejected_id"].to_pylist() and wrong["prompt_id"] not in pairs["prompt_id"].to_pylist()
+    again = run(tmp_path, "dataset", contract(curation=order))
+    assert [again.table(name).digest for name in ("examples", "preferences")] == [
+        found.table(name).digest for name in ("examples", "preferences")
+    ]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.checks import TAGS
+from engine.judges.pools import REASONS
+from engine.rows import POOLS
 from tests.planted import by_hand
 
 HERE = Path(__file__).parent
@@ -96,6 +99,17 @@ def test_line_loses_no_row(unbroken):
     for job in jobs:
         assert job["state"] == "finished" and job["conserved"], job
         assert job["rows_in"] == sum(job["rows_out"].values()) > 0
+
+
+def test_every_answer_is_in_one_pool_with_a_known_reason(unbroken):
+    said = rayleigh("sql", unbroken, "select answer_id, pool, reasons, relation, parents from candidates", "--json")
+    rows = [json.loads(line) for line in said.splitlines()]
+    out = record(unbroken, "candidates")["tally"]["rows_out"]
+    assert {pool: sum(row["pool"] == pool for row in rows) for pool in POOLS} == {pool: out[pool] for pool in POOLS}
+    assert len({row["answer_id"] for row in rows}) == len(rows) == sum(out.values())
+    assert all(row["reasons"] and set(row["reasons"]) <= {*REASONS, *TAGS[1:], "rule:hard"} for row in rows)
+    page = (unbroken / "reports" / "index.html").read_text()
+    assert f"exactly one pool: {len(rows)} of {len(rows)}" in page and "rows unaccounted for" not in page
 
 
 def test_line_killed_and_run_again_ends_with_the_same_rows(unbroken, broken):

@@ -62,6 +62,33 @@ def test_experts_answer_what_is_sent_to_them(tmp_path: Path) -> None:
     assert both and all(count == 1 + (prompt in both) for prompt, count in per_prompt.items())
 
 
+def test_answers_go_where_rules_relations_and_persons_send_them(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    rows = candidates("pools", run)
+    own = {reason for row in rows for reason in row["reasons"] if ":" in reason}
+    assert own and own <= {"rule:hard_and_invented", "rule:hard_and_unsure"}
+    sound = {row["prompt_id"] for row in rows if row["relation"]}
+    assert sound and {row["relation"] for row in rows} - {""} <= {"agree", "complementary", "conflicting", "unrelated"}
+    assert {row["tier"] for row in rows if row["confidence"] is not None and not row["parents"]} <= {0, 1, 2, 3}
+    accepted = [row for row in rows if row["relation"] == "conflicting" and "accepted" in row["reasons"]]
+    assert not accepted  # whoever contradicts another waits for a person
+    before = rows_of(run, "select kind, count(*) as n from examples group by 1")
+    kinds = {row["kind"]: row["n"] for row in before}
+    assert kinds["answer"] and kinds["contrast"] and kinds["answer"] >= 3 * (sum(kinds.values()) - kinds["answer"])
+    pairs = rows_of(run, "select * from preferences")
+    assert pairs and all(0.5 <= pair["length_ratio"] <= 2 and pair["chosen"] != pair["rejected"] for pair in pairs)
+
+    waiting = [row for row in rows if row["pool"] == "review"]
+    rayleigh("review", "export", run, tmp_path / "out.jsonl", "--format", "jsonl")
+    given = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert {row["answer_id"] for row in given} == {row["answer_id"] for row in waiting} and given
+    (tmp_path / "in.jsonl").write_text(json.dumps({**given[0], "label": "right"}) + "\n")
+    assert json.loads(rayleigh("review", "import", run, tmp_path / "in.jsonl", "--json"))["removed"]
+    candidates("pools", run)
+    [labelled] = rows_of(run, f"select * from picked where answer_id = '{given[0]['answer_id']}'")
+    assert (labelled["judge"], "person_right" in labelled["reasons"]) == ("person", True)
+
+
 def test_competition_leaves_one_accepted_answer_a_prompt(tmp_path: Path) -> None:
     rows = candidates("competition", tmp_path / "run")
     assert set(Counter(row["prompt_id"] for row in rows).values()) == {3}

@@ -9,7 +9,8 @@ from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.judges.grader import Bar, Grader
+from engine.judges.bar import Bar
+from engine.judges.grader import Grader
 from engine.lineage.ledger import Ledger
 from engine.lineage.purse import Purse, Spent, spent_in
 from engine.models.base import Completion

@@ -53,7 +53,8 @@ print([name for name in ("ray", "torch", "vllm") if name in sys.modules])
 
 def test_options_are_these_and_no_more():
     commands = dict(typer.main.get_command(app).commands)
-    commands |= {f"bench {name}": command for name, command in commands.pop("bench").commands.items()}
+    for group in ("bench", "review"):
+        commands |= {f"{group} {name}": command for name, command in commands.pop(group).commands.items()}
     found = {
         name: sorted(flag for given in command.params for flag in given.opts if "-" in flag) for name, command in commands.items()
     }
@@ -87,6 +88,8 @@ def test_options_are_these_and_no_more():
         "bench generate": ["--json", "--profile", "--prompts", "--rounds"],
         "bench judge": ["--answers", "--json", "--profile", "--rounds"],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
+        "review export": ["--format", "--json", "--pool"],
+        "review import": ["--json"],
         "plan": ["--json", "--pilot", "--profile", "--set"],
     }
 

@@ -140,6 +140,7 @@ def rivals(tmp_path, *rows, competes=True, **section):
 
 
 SEVEN, EIGHT, LONGER = ({"answer": json.dumps({"number": number, "item": None})} for number in ("7", "8", "77"))
+KEPT = {"relations": {"conflicts": "keep"}}
 WON, LOST = ("train", ["accepted"]), ("contrast", ["outranked"])
 
 
@@ -165,7 +166,7 @@ def test_of_competing_answers_the_most_trusted_stays(tmp_path, marks):
 
 def test_answers_that_do_not_compete_all_stay(tmp_path, marks):
     marks({'"7"': 0.6, '"8"': 0.9})
-    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, competes=False) == [WON, WON]
+    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, competes=False, pools=KEPT) == [WON, WON]
 
 
 def test_of_equally_trusted_answers_the_one_its_teacher_repeats_stays(tmp_path, marks):

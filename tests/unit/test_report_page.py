@@ -18,7 +18,7 @@ from engine.report.facts import Facts
 from engine.report.gather import gather
 from engine.report.page import SECTIONS, changed_words, page
 from engine.report.queries import QUERIES
-from engine.rows import CANDIDATE, PICKED, PREDICTION, REJECT, STEP, from_rows
+from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
 from engine.shards import Folder
 
 
@@ -99,6 +99,19 @@ def test_page_says_what_the_judge_is_worth_and_why_it_decides_nothing(html, fact
     gates = {**report_facts.JUDGE, "gates": True, "why": []}
     jobs = [{**job, "facts": {"judge": gates}} if job["job"] == "candidates" else job for job in facts.jobs]
     assert "Its confidence decides: what reaches 0.30" in page(replace(facts, jobs=jobs))
+
+
+def test_page_says_what_pools_hold_and_what_else_was_learnt(html, facts):
+    section = re.sub(r"<[^>]+>", " ", html.partition('<section id="pools">')[2].partition("</section>")[0])
+    said = " ".join(section.split())
+    answers = f"{facts.counts.answers:,}"
+    assert f"exactly one pool: {answers} of {answers}" in said
+    for (pool, reason), rows in facts.counts.reasons.items():
+        assert pool in said and (f"{reason} {rows}" in said or len(reason) > 40)
+    assert "conflicting 9" in said and "answers made of complementary ones 2" in said and "1 64" in said
+    assert "contrast wrong in a way worth showing 31 13.8 %" in said
+    assert "ungrounded 70" in said and "in all 77" in said and "Mean margin 0.61" in said
+    assert "Persons labelled 3 right, 1 wrong, 2 corrected." in said
 
 
 def test_model_text_never_becomes_an_element(html):
@@ -222,6 +235,7 @@ def test_conservation_failure_is_shown(facts):
 def test_sql_beside_a_figure_runs_on_the_tables_of_a_run(name):
     with duckdb.connect() as connection:
         tables = {"candidates": CANDIDATE, "picked": PICKED, "rejects": REJECT, "steps": STEP, "predictions": PREDICTION}
+        tables |= {"examples": EXAMPLE, "preferences": PREFERENCE}
         for table, schema in tables.items():
             connection.register(table, schema.empty_table())
         connection.execute(QUERIES[name]).fetchall()

@@ -92,6 +92,35 @@ def test_order_is_the_same_for_a_seed_and_an_epoch_and_differs_between() -> None
     assert not np.array_equal(first, order(examples, size=8, seed=1, epoch=0))
 
 
+def staged(curriculum: str) -> Packed:
+    """60 examples of all lengths whose tiers are 0, 1, 2 and unknown, in turns, and whose difficulties fall."""
+    rows = table(*(("x" * (7 * number % 50), "yes") for number in range(60))).to_pylist()
+    levels = ("hard", "medium", "easy", "")
+    for number, row in enumerate(rows):
+        row |= {"tier": None if number % 4 == 3 else number % 4, "difficulty": levels[number % 4]}
+    return pack(from_rows(rows, EXAMPLE), Letters(), max_tokens=1000, curriculum=curriculum)
+
+
+@pytest.mark.parametrize(("curriculum", "first"), [("tier", [0, 1, 2, 3]), ("difficulty", [2, 1, 0, 3])])
+def test_order_with_a_curriculum_shows_the_surest_or_easiest_first(curriculum: str, first: list[int]) -> None:
+    examples = staged(curriculum)
+    for epoch in (0, 1):
+        rows = order(examples, size=8, seed=0, epoch=epoch)
+        place = {kind: where for where, kind in enumerate(first)}
+        due = [max(place[row % 4] for row in batch if row >= 0) for batch in rows.tolist()]
+        assert due == sorted(due) and set(due) == {0, 1, 2, 3}
+        assert sorted(rows[rows >= 0]) == list(range(60))
+
+
+def test_order_with_a_curriculum_is_drawn_anew_each_epoch_and_alike_each_time() -> None:
+    first, again, next_ = (order(staged("tier"), size=8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, next_)
+
+
+def test_order_without_a_curriculum_does_not_see_tiers() -> None:
+    assert np.array_equal(*(order(examples, size=8, seed=0, epoch=0) for examples in (staged("none"), many(60))))
+
+
 def test_order_wastes_little_on_padding() -> None:
     examples = many(400)
     rows = order(examples, size=8, seed=0, epoch=0)

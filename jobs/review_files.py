@@ -1,0 +1,160 @@
+"""Answers on their way to a person and back: CSV for a spreadsheet, JSONL, and a dataset as Argilla keeps it on a disk.
+
+The folder for Argilla is what `rg.Dataset.from_disk` of argilla 2 reads and `to_disk` writes (`datasets/_io/_disk.py`,
+`records/_resource.py` `Record.to_dict`): `.argilla/dataset.json`, `.argilla/settings.json` and `records.json`.
+
+A spreadsheet takes a cell that begins with = + - @, a tab or a return for a formula (OWASP, "CSV injection"): such a cell gets an
+apostrophe in front, which is taken off again when it comes back.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.curation.labels import LABELS
+from engine.errors import InputError
+
+COLUMNS = (
+    "answer_id", "prompt_id", "task_unit", "pool", "reasons", "faults", "teacher", "confidence", "input", "answer", "label",
+    "correction",
+)  # fmt: skip
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+GUIDELINES = "Is the answer right for this input? If it is not, write the right one below if you can, in the same form."
+
+Row = dict[str, Any]
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> int:
+    """Write `rows`, which have COLUMNS, and return how many."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        return _each(rows, lambda row: table.writerow({name: safe(str(row[name])) for name in COLUMNS}))
+
+
+def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
+    """Write one row a line, and return how many."""
+    with path.open("w", encoding="utf-8") as file:
+        return _each(rows, lambda row: file.write(json.dumps(row, ensure_ascii=False) + "\n"))
+
+
+def write_argilla(path: Path, rows: Iterable[Row]) -> int:
+    """Write a dataset that `rg.Dataset.from_disk` reads into the new folder `path`, and return how many records."""
+    (path / ".argilla").mkdir(parents=True)
+    name = re.sub(r"[^a-z0-9_-]", "-", path.name.lower()).strip("-_") or "review"
+    (path / ".argilla" / "dataset.json").write_text(json.dumps({"name": name}))
+    (path / ".argilla" / "settings.json").write_text(json.dumps(_settings(), indent=1))
+    with (path / "records.json").open("w", encoding="utf-8") as file:
+        between = iter(["[\n"])
+        count = _each(rows, lambda row: file.write(next(between, ",\n") + json.dumps(_record(row), ensure_ascii=False)))
+        file.write("\n]\n" if count else "[]\n")
+    return count
+
+
+WRITERS: dict[str, Callable[[Path, Iterable[Row]], int]] = {
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+    "gold": write_jsonl,
+    "argilla": write_argilla,
+}
+
+
+def read(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield (where it stands, row) of a file of labels: CSV, JSONL, or Argilla's folder or `records.json`.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
+    place = path / "records.json" if path.is_dir() else path
+    if place.suffix not in READERS or not place.is_file():
+        raise InputError(f"{path}: expected a .csv or .jsonl file, or a folder of Argilla with records.json; found none there.")
+    try:
+        yield from READERS[place.suffix](place)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{place}: cannot be read: {error}. Export it again and label that.") from None
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Row]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = csv.DictReader(file)
+        for row in table:
+            yield f"line {table.line_num}", {name: unsafe(value) for name, value in row.items() if isinstance(value, str)}
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"line {number}", _object(json.loads(line))
+
+
+def _argilla(path: Path) -> Iterator[tuple[str, Row]]:
+    for number, found in enumerate(json.loads(path.read_text(encoding="utf-8")), start=1):
+        record = _object(found)
+        said = {name: {str(one["value"]) for one in record.get("responses", {}).get(name, ())} for name in ("label", "correction")}
+        if len(said["label"]) > 1:
+            raise InputError(f"{path}, record {number}: the annotators disagree on {record.get('id')}: {sorted(said['label'])}.")
+        yield (
+            f"record {number}",
+            {"answer_id": record.get("id"), **{name: min(values, default="") for name, values in said.items()}},
+        )
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {".csv": _csv, ".jsonl": _jsonl, ".json": _argilla}
+
+
+def safe(text: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def unsafe(text: str) -> str:
+    """Return the text of a cell that `safe` made, or that a person wrote."""
+    return text[1:] if ESCAPED.match(text) else text
+
+
+def _object(value: Any) -> Row:
+    if not isinstance(value, dict):
+        raise ValueError(f"found {type(value).__name__}, expected an object for each answer")
+    return value
+
+
+def _each(rows: Iterable[Row], put: Callable[[Row], Any]) -> int:
+    count = 0
+    for row in rows:
+        put(row)
+        count += 1
+    return count
+
+
+def _settings() -> Row:
+    options = [{"value": label, "text": label, "description": None} for label in LABELS]
+    return {
+        "guidelines": GUIDELINES,
+        "allow_extra_metadata": True,
+        "fields": [_text("input", required=True), _text("answer", required=True)],
+        "questions": [
+            {**_text("label", required=True), "settings": {"type": "label_selection", "options": options, "visible_options": None}},
+            _text("correction", required=False),
+        ],
+        "vectors": [],
+        "metadata": [
+            {"name": name, "title": name, "visible_for_annotators": True, "settings": {"type": "terms", "values": None}}
+            for name in ("task_unit", "pool", "reasons", "faults", "teacher")
+        ],
+    }
+
+
+def _text(name: str, *, required: bool) -> Row:
+    return {"name": name, "title": name, "required": required, "settings": {"type": "text", "use_markdown": False}}
+
+
+def _record(row: Row) -> Row:
+    suggested = {name: {"value": row[name], "score": None, "agent": "person"} for name in ("label", "correction") if row[name]}
+    told = {name: row[name] for name in ("task_unit", "pool", "reasons", "faults", "teacher") if row[name]}
+    fields = {name: row[name] or " " for name in ("input", "answer")}  # a required field may not be empty
+    return {"id": row["answer_id"], "fields": fields, "metadata": told, "suggestions": suggested, "responses": {}, "vectors": {}}

@@ -12,7 +12,7 @@ from engine.judges.bar import Bar
 from engine.lineage import spending
 from engine.lineage.artifact import Tally
 from engine.lineage.job import Bench
-from engine.lineage.purse import JUDGES, TEACHERS
+from engine.lineage.purse import TEACHERS
 from engine.models.locate import locate
 from engine.models.trials import MARKS
 from engine.rows import CANDIDATE, POOLS

@@ -6,7 +6,7 @@ A shard is named after its content, so that a retried write replaces itself. It 
 import hashlib
 import io
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,22 +18,10 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic_core import to_json
 
 from engine.errors import StorageError
-from engine.rows import TRAJECTORY, VERSION, conform
+from engine.migrations import MIGRATIONS
+from engine.rows import VERSION, conform
 
 PIECE = 2**22  # bytes read at once
-
-
-def _with_ways(rows: pa.Table) -> pa.Table:
-    """Version 2: an answer says which rule chose its teacher, what was thought and which tools were called before it."""
-    if not {"answer_id", "teacher"} <= set(rows.column_names):
-        return rows
-    nothing = pa.array([""] * rows.num_rows, pa.string())
-    no_calls = pa.array([[]] * rows.num_rows, TRAJECTORY)
-    return rows.append_column("route", nothing).append_column("reasoning", nothing).append_column("trajectory", no_calls)
-
-
-MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _with_ways}
-"""Schema version -> the step from its tables, with all their columns, to the next version's."""
 
 
 class Folder:

@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "fleet": {"fleet", "lineage", *FLOOR},
     "similarity": {"similarity", "models", "fleet", "lineage", *FLOOR},
     "contract": {"contract", "errors"},
-    "shards": {"rows", "errors"},
+    "shards": {"migrations", "rows", "errors"},
+    "migrations": {"rows"},
     "rows": set(),
     "errors": set(),
 }

@@ -9,7 +9,7 @@ import pytest
 
 from engine import shards
 from engine.errors import StorageError
-from engine.rows import VERSION
+from engine.rows import ANSWER, CANDIDATE, EXAMPLE, PICKED, PREDICTION, PROMPT, VERSION, conform
 from engine.shards import Folder, Shard, hex_digest, iterate, read_shard, read_table, rows_digest, write_shard, write_table
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
@@ -116,6 +116,23 @@ def test_answers_of_an_earlier_version_are_read_with_the_columns_they_lack(folde
     table = write_table(folder, old, old.schema)._replace(schema_version=1)
     [found] = iterate(folder, table, ["answer", "route", "reasoning"])
     assert found.to_pylist() == [{"answer": "x", "route": "", "reasoning": ""}]
+
+
+@pytest.mark.parametrize("schema", [PROMPT, ANSWER, CANDIDATE, PICKED, EXAMPLE, PREDICTION])
+def test_rows_of_the_version_before_have_every_column_of_today(folder, schema):
+    new = {
+        "marks", "disagreement", "gated", "relation", "tier", "parents", "complexity", "quality", "ifd", "density", "kind",
+    } | ({"checks"} if schema is PREDICTION else {"reference"})  # fmt: skip
+    old = pa.schema([field for field in schema if field.name not in new])
+    row = {field.name: None for field in old} | {"confidence": 0.5}
+    written = pa.Table.from_pylist([{name: row[name] for name in old.names}], schema=old)
+    table = write_table(folder, written, old)._replace(schema_version=2)
+    [found] = iterate(folder, table)
+    today = conform(found, schema).to_pylist()[0]
+    assert {name: today[name] for name in new & set(today)} == {
+        name: {"marks": [], "gated": True, "relation": "", "parents": [], "kind": "answer", "checks": []}.get(name)
+        for name in new & set(today)
+    }
 
 
 def test_digest_counts_a_row_that_stands_twice():

@@ -35,7 +35,8 @@ FAULTS = {
 }
 """Reason -> what is wrong, in words; of another tag its own words and the check's detail."""
 
-UNSOLVED = grow(EXAMPLE, ("text", pa.string()), ("answer", pa.string()), ("fault", pa.string()))  # an example without its target
+SHOWN = ("text", "answer", "reference", "scenario", "language")
+UNSOLVED = grow(EXAMPLE, *((name, pa.string()) for name in (*SHOWN, "fault")))  # without its target, and with what checks look at
 Lesson = dict[str, Any]
 
 
@@ -59,7 +60,7 @@ def unsolved(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Ta
             row, fault = failed[0]
             if not prompt.accepted:
                 lesson = {"turns": [("assistant", row["answer"]), ("user", kind.say.replace("{fault}", fault))], "target": ""}
-                shown = {"text": row["text"], "answer": row["answer"], "fault": fault}
+                shown = {"fault": fault, **{name: row[name] for name in SHOWN}}
                 found.append(_example(row, lesson, unit, section, kind.type) | shown)
     return pa.Table.from_pylist(found, schema=UNSOLVED)
 

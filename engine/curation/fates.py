@@ -13,7 +13,7 @@ from engine.curation.leaks import by_words
 
 COLUMNS = [
     "answer_id", "prompt_id", "task_unit", "messages", "text", "layer", "difficulty", "answer", "ending", "checks", "agreement",
-    "confidence", "pool", "reasons", "tier", "cluster", "dropped_by",
+    "confidence", "pool", "reasons", "tier", "cluster", "dropped_by", "reference", "scenario", "language",
 ]  # fmt: skip
 STAYS = ("", "quota")  # of a prompt that only found no place no other prompt is a copy
 

@@ -7,6 +7,7 @@ shapes of an answer are all the same to it.
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -97,9 +98,14 @@ class Asker:
         return self.engine
 
 
-def _batches(questions: Mapping[str, Question], size: int) -> list[list[str]]:
-    """Keys by batch, in order; the questions of a batch have the same marks."""
+def _batches(questions: Mapping[str, Question], most: int) -> list[list[str]]:
+    """Keys by batch, in order; the questions of a batch have the same marks. None is much smaller than another."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for key, one in questions.items():
         alike.setdefault(one.marks, []).append(key)
-    return [keys[start : start + size] for keys in alike.values() for start in range(0, len(keys), size)]
+    batches = []
+    for keys in alike.values():
+        count = -(-len(keys) // most)
+        cuts = [len(keys) * number // count for number in range(count + 1)]
+        batches += [keys[start:stop] for start, stop in pairwise(cuts)]
+    return batches

@@ -44,8 +44,9 @@ class Grader:
         for index, row in enumerate(rows):
             verdict = {"checks": [one._asdict() for one in outcomes[index]], "agreement": agreed[index], **given[index]}
             seen = self._evidence(row | verdict, outcomes[index], related[index])
+            trusted = verdict["confidence"] if verdict["gated"] else None
             pool, reasons = route(seen, self.bar.section.accept, pools)
-            settled = {"relation": related[index].relation, "tier": tier(verdict["confidence"], pools), "parents": []}
+            settled = {"relation": related[index].relation, "tier": tier(trusted, pools), "parents": []}
             graded.append({**row, **verdict, "pool": pool, "reasons": reasons, **settled})
         if self.bar.competes:
             self._compete(graded)

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from engine.checks import Outcome, canonical
 from engine.contract.pools import Pools, Relations
-from engine.judges.pools import tier
 from engine.judges.relations import Related, merge, relate
 from engine.rows import content_id
 
@@ -60,6 +59,7 @@ def _one_of(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outco
         return None  # the surest sample of a teacher need not say what most do
     known = [row["confidence"] for row in parents if row["confidence"] is not None]
     confidence = min(known) if len(known) == len(parents) else None
+    tiers = [row["tier"] for row in parents]
     made = parents[0] | {
         "answer_id": content_id("merged", *sorted(row["answer_id"] for row in parents)),
         "answer": merge([row["answer"] for row in parents], pools.relations),
@@ -67,7 +67,7 @@ def _one_of(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outco
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None},
         **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None, "confidence": confidence},
         **{"judge": "", "score": None, "marks": [], "disagreement": None, "gated": False},
-        **{"reasons": ["accepted", "merged"], "tier": tier(confidence, pools)},
+        **{"reasons": ["accepted", "merged"], "tier": None if None in tiers else max(tiers)},
     }
     made["checks"] = [outcome._asdict() for outcome in check(made)]
     return made if all(outcome["passed"] for outcome in made["checks"]) else None

@@ -203,14 +203,14 @@ def test_prompt_that_was_sent_to_nobody_waits_for_a_person(tmp_path):
     assert (graded["pool"].to_pylist(), graded["reasons"].to_pylist()) == (["review"], [["unroutable"]])
 
 
-def test_judge_is_asked_in_batches(tmp_path, monkeypatch):
+def test_judge_is_asked_in_even_batches(tmp_path, monkeypatch):
     asked, choose = [], FakeEngine.choose
     monkeypatch.setattr(FakeEngine, "choose", lambda self, chats, marks: asked.append(len(chats)) or choose(self, chats, marks))
-    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=2))
+    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=4))
     said = [
-        {"prompt_id": f"a{n}", "answer_id": str(n), "answer": json.dumps({"number": "7", "item": None, "n": n})} for n in range(5)
+        {"prompt_id": f"a{n}", "answer_id": str(n), "answer": json.dumps({"number": "7", "item": None, "n": n})} for n in range(9)
     ]
     given = dataclasses.replace(given, section=given.section.model_copy(update={"checks": ()}))
-    assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 5
-    assert asked == [2, 2, 1]
+    assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 9
+    assert asked == [3, 3, 3]
     assert len(Folder(str(tmp_path / "ledger")).files()) == 1

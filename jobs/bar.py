@@ -43,7 +43,6 @@ def gauge_for(bench: Bench) -> Gauge | None:
         ledger=bench.paid / "signals",
         marks=bench.ledger / MARKS / "signals",
         purse=bench.ledger / JUDGES,
-        payee="signals",
         cap=bench.contract.budget.judge_tokens,
     )
     return Gauge(section, bench.contract.specialist, account)

@@ -198,7 +198,7 @@ def _bound_to(judge: Judge) -> dict[str, Any]:
     )
     return {
         "judge": judge.identity,
-        "models": {one.name: {"path": one.model.path, "hash": judge.askers[one.name].identity} for one in judge.rubrics},
+        "models": {one.name: {"path": one.model.path, "hash": judge.askers[one.name].till.identity} for one in judge.rubrics},
         "rubrics": {one.name: content_id(one.model_dump_json(exclude={"model", "name"})) for one in judge.rubrics},
         "gold": {"hash": content_id(*gold), "items": len(gold)},
         "settings": content_id(*settings),

@@ -35,8 +35,8 @@ class Judge:
         self.bar, self.section = bar, bar.section
         self.rubrics = self.section.rubrics
         askers = {rubric.name: Asker(bar, rubric) for rubric in self.rubrics}
-        one_each = {asker.identity: asker for asker in askers.values()}
-        self.askers = {name: one_each[asker.identity] for name, asker in askers.items()}
+        one_each = {asker.till.identity: asker for asker in askers.values()}
+        self.askers = {name: one_each[asker.till.identity] for name, asker in askers.items()}
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class Judge:
     @property
     def identity(self) -> str:
         """Hash of the models and of all that they are told but for their names."""
-        told = [(self.askers[one.name].identity, one.model_dump_json(exclude={"model", "name"})) for one in self.rubrics]
+        told = [(self.askers[one.name].till.identity, one.model_dump_json(exclude={"model", "name"})) for one in self.rubrics]
         return content_id(
             *(part for pair in told for part in pair), self.section.ranking and self.section.ranking.model_dump_json()
         )

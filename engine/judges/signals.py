@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -15,11 +16,15 @@ import pyarrow.compute as pc
 from engine.contract.signals import Question, Signals
 from engine.contract.specialist import Specialist
 from engine.judges.rubric import fill
-from engine.judges.till import Account, Row, Till
+from engine.judges.till import Account, Till
 from engine.models.base import Engine, instruct
 from engine.rows import CANDIDATE, content_id
 
+PAID = pa.schema([("prompt_id", pa.string()), ("number_id", pa.string()), ("value", pa.float64())])
 READ = ["prompt_id", "task_unit", "messages", "text", "answer", "ending", "pool"]
+PAYEE = "signals"  # by what name the purse knows what is paid for them
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,9 @@ class Measurer:
 
     def __init__(self, gauge: Gauge) -> None:
         self.gauge = gauge
-        self.till = Till(gauge.account) if gauge.account else None
+        self.till: Till[Row] | None = None
+        if gauge.account:
+            self.till = Till(gauge.account, PAID, place=itemgetter("prompt_id"))
 
     def __call__(self, candidates: pa.Table) -> pa.Table:
         is_worth = pc.and_(pc.is_in(candidates["pool"], pa.array(self.gauge.section.pools)), pc.equal(candidates["ending"], "stop"))
@@ -73,7 +80,7 @@ class Measurer:
 
     def _numbers(self, rows: list[dict[str, Any]], keys: list[str], ask: Any) -> list[float | None]:
         assert self.till
-        found = self.till.numbers(dict(zip(keys, rows, strict=True)), ask)
+        found = self.till(dict(zip(keys, rows, strict=True)), ask, payee=PAYEE)
         return [found.get(key) for key in keys]
 
     def _key(self, name: str, asked: str, row: Row, *, of_answer: bool) -> str:

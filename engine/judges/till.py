@@ -1,11 +1,12 @@
-"""Numbers that a model is paid for: each is asked once, kept in the ledger, and not asked when the budget is spent."""
+"""What a model is paid to say: each question is asked once, kept in the ledger, and not asked when the budget is spent."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -18,10 +19,9 @@ from engine.models.identity import identity
 from engine.models.trials import Trials
 from engine.shards import Folder
 
-PAID = pa.schema([("prompt_id", pa.string()), ("number_id", pa.string()), ("value", pa.float64())])
-Row = Mapping[str, Any]
-Ask = Callable[[Engine, Sequence[Row]], Sequence[float | None]]
-"""Returns one number a row; None where the model cannot be read, which is asked again in a later run."""
+T = TypeVar("T")
+Ask = Callable[[Engine, Sequence[T]], Sequence[Any]]
+"""Returns what the model says to each; None where it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -37,60 +37,63 @@ class Account:
     marks: Folder
     """Who is at work, in this run."""
     purse: Folder
-    payee: str
-    """By what name the purse knows what is paid."""
     cap: int | None = None
     """Tokens that all who spend from the purse may be paid."""
 
 
-class Till:
-    """Asks one model; loads it at the first number that is not in the ledger."""
+class Till(Generic[T]):
+    """Asks one model; loads it at the first question that nobody has paid for yet."""
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
+    def __init__(self, account: Account, paid: pa.Schema, *, place: Callable[[T], str]) -> None:
+        """`paid` are the ledger's columns, the prompt's id, the question's key and what is said; `place` tells a prompt's id."""
+        self.account, self.paid, self.place = account, paid, place
         self.identity = identity(account.model, account.folder)
-        self.ledger = Ledger(account.ledger, PAID, key="number_id", place="prompt_id")
+        self.ledger = Ledger(account.ledger, paid, key=paid.names[1], place=paid.names[0])
         self.trials = Trials(account.marks, hang_seconds=account.pool.hang_seconds, at_once=account.pool.max_num_seqs)
         self.purse = Purse(account.purse, account.cap)
         self.engine: Engine | None = None
 
     def block(self, prompt_ids: Iterable[str]) -> AbstractContextManager[None]:
-        """Hold what is known of some prompts while they are worked on; `numbers` works within."""
+        """Hold what is known of some prompts while they are worked on; a till is called within."""
         return self.ledger.block(prompt_ids)
 
-    def numbers(self, rows: Mapping[str, Row], ask: Ask) -> dict[str, float | None]:
-        """Return key -> number for `rows` by key; each row says its `prompt_id`.
+    def __call__(self, questions: Mapping[str, T], ask: Ask[T], *, payee: str, capped: bool = True) -> dict[str, Any]:
+        """Return key -> what is said to each question by key; one that is not paid for is left out.
 
-        A key is None if the row killed the model; one that is unreadable or not paid for is left out.
+        None: the model cannot be read on it, or it killed the model. `payee` is noted in the purse; `capped`: the budget's end is
+        obeyed.
         """
-        known = self.ledger.find(rows)
-        found = dict(zip(known["number_id"].to_pylist(), known["value"].to_pylist(), strict=True))
-        open_ = [key for key in rows if key not in found]
-        for start in range(0, len(open_), self.account.pool.batch):
-            if self.purse.is_empty():
+        said = self._told(self.ledger.find(questions))
+        for batch in even([key for key in questions if key not in said], self.account.pool.batch):
+            if capped and self.purse.is_empty():
                 break
-            found |= self._pay(rows, open_[start : start + self.account.pool.batch], ask)
-        return found
+            said |= self._pay({key: questions[key] for key in batch}, ask, payee)
+        return said
 
-    def _pay(self, rows: Mapping[str, Row], keys: list[str], ask: Ask) -> dict[str, float | None]:
-        paid: dict[str, float | None] = {}
-        engine = self._ready()  # before the first batch: what dies here is no fault of a row
+    def _pay(self, questions: Mapping[str, T], ask: Ask[T], payee: str) -> dict[str, Any]:
+        keys, said = list(questions), dict[str, Any]()
+        engine = self._ready()  # before the first batch: what dies here is no fault of a question
 
         def attempt(batch: Sequence[int]) -> None:
-            asked = [keys[index] for index in batch]
+            asked = {keys[index]: questions[keys[index]] for index in batch}
             engine.forget()
             before = engine.tokens_read
-            values = ask(engine, [rows[key] for key in asked])
-            self.purse.pay(self.account.payee, Spent(len(asked), engine.tokens_read - before, len(asked)))
-            paid.update(self._record(rows, {key: value for key, value in zip(asked, values, strict=True) if value is not None}))
+            values = ask(engine, list(asked.values()))
+            self.purse.pay(payee, Spent(len(asked), engine.tokens_read - before, len(asked)))
+            said.update(self._record(asked, values))
 
-        self.trials(keys, attempt, lambda index: paid.update(self._record(rows, {keys[index]: None})))
-        return paid
+        self.trials(keys, attempt, lambda index: said.update(self._record({keys[index]: questions[keys[index]]}, [None])))
+        return said
 
-    def _record(self, rows: Mapping[str, Row], values: Mapping[str, float | None]) -> Mapping[str, float | None]:
-        prompts = [rows[key]["prompt_id"] for key in values]
-        self.ledger.record(pa.table([prompts, list(values), list(values.values())], schema=PAID))
-        return values
+    def _record(self, questions: Mapping[str, T], values: Sequence[Any]) -> dict[str, Any]:
+        """Return what was said as the ledger keeps it, once it is there. None: this must not be shown to the model again."""
+        paid = pa.table([[self.place(one) for one in questions.values()], list(questions), list(values)], schema=self.paid)
+        self.ledger.record(paid)
+        return self._told(paid)
+
+    def _told(self, paid: pa.Table) -> dict[str, Any]:
+        _, key, value = self.paid.names
+        return dict(zip(paid[key].to_pylist(), paid[value].to_pylist(), strict=True))
 
     def _ready(self) -> Engine:
         if self.engine is None:
@@ -98,3 +101,10 @@ class Till:
             build = partial(build_model, account.model, account.pool, folder=account.folder)
             self.engine = self.trials.load(build, account.model.path)
         return self.engine
+
+
+def even(keys: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Return `keys` in as few batches as may be, none much smaller than another: a model that is half idle costs as much."""
+    count = -(-len(keys) // most)
+    cuts = [len(keys) * number // count for number in range(count + 1)] if keys else []
+    return [keys[start:stop] for start, stop in pairwise(cuts)]

@@ -140,7 +140,7 @@ def _grade(order: Contract, profile: Profile, engine: Any, blocks: list[pa.Table
         )
         grader = Grader(bar)
         assert grader.judge
-        grader.judge.askers[rubric].engine = engine
+        grader.judge.askers[rubric].till.engine = engine
         graded = [grader(block) for block in blocks]
     return sum(len(table) - table["score"].null_count for table in graded)
 

@@ -30,7 +30,6 @@ def test_signals_of_a_real_model(tmp_path: Path) -> None:
         ledger=folder / "signals",
         marks=folder / "marks",
         purse=folder / "purse",
-        payee="signals",
     )
     specialist = Specialist.model_validate({"goal": "g", "task_units": [{"name": "u", "kind": "extraction"}]})
     section = Signals(model=model, complexity=Complexity(), quality=Quality(), ifd=True, density=True)

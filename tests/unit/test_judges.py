@@ -96,7 +96,7 @@ def bar(tmp_path, **section):
 
 def is_loaded(grader):
     assert grader.judge is not None
-    return any(asker.engine for asker in grader.judge.askers.values())
+    return any(asker.till.engine for asker in grader.judge.askers.values())
 
 
 def test_grader_sends_each_answer_to_its_pool(tmp_path):

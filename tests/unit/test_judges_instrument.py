@@ -132,7 +132,7 @@ def test_instrument_is_learnt_before_the_first_verdict_and_never_again(tmp_path,
     assert paid.answers == len(read) == len(set(read))  # labelled items and their other shapes, each once, all counted
     again = Grader(given)
     assert again(answers("two", "three")).equals(first)
-    assert again.judge and not any(one.engine for one in again.judge.askers.values())
+    assert again.judge and not any(one.till.engine for one in again.judge.askers.values())
     assert spent_in(given.purse)["j"] == paid
 
 
@@ -196,7 +196,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
     while True:
         grader = Grader(given)
         assert grader.judge is not None
-        grader.judge.askers["j"].trials.die = die
+        grader.judge.askers["j"].till.trials.die = die
         try:
             grader(answers("two"))
             break

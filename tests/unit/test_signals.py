@@ -43,7 +43,7 @@ def row(text, answer, pool="train", sample=0):
 def measurer(tmp_path, section=ALL, *, cap=None, engine=True):
     folder = Folder(str(tmp_path))
     places = {"ledger": folder / "signals", "marks": folder / "marks", "purse": folder / "purse"}
-    account = Account(section.model, Pool(), None, **places, payee="signals", cap=cap) if section.model else None
+    account = Account(section.model, Pool(), None, **places, cap=cap) if section.model else None
     made = Measurer(Gauge(section, SPECIALIST, account))
     if made.till and engine:
         made.till.engine = Told(section.model, Pool(), None)

@@ -43,7 +43,7 @@ line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
 chaos: setup  ## kill -9 of driver, teacher, judge, node and a training's worker at random moments; the same rows, and what was paid twice.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m chaos tests/line
 
-modes: setup  ## Each mode of the teachers and each method of synthesis, on the real default models.
+modes: setup  ## Modes of the teachers, methods of synthesis, judges, pools and signals, on the real default models.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m modes tests/line
 
 lint: setup

@@ -1,55 +1,21 @@
 """What is learnt besides the best answers: pairs, boundary material, and what persons said."""
 
-import json
-
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lessons_world import SPECIALIST, TEXT, answer, form, table, wrong
 from pydantic import ValidationError
 
 from engine.contract.curation import Curation
-from engine.contract.lessons import RewriteMaterial
-from engine.contract.profile import Pool
-from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.curation import boundary as lessons
 from engine.curation.decontaminate import LISTED, build_index
-from engine.curation.fates import COLUMNS, clean, clean_targets
+from engine.curation.fates import clean, clean_targets
 from engine.curation.labels import LABEL, apply_labels, corrected_id
 from engine.curation.pairs import pairs, told
-from engine.curation.rewriter import Desk, Rewriter
-from engine.lineage.purse import spent_in
 from engine.rows import CANDIDATE, EXAMPLE, KINDS, PICKED, PREFERENCE
-from engine.shards import Folder
 
-SCHEMA = {"type": "object", "properties": {"number": {}, "item": {}}}
-SPECIALIST = Specialist(
-    goal="g", task_units=(TaskUnit(name="form", kind="extraction", instruction="Fill in.", output=Output(json_schema=SCHEMA)),)
-)
-TEXT = "please send 7 blue lamps to our shop"
 EVERY = [{"type": "correction"}, {"type": "contrast"}, {"type": "refusal"}, {"type": "ask"}]
-UNGROUNDED = {"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "item=chair"}
-
-
-def form(number="7", item="lamps"):
-    return json.dumps({"item": item, "number": number})
-
-
-def answer(name, said, *, pool="train", **more):
-    """A PICKED row: kept if it is the first accepted one to its prompt."""
-    turns = [{"role": "user", "content": TEXT}]
-    plain = {"answer_id": name, "prompt_id": "p", "task_unit": "form", "messages": turns, "text": TEXT, "answer": said}
-    why = {"train": ["accepted"], "contrast": ["ungrounded"], "failure": ["not_json"], "hard": ["samples_disagree"]}.get(pool, [])
-    fate = {"ending": "stop", "pool": pool, "reasons": why, "dropped_by": "" if pool == "train" else "pool", "checks": []}
-    return dict.fromkeys(PICKED.names) | plain | fate | {"layer": "core", "difficulty": "easy", "cluster": 0} | more
-
-
-def wrong(name="w", said=None, **more):
-    return answer(name, said or form(item="chair"), pool="contrast", checks=[UNGROUNDED], **more)
-
-
-def table(*rows):
-    return pa.Table.from_pylist(list(rows), schema=PICKED).select(COLUMNS)
 
 
 def pairs_of(*rows, **preferences):
@@ -246,64 +212,8 @@ def test_correction_and_what_it_corrects_are_a_pair():
     assert (pair["rejected_id"], pair["reason"]) == ("a", "person_corrected")
 
 
-MENDING = {"type": "rewrite", "checks": [{"type": "json_schema"}, {"type": "grounded"}]}
-
-
-def unsolved(*rows):
-    section = Curation.model_validate({"boundary": [MENDING | {"model": {"type": "fake"}}], "semantic": None})
-    assert lessons.boundary(table(*rows), SPECIALIST, section).num_rows == 0  # a model's work is no rule's
-    return lessons.unsolved(table(*rows), SPECIALIST, section)
-
-
-def desk(tmp_path, *replies, cap=None):
-    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse")}
-    kind = RewriteMaterial.model_validate(MENDING | {"model": {"type": "fake", "replies": replies}})
-    return Desk(section=kind, specialist=SPECIALIST, pool=Pool(batch=2), folder=None, cap=cap, **places)
-
-
-def mended(rewriter, rows):
-    return pa.concat_tables(rewriter(rows)).to_pylist()
-
-
 def test_what_was_mended_into_a_text_of_the_holdout_is_taken_out():
     listed = pa.Table.from_pylist([{"list": "holdout", "id": "h", "kind": "reference", "text": TEXT}], schema=LISTED)
     section = Curation.model_validate({"decontaminate": {"ngram": 4}})
     made = pa.Table.from_pylist([{"example_id": "1", "target": TEXT}, {"example_id": "2", "target": form()}], schema=EXAMPLE)
     assert clean_targets(made, build_index(listed, section.decontaminate), section)["example_id"].to_pylist() == ["2"]
-
-
-def test_answer_is_mended_only_where_none_was_accepted():
-    assert unsolved(answer("a", form()), wrong()).num_rows == 0
-    [row] = unsolved(wrong("w1"), wrong("w2")).to_pylist()
-    assert (row["example_id"], row["fault"], row["kind"]) == ("w1-rewrite", "the input does not say item=chair", "rewrite")
-
-
-def test_mended_answer_is_the_target_behind_the_failed_one(tmp_path):
-    [made] = mended(Rewriter(desk(tmp_path, form())), unsolved(wrong()))
-    assert made["target"] == '{"number":"7","item":"lamps"}'
-    assert [turn["role"] for turn in made["messages"]] == ["system", "user", "assistant", "user"]
-    assert set(made) == set(EXAMPLE.names)
-
-
-@pytest.mark.parametrize("reply", [form(item="bench"), form(item="chair"), "no form", ""])
-def test_reply_that_fails_a_check_or_changes_nothing_is_no_example(tmp_path, reply):
-    assert mended(Rewriter(desk(tmp_path, reply)), unsolved(wrong())) == []
-
-
-def test_mending_is_paid_once_and_never_again(tmp_path):
-    rows = unsolved(wrong(), *(wrong(f"w{n}", prompt_id=f"{n}") for n in range(4)))
-    first = mended(Rewriter(desk(tmp_path, form())), rows)
-    again = Rewriter(desk(tmp_path, form()))
-    assert len(first) == 5 and mended(again, rows) == first and again.engine is None
-    assert spent_in(Folder(str(tmp_path / "purse")))["rewrite"].answers == 5
-
-
-def test_mending_stops_when_the_budget_is_spent(tmp_path):
-    rows = unsolved(wrong(), *(wrong(f"w{n}", prompt_id=f"{n}") for n in range(4)))
-    assert len(mended(Rewriter(desk(tmp_path, form(), cap=1)), rows)) == 2  # the batch that was begun
-    assert len(mended(Rewriter(desk(tmp_path, form())), rows)) == 5
-
-
-def test_braces_of_input_and_answer_stay_as_they_are(tmp_path):
-    shown = Rewriter(desk(tmp_path))._chat({"text": "{answer}", "answer": "{fault}", "fault": "{text}"})[-1]["content"]
-    assert shown.startswith("{answer}\n\nAnswer: {fault}\n\nThis does not hold: {text}.")

@@ -1,0 +1,79 @@
+"""Failed answers that a model mends."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+from lessons_world import SPECIALIST, answer, form, table, wrong
+
+from engine.contract.curation import Curation
+from engine.contract.lessons import RewriteMaterial
+from engine.contract.profile import Pool
+from engine.curation import boundary as lessons
+from engine.curation.rewriter import Desk, Rewriter
+from engine.lineage.purse import spent_in
+from engine.rows import EXAMPLE
+from engine.shards import Folder
+
+MENDING = {"type": "rewrite", "checks": [{"type": "json_schema"}, {"type": "grounded"}]}
+
+
+def unsolved(*rows):
+    section = Curation.model_validate({"boundary": [MENDING | {"model": {"type": "fake"}}], "semantic": None})
+    assert lessons.boundary(table(*rows), SPECIALIST, section).num_rows == 0  # a model's work is no rule's
+    return lessons.unsolved(table(*rows), SPECIALIST, section)
+
+
+def desk(tmp_path, *replies, cap=None):
+    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse")}
+    kind = RewriteMaterial.model_validate(MENDING | {"model": {"type": "fake", "replies": replies}})
+    return Desk(section=kind, specialist=SPECIALIST, pool=Pool(batch=2), folder=None, cap=cap, **places)
+
+
+def mended(rewriter, rows):
+    return pa.concat_tables(rewriter(rows)).to_pylist()
+
+
+def test_answer_is_mended_only_where_none_was_accepted():
+    assert unsolved(answer("a", form()), wrong()).num_rows == 0
+    [row] = unsolved(wrong("w1"), wrong("w2")).to_pylist()
+    assert (row["example_id"], row["fault"], row["kind"]) == ("w1-rewrite", "the input does not say item=chair", "rewrite")
+
+
+def test_mended_answer_is_the_target_behind_the_failed_one(tmp_path):
+    [made] = mended(Rewriter(desk(tmp_path, form())), unsolved(wrong()))
+    assert made["target"] == '{"number":"7","item":"lamps"}'
+    assert [turn["role"] for turn in made["messages"]] == ["system", "user", "assistant", "user"]
+    assert set(made) == set(EXAMPLE.names)
+
+
+@pytest.mark.parametrize("reply", [form(item="bench"), form(item="chair"), "no form", ""])
+def test_reply_that_fails_a_check_or_changes_nothing_is_no_example(tmp_path, reply):
+    assert mended(Rewriter(desk(tmp_path, reply)), unsolved(wrong())) == []
+
+
+def test_mending_is_paid_once_and_never_again(tmp_path):
+    rows = unsolved(wrong(), *(wrong(f"w{n}", prompt_id=f"{n}") for n in range(4)))
+    first = mended(Rewriter(desk(tmp_path, form())), rows)
+    again = Rewriter(desk(tmp_path, form()))
+    assert len(first) == 5 and mended(again, rows) == first and again.engine is None
+    assert spent_in(Folder(str(tmp_path / "purse")))["rewrite"].answers == 5
+
+
+def test_mending_stops_when_the_budget_is_spent(tmp_path):
+    rows = unsolved(wrong(), *(wrong(f"w{n}", prompt_id=f"{n}") for n in range(4)))
+    assert len(mended(Rewriter(desk(tmp_path, form(), cap=1)), rows)) == 2  # the batch that was begun
+    assert len(mended(Rewriter(desk(tmp_path, form())), rows)) == 5
+
+
+def test_braces_of_input_and_answer_stay_as_they_are(tmp_path):
+    shown = Rewriter(desk(tmp_path))._chat({"text": "{answer}", "answer": "{fault}", "fault": "{text}"})[-1]["content"]
+    assert shown.startswith("{answer}\n\nAnswer: {fault}\n\nThis does not hold: {text}.")
+
+
+@pytest.mark.parametrize(("reference", "count"), [('{"number": 7}', 1), ('{"number": 8}', 0)])
+def test_mended_answer_is_compared_with_the_reference_of_its_prompt(tmp_path, reference, count):
+    given = desk(tmp_path, form())
+    compares = [{"type": "numeric", "field": "number", "absolute": 0.0, "reference": {"field": "number"}}]
+    section = RewriteMaterial.model_validate(given.section.model_dump() | {"checks": compares})
+    assert len(mended(Rewriter(replace(given, section=section)), unsolved(wrong(reference=reference)))) == count

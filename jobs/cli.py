@@ -6,9 +6,9 @@ import typer
 from typer.core import TyperGroup
 
 from engine.errors import RayleighError
-from jobs.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
 from jobs.bench.commands import bench
-from jobs.cli_review import review
+from jobs.commands.cli_review import review
+from jobs.terminal.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
 
 
 class Clean(TyperGroup):
@@ -43,7 +43,8 @@ def check(contract: Order, changes: Changes = None, as_json: Json = False) -> No
     from pathlib import Path
 
     from engine.contract import load_contract
-    from jobs import check, workspace
+    from jobs import workspace
+    from jobs.commands import check
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
@@ -53,7 +54,7 @@ def check(contract: Order, changes: Changes = None, as_json: Json = False) -> No
 @app.command()
 def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes = None, until: Until = None) -> None:
     """Run what is not finished of CONTRACT in the folder RUN."""
-    from jobs import run as command
+    from jobs.commands import run as command
 
     command.run(contract, run, profile=profile, changes=changes or [], until=until)
 
@@ -68,7 +69,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Answer a few prompts of CONTRACT, and say what all will take: tokens, time, money, bytes."""
-    from jobs import plan
+    from jobs.commands import plan
 
     found = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
     show(found, plan.as_text(found, contract), as_json)
@@ -84,7 +85,7 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """Say what the judge of CONTRACT is worth: agreement with labelled items, biases, and whether it may decide."""
-    from jobs import judge
+    from jobs.commands import judge
 
     found = judge.judge(contract, run, gold=gold, profile=profile, changes=changes or [])
     show(found, judge.as_text(found), as_json)
@@ -93,7 +94,7 @@ def judge(
 @app.command()
 def status(run: Run, as_json: Json = False) -> None:
     """Show how far RUN is, and rows in and out of each job."""
-    from jobs import status
+    from jobs.commands import status
 
     found = status.status(run)
     show(found, status.as_text(found), as_json)
@@ -102,7 +103,7 @@ def status(run: Run, as_json: Json = False) -> None:
 @app.command()
 def report(run: Run, as_json: Json = False) -> None:
     """Show how the models of RUN compare, and where the page is."""
-    from jobs import summary
+    from jobs.commands import summary
 
     found = summary.report(run)
     show(found, summary.text(run, found), as_json)
@@ -111,7 +112,7 @@ def report(run: Run, as_json: Json = False) -> None:
 @app.command()
 def sql(run: Run, query: Annotated[str, typer.Argument(metavar="QUERY")], as_json: Json = False) -> None:
     """Answer a SELECT over the tables of RUN; --json gives one line a row."""
-    from jobs import sql
+    from jobs.commands import sql
 
     answer = sql.Views(run).query(query)
     for line in sql.as_lines(answer) if as_json else sql.as_table(answer):
@@ -125,7 +126,7 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """Walk back from ID to the line of the file that it came from."""
-    from jobs import trace
+    from jobs.commands import trace
 
     found = trace.trace(run, wanted)
     show(found, trace.as_text(found), as_json)
@@ -141,7 +142,7 @@ def rejudge(
     as_json: Json = False,
 ) -> None:
     """Grade the answers of RUN with another judge, and say what moves between pools and why; no teacher is asked."""
-    from jobs import rejudge
+    from jobs.commands import rejudge
 
     found = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
     show(found, rejudge.as_text(found), as_json)
@@ -157,7 +158,7 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Train a student on all answers of RUN, and on those that checks and judge leave, equally many; say what each is worth."""
-    from jobs import ablate
+    from jobs.commands import ablate
 
     found = ablate.ablate(run, student=student, seeds=seeds, epochs=epochs, profile=profile)
     show(found, ablate.as_text(found), as_json)
@@ -173,7 +174,8 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make the smallest student of RUN that passes the gate the champion."""
-    from jobs import release, summary, workspace
+    from jobs import workspace
+    from jobs.commands import release, summary
 
     folder = workspace.reopen(run).folder
     found = release.promote(folder.url, workspace.registry(registry, folder), student)
@@ -189,7 +191,8 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Return to the champion before today's."""
-    from jobs import release, summary, workspace
+    from jobs import workspace
+    from jobs.commands import release, summary
 
     contract, folder = workspace.contract_of(name)
     found = release.rollback(workspace.registry(registry, folder), contract)
@@ -225,7 +228,7 @@ def dedup(
     as_json: Json = False,
 ) -> None:
     """Write the rows of INPUT that are no copy of another into OUTPUT."""
-    from jobs import dedup
+    from jobs.commands import dedup
 
     options = dedup.Options(text_column, id_column, threshold, method, model, tuple(keep or ()), against, index)
     found = dedup.dedup(source, output, options, profile=profile)
@@ -235,7 +238,7 @@ def dedup(
 @app.command()
 def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     """Check this machine, and say how to mend what is not right."""
-    from jobs import doctor
+    from jobs.commands import doctor
 
     found = doctor.doctor(profile)
     show(found, doctor.as_text(found), as_json)

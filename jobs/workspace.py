@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 
 from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.errors import ContractError, MissingArtifact, StorageError
-from engine.lineage.artifact import Draft
-from engine.lineage.job import Bench, Job
 from engine.release.registry import beside
-from engine.shards import Folder
+from engine.runs.job import Bench, Job
+from engine.storage.artifact import Draft
+from engine.storage.shards import Folder
 
 RUN = "run.json"
 PROFILES = Path(__file__).parents[1] / "cluster" / "profiles"

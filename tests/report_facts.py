@@ -8,10 +8,10 @@ from typing import Any
 
 from report_numbers import GATE, MODELS, report
 
-from engine.lineage import spending
-from engine.lineage.artifact import Artifact, Draft, Tally
+from engine.inference import spending
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
-from engine.shards import Folder
+from engine.storage.artifact import Artifact, Draft, Tally
+from engine.storage.shards import Folder
 
 TASK = Path(__file__).parents[1] / "jobs" / "contracts" / "order_mail"
 NASTY = "<script>alert(1)</script> </script> <img src=x onerror=alert(2)> {{ 7 * 7 }} & \"quoted\" 'single'"

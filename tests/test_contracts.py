@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine.contract import load_contract, load_profile
-from jobs import check
-from jobs.line import line
+from jobs.commands import check
+from jobs.pipeline import line
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = sorted((ROOT / "jobs" / "contracts").glob("*.yaml"))

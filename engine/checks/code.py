@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from engine.checks.outcome import Outcome, Seen, outcome, pick
 from engine.checks.reference import reference
 from engine.contract.checks import Code
-from engine.sandbox.apart import Apart, Exceeded, Limits
+from engine.sandbox.isolation import Allowance
 from engine.sandbox.programs import Programs
-from engine.sandbox.walls import Allowance
+from engine.sandbox.worker_process import Apart, Exceeded, Limits
 
 FENCED = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 GRACE = 10  # seconds to start and to end a program, beyond its own

@@ -7,7 +7,7 @@ from typing import Any
 from engine.checks.outcome import Outcome, Seen, outcome, pick
 from engine.checks.reference import lacks, reference
 from engine.contract.checks import Mathematics
-from engine.sandbox.apart import Apart, Exceeded, Limits
+from engine.sandbox.worker_process import Apart, Exceeded, Limits
 
 
 def check_math(seen: Seen, check: Mathematics) -> Outcome:

@@ -9,7 +9,7 @@ from engine.checks.code import unfenced
 from engine.checks.outcome import Outcome, Seen, outcome, pick
 from engine.checks.reference import lacks, reference
 from engine.contract.checks import Sql
-from engine.sandbox.apart import Apart, Exceeded, Limits
+from engine.sandbox.worker_process import Apart, Exceeded, Limits
 
 MOST_ROWS = 100_000  # that are compared
 

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section, Share
-from engine.contract.lessons import Boundary, Preferences
+from engine.contract.derived import Boundary, Preferences
 from engine.contract.prompts import Columns, Copies
 from engine.contract.signals import Signal
 from engine.contract.synthesize import Layer

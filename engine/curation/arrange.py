@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
 from engine.contract.signals import SIGNALS
-from engine.curation.cluster import Clusters, cluster, leaders, map_of, typical_words
+from engine.curation.clusters import Clusters, cluster, leaders, map_of, typical_words
+from engine.curation.contamination import LEAK, by_meaning
 from engine.curation.copies import DECISION
-from engine.curation.leaks import LEAK, by_meaning
 from engine.curation.measure import SIDES, means, selection
 from engine.curation.pick import turns
 from engine.curation.samples import BEST_FIRST
 from engine.curation.select import Eligible, select
-from engine.similarity.vectors import matrix
+from engine.dedup.vectors import matrix
 
 
 class Arranged(NamedTuple):

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
 from engine.curation.samples import BEST_FIRST
-from engine.similarity.sign import Signed, came
+from engine.dedup.signature import Signed, came
 
 DECISION = pa.schema(  # about 120 bytes a row
     [

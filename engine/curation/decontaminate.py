@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from engine.contract.curation import Decontaminate, Part
-from engine.similarity.words import ngrams, words
+from engine.dedup.words import ngrams, words
 
 HOLDOUT = "holdout"
 LISTED = pa.schema(  # what must stay unknown

@@ -18,26 +18,26 @@ from engine.contract.curation import Curation
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS
 from engine.contract.specialist import Specialist
-from engine.curation import boundary, copies, decontaminate, fates
+from engine.curation import contrastive, copies, decontaminate, dispositions
 from engine.curation.arrange import arrange, coverage
+from engine.curation.contamination import told
 from engine.curation.copies import DECISION
-from engine.curation.embed import EMBEDDED, Embedder
+from engine.curation.embedder import EMBEDDED, Embedder
 from engine.curation.labels import apply_labels
-from engine.curation.leaks import told
 from engine.curation.measure import weights
 from engine.curation.pairs import pairs
 from engine.curation.pick import ENTRY, READ, enter, leaks_of
+from engine.curation.repair import Desk, Rewriter
 from engine.curation.represent import examples
-from engine.curation.rewriter import Desk, Rewriter
 from engine.curation.samples import BEST_FIRST, best, follow
-from engine.fleet import stream, whole
-from engine.fleet.crew import Crew
-from engine.lineage.artifact import Artifact
+from engine.dedup import flow as similarity
+from engine.dedup.embedder import AT_ONCE
+from engine.dedup.embedder import Embedder as Sentence
+from engine.distributed import gather, stream
+from engine.distributed.task_pool import Crew
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow
-from engine.shards import Folder
-from engine.similarity import flow as similarity
-from engine.similarity.embed import AT_ONCE
-from engine.similarity.embed import Embedder as Sentence
+from engine.storage.artifact import Artifact
+from engine.storage.shards import Folder
 
 SCAN_ROWS = 20_000  # rows of a block
 PROMPTS_PER_PARTITION = 100_000
@@ -138,7 +138,7 @@ def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int |
     plan = similarity.plan(entries.count(), section.minhash, BEST_FIRST, parts=partitions)
     held = similarity.sign(entries.to_arrow_refs(), plan, crew, how=partial(copies.sign, section=section))
     duplicates = similarity.find(held, plan, crew).duplicates
-    return whole.run(_settle, (entries, _FATE), duplicates=duplicates, section=section)
+    return gather.run(_settle, (entries, _FATE), duplicates=duplicates, section=section)
 
 
 def embed(judged: Judged, lost: ObjectRef, pool: Pool, *, section: Curation, encoder: Encoder) -> Dataset:
@@ -160,7 +160,7 @@ def embed_listed(known: Dataset, encoder: Encoder) -> Dataset:
 def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, known: Dataset, section: Curation) -> Arranged:
     """EMBEDDED and LISTED in; out come all decisions. One task holds about 2 KB a row, and 2 KB a listed text if it is embedded."""
     wholes = ((entries, ENTRY), (embedded, EMBEDDED), (known, KNOWN if section.decontaminate.similarity else decontaminate.LISTED))
-    decisions, facts = whole.run(_settle_meaning, *wholes, returns=2, lost=lost, section=section)
+    decisions, facts = gather.run(_settle_meaning, *wholes, returns=2, lost=lost, section=section)
     return Arranged(decisions, ray.get(facts))
 
 
@@ -183,13 +183,13 @@ def write_examples(kept: Kept, folder: Folder, *, order: Order, beside: Dataset 
 def index_of(known: Dataset, section: Curation) -> ObjectRef:
     """The n-grams of LISTED, where every task can read them."""
     texts = known.select_columns(decontaminate.LISTED.names), decontaminate.LISTED
-    return whole.run(decontaminate.build_index, texts, section=section.decontaminate)
+    return gather.run(decontaminate.build_index, texts, section=section.decontaminate)
 
 
 def asked(kept: Kept, index: ObjectRef, order: Order) -> Dataset:
     """Every answer that does not resemble what must stay unknown, as fates.COLUMNS with each prompt whole in one block."""
     rows = stream.apply(kept.judged.scan(order.pool), _decide, order.pool, decisions=[kept.decisions])
-    rows = stream.apply(rows, _given, order.pool, how=fates.clean, refs=[index], section=order.section)
+    rows = stream.apply(rows, _given, order.pool, how=dispositions.clean, refs=[index], section=order.section)
     return rows.repartition(kept.judged.partitions, keys=["prompt_id"])
 
 
@@ -202,11 +202,11 @@ def write_preferences(answers: Dataset, folder: Folder, *, order: Order) -> stre
 def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: Mend | None = None) -> Dataset:
     """fates.COLUMNS in, EXAMPLE of boundary material out, no more than have a place."""
     given = {"specialist": order.specialist, "section": order.section}
-    made = stream.apply(answers, boundary.boundary, order.pool, **given)
+    made = stream.apply(answers, contrastive.boundary, order.pool, **given)
     if mend:
-        open_ = _placed(stream.apply(answers, boundary.unsolved, order.pool, **given), kept, order)
+        open_ = _placed(stream.apply(answers, contrastive.unsolved, order.pool, **given), kept, order)
         mended = stream.apply(open_, Rewriter, mend.desk.pool, desk=mend.desk)
-        told = {"how": fates.clean_targets, "refs": [mend.index], "section": order.section}
+        told = {"how": dispositions.clean_targets, "refs": [mend.index], "section": order.section}
         made = made.union(stream.apply(mended, _given, order.pool, **told))
     return _placed(made, kept, order)
 
@@ -214,10 +214,10 @@ def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: Mend | N
 def _placed(made: Dataset, kept: Kept, order: Order) -> Dataset:
     """As many of the examples as have a place. One task sees all their ids."""
     made = made.materialize()
-    count = boundary.most(kept.rows, order.section.boundary_share)
+    count = contrastive.most(kept.rows, order.section.boundary_share)
     ids = pa.schema([EXAMPLE.field("example_id")])
-    chosen = whole.run(boundary.chosen, (made.select_columns(ids.names), ids), count=count, seed=order.section.seed)
-    return stream.apply(made, _given, order.pool, how=boundary.of, refs=[chosen])
+    chosen = gather.run(contrastive.chosen, (made.select_columns(ids.names), ids), count=count, seed=order.section.seed)
+    return stream.apply(made, _given, order.pool, how=contrastive.of, refs=[chosen])
 
 
 def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Written:

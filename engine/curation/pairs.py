@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from engine.contract.curation import Curation
-from engine.contract.lessons import Preferences
+from engine.contract.derived import Preferences
 from engine.contract.specialist import Specialist, TaskUnit
-from engine.curation.fates import Asked, Row, asked
+from engine.curation.dispositions import Asked, Row, asked
 from engine.curation.represent import represent, split, target
-from engine.models.base import instruct
+from engine.inference.engine import instruct
 from engine.rows import PREFERENCE, content_id
 
 LESS_SURE = "less_sure"

@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 
 from engine.contract.curation import Curation
 from engine.curation import samples
+from engine.curation.contamination import LEAK, by_words
 from engine.curation.decontaminate import Index
-from engine.curation.leaks import LEAK, by_words
-from engine.similarity.minhash import exact_keys, signatures
+from engine.dedup.minhash import exact_keys, signatures
 
 NEAREST = ("list", "id", "part", "similarity")  # of leaks.LEAK
 READ = ["answer_id", "prompt_id", "task_unit", "text", "layer", "difficulty", "answer", "agreement", "confidence", "pool"]

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from engine.contract.curation import Pick
 from engine.contract.specialist import Specialist, TaskUnit
-from engine.models.base import instruct
+from engine.inference.engine import instruct
 from engine.rows import EXAMPLE, content_id
-from engine.tools import turns
+from engine.tools import conversation
 
 
 class Represented(NamedTuple):
@@ -74,10 +74,10 @@ def _lessons(row: dict[str, Any], unit: TaskUnit, example: dict[str, Any]) -> It
         return
     said = row["trajectory"]
     last = len(said) - 1
-    for number in turns.learnt(said):
+    for number in conversation.learnt(said):
         yield {
             "example_id": example["example_id"] if number == last else f"{example['example_id']}-{number}",
-            "messages": [*example["messages"], *map(turns.message, said[:number])],
+            "messages": [*example["messages"], *map(conversation.message, said[:number])],
             "target": said[number]["content"],
         }
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Answers
-from engine.similarity.keepers import Order
-from engine.similarity.minhash import estimate, exact_keys, signatures
-from engine.similarity.vectors import matrix
+from engine.dedup.minhash import estimate, exact_keys, signatures
+from engine.dedup.representatives import Order
+from engine.dedup.vectors import matrix
 
 BESIDE = "beside"  # a mark of this room, no drop reason
 BEST_FIRST: Order = [("confidence", "descending"), ("agreement", "descending"), ("length", "ascending"), ("answer_id", "ascending")]

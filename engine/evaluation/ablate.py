@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.contract.judges import Judges
-from engine.evaluation.resample import Array
 from engine.rows import content_id
+from engine.stats.bootstrap import Array
 
 AGREEMENT = "agreement"
 LEAST = 0.25  # of the prompts of `rules`: a smaller subset would cut all others down to its size

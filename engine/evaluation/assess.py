@@ -9,10 +9,11 @@ import pyarrow as pa
 from engine.contract.budget import Price
 from engine.contract.evaluation import Evaluation
 from engine.contract.specialist import Specialist
-from engine.evaluation import calibration, compare, cost, metrics
+from engine.evaluation import cost, metrics
 from engine.evaluation.examine import Examined, Subject
 from engine.evaluation.metrics import Grades
-from engine.evaluation.resample import Array, Measure, Resamples, mean
+from engine.stats import calibration, paired
+from engine.stats.bootstrap import Array, Measure, Resamples, mean
 
 
 class Sitting(NamedTuple):
@@ -122,15 +123,15 @@ def _against_teacher(sitting: Sitting, teacher: Sitting | None, resamples: Resam
     unseen = unseen_rows(sitting.predictions)
     return {
         "teacher": teacher.name,
-        "difference": resamples.value(compare.difference(sitting.right, teacher.right)),
-        "retention": resamples.value(compare.retention(sitting.right, teacher.right)),
-        "retention_unseen": resamples.value(compare.retention(sitting.right, teacher.right, unseen)),
+        "difference": resamples.value(paired.difference(sitting.right, teacher.right)),
+        "retention": resamples.value(paired.retention(sitting.right, teacher.right)),
+        "retention_unseen": resamples.value(paired.retention(sitting.right, teacher.right, unseen)),
     }
 
 
 def _against_baselines(sitting: Sitting, sittings: Sequence[Sitting], resamples: Resamples) -> dict[str, Any]:
     others = [other for other in sittings if other.subject.role == "baseline" and other.name != sitting.name]
-    return {other.name: resamples.value(compare.difference(sitting.right, other.right)) for other in others}
+    return {other.name: resamples.value(paired.difference(sitting.right, other.right)) for other in others}
 
 
 def _cost(sitting: Sitting, teacher: Sitting | None, price: Price, *, answer_above: float) -> dict[str, Any] | None:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from engine.contract.evaluation import Baseline, Nearest, Rules
 from engine.contract.models import Sampling
-from engine.models import Chat, Completion
-from engine.models.base import Request
+from engine.inference import Chat, Completion
+from engine.inference.engine import Request
 
 
 class Known(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.contract.budget import HOUR, MILLION, Price
-from engine.evaluation.resample import Array
+from engine.stats.bootstrap import Array
 
 
 class Served(NamedTuple):

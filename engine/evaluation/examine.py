@@ -18,14 +18,14 @@ from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shots, Thinks
 from engine.evaluation.baseline import Known, build_baseline
 from engine.evaluation.size import Size, size
-from engine.models import Chat, Completion, build_model
-from engine.models.base import Request, instruct
-from engine.models.reasoning import split
-from engine.models.shots import ShotBook
-from engine.models.spans import decoding_schema
-from engine.shards import Folder
-from engine.tools.act import Acting
-from engine.tools.kit import Kit
+from engine.inference import Chat, Completion, build_model
+from engine.inference.engine import Request, instruct
+from engine.inference.few_shot import ShotBook
+from engine.inference.reasoning import split
+from engine.inference.structured import decoding_schema
+from engine.storage.shards import Folder
+from engine.tools.agent import Acting
+from engine.tools.toolset import Kit
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import ray
 from ray.exceptions import RayError
 
 from engine.contract.profile import Pool
+from engine.distributed import ray_options
 from engine.evaluation.examine import Examined, Examiner, Subject, failed
-from engine.fleet import pools
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def examine(
 
 
 def _actor(pool: Pool) -> Any:
-    return ray.remote(Examiner).options(**pools.resources(pool))
+    return ray.remote(Examiner).options(**ray_options.resources(pool))
 
 
 def _room_for(pool: Pool) -> int:

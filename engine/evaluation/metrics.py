@@ -10,7 +10,7 @@ import pyarrow as pa
 from engine.checks import Seen, canonical, parse, run_checks
 from engine.contract.checks import JsonSchema
 from engine.contract.specialist import TaskUnit
-from engine.evaluation.resample import Array, Measure, divide, mean
+from engine.stats.bootstrap import Array, Measure, divide, mean
 
 TP, FP, FN = 0, 1, 2
 

@@ -11,7 +11,7 @@ from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.examine import Examined, Subject
 from engine.evaluation.metrics import is_exact, is_valid
-from engine.models import Completion
+from engine.inference import Completion
 from engine.rows import PREDICTION, from_rows
 
 

@@ -4,14 +4,14 @@ import pyarrow as pa
 import ray.data
 from ray.data import Dataset
 
+from engine.calibration import judge_calibration
+from engine.calibration.judge_calibration import Instrument
 from engine.contract.profile import Pool
-from engine.fleet import stream
-from engine.judges import instrument
-from engine.judges.bar import Bar
+from engine.distributed import stream
 from engine.judges.grader import Grader
-from engine.judges.instrument import Instrument
+from engine.judges.grader_spec import Bar
 from engine.judges.judge import Judge
-from engine.judges.signals import Gauge, Measurer
+from engine.scoring.scorer import Gauge, Measurer
 
 
 def grade(answers: Dataset, bar: Bar) -> Dataset:
@@ -26,10 +26,10 @@ def learn(bar: Bar) -> Instrument | None:
     if not bar.section.rubrics or not bar.section.calibrate:
         return None
     judge = Judge(bar)
-    if instrument.learnt(judge) is None:
+    if judge_calibration.learnt(judge) is None:
         pool = bar.pool.model_copy(update={"actors": 1})
         stream.apply(ray.data.from_items([{"learn": True}]), Learner, pool, bar=bar).materialize()
-    return instrument.learnt(judge)
+    return judge_calibration.learnt(judge)
 
 
 class Learner:
@@ -39,7 +39,7 @@ class Learner:
         self.bar = bar
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        instrument.learn(Judge(self.bar))
+        judge_calibration.learn(Judge(self.bar))
         return rows
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.calibration import judge_calibration
+from engine.calibration.judge_calibration import Instrument
 from engine.checks import Outcome, Seen, run_checks
-from engine.judges import instrument
 from engine.judges.agreement import agreement
-from engine.judges.bar import Bar
-from engine.judges.instrument import Instrument
+from engine.judges.grader_spec import Bar
 from engine.judges.judge import Judge, Marked, Pair
 from engine.judges.pools import Evidence, is_sound, route, tier
 from engine.judges.rank import outranked, rivals, strengths
@@ -110,7 +110,7 @@ class Grader:
     @cached_property
     def instrument(self) -> Instrument | None:
         """What is known of this very judge, learnt when it first has to mark; None if the contract has no labelled items."""
-        return instrument.learn(self.judge) if self.judge else None
+        return judge_calibration.learn(self.judge) if self.judge else None
 
     @property
     def gates(self) -> bool:

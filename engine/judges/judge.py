@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from engine.contract.judges import Ranking, Rubric
+from engine.inference.engine import instruct
 from engine.judges import rubric as rubrics
-from engine.judges.ask import Asker, Question, Reading
-from engine.judges.bar import Bar
+from engine.judges.grader_spec import Bar
+from engine.judges.judge_client import Asker, Question, Reading
 from engine.judges.rubric import Case
-from engine.models.base import instruct
 from engine.rows import content_id
 
 

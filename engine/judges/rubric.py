@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from engine.contract.judges import Dimension, MarkedShot, Rubric
-from engine.judges.ask import Question, Reading
-from engine.models.base import instruct
+from engine.inference.engine import instruct
+from engine.judges.judge_client import Question, Reading
 
 
 class Case(NamedTuple):

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import xxhash
 
 from engine.contract.prompts import Copies
+from engine.dedup.minhash import exact_keys, signatures
+from engine.dedup.representatives import Order
+from engine.dedup.signature import Signed, came
 from engine.prompts.sources import LINE_BITS
-from engine.similarity.keepers import Order
-from engine.similarity.minhash import exact_keys, signatures
-from engine.similarity.sign import Signed, came
 
 SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
     [

@@ -15,18 +15,18 @@ from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
-from engine.fleet import stream, whole
-from engine.fleet.crew import Crew
+from engine.dedup import flow as similarity
+from engine.dedup.flow import Plan
+from engine.dedup.signature import Signed
+from engine.distributed import gather, stream
+from engine.distributed.task_pool import Crew
 from engine.prompts import copies, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.quota import PARENT, Cell, Order
 from engine.prompts.redact import redact
 from engine.prompts.sources import WORK, identify, prompts
 from engine.prompts.synthesizer import Desk, Synthesizer
-from engine.shards import Folder
-from engine.similarity import flow as similarity
-from engine.similarity.flow import Plan
-from engine.similarity.sign import Signed
+from engine.storage.shards import Folder
 
 BYTES_PER_TASK = 8 << 20  # a task more costs a worker process and the import of the recognizers, some 5 s of a CPU
 
@@ -67,7 +67,7 @@ def settle(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, part
     plan = similarity.plan(count, section.copies, copies.BEST_FIRST, parts=partitions)
     found = [search(partial(_among, repeated=repeated, last=last), plan) for last in range(rounds + 1)]
     given = {"repeated": repeated, "rounds": found, "shard_rows": section.shard_rows}
-    return Verdicts(*whole.run(_settle, (signed, split.CUT), returns=2, **given))
+    return Verdicts(*gather.run(_settle, (signed, split.CUT), returns=2, **given))
 
 
 def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
@@ -78,7 +78,7 @@ def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
 def assign(labelled: Dataset, asked: Sequence[Order], done: Mapping[str, int], pool: Pool) -> Assigned:
     """Return who is shown for what is asked. One task holds about 100 bytes a seed, and no text."""
     parents = stream.apply(labelled, _parents, pool)
-    asks, counts = whole.run(_assign, (parents, PARENT), returns=2, asked=list(asked), done=dict(done))
+    asks, counts = gather.run(_assign, (parents, PARENT), returns=2, asked=list(asked), done=dict(done))
     return Assigned(asks, ray.get(counts))
 
 

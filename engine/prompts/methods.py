@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from engine.contract.synthesize import Evolve, Synthesis
-from engine.models.base import Chat, instruct
-from engine.prompts.lacking import Gap
+from engine.dedup.words import words
+from engine.inference.engine import Chat, instruct
+from engine.prompts.ablate_fact import Gap
 from engine.prompts.sources import Fault
-from engine.similarity.words import words
 
 KINDS = {
     "core": "an ordinary message",

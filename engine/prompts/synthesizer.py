@@ -14,18 +14,18 @@ from engine.contract.models import Model
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.synthesize import Synthesis
-from engine.lineage.ledger import Ledger
-from engine.models.base import Completion, Engine, Request, build_model
-from engine.models.identity import identity
-from engine.models.trials import Trials
-from engine.prompts import lacking
+from engine.inference.crash_isolation import Trials
+from engine.inference.engine import Completion, Engine, Request, build_model
+from engine.inference.identity import identity
+from engine.inference.ledger import Ledger
+from engine.prompts import ablate_fact
 from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
 from engine.prompts.methods import Ask, chat, read
 from engine.prompts.quota import ASK
 from engine.prompts.sources import WORK, Fault, work
 from engine.rows import PROMPT, content_id, grow
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 SHOWN = pa.schema([*ASK, pa.field("batch", pa.int64()), *PROMPT])  # a seed, as it is shown for an ask
 WRITTEN = grow(WORK, ("tokens_in", pa.int32()), ("tokens_out", pa.int32()))
@@ -109,7 +109,7 @@ class Synthesizer:
         """Raises Fault: there is nothing to ask for."""
         if ask.synthesis.method.type != "counter_example":
             return ask
-        return ask._replace(gap=lacking.choose(ask.parent["text"], self._output(ask), seed=ask.seed))
+        return ask._replace(gap=ablate_fact.choose(ask.parent["text"], self._output(ask), seed=ask.seed))
 
     def _text(self, ask: Ask, reply: Reply | None) -> str:
         """Raises Fault: what was written is no prompt."""
@@ -119,9 +119,9 @@ class Synthesizer:
             assert reply
             return read(ask, reply["text"])
         if reply is None:
-            return read(ask, lacking.cut(ask.parent["text"], ask.gap, self._output(ask)))
+            return read(ask, ablate_fact.cut(ask.parent["text"], ask.gap, self._output(ask)))
         text = read(ask, reply["text"])
-        lacking.prove(ask.parent["text"], text, ask.gap, self._output(ask))
+        ablate_fact.prove(ask.parent["text"], text, ask.gap, self._output(ask))
         return text
 
     def _output(self, ask: Ask) -> Any:

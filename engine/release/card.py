@@ -106,7 +106,7 @@ def _limits(findings: Sequence[str]) -> str:
 
 def _serving(name: str, specialist: Specialist) -> str:
     quoting = sorted({field for unit in specialist.task_units for field in unit.output.spans})
-    narrowed = f", {', '.join(quoting)} narrowed to spans of the prompt as `engine.models.spans` does" if quoting else ""
+    narrowed = f", {', '.join(quoting)} narrowed to spans of the prompt as `engine.inference.structured` does" if quoting else ""
     return (
         f"## Serving\n\nA Hugging Face folder, beside this card: `vllm serve ./model --served-model-name {name}`. "
         "Send the task unit's instruction as the system message, no worked examples, and its JSON schema as structured "

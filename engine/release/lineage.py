@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.lineage.artifact import Artifact
+from engine.storage.artifact import Artifact
 
 
 def lineage(artifacts: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:

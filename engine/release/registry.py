@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engine.errors import MissingArtifact, StorageError
-from engine.lineage.artifact import Artifact
-from engine.shards import Folder
+from engine.storage.artifact import Artifact
+from engine.storage.shards import Folder
 
 CHAMPION, RELEASE = "champion.json", "release.json"
 REPORT, CONTRACT = "report.json", "contract.json"  # papers that the report carries and a release keeps

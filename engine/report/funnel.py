@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from engine.report.facts import Counts, Facts, Outcome, Stage
-from engine.report.words import TIMES, count, meaning
+from engine.report.labels import TIMES, count, meaning
 from engine.rows import DROPPED_BY, POOLS
 
 SHORT = {"": "examples", "pool": "pool not learnt", "sample": "other samples", "quota": "over quota"}

@@ -14,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from engine.contract.budget import Price
-from engine.lineage.spending import costs
-from engine.report import funnel, plots, pooled, verdict, words
+from engine.inference.spending import costs
+from engine.report import funnel, labels, plots, pooled, verdict
 from engine.report.embed import as_data
 from engine.report.facts import Facts
 from engine.report.queries import QUERIES
@@ -77,10 +77,10 @@ def page(facts: Facts) -> str:
         "yaml": _yaml(facts.contract),
         "pools": POOLS,
         "drops": ORDER,
-        "meanings": words.MEANINGS,
-        "judged": words.JUDGED,
-        "probed": words.PROBED,
-        "found": words.FOUND,
+        "meanings": labels.MEANINGS,
+        "judged": labels.JUDGED,
+        "probed": labels.PROBED,
+        "found": labels.FOUND,
         "script": Markup(script),
         "script_hash": digest,
         "style": Markup((TEMPLATES / "page.css").read_text()),
@@ -95,17 +95,17 @@ def _environment() -> Environment:
     )
     made.filters.update(
         data=as_data,
-        count=words.count,
-        number=words.number,
-        brief=words.brief,
-        whole=words.whole,
-        money=words.money,
-        clock=words.clock,
-        interval=words.with_interval,
-        meaning=words.meaning,
+        count=labels.count,
+        number=labels.number,
+        brief=labels.brief,
+        whole=labels.whole,
+        money=labels.money,
+        clock=labels.clock,
+        interval=labels.with_interval,
+        meaning=labels.meaning,
     )
     made.globals.update(
-        at=words.at, sql=_sql, plots=plots, told=plots.told, changed=changed_words, query=QUERIES, flat=_flat, bytes=_bytes
+        at=labels.at, sql=_sql, plots=plots, told=plots.told, changed=changed_words, query=QUERIES, flat=_flat, bytes=_bytes
     )
     return made
 
@@ -129,9 +129,9 @@ def _gates(facts: Facts) -> dict[str, list[verdict.GateLine]]:
     return {student["name"]: verdict.gate_lines(student, facts.report, facts.contract) for student in students}
 
 
-def _measured(models: list[dict[str, Any]]) -> list[words.Metric]:
+def _measured(models: list[dict[str, Any]]) -> list[labels.Metric]:
     """The metrics that at least one model has."""
-    return [metric for metric in words.METRICS if any(words.at(m, "metrics", metric.key, "value") is not None for m in models)]
+    return [metric for metric in labels.METRICS if any(labels.at(m, "metrics", metric.key, "value") is not None for m in models)]
 
 
 def _slices(models: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -169,7 +169,7 @@ def _drop_rows(facts: Facts) -> dict[str, int]:
 
 def _spending(facts: Facts) -> list[dict[str, Any]]:
     said = {job["job"]: job.get("facts") or {} for job in facts.jobs}
-    price = Price.model_validate(words.at(facts.contract, "budget", "price") or {})
+    price = Price.model_validate(labels.at(facts.contract, "budget", "price") or {})
     return costs(said.get("candidates", {}), said.get("dataset", {}), price)
 
 
@@ -179,7 +179,7 @@ def _most_tokens(facts: Facts) -> float:
 
 def _yaml(contract: dict[str, Any]) -> str:
     text = yaml.safe_dump(contract, sort_keys=False, allow_unicode=True, width=100) if contract else ""
-    return words.clip(text, 100_000)
+    return labels.clip(text, 100_000)
 
 
 def _flat(tree: Any, path: str = "") -> list[tuple[str, str]]:
@@ -189,8 +189,8 @@ def _flat(tree: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(tree, list) and any(isinstance(item, dict | list) for item in tree):
         return [leaf for index, value in enumerate(tree[:20]) for leaf in _flat(value, f"{path}.{index}")]
     text = f"{tree:.5g}" if isinstance(tree, float) else ", ".join(map(str, tree)) if isinstance(tree, list) else str(tree)
-    return [(path, words.clip(text, 200))]
+    return [(path, labels.clip(text, 200))]
 
 
 def _bytes(size: float) -> str:
-    return words.brief(size, "B") if size >= 1000 else f"{size:.0f} B"
+    return labels.brief(size, "B") if size >= 1000 else f"{size:.0f} B"

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from engine.report.draw import Axis, frame, linear, logarithmic, path, percent, round_ticks, shape, spread, stem, whisker
 from engine.report.facts import BINS
-from engine.report.words import NBSP, at, brief, count, number, span, whole
+from engine.report.labels import NBSP, at, brief, count, number, span, whole
 
 UNIT = linear(0, 1, n=5)
 

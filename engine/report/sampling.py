@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.lineage.artifact import Artifact
 from engine.report.embed import as_data
-from engine.shards import iterate
+from engine.storage.artifact import Artifact
+from engine.storage.shards import iterate
 
 
 def pieces(artifacts: dict[str, Artifact], job: str, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from engine.report.draw import percent
 from engine.report.funnel import Link, Node
-from engine.report.words import count
+from engine.report.labels import count
 
 HEIGHT, SLOT, BOX = 430, 19, 0.012
 COLUMNS = (0.0, 0.27, 0.57, 0.935)

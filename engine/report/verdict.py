@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from engine.report.words import AT_MOST, GATE_LABELS, at, brief, money, number, span, whole
+from engine.report.labels import AT_MOST, GATE_LABELS, at, brief, money, number, span, whole
 
 BEATS = "beats "
 

@@ -1,6 +1,6 @@
 """A DuckDB that holds given tables and nothing else, and reaches nothing outside of itself.
 
-It should live apart (`engine.sandbox.apart`): a query can ask for more than DuckDB itself keeps within its limits, a list of a
+It should live apart (`engine.sandbox.worker_process`): a query can ask for more than DuckDB itself keeps within its limits, a list of a
 billion numbers.
 """
 

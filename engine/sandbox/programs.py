@@ -1,4 +1,4 @@
-"""Python programs that nobody trusts, each run against its tests in a process behind walls; lives apart (`engine.sandbox.apart`).
+"""Python programs that nobody trusts, each run against its tests in a process behind walls; lives apart (`engine.sandbox.worker_process`).
 
 A program sees the standard library and an empty folder. When it ends, or goes beyond its allowance, all that came of it is ended.
 """
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.errors import MachineError
+from engine.sandbox.isolation import KIB, Allowance, raise_walls, standing
 from engine.sandbox.landlock import LIBC
-from engine.sandbox.walls import KIB, Allowance, raise_walls, standing
 
 TICK = 0.05  # seconds between looks at the clock and at the folder
 CHUNK = 65_536
@@ -92,7 +92,7 @@ class Programs:
             place.mkdir()
         (given / "answer.py").write_text(answer, encoding="utf-8", errors="replace")
         (given / "tests.py").write_text(tests, encoding="utf-8", errors="replace")
-        shutil.copy(Path(__file__).with_name("trial.py"), given)
+        shutil.copy(Path(__file__).with_name("child.py"), given)
         asks, says, faults = os.pipe(), os.pipe(), os.pipe()
         os.write(asks[1], f"{word}\n".encode())
         child = os.fork()

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.students.init import Pupil
+from engine.students.prune import Pupil
 
 PREFIX = "model."  # of objectives.Graded, in front of the names of the model it wraps
 

@@ -15,12 +15,12 @@ from ray.train.torch import TorchTrainer, get_device
 
 from engine.contract.profile import Pool
 from engine.contract.students import Student
+from engine.distributed import ray_options
 from engine.errors import ModelError
-from engine.fleet import pools
-from engine.shards import Folder
+from engine.storage.shards import Folder
 from engine.students import loop, zero
-from engine.students.notes import Board, Meter
-from engine.students.progress import Progress
+from engine.students.checkpoint_state import Progress
+from engine.students.progress_file import Board, Meter
 
 POLL_SECONDS = 1.0
 RETRIES = 2  # of a worker group that died
@@ -81,7 +81,7 @@ def accelerator(pool: Pool) -> str:
 
 def environment(pool: Pool) -> dict[str, str]:
     """Return the variables that a worker needs before it imports torch."""
-    return {**pools.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
+    return {**ray_options.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
 def _begin(lesson: loop.Lesson, pool: Pool, place: Place) -> Future[Checkpoint]:

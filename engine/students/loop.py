@@ -22,13 +22,13 @@ import torch
 import torch.distributed as dist
 
 from engine.contract.students import Student
-from engine.lineage.artifact import load_artifact
 from engine.rows import EXAMPLE
-from engine.shards import Folder
-from engine.students import export, init, zero
+from engine.storage.artifact import load_artifact
+from engine.storage.shards import Folder
+from engine.students import export, prune, zero
+from engine.students.checkpoint_state import Progress
 from engine.students.objectives import Graded
 from engine.students.pack import COLUMNS, Batch, Packed, collate, in_order, order, pack
-from engine.students.progress import Progress
 
 BEST = "best"  # folder inside a checkpoint: the Hugging Face model of the best validation so far
 SPLITS = ("train", "validation")
@@ -65,7 +65,7 @@ class Training:
 
     lesson: Lesson
     seat: Seat
-    pupil: init.Pupil
+    pupil: prune.Pupil
     engine: Any
     splits: dict[str, Packed]
     progress: Progress
@@ -104,7 +104,7 @@ def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and continue from a checkpoint if there is one."""
     student = lesson.student
     torch.manual_seed(student.seed)
-    pupil = init.prune(
+    pupil = prune.prune(
         Path(lesson.source),
         student.init.prune.layers,
         freeze_embeddings=student.freeze_embeddings,
@@ -118,7 +118,7 @@ def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
     }
     progress = Progress(
         facts={
-            "parameters": init.parameters(pupil.model),
+            "parameters": prune.parameters(pupil.model),
             "source_parameters": pupil.source_parameters,
             "source_layers": pupil.source_layers,
             "examples": {name: len(split) for name, split in splits.items()},

@@ -6,10 +6,10 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from engine.contract.profile import Pool
-from engine.fleet import stream
+from engine.distributed import stream
+from engine.teachers.chained import Turn
 from engine.teachers.route import Router, Routing, answered, ask_all
 from engine.teachers.teacher import Desk, Teacher
-from engine.teachers.turn import Turn
 
 
 def answer(prompts: Dataset, desks: Sequence[Desk], pool: Pool, routing: Routing | None = None) -> Dataset:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engine.contract.profile import Pool
 from engine.contract.routes import Nearest, Route
-from engine.models.sentences import Sentences
+from engine.inference.sentence_encoder import Sentences
 from engine.rows import ANSWER, PROMPT, content_id, from_rows, grow
 
 NOBODY = "none"

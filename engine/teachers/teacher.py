@@ -14,18 +14,18 @@ from engine.contract.models import Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.lineage.ledger import Ledger
-from engine.lineage.purse import Purse, Spent
-from engine.models.base import Completion, Engine, Request, build_model, instruct
-from engine.models.identity import identity
-from engine.models.reasoning import split
-from engine.models.shots import ShotBook
-from engine.models.spans import decoding_schema
-from engine.models.trials import Trials
+from engine.inference.crash_isolation import Trials
+from engine.inference.engine import Completion, Engine, Request, build_model, instruct
+from engine.inference.few_shot import ShotBook
+from engine.inference.identity import identity
+from engine.inference.ledger import Ledger
+from engine.inference.reasoning import split
+from engine.inference.structured import decoding_schema
+from engine.inference.token_budget import Purse, Spent
 from engine.rows import ANSWER, PROMPT, content_id
-from engine.shards import Folder
-from engine.tools.act import Acting
-from engine.tools.kit import Kit
+from engine.storage.shards import Folder
+from engine.tools.agent import Acting
+from engine.tools.toolset import Kit
 
 ASKED = [*PROMPT.names, "route"]
 """What an answer repeats of its prompt."""

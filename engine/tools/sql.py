@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any
 
 from engine.contract.tools import Sql as SqlSection
-from engine.sandbox.apart import Apart, Exceeded, Limits
 from engine.sandbox.database import BadQuery, Database, load
+from engine.sandbox.worker_process import Apart, Exceeded, Limits
 from engine.tools.base import Result, place
 
 

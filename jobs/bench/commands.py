@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.arguments import Json, Profile, show
+from jobs.terminal.arguments import Json, Profile, show
 
 bench = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
 

@@ -32,11 +32,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from engine.contract.prompts import Copies
-from engine.similarity.minhash import band_keys, bands, exact_keys, signatures
+from engine.dedup.minhash import band_keys, bands, exact_keys, signatures
 from jobs.bench import corpus, peers
 from jobs.bench.watch import ROOT, Usage, watch
-from jobs.console import columns
-from jobs.dedup import NGRAM, NUM_PERM
+from jobs.commands.dedup import NGRAM, NUM_PERM
+from jobs.terminal.console import columns
 
 SIZES = (100_000,)
 SLOW = 100_000  # rows beyond which only rensa is asked: the others take many minutes

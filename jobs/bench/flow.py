@@ -25,12 +25,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.lineage.artifact import load_artifact
 from engine.rows import PROMPT, content_id, from_rows
-from engine.shards import Folder
+from engine.storage.artifact import load_artifact
+from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.bench.watch import put_prompts, run_candidates
-from jobs.console import columns
+from jobs.terminal.console import columns
 
 HERE = Path(__file__).parent
 FORM = HERE.parent / "contracts" / "order_mail" / "order.json"

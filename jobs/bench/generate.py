@@ -26,13 +26,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from engine.contract import load_contract, load_profile
-from engine.lineage.artifact import load_artifact
 from engine.rows import PROMPT, content_id, from_rows
-from engine.shards import Folder
+from engine.storage.artifact import load_artifact
+from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.bench.turns import Ask, Worker, serve, told
 from jobs.bench.watch import ROOT, put_prompts, run_candidates
-from jobs.run import set_environment
+from jobs.commands.run import set_environment
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
 SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # all are sampled, so that both sides do the same
@@ -58,10 +58,10 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     """`vllm.LLM` as its documentation has it: chats in, one `chat`."""
     started = time.perf_counter()
     desk, rows = _desk(profile), _rows(prompts)
-    from engine.models.base import instruct
-    from engine.models.shots import ShotBook
-    from engine.models.spans import decoding_schema
-    from engine.models.vllm_model import VllmEngine
+    from engine.inference.engine import instruct
+    from engine.inference.few_shot import ShotBook
+    from engine.inference.structured import decoding_schema
+    from engine.inference.vllm_engine import VllmEngine
 
     engine = VllmEngine(desk.section.model, desk.pool, desk.folder)  # the same arguments; from here on its `llm` alone
     sampling, shots = desk.section.sampling, ShotBook(desk.section.shots)
@@ -95,7 +95,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
 def stage(pipe: Connection, prompts: int, profile: str) -> None:
     """The teacher op with its ledger, as the streaming plan calls it."""
     started = time.perf_counter()
-    from engine.models.base import build_model
+    from engine.inference.engine import build_model
     from engine.teachers.teacher import Teacher
 
     desk, rows = _desk(profile), _rows(prompts)
@@ -137,7 +137,7 @@ def _order() -> Any:
 
 
 def _desk(profile: str) -> Any:
-    from engine.models.locate import locate
+    from engine.inference.locate import locate
     from engine.teachers.teacher import Desk
 
     order, folder = _order(), Folder(tempfile.mkdtemp())

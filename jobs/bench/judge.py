@@ -30,16 +30,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.contract import Contract, Profile, load_contract, load_profile
-from engine.lineage.artifact import Tally
-from engine.lineage.job import recipe_head
-from engine.models.base import Chat
+from engine.inference.engine import Chat
 from engine.rows import ANSWER, CANDIDATE, PROMPT, add, content_id, from_rows
-from engine.shards import Folder, Table, hex_digest, rows_digest, write_shard
+from engine.runs.job import recipe_head
+from engine.storage.artifact import Tally
+from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
 from jobs import workspace
 from jobs.bench.turns import Ask, Worker, serve, told
 from jobs.bench.watch import ROOT, put_prompts, watch
-from jobs.line import line
-from jobs.run import set_environment
+from jobs.commands.run import set_environment
+from jobs.pipeline import line
 from jobs.workspace import Workspace
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
@@ -66,7 +66,7 @@ def bare(pipe: Connection, answers: int, profile: str) -> None:
     """`vllm.LLM` as its documentation has it: chats in, one `chat`."""
     started = time.perf_counter()
     order, pool = _order(), load_profile(Path(profile)).judge
-    from engine.models.vllm_model import VllmEngine
+    from engine.inference.vllm_engine import VllmEngine
 
     model = order.judges.rubrics[0].model
     assert model.type == "vllm"
@@ -88,7 +88,7 @@ def bare(pipe: Connection, answers: int, profile: str) -> None:
 def stage(pipe: Connection, answers: int, profile: str) -> None:
     """The grader with its checks and its ledger, as the streaming plan calls it."""
     started = time.perf_counter()
-    from engine.models.base import build_model
+    from engine.inference.engine import build_model
 
     order, where = _order(), load_profile(Path(profile))
     loaded = build_model(order.judges.rubrics[0].model, where.judge, folder=_weights(order))
@@ -123,8 +123,8 @@ def _first(blocks: list[pa.Table], count: int) -> list[pa.Table]:
 
 def _grade(order: Contract, profile: Profile, engine: Any, blocks: list[pa.Table]) -> int:
     """Grade answers, with a ledger of their own; return how many marks were given."""
-    from engine.judges.bar import Bar
     from engine.judges.grader import Grader
+    from engine.judges.grader_spec import Bar
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         folder = Folder(name)
@@ -220,7 +220,7 @@ def _order() -> Contract:
 
 
 def _weights(order: Contract) -> Path | None:
-    from engine.models.locate import locate
+    from engine.inference.locate import locate
 
     return locate(order.judges.rubrics[0].model.path, root=str(CONTRACT.parent), home=workspace.models_home())
 

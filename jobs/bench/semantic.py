@@ -35,10 +35,10 @@ import yaml
 
 from engine.contract import load_profile
 from engine.contract.curation import Curation
-from engine.fleet import pools
-from engine.models.locate import locate
+from engine.distributed import ray_options
+from engine.inference.locate import locate
 from jobs import workspace
-from jobs.console import columns
+from jobs.terminal.console import columns
 
 PHRASES = Path(__file__).with_name("semantic.yaml")
 THRESHOLDS = (0.9, 0.95)
@@ -56,7 +56,7 @@ class Corpus(NamedTuple):
 
 def bench(texts: int, rounds: int, *, profile: str) -> dict[str, Any]:
     """Return the object that the module describes."""
-    environment = pools.environment(load_profile(workspace.profile_path(profile)).embedder)
+    environment = ray_options.environment(load_profile(workspace.profile_path(profile)).embedder)
     folder = locate(model_name(), root=".", home=workspace.models_home())
     with ProcessPoolExecutor(1, get_context("spawn"), _set, (environment,)) as apart:
         return apart.submit(measure, corpus(texts), rounds, folder).result()
@@ -97,8 +97,8 @@ def measure(given: Corpus, rounds: int, folder: Path) -> dict[str, Any]:
     """Measure in this process, in which nobody has imported torch before."""
     import torch
 
-    from engine.similarity.embed import Embedder
-    from engine.similarity.vectors import matrix
+    from engine.dedup.embedder import Embedder
+    from engine.dedup.vectors import matrix
 
     rows, embedder = pa.table({"text": given.texts}), Embedder(folder)
     model = embedder.model.model
@@ -127,8 +127,8 @@ def measure(given: Corpus, rounds: int, folder: Path) -> dict[str, Any]:
 
 
 def _rest(given: Corpus, vectors: np.ndarray) -> dict[str, float]:
-    from engine.curation.cluster import cluster, leaders, map_of
-    from engine.similarity.semantic import near_pairs
+    from engine.curation.clusters import cluster, leaders, map_of
+    from engine.dedup.semantic import near_pairs
 
     ids = _ids(given)
 
@@ -145,7 +145,7 @@ def _planted(given: Corpus, vectors: np.ndarray) -> dict[str, Any]:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    from engine.similarity.semantic import near_pairs
+    from engine.dedup.semantic import near_pairs
 
     original, kind = np.array(given.original), np.array(given.kind)
     cosine = (vectors * vectors[original]).sum(axis=1)

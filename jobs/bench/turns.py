@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.contract import load_profile
-from engine.fleet import pools
+from engine.distributed import ray_options
 
 Ask = Callable[[int], int]
 """Does the first so many of its tasks and returns what is counted: tokens, or marks."""
@@ -42,7 +42,7 @@ class Worker:
 def _seated(side: Callable[..., None], pipe: Connection, tasks: int, profile: str, pool: str) -> None:
     """Run `side` as an actor runs. What vLLM logs goes to standard error, so that the result stands alone."""
     os.dup2(2, 1)
-    os.environ.update(pools.environment(getattr(load_profile(Path(profile)), pool)))
+    os.environ.update(ray_options.environment(getattr(load_profile(Path(profile)), pool)))
     side(pipe, tasks, profile)
 
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import psutil
 import pyarrow as pa
 
-from engine.lineage.artifact import Tally
-from engine.lineage.job import recipe_head
 from engine.rows import PROMPT
-from engine.shards import Table, hex_digest, rows_digest, write_shard
-from jobs.line import line
+from engine.runs.job import recipe_head
+from engine.storage.artifact import Tally
+from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
+from jobs.pipeline import line
 from jobs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

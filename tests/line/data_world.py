@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.contract import Contract, Profile
-from engine.lineage.artifact import Artifact, Draft, Tally
-from engine.lineage.job import Bench, Job, run_job
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, content_id, from_rows
-from engine.shards import Folder, Table, hex_digest, rows_digest, write_shard
-from jobs.line import line
+from engine.runs.job import Bench, Job, run_job
+from engine.storage.artifact import Artifact, Draft, Tally
+from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
+from jobs.pipeline import line
 
 CONTRACT: dict[str, Any] = {
     "name": "small",

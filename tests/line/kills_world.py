@@ -20,13 +20,14 @@ import pyarrow as pa
 import yaml
 
 from engine.judges.grader import Grader
-from engine.lineage.artifact import Tally
-from engine.lineage.job import Bench, recipe_head
 from engine.rows import HOLDOUT, PROMPT, from_rows
+from engine.runs.job import Bench, recipe_head
+from engine.storage.artifact import Tally
 from engine.teachers.teacher import Teacher
-from jobs import candidates, workspace
-from jobs.bar import bar_for
-from jobs.line import line
+from jobs import workspace
+from jobs.pipeline import line
+from jobs.steps import candidates
+from jobs.steps.judging import bar_for
 from tests.line.data_world import CONTRACT, WORDS, prompt_row
 
 ROOT = Path(__file__).parents[2]

@@ -17,11 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from engine.contract.contract import Contract
 from engine.contract.profile import Pool, Profile, Ray
 from engine.contract.students import Student
-from engine.fleet.session import session
-from engine.lineage.artifact import Draft, Tally
-from engine.lineage.job import Bench, Job, run_line
+from engine.distributed.session import session
 from engine.rows import EXAMPLE, content_id, from_rows
-from engine.shards import Folder
+from engine.runs.job import Bench, Job, run_line
+from engine.storage.artifact import Draft, Tally
+from engine.storage.shards import Folder
 from engine.students import loop
 
 TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
@@ -119,7 +119,9 @@ def profile() -> Profile:
 
 def train(folder: Path, names: list[str]) -> None:
     """Train the students `names` at the same time."""
-    jobs = [Job(f"students/{name}", needs=("dataset",), reads=(f"students.{name}",), run="jobs.students:run") for name in names]
+    jobs = [
+        Job(f"students/{name}", needs=("dataset",), reads=(f"students.{name}",), run="jobs.steps.students:run") for name in names
+    ]
     run_line(jobs, lambda job: bench_for(folder, job), lambda: session(profile()))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from engine.contract import Profile
-from engine.lineage.job import run_job
-from engine.lineage.purse import TEACHERS, Spent, spent_in
+from engine.inference.token_budget import TEACHERS, Spent, spent_in
 from engine.rows import CANDIDATE
-from jobs import plan
+from engine.runs.job import run_job
+from jobs.commands import plan
 from tests.line import data_world as world
 
 PROMPTS, DRAWN, BATCH, ACTORS, SAMPLES = 60, 6, 4, 2, 2

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from engine.contract import Profile
-from engine.lineage.job import run_job
 from engine.rows import CANDIDATE
+from engine.runs.job import run_job
 from tests.line import data_world as world
 
 TEACHER = {"type": "fake", "dies_on": "poison", "hangs_on": "endless"}

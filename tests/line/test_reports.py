@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from engine.contract import Contract, Profile
-from engine.lineage.artifact import Artifact, Draft, Tally
-from engine.lineage.job import Bench, Job, run_job
-from engine.models.bundled import unpack
+from engine.inference.bundled import unpack
 from engine.release.registry import Package, Registry, beside
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
-from engine.shards import Folder
+from engine.runs.job import Bench, Job, run_job
+from engine.storage.artifact import Artifact, Draft, Tally
+from engine.storage.shards import Folder
 from jobs.workspace import models_home
 
 TASK = Path(__file__).parents[2] / "jobs" / "contracts" / "order_mail"
@@ -119,7 +119,7 @@ class World:
 
     def report(self) -> Artifact:
         needs = ("prompts", "candidates", "dataset", *(f"students/{name}" for name in STUDENTS))
-        job = Job("reports", needs=needs, reads=("specialist", "evaluation", "gate"), run="jobs.reports:run")
+        job = Job("reports", needs=needs, reads=("specialist", "evaluation", "gate"), run="jobs.steps.reports:run")
         draft = Draft(self.run / job.name)
         return run_job(Bench(job, CONTRACT, PROFILE, str(self.folder), models_home(), self.run, draft))
 

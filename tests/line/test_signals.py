@@ -8,11 +8,11 @@ from engine.contract.models import VllmModel
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS, Complexity, Quality, Signals
 from engine.contract.specialist import Specialist
-from engine.judges.signals import Gauge, Measurer
-from engine.judges.till import Account
-from engine.models.locate import locate
+from engine.inference.locate import locate
+from engine.inference.till import Account
 from engine.rows import CANDIDATE, content_id, from_rows
-from engine.shards import Folder
+from engine.scoring.scorer import Gauge, Measurer
+from engine.storage.shards import Folder
 from jobs.workspace import models_home
 
 pytestmark = [pytest.mark.modes, pytest.mark.timeout(600)]

@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.lineage.artifact import Artifact, load_artifact
 from engine.rows import STEP
-from engine.shards import Folder
-from engine.students.progress import Progress
+from engine.storage.artifact import Artifact, load_artifact
+from engine.storage.shards import Folder
+from engine.students.checkpoint_state import Progress
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = ["pair", "steady"]

@@ -9,10 +9,10 @@ import data_world
 import pytest
 
 from engine.contract import load_contract
-from engine.lineage.artifact import load_artifact
-from engine.prompts.lacking import gaps
+from engine.prompts.ablate_fact import gaps
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
-from engine.shards import Folder
+from engine.storage.artifact import load_artifact
+from engine.storage.shards import Folder
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

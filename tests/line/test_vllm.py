@@ -6,9 +6,9 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from engine.contract.models import Sampling, VllmModel
-from engine.models.base import Request
-from engine.models.locate import locate
-from engine.models.vllm_model import VllmEngine
+from engine.inference.engine import Request
+from engine.inference.locate import locate
+from engine.inference.vllm_engine import VllmEngine
 from jobs.workspace import models_home
 
 LIMIT = 64

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from engine.contract.prompts import Copies
+from engine.dedup import components, edges, representatives
+from engine.dedup.minhash import band_keys, bands
+from engine.dedup.signature import Signed
 from engine.prompts import copies as prompts
-from engine.similarity import components, edges, keepers
-from engine.similarity.minhash import band_keys, bands
-from engine.similarity.sign import Signed
 
 
 def counted(nodes: np.ndarray, minima: np.ndarray, *, threshold: float, keys: np.ndarray, parts: int = 1, blocks: int = 1) -> Any:
@@ -26,14 +26,14 @@ def counted(nodes: np.ndarray, minima: np.ndarray, *, threshold: float, keys: np
     return edges.distinct(np.concatenate(passed, axis=1))
 
 
-def duplicates(signed: Signed, copies: Copies | None, order: keepers.Order) -> pa.Table:
+def duplicates(signed: Signed, copies: Copies | None, order: representatives.Order) -> pa.Table:
     """Return what does not stay of `signed`, as the flow finds it."""
     roots = []
     if copies and len(signed.text):
         keys = band_keys(signed.minima, bands(copies))
         roots = [components.roots(counted(signed.text, signed.minima, threshold=copies.threshold, keys=keys))]
-    told = keepers.tell(signed.rows, signed.text, roots, number=0)
-    return keepers.settle(told, signed.minima[told["has_minima"].to_numpy()], order, method="minhash").duplicates
+    told = representatives.tell(signed.rows, signed.text, roots, number=0)
+    return representatives.settle(told, signed.minima[told["has_minima"].to_numpy()], order, method="minhash").duplicates
 
 
 def fates(signed: pa.Table, copies: Copies) -> pa.Table:

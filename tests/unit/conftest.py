@@ -3,7 +3,7 @@
 import fsspec
 import pytest
 
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from engine.calibration.judge_calibration import Instrument, learn
 from engine.contract.judges import Judges
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
-from engine.judges.bar import Bar
-from engine.judges.instrument import Instrument, learn
+from engine.inference.fake import FakeEngine
+from engine.judges.grader_spec import Bar
 from engine.judges.judge import Judge
-from engine.models.fake import FakeEngine
 from engine.rows import content_id
-from engine.shards import Folder
+from engine.storage.shards import Folder
 from tests.planted import planted
 
 RUBRIC = {

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 
 from engine.contract.specialist import Output, Specialist, TaskUnit
-from engine.curation.fates import COLUMNS
+from engine.curation.dispositions import COLUMNS
 from engine.rows import PICKED
 
 SCHEMA = {"type": "object", "properties": {"number": {}, "item": {}}}

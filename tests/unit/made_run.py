@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow as pa
 
 from engine.contract import Contract, Profile
-from engine.lineage import spending
-from engine.lineage.artifact import Tally
-from engine.lineage.job import Bench, recipe_head
-from engine.lineage.purse import TEACHERS, Purse, Spent
+from engine.inference import spending
+from engine.inference.token_budget import TEACHERS, Purse, Spent
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
-from engine.shards import Folder
-from jobs.line import line
+from engine.runs.job import Bench, recipe_head
+from engine.storage.artifact import Tally
+from engine.storage.shards import Folder
+from jobs.pipeline import line
 from jobs.workspace import Workspace
 
 YAML = """

@@ -9,9 +9,9 @@ from made_run import made_run
 from engine.contract.judges import Judges
 from engine.errors import InputError
 from engine.evaluation.ablate import AGREEMENT, Crossed, Judged, judged, subsets
-from engine.lineage.artifact import Tally
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
-from jobs import ablate
+from engine.storage.artifact import Tally
+from jobs.commands import ablate
 
 CHECKED = {"checks": [{"type": "json_schema"}, {"type": "grounded"}]}
 GOLD = [{"input": "a", "answer": str(number), "label": "right" if number % 2 else "wrong"} for number in range(8)]
@@ -120,7 +120,7 @@ def run(tmp_path, monkeypatch):
     """A finished run; trainings and examinations that say what they were given. No Ray."""
     from contextlib import nullcontext
 
-    import jobs.run
+    import jobs.commands.run
 
     seen.clear()
     monkeypatch.setattr(ablate, "TRAIN", f"{__name__}:train")
@@ -131,7 +131,7 @@ def run(tmp_path, monkeypatch):
         bench.draft.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
         return Tally(len(rows), {"answers": len(rows)})
 
-    monkeypatch.setattr(jobs.run, "on_ray", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.commands.run, "on_ray", lambda work, console: nullcontext())
     monkeypatch.setattr(ablate, "examine", examine)
     return made_run(str(tmp_path / "run"), tmp_path), seen
 
@@ -172,7 +172,7 @@ def test_unknown_student_is_refused_by_name(run):
 def test_page_says_what_filters_are_worth_and_what_was_not_trained(run, tmp_path):
     import report_facts
 
-    from engine.report.gather import gather
+    from engine.report.collect import gather
     from engine.report.page import page
 
     given = report_facts.run(tmp_path / "facts")

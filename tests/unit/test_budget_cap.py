@@ -9,14 +9,14 @@ from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.judges.bar import Bar
+from engine.inference.engine import Completion
+from engine.inference.fake import FakeEngine
+from engine.inference.ledger import Ledger
+from engine.inference.token_budget import Purse, Spent, spent_in
 from engine.judges.grader import Grader
-from engine.lineage.ledger import Ledger
-from engine.lineage.purse import Purse, Spent, spent_in
-from engine.models.base import Completion
-from engine.models.fake import FakeEngine
+from engine.judges.grader_spec import Bar
 from engine.rows import PROMPT
-from engine.shards import Folder
+from engine.storage.shards import Folder
 from engine.teachers.teacher import Desk, Teacher
 
 SAMPLE = 3  # tokens: a prompt of two words, an answer of one

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from engine.contract.budget import Price, TokenPrice
-from engine.lineage.spending import Account, accounts, costs, picked
+from engine.inference.spending import Account, accounts, costs, picked
 from engine.rows import CANDIDATE, PICKED, from_rows
 
 ROWS = [

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ModelError
-from engine.models import bundled
-from engine.models.bundled import BUNDLED, Bundle, unpack
+from engine.inference import bundled
+from engine.inference.bundled import BUNDLED, Bundle, unpack
 
 
 @pytest.fixture

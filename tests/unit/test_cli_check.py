@@ -8,7 +8,7 @@ from made_run import workspace
 from typer.testing import CliRunner
 
 from engine.contract import Contract
-from engine.models.bundled import BUNDLED
+from engine.inference.bundled import BUNDLED
 from jobs.cli import app
 
 

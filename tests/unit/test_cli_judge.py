@@ -10,7 +10,7 @@ import yaml
 from judge_world import RANKING, RUBRIC, Character, think
 from typer.testing import CliRunner
 
-from engine.judges import instrument
+from engine.calibration import judge_calibration
 from engine.judges.judge import Judge
 from jobs.cli import app
 from tests.planted import KINDS, by_hand, planted
@@ -33,12 +33,12 @@ ORDER = {
 @pytest.fixture
 def ask(tmp_path, monkeypatch):
     """Ask for the judge of ORDER with some changes, on 60 labelled items."""
-    import jobs.run
+    import jobs.commands.run
 
     flow = types.ModuleType("engine.judges.flow")  # the real one starts Ray
-    flow.learn = lambda bar: instrument.learn(Judge(bar))
+    flow.learn = lambda bar: judge_calibration.learn(Judge(bar))
     monkeypatch.setitem(sys.modules, "engine.judges.flow", flow)
-    monkeypatch.setattr(jobs.run, "at_work", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
     gold = tmp_path / "gold.jsonl"
     gold.write_text("".join(json.dumps(item) + "\n" for item in planted(30)))
 

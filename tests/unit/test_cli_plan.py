@@ -9,12 +9,12 @@ import pytest
 from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
-from engine.lineage.artifact import Tally
-from engine.lineage.job import recipe_head
-from engine.lineage.purse import TEACHERS, Purse, Spent, spent_in
+from engine.inference.token_budget import TEACHERS, Purse, Spent, spent_in
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
+from engine.runs.job import recipe_head
+from engine.storage.artifact import Tally
 from jobs.cli import app
-from jobs.line import line
+from jobs.pipeline import line
 
 PROMPTS, DRAWN = 10, 4
 
@@ -38,7 +38,7 @@ def answer(bench):
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The workspace of a run whose prompts are finished."""
-    import jobs.run
+    import jobs.commands.run
 
     work = workspace(str(tmp_path / "run"), tmp_path)
     bench = work.bench(line(work.contract)[0], say=lambda text: None, tell=lambda text: None)
@@ -47,10 +47,10 @@ def toy(tmp_path, monkeypatch):
     bench.draft.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
     bench.draft.finish(recipe_head(bench), Tally(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
     work.save()
-    made_up = types.ModuleType("jobs.candidates")
+    made_up = types.ModuleType("jobs.steps.candidates")
     made_up.run = answer
-    monkeypatch.setitem(sys.modules, "jobs.candidates", made_up)
-    monkeypatch.setattr(jobs.run, "at_work", lambda work, console: nullcontext())
+    monkeypatch.setitem(sys.modules, "jobs.steps.candidates", made_up)
+    monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
     return work
 
 

@@ -9,12 +9,13 @@ from typer.testing import CliRunner
 
 from engine.contract.judges import GoldItem
 from engine.errors import DriftError
-from engine.lineage.artifact import Tally, load_artifact
-from engine.lineage.job import is_finished, recipe_head
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, from_rows
-from jobs import labels, review_files
+from engine.runs.job import is_finished, recipe_head
+from engine.storage.artifact import Tally, load_artifact
 from jobs.cli import app
-from jobs.line import line
+from jobs.commands import review_files
+from jobs.pipeline import line
+from jobs.steps import labels
 
 FIRST, SECOND, THIRD = "eeee5555", "eeee5566", "ffff6666"
 

@@ -14,8 +14,8 @@ import pytest
 from made_run import made_run, workspace
 from typer.testing import CliRunner
 
-from engine.lineage.artifact import load_artifact
-from engine.shards import Folder
+from engine.storage.artifact import load_artifact
+from engine.storage.shards import Folder
 from jobs.cli import app
 
 DRIVER = '''
@@ -24,15 +24,15 @@ import os, subprocess, sys, time, types
 from contextlib import nullcontext
 from pathlib import Path
 
-cluster = types.ModuleType("engine.fleet.session")
+cluster = types.ModuleType("engine.distributed.session")
 cluster.session = lambda profile: nullcontext()
-sys.modules["engine.fleet.session"] = cluster
+sys.modules["engine.distributed.session"] = cluster
 
-import jobs.run, jobs.status
+import jobs.commands.run, jobs.commands.status
 from engine.errors import InputError
-from engine.lineage.artifact import Tally
-from engine.lineage.job import Job
-from engine.shards import Folder
+from engine.storage.artifact import Tally
+from engine.runs.job import Job
+from engine.storage.shards import Folder
 
 
 def first(bench):
@@ -67,9 +67,9 @@ def toys(contract):
     )
 
 
-jobs.run.line = jobs.status.line = toys
-jobs.run.summary.report = lambda run: {}
-jobs.run.summary.text = lambda run, found: "the table"
+jobs.commands.run.line = jobs.commands.status.line = toys
+jobs.commands.run.summary.report = lambda run: {}
+jobs.commands.run.summary.text = lambda run, found: "the table"
 from jobs.cli import main
 
 main()

@@ -6,9 +6,9 @@ import pytest
 
 from engine.contract.curation import Curation, Decontaminate, Pick, Semantic
 from engine.curation.arrange import arrange
+from engine.curation.contamination import LEAK, by_meaning, by_words, told
 from engine.curation.decontaminate import HOLDOUT, LISTED, build_index, listed
-from engine.curation.embed import EMBEDDED
-from engine.curation.leaks import LEAK, by_meaning, by_words, told
+from engine.curation.embedder import EMBEDDED
 from engine.curation.pick import enter, leaks_of
 from engine.curation.represent import parts_of
 from engine.curation.samples import best

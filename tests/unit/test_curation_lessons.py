@@ -8,9 +8,9 @@ from lessons_world import SPECIALIST, TEXT, answer, form, table, wrong
 from pydantic import ValidationError
 
 from engine.contract.curation import Curation
-from engine.curation import boundary as lessons
+from engine.curation import contrastive as lessons
 from engine.curation.decontaminate import LISTED, build_index
-from engine.curation.fates import clean, clean_targets
+from engine.curation.dispositions import clean, clean_targets
 from engine.curation.labels import LABEL, apply_labels, corrected_id
 from engine.curation.pairs import pairs, told
 from engine.rows import CANDIDATE, EXAMPLE, KINDS, PICKED, PREFERENCE

@@ -7,13 +7,13 @@ import pytest
 from lessons_world import SPECIALIST, answer, form, table, wrong
 
 from engine.contract.curation import Curation
-from engine.contract.lessons import RewriteMaterial
+from engine.contract.derived import RewriteMaterial
 from engine.contract.profile import Pool
-from engine.curation import boundary as lessons
-from engine.curation.rewriter import Desk, Rewriter
-from engine.lineage.purse import spent_in
+from engine.curation import contrastive as lessons
+from engine.curation.repair import Desk, Rewriter
+from engine.inference.token_budget import spent_in
 from engine.rows import EXAMPLE
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 MENDING = {"type": "rewrite", "checks": [{"type": "json_schema"}, {"type": "grounded"}]}
 

@@ -12,7 +12,7 @@ from engine.curation.copies import settle, sign
 from engine.curation.decontaminate import LISTED, build_index
 from engine.curation.pick import enter
 from engine.curation.samples import BESIDE, BEST_FIRST, best, follow
-from engine.similarity.vectors import column
+from engine.dedup.vectors import column
 
 MAIL = "please send eight blue hand mirrors and two green lamps to the usual address before the end of next week"
 SAID = [

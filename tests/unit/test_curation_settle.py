@@ -8,10 +8,10 @@ import pytest
 from engine.contract.curation import Curation, Pick, Semantic
 from engine.contract.prompts import Copies
 from engine.curation.arrange import arrange, coverage
-from engine.curation.cluster import cluster, leaders, map_of, typical_words
+from engine.curation.clusters import cluster, leaders, map_of, typical_words
 from engine.curation.copies import settle, sign
 from engine.curation.decontaminate import Index
-from engine.curation.embed import EMBEDDED
+from engine.curation.embedder import EMBEDDED
 from engine.curation.pick import enter
 from engine.curation.samples import BEST_FIRST, best
 
@@ -105,8 +105,8 @@ def test_leaders_of_many_rows_are_found_in_the_clusters_that_a_row_visits(monkey
     found = vectors(3000, spread=0.25, centres=300)
     order = np.random.default_rng(1).permutation(3000)
     exact, _ = leaders(found, order, threshold=0.9)
-    monkeypatch.setattr("engine.curation.cluster.EXACT", 1000)
-    monkeypatch.setattr("engine.similarity.semantic.ROWS_PER_CLUSTER", 100)
+    monkeypatch.setattr("engine.curation.clusters.EXACT", 1000)
+    monkeypatch.setattr("engine.dedup.semantic.ROWS_PER_CLUSTER", 100)
     leader, cosine = leaders(found, order, threshold=0.9)
     lost = np.flatnonzero(leader != np.arange(3000))
     assert (found[lost] * found[leader[lost]]).sum(axis=1) == pytest.approx(cosine[lost], abs=1e-5)

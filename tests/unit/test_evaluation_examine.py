@@ -18,7 +18,7 @@ from engine.evaluation.baseline import Known, build_baseline, text_of
 from engine.evaluation.examine import Examiner, Subject, failed, spread
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import size
-from engine.models.base import Request
+from engine.inference.engine import Request
 
 UNIT = TaskUnit.model_validate({"name": "echo", "kind": "rewrite", "instruction": "Repeat."})
 
@@ -151,7 +151,7 @@ def test_size_counts_parameters_from_the_headers(tmp_path: Path) -> None:
 
 
 def test_examiner_fetches_a_model_from_a_remote_folder() -> None:
-    from engine.shards import Folder
+    from engine.storage.shards import Folder
 
     Folder("memory://runs/s/model").write("config.json", b'{"num_hidden_layers": 2}')
     examiner = Examiner(fake(folder="memory://runs/s/model"), Pool())

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from engine.evaluation.calibration import bin_of, bins, brier, ece
-from engine.evaluation.compare import difference, retention
-from engine.evaluation.resample import Measure, Resamples, mean
+from engine.stats.bootstrap import Measure, Resamples, mean
+from engine.stats.calibration import bin_of, bins, brier, ece
+from engine.stats.paired import difference, retention
 
 
 def point(measure: Measure) -> float:

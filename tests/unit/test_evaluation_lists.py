@@ -7,9 +7,9 @@ from made_run import made_run
 
 from engine.contract import Contract
 from engine.errors import GateRefused
-from engine.shards import Folder
-from jobs import evaluation_lists
-from jobs.release import promote
+from engine.storage.shards import Folder
+from jobs.commands.release import promote
+from jobs.steps import evaluation_lists
 
 
 def with_lists(contract, *paths):

@@ -18,8 +18,8 @@ from engine.evaluation.metrics import (
     precision,
     recall,
 )
-from engine.evaluation.resample import Resamples, mean
 from engine.rows import PREDICTION, from_rows
+from engine.stats.bootstrap import Resamples, mean
 
 SCHEMA = {
     "type": "object",

@@ -15,7 +15,7 @@ from engine.evaluation.examine import Examined, Subject, failed
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import Size
-from engine.models import Completion
+from engine.inference import Completion
 from engine.release.gate import decide
 
 SPECIALIST = Specialist.model_validate(

@@ -11,13 +11,13 @@ from engine.contract.judges import Accept, Judges, Rubric
 from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
+from engine.inference.fake import FakeEngine
 from engine.judges.agreement import agreement
-from engine.judges.bar import Bar
 from engine.judges.grader import Grader
+from engine.judges.grader_spec import Bar
 from engine.judges.pools import REASONS, Evidence, route
-from engine.models.fake import FakeEngine
 from engine.rows import ANSWER, CANDIDATE, ENDINGS, POOLS
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 RIGHT = '{"number": "7", "item": null}'
 ABSTAINS = '{"number": null, "item": null}'

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from judge_world import RANKING, Character, bar, learnt, think
 
+from engine.calibration import audit as probes
+from engine.calibration.audit import verdict
 from engine.contract.judges import Audit, GoldItem, Limits, Rubric
-from engine.judges import audit as probes
-from engine.judges.audit import verdict
+from engine.inference.fake import FakeEngine
 from engine.judges.grader import Grader
 from engine.judges.judge import Judge
 from engine.judges.rubric import questions
-from engine.models.fake import FakeEngine
 from tests.planted import planted
 from tests.unit.test_judges_instrument import answers
 

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from engine.calibration import drift
 from engine.contract.judges import Audit
-from engine.judges import drift
 from engine.rows import CANDIDATE
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 PASSED, FAILED = ([{"check": "c", "passed": one, "tag": "", "detail": ""}] for one in (True, False))
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from judge_world import RUBRIC, Character, bar, learnt, think
 
+from engine.calibration.curve import cross_fitted, fit
 from engine.contract.judges import Calibrate
 from engine.errors import InputError
-from engine.judges import intervals
-from engine.judges.calibrate import cross_fitted, fit
+from engine.inference.fake import FakeEngine
+from engine.inference.token_budget import spent_in
 from engine.judges.grader import Grader
 from engine.judges.judge import Judge
-from engine.lineage.purse import spent_in
-from engine.models.fake import FakeEngine
 from engine.rows import ANSWER, from_rows
+from engine.stats import intervals
 from tests.planted import KINDS, by_hand, planted
 
 GOLD = planted(60)

@@ -16,12 +16,12 @@ from engine.contract.pools import Pool as PoolName
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.errors import ContractError
-from engine.judges.bar import Bar
 from engine.judges.grader import Grader
+from engine.judges.grader_spec import Bar
 from engine.judges.pools import REASONS, Evidence, check_tags, holds, route, tier
-from engine.lineage.artifact import Tally
 from engine.rows import ANSWER, CANDIDATE, DIFFICULTIES, ENDINGS, POOLS, RELATIONS
-from engine.shards import Folder
+from engine.storage.artifact import Tally
+from engine.storage.shards import Folder
 
 RIGHT, ABSTAINS = '{"number": "7"}', '{"number": null}'
 UNGROUNDED = Outcome("grounded", False, "ungrounded", "x")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from judge_world import RANKING, RUBRIC, bar, between, think
 
+from engine.inference.token_budget import spent_in
 from engine.judges.grader import Grader
 from engine.judges.rank import outranked, rivals, strengths
-from engine.lineage.purse import spent_in
 from engine.rows import ANSWER, from_rows
 from tests.planted import planted
 
@@ -147,7 +147,7 @@ def test_rivals_are_different_accepted_answers_favourites_first():
 def test_rubric_of_the_ranking_is_the_one_that_is_named(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "engine.models.fake.FakeEngine.choose",
+        "engine.inference.fake.FakeEngine.choose",
         lambda self, chats, marks: [seen.append(chat[0]["content"]) or [1 / len(marks)] * len(marks) for chat in chats],
     )
     given = bar(tmp_path, rubrics=[RUBRIC, {**RUBRIC, "name": "k", "system": "Compare."}], ranking={**RANKING, "rubric": "k"})

@@ -11,12 +11,12 @@ from engine.contract.judges import Judges
 from engine.contract.pools import Relations
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
-from engine.judges.bar import Bar
 from engine.judges.grader import Grader
+from engine.judges.grader_spec import Bar
 from engine.judges.relations import Related, merge, relate
 from engine.judges.together import told
 from engine.rows import ANSWER, CANDIDATE, RELATIONS
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 RULES = Relations()
 

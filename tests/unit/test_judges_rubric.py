@@ -6,9 +6,9 @@ from judge_world import RUBRIC, bar, think
 from pydantic import ValidationError
 
 from engine.contract.judges import Judges, Rubric
-from engine.judges.ask import Reading
 from engine.judges.grader import Grader
 from engine.judges.judge import Judge
+from engine.judges.judge_client import Reading
 from engine.judges.rubric import Case, marks, questions, score
 from engine.rows import ANSWER, from_rows, grow
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
-from engine.lineage.artifact import RECORD, Draft, Tally, load_artifact
 from engine.rows import VERSION
-from engine.shards import Folder, Table, hex_digest, rows_digest, write_shard
+from engine.storage.artifact import RECORD, Draft, Tally, load_artifact
+from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64()), ("seconds", pa.float32())])
 ROWS = pa.table({"id": ["a", "b", "c", "d"], "value": [1, 2, 3, 4], "seconds": pa.array([0.1] * 4, pa.float32())})

@@ -12,9 +12,9 @@ import pytest
 
 from engine.contract import Contract, Profile
 from engine.errors import ConservationError, DriftError, InputError, MissingArtifact
-from engine.lineage.artifact import Draft, Tally, load_artifact
-from engine.lineage.job import Bench, Job, run_job, run_line, up_to
-from engine.shards import Folder
+from engine.runs.job import Bench, Job, run_job, run_line, up_to
+from engine.storage.artifact import Draft, Tally, load_artifact
+from engine.storage.shards import Folder
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
 CONTRACT = {

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 
 from engine.errors import StorageError
-from engine.lineage import ledger as ledgers
-from engine.lineage.ledger import Ledger
+from engine.inference import ledger as ledgers
+from engine.inference.ledger import Ledger
 from engine.rows import content_id
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 SCHEMA = pa.schema([("answer_id", pa.string()), ("prompt_id", pa.string()), ("text", pa.string())])
 

@@ -5,11 +5,11 @@ from pydantic import ValidationError
 
 from engine.contract.models import VllmModel
 from engine.contract.profile import Pool, Profile
+from engine.distributed import ray_options
 from engine.errors import ModelError
-from engine.fleet import pools
-from engine.models.identity import fingerprint, identity
-from engine.models.locate import locate
-from engine.models.vllm_model import engine_arguments
+from engine.inference.identity import fingerprint, identity
+from engine.inference.locate import locate
+from engine.inference.vllm_engine import engine_arguments
 
 MODEL = VllmModel(type="vllm", path="m")
 
@@ -40,13 +40,13 @@ def test_engine_in_stages_has_a_worker_for_each_gpu_of_its_placement_group():
     arguments = engine_arguments(MODEL, pool, Path("m"))
     assert (arguments["tensor_parallel_size"], arguments["pipeline_parallel_size"]) == (4, 2)
     assert arguments["distributed_executor_backend"] == "ray"
-    assert pools.stages(pool) == [{"CPU": 2, "GPU": 1}, *[{"GPU": 1}] * 7]
-    given = pools.actors(pool)
+    assert ray_options.stages(pool) == [{"CPU": 2, "GPU": 1}, *[{"GPU": 1}] * 7]
+    given = ray_options.actors(pool)
     assert given["num_cpus"] == 2 and "num_gpus" not in given and "ray_remote_args_fn" in given
 
 
 def test_actors_without_stages_hold_their_gpus_themselves():
-    given = pools.actors(Pool(gpus=0.5))
+    given = ray_options.actors(Pool(gpus=0.5))
     assert given["num_gpus"] == 0.5 and "ray_remote_args_fn" not in given
 
 

@@ -13,10 +13,10 @@ import pytest
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError
-from engine.models import endpoint
-from engine.models.base import Request
-from engine.models.identity import identity
-from engine.models.window import Window
+from engine.inference import endpoint
+from engine.inference.aimd import Window
+from engine.inference.engine import Request
+from engine.inference.identity import identity
 
 
 def message(text: str, **more: Any) -> dict[str, Any]:

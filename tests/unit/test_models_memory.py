@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.models.memory import FLOOR, fitting
+from engine.inference.memory import FLOOR, fitting
 
 
 class OutOfMemoryError(RuntimeError):

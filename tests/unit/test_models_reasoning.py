@@ -3,7 +3,7 @@
 import pytest
 
 from engine.contract.teachers import Thinks
-from engine.models.reasoning import split
+from engine.inference.reasoning import split
 
 USUAL, OPENED = Thinks(), Thinks(open="")
 

@@ -6,7 +6,7 @@ from jsonschema import Draft202012Validator
 from engine.contract.load import parse
 from engine.contract.specialist import Output
 from engine.errors import ContractError
-from engine.models.spans import decoding_schema, spans
+from engine.inference.structured import decoding_schema, spans
 
 FORM = {
     "type": "object",

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from engine.errors import ModelError
-from engine.models.trials import DIED, Trials
-from engine.shards import Folder
+from engine.inference.crash_isolation import DIED, Trials
+from engine.storage.shards import Folder
 
 
 class Dead(BaseException):
@@ -129,7 +129,7 @@ def test_an_engine_that_was_loaded_has_no_earlier_deaths(tmp_path):
 
 def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):
     code = (
-        "import sys, time; from engine.models.trials import Trials; from engine.shards import Folder\n"
+        "import sys, time; from engine.inference.crash_isolation import Trials; from engine.storage.shards import Folder\n"
         f"Trials(Folder({str(tmp_path)!r}), hang_seconds=60).load(lambda: time.sleep(60), 'big')"
     )
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
@@ -145,7 +145,7 @@ def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):
 
 def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):
     code = (
-        "import sys, time; from engine.models.trials import Trials; from engine.shards import Folder\n"
+        "import sys, time; from engine.inference.crash_isolation import Trials; from engine.storage.shards import Folder\n"
         f"trials = Trials(Folder({str(tmp_path)!r}), hang_seconds=0.2)\n"
         "trials(['a'], lambda batch: time.sleep(60) if sys.argv[1] == 'hang' else 1 / 0, lambda index: None)"
     )

@@ -6,8 +6,8 @@ import pytest
 
 from engine.contract.budget import Price, TokenPrice
 from engine.rows import PROMPT, from_rows
-from jobs import estimate, plan
-from jobs.estimate import Extrapolation, Pilot, Rates
+from jobs.commands import estimate, plan
+from jobs.commands.estimate import Extrapolation, Pilot, Rates
 
 RATES = Rates(
     price=Price(per_machine_hour=3600, tokens=TokenPrice(per_1m_in=1_000_000)),  # a token in costs 1, a machine second 1

@@ -14,15 +14,15 @@ from engine.contract.profile import Pool
 from engine.contract.prompts import Copies
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.synthesize import Synthesis
-from engine.models.fake import FakeEngine
-from engine.prompts import copies, lacking, quota, split
+from engine.inference.fake import FakeEngine
+from engine.prompts import ablate_fact, copies, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
 from engine.prompts.methods import ECHO, OPERATORS
 from engine.prompts.sources import WORK, Fault, identify, work
 from engine.prompts.synthesizer import Desk, Synthesizer
 from engine.rows import PROMPT
-from engine.shards import Folder
+from engine.storage.shards import Folder
 
 COPIES = Copies(threshold=0.7, ngram=2)
 NUMBER = {"anyOf": [{"type": "string", "pattern": "^[0-9]{5}$"}, {"type": "null"}]}
@@ -237,9 +237,9 @@ def test_counter_example_by_rule_lacks_one_fact_and_keeps_the_others(tmp_path):
     for row in rows:
         assert (row["fate"], row["layer"]) == ("prompts", "failure_mode")
         gone = row["scenario"].removeprefix("missing_")
-        facts = {gap.field: gap.values for gap in lacking.gaps(row["text"], FORM)}
+        facts = {gap.field: gap.values for gap in ablate_fact.gaps(row["text"], FORM)}
         parent = next(seed for seed in labelled.to_pylist() if seed["prompt_id"] == row["parent_id"])
-        before = {gap.field: gap.values for gap in lacking.gaps(parent["text"], FORM)}
+        before = {gap.field: gap.values for gap in ablate_fact.gaps(parent["text"], FORM)}
         assert set(before) == {"number", "count"} and facts == {name: said for name, said in before.items() if name != gone}
 
 
@@ -278,14 +278,14 @@ def test_counter_example_of_a_model_counts_only_if_the_fact_is_gone(tmp_path):
     ],
 )
 def test_cut_takes_sentences_or_else_clauses(text, field, rest):
-    gap = next(gap for gap in lacking.gaps(text, FORM) if gap.field == field)
-    assert lacking.cut(text, gap, FORM) == rest
+    gap = next(gap for gap in ablate_fact.gaps(text, FORM) if gap.field == field)
+    assert ablate_fact.cut(text, gap, FORM) == rest
 
 
 def test_free_text_field_is_never_claimed_to_be_missing():
-    assert [gap.field for gap in lacking.gaps(SEEDS[0], FORM)] == ["number", "count"]
+    assert [gap.field for gap in ablate_fact.gaps(SEEDS[0], FORM)] == ["number", "count"]
     with pytest.raises(Fault, match="synthesis_unproven"):
-        lacking.choose("Lamps to York please", FORM, seed=1)
+        ablate_fact.choose("Lamps to York please", FORM, seed=1)
 
 
 SHARES = {"core": 0.5, "failure_mode": 0.25, "long_tail": 0.25}

@@ -9,14 +9,15 @@ from typer.testing import CliRunner
 
 from engine.contract.profile import Pool
 from engine.errors import ContractError, DriftError
-from engine.lineage.artifact import Draft, Tally, load_artifact
-from engine.lineage.exchange import place
-from engine.lineage.job import is_finished, recipe_head
 from engine.rows import CANDIDATE
-from engine.shards import Folder
-from jobs import rejudge, workspace
+from engine.runs.job import is_finished, recipe_head
+from engine.runs.swap import place
+from engine.storage.artifact import Draft, Tally, load_artifact
+from engine.storage.shards import Folder
+from jobs import workspace
 from jobs.cli import app
-from jobs.line import line
+from jobs.commands import rejudge
+from jobs.pipeline import line
 
 STRICTER = "judges.accept.confidence=0.9"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.release.fresh import apart, stale
+from engine.release.staleness import apart, stale
 
 TOLD = {"holdout": "h1", "files": {"exam.jsonl": "e1"}}
 NOW = {"holdout": "h1", "lists": {"exam.jsonl": "e1"}}

@@ -9,11 +9,11 @@ import pytest
 
 from engine.contract import Contract
 from engine.errors import DriftError, GateRefused, MissingArtifact, StorageError
-from engine.lineage.artifact import Artifact, Draft, Tally
 from engine.release.registry import Registry, beside
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
-from engine.shards import Folder
-from jobs.release import promote, rollback
+from engine.storage.artifact import Artifact, Draft, Tally
+from engine.storage.shards import Folder
+from jobs.commands.release import promote, rollback
 
 SIZES = {"large": 300, "small": 100}
 

@@ -5,12 +5,12 @@ import pytest
 import report_facts
 import report_numbers
 
-from engine.lineage.artifact import Draft, Tally
 from engine.report import funnel
-from engine.report.gather import gather
+from engine.report.collect import gather
 from engine.report.sampling import keep_first, within
 from engine.rows import DROPPED_BY, PICKED, POOLS, STEP, from_rows
-from engine.shards import Folder, Table, write_shard
+from engine.storage.artifact import Draft, Tally
+from engine.storage.shards import Folder, Table, write_shard
 
 
 @pytest.fixture(scope="module")

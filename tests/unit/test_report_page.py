@@ -11,15 +11,15 @@ import duckdb
 import pytest
 import report_facts
 
-from engine.lineage.artifact import Draft, Tally
-from engine.report import verdict, words
+from engine.report import labels, verdict
+from engine.report.collect import gather
 from engine.report.embed import as_data
 from engine.report.facts import Facts
-from engine.report.gather import gather
 from engine.report.page import SECTIONS, changed_words, page
 from engine.report.queries import QUERIES
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
-from engine.shards import Folder
+from engine.storage.artifact import Draft, Tally
+from engine.storage.shards import Folder
 
 
 class Elements(HTMLParser):
@@ -210,8 +210,8 @@ def test_page_says_what_an_accepted_answer_cost(facts, html):
     each = round((account["tokens_in"] + account["tokens_out"]) / account["accepted"], 1)
     money = (account["tokens_in"] + 4 * account["tokens_out"]) / 1e6 + account["seconds"] / 36_000
     line = html.partition('<section id="line">')[2].partition("</section>")[0]
-    assert f"{words.count(account['accepted'])}</td>" in line and f"{words.whole(each)}</td>" in line
-    assert f'strong">{words.money(1000 * money / account["accepted"])}</td>' in line
+    assert f"{labels.count(account['accepted'])}</td>" in line and f"{labels.whole(each)}</td>" in line
+    assert f'strong">{labels.money(1000 * money / account["accepted"])}</td>' in line
     assert "Money in EUR" in line and "was spent" not in line
 
 
@@ -249,17 +249,17 @@ def test_marked_words_are_escaped_and_only_the_changed_ones():
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (words.brief(49_570_752), "49.6M"),
-        (words.brief(999_900), "1M"),
-        (words.money(0.0000251), "0.000025"),
-        (words.money(12.345), "12.35"),
-        (words.money(0.0), "0.00"),
-        (words.whole(0.42, " ms"), "0.42 ms"),
-        (words.span(-0.07, 0.03), "-0.07 to +0.03"),
-        (words.span(None, 0.03), ""),
-        (words.clock(190), "3 min 10 s"),
-        (words.clip("abcdef", 3), "abc \u2026 [3 more characters]"),
-        (str(words.with_interval({"value": None})), '<span class="na">n/a</span>'),
+        (labels.brief(49_570_752), "49.6M"),
+        (labels.brief(999_900), "1M"),
+        (labels.money(0.0000251), "0.000025"),
+        (labels.money(12.345), "12.35"),
+        (labels.money(0.0), "0.00"),
+        (labels.whole(0.42, " ms"), "0.42 ms"),
+        (labels.span(-0.07, 0.03), "-0.07 to +0.03"),
+        (labels.span(None, 0.03), ""),
+        (labels.clock(190), "3 min 10 s"),
+        (labels.clip("abcdef", 3), "abc \u2026 [3 more characters]"),
+        (str(labels.with_interval({"value": None})), '<span class="na">n/a</span>'),
     ],
 )
 def test_numbers_are_written_as_a_reader_expects(written, expected):

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from engine.errors import MachineError
-from engine.sandbox import programs, walls
-from engine.sandbox.apart import Apart, Exceeded, Limits
+from engine.sandbox import isolation, programs
+from engine.sandbox.isolation import WALLS, Allowance
 from engine.sandbox.programs import Programs
-from engine.sandbox.walls import WALLS, Allowance
+from engine.sandbox.worker_process import Apart, Exceeded, Limits
 
 ALLOWANCE = Allowance(cpu_seconds=5, seconds=20, memory_mib=256, output_kib=64)
 SHORT = ALLOWANCE._replace(seconds=0.3)
@@ -267,5 +267,5 @@ def test_machine_without_a_wanted_wall_refuses_and_says_what_to_do(monkeypatch):
 
 
 def test_kernel_without_landlock_is_seen(monkeypatch):
-    monkeypatch.setattr(walls.landlock, "version", lambda: 2)
-    assert walls.standing()["landlock"] == "needs Landlock 3 (Linux 6.2), found version 2"
+    monkeypatch.setattr(isolation.landlock, "version", lambda: 2)
+    assert isolation.standing()["landlock"] == "needs Landlock 3 (Linux 6.2), found version 2"

@@ -7,10 +7,10 @@ import sys
 import pyarrow as pa
 import pytest
 
-from engine import shards
 from engine.errors import StorageError
 from engine.rows import ANSWER, CANDIDATE, EXAMPLE, PICKED, PREDICTION, PROMPT, VERSION, conform
-from engine.shards import Folder, Shard, hex_digest, iterate, read_shard, read_table, rows_digest, write_shard, write_table
+from engine.storage import shards
+from engine.storage.shards import Folder, Shard, hex_digest, iterate, read_shard, read_table, rows_digest, write_shard, write_table
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
 ROWS = pa.table({"id": list("abcde"), "value": [1, 2, 3, 4, 5]}, SCHEMA)
@@ -147,7 +147,7 @@ def test_write_to_a_place_that_refuses_says_what_to_do():
 FILL = """
 import resource, signal, sys
 from engine.errors import StorageError
-from engine.shards import Folder
+from engine.storage.shards import Folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # the kernel refuses the bytes behind, as a full disk does
 try:
@@ -166,7 +166,7 @@ def test_write_that_does_not_fit_leaves_no_file_of_any_name(tmp_path):
 KILLED = """
 import os, sys
 from fsspec.implementations.local import LocalFileSystem
-from engine.shards import Folder
+from engine.storage.shards import Folder
 LocalFileSystem.mv = lambda *given, **named: os._exit(9)  # the power fails between the bytes and the name
 Folder(sys.argv[1]).write("whole.bin", b"new and longer than before")
 """

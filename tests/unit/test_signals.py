@@ -12,12 +12,12 @@ from engine.contract.signals import SIGNALS, Complexity, Quality, Signals
 from engine.contract.specialist import Specialist
 from engine.curation.measure import selection
 from engine.curation.select import Eligible, Places, deita, dense, ifd
-from engine.judges.signals import Gauge, Measurer, density, difficulty, mark
-from engine.judges.till import Account
-from engine.lineage.purse import Purse, Spent, spent_in
-from engine.models.fake import FakeEngine
+from engine.inference.fake import FakeEngine
+from engine.inference.till import Account
+from engine.inference.token_budget import Purse, Spent, spent_in
 from engine.rows import CANDIDATE, content_id, from_rows
-from engine.shards import Folder
+from engine.scoring.scorer import Gauge, Measurer, density, difficulty, mark
+from engine.storage.shards import Folder
 
 SPECIALIST = Specialist.model_validate(
     {"goal": "g", "task_units": [{"name": "u", "kind": "extraction", "instruction": "Fill in."}]}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.similarity import components
+from engine.dedup import components
 
 
 def by_stars(edges, parts):

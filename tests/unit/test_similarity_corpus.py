@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.dedup import corpus
+from engine.dedup.corpus import open_corpus, read
 from engine.errors import InputError
-from engine.similarity import corpus
-from engine.similarity.corpus import open_corpus, read
 
 ROWS = [{"id": n, "text": f"text number {n}"} for n in range(50)]
 

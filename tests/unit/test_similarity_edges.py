@@ -5,9 +5,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.similarity import edges
-from engine.similarity.components import roots
-from engine.similarity.minhash import Bands, band_keys, estimate
+from engine.dedup import edges
+from engine.dedup.components import roots
+from engine.dedup.minhash import Bands, band_keys, estimate
 
 CUT = Bands(4, 2)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.curation import embed as curation
-from engine.models.sentences import _batches
+from engine.curation import embedder as curation
+from engine.dedup import embedder
+from engine.dedup.vectors import matrix
+from engine.inference.sentence_encoder import _batches
 from engine.rows import CANDIDATE
-from engine.similarity import embed
-from engine.similarity.vectors import matrix
 
 
 class Letters:
@@ -27,16 +27,16 @@ class Letters:
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    for module in (embed, curation):
+    for module in (embedder, curation):
         monkeypatch.setattr(module, "Sentences", Letters)
 
 
 def test_embedder_appends_the_vector_of_each_text_and_takes_null_as_empty():
     rows = pa.table({"id": ["1", "2", "3"], "body": ["aaa", None, "bb"]})
-    found = embed.Embedder(Path("model"), text="body")(rows)
+    found = embedder.Embedder(Path("model"), text="body")(rows)
     assert found.column_names == ["id", "body", "embedding"]
     assert matrix(found["embedding"]) == pytest.approx(np.array([[1, 0], [1, 0], [0, 1]]), abs=1e-3)
-    assert embed.Embedder(Path("model"), text="body")(rows.slice(0, 0)).num_rows == 0
+    assert embedder.Embedder(Path("model"), text="body")(rows.slice(0, 0)).num_rows == 0
 
 
 def candidates():

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from engine.dedup.index import RECORD, open_index, part
+from engine.dedup.signature import Signed
 from engine.errors import DriftError, StorageError
-from engine.shards import Folder
-from engine.similarity.index import RECORD, open_index, part
-from engine.similarity.sign import Signed
+from engine.storage.shards import Folder
 
 RECIPE = {"threshold": 0.7, "keep": ("score",)}
 

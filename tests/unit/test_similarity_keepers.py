@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.similarity import keepers
-from engine.similarity.components import Roots
+from engine.dedup import representatives
+from engine.dedup.components import Roots
 
 ORDER = [("verified", "descending"), ("score", "descending"), ("length", "ascending"), ("id", "ascending")]
 # id, text, root, verified, score, length
@@ -36,7 +36,7 @@ def minima(rows):
 @pytest.mark.parametrize("seed", range(3))
 def test_keeper_is_the_first_of_the_order_and_the_rest_say_what_they_lost_to(seed):
     rows = [ROWS[n] for n in np.random.default_rng(seed).permutation(len(ROWS))]
-    found = keepers.settle(table(rows), minima(rows), ORDER, method="minhash")
+    found = representatives.settle(table(rows), minima(rows), ORDER, method="minhash")
     assert found.duplicates.drop_columns(["batch"]).to_pylist() == [
         {"id": "d", "rep": "c", "similarity": 1.0, "method": "exact"},
         {"id": "b", "rep": "c", "similarity": 0.75, "method": "minhash"},
@@ -46,20 +46,20 @@ def test_keeper_is_the_first_of_the_order_and_the_rest_say_what_they_lost_to(see
 
 
 def test_no_component_no_duplicate():
-    found = keepers.settle(table(ROWS[-1:]), minima(ROWS[-1:]).reshape(0, 4), ORDER, method="minhash")
+    found = representatives.settle(table(ROWS[-1:]), minima(ROWS[-1:]).reshape(0, 4), ORDER, method="minhash")
     assert found.duplicates.num_rows == 0 == len(found.places)
 
 
 def test_tell_gives_each_document_its_component_and_place():
     rows = pa.table({"id": ["x", "y", "z"]})
     roots = [Roots(np.array([5, 7], np.uint64), np.array([5, 5], np.uint64)), Roots(*2 * [np.empty(0, np.uint64)])]
-    told = keepers.tell(rows, np.array([7, 1, 5], np.uint64), roots, number=3)
+    told = representatives.tell(rows, np.array([7, 1, 5], np.uint64), roots, number=3)
     assert told["root"].to_pylist() == [5, 1, 5] and told["has_minima"].to_pylist() == [True, False, True]
     assert told["position"].to_pylist() == [3 << 32, (3 << 32) + 1, (3 << 32) + 2]
 
 
 @pytest.mark.parametrize("ids", [pa.array([3, -1, 3]), pa.array(["a", "b", "a"]), pa.array([1.5, 2.5, 1.5])])
 def test_an_id_that_two_documents_have_is_found(ids):
-    found = keepers.hashed(pa.table({"id": ids}))
-    assert keepers.repeated(found[:2], found[2:]) == int(found[0])
-    assert keepers.repeated(found[:2]) is None
+    found = representatives.hashed(pa.table({"id": ids}))
+    assert representatives.repeated(found[:2], found[2:]) == int(found[0])
+    assert representatives.repeated(found[:2]) is None

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.contract.prompts import Copies
-from engine.similarity.minhash import MISSED, NEEDLESS, NOTHING, band_keys, bands, estimate, exact_keys, signatures
-from engine.similarity.words import by_characters, ngrams, normal, words
+from engine.dedup.minhash import MISSED, NEEDLESS, NOTHING, band_keys, bands, estimate, exact_keys, signatures
+from engine.dedup.words import by_characters, ngrams, normal, words
 
 CHINESE = "\u6211\u4eec\u6536\u5230\u4e86\u60a8\u7684\u8ba2\u5355\uff0c\u8bf7\u5c3d\u5feb\u53d1\u8d27\u3002"
 ARABIC = "\u0646\u0637\u0644\u0628 \u062b\u0645\u0627\u0646\u064a \u0645\u0631\u0627\u064a\u0627 \u0632\u0631\u0642\u0627\u0621"
@@ -192,7 +192,7 @@ def test_words_and_normal_fold_case_and_white_space():
 
 
 def test_kernel_works_where_no_folder_can_keep_its_machine_code():
-    from engine.similarity.kernel import _compiled
+    from engine.dedup.kernel import _compiled
 
     nowhere = {}
     exec("def twice(number): return 2 * number", nowhere)  # of no file, so numba finds no place for a cache

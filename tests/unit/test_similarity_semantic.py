@@ -6,9 +6,9 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from engine.similarity import components, semantic
-from engine.similarity.semantic import fit, joining, near, near_pairs, place
-from engine.similarity.vectors import column, matrix
+from engine.dedup import components, semantic
+from engine.dedup.semantic import fit, joining, near, near_pairs, place
+from engine.dedup.vectors import column, matrix
 
 
 def unit(rows):

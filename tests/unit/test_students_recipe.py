@@ -10,10 +10,10 @@ from engine.contract.profile import Pool
 from engine.contract.students import EarlyStop, Student
 from engine.errors import ModelError
 from engine.students import launch, zero
-from engine.students.init import check_layers
+from engine.students.checkpoint_state import Progress
 from engine.students.loop import learning_rate
-from engine.students.notes import Meter, Note
-from engine.students.progress import Progress
+from engine.students.progress_file import Meter, Note
+from engine.students.prune import check_layers
 
 
 def student(**changes: Any) -> Student:

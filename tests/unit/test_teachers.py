@@ -9,11 +9,11 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Shot, Shots
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.models.base import Completion, instruct
-from engine.models.fake import FakeEngine
-from engine.models.shots import ShotBook
+from engine.inference.engine import Completion, instruct
+from engine.inference.fake import FakeEngine
+from engine.inference.few_shot import ShotBook
 from engine.rows import ANSWER, PROMPT
-from engine.shards import Folder
+from engine.storage.shards import Folder
 from engine.teachers.teacher import Desk, Teacher
 
 

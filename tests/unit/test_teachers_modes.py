@@ -13,12 +13,12 @@ from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.contract.teachers import Teachers, Thinks
 from engine.rows import ANSWER, PROMPT
-from engine.shards import Folder
+from engine.storage.shards import Folder
 from engine.teachers import route
+from engine.teachers.chained import Turn
 from engine.teachers.route import CARRIED, Router, Routing, answered, ask_all, reached
+from engine.teachers.skipped import COLUMNS, unasked
 from engine.teachers.teacher import Desk, Teacher
-from engine.teachers.turn import Turn
-from engine.teachers.unasked import COLUMNS, unasked
 
 CORE, HARD, ODD = {"layer": "core"}, {"layer": "failure_mode", "difficulty": "hard"}, {"layer": "long_tail", "difficulty": "easy"}
 

@@ -6,8 +6,8 @@ import pytest
 
 from engine.contract.tools import Calculator, Retrieval, Sql
 from engine.errors import InputError
-from engine.tools.kit import Kit
 from engine.tools.sql import Tables
+from engine.tools.toolset import Kit
 
 LIMITS = {"rows": 3, "seconds": 2, "memory_mib": 64}
 

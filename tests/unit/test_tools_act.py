@@ -18,14 +18,14 @@ from engine.contract.tools import Calculator
 from engine.curation.represent import examples
 from engine.errors import ContractError, InputError
 from engine.evaluation.examine import Examiner, Subject
-from engine.models.base import Completion, Request
-from engine.models.fake import FakeEngine
+from engine.inference.engine import Completion, Request
+from engine.inference.fake import FakeEngine
 from engine.rows import PICKED, from_rows
-from engine.tools import turns
-from engine.tools.act import Acting
-from engine.tools.kit import Kit
-from jobs import check
-from jobs.tools import hashes, kit
+from engine.tools import conversation
+from engine.tools.agent import Acting
+from engine.tools.toolset import Kit
+from jobs.commands import check
+from jobs.steps.toolset import hashes, kit
 from tests.line import data_world as world
 from tests.unit.test_teachers import Teacher, desk, prompts
 
@@ -142,7 +142,7 @@ def test_half_characters_and_long_results_become_text_that_can_be_stored():
     broken = '{"thought":"","call":{"tool":"calculator","argument":"\\ud800"}}'
     [found] = ask(Scripted(x=[broken, '{"answer":"\\udfff"}']), "x")
     assert found.text == "?" and from_rows([{"trajectory": list(found.trajectory)}], PICKED).num_rows == 1
-    assert len(turns.clip("x" * 5000)) == turns.LONGEST
+    assert len(conversation.clip("x" * 5000)) == conversation.LONGEST
 
 
 def test_an_answer_of_a_form_is_compact_json_and_its_schema_stands_in_the_turn():
@@ -234,7 +234,7 @@ def test_check_tools_finds_answers_that_do_not_follow(said, results, tag):
 
 @pytest.mark.parametrize("turns", [[], trajectory("42", ok=False)])
 def test_check_tools_wants_a_call_that_succeeded(turns):
-    [outcome] = run_checks([Tools(type="tools")], Seen("42", trajectory=turns))
+    [outcome] = run_checks([Tools(type="tools")], Seen("42", trajectory=conversation))
     assert outcome.tag == "no_call"
 
 

@@ -18,8 +18,8 @@ import yaml
 
 from engine.contract.tools import Calculator, Retrieval, Sql
 from engine.tools.base import Tool
-from engine.tools.kit import Kit
-from engine.tools.turns import message
+from engine.tools.conversation import message
+from engine.tools.toolset import Kit
 
 HERE = Path(__file__).parent
 PER_KIND = {"train": 6, "holdout": 3, "shots": 1}

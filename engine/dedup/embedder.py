@@ -1,0 +1,24 @@
+"""Sentence embeddings of a column of texts: the op that an actor holds, for whoever needs them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.dedup.vectors import column
+from engine.inference.sentence_encoder import Sentences
+
+AT_ONCE = 4_096  # rows of a batch: sorted by length among themselves, for what a model is given at once is padded to the longest
+
+
+class Embedder:
+    """Appends `embedding`, the unit vector of each text. One per actor: the model loads once, then batches stream through."""
+
+    def __init__(self, folder: Path, device: str = "cpu", text: str = "text") -> None:
+        """Raises ModelError if the folder is no sentence-transformers model."""
+        self.model = Sentences(folder, device)
+        self.text = text
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Return `rows` with `embedding`, 4 bytes times dimensions a row; no text is embedded as an empty one."""
+        return rows.append_column("embedding", column(self.model(pc.fill_null(rows[self.text], "").to_pylist())))

@@ -1,0 +1,142 @@
+"""Rows from an artifact through ops on pools into an artifact. Nothing gathers rows on the driver: it sees manifests only."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+from ray.data import Dataset
+
+from engine.contract.profile import Pool
+from engine.distributed import ray_options
+from engine.storage.artifact import Artifact
+from engine.storage.shards import Folder, Shard, Table, hex_digest, read_shard, rows_digest, write_shard
+
+Op = Callable[..., pa.Table | Iterator[pa.Table]]
+
+
+class Progress(Protocol):
+    """Is told of finished rows."""
+
+    def __call__(self, rows: int, tokens: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where rows go: every block becomes a shard of `schema` in `folder`."""
+
+    folder: Folder
+    schema: pa.Schema
+    label: str | None = None
+    """Column by which rows are counted."""
+    shard: Sequence[str] = ()
+    """A column and what to sort by: rows with the same value of that column, which must be in one block, become one shard, sorted
+    by the other columns that are named here and then by the first one of `schema`."""
+
+
+@dataclass
+class Written:
+    """What a stream left behind: the table's manifest and how many rows carry each label."""
+
+    table: Table
+    labels: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+
+
+def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
+    """Stream a table of `artifact` by the tasks of `pool`, in blocks of exactly `rows` rows of one shard (its last may be shorter).
+
+    The blocks are the same in every run, so that a model sees the same batches after a crash as before it.
+    """
+    folder = artifact.folder / name
+    table = artifact.table(name)
+    slices = [
+        {"shard": shard.path, "version": table.schema_version, "start": start, "rows": rows}
+        for shard in table.shards
+        for start in range(0, shard.rows, rows)
+    ]
+    if not slices:
+        raise ValueError(f"{folder} has no rows")
+    where = ray.data.from_items(slices, override_num_blocks=len(slices))
+    given = {"folder": folder, "columns": list(columns) if columns else None}
+    return apply(where, _load, pool, **given)
+
+
+def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
+    """Stream a table of `artifact` in blocks of about `rows` rows, small shards together, read by the tasks of `pool`."""
+    folder, table = artifact.folder / name, artifact.table(name)
+    shards = table.shards
+    if not shards:
+        raise ValueError(f"{folder} has no rows")
+    slices = [{"shard": shard.path, "version": table.schema_version, "start": 0, "rows": shard.rows} for shard in shards]
+    blocks = max(1, min(len(shards), sum(shard.rows for shard in shards) // rows))
+    where = ray.data.from_items(slices, override_num_blocks=blocks)
+    given = {"folder": folder, "columns": list(columns) if columns else None}
+    return apply(where, _load, pool, **given)
+
+
+def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None, **given: Any) -> Dataset:
+    """Run `op` on `pool` over every block, or over batches of `batch` rows: a function as tasks, a class as actors."""
+    shape = {"batch_format": "pyarrow", "batch_size": batch}
+    if isinstance(op, type):
+        return rows.map_batches(op, fn_constructor_kwargs=given, **shape, **ray_options.actors(pool))
+    return rows.map_batches(op, fn_kwargs=given, **shape, **ray_options.tasks(pool))
+
+
+def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | None = None) -> Written:
+    """Write `rows` to `target` by the tasks of `pool`."""
+    manifest = apply(rows, _save, pool, target=target)
+    shards: list[Shard] = []
+    labels: dict[str, int] = {}
+    total = tokens = 0
+    for row in manifest.iter_rows():
+        if not row["rows"]:
+            continue
+        shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"]))
+        total += int(row["digest"], 16)
+        tokens += row["tokens"]
+        for count in row["labels"]:
+            labels[count["label"]] = labels.get(count["label"], 0) + count["rows"]
+        if progress:
+            progress(row["rows"], row["tokens"])
+    return Written(Table.of(shards, hex_digest(total)), dict(sorted(labels.items())), tokens)
+
+
+def _load(where: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:
+    pieces = []
+    for row in where.to_pylist():
+        shard = read_shard(folder, Shard(row["shard"], 0, 0, ""), columns, version=row["version"])
+        pieces.append(shard.slice(row["start"], row["rows"]))
+    return pa.concat_tables(pieces)
+
+
+_MANIFEST = pa.schema(
+    [
+        ("path", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("digest", pa.string()),
+        ("tokens", pa.int64()), ("labels", pa.list_(pa.struct([("label", pa.string()), ("rows", pa.int64())]))),
+    ]
+)  # fmt: skip
+
+
+def _save(rows: pa.Table, target: Target) -> pa.Table:
+    pieces = [rows]
+    if target.shard:
+        by, *sorting = [*target.shard, target.schema.names[0]]
+        order = [(name, "ascending") for name in sorting]
+        pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(order) for one in pc.unique(rows[by])]
+    saved = [_save_one(piece, target) for piece in pieces if piece.num_rows]
+    return pa.Table.from_pylist(saved, schema=_MANIFEST)
+
+
+def _save_one(rows: pa.Table, target: Target) -> dict[str, Any]:
+    shard = write_shard(target.folder, rows, target.schema)
+    counts = pc.value_counts(rows[target.label].combine_chunks()).to_pylist() if target.label else []
+    tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
+    return {
+        **shard._asdict(),
+        "digest": hex_digest(rows_digest(rows.select(target.schema.names))),
+        "tokens": tokens or 0,
+        "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],
+    }

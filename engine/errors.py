@@ -7,7 +7,7 @@ RayleighError
 ├── StorageError        the operator: run folder read-only, full, or an artifact that is damaged
 ├── MachineError        the operator: a machine lacks what the contract asks of it, such as a wall of the sandbox
 ├── MissingArtifact     whoever started the job: an input that no finished job has made yet
-├── DriftError          whoever started the job: finished under another recipe
+├── RecipeMismatch          whoever started the job: finished under another recipe
 ├── ConservationError   us: rows in are not rows out
 └── GateRefused         whoever promotes: a number of the contract that no student meets
 
@@ -43,7 +43,7 @@ class MissingArtifact(RayleighError):
     """A job needs an artifact that is not there."""
 
 
-class DriftError(RayleighError):
+class RecipeMismatch(RayleighError):
     """An artifact was finished under another recipe."""
 
 

@@ -10,11 +10,19 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-VERSION = 3
+VERSION = 4
 
 LAYERS = ("core", "failure_mode", "long_tail")
 DIFFICULTIES = ("easy", "medium", "hard")
-ENDINGS = ("stop", "length", "refused", "too_long", "error", "unrouted", "unpaid")  # only `stop` can ever be accepted
+FINISH_REASONS = (
+    "stop",
+    "length",
+    "refused",
+    "too_long",
+    "error",
+    "unrouted",
+    "budget_exhausted",
+)  # only `stop` can ever be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # of several teachers' answers; "" = nothing to compare
 KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but the first are boundary material
@@ -42,7 +50,7 @@ TRAJECTORY = pa.list_(  # what was said on the way to an answer
         ]
     )
 )
-MARKS = pa.list_(  # what each rubric gave, dimension by dimension
+DIMENSION_SCORES = pa.list_(  # what each rubric gave, dimension by dimension
     pa.struct(
         [
             ("rubric", pa.string()),
@@ -90,7 +98,7 @@ REJECT = pa.schema(
 DROPPED_PROMPT = grow(
     PROMPT,
     ("dropped_by", pa.string()),  # one of PROMPT_DROPS
-    ("rep_id", pa.string()),  # the prompt it lost to
+    ("duplicate_of", pa.string()),  # the prompt it lost to
     ("similarity", pa.float32()),  # Jaccard of its shingles with that prompt, 1 for an exact copy
 )
 ANSWER = grow(  # one row per prompt x teacher x sample; of a prompt that no route fits one row, without teacher
@@ -102,7 +110,7 @@ ANSWER = grow(  # one row per prompt x teacher x sample; of a prompt that no rou
     ("seed", pa.int64()),
     ("reasoning", pa.string()),  # what was thought aloud before the answer, "" if nothing
     ("answer", pa.string()),
-    ("ending", pa.string()),  # one of ENDINGS
+    ("finish_reason", pa.string()),  # one of ENDINGS
     ("tokens_in", pa.int32()),
     ("tokens_out", pa.int32()),
     ("logprob", pa.float32()),  # sum over the answer's tokens, nats
@@ -117,16 +125,16 @@ VERDICT = grow(
     ("judge", pa.string()),
     ("score", pa.float32()),  # rubric, 0 to 1; null = not asked or unreadable
     ("confidence", pa.float32()),  # probability that the answer is right, as the judge sees it; null = no judgement
-    ("marks", MARKS),  # of which `score` is the weighted mean; empty = not asked
-    ("disagreement", pa.float32()),  # largest less smallest score of the rubrics; null with fewer than two
-    ("gated", pa.bool_()),  # whether the confidence was allowed to decide
+    ("dimension_scores", DIMENSION_SCORES),  # of which `score` is the weighted mean; empty = not asked
+    ("rubric_spread", pa.float32()),  # largest less smallest score of the rubrics; null with fewer than two
+    ("judge_decides", pa.bool_()),  # whether the confidence was allowed to decide
 )
 CANDIDATE = grow(
     VERDICT,
     ("pool", pa.string()),  # one of POOLS, exactly one
     ("reasons", pa.list_(pa.string())),  # tags: why this pool
     ("relation", pa.string()),  # one of RELATIONS
-    ("tier", pa.int32()),  # of judges.pools.tiers, 0 = surest; null = no tiers, or no confidence
+    ("confidence_tier", pa.int32()),  # of judges.pools.tiers, 0 = surest; null = no tiers, or no confidence
     ("parents", pa.list_(pa.string())),  # answer_ids that it was made of: by merging, or by a person's correction; else empty
     # What the literature measures to pick by (contract.signals); each is null where it was not asked for.
     ("complexity", pa.float32()),  # of the prompt, as a model marks it: 1 to the number of marks
@@ -140,7 +148,7 @@ PICKED = grow(
     ("x", pa.float32()),
     ("y", pa.float32()),  # position on the 2-D map of prompts; null = not embedded
     ("dropped_by", pa.string()),  # one of DROPPED_BY
-    ("rep_id", pa.string()),  # answer_id it lost to, for contaminated the prompt_id in the holdout or list, "" if none
+    ("duplicate_of", pa.string()),  # answer_id it lost to, for contaminated the prompt_id in the holdout or list, "" if none
     ("similarity", pa.float32()),  # to rep_id, by the measure of dropped_by
 )
 EMBEDDING = pa.schema([("prompt_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
@@ -164,7 +172,7 @@ EXAMPLE = pa.schema(
         ("weight", pa.float32()),
         ("split", pa.string()),  # train | validation
         ("kind", pa.string()),  # one of KINDS
-        ("tier", pa.int32()),  # of the answer
+        ("confidence_tier", pa.int32()),  # of the answer
     ]
 )
 PREFERENCE = pa.schema(  # one row per pair; prompt, chosen and rejected are what trainers of DPO-like objectives read
@@ -196,7 +204,7 @@ PREDICTION = pa.schema(  # one row per model x holdout prompt
         ("text", pa.string()),
         ("reference", pa.string()),
         ("answer", pa.string()),
-        ("ending", pa.string()),
+        ("finish_reason", pa.string()),
         ("confidence", pa.float32()),  # probability of the whole answer; null for models without one
         ("seconds", pa.float32()),  # alone in the engine, batch of one
         ("tokens_in", pa.int32()),

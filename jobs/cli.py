@@ -11,7 +11,7 @@ from jobs.commands.cli_review import review
 from jobs.terminal.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
 
 
-class Clean(TyperGroup):
+class ErrorGroup(TyperGroup):
     """Ends a command with one clean message where a person must act; anything else is a bug and shows its traceback."""
 
     def invoke(self, ctx: typer.Context) -> Any:
@@ -27,7 +27,7 @@ class Clean(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Clean,
+    cls=ErrorGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.errors import ContractError, MissingArtifact, StorageError
 from engine.release.registry import beside
-from engine.runs.job import Bench, Job
-from engine.storage.artifact import Draft
+from engine.runs.job import Job, JobContext
+from engine.storage.artifact import ArtifactWriter
 from engine.storage.shards import Folder
 
 RUN = "run.json"
@@ -35,18 +35,18 @@ class Workspace:
     models: str
     """Folder of unpacked models."""
 
-    def bench(self, job: Job, *, say: Callable[[str], None], tell: Callable[[str], None]) -> Bench:
+    def context(self, job: Job, *, log: Callable[[str], None], progress: Callable[[str], None]) -> JobContext:
         """Return the bench of `job`."""
-        return Bench(
+        return JobContext(
             job=job,
             contract=self.contract,
             profile=self.profile,
             root=self.root,
             models=self.models,
             run=self.folder,
-            draft=Draft(self.folder / job.name),
-            say=say,
-            tell=tell,
+            writer=ArtifactWriter(self.folder / job.name),
+            log=log,
+            progress=progress,
         )
 
     def save(self) -> None:

@@ -10,7 +10,7 @@ from report_numbers import GATE, MODELS, report
 
 from engine.inference import spending
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
-from engine.storage.artifact import Artifact, Draft, Tally
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 
 TASK = Path(__file__).parents[1] / "jobs" / "contracts" / "order_mail"
@@ -114,7 +114,7 @@ def _answer(prompt: dict[str, Any], sample: int, chance: random.Random, nasty: s
         "sample": sample,
         "seed": chance.randint(0, 2**40),
         "answer": json.dumps(form) if pool != "failure" else '{"order_number": "PO46',
-        "ending": "length" if pool == "failure" else "stop",
+        "finish_reason": "length" if pool == "failure" else "stop",
         "tokens_in": 310 + chance.randint(0, 60),
         "tokens_out": chance.randint(22, 40),
         "logprob": -chance.random() * 4,
@@ -137,20 +137,20 @@ def _answer(prompt: dict[str, Any], sample: int, chance: random.Random, nasty: s
 def _fate(row: dict[str, Any], earlier: list[dict[str, Any]], chance: random.Random) -> dict[str, Any]:
     kept = [other for other in earlier if not other["dropped_by"]]
     if row["pool"] not in ("train", "refusal"):
-        return {"dropped_by": "pool", "rep_id": "", "similarity": None}
+        return {"dropped_by": "pool", "duplicate_of": "", "similarity": None}
     if kept and kept[-1]["prompt_id"] == row["prompt_id"]:
-        return {"dropped_by": "sample", "rep_id": kept[-1]["answer_id"], "similarity": None}
+        return {"dropped_by": "sample", "duplicate_of": kept[-1]["answer_id"], "similarity": None}
     near = [other for other in kept if other["scenario"] == row["scenario"]]
     if near and chance.random() < 0.25:
         why = chance.choices(["exact", "minhash", "semantic", "quota"], [1, 6, 4, 3])[0]
         return {
             "dropped_by": why,
-            "rep_id": near[-1]["answer_id"] if why != "quota" else "",
+            "duplicate_of": near[-1]["answer_id"] if why != "quota" else "",
             "similarity": 0.8 + 0.19 * chance.random(),
         }
     if chance.random() < 0.01:
-        return {"dropped_by": "contaminated", "rep_id": content_id("holdout"), "similarity": 0.62}
-    return {"dropped_by": "", "rep_id": "", "similarity": None}
+        return {"dropped_by": "contaminated", "duplicate_of": content_id("holdout"), "similarity": 0.62}
+    return {"dropped_by": "", "duplicate_of": "", "similarity": None}
 
 
 def _predictions(chance: random.Random, nasty: str) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def _predictions(chance: random.Random, nasty: str) -> list[dict[str, Any]]:
                     "text": seed["input"],
                     "reference": seed["reference"],
                     "answer": json.dumps(form) if number != 4 else f"Sure! {nasty}",
-                    "ending": "stop",
+                    "finish_reason": "stop",
                     "confidence": sure,
                     "seconds": p95 / 1300,
                     "tokens_in": 90,
@@ -201,7 +201,7 @@ def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
     }
     holdout = [{**_prompt(row, n), "reference": row["reference"]} for n, row in enumerate(seeds("holdout"), 1)]
     copies = zip(prompts[30:33], ("exact_copy", "near_copy", "holdout_near"), (prompts[40], prompts[41], holdout[9]), strict=True)
-    dropped = [{**row, "dropped_by": why, "rep_id": other["prompt_id"], "similarity": 0.9} for row, why, other in copies]
+    dropped = [{**row, "dropped_by": why, "duplicate_of": other["prompt_id"], "similarity": 0.9} for row, why, other in copies]
     tables = {
         "prompts": (prompts, PROMPT),
         "dropped": (dropped, DROPPED_PROMPT),
@@ -212,7 +212,7 @@ def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
         folder,
         "prompts",
         tables,
-        Tally(sum(out.values()), out),
+        RowCounts(sum(out.values()), out),
         {"layers": {"core": 0.71, "failure_mode": 0.15, "long_tail": 0.14}},
     )
 
@@ -232,7 +232,7 @@ def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         "merged": 2,
         "judge": JUDGE,
     }
-    return _artifact(folder, "candidates", {"candidates": (picked, CANDIDATE)}, Tally(len(picked), out), facts)
+    return _artifact(folder, "candidates", {"candidates": (picked, CANDIDATE)}, RowCounts(len(picked), out), facts)
 
 
 def _measured(value: float, n: int = 40) -> dict[str, Any]:
@@ -310,7 +310,7 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         folder,
         "dataset",
         {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)},
-        Tally(len(picked), out),
+        RowCounts(len(picked), out),
         {"picked": {"smol": len(examples)}, "selection": SELECTION, "decontamination": DECONTAMINATION} | LESSONS,
     )
 
@@ -330,15 +330,15 @@ def _student(folder: Path, name: str, *, examples: int) -> Artifact:
         folder,
         f"students/{name}",
         {"steps": (steps, STEP)},
-        Tally(examples, {"trained": examples - held, "validation": held, "too_long": 0}),
+        RowCounts(examples, {"trained": examples - held, "validation": held, "too_long": 0}),
         {},
     )
 
 
-def _artifact(folder: Path, job: str, tables: dict[str, Any], tally: Tally, facts: dict[str, Any]) -> Artifact:
-    draft = Draft(Folder(str(folder)) / job, facts=facts)
+def _artifact(folder: Path, job: str, tables: dict[str, Any], row_counts: RowCounts, facts: dict[str, Any]) -> Artifact:
+    writer = ArtifactWriter(Folder(str(folder)) / job, metrics=facts)
     for name, (rows, schema) in tables.items():
         rows = [{column: row.get(column) for column in schema.names} for row in rows]
-        draft.put(name, from_rows(rows, schema), schema)
+        writer.put(name, from_rows(rows, schema), schema)
     head = {"job": job, "recipe": {}, "inputs": {}, "fingerprint": content_id(job)}
-    return draft.finish(head, tally)
+    return writer.finish(head, row_counts)

@@ -20,7 +20,7 @@ from engine.stats import intervals
 from engine.stats.intervals import Estimate
 from engine.storage.shards import Folder
 
-COLUMNS = ["prompt_id", "ending", "score", "checks"]
+COLUMNS = ["prompt_id", "finish_reason", "score", "checks"]
 PARTS = 1000  # of the histogram of scores
 MOST = 100  # batches that are told apart
 
@@ -70,7 +70,7 @@ def scores(pieces: Iterable[pa.Table]) -> Scores:
     """Return the scores in the shards of a run; one is in memory at a time. Each has COLUMNS."""
     found = Scores()
     for piece in pieces:
-        marked = piece.filter(pc.and_(pc.is_valid(piece["score"]), pc.equal(piece["ending"], "stop")))
+        marked = piece.filter(pc.and_(pc.is_valid(piece["score"]), pc.equal(piece["finish_reason"], "stop")))
         sound = np.array([all(check["passed"] for check in checks or ()) for checks in marked["checks"].to_pylist()], dtype=bool)
         values = marked["score"].to_numpy().astype(float)
         for counts, some in ((found.passed, sound), (found.failed, ~sound)):

@@ -15,14 +15,14 @@ from engine.calibration import audit as probes
 from engine.calibration.curve import Curve, agreement, below, by_error, cross_fitted, fit
 from engine.contract.judges import Audit, Calibrate, GoldItem
 from engine.errors import InputError
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge, Pair
 from engine.judges.rubric import Case
 from engine.rows import content_id
 from engine.stats import intervals
 
 
-class Instrument(BaseModel):
+class JudgeCalibration(BaseModel):
     """What was learnt of a judge."""
 
     model_config = ConfigDict(frozen=True)
@@ -49,13 +49,13 @@ def name_of(judge: Judge) -> str:
     return f"instrument-{content_id(json.dumps(_bound_to(judge), sort_keys=True))}.json"
 
 
-def learnt(judge: Judge) -> Instrument | None:
+def learnt(judge: Judge) -> JudgeCalibration | None:
     """Return the instrument if somebody has learnt it."""
     name = name_of(judge)
-    return Instrument.model_validate_json(judge.bar.ledger.read(name)) if judge.bar.ledger.exists(name) else None
+    return JudgeCalibration.model_validate_json(judge.bar.ledger.read(name)) if judge.bar.ledger.exists(name) else None
 
 
-def learn(judge: Judge) -> Instrument | None:
+def learn(judge: Judge) -> JudgeCalibration | None:
     """Return the instrument, learnt now if nobody has; None if the contract has no labelled items.
 
     The labelled items are marked as answers are: what kills a model is set apart, and each question is paid once. They are marked
@@ -70,7 +70,7 @@ def learn(judge: Judge) -> Instrument | None:
     return learnt(judge) or _learn(judge, section)
 
 
-def about(bar: Bar) -> dict[str, Any] | None:
+def about(bar: GraderSpec) -> dict[str, Any] | None:
     """Return what a run says of its judge; None without one, or if nothing was worth its time.
 
     name, gates, why, and of what was learnt bound_to, curve, folds, agreement, audit; {} and [] where nothing was.
@@ -94,7 +94,7 @@ def about(bar: Bar) -> dict[str, Any] | None:
     return {"name": judge.name, **found.model_dump(exclude={"items"})}
 
 
-def _learn(judge: Judge, section: Calibrate) -> Instrument:
+def _learn(judge: Judge, section: Calibrate) -> JudgeCalibration:
     threshold = judge.section.accept.confidence
     scores = _scores(judge, section.gold)
     read = [index for index, score in enumerate(scores) if score is not None]
@@ -111,7 +111,7 @@ def _learn(judge: Judge, section: Calibrate) -> Instrument:
     found, numbers["pairs"] = _audit(judge, section.gold, judge.section.audit)
     why = below(section.floor, numbers) + probes.accusations(found)
     known = dict(zip(read, confidence.tolist(), strict=True))
-    instrument = Instrument(
+    instrument = JudgeCalibration(
         bound_to=_bound_to(judge),
         curve=curve,
         folds=folds,

@@ -37,15 +37,15 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
 }
 
 
-def run_checks(checks: Sequence[Check], seen: Seen, *, ending: str = "stop") -> list[Outcome]:
+def run_checks(checks: Sequence[Check], seen: Seen, *, finish_reason: str = "stop") -> list[Outcome]:
     """Return what each check that looks at this task unit says, in order. An answer that did not end by itself fails them all.
 
     Raises:
         MachineError: this machine lacks a wall of the sandbox that a check wants.
     """
     looking = [check for check in checks if not check.task_units or seen.task_unit in check.task_units]
-    if ending != "stop":
-        return [outcome(check.title, "no_answer", f"it ended as {ending}") for check in looking]
+    if finish_reason != "stop":
+        return [outcome(check.title, "no_answer", f"it ended as {finish_reason}") for check in looking]
     return [CHECKS[check.type](seen, check)._replace(check=check.title) for check in looking]
 
 

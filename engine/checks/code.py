@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from engine.checks.outcome import Outcome, Seen, outcome, pick
 from engine.checks.reference import reference
 from engine.contract.checks import Code
-from engine.sandbox.isolation import Allowance
+from engine.sandbox.isolation import ProgramLimits
 from engine.sandbox.programs import Programs
-from engine.sandbox.worker_process import Apart, Exceeded, Limits
+from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 
 FENCED = re.compile(r"```[ \t]*(\w*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 GRACE = 10  # seconds to start and to end a program, beyond its own
@@ -30,9 +30,9 @@ def check_code(seen: Seen, check: Code) -> Outcome:
     program = unfenced(str(value), ("python", "py", "python3", "")) if value is not None else ""
     if not found or not program.strip():
         return outcome(check.type, "no_code", seen.answer)
-    allowance = Allowance(check.cpu_seconds, check.seconds, check.memory_mib, check.output_kib)
+    limits = ProgramLimits(check.cpu_seconds, check.seconds, check.memory_mib, check.output_kib)
     try:
-        tag, detail = _apart(check.walls, allowance)(json.dumps({"answer": program, "tests": given.text}))
+        tag, detail = _apart(check.walls, limits)(json.dumps({"answer": program, "tests": given.text}))
     except Exceeded as error:
         return outcome(check.type, "timed_out", str(error))
     return outcome(check.type, tag, detail)
@@ -45,6 +45,6 @@ def unfenced(text: str, languages: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=8)
-def _apart(walls: tuple[str, ...], allowance: Allowance) -> Apart:
-    limits = Limits(allowance.seconds + GRACE, allowance.memory_mib + KEEPER_MIB)
-    return Apart(partial(Programs, walls, allowance), limits)
+def _apart(walls: tuple[str, ...], limits: ProgramLimits) -> WorkerProcess:
+    outer = CallLimits(limits.seconds + GRACE, limits.memory_mib + KEEPER_MIB)
+    return WorkerProcess(partial(Programs, walls, limits), outer)

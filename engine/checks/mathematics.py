@@ -7,7 +7,7 @@ from typing import Any
 from engine.checks.outcome import Outcome, Seen, outcome, pick
 from engine.checks.reference import lacks, reference
 from engine.contract.checks import Mathematics
-from engine.sandbox.worker_process import Apart, Exceeded, Limits
+from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 
 
 def check_math(seen: Seen, check: Mathematics) -> Outcome:
@@ -53,5 +53,5 @@ class Equality:
 
 
 @lru_cache(maxsize=8)
-def _apart(seconds: int, memory_mib: int) -> Apart:
-    return Apart(Equality, Limits(seconds, memory_mib))
+def _apart(seconds: int, memory_mib: int) -> WorkerProcess:
+    return WorkerProcess(Equality, CallLimits(seconds, memory_mib))

@@ -9,7 +9,7 @@ from engine.checks.code import unfenced
 from engine.checks.outcome import Outcome, Seen, outcome, pick
 from engine.checks.reference import lacks, reference
 from engine.contract.checks import Sql
-from engine.sandbox.worker_process import Apart, Exceeded, Limits
+from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 
 MOST_ROWS = 100_000  # that are compared
 
@@ -69,5 +69,5 @@ def cell(value: Any) -> str:
 
 
 @lru_cache(maxsize=8)
-def _apart(seconds: int, memory_mib: int) -> Apart:
-    return Apart(Queries, Limits(seconds, memory_mib))
+def _apart(seconds: int, memory_mib: int) -> WorkerProcess:
+    return WorkerProcess(Queries, CallLimits(seconds, memory_mib))

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from engine.contract.base import Name, Section, Share
 
 Pool = Literal["train", "hard", "contrast", "refusal", "review", "failure"]
-Ending = Literal["stop", "length", "refused", "too_long", "error", "unrouted", "unpaid"]
+FinishReason = Literal["stop", "length", "refused", "too_long", "error", "unrouted", "budget_exhausted"]
 Difficulty = Literal["easy", "medium", "hard"]
 Relation = Literal["agree", "complementary", "conflicting", "unrelated"]
 LEARNT = ("train", "hard", "refusal")
@@ -39,7 +39,7 @@ class When(Section):
 
     failed: tuple[str, ...] = ()
     """Tags of failed checks, of which one is enough; `*` stands for any."""
-    ending: tuple[Ending, ...] = ()
+    finish_reason: tuple[FinishReason, ...] = ()
     difficulty: tuple[Difficulty, ...] = ()
     relation: tuple[Relation, ...] = ()
     """What the prompt's teachers say, beside each other."""
@@ -49,7 +49,7 @@ class When(Section):
     """Holds for no answer while the judge may annotate only."""
     agreement: Band | None = None
     """Share of the teacher's samples that say the same."""
-    disagreement: Band | None = None
+    rubric_spread: Band | None = None
     """Between the rubrics."""
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class Rule(Section):
 
     @model_validator(mode="after")
     def learns_only_what_is_sound(self) -> "Rule":
-        if self.to in LEARNT and (self.when.failed or set(self.when.ending) - {"stop"}):
+        if self.to in LEARNT and (self.when.failed or set(self.when.finish_reason) - {"stop"}):
             raise ValueError(f"to: found {self.to} for answers that failed or did not end, expected contrast, review or failure")
         return self
 

@@ -67,7 +67,7 @@ class Student(Section):
     """Precision of the matrix products and of the exported weights; the optimizer's copy is float32."""
     max_tokens: Positive = 512
     """A longer example is left out and counted."""
-    curriculum: Literal["none", "tier", "difficulty"] = "none"
+    curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
     """Order of the examples within each epoch: at random, the surest tier of `judges.pools.tiers` first, or the easiest first."""
     early_stop: EarlyStop | None = EarlyStop()
     checkpoint_steps: Positive = 20

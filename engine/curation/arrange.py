@@ -51,7 +51,7 @@ def arrange(embedded: pa.Table, section: Curation, known: pa.Table | None = None
     fates = {
         "answer_id": answer_id,
         "dropped_by": _reasons(is_picked, stays, is_out),
-        "rep_id": pc.if_else(pa.array(stays), "", lost_to),
+        "duplicate_of": pc.if_else(pa.array(stays), "", lost_to),
         "similarity": pa.array(cosine, pa.float32(), mask=stays),
     }
     about = _about(rows["text"].to_pylist(), eligible, is_picked)

@@ -68,7 +68,7 @@ def unsolved(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Ta
 def _failed(rows: pa.Table, specialist: Specialist, section: Curation) -> Iterator[tuple[Asked, TaskUnit, list[tuple[Row, str]]]]:
     """Yield each prompt with failed answers of which it is known what does not hold, in words."""
     for prompt in asked(rows, section):
-        failed = [(row, fault) for row in prompt.failed if row["ending"] == "stop" and (fault := fault_of(row))]
+        failed = [(row, fault) for row in prompt.failed if row["finish_reason"] == "stop" and (fault := fault_of(row))]
         unit = specialist.unit(failed[0][0]["task_unit"]) if failed else None
         if unit and unit.supervise != "tools":
             yield prompt, unit, failed
@@ -139,7 +139,7 @@ def _example(row: Row, lesson: Lesson, unit: TaskUnit, section: Curation, kind: 
         "final": lesson["target"],
         "rationale": "",
         "limits": lesson.get("limits", ""),
-        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster", "tier")},
+        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster", "confidence_tier")},
         "weight": 1.0,
         "split": split(row["prompt_id"], share=section.pick.validation, seed=section.seed),
         "kind": kind,

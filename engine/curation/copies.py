@@ -13,7 +13,7 @@ DECISION = pa.schema(  # about 120 bytes a row
     [
         ("answer_id", pa.string()),
         ("dropped_by", pa.string()),  # one of rows.DROPPED_BY
-        ("rep_id", pa.string()),
+        ("duplicate_of", pa.string()),
         ("similarity", pa.float32()),
         ("cluster", pa.int32()),
         ("x", pa.float32()),
@@ -40,7 +40,7 @@ def settle(entries: pa.Table, duplicates: Sequence[pa.Table], section: Curation)
         {
             "answer_id": found["id"],
             "dropped_by": pc.if_else(is_exact, "exact", "minhash"),
-            "rep_id": found["rep"],
+            "duplicate_of": found["rep"],
             "similarity": found["similarity"],
         }
     )

@@ -12,8 +12,8 @@ from engine.curation.contamination import by_words
 from engine.curation.decontaminate import Index
 
 COLUMNS = [
-    "answer_id", "prompt_id", "task_unit", "messages", "text", "layer", "difficulty", "answer", "ending", "checks", "agreement",
-    "confidence", "pool", "reasons", "tier", "cluster", "dropped_by", "reference", "scenario", "language",
+    "answer_id", "prompt_id", "task_unit", "messages", "text", "layer", "difficulty", "answer", "finish_reason", "checks", "agreement",
+    "confidence", "pool", "reasons", "confidence_tier", "cluster", "dropped_by", "reference", "scenario", "language",
 ]  # fmt: skip
 STAYS = ("", "quota")  # of a prompt that only found no place no other prompt is a copy
 

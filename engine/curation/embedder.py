@@ -10,7 +10,7 @@ from engine.contract.signals import SIGNALS
 from engine.curation.contamination import COLUMNS, PLACES
 from engine.curation.represent import parts_of
 from engine.dedup.vectors import column
-from engine.inference.sentence_encoder import Sentences
+from engine.inference.sentence_encoder import SentenceEncoder
 from engine.rows import EMBEDDING, grow
 
 SHOWN = 400  # characters of a prompt that go with its embedding, for the words that describe a cluster
@@ -37,7 +37,7 @@ class Embedder:
 
     def __init__(self, folder: Path, device: str = "cpu", parts: tuple[Part, ...] = ()) -> None:
         """Raises ModelError if the folder is no sentence-transformers model."""
-        self.model = Sentences(folder, device)
+        self.model = SentenceEncoder(folder, device)
         self.parts = parts
 
     def __call__(self, rows: pa.Table) -> pa.Table:

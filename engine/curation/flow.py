@@ -27,14 +27,14 @@ from engine.curation.labels import apply_labels
 from engine.curation.measure import weights
 from engine.curation.pairs import pairs
 from engine.curation.pick import ENTRY, READ, enter, leaks_of
-from engine.curation.repair import Desk, Rewriter
+from engine.curation.repair import Repair, RepairSpec
 from engine.curation.represent import examples
 from engine.curation.samples import BEST_FIRST, best, follow
 from engine.dedup import flow as similarity
 from engine.dedup.embedder import AT_ONCE
 from engine.dedup.embedder import Embedder as Sentence
 from engine.distributed import gather, stream
-from engine.distributed.task_pool import Crew
+from engine.distributed.task_pool import TaskPool
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow
 from engine.storage.artifact import Artifact
 from engine.storage.shards import Folder
@@ -48,7 +48,7 @@ class Arranged(NamedTuple):
     """What became of the rows, where every task can read it, and what is known of the whole."""
 
     decisions: ObjectRef  # copies.DECISION
-    facts: dict[str, Any]
+    metrics: dict[str, Any]
 
 
 class Judged(NamedTuple):
@@ -85,10 +85,10 @@ class Order(NamedTuple):
     pool: Pool
 
 
-class Mend(NamedTuple):
+class RepairPool(NamedTuple):
     """Who mends failed answers, and what must not stand in what is written."""
 
-    desk: Desk
+    desk: RepairSpec
     index: ObjectRef  # decontaminate.Index
 
 
@@ -134,7 +134,7 @@ def enter_rows(
 
 def settle(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
     """ENTRY in; out comes DECISION of the rows that are out by now. One task holds about 120 bytes a row."""
-    crew = Crew(pool)
+    crew = TaskPool(pool)
     plan = similarity.plan(entries.count(), section.minhash, BEST_FIRST, parts=partitions)
     held = similarity.sign(entries.to_arrow_refs(), plan, crew, how=partial(copies.sign, section=section))
     duplicates = similarity.find(held, plan, crew).duplicates
@@ -160,8 +160,8 @@ def embed_listed(known: Dataset, encoder: Encoder) -> Dataset:
 def settle_meaning(entries: Dataset, lost: ObjectRef, embedded: Dataset | None, known: Dataset, section: Curation) -> Arranged:
     """EMBEDDED and LISTED in; out come all decisions. One task holds about 2 KB a row, and 2 KB a listed text if it is embedded."""
     wholes = ((entries, ENTRY), (embedded, EMBEDDED), (known, KNOWN if section.decontaminate.similarity else decontaminate.LISTED))
-    decisions, facts = gather.run(_settle_meaning, *wholes, returns=2, lost=lost, section=section)
-    return Arranged(decisions, ray.get(facts))
+    decisions, metrics = gather.run(_settle_meaning, *wholes, returns=2, lost=lost, section=section)
+    return Arranged(decisions, ray.get(metrics))
 
 
 def write_picked(judged: Judged, decisions: ObjectRef, pool: Pool, folder: Folder) -> stream.Written:
@@ -199,13 +199,13 @@ def write_preferences(answers: Dataset, folder: Folder, *, order: Order) -> stre
     return stream.write(rows, stream.Target(folder, PREFERENCE, label="reason"), order.pool)
 
 
-def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: Mend | None = None) -> Dataset:
+def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: RepairPool | None = None) -> Dataset:
     """fates.COLUMNS in, EXAMPLE of boundary material out, no more than have a place."""
     given = {"specialist": order.specialist, "section": order.section}
     made = stream.apply(answers, contrastive.boundary, order.pool, **given)
     if mend:
         open_ = _placed(stream.apply(answers, contrastive.unsolved, order.pool, **given), kept, order)
-        mended = stream.apply(open_, Rewriter, mend.desk.pool, desk=mend.desk)
+        mended = stream.apply(open_, Repair, mend.desk.pool, desk=mend.desk)
         told = {"how": dispositions.clean_targets, "refs": [mend.index], "section": order.section}
         made = made.union(stream.apply(mended, _given, order.pool, **told))
     return _placed(made, kept, order)
@@ -256,17 +256,17 @@ def _settle_meaning(
 ) -> tuple[pa.Table, dict[str, Any]]:
     found = arrange(embedded, section, known if section.decontaminate.similarity else None)
     decisions = follow(pa.concat_tables([lost, found.decisions]))
-    facts = {"clusters": found.clusters, "coverage": coverage(entries, decisions), "selection": found.selection}
+    metrics = {"clusters": found.clusters, "coverage": coverage(entries, decisions), "selection": found.selection}
     out = decisions.filter(pc.not_equal(decisions["dropped_by"], ""))["answer_id"].combine_chunks()
     kept = entries.filter(pc.invert(pc.is_in(entries["answer_id"], out)))
     leaks = pa.concat_tables([leaks_of(entries), found.leaks])
-    facts["decontamination"] = told(leaks, kept["answer_id"].combine_chunks(), known, section.decontaminate)
+    metrics["decontamination"] = told(leaks, kept["answer_id"].combine_chunks(), known, section.decontaminate)
     side = section.pick.balance
     if side == "cluster":
-        facts["weights"] = weights(decisions.filter(pc.equal(decisions["dropped_by"], ""))["cluster"].cast(pa.string()))
+        metrics["weights"] = weights(decisions.filter(pc.equal(decisions["dropped_by"], ""))["cluster"].cast(pa.string()))
     else:
-        facts["weights"] = weights(kept[side]) if side else {}
-    return decisions, facts
+        metrics["weights"] = weights(kept[side]) if side else {}
+    return decisions, metrics
 
 
 def _decide(rows: pa.Table, decisions: list[ObjectRef]) -> pa.Table:
@@ -274,7 +274,7 @@ def _decide(rows: pa.Table, decisions: list[ObjectRef]) -> pa.Table:
     found = table.take(pc.index_in(rows["answer_id"], table["answer_id"].combine_chunks()))
     columns = {name: found[name] for name in DECISION.names[1:]}
     columns["dropped_by"] = pc.fill_null(columns["dropped_by"], "")
-    columns["rep_id"] = pc.fill_null(columns["rep_id"], "")
+    columns["duplicate_of"] = pc.fill_null(columns["duplicate_of"], "")
     columns["cluster"] = pc.fill_null(columns["cluster"], -1)
     return add(rows.select(CANDIDATE.names), PICKED, columns)
 
@@ -294,5 +294,5 @@ def _given(rows: pa.Table, how: Callable[..., pa.Table], refs: list[ObjectRef], 
     return how(rows, *map(ray.get, refs), **given)
 
 
-_FATE = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "rep_id", "similarity")])
+_FATE = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "duplicate_of", "similarity")])
 KNOWN = grow(decontaminate.LISTED, ("embedding", pa.list_(pa.float32())))

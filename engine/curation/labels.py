@@ -39,9 +39,9 @@ def _verdict(answer: str, label: str, row: dict[str, object]) -> dict[str, objec
         "pool": where,
         "reasons": [*(["accepted"] if is_right else []), f"person_{label}"],
         "confidence": float(is_right),
-        "tier": 0 if is_right else None,
+        "confidence_tier": 0 if is_right else None,
         "judge": PERSON,
-        **{"score": None, "marks": [], "disagreement": None, "gated": True},
+        **{"score": None, "dimension_scores": [], "rubric_spread": None, "judge_decides": True},
     }
     return {name: value for name, value in said.items() if name in row}
 
@@ -53,7 +53,15 @@ def _written(row: dict[str, object], correction: str) -> dict[str, object]:
         "answer_id": corrected_id(str(row["answer_id"]), correction),
         "answer": correction,
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None, "checks": []},
-        **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None, "ending": "stop", "error": "", "relation": ""},
+        **{
+            "tokens_in": 0,
+            "tokens_out": 0,
+            "seconds": 0.0,
+            "agreement": None,
+            "finish_reason": "stop",
+            "error": "",
+            "relation": "",
+        },
         **{"quality": None, "ifd": None, "density": None},  # measured of what was corrected
         "parents": [row["answer_id"]],
         "reasons": ["accepted", "person_wrote"],

@@ -62,7 +62,9 @@ def _of_prompt(prompt: Asked, unit: TaskUnit, wanted: Preferences, section: Cura
 
 def _worse(prompt: Asked, wanted: Preferences) -> list[tuple[Row, str]]:
     """Answers that could be rejected, with the reason. One that did not end is no answer."""
-    failed = [(row, row["reasons"][0]) for row in prompt.failed if row["pool"] in wanted.rejected and row["ending"] == "stop"]
+    failed = [
+        (row, row["reasons"][0]) for row in prompt.failed if row["pool"] in wanted.rejected and row["finish_reason"] == "stop"
+    ]
     return [*failed, *((row, LESS_SURE) for row in (*prompt.accepted[1:], *prompt.second))]
 
 

@@ -27,7 +27,7 @@ ENTRY = pa.schema(  # about 750 bytes a row with 128 permutations, no text
         ("text_key", pa.uint64()),
         ("minima", pa.list_(pa.uint32())),
         ("dropped_by", pa.string()),  # "", pool, contaminated or sample; of several answers also beside, exact, minhash or semantic
-        ("rep_id", pa.string()),
+        ("duplicate_of", pa.string()),
         ("similarity", pa.float32()),
         ("near_list", pa.string()),  # what of the holdout or of a list it shares most n-grams with; null if it shares none
         ("near_id", pa.string()),
@@ -60,7 +60,7 @@ def enter(rows: pa.Table, section: Curation, index: Index) -> pa.Table:
             "text_key": pa.array(exact_keys(rows["text"])),
             "minima": pa.array([minima[where[text]] for text in texts], pa.list_(pa.uint32())),
             "dropped_by": pc.if_else(is_learnt, pc.if_else(is_out, "contaminated", ""), "pool"),
-            "rep_id": pc.if_else(is_out, leaks["id"], ""),
+            "duplicate_of": pc.if_else(is_out, leaks["id"], ""),
             "similarity": pc.if_else(is_out, leaks["similarity"], None),
             **{f"near_{name}": leaks[name] for name in NEAREST},
         }

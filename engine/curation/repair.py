@@ -17,15 +17,15 @@ from engine.contract.derived import RewriteMaterial
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.curation.represent import represent, target
-from engine.inference.crash_isolation import Trials
+from engine.inference.crash_isolation import CrashIsolator
 from engine.inference.engine import Chat, Completion, Engine, Request, build_model, instruct
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
-from engine.inference.token_budget import Purse, Spent
+from engine.inference.token_budget import TokenBudget, TokenUsage
 from engine.rows import EXAMPLE, content_id
 from engine.storage.shards import Folder
 
-PAID = pa.schema([("prompt_id", pa.string()), ("ask_id", pa.string()), ("text", pa.string()), ("ending", pa.string())])
+PAID = pa.schema([("prompt_id", pa.string()), ("ask_id", pa.string()), ("text", pa.string()), ("finish_reason", pa.string())])
 PAYEE = "rewrite"
 PLACES = re.compile(r"\{(text|answer|fault)\}")
 
@@ -33,7 +33,7 @@ Row = dict[str, Any]  # of boundary.UNSOLVED
 
 
 @dataclass(frozen=True)
-class Desk:
+class RepairSpec:
     """All that a rewriter needs, in plain picklable values."""
 
     section: RewriteMaterial
@@ -43,7 +43,7 @@ class Desk:
     """The model's weights."""
     ledger: Folder
     """Replies that were paid for, perhaps by other runs too."""
-    marks: Folder
+    markers: Folder
     """Who is at work, in this run."""
     purse: Folder
     """What this run's teachers were paid."""
@@ -51,16 +51,16 @@ class Desk:
     """Tokens that they may be paid for."""
 
 
-class Rewriter:
+class Repair:
     """boundary.UNSOLVED in, EXAMPLE out: those that could be mended."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: RepairSpec) -> None:
         self.desk = desk
         self.identity = content_id(identity(desk.section.model, desk.folder), desk.section.sampling.model_dump_json())
         self.engine: Engine | None = None
-        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
+        self.trials = CrashIsolator(desk.markers, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
         self.ledger = Ledger(desk.ledger, PAID, key="ask_id", place="prompt_id")
-        self.purse = Purse(desk.purse, desk.cap)
+        self.purse = TokenBudget(desk.purse, desk.cap)
 
     def __call__(self, unsolved: pa.Table) -> Iterator[pa.Table]:
         yield EXAMPLE.empty_table()
@@ -85,7 +85,7 @@ class Rewriter:
                 lambda batch: known.extend(self._pay([asked[index] for index in batch])),
                 lambda index: known.extend(self._record([asked[index]], [Completion("", "error", 0, 0)])),
             )
-        said = {paid["ask_id"]: paid["text"] for paid in known if paid["ending"] == "stop"}
+        said = {paid["ask_id"]: paid["text"] for paid in known if paid["finish_reason"] == "stop"}
         return [said.get(one, "") for one in ids]
 
     def _ready(self) -> None:
@@ -97,20 +97,20 @@ class Rewriter:
     def _pay(self, asked: Sequence[tuple[str, Row]]) -> list[Row]:
         assert self.engine is not None
         sampling = self.desk.section.sampling
-        self.engine.forget()
+        self.engine.reset_prefix_cache()
         requests = [Request(self._chat(row), self._seed(row), sampling.temperature, self._schema(row)) for _, row in asked]
         said = self.engine.complete(requests, sampling)
-        spent = Spent(len(said), sum(one.tokens_in for one in said), sum(one.tokens_out for one in said))
+        spent = TokenUsage(len(said), sum(one.tokens_in for one in said), sum(one.tokens_out for one in said))
         self.purse.pay(PAYEE, spent)
         return self._record(asked, said)
 
     def _record(self, asked: Sequence[tuple[str, Row]], said: Sequence[Completion]) -> list[Row]:
         """Return the replies, once those that were paid for are in the ledger."""
         replies = [
-            {"prompt_id": row["prompt_id"], "ask_id": one, "text": reply.text, "ending": reply.ending}
+            {"prompt_id": row["prompt_id"], "ask_id": one, "text": reply.text, "finish_reason": reply.finish_reason}
             for (one, row), reply in zip(asked, said, strict=True)
         ]
-        kept = [paid for paid, reply in zip(replies, said, strict=True) if not reply.is_lost]
+        kept = [paid for paid, reply in zip(replies, said, strict=True) if not reply.retryable]
         self.ledger.record(pa.Table.from_pylist(kept, schema=PAID))
         return replies
 

@@ -89,7 +89,7 @@ def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict
         "messages": instruct(row["messages"], system=unit.instruction),
         "target": target(parts, unit),
         **parts._asdict(),
-        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster", "tier")},
+        **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster", "confidence_tier")},
         "kind": "answer",
         "weight": pick.hard_weight if _is_hard(row) else 1.0,
         "split": split(row["prompt_id"], share=pick.validation, seed=seed),

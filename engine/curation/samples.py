@@ -50,7 +50,7 @@ def best(entries: pa.Table, policy: Answers | None = None) -> pa.Table:
     Without `policy` all but the best are `sample`. An answer that is contaminated by itself stands for no prompt.
     """
     rows = entries.sort_by(BEST_FIRST)
-    columns: dict[str, list[Any]] = {name: rows[name].to_pylist() for name in ("dropped_by", "rep_id", "similarity")}
+    columns: dict[str, list[Any]] = {name: rows[name].to_pylist() for name in ("dropped_by", "duplicate_of", "similarity")}
     ids, prompts, parts = (rows[name].to_pylist() for name in ("answer_id", "prompt_id", "near_part"))
     known, stays = _known(rows, policy), dict[str, list[int]]()
     for row, mark in enumerate(columns["dropped_by"].copy()):
@@ -59,7 +59,7 @@ def best(entries: pa.Table, policy: Answers | None = None) -> pa.Table:
         kept = stays.setdefault(prompts[row], [])
         if kept:
             fate = _compare(row, kept, known, policy) if policy else Fate("sample", kept[0])
-            columns["dropped_by"][row], columns["rep_id"][row], columns["similarity"][row] = (
+            columns["dropped_by"][row], columns["duplicate_of"][row], columns["similarity"][row] = (
                 fate.dropped_by, ids[fate.to], fate.similarity,
             )  # fmt: skip
         if not kept or columns["dropped_by"][row] == BESIDE:
@@ -75,8 +75,8 @@ def follow(decisions: pa.Table) -> pa.Table:
     followers = decisions.filter(is_beside)
     if not len(followers):
         return decisions
-    leaders = decisions.take(pc.index_in(followers["rep_id"], decisions["answer_id"].combine_chunks()))
-    missing = {"dropped_by": "", "rep_id": "", "cluster": -1}  # of one that is kept without more being known of it
+    leaders = decisions.take(pc.index_in(followers["duplicate_of"], decisions["answer_id"].combine_chunks()))
+    missing = {"dropped_by": "", "duplicate_of": "", "cluster": -1}  # of one that is kept without more being known of it
     columns = {name: leaders[name] for name in decisions.column_names[1:]}
     columns |= {name: pc.fill_null(columns[name], value) for name, value in missing.items()}
     return pa.concat_tables([decisions.filter(pc.invert(is_beside)), pa.table({"answer_id": followers["answer_id"], **columns})])

@@ -38,7 +38,7 @@ class Eligible(NamedTuple):
     signals: Mapping[str, np.ndarray] = {}
 
 
-class Places:
+class QuotaTracker:
     """How many more rows may be picked, in all and of each value that has a quota."""
 
     def __init__(self, rows: Eligible, pick: Pick) -> None:
@@ -73,7 +73,7 @@ def select(rows: Eligible, pick: Pick) -> np.ndarray:
     """Return which rows are picked; all of them if the contract limits nothing."""
     if not pick.limits or not len(rows.vectors):
         return np.ones(len(rows.vectors), bool)
-    return ORDERS[pick.order](rows, Places(rows, pick))
+    return ORDERS[pick.order](rows, QuotaTracker(rows, pick))
 
 
 def density(rows: Eligible) -> np.ndarray:
@@ -83,33 +83,33 @@ def density(rows: Eligible) -> np.ndarray:
     return rows.surprise * np.maximum(rows.vectors @ rows.vectors.mean(axis=0), 0)
 
 
-def typical(rows: Eligible, places: Places) -> np.ndarray:
+def typical(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     """Pick the first of each cluster, then the second of each, and so on."""
     return _in_order(np.lexsort((rows.cluster, rows.turn)), places)
 
 
-def information(rows: Eligible, places: Places) -> np.ndarray:
+def information(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     """Pick by falling information density."""
     return _in_order(np.argsort(-density(rows), kind="stable"), places)
 
 
-def deita(rows: Eligible, places: Places) -> np.ndarray:
+def deita(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     """Pick by falling complexity times quality."""
     return _highest(rows.signals["complexity"] * rows.signals["quality"], places)
 
 
-def ifd(rows: Eligible, places: Places) -> np.ndarray:
+def ifd(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     """Pick by falling difficulty; where it is 1 or more the prompt does not help to say the answer, and the row comes late."""
     found = rows.signals["ifd"]
     return _highest(np.where(found < 1, found, -found), places)
 
 
-def dense(rows: Eligible, places: Places) -> np.ndarray:
+def dense(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     """Pick by falling density."""
     return _highest(rows.signals["density"], places)
 
 
-def k_center(rows: Eligible, places: Places) -> np.ndarray:
+def k_center(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     """Pick the row nearest to the mean, then always the one farthest from all picked: picks * rows * dimensions products."""
     picked = np.zeros(len(rows.vectors), bool)
     farness = 2 - rows.vectors @ rows.vectors.mean(axis=0)
@@ -123,7 +123,7 @@ def k_center(rows: Eligible, places: Places) -> np.ndarray:
     return picked
 
 
-def facility_location(rows: Eligible, places: Places) -> np.ndarray:
+def facility_location(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     """Pick what raises the landmarks' mean cosine to their nearest pick most: at least rows * LANDMARKS * dimensions products."""
     marks = rows.vectors[landmarks(len(rows.vectors))]
     best = np.zeros(len(marks), np.float32)
@@ -150,7 +150,7 @@ def landmarks(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, LANDMARKS)).round().astype(np.int64))
 
 
-ORDERS: dict[str, Callable[[Eligible, Places], np.ndarray]] = {
+ORDERS: dict[str, Callable[[Eligible, QuotaTracker], np.ndarray]] = {
     "typical": typical,
     "k_center": k_center,
     "facility_location": facility_location,
@@ -161,7 +161,7 @@ ORDERS: dict[str, Callable[[Eligible, Places], np.ndarray]] = {
 }
 
 
-def _in_order(order: np.ndarray, places: Places) -> np.ndarray:
+def _in_order(order: np.ndarray, places: QuotaTracker) -> np.ndarray:
     picked = np.zeros(len(order), bool)
     for row in order.tolist():
         if places.has(row):
@@ -170,7 +170,7 @@ def _in_order(order: np.ndarray, places: Places) -> np.ndarray:
     return picked
 
 
-def _highest(values: np.ndarray, places: Places) -> np.ndarray:
+def _highest(values: np.ndarray, places: QuotaTracker) -> np.ndarray:
     """Pick by falling value; nan comes last."""
     return _in_order(np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable"), places)
 

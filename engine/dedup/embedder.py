@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.dedup.vectors import column
-from engine.inference.sentence_encoder import Sentences
+from engine.inference.sentence_encoder import SentenceEncoder
 
 AT_ONCE = 4_096  # rows of a batch: sorted by length among themselves, for what a model is given at once is padded to the longest
 
@@ -16,7 +16,7 @@ class Embedder:
 
     def __init__(self, folder: Path, device: str = "cpu", text: str = "text") -> None:
         """Raises ModelError if the folder is no sentence-transformers model."""
-        self.model = Sentences(folder, device)
+        self.model = SentenceEncoder(folder, device)
         self.text = text
 
     def __call__(self, rows: pa.Table) -> pa.Table:

@@ -24,8 +24,8 @@ from engine.dedup import components, edges, representatives, semantic
 from engine.dedup.components import Roots, part_of
 from engine.dedup.minhash import NOTHING, band_keys, bands
 from engine.dedup.representatives import Method, Order
-from engine.dedup.signature import Alike, Meaning, Signed
-from engine.distributed.task_pool import Crew, fetch
+from engine.dedup.signature import Matcher, Meaning, Signed
+from engine.distributed.task_pool import TaskPool, fetch
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
@@ -35,7 +35,7 @@ EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 class Plan(NamedTuple):
     """How copies are looked for. The numbers change what a task holds, never a result."""
 
-    alike: Alike  # None: only equal texts
+    alike: Matcher  # None: only equal texts
     order: Order  # of the documents of a component, the keeper first; no two are equal
     key_parts: int
     node_parts: int
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
         return "semantic" if isinstance(self.alike, Meaning) else "minhash"
 
 
-class Held(NamedTuple):
+class Signatures(NamedTuple):
     """What was signed, block by block, in the object store."""
 
     rows: list[ObjectRef]  # `id` and the columns of the order
@@ -64,7 +64,7 @@ class Settled(NamedTuple):
     duplicates: list[ObjectRef]  # keepers.Fates.duplicates, of which the parts follow each other
 
 
-def plan(rows: int, alike: Alike, order: Order, *, parts: int | None = None) -> Plan:
+def plan(rows: int, alike: Matcher, order: Order, *, parts: int | None = None) -> Plan:
     """Return the plan for about `rows` documents; `parts` is for whoever wants more or fewer tasks than they need."""
     count = bands(alike).count if isinstance(alike, Copies) else 1
     key_parts = min(parts, count) if parts else 1 + rows * count // KEYS_PER_TASK
@@ -72,15 +72,15 @@ def plan(rows: int, alike: Alike, order: Order, *, parts: int | None = None) -> 
     return Plan(alike, order, key_parts, parts or 1 + rows // NODES_PER_TASK, EDGES_IN_ONE_TASK)
 
 
-def sign(blocks: Sequence[Any], plan: Plan, crew: Crew, *, how: Callable[[Any], Signed]) -> Held:
+def sign(blocks: Sequence[Any], plan: Plan, crew: TaskPool, *, how: Callable[[Any], Signed]) -> Signatures:
     """Sign `blocks`, values or references, each by `how(block)` in a task of its own: all that is ever read of the texts."""
     returns, copies = 4 + plan.key_parts, plan.alike if isinstance(plan.alike, Copies) else None
     signed = [crew.start(_sign, how, block, copies, plan.key_parts, returns=returns) for block in blocks]
     columns = [[block[number] for block in signed] for number in range(4)]
-    return Held(*columns, keys=[block[4:] for block in signed])
+    return Signatures(*columns, keys=[block[4:] for block in signed])
 
 
-def find(held: Held, plan: Plan, crew: Crew) -> Settled:
+def find(held: Signatures, plan: Plan, crew: TaskPool) -> Settled:
     """Find the copies among the documents of `held`."""
     counted = []
     if isinstance(plan.alike, Copies):
@@ -97,7 +97,7 @@ def find(held: Held, plan: Plan, crew: Crew) -> Settled:
     return Settled([places for places, _ in fates], [lost for _, lost in fates])
 
 
-def _edges(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectRef]:
+def _edges(held: Signatures, plan: Plan, threshold: float, crew: TaskPool) -> list[ObjectRef]:
     """Return the edges that count by words, (2, edges) each."""
     parts, blocks = plan.node_parts, len(held.nodes)
     found = [
@@ -119,7 +119,7 @@ def _edges(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectR
     return counted
 
 
-def _near(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectRef]:
+def _near(held: Signatures, plan: Plan, threshold: float, crew: TaskPool) -> list[ObjectRef]:
     """Return the edges that count by meaning, (2, edges) each. What is compared in four clusters travels four times."""
     parts, blocks = plan.node_parts, list(zip(held.text, held.minima, strict=True))
     rows = sum(fetch([crew.start(_rows, text)[0] for text, _ in blocks]))
@@ -131,7 +131,7 @@ def _near(held: Held, plan: Plan, threshold: float, crew: Crew) -> list[ObjectRe
     return [crew.start(_meet, threshold, *(block[part] for block in dealt))[0] for part in range(parts)]
 
 
-def _join(counted: list[ObjectRef], plan: Plan, crew: Crew) -> list[ObjectRef]:
+def _join(counted: list[ObjectRef], plan: Plan, crew: TaskPool) -> list[ObjectRef]:
     """Return the roots of all nodes that have an edge, in parts."""
     sizes = fetch([crew.start(_size, one)[0] for one in counted])
     if sum(sizes) <= plan.edges_in_one_task:

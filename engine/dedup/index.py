@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.dedup.signature import Signed
-from engine.errors import DriftError, StorageError
+from engine.errors import RecipeMismatch, StorageError
 from engine.storage.shards import Folder
 
 RECORD = "record.json"
@@ -90,7 +90,7 @@ def open_index(path: Folder, recipe: dict[str, Any], *, kind: str = "uint32") ->
     """Return the index in the folder `path`, which may be empty yet; of signatures, or of embeddings (`kind` float32).
 
     Raises:
-        DriftError: it was made by another recipe.
+        RecipeMismatch: it was made by another recipe.
         StorageError: a record is damaged.
     """
     recipe = json.loads(json.dumps({"version": VERSION, **recipe}))
@@ -102,7 +102,7 @@ def open_index(path: Folder, recipe: dict[str, Any], *, kind: str = "uint32") ->
             raise StorageError(f"{folder}/{RECORD}: is not JSON: {error}. Make the index again.") from None
         for name in recipe:
             if found["recipe"].get(name) != recipe[name]:
-                raise DriftError(
+                raise RecipeMismatch(
                     f"{folder}: was made with {name} {found['recipe'].get(name)!r}, found {recipe[name]!r}. "
                     "Use the same, or a new index."
                 )

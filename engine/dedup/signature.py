@@ -13,7 +13,7 @@ from engine.contract.prompts import Copies
 from engine.dedup.corpus import Block, read
 from engine.dedup.minhash import exact_keys, signatures
 from engine.errors import InputError
-from engine.inference.sentence_encoder import Sentences
+from engine.inference.sentence_encoder import SentenceEncoder
 
 LENGTH, PLACE = "characters of the text", "file and row"  # columns of ours, beside those of the corpus
 
@@ -26,7 +26,7 @@ class Meaning(NamedTuple):
     device: str = "cpu"
 
 
-Alike = Copies | Meaning | None
+Matcher = Copies | Meaning | None
 """What joins texts that are not equal, if anything does."""
 
 
@@ -50,7 +50,7 @@ class Reading(NamedTuple):
     text: str  # column
     id: str | None  # column; None: file and row
     by: tuple[str, ...]  # columns by which a keeper is chosen, LENGTH among them if it is needed; signed as `by 0`, `by 1` ...
-    alike: Alike
+    alike: Matcher
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Documents:
         return Signed(pa.table(rows), exact_keys(texts), sign(texts, how.alike))
 
 
-def sign(texts: pa.ChunkedArray, alike: Alike) -> np.ndarray:
+def sign(texts: pa.ChunkedArray, alike: Matcher) -> np.ndarray:
     """Return the signatures or the embeddings of `texts`, string or large_string; null counts as empty."""
     if isinstance(alike, Meaning):
         return _model(alike.folder, alike.device)(pc.fill_null(texts, "").to_pylist())
@@ -89,6 +89,6 @@ def sign(texts: pa.ChunkedArray, alike: Alike) -> np.ndarray:
 
 
 @cache
-def _model(folder: Path, device: str) -> Sentences:
+def _model(folder: Path, device: str) -> SentenceEncoder:
     """A process that signs several blocks loads the model once."""
-    return Sentences(folder, device)
+    return SentenceEncoder(folder, device)

@@ -11,7 +11,7 @@ from ray.exceptions import RayTaskError
 from engine.contract.profile import Pool
 
 
-class Crew:
+class TaskPool:
     """Starts pure functions as tasks of `pool`; Ray runs one again whose process died."""
 
     def __init__(self, pool: Pool) -> None:

@@ -120,7 +120,7 @@ def _prompts(answers: Sequence[Judged]) -> int:
     return len(Counter(one.prompt_id for one in answers))
 
 
-class Crossed:
+class TwoWayBootstrap:
     """Draws of seeds and of prompts with replacement, each by itself (the pigeonhole bootstrap: Owen, 2007).
 
     The same draws serve every subset, so differences are paired. With few seeds the share of the training's own chance is rough.

@@ -20,12 +20,12 @@ from engine.evaluation.baseline import Known, build_baseline
 from engine.evaluation.size import Size, size
 from engine.inference import Chat, Completion, build_model
 from engine.inference.engine import Request, instruct
-from engine.inference.few_shot import ShotBook
+from engine.inference.few_shot import FewShotSelector
 from engine.inference.reasoning import split
 from engine.inference.structured import decoding_schema
 from engine.storage.shards import Folder
-from engine.tools.agent import Acting
-from engine.tools.toolset import Kit
+from engine.tools.agent import ToolAgent
+from engine.tools.toolset import Toolset
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvalTarget:
     """A model to be examined and how it is asked, in plain picklable values."""
 
     name: str
@@ -60,13 +60,13 @@ class Subject:
     max_tokens: int = 128
     known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
-    kit: Kit | None = None
+    kit: Toolset | None = None
     """The tools that it may call; a student calls them where its task unit supervises tools."""
 
     @cached_property
-    def book(self) -> ShotBook:
+    def book(self) -> FewShotSelector:
         """Who chooses the worked examples."""
-        return ShotBook(self.shots)
+        return FewShotSelector(self.shots)
 
     def request(self, row: Mapping[str, Any]) -> Request:
         """Return the greedy request for a HOLDOUT row."""
@@ -80,8 +80,8 @@ class Subject:
 
     def read(self, said: Completion) -> Completion:
         """Return what it said without what it thought."""
-        thought = split(said.text, said.ending, self.thinks)
-        return said._replace(text=thought.answer, ending=thought.ending, error=said.error or thought.error)
+        thought = split(said.text, said.finish_reason, self.thinks)
+        return said._replace(text=thought.answer, finish_reason=thought.finish_reason, error=said.error or thought.error)
 
 
 class Examined(NamedTuple):
@@ -98,9 +98,9 @@ class Examined(NamedTuple):
 class Examiner:
     """Loads one model and asks it the holdout."""
 
-    def __init__(self, subject: Subject, pool: Pool) -> None:
-        self.subject, self.pool = subject, pool
-        self.sampling = Sampling(temperature=0.0, max_tokens=subject.max_tokens)
+    def __init__(self, target: EvalTarget, pool: Pool) -> None:
+        self.target, self.pool = target, pool
+        self.sampling = Sampling(temperature=0.0, max_tokens=target.max_tokens)
         self.engine, self.size = self._load()
 
     def ready(self) -> bool:
@@ -112,7 +112,7 @@ class Examiner:
 
         The timed ones come first. Asked after a batch, a prompt would be found in the prefix cache, and look faster than it is.
         """
-        requests = [self.subject.request(row) for row in rows]
+        requests = [self.target.request(row) for row in rows]
         alone = spread(len(rows), timed)
         self._warm_up(rows[:1])
         answers: dict[int, Completion] = {}
@@ -129,19 +129,19 @@ class Examiner:
         together = time.perf_counter() - started
         speed = rate([answers[i] for i in rest], together) if rest else rate(list(answers.values()), sum(seconds.values()))
         memory = psutil.Process().memory_info().rss / MIB
-        return Examined([self.subject.read(answers[i]) for i in range(len(rows))], seconds, speed, round(memory, 1), self.size)
+        return Examined([self.target.read(answers[i]) for i in range(len(rows))], seconds, speed, round(memory, 1), self.size)
 
     def _load(self) -> tuple[Answers, Size]:
-        subject = self.subject
-        if subject.role == "baseline":
-            return build_baseline(subject.model, subject.known), Size()  # type: ignore[arg-type]
-        folder = self._fetch(subject.folder) if subject.folder else None
+        target = self.target
+        if target.role == "baseline":
+            return build_baseline(target.model, target.known), Size()  # type: ignore[arg-type]
+        folder = self._fetch(target.folder) if target.folder else None
         found = size(folder) if folder else Size()
-        model: Any = subject.model
+        model: Any = target.model
         if isinstance(model, VllmModel) and found.positions and found.positions < model.max_model_len:
             model = model.model_copy(update={"max_model_len": found.positions})
         engine = build_model(model, self.pool, folder=folder)
-        return Acting(engine, subject.kit) if subject.kit else engine, found
+        return ToolAgent(engine, target.kit) if target.kit else engine, found
 
     def _fetch(self, url: str) -> Path:
         """Return a local folder of what lies at `url`; a copy lives as long as this process."""
@@ -159,7 +159,7 @@ class Examiner:
         """Let the engine compile its grammar and cache the text that all prompts share, without showing it a prompt."""
         for row in rows:
             hello = {**row, "messages": [{"role": "user", "content": WARM_UP}], "text": WARM_UP}
-            self.engine.complete([self.subject.request(hello)], self.sampling)
+            self.engine.complete([self.target.request(hello)], self.sampling)
 
 
 def spread(rows: int, wanted: int) -> list[int]:

@@ -10,13 +10,13 @@ from ray.exceptions import RayError
 
 from engine.contract.profile import Pool
 from engine.distributed import ray_options
-from engine.evaluation.examine import Examined, Examiner, Subject, failed
+from engine.evaluation.examine import EvalTarget, Examined, Examiner, failed
 
 log = logging.getLogger(__name__)
 
 
 def examine(
-    subjects: Sequence[Subject], rows: Sequence[Mapping[str, Any]], pool: Pool, *, timed: int, tell: Callable[[str], None]
+    targets: Sequence[EvalTarget], rows: Sequence[Mapping[str, Any]], pool: Pool, *, timed: int, progress: Callable[[str], None]
 ) -> Iterator[Examined]:
     """Yield what each of `subjects` makes of the HOLDOUT `rows`, in order.
 
@@ -24,16 +24,18 @@ def examine(
     rest, so that its times are its own. A model that does not load or dies yields answers that end as `error`.
     """
     together, shared = _room_for(pool), ray.put(list(rows))
-    for start in range(0, len(subjects), together):
-        wave = subjects[start : start + together]
-        actors = [_actor(pool).remote(subject, pool) for subject in wave]
-        tell(f"loading {', '.join(subject.name for subject in wave)}")
+    for start in range(0, len(targets), together):
+        wave = targets[start : start + together]
+        actors = [_actor(pool).remote(target, pool) for target in wave]
+        progress(f"loading {', '.join(target.name for target in wave)}")
         troubles = [_trouble(actor) for actor in actors]  # waits for all of the wave: nothing loads while one is timed
-        for subject, actor, trouble in zip(wave, actors, troubles, strict=True):
+        for target, actor, trouble in zip(wave, actors, troubles, strict=True):
             found = failed(len(rows), trouble) if trouble else _ask(actor, shared, len(rows), timed)
             if found.error:
-                log.error("%s cannot be examined: %s", subject.name, found.error)
-            tell(f"{subject.name}: {sum(answer.ending == 'stop' for answer in found.completions)} of {len(rows)} answered")
+                log.error("%s cannot be examined: %s", target.name, found.error)
+            progress(
+                f"{target.name}: {sum(answer.finish_reason == 'stop' for answer in found.completions)} of {len(rows)} answered"
+            )
             ray.kill(actor)
             yield found
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from engine.checks import Seen, run_checks
 from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
-from engine.evaluation.examine import Examined, Subject
+from engine.evaluation.examine import EvalTarget, Examined
 from engine.evaluation.metrics import is_exact, is_valid
 from engine.inference import Completion
 from engine.rows import PREDICTION, from_rows
@@ -21,7 +21,7 @@ def whole(answer: str, unit: TaskUnit) -> str:
 
 
 def predictions(
-    subject: Subject,
+    target: EvalTarget,
     rows: Sequence[Mapping[str, Any]],
     found: Examined,
     *,
@@ -35,25 +35,25 @@ def predictions(
     """
     graded = []
     for index, (row, said) in enumerate(zip(rows, found.completions, strict=True)):
-        unit = subject.units[row["task_unit"]]
+        unit = target.units[row["task_unit"]]
         schema = unit.output.json_schema
         answer = final(said.text, unit) if unit.supervise == "process" else said.text
         seen = {**row, "answer": answer, "trajectory": said.trajectory}
         graded.append(
             {
                 **{name: row[name] for name in PREDICTION.names if name in row},
-                "model": subject.name,
-                "role": subject.role,
+                "model": target.name,
+                "role": target.role,
                 "answer": answer,
-                "ending": said.ending,
+                "finish_reason": said.finish_reason,
                 "confidence": confidence(said),
                 "seconds": found.seconds.get(index),
                 "tokens_in": said.tokens_in,
                 "tokens_out": said.tokens_out,
                 "seen": row["scenario"] in scenarios,
                 "valid": is_valid(answer, schema),
-                "checks": [one._asdict() for one in run_checks(checks, Seen.of(seen, unit), ending=said.ending)],
-                "exact": said.ending == "stop" and is_exact(answer, row["reference"], schema),
+                "checks": [one._asdict() for one in run_checks(checks, Seen.of(seen, unit), finish_reason=said.finish_reason)],
+                "exact": said.finish_reason == "stop" and is_exact(answer, row["reference"], schema),
             }
         )
     return from_rows(graded, PREDICTION)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 START = 8.0
 
 
-class Window:
+class AimdLimiter:
     """At most `size` requests in flight, never more than `most`. It outlives event loops; its waiters do not."""
 
     def __init__(self, most: int) -> None:

@@ -26,13 +26,13 @@ from engine.inference.engine import Engine
 from engine.storage.shards import Folder
 
 PATIENCE = 2  # deaths of a batch before it is halved
-MARKS = "marks"  # folder of the marks in a run's own ledger
+MARKERS = "in-flight"  # folder of the in-flight markers in a run's own ledger
 HOST = socket.gethostname()
 STDERR = 2  # the descriptor: what `sys.stderr` stands for may be none
 DIED = 70  # exit status of a process whose engine is of no use any more
 
 
-class Trials:
+class CrashIsolator:
     """Asks in batches that survive. `folder` holds the marks; empty it when a job begins, so that only its own deaths count.
 
     `at_once` is how much of a batch the engine computes at the same time: halves of more than that would kill it in the same way.

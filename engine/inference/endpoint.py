@@ -19,13 +19,13 @@ import openai
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError
-from engine.inference.aimd import Window
+from engine.inference.aimd import AimdLimiter
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later retry
 TOP = 20  # most alternatives that the interface gives for a token
-ENDINGS = {"stop": "stop", "length": "length", "content_filter": "refused"}
+FINISH_REASONS = {"stop": "stop", "length": "length", "content_filter": "refused"}
 OWN_FAULT = (400, 413, 422)  # of the request: final
 AGAIN = (408, 409, 429)  # and 5xx: may pass. What remains (401 to 405) is between us and the server, and cost nothing
 
@@ -37,7 +37,7 @@ class Said(NamedTuple):
     usage: Any = None
     seconds: float = 0.0
     error: str = ""
-    is_lost: bool = False
+    retryable: bool = False
 
 
 class Garbled(Exception):
@@ -50,12 +50,12 @@ class EndpointEngine:
     def __init__(self, model: EndpointModel, pool: Pool, folder: Path | None) -> None:
         self.model = model
         self.identity = identity(model, folder)
-        self.window = Window(pool.max_num_seqs)
+        self.window = AimdLimiter(pool.max_num_seqs)
         self.key = _key(model)
         self.has_answered = False
         self.tokens_read = 0
 
-    def forget(self) -> None:
+    def reset_prefix_cache(self) -> None:
         """Caches are the server's business."""
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
@@ -66,14 +66,14 @@ class EndpointEngine:
         """
         return [_completion(said) for said in self._ask([self._body(request, sampling) for request in requests])]
 
-    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Return probabilities of the choices, from the most likely first tokens; see `engine.inference.engine.Engine`."""
         asked = {"model": self.model.path, "max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP}
         found = self._ask([{**asked, "messages": chat} for chat in chats])
         self.tokens_read += sum((said.usage or {}).get("prompt_tokens", 0) for said in found)
         return [_shares(said.choice, choices) for said in found]
 
-    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+    def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Raise ModelError: chat completions say nothing of what the server reads."""
         raise ModelError(f"{self.model.url}: gives no log probabilities of a prompt; use a model of type vllm.")
 
@@ -95,9 +95,9 @@ class EndpointEngine:
 
     def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[Said]:
         said = asyncio.run(self._ask_all(bodies))
-        self.has_answered |= any(not one.is_lost for one in said)
+        self.has_answered |= any(not one.retryable for one in said)
         bad_luck = len(said) == 1 and self.has_answered  # of one row, with a sound server
-        if said and all(one.is_lost for one in said) and not bad_luck:
+        if said and all(one.retryable for one in said) and not bad_luck:
             raise ModelError(
                 f"{self.model.url}, model {self.model.path!r}, answered none of {len(said)} requests; the last: {said[-1].error}. "
                 "What was answered before is kept: mend it and run again."
@@ -119,20 +119,20 @@ class EndpointEngine:
                     async with asyncio.timeout_at(deadline):
                         return await self._try(client, body, since)
                 except TimeoutError:
-                    return Said(error=f"no answer within {self.model.deadline_seconds:g} s; {error}", is_lost=True)
+                    return Said(error=f"no answer within {self.model.deadline_seconds:g} s; {error}", retryable=True)
                 except (openai.APIError, Garbled) as failure:
                     error, status = self._plain(failure), getattr(failure, "status_code", 500)
                     if status in OWN_FAULT:
                         return Said(error=error)
                     if status < 500 and status not in AGAIN:
-                        return Said(error=error, is_lost=True)
+                        return Said(error=error, retryable=True)
                     turned_away += status == 429
                     failures += status != 429
                     wait = _wait(failure, failures + turned_away - 1)
             if clock() + wait > deadline:
                 break
             await asyncio.sleep(wait)
-        return Said(error=f"{error} (asked {failures + turned_away} times)", is_lost=True)
+        return Said(error=f"{error} (asked {failures + turned_away} times)", retryable=True)
 
     def _plain(self, error: Exception) -> str:
         said = str(error).replace(self.key, "***") if self.model.key_env else str(error)
@@ -188,15 +188,17 @@ def _tokens(choice: Any) -> list[dict[str, Any]]:
 def _completion(said: Said) -> Completion:
     if said.choice is None:
         too_long = "context length" in said.error or "context_length" in said.error or "maximum model length" in said.error
-        return Completion("", "too_long" if too_long else "error", 0, 0, None, said.seconds, said.error, said.is_lost)
+        return Completion("", "too_long" if too_long else "error", 0, 0, None, said.seconds, said.error, said.retryable)
     usage = said.usage if isinstance(said.usage, dict) else {}
     reason = said.choice.get("finish_reason")
-    ending = ENDINGS.get(reason, "error")
+    finish_reason = FINISH_REASONS.get(reason, "error")
     tokens = _tokens(said.choice)
     logprob = sum(token["logprob"] for token in tokens) if tokens else None
     text = said.choice["message"].get("content") or ""
-    error = "" if ending != "error" else f"ended as {reason}"
-    return Completion(text, ending, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), logprob, said.seconds, error)
+    error = "" if finish_reason != "error" else f"ended as {reason}"
+    return Completion(
+        text, finish_reason, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), logprob, said.seconds, error
+    )
 
 
 def _shares(choice: Any, choices: Sequence[str]) -> list[float] | None:

@@ -16,13 +16,13 @@ class Completion(NamedTuple):
     """One sampled answer and how it ended."""
 
     text: str
-    ending: str  # one of rows.ENDINGS
+    finish_reason: str  # one of rows.ENDINGS
     tokens_in: int
     tokens_out: int
     logprob: float | None = None  # sum over the answer's tokens, nats
     seconds: float = 0.0  # wall time of its batch divided by the batch's completions
     error: str = ""
-    is_lost: bool = False  # no answer came, for a reason that may pass: it was not paid for and may be asked again
+    retryable: bool = False  # no answer came, for a reason that may pass: it was not paid for and may be asked again
     trajectory: Sequence[dict[str, Any]] = ()  # turns with tools on the way to it, rows.TRAJECTORY
 
 
@@ -46,7 +46,7 @@ class Engine(Protocol):
     tokens_read: int
     """Tokens that `choose` has read so far: what a judge is paid for."""
 
-    def forget(self) -> None:
+    def reset_prefix_cache(self) -> None:
         """Drop what is cached from earlier requests, so that the next batch is computed alike in every run, also after a crash."""
         ...
 
@@ -54,11 +54,11 @@ class Engine(Protocol):
         """Answer each request, in order. A request that cannot be answered ends as `too_long` or `error`, alone."""
         ...
 
-    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Return for each chat the probabilities, summing to 1, that the next token is each of `choices`; None if unanswerable."""
         ...
 
-    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+    def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Return the mean loss of each answer's tokens, in nats, behind its chat, or alone behind an empty one; None if too long.
 
         Raises:

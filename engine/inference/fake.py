@@ -20,7 +20,7 @@ class FakeEngine:
         self.identity = identity(model, folder)
         self.asked = self.tokens_read = 0
 
-    def forget(self) -> None:
+    def reset_prefix_cache(self) -> None:
         """Nothing is cached."""
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
@@ -28,13 +28,13 @@ class FakeEngine:
         self._survive([request.chat for request in requests])
         return [self._answer(request, sampling) for request in requests]
 
-    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Give all weight to the last choice."""
         self._survive(chats)
         self.tokens_read += sum(len(chat[-1]["content"].split()) for chat in chats)
         return [[float(choice == choices[-1]) for choice in choices] for _ in chats]
 
-    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+    def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """A word that the chat has said costs nothing, any other one nat."""
         self._survive([chat for chat in chats if chat])
         self.tokens_read += sum(len(answer.split()) for answer in answers)
@@ -58,5 +58,5 @@ class FakeEngine:
         replies = self.model.replies
         text = replies[(self.asked - 1) % len(replies)] if replies else asked
         spoken = text.split()
-        ending = "stop" if len(spoken) <= sampling.max_tokens else "length"
-        return Completion(" ".join(spoken[: sampling.max_tokens]), ending, words, len(spoken), logprob=-0.1)
+        finish_reason = "stop" if len(spoken) <= sampling.max_tokens else "length"
+        return Completion(" ".join(spoken[: sampling.max_tokens]), finish_reason, words, len(spoken), logprob=-0.1)

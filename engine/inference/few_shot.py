@@ -12,7 +12,7 @@ Pair = tuple[str, str]
 """What was asked and what was said."""
 
 
-class ShotBook:
+class FewShotSelector:
     """Chooses the worked examples of each prompt. The fixed ones come first and stay in the engine's prefix cache."""
 
     def __init__(self, section: Shots) -> None:

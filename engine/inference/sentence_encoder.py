@@ -10,7 +10,7 @@ from engine.errors import ModelError
 CHARS_AT_ONCE = {"cpu": 4_096, "cuda": 262_144}  # characters, padding included, that the model is given at once
 
 
-class Sentences:
+class SentenceEncoder:
     """A loaded sentence-transformers model."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:

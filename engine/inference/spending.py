@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 
 from engine.contract.budget import Price
 
-COLUMNS = ["teacher", "pool", "ending", "tokens_in", "tokens_out", "seconds"]
+COLUMNS = ["teacher", "pool", "finish_reason", "tokens_in", "tokens_out", "seconds"]
 ACCEPTED = ("train", "refusal")
-FREE = ("unpaid", "unrouted", "too_long")
+FREE = ("budget_exhausted", "unrouted", "too_long")
 """Endings of answers that no engine was asked for."""
 
 
@@ -22,7 +22,7 @@ class Account(NamedTuple):
     tokens_out: int = 0
     seconds: float = 0.0  # of its engines
     accepted: int = 0  # answers in one of ACCEPTED
-    unpaid: int = 0  # answers that were not asked for, as the budget was spent
+    budget_exhausted: int = 0  # answers that were not asked for, as the budget was spent
 
     def plus(self, other: "Account") -> "Account":
         """Return both together."""
@@ -40,10 +40,10 @@ def accounts(pieces: Iterable[pa.Table]) -> dict[str, Account]:
 
 
 def _account(rows: pa.Table) -> Account:
-    paid = rows.filter(pc.invert(pc.is_in(rows["ending"], pa.array(FREE))))
+    paid = rows.filter(pc.invert(pc.is_in(rows["finish_reason"], pa.array(FREE))))
     sums = [pc.sum(paid[name]).as_py() or 0 for name in ("tokens_in", "tokens_out", "seconds")]
-    accepted, unpaid = pc.is_in(rows["pool"], pa.array(ACCEPTED)), pc.equal(rows["ending"], "unpaid")
-    return Account(paid.num_rows, *sums, *(pc.sum(mask).as_py() or 0 for mask in (accepted, unpaid)))
+    accepted, budget_exhausted = pc.is_in(rows["pool"], pa.array(ACCEPTED)), pc.equal(rows["finish_reason"], "budget_exhausted")
+    return Account(paid.num_rows, *sums, *(pc.sum(mask).as_py() or 0 for mask in (accepted, budget_exhausted)))
 
 
 def picked(pieces: Iterable[pa.Table]) -> dict[str, int]:
@@ -76,7 +76,7 @@ def costs(candidates: Mapping[str, Any], dataset: Mapping[str, Any], price: Pric
                 "money": round(money, 6),
                 "accepted": account.accepted,
                 "picked": dataset["picked"].get(teacher, 0) if "picked" in dataset else None,
-                "unpaid": account.unpaid,
+                "budget_exhausted": account.budget_exhausted,
                 "tokens_per_accepted": round(tokens / account.accepted, 1) if account.accepted else None,
                 "money_per_accepted": round(money / account.accepted, 9) if account.accepted else None,
             }

@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from engine.contract.models import Model
 from engine.contract.profile import Pool
-from engine.inference.crash_isolation import Trials
+from engine.inference.crash_isolation import CrashIsolator
 from engine.inference.engine import Engine, build_model
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
-from engine.inference.token_budget import Purse, Spent
+from engine.inference.token_budget import TokenBudget, TokenUsage
 from engine.storage.shards import Folder
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Account:
     """The model's weights."""
     ledger: Folder
     """What was paid for, perhaps by other runs too."""
-    marks: Folder
+    markers: Folder
     """Who is at work, in this run."""
     purse: Folder
     cap: int | None = None
@@ -49,8 +49,8 @@ class Till(Generic[T]):
         self.account, self.paid, self.place = account, paid, place
         self.identity = identity(account.model, account.folder)
         self.ledger = Ledger(account.ledger, paid, key=paid.names[1], place=paid.names[0])
-        self.trials = Trials(account.marks, hang_seconds=account.pool.hang_seconds, at_once=account.pool.max_num_seqs)
-        self.purse = Purse(account.purse, account.cap)
+        self.trials = CrashIsolator(account.markers, hang_seconds=account.pool.hang_seconds, at_once=account.pool.max_num_seqs)
+        self.purse = TokenBudget(account.purse, account.cap)
         self.engine: Engine | None = None
 
     def block(self, prompt_ids: Iterable[str]) -> AbstractContextManager[None]:
@@ -76,10 +76,10 @@ class Till(Generic[T]):
 
         def attempt(batch: Sequence[int]) -> None:
             asked = {keys[index]: questions[keys[index]] for index in batch}
-            engine.forget()
+            engine.reset_prefix_cache()
             before = engine.tokens_read
             values = ask(engine, list(asked.values()))
-            self.purse.pay(payee, Spent(len(asked), engine.tokens_read - before, len(asked)))
+            self.purse.pay(payee, TokenUsage(len(asked), engine.tokens_read - before, len(asked)))
             said.update(self._record(asked, values))
 
         self.trials(keys, attempt, lambda index: said.update(self._record({keys[index]: questions[keys[index]]}, [None])))

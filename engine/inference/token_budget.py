@@ -13,7 +13,7 @@ from engine.storage.shards import Folder
 TEACHERS, JUDGES = "purse/teachers", "purse/judges"  # folders in a run's ledger
 
 
-class Spent(NamedTuple):
+class TokenUsage(NamedTuple):
     """What somebody was paid."""
 
     answers: int = 0
@@ -25,34 +25,34 @@ class Spent(NamedTuple):
         """In and out together."""
         return self.tokens_in + self.tokens_out
 
-    def plus(self, other: "Spent") -> "Spent":
+    def plus(self, other: "TokenUsage") -> "TokenUsage":
         """Return both together."""
-        return Spent._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
+        return TokenUsage._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
 
 
-class Purse:
+class TokenBudget:
     """What may be spent, in tokens; None = without end. `folder` is that of all who spend from it."""
 
     def __init__(self, folder: Folder, cap: int | None) -> None:
         self.folder, self.cap = folder, cap
         self.name = f"{uuid.uuid4().hex}.json"
-        self.paid: dict[str, Spent] = {}
+        self.paid: dict[str, TokenUsage] = {}
 
     def is_empty(self) -> bool:
         """Return whether all processes together have spent the cap. Reads a file a process, or nothing without a cap."""
         return self.cap is not None and sum(spent.tokens for spent in spent_in(self.folder).values()) >= self.cap
 
-    def pay(self, payee: str, spent: Spent) -> None:
+    def pay(self, payee: str, spent: TokenUsage) -> None:
         """Note durably that `payee` was paid."""
-        self.paid[payee] = spent.plus(self.paid.get(payee, Spent()))
+        self.paid[payee] = spent.plus(self.paid.get(payee, TokenUsage()))
         self.folder.write(self.name, json.dumps(self.paid).encode())
 
 
-def spent_in(folder: Folder) -> dict[str, Spent]:
+def spent_in(folder: Folder) -> dict[str, TokenUsage]:
     """Return payee -> what it was paid by all processes that have noted it in `folder`."""
-    total: dict[str, Spent] = {}
+    total: dict[str, TokenUsage] = {}
     for name in folder.files():
         if name.endswith(".json"):
             for payee, spent in json.loads(folder.read(name)).items():
-                total[payee] = Spent(*spent).plus(total.get(payee, Spent()))
+                total[payee] = TokenUsage(*spent).plus(total.get(payee, TokenUsage()))
     return dict(sorted(total.items()))

@@ -72,7 +72,7 @@ class VllmEngine:
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         self.tokenizer: Any = self.llm.get_tokenizer()
 
-    def forget(self) -> None:
+    def reset_prefix_cache(self) -> None:
         """Empty the prefix cache: with bfloat16 it decides how a prompt is computed, and so the last digits of its logits."""
         self.llm.reset_prefix_cache()
 
@@ -85,7 +85,7 @@ class VllmEngine:
         share = (time.perf_counter() - started) / max(1, len(requests))
         return [_completion(output, len(ids), share) for output, ids in zip(outputs, tokens, strict=True)]
 
-    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Return the probabilities of `choices` as next token; see `engine.inference.engine.Engine`."""
         ids = [self._single_token(choice) for choice in choices]
         params = self.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=ids)
@@ -93,7 +93,7 @@ class VllmEngine:
         self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, str))
         return [None if isinstance(output, str) else _shares(output.outputs[0].logprobs[0], ids) for output in outputs]
 
-    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+    def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Return the mean loss of each answer behind its chat; see `engine.inference.engine.Engine`."""
         start = [self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id]
         said = [self.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
@@ -162,12 +162,12 @@ class VllmEngine:
 
 def _completion(output: Any, tokens_in: int, seconds: float) -> Completion:
     if isinstance(output, str):
-        ending, _, why = output.partition(": ")
-        return Completion("", ending, tokens_in, 0, None, seconds, why)
+        finish_reason, _, why = output.partition(": ")
+        return Completion("", finish_reason, tokens_in, 0, None, seconds, why)
     sample = output.outputs[0]
-    ending = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
-    error = "" if ending != "error" else f"ended as {sample.finish_reason}"
-    return Completion(sample.text, ending, tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds, error)
+    finish_reason = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
+    error = "" if finish_reason != "error" else f"ended as {sample.finish_reason}"
+    return Completion(sample.text, finish_reason, tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds, error)
 
 
 def _loss(output: Any, count: int) -> float | None:

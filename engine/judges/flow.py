@@ -5,23 +5,23 @@ import ray.data
 from ray.data import Dataset
 
 from engine.calibration import judge_calibration
-from engine.calibration.judge_calibration import Instrument
+from engine.calibration.judge_calibration import JudgeCalibration
 from engine.contract.profile import Pool
 from engine.distributed import stream
 from engine.judges.grader import Grader
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
-from engine.scoring.scorer import Gauge, Measurer
+from engine.scoring.scorer import Scorer, ScorerSpec
 
 
-def grade(answers: Dataset, bar: Bar) -> Dataset:
+def grade(answers: Dataset, bar: GraderSpec) -> Dataset:
     """ANSWER in, CANDIDATE out, at work while the teachers are."""
     if bar.pool.actors > 1:
         learn(bar)  # one alone: each of several would ask the same about the labelled items
     return stream.apply(answers, Grader, bar.pool, bar=bar)
 
 
-def learn(bar: Bar) -> Instrument | None:
+def learn(bar: GraderSpec) -> JudgeCalibration | None:
     """Return what is known of the judge, learnt now by one actor if nobody has; None if the contract has nothing to learn from."""
     if not bar.section.rubrics or not bar.section.calibrate:
         return None
@@ -35,7 +35,7 @@ def learn(bar: Bar) -> Instrument | None:
 class Learner:
     """Learns an instrument, and passes on what it is given."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: GraderSpec) -> None:
         self.bar = bar
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -43,6 +43,6 @@ class Learner:
         return rows
 
 
-def measure(candidates: Dataset, gauge: Gauge, pool: Pool) -> Dataset:
+def measure(candidates: Dataset, gauge: ScorerSpec, pool: Pool) -> Dataset:
     """CANDIDATE in, CANDIDATE with the signals that the contract asks for out; `pool` works where no model is asked."""
-    return stream.apply(candidates, Measurer, gauge.account.pool if gauge.account else pool, gauge=gauge)
+    return stream.apply(candidates, Scorer, gauge.account.pool if gauge.account else pool, gauge=gauge)

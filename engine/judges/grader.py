@@ -9,32 +9,32 @@ import numpy as np
 import pyarrow as pa
 
 from engine.calibration import judge_calibration
-from engine.calibration.judge_calibration import Instrument
+from engine.calibration.judge_calibration import JudgeCalibration
 from engine.checks import Outcome, Seen, run_checks
 from engine.judges.agreement import agreement
-from engine.judges.grader_spec import Bar
-from engine.judges.judge import Judge, Marked, Pair
-from engine.judges.pools import Evidence, is_sound, route, tier
+from engine.judges.grader_spec import GraderSpec
+from engine.judges.judge import Judge, Pair, RubricScore
+from engine.judges.pools import Evidence, confidence_tier, is_sound, route
 from engine.judges.rank import outranked, rivals, strengths
 from engine.judges.relations import Related
 from engine.judges.rubric import Case
 from engine.judges.together import beside, merged
 from engine.rows import ANSWER, CANDIDATE
 
-NOT_ASKED = Marked()
+NOT_ASKED = RubricScore()
 
 
 class Grader:
     """ANSWER in, CANDIDATE out; all answers to a prompt must come in one block."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: GraderSpec) -> None:
         self.bar = bar
         self.judge = Judge(bar) if bar.section.rubrics else None
 
     def __call__(self, answers: pa.Table) -> pa.Table:
         rows = answers.select(ANSWER.names).to_pylist()
         outcomes = [self._check(row) for row in rows]
-        sound = [is_sound(row["ending"], found) for row, found in zip(rows, outcomes, strict=True)]
+        sound = [is_sound(row["finish_reason"], found) for row, found in zip(rows, outcomes, strict=True)]
         agreed = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
         asked = [one or self._is_shown_anyway(row) for one, row in zip(sound, rows, strict=True)]
         given = self._marked(rows, asked)
@@ -44,9 +44,9 @@ class Grader:
         for index, row in enumerate(rows):
             verdict = {"checks": [one._asdict() for one in outcomes[index]], "agreement": agreed[index], **given[index]}
             seen = self._evidence(row | verdict, outcomes[index], related[index])
-            trusted = verdict["confidence"] if verdict["gated"] else None
+            trusted = verdict["confidence"] if verdict["judge_decides"] else None
             pool, reasons = route(seen, self.bar.section.accept, pools)
-            settled = {"relation": related[index].relation, "tier": tier(trusted, pools), "parents": []}
+            settled = {"relation": related[index].relation, "confidence_tier": confidence_tier(trusted, pools), "parents": []}
             graded.append({**row, **verdict, "pool": pool, "reasons": reasons, **settled})
         if self.bar.competes:
             self._compete(graded)
@@ -55,17 +55,17 @@ class Grader:
         return pa.Table.from_pylist(graded, schema=CANDIDATE)
 
     def _check(self, row: dict[str, Any]) -> list[Outcome]:
-        if row["ending"] != "stop":
+        if row["finish_reason"] != "stop":
             return []
         return run_checks(self.bar.section.checks, Seen.of(row, self.bar.specialist.unit(row["task_unit"])))
 
     def _is_shown_anyway(self, row: dict[str, Any]) -> bool:
         """Whether the judge sees an answer that failed a check: some, by their hash, to see whether it agrees with the rules."""
         audit = self.bar.section.audit
-        return bool(audit) and row["ending"] == "stop" and int(row["answer_id"][:4], 16) < audit.rules * 16**4
+        return bool(audit) and row["finish_reason"] == "stop" and int(row["answer_id"][:4], 16) < audit.rules * 16**4
 
     def _marked(self, rows: Sequence[dict[str, Any]], asked: Sequence[bool]) -> list[dict[str, Any]]:
-        """Return the judge's columns of each row, and `is_unpaid`."""
+        """Return the judge's columns of each row, and `budget_exhausted`."""
         judge, given, gates = self.judge, {}, False
         if judge and any(asked):
             gates = self.gates  # learnt before anything is decided
@@ -76,10 +76,10 @@ class Grader:
                 "judge": judge.name if judge and asked[index] else "",
                 "score": marked.score,
                 "confidence": self._confidence(marked.score),
-                "marks": list(marked.marks),
-                "disagreement": marked.disagreement,
-                "gated": marked.score is not None and gates,
-                "is_unpaid": marked.is_unpaid,
+                "dimension_scores": list(marked.marks),
+                "rubric_spread": marked.rubric_spread,
+                "judge_decides": marked.score is not None and gates,
+                "budget_exhausted": marked.budget_exhausted,
             }
             for index, marked in enumerate(given.get(index, NOT_ASKED) for index in range(len(rows)))
         ]
@@ -89,14 +89,14 @@ class Grader:
         gates = row["judge"] == "" or self.gates  # who asked no judge learns nothing about it
         return Evidence(
             row["answer"],
-            row["ending"],
+            row["finish_reason"],
             outcomes,
             row["agreement"],
             row["confidence"],
             is_judged=self.judge is not None and gates,
-            is_unpaid=row["is_unpaid"] and gates,
+            budget_exhausted=row["budget_exhausted"] and gates,
             gates=gates,
-            disagreement=row["disagreement"],
+            rubric_spread=row["rubric_spread"],
             difficulty=row["difficulty"] or "",
             relation=related.relation,
             conflicts=related.reasons if waits else (),
@@ -108,7 +108,7 @@ class Grader:
         return float(self.instrument.curve(np.array([score]))[0])
 
     @cached_property
-    def instrument(self) -> Instrument | None:
+    def instrument(self) -> JudgeCalibration | None:
         """What is known of this very judge, learnt when it first has to mark; None if the contract has no labelled items."""
         return judge_calibration.learn(self.judge) if self.judge else None
 
@@ -136,12 +136,12 @@ class Grader:
         found: dict[str, float] = {}
         for group in groups:
             won = {(first, second): one for (theirs, first, second), one in zip(pairs, said, strict=True) if theirs is group}
-            if any(one.is_unpaid for one in won.values()):
+            if any(one.budget_exhausted for one in won.values()):
                 continue
             strong = strengths(len(group), {order: one.shares for order, one in won.items()})
             for row, one in zip(group, strong, strict=True):
                 found[row["answer_id"]] = one
-                row["marks"].append({"rubric": rubric.name, "dimension": "pairs", "score": one})
+                row["dimension_scores"].append({"rubric": rubric.name, "dimension": "pairs", "score": one})
         return found
 
 

@@ -11,7 +11,7 @@ from engine.storage.shards import Folder
 
 
 @dataclass(frozen=True)
-class Bar:
+class GraderSpec:
     """All that a grader needs."""
 
     section: Judges
@@ -19,7 +19,7 @@ class Bar:
     pool: Pool
     ledger: Folder
     """What judges have said and were paid for, perhaps by other runs too, and the instruments that were learnt from it."""
-    marks: Folder
+    markers: Folder
     """Who is at work, in this run."""
     purse: Folder
     """What this run's judges were paid."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from engine.contract.judges import Rubric
 from engine.inference.engine import Chat, Engine
 from engine.inference.till import Account, Till
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.rows import content_id
 
 PAID = pa.schema([("prompt_id", pa.string()), ("question_id", pa.string()), ("shares", pa.list_(pa.float32()))])
@@ -33,15 +33,15 @@ class Reading(NamedTuple):
     """What it said."""
 
     shares: list[float] | None  # probability of each mark; None if it cannot be read, or was not asked
-    is_unpaid: bool = False  # not asked, as the budget was spent
+    budget_exhausted: bool = False  # not asked, as the budget was spent
 
 
-class Asker:
+class JudgeClient:
     """One model of a judge."""
 
-    def __init__(self, bar: Bar, rubric: Rubric) -> None:
+    def __init__(self, bar: GraderSpec, rubric: Rubric) -> None:
         folder = bar.folders.get(rubric.name)
-        account = Account(rubric.model, bar.pool, folder, bar.ledger, bar.marks, bar.purse, bar.cap)
+        account = Account(rubric.model, bar.pool, folder, bar.ledger, bar.markers, bar.purse, bar.cap)
         self.till: Till[Question] = Till(account, PAID, place=attrgetter("place"))
 
     def __call__(self, questions: Sequence[Question], *, payee: str, capped: bool = True) -> list[Reading]:
@@ -58,4 +58,4 @@ class Asker:
 
 
 def _choose(engine: Engine, questions: Sequence[Question]) -> Sequence[list[float] | None]:
-    return engine.choose([one.chat for one in questions], questions[0].marks)
+    return engine.choice_probs([one.chat for one in questions], questions[0].marks)

@@ -15,10 +15,10 @@ UNREADABLE = ("not_json", "off_schema")
 UNCOMPARED = ("no_reference",)  # a check had nothing to compare with: no fault of the answer
 BUILT_IN = Pools()
 REASONS = (
-    "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable", "judge_unpaid",
+    "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable", "judge_budget_exhausted",
     "unroutable", "outranked", "merged", "completed", "conflict_facts", "conflict_conditions", "conflict_conclusion",
     "person_right", "person_wrong", "person_corrected", "person_wrote",
-    "ending_length", "ending_refused", "ending_too_long", "ending_error", "ending_unpaid",
+    "finish_reason_length", "finish_reason_refused", "finish_reason_too_long", "finish_reason_error", "finish_reason_budget_exhausted",
 )  # fmt: skip
 """Beside the tags of the checks and `rule:NAME` of the contract, which no other reason can look like."""
 
@@ -27,17 +27,17 @@ class Evidence(NamedTuple):
     """All that routing looks at."""
 
     answer: str
-    ending: str
+    finish_reason: str
     outcomes: Sequence[Outcome]
     agreement: float | None
     confidence: float | None
     is_judged: bool
     """Whether a rubric was asked."""
-    is_unpaid: bool = False
+    budget_exhausted: bool = False
     """Whether the rubric would have been asked, had the budget not been spent."""
     gates: bool = True
     """Whether the judge's confidence may decide; else it annotates."""
-    disagreement: float | None = None
+    rubric_spread: float | None = None
     """Between the rubrics, 0 to 1; None with fewer than two."""
     difficulty: str = ""
     relation: str = ""
@@ -57,12 +57,12 @@ def route(seen: Evidence, accept: Accept, pools: Pools = BUILT_IN) -> Route:
     """Return the pool of an answer. The rules are read in order; the first that holds decides."""
     failed = [outcome.tag for outcome in seen.outcomes if not outcome.passed]
     for rule in pools.rules:
-        if holds(rule.when, seen) and (rule.to not in LEARNT or is_sound(seen.ending, seen.outcomes)):
+        if holds(rule.when, seen) and (rule.to not in LEARNT or is_sound(seen.finish_reason, seen.outcomes)):
             return Route(rule.to, [f"rule:{rule.reason}", *failed])
-    if seen.ending == "unrouted":
+    if seen.finish_reason == "unrouted":
         return Route("review", ["unroutable"])
-    if seen.ending != "stop":
-        return Route("failure", [f"ending_{seen.ending}"])
+    if seen.finish_reason != "stop":
+        return Route("failure", [f"finish_reason_{seen.finish_reason}"])
     if any(tag in UNREADABLE for tag in failed):
         return Route("failure", failed)
     if failed and set(failed) <= {*UNCOMPARED}:
@@ -76,8 +76,8 @@ def route(seen: Evidence, accept: Accept, pools: Pools = BUILT_IN) -> Route:
 
 def _judged(seen: Evidence, accept: Accept) -> Route:
     """Return the pool of a sound answer that its teacher repeats."""
-    if seen.is_unpaid:
-        return Route("review", ["judge_unpaid"])
+    if seen.budget_exhausted:
+        return Route("review", ["judge_budget_exhausted"])
     if seen.is_judged and seen.confidence is None:
         return Route("review", ["judge_unreadable"])
     if seen.gates and seen.confidence is not None and seen.confidence < accept.confidence:
@@ -95,18 +95,18 @@ def holds(when: When, seen: Evidence) -> bool:
     bands = (
         (when.confidence, seen.confidence if seen.gates else None),
         (when.agreement, seen.agreement),
-        (when.disagreement, seen.disagreement),
+        (when.rubric_spread, seen.rubric_spread),
     )
-    sets = ((when.ending, seen.ending), (when.difficulty, seen.difficulty), (when.relation, seen.relation))
+    sets = ((when.finish_reason, seen.finish_reason), (when.difficulty, seen.difficulty), (when.relation, seen.relation))
     return (
         (not when.failed or (bool(failed) and ("*" in when.failed or not failed.isdisjoint(when.failed))))
         and all(not allowed or value in allowed for allowed, value in sets)
         and all(band is None or value in band for band, value in bands)
-        and (when.abstains is None or when.abstains == (seen.ending == "stop" and is_abstention(seen.answer)))
+        and (when.abstains is None or when.abstains == (seen.finish_reason == "stop" and is_abstention(seen.answer)))
     )
 
 
-def tier(confidence: float | None, pools: Pools) -> int | None:
+def confidence_tier(confidence: float | None, pools: Pools) -> int | None:
     """Return the tier of an answer, 0 for the surest; None without tiers or without a confidence."""
     if not pools.tiers or confidence is None:
         return None
@@ -123,6 +123,6 @@ def check_tags(pools: Pools) -> None:
             )
 
 
-def is_sound(ending: str, outcomes: Sequence[Outcome]) -> bool:
+def is_sound(finish_reason: str, outcomes: Sequence[Outcome]) -> bool:
     """Return whether an answer is worth a judge's tokens: it ended by itself and passed every check."""
-    return ending == "stop" and all(outcome.passed for outcome in outcomes)
+    return finish_reason == "stop" and all(outcome.passed for outcome in outcomes)

@@ -12,7 +12,7 @@ from engine.contract.pools import Pools, Relations
 from engine.judges.relations import Related, merge, relate
 from engine.rows import content_id
 
-COLUMNS = ["prompt_id", "relation", "tier", "parents"]
+COLUMNS = ["prompt_id", "relation", "confidence_tier", "parents"]
 Row = dict[str, Any]
 
 
@@ -59,15 +59,15 @@ def _one_of(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outco
         return None  # the surest sample of a teacher need not say what most do
     known = [row["confidence"] for row in parents if row["confidence"] is not None]
     confidence = min(known) if len(known) == len(parents) else None
-    tiers = [row["tier"] for row in parents]
+    tiers = [row["confidence_tier"] for row in parents]
     made = parents[0] | {
         "answer_id": content_id("merged", *sorted(row["answer_id"] for row in parents)),
         "answer": merge([row["answer"] for row in parents], pools.relations),
         "parents": [row["answer_id"] for row in parents],
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None},
         **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None, "confidence": confidence},
-        **{"judge": "", "score": None, "marks": [], "disagreement": None, "gated": False},
-        **{"reasons": ["accepted", "merged"], "tier": None if None in tiers else max(tiers)},
+        **{"judge": "", "score": None, "dimension_scores": [], "rubric_spread": None, "judge_decides": False},
+        **{"reasons": ["accepted", "merged"], "confidence_tier": None if None in tiers else max(tiers)},
     }
     made["checks"] = [outcome._asdict() for outcome in check(made)]
     return made if all(outcome["passed"] for outcome in made["checks"]) else None
@@ -88,6 +88,6 @@ def told(pieces: Iterable[pa.Table]) -> dict[str, Any]:
     for piece in pieces:
         related = piece.filter(pc.not_equal(pc.fill_null(piece["relation"], ""), ""))
         relations.update(related.group_by(["prompt_id", "relation"]).aggregate([])["relation"].to_pylist())
-        tiers.update(str(value) for value in piece["tier"].drop_null().to_pylist())
+        tiers.update(str(value) for value in piece["confidence_tier"].drop_null().to_pylist())
         count += pc.sum(pc.greater(pc.list_value_length(piece["parents"]), 0)).as_py() or 0
     return {"relations": dict(sorted(relations.items())), "tiers": dict(sorted(tiers.items())), "merged": count}

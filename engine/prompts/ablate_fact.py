@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from engine.contract.specialist import Output
 from engine.inference.structured import spans
-from engine.prompts.sources import Fault
+from engine.prompts.sources import RowReject
 from engine.rows import content_id
 
 SENTENCE = re.compile(r"[^\n]+?(?:[.!?]+(?=\s+[^\sa-z0-9])|\n+|\Z)\s*")
@@ -45,7 +45,7 @@ def choose(text: str, output: Output, *, seed: int) -> Gap:
     """
     found = gaps(text, output)
     if not found:
-        raise Fault("synthesis_unproven", "it states no fact whose absence could be proven")
+        raise RowReject("synthesis_unproven", "it states no fact whose absence could be proven")
     return min(found, key=lambda gap: content_id(seed, gap.field))
 
 
@@ -60,7 +60,7 @@ def cut(text: str, gap: Gap, output: Output) -> str:
         rest = _without(pieces.findall(text), gap)
         try:
             prove(text, rest, gap, output)
-        except Fault as fault:
+        except RowReject as fault:
             faults.append(fault)
         else:
             return rest
@@ -75,10 +75,10 @@ def prove(before: str, after: str, gap: Gap, output: Output) -> None:
     """
     left = _values(after, output, gap.field)
     if left:
-        raise Fault("synthesis_unproven", f"{gap.field} could still be {left[0]!r}")
+        raise RowReject("synthesis_unproven", f"{gap.field} could still be {left[0]!r}")
     for other in gaps(before, output):
         if other.field != gap.field and {*other.values} - {*gap.values} != {*_values(after, output, other.field)}:
-            raise Fault("synthesis_unproven", f"without {gap.field} it says something else of {other.field}")
+            raise RowReject("synthesis_unproven", f"without {gap.field} it says something else of {other.field}")
 
 
 def _values(text: str, output: Output, field: str) -> list[str]:

@@ -35,7 +35,7 @@ FATES = pa.schema(  # of the rows that do not stay, about 60 bytes each; a row t
     [
         ("place", pa.int64()),
         ("fate", pa.string()),  # one of rows.PROMPT_DROPS, or duplicate_id
-        ("rep_id", pa.string()),
+        ("duplicate_of", pa.string()),
         ("similarity", pa.float32()),
         ("detail", pa.string()),
     ]
@@ -104,7 +104,7 @@ def _copied(found: pa.Table) -> pa.Table:
         {
             "place": one["place"],
             "fate": pc.if_else(is_leak, leak, copy),
-            "rep_id": rep["prompt_id"],
+            "duplicate_of": rep["prompt_id"],
             "similarity": found["similarity"],
             "detail": pa.repeat("", len(found)),
         },
@@ -118,7 +118,7 @@ def _repeated(found: pa.Table) -> pa.Table:
         {
             "place": found["id"],
             "fate": pa.repeat("duplicate_id", len(found)),
-            "rep_id": pa.repeat("", len(found)),
+            "duplicate_of": pa.repeat("", len(found)),
             "similarity": pa.nulls(len(found), pa.float32()),
             "detail": pa.array([f"line {line} has the same id" for line in lines], pa.string()),
         },

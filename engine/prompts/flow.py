@@ -19,13 +19,13 @@ from engine.dedup import flow as similarity
 from engine.dedup.flow import Plan
 from engine.dedup.signature import Signed
 from engine.distributed import gather, stream
-from engine.distributed.task_pool import Crew
+from engine.distributed.task_pool import TaskPool
 from engine.prompts import copies, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.quota import PARENT, Cell, Order
 from engine.prompts.redact import redact
 from engine.prompts.sources import WORK, identify, prompts
-from engine.prompts.synthesizer import Desk, Synthesizer
+from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
 from engine.storage.shards import Folder
 
 BYTES_PER_TASK = 8 << 20  # a task more costs a worker process and the import of the recognizers, some 5 s of a CPU
@@ -58,7 +58,7 @@ def read(slices: Sequence[Slice], section: Prompts, pool: Pool) -> Dataset:
 def settle(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Verdicts:
     """WORK in, with what `rounds` of synthesis wrote; out comes where each row goes. One task holds about 100 bytes a prompt."""
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
-    blocks, count, crew = signed.to_arrow_refs(), signed.count(), Crew(pool)
+    blocks, count, crew = signed.to_arrow_refs(), signed.count(), TaskPool(pool)
 
     def search(how: Callable[[pa.Table], Signed], plan: Plan) -> list[ObjectRef]:
         return similarity.find(similarity.sign(blocks, plan, crew, how=how), plan, crew).duplicates
@@ -82,7 +82,7 @@ def assign(labelled: Dataset, asked: Sequence[Order], done: Mapping[str, int], p
     return Assigned(asks, ray.get(counts))
 
 
-def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[Desk], pool: Pool) -> Dataset:
+def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[SynthesizerSpec], pool: Pool) -> Dataset:
     """LABELLED in, WRITTEN out: every desk writes what is asked of its syntheses."""
     written = []
     for desk in desks:
@@ -146,7 +146,7 @@ def _assign(parents: pa.Table, asked: list[Order], done: dict[str, int]) -> tupl
     return asks, dict(Counter(zip(firsts["title"].to_pylist(), firsts["wanted"].to_pylist(), strict=True)))
 
 
-def _shown(labelled: pa.Table, assigned: Assigned, desk: Desk) -> pa.Table:
+def _shown(labelled: pa.Table, assigned: Assigned, desk: SynthesizerSpec) -> pa.Table:
     asks = quota.batched(ray.get(assigned.asks), list(desk.numbers), size=desk.pool.batch)
     return quota.shown(labelled.filter(pc.equal(labelled["fate"], "prompts")), asks)
 

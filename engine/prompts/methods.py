@@ -13,7 +13,7 @@ from engine.contract.synthesize import Evolve, Synthesis
 from engine.dedup.words import words
 from engine.inference.engine import Chat, instruct
 from engine.prompts.ablate_fact import Gap
-from engine.prompts.sources import Fault
+from engine.prompts.sources import RowReject
 
 KINDS = {
     "core": "an ordinary message",
@@ -82,13 +82,13 @@ def read(ask: Ask, reply: str) -> str:
     text = text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
     said = words(text)
     if len(said) < FEWEST_WORDS:
-        raise Fault("synthesis_empty", f"{len(said)} words, expected at least {FEWEST_WORDS}")
+        raise RowReject("synthesis_empty", f"{len(said)} words, expected at least {FEWEST_WORDS}")
     if REFUSAL.search(text):
-        raise Fault("synthesis_refused", "it says that it cannot")
+        raise RowReject("synthesis_refused", "it says that it cannot")
     if echo := ECHO.search(text):
-        raise Fault("synthesis_echo", f"it says {echo[0]!r}")
+        raise RowReject("synthesis_echo", f"it says {echo[0]!r}")
     if any(said == words(seed["text"]) for seed in ask.seeds):
-        raise Fault("synthesis_unchanged", "it says what a seed says that it was shown")
+        raise RowReject("synthesis_unchanged", "it says what a seed says that it was shown")
     if ask.synthesis.method.type == "paraphrase":
         _require_numbers(ask.parent["text"], text)
     return text
@@ -118,4 +118,4 @@ def _require_numbers(before: str, after: str) -> None:
     wanted, found = ({word for word in words(text) if any(map(str.isdigit, word))} for text in (before, after))
     if wanted != found:
         changes = [*(f"lost {word}" for word in sorted(wanted - found)), *(f"invented {word}" for word in sorted(found - wanted))]
-        raise Fault("synthesis_unfaithful", ", ".join(changes))
+        raise RowReject("synthesis_unfaithful", ", ".join(changes))

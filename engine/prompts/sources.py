@@ -29,7 +29,7 @@ RAW_CHARS = 200
 ROLES = ("system", "user", "assistant")
 
 
-class Fault(Exception):
+class RowReject(Exception):
     """A row that cannot be a prompt: (reason, detail)."""
 
 
@@ -69,7 +69,7 @@ def work(raw: Raw, piece: Slice, *, max_chars: int) -> dict[str, Any]:
         return row
     try:
         return row | _prompt(raw.fields, piece, max_chars)
-    except Fault as fault:
+    except RowReject as fault:
         reason, detail = fault.args
         return row | {"reason": reason, "detail": detail}
 
@@ -79,14 +79,14 @@ def _prompt(fields: dict[str, Any], piece: Slice, max_chars: int) -> dict[str, A
     found = {ours: fields.get(theirs) for ours, theirs in piece.columns.items()}
     for ours in ("messages" if "messages" in found else "text", "reference"):
         if ours in found and piece.columns[ours] not in fields:
-            raise Fault("missing_column", f"has no {piece.columns[ours]!r}, which is mapped to {ours}")
+            raise RowReject("missing_column", f"has no {piece.columns[ours]!r}, which is mapped to {ours}")
     turns = _messages(found["messages"]) if "messages" in found else _one_turn(found["text"])
     chars = sum(len(turn["content"]) for turn in turns)
     if chars > max_chars:
-        raise Fault("too_long", f"{chars} characters, at most {max_chars} are allowed")
+        raise RowReject("too_long", f"{chars} characters, at most {max_chars} are allowed")
     text = "\n".join(turn["content"] for turn in turns if turn["role"] == "user")
     if not text.strip():
-        raise Fault("empty", "the user says nothing")
+        raise RowReject("empty", "the user says nothing")
     return {
         "messages": turns,
         "text": text,
@@ -101,9 +101,9 @@ def _prompt(fields: dict[str, Any], piece: Slice, max_chars: int) -> dict[str, A
 
 def _one_turn(value: Any) -> list[dict[str, str]]:
     if value is None:
-        raise Fault("empty", "the text is null")
+        raise RowReject("empty", "the text is null")
     if not isinstance(value, str):
-        raise Fault("bad_value", f"text: found {type(value).__name__}, expected a string")
+        raise RowReject("bad_value", f"text: found {type(value).__name__}, expected a string")
     return [{"role": "user", "content": _sound(value)}]
 
 
@@ -112,14 +112,14 @@ def _messages(value: Any) -> list[dict[str, str]]:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise Fault("bad_value", f"messages: not JSON: {error}") from None
+            raise RowReject("bad_value", f"messages: not JSON: {error}") from None
     if not value:
-        raise Fault("empty", "there are no messages")
+        raise RowReject("empty", "there are no messages")
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-        raise Fault("bad_value", "messages: expected a list of {role, content}")
+        raise RowReject("bad_value", "messages: expected a list of {role, content}")
     for turn in value:
         if turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
-            raise Fault("bad_value", f"messages: found role {turn.get('role')!r:.40}, expected one of {ROLES} with a text")
+            raise RowReject("bad_value", f"messages: found role {turn.get('role')!r:.40}, expected one of {ROLES} with a text")
     return [{"role": turn["role"], "content": _sound(turn["content"])} for turn in value]
 
 
@@ -128,7 +128,7 @@ def _sound(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise Fault("encoding", f"half a surrogate pair at character {error.start}") from None
+        raise RowReject("encoding", f"half a surrogate pair at character {error.start}") from None
     return text
 
 
@@ -136,7 +136,7 @@ def _one_of(allowed: tuple[str, ...], value: Any, name: str, default: str) -> st
     if value is None or value == "":
         return default
     if value not in allowed:
-        raise Fault("bad_value", f"{name}: found {value!r:.40}, expected one of {allowed}")
+        raise RowReject("bad_value", f"{name}: found {value!r:.40}, expected one of {allowed}")
     return value
 
 
@@ -146,5 +146,5 @@ def _word(value: Any) -> str | None:
 
 def _reference(value: Any) -> str:
     if value is None or value == "":
-        raise Fault("empty", "the reference is empty")
+        raise RowReject("empty", "the reference is empty")
     return _sound(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":")))

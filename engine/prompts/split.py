@@ -10,7 +10,7 @@ from engine.prompts.copies import FATES
 from engine.prompts.sources import WORK
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, PROMPT_DROPS, REJECT, REJECTED
 
-LABELLED = pa.schema([*WORK, *(FATES.field(name) for name in ("fate", "rep_id", "similarity")), ("shard", pa.int64())])
+LABELLED = pa.schema([*WORK, *(FATES.field(name) for name in ("fate", "duplicate_of", "similarity")), ("shard", pa.int64())])
 TABLES = {"prompts": PROMPT, "holdout": HOLDOUT, "rejects": REJECT, "dropped": DROPPED_PROMPT}
 FATES_OF = {"prompts": ("prompts",), "holdout": ("holdout",), "rejects": REJECTED, "dropped": PROMPT_DROPS}
 FIRST_FAULTS = 3  # rejects that a block shows
@@ -26,7 +26,7 @@ def label(rows: pa.Table, fates: pa.Table, cuts: dict[str, list[str]]) -> pa.Tab
     rows = rows.set_column(WORK.get_field_index("detail"), "detail", pc.if_else(is_sound, lost["detail"], rows["detail"]))
     columns = {
         "fate": fate,
-        "rep_id": lost["rep_id"],
+        "duplicate_of": lost["duplicate_of"],
         "similarity": lost["similarity"],
         "shard": pa.array([_shard(*pair, cuts) for pair in zip(fate.to_pylist(), rows["prompt_id"].to_pylist(), strict=True)]),
     }

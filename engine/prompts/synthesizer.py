@@ -14,7 +14,7 @@ from engine.contract.models import Model
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.synthesize import Synthesis
-from engine.inference.crash_isolation import Trials
+from engine.inference.crash_isolation import CrashIsolator
 from engine.inference.engine import Completion, Engine, Request, build_model
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
@@ -23,7 +23,7 @@ from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
 from engine.prompts.methods import Ask, chat, read
 from engine.prompts.quota import ASK
-from engine.prompts.sources import WORK, Fault, work
+from engine.prompts.sources import WORK, RowReject, work
 from engine.rows import PROMPT, content_id, grow
 from engine.storage.shards import Folder
 
@@ -34,7 +34,7 @@ PAID = pa.schema(
         ("ask_id", pa.string()),  # hash of all that the reply depends on
         ("parent_id", pa.string()),
         ("text", pa.string()),
-        ("ending", pa.string()),
+        ("finish_reason", pa.string()),
         ("tokens_in", pa.int32()),
         ("tokens_out", pa.int32()),
         ("error", pa.string()),
@@ -46,7 +46,7 @@ Reply = dict[str, Any]  # a row of PAID
 
 
 @dataclass(frozen=True)
-class Desk:
+class SynthesizerSpec:
     """All that a synthesizer needs, in plain picklable values. Its syntheses have the same model."""
 
     syntheses: Sequence[Synthesis]
@@ -58,7 +58,7 @@ class Desk:
     """The model's weights."""
     ledger: Folder
     """Replies that were paid for, perhaps by other runs too."""
-    marks: Folder
+    markers: Folder
     """Who is at work, in this run."""
     numbers: Mapping[str, int]
     """By title, of the file that its rows seem to come from, behind those of all sources."""
@@ -68,12 +68,12 @@ class Desk:
 class Synthesizer:
     """SHOWN in, WRITTEN out: one row for each ask, a prompt or why it is none."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: SynthesizerSpec) -> None:
         self.desk = desk
         self.syntheses = {one.title: one for one in desk.syntheses}
         self.identity = identity(desk.model, desk.folder) if desk.model else ""
         self.engine: Engine | None = None
-        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
+        self.trials = CrashIsolator(desk.markers, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
         self.ledger = Ledger(desk.ledger, PAID, key="ask_id", place="parent_id")
 
     def __call__(self, shown: pa.Table) -> Iterator[pa.Table]:
@@ -90,12 +90,12 @@ class Synthesizer:
         for ask in asks:
             try:
                 open_.append(self._prepared(ask))
-            except Fault as fault:
+            except RowReject as fault:
                 rows.append(self._row(ask, fault=fault))
         for ask, reply in zip(open_, self._replies(open_), strict=True):
             try:
                 rows.append(self._row(ask, self._text(ask, reply), reply=reply))
-            except Fault as fault:
+            except RowReject as fault:
                 rows.append(self._row(ask, fault=fault, reply=reply))
         return pa.Table.from_pylist(rows, schema=WRITTEN)
 
@@ -113,8 +113,8 @@ class Synthesizer:
 
     def _text(self, ask: Ask, reply: Reply | None) -> str:
         """Raises Fault: what was written is no prompt."""
-        if reply and reply["ending"] != "stop":
-            raise Fault("synthesis_failed", f"{reply['ending']}: {reply['error']}".rstrip(": "))
+        if reply and reply["finish_reason"] != "stop":
+            raise RowReject("synthesis_failed", f"{reply['finish_reason']}: {reply['error']}".rstrip(": "))
         if ask.gap is None:
             assert reply
             return read(ask, reply["text"])
@@ -159,7 +159,7 @@ class Synthesizer:
     def _pay(self, asks: Sequence[tuple[str, Ask]]) -> dict[str, Reply]:
         """Each synthesis samples in its own way, so each is a call of its own."""
         assert self.engine is not None
-        self.engine.forget()
+        self.engine.reset_prefix_cache()
         paid: dict[str, Reply] = {}
         for _, group in groupby(asks, key=lambda pair: pair[1].synthesis.title):
             mine = list(group)
@@ -174,11 +174,11 @@ class Synthesizer:
             one: {"ask_id": one, "parent_id": ask.parent["prompt_id"], **{name: getattr(reply, name) for name in PAID.names[2:]}}
             for (one, ask), reply in zip(asks, said, strict=True)
         }
-        kept = [reply for reply, completion in zip(replies.values(), said, strict=True) if not completion.is_lost]
+        kept = [reply for reply, completion in zip(replies.values(), said, strict=True) if not completion.retryable]
         self.ledger.record(pa.Table.from_pylist(kept, schema=PAID))
         return replies
 
-    def _row(self, ask: Ask, text: str = "", *, fault: Fault | None = None, reply: Reply | None = None) -> dict[str, Any]:
+    def _row(self, ask: Ask, text: str = "", *, fault: RowReject | None = None, reply: Reply | None = None) -> dict[str, Any]:
         """A row of WRITTEN, validated as a row of a source is."""
         parent, source = ask.parent, f"synthesize/{ask.synthesis.title}"
         piece = Slice(

@@ -8,7 +8,7 @@ from engine.storage.artifact import Artifact
 
 def lineage(artifacts: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:
     """Return for each artifact, by the job that made it, its fingerprint, inputs, tally, package versions and commit."""
-    keys = ("inputs", "tally", "packages", "commit")
+    keys = ("inputs", "row_counts", "packages", "commit")
     return {
         name: {"folder": str(artifact.folder), "fingerprint": artifact.fingerprint, **{key: artifact.record[key] for key in keys}}
         for name, artifact in artifacts.items()

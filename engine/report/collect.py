@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.report import tally
+from engine.report import row_counts
 from engine.report.facts import Counts, Facts
 from engine.report.labels import clip
 from engine.report.sampling import interleave, keep_first, pieces, within
@@ -17,10 +17,10 @@ BUDGET = 450_000  # bytes of JSON for each of samples, points and predictions: t
 
 LINEAGE = [
     "answer_id", "prompt_id", "task_unit", "text", "layer", "difficulty", "scenario", "source", "line", "licence", "redacted",
-    "teacher", "sample", "seed", "answer", "ending", "tokens_in", "tokens_out", "error", "checks", "agreement", "judge", "score",
-    "confidence", "marks", "disagreement", "gated", "pool", "reasons",
+    "teacher", "sample", "seed", "answer", "finish_reason", "tokens_in", "tokens_out", "error", "checks", "agreement", "judge", "score",
+    "confidence", "dimension_scores", "rubric_spread", "judge_decides", "pool", "reasons",
 ]  # fmt: skip
-PLACE = ["prompt_id", "answer_id", "x", "y", "cluster", "pool", "dropped_by", "rep_id", "text", "layer"]
+PLACE = ["prompt_id", "answer_id", "x", "y", "cluster", "pool", "dropped_by", "duplicate_of", "text", "layer"]
 
 
 def gather(
@@ -38,7 +38,7 @@ def gather(
         contract=contract,
         jobs=[artifact.record for artifact in artifacts.values()],
         counts=_counts(artifacts),
-        splits=tally.count_values(pieces(artifacts, "dataset", "examples", ["split"]), "split"),
+        splits=row_counts.count_values(pieces(artifacts, "dataset", "examples", ["split"]), "split"),
         points=_points(artifacts),
         pairs=_answer_pairs(artifacts) | _prompt_pairs(artifacts),
         samples=_samples(artifacts),
@@ -48,13 +48,13 @@ def gather(
 
 
 def _counts(artifacts: dict[str, Artifact]) -> Counts:
-    picked = tally.count_answers(pieces(artifacts, "dataset", "picked", tally.COLUMNS + tally.PICK_COLUMNS))
-    return picked if picked.answers else tally.count_answers(pieces(artifacts, "candidates", "candidates", tally.COLUMNS))
+    picked = row_counts.count_answers(pieces(artifacts, "dataset", "picked", row_counts.COLUMNS + row_counts.PICK_COLUMNS))
+    return picked if picked.answers else row_counts.count_answers(pieces(artifacts, "candidates", "candidates", row_counts.COLUMNS))
 
 
 def _samples(artifacts: dict[str, Artifact]) -> list[dict[str, Any]]:
     chosen = {"order": ["pool", "answer_id"], "count": SAMPLES // len(POOLS)}
-    grown = [*LINEAGE, "cluster", "dropped_by", "rep_id", "similarity"]
+    grown = [*LINEAGE, "cluster", "dropped_by", "duplicate_of", "similarity"]
     table = keep_first(pieces(artifacts, "dataset", "picked", grown), **chosen)
     if table is None:
         table = keep_first(pieces(artifacts, "candidates", "candidates", LINEAGE), **chosen)
@@ -87,7 +87,7 @@ def _points(artifacts: dict[str, Artifact]) -> list[dict[str, Any]]:
     rows = [
         {
             "x": round(row["x"], 4), "y": round(row["y"], 4), "c": row["cluster"], "p": row["pool"], "d": row["dropped_by"],
-            "r": where.get(row["rep_id"], -1), "l": row["layer"], "t": clip(row["text"], 180),
+            "r": where.get(row["duplicate_of"], -1), "l": row["layer"], "t": clip(row["text"], 180),
         }
         for row in table.to_pylist()
     ]  # fmt: skip
@@ -118,22 +118,24 @@ def _pairs(
 ) -> dict[str, list[dict[str, Any]]]:
     """Drop reason -> the first few rows of the table `lost` with the row of a table of `won` that `rep_id` names."""
     key = columns[0]
-    losers = pieces(artifacts, *lost, [*columns, "dropped_by", "rep_id", "similarity"])
-    named = (part.filter(pc.not_equal(pc.fill_null(part["rep_id"], ""), "")) for part in losers)
+    losers = pieces(artifacts, *lost, [*columns, "dropped_by", "duplicate_of", "similarity"])
+    named = (part.filter(pc.not_equal(pc.fill_null(part["duplicate_of"], ""), "")) for part in losers)
     table = keep_first(named, ["dropped_by", key], count=PAIRS)
     if table is None:
         return {}
     winners: dict[str, dict[str, Any]] = {}
     for job, name in won:
         for part in pieces(artifacts, job, name, columns):
-            part = part.filter(pc.is_in(part[key], value_set=table["rep_id"].combine_chunks()))
+            part = part.filter(pc.is_in(part[key], value_set=table["duplicate_of"].combine_chunks()))
             winners.update({row[key]: row for row in part.to_pylist()})
     pairs: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
-        winner = winners.get(row["rep_id"], {})
+        winner = winners.get(row["duplicate_of"], {})
         said = {"text": clip(row["text"], 600), "answer": clip(row.get("answer"), 300)}
         said |= {"won_text": clip(winner.get("text"), 600), "won_answer": clip(winner.get("answer"), 300)}
-        pairs.setdefault(row["dropped_by"], []).append({"rep_id": row["rep_id"], "similarity": row["similarity"], **said})
+        pairs.setdefault(row["dropped_by"], []).append(
+            {"duplicate_of": row["duplicate_of"], "similarity": row["similarity"], **said}
+        )
     return pairs
 
 
@@ -160,7 +162,7 @@ def _predictions(table: pa.Table | None) -> list[dict[str, Any]]:
         prompt = prompts.setdefault(
             row["prompt_id"], {**about, "text": clip(row["text"], 1500), "reference": clip(row["reference"], 600)}
         )
-        said = {name: row[name] for name in ("role", "ending", "confidence", "seconds", "valid", "exact")}
+        said = {name: row[name] for name in ("role", "finish_reason", "confidence", "seconds", "valid", "exact")}
         prompt.setdefault("models", {})[row["model"]] = {**said, "answer": clip(row["answer"], 600)}
         if len(prompts) > PROMPTS:
             prompts.popitem()

@@ -37,7 +37,7 @@ class Counts:
     fates: dict[tuple[str, str], int] = field(default_factory=dict)  # (pool, dropped_by) -> answers
     reasons: dict[tuple[str, str], int] = field(default_factory=dict)  # (pool, reason tag) -> answers
     checks: dict[str, tuple[int, int]] = field(default_factory=dict)  # check -> (passed, failed)
-    endings: dict[str, int] = field(default_factory=dict)
+    finish_reasons: dict[str, int] = field(default_factory=dict)
     teachers: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> answers, tokens_in, tokens_out, seconds
     confidence: dict[str, list[int]] = field(default_factory=dict)  # pool -> answers in each of BINS equal bins
     clusters: dict[int, tuple[int, int]] = field(default_factory=dict)  # cluster -> (kept, dropped)
@@ -77,5 +77,5 @@ class Facts:
     @property
     def judge(self) -> dict[str, Any]:
         """What is known of the judge: report.json, else the job that judged; {} without one."""
-        facts = next((job.get("facts") or {} for job in self.jobs if job["job"] == "candidates"), {})
+        facts = next((job.get("metrics") or {} for job in self.jobs if job["job"] == "candidates"), {})
         return self.report.get("judge") or facts.get("judge") or {}

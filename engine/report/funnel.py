@@ -47,14 +47,16 @@ class Link(NamedTuple):
 
 def stages(jobs: list[dict[str, Any]]) -> list[Stage]:
     """Return one stage a job, in the order of the line."""
-    return [_stage(record) for record in jobs if record.get("tally")]
+    return [_stage(record) for record in jobs if record.get("row_counts")]
 
 
 def _stage(record: dict[str, Any]) -> Stage:
-    tally, job = record["tally"], record["job"]
-    outcomes = [Outcome(label, rows, meaning(label), _kind(label, job)) for label, rows in tally["rows_out"].items()]
+    row_counts, job = record["row_counts"], record["job"]
+    outcomes = [Outcome(label, rows, meaning(label), _kind(label, job)) for label, rows in row_counts["rows_out"].items()]
     order = {"on": 0, "aside": 1, "out": 2}
-    return Stage(job, tally["rows_in"], UNITS.get(job.partition("/")[0], "rows"), sorted(outcomes, key=lambda o: order[o.kind]))
+    return Stage(
+        job, row_counts["rows_in"], UNITS.get(job.partition("/")[0], "rows"), sorted(outcomes, key=lambda o: order[o.kind])
+    )
 
 
 def _kind(label: str, job: str) -> str:

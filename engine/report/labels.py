@@ -65,7 +65,7 @@ MEANINGS = {
     "review": "a person should look",
     "failure": "cut off, unreadable or wrong",
     "elsewhere": "not asked for: the route led to other teachers",
-    "ending_unpaid": "not asked for: the budget was spent",
+    "finish_reason_budget_exhausted": "not asked for: the budget was spent",
     "spared": "not asked for: enough answers were verified",
     "pool": "its pool is not learnt from",
     "sample": "another answer to the same prompt was taken",

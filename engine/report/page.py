@@ -156,7 +156,7 @@ def _losses(facts: Facts) -> tuple[float, float]:
 
 def _made(facts: Facts) -> dict[str, Any]:
     """What the job says that made the training set."""
-    return next((job.get("facts") or {} for job in facts.jobs if job["job"] == "dataset"), {})
+    return next((job.get("metrics") or {} for job in facts.jobs if job["job"] == "dataset"), {})
 
 
 def _drop_rows(facts: Facts) -> dict[str, int]:
@@ -168,7 +168,7 @@ def _drop_rows(facts: Facts) -> dict[str, int]:
 
 
 def _spending(facts: Facts) -> list[dict[str, Any]]:
-    said = {job["job"]: job.get("facts") or {} for job in facts.jobs}
+    said = {job["job"]: job.get("metrics") or {} for job in facts.jobs}
     price = Price.model_validate(labels.at(facts.contract, "budget", "price") or {})
     return costs(said.get("candidates", {}), said.get("dataset", {}), price)
 

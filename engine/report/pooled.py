@@ -25,7 +25,7 @@ def _reasons(counts: Counts, pool: str) -> list[tuple[str, int]]:
 
 def lessons(jobs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return `relations`, `tiers`, `merged`, `kinds`, `preferences` and `labels`, as the jobs say; None what none says."""
-    said = {job["job"]: job.get("facts") or {} for job in jobs}
+    said = {job["job"]: job.get("metrics") or {} for job in jobs}
     of_answers, of_dataset = said.get("candidates", {}), said.get("dataset", {})
     pairs = of_dataset.get("preferences")
     return {

@@ -6,7 +6,7 @@ QUERIES = {
     "rejects": "select reason, count(*) from rejects group by 1",
     "map": "select prompt_id, x, y, cluster, pool, dropped_by from picked",
     "clusters": "select cluster, count(*) filter (dropped_by = '') as kept, count(*) as found from picked group by 1 order by 1",
-    "pairs": "select a.dropped_by, a.similarity, a.text, b.text as lost_to from picked a join picked b on a.rep_id = b.answer_id",
+    "pairs": "select a.dropped_by, a.similarity, a.text, b.text as lost_to from picked a join picked b on a.duplicate_of = b.answer_id",
     "steps": "select student, tokens, split, loss from steps order by student, step",
     "exact": "select model, avg(exact::int), count(*) from predictions group by 1 order by 2 desc",
     "seen": "select model, seen, avg(exact::int), count(*) from predictions group by all order by all",
@@ -22,7 +22,7 @@ QUERIES = {
         "select teacher, sum(tokens_in), sum(tokens_out), sum(seconds), "
         "count(*) filter (pool in ('train', 'refusal')) as accepted, "
         "count(*) filter (dropped_by = '') as picked from picked "
-        "where ending not in ('unpaid', 'unrouted', 'too_long') group by 1 order by 1"
+        "where finish_reason not in ('budget_exhausted', 'unrouted', 'too_long') group by 1 order by 1"
     ),
     "confidence": "select pool, floor(confidence * 20) / 20 as bin, count(*) from candidates group by all order by all",
     "checks": "select c.check, c.passed, count(*) from (select unnest(checks) as c from candidates) group by all order by all",
@@ -30,7 +30,7 @@ QUERIES = {
         "select pool, reason, count(*) from (select pool, unnest(reasons) as reason from candidates) group by all order by all"
     ),
     "relations": "select relation, count(distinct prompt_id) from candidates where relation != '' group by 1 order by 1",
-    "tiers": "select tier, count(*) from candidates where tier is not null group by 1 order by 1",
+    "tiers": "select confidence_tier, count(*) from candidates where confidence_tier is not null group by 1 order by 1",
     "kinds": "select kind, split, count(*) from examples group by all order by all",
     "preferences": "select reason, count(*), avg(margin), avg(length_ratio) from preferences group by 1 order by 1",
     "sample": "select * from picked where answer_id like 'ID%'",

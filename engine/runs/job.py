@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.contract import Contract, Profile
-from engine.errors import DriftError, InputError, MissingArtifact
-from engine.storage.artifact import Artifact, Draft, Tally, load_artifact
+from engine.errors import RecipeMismatch, InputError, MissingArtifact
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.rows import content_id
 from engine.storage.shards import Folder
 
@@ -32,15 +32,15 @@ class Job:
     reads: tuple[str, ...]
     """Paths into the contract (`teachers`, `students.s`) that bear its identity."""
     run: str
-    """`module:function`, imported only when the job runs: `function(bench) -> Tally`."""
+    """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
     inputs: str = ""
-    """`module:function`: what else bears identity, such as the hashes of source files; `function(bench) -> dict`."""
+    """`module:function`: what else bears identity, such as the hashes of source files; `function(context) -> dict`."""
     follows: Mapping[str, str] = field(default_factory=dict)
     """Path of `reads` -> what lets the artifact follow a change there without being made anew; `{run}` stands for the run."""
 
 
 @dataclass
-class Bench:
+class JobContext:
     """All that a job may touch."""
 
     job: Job
@@ -51,10 +51,10 @@ class Bench:
     models: str
     """Folder of unpacked models."""
     run: Folder
-    draft: Draft
-    tell: Callable[[str], None] = field(default=lambda line: None)
+    writer: ArtifactWriter
+    progress: Callable[[str], None] = field(default=lambda line: None)
     """Takes one line of progress."""
-    say: Callable[[str], None] = field(default=lambda line: None)
+    log: Callable[[str], None] = field(default=lambda line: None)
     """Takes a line that stays: the start and the end of the job."""
 
     def artifact(self, name: str) -> Artifact:
@@ -102,16 +102,16 @@ def up_to(jobs: Sequence[Job], name: str) -> tuple[Job, ...]:
     return tuple(job for job in jobs if job.name in wanted)
 
 
-def run_line(jobs: Sequence[Job], bench_for: Callable[[Job], Bench], session: Callable[[], Any] = nothing) -> list[str]:
+def run_pipeline(jobs: Sequence[Job], context_for: Callable[[Job], JobContext], session: Callable[[], Any] = nothing) -> list[str]:
     """Run each job that has no finished artifact yet, in waves of those whose inputs are there; return the names that ran.
 
     `session` is entered once, before the first job that has to run.
 
     Raises:
-        DriftError: an artifact was finished under another recipe; nothing has run.
+        RecipeMismatch: an artifact was finished under another recipe; nothing has run.
         RayleighError: the first failure of a job, after the others of its wave have ended.
     """
-    waiting = [job for job in jobs if not is_finished(bench_for(job))]
+    waiting = [job for job in jobs if not is_finished(context_for(job))]
     if not waiting:
         return []
     ran: list[str] = []
@@ -119,22 +119,22 @@ def run_line(jobs: Sequence[Job], bench_for: Callable[[Job], Bench], session: Ca
         while waiting:
             names = {job.name for job in waiting}
             wave = [job for job in waiting if not names & set(job.needs)]
-            _run_wave([bench_for(job) for job in wave])
+            _run_wave([context_for(job) for job in wave])
             ran += [job.name for job in wave]
             waiting = [job for job in waiting if job not in wave]
     for job in jobs:
-        is_finished(bench_for(job))  # an input that was rebuilt with other rows makes what was read from it stale
+        is_finished(context_for(job))  # an input that was rebuilt with other rows makes what was read from it stale
     return ran
 
 
-def _run_wave(benches: Sequence[Bench]) -> None:
+def _run_wave(benches: Sequence[JobContext]) -> None:
     if len(benches) == 1:
         run_job(benches[0])
         return
-    for bench in benches:
-        _imported(bench.job.run)  # here: two threads that import torch at once see each other's half-made modules
+    for context in benches:
+        _imported(context.job.run)  # here: two threads that import torch at once see each other's half-made modules
     threads = ThreadPoolExecutor(len(benches))
-    tasks = [threads.submit(run_job, bench) for bench in benches]
+    tasks = [threads.submit(run_job, context) for context in benches]
     try:
         wait(tasks)
     finally:
@@ -146,59 +146,59 @@ def _run_wave(benches: Sequence[Bench]) -> None:
         raise failures[0]
 
 
-def run_job(bench: Bench) -> Artifact:
+def run_job(context: JobContext) -> Artifact:
     """Run one job and return its artifact. What an earlier attempt left half-written is removed first."""
-    head = recipe_head(bench)
-    bench.draft.clear()
-    bench.say(f"{bench.job.name}: started")
+    head = recipe_head(context)
+    context.writer.clear()
+    context.log(f"{context.job.name}: started")
     try:
-        tally: Tally = _imported(bench.job.run)(bench)
-        artifact = bench.draft.finish(head, tally)
+        row_counts: RowCounts = _imported(context.job.run)(context)
+        artifact = context.writer.finish(head, row_counts)
     except BaseException as error:
-        bench.draft.clear()
-        error.add_note(f"This ended the job {bench.job.name}.")
-        bench.say(f"{bench.job.name}: ended by {type(error).__name__}")  # at once: the others of its wave may take long
+        context.writer.clear()
+        error.add_note(f"This ended the job {context.job.name}.")
+        context.log(f"{context.job.name}: ended by {type(error).__name__}")  # at once: the others of its wave may take long
         raise
-    rows = ", ".join(f"{count} {label}" for label, count in tally.rows_out.items() if count)
-    bench.say(f"{bench.job.name}: {artifact.record['seconds']:.0f} s, {rows}")
+    rows = ", ".join(f"{count} {label}" for label, count in row_counts.rows_out.items() if count)
+    context.log(f"{context.job.name}: {artifact.record['seconds']:.0f} s, {rows}")
     return artifact
 
 
-def is_finished(bench: Bench) -> bool:
+def is_finished(context: JobContext) -> bool:
     """Return whether the job's artifact is there and was made by the recipe of today.
 
     Raises:
-        DriftError: it was made by another recipe.
+        RecipeMismatch: it was made by another recipe.
     """
-    found = load_artifact(bench.run / bench.job.name)
+    found = load_artifact(context.run / context.job.name)
     if found is None:
         return False
     try:
-        now = recipe_head(bench)
+        now = recipe_head(context)
     except MissingArtifact:
         return True  # made earlier, from inputs that have since been removed
     changes = list(differences(found.record["recipe"], now["recipe"]))
     changes += list(differences(found.record["inputs"], now["inputs"], "inputs"))
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
-        raise DriftError(
-            f"{bench.run}/{bench.job.name} was finished under another recipe:\n{listed}\n"
-            f"Use a new run folder, or delete {bench.run}/{bench.job.name} and what was made from it to build it again."
-            + _shorter_way(bench, {path for path in now["recipe"] if found.record["recipe"].get(path) != now["recipe"][path]})
+        raise RecipeMismatch(
+            f"{context.run}/{context.job.name} was finished under another recipe:\n{listed}\n"
+            f"Use a new run folder, or delete {context.run}/{context.job.name} and what was made from it to build it again."
+            + _shorter_way(context, {path for path in now["recipe"] if found.record["recipe"].get(path) != now["recipe"][path]})
         )
     return True
 
 
-def recipe_head(bench: Bench) -> dict[str, Any]:
+def recipe_head(context: JobContext) -> dict[str, Any]:
     """Return what identifies the artifact: the recipe, its inputs' fingerprints and the hash of both."""
-    whole = bench.contract.model_dump(mode="json")
+    whole = context.contract.model_dump(mode="json")
     whole["students"] = {student["name"]: student for student in whole["students"]}
-    recipe: dict[str, Any] = {path: _at(whole, path) for path in bench.job.reads}
-    if bench.job.inputs:
-        recipe["sources"] = _imported(bench.job.inputs)(bench)
-    inputs = {name: bench.artifact(name).fingerprint for name in bench.job.needs}
+    recipe: dict[str, Any] = {path: _at(whole, path) for path in context.job.reads}
+    if context.job.inputs:
+        recipe["sources"] = _imported(context.job.inputs)(context)
+    inputs = {name: context.artifact(name).fingerprint for name in context.job.needs}
     return {
-        "job": bench.job.name,
+        "job": context.job.name,
         "recipe": recipe,
         "inputs": inputs,
         "fingerprint": content_id(_canonical(recipe), _canonical(inputs)),
@@ -217,10 +217,10 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {_short(old)} -> {_short(new)}"
 
 
-def _shorter_way(bench: Bench, changed: set[str]) -> str:
+def _shorter_way(context: JobContext, changed: set[str]) -> str:
     """What to do instead if only paths have changed that the artifact can follow; else ""."""
-    ways = {bench.job.follows.get(path, "") for path in changed}
-    return "" if "" in ways else "".join(f"\n{way.format(run=bench.run)}" for way in sorted(ways))
+    ways = {context.job.follows.get(path, "") for path in changed}
+    return "" if "" in ways else "".join(f"\n{way.format(run=context.run)}" for way in sorted(ways))
 
 
 def _imported(place: str) -> Callable[..., Any]:

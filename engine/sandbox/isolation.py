@@ -17,7 +17,7 @@ OPEN_FILES = 64
 STACK = 8 * MIB
 
 
-class Allowance(NamedTuple):
+class ProgramLimits(NamedTuple):
     """What one program may use."""
 
     cpu_seconds: int
@@ -41,7 +41,7 @@ def standing() -> dict[str, str]:
     }
 
 
-def raise_walls(walls: Collection[str], allowance: Allowance, *, read: Sequence[str], write: Sequence[str]) -> None:
+def raise_walls(walls: Collection[str], limits: ProgramLimits, *, read: Sequence[str], write: Sequence[str]) -> None:
     """Shut this process in; it should become the program at once. With namespaces it forks: the first process only waits.
 
     Raises:
@@ -52,7 +52,7 @@ def raise_walls(walls: Collection[str], allowance: Allowance, *, read: Sequence[
     if "namespaces" in walls:
         _unshare()
         _become_first()
-    _limit(allowance)
+    _limit(limits)
     if "landlock" in walls or "seccomp" in walls:
         _give_up_powers()
     if "landlock" in walls:
@@ -87,12 +87,12 @@ def _give_up_powers() -> None:
     landlock.LIBC.capset(header, nothing)
 
 
-def _limit(allowance: Allowance) -> None:
+def _limit(limits: ProgramLimits) -> None:
     """Soft and hard alike."""
-    limits = {
-        resource.RLIMIT_CPU: allowance.cpu_seconds,
-        resource.RLIMIT_AS: allowance.memory_mib * MIB,
-        resource.RLIMIT_FSIZE: allowance.output_kib * KIB,
+    resources = {
+        resource.RLIMIT_CPU: limits.cpu_seconds,
+        resource.RLIMIT_AS: limits.memory_mib * MIB,
+        resource.RLIMIT_FSIZE: limits.output_kib * KIB,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_NPROC: 1,  # root is exempt: what counts is that seccomp refuses to start a process
         resource.RLIMIT_STACK: STACK,
@@ -100,7 +100,7 @@ def _limit(allowance: Allowance) -> None:
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
-    for name, most in limits.items():
+    for name, most in resources.items():
         hard = resource.getrlimit(name)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(name, (most, most))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.errors import MachineError
-from engine.sandbox.isolation import KIB, Allowance, raise_walls, standing
+from engine.sandbox.isolation import KIB, ProgramLimits, raise_walls, standing
 from engine.sandbox.landlock import LIBC
 
 TICK = 0.05  # seconds between looks at the clock and at the folder
@@ -54,7 +54,7 @@ class Ended(NamedTuple):
 class Programs:
     """Runs one program a call."""
 
-    def __init__(self, wanted: Collection[str], allowance: Allowance, used: Collection[str] | None = None) -> None:
+    def __init__(self, wanted: Collection[str], limits: ProgramLimits, used: Collection[str] | None = None) -> None:
         """Every wall that this machine gives is raised, or only those of `used`.
 
         Raises:
@@ -68,7 +68,7 @@ class Programs:
                 f"fewer in the contract: walls: [{', '.join(wall for wall in wanted if wall not in missing)}]"
             )
         self.walls = [wall for wall, why in state.items() if not why and (used is None or wall in used)]
-        self.allowance = allowance
+        self.limits = limits
         self.description = ", ".join(self.walls) or "no wall"
         self.python = os.path.realpath(sys.executable)
         self.readable = [self.python, sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib", *READABLE]
@@ -110,7 +110,7 @@ class Programs:
         if fault:
             raise MachineError(f"sandbox: a program could not be shut in: {fault}. `rayleigh doctor` says what this machine lacks.")
         if not tag and code in KILLED:
-            tag = "timed_out" if used > self.allowance.cpu_seconds / 2 else "out_of_memory"
+            tag = "timed_out" if used > self.limits.cpu_seconds / 2 else "out_of_memory"
         return _read(tag, code, said.decode("utf-8", "replace"), word)
 
     def _become(self, given: Path, work: Path, ends: Sequence[int]) -> None:
@@ -125,8 +125,8 @@ class Programs:
             os.closerange(len(ends), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.chdir(work)
             os.umask(0o077)
-            raise_walls(self.walls, self.allowance, read=[*self.readable, str(given)], write=[str(work)])
-            command = [self.python, "-S", "-s", "-B", "-P", str(given / "trial.py")]
+            raise_walls(self.walls, self.limits, read=[*self.readable, str(given)], write=[str(work)])
+            command = [self.python, "-S", "-s", "-B", "-P", str(given / "child.py")]
             os.execve(self.python, command, {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TMPDIR": str(work)})
         except BaseException as error:
             os.write(FAULT, repr(error).encode())
@@ -135,8 +135,8 @@ class Programs:
 
     def _watch(self, child: int, says: int, work: Path) -> tuple[str, bytes]:
         """Return why it must be ended, "" if it ended by itself, and what it said."""
-        said, deadline, ended = b"", time.monotonic() + self.allowance.seconds, os.pidfd_open(child)
-        most, ears = self.allowance.output_kib * KIB, [says]
+        said, deadline, ended = b"", time.monotonic() + self.limits.seconds, os.pidfd_open(child)
+        most, ears = self.limits.output_kib * KIB, [says]
         try:
             while time.monotonic() < deadline:
                 ready = select.select([*ears, ended], [], [], TICK)[0]

@@ -16,7 +16,7 @@ from engine import errors
 MIB = 2**20
 
 
-class Limits(NamedTuple):
+class CallLimits(NamedTuple):
     """What one call may cost."""
 
     seconds: float
@@ -38,10 +38,10 @@ class Exceeded(Exception):
     """A call went beyond its limits; the next one finds a new process."""
 
 
-class Apart:
+class WorkerProcess:
     """Calls what `build` makes elsewhere. Its process is started again after a call that ended it."""
 
-    def __init__(self, build: Callable[[], Served], limits: Limits) -> None:
+    def __init__(self, build: Callable[[], Served], limits: CallLimits) -> None:
         """Raises the RayleighError that `build` raises."""
         self.build, self.limits = build, limits
         self.description = self._start()
@@ -78,7 +78,7 @@ class Apart:
         return said["said"]
 
 
-def _serve(line: Connection, build: Callable[[], Served], limits: Limits) -> None:
+def _serve(line: Connection, build: Callable[[], Served], limits: CallLimits) -> None:
     """Answer calls until the other end is gone. The watch is kept here, so that it holds even when nobody waits any more."""
     try:
         served = build()

@@ -21,14 +21,14 @@ from engine.judges.rubric import fill
 from engine.rows import CANDIDATE, content_id
 
 PAID = pa.schema([("prompt_id", pa.string()), ("number_id", pa.string()), ("value", pa.float64())])
-READ = ["prompt_id", "task_unit", "messages", "text", "answer", "ending", "pool"]
+READ = ["prompt_id", "task_unit", "messages", "text", "answer", "finish_reason", "pool"]
 PAYEE = "signals"  # by what name the purse knows what is paid for them
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Gauge:
+class ScorerSpec:
     """All that a measurer needs, in plain picklable values."""
 
     section: Signals
@@ -37,17 +37,19 @@ class Gauge:
     """None if no signal is asked that a model is paid for."""
 
 
-class Measurer:
+class Scorer:
     """CANDIDATE in, CANDIDATE with its signals out; null in each that is not asked, not paid for or cannot be read."""
 
-    def __init__(self, gauge: Gauge) -> None:
+    def __init__(self, gauge: ScorerSpec) -> None:
         self.gauge = gauge
         self.till: Till[Row] | None = None
         if gauge.account:
             self.till = Till(gauge.account, PAID, place=itemgetter("prompt_id"))
 
     def __call__(self, candidates: pa.Table) -> pa.Table:
-        is_worth = pc.and_(pc.is_in(candidates["pool"], pa.array(self.gauge.section.pools)), pc.equal(candidates["ending"], "stop"))
+        is_worth = pc.and_(
+            pc.is_in(candidates["pool"], pa.array(self.gauge.section.pools)), pc.equal(candidates["finish_reason"], "stop")
+        )
         places = [index for index, worth in enumerate(is_worth.to_pylist()) if worth]
         rows = candidates.select(READ).take(pa.array(places, pa.int64())).to_pylist()
         for name, values in self._measured(rows).items():
@@ -92,15 +94,15 @@ def mark(engine: Engine, rows: Sequence[Row], *, question: Question) -> list[flo
     """Return the expected mark of each row, 1 for the least."""
     asked = [fill(question.question, {"text": row["text"], "answer": row["answer"]}) for row in rows]
     chats = [instruct([{"role": "user", "content": one}], system=question.system) for one in asked]
-    shares = engine.choose(chats, question.marks)
+    shares = engine.choice_probs(chats, question.marks)
     return [None if one is None else sum(number * share for number, share in enumerate(one, start=1)) for one in shares]
 
 
 def difficulty(engine: Engine, rows: Sequence[Row], *, systems: Mapping[str, str]) -> list[float | None]:
     """Return the loss of each answer given its prompt over its loss alone (Li et al., 2024, section 2.2)."""
     answers = [row["answer"] for row in rows]
-    given = engine.surprise([instruct(row["messages"], system=systems[row["task_unit"]]) for row in rows], answers)
-    alone = engine.surprise([[] for _ in rows], answers)
+    given = engine.mean_nll([instruct(row["messages"], system=systems[row["task_unit"]]) for row in rows], answers)
+    alone = engine.mean_nll([[] for _ in rows], answers)
     return [None if one is None or not other else one / other for one, other in zip(given, alone, strict=True)]
 
 

@@ -17,7 +17,7 @@ BUILDING = ".building"
 
 
 @dataclass(frozen=True)
-class Tally:
+class RowCounts:
     """What a job did with its rows: `rows_in` equals the sum of `rows_out` (label -> rows)."""
 
     rows_in: int
@@ -62,13 +62,13 @@ class Artifact:
 
 
 @dataclass
-class Draft:
+class ArtifactWriter:
     """An artifact that is being built. Nothing reads it before `finish`."""
 
     final: Folder
     started: float = field(default_factory=time.time)
     tables: dict[str, Table] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Folder:
@@ -84,9 +84,9 @@ class Draft:
         """Write a table that fits in memory."""
         self.tables[name] = write_table(self.folder / name, table, schema)
 
-    def finish(self, head: dict[str, Any], tally: Tally) -> Artifact:
+    def finish(self, head: dict[str, Any], row_counts: RowCounts) -> Artifact:
         """Check conservation, write the record and move the folder to its name."""
-        tally.check(str(self.final))
+        row_counts.check(str(self.final))
         listed = {RECORD, *(f"{name}/{shard.path}" for name, table in self.tables.items() for shard in table.shards)}
         in_tables = tuple(f"{name}/" for name in self.tables)
         files = []
@@ -97,10 +97,10 @@ class Draft:
                 files.append({"path": path, **self.folder.measure(path)})
         record = {
             **head,
-            "tally": {"rows_in": tally.rows_in, "rows_out": tally.rows_out},
+            "row_counts": {"rows_in": row_counts.rows_in, "rows_out": row_counts.rows_out},
             "tables": {name: table.to_json() for name, table in self.tables.items()},
             "files": files,
-            "facts": self.facts,
+            "metrics": self.metrics,
             "started": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),
             "packages": packages(),

@@ -1,32 +1,41 @@
-"""Older artifacts as today's columns: one step a schema version, by the columns that a table has."""
+"""Older tables as today's columns: one step per schema version, chosen by the columns that a table has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.rows import CANDIDATE, CHECKS, MARKS, TRAJECTORY
+from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, TRAJECTORY
 
 SIGNALS = ("complexity", "quality", "ifd", "density")
+RENAMED = {  # version 3 -> version 4
+    "ending": "finish_reason",
+    "marks": "dimension_scores",
+    "disagreement": "rubric_spread",
+    "gated": "judge_decides",
+    "tier": "confidence_tier",
+    "rep_id": "duplicate_of",
+}
+REASONS = {"judge_unpaid": "judge_budget_exhausted", "ending_unpaid": "finish_reason_budget_exhausted"}
 
 
-def _with_ways(rows: pa.Table) -> pa.Table:
-    """Version 2: an answer says which rule chose its teacher, what was thought and which tools were called before it."""
+def _to_2(rows: pa.Table) -> pa.Table:
+    """Version 2 adds the route, the reasoning and the tool calls of an answer."""
     if not {"answer_id", "teacher"} <= set(rows.column_names):
         return rows
     return _filled(rows, {"route": "", "reasoning": "", "trajectory": pa.scalar([], TRAJECTORY)})
 
 
-def _with_judgements(rows: pa.Table) -> pa.Table:
-    """Version 3: references, what each rubric said and whether it decided, relations, tiers, parents, signals, kinds of example."""
+def _to_3(rows: pa.Table) -> pa.Table:
+    """Version 3 adds references, rubric scores, relations, tiers, parents, signals and kinds of example."""
     if {"messages", "source"} <= set(rows.column_names):
         rows = _filled(rows, {"reference": pa.scalar(None, pa.string())})
     if {"agreement", "confidence"} <= set(rows.column_names):
-        rows = _filled(rows, {"marks": pa.scalar([], MARKS), "disagreement": pa.scalar(None, pa.float32())})
+        rows = _filled(rows, {"marks": pa.scalar([], DIMENSION_SCORES), "disagreement": pa.scalar(None, pa.float32())})
         rows = rows.append_column("gated", pc.is_valid(rows["confidence"]))
     if {"pool", "reasons"} <= set(rows.column_names):
-        unknown = {name: pa.scalar(None, CANDIDATE.field(name).type) for name in ("tier", *SIGNALS)}
+        unknown = {name: pa.scalar(None, CANDIDATE.field(name).type) for name in SIGNALS} | {"tier": pa.scalar(None, pa.int32())}
         rows = _filled(rows, {"relation": "", "parents": pa.scalar([], pa.list_(pa.string())), **unknown})
     if {"example_id", "target"} <= set(rows.column_names):
         rows = _filled(rows, {"kind": "answer", "tier": pa.scalar(None, pa.int32())})
@@ -35,13 +44,34 @@ def _with_judgements(rows: pa.Table) -> pa.Table:
     return rows
 
 
+def _to_4(rows: pa.Table) -> pa.Table:
+    """Version 4 renames columns and the values that named an answer which the budget did not reach."""
+    rows = rows.rename_columns([RENAMED.get(name, name) for name in rows.column_names])
+    if "finish_reason" in rows.column_names:
+        rows = _mapped(rows, "finish_reason", {"unpaid": "budget_exhausted"})
+    if "reasons" in rows.column_names:
+        told = [None if one is None else [_reason(tag) for tag in one] for one in rows["reasons"].to_pylist()]
+        rows = rows.set_column(rows.column_names.index("reasons"), "reasons", pa.array(told, pa.list_(pa.string())))
+    return rows
+
+
+def _reason(tag: str) -> str:
+    renamed = REASONS.get(tag, tag)
+    return f"finish_reason_{renamed.removeprefix('ending_')}" if renamed.startswith("ending_") else renamed
+
+
+def _mapped(rows: pa.Table, column: str, values: Mapping[str, str]) -> pa.Table:
+    told = pa.array([values.get(value, value) for value in rows[column].to_pylist()], pa.string())
+    return rows.set_column(rows.column_names.index(column), column, told)
+
+
 def _filled(rows: pa.Table, columns: dict[str, Any]) -> pa.Table:
-    """Append those of `columns` that are not there, each with one value."""
+    """Append those of `columns` that are missing, each with one value."""
     for name, value in columns.items():
         if name not in rows.column_names:
             rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
     return rows
 
 
-MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _with_ways, 2: _with_judgements}
+MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _to_2, 2: _to_3, 3: _to_4}
 """Schema version -> the step from its tables, with all their columns, to the next version's."""

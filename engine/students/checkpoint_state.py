@@ -28,7 +28,7 @@ class Progress:
     is_over: bool = False
     resumed_from: list[int] = field(default_factory=list)
     """Steps at which a later attempt went on."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     """What setup found: parameters, examples, examples too long."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     """STEP rows without the student's name."""

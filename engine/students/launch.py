@@ -20,7 +20,7 @@ from engine.errors import ModelError
 from engine.storage.shards import Folder
 from engine.students import loop, zero
 from engine.students.checkpoint_state import Progress
-from engine.students.progress_file import Board, Meter
+from engine.students.progress_file import Meter, ProgressFile
 
 POLL_SECONDS = 1.0
 RETRIES = 2  # of a worker group that died
@@ -35,7 +35,7 @@ class Place:
 
 
 @contextmanager
-def trained(lesson: loop.Lesson, pool: Pool, place: Place, tell: Callable[[str], None]) -> Iterator[Path]:
+def trained(spec: loop.TrainSpec, pool: Pool, place: Place, progress: Callable[[str], None]) -> Iterator[Path]:
     """Train as `lesson` says on `pool` and yield the folder of the last checkpoint.
 
     A run of the same name goes on where it was; a finished one is only read. The last checkpoint, best weights and progress
@@ -44,16 +44,16 @@ def trained(lesson: loop.Lesson, pool: Pool, place: Place, tell: Callable[[str],
     Raises:
         ModelError: training failed on every attempt.
     """
-    training = _begin(lesson, pool, place)
-    board, meter = Board(place.storage, place.name), Meter(lesson.student.name, tell)
+    training = _begin(spec, pool, place)
+    board, meter = ProgressFile(place.storage, place.name), Meter(spec.student.name, progress)
     while not wait([training], timeout=POLL_SECONDS).done:
         meter(board.read())
         if not ray.is_initialized():  # asking again would start another Ray
-            raise ModelError(f"student {lesson.student.name}: Ray was stopped. Run again: it goes on from its last checkpoint.")
+            raise ModelError(f"student {spec.student.name}: Ray was stopped. Run again: it goes on from its last checkpoint.")
     try:
         checkpoint = training.result()
     except (ray.exceptions.RayError, TrainingFailedError) as error:
-        raise ModelError(f"student {lesson.student.name}: training failed: {_reason(error)}") from error
+        raise ModelError(f"student {spec.student.name}: training failed: {_reason(error)}") from error
     sweep(place, keep=Path(checkpoint.path).name)
     with checkpoint.as_directory() as folder:
         yield Path(folder)
@@ -84,25 +84,25 @@ def environment(pool: Pool) -> dict[str, str]:
     return {**ray_options.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
-def _begin(lesson: loop.Lesson, pool: Pool, place: Place) -> Future[Checkpoint]:
+def _begin(spec: loop.TrainSpec, pool: Pool, place: Place) -> Future[Checkpoint]:
     """Start `_fit` in a thread that nobody must wait for: in the main thread it would take over Ctrl-C."""
     training: Future[Checkpoint] = Future()
 
     def run() -> None:
         try:
-            training.set_result(_fit(lesson, pool, place))
+            training.set_result(_fit(spec, pool, place))
         except BaseException as error:  # whoever waits for the result raises it
             training.set_exception(error)
 
-    threading.Thread(target=run, name=lesson.student.name, daemon=True).start()
+    threading.Thread(target=run, name=spec.student.name, daemon=True).start()
     return training
 
 
-def _fit(lesson: loop.Lesson, pool: Pool, place: Place) -> Checkpoint:
+def _fit(spec: loop.TrainSpec, pool: Pool, place: Place) -> Checkpoint:
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"lesson": lesson, "place": place},
-        scaling_config=ScalingConfig(**scaling(lesson.student, pool)),
+        train_loop_config={"lesson": spec, "place": place},
+        scaling_config=ScalingConfig(**scaling(spec.student, pool)),
         run_config=RunConfig(
             name=place.name,
             storage_path=place.storage,
@@ -118,21 +118,21 @@ def _fit(lesson: loop.Lesson, pool: Pool, place: Place) -> Checkpoint:
 
 def _work(told: dict[str, Any]) -> None:
     """Run the loop in one worker."""
-    lesson, place = told["lesson"], told["place"]
+    spec, place = told["lesson"], told["place"]
     context, last = ray.train.get_context(), ray.train.get_checkpoint()
     rank, world = context.get_world_rank(), context.get_world_size()
-    board = Board(place.storage, place.name)
+    board = ProgressFile(place.storage, place.name)
 
-    def seat(resume: Path | None) -> loop.Seat:
-        return loop.Seat(
+    def worker(resume: Path | None) -> loop.WorkerContext:
+        return loop.WorkerContext(
             rank=rank, world=world, device=get_device(), resume=resume, keep=_keep, note=board.write if rank == 0 else _silent
         )
 
     if last is None:
-        loop.run(lesson, seat(None))
+        loop.run(spec, worker(None))
     else:
         with last.as_directory() as folder:
-            loop.run(lesson, seat(Path(folder)))
+            loop.run(spec, worker(Path(folder)))
 
 
 def _keep(folder: Path) -> None:

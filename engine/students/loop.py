@@ -27,7 +27,7 @@ from engine.storage.artifact import load_artifact
 from engine.storage.shards import Folder
 from engine.students import export, prune, zero
 from engine.students.checkpoint_state import Progress
-from engine.students.objectives import Graded
+from engine.students.objectives import LossModule
 from engine.students.pack import COLUMNS, Batch, Packed, collate, in_order, order, pack
 
 BEST = "best"  # folder inside a checkpoint: the Hugging Face model of the best validation so far
@@ -35,7 +35,7 @@ SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainSpec:
     """All that a worker is told; plain values."""
 
     student: Student
@@ -45,7 +45,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Seat:
+class WorkerContext:
     """Where a worker sits and whom it reports to."""
 
     rank: int
@@ -63,9 +63,9 @@ class Seat:
 class Training:
     """One run in one worker."""
 
-    lesson: Lesson
-    seat: Seat
-    pupil: prune.Pupil
+    spec: TrainSpec
+    worker: WorkerContext
+    pruned: prune.PrunedModel
     engine: Any
     splits: dict[str, Packed]
     progress: Progress
@@ -75,19 +75,19 @@ class Training:
     @property
     def epoch_steps(self) -> int:
         """Optimizer steps of one epoch."""
-        return -(-len(self.splits["train"]) // self.lesson.student.batch)
+        return -(-len(self.splits["train"]) // self.spec.student.batch)
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps if nothing stops the run early."""
-        return self.epoch_steps * self.lesson.student.epochs
+        return self.epoch_steps * self.spec.student.epochs
 
 
-def run(lesson: Lesson, seat: Seat) -> None:
+def run(spec: TrainSpec, worker: WorkerContext) -> None:
     """Train until the last epoch or until validation stops improving. The last checkpoint holds `BEST` and the progress."""
     with tempfile.TemporaryDirectory() as scratch:
-        training = setup(lesson, seat, Path(scratch))
-        progress, student = training.progress, lesson.student
+        training = setup(spec, worker, Path(scratch))
+        progress, student = training.progress, spec.student
         while not progress.is_over:
             epoch = progress.step // training.epoch_steps
             batches = order(training.splits["train"], size=student.batch, seed=student.seed, epoch=epoch)
@@ -97,91 +97,91 @@ def run(lesson: Lesson, seat: Seat) -> None:
                     validate(training)
                 if progress.is_over or progress.step % student.checkpoint_steps == 0:
                     save(training)
-                seat.note(progress, training.total_steps)
+                worker.note(progress, training.total_steps)
 
 
-def setup(lesson: Lesson, seat: Seat, scratch: Path) -> Training:
+def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and continue from a checkpoint if there is one."""
-    student = lesson.student
+    student = spec.student
     torch.manual_seed(student.seed)
-    pupil = prune.prune(
-        Path(lesson.source),
+    pruned = prune.prune(
+        Path(spec.source),
         student.init.prune.layers,
         freeze_embeddings=student.freeze_embeddings,
         freeze_layers=student.freeze_layers,
     )
-    pupil.model.set_attn_implementation(zero.BACKENDS[lesson.accelerator].attention)
-    tables = load_examples(lesson)
+    pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
+    tables = load_examples(spec)
     splits = {
-        name: pack(table, pupil.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
+        name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
         for name, table in tables.items()
     }
     progress = Progress(
-        facts={
-            "parameters": prune.parameters(pupil.model),
-            "source_parameters": pupil.source_parameters,
-            "source_layers": pupil.source_layers,
+        metrics={
+            "parameters": prune.parameters(pruned.model),
+            "source_parameters": pruned.source_parameters,
+            "source_layers": pruned.source_layers,
             "examples": {name: len(split) for name, split in splits.items()},
             "too_long": sum(split.too_long for split in splits.values()),
         }
     )
-    net = Graded(pupil.model, student.objectives.model_dump()).to(seat.device)
-    engine = zero.start(net, student, accelerator=lesson.accelerator)
+    net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
+    engine = zero.start(net, student, accelerator=spec.accelerator)
     training = Training(
-        lesson=lesson,
-        seat=seat,
-        pupil=pupil,
+        spec=spec,
+        worker=worker,
+        pruned=pruned,
         engine=engine,
         splits=splits,
         progress=progress,
         scratch=scratch,
         started=time.monotonic(),
     )
-    if seat.resume:
-        restore(training, seat.resume)
+    if worker.resume:
+        restore(training, worker.resume)
     return training
 
 
-def load_examples(lesson: Lesson) -> dict[str, pa.Table]:
+def load_examples(spec: TrainSpec) -> dict[str, pa.Table]:
     """Return the examples of each split of the artifact `dataset`, in the order of their ids."""
-    dataset = load_artifact(Folder(lesson.dataset))
-    assert dataset is not None, f"{lesson.dataset} has no record"
+    dataset = load_artifact(Folder(spec.dataset))
+    assert dataset is not None, f"{spec.dataset} has no record"
     rows = dataset.read("examples", EXAMPLE, ["example_id", *COLUMNS]).sort_by("example_id")
     return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
 
 
 def step(training: Training, rows: np.ndarray) -> None:
     """Make one optimizer step on the examples `rows`: this worker's share, in micro-batches."""
-    student, seat, progress, began = training.lesson.student, training.seat, training.progress, time.monotonic()
+    student, worker, progress, began = training.spec.student, training.worker, training.progress, time.monotonic()
     packed = training.splits["train"]
     rate = learning_rate(progress.step, training.total_steps, student)
     zero.set_rate(training.engine, rate)
-    shares = rows.reshape(-1, seat.world, student.held)[:, seat.rank]
+    shares = rows.reshape(-1, worker.world, student.held)[:, worker.rank]
     denominator = packed.weight(rows)
-    total = torch.zeros((), device=seat.device)
+    total = torch.zeros((), device=worker.device)
     for share in shares:
         loss = training.engine(_batch(training, packed, share))
         # DeepSpeed takes the mean over micro-batches and workers; this makes it the mean over the batch's target tokens.
-        training.engine.backward(loss * (len(shares) * seat.world / denominator))
+        training.engine.backward(loss * (len(shares) * worker.world / denominator))
         training.engine.step()
         total += loss.detach()
     progress.step += 1
     progress.tokens += int(packed.learned[rows[rows >= 0]].sum())
-    _write_down(training, "train", _whole(total, seat) / denominator, rate, began)
+    _write_down(training, "train", _whole(total, worker) / denominator, rate, began)
 
 
 def validate(training: Training) -> None:
     """Grade the validation examples at the end of an epoch; keep the weights if they are the best; decide whether to go on."""
-    student, seat, progress, began = training.lesson.student, training.seat, training.progress, time.monotonic()
+    student, worker, progress, began = training.spec.student, training.worker, training.progress, time.monotonic()
     packed = training.splits["validation"]
-    rows = in_order(packed, size=student.held * seat.world)
-    total = torch.zeros((), device=seat.device)
+    rows = in_order(packed, size=student.held * worker.world)
+    total = torch.zeros((), device=worker.device)
     training.engine.eval()
     with torch.no_grad():
-        for share in rows.reshape(-1, seat.world, student.held)[:, seat.rank]:
+        for share in rows.reshape(-1, worker.world, student.held)[:, worker.rank]:
             total += training.engine(_batch(training, packed, share))
     training.engine.train()
-    loss = _whole(total, seat) / packed.weight(rows.ravel())
+    loss = _whole(total, worker) / packed.weight(rows.ravel())
     progress.grade(loss, student.early_stop)
     if progress.best_step == progress.step:
         keep_best(training)
@@ -195,7 +195,7 @@ def keep_best(training: Training) -> None:
     if weights is not None:
         folder = training.scratch / BEST
         shutil.rmtree(folder, ignore_errors=True)
-        export.write(training.pupil, weights, folder, dtype=training.lesson.student.dtype)
+        export.write(training.pruned, weights, folder, dtype=training.spec.student.dtype)
 
 
 def save(training: Training) -> None:
@@ -207,11 +207,11 @@ def save(training: Training) -> None:
         folder = Path(name)
         if not progress.is_over:
             zero.save(training.engine, folder)
-        if training.seat.rank == 0:
+        if training.worker.rank == 0:
             progress.write(folder)
             if progress.best is not None:
                 shutil.copytree(training.scratch / BEST, folder / BEST, copy_function=os.link)
-        training.seat.keep(folder)
+        training.worker.keep(folder)
 
 
 def restore(training: Training, folder: Path) -> None:
@@ -220,7 +220,7 @@ def restore(training: Training, folder: Path) -> None:
     if not progress.is_over:
         zero.load(training.engine, folder)
         progress.resumed_from.append(progress.step)
-    if training.seat.rank == 0 and progress.best is not None:
+    if training.worker.rank == 0 and progress.best is not None:
         shutil.copytree(folder / BEST, training.scratch / BEST)
 
 
@@ -233,13 +233,13 @@ def learning_rate(step: int, total: int, student: Student) -> float:
 
 
 def _batch(training: Training, packed: Packed, rows: np.ndarray) -> Batch:
-    tokenizer = training.pupil.tokenizer
+    tokenizer = training.pruned.tokenizer
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    return collate(packed, rows, pad=pad).to(training.seat.device)
+    return collate(packed, rows, pad=pad).to(training.worker.device)
 
 
-def _whole(total: torch.Tensor, seat: Seat) -> float:
-    if seat.world > 1:
+def _whole(total: torch.Tensor, worker: WorkerContext) -> float:
+    if worker.world > 1:
         dist.all_reduce(total)
     return float(total)
 

@@ -21,7 +21,7 @@ def sft(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"sft": sft}
 
 
-class Graded(nn.Module):
+class LossModule(nn.Module):
     """A causal language model whose output is its loss.
 
     The output layer is computed at the target's positions only: with 49,152 words it costs as much as five decoder layers.

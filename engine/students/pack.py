@@ -16,11 +16,11 @@ from engine.rows import DIFFICULTIES
 
 Chat = list[dict[str, str]]
 
-COLUMNS = ("messages", "target", "weight", "split", "tier", "difficulty")
+COLUMNS = ("messages", "target", "weight", "split", "confidence_tier", "difficulty")
 LAST = 1 << 20  # the stage of what is not known: no tier, no difficulty
 STAGES: dict[str, Callable[[dict[str, Any]], int]] = {
     "none": lambda row: 0,
-    "tier": lambda row: LAST if row["tier"] is None else row["tier"],
+    "confidence_tier": lambda row: LAST if row["confidence_tier"] is None else row["confidence_tier"],
     "difficulty": lambda row: DIFFICULTIES.index(row["difficulty"]) if row["difficulty"] in DIFFICULTIES else LAST,
 }
 """Curriculum -> when an example is due (Bengio et al., "Curriculum learning", 2009): lower stages first, within each epoch."""

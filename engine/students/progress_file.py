@@ -12,7 +12,7 @@ WRITE_SECONDS = 2.0
 TELL_SECONDS = 10.0
 
 
-class Note(NamedTuple):
+class ProgressSnapshot(NamedTuple):
     """One look at a run."""
 
     step: int
@@ -22,7 +22,7 @@ class Note(NamedTuple):
     best: float | None  # validation loss
 
 
-class Board:
+class ProgressFile:
     """The file. Rank 0 writes it, the driver reads it."""
 
     def __init__(self, storage: str, name: str) -> None:
@@ -34,24 +34,24 @@ class Board:
         now = time.monotonic()
         if now - self.written >= WRITE_SECONDS:
             self.written = now
-            note = Note(progress.step, steps, progress.tokens, progress.curve[-1]["loss"], progress.best)
+            note = ProgressSnapshot(progress.step, steps, progress.tokens, progress.curve[-1]["loss"], progress.best)
             self.folder.write(self.name, json.dumps(note._asdict()).encode())
 
-    def read(self) -> Note | None:
+    def read(self) -> ProgressSnapshot | None:
         """Return the latest note."""
-        return Note(**json.loads(self.folder.read(self.name))) if self.folder.exists(self.name) else None
+        return ProgressSnapshot(**json.loads(self.folder.read(self.name))) if self.folder.exists(self.name) else None
 
 
 class Meter:
     """Tells a person how a run goes: step, loss, target tokens per second, time left."""
 
     def __init__(self, student: str, tell: Callable[[str], None]) -> None:
-        self.student, self.tell = student, tell
-        self.first: Note | None = None
+        self.student, self.progress = student, tell
+        self.first: ProgressSnapshot | None = None
         self.began = self.told = time.monotonic()
         self.last_step = 0
 
-    def __call__(self, note: Note | None) -> None:
+    def __call__(self, note: ProgressSnapshot | None) -> None:
         """Take the latest note; tell it if it is news and TELL_SECONDS have passed."""
         now = time.monotonic()
         if note is None or note.step == self.last_step:
@@ -60,9 +60,9 @@ class Meter:
             self.first, self.began = note, now
         if now - self.told >= TELL_SECONDS:
             self.told, self.last_step = now, note.step
-            self.tell(self.line(note, self.first, now - self.began))
+            self.progress(self.line(note, self.first, now - self.began))
 
-    def line(self, note: Note, first: Note, spent: float) -> str:
+    def line(self, note: ProgressSnapshot, first: ProgressSnapshot, spent: float) -> str:
         """Return `note` in words; `spent` seconds lie between it and `first`."""
         words = [f"students/{self.student}: step {note.step} of {note.steps}", f"loss {note.loss:.3f}"]
         if note.best is not None:

@@ -14,7 +14,7 @@ from engine.errors import ModelError
 
 
 @dataclass(frozen=True)
-class Pupil:
+class PrunedModel:
     """A model that is about to be trained, and its tokenizer (transformers' classes)."""
 
     model: Any
@@ -23,7 +23,7 @@ class Pupil:
     source_parameters: int
 
 
-def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True, freeze_layers: int = 0) -> Pupil:
+def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True, freeze_layers: int = 0) -> PrunedModel:
     """Load `source` in float32 and keep only its decoder layers `layers`, in that order.
 
     `freeze_embeddings` leaves the token table, and the output layer tied with it, as they are; `freeze_layers` the first layers.
@@ -52,7 +52,7 @@ def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True
         table.weight.requires_grad_(not freeze_embeddings)
     decoder.layers[:freeze_layers].requires_grad_(False)
     model.train()
-    return Pupil(model, tokenizer, found, whole)
+    return PrunedModel(model, tokenizer, found, whole)
 
 
 def count_layers(source: Path) -> int:

@@ -3,17 +3,17 @@
 import pyarrow as pa
 
 from engine.teachers.route import CARRIED
-from engine.teachers.teacher import Desk, Teacher
+from engine.teachers.teacher import Teacher, TeacherSpec
 
 
-class Turn:
+class ChainedTeacher:
     """CARRIED in and out: a teacher adds its answers to the prompts that name it, and lets the others pass.
 
     Its engine sees those prompts of a block that are for it: a teacher to which few are sent works in thin batches. Larger blocks
     (`teacher.batch` in the profile) fill them.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: TeacherSpec) -> None:
         self.teacher = Teacher(desk)
         self.name = desk.section.name
 

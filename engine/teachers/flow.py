@@ -7,12 +7,12 @@ from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.distributed import stream
-from engine.teachers.chained import Turn
+from engine.teachers.chained import ChainedTeacher
 from engine.teachers.route import Router, Routing, answered, ask_all
-from engine.teachers.teacher import Desk, Teacher
+from engine.teachers.teacher import Teacher, TeacherSpec
 
 
-def answer(prompts: Dataset, desks: Sequence[Desk], pool: Pool, routing: Routing | None = None) -> Dataset:
+def answer(prompts: Dataset, desks: Sequence[TeacherSpec], pool: Pool, routing: Routing | None = None) -> Dataset:
     """PROMPT in, ANSWER out; all answers to a prompt are in one block. Without `routing` every teacher answers every prompt.
 
     Several teachers stand in a chain, at work at the same time on different blocks; tasks of `pool` hand over between them.
@@ -21,11 +21,11 @@ def answer(prompts: Dataset, desks: Sequence[Desk], pool: Pool, routing: Routing
         return stream.apply(prompts, Teacher, desks[0].pool, desk=desks[0])
     rows = _route(prompts, desks, pool, routing)
     for desk in desks:
-        rows = stream.apply(rows, Turn, desk.pool, desk=desk)
+        rows = stream.apply(rows, ChainedTeacher, desk.pool, desk=desk)
     return stream.apply(rows, answered, pool)
 
 
-def _route(prompts: Dataset, desks: Sequence[Desk], pool: Pool, routing: Routing | None) -> Dataset:
+def _route(prompts: Dataset, desks: Sequence[TeacherSpec], pool: Pool, routing: Routing | None) -> Dataset:
     if routing is None:
         return stream.apply(prompts, ask_all, pool, to=[desk.section.name for desk in desks])
     if routing.embeds:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engine.contract.profile import Pool
 from engine.contract.routes import Nearest, Route
-from engine.inference.sentence_encoder import Sentences
+from engine.inference.sentence_encoder import SentenceEncoder
 from engine.rows import ANSWER, PROMPT, content_id, from_rows, grow
 
 NOBODY = "none"
@@ -18,7 +18,7 @@ NOBODY = "none"
 CARRIED = grow(ANSWER, ("to", pa.list_(pa.string())))
 """What is carried from teacher to teacher: a prompt without answer, with those who shall answer it; or a finished answer."""
 UNROUTED = {
-    "route": NOBODY, "teacher": "", "sample": 0, "seed": 0, "reasoning": "", "answer": "", "ending": "unrouted", "tokens_in": 0,
+    "route": NOBODY, "teacher": "", "sample": 0, "seed": 0, "reasoning": "", "answer": "", "finish_reason": "unrouted", "tokens_in": 0,
     "tokens_out": 0, "seconds": 0.0, "trajectory": [], "error": "no rule of teachers.routes fits it",
     "to": [],
 }  # fmt: skip
@@ -52,7 +52,7 @@ class Router:
 
     def __init__(self, routing: Routing) -> None:
         device = "cuda" if routing.pool.gpus else "cpu"
-        models = {name: Sentences(folder, device) for name, folder in routing.folders.items()}
+        models = {name: SentenceEncoder(folder, device) for name, folder in routing.folders.items()}
         self.rules = [
             _Labelled(route.nearest, choices, models[route.nearest.model]) if route.nearest else _Conditions(route, choices)
             for number, route in enumerate(routing.routes)
@@ -83,7 +83,7 @@ class _Conditions:
 class _Labelled:
     """The labelled prompt decides whose embedding is nearest; of equally near ones the first."""
 
-    def __init__(self, section: Nearest, choices: Sequence[Choice], embed: Sentences) -> None:
+    def __init__(self, section: Nearest, choices: Sequence[Choice], embed: SentenceEncoder) -> None:
         self.embed, self.least, self.choices = embed, section.least, choices
         self.bank = embed([one.input for one in section.bank])  # (labelled, dimensions)
 

@@ -11,7 +11,7 @@ from engine.teachers.route import NOBODY, reached
 COLUMNS = ["prompt_id", "route", "teacher", "sample"]
 
 
-def unasked(pieces: Iterable[pa.Table], section: Teachers) -> dict[str, int]:
+def skipped(pieces: Iterable[pa.Table], section: Teachers) -> dict[str, int]:
     """Return how many of the n answers of every teacher to every prompt were not asked for. A lost one is under no reason.
 
     `elsewhere`: the column `route` leads to other teachers, or to none, which leaves one row by nobody. `spared`: the samples after

@@ -14,18 +14,18 @@ from engine.contract.models import Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.inference.crash_isolation import Trials
+from engine.inference.crash_isolation import CrashIsolator
 from engine.inference.engine import Completion, Engine, Request, build_model, instruct
-from engine.inference.few_shot import ShotBook
+from engine.inference.few_shot import FewShotSelector
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
 from engine.inference.reasoning import split
 from engine.inference.structured import decoding_schema
-from engine.inference.token_budget import Purse, Spent
+from engine.inference.token_budget import TokenBudget, TokenUsage
 from engine.rows import ANSWER, PROMPT, content_id
 from engine.storage.shards import Folder
-from engine.tools.agent import Acting
-from engine.tools.toolset import Kit
+from engine.tools.agent import ToolAgent
+from engine.tools.toolset import Toolset
 
 ASKED = [*PROMPT.names, "route"]
 """What an answer repeats of its prompt."""
@@ -33,11 +33,11 @@ PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if fiel
 """What the ledger keeps of an answer, as it came: all that its prompt does not say. Reasoning is told from it by whoever reads."""
 
 KILLED = Completion("", "error", 0, 0, error="killed its engine, alone and in every batch that it was part of")
-UNPAID = Completion("", "unpaid", 0, 0, error="not asked: budget.teacher_tokens was spent")
+BUDGET_EXHAUSTED = Completion("", "budget_exhausted", 0, 0, error="not asked: budget.teacher_tokens was spent")
 
 
 @dataclass(frozen=True)
-class Desk:
+class TeacherSpec:
     """All that a teacher needs, in plain picklable values."""
 
     section: TeacherSection
@@ -47,7 +47,7 @@ class Desk:
     """The model's weights."""
     ledger: Folder
     """Answers that were paid for, perhaps by other runs too."""
-    marks: Folder
+    markers: Folder
     """Who is at work, in this run."""
     purse: Folder
     """What this run's teachers were paid."""
@@ -55,7 +55,7 @@ class Desk:
     """What verifies an answer, where `sampling.enough` asks."""
     cap: int | None = None
     """Tokens that all teachers together may be paid for."""
-    kit: Kit | None = None
+    kit: Toolset | None = None
     """The tools that it may call, in mode `tools`."""
 
 
@@ -74,14 +74,14 @@ class Teacher:
     A prompt may have a `route`, which its answers repeat.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: TeacherSpec) -> None:
         self.desk = desk
         self.identity = identity(desk.section.model, desk.folder)
         self.engine: Engine | None = None
-        self.shots = ShotBook(desk.section.shots)
+        self.shots = FewShotSelector(desk.section.shots)
         self.manners: dict[str, str] = {}
-        self.trials = Trials(desk.marks, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
-        self.purse = Purse(desk.purse, desk.cap)
+        self.trials = CrashIsolator(desk.markers, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
+        self.purse = TokenBudget(desk.purse, desk.cap)
         self.may_pay = True
         self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")
 
@@ -108,9 +108,9 @@ class Teacher:
 
     def _all_or_none(self, row: dict[str, Any], given: list[dict[str, Any]], wanted: Sequence[Asked]) -> list[dict[str, Any]]:
         """Samples that were paid for before the cap was reached do not speak for a prompt alone: they stay in the ledger."""
-        if all(answer["ending"] != UNPAID.ending for answer in given):
+        if all(answer["finish_reason"] != BUDGET_EXHAUSTED.finish_reason for answer in given):
             return given
-        return [self._read(self._answer(row, one, UNPAID)) for one in wanted]
+        return [self._read(self._answer(row, one, BUDGET_EXHAUSTED)) for one in wanted]
 
     def _has_enough(self, row: dict[str, Any], answers: Sequence[dict[str, Any]]) -> bool:
         enough = self.desk.section.sampling.enough
@@ -118,19 +118,19 @@ class Teacher:
 
     def _is_verified(self, row: dict[str, Any], answer: dict[str, Any]) -> bool:
         seen = Seen.of(row | answer, self.desk.specialist.unit(row["task_unit"]))
-        return answer["ending"] == "stop" and all(outcome.passed for outcome in run_checks(self.desk.checks, seen))
+        return answer["finish_reason"] == "stop" and all(outcome.passed for outcome in run_checks(self.desk.checks, seen))
 
     def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
         """Return what the teacher says to `asked`, in order: from the ledger, or paid for now."""
         paid = self._paid(asked)
         open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
         if not self.may_pay:
-            paid.update({one.answer_id: self._answer(rows[one.row], one, UNPAID) for one in open_})
+            paid.update({one.answer_id: self._answer(rows[one.row], one, BUDGET_EXHAUSTED) for one in open_})
             open_ = []
         if open_ and self.engine is None:
             build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
             engine = self.trials.load(build, self.desk.section.model.path)
-            self.engine = Acting(engine, self.desk.kit) if self.desk.kit else engine
+            self.engine = ToolAgent(engine, self.desk.kit) if self.desk.kit else engine
 
         def ask(batch: Sequence[int]) -> None:
             paid.update(self._pay(rows, [open_[index] for index in batch]))
@@ -143,7 +143,7 @@ class Teacher:
 
     def _read(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return a paid answer with the reasoning told from it."""
-        thought = split(answer["answer"], answer["ending"], self.desk.section.thinks)
+        thought = split(answer["answer"], answer["finish_reason"], self.desk.section.thinks)
         return {**answer, **thought._asdict(), "error": answer["error"] or thought.error}
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
@@ -172,15 +172,15 @@ class Teacher:
 
     def _pay(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
         assert self.engine is not None
-        self.engine.forget()
+        self.engine.reset_prefix_cache()
         requests = [self._request(rows[w.row], w) for w in asked]
         return self._record(rows, asked, self._complete(requests))
 
     def _complete(self, requests: Sequence[Request]) -> list[Completion]:
         assert self.engine is not None
         said = self.engine.complete(requests, self.desk.section.sampling)
-        paid = [one for one in said if not one.is_lost and one.ending != "too_long"]
-        spent = Spent(len(paid), sum(one.tokens_in for one in paid), sum(one.tokens_out for one in paid))
+        paid = [one for one in said if not one.retryable and one.finish_reason != "too_long"]
+        spent = TokenUsage(len(paid), sum(one.tokens_in for one in paid), sum(one.tokens_out for one in paid))
         self.purse.pay(self.desk.section.name, spent)
         return said
 
@@ -189,7 +189,7 @@ class Teacher:
     ) -> dict[str, dict[str, Any]]:
         """Return the answers by their id, once those that were paid for are in the ledger."""
         fresh = [self._answer(rows[w.row], w, completion) for w, completion in zip(asked, said, strict=True)]
-        kept = [answer for answer, completion in zip(fresh, said, strict=True) if not completion.is_lost]
+        kept = [answer for answer, completion in zip(fresh, said, strict=True) if not completion.retryable]
         self.ledger.record(pa.Table.from_pylist(kept, schema=PAID))
         return {answer["answer_id"]: answer for answer in fresh}
 
@@ -214,7 +214,7 @@ class Teacher:
             "sample": wanted.sample,
             "seed": wanted.seed,
             "answer": said.text,
-            "ending": said.ending,
+            "finish_reason": said.finish_reason,
             "tokens_in": said.tokens_in,
             "tokens_out": said.tokens_out,
             "logprob": said.logprob,

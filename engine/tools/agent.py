@@ -7,7 +7,7 @@ from engine.inference.engine import Chat, Completion, Engine, Request
 from engine.rows import content_id
 from engine.tools import conversation
 from engine.tools.base import Result, Tool
-from engine.tools.toolset import Kit
+from engine.tools.toolset import Toolset
 
 MANNER = (
     'Write one JSON object: {"thought": ..., "call": {"tool": ..., "argument": ...}} to call a tool, '
@@ -15,27 +15,27 @@ MANNER = (
 )
 
 
-class Acting:
+class ToolAgent:
     """An engine whose completions may have called tools on the way; those calls are in `Completion.trajectory`."""
 
-    def __init__(self, engine: Engine, kit: Kit) -> None:
+    def __init__(self, engine: Engine, kit: Toolset) -> None:
         """Raises InputError if a file of a tool cannot be read."""
         self.engine, self.identity = engine, engine.identity
         self.tools = kit.open()
         described = [f"- {name}: {tool.description}" for name, tool in self.tools.items()]
         self.briefing = "\n".join([MANNER, *described]) if kit.is_told else ""
 
-    def forget(self) -> None:
+    def reset_prefix_cache(self) -> None:
         """See `engine.inference.engine.Engine`."""
-        self.engine.forget()
+        self.engine.reset_prefix_cache()
 
-    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """See `engine.inference.engine.Engine`."""
-        return self.engine.choose(chats, choices)
+        return self.engine.choice_probs(chats, choices)
 
-    def surprise(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
+    def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """See `engine.inference.engine.Engine`."""
-        return self.engine.surprise(chats, answers)
+        return self.engine.mean_nll(chats, answers)
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order; one that may make no calls is answered as it stands.
@@ -43,14 +43,14 @@ class Acting:
         All conversations that are still open are asked together, turn by turn, so that the engine stays full. `max_tokens` is for
         one turn. A lost turn loses its whole answer.
         """
-        talks = [Talk(request, self.tools, self.briefing) for request in requests]
+        talks = [Conversation(request, self.tools, self.briefing) for request in requests]
         while still := [talk for talk in talks if talk.end is None]:
             for talk, said in zip(still, self.engine.complete([talk.ask() for talk in still], sampling), strict=True):
                 talk.hear(said)
         return [talk.end for talk in talks if talk.end is not None]
 
 
-class Talk:
+class Conversation:
     """One conversation."""
 
     def __init__(self, request: Request, tools: Mapping[str, Tool], briefing: str) -> None:
@@ -80,7 +80,7 @@ class Talk:
         if not self.request.max_calls:
             self.end = said
             return
-        step = conversation.read(said.text) if said.ending == "stop" else None
+        step = conversation.read(said.text) if said.finish_reason == "stop" else None
         if isinstance(step, conversation.Call) and self.may_call:
             self._note(said, ok=True, tool=step.tool)
             result = self._call(step)
@@ -91,7 +91,7 @@ class Talk:
         else:
             self._note(said, ok=False)
             astray = f"turn {len(self.heard)} is no {'call or answer' if len(self.heard) <= self.request.max_calls else 'answer'}"
-            self.end = self._sum(said if said.ending != "stop" else said._replace(ending="error", error=astray))
+            self.end = self._sum(said if said.finish_reason != "stop" else said._replace(finish_reason="error", error=astray))
 
     def _call(self, step: conversation.Call) -> Result:
         if step.tool not in self.tools:

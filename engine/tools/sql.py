@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.contract.tools import Sql as SqlSection
 from engine.sandbox.database import BadQuery, Database, load
-from engine.sandbox.worker_process import Apart, Exceeded, Limits
+from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 from engine.tools.base import Result, place
 
 
@@ -14,7 +14,7 @@ class Sql:
 
     def __init__(self, section: SqlSection, root: str) -> None:
         """Raises InputError if a table cannot be read."""
-        self.tables = Apart(partial(Tables, section, root), Limits(section.seconds, section.memory_mib))
+        self.tables = WorkerProcess(partial(Tables, section, root), CallLimits(section.seconds, section.memory_mib))
         self.description = self.tables.description
 
     def __call__(self, argument: str) -> Result:

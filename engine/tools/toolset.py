@@ -16,7 +16,7 @@ TOOLS = {
 
 
 @dataclass(frozen=True)
-class Kit:
+class Toolset:
     """All that is needed to act, in plain picklable values."""
 
     sections: tuple[ToolSection, ...]

@@ -59,12 +59,12 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     started = time.perf_counter()
     desk, rows = _desk(profile), _rows(prompts)
     from engine.inference.engine import instruct
-    from engine.inference.few_shot import ShotBook
+    from engine.inference.few_shot import FewShotSelector
     from engine.inference.structured import decoding_schema
     from engine.inference.vllm_engine import VllmEngine
 
     engine = VllmEngine(desk.section.model, desk.pool, desk.folder)  # the same arguments; from here on its `llm` alone
-    sampling, shots = desk.section.sampling, ShotBook(desk.section.shots)
+    sampling, shots = desk.section.sampling, FewShotSelector(desk.section.shots)
     output = desk.specialist.task_units[0].output
     asked = [row for row in rows for _ in range(sampling.n)]
     chats = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in asked]
@@ -81,7 +81,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
             for index, schema in enumerate(schemas)
         ]
         llm: Any = engine.llm
-        engine.forget()  # each round begins with an empty prefix cache, as each batch of the stage does
+        engine.reset_prefix_cache()  # each round begins with an empty prefix cache, as each batch of the stage does
 
         def ask(count: int) -> int:
             most = count * sampling.n
@@ -121,7 +121,7 @@ def _job(prompts: int, mode: str, profile: str) -> dict[str, Any]:
         made = load_artifact(Folder(str(run / "candidates")))
         assert made
         first, ended = _first_batch(run), made.record["started"] + made.record["seconds"]
-        tokens = made.record["facts"]["tokens_out"]
+        tokens = made.record["metrics"]["tokens_out"]
         steady = (tokens - first["tokens"]) / (ended - first["at"])
     return {"tokens": tokens, "tokens_per_second": round(steady, 1), "with_start": round(tokens / used.seconds, 1)}
 
@@ -138,13 +138,13 @@ def _order() -> Any:
 
 def _desk(profile: str) -> Any:
     from engine.inference.locate import locate
-    from engine.teachers.teacher import Desk
+    from engine.teachers.teacher import TeacherSpec
 
     order, folder = _order(), Folder(tempfile.mkdtemp())
     section = order.teachers.models[0]
     weights = locate(section.model.path, root=str(CONTRACT.parent), home=workspace.models_home())
     pool = load_profile(Path(profile)).teacher
-    return Desk(section, order.specialist, pool, weights, folder / "answers", folder / "marks", folder / "purse")
+    return TeacherSpec(section, order.specialist, pool, weights, folder / "answers", folder / "marks", folder / "purse")
 
 
 def _rows(prompts: int) -> list[dict[str, Any]]:

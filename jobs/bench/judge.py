@@ -33,7 +33,7 @@ from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.inference.engine import Chat
 from engine.rows import ANSWER, CANDIDATE, PROMPT, add, content_id, from_rows
 from engine.runs.job import recipe_head
-from engine.storage.artifact import Tally
+from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
 from jobs import workspace
 from jobs.bench.turns import Ask, Worker, serve, told
@@ -79,7 +79,7 @@ def bare(pipe: Connection, answers: int, profile: str) -> None:
 
     def prepare(number: int) -> Ask:
         llm: Any = engine.llm
-        engine.forget()  # each round begins with an empty prefix cache, as each batch of the stage does
+        engine.reset_prefix_cache()  # each round begins with an empty prefix cache, as each batch of the stage does
         return lambda count: len(llm.chat(heard.chats[:count], params, use_tqdm=False))
 
     serve(pipe, prepare, answers, started)
@@ -105,10 +105,10 @@ class Recorder:
         self.chats: list[Chat] = []
         self.choices: Sequence[str] = ()
 
-    def forget(self) -> None:
+    def reset_prefix_cache(self) -> None:
         """Nothing is cached."""
 
-    def choose(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Keep the chats; all choices are alike."""
         self.chats += chats
         self.choices = choices
@@ -124,17 +124,17 @@ def _first(blocks: list[pa.Table], count: int) -> list[pa.Table]:
 def _grade(order: Contract, profile: Profile, engine: Any, blocks: list[pa.Table]) -> int:
     """Grade answers, with a ledger of their own; return how many marks were given."""
     from engine.judges.grader import Grader
-    from engine.judges.grader_spec import Bar
+    from engine.judges.grader_spec import GraderSpec
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         folder = Folder(name)
         rubric = order.judges.rubrics[0].name
-        bar = Bar(
+        bar = GraderSpec(
             order.judges,
             order.specialist,
             profile.judge,
             ledger=folder / "judgements",
-            marks=folder / "marks",
+            markers=folder / "marks",
             purse=folder / "purse",
             folders={rubric: _weights(order)},
         )
@@ -172,13 +172,13 @@ def _put_answers(work: Workspace, answers: int) -> None:
     work.save()
     blocks = list(_blocks(answers, work.profile))
     put_prompts(work, [block.select(PROMPT.names).slice(0, 1) for block in blocks])
-    bench = work.bench(line(work.contract)[1], say=print, tell=print)
+    context = work.context(line(work.contract)[1], log=print, progress=print)
     rows = [add(block, CANDIDATE, _unjudged(len(block))) for block in blocks]
-    shards = [write_shard(bench.draft.folder / "candidates", table, CANDIDATE) for table in rows]
+    shards = [write_shard(context.writer.folder / "candidates", table, CANDIDATE) for table in rows]
     digest = hex_digest(sum(rows_digest(table) for table in rows))
-    bench.draft.tables["candidates"] = Table.of(shards, digest)
+    context.writer.tables["candidates"] = Table.of(shards, digest)
     total = sum(len(block) for block in blocks)
-    bench.draft.finish(recipe_head(bench), Tally(total, {"review": total}))
+    context.writer.finish(recipe_head(context), RowCounts(total, {"review": total}))
 
 
 def _unjudged(rows: int) -> dict[str, Any]:
@@ -204,7 +204,13 @@ def _answer(text: str, sample: int, order: Contract) -> dict[str, Any]:
         "product": None,
         "quantity": quantity[0] if quantity else None,
     }
-    same = {"task_unit": order.specialist.task_units[0].name, "layer": "core", "redacted": [], "teacher": "bench", "ending": "stop"}
+    same = {
+        "task_unit": order.specialist.task_units[0].name,
+        "layer": "core",
+        "redacted": [],
+        "teacher": "bench",
+        "finish_reason": "stop",
+    }
     ids = {"prompt_id": content_id(text), "answer_id": content_id(text, sample), "sample": sample}
     said = {
         "text": text,

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from engine.rows import PROMPT
 from engine.runs.job import recipe_head
-from engine.storage.artifact import Tally
+from engine.storage.artifact import RowCounts
 from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
 from jobs.pipeline import line
 from jobs.workspace import Workspace
@@ -39,13 +39,13 @@ class Usage(NamedTuple):
 
 def put_prompts(work: Workspace, pieces: Iterable[pa.Table]) -> None:
     """Leave `pieces`, tables of PROMPT, as the finished artifact of the job `prompts`."""
-    bench = work.bench(line(work.contract)[0], say=print, tell=print)
+    context = work.context(line(work.contract)[0], log=print, progress=print)
     shards, total = [], 0
     for piece in pieces:
-        shards.append(write_shard(bench.draft.folder / "prompts", piece, PROMPT))
+        shards.append(write_shard(context.writer.folder / "prompts", piece, PROMPT))
         total += rows_digest(piece)
-    table = bench.draft.tables["prompts"] = Table.of(shards, hex_digest(total))
-    bench.draft.finish(recipe_head(bench), Tally(table.rows, {"prompts": table.rows}))
+    table = context.writer.tables["prompts"] = Table.of(shards, hex_digest(total))
+    context.writer.finish(recipe_head(context), RowCounts(table.rows, {"prompts": table.rows}))
 
 
 def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence[str] = ()) -> Usage:

@@ -28,10 +28,10 @@ from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
 from engine.errors import InputError, MissingArtifact
-from engine.evaluation.ablate import Crossed, Subset, judged, subsets
+from engine.evaluation.ablate import Subset, TwoWayBootstrap, judged, subsets
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
-from engine.runs.job import Bench, Job, is_finished, run_line
-from engine.storage.artifact import Artifact, Tally, load_artifact
+from engine.runs.job import Job, JobContext, is_finished, run_pipeline
+from engine.storage.artifact import Artifact, RowCounts, load_artifact
 from engine.storage.shards import iterate
 from jobs import workspace
 from jobs.terminal.console import Console, columns
@@ -41,7 +41,7 @@ ABLATION = "ablation"
 NUMBERS = f"{ABLATION}/ablation.json"
 MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
 TRAIN = "jobs.steps.students:run"
-KNOWN = ["answer_id", "prompt_id", "ending", "checks", "agreement", "score", "confidence", "dropped_by"]
+KNOWN = ["answer_id", "prompt_id", "finish_reason", "checks", "agreement", "score", "confidence", "dropped_by"]
 OUT = ("exact", "minhash", "semantic", "contaminated")
 """Why curation drops a prompt for good: what resembles the holdout must not be learnt here either."""
 
@@ -65,43 +65,43 @@ def ablate(run: str, *, student: str, seeds: int, epochs: int | None = None, pro
     return told
 
 
-def examples(bench: Bench) -> Tally:
+def examples(context: JobContext) -> RowCounts:
     """A subset's answers as examples, made as the dataset's are."""
-    dataset, contract = bench.artifact("dataset"), bench.contract
-    [subset] = [one for one in _subsets(dataset, contract) if one.chosen and _place(one) == _folder(bench)]
+    dataset, contract = context.artifact("dataset"), context.contract
+    [subset] = [one for one in _subsets(dataset, contract) if one.chosen and _place(one) == _folder(context)]
     made = []
     for piece in iterate(dataset.folder / "picked", dataset.table("picked")):
         chosen = piece.filter(pc.is_in(piece["answer_id"], pa.array(subset.chosen)))
         kept = chosen.set_column(chosen.column_names.index("dropped_by"), "dropped_by", pa.array([""] * len(chosen)))
         made.append(represented(kept, contract.specialist, contract.curation.pick, seed=contract.curation.seed))
     table = pa.concat_tables(made)
-    bench.draft.put("examples", table, EXAMPLE)
+    context.writer.put("examples", table, EXAMPLE)
     learnt = len(set(table["prompt_id"].to_pylist()))
-    return Tally(len(subset.chosen), {"learnt": learnt})
+    return RowCounts(len(subset.chosen), {"learnt": learnt})
 
 
-def examine(bench: Bench) -> Tally:
+def examine(context: JobContext) -> RowCounts:
     """Every student of one subset before the holdout, as the line examines it."""
     from engine.evaluation import flow
     from engine.evaluation.predict import predictions
     from jobs.steps import reports
 
-    prompts = bench.artifact("prompts")
+    prompts = context.artifact("prompts")
     holdout = prompts.read("holdout", HOLDOUT).to_pylist()
-    units = {unit.name: unit for unit in bench.contract.specialist.task_units}
-    subjects = [
+    units = {unit.name: unit for unit in context.contract.specialist.task_units}
+    targets = [
         reports.trained(
-            bench, student, name=student.name, role="student", folder=f"{bench.artifact(need).folder}/model", units=units
+            context, student, name=student.name, role="student", folder=f"{context.artifact(need).folder}/model", units=units
         )
-        for student, need in zip(bench.contract.students, bench.job.needs[1:], strict=True)
+        for student, need in zip(context.contract.students, context.job.needs[1:], strict=True)
     ]
-    examined = flow.examine(subjects, holdout, bench.profile.evaluator, timed=0, tell=bench.tell)
+    examined = flow.examine(targets, holdout, context.profile.evaluator, timed=0, progress=context.progress)
     tables = [
-        predictions(subject, holdout, found, scenarios=reports.scenarios(prompts), final=reports.final)
-        for subject, found in zip(subjects, examined, strict=True)
+        predictions(target, holdout, found, scenarios=reports.scenarios(prompts), final=reports.final)
+        for target, found in zip(targets, examined, strict=True)
     ]
-    bench.draft.put("predictions", pa.concat_tables(tables), PREDICTION)
-    return Tally(len(subjects) * len(holdout), {"answers": sum(map(len, tables))})
+    context.writer.put("predictions", pa.concat_tables(tables), PREDICTION)
+    return RowCounts(len(targets) * len(holdout), {"answers": sum(map(len, tables))})
 
 
 def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profile: str | None) -> Workspace:
@@ -121,24 +121,24 @@ def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profil
 def _subsets(dataset: Artifact, contract: Contract) -> list[Subset]:
     rows = [row for piece in iterate(dataset.folder / "picked", dataset.table("picked"), KNOWN) for row in piece.to_pylist()]
     out = {row["prompt_id"] for row in rows if row["dropped_by"] in OUT}
-    whole = [row for row in rows if row["ending"] == "stop" and row["prompt_id"] not in out]
+    whole = [row for row in rows if row["finish_reason"] == "stop" and row["prompt_id"] not in out]
     return subsets((judged(row, contract.judges) for row in whole), contract.judges)
 
 
 def _run(work: Workspace, kept: Sequence[Subset]) -> None:
     console = Console(sys.stderr)  # what this command has found alone goes to stdout
 
-    def bench_for(job: Job) -> Bench:
-        return work.bench(job, say=console.say, tell=console.tell)
+    def context_for(job: Job) -> JobContext:
+        return work.context(job, log=console.log, progress=console.progress)
 
     waves = list(_waves(work, kept))
-    if all(is_finished(bench_for(job)) for wave in waves for job in wave):
+    if all(is_finished(context_for(job)) for wave in waves for job in wave):
         return
     from jobs.commands.run import on_ray
 
     with on_ray(work, console):
         for wave in waves:
-            run_line(wave, bench_for)
+            run_pipeline(wave, context_for)
     for student in work.contract.students:
         (work.folder / "ledger" / "checkpoints" / student.name).remove()
 
@@ -174,15 +174,15 @@ def _place(subset: Subset) -> str:
     return f"{ABLATION}/{subset.name.replace(' ', '-')}-{subset.digest[:8]}"
 
 
-def _folder(bench: Bench) -> str:
-    return bench.job.name.rpartition("/")[0]
+def _folder(context: JobContext) -> str:
+    return context.job.name.rpartition("/")[0]
 
 
 def _told(work: Workspace, dataset: Artifact, found: Sequence[Subset]) -> dict[str, Any]:
     right = {one.name: _right(work, one) for one in found if one.chosen}
     seeds, prompts = next(iter(right.values())).shape
     evaluation = work.contract.evaluation
-    draws = Crossed(seeds, prompts, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
+    draws = TwoWayBootstrap(seeds, prompts, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
     entries = []
     for one in found:
         entry: dict[str, Any] = {"name": one.name, "what": one.what, "answers": one.answers, "prompts": one.prompts}

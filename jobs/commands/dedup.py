@@ -26,17 +26,17 @@ from engine.contract.curation import Semantic
 from engine.contract.prompts import Copies
 from engine.dedup import flow, index, representatives
 from engine.dedup.corpus import Block, Corpus, open_corpus, read
-from engine.dedup.flow import Held
+from engine.dedup.flow import Signatures
 from engine.dedup.index import Index, Stored, open_index
 from engine.dedup.minhash import bands
 from engine.dedup.representatives import DUPLICATE, Order
 from engine.dedup.semantic import REACH
-from engine.dedup.signature import LENGTH, Alike, Documents, Meaning, Reading, Signed
+from engine.dedup.signature import LENGTH, Documents, Matcher, Meaning, Reading, Signed
 from engine.distributed.session import session
-from engine.distributed.task_pool import Crew, fetch
+from engine.distributed.task_pool import TaskPool, fetch
 from engine.errors import InputError, StorageError
 from engine.inference.locate import locate
-from engine.storage.artifact import Draft, Tally
+from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.commands.run import set_environment
@@ -78,29 +78,29 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     Raises:
         InputError: the input cannot be used: no rows, a missing column, mixed columns, ids that repeat, a file that is unreadable.
         StorageError: the output is not empty or cannot be written, or the index is damaged.
-        DriftError: the index was made by another recipe.
+        RecipeMismatch: the index was made by another recipe.
     """
     if options.method not in THRESHOLDS:
         raise InputError(f"--method {options.method}: found {options.method!r}, expected one of {sorted(THRESHOLDS)}.")
     if options.threshold is None:
         options = replace(options, threshold=THRESHOLDS[options.method])
     started = time.time()
-    draft = Draft(workspace.run_folder(output))
-    if draft.final.files():
-        raise StorageError(f"{draft.final}: is not empty. Give a new folder, or delete this one.")
-    draft.clear()
+    writer = ArtifactWriter(workspace.run_folder(output))
+    if writer.final.files():
+        raise StorageError(f"{writer.final}: is not empty. Give a new folder, or delete this one.")
+    writer.clear()
     used = load_profile(workspace.profile_path(profile))
     work = _open(source, options, device="cuda" if used.embedder.gpus else "cpu")
     set_environment(used)
     for name, value in ALLOCATOR.items():
         os.environ.setdefault(name, value)
     with session(_sized(used, work), data=False):
-        found = _run(work, draft.folder, Crew(used.cpu), Crew(used.embedder if options.method == "semantic" else used.cpu))
+        found = _run(work, writer.folder, TaskPool(used.cpu), TaskPool(used.embedder if options.method == "semantic" else used.cpu))
     parts = found.pop("parts")
-    summary = {"input": source, "output": draft.final.url, **asdict(options), **found, "seconds": round(time.time() - started, 2)}
-    draft.folder.write(SUMMARY, json.dumps(summary, indent=1).encode())
-    if draft.folder.url != draft.final.url:
-        draft.folder.rename_to(draft.final)
+    summary = {"input": source, "output": writer.final.url, **asdict(options), **found, "seconds": round(time.time() - started, 2)}
+    writer.folder.write(SUMMARY, json.dumps(summary, indent=1).encode())
+    if writer.folder.url != writer.final.url:
+        writer.folder.rename_to(writer.final)
     if work.index:
         work.index.add(parts, found["rows"])
     return summary
@@ -154,7 +154,7 @@ def _open(source: str, options: Options, *, device: str) -> Work:
     return Work(corpus, reading, sources, flow.plan(rows + corpus.rows, alike, order), kept, batch, rows + corpus.rows)
 
 
-def _read_as(source: str, options: Options, alike: Alike) -> tuple[Corpus, Reading, Order]:
+def _read_as(source: str, options: Options, alike: Matcher) -> tuple[Corpus, Reading, Order]:
     """Return the corpus at `source`, how it is read, and in which order its documents are kept."""
     by = [LENGTHS.get(name, (name, "descending")) for name in options.keep]
     wanted = {"--text-column": options.text_column, "--id-column": options.id_column}
@@ -179,14 +179,14 @@ def _is_text(kind: pa.DataType) -> bool:
         return False
 
 
-def _alike(options: Options, device: str) -> Alike:
+def _alike(options: Options, device: str) -> Matcher:
     assert options.threshold is not None
     if options.method == "semantic":
         return Meaning(locate(options.model, root=".", home=workspace.models_home()), options.threshold, device)
     return Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM) if options.method == "minhash" else None
 
 
-def _told(alike: Alike) -> Any:
+def _told(alike: Matcher) -> Any:
     """What an index must have been made with."""
     if isinstance(alike, Meaning):
         return {"model": alike.folder.name, "threshold": alike.threshold}
@@ -212,7 +212,7 @@ def _sized(profile: Profile, work: Work) -> Profile:
     return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
 
 
-def _run(work: Work, folder: Folder, crew: Crew, signers: Crew) -> dict[str, Any]:
+def _run(work: Work, folder: Folder, crew: TaskPool, signers: TaskPool) -> dict[str, Any]:
     """Return the counts of the summary, and the names of the parts for the index."""
     held = flow.sign(work.sources, work.plan, signers, how=_sign)
     _refuse_repeated(held, work, crew)
@@ -225,7 +225,7 @@ def _run(work: Work, folder: Folder, crew: Crew, signers: Crew) -> dict[str, Any
     ]
     listed = crew.start(_list, folder, work.batch, *found.duplicates)[0]
     counts, rows = fetch(listed), fetch(kept)
-    Tally(sum(total for total, _ in rows), {"kept": sum(stay for _, stay in rows), **counts}).check(folder.url)
+    RowCounts(sum(total for total, _ in rows), {"kept": sum(stay for _, stay in rows), **counts}).check(folder.url)
     result = {"rows": sum(total for total, _ in rows), "kept": sum(stay for _, stay in rows), "duplicates": counts, "parts": []}
     if work.index:
         signed = list(zip(held.rows, held.text, held.minima, strict=True))[first:]
@@ -238,7 +238,7 @@ def _run(work: Work, folder: Folder, crew: Crew, signers: Crew) -> dict[str, Any
     return result
 
 
-def _refuse_repeated(held: Held, work: Work, crew: Crew) -> None:
+def _refuse_repeated(held: Signatures, work: Work, crew: TaskPool) -> None:
     hashes = [crew.start(representatives.hashed, rows)[0] for rows in held.rows]
     if (wanted := fetch(crew.start(representatives.repeated, *hashes)[0])) is None:
         return

@@ -66,7 +66,9 @@ def sums(rows: Sequence[Mapping[str, Any]], prompt_ids: Sequence[str], rates: Ra
     for row in rows:
         one, teacher = where[row["prompt_id"]], row["teacher"]
         share = 1 / samples[row["prompt_id"], teacher]
-        paid = (0, 0, 0.0) if row["ending"] in FREE else (row["tokens_in"] or 0, row["tokens_out"] or 0, row["seconds"] or 0.0)
+        paid = (
+            (0, 0, 0.0) if row["finish_reason"] in FREE else (row["tokens_in"] or 0, row["tokens_out"] or 0, row["seconds"] or 0.0)
+        )
         tokens_in, tokens_out, seconds = paid
         found["answers"][one] += 1
         found["tokens_in"][one] += tokens_in

@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from engine.calibration import judge_calibration
-from engine.calibration.judge_calibration import Instrument
+from engine.calibration.judge_calibration import JudgeCalibration
 from engine.contract import Contract
 from engine.contract.load import parse, read_include
 from engine.errors import ContractError
 from engine.inference.token_budget import spent_in
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from jobs import workspace
 from jobs.pipeline import line
-from jobs.steps.judging import bar_for
+from jobs.steps.judging import grader_spec
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
@@ -71,9 +71,9 @@ def with_gold(contract: Contract, gold: Path) -> Contract:
     return parse(Contract, raw, where=gold)
 
 
-def _bar(work: Workspace) -> Bar:
+def _bar(work: Workspace) -> GraderSpec:
     jobs = {job.name: job for job in line(work.contract)}
-    bar = bar_for(work.bench(jobs["candidates"], say=lambda text: None, tell=lambda text: None))
+    bar = grader_spec(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
     if not bar.section.rubrics or not bar.section.calibrate:
         raise ContractError(
             f"judges: mode {work.contract.teachers.mode} asks {len(bar.section.rubrics)} rubrics, and "
@@ -83,14 +83,14 @@ def _bar(work: Workspace) -> Bar:
     return bar
 
 
-def _learn(work: Workspace, bar: Bar) -> Instrument:
+def _learn(work: Workspace, bar: GraderSpec) -> JudgeCalibration:
     from jobs.commands.run import at_work
 
     apart = replace(work, folder=work.folder / FOLDER)  # the run's own order stays as it is
     with at_work(apart, Console(sys.stderr)):
         from engine.judges.flow import learn
 
-        bar.marks.remove()  # who died in an earlier attempt says nothing about this one
+        bar.markers.remove()  # who died in an earlier attempt says nothing about this one
         found = learn(bar)
     assert found
     return found

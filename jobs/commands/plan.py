@@ -25,8 +25,8 @@ from engine.errors import ContractError
 from engine.inference.token_budget import TEACHERS, spent_in
 from engine.report.labels import MISSING, brief, money
 from engine.rows import CANDIDATE, PROMPT
-from engine.runs.job import Bench, Job, is_finished, run_line
-from engine.storage.artifact import Artifact, Tally, load_artifact
+from engine.runs.job import Job, JobContext, is_finished, run_pipeline
+from engine.storage.artifact import Artifact, RowCounts, load_artifact
 from engine.storage.shards import Folder, iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
@@ -36,11 +36,11 @@ from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
 PLAN = "plan"
-READ = ["prompt_id", "teacher", "pool", "ending", "tokens_in", "tokens_out", "seconds", "text", "answer"]
+READ = ["prompt_id", "teacher", "pool", "finish_reason", "tokens_in", "tokens_out", "seconds", "text", "answer"]
 
 
 @dataclass
-class PilotBench(Bench):
+class PilotBench(JobContext):
     """The bench of a pilot: its artifacts lie apart, what it pays for lies in the ledger of the whole run."""
 
     whole: Folder = field(kw_only=True)
@@ -59,7 +59,7 @@ def plan(path: str, run: str | None, *, pilot: int, profile: str, changes: Seque
 
     Raises:
         ContractError: the budget's cap left a prompt of the pilot unanswered.
-        DriftError: the run folder or its pilot was made by another recipe.
+        RecipeMismatch: the run folder or its pilot was made by another recipe.
     """
     work = workspace.create(path, run or "", profile=profile, changes=changes)
     if not run:
@@ -80,35 +80,37 @@ def _asked(work: Workspace, rows: int) -> Artifact:
         jobs["candidates"],
     )
 
-    def whole(job: Job) -> Bench:
-        return work.bench(job, say=console.say, tell=console.tell)
+    def whole(job: Job) -> JobContext:
+        return work.context(job, log=console.log, progress=console.progress)
 
     def part(job: Job) -> PilotBench:
         folder = work.folder / PLAN / str(rows)
-        bench = replace(work, folder=folder).bench(job, say=lambda text: console.say(f"pilot: {text}"), tell=console.tell)
-        return PilotBench(**vars(bench), whole=work.folder, rows=rows)
+        context = replace(work, folder=folder).context(
+            job, log=lambda text: console.log(f"pilot: {text}"), progress=console.progress
+        )
+        return PilotBench(**vars(context), whole=work.folder, rows=rows)
 
     for job in jobs.values():
         is_finished(whole(job))  # raises if the folder holds another order's work
     if not (is_finished(whole(jobs["prompts"])) and all(is_finished(part(job)) for job in pilot)):
         with at_work(work, console):
-            run_line([jobs["prompts"]], whole)
-            run_line(pilot, part)
+            run_pipeline([jobs["prompts"]], whole)
+            run_pipeline(pilot, part)
     return part(jobs["candidates"]).artifact("candidates")
 
 
-def draw(bench: PilotBench) -> Tally:
+def draw(context: PilotBench) -> RowCounts:
     """Write some of the prompts of the whole run, spread evenly over all."""
-    prompts = _prompts(bench.whole)
+    prompts = _prompts(context.whole)
     table = prompts.table("prompts")
-    drawn = at(iterate(prompts.folder / "prompts", table), spread(table.rows, bench.rows))
-    bench.draft.put("prompts", drawn, PROMPT)
-    return Tally(table.rows, {"drawn": drawn.num_rows, "left": table.rows - drawn.num_rows})
+    drawn = at(iterate(prompts.folder / "prompts", table), spread(table.rows, context.rows))
+    context.writer.put("prompts", drawn, PROMPT)
+    return RowCounts(table.rows, {"drawn": drawn.num_rows, "left": table.rows - drawn.num_rows})
 
 
-def drawn_from(bench: PilotBench) -> dict[str, Any]:
+def drawn_from(context: PilotBench) -> dict[str, Any]:
     """Return what identifies the drawn prompts."""
-    return {"prompts": _prompts(bench.whole).fingerprint, "rows": bench.rows}
+    return {"prompts": _prompts(context.whole).fingerprint, "rows": context.rows}
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -168,7 +170,7 @@ def _reckon(work: Workspace, drawn: Artifact) -> dict[str, Any]:
 def _pilot(work: Workspace, drawn: Artifact, *, stands_for: int) -> Pilot:
     table = drawn.table("candidates")
     rows = read_table(drawn.folder / "candidates", table, CANDIDATE, READ).to_pylist()
-    if any(row["ending"] == "unpaid" for row in rows):
+    if any(row["finish_reason"] == "budget_exhausted" for row in rows):
         cap = work.contract.budget.teacher_tokens
         drawn.folder.remove()  # its answers are kept, and another cap is another recipe
         raise ContractError(f"budget.teacher_tokens: {cap} does not suffice for this pilot. Raise it, or lower --pilot.")
@@ -187,7 +189,7 @@ def _rates(work: Workspace) -> Rates:
 
 def _measured(prompts: Artifact) -> dict[str, Any]:
     size = sum(table["bytes"] for table in prompts.record["tables"].values())
-    rows = prompts.record["tally"]["rows_in"]
+    rows = prompts.record["row_counts"]["rows_in"]
     basis = "measured: it is finished, and the run goes on from it"
     seconds = prompts.record["seconds"]
     return estimate.entry("prompts", basis, rows=exactly(rows), seconds=exactly(seconds), bytes=exactly(size))

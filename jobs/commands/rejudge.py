@@ -28,12 +28,12 @@ import pyarrow.compute as pc
 from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
-from engine.errors import ContractError, DriftError, MissingArtifact
+from engine.errors import ContractError, MissingArtifact, RecipeMismatch
 from engine.inference.token_budget import JUDGES, spent_in
 from engine.rows import ANSWER, POOLS
 from engine.runs import swap
-from engine.runs.job import Bench, differences, recipe_head, run_job
-from engine.storage.artifact import Artifact, Draft, Tally, load_artifact
+from engine.runs.job import JobContext, differences, recipe_head, run_job
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.pipeline import line
@@ -58,7 +58,7 @@ def rejudge(
 
     Raises:
         ContractError: the contract cannot be used as written, or a change concerns more than the judge.
-        DriftError: the answers were given under another recipe than the contract's.
+        RecipeMismatch: the answers were given under another recipe than the contract's.
         MissingArtifact: the run has no candidates.
     """
     work = workspace.reopen(run)
@@ -74,10 +74,10 @@ def rejudge(
         before = load_artifact(work.folder / CANDIDATES)
         if before is None:
             raise MissingArtifact(f"{work.folder}: has no finished candidates. `rayleigh run` makes them.")
-        bench = _bench(after, console)
-        head = _head(bench, before)
+        context = _bench(after, console)
+        head = _head(context, before)
         paid = _paid(work)
-        made = next(_ready(before, bench.draft.final, head), None) or _graded(after, bench, console)
+        made = next(_ready(before, context.writer.final, head), None) or _graded(after, context, console)
         found = {
             "run": str(work.folder),
             "answers": made.table(CANDIDATES).rows,
@@ -88,22 +88,22 @@ def rejudge(
         return found | (_write(work, after, before, made) if write else {"written": False, "earlier": None, "again": []})
 
 
-def regrade(bench: Bench) -> Tally:
+def regrade(context: JobContext) -> RowCounts:
     """The answers of the run's candidates, block by block as they were written, before the judge of the bench's contract."""
     from engine.distributed import stream
     from jobs.steps.candidates import judge
 
-    candidates = bench.artifact(CANDIDATES)
+    candidates = context.artifact(CANDIDATES)
     shards = candidates.table(CANDIDATES).shards  # each holds all answers to its prompts
     most = max(shard.rows for shard in shards)
-    rows = stream.read(candidates, CANDIDATES, bench.profile.cpu, rows=most, columns=ANSWER.names)
-    rows = stream.apply(rows, said, bench.profile.cpu)
-    return judge(bench, rows, candidates.record["tally"]["rows_in"] - candidates.record["facts"].get("merged", 0))
+    rows = stream.read(candidates, CANDIDATES, context.profile.cpu, rows=most, columns=ANSWER.names)
+    rows = stream.apply(rows, said, context.profile.cpu)
+    return judge(context, rows, candidates.record["row_counts"]["rows_in"] - candidates.record["metrics"].get("merged", 0))
 
 
 def said(rows: pa.Table) -> pa.Table:
     """Return ANSWER rows without those that the judge made of several answers: it makes them anew."""
-    return rows.filter(pc.invert(pc.and_(pc.equal(rows["teacher"], ""), pc.equal(rows["ending"], "stop"))))
+    return rows.filter(pc.invert(pc.and_(pc.equal(rows["teacher"], ""), pc.equal(rows["finish_reason"], "stop"))))
 
 
 def joined(judge: Pool, teacher: Pool) -> Pool:
@@ -160,21 +160,21 @@ def _order(work: Workspace, path: str | None, changes: Sequence[str]) -> Contrac
     return parse(Contract, merged, where=Path(path))
 
 
-def _bench(work: Workspace, console: Console) -> Bench:
+def _bench(work: Workspace, console: Console) -> JobContext:
     [job] = [job for job in line(work.contract) if job.name == CANDIDATES]
-    bench = work.bench(replace(job, run="jobs.commands.rejudge:regrade"), say=console.say, tell=console.tell)
+    context = work.context(replace(job, run="jobs.commands.rejudge:regrade"), log=console.log, progress=console.progress)
     profile = work.profile.model_copy(update={"judge": joined(work.profile.judge, work.profile.teacher)})
-    return replace(bench, profile=profile, draft=Draft(work.folder / REJUDGED))
+    return replace(context, profile=profile, writer=ArtifactWriter(work.folder / REJUDGED))
 
 
-def _head(bench: Bench, before: Artifact) -> dict[str, Any]:
+def _head(context: JobContext, before: Artifact) -> dict[str, Any]:
     """What identifies the candidates with the new judge."""
-    head = recipe_head(bench)
+    head = recipe_head(context)
     old, new = (_without_judge(recipe) for recipe in (before.record["recipe"], head["recipe"]))
     changes = [*differences(old, new), *differences(before.record["inputs"], head["inputs"], "inputs")]
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
-        raise DriftError(
+        raise RecipeMismatch(
             f"{before.folder}: its answers were given under another recipe, and rejudge asks no teacher:\n{listed}\n"
             "Give a contract that differs in `judges` alone, or run it in a new folder."
         )
@@ -188,11 +188,11 @@ def _ready(before: Artifact, trial: Folder, head: dict[str, Any]) -> Iterator[Ar
             yield found
 
 
-def _graded(work: Workspace, bench: Bench, console: Console) -> Artifact:
+def _graded(work: Workspace, context: JobContext, console: Console) -> Artifact:
     from jobs.commands.run import on_ray
 
     with on_ray(work, console):
-        return run_job(bench)
+        return run_job(context)
 
 
 def _write(work: Workspace, after: Workspace, before: Artifact, made: Artifact) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from engine.contract import Contract
-from engine.errors import DriftError, GateRefused, MissingArtifact, StorageError
+from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
 from engine.release import staleness
 from engine.release.card import Provenance, card
 from engine.release.gate import decide, explain
@@ -30,7 +30,7 @@ def promote(run_dir: str, registry: str, student: str | None = None) -> dict[str
         GateRefused: no student passes; every number that refused one is named. Or its training set was not compared with what the
             models were examined on, and with the evaluation lists as they are today.
         MissingArtifact: the run has no report, or no such student.
-        DriftError: the report speaks of another student than the run holds.
+        RecipeMismatch: the report speaks of another student than the run holds.
         StorageError: a file of the student does not match its record.
     """
     run = Folder(run_dir)
@@ -99,7 +99,7 @@ def _choose(word: dict[str, Any], student: str | None) -> str:
 def _same_student(reports: Artifact, trained: Artifact, name: str) -> None:
     examined = reports.record["inputs"].get(f"students/{name}")
     if examined != trained.fingerprint:
-        raise DriftError(
+        raise RecipeMismatch(
             f"{reports.folder} speaks of {name} {str(examined)[:12]}, but {trained.folder} holds {trained.fingerprint[:12]}. "
             f"Delete {reports.folder} and run again, so that what is promoted is what was examined."
         )
@@ -112,7 +112,7 @@ def _decontaminated(run: Folder, contract: Contract, trained: Artifact) -> None:
     records = {job: {"fingerprint": one.fingerprint, "inputs": one.record["inputs"]} for job, one in artifacts.items()}
     lists = contract.curation.decontaminate.lists
     today = evaluation_lists.hashes(contract, workspace.reopen(run.url).root) if lists else {}
-    told = artifacts["dataset"].record["facts"].get("decontamination")
+    told = artifacts["dataset"].record["metrics"].get("decontamination")
     holdout = artifacts["prompts"].table("holdout").digest
     found = [*staleness.apart(name, records), *staleness.stale(told, holdout=holdout, lists=today)]
     if found:

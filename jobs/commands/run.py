@@ -12,7 +12,7 @@ from typing import NoReturn
 from engine import errors
 from engine.contract import Profile
 from engine.errors import RayleighError
-from engine.runs.job import run_line, up_to
+from engine.runs.job import run_pipeline, up_to
 from jobs import workspace
 from jobs.commands import status, summary
 from jobs.commands.check import verify
@@ -38,7 +38,7 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: 
 
     Raises:
         InputError: there is no job `until`.
-        DriftError: a finished job was made by another recipe; nothing has run.
+        RecipeMismatch: a finished job was made by another recipe; nothing has run.
         RayleighError: a job failed; what is finished is kept.
     """
     work = workspace.create(path, folder, profile=profile, changes=changes)
@@ -46,16 +46,16 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: 
     console = Console()
     started = time.monotonic()
     with workspace.locked(work.folder):
-        ran = run_line(
+        ran = run_pipeline(
             jobs,
-            lambda job: work.bench(job, say=console.say, tell=console.tell),
+            lambda job: work.context(job, log=console.log, progress=console.progress),
             session=lambda: at_work(work, console),
         )
     if ran:
-        console.say(f"\n{len(ran)} {'job' if len(ran) == 1 else 'jobs'} in {time.monotonic() - started:.0f} s.")
+        console.log(f"\n{len(ran)} {'job' if len(ran) == 1 else 'jobs'} in {time.monotonic() - started:.0f} s.")
     else:
-        console.say(f"Nothing to do: {until or 'every job'} of {work.folder} is finished.")
-    console.say("\n" + (status.as_text(status.status(folder)) if until else summary.text(folder, summary.report(folder))))
+        console.log(f"Nothing to do: {until or 'every job'} of {work.folder} is finished.")
+    console.log("\n" + (status.as_text(status.status(folder)) if until else summary.text(folder, summary.report(folder))))
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def on_ray(work: Workspace, console: Console) -> Iterator[None]:
     """Hold a log for the noise, and Ray."""
     set_environment(work.profile)
     log = work.log_path()
-    console.say(f"run      {work.folder}\nlog      {log}")
+    console.log(f"run      {work.folder}\nlog      {log}")
     with console.noise_to(log):
         from engine.distributed.session import session  # Ray takes a second to import: only now, and its words go to the log
 

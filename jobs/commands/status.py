@@ -31,7 +31,7 @@ from engine.contract import Contract
 from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
 from engine.runs.job import Job
-from engine.storage.artifact import Draft, load_artifact
+from engine.storage.artifact import ArtifactWriter, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.pipeline import line
@@ -59,30 +59,30 @@ def status(run: str) -> dict[str, Any]:
 def _state(folder: Folder, job: Job) -> dict[str, Any]:
     artifact = load_artifact(folder / job.name)
     if artifact is None:
-        begun = Draft(folder / job.name).folder.exists()
+        begun = ArtifactWriter(folder / job.name).folder.exists()
         nothing = {"seconds": None, "rows_in": None, "rows_out": {}, "conserved": None}
         return {"name": job.name, "state": "unfinished" if begun else "missing", **nothing}
-    tally = artifact.record["tally"]
+    row_counts = artifact.record["row_counts"]
     return {
         "name": job.name,
         "state": "finished",
         "seconds": artifact.record["seconds"],
-        "rows_in": tally["rows_in"],
-        "rows_out": tally["rows_out"],
-        "conserved": tally["rows_in"] == sum(tally["rows_out"].values()),
+        "rows_in": row_counts["rows_in"],
+        "rows_out": row_counts["rows_out"],
+        "conserved": row_counts["rows_in"] == sum(row_counts["rows_out"].values()),
     }
 
 
 def _judge(folder: Folder) -> dict[str, Any] | None:
     candidates = load_artifact(folder / "candidates")
-    found = candidates.record["facts"].get("judge") if candidates else None
+    found = candidates.record["metrics"].get("judge") if candidates else None
     return found and {name: found[name] for name in ("name", "gates", "why")}
 
 
 def _spending(folder: Folder, contract: Contract) -> dict[str, Any]:
     candidates, dataset = (load_artifact(folder / name) for name in ("candidates", "dataset"))
     price = contract.budget.price
-    teachers = costs(candidates.record["facts"], dataset.record["facts"] if dataset else {}, price) if candidates else []
+    teachers = costs(candidates.record["metrics"], dataset.record["metrics"] if dataset else {}, price) if candidates else []
     return {
         "currency": price.currency,
         "cap": contract.budget.teacher_tokens,
@@ -118,9 +118,9 @@ def bill(spending: dict[str, Any]) -> str:
     lines = [columns(rows, head=head)] if rows else []
     lines += _spent("teachers", spending["paid"], spending["cap"], "teacher_tokens")
     lines += _spent("judge", spending["judge"]["paid"], spending["judge"]["cap"], "judge_tokens")
-    unpaid = sum(one["unpaid"] for one in spending["teachers"])
-    if unpaid:
-        lines.append(f"The cap stopped the teachers: {unpaid} answers were not asked for. {GO_ON}")
+    budget_exhausted = sum(one["budget_exhausted"] for one in spending["teachers"])
+    if budget_exhausted:
+        lines.append(f"The cap stopped the teachers: {budget_exhausted} answers were not asked for. {GO_ON}")
     return "\n".join(lines)
 
 

@@ -28,15 +28,15 @@ from jobs.commands.sql import Views
 SHORTEST = 6
 EXAMPLES = 3
 ANSWERED = (
-    "answer_id", "route", "teacher", "sample", "seed", "reasoning", "answer", "ending", "tokens_in", "tokens_out", "logprob",
+    "answer_id", "route", "teacher", "sample", "seed", "reasoning", "answer", "finish_reason", "tokens_in", "tokens_out", "logprob",
     "error", "trajectory",
 )  # fmt: skip
 JUDGED = (
-    "checks", "agreement", "judge", "score", "confidence", "marks", "disagreement", "gated", "pool", "reasons", "relation", "tier",
+    "checks", "agreement", "judge", "score", "confidence", "dimension_scores", "rubric_spread", "judge_decides", "pool", "reasons", "relation", "confidence_tier",
     "complexity", "quality", "ifd", "density",
 )  # fmt: skip
 LABELLED = ("pool", "reasons")
-CURATED = ("cluster", "dropped_by", "rep_id", "similarity")
+CURATED = ("cluster", "dropped_by", "duplicate_of", "similarity")
 LEARNT = ("target", "final", "rationale", "limits", "cluster", "weight", "split", "kind")
 ASKED = ("prompt_id", "task_unit", "text", "layer", "difficulty", "scenario", "language", "redacted", "parent_id")
 FOUND_AT = ("source", "line", "licence")
@@ -80,7 +80,7 @@ def _student(views: Views, name: str) -> Facts:
     )
     return {
         "kind": "student",
-        "student": {"name": name, **views.artifacts[f"students/{name}"].record["facts"], "learnt": learnt, "sources": sources},
+        "student": {"name": name, **views.artifacts[f"students/{name}"].record["metrics"], "learnt": learnt, "sources": sources},
         "examples": [_inner(_answer(views, row["answer_id"])) for row in some],
         "records": _records(views, f"students/{name}", "dataset", "candidates", "prompts"),
     }
@@ -126,7 +126,7 @@ def _prompt(views: Views, table: str, prompt_id: str) -> Facts:
         "prompt": {
             **_part(row, ASKED),
             "place": PLACES[table],
-            **{name: row[name] for name in ("reference", "dropped_by", "rep_id", "similarity") if name in row},
+            **{name: row[name] for name in ("reference", "dropped_by", "duplicate_of", "similarity") if name in row},
             "answers": views.rows(answers, [prompt_id]) if "candidates" in views.names else [],
         },
         "source": _part(row, FOUND_AT),

@@ -8,107 +8,107 @@ from ray.data import Dataset
 from engine.calibration import drift, judge_calibration
 from engine.distributed import stream
 from engine.inference import spending
-from engine.inference.crash_isolation import MARKS
+from engine.inference.crash_isolation import MARKERS
 from engine.inference.locate import locate
 from engine.inference.token_budget import TEACHERS
 from engine.judges import flow as judges
 from engine.judges import together
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.rows import CANDIDATE, POOLS
-from engine.runs.job import Bench
-from engine.storage.artifact import Tally
+from engine.runs.job import JobContext
+from engine.storage.artifact import RowCounts
 from engine.storage.shards import Table, iterate
 from engine.teachers import flow as teachers
 from engine.teachers import skipped
 from engine.teachers.route import Routing
-from engine.teachers.teacher import Desk
-from jobs.steps.judging import bar_for, gauge_for, weights
+from engine.teachers.teacher import TeacherSpec
+from jobs.steps.judging import grader_spec, scorer_spec, weights
 from jobs.steps.progress import Meter
 from jobs.steps.toolset import kit
 
 
-def run(bench: Bench) -> Tally:
+def run(context: JobContext) -> RowCounts:
     """Every prompt goes to its teachers, every answer to exactly one pool."""
-    prompts = bench.artifact("prompts")
+    prompts = context.artifact("prompts")
     num_prompts = prompts.table("prompts").rows
-    desks = _desks(bench)
+    desks = _desks(context)
     each = sum(desk.section.sampling.n for desk in desks)
-    pool, block = bench.profile.cpu, bench.profile.teacher.block(num_prompts, answers=each)
+    pool, block = context.profile.cpu, context.profile.teacher.block(num_prompts, answers=each)
     rows = stream.read(prompts, "prompts", pool, rows=block)
-    rows = teachers.answer(rows, desks, pool, _routing(bench))
-    return judge(bench, rows, num_prompts * each)
+    rows = teachers.answer(rows, desks, pool, _routing(context))
+    return judge(context, rows, num_prompts * each)
 
 
-def judge(bench: Bench, answers: Dataset, total: int) -> Tally:
+def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
     """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
-    (bench.ledger / MARKS).remove()  # who died in an earlier attempt says nothing about this one
-    bar = bar_for(bench)
+    (context.ledger / MARKERS).remove()  # who died in an earlier attempt says nothing about this one
+    bar = grader_spec(context)
     rows = judges.grade(answers, bar)
-    if gauge := gauge_for(bench):
-        rows = judges.measure(rows, gauge, bench.profile.cpu)
-    meter = Meter(bench.job.name, total=total, tell=bench.tell)
-    target = stream.Target(bench.draft.folder / "candidates", CANDIDATE, label="pool")
-    written = stream.write(rows, target, bench.profile.cpu, progress=meter)
+    if gauge := scorer_spec(context):
+        rows = judges.measure(rows, gauge, context.profile.cpu)
+    meter = Meter(context.job.name, total=total, progress=context.progress)
+    target = stream.Target(context.writer.folder / "candidates", CANDIDATE, label="pool")
+    written = stream.write(rows, target, context.profile.cpu, progress=meter)
 
-    bench.draft.tables["candidates"] = written.table
+    context.writer.tables["candidates"] = written.table
     known = judge_calibration.about(bar)
-    bench.draft.facts = {
+    context.writer.metrics = {
         "tokens_out": written.tokens,
-        "judge": known and _watched(bench, bar, known),
-        "teachers": _teachers(bench, written.table),
+        "judge": known and _watched(context, bar, known),
+        "teachers": _teachers(context, written.table),
         **together.told(iterate(target.folder, written.table, together.COLUMNS)),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
-    pieces = iterate(bench.draft.folder / "candidates", written.table, skipped.COLUMNS)
-    total += bench.draft.facts["merged"]  # made of answers that keep their own pools
-    return Tally(total, {**pools, **skipped.unasked(pieces, bench.contract.teachers)})
+    pieces = iterate(context.writer.folder / "candidates", written.table, skipped.COLUMNS)
+    total += context.writer.metrics["merged"]  # made of answers that keep their own pools
+    return RowCounts(total, {**pools, **skipped.skipped(pieces, context.contract.teachers)})
 
 
-def _watched(bench: Bench, bar: Bar, judge: dict[str, Any]) -> dict[str, Any]:
+def _watched(context: JobContext, bar: GraderSpec, judge: dict[str, Any]) -> dict[str, Any]:
     """What is known of the judge (`instrument.about`), and what the answers of this run add to its audit."""
     if judge["why"]:
-        bench.say(f"{bench.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
+        context.log(f"{context.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
     audit = bar.section.audit
     if audit is None:
         return judge
-    identity, run = judge["bound_to"]["judge"], bench.draft.final.url
-    found = drift.scores(iterate(bench.draft.folder / "candidates", bench.draft.tables["candidates"], drift.COLUMNS))
+    identity, run = judge["bound_to"]["judge"], context.writer.final.url
+    found = drift.scores(iterate(context.writer.folder / "candidates", context.writer.tables["candidates"], drift.COLUMNS))
     verdicts = drift.audit(found, audit, drift.last(bar.ledger, identity, run))
     drift.keep(bar.ledger, identity, run, found, time.time())
     return {**judge, "audit": [*judge["audit"], *verdicts]}
 
 
-def _desks(bench: Bench) -> list[Desk]:
+def _desks(context: JobContext) -> list[TeacherSpec]:
     return [
-        Desk(
+        TeacherSpec(
             section=section,
-            specialist=bench.contract.specialist,
-            pool=bench.profile.teacher,
-            folder=weights(bench, section.model),
-            ledger=bench.paid / "answers",
-            marks=bench.ledger / MARKS / "answers",
-            purse=bench.ledger / TEACHERS,
-            cap=bench.contract.budget.teacher_tokens,
-            checks=bench.contract.judges.checks,
-            kit=kit(bench),
+            specialist=context.contract.specialist,
+            pool=context.profile.teacher,
+            folder=weights(context, section.model),
+            ledger=context.paid / "answers",
+            markers=context.ledger / MARKERS / "answers",
+            purse=context.ledger / TEACHERS,
+            cap=context.contract.budget.teacher_tokens,
+            checks=context.contract.judges.checks,
+            kit=kit(context),
         )
-        for section in bench.contract.teachers.models
+        for section in context.contract.teachers.models
     ]
 
 
-def _routing(bench: Bench) -> Routing | None:
-    routes = bench.contract.teachers.routes
+def _routing(context: JobContext) -> Routing | None:
+    routes = context.contract.teachers.routes
     if routes is None:
         return None
     models = {route.nearest.model for route in routes if route.nearest}
-    folders = {model: locate(model, root=bench.root, home=bench.models) for model in models}
-    return Routing(routes, bench.profile.embedder, folders)
+    folders = {model: locate(model, root=context.root, home=context.models) for model in models}
+    return Routing(routes, context.profile.embedder, folders)
 
 
-def _teachers(bench: Bench, candidates: Table) -> dict[str, dict[str, float]]:
+def _teachers(context: JobContext, candidates: Table) -> dict[str, dict[str, float]]:
     """Teacher -> its account, and how long it kept a machine of ours busy."""
-    elsewhere = {one.name for one in bench.contract.teachers.models if one.model.type == "endpoint"}
-    found = spending.accounts(iterate(bench.draft.folder / "candidates", candidates, spending.COLUMNS))
+    elsewhere = {one.name for one in context.contract.teachers.models if one.model.type == "endpoint"}
+    found = spending.accounts(iterate(context.writer.folder / "candidates", candidates, spending.COLUMNS))
     return {
         name: {**account._asdict(), "machine_seconds": 0.0 if name in elsewhere else account.seconds}
         for name, account in found.items()

@@ -6,16 +6,16 @@ from ray import ObjectRef
 from ray.data import Dataset
 
 from engine.curation import flow, pairs
-from engine.curation.flow import Kept, Mend, Order
-from engine.curation.repair import Desk
-from engine.inference.crash_isolation import MARKS
+from engine.curation.flow import Kept, Order, RepairPool
+from engine.curation.repair import RepairSpec
+from engine.inference.crash_isolation import MARKERS
 from engine.inference.token_budget import TEACHERS
-from engine.runs.job import Bench
+from engine.runs.job import JobContext
 from engine.storage.shards import iterate
 from jobs.steps.judging import weights
 
 
-class Lessons(NamedTuple):
+class DerivedData(NamedTuple):
     """What was made."""
 
     boundary: Dataset | None = None  # EXAMPLE
@@ -23,37 +23,37 @@ class Lessons(NamedTuple):
     """What the report says of the pairs, as pairs.told; None if none were ordered."""
 
 
-def make(bench: Bench, kept: Kept, known: Dataset, order: Order) -> Lessons:
+def make(context: JobContext, kept: Kept, known: Dataset, order: Order) -> DerivedData:
     """Write the pairs that the contract orders, and return the boundary examples; nothing of what resembles `known`."""
     section = order.section
     if section.preferences is None and not section.boundary:
-        return Lessons()
+        return DerivedData()
     index = flow.index_of(known, section)
     answers = flow.asked(kept, index, order).materialize()
     told = None
     if section.preferences:
-        folder = bench.draft.folder / "preferences"
-        table = bench.draft.tables["preferences"] = flow.write_preferences(answers, folder, order=order).table
+        folder = context.writer.folder / "preferences"
+        table = context.writer.tables["preferences"] = flow.write_preferences(answers, folder, order=order).table
         told = pairs.told(iterate(folder, table, pairs.TOLD))
     if not section.boundary:
-        return Lessons(None, told)
-    return Lessons(flow.boundary_examples(answers, kept, order, _mend(bench, index)), told)
+        return DerivedData(None, told)
+    return DerivedData(flow.boundary_examples(answers, kept, order, _mend(context, index)), told)
 
 
-def _mend(bench: Bench, index: ObjectRef) -> Mend | None:
+def _mend(context: JobContext, index: ObjectRef) -> RepairPool | None:
     """Who mends failed answers; None if the contract asks nobody to."""
-    kind = next((kind for kind in bench.contract.curation.boundary if kind.type == "rewrite"), None)
+    kind = next((kind for kind in context.contract.curation.boundary if kind.type == "rewrite"), None)
     if kind is None:
         return None
-    (bench.ledger / MARKS / "boundary").remove()  # who died in an earlier run says nothing about this one
-    desk = Desk(
+    (context.ledger / MARKERS / "boundary").remove()  # who died in an earlier run says nothing about this one
+    desk = RepairSpec(
         section=kind,
-        specialist=bench.contract.specialist,
-        pool=bench.profile.teacher,
-        folder=weights(bench, kind.model),
-        ledger=bench.paid / "boundary",
-        marks=bench.ledger / MARKS / "boundary",
-        purse=bench.ledger / TEACHERS,
-        cap=bench.contract.budget.teacher_tokens,
+        specialist=context.contract.specialist,
+        pool=context.profile.teacher,
+        folder=weights(context, kind.model),
+        ledger=context.paid / "boundary",
+        markers=context.ledger / MARKERS / "boundary",
+        purse=context.ledger / TEACHERS,
+        cap=context.contract.budget.teacher_tokens,
     )
-    return Mend(desk, index)
+    return RepairPool(desk, index)

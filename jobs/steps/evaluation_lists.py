@@ -5,12 +5,12 @@ from typing import Any
 from engine.contract import Contract
 from engine.contract.prompts import Source
 from engine.prompts import files
-from engine.runs.job import Bench
+from engine.runs.job import JobContext
 
 NO_LIMIT = 1 << 40  # characters: a list is never too long to stay unknown
 
 
-def rows(bench: Bench) -> Any:
+def rows(context: JobContext) -> Any:
     """Return the rows of all lists as a dataset of room 1 (sources.WORK), redacted as prompts are; None if there is no list.
 
     Raises:
@@ -18,18 +18,18 @@ def rows(bench: Bench) -> Any:
     """
     from engine.prompts import flow  # Ray: whoever only asks whether the lists have changed does not wait for it
 
-    lists = bench.contract.curation.decontaminate.lists
+    lists = context.contract.curation.decontaminate.lists
     if not lists:
         return None
-    unit = bench.contract.specialist.task_units[0].name
+    unit = context.contract.specialist.task_units[0].name
     sources = [("holdout", unit, Source(path=one.path, licence="evaluation", columns=one.columns)) for one in lists]
-    section = bench.contract.prompts.model_copy(update={"max_chars": NO_LIMIT})
-    return flow.read(files.slices([*sources], root=bench.root), section, bench.profile.cpu)
+    section = context.contract.prompts.model_copy(update={"max_chars": NO_LIMIT})
+    return flow.read(files.slices([*sources], root=context.root), section, context.profile.cpu)
 
 
-def of_job(bench: Bench) -> dict[str, Any]:
+def of_job(context: JobContext) -> dict[str, Any]:
     """Return what identifies the content of every list, so that a changed one is named as drift."""
-    return hashes(bench.contract, bench.root)
+    return hashes(context.contract, context.root)
 
 
 def hashes(contract: Contract, root: str) -> dict[str, str]:

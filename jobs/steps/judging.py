@@ -3,51 +3,51 @@
 from pathlib import Path
 
 from engine.contract.models import Model
-from engine.inference.crash_isolation import MARKS
+from engine.inference.crash_isolation import MARKERS
 from engine.inference.locate import locate
 from engine.inference.till import Account
 from engine.inference.token_budget import JUDGES
-from engine.judges.grader_spec import Bar
-from engine.runs.job import Bench
-from engine.scoring.scorer import Gauge
+from engine.judges.grader_spec import GraderSpec
+from engine.runs.job import JobContext
+from engine.scoring.scorer import ScorerSpec
 
 
-def bar_for(bench: Bench) -> Bar:
+def grader_spec(context: JobContext) -> GraderSpec:
     """Return what the graders of the contract are given."""
-    judging = bench.contract.judges
-    if bench.contract.teachers.mode == "direct":
+    judging = context.contract.judges
+    if context.contract.teachers.mode == "direct":
         judging = judging.model_copy(update={"rubrics": ()})
-    return Bar(
+    return GraderSpec(
         section=judging,
-        specialist=bench.contract.specialist,
-        pool=bench.profile.judge,
-        ledger=bench.paid / "judgements",
-        marks=bench.ledger / MARKS / "judgements",
-        purse=bench.ledger / JUDGES,
-        folders={rubric.name: weights(bench, rubric.model) for rubric in judging.rubrics},
-        cap=bench.contract.budget.judge_tokens,
-        references=any("reference" in source.columns for source in bench.contract.prompts.sources),
-        competes=bench.contract.teachers.mode == "competition",
+        specialist=context.contract.specialist,
+        pool=context.profile.judge,
+        ledger=context.paid / "judgements",
+        markers=context.ledger / MARKERS / "judgements",
+        purse=context.ledger / JUDGES,
+        folders={rubric.name: weights(context, rubric.model) for rubric in judging.rubrics},
+        cap=context.contract.budget.judge_tokens,
+        references=any("reference" in source.columns for source in context.contract.prompts.sources),
+        competes=context.contract.teachers.mode == "competition",
     )
 
 
-def gauge_for(bench: Bench) -> Gauge | None:
+def scorer_spec(context: JobContext) -> ScorerSpec | None:
     """Return what measures the signals that the contract asks for; None if it asks for none."""
-    section = bench.contract.judges.signals
+    section = context.contract.judges.signals
     if section is None:
         return None
     account = section.model and Account(
         model=section.model,
-        pool=bench.profile.judge,
-        folder=weights(bench, section.model),
-        ledger=bench.paid / "signals",
-        marks=bench.ledger / MARKS / "signals",
-        purse=bench.ledger / JUDGES,
-        cap=bench.contract.budget.judge_tokens,
+        pool=context.profile.judge,
+        folder=weights(context, section.model),
+        ledger=context.paid / "signals",
+        markers=context.ledger / MARKERS / "signals",
+        purse=context.ledger / JUDGES,
+        cap=context.contract.budget.judge_tokens,
     )
-    return Gauge(section, bench.contract.specialist, account)
+    return ScorerSpec(section, context.contract.specialist, account)
 
 
-def weights(bench: Bench, model: Model) -> Path | None:
+def weights(context: JobContext, model: Model) -> Path | None:
     """Return the folder of a model's weights; None for a model that has none."""
-    return None if model.type != "vllm" else locate(model.path, root=bench.root, home=bench.models)
+    return None if model.type != "vllm" else locate(model.path, root=context.root, home=context.models)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from engine.curation.labels import LABEL, LABELS
 from engine.errors import StorageError
 from engine.rows import content_id
-from engine.runs.job import Bench
+from engine.runs.job import JobContext
 from engine.storage.shards import Folder, iterate
 from jobs.steps import evaluation_lists
 
@@ -41,13 +41,13 @@ def write(run: Folder, labels: Labels) -> None:
     run.write(f"{PLACE}/{NAME}", "".join(f"{line}\n" for line in lines).encode())
 
 
-def table(bench: Bench) -> pa.Table:
+def table(context: JobContext) -> pa.Table:
     """Return the labels of answers that are among the candidates as labels.LABEL, in the order of their ids."""
-    found = read(bench.run)
+    found = read(context.run)
     if not found:
         return LABEL.empty_table()
     whole = pa.Table.from_pylist([found[key] for key in sorted(found)], schema=LABEL)
-    candidates = bench.artifact("candidates")
+    candidates = context.artifact("candidates")
     is_there = pa.array([False] * whole.num_rows)
     for piece in iterate(candidates.folder / "candidates", candidates.table("candidates"), ["answer_id"]):
         is_there = pc.or_(is_there, pc.is_in(whole["answer_id"], piece["answer_id"].combine_chunks()))
@@ -60,9 +60,9 @@ def counts(labelled: pa.Table) -> dict[str, int]:
     return {label: found[label] for label in LABELS}
 
 
-def inputs(bench: Bench) -> dict[str, Any]:
+def inputs(context: JobContext) -> dict[str, Any]:
     """Return what identifies evaluation lists and labels, so that a change of either is named as drift; labels only if there are
     some."""
-    found = read(bench.run)
+    found = read(context.run)
     said = {f"{PLACE}/{NAME}": content_id(json.dumps(found, sort_keys=True))} if found else {}
-    return {**evaluation_lists.of_job(bench), **said}
+    return {**evaluation_lists.of_job(context), **said}

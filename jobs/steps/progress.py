@@ -7,8 +7,8 @@ from collections.abc import Callable
 class Meter:
     """Counts rows and tokens and tells how it goes, at most once in `every` seconds."""
 
-    def __init__(self, name: str, *, total: int, tell: Callable[[str], None], every: float = 5.0) -> None:
-        self.name, self.total, self.tell, self.every = name, total, tell, every
+    def __init__(self, name: str, *, total: int, progress: Callable[[str], None], every: float = 5.0) -> None:
+        self.name, self.total, self.progress, self.every = name, total, progress, every
         self.rows = self.tokens = 0
         self.started = self.told = time.monotonic()
 
@@ -19,7 +19,7 @@ class Meter:
         self.tokens += tokens
         if now - self.told >= self.every or self.rows >= self.total:
             self.told = now
-            self.tell(self.line(now))
+            self.progress(self.line(now))
 
     def line(self, now: float) -> str:
         """Return the state at `now` in words."""

@@ -9,22 +9,22 @@ from engine.contract.prompts import Holdout, Source
 from engine.errors import InputError
 from engine.prompts import files, split
 from engine.rows import SYNTHESIS_FAULTS
-from engine.runs.job import Bench
-from engine.storage.artifact import Tally
+from engine.runs.job import JobContext
+from engine.storage.artifact import RowCounts
 
 
-def run(bench: Bench) -> Tally:
+def run(context: JobContext) -> RowCounts:
     """Every row, read or written from what was read, becomes a prompt, a holdout prompt, a reject or a dropped copy."""
     from engine.prompts import flow  # Ray: whoever only asks whether the sources have changed does not wait for it
     from jobs.steps import synthesis
 
-    section = bench.contract.prompts
+    section = context.contract.prompts
     clock = time.monotonic()
-    slices = files.slices(_sides(bench), root=bench.root)
-    cpu = bench.profile.cpu
+    slices = files.slices(_sides(context), root=context.root)
+    cpu = context.profile.cpu
     rows = flow.read(slices, section, cpu)
     verdicts = flow.settle(rows, section, cpu)
-    extended = synthesis.extend(bench, rows, verdicts, files=len(slices)) if section.synthesize else None
+    extended = synthesis.extend(context, rows, verdicts, files=len(slices)) if section.synthesize else None
     if extended:
         rows, verdicts = extended.rows, extended.verdicts
     labelled = flow.label(rows, verdicts, cpu)
@@ -33,29 +33,29 @@ def run(bench: Bench) -> Tally:
     for table, fates in split.FATES_OF.items():
         shards = math.ceil(sum(found["fate"][fate] for fate in fates) / section.shard_rows)
         if shards:
-            bench.draft.tables[table] = flow.write(labelled, bench.draft.folder, table, cpu, shards=shards).table
+            context.writer.tables[table] = flow.write(labelled, context.writer.folder, table, cpu, shards=shards).table
         else:
-            bench.draft.put(table, split.TABLES[table].empty_table(), split.TABLES[table])
-    bench.draft.facts = {
-        "layers": _layers(bench, found["layer"]),
+            context.writer.put(table, split.TABLES[table].empty_table(), split.TABLES[table])
+    context.writer.metrics = {
+        "layers": _layers(context, found["layer"]),
         "redacted": dict(sorted(found["redacted"].items())),
         "sources": dict(sorted(found["source"].items())),
         "seconds": round(time.monotonic() - clock, 3),
-        **({"synthesis": extended.facts} if extended else {}),
+        **({"synthesis": extended.metrics} if extended else {}),
     }
     rows_in = extended.rows_in if extended else found["fate"].total()
     fates = [fate for fates in split.FATES_OF.values() for fate in fates if extended or fate not in SYNTHESIS_FAULTS]
-    return Tally(rows_in, {fate: found["fate"][fate] for fate in fates})
+    return RowCounts(rows_in, {fate: found["fate"][fate] for fate in fates})
 
 
-def source_hashes(bench: Bench) -> dict[str, Any]:
+def source_hashes(context: JobContext) -> dict[str, Any]:
     """Return what identifies the content of every source file, so that a changed seed is named as drift."""
-    paths = sorted({section.path for _, _, section in _sides(bench)})
-    return {name: hash for path in paths for name, hash in files.identity(path, root=bench.root).items()}
+    paths = sorted({section.path for _, _, section in _sides(context)})
+    return {name: hash for path in paths for name, hash in files.identity(path, root=context.root).items()}
 
 
-def _sides(bench: Bench) -> list[tuple[str, str, Source | Holdout]]:
-    section, default = bench.contract.prompts, bench.contract.specialist.task_units[0].name
+def _sides(context: JobContext) -> list[tuple[str, str, Source | Holdout]]:
+    section, default = context.contract.prompts, context.contract.specialist.task_units[0].name
     sources = [("train", source.task_unit or default, source) for source in section.sources]
     return [*sources, ("holdout", default, section.holdout)]
 
@@ -72,8 +72,8 @@ def _require_rows(found: dict[str, Counter[str]]) -> None:
             )
 
 
-def _layers(bench: Bench, found: Counter[str]) -> dict[str, dict[str, float | None]]:
+def _layers(context: JobContext, found: Counter[str]) -> dict[str, dict[str, float | None]]:
     """Shares of the layers: wanted by the contract (null if it does not say) and found."""
-    wanted = bench.contract.prompts.layers
+    wanted = context.contract.prompts.layers
     names = sorted({*wanted, *found})
     return {name: {"wanted": wanted.get(name), "found": round(found[name] / found.total(), 4)} for name in names}  # type: ignore[call-overload]

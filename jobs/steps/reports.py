@@ -16,16 +16,16 @@ from engine.contract.students import Student
 from engine.curation.represent import represent
 from engine.errors import StorageError
 from engine.evaluation import flow
-from engine.evaluation.assess import Sitting, assess
+from engine.evaluation.assess import EvalResult, assess
 from engine.evaluation.baseline import Known, text_of
-from engine.evaluation.examine import Subject
+from engine.evaluation.examine import EvalTarget
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
 from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, beside
-from engine.rows import ENDINGS, EXAMPLE, HOLDOUT, KINDS, PREDICTION
-from engine.runs.job import Bench
-from engine.storage.artifact import Artifact, Tally, load_artifact
+from engine.rows import EXAMPLE, FINISH_REASONS, HOLDOUT, KINDS, PREDICTION
+from engine.runs.job import JobContext
+from engine.storage.artifact import Artifact, RowCounts, load_artifact
 from engine.storage.shards import iterate
 from jobs.steps.judging import weights
 from jobs.steps.toolset import kit
@@ -33,27 +33,29 @@ from jobs.steps.toolset import kit
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
 
-def run(bench: Bench) -> Tally:
+def run(context: JobContext) -> RowCounts:
     """Every model answers every holdout prompt; report.json says how they compare (its keys: README)."""
-    prompts = bench.artifact("prompts")
+    prompts = context.artifact("prompts")
     holdout = prompts.read("holdout", HOLDOUT).to_pylist()
     seen = scenarios(prompts)
-    notes = [*_capped(bench), *_judging(bench.contract, _judge(bench))]
-    subjects = [*_teachers(bench), *_students(bench, notes), *_champion(bench, notes), *_baselines(bench)]
+    notes = [*_capped(context), *_judging(context.contract, _judge(context))]
+    targets = [*_teachers(context), *_students(context, notes), *_champion(context, notes), *_baselines(context)]
 
-    def tell(line: str) -> None:
-        bench.tell(f"{bench.job.name}: {line}")
+    def progress(line: str) -> None:
+        context.progress(f"{context.job.name}: {line}")
 
-    timed = bench.contract.evaluation.latency_prompts
-    checks = bench.contract.evaluation.checks
-    examined = flow.examine(subjects, holdout, bench.profile.evaluator, timed=timed, tell=tell)
-    sittings = [
-        Sitting(subject, found, predictions(subject, holdout, found, scenarios=seen, final=final, checks=checks))
-        for subject, found in zip(subjects, examined, strict=True)
+    timed = context.contract.evaluation.latency_prompts
+    checks = context.contract.evaluation.checks
+    examined = flow.examine(targets, holdout, context.profile.evaluator, timed=timed, progress=progress)
+    results = [
+        EvalResult(target, found, predictions(target, holdout, found, scenarios=seen, final=final, checks=checks))
+        for target, found in zip(targets, examined, strict=True)
     ]
-    _write(bench, sittings, notes)
-    endings = Counter(answer.ending for sitting in sittings for answer in sitting.found.completions)
-    return Tally(len(subjects) * len(holdout), {ending: endings[ending] for ending in ENDINGS})
+    _write(context, results, notes)
+    finish_reasons = Counter(answer.finish_reason for result in results for answer in result.found.completions)
+    return RowCounts(
+        len(targets) * len(holdout), {finish_reason: finish_reasons[finish_reason] for finish_reason in FINISH_REASONS}
+    )
 
 
 def scenarios(prompts: Artifact) -> set[str]:
@@ -64,7 +66,7 @@ def scenarios(prompts: Artifact) -> set[str]:
     return found
 
 
-def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list[str]) -> dict[str, Any]:
+def report(contract: Contract, results: list[EvalResult], *, run: str, notes: list[str]) -> dict[str, Any]:
     """Return what report.json holds. A number that does not exist for a model is null; an interval is {value, low, high, n}.
 
     - `run`, `contract`, `created` (UTC), `holdout` {rows, seen, unseen}: unseen = its scenario never occurs in training
@@ -87,10 +89,10 @@ def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list
     - `judge`: what is known of it (engine/judges/instrument.py: about), with its audit; null without one; added likewise
     - `ablation`: what `rayleigh ablate` found (jobs/ablate.py), or null; added when the report is written
     """
-    rows = sittings[0].predictions
+    rows = results[0].predictions
     seen = sum(rows["seen"].to_pylist())
     holdout = {"rows": rows.num_rows, "seen": seen, "unseen": rows.num_rows - seen}
-    models = assess(sittings, contract.evaluation, contract.specialist, contract.budget.price)
+    models = assess(results, contract.evaluation, contract.specialist, contract.budget.price)
     gate = decide(models, contract.gate)
     said = findings(models, holdout=holdout, gate=gate, notes=notes, level=contract.evaluation.level)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -98,35 +100,35 @@ def report(contract: Contract, sittings: list[Sitting], *, run: str, notes: list
     return {**head, "models": models, "gate": gate, "findings": said}
 
 
-def _write(bench: Bench, sittings: list[Sitting], notes: list[str]) -> None:
+def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> None:
     from engine.report.collect import gather
     from engine.report.page import page
 
-    numbers = report(bench.contract, sittings, run=bench.run.url, notes=notes)
-    made = bench.artifact("dataset").record["facts"]
-    numbers["judge"] = _judge(bench)
+    numbers = report(context.contract, results, run=context.run.url, notes=notes)
+    made = context.artifact("dataset").record["metrics"]
+    numbers["judge"] = _judge(context)
     numbers["curation"] = {name: made.get(name) for name in ("selection", "decontamination")}
-    numbers["ablation"] = _ablation(bench)
-    table = pa.concat_tables([sitting.predictions for sitting in sittings])
-    bench.draft.put("predictions", table, PREDICTION)
-    bench.draft.folder.write(REPORT, json.dumps(numbers, indent=1, allow_nan=False).encode())
-    bench.draft.folder.write(CONTRACT, bench.contract.model_dump_json(indent=1).encode())
-    contract = bench.contract.model_dump(mode="json")
-    facts = gather(_artifacts(bench), report=numbers, contract=contract, predictions=table)
-    bench.draft.folder.write(PAGE, page(facts).encode())
+    numbers["ablation"] = _ablation(context)
+    table = pa.concat_tables([result.predictions for result in results])
+    context.writer.put("predictions", table, PREDICTION)
+    context.writer.folder.write(REPORT, json.dumps(numbers, indent=1, allow_nan=False).encode())
+    context.writer.folder.write(CONTRACT, context.contract.model_dump_json(indent=1).encode())
+    contract = context.contract.model_dump(mode="json")
+    facts = gather(_artifacts(context), report=numbers, contract=contract, predictions=table)
+    context.writer.folder.write(PAGE, page(facts).encode())
 
 
-def _ablation(bench: Bench) -> dict[str, Any] | None:
+def _ablation(context: JobContext) -> dict[str, Any] | None:
     """What `rayleigh ablate` has found of this very dataset, if it was asked before the report is made."""
-    if not bench.run.exists(ABLATION):
+    if not context.run.exists(ABLATION):
         return None
-    found = json.loads(bench.run.read(ABLATION))
-    return found if found["dataset"] == bench.artifact("dataset").fingerprint else None
+    found = json.loads(context.run.read(ABLATION))
+    return found if found["dataset"] == context.artifact("dataset").fingerprint else None
 
 
-def _artifacts(bench: Bench) -> dict[str, Artifact]:
+def _artifacts(context: JobContext) -> dict[str, Artifact]:
     """All that the page draws on, by job; what was not made is left out."""
-    found = {name: load_artifact(bench.run / name) for name in bench.job.needs}
+    found = {name: load_artifact(context.run / name) for name in context.job.needs}
     return {name: artifact for name, artifact in found.items() if artifact}
 
 
@@ -150,60 +152,62 @@ def _judging(contract: Contract, judge: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _judge(bench: Bench) -> dict[str, Any] | None:
-    return bench.artifact("candidates").record["facts"].get("judge")
+def _judge(context: JobContext) -> dict[str, Any] | None:
+    return context.artifact("candidates").record["metrics"].get("judge")
 
 
-def _capped(bench: Bench) -> list[str]:
-    teachers = bench.artifact("candidates").record["facts"].get("teachers", {}).values()
-    unpaid, answers = sum(one["unpaid"] for one in teachers), sum(one["answers"] for one in teachers)
-    if not unpaid:
+def _capped(context: JobContext) -> list[str]:
+    teachers = context.artifact("candidates").record["metrics"].get("teachers", {}).values()
+    budget_exhausted, answers = sum(one["budget_exhausted"] for one in teachers), sum(one["answers"] for one in teachers)
+    if not budget_exhausted:
         return []
-    cap = bench.contract.budget.teacher_tokens
-    return [f"The budget of {cap} teacher tokens was spent: {unpaid} of {unpaid + answers} answers were not asked for."]
+    cap = context.contract.budget.teacher_tokens
+    return [
+        f"The budget of {cap} teacher tokens was spent: {budget_exhausted} of {budget_exhausted + answers} answers were not asked for."
+    ]
 
 
-def _units(bench: Bench) -> dict[str, TaskUnit]:
-    return {unit.name: unit for unit in bench.contract.specialist.task_units}
+def _units(context: JobContext) -> dict[str, TaskUnit]:
+    return {unit.name: unit for unit in context.contract.specialist.task_units}
 
 
-def _teachers(bench: Bench) -> Iterator[Subject]:
-    for section in bench.contract.teachers.models:
-        folder = weights(bench, section.model)
-        yield Subject(
+def _teachers(context: JobContext) -> Iterator[EvalTarget]:
+    for section in context.contract.teachers.models:
+        folder = weights(context, section.model)
+        yield EvalTarget(
             name=section.name,
             role="teacher",
             model=section.model,
-            units=_units(bench),
+            units=_units(context),
             folder=str(folder) if folder else None,
-            systems={unit: section.system for unit in _units(bench)},
+            systems={unit: section.system for unit in _units(context)},
             shots=section.shots,
             structured=section.structured,
             thinks=section.thinks,
             max_tokens=section.sampling.max_tokens,
-            kit=kit(bench),
+            kit=kit(context),
         )
 
 
-def _students(bench: Bench, notes: list[str]) -> Iterator[Subject]:
+def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
     """The students that were trained; one that was not leaves a note, not a gap."""
-    for section in bench.contract.students:
-        artifact = load_artifact(bench.run / f"students/{section.name}")
+    for section in context.contract.students:
+        artifact = load_artifact(context.run / f"students/{section.name}")
         if artifact is None:
             notes.append(f"{section.name} was not trained: it is in no table.")
             continue
-        yield trained(bench, section, name=section.name, role="student", folder=f"{artifact.folder}/model", units=_units(bench))
+        yield trained(context, section, name=section.name, role="student", folder=f"{artifact.folder}/model", units=_units(context))
 
 
-def _champion(bench: Bench, notes: list[str]) -> Iterator[Subject]:
+def _champion(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
     """Whoever holds the title when the report is made; it is a fact of the report, never part of its identity."""
-    registry = Registry(beside(bench.run), bench.contract.name)
+    registry = Registry(beside(context.run), context.contract.name)
     holder = registry.champion
-    bench.draft.facts["champion"] = holder
+    context.writer.facts["champion"] = holder
     if holder is None:
         return
-    ours = {f"students/{student.name}": student.name for student in bench.contract.students}
-    same = [name for path, name in ours.items() if _fingerprint(bench, path) == holder["fingerprint"]]
+    ours = {f"students/{student.name}": student.name for student in context.contract.students}
+    same = [name for path, name in ours.items() if _fingerprint(context, path) == holder["fingerprint"]]
     if same:
         notes.append(f"{same[0]} is the champion of this contract.")
         return
@@ -213,37 +217,39 @@ def _champion(bench: Bench, notes: list[str]) -> Iterator[Subject]:
         notes.append(f"The champion {holder['student']} was not asked: its contract cannot be read: {str(error).splitlines()[0]}")
         return
     units = {unit.name: unit for unit in ordered.specialist.task_units}  # it is asked as it was taught
-    units = {name: units.get(name, unit) for name, unit in _units(bench).items()}
+    units = {name: units.get(name, unit) for name, unit in _units(context).items()}
     folder = registry.model_folder(holder).url
-    yield trained(bench, ordered.student(holder["student"]), name="champion", role="champion", folder=folder, units=units)
+    yield trained(context, ordered.student(holder["student"]), name="champion", role="champion", folder=folder, units=units)
 
 
-def _fingerprint(bench: Bench, name: str) -> str | None:
-    found = load_artifact(bench.run / name)
+def _fingerprint(context: JobContext, name: str) -> str | None:
+    found = load_artifact(context.run / name)
     return found.fingerprint if found else None
 
 
-def trained(bench: Bench, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]) -> Subject:
+def trained(
+    context: JobContext, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]
+) -> EvalTarget:
     """Return how a model that was trained is examined: as it was taught, without worked examples."""
-    tools = kit(bench)
-    return Subject(
+    tools = kit(context)
+    return EvalTarget(
         name=name,
         role=role,
         model=VllmModel(type="vllm", path=folder, dtype=section.dtype),
         units=units,
         folder=folder,
         systems={unit.name: unit.instruction for unit in units.values()},
-        max_tokens=max(teacher.sampling.max_tokens for teacher in bench.contract.teachers.models),
+        max_tokens=max(teacher.sampling.max_tokens for teacher in context.contract.teachers.models),
         kit=dataclasses.replace(tools, is_told=False) if tools else None,
     )
 
 
-def _baselines(bench: Bench) -> Iterator[Subject]:
-    sections = bench.contract.evaluation.baselines
+def _baselines(context: JobContext) -> Iterator[EvalTarget]:
+    sections = context.contract.evaluation.baselines
     if not sections:
         return
-    examples = bench.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split", "kind"]).to_pylist()
+    examples = context.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split", "kind"]).to_pylist()
     learnt = [example for example in examples if example["split"] == "train" and example["kind"] not in KINDS[1:]]
     known = Known([text_of(example["messages"]) for example in learnt], [example["final"] for example in learnt])
     for section in sections:
-        yield Subject(name=section.name, role="baseline", model=section, units=_units(bench), known=known)
+        yield EvalTarget(name=section.name, role="baseline", model=section, units=_units(context), known=known)

@@ -8,56 +8,56 @@ from engine.errors import InputError
 from engine.inference.identity import fingerprint
 from engine.inference.locate import locate
 from engine.rows import EXAMPLE, STEP, content_id, from_rows
-from engine.runs.job import Bench
-from engine.storage.artifact import Artifact, Tally
+from engine.runs.job import JobContext
+from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import Folder
 from engine.students import launch, loop, prune
 from engine.students.checkpoint_state import Progress
 
 
-def run(bench: Bench) -> Tally:
+def run(context: JobContext) -> RowCounts:
     """Train the student that the job is named after on what the job needs; the best validation's weights are what it becomes."""
-    student = bench.contract.student(bench.job.name.rpartition("/")[2])
-    data = bench.artifact(bench.job.needs[0])
-    source = locate(student.init.prune.source, root=bench.root, home=bench.models)
+    student = context.contract.student(context.job.name.rpartition("/")[2])
+    data = context.artifact(context.job.needs[0])
+    source = locate(student.init.prune.source, root=context.root, home=context.models)
     prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
-    check_examples(bench, data)
-    lesson = loop.Lesson(
+    check_examples(context, data)
+    spec = loop.TrainSpec(
         student=student,
         source=str(source.resolve()),
         dataset=absolute(data.folder),
-        accelerator=launch.accelerator(bench.profile.trainer),
+        accelerator=launch.accelerator(context.profile.trainer),
     )
-    with launch.trained(lesson, bench.profile.trainer, place(bench, student, source, data), bench.tell) as folder:
+    with launch.trained(spec, context.profile.trainer, place(context, student, source, data), context.progress) as folder:
         progress = Progress.read(folder)
-        copy(folder / loop.BEST, bench.draft.folder / "model")
+        copy(folder / loop.BEST, context.writer.folder / "model")
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
-    bench.draft.put("steps", curve, STEP)
-    bench.draft.facts = facts(student, progress)
-    examples = progress.facts["examples"]
-    return Tally(
+    context.writer.put("steps", curve, STEP)
+    context.writer.metrics = metrics(student, progress)
+    examples = progress.metrics["examples"]
+    return RowCounts(
         data.table("examples").rows,
-        {"trained": examples["train"], "validation": examples["validation"], "too_long": progress.facts["too_long"]},
+        {"trained": examples["train"], "validation": examples["validation"], "too_long": progress.metrics["too_long"]},
     )
 
 
-def check_examples(bench: Bench, dataset: Artifact) -> None:
+def check_examples(context: JobContext, dataset: Artifact) -> None:
     """Raise InputError if there is nothing to learn, or nothing to watch the learning by."""
     found = set(dataset.read("examples", EXAMPLE, ["split"])["split"].unique().to_pylist())
     for split in loop.SPLITS:
         if split not in found:
             raise InputError(
-                f"{dataset.folder}: has no {split} examples, and {bench.job.name} needs some. `rayleigh status` says where the "
+                f"{dataset.folder}: has no {split} examples, and {context.job.name} needs some. `rayleigh status` says where the "
                 "rows went. Loosen judges.accept or curation, raise curation.pick.validation, or give more prompts; then delete "
                 "the dataset and run again."
             )
 
 
-def place(bench: Bench, student: Student, source: Path, dataset: Artifact) -> launch.Place:
+def place(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.Place:
     """Return where this very training keeps its checkpoints: other data or another recipe is another place."""
     recipe = student.model_dump_json(exclude={"name"})
     name = content_id(dataset.fingerprint, recipe, fingerprint(source))
-    return launch.Place(absolute(bench.ledger / "checkpoints" / student.name), name)
+    return launch.Place(absolute(context.ledger / "checkpoints" / student.name), name)
 
 
 def absolute(folder: Folder) -> str:
@@ -71,15 +71,15 @@ def copy(model: Path, target: Folder) -> None:
         target.write(path.name, path.read_bytes())
 
 
-def facts(student: Student, progress: Progress) -> dict[str, Any]:
+def metrics(student: Student, progress: Progress) -> dict[str, Any]:
     """Return what the report says of a training."""
     losses = [entry["loss"] for entry in progress.curve if entry["split"] == "validation"]
     return {
         "name": student.name,
-        "parameters": progress.facts["parameters"],
+        "parameters": progress.metrics["parameters"],
         "source": student.init.prune.source,
-        "source_parameters": progress.facts["source_parameters"],
-        "source_layers": progress.facts["source_layers"],
+        "source_parameters": progress.metrics["source_parameters"],
+        "source_layers": progress.metrics["source_layers"],
         "layers": list(student.init.prune.layers),
         "zero": student.zero,
         "workers": student.workers,

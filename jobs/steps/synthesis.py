@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 from ray.data import Dataset
 
 from engine.contract.synthesize import can_lack
-from engine.inference.crash_isolation import MARKS
+from engine.inference.crash_isolation import MARKERS
 from engine.prompts import flow, quota
 from engine.prompts.flow import Verdicts
 from engine.prompts.quota import Cell
-from engine.prompts.synthesizer import Desk
+from engine.prompts.synthesizer import SynthesizerSpec
 from engine.rows import REJECTED
-from engine.runs.job import Bench
+from engine.runs.job import JobContext
 
 
 class Extended(NamedTuple):
@@ -21,21 +21,21 @@ class Extended(NamedTuple):
     rows: Dataset
     verdicts: Verdicts
     rows_in: int  # read, and asked for
-    facts: dict[str, Any]
+    metrics: dict[str, Any]
 
 
-def extend(bench: Bench, rows: Dataset, verdicts: Verdicts, *, files: int) -> Extended:
+def extend(context: JobContext, rows: Dataset, verdicts: Verdicts, *, files: int) -> Extended:
     """Ask until the quotas are full or the rounds are over. `files` were read; what is written counts as further ones."""
-    section, cpu = bench.contract.prompts, bench.profile.cpu
+    section, cpu = context.contract.prompts, context.profile.cpu
     labelled = flow.label(rows, verdicts, cpu)
     found = flow.count(labelled, cpu)
     rows_in = found["fate"].total()
     wanted = quota.quotas(section.synthesize, section.layers, found["layer"])
-    desks = _desks(bench, files)
-    able = [unit.name for unit in bench.contract.specialist.task_units if can_lack(unit)]
+    desks = _desks(context, files)
+    able = [unit.name for unit in context.contract.specialist.task_units if can_lack(unit)]
     asked: Counter[Cell] = Counter()
     spent: Counter[str] = Counter()
-    (bench.ledger / MARKS / "synthesis").remove()  # who died in an earlier run says nothing about this one
+    (context.ledger / MARKERS / "synthesis").remove()  # who died in an earlier run says nothing about this one
     for number in range(1, max(one.rounds for one in section.synthesize) + 1):
         orders = quota.orders(section.synthesize, wanted, _by(found, "prompts"), round=number, able=able)
         assigned = flow.assign(labelled, orders, _by_title(asked), cpu)
@@ -51,30 +51,30 @@ def extend(bench: Bench, rows: Dataset, verdicts: Verdicts, *, files: int) -> Ex
     cells = _cells(wanted, asked, found)
     for cell in cells:
         if cell["missing"]:
-            bench.say("prompts: {source}: {kept} of {wanted} {layer} were written, {asked} were asked for".format(**cell))
+            context.log("prompts: {source}: {kept} of {wanted} {layer} were written, {asked} were asked for".format(**cell))
     return Extended(rows, verdicts, rows_in + asked.total(), {**spent, "quotas": cells})
 
 
-def _desks(bench: Bench, files: int) -> list[Desk]:
+def _desks(context: JobContext, files: int) -> list[SynthesizerSpec]:
     """One for each model: a process can hold one."""
     from jobs.steps.judging import weights
 
-    syntheses = bench.contract.prompts.synthesize
+    syntheses = context.contract.prompts.synthesize
     models = list(dict.fromkeys(one.model for one in syntheses))
     desks = []
     for model in models:
         mine = {files + number: one for number, one in enumerate(syntheses) if one.model == model}
         desks.append(
-            Desk(
+            SynthesizerSpec(
                 syntheses=tuple(mine.values()),
                 model=model,
-                specialist=bench.contract.specialist,
-                pool=bench.profile.teacher if model else bench.profile.cpu,
-                folder=weights(bench, model) if model else None,
-                ledger=bench.paid / "synthesis",
-                marks=bench.ledger / MARKS / "synthesis",
+                specialist=context.contract.specialist,
+                pool=context.profile.teacher if model else context.profile.cpu,
+                folder=weights(context, model) if model else None,
+                ledger=context.paid / "synthesis",
+                markers=context.ledger / MARKERS / "synthesis",
                 numbers={one.title: number for number, one in mine.items()},
-                max_chars=bench.contract.prompts.max_chars,
+                max_chars=context.contract.prompts.max_chars,
             )
         )
     return desks

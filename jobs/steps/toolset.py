@@ -3,19 +3,19 @@
 from typing import Any
 
 from engine.prompts import files
-from engine.runs.job import Bench
-from engine.tools.toolset import Kit
+from engine.runs.job import JobContext
+from engine.tools.toolset import Toolset
 
 
-def kit(bench: Bench) -> Kit | None:
+def kit(context: JobContext) -> Toolset | None:
     """Return the tools of the contract; None if its mode calls none."""
-    section = bench.contract.teachers
+    section = context.contract.teachers
     if section.mode != "tools":
         return None
-    return Kit(section.tools, max_calls=section.max_calls, root=bench.root, hashes=hashes(bench))
+    return Toolset(section.tools, max_calls=section.max_calls, root=context.root, hashes=hashes(context))
 
 
-def hashes(bench: Bench) -> dict[str, Any]:
+def hashes(context: JobContext) -> dict[str, Any]:
     """Return what identifies the content of every file that a tool reads, so that a changed table is named as drift."""
-    paths = sorted({path for tool in bench.contract.teachers.tools for path in tool.files.values()})
-    return {name: hash for path in paths for name, hash in files.identity(path, root=bench.root).items()}
+    paths = sorted({path for tool in context.contract.teachers.tools for path in tool.files.values()})
+    return {name: hash for path in paths for name, hash in files.identity(path, root=context.root).items()}

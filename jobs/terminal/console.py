@@ -24,13 +24,13 @@ class Console:
         self._going: dict[str, str] = {}  # job -> what it said last
         self._lock = threading.Lock()  # jobs of one wave tell from their own threads
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print `line`; it stays."""
         with self._lock:
             self._going.pop(line.partition(":")[0], None)
             self._write((CLEAR_LINE if self.is_terminal else "") + line + "\n" + self._status())
 
-    def tell(self, line: str) -> None:
+    def progress(self, line: str) -> None:
         """Show a line of progress, `job: how it goes`, until the next; without a terminal only the log gets it."""
         log.info("%s", line)
         if self.is_terminal:

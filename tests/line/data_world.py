@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from engine.contract import Contract, Profile
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, content_id, from_rows
-from engine.runs.job import Bench, Job, run_job
-from engine.storage.artifact import Artifact, Draft, Tally
+from engine.runs.job import Job, JobContext, run_job
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
 from jobs.pipeline import line
 
@@ -43,16 +43,18 @@ def contract(**sections: Any) -> Contract:
     return Contract.model_validate({**CONTRACT, **sections})
 
 
-def bench(folder: Path, name: str, order: Contract, *, models: str = "models") -> Bench:
+def context(folder: Path, name: str, order: Contract, *, models: str = "models") -> JobContext:
     """Return the bench of the job `name` in `folder`/run."""
     run = Folder(str(folder / "run"))
     job: Job = next(job for job in line(order) if job.name == name)
-    return Bench(job=job, contract=order, profile=PROFILE, root=str(folder), models=models, run=run, draft=Draft(run / name))
+    return JobContext(
+        job=job, contract=order, profile=PROFILE, root=str(folder), models=models, run=run, writer=ArtifactWriter(run / name)
+    )
 
 
 def run(folder: Path, name: str, order: Contract, **more: str) -> Artifact:
     """Run one job and return what it made."""
-    return run_job(bench(folder, name, order, **more))
+    return run_job(context(folder, name, order, **more))
 
 
 def mails(count: int) -> list[str]:
@@ -90,7 +92,7 @@ def candidate_rows(texts: list[str]) -> list[dict[str, Any]]:
     for number, text in enumerate(texts):
         for sample in range(2):
             row = dict.fromkeys(CANDIDATE.names) | prompt_row(text)
-            row |= {"answer_id": content_id(text, sample), "teacher": "t", "sample": sample, "ending": "stop", "reasons": []}
+            row |= {"answer_id": content_id(text, sample), "teacher": "t", "sample": sample, "finish_reason": "stop", "reasons": []}
             row |= {"answer": json.dumps({"quantity": "3", "product": None if number % 5 else "lamps"}), "agreement": 1.0}
             row |= {"confidence": 0.5 + sample / 4, "pool": "failure" if number % 7 == 6 else "train", "checks": []}
             rows.append(row)
@@ -99,15 +101,15 @@ def candidate_rows(texts: list[str]) -> list[dict[str, Any]]:
 
 def put(folder: Path, name: str, **tables: tuple[list[dict[str, Any]], pa.Schema, int]) -> None:
     """Write a finished artifact; each table is (rows, schema, rows of a shard)."""
-    draft = Draft(Folder(str(folder / "run" / name)))
+    writer = ArtifactWriter(Folder(str(folder / "run" / name)))
     total = 0
     for title, (rows, schema, shard_rows) in tables.items():
         table = from_rows(rows, schema)
         pieces = [table.slice(start, shard_rows) for start in range(0, len(rows), shard_rows)]
-        shards = [write_shard(draft.folder / title, piece, schema) for piece in pieces]
-        draft.tables[title] = Table.of(shards, hex_digest(rows_digest(table)))
+        shards = [write_shard(writer.folder / title, piece, schema) for piece in pieces]
+        writer.tables[title] = Table.of(shards, hex_digest(rows_digest(table)))
         total += len(rows)
-    draft.finish({"job": name, "recipe": {}, "inputs": {}, "fingerprint": "0"}, Tally(total, {"rows": total}))
+    writer.finish({"job": name, "recipe": {}, "inputs": {}, "fingerprint": "0"}, RowCounts(total, {"rows": total}))
 
 
 def put_inputs(folder: Path, rows: list[dict[str, Any]], holdout: list[str], *, shard_rows: int) -> None:

@@ -21,13 +21,13 @@ import yaml
 
 from engine.judges.grader import Grader
 from engine.rows import HOLDOUT, PROMPT, from_rows
-from engine.runs.job import Bench, recipe_head
-from engine.storage.artifact import Tally
+from engine.runs.job import JobContext, recipe_head
+from engine.storage.artifact import RowCounts
 from engine.teachers.teacher import Teacher
 from jobs import workspace
 from jobs.pipeline import line
 from jobs.steps import candidates
-from jobs.steps.judging import bar_for
+from jobs.steps.judging import grader_spec
 from tests.line.data_world import CONTRACT, WORDS, prompt_row
 
 ROOT = Path(__file__).parents[2]
@@ -154,22 +154,22 @@ class Site:
 
     def prepare(self, run: Path) -> None:
         """Put the finished prompts into `run`."""
-        bench = self.bench(run, "prompts")
-        bench.draft.put("prompts", self.prompts, PROMPT)
-        bench.draft.put("holdout", from_rows([], HOLDOUT), HOLDOUT)
-        bench.draft.finish(recipe_head(bench), Tally(len(self.prompts), {"prompts": len(self.prompts)}))
+        context = self.context(run, "prompts")
+        context.writer.put("prompts", self.prompts, PROMPT)
+        context.writer.put("holdout", from_rows([], HOLDOUT), HOLDOUT)
+        context.writer.finish(recipe_head(context), RowCounts(len(self.prompts), {"prompts": len(self.prompts)}))
 
-    def bench(self, run: Path, job: str) -> Bench:
+    def context(self, run: Path, job: str) -> JobContext:
         """Return the bench of `job` in `run`."""
         order, profile = (str(self.folder / name) for name in ("contract.yaml", "profile.yaml"))
         work = workspace.create(order, str(run), profile=profile, changes=[])
-        return work.bench(next(one for one in line(work.contract) if one.name == job), say=print, tell=print)
+        return work.context(next(one for one in line(work.contract) if one.name == job), log=print, progress=print)
 
     def unbroken(self, run: Path) -> pa.Table:
         """The candidates as one process makes them, without Ray and without an end of anything."""
-        bench = self.bench(run, "candidates")
-        [desk] = candidates._desks(bench)
-        teacher, grader = Teacher(desk), Grader(bar_for(bench))
+        context = self.context(run, "candidates")
+        [desk] = candidates._desks(context)
+        teacher, grader = Teacher(desk), Grader(grader_spec(context))
         starts = range(0, len(self.prompts), BATCH)
         return pa.concat_tables([grader(teacher(self.prompts.slice(start, BATCH))) for start in starts])
 

@@ -19,8 +19,8 @@ from engine.contract.profile import Pool, Profile, Ray
 from engine.contract.students import Student
 from engine.distributed.session import session
 from engine.rows import EXAMPLE, content_id, from_rows
-from engine.runs.job import Bench, Job, run_line
-from engine.storage.artifact import Draft, Tally
+from engine.runs.job import Job, JobContext, run_pipeline
+from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 from engine.students import loop
 
@@ -60,10 +60,10 @@ def build(folder: Path) -> None:
     """Write the teacher and the artifact `dataset` into `folder`."""
     rows = examples()
     write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
-    draft = Draft(Folder(str(folder / "run" / "dataset")))
-    draft.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
-    tally = Tally(len(rows), {"picked": len(rows)})
-    draft.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": "0"}, tally)
+    writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
+    writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
+    row_counts = RowCounts(len(rows), {"picked": len(rows)})
+    writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": "0"}, row_counts)
 
 
 def examples() -> list[dict]:
@@ -105,11 +105,11 @@ def write_teacher(folder: Path, texts: list[str]) -> None:
     LlamaForCausalLM(shape).save_pretrained(folder)
 
 
-def bench_for(folder: Path, job: Job) -> Bench:
+def context_for(folder: Path, job: Job) -> JobContext:
     """The bench of one student's job in `folder`."""
     contract = Contract.model_construct(students=STUDENTS)
     run = Folder(str(folder / "run"))
-    return Bench(job, contract, profile(), str(folder), str(folder / "models"), run, Draft(run / job.name), print)
+    return JobContext(job, contract, profile(), str(folder), str(folder / "models"), run, ArtifactWriter(run / job.name), print)
 
 
 def profile() -> Profile:
@@ -122,7 +122,7 @@ def train(folder: Path, names: list[str]) -> None:
     jobs = [
         Job(f"students/{name}", needs=("dataset",), reads=(f"students.{name}",), run="jobs.steps.students:run") for name in names
     ]
-    run_line(jobs, lambda job: bench_for(folder, job), lambda: session(profile()))
+    run_pipeline(jobs, lambda job: context_for(folder, job), lambda: session(profile()))
 
 
 def train_alone(folder: Path, names: list[str]) -> None:
@@ -137,8 +137,8 @@ def train_alone(folder: Path, names: list[str]) -> None:
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(checkpoint, target)
 
-            lesson = loop.Lesson(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
-            loop.run(lesson, loop.Seat(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
+            spec = loop.TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
+            loop.run(spec, loop.WorkerContext(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
 
 
 if __name__ == "__main__":

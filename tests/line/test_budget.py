@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.contract import Profile
-from engine.inference.token_budget import TEACHERS, Spent, spent_in
+from engine.inference.token_budget import TEACHERS, TokenUsage, spent_in
 from engine.rows import CANDIDATE
 from engine.runs.job import run_job
 from jobs.commands import plan
@@ -27,7 +27,7 @@ class Story:
     cap: int
     capped: list[dict[str, Any]]
     whole: list[dict[str, Any]]
-    paid: list[Spent]
+    paid: list[TokenUsage]
 
 
 def order(cap: int | None) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def order(cap: int | None) -> dict[str, Any]:
 
 
 def candidates(folder: Path, cap: int) -> list[dict[str, Any]]:
-    bench = world.bench(folder, "candidates", world.contract(**order(cap)))
-    artifact = run_job(dataclasses.replace(bench, profile=Profile.model_validate(PROFILE)))
+    context = world.context(folder, "candidates", world.contract(**order(cap)))
+    artifact = run_job(dataclasses.replace(context, profile=Profile.model_validate(PROFILE)))
     return artifact.read("candidates", CANDIDATE).to_pylist()
 
 
@@ -54,7 +54,7 @@ def write(folder: Path) -> None:
 def story(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Story:
     folder = tmp_path_factory.mktemp("budget")
     write(folder)
-    purse = world.bench(folder, "candidates", world.contract()).ledger / TEACHERS
+    purse = world.context(folder, "candidates", world.contract()).ledger / TEACHERS
     where, profile = str(folder / "order.yaml"), str(folder / "profile.yaml")
     planned = plan.plan(where, str(folder / "run"), pilot=DRAWN, profile=profile, changes=[])
     paid = [spent_in(purse)["t"]]
@@ -71,11 +71,11 @@ def tokens(rows: list[dict[str, Any]]) -> int:
 
 
 def test_cap_stops_all_actors_and_every_prompt_is_accounted_for(story: Story) -> None:
-    asked = {row["prompt_id"] for row in story.capped if row["ending"] == "stop"}
-    unpaid = {row["prompt_id"] for row in story.capped if row["ending"] == "unpaid"}
-    assert asked and unpaid and not asked & unpaid and len(asked | unpaid) == PROMPTS
+    asked = {row["prompt_id"] for row in story.capped if row["finish_reason"] == "stop"}
+    budget_exhausted = {row["prompt_id"] for row in story.capped if row["finish_reason"] == "budget_exhausted"}
+    assert asked and budget_exhausted and not asked & budget_exhausted and len(asked | budget_exhausted) == PROMPTS
     assert len(story.capped) == PROMPTS * SAMPLES
-    assert {row["pool"] for row in story.capped if row["ending"] == "unpaid"} == {"failure"}
+    assert {row["pool"] for row in story.capped if row["finish_reason"] == "budget_exhausted"} == {"failure"}
 
 
 def test_what_is_paid_above_the_cap_was_in_flight(story: Story) -> None:
@@ -84,8 +84,8 @@ def test_what_is_paid_above_the_cap_was_in_flight(story: Story) -> None:
 
 
 def test_raised_cap_pays_for_the_rest_alone(story: Story) -> None:
-    assert {row["ending"] for row in story.whole} == {"stop"}
-    assert story.paid[2] == Spent(
+    assert {row["finish_reason"] for row in story.whole} == {"stop"}
+    assert story.paid[2] == TokenUsage(
         PROMPTS * SAMPLES, *(sum(row[name] for row in story.whole) for name in ("tokens_in", "tokens_out"))
     )
 

@@ -34,8 +34,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> list[dict]:
     (folder / "seeds.jsonl").write_text("".join(json.dumps({"input": text}) + "\n" for text in texts))
     (folder / "holdout.jsonl").write_text(json.dumps({"input": "We need 3 red kites.", "reference": "{}"}) + "\n")
     world.run(folder, "prompts", ORDER)
-    bench = dataclasses.replace(world.bench(folder, "candidates", ORDER), profile=PROFILE)
-    return run_job(bench).read("candidates", CANDIDATE).to_pylist()
+    context = dataclasses.replace(world.context(folder, "candidates", ORDER), profile=PROFILE)
+    return run_job(context).read("candidates", CANDIDATE).to_pylist()
 
 
 def test_no_row_is_lost_and_none_comes_twice(rows: list[dict]) -> None:
@@ -45,14 +45,14 @@ def test_no_row_is_lost_and_none_comes_twice(rows: list[dict]) -> None:
 @pytest.mark.parametrize("word", ["poison", "endless"])
 def test_a_prompt_that_ends_its_teacher_fails_alone(rows: list[dict], word: str) -> None:
     [failed] = [row for row in rows if word in row["text"]]
-    assert (failed["ending"], failed["pool"]) == ("error", "failure")
+    assert (failed["finish_reason"], failed["pool"]) == ("error", "failure")
     assert "killed its engine" in failed["error"]
 
 
 def test_all_others_are_answered(rows: list[dict]) -> None:
-    assert [row["ending"] for row in rows].count("stop") == 22
+    assert [row["finish_reason"] for row in rows].count("stop") == 22
 
 
 def test_an_answer_that_ends_the_judge_goes_without_its_mark(rows: list[dict]) -> None:
-    unmarked = [row["text"] for row in rows if row["ending"] == "stop" and row["score"] is None]
+    unmarked = [row["text"] for row in rows if row["finish_reason"] == "stop" and row["score"] is None]
     assert unmarked == ["This one is venom."]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import ray
-from data_world import bench, candidate_rows, contract, mails, prompt_row, put_inputs, run, write_jsonl
+from data_world import candidate_rows, context, contract, mails, prompt_row, put_inputs, run, write_jsonl
 
 from engine.contract.profile import Pool
 from engine.curation import flow
@@ -50,23 +50,27 @@ def picked(made):
 
 
 def test_dataset_keeps_every_candidate_with_one_fate(made, picked):
-    tally = made.record["tally"]
-    assert tally["rows_in"] == 100 == len(picked) == sum(tally["rows_out"].values())
-    assert tally["rows_out"]["pool"] == 14 and tally["rows_out"]["sample"] == 43
-    assert tally["rows_out"]["contaminated"] == 2 and tally["rows_out"]["exact"] == 1
-    assert tally["rows_out"]["quota"] > 0 and tally["rows_out"]["picked"] > 10
+    row_counts = made.record["row_counts"]
+    assert row_counts["rows_in"] == 100 == len(picked) == sum(row_counts["rows_out"].values())
+    assert row_counts["rows_out"]["pool"] == 14 and row_counts["rows_out"]["sample"] == 43
+    assert row_counts["rows_out"]["contaminated"] == 2 and row_counts["rows_out"]["exact"] == 1
+    assert row_counts["rows_out"]["quota"] > 0 and row_counts["rows_out"]["picked"] > 10
     assert {row["dropped_by"] for row in picked.values()} <= set(DROPPED_BY)
 
 
 def test_dataset_what_is_dropped_names_what_it_lost_to(picked):
     loser = picked[content_id(TEXTS[0], 0)]
-    assert (loser["dropped_by"], loser["rep_id"]) == ("sample", content_id(TEXTS[0], 1))
+    assert (loser["dropped_by"], loser["duplicate_of"]) == ("sample", content_id(TEXTS[0], 1))
     leak = picked[content_id(TEXTS[2], 1)]
-    assert (leak["dropped_by"], leak["rep_id"], leak["similarity"]) == ("contaminated", prompt_row(TEXTS[2])["prompt_id"], 1.0)
+    assert (leak["dropped_by"], leak["duplicate_of"], leak["similarity"]) == (
+        "contaminated",
+        prompt_row(TEXTS[2])["prompt_id"],
+        1.0,
+    )
     assert picked[content_id(TEXTS[3], 1)]["dropped_by"] == "contaminated"
     pair = [picked[content_id(text, 1)] for text in (TEXTS[0], COPIES[0])]
     (copy,) = [row for row in pair if row["dropped_by"] == "exact"]
-    assert copy["rep_id"] in {row["answer_id"] for row in pair} - {copy["answer_id"]}
+    assert copy["duplicate_of"] in {row["answer_id"] for row in pair} - {copy["answer_id"]}
 
 
 def test_dataset_embeds_each_prompt_that_is_left_once(made, picked):
@@ -89,15 +93,15 @@ def test_dataset_examples_are_what_is_kept_in_the_form_that_is_learnt(made, pick
 
 
 def test_dataset_facts_describe_clusters_and_coverage(made):
-    facts = made.record["facts"]
-    assert sum(one["rows"] for one in facts["clusters"]) == made.table("embeddings").rows
-    assert all(one["picked"] <= 5 and one["label"] for one in facts["clusters"])
-    core = facts["coverage"]["layer"]["core"]
+    metrics = made.record["metrics"]
+    assert sum(one["rows"] for one in metrics["clusters"]) == made.table("embeddings").rows
+    assert all(one["picked"] <= 5 and one["label"] for one in metrics["clusters"])
+    core = metrics["coverage"]["layer"]["core"]
     assert core["prompts"] == 50 > core["accepted"] == 43 > core["picked"] == made.table("examples").rows
 
 
 def test_dataset_reports_what_resembled_the_holdout_and_the_list(made, picked):
-    told = made.record["facts"]["decontamination"]
+    told = made.record["metrics"]["decontamination"]
     assert told["lists"] == {"exam.jsonl": 2, "holdout": 4} and told["checked"] == 86
     assert [(one["list"], one["part"], one["answers"]) for one in told["removed"]] == [
         ("exam.jsonl", "prompt", 1), ("holdout", "prompt", 1),
@@ -117,12 +121,12 @@ def test_dataset_with_several_answers_and_limits_of_meaning_and_places(models, t
         "pick": {"order": "facility_location", "count": 20, "quotas": {"cluster": {"*": 9}}, "balance": "cluster"},
     }
     found = run(tmp_path, "dataset", contract(curation=section), models=models)
-    rows_out, facts = found.record["tally"]["rows_out"], found.record["facts"]
+    rows_out, metrics = found.record["row_counts"]["rows_out"], found.record["metrics"]
     assert rows_out["picked"] == 40 and rows_out["contaminated"] == 4 and "sample" not in {k for k, v in rows_out.items() if v}
-    assert {(one["list"], one["method"], one["answers"]) for one in facts["decontamination"]["removed"]} == {
+    assert {(one["list"], one["method"], one["answers"]) for one in metrics["decontamination"]["removed"]} == {
         ("exam.jsonl", "embedding", 1), ("holdout", "embedding", 1)
     }  # fmt: skip
-    assert facts["selection"]["rows"]["after"] == 20 and facts["selection"]["coverage"]["mean"] > 0.6
+    assert metrics["selection"]["rows"]["after"] == 20 and metrics["selection"]["coverage"]["mean"] > 0.6
     weights = found.read("examples", EXAMPLE)["weight"].to_pylist()
     assert sum(weights) == pytest.approx(len(weights), rel=1e-5) and len(set(weights)) > 1
 
@@ -133,7 +137,7 @@ def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models
     put_all(tmp_path, rows, HOLDOUT[::-1], shard_rows=9)
     again = run(tmp_path, "dataset", contract(curation=SECTION), models=models)
     assert again.table("examples").digest == made.table("examples").digest
-    columns = ["answer_id", "dropped_by", "rep_id", "cluster"]
+    columns = ["answer_id", "dropped_by", "duplicate_of", "cluster"]
     one, other = (found.read("picked", PICKED, columns).sort_by("answer_id") for found in (made, again))
     assert one.equals(other)
 
@@ -141,7 +145,7 @@ def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models
 def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_path):
     put_all(tmp_path, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=9)
     section = contract(curation=SECTION).curation
-    made = bench(tmp_path, "dataset", contract(curation=SECTION))
+    made = context(tmp_path, "dataset", contract(curation=SECTION))
     known, found = flow.listed(made.artifact("prompts"), None, Pool()), []
     for count in (1, 3):
         entries = flow.enter_rows(flow.Judged(made.artifact("candidates")), known, section, Pool(), partitions=count)
@@ -152,7 +156,7 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_p
 def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_path):
     put_all(tmp_path, candidate_rows(COPIES[:1] + TEXTS[:6]), HOLDOUT, shard_rows=1000)
     found = run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))
-    assert found.record["tally"]["rows_out"]["exact"] == 1
+    assert found.record["row_counts"]["rows_out"]["exact"] == 1
     assert set(found.read("examples", EXAMPLE)["cluster"].to_pylist()) == {-1}
     assert "embeddings" not in found.record["tables"]
 
@@ -182,11 +186,14 @@ def test_dataset_with_labels_pairs_and_boundary_material(tmp_path):
     found = run(tmp_path, "dataset", contract(curation=order))
     assert found.record["inputs"] == bare.record["inputs"] and found.fingerprint != bare.fingerprint
 
-    tally, facts = found.record["tally"], found.record["facts"]
-    assert (tally["rows_in"], tally["rows_out"]["picked"]) == (25, 11)  # 24 answers and a correction; one prompt lost its answer
-    assert facts["labels"] == {"right": 0, "wrong": 1, "corrected": 1}
-    assert facts["kinds"]["answer"] == 11 and sum(facts["kinds"].values()) == 14  # a quarter at most
-    assert facts["preferences"]["pairs"] == 11 and facts["preferences"]["reasons"] == {"person_corrected": 1, "ungrounded": 10}
+    row_counts, metrics = found.record["row_counts"], found.record["metrics"]
+    assert (row_counts["rows_in"], row_counts["rows_out"]["picked"]) == (
+        25,
+        11,
+    )  # 24 answers and a correction; one prompt lost its answer
+    assert metrics["labels"] == {"right": 0, "wrong": 1, "corrected": 1}
+    assert metrics["kinds"]["answer"] == 11 and sum(metrics["kinds"].values()) == 14  # a quarter at most
+    assert metrics["preferences"]["pairs"] == 11 and metrics["preferences"]["reasons"] == {"person_corrected": 1, "ungrounded": 10}
     examples, pairs = found.read("examples", EXAMPLE), found.read("preferences", PREFERENCE)
     assert '{"quantity":"4"}' in examples["target"].to_pylist()
     assert waits["answer_id"] in pairs["rejected_id"].to_pylist() and wrong["prompt_id"] not in pairs["prompt_id"].to_pylist()

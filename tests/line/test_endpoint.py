@@ -77,7 +77,7 @@ def test_answers_have_their_schema_their_tokens_and_their_probability(url: str) 
     schema = decoding_schema(Output(json_schema=FORM, spans={"number": 1}), MAIL)
     said = engine(url).complete(requests(MAIL, 12, schema), Sampling(max_tokens=24))
     assert {json.loads(one.text)["number"] for one in said} <= {"40", "41861"}
-    assert all(one.ending == "stop" and one.tokens_in > 20 and one.tokens_out > 3 for one in said)
+    assert all(one.finish_reason == "stop" and one.tokens_in > 20 and one.tokens_out > 3 for one in said)
     assert all(one.logprob is not None and one.logprob < 0 for one in said)
 
 
@@ -91,11 +91,11 @@ def test_seeds_decide_what_is_sampled(url: str) -> None:
 
 def test_a_long_prompt_and_a_cut_answer_say_so(url: str) -> None:
     cut, too_long = engine(url).complete([*requests(MAIL, 1), *requests("word " * 900, 1)], Sampling(max_tokens=4))
-    assert (cut.ending, too_long.ending) == ("length", "too_long")
+    assert (cut.finish_reason, too_long.finish_reason) == ("length", "too_long")
 
 
 def test_marks_are_shares(url: str) -> None:
-    [shares] = engine(url).choose([[{"role": "user", "content": "Answer with one digit, 1 or 2."}]], ["1", "2"])
+    [shares] = engine(url).choice_probs([[{"role": "user", "content": "Answer with one digit, 1 or 2."}]], ["1", "2"])
     assert shares is not None and sum(shares) == pytest.approx(1)
 
 

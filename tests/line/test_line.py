@@ -104,7 +104,7 @@ def test_line_loses_no_row(unbroken):
 def test_every_answer_is_in_one_pool_with_a_known_reason(unbroken):
     said = rayleigh("sql", unbroken, "select answer_id, pool, reasons, relation, parents from candidates", "--json")
     rows = [json.loads(line) for line in said.splitlines()]
-    out = record(unbroken, "candidates")["tally"]["rows_out"]
+    out = record(unbroken, "candidates")["row_counts"]["rows_out"]
     assert {pool: sum(row["pool"] == pool for row in rows) for pool in POOLS} == {pool: out[pool] for pool in POOLS}
     assert len({row["answer_id"] for row in rows}) == len(rows) == sum(out.values())
     assert all(row["reasons"] and set(row["reasons"]) <= {*REASONS, *TAGS[1:], "rule:hard"} for row in rows)
@@ -118,7 +118,7 @@ def test_line_killed_and_run_again_ends_with_the_same_rows(unbroken, broken):
 
 
 def test_student_killed_and_run_again_ends_with_the_same_losses(unbroken, broken):
-    assert record(broken, STUDENT)["facts"]["resumed_from"]
+    assert record(broken, STUDENT)["metrics"]["resumed_from"]
     assert losses(broken) == losses(unbroken)
 
 
@@ -157,7 +157,7 @@ def test_judge_is_reported_as_its_labelled_items_show_it(unbroken):
     assert judge["gates"] == (reached and "beyond" not in list(probes.values())[:5])
     assert json.loads(rayleigh("status", unbroken, "--json"))["judge"] == {name: judge[name] for name in ("name", "gates", "why")}
     said = rayleigh("sql", unbroken, "select distinct gated from candidates where score is not null", "--json")
-    assert [json.loads(line)["gated"] for line in said.splitlines()] == [judge["gates"]]
+    assert [json.loads(line)["judge_decides"] for line in said.splitlines()] == [judge["gates"]]
 
 
 def test_reported_exact_match_is_that_of_the_rows(unbroken):

@@ -15,8 +15,8 @@ from engine.contract.teachers import Shot, Shots, Teacher, Thinks
 from engine.inference.locate import locate
 from engine.rows import PROMPT, from_rows
 from engine.storage.shards import Folder
-from engine.teachers.teacher import Desk
 from engine.teachers.teacher import Teacher as Answerer
+from engine.teachers.teacher import TeacherSpec
 from jobs.workspace import models_home
 from tests.line import data_world as world
 from tests.planted import KINDS, by_hand, planted
@@ -55,7 +55,7 @@ def test_experts_answer_what_is_sent_to_them(tmp_path: Path) -> None:
     teachers = {"0:": {"clerk"}, "1:": {"reader"}, "2:": {"clerk", "reader"}, "no": {""}}
     assert {row["route"][:2] for row in rows} == set(teachers)
     assert all(row["teacher"] in teachers[row["route"][:2]] for row in rows)
-    unrouted = [row for row in rows if row["ending"] == "unrouted"]
+    unrouted = [row for row in rows if row["finish_reason"] == "unrouted"]
     assert unrouted and all((row["pool"], row["reasons"], row["route"]) == ("review", ["unroutable"], "none") for row in unrouted)
     both = {row["prompt_id"] for row in rows if row["route"] == "2: nearest 4"}
     per_prompt = Counter(row["prompt_id"] for row in rows)
@@ -69,7 +69,7 @@ def test_answers_go_where_rules_relations_and_persons_send_them(tmp_path: Path) 
     assert own and own <= {"rule:hard_and_invented", "rule:hard_and_unsure"}
     sound = {row["prompt_id"] for row in rows if row["relation"]}
     assert sound and {row["relation"] for row in rows} - {""} <= {"agree", "complementary", "conflicting", "unrelated"}
-    assert {row["tier"] for row in rows if row["confidence"] is not None and not row["parents"]} <= {0, 1, 2, 3}
+    assert {row["confidence_tier"] for row in rows if row["confidence"] is not None and not row["parents"]} <= {0, 1, 2, 3}
     accepted = [row for row in rows if row["relation"] == "conflicting" and "accepted" in row["reasons"]]
     assert not accepted  # whoever contradicts another waits for a person
     before = rows_of(run, "select kind, count(*) as n from examples group by 1")
@@ -98,14 +98,14 @@ def test_competition_leaves_one_accepted_answer_a_prompt(tmp_path: Path) -> None
     winner = {row["prompt_id"]: row["answer"] for row in accepted}
     assert all(row["answer"] == winner[row["prompt_id"]] for row in accepted)
     assert all(row["answer"] != winner[row["prompt_id"]] for row in beaten)
-    strong = {row["answer_id"]: mark["score"] for row in rows for mark in row["marks"] if mark["dimension"] == "pairs"}
+    strong = {row["answer_id"]: mark["score"] for row in rows for mark in row["dimension_scores"] if mark["dimension"] == "pairs"}
     compared = [row for row in rows if row["answer_id"] in strong]
     assert {row["prompt_id"] for row in compared} == {row["prompt_id"] for row in beaten}
     for prompt in {row["prompt_id"] for row in compared}:
         rivals = {row["answer"]: strong[row["answer_id"]] for row in compared if row["prompt_id"] == prompt}
         assert sum(rivals.values()) == pytest.approx(1, abs=1e-4)
-        assert not rows[0]["gated"] or rivals[winner[prompt]] == max(rivals.values())
-    assert len({row["gated"] for row in rows if row["score"] is not None}) == 1
+        assert not rows[0]["judge_decides"] or rivals[winner[prompt]] == max(rivals.values())
+    assert len({row["judge_decides"] for row in rows if row["score"] is not None}) == 1
 
 
 MAILS = {
@@ -124,11 +124,11 @@ def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monke
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="count", kind="extraction"),))
     weights = locate(model.path, root=str(ROOT), home=models_home())
     pool = Pool(kv_cache_gib=0.25, max_num_seqs=4)
-    ledger, marks, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse"))
-    desk = Desk(section, specialist, pool, weights, ledger=ledger, marks=marks, purse=purse)
+    ledger, markers, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse"))
+    desk = TeacherSpec(section, specialist, pool, weights, ledger=ledger, markers=markers, purse=purse)
     asked = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
     [row] = Answerer(desk)(from_rows([asked], PROMPT)).to_pylist()
-    assert row["ending"] == "stop" and row["reasoning"].startswith("The mail says")
+    assert row["finish_reason"] == "stop" and row["reasoning"].startswith("The mail says")
     assert row["answer"] and not set(row["answer"] + row["reasoning"]) & set("<|>")
 
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 import report_facts
+from engine.report.metrics import Facts
 
 from engine.report.collect import gather
-from engine.report.facts import Facts
 from engine.report.page import SECTIONS, page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

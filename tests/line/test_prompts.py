@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import ray
-from data_world import bench, contract, mails, run, write_jsonl, write_parquet
+from data_world import context, contract, mails, run, write_jsonl, write_parquet
 
 from engine.contract.profile import Pool
-from engine.errors import DriftError, InputError
+from engine.errors import InputError, RecipeMismatch
 from engine.prompts import files, flow
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
 from engine.runs.job import is_finished
@@ -74,19 +74,19 @@ def made(cluster, tmp_path_factory):
 
 
 def artifact(folder):
-    found = load_artifact(bench(folder, "prompts", contract(prompts=SECTION)).run / "prompts")
+    found = load_artifact(context(folder, "prompts", contract(prompts=SECTION)).run / "prompts")
     assert found is not None
     return found
 
 
 def test_prompts_every_row_goes_to_exactly_one_place(made):
-    tally = artifact(made).record["tally"]
-    found = {label: rows for label, rows in tally["rows_out"].items() if rows}
+    row_counts = artifact(made).record["row_counts"]
+    found = {label: rows for label, rows in row_counts["rows_out"].items() if rows}
     assert found == {
         "prompts": 28, "holdout": 4, "unreadable": 1, "encoding": 1, "missing_column": 1, "empty": 1, "too_long": 1,
         "duplicate_id": 1, "bad_value": 1, "exact_copy": 2, "near_copy": 1, "holdout_copy": 1, "holdout_near": 1,
     }  # fmt: skip
-    assert tally["rows_in"] == 28 + 6 + 5 + 5 == sum(found.values())
+    assert row_counts["rows_in"] == 28 + 6 + 5 + 5 == sum(found.values())
 
 
 def test_prompts_rejects_name_file_line_and_reason(made):
@@ -105,7 +105,7 @@ def test_prompts_dropped_copies_name_the_prompt_they_lost_to(made):
     kept = [found.read(name, kind)["prompt_id"].to_pylist() for name, kind in (("prompts", PROMPT), ("holdout", HOLDOUT))]
     stays = {one for ids in kept for one in ids}
     dropped = found.read("dropped", DROPPED_PROMPT).to_pylist()
-    assert len(dropped) == 5 and {row["rep_id"] for row in dropped} <= stays
+    assert len(dropped) == 5 and {row["duplicate_of"] for row in dropped} <= stays
     assert all(row["similarity"] == 1 for row in dropped if row["dropped_by"].endswith("copy") and "near" not in row["dropped_by"])
     trained = set(found.read("prompts", PROMPT)["text"].to_pylist())
     assert not trained & set(TEXTS[30:34])
@@ -126,10 +126,10 @@ def test_prompts_are_redacted_before_their_id_and_facts_say_so(made):
     found = artifact(made)
     (row,) = [row for row in found.read("prompts", PROMPT).to_pylist() if row["redacted"]]
     assert row["text"].endswith("Write to <EMAIL>.") and row["messages"][0]["content"] == row["text"]
-    facts = found.record["facts"]
-    assert facts["redacted"] == {"email": 1}
-    assert facts["layers"]["core"]["wanted"] == 0.5 and facts["layers"]["core"]["found"] == 1.0
-    assert facts["sources"] == {"seeds.jsonl": 28, "more.csv": 6, "many/*.parquet": 5, "holdout.jsonl": 5}
+    metrics = found.record["metrics"]
+    assert metrics["redacted"] == {"email": 1}
+    assert metrics["layers"]["core"]["wanted"] == 0.5 and metrics["layers"]["core"]["found"] == 1.0
+    assert metrics["sources"] == {"seeds.jsonl": 28, "more.csv": 6, "many/*.parquet": 5, "holdout.jsonl": 5}
 
 
 def test_prompts_made_again_are_the_same_files(made, tmp_path):
@@ -150,12 +150,12 @@ def test_prompts_fates_do_not_depend_on_the_number_of_partitions(made):
 
 def test_prompts_changed_seed_file_is_named_as_drift(made):
     order = contract(prompts=SECTION)
-    assert is_finished(bench(made, "prompts", order))
+    assert is_finished(context(made, "prompts", order))
     before = (made / "more.csv").read_bytes()
     try:
         (made / "more.csv").write_bytes(before + b"one more\n")
-        with pytest.raises(DriftError, match=r"more\.csv"):
-            is_finished(bench(made, "prompts", order))
+        with pytest.raises(RecipeMismatch, match=r"more\.csv"):
+            is_finished(context(made, "prompts", order))
     finally:
         (made / "more.csv").write_bytes(before)
 

@@ -9,7 +9,7 @@ import yaml
 from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
 from engine.rows import ANSWER, CANDIDATE, PROMPT, from_rows
 from engine.runs.job import recipe_head
-from engine.storage.artifact import Tally, load_artifact
+from engine.storage.artifact import RowCounts, load_artifact
 from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
 from jobs import workspace
 from jobs.commands import rejudge
@@ -42,12 +42,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> workspace.Wo
         (line(work.contract)[0], "prompts", PROMPT, from_rows(prompts, PROMPT)),
         (line(work.contract)[1], "candidates", CANDIDATE, from_rows(rows, CANDIDATE)),
     ):
-        bench = work.bench(job, say=print, tell=print)
+        context = work.context(job, log=print, progress=print)
         pieces = [table.slice(start, 10) for start in range(0, len(table), 10)]
-        shards = [write_shard(bench.draft.folder / name, piece, schema) for piece in pieces]
-        bench.draft.tables[name] = Table.of(shards, hex_digest(rows_digest(table)))
-        head = recipe_head(bench) if name == "candidates" else {"job": name, "recipe": {}, "inputs": {}, "fingerprint": "0"}
-        bench.draft.finish(head, Tally(len(table), {"rows": len(table)}))
+        shards = [write_shard(context.writer.folder / name, piece, schema) for piece in pieces]
+        context.writer.tables[name] = Table.of(shards, hex_digest(rows_digest(table)))
+        head = recipe_head(context) if name == "candidates" else {"job": name, "recipe": {}, "inputs": {}, "fingerprint": "0"}
+        context.writer.finish(head, RowCounts(len(table), {"rows": len(table)}))
     return work
 
 

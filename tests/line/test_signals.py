@@ -11,7 +11,7 @@ from engine.contract.specialist import Specialist
 from engine.inference.locate import locate
 from engine.inference.till import Account
 from engine.rows import CANDIDATE, content_id, from_rows
-from engine.scoring.scorer import Gauge, Measurer
+from engine.scoring.scorer import Scorer, ScorerSpec
 from engine.storage.shards import Folder
 from jobs.workspace import models_home
 
@@ -28,7 +28,7 @@ def test_signals_of_a_real_model(tmp_path: Path) -> None:
         pool=Pool(kv_cache_gib=0.5, batch=8),
         folder=locate(model.path, root=".", home=models_home()),
         ledger=folder / "signals",
-        marks=folder / "marks",
+        markers=folder / "markers",
         purse=folder / "purse",
     )
     specialist = Specialist.model_validate({"goal": "g", "task_units": [{"name": "u", "kind": "extraction"}]})
@@ -41,13 +41,13 @@ def test_signals_of_a_real_model(tmp_path: Path) -> None:
             "text": text,
             "messages": [{"role": "user", "content": text}],
             "answer": answer,
-            "ending": "stop",
+            "finish_reason": "stop",
             "pool": "train",
             "reasons": [],
         }
         for text, answer in SAID
     ]
-    found = Measurer(Gauge(section, specialist, account))(from_rows(rows, CANDIDATE)).select(list(SIGNALS)).to_pylist()
+    found = Scorer(ScorerSpec(section, specialist, account))(from_rows(rows, CANDIDATE)).select(list(SIGNALS)).to_pylist()
     print(found)
     said, other, again = found
     assert all(1 <= one[name] <= 6 for one in found for name in ("complexity", "quality"))

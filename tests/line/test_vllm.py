@@ -38,6 +38,6 @@ def test_a_prompt_longer_than_the_teacher_reads_never_reaches_its_engine() -> No
 
     said = engine.complete(asked, Sampling())
 
-    assert [one.ending for one in said] == ["stop", "too_long", "stop", "stop", "too_long", "stop"]
-    assert [one.tokens_in for one in said if one.ending == "stop"] == recorder.lengths and max(recorder.lengths) < LIMIT
+    assert [one.finish_reason for one in said] == ["stop", "too_long", "stop", "stop", "too_long", "stop"]
+    assert [one.tokens_in for one in said if one.finish_reason == "stop"] == recorder.lengths and max(recorder.lengths) < LIMIT
     assert said[1].error == f"{said[1].tokens_in} tokens in the prompt, the model reads {LIMIT}" and said[1].tokens_in > 400

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from engine.calibration.judge_calibration import Instrument, learn
+from engine.calibration.judge_calibration import JudgeCalibration, learn
 from engine.contract.judges import Judges
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.inference.fake import FakeEngine
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from engine.rows import content_id
 from engine.storage.shards import Folder
@@ -29,13 +29,13 @@ RANKING = {"question": "MAIL {text} FIRST {first} SECOND {second} END"}
 SPECIALIST = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
 
 
-def bar(folder: Path, gold: list[dict[str, Any]] | None = None, **section: Any) -> Bar:
+def bar(folder: Path, gold: list[dict[str, Any]] | None = None, **section: Any) -> GraderSpec:
     """Return a bar with one rubric and these labelled items."""
     given: dict[str, Any] = {"rubrics": [RUBRIC], **section}
     if gold is not None:
         given["calibrate"] = {"gold": gold, **given.get("calibrate", {})}
-    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "marks", "purse")}  # hundreds are learnt
-    return Bar(section=Judges.model_validate(given), specialist=SPECIALIST, pool=Pool(batch=256), **places)
+    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "purse")}  # hundreds are learnt
+    return GraderSpec(section=Judges.model_validate(given), specialist=SPECIALIST, pool=Pool(batch=256), **places)
 
 
 def between(text: str, start: str, end: str) -> str:
@@ -69,17 +69,17 @@ def think(monkeypatch: pytest.MonkeyPatch, of: Callable[[str], list[float]]) -> 
     """Let the engine mark as `of` says; return the list of all that it will read."""
     read: list[str] = []
 
-    def choose(self: FakeEngine, chats: list[Any], marks: list[str]) -> list[list[float]]:
+    def choice_probs(self: FakeEngine, chats: list[Any], marks: list[str]) -> list[list[float]]:
         asked = [chat[-1]["content"] for chat in chats]
         read.extend(asked)
         self.tokens_read += len(asked)
         return [of(text) for text in asked]
 
-    monkeypatch.setattr(FakeEngine, "choose", choose)
+    monkeypatch.setattr(FakeEngine, "choice_probs", choice_probs)
     return read
 
 
-def learnt(given: Bar) -> Instrument:
+def learnt(given: GraderSpec) -> JudgeCalibration:
     found = learn(Judge(given))
     assert found
     return found

@@ -25,7 +25,7 @@ def answer(name, said, *, pool="train", **more):
     turns = [{"role": "user", "content": TEXT}]
     plain = {"answer_id": name, "prompt_id": "p", "task_unit": "form", "messages": turns, "text": TEXT, "answer": said}
     why = {"train": ["accepted"], "contrast": ["ungrounded"], "failure": ["not_json"], "hard": ["samples_disagree"]}.get(pool, [])
-    fate = {"ending": "stop", "pool": pool, "reasons": why, "dropped_by": "" if pool == "train" else "pool", "checks": []}
+    fate = {"finish_reason": "stop", "pool": pool, "reasons": why, "dropped_by": "" if pool == "train" else "pool", "checks": []}
     return dict.fromkeys(PICKED.names) | plain | fate | {"layer": "core", "difficulty": "easy", "cluster": 0} | more
 
 

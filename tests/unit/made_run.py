@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from engine.contract import Contract, Profile
 from engine.inference import spending
-from engine.inference.token_budget import TEACHERS, Purse, Spent
+from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
-from engine.runs.job import Bench, recipe_head
-from engine.storage.artifact import Tally
+from engine.runs.job import JobContext, recipe_head
+from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder
 from jobs.pipeline import line
 from jobs.workspace import Workspace
@@ -41,8 +41,8 @@ PROMPTS = [
     {**ASKED, "prompt_id": "bbbb2222", "text": "<b>[red]six[/red]</b>", "line": 9, "parent_id": "aaaa1111"},
 ]
 HELD = [{**ASKED, "prompt_id": "cccc3333", "source": "holdout.jsonl", "line": 1, "reference": "2"}]
-DROPPED = [{**ASKED, "prompt_id": "dddd4444", "line": 8, "dropped_by": "exact_copy", "rep_id": "aaaa1111", "similarity": 1.0}]
-SAID = {"teacher": "t", "ending": "stop", "tokens_in": 10, "tokens_out": 2, "seconds": 0.5}
+DROPPED = [{**ASKED, "prompt_id": "dddd4444", "line": 8, "dropped_by": "exact_copy", "duplicate_of": "aaaa1111", "similarity": 1.0}]
+SAID = {"teacher": "t", "finish_reason": "stop", "tokens_in": 10, "tokens_out": 2, "seconds": 0.5}
 WRONG = {"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "3"}
 ANSWERS = [
     {**PROMPTS[0], **SAID, "answer_id": "eeee5555", "answer": "2", "sample": 0, "pool": "train", "reasons": []},
@@ -68,9 +68,9 @@ def made_run(folder: str, seeds: Path) -> Workspace:
         ("students/large", _student),
         ("reports", _reports),
     ):
-        bench = work.bench(jobs[name], say=lambda text: None, tell=lambda text: None)
-        bench.draft.clear()
-        bench.draft.finish(recipe_head(bench), build(bench))
+        context = work.context(jobs[name], log=lambda text: None, progress=lambda text: None)
+        context.writer.clear()
+        context.writer.finish(recipe_head(context), build(context))
     return work
 
 
@@ -95,64 +95,64 @@ def workspace(folder: str, seeds: Path) -> Workspace:
     )
 
 
-def _prompts(bench: Bench) -> Tally:
-    bench.draft.put("prompts", from_rows(PROMPTS, PROMPT), PROMPT)
-    bench.draft.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
-    bench.draft.put("dropped", from_rows(DROPPED, DROPPED_PROMPT), DROPPED_PROMPT)
-    bench.draft.put("rejects", REJECT.empty_table(), REJECT)
-    return Tally(4, {"prompts": 2, "holdout": 1, "exact_copy": 1, "unreadable": 0})
+def _prompts(context: JobContext) -> RowCounts:
+    context.writer.put("prompts", from_rows(PROMPTS, PROMPT), PROMPT)
+    context.writer.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
+    context.writer.put("dropped", from_rows(DROPPED, DROPPED_PROMPT), DROPPED_PROMPT)
+    context.writer.put("rejects", REJECT.empty_table(), REJECT)
+    return RowCounts(4, {"prompts": 2, "holdout": 1, "exact_copy": 1, "unreadable": 0})
 
 
-def _candidates(bench: Bench) -> Tally:
+def _candidates(context: JobContext) -> RowCounts:
     table = from_rows(ANSWERS, CANDIDATE)
-    bench.draft.put("candidates", table, CANDIDATE)
+    context.writer.put("candidates", table, CANDIDATE)
     accounts = {name: {**one._asdict(), "machine_seconds": one.seconds} for name, one in spending.accounts([table]).items()}
-    bench.draft.facts = {"teachers": accounts}
-    Purse(bench.ledger / TEACHERS, None).pay("t", Spent(4, 40, 8))  # one of the three answers was paid twice
-    return Tally(3, {"train": 2, "contrast": 1})
+    context.writer.metrics = {"teachers": accounts}
+    TokenBudget(context.ledger / TEACHERS, None).pay("t", TokenUsage(4, 40, 8))  # one of the three answers was paid twice
+    return RowCounts(3, {"train": 2, "contrast": 1})
 
 
-def _dataset(bench: Bench) -> Tally:
+def _dataset(context: JobContext) -> RowCounts:
     rows = [
-        {**answer, "cluster": 0, "dropped_by": FATES[answer["answer_id"]][0], "rep_id": FATES[answer["answer_id"]][1]}
+        {**answer, "cluster": 0, "dropped_by": FATES[answer["answer_id"]][0], "duplicate_of": FATES[answer["answer_id"]][1]}
         for answer in ANSWERS
     ]
-    bench.draft.put("picked", from_rows(rows, PICKED), PICKED)
+    context.writer.put("picked", from_rows(rows, PICKED), PICKED)
     kept = [row for row in rows if not row["dropped_by"]]
-    clean = {"holdout": bench.artifact("prompts").table("holdout").digest, "files": {}, "removed": [], "closest": []}
-    bench.draft.facts = {"picked": {"t": len(kept)}, "decontamination": clean}
+    clean = {"holdout": context.artifact("prompts").table("holdout").digest, "files": {}, "removed": [], "closest": []}
+    context.writer.metrics = {"picked": {"t": len(kept)}, "decontamination": clean}
     examples = [
         {**row, "example_id": row["answer_id"], "target": row["answer"], "final": row["answer"], "weight": 1.0, "split": split}
         for row, split in zip(kept, ("train", "validation"), strict=True)
     ]
-    bench.draft.put("examples", pa.Table.from_pylist(examples, EXAMPLE), EXAMPLE)
-    return Tally(3, {"kept": 2, "pool": 1})
+    context.writer.put("examples", pa.Table.from_pylist(examples, EXAMPLE), EXAMPLE)
+    return RowCounts(3, {"kept": 2, "pool": 1})
 
 
-def _student(bench: Bench) -> Tally:
-    name = bench.job.name.partition("/")[2]
+def _student(context: JobContext) -> RowCounts:
+    name = context.job.name.partition("/")[2]
     steps = [{"student": name, "step": number, "split": "train", "loss": 1.0 / number} for number in (1, 2)]
-    bench.draft.put("steps", from_rows(steps, STEP), STEP)
-    bench.draft.folder.write("model/config.json", b"{}")
-    bench.draft.facts = {"parameters": 10, "steps": 2}
-    return Tally(2, {"trained": 1, "validation": 1, "too_long": 0})
+    context.writer.put("steps", from_rows(steps, STEP), STEP)
+    context.writer.folder.write("model/config.json", b"{}")
+    context.writer.metrics = {"parameters": 10, "steps": 2}
+    return RowCounts(2, {"trained": 1, "validation": 1, "too_long": 0})
 
 
-def _reports(bench: Bench) -> Tally:
+def _reports(context: JobContext) -> RowCounts:
     models = [_entry("t", "teacher", 20), _entry("small", "student", 10, exact=0.75), _entry("large", "student", 15, exact=0.4)]
     numbers = {
-        "run": str(bench.run),
+        "run": str(context.run),
         "contract": "toy",
         "holdout": {"rows": 1, "seen": 0, "unseen": 1},
         "models": models,
-        "gate": decide(models, bench.contract.gate),
+        "gate": decide(models, context.contract.gate),
         "findings": [],
     }
-    bench.draft.folder.write("report.json", json.dumps(numbers).encode())
-    bench.draft.folder.write("contract.json", bench.contract.model_dump_json().encode())
-    bench.draft.folder.write("index.html", b"<!doctype html>")
-    bench.draft.put("predictions", from_rows([{**HELD[0], "model": "t", "exact": True}], PREDICTION), PREDICTION)
-    return Tally(1, {"stop": 1})
+    context.writer.folder.write("report.json", json.dumps(numbers).encode())
+    context.writer.folder.write("contract.json", context.contract.model_dump_json().encode())
+    context.writer.folder.write("index.html", b"<!doctype html>")
+    context.writer.put("predictions", from_rows([{**HELD[0], "model": "t", "exact": True}], PREDICTION), PREDICTION)
+    return RowCounts(1, {"stop": 1})
 
 
 def _entry(name: str, role: str, millions: int, *, exact: float = 0.8) -> dict[str, Any]:

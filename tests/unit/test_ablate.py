@@ -8,9 +8,9 @@ from made_run import made_run
 
 from engine.contract.judges import Judges
 from engine.errors import InputError
-from engine.evaluation.ablate import AGREEMENT, Crossed, Judged, judged, subsets
+from engine.evaluation.ablate import AGREEMENT, Judged, TwoWayBootstrap, judged, subsets
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
-from engine.storage.artifact import Tally
+from engine.storage.artifact import RowCounts
 from jobs.commands import ablate
 
 CHECKED = {"checks": [{"type": "json_schema"}, {"type": "grounded"}]}
@@ -89,7 +89,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     rng, hits = np.random.default_rng(0), 0
     for trial in range(100):
         chance = 0.7 + rng.normal(0, 0.03, (8, 1)) + rng.normal(0, 0.2, (1, 60))
-        found = Crossed(8, 60, times=300, level=0.9, seed=trial).value(rng.random((8, 60)) < chance)
+        found = TwoWayBootstrap(8, 60, times=300, level=0.9, seed=trial).value(rng.random((8, 60)) < chance)
         hits += found["low"] <= 0.7 <= found["high"]
     assert 80 <= hits <= 98
 
@@ -98,7 +98,7 @@ def test_difference_is_paired():
     rng = np.random.default_rng(1)
     other = rng.random((3, 200)) < 0.5
     better = other | (rng.random((3, 200)) < 0.2)
-    draws = Crossed(3, 200, times=500, level=0.95, seed=0)
+    draws = TwoWayBootstrap(3, 200, times=500, level=0.95, seed=0)
     gain, alone = draws.value(better, other), draws.value(better)
     assert gain["low"] > 0 and gain["high"] - gain["low"] < alone["high"] - alone["low"]
     assert draws.value(other, other) == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 600}
@@ -107,12 +107,12 @@ def test_difference_is_paired():
 seen = []
 
 
-def train(bench):
+def train(context):
     """Stands for a training: says what it was given."""
-    seen.append(bench.job.name)
-    table = bench.artifact(bench.job.needs[0]).read("examples", EXAMPLE)
-    bench.draft.folder.write("model/learnt.json", json.dumps(sorted(table["example_id"].to_pylist())).encode())
-    return Tally(len(table), {"trained": len(table)})
+    seen.append(context.job.name)
+    table = context.artifact(context.job.needs[0]).read("examples", EXAMPLE)
+    context.writer.folder.write("model/learnt.json", json.dumps(sorted(table["example_id"].to_pylist())).encode())
+    return RowCounts(len(table), {"trained": len(table)})
 
 
 @pytest.fixture
@@ -125,11 +125,11 @@ def run(tmp_path, monkeypatch):
     seen.clear()
     monkeypatch.setattr(ablate, "TRAIN", f"{__name__}:train")
 
-    def examine(bench):
-        held = bench.artifact("prompts").read("holdout", HOLDOUT).to_pylist()
-        rows = [{**row, "model": student.name, "exact": True} for student in bench.contract.students for row in held]
-        bench.draft.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
-        return Tally(len(rows), {"answers": len(rows)})
+    def examine(context):
+        held = context.artifact("prompts").read("holdout", HOLDOUT).to_pylist()
+        rows = [{**row, "model": student.name, "exact": True} for student in context.contract.students for row in held]
+        context.writer.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
+        return RowCounts(len(rows), {"answers": len(rows)})
 
     monkeypatch.setattr(jobs.commands.run, "on_ray", lambda work, console: nullcontext())
     monkeypatch.setattr(ablate, "examine", examine)
@@ -175,7 +175,7 @@ def test_page_says_what_filters_are_worth_and_what_was_not_trained(run, tmp_path
     from engine.report.collect import gather
     from engine.report.page import page
 
-    given = report_facts.run(tmp_path / "facts")
+    given = report_facts.run(tmp_path / "metrics")
     assert "checks are worth" not in page(gather(**given))
     given["report"] = given["report"] | {"ablation": ablate.ablate(run[0].folder.url, student="small", seeds=1)}
     html = page(gather(**given))

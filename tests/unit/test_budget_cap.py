@@ -12,12 +12,12 @@ from engine.contract.teachers import Teacher as TeacherSection
 from engine.inference.engine import Completion
 from engine.inference.fake import FakeEngine
 from engine.inference.ledger import Ledger
-from engine.inference.token_budget import Purse, Spent, spent_in
+from engine.inference.token_budget import TokenBudget, TokenUsage, spent_in
 from engine.judges.grader import Grader
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.rows import PROMPT
 from engine.storage.shards import Folder
-from engine.teachers.teacher import Desk, Teacher
+from engine.teachers.teacher import Teacher, TeacherSpec
 
 SAMPLE = 3  # tokens: a prompt of two words, an answer of one
 PROMPT_OF_TWO = 2 * SAMPLE
@@ -41,8 +41,16 @@ def teacher(tmp_path):
         section = TeacherSection(name="t", model=FakeModel(type="fake", replies=replies), sampling=asked)
         specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
         folder = Folder(str(tmp_path))
-        desk = Desk(
-            section, specialist, Pool(), None, folder / "ledger", folder / "marks", folder / "purse", checks=checks, cap=cap
+        desk = TeacherSpec(
+            section,
+            specialist,
+            Pool(),
+            None,
+            folder / "ledger",
+            folder / "markers",
+            folder / "purse",
+            checks=checks,
+            cap=cap,
         )
         return Teacher(desk)
 
@@ -53,8 +61,8 @@ def paid(tmp_path):
     return sum(spent.tokens for spent in spent_in(Folder(str(tmp_path / "purse"))).values())
 
 
-def endings(rows):
-    return rows["ending"].to_pylist()
+def finish_reasons(rows):
+    return rows["finish_reason"].to_pylist()
 
 
 def asked(*teachers):
@@ -64,7 +72,7 @@ def asked(*teachers):
 def test_teachers_stop_together_once_the_cap_is_spent(teacher, tmp_path):
     one, other = teacher(cap=3 * PROMPT_OF_TWO), teacher(cap=3 * PROMPT_OF_TWO)
     found = [worker(prompts(n)) for n, worker in enumerate([one, other, one, other, one, other])]
-    assert [endings(rows) for rows in found] == [["stop"] * 2] * 3 + [["unpaid"] * 2] * 3
+    assert [finish_reasons(rows) for rows in found] == [["stop"] * 2] * 3 + [["budget_exhausted"] * 2] * 3
     assert asked(one, other) == 6 and paid(tmp_path) == 3 * PROMPT_OF_TWO
 
 
@@ -76,15 +84,15 @@ def test_cap_between_two_batches_is_passed_by_the_batch_in_flight_only(teacher, 
 
 
 def test_without_a_cap_everything_is_asked_and_counted(teacher, tmp_path):
-    assert "unpaid" not in endings(teacher()(prompts(*range(4))))
-    assert spent_in(Folder(str(tmp_path / "purse"))) == {"t": Spent(answers=8, tokens_in=16, tokens_out=8)}
+    assert "budget_exhausted" not in finish_reasons(teacher()(prompts(*range(4))))
+    assert spent_in(Folder(str(tmp_path / "purse"))) == {"t": TokenUsage(answers=8, tokens_in=16, tokens_out=8)}
 
 
 def test_unpaid_answers_are_rows_with_ids_of_their_own_and_load_no_model(teacher):
     teacher()(prompts(0))
     worker = teacher(cap=1)
     rows = worker(prompts(0, 1))
-    assert endings(rows) == ["stop", "stop", "unpaid", "unpaid"]
+    assert finish_reasons(rows) == ["stop", "stop", "budget_exhausted", "budget_exhausted"]
     assert len(set(rows["answer_id"].to_pylist())) == 4
     assert rows["tokens_in"].to_pylist()[2:] == [0, 0] and "budget.teacher_tokens" in rows["error"].to_pylist()[2]
     assert worker.engine is None
@@ -92,9 +100,9 @@ def test_unpaid_answers_are_rows_with_ids_of_their_own_and_load_no_model(teacher
 
 def test_raised_cap_asks_only_for_what_is_missing(teacher, tmp_path):
     teacher(cap=PROMPT_OF_TWO)(prompts(0))
-    assert endings(teacher(cap=PROMPT_OF_TWO)(prompts(0, 1))) == ["stop", "stop", "unpaid", "unpaid"]
+    assert finish_reasons(teacher(cap=PROMPT_OF_TWO)(prompts(0, 1))) == ["stop", "stop", "budget_exhausted", "budget_exhausted"]
     richer = teacher(cap=10 * PROMPT_OF_TWO)
-    assert endings(richer(prompts(0, 1))) == ["stop"] * 4
+    assert finish_reasons(richer(prompts(0, 1))) == ["stop"] * 4
     assert asked(richer) == 2 and paid(tmp_path) == 2 * PROMPT_OF_TWO
 
 
@@ -105,28 +113,28 @@ def test_answers_paid_for_but_lost_in_a_crash_count(teacher, tmp_path, monkeypat
             teacher(cap=3 * PROMPT_OF_TWO)(prompts(0))
     assert paid(tmp_path) == PROMPT_OF_TWO
     again = teacher(cap=3 * PROMPT_OF_TWO)
-    assert [endings(again(prompts(n)))[0] for n in range(3)] == ["stop", "stop", "unpaid"]
+    assert [finish_reasons(again(prompts(n)))[0] for n in range(3)] == ["stop", "stop", "budget_exhausted"]
     assert paid(tmp_path) == 3 * PROMPT_OF_TWO
 
 
 def test_prompt_with_a_part_of_its_samples_is_not_answered_by_them(teacher):
     teacher(n=1)(prompts(0))
     rows = teacher(cap=1)(prompts(0))
-    assert endings(rows) == ["unpaid", "unpaid"]
-    assert endings(teacher(cap=1, n=1)(prompts(0))) == ["stop"]  # it lies in the ledger still
+    assert finish_reasons(rows) == ["budget_exhausted", "budget_exhausted"]
+    assert finish_reasons(teacher(cap=1, n=1)(prompts(0))) == ["stop"]  # it lies in the ledger still
 
 
 def test_rounds_of_a_prompt_are_finished_although_the_first_spent_the_cap(teacher):
     checks = (Regex(type="regex", field="n", pattern="1"),)
     rows = teacher(cap=1, checks=checks, replies=('{"n":2}', '{"n":1}'), n=3, enough=1)(prompts(0))
-    assert rows["answer"].to_pylist() == ['{"n":2}', '{"n":1}'] and endings(rows) == ["stop", "stop"]
+    assert rows["answer"].to_pylist() == ['{"n":2}', '{"n":1}'] and finish_reasons(rows) == ["stop", "stop"]
 
 
 def test_what_never_reached_an_engine_is_not_counted(teacher, tmp_path, monkeypatch):
-    said = [Completion("", "error", 0, 0, is_lost=True), Completion("", "too_long", 5000, 0)]
+    said = [Completion("", "error", 0, 0, retryable=True), Completion("", "too_long", 5000, 0)]
     monkeypatch.setattr(FakeEngine, "complete", lambda self, requests, sampling: said)
     teacher()(prompts(0))
-    assert spent_in(Folder(str(tmp_path / "purse"))) == {"t": Spent()}
+    assert spent_in(Folder(str(tmp_path / "purse"))) == {"t": TokenUsage()}
 
 
 def bar(folder, cap=None):
@@ -135,7 +143,7 @@ def bar(folder, cap=None):
     section = Judges.model_validate({"rubrics": [rubric]})
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
     places = (folder / name for name in ("verdicts", "judge-marks", "judge-purse"))
-    return Bar(section, specialist, Pool(batch=2), *places, cap=cap)
+    return GraderSpec(section, specialist, Pool(batch=2), *places, cap=cap)
 
 
 QUESTION = 3  # tokens of `mail 0 yes`, and one for the mark
@@ -145,15 +153,18 @@ def test_unpaid_rows_are_one_pool_and_one_reason(teacher, tmp_path):
     worker = teacher(cap=PROMPT_OF_TWO)
     rows = Grader(bar(Folder(str(tmp_path))))(pa.concat_tables([worker(prompts(0)), worker(prompts(1))]))
     assert rows["pool"].to_pylist() == ["train", "train", "failure", "failure"]
-    assert rows["reasons"].to_pylist()[2:] == [["ending_unpaid"]] * 2
+    assert rows["reasons"].to_pylist()[2:] == [["finish_reason_budget_exhausted"]] * 2
 
 
 def test_judge_whose_cap_is_spent_leaves_answers_to_a_person(teacher, tmp_path):
     folder, answers = Folder(str(tmp_path)), teacher(n=1)(prompts(*range(6)))
     rows = Grader(bar(folder, cap=2 * (QUESTION + 1) + 1))(answers)  # two batches of two
     assert rows["pool"].to_pylist() == ["train"] * 4 + ["review"] * 2
-    assert rows["reasons"].to_pylist()[4:] == [["judge_unpaid"]] * 2 and rows["confidence"].to_pylist()[4:] == [None, None]
-    assert spent_in(folder / "judge-purse") == {"j": Spent(4, 4 * QUESTION, 4)}
+    assert rows["reasons"].to_pylist()[4:] == [["judge_budget_exhausted"]] * 2 and rows["confidence"].to_pylist()[4:] == [
+        None,
+        None,
+    ]
+    assert spent_in(folder / "judge-purse") == {"j": TokenUsage(4, 4 * QUESTION, 4)}
 
 
 def test_judge_with_a_raised_cap_marks_only_what_is_missing(teacher, tmp_path):
@@ -165,16 +176,16 @@ def test_judge_with_a_raised_cap_marks_only_what_is_missing(teacher, tmp_path):
 
 def test_purse_behind_a_url_is_shared(tmp_path):
     folder = Folder(f"memory://{tmp_path.name}/purse")
-    first, second = Purse(folder, 10), Purse(folder, 10)
-    first.pay("a", Spent(1, 4, 2))
-    first.pay("a", Spent(1, 1, 1))
+    first, second = TokenBudget(folder, 10), TokenBudget(folder, 10)
+    first.pay("a", TokenUsage(1, 4, 2))
+    first.pay("a", TokenUsage(1, 1, 1))
     assert not second.is_empty()
-    second.pay("b", Spent(1, 2, 0))
-    assert first.is_empty() and second.is_empty() and not Purse(folder, 11).is_empty()
-    assert spent_in(folder) == {"a": Spent(2, 5, 3), "b": Spent(1, 2, 0)}
+    second.pay("b", TokenUsage(1, 2, 0))
+    assert first.is_empty() and second.is_empty() and not TokenBudget(folder, 11).is_empty()
+    assert spent_in(folder) == {"a": TokenUsage(2, 5, 3), "b": TokenUsage(1, 2, 0)}
 
 
 def test_purse_of_a_worker_that_is_made_anew_remembers(tmp_path):
     folder = Folder(str(tmp_path))
-    Purse(folder, 10).pay("a", Spent(1, 10, 0))
-    assert Purse(folder, 10).is_empty()
+    TokenBudget(folder, 10).pay("a", TokenUsage(1, 10, 0))
+    assert TokenBudget(folder, 10).is_empty()

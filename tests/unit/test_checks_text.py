@@ -163,7 +163,7 @@ def test_check_looks_only_at_its_task_units_and_goes_by_its_name():
 
 
 def test_answer_that_did_not_end_by_itself_fails_every_check():
-    found = run_checks([Length(type="length", high=9)], Seen("cut"), ending="length")
+    found = run_checks([Length(type="length", high=9)], Seen("cut"), finish_reason="length")
     assert [(one.check, one.passed, one.tag) for one in found] == [("length", False, "no_answer")]
 
 

@@ -9,30 +9,35 @@ import pytest
 from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
-from engine.inference.token_budget import TEACHERS, Purse, Spent, spent_in
+from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage, spent_in
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
 from engine.runs.job import recipe_head
-from engine.storage.artifact import Tally
+from engine.storage.artifact import RowCounts
 from jobs.cli import app
 from jobs.pipeline import line
 
 PROMPTS, DRAWN = 10, 4
 
 
-def answer(bench):
+def answer(context):
     """Stands for the job `candidates`: 10 tokens in and 5 out a prompt, 1 s; the last prompt's answer is no good."""
-    asked = bench.artifact("prompts").read("prompts", PROMPT).to_pylist()
-    is_capped = bench.contract.budget.teacher_tokens is not None
+    asked = context.artifact("prompts").read("prompts", PROMPT).to_pylist()
+    is_capped = context.contract.budget.teacher_tokens is not None
     said = {"teacher": "t", "sample": 0, "answer": "2", "seconds": 1.0, "reasons": []}
-    paid = {"ending": "stop", "tokens_in": 10, "tokens_out": 5}
-    unpaid = {"ending": "unpaid", "tokens_in": 0, "tokens_out": 0}
+    paid = {"finish_reason": "stop", "tokens_in": 10, "tokens_out": 5}
+    budget_exhausted = {"finish_reason": "budget_exhausted", "tokens_in": 0, "tokens_out": 0}
     rows = [
-        {**row, **said, **(unpaid if is_capped else paid), "pool": "failure" if is_capped or row is asked[-1] else "train"}
+        {
+            **row,
+            **said,
+            **(budget_exhausted if is_capped else paid),
+            "pool": "failure" if is_capped or row is asked[-1] else "train",
+        }
         for row in asked
     ]
-    bench.draft.put("candidates", from_rows(rows, CANDIDATE), CANDIDATE)
-    Purse(bench.ledger / TEACHERS, None).pay("t", Spent(len(rows), 10 * len(rows), 5 * len(rows)))
-    return Tally(len(rows), {"train": len(rows)})
+    context.writer.put("candidates", from_rows(rows, CANDIDATE), CANDIDATE)
+    TokenBudget(context.ledger / TEACHERS, None).pay("t", TokenUsage(len(rows), 10 * len(rows), 5 * len(rows)))
+    return RowCounts(len(rows), {"train": len(rows)})
 
 
 @pytest.fixture
@@ -41,11 +46,11 @@ def toy(tmp_path, monkeypatch):
     import jobs.commands.run
 
     work = workspace(str(tmp_path / "run"), tmp_path)
-    bench = work.bench(line(work.contract)[0], say=lambda text: None, tell=lambda text: None)
+    context = work.context(line(work.contract)[0], log=lambda text: None, progress=lambda text: None)
     rows = [{**ASKED, "prompt_id": f"p{n}", "line": n} for n in range(PROMPTS)]
-    bench.draft.put("prompts", from_rows(rows, PROMPT), PROMPT)
-    bench.draft.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
-    bench.draft.finish(recipe_head(bench), Tally(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
+    context.writer.put("prompts", from_rows(rows, PROMPT), PROMPT)
+    context.writer.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
+    context.writer.finish(recipe_head(context), RowCounts(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
     work.save()
     made_up = types.ModuleType("jobs.steps.candidates")
     made_up.run = answer
@@ -81,7 +86,7 @@ def test_plan_json_has_the_documented_keys_and_numbers(toy):
 
 def test_plan_pays_into_the_ledger_of_the_run_and_leaves_its_jobs_alone(toy):
     ask(toy)
-    assert spent_in(toy.folder / "ledger" / TEACHERS) == {"t": Spent(DRAWN, 40, 20)}
+    assert spent_in(toy.folder / "ledger" / TEACHERS) == {"t": TokenUsage(DRAWN, 40, 20)}
     assert not toy.folder.exists("candidates")
 
 
@@ -107,7 +112,7 @@ def test_plan_of_a_budget_that_ends_within_the_pilot_is_refused(toy):
 def test_plan_in_the_folder_of_another_order_is_refused(toy):
     ask(toy)
     said = ask(toy, "--set", "teachers.models.0.sampling.n=3", code=1)
-    assert said.startswith("DriftError: ") and "teachers.models.0.sampling.n: 1 -> 3" in said and "plan/4/candidates" in said
+    assert said.startswith("RecipeMismatch: ") and "teachers.models.0.sampling.n: 1 -> 3" in said and "plan/4/candidates" in said
 
 
 def test_plan_names_the_folder_of_the_contract_by_default(toy, tmp_path, monkeypatch):

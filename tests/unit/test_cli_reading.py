@@ -55,7 +55,7 @@ def test_status_json_has_the_documented_keys(run):
         "currency": "EUR", "cap": None, "paid": 48, "in_rows": 36,
         "teachers": [{
             "teacher": "t", "answers": 3, "tokens_in": 30, "tokens_out": 6, "money": 0.0105, "accepted": 2, "picked": 2,
-            "unpaid": 0, "tokens_per_accepted": 18.0, "money_per_accepted": 0.00525,
+            "budget_exhausted": 0, "tokens_per_accepted": 18.0, "money_per_accepted": 0.00525,
         }],
         "judge": {"cap": None, "paid": 0},
     }  # fmt: skip
@@ -70,7 +70,7 @@ def test_status_says_what_an_accepted_answer_cost(run):
 def test_status_of_a_run_that_the_cap_stopped_says_how_to_go_on(tmp_path):
     folder = made_run(str(tmp_path / "run"), tmp_path).folder
     record = json.loads(folder.read("candidates/record.json"))
-    record["facts"]["teachers"]["t"]["unpaid"] = 7
+    record["metrics"]["teachers"]["t"]["budget_exhausted"] = 7
     folder.write("candidates/record.json", json.dumps(record).encode())
     kept = json.loads(folder.read("run.json"))
     kept["contract"]["budget"]["teacher_tokens"] = 40
@@ -83,7 +83,7 @@ def test_status_of_a_run_that_the_cap_stopped_says_how_to_go_on(tmp_path):
 def test_status_says_why_a_judge_decided_nothing(tmp_path):
     folder = made_run(str(tmp_path / "run"), tmp_path).folder
     record = json.loads(folder.read("candidates/record.json"))
-    record["facts"]["judge"] = {
+    record["metrics"]["judge"] = {
         "name": "j",
         "gates": False,
         "why": ["its kappa is 0.10", "its bias `position` is 0.50"],
@@ -97,7 +97,7 @@ def test_status_says_why_a_judge_decided_nothing(tmp_path):
 def test_status_of_a_record_that_lost_a_row_says_so(tmp_path):
     folder = made_run(str(tmp_path / "run"), tmp_path).folder
     record = json.loads(folder.read("candidates/record.json"))
-    record["tally"]["rows_out"]["train"] = 1
+    record["row_counts"]["rows_out"]["train"] = 1
     folder.write("candidates/record.json", json.dumps(record).encode())
     jobs = json.loads(ask("status", str(folder), "--json"))["jobs"]
     assert [job["name"] for job in jobs if job["conserved"] is False] == ["candidates"]

@@ -8,10 +8,10 @@ from made_run import ANSWERS, made_run
 from typer.testing import CliRunner
 
 from engine.contract.judges import GoldItem
-from engine.errors import DriftError
+from engine.errors import RecipeMismatch
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, from_rows
 from engine.runs.job import is_finished, recipe_head
-from engine.storage.artifact import Tally, load_artifact
+from engine.storage.artifact import RowCounts, load_artifact
 from jobs.cli import app
 from jobs.commands import review_files
 from jobs.pipeline import line
@@ -39,7 +39,7 @@ def label(tmp_path, *rows, name="labels.jsonl"):
 
 def of_run(work, name):
     job = next(job for job in line(work.contract) if job.name == name)
-    return work.bench(job, say=print, tell=print)
+    return work.context(job, log=print, progress=print)
 
 
 def test_csv_holds_the_pool_and_comes_back_with_labels(work, tmp_path):
@@ -119,7 +119,7 @@ def test_import_makes_the_dataset_be_made_anew_and_what_was_made_from_it_stale(w
 
 def test_labels_that_changed_behind_the_dataset_are_named_as_drift(work):
     labels.write(work.folder, {FIRST: {"answer_id": FIRST, "label": "right", "correction": ""}})
-    with pytest.raises(DriftError, match=r"review/labels\.jsonl: null -> "):
+    with pytest.raises(RecipeMismatch, match=r"review/labels\.jsonl: null -> "):
         is_finished(of_run(work, "dataset"))
 
 
@@ -182,12 +182,12 @@ def test_export_spares_what_is_there_and_names_what_it_does_not_know(work, tmp_p
     assert (tmp_path / "there.csv").read_text() == "mine" and not (tmp_path / "x.csv").exists()
 
 
-def rebuilt(work, name, tables, tally):
+def rebuilt(work, name, tables, row_counts):
     """Put another artifact in the place of the job `name`, by the same recipe."""
-    bench = of_run(work, name)
+    context = of_run(work, name)
     for title, (rows, schema) in tables.items():
-        bench.draft.put(title, from_rows(rows, schema), schema)
-    bench.draft.finish(recipe_head(bench), tally)
+        context.writer.put(title, from_rows(rows, schema), schema)
+    context.writer.finish(recipe_head(context), row_counts)
 
 
 def trace(work, wanted):
@@ -197,7 +197,7 @@ def trace(work, wanted):
 
 def test_trace_of_an_answer_made_of_others_shows_them_all(work):
     made = {**ANSWERS[0], "answer_id": "abab7777", "teacher": "", "parents": [FIRST, SECOND], "relation": "complementary"}
-    rebuilt(work, "candidates", {"candidates": ([*ANSWERS, made], CANDIDATE)}, Tally(4, {"train": 3, "contrast": 1}))
+    rebuilt(work, "candidates", {"candidates": ([*ANSWERS, made], CANDIDATE)}, RowCounts(4, {"train": 3, "contrast": 1}))
     found = trace(work, "abab7777")
     assert [one["candidate"]["answer_id"] for one in found["parents"]] == [FIRST, SECOND]
     assert {one["source"]["line"] for one in found["parents"]} == {7}
@@ -210,7 +210,7 @@ def test_trace_of_a_correction_shows_the_person_and_what_was_corrected(work):
     example = {**written, "example_id": "cdcd8888", "target": "2", "split": "train", "kind": "answer"}
     shown = {**corrected, "example_id": f"{SECOND}-contrast", "target": "No.", "split": "train", "kind": "contrast"}
     examples = [{name: row.get(name) for name in EXAMPLE.names} for row in (example, shown)]
-    rebuilt(work, "dataset", {"picked": ([corrected, written], PICKED), "examples": (examples, EXAMPLE)}, Tally(2, {"a": 2}))
+    rebuilt(work, "dataset", {"picked": ([corrected, written], PICKED), "examples": (examples, EXAMPLE)}, RowCounts(2, {"a": 2}))
     found = trace(work, "cdcd8888")
     assert (found["candidate"]["answer"], found["example"]["target"]) == ("2", "2")
     assert [one["candidate"]["answer_id"] for one in found["parents"]] == [SECOND]

@@ -30,25 +30,25 @@ sys.modules["engine.distributed.session"] = cluster
 
 import jobs.commands.run, jobs.commands.status
 from engine.errors import InputError
-from engine.storage.artifact import Tally
+from engine.storage.artifact import RowCounts
 from engine.runs.job import Job
 from engine.storage.shards import Folder
 
 
-def first(bench):
+def first(context):
     print("noise of Python")
     os.write(1, b"noise of a library\\n")
     subprocess.run(["echo", "noise of a child"])
-    bench.tell("first: 1 of 2 rows")
-    return Tally(2, {"kept": 1, "dropped": 1})
+    context.progress("first: 1 of 2 rows")
+    return RowCounts(2, {"kept": 1, "dropped": 1})
 
 
-def second(bench):
-    bench.draft.folder.write("half.txt", b"half")
-    Path(bench.root, "begun").touch()
-    mode = Path(bench.root, "mode").read_text()
+def second(context):
+    context.writer.folder.write("half.txt", b"half")
+    Path(context.root, "begun").touch()
+    mode = Path(context.root, "mode").read_text()
     if mode == "wait":
-        bench.tell("second: 1 of 9 rows")
+        context.progress("second: 1 of 9 rows")
         time.sleep(60)
     if mode == "refuse":
         raise InputError("the third row is odd")
@@ -56,8 +56,8 @@ def second(bench):
         raise RuntimeError("ray::Worker\\nTraceback:\\n  File x\\nengine.errors.ModelError: no weights\\n  in m\\n\\nThe above was")
     if mode == "bug":
         raise ZeroDivisionError("ours")
-    bench.draft.folder.remove("half.txt")
-    return Tally(1, {"kept": 1})
+    context.writer.folder.remove("half.txt")
+    return RowCounts(1, {"kept": 1})
 
 
 def toys(contract):
@@ -269,7 +269,7 @@ def test_run_with_a_changed_recipe_is_refused_and_leaves_what_is_remembered(toy)
     made_run(str(toy.run), toy.folder)
     before = (toy.run / "run.json").read_bytes()
     said = refuse("run", str(toy.folder / "toy.yaml"), str(toy.run), "--set", "teachers.models.0.sampling.n=3")
-    assert said.startswith("DriftError: ") and "teachers.models.0.sampling.n: 1 -> 3" in said and "Use a new run folder" in said
+    assert said.startswith("RecipeMismatch: ") and "teachers.models.0.sampling.n: 1 -> 3" in said and "Use a new run folder" in said
     assert (toy.run / "run.json").read_bytes() == before
 
 

@@ -89,7 +89,7 @@ def test_answer_that_leaks_is_out_alone_and_another_speaks_for_the_prompt():
         ]
     )  # fmt: skip
     entries = best(enter(candidates, Curation(decontaminate=SECTION), build_index(KNOWN, SECTION)))
-    assert by(entries, "answer_id", "dropped_by", "rep_id") == [("a0", "contaminated", "e1"), ("a1", "", "")]
+    assert by(entries, "answer_id", "dropped_by", "duplicate_of") == [("a0", "contaminated", "e1"), ("a1", "", "")]
     assert by(leaks_of(entries), "answer_id", "list", "part", "is_out") == [
         ("a0", "exam.jsonl", "answer", True),
         ("a1", None, None, False),
@@ -136,7 +136,7 @@ def test_contaminated_by_meaning_loses_to_the_listed_text_and_no_copy_loses_to_i
         semantic=Semantic(threshold=0.9), decontaminate=Decontaminate(similarity={"prompt": 0.99}), pick=Pick(clusters=1)
     )
     found = arrange(embedded((0, None), (10, None)), section, SEEN)
-    assert by(found.decisions, "answer_id", "dropped_by", "rep_id") == [("a0", "contaminated", "h1"), ("a1", "", "")]
+    assert by(found.decisions, "answer_id", "dropped_by", "duplicate_of") == [("a0", "contaminated", "h1"), ("a1", "", "")]
     assert found.decisions["similarity"].to_pylist() == [1.0, None]
 
 

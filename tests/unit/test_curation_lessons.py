@@ -63,7 +63,7 @@ def test_second_accepted_answer_is_rejected_only_if_it_is_less_sure_by_the_margi
         [answer("a", form(), dropped_by="semantic"), wrong()],
         [wrong("w1"), wrong("w2", form(item="bench"))],  # nothing is accepted, so nothing is chosen
         [answer("a", form()), wrong(said=form() + " ")],  # they say the same
-        [answer("a", form()), wrong(ending="length")],
+        [answer("a", form()), wrong(finish_reason="length")],
         [answer("a", form()), answer("r", form("8"), pool="review")],
     ],
 )
@@ -148,7 +148,7 @@ def test_field_that_the_accepted_answer_fills_is_not_asked_for():
     [
         answer("r", form("8"), pool="review", reasons=["low_confidence"]),  # nobody says what does not hold
         answer("o", form("8"), pool="contrast", reasons=["outranked"]),
-        wrong(ending="length"),
+        wrong(finish_reason="length"),
     ],
 )
 def test_answer_without_a_known_fault_teaches_nothing(row):
@@ -191,7 +191,7 @@ def test_right_answers_are_learnt_and_wrong_ones_shown():
         "c": ("refusal", ["accepted", "person_right"]),
     }
     assert [found[key]["confidence"] for key in "abc"] == [1.0, 0.0, 1.0] and found["a"]["judge"] == "person"
-    assert [found[key]["tier"] for key in "abc"] == [0, None, 0]
+    assert [found[key]["confidence_tier"] for key in "abc"] == [0, None, 0]
 
 
 def test_correction_is_a_row_of_its_own_whose_parent_is_the_answer():

@@ -25,7 +25,7 @@ def candidates(*rows):
 def fates(rows, section=None):
     """Return answer_id -> (dropped_by, rep_id)."""
     found = best(enter(rows, section or Curation(), NO_HOLDOUT))
-    return {row["answer_id"]: (row["dropped_by"], row["rep_id"]) for row in found.to_pylist()}
+    return {row["answer_id"]: (row["dropped_by"], row["duplicate_of"]) for row in found.to_pylist()}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_contaminated_rows_are_marked_and_other_samples_lose_to_the_best():
     section = Curation(decontaminate=Decontaminate(ngram=2, overlap=0.5))
     index = build_index(listed(pa.table({"prompt_id": ["h"], "text": ["text of p"]}), HOLDOUT), section.decontaminate)
     found = best(enter(rows, section, index)).to_pylist()
-    marks = [(row["dropped_by"], row["rep_id"], row["similarity"]) for row in found]
+    marks = [(row["dropped_by"], row["duplicate_of"], row["similarity"]) for row in found]
     assert marks == [("contaminated", "h", 1.0), ("sample", "a", None)]
 
 

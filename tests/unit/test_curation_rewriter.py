@@ -10,7 +10,7 @@ from engine.contract.curation import Curation
 from engine.contract.derived import RewriteMaterial
 from engine.contract.profile import Pool
 from engine.curation import contrastive as lessons
-from engine.curation.repair import Desk, Rewriter
+from engine.curation.repair import Repair, RepairSpec
 from engine.inference.token_budget import spent_in
 from engine.rows import EXAMPLE
 from engine.storage.shards import Folder
@@ -25,9 +25,9 @@ def unsolved(*rows):
 
 
 def desk(tmp_path, *replies, cap=None):
-    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse")}
+    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse")}
     kind = RewriteMaterial.model_validate(MENDING | {"model": {"type": "fake", "replies": replies}})
-    return Desk(section=kind, specialist=SPECIALIST, pool=Pool(batch=2), folder=None, cap=cap, **places)
+    return RepairSpec(section=kind, specialist=SPECIALIST, pool=Pool(batch=2), folder=None, cap=cap, **places)
 
 
 def mended(rewriter, rows):
@@ -41,7 +41,7 @@ def test_answer_is_mended_only_where_none_was_accepted():
 
 
 def test_mended_answer_is_the_target_behind_the_failed_one(tmp_path):
-    [made] = mended(Rewriter(desk(tmp_path, form())), unsolved(wrong()))
+    [made] = mended(Repair(desk(tmp_path, form())), unsolved(wrong()))
     assert made["target"] == '{"number":"7","item":"lamps"}'
     assert [turn["role"] for turn in made["messages"]] == ["system", "user", "assistant", "user"]
     assert set(made) == set(EXAMPLE.names)
@@ -49,25 +49,25 @@ def test_mended_answer_is_the_target_behind_the_failed_one(tmp_path):
 
 @pytest.mark.parametrize("reply", [form(item="bench"), form(item="chair"), "no form", ""])
 def test_reply_that_fails_a_check_or_changes_nothing_is_no_example(tmp_path, reply):
-    assert mended(Rewriter(desk(tmp_path, reply)), unsolved(wrong())) == []
+    assert mended(Repair(desk(tmp_path, reply)), unsolved(wrong())) == []
 
 
 def test_mending_is_paid_once_and_never_again(tmp_path):
     rows = unsolved(wrong(), *(wrong(f"w{n}", prompt_id=f"{n}") for n in range(4)))
-    first = mended(Rewriter(desk(tmp_path, form())), rows)
-    again = Rewriter(desk(tmp_path, form()))
+    first = mended(Repair(desk(tmp_path, form())), rows)
+    again = Repair(desk(tmp_path, form()))
     assert len(first) == 5 and mended(again, rows) == first and again.engine is None
     assert spent_in(Folder(str(tmp_path / "purse")))["rewrite"].answers == 5
 
 
 def test_mending_stops_when_the_budget_is_spent(tmp_path):
     rows = unsolved(wrong(), *(wrong(f"w{n}", prompt_id=f"{n}") for n in range(4)))
-    assert len(mended(Rewriter(desk(tmp_path, form(), cap=1)), rows)) == 2  # the batch that was begun
-    assert len(mended(Rewriter(desk(tmp_path, form())), rows)) == 5
+    assert len(mended(Repair(desk(tmp_path, form(), cap=1)), rows)) == 2  # the batch that was begun
+    assert len(mended(Repair(desk(tmp_path, form())), rows)) == 5
 
 
 def test_braces_of_input_and_answer_stay_as_they_are(tmp_path):
-    shown = Rewriter(desk(tmp_path))._chat({"text": "{answer}", "answer": "{fault}", "fault": "{text}"})[-1]["content"]
+    shown = Repair(desk(tmp_path))._chat({"text": "{answer}", "answer": "{fault}", "fault": "{text}"})[-1]["content"]
     assert shown.startswith("{answer}\n\nAnswer: {fault}\n\nThis does not hold: {text}.")
 
 
@@ -76,4 +76,4 @@ def test_mended_answer_is_compared_with_the_reference_of_its_prompt(tmp_path, re
     given = desk(tmp_path, form())
     compares = [{"type": "numeric", "field": "number", "absolute": 0.0, "reference": {"field": "number"}}]
     section = RewriteMaterial.model_validate(given.section.model_dump() | {"checks": compares})
-    assert len(mended(Rewriter(replace(given, section=section)), unsolved(wrong(reference=reference)))) == count
+    assert len(mended(Repair(replace(given, section=section)), unsolved(wrong(reference=reference)))) == count

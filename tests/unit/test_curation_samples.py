@@ -37,7 +37,7 @@ def entries(rows, policy, *, vectors=None):
 
 
 def fates(table):
-    return {row["answer_id"]: (row["dropped_by"], row["rep_id"]) for row in table.to_pylist()}
+    return {row["answer_id"]: (row["dropped_by"], row["duplicate_of"]) for row in table.to_pylist()}
 
 
 ROWS = [(f"a{n}", "p", MAIL, answer) for n, answer in enumerate(SAID)]

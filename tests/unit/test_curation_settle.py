@@ -36,7 +36,7 @@ def decided(table, section=SECTION):
 
 def fates(table, section=SECTION):
     found = decided(table, section).to_pylist()
-    return {row["answer_id"]: (row["dropped_by"], row["rep_id"]) for row in found}
+    return {row["answer_id"]: (row["dropped_by"], row["duplicate_of"]) for row in found}
 
 
 def test_exact_and_near_copies_lose_to_the_surest():
@@ -149,7 +149,7 @@ def test_arrange_gives_every_row_a_place_and_exactly_one_fate():
     assert len(rows) == 40 and {row["dropped_by"] for row in rows} == {"", "semantic", "quota"}
     kept = {row["answer_id"] for row in rows if row["dropped_by"] != "semantic"}
     for row in rows:
-        assert (row["rep_id"] in kept) == (row["dropped_by"] == "semantic")
+        assert (row["duplicate_of"] in kept) == (row["dropped_by"] == "semantic")
         assert (row["similarity"] is None) == (row["dropped_by"] != "semantic")
         assert row["x"] is not None and row["cluster"] >= 0
     assert sum(one["rows"] for one in found.clusters) == 40

@@ -15,7 +15,7 @@ from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
 from engine.errors import ContractError, ModelError
 from engine.evaluation.baseline import Known, build_baseline, text_of
-from engine.evaluation.examine import Examiner, Subject, failed, spread
+from engine.evaluation.examine import EvalTarget, Examiner, failed, spread
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import size
 from engine.inference.engine import Request
@@ -34,9 +34,9 @@ def row(index: int, text: str, *, reference: str | None = None, scenario: str = 
     return {"prompt_id": str(index), "messages": turns, "reference": text if reference is None else reference, **about}
 
 
-def fake(**changes) -> Subject:
+def fake(**changes) -> EvalTarget:
     given = {"name": "echo", "role": "student", "model": FakeModel(type="fake"), "units": {"echo": UNIT}}
-    return Subject(**(given | changes))
+    return EvalTarget(**(given | changes))
 
 
 def test_rules_try_patterns_in_order_and_leave_the_rest_null() -> None:
@@ -63,7 +63,7 @@ def test_nearest_copies_the_answer_of_the_most_similar_example() -> None:
 
 def test_nearest_without_examples_ends_as_error() -> None:
     [said] = build_baseline(Nearest(type="nearest"), Known()).complete([Request([], 0, 0.0)], Sampling())
-    assert (said.ending, said.text) == ("error", "")
+    assert (said.finish_reason, said.text) == ("error", "")
 
 
 def test_text_of_leaves_out_system_and_assistant() -> None:
@@ -117,12 +117,12 @@ def test_a_student_that_reasons_is_free_to_and_graded_by_what_it_ends_with() -> 
 
 
 def test_predictions_say_what_was_seen_and_what_was_right() -> None:
-    subject = fake(max_tokens=3)
+    target = fake(max_tokens=3)
     rows = [row(0, "a b", scenario="known"), row(1, "c", reference="d", scenario="new"), row(2, "one two three four")]
-    found = Examiner(subject, Pool()).examine(rows, 1)
-    table = predictions(subject, rows, found, scenarios={"known", "plain"}).to_pydict()
+    found = Examiner(target, Pool()).examine(rows, 1)
+    table = predictions(target, rows, found, scenarios={"known", "plain"}).to_pydict()
     assert table["exact"] == [True, False, False]
-    assert table["ending"] == ["stop", "stop", "length"]
+    assert table["finish_reason"] == ["stop", "stop", "length"]
     assert table["seen"] == [True, False, True]
     assert table["valid"] == [None, None, None]
     assert table["seconds"][0] > 0 and table["seconds"][1:] == [None, None]
@@ -130,16 +130,16 @@ def test_predictions_say_what_was_seen_and_what_was_right() -> None:
 
 
 def test_predictions_count_a_cut_answer_as_wrong_even_if_it_says_the_same() -> None:
-    subject = fake(max_tokens=2)
+    target = fake(max_tokens=2)
     rows = [row(0, "one two three", reference="one two")]
-    [cut] = predictions(subject, rows, Examiner(subject, Pool()).examine(rows, 0), scenarios=()).to_pylist()
+    [cut] = predictions(target, rows, Examiner(target, Pool()).examine(rows, 0), scenarios=()).to_pylist()
     assert (cut["answer"], cut["exact"]) == ("one two", False)
 
 
 def test_predictions_of_a_model_that_failed_are_errors_and_wrong() -> None:
     rows = [row(0, ""), row(1, "b")]
     table = predictions(fake(), rows, failed(2, "no weights"), scenarios=()).to_pydict()
-    assert table["ending"] == ["error", "error"]
+    assert table["finish_reason"] == ["error", "error"]
     assert table["exact"] == [False, False]  # an empty reference is not met by an error
 
 
@@ -180,4 +180,4 @@ def test_a_teacher_that_thinks_is_graded_by_what_follows() -> None:
     thinker = fake(role="teacher", model=model, structured=False, thinks=Thinks())
     examiner = Examiner(thinker, Pool())
     found = examiner.examine([row(0, "a"), row(1, "b")], timed=0)
-    assert {(said.text, said.ending) for said in found.completions} == {("42", "stop"), ("", "error")}
+    assert {(said.text, said.finish_reason) for said in found.completions} == {("42", "stop"), ("", "error")}

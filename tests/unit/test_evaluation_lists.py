@@ -47,7 +47,7 @@ def test_promote_is_refused_until_the_lists_of_today_were_looked_at(tmp_path, lo
     path = tmp_path / "run" / "dataset" / "record.json"
     record = json.loads(path.read_text())
     for files, is_fresh in ((looked_at, False), (evaluation_lists.hashes(order, work.root), True)):
-        record["facts"]["decontamination"]["files"] = files
+        record["metrics"]["decontamination"]["files"] = files
         path.write_text(json.dumps(record))
         if is_fresh:
             assert promote(f"{tmp_path}/run", f"{tmp_path}/registry")["student"] == "small"

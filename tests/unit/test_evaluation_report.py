@@ -10,8 +10,8 @@ from engine.contract.checks import Length, Policy
 from engine.contract.evaluation import Evaluation, Gate, Nearest
 from engine.contract.models import FakeModel
 from engine.contract.specialist import Specialist
-from engine.evaluation.assess import Sitting, assess
-from engine.evaluation.examine import Examined, Subject, failed
+from engine.evaluation.assess import EvalResult, assess
+from engine.evaluation.examine import EvalTarget, Examined, failed
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import Size
@@ -37,20 +37,20 @@ ROWS = [
 ]
 
 
-def sitting(
+def result(
     name: str, role: str, *, wrong: Sequence[int] = (), parameters: int | None = 100, logprob: float | None = -0.1
-) -> Sitting:
+) -> EvalResult:
     """A model that is wrong on the rows `wrong`."""
     model = Nearest(type="nearest", name=name) if role == "baseline" else FakeModel(type="fake")
-    subject = Subject(name=name, role=role, model=model, units=UNITS)
+    target = EvalTarget(name=name, role=role, model=model, units=UNITS)
     said = [Completion("?" if i in wrong else row["text"], "stop", 10, 2, logprob) for i, row in enumerate(ROWS)]
     found = Examined(said, {0: 0.1, 5: 0.3}, 50.0, 900.0, Size(parameters, 6))
-    return Sitting(subject, found, predictions(subject, ROWS, found, scenarios={"known"}))
+    return EvalResult(target, found, predictions(target, ROWS, found, scenarios={"known"}))
 
 
-def entries(*sittings: Sitting) -> dict[str, dict[str, Any]]:
+def entries(*results: EvalResult) -> dict[str, dict[str, Any]]:
     evaluation = Evaluation(bootstrap=300, slices=("layer", "seen"))
-    return {entry["name"]: entry for entry in assess(sittings, evaluation, SPECIALIST, Price())}
+    return {entry["name"]: entry for entry in assess(results, evaluation, SPECIALIST, Price())}
 
 
 def sentences(models: dict[str, dict[str, Any]], gate: Gate | None = None, notes: Sequence[str] = (), rows: int = 120) -> str:
@@ -59,10 +59,10 @@ def sentences(models: dict[str, dict[str, Any]], gate: Gate | None = None, notes
     return "\n".join(findings(list(models.values()), holdout=holdout, gate=word, notes=notes, level=0.95))
 
 
-TEACHER = sitting("t", "teacher", wrong=range(0, 12), parameters=400)
-GOOD = sitting("good", "student", wrong=range(0, 13))
-POOR = sitting("poor", "student", wrong=range(30, 100), parameters=50, logprob=-2.0)
-RULES = sitting("rules", "baseline", wrong=range(0, 60), parameters=None, logprob=None)
+TEACHER = result("t", "teacher", wrong=range(0, 12), parameters=400)
+GOOD = result("good", "student", wrong=range(0, 13))
+POOR = result("poor", "student", wrong=range(30, 100), parameters=50, logprob=-2.0)
+RULES = result("rules", "baseline", wrong=range(0, 60), parameters=None, logprob=None)
 
 
 def test_assess_compares_each_model_with_the_teacher_and_the_baselines() -> None:
@@ -89,11 +89,11 @@ def test_assess_of_slices_counts_each_row_once() -> None:
 
 def test_assess_gives_the_share_that_passes_each_check_and_so_for_every_slice() -> None:
     checks = (Length(type="length", high=9), Policy(type="policy", name="no_doubt", bar=("?",)))
-    subject = Subject(name="s", role="student", model=FakeModel(type="fake"), units=UNITS)
+    target = EvalTarget(name="s", role="student", model=FakeModel(type="fake"), units=UNITS)
     said = [Completion("?" if i < 30 else "one", "length" if i in (50, 51) else "stop", 10, 2) for i in range(len(ROWS))]
     found = Examined(said)
-    table = predictions(subject, ROWS, found, scenarios={"known"}, checks=checks)
-    entry = entries(Sitting(subject, found, table))["s"]
+    table = predictions(target, ROWS, found, scenarios={"known"}, checks=checks)
+    entry = entries(EvalResult(target, found, table))["s"]
     assert entry["checks"]["length"]["value"] == pytest.approx(118 / 120)
     assert entry["checks"]["no_doubt"]["value"] == pytest.approx(88 / 120) and entry["checks"]["no_doubt"]["n"] == 120
     assert entry["slices"]["seen"]["seen"]["checks"]["no_doubt"]["value"] == pytest.approx(10 / 40)
@@ -109,7 +109,7 @@ def test_assess_gives_null_for_numbers_that_a_model_does_not_have() -> None:
 
 
 def test_assess_measures_students_by_the_best_of_several_teachers() -> None:
-    worse = sitting("worse", "teacher", wrong=range(50))
+    worse = result("worse", "teacher", wrong=range(50))
     found = entries(worse, TEACHER, GOOD)
     assert found["good"]["against_teacher"]["teacher"] == "t"
     assert found["worse"]["against_teacher"]["teacher"] == "t"
@@ -131,7 +131,7 @@ def test_findings_tell_equal_from_worse_by_the_interval() -> None:
 
 
 def test_findings_name_a_small_holdout_and_a_perfect_score() -> None:
-    perfect = sitting("good", "student")
+    perfect = result("good", "student")
     said = sentences(entries(TEACHER, perfect), rows=60)
     assert "The holdout is small: 60 prompts." in said
     assert "good got all of 120 right: its interval shows no width, yet the true rate may lie 0.025 off." in said
@@ -145,9 +145,9 @@ def test_findings_name_a_pass_whose_interval_does_not() -> None:
 
 
 def test_findings_begin_with_models_that_failed_and_the_notes() -> None:
-    subject = Subject(name="broken", role="student", model=FakeModel(type="fake"), units=UNITS)
+    target = EvalTarget(name="broken", role="student", model=FakeModel(type="fake"), units=UNITS)
     nothing = failed(len(ROWS), "there is no config.json")
-    broken = Sitting(subject, nothing, predictions(subject, ROWS, nothing, scenarios=()))
+    broken = EvalResult(target, nothing, predictions(target, ROWS, nothing, scenarios=()))
     said = sentences(entries(TEACHER, broken), notes=["The judge was never calibrated."]).splitlines()
     assert said[:2] == ["broken could not be examined: there is no config.json", "The judge was never calibrated."]
     assert "broken" not in "".join(said[2:])

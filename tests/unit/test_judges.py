@@ -14,9 +14,9 @@ from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.inference.fake import FakeEngine
 from engine.judges.agreement import agreement
 from engine.judges.grader import Grader
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.judges.pools import REASONS, Evidence, route
-from engine.rows import ANSWER, CANDIDATE, ENDINGS, POOLS
+from engine.rows import ANSWER, CANDIDATE, FINISH_REASONS, POOLS
 from engine.storage.shards import Folder
 
 RIGHT = '{"number": "7", "item": null}'
@@ -26,8 +26,8 @@ BROKEN = Outcome("json_schema", False, "not_json", "x")
 SCHEMA = {"type": "object", "required": ["number", "item"]}
 
 
-def seen(answer=RIGHT, ending="stop", outcomes=(), agreement=1.0, confidence=0.9, is_judged=True):
-    return Evidence(answer, ending, outcomes, agreement, confidence, is_judged)
+def seen(answer=RIGHT, finish_reason="stop", outcomes=(), agreement=1.0, confidence=0.9, is_judged=True):
+    return Evidence(answer, finish_reason, outcomes, agreement, confidence, is_judged)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,18 @@ def seen(answer=RIGHT, ending="stop", outcomes=(), agreement=1.0, confidence=0.9
     [
         (seen(), "train", ["accepted"]),
         (seen(answer=ABSTAINS), "refusal", ["accepted", "abstains"]),
-        (seen(ending="length"), "failure", ["ending_length"]),
+        (seen(finish_reason="length"), "failure", ["finish_reason_length"]),
         (seen(outcomes=[BROKEN, FAILED]), "failure", ["not_json", "ungrounded"]),
         (seen(outcomes=[FAILED]), "contrast", ["ungrounded"]),
         (seen(agreement=0.4), "hard", ["samples_disagree"]),
         (seen(confidence=None), "review", ["judge_unreadable"]),
         (seen(confidence=0.2), "review", ["low_confidence"]),
         (seen(confidence=None, is_judged=False), "train", ["accepted"]),
-        (seen(ending="length", confidence=1.0, agreement=1.0), "failure", ["ending_length"]),  # cut off: never accepted
+        (
+            seen(finish_reason="length", confidence=1.0, agreement=1.0),
+            "failure",
+            ["finish_reason_length"],
+        ),  # cut off: never accepted
     ],
 )
 def test_route_gives_the_pool_and_why(evidence, pool, reasons):
@@ -51,18 +55,18 @@ def test_route_gives_the_pool_and_why(evidence, pool, reasons):
 
 @given(
     st.sampled_from([RIGHT, ABSTAINS, "text", ""]),
-    st.sampled_from(ENDINGS),
+    st.sampled_from(FINISH_REASONS),
     st.lists(st.builds(Outcome, st.just("any"), st.just(False), st.sampled_from(TAGS[1:])), max_size=3),
     st.none() | st.floats(0, 1),
     st.none() | st.floats(0, 1),
     st.booleans(),
     st.builds(Accept, confidence=st.floats(0, 1), agreement=st.floats(0, 1)),
 )
-def test_route_sends_every_answer_to_one_pool_with_a_reason(answer, ending, outcomes, agreed, confidence, is_judged, accept):
-    found = route(Evidence(answer, ending, outcomes, agreed, confidence, is_judged), accept)
+def test_route_sends_every_answer_to_one_pool_with_a_reason(answer, finish_reason, outcomes, agreed, confidence, is_judged, accept):
+    found = route(Evidence(answer, finish_reason, outcomes, agreed, confidence, is_judged), accept)
     assert found.pool in POOLS
     assert found.reasons and set(found.reasons) <= {*REASONS, *TAGS}
-    assert found.pool not in ("train", "refusal") or (ending == "stop" and not outcomes)
+    assert found.pool not in ("train", "refusal") or (finish_reason == "stop" and not outcomes)
 
 
 def test_agreement_counts_sound_samples_of_the_same_prompt():
@@ -78,18 +82,18 @@ RUBRIC = Rubric(
 
 def answers(*rows):
     base = {name: None for name in ANSWER.names}
-    plain = {"task_unit": "form", "text": "send 7", "teacher": "t", "ending": "stop", "redacted": [], "error": ""}
+    plain = {"task_unit": "form", "text": "send 7", "teacher": "t", "finish_reason": "stop", "redacted": [], "error": ""}
     return pa.Table.from_pylist([base | plain | row for row in rows], schema=ANSWER)
 
 
 def bar(tmp_path, **section):
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema=SCHEMA))
-    return Bar(
+    return GraderSpec(
         section=Judges.model_validate({"checks": [{"type": "json_schema"}, {"type": "grounded"}], **section}),
         specialist=Specialist(goal="g", task_units=(unit,)),
         pool=Pool(),
         ledger=Folder(str(tmp_path / "ledger")),
-        marks=Folder(str(tmp_path / "marks")),
+        markers=Folder(str(tmp_path / "marks")),
         purse=Folder(str(tmp_path / "purse")),
     )
 
@@ -105,7 +109,7 @@ def test_grader_sends_each_answer_to_its_pool(tmp_path):
         answers(
             {"prompt_id": "aa", "answer_id": "1", "answer": RIGHT},
             {"prompt_id": "ab", "answer_id": "2", "answer": '{"number": "8", "item": null}'},
-            {"prompt_id": "ac", "answer_id": "3", "answer": "", "ending": "too_long", "error": "9000 tokens"},
+            {"prompt_id": "ac", "answer_id": "3", "answer": "", "finish_reason": "too_long", "error": "9000 tokens"},
             {"prompt_id": "ad", "answer_id": "4", "answer": ABSTAINS},
         )
     )
@@ -149,12 +153,12 @@ def marks(monkeypatch):
     """Let the judge give these marks to answers that contain the key."""
 
     def by(given):
-        def choose(self, chats, choices):
+        def choice_probs(self, chats, choices):
             said = [chat[-1]["content"].partition(" => ")[2] for chat in chats]
             found = [next(mark for key, mark in given.items() if key in answer) for answer in said]
             return [[1 - mark, mark] for mark in found]
 
-        monkeypatch.setattr(FakeEngine, "choose", choose)
+        monkeypatch.setattr(FakeEngine, "choice_probs", choice_probs)
 
     return by
 
@@ -198,14 +202,16 @@ def test_only_accepted_answers_can_be_outranked(tmp_path, marks):
 
 
 def test_prompt_that_was_sent_to_nobody_waits_for_a_person(tmp_path):
-    unrouted = answers({"prompt_id": "aa", "answer_id": "1", "answer": "", "ending": "unrouted", "teacher": ""})
+    unrouted = answers({"prompt_id": "aa", "answer_id": "1", "answer": "", "finish_reason": "unrouted", "teacher": ""})
     graded = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))(unrouted)
     assert (graded["pool"].to_pylist(), graded["reasons"].to_pylist()) == (["review"], [["unroutable"]])
 
 
 def test_judge_is_asked_in_even_batches(tmp_path, monkeypatch):
-    asked, choose = [], FakeEngine.choose
-    monkeypatch.setattr(FakeEngine, "choose", lambda self, chats, marks: asked.append(len(chats)) or choose(self, chats, marks))
+    asked, choice_probs = [], FakeEngine.choice_probs
+    monkeypatch.setattr(
+        FakeEngine, "choice_probs", lambda self, chats, marks: asked.append(len(chats)) or choice_probs(self, chats, marks)
+    )
     given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=4))
     said = [
         {"prompt_id": f"a{n}", "answer_id": str(n), "answer": json.dumps({"number": "7", "item": None, "n": n})} for n in range(9)

@@ -165,7 +165,7 @@ def test_pairs_of_right_and_wrong_are_counted(tmp_path, monkeypatch):
 
 def test_models_of_equal_settings_share_one_engine(tmp_path, monkeypatch):
     loaded = []
-    monkeypatch.setattr(FakeEngine, "forget", lambda self: loaded.append(id(self)))
+    monkeypatch.setattr(FakeEngine, "reset_prefix_cache", lambda self: loaded.append(id(self)))
     think(monkeypatch, Character())
     rubric = {
         "name": "j",

@@ -12,11 +12,11 @@ from engine.storage.shards import Folder
 PASSED, FAILED = ([{"check": "c", "passed": one, "tag": "", "detail": ""}] for one in (True, False))
 
 
-def shard(values, *, start=0, checks=None, ending="stop"):
+def shard(values, *, start=0, checks=None, finish_reason="stop"):
     rows = [
         {
             "prompt_id": f"p{start + n}",
-            "ending": ending,
+            "finish_reason": finish_reason,
             "score": float(value) if value is not None else None,
             "checks": checks or PASSED,
         }
@@ -85,7 +85,7 @@ def test_area_of_the_histogram_is_that_of_scikit_learn():
 
 
 def test_answers_that_were_not_marked_or_cut_off_do_not_count():
-    given = drift.scores([shard([0.5, None]), shard([0.9], ending="length")])
+    given = drift.scores([shard([0.5, None]), shard([0.9], finish_reason="length")])
     assert given.all.count == 1 and given.passed.sum() == 1
 
 

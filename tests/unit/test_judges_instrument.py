@@ -26,7 +26,7 @@ def answers(*said):
         "task_unit": "form",
         "text": "two",
         "teacher": "t",
-        "ending": "stop",
+        "finish_reason": "stop",
         "redacted": [],
         "error": "",
         "difficulty": "easy",
@@ -107,7 +107,7 @@ def test_judge_below_the_floor_annotates_and_decides_nothing(tmp_path, monkeypat
     think(monkeypatch, sees_all_but(*KINDS))
     section = {"calibrate": {"floor": {"kappa": 0.4, "auc": 0.7}}, "accept": {"confidence": 0.9}, "pools": {"tiers": [0.5]}}
     rows = Grader(bar(tmp_path, GOLD, **section))(answers("anything", GOLD[0]["answer"]))
-    assert rows["gated"].to_pylist() == [False, False] and rows["tier"].to_pylist() == [None, None]
+    assert rows["judge_decides"].to_pylist() == [False, False] and rows["confidence_tier"].to_pylist() == [None, None]
     assert None not in rows["confidence"].to_pylist() and rows["pool"].to_pylist() == ["train", "train"]
     found = learnt(bar(tmp_path, GOLD, **section))
     assert not found.gates
@@ -124,7 +124,7 @@ def test_judge_above_the_floor_decides(tmp_path, monkeypatch):
         "pools": {"tiers": [0.5]},
     }
     rows = Grader(bar(tmp_path, GOLD, **section))(answers("anything", GOLD[2]["answer"]))
-    assert rows["gated"].to_pylist() == [True, True] and rows["tier"].to_pylist() == [1, 0]
+    assert rows["judge_decides"].to_pylist() == [True, True] and rows["confidence_tier"].to_pylist() == [1, 0]
     assert rows["pool"].to_pylist() == ["review", "train"]
 
 
@@ -145,7 +145,7 @@ def test_instrument_is_learnt_whatever_the_budget_says_and_counted(tmp_path, mon
     think(monkeypatch, Character())
     given = dataclasses.replace(bar(tmp_path, GOLD), cap=1)
     rows = Grader(given)(answers("two"))
-    assert rows["reasons"].to_pylist() == [["judge_unpaid"]]
+    assert rows["reasons"].to_pylist() == [["judge_budget_exhausted"]]
     assert spent_in(given.purse)["j"].answers == len(GOLD)
 
 
@@ -189,7 +189,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
     given, deaths = bar(tmp_path, GOLD[:20]), 0
     poison, mark = GOLD[4]["answer"], sees_all_but()
 
-    def choose(self, chats, marks):
+    def choice_probs(self, chats, marks):
         if any(poison in chat[-1]["content"] for chat in chats):
             raise RuntimeError("the engine is dead")
         return [mark(chat[-1]["content"]) for chat in chats]
@@ -197,7 +197,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
     def die(status):
         raise Dead(status)
 
-    monkeypatch.setattr(FakeEngine, "choose", choose)
+    monkeypatch.setattr(FakeEngine, "choice_probs", choice_probs)
     while True:
         grader = Grader(given)
         assert grader.judge is not None
@@ -213,7 +213,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
 
 
 def test_labelled_items_that_nobody_can_read_stop_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(FakeEngine, "choose", lambda self, chats, marks: [None for _ in chats])
+    monkeypatch.setattr(FakeEngine, "choice_probs", lambda self, chats, marks: [None for _ in chats])
     with pytest.raises(InputError, match=r"could not be read on any of the 120 items"):
         learnt(bar(tmp_path, GOLD))
 

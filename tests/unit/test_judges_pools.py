@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from engine.checks import TAGS, Outcome
 from engine.contract import Contract
 from engine.contract.judges import Accept, Judges
-from engine.contract.pools import LEARNT, Band, Ending, Pools, Relation
+from engine.contract.pools import LEARNT, Band, FinishReason, Pools, Relation
 from engine.contract.pools import Pool as PoolName
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.errors import ContractError
 from engine.judges.grader import Grader
-from engine.judges.grader_spec import Bar
-from engine.judges.pools import REASONS, Evidence, check_tags, holds, route, tier
-from engine.rows import ANSWER, CANDIDATE, DIFFICULTIES, ENDINGS, POOLS, RELATIONS
-from engine.storage.artifact import Tally
+from engine.judges.grader_spec import GraderSpec
+from engine.judges.pools import REASONS, Evidence, check_tags, confidence_tier, holds, route
+from engine.rows import ANSWER, CANDIDATE, DIFFICULTIES, FINISH_REASONS, POOLS, RELATIONS
+from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder
 
 RIGHT, ABSTAINS = '{"number": "7"}', '{"number": null}'
@@ -33,20 +33,20 @@ bands = st.tuples(share, share).map(sorted).filter(lambda pair: pair[0] < pair[1
 )  # fmt: skip
 some = {
     "failed": st.lists(st.sampled_from(["*", *TAGS[1:]]), min_size=1, max_size=3),
-    "ending": st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=3),
+    "finish_reason": st.lists(st.sampled_from(FINISH_REASONS), min_size=1, max_size=3),
     "difficulty": st.lists(st.sampled_from(DIFFICULTIES), min_size=1, max_size=2),
     "relation": st.lists(st.sampled_from(RELATIONS[1:]), min_size=1, max_size=2),
     "abstains": st.booleans(),
     "confidence": bands,
     "agreement": bands,
-    "disagreement": bands,
+    "rubric_spread": bands,
 }
 whens = st.fixed_dictionaries({}, optional=some).filter(bool)
 
 
 def targets(when):
     """Pools into which a rule with `when` may send."""
-    fails = "failed" in when or set(when.get("ending", ())) - {"stop"}
+    fails = "failed" in when or set(when.get("finish_reason", ())) - {"stop"}
     return [pool for pool in POOLS if not fails or pool not in LEARNT]
 
 
@@ -69,14 +69,14 @@ sections = st.builds(
 evidence = st.builds(
     Evidence,
     answer=st.sampled_from([RIGHT, ABSTAINS, "text", ""]),
-    ending=st.sampled_from(ENDINGS),
+    finish_reason=st.sampled_from(FINISH_REASONS),
     outcomes=st.lists(st.builds(Outcome, st.just("any"), st.just(False), st.sampled_from(TAGS[1:])), max_size=3),
     agreement=st.none() | share,
     confidence=st.none() | share,
     is_judged=st.booleans(),
-    is_unpaid=st.booleans(),
+    budget_exhausted=st.booleans(),
     gates=st.booleans(),
-    disagreement=st.none() | share,
+    rubric_spread=st.none() | share,
     difficulty=st.sampled_from(["", *DIFFICULTIES]),
     relation=st.sampled_from(RELATIONS),
     conflicts=st.sampled_from([(), ("conflict_facts",), ("conflict_conditions", "conflict_conclusion")]),
@@ -93,7 +93,7 @@ def test_any_answer_under_any_contract_goes_to_one_pool_with_known_reasons(seen,
     found = route(seen, accept, pools)
     assert found.pool in POOLS
     assert found.reasons and set(found.reasons) <= known(pools)
-    is_sound = seen.ending == "stop" and not seen.outcomes
+    is_sound = seen.finish_reason == "stop" and not seen.outcomes
     assert found.pool not in LEARNT or is_sound  # nobody learns what was cut off or failed, whatever the rules say
     first = next((rule for rule in pools.rules if holds(rule.when, seen) and (rule.to not in LEARNT or is_sound)), None)
     assert (found.reasons[0] == f"rule:{first.reason}" and found.pool == first.to) if first else "rule:" not in str(found.reasons)
@@ -105,7 +105,7 @@ answers = st.lists(
             "prompt_id": st.sampled_from(["p", "q"]),
             "teacher": st.sampled_from(["t", "u", "v"]),
             "answer": st.sampled_from([RIGHT, ABSTAINS, '{"number": "8"}', '{"number": "7", "item": "lamp"}', "no form", ""]),
-            "ending": st.sampled_from(ENDINGS),
+            "finish_reason": st.sampled_from(FINISH_REASONS),
             "difficulty": st.sampled_from(DIFFICULTIES),
         }
     ),
@@ -120,8 +120,8 @@ def test_no_candidate_is_lost_or_invented_under_any_contract(said, pools, accept
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema={"type": "object"}))
     checks = [{"type": "json_schema"}, {"type": "grounded"}] if with_checks else []
     section = Judges.model_validate({"checks": checks, "accept": accept.model_dump(), "pools": pools.model_dump()})
-    places = {name: Folder(f"memory://pools/{name}") for name in ("ledger", "marks", "purse")}
-    bar = Bar(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
+    places = {name: Folder(f"memory://pools/{name}") for name in ("ledger", "markers", "purse")}
+    bar = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
     plain = dict.fromkeys(ANSWER.names) | {"task_unit": "form", "text": "send 7 lamp", "sample": 0}
     rows = [plain | row | {"answer_id": f"a{number}"} for number, row in enumerate(said)]
     graded = Grader(bar)(pa.Table.from_pylist(rows, schema=ANSWER))
@@ -129,7 +129,7 @@ def test_no_candidate_is_lost_or_invented_under_any_contract(said, pools, accept
     found = graded.to_pylist()
     made = [row for row in found if row["parents"]]
     pooled = {pool: sum(row["pool"] == pool for row in found) for pool in POOLS}
-    Tally(len(rows) + len(made), pooled).check("candidates")
+    RowCounts(len(rows) + len(made), pooled).check("candidates")
     assert sorted(row["answer_id"] for row in found if not row["parents"]) == sorted(row["answer_id"] for row in rows)
     assert all(row["reasons"] and set(row["reasons"]) <= known(pools) for row in found)
     assert not made or pools.relations.merge
@@ -146,14 +146,14 @@ def rule(when, to="review", reason="mine"):
         ({"failed": ["ungrounded"]}, SURE._replace(outcomes=[UNGROUNDED]), True),
         ({"failed": ["off_schema"]}, SURE._replace(outcomes=[UNGROUNDED]), False),
         ({"failed": ["*"]}, SURE, False),
-        ({"ending": ["length"]}, SURE._replace(ending="length"), True),
+        ({"finish_reason": ["length"]}, SURE._replace(finish_reason="length"), True),
         ({"confidence": {"least": 0.9}}, SURE, True),
         ({"confidence": {"below": 0.9}}, SURE, False),
         ({"confidence": {"least": 0.0}}, SURE._replace(confidence=None), False),
         ({"confidence": {"least": 0.5}}, SURE._replace(gates=False), False),  # it may annotate, not decide
         ({"agreement": {"below": 0.6}}, SURE._replace(agreement=0.5), True),
-        ({"disagreement": {"least": 0.4}}, SURE._replace(disagreement=0.5), True),
-        ({"disagreement": {"least": 0.4}}, SURE, False),
+        ({"rubric_spread": {"least": 0.4}}, SURE._replace(rubric_spread=0.5), True),
+        ({"rubric_spread": {"least": 0.4}}, SURE, False),
         ({"difficulty": ["hard"]}, SURE._replace(difficulty="hard"), True),
         ({"difficulty": ["hard"], "agreement": {"below": 0.6}}, SURE._replace(difficulty="hard"), False),  # all must hold
         ({"relation": ["unrelated", "conflicting"]}, SURE._replace(relation="unrelated"), True),
@@ -194,8 +194,8 @@ def test_confidence_that_may_not_gate_sends_nobody_to_review():
 
 @pytest.mark.parametrize(("confidence", "expected"), [(0.95, 0), (0.9, 0), (0.8, 1), (0.7, 1), (0.1, 2), (None, None)])
 def test_tier_is_the_first_bound_that_is_reached(confidence, expected):
-    assert tier(confidence, Pools(tiers=(0.9, 0.7))) == expected
-    assert tier(confidence, Pools()) is None
+    assert confidence_tier(confidence, Pools(tiers=(0.9, 0.7))) == expected
+    assert confidence_tier(confidence, Pools()) is None
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_tier_is_the_first_bound_that_is_reached(confidence, expected):
         ({"rules": [rule({"confidence": {"least": 0.5, "below": 0.5}})]}, "expected a smaller `least`"),
         ({"rules": [rule({"abstains": True}), rule({"abstains": False})]}, "a name for each"),
         ({"rules": [rule({"failed": ["*"]}, "train")]}, "expected contrast, review or failure"),
-        ({"rules": [rule({"ending": ["stop", "length"]}, "hard")]}, "expected contrast, review or failure"),
-        ({"rules": [rule({"ending": ["stopped"]})]}, "stopped"),
+        ({"rules": [rule({"finish_reason": ["stop", "length"]}, "hard")]}, "expected contrast, review or failure"),
+        ({"rules": [rule({"finish_reason": ["stopped"]})]}, "stopped"),
         ({"rules": [rule({"abstains": True}, reason="Not A Name")]}, "pattern"),
     ],
 )
@@ -225,14 +225,14 @@ def test_tag_that_no_check_gives_is_named():
 
 def test_curriculum_of_tiers_needs_tiers():
     order = yaml.safe_load(made_run.YAML)
-    order["students"][0]["curriculum"] = "tier"
+    order["students"][0]["curriculum"] = "confidence_tier"
     with pytest.raises(ValidationError, match=r"students\.0\.curriculum: found tier, but judges\.pools\.tiers is empty"):
         Contract.model_validate(order)
     order["judges"] = {"pools": {"tiers": [0.5]}}
-    assert Contract.model_validate(order).students[0].curriculum == "tier"
+    assert Contract.model_validate(order).students[0].curriculum == "confidence_tier"
 
 
 def test_closed_sets_of_the_contract_are_those_of_the_rows():
-    assert PoolName.__args__ == POOLS and Ending.__args__ == ENDINGS and Relation.__args__ == RELATIONS[1:]
+    assert PoolName.__args__ == POOLS and FinishReason.__args__ == FINISH_REASONS and Relation.__args__ == RELATIONS[1:]
     assert not set(REASONS) & set(TAGS) and not any(":" in reason for reason in (*REASONS, *TAGS))
     assert 0.5 in Band(least=0.5) and 0.5 not in Band(below=0.5)

@@ -13,7 +13,7 @@ from engine.rows import ANSWER, from_rows
 from tests.planted import planted
 
 A, B, EVEN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
-PLAIN = {"task_unit": "form", "text": "send", "ending": "stop", "redacted": [], "error": "", "prompt_id": "aa"}
+PLAIN = {"task_unit": "form", "text": "send", "finish_reason": "stop", "redacted": [], "error": "", "prompt_id": "aa"}
 
 
 def said(*answers, prompt="aa"):
@@ -73,7 +73,7 @@ def test_of_competing_answers_the_one_that_wins_its_pairs_stays(tmp_path, monkey
     rows = grader(tmp_path)(said("one", "two", "three")).to_pylist()
     assert [row["pool"] for row in rows] == ["contrast", "train", "contrast"]
     assert [row["reasons"] for row in rows] == [["outranked"], ["accepted"], ["outranked"]]
-    strong = [next(mark["score"] for mark in row["marks"] if mark["dimension"] == "pairs") for row in rows]
+    strong = [next(mark["score"] for mark in row["dimension_scores"] if mark["dimension"] == "pairs") for row in rows]
     assert strong[1] > strong[2] > strong[0] and sum(strong) == pytest.approx(1, abs=1e-4)
 
 
@@ -115,7 +115,7 @@ def test_spent_budget_leaves_the_pointwise_winner(tmp_path, monkeypatch):
     poor = Grader(dataclasses.replace(given.bar, cap=1))  # the marks are one batch, the pairs another
     rows = poor(said("one", "two")).to_pylist()
     assert [row["pool"] for row in rows] == ["contrast", "train"]
-    assert {mark["dimension"] for row in rows for mark in row["marks"]} == {""}
+    assert {mark["dimension"] for row in rows for mark in row["dimension_scores"]} == {""}
 
 
 def test_judge_that_may_not_decide_compares_and_another_rule_decides(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_judge_that_may_not_decide_compares_and_another_rule_decides(tmp_path, m
     think(monkeypatch, lambda asked: blind(asked) if "FIRST" in asked else [0.5, 0.5])
     rows = grader(tmp_path, planted(8), calibrate={"floor": {"auc": 0.9}})(said("one", "two!")).to_pylist()
     assert [row["pool"] for row in rows] == ["train", "contrast"]  # the shorter, by the rule that needs no judge
-    assert rows[1]["marks"][-1]["score"] > 0.9 and not rows[1]["gated"]
+    assert rows[1]["dimension_scores"][-1]["score"] > 0.9 and not rows[1]["judge_decides"]
 
 
 def test_task_unit_may_ask_for_pairs_in_its_own_words(tmp_path, monkeypatch):
@@ -147,7 +147,7 @@ def test_rivals_are_different_accepted_answers_favourites_first():
 def test_rubric_of_the_ranking_is_the_one_that_is_named(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "engine.inference.fake.FakeEngine.choose",
+        "engine.inference.fake.FakeEngine.choice_probs",
         lambda self, chats, marks: [seen.append(chat[0]["content"]) or [1 / len(marks)] * len(marks) for chat in chats],
     )
     given = bar(tmp_path, rubrics=[RUBRIC, {**RUBRIC, "name": "k", "system": "Compare."}], ranking={**RANKING, "rubric": "k"})

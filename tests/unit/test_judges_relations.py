@@ -12,7 +12,7 @@ from engine.contract.pools import Relations
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.judges.grader import Grader
-from engine.judges.grader_spec import Bar
+from engine.judges.grader_spec import GraderSpec
 from engine.judges.relations import Related, merge, relate
 from engine.judges.together import told
 from engine.rows import ANSWER, CANDIDATE, RELATIONS
@@ -78,9 +78,14 @@ def graded(tmp_path, *rows, competes=False, **relations):
     """CANDIDATE rows of answers to one prompt; each is (teacher, answer)."""
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema=SCHEMA))
     section = Judges.model_validate({"checks": [{"type": "grounded"}], "pools": {"relations": relations}})
-    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse")}
-    bar = Bar(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
-    plain = dict.fromkeys(ANSWER.names) | {"task_unit": "form", "text": "send 7 lamp or 8", "prompt_id": "p", "ending": "stop"}
+    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse")}
+    bar = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
+    plain = dict.fromkeys(ANSWER.names) | {
+        "task_unit": "form",
+        "text": "send 7 lamp or 8",
+        "prompt_id": "p",
+        "finish_reason": "stop",
+    }
     asked = [plain | {"answer_id": f"a{n}", "teacher": who, "answer": said, "sample": 0} for n, (who, said) in enumerate(rows)]
     return Grader(dataclasses.replace(bar, competes=competes))(pa.Table.from_pylist(asked, schema=ANSWER)).to_pylist()
 

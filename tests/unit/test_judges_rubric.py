@@ -100,14 +100,14 @@ def test_several_rubrics_are_a_panel_with_their_disagreement(tmp_path, monkeypat
     think(monkeypatch, lambda asked: [0.6, 0.4] if asked.startswith("STRICT") else [0.1, 0.9])
     strict = {**RUBRIC, "name": "k", "question": "STRICT {answer}", "weight": 4}
     [found] = Judge(bar(tmp_path, rubrics=[RUBRIC, strict])).mark([CASE])
-    assert (found.score, found.disagreement) == (pytest.approx((0.9 + 4 * 0.4) / 5), pytest.approx(0.5))
+    assert (found.score, found.rubric_spread) == (pytest.approx((0.9 + 4 * 0.4) / 5), pytest.approx(0.5))
     assert [(one["rubric"], one["dimension"]) for one in found.marks] == [("j", ""), ("k", "")]
 
 
 def test_one_rubric_does_not_disagree_with_itself(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: [0.1, 0.9])
     [found] = Judge(bar(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).mark([CASE])
-    assert found.disagreement is None and [one["dimension"] for one in found.marks] == ["right"]
+    assert found.rubric_spread is None and [one["dimension"] for one in found.marks] == ["right"]
 
 
 def test_changed_dimension_is_asked_again_and_the_others_are_not(tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_answers_with_references_are_marked_by_them(tmp_path, monkeypatch):
         "answer": "8",
         "text": "send",
         "task_unit": "form",
-        "ending": "stop",
+        "finish_reason": "stop",
         "teacher": "t",
     }
     schema = ANSWER if "reference" in ANSWER.names else grow(ANSWER, ("reference", pa.string()))

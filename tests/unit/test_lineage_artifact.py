@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
 from engine.rows import VERSION
-from engine.storage.artifact import RECORD, Draft, Tally, load_artifact
+from engine.storage.artifact import RECORD, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64()), ("seconds", pa.float32())])
@@ -22,12 +22,12 @@ def folder(request, tmp_path):
 
 
 def finish(folder, table=ROWS, *, pieces=1):
-    draft = Draft(folder)
-    draft.clear()
+    writer = ArtifactWriter(folder)
+    writer.clear()
     step = -(-table.num_rows // pieces)
-    shards = [write_shard(draft.folder / "rows", table.slice(n * step, step), SCHEMA) for n in range(pieces)]
-    draft.tables["rows"] = Table.of(shards, hex_digest(rows_digest(table)))
-    return draft.finish(HEAD, Tally(table.num_rows, {"kept": table.num_rows}))
+    shards = [write_shard(writer.folder / "rows", table.slice(n * step, step), SCHEMA) for n in range(pieces)]
+    writer.tables["rows"] = Table.of(shards, hex_digest(rows_digest(table)))
+    return writer.finish(HEAD, RowCounts(table.num_rows, {"kept": table.num_rows}))
 
 
 def test_artifact_finished_reads_back_the_rows(folder):
@@ -51,31 +51,31 @@ def test_artifact_record_names_versions_and_schema(folder):
 
 
 def test_artifact_before_finish_is_not_there(folder):
-    draft = Draft(folder)
-    draft.put("rows", ROWS, SCHEMA)
+    writer = ArtifactWriter(folder)
+    writer.put("rows", ROWS, SCHEMA)
     assert load_artifact(folder) is None
 
 
 def test_artifact_that_loses_rows_is_not_there(folder):
-    draft = Draft(folder)
-    draft.put("rows", ROWS, SCHEMA)
+    writer = ArtifactWriter(folder)
+    writer.put("rows", ROWS, SCHEMA)
     with pytest.raises(ConservationError, match="4 rows in, 3 rows out"):
-        draft.finish(HEAD, Tally(4, {"kept": 3}))
+        writer.finish(HEAD, RowCounts(4, {"kept": 3}))
     assert load_artifact(folder) is None
 
 
 def test_artifact_drops_shards_of_a_task_that_was_retried(folder):
-    draft = Draft(folder)
-    draft.put("rows", ROWS, SCHEMA)
-    write_shard(draft.folder / "rows", ROWS.slice(0, 1), SCHEMA)
-    draft.finish(HEAD, Tally(4, {"kept": 4}))
-    assert [path for path in folder.files() if path.startswith("rows/")] == [f"rows/{s.path}" for s in draft.tables["rows"].shards]
+    writer = ArtifactWriter(folder)
+    writer.put("rows", ROWS, SCHEMA)
+    write_shard(writer.folder / "rows", ROWS.slice(0, 1), SCHEMA)
+    writer.finish(HEAD, RowCounts(4, {"kept": 4}))
+    assert [path for path in folder.files() if path.startswith("rows/")] == [f"rows/{s.path}" for s in writer.tables["rows"].shards]
 
 
 def test_artifact_lists_other_files_with_their_hash(folder):
-    draft = Draft(folder)
-    draft.folder.write("model/config.json", b"{}")
-    draft.finish(HEAD, Tally(0, {}))
+    writer = ArtifactWriter(folder)
+    writer.folder.write("model/config.json", b"{}")
+    writer.finish(HEAD, RowCounts(0, {}))
     found = load_artifact(folder)
     assert found and found.record["files"] == [
         {"path": "model/config.json", "bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}

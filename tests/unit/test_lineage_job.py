@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from engine.contract import Contract, Profile
-from engine.errors import ConservationError, DriftError, InputError, MissingArtifact
-from engine.runs.job import Bench, Job, run_job, run_line, up_to
-from engine.storage.artifact import Draft, Tally, load_artifact
+from engine.errors import ConservationError, InputError, MissingArtifact, RecipeMismatch
+from engine.runs.job import Job, JobContext, run_job, run_pipeline, up_to
+from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
@@ -38,18 +38,18 @@ def fresh():
     sources.update({"a.jsonl": "hash of a"})
 
 
-def make(bench: Bench) -> Tally:
+def make(context: JobContext) -> RowCounts:
     """Any toy job: does what `behaviour` says of it, then writes the rows of the contract's `take`."""
-    ran[bench.job.name] += 1
-    act = behaviour.get(bench.job.name)
-    rows = bench.contract.prompts.sources[0].take or 3
+    ran[context.job.name] += 1
+    act = behaviour.get(context.job.name)
+    rows = context.contract.prompts.sources[0].take or 3
     if act:
-        act(bench)
-    bench.draft.put("rows", pa.table({"id": [str(n) for n in range(rows)], "value": [n for n in range(rows)]}), SCHEMA)
-    return Tally(rows, {"kept": rows})
+        act(context)
+    context.writer.put("rows", pa.table({"id": [str(n) for n in range(rows)], "value": [n for n in range(rows)]}), SCHEMA)
+    return RowCounts(rows, {"kept": rows})
 
 
-def source_hashes(bench: Bench) -> dict:
+def source_hashes(context: JobContext) -> dict:
     return dict(sources)
 
 
@@ -69,17 +69,19 @@ def drive(folder, *, jobs=LINE, session=None, lines=None, **changes):
     contract = Contract.model_validate(raw)
     run = Folder(str(folder))
 
-    def bench_for(job):
+    def context_for(job):
         say = lines.append if lines is not None else lambda line: None
-        draft = Draft(run / job.name)
-        return Bench(job=job, contract=contract, profile=Profile(name="toy"), root="", models="", run=run, draft=draft, say=say)
+        writer = ArtifactWriter(run / job.name)
+        return JobContext(
+            job=job, contract=contract, profile=Profile(name="toy"), root="", models="", run=run, writer=writer, log=say
+        )
 
-    return run_line(jobs, bench_for, session) if session else run_line(jobs, bench_for)
+    return run_pipeline(jobs, context_for, session) if session else run_pipeline(jobs, context_for)
 
 
-def fail(bench):
-    bench.draft.folder.write("half.txt", b"half")
-    raise InputError(f"{bench.job.name} broke")
+def fail(context):
+    context.writer.folder.write("half.txt", b"half")
+    raise InputError(f"{context.job.name} broke")
 
 
 def left_over(folder):
@@ -111,7 +113,9 @@ def test_line_half_done_runs_only_the_rest(tmp_path):
 
 def test_line_changed_value_is_refused_and_named_before_anything_runs(tmp_path):
     drive(tmp_path, jobs=LINE[:3])
-    with pytest.raises(DriftError, match=r"answers was finished under another recipe:\n +teachers\.models\.0\.sampling\.n: 1 -> 2"):
+    with pytest.raises(
+        RecipeMismatch, match=r"answers was finished under another recipe:\n +teachers\.models\.0\.sampling\.n: 1 -> 2"
+    ):
         drive(tmp_path, n=2)
     assert "students/right" not in ran
 
@@ -119,7 +123,7 @@ def test_line_changed_value_is_refused_and_named_before_anything_runs(tmp_path):
 def test_line_changed_source_file_is_refused_and_named(tmp_path):
     drive(tmp_path)
     sources["a.jsonl"] = "hash of another a"
-    with pytest.raises(DriftError, match=r"sources\.a\.jsonl: .hash of a. -> .hash of another a."):
+    with pytest.raises(RecipeMismatch, match=r"sources\.a\.jsonl: .hash of a. -> .hash of another a."):
         drive(tmp_path)
 
 
@@ -131,7 +135,7 @@ def test_line_value_that_no_job_reads_changes_nothing(tmp_path):
 def test_line_input_rebuilt_with_other_rows_makes_what_read_it_stale(tmp_path):
     drive(tmp_path)
     Folder(str(tmp_path)).remove("seeds")
-    with pytest.raises(DriftError, match=r"answers was finished under another recipe:\n +inputs\.seeds"):
+    with pytest.raises(RecipeMismatch, match=r"answers was finished under another recipe:\n +inputs\.seeds"):
         drive(tmp_path, take=5)
 
 
@@ -160,8 +164,8 @@ def test_job_that_crashes_leaves_no_record_and_runs_again(tmp_path):
 
 def test_job_killed_halfway_is_cleared_by_the_next_attempt(tmp_path):
     drive(tmp_path, jobs=LINE[:1])
-    draft = Draft(Folder(f"{tmp_path}/answers"))
-    draft.folder.write("half.txt", b"half")  # what kill -9 leaves
+    writer = ArtifactWriter(Folder(f"{tmp_path}/answers"))
+    writer.folder.write("half.txt", b"half")  # what kill -9 leaves
     drive(tmp_path)
     assert left_over(tmp_path) == []
     artifact = load_artifact(Folder(f"{tmp_path}/answers"))
@@ -175,8 +179,8 @@ def test_job_that_loses_a_row_is_refused(tmp_path):
     assert load_artifact(Folder(f"{tmp_path}/lossy")) is None
 
 
-def lose(bench: Bench) -> Tally:
-    return Tally(3, {"kept": 1, "dropped": 1})
+def lose(context: JobContext) -> RowCounts:
+    return RowCounts(3, {"kept": 1, "dropped": 1})
 
 
 def test_wave_failing_job_voids_no_other(tmp_path):
@@ -200,13 +204,13 @@ def test_wave_two_failing_jobs_are_both_named(tmp_path):
 
 def test_wave_jobs_are_at_work_at_the_same_time(tmp_path):
     both = threading.Barrier(2, timeout=30)
-    behaviour.update({name: lambda bench: both.wait() for name in ("students/left", "students/right")})
+    behaviour.update({name: lambda context: both.wait() for name in ("students/left", "students/right")})
     assert "last" in drive(tmp_path)
 
 
 def test_interrupt_of_one_job_leaves_nothing_half_written(tmp_path):
-    def stop(bench):
-        bench.draft.folder.write("half.txt", b"half")
+    def stop(context):
+        context.writer.folder.write("half.txt", b"half")
         raise KeyboardInterrupt
 
     behaviour["answers"] = stop
@@ -226,12 +230,12 @@ def test_interrupt_of_a_wave_ends_the_session_before_waiting_for_its_jobs(tmp_pa
         finally:
             ended.set()
 
-    def work(bench):
+    def work(context):
         os.kill(os.getpid(), signal.SIGINT)
         gave_up.set() if not ended.wait(30) else None
         raise InputError("the session is gone")
 
-    behaviour.update({"students/left": work, "students/right": lambda bench: ended.wait(30) or gave_up.set()})
+    behaviour.update({"students/left": work, "students/right": lambda context: ended.wait(30) or gave_up.set()})
     with pytest.raises(KeyboardInterrupt):
         drive(tmp_path, session=session)
     assert not gave_up.is_set()
@@ -260,8 +264,8 @@ def test_run_job_twice_replaces_the_artifact_whole(tmp_path):
     first = load_artifact(Folder(f"{tmp_path}/seeds"))
     contract = Contract.model_validate(CONTRACT)
     run = Folder(str(tmp_path))
-    bench = Bench(SEEDS, contract, Profile(name="toy"), root="", models="", run=run, draft=Draft(run / "seeds"))
-    again = run_job(bench)
+    context = JobContext(SEEDS, contract, Profile(name="toy"), root="", models="", run=run, writer=ArtifactWriter(run / "seeds"))
+    again = run_job(context)
     assert first and again.fingerprint == first.fingerprint
     assert left_over(tmp_path) == []
 
@@ -280,6 +284,8 @@ def test_up_to_an_unknown_job_names_those_there_are():
 def test_paid_work_lies_in_the_run_unless_the_profile_names_a_shared_place(tmp_path, shared, paid):
     run = Folder(str(tmp_path / "run"))
     profile = Profile(name="toy", ledger=shared)
-    bench = Bench(SEEDS, Contract.model_validate(CONTRACT), profile, root="", models="", run=run, draft=Draft(run / "seeds"))
-    assert bench.paid.url == (paid if shared else str(tmp_path / paid))
-    assert bench.ledger.url == str(tmp_path / "run/ledger")  # what is the run's own stays with it
+    context = JobContext(
+        SEEDS, Contract.model_validate(CONTRACT), profile, root="", models="", run=run, writer=ArtifactWriter(run / "seeds")
+    )
+    assert context.paid.url == (paid if shared else str(tmp_path / paid))
+    assert context.ledger.url == str(tmp_path / "run/ledger")  # what is the run's own stays with it

@@ -14,7 +14,7 @@ from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference import endpoint
-from engine.inference.aimd import Window
+from engine.inference.aimd import AimdLimiter
 from engine.inference.engine import Request
 from engine.inference.identity import identity
 
@@ -136,7 +136,7 @@ def ask(asked: endpoint.EndpointEngine, *texts: str) -> list[Any]:
 def test_answers_come_in_order_with_tokens_and_confidence(server: Server) -> None:
     said = ask(engine(server), *(f"hello {number}" for number in range(30)))
     assert [one.text for one in said] == [f"hello {number}" for number in range(30)]
-    assert {(one.ending, one.tokens_in, one.tokens_out, one.logprob) for one in said} == {("stop", 7, 2, -0.5)}
+    assert {(one.finish_reason, one.tokens_in, one.tokens_out, one.logprob) for one in said} == {("stop", 7, 2, -0.5)}
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "503", "cut", "garbage", "none", "two"])
@@ -148,7 +148,7 @@ def test_what_is_turned_away_lost_or_garbled_is_asked_again(server: Server, faul
 
 def test_retries_end_at_their_cap_and_the_row_is_lost_alone(server: Server) -> None:
     lost, fine = ask(engine(server, retries=2), "500 99 hello", "fine")
-    assert (lost.ending, lost.is_lost, fine.text) == ("error", True, "fine")
+    assert (lost.finish_reason, lost.retryable, fine.text) == ("error", True, "fine")
     assert "asked 3 times" in lost.error and server.tries["500 99 hello"] == 3
 
 
@@ -156,9 +156,9 @@ def test_retries_end_at_their_cap_and_the_row_is_lost_alone(server: Server) -> N
 def test_an_answer_with_garbled_probabilities_is_kept_without_them_and_gives_no_mark(server: Server, case: int) -> None:
     asked = engine(server)
     garbled, fine = ask(asked, f"scored 9 {case}", "fine")
-    assert (garbled.text, garbled.ending, garbled.logprob, fine.logprob) == (f"scored 9 {case}", "stop", None, -0.5)
+    assert (garbled.text, garbled.finish_reason, garbled.logprob, fine.logprob) == (f"scored 9 {case}", "stop", None, -0.5)
     chats = [[{"role": "user", "content": text}] for text in (f"scored 9 {case}", "fine")]
-    unmarked, marked = asked.choose(chats, ["1", "5"])
+    unmarked, marked = asked.choice_probs(chats, ["1", "5"])
     assert unmarked is None and marked is not None and sum(marked) == pytest.approx(1)
     assert max(server.tries.values()) == 2  # one for the answer, one for the mark
 
@@ -166,14 +166,14 @@ def test_an_answer_with_garbled_probabilities_is_kept_without_them_and_gives_no_
 def test_a_deadline_holds_for_all_attempts_together(server: Server) -> None:
     started = time.monotonic()
     lost, fine = ask(engine(server, deadline_seconds=3), "slow 99 hello", "fine")
-    assert (lost.ending, lost.is_lost, fine.text) == ("error", True, "fine")
+    assert (lost.finish_reason, lost.retryable, fine.text) == ("error", True, "fine")
     assert time.monotonic() - started < 25
 
 
 def test_a_refused_request_is_final(server: Server) -> None:
     too_long, wrong, filtered, fine = ask(engine(server), "400 99 hello", "422 99 hello", "filtered 9 hello", "fine")
-    assert [one.ending for one in (too_long, wrong, filtered, fine)] == ["too_long", "error", "refused", "stop"]
-    assert not any(one.is_lost for one in (too_long, wrong, filtered)) and max(server.tries.values()) == 1
+    assert [one.finish_reason for one in (too_long, wrong, filtered, fine)] == ["too_long", "error", "refused", "stop"]
+    assert not any(one.retryable for one in (too_long, wrong, filtered)) and max(server.tries.values()) == 1
 
 
 @pytest.mark.parametrize("status", ["401", "402", "403", "404"])
@@ -185,24 +185,24 @@ def test_a_wrong_key_or_name_or_an_empty_purse_stops_the_job(server: Server, sta
 
 def test_one_refusal_among_answers_costs_no_other_row_its_answer(server: Server) -> None:
     refused, fine = ask(engine(server), "403 99 hello", "fine")
-    assert (refused.ending, refused.is_lost, fine.text) == ("error", True, "fine")
+    assert (refused.finish_reason, refused.retryable, fine.text) == ("error", True, "fine")
 
 
 def test_one_lost_request_of_a_server_that_has_answered_is_the_row_s_bad_luck(server: Server) -> None:
     asked = engine(server, retries=0)
     ask(asked, "fine")
-    assert ask(asked, "500 9 a")[0].is_lost
+    assert ask(asked, "500 9 a")[0].retryable
 
 
 def test_turned_away_costs_nothing_and_is_asked_until_the_deadline(server: Server) -> None:
-    assert ask(engine(server, retries=0), "429 6 hello")[0].ending == "stop"
+    assert ask(engine(server, retries=0), "429 6 hello")[0].finish_reason == "stop"
     lost, _ = ask(engine(server, retries=0, deadline_seconds=3), "429 9999 hello", "fine")
-    assert lost.is_lost
+    assert lost.retryable
 
 
 def test_waiting_for_a_place_is_not_held_against_a_request(server: Server) -> None:
     asked = engine(server, most=1, deadline_seconds=3)
-    assert all(one.ending == "stop" for one in ask(asked, *(["doze"] * 9)))
+    assert all(one.finish_reason == "stop" for one in ask(asked, *(["doze"] * 9)))
 
 
 def test_a_key_that_the_server_repeats_is_written_nowhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,14 +225,14 @@ def test_requests_in_flight_follow_what_the_server_bears(server: Server) -> None
     server.room = 5
     asked = engine(server, most=64, retries=20)
     said = ask(asked, *(f"hello {number}" for number in range(120)))
-    assert all(one.ending == "stop" for one in said)
+    assert all(one.finish_reason == "stop" for one in said)
     turned_away = sum(server.tries.values()) - 120
     assert 0 < turned_away < 120  # it learns: at a fixed 64 nearly all would be
     assert asked.window.size < 16
 
 
 def test_window_grows_by_one_a_round_and_halves_once_a_crowd() -> None:
-    window = Window(most=100)
+    window = AimdLimiter(most=100)
     for _ in range(8):
         window.answered()
     assert 8.9 < window.size < 9.1
@@ -265,7 +265,7 @@ def test_key_comes_from_the_environment_and_stays_there(server: Server, monkeypa
 
 
 def test_choices_share_what_the_server_gives_them(server: Server) -> None:
-    [shares] = engine(server).choose([[{"role": "user", "content": "x"}]], ["1", "3", "5"])
+    [shares] = engine(server).choice_probs([[{"role": "user", "content": "x"}]], ["1", "3", "5"])
     assert shares is not None and shares == pytest.approx([0.1978, 0.0, 0.8022], abs=1e-3)
 
 

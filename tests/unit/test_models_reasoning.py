@@ -9,7 +9,7 @@ USUAL, OPENED = Thinks(), Thinks(open="")
 
 
 @pytest.mark.parametrize(
-    ("text", "ending", "tags", "thought"),
+    ("text", "finish_reason", "tags", "thought"),
     [
         ("<think>\nhm\n</think>\n\n42", "stop", USUAL, ("hm", "42", "stop", "")),
         ("42", "stop", USUAL, ("", "42", "stop", "")),
@@ -24,5 +24,5 @@ USUAL, OPENED = Thinks(), Thinks(open="")
         (" <think>x</think> y ", "stop", None, ("", " <think>x</think> y ", "stop", "")),
     ],
 )
-def test_split_tells_reasoning_from_answer(text, ending, tags, thought):
-    assert split(text, ending, tags) == thought
+def test_split_tells_reasoning_from_answer(text, finish_reason, tags, thought):
+    assert split(text, finish_reason, tags) == thought

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from engine.errors import ModelError
-from engine.inference.crash_isolation import DIED, Trials
+from engine.inference.crash_isolation import DIED, CrashIsolator
 from engine.storage.shards import Folder
 
 
@@ -19,7 +19,7 @@ class Actor:
     """Answers durably, and is started again when it dies, as Ray does."""
 
     def __init__(self, folder, poison=(), **more):
-        self.trials = Trials(Folder(str(folder)), hang_seconds=60, die=self.die, **more)
+        self.trials = CrashIsolator(Folder(str(folder)), hang_seconds=60, die=self.die, **more)
         self.poison, self.done, self.given_up, self.asked, self.deaths = set(poison), [], [], [], 0
 
     def die(self, status):
@@ -129,14 +129,14 @@ def test_an_engine_that_was_loaded_has_no_earlier_deaths(tmp_path):
 
 def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):
     code = (
-        "import sys, time; from engine.inference.crash_isolation import Trials; from engine.storage.shards import Folder\n"
-        f"Trials(Folder({str(tmp_path)!r}), hang_seconds=60).load(lambda: time.sleep(60), 'big')"
+        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.shards import Folder\n"
+        f"CrashIsolator(Folder({str(tmp_path)!r}), hang_seconds=60).load(lambda: time.sleep(60), 'big')"
     )
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     try:
         while len(list(tmp_path.glob("*.json"))) < 2:
             time.sleep(0.05)
-        assert Trials(Folder(str(tmp_path)), hang_seconds=60).load(lambda: "loaded", "big") == "loaded"  # type: ignore[arg-type, return-value]
+        assert CrashIsolator(Folder(str(tmp_path)), hang_seconds=60).load(lambda: "loaded", "big") == "loaded"  # type: ignore[arg-type, return-value]
     finally:
         for other in others:
             other.kill()
@@ -145,8 +145,8 @@ def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):
 
 def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):
     code = (
-        "import sys, time; from engine.inference.crash_isolation import Trials; from engine.storage.shards import Folder\n"
-        f"trials = Trials(Folder({str(tmp_path)!r}), hang_seconds=0.2)\n"
+        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.shards import Folder\n"
+        f"trials = CrashIsolator(Folder({str(tmp_path)!r}), hang_seconds=0.2)\n"
         "trials(['a'], lambda batch: time.sleep(60) if sys.argv[1] == 'hang' else 1 / 0, lambda index: None)"
     )
     ends = [subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True) for how in ("hang", "fail")]

@@ -15,12 +15,20 @@ RATES = Rates(
     elsewhere=frozenset({"theirs"}),
     pools=frozenset({"train"}),
 )
-SAID = {"ending": "stop", "pool": "train", "tokens_in": 10, "tokens_out": 4, "seconds": 6.0, "text": "abcdef", "answer": "xy"}
+SAID = {
+    "finish_reason": "stop",
+    "pool": "train",
+    "tokens_in": 10,
+    "tokens_out": 4,
+    "seconds": 6.0,
+    "text": "abcdef",
+    "answer": "xy",
+}
 ROWS = [
     {**SAID, "prompt_id": "p", "teacher": "ours"},
     {**SAID, "prompt_id": "p", "teacher": "ours", "tokens_out": 8, "pool": "contrast"},
     {**SAID, "prompt_id": "p", "teacher": "theirs", "seconds": 20.0},
-    {**SAID, "prompt_id": "q", "teacher": "ours", "pool": "failure", "ending": "too_long", "tokens_in": 9_999},
+    {**SAID, "prompt_id": "q", "teacher": "ours", "pool": "failure", "finish_reason": "too_long", "tokens_in": 9_999},
 ]
 
 

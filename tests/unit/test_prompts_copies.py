@@ -36,7 +36,7 @@ def fates(table):
     signed = sign(table, COPIES)
     found = alone.fates(signed, COPIES).to_pylist()
     ids = dict(zip(table["place"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))
-    return {ids[row["place"]]: (row["fate"], row["rep_id"]) for row in found}
+    return {ids[row["place"]]: (row["fate"], row["duplicate_of"]) for row in found}
 
 
 def test_exact_copy_loses_to_the_smallest_id_and_case_and_space_do_not_count():

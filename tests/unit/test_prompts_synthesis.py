@@ -19,8 +19,8 @@ from engine.prompts import ablate_fact, copies, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
 from engine.prompts.methods import ECHO, OPERATORS
-from engine.prompts.sources import WORK, Fault, identify, work
-from engine.prompts.synthesizer import Desk, Synthesizer
+from engine.prompts.sources import WORK, RowReject, identify, work
+from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
 from engine.rows import PROMPT
 from engine.storage.shards import Folder
 
@@ -64,7 +64,7 @@ def settled(rows):
 
 
 def desk(tmp_path, one, batch=2):
-    return Desk(
+    return SynthesizerSpec(
         syntheses=(one,),
         model=one.model,
         specialist=SPECIALIST,
@@ -73,7 +73,7 @@ def desk(tmp_path, one, batch=2):
         ledger=Folder(str(tmp_path / "ledger")),
         numbers={one.title: 2},
         max_chars=500,
-        marks=Folder(str(tmp_path / "marks")),
+        markers=Folder(str(tmp_path / "marks")),
     )
 
 
@@ -201,7 +201,7 @@ def test_near_copies_of_seed_holdout_and_each_other_lose_and_name_whom_they_lost
     one = synthesis("self_instruct", SEEDS[0] + " Bye", held, NEW[0], NEW[0])
     labelled = written(tmp_path, one, wanted={("self_instruct", "core"): 4})
     ids = {row["text"]: row["prompt_id"] for row in labelled.to_pylist() if row["fate"] in ("prompts", "holdout")}
-    lost = {row["text"]: (row["fate"], row["rep_id"]) for row in children(labelled) if row["fate"] != "prompts"}
+    lost = {row["text"]: (row["fate"], row["duplicate_of"]) for row in children(labelled) if row["fate"] != "prompts"}
     assert lost == {
         SEEDS[0] + " Bye": ("near_copy", ids[SEEDS[0]]),
         held: ("holdout_near", ids[HELD]),
@@ -237,10 +237,10 @@ def test_counter_example_by_rule_lacks_one_fact_and_keeps_the_others(tmp_path):
     for row in rows:
         assert (row["fate"], row["layer"]) == ("prompts", "failure_mode")
         gone = row["scenario"].removeprefix("missing_")
-        facts = {gap.field: gap.values for gap in ablate_fact.gaps(row["text"], FORM)}
+        metrics = {gap.field: gap.values for gap in ablate_fact.gaps(row["text"], FORM)}
         parent = next(seed for seed in labelled.to_pylist() if seed["prompt_id"] == row["parent_id"])
         before = {gap.field: gap.values for gap in ablate_fact.gaps(parent["text"], FORM)}
-        assert set(before) == {"number", "count"} and facts == {name: said for name, said in before.items() if name != gone}
+        assert set(before) == {"number", "count"} and metrics == {name: said for name, said in before.items() if name != gone}
 
 
 def test_counter_example_that_cannot_be_proven_is_refused(tmp_path):
@@ -284,7 +284,7 @@ def test_cut_takes_sentences_or_else_clauses(text, field, rest):
 
 def test_free_text_field_is_never_claimed_to_be_missing():
     assert [gap.field for gap in ablate_fact.gaps(SEEDS[0], FORM)] == ["number", "count"]
-    with pytest.raises(Fault, match="synthesis_unproven"):
+    with pytest.raises(RowReject, match="synthesis_unproven"):
         ablate_fact.choose("Lamps to York please", FORM, seed=1)
 
 
@@ -393,7 +393,7 @@ def test_seed_that_kills_its_engine_is_a_reject_alone(tmp_path):
     marked.ledger.remove()
     for death in range(6):
         dead = {"host": "gone", "pid": 2**22 + os.getpid(), "keys": ids[:1]}
-        marked.marks.write(f"{death}.json", json.dumps(dead).encode())
+        marked.markers.write(f"{death}.json", json.dumps(dead).encode())
     rows = pa.concat_tables(Synthesizer(marked)(seeds)).sort_by("line").to_pylist()
     assert [row["line"] for row in rows if row["reason"] == "synthesis_failed"] == [poison]
     assert len(rows) == 3

@@ -8,11 +8,11 @@ from made_run import made_run
 from typer.testing import CliRunner
 
 from engine.contract.profile import Pool
-from engine.errors import ContractError, DriftError
+from engine.errors import ContractError, RecipeMismatch
 from engine.rows import CANDIDATE
 from engine.runs.job import is_finished, recipe_head
 from engine.runs.swap import place
-from engine.storage.artifact import Draft, Tally, load_artifact
+from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.cli import app
@@ -22,24 +22,24 @@ from jobs.pipeline import line
 STRICTER = "judges.accept.confidence=0.9"
 
 
-def moved(bench):
+def moved(context):
     """Stands for the judge: one answer of `train` is doubted now, one is so for another reason."""
-    rows = bench.artifact("candidates").read("candidates", CANDIDATE).to_pylist()
+    rows = context.artifact("candidates").read("candidates", CANDIDATE).to_pylist()
     fates = {"eeee5555": ("review", ["low_confidence"]), "ffff6666": ("train", ["accepted"])}
     for row in rows:
         row["pool"], row["reasons"] = fates.get(row["answer_id"], (row["pool"], row["reasons"]))
-    bench.draft.put("candidates", CANDIDATE.empty_table().from_pylist(rows, schema=CANDIDATE), CANDIDATE)
-    bench.draft.facts = {"teachers": {}}
-    return Tally(3, {"train": 1, "contrast": 1, "review": 1})
+    context.writer.put("candidates", CANDIDATE.empty_table().from_pylist(rows, schema=CANDIDATE), CANDIDATE)
+    context.writer.metrics = {"teachers": {}}
+    return RowCounts(3, {"train": 1, "contrast": 1, "review": 1})
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A finished run, and a judge that needs no Ray."""
 
-    def graded(work, bench, console):
-        bench.draft.clear()
-        return bench.draft.finish(recipe_head(bench), moved(bench))
+    def graded(work, context, console):
+        context.writer.clear()
+        return context.writer.finish(recipe_head(context), moved(context))
 
     monkeypatch.setattr(rejudge, "_graded", graded)
     return made_run(str(tmp_path / "run"), tmp_path)
@@ -89,7 +89,7 @@ def test_written_verdicts_are_the_runs_and_what_was_made_from_the_old_ones_is_ke
     assert set(fingerprints(run)) == {"prompts", "candidates"}
     after = workspace.reopen(run.folder.url)
     assert after.contract.judges.accept.confidence == 0.9
-    assert all(is_finished(after.bench(job, say=print, tell=print)) for job in line(after.contract)[:2])
+    assert all(is_finished(after.context(job, log=print, progress=print)) for job in line(after.contract)[:2])
     earlier = workspace.reopen(found["earlier"])
     assert earlier.contract == run.contract
     assert {name: fingerprint for name, fingerprint in before.items() if name != "prompts"} == fingerprints(earlier)
@@ -159,7 +159,7 @@ def test_what_was_graded_without_write_is_not_graded_again(run, monkeypatch):
 def test_a_contract_with_another_teacher_is_refused_by_name(run, tmp_path):
     other = (tmp_path / "toy.yaml").read_text().replace("{name: t, model", "{name: t, system: Count., model")
     (tmp_path / "other.yaml").write_text(other)
-    with pytest.raises(DriftError, match=r'teachers\.models\.0\.system: "" -> "Count\."'):
+    with pytest.raises(RecipeMismatch, match=r'teachers\.models\.0\.system: "" -> "Count\."'):
         rejudge.rejudge(run.folder.url, contract=str(tmp_path / "other.yaml"))
 
 
@@ -179,8 +179,8 @@ def test_only_the_judge_may_be_set(run):
 def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run):
     def refusal(change):
         judged = workspace.create(str(run.contract_path), run.folder.url, profile="laptop", changes=change)
-        with pytest.raises(DriftError) as failure:
-            is_finished(judged.bench(line(judged.contract)[1], say=print, tell=print))
+        with pytest.raises(RecipeMismatch) as failure:
+            is_finished(judged.context(line(judged.contract)[1], log=print, progress=print))
         return str(failure.value)
 
     assert f"`rayleigh rejudge {run.folder} --contract FILE`" in refusal([STRICTER])
@@ -188,7 +188,7 @@ def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run
 
 
 def test_draft_that_is_half_made_is_nobodys_result(run):
-    Draft(run.folder / "rejudged").folder.write("candidates/half", b"half")
+    ArtifactWriter(run.folder / "rejudged").folder.write("candidates/half", b"half")
     assert json.loads(json.dumps(rejudge.rejudge(run.folder.url, changes=[STRICTER])))["answers"] == 3
 
 

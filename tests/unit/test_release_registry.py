@@ -8,10 +8,10 @@ import fsspec
 import pytest
 
 from engine.contract import Contract
-from engine.errors import DriftError, GateRefused, MissingArtifact, StorageError
+from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
 from engine.release.registry import Registry, beside
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
-from engine.storage.artifact import Artifact, Draft, Tally
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 from jobs.commands.release import promote, rollback
 
@@ -97,15 +97,15 @@ class Run:
         return Artifact(self.folder / name, json.loads((self.folder / name).read("record.json")))
 
     def finish(
-        self, name: str, tables: dict[str, Any], *, files: dict[str, bytes] | None = None, needs: Sequence[str] = (), **facts: Any
+        self, name: str, tables: dict[str, Any], *, files: dict[str, bytes] | None = None, needs: Sequence[str] = (), **metrics: Any
     ) -> None:
-        draft = Draft(self.folder / name, facts=facts)
+        writer = ArtifactWriter(self.folder / name, metrics=metrics)
         for table, rows in tables.items():
-            draft.put(table, rows, rows.schema)
+            writer.put(table, rows, rows.schema)
         for path, data in (files or {}).items():
-            draft.folder.write(path, data)
+            writer.folder.write(path, data)
         inputs = {needed: self.artifact(needed).fingerprint for needed in needs}
-        draft.finish({"job": name, "recipe": {}, "inputs": inputs, "fingerprint": content_id(name)}, Tally(0, {}))
+        writer.finish({"job": name, "recipe": {}, "inputs": inputs, "fingerprint": content_id(name)}, RowCounts(0, {}))
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -205,7 +205,7 @@ def test_promote_of_weights_that_were_changed_is_refused(where: Folder) -> None:
 def test_promote_of_a_student_trained_after_the_report_is_refused(where: Folder) -> None:
     run = run_in(where)
     run.finish("students/small", {}, files={"model/model.safetensors": b"trained again"})
-    with pytest.raises(DriftError, match="what is promoted is what was examined"):
+    with pytest.raises(RecipeMismatch, match="what is promoted is what was examined"):
         promote(run.folder.url, f"{where}/registry")
 
 
@@ -222,8 +222,8 @@ def test_promote_without_a_report_of_decontamination_is_refused_and_says_what_to
 
 def test_promote_of_a_student_of_another_dataset_is_refused(where: Folder) -> None:
     run = run_in(where)
-    facts = run.artifact("dataset").record["facts"]
-    run.finish("dataset", {"examples": from_rows([{"example_id": "9"}], EXAMPLE)}, needs=["prompts"], **facts)
+    metrics = run.artifact("dataset").record["metrics"]
+    run.finish("dataset", {"examples": from_rows([{"example_id": "9"}], EXAMPLE)}, needs=["prompts"], **metrics)
     with pytest.raises(GateRefused, match="students/small was made from another dataset than lies in the run"):
         promote(run.folder.url, f"{where}/registry")
 

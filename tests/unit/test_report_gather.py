@@ -9,7 +9,7 @@ from engine.report import funnel
 from engine.report.collect import gather
 from engine.report.sampling import keep_first, within
 from engine.rows import DROPPED_BY, PICKED, POOLS, STEP, from_rows
-from engine.storage.artifact import Draft, Tally
+from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder, Table, write_shard
 
 
@@ -50,7 +50,7 @@ def test_flow_names_every_pool_and_drop_reason_that_has_rows(facts):
 
 
 def test_stage_that_loses_a_row_is_not_called_conserved(facts):
-    records = [{"job": "candidates", "tally": {"rows_in": 10, "rows_out": {"train": 6, "hard": 3}}}]
+    records = [{"job": "candidates", "row_counts": {"rows_in": 10, "rows_out": {"train": 6, "hard": 3}}}]
     assert not funnel.stages(records)[0].is_conserved
     assert all(stage.is_conserved for stage in funnel.stages(facts.jobs))
 
@@ -70,8 +70,8 @@ def test_dropped_point_names_the_point_it_lost_to(given, facts):
     linked = [point for point in facts.points if point["r"] >= 0]
     assert linked
     for point in linked:
-        lost = next(row for text, row in texts.items() if text.startswith(point["t"][:150]) and row["rep_id"])
-        assert picked[lost["rep_id"]]["text"].startswith(facts.points[point["r"]]["t"][:150])
+        lost = next(row for text, row in texts.items() if text.startswith(point["t"][:150]) and row["duplicate_of"])
+        assert picked[lost["duplicate_of"]]["text"].startswith(facts.points[point["r"]]["t"][:150])
 
 
 def test_map_has_one_point_a_prompt(facts):
@@ -119,11 +119,11 @@ def test_budget_counts_bytes_not_characters():
 
 def test_rows_in_many_shards_give_the_same_page(tmp_path, given, facts):
     picked = given["artifacts"]["dataset"].read("picked", PICKED)
-    draft = Draft(Folder(str(tmp_path)) / "dataset")
-    shards = [write_shard(draft.folder / "picked", picked.slice(start, 100), PICKED) for start in range(0, picked.num_rows, 100)]
-    draft.tables["picked"] = Table.of(shards, "0")
+    writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
+    shards = [write_shard(writer.folder / "picked", picked.slice(start, 100), PICKED) for start in range(0, picked.num_rows, 100)]
+    writer.tables["picked"] = Table.of(shards, "0")
     head = {"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}
-    many = {**given["artifacts"], "dataset": draft.finish(head, Tally(picked.num_rows, {"": picked.num_rows}))}
+    many = {**given["artifacts"], "dataset": writer.finish(head, RowCounts(picked.num_rows, {"": picked.num_rows}))}
     one, split = facts, gather(**{**given, "artifacts": many})
     assert one.counts == split.counts and one.points == split.points
     assert [row["answer_id"] for row in one.samples] == [row["answer_id"] for row in split.samples]
@@ -147,9 +147,9 @@ def test_steps_are_thinned_but_every_validation_stays(tmp_path):
         for n in range(5_000)
         for split in (("train", "validation") if n % 100 == 0 else ("train",))
     ]
-    draft = Draft(Folder(str(tmp_path)) / "students/s")
-    draft.put("steps", from_rows(steps, STEP), STEP)
-    made = draft.finish({"job": "students/s", "recipe": {}, "inputs": {}, "fingerprint": ""}, Tally(0, {}))
+    writer = ArtifactWriter(Folder(str(tmp_path)) / "students/s")
+    writer.put("steps", from_rows(steps, STEP), STEP)
+    made = writer.finish({"job": "students/s", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(0, {}))
     found = gather({"students/s": made}, report={}, contract={}, predictions=None).steps["s"]
     assert sum(step["split"] == "validation" for step in found) == 50
     assert len(found) <= 460

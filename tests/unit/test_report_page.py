@@ -18,7 +18,7 @@ from engine.report.facts import Facts
 from engine.report.page import SECTIONS, changed_words, page
 from engine.report.queries import QUERIES
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
-from engine.storage.artifact import Draft, Tally
+from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 
 
@@ -84,7 +84,7 @@ def test_page_says_what_picking_did_and_what_resembled_the_holdout(html, facts):
     assert "evenness of task unit" not in said  # there is only one
     assert "exam.jsonl rationale ngram 3" in said and "128 texts of holdout" in said
     assert "abcdef012345 and holdout fedcba987654 prompt embedding 0.941" in said
-    clean = [{**job, "facts": {"decontamination": {**report_facts.DECONTAMINATION, "removed": []}}} for job in facts.jobs]
+    clean = [{**job, "metrics": {"decontamination": {**report_facts.DECONTAMINATION, "removed": []}}} for job in facts.jobs]
     assert "nothing of the training set resembled them" in page(replace(facts, jobs=clean))
 
 
@@ -97,7 +97,7 @@ def test_page_says_what_the_judge_is_worth_and_why_it_decides_nothing(html, fact
     assert "position n/a 0.10 not measured: no pairs are compared" in said
     assert "gold.items 40" in said and "Cross-fitted" in said
     gates = {**report_facts.JUDGE, "gates": True, "why": []}
-    jobs = [{**job, "facts": {"judge": gates}} if job["job"] == "candidates" else job for job in facts.jobs]
+    jobs = [{**job, "metrics": {"judge": gates}} if job["job"] == "candidates" else job for job in facts.jobs]
     assert "Its confidence decides: what reaches 0.30" in page(replace(facts, jobs=jobs))
 
 
@@ -158,9 +158,9 @@ def test_policy_allows_only_the_script_of_the_page(html):
 def test_page_of_very_long_texts_stays_small(tmp_path, given, sign):
     rows = given["artifacts"]["dataset"].read("picked", PICKED).to_pylist()
     longer = [{**row, "text": f"{n} " + sign * 20_000, "answer": sign * 20_000} for n, row in enumerate(rows)]
-    draft = Draft(Folder(str(tmp_path)) / "dataset")
-    draft.put("picked", from_rows(longer, PICKED), PICKED)
-    made = draft.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}, Tally(len(rows), {"": len(rows)}))
+    writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
+    writer.put("picked", from_rows(longer, PICKED), PICKED)
+    made = writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(len(rows), {"": len(rows)}))
     predictions = [{**row, "text": sign * 20_000, "answer": sign * 20_000} for row in given["predictions"].to_pylist()]
     given = {**given, "artifacts": {**given["artifacts"], "dataset": made}, "predictions": from_rows(predictions, PREDICTION)}
     assert len(page(gather(**given)).encode()) < 2_000_000
@@ -206,7 +206,7 @@ def test_model_that_could_not_be_examined_is_named(facts):
 
 def test_page_says_what_an_accepted_answer_cost(facts, html):
     [candidates] = [job for job in facts.jobs if job["job"] == "candidates"]
-    account = candidates["facts"]["teachers"]["smol"]
+    account = candidates["metrics"]["teachers"]["smol"]
     each = round((account["tokens_in"] + account["tokens_out"]) / account["accepted"], 1)
     money = (account["tokens_in"] + 4 * account["tokens_out"]) / 1e6 + account["seconds"] / 36_000
     line = html.partition('<section id="line">')[2].partition("</section>")[0]
@@ -217,8 +217,8 @@ def test_page_says_what_an_accepted_answer_cost(facts, html):
 
 def test_page_of_a_run_that_the_cap_stopped_says_so(facts):
     [candidates] = [job for job in facts.jobs if job["job"] == "candidates"]
-    account = {**candidates["facts"]["teachers"]["smol"], "unpaid": 321}
-    capped = {**candidates, "facts": {**candidates["facts"], "teachers": {"smol": account}}}
+    account = {**candidates["metrics"]["teachers"]["smol"], "budget_exhausted": 321}
+    capped = {**candidates, "metrics": {**candidates["metrics"], "teachers": {"smol": account}}}
     jobs = [capped if job is candidates else job for job in facts.jobs]
     order = {**facts.contract, "budget": {"teacher_tokens": 9_000}}
     html = page(replace(facts, jobs=jobs, contract=order))
@@ -226,8 +226,8 @@ def test_page_of_a_run_that_the_cap_stopped_says_so(facts):
 
 
 def test_conservation_failure_is_shown(facts):
-    tally = facts.jobs[0]["tally"]
-    lossy = {**facts.jobs[0], "tally": {**tally, "rows_in": tally["rows_in"] + 3}}
+    row_counts = facts.jobs[0]["row_counts"]
+    lossy = {**facts.jobs[0], "row_counts": {**row_counts, "rows_in": row_counts["rows_in"] + 3}}
     assert "3 rows unaccounted for" in page(replace(facts, jobs=[lossy, *facts.jobs[1:]]))
 
 

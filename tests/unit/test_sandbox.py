@@ -13,19 +13,19 @@ import pytest
 
 from engine.errors import MachineError
 from engine.sandbox import isolation, programs
-from engine.sandbox.isolation import WALLS, Allowance
+from engine.sandbox.isolation import WALLS, ProgramLimits
 from engine.sandbox.programs import Programs
-from engine.sandbox.worker_process import Apart, Exceeded, Limits
+from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 
-ALLOWANCE = Allowance(cpu_seconds=5, seconds=20, memory_mib=256, output_kib=64)
+ALLOWANCE = ProgramLimits(cpu_seconds=5, seconds=20, memory_mib=256, output_kib=64)
 SHORT = ALLOWANCE._replace(seconds=0.3)
 SECRET = "only for the owner"
 PASSES = "assert True"
 
 
 @cache
-def cell(allowance=ALLOWANCE, used=None):
-    return Apart(partial(Programs, (), allowance, used), Limits(seconds=60, memory_mib=256))
+def cell(limits=ALLOWANCE, used=None):
+    return WorkerProcess(partial(Programs, (), limits, used), CallLimits(seconds=60, memory_mib=256))
 
 
 def runner(apart):
@@ -243,7 +243,7 @@ def test_process_that_slips_away_is_ended_even_without_the_filter_of_calls(used)
 
 
 def test_program_ends_with_the_process_that_keeps_it():
-    apart = Apart(partial(Programs, (), ALLOWANCE), Limits(seconds=0.5, memory_mib=256))
+    apart = WorkerProcess(partial(Programs, (), ALLOWANCE), CallLimits(seconds=0.5, memory_mib=256))
     with pytest.raises(Exceeded):
         apart(json.dumps({"answer": "import time; time.sleep(60)", "tests": PASSES}))
     deadline = time.monotonic() + 10

@@ -121,7 +121,7 @@ def test_answers_of_an_earlier_version_are_read_with_the_columns_they_lack(folde
 @pytest.mark.parametrize("schema", [PROMPT, ANSWER, CANDIDATE, PICKED, EXAMPLE, PREDICTION])
 def test_rows_of_the_version_before_have_every_column_of_today(folder, schema):
     new = {
-        "marks", "disagreement", "gated", "relation", "tier", "parents", "complexity", "quality", "ifd", "density", "kind",
+        "dimension_scores", "rubric_spread", "judge_decides", "relation", "confidence_tier", "parents", "complexity", "quality", "ifd", "density", "kind",
     } | ({"checks"} if schema is PREDICTION else {"reference"})  # fmt: skip
     old = pa.schema([field for field in schema if field.name not in new])
     row = {field.name: None for field in old} | {"confidence": 0.5}
@@ -130,7 +130,9 @@ def test_rows_of_the_version_before_have_every_column_of_today(folder, schema):
     [found] = iterate(folder, table)
     today = conform(found, schema).to_pylist()[0]
     assert {name: today[name] for name in new & set(today)} == {
-        name: {"marks": [], "gated": True, "relation": "", "parents": [], "kind": "answer", "checks": []}.get(name)
+        name: {"dimension_scores": [], "judge_decides": True, "relation": "", "parents": [], "kind": "answer", "checks": []}.get(
+            name
+        )
         for name in new & set(today)
     }
 

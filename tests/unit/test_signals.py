@@ -11,12 +11,12 @@ from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS, Complexity, Quality, Signals
 from engine.contract.specialist import Specialist
 from engine.curation.measure import selection
-from engine.curation.select import Eligible, Places, deita, dense, ifd
+from engine.curation.select import Eligible, QuotaTracker, deita, dense, ifd
 from engine.inference.fake import FakeEngine
 from engine.inference.till import Account
-from engine.inference.token_budget import Purse, Spent, spent_in
+from engine.inference.token_budget import TokenBudget, TokenUsage, spent_in
 from engine.rows import CANDIDATE, content_id, from_rows
-from engine.scoring.scorer import Gauge, Measurer, density, difficulty, mark
+from engine.scoring.scorer import Scorer, ScorerSpec, density, difficulty, mark
 from engine.storage.shards import Folder
 
 SPECIALIST = Specialist.model_validate(
@@ -28,7 +28,7 @@ ALL = Signals(model=FakeModel(type="fake"), complexity=Complexity(), quality=Qua
 class Told(FakeEngine):
     """Gives a share of 0.25 to the first mark and the rest to the last; remembers what it was asked."""
 
-    def choose(self, chats, choices):
+    def choice_probs(self, chats, choices):
         self.__dict__.setdefault("heard", []).extend(chat[-1]["content"] for chat in chats)
         self.tokens_read += 10 * len(chats)
         return [[0.25] + [0.0] * (len(choices) - 2) + [0.75] for _ in chats]
@@ -37,14 +37,14 @@ class Told(FakeEngine):
 def row(text, answer, pool="train", sample=0):
     ids = {"prompt_id": content_id(text), "answer_id": content_id(text, answer, sample)}
     asked = {"task_unit": "u", "text": text, "messages": [{"role": "user", "content": text}]}
-    return ids | asked | {"answer": answer, "ending": "stop" if answer else "length", "pool": pool, "reasons": []}
+    return ids | asked | {"answer": answer, "finish_reason": "stop" if answer else "length", "pool": pool, "reasons": []}
 
 
 def measurer(tmp_path, section=ALL, *, cap=None, engine=True):
     folder = Folder(str(tmp_path))
-    places = {"ledger": folder / "signals", "marks": folder / "marks", "purse": folder / "purse"}
+    places = {"ledger": folder / "signals", "markers": folder / "markers", "purse": folder / "purse"}
     account = Account(section.model, Pool(), None, **places, cap=cap) if section.model else None
-    made = Measurer(Gauge(section, SPECIALIST, account))
+    made = Scorer(ScorerSpec(section, SPECIALIST, account))
     if made.till and engine:
         made.till.engine = Told(section.model, Pool(), None)
     return made
@@ -85,7 +85,7 @@ def test_a_number_in_the_ledger_is_not_paid_again(tmp_path):
 
 
 def test_a_spent_budget_leaves_null(tmp_path):
-    Purse(Folder(str(tmp_path)) / "purse", None).pay("judge", Spent(1, 100, 0))
+    TokenBudget(Folder(str(tmp_path)) / "purse", None).pay("judge", TokenUsage(1, 100, 0))
     found = measurer(tmp_path, cap=100, engine=False)(ROWS)
     assert found["quality"].null_count == len(ROWS) and found["density"].null_count == 2
 
@@ -108,7 +108,7 @@ def test_difficulty_is_one_where_the_prompt_does_not_help():
 
 def test_unreadable_mark_is_null():
     class Mute(FakeEngine):
-        def choose(self, chats, choices):
+        def choice_probs(self, chats, choices):
             return [None for _ in chats]
 
     assert mark(Mute(FakeModel(type="fake"), Pool(), None), [row("a", "b")], question=Quality()) == [None]
@@ -155,9 +155,9 @@ def test_orders_by_signal_take_the_highest_and_the_unknown_last(order, signals, 
     from engine.contract.curation import Pick
 
     rows = eligible(**signals)
-    assert sorted(np.flatnonzero(order(rows, Places(rows, Pick(count=2))))) == sorted(first)
+    assert sorted(np.flatnonzero(order(rows, QuotaTracker(rows, Pick(count=2))))) == sorted(first)
     unknown = [index for index in range(4) if any(np.isnan(values[index]) for values in signals.values())]
-    assert not order(rows, Places(rows, Pick(count=4 - len(unknown))))[unknown].any()
+    assert not order(rows, QuotaTracker(rows, Pick(count=4 - len(unknown))))[unknown].any()
 
 
 def test_report_says_the_mean_of_each_signal_before_and_after_picking():

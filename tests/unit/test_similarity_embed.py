@@ -28,7 +28,7 @@ class Letters:
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
     for module in (embedder, curation):
-        monkeypatch.setattr(module, "Sentences", Letters)
+        monkeypatch.setattr(module, "SentenceEncoder", Letters)
 
 
 def test_embedder_appends_the_vector_of_each_text_and_takes_null_as_empty():

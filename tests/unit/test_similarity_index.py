@@ -6,7 +6,7 @@ import pytest
 
 from engine.dedup.index import RECORD, open_index, part
 from engine.dedup.signature import Signed
-from engine.errors import DriftError, StorageError
+from engine.errors import RecipeMismatch, StorageError
 from engine.storage.shards import Folder
 
 RECIPE = {"threshold": 0.7, "keep": ("score",)}
@@ -37,7 +37,7 @@ def test_a_batch_comes_back_as_it_was_signed(tmp_path, width):
 
 def test_another_recipe_and_a_damaged_record_are_refused(tmp_path):
     open_index(Folder(str(tmp_path)), RECIPE).add([], 0)
-    with pytest.raises(DriftError, match=r"threshold 0\.7, found 0\.8"):
+    with pytest.raises(RecipeMismatch, match=r"threshold 0\.7, found 0\.8"):
         open_index(Folder(str(tmp_path)), RECIPE | {"threshold": 0.8})
     (tmp_path / "batch-00000" / RECORD).write_text("{")
     with pytest.raises(StorageError, match="is not JSON"):

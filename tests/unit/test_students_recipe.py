@@ -12,7 +12,7 @@ from engine.errors import ModelError
 from engine.students import launch, zero
 from engine.students.checkpoint_state import Progress
 from engine.students.loop import learning_rate
-from engine.students.progress_file import Meter, Note
+from engine.students.progress_file import Meter, ProgressSnapshot
 from engine.students.prune import check_layers
 
 
@@ -115,7 +115,7 @@ def test_progress_reads_back_bit_equal(tmp_path: Path) -> None:
 
 
 def test_meter_says_step_loss_speed_and_time_left() -> None:
-    line = Meter("s", print).line(Note(30, 90, 4000, 0.51, 0.72), Note(10, 90, 1000, 2.0, None), 10.0)
+    line = Meter("s", print).line(ProgressSnapshot(30, 90, 4000, 0.51, 0.72), ProgressSnapshot(10, 90, 1000, 2.0, None), 10.0)
     assert line == "students/s: step 30 of 90, loss 0.510, best validation 0.720, 300 target tokens/s, about 30 s left"
 
 

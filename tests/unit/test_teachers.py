@@ -11,10 +11,10 @@ from engine.contract.teachers import Shot, Shots
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.inference.engine import Completion, instruct
 from engine.inference.fake import FakeEngine
-from engine.inference.few_shot import ShotBook
+from engine.inference.few_shot import FewShotSelector
 from engine.rows import ANSWER, PROMPT
 from engine.storage.shards import Folder
-from engine.teachers.teacher import Desk, Teacher
+from engine.teachers.teacher import Teacher, TeacherSpec
 
 
 def prompts(*texts):
@@ -31,8 +31,8 @@ def desk(tmp_path, sampling=None, **model):
         name="t", model=FakeModel(type="fake", **model), sampling=sampling or Sampling(n=2, temperature=0.7), system="Say it."
     )
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
-    ledger, marks, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "marks", "purse"))
-    return Desk(section, specialist, Pool(), folder=None, ledger=ledger, marks=marks, purse=purse)
+    ledger, markers, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse"))
+    return TeacherSpec(section, specialist, Pool(), folder=None, ledger=ledger, markers=markers, purse=purse)
 
 
 def test_teacher_gives_n_answers_a_prompt_with_own_seeds(tmp_path):
@@ -46,13 +46,13 @@ def test_teacher_gives_n_answers_a_prompt_with_own_seeds(tmp_path):
 
 def test_teacher_leaves_a_prompt_that_is_too_long_as_data(tmp_path):
     rows = Teacher(desk(tmp_path, max_model_len=3))(prompts("x", "one two three four"))
-    assert rows["ending"].to_pylist() == ["stop", "stop", "too_long", "too_long"]
+    assert rows["finish_reason"].to_pylist() == ["stop", "stop", "too_long", "too_long"]
     assert rows["error"].to_pylist()[2] == "4 words"
 
 
 def test_teacher_marks_an_answer_that_was_cut_off(tmp_path):
     rows = Teacher(desk(tmp_path, sampling=Sampling(max_tokens=1)))(prompts("one two"))
-    assert rows["ending"].to_pylist() == ["length"]
+    assert rows["finish_reason"].to_pylist() == ["length"]
 
 
 def test_teacher_asks_only_for_what_is_not_paid_yet(tmp_path):
@@ -78,7 +78,7 @@ def test_teacher_asked_in_another_manner_gives_other_answers(tmp_path):
 def test_shot_book_adds_the_examples_that_are_asked_alike():
     bank = [Shot(input=f"Please send {n} {what} to Bath.", output=what) for n, what in ((3, "Cups"), (5, "Mugs"), (7, "Pots"))]
     other = [Shot(input=f"When do you open on {day}?", output="none") for day in ("Monday", "Friday", "Sunday")]
-    book = ShotBook(Shots(fixed=(Shot(input="first", output="x"),), bank=(*bank, *other), nearest=2))
+    book = FewShotSelector(Shots(fixed=(Shot(input="first", output="x"),), bank=(*bank, *other), nearest=2))
     assert [said for _, said in book("When do you open on Tuesday?")] == ["x", "none", "none"]
     assert "none" not in [said for _, said in book("Please send 70 Spoons to Bath.")]
 
@@ -126,7 +126,7 @@ def test_thrift_asks_for_answers_that_are_paid_already(tmp_path):
 
 
 def test_a_lost_answer_is_no_paid_answer(tmp_path, monkeypatch):
-    lost = Completion("", "error", 0, 0, error="the server was away", is_lost=True)
+    lost = Completion("", "error", 0, 0, error="the server was away", retryable=True)
     away = Teacher(desk(tmp_path, sampling=Sampling()))
     monkeypatch.setattr(FakeEngine, "complete", lambda self, requests, sampling: [lost])
     assert away(prompts("x"))["error"].to_pylist() == ["the server was away"]
@@ -174,7 +174,7 @@ def test_teacher_killed_in_a_block_pays_only_the_batch_in_flight_again(tmp_path,
 def test_runs_that_share_a_ledger_pay_once(tmp_path):
     one = desk(tmp_path, replies=("a", "b"))
     Teacher(one)(prompts("x"))
-    other = Teacher(dataclasses.replace(one, marks=Folder(str(tmp_path / "other" / "marks"))))
+    other = Teacher(dataclasses.replace(one, markers=Folder(str(tmp_path / "other" / "marks"))))
     assert other(prompts("x"))["answer"].to_pylist() == ["a", "b"]
     assert other.engine is None
 

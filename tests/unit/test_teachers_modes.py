@@ -15,10 +15,10 @@ from engine.contract.teachers import Teachers, Thinks
 from engine.rows import ANSWER, PROMPT
 from engine.storage.shards import Folder
 from engine.teachers import route
-from engine.teachers.chained import Turn
+from engine.teachers.chained import ChainedTeacher
 from engine.teachers.route import CARRIED, Router, Routing, answered, ask_all, reached
-from engine.teachers.skipped import COLUMNS, unasked
-from engine.teachers.teacher import Desk, Teacher
+from engine.teachers.skipped import COLUMNS, skipped
+from engine.teachers.teacher import Teacher, TeacherSpec
 
 CORE, HARD, ODD = {"layer": "core"}, {"layer": "failure_mode", "difficulty": "hard"}, {"layer": "long_tail", "difficulty": "easy"}
 
@@ -36,13 +36,13 @@ def desk(tmp_path, name, *, n=1, **section):
     told = TeacherSection(name=name, model=FakeModel(type="fake"), sampling=Sampling(n=n, temperature=0.7), system="S")
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
     folder = Folder(str(tmp_path / "ledger"))
-    return Desk(
+    return TeacherSpec(
         told.model_copy(update=section),
         specialist,
         Pool(),
         folder=None,
         ledger=folder,
-        marks=folder / "marks",
+        markers=folder / "markers",
         purse=folder / "purse",
     )
 
@@ -73,7 +73,7 @@ def test_router_without_conditions_takes_what_is_left():
 def test_prompt_that_no_rule_fits_is_one_answer_by_nobody():
     carried = Router(routing(*RULES))(prompts(ODD))
     [row] = answered(carried).to_pylist()
-    assert (row["ending"], row["teacher"], row["route"], row["tokens_out"]) == ("unrouted", "", "none", 0)
+    assert (row["finish_reason"], row["teacher"], row["route"], row["tokens_out"]) == ("unrouted", "", "none", 0)
     assert "teachers.routes" in row["error"] and row["answer_id"] != row["prompt_id"]
 
 
@@ -96,7 +96,7 @@ def letters(monkeypatch):
             found = np.array([[text.count(letter) for letter in "abc"] for text in texts], np.float32)
             return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    monkeypatch.setattr(route, "Sentences", Letters)
+    monkeypatch.setattr(route, "SentenceEncoder", Letters)
 
 
 def test_nearest_labelled_prompt_decides_and_a_far_one_is_left_to_the_next_rule(letters):
@@ -110,7 +110,7 @@ def test_nearest_labelled_prompt_decides_and_a_far_one_is_left_to_the_next_rule(
 def test_teachers_in_turn_answer_only_what_is_sent_to_them(tmp_path):
     rows = Router(routing(*RULES))(prompts(CORE, HARD, ODD))
     for name in ("a", "b"):
-        rows = Turn(desk(tmp_path, name))(rows)
+        rows = ChainedTeacher(desk(tmp_path, name))(rows)
     rows = answered(rows)
     assert rows.schema == ANSWER
     assert sorted(said_by(rows)) == [
@@ -120,7 +120,7 @@ def test_teachers_in_turn_answer_only_what_is_sent_to_them(tmp_path):
 
 
 def test_teacher_that_is_not_asked_loads_no_model(tmp_path):
-    turn = Turn(desk(tmp_path, "b"))
+    turn = ChainedTeacher(desk(tmp_path, "b"))
     assert turn(Router(routing(*RULES))(prompts(CORE))).num_rows == 1
     assert turn.teacher.engine is None
 
@@ -130,15 +130,15 @@ def test_teacher_in_turn_gives_the_answers_it_gives_alone(tmp_path):
     alone = Teacher(desk(tmp_path / "alone", "a", n=2))(asked)
     rows = ask_all(asked, ["a", "b"])
     for name in ("b", "a"):
-        rows = Turn(desk(tmp_path / "together", name, n=2))(rows)
+        rows = ChainedTeacher(desk(tmp_path / "together", name, n=2))(rows)
     rows = answered(rows)
     assert rows.num_rows == 8
     assert rows.filter(pa.compute.equal(rows["teacher"], "a")).equals(alone)
 
 
 def test_route_is_no_part_of_what_was_paid_for(tmp_path):
-    first = Turn(desk(tmp_path, "a"))(Router(routing({"when": CORE, "to": "a"}))(prompts(CORE)))
-    other = Turn(desk(tmp_path, "a"))
+    first = ChainedTeacher(desk(tmp_path, "a"))(Router(routing({"when": CORE, "to": "a"}))(prompts(CORE)))
+    other = ChainedTeacher(desk(tmp_path, "a"))
     again = other(Router(routing({"when": {}, "to": "a"}))(prompts(CORE)))
     assert other.teacher.engine is None
     assert answered(again)["answer_id"] == answered(first)["answer_id"]
@@ -150,7 +150,7 @@ TWO = [{"name": name, "model": {"type": "fake"}, "sampling": {"n": 2, "enough": 
 
 def counted(rows, **section):
     given = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-    return unasked([pa.Table.from_pylist(given)], Teachers.model_validate({"models": TWO, **section}))
+    return skipped([pa.Table.from_pylist(given)], Teachers.model_validate({"models": TWO, **section}))
 
 
 def test_what_the_route_led_elsewhere_and_what_thrift_spared_is_counted():
@@ -177,13 +177,13 @@ def thinker(tmp_path, *replies, **given):
 
 def test_teacher_that_thinks_keeps_its_reasoning_beside_the_answer(tmp_path):
     [row] = Teacher(thinker(tmp_path, "<think>well, yes</think>\n42"))(prompts(CORE)).to_pylist()
-    assert (row["reasoning"], row["answer"], row["ending"], row["tokens_out"]) == ("well, yes", "42", "stop", 3)
+    assert (row["reasoning"], row["answer"], row["finish_reason"], row["tokens_out"]) == ("well, yes", "42", "stop", 3)
 
 
 def test_teacher_cut_off_while_it_thinks_has_no_answer(tmp_path):
     sampling = Sampling(max_tokens=2)
     [row] = Teacher(thinker(tmp_path, "<think>well, that is", sampling=sampling))(prompts(CORE)).to_pylist()
-    assert (row["reasoning"], row["answer"], row["ending"]) == ("well, that", "", "length")
+    assert (row["reasoning"], row["answer"], row["finish_reason"]) == ("well, that", "", "length")
 
 
 def test_tags_are_a_way_of_reading_what_was_paid_for(tmp_path):

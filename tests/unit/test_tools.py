@@ -7,13 +7,13 @@ import pytest
 from engine.contract.tools import Calculator, Retrieval, Sql
 from engine.errors import InputError
 from engine.tools.sql import Tables
-from engine.tools.toolset import Kit
+from engine.tools.toolset import Toolset
 
 LIMITS = {"rows": 3, "seconds": 2, "memory_mib": 64}
 
 
 def opened(section, root):
-    [tool] = Kit((section,), max_calls=1, root=str(root), hashes={}).open().values()
+    [tool] = Toolset((section,), max_calls=1, root=str(root), hashes={}).open().values()
     return tool
 
 

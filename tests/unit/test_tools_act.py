@@ -17,19 +17,19 @@ from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.tools import Calculator
 from engine.curation.represent import examples
 from engine.errors import ContractError, InputError
-from engine.evaluation.examine import Examiner, Subject
+from engine.evaluation.examine import EvalTarget, Examiner
 from engine.inference.engine import Completion, Request
 from engine.inference.fake import FakeEngine
 from engine.rows import PICKED, from_rows
 from engine.tools import conversation
-from engine.tools.agent import Acting
-from engine.tools.toolset import Kit
+from engine.tools.agent import ToolAgent
+from engine.tools.toolset import Toolset
 from jobs.commands import check
 from jobs.steps.toolset import hashes, kit
 from tests.line import data_world as world
 from tests.unit.test_teachers import Teacher, desk, prompts
 
-KIT = Kit((Calculator(type="calculator"),), max_calls=2, root="", hashes={})
+KIT = Toolset((Calculator(type="calculator"),), max_calls=2, root="", hashes={})
 FORM = {"type": "object", "properties": {"sum": {"type": ["string", "null"]}}, "required": ["sum"]}
 
 
@@ -63,7 +63,7 @@ class Scripted:
 def ask(engine, *texts, kit=KIT, schema=None, calls=2):
     chats = [[{"role": "system", "content": "Be exact."}, {"role": "user", "content": text}] for text in texts]
     requests = [Request(chat, seed=seed, temperature=0.5, json_schema=schema, max_calls=calls) for seed, chat in enumerate(chats)]
-    return Acting(engine, kit).complete(requests, Sampling())
+    return ToolAgent(engine, kit).complete(requests, Sampling())
 
 
 def said(completion):
@@ -72,7 +72,7 @@ def said(completion):
 
 def test_a_call_is_answered_by_its_tool_and_costs_add_up():
     [found] = ask(Scripted(x=[call("6 * 7"), answer("42")]), "x")
-    assert (found.text, found.ending) == ("42", "stop")
+    assert (found.text, found.finish_reason) == ("42", "stop")
     assert (found.tokens_in, found.tokens_out, found.logprob, found.seconds) == (20, 10, -2.0, 1.0)
     assert said(found) == [("assistant", call("6 * 7"), True), ("tool", "42", True), ("assistant", answer("42"), True)]
 
@@ -104,27 +104,27 @@ def test_after_the_last_call_only_an_answer_is_allowed():
     [found] = ask(engine, "x")
     assert "anyOf" in engine.batches[1][0].json_schema
     assert engine.batches[2][0].json_schema["required"] == ["answer"]
-    assert (found.ending, found.error) == ("error", "turn 3 is no answer")
+    assert (found.finish_reason, found.error) == ("error", "turn 3 is no answer")
     assert len(found.trajectory) == 5 and not found.trajectory[-1]["ok"]
 
 
 @pytest.mark.parametrize("line", ["I think 42", '{"call": {"tool": "calculator"}}', "[" * 9999, "{}"])
 def test_a_turn_that_cannot_be_read_ends_the_answer_as_an_error(line):
     [found] = ask(Scripted(x=[line]), "x")
-    assert (found.text, found.ending, found.error) == (line, "error", "turn 1 is no call or answer")
+    assert (found.text, found.finish_reason, found.error) == (line, "error", "turn 1 is no call or answer")
 
 
-@pytest.mark.parametrize("ending", ["length", "too_long", "refused"])
-def test_a_turn_that_was_cut_off_ends_the_answer_as_it_ended(ending):
-    cut = Completion('{"answer":"4', ending, 10, 5, error="why")
+@pytest.mark.parametrize("finish_reason", ["length", "too_long", "refused"])
+def test_a_turn_that_was_cut_off_ends_the_answer_as_it_ended(finish_reason):
+    cut = Completion('{"answer":"4', finish_reason, 10, 5, error="why")
     [found] = ask(Scripted(x=[call("1"), cut]), "x")
-    assert (found.ending, found.error, found.tokens_out, found.logprob) == (ending, "why", 10, None)
+    assert (found.finish_reason, found.error, found.tokens_out, found.logprob) == (finish_reason, "why", 10, None)
     assert not found.trajectory[-1]["ok"]
 
 
 def test_a_lost_turn_loses_the_answer():
-    [found] = ask(Scripted(x=[call("1"), Completion("", "error", 0, 0, is_lost=True)]), "x")
-    assert found.is_lost
+    [found] = ask(Scripted(x=[call("1"), Completion("", "error", 0, 0, retryable=True)]), "x")
+    assert found.retryable
 
 
 def test_a_tool_that_breaks_is_a_failed_call(monkeypatch):
@@ -155,7 +155,7 @@ def test_an_answer_of_a_form_is_compact_json_and_its_schema_stands_in_the_turn()
 def test_a_teacher_is_told_of_its_tools_and_a_student_is_not():
     for is_told in (True, False):
         engine = Scripted(x=[answer("1")])
-        ask(engine, "x", kit=Kit(KIT.sections, 2, "", {}, is_told=is_told))
+        ask(engine, "x", kit=Toolset(KIT.sections, 2, "", {}, is_told=is_told))
         system = engine.batches[0][0].chat[0]["content"]
         assert system.startswith("Be exact.") and ("- calculator: computes" in system) == is_told
 
@@ -163,7 +163,7 @@ def test_a_teacher_is_told_of_its_tools_and_a_student_is_not():
 def test_a_request_without_calls_is_asked_as_it_stands():
     engine = Scripted(x=["plain words"])
     [found] = ask(engine, "x", calls=0)
-    assert (found.text, found.ending, found.trajectory) == ("plain words", "stop", ())
+    assert (found.text, found.finish_reason, found.trajectory) == ("plain words", "stop", ())
     assert engine.batches[0][0].json_schema is None
 
 
@@ -182,9 +182,9 @@ def test_other_tables_or_tools_are_other_answers(tmp_path):
     kits = [
         None,
         KIT,
-        Kit(KIT.sections, 3, "", {}),
-        Kit(KIT.sections, 2, "", {"t.csv": "a"}),
-        Kit(KIT.sections, 2, "", {"t.csv": "b"}),
+        Toolset(KIT.sections, 3, "", {}),
+        Toolset(KIT.sections, 2, "", {"t.csv": "a"}),
+        Toolset(KIT.sections, 2, "", {"t.csv": "b"}),
     ]
     ids = [Teacher(_with(given, kit))(prompts("x"))["answer_id"].to_pylist()[0] for kit in kits]
     assert len(set(ids)) == len(kits)
@@ -234,7 +234,7 @@ def test_check_tools_finds_answers_that_do_not_follow(said, results, tag):
 
 @pytest.mark.parametrize("turns", [[], trajectory("42", ok=False)])
 def test_check_tools_wants_a_call_that_succeeded(turns):
-    [outcome] = run_checks([Tools(type="tools")], Seen("42", trajectory=conversation))
+    [outcome] = run_checks([Tools(type="tools")], Seen("42", trajectory=turns))
     assert outcome.tag == "no_call"
 
 
@@ -266,7 +266,7 @@ def _unit(**more):
 def test_examined_models_act_as_they_were_taught(role, supervise, acts):
     model = FakeModel(type="fake", replies=(answer("1"),))
     unit = TaskUnit(name="desk", kind="tool_call", supervise=supervise)
-    examiner = Examiner(Subject("m", role, model, {"desk": unit}, kit=KIT), Pool())
+    examiner = Examiner(EvalTarget("m", role, model, {"desk": unit}, kit=KIT), Pool())
     row = {"task_unit": "desk", "text": "x", "messages": [{"role": "user", "content": "x"}]}
     [found] = examiner.examine([row], 1).completions
     assert found.text == ("1" if acts else answer("1"))
@@ -306,12 +306,12 @@ def test_contract_says_what_does_not_go_together(sections, why):
 def test_a_changed_table_is_drift(tmp_path):
     (tmp_path / "t.csv").write_text("id\n1\n")
     tools = [{"type": "calculator"}, {"type": "sql", "tables": {"t": "t.csv"}}]
-    bench = world.bench(tmp_path, "candidates", world.contract(teachers={**TEACHERS, "tools": tools}))
-    before = hashes(bench)
+    context = world.context(tmp_path, "candidates", world.contract(teachers={**TEACHERS, "tools": tools}))
+    before = hashes(context)
     (tmp_path / "t.csv").write_text("id\n2\n")
-    assert list(before) == ["t.csv"] and hashes(bench) != before
-    assert kit(bench).hashes == hashes(bench)
-    assert kit(world.bench(tmp_path, "candidates", world.contract())) is None
+    assert list(before) == ["t.csv"] and hashes(context) != before
+    assert kit(context).hashes == hashes(context)
+    assert kit(world.context(tmp_path, "candidates", world.contract())) is None
 
 
 def test_check_names_a_table_that_is_not_there(tmp_path):

@@ -178,17 +178,17 @@ const fate = (row) => (row.split ? row.split : row.dropped_by ? "left out: " + r
 
 function sampleCard(row) {
   const checks = (row.checks || []).map((c) => el("span", { class: "chip " + (c.passed ? "good" : "bad") }, `${c.check} ${c.passed ? "passed" : "failed"}${c.detail && !c.passed ? ": " + c.detail : ""}`));
-  const marks = (row.marks || []).filter((m) => m.dimension).map((m) => el("span", { class: "chip" }, `${m.rubric}, ${m.dimension}: ${fixed(m.score)}`));
+  const marks = (row.dimension_scores || []).filter((m) => m.dimension).map((m) => el("span", { class: "chip" }, `${m.rubric}, ${m.dimension}: ${fixed(m.score)}`));
   const step = (title, tone, ...body) => el("li", { class: tone }, el("h4", {}, title), ...body);
   const id = (name, value) => el("code", { class: "id" }, `${name} ${String(value || "none").slice(0, 16)} `);
   const pool = "pool-" + row.pool, kept = row.dropped_by === "";
   return el("ol", { class: "trail" },
     step("Source", "", el("div", {}, el("code", {}, `${row.source}:${row.line}`), el("span", { class: "note" }, `  ${row.licence || ""}${(row.redacted || []).length ? ", redacted: " + row.redacted.join(", ") : ""}`))),
     step("Prompt", "", id("prompt", row.prompt_id), el("span", { class: "note" }, `${row.task_unit}, ${row.layer}, ${row.difficulty}${row.scenario ? ", " + row.scenario : ""}`), said(row.text)),
-    step("Answer", "", id("answer", row.answer_id), el("span", { class: "note" }, `${row.teacher}, sample ${row.sample}, seed ${row.seed}, ended by ${row.ending}, ${row.tokens_in} tokens in, ${row.tokens_out} out`), said(row.answer, "mono"), row.error ? said(row.error, "bad") : null),
-    step("Verdict", "", el("div", { class: "chips" }, checks.length ? checks : el("span", { class: "note" }, "no check ran")), el("span", { class: "note" }, `agreement ${fixed(row.agreement)}, rubric score ${fixed(row.score)}${row.judge ? " by " + row.judge : ""}, confidence ${fixed(row.confidence)}${row.score !== null && !row.gated ? ", which decided nothing" : ""}`), el("div", { class: "chips" }, marks)),
+    step("Answer", "", id("answer", row.answer_id), el("span", { class: "note" }, `${row.teacher}, sample ${row.sample}, seed ${row.seed}, ended by ${row.finish_reason}, ${row.tokens_in} tokens in, ${row.tokens_out} out`), said(row.answer, "mono"), row.error ? said(row.error, "bad") : null),
+    step("Verdict", "", el("div", { class: "chips" }, checks.length ? checks : el("span", { class: "note" }, "no check ran")), el("span", { class: "note" }, `agreement ${fixed(row.agreement)}, rubric score ${fixed(row.score)}${row.judge ? " by " + row.judge : ""}, confidence ${fixed(row.confidence)}${row.score !== null && !row.judge_decides ? ", which decided nothing" : ""}`), el("div", { class: "chips" }, marks)),
     step("Pool", pool, el("span", { class: "pool " + pool }, row.pool), el("div", { class: "chips" }, (row.reasons || []).map((r) => el("span", { class: "chip" }, r)))),
-    step(kept ? "Example" : "Fate", kept ? "tone-kept" : "tone-out", el("b", {}, fate(row)), kept ? null : el("span", { class: "note" }, " " + (meta.meanings[row.dropped_by] || "")), kept ? el("span", {}, " ", id("example", row.answer_id)) : row.rep_id ? el("span", {}, " ", id("lost to", row.rep_id), el("span", { class: "note" }, `similarity ${fixed(row.similarity, 3)}`)) : null, typeof row.cluster === "number" && row.cluster >= 0 ? el("span", { class: "note" }, ` cluster ${row.cluster}`) : null, el("div", {}, el("code", { class: "id" }, `rayleigh trace ${meta.run || "RUN"} ${row.answer_id}`))));
+    step(kept ? "Example" : "Fate", kept ? "tone-kept" : "tone-out", el("b", {}, fate(row)), kept ? null : el("span", { class: "note" }, " " + (meta.meanings[row.dropped_by] || "")), kept ? el("span", {}, " ", id("example", row.answer_id)) : row.duplicate_of ? el("span", {}, " ", id("lost to", row.duplicate_of), el("span", { class: "note" }, `similarity ${fixed(row.similarity, 3)}`)) : null, typeof row.cluster === "number" && row.cluster >= 0 ? el("span", { class: "note" }, ` cluster ${row.cluster}`) : null, el("div", {}, el("code", { class: "id" }, `rayleigh trace ${meta.run || "RUN"} ${row.answer_id}`))));
 }
 
 const parse = (text) => { try { const v = JSON.parse(text); return v && typeof v === "object" && !Array.isArray(v) ? v : null; } catch { return null; } };

@@ -19,7 +19,7 @@ import yaml
 from engine.contract.tools import Calculator, Retrieval, Sql
 from engine.tools.base import Tool
 from engine.tools.conversation import message
-from engine.tools.toolset import Kit
+from engine.tools.toolset import Toolset
 
 HERE = Path(__file__).parent
 PER_KIND = {"train": 6, "holdout": 3, "shots": 1}
@@ -76,7 +76,7 @@ def questions(use: str) -> list[Question]:
 @cache
 def opened(folder: str) -> dict[str, Tool]:
     """The tools, with their files in `folder`."""
-    return Kit(TOOLS, max_calls=1, root=folder, hashes={}).open()
+    return Toolset(TOOLS, max_calls=1, root=folder, hashes={}).open()
 
 
 def conversation(question: Question, folder: Path) -> Iterator[dict[str, str]]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from engine.report.facts import BINS, Counts
 
-COLUMNS = ["pool", "reasons", "checks", "ending", "teacher", "tokens_in", "tokens_out", "seconds", "confidence"]
+COLUMNS = ["pool", "reasons", "checks", "finish_reason", "teacher", "tokens_in", "tokens_out", "seconds", "confidence"]
 PICK_COLUMNS = ["dropped_by", "cluster"]
 
 
@@ -19,14 +19,14 @@ def count_answers(parts: Iterable[pa.Table]) -> Counts:
     fates: Counter[tuple[str, str]] = Counter()
     reasons: Counter[tuple[str, str]] = Counter()
     checks: Counter[tuple[str, bool]] = Counter()
-    endings: Counter[str] = Counter()
+    finish_reasons: Counter[str] = Counter()
     clusters: Counter[tuple[int, bool]] = Counter()
     counts = Counts()
     for part in parts:
         counts.answers += part.num_rows
         fate = part["dropped_by"] if "dropped_by" in part.column_names else pa.array(["?"] * part.num_rows)
         fates.update(_pairs(part["pool"], fate))
-        endings.update(part["ending"].to_pylist())
+        finish_reasons.update(part["finish_reason"].to_pylist())
         for pool, tags in zip(part["pool"].to_pylist(), part["reasons"].to_pylist(), strict=True):
             reasons.update((pool, tag) for tag in tags or ())
         ran = pc.list_flatten(part["checks"])
@@ -35,7 +35,7 @@ def count_answers(parts: Iterable[pa.Table]) -> Counts:
             clusters.update(_pairs(part["cluster"], pc.equal(part["dropped_by"], "")))
         _add_teachers(counts.teachers, part)
         _add_confidence(counts.confidence, part)
-    counts.fates, counts.reasons, counts.endings = dict(fates), dict(reasons), dict(endings)
+    counts.fates, counts.reasons, counts.finish_reasons = dict(fates), dict(reasons), dict(finish_reasons)
     counts.checks = {name: (checks[name, True], checks[name, False]) for name in sorted({name for name, _ in checks})}
     counts.clusters = {c: (clusters[c, True], clusters[c, False]) for c in sorted({c for c, _ in clusters}) if c >= 0}
     return counts

@@ -62,6 +62,10 @@ DIMENSION_SCORES = pa.list_(  # what each rubric gave, dimension by dimension
 CHECKS = pa.list_(pa.struct([("check", pa.string()), ("passed", pa.bool_()), ("tag", pa.string()), ("detail", pa.string())]))
 
 
+Row = dict[str, Any]
+"""One row of any of these schemas as plain values: column -> value."""
+
+
 def grow(schema: pa.Schema, *columns: tuple[str, pa.DataType]) -> pa.Schema:
     """Return `schema` with `columns` added at the end."""
     return pa.schema([*schema, *(pa.field(name, kind) for name, kind in columns)])

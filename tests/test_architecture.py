@@ -10,30 +10,44 @@ ROOT = Path(__file__).parents[1]
 ENGINE = sorted(ROOT.glob("engine/**/*.py"))
 FILES = [*ENGINE, *sorted(ROOT.glob("jobs/**/*.py"))]
 
-ROOMS = ("prompts", "teachers", "judges", "curation", "students", "evaluation", "release", "report")
-FLOOR = {"contract", "rows", "shards", "errors"}
-SERVICES = {"models", "tools", "checks", "sandbox", "similarity", "fleet", "lineage"}
+FLOOR = {"contract", "rows", "records", "storage", "errors"}
+SERVICES = {"inference", "tools", "checks", "sandbox", "dedup", "distributed", "runs", "stats"}
+# A room uses the services and the floor; of the other rooms only those that are named here.
+ROOMS: dict[str, set[str]] = {
+    "prompts": set(),
+    "teachers": set(),
+    "judges": set(),
+    "calibration": {"judges"},
+    "scoring": {"judges"},
+    "grading": {"judges", "calibration", "scoring"},
+    "curation": set(),
+    "students": set(),
+    "evaluation": set(),
+    "release": set(),
+    "report": set(),
+}
 MAY_IMPORT = {
-    **{room: {room, *SERVICES, *FLOOR} for room in ROOMS},
-    "models": {"models", *FLOOR},
-    "tools": {"tools", "models", "sandbox", *FLOOR},
+    **{room: {room, *others, *SERVICES, *FLOOR} for room, others in ROOMS.items()},
+    "inference": {"inference", *FLOOR},
+    "tools": {"tools", "inference", "sandbox", *FLOOR},
     "checks": {"checks", "sandbox", *FLOOR},
     "sandbox": {"sandbox", *FLOOR},
-    "lineage": {"lineage", *FLOOR},
-    "fleet": {"fleet", "lineage", *FLOOR},
-    "similarity": {"similarity", "models", "fleet", "lineage", *FLOOR},
+    "runs": {"runs", *FLOOR},
+    "distributed": {"distributed", "runs", *FLOOR},
+    "dedup": {"dedup", "inference", "distributed", "runs", *FLOOR},
+    "stats": {"stats"},
     "contract": {"contract", "errors"},
-    "shards": {"migrations", "rows", "errors"},
-    "migrations": {"rows"},
+    "storage": {"storage", "records", "rows", "errors"},
+    "records": {"records"},
     "rows": set(),
     "errors": set(),
 }
 # Where each heavy package may be imported at all.
 HEAVY = {
-    "ray": ("engine/fleet/*.py", "engine/*/flow.py", "engine/students/launch.py", "jobs/*.py", "jobs/bench/*.py"),
-    "vllm": ("engine/models/vllm_model.py", "jobs/bench/*.py"),  # a bench compares with vLLM itself
+    "ray": ("engine/distributed/*.py", "engine/*/flow.py", "engine/students/launch.py", "jobs/*/*.py"),
+    "vllm": ("engine/inference/vllm_engine.py", "jobs/bench/*.py"),  # a benchmark compares with vLLM itself
     "deepspeed": ("engine/students/zero.py",),
-    "numba": ("engine/similarity/kernel.py",),
+    "numba": ("engine/dedup/kernel.py",),
 }
 CODE_FROM_DATA = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 60, 6
@@ -107,7 +121,7 @@ def test_heavy_packages_stay_where_they_belong():
 
 def test_compiler_is_imported_when_something_is_signed_and_not_before():
     statements = ((path, node) for path in FILES for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom))
-    assert [name_of(path) for path, node in statements if re.search(r"similarity.*\bkernel\b", ast.unparse(node))] == []
+    assert [name_of(path) for path, node in statements if re.search(r"dedup.*\bkernel\b", ast.unparse(node))] == []
 
 
 def test_engine_reads_no_arguments_and_prints_nothing():
@@ -117,7 +131,7 @@ def test_engine_reads_no_arguments_and_prints_nothing():
 
 def test_engine_reads_no_environment():
     """But for the session, which hands the caller's import path on to the workers, and for keys, which may stand nowhere else."""
-    allowed = ("engine/fleet/session.py", "engine/models/endpoint.py")
+    allowed = ("engine/distributed/session.py", "engine/inference/endpoint.py")
     places = [place for path in ENGINE for place in attributes(path, "os.environ", "os.getenv")]
     assert [place for place in places if not place.startswith(allowed)] == []
 

@@ -3,17 +3,19 @@
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
+from engine.records.base import Record
 from engine.rows import content_id
-from engine.runs.provenance import commit, packages
+from engine.storage.provenance import commit, packages
 from engine.storage.shards import Folder, Table, read_table, write_table
 
 RECORD = "record.json"
 BUILDING = ".building"
+M = TypeVar("M", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,14 @@ class Artifact:
         """Return the table `name`, which must fit in memory, in `schema`."""
         return read_table(self.folder / name, self.table(name), schema, columns)
 
+    def metrics(self, kind: type[M]) -> M:
+        """Return what the job measured, as a `kind`.
+
+        Raises:
+            ValidationError: the record was written by another job.
+        """
+        return kind.model_validate(self.record["metrics"])
+
     @property
     def fingerprint(self) -> str:
         """Hash of recipe and rows: what a job that reads this artifact depends on."""
@@ -68,7 +78,7 @@ class ArtifactWriter:
     final: Folder
     started: float = field(default_factory=time.time)
     tables: dict[str, Table] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Record | dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Folder:
@@ -100,7 +110,7 @@ class ArtifactWriter:
             "row_counts": {"rows_in": row_counts.rows_in, "rows_out": row_counts.rows_out},
             "tables": {name: table.to_json() for name, table in self.tables.items()},
             "files": files,
-            "metrics": self.metrics,
+            "metrics": self.metrics.model_dump(mode="json") if isinstance(self.metrics, Record) else self.metrics,
             "started": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),
             "packages": packages(),

@@ -123,7 +123,7 @@ def _first(blocks: list[pa.Table], count: int) -> list[pa.Table]:
 
 def _grade(order: Contract, profile: Profile, engine: Any, blocks: list[pa.Table]) -> int:
     """Grade answers, with a ledger of their own; return how many marks were given."""
-    from engine.judges.grader import Grader
+    from engine.grading.grader import Grader
     from engine.judges.grader_spec import GraderSpec
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:

@@ -9,8 +9,8 @@ from engine.contract import Contract
 from engine.contract.models import Model
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
+from engine.grading.routing import check_tags
 from engine.inference import locate
-from engine.judges.pools import check_tags
 from engine.storage.shards import Folder
 from jobs.terminal.console import columns
 

@@ -88,7 +88,7 @@ def _learn(work: Workspace, bar: GraderSpec) -> JudgeCalibration:
 
     apart = replace(work, folder=work.folder / FOLDER)  # the run's own order stays as it is
     with at_work(apart, Console(sys.stderr)):
-        from engine.judges.flow import learn
+        from engine.grading.flow import learn
 
         bar.markers.remove()  # who died in an earlier attempt says nothing about this one
         found = learn(bar)

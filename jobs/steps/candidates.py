@@ -7,12 +7,12 @@ from ray.data import Dataset
 
 from engine.calibration import drift, judge_calibration
 from engine.distributed import stream
+from engine.grading import cross_teacher
+from engine.grading import flow as judges
 from engine.inference import spending
 from engine.inference.crash_isolation import MARKERS
 from engine.inference.locate import locate
 from engine.inference.token_budget import TEACHERS
-from engine.judges import flow as judges
-from engine.judges import together
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import CANDIDATE, POOLS
 from engine.runs.job import JobContext
@@ -56,11 +56,11 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
         "tokens_out": written.tokens,
         "judge": known and _watched(context, bar, known),
         "teachers": _teachers(context, written.table),
-        **together.told(iterate(target.folder, written.table, together.COLUMNS)),
+        **cross_teacher.told(iterate(target.folder, written.table, cross_teacher.COLUMNS)),
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(context.writer.folder / "candidates", written.table, skipped.COLUMNS)
-    total += context.writer.metrics["merged"]  # made of answers that keep their own pools
+    total += context.writer.metrics["merged"]  # type: ignore[index]  # made of answers that keep their own pools
     return RowCounts(total, {**pools, **skipped.skipped(pieces, context.contract.teachers)})
 
 

@@ -19,7 +19,7 @@ import psutil
 import pyarrow as pa
 import yaml
 
-from engine.judges.grader import Grader
+from engine.grading.grader import Grader
 from engine.rows import HOLDOUT, PROMPT, from_rows
 from engine.runs.job import JobContext, recipe_head
 from engine.storage.artifact import RowCounts

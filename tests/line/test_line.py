@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.checks import TAGS
-from engine.judges.pools import REASONS
+from engine.grading.routing import REASONS
 from engine.rows import POOLS
 from tests.planted import by_hand
 

@@ -9,11 +9,11 @@ from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
+from engine.grading.grader import Grader
 from engine.inference.engine import Completion
 from engine.inference.fake import FakeEngine
 from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage, spent_in
-from engine.judges.grader import Grader
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import PROMPT
 from engine.storage.shards import Folder

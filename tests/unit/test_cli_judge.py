@@ -35,9 +35,9 @@ def ask(tmp_path, monkeypatch):
     """Ask for the judge of ORDER with some changes, on 60 labelled items."""
     import jobs.commands.run
 
-    flow = types.ModuleType("engine.judges.flow")  # the real one starts Ray
+    flow = types.ModuleType("engine.grading.flow")  # the real one starts Ray
     flow.learn = lambda bar: judge_calibration.learn(Judge(bar))
-    monkeypatch.setitem(sys.modules, "engine.judges.flow", flow)
+    monkeypatch.setitem(sys.modules, "engine.grading.flow", flow)
     monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
     gold = tmp_path / "gold.jsonl"
     gold.write_text("".join(json.dumps(item) + "\n" for item in planted(30)))

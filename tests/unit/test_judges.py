@@ -11,11 +11,11 @@ from engine.contract.judges import Accept, Judges, Rubric
 from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
+from engine.grading.agreement import agreement
+from engine.grading.grader import Grader
+from engine.grading.routing import REASONS, Evidence, route
 from engine.inference.fake import FakeEngine
-from engine.judges.agreement import agreement
-from engine.judges.grader import Grader
 from engine.judges.grader_spec import GraderSpec
-from engine.judges.pools import REASONS, Evidence, route
 from engine.rows import ANSWER, CANDIDATE, FINISH_REASONS, POOLS
 from engine.storage.shards import Folder
 

@@ -7,8 +7,8 @@ from judge_world import RANKING, Character, bar, learnt, think
 from engine.calibration import audit as probes
 from engine.calibration.audit import verdict
 from engine.contract.judges import Audit, GoldItem, Limits, Rubric
+from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
-from engine.judges.grader import Grader
 from engine.judges.judge import Judge
 from engine.judges.rubric import questions
 from tests.planted import planted

@@ -10,9 +10,9 @@ from judge_world import RUBRIC, Character, bar, learnt, think
 from engine.calibration.curve import cross_fitted, fit
 from engine.contract.judges import Calibrate
 from engine.errors import InputError
+from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import spent_in
-from engine.judges.grader import Grader
 from engine.judges.judge import Judge
 from engine.rows import ANSWER, from_rows
 from engine.stats import intervals

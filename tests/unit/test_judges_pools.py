@@ -16,9 +16,9 @@ from engine.contract.pools import Pool as PoolName
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.errors import ContractError
-from engine.judges.grader import Grader
+from engine.grading.grader import Grader
+from engine.grading.routing import REASONS, Evidence, check_tags, confidence_tier, holds, route
 from engine.judges.grader_spec import GraderSpec
-from engine.judges.pools import REASONS, Evidence, check_tags, confidence_tier, holds, route
 from engine.rows import ANSWER, CANDIDATE, DIFFICULTIES, FINISH_REASONS, POOLS, RELATIONS
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from judge_world import RANKING, RUBRIC, bar, between, think
 
+from engine.grading.grader import Grader
+from engine.grading.rank import outranked, rivals, strengths
 from engine.inference.token_budget import spent_in
-from engine.judges.grader import Grader
-from engine.judges.rank import outranked, rivals, strengths
 from engine.rows import ANSWER, from_rows
 from tests.planted import planted
 

@@ -11,10 +11,10 @@ from engine.contract.judges import Judges
 from engine.contract.pools import Relations
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
-from engine.judges.grader import Grader
+from engine.grading.cross_teacher import told
+from engine.grading.grader import Grader
+from engine.grading.relations import Related, merge, relate
 from engine.judges.grader_spec import GraderSpec
-from engine.judges.relations import Related, merge, relate
-from engine.judges.together import told
 from engine.rows import ANSWER, CANDIDATE, RELATIONS
 from engine.storage.shards import Folder
 

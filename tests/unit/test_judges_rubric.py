@@ -6,7 +6,7 @@ from judge_world import RUBRIC, bar, think
 from pydantic import ValidationError
 
 from engine.contract.judges import Judges, Rubric
-from engine.judges.grader import Grader
+from engine.grading.grader import Grader
 from engine.judges.judge import Judge
 from engine.judges.judge_client import Reading
 from engine.judges.rubric import Case, marks, questions, score

@@ -8,7 +8,7 @@ from engine.calibration import judge_calibration
 from engine.calibration.judge_calibration import JudgeCalibration
 from engine.contract.profile import Pool
 from engine.distributed import stream
-from engine.judges.grader import Grader
+from engine.grading.grader import Grader
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from engine.scoring.scorer import Scorer, ScorerSpec

@@ -11,14 +11,14 @@ import pyarrow as pa
 from engine.calibration import judge_calibration
 from engine.calibration.judge_calibration import JudgeCalibration
 from engine.checks import Outcome, Seen, run_checks
-from engine.judges.agreement import agreement
+from engine.grading.agreement import agreement
+from engine.grading.cross_teacher import beside, merged
+from engine.grading.rank import outranked, rivals, strengths
+from engine.grading.relations import Related
+from engine.grading.routing import Evidence, confidence_tier, is_sound, route
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge, Pair, RubricScore
-from engine.judges.pools import Evidence, confidence_tier, is_sound, route
-from engine.judges.rank import outranked, rivals, strengths
-from engine.judges.relations import Related
 from engine.judges.rubric import Case
-from engine.judges.together import beside, merged
 from engine.rows import ANSWER, CANDIDATE
 
 NOT_ASKED = RubricScore()

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from engine.checks import Outcome, canonical
 from engine.contract.pools import Pools, Relations
-from engine.judges.relations import Related, merge, relate
+from engine.grading.relations import Related, merge, relate
 from engine.rows import content_id
 
 COLUMNS = ["prompt_id", "relation", "confidence_tier", "parents"]

@@ -32,7 +32,7 @@ from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.bench.turns import Ask, Worker, serve, told
 from jobs.bench.watch import ROOT, put_prompts, run_candidates
-from jobs.commands.run import set_environment
+from jobs.terminal.session import set_environment
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
 SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # all are sampled, so that both sides do the same

@@ -38,8 +38,8 @@ from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_
 from jobs import workspace
 from jobs.bench.turns import Ask, Worker, serve, told
 from jobs.bench.watch import ROOT, put_prompts, watch
-from jobs.commands.run import set_environment
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
+from jobs.terminal.session import set_environment
 from jobs.workspace import Workspace
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
@@ -172,7 +172,7 @@ def _put_answers(work: Workspace, answers: int) -> None:
     work.save()
     blocks = list(_blocks(answers, work.profile))
     put_prompts(work, [block.select(PROMPT.names).slice(0, 1) for block in blocks])
-    context = work.context(line(work.contract)[1], log=print, progress=print)
+    context = work.context(pipeline(work.contract)[1], log=print, progress=print)
     rows = [add(block, CANDIDATE, _unjudged(len(block))) for block in blocks]
     shards = [write_shard(context.writer.folder / "candidates", table, CANDIDATE) for table in rows]
     digest = hex_digest(sum(rows_digest(table) for table in rows))

@@ -17,7 +17,7 @@ from engine.rows import PROMPT
 from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ class Usage(NamedTuple):
 
 def put_prompts(work: Workspace, pieces: Iterable[pa.Table]) -> None:
     """Leave `pieces`, tables of PROMPT, as the finished artifact of the job `prompts`."""
-    context = work.context(line(work.contract)[0], log=print, progress=print)
+    context = work.context(pipeline(work.contract)[0], log=print, progress=print)
     shards, total = [], 0
     for piece in pieces:
         shards.append(write_shard(context.writer.folder / "prompts", piece, PROMPT))

@@ -134,9 +134,9 @@ def _run(work: Workspace, kept: Sequence[Subset]) -> None:
     waves = list(_waves(work, kept))
     if all(is_finished(context_for(job)) for wave in waves for job in wave):
         return
-    from jobs.commands.run import on_ray
+    from jobs.terminal.session import ray_session
 
-    with on_ray(work, console):
+    with ray_session(work, console):
         for wave in waves:
             run_pipeline(wave, context_for)
     for student in work.contract.students:

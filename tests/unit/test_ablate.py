@@ -120,7 +120,7 @@ def run(tmp_path, monkeypatch):
     """A finished run; trainings and examinations that say what they were given. No Ray."""
     from contextlib import nullcontext
 
-    import jobs.commands.run
+    import jobs.terminal.session
 
     seen.clear()
     monkeypatch.setattr(ablate, "TRAIN", f"{__name__}:train")
@@ -131,7 +131,7 @@ def run(tmp_path, monkeypatch):
         context.writer.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
         return RowCounts(len(rows), {"answers": len(rows)})
 
-    monkeypatch.setattr(jobs.commands.run, "on_ray", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.terminal.session, "ray_session", lambda work, console: nullcontext())
     monkeypatch.setattr(ablate, "examine", examine)
     return made_run(str(tmp_path / "run"), tmp_path), seen
 

@@ -67,7 +67,7 @@ def toys(contract):
     )
 
 
-jobs.commands.run.line = jobs.commands.status.line = toys
+jobs.commands.run.pipeline = jobs.commands.status.pipeline = toys
 jobs.commands.run.summary.report = lambda run: {}
 jobs.commands.run.summary.text = lambda run, found: "the table"
 from jobs.cli import main

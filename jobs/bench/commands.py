@@ -19,8 +19,8 @@ def flow(
     """Time the engine around a teacher that answers at once: rows per second and core, memory, the way back from the ledger."""
     from jobs.bench import flow
 
-    found = flow.bench(rows or flow.SIZES, profile=profile)
-    show({"sizes": found}, flow.as_text(found), as_json)
+    result = flow.bench(rows or flow.SIZES, profile=profile)
+    show({"sizes": result}, flow.as_text(result), as_json)
 
 
 @bench.command()
@@ -33,8 +33,8 @@ def generate(
     """Time the default teacher against bare vLLM: alone, and in the whole job without and with its judge."""
     from jobs.bench import generate
 
-    found = generate.bench(prompts, rounds, profile=profile)
-    show(found, generate.as_text(found), as_json)
+    result = generate.bench(prompts, rounds, profile=profile)
+    show(result, generate.as_text(result), as_json)
 
 
 @bench.command(name="judge")
@@ -47,8 +47,8 @@ def judge_bench(
     """Time the default judge against bare vLLM on its own prompts: alone, and in `rayleigh rejudge`."""
     from jobs.bench import judge
 
-    found = judge.bench(answers, rounds, profile=profile)
-    show(found, judge.as_text(found), as_json)
+    result = judge.bench(answers, rounds, profile=profile)
+    show(result, judge.as_text(result), as_json)
 
 
 @bench.command(name="dedup")
@@ -66,8 +66,8 @@ def dedup_bench(
     from jobs.bench import dedup
 
     sizes = rows or ([] if corpora else dedup.SIZES)
-    found = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
-    show({"corpora": found}, dedup.as_text(found), as_json)
+    result = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
+    show({"corpora": result}, dedup.as_text(result), as_json)
 
 
 @bench.command()
@@ -77,8 +77,8 @@ def semantic(
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time embedding against bare sentence-transformers, and say which planted copies are found by meaning."""
+    """Time embedding against bare sentence-transformers, and say which planted copies are result by meaning."""
     from jobs.bench import semantic
 
-    found = semantic.bench(texts, rounds, profile=profile)
-    show(found, semantic.as_text(found), as_json)
+    result = semantic.bench(texts, rounds, profile=profile)
+    show(result, semantic.as_text(result), as_json)

@@ -14,7 +14,7 @@ from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, 
 class ErrorGroup(TyperGroup):
     """Prints errors that a person must act on as one message; any other exception is a bug and shows its traceback."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # typer keeps the class of `ctx` in a private package
         """Run the command; exit with 1 after a RayleighError, with 130 after Ctrl-C."""
         try:
             return super().invoke(ctx)

@@ -1,4 +1,4 @@
-"""`rayleigh bench`: parse first, import what is heavy later."""
+"""The commands `rayleigh bench ...`: they parse arguments and only then import the benchmark."""
 
 import sys
 from typing import Annotated
@@ -7,30 +7,30 @@ import typer
 
 from jobs.terminal.arguments import Json, Profile, show
 
-bench = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
+bench = typer.Typer(no_args_is_help=True, help="Measure the speed of the engine.")
 
 
 @bench.command()
 def flow(
-    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Prompts; again for more sizes.")] = None,
+    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Number of prompts; repeatable.")] = None,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time the engine around a teacher that answers at once: rows per second and core, memory, the way back from the ledger."""
+    """Time the engine with a fake teacher: rows per second, CPU seconds, memory, and a rerun from the ledger."""
     from jobs.bench import flow
 
     result = flow.bench(rows or flow.SIZES, profile=profile)
-    show({"sizes": result}, flow.as_text(result), as_json)
+    show(result, flow.as_text(result), as_json)
 
 
 @bench.command()
 def generate(
-    prompts: Annotated[int, typer.Option("--prompts", help="Mails that are asked about.")] = 150,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the teacher.")] = 3,
+    prompts: Annotated[int, typer.Option("--prompts", help="Prompts of a round.")] = 150,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of bare vLLM and the teacher.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time the default teacher against bare vLLM: alone, and in the whole job without and with its judge."""
+    """Time the default teacher against bare vLLM: alone, and in whole jobs without and with the judge."""
     from jobs.bench import generate
 
     result = generate.bench(prompts, rounds, profile=profile)
@@ -39,12 +39,12 @@ def generate(
 
 @bench.command(name="judge")
 def judge_bench(
-    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 300,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the grader.")] = 3,
+    answers: Annotated[int, typer.Option("--answers", help="Answers of a round.")] = 300,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of bare vLLM and the grader.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time the default judge against bare vLLM on its own prompts: alone, and in `rayleigh rejudge`."""
+    """Time the default judge against bare vLLM on the same prompts: alone, and in `rayleigh rejudge`."""
     from jobs.bench import judge
 
     result = judge.bench(answers, rounds, profile=profile)

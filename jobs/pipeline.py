@@ -20,7 +20,7 @@ REJUDGE = (
 )
 
 
-def line(contract: Contract) -> tuple[Job, ...]:
+def pipeline(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs that make what `contract` orders, in order."""
     students = [f"students/{student.name}" for student in contract.students]
     return (

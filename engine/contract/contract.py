@@ -66,7 +66,7 @@ class Contract(Section):
     @model_validator(mode="after")
     def tiers_are_there_to_be_learnt_by(self) -> "Contract":
         for number, student in enumerate(self.students):
-            if student.curriculum == "confidence_tier" and not self.judges.pools.tiers:
+            if student.curriculum == "tier" and not self.judges.pools.tiers:
                 raise ValueError(f"students.{number}.curriculum: found tier, but judges.pools.tiers is empty; give it confidences")
         return self
 

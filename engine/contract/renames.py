@@ -15,4 +15,8 @@ class Rename(NamedTuple):
 RENAMES = (
     Rename("judges.pools.rules.*.when.ending", "finish_reason"),
     Rename("judges.pools.rules.*.when.disagreement", "rubric_spread"),
+    Rename("students.*.batch", "batch_size"),
+    Rename("students.*.clip", "max_grad_norm"),
+    Rename("students.*.micro_batch", "micro_batch_size"),
+    Rename("students.*.warmup", "warmup_ratio"),
 )

@@ -20,8 +20,8 @@ def export(
     """Write the answers of a pool of RUN for a person to label `right`, `wrong`, or `corrected` with a correction."""
     from jobs.commands import review
 
-    found = review.export(run, out, form=form, pool=pool)
-    show(found, review.as_text(found), as_json)
+    result = review.export(run, out, form=form, pool=pool)
+    show(result, review.as_text(result), as_json)
 
 
 @review.command(name="import")
@@ -33,5 +33,5 @@ def import_(
     """Keep the labels of FILE beside RUN; the next run of the dataset uses them."""
     from jobs.commands import review
 
-    found = review.import_(run, file)
-    show(found, review.as_text(found), as_json)
+    result = review.import_(run, file)
+    show(result, review.as_text(result), as_json)

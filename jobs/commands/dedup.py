@@ -39,7 +39,7 @@ from engine.inference.locate import locate
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 from jobs import workspace
-from jobs.commands.run import set_environment
+from jobs.terminal.session import set_environment
 
 SUMMARY = "summary.json"
 THRESHOLDS = {"exact": 1.0, "minhash": 0.7, "semantic": 0.95}  # method -> from which similarity on, if nothing is said

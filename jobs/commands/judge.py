@@ -32,7 +32,7 @@ from engine.inference.token_budget import spent_in
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from jobs import workspace
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.steps.judging import grader_spec
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
@@ -72,7 +72,7 @@ def with_gold(contract: Contract, gold: Path) -> Contract:
 
 
 def _bar(work: Workspace) -> GraderSpec:
-    jobs = {job.name: job for job in line(work.contract)}
+    jobs = {job.name: job for job in pipeline(work.contract)}
     bar = grader_spec(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
     if not bar.section.rubrics or not bar.section.calibrate:
         raise ContractError(
@@ -84,10 +84,10 @@ def _bar(work: Workspace) -> GraderSpec:
 
 
 def _learn(work: Workspace, bar: GraderSpec) -> JudgeCalibration:
-    from jobs.commands.run import at_work
+    from jobs.terminal.session import job_session
 
     apart = replace(work, folder=work.folder / FOLDER)  # the run's own order stays as it is
-    with at_work(apart, Console(sys.stderr)):
+    with job_session(apart, Console(sys.stderr)):
         from engine.grading.flow import learn
 
         bar.markers.remove()  # who died in an earlier attempt says nothing about this one

@@ -31,7 +31,7 @@ from engine.storage.shards import Folder, iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
 from jobs.commands.estimate import Extrapolation, Pilot, Rates, exactly
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
@@ -71,10 +71,10 @@ def plan(path: str, run: str | None, *, pilot: int, profile: str, changes: Seque
 
 def _asked(work: Workspace, rows: int) -> Artifact:
     """Return the finished candidates of the pilot."""
-    from jobs.commands.run import at_work
+    from jobs.terminal.session import job_session
 
     console = Console(sys.stderr)  # what this command has found alone goes to stdout
-    jobs = {job.name: job for job in line(work.contract)}
+    jobs = {job.name: job for job in pipeline(work.contract)}
     pilot = (
         Job("prompts", needs=(), reads=(), run="jobs.commands.plan:draw", inputs="jobs.commands.plan:drawn_from"),
         jobs["candidates"],
@@ -93,7 +93,7 @@ def _asked(work: Workspace, rows: int) -> Artifact:
     for job in jobs.values():
         is_finished(whole(job))  # raises if the folder holds another order's work
     if not (is_finished(whole(jobs["prompts"])) and all(is_finished(part(job)) for job in pilot)):
-        with at_work(work, console):
+        with job_session(work, console):
             run_pipeline([jobs["prompts"]], whole)
             run_pipeline(pilot, part)
     return part(jobs["candidates"]).artifact("candidates")

@@ -36,7 +36,7 @@ from engine.runs.job import JobContext, differences, recipe_head, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
@@ -161,7 +161,7 @@ def _order(work: Workspace, path: str | None, changes: Sequence[str]) -> Contrac
 
 
 def _bench(work: Workspace, console: Console) -> JobContext:
-    [job] = [job for job in line(work.contract) if job.name == CANDIDATES]
+    [job] = [job for job in pipeline(work.contract) if job.name == CANDIDATES]
     context = work.context(replace(job, run="jobs.commands.rejudge:regrade"), log=console.log, progress=console.progress)
     profile = work.profile.model_copy(update={"judge": joined(work.profile.judge, work.profile.teacher)})
     return replace(context, profile=profile, writer=ArtifactWriter(work.folder / REJUDGED))
@@ -189,9 +189,9 @@ def _ready(before: Artifact, trial: Folder, head: dict[str, Any]) -> Iterator[Ar
 
 
 def _graded(work: Workspace, context: JobContext, console: Console) -> Artifact:
-    from jobs.commands.run import on_ray
+    from jobs.terminal.session import ray_session
 
-    with on_ray(work, console):
+    with ray_session(work, console):
         return run_job(context)
 
 
@@ -204,7 +204,7 @@ def _write(work: Workspace, after: Workspace, before: Artifact, made: Artifact) 
         swap.keep(before, kept / CANDIDATES)
         swap.put(made, before.folder)
     after.save()
-    again = swap.set_aside(work.folder, line(after.contract), CANDIDATES)
+    again = swap.set_aside(work.folder, pipeline(after.contract), CANDIDATES)
     (work.folder / REJUDGED).remove()
     return {"written": True, "earlier": str(kept) if kept else None, "again": again}
 

@@ -12,7 +12,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from engine.errors import InputError, MissingArtifact
 from engine.storage.artifact import Artifact, load_artifact
 from jobs import workspace
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.terminal.console import columns
 
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
@@ -78,7 +78,7 @@ def finished(run: str) -> dict[str, Artifact]:
         MissingArtifact: no job has finished yet.
     """
     work = workspace.reopen(run)
-    found = {job.name: artifact for job in line(work.contract) if (artifact := load_artifact(work.folder / job.name))}
+    found = {job.name: artifact for job in pipeline(work.contract) if (artifact := load_artifact(work.folder / job.name))}
     if not found:
         raise MissingArtifact(f"{work.folder}: no job has finished yet. `rayleigh status {run}` shows how far it is.")
     return found

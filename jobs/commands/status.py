@@ -34,7 +34,7 @@ from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.terminal.console import columns
 
 GO_ON = "To go on, raise it, delete the folders candidates, dataset, students and reports, and run again."
@@ -44,7 +44,7 @@ def status(run: str) -> dict[str, Any]:
     """Return the object that the module describes."""
     work = workspace.reopen(run)
     created = json.loads(work.folder.read(workspace.RUN))["created"]
-    jobs = [_state(work.folder, job) for job in line(work.contract)]
+    jobs = [_state(work.folder, job) for job in pipeline(work.contract)]
     spending = _spending(work.folder, work.contract)
     return {
         "run": str(work.folder),

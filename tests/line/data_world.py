@@ -13,7 +13,7 @@ from engine.rows import CANDIDATE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 
 CONTRACT: dict[str, Any] = {
     "name": "small",
@@ -46,7 +46,7 @@ def contract(**sections: Any) -> Contract:
 def context(folder: Path, name: str, order: Contract, *, models: str = "models") -> JobContext:
     """Return the bench of the job `name` in `folder`/run."""
     run = Folder(str(folder / "run"))
-    job: Job = next(job for job in line(order) if job.name == name)
+    job: Job = next(job for job in pipeline(order) if job.name == name)
     return JobContext(
         job=job, contract=order, profile=PROFILE, root=str(folder), models=models, run=run, writer=ArtifactWriter(run / name)
     )

@@ -25,7 +25,7 @@ from engine.runs.job import JobContext, recipe_head
 from engine.storage.artifact import RowCounts
 from engine.teachers.teacher import Teacher
 from jobs import workspace
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.steps import candidates
 from jobs.steps.judging import grader_spec
 from tests.line.data_world import CONTRACT, WORDS, prompt_row
@@ -163,7 +163,7 @@ class Site:
         """Return the bench of `job` in `run`."""
         order, profile = (str(self.folder / name) for name in ("contract.yaml", "profile.yaml"))
         work = workspace.create(order, str(run), profile=profile, changes=[])
-        return work.context(next(one for one in line(work.contract) if one.name == job), log=print, progress=print)
+        return work.context(next(one for one in pipeline(work.contract) if one.name == job), log=print, progress=print)
 
     def unbroken(self, run: Path) -> pa.Table:
         """The candidates as one process makes them, without Ray and without an end of anything."""

@@ -29,8 +29,8 @@ TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 TRAIN, VALIDATION = 46, 14
 SHORT = {
     "epochs": 3,
-    "batch": 8,
-    "micro_batch": 4,
+    "batch_size": 8,
+    "micro_batch_size": 4,
     "learning_rate": 3e-3,
     "dtype": "float32",
     "checkpoint_steps": 4,
@@ -50,7 +50,7 @@ STUDENTS = (
     student("zero1", zero=1),
     student("zero2", zero=2),
     student("zero3", zero=3, freeze_embeddings=True),
-    student("pair", zero=2, workers=2, micro_batch=2),
+    student("pair", zero=2, workers=2, micro_batch_size=2),
     student("steady", zero=2, freeze_layers=1, **LONG),
     student("coarse", zero=2, dtype="bfloat16", freeze_embeddings=False, early_stop={"patience": 1, "min_delta": 10.0}),
 )

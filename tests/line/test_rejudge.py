@@ -13,7 +13,7 @@ from engine.storage.artifact import RowCounts, load_artifact
 from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
 from jobs import workspace
 from jobs.commands import rejudge
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from tests.line import data_world as world
 
 ORDER = {
@@ -39,8 +39,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> workspace.Wo
     rows = [row | {"pool": "train", "reasons": ["accepted"]} for row in world.candidate_rows(world.mails(20))]
     prompts = [{name: row[name] for name in PROMPT.names} for row in rows[::2]]
     for job, name, schema, table in (
-        (line(work.contract)[0], "prompts", PROMPT, from_rows(prompts, PROMPT)),
-        (line(work.contract)[1], "candidates", CANDIDATE, from_rows(rows, CANDIDATE)),
+        (pipeline(work.contract)[0], "prompts", PROMPT, from_rows(prompts, PROMPT)),
+        (pipeline(work.contract)[1], "candidates", CANDIDATE, from_rows(rows, CANDIDATE)),
     ):
         context = work.context(job, log=print, progress=print)
         pieces = [table.slice(start, 10) for start in range(0, len(table), 10)]

@@ -39,7 +39,7 @@ def script(how: str, folder: Path, names: list[str]) -> subprocess.Popen:
 
 
 def said(folder: Path) -> str:
-    """The end of what the script has said."""
+    """The end of the script's output."""
     return (folder / "driver.log").read_text()[-3000:]
 
 

@@ -14,7 +14,7 @@ from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PRE
 from engine.runs.job import JobContext, recipe_head
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
 
 YAML = """
@@ -59,7 +59,7 @@ def made_run(folder: str, seeds: Path) -> Workspace:
     """Write seeds, contract and a finished run into `folder`, a local path or URL; jobs are finished by their own recipes."""
     work = workspace(folder, seeds)
     work.save()
-    jobs = {job.name: job for job in line(work.contract)}
+    jobs = {job.name: job for job in pipeline(work.contract)}
     for name, build in (
         ("prompts", _prompts),
         ("candidates", _candidates),

@@ -33,12 +33,12 @@ ORDER = {
 @pytest.fixture
 def ask(tmp_path, monkeypatch):
     """Ask for the judge of ORDER with some changes, on 60 labelled items."""
-    import jobs.commands.run
+    import jobs.terminal.session
 
     flow = types.ModuleType("engine.grading.flow")  # the real one starts Ray
     flow.learn = lambda bar: judge_calibration.learn(Judge(bar))
     monkeypatch.setitem(sys.modules, "engine.grading.flow", flow)
-    monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.terminal.session, "job_session", lambda work, console: nullcontext())
     gold = tmp_path / "gold.jsonl"
     gold.write_text("".join(json.dumps(item) + "\n" for item in planted(30)))
 

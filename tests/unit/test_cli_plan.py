@@ -14,7 +14,7 @@ from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
 from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
 from jobs.cli import app
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 
 PROMPTS, DRAWN = 10, 4
 
@@ -43,10 +43,10 @@ def answer(context):
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The workspace of a run whose prompts are finished."""
-    import jobs.commands.run
+    import jobs.terminal.session
 
     work = workspace(str(tmp_path / "run"), tmp_path)
-    context = work.context(line(work.contract)[0], log=lambda text: None, progress=lambda text: None)
+    context = work.context(pipeline(work.contract)[0], log=lambda text: None, progress=lambda text: None)
     rows = [{**ASKED, "prompt_id": f"p{n}", "line": n} for n in range(PROMPTS)]
     context.writer.put("prompts", from_rows(rows, PROMPT), PROMPT)
     context.writer.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
@@ -55,7 +55,7 @@ def toy(tmp_path, monkeypatch):
     made_up = types.ModuleType("jobs.steps.candidates")
     made_up.run = answer
     monkeypatch.setitem(sys.modules, "jobs.steps.candidates", made_up)
-    monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.terminal.session, "job_session", lambda work, console: nullcontext())
     return work
 
 

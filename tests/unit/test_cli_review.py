@@ -14,7 +14,7 @@ from engine.runs.job import is_finished, recipe_head
 from engine.storage.artifact import RowCounts, load_artifact
 from jobs.cli import app
 from jobs.commands import review_files
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.steps import labels
 
 FIRST, SECOND, THIRD = "eeee5555", "eeee5566", "ffff6666"
@@ -38,7 +38,7 @@ def label(tmp_path, *rows, name="labels.jsonl"):
 
 
 def of_run(work, name):
-    job = next(job for job in line(work.contract) if job.name == name)
+    job = next(job for job in pipeline(work.contract) if job.name == name)
     return work.context(job, log=print, progress=print)
 
 

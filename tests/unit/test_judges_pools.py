@@ -225,11 +225,11 @@ def test_tag_that_no_check_gives_is_named():
 
 def test_curriculum_of_tiers_needs_tiers():
     order = yaml.safe_load(made_run.YAML)
-    order["students"][0]["curriculum"] = "confidence_tier"
+    order["students"][0]["curriculum"] = "tier"
     with pytest.raises(ValidationError, match=r"students\.0\.curriculum: found tier, but judges\.pools\.tiers is empty"):
         Contract.model_validate(order)
     order["judges"] = {"pools": {"tiers": [0.5]}}
-    assert Contract.model_validate(order).students[0].curriculum == "confidence_tier"
+    assert Contract.model_validate(order).students[0].curriculum == "tier"
 
 
 def test_closed_sets_of_the_contract_are_those_of_the_rows():

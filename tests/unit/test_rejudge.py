@@ -17,7 +17,7 @@ from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.cli import app
 from jobs.commands import rejudge
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 
 STRICTER = "judges.accept.confidence=0.9"
 
@@ -46,7 +46,7 @@ def run(tmp_path, monkeypatch):
 
 
 def fingerprints(run):
-    return {job.name: found.fingerprint for job in line(run.contract) if (found := load_artifact(run.folder / job.name))}
+    return {job.name: found.fingerprint for job in pipeline(run.contract) if (found := load_artifact(run.folder / job.name))}
 
 
 def test_moves_are_counted_by_pool_and_reason_and_nothing_changes(run):
@@ -89,7 +89,7 @@ def test_written_verdicts_are_the_runs_and_what_was_made_from_the_old_ones_is_ke
     assert set(fingerprints(run)) == {"prompts", "candidates"}
     after = workspace.reopen(run.folder.url)
     assert after.contract.judges.accept.confidence == 0.9
-    assert all(is_finished(after.context(job, log=print, progress=print)) for job in line(after.contract)[:2])
+    assert all(is_finished(after.context(job, log=print, progress=print)) for job in pipeline(after.contract)[:2])
     earlier = workspace.reopen(found["earlier"])
     assert earlier.contract == run.contract
     assert {name: fingerprint for name, fingerprint in before.items() if name != "prompts"} == fingerprints(earlier)
@@ -180,7 +180,7 @@ def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run
     def refusal(change):
         judged = workspace.create(str(run.contract_path), run.folder.url, profile="laptop", changes=change)
         with pytest.raises(RecipeMismatch) as failure:
-            is_finished(judged.context(line(judged.contract)[1], log=print, progress=print))
+            is_finished(judged.context(pipeline(judged.contract)[1], log=print, progress=print))
         return str(failure.value)
 
     assert f"`rayleigh rejudge {run.folder} --contract FILE`" in refusal([STRICTER])

@@ -51,8 +51,8 @@ class Marker(Record):
 class CrashIsolator:
     """Calls an engine with batches that do not crash it.
 
-    `folder` holds the in-flight markers; empty it when a job begins, so that only the job's own deaths count. `at_once` is the number
-    of requests that the engine computes at the same time: a batch of half the size, but more than that, would crash it all the same.
+    `folder` holds the in-flight markers; empty it when a job begins, so that only the job's own deaths count. `at_once` is how many
+    requests the engine computes at the same time: a batch of half the size, but more than that, would crash it all the same.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class CrashIsolator:
         if _disjoint(same) >= MAX_SAME_FAILURES:
             lines = [line for part in traceback.format_exception(error) for line in part.splitlines() if line.strip()]
             raise ModelError(
-                f"{self.model}: {len(same)} batches in a row failed with {failure}. That is a bug or a wrong model folder, not a fault "
+                f"{self.model}: {len(same)} batches in a row failed with {failure}. That is a bug or a damaged model, not a fault "
                 "of single requests; nothing of these batches was recorded. The traceback ends with:\n"
                 + "\n".join(lines[-TRACE_LINES:])
             ) from error
@@ -183,7 +183,7 @@ def _disjoint(batches: Iterable[Sequence[str]]) -> int:
 
 
 def _batches(keys: Sequence[str], deaths: Sequence[set[str]], at_once: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield (batch size, positions in `keys`), the least suspect first; size 0 means that the one request crashes the engine alone."""
+    """Yield (batch size, positions in `keys`), the least suspect first; size 0 means that it crashes the engine alone."""
     suspects: dict[int, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         sizes = [len(batch) for batch in deaths if key in batch]

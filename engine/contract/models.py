@@ -37,6 +37,10 @@ class EndpointModel(Section):
     """For one request, all attempts and waiting together, from when it first leaves."""
     logprobs: bool = True
     """Ask for log probabilities; without them answers have no confidence, and the model cannot judge."""
+    omit: tuple[Literal["max_tokens", "temperature", "top_p", "seed", "response_format"], ...] | None = None
+    """Parameters that the server does not take, and that are not sent."""
+    rename: dict[Literal["max_tokens", "seed"], Annotated[str, Field(pattern="^[a-z_]+$")]] | None = None
+    """Parameter -> its name at the server, such as `max_tokens: max_completion_tokens`."""
 
 
 class FakeModel(Section):

@@ -33,7 +33,7 @@ class Request(NamedTuple):
     seed: int
     temperature: float
     json_schema: dict[str, Any] | None = None
-    aloud: bool = False  # the model thinks aloud: the tags around it may be special tokens, and must stay in the text
+    keep_special_tokens: bool = False  # for a model that reasons before it answers: the tags may be special tokens
     max_calls: int = 0  # calls of tools that may come before the answer; see `engine.tools.agent`
 
 

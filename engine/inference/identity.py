@@ -9,15 +9,19 @@ import xxhash
 from engine.contract.models import Model
 from engine.rows import content_id
 
-SMALL = 32 * 2**20  # smaller files are hashed whole
-MANNERS = {"url", "key_env", "retries", "deadline_seconds"}  # how a server is reached says nothing of what it answers
+SMALL = 32 * 2**20  # bytes; smaller files are hashed whole
+CONNECTION = {"url", "key_env", "retries", "deadline_seconds"}  # how a server is reached does not change what it answers
+ADDED = {"omit", "rename"}  # keys that are newer than paid answers: hashed only where they are set
 PROBES, PROBE = 64, 2**20  # larger ones by 64 samples of 1 MiB: a 140 GB model takes a second, not minutes
 
 
 def identity(model: Model, folder: Path | None) -> str:
     """Return the content address of `model`: weights, tokenizer, template, dtype, context and engine version."""
     weights = fingerprint(folder) if folder else model.path
-    return content_id(model.type, model.model_dump_json(exclude={"path", *MANNERS}), weights, _engine_version(model.type))
+    unset = {name for name in ADDED if getattr(model, name, None) is None}
+    return content_id(
+        model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model.type)
+    )
 
 
 @cache

@@ -202,7 +202,7 @@ class Teacher:
             seed=wanted.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,
-            aloud=section.thinks is not None,
+            keep_special_tokens=section.thinks is not None,
             max_calls=self.desk.kit.max_calls if self.desk.kit else 0,
         )
 

@@ -92,7 +92,7 @@ def _run(site: Path, rows: int, profile: str) -> dict[str, Any]:
 def _speed(folder: Path, rows: int) -> int:
     """Rows per second from the first shard to the last; all rows must have been accepted."""
     made = load_artifact(Folder(str(folder)))
-    assert made and made.record["row_counts"]["rows_out"]["train"] == made.record["row_counts"]["rows_in"] == rows
+    assert made and made.record.row_counts.rows_out["train"] == made.record.row_counts.rows_in == rows
     times = {shard.path: (folder / "candidates" / shard.path).stat().st_mtime for shard in made.table("candidates").shards}
     first = min(made.table("candidates").shards, key=lambda shard: times[shard.path])
     return round((rows - first.rows) / (max(times.values()) - times[first.path]))

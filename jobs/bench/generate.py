@@ -120,8 +120,8 @@ def _job(prompts: int, mode: str, profile: str) -> dict[str, Any]:
         used = run_candidates(CONTRACT, run, profile=profile, changes=changes)
         made = load_artifact(Folder(str(run / "candidates")))
         assert made
-        first, ended = _first_batch(run), made.record["started"] + made.record["seconds"]
-        tokens = made.record["metrics"]["tokens_out"]
+        first, ended = _first_batch(run), made.record.started + made.record.seconds
+        tokens = made.record.metrics["tokens_out"]
         steady = (tokens - first["tokens"]) / (ended - first["at"])
     return {"tokens": tokens, "tokens_per_second": round(steady, 1), "with_start": round(tokens / used.seconds, 1)}
 

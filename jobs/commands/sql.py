@@ -54,7 +54,7 @@ class Views:
     def _create(self) -> list[str]:
         parts: dict[str, list[str]] = {}
         for job, artifact in self.artifacts.items():
-            for table in (name for name in artifact.record["tables"] if artifact.table(name).shards):
+            for table in (name for name in artifact.record.tables if artifact.table(name).shards):
                 if job.startswith("students/"):
                     parts.setdefault(table, []).append(self._register_student(job, artifact, table))
                 else:

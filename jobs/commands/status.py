@@ -62,11 +62,11 @@ def _state(folder: Folder, job: Job) -> dict[str, Any]:
         begun = ArtifactWriter(folder / job.name).folder.exists()
         nothing = {"seconds": None, "rows_in": None, "rows_out": {}, "conserved": None}
         return {"name": job.name, "state": "unfinished" if begun else "missing", **nothing}
-    row_counts = artifact.record["row_counts"]
+    row_counts = artifact.record.row_counts
     return {
         "name": job.name,
         "state": "finished",
-        "seconds": artifact.record["seconds"],
+        "seconds": artifact.record.seconds,
         "rows_in": row_counts["rows_in"],
         "rows_out": row_counts["rows_out"],
         "conserved": row_counts["rows_in"] == sum(row_counts["rows_out"].values()),
@@ -75,14 +75,14 @@ def _state(folder: Folder, job: Job) -> dict[str, Any]:
 
 def _judge(folder: Folder) -> dict[str, Any] | None:
     candidates = load_artifact(folder / "candidates")
-    found = candidates.record["metrics"].get("judge") if candidates else None
+    found = candidates.record.metrics.get("judge") if candidates else None
     return found and {name: found[name] for name in ("name", "gates", "why")}
 
 
 def _spending(folder: Folder, contract: Contract) -> dict[str, Any]:
     candidates, dataset = (load_artifact(folder / name) for name in ("candidates", "dataset"))
     price = contract.budget.price
-    teachers = costs(candidates.record["metrics"], dataset.record["metrics"] if dataset else {}, price) if candidates else []
+    teachers = costs(candidates.record.metrics, dataset.record.metrics if dataset else {}, price) if candidates else []
     return {
         "currency": price.currency,
         "cap": contract.budget.teacher_tokens,

@@ -80,7 +80,7 @@ def _student(views: Views, name: str) -> Facts:
     )
     return {
         "kind": "student",
-        "student": {"name": name, **views.artifacts[f"students/{name}"].record["metrics"], "learnt": learnt, "sources": sources},
+        "student": {"name": name, **views.artifacts[f"students/{name}"].record.metrics, "learnt": learnt, "sources": sources},
         "examples": [_inner(_answer(views, row["answer_id"])) for row in some],
         "records": _records(views, f"students/{name}", "dataset", "candidates", "prompts"),
     }
@@ -170,12 +170,12 @@ def _records(views: Views, *jobs: str) -> list[Facts]:
 
 
 def _record(job: str, artifact: Artifact) -> Facts:
-    ended = artifact.record["started"] + artifact.record["seconds"]
+    ended = artifact.record.started + artifact.record.seconds
     return {
         "job": job,
         "folder": str(artifact.folder),
         "fingerprint": artifact.fingerprint,
-        "commit": artifact.record["commit"],
+        "commit": artifact.record.commit,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ended)),
     }
 

@@ -18,6 +18,7 @@ from engine.report.facts import Facts
 from engine.report.page import SECTIONS, changed_words, page
 from engine.report.queries import QUERIES
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
+from engine.records.record import Identity
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 
@@ -160,7 +161,7 @@ def test_page_of_very_long_texts_stays_small(tmp_path, given, sign):
     longer = [{**row, "text": f"{n} " + sign * 20_000, "answer": sign * 20_000} for n, row in enumerate(rows)]
     writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
     writer.put("picked", from_rows(longer, PICKED), PICKED)
-    made = writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(len(rows), {"": len(rows)}))
+    made = writer.finish(Identity("dataset", {}, {}, ""), RowCounts(len(rows), {"": len(rows)}))
     predictions = [{**row, "text": sign * 20_000, "answer": sign * 20_000} for row in given["predictions"].to_pylist()]
     given = {**given, "artifacts": {**given["artifacts"], "dataset": made}, "predictions": from_rows(predictions, PREDICTION)}
     assert len(page(gather(**given)).encode()) < 2_000_000

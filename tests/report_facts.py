@@ -9,8 +9,8 @@ from typing import Any
 from report_numbers import GATE, MODELS, report
 
 from engine.inference import spending
-from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.records.record import Identity
+from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 

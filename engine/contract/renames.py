@@ -1,13 +1,15 @@
-"""Keys and values of the contract that were renamed, so that contracts inside older records are read, and authors are told the new name.
+"""Keys and values of the contract that were renamed.
 
-To rename a key: rename the field of its section, and add a line to RENAMES, which is sorted by path. Nothing else is needed: the recipes of
-finished artifacts and the contract in `run.json` are promoted when they are read, so that paid work stays valid; in a contract file
-the older key is an error that names the new one.
+To rename a key, rename the field of its section and add a line to RENAMES, which is sorted by path. Nothing else is needed. The
+recipes of finished artifacts and the contract in `run.json` are promoted when they are read, so that paid work stays valid. In a
+contract file the older key is an error that names the new one.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+
+from engine.contract.base import Raw
 
 
 class Rename(NamedTuple):
@@ -58,7 +60,7 @@ def promoted(raw: Node, at: str = "") -> tuple[Node, str]:
     return tree, ".".join(path)
 
 
-def renamed_in(raw: Node) -> tuple[Node, list[str]]:
+def renamed_in(raw: Raw) -> tuple[Raw, list[str]]:
     """Return a whole contract with the names of today, and one sentence for each older name that it had."""
     tree = copy.deepcopy(raw)
     return tree, sorted(_rename(tree))
@@ -66,7 +68,9 @@ def renamed_in(raw: Node) -> tuple[Node, list[str]]:
 
 def _rename(tree: Node) -> Iterator[str]:
     """Rename keys and values of `tree` in place; yield a sentence for each."""
-    for rename in sorted(RENAMES, key=lambda one: -one.path.count(".")):  # the deepest first: its parents have their older names yet
+    for rename in sorted(
+        RENAMES, key=lambda one: -one.path.count(".")
+    ):  # the deepest first: its parents have their older names yet
         for section, key, path in list(_places(tree, rename.path.split("."))):
             if isinstance(section, dict):
                 yield f"{path}: was renamed to {rename.name}."
@@ -78,6 +82,10 @@ def _rename(tree: Node) -> Iterator[str]:
             if section[key] == rename.old:
                 yield f"{path}: the value {rename.old} was renamed to {rename.new}."
                 section[key] = rename.new
+
+
+def _depth(rename: Rename) -> int:
+    return rename.path.count(".")
 
 
 def _places(node: Node, parts: Sequence[str], parents: tuple[str, ...] = ()) -> Iterator[tuple[Node, Any, str]]:

@@ -11,8 +11,8 @@ from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.distributed import ray_options
-from engine.storage.artifact import Artifact
 from engine.records.record import Shard, Table
+from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, read_shard, rows_digest, table_of, write_shard
 

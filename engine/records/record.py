@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from pydantic import AliasChoices, Field
-
 from engine.records.base import Json, Record
 
 RECORD_VERSION = 2
@@ -74,7 +72,7 @@ class Identity:
 class ArtifactRecord(Record):
     """The record of one artifact; written last, so that an artifact with a record is whole.
 
-    Version 1 had `tally` for `row_counts` and `facts` for `metrics`; its recipe keeps the contract's keys of that time.
+    Records of version 1 are promoted when they are read; their recipe keeps the names of that time (`engine/runs/recipe.py`).
     """
 
     version: int = 1
@@ -87,12 +85,12 @@ class ArtifactRecord(Record):
     """Name of an artifact that the job read -> its fingerprint."""
     fingerprint: str
     """Hash of `recipe` and `inputs`, as they were written at the time."""
-    row_counts: RowCounts = Field(validation_alias=AliasChoices("row_counts", "tally"))
+    row_counts: RowCounts
     tables: dict[str, Table]
     """Name of a table -> its shards."""
     files: tuple[FileEntry, ...]
     """All other files."""
-    metrics: Json = Field(validation_alias=AliasChoices("metrics", "facts"))
+    metrics: Json
     """What the job measured; each job has a model of its own in `engine/records`."""
     started: float
     """Unix time, seconds."""

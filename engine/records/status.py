@@ -18,7 +18,7 @@ class JobStatus(Record):
     """Wall time; null unless finished."""
     rows_in: int | None = None
     """Rows that the job read; null unless finished."""
-    rows_out: dict[str, int] = {}
+    rows_out: dict[str, int] = Field(default_factory=dict)
     """Label (pool, split or drop reason) -> rows; {} unless finished."""
     conserved: bool | None = None
     """Whether `rows_in` is the sum of `rows_out`; null unless finished."""

@@ -1,8 +1,8 @@
 """The job runner: a job reads artifacts and makes one, which is the unit of resume and lineage.
 
-A finished job is skipped. A changed recipe is refused, and the message names each changed value. A missing input is an error that names
-the job that makes it. A crash leaves no record, so the job runs again. Jobs whose inputs are finished run at the same time; one that
-fails does not void the others.
+A finished job is skipped. A changed recipe is refused, and the message names each changed value. A missing input is an error
+that names the job that makes it. A crash leaves no record, so the job runs again. Jobs whose inputs are finished run at the
+same time; one that fails does not void the others.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,8 @@ class Job:
     needs: tuple[str, ...]
     """Artifacts that it opens, by the names of the jobs that make them."""
     reads: tuple[str, ...]
-    """Paths into the contract that are part of its recipe, such as `teachers`; an item of a list is called by its name: `students.s`."""
+    """Paths into the contract that are part of its recipe, such as `teachers`; an item of a list is called by its name:
+    `students.s`."""
     run: str
     """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
     inputs: str = ""
@@ -99,7 +100,9 @@ def up_to(jobs: Sequence[Job], name: str) -> tuple[Job, ...]:
     return tuple(job for job in jobs if job.name in wanted)
 
 
-def run_pipeline(jobs: Sequence[Job], context_for: Callable[[Job], JobContext], session: Callable[[], Any] = no_session) -> list[str]:
+def run_pipeline(
+    jobs: Sequence[Job], context_for: Callable[[Job], JobContext], session: Callable[[], Any] = no_session
+) -> list[str]:
     """Run each job that has no finished artifact, in waves of jobs whose inputs are finished; return the names of those that ran.
 
     `session` is entered once, before the first job that has to run.
@@ -164,8 +167,8 @@ def run_job(context: JobContext) -> Artifact:
 def is_finished(context: JobContext) -> bool:
     """Return whether the job's artifact exists and was made by the recipe of today.
 
-    An artifact of an earlier version counts, if its recipe differs only in names, or in keys that the contract did not have then and
-    that have their defaults now.
+    An artifact of an earlier version counts, if its recipe differs only in names, or in keys that the contract did not have
+    then and that have their defaults now.
 
     Raises:
         RecipeMismatch: it was made by another recipe.

@@ -1,7 +1,8 @@
 """Replace a finished artifact by another one; a process that dies in between leaves the old one whole, or the new one.
 
-Shards are named after their content, so those of both can be in one folder; the record, which is written at once, says which of them
-count. The old artifact, and what was made from it, is kept below `earlier/`. All this holds only for artifacts that consist of tables.
+Shards are named after their content, so those of both can be in one folder; the record, which is written at once, says which of
+them count. The old artifact, and what was made from it, is kept below `earlier/`. All this holds only for artifacts that
+consist of tables.
 """
 
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ from engine.records.base import Json, Record
 from engine.records.record import RECORD_VERSION, ArtifactRecord, Identity, RowCounts, Table
 from engine.rows import content_id
 from engine.storage.folder import Folder
+from engine.storage.migrations import promote
 from engine.storage.provenance import commit, packages
 from engine.storage.shards import read_table, write_table
 
@@ -143,7 +144,9 @@ def load_artifact(folder: Folder) -> Artifact | None:
     except ValueError as error:
         raise StorageError(f"{folder}/{RECORD}: is not JSON: {error}. Delete {folder} and run again.") from None
     try:
-        return Artifact(folder, ArtifactRecord.model_validate(raw))
+        return Artifact(folder, ArtifactRecord.model_validate(promote(raw)))
     except ValidationError as error:
         places = sorted({".".join(map(str, problem["loc"])) for problem in error.errors()})
-        raise StorageError(f"{folder}/{RECORD}: is no record of an artifact: see {', '.join(places)}. Delete {folder} and run again.") from None
+        raise StorageError(
+            f"{folder}/{RECORD}: is no record of an artifact: see {', '.join(places)}. Delete {folder} and run again."
+        ) from None

@@ -1,10 +1,11 @@
-"""Migrations of tables: one step per schema version. A step recognises a table by the columns that it has."""
+"""Migrations of tables, one step per schema version, and of records. A step recognises a table by the columns that it has."""
 
 from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.records.base import Json
 from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, TRAJECTORY, VERSION, Row
 
 SIGNALS = ("complexity", "quality", "ifd", "density")
@@ -83,3 +84,24 @@ def migrate(rows: pa.Table, version: int) -> pa.Table:
     for older in range(version, VERSION):
         rows = MIGRATIONS[older](rows)
     return rows
+
+
+RENAMED_METRICS = {"unpaid": "budget_exhausted"}
+
+
+def promote(record: Json) -> Json:
+    """Return the JSON of an artifact's record, of any version, with the keys of today.
+
+    Version 1 called `row_counts` `tally` and `metrics` `facts`. The recipe stays as it is: `fingerprint` is its hash.
+    """
+    if "tally" not in record:
+        return record
+    others = {key: value for key, value in record.items() if key not in ("tally", "facts")}
+    return {**others, "row_counts": record["tally"], "metrics": _with_keys(record["facts"], RENAMED_METRICS)}
+
+
+def _with_keys(value: object, names: Mapping[str, str]) -> object:
+    """Return a JSON value with every key renamed, at any depth."""
+    if isinstance(value, dict):
+        return {names.get(key, key): _with_keys(inner, names) for key, inner in value.items()}
+    return [_with_keys(inner, names) for inner in value] if isinstance(value, list) else value

@@ -61,7 +61,8 @@ def table_of(shards: Sequence[Shard], digest: str) -> Table:
 
 
 def write_table(folder: Folder, table: pa.Table, schema: pa.Schema, *, shard_rows: int = 50_000) -> Table:
-    """Write `table`, which fits in memory, in shards of at most `shard_rows` rows; an empty table has one shard with its columns."""
+    """Write `table`, which fits in memory, in shards of at most `shard_rows` rows. An empty table gets one shard, with its
+    columns."""
     slices = [table.slice(start, shard_rows) for start in range(0, max(table.num_rows, 1), shard_rows)]
     shards = [write_shard(folder, rows, schema) for rows in slices]
     return table_of(shards, hex_digest(rows_digest(table)))

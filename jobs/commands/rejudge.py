@@ -30,10 +30,10 @@ from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
 from engine.inference.token_budget import JUDGES, spent_in
+from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS
 from engine.runs import swap
 from engine.runs.job import JobContext, run_job
-from engine.records.record import Identity
 from engine.runs.recipe import differences, identify, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.contract import Contract, Profile
+from engine.records.record import Identity
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
-from engine.records.record import Identity
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard

@@ -18,9 +18,9 @@ from engine.contract.contract import Contract
 from engine.contract.profile import Pool, Profile, Ray
 from engine.contract.students import Student
 from engine.distributed.session import session
+from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_pipeline
-from engine.records.record import Identity
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 from engine.students import loop

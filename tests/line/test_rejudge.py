@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
+from engine.records.record import Identity
 from engine.rows import ANSWER, CANDIDATE, PROMPT, from_rows
 from engine.runs.recipe import identify
-from engine.records.record import Identity
 from engine.storage.artifact import RowCounts, load_artifact
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs import workspace

@@ -11,10 +11,10 @@ import pytest
 
 from engine.contract import Contract, Profile
 from engine.inference.bundled import unpack
+from engine.records.record import Identity
 from engine.release.registry import Package, Registry, beside
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
-from engine.records.record import Identity
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 from jobs.workspace import models_home

@@ -237,7 +237,7 @@ def test_run_that_is_stopped_ends_with_130_and_leaves_nothing_half_written(toy, 
 
 def test_run_while_another_is_at_work_is_refused_until_that_one_is_killed(toy):
     process = toy.begun(stdout=subprocess.DEVNULL)
-    assert "another `rayleigh run` is at work here" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
+    assert "another `rayleigh run` works in this folder" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
     process.kill()
     process.wait()
     assert toy.half() != []  # kill -9 leaves it, under a name that nothing reads

@@ -9,9 +9,9 @@ import pytest
 
 from engine.contract import Contract
 from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
+from engine.records.record import Identity
 from engine.release.registry import Registry, beside
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
-from engine.records.record import Identity
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 from jobs.commands.release import promote, rollback

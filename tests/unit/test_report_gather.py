@@ -5,11 +5,11 @@ import pytest
 import report_facts
 import report_numbers
 
+from engine.records.record import Identity
 from engine.report import funnel
 from engine.report.collect import gather
 from engine.report.sampling import keep_first, within
 from engine.rows import DROPPED_BY, PICKED, POOLS, STEP, from_rows
-from engine.records.record import Identity
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 from engine.storage.shards import table_of, write_shard

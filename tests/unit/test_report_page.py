@@ -11,6 +11,7 @@ import duckdb
 import pytest
 import report_facts
 
+from engine.records.record import Identity
 from engine.report import labels, verdict
 from engine.report.collect import gather
 from engine.report.embed import as_data
@@ -18,7 +19,6 @@ from engine.report.facts import Facts
 from engine.report.page import SECTIONS, changed_words, page
 from engine.report.queries import QUERIES
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
-from engine.records.record import Identity
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
-from engine.rows import VERSION
 from engine.records.record import FileEntry, Identity
+from engine.rows import VERSION
 from engine.storage.artifact import RECORD, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -122,9 +123,10 @@ def compare(before: Artifact, after: Artifact) -> dict[str, Any]:
     from jobs.commands.sql import dataset
 
     connection = duckdb.connect(":memory:")
-    for name, artifact in {"before": before, "after": after}.items():
-        connection.register(name, dataset(artifact, CANDIDATES))
-    ways = connection.sql(MOVES).to_arrow_table().to_pylist()
+    with TemporaryDirectory() as migrated:
+        for name, artifact in {"before": before, "after": after}.items():
+            connection.register(name, dataset(artifact, CANDIDATES, migrated=migrated))
+        ways = connection.sql(MOVES).to_arrow_table().to_pylist()
     moves: dict[tuple[str, str], list[dict[str, Any]]] = {}
     counts = {side: dict.fromkeys(POOLS, 0) for side in ("before", "after")}
     for way in ways:

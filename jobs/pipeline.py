@@ -37,7 +37,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.steps.candidates:run",
             inputs="jobs.steps.toolset:hashes",
-            follows=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
+            hints=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
         ),
         Job(
             "dataset",

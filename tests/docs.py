@@ -46,7 +46,9 @@ def commands(readme: Path) -> Iterator[Command]:
     for language, _, body in FENCE.findall(readme.read_text(encoding="utf-8")):
         if language == "sh":
             lines = body.replace("\\\n", " ").splitlines()
-            yield from (Command(readme.relative_to(ROOT).as_posix(), line.strip()) for line in lines if shlex.split(line, comments=True))
+            yield from (
+                Command(readme.relative_to(ROOT).as_posix(), line.strip()) for line in lines if shlex.split(line, comments=True)
+            )
 
 
 def files(readme: Path) -> dict[str, str]:

@@ -44,9 +44,19 @@ def passes(command: docs.Command, scratch: Path) -> bool:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(docs.ROOT)}
     started = time.monotonic()
     done = subprocess.run(
-        command.line, shell=True, cwd=scratch, env=environment, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL
+        command.line,
+        shell=True,
+        cwd=scratch,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        stdin=subprocess.DEVNULL,
     )
-    print(f"{'ok  ' if done.returncode == 0 else 'FAIL'} {time.monotonic() - started:5.1f} s  {command.readme}: {command.line}", flush=True)
+    print(
+        f"{'ok  ' if done.returncode == 0 else 'FAIL'} {time.monotonic() - started:5.1f} s  {command.readme}: {command.line}",
+        flush=True,
+    )
     if done.returncode:
         print(done.stdout[-3000:], done.stderr[-3000:])
     return done.returncode == 0

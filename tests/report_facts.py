@@ -9,6 +9,7 @@ from typing import Any
 from report_numbers import GATE, MODELS, report
 
 from engine.inference import spending
+from engine.records.record import Identity
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
@@ -46,7 +47,7 @@ def run(folder: Path, *, nasty: str = NASTY) -> dict[str, Any]:
     made = [_prompts(folder, prompts), _candidates(folder, picked), _dataset(folder, picked)]
     made += [_student(folder, name, examples=sum(not row["dropped_by"] for row in picked)) for name in ("s", "xs")]
     return {
-        "artifacts": {artifact.record["job"]: artifact for artifact in made},
+        "artifacts": {artifact.record.job: artifact for artifact in made},
         "report": report(predictions, nasty),
         "contract": CONTRACT,
         "predictions": from_rows(predictions, PREDICTION),
@@ -340,5 +341,5 @@ def _artifact(folder: Path, job: str, tables: dict[str, Any], row_counts: RowCou
     for name, (rows, schema) in tables.items():
         rows = [{column: row.get(column) for column in schema.names} for row in rows]
         writer.put(name, from_rows(rows, schema), schema)
-    head = {"job": job, "recipe": {}, "inputs": {}, "fingerprint": content_id(job)}
+    head = Identity(job, {}, {}, content_id(job))
     return writer.finish(head, row_counts)

@@ -1,4 +1,4 @@
-"""The cluster profile: where a contract runs. Never part of any identity."""
+"""The cluster profile: where a contract runs. It is part of no recipe, so it can be changed at any time."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from engine.contract.base import Positive, Section
 from engine.contract.load import parse, read_yaml
 
-BLOCKS_EACH = 32  # of an actor, if there are so many batches: then all end at about the same time
-BLOCK_ROWS = 2048  # answers: a shard of 0.3 MB if they are short, of 80 MB if all are as long as a contract allows
+BLOCKS_EACH = 32  # blocks for each actor, if there are as many batches: then all actors end at about the same time
+BLOCK_ROWS = 2048  # answers in a block: a shard of 0.3 MB if they are short, of 80 MB if all have the greatest length
 
 
 class Pool(Section):
@@ -17,21 +17,22 @@ class Pool(Section):
     actors: Positive = 1
     cpus: float = Field(default=1, ge=0)
     gpus: float = Field(default=0, ge=0)
-    """GPUs of one actor; a fraction shares a GPU. Several: vLLM cuts each layer into so many shards."""
+    """GPUs of one actor. A fraction shares a GPU; with more than one, vLLM splits each layer over them (tensor parallelism)."""
     pipeline: Positive = 1
-    """vLLM cuts the layers into so many stages, each with `gpus` whole GPUs: for a model that is too large for one node."""
+    """Stages of pipeline parallelism, each with `gpus` whole GPUs: for a model that is too large for one node."""
     batch: Positive = 32
-    """Rows handed over at once. With bfloat16 the composition of a batch can move a sampled token."""
+    """Rows that an actor gets at once. In bfloat16 another composition of a batch can change a sampled token."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
+    """Memory of vLLM's KV cache."""
     max_num_seqs: Positive = 32
     """Sequences that vLLM decodes at the same time."""
     hang_seconds: float = Field(default=1800, gt=0)
-    """An engine that takes longer for a batch, or to load, hangs: its process is ended, and another asks again."""
+    """Longest time for a batch, or to load. An engine that takes longer is killed, and a new one repeats the batch."""
 
     def block(self, rows: int, *, answers: int = 1) -> int:
-        """Return how many of `rows` rows, of which each becomes `answers`, travel together: whole batches, to be cut out again.
+        """Return the size in rows of a block, a multiple of the batch, for a table of `rows` rows that become `answers` rows each.
 
-        Few rows travel batch by batch, so that all actors are busy; many in larger blocks, for a block costs Ray some ms of a
+        With few rows a block is one batch, so that all actors are busy. With many it is larger: a block costs Ray some ms of a
         core, and its driver a few KB.
         """
         batches = min(rows // (self.batch * self.actors * BLOCKS_EACH), BLOCK_ROWS // (self.batch * answers))
@@ -48,19 +49,21 @@ class Ray(Section):
     """How Ray is started or reached."""
 
     address: str = "local"
-    """`local` starts one and ends it; `auto` or `host:port` joins a running cluster."""
+    """`local` starts a cluster and ends it; `auto` or `host:port` joins a running cluster."""
     num_cpus: Positive | None = None
-    """Logical CPUs of a local start: more than actors, or Ray Data waits for ever."""
+    """Logical CPUs of a local cluster: more than all actors need, or Ray Data waits for ever."""
     object_store_gib: float = Field(default=0.5, gt=0)
+    """Memory of a local cluster's object store."""
 
 
 class Profile(Section):
-    """Pools by the name of the work they do."""
+    """One pool for each kind of work."""
 
     name: str
     ray: Ray = Ray()
     ledger: str | None = None
-    """Folder or URL of paid work that runs share: what one has paid for, no other pays again. By default each has its own."""
+    """Folder or URL of a ledger that runs share, so that none pays for an answer that another has paid for. By default each run
+    has its own."""
     teacher: Pool = Pool()
     judge: Pool = Pool()
     embedder: Pool = Pool()

@@ -1,7 +1,7 @@
 """Rows of an artifact through functions on pools into the table of another. The driver sees manifests only, never rows."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -11,9 +11,11 @@ from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.distributed import ray_options
+from engine.records.record import Shard, Table
 from engine.rows import Row
 from engine.storage.artifact import Artifact
-from engine.storage.shards import Folder, Shard, Table, hex_digest, read_shard, rows_digest, write_shard
+from engine.storage.folder import Folder
+from engine.storage.shards import hex_digest, read_shard, rows_digest, table_of, write_shard
 
 Op = Callable[..., pa.Table | Iterator[pa.Table]]
 
@@ -93,7 +95,7 @@ def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | Non
             labels[count["label"]] = labels.get(count["label"], 0) + count["rows"]
         if progress:
             progress(row["rows"], row["tokens"])
-    return Written(Table.of(shards, hex_digest(total)), dict(sorted(labels.items())), tokens)
+    return Written(table_of(shards, hex_digest(total)), dict(sorted(labels.items())), tokens)
 
 
 def _read(
@@ -139,7 +141,7 @@ def _save_one(rows: pa.Table, target: Target) -> Row:
     counts = pc.value_counts(rows[target.label].combine_chunks()).to_pylist() if target.label else []
     tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
     return {
-        **shard._asdict(),
+        **asdict(shard),
         "digest": hex_digest(rows_digest(rows.select(target.schema.names))),
         "tokens": tokens or 0,
         "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],

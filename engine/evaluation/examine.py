@@ -76,7 +76,9 @@ class EvalTarget:
         schema = decoding_schema(unit.output, row["text"]) if self.structured and not reasons else None
         acts = self.kit is not None and (self.role == "teacher" or unit.supervise == "tools")
         calls = self.kit.max_calls if acts and self.kit else 0
-        return Request(chat, seed=0, temperature=0.0, json_schema=schema, keep_special_tokens=self.thinks is not None, max_calls=calls)
+        return Request(
+            chat, seed=0, temperature=0.0, json_schema=schema, keep_special_tokens=self.thinks is not None, max_calls=calls
+        )
 
     def read(self, said: Completion) -> Completion:
         """Return what it said without what it thought."""

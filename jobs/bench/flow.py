@@ -123,7 +123,7 @@ def _run(site: Path, rows: int, profile: str) -> FlowRun:
 def _speed(folder: Path, rows: int) -> int:
     """Return rows per second from the first shard to the last. All rows must have been accepted."""
     artifact = load_artifact(Folder(str(folder)))
-    assert artifact and artifact.record["row_counts"]["rows_out"]["train"] == artifact.record["row_counts"]["rows_in"] == rows
+    assert artifact and artifact.record.row_counts.rows_out["train"] == artifact.record.row_counts.rows_in == rows
     shards = artifact.table("candidates").shards
     times = {shard.path: (folder / "candidates" / shard.path).stat().st_mtime for shard in shards}
     first = min(shards, key=lambda shard: times[shard.path])

@@ -142,8 +142,8 @@ def _job(prompts: int, mode: str, profile: str) -> Throughput:
         candidates = load_artifact(Folder(str(run / "candidates")))
         assert candidates
         first_time, first_tokens = _first_batch(run)
-        ended = candidates.record["started"] + candidates.record["seconds"]
-        tokens = candidates.record["metrics"]["tokens_out"]
+        ended = candidates.record.started + candidates.record.seconds
+        tokens = candidates.record.metrics["tokens_out"]
     steady = (tokens - first_tokens) / (ended - first_time)
     return Throughput(count=tokens, per_second=round(steady, 1), with_start=round(tokens / used.seconds, 1))
 

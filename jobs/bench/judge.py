@@ -18,14 +18,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from engine.runs.recipe import identify
 
 from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.inference.engine import Chat
 from engine.records.base import Record
 from engine.rows import ANSWER, CANDIDATE, PROMPT, Row, add, content_id, from_rows
-from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
-from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
+from engine.storage.folder import Folder
+from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs import workspace
 from jobs.bench.turns import RunTasks, Throughput, Worker, serve, throughput
 from jobs.bench.watch import ROOT, put_prompts, watch
@@ -190,9 +191,9 @@ def _put_answers(work: Workspace, answers: int) -> None:
     rows = [add(block, CANDIDATE, _unjudged(len(block))) for block in blocks]
     shards = [write_shard(context.writer.folder / "candidates", table, CANDIDATE) for table in rows]
     digest = hex_digest(sum(rows_digest(table) for table in rows))
-    context.writer.tables["candidates"] = Table.of(shards, digest)
+    context.writer.tables["candidates"] = table_of(shards, digest)
     total = sum(len(block) for block in blocks)
-    context.writer.finish(recipe_head(context), RowCounts(total, {"review": total}))
+    context.writer.finish(identify(context), RowCounts(total, {"review": total}))
 
 
 def _unjudged(rows: int) -> Row:

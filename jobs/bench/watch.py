@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import psutil
 import pyarrow as pa
+from engine.runs.recipe import identify
 
 from engine.rows import PROMPT
-from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
-from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
+from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
 
@@ -77,8 +77,8 @@ def put_prompts(work: Workspace, pieces: Iterable[pa.Table]) -> None:
     for piece in pieces:
         shards.append(write_shard(context.writer.folder / "prompts", piece, PROMPT))
         total += rows_digest(piece)
-    table = context.writer.tables["prompts"] = Table.of(shards, hex_digest(total))
-    context.writer.finish(recipe_head(context), RowCounts(table.rows, {"prompts": table.rows}))
+    table = context.writer.tables["prompts"] = table_of(shards, hex_digest(total))
+    context.writer.finish(identify(context), RowCounts(table.rows, {"prompts": table.rows}))
 
 
 def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence[str] = ()) -> Usage:

@@ -177,7 +177,7 @@ def _pilot(work: Workspace, drawn: Artifact, *, stands_for: int) -> Pilot:
     folder = Folder(drawn.folder.url.rpartition("/")[0])
     ids = _prompts(folder).read("prompts", PROMPT, ["prompt_id"])["prompt_id"].to_pylist()
     found = estimate.sums(rows, ids, _rates(work))
-    return Pilot(found, stands_for=stands_for, seconds=drawn.record["seconds"], bytes=table.bytes)
+    return Pilot(found, stands_for=stands_for, seconds=drawn.record.seconds, bytes=table.bytes)
 
 
 def _rates(work: Workspace) -> Rates:
@@ -188,10 +188,10 @@ def _rates(work: Workspace) -> Rates:
 
 
 def _measured(prompts: Artifact) -> dict[str, Any]:
-    size = sum(table["bytes"] for table in prompts.record["tables"].values())
-    rows = prompts.record["row_counts"]["rows_in"]
+    size = sum(table.bytes for table in prompts.record.tables.values())
+    rows = prompts.record.row_counts.rows_in
     basis = "measured: it is finished, and the run goes on from it"
-    seconds = prompts.record["seconds"]
+    seconds = prompts.record.seconds
     return estimate.entry("prompts", basis, rows=exactly(rows), seconds=exactly(seconds), bytes=exactly(size))
 
 

@@ -20,19 +20,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from engine.runs.recipe import differences, identify, recipe_of
 
 from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
 from engine.inference.token_budget import JUDGES, spent_in
+from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS
 from engine.runs import swap
-from engine.runs.job import JobContext, differences, recipe_head, run_job
+from engine.runs.job import JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
@@ -75,13 +78,13 @@ def rejudge(
         if before is None:
             raise MissingArtifact(f"{work.folder}: has no finished candidates. `rayleigh run` makes them.")
         context = _bench(after, console)
-        head = _head(context, before)
+        identity = _identity(context, before)
         paid = _paid(work)
-        made = next(_ready(before, context.writer.final, head), None) or _graded(after, context, console)
+        made = next(_ready(before, context.writer.final, identity), None) or _graded(after, context, console)
         found = {
             "run": str(work.folder),
             "answers": made.table(CANDIDATES).rows,
-            "changes": list(differences(_judging(before.record["recipe"]), _judging(head["recipe"]))),
+            "changes": list(differences(_judging(recipe_of(before.record)), _judging(identity.recipe))),
             **compare(before, made),
             "paid": _paid(work) - paid,
         }
@@ -98,7 +101,7 @@ def regrade(context: JobContext) -> RowCounts:
     most = max(shard.rows for shard in shards)
     rows = stream.read(candidates, CANDIDATES, context.profile.cpu, rows=most, columns=ANSWER.names)
     rows = stream.apply(rows, said, context.profile.cpu)
-    return judge(context, rows, candidates.record["row_counts"]["rows_in"] - candidates.record["metrics"].get("merged", 0))
+    return judge(context, rows, candidates.record.row_counts.rows_in - candidates.record.metrics.get("merged", 0))
 
 
 def said(rows: pa.Table) -> pa.Table:
@@ -120,9 +123,10 @@ def compare(before: Artifact, after: Artifact) -> dict[str, Any]:
     from jobs.commands.sql import dataset
 
     connection = duckdb.connect(":memory:")
-    for name, artifact in {"before": before, "after": after}.items():
-        connection.register(name, dataset(artifact, CANDIDATES))
-    ways = connection.sql(MOVES).to_arrow_table().to_pylist()
+    with TemporaryDirectory() as migrated:
+        for name, artifact in {"before": before, "after": after}.items():
+            connection.register(name, dataset(artifact, CANDIDATES, migrated=migrated))
+        ways = connection.sql(MOVES).to_arrow_table().to_pylist()
     moves: dict[tuple[str, str], list[dict[str, Any]]] = {}
     counts = {side: dict.fromkeys(POOLS, 0) for side in ("before", "after")}
     for way in ways:
@@ -167,24 +171,24 @@ def _bench(work: Workspace, console: Console) -> JobContext:
     return replace(context, profile=profile, writer=ArtifactWriter(work.folder / REJUDGED))
 
 
-def _head(context: JobContext, before: Artifact) -> dict[str, Any]:
-    """What identifies the candidates with the new judge."""
-    head = recipe_head(context)
-    old, new = (_without_judge(recipe) for recipe in (before.record["recipe"], head["recipe"]))
-    changes = [*differences(old, new), *differences(before.record["inputs"], head["inputs"], "inputs")]
+def _identity(context: JobContext, before: Artifact) -> Identity:
+    """Return the identity of the candidates with the new judge."""
+    identity = identify(context)
+    old, new = (_without_judge(recipe) for recipe in (recipe_of(before.record), identity.recipe))
+    changes = [*differences(old, new), *differences(before.record.inputs, identity.inputs, "inputs")]
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
         raise RecipeMismatch(
             f"{before.folder}: its answers were given under another recipe, and rejudge asks no teacher:\n{listed}\n"
             "Give a contract that differs in `judges` alone, or run it in a new folder."
         )
-    return head
+    return identity
 
 
-def _ready(before: Artifact, trial: Folder, head: dict[str, Any]) -> Iterator[Artifact]:
+def _ready(before: Artifact, trial: Folder, identity: Identity) -> Iterator[Artifact]:
     """What is graded by the new judge already: the run's candidates, or what an earlier call left."""
     for found in (before, load_artifact(trial)):
-        if found and found.record["fingerprint"] == head["fingerprint"]:
+        if found and found.record.fingerprint == identity.fingerprint:
             yield found
 
 
@@ -199,12 +203,12 @@ def _write(work: Workspace, after: Workspace, before: Artifact, made: Artifact) 
     """Make `made` the run's candidates. Each step may be the last of a dying process: the same call goes on from there."""
     kept = None
     if made.fingerprint != before.fingerprint:
-        kept = swap.place(work.folder, before.fingerprint)
+        kept = swap.archive(work.folder, before.fingerprint)
         replace(work, folder=kept).save()
-        swap.keep(before, kept / CANDIDATES)
-        swap.put(made, before.folder)
+        swap.copy(before, kept / CANDIDATES)
+        swap.swap_in(made, before.folder)
     after.save()
-    again = swap.set_aside(work.folder, pipeline(after.contract), CANDIDATES)
+    again = swap.archive_stale(work.folder, pipeline(after.contract), CANDIDATES)
     (work.folder / REJUDGED).remove()
     return {"written": True, "earlier": str(kept) if kept else None, "again": again}
 

@@ -105,7 +105,7 @@ def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> 
     from engine.report.page import page
 
     numbers = report(context.contract, results, run=context.run.url, notes=notes)
-    made = context.artifact("dataset").record["metrics"]
+    made = context.artifact("dataset").record.metrics
     numbers["judge"] = _judge(context)
     numbers["curation"] = {name: made.get(name) for name in ("selection", "decontamination")}
     numbers["ablation"] = _ablation(context)
@@ -153,11 +153,11 @@ def _judging(contract: Contract, judge: dict[str, Any] | None) -> list[str]:
 
 
 def _judge(context: JobContext) -> dict[str, Any] | None:
-    return context.artifact("candidates").record["metrics"].get("judge")
+    return context.artifact("candidates").record.metrics.get("judge")
 
 
 def _capped(context: JobContext) -> list[str]:
-    teachers = context.artifact("candidates").record["metrics"].get("teachers", {}).values()
+    teachers = context.artifact("candidates").record.metrics.get("teachers", {}).values()
     budget_exhausted, answers = sum(one["budget_exhausted"] for one in teachers), sum(one["answers"] for one in teachers)
     if not budget_exhausted:
         return []

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import psutil
 import pyarrow as pa
 import yaml
+from engine.runs.recipe import identify
 
 from engine.grading.grader import Grader
 from engine.rows import HOLDOUT, PROMPT, from_rows
-from engine.runs.job import JobContext, recipe_head
+from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.teachers.teacher import Teacher
 from jobs import workspace
@@ -157,7 +158,7 @@ class Site:
         context = self.context(run, "prompts")
         context.writer.put("prompts", self.prompts, PROMPT)
         context.writer.put("holdout", from_rows([], HOLDOUT), HOLDOUT)
-        context.writer.finish(recipe_head(context), RowCounts(len(self.prompts), {"prompts": len(self.prompts)}))
+        context.writer.finish(identify(context), RowCounts(len(self.prompts), {"prompts": len(self.prompts)}))
 
     def context(self, run: Path, job: str) -> JobContext:
         """Return the bench of `job` in `run`."""

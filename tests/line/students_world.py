@@ -18,6 +18,7 @@ from engine.contract.contract import Contract
 from engine.contract.profile import Pool, Profile, Ray
 from engine.contract.students import Student
 from engine.distributed.session import session
+from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts
@@ -63,7 +64,7 @@ def build(folder: Path) -> None:
     writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
     writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
     row_counts = RowCounts(len(rows), {"picked": len(rows)})
-    writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": "0"}, row_counts)
+    writer.finish(Identity("dataset", {}, {}, "0"), row_counts)
 
 
 def examples() -> list[dict]:

@@ -92,8 +92,8 @@ def figures(outcome: Outcome) -> dict[str, object]:
 def test_rows_after_kills_are_those_of_an_unbroken_run(outcome: Outcome) -> None:
     before, after = sorted(ids(outcome.unbroken)), sorted(ids(outcome.broken))
     assert after == before and len(set(after)) == len(after)
-    assert outcome.record["tables"]["candidates"]["digest"] == hex_digest(rows_digest(outcome.unbroken))  # every column
-    assert outcome.record["row_counts"]["rows_in"] == len(before)
+    assert outcome.record.tables["candidates"].digest == hex_digest(rows_digest(outcome.unbroken))  # every column
+    assert outcome.record.row_counts.rows_in == len(before)
 
 
 def test_no_answer_is_asked_for_that_is_no_row(outcome: Outcome) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from engine.runs.recipe import identify
 
 from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
+from engine.records.record import Identity
 from engine.rows import ANSWER, CANDIDATE, PROMPT, from_rows
-from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts, load_artifact
-from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
+from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs import workspace
 from jobs.commands import rejudge
 from jobs.pipeline import pipeline
@@ -45,8 +46,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> workspace.Wo
         context = work.context(job, log=print, progress=print)
         pieces = [table.slice(start, 10) for start in range(0, len(table), 10)]
         shards = [write_shard(context.writer.folder / name, piece, schema) for piece in pieces]
-        context.writer.tables[name] = Table.of(shards, hex_digest(rows_digest(table)))
-        head = recipe_head(context) if name == "candidates" else {"job": name, "recipe": {}, "inputs": {}, "fingerprint": "0"}
+        context.writer.tables[name] = table_of(shards, hex_digest(rows_digest(table)))
+        head = identify(context) if name == "candidates" else Identity(name, {}, {}, "0")
         context.writer.finish(head, RowCounts(len(table), {"rows": len(table)}))
     return work
 

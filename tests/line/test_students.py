@@ -84,11 +84,11 @@ def losses(progress: Progress) -> list[float]:
 def test_students_side_by_side_each_becomes_an_artifact(unbroken: Path) -> None:
     for name in TOGETHER:
         made = artifact(unbroken, name)
-        assert made.record["row_counts"]["rows_out"] == {"trained": world.TRAIN, "validation": world.VALIDATION, "too_long": 1}
-        assert made.record["metrics"]["layers"] == [0, 2]
-        assert made.record["metrics"]["source_layers"] == 3
-        assert made.record["metrics"]["resumed_from"] == []
-        files = {file["path"] for file in made.record["files"]}
+        assert made.record.row_counts.rows_out == {"trained": world.TRAIN, "validation": world.VALIDATION, "too_long": 1}
+        assert made.record.metrics["layers"] == [0, 2]
+        assert made.record.metrics["source_layers"] == 3
+        assert made.record.metrics["resumed_from"] == []
+        files = {file["path"] for file in made.record.files}
         assert {"model/model.safetensors", "model/config.json", "model/chat_template.jinja"} <= files
 
 
@@ -129,7 +129,7 @@ def test_exported_student_has_the_best_validation_loss_in_transformers(
     else:
         where, best = (
             unbroken / "run" / "students" / how / "model",
-            artifact(unbroken, how).record["metrics"]["validation_loss"]["best"],
+            artifact(unbroken, how).record.metrics["validation_loss"]["best"],
         )
     model, tokenizer = AutoModelForCausalLM.from_pretrained(where), AutoTokenizer.from_pretrained(where)
     assert model.config.num_hidden_layers == 2
@@ -196,7 +196,7 @@ def test_killed_worker_and_killed_driver_resume_with_equal_losses(unbroken: Path
 
     world.train(folder, ["steady"])
 
-    assert len(artifact(folder, "steady").record["metrics"]["resumed_from"]) == 2
+    assert len(artifact(folder, "steady").record.metrics["resumed_from"]) == 2
     assert curve(folder, "steady").equals(curve(unbroken, "steady"))
     assert len(list((folder / "run" / "ledger").rglob("checkpoint_2*"))) == 1
 
@@ -205,5 +205,5 @@ def test_finished_training_is_only_read_when_its_artifact_was_lost(unbroken: Pat
     shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "run" / "students" / "pair")
     world.train(tmp_path, ["pair"])
-    assert artifact(tmp_path, "pair").record["metrics"]["resumed_from"] == []
+    assert artifact(tmp_path, "pair").record.metrics["resumed_from"] == []
     assert curve(tmp_path, "pair").equals(curve(unbroken, "pair"))

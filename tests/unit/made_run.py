@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from engine.runs.recipe import identify
 
 from engine.contract import Contract, Profile
 from engine.inference import spending
 from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
-from engine.runs.job import JobContext, recipe_head
+from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder
 from jobs.pipeline import pipeline
@@ -70,7 +71,7 @@ def made_run(folder: str, seeds: Path) -> Workspace:
     ):
         context = work.context(jobs[name], log=lambda text: None, progress=lambda text: None)
         context.writer.clear()
-        context.writer.finish(recipe_head(context), build(context))
+        context.writer.finish(identify(context), build(context))
     return work
 
 

@@ -6,12 +6,12 @@ import types
 from contextlib import nullcontext
 
 import pytest
+from engine.runs.recipe import identify
 from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
 from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage, spent_in
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
-from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
 from jobs.cli import app
 from jobs.pipeline import pipeline
@@ -50,7 +50,7 @@ def toy(tmp_path, monkeypatch):
     rows = [{**ASKED, "prompt_id": f"p{n}", "line": n} for n in range(PROMPTS)]
     context.writer.put("prompts", from_rows(rows, PROMPT), PROMPT)
     context.writer.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
-    context.writer.finish(recipe_head(context), RowCounts(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
+    context.writer.finish(identify(context), RowCounts(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
     work.save()
     made_up = types.ModuleType("jobs.steps.candidates")
     made_up.run = answer

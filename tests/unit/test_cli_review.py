@@ -4,13 +4,14 @@ import csv
 import json
 
 import pytest
+from engine.runs.recipe import identify
 from made_run import ANSWERS, made_run
 from typer.testing import CliRunner
 
 from engine.contract.judges import GoldItem
 from engine.errors import RecipeMismatch
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, from_rows
-from engine.runs.job import is_finished, recipe_head
+from engine.runs.job import is_finished
 from engine.storage.artifact import RowCounts, load_artifact
 from jobs.cli import app
 from jobs.commands import review_files
@@ -187,7 +188,7 @@ def rebuilt(work, name, tables, row_counts):
     context = of_run(work, name)
     for title, (rows, schema) in tables.items():
         context.writer.put(title, from_rows(rows, schema), schema)
-    context.writer.finish(recipe_head(context), row_counts)
+    context.writer.finish(identify(context), row_counts)
 
 
 def trace(work, wanted):

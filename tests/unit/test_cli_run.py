@@ -236,7 +236,7 @@ def test_run_that_is_stopped_ends_with_130_and_leaves_nothing_half_written(toy, 
 
 def test_run_while_another_holds_the_folder_is_refused(toy):
     with locked(Folder(str(toy.run))):
-        assert "another `rayleigh run` is at work here" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
+        assert "another `rayleigh run` works in this folder" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
     assert toy().returncode == 0
 
 

@@ -37,7 +37,9 @@ def test_commands_exist_with_these_options(command: docs.Command):
         subprocess.run(["make", "--dry-run", *words], cwd=docs.ROOT, check=True, capture_output=True)
     else:
         assert program in ("python", "bash"), f"{command.readme}: {command.line}: expected rayleigh, make, python or bash"
-        assert [word for word in words if word.endswith((".py", ".sh")) and not (docs.ROOT / word.partition("::")[0]).exists()] == []
+        assert [
+            word for word in words if word.endswith((".py", ".sh")) and not (docs.ROOT / word.partition("::")[0]).exists()
+        ] == []
 
 
 def parse(words: list[str]) -> None:

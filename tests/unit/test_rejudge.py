@@ -4,14 +4,15 @@ import json
 import shutil
 
 import pytest
+from engine.runs.recipe import identify
 from made_run import made_run
 from typer.testing import CliRunner
 
 from engine.contract.profile import Pool
 from engine.errors import ContractError, RecipeMismatch
 from engine.rows import CANDIDATE
-from engine.runs.job import is_finished, recipe_head
-from engine.runs.swap import place
+from engine.runs.job import is_finished
+from engine.runs.swap import archive
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
@@ -39,7 +40,7 @@ def run(tmp_path, monkeypatch):
 
     def graded(work, context, console):
         context.writer.clear()
-        return context.writer.finish(recipe_head(context), moved(context))
+        return context.writer.finish(identify(context), moved(context))
 
     monkeypatch.setattr(rejudge, "_graded", graded)
     return made_run(str(tmp_path / "run"), tmp_path)
@@ -137,7 +138,7 @@ def test_a_death_at_any_step_leaves_the_old_or_the_new_and_the_same_call_ends_it
         assert found.read("candidates", CANDIDATE).num_rows == 3
         again = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
         assert again["written"] and set(fingerprints(run)) == {"prompts", "candidates"}
-        assert set(fingerprints(workspace.reopen(place(run.folder, old).url))) >= {"candidates", "dataset", "reports"}
+        assert set(fingerprints(workspace.reopen(archive(run.folder, old).url))) >= {"candidates", "dataset", "reports"}
         steps += 1
     assert seen == {old, new} and steps > 8 and trial["answers"] == 3
 

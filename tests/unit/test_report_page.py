@@ -11,6 +11,7 @@ import duckdb
 import pytest
 import report_facts
 
+from engine.records.record import Identity
 from engine.report import labels, verdict
 from engine.report.collect import gather
 from engine.report.embed import as_data
@@ -160,7 +161,7 @@ def test_page_of_very_long_texts_stays_small(tmp_path, given, sign):
     longer = [{**row, "text": f"{n} " + sign * 20_000, "answer": sign * 20_000} for n, row in enumerate(rows)]
     writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
     writer.put("picked", from_rows(longer, PICKED), PICKED)
-    made = writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(len(rows), {"": len(rows)}))
+    made = writer.finish(Identity("dataset", {}, {}, ""), RowCounts(len(rows), {"": len(rows)}))
     predictions = [{**row, "text": sign * 20_000, "answer": sign * 20_000} for row in given["predictions"].to_pylist()]
     given = {**given, "artifacts": {**given["artifacts"], "dataset": made}, "predictions": from_rows(predictions, PREDICTION)}
     assert len(page(gather(**given)).encode()) < 2_000_000

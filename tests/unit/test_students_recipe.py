@@ -131,7 +131,5 @@ def test_progress_line_has_step_loss_speed_and_time_left() -> None:
 
 
 def test_a_student_whose_layers_are_all_frozen_is_refused() -> None:
-    with pytest.raises(
-        ValidationError, match=r"freeze_layers: found 2, expected less than the length of init.prune.layers, 2"
-    ):
+    with pytest.raises(ValidationError, match=r"freeze_layers: found 2, expected less than the length of init.prune.layers, 2"):
         student(init={"prune": {"source": "x", "layers": [0, 1]}}, freeze_layers=2)

@@ -1,4 +1,4 @@
-"""The job runner, through `run_line`, with jobs that count how often they ran."""
+"""The job runner, through `run_pipeline`, with jobs that count how often they ran."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def fresh():
 
 
 def make(context: JobContext) -> RowCounts:
-    """Any toy job: does what `behaviour` says of it, then writes the rows of the contract's `take`."""
+    """Run the toy job: call its function in `behaviour`, then write as many rows as the contract's `take`."""
     ran[context.job.name] += 1
     act = behaviour.get(context.job.name)
     rows = context.contract.prompts.sources[0].take or 3
@@ -169,7 +169,7 @@ def test_job_killed_halfway_is_cleared_by_the_next_attempt(tmp_path):
     drive(tmp_path)
     assert left_over(tmp_path) == []
     artifact = load_artifact(Folder(f"{tmp_path}/answers"))
-    assert artifact and artifact.record["files"] == []
+    assert artifact and artifact.record.files == ()
 
 
 def test_job_that_loses_a_row_is_refused(tmp_path):

@@ -3,14 +3,17 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
 from engine.errors import StorageError
+from engine.records.record import Shard
 from engine.rows import ANSWER, CANDIDATE, EXAMPLE, PICKED, PREDICTION, PROMPT, VERSION, conform
-from engine.storage import shards
-from engine.storage.shards import Folder, Shard, hex_digest, iterate, read_shard, read_table, rows_digest, write_shard, write_table
+from engine.storage import migrations
+from engine.storage.folder import Folder
+from engine.storage.shards import hex_digest, iterate, read_shard, read_table, rows_digest, write_shard, write_table
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
 ROWS = pa.table({"id": list("abcde"), "value": [1, 2, 3, 4, 5]}, SCHEMA)
@@ -69,11 +72,6 @@ def test_table_empty_keeps_its_columns(folder):
     assert read_table(folder, table, SCHEMA).equals(SCHEMA.empty_table())
 
 
-def test_table_survives_its_record(folder):
-    table = write_table(folder, ROWS, SCHEMA, shard_rows=2)
-    assert shards.Table.from_json(table.to_json()) == table
-
-
 def test_shard_written_twice_is_one_file(folder):
     assert write_shard(folder, ROWS, SCHEMA) == write_shard(folder, ROWS, SCHEMA)
     assert len(folder.files()) == 1
@@ -99,8 +97,8 @@ def test_shard_missing_says_which_and_what_to_do(folder):
 def test_older_schema_version_is_migrated_step_by_step(tmp_path, monkeypatch):
     old = pa.schema([("id", pa.string()), ("amount", pa.int64())])
     folder = Folder(str(tmp_path))
-    table = write_table(folder, ROWS.rename_columns(["id", "amount"]), old)._replace(schema_version=VERSION - 1)
-    monkeypatch.setitem(shards.MIGRATIONS, VERSION - 1, lambda rows: rows.rename_columns(["id", "value"]))
+    table = replace(write_table(folder, ROWS.rename_columns(["id", "amount"]), old), schema_version=VERSION - 1)
+    monkeypatch.setitem(migrations.MIGRATIONS, VERSION - 1, lambda rows: rows.rename_columns(["id", "value"]))
     assert next(iterate(folder, table)).equals(ROWS)
 
 
@@ -113,7 +111,7 @@ def test_digest_is_equal_for_any_order_and_split():
 
 def test_answers_of_an_earlier_version_are_read_with_the_columns_they_lack(folder):
     old = pa.table({"answer_id": ["1"], "teacher": ["t"], "answer": ["x"]})
-    table = write_table(folder, old, old.schema)._replace(schema_version=1)
+    table = replace(write_table(folder, old, old.schema), schema_version=1)
     [found] = iterate(folder, table, ["answer", "route", "reasoning"])
     assert found.to_pylist() == [{"answer": "x", "route": "", "reasoning": ""}]
 
@@ -126,7 +124,7 @@ def test_rows_of_the_version_before_have_every_column_of_today(folder, schema):
     old = pa.schema([field for field in schema if field.name not in new])
     row = {field.name: None for field in old} | {"confidence": 0.5}
     written = pa.Table.from_pylist([{name: row[name] for name in old.names}], schema=old)
-    table = write_table(folder, written, old)._replace(schema_version=2)
+    table = replace(write_table(folder, written, old), schema_version=2)
     [found] = iterate(folder, table)
     today = conform(found, schema).to_pylist()[0]
     assert {name: today[name] for name in new & set(today)} == {
@@ -149,7 +147,7 @@ def test_write_to_a_place_that_refuses_says_what_to_do():
 FILL = """
 import resource, signal, sys
 from engine.errors import StorageError
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # the kernel refuses the bytes behind, as a full disk does
 try:
@@ -168,7 +166,7 @@ def test_write_that_does_not_fit_leaves_no_file_of_any_name(tmp_path):
 KILLED = """
 import os, sys
 from fsspec.implementations.local import LocalFileSystem
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 LocalFileSystem.mv = lambda *given, **named: os._exit(9)  # the power fails between the bytes and the name
 Folder(sys.argv[1]).write("whole.bin", b"new and longer than before")
 """

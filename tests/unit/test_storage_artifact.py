@@ -7,13 +7,15 @@ import pyarrow as pa
 import pytest
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
+from engine.records.record import FileEntry, Identity
 from engine.rows import VERSION
 from engine.storage.artifact import RECORD, ArtifactWriter, RowCounts, load_artifact
-from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
+from engine.storage.folder import Folder
+from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64()), ("seconds", pa.float32())])
 ROWS = pa.table({"id": ["a", "b", "c", "d"], "value": [1, 2, 3, 4], "seconds": pa.array([0.1] * 4, pa.float32())})
-HEAD = {"job": "toy", "recipe": {}, "inputs": {}, "fingerprint": "f" * 32}
+TOY = Identity("toy", {}, {}, "f" * 32)
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -26,8 +28,8 @@ def finish(folder, table=ROWS, *, pieces=1):
     writer.clear()
     step = -(-table.num_rows // pieces)
     shards = [write_shard(writer.folder / "rows", table.slice(n * step, step), SCHEMA) for n in range(pieces)]
-    writer.tables["rows"] = Table.of(shards, hex_digest(rows_digest(table)))
-    return writer.finish(HEAD, RowCounts(table.num_rows, {"kept": table.num_rows}))
+    writer.tables["rows"] = table_of(shards, hex_digest(rows_digest(table)))
+    return writer.finish(TOY, RowCounts(table.num_rows, {"kept": table.num_rows}))
 
 
 def test_artifact_finished_reads_back_the_rows(folder):
@@ -46,8 +48,8 @@ def test_artifact_record_lists_every_byte_of_its_shards(folder):
 
 def test_artifact_record_names_versions_and_schema(folder):
     record = finish(folder).record
-    assert record["tables"]["rows"]["schema_version"] == VERSION
-    assert {"ray", "torch", "pyarrow"} <= set(record["packages"])
+    assert record.tables["rows"].schema_version == VERSION
+    assert {"ray", "torch", "pyarrow"} <= set(record.packages)
 
 
 def test_artifact_before_finish_is_not_there(folder):
@@ -60,7 +62,7 @@ def test_artifact_that_loses_rows_is_not_there(folder):
     writer = ArtifactWriter(folder)
     writer.put("rows", ROWS, SCHEMA)
     with pytest.raises(ConservationError, match="4 rows in, 3 rows out"):
-        writer.finish(HEAD, RowCounts(4, {"kept": 3}))
+        writer.finish(TOY, RowCounts(4, {"kept": 3}))
     assert load_artifact(folder) is None
 
 
@@ -68,18 +70,16 @@ def test_artifact_drops_shards_of_a_task_that_was_retried(folder):
     writer = ArtifactWriter(folder)
     writer.put("rows", ROWS, SCHEMA)
     write_shard(writer.folder / "rows", ROWS.slice(0, 1), SCHEMA)
-    writer.finish(HEAD, RowCounts(4, {"kept": 4}))
+    writer.finish(TOY, RowCounts(4, {"kept": 4}))
     assert [path for path in folder.files() if path.startswith("rows/")] == [f"rows/{s.path}" for s in writer.tables["rows"].shards]
 
 
 def test_artifact_lists_other_files_with_their_hash(folder):
     writer = ArtifactWriter(folder)
     writer.folder.write("model/config.json", b"{}")
-    writer.finish(HEAD, RowCounts(0, {}))
+    writer.finish(TOY, RowCounts(0, {}))
     found = load_artifact(folder)
-    assert found and found.record["files"] == [
-        {"path": "model/config.json", "bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
-    ]
+    assert found and found.record.files == (FileEntry("model/config.json", 2, hashlib.sha256(b"{}").hexdigest()),)
 
 
 def test_fingerprint_of_equal_rows_is_equal_for_any_order_split_and_clock(folder):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, Share
+from engine.contract.base import JsonSchema, Name, Positive, Section, Share
 
 
 class Latency(Section):
@@ -27,7 +27,7 @@ class Niche(Section):
 class Output(Section):
     """The form of an answer."""
 
-    json_schema: dict[str, Any] | None = None
+    json_schema: JsonSchema | None = None
     """JSON schema of the answer, usually `!include schema.json`; null means free text."""
     spans: dict[str, Positive] = Field(default_factory=dict)
     """Field -> most words of its value, for fields that quote the prompt: they are decoded as one of its spans."""
@@ -44,7 +44,7 @@ class Output(Section):
         return self
 
 
-def _is_text(field: dict[str, Any]) -> bool:
+def _is_text(field: JsonSchema) -> bool:
     """Whether the schema of a field declares a string, or a string or null."""
     kinds = [kind for branch in field.get("anyOf", [field]) for kind in _listed(branch.get("type"))]
     return "string" in kinds and set(kinds) <= {"string", "null"}

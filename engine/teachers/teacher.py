@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from engine.checks import Seen, run_checks
+from engine.checks import CheckInput, run_checks
 from engine.contract.checks import Check
 from engine.contract.models import Sampling
 from engine.contract.profile import Pool
@@ -117,7 +117,7 @@ class Teacher:
         return enough is not None and sum(self._is_verified(row, answer) for answer in answers) >= enough
 
     def _is_verified(self, row: dict[str, Any], answer: dict[str, Any]) -> bool:
-        seen = Seen.of(row | answer, self.desk.specialist.unit(row["task_unit"]))
+        seen = CheckInput.of(row | answer, self.desk.specialist.unit(row["task_unit"]))
         return answer["finish_reason"] == "stop" and all(outcome.passed for outcome in run_checks(self.desk.checks, seen))
 
     def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:

@@ -170,12 +170,12 @@ def _write_and_rename(folder: Path) -> None:
 
 
 def _sandbox() -> Finding:
-    state = isolation.standing()
-    missing = [f"{wall} {why}" for wall, why in state.items() if why]
-    wanted = isolation.NEEDED
-    found = ", ".join(wall for wall, why in state.items() if not why) or "no wall"
-    mend = f"only the check `code` needs them: {'; '.join(missing)}. Or allow fewer in its `walls`"
-    return Finding("sandbox", not any(state[wall] for wall in wanted), found, " and ".join(wanted), mend)
+    problems = isolation.missing_support()
+    missing = [f"{name} {problem}" for name, problem in problems.items() if problem]
+    required = isolation.REQUIRED
+    found = ", ".join(name for name, problem in problems.items() if not problem) or "no isolation"
+    mend = f"only the check `code` needs them: {'; '.join(missing)}. Or require fewer in its `isolation`"
+    return Finding("sandbox", not any(problems[name] for name in required), found, " and ".join(required), mend)
 
 
 def _shared_memory(profile: Profile) -> Iterator[Finding]:

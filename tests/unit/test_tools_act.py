@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.checks import Seen, run_checks
+from engine.checks import CheckInput, run_checks
 from engine.contract import Contract
 from engine.contract.checks import Tools
 from engine.contract.curation import Pick
@@ -228,13 +228,13 @@ def _pair(text, ok):
     ],
 )
 def test_check_tools_finds_answers_that_do_not_follow(said, results, tag):
-    [outcome] = run_checks([Tools(type="tools")], Seen(said, trajectory=trajectory(*results)))
+    [outcome] = run_checks([Tools(type="tools")], CheckInput(said, trajectory=trajectory(*results)))
     assert (outcome.passed, outcome.tag) == (tag == "", tag)
 
 
 @pytest.mark.parametrize("turns", [[], trajectory("42", ok=False)])
 def test_check_tools_wants_a_call_that_succeeded(turns):
-    [outcome] = run_checks([Tools(type="tools")], Seen("42", trajectory=turns))
+    [outcome] = run_checks([Tools(type="tools")], CheckInput("42", trajectory=turns))
     assert outcome.tag == "no_call"
 
 

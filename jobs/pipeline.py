@@ -36,7 +36,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             needs=("prompts",),
             reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.steps.candidates:run",
-            inputs="jobs.steps.toolset:hashes",
+            inputs="jobs.steps.toolset:file_hashes",
             hints=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
         ),
         Job(

@@ -4,6 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+JsonSchema = dict[str, Any]
+"""A JSON Schema (draft 2020-12)."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction or probability, 0 to 1."""
 

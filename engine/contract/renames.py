@@ -30,9 +30,30 @@ class RenamedValue(NamedTuple):
     new: str
 
 
+CHECKS = {  # keys of the checks, which several sections have
+    "absolute": "abs_tol",
+    "bar": "banned",
+    "cited": "citation_pattern",
+    "high": "max",
+    "least": "min_citations",
+    "least_chars": "min_chars",
+    "low": "min",
+    "of": "allowed",
+    "passages": "passage_pattern",
+    "quoted_words": "min_quote_words",
+    "relative": "rel_tol",
+    "share": "max_share",
+    "sure": "min_probability",
+    "walls": "isolation",
+    "words": "min_words",
+}
 RENAMES = (
+    *(Rename(f"curation.boundary.*.checks.*.{old}", new) for old, new in CHECKS.items()),
+    *(Rename(f"evaluation.checks.*.{old}", new) for old, new in CHECKS.items()),
+    *(Rename(f"judges.checks.*.{old}", new) for old, new in CHECKS.items()),
     Rename("judges.pools.rules.*.when.disagreement", "rubric_spread"),
     Rename("judges.pools.rules.*.when.ending", "finish_reason"),
+    Rename("prompts.synthesize.*.method.shown", "num_examples"),
     Rename("students.*.batch", "batch_size"),
     Rename("students.*.clip", "max_grad_norm"),
     Rename("students.*.micro_batch", "micro_batch_size"),

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Raw, Section, Share
+from engine.contract.base import JsonSchema, Name, Positive, Section, Share
 
 
 class Latency(Section):
@@ -31,8 +31,8 @@ class Niche(Section):
 class Output(Section):
     """The form of an answer."""
 
-    json_schema: Raw | None = None
-    """JSON schema of the answer, usually `!include schema.json`; null = free text."""
+    json_schema: JsonSchema | None = None
+    """JSON schema of the answer, usually `!include schema.json`; null means free text."""
     spans: dict[str, Positive] = Field(default_factory=dict)
     """Field -> most words of its value, for fields whose value is quoted from the prompt: decoding is limited to spans of the
     prompt."""
@@ -49,7 +49,7 @@ class Output(Section):
         return self
 
 
-def _is_text(field: Raw) -> bool:
+def _is_text(field: JsonSchema) -> bool:
     """Return whether the schema of a field declares a string, or a string or null."""
     kinds = [kind for branch in field.get("anyOf", [field]) for kind in _listed(branch.get("type"))]
     return "string" in kinds and set(kinds) <= {"string", "null"}

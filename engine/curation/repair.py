@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.checks import Seen, canonical, run_checks
+from engine.checks import CheckInput, canonical, run_checks
 from engine.contract.derived import RewriteMaterial
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
@@ -131,7 +131,7 @@ class Repair:
         unit = self.desk.specialist.unit(row["task_unit"])
         if not reply or canonical(reply) == canonical(row["answer"]):
             return None
-        found = run_checks(self.desk.section.checks, Seen.of(row | {"answer": reply}, unit))
+        found = run_checks(self.desk.section.checks, CheckInput.of(row | {"answer": reply}, unit))
         if not all(outcome.passed for outcome in found):
             return None
         parts = represent(reply, unit)

@@ -74,7 +74,7 @@ def _lessons(row: dict[str, Any], unit: TaskUnit, example: dict[str, Any]) -> It
         return
     said = row["trajectory"]
     last = len(said) - 1
-    for number in conversation.learnt(said):
+    for number in conversation.training_turns(said):
         yield {
             "example_id": example["example_id"] if number == last else f"{example['example_id']}-{number}",
             "messages": [*example["messages"], *map(conversation.message, said[:number])],

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.checks import Outcome, canonical
+from engine.checks import CheckResult, canonical
 from engine.contract.pools import Pools, Relations
 from engine.grading.relations import Related, merge, relate
 from engine.rows import content_id
@@ -35,7 +35,7 @@ def most_said(votes: Counter[str]) -> str:
     return min(votes, key=lambda answer: (-votes[answer], answer))
 
 
-def merged(graded: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outcome]]) -> list[Row]:
+def merged(graded: Sequence[Row], pools: Pools, check: Callable[[Row], list[CheckResult]]) -> list[Row]:
     """Return CANDIDATE rows with those that are made of complementary accepted answers to a prompt; these go to `contrast`.
 
     An answer is made only if it passes every check. It is no more trusted than the least trusted of its parents.
@@ -50,7 +50,7 @@ def merged(graded: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outc
     return [*(row | out if row["answer_id"] in completed else row for row in graded), *whole.values()]
 
 
-def _one_of(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Outcome]]) -> Row | None:
+def _one_of(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[CheckResult]]) -> Row | None:
     best: dict[str, Row] = {}
     for row in sorted(rows, key=_surest):
         best.setdefault(row["teacher"], row)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engine.calibration import judge_calibration
 from engine.calibration.judge_calibration import JudgeCalibration
-from engine.checks import Outcome, Seen, run_checks
+from engine.checks import CheckInput, CheckResult, run_checks
 from engine.grading.agreement import agreement
 from engine.grading.cross_teacher import beside, merged
 from engine.grading.rank import outranked, rivals, strengths
@@ -54,10 +54,10 @@ class Grader:
             graded = merged(graded, pools, self._check)
         return pa.Table.from_pylist(graded, schema=CANDIDATE)
 
-    def _check(self, row: dict[str, Any]) -> list[Outcome]:
+    def _check(self, row: dict[str, Any]) -> list[CheckResult]:
         if row["finish_reason"] != "stop":
             return []
-        return run_checks(self.bar.section.checks, Seen.of(row, self.bar.specialist.unit(row["task_unit"])))
+        return run_checks(self.bar.section.checks, CheckInput.of(row, self.bar.specialist.unit(row["task_unit"])))
 
     def _is_shown_anyway(self, row: dict[str, Any]) -> bool:
         """Whether the judge sees an answer that failed a check: some, by their hash, to see whether it agrees with the rules."""
@@ -84,7 +84,7 @@ class Grader:
             for index, marked in enumerate(given.get(index, NOT_ASKED) for index in range(len(rows)))
         ]
 
-    def _evidence(self, row: dict[str, Any], outcomes: Sequence[Outcome], related: Related) -> Evidence:
+    def _evidence(self, row: dict[str, Any], outcomes: Sequence[CheckResult], related: Related) -> Evidence:
         waits = self.bar.section.pools.relations.conflicts == "review" and not self.bar.competes
         gates = row["judge"] == "" or self.gates  # who asked no judge learns nothing about it
         return Evidence(

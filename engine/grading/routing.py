@@ -6,7 +6,7 @@ The contract's rules are read first, then the built-in ones, of which the last h
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.checks import TAGS, Outcome, is_abstention
+from engine.checks import TAGS, CheckResult, is_abstention
 from engine.contract.judges import Accept
 from engine.contract.pools import LEARNT, Pools, When
 from engine.errors import ContractError
@@ -28,7 +28,7 @@ class Evidence(NamedTuple):
 
     answer: str
     finish_reason: str
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[CheckResult]
     agreement: float | None
     confidence: float | None
     is_judged: bool
@@ -123,6 +123,6 @@ def check_tags(pools: Pools) -> None:
             )
 
 
-def is_sound(finish_reason: str, outcomes: Sequence[Outcome]) -> bool:
+def is_sound(finish_reason: str, outcomes: Sequence[CheckResult]) -> bool:
     """Return whether an answer is worth a judge's tokens: it ended by itself and passed every check."""
     return finish_reason == "stop" and all(outcome.passed for outcome in outcomes)

@@ -12,13 +12,14 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from engine.contract.base import JsonSchema
 from engine.contract.specialist import Output
 
 WORD = re.compile(r"\w+")
 GAP = re.compile(r"[^\w\n,;:!?()\"]")  # the one character that may stand between two words of a span
 
 
-def decoding_schema(output: Output, text: str) -> dict[str, Any] | None:
+def decoding_schema(output: Output, text: str) -> JsonSchema | None:
     """Return the JSON schema by which an answer to the prompt `text` is decoded; None if `output` is free text.
 
     Each field of `output.spans` becomes an enumeration of the spans of `text` that its own schema accepts, and null where that

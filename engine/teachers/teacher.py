@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from engine.checks import Seen, run_checks
+from engine.checks import CheckInput, run_checks
 from engine.contract.checks import Check
 from engine.contract.models import Sampling
 from engine.contract.profile import Pool
@@ -55,7 +55,7 @@ class TeacherSpec:
     """What verifies an answer, where `sampling.enough` asks."""
     cap: int | None = None
     """Tokens that all teachers together may be paid for."""
-    kit: Toolset | None = None
+    toolset: Toolset | None = None
     """The tools that it may call, in mode `tools`."""
 
 
@@ -117,7 +117,7 @@ class Teacher:
         return enough is not None and sum(self._is_verified(row, answer) for answer in answers) >= enough
 
     def _is_verified(self, row: dict[str, Any], answer: dict[str, Any]) -> bool:
-        seen = Seen.of(row | answer, self.desk.specialist.unit(row["task_unit"]))
+        seen = CheckInput.of(row | answer, self.desk.specialist.unit(row["task_unit"]))
         return answer["finish_reason"] == "stop" and all(outcome.passed for outcome in run_checks(self.desk.checks, seen))
 
     def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ class Teacher:
         if open_ and self.engine is None:
             build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
             engine = self.trials.load(build, self.desk.section.model.path)
-            self.engine = ToolAgent(engine, self.desk.kit) if self.desk.kit else engine
+            self.engine = ToolAgent(engine, self.desk.toolset) if self.desk.toolset else engine
 
         def ask(batch: Sequence[int]) -> None:
             paid.update(self._pay(rows, [open_[index] for index in batch]))
@@ -163,7 +163,7 @@ class Teacher:
             told = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
             output = self.desk.specialist.unit(task_unit).output.model_dump_json()
             sampling = section.sampling.model_dump_json(exclude={"n", "enough"})
-            acts = [self.desk.kit.identity] if self.desk.kit else []
+            acts = [self.desk.toolset.identity] if self.desk.toolset else []
             self.manners[task_unit] = content_id(self.identity, told, output, sampling, *acts)
         return self.manners[task_unit]
 
@@ -203,7 +203,7 @@ class Teacher:
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,
             keep_special_tokens=section.thinks is not None,
-            max_calls=self.desk.kit.max_calls if self.desk.kit else 0,
+            max_calls=self.desk.toolset.max_calls if self.desk.toolset else 0,
         )
 
     def _answer(self, row: dict[str, Any], wanted: Asked, said: Completion) -> dict[str, Any]:

@@ -191,12 +191,12 @@ def _write_and_rename(folder: Path) -> None:
 
 
 def _sandbox() -> Check:
-    state = isolation.standing()
-    missing = [f"{wall} {why}" for wall, why in state.items() if why]
-    needed = isolation.NEEDED
-    found = ", ".join(wall for wall, why in state.items() if not why) or "no wall"
-    mend = f"only the check `code` needs them: {'; '.join(missing)}. Or allow fewer in its `walls`"
-    return _check("sandbox", not any(state[wall] for wall in needed), found, " and ".join(needed), mend)
+    problems = isolation.missing_support()
+    missing = [f"{name} {problem}" for name, problem in problems.items() if problem]
+    required = isolation.REQUIRED
+    found = ", ".join(name for name, problem in problems.items() if not problem) or "no isolation"
+    mend = f"only the check `code` needs them: {'; '.join(missing)}. Or require fewer in its `isolation`"
+    return _check("sandbox", not any(problems[name] for name in required), found, " and ".join(required), mend)
 
 
 def _shared_memory(profile: Profile) -> Iterator[Check]:

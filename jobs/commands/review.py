@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.checks import Seen, canonical, run_checks
+from engine.checks import CheckInput, canonical, run_checks
 from engine.contract.checks import JsonSchema
 from engine.curation.labels import LABELS
 from engine.errors import InputError, MissingArtifact
@@ -150,7 +150,7 @@ def _check(work: Workspace, given: labels.Labels) -> None:
         if correction and canonical(correction) == canonical(row["answer"]):
             problems.append(f"{key}: the correction is the answer itself; label it right")
         elif correction and schema:
-            [outcome] = run_checks([JsonSchema(type="json_schema")], Seen(correction, schema=schema))
+            [outcome] = run_checks([JsonSchema(type="json_schema")], CheckInput(correction, schema=schema))
             problems += [] if outcome.passed else [f"{key}: the correction is {outcome.tag}: {outcome.detail}"]
     _raise(work.folder, problems)
 

@@ -24,7 +24,7 @@ from engine.teachers.route import Routing
 from engine.teachers.teacher import TeacherSpec
 from jobs.steps.judging import grader_spec, scorer_spec, weights
 from jobs.steps.progress import Meter
-from jobs.steps.toolset import kit
+from jobs.steps.toolset import toolset
 
 
 def run(context: JobContext) -> RowCounts:
@@ -90,7 +90,7 @@ def _desks(context: JobContext) -> list[TeacherSpec]:
             purse=context.ledger / TEACHERS,
             cap=context.contract.budget.teacher_tokens,
             checks=context.contract.judges.checks,
-            kit=kit(context),
+            toolset=toolset(context),
         )
         for section in context.contract.teachers.models
     ]

@@ -74,6 +74,6 @@ def test_braces_of_input_and_answer_stay_as_they_are(tmp_path):
 @pytest.mark.parametrize(("reference", "count"), [('{"number": 7}', 1), ('{"number": 8}', 0)])
 def test_mended_answer_is_compared_with_the_reference_of_its_prompt(tmp_path, reference, count):
     given = desk(tmp_path, form())
-    compares = [{"type": "numeric", "field": "number", "absolute": 0.0, "reference": {"field": "number"}}]
+    compares = [{"type": "numeric", "field": "number", "abs_tol": 0.0, "reference": {"field": "number"}}]
     section = RewriteMaterial.model_validate(given.section.model_dump() | {"checks": compares})
     assert len(mended(Repair(replace(given, section=section)), unsolved(wrong(reference=reference)))) == count

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.checks import TAGS, Outcome
+from engine.checks import TAGS, CheckResult
 from engine.contract.judges import Accept, Judges, Rubric
 from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
@@ -21,8 +21,8 @@ from engine.storage.shards import Folder
 
 RIGHT = '{"number": "7", "item": null}'
 ABSTAINS = '{"number": null, "item": null}'
-FAILED = Outcome("grounded", False, "ungrounded", "item=x")
-BROKEN = Outcome("json_schema", False, "not_json", "x")
+FAILED = CheckResult("grounded", False, "ungrounded", "item=x")
+BROKEN = CheckResult("json_schema", False, "not_json", "x")
 SCHEMA = {"type": "object", "required": ["number", "item"]}
 
 
@@ -56,7 +56,7 @@ def test_route_gives_the_pool_and_why(evidence, pool, reasons):
 @given(
     st.sampled_from([RIGHT, ABSTAINS, "text", ""]),
     st.sampled_from(FINISH_REASONS),
-    st.lists(st.builds(Outcome, st.just("any"), st.just(False), st.sampled_from(TAGS[1:])), max_size=3),
+    st.lists(st.builds(CheckResult, st.just("any"), st.just(False), st.sampled_from(TAGS[1:])), max_size=3),
     st.none() | st.floats(0, 1),
     st.none() | st.floats(0, 1),
     st.booleans(),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from engine.checks import TAGS, Outcome
+from engine.checks import TAGS, CheckResult
 from engine.contract import Contract
 from engine.contract.judges import Accept, Judges
 from engine.contract.pools import LEARNT, Band, FinishReason, Pools, Relation
@@ -24,7 +24,7 @@ from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder
 
 RIGHT, ABSTAINS = '{"number": "7"}', '{"number": null}'
-UNGROUNDED = Outcome("grounded", False, "ungrounded", "x")
+UNGROUNDED = CheckResult("grounded", False, "ungrounded", "x")
 SURE = Evidence(RIGHT, "stop", (), 1.0, 0.9, is_judged=True)
 
 share = st.floats(0, 1)
@@ -70,7 +70,7 @@ evidence = st.builds(
     Evidence,
     answer=st.sampled_from([RIGHT, ABSTAINS, "text", ""]),
     finish_reason=st.sampled_from(FINISH_REASONS),
-    outcomes=st.lists(st.builds(Outcome, st.just("any"), st.just(False), st.sampled_from(TAGS[1:])), max_size=3),
+    outcomes=st.lists(st.builds(CheckResult, st.just("any"), st.just(False), st.sampled_from(TAGS[1:])), max_size=3),
     agreement=st.none() | share,
     confidence=st.none() | share,
     is_judged=st.booleans(),
@@ -168,7 +168,7 @@ def test_rule_holds_where_all_that_it_names_does(when, seen, is_so):
 
 
 def test_answer_that_could_not_be_compared_is_not_wrong():
-    alone = Outcome("math", False, "no_reference", "")
+    alone = CheckResult("math", False, "no_reference", "")
     assert route(SURE._replace(outcomes=[alone]), Accept()) == ("review", ["no_reference"])
     assert route(SURE._replace(outcomes=[alone, UNGROUNDED]), Accept()) == ("contrast", ["no_reference", "ungrounded"])
 

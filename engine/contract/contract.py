@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section
 from engine.contract.budget import Budget
-from engine.contract.curation import ORDERED_BY, Curation
+from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts
@@ -131,7 +131,7 @@ class Contract(Section):
     @model_validator(mode="after")
     def orders_have_their_signals(self) -> "Contract":
         asked = self.judges.signals.asked if self.judges.signals else ()
-        wanted = ORDERED_BY.get(self.curation.pick.order, ())
+        wanted = SIGNALS_OF_ORDER.get(self.curation.pick.order, ())
         if missing := [name for name in wanted if name not in asked]:
             raise ValueError(
                 f"curation.pick.order: found {self.curation.pick.order}, which needs judges.signals.{missing[0]}; ask for it there"

@@ -13,6 +13,15 @@ class Rename(NamedTuple):
 
 
 RENAMES = (
+    Rename("curation.answers.most", "max_per_prompt"),
+    Rename("curation.boundary", "contrastive"),
+    Rename("curation.boundary.*.ask", "prompt_template"),
+    Rename("curation.boundary.*.fails", "reply_if_wrong"),
+    Rename("curation.boundary.*.holds", "reply_if_right"),
+    Rename("curation.boundary.*.say", "feedback_template"),
+    Rename("curation.boundary.*.says", "reply_template"),
+    Rename("curation.boundary_share", "contrastive_share"),
+    Rename("curation.preferences.most", "max_per_prompt"),
     Rename("judges.pools.rules.*.when.ending", "finish_reason"),
     Rename("judges.pools.rules.*.when.disagreement", "rubric_spread"),
 )

@@ -59,9 +59,9 @@ def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
     yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
     if contract.teachers.mode != "direct":
         yield from ((f"judges.rubrics.{number}.model", one.model) for number, one in enumerate(contract.judges.rubrics))
-    for number, kind in enumerate(contract.curation.boundary):
+    for number, kind in enumerate(contract.curation.contrastive):
         if kind.type == "rewrite":
-            yield f"curation.boundary.{number}.model", kind.model
+            yield f"curation.contrastive.{number}.model", kind.model
     if contract.judges.signals and contract.judges.signals.model:
         yield "judges.signals.model", contract.judges.signals.model
     yield from (

@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section
 from engine.contract.budget import Budget
-from engine.contract.curation import ORDERED_BY, Curation
+from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts
@@ -143,7 +143,7 @@ class Contract(Section):
     @model_validator(mode="after")
     def pick_order_has_its_signals(self) -> "Contract":
         measured = self.judges.signals.asked if self.judges.signals else ()
-        needed = ORDERED_BY.get(self.curation.pick.order, ())
+        needed = SIGNALS_OF_ORDER.get(self.curation.pick.order, ())
         if missing := [name for name in needed if name not in measured]:
             raise ValueError(
                 f"curation.pick.order: found {self.curation.pick.order}, which needs judges.signals.{missing[0]}; ask for it there"

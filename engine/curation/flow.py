@@ -32,7 +32,7 @@ from engine.curation.represent import examples
 from engine.curation.samples import BEST_FIRST, best, follow
 from engine.dedup import flow as similarity
 from engine.dedup.embedder import AT_ONCE
-from engine.dedup.embedder import Embedder as Sentence
+from engine.dedup.embedder import TextEmbedder as Sentence
 from engine.distributed import gather, stream
 from engine.distributed.task_pool import TaskPool
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow

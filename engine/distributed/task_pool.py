@@ -31,17 +31,16 @@ class TaskPool:
         self._running.append(refs[0])
         return refs
 
+    def fetch(self, refs: Any) -> Any:
+        """Return the value of a reference, or the values of a list of references.
 
-def fetch(refs: Any) -> Any:
-    """Return the values of `refs`.
-
-    Raises:
-        Exception: the exception that a task raised, without Ray's wrapper.
-    """
-    try:
-        return ray.get(refs)
-    except RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+        Raises:
+            Exception: the exception of the task, as it was raised.
+        """
+        try:
+            return ray.get(refs)
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, Exception) else error) from None
 
 
 @cache

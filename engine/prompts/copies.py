@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import xxhash
 
 from engine.contract.prompts import Copies
-from engine.dedup.minhash import exact_keys, signatures
+from engine.dedup.minhash import minhash, text_keys
 from engine.dedup.representatives import Order
-from engine.dedup.signature import Signed, came
+from engine.dedup.signature import SignedBlock, batch_columns
 from engine.prompts.sources import LINE_BITS
 
 SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
@@ -51,7 +51,7 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
     """WORK in, SIGNED out: one row for each sound prompt."""
     rows = rows.filter(pc.equal(rows["reason"], ""))
     given = zip(rows["path"].to_pylist(), rows["given_id"].to_pylist(), strict=True)
-    minima = signatures(rows["text"], copies)
+    minima = minhash(rows["text"], copies)
     return pa.table(
         {
             "place": rows["place"],
@@ -59,28 +59,29 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
             "side": rows["side"],
             "round": rows["round"],
             "id_key": pa.array([None if one is None else _id_key(path, one) for path, one in given], pa.uint64()),
-            "text_key": pa.array(exact_keys(rows["text"])),
+            "text_key": pa.array(text_keys(rows["text"])),
             "minima": pa.array(list(minima), pa.list_(pa.uint32())),
         },
         schema=SIGNED,
     )
 
 
-def named(signed: pa.Table) -> Signed:
+def named(signed: pa.Table) -> SignedBlock:
     """SIGNED in, the rows with a given id out, to be compared by it: of one source and id only the earliest stays."""
     rows = signed.filter(pc.is_valid(signed["id_key"]))
-    table = pa.table({"id": rows["place"], **came(len(rows))})
-    return Signed(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
+    table = pa.table({"id": rows["place"], **batch_columns(len(rows))})
+    return SignedBlock(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
 
 
-def among(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int) -> Signed:
+def among(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int) -> SignedBlock:
     """SIGNED in, its rows up to round `last` out, to be compared by what they say; those with a `repeated` id are left out."""
     out = pa.concat_tables(repeated)["id"].combine_chunks()
     rows = signed.filter(pc.and_(pc.invert(pc.is_in(signed["place"], out)), pc.less_equal(signed["round"], last)))
     who = [rows[name].combine_chunks() for name in _WHO]
     minima = np.array(rows["minima"].combine_chunks().flatten()).reshape(len(rows), -1) if len(rows) else _NO_MINIMA
-    table = pa.table({"id": pa.StructArray.from_arrays(who, list(_WHO)), **dict(zip(_WHO, who, strict=True)), **came(len(rows))})
-    return Signed(table, rows["text_key"].to_numpy(), minima)
+    columns = {"id": pa.StructArray.from_arrays(who, list(_WHO)), **dict(zip(_WHO, who, strict=True))}
+    table = pa.table(columns | batch_columns(len(rows)))
+    return SignedBlock(table, rows["text_key"].to_numpy(), minima)
 
 
 def settle(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]]) -> pa.Table:
@@ -97,7 +98,7 @@ def _id_key(path: str, given: str) -> int:
 
 
 def _copied(found: pa.Table) -> pa.Table:
-    one, rep = ({name: pc.struct_field(found[end], name) for name in _WHO} for end in ("id", "rep"))
+    one, rep = ({name: pc.struct_field(found[end], name) for name in _WHO} for end in ("id", "duplicate_of"))
     is_leak, is_exact = pc.not_equal(one["side"], rep["side"]), pc.equal(found["method"], "exact")
     leak, copy = pc.if_else(is_exact, "holdout_copy", "holdout_near"), pc.if_else(is_exact, "exact_copy", "near_copy")
     return pa.table(
@@ -113,7 +114,7 @@ def _copied(found: pa.Table) -> pa.Table:
 
 
 def _repeated(found: pa.Table) -> pa.Table:
-    lines = [place & ((1 << LINE_BITS) - 1) for place in found["rep"].to_pylist()]
+    lines = [place & ((1 << LINE_BITS) - 1) for place in found["duplicate_of"].to_pylist()]
     return pa.table(
         {
             "place": found["id"],

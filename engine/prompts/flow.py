@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,8 +17,9 @@ from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
 from engine.dedup import flow as similarity
 from engine.dedup.flow import Plan
-from engine.dedup.signature import Signed
+from engine.dedup.signature import SignedBlock
 from engine.distributed import gather, stream
+from engine.distributed.executor import Executor
 from engine.distributed.task_pool import TaskPool
 from engine.prompts import copies, quota, split
 from engine.prompts.files import Slice
@@ -58,16 +59,22 @@ def read(slices: Sequence[Slice], section: Prompts, pool: Pool) -> Dataset:
 def settle(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Verdicts:
     """WORK in, with what `rounds` of synthesis wrote; out comes where each row goes. One task holds about 100 bytes a prompt."""
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
-    blocks, count, crew = signed.to_arrow_refs(), signed.count(), TaskPool(pool)
-
-    def search(how: Callable[[pa.Table], Signed], plan: Plan) -> list[ObjectRef]:
-        return similarity.find(similarity.sign(blocks, plan, crew, how=how), plan, crew).duplicates
-
-    repeated = search(copies.named, similarity.plan(count, None, [("id", "ascending")], parts=partitions))
-    plan = similarity.plan(count, section.copies, copies.BEST_FIRST, parts=partitions)
-    found = [search(partial(_among, repeated=repeated, last=last), plan) for last in range(rounds + 1)]
+    size = similarity.plan(signed.count(), section.copies, copies.BEST_FIRST, parts=partitions)
+    repeated, found = find_copies(signed.to_arrow_refs(), size, TaskPool(pool), rounds=rounds)
     given = {"repeated": repeated, "rounds": found, "shard_rows": section.shard_rows}
     return Verdicts(*gather.run(_settle, (signed, split.CUT), returns=2, **given))
+
+
+def find_copies(blocks: Sequence[Any], plan: Plan, executor: Executor, *, rounds: int) -> tuple[list[Any], list[list[Any]]]:
+    """SIGNED blocks in; return references to the rows with a repeated id, and for each round to the copies up to it."""
+
+    def search(compute: Callable[..., SignedBlock], plan: Plan, args: Sequence[Any] = ()) -> list[Any]:
+        signatures = similarity.compute_signatures(blocks, plan, executor, compute=compute, args=args)
+        return similarity.find_duplicates(signatures, plan, executor).duplicates
+
+    by_id = plan._replace(matcher=None, order=[("id", "ascending")], key_parts=1)
+    repeated = search(copies.named, by_id)
+    return repeated, [search(partial(_among, last=last), plan, repeated) for last in range(rounds + 1)]
 
 
 def label(rows: Dataset, verdicts: Verdicts, pool: Pool) -> Dataset:
@@ -159,8 +166,8 @@ def _admit(written: pa.Table, section: Prompts) -> pa.Table:
     return identify(redact(written.select(WORK.names), section.redact))
 
 
-def _among(signed: pa.Table, repeated: list[ObjectRef], last: int) -> Signed:
-    return copies.among(signed, ray.get(repeated), last=last)
+def _among(signed: pa.Table, *repeated: pa.Table, last: int) -> SignedBlock:
+    return copies.among(signed, repeated, last=last)
 
 
 def _settle(

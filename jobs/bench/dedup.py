@@ -32,7 +32,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from engine.contract.prompts import Copies
-from engine.dedup.minhash import band_keys, bands, exact_keys, signatures
+from engine.dedup.minhash import band_keys, bands, minhash, text_keys
 from jobs.bench import corpus, peers
 from jobs.bench.watch import ROOT, Usage, watch
 from jobs.commands.dedup import NGRAM, NUM_PERM
@@ -126,8 +126,8 @@ def _kernel(texts: Any) -> int:
     copies = Copies(threshold=0.7, ngram=NGRAM, num_perm=NUM_PERM)
 
     def sign() -> None:
-        exact_keys(texts)
-        band_keys(signatures(texts, copies), bands(copies))
+        text_keys(texts)
+        band_keys(minhash(texts, copies), bands(copies))
 
     sign()  # compiles
     started = time.process_time()

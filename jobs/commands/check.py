@@ -93,9 +93,9 @@ def _chat_models(contract: Contract) -> Iterator[ChatModel]:
     if contract.teachers.mode != "direct":
         for number, rubric in enumerate(contract.judges.rubrics):
             yield ChatModel(f"judges.rubrics.{number}.model", rubric.model)
-    for number, kind in enumerate(contract.curation.boundary):
+    for number, kind in enumerate(contract.curation.contrastive):
         if kind.type == "rewrite":
-            yield ChatModel(f"curation.boundary.{number}.model", kind.model)
+            yield ChatModel(f"curation.contrastive.{number}.model", kind.model)
     if contract.judges.signals and contract.judges.signals.model:
         yield ChatModel("judges.signals.model", contract.judges.signals.model)
     for number, synthesis in enumerate(contract.prompts.synthesize):

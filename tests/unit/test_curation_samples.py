@@ -2,7 +2,7 @@
 
 import random
 
-import alone
+import in_process
 import pyarrow as pa
 import pytest
 
@@ -82,7 +82,7 @@ def test_answer_beside_another_shares_the_fate_of_its_prompt():
         ("a3", "q", MAIL.upper(), "third"),
     ]
     table, section = entries(rows, policy), Curation(answers=policy)
-    found = follow(settle(table, [alone.duplicates(sign(table, section), section.minhash, BEST_FIRST)], section))
+    found = follow(settle(table, [in_process.duplicates(sign(table, section), section.minhash, BEST_FIRST)], section))
     assert fates(found) == {"a1": ("", ""), "a2": ("exact", "a0"), "a3": ("exact", "a0")}
 
 

@@ -1,6 +1,6 @@
 """Copies by text, near-duplicates by meaning, clusters: decisions that any order of the input leaves as they are."""
 
-import alone
+import in_process
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -31,7 +31,7 @@ def entries(texts, *, section=SECTION, order=None):
 
 
 def decided(table, section=SECTION):
-    return settle(table, [alone.duplicates(sign(table, section), section.minhash, BEST_FIRST)], section)
+    return settle(table, [in_process.duplicates(sign(table, section), section.minhash, BEST_FIRST)], section)
 
 
 def fates(table, section=SECTION):

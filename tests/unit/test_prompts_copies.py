@@ -2,7 +2,7 @@
 
 import random
 
-import alone
+import in_process
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -34,7 +34,7 @@ def work(*rows):
 def fates(table):
     """Return prompt_id -> (fate, rep_id) of the rows that do not stay."""
     signed = sign(table, COPIES)
-    found = alone.fates(signed, COPIES).to_pylist()
+    found = in_process.fates(signed, COPIES).to_pylist()
     ids = dict(zip(table["place"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))
     return {ids[row["place"]]: (row["fate"], row["duplicate_of"]) for row in found}
 
@@ -49,7 +49,7 @@ def test_near_copy_loses_with_an_estimated_similarity_and_an_unlike_text_stays()
     table = work(("a", "train", LONG), ("b", "train", LONG + " please"), ("c", "train", LONG[:40] + " and nothing else"))
     assert fates(table) == {"b": ("near_copy", "a")}
     signed = sign(table, COPIES)
-    similarity = alone.fates(signed, COPIES)["similarity"].to_pylist()
+    similarity = in_process.fates(signed, COPIES)["similarity"].to_pylist()
     assert similarity == [pytest.approx(0.95, abs=0.1)]
 
 
@@ -68,14 +68,14 @@ def test_copies_within_the_holdout_keep_one():
 def test_equal_rows_of_one_source_keep_the_earliest():
     table = work(("a", "train", "same"), ("a", "train", "same"))
     signed = sign(table, COPIES)
-    found = alone.fates(signed, COPIES)
+    found = in_process.fates(signed, COPIES)
     assert found["place"].to_pylist() == [2]
 
 
 def test_repeated_given_id_is_a_reject_and_no_keeper():
     table = work(("b", "train", "one", {"given_id": "7"}), ("a", "train", "two", {"given_id": "7"}), ("c", "train", "two"))
     signed = sign(table, COPIES)
-    found = alone.fates(signed, COPIES).to_pylist()
+    found = in_process.fates(signed, COPIES).to_pylist()
     assert [(row["place"], row["fate"], row["detail"]) for row in found] == [(2, "duplicate_id", "line 1 has the same id")]
 
 
@@ -102,7 +102,7 @@ def test_label_sends_every_row_to_exactly_one_table_and_cuts_shards_by_id():
     rows += [("00h", "holdout", "held out"), reject, ("09b", "train", rows[9][2])]
     table = work(*rows)
     signed = sign(table, COPIES)
-    found = alone.fates(signed, COPIES)
+    found = in_process.fates(signed, COPIES)
     cuts = split.cuts(signed, found, shard_rows=4)
     labelled = split.label(table, found, cuts)
     assert sum(split.pick(labelled, name).num_rows for name in split.TABLES) == len(rows)

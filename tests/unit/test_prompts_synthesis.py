@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 
-import alone
+import in_process
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -60,7 +60,7 @@ def read(texts, side, *, number, layers=()):
 
 def settled(rows):
     signed = copies.sign(rows, COPIES)
-    return split.label(rows, alone.fates(signed, COPIES), {})
+    return split.label(rows, in_process.fates(signed, COPIES), {})
 
 
 def desk(tmp_path, one, batch=2):
@@ -226,7 +226,7 @@ def test_synthetic_prompt_between_two_seeds_makes_them_no_copies_nor_one_of_the_
     one = rows.to_pylist()[0] | {"text": middle, "messages": [{"role": "user", "content": middle}], "round": 1, "place": 9}
     rows = pa.concat_tables([rows, identify(pa.Table.from_pylist([one], schema=WORK))])
     signed = copies.sign(rows, strict)
-    found = alone.fates(signed, strict)
+    found = in_process.fates(signed, strict)
     assert [(row["place"], row["fate"]) for row in found.to_pylist()] == [(9, "holdout_near")]
 
 

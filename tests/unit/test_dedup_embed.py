@@ -1,4 +1,4 @@
-"""The op that embeds, with a stand-in for the model; and how texts are put together for a real one."""
+"""The embedding ops with a stand-in for the model, and the batches for a real one."""
 
 from pathlib import Path
 
@@ -33,10 +33,10 @@ def stand_in(monkeypatch):
 
 def test_embedder_appends_the_vector_of_each_text_and_takes_null_as_empty():
     rows = pa.table({"id": ["1", "2", "3"], "body": ["aaa", None, "bb"]})
-    found = embedder.Embedder(Path("model"), text="body")(rows)
+    found = embedder.TextEmbedder(Path("model"), text="body")(rows)
     assert found.column_names == ["id", "body", "embedding"]
     assert matrix(found["embedding"]) == pytest.approx(np.array([[1, 0], [1, 0], [0, 1]]), abs=1e-3)
-    assert embedder.Embedder(Path("model"), text="body")(rows.slice(0, 0)).num_rows == 0
+    assert embedder.TextEmbedder(Path("model"), text="body")(rows.slice(0, 0)).num_rows == 0
 
 
 def candidates():

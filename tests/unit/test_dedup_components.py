@@ -1,4 +1,4 @@
-"""Components in one process and in rounds of stars are the same, and those of a plain union."""
+"""Components in one process and in rounds of stars are equal, and are those of a plain union-find."""
 
 import numpy as np
 import pytest
@@ -10,17 +10,18 @@ from engine.dedup import components
 
 def by_stars(edges, parts):
     """The rounds as the flow runs them, without Ray."""
-    dealt = components.deal(edges, parts, "large")
+    owned = components.partition(edges, parts, "large_star")
     before, after = None, ()
     while before != after:
         before = after
-        for step, then in (("large", "small"), ("small", "large")):
-            made = [components.star(one, step) for one in dealt]
-            dealt = [
-                np.concatenate(pieces, axis=1) for pieces in zip(*(components.deal(one, parts, then) for one in made), strict=True)
+        for step, then in (("large_star", "small_star"), ("small_star", "large_star")):
+            made = [components.apply_star(piece, step) for piece in owned]
+            owned = [
+                np.concatenate(pieces, axis=1)
+                for pieces in zip(*(components.partition(piece, parts, then) for piece in made), strict=True)
             ]
-        after = tuple(map(sum, zip(*(components.digest(one) for one in made), strict=True)))
-    found = [components.settled(one) for one in dealt]
+        after = tuple(map(sum, zip(*(components.digest(piece) for piece in made), strict=True)))
+    found = [components.final_roots(piece) for piece in owned]
     return components.Roots(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 

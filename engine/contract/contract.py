@@ -76,9 +76,9 @@ class Contract(Section):
     @model_validator(mode="after")
     def curriculum_by_tier_has_tiers(self) -> "Contract":
         for number, student in enumerate(self.students):
-            if student.curriculum == "confidence_tier" and not self.judges.pools.tiers:
+            if student.curriculum == "confidence_tier" and not self.judges.pools.confidence_tiers:
                 raise ValueError(
-                    f"students.{number}.curriculum: found confidence_tier, but judges.pools.tiers is empty; list confidences there"
+                    f"students.{number}.curriculum: found confidence_tier, but judges.pools.confidence_tiers is empty; list confidences there"
                 )
         return self
 
@@ -142,7 +142,7 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def pick_order_has_its_signals(self) -> "Contract":
-        measured = self.judges.signals.asked if self.judges.signals else ()
+        measured = self.judges.signals.requested if self.judges.signals else ()
         needed = SIGNALS_OF_ORDER.get(self.curation.pick.order, ())
         if missing := [name for name in needed if name not in measured]:
             raise ValueError(

@@ -6,8 +6,11 @@ contract file the older key is an error that names the new one.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import to_json
 
 from engine.contract.base import Raw
 
@@ -60,9 +63,22 @@ RENAMES = (
     Rename("curation.boundary.*.says", "reply_template"),
     Rename("curation.boundary_share", "contrastive_share"),
     Rename("curation.preferences.most", "max_per_prompt"),
-    Rename("judges.pools.rules.*.when.ending", "finish_reason"),
+    Rename("judges.calibrate.floor", "minimum"),
+    Rename("judges.pools.rules.*.when.agreement.least", "min"),
+    Rename("judges.pools.rules.*.when.confidence.least", "min"),
     Rename("judges.pools.rules.*.when.disagreement", "rubric_spread"),
+    Rename("judges.pools.rules.*.when.disagreement.least", "min"),
     Rename("judges.pools.rules.*.when.ending", "finish_reason"),
+    Rename("judges.pools.rules.*.when.rubric_spread.least", "min"),
+    Rename("judges.pools.tiers", "confidence_tiers"),
+    Rename("judges.ranking.marks", "labels"),
+    Rename("judges.ranking.most", "max_answers"),
+    Rename("judges.ranking.shots.*.mark", "label"),
+    Rename("judges.rubrics.*.dimensions.*.marks", "scale"),
+    Rename("judges.rubrics.*.marks", "scale"),
+    Rename("judges.rubrics.*.shots.*.mark", "rating"),
+    Rename("judges.signals.complexity.marks", "scale"),
+    Rename("judges.signals.quality.marks", "scale"),
     Rename("prompts.synthesize.*.method.shown", "num_examples"),
     Rename("students.*.batch", "batch_size"),
     Rename("students.*.clip", "max_grad_norm"),
@@ -103,9 +119,7 @@ def renamed_in(raw: Raw) -> tuple[Raw, list[str]]:
 
 def _rename(tree: Node) -> Iterator[str]:
     """Rename keys and values of `tree` in place; yield a sentence for each."""
-    for rename in sorted(
-        RENAMES, key=lambda one: -one.path.count(".")
-    ):  # the deepest first: its parents have their older names yet
+    for rename in sorted(RENAMES, key=_depth, reverse=True):  # deepest first, while its parents still have their older names
         for section, key, path in list(_places(tree, rename.path.split("."))):
             if isinstance(section, dict):
                 yield f"{path}: was renamed to {rename.name}."
@@ -133,3 +147,21 @@ def _places(node: Node, parts: Sequence[str], parents: tuple[str, ...] = ()) -> 
                 yield node, key, ".".join(path)
             else:
                 yield from _places(node[key], parts[1:], path)
+
+
+def older_json(section: BaseModel, path: str, *, exclude: Collection[str] = ()) -> str:
+    """Return `section.model_dump_json()` with its keys under their older names.
+
+    Hashes of sections identify paid work, and were taken under the older names: they must not change with a name. `path` is where
+    the section stands in the contract, such as `judges.rubrics.*`; `exclude` are keys of the section that are left out.
+    """
+    return to_json(_older(section.model_dump(mode="json", exclude=set(exclude)), path)).decode()
+
+
+def _older(value: Any, path: str) -> Any:
+    if isinstance(value, list):
+        return [_older(item, f"{path}.*") for item in value]
+    if not isinstance(value, dict):
+        return value
+    names = {rename.name: old for rename in RENAMES for parent, _, old in [rename.path.rpartition(".")] if parent == path}
+    return {names.get(key, key): _older(item, f"{path}.{key}") for key, item in value.items()}

@@ -67,8 +67,8 @@ class Student(Section):
     """Precision of matrix products and exported weights; the optimizer's copy of the weights is float32."""
     max_tokens: Positive = 512
     """Longest example in tokens; longer ones are left out and counted as `too_long`."""
-    curriculum: Literal["none", "tier", "difficulty"] = "none"
-    """Order of the examples within each epoch: shuffled; highest confidence tier (`judges.pools.tiers`) first; or easiest first."""
+    curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
+    """Order of the examples within each epoch: shuffled; highest confidence tier (`judges.pools.confidence_tiers`) first; or easiest first."""
     early_stop: EarlyStop | None = EarlyStop()
     checkpoint_steps: Positive = 20
     """Optimizer steps between checkpoints, which is the most that a crash costs."""

@@ -18,7 +18,7 @@ class GraderSpec:
     specialist: Specialist
     pool: Pool
     ledger: Folder
-    """What judges have said and were paid for, perhaps by other runs too, and the instruments that were learnt from it."""
+    """What judges have said and were paid for, perhaps by other runs too, and the calibrations that were measured with it."""
     markers: Folder
     """Who is at work, in this run."""
     purse: Folder

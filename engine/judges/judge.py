@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from engine.contract.judges import Ranking, Rubric
+from engine.contract.renames import older_json
 from engine.inference.engine import instruct
 from engine.judges import rubric as rubrics
 from engine.judges.grader_spec import GraderSpec
@@ -46,9 +47,12 @@ class Judge:
     @property
     def identity(self) -> str:
         """Hash of the models and of all that they are told but for their names."""
-        told = [(self.askers[one.name].till.identity, one.model_dump_json(exclude={"model", "name"})) for one in self.rubrics]
+        told = [
+            (self.askers[one.name].till.identity, older_json(one, "judges.rubrics.*", exclude=("model", "name")))
+            for one in self.rubrics
+        ]
         return content_id(
-            *(part for pair in told for part in pair), self.section.ranking and self.section.ranking.model_dump_json()
+            *(part for pair in told for part in pair), self.section.ranking and older_json(self.section.ranking, "judges.ranking")
         )
 
     def mark(self, cases: Sequence[Case], *, wording: str = "{question}", capped: bool = True) -> list[RubricScore]:
@@ -90,8 +94,8 @@ def _side_by_side(ranking: Ranking, rubric: Rubric, pair: Pair) -> Question:
     def turn(text: str, first: str, second: str, reference: str) -> str:
         return rubrics.fill(asked, {"text": text, "first": first, "second": second, "reference": reference})
 
-    shots = [(turn(shot.text, shot.first, shot.second, shot.reference), shot.mark) for shot in ranking.shots]
+    shots = [(turn(shot.text, shot.first, shot.second, shot.reference), shot.label) for shot in ranking.shots]
     last = turn(pair.case.text, pair.case.answer, pair.second, pair.case.reference)
     return Question(
-        pair.case.place, instruct([{"role": "user", "content": last}], system=rubric.system, shots=shots), ranking.marks
+        pair.case.place, instruct([{"role": "user", "content": last}], system=rubric.system, shots=shots), ranking.labels
     )

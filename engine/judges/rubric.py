@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.contract.judges import Dimension, MarkedShot, Rubric
+from engine.contract.judges import Dimension, RatedShot, Rubric
 from engine.inference.engine import instruct
 from engine.judges.judge_client import Question, Reading
 
@@ -55,7 +55,7 @@ def fill(question: str, values: Mapping[str, str]) -> str:
 
 
 def _question(rubric: Rubric, case: Case, asked: str, dimension: Dimension | None) -> Question:
-    given = (dimension and dimension.marks) or rubric.marks
+    given = (dimension and dimension.scale) or rubric.scale
     if dimension:
         anchors = [f"{mark}: {dimension.anchors[mark]}" for mark in given if mark in dimension.anchors]
         asked = "\n".join([asked, "", dimension.question, *anchors])
@@ -64,12 +64,12 @@ def _question(rubric: Rubric, case: Case, asked: str, dimension: Dimension | Non
     return Question(case.place, instruct(turn, system=rubric.system, shots=shots), given)
 
 
-def _turn(asked: str, case: Case | MarkedShot) -> str:
+def _turn(asked: str, case: Case | RatedShot) -> str:
     return fill(asked, {"text": case.text, "answer": case.answer, "reference": case.reference})
 
 
-def _mark(shot: MarkedShot, dimension: Dimension | None) -> str:
-    return shot.mark if isinstance(shot.mark, str) else shot.mark[dimension.name if dimension else ""]
+def _mark(shot: RatedShot, dimension: Dimension | None) -> str:
+    return shot.rating if isinstance(shot.rating, str) else shot.rating[dimension.name if dimension else ""]
 
 
 def _expected(shares: Sequence[float]) -> float:

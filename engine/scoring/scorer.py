@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.contract.renames import older_json
 from engine.contract.signals import Question, Signals
 from engine.contract.specialist import Specialist
 from engine.inference.engine import Engine, instruct
@@ -72,7 +73,9 @@ class Scorer:
                 question: Question | None = getattr(section, name)
                 if question:
                     of_answer = "{answer}" in question.question
-                    keys = [self._key(name, question.model_dump_json(), row, of_answer=of_answer) for row in rows]
+                    keys = [
+                        self._key(name, older_json(question, f"judges.signals.{name}"), row, of_answer=of_answer) for row in rows
+                    ]
                     found[name] = self._numbers(rows, keys, partial(mark, question=question))
             if section.ifd:
                 systems = {unit.name: unit.instruction for unit in self.gauge.specialist.task_units}
@@ -94,7 +97,7 @@ def mark(engine: Engine, rows: Sequence[Row], *, question: Question) -> list[flo
     """Return the expected mark of each row, 1 for the least."""
     asked = [fill(question.question, {"text": row["text"], "answer": row["answer"]}) for row in rows]
     chats = [instruct([{"role": "user", "content": one}], system=question.system) for one in asked]
-    shares = engine.choice_probs(chats, question.marks)
+    shares = engine.choice_probs(chats, question.scale)
     return [None if one is None else sum(number * share for number, share in enumerate(one, start=1)) for one in shares]
 
 

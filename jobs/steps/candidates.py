@@ -1,7 +1,6 @@
 """Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
 
 import time
-from typing import Any
 
 from ray.data import Dataset
 
@@ -14,6 +13,7 @@ from engine.inference.crash_isolation import MARKERS
 from engine.inference.locate import locate
 from engine.inference.token_budget import TEACHERS
 from engine.judges.grader_spec import GraderSpec
+from engine.records.judge import JudgeMetrics, JudgeScores
 from engine.rows import CANDIDATE, POOLS
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
@@ -51,12 +51,15 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
     written = stream.write(rows, target, context.profile.cpu, progress=meter)
 
     context.writer.tables["candidates"] = written.table
-    known = judge_calibration.about(bar)
+    judge_metrics = judge_calibration.judge_metrics(bar)
+    counts = cross_teacher.count_relations(iterate(target.folder, written.table, cross_teacher.COLUMNS))
     context.writer.metrics = {
         "tokens_out": written.tokens,
-        "judge": known and _watched(context, bar, known),
+        "judge": judge_metrics and _with_drift(context, bar, judge_metrics).model_dump(mode="json"),
         "teachers": _teachers(context, written.table),
-        **cross_teacher.told(iterate(target.folder, written.table, cross_teacher.COLUMNS)),
+        "relations": counts.relations,
+        "confidence_tiers": counts.confidence_tiers,
+        "merged": counts.merged,
     }
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
     pieces = iterate(context.writer.folder / "candidates", written.table, skipped.COLUMNS)
@@ -64,18 +67,18 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
     return RowCounts(total, {**pools, **skipped.skipped(pieces, context.contract.teachers)})
 
 
-def _watched(context: JobContext, bar: GraderSpec, judge: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the judge (`instrument.about`), and what the answers of this run add to its audit."""
-    if judge["why"]:
-        context.log(f"{context.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
+def _with_drift(context: JobContext, bar: GraderSpec, judge: JudgeMetrics) -> JudgeMetrics:
+    """Return `judge` with the drift that the answers of this run show, and save their scores for the next run."""
+    if judge.why:
+        context.log(f"{context.job.name}: {judge.name} annotates, it decides nothing: {'; '.join(judge.why)}")
     audit = bar.section.audit
     if audit is None:
         return judge
-    identity, run = judge["bound_to"]["judge"], context.writer.final.url
-    found = drift.scores(iterate(context.writer.folder / "candidates", context.writer.tables["candidates"], drift.COLUMNS))
-    verdicts = drift.audit(found, audit, drift.last(bar.ledger, identity, run))
-    drift.keep(bar.ledger, identity, run, found, time.time())
-    return {**judge, "audit": [*judge["audit"], *verdicts]}
+    identity, run = judge.bound_to.judge, context.writer.final.url
+    scores = drift.run_scores(iterate(context.writer.folder / "candidates", context.writer.tables["candidates"], drift.COLUMNS))
+    probes = drift.drift_probes(scores, audit, drift.latest(bar.ledger, identity, run))
+    drift.save(bar.ledger, JudgeScores(judge=identity, run=run, created=time.time(), scores=scores.all))
+    return judge.model_copy(update={"audit": (*judge.audit, *probes)})
 
 
 def _desks(context: JobContext) -> list[TeacherSpec]:

@@ -183,7 +183,7 @@ def _head(context: JobContext, before: Artifact) -> Identity:
             f"{before.folder}: its answers were made by another recipe, and rejudge asks no teacher:\n{listed}\n"
             "Give a contract that differs in `judges` alone, or run it in a new folder."
         )
-    return identity
+    return head
 
 
 def _finished(before: Artifact, folder: Folder, head: Identity) -> Iterator[Artifact]:

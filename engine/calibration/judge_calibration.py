@@ -52,14 +52,14 @@ def name_of(judge: Judge) -> str:
 def learnt(judge: Judge) -> JudgeCalibration | None:
     """Return the instrument if somebody has learnt it."""
     name = name_of(judge)
-    return JudgeCalibration.model_validate_json(judge.bar.ledger.read(name)) if judge.bar.ledger.exists(name) else None
+    return JudgeCalibration.model_validate_json(judge.spec.ledger.read(name)) if judge.spec.ledger.exists(name) else None
 
 
 def learn(judge: Judge) -> JudgeCalibration | None:
     """Return the instrument, learnt now if nobody has; None if the contract has no labelled items.
 
     The labelled items are marked as answers are: what kills a model is set apart, and each question is paid once. They are marked
-    whatever the budget says, since nothing that is marked later means anything without them; the purse counts them.
+    whatever the budget says, since nothing that is marked later means anything without them; the token budget counts them.
 
     Raises:
         InputError: the items that the judge could read are all right, or all wrong.
@@ -121,7 +121,7 @@ def _learn(judge: Judge, section: Calibrate) -> JudgeCalibration:
         gates=not why,
         why=why,
     )
-    judge.bar.ledger.write(name_of(judge), instrument.model_dump_json(indent=1).encode())
+    judge.spec.ledger.write(name_of(judge), instrument.model_dump_json(indent=1).encode())
     return instrument
 
 
@@ -158,7 +158,7 @@ def _scores(
 ) -> list[float | None]:
     cases = [case_of(item, judge) for item in items]
     shown = [case._replace(answer=shape(case.answer)) for case in cases]
-    return [marked.score for marked in judge.mark(shown, wording=wording, capped=False)]
+    return [marked.score for marked in judge.score(shown, wording=wording, capped=False)]
 
 
 def _both_orders(judge: Judge, items: Sequence[GoldItem]) -> tuple[list[Any], list[Any]]:
@@ -169,7 +169,7 @@ def _both_orders(judge: Judge, items: Sequence[GoldItem]) -> tuple[list[Any], li
     rivals = [probes.rival_of(items, index) for index in range(len(items))]
     forth = [Pair(case, rival) for case, rival in zip(cases, rivals, strict=True)]
     back = [Pair(case._replace(answer=rival), case.answer) for case, rival in zip(cases, rivals, strict=True)]
-    said = [reading.shares for reading in judge.compare([*forth, *back], capped=False)]
+    said = [reply.probs for reply in judge.compare([*forth, *back], capped=False)]
     return said[: len(forth)], said[len(forth) :]
 
 
@@ -184,7 +184,7 @@ def _pairs(items: Sequence[GoldItem], forth: Sequence[Any], back: Sequence[Any])
 
 def case_of(item: GoldItem, judge: Judge) -> Case:
     """Return a labelled item as answers are shown to the judge: with its reference only if the prompts come with theirs."""
-    reference = item.reference if judge.bar.references else None
+    reference = item.reference if judge.spec.references else None
     return Case(content_id(item.input), item.input, item.answer, reference or "", item.task_unit)
 
 
@@ -198,12 +198,12 @@ def _bound_to(judge: Judge) -> dict[str, Any]:
     )
     return {
         "judge": judge.identity,
-        "models": {one.name: {"path": one.model.path, "hash": judge.askers[one.name].till.identity} for one in judge.rubrics},
+        "models": {one.name: {"path": one.model.path, "hash": judge.clients[one.name].client.identity} for one in judge.rubrics},
         "rubrics": {one.name: content_id(one.model_dump_json(exclude={"model", "name"})) for one in judge.rubrics},
         "gold": {"hash": content_id(*gold), "items": len(gold)},
         "settings": content_id(*settings),
         "threshold": section.accept.confidence,
-        "references": judge.bar.references,
+        "references": judge.spec.references,
     }
 
 

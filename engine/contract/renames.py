@@ -1,6 +1,10 @@
 """Keys of the contract that have another name today, so that an older contract or record can be read or told what to write."""
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import to_json
 
 
 class Rename(NamedTuple):
@@ -13,6 +17,28 @@ class Rename(NamedTuple):
 
 
 RENAMES = (
+    Rename("curation.boundary.*.sampling.enough", "stop_after_verified"),
     Rename("judges.pools.rules.*.when.ending", "finish_reason"),
     Rename("judges.pools.rules.*.when.disagreement", "rubric_spread"),
+    Rename("prompts.synthesize.*.sampling.enough", "stop_after_verified"),
+    Rename("teachers.models.*.sampling.enough", "stop_after_verified"),
+    Rename("teachers.routes.*.nearest.least", "min_cosine"),
 )
+
+
+def older_json(section: BaseModel, path: str, *, exclude: Collection[str] = ()) -> str:
+    """Return `section.model_dump_json()` with its keys under their older names.
+
+    Hashes of sections identify paid work, and were taken under the older names: they must not change with a name. `path` is where
+    the section stands in the contract, such as `judges.rubrics.*`; `exclude` are keys of the section that are left out.
+    """
+    return to_json(_older(section.model_dump(mode="json", exclude=set(exclude)), path)).decode()
+
+
+def _older(value: Any, path: str) -> Any:
+    if isinstance(value, list):
+        return [_older(item, f"{path}.*") for item in value]
+    if not isinstance(value, dict):
+        return value
+    names = {rename.name: old for rename in RENAMES for parent, _, old in [rename.path.rpartition(".")] if parent == path}
+    return {names.get(key, key): _older(item, f"{path}.{key}") for key, item in value.items()}

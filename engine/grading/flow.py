@@ -43,6 +43,6 @@ class Learner:
         return rows
 
 
-def measure(candidates: Dataset, gauge: ScorerSpec, pool: Pool) -> Dataset:
+def measure(candidates: Dataset, spec: ScorerSpec, pool: Pool) -> Dataset:
     """CANDIDATE in, CANDIDATE with the signals that the contract asks for out; `pool` works where no model is asked."""
-    return stream.apply(candidates, Scorer, gauge.account.pool if gauge.account else pool, gauge=gauge)
+    return stream.apply(candidates, Scorer, spec.client.pool if spec.client else pool, spec=spec)

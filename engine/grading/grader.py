@@ -70,13 +70,13 @@ class Grader:
         if judge and any(asked):
             gates = self.gates  # learnt before anything is decided
             cases = {index: _case(row) for index, row in enumerate(rows) if asked[index]}
-            given = dict(zip(cases, judge.mark(list(cases.values())), strict=True))
+            given = dict(zip(cases, judge.score(list(cases.values())), strict=True))
         return [
             {
                 "judge": judge.name if judge and asked[index] else "",
                 "score": marked.score,
                 "confidence": self._confidence(marked.score),
-                "dimension_scores": list(marked.marks),
+                "dimension_scores": list(marked.dimension_scores),
                 "rubric_spread": marked.rubric_spread,
                 "judge_decides": marked.score is not None and gates,
                 "budget_exhausted": marked.budget_exhausted,
@@ -138,7 +138,7 @@ class Grader:
             won = {(first, second): one for (theirs, first, second), one in zip(pairs, said, strict=True) if theirs is group}
             if any(one.budget_exhausted for one in won.values()):
                 continue
-            strong = strengths(len(group), {order: one.shares for order, one in won.items()})
+            strong = strengths(len(group), {order: one.probs for order, one in won.items()})
             for row, one in zip(group, strong, strict=True):
                 found[row["answer_id"]] = one
                 row["dimension_scores"].append({"rubric": rubric.name, "dimension": "pairs", "score": one})

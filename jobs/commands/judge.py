@@ -28,7 +28,7 @@ from engine.calibration.judge_calibration import JudgeCalibration
 from engine.contract import Contract
 from engine.contract.load import parse, read_include
 from engine.errors import ContractError
-from engine.inference.token_budget import spent_in
+from engine.inference.token_budget import usage_in
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from jobs import workspace
@@ -56,7 +56,7 @@ def judge(path: str, run: str | None, *, gold: str | None, profile: str, changes
     with workspace.locked(work.folder):
         bar = _bar(work)
         found = judge_calibration.learnt(Judge(bar)) or _learn(work, bar)
-    spent = sum(one.tokens for one in spent_in(bar.purse).values())
+    spent = sum(one.tokens for one in usage_in(bar.budget).values())
     return {"contract": work.contract.name, "name": Judge(bar).name, **found.model_dump(), "tokens": spent}
 
 

@@ -29,7 +29,7 @@ from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
-from engine.inference.token_budget import JUDGES, spent_in
+from engine.inference.token_budget import JUDGE_TOKENS, usage_in
 from engine.rows import ANSWER, POOLS
 from engine.runs import swap
 from engine.runs.job import JobContext, differences, recipe_head, run_job
@@ -218,7 +218,7 @@ def _without_judge(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _paid(work: Workspace) -> int:
-    return sum(spent.tokens for spent in spent_in(work.folder / "ledger" / JUDGES).values())
+    return sum(spent.tokens for spent in usage_in(work.folder / "ledger" / JUDGE_TOKENS).values())
 
 
 def as_text(found: dict[str, Any]) -> str:

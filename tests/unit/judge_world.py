@@ -34,7 +34,7 @@ def bar(folder: Path, gold: list[dict[str, Any]] | None = None, **section: Any) 
     given: dict[str, Any] = {"rubrics": [RUBRIC], **section}
     if gold is not None:
         given["calibrate"] = {"gold": gold, **given.get("calibrate", {})}
-    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "purse")}  # hundreds are learnt
+    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "budget")}  # hundreds are learnt
     return GraderSpec(section=Judges.model_validate(given), specialist=SPECIALIST, pool=Pool(batch=256), **places)
 
 

@@ -10,7 +10,6 @@ from engine.contract.judges import Audit, GoldItem, Limits, Rubric
 from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
 from engine.judges.judge import Judge
-from engine.judges.rubric import questions
 from tests.planted import planted
 from tests.unit.test_judges_instrument import answers
 
@@ -131,10 +130,10 @@ def test_other_words_say_the_same_of_every_dimension():
             "dimensions": [{"name": "d", "question": "D?"}],
         }
     )
-    from engine.judges.rubric import Case
+    from engine.judges.rubric import Case, requests
 
-    [plain] = questions(rubric, Case("aa", "t", "said"))
-    [other] = questions(rubric, Case("aa", "t", "said"), wording=section.wordings[0])
+    [plain] = requests(rubric, Case("aa", "t", "said"))
+    [other] = requests(rubric, Case("aa", "t", "said"), wording=section.wordings[0])
     assert other.chat[-1]["content"] != plain.chat[-1]["content"] and other.chat[-1]["content"].endswith(plain.chat[-1]["content"])
 
 
@@ -178,5 +177,5 @@ def test_models_of_equal_settings_share_one_engine(tmp_path, monkeypatch):
     judge = Judge(bar(tmp_path, rubrics=[rubric, {**rubric, "name": "i", "system": "T"}, other]))
     from engine.judges.rubric import Case
 
-    judge.mark([Case("aa", "t", "said")])
+    judge.score([Case("aa", "t", "said")])
     assert len(set(loaded)) == 2 and judge.name == "j+i+k" and np.unique(loaded).size == 2

@@ -12,7 +12,7 @@ from engine.contract.judges import Calibrate
 from engine.errors import InputError
 from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
-from engine.inference.token_budget import spent_in
+from engine.inference.token_budget import usage_in
 from engine.judges.judge import Judge
 from engine.rows import ANSWER, from_rows
 from engine.stats import intervals
@@ -133,12 +133,12 @@ def test_instrument_is_learnt_before_the_first_verdict_and_never_again(tmp_path,
     given = bar(tmp_path, GOLD, audit={})
     first = Grader(given)(answers("two", "three"))
     assert [text.partition("FORM ")[2] for text in read[-2:]] == ["two END", "three END"] and len(read) > 120
-    paid = spent_in(given.purse)["j"]
+    paid = usage_in(given.budget)["j"]
     assert paid.answers == len(read) == len(set(read))  # labelled items and their other shapes, each once, all counted
     again = Grader(given)
     assert again(answers("two", "three")).equals(first)
-    assert again.judge and not any(one.till.engine for one in again.judge.askers.values())
-    assert spent_in(given.purse)["j"] == paid
+    assert again.judge and not any(one.client.engine for one in again.judge.clients.values())
+    assert usage_in(given.budget)["j"] == paid
 
 
 def test_instrument_is_learnt_whatever_the_budget_says_and_counted(tmp_path, monkeypatch):
@@ -146,7 +146,7 @@ def test_instrument_is_learnt_whatever_the_budget_says_and_counted(tmp_path, mon
     given = dataclasses.replace(bar(tmp_path, GOLD), cap=1)
     rows = Grader(given)(answers("two"))
     assert rows["reasons"].to_pylist() == [["judge_budget_exhausted"]]
-    assert spent_in(given.purse)["j"].answers == len(GOLD)
+    assert usage_in(given.budget)["j"].answers == len(GOLD)
 
 
 def test_instrument_says_by_name_what_it_is_bound_to(tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
     while True:
         grader = Grader(given)
         assert grader.judge is not None
-        grader.judge.askers["j"].till.trials.die = die
+        grader.judge.clients["j"].client.isolator.die = die
         try:
             grader(answers("two"))
             break

@@ -16,6 +16,7 @@ from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.synthesize import Synthesis
 from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
+from engine.inference.token_budget import TokenUsage, usage_in
 from engine.prompts import ablate_fact, copies, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
@@ -409,3 +410,14 @@ def test_written_rows_have_the_columns_of_a_prompt():
 def test_contract_that_cannot_be_meant_is_refused(change, named):
     with pytest.raises(ValueError, match=named):
         Synthesis.model_validate({"wanted": 1, "model": {"type": "fake"}, **change})
+
+
+def test_ask_that_the_budget_does_not_reach_is_a_reject_with_its_own_reason(tmp_path):
+    one = synthesis("evolve", *NEW)
+    seeds = shown(tmp_path, one)
+    rows = pa.concat_tables(Synthesizer(spec(tmp_path, one, cap=1))(seeds))  # three asks in batches of two
+    assert rows["reason"].to_pylist() == ["", "", "synthesis_budget_exhausted"]
+    paid = usage_in(Folder(str(tmp_path / "budget")))
+    assert paid == {"synthesis": TokenUsage(2, sum(rows["tokens_in"].to_pylist()), sum(rows["tokens_out"].to_pylist()))}
+    richer = pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds))
+    assert richer["reason"].to_pylist() == ["", "", ""] and richer["text"].to_pylist()[:2] == rows["text"].to_pylist()[:2]

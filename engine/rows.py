@@ -139,7 +139,7 @@ CANDIDATE = grow(
     ("pool", pa.string()),  # one of POOLS, exactly one
     ("reasons", pa.list_(pa.string())),  # tags: why this pool
     ("relation", pa.string()),  # one of RELATIONS
-    ("confidence_tier", pa.int32()),  # of judges.pools.tiers, 0 = surest; null = no tiers, or no confidence
+    ("confidence_tier", pa.int32()),  # of judges.pools.confidence_tiers, 0 = surest; null = no tiers, or no confidence
     ("parents", pa.list_(pa.string())),  # answer_ids that it was made of: by merging, or by a person's correction; else empty
     # What the literature measures to pick by (contract.signals); each is null where it was not asked for.
     ("complexity", pa.float32()),  # of the prompt, as a model marks it: 1 to the number of marks

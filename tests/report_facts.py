@@ -228,7 +228,7 @@ def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         "tokens_out": 24_000,
         "teachers": teachers,
         "relations": {"agree": 61, "complementary": 4, "conflicting": 9},
-        "tiers": {"0": 120, "1": 64},
+        "confidence_tiers": {"0": 120, "1": 64},
         "merged": 2,
         "judge": JUDGE,
     }
@@ -241,10 +241,10 @@ def _measured(value: float, n: int = 40) -> dict[str, Any]:
 
 JUDGE = {
     "name": "smol-judge",
-    "gates": False,
-    "why": ["its bias `padded` is 0.31, the contract lets 0.1 pass"],
+    "decides": False,
+    "why": ["its bias `padded` is 0.31, the contract tolerates 0.1"],
     "bound_to": {"judge": "f" * 32, "gold": {"hash": "e" * 32, "items": 40}, "threshold": 0.3},
-    "curve": {"method": "platt", "least": 0.02, "slope": 1.31, "intercept": -0.42},
+    "curve": {"method": "platt", "clip": 0.02, "slope": 1.31, "intercept": -0.42},
     "folds": 5,
     "agreement": {
         **{name: _measured(0.6 + n / 20) for n, name in enumerate(("kappa", "sensitivity", "specificity", "auc", "ece"))},
@@ -256,9 +256,9 @@ JUDGE = {
         "bins": [{"low": n / 10, "high": (n + 1) / 10, "n": 4, "confidence": n / 10 + 0.05, "accuracy": n / 10} for n in range(10)],
     },
     "audit": [
-        {"probe": "padded", **_measured(0.31), "limit": 0.1, "found": "beyond", "why": ""},
+        {"probe": "padded", **_measured(0.31), "limit": 0.1, "verdict": "beyond", "why": ""},
         {
-            "probe": "position", "value": None, "low": None, "high": None, "n": 0, "limit": 0.1, "found": "unmeasured",
+            "probe": "position", "value": None, "low": None, "high": None, "n": 0, "limit": 0.1, "verdict": "unmeasured",
             "why": "no pairs are compared",
         },
     ],

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "runs": {"runs", *FLOOR},
     "distributed": {"distributed", "runs", *FLOOR},
     "dedup": {"dedup", "inference", "distributed", "runs", *FLOOR},
-    "stats": {"stats"},
+    "stats": {"stats", "records", "rows"},
     "contract": {"contract", "errors"},
     "storage": {"storage", "records", "rows", "errors"},
     "records": {"records"},

@@ -66,8 +66,10 @@ class Contract(Section):
     @model_validator(mode="after")
     def tiers_are_there_to_be_learnt_by(self) -> "Contract":
         for number, student in enumerate(self.students):
-            if student.curriculum == "confidence_tier" and not self.judges.pools.tiers:
-                raise ValueError(f"students.{number}.curriculum: found tier, but judges.pools.tiers is empty; give it confidences")
+            if student.curriculum == "confidence_tier" and not self.judges.pools.confidence_tiers:
+                raise ValueError(
+                    f"students.{number}.curriculum: found confidence_tier, but judges.pools.confidence_tiers is empty; give it confidences"
+                )
         return self
 
     @model_validator(mode="after")
@@ -130,7 +132,7 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def orders_have_their_signals(self) -> "Contract":
-        asked = self.judges.signals.asked if self.judges.signals else ()
+        asked = self.judges.signals.requested if self.judges.signals else ()
         wanted = ORDERED_BY.get(self.curation.pick.order, ())
         if missing := [name for name in wanted if name not in asked]:
             raise ValueError(

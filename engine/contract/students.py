@@ -68,7 +68,7 @@ class Student(Section):
     max_tokens: Positive = 512
     """A longer example is left out and counted."""
     curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
-    """Order of the examples within each epoch: at random, the surest tier of `judges.pools.tiers` first, or the easiest first."""
+    """Order of the examples within each epoch: at random, the surest tier of `judges.pools.confidence_tiers` first, or the easiest first."""
     early_stop: EarlyStop | None = EarlyStop()
     checkpoint_steps: Positive = 20
     """Optimizer steps between checkpoints: what a crash can cost."""

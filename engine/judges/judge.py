@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.contract.judges import Ranking, Rubric
+from engine.contract.renames import older_json
 from engine.inference.engine import instruct
 from engine.judges import rubric as rubrics
 from engine.judges.grader_spec import GraderSpec
@@ -46,10 +47,11 @@ class Judge:
     @property
     def identity(self) -> str:
         """Hash of the models and of all that their prompts are made of; the rubrics' names are left out."""
-        told = [(self.clients[one.name].client.identity, one.model_dump_json(exclude={"model", "name"})) for one in self.rubrics]
-        return content_id(
-            *(part for pair in told for part in pair), self.section.ranking and self.section.ranking.model_dump_json()
-        )
+        parts = []
+        for rubric in self.rubrics:
+            prompt = older_json(rubric, "judges.rubrics.*", exclude=("model", "name"))
+            parts += [self.clients[rubric.name].client.identity, prompt]
+        return content_id(*parts, self.section.ranking and older_json(self.section.ranking, "judges.ranking"))
 
     def score(self, cases: Sequence[Case], *, wording: str = "{question}", capped: bool = True) -> list[RubricScore]:
         """Return the score of each answer over all rubrics. `wording` rewords the question; `capped` obeys the budget."""
@@ -92,7 +94,7 @@ def _comparison(ranking: Ranking, rubric: Rubric, pair: Pair) -> ChoiceRequest:
     def turn(text: str, first: str, second: str, reference: str) -> str:
         return rubrics.fill(question, {"text": text, "first": first, "second": second, "reference": reference})
 
-    shots = [(turn(shot.text, shot.first, shot.second, shot.reference), shot.mark) for shot in ranking.shots]
+    shots = [(turn(shot.text, shot.first, shot.second, shot.reference), shot.label) for shot in ranking.shots]
     last = turn(pair.case.text, pair.case.answer, pair.second, pair.case.reference)
     chat = instruct([{"role": "user", "content": last}], system=rubric.system, shots=shots)
-    return ChoiceRequest(pair.case.prompt_id, chat, ranking.marks)
+    return ChoiceRequest(pair.case.prompt_id, chat, ranking.labels)

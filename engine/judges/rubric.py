@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.contract.judges import Dimension, MarkedShot, Rubric
+from engine.contract.judges import Dimension, RatedShot, Rubric
 from engine.inference.engine import instruct
 from engine.judges.judge_client import ChoiceProbs, ChoiceRequest
 
@@ -55,7 +55,7 @@ def fill(question: str, values: Mapping[str, str]) -> str:
 
 
 def _request(rubric: Rubric, case: Case, question: str, dimension: Dimension | None) -> ChoiceRequest:
-    choices = (dimension and dimension.marks) or rubric.marks
+    choices = (dimension and dimension.scale) or rubric.scale
     if dimension:
         anchors = [f"{choice}: {dimension.anchors[choice]}" for choice in choices if choice in dimension.anchors]
         question = "\n".join([question, "", dimension.question, *anchors])
@@ -64,12 +64,12 @@ def _request(rubric: Rubric, case: Case, question: str, dimension: Dimension | N
     return ChoiceRequest(case.prompt_id, instruct(turn, system=rubric.system, shots=shots), choices)
 
 
-def _turn(question: str, case: Case | MarkedShot) -> str:
+def _turn(question: str, case: Case | RatedShot) -> str:
     return fill(question, {"text": case.text, "answer": case.answer, "reference": case.reference})
 
 
-def _rating(shot: MarkedShot, dimension: Dimension | None) -> str:
-    return shot.mark if isinstance(shot.mark, str) else shot.mark[dimension.name if dimension else ""]
+def _rating(shot: RatedShot, dimension: Dimension | None) -> str:
+    return shot.rating if isinstance(shot.rating, str) else shot.rating[dimension.name if dimension else ""]
 
 
 def _expected(probs: Sequence[float]) -> float:

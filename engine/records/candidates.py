@@ -1,10 +1,9 @@
 """Metrics of the job `candidates`."""
 
-from typing import Any
-
 from pydantic import AliasChoices, Field
 
 from engine.records.base import Record
+from engine.records.judge import JudgeMetrics
 
 
 class TeacherSpending(Record):
@@ -49,15 +48,15 @@ class CandidatesMetrics(Record):
 
     tokens_out: int = 0
     """Tokens of all answers."""
-    judge: dict[str, Any] | None = None
-    """The judge's calibration and audit; null without a judge."""
+    judge: JudgeMetrics | None = None
+    """Calibration and audit of the judge; null without a judge."""
     judge_tokens: dict[str, int] = Field(default={})
     """Rubric, or `signals` -> tokens in and out that this job paid for; what the ledger already held is not in it."""
     teachers: dict[str, TeacherSpending] = Field(default={})
     """Teacher -> its usage."""
     relations: dict[str, int] = Field(default={})
     """Relation between a prompt's teachers -> prompts."""
-    tiers: dict[str, int] = Field(default={})
+    confidence_tiers: dict[str, int] = Field(default={}, validation_alias=AliasChoices("confidence_tiers", "tiers"))
     """Confidence tier -> answers."""
     merged: int = 0
     """Answers that were merged from complementary ones."""

@@ -12,6 +12,7 @@ from operator import itemgetter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.contract.renames import older_json
 from engine.contract.signals import Question, Signals
 from engine.contract.specialist import Specialist
 from engine.inference.client import Call, ClientSpec, ModelClient, measured
@@ -70,7 +71,8 @@ class Scorer:
                 question: Question | None = getattr(section, name)
                 if question:
                     of_answer = "{answer}" in question.question
-                    keys = [self._key(name, question.model_dump_json(), row, of_answer=of_answer) for row in rows]
+                    prompt = older_json(question, f"judges.signals.{name}")
+                    keys = [self._key(name, prompt, row, of_answer=of_answer) for row in rows]
                     signals[name] = self._values(rows, keys, measured(partial(rating, question=question), "value"))
             if section.ifd:
                 systems = {unit.name: unit.instruction for unit in self.spec.specialist.task_units}
@@ -92,7 +94,7 @@ def rating(engine: Engine, rows: Sequence[Row], *, question: Question) -> list[f
     """Return the expected rating of each row over the token probabilities, 1 for the least; None where it is unreadable."""
     turns = [fill(question.question, {"text": row["text"], "answer": row["answer"]}) for row in rows]
     chats = [instruct([{"role": "user", "content": turn}], system=question.system) for turn in turns]
-    replies = engine.choice_probs(chats, question.marks)
+    replies = engine.choice_probs(chats, question.scale)
     return [None if probs is None else sum(number * prob for number, prob in enumerate(probs, start=1)) for probs in replies]
 
 

@@ -21,7 +21,7 @@
         teachers    one object a teacher: teacher, answers, tokens_in, tokens_out, money, accepted (pool train or refusal), picked
                     (became an example), unpaid (not asked for, as the budget was spent), tokens_per_accepted, money_per_accepted
         judge       cap (`budget.judge_tokens`) and paid: tokens that the judge was given to read, and the marks
-    judge       name, gates (whether its confidence decided), why (not); null without one, or until candidates is finished
+    judge       name, decides (whether its confidence did), why (not); null without one, or until candidates is finished
 """
 
 import json
@@ -30,6 +30,7 @@ from typing import Any
 from engine.contract import Contract
 from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
+from engine.records.judge import JudgeMetrics
 from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
 from engine.storage.shards import Folder
@@ -76,7 +77,7 @@ def _state(folder: Folder, job: Job) -> dict[str, Any]:
 def _judge(folder: Folder) -> dict[str, Any] | None:
     candidates = load_artifact(folder / "candidates")
     found = candidates.record["metrics"].get("judge") if candidates else None
-    return found and {name: found[name] for name in ("name", "gates", "why")}
+    return found and JudgeMetrics.model_validate(found).model_dump(mode="json", include={"name", "decides", "why"})
 
 
 def _spending(folder: Folder, contract: Contract) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from engine.inference.spending import TeacherTotals
 from engine.inference.token_budget import JUDGE_TOKENS, usage_in
 from engine.judges.grader_spec import GraderSpec
 from engine.records.candidates import CandidatesMetrics, TeacherSpending
+from engine.records.judge import JudgeMetrics, JudgeScores
 from engine.rows import CANDIDATE, POOLS, Row
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
@@ -59,18 +59,18 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
     written = stream.write(rows, target, context.profile.cpu, progress=meter)
 
     context.writer.tables["candidates"] = written.table
-    calibration = judge_calibration.about(spec)
-    sums = {name: Counter[str]() for name in ("skipped", "relations", "tiers", "merged")}
+    judge_metrics = judge_calibration.judge_metrics(spec)
+    sums = {name: Counter[str]() for name in ("skipped", "relations", "confidence_tiers", "merged")}
     for summary in written.summaries:
         for name, counts in sums.items():
             counts.update(summary[name])
     context.writer.metrics = CandidatesMetrics(
         tokens_out=written.tokens,
-        judge=calibration and _audited(context, spec, calibration, written.summaries),
+        judge=judge_metrics and _with_drift(context, spec, judge_metrics, written.summaries),
         judge_tokens={payee: usage.tokens - paid_before.get(payee, 0) for payee, usage in usage_in(budget).items()},
         teachers=_teachers(context, written.summaries),
         relations=dict(sorted(sums["relations"].items())),
-        tiers=dict(sorted(sums["tiers"].items())),
+        confidence_tiers=dict(sorted(sums["confidence_tiers"].items())),
         merged=sums["merged"]["answers"],
     )
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
@@ -81,34 +81,34 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
 
 def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
     """Return the sums of one shard, which holds all answers to its prompts; plain JSON values."""
-    counts = cross_teacher.told([candidates])
-    found = drift.scores([candidates]) if scores else None
+    counts = cross_teacher.count_relations([candidates])
+    found = drift.run_scores([candidates]) if scores else None
     return {
         "skipped": SkippedCounter(section)(candidates),
         "teachers": spending.teacher_totals([candidates]),
-        "relations": counts["relations"],
-        "tiers": counts["tiers"],
-        "merged": {"answers": counts["merged"]},
+        "relations": counts.relations,
+        "confidence_tiers": counts.confidence_tiers,
+        "merged": {"answers": counts.merged},
         "scores": found and {"batches": found.batches, "passed": found.passed.tolist(), "failed": found.failed.tolist()},
     }
 
 
-def _audited(context: JobContext, spec: GraderSpec, judge: dict[str, Any], summaries: list[Row]) -> dict[str, Any]:
-    """Return what is known of the judge, with the results of the audit on the answers of this run."""
-    if judge["why"]:
-        context.log(f"{context.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
+def _with_drift(context: JobContext, spec: GraderSpec, judge: JudgeMetrics, summaries: list[Row]) -> JudgeMetrics:
+    """Return `judge` with the drift that the answers of this run show, and save their scores for the next run."""
+    if judge.why:
+        context.log(f"{context.job.name}: {judge.name} annotates, it decides nothing: {'; '.join(judge.why)}")
     audit = spec.section.audit
     if audit is None:
         return judge
-    identity, run = judge["bound_to"]["judge"], context.writer.final.url
-    scores = drift.Scores()
+    identity, run = judge.bound_to.judge, context.writer.final.url
+    scores = drift.RunScores()
     for one in (summary["scores"] for summary in summaries):
         scores.batches += [drift.Sums(*batch) for batch in one["batches"]]
         scores.passed += np.array(one["passed"])
         scores.failed += np.array(one["failed"])
-    verdicts = drift.audit(scores, audit, drift.last(spec.ledger, identity, run))
-    drift.keep(spec.ledger, identity, run, scores, time.time())
-    return {**judge, "audit": [*judge["audit"], *verdicts]}
+    probes = drift.drift_probes(scores, audit, drift.latest(spec.ledger, identity, run))
+    drift.save(spec.ledger, JudgeScores(judge=identity, run=run, created=time.time(), scores=scores.all))
+    return judge.model_copy(update={"audit": (*judge.audit, *probes)})
 
 
 def _teacher_specs(context: JobContext) -> list[TeacherSpec]:

@@ -163,11 +163,11 @@ def test_judge_is_measured_on_planted_errors_as_they_are_counted_by_hand(tmp_pat
     assert set(numbers["errors"]) == set(KINDS)
     for name in (*wanted, "auc", "ece", "pairs"):
         assert numbers[name]["low"] <= numbers[name]["value"] <= numbers[name]["high"]
-    probes = {one["probe"]: one["found"] for one in found["audit"]}
+    probes = {one["probe"]: one["verdict"] for one in found["audit"]}
     assert set(probes) == {"position", "padded", "shortened", "self_preference", "paraphrase"}
     assert probes["position"] != "unmeasured" and probes["self_preference"] == "unmeasured"
     floor = {"kappa": 0.4, "auc": 0.7}
     may = all(numbers[name]["value"] >= least for name, least in floor.items()) and "beyond" not in probes.values()
-    assert found["gates"] == may and bool(found["why"]) != may
+    assert found["decides"] == may and bool(found["why"]) != may
     again = json.loads(rayleigh(*words))
     assert again == found and found["tokens"] > 0  # out of the ledger

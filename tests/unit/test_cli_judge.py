@@ -36,7 +36,7 @@ def ask(tmp_path, monkeypatch):
     import jobs.commands.run
 
     flow = types.ModuleType("engine.grading.flow")  # the real one starts Ray
-    flow.learn = lambda bar: judge_calibration.learn(Judge(bar))
+    flow.calibrate = lambda spec: judge_calibration.calibrate(Judge(spec))
     monkeypatch.setitem(sys.modules, "engine.grading.flow", flow)
     monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
     gold = tmp_path / "gold.jsonl"
@@ -57,7 +57,7 @@ def test_judge_json_has_the_documented_keys_and_the_numbers_counted_by_hand(ask,
     think(monkeypatch, Character(noise=0.4))
     found = json.loads(ask("--json"))
     assert set(found) == {
-        "contract", "name", "gates", "why", "bound_to", "curve", "folds", "agreement", "audit", "items", "tokens",
+        "contract", "name", "decides", "why", "bound_to", "curve", "folds", "agreement", "audit", "items", "tokens",
     }  # fmt: skip
     wanted = by_hand(found["items"], 0.5)
     assert {name: found["agreement"][name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-6)

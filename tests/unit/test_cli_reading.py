@@ -85,12 +85,13 @@ def test_status_says_why_a_judge_decided_nothing(tmp_path):
     record = json.loads(folder.read("candidates/record.json"))
     record["metrics"]["judge"] = {
         "name": "j",
-        "gates": False,
+        "decides": False,
+        "bound_to": {"judge": "f" * 32},
         "why": ["its kappa is 0.10", "its bias `position` is 0.50"],
         "audit": [],
     }
     folder.write("candidates/record.json", json.dumps(record).encode())
-    assert json.loads(ask("status", str(folder), "--json"))["judge"]["gates"] is False
+    assert json.loads(ask("status", str(folder), "--json"))["judge"]["decides"] is False
     assert ask("status", str(folder)).endswith("j annotates, it decides nothing: its kappa is 0.10; its bias `position` is 0.50.\n")
 
 

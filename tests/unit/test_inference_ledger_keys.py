@@ -83,7 +83,7 @@ def test_questions_and_identity_of_judges(tmp_path, recorded):
 
 
 def test_signals(tmp_path, recorded):
-    section = Signals.model_validate({"model": FAKE, "complexity": {}, "quality": {"marks": ["a", "b"]}, "ifd": True})
+    section = Signals.model_validate({"model": FAKE, "complexity": {}, "quality": {"scale": ["a", "b"]}, "ifd": True})
     row = ROW | {"answer_id": "x", "answer": "7", "finish_reason": "stop", "pool": "train", "reasons": []}
     Scorer(ScorerSpec(section, SPECIALIST, spec(tmp_path)))(from_rows([row], CANDIDATE))
     assert sorted(recorded) == [

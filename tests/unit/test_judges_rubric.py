@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from judge_world import RUBRIC, bar, think
+from judge_world import RUBRIC, grader_spec, think
 from pydantic import ValidationError
 
 from engine.contract.judges import Judges, Rubric
@@ -15,7 +15,7 @@ from engine.rows import ANSWER, from_rows, grow
 CASE = Case("aa", "send 7", '{"n": 7}')
 DIMENSIONS = [
     {"name": "right", "question": "Is it right?", "anchors": {"bad": "one field is wrong", "good": "all is right"}, "weight": 3},
-    {"name": "short", "question": "Is it short?", "marks": ["no", "so", "yes"]},
+    {"name": "short", "question": "Is it short?", "scale": ["no", "so", "yes"]},
 ]
 
 
@@ -60,7 +60,7 @@ def test_task_unit_may_have_a_question_of_its_own():
 
 
 def test_worked_examples_have_a_mark_for_each_dimension():
-    shot = {"text": "a", "answer": "b", "mark": {"right": "bad", "short": "yes"}}
+    shot = {"text": "a", "answer": "b", "rating": {"right": "bad", "short": "yes"}}
     given = rubric(question="{text} {answer}", dimensions=DIMENSIONS, shots=[shot])
     assert [one.chat[2]["content"] for one in requests(given, CASE)] == ["bad", "yes"]
 
@@ -69,12 +69,12 @@ def test_worked_examples_have_a_mark_for_each_dimension():
     ("given", "said"),
     [
         ({"dimensions": [DIMENSIONS[0], DIMENSIONS[0]]}, "dimensions: names must differ"),
-        ({"dimensions": [{**DIMENSIONS[0], "anchors": {"fair": "x"}}]}, r"anchors of \['fair'\], expected marks of"),
+        ({"dimensions": [{**DIMENSIONS[0], "anchors": {"fair": "x"}}]}, r"anchors of \['fair'\], expected values of the scale"),
         (
-            {"shots": [{"text": "a", "answer": "b", "mark": "fair"}]},
-            r"shots.0.mark: found 'fair', expected one of \['bad', 'good'\]",
+            {"shots": [{"text": "a", "answer": "b", "rating": "fair"}]},
+            r"shots.0.rating: found 'fair', expected one of \['bad', 'good'\]",
         ),
-        ({"dimensions": DIMENSIONS, "shots": [{"text": "a", "answer": "b", "mark": "bad"}]}, "for right one of"),
+        ({"dimensions": DIMENSIONS, "shots": [{"text": "a", "answer": "b", "rating": "bad"}]}, "for right one of"),
     ],
 )
 def test_rubric_that_cannot_be_asked_is_refused(given, said):
@@ -99,23 +99,23 @@ def test_judges_that_cannot_work_are_refused(given, said):
 def test_several_rubrics_are_a_panel_with_their_disagreement(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: [0.6, 0.4] if asked.startswith("STRICT") else [0.1, 0.9])
     strict = {**RUBRIC, "name": "k", "question": "STRICT {answer}", "weight": 4}
-    [found] = Judge(bar(tmp_path, rubrics=[RUBRIC, strict])).score([CASE])
+    [found] = Judge(grader_spec(tmp_path, rubrics=[RUBRIC, strict])).score([CASE])
     assert (found.score, found.rubric_spread) == (pytest.approx((0.9 + 4 * 0.4) / 5), pytest.approx(0.5))
     assert [(one["rubric"], one["dimension"]) for one in found.dimension_scores] == [("j", ""), ("k", "")]
 
 
 def test_one_rubric_does_not_disagree_with_itself(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: [0.1, 0.9])
-    [found] = Judge(bar(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).score([CASE])
+    [found] = Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).score([CASE])
     assert found.rubric_spread is None and [one["dimension"] for one in found.dimension_scores] == ["right"]
 
 
 def test_changed_dimension_is_asked_again_and_the_others_are_not(tmp_path, monkeypatch):
     read = think(monkeypatch, lambda asked: [0.1, 0.9])
     first = {"name": "a", "question": "A?"}
-    Judge(bar(tmp_path, rubrics=[{**RUBRIC, "dimensions": [first, {"name": "b", "question": "B?"}]}])).score([CASE])
+    Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "dimensions": [first, {"name": "b", "question": "B?"}]}])).score([CASE])
     other = [{**first, "weight": 7}, {"name": "b", "question": "Better?"}]
-    Judge(bar(tmp_path, rubrics=[{**RUBRIC, "name": "renamed", "dimensions": other}])).score([CASE])
+    Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "name": "renamed", "dimensions": other}])).score([CASE])
     assert [text.rpartition("\n\n")[2] for text in read] == ["A?", "B?", "Better?"]
 
 
@@ -132,5 +132,5 @@ def test_answers_with_references_are_marked_by_them(tmp_path, monkeypatch):
     }
     schema = ANSWER if "reference" in ANSWER.names else grow(ANSWER, ("reference", pa.string()))
     rows = from_rows([{**row, "reference": "7"}], schema)
-    Grader(bar(tmp_path, rubrics=[{**RUBRIC, "question": "Right: {reference}\nSaid: {answer}"}]))(rows)
+    Grader(grader_spec(tmp_path, rubrics=[{**RUBRIC, "question": "Right: {reference}\nSaid: {answer}"}]))(rows)
     assert read == ["Right: 7\nSaid: 8"]

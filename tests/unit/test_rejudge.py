@@ -1,6 +1,5 @@
 """Another judge for a finished run: what may change, what moves, and a switch that may die anywhere. No Ray, no model."""
 
-import json
 import shutil
 
 import pytest
@@ -51,7 +50,7 @@ def fingerprints(run):
 
 def test_moves_are_counted_by_pool_and_reason_and_nothing_changes(run):
     before = fingerprints(run)
-    found = rejudge.rejudge(run.folder.url, changes=[STRICTER])
+    found = rejudge.rejudge(run.folder.url, changes=[STRICTER]).model_dump(mode="json")
     assert found["changes"] == ["judges.accept.confidence: 0.5 -> 0.9"]
     assert found["pools"]["before"]["train"] == 2 and found["pools"]["after"] == found["pools"]["before"] | {
         "train": 1,
@@ -62,16 +61,16 @@ def test_moves_are_counted_by_pool_and_reason_and_nothing_changes(run):
             "from": "train",
             "to": "review",
             "answers": 1,
-            "because": [{"before": [], "after": ["low_confidence"], "answers": 1, "examples": ["eeee5555"]}],
+            "reasons": [{"before": [], "after": ["low_confidence"], "answers": 1, "examples": ["eeee5555"]}],
         },
         {
             "from": "train",
             "to": "train",
             "answers": 1,
-            "because": [{"before": [], "after": ["accepted"], "answers": 1, "examples": ["ffff6666"]}],
+            "reasons": [{"before": [], "after": ["accepted"], "answers": 1, "examples": ["ffff6666"]}],
         },
     ]
-    assert (found["written"], found["earlier"], found["again"], found["paid"]) == (False, None, [], 0)
+    assert (found["written"], found["earlier"], found["stale_jobs"], found["paid"]) == (False, None, [], 0)
     assert fingerprints(run) == before and workspace.reopen(run.folder.url).contract == run.contract
 
 
@@ -85,12 +84,12 @@ def test_words_show_the_way_of_each_answer(run):
 def test_written_verdicts_are_the_runs_and_what_was_made_from_the_old_ones_is_kept_beside(run):
     before = fingerprints(run)
     found = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
-    assert found["again"] == ["dataset", "students/small", "students/large", "reports"]
+    assert found.stale_jobs == ("dataset", "students/small", "students/large", "reports")
     assert set(fingerprints(run)) == {"prompts", "candidates"}
     after = workspace.reopen(run.folder.url)
     assert after.contract.judges.accept.confidence == 0.9
     assert all(is_finished(after.context(job, log=print, progress=print)) for job in line(after.contract)[:2])
-    earlier = workspace.reopen(found["earlier"])
+    earlier = workspace.reopen(found.earlier)
     assert earlier.contract == run.contract
     assert {name: fingerprint for name, fingerprint in before.items() if name != "prompts"} == fingerprints(earlier)
     assert not (run.folder / "rejudged").exists()
@@ -98,7 +97,7 @@ def test_written_verdicts_are_the_runs_and_what_was_made_from_the_old_ones_is_ke
 
 def test_the_way_back_gives_the_old_verdicts(run, monkeypatch):
     old = load_artifact(run.folder / "candidates").read("candidates", CANDIDATE)
-    earlier = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)["earlier"]
+    earlier = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True).earlier
     assert load_artifact(Folder(earlier) / "candidates").read("candidates", CANDIDATE) == old
 
 
@@ -136,16 +135,16 @@ def test_a_death_at_any_step_leaves_the_old_or_the_new_and_the_same_call_ends_it
         seen.add(found.fingerprint)
         assert found.read("candidates", CANDIDATE).num_rows == 3
         again = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
-        assert again["written"] and set(fingerprints(run)) == {"prompts", "candidates"}
+        assert again.written and set(fingerprints(run)) == {"prompts", "candidates"}
         assert set(fingerprints(workspace.reopen(place(run.folder, old).url))) >= {"candidates", "dataset", "reports"}
         steps += 1
-    assert seen == {old, new} and steps > 8 and trial["answers"] == 3
+    assert seen == {old, new} and steps > 8 and trial.answers == 3
 
 
 def test_same_judge_grades_nothing(run, monkeypatch):
     monkeypatch.setattr(rejudge, "_graded", lambda *given: pytest.fail("it was graded"))
     found = rejudge.rejudge(run.folder.url, write=True)
-    assert found["changes"] == found["moves"] == found["again"] == []
+    assert found.changes == found.moves == found.stale_jobs == ()
     assert rejudge.as_text(found).startswith("The judge is the same.")
     assert "reports" in fingerprints(run)
 
@@ -153,7 +152,7 @@ def test_same_judge_grades_nothing(run, monkeypatch):
 def test_what_was_graded_without_write_is_not_graded_again(run, monkeypatch):
     rejudge.rejudge(run.folder.url, changes=[STRICTER])
     monkeypatch.setattr(rejudge, "_graded", lambda *given: pytest.fail("it was graded"))
-    assert rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)["written"]
+    assert rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True).written
 
 
 def test_a_contract_with_another_teacher_is_refused_by_name(run, tmp_path):
@@ -189,7 +188,7 @@ def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run
 
 def test_draft_that_is_half_made_is_nobodys_result(run):
     ArtifactWriter(run.folder / "rejudged").folder.write("candidates/half", b"half")
-    assert json.loads(json.dumps(rejudge.rejudge(run.folder.url, changes=[STRICTER])))["answers"] == 3
+    assert rejudge.rejudge(run.folder.url, changes=[STRICTER]).answers == 3
 
 
 @pytest.mark.parametrize(

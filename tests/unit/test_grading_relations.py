@@ -11,9 +11,9 @@ from engine.contract.judges import Judges
 from engine.contract.pools import Relations
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
-from engine.grading.cross_teacher import told
+from engine.grading.cross_teacher import count_relations
 from engine.grading.grader import Grader
-from engine.grading.relations import Related, merge, relate
+from engine.grading.relations import Relation, merge, relate
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import ANSWER, CANDIDATE, RELATIONS
 from engine.storage.shards import Folder
@@ -28,23 +28,23 @@ def form(**fields):
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
-        (form(number="7", item="lamp"), form(number=" 7", item="Lamp"), Related("agree")),
-        (form(number="7"), form(number="7", item="lamp"), Related("complementary")),
-        (form(number="7"), form(item="lamp"), Related("unrelated")),
-        (form(number="7"), form(number="8"), Related("conflicting", ("facts",))),
-        (form(number="7", gift=True), form(number="7", gift=False), Related("conflicting", ("conditions",))),
-        (form(), form(number="7"), Related("conflicting", ("conclusion",))),
-        (form(number="7", gift=True), form(number="8", gift=False), Related("conflicting", ("facts", "conditions"))),
-        ("The lamp costs 5 euros.", "The lamp costs 5 euros", Related("agree")),
-        ("The lamp costs 5 euros.", "The lamp costs 6 euros.", Related("conflicting", ("facts", "conclusion"))),
-        ("You may return the lamp.", "You may not return the lamp.", Related("conflicting", ("conditions",))),
-        ("You may return it.", "You may return it unless it was used.", Related("conflicting", ("conditions",))),
-        ("Add both. The answer is 12.", "Multiply them. The answer is 15.", Related("conflicting", ("facts", "conclusion"))),
-        ("Yes.", "No.", Related("conflicting", ("conclusion",))),
-        ("billing", "shipping", Related("conflicting", ("conclusion",))),
-        ("The lamp costs 5 euros.", "The lamp costs 5 euros. It is sent on Friday by van.", Related("complementary")),
-        ("The lamp costs 5 euros.", "Our opening hours change every summer.", Related("unrelated")),
-        ("The lamp costs 1,000.50 euros.", "The lamp costs 1000.5 euros.", Related("agree")),
+        (form(number="7", item="lamp"), form(number=" 7", item="Lamp"), Relation("agree")),
+        (form(number="7"), form(number="7", item="lamp"), Relation("complementary")),
+        (form(number="7"), form(item="lamp"), Relation("unrelated")),
+        (form(number="7"), form(number="8"), Relation("conflicting", ("facts",))),
+        (form(number="7", gift=True), form(number="7", gift=False), Relation("conflicting", ("conditions",))),
+        (form(), form(number="7"), Relation("conflicting", ("conclusion",))),
+        (form(number="7", gift=True), form(number="8", gift=False), Relation("conflicting", ("facts", "conditions"))),
+        ("The lamp costs 5 euros.", "The lamp costs 5 euros", Relation("agree")),
+        ("The lamp costs 5 euros.", "The lamp costs 6 euros.", Relation("conflicting", ("facts", "conclusion"))),
+        ("You may return the lamp.", "You may not return the lamp.", Relation("conflicting", ("conditions",))),
+        ("You may return it.", "You may return it unless it was used.", Relation("conflicting", ("conditions",))),
+        ("Add both. The answer is 12.", "Multiply them. The answer is 15.", Relation("conflicting", ("facts", "conclusion"))),
+        ("Yes.", "No.", Relation("conflicting", ("conclusion",))),
+        ("billing", "shipping", Relation("conflicting", ("conclusion",))),
+        ("The lamp costs 5 euros.", "The lamp costs 5 euros. It is sent on Friday by van.", Relation("complementary")),
+        ("The lamp costs 5 euros.", "Our opening hours change every summer.", Relation("unrelated")),
+        ("The lamp costs 1,000.50 euros.", "The lamp costs 1000.5 euros.", Relation("agree")),
     ],
 )  # fmt: skip
 def test_relation_of_two_answers_is_named_with_what_they_contradict_on(one, other, expected):
@@ -54,8 +54,8 @@ def test_relation_of_two_answers_is_named_with_what_they_contradict_on(one, othe
 
 def test_relation_of_several_is_that_of_the_worst_pair():
     assert relate([form(number="7"), form(number="7", item="lamp"), form(number="8")], RULES).relation == "conflicting"
-    assert relate([form(number="7"), form(number="7")], RULES) == Related("agree")
-    assert relate([form(number="7")], RULES) == Related("")
+    assert relate([form(number="7"), form(number="7")], RULES) == Relation("agree")
+    assert relate([form(number="7")], RULES) == Relation("")
 
 
 def test_merged_form_has_the_fields_that_either_states():
@@ -125,7 +125,7 @@ def test_merged_answer_is_extra_and_names_its_parents(tmp_path):
     assert (sorted(made["parents"]), made["reasons"], made["teacher"]) == (["a0", "a1"], ["accepted", "merged"], "")
     again = graded(tmp_path, ("u", form(number="7", item="lamp")), ("t", form(number="7")), merge=True)[-1]
     assert again["answer_id"] == made["answer_id"]  # of the parents, whatever their order
-    assert told([pa.Table.from_pylist(found, schema=CANDIDATE)]) == {"relations": {"complementary": 1}, "tiers": {}, "merged": 1}
+    assert count_relations([pa.Table.from_pylist(found, schema=CANDIDATE)]) == ({"complementary": 1}, {}, 1)
 
 
 def test_surest_answers_that_contradict_each_other_are_not_merged(tmp_path):

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from judge_world import RANKING, RUBRIC, bar, between, think
+from judge_world import RANKING, RUBRIC, between, grader_spec, think
 
 from engine.grading.grader import Grader
-from engine.grading.rank import outranked, rivals, strengths
+from engine.grading.rank import competitors, outranked, strengths
 from engine.inference.token_budget import usage_in
 from engine.rows import ANSWER, from_rows
 from tests.planted import planted
@@ -39,7 +39,7 @@ def order(better):
 
 
 def grader(folder, gold=None, **section):
-    given = bar(folder, gold, **{"ranking": RANKING, **section})
+    given = grader_spec(folder, gold, **{"ranking": RANKING, **section})
     return Grader(dataclasses.replace(given, competes=True))
 
 
@@ -47,24 +47,24 @@ def test_stronger_answer_wins_in_both_orders():
     assert strengths(2, {(0, 1): A, (1, 0): B}) == pytest.approx([2.1 / 2.2, 0.1 / 2.2], abs=1e-5)
 
 
-@pytest.mark.parametrize("won", [{(0, 1): A, (1, 0): A}, {(0, 1): EVEN, (1, 0): EVEN}, {(0, 1): None, (1, 0): None}])
-def test_liking_for_a_place_a_tie_and_silence_leave_answers_alike(won):
-    assert strengths(2, won) == [0.5, 0.5]
-    assert strengths(3, won) == pytest.approx([1 / 3] * 3, abs=1e-5)
+@pytest.mark.parametrize("comparisons", [{(0, 1): A, (1, 0): A}, {(0, 1): EVEN, (1, 0): EVEN}, {(0, 1): None, (1, 0): None}])
+def test_liking_for_a_place_a_tie_and_silence_leave_answers_alike(comparisons):
+    assert strengths(2, comparisons) == [0.5, 0.5]
+    assert strengths(3, comparisons) == pytest.approx([1 / 3] * 3, abs=1e-5)
 
 
 def test_strengths_of_many_are_those_of_bradley_and_terry():
     true = np.array([0.1, 0.2, 0.3, 0.4])
-    won = {
+    comparisons = {
         (a, b): (true[a] / (true[a] + true[b]), true[b] / (true[a] + true[b]), 0.0) for a in range(4) for b in range(4) if a != b
     }
-    found = strengths(4, won)
+    found = strengths(4, comparisons)
     assert found == pytest.approx(true, abs=0.03) and sum(found) == pytest.approx(1, abs=1e-5)
 
 
 def test_one_that_beats_all_is_strongest_without_end_of_strength():
-    won = {(a, b): A if a < b else B for a in range(3) for b in range(3) if a != b}
-    first, second, third = strengths(3, won)
+    comparisons = {(a, b): A if a < b else B for a in range(3) for b in range(3) if a != b}
+    first, second, third = strengths(3, comparisons)
     assert 1 > first > second > third > 0
 
 
@@ -88,7 +88,7 @@ def test_pairs_are_paid_once_and_counted(tmp_path, monkeypatch):
     first = grader(tmp_path)
     rows = first(said("one", "two", "three", "two"))
     assert len(read) == 3 + 6  # equal answers are one rival
-    assert usage_in(first.bar.budget)["j"].answers == 9
+    assert usage_in(first.spec.budget)["j"].answers == 9
     again = grader(tmp_path)
     assert again(said("one", "two", "three", "two")).equals(rows) and len(read) == 9
     assert [row["pool"] for row in rows.to_pylist()] == ["contrast", "train", "contrast", "train"]
@@ -96,7 +96,7 @@ def test_pairs_are_paid_once_and_counted(tmp_path, monkeypatch):
 
 def test_only_so_many_rivals_are_compared(tmp_path, monkeypatch):
     read = think(monkeypatch, order(["a", "b", "cc", "dd"]))
-    rows = grader(tmp_path, ranking={**RANKING, "most": 2})(said("a", "b", "cc", "dd"))
+    rows = grader(tmp_path, ranking={**RANKING, "max_answers": 2})(said("a", "b", "cc", "dd"))
     assert sum("FIRST" in text for text in read) == 2
     assert rows["pool"].to_pylist() == ["contrast", "train", "contrast", "contrast"]
 
@@ -112,7 +112,7 @@ def test_prompts_do_not_compete_with_each_other_and_are_asked_together(tmp_path,
 def test_spent_budget_leaves_the_pointwise_winner(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: list(B) if "FIRST" in asked else ([0.1, 0.9] if "two" in asked else [0.4, 0.6]))
     given = grader(tmp_path)
-    poor = Grader(dataclasses.replace(given.bar, cap=1))  # the marks are one batch, the pairs another
+    poor = Grader(dataclasses.replace(given.spec, cap=1))  # the ratings are one batch, the pairs another
     rows = poor(said("one", "two")).to_pylist()
     assert [row["pool"] for row in rows] == ["contrast", "train"]
     assert {mark["dimension"] for row in rows for mark in row["dimension_scores"]} == {""}
@@ -121,7 +121,7 @@ def test_spent_budget_leaves_the_pointwise_winner(tmp_path, monkeypatch):
 def test_judge_that_may_not_decide_compares_and_another_rule_decides(tmp_path, monkeypatch):
     blind = order(["one", "two!"])
     think(monkeypatch, lambda asked: blind(asked) if "FIRST" in asked else [0.5, 0.5])
-    rows = grader(tmp_path, planted(8), calibrate={"floor": {"auc": 0.9}})(said("one", "two!")).to_pylist()
+    rows = grader(tmp_path, planted(8), calibrate={"minimum": {"auc": 0.9}})(said("one", "two!")).to_pylist()
     assert [row["pool"] for row in rows] == ["train", "contrast"]  # the shorter, by the rule that needs no judge
     assert rows[1]["dimension_scores"][-1]["score"] > 0.9 and not rows[1]["judge_decides"]
 
@@ -140,7 +140,7 @@ def test_rivals_are_different_accepted_answers_favourites_first():
             [("a", "accepted", 0.2), ("b", "accepted", 0.9), (" b", "accepted", 0.8), ("c", "low_confidence", 1.0)]
         )
     ]
-    assert [row["answer_id"] for row in rivals(rows, most=6, is_gated=True)["p"]] == ["1", "0"]
+    assert [row["answer_id"] for row in competitors(rows, max_answers=6, judge_decides=True)["p"]] == ["1", "0"]
     assert outranked(rows) == {"0"} and outranked(rows, {"0": 0.7, "1": 0.3}) == {"1", "2"}
 
 
@@ -150,6 +150,8 @@ def test_rubric_of_the_ranking_is_the_one_that_is_named(tmp_path, monkeypatch):
         "engine.inference.fake.FakeEngine.choice_probs",
         lambda self, chats, marks: [seen.append(chat[0]["content"]) or [1 / len(marks)] * len(marks) for chat in chats],
     )
-    given = bar(tmp_path, rubrics=[RUBRIC, {**RUBRIC, "name": "k", "system": "Compare."}], ranking={**RANKING, "rubric": "k"})
+    given = grader_spec(
+        tmp_path, rubrics=[RUBRIC, {**RUBRIC, "name": "k", "system": "Compare."}], ranking={**RANKING, "rubric": "k"}
+    )
     Grader(dataclasses.replace(given, competes=True))(said("one", "two"))
     assert seen.count("Compare.") == 4 and seen.count("Judge.") == 2

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from judge_world import RANKING, Character, bar, learnt, think
+from judge_world import RANKING, Character, calibrated, grader_spec, think
 
 from engine.calibration import audit as probes
 from engine.calibration.audit import verdict
@@ -10,8 +10,10 @@ from engine.contract.judges import Audit, GoldItem, Limits, Rubric
 from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
 from engine.judges.judge import Judge
+from engine.judges.rubric import requests
+from engine.records.estimate import Estimate
 from tests.planted import planted
-from tests.unit.test_judges_instrument import answers
+from tests.unit.test_calibration import answers
 
 GOLD = planted(18)
 SEEDS = range(20)
@@ -19,21 +21,21 @@ SECTION = {"ranking": RANKING, "audit": {}, "accept": {"confidence": 0.5}, "cali
 
 
 def audited(folder, monkeypatch, character, **section):
-    """The verdicts by probe, and the instrument."""
+    """Return the probes by name, and the calibration."""
     think(monkeypatch, character)
-    found = learnt(bar(folder, GOLD, **{**SECTION, **section}))
-    return {one["probe"]: one for one in found.audit}, found
+    found = calibrated(grader_spec(folder, GOLD, **{**SECTION, **section}))
+    return {one.probe: one for one in found.audit}, found
 
 
 def beyond(verdicts):
-    return {name for name, one in verdicts.items() if one["found"] == "beyond"}
+    return {name for name, one in verdicts.items() if one.verdict == "beyond"}
 
 
 def test_honest_judge_is_not_accused_over_20_seeds(tmp_path, monkeypatch):
     for seed in SEEDS:
         verdicts, found = audited(tmp_path / str(seed), monkeypatch, Character(seed=seed))
-        assert beyond(verdicts) == set() and found.gates
-        assert {name for name, one in verdicts.items() if one["found"] == "unmeasured"} == {"self_preference"}
+        assert beyond(verdicts) == set() and found.decides
+        assert {name for name, one in verdicts.items() if one.verdict == "unmeasured"} == {"self_preference"}
 
 
 @pytest.mark.parametrize(
@@ -47,14 +49,14 @@ def test_biased_judge_is_caught_and_stops_deciding(tmp_path, monkeypatch, bias, 
     for seed in seeds:
         verdicts, found = audited(tmp_path / str(seed), monkeypatch, Character(seed=seed, **bias))
         assert beyond(verdicts) == caught
-        assert not found.gates and all(f"its bias `{probe}`" in " ".join(found.why) for probe in caught)
-        assert all(verdicts[probe]["low"] <= verdicts[probe]["value"] <= verdicts[probe]["high"] for probe in caught)
+        assert not found.decides and all(f"its bias `{probe}`" in " ".join(found.why) for probe in caught)
+        assert all(verdicts[probe].low <= verdicts[probe].value <= verdicts[probe].high for probe in caught)
 
 
 def test_bias_that_the_contract_lets_pass_stops_nothing(tmp_path, monkeypatch):
     section = {"audit": {"limits": {"position": None, "length": 1.0}}}
     verdicts, found = audited(tmp_path, monkeypatch, Character(first=0.3, long=0.6), **section)
-    assert verdicts["position"]["found"] == "measured" and verdicts["padded"]["found"] == "within" and found.gates
+    assert verdicts["position"].verdict == "measured" and verdicts["padded"].verdict == "within" and found.decides
 
 
 def test_judge_of_other_words_is_unstable(tmp_path, monkeypatch):
@@ -79,18 +81,19 @@ def test_judge_that_prefers_its_own_family_at_the_same_label_is_caught(tmp_path,
         return [1 - worth, worth]
 
     think(monkeypatch, vain)
-    rubric = {"name": "j", "model": {"type": "fake", "path": "home/fake-7b"}, "system": "", "marks": ["bad", "good"]}
+    rubric = {"name": "j", "model": {"type": "fake", "path": "home/fake-7b"}, "system": "", "scale": ["bad", "good"]}
     section = {"rubrics": [{**rubric, "question": "MAIL {text} FORM {answer} END"}], "audit": {"limits": {"length": None}}}
-    assert beyond({one["probe"]: one for one in learnt(bar(tmp_path, signed, **section)).audit}) == found
+    assert beyond({one.probe: one for one in calibrated(grader_spec(tmp_path, signed, **section)).audit}) == found
 
 
 def test_interval_and_not_the_number_must_lie_beyond_the_limit():
-    near = {"value": 0.3, "low": 0.05, "high": 0.55, "n": 6}
-    assert verdict("padded", near, 0.1)["found"] == "unclear"
-    assert verdict("padded", {**near, "low": 0.11}, 0.1)["found"] == "beyond"
-    assert verdict("padded", {**near, "value": -0.5, "low": -0.7, "high": -0.3}, 0.1)["found"] == "within"  # a loss is no gain
-    assert verdict("position", {**near, "value": -0.5, "low": -0.7, "high": -0.3}, 0.1)["found"] == "beyond"
-    assert verdict("padded", None, 0.1, why="too few items")["found"] == "unmeasured"
+    near = Estimate(value=0.3, low=0.05, high=0.55, n=6)
+    negative = Estimate(value=-0.5, low=-0.7, high=-0.3, n=6)
+    assert verdict("padded", near, 0.1).verdict == "unclear"
+    assert verdict("padded", near.model_copy(update={"low": 0.11}), 0.1).verdict == "beyond"
+    assert verdict("padded", negative, 0.1).verdict == "within"  # a loss is no gain
+    assert verdict("position", negative, 0.1).verdict == "beyond"
+    assert verdict("padded", None, 0.1, why="too few items").verdict == "unmeasured"
 
 
 def test_every_probe_has_a_limit_of_the_contract():
@@ -130,7 +133,7 @@ def test_other_words_say_the_same_of_every_dimension():
             "dimensions": [{"name": "d", "question": "D?"}],
         }
     )
-    from engine.judges.rubric import Case, requests
+    from engine.judges.rubric import Case
 
     [plain] = requests(rubric, Case("aa", "t", "said"))
     [other] = requests(rubric, Case("aa", "t", "said"), wording=section.wordings[0])
@@ -143,7 +146,7 @@ def test_some_answers_that_failed_a_check_are_shown_to_the_judge_and_stay_where_
     rows = answers(*said)
     ids = [f"{n * 1600:04x}" for n in range(40)]
     rows = rows.set_column(rows.column_names.index("answer_id"), "answer_id", [ids])
-    given = bar(tmp_path, GOLD, audit={"rules": 0.25}, checks=[{"type": "regex", "field": "n", "pattern": "x"}])
+    given = grader_spec(tmp_path, GOLD, audit={"rules": 0.25}, checks=[{"type": "regex", "field": "n", "pattern": "x"}])
     graded = Grader(given)(rows)
     shown = [row["score"] is not None for row in graded.to_pylist()]
     assert sum(shown) == len([one for one in ids if int(one, 16) < 0.25 * 16**4]) and set(graded["pool"].to_pylist()) == {
@@ -153,13 +156,13 @@ def test_some_answers_that_failed_a_check_are_shown_to_the_judge_and_stay_where_
 
 def test_judge_without_an_audit_is_asked_about_the_labelled_items_only(tmp_path, monkeypatch):
     read = think(monkeypatch, Character())
-    found = learnt(bar(tmp_path, GOLD, ranking=RANKING))
-    assert found.audit == [] and len(read) == len(GOLD)
+    found = calibrated(grader_spec(tmp_path, GOLD, ranking=RANKING))
+    assert found.audit == () and len(read) == len(GOLD)
 
 
 def test_pairs_of_right_and_wrong_are_counted(tmp_path, monkeypatch):
     _, found = audited(tmp_path, monkeypatch, Character(noise=0.0))
-    assert found.agreement["pairs"]["value"] == 1.0 and found.agreement["pairs"]["n"] == 18
+    assert (found.agreement.pairs.value, found.agreement.pairs.n) == (1.0, 18)
 
 
 def test_models_of_equal_settings_share_one_engine(tmp_path, monkeypatch):
@@ -171,10 +174,10 @@ def test_models_of_equal_settings_share_one_engine(tmp_path, monkeypatch):
         "model": {"type": "fake"},
         "system": "S",
         "question": "MAIL {text} FORM {answer} END",
-        "marks": ["0", "1"],
+        "scale": ["0", "1"],
     }
     other = {**rubric, "name": "k", "model": {"type": "fake", "path": "another"}}
-    judge = Judge(bar(tmp_path, rubrics=[rubric, {**rubric, "name": "i", "system": "T"}, other]))
+    judge = Judge(grader_spec(tmp_path, rubrics=[rubric, {**rubric, "name": "i", "system": "T"}, other]))
     from engine.judges.rubric import Case
 
     judge.score([Case("aa", "t", "said")])

@@ -1,21 +1,24 @@
-"""What is learnt of a judge on labelled items: the numbers are those counted by hand, and below the floor it decides nothing."""
+"""Calibration of a judge: the numbers are those counted by hand, and a judge below the minimum decides nothing."""
 
 import dataclasses
 import json
 
 import numpy as np
 import pytest
-from judge_world import RUBRIC, Character, bar, learnt, think
+from judge_world import RUBRIC, Character, calibrated, grader_spec, think
 
-from engine.calibration.curve import cross_fitted, fit
-from engine.contract.judges import Calibrate
+from engine.calibration.curve import cross_fit, fit, probabilities
+from engine.calibration.judge_calibration import file_name
+from engine.contract.judges import Calibrate, Ranking, Rubric
+from engine.contract.renames import older_json
+from engine.contract.signals import Quality
 from engine.errors import InputError
 from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import usage_in
 from engine.judges.judge import Judge
 from engine.rows import ANSWER, from_rows
-from engine.stats import intervals
+from engine.stats.discrimination import cohen_kappa
 from tests.planted import KINDS, by_hand, planted
 
 GOLD = planted(60)
@@ -46,13 +49,13 @@ def sees_all_but(*kinds):
 
 def test_numbers_on_planted_errors_of_six_kinds_are_those_counted_by_hand(tmp_path, monkeypatch):
     think(monkeypatch, sees_all_but("swapped_fields"))
-    found = learnt(bar(tmp_path, GOLD, accept={"confidence": 0.5}))
-    values = {name: found.agreement[name]["value"] for name in ("sensitivity", "specificity", "kappa")}
+    found = calibrated(grader_spec(tmp_path, GOLD, accept={"confidence": 0.5}))
+    values = {name: getattr(found.agreement, name).value for name in ("sensitivity", "specificity", "kappa")}
     assert values == pytest.approx({"sensitivity": 54 / 60, "specificity": 50 / 60, "kappa": 2 * (104 / 120 - 0.5)})
-    assert values == pytest.approx(by_hand(found.items, 0.5))
-    assert found.agreement["counts"] == [[50, 6], [10, 54]]
+    assert values == pytest.approx(by_hand([item.model_dump() for item in found.items], 0.5))
+    assert found.agreement.counts == ((50, 6), (10, 54))
     assert found.folds == 5
-    stopped = {kind: one["value"] for kind, one in found.agreement["errors"].items()}
+    stopped = {kind: share.value for kind, share in found.agreement.errors.items()}
     assert stopped == {kind: float(kind != "swapped_fields") for kind in KINDS}
 
 
@@ -62,9 +65,9 @@ def test_confidence_is_a_probability_and_rises_with_the_score(method):
     scores = rng.uniform(0.4, 0.6, 400)  # a timid judge that knows much
     right = rng.uniform(size=400) < (scores - 0.4) * 5
     curve = fit(scores, right, method)
-    found = curve(np.linspace(0, 1, 101))
+    found = probabilities(curve, np.linspace(0, 1, 101))
     assert (np.diff(found) >= 0).all() and (found > 0).all() and (found < 1).all()
-    assert curve(np.array([0.42]))[0] < 0.25 < 0.75 < curve(np.array([0.58]))[0]
+    assert probabilities(curve, np.array([0.42]))[0] < 0.25 < 0.75 < probabilities(curve, np.array([0.58]))[0]
     assert type(curve).model_validate_json(curve.model_dump_json()) == curve
 
 
@@ -80,10 +83,10 @@ def test_cross_fitting_gives_a_judge_that_knows_nothing_no_credit():
         rng = np.random.default_rng(seed)
         scores, right = rng.uniform(size=60), rng.uniform(size=60) < 0.5
         section = Calibrate.model_validate({"gold": GOLD[:8], "method": "isotonic"})
-        held, folds = cross_fitted(scores, right, [str(n) for n in range(60)], section)
-        for name, confidence in ((1, fit(scores, right, "isotonic")(scores)), (folds, held)):
+        held, folds = cross_fit(scores, right, [str(n) for n in range(60)], section)
+        for name, confidence in ((1, probabilities(fit(scores, right, "isotonic"), scores)), (folds, held)):
             table = np.histogram2d(confidence >= 0.5, right, bins=[[-1, 0.5, 2]] * 2)[0]
-            kappas[name].append(intervals.kappa(table)["value"])
+            kappas[name].append(cohen_kappa(table).value)
     assert np.mean(kappas[1]) > 0.1 > abs(np.mean(kappas[5]))
 
 
@@ -92,45 +95,49 @@ def test_items_of_one_mail_are_held_out_together():
     scores = np.array([0.1 + n / 20 for n in range(16)])
     right = np.array([bool(n % 2) for n in range(16)])
     section = Calibrate.model_validate({"gold": GOLD[:8], "folds": 4})
-    found, folds = cross_fitted(scores, right, groups, section)
-    moved, _ = cross_fitted(np.where(np.arange(16) == 0, 0.99, scores), right, groups, section)
+    found, folds = cross_fit(scores, right, groups, section)
+    moved, _ = cross_fit(np.where(np.arange(16) == 0, 0.99, scores), right, groups, section)
     assert folds == 4 and found[1] == moved[1]  # the twin of what was changed had no part in it
 
 
 def test_too_few_items_for_folds_are_said_to_be_fitted_on_all():
     scores, right = np.array([0.9, 0.2, 0.3, 0.1]), np.array([True, False, False, False])
     section = Calibrate.model_validate({"gold": GOLD[:8]})
-    assert cross_fitted(scores, right, list("abcd"), section)[1] == 1
+    assert cross_fit(scores, right, list("abcd"), section)[1] == 1
 
 
-def test_judge_below_the_floor_annotates_and_decides_nothing(tmp_path, monkeypatch):
+def test_judge_below_the_minimum_annotates_and_decides_nothing(tmp_path, monkeypatch):
     think(monkeypatch, sees_all_but(*KINDS))
-    section = {"calibrate": {"floor": {"kappa": 0.4, "auc": 0.7}}, "accept": {"confidence": 0.9}, "pools": {"tiers": [0.5]}}
-    rows = Grader(bar(tmp_path, GOLD, **section))(answers("anything", GOLD[0]["answer"]))
+    section = {
+        "calibrate": {"minimum": {"kappa": 0.4, "auc": 0.7}},
+        "accept": {"confidence": 0.9},
+        "pools": {"confidence_tiers": [0.5]},
+    }
+    rows = Grader(grader_spec(tmp_path, GOLD, **section))(answers("anything", GOLD[0]["answer"]))
     assert rows["judge_decides"].to_pylist() == [False, False] and rows["confidence_tier"].to_pylist() == [None, None]
     assert None not in rows["confidence"].to_pylist() and rows["pool"].to_pylist() == ["train", "train"]
-    found = learnt(bar(tmp_path, GOLD, **section))
-    assert not found.gates
+    found = calibrated(grader_spec(tmp_path, GOLD, **section))
+    assert not found.decides
     assert (
         found.why[0].startswith("its kappa on the labelled items is ") and "at least 0.4" in found.why[0] and "auc" in found.why[1]
     )
 
 
-def test_judge_above_the_floor_decides(tmp_path, monkeypatch):
+def test_judge_above_the_minimum_decides(tmp_path, monkeypatch):
     think(monkeypatch, sees_all_but())
     section = {
-        "calibrate": {"floor": {"kappa": 0.4, "auc": 0.7, "ece": 0.2}},
+        "calibrate": {"minimum": {"kappa": 0.4, "auc": 0.7, "ece": 0.2}},
         "accept": {"confidence": 0.5},
-        "pools": {"tiers": [0.5]},
+        "pools": {"confidence_tiers": [0.5]},
     }
-    rows = Grader(bar(tmp_path, GOLD, **section))(answers("anything", GOLD[2]["answer"]))
+    rows = Grader(grader_spec(tmp_path, GOLD, **section))(answers("anything", GOLD[2]["answer"]))
     assert rows["judge_decides"].to_pylist() == [True, True] and rows["confidence_tier"].to_pylist() == [1, 0]
     assert rows["pool"].to_pylist() == ["review", "train"]
 
 
-def test_instrument_is_learnt_before_the_first_verdict_and_never_again(tmp_path, monkeypatch):
+def test_judge_is_calibrated_before_its_first_score_and_never_again(tmp_path, monkeypatch):
     read = think(monkeypatch, Character())
-    given = bar(tmp_path, GOLD, audit={})
+    given = grader_spec(tmp_path, GOLD, audit={})
     first = Grader(given)(answers("two", "three"))
     assert [text.partition("FORM ")[2] for text in read[-2:]] == ["two END", "three END"] and len(read) > 120
     paid = usage_in(given.budget)["j"]
@@ -141,21 +148,21 @@ def test_instrument_is_learnt_before_the_first_verdict_and_never_again(tmp_path,
     assert usage_in(given.budget)["j"] == paid
 
 
-def test_instrument_is_learnt_whatever_the_budget_says_and_counted(tmp_path, monkeypatch):
+def test_calibration_ignores_the_budget_and_is_counted(tmp_path, monkeypatch):
     think(monkeypatch, Character())
-    given = dataclasses.replace(bar(tmp_path, GOLD), cap=1)
+    given = dataclasses.replace(grader_spec(tmp_path, GOLD), cap=1)
     rows = Grader(given)(answers("two"))
     assert rows["reasons"].to_pylist() == [["judge_budget_exhausted"]]
     assert usage_in(given.budget)["j"].answers == len(GOLD)
 
 
-def test_instrument_says_by_name_what_it_is_bound_to(tmp_path, monkeypatch):
+def test_calibration_records_what_it_is_valid_for(tmp_path, monkeypatch):
     think(monkeypatch, Character())
-    given = bar(tmp_path, GOLD)
-    found = learnt(given)
-    [name] = [name for name in given.ledger.files() if name.startswith("instrument-")]
+    given = grader_spec(tmp_path, GOLD)
+    found = calibrated(given)
+    [name] = [name for name in given.ledger.files() if name.startswith("calibration-")]
     kept = json.loads(given.ledger.read(name))
-    assert kept["bound_to"] == found.bound_to
+    assert kept["bound_to"] == found.bound_to.model_dump()
     assert kept["bound_to"]["judge"] == Judge(given).identity and kept["bound_to"]["gold"]["items"] == 120
     assert set(kept["bound_to"]["models"]) == set(kept["bound_to"]["rubrics"]) == {"j"}
     assert [one["label"] for one in kept["items"]] == [one["label"] for one in GOLD]
@@ -171,14 +178,14 @@ def test_instrument_says_by_name_what_it_is_bound_to(tmp_path, monkeypatch):
         (GOLD, {"rubrics": [{**RUBRIC, "system": "Judge well."}]}, 120),
     ],
 )
-def test_another_instrument_pays_only_for_questions_that_are_new(tmp_path, monkeypatch, gold, section, asked):
+def test_another_calibration_pays_only_for_new_questions(tmp_path, monkeypatch, gold, section, asked):
     read = think(monkeypatch, Character())
-    learnt(bar(tmp_path, GOLD))
+    calibrated(grader_spec(tmp_path, GOLD))
     before = len(read)
-    other = bar(tmp_path, gold, **section)
-    learnt(other)
+    other = grader_spec(tmp_path, gold, **section)
+    calibrated(other)
     assert len(read) - before == asked
-    assert len([name for name in other.ledger.files() if name.startswith("instrument-")]) == 2
+    assert len([name for name in other.ledger.files() if name.startswith("calibration-")]) == 2
 
 
 class Dead(BaseException):
@@ -186,7 +193,7 @@ class Dead(BaseException):
 
 
 def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
-    given, deaths = bar(tmp_path, GOLD[:20]), 0
+    given, deaths = grader_spec(tmp_path, GOLD[:20]), 0
     poison, mark = GOLD[4]["answer"], sees_all_but()
 
     def choice_probs(self, chats, marks):
@@ -208,37 +215,49 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
         except Dead:
             deaths += 1
             assert deaths < 10
-    unread = [one for one in learnt(given).items if one["score"] is None]
-    assert deaths and [one["label"] for one in unread] == ["right"]
+    unread = [one for one in calibrated(given).items if one.score is None]
+    assert deaths and [one.label for one in unread] == ["right"]
 
 
 def test_labelled_items_that_nobody_can_read_stop_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(FakeEngine, "choice_probs", lambda self, chats, marks: [None for _ in chats])
     with pytest.raises(InputError, match=r"could not be read on any of the 120 items"):
-        learnt(bar(tmp_path, GOLD))
+        calibrated(grader_spec(tmp_path, GOLD))
 
 
-def test_kappa_and_its_interval_are_those_of_the_textbook():
-    """Fleiss, Levin and Paik, 2003, table 18.1 and section 18.1: kappa 0.68, standard error 0.087."""
-    found = intervals.kappa(np.array([[75, 1, 4], [5, 4, 1], [0, 0, 10]]))
-    assert found["value"] == pytest.approx(0.676, abs=0.001)
-    assert (found["high"] - found["low"]) / 2 / 1.96 == pytest.approx(0.087, abs=0.001)
+def test_calibration_of_an_earlier_version_is_read(tmp_path, monkeypatch):
+    """It has the older file name and keys; the judge is not asked again."""
+    read = think(monkeypatch, Character())
+    spec = grader_spec(tmp_path, GOLD, audit={})
+    calibration, count = calibrated(spec), len(read)
+    name = file_name(Judge(spec))
+    older = spec.ledger.read(name).decode()
+    for key, old in (("decides", "gates"), ("verdict", "found"), ("clip", "least")):
+        older = older.replace(f'"{key}":', f'"{old}":')
+    spec.ledger.remove(name)
+    spec.ledger.write(name.replace("calibration-", "instrument-"), older.encode())
+    assert calibrated(spec) == calibration and len(read) == count
 
 
-def test_share_has_the_interval_of_wilson():
-    found = intervals.share(81, 263)  # Newcombe, 1998, table I
-    assert (found["low"], found["high"]) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
-
-
-def test_auc_is_that_of_scikit_learn_and_its_interval_holds():
-    from sklearn.metrics import roc_auc_score
-
-    held = 0
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        right = np.arange(60) < 30
-        scores = np.round(rng.normal(size=60) + right, 1)  # the true area is that of a distance of one
-        found = intervals.auc(scores, right)
-        assert found["value"] == pytest.approx(roc_auc_score(right, scores), abs=1e-6)
-        held += found["low"] <= 0.7602 <= found["high"]
-    assert held / 200 == pytest.approx(0.95, abs=0.04)
+def test_hashes_of_sections_are_those_of_the_earlier_key_names(tmp_path):
+    """The literals were written by the version before `scale`, `rating`, `labels`, `label`, `max_answers` and `minimum`."""
+    dimension = {"name": "d", "question": "D?", "scale": ["no", "yes"], "anchors": {"no": "wrong"}}
+    shot = {"text": "a", "answer": "b", "rating": {"d": "no"}}
+    rubric = Rubric.model_validate({**RUBRIC, "dimensions": [dimension], "shots": [shot]})
+    assert older_json(rubric, "judges.rubrics.*", exclude=("model", "name")) == (
+        '{"system":"Judge.","question":"MAIL {text} FORM {answer} END","by_task_unit":{},"marks":["bad","good"],"dimensions":'
+        '[{"name":"d","question":"D?","marks":["no","yes"],"anchors":{"no":"wrong"},"weight":1.0}],"weight":1.0,"shots":'
+        '[{"text":"a","answer":"b","reference":"","mark":{"d":"no"}}]}'
+    )
+    ranking = Ranking.model_validate({"question": "?", "shots": [{"text": "a", "first": "b", "second": "c", "label": "A"}]})
+    assert older_json(ranking, "judges.ranking") == (
+        '{"rubric":null,"question":"?","by_task_unit":{},"marks":["A","B","C"],"shots":[{"text":"a","first":"b","second":"c",'
+        '"reference":"","mark":"A"}],"most":6}'
+    )
+    calibrate = Calibrate.model_validate({"gold": GOLD[:8], "minimum": {"kappa": 0.4}})
+    assert older_json(calibrate, "judges.calibrate", exclude=("gold",)) == (
+        '{"method":"platt","folds":5,"floor":{"kappa":0.4,"auc":null,"sensitivity":null,"specificity":null,"ece":null}}'
+    )
+    assert older_json(Quality(question="?"), "judges.signals.quality") == (
+        '{"system":"You rate examples for training.","question":"?","marks":["1","2","3","4","5","6"]}'
+    )

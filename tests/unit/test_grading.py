@@ -76,7 +76,7 @@ def test_agreement_counts_sound_samples_of_the_same_prompt():
 
 
 RUBRIC = Rubric(
-    name="judge", model=FakeModel(type="fake"), system="You check.", question="{text} => {answer}?", marks=("bad", "good")
+    name="judge", model=FakeModel(type="fake"), system="You check.", question="{text} => {answer}?", scale=("bad", "good")
 )
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from engine.checks import TAGS, Outcome
 from engine.contract import Contract
 from engine.contract.judges import Accept, Judges
-from engine.contract.pools import LEARNT, Band, FinishReason, Pools, Relation
+from engine.contract.pools import TRAINING_POOLS, Band, FinishReason, Pools, Relation
 from engine.contract.pools import Pool as PoolName
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
@@ -29,7 +29,7 @@ SURE = Evidence(RIGHT, "stop", (), 1.0, 0.9, is_judged=True)
 
 share = st.floats(0, 1)
 bands = st.tuples(share, share).map(sorted).filter(lambda pair: pair[0] < pair[1]).flatmap(
-    lambda pair: st.sampled_from([{"least": pair[0]}, {"below": pair[1]}, {"least": pair[0], "below": pair[1]}])
+    lambda pair: st.sampled_from([{"min": pair[0]}, {"below": pair[1]}, {"min": pair[0], "below": pair[1]}])
 )  # fmt: skip
 some = {
     "failed": st.lists(st.sampled_from(["*", *TAGS[1:]]), min_size=1, max_size=3),
@@ -47,7 +47,7 @@ whens = st.fixed_dictionaries({}, optional=some).filter(bool)
 def targets(when):
     """Pools into which a rule with `when` may send."""
     fails = "failed" in when or set(when.get("finish_reason", ())) - {"stop"}
-    return [pool for pool in POOLS if not fails or pool not in LEARNT]
+    return [pool for pool in POOLS if not fails or pool not in TRAINING_POOLS]
 
 
 rules = whens.flatmap(
@@ -57,7 +57,7 @@ sections = st.builds(
     lambda listed, falling, conflicts, merge: Pools.model_validate(
         {
             "rules": [rule | {"reason": f"r{number}"} for number, rule in enumerate(listed)],
-            "tiers": sorted(falling, reverse=True),
+            "confidence_tiers": sorted(falling, reverse=True),
             "relations": {"conflicts": conflicts, "merge": merge},
         }
     ),
@@ -75,7 +75,7 @@ evidence = st.builds(
     confidence=st.none() | share,
     is_judged=st.booleans(),
     budget_exhausted=st.booleans(),
-    gates=st.booleans(),
+    judge_decides=st.booleans(),
     rubric_spread=st.none() | share,
     difficulty=st.sampled_from(["", *DIFFICULTIES]),
     relation=st.sampled_from(RELATIONS),
@@ -94,8 +94,8 @@ def test_any_answer_under_any_contract_goes_to_one_pool_with_known_reasons(seen,
     assert found.pool in POOLS
     assert found.reasons and set(found.reasons) <= known(pools)
     is_sound = seen.finish_reason == "stop" and not seen.outcomes
-    assert found.pool not in LEARNT or is_sound  # nobody learns what was cut off or failed, whatever the rules say
-    first = next((rule for rule in pools.rules if holds(rule.when, seen) and (rule.to not in LEARNT or is_sound)), None)
+    assert found.pool not in TRAINING_POOLS or is_sound  # nobody learns what was cut off or failed, whatever the rules say
+    first = next((rule for rule in pools.rules if holds(rule.when, seen) and (rule.to not in TRAINING_POOLS or is_sound)), None)
     assert (found.reasons[0] == f"rule:{first.reason}" and found.pool == first.to) if first else "rule:" not in str(found.reasons)
 
 
@@ -147,13 +147,13 @@ def rule(when, to="review", reason="mine"):
         ({"failed": ["off_schema"]}, SURE._replace(outcomes=[UNGROUNDED]), False),
         ({"failed": ["*"]}, SURE, False),
         ({"finish_reason": ["length"]}, SURE._replace(finish_reason="length"), True),
-        ({"confidence": {"least": 0.9}}, SURE, True),
+        ({"confidence": {"min": 0.9}}, SURE, True),
         ({"confidence": {"below": 0.9}}, SURE, False),
-        ({"confidence": {"least": 0.0}}, SURE._replace(confidence=None), False),
-        ({"confidence": {"least": 0.5}}, SURE._replace(gates=False), False),  # it may annotate, not decide
+        ({"confidence": {"min": 0.0}}, SURE._replace(confidence=None), False),
+        ({"confidence": {"min": 0.5}}, SURE._replace(judge_decides=False), False),  # it may annotate, not decide
         ({"agreement": {"below": 0.6}}, SURE._replace(agreement=0.5), True),
-        ({"rubric_spread": {"least": 0.4}}, SURE._replace(rubric_spread=0.5), True),
-        ({"rubric_spread": {"least": 0.4}}, SURE, False),
+        ({"rubric_spread": {"min": 0.4}}, SURE._replace(rubric_spread=0.5), True),
+        ({"rubric_spread": {"min": 0.4}}, SURE, False),
         ({"difficulty": ["hard"]}, SURE._replace(difficulty="hard"), True),
         ({"difficulty": ["hard"], "agreement": {"below": 0.6}}, SURE._replace(difficulty="hard"), False),  # all must hold
         ({"relation": ["unrelated", "conflicting"]}, SURE._replace(relation="unrelated"), True),
@@ -189,24 +189,24 @@ def test_rule_for_learning_passes_over_what_is_not_sound():
 def test_confidence_that_may_not_gate_sends_nobody_to_review():
     unsure = SURE._replace(confidence=0.1)
     assert route(unsure, Accept(confidence=0.5)).pool == "review"
-    assert route(unsure._replace(gates=False), Accept(confidence=0.5)).pool == "train"
+    assert route(unsure._replace(judge_decides=False), Accept(confidence=0.5)).pool == "train"
 
 
 @pytest.mark.parametrize(("confidence", "expected"), [(0.95, 0), (0.9, 0), (0.8, 1), (0.7, 1), (0.1, 2), (None, None)])
 def test_tier_is_the_first_bound_that_is_reached(confidence, expected):
-    assert confidence_tier(confidence, Pools(tiers=(0.9, 0.7))) == expected
+    assert confidence_tier(confidence, Pools(confidence_tiers=(0.9, 0.7))) == expected
     assert confidence_tier(confidence, Pools()) is None
 
 
 @pytest.mark.parametrize(
     ("raw", "complaint"),
     [
-        ({"tiers": [0.5, 0.7]}, "expected falling numbers"),
+        ({"confidence_tiers": [0.5, 0.7]}, "expected falling numbers"),
         ({"rules": [rule({})]}, "found no condition"),
         ({"rules": [rule({"failed": []})]}, "found no condition"),
         ({"rules": [rule({"confidence": {}})]}, "found neither"),
-        ({"rules": [rule({"confidence": {"least": 0.5, "below": 0.5}})]}, "expected a smaller `least`"),
-        ({"rules": [rule({"abstains": True}), rule({"abstains": False})]}, "a name for each"),
+        ({"rules": [rule({"confidence": {"min": 0.5, "below": 0.5}})]}, "expected a smaller `min`"),
+        ({"rules": [rule({"abstains": True}), rule({"abstains": False})]}, "a reason for each"),
         ({"rules": [rule({"failed": ["*"]}, "train")]}, "expected contrast, review or failure"),
         ({"rules": [rule({"finish_reason": ["stop", "length"]}, "hard")]}, "expected contrast, review or failure"),
         ({"rules": [rule({"finish_reason": ["stopped"]})]}, "stopped"),
@@ -226,13 +226,15 @@ def test_tag_that_no_check_gives_is_named():
 def test_curriculum_of_tiers_needs_tiers():
     order = yaml.safe_load(made_run.YAML)
     order["students"][0]["curriculum"] = "confidence_tier"
-    with pytest.raises(ValidationError, match=r"students\.0\.curriculum: found tier, but judges\.pools\.tiers is empty"):
+    with pytest.raises(
+        ValidationError, match=r"students\.0\.curriculum: found confidence_tier, but judges\.pools\.confidence_tiers is empty"
+    ):
         Contract.model_validate(order)
-    order["judges"] = {"pools": {"tiers": [0.5]}}
+    order["judges"] = {"pools": {"confidence_tiers": [0.5]}}
     assert Contract.model_validate(order).students[0].curriculum == "confidence_tier"
 
 
 def test_closed_sets_of_the_contract_are_those_of_the_rows():
     assert PoolName.__args__ == POOLS and FinishReason.__args__ == FINISH_REASONS and Relation.__args__ == RELATIONS[1:]
     assert not set(REASONS) & set(TAGS) and not any(":" in reason for reason in (*REASONS, *TAGS))
-    assert 0.5 in Band(least=0.5) and 0.5 not in Band(below=0.5)
+    assert 0.5 in Band(min=0.5) and 0.5 not in Band(below=0.5)

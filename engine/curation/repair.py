@@ -19,7 +19,6 @@ from engine.inference.engine import Chat, Completion, Engine, Request, instruct
 from engine.rows import EXAMPLE, Row, content_id
 
 PAID = pa.schema([("prompt_id", pa.string()), ("ask_id", pa.string()), ("text", pa.string()), ("finish_reason", pa.string())])
-PAYEE = "rewrite"  # under which the token usage is noted
 PLACEHOLDERS = re.compile(r"\{(text|answer|fault)\}")
 
 

@@ -34,7 +34,6 @@ PAID = pa.schema(
         ("error", pa.string()),
     ]
 )
-PAYEE = "synthesis"  # under which the token usage is noted
 COPIED = ("layer", "difficulty", "scenario", "language")
 
 

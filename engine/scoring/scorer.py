@@ -22,7 +22,6 @@ from engine.rows import CANDIDATE, Row, content_id
 
 PAID = pa.schema([("prompt_id", pa.string()), ("number_id", pa.string()), ("value", pa.float64())])
 READ = ["prompt_id", "task_unit", "messages", "text", "answer", "finish_reason", "pool"]
-PAYEE = "signals"  # under which the token usage is noted
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.contract import Contract
-from engine.contract.models import Model
+from engine.contract.consumers import consumers
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
 from engine.grading.routing import check_tags
@@ -55,28 +55,14 @@ def _absent(place: str, path: str, root: str) -> str:
     return f"{place}: found nothing at {where}. Give a JSONL, CSV or Parquet file: relative to the contract, absolute, or a URL."
 
 
-def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
-    yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
-    if contract.teachers.mode != "direct":
-        yield from ((f"judges.rubrics.{number}.model", one.model) for number, one in enumerate(contract.judges.rubrics))
-    for number, kind in enumerate(contract.curation.boundary):
-        if kind.type == "rewrite":
-            yield f"curation.boundary.{number}.model", kind.model
-    if contract.judges.signals and contract.judges.signals.model:
-        yield "judges.signals.model", contract.judges.signals.model
-    yield from (
-        (f"prompts.synthesize.{number}.model", one.model) for number, one in enumerate(contract.prompts.synthesize) if one.model
-    )
-
-
 def _keys(contract: Contract) -> Iterator[tuple[str, str]]:
-    for place, model in _models(contract):
-        if model.type == "endpoint" and model.key_env:
-            yield f"{place}.key_env", model.key_env
+    for consumer in consumers(contract):
+        if consumer.model.type == "endpoint" and consumer.model.key_env:
+            yield f"{consumer.path}.key_env", consumer.model.key_env
 
 
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
-    yield from ((f"{place}.path", model.path) for place, model in _models(contract) if model.type == "vllm")
+    yield from ((f"{one.path}.path", one.model.path) for one in consumers(contract) if one.model.type == "vllm")
     yield from ((f"students.{number}.init.prune.source", one.init.prune.source) for number, one in enumerate(contract.students))
     for number, route in enumerate(contract.teachers.routes or ()):
         if route.nearest:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 from ray import ObjectRef
 from ray.data import Dataset
 
+from engine.contract.consumers import REPAIR
 from engine.curation import flow, pairs
 from engine.curation.flow import Kept, Order, RepairPool
-from engine.curation.repair import PAYEE, RepairSpec
+from engine.curation.repair import RepairSpec
 from engine.inference.crash_isolation import MARKERS
 from engine.runs.job import JobContext
 from engine.storage.shards import iterate
@@ -45,5 +46,5 @@ def _mend(context: JobContext, index: ObjectRef) -> RepairPool | None:
     if kind is None:
         return None
     (context.ledger / MARKERS / "boundary").remove()  # who died in an earlier run says nothing about this one
-    client = teacher_client(context, kind.model, "boundary", payee=PAYEE)
+    client = teacher_client(context, kind.model, "boundary", payee=REPAIR)
     return RepairPool(RepairSpec(kind, context.contract.specialist, client), index)

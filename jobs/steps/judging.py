@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from engine.contract.consumers import SIGNALS
 from engine.contract.models import Model
 from engine.inference.client import ClientSpec
 from engine.inference.crash_isolation import MARKERS
@@ -9,7 +10,7 @@ from engine.inference.locate import locate
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS
 from engine.judges.grader_spec import GraderSpec
 from engine.runs.job import JobContext
-from engine.scoring.scorer import PAYEE, ScorerSpec
+from engine.scoring.scorer import ScorerSpec
 
 
 def teacher_client(context: JobContext, model: Model, name: str, *, payee: str) -> ClientSpec:
@@ -58,7 +59,7 @@ def scorer_spec(context: JobContext) -> ScorerSpec | None:
         markers=context.ledger / MARKERS / "signals",
         budget=context.ledger / JUDGE_TOKENS,
         cap=context.contract.budget.judge_tokens,
-        payee=PAYEE,
+        payee=SIGNALS,
     )
     return ScorerSpec(section, context.contract.specialist, client)
 

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 from ray.data import Dataset
 
+from engine.contract.consumers import SYNTHESIS
 from engine.contract.synthesize import can_lack
 from engine.inference.crash_isolation import MARKERS
 from engine.prompts import flow, quota
 from engine.prompts.flow import Verdicts
 from engine.prompts.quota import Cell
-from engine.prompts.synthesizer import PAYEE, SynthesizerSpec
+from engine.prompts.synthesizer import SynthesizerSpec
 from engine.rows import REJECTED
 from engine.runs.job import JobContext
 
@@ -69,7 +70,7 @@ def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
                 syntheses=tuple(mine.values()),
                 specialist=context.contract.specialist,
                 pool=context.profile.teacher if model else context.profile.cpu,
-                client=teacher_client(context, model, "synthesis", payee=PAYEE) if model else None,
+                client=teacher_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
                 numbers={one.title: number for number, one in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )

@@ -68,7 +68,7 @@ def ask(work, *more, code=0):
 
 def test_plan_json_has_the_documented_keys_and_numbers(toy):
     found = json.loads(ask(toy, "--json"))
-    assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "cap"}
+    assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "consumers", "cap"}
     assert found["pilot"] | {"seconds": 0} == {"prompts": DRAWN, "of": PROMPTS, "answers": DRAWN, "tokens": 60, "seconds": 0}
     jobs = {job["name"]: job for job in found["jobs"]}
     assert list(jobs) == ["prompts", "candidates", "dataset", "students/small", "students/large", "reports"]
@@ -82,6 +82,11 @@ def test_plan_json_has_the_documented_keys_and_numbers(toy):
     assert jobs["students/small"]["rows"] == pytest.approx({"value": 7.5, "low": 3.006, "high": 9.544}, abs=0.001)
     assert jobs["reports"]["rows"]["value"] == 3 and jobs["reports"]["tokens_in"]["value"] == 10
     assert found["total"]["tokens_out"]["value"] == 55 and found["cap"] is None
+    [teacher] = found["consumers"]
+    assert teacher | {"basis": ""} == {
+        "kind": "teacher", "name": "t", "job": "candidates", "cap": "teacher_tokens", "basis": "",
+        "tokens": {"value": 150.0, "low": 150.0, "high": 150.0},
+    }  # fmt: skip
 
 
 def test_plan_pays_into_the_ledger_of_the_run_and_leaves_its_jobs_alone(toy):

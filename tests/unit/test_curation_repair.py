@@ -10,7 +10,7 @@ from engine.contract.curation import Curation
 from engine.contract.derived import RewriteMaterial
 from engine.contract.profile import Pool
 from engine.curation import contrastive as lessons
-from engine.curation.repair import PAYEE, Repair, RepairSpec
+from engine.curation.repair import Repair, RepairSpec
 from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import usage_in
@@ -29,7 +29,7 @@ def unsolved(*rows):
 def spec(tmp_path, *replies, cap=None):
     folders = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
     kind = RewriteMaterial.model_validate(MENDING | {"model": {"type": "fake", "replies": replies}})
-    return RepairSpec(kind, SPECIALIST, ClientSpec(kind.model, Pool(batch=2), None, *folders, cap=cap, payee=PAYEE))
+    return RepairSpec(kind, SPECIALIST, ClientSpec(kind.model, Pool(batch=2), None, *folders, cap=cap, payee="rewrite"))
 
 
 def mended(rewriter, rows):

@@ -22,7 +22,7 @@ from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
 from engine.prompts.methods import ECHO, OPERATORS
 from engine.prompts.sources import WORK, RowReject, identify, work
-from engine.prompts.synthesizer import PAYEE, Synthesizer, SynthesizerSpec
+from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
 from engine.rows import PROMPT
 from engine.storage.shards import Folder
 
@@ -67,7 +67,7 @@ def settled(rows):
 
 def spec(tmp_path, one, batch=2, cap=None):
     pool, folders = Pool(batch=batch), (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
-    client = ClientSpec(one.model, pool, None, *folders, cap=cap, payee=PAYEE) if one.model else None
+    client = ClientSpec(one.model, pool, None, *folders, cap=cap, payee="synthesis") if one.model else None
     return SynthesizerSpec((one,), SPECIALIST, pool, client, numbers={one.title: 2}, max_chars=500)
 
 

@@ -16,7 +16,7 @@ from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import TokenBudget, TokenUsage, usage_in
 from engine.rows import CANDIDATE, content_id, from_rows
-from engine.scoring.scorer import PAYEE, Scorer, ScorerSpec, density, difficulty, rating
+from engine.scoring.scorer import Scorer, ScorerSpec, density, difficulty, rating
 from engine.storage.shards import Folder
 
 SPECIALIST = Specialist.model_validate(
@@ -43,7 +43,7 @@ def row(text, answer, pool="train", sample=0):
 def measurer(tmp_path, section=ALL, *, cap=None, engine=True):
     folder = Folder(str(tmp_path))
     folders = (folder / name for name in ("signals", "markers", "budget"))
-    client = ClientSpec(section.model, Pool(), None, *folders, cap=cap, payee=PAYEE) if section.model else None
+    client = ClientSpec(section.model, Pool(), None, *folders, cap=cap, payee="signals") if section.model else None
     made = Scorer(ScorerSpec(section, SPECIALIST, client))
     if made.client and engine:
         made.client.engine = Told(section.model, Pool(), None)

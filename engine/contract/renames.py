@@ -59,6 +59,7 @@ RENAMES = (
     Rename("curation.boundary.*.ask", "prompt_template"),
     Rename("curation.boundary.*.fails", "reply_if_wrong"),
     Rename("curation.boundary.*.holds", "reply_if_right"),
+    Rename("curation.boundary.*.sampling.enough", "stop_after_verified"),
     Rename("curation.boundary.*.say", "feedback_template"),
     Rename("curation.boundary.*.says", "reply_template"),
     Rename("curation.boundary_share", "contrastive_share"),
@@ -80,10 +81,13 @@ RENAMES = (
     Rename("judges.signals.complexity.marks", "scale"),
     Rename("judges.signals.quality.marks", "scale"),
     Rename("prompts.synthesize.*.method.shown", "num_examples"),
+    Rename("prompts.synthesize.*.sampling.enough", "stop_after_verified"),
     Rename("students.*.batch", "batch_size"),
     Rename("students.*.clip", "max_grad_norm"),
     Rename("students.*.micro_batch", "micro_batch_size"),
     Rename("students.*.warmup", "warmup_ratio"),
+    Rename("teachers.models.*.sampling.enough", "stop_after_verified"),
+    Rename("teachers.routes.*.nearest.least", "min_cosine"),
 )
 RENAMED_VALUES = (
     RenamedValue("judges.pools.rules.*.when.finish_reason.*", "unpaid", "budget_exhausted"),

@@ -1,5 +1,6 @@
 """Rows of an artifact through functions on pools into the table of another. The driver sees manifests only, never rows."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -37,6 +38,8 @@ class Target:
     shard: Sequence[str] = ()
     """A column, then columns to sort by. Rows with one value of the first column, which must be in one block, become one shard,
     sorted by the other columns and then by the first column of `schema`."""
+    summarize: Callable[[pa.Table], Any] | None = None
+    """Returns plain JSON values of the rows of a shard, called where the shard is written."""
 
 
 @dataclass
@@ -46,6 +49,8 @@ class Written:
     table: Table
     labels: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
+    summaries: list[Any] = field(default_factory=list)
+    """What `Target.summarize` returned for each shard, in the order of `table.shards`."""
 
 
 def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
@@ -83,19 +88,22 @@ def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | Non
     """Write `rows` to `target` by the tasks of `pool`."""
     manifest = apply(rows, _save, pool, target=target)
     shards: list[Shard] = []
+    summaries: dict[str, Any] = {}
     labels: dict[str, int] = {}
     total = tokens = 0
     for row in manifest.iter_rows():
         if not row["rows"]:
             continue
         shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"]))
+        summaries[row["path"]] = json.loads(row["summary"])
         total += int(row["digest"], 16)
         tokens += row["tokens"]
         for count in row["labels"]:
             labels[count["label"]] = labels.get(count["label"], 0) + count["rows"]
         if progress:
             progress(row["rows"], row["tokens"])
-    return Written(table_of(shards, hex_digest(total)), dict(sorted(labels.items())), tokens)
+    table = table_of(shards, hex_digest(total))
+    return Written(table, dict(sorted(labels.items())), tokens, [summaries[shard.path] for shard in table.shards])
 
 
 def _read(
@@ -122,6 +130,7 @@ _MANIFEST = pa.schema(
     [
         ("path", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("digest", pa.string()),
         ("tokens", pa.int64()), ("labels", pa.list_(pa.struct([("label", pa.string()), ("rows", pa.int64())]))),
+        ("summary", pa.string()),
     ]
 )  # fmt: skip
 
@@ -145,4 +154,5 @@ def _save_one(rows: pa.Table, target: Target) -> Row:
         "digest": hex_digest(rows_digest(rows.select(target.schema.names))),
         "tokens": tokens or 0,
         "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],
+        "summary": json.dumps(target.summarize(rows) if target.summarize else None),
     }

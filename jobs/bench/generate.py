@@ -84,12 +84,14 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     from engine.inference.structured import decoding_schema
     from engine.inference.vllm_engine import VllmEngine
 
-    engine = VllmEngine(spec.section.model, spec.pool, spec.folder)  # for its arguments; only its `llm` is used
+    engine = VllmEngine(
+        spec.client.model, spec.client.pool, spec.client.weights
+    )  # the same arguments; from here on its `llm` alone
     sampling, shots = spec.section.sampling, FewShotSelector(spec.section.shots)
     output = spec.specialist.task_units[0].output
-    requests = [row for row in rows for _ in range(sampling.n)]
-    chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in requests]
-    schemas = [decoding_schema(output, row["text"]) for row in requests]
+    asked = [row for row in rows for _ in range(sampling.n)]
+    chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in asked]
+    schemas = [decoding_schema(output, row["text"]) for row in asked]
 
     def prepare(number: int) -> RunTasks:
         params = [
@@ -120,12 +122,12 @@ def stage(pipe: Connection, prompts: int, profile: str) -> None:
     from engine.teachers.teacher import Teacher
 
     spec, rows = _teacher_spec(profile), _rows(prompts)
-    loaded = build_model(spec.section.model, spec.pool, folder=spec.folder)
+    loaded = build_model(spec.client.model, spec.client.pool, folder=spec.client.weights)
 
     def prepare(number: int) -> RunTasks:
-        sampling = spec.section.sampling.model_copy(update={"seed": number})  # another seed: the ledger has no answers to it
+        sampling = spec.section.sampling.model_copy(update={"seed": number})  # other seeds: nothing is in the ledger yet
         teacher = Teacher(replace(spec, section=spec.section.model_copy(update={"sampling": sampling})))
-        teacher.engine = loaded
+        teacher.client.engine = loaded
         return lambda count: sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
 
     serve(pipe, prepare, prompts, started)
@@ -159,6 +161,7 @@ def _contract() -> Contract:
 
 
 def _teacher_spec(profile: str) -> Any:
+    from engine.inference.client import ClientSpec
     from engine.inference.locate import locate
     from engine.teachers.teacher import TeacherSpec
 
@@ -167,7 +170,8 @@ def _teacher_spec(profile: str) -> Any:
     assert isinstance(section.model, VllmModel)
     weights = locate(section.model.path, root=str(CONTRACT.parent), home=workspace.models_home())
     pool = load_profile(Path(profile)).teacher
-    return TeacherSpec(section, contract.specialist, pool, weights, folder / "answers", folder / "marks", folder / "purse")
+    client = ClientSpec(section.model, pool, weights, folder / "answers", folder / "markers", folder / "budget")
+    return TeacherSpec(section, contract.specialist, client)
 
 
 def _rows(prompts: int) -> list[Row]:

@@ -150,12 +150,12 @@ def _grade(contract: Contract, profile: Profile, engine: Any, blocks: list[pa.Ta
             profile.judge,
             ledger=folder / "judgements",
             markers=folder / "marks",
-            purse=folder / "purse",
-            folders={rubric: _weights(contract)},
+            budget=folder / "budget",
+            weights={rubric: _weights(contract)},
         )
         grader = Grader(bar)
         assert grader.judge
-        grader.judge.askers[rubric].till.engine = engine
+        grader.judge.clients[rubric].client.engine = engine
         graded = [grader(block) for block in blocks]
     return sum(len(table) - table["score"].null_count for table in graded)
 

@@ -21,7 +21,7 @@ from engine.contract.base import Raw
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
-from engine.inference.token_budget import JUDGES, spent_in
+from engine.inference.token_budget import JUDGE_TOKENS, usage_in
 from engine.records.judge import Move, PoolCounts, RejudgeComparison
 from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS, Row
@@ -226,7 +226,7 @@ def _without_judge(recipe: Raw) -> Raw:
 
 
 def _tokens(work: Workspace) -> int:
-    return sum(usage.tokens for usage in spent_in(work.folder / "ledger" / JUDGES).values())
+    return sum(usage.tokens for usage in usage_in(work.folder / "ledger" / JUDGE_TOKENS).values())
 
 
 def as_text(comparison: RejudgeComparison) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.checks import Seen, canonical, run_checks
-from engine.contract.derived import RewriteMaterial
+from engine.contract.derived import RepairExamples
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.curation.represent import represent, target
@@ -36,7 +36,7 @@ Row = dict[str, Any]  # of boundary.UNSOLVED
 class RepairSpec:
     """All that a rewriter needs, in plain picklable values."""
 
-    section: RewriteMaterial
+    section: RepairExamples
     specialist: Specialist
     pool: Pool
     folder: Path | None
@@ -116,7 +116,9 @@ class Repair:
 
     def _chat(self, row: Row) -> Chat:
         section = self.desk.section
-        shown = PLACES.sub(lambda place: row[place[1]], section.ask)  # in one go: braces in what is filled in stay as they are
+        shown = PLACES.sub(
+            lambda place: row[place[1]], section.prompt_template
+        )  # in one go: braces in what is filled in stay as they are
         shots = [(shot.input, shot.output) for shot in section.shots]
         return instruct([{"role": "user", "content": shown}], system=section.system, shots=shots)
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from engine.dedup.signature import SignedBlock
 from engine.errors import RecipeMismatch, StorageError
-from engine.records.dedup import IndexBatch, IndexRecipe, Settings
+from engine.records.dedup import IndexBatch, IndexRecipe
 from engine.storage.shards import Folder
 
 RECORD = "record.json"

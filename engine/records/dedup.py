@@ -4,7 +4,6 @@ from pydantic import AliasChoices, Field
 
 from engine.records.base import Record
 
-
 Settings = dict[str, int | float | str | None] | None
 
 

@@ -128,6 +128,7 @@ def measure(given: Corpus, rounds: int, folder: Path) -> dict[str, Any]:
 
 def _rest(given: Corpus, vectors: np.ndarray) -> dict[str, float]:
     from engine.curation.clusters import cluster, leaders, map_of
+
     from engine.dedup.semantic import near_pairs
 
     ids = _ids(given)

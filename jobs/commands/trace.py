@@ -10,7 +10,7 @@
     candidate   teacher, sample, seed, answer, ending, checks, scores, pool, reasons, relation to other teachers' answers, tier
     parents     of an answer that was made of others, by merging or by a person's correction: these, as `candidate`
     label       where a person put it, and why
-    boundary    examples that were made of it since it failed
+    contrastive contrastive examples that were made of it
     prompt      id, text, layer, difficulty, scenario, what was redacted, what it was dropped by; its answers
     parent      of a prompt that was written from another: that one, with its source
     source      file, line, licence
@@ -98,7 +98,7 @@ def _answer(views: Views, answer_id: str) -> Facts:
         "candidate": _part(row, ANSWERED + JUDGED),
         "parents": [_made_of(views, parent) for parent in row["parents"] or ()],
         "label": _part(picked, LABELLED) if picked and is_labelled else None,
-        "boundary": _boundary(views, answer_id),
+        "contrastive": _contrastive(views, answer_id),
         "prompt": _part(row, ASKED),
         "source": _part(row, FOUND_AT),
         "parent": _parent(views, row),
@@ -111,7 +111,7 @@ def _made_of(views: Views, answer_id: str) -> Facts:
     return {"candidate": _part(row, ANSWERED + JUDGED), "source": _part(row, FOUND_AT)}
 
 
-def _boundary(views: Views, answer_id: str) -> list[Facts]:
+def _contrastive(views: Views, answer_id: str) -> list[Facts]:
     if "examples" not in views.names:
         return []
     query = "select kind, target, split from examples where kind != 'answer' and starts_with(example_id, ?) order by all"

@@ -70,8 +70,8 @@ class Pick(Section):
     clusters: Positive = 16
     """k of k-means over the prompts' embeddings: the topic clusters."""
     order: Literal["typical", "k_center", "facility_location", "information", "deita", "ifd", "dense"] = "typical"
-    """Order in which prompts are picked if a limit or quota applies. `typical`: cluster by cluster the nearest to the centre, rarest
-    scenarios first; `k_center`: the farthest from all picked; `facility_location`: the largest gain in coverage; `information`: the
+    """Order of picking if a limit or quota applies. `typical`: cluster by cluster the nearest to the centre, rare scenarios first;
+    `k_center`: the farthest from all picked; `facility_location`: the largest gain in coverage; `information`: the
     highest information density. By `judges.signals`: `deita`: the highest complexity times quality; `ifd`: the highest difficulty
     below 1; `dense`: the highest density."""
     count: Positive | None = None

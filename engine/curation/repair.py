@@ -73,7 +73,9 @@ class Repair:
 
     def _chat(self, row: Row) -> Chat:
         section = self.spec.section
-        turn = PLACEHOLDERS.sub(lambda name: row[name[1]], section.prompt_template)  # one pass: braces in the values stay as they are
+        turn = PLACEHOLDERS.sub(
+            lambda name: row[name[1]], section.prompt_template
+        )  # one pass: braces in the values stay as they are
         shots = [(shot.input, shot.output) for shot in section.shots]
         return instruct([{"role": "user", "content": turn}], system=section.system, shots=shots)
 

@@ -1,9 +1,9 @@
 """Pairs of near unit vectors, without comparing all with all.
 
 Spherical k-means cuts the vectors into clusters, as in Abbas et al., "SemDeDup: data-efficient learning at web-scale through
-semantic deduplication" (2023), section 3, where vectors are compared within their cluster only. Here a vector also probes the next nearest
-clusters, as a query does in an inverted file (Jegou et al., "Product quantization for nearest neighbor search", 2011, section IV),
-so that near pairs are found across the borders of clusters.
+semantic deduplication" (2023), section 3, where vectors are compared within their cluster only. Here a vector also probes the next
+nearest clusters, as a query does in an inverted file (Jegou et al., "Product quantization for nearest neighbor search", 2011,
+section IV), so that near pairs are found across the borders of clusters.
 
 Each cluster can be searched on its own, so clusters can lie on many machines. A vector travels once for each cluster it probes.
 `leaders` decides which rows of the joined pairs are duplicates.

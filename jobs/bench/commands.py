@@ -67,17 +67,17 @@ def dedup_bench(
 
     sizes = rows or ([] if corpora else dedup.SIZES)
     result = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
-    show({"corpora": result}, dedup.as_text(result), as_json)
+    show(result, dedup.as_text(result), as_json)
 
 
 @bench.command()
 def semantic(
-    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a third of them planted copies.")] = 1000,
+    texts: Annotated[int, typer.Option("--texts", help="Texts to embed, a third of them planted near-duplicates.")] = 1000,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time embedding against bare sentence-transformers, and say which planted copies are result by meaning."""
+    """Time embedding against bare sentence-transformers, and measure which planted near-duplicates are found."""
     from jobs.bench import semantic
 
     result = semantic.bench(texts, rounds, profile=profile)

@@ -1,22 +1,25 @@
-"""Evaluation lists that the contract names: read as sources are, and known by the hashes of their files."""
+"""The evaluation lists of the contract: their rows, and the hashes of their files."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.contract import Contract
 from engine.contract.prompts import Source
 from engine.prompts import files
 from engine.runs.job import JobContext
 
-NO_LIMIT = 1 << 40  # characters: a list is never too long to stay unknown
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+NO_LIMIT = 1 << 40  # characters: no text of a list is too long to be compared
 
 
-def rows(context: JobContext) -> Any:
-    """Return the rows of all lists as a dataset of room 1 (sources.WORK), redacted as prompts are; None if there is no list.
+def rows(context: JobContext) -> "Dataset | None":
+    """Return the rows of all lists as `prompts.flow.read` returns sources, redacted like prompts; None without lists.
 
     Raises:
-        InputError: a list is missing, empty, of an unknown ending, or lacks every column that is mapped.
+        InputError: a list is missing, empty, of an unknown format, or has none of the mapped columns.
     """
-    from engine.prompts import flow  # Ray: whoever only asks whether the lists have changed does not wait for it
+    from engine.prompts import flow  # imports Ray, which `hashes` does not need
 
     lists = context.contract.curation.decontaminate.lists
     if not lists:
@@ -27,12 +30,12 @@ def rows(context: JobContext) -> Any:
     return flow.read(files.slices([*sources], root=context.root), section, context.profile.cpu)
 
 
-def of_job(context: JobContext) -> dict[str, Any]:
-    """Return what identifies the content of every list, so that a changed one is named as drift."""
+def of_job(context: JobContext) -> dict[str, str]:
+    """Return file -> hash of its content, of all lists of the job's contract."""
     return hashes(context.contract, context.root)
 
 
 def hashes(contract: Contract, root: str) -> dict[str, str]:
-    """Return file -> hash over all lists of `contract`, whose relative paths start at `root`."""
+    """Return file -> hash of its content, of all lists of `contract`; relative paths start at `root`."""
     paths = sorted({one.path for one in contract.curation.decontaminate.lists})
     return {name: hash for path in paths for name, hash in files.identity(path, root=root).items()}

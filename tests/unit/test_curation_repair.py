@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from lessons_world import SPECIALIST, answer, form, table, wrong
+from derived_world import SPECIALIST, answer, form, table, wrong
 
 from engine.contract.curation import Curation
-from engine.contract.derived import RewriteMaterial
+from engine.contract.derived import RepairExamples
 from engine.contract.profile import Pool
 from engine.curation import contrastive as lessons
 from engine.curation.repair import Repair, RepairSpec
@@ -21,14 +21,14 @@ MENDING = {"type": "rewrite", "checks": [{"type": "json_schema"}, {"type": "grou
 
 
 def unsolved(*rows):
-    section = Curation.model_validate({"boundary": [MENDING | {"model": {"type": "fake"}}], "semantic": None})
-    assert lessons.boundary(table(*rows), SPECIALIST, section).num_rows == 0  # a model's work is no rule's
+    section = Curation.model_validate({"contrastive": [MENDING | {"model": {"type": "fake"}}], "semantic": None})
+    assert lessons.contrastive_examples(table(*rows), SPECIALIST, section).num_rows == 0  # a model's work is no rule's
     return lessons.unsolved(table(*rows), SPECIALIST, section)
 
 
 def spec(tmp_path, *replies, cap=None):
     folders = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
-    kind = RewriteMaterial.model_validate(MENDING | {"model": {"type": "fake", "replies": replies}})
+    kind = RepairExamples.model_validate(MENDING | {"model": {"type": "fake", "replies": replies}})
     return RepairSpec(kind, SPECIALIST, ClientSpec(kind.model, Pool(batch=2), None, *folders, cap=cap, payee="rewrite"))
 
 
@@ -85,5 +85,5 @@ def test_braces_of_input_and_answer_stay_as_they_are(tmp_path, monkeypatch):
 def test_mended_answer_is_compared_with_the_reference_of_its_prompt(tmp_path, reference, count):
     given = spec(tmp_path, form())
     compares = [{"type": "numeric", "field": "number", "abs_tol": 0.0, "reference": {"field": "number"}}]
-    section = RewriteMaterial.model_validate(given.section.model_dump() | {"checks": compares})
+    section = RepairExamples.model_validate(given.section.model_dump() | {"checks": compares})
     assert len(mended(Repair(replace(given, section=section)), unsolved(wrong(reference=reference)))) == count

@@ -51,8 +51,8 @@ def candidates():
 
 
 def test_curation_embeds_only_what_the_contract_compares():
-    op = curation.Embedder(Path("model"))
-    found = op(candidates().append_column("surprise", pa.nulls(2, pa.float32())))
+    op = curation.CurationEmbedder(Path("model"))
+    found = op(candidates().append_column("mean_nll", pa.nulls(2, pa.float32())))
     assert found.schema.equals(curation.EMBEDDED)
     assert found["answer_embedding"].null_count == found["rationale_embedding"].null_count == 2
     assert found["text"].to_pylist() == ["a" * curation.SHOWN] * 2
@@ -60,8 +60,8 @@ def test_curation_embeds_only_what_the_contract_compares():
 
 
 def test_curation_embeds_answers_and_rationales_apart_and_none_that_is_missing():
-    op = curation.Embedder(Path("model"), parts=("answer", "rationale"))
-    found = op(candidates().append_column("surprise", pa.nulls(2, pa.float32())))
+    op = curation.CurationEmbedder(Path("model"), parts=("answer", "rationale"))
+    found = op(candidates().append_column("mean_nll", pa.nulls(2, pa.float32())))
     assert op.model.seen[2:] == ["bb", '{"n": 1}', "b"]
     assert found["rationale_embedding"].is_valid().to_pylist() == [True, False]
     assert found["rationale_embedding"][0].as_py() == pytest.approx([0, 1], abs=1e-3)

@@ -6,7 +6,7 @@ A change of these constants is a change of every ledger. Rename a hashed key of 
 import pyarrow as pa
 import pytest
 
-from engine.contract.derived import RewriteMaterial
+from engine.contract.derived import RepairExamples
 from engine.contract.judges import Judges
 from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
@@ -100,7 +100,7 @@ def test_replies_of_synthesis(tmp_path, recorded):
 
 
 def test_replies_of_repair(tmp_path, recorded):
-    section = RewriteMaterial.model_validate({"type": "rewrite", "model": FAKE, "checks": [{"type": "json_schema"}]})
+    section = RepairExamples.model_validate({"type": "rewrite", "model": FAKE, "checks": [{"type": "json_schema"}]})
     row = ROW | {"example_id": "w-rewrite", "answer": "{}", "fault": "empty"}
     list(Repair(RepairSpec(section, SPECIALIST, spec(tmp_path)))(from_rows([row], UNSOLVED)))
     assert recorded == ["552c1052251d3c8569f1693add42deaa"]

@@ -162,5 +162,5 @@ def test_orders_by_signal_take_the_highest_and_the_unknown_last(order, signals, 
 
 def test_report_says_the_mean_of_each_signal_before_and_after_picking():
     found = selection(eligible(quality=[2, 4, np.nan], ifd=[np.nan] * 3), np.array([False, True, True]))
-    assert found["signals"] == {"before": {"quality": 3.0}, "after": {"quality": 4.0}}
-    json.dumps(found, allow_nan=False)
+    assert found.signals.model_dump() == {"before": {"quality": 3.0}, "after": {"quality": 4.0}}
+    json.dumps(found.model_dump(), allow_nan=False)

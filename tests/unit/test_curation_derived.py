@@ -1,18 +1,18 @@
-"""What is learnt besides the best answers: pairs, boundary material, and what persons said."""
+"""Data derived from answers: preference pairs, contrastive examples, and the labels of persons."""
 
 import pyarrow as pa
 import pytest
+from derived_world import SPECIALIST, TEXT, answer, form, table, wrong
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lessons_world import SPECIALIST, TEXT, answer, form, table, wrong
 from pydantic import ValidationError
 
 from engine.contract.curation import Curation
-from engine.curation import contrastive as lessons
-from engine.curation.decontaminate import LISTED, build_index
-from engine.curation.dispositions import clean, clean_targets
+from engine.curation.contrastive import choose, contrastive_examples, max_contrastive
 from engine.curation.labels import LABEL, apply_labels, corrected_id
-from engine.curation.pairs import pairs, told
+from engine.curation.ngram_index import PROTECTED, build_index
+from engine.curation.pairs import pairs, summary
+from engine.curation.prompt_answers import drop_contaminated, drop_contaminated_targets
 from engine.rows import CANDIDATE, EXAMPLE, KINDS, PICKED, PREFERENCE
 
 EVERY = [{"type": "correction"}, {"type": "contrast"}, {"type": "refusal"}, {"type": "ask"}]
@@ -35,7 +35,7 @@ def test_pair_is_what_a_preference_trainer_reads():
 def test_pairs_are_as_many_as_the_contract_allows_and_the_clearest_first():
     rows = [answer("a", form()), *(wrong(f"w{n}", form(item=f"chair{n}"), confidence=n / 10) for n in range(3))]
     assert [pair["rejected_id"] for pair in pairs_of(*rows)] == ["w0"]
-    assert {pair["rejected_id"] for pair in pairs_of(*rows, most=2)} == {"w0", "w1"}
+    assert {pair["rejected_id"] for pair in pairs_of(*rows, max_per_prompt=2)} == {"w0", "w1"}
 
 
 def test_pair_of_very_different_lengths_is_none():
@@ -72,11 +72,11 @@ def test_no_pair_is_made_of_copies_leaks_or_what_is_not_known_to_be_worse(rows):
 
 
 def test_answers_that_resemble_the_holdout_are_taken_out_before_pairs_are_made():
-    listed = pa.Table.from_pylist([{"list": "holdout", "id": "h", "kind": "prompt", "text": TEXT}], schema=LISTED)
-    section = Curation.model_validate({"decontaminate": {"ngram": 4}, "preferences": {}, "boundary": EVERY})
+    listed = pa.Table.from_pylist([{"list": "holdout", "id": "h", "kind": "prompt", "text": TEXT}], schema=PROTECTED)
+    section = Curation.model_validate({"decontaminate": {"ngram": 4}, "preferences": {}, "contrastive": EVERY})
     rows = pa.Table.from_pylist([answer("a", form()), wrong()], schema=PICKED)
-    assert clean(rows, build_index(listed, section.decontaminate), section).num_rows == 0
-    assert clean(rows, build_index(listed.slice(0, 0), section.decontaminate), section).num_rows == 2
+    assert drop_contaminated(rows, build_index(listed, section.decontaminate), section).num_rows == 0
+    assert drop_contaminated(rows, build_index(listed.slice(0, 0), section.decontaminate), section).num_rows == 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,7 +99,9 @@ def test_pairs_of_any_answers_keep_what_the_contract_asks(found):
         for n, (prompt, pool, fate, sure, said) in enumerate(found)
     ]
     by_id = {row["answer_id"]: row for row in rows}
-    section = Curation.model_validate({"preferences": {"most": 2, "margin": 0.2, "rejected": ["contrast", "failure", "hard"]}})
+    section = Curation.model_validate(
+        {"preferences": {"max_per_prompt": 2, "margin": 0.2, "rejected": ["contrast", "failure", "hard"]}}
+    )
     made = pairs(table(*rows), SPECIALIST, section)
     assert made.schema == PREFERENCE
     assert made.equals(pairs(table(*rows[::-1]), SPECIALIST, section))
@@ -110,18 +112,18 @@ def test_pairs_of_any_answers_keep_what_the_contract_asks(found):
         assert pair["chosen"] != pair["rejected"] and pair["reason"]
         assert 0.5 <= pair["length_ratio"] <= 2
         assert pair["reason"] != "less_sure" or pair["margin"] >= 0.2
-    assert told([made])["pairs"] == made.num_rows
+    assert summary([made]).pairs == made.num_rows
 
 
-def boundary(*rows, kinds=EVERY):
-    section = Curation.model_validate({"boundary": kinds, "semantic": None})
-    made = lessons.boundary(table(*rows), SPECIALIST, section)
+def contrastive(*rows, kinds=EVERY):
+    section = Curation.model_validate({"contrastive": kinds, "semantic": None})
+    made = contrastive_examples(table(*rows), SPECIALIST, section)
     assert made.schema == EXAMPLE and set(made["kind"].to_pylist()) <= set(KINDS[1:])
     return {row["example_id"]: row for row in made.to_pylist()}
 
 
 def test_failed_answer_beside_an_accepted_one_becomes_correction_contrast_and_question():
-    made = boundary(answer("a", form(item=None)), wrong())
+    made = contrastive(answer("a", form(item=None)), wrong())
     assert set(made) == {"w-correction", "w-contrast", "a-contrast", "w-ask"}
     fixed = made["w-correction"]
     assert fixed["target"] == '{"number":"7","item":null}'
@@ -134,13 +136,13 @@ def test_failed_answer_beside_an_accepted_one_becomes_correction_contrast_and_qu
 
 
 def test_where_no_answer_was_accepted_what_the_input_does_not_say_is_left_open():
-    made = boundary(wrong())
+    made = contrastive(wrong())
     assert set(made) == {"w-contrast", "w-refusal", "w-ask"}
     assert (made["w-refusal"]["target"], made["w-refusal"]["limits"]) == ('{"number":"7","item":null}', "not stated: item")
 
 
 def test_field_that_the_accepted_answer_fills_is_not_asked_for():
-    assert "w-ask" not in boundary(answer("a", form()), wrong())
+    assert "w-ask" not in contrastive(answer("a", form()), wrong())
 
 
 @pytest.mark.parametrize(
@@ -152,26 +154,27 @@ def test_field_that_the_accepted_answer_fills_is_not_asked_for():
     ],
 )
 def test_answer_without_a_known_fault_teaches_nothing(row):
-    assert boundary(row) == {}
+    assert contrastive(row) == {}
 
 
-def test_boundary_is_off_by_default_and_names_each_kind_once():
-    assert Curation().boundary == () and Curation().preferences is None
+def test_contrastive_is_off_by_default_and_names_each_kind_once():
+    assert Curation().contrastive == () and Curation().preferences is None
     with pytest.raises(ValidationError, match="each type once"):
-        Curation.model_validate({"boundary": [{"type": "ask"}, {"type": "ask", "ask": "What else?"}]})
+        Curation.model_validate({"contrastive": [{"type": "ask"}, {"type": "ask", "prompt_template": "What else?"}]})
 
 
 @given(st.integers(0, 5000), st.floats(0, 0.95))
-def test_boundary_is_never_more_than_its_share(examples, share):
-    count = lessons.most(examples, share)
+def test_contrastive_examples_are_never_more_than_its_share(examples, share):
+    count = max_contrastive(examples, share)
     assert count <= share * (examples + count) + 1e-6
     assert (count + 1) > share * (examples + count + 1) - 1e-6  # and no smaller than it must be
 
 
-def test_boundary_that_has_a_place_is_the_same_in_any_order():
+def test_chosen_examples_are_the_same_in_any_order_and_those_of_earlier_builds():
     ids = [f"{n:x}-ask" for n in range(50)]
-    one, other = (lessons.chosen(pa.table({"example_id": some}), 7, 0) for some in (ids, ids[::-1]))
+    one, other = (choose(pa.table({"example_id": some}), 7, 0) for some in (ids, ids[::-1]))
     assert one.equals(other) and len(one) == 7
+    assert one[0].as_py() == "1b-ask"
 
 
 def labelled(*labels):
@@ -213,7 +216,7 @@ def test_correction_and_what_it_corrects_are_a_pair():
 
 
 def test_what_was_mended_into_a_text_of_the_holdout_is_taken_out():
-    listed = pa.Table.from_pylist([{"list": "holdout", "id": "h", "kind": "reference", "text": TEXT}], schema=LISTED)
+    listed = pa.Table.from_pylist([{"list": "holdout", "id": "h", "kind": "reference", "text": TEXT}], schema=PROTECTED)
     section = Curation.model_validate({"decontaminate": {"ngram": 4}})
     made = pa.Table.from_pylist([{"example_id": "1", "target": TEXT}, {"example_id": "2", "target": form()}], schema=EXAMPLE)
-    assert clean_targets(made, build_index(listed, section.decontaminate), section)["example_id"].to_pylist() == ["2"]
+    assert drop_contaminated_targets(made, build_index(listed, section.decontaminate), section)["example_id"].to_pylist() == ["2"]

@@ -1,11 +1,11 @@
-"""Answers to one prompt, as what is learnt besides the best ones sees them."""
+"""Answers to one prompt, as the modules for derived data read them."""
 
 import json
 
 import pyarrow as pa
 
 from engine.contract.specialist import Output, Specialist, TaskUnit
-from engine.curation.dispositions import COLUMNS
+from engine.curation.prompt_answers import COLUMNS
 from engine.rows import PICKED
 
 SCHEMA = {"type": "object", "properties": {"number": {}, "item": {}}}
@@ -21,7 +21,7 @@ def form(number="7", item="lamps"):
 
 
 def answer(name, said, *, pool="train", **more):
-    """A PICKED row: kept if it is the first accepted one to its prompt."""
+    """A PICKED row, kept if it is accepted."""
     turns = [{"role": "user", "content": TEXT}]
     plain = {"answer_id": name, "prompt_id": "p", "task_unit": "form", "messages": turns, "text": TEXT, "answer": said}
     why = {"train": ["accepted"], "contrast": ["ungrounded"], "failure": ["not_json"], "hard": ["samples_disagree"]}.get(pool, [])

@@ -19,7 +19,7 @@ from engine.inference.engine import Completion, Engine, Request, build_model, in
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
-from engine.inference.reasoning import split
+from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
 from engine.inference.token_budget import TokenBudget, TokenUsage
 from engine.rows import ANSWER, PROMPT, content_id
@@ -143,7 +143,7 @@ class Teacher:
 
     def _read(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return a paid answer with the reasoning told from it."""
-        thought = split(answer["answer"], answer["finish_reason"], self.desk.section.thinks)
+        thought = parse_reasoning(answer["answer"], answer["finish_reason"], self.desk.section.thinks)
         return {**answer, **thought._asdict(), "error": answer["error"] or thought.error}
 
     def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:

@@ -14,7 +14,7 @@ from engine.errors import ModelError
 from engine.inference.chat_template import Unanswered, refused_by, tokenize_chats
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
-from engine.inference.memory import fitting
+from engine.inference.memory import load_within_memory
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class VllmEngine:
         self.refused: int | None = 0  # chats that the template refused before it rendered the first; None once it has rendered one
         try:
             arguments = engine_arguments(model, pool, folder)
-            self.llm = fitting(lambda sequences: vllm.LLM(**{**arguments, "max_num_seqs": sequences}), pool.max_num_seqs)
+            self.llm = load_within_memory(lambda sequences: vllm.LLM(**{**arguments, "max_num_seqs": sequences}), pool.max_num_seqs)
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         self.tokenizer: Any = self.llm.get_tokenizer()

@@ -14,7 +14,7 @@ from engine.contract.teachers import Teacher as TeacherSection
 from engine.inference.client import CRASHED, Batch, ClientSpec, ModelClient, completed
 from engine.inference.engine import Completion, Engine, Request, instruct
 from engine.inference.few_shot import FewShotSelector
-from engine.inference.reasoning import split
+from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
 from engine.rows import ANSWER, PROMPT, Row, content_id
 from engine.tools.agent import ToolAgent
@@ -111,7 +111,7 @@ class Teacher:
 
     def _parsed(self, answer: Row) -> Row:
         """Return an answer of the ledger with its reasoning split off."""
-        parsed = split(answer["answer"], answer["finish_reason"], self.spec.section.thinks)
+        parsed = parse_reasoning(answer["answer"], answer["finish_reason"], self.spec.section.thinks)
         return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error}
 
     def _samples(self, row: Row) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""The embedding ops with a stand-in for the model, and the batches for a real one."""
+"""The op that embeds, with a stand-in for the model."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import pytest
 from engine.curation import embedder as curation
 from engine.dedup import embedder
 from engine.dedup.vectors import matrix
-from engine.inference.sentence_encoder import _batches
 from engine.rows import CANDIDATE
 
 
@@ -65,12 +64,3 @@ def test_curation_embeds_answers_and_rationales_apart_and_none_that_is_missing()
     assert op.model.seen[2:] == ["bb", '{"n": 1}', "b"]
     assert found["rationale_embedding"].is_valid().to_pylist() == [True, False]
     assert found["rationale_embedding"][0].as_py() == pytest.approx([0, 1], abs=1e-3)
-
-
-@pytest.mark.parametrize("chars", [1, 10, 100, 10_000])
-def test_batches_hold_every_text_once_the_longest_first_within_the_limit(chars):
-    lengths = np.random.default_rng(0).integers(0, 40, 200)
-    found = list(_batches(lengths, chars))
-    assert sorted(np.concatenate(found).tolist()) == list(range(200))
-    assert (np.diff(lengths[np.concatenate(found)]) <= 0).all()
-    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= chars for rows in found)

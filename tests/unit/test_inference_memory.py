@@ -1,8 +1,8 @@
-"""Loaders that have memory for so many sequences and no more."""
+"""Engines are loaded with fewer sequences at once until they fit into memory."""
 
 import pytest
 
-from engine.inference.memory import FLOOR, fitting
+from engine.inference.memory import MIN_SEQUENCES, load_within_memory
 
 
 class OutOfMemoryError(RuntimeError):
@@ -10,15 +10,15 @@ class OutOfMemoryError(RuntimeError):
 
 
 def loader(room, failure):
-    asked = []
+    tried = []
 
     def load(sequences):
-        asked.append(sequences)
+        tried.append(sequences)
         if sequences > room:
             raise failure
         return f"{sequences} at once"
 
-    return load, asked
+    return load, tried
 
 
 @pytest.mark.parametrize(
@@ -32,25 +32,25 @@ def loader(room, failure):
     ],
 )
 def test_an_engine_without_memory_steps_down_until_it_fits(failure):
-    load, asked = loader(70, failure)
-    assert fitting(load, 256) == "64 at once"
-    assert asked == [256, 128, 64]
+    load, tried = loader(70, failure)
+    assert load_within_memory(load, 256) == "64 at once"
+    assert tried == [256, 128, 64]
 
 
 def test_an_engine_that_fits_is_loaded_once():
-    load, asked = loader(256, MemoryError())
-    assert (fitting(load, 256), asked) == ("256 at once", [256])
+    load, tried = loader(256, MemoryError())
+    assert (load_within_memory(load, 256), tried) == ("256 at once", [256])
 
 
-def test_an_engine_that_does_not_fit_at_the_floor_is_given_up_with_its_own_error():
-    load, asked = loader(0, OutOfMemoryError("20 GiB"))
+def test_an_engine_that_does_not_fit_with_the_fewest_sequences_is_given_up_with_its_own_error():
+    load, tried = loader(0, OutOfMemoryError("20 GiB"))
     with pytest.raises(OutOfMemoryError, match="20 GiB"):
-        fitting(load, 20)
-    assert asked == [20, 10, FLOOR]
+        load_within_memory(load, 20)
+    assert tried == [20, 10, MIN_SEQUENCES]
 
 
 def test_any_other_failure_is_not_tried_again():
-    load, asked = loader(0, ValueError("no such dtype"))
+    load, tried = loader(0, ValueError("no such dtype"))
     with pytest.raises(ValueError, match="no such dtype"):
-        fitting(load, 256)
-    assert asked == [256]
+        load_within_memory(load, 256)
+    assert tried == [256]

@@ -1,9 +1,9 @@
-"""What is thought is told from what is answered, and a thought that never closes is no answer."""
+"""Reasoning is separated from the answer, and a completion whose reasoning never closes has no answer."""
 
 import pytest
 
 from engine.contract.teachers import Thinks
-from engine.inference.reasoning import split
+from engine.inference.reasoning import parse_reasoning
 
 USUAL, OPENED = Thinks(), Thinks(open="")
 
@@ -24,5 +24,5 @@ USUAL, OPENED = Thinks(), Thinks(open="")
         (" <think>x</think> y ", "stop", None, ("", " <think>x</think> y ", "stop", "")),
     ],
 )
-def test_split_tells_reasoning_from_answer(text, finish_reason, tags, thought):
-    assert split(text, finish_reason, tags) == thought
+def test_reasoning_is_separated_from_the_answer(text, finish_reason, tags, thought):
+    assert parse_reasoning(text, finish_reason, tags) == thought

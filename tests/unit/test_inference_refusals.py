@@ -1,9 +1,6 @@
 """A server that refuses every request stops the run at the first one, in its own words; the mended server then answers all."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -13,56 +10,7 @@ from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference import endpoint
 from engine.inference.engine import Request
-
-ANSWER = {
-    "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-}
-EVERY_REQUEST = {
-    "400": (400, {"error": {"message": "the deployment is being retired"}}),
-    "400 too long": (400, {"error": {"message": "max_tokens is too large for the maximum context length of 5 tokens"}}),
-    "401": (401, {"error": {"message": "bad key"}}),
-    "402": (402, {"error": {"message": "no credit"}}),
-    "403": (403, {"error": {"message": "your region is not served"}}),
-    "404": (404, {"error": {"message": "no such model"}}),
-    "413": (413, b"<html>nginx: body over 1 kB</html>"),
-    "422": (422, {"detail": "unprocessable"}),
-    "429": (429, {"error": {"message": "too many"}}),
-    "500": (500, {"error": {"message": "boom"}}),
-    "200 error": (200, {"error": {"message": "upstream is gone", "code": 502}}),
-    "200 html": (200, b"<html>log in</html>"),
-}
-
-
-class Server(ThreadingHTTPServer):
-    """Answers every request with `status` and `body`; with `ANSWER` if `rejects` is empty or the request has none of those keys."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.status, self.body = 200, ANSWER
-        self.rejects: tuple[str, ...] = ()
-        self.bodies: list[dict[str, Any]] = []
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.bodies.append(request)
-        status, body = self.server.status, self.server.body
-        if rejected := [key for key in self.server.rejects if key in request]:
-            status, body = 400, {"error": {"message": f"Unrecognized request argument supplied: {rejected[0]}"}}
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: Any) -> None:
-        """Write no log."""
+from tests.refusing_server import ANSWER, EVERY_REQUEST, Server
 
 
 @pytest.fixture
@@ -70,14 +18,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(endpoint, "PREFLIGHT_SECONDS", 0.5)
     running = Server()
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield running
     running.shutdown()
 
 
 def engine(server: Server, **model: Any) -> endpoint.EndpointEngine:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    return endpoint.EndpointEngine(EndpointModel(type="endpoint", url=url, path="m", **model), Pool(), None)
+    return endpoint.EndpointEngine(EndpointModel(type="endpoint", url=server.url, path="m", **model), Pool(), None)
 
 
 def requests(count: int) -> list[Request]:

@@ -28,6 +28,7 @@ RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # of sev
 KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but the first are boundary material
 SYNTHESIS_FAULTS = (  # why what was to be written from a seed is no prompt
     "synthesis_failed",  # no whole reply came
+    "synthesis_budget_exhausted",  # not asked, as budget.teacher_tokens was spent
     "synthesis_refused",
     "synthesis_empty",
     "synthesis_echo",  # it repeats what was asked for

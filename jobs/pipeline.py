@@ -27,7 +27,7 @@ def line(contract: Contract) -> tuple[Job, ...]:
         Job(
             "prompts",
             needs=(),
-            reads=("specialist.task_units", "prompts"),
+            reads=("specialist.task_units", "prompts", *(["budget.teacher_tokens"] if contract.prompts.synthesize else [])),
             run="jobs.steps.prompts:run",
             inputs="jobs.steps.prompts:source_hashes",
         ),

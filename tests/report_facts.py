@@ -220,7 +220,7 @@ def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
 def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     pools = ("train", "hard", "contrast", "refusal", "review", "failure")
     out = {pool: sum(row["pool"] == pool for row in picked) for pool in pools}
-    accounts = spending.accounts(
+    accounts = spending.teacher_totals(
         [from_rows([{name: row[name] for name in CANDIDATE.names if name in row} for row in picked], CANDIDATE)]
     )
     teachers = {name: {**account._asdict(), "machine_seconds": account.seconds} for name, account in accounts.items()}

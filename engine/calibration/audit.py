@@ -85,9 +85,7 @@ def self_preference(
             for own in centred
         }
         if all(parts.values()):
-            middle = float(
-                np.mean([np.mean(parts[True]), np.mean(parts[False])])
-            )  # both weigh the same, whatever their sizes
+            middle = float(np.mean([np.mean(parts[True]), np.mean(parts[False])]))  # both weigh the same, whatever their sizes
             for own, values in parts.items():
                 centred[own] += [value - middle for value in values]
     return difference_of_means(np.array(centred[True]), np.array(centred[False]), level=level)

@@ -48,7 +48,7 @@ def file_name(judge: Judge) -> str:
 
 def load(judge: Judge) -> JudgeCalibration | None:
     """Return the calibration of this judge from the ledger; None if there is none."""
-    ledger = judge.bar.ledger
+    ledger = judge.spec.ledger
     for name in (file_name(judge), f"instrument-{_binding_id(judge)}.json"):  # the older name
         if ledger.exists(name):
             return JudgeCalibration.model_validate_json(ledger.read(name))
@@ -107,7 +107,7 @@ def _measure(judge: Judge, section: Calibrate) -> JudgeCalibration:
         decides=not why,
         why=tuple(why),
     )
-    judge.bar.ledger.write(file_name(judge), calibration.model_dump_json(indent=1).encode())
+    judge.spec.ledger.write(file_name(judge), calibration.model_dump_json(indent=1).encode())
     return calibration
 
 
@@ -144,7 +144,7 @@ def _scores(
     """Return the score of each item, its answer passed through `change`; None where the judge's reply cannot be read."""
     cases = [case_of(item, judge) for item in items]
     changed = [case._replace(answer=change(case.answer)) for case in cases]
-    return [scored.score for scored in judge.mark(changed, wording=wording, capped=False)]
+    return [scored.score for scored in judge.score(changed, wording=wording, capped=False)]
 
 
 def _both_orders(judge: Judge, items: Sequence[GoldItem]) -> tuple[list[Shares], list[Shares]]:
@@ -155,7 +155,7 @@ def _both_orders(judge: Judge, items: Sequence[GoldItem]) -> tuple[list[Shares],
     rivals = [probes.rival_of(items, index) for index in range(len(items))]
     forward = [Pair(case, rival) for case, rival in zip(cases, rivals, strict=True)]
     backward = [Pair(case._replace(answer=rival), case.answer) for case, rival in zip(cases, rivals, strict=True)]
-    shares: list[Shares] = [reading.shares for reading in judge.compare([*forward, *backward], capped=False)]
+    shares: list[Shares] = [reply.probs for reply in judge.compare([*forward, *backward], capped=False)]
     return shares[: len(forward)], shares[len(forward) :]
 
 
@@ -171,7 +171,7 @@ def _preferred(items: Sequence[GoldItem], forward: Sequence[Shares], backward: S
 
 def case_of(item: GoldItem, judge: Judge) -> Case:
     """Return a labelled item as answers are shown to the judge: with its reference only if the prompts of the run have some."""
-    reference = item.reference if judge.bar.references else None
+    reference = item.reference if judge.spec.references else None
     return Case(content_id(item.input), item.input, item.answer, reference or "", item.task_unit)
 
 
@@ -187,7 +187,7 @@ def binding(judge: Judge) -> JudgeBinding:
     return JudgeBinding(
         judge=judge.identity,
         models={
-            rubric.name: ModelIdentity(path=rubric.model.path, hash=judge.askers[rubric.name].till.identity)
+            rubric.name: ModelIdentity(path=rubric.model.path, hash=judge.clients[rubric.name].client.identity)
             for rubric in judge.rubrics
         },
         rubrics={
@@ -196,7 +196,7 @@ def binding(judge: Judge) -> JudgeBinding:
         gold=GoldIdentity(hash=content_id(*gold), items=len(gold)),
         settings=content_id(*settings),
         threshold=section.accept.confidence,
-        references=judge.bar.references,
+        references=judge.spec.references,
     )
 
 

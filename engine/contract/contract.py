@@ -67,7 +67,9 @@ class Contract(Section):
     def tiers_are_there_to_be_learnt_by(self) -> "Contract":
         for number, student in enumerate(self.students):
             if student.curriculum == "confidence_tier" and not self.judges.pools.confidence_tiers:
-                raise ValueError(f"students.{number}.curriculum: found confidence_tier, but judges.pools.confidence_tiers is empty; give it confidences")
+                raise ValueError(
+                    f"students.{number}.curriculum: found confidence_tier, but judges.pools.confidence_tiers is empty; give it confidences"
+                )
         return self
 
     @model_validator(mode="after")

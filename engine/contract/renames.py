@@ -17,6 +17,7 @@ class Rename(NamedTuple):
 
 
 RENAMES = (
+    Rename("curation.boundary.*.sampling.enough", "stop_after_verified"),
     Rename("judges.calibrate.floor", "minimum"),
     Rename("judges.pools.rules.*.when.agreement.least", "min"),
     Rename("judges.pools.rules.*.when.confidence.least", "min"),
@@ -33,6 +34,9 @@ RENAMES = (
     Rename("judges.rubrics.*.shots.*.mark", "rating"),
     Rename("judges.signals.complexity.marks", "scale"),
     Rename("judges.signals.quality.marks", "scale"),
+    Rename("prompts.synthesize.*.sampling.enough", "stop_after_verified"),
+    Rename("teachers.models.*.sampling.enough", "stop_after_verified"),
+    Rename("teachers.routes.*.nearest.least", "min_cosine"),
 )
 
 

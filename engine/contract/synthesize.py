@@ -57,7 +57,7 @@ class Synthesis(Section):
     shots: tuple[Shot, ...] = ()
     """Worked examples of the rewriting: what was given, and what became of it."""
     sampling: Sampling = Sampling(temperature=0.8, top_p=0.95, max_tokens=256)
-    """`n` and `enough` say nothing here: how often is asked follows from `wanted`."""
+    """`n` must be 1 and `stop_after_verified` has no effect: the number of requests follows from `wanted`."""
     rounds: Positive = 2
     """After the first, each round asks again for what is still missing."""
 

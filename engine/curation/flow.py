@@ -88,7 +88,7 @@ class Order(NamedTuple):
 class RepairPool(NamedTuple):
     """Who mends failed answers, and what must not stand in what is written."""
 
-    desk: RepairSpec
+    spec: RepairSpec
     index: ObjectRef  # decontaminate.Index
 
 
@@ -205,7 +205,7 @@ def boundary_examples(answers: Dataset, kept: Kept, order: Order, mend: RepairPo
     made = stream.apply(answers, contrastive.boundary, order.pool, **given)
     if mend:
         open_ = _placed(stream.apply(answers, contrastive.unsolved, order.pool, **given), kept, order)
-        mended = stream.apply(open_, Repair, mend.desk.pool, desk=mend.desk)
+        mended = stream.apply(open_, Repair, mend.spec.client.pool, spec=mend.spec)
         told = {"how": dispositions.clean_targets, "refs": [mend.index], "section": order.section}
         made = made.union(stream.apply(mended, _given, order.pool, **told))
     return _placed(made, kept, order)

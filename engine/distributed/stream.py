@@ -1,5 +1,6 @@
 """Rows from an artifact through ops on pools into an artifact. Nothing gathers rows on the driver: it sees manifests only."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -34,6 +35,8 @@ class Target:
     shard: Sequence[str] = ()
     """A column and what to sort by: rows with the same value of that column, which must be in one block, become one shard, sorted
     by the other columns that are named here and then by the first one of `schema`."""
+    summarize: Callable[[pa.Table], Any] | None = None
+    """Returns plain JSON values of the rows of a shard, called where the shard is written."""
 
 
 @dataclass
@@ -43,6 +46,8 @@ class Written:
     table: Table
     labels: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
+    summaries: list[Any] = field(default_factory=list)
+    """What `Target.summarize` returned for each shard, in the order of `table.shards`."""
 
 
 def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
@@ -89,19 +94,22 @@ def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | Non
     """Write `rows` to `target` by the tasks of `pool`."""
     manifest = apply(rows, _save, pool, target=target)
     shards: list[Shard] = []
+    summaries: dict[str, Any] = {}
     labels: dict[str, int] = {}
     total = tokens = 0
     for row in manifest.iter_rows():
         if not row["rows"]:
             continue
         shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"]))
+        summaries[row["path"]] = json.loads(row["summary"])
         total += int(row["digest"], 16)
         tokens += row["tokens"]
         for count in row["labels"]:
             labels[count["label"]] = labels.get(count["label"], 0) + count["rows"]
         if progress:
             progress(row["rows"], row["tokens"])
-    return Written(Table.of(shards, hex_digest(total)), dict(sorted(labels.items())), tokens)
+    table = Table.of(shards, hex_digest(total))
+    return Written(table, dict(sorted(labels.items())), tokens, [summaries[shard.path] for shard in table.shards])
 
 
 def _load(where: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:
@@ -116,6 +124,7 @@ _MANIFEST = pa.schema(
     [
         ("path", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("digest", pa.string()),
         ("tokens", pa.int64()), ("labels", pa.list_(pa.struct([("label", pa.string()), ("rows", pa.int64())]))),
+        ("summary", pa.string()),
     ]
 )  # fmt: skip
 
@@ -139,4 +148,5 @@ def _save_one(rows: pa.Table, target: Target) -> dict[str, Any]:
         "digest": hex_digest(rows_digest(rows.select(target.schema.names))),
         "tokens": tokens or 0,
         "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],
+        "summary": json.dumps(target.summarize(rows) if target.summarize else None),
     }

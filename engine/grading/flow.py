@@ -43,6 +43,6 @@ class Calibrator:
         return rows
 
 
-def measure(candidates: Dataset, gauge: ScorerSpec, pool: Pool) -> Dataset:
+def measure(candidates: Dataset, spec: ScorerSpec, pool: Pool) -> Dataset:
     """Return CANDIDATE rows with the signals of the contract; `pool` is used if no signal needs a model."""
-    return stream.apply(candidates, Scorer, gauge.account.pool if gauge.account else pool, gauge=gauge)
+    return stream.apply(candidates, Scorer, spec.client.pool if spec.client else pool, spec=spec)

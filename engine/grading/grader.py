@@ -75,13 +75,13 @@ class Grader:
         if judge and any(is_scored):
             decides = self.judge_decides  # calibrates first if need be
             cases = {index: _case(row) for index, row in enumerate(rows) if is_scored[index]}
-            scores = dict(zip(cases, judge.mark(list(cases.values())), strict=True))
+            scores = dict(zip(cases, judge.score(list(cases.values())), strict=True))
         return [
             {
                 "judge": judge.name if judge and is_scored[index] else "",
                 "score": scored.score,
                 "confidence": self._confidence(scored.score),
-                "dimension_scores": list(scored.marks),
+                "dimension_scores": list(scored.dimension_scores),
                 "rubric_spread": scored.rubric_spread,
                 "judge_decides": scored.score is not None and decides,
                 "budget_exhausted": scored.budget_exhausted,
@@ -148,7 +148,7 @@ class Grader:
             }
             if any(reading.budget_exhausted for reading in of_group.values()):
                 continue
-            values = strengths(len(group), {order: reading.shares for order, reading in of_group.items()})
+            values = strengths(len(group), {order: reply.probs for order, reply in of_group.items()})
             for row, value in zip(group, values, strict=True):
                 result[row["answer_id"]] = value
                 row["dimension_scores"].append({"rubric": rubric.name, "dimension": "pairs", "score": value})

@@ -82,17 +82,17 @@ def assign(labelled: Dataset, asked: Sequence[Order], done: Mapping[str, int], p
     return Assigned(asks, ray.get(counts))
 
 
-def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[SynthesizerSpec], pool: Pool) -> Dataset:
-    """LABELLED in, WRITTEN out: every desk writes what is asked of its syntheses."""
+def synthesize(labelled: Dataset, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Dataset:
+    """LABELLED in, WRITTEN out: every synthesizer writes what is asked of its syntheses."""
     written = []
-    for desk in desks:
-        num_asks = sum(count for (title, _), count in assigned.counts.items() if title in desk.numbers)
-        blocks = min(200, math.ceil(num_asks / desk.pool.batch))
+    for spec in specs:
+        num_asks = sum(count for (title, _), count in assigned.counts.items() if title in spec.numbers)
+        blocks = min(200, math.ceil(num_asks / spec.pool.batch))
         if not blocks:
             continue
-        shown = stream.apply(labelled, _shown, pool, assigned=assigned, desk=desk).repartition(blocks, keys=["batch"])
-        writers = desk.pool.model_copy(update={"actors": min(desk.pool.actors, blocks)})
-        written.append(stream.apply(shown, Synthesizer, writers, desk=desk))
+        shown = stream.apply(labelled, _shown, pool, assigned=assigned, spec=spec).repartition(blocks, keys=["batch"])
+        writers = spec.pool.model_copy(update={"actors": min(spec.pool.actors, blocks)})
+        written.append(stream.apply(shown, Synthesizer, writers, spec=spec))
     first, *others = written
     return (first.union(*others) if others else first).materialize()
 
@@ -146,8 +146,8 @@ def _assign(parents: pa.Table, asked: list[Order], done: dict[str, int]) -> tupl
     return asks, dict(Counter(zip(firsts["title"].to_pylist(), firsts["wanted"].to_pylist(), strict=True)))
 
 
-def _shown(labelled: pa.Table, assigned: Assigned, desk: SynthesizerSpec) -> pa.Table:
-    asks = quota.batched(ray.get(assigned.asks), list(desk.numbers), size=desk.pool.batch)
+def _shown(labelled: pa.Table, assigned: Assigned, spec: SynthesizerSpec) -> pa.Table:
+    asks = quota.batched(ray.get(assigned.asks), list(spec.numbers), size=spec.pool.batch)
     return quota.shown(labelled.filter(pc.equal(labelled["fate"], "prompts")), asks)
 
 

@@ -17,6 +17,8 @@ RENAMED = {  # version 3 -> version 4
     "tier": "confidence_tier",
     "rep_id": "duplicate_of",
 }
+OLDER_FOLDERS = {"token_usage/teachers": "purse/teachers", "token_usage/judges": "purse/judges"}
+"""Folder of a run's ledger -> its name up to schema version 3; both are read."""
 REASONS = {"judge_unpaid": "judge_budget_exhausted", "ending_unpaid": "finish_reason_budget_exhausted"}
 
 

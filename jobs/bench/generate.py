@@ -57,17 +57,19 @@ def bench(prompts: int, rounds: int, *, profile: str) -> dict[str, Any]:
 def bare(pipe: Connection, prompts: int, profile: str) -> None:
     """`vllm.LLM` as its documentation has it: chats in, one `chat`."""
     started = time.perf_counter()
-    desk, rows = _desk(profile), _rows(prompts)
+    spec, rows = _spec(profile), _rows(prompts)
     from engine.inference.engine import instruct
     from engine.inference.few_shot import FewShotSelector
     from engine.inference.structured import decoding_schema
     from engine.inference.vllm_engine import VllmEngine
 
-    engine = VllmEngine(desk.section.model, desk.pool, desk.folder)  # the same arguments; from here on its `llm` alone
-    sampling, shots = desk.section.sampling, FewShotSelector(desk.section.shots)
-    output = desk.specialist.task_units[0].output
+    engine = VllmEngine(
+        spec.client.model, spec.client.pool, spec.client.weights
+    )  # the same arguments; from here on its `llm` alone
+    sampling, shots = spec.section.sampling, FewShotSelector(spec.section.shots)
+    output = spec.specialist.task_units[0].output
     asked = [row for row in rows for _ in range(sampling.n)]
-    chats = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in asked]
+    chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in asked]
     schemas = [decoding_schema(output, row["text"]) for row in asked]
 
     def prepare(number: int) -> Ask:
@@ -98,13 +100,13 @@ def stage(pipe: Connection, prompts: int, profile: str) -> None:
     from engine.inference.engine import build_model
     from engine.teachers.teacher import Teacher
 
-    desk, rows = _desk(profile), _rows(prompts)
-    loaded = build_model(desk.section.model, desk.pool, folder=desk.folder)
+    spec, rows = _spec(profile), _rows(prompts)
+    loaded = build_model(spec.client.model, spec.client.pool, folder=spec.client.weights)
 
     def prepare(number: int) -> Ask:
-        sampling = desk.section.sampling.model_copy(update={"seed": number})  # other seeds: nothing is in the ledger yet
-        teacher = Teacher(replace(desk, section=desk.section.model_copy(update={"sampling": sampling})))
-        teacher.engine = loaded
+        sampling = spec.section.sampling.model_copy(update={"seed": number})  # other seeds: nothing is in the ledger yet
+        teacher = Teacher(replace(spec, section=spec.section.model_copy(update={"sampling": sampling})))
+        teacher.client.engine = loaded
         return lambda count: sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
 
     serve(pipe, prepare, prompts, started)
@@ -136,7 +138,8 @@ def _order() -> Any:
     return load_contract(CONTRACT, SAMPLED).contract
 
 
-def _desk(profile: str) -> Any:
+def _spec(profile: str) -> Any:
+    from engine.inference.client import ClientSpec
     from engine.inference.locate import locate
     from engine.teachers.teacher import TeacherSpec
 
@@ -144,7 +147,8 @@ def _desk(profile: str) -> Any:
     section = order.teachers.models[0]
     weights = locate(section.model.path, root=str(CONTRACT.parent), home=workspace.models_home())
     pool = load_profile(Path(profile)).teacher
-    return TeacherSpec(section, order.specialist, pool, weights, folder / "answers", folder / "marks", folder / "purse")
+    client = ClientSpec(section.model, pool, weights, folder / "answers", folder / "markers", folder / "budget")
+    return TeacherSpec(section, order.specialist, client)
 
 
 def _rows(prompts: int) -> list[dict[str, Any]]:

@@ -135,12 +135,12 @@ def _grade(order: Contract, profile: Profile, engine: Any, blocks: list[pa.Table
             profile.judge,
             ledger=folder / "judgements",
             markers=folder / "marks",
-            purse=folder / "purse",
-            folders={rubric: _weights(order)},
+            budget=folder / "budget",
+            weights={rubric: _weights(order)},
         )
         grader = Grader(bar)
         assert grader.judge
-        grader.judge.askers[rubric].till.engine = engine
+        grader.judge.clients[rubric].client.engine = engine
         graded = [grader(block) for block in blocks]
     return sum(len(table) - table["score"].null_count for table in graded)
 

@@ -13,7 +13,7 @@ from engine.calibration import judge_calibration
 from engine.contract import Contract
 from engine.contract.load import parse, read_include
 from engine.errors import ContractError
-from engine.inference.token_budget import spent_in
+from engine.inference.token_budget import usage_in
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from engine.records.estimate import Estimate
@@ -43,7 +43,7 @@ def judge(path: str, run: str | None, *, gold: str | None, profile: str, changes
     with workspace.locked(work.folder):
         spec = _grader_spec(work)
         calibration = judge_calibration.load(Judge(spec)) or _calibrate(work, spec)
-    tokens = sum(usage.tokens for usage in spent_in(spec.purse).values())
+    tokens = sum(usage.tokens for usage in usage_in(spec.budget).values())
     return JudgeReport(contract=work.contract.name, name=Judge(spec).name, tokens=tokens, **dict(calibration))
 
 

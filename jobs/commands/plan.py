@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.errors import ContractError
-from engine.inference.token_budget import TEACHERS, spent_in
+from engine.inference.token_budget import TEACHER_TOKENS, usage_in
 from engine.report.labels import MISSING, brief, money
 from engine.rows import CANDIDATE, PROMPT
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
@@ -199,7 +199,7 @@ def _cap(work: Workspace, found: Extrapolation) -> dict[str, Any] | None:
     cap = work.contract.budget.teacher_tokens
     if cap is None:
         return None
-    paid = sum(spent.tokens for spent in spent_in(work.folder / "ledger" / TEACHERS).values())
+    paid = sum(spent.tokens for spent in usage_in(work.folder / "ledger" / TEACHER_TOKENS).values())
     return {"teacher_tokens": cap, "paid": paid, "prompts": found.prompts_within(cap)}
 
 

@@ -18,7 +18,7 @@ from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
-from engine.inference.token_budget import JUDGES, spent_in
+from engine.inference.token_budget import JUDGE_TOKENS, usage_in
 from engine.records.judge import Move, PoolCounts, RejudgeComparison
 from engine.rows import ANSWER, POOLS, Row
 from engine.runs import swap
@@ -221,7 +221,7 @@ def _without_judge(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tokens(work: Workspace) -> int:
-    return sum(usage.tokens for usage in spent_in(work.folder / "ledger" / JUDGES).values())
+    return sum(usage.tokens for usage in usage_in(work.folder / "ledger" / JUDGE_TOKENS).values())
 
 
 def as_text(comparison: RejudgeComparison) -> str:

@@ -29,7 +29,7 @@ from typing import Any
 
 from engine.contract import Contract
 from engine.inference.spending import costs
-from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
 from engine.records.judge import JudgeMetrics
 from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
@@ -87,15 +87,15 @@ def _spending(folder: Folder, contract: Contract) -> dict[str, Any]:
     return {
         "currency": price.currency,
         "cap": contract.budget.teacher_tokens,
-        "paid": _paid(folder, TEACHERS),
+        "paid": _paid(folder, TEACHER_TOKENS),
         "in_rows": sum(one["tokens_in"] + one["tokens_out"] for one in teachers) if candidates else None,
         "teachers": teachers,
-        "judge": {"cap": contract.budget.judge_tokens, "paid": _paid(folder, JUDGES)},
+        "judge": {"cap": contract.budget.judge_tokens, "paid": _paid(folder, JUDGE_TOKENS)},
     }
 
 
-def _paid(folder: Folder, purse: str) -> int:
-    return sum(spent.tokens for spent in spent_in(folder / "ledger" / purse).values())
+def _paid(folder: Folder, budget: str) -> int:
+    return sum(usage.tokens for usage in usage_in(folder / "ledger" / budget).values())
 
 
 def as_text(found: dict[str, Any]) -> str:

@@ -7,12 +7,11 @@ from ray.data import Dataset
 
 from engine.curation import flow, pairs
 from engine.curation.flow import Kept, Order, RepairPool
-from engine.curation.repair import RepairSpec
+from engine.curation.repair import PAYEE, RepairSpec
 from engine.inference.crash_isolation import MARKERS
-from engine.inference.token_budget import TEACHERS
 from engine.runs.job import JobContext
 from engine.storage.shards import iterate
-from jobs.steps.judging import weights
+from jobs.steps.judging import teacher_client
 
 
 class DerivedData(NamedTuple):
@@ -46,14 +45,5 @@ def _mend(context: JobContext, index: ObjectRef) -> RepairPool | None:
     if kind is None:
         return None
     (context.ledger / MARKERS / "boundary").remove()  # who died in an earlier run says nothing about this one
-    desk = RepairSpec(
-        section=kind,
-        specialist=context.contract.specialist,
-        pool=context.profile.teacher,
-        folder=weights(context, kind.model),
-        ledger=context.paid / "boundary",
-        markers=context.ledger / MARKERS / "boundary",
-        purse=context.ledger / TEACHERS,
-        cap=context.contract.budget.teacher_tokens,
-    )
-    return RepairPool(desk, index)
+    client = teacher_client(context, kind.model, "boundary", payee=PAYEE)
+    return RepairPool(RepairSpec(kind, context.contract.specialist, client), index)

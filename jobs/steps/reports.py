@@ -29,7 +29,7 @@ from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
 from engine.storage.shards import iterate
 from jobs.steps.judging import weights
-from jobs.steps.toolset import kit
+from jobs.steps.toolset import toolset
 
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
@@ -187,7 +187,7 @@ def _teachers(context: JobContext) -> Iterator[EvalTarget]:
             structured=section.structured,
             thinks=section.thinks,
             max_tokens=section.sampling.max_tokens,
-            kit=kit(context),
+            kit=toolset(context),
         )
 
 
@@ -233,7 +233,7 @@ def trained(
     context: JobContext, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]
 ) -> EvalTarget:
     """Return how a model that was trained is examined: as it was taught, without worked examples."""
-    tools = kit(context)
+    tools = toolset(context)
     return EvalTarget(
         name=name,
         role=role,

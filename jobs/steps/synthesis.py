@@ -10,7 +10,7 @@ from engine.inference.crash_isolation import MARKERS
 from engine.prompts import flow, quota
 from engine.prompts.flow import Verdicts
 from engine.prompts.quota import Cell
-from engine.prompts.synthesizer import SynthesizerSpec
+from engine.prompts.synthesizer import PAYEE, SynthesizerSpec
 from engine.rows import REJECTED
 from engine.runs.job import JobContext
 
@@ -31,7 +31,7 @@ def extend(context: JobContext, rows: Dataset, verdicts: Verdicts, *, files: int
     found = flow.count(labelled, cpu)
     rows_in = found["fate"].total()
     wanted = quota.quotas(section.synthesize, section.layers, found["layer"])
-    desks = _desks(context, files)
+    specs = _specs(context, files)
     able = [unit.name for unit in context.contract.specialist.task_units if can_lack(unit)]
     asked: Counter[Cell] = Counter()
     spent: Counter[str] = Counter()
@@ -42,7 +42,7 @@ def extend(context: JobContext, rows: Dataset, verdicts: Verdicts, *, files: int
         if not assigned.counts:
             break
         asked.update(assigned.counts)
-        written = flow.synthesize(labelled, assigned, desks, cpu)
+        written = flow.synthesize(labelled, assigned, specs, cpu)
         spent += flow.tokens(written, cpu)
         rows = flow.join(rows, written, section, cpu)
         verdicts = flow.settle(rows, section, cpu, rounds=number)
@@ -55,29 +55,26 @@ def extend(context: JobContext, rows: Dataset, verdicts: Verdicts, *, files: int
     return Extended(rows, verdicts, rows_in + asked.total(), {**spent, "quotas": cells})
 
 
-def _desks(context: JobContext, files: int) -> list[SynthesizerSpec]:
-    """One for each model: a process can hold one."""
-    from jobs.steps.judging import weights
+def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
+    """Return one for each model: a process can hold one."""
+    from jobs.steps.judging import teacher_client
 
     syntheses = context.contract.prompts.synthesize
     models = list(dict.fromkeys(one.model for one in syntheses))
-    desks = []
+    specs = []
     for model in models:
         mine = {files + number: one for number, one in enumerate(syntheses) if one.model == model}
-        desks.append(
+        specs.append(
             SynthesizerSpec(
                 syntheses=tuple(mine.values()),
-                model=model,
                 specialist=context.contract.specialist,
                 pool=context.profile.teacher if model else context.profile.cpu,
-                folder=weights(context, model) if model else None,
-                ledger=context.paid / "synthesis",
-                markers=context.ledger / MARKERS / "synthesis",
+                client=teacher_client(context, model, "synthesis", payee=PAYEE) if model else None,
                 numbers={one.title: number for number, one in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )
         )
-    return desks
+    return specs
 
 
 def _by(found: dict[str, Counter[str]], *fates: str) -> Counter[Cell]:

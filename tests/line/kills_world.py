@@ -168,8 +168,8 @@ class Site:
     def unbroken(self, run: Path) -> pa.Table:
         """The candidates as one process makes them, without Ray and without an end of anything."""
         context = self.context(run, "candidates")
-        [desk] = candidates._desks(context)
-        teacher, grader = Teacher(desk), Grader(grader_spec(context))
+        [spec] = candidates._teacher_specs(context)
+        teacher, grader = Teacher(spec), Grader(grader_spec(context))
         starts = range(0, len(self.prompts), BATCH)
         return pa.concat_tables([grader(teacher(self.prompts.slice(start, BATCH))) for start in starts])
 

@@ -12,6 +12,7 @@ from engine.contract.models import VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Shot, Shots, Teacher, Thinks
+from engine.inference.client import ClientSpec
 from engine.inference.locate import locate
 from engine.rows import PROMPT, from_rows
 from engine.storage.shards import Folder
@@ -124,10 +125,10 @@ def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monke
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="count", kind="extraction"),))
     weights = locate(model.path, root=str(ROOT), home=models_home())
     pool = Pool(kv_cache_gib=0.25, max_num_seqs=4)
-    ledger, markers, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse"))
-    desk = TeacherSpec(section, specialist, pool, weights, ledger=ledger, markers=markers, purse=purse)
+    folders = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
+    spec = TeacherSpec(section, specialist, ClientSpec(section.model, pool, weights, *folders, payee=section.name))
     asked = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
-    [row] = Answerer(desk)(from_rows([asked], PROMPT)).to_pylist()
+    [row] = Answerer(spec)(from_rows([asked], PROMPT)).to_pylist()
     assert row["finish_reason"] == "stop" and row["reasoning"].startswith("The mail says")
     assert row["answer"] and not set(row["answer"] + row["reasoning"]) & set("<|>")
 

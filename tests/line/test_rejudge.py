@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
 from engine.rows import ANSWER, CANDIDATE, PROMPT, from_rows
 from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts, load_artifact
@@ -61,7 +61,10 @@ def test_answers_are_graded_without_the_teacher_and_only_once(run: workspace.Wor
     assert after.select(ANSWER.names) == before.select(ANSWER.names)
     assert set(after["score"].to_pylist()) == {1.0} and after["quality"].null_count == after["density"].null_count == 0
     assert found["answers"] == 40 == sum(found["pools"]["after"].values()) and found["paid"] > 0
-    assert spent_in(run.folder / "ledger" / TEACHERS) == {} and set(spent_in(run.folder / "ledger" / JUDGES)) == {"j", "signals"}
+    assert usage_in(run.folder / "ledger" / TEACHER_TOKENS) == {} and set(usage_in(run.folder / "ledger" / JUDGE_TOKENS)) == {
+        "j",
+        "signals",
+    }
 
     paid = rejudge.rejudge(run.folder.url, changes=[*CHANGES, "judges.accept.confidence=0.9"])["paid"]
     assert paid == 0  # a threshold: every mark and signal is in the ledger

@@ -35,7 +35,7 @@ def grader_spec(folder: Path, gold: list[dict[str, Any]] | None = None, **sectio
     judges: dict[str, Any] = {"rubrics": [RUBRIC], **section}
     if gold is not None:
         judges["calibrate"] = {"gold": gold, **judges.get("calibrate", {})}
-    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "purse")}  # hundreds are calibrated
+    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "budget")}  # hundreds are calibrated
     return GraderSpec(section=Judges.model_validate(judges), specialist=SPECIALIST, pool=Pool(batch=256), **places)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from engine.contract import Contract, Profile
 from engine.inference import spending
-from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage
+from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
 from engine.runs.job import JobContext, recipe_head
@@ -106,9 +106,9 @@ def _prompts(context: JobContext) -> RowCounts:
 def _candidates(context: JobContext) -> RowCounts:
     table = from_rows(ANSWERS, CANDIDATE)
     context.writer.put("candidates", table, CANDIDATE)
-    accounts = {name: {**one._asdict(), "machine_seconds": one.seconds} for name, one in spending.accounts([table]).items()}
+    accounts = {name: {**one._asdict(), "machine_seconds": one.seconds} for name, one in spending.teacher_totals([table]).items()}
     context.writer.metrics = {"teachers": accounts}
-    TokenBudget(context.ledger / TEACHERS, None).pay("t", TokenUsage(4, 40, 8))  # one of the three answers was paid twice
+    TokenBudget(context.ledger / TEACHER_TOKENS, None).add("t", TokenUsage(4, 40, 8))  # one of the three answers was paid twice
     return RowCounts(3, {"train": 2, "contrast": 1})
 
 

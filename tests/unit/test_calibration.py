@@ -15,7 +15,7 @@ from engine.contract.signals import Quality
 from engine.errors import InputError
 from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
-from engine.inference.token_budget import spent_in
+from engine.inference.token_budget import usage_in
 from engine.judges.judge import Judge
 from engine.rows import ANSWER, from_rows
 from engine.stats.discrimination import cohen_kappa
@@ -140,12 +140,12 @@ def test_judge_is_calibrated_before_its_first_score_and_never_again(tmp_path, mo
     given = grader_spec(tmp_path, GOLD, audit={})
     first = Grader(given)(answers("two", "three"))
     assert [text.partition("FORM ")[2] for text in read[-2:]] == ["two END", "three END"] and len(read) > 120
-    paid = spent_in(given.purse)["j"]
+    paid = usage_in(given.budget)["j"]
     assert paid.answers == len(read) == len(set(read))  # labelled items and their other shapes, each once, all counted
     again = Grader(given)
     assert again(answers("two", "three")).equals(first)
-    assert again.judge and not any(one.till.engine for one in again.judge.askers.values())
-    assert spent_in(given.purse)["j"] == paid
+    assert again.judge and not any(one.client.engine for one in again.judge.clients.values())
+    assert usage_in(given.budget)["j"] == paid
 
 
 def test_calibration_ignores_the_budget_and_is_counted(tmp_path, monkeypatch):
@@ -153,7 +153,7 @@ def test_calibration_ignores_the_budget_and_is_counted(tmp_path, monkeypatch):
     given = dataclasses.replace(grader_spec(tmp_path, GOLD), cap=1)
     rows = Grader(given)(answers("two"))
     assert rows["reasons"].to_pylist() == [["judge_budget_exhausted"]]
-    assert spent_in(given.purse)["j"].answers == len(GOLD)
+    assert usage_in(given.budget)["j"].answers == len(GOLD)
 
 
 def test_calibration_records_what_it_is_valid_for(tmp_path, monkeypatch):
@@ -208,7 +208,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
     while True:
         grader = Grader(given)
         assert grader.judge is not None
-        grader.judge.askers["j"].till.trials.die = die
+        grader.judge.clients["j"].client.isolator.die = die
         try:
             grader(answers("two"))
             break

@@ -10,7 +10,7 @@ from engine.contract.judges import Audit, GoldItem, Limits, Rubric
 from engine.grading.grader import Grader
 from engine.inference.fake import FakeEngine
 from engine.judges.judge import Judge
-from engine.judges.rubric import questions
+from engine.judges.rubric import requests
 from engine.records.estimate import Estimate
 from tests.planted import planted
 from tests.unit.test_calibration import answers
@@ -135,8 +135,8 @@ def test_other_words_say_the_same_of_every_dimension():
     )
     from engine.judges.rubric import Case
 
-    [plain] = questions(rubric, Case("aa", "t", "said"))
-    [other] = questions(rubric, Case("aa", "t", "said"), wording=section.wordings[0])
+    [plain] = requests(rubric, Case("aa", "t", "said"))
+    [other] = requests(rubric, Case("aa", "t", "said"), wording=section.wordings[0])
     assert other.chat[-1]["content"] != plain.chat[-1]["content"] and other.chat[-1]["content"].endswith(plain.chat[-1]["content"])
 
 
@@ -180,5 +180,5 @@ def test_models_of_equal_settings_share_one_engine(tmp_path, monkeypatch):
     judge = Judge(grader_spec(tmp_path, rubrics=[rubric, {**rubric, "name": "i", "system": "T"}, other]))
     from engine.judges.rubric import Case
 
-    judge.mark([Case("aa", "t", "said")])
+    judge.score([Case("aa", "t", "said")])
     assert len(set(loaded)) == 2 and judge.name == "j+i+k" and np.unique(loaded).size == 2

@@ -9,7 +9,7 @@ import pytest
 from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
-from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage, spent_in
+from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage, usage_in
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
 from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
@@ -36,7 +36,7 @@ def answer(context):
         for row in asked
     ]
     context.writer.put("candidates", from_rows(rows, CANDIDATE), CANDIDATE)
-    TokenBudget(context.ledger / TEACHERS, None).pay("t", TokenUsage(len(rows), 10 * len(rows), 5 * len(rows)))
+    TokenBudget(context.ledger / TEACHER_TOKENS, None).add("t", TokenUsage(len(rows), 10 * len(rows), 5 * len(rows)))
     return RowCounts(len(rows), {"train": len(rows)})
 
 
@@ -86,13 +86,13 @@ def test_plan_json_has_the_documented_keys_and_numbers(toy):
 
 def test_plan_pays_into_the_ledger_of_the_run_and_leaves_its_jobs_alone(toy):
     ask(toy)
-    assert spent_in(toy.folder / "ledger" / TEACHERS) == {"t": TokenUsage(DRAWN, 40, 20)}
+    assert usage_in(toy.folder / "ledger" / TEACHER_TOKENS) == {"t": TokenUsage(DRAWN, 40, 20)}
     assert not toy.folder.exists("candidates")
 
 
 def test_plan_asked_again_answers_nothing_again(toy):
     assert json.loads(ask(toy, "--json")) == json.loads(ask(toy, "--json"))
-    assert spent_in(toy.folder / "ledger" / TEACHERS)["t"].answers == DRAWN
+    assert usage_in(toy.folder / "ledger" / TEACHER_TOKENS)["t"].answers == DRAWN
 
 
 def test_plan_text_says_what_is_known_by_which_rule_and_what_comes_next(toy):

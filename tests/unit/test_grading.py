@@ -94,13 +94,13 @@ def grader_spec(tmp_path, **section):
         pool=Pool(),
         ledger=Folder(str(tmp_path / "ledger")),
         markers=Folder(str(tmp_path / "marks")),
-        purse=Folder(str(tmp_path / "purse")),
+        budget=Folder(str(tmp_path / "budget")),
     )
 
 
 def is_loaded(grader):
     assert grader.judge is not None
-    return any(asker.till.engine for asker in grader.judge.askers.values())
+    return any(judge.client.engine for judge in grader.judge.clients.values())
 
 
 def test_grader_sends_each_answer_to_its_pool(tmp_path):

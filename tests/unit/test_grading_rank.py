@@ -8,7 +8,7 @@ from judge_world import RANKING, RUBRIC, between, grader_spec, think
 
 from engine.grading.grader import Grader
 from engine.grading.rank import competitors, outranked, strengths
-from engine.inference.token_budget import spent_in
+from engine.inference.token_budget import usage_in
 from engine.rows import ANSWER, from_rows
 from tests.planted import planted
 
@@ -88,7 +88,7 @@ def test_pairs_are_paid_once_and_counted(tmp_path, monkeypatch):
     first = grader(tmp_path)
     rows = first(said("one", "two", "three", "two"))
     assert len(read) == 3 + 6  # equal answers are one rival
-    assert spent_in(first.spec.purse)["j"].answers == 9
+    assert usage_in(first.spec.budget)["j"].answers == 9
     again = grader(tmp_path)
     assert again(said("one", "two", "three", "two")).equals(rows) and len(read) == 9
     assert [row["pool"] for row in rows.to_pylist()] == ["contrast", "train", "contrast", "train"]

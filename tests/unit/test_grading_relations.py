@@ -78,7 +78,7 @@ def graded(tmp_path, *rows, competes=False, **relations):
     """CANDIDATE rows of answers to one prompt; each is (teacher, answer)."""
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema=SCHEMA))
     section = Judges.model_validate({"checks": [{"type": "grounded"}], "pools": {"relations": relations}})
-    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse")}
+    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget")}
     spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
     plain = dict.fromkeys(ANSWER.names) | {
         "task_unit": "form",

@@ -122,7 +122,7 @@ def test_no_candidate_is_lost_or_invented_under_any_contract(said, pools, accept
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema={"type": "object"}))
     checks = [{"type": "json_schema"}, {"type": "grounded"}] if with_checks else []
     section = Judges.model_validate({"checks": checks, "accept": accept.model_dump(), "pools": pools.model_dump()})
-    places = {name: Folder(f"memory://pools/{name}") for name in ("ledger", "markers", "purse")}
+    places = {name: Folder(f"memory://pools/{name}") for name in ("ledger", "markers", "budget")}
     spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
     plain = dict.fromkeys(ANSWER.names) | {"task_unit": "form", "text": "send 7 lamp", "sample": 0}
     rows = [plain | row | {"answer_id": f"a{number}"} for number, row in enumerate(said)]

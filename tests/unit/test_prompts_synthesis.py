@@ -14,13 +14,15 @@ from engine.contract.profile import Pool
 from engine.contract.prompts import Copies
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.synthesize import Synthesis
+from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
+from engine.inference.token_budget import TokenUsage, usage_in
 from engine.prompts import ablate_fact, copies, quota, split
 from engine.prompts.files import Slice
 from engine.prompts.formats import Raw
 from engine.prompts.methods import ECHO, OPERATORS
 from engine.prompts.sources import WORK, RowReject, identify, work
-from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
+from engine.prompts.synthesizer import PAYEE, Synthesizer, SynthesizerSpec
 from engine.rows import PROMPT
 from engine.storage.shards import Folder
 
@@ -63,18 +65,10 @@ def settled(rows):
     return split.label(rows, alone.fates(signed, COPIES), {})
 
 
-def desk(tmp_path, one, batch=2):
-    return SynthesizerSpec(
-        syntheses=(one,),
-        model=one.model,
-        specialist=SPECIALIST,
-        pool=Pool(batch=batch),
-        folder=None,
-        ledger=Folder(str(tmp_path / "ledger")),
-        numbers={one.title: 2},
-        max_chars=500,
-        markers=Folder(str(tmp_path / "marks")),
-    )
+def spec(tmp_path, one, batch=2, cap=None):
+    pool, folders = Pool(batch=batch), (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
+    client = ClientSpec(one.model, pool, None, *folders, cap=cap, payee=PAYEE) if one.model else None
+    return SynthesizerSpec((one,), SPECIALIST, pool, client, numbers={one.title: 2}, max_chars=500)
 
 
 def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None):
@@ -85,7 +79,7 @@ def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None):
     asked = quota.orders([one], wanted, {}, round=1, able=["form"])
     mine = labelled.filter(pc.equal(labelled["fate"], "prompts"))
     asks = quota.batched(quota.assign(mine, asked, done={}), [one.title], size=2)
-    made = pa.concat_tables(Synthesizer(desk(tmp_path, one))(quota.shown(mine, asks)))
+    made = pa.concat_tables(Synthesizer(spec(tmp_path, one))(quota.shown(mine, asks)))
     return settled(pa.concat_tables([rows, identify(made.select(WORK.names))]))
 
 
@@ -360,40 +354,40 @@ def shown(tmp_path, one):
 def test_what_was_paid_for_is_not_asked_again_and_comes_out_the_same(tmp_path, monkeypatch):
     one = synthesis("evolve", *NEW)
     seeds = shown(tmp_path, one)
-    first = pa.concat_tables(Synthesizer(desk(tmp_path, one))(seeds))
+    first = pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds))
     monkeypatch.setattr(FakeEngine, "complete", lambda *_: pytest.fail("paid twice"))
-    again = pa.concat_tables(Synthesizer(desk(tmp_path, one))(seeds))
+    again = pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds))
     assert again.equals(first) and sum(first["tokens_out"].to_pylist()) > 0
     with pytest.raises(pytest.fail.Exception):
-        list(Synthesizer(desk(tmp_path, synthesis("evolve", *NEW, sampling=Sampling(seed=1))))(seeds))
+        list(Synthesizer(spec(tmp_path, synthesis("evolve", *NEW, sampling=Sampling(seed=1))))(seeds))
 
 
 def test_a_synthesizer_that_died_goes_on_behind_what_it_had_written(tmp_path, monkeypatch):
     one = synthesis("evolve", *NEW)
     seeds = shown(tmp_path, one)
-    batches = Synthesizer(desk(tmp_path, one))(seeds)
+    batches = Synthesizer(spec(tmp_path, one))(seeds)
     list(itertools.islice(batches, 2))  # the empty table and the first batch; then it is killed
     asked = []
     complete = FakeEngine.complete
     monkeypatch.setattr(FakeEngine, "complete", lambda self, *given: asked.extend(given[0]) or complete(self, *given))
-    assert pa.concat_tables(Synthesizer(desk(tmp_path, one))(seeds)).num_rows == 3
+    assert pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds)).num_rows == 3
     assert len(asked) == 1
 
 
 def test_seed_that_kills_its_engine_is_a_reject_alone(tmp_path):
     one = synthesis("evolve", *NEW)
     seeds = shown(tmp_path, one)
-    marked = desk(tmp_path, one)
+    marked = spec(tmp_path, one)
     ids = []
     worker = Synthesizer(marked)
-    record = worker.trials
-    worker.trials = lambda keys, *given: ids.extend(keys) or record(keys, *given)
-    worker.trials.load = record.load
+    record = worker.client.isolator
+    worker.client.isolator = lambda keys, *given: ids.extend(keys) or record(keys, *given)
+    worker.client.isolator.load = record.load
     poison = next(iter(pa.concat_tables(worker(seeds))["line"].to_pylist()))
-    marked.ledger.remove()
+    marked.client.ledger.remove()
     for death in range(6):
         dead = {"host": "gone", "pid": 2**22 + os.getpid(), "keys": ids[:1]}
-        marked.markers.write(f"{death}.json", json.dumps(dead).encode())
+        marked.client.markers.write(f"{death}.json", json.dumps(dead).encode())
     rows = pa.concat_tables(Synthesizer(marked)(seeds)).sort_by("line").to_pylist()
     assert [row["line"] for row in rows if row["reason"] == "synthesis_failed"] == [poison]
     assert len(rows) == 3
@@ -416,3 +410,14 @@ def test_written_rows_have_the_columns_of_a_prompt():
 def test_contract_that_cannot_be_meant_is_refused(change, named):
     with pytest.raises(ValueError, match=named):
         Synthesis.model_validate({"wanted": 1, "model": {"type": "fake"}, **change})
+
+
+def test_ask_that_the_budget_does_not_reach_is_a_reject_with_its_own_reason(tmp_path):
+    one = synthesis("evolve", *NEW)
+    seeds = shown(tmp_path, one)
+    rows = pa.concat_tables(Synthesizer(spec(tmp_path, one, cap=1))(seeds))  # three asks in batches of two
+    assert rows["reason"].to_pylist() == ["", "", "synthesis_budget_exhausted"]
+    paid = usage_in(Folder(str(tmp_path / "budget")))
+    assert paid == {"synthesis": TokenUsage(2, sum(rows["tokens_in"].to_pylist()), sum(rows["tokens_out"].to_pylist()))}
+    richer = pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds))
+    assert richer["reason"].to_pylist() == ["", "", ""] and richer["text"].to_pylist()[:2] == rows["text"].to_pylist()[:2]

@@ -25,9 +25,9 @@ from engine.tools import conversation
 from engine.tools.agent import ToolAgent
 from engine.tools.toolset import Toolset
 from jobs.commands import check
-from jobs.steps.toolset import hashes, kit
+from jobs.steps.toolset import hashes, toolset
 from tests.line import data_world as world
-from tests.unit.test_teachers import Teacher, desk, prompts
+from tests.unit.test_teachers import Teacher, prompts, spec
 
 KIT = Toolset((Calculator(type="calculator"),), max_calls=2, root="", hashes={})
 FORM = {"type": "object", "properties": {"sum": {"type": ["string", "null"]}}, "required": ["sum"]}
@@ -169,16 +169,16 @@ def test_a_request_without_calls_is_asked_as_it_stands():
 
 def test_teacher_keeps_the_trajectory_and_pays_for_it_once(tmp_path):
     replies = (call("6 * 7"), answer("42"))
-    given = desk(tmp_path, sampling=Sampling(), replies=replies)
+    given = spec(tmp_path, sampling=Sampling(), replies=replies)
     rows = Teacher(_with(given, KIT))(prompts("x"))
     assert rows["answer"].to_pylist() == ["42"]
     assert [turn["role"] for turn in rows["trajectory"].to_pylist()[0]] == ["assistant", "tool", "assistant"]
     again = Teacher(_with(given, KIT))
-    assert again(prompts("x")).equals(rows) and again.engine is None
+    assert again(prompts("x")).equals(rows) and again.client.engine is None
 
 
 def test_other_tables_or_tools_are_other_answers(tmp_path):
-    given = desk(tmp_path, sampling=Sampling(), replies=(answer("1"),))
+    given = spec(tmp_path, sampling=Sampling(), replies=(answer("1"),))
     kits = [
         None,
         KIT,
@@ -191,11 +191,11 @@ def test_other_tables_or_tools_are_other_answers(tmp_path):
 
 
 def test_teacher_without_tools_has_empty_trajectories(tmp_path):
-    assert Teacher(desk(tmp_path))(prompts("x"))["trajectory"].to_pylist() == [[], []]
+    assert Teacher(spec(tmp_path))(prompts("x"))["trajectory"].to_pylist() == [[], []]
 
 
 def _with(given, kit):
-    return dataclasses.replace(given, kit=kit)
+    return dataclasses.replace(given, toolset=kit)
 
 
 def trajectory(*results, ok=True):
@@ -310,8 +310,8 @@ def test_a_changed_table_is_drift(tmp_path):
     before = hashes(context)
     (tmp_path / "t.csv").write_text("id\n2\n")
     assert list(before) == ["t.csv"] and hashes(context) != before
-    assert kit(context).hashes == hashes(context)
-    assert kit(world.context(tmp_path, "candidates", world.contract())) is None
+    assert toolset(context).hashes == hashes(context)
+    assert toolset(world.context(tmp_path, "candidates", world.contract())) is None
 
 
 def test_check_names_a_table_that_is_not_there(tmp_path):

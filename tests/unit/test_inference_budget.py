@@ -1,4 +1,4 @@
-"""The cap: teachers that share a purse stop when it is empty, with every prompt answered n times or not at all."""
+"""The cap: clients that share a token budget stop when it is exhausted; every prompt is answered n times or not at all."""
 
 import pyarrow as pa
 import pytest
@@ -10,10 +10,11 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.grading.grader import Grader
+from engine.inference.client import ClientSpec
 from engine.inference.engine import Completion
 from engine.inference.fake import FakeEngine
 from engine.inference.ledger import Ledger
-from engine.inference.token_budget import TokenBudget, TokenUsage, spent_in
+from engine.inference.token_budget import TokenBudget, TokenUsage, usage_in
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import PROMPT
 from engine.storage.shards import Folder
@@ -34,31 +35,22 @@ def prompts(*numbers):
 
 @pytest.fixture
 def teacher(tmp_path):
-    """Makes teachers that stand for actors: they share ledger and purse, and each has an engine of its own."""
+    """Makes teachers that stand for actors: they share ledger and token budget, and each has an engine of its own."""
 
     def make(cap=None, *, checks=(), replies=("yes",), **sampling):
         asked = Sampling(**{"n": 2, "temperature": 0.7, **sampling})
         section = TeacherSection(name="t", model=FakeModel(type="fake", replies=replies), sampling=asked)
         specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
         folder = Folder(str(tmp_path))
-        desk = TeacherSpec(
-            section,
-            specialist,
-            Pool(),
-            None,
-            folder / "ledger",
-            folder / "markers",
-            folder / "purse",
-            checks=checks,
-            cap=cap,
-        )
-        return Teacher(desk)
+        folders = (folder / name for name in ("ledger", "markers", "budget"))
+        client = ClientSpec(section.model, Pool(), None, *folders, cap=cap, payee="t")
+        return Teacher(TeacherSpec(section, specialist, client, checks=checks))
 
     return make
 
 
 def paid(tmp_path):
-    return sum(spent.tokens for spent in spent_in(Folder(str(tmp_path / "purse"))).values())
+    return sum(spent.tokens for spent in usage_in(Folder(str(tmp_path / "budget"))).values())
 
 
 def finish_reasons(rows):
@@ -66,7 +58,7 @@ def finish_reasons(rows):
 
 
 def asked(*teachers):
-    return sum(one.engine.asked for one in teachers if one.engine)
+    return sum(one.client.engine.asked for one in teachers if one.client.engine)
 
 
 def test_teachers_stop_together_once_the_cap_is_spent(teacher, tmp_path):
@@ -85,7 +77,7 @@ def test_cap_between_two_batches_is_passed_by_the_batch_in_flight_only(teacher, 
 
 def test_without_a_cap_everything_is_asked_and_counted(teacher, tmp_path):
     assert "budget_exhausted" not in finish_reasons(teacher()(prompts(*range(4))))
-    assert spent_in(Folder(str(tmp_path / "purse"))) == {"t": TokenUsage(answers=8, tokens_in=16, tokens_out=8)}
+    assert usage_in(Folder(str(tmp_path / "budget"))) == {"t": TokenUsage(answers=8, tokens_in=16, tokens_out=8)}
 
 
 def test_unpaid_answers_are_rows_with_ids_of_their_own_and_load_no_model(teacher):
@@ -95,7 +87,7 @@ def test_unpaid_answers_are_rows_with_ids_of_their_own_and_load_no_model(teacher
     assert finish_reasons(rows) == ["stop", "stop", "budget_exhausted", "budget_exhausted"]
     assert len(set(rows["answer_id"].to_pylist())) == 4
     assert rows["tokens_in"].to_pylist()[2:] == [0, 0] and "budget.teacher_tokens" in rows["error"].to_pylist()[2]
-    assert worker.engine is None
+    assert worker.client.engine is None
 
 
 def test_raised_cap_asks_only_for_what_is_missing(teacher, tmp_path):
@@ -126,7 +118,7 @@ def test_prompt_with_a_part_of_its_samples_is_not_answered_by_them(teacher):
 
 def test_rounds_of_a_prompt_are_finished_although_the_first_spent_the_cap(teacher):
     checks = (Regex(type="regex", field="n", pattern="1"),)
-    rows = teacher(cap=1, checks=checks, replies=('{"n":2}', '{"n":1}'), n=3, enough=1)(prompts(0))
+    rows = teacher(cap=1, checks=checks, replies=('{"n":2}', '{"n":1}'), n=3, stop_after_verified=1)(prompts(0))
     assert rows["answer"].to_pylist() == ['{"n":2}', '{"n":1}'] and finish_reasons(rows) == ["stop", "stop"]
 
 
@@ -134,7 +126,7 @@ def test_what_never_reached_an_engine_is_not_counted(teacher, tmp_path, monkeypa
     said = [Completion("", "error", 0, 0, retryable=True), Completion("", "too_long", 5000, 0)]
     monkeypatch.setattr(FakeEngine, "complete", lambda self, requests, sampling: said)
     teacher()(prompts(0))
-    assert spent_in(Folder(str(tmp_path / "purse"))) == {"t": TokenUsage()}
+    assert usage_in(Folder(str(tmp_path / "budget"))) == {"t": TokenUsage()}
 
 
 def bar(folder, cap=None):
@@ -142,7 +134,7 @@ def bar(folder, cap=None):
     rubric = {"name": "j", "model": model, "system": "Judge.", "question": "{text} {answer}", "shots": []}
     section = Judges.model_validate({"rubrics": [rubric]})
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
-    places = (folder / name for name in ("verdicts", "judge-marks", "judge-purse"))
+    places = (folder / name for name in ("verdicts", "judge-marks", "judge-budget"))
     return GraderSpec(section, specialist, Pool(batch=2), *places, cap=cap)
 
 
@@ -164,28 +156,28 @@ def test_judge_whose_cap_is_spent_leaves_answers_to_a_person(teacher, tmp_path):
         None,
         None,
     ]
-    assert spent_in(folder / "judge-purse") == {"j": TokenUsage(4, 4 * QUESTION, 4)}
+    assert usage_in(folder / "judge-budget") == {"j": TokenUsage(4, 4 * QUESTION, 4)}
 
 
 def test_judge_with_a_raised_cap_marks_only_what_is_missing(teacher, tmp_path):
     folder, answers = Folder(str(tmp_path)), teacher(n=1)(prompts(*range(6)))
     Grader(bar(folder, cap=1))(answers)
     assert Grader(bar(folder, cap=1000))(answers)["pool"].to_pylist() == ["train"] * 6
-    assert spent_in(folder / "judge-purse")["j"].answers == 6
+    assert usage_in(folder / "judge-budget")["j"].answers == 6
 
 
-def test_purse_behind_a_url_is_shared(tmp_path):
-    folder = Folder(f"memory://{tmp_path.name}/purse")
+def test_token_budget_behind_a_url_is_shared(tmp_path):
+    folder = Folder(f"memory://{tmp_path.name}/budget")
     first, second = TokenBudget(folder, 10), TokenBudget(folder, 10)
-    first.pay("a", TokenUsage(1, 4, 2))
-    first.pay("a", TokenUsage(1, 1, 1))
-    assert not second.is_empty()
-    second.pay("b", TokenUsage(1, 2, 0))
-    assert first.is_empty() and second.is_empty() and not TokenBudget(folder, 11).is_empty()
-    assert spent_in(folder) == {"a": TokenUsage(2, 5, 3), "b": TokenUsage(1, 2, 0)}
+    first.add("a", TokenUsage(1, 4, 2))
+    first.add("a", TokenUsage(1, 1, 1))
+    assert not second.is_exhausted()
+    second.add("b", TokenUsage(1, 2, 0))
+    assert first.is_exhausted() and second.is_exhausted() and not TokenBudget(folder, 11).is_exhausted()
+    assert usage_in(folder) == {"a": TokenUsage(2, 5, 3), "b": TokenUsage(1, 2, 0)}
 
 
-def test_purse_of_a_worker_that_is_made_anew_remembers(tmp_path):
+def test_token_budget_of_a_worker_that_is_made_anew_remembers(tmp_path):
     folder = Folder(str(tmp_path))
-    TokenBudget(folder, 10).pay("a", TokenUsage(1, 10, 0))
-    assert TokenBudget(folder, 10).is_empty()
+    TokenBudget(folder, 10).add("a", TokenUsage(1, 10, 0))
+    assert TokenBudget(folder, 10).is_exhausted()

@@ -24,7 +24,7 @@ def reads(monkeypatch):
 
 
 def ledger(folder):
-    return Ledger(folder, SCHEMA, key="answer_id", place="prompt_id")
+    return Ledger(folder, SCHEMA, key="answer_id", partition_key="prompt_id")
 
 
 def rows(numbers, said="text"):

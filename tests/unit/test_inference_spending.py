@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from engine.contract.budget import Price, TokenPrice
-from engine.inference.spending import Account, accounts, costs, picked
+from engine.inference.spending import TeacherTotals, costs, picked, teacher_totals
 from engine.rows import CANDIDATE, PICKED, from_rows
 
 ROWS = [
@@ -15,28 +15,28 @@ ROWS = [
     {"teacher": "a", "pool": "failure", "finish_reason": "budget_exhausted", "tokens_in": 0, "tokens_out": 0, "seconds": 0.0},
     {"teacher": "b", "pool": "hard", "finish_reason": "stop", "tokens_in": 50, "tokens_out": 5, "seconds": 4.0},
 ]
-ACCOUNTS = {
-    "a": Account(3, 300, 100, 4.0, accepted=2, budget_exhausted=1),
-    "b": Account(1, 50, 5, 4.0, accepted=0, budget_exhausted=0),
+TOTALS = {
+    "a": TeacherTotals(3, 300, 100, 4.0, accepted=2, budget_exhausted=1),
+    "b": TeacherTotals(1, 50, 5, 4.0, accepted=0, budget_exhausted=0),
 }
 PRICE = Price(currency="EUR", per_machine_hour=3.6, tokens=TokenPrice(per_1m_in=10, per_1m_out=1000))
 
 
 def metrics(**machine):
-    return {"teachers": {name: {**one._asdict(), "machine_seconds": machine.get(name, 0.0)} for name, one in ACCOUNTS.items()}}
+    return {"teachers": {name: {**one._asdict(), "machine_seconds": machine.get(name, 0.0)} for name, one in TOTALS.items()}}
 
 
-def test_accounts_count_what_was_paid_and_what_came_of_it():
-    assert accounts([from_rows(ROWS, CANDIDATE)]) == ACCOUNTS
+def test_totals_count_what_was_paid_and_what_came_of_it():
+    assert teacher_totals([from_rows(ROWS, CANDIDATE)]) == TOTALS
 
 
-def test_accounts_are_the_same_for_any_split_into_shards():
+def test_totals_are_the_same_for_any_split_into_shards():
     whole = from_rows(ROWS, CANDIDATE)
-    assert accounts(whole.slice(n, 1) for n in (3, 5, 0, 4, 2, 1)) == ACCOUNTS
+    assert teacher_totals(whole.slice(n, 1) for n in (3, 5, 0, 4, 2, 1)) == TOTALS
 
 
-def test_accounts_of_no_rows_are_none():
-    assert accounts([]) == {} and accounts([CANDIDATE.empty_table()]) == {} and picked([PICKED.empty_table()]) == {}
+def test_totals_of_no_rows_are_none():
+    assert teacher_totals([]) == {} and teacher_totals([CANDIDATE.empty_table()]) == {} and picked([PICKED.empty_table()]) == {}
 
 
 def test_picked_counts_examples_by_teacher():
@@ -69,4 +69,4 @@ def test_costs_of_an_unfinished_job_are_none():
 
 def test_sums_do_not_depend_on_chunks():
     table = pa.concat_tables([from_rows(ROWS[:2], CANDIDATE), from_rows(ROWS[2:], CANDIDATE)])
-    assert accounts([table]) == ACCOUNTS
+    assert teacher_totals([table]) == TOTALS

@@ -12,11 +12,11 @@ from engine.contract.signals import SIGNALS, Complexity, Quality, Signals
 from engine.contract.specialist import Specialist
 from engine.curation.measure import selection
 from engine.curation.select import Eligible, QuotaTracker, deita, dense, ifd
+from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
-from engine.inference.till import Account
-from engine.inference.token_budget import TokenBudget, TokenUsage, spent_in
+from engine.inference.token_budget import TokenBudget, TokenUsage, usage_in
 from engine.rows import CANDIDATE, content_id, from_rows
-from engine.scoring.scorer import Scorer, ScorerSpec, density, difficulty, mark
+from engine.scoring.scorer import PAYEE, Scorer, ScorerSpec, density, difficulty, rating
 from engine.storage.shards import Folder
 
 SPECIALIST = Specialist.model_validate(
@@ -42,11 +42,11 @@ def row(text, answer, pool="train", sample=0):
 
 def measurer(tmp_path, section=ALL, *, cap=None, engine=True):
     folder = Folder(str(tmp_path))
-    places = {"ledger": folder / "signals", "markers": folder / "markers", "purse": folder / "purse"}
-    account = Account(section.model, Pool(), None, **places, cap=cap) if section.model else None
-    made = Scorer(ScorerSpec(section, SPECIALIST, account))
-    if made.till and engine:
-        made.till.engine = Told(section.model, Pool(), None)
+    folders = (folder / name for name in ("signals", "markers", "budget"))
+    client = ClientSpec(section.model, Pool(), None, *folders, cap=cap, payee=PAYEE) if section.model else None
+    made = Scorer(ScorerSpec(section, SPECIALIST, client))
+    if made.client and engine:
+        made.client.engine = Told(section.model, Pool(), None)
     return made
 
 
@@ -72,20 +72,20 @@ def test_every_signal_is_a_column_and_what_is_out_of_the_pools_stays_null(tmp_pa
 def test_what_is_measured_of_a_prompt_is_asked_once_for_its_answers(tmp_path):
     made = measurer(tmp_path, Signals(model=FakeModel(type="fake"), complexity=Complexity(), quality=Quality()))
     made(ROWS)
-    heard = made.till.engine.heard
+    heard = made.client.engine.heard
     assert sum("How complex" in one for one in heard) == 1 and sum("How good" in one for one in heard) == 2
 
 
 def test_a_number_in_the_ledger_is_not_paid_again(tmp_path):
     first = measurer(tmp_path)(ROWS)
-    paid = spent_in(Folder(str(tmp_path)) / "purse")
+    paid = usage_in(Folder(str(tmp_path)) / "budget")
     again = measurer(tmp_path, engine=False)  # loads no model
-    assert again(ROWS) == first and again.till.engine is None
-    assert spent_in(Folder(str(tmp_path)) / "purse") == paid and paid["signals"].tokens > 0
+    assert again(ROWS) == first and again.client.engine is None
+    assert usage_in(Folder(str(tmp_path)) / "budget") == paid and paid["signals"].tokens > 0
 
 
 def test_a_spent_budget_leaves_null(tmp_path):
-    TokenBudget(Folder(str(tmp_path)) / "purse", None).pay("judge", TokenUsage(1, 100, 0))
+    TokenBudget(Folder(str(tmp_path)) / "budget", None).add("judge", TokenUsage(1, 100, 0))
     found = measurer(tmp_path, cap=100, engine=False)(ROWS)
     assert found["quality"].null_count == len(ROWS) and found["density"].null_count == 2
 
@@ -111,7 +111,7 @@ def test_unreadable_mark_is_null():
         def choice_probs(self, chats, choices):
             return [None for _ in chats]
 
-    assert mark(Mute(FakeModel(type="fake"), Pool(), None), [row("a", "b")], question=Quality()) == [None]
+    assert rating(Mute(FakeModel(type="fake"), Pool(), None), [row("a", "b")], question=Quality()) == [None]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ Manning, "Finding contradictions in text" (ACL 2008), sections 3 and 5; similari
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.checks import canonical, is_abstention, parse
 from engine.contract.pools import Relations
@@ -25,6 +25,8 @@ LABEL_WORDS = 3  # answers of at most so many words are labels: two different on
 SENTENCE = re.compile(r"(?<=[.!?;])\s+|\n+")
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+
+Fields = Mapping[str, object]  # an answer that is a JSON object
 
 
 class Relation(NamedTuple):
@@ -80,7 +82,7 @@ def _are_objects(one: object, other: object) -> bool:
     return isinstance(one, dict) and isinstance(other, dict)
 
 
-def _objects(one: dict[str, Any], other: dict[str, Any]) -> Relation:
+def _objects(one: Fields, other: Fields) -> Relation:
     """Compare field by field; an abstention contradicts an answer."""
     if is_abstention(_to_json(one)) != is_abstention(_to_json(other)):
         return Relation("conflicting", ("conclusion",))
@@ -94,11 +96,11 @@ def _objects(one: dict[str, Any], other: dict[str, Any]) -> Relation:
     return Relation("complementary" if both else "unrelated")
 
 
-def _to_json(fields: dict[str, Any]) -> str:
+def _to_json(fields: Fields) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _filled(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _filled(one: Fields, other: Fields) -> Fields:
     return {**other, **{name: other.get(name) if value is None else value for name, value in one.items()}}
 
 

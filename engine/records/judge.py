@@ -175,7 +175,7 @@ class JudgeMetrics(Record):
 
 
 class JudgeReport(JudgeCalibration):
-    """What `rayleigh judge --json` prints: the calibration, and"""
+    """What `rayleigh judge --json` prints: a calibration, its contract, and what it has cost."""
 
     contract: str
     """Name of the contract."""

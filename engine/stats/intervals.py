@@ -30,8 +30,8 @@ def wilson(hits: float, total: int, *, level: float = LEVEL) -> tuple[float, flo
     """Return the ends of the score interval of `hits` of `total` (Wilson, JASA 22, 1927); `total` > 0."""
     from statsmodels.stats.proportion import proportion_confint  # a second of import
 
-    low, high = proportion_confint(hits, total, alpha=1 - level, method="wilson")
-    return float(low), float(high)
+    low, high = np.array(proportion_confint(hits, total, alpha=1 - level, method="wilson")).tolist()
+    return max(0.0, low), min(1.0, high)
 
 
 def proportion(hits: int, total: int, *, level: float = LEVEL) -> Estimate | None:

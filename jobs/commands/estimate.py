@@ -6,7 +6,6 @@ A total over all prompts is the drawn prompts' sum times how many each of them s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from engine.contract.budget import Price
 from engine.inference.spending import FREE
 from engine.rows import Row
 from engine.stats.bootstrap import Array, Measure, Resamples
+from engine.stats.intervals import wilson
 
 Estimate = dict[str, Any] | None  # value, low, high
 UNITS = ("rows", "tokens_in", "tokens_out", "seconds", "money", "bytes")
@@ -121,10 +121,9 @@ class Extrapolation:
 
         A bootstrap has no width where all or none of the drawn ones have it.
         """
-        n, share = self.pilot.drawn, float(self.pilot.sums[name].mean())
-        z = NormalDist().inv_cdf((1 + self.level) / 2)
-        middle, wide = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-        shares = {"value": share, "low": (middle - wide) / (1 + z * z / n), "high": (middle + wide) / (1 + z * z / n)}
+        n, hits = self.pilot.drawn, float(self.pilot.sums[name].sum())
+        low, high = wilson(hits, n, level=self.level)
+        shares = {"value": hits / n, "low": low, "high": high}
         return {end: round(self.pilot.stands_for * value, 9) for end, value in shares.items()}
 
     def prompts_within(self, tokens: float) -> Estimate:

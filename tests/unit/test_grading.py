@@ -26,24 +26,24 @@ BROKEN = CheckResult("json_schema", False, "not_json", "x")
 SCHEMA = {"type": "object", "required": ["number", "item"]}
 
 
-def seen(answer=RIGHT, finish_reason="stop", outcomes=(), agreement=1.0, confidence=0.9, is_judged=True):
+def evidence(answer=RIGHT, finish_reason="stop", outcomes=(), agreement=1.0, confidence=0.9, is_judged=True):
     return Evidence(answer, finish_reason, outcomes, agreement, confidence, is_judged)
 
 
 @pytest.mark.parametrize(
     ("evidence", "pool", "reasons"),
     [
-        (seen(), "train", ["accepted"]),
-        (seen(answer=ABSTAINS), "refusal", ["accepted", "abstains"]),
-        (seen(finish_reason="length"), "failure", ["finish_reason_length"]),
-        (seen(outcomes=[BROKEN, FAILED]), "failure", ["not_json", "ungrounded"]),
-        (seen(outcomes=[FAILED]), "contrast", ["ungrounded"]),
-        (seen(agreement=0.4), "hard", ["samples_disagree"]),
-        (seen(confidence=None), "review", ["judge_unreadable"]),
-        (seen(confidence=0.2), "review", ["low_confidence"]),
-        (seen(confidence=None, is_judged=False), "train", ["accepted"]),
+        (evidence(), "train", ["accepted"]),
+        (evidence(answer=ABSTAINS), "refusal", ["accepted", "abstains"]),
+        (evidence(finish_reason="length"), "failure", ["finish_reason_length"]),
+        (evidence(outcomes=[BROKEN, FAILED]), "failure", ["not_json", "ungrounded"]),
+        (evidence(outcomes=[FAILED]), "contrast", ["ungrounded"]),
+        (evidence(agreement=0.4), "hard", ["samples_disagree"]),
+        (evidence(confidence=None), "review", ["judge_unreadable"]),
+        (evidence(confidence=0.2), "review", ["low_confidence"]),
+        (evidence(confidence=None, is_judged=False), "train", ["accepted"]),
         (
-            seen(finish_reason="length", confidence=1.0, agreement=1.0),
+            evidence(finish_reason="length", confidence=1.0, agreement=1.0),
             "failure",
             ["finish_reason_length"],
         ),  # cut off: never accepted
@@ -63,10 +63,10 @@ def test_route_gives_the_pool_and_why(evidence, pool, reasons):
     st.builds(Accept, confidence=st.floats(0, 1), agreement=st.floats(0, 1)),
 )
 def test_route_sends_every_answer_to_one_pool_with_a_reason(answer, finish_reason, outcomes, agreed, confidence, is_judged, accept):
-    found = route(Evidence(answer, finish_reason, outcomes, agreed, confidence, is_judged), accept)
-    assert found.pool in POOLS
-    assert found.reasons and set(found.reasons) <= {*REASONS, *TAGS}
-    assert found.pool not in ("train", "refusal") or (finish_reason == "stop" and not outcomes)
+    result = route(Evidence(answer, finish_reason, outcomes, agreed, confidence, is_judged), accept)
+    assert result.pool in POOLS
+    assert result.reasons and set(result.reasons) <= {*REASONS, *TAGS}
+    assert result.pool not in ("train", "refusal") or (finish_reason == "stop" and not outcomes)
 
 
 def test_agreement_counts_sound_samples_of_the_same_prompt():
@@ -86,7 +86,7 @@ def answers(*rows):
     return pa.Table.from_pylist([base | plain | row for row in rows], schema=ANSWER)
 
 
-def bar(tmp_path, **section):
+def grader_spec(tmp_path, **section):
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema=SCHEMA))
     return GraderSpec(
         section=Judges.model_validate({"checks": [{"type": "json_schema"}, {"type": "grounded"}], **section}),
@@ -104,7 +104,7 @@ def is_loaded(grader):
 
 
 def test_grader_sends_each_answer_to_its_pool(tmp_path):
-    grader = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))
+    grader = Grader(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()]))
     graded = grader(
         answers(
             {"prompt_id": "aa", "answer_id": "1", "answer": RIGHT},
@@ -118,28 +118,28 @@ def test_grader_sends_each_answer_to_its_pool(tmp_path):
     assert graded["score"].to_pylist() == [1.0, None, None, 1.0]  # the judge is not asked about what failed
 
 
-def test_grader_marks_an_answer_once_over_restarts(tmp_path):
+def test_grader_scores_an_answer_once_over_restarts(tmp_path):
     rows = answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
-    given = bar(tmp_path, rubrics=[RUBRIC.model_dump()])
-    Grader(given)(rows)
-    again = Grader(given)
+    spec = grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()])
+    Grader(spec)(rows)
+    again = Grader(spec)
     assert again(rows)["score"].to_pylist() == [1.0]
     assert not is_loaded(again)
 
 
-def test_grader_with_other_rubric_marks_anew(tmp_path):
+def test_grader_with_another_rubric_scores_anew(tmp_path):
     rows = answers({"prompt_id": "aa", "answer_id": "1", "answer": RIGHT})
-    Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))(rows)
-    other = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump() | {"system": "You are strict."}]))
+    Grader(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()]))(rows)
+    other = Grader(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump() | {"system": "You are strict."}]))
     other(rows)
     assert is_loaded(other)
 
 
-def rivals(tmp_path, *rows, competes=True, **section):
-    """Answers of two teachers to one prompt, marked one after the other as `marks` says."""
-    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()], **section), competes=competes)
+def compete(tmp_path, *rows, competes=True, **section):
+    """Return pool and reasons of answers to one prompt; `rate` sets what the judge thinks of them."""
+    spec = dataclasses.replace(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()], **section), competes=competes)
     plain = {"prompt_id": "aa", "text": "send 7 or 8 or 77"}
-    graded = Grader(given)(answers(*({**plain, "answer_id": str(index), **row} for index, row in enumerate(rows))))
+    graded = Grader(spec)(answers(*({**plain, "answer_id": str(index), **row} for index, row in enumerate(rows))))
     return list(zip(graded["pool"].to_pylist(), graded["reasons"].to_pylist(), strict=True))
 
 
@@ -149,74 +149,74 @@ WON, LOST = ("train", ["accepted"]), ("contrast", ["outranked"])
 
 
 @pytest.fixture
-def marks(monkeypatch):
-    """Let the judge give these marks to answers that contain the key."""
+def rate(monkeypatch):
+    """Set the probability of the best rating of answers that contain the key."""
 
-    def by(given):
+    def by(shares):
         def choice_probs(self, chats, choices):
-            said = [chat[-1]["content"].partition(" => ")[2] for chat in chats]
-            found = [next(mark for key, mark in given.items() if key in answer) for answer in said]
-            return [[1 - mark, mark] for mark in found]
+            texts = [chat[-1]["content"].partition(" => ")[2] for chat in chats]
+            good = [next(share for key, share in shares.items() if key in text) for text in texts]
+            return [[1 - share, share] for share in good]
 
         monkeypatch.setattr(FakeEngine, "choice_probs", choice_probs)
 
     return by
 
 
-def test_of_competing_answers_the_most_trusted_stays(tmp_path, marks):
-    marks({'"7"': 0.6, '"8"': 0.9})
-    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}) == [LOST, WON]
+def test_of_competing_answers_the_most_trusted_stays(tmp_path, rate):
+    rate({'"7"': 0.6, '"8"': 0.9})
+    assert compete(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}) == [LOST, WON]
 
 
-def test_answers_that_do_not_compete_all_stay(tmp_path, marks):
-    marks({'"7"': 0.6, '"8"': 0.9})
-    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, competes=False, pools=KEPT) == [WON, WON]
+def test_answers_that_do_not_compete_all_stay(tmp_path, rate):
+    rate({'"7"': 0.6, '"8"': 0.9})
+    assert compete(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, competes=False, pools=KEPT) == [WON, WON]
 
 
-def test_of_equally_trusted_answers_the_one_its_teacher_repeats_stays(tmp_path, marks):
-    marks({"": 0.9})
+def test_of_equally_trusted_answers_the_one_its_teacher_repeats_stays(tmp_path, rate):
+    rate({"": 0.9})
     other = {**EIGHT, "teacher": "u"}
-    assert rivals(tmp_path, SEVEN, LONGER, other, other) == [LOST, LOST, WON, WON]
+    assert compete(tmp_path, SEVEN, LONGER, other, other) == [LOST, LOST, WON, WON]
 
 
-def test_of_equal_answers_the_shorter_stays_in_any_order(tmp_path, marks):
-    marks({"": 0.9})
-    assert rivals(tmp_path, {**LONGER, "teacher": "u"}, SEVEN) == [LOST, WON]
-    assert rivals(tmp_path, SEVEN, {**LONGER, "teacher": "u"}) == [WON, LOST]
+def test_of_equal_answers_the_shorter_stays_in_any_order(tmp_path, rate):
+    rate({"": 0.9})
+    assert compete(tmp_path, {**LONGER, "teacher": "u"}, SEVEN) == [LOST, WON]
+    assert compete(tmp_path, SEVEN, {**LONGER, "teacher": "u"}) == [WON, LOST]
 
 
-def test_whoever_says_the_same_as_the_winner_ties_with_it(tmp_path, marks):
-    marks({"": 0.9})
+def test_answer_equal_to_the_winner_ties_with_it(tmp_path, rate):
+    rate({"": 0.9})
     spaced = {"answer": RIGHT.replace(" ", ""), "teacher": "u"}
-    assert rivals(tmp_path, SEVEN, spaced, {**EIGHT, "teacher": "v"}) == [WON, WON, LOST]
+    assert compete(tmp_path, SEVEN, spaced, {**EIGHT, "teacher": "v"}) == [WON, WON, LOST]
 
 
-def test_prompts_do_not_compete_with_each_other(tmp_path, marks):
-    marks({'"7"': 0.6, '"8"': 0.9})
-    assert rivals(tmp_path, SEVEN, {**EIGHT, "prompt_id": "ab"}) == [WON, WON]
+def test_prompts_do_not_compete_with_each_other(tmp_path, rate):
+    rate({'"7"': 0.6, '"8"': 0.9})
+    assert compete(tmp_path, SEVEN, {**EIGHT, "prompt_id": "ab"}) == [WON, WON]
 
 
-def test_only_accepted_answers_can_be_outranked(tmp_path, marks):
-    marks({'"7"': 0.3, '"8"': 0.9})
-    assert rivals(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, accept={"confidence": 0.5})[0] == ("review", ["low_confidence"])
+def test_only_accepted_answers_can_be_outranked(tmp_path, rate):
+    rate({'"7"': 0.3, '"8"': 0.9})
+    assert compete(tmp_path, SEVEN, {**EIGHT, "teacher": "u"}, accept={"confidence": 0.5})[0] == ("review", ["low_confidence"])
 
 
-def test_prompt_that_was_sent_to_nobody_waits_for_a_person(tmp_path):
+def test_unrouted_prompt_goes_to_review(tmp_path):
     unrouted = answers({"prompt_id": "aa", "answer_id": "1", "answer": "", "finish_reason": "unrouted", "teacher": ""})
-    graded = Grader(bar(tmp_path, rubrics=[RUBRIC.model_dump()]))(unrouted)
+    graded = Grader(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()]))(unrouted)
     assert (graded["pool"].to_pylist(), graded["reasons"].to_pylist()) == (["review"], [["unroutable"]])
 
 
 def test_judge_is_asked_in_even_batches(tmp_path, monkeypatch):
-    asked, choice_probs = [], FakeEngine.choice_probs
+    sizes, choice_probs = [], FakeEngine.choice_probs
     monkeypatch.setattr(
-        FakeEngine, "choice_probs", lambda self, chats, marks: asked.append(len(chats)) or choice_probs(self, chats, marks)
+        FakeEngine, "choice_probs", lambda self, chats, choices: sizes.append(len(chats)) or choice_probs(self, chats, choices)
     )
-    given = dataclasses.replace(bar(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=4))
-    said = [
+    spec = dataclasses.replace(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=4))
+    texts = [
         {"prompt_id": f"a{n}", "answer_id": str(n), "answer": json.dumps({"number": "7", "item": None, "n": n})} for n in range(9)
     ]
-    given = dataclasses.replace(given, section=given.section.model_copy(update={"checks": ()}))
-    assert Grader(given)(answers(*said))["score"].to_pylist() == [1.0] * 9
-    assert asked == [3, 3, 3]
+    spec = dataclasses.replace(spec, section=spec.section.model_copy(update={"checks": ()}))
+    assert Grader(spec)(answers(*texts))["score"].to_pylist() == [1.0] * 9
+    assert sizes == [3, 3, 3]
     assert len(Folder(str(tmp_path / "ledger")).files()) == 1

@@ -67,8 +67,8 @@ def test_merged_form_has_the_fields_that_either_states():
 
 
 def test_merged_text_gains_only_what_was_not_said():
-    said = merge(["The lamp costs 5 euros.", "The lamp costs 5 euros. It is sent on Friday by van."], RULES)
-    assert said == "The lamp costs 5 euros. It is sent on Friday by van."
+    answer = merge(["The lamp costs 5 euros.", "The lamp costs 5 euros. It is sent on Friday by van."], RULES)
+    assert answer == "The lamp costs 5 euros. It is sent on Friday by van."
 
 
 SCHEMA = {"type": "object", "required": ["number", "item"]}
@@ -79,15 +79,15 @@ def graded(tmp_path, *rows, competes=False, **relations):
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema=SCHEMA))
     section = Judges.model_validate({"checks": [{"type": "grounded"}], "pools": {"relations": relations}})
     places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget")}
-    bar = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
+    spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
     plain = dict.fromkeys(ANSWER.names) | {
         "task_unit": "form",
         "text": "send 7 lamp or 8",
         "prompt_id": "p",
         "finish_reason": "stop",
     }
-    asked = [plain | {"answer_id": f"a{n}", "teacher": who, "answer": said, "sample": 0} for n, (who, said) in enumerate(rows)]
-    return Grader(dataclasses.replace(bar, competes=competes))(pa.Table.from_pylist(asked, schema=ANSWER)).to_pylist()
+    rows = [plain | {"answer_id": f"a{n}", "teacher": name, "answer": text, "sample": 0} for n, (name, text) in enumerate(rows)]
+    return Grader(dataclasses.replace(spec, competes=competes))(pa.Table.from_pylist(rows, schema=ANSWER)).to_pylist()
 
 
 def ends(rows):
@@ -95,8 +95,8 @@ def ends(rows):
 
 
 def test_teachers_that_contradict_each_other_go_to_a_person(tmp_path):
-    found = graded(tmp_path, ("t", form(number="7")), ("u", form(number="8")), ("v", "nonsense"))
-    assert ends(found) == [
+    result = graded(tmp_path, ("t", form(number="7")), ("u", form(number="8")), ("v", "nonsense"))
+    assert ends(result) == [
         ("review", ["conflict_facts"], "conflicting"),
         ("review", ["conflict_facts"], "conflicting"),
         ("failure", ["not_json"], ""),
@@ -104,8 +104,8 @@ def test_teachers_that_contradict_each_other_go_to_a_person(tmp_path):
 
 
 def test_conflicts_can_be_kept(tmp_path):
-    found = graded(tmp_path, ("t", form(number="7")), ("u", form(number="8")), conflicts="keep")
-    assert ends(found) == [("train", ["accepted"], "conflicting")] * 2
+    result = graded(tmp_path, ("t", form(number="7")), ("u", form(number="8")), conflicts="keep")
+    assert ends(result) == [("train", ["accepted"], "conflicting")] * 2
 
 
 def test_samples_of_one_teacher_are_no_conflict(tmp_path):
@@ -118,25 +118,25 @@ def test_teacher_speaks_by_what_most_of_its_samples_say(tmp_path):
 
 
 def test_merged_answer_is_extra_and_names_its_parents(tmp_path):
-    found = graded(tmp_path, ("t", form(number="7")), ("u", form(number="7", item="lamp")), merge=True)
-    assert [row["pool"] for row in found] == ["contrast", "contrast", "train"]
-    made = found[-1]
-    assert json.loads(made["answer"]) == {"number": "7", "item": "lamp", "gift": None}
-    assert (sorted(made["parents"]), made["reasons"], made["teacher"]) == (["a0", "a1"], ["accepted", "merged"], "")
+    result = graded(tmp_path, ("t", form(number="7")), ("u", form(number="7", item="lamp")), merge=True)
+    assert [row["pool"] for row in result] == ["contrast", "contrast", "train"]
+    merged = result[-1]
+    assert json.loads(merged["answer"]) == {"number": "7", "item": "lamp", "gift": None}
+    assert (sorted(merged["parents"]), merged["reasons"], merged["teacher"]) == (["a0", "a1"], ["accepted", "merged"], "")
     again = graded(tmp_path, ("u", form(number="7", item="lamp")), ("t", form(number="7")), merge=True)[-1]
-    assert again["answer_id"] == made["answer_id"]  # of the parents, whatever their order
-    assert count_relations([pa.Table.from_pylist(found, schema=CANDIDATE)]) == ({"complementary": 1}, {}, 1)
+    assert again["answer_id"] == merged["answer_id"]  # of the parents, whatever their order
+    assert count_relations([pa.Table.from_pylist(result, schema=CANDIDATE)]) == ({"complementary": 1}, {}, 1)
 
 
 def test_surest_answers_that_contradict_each_other_are_not_merged(tmp_path):
     often, sure = form(number="7", item="lamp"), form(number="8")
     rows = [("t", form(number="7")), ("u", often), ("u", often), ("u", sure)]
-    found = graded(tmp_path, *rows, merge=True)
-    assert len(found) == 5 and {json.loads(row["answer"])["number"] for row in found if row["parents"]} == {"7"}
-    found = graded(tmp_path, ("t", form(number="7")), ("u", often), ("u", sure), merge=True)
-    assert not any(row["parents"] and '"8"' in row["answer"] for row in found)
+    result = graded(tmp_path, *rows, merge=True)
+    assert len(result) == 5 and {json.loads(row["answer"])["number"] for row in result if row["parents"]} == {"7"}
+    result = graded(tmp_path, ("t", form(number="7")), ("u", often), ("u", sure), merge=True)
+    assert not any(row["parents"] and '"8"' in row["answer"] for row in result)
 
 
 def test_answer_that_fails_a_check_is_not_merged(tmp_path):
-    found = graded(tmp_path, ("t", form(number="7")), ("u", form(number="7", item="chair")), merge=True)
-    assert [row["pool"] for row in found] == ["train", "contrast"]  # the second invents; there is nothing to complete
+    result = graded(tmp_path, ("t", form(number="7")), ("u", form(number="7", item="chair")), merge=True)
+    assert [row["pool"] for row in result] == ["train", "contrast"]  # the second invents; there is nothing to complete

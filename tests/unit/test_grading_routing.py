@@ -89,14 +89,16 @@ def known(pools):
 
 @settings(max_examples=100, deadline=None)
 @given(evidence, st.builds(Accept, confidence=share, agreement=share), sections)
-def test_any_answer_under_any_contract_goes_to_one_pool_with_known_reasons(seen, accept, pools):
-    found = route(seen, accept, pools)
-    assert found.pool in POOLS
-    assert found.reasons and set(found.reasons) <= known(pools)
-    is_sound = seen.finish_reason == "stop" and not seen.outcomes
-    assert found.pool not in TRAINING_POOLS or is_sound  # nobody learns what was cut off or failed, whatever the rules say
-    first = next((rule for rule in pools.rules if holds(rule.when, seen) and (rule.to not in TRAINING_POOLS or is_sound)), None)
-    assert (found.reasons[0] == f"rule:{first.reason}" and found.pool == first.to) if first else "rule:" not in str(found.reasons)
+def test_any_answer_under_any_contract_goes_to_one_pool_with_known_reasons(evidence, accept, pools):
+    result = route(evidence, accept, pools)
+    assert result.pool in POOLS
+    assert result.reasons and set(result.reasons) <= known(pools)
+    is_sound = evidence.finish_reason == "stop" and not evidence.outcomes
+    assert result.pool not in TRAINING_POOLS or is_sound  # nobody learns what was cut off or failed, whatever the rules say
+    first = next((rule for rule in pools.rules if holds(rule.when, evidence) and (rule.to not in TRAINING_POOLS or is_sound)), None)
+    assert (
+        (result.reasons[0] == f"rule:{first.reason}" and result.pool == first.to) if first else "rule:" not in str(result.reasons)
+    )
 
 
 answers = st.lists(
@@ -121,19 +123,19 @@ def test_no_candidate_is_lost_or_invented_under_any_contract(said, pools, accept
     checks = [{"type": "json_schema"}, {"type": "grounded"}] if with_checks else []
     section = Judges.model_validate({"checks": checks, "accept": accept.model_dump(), "pools": pools.model_dump()})
     places = {name: Folder(f"memory://pools/{name}") for name in ("ledger", "markers", "budget")}
-    bar = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
+    spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
     plain = dict.fromkeys(ANSWER.names) | {"task_unit": "form", "text": "send 7 lamp", "sample": 0}
     rows = [plain | row | {"answer_id": f"a{number}"} for number, row in enumerate(said)]
-    graded = Grader(bar)(pa.Table.from_pylist(rows, schema=ANSWER))
+    graded = Grader(spec)(pa.Table.from_pylist(rows, schema=ANSWER))
     assert graded.schema == CANDIDATE
-    found = graded.to_pylist()
-    made = [row for row in found if row["parents"]]
-    pooled = {pool: sum(row["pool"] == pool for row in found) for pool in POOLS}
-    RowCounts(len(rows) + len(made), pooled).check("candidates")
-    assert sorted(row["answer_id"] for row in found if not row["parents"]) == sorted(row["answer_id"] for row in rows)
-    assert all(row["reasons"] and set(row["reasons"]) <= known(pools) for row in found)
-    assert not made or pools.relations.merge
-    assert all(set(row["parents"]) <= {other["answer_id"] for other in rows} and len(row["parents"]) > 1 for row in made)
+    result = graded.to_pylist()
+    merged = [row for row in result if row["parents"]]
+    pooled = {pool: sum(row["pool"] == pool for row in result) for pool in POOLS}
+    RowCounts(len(rows) + len(merged), pooled).check("candidates")
+    assert sorted(row["answer_id"] for row in result if not row["parents"]) == sorted(row["answer_id"] for row in rows)
+    assert all(row["reasons"] and set(row["reasons"]) <= known(pools) for row in result)
+    assert not merged or pools.relations.merge
+    assert all(set(row["parents"]) <= {other["answer_id"] for other in rows} and len(row["parents"]) > 1 for row in merged)
 
 
 def rule(when, to="review", reason="mine"):
@@ -141,7 +143,7 @@ def rule(when, to="review", reason="mine"):
 
 
 @pytest.mark.parametrize(
-    ("when", "seen", "is_so"),
+    ("when", "evidence", "is_so"),
     [
         ({"failed": ["ungrounded"]}, SURE._replace(outcomes=[UNGROUNDED]), True),
         ({"failed": ["off_schema"]}, SURE._replace(outcomes=[UNGROUNDED]), False),
@@ -161,10 +163,10 @@ def rule(when, to="review", reason="mine"):
         ({"abstains": False}, SURE._replace(answer=ABSTAINS), False),
     ],
 )
-def test_rule_holds_where_all_that_it_names_does(when, seen, is_so):
-    found = route(seen, Accept(), Pools.model_validate({"rules": [rule(when)]}))
-    assert (found.reasons[0] == "rule:mine") is is_so
-    assert found == route(seen, Accept()) or is_so
+def test_rule_holds_where_all_that_it_names_does(when, evidence, is_so):
+    result = route(evidence, Accept(), Pools.model_validate({"rules": [rule(when)]}))
+    assert (result.reasons[0] == "rule:mine") is is_so
+    assert result == route(evidence, Accept()) or is_so
 
 
 def test_answer_that_could_not_be_compared_is_not_wrong():
@@ -175,8 +177,8 @@ def test_answer_that_could_not_be_compared_is_not_wrong():
 
 def test_first_rule_that_holds_decides_and_keeps_what_failed_in_sight():
     listed = [rule({"failed": ["*"]}, "failure", "first"), rule({"failed": ["ungrounded"]}, "review", "second")]
-    found = route(SURE._replace(outcomes=[UNGROUNDED]), Accept(), Pools.model_validate({"rules": listed}))
-    assert found == ("failure", ["rule:first", "ungrounded"])
+    result = route(SURE._replace(outcomes=[UNGROUNDED]), Accept(), Pools.model_validate({"rules": listed}))
+    assert result == ("failure", ["rule:first", "ungrounded"])
 
 
 def test_rule_for_learning_passes_over_what_is_not_sound():

@@ -18,11 +18,11 @@ def rights(right: int, rows: int) -> np.ndarray:
 
 def test_interval_of_a_share_is_that_of_the_binomial() -> None:
     # 80 of 100: the standard error is sqrt(.8 * .2 / 100) = 0.04, so 95 % of the draws lie within about 0.078
-    found = Resamples(100, times=4000, level=0.95, seed=1).estimate(mean(rights(80, 100)))
-    assert found is not None
-    assert found.value == 0.8
-    assert found.low == pytest.approx(0.72, abs=0.015)
-    assert found.high == pytest.approx(0.88, abs=0.015)
+    result = Resamples(100, times=4000, level=0.95, seed=1).estimate(mean(rights(80, 100)))
+    assert result is not None
+    assert result.value == 0.8
+    assert result.low == pytest.approx(0.72, abs=0.015)
+    assert result.high == pytest.approx(0.88, abs=0.015)
 
 
 def test_interval_is_wider_at_a_higher_level_and_equal_for_an_equal_seed() -> None:
@@ -43,10 +43,10 @@ def test_resamples_draw_as_many_rows_as_there_are() -> None:
 def test_difference_is_paired() -> None:
     # Both models fail on the same rows but one: unpaired, the interval would be about 0.25 wide.
     one, other = rights(50, 100), rights(51, 100)
-    found = Resamples(100, times=2000, level=0.95, seed=0).estimate(difference(one, other))
-    assert found is not None
-    assert found.value == pytest.approx(-0.01)
-    assert -0.05 < found.low <= found.high == 0.0
+    result = Resamples(100, times=2000, level=0.95, seed=0).estimate(difference(one, other))
+    assert result is not None
+    assert result.value == pytest.approx(-0.01)
+    assert -0.05 < result.low <= result.high == 0.0
 
 
 def test_retention_is_the_ratio_and_may_pass_one() -> None:
@@ -82,36 +82,36 @@ def test_calibration_leaves_out_answers_without_a_confidence() -> None:
 
 def test_bins_are_open_below_and_closed_above() -> None:
     assert bin_of(np.array([0.0, 0.1, 0.1001, 0.5, 1.0])).tolist() == [0, 0, 1, 4, 9]
-    found = reliability_bins(np.array([0.75, 0.79, np.nan]), np.array([1.0, 0.0, 1.0]))
-    assert [one.n for one in found] == [0, 0, 0, 0, 0, 0, 0, 2, 0, 0]
-    assert found[7] == ReliabilityBin(low=0.7, high=0.8, n=2, confidence=0.77, accuracy=0.5)
-    assert found[0].confidence is None
+    result = reliability_bins(np.array([0.75, 0.79, np.nan]), np.array([1.0, 0.0, 1.0]))
+    assert [one.n for one in result] == [0, 0, 0, 0, 0, 0, 0, 2, 0, 0]
+    assert result[7] == ReliabilityBin(low=0.7, high=0.8, n=2, confidence=0.77, accuracy=0.5)
+    assert result[0].confidence is None
 
 
 def test_kappa_and_its_interval_are_those_of_the_textbook():
     """Fleiss, Levin and Paik, 2003, table 18.1 and section 18.1: kappa 0.68, standard error 0.087."""
-    found = cohen_kappa(np.array([[75, 1, 4], [5, 4, 1], [0, 0, 10]]))
-    assert found.value == pytest.approx(0.676, abs=0.001)
-    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(0.087, abs=0.001)
+    result = cohen_kappa(np.array([[75, 1, 4], [5, 4, 1], [0, 0, 10]]))
+    assert result.value == pytest.approx(0.676, abs=0.001)
+    assert (result.high - result.low) / 2 / 1.96 == pytest.approx(0.087, abs=0.001)
 
 
 def test_share_has_the_interval_of_wilson():
-    found = proportion(81, 263)  # Newcombe, 1998, table I
-    assert (found.low, found.high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    result = proportion(81, 263)  # Newcombe, 1998, table I
+    assert (result.low, result.high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
 
 
 def test_auc_is_that_of_scikit_learn_and_its_interval_holds():
     from sklearn.metrics import roc_auc_score
 
-    held = 0
+    covered = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
         right = np.arange(60) < 30
         scores = np.round(rng.normal(size=60) + right, 1)  # the true area is that of a distance of one
-        found = roc_auc(scores, right)
-        assert found.value == pytest.approx(roc_auc_score(right, scores), abs=1e-6)
-        held += found.low <= 0.7602 <= found.high
-    assert held / 200 == pytest.approx(0.95, abs=0.04)
+        result = roc_auc(scores, right)
+        assert result.value == pytest.approx(roc_auc_score(right, scores), abs=1e-6)
+        covered += result.low <= 0.7602 <= result.high
+    assert covered / 200 == pytest.approx(0.95, abs=0.04)
 
 
 def as_tuple(estimate):
@@ -150,6 +150,6 @@ def test_constant_samples_have_an_interval_without_width():
 def test_area_of_two_histograms_is_that_of_their_items():
     rng = np.random.default_rng(3)
     bins, right = rng.integers(0, 20, 300), rng.random(300) < 0.5
-    found = roc_auc_of_histograms(*(np.bincount(bins[mask], minlength=20) for mask in (right, ~right)))
-    assert found.value == roc_auc(bins.astype(float), right).value
+    result = roc_auc_of_histograms(*(np.bincount(bins[mask], minlength=20) for mask in (right, ~right)))
+    assert result.value == roc_auc(bins.astype(float), right).value
     assert roc_auc_of_histograms(np.array([9, 0]), np.array([0, 4])) is None

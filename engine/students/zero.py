@@ -67,9 +67,7 @@ def start(net: nn.Module, student: Student, *, accelerator: str) -> Any:
     import deepspeed
     import deepspeed.ops
 
-    warnings.filterwarnings(
-        "ignore", category=FutureWarning, module="torch.distributed"
-    )  # by DeepSpeed, at every step
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # by DeepSpeed, at every step
     deepspeed.logger.setLevel(logging.WARNING)
     if accelerator == "cpu":  # compiling the shared-memory operation takes 30 s, and only inference uses it
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

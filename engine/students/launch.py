@@ -17,7 +17,6 @@ from engine.contract.profile import Pool
 from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
-from engine.rows import Row
 from engine.storage.shards import Folder
 from engine.students import loop, zero
 from engine.students.checkpoint_state import Progress
@@ -116,7 +115,7 @@ def _fit(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation) -> Chec
     return checkpoint
 
 
-def _work(config: Row) -> None:
+def _work(config: dict[str, Any]) -> None:
     """Run the loop in one worker, from the last checkpoint if there is one."""
     spec, location = config["spec"], config["location"]
     context, last = ray.train.get_context(), ray.train.get_checkpoint()

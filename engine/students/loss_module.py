@@ -19,7 +19,7 @@ class LossModule(nn.Module):
     def __init__(self, model: Any, objectives: Mapping[str, float]) -> None:
         super().__init__()
         self.model = model
-        self.objectives = dict(objectives)
+        self.objectives = {name: share for name, share in objectives.items() if share}
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the weighted sum of the objectives over all target tokens of `batch`, in nats."""

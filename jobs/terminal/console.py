@@ -87,16 +87,17 @@ class Console:
 
 def columns(rows: Sequence[Sequence[object]], *, head: Sequence[str]) -> str:
     """Return `rows` below `head` as a table of plain text; columns of numbers are right-aligned."""
-    from rich.box import Box  # 50 ms that commands without a table need not pay
-    from rich.console import Console as RichConsole
+    from rich.console import Console as RichConsole  # 50 ms that commands without a table need not pay
+    from rich.rule import Rule
     from rich.table import Table
     from rich.text import Text
 
-    line_below_head = Box("\n".join(["    ", "    ", " -- ", *["    "] * 5]), ascii=True)
-    table = Table(box=line_below_head, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, name in enumerate(head):
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for index in range(len(head)):
         is_number = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
+        table.add_column(justify="right" if is_number else "left", no_wrap=True)
+    table.add_row(*map(Text, head))
+    table.add_row(*(Rule(characters="-", style="") for _ in head))
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     plain = RichConsole(file=StringIO(), width=1_000_000, color_system=None)  # as wide as it gets: no cell is cut off

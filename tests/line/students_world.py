@@ -1,7 +1,7 @@
 """A very small world for the students' tests: a random three-layer Llama, a tokenizer trained on the spot, 60 examples.
 
-Run as a script, `python students_world.py HOW FOLDER NAME ...` trains those students in FOLDER: `line` as the jobs do, side by
-side on Ray, in a driver that can be killed; `loop` one after the other in this very process, without Ray.
+`python students_world.py MODE FOLDER NAME ...` trains those students in FOLDER: mode `pipeline` as jobs, at the same time on Ray,
+in a driver that can be killed; mode `loop` one after the other in this process, without Ray.
 """
 
 import os
@@ -107,7 +107,7 @@ def write_teacher(folder: Path, texts: list[str]) -> None:
 
 
 def context_for(folder: Path, job: Job) -> JobContext:
-    """The bench of one student's job in `folder`."""
+    """Return the context of one student's job in `folder`."""
     contract = Contract.model_construct(students=STUDENTS)
     run = Folder(str(folder / "run"))
     return JobContext(job, contract, profile(), str(folder), str(folder / "models"), run, ArtifactWriter(run / job.name), print)
@@ -143,4 +143,4 @@ def train_alone(folder: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    {"line": train, "loop": train_alone}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])
+    {"pipeline": train, "loop": train_alone}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

@@ -8,13 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from engine.contract.profile import Pool
-from engine.contract.students import EarlyStop, Student
+from engine.contract.students import EarlyStop, Objectives, Student
 from engine.errors import ModelError
 from engine.records.student import TrainingSetup
 from engine.storage.shards import Folder
 from engine.students import launch, zero
 from engine.students.checkpoint_state import Progress
 from engine.students.loop import learning_rate
+from engine.students.objectives import OBJECTIVES
 from engine.students.progress_file import ProgressReporter, ProgressSnapshot
 from engine.students.prune import check_layers
 from jobs.steps import students
@@ -69,6 +70,10 @@ def test_checkpoints_keep_the_name_that_they_had_under_the_first_names_of_the_ke
     dataset: Any = SimpleNamespace(fingerprint="0")
     location = students.checkpoints(context, student(learning_rate=1e-5, batch_size=8), source, dataset)
     assert location == launch.CheckpointLocation(f"{tmp_path}/ledger/checkpoints/s", "9f15edd5a03eefc350a3b4dceeae1561")
+
+
+def test_every_objective_of_the_contract_is_registered() -> None:
+    assert set(OBJECTIVES) == set(Objectives.model_fields)
 
 
 def test_layers_that_are_not_there_are_named_with_those_that_are() -> None:

@@ -36,9 +36,9 @@ def duplicates(signed: Signed, copies: Copies | None, order: representatives.Ord
     return representatives.settle(told, signed.minima[told["has_minima"].to_numpy()], order, method="minhash").duplicates
 
 
-def fates(signed: pa.Table, copies: Copies) -> pa.Table:
-    """Return FATES of SIGNED, as room 1's flow finds them."""
-    repeated = [duplicates(prompts.named(signed), None, [("id", "ascending")])]
+def dispositions(signed: pa.Table, copies: Copies) -> pa.Table:
+    """Return DISPOSITIONS of SIGNED, as the flow of prompts finds them."""
+    repeated = [duplicates(prompts.by_source_id(signed), None, [("id", "ascending")])]
     last = max(signed["round"].to_pylist())
-    among = [prompts.among(signed, repeated, last=number) for number in range(last + 1)]
-    return prompts.settle(repeated, [[duplicates(one, copies, prompts.BEST_FIRST)] for one in among])
+    among = [prompts.by_text(signed, repeated, last=number) for number in range(last + 1)]
+    return prompts.resolve(repeated, [[duplicates(one, copies, prompts.BEST_FIRST)] for one in among])

@@ -44,7 +44,6 @@ DISPOSITIONS = pa.schema(  # of the rows that are not kept, about 60 bytes each
 
 BEST_FIRST: Order = [(name, "ascending") for name in ("split", "round", "prompt_id", "row_key")]  # holdout < train
 _KEYS = ("row_key", "prompt_id", "split", "round")
-_NO_MINIMA = np.empty((0, 1), np.uint32)
 
 
 def sign(rows: pa.Table, copies: Copies) -> pa.Table:
@@ -73,12 +72,15 @@ def by_source_id(signed: pa.Table) -> Signed:
     return Signed(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
 
 
-def by_text(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int) -> Signed:
-    """Return the SIGNED rows up to round `last`, keyed by their text, without those that have a `repeated` id."""
+def by_text(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int, num_perm: int) -> Signed:
+    """Return the SIGNED rows up to round `last`, keyed by their text, without those that have a `repeated` id.
+
+    Signatures are (rows, num_perm) for a block without rows too: signatures of all blocks are concatenated.
+    """
     out = pa.concat_tables(repeated)["id"].combine_chunks()
     rows = signed.filter(pc.and_(pc.invert(pc.is_in(signed["row_key"], out)), pc.less_equal(signed["round"], last)))
     keys = [rows[name].combine_chunks() for name in _KEYS]
-    minima = np.array(rows["minima"].combine_chunks().flatten()).reshape(len(rows), -1) if len(rows) else _NO_MINIMA
+    minima = np.array(rows["minima"].combine_chunks().flatten(), np.uint32).reshape(len(rows), num_perm)
     columns = {"id": pa.StructArray.from_arrays(keys, list(_KEYS)), **dict(zip(_KEYS, keys, strict=True))}
     return Signed(pa.table(columns | came(len(rows))), rows["text_key"].to_numpy(), minima)
 

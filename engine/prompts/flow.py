@@ -65,7 +65,8 @@ def resolve(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, par
 
     repeated = search(copies.by_source_id, similarity.plan(count, None, [("id", "ascending")], parts=partitions))
     plan = similarity.plan(count, section.copies, copies.BEST_FIRST, parts=partitions)
-    by_round = [search(partial(_by_text, repeated=repeated, last=last), plan) for last in range(rounds + 1)]
+    key = partial(_by_text, repeated=repeated, num_perm=section.copies.num_perm)
+    by_round = [search(partial(key, last=last), plan) for last in range(rounds + 1)]
     options = {"repeated": repeated, "rounds": by_round, "shard_rows": section.shard_rows}
     return Resolution(*gather.run(_resolve, (signed, tables.SHARD_KEYS), returns=2, **options))
 
@@ -159,8 +160,8 @@ def _admit(written: pa.Table, section: Prompts) -> pa.Table:
     return identify(redact(written.select(INGESTED.names), section.redact))
 
 
-def _by_text(signed: pa.Table, repeated: list[ObjectRef], last: int) -> Signed:
-    return copies.by_text(signed, ray.get(repeated), last=last)
+def _by_text(signed: pa.Table, repeated: list[ObjectRef], last: int, num_perm: int) -> Signed:
+    return copies.by_text(signed, ray.get(repeated), last=last, num_perm=num_perm)
 
 
 def _resolve(

@@ -40,5 +40,5 @@ def dispositions(signed: pa.Table, copies: Copies) -> pa.Table:
     """Return DISPOSITIONS of SIGNED, as the flow of prompts finds them."""
     repeated = [duplicates(prompts.by_source_id(signed), None, [("id", "ascending")])]
     last = max(signed["round"].to_pylist())
-    among = [prompts.by_text(signed, repeated, last=number) for number in range(last + 1)]
+    among = [prompts.by_text(signed, repeated, last=number, num_perm=copies.num_perm) for number in range(last + 1)]
     return prompts.resolve(repeated, [[duplicates(one, copies, prompts.BEST_FIRST)] for one in among])

@@ -9,7 +9,7 @@ import pytest
 
 from engine.contract.prompts import Copies
 from engine.prompts import tables
-from engine.prompts.copies import sign
+from engine.prompts.copies import by_text, sign
 from engine.prompts.sources import INGESTED, LINE_BITS
 from engine.rows import PROMPT_DROPS, REJECTED
 
@@ -111,3 +111,9 @@ def test_label_sends_every_row_to_exactly_one_table_and_divides_shards_by_id():
     prompts = tables.select_table(labelled, "prompts").sort_by("prompt_id")
     assert prompts["shard"].to_pylist() == [0] * 4 + [1] * 4 + [2] * 2
     assert pc.all(pc.is_in(labelled["disposition"], pa.array(["prompts", "holdout", *REJECTED, *PROMPT_DROPS]))).as_py()
+
+
+def test_block_of_a_later_round_has_signatures_of_the_same_width():
+    signed = sign(ingested(("a", "train", LONG, {"round": 1})), COPIES)
+    repeated = [pa.table({"id": pa.array([], pa.int64())})]
+    assert [by_text(signed, repeated, last=last, num_perm=128).minima.shape for last in (0, 1)] == [(0, 128), (1, 128)]

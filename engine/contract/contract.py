@@ -10,7 +10,7 @@ from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
-from engine.contract.synthesize import can_lack
+from engine.contract.synthesize import supports_counter_examples
 from engine.contract.teachers import Teachers
 
 
@@ -51,7 +51,9 @@ class Contract(Section):
     @model_validator(mode="after")
     def counter_examples_can_be_proven(self) -> "Contract":
         for number, synthesis in enumerate(self.prompts.synthesize):
-            if synthesis.method.type == "counter_example" and not any(can_lack(unit) for unit in self.specialist.task_units):
+            if synthesis.method.type == "counter_example" and not any(
+                supports_counter_examples(unit) for unit in self.specialist.task_units
+            ):
                 raise ValueError(
                     f"prompts.synthesize.{number}: a counter_example needs a task unit with on_missing abstain and output.spans, "
                     "or nothing says that a fact is gone"

@@ -14,15 +14,15 @@ from engine.contract.synthesize import Synthesis
 from engine.inference.client import CRASHED, Batch, ClientSpec, ModelClient, completed
 from engine.inference.engine import Completion, Engine, Request
 from engine.prompts import ablate_fact
-from engine.prompts.files import Slice
-from engine.prompts.formats import Raw
+from engine.prompts.files import SourceFile
+from engine.prompts.formats import RawRow
 from engine.prompts.methods import Ask, chat, read
 from engine.prompts.quota import ASK
-from engine.prompts.sources import WORK, RowReject, work
+from engine.prompts.sources import INGESTED, RowReject, ingest_row
 from engine.rows import PROMPT, Row, content_id, grow
 
 SHOWN = pa.schema([*ASK, pa.field("batch", pa.int64()), *PROMPT])  # one row for each seed that is shown for an ask
-WRITTEN = grow(WORK, ("tokens_in", pa.int32()), ("tokens_out", pa.int32()))
+WRITTEN = grow(INGESTED, ("tokens_in", pa.int32()), ("tokens_out", pa.int32()))
 PAID = pa.schema(
     [
         ("parent_id", pa.string()),
@@ -96,7 +96,7 @@ class Synthesizer:
         """Raises RowReject: the parent has no fact to leave out."""
         if ask.synthesis.method.type != "counter_example":
             return ask
-        return ask._replace(gap=ablate_fact.choose(ask.parent["text"], self._output(ask), seed=ask.seed))
+        return ask._replace(fact=ablate_fact.choose_fact(ask.parent["text"], self._output(ask), seed=ask.seed))
 
     def _text(self, ask: Ask, reply: Row | None) -> str:
         """Return the written prompt.
@@ -108,13 +108,13 @@ class Synthesizer:
             raise RowReject("synthesis_budget_exhausted", "not asked: budget.teacher_tokens was spent")
         if reply and reply["finish_reason"] != "stop":
             raise RowReject("synthesis_failed", f"{reply['finish_reason']}: {reply['error']}".rstrip(": "))
-        if ask.gap is None:
+        if ask.fact is None:
             assert reply
             return read(ask, reply["text"])
         if reply is None:
-            return read(ask, ablate_fact.cut(ask.parent["text"], ask.gap, self._output(ask)))
+            return read(ask, ablate_fact.remove_fact(ask.parent["text"], ask.fact, self._output(ask)))
         text = read(ask, reply["text"])
-        ablate_fact.prove(ask.parent["text"], text, ask.gap, self._output(ask))
+        ablate_fact.verify_removed(ask.parent["text"], text, ask.fact, self._output(ask))
         return text
 
     def _output(self, ask: Ask) -> Output:
@@ -146,23 +146,23 @@ class Synthesizer:
     def _row(self, ask: Ask, text: str = "", *, reject: RowReject | None = None, reply: Row | None = None) -> Row:
         """Return a row of WRITTEN, validated like a row of a source."""
         parent, source = ask.parent, f"synthesize/{ask.synthesis.title}"
-        piece = Slice(
+        piece = SourceFile(
             url="",
             source=source,
             path=source,
             number=self.spec.numbers[ask.synthesis.title],
-            side="train",
+            split="train",
             task_unit=parent["task_unit"],
             licence=parent["licence"],
             columns={name: name for name in ("messages", *COPIED)},
         )
         turns = [*(turn for turn in parent["messages"] if turn["role"] == "system"), {"role": "user", "content": text}]
         fields = {name: parent[name] for name in COPIED} | {"messages": turns, "layer": ask.layer}
-        if ask.gap:
-            fields["scenario"] = f"missing_{ask.gap.field}"
+        if ask.fact:
+            fields["scenario"] = f"missing_{ask.fact.field}"
         reason, detail = reject.args if reject else ("", "")
         shown = reply["text"] if reply else text
-        row = work(Raw(ask.number, fields, shown, reason, detail), piece, max_chars=self.spec.max_chars)
+        row = ingest_row(RawRow(ask.number, fields, shown, reason, detail), piece, max_chars=self.spec.max_chars)
         paid = {name: reply[name] if reply else 0 for name in ("tokens_in", "tokens_out")}
         return row | paid | {"layer": ask.layer, "parent_id": parent["prompt_id"], "round": ask.seeds[0]["round"]}
 

@@ -1,4 +1,4 @@
-"""The evaluation lists of the contract: their rows, and the hashes of their files."""
+"""Evaluation lists of the contract: read as sources are, and identified by hashes of their files."""
 
 from typing import TYPE_CHECKING
 
@@ -6,18 +6,19 @@ from engine.contract import Contract
 from engine.contract.prompts import Source
 from engine.prompts import files
 from engine.runs.job import JobContext
+from engine.storage.identity import file_identity
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-NO_LIMIT = 1 << 40  # characters: no text of a list is too long to be compared
+NO_LIMIT = 1 << 40  # characters: no text of a list is too long
 
 
 def rows(context: JobContext) -> "Dataset | None":
-    """Return the rows of all lists as `prompts.flow.read` returns sources, redacted like prompts; None without lists.
+    """Return the rows of all lists as sources.INGESTED, redacted as prompts are; None if there is no list.
 
     Raises:
-        InputError: a list is missing, empty, of an unknown format, or has none of the mapped columns.
+        InputError: a list is missing, is empty, has an unknown ending, or lacks every column that is mapped.
     """
     from engine.prompts import flow  # imports Ray, which `hashes` does not need
 
@@ -25,17 +26,17 @@ def rows(context: JobContext) -> "Dataset | None":
     if not lists:
         return None
     unit = context.contract.specialist.task_units[0].name
-    sources = [("holdout", unit, Source(path=one.path, licence="evaluation", columns=one.columns)) for one in lists]
+    sources = [("holdout", unit, Source(path=item.path, licence="evaluation", columns=item.columns)) for item in lists]
     section = context.contract.prompts.model_copy(update={"max_chars": NO_LIMIT})
-    return flow.read(files.slices([*sources], root=context.root), section, context.profile.cpu)
+    return flow.read(files.source_files([*sources], root=context.root), section, context.profile.cpu)
 
 
 def of_job(context: JobContext) -> dict[str, str]:
-    """Return file -> hash of its content, of all lists of the job's contract."""
+    """Return file -> hash for every list of the job's contract, so that a changed list is reported as a recipe mismatch."""
     return hashes(context.contract, context.root)
 
 
 def hashes(contract: Contract, root: str) -> dict[str, str]:
     """Return file -> hash of its content, of all lists of `contract`; relative paths start at `root`."""
     paths = sorted({one.path for one in contract.curation.decontaminate.lists})
-    return {name: hash for path in paths for name, hash in files.identity(path, root=root).items()}
+    return {name: hash for path in paths for name, hash in file_identity(path, root=root).items()}

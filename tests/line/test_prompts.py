@@ -1,4 +1,4 @@
-"""The prompts job on a real cluster: good rows, every kind of bad row, copies, shards, drift."""
+"""The prompts job on a real cluster: good rows, every kind of bad row, copies, shards, changed sources."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from data_world import context, contract, mails, run, write_jsonl, write_parquet
 from engine.contract.profile import Pool
 from engine.errors import InputError, RecipeMismatch
 from engine.prompts import files, flow
+from engine.records.prompts import LayerShare, PromptsMetrics
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
 from engine.runs.job import is_finished
 from engine.storage.artifact import load_artifact
@@ -111,7 +112,7 @@ def test_prompts_dropped_copies_name_the_prompt_they_lost_to(made):
     assert not trained & set(TEXTS[30:34])
 
 
-def test_prompts_of_one_kind_stand_together_in_shards_of_the_contracts_size(made):
+def test_prompts_are_sorted_by_kind_in_shards_of_the_contracts_size(made):
     found = artifact(made)
     kind = ["task_unit", "scenario", "prompt_id"]
     shards = found.table("prompts").shards
@@ -122,14 +123,14 @@ def test_prompts_of_one_kind_stand_together_in_shards_of_the_contracts_size(made
     assert all(below[-1] < above[0] for below, above in pairwise(ids))
 
 
-def test_prompts_are_redacted_before_their_id_and_facts_say_so(made):
+def test_prompts_are_redacted_before_their_id_is_computed_and_metrics_count_it(made):
     found = artifact(made)
     (row,) = [row for row in found.read("prompts", PROMPT).to_pylist() if row["redacted"]]
     assert row["text"].endswith("Write to <EMAIL>.") and row["messages"][0]["content"] == row["text"]
-    metrics = found.record.metrics
-    assert metrics["redacted"] == {"email": 1}
-    assert metrics["layers"]["core"]["wanted"] == 0.5 and metrics["layers"]["core"]["found"] == 1.0
-    assert metrics["sources"] == {"seeds.jsonl": 28, "more.csv": 6, "many/*.parquet": 5, "holdout.jsonl": 5}
+    metrics = found.metrics(PromptsMetrics)
+    assert metrics.redacted == {"email": 1}
+    assert metrics.layers["core"] == LayerShare(wanted=0.5, found=1.0)
+    assert metrics.sources == {"seeds.jsonl": 28, "more.csv": 6, "many/*.parquet": 5, "holdout.jsonl": 5}
 
 
 def test_prompts_made_again_are_the_same_files(made, tmp_path):
@@ -139,16 +140,16 @@ def test_prompts_made_again_are_the_same_files(made, tmp_path):
     assert again.fingerprint == artifact(made).fingerprint
 
 
-def test_prompts_fates_do_not_depend_on_the_number_of_partitions(made):
+def test_prompts_dispositions_do_not_depend_on_the_number_of_partitions(made):
     section = contract(prompts=SECTION).prompts
-    sides = [*(("train", "order", one) for one in section.sources), ("holdout", "order", section.holdout)]
-    pieces = files.slices(sides, root=str(made))
-    rows = flow.read(pieces, section, Pool())
-    one, many = (ray.get(list(flow.settle(rows, section, Pool(), partitions=count))) for count in (1, 3))
+    sources = [*(("train", "order", one) for one in section.sources), ("holdout", "order", section.holdout)]
+    source_files = files.source_files(sources, root=str(made))
+    rows = flow.read(source_files, section, Pool())
+    one, many = (ray.get(list(flow.resolve(rows, section, Pool(), partitions=count))) for count in (1, 3))
     assert one[0].num_rows == 6 and one[0].equals(many[0]) and one[1] == many[1]
 
 
-def test_prompts_changed_seed_file_is_named_as_drift(made):
+def test_prompts_changed_seed_file_is_named_as_a_recipe_mismatch(made):
     order = contract(prompts=SECTION)
     assert is_finished(context(made, "prompts", order))
     before = (made / "more.csv").read_bytes()

@@ -22,9 +22,9 @@ def duplicates(signed: SignedBlock, matcher: Matcher, order: Order, *, parts: in
     return pa.concat_tables(executor.fetch(flow.find_duplicates(signatures, plan, executor).duplicates))
 
 
-def fates(signed: pa.Table, copies: Copies) -> pa.Table:
-    """Return FATES of the SIGNED prompts."""
+def dispositions(signed: pa.Table, copies: Copies) -> pa.Table:
+    """Return DISPOSITIONS of the SIGNED prompts."""
     executor, last = InProcess(), max(signed["round"].to_pylist())
     plan = flow.plan(len(signed), copies, prompts.BEST_FIRST)
-    repeated, rounds = prompts_flow.find_copies([signed], plan, executor, rounds=last)
-    return prompts.settle(executor.fetch(repeated), [executor.fetch(found) for found in rounds])
+    repeated, rounds = prompts_flow.find_copies([signed], plan, executor, rounds=last, num_perm=copies.num_perm)
+    return prompts.resolve(executor.fetch(repeated), [executor.fetch(copies_of) for copies_of in rounds])

@@ -219,5 +219,5 @@ def test_trace_of_a_correction_shows_the_person_and_what_was_corrected(work):
     assert wrong["label"] == {"pool": "contrast", "reasons": ["person_corrected"]}
     assert wrong["candidate"]["reasons"] == ["ungrounded"]  # what the run itself had found
     assert trace(work, f"{SECOND}-contrast") == wrong
-    assert wrong["contrastive"] == [{"kind": "contrast", "target": "No.", "split": "train"}]
+    assert wrong["derived"] == [{"kind": "contrast", "target": "No.", "split": "train"}]
     assert trace(work, "small")["examples"]  # a student that learnt what a person wrote

@@ -78,7 +78,7 @@ def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None):
     requests = quota.requests([one], wanted, {}, round=1, units_with_facts=["form"])
     mine = labelled.filter(pc.equal(labelled["disposition"], "prompts"))
     asks = quota.batched(quota.assign(mine, requests, done={}), [one.title], size=2)
-    made = pa.concat_tables(Synthesizer(desk(tmp_path, one))(quota.with_seeds(mine, asks)))
+    made = pa.concat_tables(Synthesizer(spec(tmp_path, one))(quota.with_seeds(mine, asks)))
     return settled(pa.concat_tables([rows, identify(made.select(INGESTED.names))]))
 
 

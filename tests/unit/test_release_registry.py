@@ -12,7 +12,7 @@ from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageE
 from engine.records.record import Identity
 from engine.release.registry import Registry, beside
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
-from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs.commands.release import promote, rollback
 
@@ -95,7 +95,9 @@ class Run:
         self.finish("reports", {}, files=papers, needs=["prompts", "dataset", *(f"students/{name}" for name in exact)])
 
     def artifact(self, name: str) -> Artifact:
-        return Artifact(self.folder / name, json.loads((self.folder / name).read("record.json")))
+        artifact = load_artifact(self.folder / name)
+        assert artifact is not None
+        return artifact
 
     def finish(
         self, name: str, tables: dict[str, Any], *, files: dict[str, bytes] | None = None, needs: Sequence[str] = (), **metrics: Any

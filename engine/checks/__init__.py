@@ -1,4 +1,4 @@
-"""Deterministic verifiers, used by judges and by evaluation alike. A dict chooses by `type`."""
+"""Deterministic checks of an answer, used by grading, repair and evaluation. The dict `CHECKS` maps `type` to a function."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,14 +10,14 @@ from engine.checks.json_schema import check_json_schema
 from engine.checks.language import check_language
 from engine.checks.mathematics import check_math
 from engine.checks.numeric import check_numeric
-from engine.checks.outcome import TAGS, Outcome, Seen, canonical, is_abstention, outcome, parse
 from engine.checks.refusal import check_policy, check_refusal
 from engine.checks.repetition import check_leaked_prompt, check_repetition
+from engine.checks.result import TAGS, CheckInput, CheckResult, canonical, is_abstention, parse, result
 from engine.checks.sql import check_sql
 from engine.checks.tools import check_tools
 from engine.contract.checks import Check
 
-CHECKS: dict[str, Callable[..., Outcome]] = {
+CHECKS: dict[str, Callable[..., CheckResult]] = {
     "json_schema": check_json_schema,
     "grounded": check_grounded,
     "choice": check_choice,
@@ -37,16 +37,18 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
 }
 
 
-def run_checks(checks: Sequence[Check], seen: Seen, *, finish_reason: str = "stop") -> list[Outcome]:
-    """Return what each check that looks at this task unit says, in order. An answer that did not end by itself fails them all.
+def run_checks(checks: Sequence[Check], inputs: CheckInput, *, finish_reason: str = "stop") -> list[CheckResult]:
+    """Return one result for each check that applies to the task unit, in order.
+
+    All of them fail as `no_answer` if `finish_reason` is not `stop`.
 
     Raises:
-        MachineError: this machine lacks a wall of the sandbox that a check wants.
+        MachineError: this machine lacks an isolation mechanism that a check `code` requires.
     """
-    looking = [check for check in checks if not check.task_units or seen.task_unit in check.task_units]
+    applicable = [check for check in checks if not check.task_units or inputs.task_unit in check.task_units]
     if finish_reason != "stop":
-        return [outcome(check.title, "no_answer", f"it ended as {finish_reason}") for check in looking]
-    return [CHECKS[check.type](seen, check)._replace(check=check.title) for check in looking]
+        return [result(check.title, "no_answer", f"it ended as {finish_reason}") for check in applicable]
+    return [CHECKS[check.type](inputs, check)._replace(check=check.title) for check in applicable]
 
 
-__all__ = ["CHECKS", "TAGS", "Outcome", "Seen", "canonical", "is_abstention", "parse", "run_checks"]
+__all__ = ["CHECKS", "TAGS", "CheckInput", "CheckResult", "canonical", "is_abstention", "parse", "run_checks"]

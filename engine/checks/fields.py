@@ -1,4 +1,4 @@
-"""Checks of one value: a choice, a pattern, a length. A null field passes: whether it may be null is the schema's word."""
+"""Checks of one value: choice, pattern, length. A null value passes: whether null is allowed is for the JSON schema to say."""
 
 import re
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import regex
 
-from engine.checks.outcome import Outcome, Seen, outcome, pick
-from engine.checks.reference import SECONDS
+from engine.checks.reference import PATTERN_SECONDS
+from engine.checks.result import CheckInput, CheckResult, field_value, result
 from engine.contract.checks import Choice, Length, Regex
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -18,8 +18,8 @@ COUNTS: dict[str, Callable[[str], int]] = {
 }
 
 
-class OfField(Protocol):
-    """A check of the answer or of a field of it."""
+class FieldCheck(Protocol):
+    """Settings of a check of the whole answer or of one of its fields."""
 
     @property
     def type(self) -> str: ...
@@ -27,37 +27,37 @@ class OfField(Protocol):
     def field(self) -> str | None: ...
 
 
-def check_choice(seen: Seen, check: Choice) -> Outcome:
-    """Pass if the value is one of `check.of`."""
-    return judge_field(seen, check, lambda value: ("" if str(value) in check.of else "off_choice", f"{value!r:.80}"))
+def check_choice(inputs: CheckInput, check: Choice) -> CheckResult:
+    """Pass if the value is one of `check.allowed`."""
+    return check_value(inputs, check, lambda value: ("" if str(value) in check.allowed else "off_choice", f"{value!r:.80}"))
 
 
-def check_regex(seen: Seen, check: Regex) -> Outcome:
-    """Pass if the whole value matches `check.pattern`, which is given a second to find out."""
+def check_regex(inputs: CheckInput, check: Regex) -> CheckResult:
+    """Pass if `check.pattern` matches the whole value within PATTERN_SECONDS."""
 
     def tag(value: Any) -> tuple[str, str]:
         try:
-            return "" if regex.fullmatch(check.pattern, str(value), timeout=SECONDS) else "off_pattern", f"{value!r:.80}"
+            return "" if regex.fullmatch(check.pattern, str(value), timeout=PATTERN_SECONDS) else "off_pattern", f"{value!r:.80}"
         except TimeoutError:
-            return "timed_out", f"{check.pattern} took more than {SECONDS:g} s over {value!r:.80}"
+            return "timed_out", f"{check.pattern} took more than {PATTERN_SECONDS:g} s over {value!r:.80}"
 
-    return judge_field(seen, check, tag)
+    return check_value(inputs, check, tag)
 
 
-def check_length(seen: Seen, check: Length) -> Outcome:
-    """Pass if the value is neither too short nor too long."""
+def check_length(inputs: CheckInput, check: Length) -> CheckResult:
+    """Pass if the length of the value, in `check.unit`, is in [`check.min`, `check.max`]."""
 
     def tag(value: Any) -> tuple[str, str]:
         count = COUNTS[check.unit](str(value))
-        tag = "too_short" if count < check.low else "too_long" if check.high is not None and count > check.high else ""
+        tag = "too_short" if count < check.min else "too_long" if check.max is not None and count > check.max else ""
         return tag, f"{count} {check.unit}"
 
-    return judge_field(seen, check, tag)
+    return check_value(inputs, check, tag)
 
 
-def judge_field(seen: Seen, check: OfField, tag_of: Callable[[Any], tuple[str, str]]) -> Outcome:
-    """Return the tag and detail that `tag_of` says of the value that `check` is about."""
-    found, value = pick(seen.answer, check.field)
-    if not found:
-        return outcome(check.type, "no_field", f"no field {check.field!r}")
-    return outcome(check.type, "") if value is None else outcome(check.type, *tag_of(value))
+def check_value(inputs: CheckInput, check: FieldCheck, tag_of: Callable[[Any], tuple[str, str]]) -> CheckResult:
+    """Return the result of `tag_of`, which maps the checked value to (tag, detail). A missing field fails as `no_field`."""
+    exists, value = field_value(inputs.answer, check.field)
+    if not exists:
+        return result(check.type, "no_field", f"no field {check.field!r}")
+    return result(check.type, "") if value is None else result(check.type, *tag_of(value))

@@ -1,26 +1,28 @@
-"""Every value that the answer states stands in the prompt."""
+"""Every value of the answer occurs in the prompt."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from engine.checks.outcome import Outcome, Seen, outcome, parse
+from engine.checks.result import CheckInput, CheckResult, parse, result
 from engine.contract.checks import Grounded
 
 
-def check_grounded(seen: Seen, check: Grounded) -> Outcome:
-    """Pass if each non-null value occurs in the prompt as whole words, blind to case and white space. Catches invention only:
-    a value that stands in the prompt but belongs to another field passes."""
-    form = parse(seen.answer)
+def check_grounded(inputs: CheckInput, check: Grounded) -> CheckResult:
+    """Pass if each non-null value occurs in the prompt as whole words, without regard to case and white space.
+
+    Finds invented values only: a value of the prompt that belongs to another field passes.
+    """
+    form = parse(inputs.answer)
     if not isinstance(form, dict):
-        return outcome(check.type, "not_json", seen.answer[:80])
+        return result(check.type, "not_json", inputs.answer[:80])
     names = list(form) if check.fields == "all" else [name for name in check.fields if name in form]
-    invented = [f"{name}={value}" for name in names for value in values(form[name]) if not occurs(value, seen.text)]
-    return outcome(check.type, "ungrounded" if invented else "", "; ".join(invented))
+    invented = [f"{name}={value}" for name in names for value in values(form[name]) if not occurs(value, inputs.text)]
+    return result(check.type, "ungrounded" if invented else "", "; ".join(invented))
 
 
 def values(value: Any) -> Iterator[str]:
-    """Yield what `value` states: itself, or the members of its lists and objects, nulls left out."""
+    """Yield `value`, or the members of its lists and objects, as strings; nulls are left out."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
@@ -31,10 +33,10 @@ def values(value: Any) -> Iterator[str]:
 
 
 def occurs(value: str, text: str) -> bool:
-    """Return whether `value` stands in `text` as whole words, blind to case and white space."""
-    return re.search(rf"(?<!\w){re.escape(plain(value))}(?!\w)", plain(text)) is not None
+    """Return whether `value` occurs in `text` as whole words, without regard to case and white space."""
+    return re.search(rf"(?<!\w){re.escape(normalize(value))}(?!\w)", normalize(text)) is not None
 
 
-def plain(text: str) -> str:
-    """Return `text` without difference of case and white space."""
+def normalize(text: str) -> str:
+    """Return `text` case-folded, with each run of white space as one space."""
     return " ".join(text.casefold().split())

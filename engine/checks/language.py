@@ -3,26 +3,25 @@
 from functools import cache
 from typing import Any
 
-from engine.checks.outcome import Outcome, Seen, outcome, said
+from engine.checks.result import CheckInput, CheckResult, prose, result
 from engine.contract.checks import Language
 
-
-def check_language(seen: Seen, check: Language) -> Outcome:
-    """Pass if no language but the wanted ones is heard with a probability of `sure` or more (py3langid; Lui and Baldwin, 2012)."""
-    text = said(seen.answer).strip()
-    if len(text) < check.least_chars:
-        return outcome(check.type, "")
-    wanted = check.of if check.of != "prompt" else (seen.language or heard(seen.text)[0],)
-    language, probability = heard(text)
-    is_other = language not in (*wanted, NONE) and probability >= check.sure
-    return outcome(check.type, "off_language" if is_other else "", f"{language} ({probability:.2f}), expected {', '.join(wanted)}")
+NO_LANGUAGE = "zxx"  # ISO 639: numbers, code
 
 
-NONE = "zxx"  # no language at all: numbers, code
+def check_language(inputs: CheckInput, check: Language) -> CheckResult:
+    """Pass unless another language has a probability of `min_probability` or more (py3langid; Lui and Baldwin, 2012)."""
+    text = prose(inputs.answer).strip()
+    if len(text) < check.min_chars:
+        return result(check.type, "")
+    allowed = check.allowed if check.allowed != "prompt" else (inputs.language or detect_language(inputs.text)[0],)
+    language, probability = detect_language(text)
+    is_other = language not in (*allowed, NO_LANGUAGE) and probability >= check.min_probability
+    return result(check.type, "off_language" if is_other else "", f"{language} ({probability:.2f}), expected {', '.join(allowed)}")
 
 
-def heard(text: str) -> tuple[str, float]:
-    """Return the most probable language of `text`, as ISO 639 writes it, and its probability."""
+def detect_language(text: str) -> tuple[str, float]:
+    """Return the most probable language of `text` (ISO 639 code) and its probability."""
     language, probability = _identifier().classify(text)
     return language, float(probability)
 

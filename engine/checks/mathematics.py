@@ -1,57 +1,57 @@
-"""Mathematical equality with a reference, by math-verify; it lives apart, as sympy may take for ever over `9^{9^{9^9}}`."""
+"""Mathematical equality with a reference (math-verify), in a worker process: sympy does not return from `9^{9^{9^9}}`."""
 
 import json
 from functools import lru_cache
 from typing import Any
 
-from engine.checks.outcome import Outcome, Seen, outcome, pick
-from engine.checks.reference import lacks, reference
+from engine.checks.reference import missing_reference, resolve_reference
+from engine.checks.result import CheckInput, CheckResult, field_value, result
 from engine.contract.checks import Mathematics
 from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 
 
-def check_math(seen: Seen, check: Mathematics) -> Outcome:
-    """Pass if the value is equal to the reference as mathematics: 1/2 is 0.5 is \\frac{2}{4}, {1, 2} is {2, 1}. Null passes."""
-    found, value = pick(seen.answer, check.field)
-    given = reference(seen, check.reference, check.type)
-    if not found:
-        return outcome(check.type, "no_field", f"no field {check.field!r}")
-    if given.lacks or value is None:
-        return given.lacks or outcome(check.type, "")
+def check_math(inputs: CheckInput, check: Mathematics) -> CheckResult:
+    """Pass if the value equals the reference: 1/2, 0.5 and \\frac{2}{4} are equal, {1, 2} and {2, 1} too. Null passes."""
+    exists, value = field_value(inputs.answer, check.field)
+    reference = resolve_reference(inputs, check.reference, check.type)
+    if not exists:
+        return result(check.type, "no_field", f"no field {check.field!r}")
+    if reference.missing or value is None:
+        return reference.missing or result(check.type, "")
     try:
-        tag = _apart(check.seconds, check.memory_mib)(json.dumps([str(value), given.text]))
+        tag = _worker(check.seconds, check.memory_mib)(json.dumps([str(value), reference.text]))
     except Exceeded as error:
-        return outcome(check.type, "timed_out", str(error))
+        return result(check.type, "timed_out", str(error))
     if tag == "no_reference":
-        return lacks(check.reference, check.type)
-    return outcome(check.type, tag, f"{value!r:.80}, expected {given.text:.80}")
+        return missing_reference(check.reference, check.type)
+    return result(check.type, tag, f"{value!r:.80}, expected {reference.text:.80}")
 
 
 class Equality:
-    """Whether two expressions are equal."""
+    """Compares two expressions; runs in a worker process."""
 
     description = "compares two expressions"
 
     def __init__(self) -> None:
-        import math_verify  # a second; paid when the process starts, not within the first call
+        import math_verify  # takes a second; imported when the process starts, outside the time limit of the first call
 
         self.library = math_verify
 
     def __call__(self, argument: str) -> str:
-        """Return the tag for [answer, reference]."""
-        answer, wanted = (self._read(text) for text in json.loads(argument))
-        if not wanted:
+        """Return the tag for the JSON list [answer, reference]."""
+        answer, reference = (self._read(text) for text in json.loads(argument))
+        if not reference:
             return "no_reference"
         if not answer:
             return "not_math"
-        return "" if self.library.verify(wanted, answer, timeout_seconds=None) else "off_reference"
+        return "" if self.library.verify(reference, answer, timeout_seconds=None) else "off_reference"
 
     def _read(self, text: str) -> list[Any]:
-        """LaTeX without its dollars would not be seen as such."""
+        """Parse `text`. math-verify recognises LaTeX only between delimiters, so bare LaTeX gets dollars."""
         is_bare = "\\" in text and "$" not in text and "\\boxed" not in text and "\\(" not in text and "\\[" not in text
-        return self.library.parse(f"${text}$" if is_bare else text, parsing_timeout=0)  # none: the process itself has one
+        return self.library.parse(f"${text}$" if is_bare else text, parsing_timeout=0)  # no timeout: the process has one
 
 
 @lru_cache(maxsize=8)
-def _apart(seconds: int, memory_mib: int) -> WorkerProcess:
+def _worker(seconds: int, memory_mib: int) -> WorkerProcess:
     return WorkerProcess(Equality, CallLimits(seconds, memory_mib))

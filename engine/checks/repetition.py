@@ -1,31 +1,31 @@
-"""An answer that says the same over and over, or says what it was told."""
+"""The answer does not repeat itself, and does not leak its instructions."""
 
 import re
 from collections.abc import Sequence
 
-from engine.checks.outcome import Outcome, Seen, outcome, said
+from engine.checks.result import CheckInput, CheckResult, prose, result
 from engine.contract.checks import LeakedPrompt, Repetition
 
 WORD = re.compile(r"\w+")
 
 
-def check_repetition(seen: Seen, check: Repetition) -> Outcome:
-    """Pass if at most `share` of the n-grams are repetitions: 1 - distinct / all (seq-rep-n: Welleck et al., 2020, section 6)."""
-    text = said(seen.answer).casefold()
+def check_repetition(inputs: CheckInput, check: Repetition) -> CheckResult:
+    """Pass if at most `max_share` of n-grams are repetitions: 1 - distinct / all (seq-rep-n: Welleck et al., 2020, section 6)."""
+    text = prose(inputs.answer).casefold()
     grams = ngrams(WORD.findall(text) if check.unit == "word" else list("".join(text.split())), check.ngram)
     share = (len(grams) - len(set(grams))) / len(grams) if grams else 0.0
-    return outcome(check.type, "repetitive" if share > check.share else "", f"{share:.2f} of {len(grams)} {check.ngram}-grams")
+    return result(check.type, "repetitive" if share > check.max_share else "", f"{share:.2f} of {len(grams)} {check.ngram}-grams")
 
 
-def check_leaked_prompt(seen: Seen, check: LeakedPrompt) -> Outcome:
-    """Pass if the answer shares no run of `words` words with what the model was told, but for what the user wrote too."""
-    answer, asked = WORD.findall(said(seen.answer).casefold()), WORD.findall(seen.text.casefold())
-    for told in (*seen.told, *check.texts):
-        words = WORD.findall(told.casefold())
-        size = min(check.words, len(words))
-        if size and (leaked := {*ngrams(words, size)} & {*ngrams(answer, size)} - {*ngrams(asked, size)}):
-            return outcome(check.type, "leaked_prompt", " ".join(min(leaked)))
-    return outcome(check.type, "")
+def check_leaked_prompt(inputs: CheckInput, check: LeakedPrompt) -> CheckResult:
+    """Pass if the answer shares no run of `min_words` words with an instruction, except those that the user wrote too."""
+    answer, prompt = WORD.findall(prose(inputs.answer).casefold()), WORD.findall(inputs.text.casefold())
+    for instruction in (*inputs.instructions, *check.texts):
+        words = WORD.findall(instruction.casefold())
+        size = min(check.min_words, len(words))
+        if size and (leaked := {*ngrams(words, size)} & {*ngrams(answer, size)} - {*ngrams(prompt, size)}):
+            return result(check.type, "leaked_prompt", " ".join(min(leaked)))
+    return result(check.type, "")
 
 
 def ngrams(items: Sequence[str], size: int) -> list[tuple[str, ...]]:

@@ -1,66 +1,66 @@
-"""A query against the right one: do they give the same rows? In a database in memory that reaches nothing, and lives apart."""
+"""A query returns the same rows as the reference query, in a DuckDB in memory without files and network, in a worker process."""
 
 import json
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from engine.checks.code import unfenced
-from engine.checks.outcome import Outcome, Seen, outcome, pick
-from engine.checks.reference import lacks, reference
+from engine.checks.code import first_code_block
+from engine.checks.reference import missing_reference, resolve_reference
+from engine.checks.result import CheckInput, CheckResult, field_value, result
 from engine.contract.checks import Sql
 from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 
-MOST_ROWS = 100_000  # that are compared
+MAX_ROWS = 100_000  # that are compared
 
 
-def check_sql(seen: Seen, check: Sql) -> Outcome:
-    """Pass if the answer's SELECT gives the rows of the reference, as often as there; in their order only if that counts."""
-    found, value = pick(seen.answer, check.field)
-    wanted, setup = reference(seen, check.reference, check.type), reference(seen, check.setup, check.type)
-    if wanted.lacks or setup.lacks:
-        return wanted.lacks or setup.lacks or outcome(check.type, "")
-    query = unfenced(str(value), ("sql", "duckdb", "")).strip() if value is not None else ""
-    if not found or not query:
-        return outcome(check.type, "no_code", seen.answer)
-    argument = {"setup": setup.text, "wanted": wanted.text, "query": query, "ordered": check.ordered}
+def check_sql(inputs: CheckInput, check: Sql) -> CheckResult:
+    """Pass if the answer's SELECT returns the rows of the reference, as often as there; in the same order only if `ordered`."""
+    exists, value = field_value(inputs.answer, check.field)
+    reference, setup = (resolve_reference(inputs, section, check.type) for section in (check.reference, check.setup))
+    if reference.missing or setup.missing:
+        return reference.missing or setup.missing or result(check.type, "")
+    query = first_code_block(str(value), ("sql", "duckdb", "")).strip() if value is not None else ""
+    if not exists or not query:
+        return result(check.type, "no_code", inputs.answer)
+    argument = {"setup": setup.text, "reference": reference.text, "query": query, "ordered": check.ordered}
     try:
-        tag, detail = _apart(check.seconds, check.memory_mib)(json.dumps(argument))
+        tag, detail = _worker(check.seconds, check.memory_mib)(json.dumps(argument))
     except Exceeded as error:
-        return outcome(check.type, "timed_out", str(error))
-    return lacks(check.reference, check.type) if tag == "no_reference" else outcome(check.type, tag, detail)
+        return result(check.type, "timed_out", str(error))
+    return missing_reference(check.reference, check.type) if tag == "no_reference" else result(check.type, tag, detail)
 
 
 class Queries:
-    """Two queries over the same tables."""
+    """Compares two queries over the same tables; runs in a worker process."""
 
     description = "compares the rows of two queries"
 
     def __init__(self) -> None:
         from engine.sandbox import database  # DuckDB and Arrow: only where queries are run
 
-        self.made = lru_cache(maxsize=4)(lambda setup: database.Database({}, setup))
-        self.bad = database.BadQuery
+        self.database = lru_cache(maxsize=4)(lambda setup: database.Database({}, setup))
+        self.bad_query = database.BadQuery
 
     def __call__(self, argument: str) -> tuple[str, str]:
-        """Return tag and detail."""
-        given = json.loads(argument)
+        """Return (tag, detail) for a JSON object with setup, reference, query and ordered."""
+        call = json.loads(argument)
         try:
-            tables = self.made(given["setup"])
-            wanted = tables.read(given["wanted"], MOST_ROWS).rows
-        except self.bad as error:
+            tables = self.database(call["setup"])
+            expected_rows = tables.read(call["reference"], MAX_ROWS).rows
+        except self.bad_query as error:
             return "no_reference", str(error)
         try:
-            found = tables.read(given["query"], len(wanted) + 1).rows
-        except self.bad as error:
+            actual_rows = tables.read(call["query"], len(expected_rows) + 1).rows
+        except self.bad_query as error:
             return "sql_failed", str(error)
-        ours, theirs = ([[cell(value) for value in row] for row in rows] for rows in (wanted, found))
-        same = ours == theirs if given["ordered"] else sorted(ours) == sorted(theirs)
-        return ("", "") if same else ("off_result", f"found {theirs[:3]}, expected {ours[:3]}")
+        expected, actual = ([[cell(value) for value in row] for row in rows] for rows in (expected_rows, actual_rows))
+        same = expected == actual if call["ordered"] else sorted(expected) == sorted(actual)
+        return ("", "") if same else ("off_result", f"found {actual[:3]}, expected {expected[:3]}")
 
 
 def cell(value: Any) -> str:
-    """Return a value as it is compared: numbers of different types are equal, and to 12 digits."""
+    """Return a value as text for comparison: numbers of different types are equal, to 12 significant digits."""
     if value is None:
         return "null"
     if isinstance(value, float | Decimal) and value == value and abs(value) < 1e15:
@@ -69,5 +69,5 @@ def cell(value: Any) -> str:
 
 
 @lru_cache(maxsize=8)
-def _apart(seconds: int, memory_mib: int) -> WorkerProcess:
+def _worker(seconds: int, memory_mib: int) -> WorkerProcess:
     return WorkerProcess(Queries, CallLimits(seconds, memory_mib))

@@ -1,4 +1,4 @@
-"""Deterministic verifiers, chosen by `type`. `engine/checks` holds one function per type."""
+"""Settings of the deterministic checks, chosen by `type`. `engine/checks` has one function for each type."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ LANGUAGES = frozenset(
     "mg mk ml mn mr ms mt my ne nl nn no nso oc om or pa pcm pl ps pt qu ro ru rw sa sdh se si sk sl sn so sq sr st sv sw ta te tg "
     "th tk tl tr tt ug uk ur uz uzs vec vi vo wa wuu xh yo yue zh zu".split()
 )
-"""What py3langid tells apart."""
+"""Languages that py3langid can identify (ISO 639)."""
 
 
 def _is_a_unit(unit: str) -> str:
@@ -28,37 +28,37 @@ def _is_a_unit(unit: str) -> str:
 
 def _is_a_language(code: str) -> str:
     if code not in LANGUAGES:
-        raise ValueError(f"{code!r} is no language that can be told; expected one of {' '.join(sorted(LANGUAGES))}")
+        raise ValueError(f"{code!r} is not a language that py3langid identifies; expected one of {' '.join(sorted(LANGUAGES))}")
     return code
 
 
 LanguageCode = Annotated[str, AfterValidator(_is_a_language)]
 
-Wall = Literal["landlock", "seccomp", "namespaces"]
+Isolation = Literal["landlock", "seccomp", "namespaces"]
 
 
 class Checked(Section):
-    """What all checks have."""
+    """Keys that every check has."""
 
     name: Name | None = None
-    """By what reports call it; null: by its type."""
+    """Name in reports and in the column `checks`; null: the type."""
     task_units: tuple[str, ...] = ()
-    """Only answers of these task units are looked at; none means of all."""
+    """Check only answers of these task units; empty: of all."""
 
     @property
     def title(self) -> str:
-        """By what reports call it."""
+        """The name in reports: `name`, or else the type."""
         return self.name or str(getattr(self, "type", ""))
 
     @property
     def wants_references(self) -> bool:
-        """Whether an answer fails where its prompt brings no reference."""
-        given = [one for one in vars(self).values() if isinstance(one, Reference)]
-        return any(one.value is None and one.pattern is None and one.missing == "fail" for one in given)
+        """Whether an answer fails if its prompt has no reference."""
+        references = [value for value in vars(self).values() if isinstance(value, Reference)]
+        return any(ref.value is None and ref.pattern is None and ref.missing == "fail" for ref in references)
 
 
 class JsonSchema(Checked):
-    """The answer parses as JSON and fits the task unit's schema."""
+    """The answer parses as JSON and validates against the task unit's schema."""
 
     type: Literal["json_schema"]
 
@@ -71,15 +71,15 @@ class Grounded(Checked):
 
 
 class Choice(Checked):
-    """The answer, or a field of it, is one of `of`; null passes."""
+    """The answer, or a field of it, is one of `allowed`; null passes."""
 
     type: Literal["choice"]
-    of: tuple[str, ...] = Field(min_length=1)
+    allowed: tuple[str, ...] = Field(min_length=1)
     field: str | None = None
 
 
 class Regex(Checked):
-    """The answer, or a field of it, matches `pattern` as a whole; null passes."""
+    """The answer, or a field of it, fully matches `pattern`; null passes. Matching may take one second."""
 
     type: Literal["regex"]
     pattern: Pattern
@@ -87,32 +87,32 @@ class Regex(Checked):
 
 
 class Numeric(Checked):
-    """The answer, or a field of it, is a number in [low, high] and near the reference; null passes."""
+    """The answer, or a field of it, is a number in [min, max] and close to the reference; null passes."""
 
     type: Literal["numeric"]
-    low: float | None = None
-    high: float | None = None
+    min: float | None = None
+    max: float | None = None
     field: str | None = None
     unit: Annotated[str, AfterValidator(_is_a_unit)] | None = None
-    """The answer must name a unit that converts to this one, in which bounds, reference and tolerance are meant. Null: no unit."""
+    """A unit that the answer must have, or one that converts to it (pint); also the unit of bounds and tolerance. Null: no unit."""
     reference: Reference | None = None
-    """Null compares with nothing."""
-    absolute: float = Field(default=0, ge=0)
-    """How far from the reference it may be."""
-    relative: float = Field(default=0, ge=0)
-    """The same, over the reference; the larger of both holds."""
+    """Null: the number is compared with no reference."""
+    abs_tol: float = Field(default=0, ge=0)
+    """Absolute tolerance around the reference."""
+    rel_tol: float = Field(default=0, ge=0)
+    """Tolerance as a fraction of the reference; the larger of both tolerances holds, as in `math.isclose`."""
 
     @model_validator(mode="after")
     def bounds_and_tolerance_make_sense(self) -> "Numeric":
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low and high: found {self.low:g} > {self.high:g}, so no number passes; swap them")
-        if self.reference is None and (self.absolute or self.relative):
-            raise ValueError("absolute and relative: there is nothing to be near to; add reference: {} for the prompt's own")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min and max: found {self.min:g} > {self.max:g}, so no number passes; swap them")
+        if self.reference is None and (self.abs_tol or self.rel_tol):
+            raise ValueError("abs_tol and rel_tol: a tolerance needs a reference; add reference: {} for the prompt's own")
         return self
 
 
 class Mathematics(Checked):
-    """The answer, or a field of it, is mathematically equal to the reference: LaTeX or plain, as math-verify reads it."""
+    """The answer, or a field of it, is mathematically equal to the reference. Both are LaTeX or plain text (math-verify)."""
 
     type: Literal["math"]
     reference: Reference = Reference()
@@ -122,118 +122,118 @@ class Mathematics(Checked):
 
 
 class Code(Checked):
-    """The Python code of the answer passes tests, run in the sandbox."""
+    """The Python code of the answer passes tests in the sandbox."""
 
     type: Literal["code"]
     tests: Reference = Reference()
-    """Python that raises where something is wrong; it sees the names of the answer."""
+    """Python code that raises an exception if the answer is wrong; it can use all global names of the answer."""
     field: str | None = None
-    """Of a JSON answer, the field with the code. Else the first fenced block is the code, or all of the answer."""
+    """The field of a JSON answer that holds the code. Null: the first fenced block, or the whole answer if it has no fence."""
     cpu_seconds: Positive = 5
     seconds: Positive = 15
-    """By the clock."""
+    """Wall-clock time."""
     memory_mib: Positive = 256
-    """Of address space; Python itself takes about 30."""
+    """Address space; Python itself takes about 30 MiB."""
     output_kib: Positive = 64
-    """Of what it prints, and of the files in its folder."""
-    walls: tuple[Wall, ...] = ("landlock", "seccomp")
-    """Which must stand, or nothing is run. Those that a machine has besides are raised too."""
+    """Limit of what the program prints, and of the files in its folder."""
+    isolation: tuple[Isolation, ...] = ("landlock", "seccomp")
+    """Kernel mechanisms that are required: a machine that lacks one of them runs nothing. Others that it has are used as well."""
 
 
 class Sql(Checked):
-    """The query of the answer gives the rows that the reference query gives."""
+    """The answer's query returns the same rows as the reference query (DuckDB, in memory)."""
 
     type: Literal["sql"]
     reference: Reference = Reference()
-    """The right query."""
+    """The reference query."""
     setup: Reference = Reference(value="")
-    """SQL that makes and fills the tables; for all prompts: `setup: {value: !include shop.sql}`."""
+    """SQL that creates and fills the tables; for all prompts: `setup: {value: !include shop.sql}`."""
     field: str | None = None
     ordered: bool = False
-    """Whether the order of the rows counts. Names of columns never do, their order does."""
+    """Whether the order of the rows counts. The order of columns always counts, their names never do."""
     seconds: Positive = 5
     memory_mib: Positive = 256
 
 
 class Citations(Checked):
-    """What the answer cites stands in the prompt: the ids, and what is quoted, in the passages that it cites if it cites any."""
+    """Cited ids are passages of the prompt; quotations occur in a cited passage, or in the prompt if none is cited."""
 
     type: Literal["citations"]
-    cited: Annotated[str, has_groups(1, "the id of a passage")] = r"\[([\w.-]+)\]"
-    """In the answer; its one group is the id of a passage."""
-    passages: Annotated[str, has_groups(2, "the id of a passage, and its text")] = r"(?m)^\s*\[([\w.-]+)\]\s*(.+)$"
-    """In the prompt; its two groups are the id of a passage and its text."""
-    least: int = Field(default=1, ge=0)
-    """Citations that an answer must have."""
-    quoted_words: Positive = 3
-    """What stands in double quotes and has so many words is a quotation."""
+    citation_pattern: Annotated[str, has_groups(1, "the id of a passage")] = r"\[([\w.-]+)\]"
+    """Matched in the answer; its one group is the id of a passage."""
+    passage_pattern: Annotated[str, has_groups(2, "the id of a passage, and its text")] = r"(?m)^\s*\[([\w.-]+)\]\s*(.+)$"
+    """Matched in the prompt; its two groups are the id of a passage and its text."""
+    min_citations: int = Field(default=1, ge=0)
+    """Citations that an answer must have at least."""
+    min_quote_words: Positive = 3
+    """Text in double quotes with fewer words is no quotation."""
     field: str | None = None
 
 
 class Language(Checked):
-    """The answer is in one of `of`, as py3langid hears it. Of JSON, the text in its values."""
+    """The answer is in an allowed language (py3langid). Of a JSON answer, the text in its values is checked."""
 
     type: Literal["language"]
-    of: Literal["prompt"] | tuple[LanguageCode, ...] = "prompt"
-    """`prompt`: the prompt's `language`, or what is heard in its text where the source does not say."""
-    least_chars: Positive = 20
-    """A shorter answer passes: its language cannot be told."""
-    sure: Share = 0.5
-    """Least probability of another language for the answer to fail."""
+    allowed: Literal["prompt"] | tuple[LanguageCode, ...] = "prompt"
+    """`prompt`: the prompt's `language`, or the language detected in its text where the source does not say."""
+    min_chars: Positive = 20
+    """A shorter answer passes: its language cannot be detected."""
+    min_probability: Share = 0.5
+    """Fail only if another language has at least this probability."""
 
 
 class Length(Checked):
-    """The answer, or a field of it, is neither too short nor too long."""
+    """The length of the answer, or of a field of it, is in [min, max]; null passes."""
 
     type: Literal["length"]
     unit: Literal["characters", "words", "tokens"] = "words"
-    """`tokens`: words and signs, without a tokenizer; a model's own are more."""
-    low: int = Field(default=0, ge=0)
-    high: Positive | None = None
+    """`tokens`: words and punctuation marks; a model's tokenizer counts more."""
+    min: int = Field(default=0, ge=0)
+    max: Positive | None = None
     field: str | None = None
 
     @model_validator(mode="after")
     def something_passes(self) -> "Length":
-        if not self.low and self.high is None:
-            raise ValueError("low and high: found neither, so everything passes; give one")
-        if self.high is not None and self.low > self.high:
-            raise ValueError(f"low and high: found {self.low} > {self.high}, so nothing passes; swap them")
+        if not self.min and self.max is None:
+            raise ValueError("min and max: found neither, so everything passes; give one")
+        if self.max is not None and self.min > self.max:
+            raise ValueError(f"min and max: found {self.min} > {self.max}, so nothing passes; swap them")
         return self
 
 
 class Repetition(Checked):
-    """The answer does not say the same over and over: at most `share` of its n-grams occurred in it before."""
+    """At most `max_share` of the answer's n-grams are repetitions of an earlier one."""
 
     type: Literal["repetition"]
     ngram: Positive = 3
     unit: Literal["word", "character"] = "word"
     """`character` for scripts without spaces."""
-    share: Share = 0.3
+    max_share: Share = 0.3
 
 
 class LeakedPrompt(Checked):
-    """The answer does not repeat what it was told: the task unit's instruction, the prompt's system text, or one of `texts`."""
+    """The answer does not repeat the task unit's instruction, the prompt's system text, or one of `texts`."""
 
     type: Literal["leaked_prompt"]
-    words: Positive = 8
-    """So many words in a row, which the user did not write, are a repetition; of a shorter text, all of it."""
+    min_words: Positive = 8
+    """A run of so many words that the user did not write is a leak; of a shorter text, all of its words."""
     texts: tuple[str, ...] = ()
-    """What else must not be repeated, such as a teacher's system text (`&name` and `*name` let YAML say it once)."""
+    """Further texts that must not be repeated, such as a teacher's system text (YAML anchors: `&name` and `*name`)."""
 
 
 class Refusal(Checked):
-    """The answer refuses where it must and only there. A refusal is a form of nulls, or begins with one of `phrases`."""
+    """The answer refuses exactly where it must. A refusal is a form of nulls, or begins with one of `phrases`."""
 
     type: Literal["refusal"]
     scenarios: tuple[str, ...] = ()
-    """Prompts of these must be refused."""
+    """Prompts of these scenarios must be refused."""
     reference: Reference | None = None
-    """Prompts whose reference is a refusal must be refused. With neither, none must."""
+    """Prompts whose reference is a refusal must be refused. With neither key, no prompt must be refused."""
     phrases: tuple[str, ...] = (
         "i cannot", "i can't", "i can not", "i am unable", "i'm unable", "i am not able", "i'm not able", "i won't", "i will not",
         "i'm sorry", "i am sorry", "sorry, but", "i must decline", "as an ai",
     )  # fmt: skip
-    """In the first 200 characters, as whole words, blind to case."""
+    """Searched in the first 200 characters, as whole words, without regard to case."""
 
     @model_validator(mode="after")
     def one_rule_decides(self) -> "Refusal":
@@ -243,15 +243,15 @@ class Refusal(Checked):
 
 
 class Policy(Checked):
-    """The answer uses none of the words or phrases of a list."""
+    """The answer contains no banned word or phrase."""
 
     type: Literal["policy"]
-    bar: tuple[str, ...] = Field(min_length=1)
-    """As whole words, blind to case and white space; usually `!include words.yaml`."""
+    banned: tuple[str, ...] = Field(min_length=1)
+    """Matched as whole words, without regard to case and white space; usually `!include words.yaml`."""
 
 
 class Tools(Checked):
-    """A call of a tool succeeded, and what the answer states stands in the last result."""
+    """A tool call succeeded, and the values of the answer occur in the last result."""
 
     type: Literal["tools"]
 

@@ -60,12 +60,12 @@ Model = Annotated[VllmModel | EndpointModel | FakeModel, Field(discriminator="ty
 
 
 class Sampling(Section):
-    """How a teacher samples."""
+    """Sampling parameters."""
 
     n: Positive = 1
-    """Answers per prompt, each with its own seed and ending."""
-    enough: Positive | None = None
-    """Ask a prompt no further once so many of its answers ended well and passed `judges.checks`; null asks for all n."""
+    """Answers per prompt, each with its own seed."""
+    stop_after_verified: Positive | None = None
+    """Skip the remaining samples of a prompt once this many ended by themselves and passed `judges.checks`; null asks for all n."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
     greedy_first: bool = False
@@ -76,7 +76,7 @@ class Sampling(Section):
     """Base seed; each sample's own seed is a hash of it, the prompt and the sample index."""
 
     @model_validator(mode="after")
-    def enough_is_within_n(self) -> "Sampling":
-        if self.enough is not None and self.enough > self.n:
-            raise ValueError(f"enough: found {self.enough}, expected at most n, which is {self.n}")
+    def stop_is_within_n(self) -> "Sampling":
+        if self.stop_after_verified is not None and self.stop_after_verified > self.n:
+            raise ValueError(f"stop_after_verified: found {self.stop_after_verified}, expected at most n, which is {self.n}")
         return self

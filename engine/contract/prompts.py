@@ -1,4 +1,4 @@
-"""Room 1: where prompts come from."""
+"""Sources of prompts."""
 
 from typing import Annotated, Literal
 
@@ -24,24 +24,24 @@ def _has_a_reference(columns: dict[Column, str]) -> dict[Column, str]:
 
 
 Columns = Annotated[dict[Column, str], AfterValidator(_has_a_prompt)]
-"""Our column -> the source's column. `messages` goes before `text`; `id` must not repeat within its source."""
+"""Column of the prompts -> column of the source. `messages` has priority over `text`; values of `id` must be unique."""
 
 
 class Source(Section):
-    """Prompts in JSONL, CSV or Parquet, by the ending; `.gz` and the like are unpacked."""
+    """Prompts in JSONL, CSV or Parquet, as the file's ending says; `.gz`, `.bz2`, `.xz` and `.zst` are decompressed."""
 
     path: str
     """A file, folder, glob or fsspec URL; relative to the contract's folder, or absolute."""
     licence: str
     task_unit: str | None = None
-    """Which task unit these prompts belong to; not needed if the specialist has one."""
+    """Task unit of these prompts; required if the specialist has several."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
     take: Positive | None = None
-    """Only this many rows, spread evenly over the source."""
+    """Take only this many rows, spread evenly over the source; null: all."""
 
 
 class Holdout(Section):
-    """Prompts with a reference that no model wrote. Split off before any teacher sees a prompt."""
+    """Prompts for evaluation, with references that no model wrote. No teacher sees them, nor copies of them."""
 
     path: str
     licence: str = "unknown"
@@ -51,19 +51,19 @@ class Holdout(Section):
 
 
 class Copies(Section):
-    """What counts as the same prompt."""
+    """Which prompts are copies of each other (MinHash)."""
 
     threshold: Share = 0.8
-    """Jaccard similarity of n-grams from which two prompts are near copies."""
+    """Two prompts are near copies if the Jaccard similarity of their n-grams is at least this."""
     ngram: Positive = 3
-    """Words, or characters, in a shingle."""
+    """Words, or characters, of an n-gram."""
     unit: Literal["auto", "word", "character"] = "auto"
     """`auto`: characters where at least half of a text is in a script without spaces (Chinese, Japanese, Thai ...), else words."""
     num_perm: Positive = 128
     bands: Positive | None = None
-    """Pieces that a signature is cut into; texts that share one are compared. Given with `rows`, or chosen by the threshold."""
+    """Bands of a signature; texts that share a band are compared. Give it with `rows`, or neither: then the threshold decides."""
     rows: Positive | None = None
-    """Minima in a band. More bands of fewer rows miss fewer copies and compare more pairs."""
+    """Hash values in a band. More bands of fewer rows miss fewer copies and compare more pairs."""
 
     @model_validator(mode="after")
     def bands_fit_into_the_signature(self) -> "Copies":
@@ -83,19 +83,19 @@ class Prompts(Section):
     sources: tuple[Source, ...] = Field(min_length=1)
     holdout: Holdout
     redact: tuple[Entity, ...] = ()
-    """Kinds of personal data replaced by <EMAIL>, <PHONE> ... before anything else reads the text."""
+    """Kinds of personal data that are replaced by <EMAIL>, <PHONE> ... before any other step reads the text."""
     max_chars: Positive = 20_000
     """A longer prompt is rejected as `too_long`."""
     copies: Copies = Copies()
     layers: dict[Layer, Share] = Field(default_factory=dict)
-    """Wanted shares of the layers; reported beside the found ones, and what `synthesize` works towards."""
+    """Wanted shares of the layers; reported, and the target of `synthesize`."""
     synthesize: tuple[Synthesis, ...] = ()
-    """Prompts that are written from the seeds that stay; they are redacted, checked and compared as a source's are."""
+    """Prompts that are written from seeds; redacted, validated and deduplicated like rows of a source."""
     shard_rows: Positive = 5_000
     """Rows in one Parquet shard."""
 
     @model_validator(mode="after")
-    def syntheses_are_told_apart(self) -> "Prompts":
+    def names_of_syntheses_differ(self) -> "Prompts":
         titles = [one.title for one in self.synthesize]
         if len(set(titles)) < len(titles):
             raise ValueError(f"synthesize: names must differ, found {titles}; give one of them a `name`")

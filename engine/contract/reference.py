@@ -1,4 +1,4 @@
-"""What an answer is compared with, and patterns that a contract may hold."""
+"""References that checks compare answers with, and regular expressions of the contract."""
 
 from typing import Annotated, Literal
 
@@ -14,12 +14,12 @@ def compiles(pattern: str) -> str:
     try:
         regex.compile(pattern)
     except regex.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}; mend it, and quote it in YAML with '...'") from None
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct it, and quote it in YAML with '...'") from None
     return pattern
 
 
 def has_groups(wanted: int, what: str) -> AfterValidator:
-    """Return what demands a regular expression of `wanted` groups, which are `what`."""
+    """Return a validator for regular expressions with `wanted` groups; `what` describes the groups in its message."""
 
     def groups(pattern: str) -> str:
         import regex
@@ -36,16 +36,16 @@ Pattern = Annotated[str, AfterValidator(compiles)]
 
 
 class Reference(Section):
-    """What an answer is compared with: the prompt's own reference, unless `value` or `pattern` says otherwise."""
+    """The reference that an answer is compared with: the prompt's own, unless `value` or `pattern` is given."""
 
     value: str | None = None
-    """The same for all prompts."""
+    """A reference for all prompts."""
     pattern: Annotated[str, has_groups(1, "what is compared")] | None = None
-    """Found in the prompt's text; what its one group matched."""
+    """A regular expression; the reference is what its one group matches in the prompt's text."""
     field: str | None = None
-    """Of a reference that is a JSON object, this field."""
+    """Which field to compare with, of a reference that is a JSON object."""
     missing: Literal["fail", "pass"] = "fail"
-    """What becomes of an answer to a prompt without one. Failed, its tag is `no_reference`."""
+    """Outcome for an answer whose prompt has no reference; `fail` has the tag `no_reference`."""
 
     @model_validator(mode="after")
     def comes_from_one_place(self) -> "Reference":

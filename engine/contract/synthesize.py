@@ -1,4 +1,4 @@
-"""Room 1: prompts that are written from seeds, by a model or a rule."""
+"""Prompts that are written from seeds, by a model or a rule."""
 
 from typing import Annotated, Literal, get_args
 
@@ -14,29 +14,29 @@ Operator = Literal["deepen", "add_constraints", "concretise", "more_steps", "bro
 
 
 class SelfInstruct(Section):
-    """Seeds are shown as examples, and one more of their kind is asked for (Wang et al., 2023, "Self-Instruct")."""
+    """Write a prompt like the seeds that are shown as examples (Wang et al., 2023, "Self-Instruct")."""
 
     type: Literal["self_instruct"]
-    shown: Positive = 3
-    """Seeds shown; the first is the parent."""
+    num_examples: Positive = 3
+    """Seeds that are shown; the first is the parent."""
 
 
 class Evolve(Section):
-    """A seed becomes harder, or another in its neighbourhood (Xu et al., 2023, "WizardLM", Evol-Instruct)."""
+    """Make a seed harder, or write a rarer one of its domain (Xu et al., 2023, "WizardLM", Evol-Instruct)."""
 
     type: Literal["evolve"]
     operators: tuple[Operator, ...] = Field(default=get_args(Operator), min_length=1)
-    """Taken in turn."""
+    """Used round-robin."""
 
 
 class Paraphrase(Section):
-    """A seed in other words; its numbers must be the same."""
+    """Rephrase a seed; its numbers must stay the same."""
 
     type: Literal["paraphrase"]
 
 
 class CounterExample(Section):
-    """A seed without a fact that its task needs, so that the right answer abstains. It counts only if a rule can prove that."""
+    """Remove a fact that the task needs, so that the right answer abstains; a rule verifies that the fact is absent."""
 
     type: Literal["counter_example"]
 
@@ -45,29 +45,29 @@ Method = Annotated[SelfInstruct | Evolve | Paraphrase | CounterExample, Field(di
 
 
 class Synthesis(Section):
-    """One way to more prompts. A failed one is a reject, a copy is dropped; neither counts towards what is `wanted`."""
+    """One method of writing prompts. Rejects and copies do not count towards `wanted`."""
 
     method: Method
     wanted: Positive | dict[Layer, Positive]
-    """Prompts to add: in all, given to the layers that lack most of their share in `prompts.layers`; or a number a layer."""
+    """Prompts to add: a total, divided by what the layers lack of `prompts.layers`; or a number for each layer."""
     name: Name | None = None
-    """What its prompts have as source, after `synthesize/`; the method's type if not given."""
+    """Its prompts have the source `synthesize/NAME`; null: the method's type."""
     model: Model | None = None
-    """Who writes; only counter-examples can be written without, by a rule that deletes sentences."""
+    """The model that writes. Null: a rule deletes sentences, only for counter_example."""
     shots: tuple[Shot, ...] = ()
-    """Worked examples of the rewriting: what was given, and what became of it."""
+    """Worked examples of the rewriting: a prompt, and the prompt written from it."""
     sampling: Sampling = Sampling(temperature=0.8, top_p=0.95, max_tokens=256)
-    """`n` and `enough` say nothing here: how often is asked follows from `wanted`."""
+    """`n` must be 1 and `stop_after_verified` has no effect: the number of requests follows from `wanted`."""
     rounds: Positive = 2
-    """After the first, each round asks again for what is still missing."""
+    """Each round after the first requests the prompts that are still missing."""
 
     @property
     def title(self) -> str:
-        """The name, or the method's type."""
+        """`name`, or the method's type."""
         return self.name or self.method.type
 
     @model_validator(mode="after")
-    def somebody_writes(self) -> "Synthesis":
+    def model_is_given(self) -> "Synthesis":
         if self.model is None and self.method.type != "counter_example":
             raise ValueError(f"model: is needed by the method {self.method.type}; only counter_example has a rule instead")
         return self
@@ -86,6 +86,6 @@ class Synthesis(Section):
         return self
 
 
-def can_lack(unit: TaskUnit) -> bool:
-    """Whether a prompt of `unit` can be shown to lack a fact: what is absent is null, and what could fill a field is known."""
+def supports_counter_examples(unit: TaskUnit) -> bool:
+    """Return whether the absence of a fact can be verified for prompts of `unit`: absent fields are null, and fields are spans."""
     return unit.on_missing == "abstain" and bool(unit.output.spans)

@@ -1,4 +1,4 @@
-"""What teachers may call in mode `tools`. A dict in `engine/tools` maps `type` to the class that does it."""
+"""Tools of teachers in mode `tools`. `engine/tools/toolset.py` maps `type` to a class. These keys are part of cache keys."""
 
 from typing import Annotated, Literal
 
@@ -15,47 +15,47 @@ class Calculator(Section):
 
     type: Literal["calculator"]
     name: Name = "calculator"
-    """By what the model calls it."""
+    """Name that the model uses in a call."""
 
     @property
     def files(self) -> dict[str, str]:
-        """Place in this section -> path of each file that is read."""
+        """Key in this section -> path of each file that is read."""
         return {}
 
 
 class Sql(Section):
-    """Reading queries over given tables, which are held in memory."""
+    """SELECT queries over tables, which are loaded into memory (DuckDB)."""
 
     type: Literal["sql"]
     name: Name = "sql"
     tables: dict[TableName, str] = Field(min_length=1)
     """Table -> its CSV, JSONL or Parquet file or URL; relative to the contract's folder, or absolute."""
     rows: Positive = 20
-    """Most rows of a result that are shown."""
+    """At most so many rows of a result are shown to the model."""
     seconds: float = Field(default=5, gt=0)
     """A query that takes longer fails."""
     memory_mib: Positive = 256
-    """For one query, beyond what the tables take."""
+    """Address space for one query, in addition to the tables."""
 
     @property
     def files(self) -> dict[str, str]:
-        """Place in this section -> path of each file that is read."""
+        """Key in this section -> path of each file that is read."""
         return {f"tables.{name}": path for name, path in self.tables.items()}
 
 
 class Retrieval(Section):
-    """The passages of a corpus that share most words with what is asked."""
+    """Passages of a corpus that share most words with the query (TF-IDF)."""
 
     type: Literal["retrieval"]
     name: Name = "retrieval"
     corpus: str
     """JSONL file or URL with `id` and `text` on each line; relative to the contract's folder, or absolute."""
     top_k: Positive = 3
-    """Passages that are shown, the nearest first."""
+    """Passages that are shown, the most similar first."""
 
     @property
     def files(self) -> dict[str, str]:
-        """Place in this section -> path of each file that is read."""
+        """Key in this section -> path of each file that is read."""
         return {"corpus": self.corpus}
 
 

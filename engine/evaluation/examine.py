@@ -60,7 +60,7 @@ class EvalTarget:
     max_tokens: int = 128
     known: Known = field(default_factory=Known)
     """Training examples, for a baseline."""
-    kit: Toolset | None = None
+    toolset: Toolset | None = None
     """The tools that it may call; a student calls them where its task unit supervises tools."""
 
     @cached_property
@@ -74,9 +74,11 @@ class EvalTarget:
         chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.book(row["text"]))
         reasons = unit.supervise == "process" and self.role in ("student", "champion")
         schema = decoding_schema(unit.output, row["text"]) if self.structured and not reasons else None
-        acts = self.kit is not None and (self.role == "teacher" or unit.supervise == "tools")
-        calls = self.kit.max_calls if acts and self.kit else 0
-        return Request(chat, seed=0, temperature=0.0, json_schema=schema, keep_special_tokens=self.thinks is not None, max_calls=calls)
+        acts = self.toolset is not None and (self.role == "teacher" or unit.supervise == "tools")
+        calls = self.toolset.max_calls if acts and self.toolset else 0
+        return Request(
+            chat, seed=0, temperature=0.0, json_schema=schema, keep_special_tokens=self.thinks is not None, max_calls=calls
+        )
 
     def read(self, said: Completion) -> Completion:
         """Return what it said without what it thought."""
@@ -141,7 +143,7 @@ class Examiner:
         if isinstance(model, VllmModel) and found.positions and found.positions < model.max_model_len:
             model = model.model_copy(update={"max_model_len": found.positions})
         engine = build_model(model, self.pool, folder=folder)
-        return ToolAgent(engine, target.kit) if target.kit else engine, found
+        return ToolAgent(engine, target.toolset) if target.toolset else engine, found
 
     def _fetch(self, url: str) -> Path:
         """Return a local folder of what lies at `url`; a copy lives as long as this process."""

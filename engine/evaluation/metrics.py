@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.checks import Seen, canonical, parse, run_checks
+from engine.checks import CheckInput, canonical, parse, run_checks
 from engine.contract.checks import JsonSchema
 from engine.contract.specialist import TaskUnit
 from engine.stats.bootstrap import Array, Measure, divide, mean
@@ -81,7 +81,7 @@ def is_exact(answer: str, reference: str, schema: dict[str, Any] | None) -> bool
 
 def is_valid(answer: str, schema: dict[str, Any] | None) -> bool | None:
     """Return whether `answer` fits `schema`; None without one."""
-    return run_checks([JsonSchema(type="json_schema")], Seen(answer, schema=schema))[0].passed if schema else None
+    return run_checks([JsonSchema(type="json_schema")], CheckInput(answer, schema=schema))[0].passed if schema else None
 
 
 def field_scores(counts: Array) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.checks import Seen, run_checks
+from engine.checks import CheckInput, run_checks
 from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.examine import EvalTarget, Examined
@@ -52,7 +52,9 @@ def predictions(
                 "tokens_out": said.tokens_out,
                 "seen": row["scenario"] in scenarios,
                 "valid": is_valid(answer, schema),
-                "checks": [one._asdict() for one in run_checks(checks, Seen.of(seen, unit), finish_reason=said.finish_reason)],
+                "checks": [
+                    one._asdict() for one in run_checks(checks, CheckInput.of(seen, unit), finish_reason=said.finish_reason)
+                ],
                 "exact": said.finish_reason == "stop" and is_exact(answer, row["reference"], schema),
             }
         )

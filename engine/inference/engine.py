@@ -3,10 +3,12 @@
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from engine.contract.base import JsonSchema
 from engine.contract.models import Model, Sampling
 from engine.contract.profile import Pool
+from engine.rows import Row
 
 Chat = list[dict[str, str]]
 """Turns of a conversation, each with `role` (system, user, assistant) and `content`."""
@@ -23,7 +25,7 @@ class Completion(NamedTuple):
     seconds: float = 0.0  # wall time of its batch divided by the batch's completions
     error: str = ""
     retryable: bool = False  # no result: it was not paid for, must not be recorded and may be asked again
-    trajectory: Sequence[dict[str, Any]] = ()  # turns with tools before the answer, rows.TRAJECTORY
+    trajectory: Sequence[Row] = ()  # turns with tools before the answer, rows.TRAJECTORY
 
 
 class Request(NamedTuple):
@@ -32,7 +34,7 @@ class Request(NamedTuple):
     chat: Chat
     seed: int
     temperature: float
-    json_schema: dict[str, Any] | None = None
+    json_schema: JsonSchema | None = None
     keep_special_tokens: bool = False  # for a model that reasons before it answers: the tags may be special tokens
     max_calls: int = 0  # tool calls allowed before the answer; see `engine.tools.agent`
 

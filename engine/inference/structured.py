@@ -12,13 +12,14 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from engine.contract.base import JsonSchema
 from engine.contract.specialist import Output
 
 WORD = re.compile(r"\w+")
 GAP = re.compile(r"[^\w\n,;:!?()\"]")  # the one character that may separate two words of a span
 
 
-def decoding_schema(output: Output, text: str) -> dict[str, Any] | None:
+def decoding_schema(output: Output, text: str) -> JsonSchema | None:
     """Return the JSON schema that decodes an answer to the prompt `text`; None if `output` is free text.
 
     Each field of `output.spans` becomes an enumeration of the spans of `text` that the field's own schema accepts, with null if it

@@ -1,1 +1,1 @@
-"""Room 1: sources in, prompts and a holdout out; what is no prompt keeps its reason."""
+"""Source files in; prompts, a holdout, rejects and dropped copies out."""

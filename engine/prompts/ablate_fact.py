@@ -1,8 +1,8 @@
-"""Counter-examples: a prompt that lacks a fact, with the proof that it does.
+"""Counter-examples: a prompt without one fact, where it can be verified that the fact is absent.
 
-A field that quotes its prompt (`output.spans`) can be filled by no other words than spans of the prompt that its schema accepts.
-Where none is left, null is the only answer that fits: the specialist must abstain, and no model need be believed. The idea is that
-of counterfactual data (Kaushik et al., 2020, "Learning the Difference That Makes a Difference"): a small edit that turns the label.
+A field with `output.spans` can only be filled with a span of the prompt that the field's schema accepts. If no such span is left,
+null is the only valid answer: the specialist must abstain, whatever any model says. This is counterfactual data augmentation
+(Kaushik et al., 2020, "Learning the Difference That Makes a Difference"): a small edit that changes the label.
 """
 
 import re
@@ -17,72 +17,72 @@ from engine.rows import content_id
 
 SENTENCE = re.compile(r"[^\n]+?(?:[.!?]+(?=\s+[^\sa-z0-9])|\n+|\Z)\s*")
 CLAUSE = re.compile(r"[^\n]+?(?:[.!?,;:]+(?=\s)|\n+|\Z)\s*")
-FREE = 0.5  # of all spans: a field that accepts more of them is free text, and nothing tells what it is about
+MAX_SPANS = 0.5  # a field that accepts a larger share of all spans is free text: no span identifies its value
 
 
-class Gap(NamedTuple):
-    """A fact that is to go."""
+class Fact(NamedTuple):
+    """A fact to remove from a prompt."""
 
     field: str
     values: tuple[str, ...]  # every span of the prompt that could fill the field
 
 
-def gaps(text: str, output: Output) -> list[Gap]:
-    """Return the facts of `text` of which it could be proven that they are gone."""
-    found = []
-    for field, words in output.spans.items():
+def removable_facts(text: str, output: Output) -> list[Fact]:
+    """Return the facts of `text` whose absence could be verified."""
+    facts = []
+    for field, max_words in output.spans.items():
         values = _values(text, output, field)
-        if values and len(values) <= FREE * len(spans(text, words)) and _validator(output, field).is_valid(None):
-            found.append(Gap(field, tuple(values)))
-    return found
+        if values and len(values) <= MAX_SPANS * len(spans(text, max_words)) and _validator(output, field).is_valid(None):
+            facts.append(Fact(field, tuple(values)))
+    return facts
 
 
-def choose(text: str, output: Output, *, seed: int) -> Gap:
-    """Return the fact that `text` shall lose.
+def choose_fact(text: str, output: Output, *, seed: int) -> Fact:
+    """Return the fact to remove from `text`.
 
     Raises:
-        Fault: nothing can be taken from it.
+        RowReject: it has no removable fact.
     """
-    found = gaps(text, output)
-    if not found:
+    facts = removable_facts(text, output)
+    if not facts:
         raise RowReject("synthesis_unproven", "it states no fact whose absence could be proven")
-    return min(found, key=lambda gap: content_id(seed, gap.field))
+    return min(facts, key=lambda fact: content_id(seed, fact.field))
 
 
-def cut(text: str, gap: Gap, output: Output) -> str:
-    """Return `text` without the sentences that could hold the fact; without the clauses, where a sentence says more than that.
+def remove_fact(text: str, fact: Fact, output: Output) -> str:
+    """Return `text` without the sentences that hold the fact, or without the clauses if a sentence holds other facts too.
 
     Raises:
-        Fault: what is left still holds it, or has lost another fact.
+        RowReject: the rest still holds the fact, or has lost another one.
     """
-    faults = []
-    for pieces in (SENTENCE, CLAUSE):
-        rest = _without(pieces.findall(text), gap)
+    rejects = []
+    for unit in (SENTENCE, CLAUSE):
+        rest = _without(unit.findall(text), fact)
         try:
-            prove(text, rest, gap, output)
-        except RowReject as fault:
-            faults.append(fault)
+            verify_removed(text, rest, fact, output)
+        except RowReject as reject:
+            rejects.append(reject)
         else:
             return rest
-    raise faults[-1]
+    raise rejects[-1]
 
 
-def prove(before: str, after: str, gap: Gap, output: Output) -> None:
-    """Show that `after` lacks the fact, and has all other facts of `before` that can be told.
+def verify_removed(before: str, after: str, fact: Fact, output: Output) -> None:
+    """Check that `after` lacks the fact and has all other removable facts of `before`.
 
     Raises:
-        Fault: it cannot be shown.
+        RowReject: it does not.
     """
-    left = _values(after, output, gap.field)
+    left = _values(after, output, fact.field)
     if left:
-        raise RowReject("synthesis_unproven", f"{gap.field} could still be {left[0]!r}")
-    for other in gaps(before, output):
-        if other.field != gap.field and {*other.values} - {*gap.values} != {*_values(after, output, other.field)}:
-            raise RowReject("synthesis_unproven", f"without {gap.field} it says something else of {other.field}")
+        raise RowReject("synthesis_unproven", f"{fact.field} could still be {left[0]!r}")
+    for other in removable_facts(before, output):
+        if other.field != fact.field and {*other.values} - {*fact.values} != {*_values(after, output, other.field)}:
+            raise RowReject("synthesis_unproven", f"without {fact.field} it says something else of {other.field}")
 
 
 def _values(text: str, output: Output, field: str) -> list[str]:
-    """Return the spans of `text` that could fill the field."""
+    """Return the spans of `text` that the field accepts."""
     accepts = _validator(output, field).is_valid
     return [span for span in spans(text, output.spans[field]) if accepts(span)]
 
@@ -92,12 +92,12 @@ def _validator(output: Output, field: str) -> Draft202012Validator:
     return Draft202012Validator(output.json_schema["properties"][field])
 
 
-def _without(pieces: list[str], gap: Gap) -> str:
-    """Return the pieces that do not hold the fact; a line that loses its end still ends."""
+def _without(parts: list[str], fact: Fact) -> str:
+    """Return the parts that do not hold the fact; a line that loses its last part keeps its line break."""
     rest = ""
-    for piece in pieces:
-        if not any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", piece) for value in gap.values):
-            rest += piece
-        elif piece.endswith("\n") and not rest.endswith("\n"):
+    for part in parts:
+        if not any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", part) for value in fact.values):
+            rest += part
+        elif part.endswith("\n") and not rest.endswith("\n"):
             rest = rest.rstrip() + "\n"
     return rest.strip()

@@ -1,10 +1,10 @@
-"""Which prompts say the same: copies within train, copies within the holdout, and train prompts that the holdout asks too.
+"""Copies among prompts: within train, within the holdout, and train prompts that are also in the holdout.
 
-A group of copies has one keeper: a holdout row if it has any, else the smallest prompt_id, of equal ones the earliest. So nothing
-that is a copy of the holdout, or is joined to it by a chain of near copies, is ever shown to a teacher.
+Of each group of copies one row is kept: a holdout row if there is one, else the row with the smallest prompt_id, and of equal ids
+the earliest. So a prompt that is a copy of a holdout row, even through a chain of near copies, never reaches a teacher.
 
-What is synthesized loses to everything that was there before it, and changes nothing for it: two seeds that are both like a
-synthetic prompt are not made copies by that.
+Synthesized rows lose to all rows of earlier rounds and do not affect them: two seeds that are both similar to a synthesized prompt
+do not become copies of each other.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ import pyarrow.compute as pc
 import xxhash
 
 from engine.contract.prompts import Copies
-from engine.dedup.minhash import exact_keys, signatures
+from engine.dedup.minhash import minhash, text_keys
 from engine.dedup.representatives import Order
-from engine.dedup.signature import Signed, came
+from engine.dedup.signature import SignedBlock, batch_columns
 from engine.prompts.sources import LINE_BITS
 
 SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
     [
-        ("place", pa.int64()),
+        ("row_key", pa.int64()),
         ("prompt_id", pa.string()),
-        ("side", pa.string()),
+        ("split", pa.string()),
         ("round", pa.int32()),
-        ("id_key", pa.uint64()),  # of source and given id; null if no id is given
+        ("id_key", pa.uint64()),  # hash of source and source_id; null without a source_id
         ("text_key", pa.uint64()),
         ("minima", pa.list_(pa.uint32())),
     ]
 )
-FATES = pa.schema(  # of the rows that do not stay, about 60 bytes each; a row that is not here is kept
+DISPOSITIONS = pa.schema(  # of the rows that are not kept, about 60 bytes each
     [
-        ("place", pa.int64()),
-        ("fate", pa.string()),  # one of rows.PROMPT_DROPS, or duplicate_id
+        ("row_key", pa.int64()),
+        ("disposition", pa.string()),  # one of rows.PROMPT_DROPS, or duplicate_id
         ("duplicate_of", pa.string()),
         ("similarity", pa.float32()),
         ("detail", pa.string()),
@@ -42,85 +42,87 @@ FATES = pa.schema(  # of the rows that do not stay, about 60 bytes each; a row t
 )
 
 
-BEST_FIRST: Order = [(name, "ascending") for name in ("side", "round", "prompt_id", "place")]  # holdout < train
-_WHO = ("place", "prompt_id", "side", "round")
-_NO_MINIMA = np.empty((0, 1), np.uint32)
+BEST_FIRST: Order = [(name, "ascending") for name in ("split", "round", "prompt_id", "row_key")]  # holdout < train
+_KEYS = ("row_key", "prompt_id", "split", "round")
 
 
 def sign(rows: pa.Table, copies: Copies) -> pa.Table:
-    """WORK in, SIGNED out: one row for each sound prompt."""
+    """INGESTED in, SIGNED out: one row for each valid prompt."""
     rows = rows.filter(pc.equal(rows["reason"], ""))
-    given = zip(rows["path"].to_pylist(), rows["given_id"].to_pylist(), strict=True)
-    minima = signatures(rows["text"], copies)
+    source_ids = zip(rows["path"].to_pylist(), rows["source_id"].to_pylist(), strict=True)
+    minima = minhash(rows["text"], copies)
     return pa.table(
         {
-            "place": rows["place"],
+            "row_key": rows["row_key"],
             "prompt_id": rows["prompt_id"],
-            "side": rows["side"],
+            "split": rows["split"],
             "round": rows["round"],
-            "id_key": pa.array([None if one is None else _id_key(path, one) for path, one in given], pa.uint64()),
-            "text_key": pa.array(exact_keys(rows["text"])),
+            "id_key": pa.array([None if name is None else _id_key(path, name) for path, name in source_ids], pa.uint64()),
+            "text_key": pa.array(text_keys(rows["text"])),
             "minima": pa.array(list(minima), pa.list_(pa.uint32())),
         },
         schema=SIGNED,
     )
 
 
-def named(signed: pa.Table) -> Signed:
-    """SIGNED in, the rows with a given id out, to be compared by it: of one source and id only the earliest stays."""
+def by_source_id(signed: pa.Table) -> SignedBlock:
+    """Return the SIGNED rows with a source_id, keyed by it: of equal ids of a source only the earliest row is kept."""
     rows = signed.filter(pc.is_valid(signed["id_key"]))
-    table = pa.table({"id": rows["place"], **came(len(rows))})
-    return Signed(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
+    table = pa.table({"id": rows["row_key"], **batch_columns(len(rows))})
+    return SignedBlock(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
 
 
-def among(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int) -> Signed:
-    """SIGNED in, its rows up to round `last` out, to be compared by what they say; those with a `repeated` id are left out."""
+def by_text(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int, num_perm: int) -> SignedBlock:
+    """Return the SIGNED rows up to round `last`, keyed by their text, without those that have a `repeated` id.
+
+    Signatures are (rows, num_perm) for a block without rows too: signatures of all blocks are concatenated.
+    """
     out = pa.concat_tables(repeated)["id"].combine_chunks()
-    rows = signed.filter(pc.and_(pc.invert(pc.is_in(signed["place"], out)), pc.less_equal(signed["round"], last)))
-    who = [rows[name].combine_chunks() for name in _WHO]
-    minima = np.array(rows["minima"].combine_chunks().flatten()).reshape(len(rows), -1) if len(rows) else _NO_MINIMA
-    table = pa.table({"id": pa.StructArray.from_arrays(who, list(_WHO)), **dict(zip(_WHO, who, strict=True)), **came(len(rows))})
-    return Signed(table, rows["text_key"].to_numpy(), minima)
+    rows = signed.filter(pc.and_(pc.invert(pc.is_in(signed["row_key"], out)), pc.less_equal(signed["round"], last)))
+    keys = [rows[name].combine_chunks() for name in _KEYS]
+    minima = np.array(rows["minima"].combine_chunks().flatten(), np.uint32).reshape(len(rows), num_perm)
+    columns = {"id": pa.StructArray.from_arrays(keys, list(_KEYS)), **dict(zip(_KEYS, keys, strict=True))}
+    return SignedBlock(pa.table(columns | batch_columns(len(rows))), rows["text_key"].to_numpy(), minima)
 
 
-def settle(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]]) -> pa.Table:
-    """FATES of the rows with a `repeated` id, and of the copies that each round found among all rows up to it."""
-    fates = [_repeated(pa.concat_tables(repeated))]
-    for last, found in enumerate(rounds):
-        table = pa.concat_tables(found)
-        fates.append(_copied(table.filter(pc.equal(pc.struct_field(table["id"], "round"), last))))
-    return pa.concat_tables(fates).sort_by("place")
+def resolve(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]]) -> pa.Table:
+    """Return DISPOSITIONS of the rows with a `repeated` id, and of the copies that each round found among all rows up to it."""
+    dispositions = [_repeated_ids(pa.concat_tables(repeated))]
+    for last, parts in enumerate(rounds):
+        copies = pa.concat_tables(parts)
+        dispositions.append(_copies(copies.filter(pc.equal(pc.struct_field(copies["id"], "round"), last))))
+    return pa.concat_tables(dispositions).sort_by("row_key")
 
 
-def _id_key(path: str, given: str) -> int:
-    return xxhash.xxh3_64_intdigest(f"{path}\0{given}".encode("utf-8", "surrogatepass"))
+def _id_key(path: str, source_id: str) -> int:
+    return xxhash.xxh3_64_intdigest(f"{path}\0{source_id}".encode("utf-8", "surrogatepass"))
 
 
-def _copied(found: pa.Table) -> pa.Table:
-    one, rep = ({name: pc.struct_field(found[end], name) for name in _WHO} for end in ("id", "rep"))
-    is_leak, is_exact = pc.not_equal(one["side"], rep["side"]), pc.equal(found["method"], "exact")
+def _copies(copies: pa.Table) -> pa.Table:
+    row, kept = ({name: pc.struct_field(copies[end], name) for name in _KEYS} for end in ("id", "duplicate_of"))
+    is_leak, is_exact = pc.not_equal(row["split"], kept["split"]), pc.equal(copies["method"], "exact")
     leak, copy = pc.if_else(is_exact, "holdout_copy", "holdout_near"), pc.if_else(is_exact, "exact_copy", "near_copy")
     return pa.table(
         {
-            "place": one["place"],
-            "fate": pc.if_else(is_leak, leak, copy),
-            "duplicate_of": rep["prompt_id"],
-            "similarity": found["similarity"],
-            "detail": pa.repeat("", len(found)),
+            "row_key": row["row_key"],
+            "disposition": pc.if_else(is_leak, leak, copy),
+            "duplicate_of": kept["prompt_id"],
+            "similarity": copies["similarity"],
+            "detail": pa.repeat("", len(copies)),
         },
-        schema=FATES,
+        schema=DISPOSITIONS,
     )
 
 
-def _repeated(found: pa.Table) -> pa.Table:
-    lines = [place & ((1 << LINE_BITS) - 1) for place in found["rep"].to_pylist()]
+def _repeated_ids(copies: pa.Table) -> pa.Table:
+    lines = [row_key & ((1 << LINE_BITS) - 1) for row_key in copies["duplicate_of"].to_pylist()]
     return pa.table(
         {
-            "place": found["id"],
-            "fate": pa.repeat("duplicate_id", len(found)),
-            "duplicate_of": pa.repeat("", len(found)),
-            "similarity": pa.nulls(len(found), pa.float32()),
+            "row_key": copies["id"],
+            "disposition": pa.repeat("duplicate_id", len(copies)),
+            "duplicate_of": pa.repeat("", len(copies)),
+            "similarity": pa.nulls(len(copies), pa.float32()),
             "detail": pa.array([f"line {line} has the same id" for line in lines], pa.string()),
         },
-        schema=FATES,
+        schema=DISPOSITIONS,
     )

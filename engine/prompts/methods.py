@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from engine.contract.synthesize import Evolve, Synthesis
 from engine.dedup.words import words
 from engine.inference.engine import Chat, instruct
-from engine.prompts.ablate_fact import Gap
+from engine.prompts.ablate_fact import Fact
 from engine.prompts.sources import RowReject
 
 KINDS = {
@@ -47,7 +47,7 @@ class Ask(NamedTuple):
     layer: str
     seeds: Sequence[dict[str, Any]]  # rows of PROMPT; the first is the parent
     seed: int
-    gap: Gap | None = None  # of a counter-example
+    fact: Fact | None = None  # of a counter-example
 
     @property
     def parent(self) -> dict[str, Any]:
@@ -106,8 +106,8 @@ def _reworded(ask: Ask) -> str:
 
 
 def _lacking(ask: Ask) -> str:
-    assert ask.gap is not None
-    return LEAVE_OUT.format(values=" and ".join(repr(value) for value in ask.gap.values))
+    assert ask.fact is not None
+    return LEAVE_OUT.format(values=" and ".join(repr(value) for value in ask.fact.values))
 
 
 ORDERS: dict[str, Callable[[Ask], str]] = {"evolve": _evolved, "paraphrase": _reworded, "counter_example": _lacking}

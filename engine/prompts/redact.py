@@ -1,11 +1,11 @@
-"""Personal data out of prompts, before anything else reads them.
+"""Replace personal data in prompts, before any other step reads them.
 
 The recognizers are those of presidio-analyzer that need no language model: patterns with checksums (Luhn for cards, ISO 7064 for
-IBANs) and Google's phone number metadata. They are asked one by one, without presidio's engine, which would want a spaCy model.
+IBANs) and the metadata of libphonenumber. They are called one by one, because presidio's engine requires a spaCy model.
 
-What they miss: names, addresses, dates of birth; phone numbers written as one bare run of digits that does not begin with 0 or +
-(an order number looks the same); phone numbers in words; cards with a wrong check digit. What they take too much: a run of more
-than 320 characters without white space that has an @ in it goes as a whole.
+Not found: names, addresses, dates of birth; phone numbers in words, or as one run of digits that does not begin with 0 or + (order
+numbers look the same); cards with a wrong check digit. Found wrongly: a token of more than 320 characters that contains an @ is
+replaced as a whole.
 """
 
 import re
@@ -18,17 +18,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from engine.contract.prompts import Entity
-from engine.prompts.sources import WORK
+from engine.prompts.sources import INGESTED
 
-LONGEST_EMAIL = 320  # RFC 3696, erratum 1690
-SURE = 0.4  # presidio's score from which a match counts: below are shapes that anything fits, such as `::`
+MAX_EMAIL_CHARS = 320  # RFC 3696, erratum 1690
+MIN_SCORE = 0.4  # of presidio; matches below are patterns that fit almost anything, such as `::`
 
 _TOKEN = re.compile(r"[^\s,;<>()\[\]{}\"]*@[^\s,;<>()\[\]{}\"]*")
 _BARE = re.compile(r"[1-9]\d*")
 
 
 class Span(NamedTuple):
-    """A piece of text to be replaced."""
+    """Characters of a text that are replaced."""
 
     start: int
     end: int
@@ -36,65 +36,65 @@ class Span(NamedTuple):
 
 
 def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
-    """Return WORK with personal data of `kinds` replaced in messages, text, raw and a training prompt's reference.
+    """Return INGESTED with personal data of `kinds` replaced in messages, text, raw and the references of training prompts.
 
-    A reference of the holdout is left as it is: it says what is right, and nothing learns from it.
+    References of the holdout are not changed: nothing is trained on them.
     """
     if not kinds or not rows.num_rows:
         return rows
     changed = []
     for row in rows.to_pylist():
-        found: set[str] = set()
-        turns = [{**turn, "content": clean(turn["content"], kinds, found)} for turn in row["messages"] or ()]
+        replaced: set[str] = set()
+        turns = [{**turn, "content": redact_text(turn["content"], kinds, replaced)} for turn in row["messages"] or ()]
         changed.append(
             row
             | {
                 "messages": turns if row["messages"] is not None else None,
                 "text": "\n".join(turn["content"] for turn in turns if turn["role"] == "user") if row["messages"] else None,
-                "reference": clean(row["reference"], kinds, found)
-                if row["reference"] and row["side"] == "train"
+                "reference": redact_text(row["reference"], kinds, replaced)
+                if row["reference"] and row["split"] == "train"
                 else row["reference"],
-                "raw": clean(row["raw"], kinds, set()),
-                "detail": clean(row["detail"], kinds, set()),
-                "redacted": sorted(found),
+                "raw": redact_text(row["raw"], kinds, set()),
+                "detail": redact_text(row["detail"], kinds, set()),
+                "redacted": sorted(replaced),
             }
         )
-    return pa.Table.from_pylist(changed, schema=WORK)
+    return pa.Table.from_pylist(changed, schema=INGESTED)
 
 
-def clean(text: str, kinds: Sequence[Entity], found: set[str]) -> str:
-    """Return `text` with <EMAIL>, <PHONE> ... in the place of personal data; the kinds met are added to `found`."""
+def redact_text(text: str, kinds: Sequence[Entity], replaced: set[str]) -> str:
+    """Return `text` with <EMAIL>, <PHONE> ... in place of personal data; the kinds that occur are added to `replaced`."""
     parts: list[str] = []
     end = 0
     for span in spans(text, kinds):
-        found.add(span.kind)
+        replaced.add(span.kind)
         parts += [text[end : span.start], f"<{span.kind.upper()}>"]
         end = span.end
     return "".join(parts) + text[end:] if parts else text
 
 
 def spans(text: str, kinds: Sequence[Entity]) -> list[Span]:
-    """Return what must go, in order and without overlap: the longest of overlapping matches, then the kind named first."""
-    met = [span for kind in kinds for span in FINDERS[kind](text)]
-    met.sort(key=lambda span: (span.start - span.end, kinds.index(span.kind), span.start))
+    """Return the spans to replace, in order and without overlap: of overlapping matches the longest, then the first kind."""
+    matches = [span for kind in kinds for span in FINDERS[kind](text)]
+    matches.sort(key=lambda span: (span.start - span.end, kinds.index(span.kind), span.start))
     chosen: list[Span] = []
-    for span in met:
+    for span in matches:
         if all(span.end <= other.start or other.end <= span.start for other in chosen):
             chosen.append(span)
     return sorted(chosen)
 
 
 def _emails(text: str) -> Iterator[Span]:
-    """Token by token: presidio's pattern takes a minute for 20,000 characters without white space."""
+    """Search token by token: presidio's pattern takes a minute for 20,000 characters without white space."""
     for token in _TOKEN.finditer(text):
-        if len(token[0]) > LONGEST_EMAIL:
+        if len(token[0]) > MAX_EMAIL_CHARS:
             yield Span(*token.span(), "email")
         else:
             yield from (Span(token.start() + s, token.start() + e, "email") for s, e in _matches("email", token[0]))
 
 
 def _phones(text: str) -> Iterator[Span]:
-    """Without those that are part of a longer name (PO-16927, 1646-C) or one bare number (2079460958)."""
+    """Skip numbers that are part of a longer name (PO-16927, 1646-C), or one run of digits (2079460958)."""
     for start, end in _matches("phone", text):
         before, after = text[max(start - 2, 0) : start], text[end : end + 2]
         is_glued = re.search(r"\w[-/_]?$", before) or re.match(r"[-/_]?\w", after)
@@ -119,13 +119,13 @@ def _matches(kind: Entity, text: str) -> list[tuple[int, int]]:
     if kind in ("phone", "card", "iban") and not any(character.isdigit() for character in text):
         return []
     recognizer = _recognizers()[kind]
-    found = recognizer.analyze(text, recognizer.supported_entities, None) or []
-    return [(match.start, match.end) for match in found if match.score >= SURE]
+    matches = recognizer.analyze(text, recognizer.supported_entities, None) or []
+    return [(match.start, match.end) for match in matches if match.score >= MIN_SCORE]
 
 
 @cache
 def _recognizers() -> dict[Entity, Any]:
-    with _hidden("torch", "transformers"):
+    with _without_modules("torch", "transformers"):
         from presidio_analyzer.predefined_recognizers import (
             CreditCardRecognizer,
             EmailRecognizer,
@@ -135,7 +135,7 @@ def _recognizers() -> dict[Entity, Any]:
         )
 
     class AnyEmail(EmailRecognizer):
-        """Asks no list of public suffixes, which would be fetched from the network; `3@4.50` is a price."""
+        """Does not use the list of public suffixes, which would be downloaded. `3@4.50` is a price."""
 
         def validate_result(self, pattern_text: str) -> bool:
             return not pattern_text.rpartition(".")[2].isdigit()
@@ -150,8 +150,8 @@ def _recognizers() -> dict[Entity, Any]:
 
 
 @contextmanager
-def _hidden(*modules: str) -> Iterator[None]:
-    """Import presidio without the frameworks of engines that are not used: 3 s and 110 MB instead of 25 s and 1 GB a process."""
+def _without_modules(*modules: str) -> Iterator[None]:
+    """Make imports of `modules` fail. Presidio then takes 3 s and 110 MB a process instead of 25 s and 1 GB."""
     absent = [name for name in modules if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None makes an import fail, as if not installed
     try:

@@ -1,4 +1,4 @@
-"""Rows of a file become prompts, or rejects with their reason."""
+"""Rows of a file become prompts, or rejects with a reason."""
 
 import itertools
 import json
@@ -8,22 +8,22 @@ from typing import Any
 import pyarrow as pa
 
 from engine.prompts import formats
-from engine.prompts.files import Slice
-from engine.prompts.formats import Raw
-from engine.rows import DIFFICULTIES, HOLDOUT, LAYERS, content_id, grow
+from engine.prompts.files import SourceFile
+from engine.prompts.formats import RawRow
+from engine.rows import DIFFICULTIES, HOLDOUT, LAYERS, Row, content_id, grow
 
-WORK = grow(  # what travels inside this room; the job writes PROMPT, HOLDOUT, REJECT and DROPPED_PROMPT
+INGESTED = grow(  # internal to this room; the job writes PROMPT, HOLDOUT, REJECT and DROPPED_PROMPT
     HOLDOUT,
     ("path", pa.string()),  # of the source as the contract writes it
-    ("place", pa.int64()),  # file number and line: unique, and in the order of the contract
-    ("side", pa.string()),  # train | holdout
+    ("row_key", pa.int64()),  # file number and line: unique, and in the order of the contract
+    ("split", pa.string()),  # train | holdout
     ("round", pa.int32()),  # of synthesis in which it was written, from 1; 0 for a source's row
-    ("given_id", pa.string()),  # the source's own id; null if none is mapped
-    ("reason", pa.string()),  # one of rows.REJECTED; "" for a sound row
+    ("source_id", pa.string()),  # the source's own id; null if none is mapped
+    ("reason", pa.string()),  # one of rows.REJECTED; "" for a valid row
     ("detail", pa.string()),
     ("raw", pa.string()),
 )
-LINE_BITS = 40  # of `place`; the file number stands above
+LINE_BITS = 40  # lower bits of `row_key`; the upper ones are the file number
 BATCH = 1_000
 RAW_CHARS = 200
 ROLES = ("system", "user", "assistant")
@@ -33,33 +33,33 @@ class RowReject(Exception):
     """A row that cannot be a prompt: (reason, detail)."""
 
 
-def prompts(piece: Slice, *, max_chars: int) -> Iterator[pa.Table]:
-    """Yield the rows of a file that are wanted, as WORK; `prompt_id` and `redacted` are filled in later."""
-    wanted = (raw for row, raw in enumerate(formats.read(piece.url)) if piece.wants(row))
-    while batch := list(itertools.islice(wanted, BATCH)):
-        yield pa.Table.from_pylist([work(raw, piece, max_chars=max_chars) for raw in batch], schema=WORK)
+def prompts(file: SourceFile, *, max_chars: int) -> Iterator[pa.Table]:
+    """Yield the taken rows of a file as tables of INGESTED; `prompt_id` and `redacted` are filled in later."""
+    taken = (raw for row, raw in enumerate(formats.read(file.url)) if file.takes(row))
+    while batch := list(itertools.islice(taken, BATCH)):
+        yield pa.Table.from_pylist([ingest_row(raw, file, max_chars=max_chars) for raw in batch], schema=INGESTED)
 
 
 def identify(rows: pa.Table) -> pa.Table:
-    """Return WORK with `prompt_id`: a hash of the source's path and of the messages, which must be redacted by now."""
+    """Return INGESTED with `prompt_id`: a hash of the source's path and of the messages, which must be redacted already."""
     ids = [
         None if row["reason"] else content_id(row["path"], json.dumps(row["messages"], sort_keys=True))
         for row in rows.select(["reason", "path", "messages"]).to_pylist()
     ]
-    return rows.set_column(rows.schema.get_field_index("prompt_id"), WORK.field("prompt_id"), pa.array(ids, pa.string()))
+    return rows.set_column(rows.schema.get_field_index("prompt_id"), INGESTED.field("prompt_id"), pa.array(ids, pa.string()))
 
 
-def work(raw: Raw, piece: Slice, *, max_chars: int) -> dict[str, Any]:
-    """Return a row of WORK: a prompt, or why it is none."""
-    row: dict[str, Any] = {
-        "task_unit": piece.task_unit,
-        "source": piece.source,
+def ingest_row(raw: RawRow, file: SourceFile, *, max_chars: int) -> Row:
+    """Return a row of INGESTED: a prompt, or a reject with its reason."""
+    row: Row = {
+        "task_unit": file.task_unit,
+        "source": file.source,
         "line": raw.line,
-        "licence": piece.licence,
-        "path": piece.path,
+        "licence": file.licence,
+        "path": file.path,
         "redacted": [],
-        "place": piece.number << LINE_BITS | raw.line,
-        "side": piece.side,
+        "row_key": file.number << LINE_BITS | raw.line,
+        "split": file.split,
         "round": 0,
         "reason": raw.reason,
         "detail": raw.detail,
@@ -68,19 +68,19 @@ def work(raw: Raw, piece: Slice, *, max_chars: int) -> dict[str, Any]:
     if raw.reason:
         return row
     try:
-        return row | _prompt(raw.fields, piece, max_chars)
-    except RowReject as fault:
-        reason, detail = fault.args
+        return row | _prompt(raw.fields, file, max_chars)
+    except RowReject as reject:
+        reason, detail = reject.args
         return row | {"reason": reason, "detail": detail}
 
 
-def _prompt(fields: dict[str, Any], piece: Slice, max_chars: int) -> dict[str, Any]:
-    """Raises Fault."""
-    found = {ours: fields.get(theirs) for ours, theirs in piece.columns.items()}
-    for ours in ("messages" if "messages" in found else "text", "reference"):
-        if ours in found and piece.columns[ours] not in fields:
-            raise RowReject("missing_column", f"has no {piece.columns[ours]!r}, which is mapped to {ours}")
-    turns = _messages(found["messages"]) if "messages" in found else _one_turn(found["text"])
+def _prompt(fields: Row, file: SourceFile, max_chars: int) -> Row:
+    """Return the columns of a prompt. Raises RowReject."""
+    values = {column: fields.get(theirs) for column, theirs in file.columns.items()}
+    for column in ("messages" if "messages" in values else "text", "reference"):
+        if column in values and file.columns[column] not in fields:
+            raise RowReject("missing_column", f"has no {file.columns[column]!r}, which is mapped to {column}")
+    turns = _messages(values["messages"]) if "messages" in values else _user_turn(values["text"])
     chars = sum(len(turn["content"]) for turn in turns)
     if chars > max_chars:
         raise RowReject("too_long", f"{chars} characters, at most {max_chars} are allowed")
@@ -90,21 +90,21 @@ def _prompt(fields: dict[str, Any], piece: Slice, max_chars: int) -> dict[str, A
     return {
         "messages": turns,
         "text": text,
-        "layer": _one_of(LAYERS, found.get("layer"), "layer", "core"),
-        "difficulty": _one_of(DIFFICULTIES, found.get("difficulty"), "difficulty", "medium"),
-        "scenario": _word(found.get("scenario")) or "",
-        "language": _word(found.get("language")) or "",
-        "reference": _reference(found["reference"]) if "reference" in found else None,
-        "given_id": _word(found.get("id")),
+        "layer": _choice(LAYERS, values.get("layer"), "layer", "core"),
+        "difficulty": _choice(DIFFICULTIES, values.get("difficulty"), "difficulty", "medium"),
+        "scenario": _optional(values.get("scenario")) or "",
+        "language": _optional(values.get("language")) or "",
+        "reference": _reference(values["reference"]) if "reference" in values else None,
+        "source_id": _optional(values.get("id")),
     }
 
 
-def _one_turn(value: Any) -> list[dict[str, str]]:
+def _user_turn(value: Any) -> list[dict[str, str]]:
     if value is None:
         raise RowReject("empty", "the text is null")
     if not isinstance(value, str):
         raise RowReject("bad_value", f"text: found {type(value).__name__}, expected a string")
-    return [{"role": "user", "content": _sound(value)}]
+    return [{"role": "user", "content": _valid_unicode(value)}]
 
 
 def _messages(value: Any) -> list[dict[str, str]]:
@@ -120,11 +120,11 @@ def _messages(value: Any) -> list[dict[str, str]]:
     for turn in value:
         if turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
             raise RowReject("bad_value", f"messages: found role {turn.get('role')!r:.40}, expected one of {ROLES} with a text")
-    return [{"role": turn["role"], "content": _sound(turn["content"])} for turn in value]
+    return [{"role": turn["role"], "content": _valid_unicode(turn["content"])} for turn in value]
 
 
-def _sound(text: str) -> str:
-    """JSON may spell half a character, such as \\ud800, that no UTF-8 file can hold."""
+def _valid_unicode(text: str) -> str:
+    """Return `text`. JSON may encode an unpaired surrogate, such as \\ud800, which no UTF-8 file can hold: raise RowReject."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -132,7 +132,7 @@ def _sound(text: str) -> str:
     return text
 
 
-def _one_of(allowed: tuple[str, ...], value: Any, name: str, default: str) -> str:
+def _choice(allowed: tuple[str, ...], value: Any, name: str, default: str) -> str:
     if value is None or value == "":
         return default
     if value not in allowed:
@@ -140,11 +140,11 @@ def _one_of(allowed: tuple[str, ...], value: Any, name: str, default: str) -> st
     return value
 
 
-def _word(value: Any) -> str | None:
-    return None if value is None or value == "" else _sound(str(value))
+def _optional(value: Any) -> str | None:
+    return None if value is None or value == "" else _valid_unicode(str(value))
 
 
 def _reference(value: Any) -> str:
     if value is None or value == "":
         raise RowReject("empty", "the reference is empty")
-    return _sound(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return _valid_unicode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":")))

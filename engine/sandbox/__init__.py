@@ -1,1 +1,1 @@
-"""Where what a model wrote is run: processes of their own, behind walls of the kernel and within limits."""
+"""Isolated execution of untrusted code and queries: worker processes, limits, and kernel mechanisms that confine a program."""

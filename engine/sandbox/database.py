@@ -1,7 +1,6 @@
-"""A DuckDB that holds given tables and nothing else, and reaches nothing outside of itself.
+"""A DuckDB in memory that holds the tables it was built with and has no access to files or network.
 
-It should live apart (`engine.sandbox.worker_process`): a query can ask for more than DuckDB itself keeps within its limits, a list of a
-billion numbers.
+Use it in a `worker_process.WorkerProcess`: a query can exceed DuckDB's own memory limit, such as a list of a billion numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +20,8 @@ READERS: dict[str, Callable[[Any], pa.Table]] = {
     "jsonl": pyarrow.json.read_json,
     "parquet": pyarrow.parquet.read_table,
 }
-# Once the tables are in: no spilling, no Python variables as tables, no files, no network, and no way back.
-CLOSED = (
+# Set once the tables are loaded: no spilling, no Python variables as tables, no files, no network, and no way to undo this.
+LOCKED = (
     "temp_directory = ''",
     "python_enable_replacements = false",
     "enable_external_access = false",
@@ -30,56 +29,56 @@ CLOSED = (
 )
 
 
-class Found(NamedTuple):
-    """What a query gave."""
+class QueryResult(NamedTuple):
+    """Columns and rows of a query."""
 
     names: list[str]
     rows: list[tuple[Any, ...]]
 
 
 class BadQuery(Exception):
-    """Not one SELECT, or DuckDB cannot answer it."""
+    """The query is not exactly one SELECT, or DuckDB cannot answer it."""
 
 
 class Database:
     """Tables that can be read by one SELECT a call."""
 
     def __init__(self, tables: Mapping[str, pa.Table], script: str = "") -> None:
-        """Take in `tables` by name, close the doors, and then run `script`, which may make further tables.
+        """Load `tables` by name, lock the database, then run `script`, which may create more tables.
 
         Raises:
             BadQuery: the script fails.
         """
         self.connection = duckdb.connect(":memory:", config={"threads": 1})
         for name, table in tables.items():
-            self.connection.register("given", table)
-            self.connection.execute(f"create table {name} as select * from given")
-            self.connection.unregister("given")
-        for setting in CLOSED:
+            self.connection.register("loaded", table)
+            self.connection.execute(f"create table {name} as select * from loaded")
+            self.connection.unregister("loaded")
+        for setting in LOCKED:
             self.connection.execute(f"set {setting}")
         try:
             self.connection.execute(script or "select 1")
         except duckdb.Error as error:
             raise BadQuery(_reason(error)) from None
 
-    def read(self, query: str, rows: int) -> Found:
+    def read(self, query: str, rows: int) -> QueryResult:
         """Return at most `rows` rows.
 
         Raises:
-            BadQuery: see there.
+            BadQuery: `query` is not exactly one SELECT, or DuckDB cannot answer it.
         """
         try:
             kinds = [statement.type for statement in self.connection.extract_statements(query)]
             if kinds != [duckdb.StatementType.SELECT]:
                 raise BadQuery(f"found {', '.join(kind.name for kind in kinds) or 'nothing'}, expected one SELECT")
-            cursor = self.connection.cursor()  # of its own, so that nothing of a query stays for the next
-            found = cursor.execute(query).fetchmany(rows)
-            return Found([column[0] for column in cursor.description or ()], found)
+            cursor = self.connection.cursor()  # a cursor for each query, so that no state is left for the next
+            fetched = cursor.execute(query).fetchmany(rows)
+            return QueryResult([column[0] for column in cursor.description or ()], fetched)
         except duckdb.Error as error:
             raise BadQuery(_reason(error)) from None
 
     def columns(self, table: str) -> list[str]:
-        """Return name and type of each column of `table`."""
+        """Return `name type` of each column of `table`."""
         return [f"{column[0]} {column[1]}" for column in self.connection.execute(f"describe {table}").fetchall()]
 
 

@@ -1,4 +1,4 @@
-"""Something in a process of its own: a call that takes too long or too much memory ends that process, and nothing else."""
+"""An object in a process of its own: a call that exceeds its limits ends that process, not the caller."""
 
 import faulthandler
 import json
@@ -17,86 +17,86 @@ MIB = 2**20
 
 
 class CallLimits(NamedTuple):
-    """What one call may cost."""
+    """Resources that one call may use."""
 
     seconds: float
     memory_mib: int
-    """Beyond what is held once it is built."""
+    """Address space, in addition to what the process has once the object is built."""
 
 
-class Served(Protocol):
-    """What lives apart."""
+class Service(Protocol):
+    """The object in the worker process."""
 
     description: str
 
     def __call__(self, argument: str) -> Any:
-        """Return something that JSON can hold; raise nothing but a RayleighError."""
+        """Return a JSON-serialisable value. It may raise a RayleighError, and nothing else."""
         ...
 
 
 class Exceeded(Exception):
-    """A call went beyond its limits; the next one finds a new process."""
+    """A call exceeded its limits; the next call starts a new process."""
 
 
 class WorkerProcess:
-    """Calls what `build` makes elsewhere. Its process is started again after a call that ended it."""
+    """Calls the object that `build` returns, in another process, which is started again after a call that ended it."""
 
-    def __init__(self, build: Callable[[], Served], limits: CallLimits) -> None:
-        """Raises the RayleighError that `build` raises."""
+    def __init__(self, build: Callable[[], Service], limits: CallLimits) -> None:
+        """Start the process. Raises the RayleighError that `build` raises there."""
         self.build, self.limits = build, limits
         self.description = self._start()
 
     def __call__(self, argument: str) -> Any:
-        """Return what is said of `argument`, as JSON holds it.
+        """Return the object's result for `argument`, as decoded from JSON.
 
         Raises:
-            Exceeded: it took more than the limits.
-            RayleighError: as it was raised there.
+            Exceeded: the call took more than the limits.
+            RayleighError: as it was raised in the process.
         """
         try:
             if not self.process.is_alive():
                 self._start()
-            self.line.send_bytes(argument.encode("utf-8", "replace"))
-            return self._hear()
+            self.connection.send_bytes(argument.encode("utf-8", "replace"))
+            return self._receive()
         except (EOFError, OSError):
             self.process.join()
             raise Exceeded(f"took more than {self.limits.seconds:g} seconds or {self.limits.memory_mib} MiB") from None
 
     def _start(self) -> str:
-        """Start the process; return the description of what lives there."""
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever model lives here
-        self.line, theirs = context.Pipe()
+        """Start the process; return the object's description."""
+        context = multiprocessing.get_context("spawn")  # a fork would copy locked locks of the threads of a model in this process
+        self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, self.build, self.limits), daemon=True)
         self.process.start()
-        theirs.close()  # so that the end of the process is the end of the line
-        return self._hear()
+        theirs.close()  # so that reading fails when the process ends
+        return self._receive()
 
-    def _hear(self) -> Any:
-        said = json.loads(self.line.recv_bytes())
-        if "error" in said:
-            raise getattr(errors, said["kind"])(said["error"])
-        return said["said"]
+    def _receive(self) -> Any:
+        message = json.loads(self.connection.recv_bytes())
+        if "error" in message:
+            raise getattr(errors, message["kind"])(message["error"])
+        return message["result"]
 
 
-def _serve(line: Connection, build: Callable[[], Served], limits: CallLimits) -> None:
-    """Answer calls until the other end is gone. The watch is kept here, so that it holds even when nobody waits any more."""
+def _serve(connection: Connection, build: Callable[[], Service], limits: CallLimits) -> None:
+    """Answer calls until the caller closes the connection. The time limit is kept here, so that it holds if the caller dies."""
     try:
-        served = build()
-        _say(line, served.description)
-        most = psutil.Process().memory_info().vms + limits.memory_mib * MIB
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        with open(os.devnull, "w") as nowhere:
+        service = build()
+        _send(connection, service.description)
+        address_space = psutil.Process().memory_info().vms + limits.memory_mib * MIB
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+        with open(os.devnull, "w") as devnull:
             while True:
-                argument = line.recv_bytes().decode()
-                faulthandler.dump_traceback_later(limits.seconds, exit=True, file=nowhere)
-                result = served(argument)
+                argument = connection.recv_bytes().decode()
+                faulthandler.dump_traceback_later(limits.seconds, exit=True, file=devnull)
+                result = service(argument)
                 faulthandler.cancel_dump_traceback_later()
-                _say(line, result)
+                _send(connection, result)
     except errors.RayleighError as error:
-        line.send_bytes(json.dumps({"error": str(error), "kind": type(error).__name__}).encode())
+        connection.send_bytes(json.dumps({"error": str(error), "kind": type(error).__name__}).encode())
     except EOFError:
         return
 
 
-def _say(line: Connection, said: Any) -> None:
-    line.send_bytes(json.dumps({"said": said}).encode())
+def _send(connection: Connection, result: Any) -> None:
+    connection.send_bytes(json.dumps({"result": result}).encode())

@@ -1,1 +1,1 @@
-"""What a model may call before it answers: executors that no argument can harm, and the conversation around them."""
+"""Tools that a model may call before it answers, and the conversation with them. No argument of a call can do harm."""

@@ -1,29 +1,30 @@
-"""A model that acts: it thinks, calls a tool, reads the result, until it answers (ReAct: Yao et al., 2023, section 2)."""
+"""A model that thinks, calls a tool and reads the result, until it answers (ReAct: Yao et al., 2023, section 2)."""
 
 from collections.abc import Mapping, Sequence
 
 from engine.contract.models import Sampling
 from engine.inference.engine import Chat, Completion, Engine, Request
-from engine.rows import content_id
+from engine.rows import Row, content_id
 from engine.tools import conversation
 from engine.tools.base import Result, Tool
 from engine.tools.toolset import Toolset
 
-MANNER = (
+# The wording of this text, of tool descriptions and of results is part of what models read: a change gives other answers.
+INSTRUCTIONS = (
     'Write one JSON object: {"thought": ..., "call": {"tool": ..., "argument": ...}} to call a tool, '
     '{"answer": ...} once you know the answer. The tools are:'
 )
 
 
 class ToolAgent:
-    """An engine whose completions may have called tools on the way; those calls are in `Completion.trajectory`."""
+    """An engine whose completions may include tool calls, which are in `Completion.trajectory`."""
 
-    def __init__(self, engine: Engine, kit: Toolset) -> None:
-        """Raises InputError if a file of a tool cannot be read."""
+    def __init__(self, engine: Engine, toolset: Toolset) -> None:
+        """Open the tools. Raises InputError if a file of a tool cannot be read."""
         self.engine, self.identity = engine, engine.identity
-        self.tools = kit.open()
+        self.tools = toolset.open()
         described = [f"- {name}: {tool.description}" for name, tool in self.tools.items()]
-        self.briefing = "\n".join([MANNER, *described]) if kit.is_told else ""
+        self.instructions = "\n".join([INSTRUCTIONS, *described]) if toolset.in_system_text else ""
 
     def reset_prefix_cache(self) -> None:
         """See `engine.inference.engine.Engine`."""
@@ -38,89 +39,93 @@ class ToolAgent:
         return self.engine.mean_nll(chats, answers)
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Answer each request, in order; one that may make no calls is answered as it stands.
+        """Return one completion for each request, in order. A request with `max_calls` 0 is passed to the engine unchanged.
 
-        All conversations that are still open are asked together, turn by turn, so that the engine stays full. `max_tokens` is for
-        one turn. A lost turn loses its whole answer.
+        The next turns of all open conversations are one batch, to keep the engine full. `max_tokens` is the limit of one turn.
+        A turn that is lost (`retryable`) loses its whole answer.
         """
-        talks = [Conversation(request, self.tools, self.briefing) for request in requests]
-        while still := [talk for talk in talks if talk.end is None]:
-            for talk, said in zip(still, self.engine.complete([talk.ask() for talk in still], sampling), strict=True):
-                talk.hear(said)
-        return [talk.end for talk in talks if talk.end is not None]
+        conversations = [Conversation(request, self.tools, self.instructions) for request in requests]
+        while pending := [one for one in conversations if one.completion is None]:
+            turns = self.engine.complete([one.next_request() for one in pending], sampling)
+            for one, turn in zip(pending, turns, strict=True):
+                one.receive(turn)
+        return [one.completion for one in conversations if one.completion is not None]
 
 
 class Conversation:
-    """One conversation."""
+    """One conversation of a model with its tools; `completion` is set once it has ended."""
 
-    def __init__(self, request: Request, tools: Mapping[str, Tool], briefing: str) -> None:
+    def __init__(self, request: Request, tools: Mapping[str, Tool], instructions: str) -> None:
         self.request, self.tools = request, tools
-        self.chat = _briefed(request.chat, briefing) if request.max_calls else request.chat
-        self.turns: list[conversation.Turn] = []
-        self.heard: list[Completion] = []
-        self.end: Completion | None = None
+        self.chat = _with_system_text(request.chat, instructions) if request.max_calls else request.chat
+        self.turns: list[Row] = []
+        self.completions: list[Completion] = []
+        self.completion: Completion | None = None
 
     @property
     def may_call(self) -> bool:
-        """Whether a further call is allowed."""
-        return len(self.heard) < self.request.max_calls
+        """Whether the model may call a tool in its next turn."""
+        return len(self.completions) < self.request.max_calls
 
-    def ask(self) -> Request:
-        """Return the request for the next turn; its seed is its own."""
+    def next_request(self) -> Request:
+        """Return the request for the next turn, which has a seed of its own."""
         if not self.request.max_calls:
             return self.request
         return self.request._replace(
             chat=[*self.chat, *map(conversation.message, self.turns)],
-            seed=int(content_id(self.request.seed, len(self.heard))[:8], 16),
+            seed=int(content_id(self.request.seed, len(self.completions))[:8], 16),
             json_schema=conversation.schema(list(self.tools) if self.may_call else [], self.request.json_schema),
         )
 
-    def hear(self, said: Completion) -> None:
-        """Take the model's turn: call what it calls, or end as it ends."""
+    def receive(self, completion: Completion) -> None:
+        """Process the model's turn: run its tool call, or end the conversation."""
         if not self.request.max_calls:
-            self.end = said
+            self.completion = completion
             return
-        step = conversation.read(said.text) if said.finish_reason == "stop" else None
-        if isinstance(step, conversation.Call) and self.may_call:
-            self._note(said, ok=True, tool=step.tool)
-            result = self._call(step)
-            self.turns.append({"role": "tool", "content": result.text, "tool": step.tool, "ok": result.ok})
-        elif isinstance(step, conversation.Answer):
-            self._note(said, ok=True)
-            self.end = self._sum(said._replace(text=step.text))
+        action = conversation.read(completion.text) if completion.finish_reason == "stop" else None
+        if isinstance(action, conversation.Call) and self.may_call:
+            self._append(completion, ok=True, tool=action.tool)
+            result = self._call(action)
+            self.turns.append({"role": "tool", "content": result.text, "tool": action.tool, "ok": result.ok})
+        elif isinstance(action, conversation.Answer):
+            self._append(completion, ok=True)
+            self.completion = self._total(completion._replace(text=action.text))
         else:
-            self._note(said, ok=False)
-            astray = f"turn {len(self.heard)} is no {'call or answer' if len(self.heard) <= self.request.max_calls else 'answer'}"
-            self.end = self._sum(said if said.finish_reason != "stop" else said._replace(finish_reason="error", error=astray))
+            self._append(completion, ok=False)
+            self.completion = self._total(completion if completion.finish_reason != "stop" else self._unreadable(completion))
 
-    def _call(self, step: conversation.Call) -> Result:
-        if step.tool not in self.tools:
-            return Result(f"there is no tool {step.tool!r:.40}, only {', '.join(self.tools)}", False)
+    def _call(self, call: conversation.Call) -> Result:
+        if call.tool not in self.tools:
+            return Result(f"there is no tool {call.tool!r:.40}, only {', '.join(self.tools)}", False)
         try:
-            result = self.tools[step.tool](step.argument)
-        except Exception as error:  # what a model wrote must not end the process that holds the model
+            result = self.tools[call.tool](call.argument)
+        except Exception as error:  # an argument written by a model must not end the process that holds the model
             result = Result(f"{type(error).__name__}: {error}", False)
-        return Result(conversation.clip(conversation.sound(result.text)), result.ok)
+        return Result(conversation.truncate(conversation.valid_unicode(result.text)), result.ok)
 
-    def _note(self, said: Completion, *, ok: bool, tool: str = "") -> None:
-        self.heard.append(said)
-        self.turns.append({"role": "assistant", "content": said.text, "tool": tool, "ok": ok})
+    def _append(self, completion: Completion, *, ok: bool, tool: str = "") -> None:
+        self.completions.append(completion)
+        self.turns.append({"role": "assistant", "content": completion.text, "tool": tool, "ok": ok})
 
-    def _sum(self, last: Completion) -> Completion:
-        """`last` with what all turns cost."""
-        logprobs = [said.logprob for said in self.heard if said.logprob is not None]
+    def _unreadable(self, completion: Completion) -> Completion:
+        expected = "call or answer" if len(self.completions) <= self.request.max_calls else "answer"
+        return completion._replace(finish_reason="error", error=f"turn {len(self.completions)} is no {expected}")
+
+    def _total(self, last: Completion) -> Completion:
+        """Return `last` with the tokens, seconds and log-probability of all turns."""
+        logprobs = [turn.logprob for turn in self.completions if turn.logprob is not None]
         return last._replace(
-            tokens_in=sum(said.tokens_in for said in self.heard),
-            tokens_out=sum(said.tokens_out for said in self.heard),
-            logprob=sum(logprobs) if len(logprobs) == len(self.heard) else None,
-            seconds=sum(said.seconds for said in self.heard),
+            tokens_in=sum(turn.tokens_in for turn in self.completions),
+            tokens_out=sum(turn.tokens_out for turn in self.completions),
+            logprob=sum(logprobs) if len(logprobs) == len(self.completions) else None,
+            seconds=sum(turn.seconds for turn in self.completions),
             trajectory=tuple(self.turns),
         )
 
 
-def _briefed(chat: Chat, briefing: str) -> Chat:
-    """`chat` with `briefing` at the end of its system text."""
-    if not briefing:
+def _with_system_text(chat: Chat, text: str) -> Chat:
+    """Return `chat` with `text` at the end of its system turn."""
+    if not text:
         return chat
     system, rest = (chat[0]["content"], chat[1:]) if chat and chat[0]["role"] == "system" else ("", chat)
-    return [{"role": "system", "content": f"{system}\n\n{briefing}".strip()}, *rest]
+    return [{"role": "system", "content": f"{system}\n\n{text}".strip()}, *rest]

@@ -1,27 +1,27 @@
-"""What a tool is."""
+"""The interface of a tool."""
 
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
 class Result(NamedTuple):
-    """What a call gave."""
+    """Result of a call."""
 
-    text: str  # "" if nothing was found; why it failed, if not ok
+    text: str  # "" if nothing was found; the reason of a failure if not ok
     ok: bool
 
 
 class Tool(Protocol):
-    """Something that a model calls with one text."""
+    """A tool that a model calls with one string."""
 
     description: str
-    """What it does and what it wants, for the model."""
+    """What it does and what its argument is, for the model."""
 
     def __call__(self, argument: str) -> Result:
-        """Return the result. A call that fails is a result too, with its reason; it raises nothing."""
+        """Return the result. A failed call is a result too, with its reason; nothing is raised."""
         ...
 
 
-def place(path: str, root: str) -> str:
-    """Return where the contract's `path` is: relative ones start at `root`."""
+def resolve_path(path: str, root: str) -> str:
+    """Return the contract's `path`: URLs as they are, relative paths below `root`."""
     return path if "://" in path else str(Path(root, path))

@@ -1,13 +1,16 @@
-"""What is said in a conversation with tools: turns as JSON, the schema that holds them, and what a model reads of a result."""
+"""The turns of a conversation with tools: their JSON, the schema of that JSON, and how a result is shown to the model.
+
+A turn is a row of `rows.TRAJECTORY`: role (assistant, tool), content, tool (the one that is called, or ""), ok.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-LONGEST = 1000  # characters of a result that a model reads
+from engine.contract.base import JsonSchema
+from engine.rows import Row
 
-Turn = dict[str, Any]
-"""A row of `rows.TRAJECTORY`: role (assistant, tool), content, tool (the one that is called, or ""), ok."""
+MAX_CHARS = 1000  # of a result that a model reads
 
 
 class Call(NamedTuple):
@@ -20,11 +23,11 @@ class Call(NamedTuple):
 class Answer(NamedTuple):
     """The turn that ends a conversation."""
 
-    text: str  # JSON where the answer is no plain text
+    text: str  # compact JSON if the answer is not a string
 
 
-def schema(tools: Sequence[str], answer: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the JSON schema of a turn: a call of one of `tools`, or an answer of the schema `answer`, plain text if None."""
+def schema(tools: Sequence[str], answer: JsonSchema | None) -> JsonSchema:
+    """Return the JSON schema of a turn: a call of one of `tools`, or an answer of schema `answer` (a string if None)."""
     ends = _closed(answer=answer or {"type": "string"})
     if not tools:
         return ends
@@ -33,47 +36,47 @@ def schema(tools: Sequence[str], answer: Mapping[str, Any] | None) -> dict[str, 
 
 
 def read(text: str) -> Call | Answer | None:
-    """Return what a turn says; None if it is neither a call nor an answer."""
+    """Parse a turn of the model; None if it is neither a call nor an answer."""
     try:
         turn = json.loads(text)
     except (ValueError, RecursionError):
         return None
     match turn:
         case {"call": {"tool": str(tool), "argument": str(argument)}}:
-            return Call(sound(tool), sound(argument))
+            return Call(valid_unicode(tool), valid_unicode(argument))
         case {"answer": str(answer)}:
-            return Answer(sound(answer))
+            return Answer(valid_unicode(answer))
         case {"answer": answer}:
-            return Answer(sound(json.dumps(answer, ensure_ascii=False, separators=(",", ":"))))
+            return Answer(valid_unicode(json.dumps(answer, ensure_ascii=False, separators=(",", ":"))))
     return None
 
 
-def message(turn: Turn) -> dict[str, str]:
-    """Return a turn as a model reads it. Results come as the user's words: not every template knows a role for tools."""
+def message(turn: Row) -> dict[str, str]:
+    """Return a turn as a chat message. Results are user messages: not every chat template has a role for tools."""
     if turn["role"] == "assistant":
         return {"role": "assistant", "content": turn["content"]}
     return {"role": "user", "content": f"Result: {turn['content'] or 'nothing'}" if turn["ok"] else f"Failed: {turn['content']}"}
 
 
-def learnt(turns: Sequence[Turn]) -> list[int]:
-    """Return the positions of the turns that a student should say: the answer, and each call that succeeded.
+def training_turns(turns: Sequence[Row]) -> list[int]:
+    """Return the positions of the turns that are targets of training: the answer, and each call that succeeded.
 
-    A failed call stays in what the student reads, so that it sees how one goes on after it.
+    A failed call is context only, so that a student learns how to continue after it.
     """
-    replies = [*turns[1:], None]
-    said = [(number, reply) for number, (turn, reply) in enumerate(zip(turns, replies, strict=True)) if turn["role"] == "assistant"]
-    return [number for number, reply in said if turns[number]["ok"] and (reply is None or reply["ok"])]
+    followers = [*turns[1:], None]
+    replies = [(at, after) for at, (turn, after) in enumerate(zip(turns, followers, strict=True)) if turn["role"] == "assistant"]
+    return [at for at, after in replies if turns[at]["ok"] and (after is None or after["ok"])]
 
 
-def sound(text: str) -> str:
-    """Return `text` as valid Unicode: JSON may spell half a character."""
+def valid_unicode(text: str) -> str:
+    """Return `text` with unpaired surrogates, which JSON may encode, as `?`."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def clip(text: str) -> str:
-    """Return at most LONGEST characters of `text`, and a sign if there were more."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+def truncate(text: str) -> str:
+    """Return at most MAX_CHARS characters of `text`, with `...` at the end if it was longer."""
+    return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 3]}..."
 
 
-def _closed(**fields: Mapping[str, Any]) -> dict[str, Any]:
+def _closed(**fields: Mapping[str, object]) -> JsonSchema:
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}

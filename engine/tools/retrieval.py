@@ -1,7 +1,7 @@
-"""Passages of a corpus by the words that they share with a query: TF-IDF vectors in FAISS, compared by inner product.
+"""Lexical retrieval of passages: TF-IDF vectors in an exact FAISS index, compared by inner product.
 
-Words, not meanings: a sentence embedder must not share a process with vLLM, in which tools run. Exact search, and at most
-16 KB a passage: for corpora of some ten thousand passages.
+Not semantic, because tools run in the process of vLLM, which a sentence encoder must not share. A passage takes at most 16 KB of
+memory: meant for corpora of some ten thousand passages.
 """
 
 import json
@@ -12,24 +12,24 @@ import numpy as np
 
 from engine.contract.tools import Retrieval as RetrievalSection
 from engine.errors import InputError
-from engine.tools.base import Result, place
+from engine.tools.base import Result, resolve_path
 
-WORDS = 4096  # most frequent words that are told apart
+VOCABULARY = 4096  # most frequent words of the corpus
 
 
 class Retrieval:
-    """Finds passages."""
+    """Finds the passages that share most words with a query."""
 
     def __init__(self, section: RetrievalSection, root: str) -> None:
-        """Raises InputError if the corpus cannot be read or holds no words."""
+        """Index the corpus. Raises InputError if it cannot be read or has no words."""
         import faiss
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        where = place(section.corpus, root)
+        where = resolve_path(section.corpus, root)
         self.top_k, self.texts = section.top_k, _read(where)
-        self.words = TfidfVectorizer(sublinear_tf=True, max_features=WORDS)
+        self.vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=VOCABULARY)
         try:
-            self.words.fit(self.texts)
+            self.vectorizer.fit(self.texts)
         except ValueError:
             raise InputError(f"corpus {where}: holds no words, expected passages of text. Mend teachers.tools.") from None
         vectors = self._vectors(self.texts)
@@ -38,14 +38,14 @@ class Retrieval:
         self.description = "finds passages of a corpus that share words with the argument"
 
     def __call__(self, argument: str) -> Result:
-        """Return at most `top_k` passages that share a word with `argument`, one a line, the nearest first."""
-        shared, found = self.index.search(self._vectors([argument]), self.top_k)
-        hits = [self.texts[number] for number, share in zip(found[0], shared[0], strict=True) if share > 0]
+        """Return at most `top_k` passages that share a word with `argument`, one a line, the most similar first."""
+        scores, numbers = self.index.search(self._vectors([argument]), self.top_k)
+        hits = [self.texts[number] for number, score in zip(numbers[0], scores[0], strict=True) if score > 0]
         return Result("\n".join(hits), True)
 
     def _vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors [texts, words]."""
-        return self.words.transform(texts).toarray().astype(np.float32)
+        """Return unit vectors [texts, vocabulary], float32."""
+        return self.vectorizer.transform(texts).toarray().astype(np.float32)
 
 
 def _read(where: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tools of one contract; a dict chooses by `type`."""
+"""The tools of one contract. The dict `TOOLS` maps `type` to a class."""
 
 import importlib
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ TOOLS = {
 
 @dataclass(frozen=True)
 class Toolset:
-    """All that is needed to act, in plain picklable values."""
+    """Settings of an agent's tools, in plain picklable values."""
 
     sections: tuple[ToolSection, ...]
     max_calls: int
     root: str
-    """Folder from which the paths of `sections` start."""
+    """Folder that relative paths of `sections` start from."""
     hashes: Mapping[str, str]
-    """Path -> hash of the content of each file that a tool reads."""
-    is_told: bool = True
-    """Whether the model reads what tools there are: a teacher does, a student has learnt it."""
+    """File -> hash of its content, for each file that a tool reads."""
+    in_system_text: bool = True
+    """Whether the system text describes the tools: for a teacher it does, a student has been trained to use them."""
 
     @property
     def identity(self) -> str:
-        """What an answer depends on: the tools as ordered, and what their files say."""
+        """Hash of all that an answer depends on: the settings, and the content of the files. It is part of cache keys."""
         sections = [section.model_dump_json() for section in self.sections]
-        return content_id(self.max_calls, self.is_told, sections, sorted(self.hashes.items()))
+        return content_id(self.max_calls, self.in_system_text, sections, sorted(self.hashes.items()))
 
     def open(self) -> dict[str, Tool]:
         """Return the tools by name.

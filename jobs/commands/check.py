@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.contract import Contract
+from engine.contract.consumers import consumers
 from engine.contract.models import Model
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
@@ -87,24 +88,14 @@ def _missing(key: str, path: str, root: str) -> str:
 
 
 def _chat_models(contract: Contract) -> Iterator[ChatModel]:
-    for number, teacher in enumerate(contract.teachers.models):
-        key = f"teachers.models.{number}"
-        yield ChatModel(f"{key}.model", teacher.model, teacher.system, f"{key}.system" if teacher.system else "")
-    if contract.teachers.mode != "direct":
-        for number, rubric in enumerate(contract.judges.rubrics):
-            yield ChatModel(f"judges.rubrics.{number}.model", rubric.model)
-    for number, kind in enumerate(contract.curation.boundary):
-        if kind.type == "rewrite":
-            yield ChatModel(f"curation.boundary.{number}.model", kind.model)
-    if contract.judges.signals and contract.judges.signals.model:
-        yield ChatModel("judges.signals.model", contract.judges.signals.model)
-    for number, synthesis in enumerate(contract.prompts.synthesize):
-        if synthesis.model:
-            yield ChatModel(f"prompts.synthesize.{number}.model", synthesis.model)
+    systems = {teacher.name: (number, teacher.system) for number, teacher in enumerate(contract.teachers.models)}
+    for consumer in consumers(contract):
+        number, system = systems[consumer.payee] if consumer.kind == "teacher" else (0, "")
+        yield ChatModel(consumer.path, consumer.model, system, f"teachers.models.{number}.system" if system else "")
 
 
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
-    yield from ((f"{key}.path", model.path) for key, model, *_ in _chat_models(contract) if model.type == "vllm")
+    yield from ((f"{one.path}.path", one.model.path) for one in consumers(contract) if one.model.type == "vllm")
     yield from (
         (f"students.{number}.init.prune.source", student.init.prune.source) for number, student in enumerate(contract.students)
     )

@@ -1,38 +1,42 @@
-"""Evaluation lists that the contract names: read as sources are, and known by the hashes of their files."""
+"""Evaluation lists of the contract: read as sources are, and identified by hashes of their files."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engine.contract import Contract
 from engine.contract.prompts import Source
 from engine.prompts import files
 from engine.runs.job import JobContext
+from engine.storage.identity import file_identity
 
-NO_LIMIT = 1 << 40  # characters: a list is never too long to stay unknown
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+NO_LIMIT = 1 << 40  # characters: no text of a list is too long
 
 
-def rows(context: JobContext) -> Any:
-    """Return the rows of all lists as a dataset of room 1 (sources.WORK), redacted as prompts are; None if there is no list.
+def rows(context: JobContext) -> "Dataset | None":
+    """Return the rows of all lists as sources.INGESTED, redacted as prompts are; None if there is no list.
 
     Raises:
-        InputError: a list is missing, empty, of an unknown ending, or lacks every column that is mapped.
+        InputError: a list is missing, is empty, has an unknown ending, or lacks every column that is mapped.
     """
-    from engine.prompts import flow  # Ray: whoever only asks whether the lists have changed does not wait for it
+    from engine.prompts import flow  # imports Ray, which `hashes` does not need
 
     lists = context.contract.curation.decontaminate.lists
     if not lists:
         return None
     unit = context.contract.specialist.task_units[0].name
-    sources = [("holdout", unit, Source(path=one.path, licence="evaluation", columns=one.columns)) for one in lists]
+    sources = [("holdout", unit, Source(path=item.path, licence="evaluation", columns=item.columns)) for item in lists]
     section = context.contract.prompts.model_copy(update={"max_chars": NO_LIMIT})
-    return flow.read(files.slices([*sources], root=context.root), section, context.profile.cpu)
+    return flow.read(files.source_files([*sources], root=context.root), section, context.profile.cpu)
 
 
-def of_job(context: JobContext) -> dict[str, Any]:
-    """Return what identifies the content of every list, so that a changed one is named as drift."""
+def of_job(context: JobContext) -> dict[str, str]:
+    """Return file -> hash for every list of the job's contract, so that a changed list is reported as a recipe mismatch."""
     return hashes(context.contract, context.root)
 
 
 def hashes(contract: Contract, root: str) -> dict[str, str]:
-    """Return file -> hash over all lists of `contract`, whose relative paths start at `root`."""
+    """Return file -> hash of its content, of all lists of `contract`; relative paths start at `root`."""
     paths = sorted({one.path for one in contract.curation.decontaminate.lists})
-    return {name: hash for path in paths for name, hash in files.identity(path, root=root).items()}
+    return {name: hash for path in paths for name, hash in file_identity(path, root=root).items()}

@@ -1,114 +1,119 @@
-"""Prompts written from seeds: asked for in rounds, and settled each time among all that was there before."""
+"""Prompts written from seeds, in rounds: after each round copies are searched again among all rows so far."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ray.data import Dataset
 
-from engine.contract.synthesize import can_lack
+from engine.contract.consumers import SYNTHESIS
+from engine.contract.synthesize import supports_counter_examples
 from engine.inference.crash_isolation import MARKERS
 from engine.prompts import flow, quota
-from engine.prompts.flow import Verdicts
-from engine.prompts.quota import Cell
+from engine.prompts.flow import Resolution
+from engine.prompts.quota import QuotaKey
 from engine.prompts.synthesizer import SynthesizerSpec
+from engine.records.prompts import SynthesisMetrics, SynthesisQuota
 from engine.rows import REJECTED
 from engine.runs.job import JobContext
 
 
 class Extended(NamedTuple):
-    """The rows with those that were written."""
+    """All rows, read and written."""
 
     rows: Dataset
-    verdicts: Verdicts
-    rows_in: int  # read, and asked for
-    metrics: dict[str, Any]
+    resolution: Resolution
+    rows_in: int  # read or requested
+    metrics: SynthesisMetrics
 
 
-def extend(context: JobContext, rows: Dataset, verdicts: Verdicts, *, files: int) -> Extended:
-    """Ask until the quotas are full or the rounds are over. `files` were read; what is written counts as further ones."""
+def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files: int) -> Extended:
+    """Write prompts until the quotas are full or the rounds are over.
+
+    Args:
+        files: number of source files; each synthesis counts as one more.
+    """
     section, cpu = context.contract.prompts, context.profile.cpu
-    labelled = flow.label(rows, verdicts, cpu)
-    found = flow.count(labelled, cpu)
-    rows_in = found["fate"].total()
-    wanted = quota.quotas(section.synthesize, section.layers, found["layer"])
-    desks = _desks(context, files)
-    able = [unit.name for unit in context.contract.specialist.task_units if can_lack(unit)]
-    asked: Counter[Cell] = Counter()
+    labelled = flow.label(rows, resolution, cpu)
+    counts = flow.count(labelled, cpu)
+    rows_in = counts["disposition"].total()
+    wanted = quota.quotas(section.synthesize, section.layers, counts["layer"])
+    specs = _specs(context, files)
+    units = [unit.name for unit in context.contract.specialist.task_units if supports_counter_examples(unit)]
+    asked: Counter[QuotaKey] = Counter()
     spent: Counter[str] = Counter()
-    (context.ledger / MARKERS / "synthesis").remove()  # who died in an earlier run says nothing about this one
+    (context.ledger / MARKERS / "synthesis").remove()  # crashes of an earlier run say nothing about this one
     for number in range(1, max(one.rounds for one in section.synthesize) + 1):
-        orders = quota.orders(section.synthesize, wanted, _by(found, "prompts"), round=number, able=able)
-        assigned = flow.assign(labelled, orders, _by_title(asked), cpu)
+        requests = quota.requests(section.synthesize, wanted, _by(counts, "prompts"), round=number, units_with_facts=units)
+        assigned = flow.assign(labelled, requests, _by_title(asked), cpu)
         if not assigned.counts:
             break
         asked.update(assigned.counts)
-        written = flow.synthesize(labelled, assigned, desks, cpu)
+        written = flow.synthesize(labelled, assigned, specs, cpu)
         spent += flow.tokens(written, cpu)
         rows = flow.join(rows, written, section, cpu)
-        verdicts = flow.settle(rows, section, cpu, rounds=number)
-        labelled = flow.label(rows, verdicts, cpu)
-        found = flow.count(labelled, cpu)
-    cells = _cells(wanted, asked, found)
-    for cell in cells:
-        if cell["missing"]:
-            context.log("prompts: {source}: {kept} of {wanted} {layer} were written, {asked} were asked for".format(**cell))
-    return Extended(rows, verdicts, rows_in + asked.total(), {**spent, "quotas": cells})
+        resolution = flow.resolve(rows, section, cpu, rounds=number)
+        labelled = flow.label(rows, resolution, cpu)
+        counts = flow.count(labelled, cpu)
+    results = _quotas(wanted, asked, counts)
+    for one in results:
+        if one.missing:
+            context.log(
+                f"prompts: {one.source}: {one.kept} of {one.wanted} {one.layer} were written, {one.requested} were asked for"
+            )
+    metrics = SynthesisMetrics(quotas=results, tokens_in=spent["tokens_in"], tokens_out=spent["tokens_out"])
+    return Extended(rows, resolution, rows_in + asked.total(), metrics)
 
 
-def _desks(context: JobContext, files: int) -> list[SynthesizerSpec]:
-    """One for each model: a process can hold one."""
-    from jobs.steps.judging import weights
+def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
+    """Return one for each model: a process can hold one."""
+    from jobs.steps.judging import teacher_client
 
     syntheses = context.contract.prompts.synthesize
     models = list(dict.fromkeys(one.model for one in syntheses))
-    desks = []
+    specs = []
     for model in models:
         mine = {files + number: one for number, one in enumerate(syntheses) if one.model == model}
-        desks.append(
+        specs.append(
             SynthesizerSpec(
                 syntheses=tuple(mine.values()),
-                model=model,
                 specialist=context.contract.specialist,
                 pool=context.profile.teacher if model else context.profile.cpu,
-                folder=weights(context, model) if model else None,
-                ledger=context.paid / "synthesis",
-                markers=context.ledger / MARKERS / "synthesis",
+                client=teacher_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
                 numbers={one.title: number for number, one in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )
         )
-    return desks
+    return specs
 
 
-def _by(found: dict[str, Counter[str]], *fates: str) -> Counter[Cell]:
-    """Synthetic rows that have one of `fates`, by title and layer."""
-    rows: Counter[Cell] = Counter()
-    for value, count in found["synthetic"].items():
-        source, layer, fate = value.split("|")
-        if fate in fates:
+def _by(counts: dict[str, Counter[str]], *dispositions: str) -> Counter[QuotaKey]:
+    """Return the number of written rows with one of `dispositions`, by title and layer."""
+    rows: Counter[QuotaKey] = Counter()
+    for value, count in counts["synthetic"].items():
+        source, layer, disposition = value.split("|")
+        if disposition in dispositions:
             rows[source.removeprefix("synthesize/"), layer] += count
     return rows
 
 
-def _by_title(asked: Counter[Cell]) -> Counter[str]:
+def _by_title(asked: Counter[QuotaKey]) -> Counter[str]:
     titles: Counter[str] = Counter()
     for (title, _), count in asked.items():
         titles[title] += count
     return titles
 
 
-def _cells(wanted: dict[Cell, int], asked: Counter[Cell], found: dict[str, Counter[str]]) -> list[dict[str, Any]]:
-    """What became of each quota; `made` are sound prompts, of which copies were dropped."""
-    kept, rejected = _by(found, "prompts"), _by(found, *REJECTED)
-    return [
-        {
-            "source": f"synthesize/{title}",
-            "layer": layer,
-            "wanted": count,
-            "asked": asked[title, layer],
-            "made": asked[title, layer] - rejected[title, layer],
-            "kept": kept[title, layer],
-            "missing": count - kept[title, layer],
-        }
+def _quotas(wanted: dict[QuotaKey, int], asked: Counter[QuotaKey], counts: dict[str, Counter[str]]) -> tuple[SynthesisQuota, ...]:
+    kept, rejected = _by(counts, "prompts"), _by(counts, *REJECTED)
+    return tuple(
+        SynthesisQuota(
+            source=f"synthesize/{title}",
+            layer=layer,
+            wanted=count,
+            requested=asked[title, layer],
+            valid=asked[title, layer] - rejected[title, layer],
+            kept=kept[title, layer],
+            missing=count - kept[title, layer],
+        )
         for (title, layer), count in wanted.items()
-    ]
+    )

@@ -1,21 +1,19 @@
-"""The tools that a contract gives its teachers, and what lies in their files."""
+"""The tools that a contract gives its teachers, and hashes of their files."""
 
-from typing import Any
-
-from engine.prompts import files
 from engine.runs.job import JobContext
+from engine.storage.identity import file_identity
 from engine.tools.toolset import Toolset
 
 
-def kit(context: JobContext) -> Toolset | None:
-    """Return the tools of the contract; None if its mode calls none."""
+def toolset(context: JobContext) -> Toolset | None:
+    """Return the tools of the contract; None unless its mode is `tools`."""
     section = context.contract.teachers
     if section.mode != "tools":
         return None
-    return Toolset(section.tools, max_calls=section.max_calls, root=context.root, hashes=hashes(context))
+    return Toolset(section.tools, max_calls=section.max_calls, root=context.root, hashes=file_hashes(context))
 
 
-def hashes(context: JobContext) -> dict[str, Any]:
-    """Return what identifies the content of every file that a tool reads, so that a changed table is named as drift."""
+def file_hashes(context: JobContext) -> dict[str, str]:
+    """Return file -> hash for every file that a tool reads, so that a changed table is reported as a recipe mismatch."""
     paths = sorted({path for tool in context.contract.teachers.tools for path in tool.files.values()})
-    return {name: hash for path in paths for name, hash in files.identity(path, root=context.root).items()}
+    return {name: hash for path in paths for name, hash in file_identity(path, root=context.root).items()}

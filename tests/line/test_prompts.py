@@ -1,4 +1,4 @@
-"""The prompts job on a real cluster: good rows, every kind of bad row, copies, shards, drift."""
+"""The prompts job on a real cluster: good rows, every kind of bad row, copies, shards, changed sources."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from data_world import context, contract, mails, run, write_jsonl, write_parquet
 from engine.contract.profile import Pool
 from engine.errors import InputError, RecipeMismatch
 from engine.prompts import files, flow
+from engine.records.prompts import LayerShare, PromptsMetrics
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
 from engine.runs.job import is_finished
 from engine.storage.artifact import load_artifact
@@ -80,13 +81,13 @@ def artifact(folder):
 
 
 def test_prompts_every_row_goes_to_exactly_one_place(made):
-    row_counts = artifact(made).record["row_counts"]
-    found = {label: rows for label, rows in row_counts["rows_out"].items() if rows}
+    row_counts = artifact(made).record.row_counts
+    found = {label: rows for label, rows in row_counts.rows_out.items() if rows}
     assert found == {
         "prompts": 28, "holdout": 4, "unreadable": 1, "encoding": 1, "missing_column": 1, "empty": 1, "too_long": 1,
         "duplicate_id": 1, "bad_value": 1, "exact_copy": 2, "near_copy": 1, "holdout_copy": 1, "holdout_near": 1,
     }  # fmt: skip
-    assert row_counts["rows_in"] == 28 + 6 + 5 + 5 == sum(found.values())
+    assert row_counts.rows_in == 28 + 6 + 5 + 5 == sum(found.values())
 
 
 def test_prompts_rejects_name_file_line_and_reason(made):
@@ -111,7 +112,7 @@ def test_prompts_dropped_copies_name_the_prompt_they_lost_to(made):
     assert not trained & set(TEXTS[30:34])
 
 
-def test_prompts_of_one_kind_stand_together_in_shards_of_the_contracts_size(made):
+def test_prompts_are_sorted_by_kind_in_shards_of_the_contracts_size(made):
     found = artifact(made)
     kind = ["task_unit", "scenario", "prompt_id"]
     shards = found.table("prompts").shards
@@ -122,33 +123,33 @@ def test_prompts_of_one_kind_stand_together_in_shards_of_the_contracts_size(made
     assert all(below[-1] < above[0] for below, above in pairwise(ids))
 
 
-def test_prompts_are_redacted_before_their_id_and_facts_say_so(made):
+def test_prompts_are_redacted_before_their_id_is_computed_and_metrics_count_it(made):
     found = artifact(made)
     (row,) = [row for row in found.read("prompts", PROMPT).to_pylist() if row["redacted"]]
     assert row["text"].endswith("Write to <EMAIL>.") and row["messages"][0]["content"] == row["text"]
-    metrics = found.record["metrics"]
-    assert metrics["redacted"] == {"email": 1}
-    assert metrics["layers"]["core"]["wanted"] == 0.5 and metrics["layers"]["core"]["found"] == 1.0
-    assert metrics["sources"] == {"seeds.jsonl": 28, "more.csv": 6, "many/*.parquet": 5, "holdout.jsonl": 5}
+    metrics = found.metrics(PromptsMetrics)
+    assert metrics.redacted == {"email": 1}
+    assert metrics.layers["core"] == LayerShare(wanted=0.5, found=1.0)
+    assert metrics.sources == {"seeds.jsonl": 28, "more.csv": 6, "many/*.parquet": 5, "holdout.jsonl": 5}
 
 
 def test_prompts_made_again_are_the_same_files(made, tmp_path):
     world(tmp_path)
     again = run(tmp_path, "prompts", contract(prompts=SECTION))
-    assert again.record["tables"] == artifact(made).record["tables"]
+    assert again.record.tables == artifact(made).record.tables
     assert again.fingerprint == artifact(made).fingerprint
 
 
-def test_prompts_fates_do_not_depend_on_the_number_of_partitions(made):
+def test_prompts_dispositions_do_not_depend_on_the_number_of_partitions(made):
     section = contract(prompts=SECTION).prompts
-    sides = [*(("train", "order", one) for one in section.sources), ("holdout", "order", section.holdout)]
-    pieces = files.slices(sides, root=str(made))
-    rows = flow.read(pieces, section, Pool())
-    one, many = (ray.get(list(flow.settle(rows, section, Pool(), partitions=count))) for count in (1, 3))
+    sources = [*(("train", "order", one) for one in section.sources), ("holdout", "order", section.holdout)]
+    source_files = files.source_files(sources, root=str(made))
+    rows = flow.read(source_files, section, Pool())
+    one, many = (ray.get(list(flow.resolve(rows, section, Pool(), partitions=count))) for count in (1, 3))
     assert one[0].num_rows == 6 and one[0].equals(many[0]) and one[1] == many[1]
 
 
-def test_prompts_changed_seed_file_is_named_as_drift(made):
+def test_prompts_changed_seed_file_is_named_as_a_recipe_mismatch(made):
     order = contract(prompts=SECTION)
     assert is_finished(context(made, "prompts", order))
     before = (made / "more.csv").read_bytes()

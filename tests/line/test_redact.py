@@ -1,4 +1,4 @@
-"""Personal data goes, order numbers stay. No Ray; but the recognizers take seconds to load."""
+"""Personal data is replaced, order numbers are not. Without Ray, but the recognizers take seconds to load."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ import sys
 import pyarrow as pa
 import pytest
 
-from engine.prompts.redact import clean, redact
-from engine.prompts.sources import WORK
+from engine.prompts.redact import redact, redact_text
+from engine.prompts.sources import INGESTED
 
 ALL = ("email", "phone", "card", "iban", "ip")
 
@@ -27,8 +27,8 @@ ALL = ("email", "phone", "card", "iban", "ip")
         ("", ""),
     ],
 )
-def test_clean_replaces_each_kind(text, expected):
-    assert clean(text, ALL, set()) == expected
+def test_redact_text_replaces_each_kind(text, expected):
+    assert redact_text(text, ALL, set()) == expected
 
 
 @pytest.mark.parametrize(
@@ -36,24 +36,24 @@ def test_clean_replaces_each_kind(text, expected):
     ["order A-10233", "PO-16927, PO4633", "number 1646-C", "order 75616, 250 units", "order 2079460958", "KX-52231/7", "NL-39689"],
 )
 def test_order_numbers_are_no_phone_numbers(text):
-    assert clean(text, ("phone",), set()) == text
+    assert redact_text(text, ("phone",), set()) == text
 
 
-def test_only_the_kinds_that_are_asked_are_replaced():
-    found: set[str] = set()
-    assert clean("a@b.org, +44 20 7946 0958", ("phone",), found) == "a@b.org, <PHONE>"
-    assert found == {"phone"}
+def test_only_the_requested_kinds_are_replaced():
+    replaced: set[str] = set()
+    assert redact_text("a@b.org, +44 20 7946 0958", ("phone",), replaced) == "a@b.org, <PHONE>"
+    assert replaced == {"phone"}
 
 
-def test_overlapping_matches_go_as_the_longest():
-    assert clean("4111 1111 1111 1111", ALL, set()) == "<CARD>"
-    assert clean("mail 192.168.0.1@example.org now", ALL, set()) == "mail <EMAIL> now"
+def test_of_overlapping_matches_the_longest_is_replaced():
+    assert redact_text("4111 1111 1111 1111", ALL, set()) == "<CARD>"
+    assert redact_text("mail 192.168.0.1@example.org now", ALL, set()) == "mail <EMAIL> now"
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("text", ["a." * 10_000 + "@", "a@" * 10_000, "1 " * 10_000, "1.1." * 5_000])
 def test_hostile_text_of_full_length_does_not_stall(text):
-    assert isinstance(clean(text, ALL, set()), str)
+    assert isinstance(redact_text(text, ALL, set()), str)
 
 
 def test_redact_changes_messages_text_and_raw_and_leaves_the_reference():
@@ -68,7 +68,7 @@ def test_redact_changes_messages_text_and_raw_and_leaves_the_reference():
         "detail": "",
     }
     reject = {"messages": None, "text": None, "raw": "broken a@b.org", "reason": "unreadable", "detail": "bad"}
-    good, bad = redact(pa.Table.from_pylist([row, reject], schema=WORK), ("email",)).to_pylist()
+    good, bad = redact(pa.Table.from_pylist([row, reject], schema=INGESTED), ("email",)).to_pylist()
     assert [turn["content"] for turn in good["messages"]] == ["for <EMAIL>", "I am <EMAIL>"]
     assert (good["text"], good["raw"], good["redacted"]) == ("I am <EMAIL>", '{"input": "I am <EMAIL>"}', ["email"])
     assert good["reference"] == row["reference"]
@@ -77,8 +77,8 @@ def test_redact_changes_messages_text_and_raw_and_leaves_the_reference():
 
 def test_recognizers_load_no_deep_learning_framework_and_leave_its_import_possible():
     code = (
-        "import sys; from engine.prompts.redact import clean; "
-        "assert clean('a@b.org', ('email',), set()) == '<EMAIL>'; "
+        "import sys; from engine.prompts.redact import redact_text; "
+        "assert redact_text('a@b.org', ('email',), set()) == '<EMAIL>'; "
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -86,8 +86,8 @@ def test_recognizers_load_no_deep_learning_framework_and_leave_its_import_possib
 
 
 def test_reference_of_a_training_prompt_is_redacted_and_that_of_the_holdout_is_not():
-    row = dict.fromkeys(WORK.names) | {"reference": "write to ann@example.org", "raw": "", "detail": ""}
-    rows = pa.Table.from_pylist([row | {"side": side} for side in ("train", "holdout")], schema=WORK)
-    found = redact(rows, ["email"]).to_pylist()
-    assert [one["reference"] for one in found] == ["write to <EMAIL>", "write to ann@example.org"]
-    assert [one["redacted"] for one in found] == [["email"], []]
+    row = dict.fromkeys(INGESTED.names) | {"reference": "write to ann@example.org", "raw": "", "detail": ""}
+    rows = pa.Table.from_pylist([row | {"split": side} for side in ("train", "holdout")], schema=INGESTED)
+    rows = redact(rows, ["email"]).to_pylist()
+    assert [row["reference"] for row in rows] == ["write to <EMAIL>", "write to ann@example.org"]
+    assert [row["redacted"] for row in rows] == [["email"], []]

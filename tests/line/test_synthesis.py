@@ -9,7 +9,8 @@ import data_world
 import pytest
 
 from engine.contract import load_contract
-from engine.prompts.ablate_fact import gaps
+from engine.prompts.ablate_fact import removable_facts
+from engine.records.prompts import PromptsMetrics
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
 from engine.storage.artifact import load_artifact
 from engine.storage.shards import Folder
@@ -38,14 +39,14 @@ def test_synthesis_in_rounds_loses_no_ask_and_says_what_is_missing(cluster, tmp_
     }
     prompts = {**data_world.CONTRACT["prompts"], "synthesize": [evolve, another], "redact": ["email"]}
     artifact = data_world.run(tmp_path, "prompts", data_world.contract(prompts=prompts))
-    row_counts = artifact.record["row_counts"]
-    found = {label: rows for label, rows in row_counts["rows_out"].items() if rows}
+    row_counts = artifact.record.row_counts
+    found = {label: rows for label, rows in row_counts.rows_out.items() if rows}
     assert found == {"prompts": 9, "holdout": 1, "holdout_near": 2, "exact_copy": 1, "near_copy": 2, "synthesis_empty": 1}
-    assert row_counts["rows_in"] == 7 + 1 + 6 + 2 == sum(found.values())
-    metrics = artifact.record["metrics"]["synthesis"]
-    counts = [tuple(quota.values()) for quota in metrics["quotas"]]
+    assert row_counts.rows_in == 7 + 1 + 6 + 2 == sum(found.values())
+    metrics = artifact.metrics(PromptsMetrics).synthesis
+    assert metrics is not None and metrics.tokens_out > 0
+    counts = [tuple(quota.model_dump().values()) for quota in metrics.quotas]
     assert counts == [("synthesize/evolve", "core", 4, 6, 5, 2, 2), ("synthesize/self_instruct", "long_tail", 1, 2, 2, 0, 1)]
-    assert metrics["tokens_out"] > 0
     kept = artifact.read("prompts", PROMPT).to_pylist()
     assert {row["text"] for row in kept} == {*SEEDS, FRESH[0] + " I am <EMAIL>", FRESH[1]}
     assert {row["parent_id"] for row in kept} - {None} <= {row["prompt_id"] for row in kept}
@@ -84,11 +85,10 @@ def test_synthesis_each_method_wrote_prompts_that_stay(made):
 def test_synthesis_every_ask_ends_in_exactly_one_table(made):
     tables = {"prompts": PROMPT, "holdout": HOLDOUT, "rejects": REJECT, "dropped": DROPPED_PROMPT}
     places = [(row["source"], row["line"]) for name, kind in tables.items() for row in made.read(name, kind).to_pylist()]
-    assert len(places) == len(set(places)) == made.record["row_counts"]["rows_in"]
-    for quota in made.record["metrics"]["synthesis"]["quotas"]:
-        assert quota["kept"] + quota["missing"] == quota["wanted"] and quota["kept"] <= quota["made"] <= quota["asked"]
-    asked = sum(quota["asked"] for quota in made.record["metrics"]["synthesis"]["quotas"])
-    assert asked == sum(source.startswith("synthesize/") for source, _ in places)
+    assert len(places) == len(set(places)) == made.record.row_counts.rows_in
+    quotas = made.metrics(PromptsMetrics).synthesis.quotas
+    assert all(one.kept + one.missing == one.wanted and one.kept <= one.valid <= one.requested for one in quotas)
+    assert sum(one.requested for one in quotas) == sum(source.startswith("synthesize/") for source, _ in places)
 
 
 @pytest.mark.modes
@@ -107,7 +107,7 @@ def test_synthesis_counter_examples_lack_what_they_say(made):
     rows = [row for row in made.read("prompts", PROMPT).to_pylist() if row["source"] == "synthesize/counter_example"]
     for row in rows:
         assert row["layer"] == "failure_mode"
-        assert row["scenario"].removeprefix("missing_") not in {gap.field for gap in gaps(row["text"], output)}
+        assert row["scenario"].removeprefix("missing_") not in {fact.field for fact in removable_facts(row["text"], output)}
     assert rows
 
 
@@ -127,5 +127,5 @@ def test_synthesis_made_again_pays_nothing_and_gives_the_same_rows(run, made):
     Folder(str(run / "prompts")).remove()
     rayleigh("run", CONTRACT, run, "--profile", HERE / "profile.yaml", "--until", "prompts")
     again = load_artifact(Folder(str(run / "prompts")))
-    assert again is not None and again.record["tables"] == made.record["tables"]
+    assert again is not None and again.record.tables == made.record.tables
     assert sorted(path.name for path in run.glob("ledger/synthesis/**/*.parquet")) == paid

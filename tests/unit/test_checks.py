@@ -1,6 +1,6 @@
 import pytest
 
-from engine.checks import CHECKS, TAGS, Seen, canonical, is_abstention, run_checks
+from engine.checks import CHECKS, TAGS, CheckInput, canonical, is_abstention, run_checks
 from engine.contract.checks import Choice, Grounded, JsonSchema, Numeric, Regex
 
 SCHEMA = {
@@ -12,8 +12,8 @@ SCHEMA = {
 MAIL = "Please send 30 Red  Mugs.\nOrder KX-9608, 300 spoons."
 
 
-def only(check, answer, text=MAIL, **seen):
-    return run_checks([check], Seen(answer, text, **{"schema": SCHEMA, **seen}))[0]
+def only(check, answer, text=MAIL, **inputs):
+    return run_checks([check], CheckInput(answer, text, **{"schema": SCHEMA, **inputs}))[0]
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ def only(check, answer, text=MAIL, **seen):
         ("null", "off_schema"),
     ],
 )
-def test_json_schema_tells_broken_json_from_a_wrong_form(answer, tag):
-    outcome = only(JsonSchema(type="json_schema"), answer)
-    assert (outcome.passed, outcome.tag) == (tag == "", tag)
+def test_json_schema_distinguishes_broken_json_from_a_wrong_form(answer, tag):
+    result = only(JsonSchema(type="json_schema"), answer)
+    assert (result.passed, result.tag) == (tag == "", tag)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_json_schema_tells_broken_json_from_a_wrong_form(answer, tag):
         ("not json", "not_json"),
     ],
 )
-def test_grounded_finds_values_that_the_prompt_does_not_hold(answer, tag):
+def test_grounded_finds_values_that_do_not_occur_in_the_prompt(answer, tag):
     assert only(Grounded(type="grounded"), answer).tag == tag
 
 
@@ -55,26 +55,26 @@ def test_grounded_looks_only_at_the_named_fields():
 @pytest.mark.parametrize(
     ("check", "answer", "tag"),
     [
-        (Choice(type="choice", of=("yes", "no")), "yes", ""),
-        (Choice(type="choice", of=("yes", "no")), "maybe", "off_choice"),
-        (Choice(type="choice", of=("a",), field="item"), '{"item": "a"}', ""),
-        (Choice(type="choice", of=("a",), field="item"), '{"other": "a"}', "no_field"),
+        (Choice(type="choice", allowed=("yes", "no")), "yes", ""),
+        (Choice(type="choice", allowed=("yes", "no")), "maybe", "off_choice"),
+        (Choice(type="choice", allowed=("a",), field="item"), '{"item": "a"}', ""),
+        (Choice(type="choice", allowed=("a",), field="item"), '{"other": "a"}', "no_field"),
         (Regex(type="regex", pattern="[A-Z]{2}-\\d+", field="number"), '{"number": "KX-9608"}', ""),
         (Regex(type="regex", pattern="[A-Z]{2}-\\d+", field="number"), '{"number": "KX-9608 "}', "off_pattern"),
         (Regex(type="regex", pattern="x", field="number"), '{"number": null}', ""),
-        (Numeric(type="numeric", low=1, high=10), "7", ""),
-        (Numeric(type="numeric", low=1, high=10), "1,000", "out_of_range"),
+        (Numeric(type="numeric", min=1, max=10), "7", ""),
+        (Numeric(type="numeric", min=1, max=10), "1,000", "out_of_range"),
         (Numeric(type="numeric"), "seven", "not_a_number"),
-        (Numeric(type="numeric", low=1, field="item"), '{"item": 0}', "out_of_range"),
+        (Numeric(type="numeric", min=1, field="item"), '{"item": 0}', "out_of_range"),
     ],
 )
 def test_field_checks_say_what_is_wrong(check, answer, tag):
-    outcome = only(check, answer)
-    assert (outcome.passed, outcome.tag) == (tag == "", tag)
-    assert outcome.tag in TAGS
+    result = only(check, answer)
+    assert (result.passed, result.tag) == (tag == "", tag)
+    assert result.tag in TAGS
 
 
-def test_canonical_is_blind_to_spelling_but_not_to_content():
+def test_canonical_ignores_formatting_but_not_content():
     assert canonical('{"b": 1,\n "a": null}') == canonical('{"a":null,"b":1}')
     assert canonical('{"a": "1"}') != canonical('{"a": 1}')
     assert canonical(" free text ") == "free text"

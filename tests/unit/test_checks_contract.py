@@ -1,9 +1,13 @@
-"""What a contract may order of checks; what makes no sense is refused with what to do."""
+"""Check sections of a contract: impossible settings are refused with a message that says what to change."""
+
+from typing import get_args
 
 import pytest
 
 from engine.contract import Contract
+from engine.contract.checks import Check
 from engine.contract.load import parse
+from engine.contract.renames import CHECKS
 from engine.errors import ContractError
 from tests.unit.test_contract_load import TOY
 
@@ -17,35 +21,35 @@ def contract(tmp_path, *checks, room="judges", source=None, **prompts):
 
 
 @pytest.mark.parametrize(
-    ("check", "said"),
+    ("check", "message"),
     [
         ({"type": "regex", "pattern": "(a"}, "'(a' is not a regular expression: missing ) at position 2; mend it"),
         ({"type": "numeric", "unit": "flurbs"}, "'flurbs' is not a unit that pint knows; write it as in kg"),
-        ({"type": "numeric", "low": 2, "high": 1}, "low and high: found 2 > 1, so no number passes; swap them"),
-        ({"type": "numeric", "relative": 0.1}, "there is nothing to be near to; add reference: {}"),
+        ({"type": "numeric", "min": 2, "max": 1}, "min and max: found 2 > 1, so no number passes; swap them"),
+        ({"type": "numeric", "rel_tol": 0.1}, "a tolerance needs a reference; add reference: {}"),
         ({"type": "numeric", "reference": {"value": "1", "pattern": "(a)"}}, "found value and pattern, expected one of them"),
         ({"type": "numeric", "reference": {"pattern": "a"}}, "'a': found 0 groups (...), expected 1: what is compared"),
-        ({"type": "citations", "passages": "(a)"}, "found 1 groups (...), expected 2: the id of a passage, and its text"),
-        ({"type": "language", "of": ["english"]}, "'english' is no language that can be told; expected one of"),
-        ({"type": "length"}, "low and high: found neither, so everything passes; give one"),
-        ({"type": "length", "low": 3, "high": 2}, "found 3 > 2, so nothing passes"),
-        ({"type": "policy", "bar": []}, "bar"),
+        ({"type": "citations", "passage_pattern": "(a)"}, "found 1 groups (...), expected 2: the id of a passage, and its text"),
+        ({"type": "language", "allowed": ["english"]}, "'english' is not a language that py3langid identifies; expected one of"),
+        ({"type": "length"}, "min and max: found neither, so everything passes; give one"),
+        ({"type": "length", "min": 3, "max": 2}, "found 3 > 2, so nothing passes"),
+        ({"type": "policy", "banned": []}, "banned"),
         ({"type": "refusal", "scenarios": ["a"], "reference": {}}, "found both, expected one"),
-        ({"type": "code", "walls": ["moat"]}, "Input should be 'landlock', 'seccomp' or 'namespaces'"),
+        ({"type": "code", "isolation": ["moat"]}, "Input should be 'landlock', 'seccomp' or 'namespaces'"),
         ({"type": "code", "memory": 3}, "memory: unknown key. Did you mean 'memory_mib'?"),
         ({"type": "cod"}, "cod"),
         (
-            {"type": "policy", "bar": ["x"], "task_units": ["sum"]},
+            {"type": "policy", "banned": ["x"], "task_units": ["sum"]},
             "judges.checks.0.task_units: found ['sum'], expected some of ['count']",
         ),
         ({"type": "math"}, "judges.checks.0: math compares with each prompt's own reference, and prompts of"),
         ({"type": "sql", "setup": {"field": "tables"}, "reference": {"value": "select 1"}}, "sql compares with each prompt's own"),
     ],
 )
-def test_check_that_makes_no_sense_is_refused_with_what_to_do(tmp_path, check, said):
+def test_impossible_check_is_refused_with_what_to_change(tmp_path, check, message):
     with pytest.raises(ContractError) as caught:
         contract(tmp_path, check)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,12 @@ def test_reference_of_a_source_serves_the_judges_and_the_holdout_always_has_one(
 
 
 def test_evaluation_tells_its_checks_apart(tmp_path):
-    two = [{"type": "policy", "bar": ["a"]}, {"type": "policy", "bar": ["b"]}]
+    two = [{"type": "policy", "banned": ["a"]}, {"type": "policy", "banned": ["b"]}]
     with pytest.raises(ContractError, match="give one of them a `name`"):
         contract(tmp_path, *two, room="evaluation")
     assert contract(tmp_path, two[0], two[1] | {"name": "other"}, room="evaluation").evaluation.checks[1].title == "other"
+
+
+def test_every_renamed_key_of_a_check_exists_under_its_new_name():
+    fields = {name for kind in get_args(get_args(Check)[0]) for name in kind.model_fields}
+    assert set(CHECKS.values()) <= fields and not set(CHECKS) & fields - {"words"}

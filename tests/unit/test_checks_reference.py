@@ -1,4 +1,4 @@
-"""Checks that compare with something: numbers, mathematics, code, queries; and where that something comes from."""
+"""Checks that compare with a reference: numbers, mathematics, code, queries; and where the reference comes from."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.checks import TAGS, Seen, code, mathematics, run_checks, sql
+from engine.checks import TAGS, CheckInput, code, mathematics, run_checks, sql
 from engine.checks.mathematics import Equality
 from engine.checks.sql import Queries
 from engine.contract.checks import Code, Mathematics, Numeric, Reference, Sql
@@ -14,10 +14,10 @@ from engine.contract.checks import Code, Mathematics, Numeric, Reference, Sql
 OWN = Reference()
 
 
-def only(check, answer, **seen):
-    [found] = run_checks([check], Seen(answer, **seen))
-    assert found.tag in TAGS and found.passed == (found.tag == "") and found.check == check.type
-    return found
+def only(check, answer, **inputs):
+    [result] = run_checks([check], CheckInput(answer, **inputs))
+    assert result.tag in TAGS and result.passed == (result.tag == "") and result.check == check.type
+    return result
 
 
 def numeric(**given):
@@ -25,12 +25,12 @@ def numeric(**given):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def at_hand():
-    """What lives apart lives here: that it may is tested with the sandbox and the tools."""
+def same_process():
+    """Run workers in this process: worker processes are tested with the sandbox and the tools."""
     equality, queries = Equality(), Queries()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mathematics, "_apart", lambda *given: equality)
-        patch.setattr(sql, "_apart", lambda *given: queries)
+        patch.setattr(mathematics, "_worker", lambda *given: equality)
+        patch.setattr(sql, "_worker", lambda *given: queries)
         yield
 
 
@@ -40,10 +40,10 @@ def at_hand():
         (numeric(reference=OWN), "42", "42.0", ""),
         (numeric(reference=OWN), "1,200", "1200", ""),
         (numeric(reference=OWN), "43", "42", "off_reference"),
-        (numeric(reference=OWN, absolute=0.5), "42.5", "42", ""),
-        (numeric(reference=OWN, absolute=0.5), "42.6", "42", "off_reference"),
-        (numeric(reference=OWN, relative=0.1), "-110", "-100", ""),
-        (numeric(reference=OWN, relative=0.1), "110.1", "100", "off_reference"),
+        (numeric(reference=OWN, abs_tol=0.5), "42.5", "42", ""),
+        (numeric(reference=OWN, abs_tol=0.5), "42.6", "42", "off_reference"),
+        (numeric(reference=OWN, rel_tol=0.1), "-110", "-100", ""),
+        (numeric(reference=OWN, rel_tol=0.1), "110.1", "100", "off_reference"),
         (numeric(reference=OWN), "nan", "nan", "no_reference"),
         (numeric(reference=OWN), "nan", "1", "not_a_number"),
         (numeric(reference=OWN), "inf", "1", "not_a_number"),
@@ -57,12 +57,12 @@ def at_hand():
         (numeric(unit="km", reference=OWN), "1500 m", "1.5", ""),
         (numeric(unit="km", reference=OWN), "1500 m", "1500 m", ""),
         (numeric(unit="km", reference=OWN), "1.5", "1.5", "off_unit"),
-        (numeric(unit="km", high=1), "1500m", None, "out_of_range"),
+        (numeric(unit="km", max=1), "1500m", None, "out_of_range"),
         (numeric(unit="km"), "3 kg", None, "off_unit"),
         (numeric(unit="km"), "3 flurbs", None, "off_unit"),
         (numeric(unit="m/s"), "36 km/h", None, ""),
-        (numeric(unit="m/s", reference=OWN, absolute=1e-9), "36 km per hour", "10", ""),
-        (numeric(unit="degC", reference=OWN, absolute=0.01), "68 degF", "20 degC", ""),
+        (numeric(unit="m/s", reference=OWN, abs_tol=1e-9), "36 km per hour", "10", ""),
+        (numeric(unit="degC", reference=OWN, abs_tol=0.01), "68 degF", "20 degC", ""),
         (numeric(unit="m"), "3 9**9**9**9", None, "off_unit"),
         (numeric(unit="m"), "3 m**9**9", None, "off_unit"),
         (numeric(unit="m"), "3 __import__('os')", None, "off_unit"),
@@ -80,15 +80,15 @@ def test_numeric_is_near_its_reference_in_its_unit(check, answer, reference, tag
 @settings(deadline=None, max_examples=50)
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), st.floats(0, 1e9), st.floats(0, 2))
 def test_numeric_tolerance_is_the_larger_of_absolute_and_relative(value, wanted, absolute, relative):
-    found = only(numeric(reference=OWN, absolute=absolute, relative=relative), repr(value), reference=repr(wanted))
-    assert found.passed == (abs(value - wanted) <= max(absolute, relative * abs(wanted)))
+    result = only(numeric(reference=OWN, abs_tol=absolute, rel_tol=relative), repr(value), reference=repr(wanted))
+    assert result.passed == (abs(value - wanted) <= max(absolute, relative * abs(wanted)))
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(-(10**6), 10**6), st.sampled_from([("km", "m", 1000), ("h", "min", 60), ("kg", "g", 1000), ("l", "ml", 1000)]))
 def test_numeric_is_blind_to_the_unit_it_is_written_in(value, units):
     large, small, factor = units
-    check = numeric(unit=large, reference=OWN, relative=1e-9)
+    check = numeric(unit=large, reference=OWN, rel_tol=1e-9)
     assert only(check, f"{value * factor} {small}", reference=str(value)).passed
     assert only(check, f"{value} {small}", reference=str(value)).passed == (value == 0)
 
@@ -209,7 +209,7 @@ def test_cell_of_a_number_that_is_none_is_compared_as_it_is():
     ],
 )
 def test_code_is_the_first_fenced_block_of_its_language(answer, program):
-    assert code.unfenced(answer, ("python", "py", "")) == program
+    assert code.first_code_block(answer, ("python", "py", "")) == program
 
 
 def test_code_is_run_against_the_tests_of_its_prompt():

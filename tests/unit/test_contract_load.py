@@ -15,7 +15,7 @@ TOY = {
     "specialist": {"goal": "count", "task_units": [{"name": "count", "kind": "decision"}]},
     "prompts": {"sources": [{"path": "a.jsonl", "licence": "CC0-1.0"}], "holdout": {"path": "b.jsonl", "labels": "rule"}},
     "teachers": {"mode": "direct", "models": [{"name": "t", "model": {"type": "fake"}}]},
-    "judges": {"checks": [{"type": "choice", "of": ["a", "b"]}]},
+    "judges": {"checks": [{"type": "choice", "allowed": ["a", "b"]}]},
     "students": [{"name": "s", "init": {"prune": {"source": "m", "layers": [0]}}}],
     "gate": {},
 }
@@ -64,7 +64,7 @@ def test_importing_the_contract_imports_nothing_heavy():
         ("teachers.modle=1", "teachers.modle: unknown key. Did you mean 'mode'? Allowed: "),
         ("studnets=1", "studnets: unknown key. Did you mean 'students'?"),
         ("students.0.epocs=1", "students.0.epocs: unknown key. Did you mean 'epochs'?"),
-        ("judges.checks.0.off=1", "unknown key. Did you mean 'of'? Allowed: field, name, of, task_units, type."),
+        ("judges.checks.0.allow=1", "unknown key. Did you mean 'allowed'? Allowed: allowed, field, name, task_units, type."),
         ("teachers.models.0.model.replys=1", "unknown key. Did you mean 'replies'?"),
         ("curation.semantic={treshold: 0.9}", "curation.semantic.treshold: unknown key. Did you mean 'threshold'?"),
         ("curation.minhash.threshold=1.2", "curation.minhash.threshold: Input should be less than or equal to 1. Found 1.2."),
@@ -124,10 +124,10 @@ def test_contract_students_of_one_name_are_refused(write):
 
 
 def test_change_sets_values_in_mappings_and_lists(write):
-    changes = ["students.0.epochs=7", "gate.exact_match=0.5", "curation.semantic=null", "judges.checks.0.of=[x, y]"]
+    changes = ["students.0.epochs=7", "gate.exact_match=0.5", "curation.semantic=null", "judges.checks.0.allowed=[x, y]"]
     contract = load_contract(write(TOY), changes).contract
     assert contract.students[0].epochs == 7 and contract.gate.exact_match == 0.5
-    assert contract.curation.semantic is None and contract.judges.model_dump()["checks"][0]["of"] == ("x", "y")
+    assert contract.curation.semantic is None and contract.judges.model_dump()["checks"][0]["allowed"] == ("x", "y")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_assess_of_slices_counts_each_row_once() -> None:
 
 
 def test_assess_gives_the_share_that_passes_each_check_and_so_for_every_slice() -> None:
-    checks = (Length(type="length", high=9), Policy(type="policy", name="no_doubt", bar=("?",)))
+    checks = (Length(type="length", max=9), Policy(type="policy", name="no_doubt", banned=("?",)))
     target = EvalTarget(name="s", role="student", model=FakeModel(type="fake"), units=UNITS)
     said = [Completion("?" if i < 30 else "one", "length" if i in (50, 51) else "stop", 10, 2) for i in range(len(ROWS))]
     found = Examined(said)

@@ -122,6 +122,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield found
     found.shutdown()
+    found.server_close()
 
 
 def engine(server: Server, *, most: int = 64, **more: Any) -> endpoint.EndpointEngine:

@@ -40,7 +40,7 @@ def test_engine_in_stages_has_a_worker_for_each_gpu_of_its_placement_group():
     arguments = engine_arguments(MODEL, pool, Path("m"))
     assert (arguments["tensor_parallel_size"], arguments["pipeline_parallel_size"]) == (4, 2)
     assert arguments["distributed_executor_backend"] == "ray"
-    assert ray_options.stages(pool) == [{"CPU": 2, "GPU": 1}, *[{"GPU": 1}] * 7]
+    assert ray_options.bundles(pool) == [{"CPU": 2, "GPU": 1}, *[{"GPU": 1}] * 7]
     given = ray_options.actors(pool)
     assert given["num_cpus"] == 2 and "num_gpus" not in given and "ray_remote_args_fn" in given
 

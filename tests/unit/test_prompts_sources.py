@@ -1,4 +1,4 @@
-"""Files become rows: good ones prompts, bad ones rejects with file, line and reason; whole-source faults stop with a message."""
+"""Rows of files become prompts, or rejects with file, line and reason; errors of a whole source stop with a message."""
 
 import csv
 import gzip
@@ -16,13 +16,14 @@ from engine.errors import ContractError, InputError
 from engine.prompts import files
 from engine.prompts.sources import identify, prompts
 from engine.rows import content_id
+from engine.storage.identity import file_identity
 
 
 def read(path, *, columns=None, max_chars=20_000, take=None, root="."):
     """Return the rows of one train source, as dicts."""
     source = Source(path=str(path), licence="CC0-1.0", columns=columns or {"text": "input"}, take=take)
-    pieces = files.slices([("train", "unit", source)], root=str(root))
-    return [row for piece in pieces for table in prompts(piece, max_chars=max_chars) for row in identify(table).to_pylist()]
+    source_files = files.source_files([("train", "unit", source)], root=str(root))
+    return [row for file in source_files for table in prompts(file, max_chars=max_chars) for row in identify(table).to_pylist()]
 
 
 def write_lines(path, lines):
@@ -138,7 +139,7 @@ def test_folder_and_glob_read_every_file_in_order_and_name_it(tmp_path):
     for path in ("seeds", "seeds/*.jsonl"):
         rows = read(path, root=tmp_path)
         assert [(row["text"], row["source"]) for row in rows] == [("a", "seeds/a.jsonl"), ("b", "seeds/b.jsonl")]
-    assert len({row["place"] for row in rows}) == 2
+    assert len({row["row_key"] for row in rows}) == 2
 
 
 @pytest.mark.parametrize("take", [1, 7, 10, 99])
@@ -156,23 +157,23 @@ def test_url_of_any_file_system_is_read_and_its_content_identified():
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/bucket/seeds.jsonl", b'{"input": "a"}\n')
     assert [row["text"] for row in read("memory://bucket/seeds.jsonl")] == ["a"]
-    before = files.identity("memory://bucket/seeds.jsonl", root=".")
+    before = file_identity("memory://bucket/seeds.jsonl", root=".")
     fs.pipe_file("/bucket/seeds.jsonl", b'{"input": "a"}\n{"input": "b"}\n')
-    assert files.identity("memory://bucket/seeds.jsonl", root=".") != before
+    assert file_identity("memory://bucket/seeds.jsonl", root=".") != before
 
 
 def test_identity_changes_with_one_byte_and_names_a_missing_file(tmp_path):
     path = write_lines(tmp_path / "seeds.jsonl", ['{"input": "a"}'])
-    before = files.identity("seeds.jsonl", root=str(tmp_path))
+    before = file_identity("seeds.jsonl", root=str(tmp_path))
     path.write_text('{"input": "b"}\n')
-    after = files.identity("seeds.jsonl", root=str(tmp_path))
+    after = file_identity("seeds.jsonl", root=str(tmp_path))
     assert before.keys() == after.keys() == {"seeds.jsonl"} and before != after
     path.unlink()
-    assert files.identity("seeds.jsonl", root=str(tmp_path)) == {"seeds.jsonl": "missing"}
+    assert file_identity("seeds.jsonl", root=str(tmp_path)) == {"seeds.jsonl": "missing"}
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("absent.jsonl", None, "found no file"),
         ("empty.jsonl", b"", "found no rows"),
@@ -184,10 +185,10 @@ def test_identity_changes_with_one_byte_and_names_a_missing_file(tmp_path):
         ("seeds.xlsx", b"x", "unknown ending"),
     ],
 )
-def test_fault_of_a_whole_source_stops_with_what_where_and_what_next(tmp_path, name, content, says):
+def test_error_of_a_whole_source_names_what_is_wrong_and_what_to_do(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=says) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read(name, root=tmp_path)
     assert name in str(caught.value)
     assert any(word in str(caught.value) for word in ("expected", "Mend"))

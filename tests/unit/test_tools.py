@@ -1,4 +1,4 @@
-"""Executors under attack: what a model writes may fail, but it harms, reads and keeps nothing."""
+"""Tools under attack: an argument may fail, but it does no harm, reads nothing else and leaves no state."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_calculator_computes_in_decimals(argument, value):
         ("9" * 201, "200 characters"), ("-" * 500 + "1", "200 characters"),
     ],
 )  # fmt: skip
-def test_calculator_refuses_what_is_no_arithmetic(argument, why):
+def test_calculator_refuses_everything_but_arithmetic(argument, why):
     text, ok = calculate(argument)
     assert not ok and why in text
 
@@ -111,7 +111,7 @@ def test_sql_names_a_table_that_cannot_be_read(tmp_path, name, content, why):
         Tables(Sql(type="sql", tables={"t": name}), str(tmp_path))
 
 
-def test_a_tool_apart_passes_on_why_it_cannot_be_built(tmp_path):
+def test_worker_process_passes_on_why_a_tool_cannot_be_built(tmp_path):
     with pytest.raises(InputError, match=r"gone\.csv: cannot be read"):
         opened(Sql(type="sql", tables={"t": "gone.csv"}), tmp_path)
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from engine.rows import Row
+
 HERE = Path(__file__).parent
 FIELDS = ("order_number", "product", "quantity")
 PER_PHRASING = 3  # training mails of each training phrasing
@@ -30,7 +32,7 @@ Values = dict[str, str]
 class Mail(NamedTuple):
     """One drawn mail. `values` are all drawn placeholders, also those the mail does not use."""
 
-    phrasing: dict[str, Any]
+    phrasing: Row
     text: str
     form: Form
     values: Values
@@ -65,7 +67,7 @@ def fixed_shots(source: Path = HERE) -> list[Mail]:
     return random.Random(2).sample([mail for mail in shots(source) if all(mail.form.values())], FIXED_SHOTS)
 
 
-def judge_gold(source: Path = HERE) -> Iterator[dict[str, Any]]:
+def judge_gold(source: Path = HERE) -> Iterator[Row]:
     """Mails of training phrasings, each with a candidate answer that is right, or wrong by one planted error."""
     known, pools = _phrasings(source, "train"), _pools(source)
     for i in range(GOLD):
@@ -88,7 +90,7 @@ def compact(form: Form) -> str:
     return json.dumps({field: form[field] for field in FIELDS}, separators=(",", ":"))
 
 
-def row(mail: Mail) -> dict[str, Any]:
+def row(mail: Mail) -> Row:
     """A prompt row: what every source of the project has, and the phrasing it came from."""
     keep = {key: mail.phrasing[key] for key in ("layer", "difficulty", "scenario")}
     return {"input": mail.text, **keep, "language": "en", "phrasing": mail.phrasing["id"]}
@@ -114,7 +116,7 @@ def write(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
 
 
-def _phrasings(source: Path, use: str) -> list[dict[str, Any]]:
+def _phrasings(source: Path, use: str) -> list[Row]:
     every = yaml.safe_load((source / "phrasings.yaml").read_text(encoding="utf-8"))
     return [one for one in every if one["use"] == use]
 
@@ -123,7 +125,7 @@ def _pools(source: Path) -> dict[str, dict[str, list[str]]]:
     return yaml.safe_load((source / "values.yaml").read_text(encoding="utf-8"))
 
 
-def _mail(phrasing: dict[str, Any], common: dict, new: dict | None, name: str) -> Mail:
+def _mail(phrasing: Row, common: dict, new: dict | None, name: str) -> Mail:
     draw = random.Random(f"{phrasing['id']} {name}")
     values = _values(common, new, draw)
     chosen = re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda found: draw.choice(found[1].split("|")), phrasing["text"])

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from engine.contract.tools import Calculator, Retrieval, Sql
+from engine.rows import Row
 from engine.tools.base import Tool
 from engine.tools.conversation import message
 from engine.tools.toolset import Toolset
@@ -43,23 +44,23 @@ class Question(NamedTuple):
 
 
 @cache
-def phrasings() -> dict[str, Any]:
+def phrasings() -> Row:
     """What is asked."""
     return yaml.safe_load((HERE / "phrasings.yaml").read_text(encoding="utf-8"))
 
 
 @cache
-def orders() -> list[dict[str, Any]]:
+def orders() -> list[Row]:
     """The table: an order for each question that looks one up."""
-    draw, said = random.Random("orders"), phrasings()
-    numbers = draw.sample(range(20000, 50000), sum(PER_KIND.values()) * len(said["lookups"]))
+    draw, texts = random.Random("orders"), phrasings()
+    numbers = draw.sample(range(20000, 50000), sum(PER_KIND.values()) * len(texts["lookups"]))
     return [
         {
             "id": number,
-            "product": draw.choice(said["products"]),
+            "product": draw.choice(texts["products"]),
             "quantity": draw.randint(2, 90),
             "price": f"{draw.randint(1, 20)}.{draw.choice(('00', '25', '50'))}",
-            "city": draw.choice(said["cities"]),
+            "city": draw.choice(texts["cities"]),
         }
         for number in numbers
     ]
@@ -69,8 +70,8 @@ def questions(use: str) -> list[Question]:
     """All questions of a `use`, shuffled: train, holdout or shots."""
     uses = list(PER_KIND)
     first = sum(PER_KIND[name] for name in uses[: uses.index(use)])
-    found = [one for turn in range(first, first + PER_KIND[use]) for one in _of_each_kind(turn, int(use == "holdout"))]
-    return random.Random(use).sample(found, len(found))
+    result = [question for turn in range(first, first + PER_KIND[use]) for question in _of_each_kind(turn, int(use == "holdout"))]
+    return random.Random(use).sample(result, len(result))
 
 
 @cache
@@ -83,10 +84,10 @@ def conversation(question: Question, folder: Path) -> Iterator[dict[str, str]]:
     """A worked example, turn by turn: what is asked and the call, what the tool says and the answer."""
     tool, argument = question.call
     result = opened(str(folder))[tool](argument)
-    heard = message({"role": "tool", "content": result.text, "tool": tool, "ok": result.ok})
+    shown = message({"role": "tool", "content": result.text, "tool": tool, "ok": result.ok})
     call = {"thought": question.thought, "call": {"tool": tool, "argument": argument}}
     yield {"input": question.text, "output": compact(call)}
-    yield {"input": heard["content"], "output": compact({"answer": {"value": question.value}})}
+    yield {"input": shown["content"], "output": compact({"answer": {"value": question.value}})}
 
 
 def row(question: Question) -> dict[str, str]:
@@ -117,24 +118,24 @@ def write(folder: Path) -> None:
 
 def _of_each_kind(turn: int, way: int) -> Iterator[Question]:
     """The questions number `turn`, in phrasing `way`."""
-    said = phrasings()
-    for at, (kind, lookup) in enumerate(said["lookups"].items()):
-        order = orders()[turn * len(said["lookups"]) + at]
+    texts = phrasings()
+    for at, (kind, lookup) in enumerate(texts["lookups"].items()):
+        order = orders()[turn * len(texts["lookups"]) + at]
         value = f"{order['quantity'] * float(order['price']):.12g}" if kind == "total" else str(order[lookup["select"]])
         yield _lookup(kind, lookup["ask"][way], lookup, order["id"], value)
-    lookup = said["lookups"]["quantity"]
+    lookup = texts["lookups"]["quantity"]
     yield _lookup("missing", lookup["ask"][way], lookup, NOWHERE + turn, None)
     draw = random.Random(f"price {turn}")
     count, price = draw.randint(2, 60), f"{draw.randint(1, 9)}.{draw.choice(('25', '50'))}"
-    asked = said["price"]["ask"][way].format(count, draw.choice(said["products"]), price)
+    text = texts["price"]["ask"][way].format(count, draw.choice(texts["products"]), price)
     product = f"{count * float(price):.12g}"
-    yield Question(asked, "price", said["price"]["thought"], ("calculator", f"{count} * {price}"), product)
-    passage = said["handbook"]["passages"][turn]
+    yield Question(text, "price", texts["price"]["thought"], ("calculator", f"{count} * {price}"), product)
+    passage = texts["handbook"]["passages"][turn]
     search = ("retrieval", passage["search"])
-    yield Question(passage["ask"][way], "handbook", said["handbook"]["thought"], search, passage["value"])
+    yield Question(passage["ask"][way], "handbook", texts["handbook"]["thought"], search, passage["value"])
 
 
-def _lookup(kind: str, ask: str, lookup: dict[str, Any], number: int, value: str | None) -> Question:
+def _lookup(kind: str, ask: str, lookup: Row, number: int, value: str | None) -> Question:
     query = f"select {lookup['select']} from orders where id = {number}"
     return Question(ask.format(number), kind, lookup["thought"], ("sql", query), value)
 

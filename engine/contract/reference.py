@@ -1,4 +1,4 @@
-"""What an answer is compared with, and patterns that a contract may hold."""
+"""The reference of a check, and validated regular expressions."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from engine.contract.base import Section
 
 
 def compiles(pattern: str) -> str:
-    """Return `pattern`; raise ValueError if it is not a regular expression."""
+    """Return `pattern`. Raises ValueError if it is not a regular expression."""
     import regex
 
     try:
@@ -19,7 +19,7 @@ def compiles(pattern: str) -> str:
 
 
 def has_groups(wanted: int, what: str) -> AfterValidator:
-    """Return what demands a regular expression of `wanted` groups, which are `what`."""
+    """Return a validator of regular expressions with exactly `wanted` groups, which `what` describes."""
 
     def groups(pattern: str) -> str:
         import regex
@@ -36,16 +36,16 @@ Pattern = Annotated[str, AfterValidator(compiles)]
 
 
 class Reference(Section):
-    """What an answer is compared with: the prompt's own reference, unless `value` or `pattern` says otherwise."""
+    """The text that an answer is compared with: the prompt's own reference, unless `value` or `pattern` is given."""
 
     value: str | None = None
-    """The same for all prompts."""
+    """The same text for all prompts."""
     pattern: Annotated[str, has_groups(1, "what is compared")] | None = None
-    """Found in the prompt's text; what its one group matched."""
+    """Searched in the prompt's text; its one group is the reference."""
     field: str | None = None
-    """Of a reference that is a JSON object, this field."""
+    """Use only this field of a reference that is a JSON object."""
     missing: Literal["fail", "pass"] = "fail"
-    """What becomes of an answer to a prompt without one. Failed, its tag is `no_reference`."""
+    """Result for prompts without a reference; `fail` has the tag `no_reference`."""
 
     @model_validator(mode="after")
     def comes_from_one_place(self) -> "Reference":

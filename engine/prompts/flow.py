@@ -84,7 +84,7 @@ def assign(labelled: Dataset, requests: Sequence[QuotaRequest], done: Mapping[st
 
 
 def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[SynthesizerSpec], pool: Pool) -> Dataset:
-    """LABELLED in, WRITTEN out: every desk writes what is asked of its syntheses."""
+    """LABELLED in, WRITTEN out: each spec's actors write the prompts of its syntheses."""
     written = []
     for desk in desks:
         num_asks = sum(count for (title, _), count in assigned.counts.items() if title in desk.numbers)

@@ -64,7 +64,7 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
 
 
 def _desks(context: JobContext, files: int) -> list[SynthesizerSpec]:
-    """One for each model: a process can hold one."""
+    """Return one spec for each model: a process can hold one model."""
     from jobs.steps.judging import weights
 
     syntheses = context.contract.prompts.synthesize

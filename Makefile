@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE  # without byte code each process compiles what it imports: a loaded vLLM takes 31 s of a core, not 15
 
-.PHONY: setup smoke test unit line chaos modes lint bench
+.PHONY: setup smoke test unit line chaos modes lint bench docs docs-check
 
 setup: $(INSTALLED)
 
@@ -50,6 +50,12 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright --level error
+
+docs: setup  ## Write the documentation that is generated from the models.
+	@$(BIN)/python -m engine.contract.document > jobs/contracts/README.md
+
+docs-check: smoke  ## Run the commands of every README, on the finished run of `make smoke`.
+	@$(BIN)/python -m tests.docs_check $(RUN)
 
 bench: setup  ## Speed as ratios, measured in one run.
 	@$(BIN)/rayleigh bench flow --rows 10000 --rows 100000

@@ -1,30 +1,31 @@
-"""What can go wrong, sorted by who must act.
+"""Errors, grouped by who can correct them.
 
 RayleighError
-├── ContractError       the author of the contract or profile: unknown key, value out of range, broken cross rule
-├── InputError          the owner of the data: a source that is missing, empty or unreadable as a whole
-├── ModelError          the owner of the model: folder missing, weights unreadable, engine does not start
-├── StorageError        the operator: run folder read-only, full, or an artifact that is damaged
-├── MachineError        the operator: a machine lacks what the contract asks of it, such as a wall of the sandbox
-├── MissingArtifact     whoever started the job: an input that no finished job has made yet
-├── RecipeMismatch          whoever started the job: finished under another recipe
-├── ConservationError   us: rows in are not rows out
-└── GateRefused         whoever promotes: a number of the contract that no student meets
+├── ContractError       author of the contract or profile: unknown key, value out of range, rule between sections broken
+├── InputError          owner of the data: a source is missing, empty or unreadable as a whole; caller: a wrong argument
+├── ModelError          owner of the model: folder missing, weights unreadable, engine does not start
+├── StorageError        operator: run folder read-only or full, artifact damaged
+├── MachineError        operator: a machine lacks a feature that the contract requires, such as Landlock
+├── MissingArtifact     caller: an input has not been made yet
+├── RecipeMismatch      caller: the artifact was finished under another recipe
+├── ConservationError   developers of Rayleigh: a job lost or invented rows
+└── GateRefused         caller of `promote`: no student meets the contract's gate
 
-A bad row is data (a reject, an ending, a pool), never an exception. Every message says what, where, found, expected, next.
+A bad row is data (a reject, a finish reason, a pool), never an exception. A message names the place, what was found, what was
+expected and what to do next.
 """
 
 
 class RayleighError(Exception):
-    """Printed without a traceback by the command line; anything else is a bug and shows one."""
+    """The command line prints it without a traceback; any other exception is a bug and shows one."""
 
 
 class ContractError(RayleighError):
-    """The contract or profile cannot be used as written."""
+    """The contract or profile is not valid."""
 
 
 class InputError(RayleighError):
-    """A source cannot be read as a whole."""
+    """A source cannot be read at all, or an argument is wrong."""
 
 
 class ModelError(RayleighError):
@@ -32,15 +33,15 @@ class ModelError(RayleighError):
 
 
 class StorageError(RayleighError):
-    """An artifact cannot be written or does not match its record."""
+    """An artifact cannot be read or written, or does not match its record."""
 
 
 class MachineError(RayleighError):
-    """A machine lacks what the contract asks of it."""
+    """A machine lacks a feature that the contract requires."""
 
 
 class MissingArtifact(RayleighError):
-    """A job needs an artifact that is not there."""
+    """A job needs an artifact that has not been made."""
 
 
 class RecipeMismatch(RayleighError):

@@ -1,7 +1,7 @@
-"""What travels: PROMPT -> ANSWER -> VERDICT -> CANDIDATE -> PICKED -> EXAMPLE -> PREDICTION.
+"""The schemas of all tables: PROMPT -> ANSWER -> VERDICT -> CANDIDATE -> PICKED -> EXAMPLE -> PREDICTION.
 
-Each schema of the first five is the one before plus the columns its room adds; no room edits another's columns. Closed sets
-stand beside the schemas. Ids are content hashes, so every write is idempotent and every join trivial.
+Each of the first five is the one before it plus the columns that its room adds; no room changes another's columns. The values of
+closed sets are listed above the schemas. Ids are content hashes: writing a row twice gives the same row, and tables join by id.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ import pyarrow as pa
 import xxhash
 
 VERSION = 4
+"""Of all schemas together; `engine/storage/migrations.py` reads older tables."""
 
 LAYERS = ("core", "failure_mode", "long_tail")
 DIFFICULTIES = ("easy", "medium", "hard")
@@ -22,39 +23,40 @@ FINISH_REASONS = (
     "error",
     "unrouted",
     "budget_exhausted",
-)  # only `stop` can ever be accepted
+)  # only answers that ended with `stop` can be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
-RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # of several teachers' answers; "" = nothing to compare
-KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but the first are boundary material
-SYNTHESIS_FAULTS = (  # why what was to be written from a seed is no prompt
-    "synthesis_failed",  # no whole reply came
+RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # to other teachers' answers; "" = there are none
+KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but `answer` come from failed answers
+SYNTHESIS_FAULTS = (  # why a reply of the synthesis is not a prompt
+    "synthesis_failed",  # the reply is incomplete
+    "synthesis_budget_exhausted",  # not asked, because budget.teacher_tokens was spent
     "synthesis_refused",
     "synthesis_empty",
-    "synthesis_echo",  # it repeats what was asked for
-    "synthesis_unchanged",  # the words of what it was written from
+    "synthesis_echo",  # it repeats the request
+    "synthesis_unchanged",  # it has the same words as its seed
     "synthesis_unfaithful",  # a paraphrase with other numbers
-    "synthesis_unproven",  # the fact that a counter-example must lack may still be there
+    "synthesis_unproven",  # a counter-example that may still contain the fact it must lack
 )
 REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value", *SYNTHESIS_FAULTS)
 PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")
 DROPPED_BY = ("", "pool", "sample", "exact", "minhash", "semantic", "contaminated", "quota")  # "" = kept
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-TRAJECTORY = pa.list_(  # what was said on the way to an answer
+TRAJECTORY = pa.list_(  # the turns before an answer, and the answer
     pa.struct(
         [
             ("role", pa.string()),  # assistant | tool
-            ("content", pa.string()),  # as the model wrote it; a tool's result, "" if it found nothing, or why it failed
-            ("tool", pa.string()),  # the one that is called, "" if none is
-            ("ok", pa.bool_()),  # the turn could be read; the call succeeded
+            ("content", pa.string()),  # text of the model; or result of the tool ("" = nothing found), or its error
+            ("tool", pa.string()),  # name of the tool that is called, "" = none
+            ("ok", pa.bool_()),  # whether the turn could be parsed, or the call succeeded
         ]
     )
 )
-DIMENSION_SCORES = pa.list_(  # what each rubric gave, dimension by dimension
+DIMENSION_SCORES = pa.list_(  # one entry for each dimension of each rubric
     pa.struct(
         [
             ("rubric", pa.string()),
-            ("dimension", pa.string()),  # "" of a rubric without dimensions, "pairs" where rivals were compared
+            ("dimension", pa.string()),  # "" for a rubric without dimensions, "pairs" for comparisons of rivals
             ("score", pa.float32()),  # 0 to 1; null = unreadable
         ]
     )
@@ -75,21 +77,21 @@ PROMPT = pa.schema(
     [
         ("prompt_id", pa.string()),  # hash of source and messages: the same prompt has the same id in every run
         ("task_unit", pa.string()),
-        ("messages", MESSAGES),  # what the specialist is asked; no instruction, no worked examples
-        ("text", pa.string()),  # the user's turns joined: what is grounded, compared and embedded
+        ("messages", MESSAGES),  # the request to the specialist, without instruction and worked examples
+        ("text", pa.string()),  # the user turns joined; checks, deduplication and embeddings use it
         ("layer", pa.string()),
         ("difficulty", pa.string()),
-        ("scenario", pa.string()),  # the kind of situation, "" if the source does not say
+        ("scenario", pa.string()),  # kind of situation; "" = the source has none
         ("language", pa.string()),
-        ("source", pa.string()),  # path or URL as the contract writes it
+        ("source", pa.string()),  # path or URL, as in the contract
         ("line", pa.int64()),  # line (JSONL, CSV) or row (Parquet) in the source, from 1
         ("licence", pa.string()),
         ("redacted", pa.list_(pa.string())),  # kinds of personal data that were replaced
-        ("parent_id", pa.string()),  # prompt it was synthesized from; null for a seed
-        ("reference", pa.string()),  # right output, tests or query, by rule or by hand, never by a model; null where none is mapped
+        ("parent_id", pa.string()),  # prompt_id from which it was synthesized; null for a seed
+        ("reference", pa.string()),  # right output, tests or query; by rule or by hand, never by a model; null = not mapped
     ]
 )
-HOLDOUT = PROMPT  # where every row has a reference
+HOLDOUT = PROMPT  # every row has a reference
 REJECT = pa.schema(
     [
         ("source", pa.string()),
@@ -102,49 +104,49 @@ REJECT = pa.schema(
 DROPPED_PROMPT = grow(
     PROMPT,
     ("dropped_by", pa.string()),  # one of PROMPT_DROPS
-    ("duplicate_of", pa.string()),  # the prompt it lost to
-    ("similarity", pa.float32()),  # Jaccard of its shingles with that prompt, 1 for an exact copy
+    ("duplicate_of", pa.string()),  # prompt_id of the prompt that stays
+    ("similarity", pa.float32()),  # Jaccard similarity of the shingles of both, 0 to 1
 )
-ANSWER = grow(  # one row per prompt x teacher x sample; of a prompt that no route fits one row, without teacher
+ANSWER = grow(  # one row per prompt x teacher x sample; one row without a teacher for a prompt that no route fits
     PROMPT,
-    ("route", pa.string()),  # which rule chose the teachers, "none" if no rule fits; "" where all are asked
+    ("route", pa.string()),  # rule that chose the teachers, "none" = no rule fits, "" = all teachers are asked
     ("answer_id", pa.string()),  # hash of prompt, teacher identity, sampling, seed, sample
     ("teacher", pa.string()),
     ("sample", pa.int32()),
     ("seed", pa.int64()),
-    ("reasoning", pa.string()),  # what was thought aloud before the answer, "" if nothing
+    ("reasoning", pa.string()),  # reasoning before the answer, "" = none
     ("answer", pa.string()),
-    ("finish_reason", pa.string()),  # one of ENDINGS
+    ("finish_reason", pa.string()),  # one of FINISH_REASONS
     ("tokens_in", pa.int32()),
     ("tokens_out", pa.int32()),
     ("logprob", pa.float32()),  # sum over the answer's tokens, nats
-    ("seconds", pa.float32()),  # its share of the engine's time
-    ("error", pa.string()),  # "" when the row is sound
-    ("trajectory", TRAJECTORY),  # turns with tools, the answer's own included; empty where the teacher has none
+    ("seconds", pa.float32()),  # share of the engine's time
+    ("error", pa.string()),  # "" = none
+    ("trajectory", TRAJECTORY),  # turns with tools, including the answer; empty for a teacher without tools
 )
 VERDICT = grow(
     ANSWER,
     ("checks", CHECKS),
-    ("agreement", pa.float32()),  # share of the prompt's sound samples that say the same
+    ("agreement", pa.float32()),  # share of the prompt's complete samples with the same answer, 0 to 1
     ("judge", pa.string()),
-    ("score", pa.float32()),  # rubric, 0 to 1; null = not asked or unreadable
-    ("confidence", pa.float32()),  # probability that the answer is right, as the judge sees it; null = no judgement
-    ("dimension_scores", DIMENSION_SCORES),  # of which `score` is the weighted mean; empty = not asked
-    ("rubric_spread", pa.float32()),  # largest less smallest score of the rubrics; null with fewer than two
-    ("judge_decides", pa.bool_()),  # whether the confidence was allowed to decide
+    ("score", pa.float32()),  # weighted mean of the rubrics, 0 to 1; null = not asked, or unparseable
+    ("confidence", pa.float32()),  # the judge's probability that the answer is right; null = not judged
+    ("dimension_scores", DIMENSION_SCORES),  # `score` is their weighted mean; empty = not asked
+    ("rubric_spread", pa.float32()),  # largest minus smallest score of the rubrics; null with fewer than two
+    ("judge_decides", pa.bool_()),  # whether the confidence decided the pool
 )
 CANDIDATE = grow(
     VERDICT,
-    ("pool", pa.string()),  # one of POOLS, exactly one
-    ("reasons", pa.list_(pa.string())),  # tags: why this pool
+    ("pool", pa.string()),  # one of POOLS
+    ("reasons", pa.list_(pa.string())),  # tags that say why
     ("relation", pa.string()),  # one of RELATIONS
-    ("confidence_tier", pa.int32()),  # of judges.pools.tiers, 0 = surest; null = no tiers, or no confidence
-    ("parents", pa.list_(pa.string())),  # answer_ids that it was made of: by merging, or by a person's correction; else empty
-    # What the literature measures to pick by (contract.signals); each is null where it was not asked for.
-    ("complexity", pa.float32()),  # of the prompt, as a model marks it: 1 to the number of marks
-    ("quality", pa.float32()),  # of the answer to the prompt, likewise
-    ("ifd", pa.float32()),  # loss of the answer given the prompt over its loss alone
-    ("density", pa.float32()),  # bytes of prompt and answer that remain when compressed, over all their bytes, 0 to 1
+    ("confidence_tier", pa.int32()),  # index into judges.pools.confidence_tiers, 0 = surest; null = no tiers, or no confidence
+    ("parents", pa.list_(pa.string())),  # answer_ids that were merged, or that a person corrected; else empty
+    # Signals to pick by (`judges.signals`); null = not measured.
+    ("complexity", pa.float32()),  # of the prompt, rated by a model: 1 to the length of its scale
+    ("quality", pa.float32()),  # of the answer, rated by a model: 1 to the length of its scale
+    ("ifd", pa.float32()),  # loss of the answer given the prompt, divided by its loss alone
+    ("density", pa.float32()),  # compressed size of prompt and answer divided by their size, 0 to 1
 )
 PICKED = grow(
     CANDIDATE,
@@ -152,23 +154,20 @@ PICKED = grow(
     ("x", pa.float32()),
     ("y", pa.float32()),  # position on the 2-D map of prompts; null = not embedded
     ("dropped_by", pa.string()),  # one of DROPPED_BY
-    ("duplicate_of", pa.string()),  # answer_id it lost to, for contaminated the prompt_id in the holdout or list, "" if none
-    ("similarity", pa.float32()),  # to rep_id, by the measure of dropped_by
+    ("duplicate_of", pa.string()),  # answer_id that stays; of `contaminated` the prompt_id in the holdout or list; "" = none
+    ("similarity", pa.float32()),  # to `duplicate_of`, by the measure of `dropped_by`
 )
 EMBEDDING = pa.schema([("prompt_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
 EXAMPLE = pa.schema(
     [
-        (
-            "example_id",
-            pa.string(),
-        ),  # the answer_id it was made from; then -N for a call in turn N, -againN for a copy
+        ("example_id", pa.string()),  # answer_id; then -N for the call in turn N of a trajectory, -againN for a copy
         ("prompt_id", pa.string()),
         ("task_unit", pa.string()),
-        ("messages", MESSAGES),  # what the student reads
-        ("target", pa.string()),  # what it must say: final, rationale and final, or one turn of a trajectory: see `supervise`
+        ("messages", MESSAGES),  # input of the student
+        ("target", pa.string()),  # output of the student: `final`, rationale and final, or a turn (`supervise` of the task unit)
         ("final", pa.string()),
-        ("rationale", pa.string()),  # "" if the answer has none
-        ("limits", pa.string()),  # what the answer says it cannot know, "" if nothing
+        ("rationale", pa.string()),  # "" = the answer has none
+        ("limits", pa.string()),  # what the answer says that it cannot know, "" = nothing
         ("pool", pa.string()),
         ("layer", pa.string()),
         ("difficulty", pa.string()),
@@ -179,21 +178,24 @@ EXAMPLE = pa.schema(
         ("confidence_tier", pa.int32()),  # of the answer
     ]
 )
-PREFERENCE = pa.schema(  # one row per pair; prompt, chosen and rejected are what trainers of DPO-like objectives read
+PREFERENCE = pa.schema(  # one row per pair; DPO trainers read `prompt`, `chosen` and `rejected`
     [
         ("pair_id", pa.string()),  # hash of both answer_ids
         ("prompt_id", pa.string()),
         ("task_unit", pa.string()),
-        ("prompt", MESSAGES),  # what the student reads
-        ("chosen", MESSAGES),  # one assistant's turn each
+        ("prompt", MESSAGES),  # input of the student
+        ("chosen", MESSAGES),  # one assistant turn, as `rejected`
         ("rejected", MESSAGES),
         ("chosen_id", pa.string()),
         ("rejected_id", pa.string()),
-        ("margin", pa.float32()),  # confidence of the chosen less that of the rejected answer; an unjudged one that failed has 0
-        ("reason", pa.string()),  # why the other was rejected: a tag
-        ("length_ratio", pa.float32()),  # characters of the chosen answer over those of the rejected one
+        (
+            "margin",
+            pa.float32(),
+        ),  # confidence of the chosen minus that of the rejected answer; a failed, unjudged answer counts as 0
+        ("reason", pa.string()),  # tag that says why the other was rejected
+        ("length_ratio", pa.float32()),  # characters of the chosen answer divided by those of the rejected one
         ("difficulty", pa.string()),
-        ("split", pa.string()),  # train | validation, as the prompt's examples
+        ("split", pa.string()),  # train | validation, as the examples of the prompt
     ]
 )
 PREDICTION = pa.schema(  # one row per model x holdout prompt
@@ -209,14 +211,14 @@ PREDICTION = pa.schema(  # one row per model x holdout prompt
         ("reference", pa.string()),
         ("answer", pa.string()),
         ("finish_reason", pa.string()),
-        ("confidence", pa.float32()),  # probability of the whole answer; null for models without one
-        ("seconds", pa.float32()),  # alone in the engine, batch of one
+        ("confidence", pa.float32()),  # probability of the whole answer; null = the model gives none
+        ("seconds", pa.float32()),  # latency in a batch of one
         ("tokens_in", pa.int32()),
         ("tokens_out", pa.int32()),
-        ("seen", pa.bool_()),  # its scenario occurs among the training prompts
-        ("valid", pa.bool_()),  # fits the JSON schema
-        ("exact", pa.bool_()),
-        ("checks", CHECKS),  # of `evaluation.checks`; all fail that look at an answer which did not end by itself
+        ("seen", pa.bool_()),  # whether its scenario occurs among the training prompts
+        ("valid", pa.bool_()),  # whether it fits the JSON schema
+        ("exact", pa.bool_()),  # whether it equals the reference
+        ("checks", CHECKS),  # of `evaluation.checks`; an incomplete answer fails all of them
     ]
 )
 STEP = pa.schema(  # one row per optimizer step or validation
@@ -234,7 +236,7 @@ STEP = pa.schema(  # one row per optimizer step or validation
 
 
 def content_id(*parts: object) -> str:
-    """Return a 128-bit hash, in hex, of `parts` in order; equal parts have equal ids on every machine."""
+    """Return a 128-bit hash of `parts` in order, as hex; equal parts have equal ids on every machine."""
     digest = xxhash.xxh3_128()
     for part in parts:
         data = str(part).encode("utf-8", "surrogatepass")
@@ -244,7 +246,7 @@ def content_id(*parts: object) -> str:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return `table` with exactly the columns of `schema`, in order and cast safely.
+    """Return `table` with exactly the columns of `schema`, in its order and cast safely to its types.
 
     Raises:
         KeyError: a column of `schema` is not in `table`.
@@ -256,7 +258,11 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def add(table: pa.Table, schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Table:
-    """Return `table` grown to `schema` by `columns` (name -> values, one per row)."""
+    """Return `table` with `columns` (name -> values, one per row) added, in `schema`.
+
+    Raises:
+        KeyError: a column of `schema` is in neither.
+    """
     for name, values in columns.items():
         kind = schema.field(name).type
         array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
@@ -265,5 +271,5 @@ def add(table: pa.Table, schema: pa.Schema, columns: Mapping[str, Any]) -> pa.Ta
 
 
 def from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return a table of `rows`; a column that a row lacks is null."""
+    """Return a table of `rows`; a column that a row lacks is null in it."""
     return pa.Table.from_pylist(list(rows), schema=schema)

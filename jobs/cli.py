@@ -1,4 +1,4 @@
-"""The command `rayleigh`: parse first, import what is heavy later. What a command does stands in the module of its name."""
+"""The command `rayleigh`: it parses arguments and only then imports the module of the command, so that `--help` is quick."""
 
 from typing import Annotated, Any
 
@@ -8,21 +8,21 @@ from typer.core import TyperGroup
 from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_review import review
-from jobs.terminal.arguments import Changes, Json, Order, Profile, Registry, Run, Until, show
+from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
 
 class ErrorGroup(TyperGroup):
-    """Ends a command with one clean message where a person must act; anything else is a bug and shows its traceback."""
+    """Prints errors that a person must act on as one message; any other exception is a bug and shows its traceback."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
-        """Run the command that was asked for."""
+    def invoke(self, ctx: Any) -> Any:  # typer keeps the class of `ctx` in a private package
+        """Run the command; exit with 1 after a RayleighError, with 130 after Ctrl-C."""
         try:
             return super().invoke(ctx)
         except RayleighError as error:
-            _complain(f"{type(error).__name__}: {error}", error)
+            _print_error(f"{type(error).__name__}: {error}", error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt as stop:
-            _complain("Stopped.", stop)
+            _print_error("Stopped.", stop)
             raise typer.Exit(130) from None
 
 
@@ -32,14 +32,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # a quarter of a second of imports for a frame around the help
-    help="Distil large teachers into small specialists: a contract in, a student that keeps it out.",
+    help="Distil large teachers into small specialists: a contract in, a student that meets it out.",
 )
 app.add_typer(bench, name="bench")
+app.add_typer(review, name="review")
 
 
 @app.command()
-def check(contract: Order, changes: Changes = None, as_json: Json = False) -> None:
-    """Say what CONTRACT orders, and whether its files and models are there."""
+def check(contract: Contract, changes: Changes = None, as_json: Json = False) -> None:
+    """Validate CONTRACT, and check that its files and models are there."""
     from pathlib import Path
 
     from engine.contract import load_contract
@@ -52,8 +53,8 @@ def check(contract: Order, changes: Changes = None, as_json: Json = False) -> No
 
 
 @app.command()
-def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes = None, until: Until = None) -> None:
-    """Run what is not finished of CONTRACT in the folder RUN."""
+def run(contract: Contract, run: Run, profile: Profile = "laptop", changes: Changes = None, until: Until = None) -> None:
+    """Run the unfinished jobs of CONTRACT in the folder RUN."""
     from jobs.commands import run as command
 
     command.run(contract, run, profile=profile, changes=changes or [], until=until)
@@ -61,57 +62,59 @@ def run(contract: Order, run: Run, profile: Profile = "laptop", changes: Changes
 
 @app.command()
 def plan(
-    contract: Order,
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder that will be used; default runs/NAME.")] = None,
-    pilot: Annotated[int, typer.Option("--pilot", min=2, metavar="PROMPTS", help="Prompts to answer for real.")] = 20,
+    contract: Contract,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder; default runs/NAME.")] = None,
+    pilot: Annotated[int, typer.Option("--pilot", min=2, metavar="PROMPTS", help="Number of prompts to answer.")] = 20,
     profile: Profile = "laptop",
     changes: Changes = None,
     as_json: Json = False,
 ) -> None:
-    """Answer a few prompts of CONTRACT, and say what all will take: tokens, time, money, bytes."""
+    """Answer a few prompts of CONTRACT, and estimate the whole run: tokens, time, money, bytes."""
     from jobs.commands import plan
 
-    found = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
-    show(found, plan.as_text(found, contract), as_json)
+    result = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
+    show(result, plan.as_text(result, contract), as_json)
 
 
 @app.command()
 def judge(
-    contract: Order,
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder that keeps what is paid; default runs/NAME.")] = None,
-    gold: Annotated[str | None, typer.Option("--gold", metavar="FILE", help="Labelled items; default the contract's.")] = None,
+    contract: Contract,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder that keeps paid answers; default runs/NAME.")] = None,
+    gold: Annotated[
+        str | None, typer.Option("--gold", metavar="FILE", help="Labelled items; default those of the contract.")
+    ] = None,
     profile: Profile = "laptop",
     changes: Changes = None,
     as_json: Json = False,
 ) -> None:
-    """Say what the judge of CONTRACT is worth: agreement with labelled items, biases, and whether it may decide."""
+    """Measure the judge of CONTRACT: agreement with labelled items, biases, and whether it may decide."""
     from jobs.commands import judge
 
-    found = judge.judge(contract, run, gold=gold, profile=profile, changes=changes or [])
-    show(found, judge.as_text(found), as_json)
+    result = judge.judge(contract, run, gold=gold, profile=profile, changes=changes or [])
+    show(result, judge.as_text(result), as_json)
 
 
 @app.command()
 def status(run: Run, as_json: Json = False) -> None:
-    """Show how far RUN is, and rows in and out of each job."""
+    """Show the state of RUN, and rows in and out of each job."""
     from jobs.commands import status
 
-    found = status.status(run)
-    show(found, status.as_text(found), as_json)
+    result = status.status(run)
+    show(result, status.as_text(result), as_json)
 
 
 @app.command()
 def report(run: Run, as_json: Json = False) -> None:
-    """Show how the models of RUN compare, and where the page is."""
+    """Compare the models of RUN, and show where the HTML page is."""
     from jobs.commands import summary
 
-    found = summary.report(run)
-    show(found, summary.text(run, found), as_json)
+    result = summary.report(run)
+    show(result, summary.text(run, result), as_json)
 
 
 @app.command()
 def sql(run: Run, query: Annotated[str, typer.Argument(metavar="QUERY")], as_json: Json = False) -> None:
-    """Answer a SELECT over the tables of RUN; --json gives one line a row."""
+    """Run a SELECT over the tables of RUN; with --json one line per row."""
     from jobs.commands import sql
 
     answer = sql.Views(run).query(query)
@@ -122,46 +125,50 @@ def sql(run: Run, query: Annotated[str, typer.Argument(metavar="QUERY")], as_jso
 @app.command()
 def trace(
     run: Run,
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="A student's name, or an answer's or prompt's id (6 characters do).")],
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="A student's name, or an answer's or prompt's id (6 characters do).")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Walk back from ID to the line of the file that it came from."""
+    """Trace ID back to the line of the source file that it came from."""
     from jobs.commands import trace
 
-    found = trace.trace(run, wanted)
-    show(found, trace.as_text(found), as_json)
+    result = trace.trace(run, identifier)
+    show(result, trace.as_text(result), as_json)
 
 
 @app.command()
 def rejudge(
     run: Run,
-    contract: Annotated[str | None, typer.Option("--contract", metavar="FILE", help="Whose judge; default RUN's own.")] = None,
+    contract: Annotated[
+        str | None, typer.Option("--contract", metavar="FILE", help="Contract of the new judge; default that of RUN.")
+    ] = None,
     changes: Changes = None,
-    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Make the result RUN's candidates.")] = False,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default that of RUN.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Replace the candidates of RUN by the result.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Grade the answers of RUN with another judge, and say what moves between pools and why; no teacher is asked."""
+    """Grade the answers of RUN with another judge, and show which move between pools and why; no teacher is asked."""
     from jobs.commands import rejudge
 
-    found = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
-    show(found, rejudge.as_text(found), as_json)
+    result = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
+    show(result, rejudge.as_text(result), as_json)
 
 
 @app.command()
 def ablate(
     run: Run,
-    student: Annotated[str, typer.Option("--student", metavar="NAME", help="Which of the contract is trained.")],
-    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Trainings of each subset.")] = 3,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Default the student's own.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default RUN's own.")] = None,
+    student: Annotated[str, typer.Option("--student", metavar="NAME", help="Student of the contract to train.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Trainings per subset.")] = 3,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Default that of the student.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default that of RUN.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a student on all answers of RUN, and on those that checks and judge leave, equally many; say what each is worth."""
+    """Train a student on subsets of the answers of RUN, equally large, with and without checks and judge; compare the results."""
     from jobs.commands import ablate
 
-    found = ablate.ablate(run, student=student, seeds=seeds, epochs=epochs, profile=profile)
-    show(found, ablate.as_text(found), as_json)
+    result = ablate.ablate(run, student=student, seeds=seeds, epochs=epochs, profile=profile)
+    show(result, ablate.as_text(result), as_json)
 
 
 @app.command()
@@ -169,7 +176,7 @@ def promote(
     run: Run,
     registry: Registry = None,
     student: Annotated[
-        str | None, typer.Option("--student", metavar="NAME", help="This one; default the smallest that passes.")
+        str | None, typer.Option("--student", metavar="NAME", help="Student; default the smallest that passes the gate.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -178,83 +185,80 @@ def promote(
     from jobs.commands import release, summary
 
     folder = workspace.reopen(run).folder
-    found = release.promote(folder.url, workspace.registry(registry, folder), student)
-    show(found, summary.of_release(found), as_json)
+    result = release.promote(folder.url, workspace.registry(registry, folder), student)
+    show(result, summary.of_release(result), as_json)
 
 
 @app.command()
 def rollback(
-    name: Annotated[
-        str, typer.Argument(metavar="RUN_OR_CONTRACT_NAME", help="Whose champion; a bare name is looked up in --registry.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="RUN_OR_CONTRACT_NAME", help="Run folder, or name of a contract in --registry.")],
     registry: Registry = None,
     as_json: Json = False,
 ) -> None:
-    """Return to the champion before today's."""
+    """Return to the previous champion."""
     from jobs import workspace
     from jobs.commands import release, summary
 
     contract, folder = workspace.contract_of(name)
-    found = release.rollback(workspace.registry(registry, folder), contract)
-    show(found, summary.of_release(found), as_json)
+    result = release.rollback(workspace.registry(registry, folder), contract)
+    show(result, summary.of_release(result), as_json)
 
 
 @app.command()
 def dedup(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="Parquet or JSONL: a file, folder, glob or fsspec URL.")],
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A new folder or fsspec URL, for the rows that stay.")],
-    text_column: Annotated[str, typer.Option("--text-column", metavar="NAME", help="What is compared.")] = "text",
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A new folder or fsspec URL for the rows that are kept.")],
+    text_column: Annotated[str, typer.Option("--text-column", metavar="NAME", help="Column of the text to compare.")] = "text",
     id_column: Annotated[
-        str | None, typer.Option("--id-column", metavar="NAME", help="Default `id`; else rows are called by file and row.")
+        str | None, typer.Option("--id-column", metavar="NAME", help="Default `id`; without one, ids are made of file and row.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0, max=1, help="Similarity of copies; default 0.7, semantic 0.95.")
+        float | None, typer.Option("--threshold", min=0, max=1, help="Least similarity of duplicates; default 0.7, semantic 0.95.")
     ] = None,
     method: Annotated[str, typer.Option("--method", metavar="METHOD", help="exact, minhash or semantic.")] = "minhash",
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="Of semantic: a sentence-transformers folder.")
+        str, typer.Option("--model", metavar="NAME", help="For semantic: a sentence-transformers folder.")
     ] = "all-minilm-l6-v2",
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            "--keep", metavar="COLUMN", help="Keep the highest; or `shortest`, `longest`; again for ties, last the lowest id."
+            "--keep", metavar="COLUMN", help="Keep the row with the highest value; or `shortest`, `longest`; repeatable for ties."
         ),
     ] = None,
-    against: Annotated[str | None, typer.Option("--against", metavar="PATH", help="Rows that were there before, and win.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="PATH", help="Existing rows, of which INPUT may have no duplicates.")
+    ] = None,
     index: Annotated[
-        str | None, typer.Option("--index", metavar="FOLDER", help="Compare with what this folder knows, and add the new rows.")
+        str | None, typer.Option("--index", metavar="FOLDER", help="Compare with the rows in this index, and add the new ones.")
     ] = None,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Write the rows of INPUT that are no copy of another into OUTPUT."""
+    """Write INPUT without duplicates to OUTPUT."""
     from jobs.commands import dedup
 
     options = dedup.Options(text_column, id_column, threshold, method, model, tuple(keep or ()), against, index)
-    found = dedup.dedup(source, output, options, profile=profile)
-    show(found, dedup.as_text(found), as_json)
+    result = dedup.dedup(source, output, options, profile=profile)
+    show(result, dedup.as_text(result), as_json)
 
 
 @app.command()
 def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
-    """Check this machine, and say how to mend what is not right."""
+    """Check this machine, and show how to fix what is wrong."""
     from jobs.commands import doctor
 
-    found = doctor.doctor(profile)
-    show(found, doctor.as_text(found), as_json)
-    if not all(one["ok"] for one in found["checks"]):
+    result = doctor.doctor(profile)
+    show(result, doctor.as_text(result), as_json)
+    if not all(check.ok for check in result.checks):
         raise typer.Exit(1)
 
 
-app.add_typer(review, name="review")
-
-
-def _complain(message: str, error: BaseException) -> None:
+def _print_error(message: str, error: BaseException) -> None:
     typer.echo("\n".join([message, *getattr(error, "__notes__", [])]), err=True)
 
 
 def main() -> None:
-    """Where the installed command starts."""
+    """Entry point of the installed command."""
     app(prog_name="rayleigh")
 
 

@@ -1,33 +1,32 @@
-"""The whole flow, each job called by what it makes.
+"""The pipeline: which job makes which artifact, and from what.
 
-A job opens the artifacts that it `needs`; the sections of the contract that it `reads` are its identity. What happens to a row:
+    prompts      a line of a source becomes a prompt, a reject with its reason, or a duplicate; the holdout is split off
+    candidates   each teacher answers each prompt n times; answers are checked, judged, and routed to exactly one pool
+    dataset      duplicates are dropped, clusters are balanced, and the picked answers become examples
+    students/*   each student is trained on the examples; all train at the same time
+    reports      teacher, students, champion and baselines answer the holdout and are compared
 
-    prompts      a line of a source becomes a prompt, a reject with its reason, or a copy of another; the holdout is set aside
-    candidates   each prompt is answered n times by each teacher, checked, marked by the judge, and sent to exactly one pool
-    dataset      copies and near-copies lose to one keeper, clusters are balanced, what is picked becomes an example
-    students/*   each capacity learns the examples; all are trained side by side
-    reports      teacher, students, champion and baselines answer the holdout; one page says how they compare
-
-Release is a decision, not a step: `rayleigh promote` reads the reports, and nothing above depends on it.
+A job opens the artifacts of the jobs that it `needs`. The sections of the contract that it `reads` are its recipe. Promotion is
+a command, not a job: `rayleigh promote` reads the reports, and no job depends on it.
 """
 
 from engine.contract import Contract
 from engine.runs.job import Job
 
 REJUDGE = (
-    "Or, as only the judge has changed: `rayleigh rejudge {run} --contract FILE` asks no teacher, grades the answers that are "
-    "there and shows what moves; with --write it stays so."
+    "Only the judge has changed, so you can also run `rayleigh rejudge {run} --contract FILE`: it asks no teacher, grades the "
+    "existing answers and shows which change pools; with --write it replaces the candidates."
 )
 
 
-def line(contract: Contract) -> tuple[Job, ...]:
-    """Return the jobs that make what `contract` orders, in order."""
+def pipeline(contract: Contract) -> tuple[Job, ...]:
+    """Return the jobs of `contract`; each comes after those that it needs."""
     students = [f"students/{student.name}" for student in contract.students]
     return (
         Job(
             "prompts",
             needs=(),
-            reads=("specialist.task_units", "prompts"),
+            reads=("specialist.task_units", "prompts", *(["budget.teacher_tokens"] if contract.prompts.synthesize else [])),
             run="jobs.steps.prompts:run",
             inputs="jobs.steps.prompts:source_hashes",
         ),
@@ -37,7 +36,7 @@ def line(contract: Contract) -> tuple[Job, ...]:
             reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.steps.candidates:run",
             inputs="jobs.steps.toolset:file_hashes",
-            follows=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
+            hints=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
         ),
         Job(
             "dataset",

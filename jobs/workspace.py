@@ -1,4 +1,4 @@
-"""A run folder: opened, locked, and remembered in its `run.json`."""
+"""Run folders: creating, opening and locking them, and their `run.json`."""
 
 import json
 import os
@@ -12,11 +12,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine.contract import Contract, Profile, load_contract, load_profile
+from engine.contract.renames import promoted
 from engine.errors import ContractError, MissingArtifact, StorageError
+from engine.records.run import RUN_VERSION, RunRecord
 from engine.release.registry import beside
 from engine.runs.job import Job, JobContext
 from engine.storage.artifact import ArtifactWriter
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 RUN = "run.json"
 PROFILES = Path(__file__).parents[1] / "cluster" / "profiles"
@@ -24,7 +26,7 @@ PROFILES = Path(__file__).parents[1] / "cluster" / "profiles"
 
 @dataclass(frozen=True)
 class Workspace:
-    """A run folder with the order that it works on."""
+    """A run folder with its contract and profile."""
 
     folder: Folder
     contract: Contract
@@ -36,7 +38,7 @@ class Workspace:
     """Folder of unpacked models."""
 
     def context(self, job: Job, *, log: Callable[[str], None], progress: Callable[[str], None]) -> JobContext:
-        """Return the bench of `job`."""
+        """Return the context in which `job` runs."""
         return JobContext(
             job=job,
             contract=self.contract,
@@ -50,21 +52,20 @@ class Workspace:
         )
 
     def save(self) -> None:
-        """Write `run.json`: the resolved contract, its path and root, the profile, when the run was created."""
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        if self.folder.exists(RUN):
-            created = json.loads(self.folder.read(RUN)).get("created", created)
-        raw = {
-            "contract": self.contract.model_dump(mode="json"),
-            "contract_path": self.contract_path,
-            "root": self.root,
-            "profile": self.profile.model_dump(mode="json"),
-            "created": created,
-        }
-        self.folder.write(RUN, json.dumps(raw, indent=1).encode())
+        """Write `run.json`; the time of creation stays."""
+        record = RunRecord(
+            version=RUN_VERSION,
+            contract=self.contract.model_dump(mode="json"),
+            contract_path=self.contract_path,
+            root=self.root,
+            profile=self.profile.model_dump(mode="json"),
+            created=read_run(self.folder).created if self.folder.exists(RUN) else datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self.folder.write(RUN, json.dumps(record.model_dump(mode="json"), indent=1).encode())
 
     def log_path(self) -> Path:
-        """Return where this command's log goes: into the run, or for a run behind a URL into the machine's temporary folder."""
+        """Return the path of this command's log: in the run folder, or, if that is behind a URL, in the machine's temporary
+        folder."""
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
         return Path(self.folder.path if self.folder.is_local else tempfile.gettempdir(), "logs", name)
 
@@ -87,7 +88,7 @@ def create(path: str, run: str, *, profile: str, changes: Sequence[str]) -> Work
 
 
 def reopen(run: str) -> Workspace:
-    """Return the workspace that an earlier `rayleigh run` made.
+    """Return the workspace that an earlier `rayleigh run` created; `run.json` of earlier versions is read, too.
 
     Raises:
         MissingArtifact: there is no run in this folder.
@@ -96,37 +97,48 @@ def reopen(run: str) -> Workspace:
     folder = run_folder(run)
     if not folder.exists(RUN):
         raise MissingArtifact(f"{folder}: no run is here, it has no {RUN}. Start one: rayleigh run CONTRACT {run}")
+    record = read_run(folder)
     try:
-        raw = json.loads(folder.read(RUN))
-        return Workspace(
-            folder=folder,
-            contract=Contract.model_validate(raw["contract"]),
-            contract_path=raw["contract_path"],
-            root=raw["root"],
-            profile=Profile.model_validate(raw["profile"]),
-            models=models_home(),
-        )
-    except (ValueError, KeyError) as error:
-        raise StorageError(f"{folder}/{RUN}: is not what this version writes: {error}. Use a new run folder.") from None
+        contract = Contract.model_validate(promoted(record.contract)[0])
+        profile = Profile.model_validate(record.profile)
+    except ValueError as error:
+        raise StorageError(f"{folder}/{RUN}: this version cannot read it: {error}. Use a new run folder.") from None
+    return Workspace(folder, contract, record.contract_path, record.root, profile, models_home())
+
+
+def read_run(folder: Folder) -> RunRecord:
+    """Return the record of a run.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    try:
+        return RunRecord.model_validate_json(folder.read(RUN))
+    except ValueError as error:
+        raise StorageError(f"{folder}/{RUN}: this version cannot read it: {error}. Use a new run folder.") from None
 
 
 def run_folder(run: str) -> Folder:
-    """Return the folder that a person calls `run`: an fsspec URL, or a local path made absolute (workers stand elsewhere)."""
+    """Return the folder of a run: an fsspec URL, or a local path made absolute, as workers have another working directory.
+
+    Raises:
+        StorageError: the URL cannot be opened.
+    """
     try:
         return Folder(run if "://" in run else str(Path(run).expanduser().absolute()))
     except (ValueError, ImportError) as error:
         raise StorageError(f"{run}: cannot be opened: {error}.") from None
 
 
-def registry(given: str | None, run: Folder | None) -> str:
-    """Return the registry's folder: as given, or beside the run folder, or in runs/ if there is no run."""
-    if given is None and run is not None:
+def registry(path: str | None, run: Folder | None) -> str:
+    """Return the registry's folder: `path`, or by default the one next to the run folder, or in runs/ if there is no run."""
+    if path is None and run is not None:
         return beside(run).url
-    return run_folder(given or "runs/registry").url
+    return run_folder(path or "runs/registry").url
 
 
 def contract_of(name: str) -> tuple[str, Folder | None]:
-    """Return the contract's name, and the run folder if `name` was one; else `name` is the contract's."""
+    """Return the name of a contract, and the run folder if `name` is the path of one; otherwise `name` is the contract's."""
     if "/" not in name and not Path(name).is_dir():
         return name, None
     work = reopen(name)
@@ -148,14 +160,14 @@ def profile_path(name: str) -> Path:
         return Path(name)
     path = PROFILES / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in PROFILES.glob("*.yaml"))) or f"none, {PROFILES} is not there"
+        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml"))) or f"none, {PROFILES} is not there"
         raise ContractError(f"--profile {name}: there is no such profile. Known: {known}. Or give the path of a YAML file.")
     return path
 
 
 @contextmanager
 def locked(folder: Folder) -> Iterator[None]:
-    """Hold a local run for one driver; the system releases it even from a killed one. A run behind a URL is not locked.
+    """Lock a local run folder for one driver; the system releases the lock of a killed one. A run behind a URL is not locked.
 
     Raises:
         StorageError: another driver works on it, or the folder cannot be written.
@@ -168,7 +180,7 @@ def locked(folder: Folder) -> Iterator[None]:
         lock = FileLock(Path(folder.path, ".lock"), timeout=0)
         lock.acquire()
     except Timeout:
-        raise StorageError(f"{folder}: another `rayleigh run` is at work here. Wait for it, or use another folder.") from None
+        raise StorageError(f"{folder}: another `rayleigh run` works in this folder. Wait for it, or use another folder.") from None
     except (OSError, NotImplementedError) as error:
         raise StorageError(f"{folder}: cannot be written: {error}. Choose a run folder that can be written.") from None
     try:

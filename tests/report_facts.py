@@ -9,6 +9,7 @@ from typing import Any
 from report_numbers import GATE, MODELS, report
 
 from engine.inference import spending
+from engine.records.record import Identity
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.shards import Folder
@@ -46,7 +47,7 @@ def run(folder: Path, *, nasty: str = NASTY) -> dict[str, Any]:
     made = [_prompts(folder, prompts), _candidates(folder, picked), _dataset(folder, picked)]
     made += [_student(folder, name, examples=sum(not row["dropped_by"] for row in picked)) for name in ("s", "xs")]
     return {
-        "artifacts": {artifact.record["job"]: artifact for artifact in made},
+        "artifacts": {artifact.record.job: artifact for artifact in made},
         "report": report(predictions, nasty),
         "contract": CONTRACT,
         "predictions": from_rows(predictions, PREDICTION),
@@ -220,7 +221,7 @@ def _prompts(folder: Path, prompts: list[dict[str, Any]]) -> Artifact:
 def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     pools = ("train", "hard", "contrast", "refusal", "review", "failure")
     out = {pool: sum(row["pool"] == pool for row in picked) for pool in pools}
-    accounts = spending.accounts(
+    accounts = spending.teacher_totals(
         [from_rows([{name: row[name] for name in CANDIDATE.names if name in row} for row in picked], CANDIDATE)]
     )
     teachers = {name: {**account._asdict(), "machine_seconds": account.seconds} for name, account in accounts.items()}
@@ -228,7 +229,7 @@ def _candidates(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         "tokens_out": 24_000,
         "teachers": teachers,
         "relations": {"agree": 61, "complementary": 4, "conflicting": 9},
-        "tiers": {"0": 120, "1": 64},
+        "confidence_tiers": {"0": 120, "1": 64},
         "merged": 2,
         "judge": JUDGE,
     }
@@ -241,10 +242,10 @@ def _measured(value: float, n: int = 40) -> dict[str, Any]:
 
 JUDGE = {
     "name": "smol-judge",
-    "gates": False,
-    "why": ["its bias `padded` is 0.31, the contract lets 0.1 pass"],
+    "decides": False,
+    "why": ["its bias `padded` is 0.31, the contract tolerates 0.1"],
     "bound_to": {"judge": "f" * 32, "gold": {"hash": "e" * 32, "items": 40}, "threshold": 0.3},
-    "curve": {"method": "platt", "least": 0.02, "slope": 1.31, "intercept": -0.42},
+    "curve": {"method": "platt", "clip": 0.02, "slope": 1.31, "intercept": -0.42},
     "folds": 5,
     "agreement": {
         **{name: _measured(0.6 + n / 20) for n, name in enumerate(("kappa", "sensitivity", "specificity", "auc", "ece"))},
@@ -256,9 +257,9 @@ JUDGE = {
         "bins": [{"low": n / 10, "high": (n + 1) / 10, "n": 4, "confidence": n / 10 + 0.05, "accuracy": n / 10} for n in range(10)],
     },
     "audit": [
-        {"probe": "padded", **_measured(0.31), "limit": 0.1, "found": "beyond", "why": ""},
+        {"probe": "padded", **_measured(0.31), "limit": 0.1, "verdict": "beyond", "why": ""},
         {
-            "probe": "position", "value": None, "low": None, "high": None, "n": 0, "limit": 0.1, "found": "unmeasured",
+            "probe": "position", "value": None, "low": None, "high": None, "n": 0, "limit": 0.1, "verdict": "unmeasured",
             "why": "no pairs are compared",
         },
     ],
@@ -340,5 +341,5 @@ def _artifact(folder: Path, job: str, tables: dict[str, Any], row_counts: RowCou
     for name, (rows, schema) in tables.items():
         rows = [{column: row.get(column) for column in schema.names} for row in rows]
         writer.put(name, from_rows(rows, schema), schema)
-    head = {"job": job, "recipe": {}, "inputs": {}, "fingerprint": content_id(job)}
+    head = Identity(job, {}, {}, content_id(job))
     return writer.finish(head, row_counts)

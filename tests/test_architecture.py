@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "runs": {"runs", *FLOOR},
     "distributed": {"distributed", "runs", *FLOOR},
     "dedup": {"dedup", "inference", "distributed", "runs", *FLOOR},
-    "stats": {"stats"},
+    "stats": {"stats", "records", "rows"},
     "contract": {"contract", "errors"},
     "storage": {"storage", "records", "rows", "errors"},
     "records": {"records"},
@@ -126,7 +126,8 @@ def test_compiler_is_imported_when_something_is_signed_and_not_before():
 
 def test_engine_reads_no_arguments_and_prints_nothing():
     assert [place for path in ENGINE for place in called(path, "print", "input")] == []
-    assert [place for path in ENGINE for place in attributes(path, "sys.argv", "sys.stdout", "sys.stderr")] == []
+    places = [place for path in ENGINE for place in attributes(path, "sys.argv", "sys.stdout", "sys.stderr")]
+    assert [place for place in places if not place.startswith("engine/contract/document.py")] == []  # a script that writes a README
 
 
 def test_engine_reads_no_environment():

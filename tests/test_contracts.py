@@ -6,7 +6,7 @@ import pytest
 
 from engine.contract import load_contract, load_profile
 from jobs.commands import check
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = sorted((ROOT / "jobs" / "contracts").glob("*.yaml"))
@@ -31,7 +31,7 @@ def test_contract_loads_and_what_it_names_is_there(path, tmp_path):
 @pytest.mark.parametrize("path", CONTRACTS, ids=by_name)
 def test_contract_makes_a_line_whose_needs_are_made_before(path):
     made = set()
-    for job in line(load_contract(path).contract):
+    for job in pipeline(load_contract(path).contract):
         assert set(job.needs) <= made
         made.add(job.name)
 

@@ -1,13 +1,13 @@
-"""What the answers of a run say of its judge: whether it agrees with the rules, and whether it drifts, in a run and between runs.
+"""Drift of a judge, measured on the answers of a run: against the checks, between batches of a run, and between runs.
 
-The unit is a prompt: its answers are alike, and count as their mean. Distances of means have the interval of Welch (1947); they
-tell that scores moved, by the judge or by the answers. All of this comes after the judge has decided: it is reported, not enforced.
+The unit is a prompt: the scores of its answers are averaged, because they are not independent. Differences of means have the
+interval of Welch (1947). They show that scores moved, by the judge or by the answers. Drift is measured after the judge has
+decided, so it is reported and enforces nothing.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,135 +15,127 @@ import pyarrow.compute as pc
 
 from engine.calibration.audit import level_for, verdict
 from engine.contract.judges import Audit
+from engine.records.estimate import Estimate
+from engine.records.judge import AuditProbe, JudgeScores
 from engine.rows import content_id
-from engine.stats import intervals
-from engine.stats.intervals import Estimate
+from engine.stats.discrimination import roc_auc_of_histograms
+from engine.stats.intervals import MIN_VALUES, Moments, difference_of_moments
 from engine.storage.shards import Folder
 
 COLUMNS = ["prompt_id", "finish_reason", "score", "checks"]
-PARTS = 1000  # of the histogram of scores
-MOST = 100  # batches that are told apart
+BINS = 1000  # of the histogram of scores
+MAX_BATCHES = 100  # compared with each other; more are joined
 
 
 class Sums(NamedTuple):
-    """Scores of some prompts."""
+    """Sums over the mean scores of some prompts."""
 
     count: int = 0
     total: float = 0.0
     squares: float = 0.0
 
-    def less(self, other: "Sums") -> "Sums":
-        """Return what is left without `other`."""
-        return Sums._make(mine - theirs for mine, theirs in zip(self, other, strict=True))
+    def minus(self, other: "Sums") -> "Sums":
+        """Return the sums of the prompts that are not in `other`."""
+        return Sums._make(one - two for one, two in zip(self, other, strict=True))
 
     def plus(self, other: "Sums") -> "Sums":
-        """Return both together."""
-        return Sums._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
+        """Return the sums of the prompts of both."""
+        return Sums._make(one + two for one, two in zip(self, other, strict=True))
 
     @property
-    def moments(self) -> tuple[int, float, float]:
+    def moments(self) -> Moments:
         """Count, mean and variance."""
         mean = self.total / self.count
-        return self.count, mean, max(0.0, self.squares - self.count * mean**2) / max(1, self.count - 1)
+        return Moments(self.count, mean, max(0.0, self.squares - self.count * mean**2) / max(1, self.count - 1))
 
 
 @dataclass
-class Scores:
+class RunScores:
     """The scores of a run."""
 
     batches: list[Sums] = field(default_factory=list)
-    """Of answers that passed every check, one a shard: what travelled together."""
-    passed: np.ndarray = field(default_factory=lambda: np.zeros(PARTS))
-    failed: np.ndarray = field(default_factory=lambda: np.zeros(PARTS))
-    """How many answers with so high a score passed every check, and failed one."""
+    """Of answers that passed every check, one entry a shard: answers that were judged together."""
+    passed: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
+    """Histogram of the scores of answers that passed every check, (BINS,)."""
+    failed: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
+    """Histogram of the scores of answers that failed a check, (BINS,)."""
 
     @property
     def all(self) -> Sums:
         """All batches together."""
-        found = Sums()
-        for batch in self.batches:
-            found = found.plus(batch)
-        return found
+        return _joined(self.batches)
 
 
-def scores(pieces: Iterable[pa.Table]) -> Scores:
-    """Return the scores in the shards of a run; one is in memory at a time. Each has COLUMNS."""
-    found = Scores()
-    for piece in pieces:
-        marked = piece.filter(pc.and_(pc.is_valid(piece["score"]), pc.equal(piece["finish_reason"], "stop")))
-        sound = np.array([all(check["passed"] for check in checks or ()) for checks in marked["checks"].to_pylist()], dtype=bool)
-        values = marked["score"].to_numpy().astype(float)
-        for counts, some in ((found.passed, sound), (found.failed, ~sound)):
-            np.add.at(counts, np.clip(np.round(values[some] * (PARTS - 1)).astype(int), 0, PARTS - 1), 1)
-        means = (
-            marked.filter(pa.array(sound, pa.bool_())).group_by("prompt_id").aggregate([("score", "mean")])["score_mean"].to_numpy()
-        )
-        found.batches.append(Sums(len(means), float(means.sum()), float((means**2).sum())))
-    return found
+def run_scores(shards: Iterable[pa.Table]) -> RunScores:
+    """Return the scores in the shards of a run, each with COLUMNS; one shard is in memory at a time."""
+    result = RunScores()
+    for shard in shards:
+        scored = shard.filter(pc.and_(pc.is_valid(shard["score"]), pc.equal(shard["finish_reason"], "stop")))
+        sound = np.array([all(check["passed"] for check in checks or ()) for checks in scored["checks"].to_pylist()], dtype=bool)
+        scores = scored["score"].to_numpy().astype(float)
+        for histogram, mask in ((result.passed, sound), (result.failed, ~sound)):
+            np.add.at(histogram, np.clip(np.round(scores[mask] * (BINS - 1)).astype(int), 0, BINS - 1), 1)
+        by_prompt = scored.filter(pa.array(sound, pa.bool_())).group_by("prompt_id").aggregate([("score", "mean")])
+        means = by_prompt["score_mean"].to_numpy()
+        result.batches.append(Sums(len(means), float(means.sum()), float((means**2).sum())))
+    return result
 
 
-def audit(found: Scores, section: Audit, before: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the verdicts on a run's answers: rules, batches, runs. `before` is what the last run of this judge kept."""
-    runs = verdict("runs", between_runs(found, before), section.limits.runs, why="no earlier run with this judge, or a small one")
-    if before and runs["value"] is not None:
-        runs["why"] = f"since {before['run']}"
+def drift_probes(scores: RunScores, section: Audit, previous: JudgeScores | None) -> list[AuditProbe]:
+    """Return the probes rules, batches and runs; `previous` are the scores of the last run with this judge (`latest`)."""
+    limits = section.limits
+    runs = verdict("runs", between_runs(scores, previous), limits.runs, why="no earlier run with this judge, or a small one")
+    if previous and runs.value is not None:
+        runs = runs.model_copy(update={"why": f"since {previous.run}"})
     return [
-        verdict("rules", rules(found), None, why="too few marked answers failed a check"),
-        verdict("batches", between_batches(found.batches), section.limits.batches, why="too few batches"),
+        verdict("rules", agreement_with_checks(scores), None, why="too few scored answers failed a check"),
+        verdict("batches", between_batches(scores.batches), limits.batches, why="too few batches"),
         runs,
     ]
 
 
-def rules(found: Scores) -> Estimate:
-    """Return how often an answer that passed the checks has a higher score than one that failed; 0.5: the judge sees nothing of it.
-
-    The area under the ROC curve with the interval of Hanley and McNeil (1982), ties half.
-    """
-    passed, failed = found.passed.sum(), found.failed.sum()
-    if min(passed, failed) < intervals.FEWEST:
-        return None
-    below = np.cumsum(found.failed) - found.failed / 2
-    area = float((found.passed * below).sum() / (passed * failed))
-    one, other = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (passed - 1) * (one - area**2) + (failed - 1) * (other - area**2)) / (passed * failed)
-    return intervals.around(area, variance, int(passed + failed), low=0.0, high=1.0)
+def agreement_with_checks(scores: RunScores) -> Estimate | None:
+    """Return how often an answer that passed the checks has a higher score than one that failed (ROC AUC); 0.5 is chance."""
+    return roc_auc_of_histograms(scores.passed, scores.failed)
 
 
-def between_batches(batches: Sequence[Sums]) -> Estimate:
-    """Return the distance of the batch that lies furthest from all others, with an interval that holds for all batches together."""
-    width = -(-len(batches) // MOST)
-    joined = [_sum(batches[start : start + width]) for start in range(0, len(batches), width or 1)]
-    large, whole = [one for one in joined if one.count >= intervals.FEWEST], _sum(joined)
+def between_batches(batches: Sequence[Sums]) -> Estimate | None:
+    """Return the difference of the batch that is furthest from all others, with an interval that holds for all batches together."""
+    width = -(-len(batches) // MAX_BATCHES)
+    groups = [_joined(batches[start : start + width]) for start in range(0, len(batches), width or 1)]
+    large, total = [group for group in groups if group.count >= MIN_VALUES], _joined(groups)
     if len(large) < 2:
         return None
     level = level_for(len(large))
-    gaps = [intervals.of_moments(one.moments, whole.less(one).moments, level=level) for one in large]
-    return max((one for one in gaps if one), key=lambda one: max(one["low"], -one["high"]))
+    differences = [difference_of_moments(group.moments, total.minus(group).moments, level=level) for group in large]
+    return max(differences, key=lambda estimate: max(estimate.low, -estimate.high))
 
 
-def between_runs(found: Scores, before: dict[str, Any] | None) -> Estimate:
-    """Return the mean score of this run less that of the one before."""
-    if before is None or min(found.all.count, before["scores"][0]) < intervals.FEWEST:
+def between_runs(scores: RunScores, previous: JudgeScores | None) -> Estimate | None:
+    """Return the mean score of this run less that of the previous one."""
+    if previous is None or min(scores.all.count, previous.scores[0]) < MIN_VALUES:
         return None
-    return intervals.of_moments(found.all.moments, Sums(*before["scores"]).moments)
+    return difference_of_moments(scores.all.moments, Sums(*previous.scores).moments)
 
 
-def last(ledger: Folder, judge: str, run: str) -> dict[str, Any] | None:
-    """Return what the latest other run with the judge of this hash kept in the ledger that runs share."""
-    mine = _name(judge, run)
-    names = [name for name in ledger.files(deep=False) if name.startswith(f"scores-{judge}-") and name != mine]
-    return max((json.loads(ledger.read(name)) for name in names), key=lambda one: one["created"], default=None)
+def latest(ledger: Folder, judge: str, run: str) -> JudgeScores | None:
+    """Return the scores of the latest other run with the judge of the hash `judge`; None if there is none."""
+    own = _file_name(judge, run)
+    names = [name for name in ledger.files(deep=False) if name.startswith(f"scores-{judge}-") and name != own]
+    return max((JudgeScores.model_validate_json(ledger.read(name)) for name in names), key=lambda one: one.created, default=None)
 
 
-def keep(ledger: Folder, judge: str, run: str, found: Scores, created: float) -> None:
-    """Leave a run's scores for the next run."""
-    kept = {"judge": judge, "run": run, "created": created, "scores": found.all}
-    ledger.write(_name(judge, run), json.dumps(kept).encode())
+def save(ledger: Folder, scores: JudgeScores) -> None:
+    """Write a run's scores for the next run; a run that is made again replaces its own."""
+    ledger.write(_file_name(scores.judge, scores.run), scores.model_dump_json().encode())
 
 
-def _name(judge: str, run: str) -> str:
+def _file_name(judge: str, run: str) -> str:
     return f"scores-{judge}-{content_id(run)}.json"
 
 
-def _sum(batches: Sequence[Sums]) -> Sums:
-    return Scores(list(batches)).all
+def _joined(batches: Iterable[Sums]) -> Sums:
+    total = Sums()
+    for batch in batches:
+        total = total.plus(batch)
+    return total

@@ -1,212 +1,209 @@
-"""A judge as an instrument: its curve, its error bars, its audit, and whether it may decide. Learnt once, before it decides.
+"""Calibration of a judge on labelled items: its curve, its agreement with the labels, its audit, and whether it may decide.
 
-What is learnt is a file of the ledger, and says by name and hash what it is bound to: models, rubrics, labelled items, settings.
-A judge of which any of these differs learns anew; the questions that are the same cost nothing.
+The result is a file of the judgements' ledger, named by a hash of all that it is valid for (`JudgeBinding`). A judge of which any
+part differs is calibrated anew; questions that the ledger knows cost nothing.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from engine.calibration import audit as probes
-from engine.calibration.curve import Curve, agreement, below, by_error, cross_fitted, fit
+from engine.calibration import curve as curves
 from engine.contract.judges import Audit, Calibrate, GoldItem
+from engine.contract.renames import older_json
 from engine.errors import InputError
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge, Pair
 from engine.judges.rubric import Case
+from engine.records.estimate import Estimate
+from engine.records.judge import (
+    AuditProbe,
+    GoldIdentity,
+    JudgeBinding,
+    JudgeCalibration,
+    JudgeMetrics,
+    LabelledItem,
+    ModelIdentity,
+)
 from engine.rows import content_id
 from engine.stats import intervals
 
-
-class JudgeCalibration(BaseModel):
-    """What was learnt of a judge."""
-
-    model_config = ConfigDict(frozen=True)
-
-    bound_to: dict[str, Any]
-    """judge (its hash), models and rubrics (name -> hash), gold (hash and items), settings (hash), threshold, references."""
-    curve: Curve
-    folds: int
-    """The numbers of `agreement` but for the AUC are of curves that did not see the item, fitted in so many turns; 1: they did."""
-    agreement: dict[str, Any]
-    """See `calibrate.agreement`; and errors: kind -> share that is stopped, pairs: share in which right beats wrong."""
-    audit: list[dict[str, Any]]
-    """See `audit.judged`; empty where the contract asks for none."""
-    items: list[dict[str, Any]]
-    """Each labelled item: id, label, error, score, confidence (cross-fitted); null where the judge cannot be read."""
-    gates: bool
-    """Whether the confidence may decide."""
-    why: list[str]
-    """Why not."""
+Shares = Sequence[float] | None  # probabilities that the first answer is better, the second, neither; None: unreadable
 
 
-def name_of(judge: Judge) -> str:
-    """Return the file of the ledger in which the instrument of this very judge is, once it is learnt."""
-    return f"instrument-{content_id(json.dumps(_bound_to(judge), sort_keys=True))}.json"
+class AuditResult(NamedTuple):
+    """The audit on labelled items."""
+
+    probes: list[AuditProbe]
+    pairs: Estimate | None  # share of pairs in which a right answer beats a wrong one
 
 
-def learnt(judge: Judge) -> JudgeCalibration | None:
-    """Return the instrument if somebody has learnt it."""
-    name = name_of(judge)
-    return JudgeCalibration.model_validate_json(judge.bar.ledger.read(name)) if judge.bar.ledger.exists(name) else None
+def file_name(judge: Judge) -> str:
+    """Return the name of the ledger's file with the calibration of this judge."""
+    return f"calibration-{_binding_id(judge)}.json"
 
 
-def learn(judge: Judge) -> JudgeCalibration | None:
-    """Return the instrument, learnt now if nobody has; None if the contract has no labelled items.
+def load(judge: Judge) -> JudgeCalibration | None:
+    """Return the calibration of this judge from the ledger; None if there is none."""
+    ledger = judge.spec.ledger
+    for name in (file_name(judge), f"instrument-{_binding_id(judge)}.json"):  # the older name
+        if ledger.exists(name):
+            return JudgeCalibration.model_validate_json(ledger.read(name))
+    return None
 
-    The labelled items are marked as answers are: what kills a model is set apart, and each question is paid once. They are marked
-    whatever the budget says, since nothing that is marked later means anything without them; the purse counts them.
+
+def calibrate(judge: Judge) -> JudgeCalibration | None:
+    """Return the calibration of this judge, measured now if the ledger has none; None if the contract has no labelled items.
+
+    Labelled items are scored as answers are: crashes are isolated and each question is paid once. The budget does not stop it,
+    because no later score means anything without it, but its tokens are counted.
 
     Raises:
-        InputError: the items that the judge could read are all right, or all wrong.
+        InputError: the judge could read none of the items, or only items of one label.
     """
     section = judge.section.calibrate
-    if section is None:
+    return (load(judge) or _measure(judge, section)) if section else None
+
+
+def judge_metrics(spec: GraderSpec) -> JudgeMetrics | None:
+    """Return the judge's entry in a run's metrics; None without a judge, or if no answer was good enough to be judged."""
+    if not spec.section.rubrics:
         return None
-    return learnt(judge) or _learn(judge, section)
+    judge = Judge(spec)
+    calibration = load(judge) if spec.section.calibrate else None
+    if calibration is None:
+        return JudgeMetrics(name=judge.name, decides=True, bound_to=JudgeBinding(judge=judge.identity))
+    return JudgeMetrics(name=judge.name, **dict(calibration))
 
 
-def about(bar: GraderSpec) -> dict[str, Any] | None:
-    """Return what a run says of its judge; None without one, or if nothing was worth its time.
-
-    name, gates, why, and of what was learnt bound_to, curve, folds, agreement, audit; {} and [] where nothing was.
-    """
-    if not bar.section.rubrics:
-        return None
-    judge = Judge(bar)
-    found = learnt(judge) if bar.section.calibrate else None
-    if found is None:
-        bound = {"judge": judge.identity}
-        return {
-            "name": judge.name,
-            "gates": True,
-            "why": [],
-            "bound_to": bound,
-            "curve": {},
-            "folds": 0,
-            "agreement": {},
-            "audit": [],
-        }
-    return {"name": judge.name, **found.model_dump(exclude={"items"})}
-
-
-def _learn(judge: Judge, section: Calibrate) -> JudgeCalibration:
+def _measure(judge: Judge, section: Calibrate) -> JudgeCalibration:
     threshold = judge.section.accept.confidence
     scores = _scores(judge, section.gold)
     read = [index for index, score in enumerate(scores) if score is not None]
     if not read:
         raise InputError(
-            f"judges.rubrics: {judge.name} could not be read on any of the {len(scores)} items of judges.calibrate.gold."
+            f"judges.rubrics: {judge.name} could not be read on any of the {len(scores)} items of judges.calibrate.gold. "
+            "Use a judge that answers with one token of the rubric's scale."
         )
     values = np.array([scores[index] for index in read], dtype=float)
     right = np.array([section.gold[index].label == "right" for index in read])
-    curve = fit(values, right, section.method)
-    confidence, folds = cross_fitted(values, right, [section.gold[index].input for index in read], section)
-    numbers = agreement(values, confidence, right, threshold)
-    numbers["errors"] = by_error([section.gold[index].error for index in read], (confidence >= threshold).tolist())
-    found, numbers["pairs"] = _audit(judge, section.gold, judge.section.audit)
-    why = below(section.floor, numbers) + probes.accusations(found)
+    curve = curves.fit(values, right, section.method)
+    confidence, folds = curves.cross_fit(values, right, [section.gold[index].input for index in read], section)
+    audit = _audit(judge, section.gold, judge.section.audit)
+    errors = curves.stopped_by_error([section.gold[index].error for index in read], (confidence >= threshold).tolist())
+    agreement = curves.agreement(values, confidence, right, threshold).model_copy(update={"errors": errors, "pairs": audit.pairs})
+    why = curves.shortfalls(section.minimum, agreement) + probes.accusations(audit.probes)
     known = dict(zip(read, confidence.tolist(), strict=True))
-    instrument = JudgeCalibration(
-        bound_to=_bound_to(judge),
+    calibration = JudgeCalibration(
+        bound_to=binding(judge),
         curve=curve,
         folds=folds,
-        agreement=numbers,
-        audit=found,
-        items=[_item(item, scores[index], known.get(index)) for index, item in enumerate(section.gold)],
-        gates=not why,
-        why=why,
+        agreement=agreement,
+        audit=tuple(audit.probes),
+        items=tuple(_item(item, scores[index], known.get(index)) for index, item in enumerate(section.gold)),
+        decides=not why,
+        why=tuple(why),
     )
-    judge.bar.ledger.write(name_of(judge), instrument.model_dump_json(indent=1).encode())
-    return instrument
+    judge.spec.ledger.write(file_name(judge), calibration.model_dump_json(indent=1).encode())
+    return calibration
 
 
-def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> tuple[list[dict[str, Any]], intervals.Estimate]:
-    """Return the verdict of each probe, and how often a right answer beats a wrong one, if pairs are compared at all."""
+def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> AuditResult:
     if section is None:
-        return [], None
+        return AuditResult([], None)
     level = probes.level_for(len(probes.PROBES))
     items = probes.sample(gold, section.items)
-    forth, back = _both_orders(judge, items)
-    found = {name: intervals.mean(values, level=level) for name, values in _shapes(judge, items, section).items()}
-    found["position"] = intervals.mean(probes.position(forth, back), level=level)
-    found["self_preference"] = probes.own_family(gold, _scores(judge, gold), judge.rubrics, level=level)
-    why = {"self_preference": "too few labelled items say which model wrote them"}
+    forward, backward = _both_orders(judge, items)
+    estimates = {name: intervals.mean(values, level=level) for name, values in _changes(judge, items, section).items()}
+    estimates["position"] = intervals.mean(probes.position(forward, backward), level=level)
+    estimates["self_preference"] = probes.self_preference(gold, _scores(judge, gold), judge.rubrics, level=level)
+    why = {"self_preference": "too few labelled items state which model wrote them"}
     if judge.section.ranker is None:
         why["position"] = "no pairs are compared"
-    return probes.judged(found, section, why), _pairs(items, forth, back)
+    return AuditResult(probes.judge_probes(estimates, section, why), _preferred(items, forward, backward))
 
 
-def _shapes(judge: Judge, items: Sequence[GoldItem], section: Audit) -> dict[str, np.ndarray]:
-    """What scores gain in other shapes. Longer and shorter ones are of wrong answers: they stay wrong, any gain is a bias."""
+def _changes(judge: Judge, items: Sequence[GoldItem], section: Audit) -> dict[str, np.ndarray]:
+    """Return how scores change with the form. Longer and shorter answers are of wrong ones: they stay wrong, any gain is a bias."""
     wrong = [item for item in items if item.label == "wrong"]
-    before, low = _scores(judge, items), _scores(judge, wrong)
+    before, of_wrong = _scores(judge, items), _scores(judge, wrong)
     reworded = [_scores(judge, items, wording=wording) for wording in section.wordings]
     return {
-        "padded": probes.gains(low, _scores(judge, wrong, shape=probes.padded)),
-        "shortened": probes.gains(low, _scores(judge, wrong, shape=probes.shortened)),
+        "padded": probes.gains(of_wrong, _scores(judge, wrong, change=probes.padded)),
+        "shortened": probes.gains(of_wrong, _scores(judge, wrong, change=probes.shortened)),
         "paraphrase": probes.shifts(before, reworded),
     }
 
 
 def _scores(
-    judge: Judge, items: Sequence[GoldItem], *, shape: Callable[[str], str] = str, wording: str = "{question}"
+    judge: Judge, items: Sequence[GoldItem], *, change: Callable[[str], str] = str, wording: str = "{question}"
 ) -> list[float | None]:
+    """Return the score of each item, its answer passed through `change`; None where the judge's reply cannot be read."""
     cases = [case_of(item, judge) for item in items]
-    shown = [case._replace(answer=shape(case.answer)) for case in cases]
-    return [marked.score for marked in judge.mark(shown, wording=wording, capped=False)]
+    changed = [case._replace(answer=change(case.answer)) for case in cases]
+    return [scored.score for scored in judge.score(changed, wording=wording, capped=False)]
 
 
-def _both_orders(judge: Judge, items: Sequence[GoldItem]) -> tuple[list[Any], list[Any]]:
-    """What is said of each item and its rival, the item first and the item second; nothing where no pairs are compared."""
+def _both_orders(judge: Judge, items: Sequence[GoldItem]) -> tuple[list[Shares], list[Shares]]:
+    """Compare each item with its rival, the item first and the item second; empty where no pairs are compared."""
     if judge.section.ranker is None:
         return [], []
     cases = [case_of(item, judge) for item in items]
     rivals = [probes.rival_of(items, index) for index in range(len(items))]
-    forth = [Pair(case, rival) for case, rival in zip(cases, rivals, strict=True)]
-    back = [Pair(case._replace(answer=rival), case.answer) for case, rival in zip(cases, rivals, strict=True)]
-    said = [reading.shares for reading in judge.compare([*forth, *back], capped=False)]
-    return said[: len(forth)], said[len(forth) :]
+    forward = [Pair(case, rival) for case, rival in zip(cases, rivals, strict=True)]
+    backward = [Pair(case._replace(answer=rival), case.answer) for case, rival in zip(cases, rivals, strict=True)]
+    shares: list[Shares] = [reply.probs for reply in judge.compare([*forward, *backward], capped=False)]
+    return shares[: len(forward)], shares[len(forward) :]
 
 
-def _pairs(items: Sequence[GoldItem], forth: Sequence[Any], back: Sequence[Any]) -> intervals.Estimate:
-    read = [
-        one[1] + other[0] > one[0] + other[1]  # the rival of a wrong answer is the right one
-        for item, one, other in zip(items, forth, back, strict=False)
+def _preferred(items: Sequence[GoldItem], forward: Sequence[Shares], backward: Sequence[Shares]) -> Estimate | None:
+    """Return the share of wrong answers that lose to their reference over both orders."""
+    wins = [
+        one[1] + other[0] > one[0] + other[1]
+        for item, one, other in zip(items, forward, backward, strict=False)
         if item.label == "wrong" and item.reference and one and other
     ]
-    return intervals.share(sum(read), len(read))
+    return intervals.proportion(sum(wins), len(wins))
 
 
 def case_of(item: GoldItem, judge: Judge) -> Case:
-    """Return a labelled item as answers are shown to the judge: with its reference only if the prompts come with theirs."""
-    reference = item.reference if judge.bar.references else None
+    """Return a labelled item as answers are shown to the judge: with its reference only if the prompts of the run have some."""
+    reference = item.reference if judge.spec.references else None
     return Case(content_id(item.input), item.input, item.answer, reference or "", item.task_unit)
 
 
-def _bound_to(judge: Judge) -> dict[str, Any]:
+def binding(judge: Judge) -> JudgeBinding:
+    """Return what a calibration of this judge is valid for."""
     section = judge.section
     assert section.calibrate
     gold = [item.model_dump_json() for item in section.calibrate.gold]
     settings = (
-        section.calibrate.model_dump_json(exclude={"gold"}),
-        section.audit and section.audit.model_dump_json(exclude={"rules"}),
+        older_json(section.calibrate, "judges.calibrate", exclude=("gold",)),
+        section.audit and older_json(section.audit, "judges.audit", exclude=("rules",)),
     )
-    return {
-        "judge": judge.identity,
-        "models": {one.name: {"path": one.model.path, "hash": judge.askers[one.name].till.identity} for one in judge.rubrics},
-        "rubrics": {one.name: content_id(one.model_dump_json(exclude={"model", "name"})) for one in judge.rubrics},
-        "gold": {"hash": content_id(*gold), "items": len(gold)},
-        "settings": content_id(*settings),
-        "threshold": section.accept.confidence,
-        "references": judge.bar.references,
-    }
+    return JudgeBinding(
+        judge=judge.identity,
+        models={
+            rubric.name: ModelIdentity(path=rubric.model.path, hash=judge.clients[rubric.name].client.identity)
+            for rubric in judge.rubrics
+        },
+        rubrics={
+            rubric.name: content_id(older_json(rubric, "judges.rubrics.*", exclude=("model", "name"))) for rubric in judge.rubrics
+        },
+        gold=GoldIdentity(hash=content_id(*gold), items=len(gold)),
+        settings=content_id(*settings),
+        threshold=section.accept.confidence,
+        references=judge.spec.references,
+    )
 
 
-def _item(item: GoldItem, score: float | None, confidence: float | None) -> dict[str, Any]:
-    said = {"score": score, "confidence": confidence}
-    return {"id": content_id(item.input, item.answer), "label": item.label, "error": item.error, **said}
+def _binding_id(judge: Judge) -> str:
+    return content_id(json.dumps(binding(judge).model_dump(mode="json"), sort_keys=True))
+
+
+def _item(item: GoldItem, score: float | None, confidence: float | None) -> LabelledItem:
+    identity = content_id(item.input, item.answer)
+    return LabelledItem(id=identity, label=item.label, error=item.error, score=score, confidence=confidence)

@@ -1,4 +1,4 @@
-"""What may be spent, and what things cost. Prices change no row; a cap decides how many prompts are asked."""
+"""The section `budget`: caps on tokens, and prices. Prices change no row; a cap decides how many prompts are answered."""
 
 from pydantic import Field
 
@@ -16,13 +16,13 @@ class TokenPrice(Section):
 
 
 class Price(Section):
-    """What a machine's hour and a teacher's tokens cost, in one currency."""
+    """Prices of a machine's hour and of a teacher's tokens, in one currency."""
 
     currency: str = ""
-    """Its name, as it is shown: EUR."""
+    """Name of the currency, such as EUR; only shown."""
     per_machine_hour: float = Field(default=0.10, ge=0)
     tokens: TokenPrice = TokenPrice()
-    """Of every teacher that `teachers` does not name."""
+    """Price of every teacher that is not in `teachers`."""
     teachers: dict[Name, TokenPrice] = Field(default_factory=dict)
 
     def of(self, teacher: str) -> TokenPrice:
@@ -30,7 +30,7 @@ class Price(Section):
         return self.teachers.get(teacher, self.tokens)
 
     def money(self, teacher: str, tokens_in: float, tokens_out: float, seconds: float) -> float:
-        """Return what so many tokens of a teacher and so many seconds of a machine cost."""
+        """Return the price of a teacher's tokens and of a machine's seconds."""
         tokens = self.of(teacher)
         return (tokens_in * tokens.per_1m_in + tokens_out * tokens.per_1m_out) / MILLION + seconds / HOUR * self.per_machine_hour
 
@@ -39,8 +39,9 @@ class Budget(Section):
     """Caps and prices."""
 
     teacher_tokens: Positive | None = None
-    """Tokens, in and out together, that all teachers may be paid for in this run folder; null = no cap. Once they are spent no
-    prompt is asked any more: what is answered goes on down the line. Batches in flight are paid on top."""
+    """Tokens, in and out together, that synthesis, teachers and repair may use in this run folder; null = no cap. Once they are
+    spent, no further prompt is written, answered or repaired; the pipeline goes on with what is there. Batches in flight come on
+    top."""
     judge_tokens: Positive | None = None
-    """The same for the judge: an answer that it was not asked to mark is for a person to `review`. Gold items are always marked."""
+    """The same for judges and signals: an answer that the judge could not score goes to `review`. Gold items are always scored."""
     price: Price = Price()

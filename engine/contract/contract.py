@@ -1,10 +1,10 @@
-"""The contract: what is ordered. The rules that bind its sections stand here."""
+"""The contract: all sections together, and the rules between sections."""
 
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section
 from engine.contract.budget import Budget
-from engine.contract.curation import ORDERED_BY, Curation
+from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts
@@ -15,18 +15,28 @@ from engine.contract.teachers import Teachers
 
 
 class Contract(Section):
-    """The whole order, one section a room."""
+    """Everything that is ordered: one section for each step, from prompts to the gate of a release."""
 
     name: Name
+    """Name of the contract; releases are registered under it."""
     specialist: Specialist
+    """The task that the students learn."""
     prompts: Prompts
+    """Where prompts and the holdout come from."""
     teachers: Teachers
+    """Which models answer the prompts."""
     judges: Judges
+    """How answers are checked, judged and sent to pools."""
     curation: Curation = Curation()
+    """Which answers become training examples."""
     students: tuple[Student, ...] = Field(min_length=1)
+    """The models that are trained, side by side."""
     evaluation: Evaluation = Evaluation()
+    """How all models are compared on the holdout."""
     gate: Gate
+    """What a student must reach to be released."""
     budget: Budget = Budget()
+    """What may be spent, and prices."""
 
     @model_validator(mode="after")
     def sources_name_a_task_unit(self) -> "Contract":
@@ -40,8 +50,8 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def counter_examples_can_be_proven(self) -> "Contract":
-        for number, one in enumerate(self.prompts.synthesize):
-            if one.method.type == "counter_example" and not any(
+        for number, synthesis in enumerate(self.prompts.synthesize):
+            if synthesis.method.type == "counter_example" and not any(
                 supports_counter_examples(unit) for unit in self.specialist.task_units
             ):
                 raise ValueError(
@@ -58,35 +68,37 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
-    def examined_models_are_told_apart(self) -> "Contract":
-        names = [one.name for one in (*self.teachers.models, *self.students, *self.evaluation.baselines)]
+    def names_of_evaluated_models_differ(self) -> "Contract":
+        names = [model.name for model in (*self.teachers.models, *self.students, *self.evaluation.baselines)]
         twice = sorted({name for name in names if names.count(name) > 1} | {"champion"} & set(names))
         if twice:
             raise ValueError(f"names of teachers, students and baselines must differ, and none may be `champion`: found {twice}")
         return self
 
     @model_validator(mode="after")
-    def tiers_are_there_to_be_learnt_by(self) -> "Contract":
+    def curriculum_by_tier_has_tiers(self) -> "Contract":
         for number, student in enumerate(self.students):
-            if student.curriculum == "confidence_tier" and not self.judges.pools.tiers:
-                raise ValueError(f"students.{number}.curriculum: found tier, but judges.pools.tiers is empty; give it confidences")
+            if student.curriculum == "confidence_tier" and not self.judges.pools.confidence_tiers:
+                raise ValueError(
+                    f"students.{number}.curriculum: found confidence_tier, but judges.pools.confidence_tiers is empty; list confidences there"
+                )
         return self
 
     @model_validator(mode="after")
-    def judged_has_a_judge(self) -> "Contract":
+    def judged_mode_has_a_judge(self) -> "Contract":
         if self.teachers.mode in ("judged", "competition") and not self.judges.rubrics:
             raise ValueError(f"judges.rubrics: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
         return self
 
     @model_validator(mode="after")
-    def questions_of_judges_name_task_units(self) -> "Contract":
+    def questions_name_task_units(self) -> "Contract":
         units = [unit.name for unit in self.specialist.task_units]
-        asked = {f"judges.rubrics.{number}": one.by_task_unit for number, one in enumerate(self.judges.rubrics)}
+        questions = {f"judges.rubrics.{number}": rubric.by_task_unit for number, rubric in enumerate(self.judges.rubrics)}
         if self.judges.ranking:
-            asked["judges.ranking"] = self.judges.ranking.by_task_unit
-        for place, questions in asked.items():
-            if unknown := sorted(set(questions) - set(units)):
-                raise ValueError(f"{place}.by_task_unit: found {unknown}, expected some of {units}")
+            questions["judges.ranking"] = self.judges.ranking.by_task_unit
+        for path, by_task_unit in questions.items():
+            if unknown := sorted(set(by_task_unit) - set(units)):
+                raise ValueError(f"{path}.by_task_unit: found {unknown}, expected some of {units}")
         return self
 
     @model_validator(mode="after")
@@ -98,13 +110,11 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
-    def trajectories_are_made_where_they_are_used(self) -> "Contract":
-        places = [
-            f"specialist.task_units.{unit.name}.supervise" for unit in self.specialist.task_units if unit.supervise == "tools"
-        ]
-        places += ["judges.checks" for check in self.judges.checks if check.type == "tools"]
-        if places and self.teachers.mode != "tools":
-            raise ValueError(f"{places[0]}: found tools, but in teachers.mode {self.teachers.mode} none is called; use mode tools")
+    def tools_are_called_where_they_are_used(self) -> "Contract":
+        paths = [f"specialist.task_units.{unit.name}.supervise" for unit in self.specialist.task_units if unit.supervise == "tools"]
+        paths += ["judges.checks" for check in self.judges.checks if check.type == "tools"]
+        if paths and self.teachers.mode != "tools":
+            raise ValueError(f"{paths[0]}: found tools, but teachers.mode {self.teachers.mode} calls none; use mode tools")
         return self
 
     @model_validator(mode="after")
@@ -118,23 +128,25 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def checks_find_their_references(self) -> "Contract":
-        """The holdout has references in any case."""
-        wanting = {f"judges.checks.{number}": check for number, check in enumerate(self.judges.checks) if check.wants_references}
-        for place, check in wanting.items():
-            looked_at = [one for one in self.prompts.sources if not check.task_units or one.task_unit in (None, *check.task_units)]
-            lacking = [one.path for one in looked_at if "reference" not in one.columns]
-            if lacking := [*lacking, *(one.title for one in self.prompts.synthesize)]:
+        """Only `judges.checks` is looked at: `evaluation.checks` run over the holdout, which always has references."""
+        comparing = {f"judges.checks.{number}": check for number, check in enumerate(self.judges.checks) if check.wants_references}
+        for path, check in comparing.items():
+            sources = [
+                source for source in self.prompts.sources if not check.task_units or source.task_unit in (None, *check.task_units)
+            ]
+            lacking = [source.path for source in sources if "reference" not in source.columns]
+            if lacking := [*lacking, *(synthesis.title for synthesis in self.prompts.synthesize)]:
                 raise ValueError(
-                    f"{place}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} have none; map "
+                    f"{path}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} have none; map "
                     "`reference` in the source's columns, or give the reference a `value` or `pattern`, or write `missing: pass`"
                 )
         return self
 
     @model_validator(mode="after")
-    def orders_have_their_signals(self) -> "Contract":
-        asked = self.judges.signals.asked if self.judges.signals else ()
-        wanted = ORDERED_BY.get(self.curation.pick.order, ())
-        if missing := [name for name in wanted if name not in asked]:
+    def pick_order_has_its_signals(self) -> "Contract":
+        measured = self.judges.signals.requested if self.judges.signals else ()
+        needed = SIGNALS_OF_ORDER.get(self.curation.pick.order, ())
+        if missing := [name for name in needed if name not in measured]:
             raise ValueError(
                 f"curation.pick.order: found {self.curation.pick.order}, which needs judges.signals.{missing[0]}; ask for it there"
             )
@@ -143,17 +155,17 @@ class Contract(Section):
     @model_validator(mode="after")
     def gate_names_a_baseline(self) -> "Contract":
         names = [baseline.name for baseline in self.evaluation.baselines]
-        for wanted in self.gate.beats:
-            if wanted not in names:
-                raise ValueError(f"gate.beats: found {wanted!r}, expected one of evaluation.baselines {names}")
+        for baseline in self.gate.beats:
+            if baseline not in names:
+                raise ValueError(f"gate.beats: found {baseline!r}, expected one of evaluation.baselines {names}")
         return self
 
     @model_validator(mode="after")
     def prices_name_a_teacher(self) -> "Contract":
         names = [teacher.name for teacher in self.teachers.models]
-        for priced in self.budget.price.teachers:
-            if priced not in names:
-                raise ValueError(f"budget.price.teachers: found {priced!r}, expected one of teachers.models {names}")
+        for teacher in self.budget.price.teachers:
+            if teacher not in names:
+                raise ValueError(f"budget.price.teachers: found {teacher!r}, expected one of teachers.models {names}")
         return self
 
     def student(self, name: str) -> Student:

@@ -1,134 +1,134 @@
-"""Room 4: which candidates become examples."""
+"""Section `curation`: which candidates become training examples."""
 
 from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section, Share
-from engine.contract.derived import Boundary, Preferences
+from engine.contract.derived import ContrastiveExamples, Preferences
 from engine.contract.prompts import Columns, Copies
 from engine.contract.signals import Signal
 from engine.contract.synthesize import Layer
 
 Part = Literal["prompt", "answer", "rationale"]
-Side = Literal["task_unit", "layer", "difficulty", "cluster"]
-ORDERED_BY: dict[str, tuple[Signal, ...]] = {"deita": ("complexity", "quality"), "ifd": ("ifd",), "dense": ("density",)}
-KNOWN = {"layer": get_args(Layer), "difficulty": ("easy", "medium", "hard")}
+Stratum = Literal["task_unit", "layer", "difficulty", "cluster"]
+SIGNALS_OF_ORDER: dict[str, tuple[Signal, ...]] = {"deita": ("complexity", "quality"), "ifd": ("ifd",), "dense": ("density",)}
+STRATUM_VALUES = {"layer": get_args(Layer), "difficulty": ("easy", "medium", "hard")}
 
 
 class Semantic(Section):
-    """Near-duplicates by sentence embedding."""
+    """Near-duplicates by sentence embedding: see `engine/dedup/semantic.py`."""
 
     model: str = "all-minilm-l6-v2"
-    """A sentence-transformers folder, or the name of one that a package carries."""
+    """Folder of a sentence-transformers model, or the name of one that a package carries."""
     threshold: Share = 0.95
     """Cosine similarity from which two prompts are near-duplicates."""
 
 
 class EvaluationList(Section):
-    """Prompts of a benchmark or exam that must stay unknown to the students; read and redacted as a source is."""
+    """Prompts of a benchmark or exam that must not be trained on; read and redacted like a source."""
 
     path: str
     """A file, folder, glob or fsspec URL of JSONL, CSV or Parquet; relative to the contract's folder, or absolute."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
-    """Our column -> the list's; `reference`, if it is mapped, is looked for in answers and rationales."""
+    """Our column -> the list's column; a mapped `reference` is compared with answers and rationales."""
 
 
 class Decontaminate(Section):
-    """Nothing of the holdout, nor of an evaluation list, may be trained on."""
+    """Removes answers that resemble the holdout or an evaluation list."""
 
     lists: tuple[EvaluationList, ...] = ()
-    """What else must stay unknown; the holdout is always looked at."""
+    """Evaluation lists; the holdout is always compared."""
     fields: tuple[Part, ...] = ("prompt", "answer", "rationale")
-    """What of an example is compared: the prompt with prompts, answer and rationale with prompts and references."""
+    """Parts that are compared: the prompt with prompts; answer and rationale with prompts and references."""
     ngram: Positive = 8
-    """Words in a row shared with the holdout from which overlap is counted; a shorter answer or rationale is no leak."""
+    """Words of an n-gram. An answer or rationale with fewer words is never contaminated."""
     overlap: Share = 0.5
-    """Share of a text's n-grams that also stand in one text of the holdout or of a list, from which it is contaminated."""
+    """A text is contaminated if at least this share of its n-grams occurs in one text of the holdout or of a list."""
     similarity: dict[Part, Share] = Field(default_factory=dict)
-    """Part of an example -> cosine of sentence embeddings from which it is contaminated; a part that is not named is not compared.
-    Answers in a fixed form are all alike: give them a high number, or none."""
+    """Part -> least cosine of sentence embeddings at which it is contaminated; a part that is not named is not compared.
+    Answers in a fixed form all resemble each other: use a high threshold for them, or none."""
 
 
 class Answers(Section):
-    """Several answers to one prompt are learnt, unless they say the same."""
+    """Keeps several answers to one prompt, except near-duplicates of each other."""
 
-    most: Positive = 4
-    """Answers to one prompt, the best first; the others are out as `sample`."""
+    max_per_prompt: Positive = 4
+    """Most answers to one prompt, the best first; the others are dropped as `sample`."""
     exact: bool = True
-    """The same text, but for case and white space, counts once."""
+    """Whether answers that differ only in case and white space count as one."""
     minhash: Copies | None = None
     similarity: Share | None = None
-    """Cosine of sentence embeddings from which two answers to one prompt say the same; null = not compared."""
+    """Least cosine of sentence embeddings at which two answers to one prompt are duplicates; null = not compared."""
 
 
 class Pick(Section):
-    """A representative training set."""
+    """Selects a representative training set."""
 
     pools: tuple[Literal["train", "hard", "refusal"], ...] = ("train", "refusal")
-    """Pools whose answers may be learnt as they stand."""
+    """Pools whose answers may become examples."""
     clusters: Positive = 16
-    """k of k-means over the prompts' embeddings."""
+    """k of k-means over the prompts' embeddings: the topic clusters."""
     order: Literal["typical", "k_center", "facility_location", "information", "deita", "ifd", "dense"] = "typical"
-    """Who comes first where not all have a place. `typical`: cluster by cluster what is nearest to its centre, the rarest scenarios
-    first; `k_center`: what is farthest from all that is picked; `facility_location`: what makes the rest best represented;
-    `information`: what the teacher was least sure of, where there is much like it. By `judges.signals`: `deita`: the highest
-    complexity times quality; `ifd`: the highest difficulty below 1; `dense`: the highest density."""
+    """Order of picking if a limit or quota applies. `typical`: cluster by cluster the nearest to the centre, rare scenarios first;
+    `k_center`: the farthest from all picked; `facility_location`: the largest gain in coverage; `information`: the
+    highest information density. By `judges.signals`: `deita`: the highest complexity times quality; `ifd`: the highest difficulty
+    below 1; `dense`: the highest density."""
     count: Positive | None = None
-    """At most this many prompts in all."""
+    """Most prompts in all."""
     per_cluster: Positive | None = None
-    """At most this many prompts from one cluster: short for a quota of `cluster`."""
-    quotas: dict[Side, dict[str, Positive | Share]] = Field(default_factory=dict)
-    """Side -> value -> at most so many prompts (a whole number) or such a share of `count` (a fraction). `*` stands for each value
-    that is not named. Clusters are called by their numbers, the largest is 0."""
+    """Most prompts of one topic cluster: short for a quota of `cluster`."""
+    quotas: dict[Stratum, dict[str, Positive | Share]] = Field(default_factory=dict)
+    """Stratum -> value -> most prompts (a whole number) or share of `count` (a fraction). `*` means each value that is not named.
+    Clusters are named by number; 0 is the largest."""
     hard_weight: float = Field(default=1.0, gt=0)
     """Weight of examples of difficulty hard, or from the pool `hard`."""
     hard_copies: Positive = 1
-    """How often such an example stands in the training split."""
-    balance: Side | None = None
-    """Examples weigh so that each value of this side weighs the same in all, and an example 1 on average."""
+    """Copies of such an example in the training split."""
+    balance: Stratum | None = None
+    """Example weights make the total weight of each value of this stratum equal, with a mean weight of 1."""
     validation: Share = 0.1
-    """Share of the picked examples held back to watch the students' loss."""
+    """Share of the picked examples that form the validation split."""
 
     @model_validator(mode="after")
     def quotas_can_be_counted(self) -> "Pick":
-        for side, values in self.quotas.items():
-            for value, most in values.items():
-                if isinstance(most, float) and self.count is None:
-                    raise ValueError(f"quotas.{side}.{value}: {most} is a share of pick.count, which is not given; add it")
-                if value != "*" and value not in KNOWN.get(side, (value,)):
-                    raise ValueError(f"quotas.{side}: found {value!r}, expected some of {KNOWN[side]}, or *")
+        for stratum, values in self.quotas.items():
+            for value, quota in values.items():
+                if isinstance(quota, float) and self.count is None:
+                    raise ValueError(f"quotas.{stratum}.{value}: {quota} is a share of pick.count, which is not given; add it")
+                if value != "*" and value not in STRATUM_VALUES.get(stratum, (value,)):
+                    raise ValueError(f"quotas.{stratum}: found {value!r}, expected some of {STRATUM_VALUES[stratum]}, or *")
         return self
 
     @property
     def limits(self) -> bool:
-        """Whether not every prompt may have a place."""
+        """Whether a limit or quota may leave out prompts."""
         return bool(self.count or self.per_cluster or self.quotas)
 
 
 class Curation(Section):
-    """Candidates in, examples out; what is dropped stays, with the reason and the id it lost to."""
+    """Candidates in, examples out. Dropped rows stay in `picked` with the reason and the id of the row they lost to."""
 
     exact: bool = True
     minhash: Copies | None = Copies()
     semantic: Semantic | None = Semantic()
     answers: Answers | None = None
-    """null = the best answer to a prompt is learnt, the others are out as `sample`; they are never copies of each other."""
+    """null = only the best answer to a prompt is kept; the others are dropped as `sample`."""
     decontaminate: Decontaminate = Decontaminate()
     pick: Pick = Pick()
     preferences: Preferences | None = None
-    """null = no table `preferences` is made."""
-    boundary: tuple[Boundary, ...] = ()
-    """What failed answers teach, each kind once; nothing unless it is named."""
-    boundary_share: Share = Field(default=0.2, lt=1)
-    """Most that boundary material may be of all examples."""
+    """null = no table `preferences`."""
+    contrastive: tuple[ContrastiveExamples, ...] = ()
+    """Examples that are made of failed answers, each type at most once."""
+    contrastive_share: Share = Field(default=0.2, lt=1)
+    """Largest share of contrastive examples among all examples."""
     seed: int = 0
 
     @model_validator(mode="after")
-    def boundary_kinds_differ(self) -> "Curation":
-        kinds = [one.type for one in self.boundary]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError(f"boundary: found {kinds}, expected each type once")
+    def contrastive_types_differ(self) -> "Curation":
+        types = [spec.type for spec in self.contrastive]
+        if len(set(types)) < len(types):
+            raise ValueError(f"contrastive: found {types}, expected each type once")
         return self
 
     @model_validator(mode="after")
@@ -141,7 +141,7 @@ class Curation(Section):
             "decontaminate.similarity": bool(self.decontaminate.similarity),
             "answers.similarity": self.answers is not None and self.answers.similarity is not None,
         }
-        wanting = [name for name, is_asked in needs.items() if is_asked]
-        if self.semantic is None and wanting:
-            raise ValueError(f"{wanting[0]}: needs clusters, which need embeddings; set curation.semantic or take it out")
+        missing = [name for name, is_set in needs.items() if is_set]
+        if self.semantic is None and missing:
+            raise ValueError(f"{missing[0]}: needs clusters, which need embeddings; set curation.semantic or take it out")
         return self

@@ -1,4 +1,4 @@
-"""Room 4: what else is learnt of answers besides the best ones: pairs for preference objectives, and boundary material."""
+"""What else is learnt from answers besides the best ones: preference pairs and contrastive examples (section `curation`)."""
 
 from typing import Annotated, Literal
 
@@ -14,70 +14,73 @@ class Preferences(Section):
     """Pairs of a chosen and a rejected answer to one prompt, for objectives such as DPO (Rafailov et al., 2023)."""
 
     rejected: tuple[Literal["hard", "contrast", "failure"], ...] = ("contrast",)
-    """Pools whose answers may be rejected. A second accepted answer may be too, if it is less sure by `margin`."""
+    """Pools whose answers may be rejected. An accepted answer may be rejected, too, if its confidence is lower by `margin`."""
     margin: Share = 0.1
-    """Least difference of confidence where no check, no rule and no person says that the other answer is worse."""
+    """Least difference of confidence, unless a check, a rule or a person decided that the other answer is worse."""
     length_ratio: float = Field(default=2.0, ge=1)
-    """An answer is paired with none that is longer or shorter by more than this factor: what is learnt must not be length."""
+    """Largest ratio of the two answers' lengths, in characters: the student must not learn length instead of quality."""
     prefer: Literal["margin", "length"] = "margin"
-    """Of several that could be rejected: the surest one to be worse, or the one most like the chosen in length."""
-    most: Positive = 1
-    """Pairs of one prompt."""
+    """Which of several possible pairs comes first: the one with the largest margin, or the one with the most equal lengths."""
+    max_per_prompt: Positive = 1
+    """Most pairs of one prompt."""
 
 
-class CorrectionMaterial(Section):
-    """The failed answer, what does not hold of it, and the accepted answer to the same prompt as the target."""
+class CorrectionExamples(Section):
+    """The failed answer and its fault as turns; the target is the accepted answer to the same prompt."""
 
     type: Literal["correction"]
-    say: str = "This does not hold: {fault}. Give the right answer."
+    feedback_template: str = "This does not hold: {fault}. Give the right answer."
+    """The last user turn, after the failed answer."""
 
 
-class ContrastMaterial(Section):
-    """Which judgement does not hold: a failed answer is shown, and what is wrong with it is the target."""
+class ContrastExamples(Section):
+    """An answer is shown and the student judges it: a failed answer, and the accepted answer to the same prompt if there is one."""
 
     type: Literal["contrast"]
-    ask: str = "Somebody answered: {answer}\nDoes this hold?"
-    holds: str = "Yes."
-    """Said of the accepted answer to the same prompt, if there is one, so that the target is not always no."""
-    fails: str = "No: {fault}."
+    prompt_template: str = "Somebody answered: {answer}\nDoes this hold?"
+    reply_if_right: str = "Yes."
+    """Target for the accepted answer, so that the target is not always no."""
+    reply_if_wrong: str = "No: {fault}."
+    """Target for the failed answer."""
 
 
-class RefusalMaterial(Section):
-    """Whether to stop: where no answer was accepted, the form without what the input does not say; if on_missing is abstain."""
+class RefusalExamples(Section):
+    """The target leaves out what the input does not state. Needs `on_missing: abstain`, and a prompt without accepted answer."""
 
     type: Literal["refusal"]
 
 
-class AskMaterial(Section):
-    """What to ask: the target names the fields that failed answers invented."""
+class QuestionExamples(Section):
+    """The target asks for the fields that failed answers invented."""
 
     type: Literal["ask"]
-    ask: str = "What is missing here?"
-    says: str = "Please say: {missing}."
+    prompt_template: str = "What is missing here?"
+    reply_template: str = "Please say: {missing}."
 
 
-class RewriteMaterial(Section):
-    """A model mends a failed answer whose prompt has no accepted one; that is the target, if it passes `checks`. Paid work."""
+class RepairExamples(Section):
+    """A model repairs a failed answer whose prompt has no accepted one; the target is its reply, if `checks` pass. Paid work."""
 
     type: Literal["rewrite"]
     model: Model
     checks: tuple[Check, ...] = Field(min_length=1)
-    """What a mended answer must pass."""
+    """Checks that a repaired answer must pass."""
     system: str = "You mend answers. Write the right answer in the same form, and nothing that the input does not say."
-    ask: str = "{text}\n\nAnswer: {answer}\n\nThis does not hold: {fault}.\n\nThe right answer:"
+    prompt_template: str = "{text}\n\nAnswer: {answer}\n\nThis does not hold: {fault}.\n\nThe right answer:"
+    """What the model is asked."""
     shots: tuple[Shot, ...] = ()
-    """Worked examples of the mending: what was asked, and what became of it."""
+    """Worked examples of repairs: what was asked, and the reply."""
     sampling: Sampling = Sampling(max_tokens=256)
-    say: str = "This does not hold: {fault}. Give the right answer."
-    """The student's last turn, after the failed answer."""
+    feedback_template: str = "This does not hold: {fault}. Give the right answer."
+    """The student's last user turn, after the failed answer."""
 
     @model_validator(mode="after")
-    def one_answer_is_sampled(self) -> "RewriteMaterial":
+    def one_answer_is_sampled(self) -> "RepairExamples":
         if self.sampling.n != 1:
-            raise ValueError(f"sampling.n: found {self.sampling.n}, expected 1: a failed answer is mended once")
+            raise ValueError(f"sampling.n: found {self.sampling.n}, expected 1: each failed answer is repaired once")
         return self
 
 
-Boundary = Annotated[
-    CorrectionMaterial | ContrastMaterial | RefusalMaterial | AskMaterial | RewriteMaterial, Field(discriminator="type")
+ContrastiveExamples = Annotated[
+    CorrectionExamples | ContrastExamples | RefusalExamples | QuestionExamples | RepairExamples, Field(discriminator="type")
 ]

@@ -1,4 +1,4 @@
-"""Room 3: what an answer is worth and where it goes."""
+"""The section `judges`: how answers are graded, how the judge is calibrated, and which pool an answer goes to."""
 
 from typing import Literal
 
@@ -11,197 +11,200 @@ from engine.contract.pools import Pools
 from engine.contract.signals import Signals
 
 
-class MarkedShot(Section):
-    """One worked example of the judge's prompt."""
+class RatedShot(Section):
+    """One worked example of a rubric's prompt."""
 
     text: str
     answer: str
     reference: str = ""
-    mark: str | dict[Name, str]
-    """One mark, or for a rubric with dimensions a mark for each of them."""
+    rating: str | dict[Name, str]
+    """One value of the scale, or for a rubric with dimensions one value for each of them."""
 
 
 class Dimension(Section):
-    """One thing that an answer is marked for, by a question of its own."""
+    """One quality that an answer is scored for, by a question of its own."""
 
     name: Name
     question: str
-    """Stands below the rubric's own question; the same places are filled in."""
-    marks: tuple[str, ...] | None = Field(default=None, min_length=2)
+    """Appended to the rubric's own question; the same placeholders are filled in."""
+    scale: tuple[str, ...] | None = Field(default=None, min_length=2)
     """Worst to best; by default the rubric's."""
     anchors: dict[str, str] = Field(default={})
-    """Mark -> what an answer is like that deserves it; shown below the question, one a line."""
+    """Value of the scale -> description of an answer that deserves it; shown below the question, one a line."""
     weight: float = Field(default=1, gt=0)
-    """Of its score in the rubric's."""
+    """Weight of this dimension in the rubric's score."""
 
 
 class Rubric(Section):
-    """A model that reads prompt and answer and gives marks; scored by the probabilities of the marks' tokens."""
+    """A model that reads prompt and answer and rates the answer. The score is the expected value over the scale's token
+    probabilities."""
 
     name: Name
     model: Model
     system: str
-    """What the judge is told."""
+    """System prompt of the judge."""
     question: str
     """The last turn; `{text}`, `{answer}` and `{reference}` are filled in. Without a reference the line with it is left out."""
     by_task_unit: dict[Name, str] = Field(default={})
     """Task unit -> a question in place of `question`."""
-    marks: tuple[str, ...] = Field(default=("1", "2", "3", "4", "5"), min_length=2)
-    """Worst to best; each must be one token of the judge."""
+    scale: tuple[str, ...] = Field(default=("1", "2", "3", "4", "5"), min_length=2)
+    """Worst to best; each value must be one token of the judge."""
     dimensions: tuple[Dimension, ...] = ()
-    """Without any, `question` itself asks for the mark."""
+    """Without any, `question` itself asks for the rating."""
     weight: float = Field(default=1, gt=0)
-    """Of its score in the judge's, where several rubrics mark."""
-    shots: tuple[MarkedShot, ...] = ()
+    """Weight of this rubric in the judge's score, where there are several rubrics."""
+    shots: tuple[RatedShot, ...] = ()
     """Worked examples, shown in order as earlier turns."""
 
     @model_validator(mode="after")
-    def names_of_dimensions_differ(self) -> "Rubric":
-        names = [one.name for one in self.dimensions]
+    def dimensions_have_distinct_names(self) -> "Rubric":
+        names = [dimension.name for dimension in self.dimensions]
         if len(set(names)) < len(names):
             raise ValueError(f"dimensions: names must differ, found {names}")
         return self
 
     @model_validator(mode="after")
-    def anchors_and_shots_have_known_marks(self) -> "Rubric":
-        for one in self.dimensions:
-            if unknown := sorted(set(one.anchors) - set(one.marks or self.marks)):
-                raise ValueError(f"dimensions: {one.name}: anchors of {unknown}, expected marks of {one.marks or self.marks}")
-        wanted = {one.name: one.marks or self.marks for one in self.dimensions} or {"": self.marks}
+    def anchors_and_shots_are_on_the_scale(self) -> "Rubric":
+        for dimension in self.dimensions:
+            scale = dimension.scale or self.scale
+            if unknown := sorted(set(dimension.anchors) - set(scale)):
+                raise ValueError(f"dimensions: {dimension.name}: found anchors of {unknown}, expected values of the scale {scale}")
+        scales = {dimension.name: dimension.scale or self.scale for dimension in self.dimensions} or {"": self.scale}
         for number, shot in enumerate(self.shots):
-            given = shot.mark if isinstance(shot.mark, dict) else {"": shot.mark}
-            if set(given) != set(wanted) or any(given[name] not in marks for name, marks in wanted.items()):
-                raise ValueError(f"shots.{number}.mark: found {shot.mark!r}, expected " + _expected(wanted))
+            ratings = shot.rating if isinstance(shot.rating, dict) else {"": shot.rating}
+            if set(ratings) != set(scales) or any(ratings[name] not in scale for name, scale in scales.items()):
+                raise ValueError(f"shots.{number}.rating: found {shot.rating!r}, expected " + _expected(scales))
         return self
 
 
-def _expected(marks: dict[str, tuple[str, ...]]) -> str:
-    return " and ".join(f"for {name} one of {list(those)}" if name else f"one of {list(those)}" for name, those in marks.items())
+def _expected(scales: dict[str, tuple[str, ...]]) -> str:
+    return " and ".join(f"for {name} one of {list(scale)}" if name else f"one of {list(scale)}" for name, scale in scales.items())
 
 
 class PairShot(Section):
-    """One worked example of comparing."""
+    """One worked example of comparing two answers."""
 
     text: str
     first: str
     second: str
     reference: str = ""
-    mark: str
+    label: str
+    """One of `ranking.labels`."""
 
 
 class Ranking(Section):
-    """Rivals are compared in pairs, each pair in both orders; more than two are ranked by Bradley and Terry (1952)."""
+    """Competing answers are compared in pairs, each pair in both orders, and ranked by Bradley and Terry (1952)."""
 
     rubric: Name | None = None
-    """Whose model and system text compare; by default the first rubric's."""
+    """Rubric whose model and system prompt are used; by default the first one."""
     question: str
     """Asks which answer suits the student better; `{text}`, `{first}`, `{second}`, `{reference}` are filled in."""
     by_task_unit: dict[Name, str] = Field(default={})
     """Task unit -> a question in place of `question`."""
-    marks: tuple[str, str, str] = ("A", "B", "C")
+    labels: tuple[str, str, str] = ("A", "B", "C")
     """The first is better, the second is better, neither is; each must be one token of the judge."""
     shots: tuple[PairShot, ...] = ()
-    most: int = Field(default=6, ge=2)
-    """Answers of a prompt that are compared, the most confident first: n of them are n (n - 1) questions."""
+    max_answers: int = Field(default=6, ge=2)
+    """Answers to one prompt that are compared, the most confident first: n of them are n (n - 1) questions."""
 
 
 class Accept(Section):
-    """From where on an answer is taken for right."""
+    """Thresholds from which an answer is accepted."""
 
     confidence: Share = 0.5
     """Below, a person should look at it (`review`)."""
     agreement: Share = 0.5
-    """At or above this share of equal samples; below, the prompt is `hard`."""
+    """Share of equal samples; below, the answer goes to `hard`."""
 
 
 class GoldItem(Section):
     """One labelled answer."""
 
-    model_config = ConfigDict(extra="ignore")  # a labelled file may say more than the judge reads
+    model_config = ConfigDict(extra="ignore")  # a file of labelled items may hold more than the judge reads
 
     input: str
     answer: str
     label: Literal["right", "wrong"]
     reference: str | None = None
-    """The right answer: what a wrong one is compared with, and what `{reference}` stands for."""
+    """The right answer: a wrong one is compared with it, and it fills in `{reference}`."""
     error: str | None = None
-    """What kind of error was made: the report says how many of each kind the judge sees."""
+    """Kind of the error; the report gives the share of each kind that the judge stops."""
     author: str = ""
-    """The model that wrote the answer: whether the judge prefers its own family is measured by it."""
+    """The model that wrote the answer; needed to measure whether the judge prefers its own family."""
     task_unit: str = ""
 
 
-class Floor(Section):
-    """What the judge must reach on the labelled items, or its confidence is written down but decides nothing."""
+class Minimum(Section):
+    """Quality that the judge must reach on the labelled items. Below, its confidence is recorded and decides nothing."""
 
     kappa: float | None = Field(default=None, ge=-1, le=1)
     auc: Share | None = None
     sensitivity: Share | None = None
     specificity: Share | None = None
     ece: Share | None = None
-    """At most."""
+    """An upper limit: the expected calibration error must be at most this."""
 
 
 class Calibrate(Section):
-    """Labelled items that turn the rubric's score into a probability of being right."""
+    """Labelled items by which the judge's score is mapped to a probability of being right."""
 
     gold: tuple[GoldItem, ...] = Field(min_length=8)
     """Usually `!include judge_gold.jsonl`."""
     method: Literal["platt", "isotonic"] = "platt"
-    """`platt`: a logistic curve (Platt, 1999); `isotonic`: any rising steps, for some hundred items (Zadrozny and Elkan, 2002)."""
+    """`platt`: a logistic curve (Platt, 1999); `isotonic`: a step function, for some hundred items (Zadrozny and Elkan, 2002)."""
     folds: int = Field(default=5, ge=2)
-    """What is said of the curve is measured on items that it was not fitted on, in so many turns."""
-    floor: Floor = Floor()
+    """Folds of the cross-validation by which the quality of the curve is measured."""
+    minimum: Minimum = Minimum()
 
 
 class Limits(Section):
-    """The largest bias that is let pass; null = it is measured only. Scores go from 0 to 1."""
+    """Largest bias that is tolerated; null = measured only. Scores go from 0 to 1."""
 
     position: Share | None = 0.1
-    """Of the preference for one place: 1 = always the first, or always the second."""
+    """Preference for one place in a pair: 1 = always the first, or always the second."""
     length: Share | None = 0.1
-    """Of the score that an answer gains by being said twice, or by being cut in half."""
+    """Score that a wrong answer gains by being repeated, or by being cut in half."""
     self_preference: Share | None = 0.1
-    """Of the score that answers of the judge's own family gain over others with the same label."""
+    """Score that answers of the judge's own model family gain over others with the same label."""
     paraphrase: Share | None = 0.2
-    """Of the mean distance that other words for the question move a score."""
+    """Mean absolute change of the score when the question is reworded."""
     batches: Share | None = 0.2
-    """Of the distance of a batch's mean score from that of the others."""
+    """Distance of a batch's mean score from the mean of the other batches."""
     runs: Share | None = 0.1
-    """Of the distance of the mean score from that of the last run with this judge."""
+    """Distance of the mean score from that of the last run with this judge."""
 
 
 class Audit(Section):
-    """Whether the judge looks at what it should not. Asks it about the labelled items in other shapes."""
+    """Tests of the judge for biases: it is asked about the labelled items in other forms."""
 
     limits: Limits = Limits()
     items: int = Field(default=40, ge=8)
-    """Labelled items that are shown in other shapes, at most."""
+    """Most labelled items that are shown in other forms."""
     wordings: tuple[str, ...] = ("Please read this with care.\n\n{question}",)
-    """Other words for a question; `{question}` stands for the one of the rubric."""
+    """Rewordings of a question; `{question}` is replaced by the rubric's."""
     rules: Share = 0.1
-    """Share of the answers that failed a check which the judge is shown too, to see whether it agrees with the rules."""
+    """Share of the answers that failed a check which the judge scores too, to measure whether it agrees with the checks."""
 
 
 class Judges(Section):
-    """Checks first, then the rubrics."""
+    """Deterministic checks first, then the rubrics."""
 
     checks: tuple[Check, ...] = ()
     rubrics: tuple[Rubric, ...] = ()
     """Several are a panel: the score is the weighted mean of theirs (Verga et al., 2024)."""
     ranking: Ranking | None = None
-    """How rivals are compared in mode `competition`; by default by their confidence."""
+    """How competing answers are compared in mode `competition`; by default by their confidence."""
     accept: Accept = Accept()
     calibrate: Calibrate | None = None
     signals: Signals | None = None
-    """What is measured of the answers, to pick by."""
+    """Scores of the answers for data selection."""
     audit: Audit | None = None
     """Needs labelled items in `calibrate`."""
     pools: Pools = Pools()
 
     @model_validator(mode="after")
-    def names_of_rubrics_differ(self) -> "Judges":
-        names = [one.name for one in self.rubrics]
+    def rubrics_have_distinct_names(self) -> "Judges":
+        names = [rubric.name for rubric in self.rubrics]
         if len(set(names)) < len(names):
             raise ValueError(f"rubrics: names must differ, found {names}")
         if self.ranking and (self.ranking.rubric or (names or [None])[0]) not in names:
@@ -216,6 +219,6 @@ class Judges(Section):
 
     @property
     def ranker(self) -> Rubric | None:
-        """The rubric whose model compares rivals; None where they are not compared."""
-        wanted = self.ranking and (self.ranking.rubric or self.rubrics[0].name)
-        return next((one for one in self.rubrics if one.name == wanted), None)
+        """The rubric whose model compares answers; None where they are not compared."""
+        name = self.ranking and (self.ranking.rubric or self.rubrics[0].name)
+        return next((rubric for rubric in self.rubrics if rubric.name == name), None)

@@ -1,4 +1,4 @@
-"""YAML in, frozen sections out; every error names the path, what was found and what is allowed."""
+"""Reads contracts from YAML. Every error names the path, the value found and what is allowed."""
 
 import difflib
 import json
@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from engine.contract.base import Section
+from engine.contract.base import Raw, Section
 from engine.contract.contract import Contract
+from engine.contract.renames import renamed_in
 from engine.errors import ContractError
 
 S = TypeVar("S", bound=Section)
@@ -35,8 +36,12 @@ def load_contract(path: Path, changes: Sequence[str] = ()) -> Loaded:
     return Loaded(parse(Contract, raw, where=path), path.resolve().parent)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in the YAML file `path`; `!include FILE` stands for the content of FILE, beside it."""
+def read_yaml(path: Path) -> Raw:
+    """Return the mapping in the YAML file `path`; `!include FILE` is replaced by the content of FILE, relative to `path`.
+
+    Raises:
+        ContractError: the file, or an included one, cannot be read or is not YAML.
+    """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader(path.parent))
     except FileNotFoundError:
@@ -50,7 +55,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def apply_change(raw: dict[str, Any], change: str) -> None:
+def apply_change(raw: Raw, change: str) -> None:
     """Set one value of `raw` in place; `change` is `a.b.0.c=value`, the value in YAML.
 
     Raises:
@@ -71,23 +76,27 @@ def apply_change(raw: dict[str, Any], change: str) -> None:
         raise ContractError(f"--set {change}: the value {value!r} is not YAML.") from None
 
 
-def parse(section: type[S], raw: dict[str, Any], *, where: Path) -> S:
-    """Return `raw` as a `section`.
+def parse(section: type[S], raw: Raw, *, where: Path) -> S:
+    """Return `raw`, which the file `where` contains, as a `section`.
 
     Raises:
-        ContractError: lists every problem, one a line.
+        ContractError: lists every problem, one a line; a contract's key of an earlier version is one, too.
     """
+    raw, problems = renamed_in(raw) if section is Contract else (raw, [])
+    parsed = None
     try:
-        return section.model_validate(raw)
+        parsed = section.model_validate(raw)
     except ValidationError as error:
-        problems = error.errors()
-        places = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
-        lines = [_explain(section, problem) for problem in problems if problem["loc"] not in places]  # the cause, not its echo
-        raise ContractError("\n".join([f"{where}: {len(lines)} problem(s):", *(f"  {line}" for line in lines)])) from None
+        found = error.errors()
+        parents = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
+        problems += [_explain(section, problem) for problem in found if problem["loc"] not in parents]  # the cause, not its echo
+    if parsed is None or problems:
+        raise ContractError("\n".join([f"{where}: {len(problems)} problem(s):", *(f"  {problem}" for problem in problems)]))
+    return parsed
 
 
 def _loader(folder: Path) -> type[yaml.SafeLoader]:
-    """A safe YAML loader that knows `!include`, relative to `folder`."""
+    """Return a safe YAML loader class that reads `!include` relative to `folder`."""
 
     class Loader(yaml.SafeLoader):
         pass
@@ -100,7 +109,7 @@ def _loader(folder: Path) -> type[yaml.SafeLoader]:
 
 
 def read_include(path: Path) -> Any:
-    """Return what `!include` puts into a contract: the rows of a .jsonl, the value of a .json or YAML file, else the text.
+    """Return what replaces an `!include`: the rows of a .jsonl, the value of a .json or YAML file, else the text.
 
     Raises:
         ContractError: the file cannot be read.
@@ -130,7 +139,7 @@ def _explain(section: type[Section], problem: Any) -> str:
 
 
 def _keys_at(kind: Any, loc: Sequence[int | str]) -> list[str]:
-    """The keys allowed at `loc` below the type `kind`; unions are looked through."""
+    """Return the keys that are allowed at `loc` below the type `kind`; of a union, those of all its members."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         if not loc:
             return list(kind.model_fields)
@@ -146,6 +155,6 @@ def _keys_at(kind: Any, loc: Sequence[int | str]) -> list[str]:
 
 
 def _tagged(kind: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """Pydantic puts the tag of a discriminated union into the path; step over it where it is ours."""
+    """Return the keys below the tag of a discriminated union, which pydantic puts into the path, if `kind` has this tag."""
     tag = kind.model_fields.get("type")
     return _keys_at(kind, loc[1:]) if tag and loc[0] in get_args(tag.annotation) else []

@@ -1,4 +1,4 @@
-"""Which model answers, and how it samples. A dict in `engine/models` maps `type` to the class that does it."""
+"""Models and how they sample. `engine.inference.engine.ENGINES` maps `type` to the class of the engine."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ class VllmModel(Section):
 
     type: Literal["vllm"]
     path: str
-    """Folder, or the name of a model that a package carries (`smollm2-135m-instruct`)."""
+    """Folder, or the name of a bundled model (`smollm2-135m-instruct`)."""
     dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
     max_model_len: Positive = 2048
     """Tokens of prompt and answer together; a longer prompt ends as `too_long`."""
@@ -23,20 +23,24 @@ class EndpointModel(Section):
 
     type: Literal["endpoint"]
     url: str = Field(pattern="^https?://")
-    """Up to and with the version: `http://host:8000/v1`."""
+    """Base URL with the version: `http://host:8000/v1`."""
     path: str
-    """The name by which the server knows the model."""
+    """The server's name of the model."""
     revision: str = ""
-    """Anything that changes when the weights behind the name do: with the name it is all that identifies them."""
+    """Any text that changes when the weights behind the name change: with the name it is all that identifies them."""
     key_env: str | None = Field(default=None, pattern="^[A-Z_][A-Z0-9_]*$")
-    """Environment variable of the actors that holds the key. The key itself never stands in a contract or an artifact."""
+    """Environment variable of the actors that holds the key. The key itself is never in a contract or an artifact."""
     retries: int = Field(default=4, ge=0)
-    """Further attempts for a request that failed, was lost or garbled: what an answer can cost at most, less one. A request that
-    was turned away (429) cost nothing and does not count."""
+    """Further attempts of a request that failed, was lost or got an invalid reply: an answer is paid at most once more than this.
+    A request that was turned away (429) cost nothing and does not count."""
     deadline_seconds: float = Field(default=300, gt=0)
-    """For one request, all attempts and waiting together, from when it first leaves."""
+    """Seconds for one request with all attempts and waits, from when it is first sent."""
     logprobs: bool = True
-    """Ask for log probabilities; without them answers have no confidence, and the model cannot judge."""
+    """Request log probabilities; without them answers have no confidence, and the model cannot judge."""
+    omit: tuple[Literal["max_tokens", "temperature", "top_p", "seed", "response_format"], ...] | None = None
+    """Parameters that the server does not take, and that are not sent."""
+    rename: dict[Literal["max_tokens", "seed"], Annotated[str, Field(pattern="^[a-z_]+$")]] | None = None
+    """Parameter -> its name at the server, such as `max_tokens: max_completion_tokens`."""
 
 
 class FakeModel(Section):
@@ -46,9 +50,9 @@ class FakeModel(Section):
     path: str = "fake"
     replies: tuple[str, ...] = ()
     dies_on: str = ""
-    """A message that contains this kills the process, as a fault in a kernel does."""
+    """A message that contains this text kills the process, as a fault in a kernel does."""
     hangs_on: str = ""
-    """A message that contains this is never answered."""
+    """A message that contains this text is never answered."""
     max_model_len: Positive = 2048
 
 
@@ -56,12 +60,12 @@ Model = Annotated[VllmModel | EndpointModel | FakeModel, Field(discriminator="ty
 
 
 class Sampling(Section):
-    """How a teacher samples."""
+    """Sampling parameters."""
 
     n: Positive = 1
-    """Answers per prompt, each with its own seed and ending."""
-    enough: Positive | None = None
-    """Ask a prompt no further once so many of its answers ended well and passed `judges.checks`; null asks for all n."""
+    """Answers per prompt, each with its own seed."""
+    stop_after_verified: Positive | None = None
+    """Skip the remaining samples of a prompt once this many ended by themselves and passed `judges.checks`; null asks for all n."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
     greedy_first: bool = False
@@ -72,7 +76,7 @@ class Sampling(Section):
     """Base seed; each sample's own seed is a hash of it, the prompt and the sample index."""
 
     @model_validator(mode="after")
-    def enough_is_within_n(self) -> "Sampling":
-        if self.enough is not None and self.enough > self.n:
-            raise ValueError(f"enough: found {self.enough}, expected at most n, which is {self.n}")
+    def stop_is_within_n(self) -> "Sampling":
+        if self.stop_after_verified is not None and self.stop_after_verified > self.n:
+            raise ValueError(f"stop_after_verified: found {self.stop_after_verified}, expected at most n, which is {self.n}")
         return self

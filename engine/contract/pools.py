@@ -1,4 +1,4 @@
-"""Room 3: where answers go, by rules of the contract before the built-in ones, and how sure each is."""
+"""The section `judges.pools`: routing rules, confidence tiers, and how the answers of several teachers are related."""
 
 from itertools import pairwise
 from typing import Literal
@@ -11,51 +11,51 @@ Pool = Literal["train", "hard", "contrast", "refusal", "review", "failure"]
 FinishReason = Literal["stop", "length", "refused", "too_long", "error", "unrouted", "budget_exhausted"]
 Difficulty = Literal["easy", "medium", "hard"]
 Relation = Literal["agree", "complementary", "conflicting", "unrelated"]
-LEARNT = ("train", "hard", "refusal")
-"""Pools that students may learn from: only a sound answer, one that ended by itself and passed every check, goes there."""
+TRAINING_POOLS = ("train", "hard", "refusal")
+"""Pools that students may be trained on. Only a sound answer, one that finished and passed every check, may go there."""
 
 
 class Band(Section):
-    """From `least`, which is in, to `below`, which is not. A number that is not known is in no band."""
+    """The numbers from `min`, inclusive, to `below`, exclusive. An unknown number is in no band."""
 
-    least: Share | None = None
+    min: Share | None = None
     below: Share | None = None
 
     @model_validator(mode="after")
-    def holds_something(self) -> "Band":
-        if self.least is None and self.below is None:
-            raise ValueError("found neither `least` nor `below`, expected one of them or both")
-        if self.least is not None and self.below is not None and self.least >= self.below:
-            raise ValueError(f"found least {self.least} and below {self.below}, expected a smaller `least`")
+    def is_not_empty(self) -> "Band":
+        if self.min is None and self.below is None:
+            raise ValueError("found neither `min` nor `below`, expected one of them or both")
+        if self.min is not None and self.below is not None and self.min >= self.below:
+            raise ValueError(f"found min {self.min} and below {self.below}, expected a smaller `min`")
         return self
 
     def __contains__(self, value: float | None) -> bool:
         """Return whether `value` is in the band."""
-        return value is not None and (self.least is None or value >= self.least) and (self.below is None or value < self.below)
+        return value is not None and (self.min is None or value >= self.min) and (self.below is None or value < self.below)
 
 
 class When(Section):
-    """What must hold of an answer; all that is named must."""
+    """Conditions on an answer. All that are given must hold."""
 
     failed: tuple[str, ...] = ()
-    """Tags of failed checks, of which one is enough; `*` stands for any."""
+    """Tags of failed checks, of which one is enough; `*` means any."""
     finish_reason: tuple[FinishReason, ...] = ()
     difficulty: tuple[Difficulty, ...] = ()
     relation: tuple[Relation, ...] = ()
-    """What the prompt's teachers say, beside each other."""
+    """How the answers of the prompt's teachers relate."""
     abstains: bool | None = None
     """Whether every field of the answer's form is null."""
     confidence: Band | None = None
-    """Holds for no answer while the judge may annotate only."""
+    """Holds for no answer while the judge does not decide."""
     agreement: Band | None = None
-    """Share of the teacher's samples that say the same."""
+    """Share of the teacher's samples with the same answer."""
     rubric_spread: Band | None = None
-    """Between the rubrics."""
+    """Largest less smallest score of the rubrics."""
 
     @model_validator(mode="after")
-    def names_something(self) -> "When":
+    def has_a_condition(self) -> "When":
         if all(getattr(self, name) in (None, ()) for name in type(self).model_fields):
-            raise ValueError("found no condition, expected at least one: the built-in rules are for everything else")
+            raise ValueError("found no condition, expected at least one; the built-in rules handle everything else")
         return self
 
 
@@ -65,45 +65,49 @@ class Rule(Section):
     when: When
     to: Pool
     reason: Name
-    """Stands among the answer's reasons as `rule:NAME`."""
+    """Recorded among the answer's reasons as `rule:NAME`."""
 
     @model_validator(mode="after")
-    def learns_only_what_is_sound(self) -> "Rule":
-        if self.to in LEARNT and (self.when.failed or set(self.when.finish_reason) - {"stop"}):
-            raise ValueError(f"to: found {self.to} for answers that failed or did not end, expected contrast, review or failure")
+    def trains_on_sound_answers_only(self) -> "Rule":
+        if self.to in TRAINING_POOLS and (self.when.failed or set(self.when.finish_reason) - {"stop"}):
+            raise ValueError(
+                f"to: found {self.to} for answers that failed a check or did not finish, expected contrast, review or failure"
+            )
         return self
 
 
 class Relations(Section):
-    """What several teachers say to one prompt, beside each other."""
+    """How the answers of several teachers to one prompt are compared."""
 
     conflicts: Literal["review", "keep"] = "review"
-    """Where answers go that would be accepted but contradict another teacher's. In mode `competition` the judge decides instead."""
+    """Pool of accepted answers that contradict another teacher's. In mode `competition` the judge decides instead."""
     merge: bool = False
-    """Make one answer of accepted ones that complete each other; it goes to `train`, what it is made of to `contrast`."""
+    """Merge accepted answers that complement each other into one; it goes to `train`, its parents to `contrast`."""
     similar: Share = 0.5
-    """Share of common words from which two sentences speak of the same."""
+    """Share of common words (Jaccard index) from which two sentences are about the same thing."""
     unrelated: Share = 0.1
-    """Share of common words below which two texts have nothing to do with each other."""
+    """Share of common words below which two texts are unrelated."""
 
 
 class Pools(Section):
-    """Routing rules before the built-in ones, tiers of confidence, and how teachers are compared."""
+    """Routing rules that precede the built-in ones, confidence tiers, and relations between teachers."""
 
     rules: tuple[Rule, ...] = ()
-    tiers: tuple[Share, ...] = ()
-    """Falling confidences: from the first on an answer is in tier 0, from the second on in tier 1, and so on; 0 is the surest."""
+    confidence_tiers: tuple[Share, ...] = ()
+    """Falling confidences: an answer at or above the first is in tier 0, at or above the second in tier 1, and so on."""
     relations: Relations = Relations()
 
     @model_validator(mode="after")
-    def tiers_fall(self) -> "Pools":
-        if any(above <= below for above, below in pairwise(self.tiers)):
-            raise ValueError(f"tiers: found {list(self.tiers)}, expected falling numbers, the highest confidence first")
+    def confidence_tiers_fall(self) -> "Pools":
+        if any(above <= below for above, below in pairwise(self.confidence_tiers)):
+            raise ValueError(
+                f"confidence_tiers: found {list(self.confidence_tiers)}, expected falling numbers, the highest confidence first"
+            )
         return self
 
     @model_validator(mode="after")
-    def reasons_are_told_apart(self) -> "Pools":
+    def rules_have_distinct_reasons(self) -> "Pools":
         names = [rule.reason for rule in self.rules]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"rules: found {twice} as the reason of several rules, expected a name for each")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rules: found {duplicates} as the reason of several rules, expected a reason for each")
         return self

@@ -1,4 +1,4 @@
-"""The cluster profile: where a contract runs. Never part of any identity."""
+"""The cluster profile: the hardware on which a contract runs. It is no part of a recipe or a cache key."""
 
 from pathlib import Path
 
@@ -7,32 +7,35 @@ from pydantic import Field, model_validator
 from engine.contract.base import Positive, Section
 from engine.contract.load import parse, read_yaml
 
-BLOCKS_EACH = 32  # of an actor, if there are so many batches: then all end at about the same time
-BLOCK_ROWS = 2048  # answers: a shard of 0.3 MB if they are short, of 80 MB if all are as long as a contract allows
+BLOCKS_EACH = 32  # blocks per actor, if there are so many batches: then all actors end at about the same time
+BLOCK_ROWS = 2048  # answers per block at most: a shard of 0.3 MB if they are short, of 80 MB if all are as long as allowed
 
 
 class Pool(Section):
-    """A pool of equal actors or tasks."""
+    """A pool of equal actors or tasks; the resources are those of one of them."""
 
     actors: Positive = 1
+    """Actors, or tasks at once."""
     cpus: float = Field(default=1, ge=0)
+    """Logical CPUs."""
     gpus: float = Field(default=0, ge=0)
-    """GPUs of one actor; a fraction shares a GPU. Several: vLLM cuts each layer into so many shards."""
+    """GPUs; a fraction shares a GPU. More than one: vLLM's tensor parallel size."""
     pipeline: Positive = 1
-    """vLLM cuts the layers into so many stages, each with `gpus` whole GPUs: for a model that is too large for one node."""
+    """vLLM's pipeline parallel size: stages with `gpus` GPUs each, for a model that is too large for one node."""
     batch: Positive = 32
-    """Rows handed over at once. With bfloat16 the composition of a batch can move a sampled token."""
+    """Rows per call. With bfloat16 the other rows of a batch can change a sampled token."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
+    """Size of vLLM's key-value cache on a CPU, in GiB."""
     max_num_seqs: Positive = 32
-    """Sequences that vLLM decodes at the same time."""
+    """Most sequences that vLLM decodes at the same time."""
     hang_seconds: float = Field(default=1800, gt=0)
-    """An engine that takes longer for a batch, or to load, hangs: its process is ended, and another asks again."""
+    """Longest time for a batch, or for loading. After that the process is killed, and another repeats the batch."""
 
     def block(self, rows: int, *, answers: int = 1) -> int:
-        """Return how many of `rows` rows, of which each becomes `answers`, travel together: whole batches, to be cut out again.
+        """Return the rows of one Ray Data block, a multiple of `batch`, for `rows` rows that become `answers` rows each.
 
-        Few rows travel batch by batch, so that all actors are busy; many in larger blocks, for a block costs Ray some ms of a
-        core, and its driver a few KB.
+        Few rows travel in blocks of one batch, so that all actors are busy; many in larger blocks, because each block costs Ray
+        some milliseconds of a core and some KB on the driver.
         """
         batches = min(rows // (self.batch * self.actors * BLOCKS_EACH), BLOCK_ROWS // (self.batch * answers))
         return self.batch * max(1, batches)
@@ -45,35 +48,43 @@ class Pool(Section):
 
 
 class Ray(Section):
-    """How Ray is started or reached."""
+    """The Ray cluster."""
 
     address: str = "local"
-    """`local` starts one and ends it; `auto` or `host:port` joins a running cluster."""
+    """`local` starts a cluster on this machine and stops it afterwards; `auto` or `host:port` joins a running one."""
     num_cpus: Positive | None = None
-    """Logical CPUs of a local start: more than actors, or Ray Data waits for ever."""
+    """Logical CPUs of a local cluster; must exceed those of all actors, or Ray Data waits for ever. Default: the cores."""
     object_store_gib: float = Field(default=0.5, gt=0)
+    """Shared memory of a local cluster's object store, in GiB."""
 
 
 class Profile(Section):
-    """Pools by the name of the work they do."""
+    """The cluster, and a pool for each kind of work."""
 
     name: str
+    """Shown in messages."""
     ray: Ray = Ray()
     ledger: str | None = None
-    """Folder or URL of paid work that runs share: what one has paid for, no other pays again. By default each has its own."""
+    """Folder or URL of a ledger of paid answers that several runs share. By default each run has its own."""
     teacher: Pool = Pool()
+    """Engines that answer prompts."""
     judge: Pool = Pool()
+    """Engines that score answers."""
     embedder: Pool = Pool()
+    """Sentence embeddings."""
     cpu: Pool = Pool()
+    """Reading, checks, deduplication, writing."""
     trainer: Pool = Pool()
+    """One training worker; `actors` and `batch` are not used."""
     evaluator: Pool = Pool()
+    """Engines that answer the holdout."""
 
     @model_validator(mode="after")
     def stages_are_for_pools_that_answer(self) -> "Profile":
-        staged = {"embedder": self.embedder, "cpu": self.cpu, "trainer": self.trainer, "evaluator": self.evaluator}
-        for name, pool in staged.items():
+        other = {"embedder": self.embedder, "cpu": self.cpu, "trainer": self.trainer, "evaluator": self.evaluator}
+        for name, pool in other.items():
             if pool.pipeline > 1:
-                raise ValueError(f"{name}.pipeline: found {pool.pipeline}, expected 1: only teacher and judge have stages")
+                raise ValueError(f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher and judge may have stages")
         return self
 
 

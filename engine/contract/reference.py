@@ -1,4 +1,4 @@
-"""The reference of a check, and validated regular expressions."""
+"""References that checks compare answers with, and regular expressions of the contract."""
 
 from typing import Annotated, Literal
 
@@ -14,12 +14,12 @@ def compiles(pattern: str) -> str:
     try:
         regex.compile(pattern)
     except regex.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression: {error}; mend it, and quote it in YAML with '...'") from None
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct it, and quote it in YAML with '...'") from None
     return pattern
 
 
 def has_groups(wanted: int, what: str) -> AfterValidator:
-    """Return a validator of regular expressions with exactly `wanted` groups, which `what` describes."""
+    """Return a validator for regular expressions with `wanted` groups; `what` describes the groups in its message."""
 
     def groups(pattern: str) -> str:
         import regex
@@ -36,16 +36,16 @@ Pattern = Annotated[str, AfterValidator(compiles)]
 
 
 class Reference(Section):
-    """The text that an answer is compared with: the prompt's own reference, unless `value` or `pattern` is given."""
+    """The reference that an answer is compared with: the prompt's own, unless `value` or `pattern` is given."""
 
     value: str | None = None
-    """The same text for all prompts."""
+    """A reference for all prompts."""
     pattern: Annotated[str, has_groups(1, "what is compared")] | None = None
-    """Searched in the prompt's text; its one group is the reference."""
+    """A regular expression; the reference is what its one group matches in the prompt's text."""
     field: str | None = None
-    """Use only this field of a reference that is a JSON object."""
+    """Which field to compare with, of a reference that is a JSON object."""
     missing: Literal["fail", "pass"] = "fail"
-    """Result for prompts without a reference; `fail` has the tag `no_reference`."""
+    """Outcome for an answer whose prompt has no reference; `fail` has the tag `no_reference`."""
 
     @model_validator(mode="after")
     def comes_from_one_place(self) -> "Reference":

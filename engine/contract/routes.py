@@ -1,4 +1,4 @@
-"""Room 2: which prompt goes to which teachers."""
+"""The section `teachers.routes`: rules that route prompts to teachers."""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -12,7 +12,7 @@ OneOf = Annotated[tuple[T, ...], BeforeValidator(lambda found: (found,) if isins
 
 
 class When(Section):
-    """Which prompts a rule is for: all that is named must hold. Without any condition it is for all that are left."""
+    """Conditions of a rule: all that are given must hold. Without any, the rule matches every prompt."""
 
     task_unit: OneOf[Name] = ()
     layer: OneOf[Literal["core", "failure_mode", "long_tail"]] = ()
@@ -26,38 +26,38 @@ class When(Section):
         return {name: values for name in type(self).model_fields if (values := getattr(self, name))}
 
 
-class Labelled(Section):
-    """A prompt of which somebody knows who should answer it."""
+class LabelledPrompt(Section):
+    """A prompt whose teachers are known."""
 
     input: str
     to: OneOf[Name] = Field(min_length=1)
 
 
 class Nearest(Section):
-    """Goes where the labelled prompt goes that means most nearly the same."""
+    """Routes a prompt like the labelled prompt with the most similar embedding."""
 
-    bank: tuple[Labelled, ...] = Field(min_length=1)
+    bank: tuple[LabelledPrompt, ...] = Field(min_length=1)
     """Usually `!include labelled.jsonl`."""
     model: str = "all-minilm-l6-v2"
     """A sentence-transformers folder, or the name of one that a package carries."""
-    least: Share = 0.0
-    """A prompt less like every labelled one than this (cosine) is left to the next rule."""
+    min_cosine: Share = 0.0
+    """A prompt with a lower cosine similarity to every labelled prompt is left to the next rule."""
 
 
 class Route(Section):
-    """One rule of the router: conditions and who answers, or the nearest labelled prompt."""
+    """One rule: conditions with their teachers, or the nearest labelled prompt."""
 
     when: When | None = None
     to: OneOf[Name] = ()
     nearest: Nearest | None = None
 
     @model_validator(mode="after")
-    def is_one_of_both(self) -> "Route":
+    def has_when_or_nearest(self) -> "Route":
         if (self.when is None) == (self.nearest is None) or bool(self.to) != bool(self.when):
             raise ValueError(f"found {sorted(self.model_fields_set)}, expected either `when` and `to`, or `nearest`")
         return self
 
     @property
     def reaches(self) -> set[str]:
-        """Teachers that this rule can choose."""
-        return {name for to in (self.to, *(one.to for one in (self.nearest.bank if self.nearest else ()))) for name in to}
+        """Teachers that this rule can route to."""
+        return {name for to in (self.to, *(labelled.to for labelled in (self.nearest.bank if self.nearest else ()))) for name in to}

@@ -1,4 +1,4 @@
-"""Room 3: what the literature measures of an answer to pick by. Each is a column of the candidates; none is asked by default."""
+"""The section `judges.signals`: scores of an answer for data selection. Each is a column of the candidates, off by default."""
 
 from typing import Literal, get_args
 
@@ -12,23 +12,23 @@ SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
 class Question(Section):
-    """What a model is asked to mark; read off the probabilities of the marks' tokens, as the expected mark."""
+    """A question that a model answers with a rating; the signal is the expected value over the scale's token probabilities."""
 
     system: str = "You rate examples for training."
     question: str
     """`{text}`, the prompt, and `{answer}` are filled in."""
-    marks: tuple[str, ...] = Field(default=("1", "2", "3", "4", "5", "6"), min_length=2)
-    """Least to most; each must be one token of the model. The first counts 1, the next 2, and so on."""
+    scale: tuple[str, ...] = Field(default=("1", "2", "3", "4", "5", "6"), min_length=2)
+    """Least to most; each value must be one token of the model. The first counts 1, the next 2, and so on."""
 
 
 class Complexity(Question):
-    """How much a prompt asks for (DEITA: Liu et al., 2024, "What makes good data for alignment?", section 2.2)."""
+    """How complex a prompt is (DEITA: Liu et al., 2024, "What makes good data for alignment?", section 2.2)."""
 
     question: str = "Request:\n{text}\n\nHow complex is the request? Answer with a mark from 1 (plain) to 6 (very complex)."
 
 
 class Quality(Question):
-    """How well an answer does it (the same, section 2.3)."""
+    """How good an answer is (DEITA, section 2.3)."""
 
     question: str = (
         "Request:\n{text}\n\nReply:\n{answer}\n\n"
@@ -37,25 +37,26 @@ class Quality(Question):
 
 
 class Signals(Section):
-    """What is measured of the answers in some pools."""
+    """Which signals are measured, and on the answers of which pools."""
 
     model: Model | None = None
-    """It gives the marks of complexity and quality, and the losses of ifd: often the judge's. Density needs none."""
+    """Rates complexity and quality, and gives the losses of ifd; often the judge's model. Density needs none."""
     complexity: Complexity | None = None
-    """null = not asked; `{}` asks the question of the default."""
+    """null = not measured; `{}` asks the default question."""
     quality: Quality | None = None
+    """null = not measured; `{}` asks the default question."""
     ifd: bool = False
     """Instruction-following difficulty: loss of the answer given the prompt over its loss alone (Li et al., 2024, "From quantity to
-    quality", section 2.2). At 1 or above the prompt does not help to say the answer."""
+    quality", section 2.2). At 1 or above the prompt does not help to predict the answer."""
     density: bool = False
-    """Bytes that remain of prompt and answer when compressed, over all their bytes: what repeats itself is no signal (Yin et al.,
-    2024, "Entropy law": a data set's compression ratio tells how much a model learns from it)."""
+    """Compressed size of prompt and answer over their size in bytes: repetitive text has a low density (Yin et al., 2024, "Entropy
+    law": the compression ratio of a data set predicts how well a model trained on it does)."""
     pools: tuple[Literal["train", "hard", "refusal"], ...] = ("train", "hard", "refusal")
     """Answers in other pools are not measured."""
 
     @model_validator(mode="after")
-    def paid_signals_have_a_model(self) -> "Signals":
-        paid = [name for name in self.asked if name != "density"]
+    def model_can_give_the_signals(self) -> "Signals":
+        paid = [name for name in self.requested if name != "density"]
         if paid and self.model is None:
             raise ValueError(f"model: is needed for {', '.join(paid)}; name one, such as the judge's")
         if self.ifd and self.model and self.model.type == "endpoint":
@@ -63,9 +64,9 @@ class Signals(Section):
         return self
 
     @property
-    def asked(self) -> tuple[Signal, ...]:
+    def requested(self) -> tuple[Signal, ...]:
         """The signals that are measured."""
-        wanted: dict[Signal, object] = {
+        is_on: dict[Signal, object] = {
             "complexity": self.complexity, "quality": self.quality, "ifd": self.ifd, "density": self.density
         }  # fmt: skip
-        return tuple(name for name, value in wanted.items() if value)
+        return tuple(name for name, value in is_on.items() if value)

@@ -1,4 +1,4 @@
-"""What the specialist must do, and what it must refuse."""
+"""The task: what the specialist does, where it runs, and which form its answers have."""
 
 from typing import Any, Literal
 
@@ -8,20 +8,24 @@ from engine.contract.base import JsonSchema, Name, Positive, Section, Share
 
 
 class Latency(Section):
-    """How fast one request must be answered."""
+    """Latency of one request."""
 
     p95_ms: float | None = Field(default=None, gt=0)
+    """95th percentile, in milliseconds, at most."""
 
 
 class Niche(Section):
-    """Where the specialist lives."""
+    """Where the specialist is used."""
 
     languages: tuple[str, ...] = ("en",)
+    """Language codes of the requests."""
     data_class: Literal["public", "internal", "confidential"] = "internal"
+    """How confidential the requests are."""
     hardware: str = "cpu-2"
+    """What it runs on, in words."""
     latency: Latency = Latency()
     answer_above: Share = 0.0
-    """Below this confidence a request falls back to the teacher, and its cost counts."""
+    """Least confidence of a student's answer; requests below it fall back to the teacher, whose cost counts."""
 
 
 class Output(Section):
@@ -30,7 +34,8 @@ class Output(Section):
     json_schema: JsonSchema | None = None
     """JSON schema of the answer, usually `!include schema.json`; null means free text."""
     spans: dict[str, Positive] = Field(default_factory=dict)
-    """Field -> most words of its value, for fields that quote the prompt: they are decoded as one of its spans."""
+    """Field -> most words of its value, for fields whose value is quoted from the prompt: decoding is limited to spans of the
+    prompt."""
 
     @model_validator(mode="after")
     def spans_are_of_fields(self) -> "Output":
@@ -45,7 +50,7 @@ class Output(Section):
 
 
 def _is_text(field: JsonSchema) -> bool:
-    """Whether the schema of a field declares a string, or a string or null."""
+    """Return whether the schema of a field declares a string, or a string or null."""
     kinds = [kind for branch in field.get("anyOf", [field]) for kind in _listed(branch.get("type"))]
     return "string" in kinds and set(kinds) <= {"string", "null"}
 
@@ -55,25 +60,28 @@ def _listed(kind: Any) -> list[Any]:
 
 
 class TaskUnit(Section):
-    """The smallest capability that is assessed by itself."""
+    """One capability, the smallest that is evaluated separately."""
 
     name: Name
     kind: Literal["extraction", "decision", "rewrite", "tool_call"]
+    """What kind of task it is; reports show it."""
     instruction: str = ""
-    """The student's system text; the teacher's own is in `teachers`."""
+    """System text of the student; the teachers have their own in `teachers`."""
     output: Output = Output()
     supervise: Literal["answer", "process", "tools"] = "answer"
-    """`answer`: the student learns the final answer; `process`: rationale, then the answer; `tools`: to call tools as the teacher
-    did, turn by turn, and to answer from their results."""
+    """What the student learns. `answer`: the final answer; `process`: the rationale, then the answer; `tools`: to call tools turn
+    by turn as the teacher did, and to answer from their results."""
     on_missing: Literal["abstain", "guess"] = "abstain"
-    """`abstain`: a field that the input does not state must be null."""
+    """What to do with a field that the input does not state; `abstain`: it must be null."""
 
 
 class Specialist(Section):
-    """The order for one small model."""
+    """The task of one small model."""
 
     goal: str
+    """What it does, in a sentence."""
     non_goals: tuple[str, ...] = ()
+    """What it does not do."""
     niche: Niche = Niche()
     task_units: tuple[TaskUnit, ...] = Field(min_length=1)
 

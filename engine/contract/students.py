@@ -1,4 +1,4 @@
-"""Room 5: capacities that are trained side by side."""
+"""Students: models of several sizes that are trained at the same time."""
 
 from typing import Literal
 
@@ -8,90 +8,92 @@ from engine.contract.base import Name, Positive, Section
 
 
 class Prune(Section):
-    """Start from some layers of a larger model."""
+    """Initialise a student from some layers of a larger model."""
 
     source: str
     """Folder or packaged name of the model that is pruned."""
     layers: tuple[int, ...] = Field(min_length=1)
-    """Which decoder layers stay, by index, in order. The first and the last matter most."""
+    """Indices of the decoder layers that are kept, in order. The first and the last matter most."""
 
 
 class Init(Section):
-    """Where a student's weights come from."""
+    """The source of a student's initial weights."""
 
     prune: Prune
 
 
 class Objectives(Section):
-    """Weights of the losses."""
+    """Weight of each training objective in the loss."""
 
     sft: float = Field(default=1.0, gt=0)
     """Cross entropy of the target tokens only."""
 
 
 class EarlyStop(Section):
-    """When to stop before the last epoch."""
+    """Early stopping by the validation loss."""
 
     patience: Positive = 2
-    """Validations, one at the end of each epoch, without improvement."""
+    """Number of validations (one at the end of each epoch) without improvement after which training stops."""
     min_delta: float = Field(default=0.0, ge=0)
-    """A validation loss improves if it falls by more than this (nats per target token)."""
+    """Least decrease of the validation loss that counts as an improvement, in nats per target token."""
 
 
 class Student(Section):
-    """One capacity."""
+    """One student."""
 
     name: Name
     init: Init
     objectives: Objectives = Objectives()
     freeze_embeddings: bool = True
-    """Keep the token table, and the output layer tied with it, as they are: half the work for a small model."""
+    """Do not train the token embeddings and an output layer tied with them: that halves the work for a small model."""
     freeze_layers: int = Field(default=0, ge=0)
-    """The first layers that stay as they are. Where they are also the source's first ones they read what they always read."""
+    """Number of first layers that are not trained. Useful where they are also the first layers of the source."""
     zero: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage (Rajbhandari et al., 2020)."""
     workers: Positive = 1
-    """Data-parallel workers; part of identity because it changes the order of sums."""
+    """Data-parallel workers. Part of the recipe, because it changes the order of floating-point sums."""
     epochs: Positive = 3
-    batch: Positive = 16
+    batch_size: Positive = 16
     """Examples per optimizer step over all workers."""
-    micro_batch: Positive = 16
-    """Examples that one worker holds at once, at most; must divide a worker's share of the batch."""
+    micro_batch_size: Positive = 16
+    """Most examples per forward pass of one worker; must divide a worker's share of the batch."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises; then it falls as a cosine."""
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises linearly; after them it falls to zero as a cosine."""
     weight_decay: float = Field(default=0.0, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient; a longer one is shortened."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Norm to which a larger gradient is clipped."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Precision of the matrix products and of the exported weights; the optimizer's copy is float32."""
+    """Precision of matrix products and exported weights; the optimizer's copy of the weights is float32."""
     max_tokens: Positive = 512
-    """A longer example is left out and counted."""
+    """Longest example in tokens; longer ones are left out and counted as `too_long`."""
     curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
-    """Order of the examples within each epoch: at random, the surest tier of `judges.pools.tiers` first, or the easiest first."""
+    """Order of the examples within each epoch: shuffled; highest confidence tier (`judges.pools.confidence_tiers`) first; or easiest first."""
     early_stop: EarlyStop | None = EarlyStop()
     checkpoint_steps: Positive = 20
-    """Optimizer steps between checkpoints: what a crash can cost."""
+    """Optimizer steps between checkpoints, which is the most that a crash costs."""
     seed: int = Field(default=0, ge=0)
-    """Decides the order of the examples."""
+    """Seed of the order of the examples."""
 
     @property
-    def held(self) -> int:
-        """Examples that one worker computes at once."""
-        return min(self.micro_batch, self.batch // self.workers)
+    def per_device_batch(self) -> int:
+        """Examples per forward pass of one worker."""
+        return min(self.micro_batch_size, self.batch_size // self.workers)
 
     @model_validator(mode="after")
     def batch_is_shared_evenly(self) -> "Student":
-        if self.batch % self.workers:
-            raise ValueError(f"batch: found {self.batch}, expected a multiple of workers, which is {self.workers}")
-        if self.batch // self.workers % self.held:
-            share = self.batch // self.workers
-            raise ValueError(f"micro_batch: found {self.micro_batch}, expected a divisor of a worker's share of the batch, {share}")
+        if self.batch_size % self.workers:
+            raise ValueError(f"batch_size: found {self.batch_size}, expected a multiple of workers, which is {self.workers}")
+        share, micro = self.batch_size // self.workers, self.micro_batch_size
+        if share % self.per_device_batch:
+            raise ValueError(f"micro_batch_size: found {micro}, expected a divisor of a worker's share of the batch, {share}")
         return self
 
     @model_validator(mode="after")
-    def something_can_learn(self) -> "Student":
+    def has_trainable_layers(self) -> "Student":
         kept = len(self.init.prune.layers)
         if self.freeze_layers >= kept:
-            raise ValueError(f"freeze_layers: found {self.freeze_layers}, expected fewer than the layers that are kept, {kept}")
+            raise ValueError(
+                f"freeze_layers: found {self.freeze_layers}, expected less than the length of init.prune.layers, {kept}"
+            )
         return self

@@ -57,7 +57,7 @@ class Synthesis(Section):
     shots: tuple[Shot, ...] = ()
     """Worked examples of the rewriting: a prompt, and the prompt written from it."""
     sampling: Sampling = Sampling(temperature=0.8, top_p=0.95, max_tokens=256)
-    """`n` and `enough` say nothing here: how often is asked follows from `wanted`."""
+    """`n` must be 1 and `stop_after_verified` has no effect: the number of requests follows from `wanted`."""
     rounds: Positive = 2
     """Each round after the first requests the prompts that are still missing."""
 

@@ -1,1 +1,1 @@
-"""Room 4: which candidates become examples; what loses keeps its reason and the id it lost to."""
+"""From judged candidates to training data: deduplication, decontamination, selection and derived data."""

@@ -1,14 +1,14 @@
-"""What failed answers teach: what does not hold, the right answer instead, what the input does not say, what to ask.
+"""Contrastive examples from failed answers: the fault, the correction, a refusal, or a question for what is missing.
 
-By rule, or rewritten by a model (see `rewriter`): a fault is what a check found, and a target is built only of what is known: the
-accepted answer to the same prompt, the fault itself, or the answer without the values that do not stand in the input. Learning to
-withhold what the input does not support: Zhang et al., "R-Tuning: instructing large language models to say 'I don't know'" (2024);
-learning from errors beside their correction: An et al., "Learning from mistakes makes LLM better reasoner" (2023).
+Most are made by rule; `repair` asks a model. The fault is what a check found. A target is built only from facts: the accepted
+answer to the same prompt, the fault itself, or the answer without the values that the input does not contain. Refusals: Zhang et
+al., "R-Tuning: instructing large language models to say 'I don't know'" (2024). Corrections: An et al., "Learning from mistakes
+makes LLM better reasoner" (2023).
 """
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 from engine.checks import parse
 from engine.checks.grounded import occurs, values
 from engine.contract.curation import Curation
-from engine.contract.derived import AskMaterial, ContrastMaterial, CorrectionMaterial, RefusalMaterial
+from engine.contract.derived import ContrastExamples, CorrectionExamples, QuestionExamples, RefusalExamples
 from engine.contract.specialist import Specialist, TaskUnit
-from engine.curation.dispositions import Asked, Row, asked
+from engine.curation.prompt_answers import PromptAnswers, by_prompt
 from engine.curation.represent import represent, split, target
 from engine.inference.engine import instruct
-from engine.rows import EXAMPLE, content_id, grow
+from engine.rows import EXAMPLE, Row, content_id, grow
 
 FAULTS = {
     "not_json": "it is no JSON",
@@ -33,41 +33,53 @@ FAULTS = {
     "person_wrong": "it is wrong",
     "person_corrected": "it is wrong",
 }
-"""Reason -> what is wrong, in words; of another tag its own words and the check's detail."""
+"""Reason -> the fault in words; any other reason is its tag and the check's detail."""
 
 SHOWN = ("text", "answer", "reference", "scenario", "language")
-UNSOLVED = grow(EXAMPLE, *((name, pa.string()) for name in (*SHOWN, "fault")))  # without its target, and with what checks look at
-Lesson = dict[str, Any]
+UNSOLVED = grow(EXAMPLE, *((name, pa.string()) for name in (*SHOWN, "fault")))  # without target, with the columns that checks read
 
 
-def boundary(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table:
-    """fates.COLUMNS, every prompt whole, in; EXAMPLE by rule out, of each kind at most one failed answer a prompt."""
+class Turns(NamedTuple):
+    """The turns that follow the prompt, and the target."""
+
+    turns: list[tuple[str, str]]  # (role, content)
+    target: str
+    limits: str = ""
+
+
+def contrastive_examples(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table:
+    """Return EXAMPLE made by rule, of each kind from at most one failed answer of a prompt.
+
+    `rows` have prompt_answers.COLUMNS and every prompt whole.
+    """
     found = []
     for prompt, unit, failed in _failed(rows, specialist, section):
-        for kind in section.boundary:
-            if kind.type == "rewrite":
+        for spec in section.contrastive:
+            if spec.type == "rewrite":
                 continue
-            made = next((one for row, fault in failed if (one := list(MAKERS[kind.type](kind, prompt, row, unit, fault)))), [])
-            found += [_example(source, lesson, unit, section, kind.type) for source, lesson in made]
+            built = (list(BUILDERS[spec.type](spec, prompt, row, unit, fault)) for row, fault in failed)
+            found += [_example(source, turns, unit, section, spec.type) for source, turns in next(filter(None, built), [])]
     return pa.Table.from_pylist(found, schema=EXAMPLE)
 
 
 def unsolved(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table:
-    """fates.COLUMNS, every prompt whole, in; UNSOLVED out: of each prompt without an accepted answer the first failed one."""
+    """Return UNSOLVED: the first failed answer of each prompt without an accepted answer, to be repaired by a model."""
     found = []
-    for kind in (kind for kind in section.boundary if kind.type == "rewrite"):
+    for spec in (spec for spec in section.contrastive if spec.type == "rewrite"):
         for prompt, unit, failed in _failed(rows, specialist, section):
             row, fault = failed[0]
             if not prompt.accepted:
-                lesson = {"turns": [("assistant", row["answer"]), ("user", kind.say.replace("{fault}", fault))], "target": ""}
+                turns = Turns(_feedback(row, spec.feedback_template, fault), "")
                 shown = {"fault": fault, **{name: row[name] for name in SHOWN}}
-                found.append(_example(row, lesson, unit, section, kind.type) | shown)
+                found.append(_example(row, turns, unit, section, spec.type) | shown)
     return pa.Table.from_pylist(found, schema=UNSOLVED)
 
 
-def _failed(rows: pa.Table, specialist: Specialist, section: Curation) -> Iterator[tuple[Asked, TaskUnit, list[tuple[Row, str]]]]:
-    """Yield each prompt with failed answers of which it is known what does not hold, in words."""
-    for prompt in asked(rows, section):
+def _failed(
+    rows: pa.Table, specialist: Specialist, section: Curation
+) -> Iterator[tuple[PromptAnswers, TaskUnit, list[tuple[Row, str]]]]:
+    """Yield each prompt with its failed answers whose fault is known, and the fault in words."""
+    for prompt in by_prompt(rows, section):
         failed = [(row, fault) for row in prompt.failed if row["finish_reason"] == "stop" and (fault := fault_of(row))]
         unit = specialist.unit(failed[0][0]["task_unit"]) if failed else None
         if unit and unit.supervise != "tools":
@@ -75,70 +87,76 @@ def _failed(rows: pa.Table, specialist: Specialist, section: Curation) -> Iterat
 
 
 def fault_of(row: Row) -> str:
-    """Return in words what does not hold of an answer; "" if neither a check nor a person says."""
+    """Return the fault of an answer in words; "" if neither a check nor a person named one."""
     details = {check["tag"]: check["detail"] for check in row["checks"] or () if not check["passed"]}
     found = [
         FAULTS.get(tag, f"{tag.replace('_', ' ')}: {{detail}}").replace("{detail}", details.get(tag) or "")
         for tag in row["reasons"]
-        if tag in FAULTS or (tag in details and tag != "no_reference")  # nothing to compare with is no fault
+        if tag in FAULTS or (tag in details and tag != "no_reference")  # a missing reference is no fault
     ]
     return "; ".join(found)
 
 
-def _correction(kind: CorrectionMaterial, prompt: Asked, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Lesson]]:
+def _feedback(row: Row, template: str, fault: str) -> list[tuple[str, str]]:
+    return [("assistant", row["answer"]), ("user", template.replace("{fault}", fault))]
+
+
+def _correction(
+    spec: CorrectionExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str
+) -> Iterator[tuple[Row, Turns]]:
     if prompt.accepted:
         right = target(represent(prompt.accepted[0]["answer"], unit), unit)
-        yield row, {"turns": [("assistant", row["answer"]), ("user", kind.say.replace("{fault}", fault))], "target": right}
+        yield row, Turns(_feedback(row, spec.feedback_template, fault), right)
 
 
-def _contrast(kind: ContrastMaterial, prompt: Asked, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Lesson]]:
-    shown = [(row, kind.fails.replace("{fault}", fault)), *((one, kind.holds) for one in prompt.accepted[:1])]
-    for one, said in shown:
-        yield one, {"turns": [("user", kind.ask.replace("{answer}", one["answer"]))], "target": said}
+def _contrast(spec: ContrastExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Turns]]:
+    replies = [(row, spec.reply_if_wrong.replace("{fault}", fault))]
+    for shown, reply in replies + [(right, spec.reply_if_right) for right in prompt.accepted[:1]]:
+        yield shown, Turns([("user", spec.prompt_template.replace("{answer}", shown["answer"]))], reply)
 
 
-def _refusal(kind: RefusalMaterial, prompt: Asked, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Lesson]]:
+def _refusal(spec: RefusalExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Turns]]:
     invented = _invented(row)
     if invented and not prompt.accepted and unit.on_missing == "abstain":
         form = {name: None if name in invented else value for name, value in parse(row["answer"]).items()}
         parts = represent(json.dumps(form, ensure_ascii=False), unit)
-        yield row, {"turns": [], "target": parts.final, "limits": parts.limits}
+        yield row, Turns([], parts.final, parts.limits)
 
 
-def _ask(kind: AskMaterial, prompt: Asked, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Lesson]]:
-    """A field is missing if an answer invented it and the accepted one, if there is one, leaves it open."""
-    known = parse(prompt.accepted[0]["answer"]) if prompt.accepted else {}
-    missing = [name for name in _invented(row) if isinstance(known, dict) and known.get(name) is None]
+def _question(spec: QuestionExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Turns]]:
+    """A field is missing if the failed answer invented it and the accepted one, if there is one, leaves it open."""
+    accepted = parse(prompt.accepted[0]["answer"]) if prompt.accepted else {}
+    missing = [name for name in _invented(row) if isinstance(accepted, dict) and accepted.get(name) is None]
     if missing:
         names = ", ".join(name.replace("_", " ") for name in missing)
-        yield row, {"turns": [("user", kind.ask)], "target": kind.says.replace("{missing}", names), "limits": names}
+        yield row, Turns([("user", spec.prompt_template)], spec.reply_template.replace("{missing}", names), names)
 
 
-MAKERS: dict[str, Callable[..., Iterator[tuple[Row, Lesson]]]] = {
+BUILDERS: dict[str, Callable[..., Iterator[tuple[Row, Turns]]]] = {
     "correction": _correction,
     "contrast": _contrast,
     "refusal": _refusal,
-    "ask": _ask,
+    "ask": _question,
 }
 
 
 def _invented(row: Row) -> list[str]:
-    """Fields of which a value does not stand in the input, if a check looked at that."""
+    """Return the fields with a value that the input does not contain, if the check `grounded` failed."""
     form = parse(row["answer"])
     if "ungrounded" not in row["reasons"] or not isinstance(form, dict):
         return []
     return [name for name, value in form.items() if any(not occurs(one, row["text"]) for one in values(value))]
 
 
-def _example(row: Row, lesson: Lesson, unit: TaskUnit, section: Curation, kind: str) -> dict[str, Any]:
-    turns = [*row["messages"], *({"role": role, "content": said} for role, said in lesson["turns"])]
+def _example(row: Row, built: Turns, unit: TaskUnit, section: Curation, kind: str) -> Row:
+    turns = [*row["messages"], *({"role": role, "content": content} for role, content in built.turns)]
     return {
         "example_id": f"{row['answer_id']}-{kind}",
         "messages": instruct(turns, system=unit.instruction),
-        "target": lesson["target"],
-        "final": lesson["target"],
+        "target": built.target,
+        "final": built.target,
         "rationale": "",
-        "limits": lesson.get("limits", ""),
+        "limits": built.limits,
         **{name: row[name] for name in ("prompt_id", "task_unit", "pool", "layer", "difficulty", "cluster", "confidence_tier")},
         "weight": 1.0,
         "split": split(row["prompt_id"], share=section.pick.validation, seed=section.seed),
@@ -146,17 +164,18 @@ def _example(row: Row, lesson: Lesson, unit: TaskUnit, section: Curation, kind: 
     }
 
 
-def most(examples: int, share: float) -> int:
-    """Return how many boundary examples may stand beside `examples` others, so that they are at most `share` of all."""
+def max_contrastive(examples: int, share: float) -> int:
+    """Return the most contrastive examples in addition to `examples` others, so that they are at most `share` of all."""
     return int(examples * share / (1 - share) + 1e-9)
 
 
-def chosen(ids: pa.Table, count: int, seed: int) -> pa.Array:
-    """Return the example_ids that have a place: the first `count` by hash, the same whatever their order."""
-    ranked = sorted(ids["example_id"].to_pylist(), key=lambda one: content_id("boundary", seed, one))
+def choose(ids: pa.Table, count: int, seed: int) -> pa.Array:
+    """Return `count` of the example_ids: the first by hash, the same for any order."""
+    # "boundary" is the older name of these examples; another word would choose others.
+    ranked = sorted(ids["example_id"].to_pylist(), key=lambda name: content_id("boundary", seed, name))
     return pa.array(ranked[:count], pa.string())
 
 
-def of(made: pa.Table, ids: pa.Array) -> pa.Table:
+def with_ids(examples: pa.Table, ids: pa.Array) -> pa.Table:
     """Return the examples with one of `ids`."""
-    return made.filter(pc.is_in(made["example_id"], ids))
+    return examples.filter(pc.is_in(examples["example_id"], ids))

@@ -1,67 +1,59 @@
-"""What may be learnt of a prompt's failed answers: nothing of one that is a copy, or resembles what must stay unknown."""
-
-from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+"""The disposition of a row: kept, or dropped for a reason and in favour of another row; and the counts of all dispositions."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract.curation import Curation
-from engine.curation.contamination import by_words
-from engine.curation.decontaminate import Index
+from engine.records.dataset import StageCounts
 
-COLUMNS = [
-    "answer_id", "prompt_id", "task_unit", "messages", "text", "layer", "difficulty", "answer", "finish_reason", "checks", "agreement",
-    "confidence", "pool", "reasons", "confidence_tier", "cluster", "dropped_by", "reference", "scenario", "language",
-]  # fmt: skip
-STAYS = ("", "quota")  # of a prompt that only found no place no other prompt is a copy
-
-Row = dict[str, Any]
-
-
-class Asked(NamedTuple):
-    """One prompt and what may be used of its answers, the best first."""
-
-    accepted: list[Row]
-    """Answers that are learnt, or would be had their prompt a place; empty if none was accepted."""
-    second: list[Row]
-    """Accepted answers beside a better one."""
-    failed: list[Row]
-    """Answers in pools that are not learnt."""
+SIBLING = "sibling"  # of an answer that is kept together with a better one to its prompt, until `follow`; no drop reason
+DISPOSITION = pa.schema(  # about 120 bytes a row
+    [
+        ("answer_id", pa.string()),
+        ("dropped_by", pa.string()),  # one of rows.DROPPED_BY, or SIBLING
+        ("duplicate_of", pa.string()),
+        ("similarity", pa.float32()),
+        ("cluster", pa.int32()),
+        ("x", pa.float32()),
+        ("y", pa.float32()),
+    ]
+)
 
 
-def clean(rows: pa.Table, index: Index, section: Curation) -> pa.Table:
-    """PICKED in, COLUMNS of it out, without answers that resemble, by words, what must stay unknown."""
-    leaks = by_words(rows, index, section.decontaminate)
-    return rows.filter(pc.invert(leaks["is_out"])).select(COLUMNS)
+def without_embedding(rows: pa.Table) -> pa.Table:
+    """Return DISPOSITION from its first four columns: no cluster and no position on the map."""
+    rows = rows.append_column("cluster", pa.repeat(pa.scalar(-1, pa.int32()), len(rows)))
+    for name in ("x", "y"):
+        rows = rows.append_column(name, pa.nulls(len(rows), pa.float32()))
+    return rows.cast(DISPOSITION)
 
 
-def clean_targets(made: pa.Table, index: Index, section: Curation) -> pa.Table:
-    """EXAMPLE in and out, without those whose target resembles, by words, what must stay unknown; their prompts are clean."""
-    nothing = pa.array([""] * made.num_rows, pa.string())
-    shown = pa.table({"answer_id": made["example_id"], "text": nothing, "answer": made["target"]})
-    return made.filter(pc.invert(by_words(shown, index, section.decontaminate)["is_out"]))
+def follow(dispositions: pa.Table) -> pa.Table:
+    """Return `dispositions` in which each SIBLING has the disposition of the answer that it follows."""
+    is_sibling = pc.equal(dispositions["dropped_by"], SIBLING)
+    siblings = dispositions.filter(is_sibling)
+    if not len(siblings):
+        return dispositions
+    followed = dispositions.take(pc.index_in(siblings["duplicate_of"], dispositions["answer_id"].combine_chunks()))
+    kept = {"dropped_by": "", "duplicate_of": "", "cluster": -1}  # a kept row without embedding has no disposition
+    columns = {name: followed[name] for name in dispositions.column_names[1:]}
+    columns |= {name: pc.fill_null(columns[name], value) for name, value in kept.items()}
+    return pa.concat_tables([dispositions.filter(pc.invert(is_sibling)), pa.table({"answer_id": siblings["answer_id"], **columns})])
 
 
-def asked(rows: pa.Table, section: Curation) -> Iterator[Asked]:
-    """Yield what may be used of each prompt of `rows`, COLUMNS with every prompt whole, in the order of prompt_id.
-
-    A prompt whose accepted answer is dropped as a copy or as contaminated is left out. One without an accepted answer was compared
-    with what must stay unknown by words only; where the contract wants it compared by meaning too, it is left out.
-    """
-    prompts: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows.to_pylist(), key=_best_first):
-        prompts[row["prompt_id"]].append(row)
-    for _, answers in sorted(prompts.items()):
-        learnt = [row for row in answers if row["pool"] in section.pick.pools]
-        accepted = [row for row in learnt if row["dropped_by"] in STAYS]
-        second = [row for row in learnt if row["dropped_by"] == "sample"]
-        failed = [row for row in answers if row["pool"] not in section.pick.pools]
-        if accepted or (not learnt and not section.decontaminate.similarity):
-            yield Asked(accepted, second, failed)
+def coverage(entries: pa.Table, dispositions: pa.Table) -> dict[str, dict[str, StageCounts]]:
+    """Return the prompts that were asked, accepted and picked, for each value of `layer` and `difficulty`."""
+    rows = entries.sort_by("answer_id").select(["answer_id", "prompt_id", "layer", "difficulty", "dropped_by"])
+    dropped = dispositions.filter(pc.not_equal(dispositions["dropped_by"], ""))["answer_id"]
+    accepted = rows.filter(pc.invert(pc.is_in(rows["dropped_by"], pa.array(["pool", "sample"]))))
+    picked = rows.filter(pc.invert(pc.is_in(rows["answer_id"], dropped.combine_chunks())))
+    asked = rows.group_by("prompt_id", use_threads=False).aggregate([("layer", "first"), ("difficulty", "first")])
+    asked = asked.rename_columns({"layer_first": "layer", "difficulty_first": "difficulty"})
+    stages = {"prompts": asked, "accepted": accepted, "picked": picked}
+    return {column: _counts(stages, column) for column in ("layer", "difficulty")}
 
 
-def _best_first(row: Row) -> tuple[float, float, int, str]:
-    known = [-1.0 if row[name] is None else row[name] for name in ("confidence", "agreement")]
-    return -known[0], -known[1], len(row["answer"] or ""), row["answer_id"]
+def _counts(stages: dict[str, pa.Table], column: str) -> dict[str, StageCounts]:
+    pairs = {stage: pc.value_counts(rows[column]).to_pylist() for stage, rows in stages.items()}
+    counts = {stage: {pair["values"]: pair["counts"] for pair in counted} for stage, counted in pairs.items()}
+    names = sorted({name for of_stage in counts.values() for name in of_stage})
+    return {name: StageCounts(**{stage: of_stage.get(name, 0) for stage, of_stage in counts.items()}) for name in names}

@@ -1,4 +1,4 @@
-"""A teacher's answer as the student shall learn it: final, rationale, limits; and the example made of them."""
+"""The parts of a teacher's answer (final, rationale, limits), and the training example made of them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ import pyarrow as pa
 from engine.contract.curation import Pick
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.inference.engine import instruct
-from engine.rows import EXAMPLE, content_id
+from engine.rows import EXAMPLE, Row, content_id
 from engine.tools import conversation
 
 
@@ -24,8 +24,8 @@ class Represented(NamedTuple):
 def represent(answer: str, unit: TaskUnit) -> Represented:
     """Return the parts of `answer`.
 
-    Where the task unit has a JSON schema: final is the JSON, compact and in the schema's order, rationale what stands before it,
-    limits the fields that are null. An answer that is no JSON, or of a unit without a schema, is final as a whole.
+    With a JSON schema, `final` is the JSON, compact and in the schema's order, `rationale` the text before it, and `limits` names
+    the fields that are null. Without a schema or without JSON, the whole answer is `final`.
     """
     schema = unit.output.json_schema
     found = _json_in(answer) if schema else None
@@ -38,12 +38,12 @@ def represent(answer: str, unit: TaskUnit) -> Represented:
 
 
 def target(parts: Represented, unit: TaskUnit) -> str:
-    """Return what a student of `unit` must say: the final answer, behind the rationale if the process is learnt."""
+    """Return the student's target: the final answer, preceded by the rationale if `unit` supervises the process."""
     return f"{parts.rationale}\n{parts.final}" if unit.supervise == "process" and parts.rationale else parts.final
 
 
 def parts_of(answer: str) -> tuple[str, str]:
-    """Return what stands before the JSON that ends `answer`, and the rest; of other answers nothing, and the whole."""
+    """Return the text before the JSON that ends `answer`, and the rest; without JSON, "" and the whole answer."""
     found = _json_in(answer)
     before = found[1] if found else ""
     return before, answer.strip().removeprefix(before).strip()
@@ -52,37 +52,37 @@ def parts_of(answer: str) -> tuple[str, str]:
 def examples(
     rows: pa.Table, specialist: Specialist, pick: Pick, *, seed: int, weights: Mapping[str, float] | None = None
 ) -> pa.Table:
-    """PICKED in, those that are kept as EXAMPLE out: one a row, or one for each turn that is to be learnt of a trajectory.
+    """Return EXAMPLE of the PICKED rows that are kept: one a row, or one for each trained turn of a trajectory.
 
-    Hard ones stand `pick.hard_copies` times in the split train. `weights` are by value of the side `pick.balance`.
+    Hard examples occur `pick.hard_copies` times in the training split. `weights` are by value of the stratum `pick.balance`.
     """
     kept = [(row, specialist.unit(row["task_unit"])) for row in rows.to_pylist() if row["dropped_by"] == ""]
     found = []
     for row, unit in kept:
-        made = _example(row, unit, pick, seed)
+        example = _example(row, unit, pick, seed)
         if weights and pick.balance:
-            made["weight"] *= weights[str(row[pick.balance])]
-        for lesson in _lessons(row, unit, made):
-            found += _copies(made | lesson, pick.hard_copies if _is_hard(row) and made["split"] == "train" else 1)
+            example["weight"] *= weights[str(row[pick.balance])]
+        for changes in _trained_turns(row, unit, example):
+            found += _copies(example | changes, pick.hard_copies if _is_hard(row) and example["split"] == "train" else 1)
     return pa.Table.from_pylist(found, schema=EXAMPLE)
 
 
-def _lessons(row: dict[str, Any], unit: TaskUnit, example: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield how each example of a row differs from `example`. A call is learnt from what was said before it."""
+def _trained_turns(row: Row, unit: TaskUnit, example: Row) -> Iterator[Row]:
+    """Yield the columns in which each example of a row differs from `example`: a turn follows the turns before it."""
     if unit.supervise != "tools":
         yield {}
         return
-    said = row["trajectory"]
-    last = len(said) - 1
-    for number in conversation.training_turns(said):
+    turns = row["trajectory"]
+    last = len(turns) - 1
+    for number in conversation.training_turns(turns):
         yield {
             "example_id": example["example_id"] if number == last else f"{example['example_id']}-{number}",
-            "messages": [*example["messages"], *map(conversation.message, said[:number])],
-            "target": said[number]["content"],
+            "messages": [*example["messages"], *map(conversation.message, turns[:number])],
+            "target": turns[number]["content"],
         }
 
 
-def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict[str, Any]:
+def _example(row: Row, unit: TaskUnit, pick: Pick, seed: int) -> Row:
     parts = represent(row["answer"], unit)
     return {
         "example_id": row["answer_id"],
@@ -96,22 +96,22 @@ def _example(row: dict[str, Any], unit: TaskUnit, pick: Pick, seed: int) -> dict
     }
 
 
-def _is_hard(row: dict[str, Any]) -> bool:
+def _is_hard(row: Row) -> bool:
     return row["difficulty"] == "hard" or row["pool"] == "hard"
 
 
-def _copies(example: dict[str, Any], count: int) -> list[dict[str, Any]]:
+def _copies(example: Row, count: int) -> list[Row]:
     again = [{**example, "example_id": f"{example['example_id']}-again{number}"} for number in range(1, count)]
     return [example, *again]
 
 
 def split(prompt_id: str, *, share: float, seed: int) -> str:
-    """Return `validation` for a `share` of all prompts, chosen by hash: the same ones whatever else is in the dataset."""
+    """Return `validation` for a `share` of all prompts, chosen by hash, independent of the other prompts; else `train`."""
     return "validation" if int(content_id("split", seed, prompt_id)[:13], 16) < share * 16**13 else "train"
 
 
 def _json_in(answer: str) -> tuple[Any, str] | None:
-    """The JSON object or array that ends `answer`, and what stands before it."""
+    """Return the JSON object or array that ends `answer`, and the text before it."""
     text = answer.strip()
     for start, character in enumerate(text):
         if character in "{[":
@@ -123,7 +123,7 @@ def _json_in(answer: str) -> tuple[Any, str] | None:
 
 
 def _ordered(value: Any, schema: dict[str, Any]) -> Any:
-    """`value` with the keys of every object in the order of its schema; keys that the schema does not name come last, sorted."""
+    """Return `value` with object keys in the order of the schema; unknown keys come last, sorted."""
     if isinstance(value, list):
         items = schema.get("items")
         return [_ordered(item, items if isinstance(items, dict) else {}) for item in value]

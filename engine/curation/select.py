@@ -1,21 +1,22 @@
-"""Which prompts get the places that there are, in one of seven orders, within quotas. One process, 4 bytes times dimensions a row.
+"""Picks prompts in one of seven orders, within quotas. One process, 4 bytes times dimensions a row.
 
-`typical`            cluster by cluster the nearest to its centre, in turns over its scenarios
+`typical`            cluster by cluster the nearest to the centre, round-robin over scenarios
 `k_center`           farthest first: Gonzalez, "Clustering to minimize the maximum intercluster distance" (1985); for training sets
                      Sener and Savarese, "Active learning for convolutional neural networks: a core-set approach" (2018)
-`facility_location`  what makes the rest best represented by its most similar pick: Lin and Bilmes, "A class of submodular functions
-                     for document summarization" (2011); greedy is within 1 - 1/e of the best without quotas (Nemhauser et al.,
-                     1978), lazy after Minoux (1978)
+`facility_location`  the largest gain in the similarity of all rows to their most similar pick: Lin and Bilmes, "A class of
+                     submodular functions for document summarization" (2011); greedy is within 1 - 1/e of the best without quotas
+                     (Nemhauser et al., 1978), lazy after Minoux (1978)
 `information`        Settles and Craven, "An analysis of active learning strategies for sequence labeling tasks" (2008), information
-                     density: how unsure the teacher was, times how much there is nearby
+                     density: the mean negative log-likelihood of the teacher's answer times the mean similarity
 `deita`, `ifd`, `dense`
                      by falling complexity times quality (Liu et al., 2024), instruction-following difficulty below 1 (Li et al.,
                      2024), and density; a row without the signal comes last
 
-Rows come in a fixed order, ties go to the earlier one: equal rows give equal picks.
+Rows come in a fixed order and ties go to the earlier row, so equal rows give equal picks.
 """
 
 import heapq
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -23,18 +24,18 @@ import numpy as np
 
 from engine.contract.curation import Pick
 
-LANDMARKS = 2_048  # rows, evenly spread, that stand for all where each is compared with each
+LANDMARKS = 2_048  # evenly spread rows that represent all rows in comparisons of all with all
 AT_ONCE = 4_096
 
 
 class Eligible(NamedTuple):
-    """What is known of the rows that may be picked, by row."""
+    """The rows that may be picked, column by column."""
 
     vectors: np.ndarray  # unit, (rows, dimensions)
-    turn: np.ndarray  # of pick.turns: how many of its cluster stand for it before
+    round_robin_rank: np.ndarray  # see `round_robin_rank`
     cluster: np.ndarray
-    surprise: np.ndarray  # nats a token of the teacher's answer; 0 where it is not known
-    sides: dict[str, list[str]]  # contract.curation.Side -> the rows' values
+    mean_nll: np.ndarray  # of the teacher's answer, nats a token; 0 if it is not known
+    strata: dict[str, list[str]]  # contract.curation.Stratum -> the rows' values
     signals: Mapping[str, np.ndarray] = {}
 
 
@@ -43,34 +44,34 @@ class QuotaTracker:
 
     def __init__(self, rows: Eligible, pick: Pick) -> None:
         self.left = pick.count or len(rows.vectors)
-        self.cells: list[tuple[np.ndarray, np.ndarray]] = []  # cell of each row, places left in each cell
-        quotas: dict[str, dict[str, int | float]] = {side: dict(values) for side, values in pick.quotas.items()}
+        self.cells: list[tuple[np.ndarray, np.ndarray]] = []  # value of each row, rows left of each value
+        quotas: dict[str, dict[str, int | float]] = {stratum: dict(values) for stratum, values in pick.quotas.items()}
         if pick.per_cluster is not None:
             quotas["cluster"] = {"*": pick.per_cluster} | quotas.get("cluster", {})
-        for side, most in quotas.items():
-            names, cell = np.unique(np.array(rows.sides[side], dtype=str), return_inverse=True)
-            self.cells.append((cell, np.array([_places(most, name, pick.count, len(cell)) for name in names.tolist()], np.int64)))
+        for stratum, quota in quotas.items():
+            names, cell = np.unique(np.array(rows.strata[stratum], dtype=str), return_inverse=True)
+            self.cells.append((cell, np.array([_limit(quota, name, pick.count, len(cell)) for name in names.tolist()], np.int64)))
 
     def open(self) -> np.ndarray:
-        """Return which rows could be picked."""
-        found = np.full(len(self.cells[0][0]) if self.cells else 1, self.left > 0)
+        """Return a mask of the rows that may still be picked."""
+        is_open = np.full(len(self.cells[0][0]) if self.cells else 1, self.left > 0)
         for cell, left in self.cells:
-            found = found & (left[cell] > 0)
-        return found
+            is_open = is_open & (left[cell] > 0)
+        return is_open
 
     def has(self, row: int) -> bool:
-        """Return whether there is a place for `row`."""
+        """Return whether `row` may still be picked."""
         return self.left > 0 and all(left[cell[row]] > 0 for cell, left in self.cells)
 
-    def give(self, row: int) -> None:
-        """Give `row` its place."""
+    def take(self, row: int) -> None:
+        """Count `row` as picked."""
         self.left -= 1
         for cell, left in self.cells:
             left[cell[row]] -= 1
 
 
 def select(rows: Eligible, pick: Pick) -> np.ndarray:
-    """Return which rows are picked; all of them if the contract limits nothing."""
+    """Return a mask of the picked rows; all of them if the contract has no limit or quota."""
     if not pick.limits or not len(rows.vectors):
         return np.ones(len(rows.vectors), bool)
     return ORDERS[pick.order](rows, QuotaTracker(rows, pick))
@@ -80,50 +81,50 @@ def density(rows: Eligible) -> np.ndarray:
     """Return the information density of each row: nats a token, times the mean cosine to all rows if that is positive."""
     if not len(rows.vectors):
         return np.zeros(0, np.float32)
-    return rows.surprise * np.maximum(rows.vectors @ rows.vectors.mean(axis=0), 0)
+    return rows.mean_nll * np.maximum(rows.vectors @ rows.vectors.mean(axis=0), 0)
 
 
-def typical(rows: Eligible, places: QuotaTracker) -> np.ndarray:
+def typical(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick the first of each cluster, then the second of each, and so on."""
-    return _in_order(np.lexsort((rows.cluster, rows.turn)), places)
+    return _in_order(np.lexsort((rows.cluster, rows.round_robin_rank)), quotas)
 
 
-def information(rows: Eligible, places: QuotaTracker) -> np.ndarray:
+def information(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick by falling information density."""
-    return _in_order(np.argsort(-density(rows), kind="stable"), places)
+    return _in_order(np.argsort(-density(rows), kind="stable"), quotas)
 
 
-def deita(rows: Eligible, places: QuotaTracker) -> np.ndarray:
+def deita(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick by falling complexity times quality."""
-    return _highest(rows.signals["complexity"] * rows.signals["quality"], places)
+    return _highest(rows.signals["complexity"] * rows.signals["quality"], quotas)
 
 
-def ifd(rows: Eligible, places: QuotaTracker) -> np.ndarray:
-    """Pick by falling difficulty; where it is 1 or more the prompt does not help to say the answer, and the row comes late."""
-    found = rows.signals["ifd"]
-    return _highest(np.where(found < 1, found, -found), places)
+def ifd(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
+    """Pick by falling difficulty; rows with 1 or more, where the prompt does not help, come last."""
+    difficulty = rows.signals["ifd"]
+    return _highest(np.where(difficulty < 1, difficulty, -difficulty), quotas)
 
 
-def dense(rows: Eligible, places: QuotaTracker) -> np.ndarray:
+def dense(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick by falling density."""
-    return _highest(rows.signals["density"], places)
+    return _highest(rows.signals["density"], quotas)
 
 
-def k_center(rows: Eligible, places: QuotaTracker) -> np.ndarray:
+def k_center(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick the row nearest to the mean, then always the one farthest from all picked: picks * rows * dimensions products."""
     picked = np.zeros(len(rows.vectors), bool)
     farness = 2 - rows.vectors @ rows.vectors.mean(axis=0)
-    row = int(np.argmin(np.where(places.open(), farness, np.inf)))
+    row = int(np.argmin(np.where(quotas.open(), farness, np.inf)))
     farness = np.full(len(rows.vectors), 2, np.float32)
-    while places.has(row) and not picked[row]:
+    while quotas.has(row) and not picked[row]:
         picked[row] = True
-        places.give(row)
+        quotas.take(row)
         farness = np.minimum(farness, 1 - rows.vectors @ rows.vectors[row])
-        row = int(np.argmax(np.where(places.open() & ~picked, farness, -np.inf)))
+        row = int(np.argmax(np.where(quotas.open() & ~picked, farness, -np.inf)))
     return picked
 
 
-def facility_location(rows: Eligible, places: QuotaTracker) -> np.ndarray:
+def facility_location(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick what raises the landmarks' mean cosine to their nearest pick most: at least rows * LANDMARKS * dimensions products."""
     marks = rows.vectors[landmarks(len(rows.vectors))]
     best = np.zeros(len(marks), np.float32)
@@ -131,18 +132,41 @@ def facility_location(rows: Eligible, places: QuotaTracker) -> np.ndarray:
     waiting = [(-gain, row) for row, gain in enumerate(np.concatenate(gains).tolist())]
     heapq.heapify(waiting)
     picked = np.zeros(len(rows.vectors), bool)
-    while waiting and places.left:
+    while waiting and quotas.left:
         row = heapq.heappop(waiting)[1]
-        if not places.has(row):
-            continue  # a full cell never opens again
+        if not quotas.has(row):
+            continue  # a used-up quota never opens again
         gain = float(_gain(rows.vectors[row : row + 1], marks, best)[0])
         if waiting and (-gain, row) > waiting[0]:
             heapq.heappush(waiting, (-gain, row))
             continue
         picked[row] = True
-        places.give(row)
+        quotas.take(row)
         best = np.maximum(best, marks @ rows.vectors[row])
     return picked
+
+
+def round_robin_rank(cluster: np.ndarray, closeness: np.ndarray, scenario: list[str]) -> np.ndarray:
+    """Return the rank of each row within its cluster, 0 first, taken round-robin over the cluster's scenarios.
+
+    The scenario that is rarest among all rows comes first; within a scenario the row nearest to the cluster's centre. Equally near
+    rows keep their order.
+    """
+    frequency = Counter(scenario)
+    rank = np.zeros(len(cluster), np.int64)
+    for number in np.unique(cluster):
+        members = np.flatnonzero(cluster == number)
+        members = members[np.argsort(-closeness[members], kind="stable")]
+        queues: dict[str, deque[int]] = {}
+        for row in members.tolist():
+            queues.setdefault(scenario[row], deque()).append(row)
+        names = deque(sorted(queues, key=lambda name: (frequency[name], name)))
+        for place in range(len(members)):
+            name = names.popleft()
+            rank[queues[name].popleft()] = place
+            if queues[name]:
+                names.append(name)
+    return rank
 
 
 def landmarks(count: int) -> np.ndarray:
@@ -161,25 +185,25 @@ ORDERS: dict[str, Callable[[Eligible, QuotaTracker], np.ndarray]] = {
 }
 
 
-def _in_order(order: np.ndarray, places: QuotaTracker) -> np.ndarray:
+def _in_order(order: np.ndarray, quotas: QuotaTracker) -> np.ndarray:
     picked = np.zeros(len(order), bool)
     for row in order.tolist():
-        if places.has(row):
+        if quotas.has(row):
             picked[row] = True
-            places.give(row)
+            quotas.take(row)
     return picked
 
 
-def _highest(values: np.ndarray, places: QuotaTracker) -> np.ndarray:
+def _highest(values: np.ndarray, quotas: QuotaTracker) -> np.ndarray:
     """Pick by falling value; nan comes last."""
-    return _in_order(np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable"), places)
+    return _in_order(np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable"), quotas)
 
 
 def _gain(vectors: np.ndarray, marks: np.ndarray, best: np.ndarray) -> np.ndarray:
     return np.maximum(vectors @ marks.T - best, 0).sum(axis=1, dtype=np.float64)
 
 
-def _places(most: dict[str, int | float], name: str, count: int | None, rows: int) -> int:
-    """A whole number is a count; a fraction is a share of `count`, rounded down."""
-    wanted = most.get(name, most.get("*", rows))
-    return int(wanted * (count or rows)) if isinstance(wanted, float) else wanted
+def _limit(quota: dict[str, int | float], name: str, count: int | None, rows: int) -> int:
+    """Return the most rows of a value: a whole number is a count, a fraction is a share of `count`, rounded down."""
+    limit = quota.get(name, quota.get("*", rows))
+    return int(limit * (count or rows)) if isinstance(limit, float) else limit

@@ -1,1 +1,1 @@
-"""Who resembles whom, by words: shared by the rooms that look for copies."""
+"""Deduplication by equal text, by MinHash and by embedding."""

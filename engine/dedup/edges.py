@@ -1,10 +1,10 @@
-"""Buckets to edges: which texts are to be compared, and which of them are alike enough.
+"""Locality-sensitive hashing: buckets of equal band keys become candidate edges, and candidate edges are verified.
 
-A node is a text: the 64-bit hash of its normal form. So equal texts are one node before anything is compared, and what a bucket's
-centre is depends neither on the order nor on the files of the input.
+A node is a text: the 64-bit hash of its normalized form. So equal texts are one node before anything is compared, and the centre of
+a bucket depends neither on the order nor on the files of the input.
 
-What is guaranteed: of a bucket of up to ALL_PAIRS_UP_TO texts every pair is compared. A larger one (boilerplate) would cost its
-square: all are compared with its smallest node; those that are not like it with the smallest among them; and so on, ROUNDS times.
+Guarantee: every pair of a bucket of up to ALL_PAIRS_UP_TO texts is compared. A larger bucket (boilerplate) would cost its square:
+all its nodes are compared with the smallest one, those that do not match it with the smallest among them, and so on, ROUNDS times.
 """
 
 import itertools
@@ -28,53 +28,53 @@ class Buckets(NamedTuple):
     node: np.ndarray
 
 
-class Dealt(NamedTuple):
-    """What one task gets of a block: keys, and whose they are."""
+class KeyPart(NamedTuple):
+    """The keys of a block that one task gets, and their nodes."""
 
     keys: np.ndarray  # (bands, nodes) uint64
-    nodes: np.ndarray | None  # (nodes,) uint64; None: all of the block, which need not travel again for every task
+    nodes: np.ndarray | None  # (nodes,) uint64; None: all nodes of the block, which are not sent again to every task
 
 
-def deal(keys: np.ndarray, nodes: np.ndarray, parts: int) -> list[Dealt]:
-    """Return, for each of `parts` tasks, what it gets of the `keys` (nodes, bands): some bands whole, or a range of one.
+def partition(keys: np.ndarray, nodes: np.ndarray, parts: int) -> list[KeyPart]:
+    """Return the part of `keys` (nodes, bands) for each of `parts` tasks: some whole bands, or a range of one band.
 
-    More tasks than bands must be a multiple of them.
+    If there are more tasks than bands, their number must be a multiple of the bands.
     """
     bands = keys.shape[1]
     if parts <= bands:
         cuts = np.linspace(0, bands, parts + 1).astype(int).tolist()
-        return [Dealt(np.ascontiguousarray(keys[:, start:stop].T), None) for start, stop in itertools.pairwise(cuts)]
-    dealt = []
+        return [KeyPart(np.ascontiguousarray(keys[:, start:stop].T), None) for start, stop in itertools.pairwise(cuts)]
+    pieces = []
     for band in keys.T:
-        place = part_of(band, parts // bands)
-        dealt += [Dealt(band[place == part][None], nodes[place == part]) for part in range(parts // bands)]
-    return dealt
+        part = part_of(band, parts // bands)
+        pieces += [KeyPart(band[part == number][None], nodes[part == number]) for number in range(parts // bands)]
+    return pieces
 
 
-def meet(nodes: Sequence[np.ndarray], dealt: Sequence[Dealt]) -> list[Buckets]:
-    """Return the buckets of each band of what one task got of all blocks; `nodes` of each block stand in where it has none."""
-    whose = np.concatenate([every if piece.nodes is None else piece.nodes for every, piece in zip(nodes, dealt, strict=True)])
-    first = np.argsort(whose)
-    first = first[np.diff(whose[first], prepend=~whose[first[:1]]) != 0]  # a text of several blocks has the same keys in each
-    whose = whose[first]
-    return [buckets(np.concatenate([piece.keys[band] for piece in dealt])[first], whose) for band in range(len(dealt[0].keys))]
+def join(nodes: Sequence[np.ndarray], pieces: Sequence[KeyPart]) -> list[Buckets]:
+    """Return the buckets of each band of the `pieces` that one task got, one a block; `nodes` are all nodes of each block."""
+    node = np.concatenate([every if piece.nodes is None else piece.nodes for every, piece in zip(nodes, pieces, strict=True)])
+    first = np.argsort(node)
+    first = first[np.diff(node[first], prepend=~node[first[:1]]) != 0]  # a text of several blocks has the same keys in each
+    node = node[first]
+    return [buckets(np.concatenate([piece.keys[band] for piece in pieces])[first], node) for band in range(len(pieces[0].keys))]
 
 
 def buckets(keys: np.ndarray, nodes: np.ndarray) -> Buckets:
     """Return the buckets of `nodes`, sorted and distinct, by `keys`, both (n,) of uint64.
 
-    The place of a node takes the lowest bits of its key, so that numbers are sorted and nothing is carried along: three times as
-    fast. With 40 and more bits left, that other keys meet is rare, and costs one comparison.
+    The position of a node replaces the lowest bits of its key, so that plain numbers are sorted: three times as fast as sorting
+    pairs. At least 40 bits of the key are left; a collision is rare and costs one comparison.
     """
-    place = np.arange(len(nodes), dtype=np.uint64)
+    position = np.arange(len(nodes), dtype=np.uint64)
     low = np.uint64((1 << len(nodes).bit_length()) - 1)
-    both = np.sort((keys & ~low) | place)
+    both = np.sort((keys & ~low) | position)
     found = _shared(Buckets(both & ~low, both & low))
     return Buckets(found.key, nodes[found.node])
 
 
 def candidates(found: Buckets) -> np.ndarray:
-    """Return the edges (2, edges), a < b, to be checked: all pairs of a small bucket, a star of a large one; some repeat."""
+    """Return the edges (2, edges), a < b, to verify: all pairs of a small bucket, a star of a large one; some repeat."""
     starts, sizes = _extent(found)
     is_large = sizes > ALL_PAIRS_UP_TO
     pieces = []
@@ -88,21 +88,21 @@ def candidates(found: Buckets) -> np.ndarray:
     return np.concatenate(pieces, axis=1)
 
 
-def large(found: Buckets) -> Buckets:
-    """Return the buckets of which `candidates` makes stars."""
+def large_buckets(found: Buckets) -> Buckets:
+    """Return the buckets for which `candidates` returns stars."""
     _, sizes = _extent(found)
     is_large = sizes > ALL_PAIRS_UP_TO
     return Buckets(found.key[is_large], found.node[is_large])
 
 
-def unlike(stars: Buckets, passed: np.ndarray) -> Buckets:
-    """Return, of buckets that were compared with their smallest node, the nodes that did not pass: the next round's buckets.
+def unmatched(stars: Buckets, verified: np.ndarray) -> Buckets:
+    """Return the next round's buckets: of each star the nodes that did not match its smallest node.
 
-    `passed` holds the edges (2, edges) that count.
+    `verified` are the edges (2, edges) that did match.
     """
     starts, _ = _extent(stars)
     rays = np.flatnonzero(starts != np.arange(len(starts)))
-    failed = rays[~_among(np.stack([stars.node[starts[rays]], stars.node[rays]]), passed)]
+    failed = rays[~_among(np.stack([stars.node[starts[rays]], stars.node[rays]]), verified)]
     return _shared(Buckets(stars.key[failed], stars.node[failed]))
 
 
@@ -115,22 +115,22 @@ def distinct(edges: np.ndarray) -> np.ndarray:
     return edges[:, new]
 
 
-def check(edges: np.ndarray, nodes: np.ndarray, minima: np.ndarray, *, threshold: float) -> np.ndarray:
-    """Return those of the distinct `edges` whose signatures estimate at least `threshold`.
+def verify(edges: np.ndarray, nodes: np.ndarray, signatures: np.ndarray, *, threshold: float) -> np.ndarray:
+    """Return those of the distinct `edges` whose MinHash signatures estimate a Jaccard similarity of at least `threshold`.
 
-    `nodes` holds every node of an edge, in any order, also more than once; `minima` its signature, (nodes, num_perm).
+    `nodes` holds every node of an edge, in any order and possibly repeated; `signatures` (nodes, num_perm) are theirs.
     """
     order = np.argsort(nodes)
     left, right = (order[np.searchsorted(nodes, end, sorter=order)] for end in edges)
-    counts = np.empty(edges.shape[1], bool)
-    for start in range(0, len(counts), PAIRS_AT_ONCE):
+    matches = np.empty(edges.shape[1], bool)
+    for start in range(0, len(matches), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
-        counts[part] = estimate(minima[left[part]], minima[right[part]]) >= threshold
-    return edges[:, counts]
+        matches[part] = estimate(signatures[left[part]], signatures[right[part]]) >= threshold
+    return edges[:, matches]
 
 
 def _shared(found: Buckets) -> Buckets:
-    """Leave out the nodes that are alone under their key; `found` is sorted by key."""
+    """Return the rows whose key occurs more than once; `found` is sorted by key."""
     twin = found.key[1:] == found.key[:-1]
     keep = np.zeros(len(found.key), bool)
     keep[1:] |= twin
@@ -139,7 +139,7 @@ def _shared(found: Buckets) -> Buckets:
 
 
 def _extent(found: Buckets) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each row where its bucket starts, and how many rows that has."""
+    """Return for each row the first row and the number of rows of its bucket."""
     count = len(found.key)
     new = np.ones(count, bool)
     new[1:] = found.key[1:] != found.key[:-1]

@@ -1,4 +1,4 @@
-"""Sentence embeddings of a column of texts: the op that an actor holds, for whoever needs them."""
+"""Sentence embeddings of a column of texts, as an op for an actor."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 from engine.dedup.vectors import column
 from engine.inference.sentence_encoder import SentenceEncoder
 
-AT_ONCE = 4_096  # rows of a batch: sorted by length among themselves, for what a model is given at once is padded to the longest
+AT_ONCE = 4_096  # rows of a batch; the encoder sorts them by length, because a model pads its input to the longest text
 
 
-class Embedder:
+class TextEmbedder:
     """Appends `embedding`, the unit vector of each text. One per actor: the model loads once, then batches stream through."""
 
     def __init__(self, folder: Path, device: str = "cpu", text: str = "text") -> None:
@@ -20,5 +20,5 @@ class Embedder:
         self.text = text
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        """Return `rows` with `embedding`, 4 bytes times dimensions a row; no text is embedded as an empty one."""
+        """Return `rows` with `embedding`, 4 bytes times dimensions a row; null is embedded as an empty text."""
         return rows.append_column("embedding", column(self.model(pc.fill_null(rows[self.text], "").to_pylist())))

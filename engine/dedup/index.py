@@ -1,27 +1,28 @@
-"""Signatures kept between runs, so that new documents are compared with old ones whose texts are not read again.
+"""Signatures kept between runs, so that new documents are compared with older ones whose texts are not read again.
 
-    INDEX/batch-00000/part-00000.parquet   id, listed, text, minima, and the columns by which a keeper is chosen
-    INDEX/batch-00000/record.json          the recipe and the number of rows; a batch without it is none
+    INDEX/batch-00000/part-00000.parquet   id, listed, text, signature, and the columns of the order
+    INDEX/batch-00000/record.json          records.dedup.IndexBatch; a batch without it is incomplete and ignored
 
-A document takes 4 bytes a permutation and 8 for its text, and what its id takes. The keys of the bands are cut again from the
-signatures; buckets, components and keepers are found over all batches, as if they had come at once.
+A document takes 4 bytes a permutation, 8 bytes for its text, and its id. Band keys are computed again from the signatures; buckets,
+components and representatives are found over all batches, as if they had come at once.
 """
 
 import io
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
-from engine.dedup.signature import Signed
+from engine.dedup.signature import SignedBlock
 from engine.errors import RecipeMismatch, StorageError
+from engine.records.dedup import IndexBatch, IndexRecipe
 from engine.storage.shards import Folder
 
 RECORD = "record.json"
-VERSION = 2  # of what is hashed, and how
+VERSIONS = {"uint32": 2, "float32": 3}  # kind -> version of what is stored
+SIGNATURE = ("signature", "minima")  # the column, and its name in older parts
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Stored:
     folder: Folder
     name: str
     batch: int
-    kind: str  # numpy's name of the type of what is kept of a text
+    kind: str  # NumPy type of the signatures
 
-    def sign(self) -> Signed:
-        """Read the part back.
+    def signed(self) -> SignedBlock:
+        """Read the part.
 
         Raises:
             StorageError: it is damaged or missing.
@@ -43,82 +44,89 @@ class Stored:
             table = pq.read_table(io.BytesIO(self.folder.read(self.name)), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"{self.folder}/{self.name}: damaged: {error}. Make the index again.") from None
-        minima = np.empty((len(table), 0), self.kind)
-        if "minima" in table.column_names:
-            values = table["minima"].combine_chunks()
-            minima = np.frombuffer(values.buffers()[1], self.kind).reshape(len(table), -1)
-        by = [name for name in table.column_names if name not in ("id", "listed", "text", "minima")]
-        came_with = pa.repeat(pa.scalar(self.batch, pa.int32()), len(table))
-        rows = pa.table({"id": table["id"], "batch": came_with, **{name: table[name] for name in ("listed", *by)}})
-        return Signed(rows, table["text"].to_numpy(), minima)
+        signatures = np.empty((len(table), 0), self.kind)
+        for column in set(SIGNATURE) & set(table.column_names):
+            values = table[column].combine_chunks()
+            signatures = np.frombuffer(values.buffers()[1], self.kind).reshape(len(table), -1)
+        order = [name for name in table.column_names if name not in ("id", "listed", "text", *SIGNATURE)]
+        batch = pa.repeat(pa.scalar(self.batch, pa.int32()), len(table))
+        rows = pa.table({"id": table["id"], "batch": batch, **{name: table[name] for name in ("listed", *order)}})
+        return SignedBlock(rows, table["text"].to_numpy(), signatures)
 
 
 @dataclass(frozen=True)
 class Index:
-    """The batches of an index folder that are complete."""
+    """The complete batches of an index folder."""
 
     folder: Folder
-    recipe: dict[str, Any]
-    batches: tuple[dict[str, Any], ...]
+    recipe: IndexRecipe
+    batches: tuple[IndexBatch, ...]
     kind: str
 
     @property
     def rows(self) -> int:
         """Documents of all batches."""
-        return sum(one["rows"] for one in self.batches)
+        return sum(batch.rows for batch in self.batches)
 
     @property
     def next(self) -> Folder:
-        """Where the next batch goes."""
+        """The folder of the next batch."""
         return self.folder / f"batch-{len(self.batches):05d}"
 
     def parts(self) -> list[Stored]:
-        """Return what is stored, oldest first."""
+        """Return the stored parts, oldest first."""
         return [
             Stored(self.folder / f"batch-{number:05d}", name, number, self.kind)
-            for number, one in enumerate(self.batches)
-            for name in one["parts"]
+            for number, batch in enumerate(self.batches)
+            for name in batch.parts
         ]
 
     def add(self, parts: list[str], rows: int) -> None:
-        """Make the parts that were written to `next` a batch."""
-        record = {"recipe": self.recipe, "rows": rows, "parts": parts}
-        self.next.write(RECORD, json.dumps(record, indent=1).encode())
+        """Make the `parts` that were written to `next` a complete batch."""
+        record = IndexBatch(recipe=self.recipe, rows=rows, parts=tuple(parts))
+        self.next.write(RECORD, record.model_dump_json(indent=1).encode())
 
 
-def open_index(path: Folder, recipe: dict[str, Any], *, kind: str = "uint32") -> Index:
-    """Return the index in the folder `path`, which may be empty yet; of signatures, or of embeddings (`kind` float32).
+def recipe_of(
+    matcher: dict[str, int | float | str | None] | None, keep: tuple[str, ...], columns: dict[str, str], kind: str
+) -> IndexRecipe:
+    """Return the recipe of an index made with these settings; `kind` is the NumPy type of its signatures."""
+    return IndexRecipe.model_validate({"version": VERSIONS[kind], "matcher": matcher, "keep": keep, "columns": columns})
+
+
+def open_index(path: Folder, recipe: IndexRecipe, *, kind: str = "uint32") -> Index:
+    """Return the index in the folder `path`, which may be empty; `kind` is float32 for embeddings.
 
     Raises:
-        RecipeMismatch: it was made by another recipe.
+        RecipeMismatch: it was made with other settings, or its version is another.
         StorageError: a record is damaged.
     """
-    recipe = json.loads(json.dumps({"version": VERSION, **recipe}))
-    batches: list[dict[str, Any]] = []
+    batches: list[IndexBatch] = []
     while (folder := path / f"batch-{len(batches):05d}").exists(RECORD):
         try:
-            found = json.loads(folder.read(RECORD))
-        except ValueError as error:
-            raise StorageError(f"{folder}/{RECORD}: is not JSON: {error}. Make the index again.") from None
-        for name in recipe:
-            if found["recipe"].get(name) != recipe[name]:
+            batch = IndexBatch.model_validate_json(folder.read(RECORD))
+        except ValidationError as error:
+            raise StorageError(f"{folder}/{RECORD}: is no record of a batch: {error}. Make the index again.") from None
+        for name in IndexRecipe.model_fields:
+            stored, expected = getattr(batch.recipe, name), getattr(recipe, name)
+            if stored != expected:
                 raise RecipeMismatch(
-                    f"{folder}: was made with {name} {found['recipe'].get(name)!r}, found {recipe[name]!r}. "
-                    "Use the same, or a new index."
+                    f"{folder}: found an index made with {name} {stored!r}, expected {expected!r}. "
+                    "Use the settings of the index, or give --index a new folder."
                 )
-        batches.append(found)
+        batches.append(batch)
     return Index(path, recipe, tuple(batches), kind)
 
 
-def part(signed: Signed, lost: np.ndarray) -> bytes:
-    """Return the file of a part; rows `lost`, by number, are known copies and will not be listed again."""
-    listed = np.ones(len(signed.text), bool)
+def part(signed: SignedBlock, lost: np.ndarray) -> bytes:
+    """Return the Parquet file of a part; rows `lost`, by number, are known duplicates and will not be listed again."""
+    listed = np.ones(len(signed.text_keys), bool)
     listed[lost] = False
     rows = signed.rows.drop_columns(["batch", "listed"]).append_column("listed", pa.array(listed))
-    rows = rows.append_column("text", pa.array(signed.text))
-    if width := signed.minima.shape[1] * 4:
-        data = pa.py_buffer(np.ascontiguousarray(signed.minima))
-        rows = rows.append_column("minima", pa.Array.from_buffers(pa.binary(width), len(rows), [None, data]))
+    rows = rows.append_column("text", pa.array(signed.text_keys))
+    if width := signed.signatures.shape[1] * 4:
+        data = pa.py_buffer(np.ascontiguousarray(signed.signatures))
+        rows = rows.append_column(SIGNATURE[0], pa.Array.from_buffers(pa.binary(width), len(rows), [None, data]))
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="none", use_dictionary=False)  # hashes do not compress
     return buffer.getvalue()

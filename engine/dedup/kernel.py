@@ -3,9 +3,9 @@
 `strings` is (offsets, data): (texts + 1) of int64 into the UTF-8 of data, uint8; `table` is characters(). Scratch is 90 KB,
 however long a text is. Bytes that are not UTF-8 separate words; none is read outside its text.
 
-Every function is compiled on its first call, seconds in all, and kept beside this file or in the user's cache. All of them, and
-their constants, stand in one file: numba looks at no other to see whether what it kept is stale. Of loops over bytes it makes SIMD
-where no number is wider than a byte and each begins at 0: hence the many `_u8`, and slices.
+Every function is compiled on its first call, some seconds in all, and cached next to this file or in the user's cache. All of
+them and their constants are in this file, because numba checks only this file for changes. A loop over bytes becomes SIMD code if
+no number in it is wider than a byte and it starts at 0: hence the many `_u8`, and the slices.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from numba import njit
 from engine.dedup.words import UNSPACED, is_word
 
 AUTO, BY_CHARACTER = 0, 2  # of minhash's units
-_BLOCK = 4096  # bytes, of characters their tokens, at a time; a multiple of _AT_ONCE
-_FOLDED = 4 * _BLOCK + 64  # two bytes fold to seven at most; what was left over before them, and a word beyond
-_AT_ONCE = 4  # hashes that one pass over the permutations takes: their minima are loaded and stored once
+_BLOCK = 4096  # bytes (or tokens of characters) at a time; a multiple of _AT_ONCE
+_FOLDED = 4 * _BLOCK + 64  # two bytes fold to at most seven; plus the rest of the block before, and a word
+_AT_ONCE = 4  # hashes of one pass over the permutations, which loads and stores the minima once
 _u8, _u32, _u64 = np.uint8, np.uint32, np.uint64
 _OFFSET, _PRIME = _u64(0xCBF29CE484222325), _u64(0x100000001B3)  # FNV-1a, 64 bits (Fowler, Noll, Vo)
 _BASE = _u64(0x9E3779B97F4A7C15)  # of the polynomial over the tokens of an n-gram
-# An entry of the table: the UTF-8 of the folded character, of any space a blank, seven bytes at most; their number; what it is.
+# An entry of the table: the UTF-8 of the folded character (a blank for any space), at most seven bytes; its length; flags.
 _SIZE, _WORD, _UNSPACED = _u64(56), _u64(1 << 59), _u64(1 << 60)
 _BLANK, _BYTE, _SEVEN, _EIGHT, _ONE = _u64(32), _u64(0xFF), _u64(7), _u64(8), _u64(1)
 
@@ -40,15 +40,16 @@ def characters() -> np.ndarray:
     return table
 
 
-def _compiled(function: Callable) -> Callable:
+def compiled(function: Callable) -> Callable:
+    """Return `function` in machine code, cached on disk if there is a writable folder."""
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # there is no folder that machine code can be kept in
+    except RuntimeError:  # no folder for the cache is writable
         return njit(nogil=True)(function)
 
 
-@_compiled
-def sign(strings, table, unit, size, permutations, minima):
+@compiled
+def minhash(strings, table, unit, size, permutations, minima):
     """Lower `minima`, (texts, permutations) uint32, by the n-grams of `size` words or characters of each text."""
     (offsets, data), (factor, shift) = strings, permutations
     tokens = np.empty(size - 1 + _BLOCK, np.uint64)
@@ -74,8 +75,8 @@ def sign(strings, table, unit, size, permutations, minima):
                 kept, is_signed = span - 1, True
 
 
-@_compiled
-def exact(strings, table, keys):
+@compiled
+def text_keys(strings, table, keys):
     """Set `keys`, (texts,) uint64, to a hash of each text with its case folded and its runs of white space as one space."""
     offsets, data = strings
     folded = np.empty(_FOLDED, np.uint8)
@@ -98,8 +99,8 @@ def exact(strings, table, keys):
         keys[row] = _mix(_chain(key, eights[:1]) ^ _u64(kept))
 
 
-@_compiled
-def band(minima, rows, keys):
+@compiled
+def band_keys(minima, rows, keys):
     """Set `keys`, (texts, bands) uint64, to a hash of the band's number and its `rows` minima."""
     for text in range(keys.shape[0]):
         for number in range(keys.shape[1]):
@@ -110,7 +111,7 @@ def band(minima, rows, keys):
             keys[text, number] = key
 
 
-@_compiled
+@compiled
 def _character(data, at, end, table):
     """Return the entry of the character that begins at `at`, and where the next begins."""
     first = data[at]
@@ -127,7 +128,7 @@ def _character(data, at, end, table):
     return table[code] if code < len(table) else raw, at + size
 
 
-@_compiled
+@compiled
 def _fold_ascii(data, folded):
     """Write `data` with its case folded and white space as blanks to `folded`, and return whether it is ASCII. No branch: SIMD."""
     every = _u8(0)
@@ -140,7 +141,7 @@ def _fold_ascii(data, folded):
     return every < 0x80
 
 
-@_compiled
+@compiled
 def _collapse(folded, gap):
     """Leave out blanks after blanks, and at the start after a `gap`; return how much is left, and whether it ends with one."""
     twice = _u8(gap and folded[0] == _u8(32))
@@ -157,7 +158,7 @@ def _collapse(folded, gap):
     return left, gap
 
 
-@_compiled
+@compiled
 def _fold(data, span, table, folded):
     """As _fold_ascii, from span[0] to about span[1] of a text that ends at span[2]; return how much that is, and where to go on."""
     at, stop, end = span
@@ -173,7 +174,7 @@ def _fold(data, span, table, folded):
     return size, at
 
 
-@_compiled
+@compiled
 def _chain(key, eights):
     """Return `key` after eight bytes at a time, as FNV-1a takes one."""
     for place in range(len(eights)):
@@ -182,7 +183,7 @@ def _chain(key, eights):
     return key
 
 
-@_compiled
+@compiled
 def _mix(key):
     """The finalizer of MurmurHash3, 64 bits (Appleby, public domain)."""
     key = (key ^ (key >> _u64(33))) * _u64(0xFF51AFD7ED558CCD)
@@ -190,9 +191,9 @@ def _mix(key):
     return key ^ (key >> _u64(33))
 
 
-@_compiled
+@compiled
 def _is_unspaced(data, at, end, table):
-    """See words.by_characters."""
+    """See words.uses_characters."""
     text, every = data[at:end], _u8(0)
     for place in range(len(text)):
         every = _u8(every | text[place])
@@ -207,7 +208,7 @@ def _is_unspaced(data, at, end, table):
     return words > 0 and 2 * unspaced >= words
 
 
-@_compiled
+@compiled
 def _words(data, span, table, token, letters, tokens):
     """Fill `tokens` with the hashes of the words from span[0] to about span[1] of a text that ends at span[2].
 
@@ -237,7 +238,7 @@ def _words(data, span, table, token, letters, tokens):
     return found, token, at
 
 
-@_compiled
+@compiled
 def _characters(data, at, end, table, tokens, is_begun):
     """Fill `tokens` with the hashes of the folded characters of words, and of one space between words."""
     found, gap = 0, False
@@ -259,7 +260,7 @@ def _characters(data, at, end, table, tokens, is_begun):
     return found, at
 
 
-@_compiled
+@compiled
 def _grams(tokens, size, hashes):
     """Set `hashes` to those of every run of `size` tokens, rolling (Karp and Rabin, 1987), and return how many they are."""
     total, power = _u64(0), _ONE
@@ -274,7 +275,7 @@ def _grams(tokens, size, hashes):
     return len(tokens) - size + 1
 
 
-@_compiled
+@compiled
 def _lower(hashes, count, factor, shift, minima):
     """Lower `minima` by every permutation of the first `count` hashes; overwrites a few hashes beyond them."""
     for place in range(count):
@@ -290,7 +291,7 @@ def _lower(hashes, count, factor, shift, minima):
             minima[number] = min(minima[number], min(left, right))
 
 
-@_compiled
+@compiled
 def _mix32(key):
     """The finalizer of MurmurHash3, 32 bits: datasketch mixes so before it permutes."""
     key = _u32((key ^ (key >> _u32(16))) * _u32(0x85EBCA6B))

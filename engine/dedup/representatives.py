@@ -1,4 +1,4 @@
-"""Which document of a component stays, by a declared order, and what the others lost to."""
+"""Which document of a component stays, by a declared order, and which ones the others lose to."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -9,78 +9,93 @@ import pyarrow.compute as pc
 import xxhash
 
 from engine.dedup.components import Roots
+from engine.dedup.leaders import groups, leaders
 from engine.dedup.minhash import estimate
+from engine.dedup.signature import Matcher, SemanticMatcher
 from engine.dedup.vectors import cosine
 
-Method = Literal["minhash", "semantic"]
-MEASURES = {"minhash": estimate, "semantic": cosine}
 Direction = Literal["ascending", "descending"]
 Order = Sequence[tuple[str, Direction]]
 
-
-DUPLICATE = ("id", "rep", "similarity", "method")
-
-
-class Fates(NamedTuple):
-    """Of the documents that do not stay."""
-
-    places: np.ndarray  # positions, sorted
-    duplicates: pa.Table  # DUPLICATE and batch, of the listed ones; by component, the best first
+DUPLICATE = ("id", "duplicate_of", "similarity", "method")
 
 
-def tell(rows: pa.Table, text: np.ndarray, roots: Sequence[Roots], *, number: int) -> pa.Table:
-    """Return what decides on the documents of block `number`: `rows`, and beside their `text` more columns.
+class Duplicates(NamedTuple):
+    """The documents that do not stay."""
 
-    `root` is the smallest text that theirs is joined to, `position` is number << 32 | row, and `has_minima` says whether they are
-    joined to other texts at all.
+    positions: np.ndarray  # sorted, uint64
+    table: pa.Table  # DUPLICATE and batch, of the listed ones; by component, the best first
+
+
+def label_components(rows: pa.Table, text_keys: np.ndarray, roots: Sequence[Roots], *, number: int) -> pa.Table:
+    """Return the `rows` of block `number` with `text`, `root`, `position` and `has_signature`.
+
+    `root` is the smallest text key of the component, `position` is number << 32 | row, and `has_signature` is true if the component
+    joins several texts, so that their signatures are needed.
     """
-    root, is_joined = text.copy(), np.zeros(len(text), bool)
-    for part in (one for one in roots if len(one.node)):
-        at = np.minimum(np.searchsorted(part.node, text), len(part.node) - 1)
-        known = part.node[at] == text
+    root, is_joined = text_keys.copy(), np.zeros(len(text_keys), bool)
+    for part in (part for part in roots if len(part.node)):
+        at = np.minimum(np.searchsorted(part.node, text_keys), len(part.node) - 1)
+        known = part.node[at] == text_keys
         root[known], is_joined[known] = part.root[at[known]], True
-    position = (np.uint64(number) << np.uint64(32)) + np.arange(len(text), dtype=np.uint64)
-    for name, column in (("text", text), ("root", root), ("position", position), ("has_minima", is_joined)):
+    position = (np.uint64(number) << np.uint64(32)) + np.arange(len(text_keys), dtype=np.uint64)
+    for name, column in (("text", text_keys), ("root", root), ("position", position), ("has_signature", is_joined)):
         rows = rows.append_column(name, pa.array(column))
     return rows
 
 
-def settle(rows: pa.Table, minima: np.ndarray, order: Order, *, method: Method) -> Fates:
-    """Return what does not stay of `rows`, as `tell` tells them, which hold all documents of their components.
+def resolve(rows: pa.Table, signatures: np.ndarray, order: Order, matcher: Matcher) -> Duplicates:
+    """Return the duplicates among `rows`, as `label_components` returns them; of each component all documents are given.
 
-    Beside the columns of `order` they have `batch`, and `listed`: whether a document is to be told of if it does not stay.
-
-    The keeper of a component is its first document by `order`, in which no two documents are equal. `minima` are the signatures of
-    the rows in which `has_minima` is true, in their order.
+    Of a component of MinHash or of equal texts the first document by `order`, in which no two documents are equal, stays and the
+    others lose to it. Of a component of embeddings several may stay: see `leaders`. Besides the columns of `order`, `rows` have
+    `batch`, and `listed`: whether a document is in the table if it is a duplicate. `signatures` are those of the rows in which
+    `has_signature` is true, in their order.
     """
-    at = np.cumsum(rows["has_minima"].to_numpy()) - 1
-    rows = rows.append_column("at", pa.array(at)).drop_columns(["has_minima"])
-    rows = _joined(rows).sort_by([("root", "ascending"), *order])
+    at = np.cumsum(rows["has_signature"].to_numpy()) - 1
+    rows = rows.append_column("at", pa.array(at)).drop_columns(["has_signature"])
+    rows = _in_components(rows).sort_by([("root", "ascending"), *order])
     root, text, at = (rows[name].to_numpy() for name in ("root", "text", "at"))
-    new = np.ones(len(root), bool)
-    new[1:] = root[1:] != root[:-1]
-    keeper = np.maximum.accumulate(np.where(new, np.arange(len(root)), 0))
-    lost = np.flatnonzero(~new)
+    is_first = np.ones(len(root), bool)
+    is_first[1:] = root[1:] != root[:-1]
+    keeper = np.maximum.accumulate(np.where(is_first, np.arange(len(root)), 0))
+    if isinstance(matcher, SemanticMatcher):
+        _lead(keeper, text, at, signatures, threshold=matcher.threshold)
+    lost = np.flatnonzero(keeper != np.arange(len(root)))
     to = keeper[lost]
     similarity = np.ones(len(lost), np.float32)
-    far = text[lost] != text[to]
-    if far.any():
-        similarity[far] = MEASURES[method](minima[at[lost[far]]], minima[at[to[far]]])
+    differs = text[lost] != text[to]
+    method, measure = ("semantic", cosine) if isinstance(matcher, SemanticMatcher) else ("minhash", estimate)
+    if differs.any():
+        similarity[differs] = measure(signatures[at[lost[differs]]], signatures[at[to[differs]]])
     found = rows.take(pa.array(lost))
-    duplicates = pa.table(
+    table = pa.table(
         {
             "id": found["id"],
-            "rep": rows["id"].take(pa.array(to)),
+            "duplicate_of": rows["id"].take(pa.array(to)),
             "similarity": pa.array(similarity),
-            "method": pa.array(np.where(far, method, "exact").tolist(), pa.string()),
+            "method": pa.array(np.where(differs, method, "exact").tolist(), pa.string()),
             "batch": found["batch"],
         }
     )
-    return Fates(np.sort(found["position"].to_numpy()), duplicates.filter(found["listed"]))
+    return Duplicates(np.sort(found["position"].to_numpy()), table.filter(found["listed"]))
 
 
-def _joined(rows: pa.Table) -> pa.Table:
-    """Leave out the documents that are alone in their component: most, and sorting is what costs."""
+def _lead(keeper: np.ndarray, text: np.ndarray, at: np.ndarray, vectors: np.ndarray, *, threshold: float) -> None:
+    """Replace, in components of several texts, each row's `keeper`, the component's first row, by the row that it loses to."""
+    for rows in groups(keeper):
+        keys, first, which = np.unique(text[rows], return_index=True, return_inverse=True)
+        if len(keys) == 1:
+            continue
+        ranked = np.argsort(first)  # equal texts are one row: their first
+        found = leaders(vectors[at[rows[first[ranked]]]], threshold=threshold)
+        rank = np.empty(len(keys), np.int64)
+        rank[ranked] = np.arange(len(keys))
+        keeper[rows] = rows[first[ranked]][found.leader[rank[which]]]
+
+
+def _in_components(rows: pa.Table) -> pa.Table:
+    """Return the documents that share their component with another: few, and sorting is the cost."""
     root = rows["root"].to_numpy()
     order = np.argsort(root)
     twin = root[order][1:] == root[order][:-1]
@@ -90,17 +105,17 @@ def _joined(rows: pa.Table) -> pa.Table:
     return rows.filter(pa.array(keep))
 
 
-def hashed(rows: pa.Table) -> np.ndarray:
-    """Return 64-bit hashes of the ids of `rows`: of whole numbers one to one, of anything else of its text."""
+def id_hashes(rows: pa.Table) -> np.ndarray:
+    """Return 64-bit hashes of the ids of `rows`: of integers the number itself, of other types a hash of the text."""
     ids = rows["id"]
     if pa.types.is_integer(ids.type):
         return pc.cast(ids, pa.int64(), safe=False).to_numpy().view(np.uint64)
     texts = pc.cast(ids, pa.string()).cast(pa.binary()).to_pylist()
-    return np.fromiter((xxhash.xxh3_64_intdigest(one) for one in texts), np.uint64, len(texts))
+    return np.fromiter((xxhash.xxh3_64_intdigest(text) for text in texts), np.uint64, len(texts))
 
 
-def repeated(*hashes: np.ndarray) -> int | None:
-    """Return a hash that occurs more than once, the smallest."""
+def repeated_hash(*hashes: np.ndarray) -> int | None:
+    """Return the smallest hash that occurs more than once, or None."""
     every = np.sort(np.concatenate(hashes))
     twice = every[1:][every[1:] == every[:-1]]
     return int(twice[0]) if len(twice) else None

@@ -1,26 +1,25 @@
-"""Near copies by meaning: pairs of unit vectors that are near each other, without comparing all with all.
+"""Pairs of near unit vectors, without comparing all with all.
 
-Spherical k-means cuts the vectors into clusters, as in Abbas et al., "SemDeDup" (2023), who compare within a cluster only. Here a
-vector, resident in the cluster of its nearest centre, also visits those of the next few, as queries do in an inverted file (Jegou
-et al., "Product quantization for nearest neighbor search", 2011, section IV): a border between clusters parts no pair of near ones.
+Spherical k-means cuts the vectors into clusters, as in Abbas et al., "SemDeDup: data-efficient learning at web-scale through
+semantic deduplication" (2023), section 3, where vectors are compared within their cluster only. Here a vector also probes the next
+nearest clusters, as a query does in an inverted file (Jegou et al., "Product quantization for nearest neighbor search", 2011,
+section IV), so that near pairs are found across the borders of clusters.
 
-Only clusters must be whole, so that they can lie on many machines. A vector travels once for each cluster that it is compared in.
+Each cluster can be searched on its own, so clusters can lie on many machines. A vector travels once for each cluster it probes.
+`leaders` decides which rows of the joined pairs are duplicates.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from engine.dedup.vectors import column, matrix
-
-ROWS_PER_CLUSTER = 1_000  # a row is compared with about REACH times so many
-MOST_CLUSTERS = 8_192  # to find the nearest centre of a row costs as much as so many comparisons
-SAMPLE_PER_CLUSTER = 64  # rows that k-means sees: its centres only cut the space, they need not be exact
-REACH = 4
-TILE = 2_048  # rows by rows of similarities that are held at once: 16 MB
+EXACT_UP_TO = 10_000  # rows: up to so many are one cluster, and every pair is compared
+ROWS_PER_CLUSTER = 1_000  # a row is compared with about NPROBE times as many
+MAX_CLUSTERS = 8_192  # finding the nearest centre of a row costs as many comparisons
+SAMPLE_PER_CLUSTER = 64  # rows per centre for k-means: its centres only partition the space, they need not be exact
+NPROBE = 4  # clusters that a vector is compared in, its own included
+TILE = 2_048  # rows and columns of the block of similarities that is in memory: 16 MB
 
 
 class Edges(NamedTuple):
@@ -31,126 +30,132 @@ class Edges(NamedTuple):
     similarity: np.ndarray
 
 
-def clusters_for(rows: int) -> int:
-    """Return into how many clusters so many rows are cut."""
-    return max(1, min(rows // ROWS_PER_CLUSTER, MOST_CLUSTERS))
+class ClusterPart(NamedTuple):
+    """Vectors on their way to the clusters of one task; a vector occurs once for each cluster that it probes."""
+
+    cluster: np.ndarray  # int32
+    is_probe: np.ndarray  # bool: not the vector's own cluster
+    node: np.ndarray  # uint64
+    vectors: np.ndarray  # float32, (rows, dimensions)
+
+
+def num_clusters(rows: int) -> int:
+    """Return the number of clusters for `rows` vectors."""
+    return 1 if rows <= EXACT_UP_TO else min(rows // ROWS_PER_CLUSTER, MAX_CLUSTERS)
 
 
 def fit(sample: np.ndarray, *, clusters: int, seed: int = 0) -> np.ndarray:
     """Return at most `clusters` centres, unit vectors (clusters, dimensions), of a `sample` (rows, dimensions) of the vectors.
 
-    FAISS on one thread: the same sample in the same order gives the same centres.
+    FAISS runs on one thread: the same sample in the same order gives the same centres.
     """
     import faiss
 
     faiss.omp_set_num_threads(1)
     count = min(clusters, len(sample))
-    means = faiss.Kmeans(
+    kmeans = faiss.Kmeans(
         sample.shape[1], count, niter=10, seed=seed, spherical=True, min_points_per_centroid=1,
         max_points_per_centroid=SAMPLE_PER_CLUSTER,
     )  # fmt: skip
-    means.train(sample)
-    assert means.centroids is not None
-    return means.centroids
+    kmeans.train(sample)
+    assert kmeans.centroids is not None
+    return kmeans.centroids
 
 
-def place(ids: pa.Array | pa.ChunkedArray, vectors: np.ndarray, centres: np.ndarray, *, reach: int = REACH) -> pa.Table:
-    """Return (cluster, visits, id, embedding): each row once in its own cluster, and once in each that it visits."""
+def nearest_clusters(vectors: np.ndarray, centres: np.ndarray, *, nprobe: int = NPROBE) -> np.ndarray:
+    """Return the numbers of the `nprobe` nearest centres of each vector, nearest first: (rows, at most nprobe) int32."""
     import faiss
 
     faiss.omp_set_num_threads(1)
     index = faiss.IndexFlatIP(centres.shape[1])
     index.add(np.ascontiguousarray(centres))
-    nearest = index.search(np.ascontiguousarray(vectors), min(reach, len(centres)))[1]
-    rows = np.repeat(np.arange(len(vectors)), nearest.shape[1])
-    visits = np.tile(np.arange(nearest.shape[1]) > 0, len(vectors))
-    return pa.table(
-        {
-            "cluster": pa.array(nearest.ravel().astype(np.int32)),
-            "visits": pa.array(visits),
-            "id": ids.take(pa.array(rows)),
-            "embedding": column(vectors[rows]),
-        }
-    )
+    return index.search(np.ascontiguousarray(vectors), min(nprobe, len(centres)))[1].astype(np.int32)
 
 
-def near(rows: pa.Table, *, threshold: float) -> pa.Table:
-    """Return pairs (a, b, similarity) of what `place` returns, every cluster whole: a < b by id; a pair may come from two clusters.
+def near_pairs(vectors: np.ndarray, *, threshold: float, clusters: int | None = None, nprobe: int = NPROBE) -> Edges:
+    """Return pairs left < right of unit `vectors` that have a cosine of at least `threshold`; a pair may occur twice.
 
-    Their connected components, over all clusters, are those of all pairs with a cosine of at least `threshold` that meet in a
-    cluster. There are fewer pairs than rows: of those that join the same rows, only some are returned.
+    The pairs have the same connected components as all such pairs that meet in a cluster; pairs of rows that others join already
+    are left out, so there are fewer pairs than rows. Memory: the vectors, and about 3 * `nprobe` numbers a row.
     """
-    rows = rows.sort_by([("cluster", "ascending"), ("visits", "ascending"), ("id", "ascending")])
-    ids, vectors = rows["id"].combine_chunks(), matrix(rows["embedding"])
-    visits = rows["visits"].to_numpy()
-    starts = np.flatnonzero(np.diff(rows["cluster"].to_numpy(), prepend=-1))
-    pieces = []
-    for start, end in zip(starts, np.append(starts[1:], len(rows)), strict=True):
-        residents = int(np.count_nonzero(~visits[start:end]))
-        found = joining(vectors[start:end], residents, threshold=threshold)
-        one, other = ids.take(pa.array(found.left + start)), ids.take(pa.array(found.right + start))
-        pieces.append(_ordered(one, other, found.similarity))
-    return pa.concat_tables([_ordered(ids[:0], ids[:0], np.empty(0, np.float32)), *pieces])
+    count = clusters or num_clusters(len(vectors))
+    if count == 1 or not len(vectors):
+        return _spanning_pairs(vectors, len(vectors), threshold=threshold)
+    nearest = nearest_clusters(vectors, fit(vectors, clusters=count), nprobe=nprobe)
+    rows = np.repeat(np.arange(len(vectors)), nearest.shape[1])
+    is_probe = np.tile(np.arange(nearest.shape[1]) > 0, len(vectors))
+    return _pairs_in_clusters(nearest.ravel(), is_probe, rows, vectors, threshold=threshold)
 
 
-def near_pairs(
-    ids: pa.Array, vectors: np.ndarray, *, threshold: float, clusters: int | None = None, reach: int = REACH
-) -> pa.Table:
-    """Return pairs (a, b, similarity) of vectors that fit into this process: 4 bytes times dimensions times `reach` a row."""
-    if not len(ids):
-        return _ordered(ids, ids, np.empty(0, np.float32))
-    order = pc.sort_indices(ids)
-    ids, vectors = ids.take(order), vectors[order.to_numpy()]
-    centres = fit(vectors, clusters=clusters or clusters_for(len(ids)))
-    return near(place(ids, vectors, centres, reach=reach), threshold=threshold)
+def draw_sample(nodes: np.ndarray, vectors: np.ndarray, *, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return about `share` of the rows, chosen by their `nodes`, which are 64-bit hashes: the same rows for any cut into blocks."""
+    is_drawn = nodes >> np.uint64(11) < np.uint64(min(share, 1.0) * 2**53)
+    return nodes[is_drawn], vectors[is_drawn]
 
 
-def draw(nodes: np.ndarray, vectors: np.ndarray, *, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return about `share` of the rows, whose `nodes` are 64-bit hashes: the same ones however they are cut into blocks."""
-    taken = nodes >> np.uint64(11) < np.uint64(min(share, 1.0) * 2**53)
-    return nodes[taken], vectors[taken]
-
-
-def centres_of(drawn: Sequence[tuple[np.ndarray, np.ndarray]], *, clusters: int) -> np.ndarray:
-    """Return the centres of all that was drawn, which counts once where several blocks have it."""
-    nodes, vectors = (np.concatenate(column) for column in zip(*drawn, strict=True))
+def fit_samples(samples: Sequence[tuple[np.ndarray, np.ndarray]], *, clusters: int) -> np.ndarray:
+    """Return the centres of the blocks' `samples`; a node that several blocks have counts once."""
+    nodes, vectors = (np.concatenate(column) for column in zip(*samples, strict=True))
     _, first = np.unique(nodes, return_index=True)
     return fit(vectors[first], clusters=clusters)
 
 
-def deal(nodes: np.ndarray, vectors: np.ndarray, centres: np.ndarray, parts: int) -> list[pa.Table]:
-    """Return for each of `parts` tasks what `place` puts into its clusters."""
+def partition(nodes: np.ndarray, vectors: np.ndarray, centres: np.ndarray, parts: int) -> list[ClusterPart]:
+    """Return, for each of `parts` tasks, the vectors of a block that are compared in its clusters."""
     nodes, first = np.unique(nodes, return_index=True)
-    placed = place(pa.array(nodes), vectors[first], centres)
-    part = placed["cluster"].to_numpy() % parts
-    return [placed.filter(pa.array(part == number)) for number in range(parts)]
+    vectors = vectors[first]
+    nearest = nearest_clusters(vectors, centres)
+    part, is_probe = nearest % parts, np.broadcast_to(np.arange(nearest.shape[1]) > 0, nearest.shape)
+    return [
+        ClusterPart(nearest[part == number], is_probe[part == number], nodes[rows], vectors[rows])
+        for number in range(parts)
+        for rows in [np.nonzero(part == number)[0]]
+    ]
 
 
-def meet(pieces: Sequence[pa.Table], *, threshold: float) -> np.ndarray:
-    """Return the edges (2, edges) of uint64 between the nodes of what one task was dealt of all blocks."""
-    found = near(pa.concat_tables(pieces), threshold=threshold)
-    edges = np.stack([found["a"].to_numpy(), found["b"].to_numpy()])
-    return np.unique(edges[:, edges[0] != edges[1]], axis=1)  # a text of several blocks is near to itself
+def join(pieces: Sequence[ClusterPart], *, threshold: float) -> np.ndarray:
+    """Return the edges (2, edges) of uint64, a < b, between the nodes of the `pieces` that one task got of all blocks."""
+    cluster, is_probe, node, vectors = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    order = np.argsort(node, kind="stable")
+    pairs = _pairs_in_clusters(cluster[order], is_probe[order], order, vectors, threshold=threshold)
+    edges = np.sort(np.stack([node[pairs.left], node[pairs.right]]), axis=0)
+    return np.unique(edges[:, edges[0] != edges[1]], axis=1)  # a text that several blocks have is near to itself
 
 
-def joining(vectors: np.ndarray, residents: int, *, threshold: float) -> Edges:
-    """Return pairs of the first `residents` rows, with each other and the rest, that join what all of at least `threshold` join.
+def _pairs_in_clusters(
+    cluster: np.ndarray, is_probe: np.ndarray, row: np.ndarray, vectors: np.ndarray, *, threshold: float
+) -> Edges:
+    """Return the pairs of each cluster; row `row[i]` of `vectors` is compared in `cluster[i]`, of which all rows are given."""
+    order = np.lexsort((np.arange(len(row)), is_probe, cluster))
+    starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+    found = [Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    for start, end in zip(starts, np.append(starts[1:], len(order)), strict=True):
+        members = row[order[start:end]]
+        residents = int(np.count_nonzero(~is_probe[order[start:end]]))
+        pairs = _spanning_pairs(vectors[members], residents, threshold=threshold)
+        ends = np.sort(np.stack([members[pairs.left], members[pairs.right]]), axis=0)
+        found.append(Edges(ends[0], ends[1], pairs.similarity))
+    return Edges(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
-    Tile by tile; within a tile a spanning forest of the most similar pairs. What earlier tiles have joined is not looked at again,
-    so that a cluster of nothing but copies costs few products, and never a list of its square.
+
+def _spanning_pairs(vectors: np.ndarray, residents: int, *, threshold: float) -> Edges:
+    """Return pairs of the first `residents` rows, with each other and with the rest, that join what all near pairs join.
+
+    The product is computed tile by tile; of a tile a spanning forest of the most similar pairs is kept. Rows that earlier tiles
+    joined are not compared again, so a cluster of nothing but copies costs few products, and never a list of its square.
     """
-    joined = np.arange(len(vectors))
-    found = []
+    component = np.arange(len(vectors))
+    found: list[Edges] = []
     for rows, columns in _tiles(residents, len(vectors)):
-        here, there = joined[rows], joined[columns]
+        here, there = component[rows], component[columns]
         if here.min() == here.max() == there.min() == there.max():
             continue
         cosine = vectors[rows] @ vectors[columns].T
         left, right = np.nonzero((cosine >= threshold) & (here[:, None] != there[None, :]))
         if len(left):
             edges = Edges(left + rows.start, right + columns.start, cosine[left, right])
-            found.append(_forest(edges, joined))
-            joined = _components(found, len(vectors))
+            found.append(_spanning_forest(edges, component))
+            component = components_of(found, len(vectors))
     if not found:
         return Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     return Edges(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
@@ -162,31 +167,26 @@ def _tiles(residents: int, total: int) -> Iterator[tuple[slice, slice]]:
             yield slice(top, min(top + TILE, residents)), slice(left, min(left + TILE, total))
 
 
-def _forest(edges: Edges, joined: np.ndarray) -> Edges:
-    """The most similar of `edges` that suffice to join what all of them join, between rows that are `joined` already."""
+def _spanning_forest(edges: Edges, component: np.ndarray) -> Edges:
+    """Return the most similar of `edges` that join the same rows as all of them, between rows of several `component`s."""
     from scipy.sparse import coo_matrix  # half a second that few processes need
     from scipy.sparse.csgraph import minimum_spanning_tree
 
-    left, right = joined[edges.left], joined[edges.right]
+    left, right = component[edges.left], component[edges.right]
     low, high = np.minimum(left, right), np.maximum(left, right)
     best = np.lexsort((edges.right, edges.left, -edges.similarity, high, low))  # one edge for each pair of components
     best = best[np.flatnonzero(np.diff(low[best], prepend=-1) | np.diff(high[best], prepend=-1))]
-    graph = coo_matrix((3 - edges.similarity[best], (low[best], high[best])), shape=(len(joined), len(joined)))
+    graph = coo_matrix((3 - edges.similarity[best], (low[best], high[best])), shape=(len(component), len(component)))
     tree = minimum_spanning_tree(graph).tocoo()
-    kept = best[np.isin(low[best] * len(joined) + high[best], tree.row.astype(np.int64) * len(joined) + tree.col)]
+    kept = best[np.isin(low[best] * len(component) + high[best], tree.row.astype(np.int64) * len(component) + tree.col)]
     return Edges(*(part[kept] for part in edges))
 
 
-def _components(found: list[Edges], count: int) -> np.ndarray:
+def components_of(edges: Sequence[Edges], rows: int) -> np.ndarray:
+    """Return the number of the connected component of each of `rows` rows, (rows,) int64."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    left, right = (np.concatenate([edges[side] for edges in found]) for side in (0, 1))
-    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    left, right = (np.concatenate([pairs[side] for pairs in edges]) for side in (0, 1))
+    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(rows, rows))
     return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def _ordered(one: pa.Array, other: pa.Array, similarity: np.ndarray) -> pa.Table:
-    is_first = pc.less(one, other)
-    a, b = pc.if_else(is_first, one, other), pc.if_else(is_first, other, one)
-    return pa.table({"a": a, "b": b, "similarity": pa.array(similarity, pa.float32())})

@@ -1,4 +1,4 @@
-"""What the engine keeps of a document instead of its text: 8 bytes of its normal form, and its signature or its embedding."""
+"""The engine's replacement for a document's text: 8 bytes of its normalized form, and its MinHash signature or its embedding."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,84 +11,84 @@ import pyarrow.compute as pc
 
 from engine.contract.prompts import Copies
 from engine.dedup.corpus import Block, read
-from engine.dedup.minhash import exact_keys, signatures
+from engine.dedup.minhash import minhash, text_keys
 from engine.errors import InputError
 from engine.inference.sentence_encoder import SentenceEncoder
 
-LENGTH, PLACE = "characters of the text", "file and row"  # columns of ours, beside those of the corpus
+LENGTH, FILE_AND_ROW = "characters of the text", "file and row"  # computed columns; no column of a corpus has such a name
 
 
-class Meaning(NamedTuple):
-    """Texts are copies of each other where a sentence-transformers model puts them near."""
+class SemanticMatcher(NamedTuple):
+    """Texts match if their embeddings have at least a cosine of `threshold`."""
 
-    folder: Path
-    threshold: float  # cosine
+    folder: Path  # of a sentence-transformers model
+    threshold: float
     device: str = "cpu"
 
 
-Matcher = Copies | Meaning | None
-"""What joins texts that are not equal, if anything does."""
+Matcher = Copies | SemanticMatcher | None
+"""When two texts that are not equal match: by MinHash, by embedding, or never."""
 
 
-class Signed(NamedTuple):
-    """Documents of a block, without their texts."""
+class SignedBlock(NamedTuple):
+    """The documents of a block without their texts."""
 
-    rows: pa.Table  # `id`, `batch`, `listed` and the columns by which a keeper is chosen
-    text: np.ndarray  # (rows,) uint64: the hash of the normal form, by which equal texts are one
-    minima: np.ndarray  # (rows, num_perm) uint32, or unit vectors of float32; (rows, 0) where only equal texts are looked for
+    rows: pa.Table  # `id`, `batch`, `listed` and the columns of the order
+    text_keys: np.ndarray  # (rows,) uint64: the hash of the normalized text; equal texts are one node
+    signatures: np.ndarray  # (rows, num_perm) uint32, or unit vectors of float32; (rows, 0) if only equal texts match
 
 
-def came(rows: int, *, batch: int = 0, listed: bool = True) -> dict[str, pa.Array]:
-    """Return the columns that say of documents with which batch they came, and whether they are listed if they do not stay."""
+def batch_columns(rows: int, *, batch: int = 0, listed: bool = True) -> dict[str, pa.Array]:
+    """Return the columns `batch`, with which the documents came, and `listed`, whether duplicates among them are listed."""
     return {"batch": pa.repeat(pa.scalar(batch, pa.int32()), rows), "listed": pa.repeat(pa.scalar(listed), rows)}
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How documents are read."""
 
     schema: pa.Schema
     text: str  # column
     id: str | None  # column; None: file and row
-    by: tuple[str, ...]  # columns by which a keeper is chosen, LENGTH among them if it is needed; signed as `by 0`, `by 1` ...
-    alike: Matcher
+    keep_by: tuple[str, ...]  # columns of the order, LENGTH among them if it is needed; stored as `by 0`, `by 1` ...
+    matcher: Matcher
 
 
 @dataclass(frozen=True)
 class Documents:
-    """A block of texts, of which keepers of an earlier `batch` win."""
+    """A block of texts. Documents of an earlier `batch` are kept first."""
 
     block: Block
-    reading: Reading
+    options: ReadOptions
     batch: int
-    listed: bool  # in the table of duplicates, if they do not stay
+    listed: bool  # in the table of duplicates
 
-    def sign(self) -> Signed:
-        """Read and sign the block.
+    def signed(self) -> SignedBlock:
+        """Read the block and compute its signatures.
 
         Raises:
-            InputError: a file cannot be read, the text is no text, or an id is missing.
+            InputError: a file cannot be read, the text column holds no text, or an id is missing.
         """
-        how = self.reading
-        names = dict.fromkeys(name for name in (how.text, how.id, *how.by) if name and name != LENGTH)
-        table = read(self.block, how.schema, list(names), row_id=None if how.id else PLACE)
-        ids, texts = table[how.id or PLACE], table[how.text].cast(pa.large_string())
+        options = self.options
+        names = dict.fromkeys(name for name in (options.text, options.id, *options.keep_by) if name and name != LENGTH)
+        table = read(self.block, options.schema, list(names), row_id=None if options.id else FILE_AND_ROW)
+        ids, texts = table[options.id or FILE_AND_ROW], table[options.text].cast(pa.large_string())
         if ids.null_count:
-            raise InputError(f"{self.block[0].url}: {ids.null_count} rows have no {how.id!r}, expected one in each. Fill it.")
-        if LENGTH in how.by:
+            raise InputError(f"{self.block[0].url}: {ids.null_count} rows have no {options.id!r}, expected one in each. Fill it.")
+        if LENGTH in options.keep_by:
             table = table.append_column(LENGTH, pc.utf8_length(pc.fill_null(texts, "")))
-        rows = {"id": ids, **came(len(ids), batch=self.batch, listed=self.listed)}
-        rows |= {f"by {number}": table[name] for number, name in enumerate(how.by)}
-        return Signed(pa.table(rows), exact_keys(texts), sign(texts, how.alike))
+        rows = {"id": ids, **batch_columns(len(ids), batch=self.batch, listed=self.listed)}
+        rows |= {f"by {number}": table[name] for number, name in enumerate(options.keep_by)}
+        return SignedBlock(pa.table(rows), text_keys(texts), signatures_of(texts, options.matcher))
 
 
-def sign(texts: pa.ChunkedArray, alike: Matcher) -> np.ndarray:
-    """Return the signatures or the embeddings of `texts`, string or large_string; null counts as empty."""
-    if isinstance(alike, Meaning):
-        return _model(alike.folder, alike.device)(pc.fill_null(texts, "").to_pylist())
-    return signatures(texts, alike) if alike else np.empty((len(texts), 0), np.uint32)
+def signatures_of(texts: pa.ChunkedArray, matcher: Matcher) -> np.ndarray:
+    """Return the MinHash signatures or the embeddings of `texts`, string or large_string; null counts as empty."""
+    if isinstance(matcher, SemanticMatcher):
+        return _model(matcher.folder, matcher.device)(pc.fill_null(texts, "").to_pylist())
+    return minhash(texts, matcher) if matcher else np.empty((len(texts), 0), np.uint32)
 
 
 @cache
 def _model(folder: Path, device: str) -> SentenceEncoder:
-    """A process that signs several blocks loads the model once."""
+    """Return the model, which is loaded once in each process."""
     return SentenceEncoder(folder, device)

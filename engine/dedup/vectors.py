@@ -1,4 +1,4 @@
-"""Embeddings between Arrow and NumPy, without a Python object for each number or row."""
+"""Conversion of embeddings between Arrow and NumPy without a Python object for each number or row."""
 
 import numpy as np
 import pyarrow as pa

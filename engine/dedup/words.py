@@ -1,12 +1,12 @@
-"""What a word is, and what is compared for copies: the definition, in plain Python. `kernel` does the same from Arrow's buffers.
+"""Words, normalized text and n-grams: the definition in plain Python. `kernel` computes the same from Arrow's buffers.
 
-Word boundaries after Unicode's UAX 29, simplified: a word is a run of letters, digits, underscores and the marks upon them (the
-vowel signs of Hindi or Thai are marks). Case is folded after the Unicode standard, section 3.13.
+Word boundaries follow Unicode's UAX 29, simplified: a word is a run of letters, digits, underscores and their marks (the vowel
+signs of Hindi or Thai are marks). Case is folded after the Unicode standard, section 3.13.
 """
 
 import unicodedata
 
-# Scripts that set no space between words, as (first, last); in Korean, Tibetan, Arabic and the rest something does.
+# Scripts without spaces between words, as (first, last). Korean, Tibetan, Arabic and the others separate words.
 UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
@@ -22,19 +22,19 @@ UNSPACED = (
 
 
 def is_word(character: str) -> bool:
-    """Return whether `character` can stand in a word."""
+    """Return whether `character` can be part of a word."""
     if character.isalnum() or character == "_":
         return True
     return unicodedata.category(character) in ("Mn", "Mc") and not unicodedata.name(character, "").startswith("VARIATION")
 
 
 def is_unspaced(character: str) -> bool:
-    """Return whether `character` is of a script that sets no space between words."""
+    """Return whether `character` is of a script without spaces between words."""
     return any(first <= ord(character) <= last for first, last in UNSPACED)
 
 
 class _Spaced(dict[int, str]):
-    """A map for `str.translate` that leaves words and spaces; it grows by the characters it meets."""
+    """A map for `str.translate` that replaces all but words by spaces; it caches the characters that were looked up."""
 
     def __missing__(self, code: int) -> str:
         self[code] = chr(code) if is_word(chr(code)) else " "
@@ -49,13 +49,13 @@ def words(text: str) -> list[str]:
     return text.casefold().translate(_SPACED).split()
 
 
-def normal(text: str) -> str:
-    """Return `text` as it is compared for exact copies: case folded, runs of white space as one space."""
+def normalize(text: str) -> str:
+    """Return `text` with its case folded and runs of white space as one space; exact duplicates have the same normalized text."""
     return " ".join(text.casefold().split())
 
 
-def by_characters(text: str) -> bool:
-    """Return what unit `auto` means for `text`: characters where at least half of its word characters are of unspaced scripts."""
+def uses_characters(text: str) -> bool:
+    """Return whether unit `auto` means characters for `text`: if at least half of its word characters are of unspaced scripts."""
     found = [] if text.isascii() else [character for character in text if is_word(character)]
     return bool(found) and 2 * sum(map(is_unspaced, found)) >= len(found)
 
@@ -63,10 +63,10 @@ def by_characters(text: str) -> bool:
 def ngrams(text: str, size: int, unit: str = "auto") -> list[str]:
     """Return every run of `size` words, joined by a space, or of `size` characters of the words joined by a space.
 
-    A text of fewer is one n-gram; a text without a word has none.
+    A shorter text is one n-gram; a text without a word has none.
     """
     found = words(text)
-    if unit == "character" or (unit == "auto" and by_characters(text)):
+    if unit == "character" or (unit == "auto" and uses_characters(text)):
         joined = " ".join(found)
         return [joined[start : start + size] for start in range(max(1, len(joined) - size + 1))] if joined else []
     return [" ".join(found[start : start + size]) for start in range(max(1, len(found) - size + 1))] if found else []

@@ -1,6 +1,6 @@
-"""One task that must see everything: whole datasets in, values in the object store out. Nothing comes to the driver.
+"""Run a function over whole datasets in one task. Its results stay in the object store; no row reaches the driver.
 
-Whoever uses it says how many bytes a row takes there.
+The task holds all its rows in memory, so each caller documents how many bytes a row takes.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,25 +10,27 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-Whole = tuple[Dataset | None, pa.Schema]
-"""A dataset and the columns of it that are needed; None stands for no rows."""
+GatherInput = tuple[Dataset | None, pa.Schema]
+"""A dataset and the columns of it that the function reads; None stands for no rows."""
 
 
-def run(op: Callable[..., Any], *wholes: Whole, returns: int = 1, **given: Any) -> Any:
-    """Return a reference to `op(*tables, **given)`, or `returns` of them, computed in one task on one CPU.
+def run(op: Callable[..., Any], *inputs: GatherInput, returns: int = 1, **options: Any) -> Any:
+    """Return a reference to `op(*tables, **options)`, or `returns` references, computed in one task on one CPU.
 
-    References among the values of `given` are replaced by what they refer to.
+    Object references among the values of `options` are replaced by their values.
     """
-    blocks = [rows.to_arrow_refs() if rows else [] for rows, _ in wholes]
-    shapes = [(schema, len(refs)) for (_, schema), refs in zip(wholes, blocks, strict=True)]
+    blocks = [rows.to_arrow_refs() if rows else [] for rows, _ in inputs]
+    shapes = [(schema, len(refs)) for (_, schema), refs in zip(inputs, blocks, strict=True)]
     task: Any = ray.remote(num_cpus=1, num_returns=returns)(_run)
-    return task.remote(op, shapes, list(given), *given.values(), *(ref for refs in blocks for ref in refs))
+    return task.remote(op, shapes, list(options), *options.values(), *(ref for refs in blocks for ref in refs))
 
 
 def _run(op: Callable[..., Any], shapes: Sequence[tuple[pa.Schema, int]], names: Sequence[str], *values: Any) -> Any:
-    given, blocks = dict(zip(names, values, strict=False)), list(values[len(names) :])
+    """Call `op`; `values`: those of the options `names`, then the blocks. Ray resolves references at the top level only."""
+    options, blocks = dict(zip(names, values, strict=False)), list(values[len(names) :])
     tables = []
     for schema, count in shapes:
         mine, blocks = blocks[:count], blocks[count:]
-        tables.append(pa.concat_tables([schema.empty_table(), *(one.select(schema.names) for one in mine if one.num_rows)]))
-    return op(*tables, **given)
+        pieces = (block.select(schema.names) for block in mine if block.num_rows)
+        tables.append(pa.concat_tables([schema.empty_table(), *pieces]))
+    return op(*tables, **options)

@@ -1,4 +1,4 @@
-"""Ray for the length of a command: started and ended by us, or joined and left running."""
+"""Ray for the length of a command: a local cluster that is started and stopped, or a running one that is joined."""
 
 import logging
 import os
@@ -14,13 +14,13 @@ from engine.contract import Profile
 
 log = logging.getLogger(__name__)
 
-# What a worker has started ends with it, however it ends: on a GPU vLLM's engine is a process of its own, which holds the memory.
+# The children of a worker end with it: on a GPU vLLM's engine is a process of its own, which would go on to hold the memory.
 SYSTEM = {"process_group_cleanup_enabled": True}
 
 
 @contextmanager
 def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
-    """Hold a connection to the cluster that `profile` names, for Ray Data or for plain tasks only.
+    """Hold a connection to the cluster of `profile`. `data=False` skips the set-up of Ray Data.
 
     Inside a running session it does nothing.
     """
@@ -36,7 +36,7 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
     else:
         ray.init(address=profile.ray.address, logging_level=logging.WARNING)
     if data:
-        quiet()
+        configure_data()
     try:
         yield
     finally:
@@ -44,9 +44,9 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
 
 
 def start(**options: Any) -> None:
-    """Start Ray on this machine; again if it gave up, since it waits only 30 s for its own processes, which may be too few.
+    """Start Ray on this machine, at most three times: it waits only 30 s for its own processes, too few on a busy machine.
 
-    Workers find this package by a variable that they inherit: with a runtime environment each would start a second slower.
+    Workers import this package by the variable PYTHONPATH, which they inherit: a runtime environment costs each a second.
     """
     package = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([package, *filter(None, [os.environ.get("PYTHONPATH")])]))
@@ -61,13 +61,13 @@ def start(**options: Any) -> None:
             ray.shutdown()
 
 
-def quiet() -> None:
-    """Turn off Ray Data's own bars and notices; the command line shows progress of its own."""
+def configure_data() -> None:
+    """Set up Ray Data for this process: no progress bars or notices of its own, and rows in the same batches in every run."""
     from ray.data import DataContext  # a second that plain tasks need not pay
 
-    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")  # fewer blocks than places is no fault
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")  # fewer blocks than slots is no fault
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.wait_for_min_actors_s = -1  # a pool begins with the first actor that is there
-    context.execution_options.preserve_order = True  # the same rows meet in the same batch in every run
+    context.wait_for_min_actors_s = -1  # a pool begins with the first actor that is up
+    context.execution_options.preserve_order = True

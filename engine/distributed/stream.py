@@ -1,7 +1,8 @@
-"""Rows from an artifact through ops on pools into an artifact. Nothing gathers rows on the driver: it sees manifests only."""
+"""Rows of an artifact through functions on pools into the table of another. The driver sees manifests only, never rows."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -11,102 +12,115 @@ from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.distributed import ray_options
+from engine.records.record import Shard, Table
+from engine.rows import Row
 from engine.storage.artifact import Artifact
-from engine.storage.shards import Folder, Shard, Table, hex_digest, read_shard, rows_digest, write_shard
+from engine.storage.folder import Folder
+from engine.storage.shards import hex_digest, read_shard, rows_digest, table_of, write_shard
 
 Op = Callable[..., pa.Table | Iterator[pa.Table]]
 
 
 class Progress(Protocol):
-    """Is told of finished rows."""
+    """A callback that takes the counts of newly finished rows and of their output tokens."""
 
     def __call__(self, rows: int, tokens: int) -> None: ...
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where rows go: every block becomes a shard of `schema` in `folder`."""
+    """Where rows are written: every block becomes a shard of `schema` in `folder`."""
 
     folder: Folder
     schema: pa.Schema
     label: str | None = None
-    """Column by which rows are counted."""
+    """Column whose values are counted."""
     shard: Sequence[str] = ()
-    """A column and what to sort by: rows with the same value of that column, which must be in one block, become one shard, sorted
-    by the other columns that are named here and then by the first one of `schema`."""
+    """A column, then columns to sort by. Rows with one value of the first column, which must be in one block, become one shard,
+    sorted by the other columns and then by the first column of `schema`."""
+    summarize: Callable[[pa.Table], Any] | None = None
+    """Returns plain JSON values of the rows of a shard, called where the shard is written."""
 
 
 @dataclass
 class Written:
-    """What a stream left behind: the table's manifest and how many rows carry each label."""
+    """The result of a stream: the table's manifest, rows per value of `Target.label`, and output tokens."""
 
     table: Table
     labels: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
+    summaries: list[Any] = field(default_factory=list)
+    """What `Target.summarize` returned for each shard, in the order of `table.shards`."""
 
 
 def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
-    """Stream a table of `artifact` by the tasks of `pool`, in blocks of exactly `rows` rows of one shard (its last may be shorter).
+    """Stream a table of `artifact` by the tasks of `pool`, in blocks of exactly `rows` rows; a shard's last may be shorter.
 
     The blocks are the same in every run, so that a model sees the same batches after a crash as before it.
+
+    Raises:
+        ValueError: the table has no rows.
     """
-    folder = artifact.folder / name
-    table = artifact.table(name)
-    slices = [
-        {"shard": shard.path, "version": table.schema_version, "start": start, "rows": rows}
-        for shard in table.shards
-        for start in range(0, shard.rows, rows)
-    ]
-    if not slices:
-        raise ValueError(f"{folder} has no rows")
-    where = ray.data.from_items(slices, override_num_blocks=len(slices))
-    given = {"folder": folder, "columns": list(columns) if columns else None}
-    return apply(where, _load, pool, **given)
+    starts = [(shard, start, rows) for shard in artifact.table(name).shards for start in range(0, shard.rows, rows)]
+    return _read(artifact, name, pool, starts, blocks=len(starts), columns=columns)
 
 
 def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
-    """Stream a table of `artifact` in blocks of about `rows` rows, small shards together, read by the tasks of `pool`."""
-    folder, table = artifact.folder / name, artifact.table(name)
-    shards = table.shards
-    if not shards:
-        raise ValueError(f"{folder} has no rows")
-    slices = [{"shard": shard.path, "version": table.schema_version, "start": 0, "rows": shard.rows} for shard in shards]
+    """Stream a table of `artifact` by the tasks of `pool`, in blocks of whole shards, about `rows` rows each.
+
+    Raises:
+        ValueError: the table has no shards.
+    """
+    shards = artifact.table(name).shards
     blocks = max(1, min(len(shards), sum(shard.rows for shard in shards) // rows))
-    where = ray.data.from_items(slices, override_num_blocks=blocks)
-    given = {"folder": folder, "columns": list(columns) if columns else None}
-    return apply(where, _load, pool, **given)
+    return _read(artifact, name, pool, [(shard, 0, shard.rows) for shard in shards], blocks=blocks, columns=columns)
 
 
-def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None, **given: Any) -> Dataset:
-    """Run `op` on `pool` over every block, or over batches of `batch` rows: a function as tasks, a class as actors."""
+def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None, **arguments: Any) -> Dataset:
+    """Run `op` with `arguments` over blocks, or batches of `batch` rows: a function as tasks of `pool`, a class as its actors."""
     shape = {"batch_format": "pyarrow", "batch_size": batch}
     if isinstance(op, type):
-        return rows.map_batches(op, fn_constructor_kwargs=given, **shape, **ray_options.actors(pool))
-    return rows.map_batches(op, fn_kwargs=given, **shape, **ray_options.tasks(pool))
+        return rows.map_batches(op, fn_constructor_kwargs=arguments, **shape, **ray_options.actors(pool))
+    return rows.map_batches(op, fn_kwargs=arguments, **shape, **ray_options.tasks(pool))
 
 
 def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | None = None) -> Written:
     """Write `rows` to `target` by the tasks of `pool`."""
     manifest = apply(rows, _save, pool, target=target)
     shards: list[Shard] = []
+    summaries: dict[str, Any] = {}
     labels: dict[str, int] = {}
     total = tokens = 0
     for row in manifest.iter_rows():
         if not row["rows"]:
             continue
         shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"]))
+        summaries[row["path"]] = json.loads(row["summary"])
         total += int(row["digest"], 16)
         tokens += row["tokens"]
         for count in row["labels"]:
             labels[count["label"]] = labels.get(count["label"], 0) + count["rows"]
         if progress:
             progress(row["rows"], row["tokens"])
-    return Written(Table.of(shards, hex_digest(total)), dict(sorted(labels.items())), tokens)
+    table = table_of(shards, hex_digest(total))
+    return Written(table, dict(sorted(labels.items())), tokens, [summaries[shard.path] for shard in table.shards])
 
 
-def _load(where: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:
+def _read(
+    artifact: Artifact, name: str, pool: Pool, slices: list[tuple[Shard, int, int]], *, blocks: int, columns: Sequence[str] | None
+) -> Dataset:
+    """Stream `slices` (shard, first row, number of rows) in `blocks` blocks."""
+    if not slices:
+        raise ValueError(f"{artifact.folder / name} has no rows")
+    version = artifact.table(name).schema_version
+    items = [{"shard": shard.path, "version": version, "start": start, "rows": rows} for shard, start, rows in slices]
+    arguments = {"folder": artifact.folder / name, "columns": list(columns) if columns else None}
+    return apply(ray.data.from_items(items, override_num_blocks=blocks), _load, pool, **arguments)
+
+
+def _load(slices: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:
     pieces = []
-    for row in where.to_pylist():
+    for row in slices.to_pylist():
         shard = read_shard(folder, Shard(row["shard"], 0, 0, ""), columns, version=row["version"])
         pieces.append(shard.slice(row["start"], row["rows"]))
     return pa.concat_tables(pieces)
@@ -116,6 +130,7 @@ _MANIFEST = pa.schema(
     [
         ("path", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("digest", pa.string()),
         ("tokens", pa.int64()), ("labels", pa.list_(pa.struct([("label", pa.string()), ("rows", pa.int64())]))),
+        ("summary", pa.string()),
     ]
 )  # fmt: skip
 
@@ -125,18 +140,19 @@ def _save(rows: pa.Table, target: Target) -> pa.Table:
     if target.shard:
         by, *sorting = [*target.shard, target.schema.names[0]]
         order = [(name, "ascending") for name in sorting]
-        pieces = [rows.filter(pc.equal(rows[by], one)).sort_by(order) for one in pc.unique(rows[by])]
+        pieces = [rows.filter(pc.equal(rows[by], value)).sort_by(order) for value in pc.unique(rows[by])]
     saved = [_save_one(piece, target) for piece in pieces if piece.num_rows]
     return pa.Table.from_pylist(saved, schema=_MANIFEST)
 
 
-def _save_one(rows: pa.Table, target: Target) -> dict[str, Any]:
+def _save_one(rows: pa.Table, target: Target) -> Row:
     shard = write_shard(target.folder, rows, target.schema)
     counts = pc.value_counts(rows[target.label].combine_chunks()).to_pylist() if target.label else []
     tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
     return {
-        **shard._asdict(),
+        **asdict(shard),
         "digest": hex_digest(rows_digest(rows.select(target.schema.names))),
         "tokens": tokens or 0,
         "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],
+        "summary": json.dumps(target.summarize(rows) if target.summarize else None),
     }

@@ -1,4 +1,4 @@
-"""Plain tasks of a pool: no more of them at once than it has places, whatever else the cluster could run."""
+"""Plain Ray tasks, at most as many at once as a pool of the profile has slots."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,38 +12,37 @@ from engine.contract.profile import Pool
 
 
 class TaskPool:
-    """Starts pure functions as tasks of `pool`; Ray runs one again whose process died."""
+    """Starts pure functions as tasks on `pool`; Ray repeats a task whose process died."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._running: list[ObjectRef] = []
 
-    def start(self, op: Callable[..., Any], *given: Any, returns: int = 1) -> list[ObjectRef]:
-        """Return the `returns` references of `op(*given)`, as soon as there is a place for it.
+    def start(self, op: Callable[..., Any], *arguments: Any, returns: int = 1) -> list[ObjectRef]:
+        """Start `op(*arguments)` as soon as a slot is free; return its `returns` references.
 
-        References among `given` must be those of tasks that were started before: a task that waits holds its place.
+        References among `arguments` must be those of tasks that were started before: a task that waits for them keeps its slot.
         """
         if len(self._running) >= self.pool.actors:
             _, self._running = ray.wait(self._running, num_returns=1, fetch_local=False)
         options = {"num_cpus": self.pool.cpus, "num_gpus": self.pool.gpus, "num_returns": returns}
-        refs = _remote(op).options(**options).remote(*given)
+        refs = _remote(op).options(**options).remote(*arguments)
         refs = refs if returns > 1 else [refs]
         self._running.append(refs[0])
         return refs
 
+    def fetch(self, refs: Any) -> Any:
+        """Return the value of a reference, or the values of a list of references.
 
-def fetch(refs: Any) -> Any:
-    """Return what `refs` refer to.
-
-    Raises:
-        Exception: what a task raised, as it raised it.
-    """
-    try:
-        return ray.get(refs)
-    except RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+        Raises:
+            Exception: the exception of the task, as it was raised.
+        """
+        try:
+            return ray.get(refs)
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, Exception) else error) from None
 
 
 @cache
 def _remote(op: Callable[..., Any]) -> Any:
-    return ray.remote(max_calls=0)(op)  # a process on a GPU, too, goes on with what it has loaded
+    return ray.remote(max_calls=0)(op)  # also a process on a GPU is kept, with the model that it has loaded

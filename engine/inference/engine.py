@@ -1,4 +1,4 @@
-"""The one interface of models, and how one is chosen."""
+"""The interface that every model has, and the table of engines."""
 
 import importlib
 from collections.abc import Sequence
@@ -11,60 +11,64 @@ from engine.contract.profile import Pool
 from engine.rows import Row
 
 Chat = list[dict[str, str]]
-"""Turns of a conversation: role (system, user, assistant) and content."""
+"""Turns of a conversation, each with `role` (system, user, assistant) and `content`."""
 
 
 class Completion(NamedTuple):
     """One sampled answer and how it ended."""
 
     text: str
-    finish_reason: str  # one of rows.ENDINGS
+    finish_reason: str  # one of rows.FINISH_REASONS
     tokens_in: int
     tokens_out: int
     logprob: float | None = None  # sum over the answer's tokens, nats
     seconds: float = 0.0  # wall time of its batch divided by the batch's completions
     error: str = ""
-    retryable: bool = False  # no answer came, for a reason that may pass: it was not paid for and may be asked again
-    trajectory: Sequence[Row] = ()  # turns with tools on the way to it, rows.TRAJECTORY
+    retryable: bool = False  # no result: it was not paid for, must not be recorded and may be asked again
+    trajectory: Sequence[Row] = ()  # turns with tools before the answer, rows.TRAJECTORY
 
 
 class Request(NamedTuple):
-    """One completion that is asked for."""
+    """One completion to sample."""
 
     chat: Chat
     seed: int
     temperature: float
     json_schema: JsonSchema | None = None
-    aloud: bool = False  # the model thinks aloud: the tags around it may be special tokens, and must stay in the text
-    max_calls: int = 0  # calls of tools that may come before the answer; see `engine.tools.agent`
+    keep_special_tokens: bool = False  # for a model that reasons before it answers: the tags may be special tokens
+    max_calls: int = 0  # tool calls allowed before the answer; see `engine.tools.agent`
 
 
 class Engine(Protocol):
     """A loaded model. One per process."""
 
     identity: str
-    """Content address of weights, dtype, engine version and template: what an answer depends on besides its request."""
+    """Hash of all that an answer depends on besides its request; see `engine.inference.identity`."""
 
     tokens_read: int
-    """Tokens that `choose` has read so far: what a judge is paid for."""
+    """Prompt tokens that `choice_probs` and `mean_nll` have read so far."""
 
     def reset_prefix_cache(self) -> None:
-        """Drop what is cached from earlier requests, so that the next batch is computed alike in every run, also after a crash."""
+        """Empty the prefix cache, so that the next batch is computed the same way in every run, also after a crash."""
         ...
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Answer each request, in order. A request that cannot be answered ends as `too_long` or `error`, alone."""
+        """Answer each request, in order. A request that cannot be answered ends alone, as `too_long`, `refused` or `error`.
+
+        Raises:
+            ModelError: no request can be answered: the server is away or refuses all, or the chat template refuses every chat.
+        """
         ...
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
-        """Return for each chat the probabilities, summing to 1, that the next token is each of `choices`; None if unanswerable."""
+        """Return for each chat the probability of each of `choices` as next token, summing to 1; None if the chat has no answer."""
         ...
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
-        """Return the mean loss of each answer's tokens, in nats, behind its chat, or alone behind an empty one; None if too long.
+        """Return each answer's mean negative log likelihood per token, in nats, after its chat (may be empty); None if too long.
 
         Raises:
-            ModelError: this kind of model gives no log probabilities of what it reads.
+            ModelError: the engine gives no log probabilities of a prompt.
         """
         ...
 
@@ -77,7 +81,7 @@ ENGINES = {
 
 
 def build_model(model: Model, pool: Pool, *, folder: Path | None) -> Engine:
-    """Load `model`, whose weights are in `folder`, with the engine arguments that `pool` asks for.
+    """Return the loaded engine of `model`, whose weights are in `folder`, with the resources of `pool`.
 
     Raises:
         ModelError: the folder is missing or the engine does not start.
@@ -87,7 +91,7 @@ def build_model(model: Model, pool: Pool, *, folder: Path | None) -> Engine:
 
 
 def instruct(messages: Sequence[dict[str, str]], *, system: str = "", shots: Sequence[tuple[str, str]] = ()) -> Chat:
-    """Return `messages` behind a system text and worked examples (input, output) given as earlier turns."""
+    """Return `messages` after a system turn and the worked examples `shots` (input, output), which become earlier turns."""
     head: Chat = [{"role": "system", "content": system}] if system else []
-    turns = [[{"role": "user", "content": asked}, {"role": "assistant", "content": said}] for asked, said in shots]
-    return [*head, *(turn for pair in turns for turn in pair), *({"role": m["role"], "content": m["content"]} for m in messages)]
+    pairs = [[{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}] for prompt, answer in shots]
+    return [*head, *(turn for pair in pairs for turn in pair), *({"role": m["role"], "content": m["content"]} for m in messages)]

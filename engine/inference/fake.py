@@ -1,4 +1,4 @@
-"""A model that answers by rule. For tests only: it needs no weights and no process of its own."""
+"""A model that answers by rule, for tests: it needs no weights and no process of its own."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from engine.inference.identity import identity
 
 
 class FakeEngine:
-    """Gives `replies` in turn, or repeats the last message; a message over `max_model_len` words is too long."""
+    """Gives `replies` in turn, or repeats the last message. A message over `max_model_len` words is too long."""
 
     def __init__(self, model: FakeModel, pool: Pool, folder: Path | None) -> None:
         self.model = model
@@ -21,7 +21,7 @@ class FakeEngine:
         self.asked = self.tokens_read = 0
 
     def reset_prefix_cache(self) -> None:
-        """Nothing is cached."""
+        """Do nothing: there is no cache."""
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Answer each request, in order."""
@@ -29,34 +29,33 @@ class FakeEngine:
         return [self._answer(request, sampling) for request in requests]
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
-        """Give all weight to the last choice."""
+        """Return probability 1 for the last choice."""
         self._survive(chats)
         self.tokens_read += sum(len(chat[-1]["content"].split()) for chat in chats)
         return [[float(choice == choices[-1]) for choice in choices] for _ in chats]
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
-        """A word that the chat has said costs nothing, any other one nat."""
+        """Return the share of words that are not in the chat: such a word costs one nat, any other none."""
         self._survive([chat for chat in chats if chat])
         self.tokens_read += sum(len(answer.split()) for answer in answers)
-        said = [{word for turn in chat for word in turn["content"].split()} for chat in chats]
-        pairs = zip(said, [answer.split() for answer in answers], strict=True)
+        vocabularies = [{word for turn in chat for word in turn["content"].split()} for chat in chats]
+        pairs = zip(vocabularies, [answer.split() for answer in answers], strict=True)
         return [sum(word not in known for word in words) / len(words) if words else None for known, words in pairs]
 
     def _survive(self, chats: Sequence[Chat]) -> None:
-        asked = [chat[-1]["content"] for chat in chats]
-        if self.model.dies_on and any(self.model.dies_on in text for text in asked):
+        messages = [chat[-1]["content"] for chat in chats]
+        if self.model.dies_on and any(self.model.dies_on in message for message in messages):
             os.kill(os.getpid(), signal.SIGKILL)
-        while self.model.hangs_on and any(self.model.hangs_on in text for text in asked):
+        while self.model.hangs_on and any(self.model.hangs_on in message for message in messages):
             time.sleep(1)
 
     def _answer(self, request: Request, sampling: Sampling) -> Completion:
-        asked = request.chat[-1]["content"]
-        words = len(asked.split())
+        message = request.chat[-1]["content"]
+        words = len(message.split())
         if words > self.model.max_model_len:
             return Completion("", "too_long", words, 0, error=f"{words} words")
         self.asked += 1
         replies = self.model.replies
-        text = replies[(self.asked - 1) % len(replies)] if replies else asked
-        spoken = text.split()
-        finish_reason = "stop" if len(spoken) <= sampling.max_tokens else "length"
-        return Completion(" ".join(spoken[: sampling.max_tokens]), finish_reason, words, len(spoken), logprob=-0.1)
+        reply = (replies[(self.asked - 1) % len(replies)] if replies else message).split()
+        finish_reason = "stop" if len(reply) <= sampling.max_tokens else "length"
+        return Completion(" ".join(reply[: sampling.max_tokens]), finish_reason, words, len(reply), logprob=-0.1)

@@ -1,4 +1,4 @@
-"""What an answer depends on besides its request, as one hash; known without loading the model."""
+"""The hash of all that an answer depends on besides its request; computed without loading the model."""
 
 from functools import cache
 from importlib import metadata
@@ -9,20 +9,24 @@ import xxhash
 from engine.contract.models import Model
 from engine.rows import content_id
 
-SMALL = 32 * 2**20  # smaller files are hashed whole
-MANNERS = {"url", "key_env", "retries", "deadline_seconds"}  # how a server is reached says nothing of what it answers
-PROBES, PROBE = 64, 2**20  # larger ones by 64 samples of 1 MiB: a 140 GB model takes a second, not minutes
+SMALL = 32 * 2**20  # bytes; smaller files are hashed whole
+CONNECTION = {"url", "key_env", "retries", "deadline_seconds"}  # how a server is reached does not change what it answers
+ADDED = {"omit", "rename"}  # keys that are newer than paid answers: hashed only where they are set
+SAMPLES, SAMPLE_BYTES = 64, 2**20  # of larger files: a 140 GB model takes a second, not minutes
 
 
 def identity(model: Model, folder: Path | None) -> str:
-    """Return the content address of `model`: weights, tokenizer, template, dtype, context and engine version."""
+    """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version."""
     weights = fingerprint(folder) if folder else model.path
-    return content_id(model.type, model.model_dump_json(exclude={"path", *MANNERS}), weights, _engine_version(model.type))
+    unset = {name for name in ADDED if getattr(model, name, None) is None}
+    return content_id(
+        model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model.type)
+    )
 
 
 @cache
 def fingerprint(folder: Path) -> str:
-    """Return a hash of all files of a model folder."""
+    """Return the hash of all files of a model folder; of large files only samples are read."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return content_id(*(part for path in files for part in (path.name, _digest(path))))
 
@@ -34,9 +38,9 @@ def _digest(path: Path) -> str:
         if size <= SMALL:
             digest.update(file.read())
         else:
-            for probe in range(PROBES):
-                file.seek((size - PROBE) * probe // (PROBES - 1))
-                digest.update(file.read(PROBE))
+            for sample in range(SAMPLES):
+                file.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+                digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
 
 

@@ -1,12 +1,15 @@
-"""Paid work by content: what a model has answered is never asked again, whatever becomes of the stages behind it.
+"""Paid work by content: what a model has answered is never paid for again, even if the stages behind it are rebuilt.
 
-A ledger is a tree of Parquet files. `a/3/a31f0c22-a3c2e9d4-<hash>.parquet` holds rows whose `place` (the prompt's id) lies between
-the two that its name begins with; its folder is what these have in common. Who looks for some places lists the folders on the way
-down to them, opens the files whose range holds one of them, and needs no index. The tree fits any number of rows.
+A ledger is a tree of Parquet files. `a/3/a31f0c22-a3c2e9d4-<hash>.parquet` holds rows whose partition key (the prompt's id) lies
+between the two values that its name begins with; its folder is their common prefix. A reader that looks for some partitions lists
+the folders on the way down to them and opens the files whose range holds one of them. There is no index; any number of rows fits.
 
-What is recorded is a file of its own at once, under a name hashed from its content: writing it twice is harmless, and nothing is
-renamed or appended to. When a block of rows is done its files become one. A file is removed only after all its rows lie in another,
-so that many processes and runs may share a ledger, and each may die at any moment; what is there twice is found once.
+A batch that is recorded becomes a file at once, under a name hashed from its content: writing it twice is harmless, and nothing is
+renamed or appended to. When a block of rows is done, its files are merged into one. A file is removed only after all its rows are
+in another, so many processes and runs may share a ledger and each may die at any moment; duplicates are found once.
+
+Each file names the schema version of its columns in its Parquet metadata. Rows of an older version are migrated when they are read;
+a file without a version is older than the first that has one, and the migrations choose by its columns.
 """
 
 from bisect import bisect_left
@@ -18,26 +21,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import StorageError
+from engine.rows import VERSION, conform
+from engine.storage.migrations import MIGRATIONS
 from engine.storage.shards import Folder, Shard, read_shard, write_shard
 
 DEPTH = 3  # folders above a file, at most: 4096 leaves
-DIGITS = 8  # of a place in a file's name
+DIGITS = 8  # of a partition key in a file's name
+SCHEMA_VERSION = b"rayleigh.schema_version"  # key of the Parquet metadata
 
 
 class Ledger:
-    """Rows of `schema`, found again by the column `key`, block by block; a block is some values of the column `place`, hex ids."""
+    """Rows of `schema`, found by the column `key`, block by block; a block is a set of values (hex ids) of `partition_key`."""
 
-    def __init__(self, folder: Folder, schema: pa.Schema, *, key: str, place: str) -> None:
-        self.folder, self.schema, self.key, self.place = folder, schema, key, place
+    def __init__(self, folder: Folder, schema: pa.Schema, *, key: str, partition_key: str) -> None:
+        self.folder, self.key, self.partition_key = folder, key, partition_key
+        self.schema = schema.with_metadata({SCHEMA_VERSION: str(VERSION).encode()})
         self._own: dict[str, pa.Table] = {}  # files that hold rows of the open block only
         self._shared: list[pa.Table] = []  # rows of the open block from other files
 
     @contextmanager
-    def block(self, places: Iterable[str]) -> Iterator[None]:
-        """Hold what is known of `places` in memory while they are worked on, then fold it into one file."""
-        self._load(sorted(set(places)))
+    def block(self, partitions: Iterable[str]) -> Iterator[None]:
+        """Hold the rows of `partitions` in memory while they are worked on, then merge their files into one."""
+        self._load(sorted(set(partitions)))
         yield
-        self._fold()
+        self._merge()
         self._own, self._shared = {}, []
 
     def find(self, keys: Iterable[str]) -> pa.Table:
@@ -48,30 +55,31 @@ class Ledger:
     def record(self, rows: pa.Table) -> None:
         """Make `rows`, which belong to the open block, durable before anything else happens to them."""
         if rows.num_rows:
+            rows = conform(rows, self.schema)
             self._own[self._write(rows)] = rows
 
-    def _load(self, places: Sequence[str]) -> None:
-        """Read the block; again if another process has folded one of its files in between."""
+    def _load(self, partitions: Sequence[str]) -> None:
+        """Read the block; again if another process has merged one of its files in between."""
         while True:
             self._own, self._shared = {}, []
-            paths = self._paths(places)
+            paths = self._paths(partitions)
             try:
                 for path in paths:
-                    self._keep(path, places)
+                    self._keep(path, partitions)
                 return
             except StorageError:
-                if set(paths) <= set(self._paths(places)):
+                if set(paths) <= set(self._paths(partitions)):
                     raise
 
-    def _keep(self, path: str, places: Sequence[str]) -> None:
-        rows = read_shard(self.folder, Shard(path, 0, 0, ""))
-        ours = rows.filter(pc.is_in(rows[self.place], pa.array(places, pa.string())))
+    def _keep(self, path: str, partitions: Sequence[str]) -> None:
+        rows = conform(_migrated(read_shard(self.folder, Shard(path, 0, 0, ""))), self.schema)
+        ours = rows.filter(pc.is_in(rows[self.partition_key], pa.array(partitions, pa.string())))
         if ours.num_rows == rows.num_rows:
             self._own[path] = rows
         else:
             self._shared.append(ours)
 
-    def _fold(self) -> None:
+    def _merge(self) -> None:
         if len(self._own) > 1:
             kept = self._write(_first_of_each(pa.concat_tables(self._own.values()).sort_by(self.key), self.key))
             for path in self._own.keys() - {kept}:
@@ -79,27 +87,34 @@ class Ledger:
 
     def _write(self, rows: pa.Table) -> str:
         """Write one file; return its path in the ledger."""
-        span = pc.min_max(rows[self.place]).as_py()
+        span = pc.min_max(rows[self.partition_key]).as_py()
         branch = _branch([span["min"], span["max"]])
         shard = write_shard(_at(self.folder, branch), rows, self.schema, prefix=f"{span['min'][:DIGITS]}-{span['max'][:DIGITS]}")
         return "/".join([*branch, shard.path])
 
-    def _paths(self, places: Sequence[str]) -> list[str]:
-        """Files that may hold one of the sorted `places`: above their branch and anywhere below it."""
-        if not places:
+    def _paths(self, partitions: Sequence[str]) -> list[str]:
+        """Files that may hold one of the sorted `partitions`: above their branch and anywhere below it."""
+        if not partitions:
             return []
-        branch, starts = _branch(places), [place[:DIGITS] for place in places]
-        found = []
+        branch, starts = _branch(partitions), [partition[:DIGITS] for partition in partitions]
+        paths = []
         for depth in range(len(branch) + 1):
             names = _at(self.folder, branch[:depth]).files(deep=depth == len(branch))
-            found += ["/".join([*branch[:depth], name]) for name in names if _may_hold(name, starts)]
-        return found
+            paths += ["/".join([*branch[:depth], name]) for name in names if _may_hold(name, starts)]
+        return paths
 
 
-def _branch(places: Sequence[str]) -> str:
-    """What the sorted `places` have in common, at most DEPTH digits."""
-    pairs = zip(places[0], places[-1], strict=False)
-    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))[:DEPTH]
+def _migrated(rows: pa.Table) -> pa.Table:
+    """Return `rows` with the columns of the current schema version."""
+    for older in range(int((rows.schema.metadata or {}).get(SCHEMA_VERSION, 1)), VERSION):
+        rows = MIGRATIONS[older](rows)
+    return rows
+
+
+def _branch(partitions: Sequence[str]) -> str:
+    """The common prefix of the sorted `partitions`, at most DEPTH digits."""
+    pairs = zip(partitions[0], partitions[-1], strict=False)
+    return "".join(digit for digit, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))[:DEPTH]
 
 
 def _at(folder: Folder, branch: str) -> Folder:

@@ -1,32 +1,32 @@
-"""Where a model's weights lie."""
+"""The folder of a model's weights."""
 
 from pathlib import Path
 
 from engine.errors import ModelError
-from engine.inference.bundled import BUNDLED, carried, unpack
+from engine.inference.bundled import BUNDLED, packaged_weights, unpack
 
 
 def locate(path: str, *, root: str, home: str) -> Path:
     """Return the folder of the model that a contract calls `path`.
 
-    A name that a package carries is unpacked below `home`; anything else is a folder, relative to `root` or absolute.
+    The name of a bundled model is unpacked below `home`; any other path is a folder, relative to `root` or absolute.
 
     Raises:
-        ModelError: there is no such folder, or it is no Hugging Face model.
+        ModelError: there is no such folder, or it is not a Hugging Face model.
     """
     return unpack(path, Path(home)) if path in BUNDLED else _folder(path, root)
 
 
 def check(path: str, *, root: str, home: str) -> None:
-    """Do as `locate`, but unpack nothing.
+    """Check that `locate` would find the model, without unpacking it.
 
     Raises:
-        ModelError: `locate` would raise it.
+        ModelError: as `locate`.
     """
     if path not in BUNDLED:
         _folder(path, root)
     elif not Path(home, path).is_dir():
-        carried(path)
+        packaged_weights(path)
 
 
 def _folder(path: str, root: str) -> Path:

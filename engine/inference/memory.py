@@ -1,4 +1,4 @@
-"""An engine that does not fit into memory is loaded with fewer sequences at once before it is given up."""
+"""Loading an engine that does not fit into memory: with fewer sequences at once, before it is given up."""
 
 import gc
 import logging
@@ -7,32 +7,32 @@ from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
-FLOOR = 8  # sequences at once: an engine that needs more memory than for these has no place here
-SIGNS = (
+MIN_SEQUENCES = 8  # sequences at once; an engine that lacks memory for these does not fit the machine
+MESSAGES = (
     "out of memory",
     "memory for the cache blocks",
-    "Engine core initialization failed",  # vLLM's own process on a GPU: it logs the cause, and only that it failed comes back
+    "Engine core initialization failed",  # vLLM's own process on a GPU logs the cause; only this message comes back
 )
 T = TypeVar("T")
 
 
-def fitting(load: Callable[[int], T], sequences: int) -> T:
-    """Return `load(sequences)`; after each failure for want of memory with half as many sequences, down to FLOOR.
+def load_within_memory(load: Callable[[int], T], sequences: int) -> T:
+    """Return `load(sequences)`; after each failure for lack of memory with half as many sequences, at least MIN_SEQUENCES.
 
-    Only loading is tried again here. An engine that runs out of memory while it generates is in an unknown state: its process ends,
-    and `engine.inference.crash_isolation` asks its batch in halves. Tested with loaders that fail; on a GPU it has not been run.
+    Only loading is tried again. An engine that runs out of memory while it generates is in an unknown state: its process ends, and
+    `engine.inference.crash_isolation` sends its batch in halves. Tested with loaders that fail, not on a GPU.
     """
     while True:
         try:
             return load(sequences)
         except Exception as error:
-            if sequences <= FLOOR or not is_memory(error):
+            if sequences <= MIN_SEQUENCES or not is_memory(error):
                 raise
-            log.warning("No memory for %d sequences at once, trying half: %s", sequences, error)
-        sequences = max(FLOOR, sequences // 2)
-        gc.collect()  # what the failed attempt still holds
+            log.warning("Not enough memory for %d sequences at once, trying half: %s", sequences, error)
+        sequences = max(MIN_SEQUENCES, sequences // 2)
+        gc.collect()  # frees what the failed attempt still holds
 
 
 def is_memory(error: Exception) -> bool:
-    """Return whether `error` says, or may hide, that memory ran out."""
-    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or any(sign in str(error) for sign in SIGNS)
+    """Return whether `error` reports, or may hide, a lack of memory."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or any(text in str(error) for text in MESSAGES)

@@ -1,4 +1,4 @@
-"""What a model thinks aloud, told from what it answers."""
+"""Separates the reasoning of a model from its answer."""
 
 from typing import NamedTuple
 
@@ -6,28 +6,28 @@ from engine.contract.teachers import Thinks
 
 
 class ParsedReasoning(NamedTuple):
-    """A completion in its two parts, and how it ended."""
+    """The two parts of a completion, and how it ended."""
 
     reasoning: str
     answer: str
-    finish_reason: str  # one of rows.ENDINGS
+    finish_reason: str  # one of rows.FINISH_REASONS
     error: str = ""
 
 
-def split(text: str, finish_reason: str, tags: Thinks | None) -> ParsedReasoning:
-    """Return the reasoning in `text` and the answer behind it, both without outer blanks; without `tags` the text is the answer.
+def parse_reasoning(text: str, finish_reason: str, tags: Thinks | None) -> ParsedReasoning:
+    """Return the reasoning and the answer in `text`, both stripped; without `tags` the whole text is the answer, as it is.
 
-    A model whose thoughts never close has given no answer, however it ended: `length` where it was cut off, else `error`. Of
-    several pairs of tags the last one closes: what stands before it is not yet the answer.
+    A completion whose reasoning never closes has no answer: its finish reason stays `length` if it was cut off, and becomes `error`
+    if it stopped. With several pairs of tags the last closing tag counts: text between the pairs belongs to the reasoning.
     """
     if tags is None:
         return ParsedReasoning("", text, finish_reason)
     before, closed, answer = text.rpartition(tags.close)
     if closed:
         return ParsedReasoning(before.strip().removeprefix(tags.open).strip(), answer.strip(), finish_reason)
-    if tags.open in text:  # an empty `open` always is: the chat template has opened it
-        thought = text.strip().removeprefix(tags.open).strip()
-        return ParsedReasoning(
-            thought, "", *(("error", "stopped while it was thinking") if finish_reason == "stop" else (finish_reason, ""))
-        )
+    if tags.open in text:  # an empty `open` always is: the chat template wrote the opening tag
+        reasoning = text.strip().removeprefix(tags.open).strip()
+        if finish_reason == "stop":
+            return ParsedReasoning(reasoning, "", "error", "stopped while it was thinking")
+        return ParsedReasoning(reasoning, "", finish_reason)
     return ParsedReasoning("", text.strip(), finish_reason)

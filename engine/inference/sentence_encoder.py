@@ -1,4 +1,4 @@
-"""Sentence embeddings: how alike two texts are in meaning. Never in one process with vLLM."""
+"""Sentence embeddings, for the similarity of texts in meaning. Never in one process with vLLM."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,14 +7,18 @@ import numpy as np
 
 from engine.errors import ModelError
 
-CHARS_AT_ONCE = {"cpu": 4_096, "cuda": 262_144}  # characters, padding included, that the model is given at once
+MAX_BATCH_CHARS = {"cpu": 4_096, "cuda": 262_144}  # characters of a batch, padding included
 
 
 class SentenceEncoder:
     """A loaded sentence-transformers model."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
-        """Raises ModelError if the folder is no sentence-transformers model."""
+        """Load the model in `folder`.
+
+        Raises:
+            ModelError: `folder` holds no sentence-transformers model.
+        """
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
@@ -27,29 +31,29 @@ class SentenceEncoder:
             self.model = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"{folder}: is no sentence-transformers model: {error}. Mend the embedding model that the contract names."
+                f"{folder} is no sentence-transformers model: {error}. Change the embedding model in the contract."
             ) from None
         self.dimensions = self.model.get_embedding_dimension() or len(self.model.encode(""))
-        self.most_chars = 5 * (self.model.max_seq_length or 1 << 20)  # about what the model reads of a text
+        self.max_chars = 5 * (self.model.max_seq_length or 1 << 20)  # about as many as the model reads of a text
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Return a unit vector for each text, (texts, dimensions) float32: their inner product is their similarity.
+        """Return unit vectors, (texts, dimensions) float32: the inner product of two is the cosine similarity of their texts.
 
-        Texts of about the same length are computed together: the more there are in `texts`, the less is padded.
+        Texts of similar length are computed together: the more `texts`, the less padding.
         """
         out = np.empty((len(texts), self.dimensions), np.float32)
-        lengths = np.minimum(np.fromiter(map(len, texts), np.int64, len(texts)), self.most_chars)
-        for rows in _batches(lengths, CHARS_AT_ONCE[self.device]):
-            given = [texts[row] for row in rows.tolist()]
-            out[rows] = self.model.encode(given, batch_size=len(given), normalize_embeddings=True, show_progress_bar=False)
+        lengths = np.minimum(np.fromiter(map(len, texts), np.int64, len(texts)), self.max_chars)
+        for rows in _batches(lengths, MAX_BATCH_CHARS[self.device]):
+            batch = [texts[row] for row in rows.tolist()]
+            out[rows] = self.model.encode(batch, batch_size=len(batch), normalize_embeddings=True, show_progress_bar=False)
         return out
 
 
-def _batches(lengths: np.ndarray, chars: int) -> Iterator[np.ndarray]:
-    """Yield row numbers, the longest texts first, so that rows times the longest stay within `chars`."""
+def _batches(lengths: np.ndarray, max_chars: int) -> Iterator[np.ndarray]:
+    """Yield row numbers, the longest texts first; rows times the longest length are at most `max_chars`, or there is one row."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        count = max(1, chars // max(1, int(lengths[order[start]])))
+        count = max(1, max_chars // max(1, int(lengths[order[start]])))
         yield order[start : start + count]
         start += count

@@ -1,84 +1,81 @@
-"""What each teacher was paid, and for how many answers of use: sums over the rows of `candidates` and of `picked`."""
+"""Usage and cost of each teacher: sums over the rows of `candidates` and of `picked`."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.budget import Price
+from engine.records.candidates import CandidatesMetrics, TeacherCost
+from engine.rows import Row
 
 COLUMNS = ["teacher", "pool", "finish_reason", "tokens_in", "tokens_out", "seconds"]
 ACCEPTED = ("train", "refusal")
 FREE = ("budget_exhausted", "unrouted", "too_long")
-"""Endings of answers that no engine was asked for."""
+"""Finish reasons of answers that no engine was asked for."""
 
 
-class Account(NamedTuple):
-    """Of one teacher."""
+class TeacherTotals(NamedTuple):
+    """Sums over the answers of one teacher; see `engine.records.candidates.TeacherSpending`."""
 
-    answers: int = 0  # that were paid for
+    answers: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    seconds: float = 0.0  # of its engines
-    accepted: int = 0  # answers in one of ACCEPTED
-    budget_exhausted: int = 0  # answers that were not asked for, as the budget was spent
+    seconds: float = 0.0
+    accepted: int = 0
+    budget_exhausted: int = 0
 
-    def plus(self, other: "Account") -> "Account":
-        """Return both together."""
-        return Account._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
+    def plus(self, other: "TeacherTotals") -> "TeacherTotals":
+        """Return the sum of both."""
+        return TeacherTotals._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
 
 
-def accounts(pieces: Iterable[pa.Table]) -> dict[str, Account]:
-    """Return teacher -> sums over the CANDIDATE rows of `pieces`, which need only COLUMNS; rows by nobody are left out."""
-    found: dict[str, Account] = {}
+def teacher_totals(pieces: Iterable[pa.Table]) -> dict[str, TeacherTotals]:
+    """Return teacher -> sums over the CANDIDATE rows of `pieces`, which need only COLUMNS. Rows without a teacher are left out."""
+    totals: dict[str, TeacherTotals] = {}
     for piece in pieces:
         for teacher in filter(None, pc.unique(piece["teacher"]).to_pylist()):
-            account = _account(piece.filter(pc.equal(piece["teacher"], teacher)))
-            found[teacher] = account.plus(found.get(teacher, Account()))
-    return dict(sorted(found.items()))
+            one = _totals(piece.filter(pc.equal(piece["teacher"], teacher)))
+            totals[teacher] = one.plus(totals.get(teacher, TeacherTotals()))
+    return dict(sorted(totals.items()))
 
 
-def _account(rows: pa.Table) -> Account:
+def _totals(rows: pa.Table) -> TeacherTotals:
     paid = rows.filter(pc.invert(pc.is_in(rows["finish_reason"], pa.array(FREE))))
     sums = [pc.sum(paid[name]).as_py() or 0 for name in ("tokens_in", "tokens_out", "seconds")]
     accepted, budget_exhausted = pc.is_in(rows["pool"], pa.array(ACCEPTED)), pc.equal(rows["finish_reason"], "budget_exhausted")
-    return Account(paid.num_rows, *sums, *(pc.sum(mask).as_py() or 0 for mask in (accepted, budget_exhausted)))
+    return TeacherTotals(paid.num_rows, *sums, *(pc.sum(mask).as_py() or 0 for mask in (accepted, budget_exhausted)))
 
 
 def picked(pieces: Iterable[pa.Table]) -> dict[str, int]:
     """Return teacher -> answers that became examples, from the columns `teacher` and `dropped_by` of PICKED rows."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for piece in pieces:
         kept = piece.filter(pc.equal(piece["dropped_by"], ""))
         for count in pc.value_counts(kept["teacher"].combine_chunks()).to_pylist():
-            found[count["values"]] = found.get(count["values"], 0) + count["counts"]
-    return dict(sorted(found.items()))
+            counts[count["values"]] = counts.get(count["values"], 0) + count["counts"]
+    return dict(sorted(counts.items()))
 
 
-def costs(candidates: Mapping[str, Any], dataset: Mapping[str, Any], price: Price) -> list[dict[str, Any]]:
-    """Return one entry a teacher, from the facts of both jobs: what it was paid, for what, and what that makes an accepted answer.
-
-    `money` is the tokens at the teacher's price and, for an engine of our own, its seconds at the machine's. What cannot be said
-    is None: `picked` before there is a dataset, what an answer costs if none was accepted.
-    """
+def costs(candidates: Mapping[str, object], dataset: Mapping[str, object], price: Price) -> list[Row]:
+    """Return the fields of a `TeacherCost` for each teacher, from the metrics of the jobs `candidates` and `dataset`."""
+    kept = dataset.get("picked")
     entries = []
-    for teacher, fields in (candidates.get("teachers") or {}).items():
-        account = Account(**{name: fields[name] for name in Account._fields})
-        money = price.money(teacher, account.tokens_in, account.tokens_out, fields["machine_seconds"])
-        tokens = account.tokens_in + account.tokens_out
-        entries.append(
-            {
-                "teacher": teacher,
-                "answers": account.answers,
-                "tokens_in": account.tokens_in,
-                "tokens_out": account.tokens_out,
-                "money": round(money, 6),
-                "accepted": account.accepted,
-                "picked": dataset["picked"].get(teacher, 0) if "picked" in dataset else None,
-                "budget_exhausted": account.budget_exhausted,
-                "tokens_per_accepted": round(tokens / account.accepted, 1) if account.accepted else None,
-                "money_per_accepted": round(money / account.accepted, 9) if account.accepted else None,
-            }
+    for teacher, usage in CandidatesMetrics.model_validate(candidates).teachers.items():
+        money = price.money(teacher, usage.tokens_in, usage.tokens_out, usage.machine_seconds)
+        tokens = usage.tokens_in + usage.tokens_out
+        cost = TeacherCost(
+            teacher=teacher,
+            answers=usage.answers,
+            tokens_in=usage.tokens_in,
+            tokens_out=usage.tokens_out,
+            money=round(money, 6),
+            accepted=usage.accepted,
+            picked=kept.get(teacher, 0) if isinstance(kept, Mapping) else None,
+            budget_exhausted=usage.budget_exhausted,
+            tokens_per_accepted=round(tokens / usage.accepted, 1) if usage.accepted else None,
+            money_per_accepted=round(money / usage.accepted, 9) if usage.accepted else None,
         )
+        entries.append(cost.model_dump())
     return entries

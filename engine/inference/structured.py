@@ -1,7 +1,7 @@
-"""Structured decoding of values that quote their prompt: a model can choose wrongly among its spans, but never invent.
+"""Structured decoding of fields that quote their prompt: the model chooses one of the prompt's spans and cannot invent a value.
 
-Extraction as a choice of spans is the pointer of reading comprehension (Rajpurkar et al., 2016, "SQuAD"); here the decoder's
-grammar holds it, so that any model points, trained for it or not.
+Reading comprehension extracts an answer as a span of the text (Rajpurkar et al., 2016, "SQuAD"); here the grammar of the decoder
+enforces it, for models that were not trained to point, too.
 """
 
 import json
@@ -16,43 +16,43 @@ from engine.contract.base import JsonSchema
 from engine.contract.specialist import Output
 
 WORD = re.compile(r"\w+")
-GAP = re.compile(r"[^\w\n,;:!?()\"]")  # the one character that may stand between two words of a span
+GAP = re.compile(r"[^\w\n,;:!?()\"]")  # the one character that may separate two words of a span
 
 
 def decoding_schema(output: Output, text: str) -> JsonSchema | None:
-    """Return the JSON schema by which an answer to the prompt `text` is decoded; None if `output` is free text.
+    """Return the JSON schema that decodes an answer to the prompt `text`; None if `output` is free text.
 
-    Each field of `output.spans` becomes an enumeration of the spans of `text` that its own schema accepts, and null where that
-    does. A field that no span fits, and that may not be null, stays as it was: an answer must remain possible.
+    Each field of `output.spans` becomes an enumeration of the spans of `text` that the field's own schema accepts, with null if it
+    accepts null. A field whose schema accepts none of these keeps its schema, so that an answer remains possible.
     """
     schema = output.json_schema
     if not schema or not output.spans:
         return schema
-    fields = {name: _narrow(schema["properties"][name], text, words) for name, words in output.spans.items()}
+    fields = {name: _span_schema(schema["properties"][name], text, max_words) for name, max_words in output.spans.items()}
     return {**schema, "properties": {**schema["properties"], **fields}}
 
 
-def spans(text: str, words: int) -> list[str]:
-    """Return the pieces of `text` of one word to `words` words, each once, in the order in which they begin."""
-    found = list(WORD.finditer(text))
-    pieces: dict[str, None] = {}
-    for first, start in enumerate(found):
-        pieces[start[0]] = None
-        for before, last in zip(found[first : first + words - 1], found[first + 1 : first + words], strict=False):
+def candidate_spans(text: str, max_words: int) -> list[str]:
+    """Return the different spans of `text` of one to `max_words` words, ordered by where they begin, then by length."""
+    words = list(WORD.finditer(text))
+    spans: dict[str, None] = {}
+    for first, start in enumerate(words):
+        spans[start[0]] = None
+        for before, last in zip(words[first : first + max_words - 1], words[first + 1 : first + max_words], strict=False):
             if not GAP.fullmatch(text, before.end(), last.start()):
                 break
-            pieces[text[start.start() : last.end()]] = None
-    return list(pieces)
+            spans[text[start.start() : last.end()]] = None
+    return list(spans)
 
 
-def _narrow(field: Mapping[str, Any], text: str, words: int) -> Mapping[str, Any]:
-    allowed = _allowed(json.dumps(field), text, words)
+def _span_schema(field: Mapping[str, Any], text: str, max_words: int) -> Mapping[str, Any]:
+    allowed = _allowed(json.dumps(field), text, max_words)
     return {"enum": list(allowed)} if allowed else field
 
 
-@lru_cache(maxsize=1024)  # the samples of a prompt are asked for one after the other
-def _allowed(field: str, text: str, words: int) -> tuple[str | None, ...]:
-    return tuple(value for value in (*spans(text, words), None) if _accepts(field, value))
+@lru_cache(maxsize=1024)  # the samples of a prompt follow each other
+def _allowed(field: str, text: str, max_words: int) -> tuple[str | None, ...]:
+    return tuple(value for value in (*candidate_spans(text, max_words), None) if _accepts(field, value))
 
 
 @lru_cache(maxsize=2**16)  # prompts share their words

@@ -1,20 +1,23 @@
-"""What models were paid, and whether the cap is reached: counted by many processes on many machines, with no one in charge.
+"""Token usage of all processes that share a budget, and whether its cap is reached, without a coordinator.
 
-Each process keeps one small file, which it alone writes, with what it has paid so far; the sum of the files is what all have paid.
-A payment is noted before the answers are recorded in the ledger: after a crash in between they are paid twice, and count twice.
+Each process writes one small file with what it has used so far; the sum of the files is the usage of all. Usage is noted before the
+answers are recorded in the ledger: answers that a crash in between loses are paid for twice, and count twice.
 """
 
 import json
 import uuid
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from engine.storage.migrations import OLDER_FOLDERS
 from engine.storage.shards import Folder
 
-TEACHERS, JUDGES = "purse/teachers", "purse/judges"  # folders in a run's ledger
+TEACHER_TOKENS, JUDGE_TOKENS = "token_usage/teachers", "token_usage/judges"
+"""Folders in a run's ledger, one for each cap of the contract's section `budget`."""
 
 
 class TokenUsage(NamedTuple):
-    """What somebody was paid."""
+    """Tokens that were paid for."""
 
     answers: int = 0
     tokens_in: int = 0
@@ -26,33 +29,41 @@ class TokenUsage(NamedTuple):
         return self.tokens_in + self.tokens_out
 
     def plus(self, other: "TokenUsage") -> "TokenUsage":
-        """Return both together."""
+        """Return the sum of both."""
         return TokenUsage._make(mine + theirs for mine, theirs in zip(self, other, strict=True))
 
 
 class TokenBudget:
-    """What may be spent, in tokens; None = without end. `folder` is that of all who spend from it."""
+    """Tokens that the processes sharing `folder` may use; a cap of None is no cap."""
 
     def __init__(self, folder: Folder, cap: int | None) -> None:
         self.folder, self.cap = folder, cap
         self.name = f"{uuid.uuid4().hex}.json"
-        self.paid: dict[str, TokenUsage] = {}
+        self.used: dict[str, TokenUsage] = {}
 
-    def is_empty(self) -> bool:
-        """Return whether all processes together have spent the cap. Reads a file a process, or nothing without a cap."""
-        return self.cap is not None and sum(spent.tokens for spent in spent_in(self.folder).values()) >= self.cap
+    def is_exhausted(self) -> bool:
+        """Return whether all processes together have used the cap. Reads one file a process; without a cap it reads nothing."""
+        return self.cap is not None and sum(usage.tokens for usage in usage_in(self.folder).values()) >= self.cap
 
-    def pay(self, payee: str, spent: TokenUsage) -> None:
-        """Note durably that `payee` was paid."""
-        self.paid[payee] = spent.plus(self.paid.get(payee, TokenUsage()))
-        self.folder.write(self.name, json.dumps(self.paid).encode())
+    def add(self, payee: str, usage: TokenUsage) -> None:
+        """Note durably what `payee` has used."""
+        self.used[payee] = usage.plus(self.used.get(payee, TokenUsage()))
+        self.folder.write(self.name, json.dumps(self.used).encode())
 
 
-def spent_in(folder: Folder) -> dict[str, TokenUsage]:
-    """Return payee -> what it was paid by all processes that have noted it in `folder`."""
+def usage_in(folder: Folder) -> dict[str, TokenUsage]:
+    """Return payee -> usage, summed over all processes that have noted it in `folder` or in the folder's older place."""
     total: dict[str, TokenUsage] = {}
-    for name in folder.files():
-        if name.endswith(".json"):
-            for payee, spent in json.loads(folder.read(name)).items():
-                total[payee] = TokenUsage(*spent).plus(total.get(payee, TokenUsage()))
+    for place in _with_older(folder):
+        for name in place.files():
+            if name.endswith(".json"):
+                for payee, usage in json.loads(place.read(name)).items():
+                    total[payee] = TokenUsage(*usage).plus(total.get(payee, TokenUsage()))
     return dict(sorted(total.items()))
+
+
+def _with_older(folder: Folder) -> Iterator[Folder]:
+    yield folder
+    for name, older in OLDER_FOLDERS.items():
+        if folder.url.endswith(f"/{name}"):
+            yield Folder(folder.url.removesuffix(name) + older)

@@ -11,9 +11,10 @@ from typing import Any
 from engine.contract.models import Sampling, VllmModel
 from engine.contract.profile import Pool
 from engine.errors import ModelError
+from engine.inference.chat_template import Unanswered, refused_by, tokenize_chats
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
-from engine.inference.memory import fitting
+from engine.inference.memory import load_within_memory
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ BLOCK = 32  # tokens of a prefix-cache block; the default of 128 on CPU would mi
 def engine_arguments(model: VllmModel, pool: Pool, folder: Path) -> dict[str, Any]:
     """Return the arguments of `vllm.LLM`.
 
-    Without GPUs: a fixed cache and no compilation. With GPUs: one shard of each layer per whole GPU, and `pool.pipeline` stages of
-    layers, whose workers find their places in the actor's placement group.
+    Without GPUs: a KV cache of fixed size and no compilation. With GPUs: tensor parallelism over the whole GPUs of the pool, and
+    `pool.pipeline` pipeline stages, whose workers run in the actor's placement group.
     """
     arguments: dict[str, Any] = {
         "model": str(folder),
@@ -61,13 +62,15 @@ class VllmEngine:
         import vllm.exceptions  # here, so that importing this file stays cheap
 
         self.vllm = vllm
-        self.refusals = (ValueError, vllm.exceptions.VLLMClientError)  # a request's own fault, not the engine's
+        self.refusals = (ValueError, vllm.exceptions.VLLMClientError)  # caused by a request; the engine is sound
         self.model = model
         self.identity = identity(model, folder)
+        self.folder = folder
         self.tokens_read = 0
+        self.refused: int | None = 0  # chats that the template refused before it rendered the first; None once it has rendered one
         try:
             arguments = engine_arguments(model, pool, folder)
-            self.llm = fitting(lambda sequences: vllm.LLM(**{**arguments, "max_num_seqs": sequences}), pool.max_num_seqs)
+            self.llm = load_within_memory(lambda sequences: vllm.LLM(**{**arguments, "max_num_seqs": sequences}), pool.max_num_seqs)
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         self.tokenizer: Any = self.llm.get_tokenizer()
@@ -77,57 +80,67 @@ class VllmEngine:
         self.llm.reset_prefix_cache()
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Answer each request, in order; see `engine.inference.engine.Engine`."""
+        """Answer each request, in order; see `engine.inference.engine.Engine`.
+
+        Raises:
+            ModelError: the chat template refuses every chat.
+        """
         started = time.perf_counter()
-        tokens = self._tokens([request.chat for request in requests])
+        prompts = self._tokenize([request.chat for request in requests])
         params = [self._params(request, sampling) for request in requests]
-        outputs = self._generate(tokens, params)
-        share = (time.perf_counter() - started) / max(1, len(requests))
-        return [_completion(output, len(ids), share) for output, ids in zip(outputs, tokens, strict=True)]
+        outputs = self._generate(prompts, params)
+        seconds = (time.perf_counter() - started) / max(1, len(requests))
+        return [_completion(output, prompt, seconds) for output, prompt in zip(outputs, prompts, strict=True)]
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Return the probabilities of `choices` as next token; see `engine.inference.engine.Engine`."""
         ids = [self._single_token(choice) for choice in choices]
         params = self.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=ids)
-        outputs = self._generate(self._tokens(chats), [params] * len(chats))
-        self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, str))
-        return [None if isinstance(output, str) else _shares(output.outputs[0].logprobs[0], ids) for output in outputs]
+        outputs = self._generate(self._tokenize(chats), [params] * len(chats))
+        self._count_read(outputs)
+        return [None if isinstance(output, Unanswered) else _shares(output.outputs[0].logprobs[0], ids) for output in outputs]
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Return the mean loss of each answer behind its chat; see `engine.inference.engine.Engine`."""
         start = [self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id]
-        said = [self.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
-        asked = iter(self._tokens([chat for chat in chats if chat]))
-        whole = [(next(asked) if chat else start) + ids for chat, ids in zip(chats, said, strict=True)]
+        targets = [self.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
+        rendered = iter(self._tokenize([chat for chat in chats if chat]))
+        heads = [next(rendered) if chat else start for chat in chats]
+        pairs = zip(heads, targets, strict=True)
+        prompts = [head if isinstance(head, Unanswered) else head + target for head, target in pairs]
         params = self.vllm.SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0)
-        outputs = self._generate(whole, [params] * len(whole))
-        self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, str))
-        return [None if isinstance(output, str) else _loss(output, len(ids)) for output, ids in zip(outputs, said, strict=True)]
+        outputs = self._generate(prompts, [params] * len(prompts))
+        self._count_read(outputs)
+        pairs = zip(outputs, targets, strict=True)
+        return [None if isinstance(output, Unanswered) else _loss(output, len(target)) for output, target in pairs]
 
-    def _generate(self, tokens: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
-        """Outputs in order; a string in place of an output says why a request could not be answered."""
+    def _generate(self, prompts: Sequence[list[int] | Unanswered], params: Sequence[Any]) -> list[Any]:
+        """Return vLLM's outputs in order; `Unanswered` in place of an output says why a request has none."""
         limit = self.model.max_model_len
         outputs: list[Any] = [
-            None if len(ids) < limit else f"too_long: {len(ids)} tokens in the prompt, the model reads {limit}" for ids in tokens
+            Unanswered("too_long", f"{len(prompt)} tokens in the prompt, the model reads {limit}")
+            if isinstance(prompt, list) and len(prompt) >= limit
+            else prompt
+            for prompt in prompts
         ]
-        fitting = [index for index, output in enumerate(outputs) if output is None]
-        answers = self._isolate([tokens[i] for i in fitting], [params[i] for i in fitting])
+        fitting = [index for index, output in enumerate(outputs) if not isinstance(output, Unanswered)]
+        answers = self._isolate([outputs[index] for index in fitting], [params[index] for index in fitting])
         for index, answer in zip(fitting, answers, strict=True):
             outputs[index] = answer
         return outputs
 
-    def _isolate(self, tokens: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
-        """Generate; where the engine refuses a request, halve until it stands alone."""
-        if not tokens:
+    def _isolate(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
+        """Generate; halve a batch that vLLM refuses until the refused request is alone."""
+        if not prompts:
             return []
         try:
-            return self.llm.generate([{"prompt_token_ids": ids} for ids in tokens], list(params), use_tqdm=False)
+            return self.llm.generate([{"prompt_token_ids": ids} for ids in prompts], list(params), use_tqdm=False)
         except self.refusals as error:  # one refused request refuses the whole call
-            if len(tokens) == 1:
-                return [f"error: {error}"]
-            log.warning("vLLM refused a batch of %d, halving it: %s", len(tokens), error)
-            middle = len(tokens) // 2
-            return self._isolate(tokens[:middle], params[:middle]) + self._isolate(tokens[middle:], params[middle:])
+            if len(prompts) == 1:
+                return [Unanswered("error", str(error))]
+            log.warning("vLLM refused a batch of %d, halving it: %s", len(prompts), error)
+            middle = len(prompts) // 2
+            return self._isolate(prompts[:middle], params[:middle]) + self._isolate(prompts[middle:], params[middle:])
 
     def _params(self, request: Request, sampling: Sampling) -> Any:
         structured = None
@@ -139,31 +152,40 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             seed=request.seed,
             logprobs=0,
-            skip_special_tokens=not request.aloud,
+            skip_special_tokens=not request.keep_special_tokens,
             structured_outputs=structured,
         )
 
-    def _tokens(self, chats: Sequence[Chat]) -> list[list[int]]:
-        """Token ids of each chat; equal chats, as the samples of a prompt are, are read once."""
-        if not chats:
-            return []
-        keys = [json.dumps(chat) for chat in chats]
-        different = list(dict(zip(keys, chats, strict=True)).values())
-        ids = self.tokenizer.apply_chat_template(different, add_generation_prompt=True, tokenize=True)["input_ids"]
-        found = dict(zip(dict.fromkeys(keys), ids, strict=True))
-        return [found[key] for key in keys]
+    def _tokenize(self, chats: Sequence[Chat]) -> list[list[int] | Unanswered]:
+        """Return the token ids of each chat, or why its template refuses it.
+
+        Raises:
+            ModelError: the template has rendered no chat yet and refuses all of several.
+        """
+        prompts = tokenize_chats(self.tokenizer, chats)
+        refused = [prompt for prompt in prompts if isinstance(prompt, Unanswered)]
+        if len(refused) < len(prompts):
+            self.refused = None
+        elif self.refused is not None and refused:
+            self.refused += len({json.dumps(chat) for chat in chats})
+            if self.refused > 1:  # of a single chat it is not known whether it is the odd one
+                raise refused_by(self.folder, refused[0])
+        return prompts
+
+    def _count_read(self, outputs: Sequence[Any]) -> None:
+        self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, Unanswered))
 
     def _single_token(self, choice: str) -> int:
         ids = self.tokenizer.encode(choice, add_special_tokens=False)
         if len(ids) != 1:
-            raise ModelError(f"mark {choice!r} is {len(ids)} tokens of the judge, expected 1; choose other marks.")
+            raise ModelError(f"choice {choice!r} is {len(ids)} tokens of the judge {self.folder}, expected 1; use other choices.")
         return ids[0]
 
 
-def _completion(output: Any, tokens_in: int, seconds: float) -> Completion:
-    if isinstance(output, str):
-        finish_reason, _, why = output.partition(": ")
-        return Completion("", finish_reason, tokens_in, 0, None, seconds, why)
+def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> Completion:
+    tokens_in = 0 if isinstance(prompt, Unanswered) else len(prompt)
+    if isinstance(output, Unanswered):
+        return Completion("", output.finish_reason, tokens_in, 0, None, seconds, output.error)
     sample = output.outputs[0]
     finish_reason = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
     error = "" if finish_reason != "error" else f"ended as {sample.finish_reason}"
@@ -171,15 +193,16 @@ def _completion(output: Any, tokens_in: int, seconds: float) -> Completion:
 
 
 def _loss(output: Any, count: int) -> float | None:
-    """Mean loss of the last `count` tokens that were read."""
+    """Return the mean loss of the last `count` tokens of the prompt, in nats."""
     last = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))[-count:] if count else []
-    return -sum(found[token].logprob for token, found in last) / count if count else None
+    return -sum(logprobs[token].logprob for token, logprobs in last) / count if count else None
 
 
 def _shares(logprobs: Any, ids: Sequence[int]) -> list[float] | None:
-    found = [logprobs[token].logprob if token in logprobs else float("-inf") for token in ids]
-    best = max(found)
+    """Return the probabilities of the tokens `ids`, summing to 1; None if none of them is among `logprobs`."""
+    values = [logprobs[token].logprob if token in logprobs else float("-inf") for token in ids]
+    best = max(values)
     if best == float("-inf"):
         return None
-    weights = [exp(value - best) for value in found]
+    weights = [exp(value - best) for value in values]
     return [weight / sum(weights) for weight in weights]

@@ -1,7 +1,7 @@
-"""Questions to a judge's model, each paid once: the ledger knows them by every word that the model would read.
+"""Probabilities of choices, from a judge's model. The cache key is the full prompt with its choices.
 
-A changed rubric asks again, an unchanged one never does, under whatever name it goes; marks, comparisons and the audit's other
-shapes of an answer are all the same to it.
+Only a changed prompt is asked again, whatever its rubric is called: scores, comparisons and the questions of the audit share the
+ledger.
 """
 
 import json
@@ -12,50 +12,49 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.contract.judges import Rubric
+from engine.inference.client import ClientSpec, ModelClient, measured
 from engine.inference.engine import Chat, Engine
-from engine.inference.till import Account, Till
-from engine.judges.grader_spec import GraderSpec
-from engine.rows import content_id
+from engine.rows import Row, content_id
 
 PAID = pa.schema([("prompt_id", pa.string()), ("question_id", pa.string()), ("shares", pa.list_(pa.float32()))])
 
 
-class Question(NamedTuple):
-    """What a judge is asked once."""
+class ChoiceRequest(NamedTuple):
+    """A prompt for the judge, and the tokens it chooses from."""
 
-    place: str  # the prompt's id, by which the ledger keeps it
+    prompt_id: str  # of the prompt whose answer is judged; partitions the ledger
     chat: Chat
-    marks: tuple[str, ...]  # the answers that are open to it
+    choices: tuple[str, ...]
 
 
-class Reading(NamedTuple):
-    """What it said."""
+class ChoiceProbs(NamedTuple):
+    """The judge's answer."""
 
-    shares: list[float] | None  # probability of each mark; None if it cannot be read, or was not asked
-    budget_exhausted: bool = False  # not asked, as the budget was spent
+    probs: list[float] | None  # of each choice, summing to 1; None if unreadable, or not asked
+    budget_exhausted: bool = False  # not asked, because the budget was spent
 
 
 class JudgeClient:
     """One model of a judge."""
 
-    def __init__(self, bar: GraderSpec, rubric: Rubric) -> None:
-        folder = bar.folders.get(rubric.name)
-        account = Account(rubric.model, bar.pool, folder, bar.ledger, bar.markers, bar.purse, bar.cap)
-        self.till: Till[Question] = Till(account, PAID, place=attrgetter("place"))
+    def __init__(self, spec: ClientSpec) -> None:
+        self.client: ModelClient[ChoiceRequest] = ModelClient(
+            spec, PAID, prompt_id=attrgetter("prompt_id"), crashed=lambda request: {"shares": None}
+        )
 
-    def __call__(self, questions: Sequence[Question], *, payee: str, capped: bool = True) -> list[Reading]:
-        """Return what the model says to each question. `payee` is noted in the purse; `capped`: the budget's end is obeyed."""
-        keys = [content_id(self.till.identity, json.dumps(one.chat), *one.marks) for one in questions]
-        alike: dict[tuple[str, ...], dict[str, Question]] = defaultdict(dict)
-        for key, one in zip(keys, questions, strict=True):
-            alike[one.marks][key] = one
-        said: dict[str, list[float] | None] = {}
-        with self.till.block(one.place for one in questions):
-            for group in alike.values():
-                said |= self.till(group, _choose, payee=payee, capped=capped)
-        return [Reading(said.get(key), key not in said) for key in keys]
+    def __call__(self, requests: Sequence[ChoiceRequest], *, payee: str, capped: bool = True) -> list[ChoiceProbs]:
+        """Return the probabilities for each request, in order. Token usage is noted for `payee`; `capped` obeys the budget."""
+        keys = [content_id(self.client.identity, json.dumps(request.chat), *request.choices) for request in requests]
+        groups: dict[tuple[str, ...], dict[str, ChoiceRequest]] = defaultdict(dict)
+        for key, request in zip(keys, requests, strict=True):
+            groups[request.choices][key] = request
+        rows: dict[str, Row] = {}
+        call, batch = measured(_choice_probs, "shares"), self.client.spec.pool.batch
+        with self.client.block(request.prompt_id for request in requests):
+            for group in groups.values():
+                rows |= self.client.answer(group, call, batch=batch, payee=payee, capped=capped)
+        return [ChoiceProbs(rows[key]["shares"]) if key in rows else ChoiceProbs(None, budget_exhausted=True) for key in keys]
 
 
-def _choose(engine: Engine, questions: Sequence[Question]) -> Sequence[list[float] | None]:
-    return engine.choice_probs([one.chat for one in questions], questions[0].marks)
+def _choice_probs(engine: Engine, requests: Sequence[ChoiceRequest]) -> Sequence[list[float] | None]:
+    return engine.choice_probs([request.chat for request in requests], requests[0].choices)

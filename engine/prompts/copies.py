@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import xxhash
 
 from engine.contract.prompts import Copies
-from engine.dedup.minhash import exact_keys, signatures
+from engine.dedup.minhash import minhash, text_keys
 from engine.dedup.representatives import Order
-from engine.dedup.signature import Signed, came
+from engine.dedup.signature import SignedBlock, batch_columns
 from engine.prompts.sources import LINE_BITS
 
 SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
@@ -50,7 +50,7 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
     """INGESTED in, SIGNED out: one row for each valid prompt."""
     rows = rows.filter(pc.equal(rows["reason"], ""))
     source_ids = zip(rows["path"].to_pylist(), rows["source_id"].to_pylist(), strict=True)
-    minima = signatures(rows["text"], copies)
+    minima = minhash(rows["text"], copies)
     return pa.table(
         {
             "row_key": rows["row_key"],
@@ -58,21 +58,21 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
             "split": rows["split"],
             "round": rows["round"],
             "id_key": pa.array([None if name is None else _id_key(path, name) for path, name in source_ids], pa.uint64()),
-            "text_key": pa.array(exact_keys(rows["text"])),
+            "text_key": pa.array(text_keys(rows["text"])),
             "minima": pa.array(list(minima), pa.list_(pa.uint32())),
         },
         schema=SIGNED,
     )
 
 
-def by_source_id(signed: pa.Table) -> Signed:
+def by_source_id(signed: pa.Table) -> SignedBlock:
     """Return the SIGNED rows with a source_id, keyed by it: of equal ids of a source only the earliest row is kept."""
     rows = signed.filter(pc.is_valid(signed["id_key"]))
-    table = pa.table({"id": rows["row_key"], **came(len(rows))})
-    return Signed(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
+    table = pa.table({"id": rows["row_key"], **batch_columns(len(rows))})
+    return SignedBlock(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
 
 
-def by_text(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int, num_perm: int) -> Signed:
+def by_text(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int, num_perm: int) -> SignedBlock:
     """Return the SIGNED rows up to round `last`, keyed by their text, without those that have a `repeated` id.
 
     Signatures are (rows, num_perm) for a block without rows too: signatures of all blocks are concatenated.
@@ -82,7 +82,7 @@ def by_text(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int, num_pe
     keys = [rows[name].combine_chunks() for name in _KEYS]
     minima = np.array(rows["minima"].combine_chunks().flatten(), np.uint32).reshape(len(rows), num_perm)
     columns = {"id": pa.StructArray.from_arrays(keys, list(_KEYS)), **dict(zip(_KEYS, keys, strict=True))}
-    return Signed(pa.table(columns | came(len(rows))), rows["text_key"].to_numpy(), minima)
+    return SignedBlock(pa.table(columns | batch_columns(len(rows))), rows["text_key"].to_numpy(), minima)
 
 
 def resolve(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]]) -> pa.Table:
@@ -99,7 +99,7 @@ def _id_key(path: str, source_id: str) -> int:
 
 
 def _copies(copies: pa.Table) -> pa.Table:
-    row, kept = ({name: pc.struct_field(copies[end], name) for name in _KEYS} for end in ("id", "rep"))
+    row, kept = ({name: pc.struct_field(copies[end], name) for name in _KEYS} for end in ("id", "duplicate_of"))
     is_leak, is_exact = pc.not_equal(row["split"], kept["split"]), pc.equal(copies["method"], "exact")
     leak, copy = pc.if_else(is_exact, "holdout_copy", "holdout_near"), pc.if_else(is_exact, "exact_copy", "near_copy")
     return pa.table(
@@ -115,7 +115,7 @@ def _copies(copies: pa.Table) -> pa.Table:
 
 
 def _repeated_ids(copies: pa.Table) -> pa.Table:
-    lines = [row_key & ((1 << LINE_BITS) - 1) for row_key in copies["rep"].to_pylist()]
+    lines = [row_key & ((1 << LINE_BITS) - 1) for row_key in copies["duplicate_of"].to_pylist()]
     return pa.table(
         {
             "row_key": copies["id"],

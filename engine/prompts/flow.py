@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,8 +17,9 @@ from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
 from engine.dedup import flow as similarity
 from engine.dedup.flow import Plan
-from engine.dedup.signature import Signed
+from engine.dedup.signature import SignedBlock
 from engine.distributed import gather, stream
+from engine.distributed.executor import Executor
 from engine.distributed.task_pool import TaskPool
 from engine.prompts import copies, quota, tables
 from engine.prompts.files import SourceFile
@@ -58,17 +59,24 @@ def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Dataset:
 def resolve(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Resolution:
     """Return the resolution of INGESTED with `rounds` of synthesis. One task holds about 100 bytes a prompt."""
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
-    blocks, count, tasks = signed.to_arrow_refs(), signed.count(), TaskPool(pool)
-
-    def search(key: Callable[[pa.Table], Signed], plan: Plan) -> list[ObjectRef]:
-        return similarity.find(similarity.sign(blocks, plan, tasks, how=key), plan, tasks).duplicates
-
-    repeated = search(copies.by_source_id, similarity.plan(count, None, [("id", "ascending")], parts=partitions))
-    plan = similarity.plan(count, section.copies, copies.BEST_FIRST, parts=partitions)
-    key = partial(_by_text, repeated=repeated, num_perm=section.copies.num_perm)
-    by_round = [search(partial(key, last=last), plan) for last in range(rounds + 1)]
+    plan = similarity.plan(signed.count(), section.copies, copies.BEST_FIRST, parts=partitions)
+    repeated, by_round = find_copies(signed.to_arrow_refs(), plan, TaskPool(pool), rounds=rounds, num_perm=section.copies.num_perm)
     options = {"repeated": repeated, "rounds": by_round, "shard_rows": section.shard_rows}
     return Resolution(*gather.run(_resolve, (signed, tables.SHARD_KEYS), returns=2, **options))
+
+
+def find_copies(
+    blocks: Sequence[Any], plan: Plan, executor: Executor, *, rounds: int, num_perm: int
+) -> tuple[list[Any], list[list[Any]]]:
+    """Return references to the SIGNED rows with a repeated id, and for each round to the copies among all rows up to it."""
+
+    def search(compute: Callable[..., SignedBlock], plan: Plan, args: Sequence[Any] = ()) -> list[Any]:
+        signatures = similarity.compute_signatures(blocks, plan, executor, compute=compute, args=args)
+        return similarity.find_duplicates(signatures, plan, executor).duplicates
+
+    by_id = plan._replace(matcher=None, order=[("id", "ascending")], key_parts=1)
+    repeated = search(copies.by_source_id, by_id)
+    return repeated, [search(partial(_by_text, last=last, num_perm=num_perm), plan, repeated) for last in range(rounds + 1)]
 
 
 def label(rows: Dataset, resolution: Resolution, pool: Pool) -> Dataset:
@@ -83,17 +91,17 @@ def assign(labelled: Dataset, requests: Sequence[QuotaRequest], done: Mapping[st
     return Assigned(asks, ray.get(counts))
 
 
-def synthesize(labelled: Dataset, assigned: Assigned, desks: Sequence[SynthesizerSpec], pool: Pool) -> Dataset:
-    """LABELLED in, WRITTEN out: each spec's actors write the prompts of its syntheses."""
+def synthesize(labelled: Dataset, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Dataset:
+    """LABELLED in, WRITTEN out: every synthesizer writes what is asked of its syntheses."""
     written = []
-    for desk in desks:
-        num_asks = sum(count for (title, _), count in assigned.counts.items() if title in desk.numbers)
-        blocks = min(200, math.ceil(num_asks / desk.pool.batch))
+    for spec in specs:
+        num_asks = sum(count for (title, _), count in assigned.counts.items() if title in spec.numbers)
+        blocks = min(200, math.ceil(num_asks / spec.pool.batch))
         if not blocks:
             continue
-        shown = stream.apply(labelled, _shown, pool, assigned=assigned, desk=desk).repartition(blocks, keys=["batch"])
-        writers = desk.pool.model_copy(update={"actors": min(desk.pool.actors, blocks)})
-        written.append(stream.apply(shown, Synthesizer, writers, desk=desk))
+        shown = stream.apply(labelled, _shown, pool, assigned=assigned, spec=spec).repartition(blocks, keys=["batch"])
+        writers = spec.pool.model_copy(update={"actors": min(spec.pool.actors, blocks)})
+        written.append(stream.apply(shown, Synthesizer, writers, spec=spec))
     first, *others = written
     return (first.union(*others) if others else first).materialize()
 
@@ -147,8 +155,8 @@ def _assign(parents: pa.Table, requests: list[QuotaRequest], done: dict[str, int
     return asks, dict(Counter(zip(firsts["title"].to_pylist(), firsts["wanted"].to_pylist(), strict=True)))
 
 
-def _shown(labelled: pa.Table, assigned: Assigned, desk: SynthesizerSpec) -> pa.Table:
-    asks = quota.batched(ray.get(assigned.asks), list(desk.numbers), size=desk.pool.batch)
+def _shown(labelled: pa.Table, assigned: Assigned, spec: SynthesizerSpec) -> pa.Table:
+    asks = quota.batched(ray.get(assigned.asks), list(spec.numbers), size=spec.pool.batch)
     return quota.with_seeds(labelled.filter(pc.equal(labelled["disposition"], "prompts")), asks)
 
 
@@ -160,8 +168,8 @@ def _admit(written: pa.Table, section: Prompts) -> pa.Table:
     return identify(redact(written.select(INGESTED.names), section.redact))
 
 
-def _by_text(signed: pa.Table, repeated: list[ObjectRef], last: int, num_perm: int) -> Signed:
-    return copies.by_text(signed, ray.get(repeated), last=last, num_perm=num_perm)
+def _by_text(signed: pa.Table, *repeated: pa.Table, last: int, num_perm: int) -> SignedBlock:
+    return copies.by_text(signed, repeated, last=last, num_perm=num_perm)
 
 
 def _resolve(

@@ -119,21 +119,21 @@ class Registry:
 
     def _copy(self, artifact: Artifact, package: Package, target: Folder) -> None:
         """Copy model and papers; `release.json`, which lists them, lands last."""
-        listed = {file["path"]: file for file in artifact.record["files"] if file["path"].startswith("model/")}
+        listed = {file.path: file for file in artifact.record.files if file.path.startswith("model/")}
         if not listed:
             raise StorageError(f"{artifact.folder}: its record lists no file below model/. Delete the artifact and run again.")
         target.remove()  # what a crash left of an earlier attempt
         for path, file in listed.items():
             found = _copy_file(artifact.folder, target, path)
-            if found != file["sha256"]:
+            if found != file.sha256:
                 target.remove()
                 raise StorageError(
-                    f"{artifact.folder}/{path}: found sha256 {found[:16]}, its record says {file['sha256'][:16]}. "
+                    f"{artifact.folder}/{path}: found sha256 {found[:16]}, its record says {file.sha256[:16]}. "
                     "The file was changed after training: delete the artifact and run again."
                 )
         for name, text in package.papers.items():
             target.write(name, text.encode())
-        files = [{"path": path, "bytes": file["bytes"], "sha256": file["sha256"]} for path, file in sorted(listed.items())]
+        files = [{"path": path, "bytes": file.bytes, "sha256": file.sha256} for path, file in sorted(listed.items())]
         target.write(RELEASE, _text({"student": package.student, "fingerprint": package.fingerprint, "files": files}))
 
     def _json(self, name: str) -> Event:

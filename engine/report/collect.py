@@ -36,7 +36,7 @@ def gather(
         created=str(report.get("created") or ""),
         report=report,
         contract=contract,
-        jobs=[artifact.record for artifact in artifacts.values()],
+        jobs=[artifact.record.model_dump(mode="json") for artifact in artifacts.values()],
         counts=_counts(artifacts),
         splits=row_counts.count_values(pieces(artifacts, "dataset", "examples", ["split"]), "split"),
         points=_points(artifacts),

@@ -24,12 +24,12 @@ def _reasons(counts: Counts, pool: str) -> list[tuple[str, int]]:
 
 
 def lessons(jobs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return `relations`, `tiers`, `merged`, `kinds`, `preferences` and `labels`, as the jobs say; None what none says."""
+    """Return `relations`, `confidence_tiers`, `merged`, `kinds`, `preferences` and `labels`, as the jobs say; None what none says."""
     said = {job["job"]: job.get("metrics") or {} for job in jobs}
     of_answers, of_dataset = said.get("candidates", {}), said.get("dataset", {})
     pairs = of_dataset.get("preferences")
     return {
-        **{name: of_answers.get(name) for name in ("relations", "tiers", "merged")},
+        **{name: of_answers.get(name) for name in ("relations", "confidence_tiers", "merged")},
         **{name: of_dataset.get(name) for name in ("kinds", "labels")},
         "preferences": {"margin": None, "length_ratio": None} | pairs if pairs else None,
     }

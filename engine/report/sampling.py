@@ -17,7 +17,7 @@ from engine.storage.shards import iterate
 def pieces(artifacts: dict[str, Artifact], job: str, table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the shards of a table, only `columns`; nothing if the job or the table is not there."""
     artifact = artifacts.get(job)
-    if artifact is not None and table in artifact.record["tables"]:
+    if artifact is not None and table in artifact.record.tables:
         yield from iterate(artifact.folder / table, artifact.table(table), columns)
 
 

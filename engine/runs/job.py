@@ -1,12 +1,10 @@
-"""Artifacts in, one artifact out: the unit of resume and lineage.
+"""The job runner: a job reads artifacts and makes one, which is the unit of resume and lineage.
 
-A finished job is skipped. A changed recipe is refused, and what changed is named. A missing input says which job makes it. A
-crash leaves no record, so the job runs again. Jobs whose inputs are there run side by side; one that fails voids no other.
+A finished job is skipped. A changed recipe is refused, and the message names each changed value. A missing input is an error
+that names the job that makes it. A crash leaves no record, so the job runs again. Jobs whose inputs are finished run at the
+same time; one that fails does not void the others.
 """
 
-import importlib
-import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,34 +12,34 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.contract import Contract, Profile
-from engine.errors import RecipeMismatch, InputError, MissingArtifact
+from engine.errors import InputError, MissingArtifact, RecipeMismatch
+from engine.records.base import Json
+from engine.runs.recipe import changes, identify, imported, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
-from engine.rows import content_id
-from engine.storage.shards import Folder
-
-log = logging.getLogger(__name__)
+from engine.storage.folder import Folder
 
 
 @dataclass(frozen=True)
 class Job:
-    """One step of the line."""
+    """One step of the pipeline."""
 
     name: str
     needs: tuple[str, ...]
     """Artifacts that it opens, by the names of the jobs that make them."""
     reads: tuple[str, ...]
-    """Paths into the contract (`teachers`, `students.s`) that bear its identity."""
+    """Paths into the contract that are part of its recipe, such as `teachers`; an item of a list is called by its name:
+    `students.s`."""
     run: str
     """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
     inputs: str = ""
-    """`module:function`: what else bears identity, such as the hashes of source files; `function(context) -> dict`."""
-    follows: Mapping[str, str] = field(default_factory=dict)
-    """Path of `reads` -> what lets the artifact follow a change there without being made anew; `{run}` stands for the run."""
+    """`module:function` that returns the rest of the recipe, such as the hashes of source files: `function(context) -> dict`."""
+    hints: Mapping[str, str] = field(default_factory=dict)
+    """Path of `reads` -> advice for a change there that does not need a new artifact; `{run}` is replaced by the run folder."""
 
 
 @dataclass
 class JobContext:
-    """All that a job may touch."""
+    """Everything that a job may use."""
 
     job: Job
     contract: Contract
@@ -53,9 +51,9 @@ class JobContext:
     run: Folder
     writer: ArtifactWriter
     progress: Callable[[str], None] = field(default=lambda line: None)
-    """Takes one line of progress."""
+    """Shows one line of progress, in place of the last one."""
     log: Callable[[str], None] = field(default=lambda line: None)
-    """Takes a line that stays: the start and the end of the job."""
+    """Prints a line that stays: the start and the end of the job."""
 
     def artifact(self, name: str) -> Artifact:
         """Return the finished artifact of the job `name`.
@@ -63,32 +61,32 @@ class JobContext:
         Raises:
             MissingArtifact: it has not been made.
         """
-        found = load_artifact(self.run / name)
-        if found is None:
+        artifact = load_artifact(self.run / name)
+        if artifact is None:
             raise MissingArtifact(
                 f"{self.job.name} needs {self.run}/{name}, which no finished job has made. Run the job {name!r} first."
             )
-        return found
+        return artifact
 
     @property
     def ledger(self) -> Folder:
-        """Where this run keeps what must survive the job that it belongs to."""
+        """Where this run keeps files that must survive a crash of their job, such as checkpoints and token usage."""
         return self.run / "ledger"
 
     @property
     def paid(self) -> Folder:
-        """Where paid work is kept, by content: the profile's ledger, which many runs may share, or the run's own."""
+        """The ledger of paid work: the profile's, which runs may share, or the run's own."""
         return Folder(self.profile.ledger) if self.profile.ledger else self.ledger
 
 
 @contextmanager
-def nothing() -> Iterator[None]:
+def no_session() -> Iterator[None]:
     """The default session: none."""
     yield
 
 
 def up_to(jobs: Sequence[Job], name: str) -> tuple[Job, ...]:
-    """Return the job `name` and all that it needs, in order.
+    """Return the job `name` and all jobs that it needs, in order.
 
     Raises:
         InputError: no job has that name.
@@ -102,8 +100,10 @@ def up_to(jobs: Sequence[Job], name: str) -> tuple[Job, ...]:
     return tuple(job for job in jobs if job.name in wanted)
 
 
-def run_pipeline(jobs: Sequence[Job], context_for: Callable[[Job], JobContext], session: Callable[[], Any] = nothing) -> list[str]:
-    """Run each job that has no finished artifact yet, in waves of those whose inputs are there; return the names that ran.
+def run_pipeline(
+    jobs: Sequence[Job], context_for: Callable[[Job], JobContext], session: Callable[[], Any] = no_session
+) -> list[str]:
+    """Run each job that has no finished artifact, in waves of jobs whose inputs are finished; return the names of those that ran.
 
     `session` is entered once, before the first job that has to run.
 
@@ -123,121 +123,75 @@ def run_pipeline(jobs: Sequence[Job], context_for: Callable[[Job], JobContext], 
             ran += [job.name for job in wave]
             waiting = [job for job in waiting if job not in wave]
     for job in jobs:
-        is_finished(context_for(job))  # an input that was rebuilt with other rows makes what was read from it stale
+        is_finished(context_for(job))  # an artifact is stale if an input was rebuilt with other rows
     return ran
 
 
-def _run_wave(benches: Sequence[JobContext]) -> None:
-    if len(benches) == 1:
-        run_job(benches[0])
+def _run_wave(contexts: Sequence[JobContext]) -> None:
+    if len(contexts) == 1:
+        run_job(contexts[0])
         return
-    for context in benches:
-        _imported(context.job.run)  # here: two threads that import torch at once see each other's half-made modules
-    threads = ThreadPoolExecutor(len(benches))
-    tasks = [threads.submit(run_job, context) for context in benches]
+    for context in contexts:
+        imported(context.job.run)  # here: two threads that import torch at once see each other's half-made modules
+    threads = ThreadPoolExecutor(len(contexts))
+    tasks = [threads.submit(run_job, context) for context in contexts]
     try:
         wait(tasks)
     finally:
         threads.shutdown(wait=False)  # at Ctrl-C the session must end first: the jobs wait for what it holds
     failures = [failure for task in tasks if (failure := task.exception())]
     for failure in failures[1:]:
-        failures[0].add_note(" ".join(["Beside it:", str(failure), *getattr(failure, "__notes__", [])]))
+        failures[0].add_note(" ".join(["Another job failed, too:", str(failure), *getattr(failure, "__notes__", [])]))
     if failures:
         raise failures[0]
 
 
 def run_job(context: JobContext) -> Artifact:
-    """Run one job and return its artifact. What an earlier attempt left half-written is removed first."""
-    head = recipe_head(context)
+    """Run one job and return its artifact. Removes first what an earlier attempt left behind."""
+    identity = identify(context)
     context.writer.clear()
     context.log(f"{context.job.name}: started")
     try:
-        row_counts: RowCounts = _imported(context.job.run)(context)
-        artifact = context.writer.finish(head, row_counts)
+        row_counts: RowCounts = imported(context.job.run)(context)
+        artifact = context.writer.finish(identity, row_counts)
     except BaseException as error:
         context.writer.clear()
         error.add_note(f"This ended the job {context.job.name}.")
         context.log(f"{context.job.name}: ended by {type(error).__name__}")  # at once: the others of its wave may take long
         raise
     rows = ", ".join(f"{count} {label}" for label, count in row_counts.rows_out.items() if count)
-    context.log(f"{context.job.name}: {artifact.record['seconds']:.0f} s, {rows}")
+    context.log(f"{context.job.name}: {artifact.record.seconds:.0f} s, {rows}")
     return artifact
 
 
 def is_finished(context: JobContext) -> bool:
-    """Return whether the job's artifact is there and was made by the recipe of today.
+    """Return whether the job's artifact exists and was made by the recipe of today.
+
+    An artifact of an earlier version counts, if its recipe differs only in names, or in keys that the contract did not have
+    then and that have their defaults now.
 
     Raises:
         RecipeMismatch: it was made by another recipe.
     """
-    found = load_artifact(context.run / context.job.name)
-    if found is None:
+    artifact = load_artifact(context.run / context.job.name)
+    if artifact is None:
         return False
     try:
-        now = recipe_head(context)
+        current = identify(context)
     except MissingArtifact:
-        return True  # made earlier, from inputs that have since been removed
-    changes = list(differences(found.record["recipe"], now["recipe"]))
-    changes += list(differences(found.record["inputs"], now["inputs"], "inputs"))
-    if changes:
-        listed = "\n".join(f"  {change}" for change in changes)
+        return True  # its inputs were removed later
+    if changed := changes(artifact.record, current):
+        listed = "\n".join(f"  {change}" for change in changed)
         raise RecipeMismatch(
             f"{context.run}/{context.job.name} was finished under another recipe:\n{listed}\n"
             f"Use a new run folder, or delete {context.run}/{context.job.name} and what was made from it to build it again."
-            + _shorter_way(context, {path for path in now["recipe"] if found.record["recipe"].get(path) != now["recipe"][path]})
+            + _hints(context, artifact, current.recipe)
         )
     return True
 
 
-def recipe_head(context: JobContext) -> dict[str, Any]:
-    """Return what identifies the artifact: the recipe, its inputs' fingerprints and the hash of both."""
-    whole = context.contract.model_dump(mode="json")
-    whole["students"] = {student["name"]: student for student in whole["students"]}
-    recipe: dict[str, Any] = {path: _at(whole, path) for path in context.job.reads}
-    if context.job.inputs:
-        recipe["sources"] = _imported(context.job.inputs)(context)
-    inputs = {name: context.artifact(name).fingerprint for name in context.job.needs}
-    return {
-        "job": context.job.name,
-        "recipe": recipe,
-        "inputs": inputs,
-        "fingerprint": content_id(_canonical(recipe), _canonical(inputs)),
-    }
-
-
-def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """Yield `path: old -> new` for each value that differs."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from differences(before, after, f"{path}.{index}")
-    elif old != new:
-        yield f"{path}: {_short(old)} -> {_short(new)}"
-
-
-def _shorter_way(context: JobContext, changed: set[str]) -> str:
-    """What to do instead if only paths have changed that the artifact can follow; else ""."""
-    ways = {context.job.follows.get(path, "") for path in changed}
-    return "" if "" in ways else "".join(f"\n{way.format(run=context.run)}" for way in sorted(ways))
-
-
-def _imported(place: str) -> Callable[..., Any]:
-    module, _, function = place.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
-def _at(tree: Any, path: str) -> Any:
-    for key in path.split("."):
-        tree = tree[key]
-    return tree
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-def _short(value: Any) -> str:
-    text = _canonical(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _hints(context: JobContext, artifact: Artifact, current: Json) -> str:
+    """Return the job's advice if each path that changed has some, else an empty string."""
+    before = recipe_of(artifact.record)
+    hints = {context.job.hints.get(path, "") for path in current if before.get(path) != current[path]}
+    return "" if "" in hints else "".join(f"\n{hint.format(run=context.run)}" for hint in sorted(hints))

@@ -1,17 +1,23 @@
-"""A folder that is immutable once its `record.json` lands, and the bench on which a job builds one."""
+"""Artifacts: folders that never change once their `record.json` exists, and the writer that builds one."""
 
 import json
 import time
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
-from engine.records.base import Record
+from engine.records.base import Json, Record
+from engine.records.record import RECORD_VERSION, ArtifactRecord, Identity, RowCounts, Table
 from engine.rows import content_id
+from engine.storage.folder import Folder
+from engine.storage.migrations import promote
 from engine.storage.provenance import commit, packages
-from engine.storage.shards import Folder, Table, read_table, write_table
+from engine.storage.shards import read_table, write_table
+
+__all__ = ["Identity", "RowCounts"]
 
 RECORD = "record.json"
 BUILDING = ".building"
@@ -19,37 +25,21 @@ M = TypeVar("M", bound=Record)
 
 
 @dataclass(frozen=True)
-class RowCounts:
-    """What a job did with its rows: `rows_in` equals the sum of `rows_out` (label -> rows)."""
-
-    rows_in: int
-    rows_out: dict[str, int]
-
-    def check(self, where: str) -> None:
-        """Raise ConservationError if a row was lost or invented."""
-        total = sum(self.rows_out.values())
-        if total != self.rows_in:
-            raise ConservationError(
-                f"{where}: {self.rows_in} rows in, {total} rows out: {self.rows_out}. This is a bug of Rayleigh."
-            )
-
-
-@dataclass(frozen=True)
 class Artifact:
     """A finished artifact."""
 
     folder: Folder
-    record: dict[str, Any]
+    record: ArtifactRecord
 
     def table(self, name: str) -> Table:
-        """Return the manifest of the table `name`.
+        """Return the shards of the table `name`.
 
         Raises:
             MissingArtifact: the artifact has no such table.
         """
-        if name not in self.record["tables"]:
-            raise MissingArtifact(f"{self.folder}: has no table {name!r}; it has {sorted(self.record['tables'])}.")
-        return Table.from_json(self.record["tables"][name])
+        if name not in self.record.tables:
+            raise MissingArtifact(f"{self.folder}: has no table {name!r}; it has {sorted(self.record.tables)}.")
+        return self.record.tables[name]
 
     def read(self, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         """Return the table `name`, which must fit in memory, in `schema`."""
@@ -59,44 +49,53 @@ class Artifact:
         """Return what the job measured, as a `kind`.
 
         Raises:
-            ValidationError: the record was written by another job.
+            ValidationError: another job wrote the record.
         """
-        return kind.model_validate(self.record["metrics"])
+        return kind.model_validate(self.record.metrics)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of recipe and rows: what a job that reads this artifact depends on."""
-        digests = {name: table["digest"] for name, table in self.record["tables"].items()}
-        files = json.dumps(self.record["files"], sort_keys=True)
-        return content_id(self.record["fingerprint"], json.dumps(digests, sort_keys=True), files)
+        """Hash of recipe and content: the identity of a job that reads this artifact depends on it."""
+        digests = {name: table.digest for name, table in self.record.tables.items()}
+        files = json.dumps([asdict(file) for file in self.record.files], sort_keys=True)
+        return content_id(self.record.fingerprint, json.dumps(digests, sort_keys=True), files)
 
 
 @dataclass
 class ArtifactWriter:
-    """An artifact that is being built. Nothing reads it before `finish`."""
+    """An artifact that is being built. It becomes visible with `finish`."""
 
     final: Folder
     started: float = field(default_factory=time.time)
     tables: dict[str, Table] = field(default_factory=dict)
-    metrics: Record | dict[str, Any] = field(default_factory=dict)
+    metrics: Record | Json = field(default_factory=dict)
 
     @property
     def folder(self) -> Folder:
-        """Where the job writes."""
+        """Where the job writes: a temporary folder, or the final one on a store that cannot rename folders."""
         parent, _, name = self.final.url.rpartition("/")
         return Folder(f"{parent}/{BUILDING}-{name}") if self.final.is_local else self.final
 
     def clear(self) -> None:
-        """Remove what a crash left behind."""
+        """Remove what an earlier attempt left behind."""
         self.folder.remove()
 
     def put(self, name: str, table: pa.Table, schema: pa.Schema) -> None:
         """Write a table that fits in memory."""
         self.tables[name] = write_table(self.folder / name, table, schema)
 
-    def finish(self, head: dict[str, Any], row_counts: RowCounts) -> Artifact:
-        """Check conservation, write the record and move the folder to its name."""
-        row_counts.check(str(self.final))
+    def finish(self, identity: Identity, row_counts: RowCounts) -> Artifact:
+        """Write the record and move the folder to its final name.
+
+        Raises:
+            ConservationError: the job lost or invented rows.
+            StorageError: the store is read-only or full.
+        """
+        if not row_counts.conserved:
+            raise ConservationError(
+                f"{self.final}: {row_counts.rows_in} rows in, {sum(row_counts.rows_out.values())} rows out: {row_counts.rows_out}. "
+                "This is a bug of Rayleigh."
+            )
         listed = {RECORD, *(f"{name}/{shard.path}" for name, table in self.tables.items() for shard in table.shards)}
         in_tables = tuple(f"{name}/" for name in self.tables)
         files = []
@@ -104,34 +103,50 @@ class ArtifactWriter:
             if path.startswith(in_tables) and path not in listed:
                 self.folder.remove(path)  # written by a task that was retried
             elif path not in listed:
-                files.append({"path": path, **self.folder.measure(path)})
-        record = {
-            **head,
-            "row_counts": {"rows_in": row_counts.rows_in, "rows_out": row_counts.rows_out},
-            "tables": {name: table.to_json() for name, table in self.tables.items()},
-            "files": files,
-            "metrics": self.metrics.model_dump(mode="json") if isinstance(self.metrics, Record) else self.metrics,
-            "started": round(self.started, 3),
-            "seconds": round(time.time() - self.started, 3),
-            "packages": packages(),
-            "commit": commit(),
-        }
-        self.folder.write(RECORD, json.dumps(record, indent=1).encode())
+                files.append(self.folder.measure(path))
+        record = ArtifactRecord(
+            version=RECORD_VERSION,
+            job=identity.job,
+            recipe=identity.recipe,
+            inputs=identity.inputs,
+            fingerprint=identity.fingerprint,
+            row_counts=row_counts,
+            tables=self.tables,
+            files=tuple(files),
+            metrics=self.metrics.model_dump(mode="json") if isinstance(self.metrics, Record) else self.metrics,
+            started=round(self.started, 3),
+            seconds=round(time.time() - self.started, 3),
+            packages=packages(),
+            commit=commit(),
+        )
+        write_record(self.folder, record)
         if self.folder.url != self.final.url:
             self.final.remove()
             self.folder.rename_to(self.final)
         return Artifact(self.final, record)
 
 
+def write_record(folder: Folder, record: ArtifactRecord) -> None:
+    """Write `record` into `folder`: from now on the artifact there is finished."""
+    folder.write(RECORD, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+
+
 def load_artifact(folder: Folder) -> Artifact | None:
-    """Return the finished artifact in `folder`, or None if no record has landed.
+    """Return the finished artifact in `folder`, or None if it has no record. Records of earlier versions are read, too.
 
     Raises:
-        StorageError: the record is not JSON.
+        StorageError: the record is not JSON, or is none of an artifact.
     """
     if not folder.exists(RECORD):
         return None
     try:
-        return Artifact(folder, json.loads(folder.read(RECORD)))
+        raw = json.loads(folder.read(RECORD))
     except ValueError as error:
         raise StorageError(f"{folder}/{RECORD}: is not JSON: {error}. Delete {folder} and run again.") from None
+    try:
+        return Artifact(folder, ArtifactRecord.model_validate(promote(raw)))
+    except ValidationError as error:
+        places = sorted({".".join(map(str, problem["loc"])) for problem in error.errors()})
+        raise StorageError(
+            f"{folder}/{RECORD}: is no record of an artifact: see {', '.join(places)}. Delete {folder} and run again."
+        ) from None

@@ -1,12 +1,12 @@
-"""Older tables as today's columns: one step per schema version, chosen by the columns that a table has."""
+"""Migrations of tables, one step per schema version, and of records. A step recognises a table by the columns that it has."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, TRAJECTORY
+from engine.records.base import Json
+from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, TRAJECTORY, VERSION, Row
 
 SIGNALS = ("complexity", "quality", "ifd", "density")
 RENAMED = {  # version 3 -> version 4
@@ -17,6 +17,8 @@ RENAMED = {  # version 3 -> version 4
     "tier": "confidence_tier",
     "rep_id": "duplicate_of",
 }
+OLDER_FOLDERS = {"token_usage/teachers": "purse/teachers", "token_usage/judges": "purse/judges"}
+"""Folder of a run's ledger -> its name up to schema version 3; both are read."""
 REASONS = {"judge_unpaid": "judge_budget_exhausted", "ending_unpaid": "finish_reason_budget_exhausted"}
 
 
@@ -50,23 +52,25 @@ def _to_4(rows: pa.Table) -> pa.Table:
     if "finish_reason" in rows.column_names:
         rows = _mapped(rows, "finish_reason", {"unpaid": "budget_exhausted"})
     if "reasons" in rows.column_names:
-        told = [None if one is None else [_reason(tag) for tag in one] for one in rows["reasons"].to_pylist()]
-        rows = rows.set_column(rows.column_names.index("reasons"), "reasons", pa.array(told, pa.list_(pa.string())))
+        renamed = [None if tags is None else [_reason(tag) for tag in tags] for tags in rows["reasons"].to_pylist()]
+        rows = rows.set_column(rows.column_names.index("reasons"), "reasons", pa.array(renamed, pa.list_(pa.string())))
     return rows
 
 
 def _reason(tag: str) -> str:
+    """Return today's tag; rules of a contract (`rule:NAME`) keep theirs."""
     renamed = REASONS.get(tag, tag)
     return f"finish_reason_{renamed.removeprefix('ending_')}" if renamed.startswith("ending_") else renamed
 
 
 def _mapped(rows: pa.Table, column: str, values: Mapping[str, str]) -> pa.Table:
-    told = pa.array([values.get(value, value) for value in rows[column].to_pylist()], pa.string())
-    return rows.set_column(rows.column_names.index(column), column, told)
+    """Replace values of a string column: older value -> today's."""
+    renamed = pa.array([values.get(value, value) for value in rows[column].to_pylist()], pa.string())
+    return rows.set_column(rows.column_names.index(column), column, renamed)
 
 
-def _filled(rows: pa.Table, columns: dict[str, Any]) -> pa.Table:
-    """Append those of `columns` that are missing, each with one value."""
+def _filled(rows: pa.Table, columns: Row) -> pa.Table:
+    """Append those of `columns` (name -> value of every row) that the table lacks."""
     for name, value in columns.items():
         if name not in rows.column_names:
             rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
@@ -74,4 +78,32 @@ def _filled(rows: pa.Table, columns: dict[str, Any]) -> pa.Table:
 
 
 MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _to_2, 2: _to_3, 3: _to_4}
-"""Schema version -> the step from its tables, with all their columns, to the next version's."""
+"""Schema version -> the step that turns its tables, read with all their columns, into those of the next version."""
+
+
+def migrate(rows: pa.Table, version: int) -> pa.Table:
+    """Return `rows`, which schema `version` wrote, in the current version."""
+    for older in range(version, VERSION):
+        rows = MIGRATIONS[older](rows)
+    return rows
+
+
+RENAMED_METRICS = {"unpaid": "budget_exhausted"}
+
+
+def promote(record: Json) -> Json:
+    """Return the JSON of an artifact's record, of any version, with the keys of today.
+
+    Version 1 called `row_counts` `tally` and `metrics` `facts`. The recipe stays as it is: `fingerprint` is its hash.
+    """
+    if "tally" not in record:
+        return record
+    others = {key: value for key, value in record.items() if key not in ("tally", "facts")}
+    return {**others, "row_counts": record["tally"], "metrics": _with_keys(record["facts"], RENAMED_METRICS)}
+
+
+def _with_keys(value: object, names: Mapping[str, str]) -> object:
+    """Return a JSON value with every key renamed, at any depth."""
+    if isinstance(value, dict):
+        return {names.get(key, key): _with_keys(inner, names) for key, inner in value.items()}
+    return [_with_keys(inner, names) for inner in value] if isinstance(value, list) else value

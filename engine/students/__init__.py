@@ -1,1 +1,1 @@
-"""Room 5: prune, pack, train, export; one capacity at a time, several side by side."""
+"""Training of students: prune, pack, train, export."""

@@ -1,24 +1,27 @@
-"""What must survive a crash besides weights and optimizer: one JSON file in every checkpoint."""
+"""The part of a checkpoint besides weights and optimizer: counters, best validation, loss curve, as one JSON file."""
 
-import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from engine.contract.students import EarlyStop
+from engine.records.student import TrainingSetup
+from engine.rows import Row
 
 FILE = "progress.json"
 
 
-@dataclass
-class Progress:
-    """How far a run is. Floats are written so that they read back bit-equal."""
+class Progress(BaseModel):
+    """How far a training is. Floats are written so that they read back bit-equal, NaN included."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     step: int = 0
+    """Optimizer steps done."""
     tokens: int = 0
     """Target tokens learned so far."""
     seconds: float = 0.0
-    """Spent in training by all attempts, up to the last checkpoint."""
+    """Seconds of training in all attempts, up to the last checkpoint."""
     best: float | None = None
     """Lowest validation loss, nats per target token."""
     best_step: int = 0
@@ -26,15 +29,14 @@ class Progress:
     """Validations since the best one."""
     stopped_early: bool = False
     is_over: bool = False
-    resumed_from: list[int] = field(default_factory=list)
-    """Steps at which a later attempt went on."""
-    metrics: dict[str, Any] = field(default_factory=dict)
-    """What setup found: parameters, examples, examples too long."""
-    curve: list[dict[str, Any]] = field(default_factory=list)
+    resumed_from: list[int] = []
+    """Steps from which a later attempt continued."""
+    setup: TrainingSetup | None = Field(default=None, validation_alias=AliasChoices("setup", "facts"))  # the older name
+    curve: list[Row] = []
     """STEP rows without the student's name."""
 
-    def grade(self, loss: float, stop: EarlyStop | None) -> None:
-        """Note the validation loss of now: is it the best so far, and if not, has the patience run out?"""
+    def update_best(self, loss: float, stop: EarlyStop | None) -> None:
+        """Take the validation loss of this step: update the best one, or count it against the patience of `stop`."""
         if self.best is None or loss < self.best - (stop.min_delta if stop else 0.0):
             self.best, self.best_step, self.waited = loss, self.step, 0
         else:
@@ -43,9 +45,9 @@ class Progress:
 
     def write(self, folder: Path) -> None:
         """Write into the checkpoint `folder`."""
-        (folder / FILE).write_text(json.dumps(asdict(self)))
+        (folder / FILE).write_text(self.model_dump_json())
 
     @staticmethod
     def read(folder: Path) -> "Progress":
         """Return what `write` wrote."""
-        return Progress(**json.loads((folder / FILE).read_text()))
+        return Progress.model_validate_json((folder / FILE).read_text())

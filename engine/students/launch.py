@@ -1,4 +1,4 @@
-"""Ray Train around the loop: one trainer per student, several at the same time, each resumed by the name of its run."""
+"""Ray Train around the loop: one trainer per student, several at the same time. A run resumes by its name."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,48 +20,47 @@ from engine.errors import ModelError
 from engine.storage.shards import Folder
 from engine.students import loop, zero
 from engine.students.checkpoint_state import Progress
-from engine.students.progress_file import Meter, ProgressFile
+from engine.students.progress_file import ProgressFile, ProgressReporter
 
 POLL_SECONDS = 1.0
 RETRIES = 2  # of a worker group that died
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run keeps its checkpoints: the same name finds them again after a crash."""
+class CheckpointLocation:
+    """The folder of a run's checkpoints: the same name finds them again after a crash."""
 
     storage: str  # absolute path or URL, reachable from every node
     name: str  # content hash of data and recipe
 
 
 @contextmanager
-def trained(spec: loop.TrainSpec, pool: Pool, place: Place, progress: Callable[[str], None]) -> Iterator[Path]:
-    """Train as `lesson` says on `pool` and yield the folder of the last checkpoint.
+def trained(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation, progress: Callable[[str], None]) -> Iterator[Path]:
+    """Train `spec` on `pool` and yield the folder of the last checkpoint: the best weights and the progress.
 
-    A run of the same name goes on where it was; a finished one is only read. The last checkpoint, best weights and progress
-    without the optimizer, is kept.
+    An unfinished run of the same name is resumed; of a finished one the last checkpoint is read.
 
     Raises:
         ModelError: training failed on every attempt.
     """
-    training = _begin(spec, pool, place)
-    board, meter = ProgressFile(place.storage, place.name), Meter(spec.student.name, progress)
+    training = _begin(spec, pool, location)
+    file, report = ProgressFile(location.storage, location.name), ProgressReporter(spec.student.name, progress)
     while not wait([training], timeout=POLL_SECONDS).done:
-        meter(board.read())
-        if not ray.is_initialized():  # asking again would start another Ray
+        report(file.read())
+        if not ray.is_initialized():  # another call of Ray Train would start a new cluster
             raise ModelError(f"student {spec.student.name}: Ray was stopped. Run again: it goes on from its last checkpoint.")
     try:
         checkpoint = training.result()
     except (ray.exceptions.RayError, TrainingFailedError) as error:
         raise ModelError(f"student {spec.student.name}: training failed: {_reason(error)}") from error
-    sweep(place, keep=Path(checkpoint.path).name)
+    sweep(location, keep=Path(checkpoint.path).name)
     with checkpoint.as_directory() as folder:
         yield Path(folder)
 
 
-def sweep(place: Place, *, keep: str) -> None:
-    """Remove the checkpoints that a crash left behind before Ray Train had listed them."""
-    folder = Folder(f"{place.storage}/{place.name}")
+def sweep(location: CheckpointLocation, *, keep: str) -> None:
+    """Remove checkpoints that Ray Train does not know, because a crash came before it had listed them."""
+    folder = Folder(f"{location.storage}/{location.name}")
     for path in folder.fs.ls(folder.path, detail=False):
         name = path.rstrip("/").rpartition("/")[2]
         if name.startswith("checkpoint_2") and name != keep:  # a date follows
@@ -75,37 +74,37 @@ def scaling(student: Student, pool: Pool) -> dict[str, Any]:
 
 
 def accelerator(pool: Pool) -> str:
-    """Return what a worker of `pool` computes on: a key of zero.BACKENDS."""
+    """Return the key of zero.BACKENDS for a worker of `pool`."""
     return "gpu" if pool.gpus else "cpu"
 
 
 def environment(pool: Pool) -> dict[str, str]:
-    """Return the variables that a worker needs before it imports torch."""
+    """Return the environment variables that a worker needs before it imports torch."""
     return {**ray_options.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
-def _begin(spec: loop.TrainSpec, pool: Pool, place: Place) -> Future[Checkpoint]:
-    """Start `_fit` in a thread that nobody must wait for: in the main thread it would take over Ctrl-C."""
+def _begin(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation) -> Future[Checkpoint]:
+    """Start `_fit` in a daemon thread: in the main thread Ray Train would take over Ctrl-C."""
     training: Future[Checkpoint] = Future()
 
     def run() -> None:
         try:
-            training.set_result(_fit(spec, pool, place))
-        except BaseException as error:  # whoever waits for the result raises it
+            training.set_result(_fit(spec, pool, location))
+        except BaseException as error:  # `result()` raises it in the waiting thread
             training.set_exception(error)
 
     threading.Thread(target=run, name=spec.student.name, daemon=True).start()
     return training
 
 
-def _fit(spec: loop.TrainSpec, pool: Pool, place: Place) -> Checkpoint:
+def _fit(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation) -> Checkpoint:
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"lesson": spec, "place": place},
+        train_loop_config={"spec": spec, "location": location},
         scaling_config=ScalingConfig(**scaling(spec.student, pool)),
         run_config=RunConfig(
-            name=place.name,
-            storage_path=place.storage,
+            name=location.name,
+            storage_path=location.storage,
             failure_config=FailureConfig(max_failures=RETRIES),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": environment(pool)},
@@ -116,16 +115,21 @@ def _fit(spec: loop.TrainSpec, pool: Pool, place: Place) -> Checkpoint:
     return checkpoint
 
 
-def _work(told: dict[str, Any]) -> None:
-    """Run the loop in one worker."""
-    spec, place = told["lesson"], told["place"]
+def _work(config: dict[str, Any]) -> None:
+    """Run the loop in one worker, from the last checkpoint if there is one."""
+    spec, location = config["spec"], config["location"]
     context, last = ray.train.get_context(), ray.train.get_checkpoint()
     rank, world = context.get_world_rank(), context.get_world_size()
-    board = ProgressFile(place.storage, place.name)
+    file = ProgressFile(location.storage, location.name)
 
     def worker(resume: Path | None) -> loop.WorkerContext:
         return loop.WorkerContext(
-            rank=rank, world=world, device=get_device(), resume=resume, keep=_keep, note=board.write if rank == 0 else _silent
+            rank=rank,
+            world=world,
+            device=get_device(),
+            resume=resume,
+            save_checkpoint=_save_checkpoint,
+            on_step=file.write if rank == 0 else _ignore,
         )
 
     if last is None:
@@ -135,15 +139,15 @@ def _work(told: dict[str, Any]) -> None:
             loop.run(spec, worker(Path(folder)))
 
 
-def _keep(folder: Path) -> None:
+def _save_checkpoint(folder: Path) -> None:
     ray.train.report({}, checkpoint=Checkpoint.from_directory(str(folder)))
 
 
-def _silent(progress: Progress, steps: int) -> None:
+def _ignore(progress: Progress, steps: int) -> None:
     pass
 
 
 def _reason(error: BaseException) -> str:
-    """Return the last line of what a worker said."""
+    """Return the last line of a worker's error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,8 +1,8 @@
-"""The training loop of one worker: setup, step, validate, save, run.
+"""The training loop of one worker.
 
-Nothing is drawn while training except the order of the examples, which follows from seed and epoch, and the learning rate is a
-function of the step. So a run that is resumed continues with bit-equal losses: weights, optimizer and float32 copies come from
-DeepSpeed's checkpoint, everything else from `Progress`.
+The only random thing in it is the order of the examples, which follows from seed and epoch; the learning rate is a function of
+the step. So a resumed run continues with bit-equal losses: weights, optimizer state and float32 copies come from DeepSpeed's
+checkpoint, everything else from `Progress`.
 """
 
 import math
@@ -22,21 +22,22 @@ import torch
 import torch.distributed as dist
 
 from engine.contract.students import Student
+from engine.records.student import TrainingSetup
 from engine.rows import EXAMPLE
 from engine.storage.artifact import load_artifact
 from engine.storage.shards import Folder
-from engine.students import export, prune, zero
+from engine.students import export, objectives, prune, zero
 from engine.students.checkpoint_state import Progress
-from engine.students.objectives import LossModule
-from engine.students.pack import COLUMNS, Batch, Packed, collate, in_order, order, pack
+from engine.students.loss_module import LossModule
+from engine.students.pack import CURRICULUM_COLUMNS, Batch, Packed, collate, epoch_batches, pack, sorted_batches
 
-BEST = "best"  # folder inside a checkpoint: the Hugging Face model of the best validation so far
+BEST = "best"  # folder in a checkpoint: the Hugging Face model of the lowest validation loss so far
 SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """All that a worker is told; plain values."""
+    """Everything that defines a training; plain values, so that it can be sent to workers."""
 
     student: Student
     source: str  # folder of the model that is pruned
@@ -46,22 +47,22 @@ class TrainSpec:
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """Where a worker sits and whom it reports to."""
+    """One worker's place among the others, and its callbacks."""
 
     rank: int
     world: int
     device: torch.device
     resume: Path | None
     """Checkpoint to continue from."""
-    keep: Callable[[Path], None]
+    save_checkpoint: Callable[[Path], None]
     """Takes a folder as this rank's part of a checkpoint; every rank must call it."""
-    note: Callable[[Progress, int], None]
-    """Hears after every step how far the run is, and of how many steps."""
+    on_step: Callable[[Progress, int], None]
+    """Called after every step with the progress and the total number of steps."""
 
 
 @dataclass
 class Training:
-    """One run in one worker."""
+    """A training in one worker."""
 
     spec: TrainSpec
     worker: WorkerContext
@@ -75,33 +76,33 @@ class Training:
     @property
     def epoch_steps(self) -> int:
         """Optimizer steps of one epoch."""
-        return -(-len(self.splits["train"]) // self.spec.student.batch)
+        return -(-len(self.splits["train"]) // self.spec.student.batch_size)
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps if nothing stops the run early."""
+        """Optimizer steps unless early stopping ends the training."""
         return self.epoch_steps * self.spec.student.epochs
 
 
 def run(spec: TrainSpec, worker: WorkerContext) -> None:
-    """Train until the last epoch or until validation stops improving. The last checkpoint holds `BEST` and the progress."""
+    """Train until the last epoch, or until early stopping. The last checkpoint holds the folder `BEST` and the progress."""
     with tempfile.TemporaryDirectory() as scratch:
         training = setup(spec, worker, Path(scratch))
         progress, student = training.progress, spec.student
         while not progress.is_over:
             epoch = progress.step // training.epoch_steps
-            batches = order(training.splits["train"], size=student.batch, seed=student.seed, epoch=epoch)
+            batches = epoch_batches(training.splits["train"], size=student.batch_size, seed=student.seed, epoch=epoch)
             for rows in batches[progress.step % training.epoch_steps :]:
                 step(training, rows)
                 if progress.step % training.epoch_steps == 0:
                     validate(training)
                 if progress.is_over or progress.step % student.checkpoint_steps == 0:
                     save(training)
-                worker.note(progress, training.total_steps)
+                worker.on_step(progress, training.total_steps)
 
 
 def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
-    """Load model and examples, start DeepSpeed, and continue from a checkpoint if there is one."""
+    """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
     pruned = prune.prune(
@@ -117,13 +118,13 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
         for name, table in tables.items()
     }
     progress = Progress(
-        metrics={
-            "parameters": prune.parameters(pruned.model),
-            "source_parameters": pruned.source_parameters,
-            "source_layers": pruned.source_layers,
-            "examples": {name: len(split) for name, split in splits.items()},
-            "too_long": sum(split.too_long for split in splits.values()),
-        }
+        setup=TrainingSetup(
+            parameters=prune.parameters(pruned.model),
+            source_parameters=pruned.source_parameters,
+            source_layers=pruned.source_layers,
+            examples={name: len(split) for name, split in splits.items()},
+            too_long=sum(split.too_long for split in splits.values()),
+        )
     )
     net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
     engine = zero.start(net, student, accelerator=spec.accelerator)
@@ -143,54 +144,55 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
 
 
 def load_examples(spec: TrainSpec) -> dict[str, pa.Table]:
-    """Return the examples of each split of the artifact `dataset`, in the order of their ids."""
+    """Return the examples of each split, in the order of their ids: the columns that objectives and curriculum read."""
     dataset = load_artifact(Folder(spec.dataset))
     assert dataset is not None, f"{spec.dataset} has no record"
-    rows = dataset.read("examples", EXAMPLE, ["example_id", *COLUMNS]).sort_by("example_id")
+    columns = {"example_id", "split", *CURRICULUM_COLUMNS, *objectives.columns(spec.student.objectives.model_dump())}
+    rows = dataset.read("examples", EXAMPLE, sorted(columns)).sort_by("example_id")
     return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
 
 
 def step(training: Training, rows: np.ndarray) -> None:
-    """Make one optimizer step on the examples `rows`: this worker's share, in micro-batches."""
+    """Make one optimizer step on the examples `rows`: this worker computes its share of them, in micro-batches."""
     student, worker, progress, began = training.spec.student, training.worker, training.progress, time.monotonic()
     packed = training.splits["train"]
     rate = learning_rate(progress.step, training.total_steps, student)
-    zero.set_rate(training.engine, rate)
-    shares = rows.reshape(-1, worker.world, student.held)[:, worker.rank]
+    zero.set_learning_rate(training.engine, rate)
+    shares = rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]
     denominator = packed.weight(rows)
     total = torch.zeros((), device=worker.device)
     for share in shares:
         loss = training.engine(_batch(training, packed, share))
-        # DeepSpeed takes the mean over micro-batches and workers; this makes it the mean over the batch's target tokens.
+        # DeepSpeed takes the mean over micro-batches and workers; the factor makes it the mean over the batch's target tokens.
         training.engine.backward(loss * (len(shares) * worker.world / denominator))
         training.engine.step()
         total += loss.detach()
     progress.step += 1
     progress.tokens += int(packed.learned[rows[rows >= 0]].sum())
-    _write_down(training, "train", _whole(total, worker) / denominator, rate, began)
+    _record(training, "train", _sum_over_workers(total, worker) / denominator, rate, began)
 
 
 def validate(training: Training) -> None:
-    """Grade the validation examples at the end of an epoch; keep the weights if they are the best; decide whether to go on."""
+    """Compute the validation loss, keep the weights if it is the lowest so far, and decide whether the training is over."""
     student, worker, progress, began = training.spec.student, training.worker, training.progress, time.monotonic()
     packed = training.splits["validation"]
-    rows = in_order(packed, size=student.held * worker.world)
+    rows = sorted_batches(packed, size=student.per_device_batch * worker.world)
     total = torch.zeros((), device=worker.device)
     training.engine.eval()
     with torch.no_grad():
-        for share in rows.reshape(-1, worker.world, student.held)[:, worker.rank]:
+        for share in rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]:
             total += training.engine(_batch(training, packed, share))
     training.engine.train()
-    loss = _whole(total, worker) / packed.weight(rows.ravel())
-    progress.grade(loss, student.early_stop)
+    loss = _sum_over_workers(total, worker) / packed.weight(rows.ravel())
+    progress.update_best(loss, student.early_stop)
     if progress.best_step == progress.step:
         keep_best(training)
     progress.is_over = progress.stopped_early or progress.step >= training.total_steps
-    _write_down(training, "validation", loss, learning_rate(progress.step, training.total_steps, student), began)
+    _record(training, "validation", loss, learning_rate(progress.step, training.total_steps, student), began)
 
 
 def keep_best(training: Training) -> None:
-    """Write the weights of now as the best model. Every rank must call it."""
+    """Write the current weights as the best model. Every rank must call it."""
     weights = zero.weights(training.engine)
     if weights is not None:
         folder = training.scratch / BEST
@@ -199,7 +201,7 @@ def keep_best(training: Training) -> None:
 
 
 def save(training: Training) -> None:
-    """Hand in a checkpoint. The last one needs no optimizer: the artifact is made from it."""
+    """Save a checkpoint. The last one has no optimizer state: only the artifact is made from it."""
     progress, now = training.progress, time.monotonic()
     progress.seconds += now - training.started
     training.started = now
@@ -211,7 +213,7 @@ def save(training: Training) -> None:
             progress.write(folder)
             if progress.best is not None:
                 shutil.copytree(training.scratch / BEST, folder / BEST, copy_function=os.link)
-        training.worker.keep(folder)
+        training.worker.save_checkpoint(folder)
 
 
 def restore(training: Training, folder: Path) -> None:
@@ -225,11 +227,14 @@ def restore(training: Training, folder: Path) -> None:
 
 
 def learning_rate(step: int, total: int, student: Student) -> float:
-    """Return the rate of step `step` (from 0) of `total`: a linear rise, then a cosine to zero (Loshchilov and Hutter, 2017)."""
-    rise = max(1, round(student.warmup * total))
-    if step < rise:
-        return student.learning_rate * (step + 1) / rise
-    return student.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+    """Return the rate of step `step` (from 0) of `total`: linear warm-up, then a cosine to zero (Loshchilov and Hutter, 2017).
+
+    After warm-up it equals `get_cosine_schedule_with_warmup` of transformers, whose very first step has a rate of zero.
+    """
+    warmup = max(1, round(student.warmup_ratio * total))
+    if step < warmup:
+        return student.learning_rate * (step + 1) / warmup
+    return student.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
 def _batch(training: Training, packed: Packed, rows: np.ndarray) -> Batch:
@@ -238,13 +243,13 @@ def _batch(training: Training, packed: Packed, rows: np.ndarray) -> Batch:
     return collate(packed, rows, pad=pad).to(training.worker.device)
 
 
-def _whole(total: torch.Tensor, worker: WorkerContext) -> float:
+def _sum_over_workers(total: torch.Tensor, worker: WorkerContext) -> float:
     if worker.world > 1:
         dist.all_reduce(total)
     return float(total)
 
 
-def _write_down(training: Training, split: str, loss: float, rate: float, began: float) -> None:
+def _record(training: Training, split: str, loss: float, rate: float, began: float) -> None:
     progress = training.progress
     progress.curve.append(
         {

@@ -1,10 +1,10 @@
-"""EXAMPLE rows as token ids: one flat array for all examples, and batches of like length.
+"""EXAMPLE rows as token ids in one flat array, and batches of examples of similar length.
 
-Only the target's tokens are learned; the prompt's are read. The order of batches follows from seed and epoch alone, so that
-a resumed run meets the same batches as an unbroken one.
+Only the target's tokens are learned. The order of batches depends on seed and epoch alone, so that a resumed run gets the same
+batches as an unbroken one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,30 +12,24 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from engine.rows import DIFFICULTIES
+from engine.rows import DIFFICULTIES, Row
 
 Chat = list[dict[str, str]]
 
-COLUMNS = ("messages", "target", "weight", "split", "confidence_tier", "difficulty")
-LAST = 1 << 20  # the stage of what is not known: no tier, no difficulty
-STAGES: dict[str, Callable[[dict[str, Any]], int]] = {
-    "none": lambda row: 0,
-    "confidence_tier": lambda row: LAST if row["confidence_tier"] is None else row["confidence_tier"],
-    "difficulty": lambda row: DIFFICULTIES.index(row["difficulty"]) if row["difficulty"] in DIFFICULTIES else LAST,
-}
-"""Curriculum -> when an example is due (Bengio et al., "Curriculum learning", 2009): lower stages first, within each epoch."""
+CURRICULUM_COLUMNS = ("confidence_tier", "difficulty")
+LAST = 1 << 20  # the stage of an example without a tier or difficulty
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Examples of one split. Example i is `ids[starts[i]:starts[i + 1]]`; its target begins at `targets[i]` of those."""
+    """Examples of one split. Example i is `ids[starts[i]:starts[i + 1]]`; its target begins at offset `targets[i]` of those."""
 
     ids: np.ndarray  # int32, all examples one after the other
     starts: np.ndarray  # int64, one more than there are examples
     targets: np.ndarray  # int32
     weights: np.ndarray  # float32
-    stages: np.ndarray  # int32, STAGES: what is lower comes first
+    stages: np.ndarray  # int32, see `stage`: lower ones come first
     too_long: int  # examples that were left out
 
     def __len__(self) -> int:
@@ -59,7 +53,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one worker computes at once: B examples padded on the right to L tokens, T target tokens in all."""
+    """One forward pass of one worker: B examples padded on the right to L tokens, T target tokens in all."""
 
     ids: torch.Tensor  # int64 [B, L]
     mask: torch.Tensor  # int64 [B, L], 1 where there is a token
@@ -73,7 +67,9 @@ class Batch:
 
 
 def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str = "none") -> Packed:
-    """Tokenize `examples` (columns of COLUMNS): chat template with generation prompt, then target and end of sequence.
+    """Tokenize `examples` (columns messages, target, weight, and those of the curriculum).
+
+    An example is its chat in the tokenizer's template with generation prompt, then the target and the end of sequence.
 
     An example of more than `max_tokens` tokens is left out and counted.
     """
@@ -82,57 +78,66 @@ def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str
     weights: list[float] = []
     stages: list[int] = []
     for row in iterate(examples):
-        ids, asked = encode(tokenizer, row["messages"], row["target"])
+        ids, prompt_length = encode(tokenizer, row["messages"], row["target"])
         if len(ids) > max_tokens:
             continue
         pieces.append(ids)
-        targets.append(asked)
+        targets.append(prompt_length)
         weights.append(row["weight"])
-        stages.append(STAGES[curriculum](row))
+        stages.append(stage(row, curriculum))
     starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
     too_long = examples.num_rows - len(pieces)
-    learnt = np.asarray(targets, np.int32), np.asarray(weights, np.float32), np.asarray(stages, np.int32)
-    return Packed(_join(pieces, np.int32), starts, *learnt, too_long)
+    columns = np.asarray(targets, np.int32), np.asarray(weights, np.float32), np.asarray(stages, np.int32)
+    return Packed(_join(pieces, np.int32), starts, *columns, too_long)
 
 
-def iterate(examples: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `examples`, a batch at a time as Python objects."""
+def stage(row: Row, curriculum: str) -> int:
+    """Return when `row` comes within an epoch (Bengio et al., "Curriculum learning", 2009): lower stages first."""
+    if curriculum == "tier":
+        return LAST if row["confidence_tier"] is None else row["confidence_tier"]
+    if curriculum == "difficulty":
+        return DIFFICULTIES.index(row["difficulty"]) if row["difficulty"] in DIFFICULTIES else LAST
+    return 0
+
+
+def iterate(examples: pa.Table) -> Iterator[Row]:
+    """Yield the rows of `examples`; only some are Python objects at a time."""
     for batch in examples.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
 
 
 def encode(tokenizer: Any, messages: Chat, target: str) -> tuple[np.ndarray, int]:
-    """Return the tokens of prompt and target, and how many are the prompt's."""
+    """Return the token ids of prompt, target and end of sequence, and the number of those of the prompt."""
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    said = tokenizer(target, add_special_tokens=False)["input_ids"]
-    return np.asarray([*asked, *said, tokenizer.eos_token_id], np.int32), len(asked)
+    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    target_ids = tokenizer(target, add_special_tokens=False)["input_ids"]
+    return np.asarray([*prompt_ids, *target_ids, tokenizer.eos_token_id], np.int32), len(prompt_ids)
 
 
-def order(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the batches of one epoch as example numbers [batches, size]; -1 fills up the last one.
+def epoch_batches(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the batches of one epoch as indices of examples [batches, size]; -1 pads the last one.
 
-    Examples come stage by stage, at random within a stage; a batch that holds two stages comes with the later one.
+    Stages come one after the other, shuffled within; a batch of two stages counts as the later one.
     """
-    draw = np.random.default_rng((seed, epoch))
-    rows = draw.permutation(len(packed))
+    rng = np.random.default_rng((seed, epoch))
+    rows = rng.permutation(len(packed))
     rows = rows[np.argsort(packed.stages[rows], kind="stable")]
     window = size * WINDOW
     lengths = packed.lengths
     windows = [rows[start : start + window] for start in range(0, len(rows), window)]
     sorted_ = [piece[np.lexsort((lengths[piece], packed.stages[piece]))] for piece in windows]
-    batches = draw.permutation(_shaped(_join(sorted_, np.int64), size))
-    due = np.where(batches < 0, 0, packed.stages[batches]).max(axis=1, initial=0)
-    return batches[np.argsort(due, kind="stable")]
+    batches = rng.permutation(_padded(_join(sorted_, np.int64), size))
+    latest = np.where(batches < 0, 0, packed.stages[batches]).max(axis=1, initial=0)
+    return batches[np.argsort(latest, kind="stable")]
 
 
-def in_order(packed: Packed, *, size: int) -> np.ndarray:
-    """Return all examples by length as example numbers [batches, size]; -1 fills up the last one."""
-    return _shaped(np.argsort(packed.lengths, kind="stable"), size)
+def sorted_batches(packed: Packed, *, size: int) -> np.ndarray:
+    """Return batches of all examples by length, as indices [batches, size]; -1 pads the last one."""
+    return _padded(np.argsort(packed.lengths, kind="stable"), size)
 
 
 def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
-    """Return the examples `rows` as one batch. -1 becomes a row of padding with nothing to learn."""
+    """Return the examples `rows` as one batch. The index -1 becomes a row of padding without target tokens."""
     lengths = np.where(rows < 0, 0, packed.lengths[rows])
     width = max(int(lengths.max()), 1)
     ids = np.full((len(rows), width), pad, np.int64)
@@ -157,7 +162,7 @@ def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
     )
 
 
-def _shaped(rows: np.ndarray, size: int) -> np.ndarray:
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
     filled = np.full(-(-len(rows) // size) * size, -1, np.int64)
     filled[: len(rows)] = rows
     return filled.reshape(-1, size)

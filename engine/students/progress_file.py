@@ -1,4 +1,4 @@
-"""How far a run is, told from the worker to the driver through a small file beside the checkpoints."""
+"""Progress of a training from its worker to the driver, through a small file in the folder of the checkpoints."""
 
 import json
 import time
@@ -9,14 +9,14 @@ from engine.storage.shards import Folder
 from engine.students.checkpoint_state import Progress
 
 WRITE_SECONDS = 2.0
-TELL_SECONDS = 10.0
+REPORT_SECONDS = 10.0
 
 
 class ProgressSnapshot(NamedTuple):
-    """One look at a run."""
+    """The state of a training at one step."""
 
     step: int
-    steps: int  # of the whole run
+    steps: int  # of the whole training
     tokens: int  # target tokens so far
     loss: float
     best: float | None  # validation loss
@@ -26,48 +26,48 @@ class ProgressFile:
     """The file. Rank 0 writes it, the driver reads it."""
 
     def __init__(self, storage: str, name: str) -> None:
-        self.folder, self.name = Folder(f"{storage}/{name}"), "note.json"
+        self.folder, self.name = Folder(f"{storage}/{name}"), "snapshot.json"
         self.written = 0.0
 
     def write(self, progress: Progress, steps: int) -> None:
-        """Leave a note, unless the last one is younger than WRITE_SECONDS."""
+        """Write a snapshot, at most once in WRITE_SECONDS."""
         now = time.monotonic()
         if now - self.written >= WRITE_SECONDS:
             self.written = now
-            note = ProgressSnapshot(progress.step, steps, progress.tokens, progress.curve[-1]["loss"], progress.best)
-            self.folder.write(self.name, json.dumps(note._asdict()).encode())
+            snapshot = ProgressSnapshot(progress.step, steps, progress.tokens, progress.curve[-1]["loss"], progress.best)
+            self.folder.write(self.name, json.dumps(snapshot._asdict()).encode())
 
     def read(self) -> ProgressSnapshot | None:
-        """Return the latest note."""
+        """Return the latest snapshot, or None if there is none yet."""
         return ProgressSnapshot(**json.loads(self.folder.read(self.name))) if self.folder.exists(self.name) else None
 
 
-class Meter:
-    """Tells a person how a run goes: step, loss, target tokens per second, time left."""
+class ProgressReporter:
+    """Turns snapshots into lines for a person: step, loss, target tokens per second, time left."""
 
-    def __init__(self, student: str, tell: Callable[[str], None]) -> None:
-        self.student, self.progress = student, tell
+    def __init__(self, student: str, progress: Callable[[str], None]) -> None:
+        self.student, self.progress = student, progress
         self.first: ProgressSnapshot | None = None
-        self.began = self.told = time.monotonic()
+        self.first_time = self.last_time = time.monotonic()
         self.last_step = 0
 
-    def __call__(self, note: ProgressSnapshot | None) -> None:
-        """Take the latest note; tell it if it is news and TELL_SECONDS have passed."""
+    def __call__(self, snapshot: ProgressSnapshot | None) -> None:
+        """Report `snapshot` if its step is new, at most once in REPORT_SECONDS."""
         now = time.monotonic()
-        if note is None or note.step == self.last_step:
+        if snapshot is None or snapshot.step == self.last_step:
             return
         if self.first is None:
-            self.first, self.began = note, now
-        if now - self.told >= TELL_SECONDS:
-            self.told, self.last_step = now, note.step
-            self.progress(self.line(note, self.first, now - self.began))
+            self.first, self.first_time = snapshot, now
+        if now - self.last_time >= REPORT_SECONDS:
+            self.last_time, self.last_step = now, snapshot.step
+            self.progress(self.line(snapshot, self.first, now - self.first_time))
 
-    def line(self, note: ProgressSnapshot, first: ProgressSnapshot, spent: float) -> str:
-        """Return `note` in words; `spent` seconds lie between it and `first`."""
-        words = [f"students/{self.student}: step {note.step} of {note.steps}", f"loss {note.loss:.3f}"]
-        if note.best is not None:
-            words.append(f"best validation {note.best:.3f}")
-        if note.step > first.step:
-            left = spent / (note.step - first.step) * (note.steps - note.step)
-            words += [f"{(note.tokens - first.tokens) / spent:.0f} target tokens/s", f"about {left:.0f} s left"]
-        return ", ".join(words)
+    def line(self, snapshot: ProgressSnapshot, first: ProgressSnapshot, seconds: float) -> str:
+        """Return `snapshot` as text; it was taken `seconds` after `first`."""
+        parts = [f"students/{self.student}: step {snapshot.step} of {snapshot.steps}", f"loss {snapshot.loss:.3f}"]
+        if snapshot.best is not None:
+            parts.append(f"best validation {snapshot.best:.3f}")
+        if snapshot.step > first.step:
+            left = seconds / (snapshot.step - first.step) * (snapshot.steps - snapshot.step)
+            parts += [f"{(snapshot.tokens - first.tokens) / seconds:.0f} target tokens/s", f"about {left:.0f} s left"]
+        return ", ".join(parts)

@@ -1,7 +1,6 @@
-"""Prune-init: some decoder layers of a larger model, its embeddings, its norm and its tokenizer.
+"""Prune-init: some decoder layers of a larger model, with its embeddings, final norm and tokenizer.
 
-Which layers stay matters more than how many: the first ones read, the last ones write (Men et al., 2024, "ShortGPT", find
-the middle ones the most redundant).
+The middle layers are the most redundant ones (Men et al., 2024, "ShortGPT"): keep the first and the last.
 """
 
 import json
@@ -15,11 +14,11 @@ from engine.errors import ModelError
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """A model that is about to be trained, and its tokenizer (transformers' classes)."""
+    """A pruned model and its tokenizer (transformers' classes)."""
 
     model: Any
     tokenizer: Any
-    source_layers: int  # of the model it was pruned from
+    source_layers: int  # decoder layers of the model it was pruned from
     source_parameters: int
 
 
@@ -39,29 +38,29 @@ def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{source}: no causal language model can be loaded from here: {error}") from error
-    decoder, whole = model.get_decoder(), parameters(model)
-    found = len(decoder.layers)
-    check_layers(layers, found, source)
+    decoder, source_parameters = model.get_decoder(), parameters(model)
+    source_layers = len(decoder.layers)
+    check_layers(layers, source_layers, source)
     decoder.layers = torch.nn.ModuleList(decoder.layers[index] for index in layers)
     for index, layer in enumerate[Any](decoder.layers):
         layer.self_attn.layer_idx = index  # its place in the key-value cache
     model.config.num_hidden_layers = len(layers)
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = [model.config.layer_types[index] for index in layers]
-    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
-        table.weight.requires_grad_(not freeze_embeddings)
+    for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
+        embeddings.weight.requires_grad_(not freeze_embeddings)
     decoder.layers[:freeze_layers].requires_grad_(False)
     model.train()
-    return PrunedModel(model, tokenizer, found, whole)
+    return PrunedModel(model, tokenizer, source_layers, source_parameters)
 
 
 def count_layers(source: Path) -> int:
     """Return how many decoder layers the model in the folder `source` has, from its `config.json`.
 
-    transformers is not asked: students begin side by side, and its lazy module breaks when two threads import it first.
+    transformers is not imported for it: students start in threads, and its lazy module breaks if two threads import it first.
 
     Raises:
-        ModelError: the configuration does not say.
+        ModelError: the configuration is missing or has no number of layers.
     """
     try:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
@@ -70,11 +69,11 @@ def count_layers(source: Path) -> int:
         raise ModelError(f"{source}/config.json: found no num_hidden_layers ({error}). Give a decoder model's folder.") from None
 
 
-def check_layers(layers: Sequence[int], found: int, source: Path) -> None:
-    """Raise ModelError if a layer is not one of the `found` layers of `source`, or is named twice."""
-    wrong = [index for index in layers if not 0 <= index < found]
-    if wrong:
-        raise ModelError(f"{source}: init.prune.layers: {wrong} are not there; the model has {found} layers, 0 to {found - 1}.")
+def check_layers(layers: Sequence[int], count: int, source: Path) -> None:
+    """Raise ModelError if one of `layers` is not among the `count` layers of `source`, or is named twice."""
+    unknown = [index for index in layers if not 0 <= index < count]
+    if unknown:
+        raise ModelError(f"{source}: init.prune.layers: {unknown} are not there; the model has {count} layers, 0 to {count - 1}.")
     if len(set(layers)) < len(layers):
         raise ModelError(f"{source}: init.prune.layers: each layer may be kept once; found {list(layers)}.")
 

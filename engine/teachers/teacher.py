@@ -1,231 +1,182 @@
-"""Answers prompts. One per actor: the model loads at the first prompt whose answer is not in the ledger yet."""
+"""Answers prompts with one teacher. One per actor; the model is loaded at the first answer that is not in the ledger yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from engine.checks import CheckInput, run_checks
 from engine.contract.checks import Check
 from engine.contract.models import Sampling
-from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
-from engine.inference.crash_isolation import CrashIsolator
-from engine.inference.engine import Completion, Engine, Request, build_model, instruct
+from engine.inference.client import CRASHED, Batch, ClientSpec, ModelClient, completed
+from engine.inference.engine import Completion, Engine, Request, instruct
 from engine.inference.few_shot import FewShotSelector
-from engine.inference.identity import identity
-from engine.inference.ledger import Ledger
-from engine.inference.reasoning import split
+from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
-from engine.inference.token_budget import TokenBudget, TokenUsage
-from engine.rows import ANSWER, PROMPT, content_id
-from engine.storage.shards import Folder
+from engine.rows import ANSWER, PROMPT, Row, content_id
 from engine.tools.agent import ToolAgent
 from engine.tools.toolset import Toolset
 
-ASKED = [*PROMPT.names, "route"]
-"""What an answer repeats of its prompt."""
-PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in (*ASKED, "reasoning"))])
-"""What the ledger keeps of an answer, as it came: all that its prompt does not say. Reasoning is told from it by whoever reads."""
-
-KILLED = Completion("", "error", 0, 0, error="killed its engine, alone and in every batch that it was part of")
+COPIED = [*PROMPT.names, "route"]
+"""Columns that an answer copies from its prompt."""
+PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in (*COPIED, "reasoning"))])
+"""Columns of the ledger: the answer as the model wrote it, without those of its prompt. Reasoning is split off when it is read."""
 BUDGET_EXHAUSTED = Completion("", "budget_exhausted", 0, 0, error="not asked: budget.teacher_tokens was spent")
 
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """All that a teacher needs, in plain picklable values."""
+    """Configuration of a teacher; plain picklable values."""
 
     section: TeacherSection
     specialist: Specialist
-    pool: Pool
-    folder: Path | None
-    """The model's weights."""
-    ledger: Folder
-    """Answers that were paid for, perhaps by other runs too."""
-    markers: Folder
-    """Who is at work, in this run."""
-    purse: Folder
-    """What this run's teachers were paid."""
+    client: ClientSpec
     checks: Sequence[Check] = ()
-    """What verifies an answer, where `sampling.enough` asks."""
-    cap: int | None = None
-    """Tokens that all teachers together may be paid for."""
+    """Checks that verify an answer, for `sampling.stop_after_verified`."""
     toolset: Toolset | None = None
-    """The tools that it may call, in mode `tools`."""
+    """Tools that it may call, in mode `tools`."""
 
 
-class Asked(NamedTuple):
+class Sample(NamedTuple):
     """One answer that is wanted."""
 
-    row: int
-    sample: int
+    prompt: Row
+    number: int
     seed: int
     answer_id: str
 
 
 class Teacher:
-    """PROMPT in, ANSWER out, in order of prompt and sample: `sampling.n` rows a prompt, or `enough` that are verified.
+    """PROMPT in, ANSWER out, ordered by prompt and sample: `sampling.n` rows a prompt, fewer with `stop_after_verified`.
 
-    A prompt may have a `route`, which its answers repeat.
+    A prompt may have a `route`, which its answers copy.
     """
 
-    def __init__(self, desk: TeacherSpec) -> None:
-        self.desk = desk
-        self.identity = identity(desk.section.model, desk.folder)
-        self.engine: Engine | None = None
-        self.shots = FewShotSelector(desk.section.shots)
-        self.manners: dict[str, str] = {}
-        self.trials = CrashIsolator(desk.markers, hang_seconds=desk.pool.hang_seconds, at_once=desk.pool.max_num_seqs)
-        self.purse = TokenBudget(desk.purse, desk.cap)
-        self.may_pay = True
-        self.ledger = Ledger(desk.ledger, PAID, key="answer_id", place="prompt_id")
+    def __init__(self, spec: TeacherSpec) -> None:
+        self.spec = spec
+        self.few_shot = FewShotSelector(spec.section.shots)
+        self.fingerprints: dict[str, str] = {}
+        self.client: ModelClient[Sample] = ModelClient(
+            spec.client,
+            PAID,
+            prompt_id=lambda sample: sample.prompt["prompt_id"],
+            crashed=lambda sample: self._row(sample, CRASHED),
+            wrap=self._with_tools,
+        )
 
     def __call__(self, prompts: pa.Table) -> pa.Table:
-        """Answer a block in batches, which are cut alike in every run and durable one by one."""
-        size = self.desk.pool.batch
-        with self.ledger.block(prompts["prompt_id"].to_pylist()):
+        """Answer a block in batches, which are cut alike in every run and are durable one by one."""
+        size = self.spec.client.pool.batch
+        with self.client.block(prompts["prompt_id"].to_pylist()):
             batches = [self._batch(prompts.slice(start, size)) for start in range(0, max(prompts.num_rows, 1), size)]
         return pa.concat_tables(batches)
 
     def _batch(self, prompts: pa.Table) -> pa.Table:
-        rows = prompts.select([name for name in ASKED if name in prompts.column_names]).to_pylist()
-        wanted = [self._wanted(index, row) for index, row in enumerate(rows)]
-        answers: list[list[dict[str, Any]]] = [[] for _ in rows]
-        self.may_pay = not self.purse.is_empty()  # settled for all rounds, so that no prompt is left with a part of its samples
-        for samples in _rounds(self.desk.section.sampling):
-            still = [index for index, row in enumerate(rows) if not self._has_enough(row, answers[index])]
-            asked = [one for index in still for one in wanted[index][samples]]
-            for one, answer in zip(asked, self._answers(rows, asked), strict=True):
-                answers[one.row].append(answer)
-        whole = [self._all_or_none(row, given, wanted[index]) for index, (row, given) in enumerate(zip(rows, answers, strict=True))]
-        said = [{"route": "", **row, **answer} for row, given in zip(rows, whole, strict=True) for answer in given]
-        return pa.Table.from_pylist(said, schema=ANSWER)
+        rows = prompts.select([name for name in COPIED if name in prompts.column_names]).to_pylist()
+        samples = [self._samples(row) for row in rows]
+        answers: list[list[Row]] = [[] for _ in rows]
+        may_pay = not self.client.budget.is_exhausted()  # for all rounds, so that no prompt is left with a part of its samples
+        for numbers in _rounds(self.spec.section.sampling):
+            open_ = [index for index, row in enumerate(rows) if not self._is_done(row, answers[index])]
+            replies = self._answers([sample for index in open_ for sample in samples[index][numbers]], may_pay=may_pay)
+            for index in open_:
+                answers[index] += [replies[sample.answer_id] for sample in samples[index][numbers]]
+        complete = [self._all_or_none(*pair) for pair in zip(answers, samples, strict=True)]
+        merged = [{"route": "", **row, **answer} for row, group in zip(rows, complete, strict=True) for answer in group]
+        return pa.Table.from_pylist(merged, schema=ANSWER)
 
-    def _all_or_none(self, row: dict[str, Any], given: list[dict[str, Any]], wanted: Sequence[Asked]) -> list[dict[str, Any]]:
-        """Samples that were paid for before the cap was reached do not speak for a prompt alone: they stay in the ledger."""
-        if all(answer["finish_reason"] != BUDGET_EXHAUSTED.finish_reason for answer in given):
-            return given
-        return [self._read(self._answer(row, one, BUDGET_EXHAUSTED)) for one in wanted]
+    def _all_or_none(self, answers: list[Row], samples: Sequence[Sample]) -> list[Row]:
+        """Drop the answers to a prompt of which the budget reached only a part; those that were paid for stay in the ledger."""
+        if all(answer["finish_reason"] != BUDGET_EXHAUSTED.finish_reason for answer in answers):
+            return answers
+        return [self._parsed(self._row(sample, BUDGET_EXHAUSTED)) for sample in samples]
 
-    def _has_enough(self, row: dict[str, Any], answers: Sequence[dict[str, Any]]) -> bool:
-        enough = self.desk.section.sampling.enough
+    def _is_done(self, row: Row, answers: Sequence[Row]) -> bool:
+        enough = self.spec.section.sampling.stop_after_verified
         return enough is not None and sum(self._is_verified(row, answer) for answer in answers) >= enough
 
-    def _is_verified(self, row: dict[str, Any], answer: dict[str, Any]) -> bool:
-        seen = CheckInput.of(row | answer, self.desk.specialist.unit(row["task_unit"]))
-        return answer["finish_reason"] == "stop" and all(outcome.passed for outcome in run_checks(self.desk.checks, seen))
+    def _is_verified(self, row: Row, answer: Row) -> bool:
+        seen = CheckInput.of(row | answer, self.spec.specialist.unit(row["task_unit"]))
+        return answer["finish_reason"] == "stop" and all(outcome.passed for outcome in run_checks(self.spec.checks, seen))
 
-    def _answers(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> list[dict[str, Any]]:
-        """Return what the teacher says to `asked`, in order: from the ledger, or paid for now."""
-        paid = self._paid(asked)
-        open_ = [wanted for wanted in asked if wanted.answer_id not in paid]
-        if not self.may_pay:
-            paid.update({one.answer_id: self._answer(rows[one.row], one, BUDGET_EXHAUSTED) for one in open_})
-            open_ = []
-        if open_ and self.engine is None:
-            build = partial(build_model, self.desk.section.model, self.desk.pool, folder=self.desk.folder)
-            engine = self.trials.load(build, self.desk.section.model.path)
-            self.engine = ToolAgent(engine, self.desk.toolset) if self.desk.toolset else engine
+    def _answers(self, samples: Sequence[Sample], *, may_pay: bool) -> dict[str, Row]:
+        """Return answer_id -> answer of each sample, from the ledger, paid for now, or not asked as the budget is exhausted."""
+        requests = {sample.answer_id: sample for sample in samples}
+        paid = self.client.answer(requests, self._complete, capped=False) if may_pay else self.client.find(requests)
+        unpaid = {key: self._row(sample, BUDGET_EXHAUSTED) for key, sample in requests.items() if key not in paid}
+        return {key: self._parsed(answer) for key, answer in (paid | unpaid).items()}
 
-        def ask(batch: Sequence[int]) -> None:
-            paid.update(self._pay(rows, [open_[index] for index in batch]))
+    def _parsed(self, answer: Row) -> Row:
+        """Return an answer of the ledger with its reasoning split off."""
+        parsed = parse_reasoning(answer["answer"], answer["finish_reason"], self.spec.section.thinks)
+        return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error}
 
-        def give_up(index: int) -> None:
-            paid.update(self._record(rows, [open_[index]], [KILLED]))
+    def _samples(self, row: Row) -> list[Sample]:
+        """Return the samples of a prompt. An answer's id hashes all that the answer depends on."""
+        section, sampling = self.spec.section, self.spec.section.sampling
+        fingerprint = self._request_fingerprint(row["task_unit"])
+        samples = []
+        for number in range(sampling.n):
+            seed = int(content_id(sampling.seed, row["prompt_id"], number)[:8], 16)
+            samples.append(Sample(row, number, seed, content_id(row["prompt_id"], section.name, fingerprint, seed, number)))
+        return samples
 
-        self.trials([wanted.answer_id for wanted in open_], ask, give_up)
-        return [self._read(paid[wanted.answer_id]) for wanted in asked]
+    def _request_fingerprint(self, task_unit: str) -> str:
+        """Hash of the model, the instruction and the sampling with which a prompt of `task_unit` is answered."""
+        if task_unit not in self.fingerprints:
+            section = self.spec.section
+            instruction = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
+            output = self.spec.specialist.unit(task_unit).output.model_dump_json()
+            sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified"})
+            tools = [self.spec.toolset.identity] if self.spec.toolset else []
+            self.fingerprints[task_unit] = content_id(self.client.identity, instruction, output, sampling, *tools)
+        return self.fingerprints[task_unit]
 
-    def _read(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Return a paid answer with the reasoning told from it."""
-        thought = split(answer["answer"], answer["finish_reason"], self.desk.section.thinks)
-        return {**answer, **thought._asdict(), "error": answer["error"] or thought.error}
+    def _with_tools(self, engine: Engine) -> Engine:
+        return ToolAgent(engine, self.spec.toolset) if self.spec.toolset else engine
 
-    def _wanted(self, index: int, row: dict[str, Any]) -> list[Asked]:
-        """One entry a sample. The id holds all that the answer depends on: ask differently and it is another answer."""
-        section, sampling = self.desk.section, self.desk.section.sampling
-        manner = self._manner(row["task_unit"])
-        wanted = []
-        for sample in range(sampling.n):
-            seed = int(content_id(sampling.seed, row["prompt_id"], sample)[:8], 16)
-            wanted.append(Asked(index, sample, seed, content_id(row["prompt_id"], section.name, manner, seed, sample)))
-        return wanted
+    def _complete(self, engine: Engine, samples: Sequence[Sample]) -> Batch:
+        completions = engine.complete([self._request(sample) for sample in samples], self.spec.section.sampling)
+        return completed(completions, [self._row(*pair) for pair in zip(samples, completions, strict=True)])
 
-    def _manner(self, task_unit: str) -> str:
-        """Hash of who answers a prompt of `task_unit` and how it is told to."""
-        if task_unit not in self.manners:
-            section = self.desk.section
-            told = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
-            output = self.desk.specialist.unit(task_unit).output.model_dump_json()
-            sampling = section.sampling.model_dump_json(exclude={"n", "enough"})
-            acts = [self.desk.toolset.identity] if self.desk.toolset else []
-            self.manners[task_unit] = content_id(self.identity, told, output, sampling, *acts)
-        return self.manners[task_unit]
-
-    def _paid(self, asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
-        return {answer["answer_id"]: answer for answer in self.ledger.find(w.answer_id for w in asked).to_pylist()}
-
-    def _pay(self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
-        assert self.engine is not None
-        self.engine.reset_prefix_cache()
-        requests = [self._request(rows[w.row], w) for w in asked]
-        return self._record(rows, asked, self._complete(requests))
-
-    def _complete(self, requests: Sequence[Request]) -> list[Completion]:
-        assert self.engine is not None
-        said = self.engine.complete(requests, self.desk.section.sampling)
-        paid = [one for one in said if not one.retryable and one.finish_reason != "too_long"]
-        spent = TokenUsage(len(paid), sum(one.tokens_in for one in paid), sum(one.tokens_out for one in paid))
-        self.purse.pay(self.desk.section.name, spent)
-        return said
-
-    def _record(
-        self, rows: Sequence[dict[str, Any]], asked: Sequence[Asked], said: Sequence[Completion]
-    ) -> dict[str, dict[str, Any]]:
-        """Return the answers by their id, once those that were paid for are in the ledger."""
-        fresh = [self._answer(rows[w.row], w, completion) for w, completion in zip(asked, said, strict=True)]
-        kept = [answer for answer, completion in zip(fresh, said, strict=True) if not completion.retryable]
-        self.ledger.record(pa.Table.from_pylist(kept, schema=PAID))
-        return {answer["answer_id"]: answer for answer in fresh}
-
-    def _request(self, row: dict[str, Any], wanted: Asked) -> Request:
-        section = self.desk.section
-        greedy = section.sampling.greedy_first and wanted.sample == 0
-        output = self.desk.specialist.unit(row["task_unit"]).output
+    def _request(self, sample: Sample) -> Request:
+        section, row = self.spec.section, sample.prompt
+        greedy = section.sampling.greedy_first and sample.number == 0
+        output = self.spec.specialist.unit(row["task_unit"]).output
         return Request(
-            chat=instruct(row["messages"], system=section.system, shots=self.shots(row["text"])),
-            seed=wanted.seed,
+            chat=instruct(row["messages"], system=section.system, shots=self.few_shot(row["text"])),
+            seed=sample.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,
-            aloud=section.thinks is not None,
-            max_calls=self.desk.toolset.max_calls if self.desk.toolset else 0,
+            keep_special_tokens=section.thinks is not None,
+            max_calls=self.spec.toolset.max_calls if self.spec.toolset else 0,
         )
 
-    def _answer(self, row: dict[str, Any], wanted: Asked, said: Completion) -> dict[str, Any]:
+    def _row(self, sample: Sample, completion: Completion) -> Row:
+        """Return a row of PAID."""
         return {
-            "prompt_id": row["prompt_id"],
-            "answer_id": wanted.answer_id,
-            "teacher": self.desk.section.name,
-            "sample": wanted.sample,
-            "seed": wanted.seed,
-            "answer": said.text,
-            "finish_reason": said.finish_reason,
-            "tokens_in": said.tokens_in,
-            "tokens_out": said.tokens_out,
-            "logprob": said.logprob,
-            "seconds": said.seconds,
-            "error": said.error,
-            "trajectory": list(said.trajectory),
+            "prompt_id": sample.prompt["prompt_id"],
+            "answer_id": sample.answer_id,
+            "teacher": self.spec.section.name,
+            "sample": sample.number,
+            "seed": sample.seed,
+            "answer": completion.text,
+            "finish_reason": completion.finish_reason,
+            "tokens_in": completion.tokens_in,
+            "tokens_out": completion.tokens_out,
+            "logprob": completion.logprob,
+            "seconds": completion.seconds,
+            "error": completion.error,
+            "trajectory": list(completion.trajectory),
         }
 
 
 def _rounds(sampling: Sampling) -> list[slice]:
-    """Which samples are asked for at once: all; or as many as are enough, and then one after the other."""
-    if sampling.enough is None:
+    """Return the samples that are asked for together: all; or as many as must be verified, and then one after the other."""
+    enough = sampling.stop_after_verified
+    if enough is None:
         return [slice(0, sampling.n)]
-    return [slice(0, sampling.enough), *(slice(sample, sample + 1) for sample in range(sampling.enough, sampling.n))]
+    return [slice(0, enough), *(slice(number, number + 1) for number in range(enough, sampling.n))]

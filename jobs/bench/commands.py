@@ -1,4 +1,4 @@
-"""`rayleigh bench`: parse first, import what is heavy later."""
+"""The commands `rayleigh bench ...`: they parse arguments and only then import the benchmark."""
 
 import sys
 from typing import Annotated
@@ -7,48 +7,48 @@ import typer
 
 from jobs.terminal.arguments import Json, Profile, show
 
-bench = typer.Typer(no_args_is_help=True, help="Measure how fast the engine is.")
+bench = typer.Typer(no_args_is_help=True, help="Measure the speed of the engine.")
 
 
 @bench.command()
 def flow(
-    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Prompts; again for more sizes.")] = None,
+    rows: Annotated[list[int] | None, typer.Option("--rows", metavar="N", help="Number of prompts; repeatable.")] = None,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time the engine around a teacher that answers at once: rows per second and core, memory, the way back from the ledger."""
+    """Time the engine with a fake teacher: rows per second, CPU seconds, memory, and a rerun from the ledger."""
     from jobs.bench import flow
 
-    found = flow.bench(rows or flow.SIZES, profile=profile)
-    show({"sizes": found}, flow.as_text(found), as_json)
+    result = flow.bench(rows or flow.SIZES, profile=profile)
+    show(result, flow.as_text(result), as_json)
 
 
 @bench.command()
 def generate(
-    prompts: Annotated[int, typer.Option("--prompts", help="Mails that are asked about.")] = 150,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the teacher.")] = 3,
+    prompts: Annotated[int, typer.Option("--prompts", help="Prompts of a round.")] = 150,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of bare vLLM and the teacher.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time the default teacher against bare vLLM: alone, and in the whole job without and with its judge."""
+    """Time the default teacher against bare vLLM: alone, and in whole jobs without and with the judge."""
     from jobs.bench import generate
 
-    found = generate.bench(prompts, rounds, profile=profile)
-    show(found, generate.as_text(found), as_json)
+    result = generate.bench(prompts, rounds, profile=profile)
+    show(result, generate.as_text(result), as_json)
 
 
 @bench.command(name="judge")
 def judge_bench(
-    answers: Annotated[int, typer.Option("--answers", help="Answers that are marked.")] = 300,
-    rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare vLLM and the grader.")] = 3,
+    answers: Annotated[int, typer.Option("--answers", help="Answers of a round.")] = 300,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of bare vLLM and the grader.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time the default judge against bare vLLM on its own prompts: alone, and in `rayleigh rejudge`."""
+    """Time the default judge against bare vLLM on the same prompts: alone, and in `rayleigh rejudge`."""
     from jobs.bench import judge
 
-    found = judge.bench(answers, rounds, profile=profile)
-    show(found, judge.as_text(found), as_json)
+    result = judge.bench(answers, rounds, profile=profile)
+    show(result, judge.as_text(result), as_json)
 
 
 @bench.command(name="dedup")
@@ -66,19 +66,19 @@ def dedup_bench(
     from jobs.bench import dedup
 
     sizes = rows or ([] if corpora else dedup.SIZES)
-    found = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
-    show({"corpora": found}, dedup.as_text(found), as_json)
+    result = dedup.bench(sizes, corpora or [], rounds=rounds, python=peers, profile=profile)
+    show(result, dedup.as_text(result), as_json)
 
 
 @bench.command()
 def semantic(
-    texts: Annotated[int, typer.Option("--texts", help="Texts that are embedded, a third of them planted copies.")] = 1000,
+    texts: Annotated[int, typer.Option("--texts", help="Texts to embed, a third of them planted near-duplicates.")] = 1000,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Time embedding against bare sentence-transformers, and say which planted copies are found by meaning."""
+    """Time embedding against bare sentence-transformers, and measure which planted near-duplicates are found."""
     from jobs.bench import semantic
 
-    found = semantic.bench(texts, rounds, profile=profile)
-    show(found, semantic.as_text(found), as_json)
+    result = semantic.bench(texts, rounds, profile=profile)
+    show(result, semantic.as_text(result), as_json)

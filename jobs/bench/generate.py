@@ -1,17 +1,6 @@
-"""The teacher against bare `vllm.LLM`, on the same prompts, sampling and engine arguments.
+"""`rayleigh bench generate`: the teacher against bare `vllm.LLM`, on the same prompts, sampling and engine arguments.
 
-`rayleigh bench generate --json` prints
-
-    prompts, samples    what is asked in a round
-    bare                `vllm.LLM` as its documentation has it: all chats in one call
-    stage               the teacher op with its ledger, in the batches of the profile
-    job                 `rayleigh run --until candidates` with that teacher and the checks
-    judged              the same with the judge on the same cores
-        tokens              that it answered; of `bare` and `stage` in each round
-        tokens_per_second   without start-up: median of the rounds; of a job from its first batch on record to its end
-        with_start          tokens per second with the loading of the model; of a job with the start of its processes
-        rounds              tokens per second of each; `bare` and `stage` take turns, each in a process of its own
-    ratio               stage: median over the rounds of stage by bare of the same round; job, judged: theirs by that of `bare`
+`--json` prints a `GenerateBench`.
 """
 
 import json
@@ -25,52 +14,86 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from engine.contract import load_contract, load_profile
-from engine.rows import PROMPT, content_id, from_rows
+from engine.contract import Contract, load_contract, load_profile
+from engine.contract.models import VllmModel
+from engine.records.base import Record
+from engine.rows import PROMPT, Row, content_id, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
-from jobs.bench.turns import Ask, Worker, serve, told
+from jobs.bench.turns import RunTasks, Throughput, Worker, serve, throughput
 from jobs.bench.watch import ROOT, put_prompts, run_candidates
-from jobs.commands.run import set_environment
+from jobs.terminal.session import set_environment
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
-SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # all are sampled, so that both sides do the same
-MODES = {"job": "direct", "judged": "judged"}
+SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # both sides sample every answer
 
 
-def bench(prompts: int, rounds: int, *, profile: str) -> dict[str, Any]:
-    """Return the object that the module describes."""
+class Ratio(Record):
+    """Tokens per second, divided by those of `bare`."""
+
+    stage: float
+    """The median over the rounds of the ratio within a round."""
+    job: float
+    judged: float
+
+
+class GenerateBench(Record):
+    """Tokens per second of four ways to answer the same prompts."""
+
+    prompts: int
+    """Prompts of a round."""
+    samples: int
+    """Answers per prompt."""
+    bare: Throughput
+    """`vllm.LLM` as its documentation has it: all chats in one call."""
+    stage: Throughput
+    """The teacher op with its ledger, in the batches of the profile."""
+    job: Throughput
+    """`rayleigh run --until candidates` with that teacher and the checks."""
+    judged: Throughput
+    """The same with the judge on the same cores."""
+    ratio: Ratio
+    """Speed relative to `bare`."""
+
+
+def bench(prompts: int, rounds: int, *, profile: str) -> GenerateBench:
+    """Measure `rounds` rounds of `prompts` prompts, then two whole jobs."""
     where = str(workspace.profile_path(profile))
     set_environment(load_profile(Path(where)))
     workers = {side.__name__: Worker(side, prompts, where, pool="teacher") for side in (bare, stage)}
     turns = [{name: worker.round(number) for name, worker in workers.items()} for number in range(1, rounds + 1)]
-    sides = {name: told(worker, [turn[name] for turn in turns], what="tokens") for name, worker in workers.items()}
-    jobs = {name: _job(prompts, mode, where) for name, mode in MODES.items()}
-    ratio = {name: found["tokens_per_second"] / sides["bare"]["tokens_per_second"] for name, found in jobs.items()}
-    ratio["stage"] = statistics.median(turn["stage"]["speed"] / turn["bare"]["speed"] for turn in turns)
-    samples = _order().teachers.models[0].sampling.n
-    shares = {name: round(value, 3) for name, value in ratio.items()}
-    return {"prompts": prompts, "samples": samples, **sides, **jobs, "ratio": shares}
+    sides = {name: throughput(worker, [turn[name] for turn in turns]) for name, worker in workers.items()}
+    direct, judged = (_job(prompts, mode, where) for mode in ("direct", "judged"))
+    speed = sides["bare"].per_second
+    ratio = Ratio(
+        stage=round(statistics.median(turn["stage"].per_second / turn["bare"].per_second for turn in turns), 3),
+        job=round(direct.per_second / speed, 3),
+        judged=round(judged.per_second / speed, 3),
+    )
+    samples = _contract().teachers.models[0].sampling.n
+    return GenerateBench(prompts=prompts, samples=samples, **sides, job=direct, judged=judged, ratio=ratio)
 
 
 def bare(pipe: Connection, prompts: int, profile: str) -> None:
-    """`vllm.LLM` as its documentation has it: chats in, one `chat`."""
+    """Answer all prompts with one call of `vllm.LLM.chat`."""
     started = time.perf_counter()
-    desk, rows = _desk(profile), _rows(prompts)
+    spec, rows = _teacher_spec(profile), _rows(prompts)
     from engine.inference.engine import instruct
     from engine.inference.few_shot import FewShotSelector
     from engine.inference.structured import decoding_schema
     from engine.inference.vllm_engine import VllmEngine
 
-    engine = VllmEngine(desk.section.model, desk.pool, desk.folder)  # the same arguments; from here on its `llm` alone
-    sampling, shots = desk.section.sampling, FewShotSelector(desk.section.shots)
-    output = desk.specialist.task_units[0].output
+    engine = VllmEngine(
+        spec.client.model, spec.client.pool, spec.client.weights
+    )  # the same arguments; from here on its `llm` alone
+    sampling, shots = spec.section.sampling, FewShotSelector(spec.section.shots)
+    output = spec.specialist.task_units[0].output
     asked = [row for row in rows for _ in range(sampling.n)]
-    chats = [instruct(row["messages"], system=desk.section.system, shots=shots(row["text"])) for row in asked]
+    chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in asked]
     schemas = [decoding_schema(output, row["text"]) for row in asked]
 
-    def prepare(number: int) -> Ask:
+    def prepare(number: int) -> RunTasks:
         params = [
             engine.vllm.SamplingParams(
                 temperature=sampling.temperature,
@@ -81,82 +104,87 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
             for index, schema in enumerate(schemas)
         ]
         llm: Any = engine.llm
-        engine.reset_prefix_cache()  # each round begins with an empty prefix cache, as each batch of the stage does
+        engine.reset_prefix_cache()  # as at the start of each batch of the stage
 
-        def ask(count: int) -> int:
-            most = count * sampling.n
-            return sum(len(one.outputs[0].token_ids) for one in llm.chat(chats[:most], params[:most], use_tqdm=False))
+        def run_tasks(count: int) -> int:
+            end = count * sampling.n
+            return sum(len(reply.outputs[0].token_ids) for reply in llm.chat(chats[:end], params[:end], use_tqdm=False))
 
-        return ask
+        return run_tasks
 
     serve(pipe, prepare, prompts, started)
 
 
 def stage(pipe: Connection, prompts: int, profile: str) -> None:
-    """The teacher op with its ledger, as the streaming plan calls it."""
+    """Answer all prompts with the teacher op and its ledger."""
     started = time.perf_counter()
     from engine.inference.engine import build_model
     from engine.teachers.teacher import Teacher
 
-    desk, rows = _desk(profile), _rows(prompts)
-    loaded = build_model(desk.section.model, desk.pool, folder=desk.folder)
+    spec, rows = _teacher_spec(profile), _rows(prompts)
+    loaded = build_model(spec.client.model, spec.client.pool, folder=spec.client.weights)
 
-    def prepare(number: int) -> Ask:
-        sampling = desk.section.sampling.model_copy(update={"seed": number})  # other seeds: nothing is in the ledger yet
-        teacher = Teacher(replace(desk, section=desk.section.model_copy(update={"sampling": sampling})))
-        teacher.engine = loaded
+    def prepare(number: int) -> RunTasks:
+        sampling = spec.section.sampling.model_copy(update={"seed": number})  # other seeds: nothing is in the ledger yet
+        teacher = Teacher(replace(spec, section=spec.section.model_copy(update={"sampling": sampling})))
+        teacher.client.engine = loaded
         return lambda count: sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
 
     serve(pipe, prepare, prompts, started)
 
 
-def _job(prompts: int, mode: str, profile: str) -> dict[str, Any]:
-    """One run of the whole job over the same prompts."""
+def _job(prompts: int, mode: str, profile: str) -> Throughput:
+    """Run the whole job over the same prompts, with teachers.mode `mode`."""
     changes = [*SAMPLED, f"teachers.mode={mode}"]
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
         work = workspace.create(str(CONTRACT), str(run), profile=profile, changes=changes)
         put_prompts(work, [from_rows(_rows(prompts), PROMPT)])
         used = run_candidates(CONTRACT, run, profile=profile, changes=changes)
-        made = load_artifact(Folder(str(run / "candidates")))
-        assert made
-        first, ended = _first_batch(run), made.record["started"] + made.record["seconds"]
-        tokens = made.record["metrics"]["tokens_out"]
-        steady = (tokens - first["tokens"]) / (ended - first["at"])
-    return {"tokens": tokens, "tokens_per_second": round(steady, 1), "with_start": round(tokens / used.seconds, 1)}
+        candidates = load_artifact(Folder(str(run / "candidates")))
+        assert candidates
+        first_time, first_tokens = _first_batch(run)
+        ended = candidates.record.started + candidates.record.seconds
+        tokens = candidates.record.metrics["tokens_out"]
+    steady = (tokens - first_tokens) / (ended - first_time)
+    return Throughput(count=tokens, per_second=round(steady, 1), with_start=round(tokens / used.seconds, 1))
 
 
-def _first_batch(run: Path) -> dict[str, float]:
-    """When the first batch was on record, and its tokens."""
+def _first_batch(run: Path) -> tuple[float, int]:
+    """Return when the first batch was written to the ledger (seconds since the epoch), and its tokens."""
     first = min(run.glob("ledger/answers/**/*.parquet"), key=lambda path: path.stat().st_mtime)
-    return {"at": first.stat().st_mtime, "tokens": sum(pq.read_table(first, columns=["tokens_out"])["tokens_out"].to_pylist())}
+    return first.stat().st_mtime, sum(pq.read_table(first, columns=["tokens_out"])["tokens_out"].to_pylist())
 
 
-def _order() -> Any:
+def _contract() -> Contract:
     return load_contract(CONTRACT, SAMPLED).contract
 
 
-def _desk(profile: str) -> Any:
+def _teacher_spec(profile: str) -> Any:
+    from engine.inference.client import ClientSpec
     from engine.inference.locate import locate
     from engine.teachers.teacher import TeacherSpec
 
-    order, folder = _order(), Folder(tempfile.mkdtemp())
-    section = order.teachers.models[0]
+    contract, folder = _contract(), Folder(tempfile.mkdtemp())
+    section = contract.teachers.models[0]
+    assert isinstance(section.model, VllmModel)
     weights = locate(section.model.path, root=str(CONTRACT.parent), home=workspace.models_home())
     pool = load_profile(Path(profile)).teacher
-    return TeacherSpec(section, order.specialist, pool, weights, folder / "answers", folder / "marks", folder / "purse")
+    client = ClientSpec(section.model, pool, weights, folder / "answers", folder / "markers", folder / "budget")
+    return TeacherSpec(section, contract.specialist, client)
 
 
-def _rows(prompts: int) -> list[dict[str, Any]]:
-    """The first mails of the contract's source, as rows of PROMPT."""
-    order = _order()
-    lines = (CONTRACT.parent / order.prompts.sources[0].path).read_text().splitlines()[:prompts]
-    same = {"task_unit": order.specialist.task_units[0].name, "layer": "core", "redacted": [], "source": "train.jsonl"}
+def _rows(prompts: int) -> list[Row]:
+    """Return the first mails of the contract's source as rows of PROMPT."""
+    contract = _contract()
+    lines = (CONTRACT.parent / contract.prompts.sources[0].path).read_text().splitlines()[:prompts]
+    same = {"task_unit": contract.specialist.task_units[0].name, "layer": "core", "redacted": [], "source": "train.jsonl"}
     texts = [json.loads(line)["input"] for line in lines]
     return [same | {"prompt_id": content_id(t), "text": t, "messages": [{"role": "user", "content": t}]} for t in texts]
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """Return the object in a few lines."""
-    sides = [f"{name}: {found[name]['tokens_per_second']} tokens/s" for name in ("bare", "stage", *MODES)]
-    return "\n".join([*sides, f"ratio to bare vLLM: {found['ratio']}"])
+def as_text(result: GenerateBench) -> str:
+    """Return a line per way, and the ratios."""
+    ways = {"bare": result.bare, "stage": result.stage, "job": result.job, "judged": result.judged}
+    lines = [f"{name}: {way.per_second} tokens/s" for name, way in ways.items()]
+    return "\n".join([*lines, f"ratio to bare vLLM: {result.ratio.model_dump()}"])

@@ -1,8 +1,8 @@
-"""Other deduplications on the same corpus, each as its documentation has it: word 5-grams, threshold 0.7, no more than two cores.
+"""Other deduplication libraries on the same corpus, each used as documented: word 5-grams, threshold 0.7, at most two cores.
 
     PYTHON peers.py NAME CORPUS KEPT      CORPUS: a folder of Parquet with `id` and `text`; KEPT: a file for the ids that stay
 
-They need not be installed beside Rayleigh: PYTHON is whichever interpreter has them, and nothing of Rayleigh is imported here.
+PYTHON is an interpreter with the libraries; it need not have Rayleigh, and nothing of Rayleigh is imported here.
 """
 
 # pyright: reportMissingImports=false
@@ -42,13 +42,13 @@ def rensa(corpus: str) -> pa.Array:
 
     sieve, kept = rensa.RMinHashDeduplicator(threshold=THRESHOLD, num_perm=128, use_lsh=True, num_bands=16), []
     for ids, texts in batches(corpus):
-        is_new = sieve.add_pairs((str(one), shingles(text)) for one, text in zip(ids, texts, strict=True))
-        kept += [one for one, new in zip(ids, is_new, strict=True) if new]
+        is_new = sieve.add_pairs((str(number), shingles(text)) for number, text in zip(ids, texts, strict=True))
+        kept += [number for number, new in zip(ids, is_new, strict=True) if new]
     return pa.array(kept, pa.int64())
 
 
 def datasketch(corpus: str) -> pa.Array:
-    """https://github.com/ekzhu/datasketch: what its index does not know yet stays."""
+    """https://github.com/ekzhu/datasketch: a text that its index does not match stays."""
     from datasketch import MinHash, MinHashLSH
     from xxhash import xxh32_intdigest
 
@@ -57,15 +57,15 @@ def datasketch(corpus: str) -> pa.Array:
         signed = MinHash.generator(
             ({gram.encode() for gram in shingles(text)} for text in texts), num_perm=112, hashfunc=xxh32_intdigest
         )
-        for one, signature in zip(ids, signed, strict=True):
+        for number, signature in zip(ids, signed, strict=True):
             if not index.query(signature):
-                index.insert(one, signature, check_duplication=False)
-                kept.append(one)
+                index.insert(number, signature, check_duplication=False)
+                kept.append(number)
     return pa.array(kept, pa.int64())
 
 
 def datatrove(corpus: str) -> pa.Array:
-    """https://github.com/huggingface/datatrove: its four stages on two processes, with words cut at white space."""
+    """https://github.com/huggingface/datatrove: its four stages on two processes, with words split at white space."""
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
     from datatrove.pipeline.dedup.minhash import MinhashConfig
@@ -119,11 +119,11 @@ def datajuicer(corpus: str) -> pa.Array:
         return pq.read_table(f"{work}/kept", columns=["id"])["id"]
 
 
-PEERS = {"rensa": rensa, "datasketch": datasketch, "datatrove": datatrove, "data_juicer": datajuicer}  # package -> how it is used
+PEERS = {"rensa": rensa, "datasketch": datasketch, "datatrove": datatrove, "data_juicer": datajuicer}  # package -> its use
 
 
 def main() -> None:
-    """List the installed ones, or run one."""
+    """Print the names of the installed libraries, or run one."""
     if sys.argv[1:] == []:
         print(*(name for name in PEERS if find_spec(name)))
         return

@@ -1,29 +1,10 @@
-"""Near copies by meaning: embedding against bare sentence-transformers, what the rest costs beside it, what is found again.
-
-`rayleigh bench semantic --json` prints
-
-    texts, model, threads
-    bare, embed     texts_per_second: median of the rounds; rounds: of each. `bare` is one call of `SentenceTransformer.encode` with
-                    all texts, `embed` the op of an actor, Arrow in and out. They take turns in one process, on the same threads
-    ratio           median over the rounds of embed by bare of the same round
-    agreement       the least cosine of the two embeddings of a text
-    rest            stage -> seconds: `near` (clusters, visits, pairs: what `dedup` does with embeddings), `arrange` (keepers,
-                    clusters and the map of `dataset`)
-    share           stage -> its seconds by those of `embed`
-    thresholds      threshold -> planted copies, by kind and in all, looked for in CLUSTERS clusters
-        planted     texts that are a copy of another, made by rule: `typos` (two letters swapped in three words), `order` (the same
-                    sentences in another order), `paraphrase` (each sentence said in other words)
-        near        those that the model itself puts at least so near: the most that can be found
-        found       those that are in one group with their original
-        recall      found by near
-    strangers       threshold -> pairs of texts that have nothing to do with each other and were paired
-"""
+"""`rayleigh bench semantic`: embedding against bare sentence-transformers, the cost of deduplication, and the recall of it."""
 
 import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,38 +18,94 @@ from engine.contract import load_profile
 from engine.contract.curation import Curation
 from engine.distributed import ray_options
 from engine.inference.locate import locate
+from engine.records.base import Record
 from jobs import workspace
 from jobs.terminal.console import columns
 
 PHRASES = Path(__file__).with_name("semantic.yaml")
 THRESHOLDS = (0.9, 0.95)
-CLUSTERS = 20  # more than so few texts would be cut into, so that what is lost at borders shows
+CLUSTERS = 20  # more than so few texts need, so that misses at the borders of clusters show
 KINDS = ("typos", "order", "paraphrase")
+
+Phrases = Mapping[str, Any]
 
 
 class Corpus(NamedTuple):
-    """Texts, of which some are copies of others."""
+    """Texts, some of which are near-duplicates of others."""
 
     texts: list[str]
-    original: list[int]  # of each text the number of the text that it is a copy of, or its own
+    original: list[int]  # number of the text that each one is a duplicate of, or its own
     kind: list[str]  # one of KINDS, "" for an original
 
 
-def bench(texts: int, rounds: int, *, profile: str) -> dict[str, Any]:
-    """Return the object that the module describes."""
+class Speed(Record):
+    """Speed of one way to embed."""
+
+    texts_per_second: float
+    """Median of the rounds."""
+    rounds: tuple[float, ...]
+    """Texts per second of each round."""
+
+
+class Recall(Record):
+    """Near-duplicates of one kind that are found at one threshold."""
+
+    planted: int
+    """Texts that are a duplicate of another, made by rule: `typos` (two letters swapped in three words), `order` (the sentences in
+    another order), `paraphrase` (each sentence in another wording), or `all`."""
+    near: int
+    """Those whose embedding is near enough to the original's: the most that can be found."""
+    found: int
+    """Those in one component with their original."""
+    recall: float | None
+    """Share of `near` that is found; null if there is none."""
+
+
+class Planted(Record):
+    """The near-duplicates that are found, with vectors in CLUSTERS clusters."""
+
+    thresholds: dict[str, dict[str, Recall]]
+    """Threshold -> kind -> recall."""
+    strangers: dict[str, int]
+    """Threshold -> pairs of unrelated texts that were found."""
+
+
+class SemanticBench(Planted):
+    """Output of `rayleigh bench semantic --json`."""
+
+    texts: int
+    model: str
+    threads: int
+    bare: Speed
+    """One call of `SentenceTransformer.encode` with all texts."""
+    embed: Speed
+    """The op of an actor, Arrow in and out. Both take turns in one process, on the same threads."""
+    ratio: float
+    """Median over the rounds of embed by bare of the same round."""
+    agreement: float
+    """The least cosine of the two embeddings of a text."""
+    rest: dict[str, float]
+    """Stage -> seconds: `near` (near pairs: what `dedup` does with embeddings), `decide` (leaders, topic clusters and the map of
+    `dataset`)."""
+    share: dict[str, float]
+    """Stage -> its seconds divided by those of `embed`."""
+
+
+def bench(texts: int, rounds: int, *, profile: str) -> SemanticBench:
+    """Measure in a process of its own, whose environment is that of an embedder's actor."""
     environment = ray_options.environment(load_profile(workspace.profile_path(profile)).embedder)
     folder = locate(model_name(), root=".", home=workspace.models_home())
-    with ProcessPoolExecutor(1, get_context("spawn"), _set, (environment,)) as apart:
-        return apart.submit(measure, corpus(texts), rounds, folder).result()
+    with ProcessPoolExecutor(1, get_context("spawn"), _set, (environment,)) as process:
+        return process.submit(measure, corpus(texts), rounds, folder).result()
 
 
 def _set(environment: dict[str, str]) -> None:
-    """Set what torch reads when it is imported."""
+    """Set the variables that torch reads on import."""
     os.environ.update(environment)
 
 
 def model_name() -> str:
-    """Return the embedding model that a contract has by default."""
+    """Return the default embedding model of a contract."""
     section = Curation().semantic
     assert section
     return section.model
@@ -77,121 +114,116 @@ def model_name() -> str:
 def corpus(count: int, *, seed: int = 0) -> Corpus:
     """Return `count` texts, of which a third are copies, each of another text."""
     rng = random.Random(seed)
-    given = yaml.safe_load(PHRASES.read_text())
-    made = Corpus([], [], [])
-    while len(made.texts) < count:
-        sentences = [_sentence(pair, given, rng) for pair in rng.sample(given["sentences"], 3)]
-        place = len(made.texts)
-        rows = [(" ".join(one for one, _ in sentences), "")]
+    phrases = yaml.safe_load(PHRASES.read_text())
+    result = Corpus([], [], [])
+    while len(result.texts) < count:
+        sentences = [_sentence(pair, phrases, rng) for pair in rng.sample(phrases["sentences"], 3)]
+        place = len(result.texts)
+        rows = [(" ".join(first for first, _ in sentences), "")]
         if place % 3 == 0:
             kind = KINDS[place // 3 % len(KINDS)]
             rows.append((_copy(sentences, kind, rng), kind))
         for text, kind in rows[: count - place]:
-            made.texts.append(text)
-            made.original.append(place)
-            made.kind.append(kind)
-    return made
+            result.texts.append(text)
+            result.original.append(place)
+            result.kind.append(kind)
+    return result
 
 
-def measure(given: Corpus, rounds: int, folder: Path) -> dict[str, Any]:
-    """Measure in this process, in which nobody has imported torch before."""
+def measure(texts: Corpus, rounds: int, folder: Path) -> SemanticBench:
+    """Measure in this process, which must not have imported torch before."""
     import torch
 
-    from engine.dedup.embedder import Embedder
+    from engine.dedup.embedder import TextEmbedder
     from engine.dedup.vectors import matrix
 
-    rows, embedder = pa.table({"text": given.texts}), Embedder(folder)
+    rows, embedder = pa.table({"text": texts.texts}), TextEmbedder(folder)
     model = embedder.model.model
-    sides: dict[str, Callable[[], Any]] = {
-        "bare": lambda: model.encode(given.texts, normalize_embeddings=True, show_progress_bar=False),
+    ways: dict[str, Callable[[], Any]] = {
+        "bare": lambda: model.encode(texts.texts, normalize_embeddings=True, show_progress_bar=False),
         "embed": lambda: embedder(rows),
     }
-    vectors = {"bare": sides["bare"](), "embed": matrix(embedder(rows)["embedding"])}  # the first round does not count
-    seconds = {name: [] for name in sides}
+    vectors = {"bare": ways["bare"](), "embed": matrix(embedder(rows)["embedding"])}  # the first round does not count
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
-        for name in sorted(sides, reverse=bool(number % 2)):
-            seconds[name].append(_timed(sides[name]))
-    rest = _rest(given, vectors["embed"])
-    speeds = {name: [round(len(given.texts) / one, 1) for one in taken] for name, taken in seconds.items()}
-    return {
-        "texts": len(given.texts),
-        "model": folder.name,
-        "threads": torch.get_num_threads(),
-        **{name: {"texts_per_second": statistics.median(found), "rounds": found} for name, found in speeds.items()},
-        "ratio": round(statistics.median(a / b for a, b in zip(speeds["embed"], speeds["bare"], strict=True)), 3),
-        "agreement": round(float((vectors["bare"] * vectors["embed"]).sum(axis=1).min()), 6),
-        "rest": {name: round(one, 3) for name, one in rest.items()},
-        "share": {name: round(one / statistics.median(seconds["embed"]), 3) for name, one in rest.items()},
-        **_planted(given, vectors["embed"]),
-    }
+        for name in sorted(ways, reverse=bool(number % 2)):
+            seconds[name].append(_timed(ways[name]))
+    rest, planted = rest_seconds(vectors["embed"]), find_planted(texts, vectors["embed"])
+    speeds = {name: tuple(round(len(texts.texts) / taken, 1) for taken in of_way) for name, of_way in seconds.items()}
+    return SemanticBench(
+        texts=len(texts.texts),
+        model=folder.name,
+        threads=torch.get_num_threads(),
+        bare=Speed(texts_per_second=statistics.median(speeds["bare"]), rounds=speeds["bare"]),
+        embed=Speed(texts_per_second=statistics.median(speeds["embed"]), rounds=speeds["embed"]),
+        ratio=round(statistics.median(a / b for a, b in zip(speeds["embed"], speeds["bare"], strict=True)), 3),
+        agreement=round(float((vectors["bare"] * vectors["embed"]).sum(axis=1).min()), 6),
+        rest={name: round(taken, 3) for name, taken in rest.items()},
+        share={name: round(taken / statistics.median(seconds["embed"]), 3) for name, taken in rest.items()},
+        thresholds=planted.thresholds,
+        strangers=planted.strangers,
+    )
 
 
-def _rest(given: Corpus, vectors: np.ndarray) -> dict[str, float]:
-    from engine.curation.clusters import cluster, leaders, map_of
+def rest_seconds(vectors: np.ndarray) -> dict[str, float]:
+    """Return the seconds of the stages after embedding."""
+    from engine.curation.topics import project_2d, topic_clusters
+    from engine.dedup.leaders import semantic_leaders
     from engine.dedup.semantic import near_pairs
 
-    ids = _ids(given)
+    def decide() -> None:
+        semantic_leaders(vectors, np.arange(len(vectors)), threshold=THRESHOLDS[0])
+        topic_clusters(vectors, count=Curation().pick.clusters, seed=0)
+        project_2d(vectors)
 
-    def arrange() -> None:
-        leaders(vectors, np.arange(len(vectors)), threshold=THRESHOLDS[0])
-        cluster(vectors, count=Curation().pick.clusters, seed=0)
-        map_of(vectors)
-
-    near_pairs(ids[:100], vectors[:100], threshold=THRESHOLDS[0])  # imports
-    return {"near": _timed(lambda: near_pairs(ids, vectors, threshold=THRESHOLDS[0])), "arrange": _timed(arrange)}
+    near_pairs(vectors[:100], threshold=THRESHOLDS[0])  # imports
+    return {"near": _timed(lambda: near_pairs(vectors, threshold=THRESHOLDS[0])), "decide": _timed(decide)}
 
 
-def _planted(given: Corpus, vectors: np.ndarray) -> dict[str, Any]:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
+def find_planted(texts: Corpus, vectors: np.ndarray) -> Planted:
+    """Return the near-duplicates that are found by `vectors`, the embeddings of `texts`."""
+    from engine.dedup.semantic import components_of, near_pairs
 
-    from engine.dedup.semantic import near_pairs
-
-    original, kind = np.array(given.original), np.array(given.kind)
+    original, kind = np.array(texts.original), np.array(texts.kind)
     cosine = (vectors * vectors[original]).sum(axis=1)
-    found: dict[str, dict[str, Any]] = {"thresholds": {}, "strangers": {}}
+    thresholds: dict[str, dict[str, Recall]] = {}
+    strangers: dict[str, int] = {}
     for threshold in THRESHOLDS:
-        pairs = near_pairs(_ids(given), vectors, threshold=threshold, clusters=CLUSTERS)
-        left, right = pairs["a"].to_numpy(), pairs["b"].to_numpy()
-        graph = coo_matrix((np.ones(len(left)), (left, right)), shape=(len(original), len(original)))
-        group = connected_components(graph, directed=False)[1]
-        is_found, is_near = group == group[original], cosine >= threshold
-        found["thresholds"][str(threshold)] = {
+        pairs = near_pairs(vectors, threshold=threshold, clusters=CLUSTERS)
+        component = components_of([pairs], len(original))
+        is_found, is_near = component == component[original], cosine >= threshold
+        thresholds[str(threshold)] = {
             name: _recall(kind == name if name != "all" else kind != "", is_near, is_found) for name in (*KINDS, "all")
         }
-        found["strangers"][str(threshold)] = int(np.count_nonzero(original[left] != original[right]))
-    return found
+        strangers[str(threshold)] = int(np.count_nonzero(original[pairs.left] != original[pairs.right]))
+    return Planted(thresholds=thresholds, strangers=strangers)
 
 
-def _recall(chosen: np.ndarray, is_near: np.ndarray, is_found: np.ndarray) -> dict[str, Any]:
-    near = int(np.count_nonzero(chosen & is_near))
-    both = int(np.count_nonzero(chosen & is_near & is_found))
-    counts = {"planted": int(chosen.sum()), "near": near, "found": int(np.count_nonzero(chosen & is_found))}
-    return counts | {"recall": round(both / near, 4) if near else None}
+def _recall(is_planted: np.ndarray, is_near: np.ndarray, is_found: np.ndarray) -> Recall:
+    near = int(np.count_nonzero(is_planted & is_near))
+    both = int(np.count_nonzero(is_planted & is_near & is_found))
+    recall = round(both / near, 4) if near else None
+    return Recall(planted=int(is_planted.sum()), near=near, found=int(np.count_nonzero(is_planted & is_found)), recall=recall)
 
 
-def _ids(given: Corpus) -> pa.Array:
-    return pa.array(np.arange(len(given.texts)))
-
-
-def _timed(what: Callable[[], Any]) -> float:
+def _timed(function: Callable[[], object]) -> float:
     started = time.perf_counter()
-    what()
+    function()
     return time.perf_counter() - started
 
 
-def _sentence(pair: list[str], given: dict[str, Any], rng: random.Random) -> tuple[str, str]:
-    slots = {name: rng.choice(values) for name, values in given["slots"].items()} | {"n": rng.randrange(2, 900)}
-    one, other = (text.format(**slots) for text in pair)
-    return one, other
+def _sentence(pair: list[str], phrases: Phrases, rng: random.Random) -> tuple[str, str]:
+    slots = {name: rng.choice(values) for name, values in phrases["slots"].items()} | {"n": rng.randrange(2, 900)}
+    first, second = (text.format(**slots) for text in pair)
+    return first, second
 
 
 def _copy(sentences: list[tuple[str, str]], kind: str, rng: random.Random) -> str:
     if kind == "paraphrase":
-        return " ".join(other for _, other in sentences)
+        return " ".join(second for _, second in sentences)
     if kind == "order":
-        return " ".join(one for one, _ in [*sentences[1:], sentences[0]])
-    words = " ".join(one for one, _ in sentences).split()
+        return " ".join(first for first, _ in [*sentences[1:], sentences[0]])
+    words = " ".join(first for first, _ in sentences).split()
     for place in rng.sample([number for number, word in enumerate(words) if len(word) > 4], 3):
         at = rng.randrange(1, len(words[place]) - 2)
         word = words[place]
@@ -199,15 +231,15 @@ def _copy(sentences: list[tuple[str, str]], kind: str, rng: random.Random) -> st
     return " ".join(words)
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """Return the object as two tables."""
-    rows = [[name, f"{found[name]['texts_per_second']:.0f}", ""] for name in ("bare", "embed")]
-    rows += [[name, "", f"{seconds:.2f} s, {100 * found['share'][name]:.1f} % of embed"] for name, seconds in found["rest"].items()]
-    speed = columns(rows, head=["what", "texts/s", "beside it"])
+def as_text(result: SemanticBench) -> str:
+    """Return the result as two tables."""
+    rows = [["bare", f"{result.bare.texts_per_second:.0f}", ""], ["embed", f"{result.embed.texts_per_second:.0f}", ""]]
+    rows += [[name, "", f"{taken:.2f} s, {100 * result.share[name]:.1f} % of embed"] for name, taken in result.rest.items()]
     planted = [
-        [threshold, kind, *(str(one[name]) for name in ("planted", "near", "found", "recall"))]
-        for threshold, kinds in found["thresholds"].items()
-        for kind, one in kinds.items()
+        [threshold, kind, *(str(getattr(recall, name)) for name in Recall.model_fields)]
+        for threshold, kinds in result.thresholds.items()
+        for kind, recall in kinds.items()
     ]
-    copies = columns(planted, head=["threshold", "copies", "planted", "near", "found", "recall"])
-    return f"{found['texts']} texts, embed by bare {found['ratio']:.3f}\n\n{speed}\n\n{copies}"
+    speed = columns(rows, head=["stage", "texts/s", "time"])
+    recalls = columns(planted, head=["threshold", "copies", *Recall.model_fields])
+    return f"{result.texts} texts, embed by bare {result.ratio:.3f}\n\n{speed}\n\n{recalls}"

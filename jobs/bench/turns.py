@@ -1,71 +1,97 @@
-"""Sides that take turns, each in a process of its own with its model loaded: what disturbs the machine disturbs all alike."""
+"""Two sides that take turns, each in a process of its own with its model loaded: a busy machine slows both alike."""
 
 import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from engine.contract import load_profile
 from engine.distributed import ray_options
+from engine.records.base import Record
 
-Ask = Callable[[int], int]
-"""Does the first so many of its tasks and returns what is counted: tokens, or marks."""
-WARM_UP = 16  # tasks of the round that does not count
+RunTasks = Callable[[int], int]
+"""Runs the first n tasks and returns the count of its unit: tokens, or scores."""
+WARM_UP = 16  # tasks of the round that is not measured
+
+
+@dataclass(frozen=True)
+class Round:
+    """One measured round of one side."""
+
+    count: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """The count divided by the seconds."""
+        return self.count / self.seconds
+
+
+class Throughput(Record):
+    """How fast one side is. The unit of `count` is tokens or scores."""
+
+    count: int
+    """Of one round."""
+    per_second: float
+    """Without start-up: the median of the rounds; of a job from its first batch in the ledger to its end."""
+    with_start: float
+    """The same with the loading of the model; of a job with the start of its processes."""
+    rounds: tuple[float, ...] = ()
+    """`per_second` of each round; empty for a job, which runs once."""
 
 
 class Worker:
-    """One side in a process of its own, which does a round at a time, as an actor of the profile's pool `pool` would."""
+    """One side in a process of its own, with the environment of an actor of the profile's pool `pool`."""
 
     def __init__(self, side: Callable[..., None], tasks: int, profile: str, *, pool: str) -> None:
         context = get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_seated, args=(side, other, tasks, profile, pool), daemon=True)
+        self.process = context.Process(target=_main, args=(side, other, tasks, profile, pool), daemon=True)
         self.process.start()
-        other.close()  # a side that dies is heard of
-        self.load_seconds: float = self.pipe.recv()  # the sides load one after the other and then wait: one at a time is busy
+        other.close()  # so that `recv` raises EOFError if the process dies
+        self.load_seconds: float = self.pipe.recv()  # waits: the sides load one after the other
 
-    def round(self, number: int) -> dict[str, float]:
-        """Run a round and return count, seconds and count per second (`speed`)."""
+    def round(self, number: int) -> Round:
+        """Run one round."""
         self.pipe.send(number)
         return self.pipe.recv()
 
     def end(self) -> None:
-        """Let the process go."""
+        """End the process."""
         self.pipe.send(None)
         self.process.join(30)
 
 
-def _seated(side: Callable[..., None], pipe: Connection, tasks: int, profile: str, pool: str) -> None:
-    """Run `side` as an actor runs. What vLLM logs goes to standard error, so that the result stands alone."""
+def _main(side: Callable[..., None], pipe: Connection, tasks: int, profile: str, pool: str) -> None:
+    """Run `side` with the environment of an actor. Output goes to standard error, so that stdout has the result alone."""
     os.dup2(2, 1)
     os.environ.update(ray_options.environment(getattr(load_profile(Path(profile)), pool)))
     side(pipe, tasks, profile)
 
 
-def serve(pipe: Connection, prepare: Callable[[int], Ask], tasks: int, started: float) -> None:
-    """Answer for a side: `prepare` makes ready for a round of that number, before the clock runs."""
+def serve(pipe: Connection, prepare: Callable[[int], RunTasks], tasks: int, started: float) -> None:
+    """Run the rounds that the parent process asks for; `prepare` is called with a round's number before its clock starts."""
     loading = time.perf_counter() - started
     prepare(0)(WARM_UP)
     pipe.send(loading)
     while (number := pipe.recv()) is not None:
-        ask = prepare(number)
+        run_tasks = prepare(number)
         began = time.perf_counter()
-        count = ask(tasks)
-        seconds = time.perf_counter() - began
-        pipe.send({"count": count, "seconds": seconds, "speed": count / seconds})
+        count = run_tasks(tasks)
+        pipe.send(Round(count, time.perf_counter() - began))
 
 
-def told(worker: Worker, rounds: list[dict[str, float]], *, what: str) -> dict[str, Any]:
-    """End a side and return `what` (tokens, marks) of a round, per second (the median), with its start-up, and round by round."""
+def throughput(worker: Worker, rounds: list[Round]) -> Throughput:
+    """End the process of a side and return its throughput over `rounds`."""
     worker.end()
-    count, seconds = rounds[0]["count"], rounds[0]["seconds"]
-    return {
-        what: count,
-        f"{what}_per_second": round(statistics.median(found["speed"] for found in rounds), 1),
-        "with_start": round(count / (seconds + worker.load_seconds), 1),
-        "rounds": [round(found["speed"], 1) for found in rounds],
-    }
+    count, seconds = rounds[0].count, rounds[0].seconds
+    return Throughput(
+        count=count,
+        per_second=round(statistics.median(one.per_second for one in rounds), 1),
+        with_start=round(count / (seconds + worker.load_seconds), 1),
+        rounds=tuple(round(one.per_second, 1) for one in rounds),
+    )

@@ -1,4 +1,4 @@
-"""Runs of the command on given prompts, and what all their processes take: time, cores, memory. Seen from outside, now and then."""
+"""Run a command and measure all its processes from outside: seconds, CPU seconds, peak memory."""
 
 import re
 import subprocess
@@ -12,44 +12,77 @@ from typing import NamedTuple
 
 import psutil
 import pyarrow as pa
+from engine.runs.recipe import identify
 
 from engine.rows import PROMPT
-from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
-from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
-from jobs.pipeline import line
+from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
+from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
-EVERY = 0.25  # seconds between two looks
+EVERY = 0.25  # seconds between two samples
 STAGES = {"Teacher": "teacher", "Grader": "judge", "_save": "write", "_load": "read"}
 
 
 class Usage(NamedTuple):
-    """What a command took."""
+    """The resources that a command used."""
 
     seconds: float
+    """From its start to its end."""
     cpu_seconds: dict[str, float]
-    """Kind of process (driver, teacher, judge, read, write, ray) -> seconds of a core."""
+    """Kind of process (driver, teacher, judge, read, write, ray) -> CPU seconds."""
     peak_mib: dict[str, float]
-    """Kind of process -> the most memory that one of it held: resident, without Ray's shared object store."""
+    """Kind of process -> largest resident memory of one process, without Ray's shared object store, in MiB."""
     together_mib: float
-    """The most that all held at the same time, what they share counted once."""
+    """Largest memory of all processes at one time, shared pages counted once, in MiB."""
+
+
+class Sampler:
+    """Sums the CPU time of a process and its descendants and keeps their peak memory, from one sample to the next."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
+        self.peak_mib: defaultdict[str, float] = defaultdict(float)
+        self.together_mib = 0.0
+        self._last_cpu: dict[int, float] = {}
+
+    def sample(self, pid: int) -> None:
+        """Measure the process `pid`, of kind `driver`, and its descendants now."""
+        family = _family(pid)
+        self.together_mib = max(self.together_mib, sum(_proportional_mib(process.pid) for process in family))
+        for process in family:
+            with suppress(psutil.Error, OSError):
+                kind = "driver" if process.pid == pid else _kind(process)
+                times = process.cpu_times()
+                self.cpu_seconds[kind] += times.user + times.system - self._last_cpu.get(process.pid, 0.0)
+                self._last_cpu[process.pid] = times.user + times.system
+                self.peak_mib[kind] = max(self.peak_mib[kind], _mib(process.pid))
+
+    def usage(self) -> Usage:
+        """Return the resources used so far."""
+        return Usage(
+            seconds=round(time.monotonic() - self.started, 2),
+            cpu_seconds={kind: round(value, 1) for kind, value in sorted(self.cpu_seconds.items())},
+            peak_mib={kind: float(round(value)) for kind, value in sorted(self.peak_mib.items())},
+            together_mib=round(self.together_mib),
+        )
 
 
 def put_prompts(work: Workspace, pieces: Iterable[pa.Table]) -> None:
-    """Leave `pieces`, tables of PROMPT, as the finished artifact of the job `prompts`."""
-    context = work.context(line(work.contract)[0], log=print, progress=print)
+    """Write `pieces`, tables of PROMPT, as the finished artifact of the job `prompts`."""
+    context = work.context(pipeline(work.contract)[0], log=print, progress=print)
     shards, total = [], 0
     for piece in pieces:
         shards.append(write_shard(context.writer.folder / "prompts", piece, PROMPT))
         total += rows_digest(piece)
-    table = context.writer.tables["prompts"] = Table.of(shards, hex_digest(total))
-    context.writer.finish(recipe_head(context), RowCounts(table.rows, {"prompts": table.rows}))
+    table = context.writer.tables["prompts"] = table_of(shards, hex_digest(total))
+    context.writer.finish(identify(context), RowCounts(table.rows, {"prompts": table.rows}))
 
 
 def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence[str] = ()) -> Usage:
-    """Run the line up to the candidates by the command, in processes of its own."""
+    """Run `rayleigh run --until candidates` and measure it."""
     words = [sys.executable, "-m", "jobs.cli", "run", str(contract), str(run), "--profile", profile, "--until", "candidates"]
     for change in changes:
         words += ["--set", change]
@@ -57,33 +90,20 @@ def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence
 
 
 def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
-    """Run the command `words` to its end.
+    """Run the command `words` to its end and return what it used.
 
     Raises:
-        CalledProcessError: it failed; `log` says of what.
+        CalledProcessError: it failed; its output is the end of `log`.
     """
-    seconds: defaultdict[str, float] = defaultdict(float)
-    peaks: defaultdict[str, float] = defaultdict(float)
-    spent: dict[int, float] = {}
-    together = 0.0
-    started = time.monotonic()
+    sampler = Sampler()
     with log.open("ab") as out, subprocess.Popen(words, cwd=cwd, stdout=out, stderr=subprocess.STDOUT) as driver:
         while driver.poll() is None:
-            family = _family(driver.pid)
-            together = max(together, sum(_proportional_mib(process.pid) for process in family))
-            for process in family:
-                with suppress(psutil.Error, OSError):
-                    kind = "driver" if process.pid == driver.pid else _kind(process)
-                    times = process.cpu_times()
-                    seconds[kind] += times.user + times.system - spent.get(process.pid, 0.0)
-                    spent[process.pid] = times.user + times.system
-                    peaks[kind] = max(peaks[kind], _mib(process.pid))
-            time.sleep(EVERY)
+            sampler.sample(driver.pid)
+            with suppress(subprocess.TimeoutExpired):
+                driver.wait(EVERY)
     if driver.returncode:
         raise subprocess.CalledProcessError(driver.returncode, list(words), output=log.read_bytes()[-2000:])
-    rounded = {kind: round(value, 1) for kind, value in sorted(seconds.items())}
-    peak = {kind: float(round(value)) for kind, value in sorted(peaks.items())}
-    return Usage(round(time.monotonic() - started, 2), rounded, peak, round(together))
+    return sampler.usage()
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -94,7 +114,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _kind(process: psutil.Process) -> str:
-    """A worker of Ray calls itself `ray::` and what it is at."""
+    """Return the kind of a process; Ray sets the title of a worker to `ray::` and the name of its task or actor."""
     title = " ".join(process.cmdline())
     if not title.startswith("ray::"):
         return "ray"
@@ -102,13 +122,13 @@ def _kind(process: psutil.Process) -> str:
 
 
 def _mib(pid: int) -> float:
-    held = re.findall(r"^Rss(?:Anon|File):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return sum(map(int, held)) / 1024
+    sizes = re.findall(r"^Rss(?:Anon|File):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return sum(map(int, sizes)) / 1024
 
 
 def _proportional_mib(pid: int) -> float:
-    """Memory of a process, of which it counts its part where others share it."""
+    """Return the proportional set size of a process: of a page that n processes share it counts 1/n."""
     with suppress(OSError):
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-        return int(found[1]) / 1024 if found else 0.0
+        match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        return int(match[1]) / 1024 if match else 0.0
     return 0.0

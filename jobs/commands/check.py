@@ -1,83 +1,104 @@
-"""Whether a contract could be run here: it is sound, its files and models are there. Nothing is read or unpacked."""
+"""`rayleigh check`: whether a contract can run here: it is valid, and its files, models and keys are there. Nothing is unpacked."""
 
 import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.contract import Contract
+from engine.contract.consumers import consumers
 from engine.contract.models import Model
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
 from engine.grading.routing import check_tags
 from engine.inference import locate
+from engine.inference.bundled import BUNDLED
+from engine.inference.chat_template import check_template
 from engine.storage.shards import Folder
 from jobs.terminal.console import columns
 
 
+class ChatModel(NamedTuple):
+    """A model that the contract asks with chats."""
+
+    key: str
+    """Its key in the contract, such as `teachers.models.0.model`."""
+    model: Model
+    system: str = ""
+    """The system text that its chats begin with; "" = none that the contract holds."""
+    system_key: str = ""
+
+
 def verify(contract: Contract, *, root: str, models: str) -> None:
-    """Check that every file and model that `contract` names is there.
+    """Check that every file, model and key that `contract` names is there, and that chat templates take its system texts.
+
+    `root` is where relative paths start, `models` the folder of unpacked models.
 
     Raises:
         ContractError: a routing rule names a tag that no check gives.
         InputError: a source, the holdout or an evaluation list is missing.
-        ModelError: a model folder is missing, holds no Hugging Face model, or a server's key is not in the environment.
+        ModelError: a model folder is missing, holds no Hugging Face model or refuses its chats, or a server's key is not set.
     """
     check_tags(contract.judges.pools)
-    absent = [problem for place, path in _files(contract) if (problem := _absent(place, path, root))]
-    if absent:
-        raise InputError("\n".join(absent))
-    for place, name in _keys(contract):
-        if not os.environ.get(name):
-            raise ModelError(f"{place}: the environment variable {name} holds no key. Set it here and where the actors run.")
-    for place, path in _weights(contract):
+    problems = [problem for key, path in _files(contract) if (problem := _missing(key, path, root))]
+    if problems:
+        raise InputError("\n".join(problems))
+    chat_models = list(_chat_models(contract))
+    for key, model, *_ in chat_models:
+        if model.type == "endpoint" and model.key_env and not os.environ.get(model.key_env):
+            raise ModelError(
+                f"{key}.key_env: the environment variable {model.key_env} holds no key. Set it here and where the actors run."
+            )
+    for key, path in _weights(contract):
         try:
             locate.check(path, root=root, home=models)
         except ModelError as error:
-            raise ModelError(f"{place}: {error}") from None
+            raise ModelError(f"{key}: {error}") from None
+    for chat_model in chat_models:
+        _check_template(chat_model, root)
+
+
+def _check_template(chat_model: ChatModel, root: str) -> None:
+    path = chat_model.model.path
+    if chat_model.model.type == "vllm" and path not in BUNDLED:
+        try:
+            check_template(Path(root, path), chat_model.system)
+        except ModelError as error:
+            keys = " and ".join(filter(None, [f"{chat_model.key}.path", chat_model.system_key]))
+            raise ModelError(f"{keys}: {error}") from None
 
 
 def _files(contract: Contract) -> Iterator[tuple[str, str]]:
     for number, source in enumerate(contract.prompts.sources):
         yield f"prompts.sources.{number}.path", source.path
     yield "prompts.holdout.path", contract.prompts.holdout.path
-    for number, one in enumerate(contract.curation.decontaminate.lists):
-        yield f"curation.decontaminate.lists.{number}.path", one.path
+    for number, evaluation_list in enumerate(contract.curation.decontaminate.lists):
+        yield f"curation.decontaminate.lists.{number}.path", evaluation_list.path
     for number, tool in enumerate(contract.teachers.tools):
         yield from ((f"teachers.tools.{number}.{key}", path) for key, path in tool.files.items())
 
 
-def _absent(place: str, path: str, root: str) -> str:
-    """What is wrong with a source, or nothing."""
+def _missing(key: str, path: str, root: str) -> str:
+    """Return what is wrong with the file at `path`; "" if it exists or is a pattern, which is resolved when it is read."""
     where = path if "://" in path else os.path.join(root, path)
-    if glob.has_magic(path) or Folder(where).exists():  # which files a pattern means is looked up when they are read
+    if glob.has_magic(path) or Folder(where).exists():
         return ""
-    return f"{place}: found nothing at {where}. Give a JSONL, CSV or Parquet file: relative to the contract, absolute, or a URL."
+    return f"{key}: found nothing at {where}. Give a JSONL, CSV or Parquet file: relative to the contract, absolute, or a URL."
 
 
-def _models(contract: Contract) -> Iterator[tuple[str, Model]]:
-    yield from ((f"teachers.models.{number}.model", teacher.model) for number, teacher in enumerate(contract.teachers.models))
-    if contract.teachers.mode != "direct":
-        yield from ((f"judges.rubrics.{number}.model", one.model) for number, one in enumerate(contract.judges.rubrics))
-    for number, kind in enumerate(contract.curation.boundary):
-        if kind.type == "rewrite":
-            yield f"curation.boundary.{number}.model", kind.model
-    if contract.judges.signals and contract.judges.signals.model:
-        yield "judges.signals.model", contract.judges.signals.model
-    yield from (
-        (f"prompts.synthesize.{number}.model", one.model) for number, one in enumerate(contract.prompts.synthesize) if one.model
-    )
-
-
-def _keys(contract: Contract) -> Iterator[tuple[str, str]]:
-    for place, model in _models(contract):
-        if model.type == "endpoint" and model.key_env:
-            yield f"{place}.key_env", model.key_env
+def _chat_models(contract: Contract) -> Iterator[ChatModel]:
+    systems = {teacher.name: (number, teacher.system) for number, teacher in enumerate(contract.teachers.models)}
+    for consumer in consumers(contract):
+        number, system = systems[consumer.payee] if consumer.kind == "teacher" else (0, "")
+        yield ChatModel(consumer.path, consumer.model, system, f"teachers.models.{number}.system" if system else "")
 
 
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
-    yield from ((f"{place}.path", model.path) for place, model in _models(contract) if model.type == "vllm")
-    yield from ((f"students.{number}.init.prune.source", one.init.prune.source) for number, one in enumerate(contract.students))
+    yield from ((f"{one.path}.path", one.model.path) for one in consumers(contract) if one.model.type == "vllm")
+    yield from (
+        (f"students.{number}.init.prune.source", student.init.prune.source) for number, student in enumerate(contract.students)
+    )
     for number, route in enumerate(contract.teachers.routes or ()):
         if route.nearest:
             yield f"teachers.routes.{number}.nearest.model", route.nearest.model
@@ -86,29 +107,33 @@ def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
 
 
 def as_text(contract: Contract, path: str) -> str:
-    """Return the contract in a few lines."""
-    asked = contract.gate.model_dump(exclude_none=True, exclude_defaults=True)
+    """Return a summary of the contract, which was read from `path`, in a few lines."""
+    minimums = contract.gate.model_dump(exclude_none=True, exclude_defaults=True)
     rows = [
         ["specialist", contract.specialist.goal],
         ["task units", ", ".join(f"{unit.name} ({unit.kind})" for unit in contract.specialist.task_units)],
         *(["prompts", f"{source.path}{_taken(source.take)}, {source.licence}"] for source in contract.prompts.sources),
-        *(["synthesis", f"{one.title}: {_wanted(one)}"] for one in contract.prompts.synthesize),
+        *(["synthesis", f"{synthesis.title}: {_wanted(synthesis)}"] for synthesis in contract.prompts.synthesize),
         [
             "holdout",
             f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
         ],
         ["mode", contract.teachers.mode],
-        *(["teacher", f"{one.name}: {one.model.path}, {one.sampling.n} answers a prompt"] for one in contract.teachers.models),
-        *(["tool", f"{one.name}: {', '.join(one.files.values()) or 'reads no file'}"] for one in contract.teachers.tools),
+        *(
+            ["teacher", f"{teacher.name}: {teacher.model.path}, {teacher.sampling.n} answers a prompt"]
+            for teacher in contract.teachers.models
+        ),
+        *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in contract.teachers.tools),
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract)]) or "none"],
         *(
             [
                 "student",
-                f"{one.name}: {len(one.init.prune.layers)} layers of {one.init.prune.source}, {one.epochs} epochs, ZeRO {one.zero}",
+                f"{student.name}: {len(student.init.prune.layers)} layers of {student.init.prune.source}, "
+                f"{student.epochs} epochs, ZeRO {student.zero}",
             ]
-            for one in contract.students
+            for student in contract.students
         ),
-        ["gate", ", ".join(f"{name} {value}" for name, value in asked.items()) or "asks for nothing"],
+        ["gate", ", ".join(f"{name} {value}" for name, value in minimums.items()) or "asks for nothing"],
     ]
     return columns(rows, head=[contract.name, Path(path).name])
 
@@ -117,10 +142,10 @@ def _taken(take: int | None) -> str:
     return f" ({take} rows of it)" if take else ""
 
 
-def _wanted(one: Synthesis) -> str:
-    if isinstance(one.wanted, int):
-        return f"{one.wanted} prompts"
-    return ", ".join(f"{rows} {layer}" for layer, rows in one.wanted.items())
+def _wanted(synthesis: Synthesis) -> str:
+    if isinstance(synthesis.wanted, int):
+        return f"{synthesis.wanted} prompts"
+    return ", ".join(f"{rows} {layer}" for layer, rows in synthesis.wanted.items())
 
 
 def _rubrics(contract: Contract) -> list[str]:

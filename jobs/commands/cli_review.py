@@ -6,22 +6,22 @@ import typer
 
 from jobs.terminal.arguments import Json, Run, show
 
-review = typer.Typer(no_args_is_help=True, help="Answers out to a person, labels back in.")
+review = typer.Typer(no_args_is_help=True, help="Export answers for a person to label, and import the labels.")
 
 
 @review.command()
 def export(
     run: Run,
     out: Annotated[str, typer.Argument(metavar="OUT", help="A new file; for argilla a new folder.")],
-    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv, jsonl, argilla; gold: all labelled ones.")] = "csv",
-    pool: Annotated[str, typer.Option("--pool", metavar="POOL", help="Whose answers.")] = "review",
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv, jsonl, argilla, or gold (all labelled).")] = "csv",
+    pool: Annotated[str, typer.Option("--pool", metavar="POOL", help="The pool of the answers.")] = "review",
     as_json: Json = False,
 ) -> None:
     """Write the answers of a pool of RUN for a person to label `right`, `wrong`, or `corrected` with a correction."""
     from jobs.commands import review
 
-    found = review.export(run, out, form=form, pool=pool)
-    show(found, review.as_text(found), as_json)
+    result = review.export(run, out, form=form, pool=pool)
+    show(result, review.export_text(result), as_json)
 
 
 @review.command(name="import")
@@ -30,8 +30,8 @@ def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A labelled export: CSV, JSONL, or Argilla's folder.")],
     as_json: Json = False,
 ) -> None:
-    """Keep the labels of FILE beside RUN; the next run of the dataset uses them."""
+    """Store the labels of FILE in RUN; the next run of the dataset uses them."""
     from jobs.commands import review
 
-    found = review.import_(run, file)
-    show(found, review.as_text(found), as_json)
+    result = review.import_(run, file)
+    show(result, review.import_text(result), as_json)

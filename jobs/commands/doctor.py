@@ -1,6 +1,6 @@
-"""What this machine has against what a profile needs, and how to mend each.
+"""`rayleigh doctor`: compare this machine with the needs of a profile, and say how to fix what is missing.
 
-`rayleigh doctor --json` prints {profile, checks}, each check with name, ok, found, expected and mend ("" if ok).
+`--json` prints a `Diagnosis`.
 """
 
 import importlib.metadata
@@ -13,7 +13,6 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import psutil
 from packaging.requirements import Requirement
@@ -23,6 +22,7 @@ from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference import locate
 from engine.inference.bundled import BUNDLED
+from engine.records.base import Record
 from engine.sandbox import isolation
 from jobs import workspace
 from jobs.terminal.console import columns
@@ -32,60 +32,81 @@ GIB = 2**30
 RAY_GIB = 1.5  # driver, raylet, GCS and the helpers of Ray Data and Ray Train
 ENGINE_GIB = 1.5  # an actor with vLLM and a model of 135M parameters, before its cache
 TRAINER_GIB = 3.0  # a worker that trains 50M parameters
-STUDENTS, EXAMINED = 2, 4  # trained at the same time; asked at the same time: a teacher, two students, a champion
-ROOM_GIB = 3.0  # a small run, its checkpoints and the unpacked models
+STUDENTS, EVALUATED = 2, 4  # students that train at once; models that answer the holdout at once: teacher, two students, champion
+DISK_GIB = 3.0  # a small run, its checkpoints and the unpacked models
 PORTS = 3  # GCS, raylet, object manager
 
 
-class Finding(NamedTuple):
-    """One check."""
+class Check(Record):
+    """One check of the machine."""
 
     name: str
+    """What is checked, such as `memory`."""
     ok: bool
+    """Whether the machine has what the profile needs."""
     found: str
+    """What the machine has."""
     expected: str
-    mend: str
+    """What the profile needs."""
+    mend: str = ""
+    """How to fix it; empty if `ok`."""
 
 
-def doctor(profile: str) -> dict[str, Any]:
-    """Return the object that the module describes.
+class Diagnosis(Record):
+    """All checks of the machine."""
+
+    profile: str
+    """Name of the profile."""
+    checks: list[Check]
+    """Every check, passed or not."""
+
+
+def doctor(profile: str) -> Diagnosis:
+    """Check this machine against `profile`.
 
     Raises:
         ContractError: there is no such profile.
     """
-    wanted = load_profile(workspace.profile_path(profile))
-    found = [
+    loaded = load_profile(workspace.profile_path(profile))
+    checks = [
         *_packages(),
-        *_memory(wanted),
-        *_cpus(wanted),
+        *_memory(loaded),
+        *_cpus(loaded),
         *_models(),
         *_storage(),
-        *_shared_memory(wanted),
+        *_shared_memory(loaded),
         *_ports(),
         _sandbox(),
     ]
-    return {"profile": wanted.name, "checks": [one._replace(mend="" if one.ok else one.mend)._asdict() for one in found]}
+    return Diagnosis(profile=loaded.name, checks=checks)
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """Return one line a check, and below how to mend what is not right."""
-    checks = found["checks"]
-    rows = [["ok" if one["ok"] else "NOT OK", one["name"], one["found"], one["expected"]] for one in checks]
-    mends = [f"{one['name']}: {one['mend']}" for one in checks if not one["ok"]]
-    return columns(rows, head=["", "check", "found", "expected"]) + "\n\n" + ("\n".join(mends) or "All is well.")
+def as_text(diagnosis: Diagnosis) -> str:
+    """Return a table with a line per check, then how to fix each failed one."""
+    rows = [["ok" if check.ok else "NOT OK", check.name, check.found, check.expected] for check in diagnosis.checks]
+    mends = [f"{check.name}: {check.mend}" for check in diagnosis.checks if not check.ok]
+    return columns(rows, head=["", "check", "found", "expected"]) + "\n\n" + ("\n".join(mends) or "All checks pass.")
 
 
-def _packages() -> Iterator[Finding]:
-    """Each package that is missing or of another version; one line for all that are right."""
+def _check(name: str, ok: bool, found: str, expected: str, mend: str) -> Check:
+    return Check(name=name, ok=ok, found=found, expected=expected, mend="" if ok else mend)
+
+
+def _packages() -> Iterator[Check]:
+    """One check for all packages, and a failed one for each that is missing or has another version."""
     project = tomllib.loads(PROJECT.read_text())["project"]
     extras = project["optional-dependencies"]
     engine = "gpu" if _version("vllm") else "cpu"
-    wanted = [Requirement(line) for line in [*project["dependencies"], *extras[engine]]]
-    wrong = [one for one in wanted if not (version := _version(one.name)) or not one.specifier.contains(version, prereleases=True)]
+    required = [Requirement(line) for line in [*project["dependencies"], *extras[engine]]]
+    wrong = [need for need in required if not _satisfies(_version(need.name), need)]
     mend = f"pip install -e '.[{engine}]' with cluster/constraints.txt, or `make setup`"
-    yield Finding("packages", not wrong, f"{len(wanted) - len(wrong)} as ordered", f"{len(wanted)} of pyproject.toml", mend)
-    for one in wrong:
-        yield Finding(one.name, False, _version(one.name) or "not installed", str(one), mend)
+    yield _check("packages", not wrong, f"{len(required) - len(wrong)} as required", f"{len(required)} of pyproject.toml", mend)
+    for need in wrong:
+        yield _check(need.name, False, _version(need.name) or "not installed", str(need), mend)
+
+
+def _satisfies(version: str | None, need: Requirement) -> bool:
+    return version is not None and need.specifier.contains(version, prereleases=True)
 
 
 def _version(package: str) -> str | None:
@@ -95,17 +116,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _memory(profile: Profile) -> Iterator[Finding]:
-    """Teachers and judges are at work at the same time; so are the trainers of students; so are examiners. Small models."""
+def _memory(profile: Profile) -> Iterator[Check]:
+    """Teachers and judges run at the same time; so do the trainers of students; so do evaluators. For small models."""
     if profile.ray.address != "local":
         return
     streaming = _gib(profile.teacher) + _gib(profile.judge)
     training = STUDENTS * TRAINER_GIB * (not profile.trainer.gpus)
-    examining = _gib(profile.evaluator, most=EXAMINED)
-    need = RAY_GIB + profile.ray.object_store_gib + max(streaming, training, examining)
+    evaluating = _gib(profile.evaluator, most=EVALUATED)
+    need = RAY_GIB + profile.ray.object_store_gib + max(streaming, training, evaluating)
     free = min(psutil.virtual_memory().available, _cgroup_free()) / GIB
     mend = "end other programs, or lower actors, kv_cache_gib or object_store_gib in the profile"
-    yield Finding("memory", free >= need, f"{free:.1f} GiB free", f"about {need:.1f} GiB for {profile.name}", mend)
+    yield _check("memory", free >= need, f"{free:.1f} GiB free", f"about {need:.1f} GiB for {profile.name}", mend)
 
 
 def _gib(pool: Pool, *, most: float = math.inf) -> float:
@@ -113,7 +134,7 @@ def _gib(pool: Pool, *, most: float = math.inf) -> float:
 
 
 def _cgroup_free() -> float:
-    """Bytes that a container may still take; infinite where there is no limit."""
+    """Bytes that a container may still allocate; infinite without a limit."""
     try:
         limit, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
         return math.inf if limit == "max" else int(limit) - int(used)
@@ -121,31 +142,31 @@ def _cgroup_free() -> float:
         return math.inf
 
 
-def _cpus(profile: Profile) -> Iterator[Finding]:
-    """Ray Data waits for ever when actors hold every logical CPU, so some must be left for tasks."""
+def _cpus(profile: Profile) -> Iterator[Check]:
+    """Ray Data waits for ever if actors hold every logical CPU, so some must be left for tasks."""
     if profile.ray.address != "local":
         return
     streaming = sum(pool.actors * pool.cpus for pool in (profile.teacher, profile.judge))
     training = STUDENTS * (profile.trainer.cpus + 1)
-    examining = min(profile.evaluator.actors, EXAMINED) * profile.evaluator.cpus
-    need = max(streaming, training, examining) + profile.cpu.cpus + 1
+    evaluating = min(profile.evaluator.actors, EVALUATED) * profile.evaluator.cpus
+    need = max(streaming, training, evaluating) + profile.cpu.cpus + 1
     has = profile.ray.num_cpus or os.cpu_count() or 1
-    mend = f"set ray.num_cpus to {need:g} or more in the profile: logical CPUs are places, not cores"
-    yield Finding("logical cpus", has >= need, f"{has} ({os.cpu_count()} cores)", f"{need:g} or more", mend)
+    mend = f"set ray.num_cpus to {need:g} or more in the profile: logical CPUs are slots, not cores"
+    yield _check("logical cpus", has >= need, f"{has} ({os.cpu_count()} cores)", f"{need:g} or more", mend)
 
 
-def _models() -> Iterator[Finding]:
+def _models() -> Iterator[Check]:
     home = workspace.models_home()
     for name in sorted(BUNDLED):
         try:
             locate.check(name, root="", home=home)
-            found = "unpacked" if Path(home, name).is_dir() else "packed, the first run unpacks it"
-            yield Finding(f"model {name}", True, found, "there", "")
+            found = "unpacked" if Path(home, name).is_dir() else "packed; the first run unpacks it"
+            yield _check(f"model {name}", True, found, "there", "")
         except ModelError as error:
-            yield Finding(f"model {name}", False, "missing", "there", str(error))
+            yield _check(f"model {name}", False, "missing", "there", str(error))
 
 
-def _storage() -> Iterator[Finding]:
+def _storage() -> Iterator[Check]:
     for name, folder in (("this folder", Path.cwd()), ("models folder", Path(workspace.models_home()))):
         mend = f"make room, or give yourself the right to write in {folder}"
         if name == "models folder":
@@ -154,48 +175,48 @@ def _storage() -> Iterator[Finding]:
             folder.mkdir(parents=True, exist_ok=True)
             _write_and_rename(folder)
             free = shutil.disk_usage(folder).free / GIB
-            yield Finding(name, free >= ROOM_GIB, f"{free:.1f} GiB free", f"{ROOM_GIB:.0f} GiB that can be written", mend)
+            yield _check(name, free >= DISK_GIB, f"{free:.1f} GiB free", f"{DISK_GIB:.0f} GiB that can be written", mend)
         except OSError as error:
-            yield Finding(name, False, re.sub(r"^\[Errno \d+\] ", "", str(error)), f"{ROOM_GIB:.0f} GiB that can be written", mend)
+            yield _check(name, False, re.sub(r"^\[Errno \d+\] ", "", str(error)), f"{DISK_GIB:.0f} GiB that can be written", mend)
 
 
 def _write_and_rename(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as place:
-        half = Path(place, "half")
-        with half.open("wb") as file:
+        path = Path(place, "written")
+        with path.open("wb") as file:
             file.write(b"\0" * 2**20)
             file.flush()
             os.fsync(file.fileno())
-        half.rename(Path(place, "whole"))
+        path.rename(Path(place, "renamed"))
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> Check:
     problems = isolation.missing_support()
     missing = [f"{name} {problem}" for name, problem in problems.items() if problem]
     required = isolation.REQUIRED
     found = ", ".join(name for name, problem in problems.items() if not problem) or "no isolation"
     mend = f"only the check `code` needs them: {'; '.join(missing)}. Or require fewer in its `isolation`"
-    return Finding("sandbox", not any(problems[name] for name in required), found, " and ".join(required), mend)
+    return _check("sandbox", not any(problems[name] for name in required), found, " and ".join(required), mend)
 
 
-def _shared_memory(profile: Profile) -> Iterator[Finding]:
+def _shared_memory(profile: Profile) -> Iterator[Check]:
     if profile.ray.address != "local" or not Path("/dev/shm").is_dir():
         return
     free, need = shutil.disk_usage("/dev/shm").free / GIB, profile.ray.object_store_gib
     mend = "enlarge /dev/shm (docker run --shm-size), or lower ray.object_store_gib in the profile"
-    yield Finding("/dev/shm", free >= need, f"{free:.1f} GiB free", f"{need:.1f} GiB for Ray's object store", mend)
+    yield _check("/dev/shm", free >= need, f"{free:.1f} GiB free", f"{need:.1f} GiB for Ray's object store", mend)
 
 
-def _ports() -> Iterator[Finding]:
+def _ports() -> Iterator[Check]:
     mend = "let this user bind ports on 127.0.0.1 (container or firewall rules)"
     sockets: list[socket.socket] = []
     try:
         for _ in range(PORTS):
             sockets.append(socket.socket())
             sockets[-1].bind(("127.0.0.1", 0))
-        yield Finding("loopback ports", True, f"{PORTS} bound", f"{PORTS} that can be bound", mend)
+        yield _check("loopback ports", True, f"{PORTS} bound", f"{PORTS} that can be bound", mend)
     except OSError as error:
-        yield Finding("loopback ports", False, str(error), f"{PORTS} that can be bound", mend)
+        yield _check("loopback ports", False, str(error), f"{PORTS} that can be bound", mend)
     finally:
-        for one in sockets:
-            one.close()
+        for bound in sockets:
+            bound.close()

@@ -5,15 +5,16 @@ A total over all prompts is the drawn prompts' sum times how many each of them s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from engine.contract.budget import Price
 from engine.inference.spending import FREE
+from engine.rows import Row
 from engine.stats.bootstrap import Array, Measure, Resamples
+from engine.stats.intervals import wilson
 
 Estimate = dict[str, Any] | None  # value, low, high
 UNITS = ("rows", "tokens_in", "tokens_out", "seconds", "money", "bytes")
@@ -27,8 +28,8 @@ class Rates:
     price: Price
     at_once: Mapping[str, int]
     """Teacher -> answers that it works on at the same time, over all its actors, as its `seconds` count them."""
-    elsewhere: frozenset[str]
-    """Teachers whose engine is no machine of ours."""
+    remote: frozenset[str]
+    """Teachers whose engine does not run on our machines."""
     pools: frozenset[str]
     """Pools that are learnt from."""
 
@@ -44,6 +45,10 @@ class Pilot:
     """On the wall: loading models, and answering and judging the drawn prompts."""
     bytes: int
     """Of the drawn prompts' rows, as they were written."""
+    tokens: Mapping[str, Array] = field(default_factory=dict)
+    """Teacher -> tokens in and out of its answers to each drawn prompt, (p,)."""
+    judge_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Rubric, or `signals` -> tokens that the pilot paid for."""
 
     @property
     def drawn(self) -> int:
@@ -74,13 +79,24 @@ def sums(rows: Sequence[Mapping[str, Any]], prompt_ids: Sequence[str], rates: Ra
         found["tokens_in"][one] += tokens_in
         found["tokens_out"][one] += tokens_out
         found["engine_seconds"][one] += seconds / rates.at_once.get(teacher, 1)
-        found["money"][one] += rates.price.money(teacher, tokens_in, tokens_out, 0.0 if teacher in rates.elsewhere else seconds)
+        found["money"][one] += rates.price.money(teacher, tokens_in, tokens_out, 0.0 if teacher in rates.remote else seconds)
         found["learnable"][one] = max(found["learnable"][one], float(row["pool"] in rates.pools))
         found["size"][one] += len(row["text"]) + len(row["answer"])
         found["exam_in"][one] += tokens_in * share
         found["exam_out"][one] += tokens_out * share
         found["exam_money"][one] += rates.price.money(teacher, tokens_in, tokens_out, 0.0) * share
     return found
+
+
+def tokens_by_teacher(rows: Sequence[Row], prompt_ids: Sequence[str]) -> dict[str, Array]:
+    """Return teacher -> tokens in and out of its paid answers to each prompt, (p,) in the order of `prompt_ids`."""
+    index = {prompt_id: position for position, prompt_id in enumerate(prompt_ids)}
+    tokens: dict[str, Array] = {}
+    for row in rows:
+        if row["finish_reason"] not in FREE:
+            of_prompts = tokens.setdefault(row["teacher"], np.zeros(len(prompt_ids)))
+            of_prompts[index[row["prompt_id"]]] += (row["tokens_in"] or 0) + (row["tokens_out"] or 0)
+    return tokens
 
 
 class Extrapolation:
@@ -95,15 +111,19 @@ class Extrapolation:
         grow = self.pilot.times if times is None else times
         return self._of(name, lambda drawn: plus + grow * drawn)
 
+    def tokens_of(self, teacher: str) -> Estimate:
+        """Return the tokens of a teacher's answers to all prompts; None if it answered none of the drawn ones."""
+        tokens = self.pilot.tokens.get(teacher)
+        return None if tokens is None else self._of(tokens, lambda drawn: self.pilot.times * drawn)
+
     def count(self, name: str) -> Estimate:
         """Return how many prompts have `name`, which each has (1) or has not (0), with the score interval (Wilson, JASA 22, 1927).
 
         A bootstrap has no width where all or none of the drawn ones have it.
         """
-        n, share = self.pilot.drawn, float(self.pilot.sums[name].mean())
-        z = NormalDist().inv_cdf((1 + self.level) / 2)
-        middle, wide = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-        shares = {"value": share, "low": (middle - wide) / (1 + z * z / n), "high": (middle + wide) / (1 + z * z / n)}
+        n, hits = self.pilot.drawn, float(self.pilot.sums[name].sum())
+        low, high = wilson(hits, n, level=self.level)
+        shares = {"value": hits / n, "low": low, "high": high}
         return {end: round(self.pilot.stands_for * value, 9) for end, value in shares.items()}
 
     def prompts_within(self, tokens: float) -> Estimate:

@@ -1,38 +1,25 @@
-"""`rayleigh judge`: the judge alone, on labelled items: what its marks are worth, what it looks at that it should not.
+"""`rayleigh judge`: calibrate the judge of a contract on labelled items, without a run: its agreement, its biases.
 
 What that costs is paid into the ledger of RUN, so that `rayleigh run` with the same judge and items pays for none of it again.
-
-`rayleigh judge CONTRACT --gold FILE --json` prints
-
-    contract, name      the contract's and the judge's
-    gates, why          whether its confidence may decide; why not
-    bound_to            what was measured: judge (its hash), models and rubrics (by name), gold (hash, items), settings (hash),
-                        threshold (`judges.accept.confidence`), references (whether it was shown the right answers)
-    curve, folds        the map from score to probability; in how many turns the numbers were cross-fitted, 1: not at all
-    agreement           kappa, sensitivity, specificity, auc, ece, pairs, errors {kind: share that is stopped}, each
-                        {value, low, high, n}; threshold, base_rate, counts, bins
-    audit               one object a probe: probe, value, low, high, n, limit, why, and found: within, unclear, beyond, measured
-                        (no limit) or unmeasured
-    items               each labelled item: id, label, error, score, confidence
-    tokens              what was paid by now for judges in the folder RUN
+`rayleigh judge CONTRACT --gold FILE --json` prints a `JudgeReport` (engine/records/judge.py).
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from engine.calibration import judge_calibration
-from engine.calibration.judge_calibration import JudgeCalibration
 from engine.contract import Contract
 from engine.contract.load import parse, read_include
 from engine.errors import ContractError
-from engine.inference.token_budget import spent_in
+from engine.inference.token_budget import usage_in
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
+from engine.records.estimate import Estimate
+from engine.records.judge import AuditProbe, JudgeCalibration, JudgeReport
 from jobs import workspace
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.steps.judging import grader_spec
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
@@ -41,12 +28,12 @@ FOLDER = "judge"
 SHOWN = ("kappa", "sensitivity", "specificity", "auc", "ece", "pairs")
 
 
-def judge(path: str, run: str | None, *, gold: str | None, profile: str, changes: Sequence[str]) -> dict[str, Any]:
-    """Return the object that the module describes; what is paid lies in `runs/NAME` if no run folder is given.
+def judge(path: str, run: str | None, *, gold: str | None, profile: str, changes: Sequence[str]) -> JudgeReport:
+    """Return the calibration of the judge; the ledger is in `runs/NAME` if no run folder is given.
 
     Raises:
         ContractError: the contract has no rubric, or there are no labelled items.
-        InputError: the judge could read none of them, or only those of one label.
+        InputError: the judge could read none of the items, or only items of one label.
     """
     work = workspace.create(path, run or "", profile=profile, changes=changes)
     if not run:
@@ -54,10 +41,10 @@ def judge(path: str, run: str | None, *, gold: str | None, profile: str, changes
     if gold:
         work = replace(work, contract=with_gold(work.contract, Path(gold)))
     with workspace.locked(work.folder):
-        bar = _bar(work)
-        found = judge_calibration.learnt(Judge(bar)) or _learn(work, bar)
-    spent = sum(one.tokens for one in spent_in(bar.purse).values())
-    return {"contract": work.contract.name, "name": Judge(bar).name, **found.model_dump(), "tokens": spent}
+        spec = _grader_spec(work)
+        calibration = judge_calibration.load(Judge(spec)) or _calibrate(work, spec)
+    tokens = sum(usage.tokens for usage in usage_in(spec.budget).values())
+    return JudgeReport(contract=work.contract.name, name=Judge(spec).name, tokens=tokens, **dict(calibration))
 
 
 def with_gold(contract: Contract, gold: Path) -> Contract:
@@ -71,51 +58,53 @@ def with_gold(contract: Contract, gold: Path) -> Contract:
     return parse(Contract, raw, where=gold)
 
 
-def _bar(work: Workspace) -> GraderSpec:
-    jobs = {job.name: job for job in line(work.contract)}
-    bar = grader_spec(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
-    if not bar.section.rubrics or not bar.section.calibrate:
+def _grader_spec(work: Workspace) -> GraderSpec:
+    jobs = {job.name: job for job in pipeline(work.contract)}
+    spec = grader_spec(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
+    if not spec.section.rubrics or not spec.section.calibrate:
         raise ContractError(
-            f"judges: mode {work.contract.teachers.mode} asks {len(bar.section.rubrics)} rubrics, and "
-            f"{'there are' if bar.section.calibrate else 'there are no'} labelled items; both are needed. "
+            f"judges: mode {work.contract.teachers.mode} asks {len(spec.section.rubrics)} rubrics, and "
+            f"{'there are' if spec.section.calibrate else 'there are no'} labelled items; both are needed. "
             "Add `rubrics` and another mode than direct, and `calibrate.gold` or --gold."
         )
-    return bar
+    return spec
 
 
-def _learn(work: Workspace, bar: GraderSpec) -> JudgeCalibration:
-    from jobs.commands.run import at_work
+def _calibrate(work: Workspace, spec: GraderSpec) -> JudgeCalibration:
+    from jobs.terminal.session import job_session
 
-    apart = replace(work, folder=work.folder / FOLDER)  # the run's own order stays as it is
-    with at_work(apart, Console(sys.stderr)):
-        from engine.grading.flow import learn
+    apart = replace(work, folder=work.folder / FOLDER)  # the run's own record of its contract stays as it is
+    with job_session(apart, Console(sys.stderr)):
+        from engine.grading.flow import calibrate
 
-        bar.markers.remove()  # who died in an earlier attempt says nothing about this one
-        found = learn(bar)
-    assert found
-    return found
+        spec.markers.remove()  # crashes of an earlier attempt mean nothing for this one
+        calibration = calibrate(spec)
+    assert calibration
+    return calibration
 
 
-def as_text(found: dict[str, Any]) -> str:
+def as_text(report: JudgeReport) -> str:
     """Return a short table: each number with its interval, each probe with its limit, and whether the judge may decide."""
-    bound, numbers = found["bound_to"], found["agreement"]
-    shown = " with their references" if bound["references"] else " without references"
-    head = f"{found['contract']}: {found['name']} on {bound['gold']['items']} labelled items{shown}, {found['tokens']} tokens paid."
-    fitted = f"cross-fitted in {found['folds']} folds" if found["folds"] > 1 else "fitted on the very items, too few for folds"
-    rows = [[name, *_ends(numbers.get(name))] for name in SHOWN if numbers.get(name)]
-    rows += [[f"stops {kind}", *_ends(one)] for kind, one in numbers["errors"].items()]
-    probes = [[one["probe"], *_ends(one), one["limit"], one["why"] or one["found"]] for one in found["audit"]]
-    word = "It may decide." if found["gates"] else "It annotates, it decides nothing: " + "; ".join(found["why"]) + "."
+    binding, numbers = report.bound_to, report.agreement
+    items = binding.gold.items if binding.gold else 0
+    references = " with their references" if binding.references else " without references"
+    head = f"{report.contract}: {report.name} on {items} labelled items{references}, {report.tokens} tokens paid."
+    fitted = f"cross-fitted in {report.folds} folds" if report.folds > 1 else "fitted on the very items, too few for folds"
+    estimates: dict[str, Estimate | None] = {name: getattr(numbers, name) for name in SHOWN}
+    rows = [[name, *_interval(estimate)] for name, estimate in estimates.items() if estimate]
+    rows += [[f"stops {kind}", *_interval(estimate)] for kind, estimate in numbers.errors.items()]
+    probes = [[probe.probe, *_interval(probe), probe.limit, probe.why or probe.verdict] for probe in report.audit]
+    decision = "It may decide." if report.decides else f"It annotates, it decides nothing: {'; '.join(report.why)}."
     parts = [
         head,
         columns(rows, head=["number", "value", "low", "high", "items"]),
         columns(probes, head=["probe", "value", "low", "high", "items", "limit", ""]) if probes else "",
-        f"Right is what reaches a confidence of {numbers['threshold']:g}; all but auc and pairs: {fitted}.\n{word}",
+        f"Right is what reaches a confidence of {numbers.threshold:g}; all but auc and pairs: {fitted}.\n{decision}",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _ends(one: dict[str, Any] | None) -> list[Any]:
-    if one is None or one["value"] is None:
+def _interval(estimate: Estimate | AuditProbe) -> list[str | int | None]:
+    if estimate.value is None:
         return [None, None, None, 0]
-    return [f"{one[name]:.3f}" for name in ("value", "low", "high")] + [one["n"]]
+    return [*(f"{number:.3f}" for number in (estimate.value, estimate.low, estimate.high)), estimate.n]

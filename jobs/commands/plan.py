@@ -11,6 +11,8 @@ The job `prompts` runs whole, as it asks no teacher; then some prompts, spread e
     jobs        one object a job: name; rows, tokens_in, tokens_out, seconds, money, bytes, each {value, low, high}, or null where
                 nothing is known; basis, the rule in words
     total       the sums of what is known: tokens_in, tokens_out, seconds, money, bytes
+    consumers   one object a consumer of a paid model: kind, name, job, cap (the key of `budget` that limits it), tokens (in and
+                out) {value, low, high} or null where nothing is known; basis, the rule in words
     cap         null, or teacher_tokens, paid (so far), prompts: how many the cap suffices for, {value, low, high}
 """
 
@@ -22,7 +24,8 @@ from typing import Any
 import pyarrow as pa
 
 from engine.errors import ContractError
-from engine.inference.token_budget import TEACHERS, spent_in
+from engine.inference.token_budget import TEACHER_TOKENS, usage_in
+from engine.records.candidates import CandidatesMetrics
 from engine.report.labels import MISSING, brief, money
 from engine.rows import CANDIDATE, PROMPT
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
@@ -31,7 +34,8 @@ from engine.storage.shards import Folder, iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
 from jobs.commands.estimate import Extrapolation, Pilot, Rates, exactly
-from jobs.pipeline import line
+from jobs.commands.plan_consumers import WrittenPrompts, consumer_tokens
+from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
@@ -71,10 +75,10 @@ def plan(path: str, run: str | None, *, pilot: int, profile: str, changes: Seque
 
 def _asked(work: Workspace, rows: int) -> Artifact:
     """Return the finished candidates of the pilot."""
-    from jobs.commands.run import at_work
+    from jobs.terminal.session import job_session
 
     console = Console(sys.stderr)  # what this command has found alone goes to stdout
-    jobs = {job.name: job for job in line(work.contract)}
+    jobs = {job.name: job for job in pipeline(work.contract)}
     pilot = (
         Job("prompts", needs=(), reads=(), run="jobs.commands.plan:draw", inputs="jobs.commands.plan:drawn_from"),
         jobs["candidates"],
@@ -93,7 +97,7 @@ def _asked(work: Workspace, rows: int) -> Artifact:
     for job in jobs.values():
         is_finished(whole(job))  # raises if the folder holds another order's work
     if not (is_finished(whole(jobs["prompts"])) and all(is_finished(part(job)) for job in pilot)):
-        with at_work(work, console):
+        with job_session(work, console):
             run_pipeline([jobs["prompts"]], whole)
             run_pipeline(pilot, part)
     return part(jobs["candidates"]).artifact("candidates")
@@ -163,7 +167,8 @@ def _reckon(work: Workspace, drawn: Artifact) -> dict[str, Any]:
         "level": evaluation.level,
         "jobs": jobs,
         "total": {unit: estimate.together(jobs, unit) for unit in estimate.UNITS if unit != "rows"},
-        "cap": _cap(work, found),
+        "consumers": consumer_tokens(contract, found, synthesis=_synthesis_tokens(whole)),
+        "cap": _cap(work, found, synthesis=_synthesis_tokens(whole) or 0),
     }
 
 
@@ -176,31 +181,43 @@ def _pilot(work: Workspace, drawn: Artifact, *, stands_for: int) -> Pilot:
         raise ContractError(f"budget.teacher_tokens: {cap} does not suffice for this pilot. Raise it, or lower --pilot.")
     folder = Folder(drawn.folder.url.rpartition("/")[0])
     ids = _prompts(folder).read("prompts", PROMPT, ["prompt_id"])["prompt_id"].to_pylist()
-    found = estimate.sums(rows, ids, _rates(work))
-    return Pilot(found, stands_for=stands_for, seconds=drawn.record["seconds"], bytes=table.bytes)
+    return Pilot(
+        estimate.sums(rows, ids, _rates(work)),
+        stands_for=stands_for,
+        seconds=drawn.record.seconds,
+        bytes=table.bytes,
+        tokens=estimate.tokens_by_teacher(rows, ids),
+        judge_tokens=drawn.metrics(CandidatesMetrics).judge_tokens,
+    )
 
 
 def _rates(work: Workspace) -> Rates:
     teachers, pool = work.contract.teachers.models, work.profile.teacher
-    elsewhere = frozenset(one.name for one in teachers if one.model.type == "endpoint")
-    at_once = {one.name: pool.actors * (pool.max_num_seqs if one.name in elsewhere else 1) for one in teachers}
-    return Rates(work.contract.budget.price, at_once, elsewhere, frozenset(work.contract.curation.pick.pools))
+    remote = frozenset(one.name for one in teachers if one.model.type == "endpoint")
+    at_once = {one.name: pool.actors * (pool.max_num_seqs if one.name in remote else 1) for one in teachers}
+    return Rates(work.contract.budget.price, at_once, remote, frozenset(work.contract.curation.pick.pools))
 
 
 def _measured(prompts: Artifact) -> dict[str, Any]:
-    size = sum(table["bytes"] for table in prompts.record["tables"].values())
-    rows = prompts.record["row_counts"]["rows_in"]
+    size = sum(table.bytes for table in prompts.record.tables.values())
+    rows = prompts.record.row_counts.rows_in
     basis = "measured: it is finished, and the run goes on from it"
-    seconds = prompts.record["seconds"]
+    seconds = prompts.record.seconds
     return estimate.entry("prompts", basis, rows=exactly(rows), seconds=exactly(seconds), bytes=exactly(size))
 
 
-def _cap(work: Workspace, found: Extrapolation) -> dict[str, Any] | None:
+def _synthesis_tokens(prompts: Artifact) -> int | None:
+    """Return the tokens of all written prompts, in and out; None if none were written."""
+    written = prompts.metrics(WrittenPrompts).synthesis
+    return written and written.tokens_in + written.tokens_out
+
+
+def _cap(work: Workspace, found: Extrapolation, *, synthesis: int) -> dict[str, Any] | None:
     cap = work.contract.budget.teacher_tokens
     if cap is None:
         return None
-    paid = sum(spent.tokens for spent in spent_in(work.folder / "ledger" / TEACHERS).values())
-    return {"teacher_tokens": cap, "paid": paid, "prompts": found.prompts_within(cap)}
+    paid = sum(usage.tokens for usage in usage_in(work.folder / "ledger" / TEACHER_TOKENS).values())
+    return {"teacher_tokens": cap, "paid": paid, "prompts": found.prompts_within(max(0, cap - synthesis))}
 
 
 def as_text(found: dict[str, Any], contract: str) -> str:
@@ -214,12 +231,15 @@ def as_text(found: dict[str, Any], contract: str) -> str:
     rows = [[job["name"], *(_cell(job[unit], unit) for unit in estimate.UNITS)] for job in found["jobs"]]
     rows.append(["all", "", *(_cell(found["total"][unit], unit) for unit in estimate.UNITS[1:])])
     rules = [f"{job['name']}: {job['basis']}." for job in found["jobs"]]
+    paid = [[one["kind"], one["name"], one["job"], _cell(one["tokens"], "tokens_in"), one["basis"]] for one in found["consumers"]]
     notes = [
         f"In brackets: {100 * found['level']:g} % intervals over the drawn prompts. {MISSING}: a pilot cannot tell.",
         *_capped(found["cap"], pilot["of"]),
         f"The pilot's answers are kept: `rayleigh run {contract} {found['run']}` pays for the others only.",
     ]
-    return "\n".join([head, "", columns(rows, head=["job", *units]), "", *dict.fromkeys(rules), "", *notes])
+    parts = [columns(rows, head=["job", *units]), "\n".join(dict.fromkeys(rules))]
+    parts.append(columns(paid, head=["paid model", "name", "job", "tokens", "by which rule"]))
+    return "\n\n".join([head, *parts, "\n".join(notes)])
 
 
 def _capped(cap: dict[str, Any] | None, prompts: int) -> list[str]:

@@ -97,7 +97,7 @@ def _choose(word: dict[str, Any], student: str | None) -> str:
 
 
 def _same_student(reports: Artifact, trained: Artifact, name: str) -> None:
-    examined = reports.record["inputs"].get(f"students/{name}")
+    examined = reports.record.inputs.get(f"students/{name}")
     if examined != trained.fingerprint:
         raise RecipeMismatch(
             f"{reports.folder} speaks of {name} {str(examined)[:12]}, but {trained.folder} holds {trained.fingerprint[:12]}. "
@@ -107,12 +107,12 @@ def _same_student(reports: Artifact, trained: Artifact, name: str) -> None:
 
 def _decontaminated(run: Folder, contract: Contract, trained: Artifact) -> None:
     """Raise GateRefused unless the training set of `trained` was compared with the report's holdout and the contract's lists."""
-    name = trained.record["job"]
+    name = trained.record.job
     artifacts = {job: _artifact(run, job) for job in ("prompts", "dataset", "reports")} | {name: trained}
-    records = {job: {"fingerprint": one.fingerprint, "inputs": one.record["inputs"]} for job, one in artifacts.items()}
+    records = {job: {"fingerprint": one.fingerprint, "inputs": one.record.inputs} for job, one in artifacts.items()}
     lists = contract.curation.decontaminate.lists
     today = evaluation_lists.hashes(contract, workspace.reopen(run.url).root) if lists else {}
-    told = artifacts["dataset"].record["metrics"].get("decontamination")
+    told = artifacts["dataset"].record.metrics.get("decontamination")
     holdout = artifacts["prompts"].table("holdout").digest
     found = [*staleness.apart(name, records), *staleness.stale(told, holdout=holdout, lists=today)]
     if found:

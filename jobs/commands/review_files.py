@@ -1,10 +1,10 @@
-"""Answers on their way to a person and back: CSV for a spreadsheet, JSONL, and a dataset as Argilla keeps it on a disk.
+"""Files of `rayleigh review`: CSV for a spreadsheet, JSONL, and a dataset in the folder format of Argilla.
 
-The folder for Argilla is what `rg.Dataset.from_disk` of argilla 2 reads and `to_disk` writes (`datasets/_io/_disk.py`,
+The folder is the one that `rg.Dataset.from_disk` of argilla 2 reads and `to_disk` writes (`datasets/_io/_disk.py`,
 `records/_resource.py` `Record.to_dict`): `.argilla/dataset.json`, `.argilla/settings.json` and `records.json`.
 
-A spreadsheet takes a cell that begins with = + - @, a tab or a return for a formula (OWASP, "CSV injection"): such a cell gets an
-apostrophe in front, which is taken off again when it comes back.
+A spreadsheet reads a cell that begins with = + - @, a tab or a return as a formula (OWASP, "CSV injection"). Such a cell is written
+with an apostrophe in front, which is removed on reading.
 """
 
 import csv
@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.curation.labels import LABELS
 from engine.errors import InputError
+from engine.rows import Row
 
 COLUMNS = (
     "answer_id", "prompt_id", "task_unit", "pool", "reasons", "faults", "teacher", "confidence", "input", "answer", "label",
@@ -24,8 +25,6 @@ COLUMNS = (
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 GUIDELINES = "Is the answer right for this input? If it is not, write the right one below if you can, in the same form."
-
-Row = dict[str, Any]
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> int:
@@ -64,18 +63,18 @@ WRITERS: dict[str, Callable[[Path, Iterable[Row]], int]] = {
 
 
 def read(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield (where it stands, row) of a file of labels: CSV, JSONL, or Argilla's folder or `records.json`.
+    """Yield (position, row) of a file of labels: CSV, JSONL, or Argilla's folder or `records.json`.
 
     Raises:
-        InputError: there is no such file, or it cannot be read.
+        InputError: the file does not exist or cannot be read.
     """
-    place = path / "records.json" if path.is_dir() else path
-    if place.suffix not in READERS or not place.is_file():
-        raise InputError(f"{path}: expected a .csv or .jsonl file, or a folder of Argilla with records.json; found none there.")
+    file = path / "records.json" if path.is_dir() else path
+    if file.suffix not in READERS or not file.is_file():
+        raise InputError(f"{path}: found no such file, expected a .csv or .jsonl file, or a folder of Argilla with records.json.")
     try:
-        yield from READERS[place.suffix](place)
+        yield from READERS[file.suffix](file)
     except (ValueError, csv.Error) as error:
-        raise InputError(f"{place}: cannot be read: {error}. Export it again and label that.") from None
+        raise InputError(f"{file}: cannot be read: {error}. Export the answers again and label the new file.") from None
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
@@ -93,14 +92,17 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _argilla(path: Path) -> Iterator[tuple[str, Row]]:
-    for number, found in enumerate(json.loads(path.read_text(encoding="utf-8")), start=1):
-        record = _object(found)
-        said = {name: {str(one["value"]) for one in record.get("responses", {}).get(name, ())} for name in ("label", "correction")}
-        if len(said["label"]) > 1:
-            raise InputError(f"{path}, record {number}: the annotators disagree on {record.get('id')}: {sorted(said['label'])}.")
+    for number, item in enumerate(json.loads(path.read_text(encoding="utf-8")), start=1):
+        record = _object(item)
+        responses = record.get("responses", {})
+        values = {name: {str(reply["value"]) for reply in responses.get(name, ())} for name in ("label", "correction")}
+        if len(values["label"]) > 1:
+            labels = sorted(values["label"])
+            name = record.get("id")
+            raise InputError(f"{path}, record {number}: found labels {labels} of {name}, expected one. Correct it in Argilla.")
         yield (
             f"record {number}",
-            {"answer_id": record.get("id"), **{name: min(values, default="") for name, values in said.items()}},
+            {"answer_id": record.get("id"), **{name: min(of_name, default="") for name, of_name in values.items()}},
         )
 
 
@@ -108,12 +110,12 @@ READERS: dict[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {".csv": _csv,
 
 
 def safe(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
+    """Return a cell that no spreadsheet reads as a formula."""
     return f"'{text}" if FORMULA.match(text) else text
 
 
 def unsafe(text: str) -> str:
-    """Return the text of a cell that `safe` made, or that a person wrote."""
+    """Return the text of a cell that `safe` returned or a person wrote."""
     return text[1:] if ESCAPED.match(text) else text
 
 
@@ -154,7 +156,14 @@ def _text(name: str, *, required: bool) -> Row:
 
 
 def _record(row: Row) -> Row:
-    suggested = {name: {"value": row[name], "score": None, "agent": "person"} for name in ("label", "correction") if row[name]}
-    told = {name: row[name] for name in ("task_unit", "pool", "reasons", "faults", "teacher") if row[name]}
+    suggestions = {name: {"value": row[name], "score": None, "agent": "person"} for name in ("label", "correction") if row[name]}
+    metadata = {name: row[name] for name in ("task_unit", "pool", "reasons", "faults", "teacher") if row[name]}
     fields = {name: row[name] or " " for name in ("input", "answer")}  # a required field may not be empty
-    return {"id": row["answer_id"], "fields": fields, "metadata": told, "suggestions": suggested, "responses": {}, "vectors": {}}
+    return {
+        "id": row["answer_id"],
+        "fields": fields,
+        "metadata": metadata,
+        "suggestions": suggestions,
+        "responses": {},
+        "vectors": {},
+    }

@@ -7,7 +7,7 @@ from engine.errors import MissingArtifact
 from engine.release.gate import explain
 from engine.storage.shards import Folder
 from jobs import workspace
-from jobs.commands.status import bill, funnel, status, trust
+from jobs.commands.status import job_table, judge_note, spending_table, status
 from jobs.terminal.console import columns
 
 PAGE = "reports/index.html"
@@ -31,9 +31,9 @@ def text(run: str, found: dict[str, Any]) -> str:
     folder = workspace.run_folder(run)
     far = status(run)
     parts = [
-        funnel(far["jobs"]),
-        bill(far["spending"]),
-        trust(far["judge"]),
+        job_table(far.jobs),
+        spending_table(far.spending),
+        judge_note(far.judge),
         _models(found["models"]),
         "\n".join([*_gate(found["gate"], folder), f"report   {folder}/{PAGE}"]),
     ]

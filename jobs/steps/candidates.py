@@ -1,94 +1,122 @@
-"""Prompts in, judged candidates out: one streaming plan in which teachers and judges are at work at the same time."""
+"""Prompts in, graded candidates out: one streaming plan in which teachers and judges work at the same time."""
 
 import time
-from typing import Any
+from collections import Counter
+from functools import partial
 
+import numpy as np
+import pyarrow as pa
 from ray.data import Dataset
 
 from engine.calibration import drift, judge_calibration
+from engine.contract.teachers import Teachers
 from engine.distributed import stream
 from engine.grading import cross_teacher
 from engine.grading import flow as judges
 from engine.inference import spending
 from engine.inference.crash_isolation import MARKERS
 from engine.inference.locate import locate
-from engine.inference.token_budget import TEACHERS
+from engine.inference.spending import TeacherTotals
+from engine.inference.token_budget import JUDGE_TOKENS, usage_in
 from engine.judges.grader_spec import GraderSpec
-from engine.rows import CANDIDATE, POOLS
+from engine.records.candidates import CandidatesMetrics, TeacherSpending
+from engine.records.judge import JudgeMetrics, JudgeScores
+from engine.rows import CANDIDATE, POOLS, Row
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
-from engine.storage.shards import Table, iterate
 from engine.teachers import flow as teachers
-from engine.teachers import skipped
 from engine.teachers.route import Routing
+from engine.teachers.skipped import SkippedCounter
 from engine.teachers.teacher import TeacherSpec
-from jobs.steps.judging import grader_spec, scorer_spec, weights
-from jobs.steps.progress import Meter
+from jobs.steps.judging import grader_spec, scorer_spec, teacher_client
+from jobs.steps.progress import ProgressMeter
 from jobs.steps.toolset import toolset
 
 
 def run(context: JobContext) -> RowCounts:
-    """Every prompt goes to its teachers, every answer to exactly one pool."""
+    """Send every prompt to its teachers, and every answer to exactly one pool."""
     prompts = context.artifact("prompts")
     num_prompts = prompts.table("prompts").rows
-    desks = _desks(context)
-    each = sum(desk.section.sampling.n for desk in desks)
-    pool, block = context.profile.cpu, context.profile.teacher.block(num_prompts, answers=each)
+    specs = _teacher_specs(context)
+    samples = sum(spec.section.sampling.n for spec in specs)
+    pool, block = context.profile.cpu, context.profile.teacher.block(num_prompts, answers=samples)
     rows = stream.read(prompts, "prompts", pool, rows=block)
-    rows = teachers.answer(rows, desks, pool, _routing(context))
-    return judge(context, rows, num_prompts * each)
+    rows = teachers.answer(rows, specs, pool, _routing(context))
+    return judge(context, rows, num_prompts * samples)
 
 
 def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
-    """Send each of `answers` to exactly one pool, as the table `candidates` of the draft; `total` counts the unasked, too."""
-    (context.ledger / MARKERS).remove()  # who died in an earlier attempt says nothing about this one
-    bar = grader_spec(context)
-    rows = judges.grade(answers, bar)
-    if gauge := scorer_spec(context):
-        rows = judges.measure(rows, gauge, context.profile.cpu)
-    meter = Meter(context.job.name, total=total, progress=context.progress)
-    target = stream.Target(context.writer.folder / "candidates", CANDIDATE, label="pool")
+    """Write each of `answers`, with its pool, to the table `candidates`. `total` counts the skipped answers, too."""
+    (context.ledger / MARKERS).remove()  # crashes of an earlier attempt say nothing about this one
+    spec, budget = grader_spec(context), context.ledger / JUDGE_TOKENS
+    paid_before = {payee: usage.tokens for payee, usage in usage_in(budget).items()}
+    rows = judges.grade(answers, spec)
+    if scorer := scorer_spec(context):
+        rows = judges.measure(rows, scorer, context.profile.cpu)
+    meter = ProgressMeter(context.job.name, total=total, progress=context.progress)
+    summarize = partial(_summary, section=context.contract.teachers, scores=spec.section.audit is not None)
+    target = stream.Target(context.writer.folder / "candidates", CANDIDATE, label="pool", summarize=summarize)
     written = stream.write(rows, target, context.profile.cpu, progress=meter)
 
     context.writer.tables["candidates"] = written.table
-    known = judge_calibration.about(bar)
-    context.writer.metrics = {
-        "tokens_out": written.tokens,
-        "judge": known and _watched(context, bar, known),
-        "teachers": _teachers(context, written.table),
-        **cross_teacher.told(iterate(target.folder, written.table, cross_teacher.COLUMNS)),
-    }
+    judge_metrics = judge_calibration.judge_metrics(spec)
+    sums = {name: Counter[str]() for name in ("skipped", "relations", "confidence_tiers", "merged")}
+    for summary in written.summaries:
+        for name, counts in sums.items():
+            counts.update(summary[name])
+    context.writer.metrics = CandidatesMetrics(
+        tokens_out=written.tokens,
+        judge=judge_metrics and _with_drift(context, spec, judge_metrics, written.summaries),
+        judge_tokens={payee: usage.tokens - paid_before.get(payee, 0) for payee, usage in usage_in(budget).items()},
+        teachers=_teachers(context, written.summaries),
+        relations=dict(sorted(sums["relations"].items())),
+        confidence_tiers=dict(sorted(sums["confidence_tiers"].items())),
+        merged=sums["merged"]["answers"],
+    )
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
-    pieces = iterate(context.writer.folder / "candidates", written.table, skipped.COLUMNS)
-    total += context.writer.metrics["merged"]  # type: ignore[index]  # made of answers that keep their own pools
-    return RowCounts(total, {**pools, **skipped.skipped(pieces, context.contract.teachers)})
+    reasons = SkippedCounter(context.contract.teachers).reasons
+    total += sums["merged"]["answers"]  # merged answers are new rows; their parents keep rows of their own
+    return RowCounts(total, pools | {reason: sums["skipped"][reason] for reason in reasons})
 
 
-def _watched(context: JobContext, bar: GraderSpec, judge: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the judge (`instrument.about`), and what the answers of this run add to its audit."""
-    if judge["why"]:
-        context.log(f"{context.job.name}: {judge['name']} annotates, it decides nothing: {'; '.join(judge['why'])}")
-    audit = bar.section.audit
+def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
+    """Return the sums of one shard, which holds all answers to its prompts; plain JSON values."""
+    counts = cross_teacher.count_relations([candidates])
+    found = drift.run_scores([candidates]) if scores else None
+    return {
+        "skipped": SkippedCounter(section)(candidates),
+        "teachers": spending.teacher_totals([candidates]),
+        "relations": counts.relations,
+        "confidence_tiers": counts.confidence_tiers,
+        "merged": {"answers": counts.merged},
+        "scores": found and {"batches": found.batches, "passed": found.passed.tolist(), "failed": found.failed.tolist()},
+    }
+
+
+def _with_drift(context: JobContext, spec: GraderSpec, judge: JudgeMetrics, summaries: list[Row]) -> JudgeMetrics:
+    """Return `judge` with the drift that the answers of this run show, and save their scores for the next run."""
+    if judge.why:
+        context.log(f"{context.job.name}: {judge.name} annotates, it decides nothing: {'; '.join(judge.why)}")
+    audit = spec.section.audit
     if audit is None:
         return judge
-    identity, run = judge["bound_to"]["judge"], context.writer.final.url
-    found = drift.scores(iterate(context.writer.folder / "candidates", context.writer.tables["candidates"], drift.COLUMNS))
-    verdicts = drift.audit(found, audit, drift.last(bar.ledger, identity, run))
-    drift.keep(bar.ledger, identity, run, found, time.time())
-    return {**judge, "audit": [*judge["audit"], *verdicts]}
+    identity, run = judge.bound_to.judge, context.writer.final.url
+    scores = drift.RunScores()
+    for one in (summary["scores"] for summary in summaries):
+        scores.batches += [drift.Sums(*batch) for batch in one["batches"]]
+        scores.passed += np.array(one["passed"])
+        scores.failed += np.array(one["failed"])
+    probes = drift.drift_probes(scores, audit, drift.latest(spec.ledger, identity, run))
+    drift.save(spec.ledger, JudgeScores(judge=identity, run=run, created=time.time(), scores=scores.all))
+    return judge.model_copy(update={"audit": (*judge.audit, *probes)})
 
 
-def _desks(context: JobContext) -> list[TeacherSpec]:
+def _teacher_specs(context: JobContext) -> list[TeacherSpec]:
     return [
         TeacherSpec(
             section=section,
             specialist=context.contract.specialist,
-            pool=context.profile.teacher,
-            folder=weights(context, section.model),
-            ledger=context.paid / "answers",
-            markers=context.ledger / MARKERS / "answers",
-            purse=context.ledger / TEACHERS,
-            cap=context.contract.budget.teacher_tokens,
+            client=teacher_client(context, section.model, "answers", payee=section.name),
             checks=context.contract.judges.checks,
             toolset=toolset(context),
         )
@@ -105,11 +133,13 @@ def _routing(context: JobContext) -> Routing | None:
     return Routing(routes, context.profile.embedder, folders)
 
 
-def _teachers(context: JobContext, candidates: Table) -> dict[str, dict[str, float]]:
-    """Teacher -> its account, and how long it kept a machine of ours busy."""
-    elsewhere = {one.name for one in context.contract.teachers.models if one.model.type == "endpoint"}
-    found = spending.accounts(iterate(context.writer.folder / "candidates", candidates, spending.COLUMNS))
+def _teachers(context: JobContext, summaries: list[Row]) -> dict[str, TeacherSpending]:
+    """Return teacher -> its usage over all shards."""
+    is_remote = {teacher.name: teacher.model.type == "endpoint" for teacher in context.contract.teachers.models}
+    totals: dict[str, TeacherTotals] = {}
+    for name, values in (item for summary in summaries for item in summary["teachers"].items()):
+        totals[name] = totals.get(name, TeacherTotals()).plus(TeacherTotals(*values))
     return {
-        name: {**account._asdict(), "machine_seconds": 0.0 if name in elsewhere else account.seconds}
-        for name, account in found.items()
+        name: TeacherSpending(**one._asdict(), machine_seconds=0.0 if is_remote.get(name) else one.seconds)
+        for name, one in sorted(totals.items())
     }

@@ -1,4 +1,4 @@
-"""Judged candidates in, a representative training set out; what is dropped stays, with the reason and what it lost to."""
+"""Judged candidates in, a representative training set out; dropped rows stay in `picked` with the reason."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from engine.curation import flow
 from engine.errors import InputError
 from engine.inference import spending
 from engine.inference.locate import locate
+from engine.records.dataset import DatasetMetrics, SplitShares
 from engine.rows import DROPPED_BY
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
@@ -18,53 +19,54 @@ from jobs.steps import derived, evaluation_lists, labels
 
 
 def run(context: JobContext) -> RowCounts:
-    """One answer a prompt; copies by text and by meaning lose to one keeper; clusters are balanced; what is left is taught."""
+    """Keep the best answers, drop duplicates and contaminated ones, pick by the contract, and write examples and derived data."""
     section, pool = context.contract.curation, context.profile.cpu
     candidates, prompts = context.artifact("candidates"), context.artifact("prompts")
     labelled = labels.table(context)
-    judged = flow.Judged(candidates, ray.put(labelled) if labelled.num_rows else None)
+    answers = flow.LabelledCandidates(candidates, ray.put(labelled) if labelled.num_rows else None)
     encoder = None
     if section.semantic:
         encoder = flow.Encoder(locate(section.semantic.model, root=context.root, home=context.models), context.profile.embedder)
-    known = flow.listed(prompts, evaluation_lists.rows(context), pool)
-    entries = flow.enter_rows(judged, known, section, pool, encoder=encoder)
-    lost = flow.settle(entries, section, pool)
+    protected = flow.protected_texts(prompts, evaluation_lists.rows(context), pool)
+    entries = flow.entries(answers, protected, section, pool, encoder=encoder)
+    dropped = flow.resolve_text_duplicates(entries, section, pool)
     embedded = None
     if encoder:
-        embedded = flow.embed(judged, lost, pool, section=section, encoder=encoder)
+        embedded = flow.embed(answers, dropped, pool, section=section, encoder=encoder)
         context.writer.tables["embeddings"] = flow.write_embeddings(embedded, context.writer.folder / "embeddings", pool).table
-        known = flow.embed_listed(known, encoder) if section.decontaminate.similarity else known
-    arranged = flow.settle_meaning(entries, lost, embedded, known, section)
-    picked = flow.write_picked(judged, arranged.decisions, pool, context.writer.folder / "picked")
+        protected = flow.embed_protected(protected, encoder) if section.decontaminate.similarity else protected
+    decisions = flow.decide_all(entries, dropped, embedded, protected, section)
+    picked = flow.write_picked(answers, decisions.dispositions, pool, context.writer.folder / "picked")
     num_picked = picked.labels.get("", 0)
     if not num_picked:
         raise InputError(
             f"dataset: none of {picked.table.rows} candidates is left: {picked.labels}. Look at the pools and reasons in "
-            f"{candidates.folder}, then mend the teacher's prompt, judges.accept or curation.pick.pools."
+            f"{candidates.folder}, then change the teacher's prompt, judges.accept or curation.pick.pools."
         )
-    kept = flow.Kept(judged, arranged.decisions, num_picked, arranged.metrics["weights"])
-    order = flow.Order(context.contract.specialist, section, pool)
-    made = derived.make(context, kept, known, order)
-    examples = flow.write_examples(kept, context.writer.folder / "examples", order=order, beside=made.boundary)
+    kept = flow.KeptRows(answers, decisions.dispositions, num_picked, decisions.metrics.weights)
+    spec = flow.ExampleSpec(context.contract.specialist, section, pool)
+    more = derived.make(context, kept, protected, spec)
+    examples = flow.write_examples(kept, context.writer.folder / "examples", spec=spec, contrastive=more.contrastive)
     context.writer.tables |= {"picked": picked.table, "examples": examples.table}
-    context.writer.metrics = {
-        **arranged.metrics,
-        "decontamination": arranged.metrics["decontamination"]
-        | {"holdout": prompts.table("holdout").digest, "files": evaluation_lists.of_job(context)},
-        "picked": spending.picked(iterate(context.writer.folder / "picked", picked.table, ["teacher", "dropped_by"])),
-        "splits": examples.labels,
-        "kinds": _kinds(iterate(context.writer.folder / "examples", examples.table, ["kind"])),
-        "preferences": made.told,
-        "labels": labels.counts(labelled),
-        "wanted": {"clusters": section.pick.clusters, "validation": section.pick.validation},
-        "found": {
-            "clusters": len(arranged.metrics["clusters"]),
-            "validation": round(examples.labels.get("validation", 0) / examples.table.rows, 4),
-        },
-    }
-    dropped = {reason: picked.labels.get(reason, 0) for reason in DROPPED_BY if reason}
+    lists = {"holdout": prompts.table("holdout").digest, "files": evaluation_lists.of_job(context)}
+    validation = round(examples.labels.get("validation", 0) / examples.table.rows, 4)
+    context.writer.metrics = DatasetMetrics(
+        clusters=decisions.metrics.clusters,
+        coverage=decisions.metrics.coverage,
+        selection=decisions.metrics.selection,
+        decontamination=decisions.metrics.decontamination.model_copy(update=lists),
+        weights=decisions.metrics.weights,
+        picked=spending.picked(iterate(context.writer.folder / "picked", picked.table, ["teacher", "dropped_by"])),
+        splits=examples.labels,
+        kinds=_kinds(iterate(context.writer.folder / "examples", examples.table, ["kind"])),
+        preferences=more.preferences,
+        labels=labels.counts(labelled),
+        wanted=SplitShares(clusters=section.pick.clusters, validation=section.pick.validation),
+        found=SplitShares(clusters=len(decisions.metrics.clusters), validation=validation),
+    )
+    by_reason = {reason: picked.labels.get(reason, 0) for reason in DROPPED_BY if reason}
     rows_in = candidates.table("candidates").rows + labels.counts(labelled)["corrected"]
-    return RowCounts(rows_in, {"picked": num_picked} | dropped)
+    return RowCounts(rows_in, {"picked": num_picked} | by_reason)
 
 
 def _kinds(pieces: Iterable[pa.Table]) -> dict[str, int]:

@@ -1,59 +1,52 @@
-"""What is made of answers besides examples of the best ones: preference pairs, and boundary material."""
+"""Data derived from answers besides the examples of the best ones: preference pairs and contrastive examples."""
 
 from typing import NamedTuple
 
 from ray import ObjectRef
 from ray.data import Dataset
 
+from engine.contract.consumers import REPAIR
 from engine.curation import flow, pairs
-from engine.curation.flow import Kept, Order, RepairPool
+from engine.curation.flow import ExampleSpec, KeptRows, RepairStage
 from engine.curation.repair import RepairSpec
 from engine.inference.crash_isolation import MARKERS
-from engine.inference.token_budget import TEACHERS
+from engine.records.dataset import PreferenceSummary
 from engine.runs.job import JobContext
 from engine.storage.shards import iterate
-from jobs.steps.judging import weights
+from jobs.steps.judging import teacher_client
+
+LEDGER = "boundary"  # older name of contrastive examples: renaming the folder would lose replies that were paid for
 
 
 class DerivedData(NamedTuple):
-    """What was made."""
+    """The derived data of a dataset."""
 
-    boundary: Dataset | None = None  # EXAMPLE
-    told: dict[str, object] | None = None
-    """What the report says of the pairs, as pairs.told; None if none were ordered."""
+    contrastive: Dataset | None = None  # EXAMPLE
+    preferences: PreferenceSummary | None = None  # None if the contract orders no pairs
 
 
-def make(context: JobContext, kept: Kept, known: Dataset, order: Order) -> DerivedData:
-    """Write the pairs that the contract orders, and return the boundary examples; nothing of what resembles `known`."""
-    section = order.section
-    if section.preferences is None and not section.boundary:
+def make(context: JobContext, kept: KeptRows, protected: Dataset, spec: ExampleSpec) -> DerivedData:
+    """Write the pairs that the contract orders, and return the contrastive examples, without those like `protected` texts."""
+    section = spec.section
+    if section.preferences is None and not section.contrastive:
         return DerivedData()
-    index = flow.index_of(known, section)
-    answers = flow.asked(kept, index, order).materialize()
-    told = None
+    index = flow.index_of(protected, section)
+    answers = flow.answers_by_prompt(kept, index, spec).materialize()
+    summary = None
     if section.preferences:
         folder = context.writer.folder / "preferences"
-        table = context.writer.tables["preferences"] = flow.write_preferences(answers, folder, order=order).table
-        told = pairs.told(iterate(folder, table, pairs.TOLD))
-    if not section.boundary:
-        return DerivedData(None, told)
-    return DerivedData(flow.boundary_examples(answers, kept, order, _mend(context, index)), told)
+        table = context.writer.tables["preferences"] = flow.write_preferences(answers, folder, spec=spec).table
+        summary = pairs.summary(iterate(folder, table, pairs.SUMMARY_COLUMNS))
+    if not section.contrastive:
+        return DerivedData(None, summary)
+    return DerivedData(flow.contrastive_examples(answers, kept, spec, _repair(context, index)), summary)
 
 
-def _mend(context: JobContext, index: ObjectRef) -> RepairPool | None:
-    """Who mends failed answers; None if the contract asks nobody to."""
-    kind = next((kind for kind in context.contract.curation.boundary if kind.type == "rewrite"), None)
-    if kind is None:
+def _repair(context: JobContext, index: ObjectRef) -> RepairStage | None:
+    """Return the stage that repairs failed answers; None if the contract orders none."""
+    section = next((spec for spec in context.contract.curation.contrastive if spec.type == "rewrite"), None)
+    if section is None:
         return None
-    (context.ledger / MARKERS / "boundary").remove()  # who died in an earlier run says nothing about this one
-    desk = RepairSpec(
-        section=kind,
-        specialist=context.contract.specialist,
-        pool=context.profile.teacher,
-        folder=weights(context, kind.model),
-        ledger=context.paid / "boundary",
-        markers=context.ledger / MARKERS / "boundary",
-        purse=context.ledger / TEACHERS,
-        cap=context.contract.budget.teacher_tokens,
-    )
-    return RepairPool(desk, index)
+    (context.ledger / MARKERS / LEDGER).remove()  # crashes of an earlier run do not count in this one
+    client = teacher_client(context, section.model, LEDGER, payee=REPAIR)
+    return RepairStage(RepairSpec(section, context.contract.specialist, client), index)

@@ -37,6 +37,6 @@ def of_job(context: JobContext) -> dict[str, str]:
 
 
 def hashes(contract: Contract, root: str) -> dict[str, str]:
-    """Return file -> hash over all lists of `contract`, whose relative paths start at `root`."""
+    """Return file -> hash of its content, of all lists of `contract`; relative paths start at `root`."""
     paths = sorted({one.path for one in contract.curation.decontaminate.lists})
     return {name: hash for path in paths for name, hash in file_identity(path, root=root).items()}

@@ -1,19 +1,34 @@
-"""What the graders and measurers of a contract are given, and where a model's weights are."""
+"""Configuration of the clients of paid work, the graders and the scorers of a contract."""
 
 from pathlib import Path
 
+from engine.contract.consumers import SIGNALS
 from engine.contract.models import Model
+from engine.inference.client import ClientSpec
 from engine.inference.crash_isolation import MARKERS
 from engine.inference.locate import locate
-from engine.inference.till import Account
-from engine.inference.token_budget import JUDGES
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS
 from engine.judges.grader_spec import GraderSpec
 from engine.runs.job import JobContext
 from engine.scoring.scorer import ScorerSpec
 
 
+def teacher_client(context: JobContext, model: Model, name: str, *, payee: str) -> ClientSpec:
+    """Return a client under `budget.teacher_tokens` that keeps its paid work in the ledger's folder `name`."""
+    return ClientSpec(
+        model=model,
+        pool=context.profile.teacher,
+        weights=weights(context, model),
+        ledger=context.paid / name,
+        markers=context.ledger / MARKERS / name,
+        budget=context.ledger / TEACHER_TOKENS,
+        cap=context.contract.budget.teacher_tokens,
+        payee=payee,
+    )
+
+
 def grader_spec(context: JobContext) -> GraderSpec:
-    """Return what the graders of the contract are given."""
+    """Return the configuration of the contract's graders."""
     judging = context.contract.judges
     if context.contract.teachers.mode == "direct":
         judging = judging.model_copy(update={"rubrics": ()})
@@ -23,8 +38,8 @@ def grader_spec(context: JobContext) -> GraderSpec:
         pool=context.profile.judge,
         ledger=context.paid / "judgements",
         markers=context.ledger / MARKERS / "judgements",
-        purse=context.ledger / JUDGES,
-        folders={rubric.name: weights(context, rubric.model) for rubric in judging.rubrics},
+        budget=context.ledger / JUDGE_TOKENS,
+        weights={rubric.name: weights(context, rubric.model) for rubric in judging.rubrics},
         cap=context.contract.budget.judge_tokens,
         references=any("reference" in source.columns for source in context.contract.prompts.sources),
         competes=context.contract.teachers.mode == "competition",
@@ -32,20 +47,21 @@ def grader_spec(context: JobContext) -> GraderSpec:
 
 
 def scorer_spec(context: JobContext) -> ScorerSpec | None:
-    """Return what measures the signals that the contract asks for; None if it asks for none."""
+    """Return the configuration of the scorers; None if the contract asks for no signals."""
     section = context.contract.judges.signals
     if section is None:
         return None
-    account = section.model and Account(
+    client = section.model and ClientSpec(
         model=section.model,
         pool=context.profile.judge,
-        folder=weights(context, section.model),
+        weights=weights(context, section.model),
         ledger=context.paid / "signals",
         markers=context.ledger / MARKERS / "signals",
-        purse=context.ledger / JUDGES,
+        budget=context.ledger / JUDGE_TOKENS,
         cap=context.contract.budget.judge_tokens,
+        payee=SIGNALS,
     )
-    return ScorerSpec(section, context.contract.specialist, account)
+    return ScorerSpec(section, context.contract.specialist, client)
 
 
 def weights(context: JobContext, model: Model) -> Path | None:

@@ -21,6 +21,7 @@ from engine.evaluation.baseline import Known, text_of
 from engine.evaluation.examine import EvalTarget
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
+from engine.records.judge import JudgeMetrics
 from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, beside
 from engine.rows import EXAMPLE, FINISH_REASONS, HOLDOUT, KINDS, PREDICTION
@@ -86,7 +87,7 @@ def report(contract: Contract, results: list[EvalResult], *, run: str, notes: li
     - `findings`: sentences to read before the numbers
     - `curation` {selection: what picking did (engine/curation/measure.py), or null without embeddings; decontamination: what of the
       training set resembled what must stay unknown (engine/curation/leaks.py)}; added when the report is written
-    - `judge`: what is known of it (engine/judges/instrument.py: about), with its audit; null without one; added likewise
+    - `judge`: what is known of it (engine/records/judge.py: JudgeMetrics), with its audit; null without one; added likewise
     - `ablation`: what `rayleigh ablate` found (jobs/ablate.py), or null; added when the report is written
     """
     rows = results[0].predictions
@@ -105,7 +106,7 @@ def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> 
     from engine.report.page import page
 
     numbers = report(context.contract, results, run=context.run.url, notes=notes)
-    made = context.artifact("dataset").record["metrics"]
+    made = context.artifact("dataset").record.metrics
     numbers["judge"] = _judge(context)
     numbers["curation"] = {name: made.get(name) for name in ("selection", "decontamination")}
     numbers["ablation"] = _ablation(context)
@@ -145,7 +146,7 @@ def _judging(contract: Contract, judge: dict[str, Any] | None) -> list[str]:
     if judge is None:
         return ["No answer was worth a judge's time: the checks alone decided what the students learn."]
     notes = [f"The judge decided nothing, its confidence only stands beside the answers: {why}." for why in judge["why"]]
-    late = [one for one in judge["audit"] if one["probe"] in ("batches", "runs") and one["found"] == "beyond"]
+    late = [one for one in judge["audit"] if one["probe"] in ("batches", "runs") and one["verdict"] == "beyond"]
     return notes + [
         f"The judge's scores drift between {one['probe']}: by {one['value']:.2f}, more than the {one['limit']:g} of the contract."
         for one in late
@@ -153,11 +154,12 @@ def _judging(contract: Contract, judge: dict[str, Any] | None) -> list[str]:
 
 
 def _judge(context: JobContext) -> dict[str, Any] | None:
-    return context.artifact("candidates").record["metrics"].get("judge")
+    judge = context.artifact("candidates").record.metrics.get("judge")
+    return judge and JudgeMetrics.model_validate(judge).model_dump(mode="json")
 
 
 def _capped(context: JobContext) -> list[str]:
-    teachers = context.artifact("candidates").record["metrics"].get("teachers", {}).values()
+    teachers = context.artifact("candidates").record.metrics.get("teachers", {}).values()
     budget_exhausted, answers = sum(one["budget_exhausted"] for one in teachers), sum(one["answers"] for one in teachers)
     if not budget_exhausted:
         return []

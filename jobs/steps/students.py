@@ -1,12 +1,14 @@
 """Examples in, one trained student out, as a folder that any Hugging Face tool loads."""
 
 from pathlib import Path
-from typing import Any
+
+from pydantic_core import to_json
 
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.inference.identity import fingerprint
 from engine.inference.locate import locate
+from engine.records.student import StudentMetrics, TrainingSetup, ValidationLoss
 from engine.rows import EXAMPLE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
@@ -14,9 +16,17 @@ from engine.storage.shards import Folder
 from engine.students import launch, loop, prune
 from engine.students.checkpoint_state import Progress
 
+FIRST_NAMES = {"batch_size": "batch", "micro_batch_size": "micro_batch", "warmup_ratio": "warmup", "max_grad_norm": "clip"}
+"""Keys of a student by the names that they had first. They stay in the hash, so that trainings begun under them are resumed."""
+
 
 def run(context: JobContext) -> RowCounts:
-    """Train the student that the job is named after on what the job needs; the best validation's weights are what it becomes."""
+    """Train the student that the job is named after on the examples that the job needs; export its best weights.
+
+    Raises:
+        InputError: the dataset has no training or no validation examples.
+        ModelError: the source model cannot be pruned as ordered, or training failed.
+    """
     student = context.contract.student(context.job.name.rpartition("/")[2])
     data = context.artifact(context.job.needs[0])
     source = locate(student.init.prune.source, root=context.root, home=context.models)
@@ -28,65 +38,68 @@ def run(context: JobContext) -> RowCounts:
         dataset=absolute(data.folder),
         accelerator=launch.accelerator(context.profile.trainer),
     )
-    with launch.trained(spec, context.profile.trainer, place(context, student, source, data), context.progress) as folder:
+    location = checkpoints(context, student, source, data)
+    with launch.trained(spec, context.profile.trainer, location, context.progress) as folder:
         progress = Progress.read(folder)
         copy(folder / loop.BEST, context.writer.folder / "model")
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
     context.writer.put("steps", curve, STEP)
-    context.writer.metrics = metrics(student, progress)
-    examples = progress.metrics["examples"]
+    assert progress.setup is not None, "the loop writes it with its first checkpoint"
+    context.writer.metrics = metrics(student, progress, progress.setup)
+    examples = progress.setup.examples
     return RowCounts(
         data.table("examples").rows,
-        {"trained": examples["train"], "validation": examples["validation"], "too_long": progress.metrics["too_long"]},
+        {"trained": examples["train"], "validation": examples["validation"], "too_long": progress.setup.too_long},
     )
 
 
 def check_examples(context: JobContext, dataset: Artifact) -> None:
-    """Raise InputError if there is nothing to learn, or nothing to watch the learning by."""
-    found = set(dataset.read("examples", EXAMPLE, ["split"])["split"].unique().to_pylist())
+    """Raise InputError if the dataset has no training or no validation examples."""
+    present = set(dataset.read("examples", EXAMPLE, ["split"])["split"].unique().to_pylist())
     for split in loop.SPLITS:
-        if split not in found:
+        if split not in present:
             raise InputError(
-                f"{dataset.folder}: has no {split} examples, and {context.job.name} needs some. `rayleigh status` says where the "
+                f"{dataset.folder}: has no {split} examples, and {context.job.name} needs some. `rayleigh status` shows where the "
                 "rows went. Loosen judges.accept or curation, raise curation.pick.validation, or give more prompts; then delete "
                 "the dataset and run again."
             )
 
 
-def place(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.Place:
-    """Return where this very training keeps its checkpoints: other data or another recipe is another place."""
-    recipe = student.model_dump_json(exclude={"name"})
-    name = content_id(dataset.fingerprint, recipe, fingerprint(source))
-    return launch.Place(absolute(context.ledger / "checkpoints" / student.name), name)
+def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:
+    """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model."""
+    recipe = {FIRST_NAMES.get(key, key): value for key, value in student.model_dump(mode="json", exclude={"name"}).items()}
+    name = content_id(dataset.fingerprint, to_json(recipe).decode(), fingerprint(source))
+    return launch.CheckpointLocation(absolute(context.ledger / "checkpoints" / student.name), name)
 
 
 def absolute(folder: Folder) -> str:
-    """Return where `folder` is, whatever the current folder of a worker."""
+    """Return the path or URL of `folder`; workers have another current folder."""
     return folder.path if folder.is_local else folder.url
 
 
 def copy(model: Path, target: Folder) -> None:
-    """Put the files of the folder `model` into `target`."""
+    """Copy the files of the folder `model` into `target`."""
     for path in sorted(model.iterdir()):
         target.write(path.name, path.read_bytes())
 
 
-def metrics(student: Student, progress: Progress) -> dict[str, Any]:
-    """Return what the report says of a training."""
+def metrics(student: Student, progress: Progress, setup: TrainingSetup) -> StudentMetrics:
+    """Return the metrics of a finished training."""
     losses = [entry["loss"] for entry in progress.curve if entry["split"] == "validation"]
-    return {
-        "name": student.name,
-        "parameters": progress.metrics["parameters"],
-        "source": student.init.prune.source,
-        "source_parameters": progress.metrics["source_parameters"],
-        "source_layers": progress.metrics["source_layers"],
-        "layers": list(student.init.prune.layers),
-        "zero": student.zero,
-        "workers": student.workers,
-        "validation_loss": {"final": losses[-1], "best": progress.best, "best_step": progress.best_step},
-        "steps": progress.step,
-        "tokens": progress.tokens,
-        "seconds": round(progress.seconds, 1),
-        "stopped_early": progress.stopped_early,
-        "resumed_from": progress.resumed_from,
-    }
+    assert progress.best is not None, "a finished training has at least one validation"
+    return StudentMetrics(
+        name=student.name,
+        parameters=setup.parameters,
+        source=student.init.prune.source,
+        source_parameters=setup.source_parameters,
+        source_layers=setup.source_layers,
+        layers=list(student.init.prune.layers),
+        zero=student.zero,
+        workers=student.workers,
+        validation_loss=ValidationLoss(final=losses[-1], best=progress.best, best_step=progress.best_step),
+        steps=progress.step,
+        tokens=progress.tokens,
+        seconds=round(progress.seconds, 1),
+        stopped_early=progress.stopped_early,
+        resumed_from=progress.resumed_from,
+    )

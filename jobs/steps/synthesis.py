@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ray.data import Dataset
 
+from engine.contract.consumers import SYNTHESIS
 from engine.contract.synthesize import supports_counter_examples
 from engine.inference.crash_isolation import MARKERS
 from engine.prompts import flow, quota
@@ -36,7 +37,7 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
     counts = flow.count(labelled, cpu)
     rows_in = counts["disposition"].total()
     wanted = quota.quotas(section.synthesize, section.layers, counts["layer"])
-    desks = _desks(context, files)
+    specs = _specs(context, files)
     units = [unit.name for unit in context.contract.specialist.task_units if supports_counter_examples(unit)]
     asked: Counter[QuotaKey] = Counter()
     spent: Counter[str] = Counter()
@@ -47,7 +48,7 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
         if not assigned.counts:
             break
         asked.update(assigned.counts)
-        written = flow.synthesize(labelled, assigned, desks, cpu)
+        written = flow.synthesize(labelled, assigned, specs, cpu)
         spent += flow.tokens(written, cpu)
         rows = flow.join(rows, written, section, cpu)
         resolution = flow.resolve(rows, section, cpu, rounds=number)
@@ -63,29 +64,26 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
     return Extended(rows, resolution, rows_in + asked.total(), metrics)
 
 
-def _desks(context: JobContext, files: int) -> list[SynthesizerSpec]:
-    """Return one spec for each model: a process can hold one model."""
-    from jobs.steps.judging import weights
+def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
+    """Return one for each model: a process can hold one."""
+    from jobs.steps.judging import teacher_client
 
     syntheses = context.contract.prompts.synthesize
     models = list(dict.fromkeys(one.model for one in syntheses))
-    desks = []
+    specs = []
     for model in models:
         mine = {files + number: one for number, one in enumerate(syntheses) if one.model == model}
-        desks.append(
+        specs.append(
             SynthesizerSpec(
                 syntheses=tuple(mine.values()),
-                model=model,
                 specialist=context.contract.specialist,
                 pool=context.profile.teacher if model else context.profile.cpu,
-                folder=weights(context, model) if model else None,
-                ledger=context.paid / "synthesis",
-                markers=context.ledger / MARKERS / "synthesis",
+                client=teacher_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
                 numbers={one.title: number for number, one in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )
         )
-    return desks
+    return specs
 
 
 def _by(counts: dict[str, Counter[str]], *dispositions: str) -> Counter[QuotaKey]:

@@ -1,4 +1,4 @@
-"""Our own lines on the terminal; the noise of Ray and vLLM in a log file."""
+"""Lines and tables on the terminal. The output of Ray and vLLM goes to a log file."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
@@ -16,39 +17,39 @@ CLEAR_LINE = "\r\x1b[2K"
 
 
 class Console:
-    """Writes lines that stay, and on a terminal one more that tells how each job goes and is written over."""
+    """Prints lines, and on a terminal a last line with the progress of each job, which is overwritten."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self.out: TextIO = out or sys.stdout
         self.is_terminal = self.out.isatty()
-        self._going: dict[str, str] = {}  # job -> what it said last
-        self._lock = threading.Lock()  # jobs of one wave tell from their own threads
+        self._going: dict[str, str] = {}  # job -> its last line of progress
+        self._lock = threading.Lock()  # jobs of one wave report from their own threads
 
     def log(self, line: str) -> None:
-        """Print `line`; it stays."""
+        """Print `line`. A line `job: ...` also ends the progress of that job."""
         with self._lock:
             self._going.pop(line.partition(":")[0], None)
             self._write((CLEAR_LINE if self.is_terminal else "") + line + "\n" + self._status())
 
     def progress(self, line: str) -> None:
-        """Show a line of progress, `job: how it goes`, until the next; without a terminal only the log gets it."""
+        """Show the line `job: progress` until the next one; without a terminal only the log gets it."""
         log.info("%s", line)
         if self.is_terminal:
             with self._lock:
                 self._going[line.partition(":")[0]] = line
                 self._write(CLEAR_LINE + self._status())
 
-    def settle(self) -> None:
-        """Take the line of progress away."""
+    def clear(self) -> None:
+        """Remove the line of progress."""
         with self._lock:
             self._going.clear()
             self._write(CLEAR_LINE if self.is_terminal else "")
 
     @contextmanager
     def noise_to(self, path: Path) -> Iterator[None]:
-        """Send what this process and its children write to `path`, and keep the terminal for our own lines.
+        """Send the output of this process and its children to the file `path`; lines of this console still go to the terminal.
 
-        File descriptors are moved, not `sys.stdout`: Ray's processes and C++ libraries write to those.
+        It redirects file descriptors, not `sys.stdout`: Ray's processes and C++ libraries write to descriptors.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         sys.stdout.flush()
@@ -69,7 +70,7 @@ class Console:
             for number, descriptor in enumerate(kept, start=1):
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-            self.settle()
+            self.clear()
             with self._lock:
                 ours, self.out = self.out, before
             if ours is not before:
@@ -85,15 +86,24 @@ class Console:
 
 
 def columns(rows: Sequence[Sequence[object]], *, head: Sequence[str]) -> str:
-    """Return `rows` below `head` in aligned columns; numbers stand to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(line[index]) for line in [list(head), *cells]) for index in range(len(head))]
-    right = [bool(rows) and all(isinstance(row[index], int | float | None) for row in rows) for index in range(len(head))]
-    padded = [
-        [cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(line, widths, right, strict=True)]
-        for line in [list(head), ["-" * width for width in widths], *cells]
-    ]
-    return "\n".join("  ".join(line).rstrip() for line in padded)
+    """Return `rows` below `head` as a table of plain text; columns of numbers are right-aligned."""
+    from rich.console import Console as RichConsole  # 50 ms that commands without a table need not pay
+    from rich.rule import Rule
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for index in range(len(head)):
+        is_number = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
+        table.add_column(justify="right" if is_number else "left", no_wrap=True)
+    table.add_row(*map(Text, head))
+    table.add_row(*(Rule(characters="-", style="") for _ in head))
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    plain = RichConsole(file=StringIO(), width=1_000_000, color_system=None)  # as wide as it gets: no cell is cut off
+    with plain.capture() as capture:
+        plain.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _cell(value: object) -> str:
@@ -107,7 +117,7 @@ def _cell(value: object) -> str:
 def _is_descriptor(stream: TextIO) -> bool:
     try:
         return stream.fileno() >= 0
-    except OSError:  # a stream in memory, as tests use
+    except OSError:  # a stream in memory, as in tests
         return False
 
 

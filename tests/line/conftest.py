@@ -10,9 +10,9 @@ def cluster() -> Iterator[None]:
     """Ray on this machine alone, with more logical CPUs than actors. Ended with the session."""
     import ray
 
-    from engine.distributed.session import quiet, start
+    from engine.distributed.session import configure_data, start
 
     start(num_cpus=8, object_store_memory=300 << 20, log_to_driver=False)
-    quiet()
+    configure_data()
     yield
     ray.shutdown()

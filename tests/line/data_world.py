@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.contract import Contract, Profile
+from engine.records.record import Identity
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
-from engine.storage.shards import Folder, Table, hex_digest, rows_digest, write_shard
-from jobs.pipeline import line
+from engine.storage.folder import Folder
+from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
+from jobs.pipeline import pipeline
 
 CONTRACT: dict[str, Any] = {
     "name": "small",
@@ -46,7 +48,7 @@ def contract(**sections: Any) -> Contract:
 def context(folder: Path, name: str, order: Contract, *, models: str = "models") -> JobContext:
     """Return the bench of the job `name` in `folder`/run."""
     run = Folder(str(folder / "run"))
-    job: Job = next(job for job in line(order) if job.name == name)
+    job: Job = next(job for job in pipeline(order) if job.name == name)
     return JobContext(
         job=job, contract=order, profile=PROFILE, root=str(folder), models=models, run=run, writer=ArtifactWriter(run / name)
     )
@@ -107,9 +109,9 @@ def put(folder: Path, name: str, **tables: tuple[list[dict[str, Any]], pa.Schema
         table = from_rows(rows, schema)
         pieces = [table.slice(start, shard_rows) for start in range(0, len(rows), shard_rows)]
         shards = [write_shard(writer.folder / title, piece, schema) for piece in pieces]
-        writer.tables[title] = Table.of(shards, hex_digest(rows_digest(table)))
+        writer.tables[title] = table_of(shards, hex_digest(rows_digest(table)))
         total += len(rows)
-    writer.finish({"job": name, "recipe": {}, "inputs": {}, "fingerprint": "0"}, RowCounts(total, {"rows": total}))
+    writer.finish(Identity(name, {}, {}, "0"), RowCounts(total, {"rows": total}))
 
 
 def put_inputs(folder: Path, rows: list[dict[str, Any]], holdout: list[str], *, shard_rows: int) -> None:

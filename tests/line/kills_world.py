@@ -1,4 +1,4 @@
-"""A cluster of several raylets, a server that answers and keeps its bill, and who is killed when."""
+"""A cluster of several raylets, a server that counts the requests it answers, and a plan of kills."""
 
 import hashlib
 import json
@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 import psutil
 import pyarrow as pa
 import yaml
+from engine.runs.recipe import identify
 
 from engine.grading.grader import Grader
 from engine.rows import HOLDOUT, PROMPT, from_rows
-from engine.runs.job import JobContext, recipe_head
+from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.teachers.teacher import Teacher
 from jobs import workspace
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.steps import candidates
 from jobs.steps.judging import grader_spec
 from tests.line.data_world import CONTRACT, WORDS, prompt_row
@@ -34,15 +35,15 @@ ROOT = Path(__file__).parents[2]
 KINDS = ("driver", "teacher", "judge", "node")
 ACTORS, BATCH, SAMPLES = 2, 10, 2
 IN_FLIGHT = {"driver": ACTORS * BATCH * SAMPLES, "teacher": BATCH * SAMPLES, "judge": 0, "node": ACTORS * BATCH * SAMPLES}
-"""Answers that a kill of each kind can cost at most: those of the batches that its victims were at."""
-MARKED = BATCH * SAMPLES  # answers that the judge marks at once
-STUCK = 240  # seconds without a new answer after which something hangs
+"""Most answers that a kill of each kind can lose: those of the batches that its victims worked on."""
+JUDGED = BATCH * SAMPLES  # answers that the judge scores at once
+STUCK = 240  # seconds without a new answer that count as a hang
 
 
 class Kill(NamedTuple):
-    """When how many different answers had been asked for, what is killed."""
+    """What is killed, and after how many different requests for answers."""
 
-    asked: int
+    requests: int
     kind: str
 
 
@@ -52,11 +53,11 @@ def plan(kills: int, answers: int, seed: int) -> list[Kill]:
     kinds = [KINDS[number % len(KINDS)] for number in range(kills)]
     rng.shuffle(kinds)
     moments = sorted(rng.sample(range(answers // 20, answers - answers // 20), kills))
-    return [Kill(*one) for one in zip(moments, kinds, strict=True)]
+    return [Kill(*pair) for pair in zip(moments, kinds, strict=True)]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers as teacher and as judge by the hash of what it is asked, after `delay` seconds. What it begins is paid for."""
+    """Answers as teacher and as judge, `delay` seconds later, by the hash of the request. Every request counts as paid."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -73,13 +74,13 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def begin(self, *, delay: float) -> None:
-        """Open a new bill."""
+        """Set all counts to zero."""
         self.delay = delay
         for counter in self.bill.values():
             counter.clear()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: its clients are killed."""
+        """Print nothing: its clients are killed."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -89,11 +90,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        asked, hashed = json.loads(body), hashlib.sha256(body).digest()
+        request, hashed = json.loads(body), hashlib.sha256(body).digest()
         with self.server.lock:
-            self.server.bill[asked["model"]][hashed.hex()] += 1
+            self.server.bill[request["model"]][hashed.hex()] += 1
         time.sleep(self.server.delay)
-        content = json.dumps(completion(asked["model"], hashed)).encode()
+        content = json.dumps(completion(request["model"], hashed)).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
@@ -101,11 +102,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def completion(model: str, hashed: bytes) -> dict[str, Any]:
-    """A teacher's answer, now and then cut off; or a judge's mark, surer or less sure of it."""
+    """Return a teacher's answer, some of them cut off, or a judge's mark with varying probability."""
     top = [{"token": mark, "logprob": -1 - byte / 64} for mark, byte in zip("12345", hashed, strict=False)]
     text = f"answer {hashed[0] % 3}" if model == "teacher" else "5"
     choice = {
@@ -117,7 +118,7 @@ def completion(model: str, hashed: bytes) -> dict[str, Any]:
 
 
 class Site:
-    """A head that only keeps the books and two nodes that work; a contract; drivers that are started in it."""
+    """A head node without CPUs and two worker nodes; a contract; drivers that are started with it."""
 
     def __init__(self, folder: Path, server: Server, *, prompts: int) -> None:
         from ray.cluster_utils import Cluster
@@ -132,7 +133,7 @@ class Site:
 
     def _write(self) -> None:
         for name in ("seeds", "holdout"):
-            (self.folder / f"{name}.jsonl").write_text("{}\n")  # what they would say stands in the artifact already
+            (self.folder / f"{name}.jsonl").write_text("{}\n")  # the artifact `prompts` is written directly
         pool = {"cpus": 1, "batch": BATCH, "max_num_seqs": 4}
         profile = {"name": "kills", "ray": {"address": self.cluster.address}, "teacher": {**pool, "actors": ACTORS}, "judge": pool}
         (self.folder / "profile.yaml").write_text(yaml.safe_dump(profile))
@@ -153,23 +154,23 @@ class Site:
         }
 
     def prepare(self, run: Path) -> None:
-        """Put the finished prompts into `run`."""
+        """Write the finished artifact `prompts` into `run`."""
         context = self.context(run, "prompts")
         context.writer.put("prompts", self.prompts, PROMPT)
         context.writer.put("holdout", from_rows([], HOLDOUT), HOLDOUT)
-        context.writer.finish(recipe_head(context), RowCounts(len(self.prompts), {"prompts": len(self.prompts)}))
+        context.writer.finish(identify(context), RowCounts(len(self.prompts), {"prompts": len(self.prompts)}))
 
     def context(self, run: Path, job: str) -> JobContext:
-        """Return the bench of `job` in `run`."""
-        order, profile = (str(self.folder / name) for name in ("contract.yaml", "profile.yaml"))
-        work = workspace.create(order, str(run), profile=profile, changes=[])
-        return work.context(next(one for one in line(work.contract) if one.name == job), log=print, progress=print)
+        """Return the context of `job` in `run`."""
+        contract, profile = (str(self.folder / name) for name in ("contract.yaml", "profile.yaml"))
+        work = workspace.create(contract, str(run), profile=profile, changes=[])
+        return work.context(next(found for found in pipeline(work.contract) if found.name == job), log=print, progress=print)
 
     def unbroken(self, run: Path) -> pa.Table:
-        """The candidates as one process makes them, without Ray and without an end of anything."""
+        """Return the candidates as one process makes them, without Ray and without kills."""
         context = self.context(run, "candidates")
-        [desk] = candidates._desks(context)
-        teacher, grader = Teacher(desk), Grader(grader_spec(context))
+        [spec] = candidates._teacher_specs(context)
+        teacher, grader = Teacher(spec), Grader(grader_spec(context))
         starts = range(0, len(self.prompts), BATCH)
         return pa.concat_tables([grader(teacher(self.prompts.slice(start, BATCH))) for start in starts])
 
@@ -177,60 +178,60 @@ class Site:
         """Start `rayleigh run` up to the candidates."""
         words = [sys.executable, "-m", "jobs.cli", "run", "contract.yaml", str(run), "--profile", "profile.yaml"]
         with (self.folder / f"{run.name}.log").open("a") as log:
-            told = {"cwd": self.folder, "stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
-            self.drivers.append(subprocess.Popen([*words, "--until", "candidates"], **told))
+            options = {"cwd": self.folder, "stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
+            self.drivers.append(subprocess.Popen([*words, "--until", "candidates"], **options))
         return self.drivers[-1]
 
     def close(self) -> None:
-        """End all that was started here."""
+        """Stop all drivers and the cluster."""
         for driver in self.drivers:
             driver.kill()
         self.cluster.shutdown()
 
     def finish(self, run: Path, driver: subprocess.Popen) -> None:
-        """Wait until `driver` has ended well."""
-        assert driver.wait(timeout=600) == 0, self.said(run)
+        """Wait until `driver` has ended, and check that it succeeded."""
+        assert driver.wait(timeout=600) == 0, self.output(run)
 
-    def said(self, run: Path) -> str:
-        """The end of what the drivers of `run` have said."""
+    def output(self, run: Path) -> str:
+        """Return the end of the output of the drivers of `run`."""
         logs = [self.folder / f"{run.name}.log", *sorted(run.glob("**/*.log"))]
         return "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in logs)
 
     def survive(self, run: Path, kills: list[Kill], rng: random.Random) -> None:
-        """Make `run` to its end, through all `kills`."""
+        """Run to the end, through all `kills`."""
         driver = self.start(run)
         for kill in kills:
-            self._wait(run, driver, kill.asked)
+            self._wait(run, driver, kill.requests)
             if kill.kind == "driver":
                 os.kill(driver.pid, signal.SIGKILL)
                 driver.wait()
                 driver = self.start(run)
             elif kill.kind == "node":
-                self._lose(rng.choice(self.nodes))
+                self._kill_node(rng.choice(self.nodes))
             else:
                 self._kill_actor({"teacher": "Teacher", "judge": "Grader"}[kill.kind], rng)
         self.finish(run, driver)
 
-    def _wait(self, run: Path, driver: subprocess.Popen, asked: int) -> None:
-        """Wait until so many different answers have been asked for."""
-        before, until = -1, 0.0
-        while (now := len(self.server.bill["teacher"])) < asked:
+    def _wait(self, run: Path, driver: subprocess.Popen, requests: int) -> None:
+        """Wait until so many different answers have been requested."""
+        before, deadline = -1, 0.0
+        while (now := len(self.server.bill["teacher"])) < requests:
             if now > before:
-                before, until = now, time.monotonic() + STUCK
-            assert driver.poll() is None, self.said(run)
-            assert time.monotonic() < until, f"no new answer in {STUCK} s\n{self.said(run)}"
+                before, deadline = now, time.monotonic() + STUCK
+            assert driver.poll() is None, self.output(run)
+            assert time.monotonic() < deadline, f"no new answer in {STUCK} s\n{self.output(run)}"
             time.sleep(0.02)
 
     def _kill_actor(self, name: str, rng: random.Random) -> None:
-        until = time.monotonic() + STUCK
-        while not (found := [one for node in self.nodes for one in tree(node) if name in title(one)]):
-            assert time.monotonic() < until, f"no actor {name}"
+        deadline = time.monotonic() + STUCK
+        while not (actors := [process for node in self.nodes for process in tree(node) if name in title(process)]):
+            assert time.monotonic() < deadline, f"no actor {name}"
             time.sleep(0.05)
         with suppress(psutil.NoSuchProcess):
-            rng.choice(found).kill()
+            rng.choice(actors).kill()
 
-    def _lose(self, node: Any) -> None:
-        """Kill all of a node at once, as when its power is cut; another takes its place."""
+    def _kill_node(self, node: Any) -> None:
+        """Kill all processes of a node, as a power cut does; add another node."""
         for process in tree(node):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -255,7 +256,7 @@ def tree(node: Any) -> list[psutil.Process]:
 
 
 def title(process: psutil.Process) -> str:
-    """What a worker calls itself: `ray::` and the class of its actor."""
+    """Return the title of a worker: `ray::` and the class of its actor."""
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         return " ".join(process.cmdline())
     return ""

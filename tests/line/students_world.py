@@ -1,7 +1,7 @@
 """A very small world for the students' tests: a random three-layer Llama, a tokenizer trained on the spot, 60 examples.
 
-Run as a script, `python students_world.py HOW FOLDER NAME ...` trains those students in FOLDER: `line` as the jobs do, side by
-side on Ray, in a driver that can be killed; `loop` one after the other in this very process, without Ray.
+`python students_world.py MODE FOLDER NAME ...` trains those students in FOLDER: mode `pipeline` as jobs, at the same time on Ray,
+in a driver that can be killed; mode `loop` one after the other in this process, without Ray.
 """
 
 import os
@@ -18,6 +18,7 @@ from engine.contract.contract import Contract
 from engine.contract.profile import Pool, Profile, Ray
 from engine.contract.students import Student
 from engine.distributed.session import session
+from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts
@@ -29,8 +30,8 @@ TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 TRAIN, VALIDATION = 46, 14
 SHORT = {
     "epochs": 3,
-    "batch": 8,
-    "micro_batch": 4,
+    "batch_size": 8,
+    "micro_batch_size": 4,
     "learning_rate": 3e-3,
     "dtype": "float32",
     "checkpoint_steps": 4,
@@ -50,7 +51,7 @@ STUDENTS = (
     student("zero1", zero=1),
     student("zero2", zero=2),
     student("zero3", zero=3, freeze_embeddings=True),
-    student("pair", zero=2, workers=2, micro_batch=2),
+    student("pair", zero=2, workers=2, micro_batch_size=2),
     student("steady", zero=2, freeze_layers=1, **LONG),
     student("coarse", zero=2, dtype="bfloat16", freeze_embeddings=False, early_stop={"patience": 1, "min_delta": 10.0}),
 )
@@ -63,7 +64,7 @@ def build(folder: Path) -> None:
     writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
     writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
     row_counts = RowCounts(len(rows), {"picked": len(rows)})
-    writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": "0"}, row_counts)
+    writer.finish(Identity("dataset", {}, {}, "0"), row_counts)
 
 
 def examples() -> list[dict]:
@@ -106,7 +107,7 @@ def write_teacher(folder: Path, texts: list[str]) -> None:
 
 
 def context_for(folder: Path, job: Job) -> JobContext:
-    """The bench of one student's job in `folder`."""
+    """Return the context of one student's job in `folder`."""
     contract = Contract.model_construct(students=STUDENTS)
     run = Folder(str(folder / "run"))
     return JobContext(job, contract, profile(), str(folder), str(folder / "models"), run, ArtifactWriter(run / job.name), print)
@@ -142,4 +143,4 @@ def train_alone(folder: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    {"line": train, "loop": train_alone}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])
+    {"pipeline": train, "loop": train_alone}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.contract import Profile
-from engine.inference.token_budget import TEACHERS, TokenUsage, spent_in
+from engine.inference.token_budget import TEACHER_TOKENS, TokenUsage, usage_in
 from engine.rows import CANDIDATE
 from engine.runs.job import run_job
 from jobs.commands import plan
@@ -54,15 +54,15 @@ def write(folder: Path) -> None:
 def story(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Story:
     folder = tmp_path_factory.mktemp("budget")
     write(folder)
-    purse = world.context(folder, "candidates", world.contract()).ledger / TEACHERS
+    budget = world.context(folder, "candidates", world.contract()).ledger / TEACHER_TOKENS
     where, profile = str(folder / "order.yaml"), str(folder / "profile.yaml")
     planned = plan.plan(where, str(folder / "run"), pilot=DRAWN, profile=profile, changes=[])
-    paid = [spent_in(purse)["t"]]
+    paid = [usage_in(budget)["t"]]
     cap = 4 * paid[0].tokens
     capped = candidates(folder, cap)
-    paid.append(spent_in(purse)["t"])
+    paid.append(usage_in(budget)["t"])
     whole = candidates(folder, 100 * cap)
-    paid.append(spent_in(purse)["t"])
+    paid.append(usage_in(budget)["t"])
     return Story(planned, cap, capped, whole, paid)
 
 

@@ -50,11 +50,11 @@ def picked(made):
 
 
 def test_dataset_keeps_every_candidate_with_one_fate(made, picked):
-    row_counts = made.record["row_counts"]
-    assert row_counts["rows_in"] == 100 == len(picked) == sum(row_counts["rows_out"].values())
-    assert row_counts["rows_out"]["pool"] == 14 and row_counts["rows_out"]["sample"] == 43
-    assert row_counts["rows_out"]["contaminated"] == 2 and row_counts["rows_out"]["exact"] == 1
-    assert row_counts["rows_out"]["quota"] > 0 and row_counts["rows_out"]["picked"] > 10
+    row_counts = made.record.row_counts
+    assert row_counts.rows_in == 100 == len(picked) == sum(row_counts.rows_out.values())
+    assert row_counts.rows_out["pool"] == 14 and row_counts.rows_out["sample"] == 43
+    assert row_counts.rows_out["contaminated"] == 2 and row_counts.rows_out["exact"] == 1
+    assert row_counts.rows_out["quota"] > 0 and row_counts.rows_out["picked"] > 10
     assert {row["dropped_by"] for row in picked.values()} <= set(DROPPED_BY)
 
 
@@ -93,7 +93,7 @@ def test_dataset_examples_are_what_is_kept_in_the_form_that_is_learnt(made, pick
 
 
 def test_dataset_facts_describe_clusters_and_coverage(made):
-    metrics = made.record["metrics"]
+    metrics = made.record.metrics
     assert sum(one["rows"] for one in metrics["clusters"]) == made.table("embeddings").rows
     assert all(one["picked"] <= 5 and one["label"] for one in metrics["clusters"])
     core = metrics["coverage"]["layer"]["core"]
@@ -101,7 +101,7 @@ def test_dataset_facts_describe_clusters_and_coverage(made):
 
 
 def test_dataset_reports_what_resembled_the_holdout_and_the_list(made, picked):
-    told = made.record["metrics"]["decontamination"]
+    told = made.record.metrics["decontamination"]
     assert told["lists"] == {"exam.jsonl": 2, "holdout": 4} and told["checked"] == 86
     assert [(one["list"], one["part"], one["answers"]) for one in told["removed"]] == [
         ("exam.jsonl", "prompt", 1), ("holdout", "prompt", 1),
@@ -121,7 +121,7 @@ def test_dataset_with_several_answers_and_limits_of_meaning_and_places(models, t
         "pick": {"order": "facility_location", "count": 20, "quotas": {"cluster": {"*": 9}}, "balance": "cluster"},
     }
     found = run(tmp_path, "dataset", contract(curation=section), models=models)
-    rows_out, metrics = found.record["row_counts"]["rows_out"], found.record["metrics"]
+    rows_out, metrics = found.record.row_counts.rows_out, found.record.metrics
     assert rows_out["picked"] == 40 and rows_out["contaminated"] == 4 and "sample" not in {k for k, v in rows_out.items() if v}
     assert {(one["list"], one["method"], one["answers"]) for one in metrics["decontamination"]["removed"]} == {
         ("exam.jsonl", "embedding", 1), ("holdout", "embedding", 1)
@@ -156,9 +156,9 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_p
 def test_dataset_without_embeddings_has_no_clusters_and_still_drops_copies(tmp_path):
     put_all(tmp_path, candidate_rows(COPIES[:1] + TEXTS[:6]), HOLDOUT, shard_rows=1000)
     found = run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))
-    assert found.record["row_counts"]["rows_out"]["exact"] == 1
+    assert found.record.row_counts.rows_out["exact"] == 1
     assert set(found.read("examples", EXAMPLE)["cluster"].to_pylist()) == {-1}
-    assert "embeddings" not in found.record["tables"]
+    assert "embeddings" not in found.record.tables
 
 
 def test_dataset_of_which_nothing_is_left_stops_and_says_where_to_look(tmp_path):
@@ -184,10 +184,10 @@ def test_dataset_with_labels_pairs_and_boundary_material(tmp_path):
     bare = run(tmp_path, "dataset", contract(curation=order))
     write_labels(Folder(str(tmp_path / "run")), labels)
     found = run(tmp_path, "dataset", contract(curation=order))
-    assert found.record["inputs"] == bare.record["inputs"] and found.fingerprint != bare.fingerprint
+    assert found.record.inputs == bare.record.inputs and found.fingerprint != bare.fingerprint
 
-    row_counts, metrics = found.record["row_counts"], found.record["metrics"]
-    assert (row_counts["rows_in"], row_counts["rows_out"]["picked"]) == (
+    row_counts, metrics = found.record.row_counts, found.record.metrics
+    assert (row_counts.rows_in, row_counts.rows_out["picked"]) == (
         25,
         11,
     )  # 24 answers and a correction; one prompt lost its answer

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.dedup import corpus, flow
-from engine.dedup.signature import Documents, Signed
+from engine.dedup import corpus, flow, job
+from engine.dedup.signature import Documents, SignedBlock
 from engine.errors import InputError, StorageError
+from engine.records.dedup import DedupSummary
 from jobs.commands import dedup
 from jobs.commands.dedup import Options
 
@@ -59,9 +60,9 @@ def run(source: str, output: Path, *, profile: str = "laptop", **options):
     parts = [pq.read_table(path) for path in sorted(output.glob("part-*.parquet"))]
     kept = [one for part in parts for one in part["id"].to_pylist()] if parts and "id" in parts[0].column_names else parts
     lost = pq.read_table(output / "duplicates.parquet").to_pylist()
-    assert json.loads((output / dedup.SUMMARY).read_text()) == json.loads(json.dumps(found))
-    assert found["rows"] == found["kept"] + sum(found["duplicates"].values())
-    return kept, {row["id"]: row["rep"] for row in lost}, found
+    assert DedupSummary.model_validate_json((output / dedup.SUMMARY).read_text()) == found
+    assert found.rows == found.kept + sum(found.duplicates.values())
+    return kept, {row["id"]: row["duplicate_of"] for row in lost}, found
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def made(cluster, tmp_path_factory):
 
 def test_dedup_keeps_one_of_each_component_and_names_it_for_the_rest(made):
     kept, lost, found = made
-    assert found["duplicates"]["exact"] > 20 and found["duplicates"]["minhash"] > 40
+    assert found.duplicates["exact"] > 20 and found.duplicates["minhash"] > 40
     assert set(kept) | set(lost) == {row["id"] for row in ROWS} and not set(kept) & set(lost)
     assert set(lost.values()) <= set(kept) and all(rep < one for one, rep in lost.items())
     texts = {row["id"]: row["text"].split() for row in ROWS}
@@ -101,7 +102,7 @@ def test_dedup_by_meaning_joins_what_is_said_in_other_words(tmp_path):
     source = put(tmp_path / "in", [{"id": one, "text": text} for one, text in said], files=2)
     kept, lost, found = run(source, tmp_path / "out", method="semantic", threshold=0.85)
     assert (kept, lost) == (["a", "d"], {"b": "a", "c": "a"})
-    assert found["duplicates"] == {"semantic": 2}
+    assert found.duplicates == {"semantic": 2}
     similarity = pq.read_table(tmp_path / "out" / "duplicates.parquet")["similarity"].to_pylist()
     assert all(0.85 <= one < 1 for one in similarity)
 
@@ -117,15 +118,15 @@ def test_dedup_is_the_same_if_a_worker_is_killed(made, tmp_path, monkeypatch):
 
     @dataclass(frozen=True)
     class Mortal(Documents):
-        """A block; whoever signs one first is killed at work."""
+        """A block; the first process that reads one is killed."""
 
-        def sign(self) -> Signed:
+        def signed(self) -> SignedBlock:
             if not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return Documents.sign(self)
+            return Documents.signed(self)
 
-    monkeypatch.setattr(dedup, "Documents", Mortal)
+    monkeypatch.setattr(job, "Documents", Mortal)
     kept, lost, _ = run(put(tmp_path / "in", ROWS), tmp_path / "out")
     assert marker.exists() and (kept, lost) == made[:2]
 
@@ -136,7 +137,7 @@ def test_ten_batches_one_after_the_other_end_with_the_clusters_of_one_pass(made,
     for number in range(10):
         source = put(tmp_path / f"in{number}", ROWS[number::10], files=2)
         stays, lost, found = run(source, tmp_path / f"out{number}", index=str(tmp_path / "index"))
-        assert found["rows"] == 40
+        assert found.rows == 40
         kept += stays
         edges |= lost
     assert clusters(edges) == clusters(made[1])
@@ -157,7 +158,7 @@ def clusters(lost: dict[str, str]) -> set[frozenset[str]]:
 def test_rows_against_which_is_compared_win_and_are_not_written(made, tmp_path):
     old = [row | {"id": f"old{n}"} for n, row in enumerate(ROWS[:50])]
     kept, lost, found = run(put(tmp_path / "in", ROWS), tmp_path / "out", against=put(tmp_path / "old", old))
-    assert found["rows"] == len(ROWS) and not any(one.startswith("old") for one in [*kept, *lost])
+    assert found.rows == len(ROWS) and not any(one.startswith("old") for one in [*kept, *lost])
     assert all(lost[row["id"]].startswith("old") for row in ROWS[:50])
 
 
@@ -166,7 +167,7 @@ def test_dedup_keeps_what_it_is_told_to(tmp_path):
         {"id": n, "text": text, "good": n == 2} for n, text in enumerate(["A b", "a  b", "a b", "A   B", None, "", "\U0001f600"])
     ]
     kept, lost, found = run(put(tmp_path / "in", rows, files=1), tmp_path / "out", method="exact", keep=("good", "longest"))
-    assert lost == {0: 2, 1: 2, 3: 2, 5: 4} and kept == [2, 4, 6] and found["duplicates"] == {"exact": 4}
+    assert lost == {0: 2, 1: 2, 3: 2, 5: 4} and kept == [2, 4, 6] and found.duplicates == {"exact": 4}
 
 
 @pytest.mark.parametrize("lines", [False, True])

@@ -145,19 +145,19 @@ def test_report_names_every_model_with_its_numbers(unbroken):
 
 
 def test_judge_is_reported_as_its_labelled_items_show_it(unbroken):
-    """The default judge, really asked: the numbers are those of its own marks, and what is below the floor decides nothing."""
+    """The default judge, really asked: the numbers are those of its own marks, and a judge below the minimum decides nothing."""
     judge = json.loads(rayleigh("report", unbroken, "--json"))["judge"]
-    [kept] = (unbroken / "ledger" / "judgements").glob("instrument-*.json")
+    [kept] = (unbroken / "ledger" / "judgements").glob("calibration-*.json")
     wanted = by_hand(json.loads(kept.read_text())["items"], judge["agreement"]["threshold"])
     assert {name: judge["agreement"][name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
-    probes = {one["probe"]: one["found"] for one in judge["audit"]}
+    probes = {one["probe"]: one["verdict"] for one in judge["audit"]}
     assert set(probes) == {"position", "padded", "shortened", "self_preference", "paraphrase", "rules", "batches", "runs"}
     assert "unmeasured" not in (probes["padded"], probes["shortened"], probes["paraphrase"])
     reached = wanted["kappa"] >= 0.4 and judge["agreement"]["auc"]["value"] >= 0.7
-    assert judge["gates"] == (reached and "beyond" not in list(probes.values())[:5])
-    assert json.loads(rayleigh("status", unbroken, "--json"))["judge"] == {name: judge[name] for name in ("name", "gates", "why")}
-    said = rayleigh("sql", unbroken, "select distinct gated from candidates where score is not null", "--json")
-    assert [json.loads(line)["judge_decides"] for line in said.splitlines()] == [judge["gates"]]
+    assert judge["decides"] == (reached and "beyond" not in list(probes.values())[:5])
+    assert json.loads(rayleigh("status", unbroken, "--json"))["judge"] == {name: judge[name] for name in ("name", "decides", "why")}
+    said = rayleigh("sql", unbroken, "select distinct judge_decides from candidates where score is not null", "--json")
+    assert [json.loads(line)["judge_decides"] for line in said.splitlines()] == [judge["decides"]]
 
 
 def test_reported_exact_match_is_that_of_the_rows(unbroken):

@@ -12,6 +12,7 @@ from engine.contract.models import VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Shot, Shots, Teacher, Thinks
+from engine.inference.client import ClientSpec
 from engine.inference.locate import locate
 from engine.rows import PROMPT, from_rows
 from engine.storage.shards import Folder
@@ -124,10 +125,10 @@ def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monke
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="count", kind="extraction"),))
     weights = locate(model.path, root=str(ROOT), home=models_home())
     pool = Pool(kv_cache_gib=0.25, max_num_seqs=4)
-    ledger, markers, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse"))
-    desk = TeacherSpec(section, specialist, pool, weights, ledger=ledger, markers=markers, purse=purse)
+    folders = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
+    spec = TeacherSpec(section, specialist, ClientSpec(section.model, pool, weights, *folders, payee=section.name))
     asked = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
-    [row] = Answerer(desk)(from_rows([asked], PROMPT)).to_pylist()
+    [row] = Answerer(spec)(from_rows([asked], PROMPT)).to_pylist()
     assert row["finish_reason"] == "stop" and row["reasoning"].startswith("The mail says")
     assert row["answer"] and not set(row["answer"] + row["reasoning"]) & set("<|>")
 
@@ -162,11 +163,11 @@ def test_judge_is_measured_on_planted_errors_as_they_are_counted_by_hand(tmp_pat
     assert set(numbers["errors"]) == set(KINDS)
     for name in (*wanted, "auc", "ece", "pairs"):
         assert numbers[name]["low"] <= numbers[name]["value"] <= numbers[name]["high"]
-    probes = {one["probe"]: one["found"] for one in found["audit"]}
+    probes = {one["probe"]: one["verdict"] for one in found["audit"]}
     assert set(probes) == {"position", "padded", "shortened", "self_preference", "paraphrase"}
     assert probes["position"] != "unmeasured" and probes["self_preference"] == "unmeasured"
     floor = {"kappa": 0.4, "auc": 0.7}
     may = all(numbers[name]["value"] >= least for name, least in floor.items()) and "beyond" not in probes.values()
-    assert found["gates"] == may and bool(found["why"]) != may
+    assert found["decides"] == may and bool(found["why"]) != may
     again = json.loads(rayleigh(*words))
     assert again == found and found["tokens"] > 0  # out of the ledger

@@ -81,13 +81,13 @@ def artifact(folder):
 
 
 def test_prompts_every_row_goes_to_exactly_one_place(made):
-    row_counts = artifact(made).record["row_counts"]
-    found = {label: rows for label, rows in row_counts["rows_out"].items() if rows}
+    row_counts = artifact(made).record.row_counts
+    found = {label: rows for label, rows in row_counts.rows_out.items() if rows}
     assert found == {
         "prompts": 28, "holdout": 4, "unreadable": 1, "encoding": 1, "missing_column": 1, "empty": 1, "too_long": 1,
         "duplicate_id": 1, "bad_value": 1, "exact_copy": 2, "near_copy": 1, "holdout_copy": 1, "holdout_near": 1,
     }  # fmt: skip
-    assert row_counts["rows_in"] == 28 + 6 + 5 + 5 == sum(found.values())
+    assert row_counts.rows_in == 28 + 6 + 5 + 5 == sum(found.values())
 
 
 def test_prompts_rejects_name_file_line_and_reason(made):
@@ -136,7 +136,7 @@ def test_prompts_are_redacted_before_their_id_is_computed_and_metrics_count_it(m
 def test_prompts_made_again_are_the_same_files(made, tmp_path):
     world(tmp_path)
     again = run(tmp_path, "prompts", contract(prompts=SECTION))
-    assert again.record["tables"] == artifact(made).record["tables"]
+    assert again.record.tables == artifact(made).record.tables
     assert again.fingerprint == artifact(made).fingerprint
 
 

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from engine.runs.recipe import identify
 
-from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
+from engine.records.record import Identity
 from engine.rows import ANSWER, CANDIDATE, PROMPT, from_rows
-from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts, load_artifact
-from engine.storage.shards import Table, hex_digest, rows_digest, write_shard
+from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs import workspace
 from jobs.commands import rejudge
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from tests.line import data_world as world
 
 ORDER = {
@@ -39,14 +40,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> workspace.Wo
     rows = [row | {"pool": "train", "reasons": ["accepted"]} for row in world.candidate_rows(world.mails(20))]
     prompts = [{name: row[name] for name in PROMPT.names} for row in rows[::2]]
     for job, name, schema, table in (
-        (line(work.contract)[0], "prompts", PROMPT, from_rows(prompts, PROMPT)),
-        (line(work.contract)[1], "candidates", CANDIDATE, from_rows(rows, CANDIDATE)),
+        (pipeline(work.contract)[0], "prompts", PROMPT, from_rows(prompts, PROMPT)),
+        (pipeline(work.contract)[1], "candidates", CANDIDATE, from_rows(rows, CANDIDATE)),
     ):
         context = work.context(job, log=print, progress=print)
         pieces = [table.slice(start, 10) for start in range(0, len(table), 10)]
         shards = [write_shard(context.writer.folder / name, piece, schema) for piece in pieces]
-        context.writer.tables[name] = Table.of(shards, hex_digest(rows_digest(table)))
-        head = recipe_head(context) if name == "candidates" else {"job": name, "recipe": {}, "inputs": {}, "fingerprint": "0"}
+        context.writer.tables[name] = table_of(shards, hex_digest(rows_digest(table)))
+        head = identify(context) if name == "candidates" else Identity(name, {}, {}, "0")
         context.writer.finish(head, RowCounts(len(table), {"rows": len(table)}))
     return work
 
@@ -61,7 +62,10 @@ def test_answers_are_graded_without_the_teacher_and_only_once(run: workspace.Wor
     assert after.select(ANSWER.names) == before.select(ANSWER.names)
     assert set(after["score"].to_pylist()) == {1.0} and after["quality"].null_count == after["density"].null_count == 0
     assert found["answers"] == 40 == sum(found["pools"]["after"].values()) and found["paid"] > 0
-    assert spent_in(run.folder / "ledger" / TEACHERS) == {} and set(spent_in(run.folder / "ledger" / JUDGES)) == {"j", "signals"}
+    assert usage_in(run.folder / "ledger" / TEACHER_TOKENS) == {} and set(usage_in(run.folder / "ledger" / JUDGE_TOKENS)) == {
+        "j",
+        "signals",
+    }
 
     paid = rejudge.rejudge(run.folder.url, changes=[*CHANGES, "judges.accept.confidence=0.9"])["paid"]
     assert paid == 0  # a threshold: every mark and signal is in the ledger

@@ -11,6 +11,7 @@ import pytest
 
 from engine.contract import Contract, Profile
 from engine.inference.bundled import unpack
+from engine.records.record import Identity
 from engine.release.registry import Package, Registry, beside
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
@@ -115,7 +116,7 @@ class World:
             writer.put(table, rows, rows.schema)
         for path, data in (files or {}).items():
             writer.folder.write(path, data)
-        return writer.finish({"job": name, "recipe": {}, "inputs": {}, "fingerprint": content_id(name, run)}, RowCounts(0, {}))
+        return writer.finish(Identity(name, {}, {}, content_id(name, run)), RowCounts(0, {}))
 
     def report(self) -> Artifact:
         needs = ("prompts", "candidates", "dataset", *(f"students/{name}" for name in STUDENTS))
@@ -151,8 +152,8 @@ def test_reports_give_every_model_every_prompt(reports: Artifact) -> None:
     }
     assert {(row["model"], row["role"]) for row in rows} == set(roles.items())
     assert all(sum(row["model"] == name for row in rows) == ROWS for name in roles)
-    assert reports.record["row_counts"]["rows_in"] == ROWS * len(roles) == sum(reports.record["row_counts"]["rows_out"].values())
-    assert reports.record["row_counts"]["rows_out"]["error"] == 2 * ROWS  # the two that do not load
+    assert reports.record.row_counts.rows_in == ROWS * len(roles) == sum(reports.record.row_counts.rows_out.values())
+    assert reports.record.row_counts.rows_out["error"] == 2 * ROWS  # the two that do not load
     known = rows[0]["scenario"]  # the only one among the training prompts
     assert all(row["seen"] == (row["scenario"] == known) for row in rows)
     assert {row["seen"] for row in rows} == {True, False}
@@ -184,6 +185,6 @@ def test_reports_are_not_voided_by_a_student_that_does_not_load(reports: Artifac
 
 
 def test_reports_name_the_champion_as_a_fact_and_not_as_identity(world: World, reports: Artifact) -> None:
-    assert reports.record["metrics"]["champion"]["id"] == world.champion["id"]
-    assert world.champion["id"] not in json.dumps([reports.record["recipe"], reports.record["inputs"]])
+    assert reports.record.metrics["champion"]["id"] == world.champion["id"]
+    assert world.champion["id"] not in json.dumps([reports.record.recipe, reports.record.inputs])
     assert reports.folder.read("index.html").startswith(b"<!")

@@ -1,4 +1,4 @@
-"""What a worker has started, as vLLM starts its engine on a GPU, does not outlive it: it would hold the memory."""
+"""A process that a worker started, as vLLM does on a GPU, does not outlive the worker: it would hold the memory."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ import psutil
 import ray
 
 
-def is_at_work(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_what_a_killed_worker_has_started_ends_with_it(cluster: None) -> None:
+def test_child_of_a_killed_worker_ends_with_it(cluster: None) -> None:
     @ray.remote(num_cpus=0.1)
     class Parent:
         def start(self) -> tuple[int, int]:
@@ -23,9 +23,9 @@ def test_what_a_killed_worker_has_started_ends_with_it(cluster: None) -> None:
 
     parent: Any = Parent.remote()
     worker, child = ray.get(parent.start.remote())
-    assert is_at_work(child)
+    assert is_running(child)
     os.kill(worker, signal.SIGKILL)
-    until = time.monotonic() + 60
-    while is_at_work(child) and time.monotonic() < until:
+    deadline = time.monotonic() + 60
+    while is_running(child) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not is_at_work(child)
+    assert not is_running(child)

@@ -8,8 +8,8 @@ from engine.contract.models import VllmModel
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS, Complexity, Quality, Signals
 from engine.contract.specialist import Specialist
+from engine.inference.client import ClientSpec
 from engine.inference.locate import locate
-from engine.inference.till import Account
 from engine.rows import CANDIDATE, content_id, from_rows
 from engine.scoring.scorer import Scorer, ScorerSpec
 from engine.storage.shards import Folder
@@ -23,13 +23,13 @@ SAID = [(MAIL, "40 oak shelves, order number 12345"), (MAIL, "7 wool blankets, o
 def test_signals_of_a_real_model(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     model = VllmModel(type="vllm", path="smollm2-135m-instruct")
-    account = Account(
+    client = ClientSpec(
         model=model,
         pool=Pool(kv_cache_gib=0.5, batch=8),
-        folder=locate(model.path, root=".", home=models_home()),
+        weights=locate(model.path, root=".", home=models_home()),
         ledger=folder / "signals",
         markers=folder / "markers",
-        purse=folder / "purse",
+        budget=folder / "budget",
     )
     specialist = Specialist.model_validate({"goal": "g", "task_units": [{"name": "u", "kind": "extraction"}]})
     section = Signals(model=model, complexity=Complexity(), quality=Quality(), ifd=True, density=True)
@@ -47,7 +47,7 @@ def test_signals_of_a_real_model(tmp_path: Path) -> None:
         }
         for text, answer in SAID
     ]
-    found = Scorer(ScorerSpec(section, specialist, account))(from_rows(rows, CANDIDATE)).select(list(SIGNALS)).to_pylist()
+    found = Scorer(ScorerSpec(section, specialist, client))(from_rows(rows, CANDIDATE)).select(list(SIGNALS)).to_pylist()
     print(found)
     said, other, again = found
     assert all(1 <= one[name] <= 6 for one in found for name in ("complexity", "quality"))

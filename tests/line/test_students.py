@@ -1,4 +1,4 @@
-"""Students on real Ray Train and real DeepSpeed: side by side, killed and resumed, and loaded by others."""
+"""Students on real Ray Train and DeepSpeed: trained at the same time, killed and resumed, loaded by transformers."""
 
 import contextlib
 import json
@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine.records.student import StudentMetrics
 from engine.rows import STEP
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.shards import Folder
@@ -30,16 +31,16 @@ TOGETHER = ["pair", "steady"]
 ALONE = ["zero0", "zero1", "zero2", "zero3", "coarse"]
 
 
-def script(how: str, folder: Path, names: list[str]) -> subprocess.Popen:
-    """Start the world's script; what it says lands in `folder`/driver.log."""
+def script(mode: str, folder: Path, names: list[str]) -> subprocess.Popen:
+    """Start the script of `students_world`; its output goes to `folder`/driver.log."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (folder / "driver.log").open("w") as log:
-        command = [sys.executable, world.__file__, how, str(folder), *names]
+        command = [sys.executable, world.__file__, mode, str(folder), *names]
         return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": paths})
 
 
-def said(folder: Path) -> str:
-    """The end of what the script has said."""
+def output(folder: Path) -> str:
+    """The end of the script's output."""
     return (folder / "driver.log").read_text()[-3000:]
 
 
@@ -60,20 +61,20 @@ def unbroken(folder: Path, cluster: None) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> dict[str, Progress]:
-    """The last words of students that were trained without Ray."""
+    """The final progress of students that were trained without Ray."""
     driver = script("loop", folder, ALONE)
-    assert driver.wait(timeout=300) == 0, said(folder)
+    assert driver.wait(timeout=300) == 0, output(folder)
     return {name: Progress.read(folder / "alone" / name) for name in ALONE}
 
 
 def artifact(folder: Path, name: str) -> Artifact:
-    found = load_artifact(Folder(str(folder / "run" / "students" / name)))
-    assert found is not None
-    return found
+    loaded = load_artifact(Folder(str(folder / "run" / "students" / name)))
+    assert loaded is not None
+    return loaded
 
 
 def curve(folder: Path, name: str) -> pa.Table:
-    """All of a student's steps but the clock."""
+    """All steps of a student without the column of times."""
     return artifact(folder, name).read("steps", STEP).drop_columns(["seconds"])
 
 
@@ -83,12 +84,11 @@ def losses(progress: Progress) -> list[float]:
 
 def test_students_side_by_side_each_becomes_an_artifact(unbroken: Path) -> None:
     for name in TOGETHER:
-        made = artifact(unbroken, name)
-        assert made.record["row_counts"]["rows_out"] == {"trained": world.TRAIN, "validation": world.VALIDATION, "too_long": 1}
-        assert made.record["metrics"]["layers"] == [0, 2]
-        assert made.record["metrics"]["source_layers"] == 3
-        assert made.record["metrics"]["resumed_from"] == []
-        files = {file["path"] for file in made.record["files"]}
+        student = artifact(unbroken, name)
+        assert student.record.row_counts.rows_out == {"trained": world.TRAIN, "validation": world.VALIDATION, "too_long": 1}
+        metrics = student.metrics(StudentMetrics)
+        assert (metrics.layers, metrics.source_layers, metrics.resumed_from) == ([0, 2], 3, [])
+        files = {file["path"] for file in student.record.files}
         assert {"model/model.safetensors", "model/config.json", "model/chat_template.jinja"} <= files
 
 
@@ -120,16 +120,16 @@ def test_patience_that_runs_out_stops_early_and_keeps_the_best(alone: dict[str, 
     assert (coarse.best_step, coarse.step) == (6, 12)
 
 
-@pytest.mark.parametrize("how", ["zero0", "zero3", "pair"])
+@pytest.mark.parametrize("mode", ["zero0", "zero3", "pair"])
 def test_exported_student_has_the_best_validation_loss_in_transformers(
-    how: str, folder: Path, unbroken: Path, alone: dict[str, Progress]
+    mode: str, folder: Path, unbroken: Path, alone: dict[str, Progress]
 ) -> None:
-    if how in alone:
-        where, best = folder / "alone" / how / "best", alone[how].best
+    if mode in alone:
+        where, best = folder / "alone" / mode / "best", alone[mode].best
     else:
         where, best = (
-            unbroken / "run" / "students" / how / "model",
-            artifact(unbroken, how).record["metrics"]["validation_loss"]["best"],
+            unbroken / "run" / "students" / mode / "model",
+            artifact(unbroken, mode).metrics(StudentMetrics).validation_loss.best,
         )
     model, tokenizer = AutoModelForCausalLM.from_pretrained(where), AutoTokenizer.from_pretrained(where)
     assert model.config.num_hidden_layers == 2
@@ -137,13 +137,13 @@ def test_exported_student_has_the_best_validation_loss_in_transformers(
 
 
 def validation_loss(model: Any, tokenizer: Any) -> float:
-    """The same number without any of our code: one example at a time, labels by transformers."""
+    """The same number by transformers alone: one example at a time, labels masked with -100."""
     total = weight = 0.0
     for row in world.examples():
         if row["split"] == "validation":
-            asked = tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, return_dict=False)
+            prompt = tokenizer.apply_chat_template(row["messages"], add_generation_prompt=True, return_dict=False)
             answer = [*tokenizer(row["target"])["input_ids"], tokenizer.eos_token_id]
-            ids, labels = torch.tensor([asked + answer]), torch.tensor([[-100] * len(asked) + answer])
+            ids, labels = torch.tensor([prompt + answer]), torch.tensor([[-100] * len(prompt) + answer])
             with torch.no_grad():
                 total += row["weight"] * len(answer) * model(input_ids=ids, labels=labels).loss.item()
             weight += row["weight"] * len(answer)
@@ -152,10 +152,10 @@ def validation_loss(model: Any, tokenizer: Any) -> float:
 
 @pytest.fixture
 def begun(folder: Path, tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
-    """A folder with the same teacher and data, and a driver that has begun to train `steady` in it."""
+    """A folder with the same teacher and data, and a driver that is training `steady` in it."""
     shutil.copytree(folder / "teacher", tmp_path / "teacher")
     shutil.copytree(folder / "run" / "dataset", tmp_path / "run" / "dataset")
-    driver = script("line", tmp_path, ["steady"])
+    driver = script("pipeline", tmp_path, ["steady"])
     yield tmp_path, driver
     driver.kill()
     driver.wait()
@@ -163,13 +163,13 @@ def begun(folder: Path, tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen
 
 def wait_until(folder: Path, driver: subprocess.Popen, holds: Callable[[Progress], Any]) -> None:
     """Wait until the checkpoint that a rerun would continue from `holds`."""
-    until = time.monotonic() + 200
-    while time.monotonic() < until and driver.poll() is None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and driver.poll() is None:
         progress = saved(folder)
         if progress and holds(progress):
             return
         time.sleep(0.05)
-    raise AssertionError(f"no such checkpoint: {said(folder)}")
+    raise AssertionError(f"no such checkpoint: {output(folder)}")
 
 
 def saved(folder: Path) -> Progress | None:
@@ -196,7 +196,7 @@ def test_killed_worker_and_killed_driver_resume_with_equal_losses(unbroken: Path
 
     world.train(folder, ["steady"])
 
-    assert len(artifact(folder, "steady").record["metrics"]["resumed_from"]) == 2
+    assert len(artifact(folder, "steady").metrics(StudentMetrics).resumed_from) == 2
     assert curve(folder, "steady").equals(curve(unbroken, "steady"))
     assert len(list((folder / "run" / "ledger").rglob("checkpoint_2*"))) == 1
 
@@ -205,5 +205,5 @@ def test_finished_training_is_only_read_when_its_artifact_was_lost(unbroken: Pat
     shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "run" / "students" / "pair")
     world.train(tmp_path, ["pair"])
-    assert artifact(tmp_path, "pair").record["metrics"]["resumed_from"] == []
+    assert artifact(tmp_path, "pair").metrics(StudentMetrics).resumed_from == []
     assert curve(tmp_path, "pair").equals(curve(unbroken, "pair"))

@@ -39,10 +39,10 @@ def test_synthesis_in_rounds_loses_no_ask_and_says_what_is_missing(cluster, tmp_
     }
     prompts = {**data_world.CONTRACT["prompts"], "synthesize": [evolve, another], "redact": ["email"]}
     artifact = data_world.run(tmp_path, "prompts", data_world.contract(prompts=prompts))
-    row_counts = artifact.record["row_counts"]
-    found = {label: rows for label, rows in row_counts["rows_out"].items() if rows}
+    row_counts = artifact.record.row_counts
+    found = {label: rows for label, rows in row_counts.rows_out.items() if rows}
     assert found == {"prompts": 9, "holdout": 1, "holdout_near": 2, "exact_copy": 1, "near_copy": 2, "synthesis_empty": 1}
-    assert row_counts["rows_in"] == 7 + 1 + 6 + 2 == sum(found.values())
+    assert row_counts.rows_in == 7 + 1 + 6 + 2 == sum(found.values())
     metrics = artifact.metrics(PromptsMetrics).synthesis
     assert metrics is not None and metrics.tokens_out > 0
     counts = [tuple(quota.model_dump().values()) for quota in metrics.quotas]
@@ -85,7 +85,7 @@ def test_synthesis_each_method_wrote_prompts_that_stay(made):
 def test_synthesis_every_ask_ends_in_exactly_one_table(made):
     tables = {"prompts": PROMPT, "holdout": HOLDOUT, "rejects": REJECT, "dropped": DROPPED_PROMPT}
     places = [(row["source"], row["line"]) for name, kind in tables.items() for row in made.read(name, kind).to_pylist()]
-    assert len(places) == len(set(places)) == made.record["row_counts"]["rows_in"]
+    assert len(places) == len(set(places)) == made.record.row_counts.rows_in
     quotas = made.metrics(PromptsMetrics).synthesis.quotas
     assert all(one.kept + one.missing == one.wanted and one.kept <= one.valid <= one.requested for one in quotas)
     assert sum(one.requested for one in quotas) == sum(source.startswith("synthesize/") for source, _ in places)
@@ -127,5 +127,5 @@ def test_synthesis_made_again_pays_nothing_and_gives_the_same_rows(run, made):
     Folder(str(run / "prompts")).remove()
     rayleigh("run", CONTRACT, run, "--profile", HERE / "profile.yaml", "--until", "prompts")
     again = load_artifact(Folder(str(run / "prompts")))
-    assert again is not None and again.record["tables"] == made.record["tables"]
+    assert again is not None and again.record.tables == made.record.tables
     assert sorted(path.name for path in run.glob("ledger/synthesis/**/*.parquet")) == paid

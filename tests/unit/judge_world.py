@@ -1,4 +1,4 @@
-"""Judges of known character: the fake engine's marks are a function of what it reads."""
+"""Judges of known character: the fake engine's ratings are a function of the prompt."""
 
 import random
 from collections.abc import Callable
@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from engine.calibration.judge_calibration import JudgeCalibration, learn
+from engine.calibration.judge_calibration import calibrate
 from engine.contract.judges import Judges
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.inference.fake import FakeEngine
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
+from engine.records.judge import JudgeCalibration
 from engine.rows import content_id
 from engine.storage.shards import Folder
 from tests.planted import planted
@@ -23,19 +24,19 @@ RUBRIC = {
     "model": {"type": "fake"},
     "system": "Judge.",
     "question": "MAIL {text} FORM {answer} END",
-    "marks": ["bad", "good"],
+    "scale": ["bad", "good"],
 }
 RANKING = {"question": "MAIL {text} FIRST {first} SECOND {second} END"}
 SPECIALIST = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
 
 
-def bar(folder: Path, gold: list[dict[str, Any]] | None = None, **section: Any) -> GraderSpec:
-    """Return a bar with one rubric and these labelled items."""
-    given: dict[str, Any] = {"rubrics": [RUBRIC], **section}
+def grader_spec(folder: Path, gold: list[dict[str, Any]] | None = None, **section: Any) -> GraderSpec:
+    """Return the spec of a grader with one rubric and these labelled items."""
+    judges: dict[str, Any] = {"rubrics": [RUBRIC], **section}
     if gold is not None:
-        given["calibrate"] = {"gold": gold, **given.get("calibrate", {})}
-    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "purse")}  # hundreds are learnt
-    return GraderSpec(section=Judges.model_validate(given), specialist=SPECIALIST, pool=Pool(batch=256), **places)
+        judges["calibrate"] = {"gold": gold, **judges.get("calibrate", {})}
+    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "budget")}  # hundreds are calibrated
+    return GraderSpec(section=Judges.model_validate(judges), specialist=SPECIALIST, pool=Pool(batch=256), **places)
 
 
 def between(text: str, start: str, end: str) -> str:
@@ -43,20 +44,20 @@ def between(text: str, start: str, end: str) -> str:
 
 
 class Character:
-    """What a judge thinks of answers: of right ones much, of others little, with some noise; and its biases."""
+    """A judge that rates right answers high and others low, with some noise, and with the given biases."""
 
     def __init__(self, *, seed: int = 0, noise: float = 0.15, first: float = 0.0, long: float = 0.0, short: float = 0.0) -> None:
         self.right = {item["reference"] for item in planted(60)}
         self.seed, self.noise, self.first, self.long, self.short = seed, noise, first, long, short
 
     def worth(self, answer: str) -> float:
-        """The probability of the best mark."""
+        """The probability of the best rating."""
         plain = 0.75 if answer in self.right else 0.3
         chance = random.Random(content_id(self.seed, answer)).uniform(-self.noise, self.noise)
         return min(1.0, max(0.0, plain + chance + self.long * len(answer) / 200 + self.short * max(0.0, 1 - len(answer) / 100)))
 
     def __call__(self, asked: str) -> list[float]:
-        """The probabilities of the marks."""
+        """The probabilities of the ratings."""
         if "FIRST" not in asked:
             worth = self.worth(between(asked, "FORM", "END"))
             return [1 - worth, worth]
@@ -66,10 +67,10 @@ class Character:
 
 
 def think(monkeypatch: pytest.MonkeyPatch, of: Callable[[str], list[float]]) -> list[str]:
-    """Let the engine mark as `of` says; return the list of all that it will read."""
+    """Let the fake engine rate by `of`; return the list to which every prompt that it reads is appended."""
     read: list[str] = []
 
-    def choice_probs(self: FakeEngine, chats: list[Any], marks: list[str]) -> list[list[float]]:
+    def choice_probs(self: FakeEngine, chats: list[Any], choices: list[str]) -> list[list[float]]:
         asked = [chat[-1]["content"] for chat in chats]
         read.extend(asked)
         self.tokens_read += len(asked)
@@ -79,7 +80,7 @@ def think(monkeypatch: pytest.MonkeyPatch, of: Callable[[str], list[float]]) -> 
     return read
 
 
-def learnt(given: GraderSpec) -> JudgeCalibration:
-    found = learn(Judge(given))
-    assert found
-    return found
+def calibrated(spec: GraderSpec) -> JudgeCalibration:
+    calibration = calibrate(Judge(spec))
+    assert calibration
+    return calibration

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from engine.runs.recipe import identify
 
 from engine.contract import Contract, Profile
 from engine.inference import spending
-from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage
+from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
-from engine.runs.job import JobContext, recipe_head
+from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
 
 YAML = """
@@ -59,7 +60,7 @@ def made_run(folder: str, seeds: Path) -> Workspace:
     """Write seeds, contract and a finished run into `folder`, a local path or URL; jobs are finished by their own recipes."""
     work = workspace(folder, seeds)
     work.save()
-    jobs = {job.name: job for job in line(work.contract)}
+    jobs = {job.name: job for job in pipeline(work.contract)}
     for name, build in (
         ("prompts", _prompts),
         ("candidates", _candidates),
@@ -70,7 +71,7 @@ def made_run(folder: str, seeds: Path) -> Workspace:
     ):
         context = work.context(jobs[name], log=lambda text: None, progress=lambda text: None)
         context.writer.clear()
-        context.writer.finish(recipe_head(context), build(context))
+        context.writer.finish(identify(context), build(context))
     return work
 
 
@@ -106,9 +107,9 @@ def _prompts(context: JobContext) -> RowCounts:
 def _candidates(context: JobContext) -> RowCounts:
     table = from_rows(ANSWERS, CANDIDATE)
     context.writer.put("candidates", table, CANDIDATE)
-    accounts = {name: {**one._asdict(), "machine_seconds": one.seconds} for name, one in spending.accounts([table]).items()}
+    accounts = {name: {**one._asdict(), "machine_seconds": one.seconds} for name, one in spending.teacher_totals([table]).items()}
     context.writer.metrics = {"teachers": accounts}
-    TokenBudget(context.ledger / TEACHERS, None).pay("t", TokenUsage(4, 40, 8))  # one of the three answers was paid twice
+    TokenBudget(context.ledger / TEACHER_TOKENS, None).add("t", TokenUsage(4, 40, 8))  # one of the three answers was paid twice
     return RowCounts(3, {"train": 2, "contrast": 1})
 
 

@@ -9,6 +9,7 @@ from made_run import made_run
 from engine.contract.judges import Judges
 from engine.errors import InputError
 from engine.evaluation.ablate import AGREEMENT, Judged, TwoWayBootstrap, judged, subsets
+from engine.records.ablation import Ablation, Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
 from engine.storage.artifact import RowCounts
 from jobs.commands import ablate
@@ -108,7 +109,7 @@ seen = []
 
 
 def train(context):
-    """Stands for a training: says what it was given."""
+    """A fake training: it writes the ids of its examples."""
     seen.append(context.job.name)
     table = context.artifact(context.job.needs[0]).read("examples", EXAMPLE)
     context.writer.folder.write("model/learnt.json", json.dumps(sorted(table["example_id"].to_pylist())).encode())
@@ -117,41 +118,37 @@ def train(context):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A finished run; trainings and examinations that say what they were given. No Ray."""
+    """A finished run, with fake trainings and evaluations. No Ray."""
     from contextlib import nullcontext
 
-    import jobs.commands.run
+    import jobs.terminal.session
 
     seen.clear()
     monkeypatch.setattr(ablate, "TRAIN", f"{__name__}:train")
 
     def examine(context):
-        held = context.artifact("prompts").read("holdout", HOLDOUT).to_pylist()
-        rows = [{**row, "model": student.name, "exact": True} for student in context.contract.students for row in held]
+        holdout = context.artifact("prompts").read("holdout", HOLDOUT).to_pylist()
+        rows = [{**row, "model": student.name, "exact": True} for student in context.contract.students for row in holdout]
         context.writer.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
         return RowCounts(len(rows), {"answers": len(rows)})
 
-    monkeypatch.setattr(jobs.commands.run, "on_ray", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.terminal.session, "ray_session", lambda work, console: nullcontext())
     monkeypatch.setattr(ablate, "examine", examine)
     return made_run(str(tmp_path / "run"), tmp_path), seen
 
 
-def test_command_trains_each_subset_once_a_seed_and_tells_what_came_out(run):
+def test_command_trains_each_subset_once_a_seed_and_returns_the_results(run):
     work, seen = run
-    found = ablate.ablate(work.folder.url, student="small", seeds=2)
+    ablation = ablate.ablate(work.folder.url, student="small", seeds=2)
     assert len(seen) == 4 and {name.rpartition("/")[2] for name in seen} == {"small-0", "small-1"}
-    told = named_entries(found)
-    assert told["all"]["answers"] == 3 and told["rules"]["answers"] == 2 and found["examples"] == 2
-    assert told["all"]["exact_match"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 2}
-    assert told["rules"]["against_all"]["value"] == 0 and told["without agreement"]["left_out"] == "the same answers as rules"
-    assert json.loads(work.folder.read(ablate.NUMBERS)) == found
-    assert "the same answers as rules" in ablate.as_text(found)
+    results = named(ablation.subsets)
+    assert results["all"].answers == 3 and results["rules"].answers == 2 and ablation.examples == 2
+    assert results["all"].exact_match == Estimate(value=1.0, low=1.0, high=1.0, n=2)
+    assert results["rules"].against_all.value == 0 and results["without agreement"].left_out == "the same answers as rules"
+    assert Ablation.model_validate_json(work.folder.read(ablate.NUMBERS)) == ablation
+    assert "the same answers as rules" in ablate.as_text(ablation)
     [rules] = [name for name in seen if "rules" in name and name.endswith("small-0")]
     assert json.loads((work.folder / rules).read("model/learnt.json")) == ["eeee5555", "ffff6666"]
-
-
-def named_entries(found):
-    return {one["name"]: one for one in found["subsets"]}
 
 
 def test_second_call_trains_nothing_and_one_with_more_seeds_only_these(run):
@@ -177,6 +174,7 @@ def test_page_says_what_filters_are_worth_and_what_was_not_trained(run, tmp_path
 
     given = report_facts.run(tmp_path / "metrics")
     assert "checks are worth" not in page(gather(**given))
-    given["report"] = given["report"] | {"ablation": ablate.ablate(run[0].folder.url, student="small", seeds=1)}
+    ablation = ablate.ablate(run[0].folder.url, student="small", seeds=1)
+    given["report"] = given["report"] | {"ablation": ablation.model_dump(mode="json")}
     html = page(gather(**given))
     assert "What judge and checks are worth" in html and "not trained: the same answers as rules" in html

@@ -1,9 +1,9 @@
-"""The texts of `bench semantic`, and what it says of embeddings that put copies together."""
+"""The texts of `bench semantic`, and its result for embeddings in which duplicates are near."""
 
 import numpy as np
 import pytest
 
-from jobs.bench.semantic import KINDS, _planted, _rest, as_text, corpus
+from jobs.bench.semantic import KINDS, SemanticBench, Speed, as_text, corpus, find_planted, rest_seconds
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +33,21 @@ def test_a_third_are_copies_of_the_text_before_them_by_each_kind(texts):
 
 
 def test_copies_count_as_found_only_if_the_model_puts_them_near(texts):
-    found = _planted(texts, embedded(texts, noise=0.05))
-    assert found["thresholds"]["0.9"]["all"] == {"planted": 133, "near": 133, "found": 133, "recall": 1.0}
-    assert found["strangers"] == {"0.9": 0, "0.95": 0}
-    far = _planted(texts, embedded(texts, noise=3.0))["thresholds"]["0.95"]["typos"]
+    found = find_planted(texts, embedded(texts, noise=0.05))
+    assert found.thresholds["0.9"]["all"].model_dump() == {"planted": 133, "near": 133, "found": 133, "recall": 1.0}
+    assert found.strangers == {"0.9": 0, "0.95": 0}
+    far = find_planted(texts, embedded(texts, noise=3.0)).thresholds["0.95"]["typos"].model_dump()
     assert far == {"planted": 45, "near": 0, "found": 0, "recall": None}
 
 
 def test_text_shows_speed_and_recall(texts):
     vectors = embedded(texts, noise=0.05)
-    speed = {"texts_per_second": 100.0, "rounds": [100.0]}
-    rest = _rest(texts, vectors)
-    said = as_text(
-        {"texts": 400, "bare": speed, "embed": speed, "ratio": 1.0, "rest": rest, "share": rest, **_planted(texts, vectors)}
-    )
-    assert "400 texts, embed by bare 1.000" in said
-    assert ["0.9", "paraphrase", "44", "44", "44", "1.0"] in [line.split() for line in said.splitlines()]
+    speed = Speed(texts_per_second=100.0, rounds=(100.0,))
+    rest = rest_seconds(vectors)
+    result = SemanticBench(
+        texts=400, model="m", threads=1, bare=speed, embed=speed, ratio=1.0, agreement=1.0, rest=rest, share=rest,
+        **find_planted(texts, vectors).model_dump(),
+    )  # fmt: skip
+    text = as_text(result)
+    assert "400 texts, embed by bare 1.000" in text
+    assert ["0.9", "paraphrase", "44", "44", "44", "1.0"] in [line.split() for line in text.splitlines()]

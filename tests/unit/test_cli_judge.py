@@ -1,4 +1,4 @@
-"""`rayleigh judge` without Ray: a judge of known character before labelled items."""
+"""`rayleigh judge` without Ray: a judge of known character on labelled items."""
 
 import json
 import sys
@@ -33,20 +33,20 @@ ORDER = {
 @pytest.fixture
 def ask(tmp_path, monkeypatch):
     """Ask for the judge of ORDER with some changes, on 60 labelled items."""
-    import jobs.commands.run
+    import jobs.terminal.session
 
     flow = types.ModuleType("engine.grading.flow")  # the real one starts Ray
-    flow.learn = lambda bar: judge_calibration.learn(Judge(bar))
+    flow.calibrate = lambda spec: judge_calibration.calibrate(Judge(spec))
     monkeypatch.setitem(sys.modules, "engine.grading.flow", flow)
-    monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.terminal.session, "job_session", lambda work, console: nullcontext())
     gold = tmp_path / "gold.jsonl"
     gold.write_text("".join(json.dumps(item) + "\n" for item in planted(30)))
 
     def asked(*more, code=0, gold=str(gold), **judges):
         order = tmp_path / "toy.yaml"
         order.write_text(yaml.safe_dump({**ORDER, "judges": {**ORDER["judges"], **judges}}))
-        given = ["--gold", gold] if gold else []
-        result = CliRunner().invoke(app, ["judge", str(order), str(tmp_path / "run"), *given, *more], catch_exceptions=False)
+        options = ["--gold", gold] if gold else []
+        result = CliRunner().invoke(app, ["judge", str(order), str(tmp_path / "run"), *options, *more], catch_exceptions=False)
         assert result.exit_code == code, result.output
         return result.stderr if code else result.stdout
 
@@ -55,24 +55,24 @@ def ask(tmp_path, monkeypatch):
 
 def test_judge_json_has_the_documented_keys_and_the_numbers_counted_by_hand(ask, monkeypatch):
     think(monkeypatch, Character(noise=0.4))
-    found = json.loads(ask("--json"))
-    assert set(found) == {
-        "contract", "name", "gates", "why", "bound_to", "curve", "folds", "agreement", "audit", "items", "tokens",
+    report = json.loads(ask("--json"))
+    assert set(report) == {
+        "contract", "name", "decides", "why", "bound_to", "curve", "folds", "agreement", "audit", "items", "tokens",
     }  # fmt: skip
-    wanted = by_hand(found["items"], 0.5)
-    assert {name: found["agreement"][name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
-    assert 0 < wanted["kappa"] < 1 and found["tokens"] == 2 * 60
-    assert set(found["agreement"]["errors"]) == set(KINDS)
+    expected = by_hand(report["items"], 0.5)
+    assert {name: report["agreement"][name]["value"] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert 0 < expected["kappa"] < 1 and report["tokens"] == 2 * 60
+    assert set(report["agreement"]["errors"]) == set(KINDS)
 
 
-def test_judge_says_what_it_is_worth_and_whether_it_may_decide(ask, monkeypatch):
+def test_judge_prints_its_numbers_and_whether_it_may_decide(ask, monkeypatch):
     think(monkeypatch, Character(noise=0.05))
     text = ask()
     assert all(f"\n{name} " in text for name in ("kappa", "sensitivity", "specificity", "auc", "ece", "stops wrong_number"))
     assert "j on 60 labelled items without references, 120 tokens paid." in text and text.endswith("It may decide.\n")
 
 
-def test_biased_judge_is_told_so(ask, monkeypatch):
+def test_bias_is_printed_with_its_verdict(ask, monkeypatch):
     think(monkeypatch, Character(first=0.3))
     text = ask(audit={}, calibrate={"gold": planted(4)})
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("position ")] == ["beyond"]
@@ -86,8 +86,8 @@ def test_judge_is_asked_once_for_each_run_folder(ask, monkeypatch):
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-def test_judge_is_shown_references_where_the_prompts_have_them(ask, monkeypatch, mapped):
-    """As in a run: a judge that is measured with what it will not see there is another judge."""
+def test_judge_sees_references_only_if_the_prompts_have_some(ask, monkeypatch, mapped):
+    """As in a run: with references it is another judge than without."""
     read = think(monkeypatch, Character())
     rubric = {**RUBRIC, "question": "MAIL {text}\nRIGHT {reference}\nFORM {answer} END"}
     more = ["--set", "prompts.sources.0.columns={text: input, reference: reference}"] if mapped else []
@@ -96,19 +96,19 @@ def test_judge_is_shown_references_where_the_prompts_have_them(ask, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("words", "judges", "said"),
+    ("words", "judges", "message"),
     [
         (["--set", "teachers.mode=direct"], {}, "mode direct asks 0 rubrics"),
         ([], {"gold": None}, "there are no labelled items"),
         (["--gold", "none.jsonl"], {}, "none.jsonl: cannot be read"),
     ],
 )
-def test_judge_that_cannot_be_measured_is_refused(ask, words, judges, said):
-    assert said in ask(*words, code=1, **judges)
+def test_judge_that_cannot_be_measured_is_refused(ask, words, judges, message):
+    assert message in ask(*words, code=1, **judges)
 
 
 def test_gold_with_a_wrong_label_is_refused_with_its_place(ask, tmp_path):
     odd = tmp_path / "odd.jsonl"
     odd.write_text("".join(json.dumps({**item, "label": "fair"}) + "\n" for item in planted(4)))
-    said = ask(gold=str(odd), code=1)
-    assert "odd.jsonl: 8 problem(s)" in said and "judges.calibrate.gold.0.label" in said
+    message = ask(gold=str(odd), code=1)
+    assert "odd.jsonl: 8 problem(s)" in message and "judges.calibrate.gold.0.label" in message

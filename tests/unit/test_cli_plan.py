@@ -6,15 +6,15 @@ import types
 from contextlib import nullcontext
 
 import pytest
+from engine.runs.recipe import identify
 from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
-from engine.inference.token_budget import TEACHERS, TokenBudget, TokenUsage, spent_in
+from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage, usage_in
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
-from engine.runs.job import recipe_head
 from engine.storage.artifact import RowCounts
 from jobs.cli import app
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 
 PROMPTS, DRAWN = 10, 4
 
@@ -36,26 +36,26 @@ def answer(context):
         for row in asked
     ]
     context.writer.put("candidates", from_rows(rows, CANDIDATE), CANDIDATE)
-    TokenBudget(context.ledger / TEACHERS, None).pay("t", TokenUsage(len(rows), 10 * len(rows), 5 * len(rows)))
+    TokenBudget(context.ledger / TEACHER_TOKENS, None).add("t", TokenUsage(len(rows), 10 * len(rows), 5 * len(rows)))
     return RowCounts(len(rows), {"train": len(rows)})
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The workspace of a run whose prompts are finished."""
-    import jobs.commands.run
+    import jobs.terminal.session
 
     work = workspace(str(tmp_path / "run"), tmp_path)
-    context = work.context(line(work.contract)[0], log=lambda text: None, progress=lambda text: None)
+    context = work.context(pipeline(work.contract)[0], log=lambda text: None, progress=lambda text: None)
     rows = [{**ASKED, "prompt_id": f"p{n}", "line": n} for n in range(PROMPTS)]
     context.writer.put("prompts", from_rows(rows, PROMPT), PROMPT)
     context.writer.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
-    context.writer.finish(recipe_head(context), RowCounts(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
+    context.writer.finish(identify(context), RowCounts(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
     work.save()
     made_up = types.ModuleType("jobs.steps.candidates")
     made_up.run = answer
     monkeypatch.setitem(sys.modules, "jobs.steps.candidates", made_up)
-    monkeypatch.setattr(jobs.commands.run, "at_work", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.terminal.session, "job_session", lambda work, console: nullcontext())
     return work
 
 
@@ -68,7 +68,7 @@ def ask(work, *more, code=0):
 
 def test_plan_json_has_the_documented_keys_and_numbers(toy):
     found = json.loads(ask(toy, "--json"))
-    assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "cap"}
+    assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "consumers", "cap"}
     assert found["pilot"] | {"seconds": 0} == {"prompts": DRAWN, "of": PROMPTS, "answers": DRAWN, "tokens": 60, "seconds": 0}
     jobs = {job["name"]: job for job in found["jobs"]}
     assert list(jobs) == ["prompts", "candidates", "dataset", "students/small", "students/large", "reports"]
@@ -82,17 +82,22 @@ def test_plan_json_has_the_documented_keys_and_numbers(toy):
     assert jobs["students/small"]["rows"] == pytest.approx({"value": 7.5, "low": 3.006, "high": 9.544}, abs=0.001)
     assert jobs["reports"]["rows"]["value"] == 3 and jobs["reports"]["tokens_in"]["value"] == 10
     assert found["total"]["tokens_out"]["value"] == 55 and found["cap"] is None
+    [teacher] = found["consumers"]
+    assert teacher | {"basis": ""} == {
+        "kind": "teacher", "name": "t", "job": "candidates", "cap": "teacher_tokens", "basis": "",
+        "tokens": {"value": 150.0, "low": 150.0, "high": 150.0},
+    }  # fmt: skip
 
 
 def test_plan_pays_into_the_ledger_of_the_run_and_leaves_its_jobs_alone(toy):
     ask(toy)
-    assert spent_in(toy.folder / "ledger" / TEACHERS) == {"t": TokenUsage(DRAWN, 40, 20)}
+    assert usage_in(toy.folder / "ledger" / TEACHER_TOKENS) == {"t": TokenUsage(DRAWN, 40, 20)}
     assert not toy.folder.exists("candidates")
 
 
 def test_plan_asked_again_answers_nothing_again(toy):
     assert json.loads(ask(toy, "--json")) == json.loads(ask(toy, "--json"))
-    assert spent_in(toy.folder / "ledger" / TEACHERS)["t"].answers == DRAWN
+    assert usage_in(toy.folder / "ledger" / TEACHER_TOKENS)["t"].answers == DRAWN
 
 
 def test_plan_text_says_what_is_known_by_which_rule_and_what_comes_next(toy):

@@ -77,7 +77,7 @@ def test_status_of_a_run_that_the_cap_stopped_says_how_to_go_on(tmp_path):
     folder.write("run.json", json.dumps(kept).encode())
     text = ask("status", str(folder))
     assert "teachers: 48 tokens paid of 40 that budget.teacher_tokens allows" in text
-    assert "The cap stopped the teachers: 7 answers were not asked for. To go on, raise it, delete" in text
+    assert "The cap stopped the teachers: 7 answers were not asked for. To continue, raise it, delete" in text
 
 
 def test_status_says_why_a_judge_decided_nothing(tmp_path):
@@ -85,12 +85,13 @@ def test_status_says_why_a_judge_decided_nothing(tmp_path):
     record = json.loads(folder.read("candidates/record.json"))
     record["metrics"]["judge"] = {
         "name": "j",
-        "gates": False,
+        "decides": False,
+        "bound_to": {"judge": "f" * 32},
         "why": ["its kappa is 0.10", "its bias `position` is 0.50"],
         "audit": [],
     }
     folder.write("candidates/record.json", json.dumps(record).encode())
-    assert json.loads(ask("status", str(folder), "--json"))["judge"]["gates"] is False
+    assert json.loads(ask("status", str(folder), "--json"))["judge"]["decides"] is False
     assert ask("status", str(folder)).endswith("j annotates, it decides nothing: its kappa is 0.10; its bias `position` is 0.50.\n")
 
 
@@ -260,4 +261,4 @@ def test_reading_before_any_job_has_finished_says_so(tmp_path):
 
 def test_run_json_of_another_version_is_told(tmp_path):
     Folder(str(tmp_path)).write("run.json", b'{"contract": {}}')
-    assert "is not what this version writes" in refuse("status", str(tmp_path))
+    assert "this version cannot read it" in refuse("status", str(tmp_path))

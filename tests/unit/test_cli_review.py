@@ -4,17 +4,18 @@ import csv
 import json
 
 import pytest
+from engine.runs.recipe import identify
 from made_run import ANSWERS, made_run
 from typer.testing import CliRunner
 
 from engine.contract.judges import GoldItem
 from engine.errors import RecipeMismatch
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, from_rows
-from engine.runs.job import is_finished, recipe_head
+from engine.runs.job import is_finished
 from engine.storage.artifact import RowCounts, load_artifact
 from jobs.cli import app
 from jobs.commands import review_files
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.steps import labels
 
 FIRST, SECOND, THIRD = "eeee5555", "eeee5566", "ffff6666"
@@ -38,7 +39,7 @@ def label(tmp_path, *rows, name="labels.jsonl"):
 
 
 def of_run(work, name):
-    job = next(job for job in line(work.contract) if job.name == name)
+    job = next(job for job in pipeline(work.contract) if job.name == name)
     return work.context(job, log=print, progress=print)
 
 
@@ -96,7 +97,7 @@ def test_argilla_folder_is_the_one_that_it_reads_and_its_responses_come_back(wor
 def test_annotators_that_disagree_are_named(work, tmp_path):
     said = [{"value": "wrong", "user_id": "u"}, {"value": "right", "user_id": "v"}]
     (tmp_path / "records.json").write_text(json.dumps([{"id": FIRST, "responses": {"label": said}}]))
-    assert f"disagree on {FIRST}" in ask("import", work.folder, tmp_path / "records.json", code=1)
+    assert f"found labels ['right', 'wrong'] of {FIRST}" in ask("import", work.folder, tmp_path / "records.json", code=1)
 
 
 def test_import_again_changes_nothing(work, tmp_path):
@@ -126,11 +127,11 @@ def test_labels_that_changed_behind_the_dataset_are_named_as_drift(work):
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        (("nobody", "right"), "nobody: no answer of"),
+        (("nobody", "right"), "nobody: found no answer with this id"),
         ((FIRST, "good"), "line 1: label: found 'good', expected one of right, wrong, corrected, or nothing"),
-        (("", "right"), "line 1: has a label and no answer_id"),
-        ((FIRST, "corrected"), "found label corrected and correction ''"),
-        ((FIRST, "right", "3"), "found label right and correction '3'"),
+        (("", "right"), "line 1: answer_id: found none"),
+        ((FIRST, "corrected"), "found '' with label corrected"),
+        ((FIRST, "right", "3"), "found '3' with label right"),
         ((FIRST, "corrected", " 2 "), "is the answer itself"),
     ],
 )
@@ -154,7 +155,7 @@ def test_labels_of_answers_that_are_gone_are_kept_and_left_out(work):
 
 
 def test_a_label_said_twice_otherwise_is_refused(work, tmp_path):
-    assert "labelled otherwise" in ask("import", work.folder, label(tmp_path, (FIRST, "right"), (FIRST, "wrong")), code=1)
+    assert "another label earlier" in ask("import", work.folder, label(tmp_path, (FIRST, "right"), (FIRST, "wrong")), code=1)
 
 
 @pytest.mark.parametrize("name", ["nothing.jsonl", "labels.xlsx", "labels.csv.gz"])
@@ -176,7 +177,7 @@ def test_labelled_answers_become_gold_items(work, tmp_path):
 
 def test_export_spares_what_is_there_and_names_what_it_does_not_know(work, tmp_path):
     (tmp_path / "there.csv").write_text("mine")
-    assert "is there already" in ask("export", work.folder, tmp_path / "there.csv", code=1)
+    assert "found a file or folder" in ask("export", work.folder, tmp_path / "there.csv", code=1)
     assert "expected one of train, hard" in ask("export", work.folder, tmp_path / "x.csv", "--pool", "sea", code=1)
     assert "expected one of csv, jsonl" in ask("export", work.folder, tmp_path / "x.csv", "--format", "xls", code=1)
     assert (tmp_path / "there.csv").read_text() == "mine" and not (tmp_path / "x.csv").exists()
@@ -187,7 +188,7 @@ def rebuilt(work, name, tables, row_counts):
     context = of_run(work, name)
     for title, (rows, schema) in tables.items():
         context.writer.put(title, from_rows(rows, schema), schema)
-    context.writer.finish(recipe_head(context), row_counts)
+    context.writer.finish(identify(context), row_counts)
 
 
 def trace(work, wanted):
@@ -218,5 +219,5 @@ def test_trace_of_a_correction_shows_the_person_and_what_was_corrected(work):
     assert wrong["label"] == {"pool": "contrast", "reasons": ["person_corrected"]}
     assert wrong["candidate"]["reasons"] == ["ungrounded"]  # what the run itself had found
     assert trace(work, f"{SECOND}-contrast") == wrong
-    assert wrong["boundary"] == [{"kind": "contrast", "target": "No.", "split": "train"}]
+    assert wrong["derived"] == [{"kind": "contrast", "target": "No.", "split": "train"}]
     assert trace(work, "small")["examples"]  # a student that learnt what a person wrote

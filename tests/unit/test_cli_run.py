@@ -1,13 +1,15 @@
-"""`rayleigh run` without Ray: a line of toy jobs in a process of its own, so that descriptors and signals are real."""
+"""`rayleigh run` without Ray: a pipeline of toy jobs in a process of its own, so that descriptors and signals are real.
 
+A job that is to be stopped sends the signal to its own process: no test waits for another process or for the clock.
+"""
+
+import io
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,12 @@ from typer.testing import CliRunner
 from engine.storage.artifact import load_artifact
 from engine.storage.shards import Folder
 from jobs.cli import app
+from jobs.terminal.console import CLEAR_LINE, Console
+from jobs.workspace import locked
 
 DRIVER = '''
 """The real command, on two toy jobs and without a cluster."""
-import os, subprocess, sys, time, types
+import os, signal, subprocess, sys, time, types
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -45,17 +49,16 @@ def first(context):
 
 def second(context):
     context.writer.folder.write("half.txt", b"half")
-    Path(context.root, "begun").touch()
     mode = Path(context.root, "mode").read_text()
-    if mode == "wait":
-        context.progress("second: 1 of 9 rows")
-        time.sleep(60)
+    if mode.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[mode])
+        time.sleep(60)  # the signal ends it
     if mode == "refuse":
         raise InputError("the third row is odd")
-    if mode == "refuse far away":  # all that Ray keeps of a worker's error
+    if mode == "refuse in a worker":  # Ray keeps the text of a worker's traceback
         raise RuntimeError("ray::Worker\\nTraceback:\\n  File x\\nengine.errors.ModelError: no weights\\n  in m\\n\\nThe above was")
     if mode == "bug":
-        raise ZeroDivisionError("ours")
+        raise ZeroDivisionError("a bug")
     context.writer.folder.remove("half.txt")
     return RowCounts(1, {"kept": 1})
 
@@ -67,7 +70,7 @@ def toys(contract):
     )
 
 
-jobs.commands.run.line = jobs.commands.status.line = toys
+jobs.commands.run.pipeline = jobs.commands.status.pipeline = toys
 jobs.commands.run.summary.report = lambda run: {}
 jobs.commands.run.summary.text = lambda run, found: "the table"
 from jobs.cli import main
@@ -94,15 +97,6 @@ class Toy:
 
     def __call__(self, *more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(self.words(*more), capture_output=True, text=True)
-
-    def begun(self, **given: object) -> "subprocess.Popen[str]":
-        """Start, and return once the second job is at work."""
-        self.mode("wait")
-        process = subprocess.Popen(self.words(), text=True, **given)  # type: ignore[call-overload]
-        while not (self.folder / "begun").exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        return process
 
     def log(self) -> str:
         return "".join(path.read_text() for path in (self.run / "logs").iterdir())
@@ -172,21 +166,27 @@ def test_run_remembers_contract_and_profile(went_well):
     assert kept["root"] == str(toy.folder)
 
 
-def test_run_on_a_terminal_shows_progress_and_takes_it_away(toy):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(toy.words(), stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # the terminal is gone: the command has ended
-            break
-        shown += piece
-    process.wait()
-    os.close(ours)
-    assert b"first: 1 of 2 rows" in shown and b"noise" not in shown
-    assert shown.rindex(b"\x1b[2K") > shown.rindex(b"first: 1 of 2 rows")
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+    def last_line(self):
+        """The line in which the cursor is, as a person sees it."""
+        return self.getvalue().rpartition("\n")[2].rpartition(CLEAR_LINE)[2]
+
+
+def test_console_on_a_terminal_shows_the_progress_of_each_job_and_removes_it(tmp_path):
+    terminal = Terminal()
+    console = Console(terminal)
+    with console.noise_to(tmp_path / "log"):
+        console.progress("first: 1 of 2 rows")
+        console.progress("second: 3 of 9 rows")
+        assert terminal.last_line() == "first: 1 of 2 rows | second: 3 of 9 rows"
+        console.log("first: 1 s, 2 kept")
+        assert terminal.last_line() == "second: 3 of 9 rows"
+    assert terminal.last_line() == "" and "first: 1 s, 2 kept\n" in terminal.getvalue()
 
 
 def test_run_twice_does_nothing_the_second_time_and_says_so(went_well):
@@ -201,58 +201,61 @@ def test_run_whose_job_fails_says_which_where_the_log_is_and_what_is_kept(toy):
     toy.mode("refuse")
     done = toy()
     assert done.returncode == 1
-    said = done.stderr.splitlines()
-    assert said[0] == "InputError: the third row is odd"
-    assert said[1] == "This ended the job second."
-    assert said[2].startswith("Finished jobs are kept") and str(toy.run / "logs") in said[2]
+    message = done.stderr.splitlines()
+    assert message[0] == "InputError: the third row is odd"
+    assert message[1] == "This ended the job second."
+    assert message[2].startswith("Finished jobs are kept") and str(toy.run / "logs") in message[2]
     assert toy.finished() == ["first"] and toy.half() == []
 
 
 def test_run_whose_worker_fails_says_what_the_worker_said(toy):
-    toy.mode("refuse far away")
-    said = toy().stderr.splitlines()
-    assert said[:3] == ["ModelError: no weights", "  in m", "This ended the job second."]
-    assert said[3].startswith("Finished jobs are kept")
+    toy.mode("refuse in a worker")
+    message = toy().stderr.splitlines()
+    assert message[:3] == ["ModelError: no weights", "  in m", "This ended the job second."]
+    assert message[3].startswith("Finished jobs are kept")
 
 
 def test_run_meeting_a_bug_shows_its_traceback_and_the_log(toy):
     toy.mode("bug")
     done = toy()
     assert done.returncode == 1
-    assert "Traceback" in done.stderr and "ZeroDivisionError: ours" in done.stderr and str(toy.run / "logs") in done.stderr
+    assert "Traceback" in done.stderr and "ZeroDivisionError: a bug" in done.stderr and str(toy.run / "logs") in done.stderr
     assert toy.finished() == ["first"] and toy.half() == []
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", ["SIGINT", "SIGTERM"])
 def test_run_that_is_stopped_ends_with_130_and_leaves_nothing_half_written(toy, sign):
-    process = toy.begun(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.send_signal(sign)
-    _, error = process.communicate()
-    assert process.returncode == 130
-    assert error.startswith("Stopped.") and "run the same command again" in error and "Traceback" not in error
+    toy.mode(sign)
+    done = toy()
+    assert done.returncode == 130
+    assert done.stderr.startswith("Stopped.") and "run the same command again" in done.stderr and "Traceback" not in done.stderr
     assert toy.finished() == ["first"] and toy.half() == []
     toy.mode("fine")
     assert toy().returncode == 0 and toy.finished() == ["first", "second"]
 
 
-def test_run_while_another_is_at_work_is_refused_until_that_one_is_killed(toy):
-    process = toy.begun(stdout=subprocess.DEVNULL)
-    assert "another `rayleigh run` is at work here" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
-    process.kill()
-    process.wait()
-    assert toy.half() != []  # kill -9 leaves it, under a name that nothing reads
+def test_run_while_another_holds_the_folder_is_refused(toy):
+    with locked(Folder(str(toy.run))):
+        assert "another `rayleigh run` works in this folder" in refuse("run", str(toy.folder / "toy.yaml"), str(toy.run))
+    assert toy().returncode == 0
+
+
+def test_run_after_a_kill_continues_and_removes_what_is_half_written(toy):
+    toy.mode("SIGKILL")
+    assert toy().returncode == -signal.SIGKILL
+    assert toy.half() != []  # in a folder that nothing reads
     toy.mode("fine")
     assert toy().returncode == 0
     assert toy.finished() == ["first", "second"] and toy.half() == []
 
 
 def test_run_into_a_place_that_refuses_says_so(toy):
-    said = refuse("run", str(toy.folder / "toy.yaml"), "/proc/nowhere/run")
-    assert said.startswith("StorageError: /proc/nowhere/run: cannot be written")
+    message = refuse("run", str(toy.folder / "toy.yaml"), "/proc/nowhere/run")
+    assert message.startswith("StorageError: /proc/nowhere/run: cannot be written")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("prompts.sources.0.path=gone.jsonl", "InputError: prompts.sources.0.path: found nothing at"),
         ("students.0.init.prune.source=gone", "ModelError: students.0.init.prune.source: model 'gone': there is no folder"),
@@ -260,16 +263,20 @@ def test_run_into_a_place_that_refuses_says_so(toy):
         ("gate.exact_match=1.5", "ContractError:"),
     ],
 )
-def test_run_that_cannot_end_well_is_refused_before_it_begins(toy, change, said):
-    assert refuse("run", str(toy.folder / "toy.yaml"), str(toy.run), "--set", change).startswith(said)
+def test_run_that_cannot_end_well_is_refused_before_it_begins(toy, change, message):
+    assert refuse("run", str(toy.folder / "toy.yaml"), str(toy.run), "--set", change).startswith(message)
     assert not (toy.run / "run.json").exists() and toy.finished() == []
 
 
 def test_run_with_a_changed_recipe_is_refused_and_leaves_what_is_remembered(toy):
     made_run(str(toy.run), toy.folder)
     before = (toy.run / "run.json").read_bytes()
-    said = refuse("run", str(toy.folder / "toy.yaml"), str(toy.run), "--set", "teachers.models.0.sampling.n=3")
-    assert said.startswith("RecipeMismatch: ") and "teachers.models.0.sampling.n: 1 -> 3" in said and "Use a new run folder" in said
+    message = refuse("run", str(toy.folder / "toy.yaml"), str(toy.run), "--set", "teachers.models.0.sampling.n=3")
+    assert (
+        message.startswith("RecipeMismatch: ")
+        and "teachers.models.0.sampling.n: 1 -> 3" in message
+        and "Use a new run folder" in message
+    )
     assert (toy.run / "run.json").read_bytes() == before
 
 

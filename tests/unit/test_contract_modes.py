@@ -18,7 +18,10 @@ def contract(tmp_path, judges=None, **teachers):
 
 
 def test_experts_are_routed_by_conditions_or_by_the_nearest_label(tmp_path):
-    routes = [{"when": {"layer": "core", "difficulty": ["easy", "medium"]}, "to": "a"}, {"nearest": {"bank": BANK, "least": 0.5}}]
+    routes = [
+        {"when": {"layer": "core", "difficulty": ["easy", "medium"]}, "to": "a"},
+        {"nearest": {"bank": BANK, "min_cosine": 0.5}},
+    ]
     first, second = contract(tmp_path, mode="experts", routes=routes).teachers.routes or ()
     assert first.when and first.when.conditions == {"layer": ("core",), "difficulty": ("easy", "medium")}
     assert (first.reaches, second.reaches) == ({"a"}, {"a", "b"})

@@ -1,17 +1,18 @@
-"""Several answers to one prompt: never copies of each other unless asked, and then the best of those that say the same."""
+"""Several answers to one prompt are duplicates of each other only if the contract compares them; then the best is kept."""
 
 import random
 
-import alone
+import in_process
 import pyarrow as pa
 import pytest
 
 from engine.contract.curation import Answers, Curation
 from engine.contract.prompts import Copies
-from engine.curation.copies import settle, sign
-from engine.curation.decontaminate import LISTED, build_index
-from engine.curation.pick import enter
-from engine.curation.samples import BESIDE, BEST_FIRST, best, follow
+from engine.curation.dispositions import SIBLING, follow
+from engine.curation.entries import entries as entries_of
+from engine.curation.ngram_index import PROTECTED, build_index
+from engine.curation.samples import BEST_FIRST, best
+from engine.curation.text_duplicates import resolve, signed
 from engine.dedup.vectors import column
 
 MAIL = "please send eight blue hand mirrors and two green lamps to the usual address before the end of next week"
@@ -30,13 +31,13 @@ def entries(rows, policy, *, vectors=None):
         for a, p, text, answer in rows
     ]  # fmt: skip
     section = Curation(answers=policy)
-    found = enter(pa.Table.from_pylist(made), section, build_index(LISTED.empty_table(), section.decontaminate))
+    found = entries_of(pa.Table.from_pylist(made), section, build_index(PROTECTED.empty_table(), section.decontaminate))
     if vectors is not None:
         found = found.append_column("embedding", column(vectors))
     return best(found, policy)
 
 
-def fates(table):
+def dispositions(table):
     return {row["answer_id"]: (row["dropped_by"], row["duplicate_of"]) for row in table.to_pylist()}
 
 
@@ -47,14 +48,14 @@ ROWS = [(f"a{n}", "p", MAIL, answer) for n, answer in enumerate(SAID)]
     ("policy", "expected"),
     [
         (None, ["sample", "sample", "sample"]),
-        (Answers(), ["exact", BESIDE, BESIDE]),
-        (Answers(exact=False), [BESIDE, BESIDE, BESIDE]),
-        (Answers(most=2), ["exact", BESIDE, "sample"]),
-        (Answers(minhash=Copies(threshold=0.6)), ["exact", "minhash", BESIDE]),
+        (Answers(), ["exact", SIBLING, SIBLING]),
+        (Answers(exact=False), [SIBLING, SIBLING, SIBLING]),
+        (Answers(max_per_prompt=2), ["exact", SIBLING, "sample"]),
+        (Answers(minhash=Copies(threshold=0.6)), ["exact", "minhash", SIBLING]),
     ],
 )
 def test_answers_to_a_prompt_are_copies_only_where_the_contract_asks(policy, expected):
-    found = fates(entries(ROWS, policy))
+    found = dispositions(entries(ROWS, policy))
     assert found["a0"] == ("", "")
     assert [found[f"a{n}"] for n in (1, 2, 3)] == [(reason, "a0") for reason in expected]
 
@@ -64,16 +65,16 @@ def test_answers_that_mean_the_same_lose_to_the_nearest_that_is_kept():
 
     angle = np.radians([0, 60, 5, 58])
     vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
-    found = fates(entries(ROWS, Answers(exact=False, similarity=0.99), vectors=vectors))
-    assert found == {"a0": ("", ""), "a1": (BESIDE, "a0"), "a2": ("semantic", "a0"), "a3": ("semantic", "a1")}
+    found = dispositions(entries(ROWS, Answers(exact=False, similarity=0.99), vectors=vectors))
+    assert found == {"a0": ("", ""), "a1": (SIBLING, "a0"), "a2": ("semantic", "a0"), "a3": ("semantic", "a1")}
 
 
 def test_equal_answers_to_other_prompts_are_no_copies():
     rows = [("a0", "p", MAIL, "yes"), ("a1", "q", "something else", "yes")]
-    assert fates(entries(rows, Answers())) == {"a0": ("", ""), "a1": ("", "")}
+    assert dispositions(entries(rows, Answers())) == {"a0": ("", ""), "a1": ("", "")}
 
 
-def test_answer_beside_another_shares_the_fate_of_its_prompt():
+def test_sibling_has_the_disposition_of_the_answer_it_follows():
     policy = Answers()
     rows = [
         ("a0", "p", MAIL, "one"),
@@ -82,14 +83,14 @@ def test_answer_beside_another_shares_the_fate_of_its_prompt():
         ("a3", "q", MAIL.upper(), "third"),
     ]
     table, section = entries(rows, policy), Curation(answers=policy)
-    found = follow(settle(table, [alone.duplicates(sign(table, section), section.minhash, BEST_FIRST)], section))
-    assert fates(found) == {"a1": ("", ""), "a2": ("exact", "a0"), "a3": ("exact", "a0")}
+    found = follow(resolve(table, [in_process.duplicates(signed(table, section), section.minhash, BEST_FIRST)], section))
+    assert dispositions(found) == {"a1": ("", ""), "a2": ("exact", "a0"), "a3": ("exact", "a0")}
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fates_of_answers_do_not_depend_on_the_order_of_the_input(seed):
-    policy = Answers(most=2, minhash=Copies(threshold=0.6))
+def test_dispositions_of_answers_do_not_depend_on_the_order_of_the_input(seed):
+    policy = Answers(max_per_prompt=2, minhash=Copies(threshold=0.6))
     rows = [(f"a{n}", f"p{n % 5}", MAIL, f"{SAID[n % 4]} {n % 3}") for n in range(40)]
-    expected = fates(entries(rows, policy))
-    assert fates(entries(random.Random(seed).sample(rows, 40), policy)) == expected
-    assert {reason for reason, _ in expected.values()} == {"", BESIDE, "sample", "exact", "minhash"}
+    expected = dispositions(entries(rows, policy))
+    assert dispositions(entries(random.Random(seed).sample(rows, 40), policy)) == expected
+    assert {reason for reason, _ in expected.values()} == {"", SIBLING, "sample", "exact", "minhash"}

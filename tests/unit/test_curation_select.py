@@ -1,4 +1,4 @@
-"""Who gets the places: four orders, quotas, what that does to coverage and balance."""
+"""Which rows are picked by each order and quota, and the coverage and balance of the picks."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,31 +9,32 @@ from engine.contract.signals import SIGNALS
 from engine.curation import select as module
 from engine.curation.measure import balance, coverage, evenness, selection, weights
 from engine.curation.select import ORDERS, Eligible, density, facility_location, k_center, landmarks, select
+from engine.records.dataset import BeforeAfter
 
 
 def eligible(count=120, *, seed=0, lumps=6):
-    """Points in lumps of very different sizes; the cluster is the lump, the turn the place in it."""
+    """Points in lumps of very different sizes; the cluster is the lump, the rank the position in it."""
     rng = np.random.default_rng(seed)
     cluster = np.sort(rng.choice(lumps, count, p=np.arange(lumps, 0, -1) ** 2 / (np.arange(1, lumps + 1) ** 2).sum()))
     found = np.eye(lumps, 16)[cluster] + 0.15 * rng.normal(size=(count, 16))
-    turn = np.arange(count) - np.searchsorted(cluster, cluster)
-    sides = {
+    rank = np.arange(count) - np.searchsorted(cluster, cluster)
+    strata = {
         "layer": rng.choice(["core", "failure_mode", "long_tail"], count, p=[0.7, 0.2, 0.1]).tolist(),
         "difficulty": rng.choice(["easy", "hard"], count).tolist(),
         "task_unit": rng.choice(["a", "b"], count).tolist(),
         "cluster": cluster.astype(str).tolist(),
     }
     vectors = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
-    surprise, *values = rng.random((1 + len(SIGNALS), count)).astype(np.float32)
-    return Eligible(vectors, turn, cluster, surprise, sides, dict(zip(SIGNALS, values, strict=True)))
+    mean_nll, *values = rng.random((1 + len(SIGNALS), count)).astype(np.float32)
+    return Eligible(vectors, rank, cluster, mean_nll, strata, dict(zip(SIGNALS, values, strict=True)))
 
 
 def pick(**more):
     return Pick.model_validate(more)
 
 
-def counts(rows, is_picked, side):
-    return {value: sum(np.array(rows.sides[side])[is_picked] == value) for value in sorted(set(rows.sides[side]))}
+def counts(rows, is_picked, stratum):
+    return {value: sum(np.array(rows.strata[stratum])[is_picked] == value) for value in sorted(set(rows.strata[stratum]))}
 
 
 def test_nothing_is_left_out_if_the_contract_limits_nothing():
@@ -41,7 +42,7 @@ def test_nothing_is_left_out_if_the_contract_limits_nothing():
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_each_order_fills_the_places_and_keeps_every_quota(order):
+def test_each_order_uses_up_the_count_and_keeps_every_quota(order):
     rows = eligible()
     section = pick(order=order, count=30, quotas={"layer": {"core": 0.5, "long_tail": 3}, "cluster": {"*": 12, "0": 5}})
     found = select(rows, section)
@@ -50,21 +51,21 @@ def test_each_order_fills_the_places_and_keeps_every_quota(order):
     assert cluster["0"] <= 5 and max(cluster.values()) <= 12
     full = {"core": layer["core"] == 15, "long_tail": layer["long_tail"] == 3, "failure_mode": False}
     room = {name: number < (5 if name == "0" else 12) for name, number in cluster.items()}
-    could = [not full[a] and room[b] for a, b in zip(rows.sides["layer"], rows.sides["cluster"], strict=True)]
+    could = [not full[a] and room[b] for a, b in zip(rows.strata["layer"], rows.strata["cluster"], strict=True)]
     assert found.sum() == 30 or not (np.array(could) & ~found).any()
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_each_order_stops_where_no_quota_leaves_a_place(order):
+def test_each_order_stops_where_all_quotas_are_used_up(order):
     found = select(eligible(), pick(order=order, quotas={"difficulty": {"easy": 4, "hard": 0.0}}, count=50))
     assert found.sum() == 4
 
 
-def test_per_cluster_is_a_quota_of_each_cluster_in_turns():
+def test_per_cluster_is_a_quota_of_each_cluster():
     rows = eligible(200, lumps=4)
     found = select(rows, pick(per_cluster=3))
     assert set(counts(rows, found, "cluster").values()) == {3}
-    assert (found == (rows.turn < 3)).all()
+    assert (found == (rows.round_robin_rank < 3)).all()
 
 
 def test_k_center_reaches_every_lump_before_it_takes_a_second_of_any():
@@ -102,16 +103,16 @@ def test_orders_that_look_at_vectors_cover_better_than_chance():
     mean = coverage(rows.vectors, select(rows, pick(order="facility_location", count=8)))
     least = coverage(rows.vectors, select(rows, pick(order="k_center", count=8)))
     assert by_chance and mean and least
-    assert mean["mean"] > by_chance["mean"] + 0.05
-    assert least["least"] > by_chance["least"] + 0.05
+    assert mean.mean > by_chance.mean + 0.05
+    assert least.least > by_chance.least + 0.05
 
 
 def test_information_comes_first_where_the_teacher_was_unsure_and_there_is_much():
-    rows = eligible(lumps=2)._replace(surprise=np.where(np.arange(120) % 2, 1.0, 0.1).astype(np.float32))
+    rows = eligible(lumps=2)._replace(mean_nll=np.where(np.arange(120) % 2, 1.0, 0.1).astype(np.float32))
     found = select(rows, pick(order="information", count=10))
-    assert (rows.surprise[found] == 1).all()
+    assert (rows.mean_nll[found] == 1).all()
     assert counts(rows, found, "cluster")["0"] == 10  # the larger lump
-    expected = rows.surprise * (rows.vectors @ rows.vectors.T).mean(axis=1)
+    expected = rows.mean_nll * (rows.vectors @ rows.vectors.T).mean(axis=1)
     assert density(rows) == pytest.approx(expected, abs=1e-5)
 
 
@@ -127,18 +128,18 @@ def test_evenness_is_entropy_over_its_most(given, expected):
     assert evenness(given) == expected
 
 
-def test_balance_says_how_even_each_side_is_before_and_after():
+def test_balance_says_how_even_each_stratum_is_before_and_after():
     found = balance({"layer": ["core"] * 9 + ["long_tail"]}, np.array([True] + [False] * 8 + [True]))
-    assert found == {"layer": {"before": 0.469, "after": 1.0}}
-    assert balance({"layer": ["core", "long_tail"]}, np.array([True, False]))["layer"]["after"] == 0.0
+    assert found == {"layer": BeforeAfter(before=0.469, after=1.0)}
+    assert balance({"layer": ["core", "long_tail"]}, np.array([True, False]))["layer"].after == 0.0
 
 
 def test_selection_of_everything_covers_everything():
     rows = eligible()
     found = selection(rows, np.ones(120, bool))
-    assert found["coverage"] == {"mean": pytest.approx(1, abs=1e-4), "least": pytest.approx(1, abs=1e-4)}
-    assert found["density"]["before"] == found["density"]["after"] > 0
-    assert selection(rows, np.zeros(120, bool))["coverage"] is None
+    assert found.coverage.model_dump() == {"mean": pytest.approx(1, abs=1e-4), "least": pytest.approx(1, abs=1e-4)}
+    assert found.density.before == found.density.after > 0
+    assert selection(rows, np.zeros(120, bool)).coverage is None
 
 
 def test_weights_make_each_value_weigh_the_same_and_an_example_one_on_average():

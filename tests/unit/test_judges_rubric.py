@@ -2,20 +2,20 @@
 
 import pyarrow as pa
 import pytest
-from judge_world import RUBRIC, bar, think
+from judge_world import RUBRIC, grader_spec, think
 from pydantic import ValidationError
 
 from engine.contract.judges import Judges, Rubric
 from engine.grading.grader import Grader
 from engine.judges.judge import Judge
-from engine.judges.judge_client import Reading
-from engine.judges.rubric import Case, marks, questions, score
+from engine.judges.judge_client import ChoiceProbs
+from engine.judges.rubric import Case, dimension_scores, requests, score
 from engine.rows import ANSWER, from_rows, grow
 
 CASE = Case("aa", "send 7", '{"n": 7}')
 DIMENSIONS = [
     {"name": "right", "question": "Is it right?", "anchors": {"bad": "one field is wrong", "good": "all is right"}, "weight": 3},
-    {"name": "short", "question": "Is it short?", "marks": ["no", "so", "yes"]},
+    {"name": "short", "question": "Is it short?", "scale": ["no", "so", "yes"]},
 ]
 
 
@@ -24,7 +24,7 @@ def rubric(**given):
 
 
 def asked(given, case=CASE):
-    return [one.chat[-1]["content"] for one in questions(given, case)]
+    return [one.chat[-1]["content"] for one in requests(given, case)]
 
 
 def test_question_keeps_braces_of_text_and_answer():
@@ -38,12 +38,12 @@ def test_each_dimension_is_a_question_below_the_rubrics_own_with_its_anchors():
         'send 7: {"n": 7}\n\nIs it right?\nbad: one field is wrong\ngood: all is right',
         'send 7: {"n": 7}\n\nIs it short?',
     ]
-    assert [one.marks for one in questions(given, CASE)] == [("bad", "good"), ("no", "so", "yes")]
+    assert [one.choices for one in requests(given, CASE)] == [("bad", "good"), ("no", "so", "yes")]
 
 
 def test_score_is_the_weighted_mean_of_the_dimensions():
     given = rubric(dimensions=DIMENSIONS)
-    found = marks(given, [Reading([0.2, 0.8]), Reading([0.0, 1.0, 0.0])])
+    found = dimension_scores([ChoiceProbs([0.2, 0.8]), ChoiceProbs([0.0, 1.0, 0.0])])
     assert found == [0.8, 0.5] and score(given, found) == pytest.approx((3 * 0.8 + 0.5) / 4)
     assert score(given, [0.8, None]) is None
 
@@ -60,21 +60,21 @@ def test_task_unit_may_have_a_question_of_its_own():
 
 
 def test_worked_examples_have_a_mark_for_each_dimension():
-    shot = {"text": "a", "answer": "b", "mark": {"right": "bad", "short": "yes"}}
+    shot = {"text": "a", "answer": "b", "rating": {"right": "bad", "short": "yes"}}
     given = rubric(question="{text} {answer}", dimensions=DIMENSIONS, shots=[shot])
-    assert [one.chat[2]["content"] for one in questions(given, CASE)] == ["bad", "yes"]
+    assert [one.chat[2]["content"] for one in requests(given, CASE)] == ["bad", "yes"]
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"dimensions": [DIMENSIONS[0], DIMENSIONS[0]]}, "dimensions: names must differ"),
-        ({"dimensions": [{**DIMENSIONS[0], "anchors": {"fair": "x"}}]}, r"anchors of \['fair'\], expected marks of"),
+        ({"dimensions": [{**DIMENSIONS[0], "anchors": {"fair": "x"}}]}, r"anchors of \['fair'\], expected values of the scale"),
         (
-            {"shots": [{"text": "a", "answer": "b", "mark": "fair"}]},
-            r"shots.0.mark: found 'fair', expected one of \['bad', 'good'\]",
+            {"shots": [{"text": "a", "answer": "b", "rating": "fair"}]},
+            r"shots.0.rating: found 'fair', expected one of \['bad', 'good'\]",
         ),
-        ({"dimensions": DIMENSIONS, "shots": [{"text": "a", "answer": "b", "mark": "bad"}]}, "for right one of"),
+        ({"dimensions": DIMENSIONS, "shots": [{"text": "a", "answer": "b", "rating": "bad"}]}, "for right one of"),
     ],
 )
 def test_rubric_that_cannot_be_asked_is_refused(given, said):
@@ -99,23 +99,23 @@ def test_judges_that_cannot_work_are_refused(given, said):
 def test_several_rubrics_are_a_panel_with_their_disagreement(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: [0.6, 0.4] if asked.startswith("STRICT") else [0.1, 0.9])
     strict = {**RUBRIC, "name": "k", "question": "STRICT {answer}", "weight": 4}
-    [found] = Judge(bar(tmp_path, rubrics=[RUBRIC, strict])).mark([CASE])
+    [found] = Judge(grader_spec(tmp_path, rubrics=[RUBRIC, strict])).score([CASE])
     assert (found.score, found.rubric_spread) == (pytest.approx((0.9 + 4 * 0.4) / 5), pytest.approx(0.5))
-    assert [(one["rubric"], one["dimension"]) for one in found.marks] == [("j", ""), ("k", "")]
+    assert [(one["rubric"], one["dimension"]) for one in found.dimension_scores] == [("j", ""), ("k", "")]
 
 
 def test_one_rubric_does_not_disagree_with_itself(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: [0.1, 0.9])
-    [found] = Judge(bar(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).mark([CASE])
-    assert found.rubric_spread is None and [one["dimension"] for one in found.marks] == ["right"]
+    [found] = Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).score([CASE])
+    assert found.rubric_spread is None and [one["dimension"] for one in found.dimension_scores] == ["right"]
 
 
 def test_changed_dimension_is_asked_again_and_the_others_are_not(tmp_path, monkeypatch):
     read = think(monkeypatch, lambda asked: [0.1, 0.9])
     first = {"name": "a", "question": "A?"}
-    Judge(bar(tmp_path, rubrics=[{**RUBRIC, "dimensions": [first, {"name": "b", "question": "B?"}]}])).mark([CASE])
+    Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "dimensions": [first, {"name": "b", "question": "B?"}]}])).score([CASE])
     other = [{**first, "weight": 7}, {"name": "b", "question": "Better?"}]
-    Judge(bar(tmp_path, rubrics=[{**RUBRIC, "name": "renamed", "dimensions": other}])).mark([CASE])
+    Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "name": "renamed", "dimensions": other}])).score([CASE])
     assert [text.rpartition("\n\n")[2] for text in read] == ["A?", "B?", "Better?"]
 
 
@@ -132,5 +132,5 @@ def test_answers_with_references_are_marked_by_them(tmp_path, monkeypatch):
     }
     schema = ANSWER if "reference" in ANSWER.names else grow(ANSWER, ("reference", pa.string()))
     rows = from_rows([{**row, "reference": "7"}], schema)
-    Grader(bar(tmp_path, rubrics=[{**RUBRIC, "question": "Right: {reference}\nSaid: {answer}"}]))(rows)
+    Grader(grader_spec(tmp_path, rubrics=[{**RUBRIC, "question": "Right: {reference}\nSaid: {answer}"}]))(rows)
     assert read == ["Right: 7\nSaid: 8"]

@@ -1,18 +1,24 @@
 """From a pilot to the whole, by hand."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
+from made_run import YAML
 
+from engine.contract import Contract
 from engine.contract.budget import Price, TokenPrice
 from engine.rows import PROMPT, from_rows
 from jobs.commands import estimate, plan
 from jobs.commands.estimate import Extrapolation, Pilot, Rates
+from jobs.commands.plan_consumers import consumer_tokens
 
 RATES = Rates(
     price=Price(per_machine_hour=3600, tokens=TokenPrice(per_1m_in=1_000_000)),  # a token in costs 1, a machine second 1
     at_once={"ours": 2, "theirs": 10},
-    elsewhere=frozenset({"theirs"}),
+    remote=frozenset({"theirs"}),
     pools=frozenset({"train"}),
 )
 SAID = {
@@ -103,6 +109,38 @@ def test_what_a_pilot_cannot_see_is_null_and_says_why():
         assert [entry[unit] for unit in ("tokens_in", "tokens_out", "seconds", "money", "bytes")] == [None] * 5 and entry["basis"]
     reports = estimate.reports(found, models=3, holdout=8)
     assert reports["rows"]["value"] == 24 and reports["tokens_in"]["value"] == 8 and reports["seconds"] is None
+
+
+def everything(**judges):
+    """A contract that pays for all that can be paid for."""
+    raw = yaml.safe_load(YAML)
+    fake = {"type": "fake"}
+    rubric = {"name": "j", "model": fake, "system": "S", "question": "{text} {answer}"}
+    raw["teachers"]["mode"] = "judged"
+    raw["judges"] = {"rubrics": [rubric], "signals": {"model": fake, "quality": {}}, **judges}
+    raw["prompts"]["synthesize"] = [{"method": {"type": "evolve"}, "wanted": 2, "model": fake}]
+    raw["curation"] = {"boundary": [{"type": "rewrite", "model": fake, "checks": [{"type": "json_schema"}]}]}
+    return Contract.model_validate(raw)
+
+
+def test_every_consumer_of_a_paid_model_has_its_tokens_or_a_reason():
+    plain = pilot(10, 30, stands_for=100)
+    measured = dataclasses.replace(plain, tokens={"t": np.array([10.0, 30.0])}, judge_tokens={"j": 7})
+    found = consumer_tokens(everything(), extrapolate(measured), synthesis=90)
+    assert [(one["kind"], one["name"], one["cap"]) for one in found] == [
+        ("synthesis", "synthesis", "teacher_tokens"), ("teacher", "t", "teacher_tokens"), ("judge", "j", "judge_tokens"),
+        ("signals", "signals", "judge_tokens"), ("repair", "rewrite", "teacher_tokens"),
+    ]  # fmt: skip
+    assert [one["tokens"] and one["tokens"]["value"] for one in found] == [90, 2000.0, 350.0, None, None]
+    assert all(one["basis"].startswith("not measured: ") for one in found if one["tokens"] is None)
+
+
+def test_tokens_of_labelled_items_make_the_judges_an_upper_bound():
+    measured = dataclasses.replace(pilot(10, 30, stands_for=100), judge_tokens={"j": 7})
+    gold = [{"input": str(n), "answer": "a", "label": "right" if n % 2 else "wrong"} for n in range(8)]
+    found = consumer_tokens(everything(calibrate={"gold": gold}), extrapolate(measured), synthesis=None)
+    [judge] = [one for one in found if one["kind"] == "judge"]
+    assert judge["basis"].startswith("at most: ")
 
 
 def test_sum_of_jobs_skips_what_is_unknown():

@@ -2,7 +2,7 @@
 
 import random
 
-import alone
+import in_process
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -34,7 +34,7 @@ def ingested(*rows):
 def dispositions(table):
     """Return prompt_id -> (disposition, duplicate_of) of the rows that are not kept."""
     signed = sign(table, COPIES)
-    found = alone.dispositions(signed, COPIES).to_pylist()
+    found = in_process.dispositions(signed, COPIES).to_pylist()
     ids = dict(zip(table["row_key"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))
     return {ids[row["row_key"]]: (row["disposition"], row["duplicate_of"]) for row in found}
 
@@ -49,7 +49,7 @@ def test_near_copy_loses_with_an_estimated_similarity_and_an_unlike_text_stays()
     table = ingested(("a", "train", LONG), ("b", "train", LONG + " please"), ("c", "train", LONG[:40] + " and nothing else"))
     assert dispositions(table) == {"b": ("near_copy", "a")}
     signed = sign(table, COPIES)
-    similarity = alone.dispositions(signed, COPIES)["similarity"].to_pylist()
+    similarity = in_process.dispositions(signed, COPIES)["similarity"].to_pylist()
     assert similarity == [pytest.approx(0.95, abs=0.1)]
 
 
@@ -68,14 +68,14 @@ def test_copies_within_the_holdout_keep_one():
 def test_equal_rows_of_one_source_keep_the_earliest():
     table = ingested(("a", "train", "same"), ("a", "train", "same"))
     signed = sign(table, COPIES)
-    found = alone.dispositions(signed, COPIES)
+    found = in_process.dispositions(signed, COPIES)
     assert found["row_key"].to_pylist() == [2]
 
 
 def test_repeated_source_id_is_a_reject():
     table = ingested(("b", "train", "one", {"source_id": "7"}), ("a", "train", "two", {"source_id": "7"}), ("c", "train", "two"))
     signed = sign(table, COPIES)
-    found = alone.dispositions(signed, COPIES).to_pylist()
+    found = in_process.dispositions(signed, COPIES).to_pylist()
     assert [(row["row_key"], row["disposition"], row["detail"]) for row in found] == [(2, "duplicate_id", "line 1 has the same id")]
 
 
@@ -102,7 +102,7 @@ def test_label_sends_every_row_to_exactly_one_table_and_divides_shards_by_id():
     rows += [("00h", "holdout", "held out"), reject, ("09b", "train", rows[9][2])]
     table = ingested(*rows)
     signed = sign(table, COPIES)
-    found = alone.dispositions(signed, COPIES)
+    found = in_process.dispositions(signed, COPIES)
     shard_bounds = tables.shard_bounds(signed, found, shard_rows=4)
     labelled = tables.label(table, found, shard_bounds)
     assert sum(tables.select_table(labelled, name).num_rows for name in tables.TABLES) == len(rows)

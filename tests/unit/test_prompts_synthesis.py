@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 
-import alone
+import in_process
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -14,6 +14,7 @@ from engine.contract.profile import Pool
 from engine.contract.prompts import Copies
 from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.synthesize import Synthesis
+from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.prompts import copies, quota, tables
 from engine.prompts.files import SourceFile
@@ -60,21 +61,13 @@ def read(texts, side, *, number, layers=()):
 
 def settled(rows):
     signed = copies.sign(rows, COPIES)
-    return tables.label(rows, alone.dispositions(signed, COPIES), {})
+    return tables.label(rows, in_process.dispositions(signed, COPIES), {})
 
 
-def desk(tmp_path, one, batch=2):
-    return SynthesizerSpec(
-        syntheses=(one,),
-        model=one.model,
-        specialist=SPECIALIST,
-        pool=Pool(batch=batch),
-        folder=None,
-        ledger=Folder(str(tmp_path / "ledger")),
-        numbers={one.title: 2},
-        max_chars=500,
-        markers=Folder(str(tmp_path / "marks")),
-    )
+def spec(tmp_path, one, batch=2, cap=None):
+    pool, folders = Pool(batch=batch), (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
+    client = ClientSpec(one.model, pool, None, *folders, cap=cap, payee="synthesis") if one.model else None
+    return SynthesizerSpec((one,), SPECIALIST, pool, client, numbers={one.title: 2}, max_chars=500)
 
 
 def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None):
@@ -85,7 +78,7 @@ def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None):
     requests = quota.requests([one], wanted, {}, round=1, units_with_facts=["form"])
     mine = labelled.filter(pc.equal(labelled["disposition"], "prompts"))
     asks = quota.batched(quota.assign(mine, requests, done={}), [one.title], size=2)
-    made = pa.concat_tables(Synthesizer(desk(tmp_path, one))(quota.with_seeds(mine, asks)))
+    made = pa.concat_tables(Synthesizer(spec(tmp_path, one))(quota.with_seeds(mine, asks)))
     return settled(pa.concat_tables([rows, identify(made.select(INGESTED.names))]))
 
 
@@ -226,7 +219,7 @@ def test_synthetic_prompt_between_two_seeds_makes_them_no_copies_nor_one_of_the_
     one = rows.to_pylist()[0] | {"text": middle, "messages": [{"role": "user", "content": middle}], "round": 1, "row_key": 9}
     rows = pa.concat_tables([rows, identify(pa.Table.from_pylist([one], schema=INGESTED))])
     signed = copies.sign(rows, strict)
-    found = alone.dispositions(signed, strict)
+    found = in_process.dispositions(signed, strict)
     assert [(row["row_key"], row["disposition"]) for row in found.to_pylist()] == [(9, "holdout_near")]
 
 
@@ -239,40 +232,40 @@ def shown(tmp_path, one):
 def test_what_was_paid_for_is_not_asked_again_and_comes_out_the_same(tmp_path, monkeypatch):
     one = synthesis("evolve", *NEW)
     seeds = shown(tmp_path, one)
-    first = pa.concat_tables(Synthesizer(desk(tmp_path, one))(seeds))
+    first = pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds))
     monkeypatch.setattr(FakeEngine, "complete", lambda *_: pytest.fail("paid twice"))
-    again = pa.concat_tables(Synthesizer(desk(tmp_path, one))(seeds))
+    again = pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds))
     assert again.equals(first) and sum(first["tokens_out"].to_pylist()) > 0
     with pytest.raises(pytest.fail.Exception):
-        list(Synthesizer(desk(tmp_path, synthesis("evolve", *NEW, sampling=Sampling(seed=1))))(seeds))
+        list(Synthesizer(spec(tmp_path, synthesis("evolve", *NEW, sampling=Sampling(seed=1))))(seeds))
 
 
 def test_a_synthesizer_that_died_goes_on_behind_what_it_had_written(tmp_path, monkeypatch):
     one = synthesis("evolve", *NEW)
     seeds = shown(tmp_path, one)
-    batches = Synthesizer(desk(tmp_path, one))(seeds)
+    batches = Synthesizer(spec(tmp_path, one))(seeds)
     list(itertools.islice(batches, 2))  # the empty table and the first batch; then it is killed
     asked = []
     complete = FakeEngine.complete
     monkeypatch.setattr(FakeEngine, "complete", lambda self, *given: asked.extend(given[0]) or complete(self, *given))
-    assert pa.concat_tables(Synthesizer(desk(tmp_path, one))(seeds)).num_rows == 3
+    assert pa.concat_tables(Synthesizer(spec(tmp_path, one))(seeds)).num_rows == 3
     assert len(asked) == 1
 
 
 def test_seed_that_kills_its_engine_is_a_reject_alone(tmp_path):
     one = synthesis("evolve", *NEW)
     seeds = shown(tmp_path, one)
-    marked = desk(tmp_path, one)
+    marked = spec(tmp_path, one)
     ids = []
     worker = Synthesizer(marked)
-    record = worker.trials
-    worker.trials = lambda keys, *given: ids.extend(keys) or record(keys, *given)
-    worker.trials.load = record.load
+    record = worker.client.isolator
+    worker.client.isolator = lambda keys, *given: ids.extend(keys) or record(keys, *given)
+    worker.client.isolator.load = record.load
     poison = next(iter(pa.concat_tables(worker(seeds))["line"].to_pylist()))
-    marked.ledger.remove()
+    marked.client.ledger.remove()
     for death in range(6):
         dead = {"host": "gone", "pid": 2**22 + os.getpid(), "keys": ids[:1]}
-        marked.markers.write(f"{death}.json", json.dumps(dead).encode())
+        marked.client.markers.write(f"{death}.json", json.dumps(dead).encode())
     rows = pa.concat_tables(Synthesizer(marked)(seeds)).sort_by("line").to_pylist()
     assert [row["line"] for row in rows if row["reason"] == "synthesis_failed"] == [poison]
     assert len(rows) == 3

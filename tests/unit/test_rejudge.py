@@ -1,23 +1,23 @@
 """Another judge for a finished run: what may change, what moves, and a switch that may die anywhere. No Ray, no model."""
 
-import json
 import shutil
 
 import pytest
+from engine.runs.recipe import identify
 from made_run import made_run
 from typer.testing import CliRunner
 
 from engine.contract.profile import Pool
 from engine.errors import ContractError, RecipeMismatch
 from engine.rows import CANDIDATE
-from engine.runs.job import is_finished, recipe_head
-from engine.runs.swap import place
+from engine.runs.job import is_finished
+from engine.runs.swap import archive
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs import workspace
 from jobs.cli import app
 from jobs.commands import rejudge
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 
 STRICTER = "judges.accept.confidence=0.9"
 
@@ -25,9 +25,9 @@ STRICTER = "judges.accept.confidence=0.9"
 def moved(context):
     """Stands for the judge: one answer of `train` is doubted now, one is so for another reason."""
     rows = context.artifact("candidates").read("candidates", CANDIDATE).to_pylist()
-    fates = {"eeee5555": ("review", ["low_confidence"]), "ffff6666": ("train", ["accepted"])}
+    changed = {"eeee5555": ("review", ["low_confidence"]), "ffff6666": ("train", ["accepted"])}
     for row in rows:
-        row["pool"], row["reasons"] = fates.get(row["answer_id"], (row["pool"], row["reasons"]))
+        row["pool"], row["reasons"] = changed.get(row["answer_id"], (row["pool"], row["reasons"]))
     context.writer.put("candidates", CANDIDATE.empty_table().from_pylist(rows, schema=CANDIDATE), CANDIDATE)
     context.writer.metrics = {"teachers": {}}
     return RowCounts(3, {"train": 1, "contrast": 1, "review": 1})
@@ -39,39 +39,39 @@ def run(tmp_path, monkeypatch):
 
     def graded(work, context, console):
         context.writer.clear()
-        return context.writer.finish(recipe_head(context), moved(context))
+        return context.writer.finish(identify(context), moved(context))
 
     monkeypatch.setattr(rejudge, "_graded", graded)
     return made_run(str(tmp_path / "run"), tmp_path)
 
 
 def fingerprints(run):
-    return {job.name: found.fingerprint for job in line(run.contract) if (found := load_artifact(run.folder / job.name))}
+    return {job.name: result.fingerprint for job in pipeline(run.contract) if (result := load_artifact(run.folder / job.name))}
 
 
 def test_moves_are_counted_by_pool_and_reason_and_nothing_changes(run):
     before = fingerprints(run)
-    found = rejudge.rejudge(run.folder.url, changes=[STRICTER])
-    assert found["changes"] == ["judges.accept.confidence: 0.5 -> 0.9"]
-    assert found["pools"]["before"]["train"] == 2 and found["pools"]["after"] == found["pools"]["before"] | {
+    result = rejudge.rejudge(run.folder.url, changes=[STRICTER]).model_dump(mode="json")
+    assert result["changes"] == ["judges.accept.confidence: 0.5 -> 0.9"]
+    assert result["pools"]["before"]["train"] == 2 and result["pools"]["after"] == result["pools"]["before"] | {
         "train": 1,
         "review": 1,
     }
-    assert found["moves"] == [
+    assert result["moves"] == [
         {
             "from": "train",
             "to": "review",
             "answers": 1,
-            "because": [{"before": [], "after": ["low_confidence"], "answers": 1, "examples": ["eeee5555"]}],
+            "reasons": [{"before": [], "after": ["low_confidence"], "answers": 1, "examples": ["eeee5555"]}],
         },
         {
             "from": "train",
             "to": "train",
             "answers": 1,
-            "because": [{"before": [], "after": ["accepted"], "answers": 1, "examples": ["ffff6666"]}],
+            "reasons": [{"before": [], "after": ["accepted"], "answers": 1, "examples": ["ffff6666"]}],
         },
     ]
-    assert (found["written"], found["earlier"], found["again"], found["paid"]) == (False, None, [], 0)
+    assert (result["written"], result["earlier"], result["stale_jobs"], result["paid"]) == (False, None, [], 0)
     assert fingerprints(run) == before and workspace.reopen(run.folder.url).contract == run.contract
 
 
@@ -84,13 +84,13 @@ def test_words_show_the_way_of_each_answer(run):
 
 def test_written_verdicts_are_the_runs_and_what_was_made_from_the_old_ones_is_kept_beside(run):
     before = fingerprints(run)
-    found = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
-    assert found["again"] == ["dataset", "students/small", "students/large", "reports"]
+    result = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
+    assert result.stale_jobs == ("dataset", "students/small", "students/large", "reports")
     assert set(fingerprints(run)) == {"prompts", "candidates"}
     after = workspace.reopen(run.folder.url)
     assert after.contract.judges.accept.confidence == 0.9
-    assert all(is_finished(after.context(job, log=print, progress=print)) for job in line(after.contract)[:2])
-    earlier = workspace.reopen(found["earlier"])
+    assert all(is_finished(after.context(job, log=print, progress=print)) for job in pipeline(after.contract)[:2])
+    earlier = workspace.reopen(result.earlier)
     assert earlier.contract == run.contract
     assert {name: fingerprint for name, fingerprint in before.items() if name != "prompts"} == fingerprints(earlier)
     assert not (run.folder / "rejudged").exists()
@@ -98,7 +98,7 @@ def test_written_verdicts_are_the_runs_and_what_was_made_from_the_old_ones_is_ke
 
 def test_the_way_back_gives_the_old_verdicts(run, monkeypatch):
     old = load_artifact(run.folder / "candidates").read("candidates", CANDIDATE)
-    earlier = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)["earlier"]
+    earlier = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True).earlier
     assert load_artifact(Folder(earlier) / "candidates").read("candidates", CANDIDATE) == old
 
 
@@ -114,11 +114,11 @@ def test_a_death_at_any_step_leaves_the_old_or_the_new_and_the_same_call_ends_it
         left = [steps]
 
         def dying(method, left=left):
-            def act(self, *given):
+            def act(self, *args):
                 if left[0] == 0:
                     raise Death
                 left[0] -= 1
-                return method(self, *given)
+                return method(self, *args)
 
             return act
 
@@ -132,28 +132,28 @@ def test_a_death_at_any_step_leaves_the_old_or_the_new_and_the_same_call_ends_it
                 break
             except Death:
                 pass
-        found = load_artifact(run.folder / "candidates")
-        seen.add(found.fingerprint)
-        assert found.read("candidates", CANDIDATE).num_rows == 3
+        result = load_artifact(run.folder / "candidates")
+        seen.add(result.fingerprint)
+        assert result.read("candidates", CANDIDATE).num_rows == 3
         again = rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)
-        assert again["written"] and set(fingerprints(run)) == {"prompts", "candidates"}
-        assert set(fingerprints(workspace.reopen(place(run.folder, old).url))) >= {"candidates", "dataset", "reports"}
+        assert again.written and set(fingerprints(run)) == {"prompts", "candidates"}
+        assert set(fingerprints(workspace.reopen(archive(run.folder, old).url))) >= {"candidates", "dataset", "reports"}
         steps += 1
-    assert seen == {old, new} and steps > 8 and trial["answers"] == 3
+    assert seen == {old, new} and steps > 8 and trial.answers == 3
 
 
 def test_same_judge_grades_nothing(run, monkeypatch):
-    monkeypatch.setattr(rejudge, "_graded", lambda *given: pytest.fail("it was graded"))
-    found = rejudge.rejudge(run.folder.url, write=True)
-    assert found["changes"] == found["moves"] == found["again"] == []
-    assert rejudge.as_text(found).startswith("The judge is the same.")
+    monkeypatch.setattr(rejudge, "_graded", lambda *args: pytest.fail("it was graded"))
+    result = rejudge.rejudge(run.folder.url, write=True)
+    assert result.changes == result.moves == result.stale_jobs == ()
+    assert rejudge.as_text(result).startswith("The judge is the same.")
     assert "reports" in fingerprints(run)
 
 
 def test_what_was_graded_without_write_is_not_graded_again(run, monkeypatch):
     rejudge.rejudge(run.folder.url, changes=[STRICTER])
-    monkeypatch.setattr(rejudge, "_graded", lambda *given: pytest.fail("it was graded"))
-    assert rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True)["written"]
+    monkeypatch.setattr(rejudge, "_graded", lambda *args: pytest.fail("it was graded"))
+    assert rejudge.rejudge(run.folder.url, changes=[STRICTER], write=True).written
 
 
 def test_a_contract_with_another_teacher_is_refused_by_name(run, tmp_path):
@@ -180,7 +180,7 @@ def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run
     def refusal(change):
         judged = workspace.create(str(run.contract_path), run.folder.url, profile="laptop", changes=change)
         with pytest.raises(RecipeMismatch) as failure:
-            is_finished(judged.context(line(judged.contract)[1], log=print, progress=print))
+            is_finished(judged.context(pipeline(judged.contract)[1], log=print, progress=print))
         return str(failure.value)
 
     assert f"`rayleigh rejudge {run.folder} --contract FILE`" in refusal([STRICTER])
@@ -189,7 +189,7 @@ def test_drift_of_the_judge_alone_names_the_way_out_and_other_drift_does_not(run
 
 def test_draft_that_is_half_made_is_nobodys_result(run):
     ArtifactWriter(run.folder / "rejudged").folder.write("candidates/half", b"half")
-    assert json.loads(json.dumps(rejudge.rejudge(run.folder.url, changes=[STRICTER])))["answers"] == 3
+    assert rejudge.rejudge(run.folder.url, changes=[STRICTER]).answers == 3
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 
 from engine.contract import Contract
 from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
+from engine.records.record import Identity
 from engine.release.registry import Registry, beside
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
-from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
 from jobs.commands.release import promote, rollback
 
@@ -94,7 +95,9 @@ class Run:
         self.finish("reports", {}, files=papers, needs=["prompts", "dataset", *(f"students/{name}" for name in exact)])
 
     def artifact(self, name: str) -> Artifact:
-        return Artifact(self.folder / name, json.loads((self.folder / name).read("record.json")))
+        artifact = load_artifact(self.folder / name)
+        assert artifact is not None
+        return artifact
 
     def finish(
         self, name: str, tables: dict[str, Any], *, files: dict[str, bytes] | None = None, needs: Sequence[str] = (), **metrics: Any
@@ -105,7 +108,7 @@ class Run:
         for path, data in (files or {}).items():
             writer.folder.write(path, data)
         inputs = {needed: self.artifact(needed).fingerprint for needed in needs}
-        writer.finish({"job": name, "recipe": {}, "inputs": inputs, "fingerprint": content_id(name)}, RowCounts(0, {}))
+        writer.finish(Identity(name, {}, inputs, content_id(name)), RowCounts(0, {}))
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -222,7 +225,7 @@ def test_promote_without_a_report_of_decontamination_is_refused_and_says_what_to
 
 def test_promote_of_a_student_of_another_dataset_is_refused(where: Folder) -> None:
     run = run_in(where)
-    metrics = run.artifact("dataset").record["metrics"]
+    metrics = run.artifact("dataset").record.metrics
     run.finish("dataset", {"examples": from_rows([{"example_id": "9"}], EXAMPLE)}, needs=["prompts"], **metrics)
     with pytest.raises(GateRefused, match="students/small was made from another dataset than lies in the run"):
         promote(run.folder.url, f"{where}/registry")

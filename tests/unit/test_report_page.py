@@ -11,6 +11,7 @@ import duckdb
 import pytest
 import report_facts
 
+from engine.records.record import Identity
 from engine.report import labels, verdict
 from engine.report.collect import gather
 from engine.report.embed import as_data
@@ -91,13 +92,13 @@ def test_page_says_what_picking_did_and_what_resembled_the_holdout(html, facts):
 def test_page_says_what_the_judge_is_worth_and_why_it_decides_nothing(html, facts):
     section = re.sub(r"<[^>]+>", " ", html.partition('<section id="judge">')[2].partition("</section>")[0])
     said = " ".join(section.split())
-    assert "annotates and decides nothing: its bias `padded` is 0.31, the contract lets 0.1 pass" in said
+    assert "annotates and decides nothing: its bias `padded` is 0.31, the contract tolerates 0.1" in said
     assert "kappa 0.60 0.49\u20130.70 40" in said and "stops wrong &lt;product&gt; 0.50" in said
     assert "padded 0.31 0.20\u20130.41 0.10 beyond the limit" in said
     assert "position n/a 0.10 not measured: no pairs are compared" in said
     assert "gold.items 40" in said and "Cross-fitted" in said
-    gates = {**report_facts.JUDGE, "gates": True, "why": []}
-    jobs = [{**job, "metrics": {"judge": gates}} if job["job"] == "candidates" else job for job in facts.jobs]
+    deciding = {**report_facts.JUDGE, "decides": True, "why": []}
+    jobs = [{**job, "metrics": {"judge": deciding}} if job["job"] == "candidates" else job for job in facts.jobs]
     assert "Its confidence decides: what reaches 0.30" in page(replace(facts, jobs=jobs))
 
 
@@ -160,7 +161,7 @@ def test_page_of_very_long_texts_stays_small(tmp_path, given, sign):
     longer = [{**row, "text": f"{n} " + sign * 20_000, "answer": sign * 20_000} for n, row in enumerate(rows)]
     writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
     writer.put("picked", from_rows(longer, PICKED), PICKED)
-    made = writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(len(rows), {"": len(rows)}))
+    made = writer.finish(Identity("dataset", {}, {}, ""), RowCounts(len(rows), {"": len(rows)}))
     predictions = [{**row, "text": sign * 20_000, "answer": sign * 20_000} for row in given["predictions"].to_pylist()]
     given = {**given, "artifacts": {**given["artifacts"], "dataset": made}, "predictions": from_rows(predictions, PREDICTION)}
     assert len(page(gather(**given)).encode()) < 2_000_000

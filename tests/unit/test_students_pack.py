@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from engine.rows import EXAMPLE, from_rows
-from engine.students.pack import Packed, collate, in_order, order, pack
+from engine.students.pack import Packed, collate, epoch_batches, pack, sorted_batches
 
 
 class Letters:
@@ -26,14 +26,14 @@ class Letters:
 
 def table(*pairs: tuple[str, str], weights: tuple[float, ...] | None = None) -> pa.Table:
     rows: list[dict[str, Any]] = [
-        {"messages": [{"role": "user", "content": asked}], "target": said, "weight": weights[at] if weights else 1.0}
-        for at, (asked, said) in enumerate(pairs)
+        {"messages": [{"role": "user", "content": prompt}], "target": target, "weight": weights[at] if weights else 1.0}
+        for at, (prompt, target) in enumerate(pairs)
     ]
     return from_rows(rows, EXAMPLE)
 
 
-def packed(*pairs: tuple[str, str], **given: Any) -> Packed:
-    return pack(table(*pairs, **given), Letters(), max_tokens=1000)
+def packed(*pairs: tuple[str, str], **options: Any) -> Packed:
+    return pack(table(*pairs, **options), Letters(), max_tokens=1000)
 
 
 def many(count: int) -> Packed:
@@ -41,26 +41,26 @@ def many(count: int) -> Packed:
 
 
 def test_pack_puts_prompt_target_and_end_one_after_the_other() -> None:
-    found = packed(("hi", "ho"), ("a", "bcd"))
-    text = "".join(chr(token) if token > 1 else "$" for token in found.ids)
+    examples = packed(("hi", "ho"), ("a", "bcd"))
+    text = "".join(chr(token) if token > 1 else "$" for token in examples.ids)
     assert text == "[u]hi[a]ho$[u]a[a]bcd$"
-    assert found.targets.tolist() == [8, 7]
-    assert found.learned.tolist() == [3, 4]
+    assert examples.targets.tolist() == [8, 7]
+    assert examples.learned.tolist() == [3, 4]
 
 
 def test_pack_leaves_out_what_is_too_long_and_counts_it() -> None:
-    found = pack(table(("a", "b"), ("a" * 99, "b"), ("a", "c" * 99)), Letters(), max_tokens=50)
-    assert (len(found), found.too_long) == (1, 2)
+    examples = pack(table(("a", "b"), ("a" * 99, "b"), ("a", "c" * 99)), Letters(), max_tokens=50)
+    assert (len(examples), examples.too_long) == (1, 2)
 
 
 def test_pack_of_nothing_is_empty() -> None:
-    found = pack(table(("a" * 99, "b")), Letters(), max_tokens=50)
-    assert (len(found), found.too_long, len(found.ids)) == (0, 1, 0)
+    examples = pack(table(("a" * 99, "b")), Letters(), max_tokens=50)
+    assert (len(examples), examples.too_long, len(examples.ids)) == (0, 1, 0)
 
 
 def test_collate_labels_are_the_target_and_the_end_and_nothing_else() -> None:
-    found = packed(("hi", "ho"), ("a", "bcd"), weights=(1.0, 0.5))
-    batch = collate(found, np.array([1, 0]), pad=0)
+    examples = packed(("hi", "ho"), ("a", "bcd"), weights=(1.0, 0.5))
+    batch = collate(examples, np.array([1, 0]), pad=0)
     assert "".join(map(chr, batch.labels.tolist())) == "bcd\x01ho\x01"
     assert batch.weights.tolist() == [0.5] * 4 + [1.0] * 3
     assert batch.ids.shape == batch.mask.shape == (2, 11)
@@ -69,8 +69,8 @@ def test_collate_labels_are_the_target_and_the_end_and_nothing_else() -> None:
 
 
 def test_collate_of_a_filler_learns_nothing() -> None:
-    found = packed(("hi", "ho"))
-    batch = collate(found, np.array([-1, 0, -1]), pad=0)
+    examples = packed(("hi", "ho"))
+    batch = collate(examples, np.array([-1, 0, -1]), pad=0)
     assert batch.ids.shape[0] == 3
     assert len(batch.labels) == 3
     assert batch.mask.sum(1).tolist() == [1, 11, 1]
@@ -78,7 +78,7 @@ def test_collate_of_a_filler_learns_nothing() -> None:
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 200])
 def test_order_shows_every_example_once_an_epoch(count: int) -> None:
-    rows = order(many(count), size=8, seed=0, epoch=0)
+    rows = epoch_batches(many(count), size=8, seed=0, epoch=0)
     assert rows.shape[1] == 8
     assert sorted(rows[rows >= 0]) == list(range(count))
     assert (rows < 0).sum() < 8
@@ -86,10 +86,10 @@ def test_order_shows_every_example_once_an_epoch(count: int) -> None:
 
 def test_order_is_the_same_for_a_seed_and_an_epoch_and_differs_between() -> None:
     examples = many(100)
-    first = order(examples, size=8, seed=0, epoch=0)
-    assert np.array_equal(first, order(examples, size=8, seed=0, epoch=0))
-    assert not np.array_equal(first, order(examples, size=8, seed=0, epoch=1))
-    assert not np.array_equal(first, order(examples, size=8, seed=1, epoch=0))
+    first = epoch_batches(examples, size=8, seed=0, epoch=0)
+    assert np.array_equal(first, epoch_batches(examples, size=8, seed=0, epoch=0))
+    assert not np.array_equal(first, epoch_batches(examples, size=8, seed=0, epoch=1))
+    assert not np.array_equal(first, epoch_batches(examples, size=8, seed=1, epoch=0))
 
 
 def staged(curriculum: str) -> Packed:
@@ -101,11 +101,11 @@ def staged(curriculum: str) -> Packed:
     return pack(from_rows(rows, EXAMPLE), Letters(), max_tokens=1000, curriculum=curriculum)
 
 
-@pytest.mark.parametrize(("curriculum", "first"), [("confidence_tier", [0, 1, 2, 3]), ("difficulty", [2, 1, 0, 3])])
+@pytest.mark.parametrize(("curriculum", "first"), [("tier", [0, 1, 2, 3]), ("difficulty", [2, 1, 0, 3])])
 def test_order_with_a_curriculum_shows_the_surest_or_easiest_first(curriculum: str, first: list[int]) -> None:
     examples = staged(curriculum)
     for epoch in (0, 1):
-        rows = order(examples, size=8, seed=0, epoch=epoch)
+        rows = epoch_batches(examples, size=8, seed=0, epoch=epoch)
         place = {kind: where for where, kind in enumerate(first)}
         due = [max(place[row % 4] for row in batch if row >= 0) for batch in rows.tolist()]
         assert due == sorted(due) and set(due) == {0, 1, 2, 3}
@@ -113,26 +113,26 @@ def test_order_with_a_curriculum_shows_the_surest_or_easiest_first(curriculum: s
 
 
 def test_order_with_a_curriculum_is_drawn_anew_each_epoch_and_alike_each_time() -> None:
-    first, again, next_ = (order(staged("confidence_tier"), size=8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    first, again, next_ = (epoch_batches(staged("tier"), size=8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, next_)
 
 
 def test_order_without_a_curriculum_does_not_see_tiers() -> None:
-    assert np.array_equal(*(order(examples, size=8, seed=0, epoch=0) for examples in (staged("none"), many(60))))
+    assert np.array_equal(*(epoch_batches(examples, size=8, seed=0, epoch=0) for examples in (staged("none"), many(60))))
 
 
 def test_order_wastes_little_on_padding() -> None:
     examples = many(400)
-    rows = order(examples, size=8, seed=0, epoch=0)
+    rows = epoch_batches(examples, size=8, seed=0, epoch=0)
     width = sum(8 * examples.lengths[batch].max() for batch in rows)
     assert width < 1.15 * examples.lengths.sum()
 
 
-def test_in_order_shows_every_example_once() -> None:
-    rows = in_order(many(19), size=8)
+def test_sorted_batches_show_every_example_once() -> None:
+    rows = sorted_batches(many(19), size=8)
     assert sorted(rows[rows >= 0]) == list(range(19))
 
 
 def test_weight_counts_weighted_target_tokens() -> None:
-    found = packed(("hi", "ho"), ("a", "bcd"), weights=(1.0, 0.5))
-    assert found.weight(np.array([0, 1, -1])) == 3 + 0.5 * 4
+    examples = packed(("hi", "ho"), ("a", "bcd"), weights=(1.0, 0.5))
+    assert examples.weight(np.array([0, 1, -1])) == 3 + 0.5 * 4

@@ -1,19 +1,24 @@
-"""What a student's section becomes: learning rates, DeepSpeed's configuration, Ray Train's arguments, stopping, progress lines."""
+"""The training recipe: learning rates, batches over workers, checkpoint names, early stopping, progress lines."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from engine.contract.profile import Pool
-from engine.contract.students import EarlyStop, Student
+from engine.contract.students import EarlyStop, Objectives, Student
 from engine.errors import ModelError
+from engine.records.student import TrainingSetup
+from engine.storage.shards import Folder
 from engine.students import launch, zero
 from engine.students.checkpoint_state import Progress
 from engine.students.loop import learning_rate
-from engine.students.progress_file import Meter, ProgressSnapshot
+from engine.students.objectives import OBJECTIVES
+from engine.students.progress_file import ProgressReporter, ProgressSnapshot
 from engine.students.prune import check_layers
+from jobs.steps import students
 
 
 def student(**changes: Any) -> Student:
@@ -21,58 +26,54 @@ def student(**changes: Any) -> Student:
 
 
 def test_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
-    rates = [learning_rate(step, 100, student(learning_rate=0.5, warmup=0.1)) for step in range(101)]
+    rates = [learning_rate(step, 100, student(learning_rate=0.5, warmup_ratio=0.1)) for step in range(101)]
     assert rates[0] == pytest.approx(0.05)
     assert max(rates) == pytest.approx(0.5) == rates[9] == rates[10]
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_config_on_cpu_multiplies_in_bfloat16_and_compiles_nothing(stage: int) -> None:
-    found = zero.config(student(zero=stage, batch=16, micro_batch=4, workers=2, clip=0.5), accelerator="cpu")
-    assert found["zero_optimization"]["stage"] == stage
-    assert (found["train_batch_size"], found["train_micro_batch_size_per_gpu"], found["gradient_accumulation_steps"]) == (16, 4, 2)
-    assert found["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
-    assert "bf16" not in found
-    assert found["optimizer"]["params"]["torch_adam"] is True
-    assert found["gradient_clipping"] == 0.5
+@pytest.mark.parametrize(("batch", "micro", "workers"), [(16, 4, 2), (16, 16, 1), (8, 16, 4), (6, 1, 3)])
+def test_micro_batches_of_all_workers_make_the_batch(batch: int, micro: int, workers: int) -> None:
+    config = zero.config(student(batch_size=batch, micro_batch_size=micro, workers=workers), accelerator="cpu")
+    per_device = config["train_micro_batch_size_per_gpu"]
+    assert per_device <= micro
+    assert per_device * config["gradient_accumulation_steps"] * workers == config["train_batch_size"] == batch
 
 
-def test_config_on_gpu_holds_bfloat16_weights() -> None:
-    found = zero.config(student(), accelerator="gpu")
-    assert found["bf16"] == {"enabled": True}
-    assert "torch_autocast" not in found
-    assert found["zero_optimization"]["overlap_comm"] is True
+def test_weights_are_bfloat16_on_a_gpu_only_and_float32_where_ordered() -> None:
+    assert "bf16" in zero.config(student(), accelerator="gpu")
+    assert "bf16" not in zero.config(student(), accelerator="cpu")
+    plain = [zero.config(student(dtype="float32"), accelerator=kind) for kind in ("cpu", "gpu")]
+    assert not any({"bf16", "torch_autocast"} & set(config) for config in plain)
 
 
-def test_config_in_float32_asks_for_no_other_precision() -> None:
-    found = zero.config(student(dtype="float32"), accelerator="cpu")
-    assert "bf16" not in found and "torch_autocast" not in found
-
-
-def test_pool_with_gpus_gives_each_worker_one() -> None:
-    pool = Pool(cpus=4, gpus=1)
-    assert launch.scaling(student(workers=8), pool) == {
-        "num_workers": 8,
-        "use_gpu": True,
-        "resources_per_worker": {"CPU": 4, "GPU": 1},
-    }
-    assert launch.accelerator(pool) == "gpu"
-    assert launch.environment(pool)["DS_ACCELERATOR"] == "cuda"
-
-
-def test_pool_without_gpus_gives_each_worker_its_threads() -> None:
-    pool = Pool(cpus=2)
-    assert launch.scaling(student(), pool) == {"num_workers": 1, "use_gpu": False, "resources_per_worker": {"CPU": 2}}
-    assert launch.environment(pool)["OMP_NUM_THREADS"] == "2"
-    assert launch.environment(pool)["DS_ACCELERATOR"] == "cpu"
+@pytest.mark.parametrize(("gpus", "cuda"), [(0, False), (1, True)])
+def test_ray_train_and_deepspeed_agree_on_the_device(gpus: int, cuda: bool) -> None:
+    pool = Pool(cpus=2, gpus=gpus)
+    assert launch.scaling(student(), pool)["use_gpu"] is cuda
+    assert launch.environment(pool)["DS_ACCELERATOR"] == ("cuda" if cuda else "cpu")
 
 
 @pytest.mark.parametrize(("batch", "workers", "micro"), [(16, 3, 16), (16, 2, 3), (4, 8, 1)])
 def test_batch_that_cannot_be_shared_is_refused(batch: int, workers: int, micro: int) -> None:
-    with pytest.raises(ValidationError, match="batch: found"):
-        student(batch=batch, workers=workers, micro_batch=micro)
+    with pytest.raises(ValidationError, match="batch_size: found"):
+        student(batch_size=batch, workers=workers, micro_batch_size=micro)
+
+
+def test_checkpoints_keep_the_name_that_they_had_under_the_first_names_of_the_keys(tmp_path: Path) -> None:
+    """A training that an earlier version began is resumed: the name below was computed by it."""
+    source = tmp_path / "model"
+    source.mkdir()
+    (source / "config.json").write_text("{}")
+    context: Any = SimpleNamespace(ledger=Folder(f"{tmp_path}/ledger"))
+    dataset: Any = SimpleNamespace(fingerprint="0")
+    location = students.checkpoints(context, student(learning_rate=1e-5, batch_size=8), source, dataset)
+    assert location == launch.CheckpointLocation(f"{tmp_path}/ledger/checkpoints/s", "9f15edd5a03eefc350a3b4dceeae1561")
+
+
+def test_every_objective_of_the_contract_is_registered() -> None:
+    assert set(OBJECTIVES) == set(Objectives.model_fields)
 
 
 def test_layers_that_are_not_there_are_named_with_those_that_are() -> None:
@@ -82,43 +83,58 @@ def test_layers_that_are_not_there_are_named_with_those_that_are() -> None:
         check_layers((0, 1, 0), 30, Path("some/model"))
 
 
-def graded(losses: list[float], stop: EarlyStop | None) -> Progress:
+def validated(losses: list[float], stop: EarlyStop | None) -> Progress:
     progress = Progress()
     for loss in losses:
         progress.step += 1
         if not progress.stopped_early:
-            progress.grade(loss, stop)
+            progress.update_best(loss, stop)
     return progress
 
 
 def test_patience_counts_validations_since_the_best() -> None:
-    found = graded([3.0, 2.0, 2.5, 1.0, 1.5, 1.5], EarlyStop(patience=2))
+    found = validated([3.0, 2.0, 2.5, 1.0, 1.5, 1.5], EarlyStop(patience=2))
     assert found.stopped_early
     assert (found.best, found.best_step) == (1.0, 4)
-    assert not graded([3.0, 2.0, 2.5, 1.0, 1.5], EarlyStop(patience=2)).stopped_early
+    assert not validated([3.0, 2.0, 2.5, 1.0, 1.5], EarlyStop(patience=2)).stopped_early
 
 
 def test_improvement_below_min_delta_does_not_count() -> None:
-    assert graded([1.0, 0.99, 0.98], EarlyStop(patience=2, min_delta=0.05)).stopped_early
+    assert validated([1.0, 0.99, 0.98], EarlyStop(patience=2, min_delta=0.05)).stopped_early
 
 
 def test_without_early_stop_the_best_is_still_kept() -> None:
-    found = graded([1.0, 2.0, 3.0, 4.0], None)
+    found = validated([1.0, 2.0, 3.0, 4.0], None)
     assert not found.stopped_early
     assert found.best_step == 1
 
 
+SETUP = TrainingSetup(parameters=1, source_parameters=2, source_layers=3, examples={"train": 4}, too_long=0)
+
+
 def test_progress_reads_back_bit_equal(tmp_path: Path) -> None:
-    progress = Progress(step=3, best=0.1 + 0.2, curve=[{"loss": 1 / 3}], resumed_from=[1])
+    progress = Progress(step=3, best=0.1 + 0.2, curve=[{"loss": 1 / 3}], resumed_from=[1], setup=SETUP)
     progress.write(tmp_path)
     assert Progress.read(tmp_path) == progress
 
 
-def test_meter_says_step_loss_speed_and_time_left() -> None:
-    line = Meter("s", print).line(ProgressSnapshot(30, 90, 4000, 0.51, 0.72), ProgressSnapshot(10, 90, 1000, 2.0, None), 10.0)
+def test_progress_with_a_loss_that_is_no_number_can_be_read_again(tmp_path: Path) -> None:
+    Progress(best=float("inf"), curve=[{"loss": float("nan")}]).write(tmp_path)
+    progress = Progress.read(tmp_path)
+    assert progress.best == float("inf") and progress.curve[0]["loss"] != progress.curve[0]["loss"]
+
+
+def test_progress_of_an_older_checkpoint_is_read(tmp_path: Path) -> None:
+    (tmp_path / "progress.json").write_text(f'{{"step": 3, "facts": {SETUP.model_dump_json()}}}')
+    assert Progress.read(tmp_path).setup == SETUP
+
+
+def test_progress_line_has_step_loss_speed_and_time_left() -> None:
+    first, now = ProgressSnapshot(10, 90, 1000, 2.0, None), ProgressSnapshot(30, 90, 4000, 0.51, 0.72)
+    line = ProgressReporter("s", print).line(now, first, 10.0)
     assert line == "students/s: step 30 of 90, loss 0.510, best validation 0.720, 300 target tokens/s, about 30 s left"
 
 
 def test_a_student_whose_layers_are_all_frozen_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"freeze_layers: found 2, expected fewer than the layers that are kept, 2"):
+    with pytest.raises(ValidationError, match=r"freeze_layers: found 2, expected less than the length of init.prune.layers, 2"):
         student(init={"prune": {"source": "x", "layers": [0, 1]}}, freeze_layers=2)

@@ -9,6 +9,7 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Shot, Shots
 from engine.contract.teachers import Teacher as TeacherSection
+from engine.inference.client import ClientSpec
 from engine.inference.engine import Completion, instruct
 from engine.inference.fake import FakeEngine
 from engine.inference.few_shot import FewShotSelector
@@ -26,17 +27,17 @@ def prompts(*texts):
     return pa.Table.from_pylist(rows, schema=PROMPT)
 
 
-def desk(tmp_path, sampling=None, **model):
+def spec(tmp_path, sampling=None, *, pool=None, **model):
     section = TeacherSection(
         name="t", model=FakeModel(type="fake", **model), sampling=sampling or Sampling(n=2, temperature=0.7), system="Say it."
     )
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
-    ledger, markers, purse = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "purse"))
-    return TeacherSpec(section, specialist, Pool(), folder=None, ledger=ledger, markers=markers, purse=purse)
+    folders = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
+    return TeacherSpec(section, specialist, ClientSpec(section.model, pool or Pool(), None, *folders, payee="t"))
 
 
 def test_teacher_gives_n_answers_a_prompt_with_own_seeds(tmp_path):
-    rows = Teacher(desk(tmp_path, replies=("a", "b", "c", "d")))(prompts("x", "y"))
+    rows = Teacher(spec(tmp_path, replies=("a", "b", "c", "d")))(prompts("x", "y"))
     assert rows.schema == ANSWER
     assert rows["answer"].to_pylist() == ["a", "b", "c", "d"]
     assert rows["sample"].to_pylist() == [0, 1, 0, 1]
@@ -45,33 +46,33 @@ def test_teacher_gives_n_answers_a_prompt_with_own_seeds(tmp_path):
 
 
 def test_teacher_leaves_a_prompt_that_is_too_long_as_data(tmp_path):
-    rows = Teacher(desk(tmp_path, max_model_len=3))(prompts("x", "one two three four"))
+    rows = Teacher(spec(tmp_path, max_model_len=3))(prompts("x", "one two three four"))
     assert rows["finish_reason"].to_pylist() == ["stop", "stop", "too_long", "too_long"]
     assert rows["error"].to_pylist()[2] == "4 words"
 
 
 def test_teacher_marks_an_answer_that_was_cut_off(tmp_path):
-    rows = Teacher(desk(tmp_path, sampling=Sampling(max_tokens=1)))(prompts("one two"))
+    rows = Teacher(spec(tmp_path, sampling=Sampling(max_tokens=1)))(prompts("one two"))
     assert rows["finish_reason"].to_pylist() == ["length"]
 
 
 def test_teacher_asks_only_for_what_is_not_paid_yet(tmp_path):
-    first = Teacher(desk(tmp_path, replies=("a", "b", "c", "d")))(prompts("x"))
-    second = Teacher(desk(tmp_path, replies=("a", "b", "c", "d")))
+    first = Teacher(spec(tmp_path, replies=("a", "b", "c", "d")))(prompts("x"))
+    second = Teacher(spec(tmp_path, replies=("a", "b", "c", "d")))
     again = second(prompts("x", "y"))
     assert again["answer"].to_pylist()[:2] == first["answer"].to_pylist()
-    assert second.engine is not None and second.engine.asked == 2  # only the two samples of the new prompt
+    assert second.client.engine is not None and second.client.engine.asked == 2  # only the two samples of the new prompt
 
 
 def test_teacher_keeps_paid_samples_when_more_are_wanted(tmp_path):
-    few = Teacher(desk(tmp_path, sampling=Sampling(n=1, temperature=0.7)))(prompts("x"))
-    more = Teacher(desk(tmp_path, sampling=Sampling(n=3, temperature=0.7)))(prompts("x"))
+    few = Teacher(spec(tmp_path, sampling=Sampling(n=1, temperature=0.7)))(prompts("x"))
+    more = Teacher(spec(tmp_path, sampling=Sampling(n=3, temperature=0.7)))(prompts("x"))
     assert few["answer_id"].to_pylist()[0] == more["answer_id"].to_pylist()[0]
 
 
 def test_teacher_asked_in_another_manner_gives_other_answers(tmp_path):
-    cold = Teacher(desk(tmp_path, sampling=Sampling(temperature=0.1)))(prompts("x"))
-    warm = Teacher(desk(tmp_path, sampling=Sampling(temperature=0.9)))(prompts("x"))
+    cold = Teacher(spec(tmp_path, sampling=Sampling(temperature=0.1)))(prompts("x"))
+    warm = Teacher(spec(tmp_path, sampling=Sampling(temperature=0.9)))(prompts("x"))
     assert cold["answer_id"].to_pylist() != warm["answer_id"].to_pylist()
 
 
@@ -97,15 +98,15 @@ def test_instruct_puts_worked_examples_between_system_and_question():
 def thrifty(tmp_path, *replies, **sampling):
     """A teacher whose answers are verified if they are `{"n":1}`."""
     checks = (Regex(type="regex", field="n", pattern="1"),)
-    told = desk(tmp_path, sampling=Sampling(temperature=0.7, **sampling), replies=replies)
-    return Teacher(dataclasses.replace(told, checks=checks))
+    plain = spec(tmp_path, sampling=Sampling(temperature=0.7, **sampling), replies=replies)
+    return Teacher(dataclasses.replace(plain, checks=checks))
 
 
 RIGHT, WRONG = '{"n":1}', '{"n":2}'
 
 
 def test_teacher_stops_a_prompt_once_enough_answers_are_verified(tmp_path):
-    teacher = thrifty(tmp_path, RIGHT, WRONG, RIGHT, n=4, enough=1)  # first x, then y, then y again
+    teacher = thrifty(tmp_path, RIGHT, WRONG, RIGHT, n=4, stop_after_verified=1)  # first x, then y, then y again
     rows = teacher(prompts("x", "y"))
     assert list(zip(rows["text"].to_pylist(), rows["sample"].to_pylist(), rows["answer"].to_pylist(), strict=True)) == [
         ("x", 0, RIGHT), ("y", 0, WRONG), ("y", 1, RIGHT),
@@ -113,35 +114,34 @@ def test_teacher_stops_a_prompt_once_enough_answers_are_verified(tmp_path):
 
 
 def test_teacher_asks_all_n_where_nothing_is_verified(tmp_path):
-    rows = thrifty(tmp_path, WRONG, n=3, enough=2)(prompts("x"))
+    rows = thrifty(tmp_path, WRONG, n=3, stop_after_verified=2)(prompts("x"))
     assert rows["sample"].to_pylist() == [0, 1, 2]
 
 
 def test_thrift_asks_for_answers_that_are_paid_already(tmp_path):
     replies = (WRONG, RIGHT, WRONG)
     full = thrifty(tmp_path, *replies, n=3)(prompts("x"))
-    thrift = thrifty(tmp_path, *replies, n=3, enough=1)
+    thrift = thrifty(tmp_path, *replies, n=3, stop_after_verified=1)
     assert thrift(prompts("x"))["answer_id"].to_pylist() == full["answer_id"].to_pylist()[:2]
-    assert thrift.engine is None
+    assert thrift.client.engine is None
 
 
 def test_a_lost_answer_is_no_paid_answer(tmp_path, monkeypatch):
     lost = Completion("", "error", 0, 0, error="the server was away", retryable=True)
-    away = Teacher(desk(tmp_path, sampling=Sampling()))
+    away = Teacher(spec(tmp_path, sampling=Sampling()))
     monkeypatch.setattr(FakeEngine, "complete", lambda self, requests, sampling: [lost])
     assert away(prompts("x"))["error"].to_pylist() == ["the server was away"]
     monkeypatch.undo()
-    assert Teacher(desk(tmp_path, sampling=Sampling()))(prompts("x"))["answer"].to_pylist() == ["x"]
+    assert Teacher(spec(tmp_path, sampling=Sampling()))(prompts("x"))["answer"].to_pylist() == ["x"]
 
 
-def test_enough_is_at_most_n():
-    with pytest.raises(ValueError, match="enough: found 3, expected at most n, which is 2"):
-        Sampling(n=2, enough=3)
+def test_stop_after_verified_is_at_most_n():
+    with pytest.raises(ValueError, match="stop_after_verified: found 3, expected at most n, which is 2"):
+        Sampling(n=2, stop_after_verified=3)
 
 
 def in_batches(tmp_path, size, **model):
-    told = desk(tmp_path, sampling=Sampling(), **model)
-    return Teacher(dataclasses.replace(told, pool=Pool(batch=size)))
+    return Teacher(spec(tmp_path, sampling=Sampling(), pool=Pool(batch=size), **model))
 
 
 def test_teacher_asks_a_block_in_batches_and_leaves_one_file_in_the_ledger(tmp_path, monkeypatch):
@@ -168,19 +168,20 @@ def test_teacher_killed_in_a_block_pays_only_the_batch_in_flight_again(tmp_path,
         in_batches(tmp_path, 2)(texts)
     again = in_batches(tmp_path, 2)
     assert again(texts)["answer"].to_pylist() == ["a", "b", "c", "d", "e", "f"]
-    assert again.engine is not None and again.engine.asked == 2
+    assert again.client.engine is not None and again.client.engine.asked == 2
 
 
 def test_runs_that_share_a_ledger_pay_once(tmp_path):
-    one = desk(tmp_path, replies=("a", "b"))
+    one = spec(tmp_path, replies=("a", "b"))
     Teacher(one)(prompts("x"))
-    other = Teacher(dataclasses.replace(one, markers=Folder(str(tmp_path / "other" / "marks"))))
+    client = dataclasses.replace(one.client, markers=Folder(str(tmp_path / "other" / "markers")))
+    other = Teacher(dataclasses.replace(one, client=client))
     assert other(prompts("x"))["answer"].to_pylist() == ["a", "b"]
-    assert other.engine is None
+    assert other.client.engine is None
 
 
 def test_teacher_without_prompts_gives_an_empty_table(tmp_path):
-    assert Teacher(desk(tmp_path))(prompts()).equals(ANSWER.empty_table())
+    assert Teacher(spec(tmp_path))(prompts()).equals(ANSWER.empty_table())
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from engine.contract.routes import Route
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.contract.teachers import Teachers, Thinks
+from engine.inference.client import ClientSpec
 from engine.rows import ANSWER, PROMPT
 from engine.storage.shards import Folder
 from engine.teachers import route
 from engine.teachers.chained import ChainedTeacher
-from engine.teachers.route import CARRIED, Router, Routing, answered, ask_all, reached
-from engine.teachers.skipped import COLUMNS, skipped
+from engine.teachers.route import ROUTED, Router, Routing, answered, reached, route_to_all
+from engine.teachers.skipped import SkippedCounter
 from engine.teachers.teacher import Teacher, TeacherSpec
 
 CORE, HARD, ODD = {"layer": "core"}, {"layer": "failure_mode", "difficulty": "hard"}, {"layer": "long_tail", "difficulty": "easy"}
@@ -32,19 +33,12 @@ def prompts(*kinds):
     return pa.Table.from_pylist(rows, schema=PROMPT)
 
 
-def desk(tmp_path, name, *, n=1, **section):
-    told = TeacherSection(name=name, model=FakeModel(type="fake"), sampling=Sampling(n=n, temperature=0.7), system="S")
+def spec(tmp_path, name, *, n=1, **section):
+    teacher = TeacherSection(name=name, model=FakeModel(type="fake"), sampling=Sampling(n=n, temperature=0.7), system="S")
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
-    folder = Folder(str(tmp_path / "ledger"))
-    return TeacherSpec(
-        told.model_copy(update=section),
-        specialist,
-        Pool(),
-        folder=None,
-        ledger=folder,
-        markers=folder / "markers",
-        purse=folder / "purse",
-    )
+    folder, section = Folder(str(tmp_path / "ledger")), teacher.model_copy(update=section)
+    client = ClientSpec(section.model, Pool(), None, folder, folder / "markers", folder / "budget", payee=name)
+    return TeacherSpec(section, specialist, client)
 
 
 def routing(*rules, **given):
@@ -60,7 +54,7 @@ RULES = ({"when": CORE, "to": "a"}, {"when": {"difficulty": ["hard", "medium"]},
 
 def test_router_takes_the_first_rule_that_fits():
     rows = Router(routing(*RULES))(prompts(CORE, HARD, {**CORE, "difficulty": "hard"}))
-    assert rows.schema == CARRIED
+    assert rows.schema == ROUTED
     assert rows["route"].to_pylist() == ["0: layer=core", "1: difficulty=hard|medium", "0: layer=core"]
     assert rows["to"].to_pylist() == [["a"], ["a", "b"], ["a"]]
 
@@ -70,7 +64,7 @@ def test_router_without_conditions_takes_what_is_left():
     assert rows["route"].to_pylist() == ["0: layer=core", "1: otherwise"]
 
 
-def test_prompt_that_no_rule_fits_is_one_answer_by_nobody():
+def test_unmatched_prompt_is_one_answer_without_a_teacher():
     carried = Router(routing(*RULES))(prompts(ODD))
     [row] = answered(carried).to_pylist()
     assert (row["finish_reason"], row["teacher"], row["route"], row["tokens_out"]) == ("unrouted", "", "none", 0)
@@ -101,7 +95,9 @@ def letters(monkeypatch):
 
 def test_nearest_labelled_prompt_decides_and_a_far_one_is_left_to_the_next_rule(letters):
     bank = [{"input": "aa", "to": "x"}, {"input": "b", "to": "y"}, {"input": "aaa", "to": "z"}]
-    rules = routing({"nearest": {"bank": bank, "model": "m", "least": 0.9}}, {"when": CORE, "to": "x"}, folders={"m": "weights"})
+    rules = routing(
+        {"nearest": {"bank": bank, "model": "m", "min_cosine": 0.9}}, {"when": CORE, "to": "x"}, folders={"m": "weights"}
+    )
     rows = Router(rules)(prompts({"text": "abbbb"}, {"text": "aaab"}, {"text": "c", **CORE}, {"text": "ccc"}))
     assert rows["route"].to_pylist() == ["0: nearest 1", "0: nearest 0", "1: layer=core", "none"]
     assert rows["to"].to_pylist() == [["y"], ["x"], ["x"], []]
@@ -110,7 +106,7 @@ def test_nearest_labelled_prompt_decides_and_a_far_one_is_left_to_the_next_rule(
 def test_teachers_in_turn_answer_only_what_is_sent_to_them(tmp_path):
     rows = Router(routing(*RULES))(prompts(CORE, HARD, ODD))
     for name in ("a", "b"):
-        rows = ChainedTeacher(desk(tmp_path, name))(rows)
+        rows = ChainedTeacher(spec(tmp_path, name))(rows)
     rows = answered(rows)
     assert rows.schema == ANSWER
     assert sorted(said_by(rows)) == [
@@ -120,59 +116,59 @@ def test_teachers_in_turn_answer_only_what_is_sent_to_them(tmp_path):
 
 
 def test_teacher_that_is_not_asked_loads_no_model(tmp_path):
-    turn = ChainedTeacher(desk(tmp_path, "b"))
+    turn = ChainedTeacher(spec(tmp_path, "b"))
     assert turn(Router(routing(*RULES))(prompts(CORE))).num_rows == 1
-    assert turn.teacher.engine is None
+    assert turn.teacher.client.engine is None
 
 
 def test_teacher_in_turn_gives_the_answers_it_gives_alone(tmp_path):
     asked = prompts(CORE, HARD)
-    alone = Teacher(desk(tmp_path / "alone", "a", n=2))(asked)
-    rows = ask_all(asked, ["a", "b"])
+    alone = Teacher(spec(tmp_path / "alone", "a", n=2))(asked)
+    rows = route_to_all(asked, ["a", "b"])
     for name in ("b", "a"):
-        rows = ChainedTeacher(desk(tmp_path / "together", name, n=2))(rows)
+        rows = ChainedTeacher(spec(tmp_path / "together", name, n=2))(rows)
     rows = answered(rows)
     assert rows.num_rows == 8
     assert rows.filter(pa.compute.equal(rows["teacher"], "a")).equals(alone)
 
 
 def test_route_is_no_part_of_what_was_paid_for(tmp_path):
-    first = ChainedTeacher(desk(tmp_path, "a"))(Router(routing({"when": CORE, "to": "a"}))(prompts(CORE)))
-    other = ChainedTeacher(desk(tmp_path, "a"))
+    first = ChainedTeacher(spec(tmp_path, "a"))(Router(routing({"when": CORE, "to": "a"}))(prompts(CORE)))
+    other = ChainedTeacher(spec(tmp_path, "a"))
     again = other(Router(routing({"when": {}, "to": "a"}))(prompts(CORE)))
-    assert other.teacher.engine is None
+    assert other.teacher.client.engine is None
     assert answered(again)["answer_id"] == answered(first)["answer_id"]
     assert answered(again)["route"].to_pylist() == ["0: otherwise"]
 
 
-TWO = [{"name": name, "model": {"type": "fake"}, "sampling": {"n": 2, "enough": 1}} for name in ("a", "b")]
+TWO = [{"name": name, "model": {"type": "fake"}, "sampling": {"n": 2, "stop_after_verified": 1}} for name in ("a", "b")]
 
 
-def counted(rows, **section):
-    given = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-    return skipped([pa.Table.from_pylist(given)], Teachers.model_validate({"models": TWO, **section}))
+def skipped(rows, **section):
+    answers = [dict(zip(("prompt_id", "route", "teacher", "sample"), row, strict=True)) for row in rows]
+    return SkippedCounter(Teachers.model_validate({"models": TWO, **section}))(pa.Table.from_pylist(answers))
 
 
-def test_what_the_route_led_elsewhere_and_what_thrift_spared_is_counted():
+def test_answers_that_are_not_routed_or_stopped_early_are_counted():
     routes = [{"when": CORE, "to": "a"}, {"when": {}, "to": ["a", "b"]}]
     rows = [
         ("00", "0: layer=core", "a", 0), ("00", "0: layer=core", "a", 1),
         ("01", "1: otherwise", "a", 0), ("01", "1: otherwise", "b", 0), ("01", "1: otherwise", "b", 1),
         ("02", "none", "", 0),
     ]  # fmt: skip
-    found = counted(rows, mode="experts", routes=routes)
-    assert found == {"elsewhere": 2 + 0 + 3, "spared": 1}
+    found = skipped(rows, mode="experts", routes=routes)
+    assert found == {"not_routed": 2 + 0 + 3, "early_stopped": 1}
     assert len(rows) + sum(found.values()) == 3 * 4
 
 
 def test_an_answer_that_is_lost_is_under_no_reason():
     rows = [("00", "", "a", 0), ("00", "", "a", 1)]  # nothing of b
-    assert len(rows) + sum(counted(rows).values()) < 4
+    assert len(rows) + sum(skipped(rows).values()) < 4
 
 
 def thinker(tmp_path, *replies, **given):
     model = FakeModel(type="fake", replies=replies)
-    return desk(tmp_path, "a", model=model, structured=False, **{"thinks": Thinks(), **given})
+    return spec(tmp_path, "a", model=model, structured=False, **{"thinks": Thinks(), **given})
 
 
 def test_teacher_that_thinks_keeps_its_reasoning_beside_the_answer(tmp_path):
@@ -194,4 +190,4 @@ def test_tags_are_a_way_of_reading_what_was_paid_for(tmp_path):
     [read] = reader(prompts(CORE)).to_pylist()
     assert (whole["reasoning"], whole["answer"]) == ("", "[a] b [/a] 42")
     assert (read["reasoning"], read["answer"], read["answer_id"]) == ("b", "42", whole["answer_id"])
-    assert reader.engine is None
+    assert reader.client.engine is None

@@ -1,0 +1,66 @@
+"""Records of `rayleigh dedup`: its summary, and the record of a batch in an index."""
+
+from pydantic import AliasChoices, Field
+
+from engine.records.base import Record
+
+Settings = dict[str, int | float | str | None] | None
+
+
+class IndexRecipe(Record):
+    """The settings that all batches of an index share."""
+
+    version: int
+    """Version of what is stored; an index of another version is refused."""
+    matcher: Settings = Field(validation_alias=AliasChoices("matcher", "alike"))
+    """Settings of MinHash (section `prompts.copies`), or `model` and `threshold` of the embeddings; null = equal texts only."""
+    keep: tuple[str, ...]
+    """Columns by which the document to keep is chosen, `longest` and `shortest` among them."""
+    columns: dict[str, str]
+    """Arrow type of the ids and of the `keep` columns, by name."""
+
+
+class IndexBatch(Record):
+    """`INDEX/batch-00000/record.json`: one batch of an index, complete once this file is there."""
+
+    recipe: IndexRecipe
+    rows: int
+    """Documents of the batch."""
+    parts: tuple[str, ...]
+    """File names of the batch's parts."""
+
+
+class DedupCounts(Record):
+    """Rows of a corpus before and after deduplication."""
+
+    rows: int
+    """Rows of the input."""
+    kept: int
+    """Rows that stay."""
+    duplicates: dict[str, int]
+    """Method (exact, minhash, semantic) -> rows that do not stay."""
+
+
+class DedupSummary(DedupCounts):
+    """`OUTPUT/summary.json` and the output of `rayleigh dedup --json`: the options, the counts and the time."""
+
+    input: str
+    """The corpus, as given."""
+    output: str
+    """URL of the output folder."""
+    text_column: str
+    id_column: str | None
+    threshold: float | None
+    """Least similarity of a duplicate: Jaccard for minhash, cosine for semantic, 1 for exact."""
+    method: str
+    """exact, minhash or semantic."""
+    model: str
+    """The embedding model; used with method semantic."""
+    keep: tuple[str, ...]
+    """Columns by which the row to keep is chosen, `longest` and `shortest` among them."""
+    against: str | None
+    """A corpus whose rows win and are not written."""
+    index: str | None
+    """The index that the corpus was compared with and added to."""
+    seconds: float
+    """Wall time of the command."""

@@ -1,0 +1,96 @@
+"""What `rayleigh status RUN --json` prints."""
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+
+from engine.records.base import Record
+
+
+class JobStatus(Record):
+    """How far one job is."""
+
+    name: str
+    """Such as `candidates` or `students/s`."""
+    state: Literal["finished", "unfinished", "missing"]
+    """`unfinished`: the job began, and no record has landed."""
+    seconds: float | None = None
+    """Wall time; null unless finished."""
+    rows_in: int | None = None
+    """Rows that the job read; null unless finished."""
+    rows_out: dict[str, int] = Field(default_factory=dict)
+    """Label (pool, split or drop reason) -> rows; {} unless finished."""
+    conserved: bool | None = None
+    """Whether `rows_in` is the sum of `rows_out`; null unless finished."""
+
+
+class TeacherSpending(Record):
+    """What one teacher cost, summed over the rows of `candidates`."""
+
+    teacher: str
+    answers: int
+    """Answers that were paid for."""
+    tokens_in: int
+    tokens_out: int
+    money: float
+    """Tokens at the teacher's price, and the engine's seconds at the machine's price."""
+    accepted: int
+    """Answers in the pools `train` and `refusal`."""
+    picked: int | None
+    """Answers that became examples; null until `dataset` is finished."""
+    budget_exhausted: int
+    """Answers that were not asked for, because the budget was spent."""
+    tokens_per_accepted: float | None
+    """Null if no answer was accepted."""
+    money_per_accepted: float | None
+    """Null if no answer was accepted."""
+
+
+class JudgeSpending(Record):
+    """What the judge cost."""
+
+    cap: int | None
+    """`budget.judge_tokens`; null = no cap."""
+    paid: int
+    """Tokens that the judge read and wrote."""
+
+
+class Spending(Record):
+    """What the models cost."""
+
+    currency: str
+    """Of the contract's `budget.price`; all money is in it."""
+    cap: int | None
+    """`budget.teacher_tokens`; null = no cap."""
+    paid: int
+    """Tokens, in and out, that teachers were paid for in this folder so far, whatever became of the answers."""
+    in_rows: int | None
+    """Those of the rows of `candidates`; null unless finished. More was paid where requests were in flight when a process died, or
+    for another recipe; less where a ledger that runs share held answers."""
+    teachers: tuple[TeacherSpending, ...]
+    judge: JudgeSpending
+
+
+class JudgeStatus(Record):
+    """Whether the judge's confidence decides where answers go."""
+
+    name: str
+    decides: bool = Field(validation_alias=AliasChoices("decides", "judge_decides", "gates"))
+    why: tuple[str, ...]
+    """Why it does not decide; empty if it does."""
+
+
+class Status(Record):
+    """How far a run is."""
+
+    run: str
+    """The folder or URL."""
+    contract: str
+    """The contract's name."""
+    created: str
+    """When `rayleigh run` first opened the folder, ISO 8601, UTC."""
+    jobs: tuple[JobStatus, ...]
+    """The jobs of the pipeline, in order."""
+    spending: Spending
+    judge: JudgeStatus | None
+    """Null without a judge, or until `candidates` is finished."""

@@ -1,0 +1,119 @@
+"""A folder on disk or behind any fsspec URL, whose files are written whole or not at all."""
+
+import hashlib
+import uuid
+from contextlib import suppress
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from engine.errors import StorageError
+from engine.records.record import FileEntry
+
+CHUNK = 2**22  # bytes read at once
+
+
+class Folder:
+    """A folder at a local path or an fsspec URL. Picklable: a worker that receives it opens the file system anew."""
+
+    def __init__(self, url: str) -> None:
+        self.fs, path = fsspec.url_to_fs(str(url))
+        self.path = path.rstrip("/")
+        self.url = str(url).rstrip("/")
+
+    def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
+        return Folder, (self.url,)
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(f"{self.url}/{name}")
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a rename is atomic here."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    def exists(self, name: str = "") -> bool:
+        """Return whether the file or folder `name` exists."""
+        self.fs.invalidate_cache()
+        return self.fs.exists(self._path_of(name))
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of the file `name`.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        try:
+            return self.fs.cat_file(self._path_of(name))
+        except OSError as error:
+            raise StorageError(f"{self}/{name}: cannot be read: {error}.") from None
+
+    def measure(self, name: str) -> FileEntry:
+        """Return size and hash of the file `name`. Reads it in chunks: weights may be larger than memory.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        digest, size = hashlib.sha256(), 0
+        try:
+            with self.fs.open(self._path_of(name), "rb") as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+        except OSError as error:
+            raise StorageError(f"{self}/{name}: cannot be read: {error}.") from None
+        return FileEntry(name, size, digest.hexdigest())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write `data` as the file `name`, whole or not at all.
+
+        Raises:
+            StorageError: the store is read-only or full.
+        """
+        target = self._path_of(name)
+        try:
+            self.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+            if not self.is_local:  # object stores show an object only when its upload is complete
+                self.fs.pipe_file(target, data)
+                return
+            partial = f"{target}.{uuid.uuid4().hex[:8]}.part"
+            try:
+                self.fs.pipe_file(partial, data)
+                self.fs.mv(partial, target)
+            except OSError:
+                if self.fs.exists(partial):
+                    self.fs.rm(partial)
+                raise
+        except OSError as error:
+            raise StorageError(
+                f"{self}/{name}: cannot be written: {error}. Make room or choose a run folder that can be written; then run again."
+            ) from None
+
+    def files(self, *, deep: bool = True) -> list[str]:
+        """Return the sorted paths, relative to this folder, of all files below it, or only of those directly in it."""
+        self.fs.invalidate_cache()
+        if not self.fs.exists(self.path):
+            return []
+        paths = self.fs.find(self.path, maxdepth=None if deep else 1)
+        return sorted(path.removeprefix(self.path).lstrip("/") for path in paths)
+
+    def remove(self, name: str = "") -> None:
+        """Remove the file or folder `name` if it exists."""
+        if self.exists(name):
+            with suppress(FileNotFoundError):  # another process removed it first
+                self.fs.rm(self._path_of(name), recursive=True)
+
+    def rename_to(self, other: "Folder") -> None:
+        """Move this folder to `other`: atomically on a local disk, file by file elsewhere."""
+        if self.is_local:
+            self.fs.makedirs(other.path.rpartition("/")[0], exist_ok=True)
+            self.fs.mv(self.path, other.path)
+            return
+        for path in self.files():  # s3fs would also copy the folders in one recursive move, and a store has no folders
+            self.fs.mv(self._path_of(path), other._path_of(path))
+
+    def _path_of(self, name: str) -> str:
+        return f"{self.path}/{name}" if name else self.path

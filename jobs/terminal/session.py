@@ -1,0 +1,87 @@
+"""Ray around a command: environment variables, a log file for the output of Ray and vLLM, and errors that say how to go on."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from engine.contract import Profile
+from jobs.commands.check import verify
+from jobs.terminal.console import Console
+from jobs.terminal.errors import unwrap_error
+from jobs.workspace import Workspace
+
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # set before torch loads: with libgomp's spinning threads everything on a CPU is many times slower
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",  # imports are slow where many workers share a disk
+}
+
+
+@contextmanager
+def job_session(work: Workspace, console: Console) -> Iterator[None]:
+    """Check the contract's files and models, write `run.json`, and hold `ray_session`. Enter it only if a job has to run.
+
+    Raises:
+        RayleighError: a file or a model of the contract is missing, or a job failed.
+    """
+    verify(work.contract, root=work.root, models=work.models)
+    work.save()
+    with ray_session(work, console):
+        yield
+
+
+@contextmanager
+def ray_session(work: Workspace, console: Console) -> Iterator[None]:
+    """Hold a Ray session and send all output but the console's own lines to the log file of this command.
+
+    Raises:
+        RayleighError: a job or a worker failed; notes say where the log is and how to go on.
+    """
+    set_environment(work.profile)
+    log = work.log_path()
+    console.log(f"run      {work.folder}\nlog      {log}")
+    with console.noise_to(log):
+        from engine.distributed.session import session  # Ray takes a second to import: only now, and its notices go to the log
+
+        try:
+            with session(work.profile), sigterm_as_interrupt():
+                yield
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"Finished jobs and paid answers are kept: run the same command again to go on. Log: {log}")
+            raise
+        except Exception as error:
+            failure = unwrap_error(error)
+            failure.add_note(f"Finished jobs are kept: mend it and run the same command again. Log: {log}")
+            if failure is error:
+                raise
+            raise failure from error
+
+
+def set_environment(profile: Profile) -> None:
+    """Set the variables that Ray, torch and tokenizers read when they are imported, unless the caller has set them."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if profile.ray.address == "local":  # a cluster of our own on the loopback: a token would only leave a file behind
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    if not profile.trainer.gpus:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # one process less for each student
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does."""
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

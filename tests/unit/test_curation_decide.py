@@ -1,0 +1,137 @@
+"""Duplicates by text, semantic duplicates, topic clusters and picks are the same for any order of the input."""
+
+import in_process
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from engine.contract.curation import Curation, Pick, Semantic
+from engine.contract.prompts import Copies
+from engine.curation.decide import decide
+from engine.curation.dispositions import coverage
+from engine.curation.embedder import EMBEDDED
+from engine.curation.entries import entries as entries_of
+from engine.curation.ngram_index import NgramIndex
+from engine.curation.samples import BEST_FIRST, best
+from engine.curation.text_duplicates import resolve, signed
+from engine.curation.topics import project_2d, topic_clusters, typical_words
+from engine.records.dataset import StageCounts
+
+NO_HOLDOUT = NgramIndex({}, [])
+LONG = "please send eight blue hand mirrors and two green lamps to the usual address before the end of next week"
+SECTION = Curation(minhash=Copies(threshold=0.7, ngram=2), semantic=Semantic(threshold=0.9), pick=Pick(clusters=4, per_cluster=3))
+
+
+def entries(texts, *, section=SECTION, order=None):
+    """One answer for each text; the answer_id is its place, a later one has less confidence."""
+    rows = [
+        {"answer_id": f"a{n:02d}", "prompt_id": f"p{n:02d}", "text": text, "layer": "core", "difficulty": "easy", "answer": "x",
+         "agreement": 1.0, "confidence": 1 - n / 100, "pool": "train", "task_unit": "order"}
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+    return best(entries_of(pa.Table.from_pylist([rows[n] for n in order] if order is not None else rows), section, NO_HOLDOUT))
+
+
+def decided(table, section=SECTION):
+    return resolve(table, [in_process.duplicates(signed(table, section), section.minhash, BEST_FIRST)], section)
+
+
+def dispositions(table, section=SECTION):
+    found = decided(table, section).to_pylist()
+    return {row["answer_id"]: (row["dropped_by"], row["duplicate_of"]) for row in found}
+
+
+def test_exact_and_near_copies_lose_to_the_surest():
+    texts = [LONG, "something else altogether", LONG.upper(), LONG + " please", "something  else altogether"]
+    assert dispositions(entries(texts)) == {"a02": ("exact", "a00"), "a03": ("minhash", "a00"), "a04": ("exact", "a01")}
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        (SECTION.model_copy(update={"minhash": None}), {"a01": ("exact", "a00")}),
+        (SECTION.model_copy(update={"exact": False}), {"a01": ("minhash", "a00"), "a02": ("minhash", "a00")}),
+        (SECTION.model_copy(update={"exact": False, "minhash": None}), {}),
+    ],
+)
+def test_a_stage_that_is_turned_off_drops_nothing(section, expected):
+    assert dispositions(entries([LONG, LONG, LONG + " please"], section=section), section) == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_are_the_same_for_shuffled_input(seed):
+    texts = [LONG[: 40 + 9 * (n % 7)] + " x" * (n % 3) for n in range(40)]
+    order = np.random.default_rng(seed).permutation(40)
+    expected = dispositions(entries(texts))
+    assert expected and dispositions(entries(texts, order=order)) == expected
+
+
+def vectors(count, *, seed=0, spread=0.3, centres=4):
+    """Unit vectors around a few centres."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(centres, 16))
+    found = base[rng.integers(0, centres, count)] + spread * rng.normal(size=(count, 16))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def embedded(found, *, order=None):
+    rows = [
+        {"prompt_id": f"p{n:02d}", "embedding": vector.tolist(), "answer_id": f"a{n:02d}", "text": f"mail number {n} about lamps",
+         "scenario": f"s{n % 3}", "confidence": 1 - n / 100, "agreement": 1.0, "length": 1}
+        for n, vector in enumerate(found)
+    ]  # fmt: skip
+    return pa.Table.from_pylist([rows[n] for n in order] if order is not None else rows, schema=EMBEDDED)
+
+
+def test_clusters_are_numbered_by_size_and_never_more_than_rows():
+    found = topic_clusters(vectors(80), count=4, seed=0)
+    sizes = np.bincount(found.number)
+    assert sizes.sum() == 80 and (np.diff(sizes) <= 0).all()
+    assert set(topic_clusters(vectors(3), count=16, seed=0).number.tolist()) <= {0, 1, 2}
+    assert topic_clusters(vectors(1), count=16, seed=0).number.tolist() == [0]
+
+
+def test_map_is_the_first_two_principal_components_with_a_fixed_sign():
+    found = vectors(50)
+    places = project_2d(found)
+    variance = np.linalg.svd(found - found.mean(axis=0), compute_uv=False) ** 2
+    assert (places**2).sum(axis=0) == pytest.approx(variance[:2], rel=1e-3)
+    assert np.allclose(project_2d(found[::-1])[::-1], places, atol=1e-5)
+    assert project_2d(found[:1]).tolist() == [[0, 0]]
+
+
+def test_typical_words_are_those_of_the_cluster_alone():
+    texts = ["order lamps today", "order lamps now", "order mirrors today", "order mirrors now"]
+    found = typical_words(texts, np.array([0, 0, 1, 1]), count=1)
+    assert found == {0: "lamps", 1: "mirrors"}
+
+
+def test_every_row_gets_a_position_and_exactly_one_disposition():
+    found = decide(embedded(vectors(40)), SECTION)
+    rows = found.dispositions.to_pylist()
+    assert len(rows) == 40 and {row["dropped_by"] for row in rows} == {"", "semantic", "quota"}
+    kept = {row["answer_id"] for row in rows if row["dropped_by"] != "semantic"}
+    for row in rows:
+        assert (row["duplicate_of"] in kept) == (row["dropped_by"] == "semantic")
+        assert (row["similarity"] is None) == (row["dropped_by"] != "semantic")
+        assert row["x"] is not None and row["cluster"] >= 0
+    assert sum(one.rows for one in found.clusters) == 40
+    assert all(one.picked <= 3 for one in found.clusters)
+    assert sum(one.picked for one in found.clusters) == sum(row["dropped_by"] == "" for row in rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_decide_picks_the_same_for_shuffled_input(seed):
+    found = vectors(40)
+    order = np.random.default_rng(seed).permutation(40)
+    assert decide(embedded(found, order=order), SECTION).dispositions.equals(decide(embedded(found), SECTION).dispositions)
+
+
+def test_no_rows_give_no_dispositions():
+    assert decide(embedded(vectors(0)), SECTION).dispositions.num_rows == 0
+
+
+def test_coverage_counts_prompts_before_and_after():
+    table = entries([LONG, LONG + " please", "else"])
+    decisions = decided(table)
+    assert coverage(table, decisions)["layer"] == {"core": StageCounts(prompts=3, accepted=3, picked=2)}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from jsonschema import Draft202012Validator
 
 from engine.contract.specialist import Output
-from engine.inference.structured import spans
+from engine.inference.structured import candidate_spans
 from engine.prompts.sources import RowReject
 from engine.rows import content_id
 
@@ -32,7 +32,7 @@ def removable_facts(text: str, output: Output) -> list[Fact]:
     facts = []
     for field, max_words in output.spans.items():
         values = _values(text, output, field)
-        if values and len(values) <= MAX_SPANS * len(spans(text, max_words)) and _validator(output, field).is_valid(None):
+        if values and len(values) <= MAX_SPANS * len(candidate_spans(text, max_words)) and _validator(output, field).is_valid(None):
             facts.append(Fact(field, tuple(values)))
     return facts
 
@@ -84,7 +84,7 @@ def verify_removed(before: str, after: str, fact: Fact, output: Output) -> None:
 def _values(text: str, output: Output, field: str) -> list[str]:
     """Return the spans of `text` that the field accepts."""
     accepts = _validator(output, field).is_valid
-    return [span for span in spans(text, output.spans[field]) if accepts(span)]
+    return [span for span in candidate_spans(text, output.spans[field]) if accepts(span)]
 
 
 def _validator(output: Output, field: str) -> Draft202012Validator:

@@ -8,7 +8,7 @@ from engine.contract.base import Section
 
 
 def compiles(pattern: str) -> str:
-    """Return `pattern`; raise ValueError if it is not a regular expression."""
+    """Return `pattern`. Raises ValueError if it is not a regular expression."""
     import regex
 
     try:

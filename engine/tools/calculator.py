@@ -5,6 +5,7 @@ import decimal
 import operator
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 from engine.contract.tools import Calculator as CalculatorSection
 from engine.tools.base import Result
@@ -32,7 +33,7 @@ def _round(value: Decimal, digits: Decimal = Decimal(0)) -> Decimal:
     return NUMBERS.quantize(value, NUMBERS.scaleb(Decimal(1), NUMBERS.minus(digits)))
 
 
-FUNCTIONS: dict[str, Callable[..., Decimal]] = {"abs": operator.abs, "max": max, "min": min, "round": _round}
+FUNCTIONS: dict[str, Callable[..., Any]] = {"abs": operator.abs, "max": max, "min": min, "round": _round}
 
 
 class Calculator:

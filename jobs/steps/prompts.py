@@ -75,6 +75,6 @@ def _require_rows(counts: dict[str, Counter[str]]) -> None:
 
 
 def _layers(context: JobContext, counts: Counter[str]) -> dict[str, LayerShare]:
-    wanted: dict[str, float] = dict(context.contract.prompts.layers)
+    wanted: dict[str, float] = {layer: share for layer, share in context.contract.prompts.layers.items()}
     shares = {name: round(counts[name] / counts.total(), 4) for name in sorted({*wanted, *counts})}
     return {name: LayerShare(wanted=wanted.get(name), found=share) for name, share in shares.items()}

@@ -8,6 +8,7 @@ import pytest
 
 from engine.contract.synthesize import Synthesis
 from engine.prompts import quota
+from engine.records.prompts import PromptsMetrics
 from tests.unit.test_prompts_synthesis import synthesis
 
 SHARES = {"core": 0.5, "failure_mode": 0.25, "long_tail": 0.25}
@@ -86,3 +87,13 @@ def test_layer_without_a_seed_uses_seeds_of_other_layers():
 def test_impossible_synthesis_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Synthesis.model_validate({"wanted": 1, "model": {"type": "fake"}, **change})
+
+
+def test_metrics_of_an_older_record_are_read_under_their_older_names():
+    older = {"source": "synthesize/evolve", "layer": "core", "wanted": 4, "asked": 6, "made": 5, "kept": 2, "missing": 2}
+    record = {"layers": {}, "redacted": {}, "sources": {}, "seconds": 1.0, "synthesis": {"tokens_in": 9, "quotas": [older]}}
+    metrics = PromptsMetrics.model_validate(record)
+    assert metrics.synthesis is not None
+    [result] = metrics.synthesis.quotas
+    assert (result.requested, result.valid, metrics.synthesis.tokens_out) == (6, 5, 0)
+    assert PromptsMetrics.model_validate(metrics.model_dump(mode="json")) == metrics

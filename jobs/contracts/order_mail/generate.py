@@ -1,7 +1,7 @@
-"""Order mails with a known truth: `python -m jobs.contracts.order_mail.generate` rewrites the .jsonl files beside this one.
+"""Order mails with known references: `python -m jobs.contracts.order_mail.generate` writes the .jsonl files of this folder.
 
-phrasings.yaml says how customers write, values.yaml what they write about; a mail is one phrasing filled with drawn values,
-so its true form is known without any model. Same files in, same bytes out: every draw is seeded by the row's own name.
+A mail is a phrasing of phrasings.yaml, filled with random values of values.yaml, so that its reference is known without a model.
+The output depends only on these files: each draw is seeded by the name of its row.
 """
 
 import json
@@ -30,7 +30,7 @@ Values = dict[str, str]
 
 
 class Mail(NamedTuple):
-    """One drawn mail. `values` are all drawn placeholders, also those the mail does not use."""
+    """A generated mail. `values` are all placeholders, also those that the mail does not use."""
 
     phrasing: Row
     text: str
@@ -39,9 +39,9 @@ class Mail(NamedTuple):
 
 
 def train(source: Path = HERE) -> list[Mail]:
-    """Training mails, with their truth, which train.jsonl leaves out: there the teacher answers.
+    """Return training mails with their references, which train.jsonl leaves out.
 
-    They are shuffled: of mails in turn, a part taken evenly would lack the same phrasings in every turn.
+    They are shuffled, because evenly spread rows (`take`) of an ordered list would always lack the same phrasings.
     """
     known, pools = _phrasings(source, "train"), _pools(source)
     mails = [_mail(p, pools["train"], None, f"train {i}") for i in range(PER_PHRASING) for p in known]
@@ -49,7 +49,7 @@ def train(source: Path = HERE) -> list[Mail]:
 
 
 def holdout(source: Path = HERE) -> list[Mail]:
-    """Holdout mails: all of the phrasings that training never has, and some of those it has, drawn anew."""
+    """Return holdout mails: of all phrasings that training does not have, and of some that it has, with new values."""
     known, unknown, pools = _phrasings(source, "train"), _phrasings(source, "holdout"), _pools(source)
     rows = [_mail(p, pools["train"], pools["holdout"], f"unseen {i}") for i in range(UNSEEN_PER_PHRASING) for p in unknown]
     seen = (known[i * len(known) // SEEN_HOLDOUT] for i in range(SEEN_HOLDOUT))
@@ -57,18 +57,18 @@ def holdout(source: Path = HERE) -> list[Mail]:
 
 
 def shots(source: Path = HERE) -> list[Mail]:
-    """Mails for worked examples in the teacher's prompt: training phrasings, drawn apart from the training mails."""
+    """Return mails for worked examples in the teacher's prompt: training phrasings with other values."""
     known, pools = _phrasings(source, "train"), _pools(source)
     return [_mail(p, pools["train"], None, f"shot {i}") for i in range(SHOTS_PER_PHRASING) for p in known]
 
 
 def fixed_shots(source: Path = HERE) -> list[Mail]:
-    """Worked examples with nothing missing, for every prompt: what the form looks like."""
+    """Return worked examples with all fields, which every prompt shows."""
     return random.Random(2).sample([mail for mail in shots(source) if all(mail.form.values())], FIXED_SHOTS)
 
 
 def judge_gold(source: Path = HERE) -> Iterator[Row]:
-    """Mails of training phrasings, each with a candidate answer that is right, or wrong by one planted error."""
+    """Yield mails of training phrasings, each with an answer that is right, or has one planted error."""
     known, pools = _phrasings(source, "train"), _pools(source)
     for i in range(GOLD):
         name = f"gold {i}"
@@ -86,18 +86,18 @@ def judge_gold(source: Path = HERE) -> Iterator[Row]:
 
 
 def compact(form: Form) -> str:
-    """A form as the one string that teacher, student and reference share: schema order, no spaces."""
+    """Return a form as compact JSON in the order of the schema, as teachers, students and references write it."""
     return json.dumps({field: form[field] for field in FIELDS}, separators=(",", ":"))
 
 
 def row(mail: Mail) -> Row:
-    """A prompt row: what every source of the project has, and the phrasing it came from."""
+    """Return a row of train.jsonl or holdout.jsonl, with the id of its phrasing."""
     keep = {key: mail.phrasing[key] for key in ("layer", "difficulty", "scenario")}
     return {"input": mail.text, **keep, "language": "en", "phrasing": mail.phrasing["id"]}
 
 
 def worked(mail: Mail) -> dict[str, str]:
-    """A worked example."""
+    """Return a worked example."""
     return {"input": mail.text, "output": compact(mail.form)}
 
 
@@ -112,13 +112,13 @@ def write(folder: Path) -> None:
         "judge_gold": list(judge_gold()),
     }
     for name, rows in files.items():
-        lines = "".join(json.dumps(one) + "\n" for one in rows)
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
 
 
 def _phrasings(source: Path, use: str) -> list[Row]:
-    every = yaml.safe_load((source / "phrasings.yaml").read_text(encoding="utf-8"))
-    return [one for one in every if one["use"] == use]
+    phrasings = yaml.safe_load((source / "phrasings.yaml").read_text(encoding="utf-8"))
+    return [phrasing for phrasing in phrasings if phrasing["use"] == use]
 
 
 def _pools(source: Path) -> dict[str, dict[str, list[str]]]:
@@ -128,7 +128,7 @@ def _pools(source: Path) -> dict[str, dict[str, list[str]]]:
 def _mail(phrasing: Row, common: dict, new: dict | None, name: str) -> Mail:
     draw = random.Random(f"{phrasing['id']} {name}")
     values = _values(common, new, draw)
-    chosen = re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda found: draw.choice(found[1].split("|")), phrasing["text"])
+    chosen = re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda match: draw.choice(match[1].split("|")), phrasing["text"])
     form = {field: values[phrasing["form"][field]] if field in phrasing["form"] else None for field in FIELDS}
     return Mail(phrasing, chosen.format(**values).strip(), form, values)
 
@@ -170,7 +170,7 @@ def _distinct(draw_one: Any) -> list[str]:
 
 
 def _plant(mail: Mail, draw: random.Random) -> tuple[str, Form]:
-    """One error into a true form: its kind, and the wrong form. Only kinds that this mail can have are drawn."""
+    """Return (kind of error, wrong form), with one error that is possible for this mail."""
     form, values = mail.form, mail.values
     wrong: dict[str, Form] = {}
     if form["order_number"] is None:

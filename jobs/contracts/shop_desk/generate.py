@@ -1,8 +1,8 @@
-"""The shop-desk task with a known truth: `python -m jobs.contracts.shop_desk.generate` rewrites the .jsonl and .csv files here.
+"""Questions to a shop desk with known answers: `python -m jobs.contracts.shop_desk.generate` writes the files of this folder.
 
-phrasings.yaml says what is asked. Four kinds of question look into the table of orders, one of them letting it compute; one asks
-for an order that is not there; one is to be computed; one stands in the handbook. The holdout asks in phrasings, about orders and
-passages, that training does not have. Worked examples are whole conversations, turn by turn, in which the tools were asked.
+phrasings.yaml has the questions. Four kinds look up an order in a table, one of them with a computation in SQL; one asks for an
+order that does not exist; one needs the calculator; one is answered by the handbook. The holdout has phrasings, orders and passages
+that training does not have. Worked examples are conversations with real results of the tools, turn by turn.
 """
 
 import csv
@@ -34,7 +34,7 @@ TOOLS = (
 
 
 class Question(NamedTuple):
-    """One question, the call that answers it, and its truth."""
+    """A question, the tool call that answers it, and the answer."""
 
     text: str
     kind: str
@@ -45,13 +45,13 @@ class Question(NamedTuple):
 
 @cache
 def phrasings() -> Row:
-    """What is asked."""
+    """Return the content of phrasings.yaml."""
     return yaml.safe_load((HERE / "phrasings.yaml").read_text(encoding="utf-8"))
 
 
 @cache
 def orders() -> list[Row]:
-    """The table: an order for each question that looks one up."""
+    """Return the rows of orders.csv: one order for each question that looks one up."""
     draw, texts = random.Random("orders"), phrasings()
     numbers = draw.sample(range(20000, 50000), sum(PER_KIND.values()) * len(texts["lookups"]))
     return [
@@ -67,7 +67,7 @@ def orders() -> list[Row]:
 
 
 def questions(use: str) -> list[Question]:
-    """All questions of a `use`, shuffled: train, holdout or shots."""
+    """Return all questions of a `use` (train, holdout or shots), shuffled."""
     uses = list(PER_KIND)
     first = sum(PER_KIND[name] for name in uses[: uses.index(use)])
     result = [question for turn in range(first, first + PER_KIND[use]) for question in _of_each_kind(turn, int(use == "holdout"))]
@@ -76,12 +76,12 @@ def questions(use: str) -> list[Question]:
 
 @cache
 def opened(folder: str) -> dict[str, Tool]:
-    """The tools, with their files in `folder`."""
+    """Return the tools, with their files in `folder`."""
     return Toolset(TOOLS, max_calls=1, root=folder, hashes={}).open()
 
 
 def conversation(question: Question, folder: Path) -> Iterator[dict[str, str]]:
-    """A worked example, turn by turn: what is asked and the call, what the tool says and the answer."""
+    """Yield a worked example in two turns: question and call, then result and answer."""
     tool, argument = question.call
     result = opened(str(folder))[tool](argument)
     shown = message({"role": "tool", "content": result.text, "tool": tool, "ok": result.ok})
@@ -91,13 +91,13 @@ def conversation(question: Question, folder: Path) -> Iterator[dict[str, str]]:
 
 
 def row(question: Question) -> dict[str, str]:
-    """A prompt row."""
+    """Return a row of train.jsonl or holdout.jsonl."""
     layer = LAYERS.get(question.kind, "core")
     return {"input": question.text, "layer": layer, "difficulty": "easy", "scenario": question.kind, "language": "en"}
 
 
 def compact(value: Any) -> str:
-    """JSON as the decoder's grammar writes it."""
+    """Return compact JSON, as structured decoding writes it."""
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -111,13 +111,13 @@ def write(folder: Path) -> None:
     passages = [passage["text"] for passage in phrasings()["handbook"]["passages"]]
     _save_rows(folder / "handbook.jsonl", [{"id": text.partition(":")[0].lower(), "text": text} for text in passages])
     _save_rows(folder / "train.jsonl", map(row, questions("train")))
-    held = [{**row(one), "reference": compact({"value": one.value})} for one in questions("holdout")]
+    held = [{**row(question), "reference": compact({"value": question.value})} for question in questions("holdout")]
     _save_rows(folder / "holdout.jsonl", held)
-    _save_rows(folder / "shots.jsonl", [turn for one in questions("shots") for turn in conversation(one, folder)])
+    _save_rows(folder / "shots.jsonl", [turn for question in questions("shots") for turn in conversation(question, folder)])
 
 
 def _of_each_kind(turn: int, way: int) -> Iterator[Question]:
-    """The questions number `turn`, in phrasing `way`."""
+    """Yield question number `turn` of each kind, in phrasing `way`."""
     texts = phrasings()
     for at, (kind, lookup) in enumerate(texts["lookups"].items()):
         order = orders()[turn * len(texts["lookups"]) + at]
@@ -141,7 +141,7 @@ def _lookup(kind: str, ask: str, lookup: Row, number: int, value: str | None) ->
 
 
 def _save_rows(path: Path, rows: Any) -> None:
-    _save(path, "".join(json.dumps(one) + "\n" for one in rows))
+    _save(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _save(path: Path, text: str) -> None:

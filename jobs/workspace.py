@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.errors import ContractError, MissingArtifact, StorageError
-from engine.release.registry import beside
+from engine.release.registry import default_registry
 from engine.runs.job import Job, JobContext
 from engine.storage.artifact import ArtifactWriter
 from engine.storage.shards import Folder
@@ -119,9 +119,9 @@ def run_folder(run: str) -> Folder:
 
 
 def registry(given: str | None, run: Folder | None) -> str:
-    """Return the registry's folder: as given, or beside the run folder, or in runs/ if there is no run."""
+    """Return the registry's folder: as given, or next to the run folder, or in runs/ if there is no run."""
     if given is None and run is not None:
-        return beside(run).url
+        return default_registry(run).url
     return run_folder(given or "runs/registry").url
 
 

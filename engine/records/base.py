@@ -1,6 +1,11 @@
 """What every record on disk and every `--json` output is: frozen, typed, documented field by field."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
+
+Json = dict[str, Any]
+"""A JSON object whose keys another module defines."""
 
 
 class Record(BaseModel):

@@ -1,24 +1,14 @@
-"""`rayleigh ablate`: what judge and checks are worth, by training a student on training sets of one size that differ in them alone.
+"""`rayleigh ablate`: measure the worth of judge and checks by training a student on subsets of the answers of equal size.
 
-The subsets, and what is left out: `engine/evaluation/ablate.py`. Each training set, each training and each examination is an
-artifact of its own below `RUN/ablation`, named after its subset and its content: a second call, or one with more seeds, does what
-is missing. A report that is made afterwards shows it. `RUN/ablation/ablation.json`, and `--json`, hold
-
-    run, student, seeds, epochs
-    dataset         fingerprint of the training set whose prompts these are
-    examples        of each subset; the share `curation.pick.validation` of them watches the training
-    prompts, level  of the holdout; of the intervals
-    subsets         one object a subset: name, what, answers and prompts that pass, left_out (why, or null); if it is not left out,
-                    exact_match, against_all, against_rules (differences): {value, low, high, n} over seeds and prompts, and
-                    runs: [{seed, exact_match}]
+The subsets are defined in `engine/evaluation/ablate.py`. Each training set, each training and each evaluation is an artifact below
+`RUN/ablation`, named by its subset and a hash of its content: a second call, or one with more seeds, runs only what is missing.
+`RUN/ablation/ablation.json`, and `--json`, hold an `Ablation`. A report that is made later shows it.
 """
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +18,8 @@ from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
 from engine.errors import InputError, MissingArtifact
-from engine.evaluation.ablate import Subset, TwoWayBootstrap, judged, subsets
+from engine.evaluation.ablate import Subset, TwoWayBootstrap, answer_facts, subsets
+from engine.records.ablation import Ablation, Estimate, SubsetResult, Training
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
@@ -43,11 +34,11 @@ MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
 TRAIN = "jobs.steps.students:run"
 KNOWN = ["answer_id", "prompt_id", "finish_reason", "checks", "agreement", "score", "confidence", "dropped_by"]
 OUT = ("exact", "minhash", "semantic", "contaminated")
-"""Why curation drops a prompt for good: what resembles the holdout must not be learnt here either."""
+"""Reasons for which curation drops a prompt altogether: no subset may learn what resembles the holdout either."""
 
 
-def ablate(run: str, *, student: str, seeds: int, epochs: int | None = None, profile: str | None = None) -> dict[str, Any]:
-    """Return the object that the module describes.
+def ablate(run: str, *, student: str, seeds: int, epochs: int | None = None, profile: str | None = None) -> Ablation:
+    """Train `student` `seeds` times on each subset of the answers of `run`, and compare them.
 
     Raises:
         InputError: the contract has no such student.
@@ -57,31 +48,31 @@ def ablate(run: str, *, student: str, seeds: int, epochs: int | None = None, pro
     dataset = load_artifact(work.folder / "dataset")
     if dataset is None:
         raise MissingArtifact(f"{work.folder}: has no dataset yet. `rayleigh run` makes it.")
-    found = _subsets(dataset, work.contract)
+    every = _subsets(dataset, work.contract)
     with workspace.locked(work.folder):
-        _run(work, [one for one in found if one.chosen])
-        told = _told(work, dataset, found) | {"student": student, "epochs": work.contract.students[0].epochs}
-        work.folder.write(NUMBERS, json.dumps(told, indent=1).encode())
-    return told
+        _run(work, [subset for subset in every if subset.chosen])
+        ablation = _ablation(work, student, dataset, every)
+        work.folder.write(NUMBERS, ablation.model_dump_json(indent=1).encode())
+    return ablation
 
 
 def examples(context: JobContext) -> RowCounts:
-    """A subset's answers as examples, made as the dataset's are."""
+    """Make the examples of a subset, in the same way as those of the dataset."""
     dataset, contract = context.artifact("dataset"), context.contract
-    [subset] = [one for one in _subsets(dataset, contract) if one.chosen and _place(one) == _folder(context)]
-    made = []
+    [subset] = [one for one in _subsets(dataset, contract) if one.chosen and _prefix(one) == context.job.name.rpartition("/")[0]]
+    pieces = []
     for piece in iterate(dataset.folder / "picked", dataset.table("picked")):
         chosen = piece.filter(pc.is_in(piece["answer_id"], pa.array(subset.chosen)))
         kept = chosen.set_column(chosen.column_names.index("dropped_by"), "dropped_by", pa.array([""] * len(chosen)))
-        made.append(represented(kept, contract.specialist, contract.curation.pick, seed=contract.curation.seed))
-    table = pa.concat_tables(made)
+        pieces.append(represented(kept, contract.specialist, contract.curation.pick, seed=contract.curation.seed))
+    table = pa.concat_tables(pieces)
     context.writer.put("examples", table, EXAMPLE)
     learnt = len(set(table["prompt_id"].to_pylist()))
     return RowCounts(len(subset.chosen), {"learnt": learnt})
 
 
 def examine(context: JobContext) -> RowCounts:
-    """Every student of one subset before the holdout, as the line examines it."""
+    """Let every student of one subset answer the holdout, as the job `reports` does."""
     from engine.evaluation import flow
     from engine.evaluation.predict import predictions
     from jobs.steps import reports
@@ -95,24 +86,24 @@ def examine(context: JobContext) -> RowCounts:
         )
         for student, need in zip(context.contract.students, context.job.needs[1:], strict=True)
     ]
-    examined = flow.examine(targets, holdout, context.profile.evaluator, timed=0, progress=context.progress)
+    results = flow.evaluate(targets, holdout, context.profile.evaluator, timed=0, progress=context.progress)
     tables = [
-        predictions(target, holdout, found, scenarios=reports.scenarios(prompts), final=reports.final)
-        for target, found in zip(targets, examined, strict=True)
+        predictions(target, holdout, result, scenarios=reports.scenarios(prompts), final=reports.final)
+        for target, result in zip(targets, results, strict=True)
     ]
     context.writer.put("predictions", pa.concat_tables(tables), PREDICTION)
     return RowCounts(len(targets) * len(holdout), {"answers": sum(map(len, tables))})
 
 
 def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profile: str | None) -> Workspace:
-    """The workspace whose contract has the student once a seed, and no other."""
+    """Return a workspace whose contract has a copy of the student for each seed, and no other student."""
     if name not in [student.name for student in work.contract.students]:
         names = ", ".join(student.name for student in work.contract.students)
         raise InputError(f"--student: found {name!r}, expected one of {names}.")
     student = work.contract.student(name)
-    changes: dict[str, Any] = {"epochs": epochs or student.epochs}
-    ending = f"-{epochs}e" if epochs else ""
-    copies = [student.model_copy(update=changes | {"name": f"{name}-{seed}{ending}", "seed": seed}) for seed in range(seeds)]
+    student = student.model_copy(update={"epochs": epochs or student.epochs})
+    suffix = f"-{epochs}e" if epochs else ""
+    copies = [student.model_copy(update={"name": f"{name}-{seed}{suffix}", "seed": seed}) for seed in range(seeds)]
     if profile:
         work = replace(work, profile=load_profile(workspace.profile_path(profile)))
     return replace(work, contract=work.contract.model_copy(update={"students": tuple(copies)}))
@@ -120,13 +111,13 @@ def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profil
 
 def _subsets(dataset: Artifact, contract: Contract) -> list[Subset]:
     rows = [row for piece in iterate(dataset.folder / "picked", dataset.table("picked"), KNOWN) for row in piece.to_pylist()]
-    out = {row["prompt_id"] for row in rows if row["dropped_by"] in OUT}
-    whole = [row for row in rows if row["finish_reason"] == "stop" and row["prompt_id"] not in out]
-    return subsets((judged(row, contract.judges) for row in whole), contract.judges)
+    dropped = {row["prompt_id"] for row in rows if row["dropped_by"] in OUT}
+    complete = [row for row in rows if row["finish_reason"] == "stop" and row["prompt_id"] not in dropped]
+    return subsets((answer_facts(row, contract.judges) for row in complete), contract.judges)
 
 
 def _run(work: Workspace, kept: Sequence[Subset]) -> None:
-    console = Console(sys.stderr)  # what this command has found alone goes to stdout
+    console = Console(sys.stderr)  # stdout is for the result of this command
 
     def context_for(job: Job) -> JobContext:
         return work.context(job, log=console.log, progress=console.progress)
@@ -144,88 +135,108 @@ def _run(work: Workspace, kept: Sequence[Subset]) -> None:
 
 
 def _waves(work: Workspace, kept: Sequence[Subset]) -> Iterator[list[Job]]:
-    """The jobs that run side by side: training sets, trainings as many as there are cores, examinations one by one."""
+    """Yield the jobs that run at the same time: all training sets; as many trainings as fit; each evaluation alone."""
     students = work.contract.students
-    data = {_place(one): Job(f"{_place(one)}/examples", ("dataset",), MADE_FROM, "jobs.commands.ablate:examples") for one in kept}
-    yield list(data.values())
-    trainings = [_training(place, student) for student in students for place in data]
+    prefixes = [_prefix(subset) for subset in kept]
+    yield [Job(f"{prefix}/examples", ("dataset",), MADE_FROM, "jobs.commands.ablate:examples") for prefix in prefixes]
+    trainings = [_training(prefix, student) for student in students for prefix in prefixes]
     at_once = _at_once(work, students[0])
     yield from (trainings[start : start + at_once] for start in range(0, len(trainings), at_once))
-    for place in data:
-        needs = ("prompts", *(f"{place}/{student.name}" for student in students))
-        yield [Job(_examination(place, students), needs, ("specialist.task_units",), "jobs.commands.ablate:examine")]
+    for prefix in prefixes:
+        needs = ("prompts", *(f"{prefix}/{student.name}" for student in students))
+        yield [Job(_evaluation(prefix, students), needs, ("specialist.task_units",), "jobs.commands.ablate:examine")]
 
 
-def _training(place: str, student: Student) -> Job:
-    return Job(f"{place}/{student.name}", (f"{place}/examples",), (f"students.{student.name}",), TRAIN)
+def _training(prefix: str, student: Student) -> Job:
+    return Job(f"{prefix}/{student.name}", (f"{prefix}/examples",), (f"students.{student.name}",), TRAIN)
 
 
-def _examination(place: str, students: Sequence[Student]) -> str:
-    return f"{place}/predictions-{students[0].name}-to-{students[-1].name}"
+def _evaluation(prefix: str, students: Sequence[Student]) -> str:
+    return f"{prefix}/predictions-{students[0].name}-to-{students[-1].name}"
 
 
 def _at_once(work: Workspace, student: Student) -> int:
-    """Trainings side by side: on this machine as many as its cores feed; on a cluster Ray lets wait what finds no place."""
-    each = max(1.0, work.profile.trainer.cpus * student.workers)
-    return max(1, int((os.cpu_count() or 1) / each)) if work.profile.ray.address == "local" else sys.maxsize
+    """Return how many trainings may start together: here as many as there are cores; on a cluster all, Ray queues them."""
+    cores = max(1.0, work.profile.trainer.cpus * student.workers)
+    return max(1, int((os.cpu_count() or 1) / cores)) if work.profile.ray.address == "local" else sys.maxsize
 
 
-def _place(subset: Subset) -> str:
+def _prefix(subset: Subset) -> str:
+    """Return the folder of a subset's artifacts, relative to the run."""
     return f"{ABLATION}/{subset.name.replace(' ', '-')}-{subset.digest[:8]}"
 
 
-def _folder(context: JobContext) -> str:
-    return context.job.name.rpartition("/")[0]
-
-
-def _told(work: Workspace, dataset: Artifact, found: Sequence[Subset]) -> dict[str, Any]:
-    right = {one.name: _right(work, one) for one in found if one.chosen}
-    seeds, prompts = next(iter(right.values())).shape
+def _ablation(work: Workspace, student: str, dataset: Artifact, every: Sequence[Subset]) -> Ablation:
+    exact = {subset.name: _exact(work, subset) for subset in every if subset.chosen}
+    seeds, prompts = next(iter(exact.values())).shape
     evaluation = work.contract.evaluation
     draws = TwoWayBootstrap(seeds, prompts, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
-    entries = []
-    for one in found:
-        entry: dict[str, Any] = {"name": one.name, "what": one.what, "answers": one.answers, "prompts": one.prompts}
-        entry["left_out"] = one.left_out or None
-        if one.name in right:
-            mine = right[one.name]
-            entry["runs"] = [{"seed": seed, "exact_match": round(float(row.mean()), 6)} for seed, row in enumerate(mine)]
-            entry["exact_match"] = draws.value(mine)
-            for other in ("all", "rules"):
-                entry[f"against_{other}"] = draws.value(mine, right[other]) if other in right and other != one.name else None
-        entries.append(entry)
-    size = next(len(one.chosen) for one in found if one.chosen)
-    head = {"run": str(work.folder), "dataset": dataset.fingerprint, "seeds": seeds, "examples": size}
-    return head | {"prompts": prompts, "level": evaluation.level, "subsets": entries}
-
-
-def _right(work: Workspace, subset: Subset) -> np.ndarray:
-    """(seeds, prompts) whether the answer was right."""
-    students = work.contract.students
-    made = load_artifact(work.folder / _examination(_place(subset), students))
-    assert made
-    table = made.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
-    return np.array([table.filter(pc.equal(table["model"], one.name))["exact"].to_pylist() for one in students], np.float64)
-
-
-def as_text(found: dict[str, Any]) -> str:
-    """Return the object as a table."""
-    head = (
-        f"student {found['student']}, {found['seeds']} seeds, {found['epochs']} epochs, {found['examples']} examples in each subset"
+    return Ablation(
+        run=str(work.folder),
+        student=student,
+        seeds=seeds,
+        epochs=work.contract.students[0].epochs,
+        dataset=dataset.fingerprint,
+        examples=next(len(subset.chosen) for subset in every if subset.chosen),
+        prompts=prompts,
+        level=evaluation.level,
+        subsets=[_subset_result(subset, exact, draws) for subset in every],
     )
-    names = ["subset", "answers", "prompts", "exact match", "less all", "less rules", "by seed"]
+
+
+def _subset_result(subset: Subset, exact: Mapping[str, np.ndarray], draws: TwoWayBootstrap) -> SubsetResult:
+    """Return the result of `subset`; `exact` holds the matrix of `_exact` by the name of the subset."""
+    result = SubsetResult(
+        name=subset.name, what=subset.what, answers=subset.answers, prompts=subset.prompts, left_out=subset.left_out or None
+    )
+    if subset.name not in exact:
+        return result
+    mine = exact[subset.name]
+    runs = [Training(seed=seed, exact_match=round(float(row.mean()), 6)) for seed, row in enumerate(mine)]
+
+    def against(other: str) -> Estimate | None:
+        if other == subset.name or other not in exact:
+            return None
+        return Estimate.model_validate(draws.value(mine, exact[other]), from_attributes=True)
+
+    return result.model_copy(
+        update={
+            "runs": runs,
+            "exact_match": Estimate.model_validate(draws.value(mine), from_attributes=True),
+            "against_all": against("all"),
+            "against_rules": against("rules"),
+        }
+    )
+
+
+def _exact(work: Workspace, subset: Subset) -> np.ndarray:
+    """Return a matrix (seeds, prompts) of 1 for an exact answer and 0 for another."""
+    students = work.contract.students
+    evaluated = load_artifact(work.folder / _evaluation(_prefix(subset), students))
+    assert evaluated
+    table = evaluated.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
+    rows = [table.filter(pc.equal(table["model"], student.name))["exact"].to_pylist() for student in students]
+    return np.array(rows, np.float64)
+
+
+def as_text(ablation: Ablation) -> str:
+    """Return a table with a line per subset."""
+    head = (
+        f"student {ablation.student}, {ablation.seeds} seeds, {ablation.epochs} epochs, {ablation.examples} examples in each subset"
+    )
+    names = ["subset", "answers", "prompts", "exact match", "minus all", "minus rules", "by seed"]
     rows = [
         [
-            one["name"],
-            one["answers"],
-            one["prompts"],
-            *(_interval(one.get(name)) for name in ("exact_match", "against_all", "against_rules")),
-            one["left_out"] or " ".join(f"{each['exact_match']:.3f}" for each in one["runs"]),
+            subset.name,
+            subset.answers,
+            subset.prompts,
+            *map(_interval, (subset.exact_match, subset.against_all, subset.against_rules)),
+            subset.left_out or " ".join(f"{training.exact_match:.3f}" for training in subset.runs or ()),
         ]
-        for one in found["subsets"]
+        for subset in ablation.subsets
     ]
     return f"{head}\n\n{columns(rows, head=names)}"
 
 
-def _interval(found: dict[str, Any] | None) -> str:
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})" if found else "-"
+def _interval(estimate: Estimate | None) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})" if estimate else "-"

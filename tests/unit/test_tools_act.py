@@ -17,7 +17,7 @@ from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.tools import Calculator
 from engine.curation.represent import examples
 from engine.errors import ContractError, InputError
-from engine.evaluation.examine import EvalTarget, Examiner
+from engine.evaluation.evaluator import EvalTarget, Evaluator
 from engine.inference.engine import Completion, Request
 from engine.inference.fake import FakeEngine
 from engine.rows import PICKED, from_rows
@@ -263,12 +263,12 @@ def _unit(**more):
     ("role", "supervise", "acts"),
     [("teacher", "answer", True), ("student", "tools", True), ("student", "answer", False)],
 )
-def test_examined_models_act_as_they_were_taught(role, supervise, acts):
+def test_evaluated_models_act_as_they_were_taught(role, supervise, acts):
     model = FakeModel(type="fake", replies=(answer("1"),))
     unit = TaskUnit(name="desk", kind="tool_call", supervise=supervise)
-    examiner = Examiner(EvalTarget("m", role, model, {"desk": unit}, kit=KIT), Pool())
+    evaluator = Evaluator(EvalTarget("m", role, model, {"desk": unit}, toolset=KIT), Pool())
     row = {"task_unit": "desk", "text": "x", "messages": [{"role": "user", "content": "x"}]}
-    [found] = examiner.examine([row], 1).completions
+    [found] = evaluator.evaluate([row], 1).completions
     assert found.text == ("1" if acts else answer("1"))
 
 

@@ -143,9 +143,8 @@ def test_point_of_the_map_shows_its_text_and_what_it_duplicates(browser, written
 
     opened(browser, written)
     points = browser.execute_script("return JSON.parse(document.getElementById('data-points').textContent)")
-    index = next(
-        i for i, point in enumerate(points) if MapPoint(*point).dropped_by == "minhash" and MapPoint(*point).duplicate_of >= 0
-    )
+    map_points = [MapPoint(*point) for point in points]
+    index = next(i for i, point in enumerate(map_points) if point.dropped_by == "minhash" and point.duplicate_of >= 0)
     dot = find(browser, f"#map-plot circle[data-i='{index}']")
     browser.execute_script(
         "document.documentElement.style.scrollBehavior = 'auto'; arguments[0].scrollIntoView({block: 'center'})", dot

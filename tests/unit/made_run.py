@@ -138,7 +138,7 @@ def _dataset(context: JobContext) -> RowCounts:
 
 def _student(context: JobContext) -> RowCounts:
     name = context.job.name.partition("/")[2]
-    steps = [{"student": name, "step": number, "split": "train", "loss": 1.0 / number} for number in (1, 2)]
+    steps = [{"student": name, "step": number, "split": "train", "loss": 1.0 / number, "tokens": number} for number in (1, 2)]
     context.writer.put("steps", from_rows(steps, STEP), STEP)
     context.writer.folder.write("model/config.json", b"{}")
     context.writer.metrics = {"parameters": 10, "steps": 2}

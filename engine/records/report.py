@@ -236,7 +236,7 @@ class Report(Record):
     created: str = ""
     """Time of writing, ISO 8601, UTC."""
     holdout: Holdout = Holdout()
-    """Size of the holdout."""
+    """Number of holdout prompts."""
     models: tuple[ModelEntry, ...] = ()
     """Teachers, students, champion, baselines."""
     gate: GateDecision = GateDecision()

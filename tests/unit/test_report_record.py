@@ -65,6 +65,8 @@ def keys(schema: dict, node: dict, path: str = "") -> list[tuple[str, str]]:
     node = next((each for each in node.get("anyOf", [node]) if each.get("type") != "null"), node)
     if "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    if set(node.get("properties", {})) == {"value", "low", "high", "n"}:
+        return []  # an interval, described once
     if "items" in node:
         return keys(schema, node["items"], f"{path}[]")
     if isinstance(node.get("additionalProperties"), dict):
@@ -74,3 +76,16 @@ def keys(schema: dict, node: dict, path: str = "") -> list[tuple[str, str]]:
         here = f"{path}.{name}".lstrip(".")
         rows += [(here, field.get("description", "")), *keys(schema, field, here)]
     return rows
+
+
+def table() -> str:
+    """Return the table of all keys of report.json in Markdown."""
+    schema = Report.model_json_schema()
+    rows = [f"| `{path}` | {' '.join(text.split())} |" for path, text in keys(schema, schema)]
+    return "\n".join(["| key | meaning |", "|---|---|", *rows])
+
+
+def test_readme_documents_every_key_of_the_report():
+    readme = (ROOT / "engine/report/README.md").read_text(encoding="utf-8")
+    assert table() in readme, f"replace the table in engine/report/README.md by:\n{table()}"
+    assert all(text for _, text in keys(Report.model_json_schema(), Report.model_json_schema()))

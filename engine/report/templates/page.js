@@ -149,15 +149,15 @@ function browse(id, rows, filters, draw) {
   const root = document.getElementById(id);
   if (!root) return;
   const card = root.querySelector(".card"), output = root.querySelector("output"), chosen = {};
-  let found = rows, at = 0;
+  let matching = rows, at = 0;
   function show() {
-    output.textContent = found.length ? `${at + 1} of ${found.length}` : "none";
-    card.replaceChildren(...(found.length ? [draw(found[at])] : [el("p", { class: "note" }, "Nothing matches these filters.")]));
-    for (const button of root.querySelectorAll("[data-turn]")) button.disabled = found.length < 2;
+    output.textContent = matching.length ? `${at + 1} of ${matching.length}` : "none";
+    card.replaceChildren(...(matching.length ? [draw(matching[at])] : [el("p", { class: "note" }, "Nothing matches these filters.")]));
+    for (const button of root.querySelectorAll("[data-turn]")) button.disabled = matching.length < 2;
   }
-  const turn = (by) => { if (found.length) { at = (at + by + found.length) % found.length; show(); } };
+  const turn = (by) => { if (matching.length) { at = (at + by + matching.length) % matching.length; show(); } };
   function filter() {
-    found = rows.filter((row) => Object.entries(filters).every(([name, { match }]) => !match || chosen[name] === "" || match(row, chosen[name], chosen)));
+    matching = rows.filter((row) => Object.entries(filters).every(([name, { match }]) => !match || chosen[name] === "" || match(row, chosen[name], chosen)));
     at = 0;
     show();
   }

@@ -119,7 +119,7 @@ def everything(**judges):
     raw["teachers"]["mode"] = "judged"
     raw["judges"] = {"rubrics": [rubric], "signals": {"model": fake, "quality": {}}, **judges}
     raw["prompts"]["synthesize"] = [{"method": {"type": "evolve"}, "wanted": 2, "model": fake}]
-    raw["curation"] = {"boundary": [{"type": "rewrite", "model": fake, "checks": [{"type": "json_schema"}]}]}
+    raw["curation"] = {"contrastive": [{"type": "rewrite", "model": fake, "checks": [{"type": "json_schema"}]}]}
     return Contract.model_validate(raw)
 
 

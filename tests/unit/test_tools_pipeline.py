@@ -22,7 +22,8 @@ from engine.tools.toolset import Toolset
 from jobs.commands import check
 from jobs.steps.toolset import file_hashes, toolset
 from tests.line import data_world as world
-from tests.unit.test_teachers import Teacher, desk, prompts
+from tests.unit.test_teachers import Teacher, prompts
+from tests.unit.test_teachers import spec as teacher_spec
 from tests.unit.test_tools_agent import FORM, TOOLSET, answer, call
 
 
@@ -37,16 +38,16 @@ def test_identity_of_a_toolset_is_part_of_cache_keys_and_stays_the_same():
 
 def test_teacher_keeps_the_trajectory_and_pays_for_it_once(tmp_path):
     replies = (call("6 * 7"), answer("42"))
-    spec = desk(tmp_path, sampling=Sampling(), replies=replies)
+    spec = teacher_spec(tmp_path, sampling=Sampling(), replies=replies)
     rows = Teacher(_with(spec, TOOLSET))(prompts("x"))
     assert rows["answer"].to_pylist() == ["42"]
     assert [turn["role"] for turn in rows["trajectory"].to_pylist()[0]] == ["assistant", "tool", "assistant"]
     again = Teacher(_with(spec, TOOLSET))
-    assert again(prompts("x")).equals(rows) and again.engine is None
+    assert again(prompts("x")).equals(rows) and again.client.engine is None
 
 
 def test_other_tables_or_tools_are_other_answers(tmp_path):
-    spec = desk(tmp_path, sampling=Sampling(), replies=(answer("1"),))
+    spec = teacher_spec(tmp_path, sampling=Sampling(), replies=(answer("1"),))
     toolsets = [
         None,
         TOOLSET,
@@ -59,7 +60,7 @@ def test_other_tables_or_tools_are_other_answers(tmp_path):
 
 
 def test_teacher_without_tools_has_empty_trajectories(tmp_path):
-    assert Teacher(desk(tmp_path))(prompts("x"))["trajectory"].to_pylist() == [[], []]
+    assert Teacher(teacher_spec(tmp_path))(prompts("x"))["trajectory"].to_pylist() == [[], []]
 
 
 def _with(spec, toolset):

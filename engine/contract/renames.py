@@ -166,6 +166,6 @@ def _older(value: Any, path: str) -> Any:
     if isinstance(value, list):
         return [_older(item, f"{path}.*") for item in value]
     if not isinstance(value, dict):
-        return value
+        return next((renamed.old for renamed in RENAMED_VALUES if (renamed.path, renamed.new) == (path, value)), value)
     names = {rename.name: old for rename in RENAMES for parent, _, old in [rename.path.rpartition(".")] if parent == path}
     return {names.get(key, key): _older(item, f"{path}.{key}") for key, item in value.items()}

@@ -1,7 +1,4 @@
-"""Curation on Ray: ids, keys and signatures travel between tasks; texts stay in the task that reads them.
-
-The dispositions are one small table, 120 bytes for each row that has one, which every task reads.
-"""
+"""Curation on Ray: ids, keys, signatures and dispositions (120 bytes a row) travel between tasks, texts do not."""
 
 from collections.abc import Callable
 from functools import partial
@@ -192,8 +189,8 @@ def index_of(protected: Dataset, section: Curation) -> ObjectRef:
 def answers_by_prompt(kept: KeptRows, index: ObjectRef, spec: ExampleSpec) -> Dataset:
     """Return prompt_answers.COLUMNS of every answer that is not contaminated, each prompt whole in one block."""
     rows = stream.apply(kept.answers.scan(spec.pool), _with_dispositions, spec.pool, dispositions=[kept.dispositions])
-    function = prompt_answers.drop_contaminated
-    rows = stream.apply(rows, _with_refs, spec.pool, function=function, refs=[index], section=spec.section)
+    options = {"function": prompt_answers.drop_contaminated, "refs": [index], "section": spec.section}
+    rows = stream.apply(rows, _with_refs, spec.pool, **options)
     return rows.repartition(kept.answers.partitions, keys=["prompt_id"])
 
 
@@ -268,16 +265,9 @@ def _decide_all(
         coverage=coverage(entries, dispositions),
         selection=decided.selection,
         decontamination=contamination.summary(found, kept_ids, protected, section.decontaminate),
-        weights=_weights(kept, dispositions, section),
+        weights=weights(kept, dispositions, section.pick.balance),
     )
     return dispositions, metrics
-
-
-def _weights(kept: pa.Table, dispositions: pa.Table, section: Curation) -> dict[str, float]:
-    stratum = section.pick.balance
-    if stratum == "cluster":
-        return weights(dispositions.filter(pc.equal(dispositions["dropped_by"], ""))["cluster"].cast(pa.string()))
-    return weights(kept[stratum]) if stratum else {}
 
 
 def _with_dispositions(rows: pa.Table, dispositions: list[ObjectRef]) -> pa.Table:

@@ -65,7 +65,14 @@ def means(rows: Eligible, among: np.ndarray) -> dict[str, float]:
     return {name: round(float(values.mean()), 4) for name, values in found.items() if len(values)}
 
 
-def weights(values: pa.ChunkedArray) -> dict[str, float]:
+def weights(kept: pa.Table, dispositions: pa.Table, stratum: str | None) -> dict[str, float]:
+    """Return the `weights_of` the values of `stratum` among the `kept` ENTRY rows; {} without a stratum."""
+    if stratum == "cluster":
+        return weights_of(dispositions.filter(pc.equal(dispositions["dropped_by"], ""))["cluster"].cast(pa.string()))
+    return weights_of(kept[stratum]) if stratum else {}
+
+
+def weights_of(values: pa.ChunkedArray) -> dict[str, float]:
     """Return value -> weight: the total weight of each value is equal, the mean weight of a row is 1 (King and Zeng, 2001)."""
     counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(values).to_pylist()}
     return {value: len(values) / len(counts) / count for value, count in sorted(counts.items())}

@@ -94,7 +94,7 @@ def recipe_of(
     return IndexRecipe.model_validate({"version": VERSIONS[kind], "matcher": matcher, "keep": keep, "columns": columns})
 
 
-def open_index(path: Folder, recipe: IndexRecipe, *, kind: str = "uint32") -> Index:
+def open_index(path: Folder, recipe: IndexRecipe, kind: str = "uint32") -> Index:
     """Return the index in the folder `path`, which may be empty; `kind` is float32 for embeddings.
 
     Raises:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 
+import httpx
 import openai
 
 from engine.contract.models import EndpointModel, Sampling
@@ -98,7 +99,8 @@ class EndpointEngine:
 
     def _wire(self, chat: Chat, options: Body) -> Body:
         """Return the body of a request as the server wants it: without what it does not take, by its own names."""
-        omit, rename = self.model.omit or (), self.model.rename or {}
+        omit = self.model.omit or ()
+        rename = {str(name): wire for name, wire in (self.model.rename or {}).items()}
         taken = {rename.get(name, name): value for name, value in options.items() if name not in omit}
         return {"model": self.model.path, "messages": chat, **taken}
 
@@ -180,10 +182,9 @@ class EndpointEngine:
     async def _attempt(self, client: openai.AsyncOpenAI, body: Body, epoch: int) -> Answer | Refusal:
         clock = asyncio.get_running_loop().time
         started = clock()
-        chat = {key: body[key] for key in body if key not in ("model", "messages")}
         try:
-            reply = await client.chat.completions.with_raw_response.create(
-                model=self.model.path, messages=body["messages"], extra_body=chat, timeout=self.model.deadline_seconds
+            reply = await client.post(
+                "/chat/completions", cast_to=httpx.Response, body=body, options={"timeout": self.model.deadline_seconds}
             )
             answer = parse_reply(reply.content, clock() - started)
         except (openai.APIError, InvalidReply) as error:

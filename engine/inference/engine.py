@@ -45,8 +45,10 @@ class Engine(Protocol):
     identity: str
     """Hash of all that an answer depends on besides its request; see `engine.inference.identity`."""
 
-    tokens_read: int
-    """Prompt tokens that `choice_probs` and `mean_nll` have read so far."""
+    @property
+    def tokens_read(self) -> int:
+        """Prompt tokens that `choice_probs` and `mean_nll` have read so far."""
+        ...
 
     def reset_prefix_cache(self) -> None:
         """Empty the prefix cache, so that the next batch is computed the same way in every run, also after a crash."""

@@ -93,7 +93,7 @@ def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str
 
 def stage(row: Row, curriculum: str) -> int:
     """Return when `row` comes within an epoch (Bengio et al., "Curriculum learning", 2009): lower stages first."""
-    if curriculum == "tier":
+    if curriculum == "confidence_tier":
         return LAST if row["confidence_tier"] is None else row["confidence_tier"]
     if curriculum == "difficulty":
         return DIFFICULTIES.index(row["difficulty"]) if row["difficulty"] in DIFFICULTIES else LAST

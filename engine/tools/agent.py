@@ -26,6 +26,11 @@ class ToolAgent:
         described = [f"- {name}: {tool.description}" for name, tool in self.tools.items()]
         self.instructions = "\n".join([INSTRUCTIONS, *described]) if toolset.in_system_text else ""
 
+    @property
+    def tokens_read(self) -> int:
+        """See `engine.inference.engine.Engine`."""
+        return self.engine.tokens_read
+
     def reset_prefix_cache(self) -> None:
         """See `engine.inference.engine.Engine`."""
         self.engine.reset_prefix_cache()

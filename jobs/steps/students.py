@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from pydantic_core import to_json
-
+from engine.contract.renames import older_json
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.inference.identity import fingerprint
@@ -15,9 +14,6 @@ from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import Folder
 from engine.students import launch, loop, prune
 from engine.students.checkpoint_state import Progress
-
-FIRST_NAMES = {"batch_size": "batch", "micro_batch_size": "micro_batch", "warmup_ratio": "warmup", "max_grad_norm": "clip"}
-"""Keys of a student by the names that they had first. They stay in the hash, so that trainings begun under them are resumed."""
 
 
 def run(context: JobContext) -> RowCounts:
@@ -67,8 +63,8 @@ def check_examples(context: JobContext, dataset: Artifact) -> None:
 
 def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:
     """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model."""
-    recipe = {FIRST_NAMES.get(key, key): value for key, value in student.model_dump(mode="json", exclude={"name"}).items()}
-    name = content_id(dataset.fingerprint, to_json(recipe).decode(), fingerprint(source))
+    recipe = older_json(student, "students.*", exclude={"name"})  # trainings that began under older names are resumed
+    name = content_id(dataset.fingerprint, recipe, fingerprint(source))
     return launch.CheckpointLocation(absolute(context.ledger / "checkpoints" / student.name), name)
 
 

@@ -49,7 +49,7 @@ def picked(made):
     return {row["answer_id"]: row for row in made.read("picked", PICKED).to_pylist()}
 
 
-def test_dataset_keeps_every_candidate_with_one_fate(made, picked):
+def test_dataset_keeps_every_candidate_with_one_disposition(made, picked):
     row_counts = made.record.row_counts
     assert row_counts.rows_in == 100 == len(picked) == sum(row_counts.rows_out.values())
     assert row_counts.rows_out["pool"] == 14 and row_counts.rows_out["sample"] == 43
@@ -92,7 +92,7 @@ def test_dataset_examples_are_what_is_kept_in_the_form_that_is_learnt(made, pick
         assert row["cluster"] >= 0
 
 
-def test_dataset_facts_describe_clusters_and_coverage(made):
+def test_dataset_metrics_describe_clusters_and_coverage(made):
     metrics = made.record.metrics
     assert sum(one["rows"] for one in metrics["clusters"]) == made.table("embeddings").rows
     assert all(one["picked"] <= 5 and one["label"] for one in metrics["clusters"])
@@ -101,17 +101,17 @@ def test_dataset_facts_describe_clusters_and_coverage(made):
 
 
 def test_dataset_reports_what_resembled_the_holdout_and_the_list(made, picked):
-    told = made.record.metrics["decontamination"]
-    assert told["lists"] == {"exam.jsonl": 2, "holdout": 4} and told["checked"] == 86
-    assert [(one["list"], one["part"], one["answers"]) for one in told["removed"]] == [
+    summary = made.record.metrics["decontamination"]
+    assert summary["lists"] == {"exam.jsonl": 2, "holdout": 4} and summary["checked"] == 86
+    assert [(one["list"], one["part"], one["answers"]) for one in summary["removed"]] == [
         ("exam.jsonl", "prompt", 1), ("holdout", "prompt", 1),
     ]  # fmt: skip
-    assert {picked[one["answer_id"]]["dropped_by"] for one in told["closest"]} == {""}
-    assert list(told["files"]) == ["exam.jsonl"] and told["holdout"]
+    assert {picked[one["answer_id"]]["dropped_by"] for one in summary["closest"]} == {""}
+    assert list(summary["files"]) == ["exam.jsonl"] and summary["holdout"]
 
 
 @pytest.mark.modes
-def test_dataset_with_several_answers_and_limits_of_meaning_and_places(models, tmp_path):
+def test_dataset_with_several_answers_embedding_thresholds_and_quotas(models, tmp_path):
     rows = [row | {"answer": f"{number % 2} {row['text']}"} for number, row in enumerate(candidate_rows(TEXTS))]
     put_all(tmp_path, rows, HOLDOUT, shard_rows=1000)
     section = {
@@ -146,10 +146,10 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_p
     put_all(tmp_path, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=9)
     section = contract(curation=SECTION).curation
     made = context(tmp_path, "dataset", contract(curation=SECTION))
-    known, found = flow.listed(made.artifact("prompts"), None, Pool()), []
+    protected, found = flow.protected_texts(made.artifact("prompts"), None, Pool()), []
     for count in (1, 3):
-        entries = flow.enter_rows(flow.Judged(made.artifact("candidates")), known, section, Pool(), partitions=count)
-        found.append(ray.get(flow.settle(entries, section, Pool(), partitions=count)))
+        entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), protected, section, Pool(), partitions=count)
+        found.append(ray.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count)))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 
 
@@ -168,7 +168,7 @@ def test_dataset_of_which_nothing_is_left_stops_and_says_where_to_look(tmp_path)
         run(tmp_path, "dataset", contract(curation=SECTION | {"semantic": None, "pick": {}}))
 
 
-def test_dataset_with_labels_pairs_and_boundary_material(tmp_path):
+def test_dataset_with_labels_pairs_and_contrastive_examples(tmp_path):
     invented = [{"check": "grounded", "passed": False, "tag": "ungrounded", "detail": "quantity=3"}]
     rows = candidate_rows(TEXTS[10:22])
     for row in rows[::2]:
@@ -179,8 +179,8 @@ def test_dataset_with_labels_pairs_and_boundary_material(tmp_path):
         waits["answer_id"]: {"answer_id": waits["answer_id"], "label": "corrected", "correction": '{"quantity": "4"}'},
         wrong["answer_id"]: {"answer_id": wrong["answer_id"], "label": "wrong", "correction": ""},
     }
-    order = {**SECTION, "semantic": None, "pick": {"validation": 0.0}, "preferences": {}, "boundary_share": 0.25}
-    order["boundary"] = [{"type": "contrast"}, {"type": "ask"}]
+    order = {**SECTION, "semantic": None, "pick": {"validation": 0.0}, "preferences": {}, "contrastive_share": 0.25}
+    order["contrastive"] = [{"type": "contrast"}, {"type": "ask"}]
     bare = run(tmp_path, "dataset", contract(curation=order))
     write_labels(Folder(str(tmp_path / "run")), labels)
     found = run(tmp_path, "dataset", contract(curation=order))

@@ -1,4 +1,4 @@
-"""Each mode of collaboration through the command, with its own contract, on the real default models."""
+"""Each mode of the teachers through the command, with its own contract, on the real default models."""
 
 import json
 import subprocess
@@ -40,13 +40,13 @@ def rows_of(run: Path, query: str) -> list[dict]:
 
 
 def candidates(mode: str, run: Path) -> list[dict]:
-    """Run the contract of `mode` until its training set stands; return every candidate and see that no row was lost."""
+    """Run the contract of `mode` up to the dataset, check that no row was lost, and return every candidate."""
     rayleigh("run", ROOT / "jobs" / "contracts" / f"{mode}.yaml", run, "--profile", PROFILE, "--until", "dataset")
     for job in json.loads(rayleigh("status", run, "--json"))["jobs"][:3]:
         assert job["conserved"], job
     rows = rows_of(run, "select * from candidates order by prompt_id, teacher, sample")
-    asked = {row["prompt_id"] for row in rows_of(run, "select prompt_id from prompts")}
-    assert {row["prompt_id"] for row in rows} == asked
+    prompts = {row["prompt_id"] for row in rows_of(run, "select prompt_id from prompts")}
+    assert {row["prompt_id"] for row in rows} == prompts
     assert len({row["answer_id"] for row in rows}) == len(rows)
     return rows
 
@@ -72,7 +72,7 @@ def test_answers_go_where_rules_relations_and_persons_send_them(tmp_path: Path) 
     assert sound and {row["relation"] for row in rows} - {""} <= {"agree", "complementary", "conflicting", "unrelated"}
     assert {row["confidence_tier"] for row in rows if row["confidence"] is not None and not row["parents"]} <= {0, 1, 2, 3}
     accepted = [row for row in rows if row["relation"] == "conflicting" and "accepted" in row["reasons"]]
-    assert not accepted  # whoever contradicts another waits for a person
+    assert not accepted  # answers that contradict each other wait for a person
     before = rows_of(run, "select kind, count(*) as n from examples group by 1")
     kinds = {row["kind"]: row["n"] for row in before}
     assert kinds["answer"] and kinds["contrast"] and kinds["answer"] >= 3 * (sum(kinds.values()) - kinds["answer"])
@@ -81,12 +81,12 @@ def test_answers_go_where_rules_relations_and_persons_send_them(tmp_path: Path) 
 
     waiting = [row for row in rows if row["pool"] == "review"]
     rayleigh("review", "export", run, tmp_path / "out.jsonl", "--format", "jsonl")
-    given = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert {row["answer_id"] for row in given} == {row["answer_id"] for row in waiting} and given
-    (tmp_path / "in.jsonl").write_text(json.dumps({**given[0], "label": "right"}) + "\n")
+    exported = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert {row["answer_id"] for row in exported} == {row["answer_id"] for row in waiting} and exported
+    (tmp_path / "in.jsonl").write_text(json.dumps({**exported[0], "label": "right"}) + "\n")
     assert json.loads(rayleigh("review", "import", run, tmp_path / "in.jsonl", "--json"))["removed"]
     candidates("pools", run)
-    [labelled] = rows_of(run, f"select * from picked where answer_id = '{given[0]['answer_id']}'")
+    [labelled] = rows_of(run, f"select * from picked where answer_id = '{exported[0]['answer_id']}'")
     assert (labelled["judge"], "person_right" in labelled["reasons"]) == ("person", True)
 
 
@@ -127,8 +127,8 @@ def test_teacher_that_thinks_aloud_is_read_behind_its_tags(tmp_path: Path, monke
     pool = Pool(kv_cache_gib=0.25, max_num_seqs=4)
     folders = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
     spec = TeacherSpec(section, specialist, ClientSpec(section.model, pool, weights, *folders, payee=section.name))
-    asked = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
-    [row] = Answerer(spec)(from_rows([asked], PROMPT)).to_pylist()
+    prompt = world.prompt_row("Please send 31 plates. Order number 55120.") | {"task_unit": "count"}
+    [row] = Answerer(spec)(from_rows([prompt], PROMPT)).to_pylist()
     assert row["finish_reason"] == "stop" and row["reasoning"].startswith("The mail says")
     assert row["answer"] and not set(row["answer"] + row["reasoning"]) & set("<|>")
 
@@ -142,7 +142,7 @@ def test_tools_mode_teaches_verified_trajectories_and_keeps_the_others(tmp_path:
     for one in verified:
         results = [turn["content"] for turn in one["trajectory"] if turn["role"] == "tool" and turn["ok"]]
         value = json.loads(one["answer"])["value"]
-        assert results and bool(value) == bool(results[-1])  # null is said of a result that is empty, and of no other
+        assert results and bool(value) == bool(results[-1])  # null if and only if the result is empty
     assert {one["pool"] for one in rows if one not in verified} <= {"contrast", "failure"}
     examples = rows_of(run, "select example_id, messages, target from examples")
     calls, answers = ([one for one in examples if key in one["target"]] for key in ('"call"', '"answer"'))
@@ -157,11 +157,11 @@ def test_judge_is_measured_on_planted_errors_as_they_are_counted_by_hand(tmp_pat
     words = ("judge", ROOT / "jobs" / "contracts" / "competition.yaml", run, "--gold", gold, "--profile", PROFILE, "--json")
     found = json.loads(rayleigh(*words))
     numbers = found["agreement"]
-    wanted = by_hand(found["items"], numbers["threshold"])
-    assert {name: numbers[name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+    expected = by_hand(found["items"], numbers["threshold"])
+    assert {name: numbers[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert found["bound_to"]["gold"]["items"] == len(found["items"]) == 48 and found["folds"] == 5
     assert set(numbers["errors"]) == set(KINDS)
-    for name in (*wanted, "auc", "ece", "pairs"):
+    for name in (*expected, "auc", "ece", "pairs"):
         assert numbers[name]["low"] <= numbers[name]["value"] <= numbers[name]["high"]
     probes = {one["probe"]: one["verdict"] for one in found["audit"]}
     assert set(probes) == {"position", "padded", "shortened", "self_preference", "paraphrase"}

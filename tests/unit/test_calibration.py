@@ -24,7 +24,7 @@ from tests.planted import KINDS, by_hand, planted
 GOLD = planted(60)
 
 
-def answers(*said):
+def answers(*texts):
     plain = {
         "task_unit": "form",
         "text": "two",
@@ -35,7 +35,7 @@ def answers(*said):
         "difficulty": "easy",
     }
     return from_rows(
-        [{**plain, "prompt_id": f"a{n}", "answer_id": f"f{n}", "answer": answer} for n, answer in enumerate(said)], ANSWER
+        [{**plain, "prompt_id": f"a{n}", "answer_id": f"f{n}", "answer": answer} for n, answer in enumerate(texts)], ANSWER
     )
 
 
@@ -49,13 +49,13 @@ def sees_all_but(*kinds):
 
 def test_numbers_on_planted_errors_of_six_kinds_are_those_counted_by_hand(tmp_path, monkeypatch):
     think(monkeypatch, sees_all_but("swapped_fields"))
-    found = calibrated(grader_spec(tmp_path, GOLD, accept={"confidence": 0.5}))
-    values = {name: getattr(found.agreement, name).value for name in ("sensitivity", "specificity", "kappa")}
+    calibration = calibrated(grader_spec(tmp_path, GOLD, accept={"confidence": 0.5}))
+    values = {name: getattr(calibration.agreement, name).value for name in ("sensitivity", "specificity", "kappa")}
     assert values == pytest.approx({"sensitivity": 54 / 60, "specificity": 50 / 60, "kappa": 2 * (104 / 120 - 0.5)})
-    assert values == pytest.approx(by_hand([item.model_dump() for item in found.items], 0.5))
-    assert found.agreement.counts == ((50, 6), (10, 54))
-    assert found.folds == 5
-    stopped = {kind: share.value for kind, share in found.agreement.errors.items()}
+    assert values == pytest.approx(by_hand([item.model_dump() for item in calibration.items], 0.5))
+    assert calibration.agreement.counts == ((50, 6), (10, 54))
+    assert calibration.folds == 5
+    stopped = {kind: share.value for kind, share in calibration.agreement.errors.items()}
     assert stopped == {kind: float(kind != "swapped_fields") for kind in KINDS}
 
 
@@ -65,8 +65,8 @@ def test_confidence_is_a_probability_and_rises_with_the_score(method):
     scores = rng.uniform(0.4, 0.6, 400)  # a timid judge that knows much
     right = rng.uniform(size=400) < (scores - 0.4) * 5
     curve = fit(scores, right, method)
-    found = probabilities(curve, np.linspace(0, 1, 101))
-    assert (np.diff(found) >= 0).all() and (found > 0).all() and (found < 1).all()
+    rising = probabilities(curve, np.linspace(0, 1, 101))
+    assert (np.diff(rising) >= 0).all() and (rising > 0).all() and (rising < 1).all()
     assert probabilities(curve, np.array([0.42]))[0] < 0.25 < 0.75 < probabilities(curve, np.array([0.58]))[0]
     assert type(curve).model_validate_json(curve.model_dump_json()) == curve
 
@@ -95,9 +95,9 @@ def test_items_of_one_mail_are_held_out_together():
     scores = np.array([0.1 + n / 20 for n in range(16)])
     right = np.array([bool(n % 2) for n in range(16)])
     section = Calibrate.model_validate({"gold": GOLD[:8], "folds": 4})
-    found, folds = cross_fit(scores, right, groups, section)
+    confidence, folds = cross_fit(scores, right, groups, section)
     moved, _ = cross_fit(np.where(np.arange(16) == 0, 0.99, scores), right, groups, section)
-    assert folds == 4 and found[1] == moved[1]  # the twin of what was changed had no part in it
+    assert folds == 4 and confidence[1] == moved[1]  # the twin of what was changed had no part in it
 
 
 def test_too_few_items_for_folds_are_said_to_be_fitted_on_all():
@@ -116,10 +116,12 @@ def test_judge_below_the_minimum_annotates_and_decides_nothing(tmp_path, monkeyp
     rows = Grader(grader_spec(tmp_path, GOLD, **section))(answers("anything", GOLD[0]["answer"]))
     assert rows["judge_decides"].to_pylist() == [False, False] and rows["confidence_tier"].to_pylist() == [None, None]
     assert None not in rows["confidence"].to_pylist() and rows["pool"].to_pylist() == ["train", "train"]
-    found = calibrated(grader_spec(tmp_path, GOLD, **section))
-    assert not found.decides
+    calibration = calibrated(grader_spec(tmp_path, GOLD, **section))
+    assert not calibration.decides
     assert (
-        found.why[0].startswith("its kappa on the labelled items is ") and "at least 0.4" in found.why[0] and "auc" in found.why[1]
+        calibration.why[0].startswith("its kappa on the labelled items is ")
+        and "at least 0.4" in calibration.why[0]
+        and "auc" in calibration.why[1]
     )
 
 
@@ -137,35 +139,35 @@ def test_judge_above_the_minimum_decides(tmp_path, monkeypatch):
 
 def test_judge_is_calibrated_before_its_first_score_and_never_again(tmp_path, monkeypatch):
     read = think(monkeypatch, Character())
-    given = grader_spec(tmp_path, GOLD, audit={})
-    first = Grader(given)(answers("two", "three"))
+    spec = grader_spec(tmp_path, GOLD, audit={})
+    first = Grader(spec)(answers("two", "three"))
     assert [text.partition("FORM ")[2] for text in read[-2:]] == ["two END", "three END"] and len(read) > 120
-    paid = usage_in(given.budget)["j"]
+    paid = usage_in(spec.budget)["j"]
     assert paid.answers == len(read) == len(set(read))  # labelled items and their other shapes, each once, all counted
-    again = Grader(given)
+    again = Grader(spec)
     assert again(answers("two", "three")).equals(first)
     assert again.judge and not any(one.client.engine for one in again.judge.clients.values())
-    assert usage_in(given.budget)["j"] == paid
+    assert usage_in(spec.budget)["j"] == paid
 
 
 def test_calibration_ignores_the_budget_and_is_counted(tmp_path, monkeypatch):
     think(monkeypatch, Character())
-    given = dataclasses.replace(grader_spec(tmp_path, GOLD), cap=1)
-    rows = Grader(given)(answers("two"))
+    spec = dataclasses.replace(grader_spec(tmp_path, GOLD), cap=1)
+    rows = Grader(spec)(answers("two"))
     assert rows["reasons"].to_pylist() == [["judge_budget_exhausted"]]
-    assert usage_in(given.budget)["j"].answers == len(GOLD)
+    assert usage_in(spec.budget)["j"].answers == len(GOLD)
 
 
 def test_calibration_records_what_it_is_valid_for(tmp_path, monkeypatch):
     think(monkeypatch, Character())
-    given = grader_spec(tmp_path, GOLD)
-    found = calibrated(given)
-    [name] = [name for name in given.ledger.files() if name.startswith("calibration-")]
-    kept = json.loads(given.ledger.read(name))
-    assert kept["bound_to"] == found.bound_to.model_dump()
-    assert kept["bound_to"]["judge"] == Judge(given).identity and kept["bound_to"]["gold"]["items"] == 120
-    assert set(kept["bound_to"]["models"]) == set(kept["bound_to"]["rubrics"]) == {"j"}
-    assert [one["label"] for one in kept["items"]] == [one["label"] for one in GOLD]
+    spec = grader_spec(tmp_path, GOLD)
+    calibration = calibrated(spec)
+    [name] = [name for name in spec.ledger.files() if name.startswith("calibration-")]
+    saved = json.loads(spec.ledger.read(name))
+    assert saved["bound_to"] == calibration.bound_to.model_dump()
+    assert saved["bound_to"]["judge"] == Judge(spec).identity and saved["bound_to"]["gold"]["items"] == 120
+    assert set(saved["bound_to"]["models"]) == set(saved["bound_to"]["rubrics"]) == {"j"}
+    assert [one["label"] for one in saved["items"]] == [one["label"] for one in GOLD]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ class Dead(BaseException):
 
 
 def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
-    given, deaths = grader_spec(tmp_path, GOLD[:20]), 0
+    spec, deaths = grader_spec(tmp_path, GOLD[:20]), 0
     poison, mark = GOLD[4]["answer"], sees_all_but()
 
     def choice_probs(self, chats, marks):
@@ -206,7 +208,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FakeEngine, "choice_probs", choice_probs)
     while True:
-        grader = Grader(given)
+        grader = Grader(spec)
         assert grader.judge is not None
         grader.judge.clients["j"].client.isolator.die = die
         try:
@@ -215,7 +217,7 @@ def test_labelled_item_that_kills_the_judge_is_set_apart(tmp_path, monkeypatch):
         except Dead:
             deaths += 1
             assert deaths < 10
-    unread = [one for one in calibrated(given).items if one.score is None]
+    unread = [one for one in calibrated(spec).items if one.score is None]
     assert deaths and [one.label for one in unread] == ["right"]
 
 

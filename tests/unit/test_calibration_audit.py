@@ -23,8 +23,8 @@ SECTION = {"ranking": RANKING, "audit": {}, "accept": {"confidence": 0.5}, "cali
 def audited(folder, monkeypatch, character, **section):
     """Return the probes by name, and the calibration."""
     think(monkeypatch, character)
-    found = calibrated(grader_spec(folder, GOLD, **{**SECTION, **section}))
-    return {one.probe: one for one in found.audit}, found
+    calibration = calibrated(grader_spec(folder, GOLD, **{**SECTION, **section}))
+    return {one.probe: one for one in calibration.audit}, calibration
 
 
 def beyond(verdicts):
@@ -33,8 +33,8 @@ def beyond(verdicts):
 
 def test_honest_judge_is_not_accused_over_20_seeds(tmp_path, monkeypatch):
     for seed in SEEDS:
-        verdicts, found = audited(tmp_path / str(seed), monkeypatch, Character(seed=seed))
-        assert beyond(verdicts) == set() and found.decides
+        verdicts, calibration = audited(tmp_path / str(seed), monkeypatch, Character(seed=seed))
+        assert beyond(verdicts) == set() and calibration.decides
         assert {name for name, one in verdicts.items() if one.verdict == "unmeasured"} == {"self_preference"}
 
 
@@ -47,16 +47,16 @@ def test_honest_judge_is_not_accused_over_20_seeds(tmp_path, monkeypatch):
 )
 def test_biased_judge_is_caught_and_stops_deciding(tmp_path, monkeypatch, bias, caught, seeds):
     for seed in seeds:
-        verdicts, found = audited(tmp_path / str(seed), monkeypatch, Character(seed=seed, **bias))
+        verdicts, calibration = audited(tmp_path / str(seed), monkeypatch, Character(seed=seed, **bias))
         assert beyond(verdicts) == caught
-        assert not found.decides and all(f"its bias `{probe}`" in " ".join(found.why) for probe in caught)
+        assert not calibration.decides and all(f"its bias `{probe}`" in " ".join(calibration.why) for probe in caught)
         assert all(verdicts[probe].low <= verdicts[probe].value <= verdicts[probe].high for probe in caught)
 
 
 def test_bias_that_the_contract_lets_pass_stops_nothing(tmp_path, monkeypatch):
     section = {"audit": {"limits": {"position": None, "length": 1.0}}}
-    verdicts, found = audited(tmp_path, monkeypatch, Character(first=0.3, long=0.6), **section)
-    assert verdicts["position"].verdict == "measured" and verdicts["padded"].verdict == "within" and found.decides
+    verdicts, calibration = audited(tmp_path, monkeypatch, Character(first=0.3, long=0.6), **section)
+    assert verdicts["position"].verdict == "measured" and verdicts["padded"].verdict == "within" and calibration.decides
 
 
 def test_judge_of_other_words_is_unstable(tmp_path, monkeypatch):
@@ -69,8 +69,8 @@ def test_judge_of_other_words_is_unstable(tmp_path, monkeypatch):
     assert beyond(verdicts) == {"paraphrase"}
 
 
-@pytest.mark.parametrize(("gain", "found"), [(0.4, {"self_preference"}), (0.0, set()), (-0.4, set())])
-def test_judge_that_prefers_its_own_family_at_the_same_label_is_caught(tmp_path, monkeypatch, gain, found):
+@pytest.mark.parametrize(("gain", "accused"), [(0.4, {"self_preference"}), (0.0, set()), (-0.4, set())])
+def test_judge_that_prefers_its_own_family_at_the_same_label_is_caught(tmp_path, monkeypatch, gain, accused):
     authors = ("fake-large", "other-7b")
     signed = [{**item, "author": authors[n // 2 % 2], "answer": item["answer"] + " " * (n // 2 % 2)} for n, item in enumerate(GOLD)]
     honest = Character(noise=0.05)
@@ -83,7 +83,7 @@ def test_judge_that_prefers_its_own_family_at_the_same_label_is_caught(tmp_path,
     think(monkeypatch, vain)
     rubric = {"name": "j", "model": {"type": "fake", "path": "home/fake-7b"}, "system": "", "scale": ["bad", "good"]}
     section = {"rubrics": [{**rubric, "question": "MAIL {text} FORM {answer} END"}], "audit": {"limits": {"length": None}}}
-    assert beyond({one.probe: one for one in calibrated(grader_spec(tmp_path, signed, **section)).audit}) == found
+    assert beyond({one.probe: one for one in calibrated(grader_spec(tmp_path, signed, **section)).audit}) == accused
 
 
 def test_interval_and_not_the_number_must_lie_beyond_the_limit():
@@ -142,12 +142,12 @@ def test_other_words_say_the_same_of_every_dimension():
 
 def test_some_answers_that_failed_a_check_are_shown_to_the_judge_and_stay_where_the_rules_send_them(tmp_path, monkeypatch):
     think(monkeypatch, Character())
-    said = [f'{{"n": {n}}}' for n in range(40)]
-    rows = answers(*said)
+    texts = [f'{{"n": {n}}}' for n in range(40)]
+    rows = answers(*texts)
     ids = [f"{n * 1600:04x}" for n in range(40)]
     rows = rows.set_column(rows.column_names.index("answer_id"), "answer_id", [ids])
-    given = grader_spec(tmp_path, GOLD, audit={"rules": 0.25}, checks=[{"type": "regex", "field": "n", "pattern": "x"}])
-    graded = Grader(given)(rows)
+    spec = grader_spec(tmp_path, GOLD, audit={"rules": 0.25}, checks=[{"type": "regex", "field": "n", "pattern": "x"}])
+    graded = Grader(spec)(rows)
     shown = [row["score"] is not None for row in graded.to_pylist()]
     assert sum(shown) == len([one for one in ids if int(one, 16) < 0.25 * 16**4]) and set(graded["pool"].to_pylist()) == {
         "contrast"
@@ -156,13 +156,13 @@ def test_some_answers_that_failed_a_check_are_shown_to_the_judge_and_stay_where_
 
 def test_judge_without_an_audit_is_asked_about_the_labelled_items_only(tmp_path, monkeypatch):
     read = think(monkeypatch, Character())
-    found = calibrated(grader_spec(tmp_path, GOLD, ranking=RANKING))
-    assert found.audit == () and len(read) == len(GOLD)
+    calibration = calibrated(grader_spec(tmp_path, GOLD, ranking=RANKING))
+    assert calibration.audit == () and len(read) == len(GOLD)
 
 
 def test_pairs_of_right_and_wrong_are_counted(tmp_path, monkeypatch):
-    _, found = audited(tmp_path, monkeypatch, Character(noise=0.0))
-    assert (found.agreement.pairs.value, found.agreement.pairs.n) == (1.0, 18)
+    _, calibration = audited(tmp_path, monkeypatch, Character(noise=0.0))
+    assert (calibration.agreement.pairs.value, calibration.agreement.pairs.n) == (1.0, 18)
 
 
 def test_models_of_equal_settings_share_one_engine(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from engine.contract.curation import Curation, Pick
 from engine.contract.signals import SIGNALS
 from engine.curation import select as module
-from engine.curation.measure import balance, coverage, evenness, selection, weights
+from engine.curation.measure import balance, coverage, evenness, selection, weights_of
 from engine.curation.select import ORDERS, Eligible, density, facility_location, k_center, landmarks, select
 from engine.records.dataset import BeforeAfter
 
@@ -144,7 +144,7 @@ def test_selection_of_everything_covers_everything():
 
 def test_weights_make_each_value_weigh_the_same_and_an_example_one_on_average():
     values = pa.chunked_array([["core"] * 6, ["long_tail"] * 2])
-    found = weights(values)
+    found = weights_of(values)
     assert found["core"] * 6 == found["long_tail"] * 2 == pytest.approx(4)
 
 

@@ -39,8 +39,8 @@ def order(better):
 
 
 def grader(folder, gold=None, **section):
-    given = grader_spec(folder, gold, **{"ranking": RANKING, **section})
-    return Grader(dataclasses.replace(given, competes=True))
+    spec = grader_spec(folder, gold, **{"ranking": RANKING, **section})
+    return Grader(dataclasses.replace(spec, competes=True))
 
 
 def test_stronger_answer_wins_in_both_orders():
@@ -58,8 +58,8 @@ def test_strengths_of_many_are_those_of_bradley_and_terry():
     comparisons = {
         (a, b): (true[a] / (true[a] + true[b]), true[b] / (true[a] + true[b]), 0.0) for a in range(4) for b in range(4) if a != b
     }
-    found = strengths(4, comparisons)
-    assert found == pytest.approx(true, abs=0.03) and sum(found) == pytest.approx(1, abs=1e-5)
+    result = strengths(4, comparisons)
+    assert result == pytest.approx(true, abs=0.03) and sum(result) == pytest.approx(1, abs=1e-5)
 
 
 def test_one_that_beats_all_is_strongest_without_end_of_strength():
@@ -111,8 +111,8 @@ def test_prompts_do_not_compete_with_each_other_and_are_asked_together(tmp_path,
 
 def test_spent_budget_leaves_the_pointwise_winner(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: list(B) if "FIRST" in asked else ([0.1, 0.9] if "two" in asked else [0.4, 0.6]))
-    given = grader(tmp_path)
-    poor = Grader(dataclasses.replace(given.spec, cap=1))  # the ratings are one batch, the pairs another
+    rich = grader(tmp_path)
+    poor = Grader(dataclasses.replace(rich.spec, cap=1))  # the ratings are one batch, the pairs another
     rows = poor(said("one", "two")).to_pylist()
     assert [row["pool"] for row in rows] == ["contrast", "train"]
     assert {mark["dimension"] for row in rows for mark in row["dimension_scores"]} == {""}
@@ -150,8 +150,8 @@ def test_rubric_of_the_ranking_is_the_one_that_is_named(tmp_path, monkeypatch):
         "engine.inference.fake.FakeEngine.choice_probs",
         lambda self, chats, marks: [seen.append(chat[0]["content"]) or [1 / len(marks)] * len(marks) for chat in chats],
     )
-    given = grader_spec(
+    spec = grader_spec(
         tmp_path, rubrics=[RUBRIC, {**RUBRIC, "name": "k", "system": "Compare."}], ranking={**RANKING, "rubric": "k"}
     )
-    Grader(dataclasses.replace(given, competes=True))(said("one", "two"))
+    Grader(dataclasses.replace(spec, competes=True))(said("one", "two"))
     assert seen.count("Compare.") == 4 and seen.count("Judge.") == 2

@@ -23,9 +23,10 @@ class Lengths:
 def test_batches_hold_the_longest_texts_first_within_the_limit_and_vectors_keep_their_order(monkeypatch, chars):
     monkeypatch.setitem(sentence_encoder.MAX_BATCH_CHARS, "cpu", chars)
     encoder = SentenceEncoder.__new__(SentenceEncoder)  # without weights
-    encoder.model, encoder.device, encoder.dimensions, encoder.max_chars = Lengths(), "cpu", 1, 1000
+    model = encoder.model = Lengths()  # type: ignore[assignment]
+    encoder.device, encoder.dimensions, encoder.max_chars = "cpu", 1, 1000
     texts = ["x" * length for length in np.random.default_rng(0).integers(0, 40, 200)]
     assert encoder(texts).ravel().tolist() == [len(text) for text in texts]
-    lengths = [length for batch in encoder.model.batches for length in batch]
+    lengths = [length for batch in model.batches for length in batch]
     assert lengths == sorted(lengths, reverse=True)
-    assert all(len(batch) == 1 or len(batch) * max(batch) <= chars for batch in encoder.model.batches)
+    assert all(len(batch) == 1 or len(batch) * max(batch) <= chars for batch in model.batches)

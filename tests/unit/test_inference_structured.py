@@ -77,6 +77,7 @@ def test_the_truth_of_every_order_mail_is_among_its_spans():
     lost = []
     for mail in [*generate.train(), *generate.shots()]:
         schema = decoding_schema(output, mail.text)
+        assert schema is not None
         if not Draft202012Validator(schema).is_valid(json.loads(generate.compact(mail.form))):
             lost.append((mail.text, mail.form))
     assert not lost

@@ -19,54 +19,57 @@ DIMENSIONS = [
 ]
 
 
-def rubric(**given):
-    return Rubric.model_validate({**RUBRIC, **given})
+def rubric(**options):
+    return Rubric.model_validate({**RUBRIC, **options})
 
 
-def asked(given, case=CASE):
-    return [one.chat[-1]["content"] for one in requests(given, case)]
+def prompts(section, case=CASE):
+    return [request.chat[-1]["content"] for request in requests(section, case)]
 
 
 def test_question_keeps_braces_of_text_and_answer():
     case = Case("aa", "send {answer} and {text}", '{"a": 1}')
-    assert asked(rubric(question="{text} => {answer}?"), case) == ['send {answer} and {text} => {"a": 1}?']
+    assert prompts(rubric(question="{text} => {answer}?"), case) == ['send {answer} and {text} => {"a": 1}?']
 
 
 def test_each_dimension_is_a_question_below_the_rubrics_own_with_its_anchors():
-    given = rubric(question="{text}: {answer}", dimensions=DIMENSIONS)
-    assert asked(given) == [
+    section = rubric(question="{text}: {answer}", dimensions=DIMENSIONS)
+    assert prompts(section) == [
         'send 7: {"n": 7}\n\nIs it right?\nbad: one field is wrong\ngood: all is right',
         'send 7: {"n": 7}\n\nIs it short?',
     ]
-    assert [one.choices for one in requests(given, CASE)] == [("bad", "good"), ("no", "so", "yes")]
+    assert [one.choices for one in requests(section, CASE)] == [("bad", "good"), ("no", "so", "yes")]
 
 
 def test_score_is_the_weighted_mean_of_the_dimensions():
-    given = rubric(dimensions=DIMENSIONS)
-    found = dimension_scores([ChoiceProbs([0.2, 0.8]), ChoiceProbs([0.0, 1.0, 0.0])])
-    assert found == [0.8, 0.5] and score(given, found) == pytest.approx((3 * 0.8 + 0.5) / 4)
-    assert score(given, [0.8, None]) is None
+    section = rubric(dimensions=DIMENSIONS)
+    result = dimension_scores([ChoiceProbs([0.2, 0.8]), ChoiceProbs([0.0, 1.0, 0.0])])
+    assert result == [0.8, 0.5] and score(section, result) == pytest.approx((3 * 0.8 + 0.5) / 4)
+    assert score(section, [0.8, None]) is None
 
 
 def test_reference_is_shown_where_there_is_one_and_its_line_goes_where_there_is_none():
-    given = rubric(question="{text}\nRight: {reference}\nSaid: {answer}")
-    assert asked(given, CASE._replace(reference="7")) == ['send 7\nRight: 7\nSaid: {"n": 7}']
-    assert asked(given) == ['send 7\nSaid: {"n": 7}']
+    section = rubric(question="{text}\nRight: {reference}\nSaid: {answer}")
+    assert prompts(section, CASE._replace(reference="7")) == ['send 7\nRight: 7\nSaid: {"n": 7}']
+    assert prompts(section) == ['send 7\nSaid: {"n": 7}']
 
 
 def test_task_unit_may_have_a_question_of_its_own():
-    given = rubric(question="Right? {answer}", by_task_unit={"decide": "Just? {answer}"})
-    assert [asked(given, CASE._replace(task_unit=unit)) for unit in ("form", "decide")] == [['Right? {"n": 7}'], ['Just? {"n": 7}']]
+    section = rubric(question="Right? {answer}", by_task_unit={"decide": "Just? {answer}"})
+    assert [prompts(section, CASE._replace(task_unit=unit)) for unit in ("form", "decide")] == [
+        ['Right? {"n": 7}'],
+        ['Just? {"n": 7}'],
+    ]
 
 
 def test_worked_examples_have_a_mark_for_each_dimension():
     shot = {"text": "a", "answer": "b", "rating": {"right": "bad", "short": "yes"}}
-    given = rubric(question="{text} {answer}", dimensions=DIMENSIONS, shots=[shot])
-    assert [one.chat[2]["content"] for one in requests(given, CASE)] == ["bad", "yes"]
+    section = rubric(question="{text} {answer}", dimensions=DIMENSIONS, shots=[shot])
+    assert [one.chat[2]["content"] for one in requests(section, CASE)] == ["bad", "yes"]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
         ({"dimensions": [DIMENSIONS[0], DIMENSIONS[0]]}, "dimensions: names must differ"),
         ({"dimensions": [{**DIMENSIONS[0], "anchors": {"fair": "x"}}]}, r"anchors of \['fair'\], expected values of the scale"),
@@ -77,13 +80,13 @@ def test_worked_examples_have_a_mark_for_each_dimension():
         ({"dimensions": DIMENSIONS, "shots": [{"text": "a", "answer": "b", "rating": "bad"}]}, "for right one of"),
     ],
 )
-def test_rubric_that_cannot_be_asked_is_refused(given, said):
-    with pytest.raises(ValidationError, match=said):
-        rubric(**given)
+def test_rubric_that_cannot_be_asked_is_refused(options, message):
+    with pytest.raises(ValidationError, match=message):
+        rubric(**options)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
         ({"rubrics": [RUBRIC, RUBRIC]}, "rubrics: names must differ"),
         ({"rubrics": [RUBRIC], "ranking": {"rubric": "k", "question": "?"}}, "ranking.rubric: found 'k'"),
@@ -91,23 +94,23 @@ def test_rubric_that_cannot_be_asked_is_refused(given, said):
         ({"rubrics": [RUBRIC], "audit": {}}, "audit: needs labelled items"),
     ],
 )
-def test_judges_that_cannot_work_are_refused(given, said):
-    with pytest.raises(ValidationError, match=said):
-        Judges.model_validate(given)
+def test_judges_that_cannot_work_are_refused(options, message):
+    with pytest.raises(ValidationError, match=message):
+        Judges.model_validate(options)
 
 
 def test_several_rubrics_are_a_panel_with_their_disagreement(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: [0.6, 0.4] if asked.startswith("STRICT") else [0.1, 0.9])
     strict = {**RUBRIC, "name": "k", "question": "STRICT {answer}", "weight": 4}
-    [found] = Judge(grader_spec(tmp_path, rubrics=[RUBRIC, strict])).score([CASE])
-    assert (found.score, found.rubric_spread) == (pytest.approx((0.9 + 4 * 0.4) / 5), pytest.approx(0.5))
-    assert [(one["rubric"], one["dimension"]) for one in found.dimension_scores] == [("j", ""), ("k", "")]
+    [result] = Judge(grader_spec(tmp_path, rubrics=[RUBRIC, strict])).score([CASE])
+    assert (result.score, result.rubric_spread) == (pytest.approx((0.9 + 4 * 0.4) / 5), pytest.approx(0.5))
+    assert [(one["rubric"], one["dimension"]) for one in result.dimension_scores] == [("j", ""), ("k", "")]
 
 
 def test_one_rubric_does_not_disagree_with_itself(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: [0.1, 0.9])
-    [found] = Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).score([CASE])
-    assert found.rubric_spread is None and [one["dimension"] for one in found.dimension_scores] == ["right"]
+    [result] = Judge(grader_spec(tmp_path, rubrics=[{**RUBRIC, "dimensions": [{**DIMENSIONS[0]}]}])).score([CASE])
+    assert result.rubric_spread is None and [one["dimension"] for one in result.dimension_scores] == ["right"]
 
 
 def test_changed_dimension_is_asked_again_and_the_others_are_not(tmp_path, monkeypatch):

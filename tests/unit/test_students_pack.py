@@ -101,7 +101,7 @@ def staged(curriculum: str) -> Packed:
     return pack(from_rows(rows, EXAMPLE), Letters(), max_tokens=1000, curriculum=curriculum)
 
 
-@pytest.mark.parametrize(("curriculum", "first"), [("tier", [0, 1, 2, 3]), ("difficulty", [2, 1, 0, 3])])
+@pytest.mark.parametrize(("curriculum", "first"), [("confidence_tier", [0, 1, 2, 3]), ("difficulty", [2, 1, 0, 3])])
 def test_order_with_a_curriculum_shows_the_surest_or_easiest_first(curriculum: str, first: list[int]) -> None:
     examples = staged(curriculum)
     for epoch in (0, 1):
@@ -113,7 +113,7 @@ def test_order_with_a_curriculum_shows_the_surest_or_easiest_first(curriculum: s
 
 
 def test_order_with_a_curriculum_is_drawn_anew_each_epoch_and_alike_each_time() -> None:
-    first, again, next_ = (epoch_batches(staged("tier"), size=8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    first, again, next_ = (epoch_batches(staged("confidence_tier"), size=8, seed=0, epoch=epoch) for epoch in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, next_)
 
 

@@ -15,7 +15,7 @@ from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.contract.renames import promoted
 from engine.errors import ContractError, MissingArtifact, StorageError
 from engine.records.run import RUN_VERSION, RunRecord
-from engine.release.registry import beside
+from engine.release.registry import default_registry
 from engine.runs.job import Job, JobContext
 from engine.storage.artifact import ArtifactWriter
 from engine.storage.folder import Folder
@@ -130,11 +130,11 @@ def run_folder(run: str) -> Folder:
         raise StorageError(f"{run}: cannot be opened: {error}.") from None
 
 
-def registry(path: str | None, run: Folder | None) -> str:
-    """Return the registry's folder: `path`, or by default the one next to the run folder, or in runs/ if there is no run."""
-    if path is None and run is not None:
-        return beside(run).url
-    return run_folder(path or "runs/registry").url
+def registry(given: str | None, run: Folder | None) -> str:
+    """Return the registry's folder: as given, or next to the run folder, or in runs/ if there is no run."""
+    if given is None and run is not None:
+        return default_registry(run).url
+    return run_folder(given or "runs/registry").url
 
 
 def contract_of(name: str) -> tuple[str, Folder | None]:

@@ -1,4 +1,4 @@
-"""Room 6: how good, fast and cheap each model is on the holdout; and the gate of room 7."""
+"""Sections `evaluation` (how models are measured on the holdout) and `gate` (what a student must reach to be promoted)."""
 
 import re
 from typing import Annotated, Literal
@@ -10,12 +10,12 @@ from engine.contract.checks import Check
 
 
 class Rules(Section):
-    """A hand-written extractor: regular expressions per field; the first that matches gives its first group, or all it matched."""
+    """Baseline of regular expressions per field; the value is the first group of the first match, or the whole match."""
 
     type: Literal["rules"]
     name: Name = "rules"
     fields: dict[str, tuple[str, ...]]
-    """Field -> patterns tried in order; no match means null. Usually `!include rules.yaml`."""
+    """Field -> patterns, tried in order; a field without a match is null. Usually `!include rules.yaml`."""
 
     @model_validator(mode="after")
     def patterns_compile(self) -> "Rules":
@@ -29,7 +29,7 @@ class Rules(Section):
 
 
 class Nearest(Section):
-    """The answer of the training example whose words are nearest (TF-IDF, cosine)."""
+    """Baseline that returns the answer of the training example with the highest TF-IDF cosine."""
 
     type: Literal["nearest"]
     name: Name = "nearest"
@@ -39,41 +39,49 @@ Baseline = Annotated[Rules | Nearest, Field(discriminator="type")]
 
 
 class Evaluation(Section):
-    """Teacher, students, champion and baselines on the same holdout."""
+    """How teacher, students, champion and baselines are evaluated on the holdout."""
 
     baselines: tuple[Baseline, ...] = ()
+    """Models without weights that are evaluated like the others; `gate.beats` refers to them by name."""
     checks: tuple[Check, ...] = ()
-    """Run over every answer; the share that passes stands in the report, beside exact match. They decide nothing."""
+    """Checks that run on every answer; the report shows the share that passes. The gate does not read them."""
     slices: tuple[Literal["task_unit", "layer", "difficulty", "scenario", "seen"], ...] = ("layer", "difficulty", "seen")
+    """Dimensions by which exact match is broken down."""
     bootstrap: Positive = 1000
-    """Resamples behind each interval (Efron, 1979)."""
+    """Bootstrap resamples of each interval (Efron, Annals of Statistics 7, 1979)."""
     level: Share = 0.95
+    """Confidence level of the intervals."""
     latency_prompts: Positive = 40
-    """Holdout prompts that are asked one by one and timed, spread evenly; the rest is asked in batches."""
+    """Holdout prompts, evenly spread, that are sent one at a time and timed; the rest is sent in batches."""
     seed: int = 0
+    """Seed of the bootstrap."""
 
     @model_validator(mode="after")
-    def checks_are_told_apart(self) -> "Evaluation":
+    def check_names_are_unique(self) -> "Evaluation":
         titles = [check.title for check in self.checks]
         if len(set(titles)) < len(titles):
-            raise ValueError(f"checks: names must differ, found {titles}; give one of them a `name`")
+            raise ValueError(f"checks: found the names {titles}, expected distinct ones; give one of them a `name`")
         return self
 
 
 class Gate(Section):
-    """What a student must reach to be promoted; null = not asked. Each is read as the metric's point value."""
+    """Requirements for promotion; null = not required. The metric's point value is compared, not its interval."""
 
     retention: Share | None = None
-    """Exact match over the teacher's, at least."""
+    """Exact match over the teacher's: at least this."""
     retention_unseen: Share | None = None
-    """The same on holdout scenarios that never occur in training."""
+    """The same on scenarios that never occur in training: at least this."""
     exact_match: Share | None = None
+    """Share of answers equal to the reference: at least this."""
     schema_validity: Share | None = None
+    """Share of answers that fit the JSON schema: at least this."""
     abstain_precision: Share | None = None
+    """Of the fields left null, the share that the prompt does not state: at least this."""
     abstain_recall: Share | None = None
+    """Of the fields that the prompt does not state, the share left null: at least this."""
     ece: Share | None = None
-    """Expected calibration error, at most."""
+    """Expected calibration error: at most this."""
     p95_ms: float | None = Field(default=None, gt=0)
-    """95th percentile of latency, at most, in milliseconds."""
+    """95th percentile of latency, milliseconds: at most this."""
     beats: tuple[str, ...] = ()
-    """Baselines that a student must beat in exact match with the interval of the paired difference above 0."""
+    """Baselines that a student must beat: the interval of the paired difference in exact match must lie above 0."""

@@ -1,1 +1,1 @@
-"""Room 6: how good, fast and cheap each model is on a holdout that no model wrote."""
+"""Measures models on the holdout: quality, latency, memory and cost."""

@@ -1,7 +1,7 @@
-"""From graded predictions to the entries of `report.json`, one a model; all from the same resamples, so all paired."""
+"""Turns graded predictions into the entries of `report.json`, one per model; one set of resamples makes all comparisons paired."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +10,18 @@ from engine.contract.budget import Price
 from engine.contract.evaluation import Evaluation
 from engine.contract.specialist import Specialist
 from engine.evaluation import cost, metrics
-from engine.evaluation.examine import EvalTarget, Examined
+from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.evaluation.metrics import Grades
+from engine.records.report import Bin, Calibration, Cost, Interval, Metrics, ModelEntry, Slice, TeacherComparison
 from engine.stats import calibration, paired
 from engine.stats.bootstrap import Array, Measure, Resamples, mean
 
 
 class EvalResult(NamedTuple):
-    """One model's examination and its PREDICTION rows, which stand in the holdout's order for every model."""
+    """One evaluated model with its PREDICTION rows, which are in the holdout's order for every model."""
 
     target: EvalTarget
-    found: Examined
+    evaluated: Evaluated
     predictions: pa.Table
 
     @property
@@ -29,127 +30,134 @@ class EvalResult(NamedTuple):
 
     @property
     def right(self) -> Array:
-        """(n,) 1 = right."""
+        """(n,) 1 where the answer equals the reference, else 0."""
         return np.array(self.predictions["exact"].to_pylist(), dtype=np.float64)
 
 
-def assess(results: Sequence[EvalResult], evaluation: Evaluation, specialist: Specialist, price: Price) -> list[dict[str, Any]]:
-    """Return one entry a model; the README names the keys. A number that does not exist for a model is None."""
+def assess(results: Sequence[EvalResult], evaluation: Evaluation, specialist: Specialist, price: Price) -> tuple[ModelEntry, ...]:
+    """Return one entry per model, in the order of `results`. A number that does not exist for a model is None."""
     rows = results[0].predictions.num_rows
     resamples = Resamples(rows, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
     teacher = best_teacher(results)
+    teacher_parameters = teacher.evaluated.size.parameters if teacher else None
     units = {unit.name: unit for unit in specialist.task_units}
     entries = []
     for result in results:
         grades = metrics.grade(result.predictions, units)
+        evaluated, parameters = result.evaluated, result.evaluated.size.parameters
         entries.append(
-            {
-                **_identity(result, teacher),
-                "metrics": _metrics(result, grades, resamples),
-                "fields": {name: metrics.field_scores(counts) for name, counts in grades.fields.items()},
-                "checks": {name: resamples.value(metrics.passing(passes)) for name, passes in grades.checks.items()},
-                "slices": _slices(result, grades, evaluation.slices, resamples),
-                "latency": cost.latency(list(result.found.seconds.values())),
-                "tokens_per_second": result.found.tokens_per_second,
-                "memory_mib": result.found.memory_mib,
-                "cost": _cost(result, teacher, price, answer_above=specialist.niche.answer_above),
-                "calibration": {"bins": calibration.bins(grades.confidence, grades.exact)},
-                "against_teacher": _against_teacher(result, teacher, resamples),
-                "against_baselines": _against_baselines(result, results, resamples),
-            }
+            ModelEntry(
+                name=result.name,
+                role=result.target.role,
+                parameters=parameters,
+                layers=evaluated.size.layers,
+                size_vs_teacher=round(parameters / teacher_parameters, 6) if parameters and teacher_parameters else None,
+                error=evaluated.error or None,
+                metrics=_metrics(result, grades, resamples),
+                fields={name: metrics.field_scores(counts) for name, counts in grades.fields.items()},
+                checks=_checks(grades, resamples),
+                slices=_slices(result, grades, evaluation.slices, resamples),
+                latency=cost.latency(list(evaluated.seconds.values())),
+                tokens_per_second=evaluated.tokens_per_second,
+                memory_mib=evaluated.memory_mib,
+                cost=_cost(result, teacher, price, answer_above=specialist.niche.answer_above),
+                calibration=_calibration(grades),
+                against_teacher=_against_teacher(result, teacher, resamples),
+                against_baselines=_against_baselines(result, results, resamples),
+            )
         )
-    return entries
+    return tuple(entries)
 
 
 def best_teacher(results: Sequence[EvalResult]) -> EvalResult | None:
-    """Return the teacher with the highest exact match, of equals the first: what students are measured by."""
+    """Return the teacher with the highest exact match, the first of equals. Students are compared with this one."""
     teachers = [result for result in results if result.target.role == "teacher"]
     return max(teachers, key=lambda result: float(result.right.sum()), default=None)
 
 
 def unseen_rows(predictions: pa.Table) -> Array:
-    """Mask of the rows whose scenario never occurs in training."""
+    """Return the mask (n,) of rows whose scenario never occurs in training."""
     return ~np.array(predictions["seen"].to_pylist(), dtype=bool)
 
 
-def _identity(result: EvalResult, teacher: EvalResult | None) -> dict[str, Any]:
-    parameters = result.found.size.parameters
-    whole = teacher.found.size.parameters if teacher else None
-    return {
-        "name": result.name,
-        "role": result.target.role,
-        "parameters": parameters,
-        "layers": result.found.size.layers,
-        "size_vs_teacher": round(parameters / whole, 6) if parameters and whole else None,
-        "error": result.found.error or None,
-    }
+def _interval(measure: Measure | None, resamples: Resamples) -> Interval | None:
+    """Return the measure with its bootstrap interval; None where it is undefined."""
+    estimate = resamples.value(measure) if measure else None
+    return None if estimate is None else Interval.model_validate(estimate, from_attributes=True)
 
 
-def _metrics(result: EvalResult, grades: Grades, resamples: Resamples) -> dict[str, Any]:
+def _metrics(result: EvalResult, grades: Grades, resamples: Resamples) -> Metrics:
     unseen = unseen_rows(result.predictions)
     measures: dict[str, Measure | None] = {
         "exact_match": mean(grades.exact),
         "exact_match_unseen": mean(grades.exact, unseen),
         "exact_match_seen": mean(grades.exact, ~unseen),
         "field_f1": metrics.macro_f1(grades.fields),
-        "schema_validity": metrics.passing(grades.valid),
+        "schema_validity": metrics.pass_rate(grades.valid),
         "abstain_precision": metrics.precision(grades.abstained),
         "abstain_recall": metrics.recall(grades.abstained),
         "ece": calibration.ece(grades.confidence, grades.exact),
         "brier": calibration.brier(grades.confidence, grades.exact),
     }
-    return {name: resamples.value(measure) if measure else None for name, measure in measures.items()}
+    return Metrics.model_validate({name: _interval(measure, resamples) for name, measure in measures.items()})
 
 
-def _slices(result: EvalResult, grades: Grades, dimensions: Sequence[str], resamples: Resamples) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _checks(grades: Grades, resamples: Resamples, rows: Array | None = None) -> dict[str, Interval | None]:
+    return {name: _interval(metrics.pass_rate(passes, rows), resamples) for name, passes in grades.checks.items()}
 
-    def of(rows: Array) -> dict[str, Any]:
-        checks = {name: resamples.value(metrics.passing(passes, rows)) for name, passes in grades.checks.items()}
-        return {"n": int(rows.sum()), "exact_match": resamples.value(mean(result.right, rows)), "checks": checks}
+
+def _slices(result: EvalResult, grades: Grades, dimensions: Sequence[str], resamples: Resamples) -> dict[str, dict[str, Slice]]:
+    slices: dict[str, dict[str, Slice]] = {}
+
+    def score(rows: Array) -> Slice:
+        exact_match = _interval(mean(result.right, rows), resamples)
+        return Slice(n=int(rows.sum()), exact_match=exact_match, checks=_checks(grades, resamples, rows))
 
     for dimension in dimensions:
         values = result.predictions[dimension].to_pylist()
         if dimension == "seen":
             values = ["seen" if value else "unseen" for value in values]
         labels = np.array(values, dtype=object)
-        found[dimension] = {str(value): of(labels == value) for value in sorted(set(values), key=str)}
-    return found
+        slices[dimension] = {str(value): score(labels == value) for value in sorted(set(values), key=str)}
+    return slices
 
 
-def _against_teacher(result: EvalResult, teacher: EvalResult | None, resamples: Resamples) -> dict[str, Any] | None:
+def _calibration(grades: Grades) -> Calibration:
+    bins = calibration.bins(grades.confidence, grades.exact)
+    return Calibration(bins=tuple(Bin.model_validate(each, from_attributes=True) for each in bins))
+
+
+def _against_teacher(result: EvalResult, teacher: EvalResult | None, resamples: Resamples) -> TeacherComparison | None:
     if teacher is None or result.name == teacher.name:
         return None
     unseen = unseen_rows(result.predictions)
-    return {
-        "teacher": teacher.name,
-        "difference": resamples.value(paired.difference(result.right, teacher.right)),
-        "retention": resamples.value(paired.retention(result.right, teacher.right)),
-        "retention_unseen": resamples.value(paired.retention(result.right, teacher.right, unseen)),
-    }
+    return TeacherComparison(
+        teacher=teacher.name,
+        difference=_interval(paired.difference(result.right, teacher.right), resamples),
+        retention=_interval(paired.retention(result.right, teacher.right), resamples),
+        retention_unseen=_interval(paired.retention(result.right, teacher.right, unseen), resamples),
+    )
 
 
-def _against_baselines(result: EvalResult, results: Sequence[EvalResult], resamples: Resamples) -> dict[str, Any]:
-    others = [other for other in results if other.target.role == "baseline" and other.name != result.name]
-    return {other.name: resamples.value(paired.difference(result.right, other.right)) for other in others}
+def _against_baselines(result: EvalResult, results: Sequence[EvalResult], resamples: Resamples) -> dict[str, Interval | None]:
+    baselines = [other for other in results if other.target.role == "baseline" and other.name != result.name]
+    return {other.name: _interval(paired.difference(result.right, other.right), resamples) for other in baselines}
 
 
-def _cost(result: EvalResult, teacher: EvalResult | None, price: Price, *, answer_above: float) -> dict[str, Any] | None:
+def _cost(result: EvalResult, teacher: EvalResult | None, price: Price, *, answer_above: float) -> Cost | None:
     served = _served(result)
     if result.target.role == "teacher":
         return cost.cost_alone(served, cost.price_of(served, price, teacher=result.name))
     if teacher is None:
         return None
-    behind = _served(teacher)
-    alone, falling_back = cost.price_of(served, price, teacher=None), cost.price_of(behind, price, teacher=teacher.name)
-    return cost.cost(served, alone, behind, falling_back, answer_above=answer_above)
+    fallback = _served(teacher)
+    own_price, fallback_price = cost.price_of(served, price, teacher=None), cost.price_of(fallback, price, teacher=teacher.name)
+    return cost.cost(served, own_price, fallback, fallback_price, answer_above=answer_above)
 
 
 def _served(result: EvalResult) -> cost.Served:
-    columns: Mapping[str, list[Any]] = result.predictions.select(
-        ["finish_reason", "confidence", "tokens_in", "tokens_out"]
-    ).to_pydict()
-    seconds = list(result.found.seconds.values())
+    columns = result.predictions.select(["finish_reason", "confidence", "tokens_in", "tokens_out"]).to_pydict()
+    seconds = list(result.evaluated.seconds.values())
     return cost.Served(
         right=result.right,
         sound=np.array([finish_reason == "stop" for finish_reason in columns["finish_reason"]], dtype=np.float64),

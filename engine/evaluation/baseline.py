@@ -1,6 +1,6 @@
-"""What a student must beat to be worth its training: rules written by hand, and the answer of the nearest training example.
+"""Baselines that a student must beat: hand-written rules, and the answer of the nearest training example.
 
-Both answer like a model, so that they are examined in the same way.
+A baseline has the interface of a model, so both are evaluated by the same code.
 """
 
 import json
@@ -14,67 +14,64 @@ from engine.inference import Chat, Completion
 from engine.inference.engine import Request
 
 
-class Known(NamedTuple):
-    """Training examples that a baseline may look at."""
+class TrainingExamples(NamedTuple):
+    """Training examples that a baseline may read: `texts` and `answers` have equal length."""
 
     texts: Sequence[str] = ()
     answers: Sequence[str] = ()
 
 
 class RuleExtractor:
-    """Fills each field with what its first matching pattern finds; a field that none matches is null."""
+    """Fills each field with the first match of its patterns; a field without a match is null."""
 
-    def __init__(self, section: Rules, known: Known) -> None:
+    def __init__(self, section: Rules) -> None:
         self.fields = {field: [re.compile(pattern) for pattern in patterns] for field, patterns in section.fields.items()}
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Answer each request, in order."""
-        return [_said(self.extract(text_of(request.chat))) for request in requests]
+        """Return one completion per request, in order; `sampling` has no effect."""
+        return [_completion(self.extract(user_text(request.chat))) for request in requests]
 
     def extract(self, text: str) -> str:
-        """Return the form that the rules read in `text`, as compact JSON."""
+        """Return the fields found in `text` as compact JSON."""
         form = {field: _first_match(patterns, text) for field, patterns in self.fields.items()}
         return json.dumps(form, separators=(",", ":"), ensure_ascii=False)
 
 
 class NearestExample:
-    """Copies the answer of the training example whose words are nearest: TF-IDF, cosine; of equals, the first."""
+    """Returns the answer of the training example with the highest TF-IDF cosine, the first of equals."""
 
-    def __init__(self, section: Nearest, known: Known) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer  # two seconds of import, only where it is used
+    def __init__(self, examples: TrainingExamples) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer  # imported here: it takes two seconds
 
-        self.answers = list(known.answers)
-        self.words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b")
-        self.examples = self.words.fit_transform(known.texts) if self.answers else None
+        self.answers = list(examples.answers)
+        self.vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b")
+        self.matrix = self.vectorizer.fit_transform(examples.texts) if self.answers else None
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Answer each request, in order."""
-        if self.examples is None:
+        """Return one completion per request, in order; `sampling` has no effect."""
+        if self.matrix is None:
             return [Completion("", "error", 0, 0, error="no training example") for _ in requests]
-        # The rows are of unit length, so their product is the cosine.
-        nearness = self.words.transform([text_of(request.chat) for request in requests]) @ self.examples.T
-        return [_said(self.answers[int(row.toarray().argmax())]) for row in nearness]
+        # Rows have unit length, so the product is the cosine.
+        cosines = self.vectorizer.transform([user_text(request.chat) for request in requests]) @ self.matrix.T
+        return [_completion(self.answers[int(row.toarray().argmax())]) for row in cosines]
 
 
-BASELINES: dict[str, type[RuleExtractor] | type[NearestExample]] = {"rules": RuleExtractor, "nearest": NearestExample}
+def build_baseline(section: Baseline, examples: TrainingExamples) -> RuleExtractor | NearestExample:
+    """Return the baseline of `section`; `NearestExample` is fitted to `examples`."""
+    return NearestExample(examples) if isinstance(section, Nearest) else RuleExtractor(section)
 
 
-def build_baseline(section: Baseline, known: Known) -> RuleExtractor | NearestExample:
-    """Return the baseline that `section` asks for, fitted to what is `known`."""
-    return BASELINES[section.type](section, known)  # type: ignore[arg-type]
-
-
-def text_of(chat: Chat) -> str:
-    """Return what the user says in `chat`, turns joined by a blank line."""
+def user_text(chat: Chat) -> str:
+    """Return the user's turns of `chat`, joined by a blank line."""
     return "\n\n".join(turn["content"] for turn in chat if turn["role"] == "user")
 
 
 def _first_match(patterns: Sequence[re.Pattern[str]], text: str) -> str | None:
     for pattern in patterns:
-        if found := pattern.search(text):
-            return found[1] if pattern.groups else found[0]
+        if match := pattern.search(text):
+            return match[1] if pattern.groups else match[0]
     return None
 
 
-def _said(text: str) -> Completion:
+def _completion(text: str) -> Completion:
     return Completion(text, "stop", 0, 0)

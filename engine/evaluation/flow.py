@@ -1,57 +1,57 @@
-"""Room 6's door to Ray: one actor a model, loaded side by side, examined one after another."""
+"""Runs evaluations on Ray: one actor per model, loaded in parallel, evaluated one after another."""
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from engine.contract.profile import Pool
 from engine.distributed import ray_options
-from engine.evaluation.examine import EvalTarget, Examined, Examiner, failed
+from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
+from engine.rows import Row
 
 log = logging.getLogger(__name__)
 
 
-def examine(
-    targets: Sequence[EvalTarget], rows: Sequence[Mapping[str, Any]], pool: Pool, *, timed: int, progress: Callable[[str], None]
-) -> Iterator[Examined]:
-    """Yield what each of `subjects` makes of the HOLDOUT `rows`, in order.
+def evaluate(
+    targets: Sequence[EvalTarget], rows: Sequence[Row], pool: Pool, *, timed: int, progress: Callable[[str], None]
+) -> Iterator[Evaluated]:
+    """Yield the evaluation of each of `targets` on the HOLDOUT `rows`, in order; `timed` rows are sent one at a time.
 
-    As many engines as the pool has actors load at the same time, so that their start-up overlaps; while one is asked the others
-    rest, so that its times are its own. A model that does not load or dies yields answers that end as `error`.
+    As many engines as the pool has actors load at the same time, so that their start-up overlaps. Only one is evaluated at a time,
+    so that the others do not disturb its timing. A model that does not load or dies yields answers that end as `error`.
     """
-    together, shared = _room_for(pool), ray.put(list(rows))
-    for start in range(0, len(targets), together):
-        wave = targets[start : start + together]
-        actors = [_actor(pool).remote(target, pool) for target in wave]
+    at_once, shared = _engines_at_once(pool), ray.put(list(rows))
+    for start in range(0, len(targets), at_once):
+        wave = targets[start : start + at_once]
+        actors = [_actor(target, pool) for target in wave]
         progress(f"loading {', '.join(target.name for target in wave)}")
-        troubles = [_trouble(actor) for actor in actors]  # waits for all of the wave: nothing loads while one is timed
-        for target, actor, trouble in zip(wave, actors, troubles, strict=True):
-            found = failed(len(rows), trouble) if trouble else _ask(actor, shared, len(rows), timed)
-            if found.error:
-                log.error("%s cannot be examined: %s", target.name, found.error)
-            progress(
-                f"{target.name}: {sum(answer.finish_reason == 'stop' for answer in found.completions)} of {len(rows)} answered"
-            )
+        errors = [_load_error(actor) for actor in actors]  # waits for the whole wave: nothing loads while a model is timed
+        for target, actor, error in zip(wave, actors, errors, strict=True):
+            evaluated = failed(len(rows), error) if error else _evaluate(actor, shared, len(rows), timed)
+            if evaluated.error:
+                log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
+            answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
+            progress(f"{target.name}: {answered} of {len(rows)} answered")
             ray.kill(actor)
-            yield found
+            yield evaluated
 
 
-def _actor(pool: Pool) -> Any:
-    return ray.remote(Examiner).options(**ray_options.resources(pool))
+def _actor(target: EvalTarget, pool: Pool) -> ActorHandle:
+    return ray.remote(Evaluator).options(**ray_options.resources(pool)).remote(target, pool)
 
 
-def _room_for(pool: Pool) -> int:
-    """Engines that fit at the same time; an actor that finds no place would wait for ever."""
-    have = ray.cluster_resources()
-    wanted = {"CPU": pool.cpus, "GPU": pool.gpus}
-    return max(1, min(pool.actors, *(int(have.get(kind, 0) // amount) for kind, amount in wanted.items() if amount)))
+def _engines_at_once(pool: Pool) -> int:
+    """Return how many engines fit the cluster at once; an actor that does not fit would wait for ever."""
+    available = ray.cluster_resources()
+    needed = {"CPU": pool.cpus, "GPU": pool.gpus}
+    return max(1, min(pool.actors, *(int(available.get(kind, 0) // amount) for kind, amount in needed.items() if amount)))
 
 
-def _trouble(actor: Any) -> str:
+def _load_error(actor: ActorHandle) -> str:
     try:
         ray.get(actor.ready.remote())
     except RayError as error:
@@ -59,14 +59,14 @@ def _trouble(actor: Any) -> str:
     return ""
 
 
-def _ask(actor: Any, shared: Any, rows: int, timed: int) -> Examined:
+def _evaluate(actor: ActorHandle, shared: object, rows: int, timed: int) -> Evaluated:
     try:
-        return ray.get(actor.examine.remote(shared, timed))
+        return ray.get(actor.evaluate.remote(shared, timed))
     except RayError as error:
         return failed(rows, _reason(error))
 
 
 def _reason(error: RayError) -> str:
-    """The last line of what went wrong: the message itself, without Ray's account of where and our exception's name."""
+    """Return the last line of the error: the message, without Ray's traceback and the name of our exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^engine\.errors\.\w+: ", "", lines[-1])[:500] if lines else type(error).__name__

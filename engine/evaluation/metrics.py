@@ -1,8 +1,8 @@
-"""What an answer is worth beside its reference, and the numbers that follow from all answers of a model."""
+"""Compares answers with their references, and computes the metrics of a model from all of its answers."""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,37 +10,40 @@ import pyarrow as pa
 from engine.checks import CheckInput, canonical, parse, run_checks
 from engine.contract.checks import JsonSchema
 from engine.contract.specialist import TaskUnit
+from engine.records.report import FieldScores
+from engine.rows import Row
 from engine.stats.bootstrap import Array, Measure, divide, mean
 
 TP, FP, FN = 0, 1, 2
 
 
 class Grades(NamedTuple):
-    """One model's answers against the references, row by row in the holdout's order. Counts are true +, false +, false -."""
+    """One model's answers against the references, in the holdout's order. Counts are true +, false +, false -."""
 
     exact: Array  # (n,) 1 = right as a whole
-    valid: Array  # (n,) 1 = fits the JSON schema; nan where the task unit has none
+    valid: Array  # (n,) 1 = fits the JSON schema; nan where the task unit has no schema
     confidence: Array  # (n,) nan where the model gives none
     fields: dict[str, Array]  # field -> (n, 3) counts of stated values
     abstained: Array  # (n, 3) counts of nulls over all fields
-    checks: dict[str, Array]  # check -> (n,) 1 = passes; nan where it does not look
+    checks: dict[str, Array]  # check -> (n,) 1 = passes; nan where the check does not apply
 
 
 def grade(predictions: pa.Table, units: Mapping[str, TaskUnit]) -> Grades:
-    """Grade PREDICTION rows; `valid` and `exact` are read as they stand.
+    """Return the grades of PREDICTION rows; `valid` and `exact` are taken from the rows.
 
-    A value that differs from the reference is both a false positive and a false negative (slot filling: Makhoul et al., 1999). An
-    answer that is no JSON object states nothing and abstains from nothing. A field that an object leaves out is null.
+    A value that differs from the reference is both a false positive and a false negative (slot error rate: Makhoul et al.,
+    "Performance measures for information extraction", 1999). An answer that is not a JSON object states no value and abstains from
+    no field. A field that an object omits is null.
     """
     rows = predictions.select(["task_unit", "reference", "answer"]).to_pylist()
     fields = {name: np.zeros((len(rows), 3)) for name in _field_names(units)}
     abstained = np.zeros((len(rows), 3))
     for index, row in enumerate(rows):
         unit = units[row["task_unit"]]
-        wanted, found = parse(row["reference"]), parse(row["answer"])
+        expected, actual = parse(row["reference"]), parse(row["answer"])
         for key in _keys(unit):
-            value = found.get(key) if isinstance(found, dict) else _UNREADABLE
-            counts = compare_field(wanted.get(key) if isinstance(wanted, dict) else None, value)
+            value = actual.get(key) if isinstance(actual, dict) else _UNREADABLE
+            counts = compare_field(expected.get(key) if isinstance(expected, dict) else None, value)
             fields[_label(unit, key, units)][index] += counts.stated
             if unit.on_missing == "abstain":
                 abstained[index] += counts.abstained
@@ -49,13 +52,13 @@ def grade(predictions: pa.Table, units: Mapping[str, TaskUnit]) -> Grades:
 
 
 def _passes(predictions: pa.Table) -> dict[str, Array]:
-    rows = [{one["check"]: one["passed"] for one in outcomes or ()} for outcomes in predictions["checks"].to_pylist()]
+    rows = [{check["check"]: check["passed"] for check in checks or ()} for checks in predictions["checks"].to_pylist()]
     names = sorted({name for row in rows for name in row})
     return {name: np.array([float(row.get(name, np.nan)) for row in rows]) for name in names}
 
 
 class FieldCounts(NamedTuple):
-    """What one field adds to the counts."""
+    """Counts of one field of one answer: true positive, false positive, false negative."""
 
     stated: tuple[int, int, int]
     abstained: tuple[int, int, int]
@@ -64,61 +67,65 @@ class FieldCounts(NamedTuple):
 _UNREADABLE = object()
 
 
-def compare_field(wanted: Any, found: Any) -> FieldCounts:
-    """Compare one field's value with the reference; None = null. Values are equal when their JSON is."""
-    states, abstains = found is not None and found is not _UNREADABLE, found is None
-    hit = states and wanted is not None and _same(found, wanted)
+def compare_field(expected: object, actual: object) -> FieldCounts:
+    """Return the counts of one field; None = null. Values are equal if their JSON is equal."""
+    states, abstains = actual is not None and actual is not _UNREADABLE, actual is None
+    hit = states and expected is not None and _same(actual, expected)
     return FieldCounts(
-        stated=(int(hit), int(states and not hit), int(wanted is not None and not hit)),
-        abstained=(int(abstains and wanted is None), int(abstains and wanted is not None), int(wanted is None and not abstains)),
+        stated=(int(hit), int(states and not hit), int(expected is not None and not hit)),
+        abstained=(
+            int(abstains and expected is None),
+            int(abstains and expected is not None),
+            int(expected is None and not abstains),
+        ),
     )
 
 
-def is_exact(answer: str, reference: str, schema: dict[str, Any] | None) -> bool:
-    """Return whether `answer` says what `reference` says: equal as JSON where there is a schema, else equal text, trimmed."""
+def is_exact(answer: str, reference: str, schema: Row | None) -> bool:
+    """Return whether `answer` equals `reference`: as JSON if there is a schema, else as text without outer white space."""
     return canonical(answer) == canonical(reference) if schema else answer.strip() == reference.strip()
 
 
-def is_valid(answer: str, schema: dict[str, Any] | None) -> bool | None:
-    """Return whether `answer` fits `schema`; None without one."""
+def is_valid(answer: str, schema: Row | None) -> bool | None:
+    """Return whether `answer` fits `schema`; None without a schema."""
     return run_checks([JsonSchema(type="json_schema")], CheckInput(answer, schema=schema))[0].passed if schema else None
 
 
-def field_scores(counts: Array) -> dict[str, float | None]:
-    """Return precision, recall and F1 of one field from its (n, 3) counts; None where nothing was stated or wanted."""
+def field_scores(counts: Array) -> FieldScores:
+    """Return precision, recall and F1 of one field from its (n, 3) counts; None where nothing was stated or expected."""
     tp, fp, fn = counts.sum(axis=0)
-    found = {"precision": divide(tp, tp + fp), "recall": divide(tp, tp + fn), "f1": divide(2 * tp, 2 * tp + fp + fn)}
-    return {name: None if np.isnan(value) else round(float(value), 6) for name, value in found.items()}
+    scores = {"precision": divide(tp, tp + fp), "recall": divide(tp, tp + fn), "f1": divide(2 * tp, 2 * tp + fp + fn)}
+    return FieldScores.model_validate({name: None if np.isnan(x) else round(float(x), 6) for name, x in scores.items()})
 
 
 def macro_f1(fields: Mapping[str, Array]) -> Measure | None:
-    """Mean over the fields of F1 = 2 tp / (2 tp + fp + fn); a field that occurs nowhere is left out. None without fields."""
+    """Return the mean over fields of F1 = 2 tp / (2 tp + fp + fn), without fields that never occur. None without fields."""
     if not fields:
         return None
     counts = np.concatenate(list(fields.values()), axis=1)
 
-    def of(sums: Array) -> Array:
+    def macro(sums: Array) -> Array:
         by_field = sums.reshape(*sums.shape[:-1], len(fields), 3)
         twice = 2 * by_field[..., TP]
         scores = divide(twice, twice + by_field[..., FP] + by_field[..., FN])
         known = ~np.isnan(scores)
         return divide(np.nansum(scores, axis=-1), known.sum(axis=-1))
 
-    return Measure(counts, of, len(counts))
+    return Measure(counts, macro, len(counts))
 
 
 def precision(counts: Array) -> Measure:
-    """tp / (tp + fp); counts over what was said."""
+    """Return tp / (tp + fp) of (n, 3) counts; its `n` is tp + fp."""
     return Measure(counts, lambda sums: divide(sums[..., TP], sums[..., TP] + sums[..., FP]), int(counts[:, [TP, FP]].sum()))
 
 
 def recall(counts: Array) -> Measure:
-    """tp / (tp + fn); counts over what should have been said."""
+    """Return tp / (tp + fn) of (n, 3) counts; its `n` is tp + fn."""
     return Measure(counts, lambda sums: divide(sums[..., TP], sums[..., TP] + sums[..., FN]), int(counts[:, [TP, FN]].sum()))
 
 
-def passing(passes: Array, rows: Array | None = None) -> Measure:
-    """Share of 1 among `rows`, those left out where it is nan: the answers that fit their schema, or pass a check."""
+def pass_rate(passes: Array, rows: Array | None = None) -> Measure:
+    """Return the share of 1 in `passes`, (n,), over the mask `rows` or all rows; nan is left out."""
     known = ~np.isnan(passes)
     return mean(np.nan_to_num(passes), known if rows is None else known & rows)
 
@@ -135,8 +142,8 @@ def _label(unit: TaskUnit, key: str, units: Mapping[str, TaskUnit]) -> str:
     return key if len(units) == 1 else f"{unit.name}.{key}"
 
 
-def _same(one: Any, other: Any) -> bool:
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+def _same(value: object, other: object) -> bool:
+    return json.dumps(value, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _numbers(table: pa.Table, column: str) -> Array:

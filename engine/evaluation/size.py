@@ -1,4 +1,4 @@
-"""How large a model is, read from the headers of its weights; no tensor is loaded."""
+"""Reads a model's size from the headers of its weights; no tensor is loaded."""
 
 import json
 from math import prod
@@ -10,28 +10,28 @@ from safetensors import SafetensorError, safe_open
 from engine.errors import ModelError
 
 
-class Size(NamedTuple):
-    """What a Hugging Face folder says of its model; None where it does not say."""
+class ModelSize(NamedTuple):
+    """Size of the model in a Hugging Face folder; None where the folder does not state it."""
 
     parameters: int | None = None  # tied weights count once
     layers: int | None = None
-    positions: int | None = None  # tokens that it can read
+    positions: int | None = None  # longest sequence, tokens
 
 
-def size(folder: Path) -> Size:
+def model_size(folder: Path) -> ModelSize:
     """Return the size of the model in `folder`.
 
     Raises:
-        ModelError: config.json or a file of weights cannot be read.
+        ModelError: config.json or a weights file cannot be read.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model {folder}: config.json or its weights cannot be read: {error}. Train or fetch it again.") from None
-    return Size(parameters or None, config.get("num_hidden_layers"), config.get("max_position_embeddings"))
+    return ModelSize(parameters or None, config.get("num_hidden_layers"), config.get("max_position_embeddings"))
 
 
 def _parameters(path: Path) -> int:
     with safe_open(path, framework="numpy") as tensors:
-        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - it is no dict
+        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - not a dict

@@ -1,1 +1,1 @@
-"""Room 7: the gate, the registry of champions, the model card."""
+"""The gate, the registry of champions and the model card."""

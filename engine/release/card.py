@@ -1,101 +1,142 @@
-"""The model card: what was ordered, what it was made of, how good it is, what it is not for (Mitchell et al., FAT* 2019)."""
+"""The model card of a release (Mitchell et al., "Model Cards for Model Reporting", FAT* 2019) as `huggingface_hub` reads it.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+The YAML header holds what a hub indexes: name, languages, base model, evaluation results. The body holds the contract's goal, data,
+training, quality, gate, limits and lineage.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from engine.contract.evaluation import Gate
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
 from engine.contract.teachers import Teacher
+from engine.records.release import LineageEntry
+from engine.records.report import GateNumber, Interval, ModelEntry, Report
 from engine.release.gate import explain
 
 
 class Provenance(NamedTuple):
-    """What the card says of where a student came from."""
+    """Where a student came from."""
 
     contract: str
     student: Student
     teachers: Sequence[Teacher]
-    licences: Mapping[str, int]  # licence -> prompts under it
+    licences: Mapping[str, int]  # licence -> prompts
     examples: Mapping[str, int]  # split -> examples
     labels: str  # who wrote the holdout's references: rule or human
-    lineage: Mapping[str, Mapping[str, Any]]
+    lineage: Mapping[str, LineageEntry]
 
 
-def card(specialist: Specialist, made: Provenance, *, entry: Mapping[str, Any], report: Mapping[str, Any], gate: Gate) -> str:
-    """Return the card in Markdown. `entry` is the student's entry in `report`."""
+def card(specialist: Specialist, provenance: Provenance, *, report: Report, gate: Gate) -> str:
+    """Return the card in Markdown with a YAML header. The student is that of `provenance`.
+
+    Raises:
+        KeyError: `report` has no such student.
+    """
+    entry = report.model(provenance.student.name)
     sections = [
-        f"# {made.contract}: {entry['name']}",
+        f"# {provenance.contract}: {entry.name}",
         specialist.goal,
         _use(specialist),
-        _data(made, report),
-        _training(made, entry),
+        _data(provenance, report),
+        _training(provenance, entry),
         _quality(entry, report),
-        _gate(entry["name"], report["gate"], gate),
-        _limits(report["findings"]),
-        _serving(entry["name"], specialist),
-        _lineage(made),
+        _gate(report.gate.numbers.get(entry.name, ()), gate),
+        _limits(report.findings),
+        _serving(entry.name, specialist),
+        _lineage(provenance),
     ]
-    return "\n\n".join(sections) + "\n"
+    header = _header(specialist, provenance, entry).to_yaml()
+    return str(ModelCard(f"---\n{header}\n---\n\n" + "\n\n".join(sections) + "\n", ignore_metadata_errors=True))
+
+
+def _header(specialist: Specialist, provenance: Provenance, entry: ModelEntry) -> ModelCardData:
+    source = provenance.student.init.prune.source
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        source = None  # a local folder
+    return ModelCardData(
+        model_name=f"{provenance.contract}-{entry.name}",
+        language=list(specialist.niche.languages),
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        base_model=source,
+        tags=["distillation", "rayleigh"],
+        eval_results=[
+            EvalResult(
+                task_type="text-generation", dataset_type="holdout", dataset_name=f"{provenance.contract} holdout",
+                metric_type=name, metric_value=interval.value,
+            )
+            for name, interval in entry.metrics
+            if interval
+        ],
+    )  # fmt: skip
 
 
 def _use(specialist: Specialist) -> str:
     niche = specialist.niche
     units = "\n".join(f"- `{unit.name}` ({unit.kind}): {unit.instruction}" for unit in specialist.task_units)
-    refused = "\n".join(f"- {goal}" for goal in specialist.non_goals) or "- none named"
-    where = f"Languages: {', '.join(niche.languages)}. Data class: {niche.data_class}. Hardware: {niche.hardware}."
+    non_goals = "\n".join(f"- {goal}" for goal in specialist.non_goals) or "- none named"
+    scope = f"Languages: {', '.join(niche.languages)}. Data class: {niche.data_class}. Hardware: {niche.hardware}."
     if niche.answer_above:
-        where += f" Answers with a confidence below {niche.answer_above:g} are meant to go to the teacher."
-    return f"## Use\n\n{where}\n\n{units}\n\nNot for:\n\n{refused}"
+        scope += f" Requests answered with a confidence below {niche.answer_above:g} should go to the teacher."
+    return f"## Use\n\n{scope}\n\n{units}\n\nNot for:\n\n{non_goals}"
 
 
-def _data(made: Provenance, report: Mapping[str, Any]) -> str:
-    licences = "\n".join(f"| {licence} | {count} |" for licence, count in sorted(made.licences.items()))
-    examples = ", ".join(f"{count} {split}" for split, count in sorted(made.examples.items()))
-    held = report["holdout"]
+def _data(provenance: Provenance, report: Report) -> str:
+    licences = "\n".join(f"| {licence} | {count} |" for licence, count in sorted(provenance.licences.items()))
+    examples = ", ".join(f"{count} {split}" for split, count in sorted(provenance.examples.items()))
     return (
-        f"## Data\n\n| licence | prompts |\n|---|---|\n{licences}\n\nExamples: {examples}. Holdout: {held['rows']} prompts "
-        f"with references by {made.labels}, {held['unseen']} of them of scenarios that never occur in training."
+        f"## Data\n\n| licence | prompts |\n|---|---|\n{licences}\n\nExamples: {examples}. Holdout: {report.holdout.rows} prompts "
+        f"with references by {provenance.labels}, {report.holdout.unseen} of them of scenarios that never occur in training."
     )
 
 
-def _training(made: Provenance, entry: Mapping[str, Any]) -> str:
-    student, start = made.student, made.student.init.prune
-    teachers = "; ".join(f"{one.name} ({one.model.path}, {one.shots.count} worked examples)" for one in made.teachers)
-    share = "" if entry["size_vs_teacher"] is None else f", {entry['size_vs_teacher']:.2f} of the teacher"
+def _training(provenance: Provenance, entry: ModelEntry) -> str:
+    student, prune = provenance.student, provenance.student.init.prune
+    teachers = "; ".join(f"{each.name} ({each.model.path}, {each.shots.count} few-shot examples)" for each in provenance.teachers)
+    share = "" if entry.size_vs_teacher is None else f", {entry.size_vs_teacher:.2f} of the teacher"
     return (
-        f"## Training\n\nTeachers: {teachers}.\n\nStudent: {_count(entry['parameters'])} parameters{share}; "
-        f"began as layers {', '.join(map(str, start.layers))} of {start.source}; at most {student.epochs} epochs, "
+        f"## Training\n\nTeachers: {teachers}.\n\nStudent: {_count(entry.parameters)} parameters{share}; "
+        f"initialized from layers {', '.join(map(str, prune.layers))} of {prune.source}; at most {student.epochs} epochs, "
         f"learning rate {student.learning_rate:g}, {student.dtype}."
     )
 
 
-def _quality(entry: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| {name} | {_cells(value)} |" for name, value in entry["metrics"].items())
-    others = "\n".join(
-        f"| {model['name']} | {model['role']} | {_count(model['parameters'])} | {_cells(model['metrics']['exact_match'])} |"
-        for model in report["models"]
-    )
-    compared = "".join(
-        f"| {name} | {_cells(value)} |\n" for name, value in (entry["against_teacher"] or {}).items() if name != "teacher"
+def _quality(entry: ModelEntry, report: Report) -> str:
+    metrics = "\n".join(f"| {name} | {_cells(interval)} |" for name, interval in _intervals(entry))
+    models = "\n".join(
+        f"| {model.name} | {model.role} | {_count(model.parameters)} | {_cells(model.metrics.exact_match)} |"
+        for model in report.models
     )
     speed = ""
-    if entry["latency"]:
-        p50, p95 = entry["latency"]["p50_ms"], entry["latency"]["p95_ms"]
-        speed = f"\n\nLatency alone in the engine: p50 {p50:.0f} ms, p95 {p95:.0f} ms."
-    if entry["cost"] and entry["cost"]["per_1000_accepted"] is not None:
-        speed += f" Cost per 1,000 right results, fallbacks to the teacher included: {entry['cost']['per_1000_accepted']:.4f}."
+    if entry.latency:
+        speed = f"\n\nLatency alone in the engine: p50 {entry.latency.p50_ms:.0f} ms, p95 {entry.latency.p95_ms:.0f} ms."
+    if entry.cost and entry.cost.per_1000_accepted is not None:
+        speed += f" Cost per 1,000 right answers, fallbacks to the teacher included: {entry.cost.per_1000_accepted:.4f}."
     return (
-        f"## Quality\n\n| metric | value | interval | n |\n|---|---|---|---|\n{rows}\n{compared and compared.rstrip()}\n\n"
-        f"| model | role | parameters | exact match | interval | n |\n|---|---|---|---|---|---|\n{others}{speed}"
+        f"## Quality\n\n| metric | value | interval | n |\n|---|---|---|---|\n{metrics}\n\n"
+        f"| model | role | parameters | exact match | interval | n |\n|---|---|---|---|---|---|\n{models}{speed}"
     )
 
 
-def _gate(name: str, word: Mapping[str, Any], gate: Gate) -> str:
-    asked = gate.model_dump(exclude_none=True, exclude_defaults=True)
-    if not asked:
-        return "## Gate\n\nThe contract asks for no number."
-    lines = "\n".join(f"- {'met' if number['passed'] else 'NOT met'}: {explain(number)}" for number in word["numbers"][name])
+def _intervals(entry: ModelEntry) -> Iterator[tuple[str, Interval | None]]:
+    yield from entry.metrics
+    if comparison := entry.against_teacher:
+        yield "difference", comparison.difference
+        yield "retention", comparison.retention
+        yield "retention_unseen", comparison.retention_unseen
+
+
+def _gate(numbers: Sequence[GateNumber], gate: Gate) -> str:
+    if not gate.model_dump(exclude_none=True, exclude_defaults=True):
+        return "## Gate\n\nThe contract has no requirement."
+    lines = "\n".join(f"- {'met' if number.passed else 'NOT met'}: {explain(number)}" for number in numbers)
     return f"## Gate\n\n{lines}"
 
 
@@ -105,23 +146,23 @@ def _limits(findings: Sequence[str]) -> str:
 
 
 def _serving(name: str, specialist: Specialist) -> str:
-    quoting = sorted({field for unit in specialist.task_units for field in unit.output.spans})
-    narrowed = f", {', '.join(quoting)} narrowed to spans of the prompt as `engine.inference.structured` does" if quoting else ""
+    fields = sorted({field for unit in specialist.task_units for field in unit.output.spans})
+    spans = f", {', '.join(fields)} limited to spans of the prompt as in `engine.inference.structured`" if fields else ""
     return (
-        f"## Serving\n\nA Hugging Face folder, beside this card: `vllm serve ./model --served-model-name {name}`. "
-        "Send the task unit's instruction as the system message, no worked examples, and its JSON schema as structured "
-        f"output{narrowed}."
+        f"## Serving\n\n`model` next to this card is a Hugging Face folder: `vllm serve ./model --served-model-name {name}`. "
+        "Send the task unit's instruction as the system message, no few-shot examples, and its JSON schema as structured "
+        f"output{spans}."
     )
 
 
-def _lineage(made: Provenance) -> str:
-    lines = "\n".join(f"| {name} | `{found['fingerprint']}` | {found['commit'] or ''} |" for name, found in made.lineage.items())
+def _lineage(provenance: Provenance) -> str:
+    lines = "\n".join(f"| {name} | `{entry.fingerprint}` | {entry.commit or ''} |" for name, entry in provenance.lineage.items())
     head = "| artifact | fingerprint | commit |\n|---|---|---|"
-    return f"## Lineage\n\n{head}\n{lines}\n\nAll inputs, versions and counts: `lineage.json`."
+    return f"## Lineage\n\n{head}\n{lines}\n\nInputs, versions and row counts: `lineage.json`."
 
 
-def _cells(value: Mapping[str, Any] | None) -> str:
-    return f"{value['value']:.3f} | {value['low']:.3f} to {value['high']:.3f} | {value['n']}" if value else "none | | "
+def _cells(interval: Interval | None) -> str:
+    return f"{interval.value:.3f} | {interval.low:.3f} to {interval.high:.3f} | {interval.n}" if interval else "none | | "
 
 
 def _count(parameters: int | None) -> str:

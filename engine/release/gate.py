@@ -1,71 +1,63 @@
-"""The contract's numbers against a model's. Nothing passes silently: a number that is asked for and missing refuses."""
+"""Compares the contract's gate with the report. A requirement whose number is missing from the report refuses the student."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from engine.contract.evaluation import Gate
+from engine.records.report import GateDecision, GateNumber, Interval, ModelEntry
 
-AT_MOST = {"ece", "p95_ms"}  # the others are asked as at least
+AT_MOST = {"ece", "p95_ms"}  # upper limits; the other thresholds are lower limits
 COMPARED = {"retention", "retention_unseen"}
-
-Entry = Mapping[str, Any]
-
-
-def decide(models: Sequence[Entry], gate: Gate) -> dict[str, Any]:
-    """Return the gate's word on every student among the entries of a report.
-
-    Keys: `passing` (names, smallest first), `refusals` (student -> numbers that refused it), `numbers` (student -> every number
-    that was asked), `winner` (the smallest that passes, or None). A number is {number, found, wanted, low, high, at_most, passed};
-    `found` is None where the report has no such number.
-    """
-    students = sorted((m for m in models if m["role"] == "student"), key=_by_size)
-    numbers = {student["name"]: list(weigh(student, gate)) for student in students}
-    passing = [name for name, found in numbers.items() if all(number["passed"] for number in found)]
-    failed = {name: [number for number in found if not number["passed"]] for name, found in numbers.items()}
-    refusals = {name: found for name, found in failed.items() if found}
-    return {"passing": passing, "refusals": refusals, "numbers": numbers, "winner": passing[0] if passing else None}
+EXAMINED, BEATS = "examined", "beats "  # names in report.json
 
 
-def weigh(entry: Entry, gate: Gate) -> Iterator[dict[str, Any]]:
-    """Yield each number that `gate` asks for, with what the model's entry has to say to it."""
-    if entry.get("error"):
-        yield _number("examined", None, wanted=1.0, passed=False)
-    for name, wanted in gate.model_dump(exclude={"beats"}, exclude_none=True).items():
-        found = _find(entry, name)
-        value = found and found["value"]
-        passed = value is not None and (value <= wanted if name in AT_MOST else value >= wanted)
-        yield _number(name, found, wanted=wanted, passed=passed)
+def decide(models: Sequence[ModelEntry], gate: Gate) -> GateDecision:
+    """Return the decision on every student among `models`."""
+    students = sorted((model for model in models if model.role == "student"), key=_by_size)
+    numbers = {student.name: tuple(gate_numbers(student, gate)) for student in students}
+    missed = {name: tuple(number for number in each if not number.passed) for name, each in numbers.items()}
+    passing = tuple(name for name, each in missed.items() if not each)
+    refusals = {name: each for name, each in missed.items() if each}
+    return GateDecision(passing=passing, refusals=refusals, numbers=numbers, winner=passing[0] if passing else None)
+
+
+def gate_numbers(entry: ModelEntry, gate: Gate) -> Iterator[GateNumber]:
+    """Yield each requirement of `gate` with the model's number."""
+    if entry.error:
+        yield GateNumber(number=EXAMINED, wanted=1.0)
+    thresholds: dict[str, float] = gate.model_dump(exclude={"beats"}, exclude_none=True)
+    for name, wanted in thresholds.items():
+        found, upper = _number(entry, name), name in AT_MOST
+        passed = found is not None and (found.value <= wanted if upper else found.value >= wanted)
+        yield _gate_number(name, found, wanted, at_most=upper, passed=passed)
     for baseline in gate.beats:
-        found = entry["against_baselines"].get(baseline)
-        passed = found is not None and found["low"] > 0
-        yield _number(f"beats {baseline}", found, wanted=0.0, passed=passed)
+        gap = entry.against_baselines.get(baseline)
+        yield _gate_number(f"{BEATS}{baseline}", gap, 0.0, passed=gap is not None and gap.low > 0)
 
 
-def explain(number: Mapping[str, Any]) -> str:
-    """Return one number of the gate as a sentence part, such as `retention: found 0.810, wanted at least 0.9`."""
-    found = "nothing" if number["found"] is None else f"{number['found']:.3f}"
-    if number["number"].startswith("beats "):
-        low = "" if number["low"] is None else f" (interval from {number['low']:+.3f})"
-        return f"{number['number']}: found a difference of {found}{low}, wanted one whose interval lies above 0"
-    if number["number"] == "examined":
-        return "examined: the model could not be asked"
-    return f"{number['number']}: found {found}, wanted {'at most' if number['at_most'] else 'at least'} {number['wanted']:g}"
+def explain(number: GateNumber) -> str:
+    """Return one requirement as a phrase, such as `retention: found 0.810, wanted at least 0.9`."""
+    found = "nothing" if number.found is None else f"{number.found:.3f}"
+    if number.number.startswith(BEATS):
+        low = "" if number.low is None else f" (interval from {number.low:+.3f})"
+        return f"{number.number}: found a difference of {found}{low}, wanted one whose interval lies above 0"
+    if number.number == EXAMINED:
+        return "the model could not be evaluated"
+    return f"{number.number}: found {found}, wanted {'at most' if number.at_most else 'at least'} {number.wanted:g}"
 
 
-def _by_size(entry: Entry) -> tuple[float, str]:
-    return (entry["parameters"] or float("inf"), entry["name"])
+def _by_size(entry: ModelEntry) -> tuple[float, str]:
+    return (entry.parameters or float("inf"), entry.name)
 
 
-def _find(entry: Entry, name: str) -> Mapping[str, Any] | None:
-    """A number of the gate as {value, low, high}, or None."""
-    if name in COMPARED:
-        return entry["against_teacher"] and entry["against_teacher"][name]
+def _number(entry: ModelEntry, name: str) -> Interval | None:
     if name == "p95_ms":
-        return entry["latency"] and {"value": entry["latency"]["p95_ms"], "low": None, "high": None}
-    return entry["metrics"][name]
+        p95 = entry.latency and entry.latency.p95_ms
+        return None if p95 is None else Interval(value=p95, low=p95, high=p95)
+    return getattr(entry.against_teacher, name, None) if name in COMPARED else getattr(entry.metrics, name)
 
 
-def _number(name: str, found: Mapping[str, Any] | None, *, wanted: float, passed: bool) -> dict[str, Any]:
-    keys = {"found": "value", "low": "low", "high": "high"}
-    numbers = {key: found[source] if found else None for key, source in keys.items()}
-    return {"number": name, **numbers, "wanted": wanted, "at_most": name in AT_MOST, "passed": passed}
+def _gate_number(name: str, found: Interval | None, wanted: float, *, at_most: bool = False, passed: bool) -> GateNumber:
+    if found is None:
+        return GateNumber(number=name, wanted=wanted, at_most=at_most, passed=passed)
+    low, high = (None, None) if name == "p95_ms" else (found.low, found.high)
+    return GateNumber(number=name, found=found.value, low=low, high=high, wanted=wanted, at_most=at_most, passed=passed)

@@ -1,36 +1,38 @@
-"""Champions by contract, with every release and every change of mind kept.
+"""Registry of champions per contract; every promotion and rollback is kept.
 
-    <registry>/<contract>/champion.json              the event that holds, replaced in one step
-    <registry>/<contract>/history/<time>-<id>.json   every promotion and rollback, only ever added to
+    <registry>/<contract>/champion.json              event that made the current champion, replaced in one step
+    <registry>/<contract>/history/<time>-<id>.json   every promotion and rollback, append only
     <registry>/<contract>/releases/<fingerprint>/    a student's model folder, card.md, lineage.json, contract.json, report.json
 
-A release is whole once its `release.json` lands; the pointer moves after that. A kill in between leaves the old champion.
+`release.json` is written last and completes a release; `champion.json` changes after that. A process killed in between leaves the
+previous champion.
 """
 
 import hashlib
-import json
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
+from engine.records.base import Record
+from engine.records.release import RegistryEvent, ReleaseFile, ReleaseManifest
 from engine.storage.artifact import Artifact
 from engine.storage.shards import Folder
 
 CHAMPION, RELEASE = "champion.json", "release.json"
-REPORT, CONTRACT = "report.json", "contract.json"  # papers that the report carries and a release keeps
-CHUNK = 2**22
-
-Event = dict[str, Any]
+REPORT, CONTRACT = "report.json", "contract.json"  # files of the reports artifact that a release keeps
+CHUNK = 2**22  # bytes
 
 
 class Package(NamedTuple):
-    """What a release holds beside the model's weights."""
+    """What a release holds besides the model's weights."""
 
     student: str
     fingerprint: str
-    papers: Mapping[str, str]  # file name -> text
+    files: Mapping[str, str]  # file name -> text
 
 
 class Registry:
@@ -40,129 +42,136 @@ class Registry:
         self.folder, self.contract = folder / contract, contract
 
     @property
-    def champion(self) -> Event | None:
-        """The event that made today's champion, or None.
+    def champion(self) -> RegistryEvent | None:
+        """The event that made the current champion, or None.
 
-        Keys: id, kind (promote), contract, student, fingerprint, release (path below the registry's contract folder), time, before
-        (id of the event that a rollback returns to, or None).
+        Raises:
+            StorageError: champion.json cannot be read.
         """
-        return self._json(CHAMPION) if self.folder.exists(CHAMPION) else None
+        return self._read(CHAMPION) if self.folder.exists(CHAMPION) else None
 
-    def history(self) -> list[Event]:
-        """Return all events, oldest first."""
-        return [self._json(name) for name in self.folder.files() if name.startswith("history/")]
+    def history(self) -> list[RegistryEvent]:
+        """Return all events, oldest first.
 
-    def model_folder(self, event: Event) -> Folder:
-        """Return where the weights of a released student lie."""
-        return self.folder / event["release"] / "model"
+        Raises:
+            StorageError: an event cannot be read.
+        """
+        return [self._read(name) for name in self.folder.files() if name.startswith("history/")]
 
-    def paper(self, event: Event, name: str) -> str:
+    def model_folder(self, event: RegistryEvent) -> Folder:
+        """Return the folder with the weights of a released student."""
+        return self.folder / event.release / "model"
+
+    def read_file(self, event: RegistryEvent, name: str) -> str:
         """Return the text of a file of the release, such as `contract.json`."""
-        return self.folder.read(f"{event['release']}/{name}").decode()
+        return self.folder.read(f"{event.release}/{name}").decode()
 
-    def promote(self, artifact: Artifact, package: Package) -> Event:
-        """Copy the student and make it the champion. A student that is the champion already stays so, without a new event.
+    def promote(self, artifact: Artifact, package: Package) -> RegistryEvent:
+        """Copy the student and make it the champion; return the event. If it is the champion already, nothing is written.
 
         Raises:
             StorageError: a file does not match the record of `artifact`, or the registry cannot be written.
         """
-        now = self.champion
-        if now and now["fingerprint"] == package.fingerprint:
-            return now
+        current = self.champion
+        if current and current.fingerprint == package.fingerprint:
+            return current
         release = f"releases/{package.fingerprint}"
         if not self.folder.exists(f"{release}/{RELEASE}"):
             self._copy(artifact, package, self.folder / release)
-        event = self._event("promote", package.student, package.fingerprint, release=release, before=now["id"] if now else None)
-        self._keep(event)
-        self._point(event)
+        event = RegistryEvent(
+            **self._stamp(), kind="promote", student=package.student, fingerprint=package.fingerprint, release=release,
+            before=current.id if current else None,
+        )  # fmt: skip
+        self._append(event)
+        self.folder.write(CHAMPION, _text(event))
         return event
 
-    def rollback(self) -> tuple[Event, Event]:
-        """Return to the champion before; give (the one left, the one that holds now).
+    def rollback(self) -> tuple[RegistryEvent, RegistryEvent]:
+        """Return to the previous champion; return the events of the champion before and after the rollback.
 
         Raises:
             MissingArtifact: there is no champion, or none before it.
+            StorageError: the release of the previous champion is incomplete.
         """
-        now = self.champion
-        if now is None:
+        current = self.champion
+        if current is None:
             raise MissingArtifact(f"{self.folder}: there is no champion to roll back. Promote one: rayleigh promote RUN.")
-        if now["before"] is None:
-            first = f"{now['student']} ({now['fingerprint'][:12]})"
+        if current.before is None:
+            first = f"{current.student} ({current.fingerprint[:12]})"
             raise MissingArtifact(f"{self.folder}: {first} is the first champion; there is none before it to roll back to.")
-        before = next((event for event in self.history() if event["id"] == now["before"]), None)
-        if before is None or not self.folder.exists(f"{before['release']}/{RELEASE}"):
-            raise StorageError(f"{self.folder}: event {now['before']}, the champion before, is not whole. Promote instead.")
-        event = self._event("rollback", before["student"], before["fingerprint"], release=before["release"], before=None)
-        self._keep({**event, "from_student": now["student"], "from_fingerprint": now["fingerprint"], "from_id": now["id"]})
-        self._point(before)
-        return now, before
+        previous = next((event for event in self.history() if event.id == current.before), None)
+        if previous is None or not self.folder.exists(f"{previous.release}/{RELEASE}"):
+            raise StorageError(
+                f"{self.folder}: the release of event {current.before}, the previous champion, is incomplete. Promote instead."
+            )
+        self._append(
+            RegistryEvent(
+                **self._stamp(), kind="rollback", student=previous.student, fingerprint=previous.fingerprint,
+                release=previous.release, from_student=current.student, from_fingerprint=current.fingerprint, from_id=current.id,
+            )
+        )  # fmt: skip
+        self.folder.write(CHAMPION, _text(previous))
+        return current, previous
 
-    def _event(self, kind: str, student: str, fingerprint: str, *, release: str, before: str | None) -> Event:
-        stamp = time.time_ns()
-        return {
-            "id": uuid.uuid4().hex[:12],
-            "kind": kind,
-            "contract": self.contract,
-            "student": student,
-            "fingerprint": fingerprint,
-            "release": release,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(stamp // 10**9)) + f".{stamp % 10**9 // 1000:06d}Z",
-            "before": before,
-        }
+    def _stamp(self) -> dict[str, str]:
+        now = time.time_ns()
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
+        return {"id": uuid.uuid4().hex[:12], "contract": self.contract, "time": f"{seconds}.{now % 10**9 // 1000:06d}Z"}
 
-    def _keep(self, event: Event) -> None:
-        name = event["time"].replace(":", "").replace("-", "")
-        self.folder.write(f"history/{name}-{event['id']}.json", _text(event))
-
-    def _point(self, event: Event) -> None:
-        self.folder.write(CHAMPION, _text(event))
+    def _append(self, event: RegistryEvent) -> None:
+        name = event.time.replace(":", "").replace("-", "")
+        self.folder.write(f"history/{name}-{event.id}.json", _text(event))
 
     def _copy(self, artifact: Artifact, package: Package, target: Folder) -> None:
-        """Copy model and papers; `release.json`, which lists them, lands last."""
-        listed = {file.path: file for file in artifact.record.files if file.path.startswith("model/")}
-        if not listed:
+        """Copy the model folder and write the other files; `release.json` is written last."""
+        listed = (ReleaseFile.model_validate(file, from_attributes=True) for file in artifact.record.files)
+        files = sorted((file for file in listed if file.path.startswith("model/")), key=lambda file: file.path)
+        if not files:
             raise StorageError(f"{artifact.folder}: its record lists no file below model/. Delete the artifact and run again.")
-        target.remove()  # what a crash left of an earlier attempt
-        for path, file in listed.items():
-            found = _copy_file(artifact.folder, target, path)
-            if found != file.sha256:
+        target.remove()  # left by an attempt that was killed
+        for file in files:
+            sha256 = _copy_file(artifact.folder, target, file.path)
+            if sha256 != file.sha256:
                 target.remove()
                 raise StorageError(
-                    f"{artifact.folder}/{path}: found sha256 {found[:16]}, its record says {file.sha256[:16]}. "
+                    f"{artifact.folder}/{file.path}: found sha256 {sha256[:16]}, its record says {file.sha256[:16]}. "
                     "The file was changed after training: delete the artifact and run again."
                 )
-        for name, text in package.papers.items():
+        for name, text in package.files.items():
             target.write(name, text.encode())
-        files = [{"path": path, "bytes": file.bytes, "sha256": file.sha256} for path, file in sorted(listed.items())]
-        target.write(RELEASE, _text({"student": package.student, "fingerprint": package.fingerprint, "files": files}))
+        manifest = ReleaseManifest(student=package.student, fingerprint=package.fingerprint, files=tuple(files))
+        target.write(RELEASE, _text(manifest))
 
-    def _json(self, name: str) -> Event:
+    def _read(self, name: str) -> RegistryEvent:
         try:
-            return json.loads(self.folder.read(name))
-        except ValueError as error:
-            raise StorageError(f"{self.folder}/{name}: is not JSON: {error}. Restore it from the last of history/.") from None
+            return RegistryEvent.model_validate_json(self.folder.read(name))
+        except ValidationError as error:
+            why = str(error).splitlines()[2].strip()
+            raise StorageError(
+                f"{self.folder}/{name}: is not an event: {why}. Restore it from the last file of history/."
+            ) from None
 
 
-def beside(run: Folder) -> Folder:
-    """Return the registry that stands beside the run folders."""
+def default_registry(run: Folder) -> Folder:
+    """Return the registry next to the run folders: `runs/registry` for `runs/smoke`."""
     parent, _, _ = run.url.rpartition("/")
     return Folder(f"{parent or '.'}/registry")
 
 
 def _copy_file(source: Folder, target: Folder, path: str) -> str:
-    """Copy one file in pieces and return the sha256 of what was read."""
+    """Copy one file in chunks and return the SHA-256 of what was read."""
     digest = hashlib.sha256()
-    there = f"{target.path}/{path}"
+    destination = f"{target.path}/{path}"
     try:
-        target.fs.makedirs(there.rpartition("/")[0], exist_ok=True)
-        with source.fs.open(f"{source.path}/{path}", "rb") as read, target.fs.open(there, "wb") as written:
-            while piece := read.read(CHUNK):
-                digest.update(piece)
-                written.write(piece)
+        target.fs.makedirs(destination.rpartition("/")[0], exist_ok=True)
+        with source.fs.open(f"{source.path}/{path}", "rb") as reader, target.fs.open(destination, "wb") as writer:
+            while chunk := reader.read(CHUNK):
+                digest.update(chunk)
+                writer.write(chunk)
     except OSError as error:
         raise StorageError(f"{source}/{path}: cannot be copied to {target}: {error}. Make room, or choose another.") from None
     return digest.hexdigest()
 
 
-def _text(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True).encode()
+def _text(record: Record) -> bytes:
+    return record.model_dump_json(indent=1).encode()

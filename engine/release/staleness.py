@@ -1,37 +1,51 @@
-"""Is the report of decontamination about what is to be released: its training set, its holdout, the lists of today."""
+"""Checks that the decontamination report concerns what is released: its training set, its holdout, today's evaluation lists."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-Records = Mapping[str, Mapping[str, Any]]
-"""Job -> `fingerprint` and `inputs` (job -> fingerprint) of its artifact."""
+from typing import NamedTuple
 
 
-def stale(told: Mapping[str, Any] | None, *, holdout: str, lists: Mapping[str, str]) -> Iterator[str]:
-    """Yield each reason why `told`, facts.decontamination of the training set, says nothing of the release.
+class Compared(NamedTuple):
+    """What a training set was compared with, from the dataset's metrics."""
 
-    `holdout` is the digest of the holdout that the report examined, `lists` are the contract's evaluation lists by their hashes.
+    holdout: str
+    """Digest of the holdout."""
+    lists: Mapping[str, str]
+    """Evaluation list -> hash of its file."""
+
+
+class ArtifactInputs(NamedTuple):
+    """Fingerprint of an artifact and of the artifacts it was made from."""
+
+    fingerprint: str
+    inputs: Mapping[str, str]
+    """Artifact -> fingerprint."""
+
+
+def stale(compared: Compared | None, *, holdout: str, lists: Mapping[str, str]) -> Iterator[str]:
+    """Yield each reason why `compared` does not cover the release; `compared` is None if the training set was never compared.
+
+    `holdout` is the digest of the holdout that the report was made on. `lists` maps the contract's evaluation lists to the hashes
+    of their files today, or to `missing`.
     """
-    if told is None:
+    if compared is None:
         yield "the training set was never compared with the holdout"
         return
-    if told["holdout"] != holdout:
-        yield "the training set was compared with another holdout than the models were examined on"
-    before: Mapping[str, str] = told["files"]
-    for name in sorted({*before, *lists}):
-        if name not in before:
+    if compared.holdout != holdout:
+        yield "the training set was compared with another holdout than the models were evaluated on"
+    for name in sorted({*compared.lists, *lists}):
+        if name not in compared.lists:
             yield f"the training set was not compared with the evaluation list {name}"
         elif name not in lists:
             yield f"the evaluation list {name} is no longer in the contract"
         elif lists[name] == "missing":
-            yield f"the evaluation list {name} cannot be found, so nobody can say whether it has changed"
-        elif lists[name] != before[name]:
+            yield f"the evaluation list {name} cannot be found, so it is unknown whether it has changed"
+        elif lists[name] != compared.lists[name]:
             yield f"the evaluation list {name} has changed since"
 
 
-def apart(student: str, records: Records) -> Iterator[str]:
-    """Yield each pair of artifacts that do not belong together: made from another `dataset` or `prompts` than lies there."""
-    for job, needs in ((student, ("dataset",)), ("dataset", ("prompts",)), ("reports", ("prompts", "dataset"))):
-        for needed in needs:
-            if records[job]["inputs"].get(needed) != records[needed]["fingerprint"]:
-                yield f"{job} was made from another {needed} than lies in the run"
+def mismatched_inputs(student: str, artifacts: Mapping[str, ArtifactInputs]) -> Iterator[str]:
+    """Yield each artifact that was made from another `dataset` or `prompts` than the run holds."""
+    for job, inputs in ((student, ("dataset",)), ("dataset", ("prompts",)), ("reports", ("prompts", "dataset"))):
+        for name in inputs:
+            if artifacts[job].inputs.get(name) != artifacts[name].fingerprint:
+                yield f"{job} was made from another {name} than the run holds"

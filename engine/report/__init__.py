@@ -1,1 +1,1 @@
-"""Room 8: one self-contained page from finished artifacts."""
+"""One self-contained HTML page from finished artifacts."""

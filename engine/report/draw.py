@@ -1,6 +1,6 @@
-"""Scales, ticks and SVG pieces.
+"""Axes, ticks and SVG elements.
 
-A picture is as wide as the page gives it: x is in per cent, y in pixels, so text keeps its size on a phone.
+A chart is as wide as its container: x is in per cent, y in pixels, so text keeps its size on a phone.
 """
 
 import math
@@ -18,21 +18,21 @@ SHAPES = {
 
 
 class Axis(NamedTuple):
-    """How values become places, 0 to 1 along the axis."""
+    """Maps values to positions, 0 to 1 along the axis."""
 
     place: Callable[[float], float]
-    ticks: list[tuple[float, str]]  # value, what stands there
+    ticks: list[tuple[float, str]]  # value and its label
     title: str = ""
 
 
 def linear(low: float, high: float, *, title: str = "", n: int = 5, unit: str = "") -> Axis:
-    """An axis from `low` to `high` with about `n` round ticks."""
+    """Return an axis from `low` to `high` with about `n` round ticks."""
     width = (high - low) or 1.0
     return Axis(lambda v: (v - low) / width, [(t, f"{t:,.10g}{unit}") for t in round_ticks(low, high, n)], title)
 
 
 def logarithmic(low: float, high: float, *, title: str, write: Callable[[float], str]) -> Axis:
-    """A base-10 logarithmic axis that holds `low` to `high` (both above 0) with some room at both ends."""
+    """Return a base-10 logarithmic axis from `low` to `high` (both above 0) with a margin at both ends."""
     a, b = math.log10(low) - 0.12, math.log10(high) + 0.12
     if b - a < 0.6:
         a, b = a - 0.2, b + 0.2
@@ -42,7 +42,7 @@ def logarithmic(low: float, high: float, *, title: str, write: Callable[[float],
 
 
 def round_ticks(low: float, high: float, n: int = 5) -> list[float]:
-    """About `n` values of the form 1, 2 or 5 times a power of ten, within [low, high]."""
+    """Return about `n` values of the form 1, 2 or 5 times a power of ten within [low, high]."""
     if high <= low:
         return [low]
     raw = (high - low) / n
@@ -53,55 +53,55 @@ def round_ticks(low: float, high: float, n: int = 5) -> list[float]:
 
 
 def percent(share: float) -> str:
-    """0.4321 -> 43.21%."""
+    """Return a share as a CSS percentage: 0.4321 -> 43.21%."""
     return f"{share * 100:.2f}%"
 
 
 def frame(marks: Sequence[Markup], *, x: Axis, y: Axis, height: int, label: str) -> Markup:
-    """Return a picture with grid, tick labels and axis titles around `marks`; y grows upwards."""
-    grid = [_rung(height * (1 - y.place(value)), text) for value, text in y.ticks]
-    grid += [_post(percent(x.place(value)), height, text) for value, text in x.ticks]
+    """Return a chart with grid, tick labels and axis titles around `marks`; y grows upwards."""
+    grid = [_grid_row(height * (1 - y.place(value)), text) for value, text in y.ticks]
+    grid += [_grid_column(percent(x.place(value)), height, text) for value, text in x.ticks]
     return Markup(
         '<div class="plot"><div class="ytitle">{y}</div>'
         '<svg role="img" aria-label="{label}" width="100%" height="{height}">{grid}{marks}</svg><div class="xtitle">{x}</div></div>'
     ).format(y=y.title, x=x.title, label=label, height=height, grid=Markup("").join(grid), marks=Markup("").join(marks))
 
 
-def _rung(y: float, text: str) -> Markup:
+def _grid_row(y: float, text: str) -> Markup:
     return Markup(
         '<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>'
         '<text class="tick" x="-8" y="{0:.1f}" dy="4" text-anchor="end">{1}</text>'
     ).format(y, text)
 
 
-def _post(x: str, height: int, text: str) -> Markup:
+def _grid_column(x: str, height: int, text: str) -> Markup:
     return Markup(
         '<line class="grid" x1="{0}" x2="{0}" y1="0" y2="{1}"/>'
         '<text class="tick" x="{0}" y="{1}" dy="17" text-anchor="middle">{2}</text>'
     ).format(x, height, text)
 
 
-def shape(kind: str, x: float, y: float, *, tone: str, tip: str) -> Markup:
-    """A marker in the shape of its role; `x` is a share of the width, `y` in pixels."""
+def marker(kind: str, x: float, y: float, *, tone: str, tip: str) -> Markup:
+    """Return a marker in the shape of its role; `x` is a share of the width, `y` in pixels."""
     return Markup(
         '<svg x="{}" y="{:.1f}" class="mark" style="overflow:visible"><path class="shape {}" d="{}" data-tip="{}"/></svg>'
     ).format(percent(x), y, tone, SHAPES.get(kind, SHAPES["student"]), tip)
 
 
-def whisker(low: float, high: float, y: float, *, tone: str) -> Markup:
-    """A horizontal interval; `low` and `high` are shares of the width."""
+def horizontal_interval(low: float, high: float, y: float, *, tone: str) -> Markup:
+    """Return a horizontal interval; `low` and `high` are shares of the width."""
     return Markup('<line class="whisker {2}" x1="{0}" x2="{1}" y1="{3:.1f}" y2="{3:.1f}"/>').format(
         percent(low), percent(high), tone, y
     )
 
 
-def stem(x: float, top: float, bottom: float, *, tone: str) -> Markup:
-    """A vertical interval; `top` and `bottom` in pixels."""
+def vertical_interval(x: float, top: float, bottom: float, *, tone: str) -> Markup:
+    """Return a vertical interval; `top` and `bottom` in pixels."""
     return Markup('<line class="whisker {1}" x1="{0}" x2="{0}" y1="{2:.1f}" y2="{3:.1f}"/>').format(percent(x), tone, top, bottom)
 
 
 def path(points: Sequence[tuple[float, float]], *, height: int, tone: str) -> Markup:
-    """A line through `points` (shares of width and of height, from below) that stretches without growing thicker."""
+    """Return a line through `points` (shares of width and height, from below) whose stroke does not scale."""
     steps = "L".join(f"{x * 1000:.1f},{(1 - y) * 1000:.1f}" for x, y in points)
     return Markup(
         '<svg width="100%" height="{}" viewBox="0 0 1000 1000" preserveAspectRatio="none" style="overflow:visible">'
@@ -109,8 +109,8 @@ def path(points: Sequence[tuple[float, float]], *, height: int, tone: str) -> Ma
     ).format(height, tone, steps)
 
 
-def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return places near `heights` (pixels) that are at least `gap` apart and within [low, high], in the given order."""
+def avoid_overlap(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return positions near `heights` (pixels) at least `gap` apart and within [low, high], in the order of `heights`."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     placed = list(heights)
     floor = low

@@ -1,23 +1,22 @@
-"""Values for the page's script, as JSON inside the page."""
+"""Serializes values as JSON that can be embedded in the page."""
 
 import json
 import math
-from typing import Any
 
 from markupsafe import Markup
 
 ESCAPES = (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 
 
-def as_data(value: Any) -> Markup:
-    """Return `value` as JSON that cannot end the script element it stands in; what is no finite number is null."""
+def as_data(value: object) -> Markup:
+    """Return `value` as JSON that cannot end its script element. A NaN or infinite number becomes null."""
     text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
-    for sign, code in ESCAPES:
-        text = text.replace(sign, code)
+    for character, escape in ESCAPES:
+        text = text.replace(character, escape)
     return Markup(text)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,12 +1,12 @@
-"""From source rows to examples: every job's rows in and out, and the flow between them with every pool and drop reason."""
+"""The funnel from source rows to examples: rows in and out of every job, and boxes and bands of the Sankey diagram."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from engine.report.facts import Counts, Facts, Outcome, Stage
 from engine.report.labels import TIMES, count, meaning
+from engine.report.page_data import Counts, JobSummary, Outcome, PageData, Stage
 from engine.rows import DROPPED_BY, POOLS
 
-SHORT = {"": "examples", "pool": "pool not learnt", "sample": "other samples", "quota": "over quota"}
+SHORT = {"": "examples", "pool": "pool not used", "sample": "other samples", "quota": "over quota"}
 UNITS = {
     "prompts": "source rows",
     "candidates": "answers",
@@ -14,7 +14,7 @@ UNITS = {
     "students": "examples",
     "reports": "answers",
 }
-ON = {  # job -> labels of the rows that go on down the line
+ON = {  # job -> labels of the rows that go on to the next job
     "prompts": ("prompts",),
     "candidates": ("train", "hard", "refusal"),
     "dataset": ("picked", "train", "validation"),
@@ -22,16 +22,17 @@ ON = {  # job -> labels of the rows that go on down the line
     "reports": ("stop",),
 }
 ASIDE = ("holdout", "review", "contrast")
+KINDS = ("on", "aside", "out")
 
 
 class Node(NamedTuple):
-    """A box of the flow picture."""
+    """A box of the diagram."""
 
     key: str
     column: int
     label: str
     rows: int
-    size: float  # in the unit of the picture
+    size: float  # height, in answers
     tone: str  # name of its colour
     note: str
 
@@ -45,71 +46,65 @@ class Link(NamedTuple):
     tone: str
 
 
-def stages(jobs: list[dict[str, Any]]) -> list[Stage]:
-    """Return one stage a job, in the order of the line."""
-    return [_stage(record) for record in jobs if record.get("row_counts")]
+def stages(jobs: list[JobSummary]) -> list[Stage]:
+    """Return one stage per job, in the order of the pipeline."""
+    return [_stage(job) for job in jobs]
 
 
-def _stage(record: dict[str, Any]) -> Stage:
-    row_counts, job = record["row_counts"], record["job"]
-    outcomes = [Outcome(label, rows, meaning(label), _kind(label, job)) for label, rows in row_counts["rows_out"].items()]
-    order = {"on": 0, "aside": 1, "out": 2}
-    return Stage(
-        job, row_counts["rows_in"], UNITS.get(job.partition("/")[0], "rows"), sorted(outcomes, key=lambda o: order[o.kind])
-    )
+def _stage(job: JobSummary) -> Stage:
+    outcomes = [Outcome(label, rows, meaning(label), _kind(label, job.name)) for label, rows in job.rows_out.items()]
+    unit = UNITS.get(job.name.partition("/")[0], "rows")
+    return Stage(job.name, job.rows_in, unit, sorted(outcomes, key=lambda outcome: KINDS.index(outcome.kind)))
 
 
 def _kind(label: str, job: str) -> str:
     return "on" if label in ON.get(job.partition("/")[0], ()) else "aside" if label in ASIDE else "out"
 
 
-def flow(facts: Facts) -> tuple[list[Node], list[Link]]:
+def flow(data: PageData) -> tuple[list[Node], list[Link]]:
     """Return boxes and bands: source rows -> prompts -> pools -> examples or drop reason.
 
-    A prompt is drawn as tall as all of its answers, so that bands keep their height where prompts become answers.
+    A prompt is as tall as all of its answers together, so that bands keep their height where prompts become answers.
     """
-    counts = facts.counts
+    counts = data.counts
     if not counts.answers:
         return [], []
-    record = next((job for job in facts.jobs if job["job"] == "prompts"), None)
-    nodes, links = _prompt_flow(record, counts) if record else ([], [])
-    pools = [pool for pool in POOLS if any(key[0] == pool for key in counts.fates)]
-    for pool in pools:
-        rows = sum(rows for (name, _), rows in counts.fates.items() if name == pool)
+    prompts = next((job for job in data.jobs if job.name == "prompts"), None)
+    nodes, links = _prompt_flow(prompts, counts) if prompts else ([], [])
+    for pool in [pool for pool in POOLS if any(key[0] == pool for key in counts.dispositions)]:
+        rows = sum(rows for (name, _), rows in counts.dispositions.items() if name == pool)
         nodes.append(Node(f"pool:{pool}", 2, pool, rows, rows, pool, meaning(pool)))
-        if record:
+        if prompts:
             links.append(Link("prompts", f"pool:{pool}", rows, pool))
-    return _fates(nodes, links, facts)
+    return _add_dispositions(nodes, links, data)
 
 
-def _prompt_flow(record: dict[str, Any], counts: Counts) -> tuple[list[Node], list[Link]]:
-    stage = _stage(record)
-    sent = next((o.rows for o in stage.outcomes if o.label == "prompts"), 0)
-    per = counts.answers / sent if sent else 1.0
-    nodes = [
-        Node("source", 0, "source rows", stage.rows_in, stage.rows_in * per, "ink", "read from the contract's sources and holdout")
-    ]
-    links = []
+def _prompt_flow(job: JobSummary, counts: Counts) -> tuple[list[Node], list[Link]]:
+    stage = _stage(job)
+    prompts = next((outcome.rows for outcome in stage.outcomes if outcome.label == "prompts"), 0)
+    per = counts.answers / prompts if prompts else 1.0
+    note = "read from the contract's sources and holdout"
+    nodes, links = [Node("source", 0, "source rows", stage.rows_in, stage.rows_in * per, "ink", note)], []
     for outcome in stage.outcomes:
         goes_on = outcome.label == "prompts"
         key = "prompts" if goes_on else f"out:{outcome.label}"
         tone = "ink" if goes_on else "aside" if outcome.kind == "aside" else "out"
         note = f"{outcome.meaning}; {TIMES}{per:.3g} answers each" if goes_on and per > 1.001 else outcome.meaning
         if outcome.rows:
-            nodes.append(Node(key, 1, "prompts" if goes_on else outcome.label, outcome.rows, outcome.rows * per, tone, note))
+            nodes.append(Node(key, 1, outcome.label, outcome.rows, outcome.rows * per, tone, note))
             links.append(Link("source", key, outcome.rows * per, tone))
     return nodes, links
 
 
-def _fates(nodes: list[Node], links: list[Link], facts: Facts) -> tuple[list[Node], list[Link]]:
-    fates = facts.counts.fates
+def _add_dispositions(nodes: list[Node], links: list[Link], data: PageData) -> tuple[list[Node], list[Link]]:
+    dispositions = data.counts.dispositions
     for why in DROPPED_BY:
-        into = {pool: fates[pool, why] for pool in POOLS if fates.get((pool, why))}
-        if not into:
+        by_pool = {pool: dispositions[pool, why] for pool in POOLS if dispositions.get((pool, why))}
+        if not by_pool:
             continue
-        rows = sum(into.values())
+        rows = sum(by_pool.values())
         key, tone = ("kept", "kept") if why == "" else (f"drop:{why}", "out")
-        split = ", ".join(f"{count(n)} {name}" for name, n in sorted(facts.splits.items()))
+        split = ", ".join(f"{count(n)} {name}" for name, n in sorted(data.splits.items()))
         nodes.append(Node(key, 3, SHORT.get(why, why), rows, rows, tone, split if why == "" else meaning(why)))
-        links += [Link(f"pool:{pool}", key, size, pool) for pool, size in into.items()]
+        links += [Link(f"pool:{pool}", key, size, pool) for pool, size in by_pool.items()]
     return nodes, links

@@ -1,17 +1,20 @@
-"""What the page calls things: metrics, pools, drop reasons and how a number is written."""
+"""Labels and meanings of metrics, pools and drop reasons, and how the page and the console write numbers."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from markupsafe import Markup
+
+from engine.records.report import Interval
 
 EN_DASH, TIMES, NBSP, MISSING = "\u2013", "\u00d7", "\u00a0", "n/a"
 
 
 class Metric(NamedTuple):
-    """One number of a model."""
+    """One metric of a model."""
 
-    key: str
+    key: str  # in Metrics
     label: str
     up: bool  # more is better
     meaning: str
@@ -35,7 +38,6 @@ GATE_LABELS = {
     "p95_ms": "Latency p95 (ms)",
     **{metric.key: metric.label for metric in METRICS},
 }
-AT_MOST = ("ece", "brier", "p95_ms")
 
 MEANINGS = {
     "prompts": "sent to the teachers",
@@ -47,61 +49,61 @@ MEANINGS = {
     "too_long": "longer than the limit",
     "duplicate_id": "an id that occurred before",
     "bad_value": "a value outside of its closed set",
-    "synthesis_failed": "no whole reply of the model that should write a prompt",
-    "synthesis_budget_exhausted": "not asked: the token budget was spent",
+    "synthesis_failed": "the model that writes prompts gave no complete reply",
+    "synthesis_budget_exhausted": "not requested: the token budget was used up",
     "synthesis_refused": "the model would not write one",
-    "synthesis_empty": "the model wrote nothing to speak of",
-    "synthesis_echo": "it repeats what was asked for",
-    "synthesis_unchanged": "the words of the seed that it was written from",
+    "synthesis_empty": "the model wrote nothing usable",
+    "synthesis_echo": "the text repeats its instruction",
+    "synthesis_unchanged": "the text is that of its seed",
     "synthesis_unfaithful": "a paraphrase with other numbers than its seed",
-    "synthesis_unproven": "the fact that it must lack may still be there",
+    "synthesis_unproven": "the fact that was to be removed may still be stated",
     "exact_copy": "the same text as an earlier prompt",
     "near_copy": "nearly the text of an earlier prompt",
     "holdout_copy": "the same text as a holdout prompt",
     "holdout_near": "nearly the text of a holdout prompt",
     "train": "accepted",
     "hard": "the teacher's own samples disagree",
-    "contrast": "wrong in a way worth showing",
-    "refusal": "rightly declines",
-    "review": "a person should look",
+    "contrast": "a wrong answer used as a contrastive example",
+    "refusal": "declines correctly",
+    "review": "for a person to review",
     "failure": "cut off, unreadable or wrong",
-    "not_routed": "not asked: routed to other teachers",
-    "finish_reason_budget_exhausted": "not asked for: the budget was spent",
-    "early_stopped": "not asked: enough answers were verified",
-    "pool": "its pool is not learnt from",
+    "not_routed": "not requested: routed to other teachers",
+    "finish_reason_budget_exhausted": "not requested: the token budget was used up",
+    "early_stopped": "not requested: enough answers were verified",
+    "pool": "its pool is not used for training",
     "sample": "another answer to the same prompt was taken",
     "exact": "the same prompt and answer as another",
     "minhash": "shares most of its word n-grams with another",
     "semantic": "means nearly the same as another",
     "contaminated": "resembles the holdout or an evaluation list",
-    "quota": "no place left for its kind",
-    "correction": "a failed answer, and the right one",
-    "ask": "what must be asked",
-    "trained": "learnt from",
-    "validation": "held back to watch the loss",
+    "quota": "the quota of its kind was full",
+    "correction": "a failed answer with its correction",
+    "ask": "a question for the missing information",
+    "trained": "used for training",
+    "validation": "held out to measure the loss",
     "picked": "becomes an example",
 }
 
 
-JUDGED = {
+JUDGE_METRICS = {
     "kappa": "agreement with the labels beyond chance: 0 none, 1 all",
-    "sensitivity": "share of the right answers that it lets pass",
-    "specificity": "share of the wrong answers that it stops",
-    "auc": "how often a right answer has a higher score than a wrong one; 0.5 is chance",
-    "ece": "mean distance of its confidence from how often it is right",
+    "sensitivity": "share of the right answers that the judge accepts",
+    "specificity": "share of the wrong answers that the judge rejects",
+    "auc": "probability that a right answer has a higher score than a wrong one; 0.5 is chance",
+    "ece": "expected calibration error: mean gap between confidence and accuracy",
     "pairs": "share of the pairs in which the right answer beats the wrong one",
 }
-PROBED = {
-    "position": "likes the first place (above 0) or the second (below) of two answers",
-    "padded": "score that a wrong answer gains by being said twice",
-    "shortened": "score that a wrong answer gains by being cut in half",
-    "self_preference": "score that answers of its own family gain over others with the same label",
-    "paraphrase": "how far other words for the question move a score",
-    "rules": "how often an answer that passed the checks has a higher score than one that failed; 0.5 is chance",
-    "batches": "distance of the mean score of the batch that lies furthest from all others",
-    "runs": "mean score of this run less that of the last one with this judge",
+PROBES = {
+    "position": "preference for the first (above 0) or second (below 0) of two answers",
+    "padded": "score that a wrong answer gains when it is repeated",
+    "shortened": "score that a wrong answer gains when it is cut in half",
+    "self_preference": "score that answers of the judge's model family gain over others with the same label",
+    "paraphrase": "how much a score moves when the question is paraphrased",
+    "rules": "probability that an answer that passed the checks has a higher score than one that failed; 0.5 is chance",
+    "batches": "largest difference of one batch's mean score to that of all others",
+    "runs": "mean score of this run less that of the previous run with this judge",
 }
-FOUND = {
+PROBE_RESULTS = {
     "within": "within the limit",
     "unclear": "too few items to tell",
     "beyond": "beyond the limit",
@@ -111,17 +113,17 @@ FOUND = {
 
 
 def meaning(label: str) -> str:
-    """Return what a tally's label says, "" if it is not one of the closed sets."""
+    """Return the meaning of a label of row counts, "" if the label is not in a closed set."""
     for cut in (label, label.rpartition(".")[2], label.rpartition(":")[2], label.rpartition("/")[2]):
         if cut.strip() in MEANINGS:
             return MEANINGS[cut.strip()]
     return ""
 
 
-def at(tree: Any, *path: str) -> Any:
-    """Return the value below `path`, None where the way ends."""
+def at(tree: object, *path: str) -> object:
+    """Return the value at `path` in nested mappings or records, None where a key does not exist."""
     for key in path:
-        tree = tree.get(key) if isinstance(tree, dict) else None
+        tree = tree.get(key) if isinstance(tree, Mapping) else getattr(tree, key, None)
     return tree
 
 
@@ -131,12 +133,12 @@ def count(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A share, score or loss, with a fixed number of decimals."""
+    """Return a share, score or loss with a fixed number of decimals."""
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def brief(value: float | None, unit: str = "") -> str:
-    """Three significant digits, thousands as k, M, G: 49600000 -> 49.6M."""
+    """Return three significant digits, thousands as k, M, G: 49600000 -> 49.6M."""
     if value is None:
         return MISSING
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -146,14 +148,14 @@ def brief(value: float | None, unit: str = "") -> str:
 
 
 def whole(value: float | None, unit: str = "") -> str:
-    """Milliseconds, MiB and the like: no decimals from ten on."""
+    """Return milliseconds, MiB and the like: no decimals from ten on."""
     if value is None:
         return MISSING
     return (f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}") + unit
 
 
 def money(value: float | None) -> str:
-    """A price in the contract's currency."""
+    """Return an amount in the contract's currency with at least two significant digits."""
     if value is None:
         return MISSING
     if value >= 0.995 or value <= 0:
@@ -162,19 +164,22 @@ def money(value: float | None) -> str:
 
 
 def span(low: float | None, high: float | None, digits: int = 2) -> str:
-    """The ends of an interval, "" if either is missing."""
+    """Return the ends of an interval, "" if either is missing."""
     if low is None or high is None:
         return ""
     return f"{low:+.{digits}f} to {high:+.{digits}f}" if low < 0 else f"{low:.{digits}f}{EN_DASH}{high:.{digits}f}"
 
 
-def with_interval(found: dict[str, Any] | None, digits: int = 2) -> Markup:
-    """Value and interval, the interval quieter: `0.84 0.77-0.90`."""
-    if not found or found.get("value") is None:
+def with_interval(estimate: object, digits: int = 2) -> Markup:
+    """Return value and interval as HTML, such as `0.84 0.77-0.90`.
+
+    `estimate` is an Interval, or a mapping or record with `value`, `low` and `high`; without a value, the result is n/a.
+    """
+    if at(estimate, "value") is None:
         return Markup('<span class="na">n/a</span>')
-    ends = span(found.get("low"), found.get("high"), digits)
-    quiet = Markup(' <span class="ci">{}</span>').format(ends) if ends else ""
-    return Markup("{}{}").format(number(found["value"], digits), quiet)
+    interval = Interval.model_validate(estimate, from_attributes=True)
+    ends = Markup(' <span class="ci">{}</span>').format(span(interval.low, interval.high, digits))
+    return Markup("{}{}").format(number(interval.value, digits), ends)
 
 
 def clock(seconds: float | None) -> str:
@@ -189,6 +194,6 @@ def clock(seconds: float | None) -> str:
 
 
 def clip(text: str | None, limit: int) -> str:
-    """At most `limit` characters, and how many more there were."""
+    """Return at most `limit` characters of `text`, with the number of omitted ones."""
     text = text or ""
     return text if len(text) <= limit else f"{text[:limit]} \u2026 [{len(text) - limit:,} more characters]"

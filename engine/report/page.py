@@ -1,4 +1,4 @@
-"""Facts in, one HTML page out: self-contained, no network, model text escaped everywhere."""
+"""Renders the page: one self-contained HTML file without network access; model text is escaped everywhere."""
 
 import base64
 import difflib
@@ -7,7 +7,6 @@ import math
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,85 +14,88 @@ from markupsafe import Markup
 
 from engine.contract.budget import Price
 from engine.inference.spending import costs
-from engine.report import funnel, labels, plots, pooled, verdict
+from engine.records.base import Json
+from engine.records.report import ModelEntry
+from engine.report import funnel, headline, labels, plots, pools
 from engine.report.embed import as_data
-from engine.report.facts import Facts
+from engine.report.page_data import PageData
 from engine.report.queries import QUERIES
 from engine.report.sankey import sankey
-from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS
+from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS, Row
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-SECTIONS = (
-    ("verdict", "Verdict"),
-    ("line", "Line"),
-    ("duplicates", "Duplicates and clusters"),
+SECTIONS = (  # id and file name below templates/sections, title in the navigation
+    ("summary", "Summary"),
+    ("funnel", "Funnel"),
+    ("duplicates", "Deduplication"),
     ("judge", "Judge"),
-    ("pools", "Pools and pairs"),
+    ("pools", "Pools"),
     ("training", "Training"),
     ("quality", "Quality"),
     ("calibration", "Calibration"),
-    ("tradeoffs", "Size, latency, cost"),
+    ("pareto", "Pareto"),
     ("gate", "Gate"),
-    ("samples", "Samples"),
+    ("lineage", "Lineage"),
     ("predictions", "Predictions"),
     ("run", "Run"),
 )
 
-ORDER = ("minhash", "semantic", "exact", "contaminated", "quota", *PROMPT_DROPS, "sample", "pool")  # most telling pairs first
-assert {"", *ORDER} == {*DROPPED_BY, *PROMPT_DROPS}
+DROP_ORDER = ("minhash", "semantic", "exact", "contaminated", "quota", *PROMPT_DROPS, "sample", "pool")  # most informative first
+assert {"", *DROP_ORDER} == {*DROPPED_BY, *PROMPT_DROPS}
 
 
-def page(facts: Facts) -> str:
+def page(data: PageData) -> str:
     """Return the report as HTML. A section without data says so."""
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    models = facts.models
+    models = data.models
     tone = plots.tones(models)
-    head, lede = verdict.headline(facts.report, models)
-    nodes, links = funnel.flow(facts)
-    shown = {
-        "facts": facts,
+    title, lede = headline.headline(data.report)
+    values = {
+        "data": data,
+        "report": data.report,
         "models": models,
         "tone": tone,
         "sections": SECTIONS,
-        "headline": head,
+        "headline": title,
         "lede": lede,
-        "tiles": verdict.tiles(facts.report, models, tone),
-        "spending": _spending(facts),
-        "stages": funnel.stages(facts.jobs),
-        "flow": sankey(nodes, links),
-        "gates": _gates(facts),
-        "metrics": _measured(models),
+        "tiles": headline.tiles(data.report, tone),
+        "spending": _spending(data),
+        "stages": funnel.stages(data.jobs),
+        "flow": sankey(*funnel.flow(data)),
+        "gates": headline.gate_rows(data.report),
+        "metrics": _metrics(models),
         "slices": _slices(models),
         "fields": _fields(models),
-        "losses": _losses(facts),
-        "most_tokens": _most_tokens(facts),
-        "drop_rows": _drop_rows(facts),
-        "selection": _made(facts).get("selection"),
-        "decontamination": _made(facts).get("decontamination"),
-        "pooled": pooled.table(facts.counts),
-        "lessons": pooled.lessons(facts.jobs),
-        "yaml": _yaml(facts.contract),
+        "size_chart": plots.scatter(models, lambda model: model.parameters, title="parameters", write=labels.brief),
+        "latency_chart": _latency_chart(data),
+        "losses": _losses(data),
+        "most_tokens": max((step.tokens or 0 for steps in data.steps.values() for step in steps), default=1),
+        "drop_rows": _drop_rows(data),
+        "selection": data.metrics("dataset").get("selection"),
+        "decontamination": data.metrics("dataset").get("decontamination"),
+        "pool_rows": pools.table(data.counts),
+        "derived": pools.derived_data(data),
+        "yaml": _yaml(data.contract),
         "pools": POOLS,
-        "drops": ORDER,
+        "drops": DROP_ORDER,
         "meanings": labels.MEANINGS,
-        "judged": labels.JUDGED,
-        "probed": labels.PROBED,
-        "found": labels.FOUND,
+        "judge_metrics": labels.JUDGE_METRICS,
+        "probes": labels.PROBES,
+        "probe_results": labels.PROBE_RESULTS,
         "script": Markup(script),
-        "script_hash": digest,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "style": Markup((TEMPLATES / "page.css").read_text()),
     }
-    return _environment().get_template("page.html").render(shown)
+    return _environment().get_template("page.html").render(values)
 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters.update(
+    environment.filters.update(
         data=as_data,
         count=labels.count,
         number=labels.number,
@@ -104,18 +106,16 @@ def _environment() -> Environment:
         interval=labels.with_interval,
         meaning=labels.meaning,
     )
-    made.globals.update(
-        at=labels.at, sql=_sql, plots=plots, told=plots.told, changed=changed_words, query=QUERIES, flat=_flat, bytes=_bytes
-    )
-    return made
+    environment.globals.update(at=labels.at, sql=_sql, plots=plots, changed=changed_words, flat=_flat, bytes=_bytes)
+    return environment
 
 
 def changed_words(text: str, other: str) -> Markup:
-    """Return `text`, escaped, with the words that `other` does not have in that place marked."""
-    mine, theirs = re.findall(r"\s+|[^\s]+", text), re.findall(r"\s+|[^\s]+", other)
+    """Return `text`, escaped, with the words marked that differ from `other`."""
+    words, others = (re.findall(r"\s+|[^\s]+", each) for each in (text, other))
     pieces = []
-    for kind, a, b, _, _ in difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
-        piece = "".join(mine[a:b])
+    for kind, start, end, _, _ in difflib.SequenceMatcher(None, words, others, autojunk=False).get_opcodes():
+        piece = "".join(words[start:end])
         pieces.append(Markup("<mark>{}</mark>").format(piece) if kind != "equal" and piece.strip() else Markup.escape(piece))
     return Markup("").join(pieces)
 
@@ -124,65 +124,61 @@ def _sql(run: str, name: str) -> str:
     return f'rayleigh sql {run or "RUN"} "{QUERIES[name]}"'
 
 
-def _gates(facts: Facts) -> dict[str, list[verdict.GateLine]]:
-    students = [model for model in facts.models if model.get("role") == "student"]
-    return {student["name"]: verdict.gate_lines(student, facts.report, facts.contract) for student in students}
+def _metrics(models: list[ModelEntry]) -> list[labels.Metric]:
+    """Return the metrics that at least one model has."""
+    return [metric for metric in labels.METRICS if any(plots.metric_of(model, metric.key) for model in models)]
 
 
-def _measured(models: list[dict[str, Any]]) -> list[labels.Metric]:
-    """The metrics that at least one model has."""
-    return [metric for metric in labels.METRICS if any(labels.at(m, "metrics", metric.key, "value") is not None for m in models)]
-
-
-def _slices(models: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Dimension -> its values, closed sets in their own order."""
-    found: dict[str, dict[str, None]] = {}
+def _slices(models: list[ModelEntry]) -> dict[str, list[str]]:
+    """Return dimension -> its values; layers and difficulties in their own order."""
+    values: dict[str, dict[str, None]] = {}
     for model in models:
-        for dimension, values in (model.get("slices") or {}).items():
-            found.setdefault(dimension, {}).update(dict.fromkeys(values))
-    order = {name: place for place, name in enumerate([*LAYERS, *DIFFICULTIES])}
-    return {dimension: sorted(values, key=lambda value: order.get(value, -1)) for dimension, values in found.items()}
+        for dimension, slices in model.slices.items():
+            values.setdefault(dimension, {}).update(dict.fromkeys(slices))
+    order = {name: index for index, name in enumerate([*LAYERS, *DIFFICULTIES])}
+    return {dimension: sorted(names, key=lambda name: order.get(name, -1)) for dimension, names in values.items()}
 
 
-def _fields(models: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(field for model in models for field in model.get("fields") or {}))
+def _fields(models: list[ModelEntry]) -> list[str]:
+    return list(dict.fromkeys(field for model in models for field in model.fields))
 
 
-def _losses(facts: Facts) -> tuple[float, float]:
-    """The ends of the loss axis that all students share."""
-    losses = [s["loss"] for steps in facts.steps.values() for s in steps if s["loss"] is not None and 0 < s["loss"] < math.inf]
+def _latency_chart(data: PageData) -> Markup:
+    limit = labels.at(data.contract, "gate", "p95_ms")
+    return plots.scatter(
+        data.models,
+        lambda model: model.latency and model.latency.p95_ms,
+        title="latency p95, ms",
+        write=labels.whole,
+        limit=limit if isinstance(limit, int | float) else None,
+    )
+
+
+def _losses(data: PageData) -> tuple[float, float]:
+    """Return the ends of the loss axis that all students share."""
+    losses = [loss for steps in data.steps.values() for step in steps if (loss := step.loss) is not None and 0 < loss < math.inf]
     return (min(losses), max(losses)) if losses else (0.1, 1.0)
 
 
-def _made(facts: Facts) -> dict[str, Any]:
-    """What the job says that made the training set."""
-    return next((job.get("metrics") or {} for job in facts.jobs if job["job"] == "dataset"), {})
+def _drop_rows(data: PageData) -> dict[str, int]:
+    """Return drop reason -> rows: prompts by their job's row counts, answers by the tables."""
+    rows = {label: count for job in data.jobs if job.name == "prompts" for label, count in job.rows_out.items()}
+    for (_, why), answers in data.counts.dispositions.items():
+        rows[why] = rows.get(why, 0) + answers if why in DROPPED_BY else answers
+    return rows
 
 
-def _drop_rows(facts: Facts) -> dict[str, int]:
-    """Drop reason -> rows: of the answers as counted, of the prompts as their job tallied them."""
-    found = {label: rows for stage in funnel.stages(facts.jobs) if stage.job == "prompts" for label, rows, _, _ in stage.outcomes}
-    for (_, why), rows in facts.counts.fates.items():
-        found[why] = found.get(why, 0) + rows if why in DROPPED_BY else rows
-    return found
+def _spending(data: PageData) -> list[Row]:
+    price = Price.model_validate(labels.at(data.contract, "budget", "price") or {})
+    return costs(data.metrics("candidates"), data.metrics("dataset"), price)
 
 
-def _spending(facts: Facts) -> list[dict[str, Any]]:
-    said = {job["job"]: job.get("metrics") or {} for job in facts.jobs}
-    price = Price.model_validate(labels.at(facts.contract, "budget", "price") or {})
-    return costs(said.get("candidates", {}), said.get("dataset", {}), price)
-
-
-def _most_tokens(facts: Facts) -> float:
-    return max((step["tokens"] or 0 for steps in facts.steps.values() for step in steps), default=1)
-
-
-def _yaml(contract: dict[str, Any]) -> str:
+def _yaml(contract: Json) -> str:
     text = yaml.safe_dump(contract, sort_keys=False, allow_unicode=True, width=100) if contract else ""
     return labels.clip(text, 100_000)
 
 
-def _flat(tree: Any, path: str = "") -> list[tuple[str, str]]:
+def _flat(tree: object, path: str = "") -> list[tuple[str, str]]:
     """Return path and value of every leaf, for a two-column table."""
     if isinstance(tree, dict):
         return [leaf for key, value in tree.items() for leaf in _flat(value, f"{path}.{key}".lstrip("."))]

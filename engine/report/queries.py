@@ -1,12 +1,14 @@
-"""The SQL behind each figure, as `rayleigh sql RUN "..."` takes it. Views are named after the tables."""
+"""The SQL of each figure, for `rayleigh sql RUN "..."`. Views have the names of the tables."""
 
 QUERIES = {
     "pools": "select pool, count(*) from candidates group by 1 order by 2 desc",
-    "fates": "select pool, dropped_by, count(*) from picked group by all order by all",
+    "dispositions": "select pool, dropped_by, count(*) from picked group by all order by all",
     "rejects": "select reason, count(*) from rejects group by 1",
     "map": "select prompt_id, x, y, cluster, pool, dropped_by from picked",
-    "clusters": "select cluster, count(*) filter (dropped_by = '') as kept, count(*) as found from picked group by 1 order by 1",
-    "pairs": "select a.dropped_by, a.similarity, a.text, b.text as lost_to from picked a join picked b on a.duplicate_of = b.answer_id",
+    "clusters": "select cluster, count(*) filter (dropped_by = '') as kept, count(*) as answers from picked group by 1 order by 1",
+    "pairs": (
+        "select a.dropped_by, a.similarity, a.text, b.text as kept_text from picked a join picked b on a.duplicate_of = b.answer_id"
+    ),
     "steps": "select student, tokens, split, loss from steps order by student, step",
     "exact": "select model, avg(exact::int), count(*) from predictions group by 1 order by 2 desc",
     "seen": "select model, seen, avg(exact::int), count(*) from predictions group by all order by all",

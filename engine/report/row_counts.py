@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.report.facts import BINS, Counts
+from engine.report.page_data import BINS, Counts, TeacherSums
 
 COLUMNS = ["pool", "reasons", "checks", "finish_reason", "teacher", "tokens_in", "tokens_out", "seconds", "confidence"]
 PICK_COLUMNS = ["dropped_by", "cluster"]
 
 
 def count_answers(parts: Iterable[pa.Table]) -> Counts:
-    """Return the sums over `parts`; a table without `dropped_by` counts as not yet picked (fate "?")."""
-    fates: Counter[tuple[str, str]] = Counter()
+    """Return the sums over `parts`; answers of a table without `dropped_by` have the disposition "?"."""
+    dispositions: Counter[tuple[str, str]] = Counter()
     reasons: Counter[tuple[str, str]] = Counter()
     checks: Counter[tuple[str, bool]] = Counter()
     finish_reasons: Counter[str] = Counter()
@@ -24,18 +24,18 @@ def count_answers(parts: Iterable[pa.Table]) -> Counts:
     counts = Counts()
     for part in parts:
         counts.answers += part.num_rows
-        fate = part["dropped_by"] if "dropped_by" in part.column_names else pa.array(["?"] * part.num_rows)
-        fates.update(_pairs(part["pool"], fate))
+        dropped_by = part["dropped_by"] if "dropped_by" in part.column_names else pa.array(["?"] * part.num_rows)
+        dispositions.update(_pairs(part["pool"], dropped_by))
         finish_reasons.update(part["finish_reason"].to_pylist())
         for pool, tags in zip(part["pool"].to_pylist(), part["reasons"].to_pylist(), strict=True):
             reasons.update((pool, tag) for tag in tags or ())
-        ran = pc.list_flatten(part["checks"])
-        checks.update(_pairs(pc.struct_field(ran, "check"), pc.struct_field(ran, "passed")))
+        outcomes = pc.list_flatten(part["checks"])
+        checks.update(_pairs(pc.struct_field(outcomes, "check"), pc.struct_field(outcomes, "passed")))
         if "cluster" in part.column_names:
             clusters.update(_pairs(part["cluster"], pc.equal(part["dropped_by"], "")))
         _add_teachers(counts.teachers, part)
         _add_confidence(counts.confidence, part)
-    counts.fates, counts.reasons, counts.finish_reasons = dict(fates), dict(reasons), dict(finish_reasons)
+    counts.dispositions, counts.reasons, counts.finish_reasons = dict(dispositions), dict(reasons), dict(finish_reasons)
     counts.checks = {name: (checks[name, True], checks[name, False]) for name in sorted({name for name, _ in checks})}
     counts.clusters = {c: (clusters[c, True], clusters[c, False]) for c in sorted({c for c, _ in clusters}) if c >= 0}
     return counts
@@ -43,30 +43,28 @@ def count_answers(parts: Iterable[pa.Table]) -> Counts:
 
 def count_values(parts: Iterable[pa.Table], column: str) -> dict[str, int]:
     """Return value -> rows of one column."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for part in parts:
-        found.update(part[column].to_pylist())
-    return dict(found)
+        counts.update(part[column].to_pylist())
+    return dict(counts)
 
 
-def _pairs(left: Any, right: Any) -> Counter[tuple[Any, Any]]:
+def _pairs(left: pa.ChunkedArray | pa.Array, right: pa.ChunkedArray | pa.Array) -> Counter[tuple[Any, Any]]:
     return Counter(zip(left.to_pylist(), right.to_pylist(), strict=True))
 
 
-def _add_teachers(teachers: dict[str, dict[str, float]], part: pa.Table) -> None:
+def _add_teachers(teachers: dict[str, TeacherSums], part: pa.Table) -> None:
     sums = part.group_by("teacher").aggregate([([], "count_all"), ("tokens_in", "sum"), ("tokens_out", "sum"), ("seconds", "sum")])
     for row in sums.to_pylist():
-        known = teachers.setdefault(row["teacher"], {"answers": 0, "tokens_in": 0, "tokens_out": 0, "seconds": 0.0})
-        known["answers"] += row["count_all"]
-        for name in ("tokens_in", "tokens_out", "seconds"):
-            known[name] += row[f"{name}_sum"] or 0
+        added = TeacherSums(row["count_all"], *(row[f"{name}_sum"] or 0 for name in ("tokens_in", "tokens_out", "seconds")))
+        teachers[row["teacher"]] = teachers.get(row["teacher"], TeacherSums()).plus(added)
 
 
 def _add_confidence(confidence: dict[str, list[int]], part: pa.Table) -> None:
     values = part["confidence"].to_numpy(zero_copy_only=False).astype(float)
     pools = part["pool"].to_numpy(zero_copy_only=False)
     for pool in sorted(set(pools)):
-        known = values[(pools == pool) & np.isfinite(values)]
-        bins, _ = np.histogram(known, bins=BINS, range=(0, 1))
+        finite = values[(pools == pool) & np.isfinite(values)]
+        bins, _ = np.histogram(finite, bins=BINS, range=(0, 1))
         before = confidence.setdefault(pool, [0] * BINS)
         confidence[pool] = [a + int(b) for a, b in zip(before, bins, strict=True)]

@@ -1,4 +1,4 @@
-"""The flow picture: boxes in columns, bands between them as thick as their rows."""
+"""The Sankey diagram: boxes in columns, and bands whose thickness is proportional to their rows."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from engine.report.labels import count
 
 HEIGHT, SLOT, BOX = 430, 19, 0.012
 COLUMNS = (0.0, 0.27, 0.57, 0.935)
-TITLES = ("read", "split off and cleaned", "judged into pools", "curated")
+TITLES = ("read", "split and cleaned", "graded into pools", "curated")
 
 
 def sankey(nodes: Sequence[Node], links: Sequence[Link]) -> Markup:
-    """Return the flow from left to right; "" without boxes."""
+    """Return the diagram from left to right; "" without boxes."""
     if not nodes:
         return Markup("")
     columns = [[node for node in nodes if node.column == column] for column in range(len(COLUMNS))]
@@ -43,12 +43,12 @@ def _tops(column: Sequence[Node], scale: float) -> list[float]:
 
 
 def _bands(nodes: Sequence[Node], links: Sequence[Link], tops: dict[str, float], scale: float) -> Markup:
-    where = {node.key: node for node in nodes}
+    by_key = {node.key: node for node in nodes}
     left: dict[str, float] = defaultdict(float)
     right: dict[str, float] = defaultdict(float)
     bands = []
     for link in links:
-        start, end = where[link.start], where[link.end]
+        start, end = by_key[link.start], by_key[link.end]
         thick = max(link.size * scale, 0.8)
         y0, y1 = tops[start.key] + left[start.key], tops[end.key] + right[end.key]
         left[start.key] += link.size * scale
@@ -59,12 +59,12 @@ def _bands(nodes: Sequence[Node], links: Sequence[Link], tops: dict[str, float],
             f"M{x0:.0f},{y0:.1f}C{mid:.0f},{y0:.1f} {mid:.0f},{y1:.1f} {x1:.0f},{y1:.1f}V{y1 + thick:.1f}"
             f"C{mid:.0f},{y1 + thick:.1f} {mid:.0f},{y0 + thick:.1f} {x0:.0f},{y0 + thick:.1f}Z"
         )
-        tip = f"{start.label} to {end.label}\n{count(link.size / _per(end))} {'rows' if end.column == 1 else 'answers'}"
+        tip = f"{start.label} to {end.label}\n{count(link.size / _answers_per_row(end))} {'rows' if end.column == 1 else 'answers'}"
         bands.append(Markup('<path class="band {}" d="{}" data-tip="{}"/>').format(_tone(link.tone), shape, tip))
     return Markup("").join(bands)
 
 
-def _per(node: Node) -> float:
+def _answers_per_row(node: Node) -> float:
     return node.size / node.rows if node.rows else 1.0
 
 

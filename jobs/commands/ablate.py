@@ -18,7 +18,7 @@ from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
 from engine.errors import InputError, MissingArtifact
-from engine.evaluation.ablate import Subset, TwoWayBootstrap, judged, subsets
+from engine.evaluation.ablate import Subset, TwoWayBootstrap, answer_facts, subsets
 from engine.records.ablation import Ablation, Estimate, SubsetResult, Training
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
@@ -86,7 +86,7 @@ def examine(context: JobContext) -> RowCounts:
         )
         for student, need in zip(context.contract.students, context.job.needs[1:], strict=True)
     ]
-    results = flow.examine(targets, holdout, context.profile.evaluator, timed=0, progress=context.progress)
+    results = flow.evaluate(targets, holdout, context.profile.evaluator, timed=0, progress=context.progress)
     tables = [
         predictions(target, holdout, result, scenarios=reports.scenarios(prompts), final=reports.final)
         for target, result in zip(targets, results, strict=True)
@@ -113,7 +113,7 @@ def _subsets(dataset: Artifact, contract: Contract) -> list[Subset]:
     rows = [row for piece in iterate(dataset.folder / "picked", dataset.table("picked"), KNOWN) for row in piece.to_pylist()]
     dropped = {row["prompt_id"] for row in rows if row["dropped_by"] in OUT}
     complete = [row for row in rows if row["finish_reason"] == "stop" and row["prompt_id"] not in dropped]
-    return subsets((judged(row, contract.judges) for row in complete), contract.judges)
+    return subsets((answer_facts(row, contract.judges) for row in complete), contract.judges)
 
 
 def _run(work: Workspace, kept: Sequence[Subset]) -> None:

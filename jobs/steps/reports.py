@@ -1,11 +1,14 @@
-"""Teacher, students, champion and baselines before the holdout: predictions, report.json and the page."""
+"""Evaluates teachers, students, champion and baselines on the holdout; writes predictions, `report.json` and the page.
+
+The keys of `report.json`: `engine/records/report.py`, and the table in `engine/report/README.md`.
+"""
 
 import dataclasses
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -17,13 +20,16 @@ from engine.curation.represent import represent
 from engine.errors import StorageError
 from engine.evaluation import flow
 from engine.evaluation.assess import EvalResult, assess
-from engine.evaluation.baseline import Known, text_of
-from engine.evaluation.examine import EvalTarget
+from engine.evaluation.baseline import TrainingExamples, user_text
+from engine.evaluation.evaluator import EvalTarget
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
-from engine.records.judge import JudgeMetrics
+from engine.records.ablation import Ablation
+from engine.records.base import Json
+from engine.records.release import RegistryEvent, ReportsMetrics
+from engine.records.report import CurationSummary, Holdout, Report, Role
 from engine.release.gate import decide
-from engine.release.registry import CONTRACT, REPORT, Registry, beside
+from engine.release.registry import CONTRACT, REPORT, Registry, default_registry
 from engine.rows import EXAMPLE, FINISH_REASONS, HOLDOUT, KINDS, PREDICTION
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
@@ -34,155 +40,153 @@ from jobs.steps.toolset import toolset
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
 
+class _Plan(NamedTuple):
+    """What is evaluated, and notes on what is not."""
+
+    targets: list[EvalTarget]
+    notes: list[str]
+
+
 def run(context: JobContext) -> RowCounts:
-    """Every model answers every holdout prompt; report.json says how they compare (its keys: README)."""
+    """Evaluate every model on every holdout prompt and write the report."""
     prompts = context.artifact("prompts")
     holdout = prompts.read("holdout", HOLDOUT).to_pylist()
     seen = scenarios(prompts)
-    notes = [*_capped(context), *_judging(context.contract, _judge(context))]
-    targets = [*_teachers(context), *_students(context, notes), *_champion(context, notes), *_baselines(context)]
+    champion = Registry(default_registry(context.run), context.contract.name).champion
+    context.writer.metrics = ReportsMetrics(champion=champion)
+    targets, notes = _plan(context, champion)
 
     def progress(line: str) -> None:
         context.progress(f"{context.job.name}: {line}")
 
-    timed = context.contract.evaluation.latency_prompts
-    checks = context.contract.evaluation.checks
-    examined = flow.examine(targets, holdout, context.profile.evaluator, timed=timed, progress=progress)
+    section = context.contract.evaluation
+    evaluations = flow.evaluate(targets, holdout, context.profile.evaluator, timed=section.latency_prompts, progress=progress)
     results = [
-        EvalResult(target, found, predictions(target, holdout, found, scenarios=seen, final=final, checks=checks))
-        for target, found in zip(targets, examined, strict=True)
+        EvalResult(target, each, predictions(target, holdout, each, scenarios=seen, final=final, checks=section.checks))
+        for target, each in zip(targets, evaluations, strict=True)
     ]
     _write(context, results, notes)
-    finish_reasons = Counter(answer.finish_reason for result in results for answer in result.found.completions)
-    return RowCounts(
-        len(targets) * len(holdout), {finish_reason: finish_reasons[finish_reason] for finish_reason in FINISH_REASONS}
-    )
+    ended = Counter(completion.finish_reason for result in results for completion in result.evaluated.completions)
+    return RowCounts(len(targets) * len(holdout), {finish_reason: ended[finish_reason] for finish_reason in FINISH_REASONS})
 
 
 def scenarios(prompts: Artifact) -> set[str]:
-    """Return those of the training prompts."""
-    found: set[str] = set()
+    """Return the scenarios of the training prompts."""
+    values: set[str] = set()
     for piece in iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"]):
-        found.update(piece["scenario"].to_pylist())
-    return found
+        values.update(piece["scenario"].to_pylist())
+    return values
 
 
-def report(contract: Contract, results: list[EvalResult], *, run: str, notes: list[str]) -> dict[str, Any]:
-    """Return what report.json holds. A number that does not exist for a model is null; an interval is {value, low, high, n}.
-
-    - `run`, `contract`, `created` (UTC), `holdout` {rows, seen, unseen}: unseen = its scenario never occurs in training
-    - `models`, each: `name`, `role` (teacher, student, champion, baseline), `parameters`, `layers`, `size_vs_teacher` (parameters
-      over the teacher's), `error` (why it could not be examined)
-        - `metrics`: exact_match, exact_match_unseen, exact_match_seen, field_f1 (macro), schema_validity, abstain_precision,
-          abstain_recall, ece, brier: intervals
-        - `fields` {field: {precision, recall, f1}}, `checks` {check of the contract: interval of the share that passes},
-          `slices` {dimension: {value: {n, exact_match: interval, checks}}}
-        - `latency` {p50_ms, p95_ms, n}: alone in the engine; `tokens_per_second`: in batches; `memory_mib`: of the process
-        - `cost` {per_1000_accepted, answered_share, fallback_share, accepted_share}: below `answer_above` the teacher answers
-        - `calibration` {bins: [{low, high, n, confidence, accuracy}]}
-        - `against_teacher` {teacher, difference, retention, retention_unseen}: intervals, paired; null for the teacher itself
-        - `against_baselines` {name: interval of the difference in exact match}, paired
-    - `gate` {passing: names, smallest first; refusals: {student: [number]}; numbers: {student: [number]}; winner}, where a number
-      is {number, found, wanted, low, high, at_most, passed}
-    - `findings`: sentences to read before the numbers
-    - `curation` {selection: what picking did (engine/curation/measure.py), or null without embeddings; decontamination: what of the
-      training set resembled what must stay unknown (engine/curation/leaks.py)}; added when the report is written
-    - `judge`: what is known of it (engine/records/judge.py: JudgeMetrics), with its audit; null without one; added likewise
-    - `ablation`: what `rayleigh ablate` found (jobs/ablate.py), or null; added when the report is written
-    """
+def report(contract: Contract, results: list[EvalResult], *, run: str, notes: Iterable[str]) -> Report:
+    """Return the report on `results`, without the parts that other jobs contribute (judge, curation, ablation)."""
     rows = results[0].predictions
     seen = sum(rows["seen"].to_pylist())
-    holdout = {"rows": rows.num_rows, "seen": seen, "unseen": rows.num_rows - seen}
+    holdout = Holdout(rows=rows.num_rows, seen=seen, unseen=rows.num_rows - seen)
     models = assess(results, contract.evaluation, contract.specialist, contract.budget.price)
     gate = decide(models, contract.gate)
-    said = findings(models, holdout=holdout, gate=gate, notes=notes, level=contract.evaluation.level)
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    head = {"run": run, "contract": contract.name, "created": created, "holdout": holdout}
-    return {**head, "models": models, "gate": gate, "findings": said}
+    return Report(
+        run=run,
+        contract=contract.name,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        holdout=holdout,
+        models=models,
+        gate=gate,
+        findings=findings(models, holdout=holdout, gate=gate, notes=[*notes], level=contract.evaluation.level),
+    )
 
 
 def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> None:
-    from engine.report.collect import gather
+    from engine.report.collect import collect
     from engine.report.page import page
 
-    numbers = report(context.contract, results, run=context.run.url, notes=notes)
-    made = context.artifact("dataset").record.metrics
-    numbers["judge"] = _judge(context)
-    numbers["curation"] = {name: made.get(name) for name in ("selection", "decontamination")}
-    numbers["ablation"] = _ablation(context)
+    dataset = context.artifact("dataset").record.metrics
+    numbers = report(context.contract, results, run=context.run.url, notes=notes).model_copy(
+        update={
+            "judge": _judge(context),
+            "curation": CurationSummary.model_validate(dataset),
+            "ablation": _ablation(context),
+        }
+    )
     table = pa.concat_tables([result.predictions for result in results])
     context.writer.put("predictions", table, PREDICTION)
-    context.writer.folder.write(REPORT, json.dumps(numbers, indent=1, allow_nan=False).encode())
+    context.writer.folder.write(REPORT, numbers.model_dump_json(indent=1).encode())
     context.writer.folder.write(CONTRACT, context.contract.model_dump_json(indent=1).encode())
     contract = context.contract.model_dump(mode="json")
-    facts = gather(_artifacts(context), report=numbers, contract=contract, predictions=table)
-    context.writer.folder.write(PAGE, page(facts).encode())
+    data = collect(_artifacts(context), report=numbers, contract=contract, predictions=table)
+    context.writer.folder.write(PAGE, page(data).encode())
 
 
-def _ablation(context: JobContext) -> dict[str, Any] | None:
-    """What `rayleigh ablate` has found of this very dataset, if it was asked before the report is made."""
+def _ablation(context: JobContext) -> Ablation | None:
+    """Return the result of `rayleigh ablate` on this very dataset; None if there is none."""
     if not context.run.exists(ABLATION):
         return None
-    found = json.loads(context.run.read(ABLATION))
-    return found if found["dataset"] == context.artifact("dataset").fingerprint else None
+    ablation = Ablation.model_validate(json.loads(context.run.read(ABLATION)))
+    return ablation if ablation.dataset == context.artifact("dataset").fingerprint else None
 
 
 def _artifacts(context: JobContext) -> dict[str, Artifact]:
-    """All that the page draws on, by job; what was not made is left out."""
-    found = {name: load_artifact(context.run / name) for name in context.job.needs}
-    return {name: artifact for name, artifact in found.items() if artifact}
+    """Return the finished artifacts that the page shows, by job."""
+    artifacts = {name: load_artifact(context.run / name) for name in context.job.needs}
+    return {name: artifact for name, artifact in artifacts.items() if artifact}
 
 
 def final(answer: str, unit: TaskUnit) -> str:
-    """Return what of `answer` is examined."""
+    """Return the part of `answer` that is compared with the reference."""
     return represent(answer, unit).final
 
 
-def _judging(contract: Contract, judge: dict[str, Any] | None) -> list[str]:
+def _plan(context: JobContext, champion: RegistryEvent | None) -> _Plan:
+    notes = [*_budget_notes(context), *_judge_notes(context.contract, _judge(context))]
+    targets = [*_teachers(context), *_students(context, notes)]
+    if champion:
+        targets += _champion(context, champion, notes)
+    return _Plan([*targets, *_baselines(context)], notes)
+
+
+def _judge_notes(contract: Contract, judge: Json | None) -> list[str]:
     if contract.teachers.mode == "direct" or not contract.judges.rubrics:
-        return ["No judge marked the answers: the checks alone decided what the students learn."]
+        return ["No judge scored the answers: only the checks selected what the students learn."]
     if contract.judges.calibrate is None:
         return ["The judge was never calibrated: its confidence is not a probability of being right."]
     if judge is None:
-        return ["No answer was worth a judge's time: the checks alone decided what the students learn."]
-    notes = [f"The judge decided nothing, its confidence only stands beside the answers: {why}." for why in judge["why"]]
-    late = [one for one in judge["audit"] if one["probe"] in ("batches", "runs") and one["verdict"] == "beyond"]
+        return ["No answer reached the judge: only the checks selected what the students learn."]
+    notes = [f"The judge's confidence is recorded but decides nothing: {why}." for why in judge["why"]]
+    drifted = [probe for probe in judge["audit"] if probe["probe"] in ("batches", "runs") and probe["found"] == "beyond"]
     return notes + [
-        f"The judge's scores drift between {one['probe']}: by {one['value']:.2f}, more than the {one['limit']:g} of the contract."
-        for one in late
+        f"The judge's scores drift between {probe['probe']}: by {probe['value']:.2f}, the contract allows {probe['limit']:g}."
+        for probe in drifted
     ]
 
 
-def _judge(context: JobContext) -> dict[str, Any] | None:
-    judge = context.artifact("candidates").record.metrics.get("judge")
-    return judge and JudgeMetrics.model_validate(judge).model_dump(mode="json")
+def _judge(context: JobContext) -> Json | None:
+    return context.artifact("candidates").record.metrics.get("judge")
 
 
-def _capped(context: JobContext) -> list[str]:
+def _budget_notes(context: JobContext) -> list[str]:
     teachers = context.artifact("candidates").record.metrics.get("teachers", {}).values()
-    budget_exhausted, answers = sum(one["budget_exhausted"] for one in teachers), sum(one["answers"] for one in teachers)
-    if not budget_exhausted:
+    exhausted, answers = sum(each["budget_exhausted"] for each in teachers), sum(each["answers"] for each in teachers)
+    if not exhausted:
         return []
     cap = context.contract.budget.teacher_tokens
-    return [
-        f"The budget of {cap} teacher tokens was spent: {budget_exhausted} of {budget_exhausted + answers} answers were not asked for."
-    ]
+    return [f"The budget of {cap} teacher tokens was used up: {exhausted} of {exhausted + answers} answers were not requested."]
 
 
-def _units(context: JobContext) -> dict[str, TaskUnit]:
-    return {unit.name: unit for unit in context.contract.specialist.task_units}
+def _units(contract: Contract) -> dict[str, TaskUnit]:
+    return {unit.name: unit for unit in contract.specialist.task_units}
 
 
 def _teachers(context: JobContext) -> Iterator[EvalTarget]:
+    units = _units(context.contract)
     for section in context.contract.teachers.models:
         folder = weights(context, section.model)
         yield EvalTarget(
             name=section.name,
             role="teacher",
             model=section.model,
-            units=_units(context),
+            units=units,
             folder=str(folder) if folder else None,
-            systems={unit: section.system for unit in _units(context)},
+            systems={unit: section.system for unit in units},
             shots=section.shots,
             structured=section.structured,
             thinks=section.thinks,
@@ -192,47 +196,40 @@ def _teachers(context: JobContext) -> Iterator[EvalTarget]:
 
 
 def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
-    """The students that were trained; one that was not leaves a note, not a gap."""
+    """Yield the trained students; add a note for each student that was not trained."""
     for section in context.contract.students:
         artifact = load_artifact(context.run / f"students/{section.name}")
         if artifact is None:
-            notes.append(f"{section.name} was not trained: it is in no table.")
+            notes.append(f"{section.name} was not trained, so it is in no table.")
             continue
-        yield trained(context, section, name=section.name, role="student", folder=f"{artifact.folder}/model", units=_units(context))
+        folder = f"{artifact.folder}/model"
+        yield trained(context, section, name=section.name, role="student", folder=folder, units=_units(context.contract))
 
 
-def _champion(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
-    """Whoever holds the title when the report is made; it is a fact of the report, never part of its identity."""
-    registry = Registry(beside(context.run), context.contract.name)
-    holder = registry.champion
-    context.writer.facts["champion"] = holder
-    if holder is None:
-        return
-    ours = {f"students/{student.name}": student.name for student in context.contract.students}
-    same = [name for path, name in ours.items() if _fingerprint(context, path) == holder["fingerprint"]]
-    if same:
-        notes.append(f"{same[0]} is the champion of this contract.")
-        return
+def _champion(context: JobContext, champion: RegistryEvent, notes: list[str]) -> Iterator[EvalTarget]:
+    """Yield the champion, unless it is a student of this run or its contract cannot be read; then add a note."""
+    registry = Registry(default_registry(context.run), context.contract.name)
+    for student in context.contract.students:
+        artifact = load_artifact(context.run / f"students/{student.name}")
+        if artifact and artifact.fingerprint == champion.fingerprint:
+            notes.append(f"{student.name} is the champion of this contract.")
+            return
     try:
-        ordered = Contract.model_validate_json(registry.paper(holder, CONTRACT))
+        contract = Contract.model_validate_json(registry.read_file(champion, CONTRACT))
     except (ValueError, StorageError) as error:
-        notes.append(f"The champion {holder['student']} was not asked: its contract cannot be read: {str(error).splitlines()[0]}")
+        why = str(error).splitlines()[0]
+        notes.append(f"The champion {champion.student} was not evaluated: its contract cannot be read: {why}")
         return
-    units = {unit.name: unit for unit in ordered.specialist.task_units}  # it is asked as it was taught
-    units = {name: units.get(name, unit) for name, unit in _units(context).items()}
-    folder = registry.model_folder(holder).url
-    yield trained(context, ordered.student(holder["student"]), name="champion", role="champion", folder=folder, units=units)
-
-
-def _fingerprint(context: JobContext, name: str) -> str | None:
-    found = load_artifact(context.run / name)
-    return found.fingerprint if found else None
+    units = {**_units(context.contract), **_units(contract)}  # the champion is prompted as it was trained
+    units = {name: units[name] for name in _units(context.contract)}
+    folder = registry.model_folder(champion).url
+    yield trained(context, contract.student(champion.student), name="champion", role="champion", folder=folder, units=units)
 
 
 def trained(
-    context: JobContext, section: Student, *, name: str, role: str, folder: str, units: Mapping[str, TaskUnit]
+    context: JobContext, section: Student, *, name: str, role: Role, folder: str, units: Mapping[str, TaskUnit]
 ) -> EvalTarget:
-    """Return how a model that was trained is examined: as it was taught, without worked examples."""
+    """Return how a trained model is evaluated: with the prompt it was trained on, without few-shot examples."""
     tools = toolset(context)
     return EvalTarget(
         name=name,
@@ -250,8 +247,8 @@ def _baselines(context: JobContext) -> Iterator[EvalTarget]:
     sections = context.contract.evaluation.baselines
     if not sections:
         return
-    examples = context.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split", "kind"]).to_pylist()
-    learnt = [example for example in examples if example["split"] == "train" and example["kind"] not in KINDS[1:]]
-    known = Known([text_of(example["messages"]) for example in learnt], [example["final"] for example in learnt])
+    rows = context.artifact("dataset").read("examples", EXAMPLE, ["messages", "final", "split", "kind"]).to_pylist()
+    rows = [row for row in rows if row["split"] == "train" and row["kind"] not in KINDS[1:]]
+    examples = TrainingExamples([user_text(row["messages"]) for row in rows], [row["final"] for row in rows])
     for section in sections:
-        yield EvalTarget(name=section.name, role="baseline", model=section, units=_units(context), known=known)
+        yield EvalTarget(name=section.name, role="baseline", model=section, units=_units(context.contract), examples=examples)

@@ -5,11 +5,12 @@ import tempfile
 import time
 
 import pytest
-import report_facts
-from engine.report.metrics import Facts
+import sample_run
 
-from engine.report.collect import gather
+from engine.records.report import Report
+from engine.report.collect import collect
 from engine.report.page import SECTIONS, page
+from engine.report.page_data import MapPoint, PageData
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -41,8 +42,8 @@ def browser():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    (folder / "full.html").write_text(page(gather(**report_facts.run(folder))), encoding="utf-8")
-    (folder / "bare.html").write_text(page(Facts(run="", created="", report={}, contract={}, jobs=[])), encoding="utf-8")
+    (folder / "full.html").write_text(page(collect(**sample_run.run(folder))), encoding="utf-8")
+    (folder / "bare.html").write_text(page(PageData(run="", created="", report=Report(), contract={}, jobs=[])), encoding="utf-8")
     return folder
 
 
@@ -83,7 +84,7 @@ def test_model_text_is_shown_as_text(browser, written):
 
     opened(browser, written)
     for kind in ("sample", "prediction"):
-        seen = "".join(leaves(browser, f"#{kind}-browser", "<script>alert(1)</script>"))
+        seen = "".join(cards(browser, f"#{kind}-browser", "<script>alert(1)</script>"))
         assert "<script>alert(1)</script>" in seen and "<img src=x onerror=alert(2)>" in seen and "{{ 7 * 7 }}" in seen
     assert browser.execute_script("return document.querySelectorAll('main script, main img').length") == 0
     with pytest.raises(NoAlertPresentException):
@@ -91,7 +92,7 @@ def test_model_text_is_shown_as_text(browser, written):
     assert browser.get_log("browser") == []
 
 
-def leaves(browser, selector, wanted):
+def cards(browser, selector, wanted):
     """Each card of a browser, one after the other, until one holds `wanted`."""
     count = int(find(browser, f"{selector} output").text.split()[-1])
     turn, card = find(browser, f"{selector} [data-turn='1']"), find(browser, f"{selector} .card")
@@ -129,7 +130,7 @@ def test_filter_of_a_wrong_model_shows_where_it_differs(browser, written):
     assert row.find_elements("css selector", "td.bad")
 
 
-def test_keys_turn_the_page(browser, written):
+def test_arrow_keys_browse(browser, written):
     opened(browser, written)
     before = find(browser, "#sample-browser output").text
     find(browser, "#sample-browser").send_keys("\ue014")  # arrow right
@@ -137,23 +138,24 @@ def test_keys_turn_the_page(browser, written):
     assert before.startswith("1 of") and after.startswith("2 of")
 
 
-def test_dot_of_the_map_tells_its_text_and_what_it_lost_to(browser, written):
+def test_point_of_the_map_shows_its_text_and_what_it_duplicates(browser, written):
     from selenium.webdriver import ActionChains
 
     opened(browser, written)
     points = browser.execute_script("return JSON.parse(document.getElementById('data-points').textContent)")
-    index = next(i for i, point in enumerate(points) if point["d"] == "minhash" and point["r"] >= 0)
+    map_points = [MapPoint(*point) for point in points]
+    index = next(i for i, point in enumerate(map_points) if point.dropped_by == "minhash" and point.duplicate_of >= 0)
     dot = find(browser, f"#map-plot circle[data-i='{index}']")
     browser.execute_script(
         "document.documentElement.style.scrollBehavior = 'auto'; arguments[0].scrollIntoView({block: 'center'})", dot
     )
     ActionChains(browser).move_to_element(dot).perform()
-    told = find(browser, "#map-read").text
-    assert "dropped: minhash" in told and "lost to" in told
+    text = find(browser, "#map-read").text
+    assert "dropped: minhash" in text and "duplicate of" in text
     assert browser.find_elements("css selector", "#map-plot line.hot")
 
 
-def test_tooltip_tells_the_number_under_the_pointer(browser, written):
+def test_tooltip_shows_the_number_under_the_pointer(browser, written):
     from selenium.webdriver import ActionChains
 
     opened(browser, written)
@@ -163,8 +165,8 @@ def test_tooltip_tells_the_number_under_the_pointer(browser, written):
     )
     for offset in (0, 1) * 20:  # a scroll that is reported late hides the tooltip until the pointer moves again
         ActionChains(browser).move_to_element_with_offset(mark, offset, 0).perform()
-        told = find(browser, "#tip").text
-        if told:
+        text = find(browser, "#tip").text
+        if text:
             break
         time.sleep(0.1)
-    assert told.startswith("smol\n0.")
+    assert text.startswith("smol\n0.")

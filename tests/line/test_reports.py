@@ -12,7 +12,7 @@ import pytest
 from engine.contract import Contract, Profile
 from engine.inference.bundled import unpack
 from engine.records.record import Identity
-from engine.release.registry import Package, Registry, beside
+from engine.release.registry import Package, Registry, default_registry
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
@@ -85,7 +85,7 @@ def write_tiny(folder: Path) -> None:
 
 
 class World:
-    """A run folder up to its reports, with a champion beside it."""
+    """A run folder up to its reports, with a champion in the registry."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,7 +102,7 @@ class World:
         self.finish("students/broken", {}, files=half)
         champion = self.finish("students/tiny", {}, files=half, run="earlier")
         package = Package("tiny", champion.fingerprint, {"contract.json": CONTRACT.model_dump_json()})
-        self.champion = Registry(beside(self.run), "orders").promote(champion, package)
+        self.champion = Registry(default_registry(self.run), "orders").promote(champion, package)
 
     @property
     def run(self) -> Folder:
@@ -179,12 +179,12 @@ def test_reports_compare_what_was_answered(models: dict[str, dict[str, Any]]) ->
 def test_reports_are_not_voided_by_a_student_that_does_not_load(reports: Artifact, models: dict[str, dict[str, Any]]) -> None:
     report = json.loads(reports.folder.read("report.json"))
     assert "config.json or its weights cannot be read" in models["broken"]["error"]
-    assert report["findings"][0].startswith("broken could not be examined: model ")
+    assert report["findings"][0].startswith("broken could not be evaluated: model ")
     assert report["gate"]["refusals"]["broken"][0]["number"] == "examined"
     assert report["gate"]["winner"] is None
 
 
 def test_reports_name_the_champion_as_a_fact_and_not_as_identity(world: World, reports: Artifact) -> None:
-    assert reports.record.metrics["champion"]["id"] == world.champion["id"]
-    assert world.champion["id"] not in json.dumps([reports.record.recipe, reports.record.inputs])
+    assert reports.record.metrics["champion"]["id"] == world.champion.id
+    assert world.champion.id not in json.dumps([reports.record.recipe, reports.record.inputs])
     assert reports.folder.read("index.html").startswith(b"<!")

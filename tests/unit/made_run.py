@@ -1,18 +1,18 @@
 """A small finished run, made without Ray: two prompts, three answers, two examples, a student with steps, a report."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from engine.runs.recipe import identify
 
 from engine.contract import Contract, Profile
 from engine.inference import spending
 from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage
+from engine.records.report import Holdout, ModelEntry, Report
 from engine.release.gate import decide
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, from_rows
 from engine.runs.job import JobContext
+from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import Folder
 from jobs.pipeline import pipeline
@@ -120,7 +120,14 @@ def _dataset(context: JobContext) -> RowCounts:
     ]
     context.writer.put("picked", from_rows(rows, PICKED), PICKED)
     kept = [row for row in rows if not row["dropped_by"]]
-    clean = {"holdout": context.artifact("prompts").table("holdout").digest, "files": {}, "removed": [], "closest": []}
+    clean = {
+        "holdout": context.artifact("prompts").table("holdout").digest,
+        "files": {},
+        "checked": 3,
+        "lists": {"holdout": 1},
+        "removed": [],
+        "closest": [],
+    }
     context.writer.metrics = {"picked": {"t": len(kept)}, "decontamination": clean}
     examples = [
         {**row, "example_id": row["answer_id"], "target": row["answer"], "final": row["answer"], "weight": 1.0, "split": split}
@@ -132,7 +139,7 @@ def _dataset(context: JobContext) -> RowCounts:
 
 def _student(context: JobContext) -> RowCounts:
     name = context.job.name.partition("/")[2]
-    steps = [{"student": name, "step": number, "split": "train", "loss": 1.0 / number} for number in (1, 2)]
+    steps = [{"student": name, "step": number, "split": "train", "loss": 1.0 / number, "tokens": number} for number in (1, 2)]
     context.writer.put("steps", from_rows(steps, STEP), STEP)
     context.writer.folder.write("model/config.json", b"{}")
     context.writer.metrics = {"parameters": 10, "steps": 2}
@@ -141,26 +148,20 @@ def _student(context: JobContext) -> RowCounts:
 
 def _reports(context: JobContext) -> RowCounts:
     models = [_entry("t", "teacher", 20), _entry("small", "student", 10, exact=0.75), _entry("large", "student", 15, exact=0.4)]
-    numbers = {
-        "run": str(context.run),
-        "contract": "toy",
-        "holdout": {"rows": 1, "seen": 0, "unseen": 1},
-        "models": models,
-        "gate": decide(models, context.contract.gate),
-        "findings": [],
-    }
-    context.writer.folder.write("report.json", json.dumps(numbers).encode())
+    holdout, gate = Holdout(rows=1, seen=0, unseen=1), decide(models, context.contract.gate)
+    numbers = Report(run=str(context.run), contract="toy", holdout=holdout, models=tuple(models), gate=gate)
+    context.writer.folder.write("report.json", numbers.model_dump_json().encode())
     context.writer.folder.write("contract.json", context.contract.model_dump_json().encode())
     context.writer.folder.write("index.html", b"<!doctype html>")
     context.writer.put("predictions", from_rows([{**HELD[0], "model": "t", "exact": True}], PREDICTION), PREDICTION)
     return RowCounts(1, {"stop": 1})
 
 
-def _entry(name: str, role: str, millions: int, *, exact: float = 0.8) -> dict[str, Any]:
+def _entry(name: str, role: str, millions: int, *, exact: float = 0.8) -> ModelEntry:
     def value(point: float) -> dict[str, Any]:
         return {"value": point, "low": 0.5, "high": 0.9, "n": 1}
 
-    return {
+    fields = {
         "name": name,
         "role": role,
         "parameters": millions * 1_000_000,
@@ -170,3 +171,4 @@ def _entry(name: str, role: str, millions: int, *, exact: float = 0.8) -> dict[s
         "cost": None,
         "against_teacher": {"retention": value(0.95)} if role == "student" else None,
     }
+    return ModelEntry.model_validate(fields)

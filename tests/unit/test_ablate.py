@@ -8,8 +8,9 @@ from made_run import made_run
 
 from engine.contract.judges import Judges
 from engine.errors import InputError
-from engine.evaluation.ablate import AGREEMENT, Judged, TwoWayBootstrap, judged, subsets
+from engine.evaluation.ablate import AGREEMENT, AnswerFacts, TwoWayBootstrap, answer_facts, subsets
 from engine.records.ablation import Ablation, Estimate
+from engine.records.report import Interval
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
 from engine.storage.artifact import RowCounts
 from jobs.commands import ablate
@@ -29,7 +30,7 @@ def answers(count=40):
         for sample in range(2):
             failed = {"grounded"} if sample and number % 4 == 0 else {AGREEMENT} if number % 5 == 0 else set()
             score = number / count
-            found.append(Judged(f"a{number}-{sample}", f"p{number}", frozenset(failed), score, 0.5 + score / 2))
+            found.append(AnswerFacts(f"a{number}-{sample}", f"p{number}", frozenset(failed), score, 0.5 + score / 2))
     return found
 
 
@@ -58,6 +59,24 @@ def test_subset_that_is_another_one_is_left_out_by_name():
     assert not found["without grounded"].left_out
 
 
+def test_check_with_a_name_is_left_out_by_its_name():
+    """Outcomes carry the name of a check where it has one, else its type."""
+    judges = Judges.model_validate({"checks": [{"type": "length", "name": "short", "high": 9}, {"type": "length", "high": 99}]})
+    rows = [
+        {
+            "answer_id": f"a{number}",
+            "prompt_id": f"p{number}",
+            "checks": [{"check": "short", "passed": number % 2 == 0}, {"check": "length", "passed": True}],
+            "agreement": None, "score": None, "confidence": None,
+        }
+        for number in range(20)
+    ]  # fmt: skip
+    results = named(subsets([answer_facts(row, judges) for row in rows], judges))
+    assert results["rules"].answers == 10
+    assert results["without short"].answers == 20 and results["without short"].left_out == "the same answers as all"
+    assert results["without length"].left_out == "the same answers as rules"
+
+
 def test_subset_of_few_prompts_does_not_cut_the_others_down():
     found = named(subsets(answers(), section(calibrate={"gold": GOLD}, accept={"confidence": 0.97})))
     assert found["calibrated"].left_out == "too few prompts" and len(found["all"].chosen) >= 10
@@ -82,7 +101,7 @@ def test_no_judge_no_subset_of_it():
 )
 def test_rules_that_an_answer_fails_are_named(checks, agreement, failed):
     row = {"answer_id": "a", "prompt_id": "p", "checks": checks, "agreement": agreement, "score": 0.5, "confidence": None}
-    assert judged(row, section()).failed == failed
+    assert answer_facts(row, section()).failed == failed
 
 
 def test_interval_covers_the_truth_as_often_as_it_says():
@@ -91,7 +110,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     for trial in range(100):
         chance = 0.7 + rng.normal(0, 0.03, (8, 1)) + rng.normal(0, 0.2, (1, 60))
         found = TwoWayBootstrap(8, 60, times=300, level=0.9, seed=trial).value(rng.random((8, 60)) < chance)
-        hits += found["low"] <= 0.7 <= found["high"]
+        hits += found.low <= 0.7 <= found.high
     assert 80 <= hits <= 98
 
 
@@ -101,8 +120,8 @@ def test_difference_is_paired():
     better = other | (rng.random((3, 200)) < 0.2)
     draws = TwoWayBootstrap(3, 200, times=500, level=0.95, seed=0)
     gain, alone = draws.value(better, other), draws.value(better)
-    assert gain["low"] > 0 and gain["high"] - gain["low"] < alone["high"] - alone["low"]
-    assert draws.value(other, other) == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 600}
+    assert gain.low > 0 and gain.high - gain.low < alone.high - alone.low
+    assert draws.value(other, other) == Interval(value=0.0, low=0.0, high=0.0, n=600)
 
 
 seen = []
@@ -167,14 +186,14 @@ def test_unknown_student_is_refused_by_name(run):
 
 
 def test_page_says_what_filters_are_worth_and_what_was_not_trained(run, tmp_path):
-    import report_facts
+    import sample_run
 
-    from engine.report.collect import gather
+    from engine.report.collect import collect
     from engine.report.page import page
 
-    given = report_facts.run(tmp_path / "metrics")
-    assert "checks are worth" not in page(gather(**given))
+    given = sample_run.run(tmp_path / "metrics")
+    assert "Ablation of the filters" not in page(collect(**given))
     ablation = ablate.ablate(run[0].folder.url, student="small", seeds=1)
-    given["report"] = given["report"] | {"ablation": ablation.model_dump(mode="json")}
-    html = page(gather(**given))
-    assert "What judge and checks are worth" in html and "not trained: the same answers as rules" in html
+    given["report"] = given["report"].model_copy(update={"ablation": ablation})
+    html = page(collect(**given))
+    assert "Ablation of the filters" in html and "not trained: the same answers as rules" in html

@@ -50,7 +50,7 @@ def test_promote_is_refused_until_the_lists_of_today_were_looked_at(tmp_path, lo
         record["metrics"]["decontamination"]["files"] = files
         path.write_text(json.dumps(record))
         if is_fresh:
-            assert promote(f"{tmp_path}/run", f"{tmp_path}/registry")["student"] == "small"
+            assert promote(f"{tmp_path}/run", f"{tmp_path}/registry").student == "small"
         else:
             with pytest.raises(GateRefused, match=reason):
                 promote(f"{tmp_path}/run", f"{tmp_path}/registry")

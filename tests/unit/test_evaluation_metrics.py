@@ -14,7 +14,7 @@ from engine.evaluation.metrics import (
     is_exact,
     is_valid,
     macro_f1,
-    passing,
+    pass_rate,
     precision,
     recall,
 )
@@ -79,9 +79,9 @@ def test_field_scores_of_four_answers_are_those_counted_by_hand() -> None:
     fields = grade(FOUR, {"form": UNIT}).fields
     # number: "1" is a hit; "3" is a false + and a miss of "2"; "9" is a false +
     assert fields["number"].sum(axis=0).tolist() == [1, 2, 1]
-    assert field_scores(fields["number"]) == {"precision": pytest.approx(1 / 3), "recall": 0.5, "f1": 0.4}
+    assert field_scores(fields["number"]).model_dump() == {"precision": pytest.approx(1 / 3), "recall": 0.5, "f1": 0.4}
     # item: "pen" is a hit; "cup" and "mat" are missed
-    assert field_scores(fields["item"]) == {"precision": 1.0, "recall": pytest.approx(1 / 3), "f1": 0.5}
+    assert field_scores(fields["item"]).model_dump() == {"precision": 1.0, "recall": pytest.approx(1 / 3), "f1": 0.5}
     macro = macro_f1(fields)
     assert macro is not None
     assert float(macro.of(macro.columns.sum(axis=0))) == pytest.approx((0.4 + 0.5) / 2)
@@ -92,9 +92,9 @@ def test_abstention_counts_nulls_that_should_and_should_not_be() -> None:
     # nulls said: item of row 2 (right), item of row 3 (wrong); nulls wanted: item of row 2, number of rows 3 and 4
     assert counts.sum(axis=0).tolist() == [1, 1, 2]
     resamples = Resamples(4, times=20, level=0.95, seed=0)
-    said, wanted = resamples.value(precision(counts)), resamples.value(recall(counts))
-    assert said is not None and (said["value"], said["n"]) == (0.5, 2)
-    assert wanted is not None and (wanted["value"], wanted["n"]) == (pytest.approx(1 / 3, abs=1e-6), 3)
+    stated, expected = resamples.value(precision(counts)), resamples.value(recall(counts))
+    assert stated is not None and (stated["value"], stated["n"]) == (0.5, 2)
+    assert expected is not None and (expected["value"], expected["n"]) == (pytest.approx(1 / 3, abs=1e-6), 3)
 
 
 def test_abstention_of_a_unit_that_should_guess_is_not_counted() -> None:
@@ -115,7 +115,7 @@ def test_grade_of_two_units_names_fields_by_unit() -> None:
 
 
 def test_schema_validity_leaves_out_rows_without_a_schema() -> None:
-    measure = passing(np.array([1.0, 0.0, np.nan, 1.0]))
+    measure = pass_rate(np.array([1.0, 0.0, np.nan, 1.0]))
     assert measure.n == 3
     assert float(measure.of(measure.columns.sum(axis=0))) == pytest.approx(2 / 3)
 

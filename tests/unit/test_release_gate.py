@@ -1,11 +1,12 @@
-"""The gate: what passes, what refuses, and how it says so."""
+"""The gate: what passes, what refuses, and the messages."""
 
 from typing import Any
 
 import pytest
 
 from engine.contract.evaluation import Gate
-from engine.release.gate import decide, explain, weigh
+from engine.records.report import ModelEntry
+from engine.release.gate import decide, explain, gate_numbers
 
 
 def value(number: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -17,40 +18,41 @@ def value(number: float, low: float | None = None, high: float | None = None) ->
     }
 
 
-def entry(name: str = "s", **changes: Any) -> dict[str, Any]:
+def entry(name: str = "s", **changes: Any) -> ModelEntry:
     """A student that is good at everything, but for `changes`."""
-    return {
+    fields = {
         "name": name,
         "role": "student",
         "parameters": 100,
-        "error": None,
-        "metrics": {
-            "exact_match": value(0.9),
-            "schema_validity": value(1.0),
-            "abstain_precision": value(0.9),
-            "abstain_recall": value(0.9),
-            "ece": value(0.05),
-        },
+        "metrics": METRICS,
         "latency": {"p50_ms": 100.0, "p95_ms": 200.0, "n": 40},
         "against_teacher": {"retention": value(0.97), "retention_unseen": value(0.95)},
         "against_baselines": {"rules": value(0.2)},
-    } | changes
+    }
+    return ModelEntry.model_validate(fields | changes)
 
 
+METRICS = {
+    "exact_match": value(0.9),
+    "schema_validity": value(1.0),
+    "abstain_precision": value(0.9),
+    "abstain_recall": value(0.9),
+    "ece": value(0.05),
+}
 WHOLE = Gate(
     retention=0.9, retention_unseen=0.9, exact_match=0.8, schema_validity=0.98, abstain_precision=0.8, abstain_recall=0.8,
     ece=0.1, p95_ms=400, beats=("rules",),
 )  # fmt: skip
 
 
-def refused(student: dict[str, Any]) -> list[str]:
-    return [number["number"] for number in decide([student], WHOLE)["refusals"].get("s", [])]
+def refused(student: ModelEntry) -> list[str]:
+    return [number.number for number in decide([student], WHOLE).refusals.get("s", ())]
 
 
 def test_gate_passes_a_student_that_meets_every_number() -> None:
-    word = decide([entry()], WHOLE)
-    assert (word["passing"], word["refusals"], word["winner"]) == (["s"], {}, "s")
-    assert len(word["numbers"]["s"]) == 9
+    decision = decide([entry()], WHOLE)
+    assert (decision.passing, decision.refusals, decision.winner) == (("s",), {}, "s")
+    assert len(decision.numbers["s"]) == 9
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_gate_passes_a_student_that_meets_every_number() -> None:
         ({"latency": {"p50_ms": 1.0, "p95_ms": 401.0, "n": 40}}, "p95_ms"),
         ({"against_baselines": {"rules": value(0.04, low=0.0)}}, "beats rules"),
         *(
-            ({"metrics": entry()["metrics"] | {name: value(wrong)}}, name)
+            ({"metrics": METRICS | {name: value(wrong)}}, name)
             for name, wrong in [
                 ("exact_match", 0.79), ("schema_validity", 0.97), ("abstain_precision", 0.7), ("abstain_recall", 0.7), ("ece", 0.11)
             ]
@@ -73,7 +75,7 @@ def test_gate_refuses_by_each_number_alone(changes: dict[str, Any], number: str)
 
 
 def test_gate_refuses_every_number_that_is_asked_and_missing() -> None:
-    empty = {name: None for name in entry()["metrics"]}
+    empty = {name: None for name in METRICS}
     nothing = entry(metrics=empty, latency=None, against_teacher=None, against_baselines={})
     assert refused(nothing) == [
         "retention", "retention_unseen", "exact_match", "schema_validity", "abstain_precision", "abstain_recall", "ece", "p95_ms",
@@ -82,30 +84,28 @@ def test_gate_refuses_every_number_that_is_asked_and_missing() -> None:
 
 
 def test_gate_refuses_a_student_that_could_not_be_examined_even_if_nothing_is_asked() -> None:
-    assert decide([entry(error="no weights")], Gate())["winner"] is None
+    assert decide([entry(error="no weights")], Gate()).winner is None
 
 
 def test_gate_reads_a_threshold_as_met_when_equal() -> None:
-    assert all(number["passed"] for number in weigh(entry(metrics={"exact_match": value(0.8)}), Gate(exact_match=0.8)))
-    assert all(number["passed"] for number in weigh(entry(metrics={"ece": value(0.1)}), Gate(ece=0.1)))
+    assert all(number.passed for number in gate_numbers(entry(metrics={"exact_match": value(0.8)}), Gate(exact_match=0.8)))
+    assert all(number.passed for number in gate_numbers(entry(metrics={"ece": value(0.1)}), Gate(ece=0.1)))
 
 
 def test_gate_lets_the_smallest_passing_student_win() -> None:
     sizes = {"large": 300, "middle": 200, "small": 100, "unknown": None}
     students = [entry(name, parameters=count) for name, count in sizes.items()]
     students[2] = entry("small", parameters=100, latency=None)
-    word = decide([*students, entry("t", role="teacher", parameters=1)], WHOLE)
-    assert word["passing"] == ["middle", "large", "unknown"]
-    assert word["winner"] == "middle"
-    assert set(word["refusals"]) == {"small"}
+    decision = decide([*students, entry("t", role="teacher", parameters=1)], WHOLE)
+    assert decision.passing == ("middle", "large", "unknown")
+    assert decision.winner == "middle"
+    assert set(decision.refusals) == {"small"}
 
 
 def test_explain_names_found_and_wanted() -> None:
-    low = entry(
-        metrics=entry()["metrics"] | {"exact_match": value(0.5), "ece": None}, against_baselines={"rules": value(0.01, low=-0.02)}
-    )
-    said = [explain(number) for number in decide([low], WHOLE)["refusals"]["s"]]
-    assert said == [
+    low = entry(metrics=METRICS | {"exact_match": value(0.5), "ece": None}, against_baselines={"rules": value(0.01, low=-0.02)})
+    messages = [explain(number) for number in decide([low], WHOLE).refusals["s"]]
+    assert messages == [
         "exact_match: found 0.500, wanted at least 0.8",
         "ece: found nothing, wanted at most 0.1",
         "beats rules: found a difference of 0.010 (interval from -0.020), wanted one whose interval lies above 0",

@@ -1,4 +1,4 @@
-"""Promote and rollback through their door, on finished artifacts, on a disk and on an object store."""
+"""Promote and rollback on finished artifacts, on a disk and on an object store."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,14 @@ from typing import Any
 
 import fsspec
 import pytest
+from huggingface_hub import ModelCard
 
 from engine.contract import Contract
 from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
 from engine.records.record import Identity
-from engine.release.registry import Registry, beside
+from engine.records.report import Holdout, ModelEntry, Report
+from engine.release.gate import decide
+from engine.release.registry import Registry, default_registry
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder
@@ -61,18 +64,16 @@ def entry(name: str, role: str, exact: float) -> dict[str, Any]:
     }
 
 
-def report(exact: dict[str, float], order: Contract) -> dict[str, Any]:
-    from engine.release.gate import decide
-
-    models = [entry("t", "teacher", 0.9), *(entry(name, "student", found) for name, found in exact.items())]
-    holdout = {"rows": 120, "seen": 40, "unseen": 80}
-    return {
-        "contract": "forms",
-        "holdout": holdout,
-        "models": models,
-        "gate": decide(models, order.gate),
-        "findings": ["The holdout is small."],
-    }
+def report(exact: dict[str, float], order: Contract) -> Report:
+    entries = [entry("t", "teacher", 0.9), *(entry(name, "student", value) for name, value in exact.items())]
+    models = tuple(ModelEntry.model_validate(each) for each in entries)
+    return Report(
+        contract="forms",
+        holdout=Holdout(rows=120, seen=40, unseen=80),
+        models=models,
+        gate=decide(models, order.gate),
+        findings=("The holdout is small.",),
+    )
 
 
 class Run:
@@ -91,8 +92,8 @@ class Run:
         for name in exact:
             model = {"model/config.json": b"{}", "model/model.safetensors": f"{name} {weights}".encode(), "notes.txt": b"x"}
             self.finish(f"students/{name}", {}, files=model, needs=["dataset"])
-        papers = {"report.json": json.dumps(report(exact, order)).encode(), "contract.json": order.model_dump_json().encode()}
-        self.finish("reports", {}, files=papers, needs=["prompts", "dataset", *(f"students/{name}" for name in exact)])
+        files = {"report.json": report(exact, order).model_dump_json().encode(), "contract.json": order.model_dump_json().encode()}
+        self.finish("reports", {}, files=files, needs=["prompts", "dataset", *(f"students/{name}" for name in exact)])
 
     def artifact(self, name: str) -> Artifact:
         artifact = load_artifact(self.folder / name)
@@ -130,11 +131,11 @@ def shelf(where: Folder) -> Registry:
 
 def test_promote_makes_the_smallest_passing_student_the_champion(where: Folder) -> None:
     run = run_in(where)
-    said = promote(run.folder.url, f"{where}/registry")
-    assert (said["student"], said["changed"], said["before"], said["passing"]) == ("small", True, None, ["small", "large"])
+    result = promote(run.folder.url, f"{where}/registry")
+    assert (result.student, result.changed, result.before, result.passing) == ("small", True, None, ("small", "large"))
     now = shelf(where).champion
-    assert now is not None and now["fingerprint"] == run.artifact("students/small").fingerprint
-    release = Folder(said["release"])
+    assert now is not None and now.fingerprint == run.artifact("students/small").fingerprint
+    release = Folder(result.release)
     assert release.read("model/model.safetensors") == b"small first"
     assert sorted(release.files()) == [
         "card.md", "contract.json", "lineage.json", "model/config.json", "model/model.safetensors", "release.json", "report.json"
@@ -143,13 +144,13 @@ def test_promote_makes_the_smallest_passing_student_the_champion(where: Folder) 
 
 def test_promote_passes_over_a_smaller_student_that_the_gate_refuses(where: Folder) -> None:
     run = run_in(where, exact={"large": 0.88, "small": 0.5})
-    said = promote(run.folder.url, f"{where}/registry")
-    assert said["student"] == "large"
-    assert [number["number"] for number in said["refusals"]["small"]] == ["exact_match"]
+    result = promote(run.folder.url, f"{where}/registry")
+    assert result.student == "large"
+    assert [number.number for number in result.refusals["small"]] == ["exact_match"]
 
 
 def test_promote_of_a_named_student_takes_that_one_if_it_passes(where: Folder) -> None:
-    assert promote(run_in(where).folder.url, f"{where}/registry", student="large")["student"] == "large"
+    assert promote(run_in(where).folder.url, f"{where}/registry", student="large").student == "large"
 
 
 def test_promote_refused_names_every_number_and_changes_nothing(where: Folder) -> None:
@@ -178,21 +179,30 @@ def test_promote_of_an_unknown_student_names_the_known(where: Folder) -> None:
 
 
 def test_promote_without_a_report_says_what_to_run(where: Folder) -> None:
-    with pytest.raises(MissingArtifact, match=r"reports: no finished job has made it\. Run the line first"):
+    with pytest.raises(MissingArtifact, match=r"reports: no finished job has made it\. Run the pipeline first"):
         promote(f"{where}/nothing", f"{where}/registry")
 
 
-def test_promote_of_a_report_that_is_damaged_says_so(where: Folder) -> None:
+@pytest.mark.parametrize("name", ["contract.json", "report.json"])
+def test_promote_of_a_damaged_file_of_the_report_names_it(where: Folder, name: str) -> None:
     run = run_in(where)
-    (run.folder / "reports").write("contract.json", b'{"name": "forms"}')
-    with pytest.raises(StorageError, match="reports: cannot be read by this version"):
+    (run.folder / "reports").write(name, b'{"name": "forms", "models": [{"name": 1}]}')
+    with pytest.raises(StorageError, match=rf"reports/{name}: cannot be read by this version"):
+        promote(run.folder.url, f"{where}/registry")
+
+
+def test_registry_with_a_damaged_event_names_the_file(where: Folder) -> None:
+    run = run_in(where)
+    promote(run.folder.url, f"{where}/registry")
+    shelf(where).folder.write("champion.json", b'{"id": "a"')
+    with pytest.raises(StorageError, match=r"champion\.json: is not an event: .*\. Restore it from the last file of history/"):
         promote(run.folder.url, f"{where}/registry")
 
 
 def test_promote_twice_adds_no_event(where: Folder) -> None:
     run = run_in(where)
     promote(run.folder.url, f"{where}/registry")
-    assert promote(run.folder.url, f"{where}/registry")["changed"] is False
+    assert promote(run.folder.url, f"{where}/registry").changed is False
     assert len(shelf(where).history()) == 1
 
 
@@ -208,7 +218,7 @@ def test_promote_of_weights_that_were_changed_is_refused(where: Folder) -> None:
 def test_promote_of_a_student_trained_after_the_report_is_refused(where: Folder) -> None:
     run = run_in(where)
     run.finish("students/small", {}, files={"model/model.safetensors": b"trained again"})
-    with pytest.raises(RecipeMismatch, match="what is promoted is what was examined"):
+    with pytest.raises(RecipeMismatch, match="the evaluated student is the promoted one"):
         promote(run.folder.url, f"{where}/registry")
 
 
@@ -218,7 +228,9 @@ def test_promote_without_a_report_of_decontamination_is_refused_and_says_what_to
     run.finish("dataset", {"examples": examples}, needs=["prompts"])
     with pytest.raises(GateRefused) as refused:
         promote(run.folder.url, f"{where}/registry")
-    assert "students/small is not released:\n  the training set was never compared with the holdout\n" in str(refused.value)
+    assert "does not cover students/small, it is not released:\n  the training set was never compared with the holdout\n" in str(
+        refused.value
+    )
     assert f"Delete {run.folder}/dataset" in str(refused.value) and "rayleigh run CONTRACT" in str(refused.value)
     assert not (where / "registry").files()
 
@@ -227,7 +239,7 @@ def test_promote_of_a_student_of_another_dataset_is_refused(where: Folder) -> No
     run = run_in(where)
     metrics = run.artifact("dataset").record.metrics
     run.finish("dataset", {"examples": from_rows([{"example_id": "9"}], EXAMPLE)}, needs=["prompts"], **metrics)
-    with pytest.raises(GateRefused, match="students/small was made from another dataset than lies in the run"):
+    with pytest.raises(GateRefused, match="students/small was made from another dataset than the run holds"):
         promote(run.folder.url, f"{where}/registry")
 
 
@@ -235,12 +247,12 @@ def test_rollback_returns_step_by_step_and_keeps_every_event(where: Folder) -> N
     registry = f"{where}/registry"
     for weights in ("first", "second", "third"):
         promote(run_in(where, f"run-{weights}", weights=weights).folder.url, registry)
-    said = rollback(registry, "forms")
-    assert Folder(said["release"]).read("model/model.safetensors") == b"small second"
-    assert Folder(rollback(registry, "forms")["release"]).read("model/model.safetensors") == b"small first"
+    result = rollback(registry, "forms")
+    assert Folder(result.release).read("model/model.safetensors") == b"small second"
+    assert Folder(rollback(registry, "forms").release).read("model/model.safetensors") == b"small first"
     with pytest.raises(MissingArtifact, match="is the first champion; there is none before it"):
         rollback(registry, "forms")
-    assert [event["kind"] for event in shelf(where).history()] == ["promote"] * 3 + ["rollback"] * 2
+    assert [event.kind for event in shelf(where).history()] == ["promote"] * 3 + ["rollback"] * 2
 
 
 def test_promote_after_a_rollback_can_be_rolled_back_to_where_it_began(where: Folder) -> None:
@@ -250,7 +262,7 @@ def test_promote_after_a_rollback_can_be_rolled_back_to_where_it_began(where: Fo
     promote(runs["second"], registry)
     rollback(registry, "forms")
     promote(runs["third"], registry)
-    assert Folder(rollback(registry, "forms")["release"]).read("model/model.safetensors") == b"small first"
+    assert Folder(rollback(registry, "forms").release).read("model/model.safetensors") == b"small first"
 
 
 def test_rollback_without_a_champion_says_how_to_get_one(where: Folder) -> None:
@@ -262,24 +274,32 @@ def test_rollback_to_a_release_that_was_deleted_is_refused(where: Folder) -> Non
     registry = f"{where}/registry"
     first = promote(run_in(where, "one", weights="first").folder.url, registry)
     promote(run_in(where, "two", weights="second").folder.url, registry)
-    Folder(first["release"]).remove()
-    with pytest.raises(StorageError, match="is not whole"):
+    Folder(first.release).remove()
+    with pytest.raises(StorageError, match="is incomplete"):
         rollback(registry, "forms")
     now = shelf(where).champion
-    assert now is not None and now["fingerprint"] != first["fingerprint"]
+    assert now is not None and now.fingerprint != first.fingerprint
 
 
 def test_promote_completes_a_release_that_a_kill_left_half_copied(where: Folder) -> None:
     run = run_in(where)
     half = shelf(where).folder / "releases" / run.artifact("students/small").fingerprint
     half.write("model/stray.bin", b"half")  # no release.json: it never landed
-    release = Folder(promote(run.folder.url, f"{where}/registry")["release"])
+    release = Folder(promote(run.folder.url, f"{where}/registry").release)
     assert "model/stray.bin" not in release.files()
+
+
+def test_header_of_the_card_is_read_by_the_hub_client(where: Folder) -> None:
+    release = Folder(promote(run_in(where).folder.url, f"{where}/registry").release)
+    header = ModelCard(release.read("card.md").decode()).data
+    assert (header.model_name, header.base_model, header.library_name) == ("forms-small", "parent", "transformers")
+    [exact_match] = [result for result in header.eval_results if result.metric_type == "exact_match"]
+    assert (exact_match.metric_value, exact_match.dataset_name) == (0.85, "forms holdout")
 
 
 def test_card_and_lineage_say_what_the_student_is_made_of(where: Folder) -> None:
     run = run_in(where)
-    release = Folder(promote(run.folder.url, f"{where}/registry")["release"])
+    release = Folder(promote(run.folder.url, f"{where}/registry").release)
     card = release.read("card.md").decode()
     for part in (
         "Fill in the form.", "- refund", "| CC-BY-4.0 | 1 |", "| CC0-1.0 | 2 |", "3 train, 1 validation",
@@ -293,7 +313,7 @@ def test_card_and_lineage_say_what_the_student_is_made_of(where: Folder) -> None
     assert lineage["dataset"]["fingerprint"] == run.artifact("dataset").fingerprint
 
 
-def test_registry_stands_beside_the_runs() -> None:
-    assert beside(Folder("runs/smoke")).url == "runs/registry"
-    assert beside(Folder("s3-like/a/b")).url == "s3-like/a/registry"
-    assert beside(Folder("smoke")).url == "./registry"
+def test_default_registry_is_next_to_the_runs() -> None:
+    assert default_registry(Folder("runs/smoke")).url == "runs/registry"
+    assert default_registry(Folder("s3-like/a/b")).url == "s3-like/a/registry"
+    assert default_registry(Folder("smoke")).url == "./registry"

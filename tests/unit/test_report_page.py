@@ -1,4 +1,4 @@
-"""The page as text: whole, escaped, without network, honest about what is missing."""
+"""The page as text: complete, escaped, without network, explicit about missing data."""
 
 import base64
 import hashlib
@@ -9,14 +9,16 @@ from html.parser import HTMLParser
 
 import duckdb
 import pytest
-import report_facts
+import sample_run
 
-from engine.records.record import Identity
-from engine.report import labels, verdict
-from engine.report.collect import gather
+from engine.contract.evaluation import Gate
+from engine.records.report import GateDecision, GateNumber, ModelEntry, Report
+from engine.release.gate import decide
+from engine.report import headline, labels
+from engine.report.collect import collect
 from engine.report.embed import as_data
-from engine.report.facts import Facts
-from engine.report.page import SECTIONS, changed_words, page
+from engine.report.page import changed_words, page
+from engine.report.page_data import MapPoint, PageData
 from engine.report.queries import QUERIES
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
@@ -46,90 +48,114 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    return report_facts.run(tmp_path_factory.mktemp("run"))
+def arguments(tmp_path_factory):
+    return sample_run.run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
-def facts(given):
-    return gather(**given)
+def data(arguments):
+    return collect(**arguments)
 
 
 @pytest.fixture(scope="module")
-def html(facts):
-    return page(facts)
+def html(data):
+    return page(data)
 
 
 @pytest.fixture(scope="module")
 def bare():
-    return page(Facts(run="", created="", report={}, contract={}, jobs=[]))
+    return page(PageData(run="", created="", report=Report(), contract={}, jobs=[]))
 
 
-def test_page_has_every_section(html):
-    ids = {attrs.get("id") for tag, attrs in Elements(html).tags if tag == "section"}
-    assert ids == {name for name, _ in SECTIONS}
+SHOWN = {  # section -> text that only its content has
+    "summary": "Student s passes the gate",
+    "funnel": "Funnel: from source rows to examples",
+    "duplicates": "Dropped rows and what they duplicate",
+    "judge": "Agreement with labels",
+    "pools": "Pools and their reasons",
+    "training": "validation loss",
+    "quality": "Exact match by slice",
+    "calibration": "reliability diagram",
+    "pareto": "exact match against parameters",
+    "gate": "Retention on unseen",
+    "lineage": "sample-browser",
+    "predictions": "prediction-browser",
+    "run": "Metrics of <b>candidates</b>",
+}
+
+
+def test_every_section_shows_its_content(html):
+    assert {attrs.get("id") for tag, attrs in Elements(html).tags if tag == "section"} == set(SHOWN)
+    for name, text in SHOWN.items():
+        section = html.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+        assert text in section and 'class="empty"' not in section, name
+
+
+def test_navigation_names_every_section(html):
+    links = [attrs["href"] for tag, attrs in Elements(html).tags if tag == "a"]
+    assert set(links) == {f"#{name}" for name in SHOWN}
 
 
 def test_page_without_any_data_says_so_in_every_section(bare):
-    assert {attrs["id"] for tag, attrs in Elements(bare).tags if tag == "section"} == {name for name, _ in SECTIONS}
-    for name, _ in SECTIONS[1:]:
+    assert {attrs["id"] for tag, attrs in Elements(bare).tags if tag == "section"} == set(SHOWN)
+    for name in set(SHOWN) - {"summary"}:
         section = bare.partition(f'<section id="{name}">')[2].partition("</section>")[0]
         assert 'class="empty"' in section, name
     assert "No student has been evaluated" in bare
 
 
-def test_page_says_what_picking_did_and_what_resembled_the_holdout(html, facts):
+def test_page_shows_what_picking_did_and_what_resembled_the_holdout(html, data):
     section = re.sub(r"<[^>]+>", " ", html.partition('<section id="duplicates">')[2].partition("</section>")[0])
-    said = " ".join(section.split())
-    assert "180 of 240 prompts" in said and "evenness of layer 0.84 0.93" in said and "coverage, least 0.671" in said
-    assert "evenness of task unit" not in said  # there is only one
-    assert "exam.jsonl rationale ngram 3" in said and "128 texts of holdout" in said
-    assert "abcdef012345 and holdout fedcba987654 prompt embedding 0.941" in said
-    clean = [{**job, "metrics": {"decontamination": {**report_facts.DECONTAMINATION, "removed": []}}} for job in facts.jobs]
-    assert "nothing of the training set resembled them" in page(replace(facts, jobs=clean))
+    text = " ".join(section.split())
+    assert "180 of 240 prompts" in text and "evenness of layer 0.84 0.93" in text and "coverage, least 0.671" in text
+    assert "evenness of task unit" not in text  # there is only one
+    assert "exam.jsonl rationale ngram 3" in text and "128 texts of holdout" in text
+    assert "abcdef012345 and holdout fedcba987654 prompt embedding 0.941" in text
+    clean = [job._replace(metrics={"decontamination": {**sample_run.DECONTAMINATION, "removed": []}}) for job in data.jobs]
+    assert "nothing in the training set resembled them" in page(replace(data, jobs=clean))
 
 
-def test_page_says_what_the_judge_is_worth_and_why_it_decides_nothing(html, facts):
+def test_page_shows_what_the_judge_is_worth_and_why_it_decides_nothing(html, data):
     section = re.sub(r"<[^>]+>", " ", html.partition('<section id="judge">')[2].partition("</section>")[0])
-    said = " ".join(section.split())
-    assert "annotates and decides nothing: its bias `padded` is 0.31, the contract tolerates 0.1" in said
-    assert "kappa 0.60 0.49\u20130.70 40" in said and "stops wrong &lt;product&gt; 0.50" in said
-    assert "padded 0.31 0.20\u20130.41 0.10 beyond the limit" in said
-    assert "position n/a 0.10 not measured: no pairs are compared" in said
-    assert "gold.items 40" in said and "Cross-fitted" in said
-    deciding = {**report_facts.JUDGE, "decides": True, "why": []}
-    jobs = [{**job, "metrics": {"judge": deciding}} if job["job"] == "candidates" else job for job in facts.jobs]
-    assert "Its confidence decides: what reaches 0.30" in page(replace(facts, jobs=jobs))
+    text = " ".join(section.split())
+    assert "is recorded and decides nothing: its bias `padded` is 0.31, the contract lets 0.1 pass" in text
+    assert "kappa 0.60 0.49\u20130.70 40" in text and "rejects wrong &lt;product&gt; 0.50" in text
+    assert "padded 0.31 0.20\u20130.41 0.10 beyond the limit" in text
+    assert "position n/a 0.10 not measured: no pairs are compared" in text
+    assert "gold.items 40" in text and "Cross-validated" in text
+    gates = {**sample_run.JUDGE, "gates": True, "why": []}
+    jobs = [job._replace(metrics={"judge": gates}) if job.name == "candidates" else job for job in data.jobs]
+    assert "Its confidence decides: an answer with at least 0.30" in page(replace(data, jobs=jobs))
 
 
-def test_page_says_what_pools_hold_and_what_else_was_learnt(html, facts):
+def test_page_shows_what_pools_hold_and_what_else_was_learnt(html, data):
     section = re.sub(r"<[^>]+>", " ", html.partition('<section id="pools">')[2].partition("</section>")[0])
-    said = " ".join(section.split())
-    answers = f"{facts.counts.answers:,}"
-    assert f"exactly one pool: {answers} of {answers}" in said
-    for (pool, reason), rows in facts.counts.reasons.items():
-        assert pool in said and (f"{reason} {rows}" in said or len(reason) > 40)
-    assert "conflicting 9" in said and "answers made of complementary ones 2" in said and "1 64" in said
-    assert "contrast wrong in a way worth showing 31 13.8 %" in said
-    assert "ungrounded 70" in said and "in all 77" in said and "Mean margin 0.61" in said
-    assert "Persons labelled 3 right, 1 wrong, 2 corrected." in said
+    text = " ".join(section.split())
+    answers = f"{data.counts.answers:,}"
+    assert f"exactly one pool: {answers} of {answers}" in text
+    for (pool, reason), rows in data.counts.reasons.items():
+        assert pool in text and (f"{reason} {rows}" in text or len(reason) > 40)
+    assert "conflicting 9" in text and "answers merged from complementary ones 2" in text and "1 64" in text
+    assert "contrast a wrong answer used as a contrastive example 31 13.8 %" in text
+    assert "ungrounded 70" in text and "total 77" in text and "Mean confidence margin 0.61" in text
+    assert "People labelled 3 right, 1 wrong, 2 corrected." in text
 
 
 def test_model_text_never_becomes_an_element(html):
     elements = Elements(html)
-    assert report_facts.NASTY[:25] not in html
+    assert sample_run.NASTY[:25] not in html
     assert [attrs.get("type") for tag, attrs in elements.tags if tag == "script"] == ["application/json"] * 4 + [None]
     assert not [tag for tag, _ in elements.tags if tag == "img"]
     assert not [name for _, attrs in elements.tags for name in attrs if name.startswith("on")]
     assert "{{ 7 * 7 }}" in html  # a template in model text is not run
 
 
-def test_embedded_data_reads_back_whole(facts, html):
+def test_embedded_data_reads_back_whole(data, html):
     points, samples, predictions, _ = map(json.loads, Elements(html).scripts[:4])
-    assert [point["t"] for point in points] == [point["t"] for point in facts.points]
-    assert [sample["answer"] for sample in samples] == [sample["answer"] for sample in facts.samples]
-    assert predictions[0]["models"].keys() == facts.predictions[0]["models"].keys()
-    assert any(report_facts.NASTY in model["answer"] for row in predictions for model in row["models"].values())
+    assert [MapPoint(*point).text for point in points] == [point.text for point in data.points]
+    assert [sample["answer"] for sample in samples] == [sample["answer"] for sample in data.samples]
+    assert predictions[0]["models"].keys() == data.predictions[0]["models"].keys()
+    assert any(sample_run.NASTY in model["answer"] for row in predictions for model in row["models"].values())
 
 
 @pytest.mark.parametrize(
@@ -141,7 +167,7 @@ def test_data_cannot_end_its_script_element(text):
     assert json.loads(data) == {"text": text, "bad": None}
 
 
-def test_page_asks_nothing_of_the_network(html):
+def test_page_needs_no_network(html):
     for tag, attrs in Elements(html).tags:
         for name in ("src", "href", "action", "srcset"):
             assert attrs.get(name, "#").startswith(("#", "data:")), (tag, attrs)
@@ -156,80 +182,76 @@ def test_policy_allows_only_the_script_of_the_page(html):
 
 
 @pytest.mark.parametrize("sign", ["\u6f22", "<"])
-def test_page_of_very_long_texts_stays_small(tmp_path, given, sign):
-    rows = given["artifacts"]["dataset"].read("picked", PICKED).to_pylist()
+def test_page_of_very_long_texts_stays_small(tmp_path, arguments, sign):
+    rows = arguments["artifacts"]["dataset"].read("picked", PICKED).to_pylist()
     longer = [{**row, "text": f"{n} " + sign * 20_000, "answer": sign * 20_000} for n, row in enumerate(rows)]
     writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
     writer.put("picked", from_rows(longer, PICKED), PICKED)
-    made = writer.finish(Identity("dataset", {}, {}, ""), RowCounts(len(rows), {"": len(rows)}))
-    predictions = [{**row, "text": sign * 20_000, "answer": sign * 20_000} for row in given["predictions"].to_pylist()]
-    given = {**given, "artifacts": {**given["artifacts"], "dataset": made}, "predictions": from_rows(predictions, PREDICTION)}
-    assert len(page(gather(**given)).encode()) < 2_000_000
+    made = writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(len(rows), {"": len(rows)}))
+    predictions = [{**row, "text": sign * 20_000, "answer": sign * 20_000} for row in arguments["predictions"].to_pylist()]
+    arguments = {
+        **arguments,
+        "artifacts": {**arguments["artifacts"], "dataset": made},
+        "predictions": from_rows(predictions, PREDICTION),
+    }
+    assert len(page(collect(**arguments)).encode()) < 2_000_000
 
 
-def test_headline_names_the_winner_and_its_numbers(facts):
-    head, lede = verdict.headline(facts.report, facts.models)
-    assert head == "Student s passes the gate"
-    kept = facts.report["models"][1]["against_teacher"]["retention"]["value"]
-    assert f"{kept * 100:.0f}\u00a0%" in lede and "2.7 times smaller" in lede
+def test_headline_names_the_winner_and_its_numbers(data):
+    title, lede = headline.headline(data.report)
+    assert title == "Student s passes the gate"
+    retention = data.report.model("s").against_teacher.retention.value
+    assert f"{retention * 100:.0f}\u00a0%" in lede and "2.7 times smaller" in lede
 
 
-def test_headline_without_winner_names_the_number_that_refused(given):
-    report = given["report"]
-    refusal = {"number": "exact_match", "found": 0.71, "wanted": 0.8, "low": 0.6, "high": 0.8, "passed": False}
-    gate = {"passing": [], "winner": None, "refusals": {"s": [refusal]}, "numbers": {"s": [refusal]}}
-    head, lede = verdict.headline({**report, "gate": gate}, report["models"])
-    assert head == "No student passes the gate"
+def test_headline_without_winner_names_the_number_that_refused(arguments):
+    missed = (GateNumber(number="exact_match", found=0.71, wanted=0.8, low=0.6, high=0.8),)
+    gate = GateDecision(refusals={"s": missed}, numbers={"s": missed})
+    title, lede = headline.headline(arguments["report"].model_copy(update={"gate": gate}))
+    assert title == "No student passes the gate"
     assert "s misses exact match 0.710, wanted at least 0.8" in lede
 
 
-def test_number_that_was_not_measured_never_meets_the_gate(given):
-    model = {**given["report"]["models"][1], "latency": None}
-    report = {"gate": {"passing": [], "refusals": {}, "winner": None}}
-    lines = {line.label: line for line in verdict.gate_lines(model, report, given["contract"])}
-    assert lines["Latency p95 (ms)"].passed is None
-    assert lines["ECE"].passed is True and lines["ECE"].wanted == "at most 0.15"
+def test_number_that_was_not_measured_never_meets_the_gate(arguments):
+    [student] = [model for model in arguments["report"].models if model.name == "s"]
+    models = (student.model_copy(update={"latency": None}),)
+    report = Report(models=models, gate=decide(models, Gate.model_validate(arguments["contract"]["gate"])))
+    rows = {row.label: row for row in headline.gate_rows(report)["s"]}
+    latency = rows["Latency p95 (ms)"]
+    assert (latency.found, latency.wanted, latency.passed) == ("not measured", "at most 400", False)
+    assert rows["ECE"].passed is True and rows["ECE"].wanted == "at most 0.15"
 
 
-def test_model_that_could_not_be_examined_is_named(facts):
-    broken = {
-        "name": "m",
-        "role": "student",
-        "error": "weights unreadable",
-        "parameters": None,
-        "metrics": {},
-        "against_teacher": None,
-    }
-    report = {**facts.report, "models": [*facts.report["models"], broken]}
-    html = page(replace(facts, report=report))
-    assert "not examined" in html and "weights unreadable" in html
+def test_model_that_could_not_be_evaluated_is_named(data):
+    broken = ModelEntry(name="m", role="student", error="weights unreadable")
+    html = page(replace(data, report=data.report.model_copy(update={"models": (*data.report.models, broken)})))
+    assert "not evaluated" in html and "weights unreadable" in html
 
 
-def test_page_says_what_an_accepted_answer_cost(facts, html):
-    [candidates] = [job for job in facts.jobs if job["job"] == "candidates"]
-    account = candidates["metrics"]["teachers"]["smol"]
+def test_page_shows_what_an_accepted_answer_cost(data, html):
+    [candidates] = [job for job in data.jobs if job.name == "candidates"]
+    account = candidates.metrics["teachers"]["smol"]
     each = round((account["tokens_in"] + account["tokens_out"]) / account["accepted"], 1)
     money = (account["tokens_in"] + 4 * account["tokens_out"]) / 1e6 + account["seconds"] / 36_000
-    line = html.partition('<section id="line">')[2].partition("</section>")[0]
+    line = html.partition('<section id="funnel">')[2].partition("</section>")[0]
     assert f"{labels.count(account['accepted'])}</td>" in line and f"{labels.whole(each)}</td>" in line
     assert f'strong">{labels.money(1000 * money / account["accepted"])}</td>' in line
-    assert "Money in EUR" in line and "was spent" not in line
+    assert "Money in EUR" in line and "was used up" not in line
 
 
-def test_page_of_a_run_that_the_cap_stopped_says_so(facts):
-    [candidates] = [job for job in facts.jobs if job["job"] == "candidates"]
-    account = {**candidates["metrics"]["teachers"]["smol"], "budget_exhausted": 321}
-    capped = {**candidates, "metrics": {**candidates["metrics"], "teachers": {"smol": account}}}
-    jobs = [capped if job is candidates else job for job in facts.jobs]
-    order = {**facts.contract, "budget": {"teacher_tokens": 9_000}}
-    html = page(replace(facts, jobs=jobs, contract=order))
-    assert "The budget of 9,000 tokens was spent" in html and "321 answers are missing" in html
+def test_page_of_a_run_that_the_cap_stopped_says_so(data):
+    [candidates] = [job for job in data.jobs if job.name == "candidates"]
+    account = {**candidates.metrics["teachers"]["smol"], "budget_exhausted": 321}
+    capped = candidates._replace(metrics={**candidates.metrics, "teachers": {"smol": account}})
+    jobs = [capped if job is candidates else job for job in data.jobs]
+    order = {**data.contract, "budget": {"teacher_tokens": 9_000}}
+    html = page(replace(data, jobs=jobs, contract=order))
+    assert "The budget of 9,000 tokens was used up" in html and "321 answers are missing" in html
 
 
-def test_conservation_failure_is_shown(facts):
-    row_counts = facts.jobs[0]["row_counts"]
-    lossy = {**facts.jobs[0], "row_counts": {**row_counts, "rows_in": row_counts["rows_in"] + 3}}
-    assert "3 rows unaccounted for" in page(replace(facts, jobs=[lossy, *facts.jobs[1:]]))
+def test_conservation_failure_is_shown(data):
+    lossy = data.jobs[0]._replace(rows_in=data.jobs[0].rows_in + 3)
+    assert "3 rows unaccounted for" in page(replace(data, jobs=[lossy, *data.jobs[1:]]))
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))

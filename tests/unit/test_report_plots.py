@@ -1,19 +1,22 @@
-"""The pictures say what the numbers say."""
+"""The charts show the numbers."""
 
 import math
 import re
 
 import pytest
-import report_numbers
+import sample_report
 
+from engine.records.report import Interval, Metrics, ModelEntry
 from engine.report import plots
-from engine.report.draw import linear, logarithmic, round_ticks, spread
+from engine.report.draw import avoid_overlap, linear, logarithmic, round_ticks
 from engine.report.funnel import Link, Node
+from engine.report.page_data import LossPoint
 from engine.report.sankey import sankey
 
 
 def model(name="s", role="student", value=0.8, **more):
-    return {"name": name, "role": role, "metrics": {"exact_match": {"value": value, "low": 0.7, "high": 0.9, "n": 120}}, **more}
+    exact_match = Interval(value=value, low=0.7, high=0.9, n=120)
+    return ModelEntry(name=name, role=role, metrics=Metrics(exact_match=exact_match), **more)
 
 
 @pytest.mark.parametrize(("low", "high", "ticks"), [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0, 37, [0, 10, 20, 30]), (3, 3, [3])])
@@ -34,36 +37,39 @@ def test_logarithmic_axis_of_one_value_has_width():
 
 
 def test_labels_that_would_overlap_are_moved_apart():
-    placed = spread([100, 101, 102, 20], 15, 8, 200)
+    placed = avoid_overlap([100, 101, 102, 20], 15, 8, 200)
     assert placed[3] == 20 and placed[0] < placed[1] < placed[2]
     assert min(b - a for a, b in zip(sorted(placed), sorted(placed)[1:], strict=False)) >= 15
 
 
-def test_dot_stands_where_its_value_is():
+def test_position_of_a_dot_is_its_value():
     svg = plots.dots([model(value=0.8)], "exact_match", low=0.6)
     assert 'x="50.00%"' in svg
     assert linear(0.6, 1).place(0.8) == pytest.approx(0.5)
 
 
 def test_model_without_the_metric_is_left_out():
-    svg = plots.dots([model("s"), {"name": "gone", "role": "student", "metrics": {"exact_match": None}}], "exact_match")
-    assert "gone" not in svg and plots.dots([{"name": "x", "role": "student", "metrics": {}}], "exact_match") == ""
+    svg = plots.dots([model("s"), ModelEntry(name="gone", role="student")], "exact_match")
+    assert "gone" not in svg and plots.dots([ModelEntry(name="x", role="student")], "exact_match") == ""
 
 
 def test_scatter_leaves_out_models_without_a_size():
-    svg = plots.scatter([model("s", parameters=10), model("rules", "baseline", parameters=None)], ["parameters"], title="size")
+    svg = plots.scatter(
+        [model("s", parameters=10), model("rules", "baseline", parameters=None)],
+        lambda model: model.parameters,
+        title="size",
+        write=str,
+    )
     assert ">s</text>" in svg and "rules" not in svg
 
 
-def test_names_in_pictures_are_escaped():
-    svg = plots.scatter([model("<script>", parameters=10)], ["parameters"], title="size")
+def test_names_in_charts_are_escaped():
+    svg = plots.scatter([model("<script>", parameters=10)], lambda model: model.parameters, title="size", write=str)
     assert "<script>" not in svg and "&lt;script&gt;" in svg
 
 
 def test_curve_skips_losses_that_are_no_number():
-    steps = [
-        {"step": n, "split": "train", "loss": loss, "tokens": n * 10} for n, loss in enumerate([2.0, math.nan, math.inf, None, 1.0])
-    ]
+    steps = [LossPoint(n, "train", loss, n * 10) for n, loss in enumerate([2.0, math.nan, math.inf, None, 1.0])]
     svg = plots.curve(steps, losses=(1.0, 2.0), tokens=40, tone="student-0")
     assert "nan" not in svg.lower() and "inf" not in svg.lower() and svg.count("<circle") == 2
 
@@ -90,9 +96,9 @@ def test_bands_of_the_flow_are_as_thick_as_their_rows():
     assert starts == [0, pytest.approx(thick[0], abs=0.2)]  # bands that leave a box lie side by side
 
 
-def test_students_keep_their_colour_on_every_picture():
-    report = [{"name": n, "role": r} for n, (r, *_) in report_numbers.MODELS.items()]
-    assert plots.tones(report) == {
+def test_students_keep_their_colour_in_every_chart():
+    models = [ModelEntry(name=n, role=r) for n, (r, *_) in sample_report.MODELS.items()]
+    assert plots.tones(models) == {
         "smol": "teacher",
         "s": "student-0",
         "xs": "student-1",

@@ -1,10 +1,11 @@
-"""report.json as the reports job would write it, from made-up predictions; the gate's word is the real gate's."""
+"""A report as the reports step writes it, from generated predictions; the gate's decision is computed by the gate."""
 
 import math
-from typing import Any
 
 from engine.contract.evaluation import Gate
+from engine.records.report import Holdout, ModelEntry, Report
 from engine.release.gate import decide
+from engine.rows import Row
 
 MODELS = {  # role, parameters, layers, chance to be right on seen and unseen scenarios, p95 in ms
     "smol": ("teacher", 134_515_008, 30, 0.93, 0.86, 812.0),
@@ -26,45 +27,45 @@ GATE = {
 }
 
 
-def around(value: float, n: int) -> dict[str, Any]:
+def around(value: float, n: int) -> Row:
     """A value with a normal interval."""
     wide = 1.96 * math.sqrt(max(value * (1 - value), 0.002) / n)
     return {"value": value, "low": max(0.0, value - wide), "high": min(1.0, value + wide), "n": n}
 
 
-def report(rows: list[dict[str, Any]], nasty: str) -> dict[str, Any]:
-    asked = {row["prompt_id"]: row["seen"] for row in rows}
-    models = [_model(name, [row for row in rows if row["model"] == name]) for name in MODELS]
-    best = models[0]["metrics"]["exact_match"]["value"]
-    for model in models[1:]:
-        mine = model["metrics"]["exact_match"]["value"]
-        keeps, gap = mine / best, mine - best
-        model["against_teacher"] = {
+def report(rows: list[Row], nasty: str) -> Report:
+    """Return the report on PREDICTION rows; some model text is `nasty`."""
+    seen = {row["prompt_id"]: row["seen"] for row in rows}
+    entries = [_entry(name, [row for row in rows if row["model"] == name]) for name in MODELS]
+    exact = {entry["name"]: entry["metrics"]["exact_match"]["value"] for entry in entries}
+    for entry in entries[1:]:
+        own, best = exact[entry["name"]], exact["smol"]
+        entry["against_teacher"] = {
             "teacher": "smol",
-            "difference": {"value": gap, "low": gap - 0.05, "high": gap + 0.05},
-            "retention": {"value": keeps, "low": keeps - 0.05, "high": keeps + 0.05},
-            "retention_unseen": {"value": keeps - 0.01, "low": keeps - 0.08, "high": keeps + 0.06},
+            "difference": {"value": own - best, "low": own - best - 0.05, "high": own - best + 0.05},
+            "retention": {"value": own / best, "low": own / best - 0.05, "high": own / best + 0.05},
+            "retention_unseen": {"value": own / best - 0.01, "low": own / best - 0.08, "high": own / best + 0.06},
         }
-        model["against_baselines"] = {
-            other["name"]: {"value": (d := mine - other["metrics"]["exact_match"]["value"]), "low": d - 0.09, "high": d + 0.09}
-            for other in models[3:]
+        entry["against_baselines"] = {
+            name: {"value": (gap := own - exact[name]), "low": gap - 0.09, "high": gap + 0.09} for name in ("rules", "nearest")
         }
-    return {
-        "run": "runs/order-mail",
-        "contract": "order-mail",
-        "created": "2026-01-31T09:14:00Z",
-        "holdout": {"rows": len(asked), "seen": sum(asked.values()), "unseen": len(asked) - sum(asked.values())},
-        "models": models,
-        "gate": decide(models, Gate.model_validate(GATE)),
-        "findings": [
-            "What is said of unseen scenarios rests on few prompts.",
-            "s and smol cannot be told apart on this holdout: -0.017 exact match.",
+    models = tuple(ModelEntry.model_validate(entry) for entry in entries)
+    return Report(
+        run="runs/order-mail",
+        contract="order-mail",
+        created="2026-01-31T09:14:00Z",
+        holdout=Holdout(rows=len(seen), seen=sum(seen.values()), unseen=len(seen) - sum(seen.values())),
+        models=models,
+        gate=decide(models, Gate.model_validate(GATE)),
+        findings=(
+            "The numbers on unseen scenarios rest on few prompts.",
+            "The difference of s and smol is not significant on this holdout: -0.017 exact match.",
             *([f"Some finding quotes {nasty}"] if nasty else []),
-        ],
-    }
+        ),
+    )
 
 
-def _model(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _entry(name: str, rows: list[Row]) -> Row:
     role, parameters, layers, _, _, p95 = MODELS[name]
     right = {
         key: [row["exact"] for row in rows if keep(row)]
@@ -74,7 +75,7 @@ def _model(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "exact_match_seen": lambda row: row["seen"],
         }.items()
     }
-    metrics: dict[str, Any] = {key: around(sum(found) / len(found), len(found)) for key, found in right.items()}
+    metrics: Row = {key: around(sum(found) / len(found), len(found)) for key, found in right.items()}
     value, n = metrics["exact_match"]["value"], len(rows)
     metrics |= {
         "field_f1": around(value**0.4, 360),
@@ -111,7 +112,7 @@ def _model(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _slice(rows: list[dict[str, Any]], dimension: str) -> dict[str, Any]:
+def _slice(rows: list[Row], dimension: str) -> Row:
     found: dict[str, list[bool]] = {}
     for row in rows:
         value = ("seen" if row["seen"] else "unseen") if dimension == "seen" else row[dimension]
@@ -122,7 +123,7 @@ def _slice(rows: list[dict[str, Any]], dimension: str) -> dict[str, Any]:
     }
 
 
-def _bins(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _bins(rows: list[Row]) -> list[Row]:
     bins = []
     for index in range(10):
         inside = [row for row in rows if row["confidence"] is not None and min(9, int(row["confidence"] * 10)) == index]

@@ -1,4 +1,4 @@
-"""A run as the line would leave it, made up without models: artifacts on disk, report.json, contract and predictions."""
+"""A generated run without models: artifacts on disk, report, contract and predictions."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from report_numbers import GATE, MODELS, report
+from sample_report import GATE, MODELS, report
 
 from engine.inference import spending
 from engine.records.record import Identity
@@ -33,21 +33,21 @@ CONTRACT = {
 
 
 def seeds(name: str) -> list[dict[str, Any]]:
-    """The task's own rows."""
+    """Return the task's rows."""
     return [json.loads(line) for line in (TASK / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def run(folder: Path, *, nasty: str = NASTY) -> dict[str, Any]:
-    """Return the arguments of `gather`, its artifacts written below `folder`; some model text is `nasty`."""
+    """Return the arguments of `collect`, its artifacts written below `folder`; some model text is `nasty`."""
     chance = random.Random(7)
     prompts = [_prompt(row, number) for number, row in enumerate(seeds("train"), 1)]
     prompts[3]["text"] = f"Hello, {nasty}"
     picked = _picked(prompts, chance, nasty)
     predictions = _predictions(chance, nasty)
-    made = [_prompts(folder, prompts), _candidates(folder, picked), _dataset(folder, picked)]
-    made += [_student(folder, name, examples=sum(not row["dropped_by"] for row in picked)) for name in ("s", "xs")]
+    artifacts = [_prompts(folder, prompts), _candidates(folder, picked), _dataset(folder, picked)]
+    artifacts += [_student(folder, name, examples=sum(not row["dropped_by"] for row in picked)) for name in ("s", "xs")]
     return {
-        "artifacts": {artifact.record.job: artifact for artifact in made},
+        "artifacts": {artifact.record.job: artifact for artifact in artifacts},
         "report": report(predictions, nasty),
         "contract": CONTRACT,
         "predictions": from_rows(predictions, PREDICTION),
@@ -83,7 +83,7 @@ def _picked(prompts: list[dict[str, Any]], chance: random.Random, nasty: str) ->
         x, y = math.cos(turn) * 4 + chance.gauss(0, 0.7), math.sin(turn) * 3 + chance.gauss(0, 0.6)
         for sample in range(2):
             row = _answer(prompt, sample, chance, nasty if number == 5 else "")
-            rows.append({**row, "cluster": cluster, "x": x, "y": y, **_fate(row, rows, chance)})
+            rows.append({**row, "cluster": cluster, "x": x, "y": y, **_disposition(row, rows, chance)})
     return rows
 
 
@@ -135,7 +135,7 @@ def _answer(prompt: dict[str, Any], sample: int, chance: random.Random, nasty: s
     }
 
 
-def _fate(row: dict[str, Any], earlier: list[dict[str, Any]], chance: random.Random) -> dict[str, Any]:
+def _disposition(row: dict[str, Any], earlier: list[dict[str, Any]], chance: random.Random) -> dict[str, Any]:
     kept = [other for other in earlier if not other["dropped_by"]]
     if row["pool"] not in ("train", "refusal"):
         return {"dropped_by": "pool", "duplicate_of": "", "similarity": None}
@@ -281,7 +281,7 @@ DECONTAMINATION = {
 }  # fmt: skip
 
 
-LESSONS = {
+DERIVED = {
     "kinds": {"answer": 180, "ask": 4, "contrast": 31, "correction": 9},
     "preferences": {"pairs": 77, "reasons": {"outranked": 7, "ungrounded": 70}, "margin": 0.613, "length_ratio": 1.04},
     "labels": {"right": 3, "wrong": 1, "corrected": 2},
@@ -293,8 +293,8 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
     examples = []
     for row in picked:
         split = ("validation" if len(examples) % 10 == 9 else "train") if not row["dropped_by"] else ""
-        fate = row["dropped_by"] or "picked"
-        out[fate] = out.get(fate, 0) + 1
+        reason = row["dropped_by"] or "picked"
+        out[reason] = out.get(reason, 0) + 1
         if split:
             examples.append(
                 {
@@ -312,7 +312,7 @@ def _dataset(folder: Path, picked: list[dict[str, Any]]) -> Artifact:
         "dataset",
         {"picked": (picked, PICKED), "examples": (examples, EXAMPLE)},
         RowCounts(len(picked), out),
-        {"picked": {"smol": len(examples)}, "selection": SELECTION, "decontamination": DECONTAMINATION} | LESSONS,
+        {"picked": {"smol": len(examples)}, "selection": SELECTION, "decontamination": DECONTAMINATION} | DERIVED,
     )
 
 

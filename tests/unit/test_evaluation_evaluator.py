@@ -1,4 +1,4 @@
-"""Baselines and the examiner, through the door, with models that answer by rule."""
+"""Baselines and the evaluator, with fake models."""
 
 import json
 from pathlib import Path
@@ -14,18 +14,18 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
 from engine.errors import ContractError, ModelError
-from engine.evaluation.baseline import Known, build_baseline, text_of
-from engine.evaluation.examine import EvalTarget, Examiner, failed, spread
+from engine.evaluation.baseline import TrainingExamples, build_baseline, user_text
+from engine.evaluation.evaluator import EvalTarget, Evaluator, evenly_spaced, failed
 from engine.evaluation.predict import predictions
-from engine.evaluation.size import size
+from engine.evaluation.size import model_size
 from engine.inference.engine import Request
 
 UNIT = TaskUnit.model_validate({"name": "echo", "kind": "rewrite", "instruction": "Repeat."})
 
 
 def ask(baseline, text: str) -> str:
-    [said] = baseline.complete([Request([{"role": "user", "content": text}], 0, 0.0)], Sampling())
-    return said.text
+    [completion] = baseline.complete([Request([{"role": "user", "content": text}], 0, 0.0)], Sampling())
+    return completion.text
 
 
 def row(index: int, text: str, *, reference: str | None = None, scenario: str = "plain") -> dict:
@@ -35,13 +35,13 @@ def row(index: int, text: str, *, reference: str | None = None, scenario: str = 
 
 
 def fake(**changes) -> EvalTarget:
-    given = {"name": "echo", "role": "student", "model": FakeModel(type="fake"), "units": {"echo": UNIT}}
-    return EvalTarget(**(given | changes))
+    fields = {"name": "echo", "role": "student", "model": FakeModel(type="fake"), "units": {"echo": UNIT}}
+    return EvalTarget(**(fields | changes))
 
 
 def test_rules_try_patterns_in_order_and_leave_the_rest_null() -> None:
     fields = {"number": (r"order number (\w+)", r"no\. (\w+)"), "colour": (r"red|blue",), "size": (r"size (\d+)",)}
-    rules = build_baseline(Rules(type="rules", fields=fields), Known())
+    rules = build_baseline(Rules(type="rules", fields=fields), TrainingExamples())
     assert json.loads(ask(rules, "blue, no. A1, order number B2")) == {"number": "B2", "colour": "blue", "size": None}
     assert json.loads(ask(rules, "no. A1")) == {"number": "A1", "colour": None, "size": None}
 
@@ -54,39 +54,39 @@ def test_rules_with_a_broken_pattern_are_refused_by_the_contract(tmp_path: Path)
 
 
 def test_nearest_copies_the_answer_of_the_most_similar_example() -> None:
-    known = Known(["red tea cups, please", "a ladder for the garden", "three blue chairs"], ["cups", "ladder", "chairs"])
-    nearest = build_baseline(Nearest(type="nearest"), known)
+    examples = TrainingExamples(
+        ["red tea cups, please", "a ladder for the garden", "three blue chairs"], ["cups", "ladder", "chairs"]
+    )
+    nearest = build_baseline(Nearest(type="nearest"), examples)
     assert ask(nearest, "we need a garden ladder") == "ladder"
     assert ask(nearest, "chairs in blue") == "chairs"
     assert ask(nearest, "zzz") == "cups"  # nothing in common: the first
 
 
 def test_nearest_without_examples_ends_as_error() -> None:
-    [said] = build_baseline(Nearest(type="nearest"), Known()).complete([Request([], 0, 0.0)], Sampling())
-    assert (said.finish_reason, said.text) == ("error", "")
+    [completion] = build_baseline(Nearest(type="nearest"), TrainingExamples()).complete([Request([], 0, 0.0)], Sampling())
+    assert (completion.finish_reason, completion.text) == ("error", "")
 
 
-def test_text_of_leaves_out_system_and_assistant() -> None:
+def test_user_text_leaves_out_system_and_assistant() -> None:
     turns = [("system", "s"), ("user", "one"), ("assistant", "a"), ("user", "two")]
-    assert text_of([{"role": role, "content": content} for role, content in turns]) == "one\n\ntwo"
+    assert user_text([{"role": role, "content": content} for role, content in turns]) == "one\n\ntwo"
 
 
-@pytest.mark.parametrize(
-    ("rows", "wanted", "chosen"), [(10, 5, [0, 2, 4, 6, 8]), (3, 40, [0, 1, 2]), (7, 3, [0, 2, 4]), (0, 4, [])]
-)
-def test_spread_is_even_and_never_twice_the_same(rows: int, wanted: int, chosen: list[int]) -> None:
-    assert spread(rows, wanted) == chosen
+@pytest.mark.parametrize(("rows", "count", "chosen"), [(10, 5, [0, 2, 4, 6, 8]), (3, 40, [0, 1, 2]), (7, 3, [0, 2, 4]), (0, 4, [])])
+def test_timed_rows_are_even_and_never_twice_the_same(rows: int, count: int, chosen: list[int]) -> None:
+    assert evenly_spaced(rows, count) == chosen
 
 
-def test_examiner_asks_each_prompt_once_and_answers_in_order() -> None:
+def test_evaluator_asks_each_prompt_once_and_answers_in_order() -> None:
     rows = [row(index, f"text {index}") for index in range(7)]
-    examiner = Examiner(fake(), Pool(batch=2))
-    found = examiner.examine(rows, 3)
-    assert [said.text for said in found.completions] == [f"text {index}" for index in range(7)]
-    assert examiner.engine.asked == 7 + 1  # type: ignore[attr-defined] - one more to warm up
-    assert sorted(found.seconds) == [0, 2, 4]
-    assert all(seconds > 0 for seconds in found.seconds.values())
-    assert found.tokens_per_second is not None and found.memory_mib is not None and found.memory_mib > 10
+    evaluator = Evaluator(fake(), Pool(batch=2))
+    evaluated = evaluator.evaluate(rows, 3)
+    assert [completion.text for completion in evaluated.completions] == [f"text {index}" for index in range(7)]
+    assert evaluator.engine.asked == 7 + 1  # type: ignore[attr-defined] - one more to warm up
+    assert sorted(evaluated.seconds) == [0, 2, 4]
+    assert all(seconds > 0 for seconds in evaluated.seconds.values())
+    assert evaluated.tokens_per_second is not None and evaluated.memory_mib is not None and evaluated.memory_mib > 10
 
 
 def test_request_of_a_teacher_shows_its_examples_and_of_a_student_only_the_instruction() -> None:
@@ -111,16 +111,18 @@ def test_a_student_that_reasons_is_free_to_and_graded_by_what_it_ends_with() -> 
     rows = [row(0, "x", reference='{"n":1}')]
     assert student.request(rows[0]).json_schema is None
     assert fake(units={"echo": unit}, role="teacher").request(rows[0]).json_schema == {"type": "object"}
-    found = Examiner(student, Pool()).examine(rows, 0)
-    [said] = predictions(student, rows, found, scenarios=(), final=lambda answer, unit: answer[answer.index("{") :]).to_pylist()
-    assert (said["answer"], said["valid"], said["exact"]) == ('{"n":1}', True, True)
+    evaluated = Evaluator(student, Pool()).evaluate(rows, 0)
+    [completion] = predictions(
+        student, rows, evaluated, scenarios=(), final=lambda answer, unit: answer[answer.index("{") :]
+    ).to_pylist()
+    assert (completion["answer"], completion["valid"], completion["exact"]) == ('{"n":1}', True, True)
 
 
 def test_predictions_say_what_was_seen_and_what_was_right() -> None:
     target = fake(max_tokens=3)
     rows = [row(0, "a b", scenario="known"), row(1, "c", reference="d", scenario="new"), row(2, "one two three four")]
-    found = Examiner(target, Pool()).examine(rows, 1)
-    table = predictions(target, rows, found, scenarios={"known", "plain"}).to_pydict()
+    evaluated = Evaluator(target, Pool()).evaluate(rows, 1)
+    table = predictions(target, rows, evaluated, scenarios={"known", "plain"}).to_pydict()
     assert table["exact"] == [True, False, False]
     assert table["finish_reason"] == ["stop", "stop", "length"]
     assert table["seen"] == [True, False, True]
@@ -132,7 +134,7 @@ def test_predictions_say_what_was_seen_and_what_was_right() -> None:
 def test_predictions_count_a_cut_answer_as_wrong_even_if_it_says_the_same() -> None:
     target = fake(max_tokens=2)
     rows = [row(0, "one two three", reference="one two")]
-    [cut] = predictions(target, rows, Examiner(target, Pool()).examine(rows, 0), scenarios=()).to_pylist()
+    [cut] = predictions(target, rows, Evaluator(target, Pool()).evaluate(rows, 0), scenarios=()).to_pylist()
     assert (cut["answer"], cut["exact"]) == ("one two", False)
 
 
@@ -147,15 +149,15 @@ def test_size_counts_parameters_from_the_headers(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 3, "max_position_embeddings": 64}')
     save_file({"a": np.zeros((4, 5), np.float32), "b": np.zeros(7, np.float16)}, tmp_path / "one.safetensors")
     save_file({"c": np.zeros((2, 2, 2), np.float32)}, tmp_path / "two.safetensors")
-    assert size(tmp_path) == (20 + 7 + 8, 3, 64)
+    assert model_size(tmp_path) == (20 + 7 + 8, 3, 64)
 
 
-def test_examiner_fetches_a_model_from_a_remote_folder() -> None:
+def test_evaluator_fetches_a_model_from_a_remote_folder() -> None:
     from engine.storage.shards import Folder
 
     Folder("memory://runs/s/model").write("config.json", b'{"num_hidden_layers": 2}')
-    examiner = Examiner(fake(folder="memory://runs/s/model"), Pool())
-    assert examiner.size.layers == 2
+    evaluator = Evaluator(fake(folder="memory://runs/s/model"), Pool())
+    assert evaluator.size.layers == 2
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -163,12 +165,12 @@ def test_size_of_a_damaged_folder_says_which(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / name).write_text('{"half')
     with pytest.raises(ModelError, match=r"config\.json or its weights cannot be read"):
-        size(tmp_path)
+        model_size(tmp_path)
 
 
 def test_rules_of_the_order_mails_read_a_plain_mail_and_leave_out_what_it_does_not_say() -> None:
     fields = yaml.safe_load((Path(__file__).parents[2] / "jobs/contracts/order_mail/rules.yaml").read_text())
-    rules = build_baseline(Rules(type="rules", fields=fields), Known())
+    rules = build_baseline(Rules(type="rules", fields=fields), TrainingExamples())
     plain = "Hello,\nour order number is 46331. We would like 30 tape measures.\nKind regards,\nNadia Shaw"
     assert json.loads(ask(rules, plain)) == {"order_number": "46331", "product": "tape measures", "quantity": "30"}
     closed = "Hello, our office is closed until Monday.\nBen Green"
@@ -178,6 +180,6 @@ def test_rules_of_the_order_mails_read_a_plain_mail_and_leave_out_what_it_does_n
 def test_a_teacher_that_thinks_is_graded_by_what_follows() -> None:
     model = FakeModel(type="fake", replies=("<think>well</think> 42", "<think>well"))
     thinker = fake(role="teacher", model=model, structured=False, thinks=Thinks())
-    examiner = Examiner(thinker, Pool())
-    found = examiner.examine([row(0, "a"), row(1, "b")], timed=0)
-    assert {(said.text, said.finish_reason) for said in found.completions} == {("42", "stop"), ("", "error")}
+    evaluator = Evaluator(thinker, Pool())
+    evaluated = evaluator.evaluate([row(0, "a"), row(1, "b")], timed=0)
+    assert {(completion.text, completion.finish_reason) for completion in evaluated.completions} == {("42", "stop"), ("", "error")}

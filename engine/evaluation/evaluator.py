@@ -1,0 +1,186 @@
+"""Evaluates one model on the holdout: some prompts timed one at a time, the rest in batches. One model per process."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import psutil
+
+from engine.contract.evaluation import Baseline, Nearest, Rules
+from engine.contract.models import Model, Sampling, VllmModel
+from engine.contract.profile import Pool
+from engine.contract.specialist import TaskUnit
+from engine.contract.teachers import Shots, Thinks
+from engine.evaluation.baseline import TrainingExamples, build_baseline
+from engine.evaluation.size import ModelSize, model_size
+from engine.inference import Chat, Completion, build_model
+from engine.inference.engine import Request, instruct
+from engine.inference.few_shot import FewShotSelector
+from engine.inference.reasoning import parse_reasoning
+from engine.inference.structured import decoding_schema
+from engine.records.report import Role
+from engine.rows import Row
+from engine.storage.shards import Folder
+from engine.tools.agent import ToolAgent
+from engine.tools.toolset import Toolset
+
+WARM_UP = "Hello."
+MIB = 2**20
+
+
+class Completes(Protocol):
+    """Interface that models and baselines share."""
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]: ...
+
+
+@dataclass(frozen=True)
+class EvalTarget:
+    """A model to evaluate and how its prompts are built, in picklable values."""
+
+    name: str
+    role: Role
+    model: Model | Baseline
+    units: Mapping[str, TaskUnit]
+    folder: str | None = None
+    """Path or URL of the weights; None for a model that has none."""
+    systems: Mapping[str, str] = field(default_factory=dict)
+    """Task unit -> system text."""
+    shots: Shots = field(default_factory=Shots)
+    structured: bool = True
+    """Constrain decoding to the task unit's JSON schema and spans. Ignored for a student that writes its reasoning first."""
+    thinks: Thinks | None = None
+    """Tags around the model's reasoning; the answer is the text after it."""
+    max_tokens: int = 128
+    examples: TrainingExamples = field(default_factory=TrainingExamples)
+    """Training examples, for a baseline."""
+    toolset: Toolset | None = None
+    """Tools the model may call; a student calls them only where its task unit supervises tools."""
+
+    @cached_property
+    def few_shot(self) -> FewShotSelector:
+        """Selects the few-shot examples of a prompt."""
+        return FewShotSelector(self.shots)
+
+    def request(self, row: Row) -> Request:
+        """Return the greedy request for a HOLDOUT row."""
+        unit = self.units[row["task_unit"]]
+        chat: Chat = instruct(row["messages"], system=self.systems.get(unit.name, ""), shots=self.few_shot(row["text"]))
+        reasons = unit.supervise == "process" and self.role in ("student", "champion")
+        schema = decoding_schema(unit.output, row["text"]) if self.structured and not reasons else None
+        uses_tools = self.toolset is not None and (self.role == "teacher" or unit.supervise == "tools")
+        calls = self.toolset.max_calls if uses_tools and self.toolset else 0
+        return Request(
+            chat, seed=0, temperature=0.0, json_schema=schema, keep_special_tokens=self.thinks is not None, max_calls=calls
+        )
+
+    def strip_reasoning(self, completion: Completion) -> Completion:
+        """Return `completion` with the text after the reasoning only."""
+        parsed = parse_reasoning(completion.text, completion.finish_reason, self.thinks)
+        return completion._replace(text=parsed.answer, finish_reason=parsed.finish_reason, error=completion.error or parsed.error)
+
+
+class Evaluated(NamedTuple):
+    """Completions and measurements of one model. `completions` are in the holdout's order."""
+
+    completions: list[Completion]
+    seconds: dict[int, float] = {}  # noqa: RUF012 - row -> wall time of the prompt alone in the engine
+    tokens_per_second: float | None = None  # answer tokens, in batches
+    memory_mib: float | None = None  # resident memory of the process, weights and cache included; GPU memory is not
+    size: ModelSize = ModelSize()
+    error: str = ""  # why the model could not be evaluated
+
+
+class Evaluator:
+    """Loads one model and sends it the holdout.
+
+    Raises:
+        ModelError: the weights or the engine cannot be loaded.
+    """
+
+    def __init__(self, target: EvalTarget, pool: Pool) -> None:
+        self.target, self.pool = target, pool
+        self.sampling = Sampling(temperature=0.0, max_tokens=target.max_tokens)
+        self.engine, self.size = self._load()
+
+    def ready(self) -> bool:
+        """Return True; a caller waits for it until the model is loaded."""
+        return True
+
+    def evaluate(self, rows: Sequence[Row], timed: int) -> Evaluated:
+        """Send each prompt once: `timed` of them, evenly spread, one at a time; the rest in batches.
+
+        The timed prompts come first: after a batch, a prompt could hit the prefix cache and look faster than it is.
+        """
+        requests = [self.target.request(row) for row in rows]
+        alone = evenly_spaced(len(rows), timed)
+        self._warm_up(rows[:1])
+        completions: dict[int, Completion] = {}
+        seconds: dict[int, float] = {}
+        for index in alone:
+            started = time.perf_counter()
+            [completions[index]] = self.engine.complete([requests[index]], self.sampling)
+            seconds[index] = time.perf_counter() - started
+        rest = [index for index in range(len(rows)) if index not in completions]
+        started = time.perf_counter()
+        for start in range(0, len(rest), self.pool.batch):
+            batch = rest[start : start + self.pool.batch]
+            completions.update(zip(batch, self.engine.complete([requests[i] for i in batch], self.sampling), strict=True))
+        batched = time.perf_counter() - started
+        if rest:
+            speed = tokens_per_second([completions[i] for i in rest], batched)
+        else:
+            speed = tokens_per_second(list(completions.values()), sum(seconds.values()))
+        memory = psutil.Process().memory_info().rss / MIB
+        answers = [self.target.strip_reasoning(completions[i]) for i in range(len(rows))]
+        return Evaluated(answers, seconds, speed, round(memory, 1), self.size)
+
+    def _load(self) -> tuple[Completes, ModelSize]:
+        target, model = self.target, self.target.model
+        if isinstance(model, Rules | Nearest):
+            return build_baseline(model, target.examples), ModelSize()
+        folder = self._fetch(target.folder) if target.folder else None
+        size = model_size(folder) if folder else ModelSize()
+        if isinstance(model, VllmModel) and size.positions and size.positions < model.max_model_len:
+            model = model.model_copy(update={"max_model_len": size.positions})
+        engine = build_model(model, self.pool, folder=folder)
+        return ToolAgent(engine, target.toolset) if target.toolset else engine, size
+
+    def _fetch(self, url: str) -> Path:
+        """Return a local folder with the content of `url`; a copy lives as long as this process."""
+        folder = Folder(url)
+        if folder.is_local:
+            return Path(folder.path)
+        self.copy = tempfile.TemporaryDirectory(prefix="rayleigh-")
+        for name in folder.files():
+            target = Path(self.copy.name, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.fs.get_file(f"{folder.path}/{name}", str(target))
+        return Path(self.copy.name)
+
+    def _warm_up(self, rows: Sequence[Row]) -> None:
+        """Let the engine compile its grammar and cache the shared prefix, without sending it a holdout prompt."""
+        for row in rows:
+            hello = {**row, "messages": [{"role": "user", "content": WARM_UP}], "text": WARM_UP}
+            self.engine.complete([self.target.request(hello)], self.sampling)
+
+
+def evenly_spaced(rows: int, count: int) -> list[int]:
+    """Return `count` evenly spaced row numbers below `rows`; all of them if there are fewer."""
+    count = min(rows, count)
+    return [index * rows // count for index in range(count)]
+
+
+def tokens_per_second(completions: Sequence[Completion], seconds: float) -> float | None:
+    """Return answer tokens per second; None for a model that counts no tokens."""
+    tokens = sum(completion.tokens_out for completion in completions)
+    return round(tokens / seconds, 1) if tokens and seconds else None
+
+
+def failed(rows: int, why: str) -> Evaluated:
+    """Return the result of a model that could not be loaded or died: every answer ends as `error`."""
+    return Evaluated([Completion("", "error", 0, 0, error=why) for _ in range(rows)], error=why)

@@ -1,0 +1,126 @@
+"""Files of the registry, `lineage.json`, and the output of `rayleigh promote` and `rayleigh rollback`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from engine.records.base import Record
+from engine.records.report import GateNumber
+
+
+class RegistryEvent(Record):
+    """One promotion or rollback. `champion.json` holds the event that made the current champion."""
+
+    id: str
+    """12 hexadecimal digits."""
+    kind: Literal["promote", "rollback"]
+    """What was done."""
+    contract: str
+    """Name of the contract."""
+    student: str
+    """Student that is the champion after the event."""
+    fingerprint: str
+    """Fingerprint of the student's artifact."""
+    release: str
+    """Folder of the release, relative to the contract's folder in the registry."""
+    time: str
+    """ISO 8601, UTC."""
+    before: str | None = None
+    """Id of the event that made the previous champion, to which a rollback returns; null for the first."""
+    from_student: str | None = None
+    """Rollback: the student that was the champion before it."""
+    from_fingerprint: str | None = None
+    """Rollback: the fingerprint of that student."""
+    from_id: str | None = None
+    """Rollback: the id of the event that had made it the champion."""
+
+
+class ReleaseFile(Record):
+    """One file of the model folder."""
+
+    path: str
+    """Relative to the release, such as `model/config.json`."""
+    bytes: int
+    """Size."""
+    sha256: str
+    """Hexadecimal digest."""
+
+
+class ReleaseManifest(Record):
+    """`release.json`, which is written last: a release without it is incomplete."""
+
+    student: str
+    """Name in the contract."""
+    fingerprint: str
+    """Fingerprint of the student's artifact."""
+    files: tuple[ReleaseFile, ...]
+    """Files of the model folder, by path."""
+
+
+class LineageRows(Record):
+    """Rows of one artifact."""
+
+    rows_in: int
+    """Rows that the job read."""
+    rows_out: dict[str, int]
+    """Label (pool, split or drop reason) -> rows."""
+
+
+class LineageEntry(Record):
+    """One artifact that a release was made from (`lineage.json`: artifact -> entry)."""
+
+    folder: str
+    """Path or URL of the artifact."""
+    fingerprint: str
+    """Hash of recipe and rows."""
+    inputs: dict[str, str]
+    """Artifact that was read -> its fingerprint."""
+    row_counts: LineageRows
+    """Rows in and out."""
+    packages: dict[str, str]
+    """Package -> version."""
+    commit: str | None = None
+    """Commit of the code; ends with + if files were changed since."""
+
+
+class ReportsMetrics(Record):
+    """Metrics of the reports step."""
+
+    champion: RegistryEvent | None = None
+    """Champion of the contract at the time of the report; it is not part of the artifact's fingerprint."""
+
+
+class Promotion(Record):
+    """Output of `rayleigh promote`."""
+
+    contract: str
+    """Name of the contract."""
+    student: str
+    """Champion after the command."""
+    fingerprint: str
+    """Fingerprint of the student's artifact."""
+    release: str
+    """Folder or URL of the release."""
+    changed: bool
+    """False if the student was the champion already."""
+    before: str | None = None
+    """Student that was the champion before the command."""
+    passing: tuple[str, ...] = ()
+    """Students that pass the gate, smallest first."""
+    refusals: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
+    """Student -> requirements that it misses."""
+
+
+class Rollback(Record):
+    """Output of `rayleigh rollback`."""
+
+    contract: str
+    """Name of the contract."""
+    student: str
+    """Champion after the command."""
+    fingerprint: str
+    """Fingerprint of the student's artifact."""
+    release: str
+    """Folder or URL of the release."""
+    before: str
+    """Student that was the champion before the command."""

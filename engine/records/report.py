@@ -1,0 +1,262 @@
+"""`report.json`: the numbers of every evaluated model, the gate's decision and the sentences to read before the numbers.
+
+The file is written by the reports step, kept in every release, and printed by `rayleigh report RUN --json`. A number that does not
+exist for a model is null. A key that an older file lacks has its default, so that older reports can be read.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from engine.records.ablation import Ablation
+from engine.records.base import Json, Record
+
+VERSION = 1
+
+Role = Literal["teacher", "student", "champion", "baseline"]
+
+
+class Interval(Record):
+    """A number with its confidence interval."""
+
+    value: float
+    """Point value."""
+    low: float
+    """Lower end of the interval at the contract's `evaluation.level`."""
+    high: float
+    """Upper end."""
+    n: int = 0
+    """Items that the number counts over: prompts, fields or answers; 0 if the file does not record it."""
+
+
+class Holdout(Record):
+    """Size of the holdout."""
+
+    rows: int = 0
+    """Prompts."""
+    seen: int = 0
+    """Prompts whose scenario also occurs among the training prompts."""
+    unseen: int = 0
+    """Prompts whose scenario never occurs among the training prompts."""
+
+
+class Metrics(Record):
+    """Quality of one model on the holdout."""
+
+    exact_match: Interval | None = None
+    """Share of prompts answered exactly as the reference."""
+    exact_match_unseen: Interval | None = None
+    """The same on unseen scenarios."""
+    exact_match_seen: Interval | None = None
+    """The same on seen scenarios."""
+    field_f1: Interval | None = None
+    """F1 of the fields' values, averaged over the fields (macro)."""
+    schema_validity: Interval | None = None
+    """Share of answers that fit the JSON schema; null without a schema."""
+    abstain_precision: Interval | None = None
+    """Of the fields that the model left null, the share that the prompt does not state."""
+    abstain_recall: Interval | None = None
+    """Of the fields that the prompt does not state, the share that the model left null."""
+    ece: Interval | None = None
+    """Expected calibration error, 10 equal-width bins; null for a model without a confidence."""
+    brier: Interval | None = None
+    """Brier score: mean squared difference of confidence and correctness."""
+
+
+class FieldScores(Record):
+    """Scores of one field of the output; null where the field was never stated or never expected."""
+
+    precision: float | None = None
+    """Right values over stated values."""
+    recall: float | None = None
+    """Right values over expected values."""
+    f1: float | None = None
+    """Harmonic mean of both."""
+
+
+class Slice(Record):
+    """One value of a dimension, such as difficulty = hard."""
+
+    n: int = 0
+    """Prompts."""
+    exact_match: Interval | None = None
+    """As in `metrics`, on these prompts."""
+    checks: dict[str, Interval | None] = Field(default_factory=dict)
+    """Check -> share of answers that pass."""
+
+
+class Latency(Record):
+    """Wall time of one prompt alone in the engine (batch of one)."""
+
+    p50_ms: float
+    """Median, milliseconds."""
+    p95_ms: float
+    """95th percentile, milliseconds."""
+    n: int = 0
+    """Timed prompts."""
+
+
+class Cost(Record):
+    """Cost when the teacher answers what the model is not confident about."""
+
+    per_1000_accepted: float | None = None
+    """Price of 1,000 right answers in the contract's currency, fallbacks included; null if nothing is right or was timed."""
+    answered_share: float = 1.0
+    """Share of requests that the model answers itself: its confidence is at least `specialist.niche.answer_above`."""
+    fallback_share: float = 0.0
+    """Share of requests that go to the teacher."""
+    accepted_share: float = 0.0
+    """Share of requests answered right, by either."""
+
+
+class Bin(Record):
+    """One bin (low, high] of the reliability diagram."""
+
+    low: float = 0.0
+    """Lower bound of the confidence."""
+    high: float = 1.0
+    """Upper bound."""
+    n: int = 0
+    """Answers in the bin."""
+    confidence: float | None = None
+    """Mean confidence; null in an empty bin."""
+    accuracy: float | None = None
+    """Share of right answers; null in an empty bin."""
+
+
+class Calibration(Record):
+    """Confidence against correctness."""
+
+    bins: tuple[Bin, ...] = ()
+    """10 bins of equal width, lowest first."""
+
+
+class TeacherComparison(Record):
+    """A model against the teacher on the same prompts; the intervals are paired."""
+
+    teacher: str = ""
+    """The teacher with the highest exact match."""
+    difference: Interval | None = None
+    """Exact match less the teacher's."""
+    retention: Interval | None = None
+    """Exact match over the teacher's."""
+    retention_unseen: Interval | None = None
+    """The same on unseen scenarios."""
+
+
+class ModelEntry(Record):
+    """One evaluated model."""
+
+    name: str
+    """Name in the contract; `champion` for the champion."""
+    role: Role
+    """teacher, student, champion or baseline."""
+    parameters: int | None = None
+    """Parameters, tied weights counted once."""
+    layers: int | None = None
+    """Decoder layers."""
+    size_vs_teacher: float | None = None
+    """Parameters over the teacher's."""
+    error: str | None = None
+    """Why the model could not be evaluated; null if it was."""
+    metrics: Metrics = Metrics()
+    """Quality."""
+    fields: dict[str, FieldScores] = Field(default_factory=dict)
+    """Field of the output -> scores."""
+    checks: dict[str, Interval | None] = Field(default_factory=dict)
+    """Check of `evaluation.checks` -> share of answers that pass."""
+    slices: dict[str, dict[str, Slice]] = Field(default_factory=dict)
+    """Dimension -> value -> scores."""
+    latency: Latency | None = None
+    """Null if no prompt was timed."""
+    tokens_per_second: float | None = None
+    """Answer tokens per second, in batches."""
+    memory_mib: float | None = None
+    """Resident memory of the process, MiB; GPU memory is not included."""
+    cost: Cost | None = None
+    """Null without a teacher."""
+    calibration: Calibration = Calibration()
+    """Reliability diagram."""
+    against_teacher: TeacherComparison | None = None
+    """Null for the teacher itself."""
+    against_baselines: dict[str, Interval | None] = Field(default_factory=dict)
+    """Baseline -> difference in exact match, paired."""
+
+
+class GateNumber(Record):
+    """One requirement of the contract's gate against one student."""
+
+    number: str
+    """Name of the requirement, such as `retention` or `beats rules`."""
+    found: float | None = None
+    """Measured value; null if the report has no such number, which refuses the student."""
+    low: float | None = None
+    """Lower end of its interval."""
+    high: float | None = None
+    """Upper end of its interval."""
+    wanted: float = 0.0
+    """Threshold of the contract."""
+    at_most: bool = False
+    """Whether the threshold is an upper limit."""
+    passed: bool = False
+    """Whether the requirement is met."""
+
+
+class GateDecision(Record):
+    """Which students meet the contract."""
+
+    passing: tuple[str, ...] = ()
+    """Students that meet every requirement, smallest first."""
+    refusals: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
+    """Student -> requirements that it misses; only students that miss one."""
+    numbers: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
+    """Student -> every requirement."""
+    winner: str | None = None
+    """The smallest passing student."""
+
+
+class CurationSummary(Record):
+    """Summary of the training set, from the metrics of the dataset step."""
+
+    selection: Json | None = None
+    """Balance, coverage and density before and after selection; null without embeddings."""
+    decontamination: Json | None = None
+    """What was compared with the holdout and the evaluation lists, and what was removed."""
+
+
+class Report(Record):
+    """The whole file."""
+
+    version: int = VERSION
+    """Version of this layout; a file without the key has version 1."""
+    run: str = ""
+    """Run folder or URL."""
+    contract: str = ""
+    """Name of the contract."""
+    created: str = ""
+    """Time of writing, ISO 8601, UTC."""
+    holdout: Holdout = Holdout()
+    """Number of holdout prompts."""
+    models: tuple[ModelEntry, ...] = ()
+    """Teachers, students, champion, baselines."""
+    gate: GateDecision = GateDecision()
+    """Decision of the contract's gate."""
+    findings: tuple[str, ...] = ()
+    """Sentences to read before the numbers, most serious first."""
+    judge: Json | None = None
+    """What is known about the judge, with its audit, from the metrics of the candidates step; null without a judge."""
+    curation: CurationSummary = CurationSummary()
+    """Summary of the training set."""
+    ablation: Ablation | None = None
+    """Result of `rayleigh ablate` on this dataset, if there is one."""
+
+    def model(self, name: str, role: Role = "student") -> ModelEntry:
+        """Return the entry of the model `name`.
+
+        Raises:
+            KeyError: the report has no model of this name and role.
+        """
+        for entry in self.models:
+            if (entry.name, entry.role) == (name, role):
+                return entry
+        raise KeyError(f"{role} {name!r}; the report has {[entry.name for entry in self.models]}")

@@ -23,7 +23,7 @@ def contract(tmp_path, *checks, room="judges", source=None, **prompts):
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ({"type": "regex", "pattern": "(a"}, "'(a' is not a regular expression: missing ) at position 2; mend it"),
+        ({"type": "regex", "pattern": "(a"}, "'(a' is not a regular expression: missing ) at position 2; correct it"),
         ({"type": "numeric", "unit": "flurbs"}, "'flurbs' is not a unit that pint knows; write it as in kg"),
         ({"type": "numeric", "min": 2, "max": 1}, "min and max: found 2 > 1, so no number passes; swap them"),
         ({"type": "numeric", "rel_tol": 0.1}, "a tolerance needs a reference; add reference: {}"),

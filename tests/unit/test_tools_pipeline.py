@@ -164,8 +164,8 @@ def test_contract_with_tools_is_sound():
         ({"teachers": {**TEACHERS, "tools": [{"type": "shell"}]}}, "'shell'"),
         ({"teachers": {**TEACHERS, "tools": [{"type": "sql", "tables": {}}]}}, "at least 1"),
         ({"teachers": {**TEACHERS, "tools": [{"type": "sql", "tables": {"a; drop": "x.csv"}}]}}, "pattern"),
-        ({"specialist": SPECIALIST}, "task_units.desk.supervise: found tools, but in teachers.mode direct none is called"),
-        ({"judges": {"checks": [{"type": "tools"}]}}, "judges.checks: found tools, but in teachers.mode direct"),
+        ({"specialist": SPECIALIST}, "task_units.desk.supervise: found tools, but teachers.mode direct calls none"),
+        ({"judges": {"checks": [{"type": "tools"}]}}, "judges.checks: found tools, but teachers.mode direct"),
     ],
 )
 def test_contract_names_what_does_not_fit_together(sections, why):

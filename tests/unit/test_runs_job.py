@@ -132,6 +132,17 @@ def test_line_value_that_no_job_reads_changes_nothing(tmp_path):
     assert drive(tmp_path, jobs=LINE[:1], n=2) == []
 
 
+def test_line_key_that_an_older_recipe_lacks_counts_as_its_default(tmp_path):
+    drive(tmp_path, jobs=LINE[:2])
+    path = tmp_path / "answers" / "record.json"
+    record = json.loads(path.read_text())
+    del record["recipe"]["teachers"]["models"][0]["sampling"]["n"], record["recipe"]["teachers"]["max_calls"]
+    path.write_text(json.dumps(record))
+    assert drive(tmp_path, jobs=LINE[:2]) == []
+    with pytest.raises(RecipeMismatch, match=r"answers was finished .*\n +teachers\.models\.0\.sampling\.n: 1 -> 2"):
+        drive(tmp_path, jobs=LINE[:2], n=2)
+
+
 def test_line_input_rebuilt_with_other_rows_makes_what_read_it_stale(tmp_path):
     drive(tmp_path)
     Folder(str(tmp_path)).remove("seeds")

@@ -119,7 +119,8 @@ def test_answers_of_an_earlier_version_are_read_with_the_columns_they_lack(folde
 @pytest.mark.parametrize("schema", [PROMPT, ANSWER, CANDIDATE, PICKED, EXAMPLE, PREDICTION])
 def test_rows_of_the_version_before_have_every_column_of_today(folder, schema):
     new = {
-        "dimension_scores", "rubric_spread", "judge_decides", "relation", "confidence_tier", "parents", "complexity", "quality", "ifd", "density", "kind",
+        "dimension_scores", "rubric_spread", "judge_decides", "relation", "confidence_tier", "parents", "complexity",
+        "quality", "ifd", "density", "kind",
     } | ({"checks"} if schema is PREDICTION else {"reference"})  # fmt: skip
     old = pa.schema([field for field in schema if field.name not in new])
     row = {field.name: None for field in old} | {"confidence": 0.5}

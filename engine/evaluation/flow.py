@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 import ray
-from ray.actor import ActorHandle
+from ray.actor import ActorProxy
 from ray.exceptions import RayError
 
 from engine.contract.profile import Pool
@@ -36,11 +36,11 @@ def evaluate(
                 log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
             answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
             progress(f"{target.name}: {answered} of {len(rows)} answered")
-            ray.kill(actor)
+            ray.kill(actor)  # type: ignore[arg-type]  # Ray annotates kill with ActorHandle, but remote() returns ActorProxy
             yield evaluated
 
 
-def _actor(target: EvalTarget, pool: Pool) -> ActorHandle:
+def _actor(target: EvalTarget, pool: Pool) -> ActorProxy[Evaluator]:
     return ray.remote(Evaluator).options(**ray_options.resources(pool)).remote(target, pool)
 
 
@@ -51,7 +51,7 @@ def _engines_at_once(pool: Pool) -> int:
     return max(1, min(pool.actors, *(int(available.get(kind, 0) // amount) for kind, amount in needed.items() if amount)))
 
 
-def _load_error(actor: ActorHandle) -> str:
+def _load_error(actor: ActorProxy[Evaluator]) -> str:
     try:
         ray.get(actor.ready.remote())
     except RayError as error:
@@ -59,9 +59,9 @@ def _load_error(actor: ActorHandle) -> str:
     return ""
 
 
-def _evaluate(actor: ActorHandle, shared: object, rows: int, timed: int) -> Evaluated:
+def _evaluate(actor: ActorProxy[Evaluator], shared: object, rows: int, timed: int) -> Evaluated:
     try:
-        return ray.get(actor.evaluate.remote(shared, timed))
+        return ray.get(actor.evaluate.remote(shared, timed))  # type: ignore[arg-type]  # Ray resolves the reference
     except RayError as error:
         return failed(rows, _reason(error))
 

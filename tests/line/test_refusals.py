@@ -18,9 +18,9 @@ ROWS = 12
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.shutdown()
+    with Server() as running:
+        yield running
+        running.shutdown()
 
 
 def run(folder: Path) -> Result:

@@ -17,9 +17,9 @@ from tests.refusing_server import ANSWER, EVERY_REQUEST, Server
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(endpoint, "PREFLIGHT_SECONDS", 0.5)
-    running = Server()
-    yield running
-    running.shutdown()
+    with Server() as running:
+        yield running
+        running.shutdown()
 
 
 def engine(server: Server, **model: Any) -> endpoint.EndpointEngine:

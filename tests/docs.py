@@ -13,6 +13,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(\w*)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+CODE = re.compile(r"`[^`]*`")
 # Commands that take minutes, or a machine that is not here: their words and options are checked, they are not run.
 NOT_RUN = ("make ", "rayleigh bench", "rayleigh ablate", "python -m pytest")
 NOT_HERE = ("s3://", "gs://", "--profile gpu-node", "--profile cluster")
@@ -58,6 +59,6 @@ def files(readme: Path) -> dict[str, str]:
 
 def links(readme: Path) -> Iterator[Path]:
     """Yield the local files that `readme` links to."""
-    for target in LINK.findall(readme.read_text(encoding="utf-8")):
+    for target in LINK.findall(CODE.sub("", readme.read_text(encoding="utf-8"))):
         if "://" not in target and not target.startswith("mailto:"):
             yield readme.parent / target

@@ -80,7 +80,8 @@ class Contract(Section):
         for number, student in enumerate(self.students):
             if student.curriculum == "confidence_tier" and not self.judges.pools.confidence_tiers:
                 raise ValueError(
-                    f"students.{number}.curriculum: found confidence_tier, but judges.pools.confidence_tiers is empty; list confidences there"
+                    f"students.{number}.curriculum: found confidence_tier, but "
+                    "judges.pools.confidence_tiers is empty; list confidences there"
                 )
         return self
 

@@ -68,7 +68,7 @@ class Student(Section):
     max_tokens: Positive = 512
     """Longest example in tokens; longer ones are left out and counted as `too_long`."""
     curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
-    """Order of the examples within each epoch: shuffled; highest confidence tier (`judges.pools.confidence_tiers`) first; or easiest first."""
+    """Order within an epoch: shuffled; the surest tier of `judges.pools.confidence_tiers` first; or the easiest first."""
     early_stop: EarlyStop | None = EarlyStop()
     checkpoint_steps: Positive = 20
     """Optimizer steps between checkpoints, which is the most that a crash costs."""

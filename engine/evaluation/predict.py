@@ -5,7 +5,7 @@ from math import exp
 
 import pyarrow as pa
 
-from engine.checks import run_checks
+from engine.checks import CheckInput, run_checks
 from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.evaluator import EvalTarget, Evaluated

@@ -21,7 +21,7 @@ class DerivedData(NamedTuple):
     """Metrics of the jobs candidates and dataset; None where a job does not record one."""
 
     relations: Json | None = None  # relation of several teachers' answers -> prompts
-    tiers: Json | None = None  # confidence tier -> answers
+    confidence_tiers: Json | None = None  # confidence tier -> answers
     merged: int | None = None  # answers merged from complementary ones
     kinds: Json | None = None  # kind of example -> examples
     labels: Json | None = None  # label by a person -> answers
@@ -49,7 +49,7 @@ def derived_data(data: PageData) -> DerivedData:
     if preferences:
         preferences = {"margin": None, "length_ratio": None} | preferences
     return DerivedData(
-        **{name: candidates.get(name) for name in ("relations", "tiers", "merged")},
+        **{name: candidates.get(name) for name in ("relations", "confidence_tiers", "merged")},
         **{name: dataset.get(name) for name in ("kinds", "labels")},
         preferences=preferences,
     )

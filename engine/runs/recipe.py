@@ -50,8 +50,13 @@ def recipe_of(record: ArtifactRecord) -> Json:
 
 
 def changes(record: ArtifactRecord, current: Identity) -> list[str]:
-    """Return `path: old -> new` for each value in which a finished artifact differs from what its job would make now."""
-    return [*differences(recipe_of(record), current.recipe), *differences(record.inputs, current.inputs, "inputs")]
+    """Return `path: old -> new` for each value in which a finished artifact differs from what its job would make now.
+
+    A path that the artifact's recipe lacks was not read when it was made, so its value does not matter.
+    """
+    old = recipe_of(record)
+    new = {path: value for path, value in current.recipe.items() if path in old or path == SOURCES}
+    return [*differences(old, new), *differences(record.inputs, current.inputs, "inputs")]
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

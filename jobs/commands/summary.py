@@ -8,7 +8,7 @@ from engine.records.report import GateDecision, Interval, ModelEntry, Report
 from engine.release.gate import explain
 from engine.storage.shards import Folder
 from jobs import workspace
-from jobs.commands.status import status
+from jobs.commands.status import job_table, judge_note, spending_table, status
 from jobs.terminal.console import columns
 
 PAGE = "reports/index.html"

@@ -61,7 +61,7 @@ def test_subset_that_is_another_one_is_left_out_by_name():
 
 def test_check_with_a_name_is_left_out_by_its_name():
     """Outcomes carry the name of a check where it has one, else its type."""
-    judges = Judges.model_validate({"checks": [{"type": "length", "name": "short", "high": 9}, {"type": "length", "high": 99}]})
+    judges = Judges.model_validate({"checks": [{"type": "length", "name": "short", "max": 9}, {"type": "length", "max": 99}]})
     rows = [
         {
             "answer_id": f"a{number}",

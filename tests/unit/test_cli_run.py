@@ -161,7 +161,7 @@ def test_run_ends_with_the_short_table(went_well):
 def test_run_remembers_contract_and_profile(went_well):
     toy, _ = went_well
     kept = json.loads((toy.run / "run.json").read_text())
-    assert set(kept) == {"contract", "contract_path", "root", "profile", "created"}
+    assert set(kept) == {"version", "contract", "contract_path", "root", "profile", "created"}
     assert kept["contract"]["name"] == "toy" and kept["profile"]["name"] == "laptop"
     assert kept["root"] == str(toy.folder)
 

@@ -12,7 +12,7 @@ from engine.runs.job import is_finished
 from engine.storage.artifact import load_artifact
 from jobs import workspace
 from jobs.cli import app
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from tests.older_run import unpack
 
 JOBS = ["prompts", "candidates", "dataset", "students/s", "reports"]
@@ -39,7 +39,7 @@ def rows(root, query):
 
 def finished(root, *changes):
     work = workspace.create(str(root / "today.yaml"), str(root / "run"), profile=str(root / "profile.yaml"), changes=changes)
-    return {job.name: is_finished(work.context(job, log=print, progress=print)) for job in line(work.contract)}
+    return {job.name: is_finished(work.context(job, log=print, progress=print)) for job in pipeline(work.contract)}
 
 
 def test_status_reads_jobs_and_spending(root):

@@ -5,6 +5,7 @@ import pytest
 import sample_report
 import sample_run
 
+from engine.records.record import Identity
 from engine.records.report import Report
 from engine.report import funnel
 from engine.report.collect import collect
@@ -12,7 +13,8 @@ from engine.report.page_data import JobSummary
 from engine.report.sampling import keep_first, within
 from engine.rows import DROPPED_BY, PICKED, POOLS, STEP, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
-from engine.storage.shards import Folder, Table, write_shard
+from engine.storage.folder import Folder
+from engine.storage.shards import table_of, write_shard
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +125,8 @@ def test_rows_in_many_shards_give_the_same_page(tmp_path, arguments, data):
     picked = arguments["artifacts"]["dataset"].read("picked", PICKED)
     writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
     shards = [write_shard(writer.folder / "picked", picked.slice(start, 100), PICKED) for start in range(0, picked.num_rows, 100)]
-    writer.tables["picked"] = Table.of(shards, "0")
-    head = {"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}
+    writer.tables["picked"] = table_of(shards, "0")
+    head = Identity("dataset", {}, {}, "")
     many = {**arguments["artifacts"], "dataset": writer.finish(head, RowCounts(picked.num_rows, {"": picked.num_rows}))}
     one, split = data, collect(**{**arguments, "artifacts": many})
     assert one.counts == split.counts and one.points == split.points
@@ -151,7 +153,7 @@ def test_steps_are_thinned_but_every_validation_stays(tmp_path):
     ]
     writer = ArtifactWriter(Folder(str(tmp_path)) / "students/s")
     writer.put("steps", from_rows(steps, STEP), STEP)
-    made = writer.finish({"job": "students/s", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(0, {}))
+    made = writer.finish(Identity("students/s", {}, {}, ""), RowCounts(0, {}))
     found = collect({"students/s": made}, report=Report(), contract={}, predictions=None).steps["s"]
     assert sum(step.split == "validation" for step in found) == 50
     assert len(found) <= 460

@@ -12,6 +12,7 @@ import pytest
 import sample_run
 
 from engine.contract.evaluation import Gate
+from engine.records.record import Identity
 from engine.records.report import GateDecision, GateNumber, ModelEntry, Report
 from engine.release.gate import decide
 from engine.report import headline, labels
@@ -118,7 +119,7 @@ def test_page_shows_what_picking_did_and_what_resembled_the_holdout(html, data):
 def test_page_shows_what_the_judge_is_worth_and_why_it_decides_nothing(html, data):
     section = re.sub(r"<[^>]+>", " ", html.partition('<section id="judge">')[2].partition("</section>")[0])
     text = " ".join(section.split())
-    assert "is recorded and decides nothing: its bias `padded` is 0.31, the contract lets 0.1 pass" in text
+    assert "is recorded and decides nothing: its bias `padded` is 0.31, the contract tolerates 0.1" in text
     assert "kappa 0.60 0.49\u20130.70 40" in text and "rejects wrong &lt;product&gt; 0.50" in text
     assert "padded 0.31 0.20\u20130.41 0.10 beyond the limit" in text
     assert "position n/a 0.10 not measured: no pairs are compared" in text
@@ -187,7 +188,7 @@ def test_page_of_very_long_texts_stays_small(tmp_path, arguments, sign):
     longer = [{**row, "text": f"{n} " + sign * 20_000, "answer": sign * 20_000} for n, row in enumerate(rows)]
     writer = ArtifactWriter(Folder(str(tmp_path)) / "dataset")
     writer.put("picked", from_rows(longer, PICKED), PICKED)
-    made = writer.finish({"job": "dataset", "recipe": {}, "inputs": {}, "fingerprint": ""}, RowCounts(len(rows), {"": len(rows)}))
+    made = writer.finish(Identity("dataset", {}, {}, ""), RowCounts(len(rows), {"": len(rows)}))
     predictions = [{**row, "text": sign * 20_000, "answer": sign * 20_000} for row in arguments["predictions"].to_pylist()]
     arguments = {
         **arguments,

@@ -10,7 +10,7 @@ from engine.evaluation.size import ModelSize
 from engine.inference import Completion
 from engine.records.report import Report
 from jobs.commands import summary
-from jobs.pipeline import line
+from jobs.pipeline import pipeline
 from jobs.steps import reports
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_report_of_a_run_with_an_untrained_student_notes_it(tmp_path, monkeypatc
         yield from [Evaluated(answers, size=ModelSize(100, 2))] * len(targets)
 
     monkeypatch.setattr(reports.flow, "evaluate", evaluate)
-    job = next(job for job in line(work.contract) if job.name == "reports")
+    job = next(job for job in pipeline(work.contract) if job.name == "reports")
     context = work.context(job, log=lambda text: None, progress=lambda text: None)
     counts = reports.run(context)
     written = Report.model_validate_json(context.writer.folder.read("report.json"))

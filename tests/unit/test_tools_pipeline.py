@@ -16,7 +16,7 @@ from engine.contract.specialist import Output, Specialist, TaskUnit
 from engine.contract.tools import Calculator, Retrieval, Sql
 from engine.curation.represent import examples
 from engine.errors import ContractError, InputError
-from engine.evaluation.examine import EvalTarget, Examiner
+from engine.evaluation.evaluator import EvalTarget, Evaluator
 from engine.rows import PICKED, from_rows
 from engine.tools.toolset import Toolset
 from jobs.commands import check
@@ -135,9 +135,9 @@ def _unit(**more):
 def test_evaluated_models_use_tools_as_they_were_trained(role, supervise, acts):
     model = FakeModel(type="fake", replies=(answer("1"),))
     unit = TaskUnit(name="desk", kind="tool_call", supervise=supervise)
-    examiner = Examiner(EvalTarget("m", role, model, {"desk": unit}, toolset=TOOLSET), Pool())
+    examiner = Evaluator(EvalTarget("m", role, model, {"desk": unit}, toolset=TOOLSET), Pool())
     row = {"task_unit": "desk", "text": "x", "messages": [{"role": "user", "content": "x"}]}
-    [completion] = examiner.examine([row], 1).completions
+    [completion] = examiner.evaluate([row], 1).completions
     assert completion.text == ("1" if acts else answer("1"))
 
 

@@ -30,7 +30,7 @@ MAX_BATCHES = 100  # compared with each other; more are joined
 class Sums(NamedTuple):
     """Sums over the mean scores of some prompts."""
 
-    count: int = 0
+    size: int = 0
     total: float = 0.0
     squares: float = 0.0
 
@@ -45,8 +45,8 @@ class Sums(NamedTuple):
     @property
     def moments(self) -> Moments:
         """Count, mean and variance."""
-        mean = self.total / self.count
-        return Moments(self.count, mean, max(0.0, self.squares - self.count * mean**2) / max(1, self.count - 1))
+        mean = self.total / self.size
+        return Moments(self.size, mean, max(0.0, self.squares - self.size * mean**2) / max(1, self.size - 1))
 
 
 @dataclass
@@ -103,7 +103,7 @@ def between_batches(batches: Sequence[Sums]) -> Estimate | None:
     """Return the difference of the batch that is furthest from all others, with an interval that holds for all batches together."""
     width = -(-len(batches) // MAX_BATCHES)
     groups = [_joined(batches[start : start + width]) for start in range(0, len(batches), width or 1)]
-    large, total = [group for group in groups if group.count >= MIN_VALUES], _joined(groups)
+    large, total = [group for group in groups if group.size >= MIN_VALUES], _joined(groups)
     if len(large) < 2:
         return None
     level = level_for(len(large))
@@ -113,7 +113,7 @@ def between_batches(batches: Sequence[Sums]) -> Estimate | None:
 
 def between_runs(scores: RunScores, previous: JudgeScores | None) -> Estimate | None:
     """Return the mean score of this run less that of the previous one."""
-    if previous is None or min(scores.all.count, previous.scores[0]) < MIN_VALUES:
+    if previous is None or min(scores.all.size, previous.scores[0]) < MIN_VALUES:
         return None
     return difference_of_moments(scores.all.moments, Sums(*previous.scores).moments)
 

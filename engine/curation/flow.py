@@ -86,7 +86,7 @@ class RepairStage(NamedTuple):
     """The model that repairs failed answers, and the protected texts."""
 
     spec: RepairSpec
-    index: ObjectRef  # ngram_index.NgramIndex
+    protected: ObjectRef  # ngram_index.NgramIndex
 
 
 class Encoder(NamedTuple):
@@ -207,7 +207,7 @@ def contrastive_examples(answers: Dataset, kept: KeptRows, spec: ExampleSpec, re
     if repair:
         unsolved = _limited(stream.apply(answers, contrastive.unsolved, spec.pool, **options), kept, spec)
         repaired = stream.apply(unsolved, Repair, repair.spec.client.pool, spec=repair.spec)
-        filtering = {"function": prompt_answers.drop_contaminated_targets, "refs": [repair.index], "section": spec.section}
+        filtering = {"function": prompt_answers.drop_contaminated_targets, "refs": [repair.protected], "section": spec.section}
         examples = examples.union(stream.apply(repaired, _with_refs, spec.pool, **filtering))
     return _limited(examples, kept, spec)
 

@@ -63,7 +63,7 @@ class Found(NamedTuple):
 
 def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None) -> Plan:
     """Return the plan for about `rows` documents; `parts` replaces the computed number of tasks."""
-    count = bands(matcher).count if isinstance(matcher, Copies) else 1
+    count = bands(matcher).bands if isinstance(matcher, Copies) else 1
     key_parts = min(parts, count) if parts else 1 + rows * count // KEYS_PER_TASK
     key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
     return Plan(matcher, order, key_parts, parts or 1 + rows // NODES_PER_TASK, EDGES_IN_ONE_TASK)

@@ -64,7 +64,7 @@ class DedupJob:
         if isinstance(matcher, SemanticMatcher):
             per_row += 4 * DIMENSIONS * (1 + NPROBE)
         elif matcher:
-            per_row += 4 * matcher.num_perm + 8 * bands(matcher).count
+            per_row += 4 * matcher.num_perm + 8 * bands(matcher).bands
         return self.rows * per_row
 
 

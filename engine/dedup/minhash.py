@@ -26,9 +26,9 @@ _UNITS = ("auto", "word", "character")  # in the order of the kernel's numbers
 
 
 class Bands(NamedTuple):
-    """The bands of a signature: `count` bands of `rows` minima each."""
+    """The bands of a signature: `bands` bands of `rows` minima each."""
 
-    count: int
+    bands: int
     rows: int
 
 
@@ -72,7 +72,7 @@ def band_keys(signatures: np.ndarray, cut: Bands) -> np.ndarray:
     """Return one 64-bit key per band, (texts, bands): equal for equal bands, different between bands."""
     from engine.dedup import kernel
 
-    keys = np.empty((len(signatures), cut.count), np.uint64)
+    keys = np.empty((len(signatures), cut.bands), np.uint64)
     kernel.band_keys(_constant(signatures), cut.rows, keys)
     return keys
 
@@ -88,8 +88,8 @@ def _optimum(threshold: float, num_perm: int) -> Bands:
     below, above = threshold * (places + 1) / 2, threshold + (1 - threshold) * (places + 1) / 2
 
     def weight(cut: Bands) -> float:
-        false_positive = 1 - (1 - below**cut.rows) ** cut.count
-        false_negative = (1 - above**cut.rows) ** cut.count
+        false_positive = 1 - (1 - below**cut.rows) ** cut.bands
+        false_negative = (1 - above**cut.rows) ** cut.bands
         error = FALSE_POSITIVE_WEIGHT * threshold * false_positive + FALSE_NEGATIVE_WEIGHT * (1 - threshold) * false_negative
         return float(weights @ error)
 

@@ -53,7 +53,7 @@ def _engines_at_once(pool: Pool) -> int:
 
 def _load_error(actor: ActorProxy[Evaluator]) -> str:
     try:
-        ray.get(actor.ready.remote())
+        ray.get(actor.ready.remote())  # type: ignore[attr-defined]
     except RayError as error:
         return _reason(error)
     return ""

@@ -28,11 +28,11 @@ QuotaKey = tuple[str, str]
 
 
 class QuotaRequest(NamedTuple):
-    """Ask for `count` prompts of a layer."""
+    """Ask for `prompts` prompts of a layer."""
 
     title: str
     layer: str
-    count: int
+    prompts: int
     round: int
     num_examples: int  # seeds shown for each prompt, the parent included
     method: str  # its type
@@ -92,7 +92,7 @@ def assign(parents: pa.Table, requests: Sequence[QuotaRequest], *, done: Mapping
         candidates = _parents_for(parents, request)
         if len(candidates):
             tables.append(_round_robin(candidates, request, numbers[request.title] + 1))
-            numbers[request.title] += request.count
+            numbers[request.title] += request.prompts
     return pa.concat_tables(tables)
 
 
@@ -143,7 +143,7 @@ def _parents_for(parents: pa.Table, request: QuotaRequest) -> pa.Table:
 
 
 def _round_robin(parents: pa.Table, request: QuotaRequest, first: int) -> pa.Table:
-    number, slot = np.divmod(np.arange(request.count * request.num_examples), request.num_examples)
+    number, slot = np.divmod(np.arange(request.prompts * request.num_examples), request.num_examples)
     start = int(content_id(request.title, request.layer, request.round)[:8], 16)
     units = parents["task_unit"].combine_chunks().dictionary_encode().indices.to_numpy()
     seed = _example_indices(units, (start + number) % len(parents), slot, request.num_examples)

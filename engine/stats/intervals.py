@@ -16,9 +16,9 @@ MIN_VALUES = 5
 class Moments(NamedTuple):
     """Size, mean and variance of a sample."""
 
-    count: int
+    size: int
     mean: float
-    variance: float  # with count - 1 in the denominator; 0 for one value
+    variance: float  # with size - 1 in the denominator; 0 for one value
 
     @classmethod
     def of(cls, values: Array) -> "Moments":
@@ -44,8 +44,8 @@ def mean(values: Array, *, level: float = LEVEL) -> Estimate | None:
     if len(values) < MIN_VALUES:
         return None
     sample = Moments.of(values)
-    half = _t_quantile(level, sample.count - 1) * np.sqrt(sample.variance / sample.count)
-    return estimate(sample.mean, sample.mean - half, sample.mean + half, sample.count)
+    half = _t_quantile(level, sample.size - 1) * np.sqrt(sample.variance / sample.size)
+    return estimate(sample.mean, sample.mean - half, sample.mean + half, sample.size)
 
 
 def difference_of_means(ours: Array, others: Array, *, level: float = LEVEL) -> Estimate | None:
@@ -57,12 +57,12 @@ def difference_of_means(ours: Array, others: Array, *, level: float = LEVEL) -> 
 
 def difference_of_moments(ours: Moments, others: Moments, *, level: float = LEVEL) -> Estimate:
     """Return the difference of two means with its interval (Welch, Biometrika 34, 1947)."""
-    errors = [sample.variance / sample.count for sample in (ours, others)]
+    errors = [sample.variance / sample.size for sample in (ours, others)]
     total = sum(errors)
-    terms = [error**2 / max(1, sample.count - 1) for error, sample in zip(errors, (ours, others), strict=True)]
+    terms = [error**2 / max(1, sample.size - 1) for error, sample in zip(errors, (ours, others), strict=True)]
     freedom = total**2 / sum(terms) if total else 1.0  # Welch-Satterthwaite
     value, half = ours.mean - others.mean, _t_quantile(level, freedom) * np.sqrt(total)
-    return estimate(value, value - half, value + half, ours.count + others.count)
+    return estimate(value, value - half, value + half, ours.size + others.size)
 
 
 def normal_interval(value: float, variance: float, n: int, *, low: float, high: float, level: float = LEVEL) -> Estimate:

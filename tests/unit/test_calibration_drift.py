@@ -91,7 +91,7 @@ def test_area_of_the_histogram_is_that_of_scikit_learn():
 
 def test_answers_without_a_score_or_cut_off_do_not_count():
     scores = drift.run_scores([shard([0.5, None]), shard([0.9], finish_reason="length")])
-    assert scores.all.count == 1 and scores.passed.sum() == 1
+    assert scores.all.size == 1 and scores.passed.sum() == 1
 
 
 def test_scores_of_the_latest_other_run_are_found_in_a_shared_ledger(tmp_path):

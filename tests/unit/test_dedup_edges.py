@@ -21,7 +21,7 @@ def hashes(count, seed=0):
 
 def verified(nodes, minima, *, threshold, cut=CUT, parts=1, blocks=1):
     """Return the edges that the flow finds among `nodes`, with the work cut into parts and blocks."""
-    copies = Copies(threshold=threshold, num_perm=minima.shape[1], bands=cut.count, rows=cut.rows)
+    copies = Copies(threshold=threshold, num_perm=minima.shape[1], bands=cut.bands, rows=cut.rows)
     rows = pa.table({"id": nodes})
     cuts = np.array_split(np.arange(len(nodes)), blocks)
     given, executor = [SignedBlock(rows.take(at), nodes[at], minima[at]) for at in cuts], InProcess()

@@ -174,7 +174,7 @@ def test_bands_are_the_optimum_that_datasketch_finds(threshold, num_perm):
 
 def test_bands_find_nearly_every_pair_well_above_the_threshold_or_are_those_given():
     cut = bands(Copies(threshold=0.7, num_perm=128))
-    assert 1 - (1 - 0.8**cut.rows) ** cut.count >= 0.99
+    assert 1 - (1 - 0.8**cut.rows) ** cut.bands >= 0.99
     assert bands(Copies(bands=20, rows=5)) == (20, 5)
 
 

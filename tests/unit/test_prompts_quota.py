@@ -40,7 +40,7 @@ def test_later_rounds_request_only_what_is_missing_until_the_last_round():
     wanted = {("evolve", "core"): 5, ("evolve", "long_tail"): 2}
     kept = {("evolve", "core"): 3, ("evolve", "long_tail"): 2}
     second = quota.requests([one], wanted, kept, round=2, units_with_facts=[])
-    assert [(request.layer, request.count) for request in second] == [("core", 2)]
+    assert [(request.layer, request.prompts) for request in second] == [("core", 2)]
     assert quota.requests([one], wanted, kept, round=3, units_with_facts=[]) == []
 
 

@@ -124,8 +124,8 @@ def test_page_shows_what_the_judge_is_worth_and_why_it_decides_nothing(html, dat
     assert "padded 0.31 0.20\u20130.41 0.10 beyond the limit" in text
     assert "position n/a 0.10 not measured: no pairs are compared" in text
     assert "gold.items 40" in text and "Cross-validated" in text
-    gates = {**sample_run.JUDGE, "gates": True, "why": []}
-    jobs = [job._replace(metrics={"judge": gates}) if job.name == "candidates" else job for job in data.jobs]
+    decides = {**sample_run.JUDGE, "decides": True, "why": []}
+    jobs = [job._replace(metrics={"judge": decides}) if job.name == "candidates" else job for job in data.jobs]
     assert "Its confidence decides: an answer with at least 0.30" in page(replace(data, jobs=jobs))
 
 

@@ -152,7 +152,7 @@ def _judge_notes(contract: Contract, judge: Json | None) -> list[str]:
     if judge is None:
         return ["No answer reached the judge: only the checks selected what the students learn."]
     notes = [f"The judge's confidence is recorded but decides nothing: {why}." for why in judge["why"]]
-    drifted = [probe for probe in judge["audit"] if probe["probe"] in ("batches", "runs") and probe["found"] == "beyond"]
+    drifted = [probe for probe in judge["audit"] if probe["probe"] in ("batches", "runs") and probe["verdict"] == "beyond"]
     return notes + [
         f"The judge's scores drift between {probe['probe']}: by {probe['value']:.2f}, the contract allows {probe['limit']:g}."
         for probe in drifted

@@ -23,7 +23,7 @@ from engine.dedup.signature import LENGTH, Documents, Matcher, ReadOptions, Sema
 from engine.distributed.executor import Executor
 from engine.errors import InputError
 from engine.records.dedup import DedupCounts, IndexRecipe
-from engine.storage.artifact import RowCounts
+from engine.storage.artifact import RowCounts, require_conserved
 from engine.storage.shards import Folder
 
 DIMENSIONS = 384  # of most small sentence-transformers models; only the estimated memory depends on it
@@ -114,7 +114,7 @@ def run(job: DedupJob, folder: Folder, executor: Executor, signers: Executor) ->
     listed = executor.start(_write_duplicates, folder, job.batch, *found.duplicates)[0]
     duplicates, rows = executor.fetch(listed), executor.fetch(written)
     counts = DedupCounts(rows=sum(total for total, _ in rows), kept=sum(kept for _, kept in rows), duplicates=duplicates)
-    RowCounts(counts.rows, {"kept": counts.kept, **duplicates}).check(folder.url)
+    require_conserved(RowCounts(counts.rows, {"kept": counts.kept, **duplicates}), folder.url)
     if not job.index:
         return counts, []
     signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[first:]

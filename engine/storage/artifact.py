@@ -91,11 +91,7 @@ class ArtifactWriter:
             ConservationError: the job lost or invented rows.
             StorageError: the store is read-only or full.
         """
-        if not row_counts.conserved:
-            raise ConservationError(
-                f"{self.final}: {row_counts.rows_in} rows in, {sum(row_counts.rows_out.values())} rows out: {row_counts.rows_out}. "
-                "This is a bug of Rayleigh."
-            )
+        require_conserved(row_counts, str(self.final))
         listed = {RECORD, *(f"{name}/{shard.path}" for name, table in self.tables.items() for shard in table.shards)}
         in_tables = tuple(f"{name}/" for name in self.tables)
         files = []
@@ -150,3 +146,12 @@ def load_artifact(folder: Folder) -> Artifact | None:
         raise StorageError(
             f"{folder}/{RECORD}: is no record of an artifact: see {', '.join(places)}. Delete {folder} and run again."
         ) from None
+
+
+def require_conserved(row_counts: RowCounts, where: str) -> None:
+    """Raise ConservationError if rows in are not rows out; `where` names the output."""
+    if not row_counts.conserved:
+        total = sum(row_counts.rows_out.values())
+        raise ConservationError(
+            f"{where}: {row_counts.rows_in} rows in, {total} rows out: {row_counts.rows_out}. This is a bug of Rayleigh."
+        )

@@ -61,6 +61,7 @@ def kill_when(run, pattern, *, before):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    process.stdout.close()
     assert not (run / before / "record.json").exists()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.inference.token_budget import JUDGES, TEACHERS, spent_in
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
 from engine.rows import CANDIDATE, EXAMPLE, PROMPT
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
@@ -26,7 +26,7 @@ def artifact(run: Path, name: str) -> Artifact:
 
 
 def paid(run: Path) -> dict:
-    return {budget: spent_in(Folder(str(run / "ledger" / budget))) for budget in (TEACHERS, JUDGES)}
+    return {budget: usage_in(Folder(str(run / "ledger" / budget))) for budget in (TEACHER_TOKENS, JUDGE_TOKENS)}
 
 
 def rows(run: Path) -> dict[str, list]:

@@ -61,17 +61,17 @@ def test_answers_are_graded_without_the_teacher_and_only_once(run: workspace.Wor
     before, after = (one.read("candidates", CANDIDATE).sort_by("answer_id") for one in (old, made))
     assert after.select(ANSWER.names) == before.select(ANSWER.names)
     assert set(after["score"].to_pylist()) == {1.0} and after["quality"].null_count == after["density"].null_count == 0
-    assert found["answers"] == 40 == sum(found["pools"]["after"].values()) and found["paid"] > 0
+    assert found.answers == 40 == sum(found.pools.after.values()) and found.paid > 0
     assert usage_in(run.folder / "ledger" / TEACHER_TOKENS) == {} and set(usage_in(run.folder / "ledger" / JUDGE_TOKENS)) == {
         "j",
         "signals",
     }
 
-    paid = rejudge.rejudge(run.folder.url, changes=[*CHANGES, "judges.accept.confidence=0.9"])["paid"]
+    paid = rejudge.rejudge(run.folder.url, changes=[*CHANGES, "judges.accept.confidence=0.9"]).paid
     assert paid == 0  # a threshold: every mark and signal is in the ledger
 
     written = rejudge.rejudge(run.folder.url, changes=CHANGES, write=True)
     now = load_artifact(run.folder / "candidates")
-    assert now and written["written"] and written["paid"] == 0
+    assert now and written.written and written.paid == 0
     assert now.read("candidates", CANDIDATE).sort_by("answer_id").drop_columns(["seconds"]) == after.drop_columns(["seconds"])
     assert json.loads(Path(run.folder.path, "run.json").read_text())["contract"]["judges"]["signals"]["ifd"] is True

@@ -88,7 +88,7 @@ def test_students_side_by_side_each_becomes_an_artifact(unbroken: Path) -> None:
         assert student.record.row_counts.rows_out == {"trained": world.TRAIN, "validation": world.VALIDATION, "too_long": 1}
         metrics = student.metrics(StudentMetrics)
         assert (metrics.layers, metrics.source_layers, metrics.resumed_from) == ([0, 2], 3, [])
-        files = {file["path"] for file in student.record.files}
+        files = {file.path for file in student.record.files}
         assert {"model/model.safetensors", "model/config.json", "model/chat_template.jinja"} <= files
 
 

@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml cluster/constraints.txt cluster/overrides.txt
 	@$(BIN)/python -c "from engine.dedup.minhash import warm_up; warm_up()"
 	@touch $@
 
-smoke: setup  ## The whole line on the default contract, into runs/smoke.
+smoke: setup  ## The whole pipeline on the default contract, into runs/smoke.
 	@$(BIN)/rayleigh run jobs/contracts/smoke.yaml $(RUN)
 
 test: lint unit line  ## All that must hold, as CI runs it.

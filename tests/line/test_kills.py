@@ -21,7 +21,8 @@ from engine.storage.artifact import load_artifact
 from engine.storage.shards import Folder, hex_digest, rows_digest
 from tests.line import kills_world as world
 
-pytestmark = pytest.mark.timeout(2400)
+KILLED = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # pipes, sockets
+pytestmark = [pytest.mark.timeout(2400), KILLED]
 SIZES = [
     pytest.param((200, 4, 0.2), id="short"),
     pytest.param((2_000, 20, 0.2), id="long", marks=pytest.mark.chaos),

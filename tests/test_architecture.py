@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +51,7 @@ HEAVY = {
 }
 CODE_FROM_DATA = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 60, 6
+UNTYPED, MOST_UNTYPED = "dict[str, Any]", 60
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -95,8 +96,15 @@ def attributes(path: Path, *names: str) -> list[str]:
     return [f"{name_of(path)}:{line} {name}" for line, name in found if name in names]
 
 
+def require_none(breaches: Iterable[str], advice: str) -> None:
+    """Fail with each breach on a line of its own, and what to do about it."""
+    listed = sorted(breaches)
+    assert not listed, "\n".join(["", *listed, "", advice])
+
+
 def test_every_place_of_the_engine_has_its_arrows():
-    assert {room_of(path) for path in ENGINE} - {"__init__"} == set(MAY_IMPORT)
+    places = {room_of(path) for path in ENGINE} - {"__init__"}
+    require_none(places ^ set(MAY_IMPORT), "Name each package of engine/ in MAY_IMPORT (a room in ROOMS), and none that is gone.")
 
 
 def test_imports_follow_the_arrows():
@@ -107,7 +115,15 @@ def test_imports_follow_the_arrows():
             allowed = MAY_IMPORT.get(room_of(path), set())
             if package in ("", "jobs") or (package == "engine" and rest.split(".")[0] not in allowed):
                 breaches.append(f"{name_of(path)} imports {name}")
-    assert breaches == []
+    advice = "Let the step in jobs/steps fetch what the room needs and pass plain values, or move shared code to a service."
+    require_none(breaches, advice + " An arrow between rooms is added in ROOMS only if it makes no circle.")
+
+
+def test_rooms_make_no_circle():
+    order: list[str] = []
+    while ready := [room for room, others in ROOMS.items() if room not in order and others <= set(order)]:
+        order += ready
+    require_none(set(ROOMS) - set(order), "These rooms import each other in a circle: remove an arrow from ROOMS.")
 
 
 def test_heavy_packages_stay_where_they_belong():
@@ -116,44 +132,50 @@ def test_heavy_packages_stay_where_they_belong():
         for package in {name.partition(".")[0] for name in imports(path)} & set(HEAVY):
             if not any(path.relative_to(ROOT).match(pattern) for pattern in HEAVY[package]):
                 breaches.append(f"{name_of(path)} imports {package}")
-    assert breaches == []
+    require_none(breaches, f"Ray belongs in flow.py of a room or in engine/distributed; the others in one file each: {HEAVY}.")
 
 
 def test_compiler_is_imported_when_something_is_signed_and_not_before():
     statements = ((path, node) for path in FILES for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom))
-    assert [name_of(path) for path, node in statements if re.search(r"dedup.*\bkernel\b", ast.unparse(node))] == []
+    breaches = [name_of(path) for path, node in statements if re.search(r"dedup.*\bkernel\b", ast.unparse(node))]
+    require_none(breaches, "Import engine.dedup.kernel inside the function that uses it: numba takes a second to load.")
 
 
 def test_engine_reads_no_arguments_and_prints_nothing():
-    assert [place for path in ENGINE for place in called(path, "print", "input")] == []
-    places = [place for path in ENGINE for place in attributes(path, "sys.argv", "sys.stdout", "sys.stderr")]
-    assert [place for place in places if not place.startswith("engine/contract/document.py")] == []  # a script that writes a README
+    places = [place for path in ENGINE for place in called(path, "print", "input")]
+    places += [place for path in ENGINE for place in attributes(path, "sys.argv", "sys.stdout", "sys.stderr")]
+    breaches = [place for place in places if not place.startswith("engine/contract/document.py")]  # a script that writes a README
+    require_none(breaches, "Return values, or call the `log` and `progress` of the job's context; the commands in jobs/ print.")
 
 
 def test_engine_reads_no_environment():
-    """But for the session, which hands the caller's import path on to the workers, and for keys, which may stand nowhere else."""
+    """But for the session, which passes the import path on to the workers, and for API keys, which may be nowhere else."""
     allowed = ("engine/distributed/session.py", "engine/inference/endpoint.py")
     places = [place for path in ENGINE for place in attributes(path, "os.environ", "os.getenv")]
-    assert [place for place in places if not place.startswith(allowed)] == []
+    require_none([place for place in places if not place.startswith(allowed)], "Read the environment in jobs/ and pass the value.")
 
 
 def test_nothing_runs_code_that_came_as_data():
     breaches = [place for path in FILES for place in called(path, "eval", "exec", "compile")]
     for path in FILES:
         breaches += [f"{name_of(path)} imports {name}" for name in imports(path) if name.partition(".")[0] in CODE_FROM_DATA]
-        given = (node for node in ast.walk(tree(path)) if isinstance(node, ast.keyword) and node.arg == "trust_remote_code")
-        breaches += [f"{name_of(path)}:{one.value.lineno} trust_remote_code" for one in given if ast.unparse(one.value) != "False"]
-    assert breaches == []
+        keywords = (node for node in ast.walk(tree(path)) if isinstance(node, ast.keyword) and node.arg == "trust_remote_code")
+        breaches += [
+            f"{name_of(path)}:{key.value.lineno} trust_remote_code" for key in keywords if ast.unparse(key.value) != "False"
+        ]
+    require_none(breaches, "Parse data as JSON, YAML (safe) or Parquet; run generated programs in engine/sandbox only.")
 
 
 def test_files_are_short():
     lines = {name_of(path): len(path.read_text().splitlines()) for path in FILES}
-    assert {name: count for name, count in lines.items() if count > LONGEST_FILE} == {}
+    breaches = [f"{name}: {count} lines" for name, count in lines.items() if count > LONGEST_FILE]
+    require_none(breaches, f"A file has at most {LONGEST_FILE} lines: split it by what it computes.")
 
 
 def test_functions_are_short():
     lengths = {f"{name_of(path)} {one.name}": (one.end_lineno or 0) - one.lineno + 1 for path in FILES for one in functions(path)}
-    assert {name: count for name, count in lengths.items() if count > LONGEST_FUNCTION} == {}
+    breaches = [f"{name}: {count} lines" for name, count in lengths.items() if count > LONGEST_FUNCTION]
+    require_none(breaches, f"A function has at most {LONGEST_FUNCTION} lines: take a step out of it that has a name.")
 
 
 def is_command(one: Function) -> bool:
@@ -162,20 +184,30 @@ def is_command(one: Function) -> bool:
 
 
 def test_functions_take_few_parameters():
-    counts = {}
+    breaches = []
     for path in FILES:
         for one in functions(path):
-            if is_command(one):
-                continue
-            given = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
-            counts[f"{name_of(path)} {one.name}"] = sum(argument.arg not in ("self", "cls") for argument in given)
-    assert {name: count for name, count in counts.items() if count > MOST_PARAMETERS} == {}
+            parameters = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
+            count = sum(parameter.arg not in ("self", "cls") for parameter in parameters)
+            if count > MOST_PARAMETERS and not is_command(one):
+                breaches.append(f"{name_of(path)} {one.name}: {count} parameters")
+    require_none(breaches, f"A function takes at most {MOST_PARAMETERS} parameters: pass a section, a spec or a NamedTuple.")
+
+
+def test_records_are_typed():
+    lines = [f"{name_of(path)}: {line.strip()}" for path in FILES for line in path.read_text().splitlines() if UNTYPED in line]
+    excess = lines if len(lines) >= MOST_UNTYPED else []
+    require_none(
+        excess, f"{UNTYPED} may stand on fewer than {MOST_UNTYPED} lines: use a Record, a NamedTuple, or rows.Row for a row."
+    )
 
 
 def test_source_is_ascii():
     drawn = {"engine/errors.py"}  # a tree in its docstring
-    assert [name_of(path) for path in FILES if not path.read_text().isascii() and name_of(path) not in drawn] == []
+    breaches = [name_of(path) for path in FILES if not path.read_text().isascii() and name_of(path) not in drawn]
+    require_none(breaches, "Write other characters as escapes.")
 
 
 def test_every_module_says_what_it_is():
-    assert [name_of(path) for path in FILES if path.name != "__init__.py" and not ast.get_docstring(tree(path))] == []
+    breaches = [name_of(path) for path in FILES if path.name != "__init__.py" and not ast.get_docstring(tree(path))]
+    require_none(breaches, "Begin the module with a docstring that says what it computes.")

@@ -18,9 +18,7 @@ from tests.planted import by_hand
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CONTRACT = HERE / "tiny.yaml"
-KILLED = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # of a killed driver
+KILLED = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 pytestmark = [pytest.mark.timeout(3600), KILLED]  # the first test of a fixture waits for whole runs of the line
 STUDENT = "students/xs"
 DETERMINED = {"prompts": "prompts", "candidates": "candidates", "dataset": "picked"}  # job -> table

@@ -20,7 +20,7 @@ from engine.errors import MissingArtifact, StorageError
 from engine.records.base import Record
 from engine.records.release import RegistryEvent, ReleaseFile, ReleaseManifest
 from engine.storage.artifact import Artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 CHAMPION, RELEASE = "champion.json", "release.json"
 REPORT, CONTRACT = "report.json", "contract.json"  # files of the reports artifact that a release keeps

@@ -6,7 +6,7 @@ from engine.errors import MissingArtifact, StorageError
 from engine.records.release import Promotion, Rollback
 from engine.records.report import GateDecision, Interval, ModelEntry, Report
 from engine.release.gate import explain
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.commands.status import job_table, judge_note, spending_table, status
 from jobs.terminal.console import columns

@@ -23,7 +23,7 @@ from engine.report.page_data import MapPoint, PageData
 from engine.report.queries import QUERIES
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 
 class Elements(HTMLParser):

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from engine.contract.evaluation import Gate
-from engine.records.report import GateDecision, GateNumber, Interval, ModelEntry
+from engine.records.estimate import Estimate
+from engine.records.report import GateDecision, GateNumber, ModelEntry
 
 AT_MOST = {"ece", "p95_ms"}  # upper limits; the other thresholds are lower limits
 COMPARED = {"retention", "retention_unseen"}
@@ -49,14 +50,14 @@ def _by_size(entry: ModelEntry) -> tuple[float, str]:
     return (entry.parameters or float("inf"), entry.name)
 
 
-def _number(entry: ModelEntry, name: str) -> Interval | None:
+def _number(entry: ModelEntry, name: str) -> Estimate | None:
     if name == "p95_ms":
         p95 = entry.latency and entry.latency.p95_ms
-        return None if p95 is None else Interval(value=p95, low=p95, high=p95)
+        return None if p95 is None else Estimate(value=p95, low=p95, high=p95)
     return getattr(entry.against_teacher, name, None) if name in COMPARED else getattr(entry.metrics, name)
 
 
-def _gate_number(name: str, found: Interval | None, wanted: float, *, at_most: bool = False, passed: bool) -> GateNumber:
+def _gate_number(name: str, found: Estimate | None, wanted: float, *, at_most: bool = False, passed: bool) -> GateNumber:
     if found is None:
         return GateNumber(number=name, wanted=wanted, at_most=at_most, passed=passed)
     low, high = (None, None) if name == "p95_ms" else (found.low, found.high)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.records.base import Json
+from engine.records.candidates import CandidatesMetrics
+from engine.records.judge import JudgeMetrics
 from engine.records.report import ModelEntry, Report
 from engine.rows import Row
 
@@ -155,6 +157,6 @@ class PageData:
         return next((each.metrics for each in self.jobs if each.name == job), {})
 
     @property
-    def judge(self) -> Json:
-        """What is known about the judge: from the report, else from the candidates job; {} without a judge."""
-        return self.report.judge or self.metrics("candidates").get("judge") or {}
+    def judge(self) -> JudgeMetrics | None:
+        """The judge, from the report, else from the candidates job; None without a judge."""
+        return self.report.judge or CandidatesMetrics.model_validate(self.metrics("candidates")).judge

@@ -7,7 +7,6 @@ Review 78, 1950. Everywhere `confidence` is (n,) in 0 to 1, nan where there is n
 import numpy as np
 
 from engine.records.estimate import Estimate, ReliabilityBin
-from engine.rows import Row
 from engine.stats.bootstrap import Array, Measure, Resamples, divide, mean
 from engine.stats.intervals import LEVEL, estimate
 
@@ -46,11 +45,6 @@ def brier(confidence: Array, right: Array) -> Measure:
     """Mean squared distance between confidence and being right."""
     known = ~np.isnan(confidence)
     return mean(np.where(known, (np.nan_to_num(confidence) - right) ** 2, 0.0), known)
-
-
-def bins(confidence: Array, right: Array) -> list[Row]:
-    """Return `reliability_bins` as plain values."""
-    return [one.model_dump() for one in reliability_bins(confidence, right)]
 
 
 def reliability_bins(confidence: Array, right: Array) -> list[ReliabilityBin]:

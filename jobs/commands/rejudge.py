@@ -21,7 +21,8 @@ from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
 from engine.inference.token_budget import JUDGE_TOKENS, usage_in
-from engine.records.judge import Move, PoolCounts, RejudgeComparison
+from engine.records.base import BeforeAfter
+from engine.records.judge import Move, RejudgeComparison
 from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS, Row
 from engine.runs import swap
@@ -112,7 +113,7 @@ def joined(judge: Pool, teacher: Pool) -> Pool:
 class Moves(NamedTuple):
     """Answers by pool before and after, and the moves in between."""
 
-    pools: PoolCounts
+    pools: BeforeAfter[dict[str, int]]
     moves: tuple[Move, ...]
 
 
@@ -128,7 +129,7 @@ def compare(before: Artifact, after: Artifact) -> Moves:
             connection.register(name, dataset(artifact, CANDIDATES, migrated=migrated))
         groups: list[Row] = connection.sql(MOVES).to_arrow_table().to_pylist()
     reasons: dict[tuple[str, str], list[Row]] = {}
-    counts = PoolCounts(before=dict.fromkeys(POOLS, 0), after=dict.fromkeys(POOLS, 0))
+    counts = BeforeAfter(before=dict.fromkeys(POOLS, 0), after=dict.fromkeys(POOLS, 0))
     for group in groups:
         for pool, pools in ((group["before"], counts.before), (group["after"], counts.after)):
             if pool:  # "": an answer that only one of the judges merged

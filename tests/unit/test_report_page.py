@@ -283,7 +283,7 @@ def test_marked_words_are_escaped_and_only_the_changed_ones():
         (labels.span(None, 0.03), ""),
         (labels.clock(190), "3 min 10 s"),
         (labels.clip("abcdef", 3), "abc \u2026 [3 more characters]"),
-        (str(labels.with_interval({"value": None})), '<span class="na">n/a</span>'),
+        (str(labels.with_interval(None)), '<span class="na">n/a</span>'),
     ],
 )
 def test_numbers_are_written_as_a_reader_expects(written, expected):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from engine.contract.base import Raw, Section
+from engine.contract.base import Section
 from engine.contract.contract import Contract
 from engine.contract.renames import renamed_in
 from engine.errors import ContractError
@@ -36,7 +36,7 @@ def load_contract(path: Path, changes: Sequence[str] = ()) -> Loaded:
     return Loaded(parse(Contract, raw, where=path), path.resolve().parent)
 
 
-def read_yaml(path: Path) -> Raw:
+def read_yaml(path: Path) -> dict[str, JsonValue]:
     """Return the mapping in the YAML file `path`; `!include FILE` is replaced by the content of FILE, relative to `path`.
 
     Raises:
@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> Raw:
     return raw
 
 
-def apply_change(raw: Raw, change: str) -> None:
+def apply_change(raw: dict[str, JsonValue], change: str) -> None:
     """Set one value of `raw` in place; `change` is `a.b.0.c=value`, the value in YAML.
 
     Raises:
@@ -76,7 +76,7 @@ def apply_change(raw: Raw, change: str) -> None:
         raise ContractError(f"--set {change}: the value {value!r} is not YAML.") from None
 
 
-def parse(section: type[S], raw: Raw, *, where: Path) -> S:
+def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path) -> S:
     """Return `raw`, which the file `where` contains, as a `section`.
 
     Raises:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from engine.contract.base import Positive, Section, Share
+from engine.contract.base import Positive, Section, Share, distinct
 from engine.contract.synthesize import Layer, Synthesis
 
 Entity = Literal["email", "phone", "card", "iban", "ip"]
@@ -89,14 +89,7 @@ class Prompts(Section):
     copies: Copies = Copies()
     layers: dict[Layer, Share] = Field(default_factory=dict)
     """Wanted shares of the layers; reported, and the target of `synthesize`."""
-    synthesize: tuple[Synthesis, ...] = ()
+    synthesize: Annotated[tuple[Synthesis, ...], distinct("title", hint="; give one of them a `name`")] = ()
     """Prompts that are written from seeds; redacted, validated and deduplicated like rows of a source."""
     shard_rows: Positive = 5_000
     """Rows in one Parquet shard."""
-
-    @model_validator(mode="after")
-    def names_of_syntheses_differ(self) -> "Prompts":
-        titles = [one.title for one in self.synthesize]
-        if len(set(titles)) < len(titles):
-            raise ValueError(f"synthesize: names must differ, found {titles}; give one of them a `name`")
-        return self

@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract import Contract, load_contract, load_profile
-from engine.contract.base import Raw
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
 from engine.inference.token_budget import JUDGE_TOKENS, usage_in
-from engine.records.base import BeforeAfter
+from engine.records.base import BeforeAfter, Json
 from engine.records.judge import Move, RejudgeComparison
 from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS, Row
@@ -218,11 +217,11 @@ def _write(
     return comparison.model_copy(update=update)
 
 
-def _judging(recipe: Raw) -> Raw:
+def _judging(recipe: Json) -> Json:
     return {name: recipe.get(name) for name in JUDGING}
 
 
-def _without_judge(recipe: Raw) -> Raw:
+def _without_judge(recipe: Json) -> Json:
     return {name: value for name, value in recipe.items() if name not in JUDGING}
 
 

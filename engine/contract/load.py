@@ -87,9 +87,9 @@ def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path) -> S:
     try:
         parsed = section.model_validate(raw)
     except ValidationError as error:
-        found = error.errors()
-        parents = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
-        problems += [_explain(section, problem) for problem in found if problem["loc"] not in parents]  # the cause, not its echo
+        details = error.errors()
+        parents = {problem["loc"][:depth] for problem in details for depth in range(len(problem["loc"]))}
+        problems += [_explain(section, problem) for problem in details if problem["loc"] not in parents]  # the cause, not its echo
     if parsed is None or problems:
         raise ContractError("\n".join([f"{where}: {len(problems)} problem(s):", *(f"  {problem}" for problem in problems)]))
     return parsed
@@ -128,10 +128,10 @@ def read_include(path: Path) -> Any:
 def _explain(section: type[Section], problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"]) or "(contract)"
     if problem["type"] == "extra_forbidden":
-        known = _keys_at(section, problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        keys = _keys_at(section, problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), keys, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{path}: unknown key.{hint} Allowed: {', '.join(sorted(known))}."
+        return f"{path}: unknown key.{hint} Allowed: {', '.join(sorted(keys))}."
     if problem["type"] == "missing":
         return f"{path}: is missing."
     found = "" if problem["type"] == "value_error" else f" Found {problem['input']!r:.80}."

@@ -128,7 +128,7 @@ def compare(before: Artifact, after: Artifact) -> Moves:
             connection.register(name, dataset(artifact, CANDIDATES, migrated=migrated))
         groups: list[Row] = connection.sql(MOVES).to_arrow_table().to_pylist()
     reasons: dict[tuple[str, str], list[Row]] = {}
-    counts = BeforeAfter(before=dict.fromkeys(POOLS, 0), after=dict.fromkeys(POOLS, 0))
+    counts: BeforeAfter[dict[str, int]] = BeforeAfter(before=dict.fromkeys(POOLS, 0), after=dict.fromkeys(POOLS, 0))
     for group in groups:
         for pool, pools in ((group["before"], counts.before), (group["after"], counts.after)):
             if pool:  # "": an answer that only one of the judges merged

@@ -11,19 +11,18 @@ Entity = Literal["email", "phone", "card", "iban", "ip"]
 Column = Literal["text", "messages", "layer", "difficulty", "scenario", "language", "id", "reference"]
 
 
-def _has_a_prompt(columns: dict[Column, str]) -> dict[Column, str]:
-    if "text" not in columns and "messages" not in columns:
-        raise ValueError(f"needs text or messages, found {sorted(columns)}")
-    return columns
+def _needs(*names: Column) -> AfterValidator:
+    """Return a validator: at least one of the columns `names` must be mapped."""
+
+    def check(columns: dict[Column, str]) -> dict[Column, str]:
+        if columns.keys().isdisjoint(names):
+            raise ValueError(f"needs {' or '.join(names)}, found {sorted(columns)}")
+        return columns
+
+    return AfterValidator(check)
 
 
-def _has_a_reference(columns: dict[Column, str]) -> dict[Column, str]:
-    if "reference" not in columns:
-        raise ValueError(f"needs reference, found {sorted(columns)}")
-    return columns
-
-
-Columns = Annotated[dict[Column, str], AfterValidator(_has_a_prompt)]
+Columns = Annotated[dict[Column, str], _needs("text", "messages")]
 """Column of the prompts -> column of the source. `messages` has priority over `text`; values of `id` must be unique."""
 
 
@@ -46,7 +45,7 @@ class Holdout(Section):
     path: str
     licence: str = "unknown"
     labels: Literal["rule", "human"]
-    columns: Annotated[Columns, AfterValidator(_has_a_reference)] = {"text": "input", "reference": "reference"}  # noqa: RUF012
+    columns: Annotated[Columns, _needs("reference")] = {"text": "input", "reference": "reference"}  # noqa: RUF012
     take: Positive | None = None
 
 

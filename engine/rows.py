@@ -15,15 +15,7 @@ VERSION = 4
 
 LAYERS = ("core", "failure_mode", "long_tail")
 DIFFICULTIES = ("easy", "medium", "hard")
-FINISH_REASONS = (
-    "stop",
-    "length",
-    "refused",
-    "too_long",
-    "error",
-    "unrouted",
-    "budget_exhausted",
-)  # only answers that ended with `stop` can be accepted
+FINISH_REASONS = ("stop", "length", "refused", "too_long", "error", "unrouted", "budget_exhausted")  # `stop` alone can be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # to other teachers' answers; "" = there are none
 KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but `answer` come from failed answers
@@ -188,10 +180,7 @@ PREFERENCE = pa.schema(  # one row per pair; DPO trainers read `prompt`, `chosen
         ("rejected", MESSAGES),
         ("chosen_id", pa.string()),
         ("rejected_id", pa.string()),
-        (
-            "margin",
-            pa.float32(),
-        ),  # confidence of the chosen minus that of the rejected answer; a failed, unjudged answer counts as 0
+        ("margin", pa.float32()),  # confidence of the chosen less that of the rejected answer; a failed, unjudged one counts as 0
         ("reason", pa.string()),  # tag that says why the other was rejected
         ("length_ratio", pa.float32()),  # characters of the chosen answer divided by those of the rejected one
         ("difficulty", pa.string()),

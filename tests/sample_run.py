@@ -12,7 +12,7 @@ from engine.inference import spending
 from engine.records.record import Identity
 from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, REJECT, STEP, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 TASK = Path(__file__).parents[1] / "jobs" / "contracts" / "order_mail"
 NASTY = "<script>alert(1)</script> </script> <img src=x onerror=alert(2)> {{ 7 * 7 }} & \"quoted\" 'single'"

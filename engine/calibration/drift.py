@@ -20,7 +20,7 @@ from engine.records.judge import AuditProbe, JudgeScores
 from engine.rows import content_id
 from engine.stats.discrimination import roc_auc_of_histograms
 from engine.stats.intervals import MIN_VALUES, Moments, difference_of_moments
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 COLUMNS = ["prompt_id", "finish_reason", "score", "checks"]
 BINS = 1000  # of the histogram of scores

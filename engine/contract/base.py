@@ -1,8 +1,9 @@
 """The base class of all sections of the contract, and types that several of them use."""
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 JsonSchema = dict[str, Any]
 """A JSON Schema (draft 2020-12)."""
@@ -16,12 +17,23 @@ Positive = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 """Lower case letters, digits, - and _: safe as a folder name on every store."""
 
-
-Raw = dict[str, Any]
-"""A mapping as YAML or JSON gives it, before it is validated."""
+Items = TypeVar("Items", bound=Iterable[Any])
 
 
 class Section(BaseModel):
     """A part of the contract: an unknown key is an error, and values never change. The docstring under a field documents it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+def distinct(attribute: str = "name", *, hint: str = "") -> AfterValidator:
+    """Return a validator for lists: no two items may have the same value of `attribute`. `hint` is added to the message."""
+    what = {"title": "names"}.get(attribute, f"{attribute}s")
+
+    def check(items: Items) -> Items:
+        values = [getattr(item, attribute) for item in items]
+        if len(set(values)) < len(values):
+            raise ValueError(f"{what} must differ, found {values}{hint}")
+        return items
+
+    return AfterValidator(check)

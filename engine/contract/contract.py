@@ -1,8 +1,11 @@
 """The contract: all sections together, and the rules between sections."""
 
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Section
+from engine.contract.base import Name, Section, distinct
 from engine.contract.budget import Budget
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
@@ -29,7 +32,7 @@ class Contract(Section):
     """How answers are checked, judged and sent to pools."""
     curation: Curation = Curation()
     """Which answers become training examples."""
-    students: tuple[Student, ...] = Field(min_length=1)
+    students: Annotated[tuple[Student, ...], distinct()] = Field(min_length=1)
     """The models that are trained, side by side."""
     evaluation: Evaluation = Evaluation()
     """How all models are compared on the holdout."""
@@ -49,22 +52,45 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def named_task_units_exist(self) -> "Contract":
+        units = [unit.name for unit in self.specialist.task_units]
+        for path, names in self._named_task_units():
+            if unknown := sorted(name for name in names if name not in units):
+                raise ValueError(f"{path}: found {unknown}, expected some of {units}")
+        return self
+
+    def _named_task_units(self) -> Iterator[tuple[str, Iterable[str]]]:
+        for number, rubric in enumerate(self.judges.rubrics):
+            yield f"judges.rubrics.{number}.by_task_unit", rubric.by_task_unit
+        if self.judges.ranking:
+            yield "judges.ranking.by_task_unit", self.judges.ranking.by_task_unit
+        for number, route in enumerate(self.teachers.routes or ()):
+            yield f"teachers.routes.{number}.when.task_unit", route.when.task_unit if route.when else ()
+        for section, checks in (("judges", self.judges.checks), ("evaluation", self.evaluation.checks)):
+            for number, check in enumerate(checks):
+                yield f"{section}.checks.{number}.task_units", check.task_units
+
+    @model_validator(mode="after")
+    def named_baselines_and_teachers_exist(self) -> "Contract":
+        for path, names, section, items in (
+            ("gate.beats", self.gate.beats, "evaluation.baselines", self.evaluation.baselines),
+            ("budget.price.teachers", self.budget.price.teachers, "teachers.models", self.teachers.models),
+        ):
+            expected = [item.name for item in items]
+            for name in names:
+                if name not in expected:
+                    raise ValueError(f"{path}: found {name!r}, expected one of {section} {expected}")
+        return self
+
+    @model_validator(mode="after")
     def counter_examples_can_be_proven(self) -> "Contract":
         for number, synthesis in enumerate(self.prompts.synthesize):
-            if synthesis.method.type == "counter_example" and not any(
-                supports_counter_examples(unit) for unit in self.specialist.task_units
-            ):
+            provable = any(supports_counter_examples(unit) for unit in self.specialist.task_units)
+            if synthesis.method.type == "counter_example" and not provable:
                 raise ValueError(
                     f"prompts.synthesize.{number}: a counter_example needs a task unit with on_missing abstain and output.spans, "
                     "or nothing says that a fact is gone"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def student_names_are_unique(self) -> "Contract":
-        names = [student.name for student in self.students]
-        if len(set(names)) < len(names):
-            raise ValueError(f"students: names must differ, found {names}")
         return self
 
     @model_validator(mode="after")
@@ -92,25 +118,6 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
-    def questions_name_task_units(self) -> "Contract":
-        units = [unit.name for unit in self.specialist.task_units]
-        questions = {f"judges.rubrics.{number}": rubric.by_task_unit for number, rubric in enumerate(self.judges.rubrics)}
-        if self.judges.ranking:
-            questions["judges.ranking"] = self.judges.ranking.by_task_unit
-        for path, by_task_unit in questions.items():
-            if unknown := sorted(set(by_task_unit) - set(units)):
-                raise ValueError(f"{path}.by_task_unit: found {unknown}, expected some of {units}")
-        return self
-
-    @model_validator(mode="after")
-    def routes_name_task_units(self) -> "Contract":
-        units = [unit.name for unit in self.specialist.task_units]
-        for number, route in enumerate(self.teachers.routes or ()):
-            if unknown := [name for name in (route.when.task_unit if route.when else ()) if name not in units]:
-                raise ValueError(f"teachers.routes.{number}.when.task_unit: found {unknown}, expected some of {units}")
-        return self
-
-    @model_validator(mode="after")
     def tools_are_called_where_they_are_used(self) -> "Contract":
         paths = [f"specialist.task_units.{unit.name}.supervise" for unit in self.specialist.task_units if unit.supervise == "tools"]
         paths += ["judges.checks" for check in self.judges.checks if check.type == "tools"]
@@ -119,27 +126,17 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
-    def checks_name_task_units(self) -> "Contract":
-        units = [unit.name for unit in self.specialist.task_units]
-        for room, checks in (("judges", self.judges.checks), ("evaluation", self.evaluation.checks)):
-            for number, check in enumerate(checks):
-                if unknown := [name for name in check.task_units if name not in units]:
-                    raise ValueError(f"{room}.checks.{number}.task_units: found {unknown}, expected some of {units}")
-        return self
-
-    @model_validator(mode="after")
     def checks_find_their_references(self) -> "Contract":
         """Only `judges.checks` is looked at: `evaluation.checks` run over the holdout, which always has references."""
-        comparing = {f"judges.checks.{number}": check for number, check in enumerate(self.judges.checks) if check.wants_references}
-        for path, check in comparing.items():
-            sources = [
-                source for source in self.prompts.sources if not check.task_units or source.task_unit in (None, *check.task_units)
-            ]
-            lacking = [source.path for source in sources if "reference" not in source.columns]
-            if lacking := [*lacking, *(synthesis.title for synthesis in self.prompts.synthesize)]:
+        without = [source for source in self.prompts.sources if "reference" not in source.columns]
+        for number, check in enumerate(self.judges.checks):
+            lacking = [source.path for source in without if not check.task_units or source.task_unit in (None, *check.task_units)]
+            lacking += [synthesis.title for synthesis in self.prompts.synthesize]
+            if check.wants_references and lacking:
                 raise ValueError(
-                    f"{path}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} have none; map "
-                    "`reference` in the source's columns, or give the reference a `value` or `pattern`, or write `missing: pass`"
+                    f"judges.checks.{number}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} "
+                    "have none; map `reference` in the source's columns, or give the reference a `value` or `pattern`, or write "
+                    "`missing: pass`"
                 )
         return self
 
@@ -151,22 +148,6 @@ class Contract(Section):
             raise ValueError(
                 f"curation.pick.order: found {self.curation.pick.order}, which needs judges.signals.{missing[0]}; ask for it there"
             )
-        return self
-
-    @model_validator(mode="after")
-    def gate_names_a_baseline(self) -> "Contract":
-        names = [baseline.name for baseline in self.evaluation.baselines]
-        for baseline in self.gate.beats:
-            if baseline not in names:
-                raise ValueError(f"gate.beats: found {baseline!r}, expected one of evaluation.baselines {names}")
-        return self
-
-    @model_validator(mode="after")
-    def prices_name_a_teacher(self) -> "Contract":
-        names = [teacher.name for teacher in self.teachers.models]
-        for teacher in self.budget.price.teachers:
-            if teacher not in names:
-                raise ValueError(f"budget.price.teachers: found {teacher!r}, expected one of teachers.models {names}")
         return self
 
     def student(self, name: str) -> Student:

@@ -1,10 +1,10 @@
 """Section `curation`: which candidates become training examples."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Positive, Section, Share
+from engine.contract.base import Positive, Section, Share, distinct
 from engine.contract.derived import ContrastiveExamples, Preferences
 from engine.contract.prompts import Columns, Copies
 from engine.contract.signals import Signal
@@ -118,18 +118,11 @@ class Curation(Section):
     pick: Pick = Pick()
     preferences: Preferences | None = None
     """null = no table `preferences`."""
-    contrastive: tuple[ContrastiveExamples, ...] = ()
+    contrastive: Annotated[tuple[ContrastiveExamples, ...], distinct("type")] = ()
     """Examples that are made of failed answers, each type at most once."""
     contrastive_share: Share = Field(default=0.2, lt=1)
     """Largest share of contrastive examples among all examples."""
     seed: int = 0
-
-    @model_validator(mode="after")
-    def contrastive_types_differ(self) -> "Curation":
-        types = [spec.type for spec in self.contrastive]
-        if len(set(types)) < len(types):
-            raise ValueError(f"contrastive: found {types}, expected each type once")
-        return self
 
     @model_validator(mode="after")
     def clusters_need_embeddings(self) -> "Curation":

@@ -84,7 +84,7 @@ def _type(kind: Any, headings: Mapping[type[Section], str]) -> str:
         return NAMES.get(getattr(kind, "__name__", "None"), getattr(kind, "__name__", "null"))
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        rules = [rule for one in arguments[1:] for rule in (one.metadata if isinstance(one, FieldInfo) else [one])]
+        rules = [rule for item in arguments[1:] for rule in (item.metadata if isinstance(item, FieldInfo) else [item])]
         return _type(arguments[0], headings) + _limits(rules)
     if origin is Literal:
         more = " ..." if len(arguments) > SHOWN_CHOICES else ""
@@ -117,7 +117,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, default=lambda one: one.model_dump(mode="json") if isinstance(one, BaseModel) else str(one))
+    text = json.dumps(value, default=lambda item: item.model_dump(mode="json") if isinstance(item, BaseModel) else str(item))
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, Share
+from engine.contract.base import Name, Positive, Section, Share, distinct
 from engine.contract.checks import Check
 
 
@@ -43,7 +43,7 @@ class Evaluation(Section):
 
     baselines: tuple[Baseline, ...] = ()
     """Models without weights that are evaluated like the others; `gate.beats` refers to them by name."""
-    checks: tuple[Check, ...] = ()
+    checks: Annotated[tuple[Check, ...], distinct("title", hint="; give one of them a `name`")] = ()
     """Checks that run on every answer; the report shows the share that passes. The gate does not read them."""
     slices: tuple[Literal["task_unit", "layer", "difficulty", "scenario", "seen"], ...] = ("layer", "difficulty", "seen")
     """Dimensions by which exact match is broken down."""
@@ -55,13 +55,6 @@ class Evaluation(Section):
     """Holdout prompts, evenly spread, that are sent one at a time and timed; the rest is sent in batches."""
     seed: int = 0
     """Seed of the bootstrap."""
-
-    @model_validator(mode="after")
-    def check_names_are_unique(self) -> "Evaluation":
-        titles = [check.title for check in self.checks]
-        if len(set(titles)) < len(titles):
-            raise ValueError(f"checks: found the names {titles}, expected distinct ones; give one of them a `name`")
-        return self
 
 
 class Gate(Section):

@@ -1,10 +1,10 @@
 """The section `judges`: how answers are graded, how the judge is calibrated, and which pool an answer goes to."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from engine.contract.base import Name, Section, Share
+from engine.contract.base import Name, Section, Share, distinct
 from engine.contract.checks import Check
 from engine.contract.models import Model
 from engine.contract.pools import Pools
@@ -49,19 +49,12 @@ class Rubric(Section):
     """Task unit -> a question in place of `question`."""
     scale: tuple[str, ...] = Field(default=("1", "2", "3", "4", "5"), min_length=2)
     """Worst to best; each value must be one token of the judge."""
-    dimensions: tuple[Dimension, ...] = ()
+    dimensions: Annotated[tuple[Dimension, ...], distinct()] = ()
     """Without any, `question` itself asks for the rating."""
     weight: float = Field(default=1, gt=0)
     """Weight of this rubric in the judge's score, where there are several rubrics."""
     shots: tuple[RatedShot, ...] = ()
     """Worked examples, shown in order as earlier turns."""
-
-    @model_validator(mode="after")
-    def dimensions_have_distinct_names(self) -> "Rubric":
-        names = [dimension.name for dimension in self.dimensions]
-        if len(set(names)) < len(names):
-            raise ValueError(f"dimensions: names must differ, found {names}")
-        return self
 
     @model_validator(mode="after")
     def anchors_and_shots_are_on_the_scale(self) -> "Rubric":
@@ -190,7 +183,7 @@ class Judges(Section):
     """Deterministic checks first, then the rubrics."""
 
     checks: tuple[Check, ...] = ()
-    rubrics: tuple[Rubric, ...] = ()
+    rubrics: Annotated[tuple[Rubric, ...], distinct()] = ()
     """Several are a panel: the score is the weighted mean of theirs (Verga et al., 2024)."""
     ranking: Ranking | None = None
     """How competing answers are compared in mode `competition`; by default by their confidence."""
@@ -203,10 +196,8 @@ class Judges(Section):
     pools: Pools = Pools()
 
     @model_validator(mode="after")
-    def rubrics_have_distinct_names(self) -> "Judges":
+    def ranking_names_a_rubric(self) -> "Judges":
         names = [rubric.name for rubric in self.rubrics]
-        if len(set(names)) < len(names):
-            raise ValueError(f"rubrics: names must differ, found {names}")
         if self.ranking and (self.ranking.rubric or (names or [None])[0]) not in names:
             raise ValueError(f"ranking.rubric: found {self.ranking.rubric!r}, expected one of rubrics {names}")
         return self

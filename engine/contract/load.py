@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from engine.contract.base import Raw, Section
+from engine.contract.base import Section
 from engine.contract.contract import Contract
 from engine.contract.renames import renamed_in
 from engine.errors import ContractError
@@ -36,7 +36,7 @@ def load_contract(path: Path, changes: Sequence[str] = ()) -> Loaded:
     return Loaded(parse(Contract, raw, where=path), path.resolve().parent)
 
 
-def read_yaml(path: Path) -> Raw:
+def read_yaml(path: Path) -> dict[str, JsonValue]:
     """Return the mapping in the YAML file `path`; `!include FILE` is replaced by the content of FILE, relative to `path`.
 
     Raises:
@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> Raw:
     return raw
 
 
-def apply_change(raw: Raw, change: str) -> None:
+def apply_change(raw: dict[str, JsonValue], change: str) -> None:
     """Set one value of `raw` in place; `change` is `a.b.0.c=value`, the value in YAML.
 
     Raises:
@@ -76,7 +76,7 @@ def apply_change(raw: Raw, change: str) -> None:
         raise ContractError(f"--set {change}: the value {value!r} is not YAML.") from None
 
 
-def parse(section: type[S], raw: Raw, *, where: Path) -> S:
+def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path) -> S:
     """Return `raw`, which the file `where` contains, as a `section`.
 
     Raises:
@@ -87,9 +87,9 @@ def parse(section: type[S], raw: Raw, *, where: Path) -> S:
     try:
         parsed = section.model_validate(raw)
     except ValidationError as error:
-        found = error.errors()
-        parents = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
-        problems += [_explain(section, problem) for problem in found if problem["loc"] not in parents]  # the cause, not its echo
+        details = error.errors()
+        parents = {problem["loc"][:depth] for problem in details for depth in range(len(problem["loc"]))}
+        problems += [_explain(section, problem) for problem in details if problem["loc"] not in parents]  # the cause, not its echo
     if parsed is None or problems:
         raise ContractError("\n".join([f"{where}: {len(problems)} problem(s):", *(f"  {problem}" for problem in problems)]))
     return parsed
@@ -128,10 +128,10 @@ def read_include(path: Path) -> Any:
 def _explain(section: type[Section], problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"]) or "(contract)"
     if problem["type"] == "extra_forbidden":
-        known = _keys_at(section, problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        keys = _keys_at(section, problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), keys, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{path}: unknown key.{hint} Allowed: {', '.join(sorted(known))}."
+        return f"{path}: unknown key.{hint} Allowed: {', '.join(sorted(keys))}."
     if problem["type"] == "missing":
         return f"{path}: is missing."
     found = "" if problem["type"] == "value_error" else f" Found {problem['input']!r:.80}."

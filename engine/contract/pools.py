@@ -1,11 +1,11 @@
 """The section `judges.pools`: routing rules, confidence tiers, and how the answers of several teachers are related."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from engine.contract.base import Name, Section, Share
+from engine.contract.base import Name, Section, Share, distinct
 
 Pool = Literal["train", "hard", "contrast", "refusal", "review", "failure"]
 FinishReason = Literal["stop", "length", "refused", "too_long", "error", "unrouted", "budget_exhausted"]
@@ -92,7 +92,7 @@ class Relations(Section):
 class Pools(Section):
     """Routing rules that precede the built-in ones, confidence tiers, and relations between teachers."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: Annotated[tuple[Rule, ...], distinct("reason")] = ()
     confidence_tiers: tuple[Share, ...] = ()
     """Falling confidences: an answer at or above the first is in tier 0, at or above the second in tier 1, and so on."""
     relations: Relations = Relations()
@@ -103,11 +103,4 @@ class Pools(Section):
             raise ValueError(
                 f"confidence_tiers: found {list(self.confidence_tiers)}, expected falling numbers, the highest confidence first"
             )
-        return self
-
-    @model_validator(mode="after")
-    def rules_have_distinct_reasons(self) -> "Pools":
-        names = [rule.reason for rule in self.rules]
-        if duplicates := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"rules: found {duplicates} as the reason of several rules, expected a reason for each")
         return self

@@ -4,26 +4,25 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from engine.contract.base import Positive, Section, Share
+from engine.contract.base import Positive, Section, Share, distinct
 from engine.contract.synthesize import Layer, Synthesis
 
 Entity = Literal["email", "phone", "card", "iban", "ip"]
 Column = Literal["text", "messages", "layer", "difficulty", "scenario", "language", "id", "reference"]
 
 
-def _has_a_prompt(columns: dict[Column, str]) -> dict[Column, str]:
-    if "text" not in columns and "messages" not in columns:
-        raise ValueError(f"needs text or messages, found {sorted(columns)}")
-    return columns
+def _needs(*names: Column) -> AfterValidator:
+    """Return a validator: at least one of the columns `names` must be mapped."""
+
+    def check(columns: dict[Column, str]) -> dict[Column, str]:
+        if columns.keys().isdisjoint(names):
+            raise ValueError(f"needs {' or '.join(names)}, found {sorted(columns)}")
+        return columns
+
+    return AfterValidator(check)
 
 
-def _has_a_reference(columns: dict[Column, str]) -> dict[Column, str]:
-    if "reference" not in columns:
-        raise ValueError(f"needs reference, found {sorted(columns)}")
-    return columns
-
-
-Columns = Annotated[dict[Column, str], AfterValidator(_has_a_prompt)]
+Columns = Annotated[dict[Column, str], _needs("text", "messages")]
 """Column of the prompts -> column of the source. `messages` has priority over `text`; values of `id` must be unique."""
 
 
@@ -46,7 +45,7 @@ class Holdout(Section):
     path: str
     licence: str = "unknown"
     labels: Literal["rule", "human"]
-    columns: Annotated[Columns, AfterValidator(_has_a_reference)] = {"text": "input", "reference": "reference"}  # noqa: RUF012
+    columns: Annotated[Columns, _needs("reference")] = {"text": "input", "reference": "reference"}  # noqa: RUF012
     take: Positive | None = None
 
 
@@ -89,14 +88,7 @@ class Prompts(Section):
     copies: Copies = Copies()
     layers: dict[Layer, Share] = Field(default_factory=dict)
     """Wanted shares of the layers; reported, and the target of `synthesize`."""
-    synthesize: tuple[Synthesis, ...] = ()
+    synthesize: Annotated[tuple[Synthesis, ...], distinct("title", hint="; give one of them a `name`")] = ()
     """Prompts that are written from seeds; redacted, validated and deduplicated like rows of a source."""
     shard_rows: Positive = 5_000
     """Rows in one Parquet shard."""
-
-    @model_validator(mode="after")
-    def names_of_syntheses_differ(self) -> "Prompts":
-        titles = [one.title for one in self.synthesize]
-        if len(set(titles)) < len(titles):
-            raise ValueError(f"synthesize: names must differ, found {titles}; give one of them a `name`")
-        return self

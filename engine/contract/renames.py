@@ -9,10 +9,8 @@ import copy
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic_core import to_json
-
-from engine.contract.base import Raw
 
 
 class Rename(NamedTuple):
@@ -115,7 +113,7 @@ def promoted(raw: Node, at: str = "") -> tuple[Node, str]:
     return tree, ".".join(path)
 
 
-def renamed_in(raw: Raw) -> tuple[Raw, list[str]]:
+def renamed_in(raw: dict[str, JsonValue]) -> tuple[dict[str, JsonValue], list[str]]:
     """Return a whole contract with the names of today, and one sentence for each older name that it had."""
     tree = copy.deepcopy(raw)
     return tree, sorted(_rename(tree))

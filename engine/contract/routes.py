@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from engine.contract.base import Name, Section, Share
 
 T = TypeVar("T")
-OneOf = Annotated[tuple[T, ...], BeforeValidator(lambda found: (found,) if isinstance(found, str) else found)]
+OneOf = Annotated[tuple[T, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One value or a list; an empty one admits all."""
 
 

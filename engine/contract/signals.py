@@ -66,7 +66,4 @@ class Signals(Section):
     @property
     def requested(self) -> tuple[Signal, ...]:
         """The signals that are measured."""
-        is_on: dict[Signal, object] = {
-            "complexity": self.complexity, "quality": self.quality, "ifd": self.ifd, "density": self.density
-        }  # fmt: skip
-        return tuple(name for name, value in is_on.items() if value)
+        return tuple(name for name in SIGNALS if getattr(self, name))

@@ -1,10 +1,10 @@
 """The task: what the specialist does, where it runs, and which form its answers have."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import JsonSchema, Name, Positive, Section, Share
+from engine.contract.base import JsonSchema, Name, Positive, Section, Share, distinct
 
 
 class Latency(Section):
@@ -83,14 +83,7 @@ class Specialist(Section):
     non_goals: tuple[str, ...] = ()
     """What it does not do."""
     niche: Niche = Niche()
-    task_units: tuple[TaskUnit, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def names_are_unique(self) -> "Specialist":
-        names = [unit.name for unit in self.task_units]
-        if len(set(names)) < len(names):
-            raise ValueError(f"task_units: names must differ, found {names}")
-        return self
+    task_units: Annotated[tuple[TaskUnit, ...], distinct()] = Field(min_length=1)
 
     def unit(self, name: str) -> TaskUnit:
         """Return the task unit called `name`."""

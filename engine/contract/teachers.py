@@ -1,11 +1,11 @@
 """Room 2: who answers the prompts."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section
+from engine.contract.base import Name, Positive, Section, distinct
 from engine.contract.models import Model, Sampling
 from engine.contract.routes import Route
 from engine.contract.tools import Tool
@@ -78,20 +78,13 @@ class Teachers(Section):
     """`direct`: the checks alone decide; `judged`: a rubric model has a say too; `competition`: all answer, and of the accepted
     answers to a prompt the one that wins against the others stays (`judges.ranking`); `experts`: the routes say who answers which
     prompt; `tools`: the teachers may call `tools` before they answer."""
-    models: tuple[Teacher, ...] = Field(min_length=1)
+    models: Annotated[tuple[Teacher, ...], distinct()] = Field(min_length=1)
     routes: tuple[Route, ...] | None = None
     """For `experts`: read in order, the first rule that fits decides. A prompt that none fits goes to the pool `review`."""
-    tools: tuple[Tool, ...] = ()
+    tools: Annotated[tuple[Tool, ...], distinct(hint="; give one a `name`")] = ()
     """What the teachers may call in mode `tools`, and the students whose task unit supervises `tools`."""
     max_calls: Positive = 4
     """Calls before an answer, failed ones counted. `sampling.max_tokens` is for each turn."""
-
-    @model_validator(mode="after")
-    def names_are_unique(self) -> "Teachers":
-        names = [teacher.name for teacher in self.models]
-        if len(set(names)) < len(names):
-            raise ValueError(f"models: names must differ, found {names}")
-        return self
 
     @model_validator(mode="after")
     def competition_has_competitors(self) -> "Teachers":
@@ -117,8 +110,6 @@ class Teachers(Section):
             raise ValueError("tools: mode tools needs at least one, such as {type: calculator}; add it or use another mode")
         if self.mode != "tools" and names:
             raise ValueError(f"tools: found {names}, which mode {self.mode} never calls; use mode tools or take them out")
-        if len(set(names)) < len(names):
-            raise ValueError(f"tools: names must differ, found {names}; give one a `name`")
         return self
 
     def named(self, name: str) -> Teacher:

@@ -34,7 +34,7 @@ from engine.distributed.task_pool import TaskPool
 from engine.records.dataset import DecisionMetrics
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow
 from engine.storage.artifact import Artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 SCAN_ROWS = 20_000  # rows of a block
 PROMPTS_PER_PARTITION = 100_000

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.curation.select import Eligible, density, landmarks
-from engine.records.dataset import BeforeAfter, Coverage, RowsBeforeAfter, Selection, SignalsBeforeAfter
+from engine.records.base import BeforeAfter
+from engine.records.dataset import Coverage, Selection
 
 STRATA = ("task_unit", "layer", "difficulty", "cluster")
 
@@ -34,7 +35,7 @@ def evenness(counts: Sequence[int]) -> float | None:
     return round(entropy / math.log(len(counts)), 4)
 
 
-def balance(strata: Mapping[str, Sequence[str]], is_picked: np.ndarray) -> dict[str, BeforeAfter]:
+def balance(strata: Mapping[str, Sequence[str]], is_picked: np.ndarray) -> dict[str, BeforeAfter[float | None]]:
     """Return stratum -> the evenness of all rows and of the picked ones, over the values that occur."""
     found = {}
     for stratum, values in strata.items():
@@ -51,11 +52,11 @@ def selection(rows: Eligible, is_picked: np.ndarray) -> Selection:
     before = worth.mean() if len(worth) else 0.0
     after = worth[is_picked].mean() if is_picked.any() else 0.0
     return Selection(
-        rows=RowsBeforeAfter(before=len(rows.vectors), after=int(is_picked.sum())),
+        rows=BeforeAfter(before=len(rows.vectors), after=int(is_picked.sum())),
         coverage=coverage(rows.vectors, is_picked),
         balance=balance(rows.strata, is_picked),
         density=BeforeAfter(before=round(float(before), 5), after=round(float(after), 5)),
-        signals=SignalsBeforeAfter(before=means(rows, np.ones(len(is_picked), bool)), after=means(rows, is_picked)),
+        signals=BeforeAfter(before=means(rows, np.ones(len(is_picked), bool)), after=means(rows, is_picked)),
     )
 
 

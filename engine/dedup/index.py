@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from engine.dedup.signature import SignedBlock
 from engine.errors import RecipeMismatch, StorageError
 from engine.records.dedup import IndexBatch, IndexRecipe
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 RECORD = "record.json"
 VERSIONS = {"uint32": 2, "float32": 3}  # kind -> version of what is stored

@@ -24,7 +24,7 @@ from engine.distributed.executor import Executor
 from engine.errors import InputError
 from engine.records.dedup import DedupCounts, IndexRecipe
 from engine.storage.artifact import RowCounts, require_conserved
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 DIMENSIONS = 384  # of most small sentence-transformers models; only the estimated memory depends on it
 LENGTHS: dict[str, tuple[str, Direction]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}

@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.contract.judges import Judges
-from engine.records.report import Interval
+from engine.records.estimate import Estimate
 from engine.rows import Row, content_id
-from engine.stats.bootstrap import Array
+from engine.stats.bootstrap import BLOCK
+from engine.stats.intervals import Array, estimate
 
 AGREEMENT = "agreement"
 SMALLEST_SHARE = 0.25  # of the prompts of `rules`: a smaller subset would shrink all others to its size
-BLOCK = 100  # resamples at once
 
 
 class AnswerFacts(NamedTuple):
@@ -74,10 +74,10 @@ def answer_facts(row: Row, section: Judges) -> AnswerFacts:
 
 def subsets(answers: Iterable[AnswerFacts], section: Judges) -> list[Subset]:
     """Return every subset of `answers`: the distinct ones, of equal size, and those left out with the reason."""
-    known = sorted(answers)
-    filters = list(_filters(known, section))
-    kept = [[answer for answer in known if each.keeps(answer)] for each in filters]
-    rules = next(answers for each, answers in zip(filters, kept, strict=True) if each.name == "rules")
+    ordered = sorted(answers)
+    filters = list(_filters(ordered, section))
+    kept = [[answer for answer in ordered if each.keeps(answer)] for each in filters]
+    rules = next(passing for each, passing in zip(filters, kept, strict=True) if each.name == "rules")
     smallest = SMALLEST_SHARE * _prompts(rules)
     candidates: list[Subset] = []
     first_with: dict[frozenset[str], str] = {}
@@ -93,12 +93,12 @@ def subsets(answers: Iterable[AnswerFacts], section: Judges) -> list[Subset]:
     return list(_draw(candidates, kept, size))
 
 
-def _filters(known: Sequence[AnswerFacts], section: Judges) -> Iterator[_Filter]:
+def _filters(answers: Sequence[AnswerFacts], section: Judges) -> Iterator[_Filter]:
     yield _Filter("all", "every answer that finished", lambda answer: True)
     yield _Filter("rules", "every check passes, and the samples agree", lambda answer: not answer.failed)
     for name in dict.fromkeys([*(check.title for check in section.checks), AGREEMENT]):
         yield _Filter(f"without {name}", f"rules without {name}", lambda answer, name=name: answer.failed <= {name})
-    scores = [answer.score for answer in known if not answer.failed and answer.score is not None]
+    scores = [answer.score for answer in answers if not answer.failed and answer.score is not None]
     if scores:
         middle = median(scores)
         what = "rules, and the half with the higher rubric score"
@@ -147,12 +147,12 @@ class TwoWayBootstrap:
         self.prompts = draw.multinomial(prompts, np.full(prompts, 1 / prompts), size=times)
         self.level = level
 
-    def value(self, right: Array, other: Array | None = None) -> Interval:
+    def value(self, right: Array, other: Array | None = None) -> Estimate:
         """Return the mean of `right`, (seeds, prompts), or of its difference to `other`, with a percentile interval."""
         cells = right.astype(np.float64) - (0 if other is None else other.astype(np.float64))
         tail = 50 * (1 - self.level)
         low, high = np.percentile(self._means(cells), [tail, 100 - tail])
-        return Interval(value=_round(cells.mean()), low=_round(low), high=_round(high), n=int(cells.size))
+        return estimate(cells.mean(), low, high, cells.size)
 
     def _means(self, cells: Array) -> Array:
         means = []
@@ -160,7 +160,3 @@ class TwoWayBootstrap:
             block = slice(start, start + BLOCK)
             means.append(((self.seeds[block] @ cells) * self.prompts[block]).sum(axis=1))
         return np.concatenate(means) / cells.size
-
-
-def _round(value: float) -> float:
-    return round(float(value), 6)

@@ -12,7 +12,8 @@ from engine.contract.specialist import Specialist
 from engine.evaluation import cost, metrics
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.evaluation.metrics import Grades
-from engine.records.report import Bin, Calibration, Cost, Interval, Metrics, ModelEntry, Slice, TeacherComparison
+from engine.records.estimate import Estimate
+from engine.records.report import Calibration, Cost, Metrics, ModelEntry, Slice, TeacherComparison
 from engine.stats import calibration, paired
 from engine.stats.bootstrap import Array, Measure, Resamples, mean
 
@@ -61,7 +62,7 @@ def assess(results: Sequence[EvalResult], evaluation: Evaluation, specialist: Sp
                 tokens_per_second=evaluated.tokens_per_second,
                 memory_mib=evaluated.memory_mib,
                 cost=_cost(result, teacher, price, answer_above=specialist.niche.answer_above),
-                calibration=_calibration(grades),
+                calibration=Calibration(bins=tuple(calibration.reliability_bins(grades.confidence, grades.exact))),
                 against_teacher=_against_teacher(result, teacher, resamples),
                 against_baselines=_against_baselines(result, results, resamples),
             )
@@ -80,10 +81,9 @@ def unseen_rows(predictions: pa.Table) -> Array:
     return ~np.array(predictions["seen"].to_pylist(), dtype=bool)
 
 
-def _interval(measure: Measure | None, resamples: Resamples) -> Interval | None:
+def _interval(measure: Measure | None, resamples: Resamples) -> Estimate | None:
     """Return the measure with its bootstrap interval; None where it is undefined."""
-    estimate = resamples.value(measure) if measure else None
-    return None if estimate is None else Interval.model_validate(estimate, from_attributes=True)
+    return resamples.estimate(measure) if measure else None
 
 
 def _metrics(result: EvalResult, grades: Grades, resamples: Resamples) -> Metrics:
@@ -102,7 +102,7 @@ def _metrics(result: EvalResult, grades: Grades, resamples: Resamples) -> Metric
     return Metrics.model_validate({name: _interval(measure, resamples) for name, measure in measures.items()})
 
 
-def _checks(grades: Grades, resamples: Resamples, rows: Array | None = None) -> dict[str, Interval | None]:
+def _checks(grades: Grades, resamples: Resamples, rows: Array | None = None) -> dict[str, Estimate | None]:
     return {name: _interval(metrics.pass_rate(passes, rows), resamples) for name, passes in grades.checks.items()}
 
 
@@ -122,11 +122,6 @@ def _slices(result: EvalResult, grades: Grades, dimensions: Sequence[str], resam
     return slices
 
 
-def _calibration(grades: Grades) -> Calibration:
-    bins = calibration.bins(grades.confidence, grades.exact)
-    return Calibration(bins=tuple(Bin.model_validate(each, from_attributes=True) for each in bins))
-
-
 def _against_teacher(result: EvalResult, teacher: EvalResult | None, resamples: Resamples) -> TeacherComparison | None:
     if teacher is None or result.name == teacher.name:
         return None
@@ -139,7 +134,7 @@ def _against_teacher(result: EvalResult, teacher: EvalResult | None, resamples: 
     )
 
 
-def _against_baselines(result: EvalResult, results: Sequence[EvalResult], resamples: Resamples) -> dict[str, Interval | None]:
+def _against_baselines(result: EvalResult, results: Sequence[EvalResult], resamples: Resamples) -> dict[str, Estimate | None]:
     baselines = [other for other in results if other.target.role == "baseline" and other.name != result.name]
     return {other.name: _interval(paired.difference(result.right, other.right), resamples) for other in baselines}
 

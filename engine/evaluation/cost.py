@@ -55,10 +55,7 @@ def cost(served: Served, price: Array | None, teacher: Served, teacher_price: Ar
 def cost_alone(served: Served, price: Array | None) -> Cost:
     """Return the cost of a model without fallback, such as the teacher."""
     total = None if price is None else float(price.sum())
-    return Cost(
-        per_1000_accepted=_per_1000(total, float(served.right.sum())),
-        accepted_share=round(float(served.right.mean()), 6),
-    )
+    return Cost(per_1000_accepted=_per_1000(total, float(served.right.sum())), accepted_share=round(float(served.right.mean()), 6))
 
 
 def latency(seconds: Collection[float]) -> Latency | None:

@@ -24,7 +24,7 @@ from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
 from engine.records.report import Role
 from engine.rows import Row
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.tools.agent import ToolAgent
 from engine.tools.toolset import Toolset
 

@@ -108,8 +108,8 @@ def macro_f1(fields: Mapping[str, Array]) -> Measure | None:
         by_field = sums.reshape(*sums.shape[:-1], len(fields), 3)
         twice = 2 * by_field[..., TP]
         scores = divide(twice, twice + by_field[..., FP] + by_field[..., FN])
-        known = ~np.isnan(scores)
-        return divide(np.nansum(scores, axis=-1), known.sum(axis=-1))
+        defined = ~np.isnan(scores)
+        return divide(np.nansum(scores, axis=-1), defined.sum(axis=-1))
 
     return Measure(counts, macro, len(counts))
 
@@ -126,8 +126,8 @@ def recall(counts: Array) -> Measure:
 
 def pass_rate(passes: Array, rows: Array | None = None) -> Measure:
     """Return the share of 1 in `passes`, (n,), over the mask `rows` or all rows; nan is left out."""
-    known = ~np.isnan(passes)
-    return mean(np.nan_to_num(passes), known if rows is None else known & rows)
+    defined = ~np.isnan(passes)
+    return mean(np.nan_to_num(passes), defined if rows is None else defined & rows)
 
 
 def _keys(unit: TaskUnit) -> Sequence[str]:

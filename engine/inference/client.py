@@ -33,7 +33,7 @@ from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage
 from engine.rows import Row
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 T = TypeVar("T")
 CRASHED = Completion("", "error", 0, 0, error="killed its engine, alone and in every batch that it was part of")

@@ -26,7 +26,7 @@ from engine.errors import ModelError, RayleighError, StorageError
 from engine.inference.engine import Engine
 from engine.inference.memory import is_memory
 from engine.records.base import Record
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 PATIENCE = 2  # deaths of a batch before it is halved
 MAX_SAME_FAILURES = 3  # batches without a common request that may fail at the same place of the code, without a success in between

@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 
 from engine.errors import StorageError
 from engine.rows import VERSION, conform
+from engine.storage.folder import Folder
 from engine.storage.migrations import MIGRATIONS
-from engine.storage.shards import Folder, Shard, read_shard, write_shard
+from engine.storage.shards import Shard, read_shard, write_shard
 
 DEPTH = 3  # folders above a file, at most: 4096 leaves
 DIGITS = 8  # of a partition key in a file's name

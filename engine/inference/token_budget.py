@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from engine.storage.folder import Folder
 from engine.storage.migrations import OLDER_FOLDERS
-from engine.storage.shards import Folder
 
 TEACHER_TOKENS, JUDGE_TOKENS = "token_usage/teachers", "token_usage/judges"
 """Folders in a run's ledger, one for each cap of the contract's section `budget`."""

@@ -8,7 +8,7 @@ from engine.contract.judges import Judges, Rubric
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.inference.client import ClientSpec
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from engine.prompts.quota import PARENT, QuotaKey, QuotaRequest
 from engine.prompts.redact import redact
 from engine.prompts.sources import INGESTED, identify, prompts
 from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 BYTES_PER_TASK = 8 << 20  # each task costs a worker process and the import of the recognizers, about 5 s of a CPU
 

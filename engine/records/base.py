@@ -1,9 +1,10 @@
 """What every record on disk and every `--json` output is: frozen, typed, documented field by field."""
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+T = TypeVar("T")
 Json = dict[str, Any]
 """A JSON object whose keys another module defines."""
 
@@ -12,3 +13,10 @@ class Record(BaseModel):
     """One record. A key that this version does not know is ignored: a newer version may write more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class BeforeAfter(Record, Generic[T]):
+    """One measure before and after a step."""
+
+    before: T
+    after: T

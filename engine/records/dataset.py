@@ -1,6 +1,6 @@
 """Metrics of the job `dataset`: what was selected, dropped and derived."""
 
-from engine.records.base import Record
+from engine.records.base import BeforeAfter, Record
 
 
 class TopicCluster(Record):
@@ -29,27 +29,6 @@ class StageCounts(Record):
     """Prompts that became examples."""
 
 
-class BeforeAfter(Record):
-    """A number before and after picking; null if it is not defined."""
-
-    before: float | None
-    after: float | None
-
-
-class RowsBeforeAfter(Record):
-    """Rows before and after picking."""
-
-    before: int
-    after: int
-
-
-class SignalsBeforeAfter(Record):
-    """Signal -> mean, before and after picking."""
-
-    before: dict[str, float]
-    after: dict[str, float]
-
-
 class Coverage(Record):
     """Cosine of landmarks of all rows to the nearest picked row."""
 
@@ -60,14 +39,15 @@ class Coverage(Record):
 class Selection(Record):
     """How picking changed the distribution of the rows."""
 
-    rows: RowsBeforeAfter
+    rows: BeforeAfter[int]
     coverage: Coverage | None
     """null if no row is picked."""
-    balance: dict[str, BeforeAfter]
-    """Stratum -> evenness of its values (Pielou, 1966), 0 to 1."""
-    density: BeforeAfter
+    balance: dict[str, BeforeAfter[float | None]]
+    """Stratum -> evenness of its values (Pielou, 1966), 0 to 1; null for a stratum with one value."""
+    density: BeforeAfter[float | None]
     """Mean information density, nats a token."""
-    signals: SignalsBeforeAfter
+    signals: BeforeAfter[dict[str, float]]
+    """Signal -> mean over the rows that have it."""
 
 
 class DecontaminationSettings(Record):

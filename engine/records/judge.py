@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
 
-from engine.records.base import Record
+from engine.records.base import BeforeAfter, Record
 from engine.records.estimate import Estimate, ReliabilityBin
 
 
@@ -153,8 +153,8 @@ class JudgeCalibration(Record):
     """Why it may not, a sentence each."""
 
 
-class JudgeMetrics(Record):
-    """The judge in the metrics of the step `candidates`, in `report.json` and in `rayleigh status --json`."""
+class JudgeStatus(Record):
+    """The judge in `rayleigh status --json`."""
 
     name: str
     """Names of the rubrics, joined by +."""
@@ -162,6 +162,11 @@ class JudgeMetrics(Record):
     """Whether its confidence decided about answers."""
     why: tuple[str, ...] = ()
     """Why it did not, a sentence each."""
+
+
+class JudgeMetrics(JudgeStatus):
+    """The judge in the metrics of the step `candidates` and in `report.json`."""
+
     bound_to: JudgeBinding
     """What was calibrated; without labelled items the judge's hash alone."""
     curve: Annotated[CalibrationCurve | None, BeforeValidator(_empty_is_none)] = None
@@ -226,15 +231,6 @@ class Move(Record):
     """By reason, most answers first."""
 
 
-class PoolCounts(Record):
-    """Answers in each pool."""
-
-    before: dict[str, int]
-    """With the judge of the run."""
-    after: dict[str, int]
-    """With the other judge."""
-
-
 class RejudgeComparison(Record):
     """What `rayleigh rejudge --json` prints: the answers of a run graded by another judge."""
 
@@ -244,8 +240,8 @@ class RejudgeComparison(Record):
     """Answers that were graded."""
     changes: tuple[str, ...]
     """Settings of the judge that differ from the run's: `path: old -> new`."""
-    pools: PoolCounts
-    """Answers by pool."""
+    pools: BeforeAfter[dict[str, int]]
+    """Pool -> answers, with the judge of the run and with the other judge."""
     moves: tuple[Move, ...]
     """Moves between pools, then changes of reasons within a pool; most answers first."""
     paid: int

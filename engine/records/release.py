@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.records.base import Record
+from engine.records.record import FileEntry, RowCounts
 from engine.records.report import GateNumber
 
 
@@ -35,17 +36,6 @@ class RegistryEvent(Record):
     """Rollback: the id of the event that had made it the champion."""
 
 
-class ReleaseFile(Record):
-    """One file of the model folder."""
-
-    path: str
-    """Relative to the release, such as `model/config.json`."""
-    bytes: int
-    """Size."""
-    sha256: str
-    """Hexadecimal digest."""
-
-
 class ReleaseManifest(Record):
     """`release.json`, which is written last: a release without it is incomplete."""
 
@@ -53,17 +43,8 @@ class ReleaseManifest(Record):
     """Name in the contract."""
     fingerprint: str
     """Fingerprint of the student's artifact."""
-    files: tuple[ReleaseFile, ...]
-    """Files of the model folder, by path."""
-
-
-class LineageRows(Record):
-    """Rows of one artifact."""
-
-    rows_in: int
-    """Rows that the job read."""
-    rows_out: dict[str, int]
-    """Label (pool, split or drop reason) -> rows."""
+    files: tuple[FileEntry, ...]
+    """Files of the model folder, by path, such as `model/config.json`."""
 
 
 class LineageEntry(Record):
@@ -75,8 +56,7 @@ class LineageEntry(Record):
     """Hash of recipe and rows."""
     inputs: dict[str, str]
     """Artifact that was read -> its fingerprint."""
-    row_counts: LineageRows
-    """Rows in and out."""
+    row_counts: RowCounts
     packages: dict[str, str]
     """Package -> version."""
     commit: str | None = None
@@ -90,8 +70,8 @@ class ReportsMetrics(Record):
     """Champion of the contract at the time of the report; it is not part of the artifact's fingerprint."""
 
 
-class Promotion(Record):
-    """Output of `rayleigh promote`."""
+class ChampionChange(Record):
+    """What `rayleigh promote` and `rayleigh rollback` have in common."""
 
     contract: str
     """Name of the contract."""
@@ -101,6 +81,11 @@ class Promotion(Record):
     """Fingerprint of the student's artifact."""
     release: str
     """Folder or URL of the release."""
+
+
+class Promotion(ChampionChange):
+    """Output of `rayleigh promote`."""
+
     changed: bool
     """False if the student was the champion already."""
     before: str | None = None
@@ -111,16 +96,8 @@ class Promotion(Record):
     """Student -> requirements that it misses."""
 
 
-class Rollback(Record):
+class Rollback(ChampionChange):
     """Output of `rayleigh rollback`."""
 
-    contract: str
-    """Name of the contract."""
-    student: str
-    """Champion after the command."""
-    fingerprint: str
-    """Fingerprint of the student's artifact."""
-    release: str
-    """Folder or URL of the release."""
     before: str
     """Student that was the champion before the command."""

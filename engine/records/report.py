@@ -1,7 +1,8 @@
 """`report.json`: the numbers of every evaluated model, the gate's decision and the sentences to read before the numbers.
 
 The file is written by the reports step, kept in every release, and printed by `rayleigh report RUN --json`. A number that does not
-exist for a model is null. A key that an older file lacks has its default, so that older reports can be read.
+exist for a model is null. A key that an older file lacks has its default, so that older reports can be read. Intervals have the
+level of the contract's `evaluation.level`.
 """
 
 from typing import Literal
@@ -10,23 +11,12 @@ from pydantic import Field
 
 from engine.records.ablation import Ablation
 from engine.records.base import Json, Record
+from engine.records.estimate import Estimate, ReliabilityBin
+from engine.records.judge import JudgeMetrics
 
 VERSION = 1
 
 Role = Literal["teacher", "student", "champion", "baseline"]
-
-
-class Interval(Record):
-    """A number with its confidence interval."""
-
-    value: float
-    """Point value."""
-    low: float
-    """Lower end of the interval at the contract's `evaluation.level`."""
-    high: float
-    """Upper end."""
-    n: int = 0
-    """Items that the number counts over: prompts, fields or answers; 0 if the file does not record it."""
 
 
 class Holdout(Record):
@@ -43,23 +33,23 @@ class Holdout(Record):
 class Metrics(Record):
     """Quality of one model on the holdout."""
 
-    exact_match: Interval | None = None
+    exact_match: Estimate | None = None
     """Share of prompts answered exactly as the reference."""
-    exact_match_unseen: Interval | None = None
+    exact_match_unseen: Estimate | None = None
     """The same on unseen scenarios."""
-    exact_match_seen: Interval | None = None
+    exact_match_seen: Estimate | None = None
     """The same on seen scenarios."""
-    field_f1: Interval | None = None
+    field_f1: Estimate | None = None
     """F1 of the fields' values, averaged over the fields (macro)."""
-    schema_validity: Interval | None = None
+    schema_validity: Estimate | None = None
     """Share of answers that fit the JSON schema; null without a schema."""
-    abstain_precision: Interval | None = None
+    abstain_precision: Estimate | None = None
     """Of the fields that the model left null, the share that the prompt does not state."""
-    abstain_recall: Interval | None = None
+    abstain_recall: Estimate | None = None
     """Of the fields that the prompt does not state, the share that the model left null."""
-    ece: Interval | None = None
+    ece: Estimate | None = None
     """Expected calibration error, 10 equal-width bins; null for a model without a confidence."""
-    brier: Interval | None = None
+    brier: Estimate | None = None
     """Brier score: mean squared difference of confidence and correctness."""
 
 
@@ -79,9 +69,9 @@ class Slice(Record):
 
     n: int = 0
     """Prompts."""
-    exact_match: Interval | None = None
+    exact_match: Estimate | None = None
     """As in `metrics`, on these prompts."""
-    checks: dict[str, Interval | None] = Field(default_factory=dict)
+    checks: dict[str, Estimate | None] = Field(default_factory=dict)
     """Check -> share of answers that pass."""
 
 
@@ -109,25 +99,10 @@ class Cost(Record):
     """Share of requests answered right, by either."""
 
 
-class Bin(Record):
-    """One bin (low, high] of the reliability diagram."""
-
-    low: float = 0.0
-    """Lower bound of the confidence."""
-    high: float = 1.0
-    """Upper bound."""
-    n: int = 0
-    """Answers in the bin."""
-    confidence: float | None = None
-    """Mean confidence; null in an empty bin."""
-    accuracy: float | None = None
-    """Share of right answers; null in an empty bin."""
-
-
 class Calibration(Record):
     """Confidence against correctness."""
 
-    bins: tuple[Bin, ...] = ()
+    bins: tuple[ReliabilityBin, ...] = ()
     """10 bins of equal width, lowest first."""
 
 
@@ -136,11 +111,11 @@ class TeacherComparison(Record):
 
     teacher: str = ""
     """The teacher with the highest exact match."""
-    difference: Interval | None = None
+    difference: Estimate | None = None
     """Exact match less the teacher's."""
-    retention: Interval | None = None
+    retention: Estimate | None = None
     """Exact match over the teacher's."""
-    retention_unseen: Interval | None = None
+    retention_unseen: Estimate | None = None
     """The same on unseen scenarios."""
 
 
@@ -163,7 +138,7 @@ class ModelEntry(Record):
     """Quality."""
     fields: dict[str, FieldScores] = Field(default_factory=dict)
     """Field of the output -> scores."""
-    checks: dict[str, Interval | None] = Field(default_factory=dict)
+    checks: dict[str, Estimate | None] = Field(default_factory=dict)
     """Check of `evaluation.checks` -> share of answers that pass."""
     slices: dict[str, dict[str, Slice]] = Field(default_factory=dict)
     """Dimension -> value -> scores."""
@@ -179,7 +154,7 @@ class ModelEntry(Record):
     """Reliability diagram."""
     against_teacher: TeacherComparison | None = None
     """Null for the teacher itself."""
-    against_baselines: dict[str, Interval | None] = Field(default_factory=dict)
+    against_baselines: dict[str, Estimate | None] = Field(default_factory=dict)
     """Baseline -> difference in exact match, paired."""
 
 
@@ -243,8 +218,8 @@ class Report(Record):
     """Decision of the contract's gate."""
     findings: tuple[str, ...] = ()
     """Sentences to read before the numbers, most serious first."""
-    judge: Json | None = None
-    """What is known about the judge, with its audit, from the metrics of the candidates step; null without a judge."""
+    judge: JudgeMetrics | None = None
+    """From the metrics of the candidates step; null without a judge."""
     curation: CurationSummary = CurationSummary()
     """Summary of the training set."""
     ablation: Ablation | None = None

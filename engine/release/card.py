@@ -14,8 +14,9 @@ from engine.contract.evaluation import Gate
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
 from engine.contract.teachers import Teacher
+from engine.records.estimate import Estimate
 from engine.records.release import LineageEntry
-from engine.records.report import GateNumber, Interval, ModelEntry, Report
+from engine.records.report import GateNumber, ModelEntry, Report
 from engine.release.gate import explain
 
 
@@ -125,7 +126,7 @@ def _quality(entry: ModelEntry, report: Report) -> str:
     )
 
 
-def _intervals(entry: ModelEntry) -> Iterator[tuple[str, Interval | None]]:
+def _intervals(entry: ModelEntry) -> Iterator[tuple[str, Estimate | None]]:
     yield from entry.metrics
     if comparison := entry.against_teacher:
         yield "difference", comparison.difference
@@ -161,7 +162,7 @@ def _lineage(provenance: Provenance) -> str:
     return f"## Lineage\n\n{head}\n{lines}\n\nInputs, versions and row counts: `lineage.json`."
 
 
-def _cells(interval: Interval | None) -> str:
+def _cells(interval: Estimate | None) -> str:
     return f"{interval.value:.3f} | {interval.low:.3f} to {interval.high:.3f} | {interval.n}" if interval else "none | | "
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from engine.contract.evaluation import Gate
-from engine.records.report import GateDecision, GateNumber, Interval, ModelEntry
+from engine.records.estimate import Estimate
+from engine.records.report import GateDecision, GateNumber, ModelEntry
 
 AT_MOST = {"ece", "p95_ms"}  # upper limits; the other thresholds are lower limits
 COMPARED = {"retention", "retention_unseen"}
@@ -25,10 +26,10 @@ def gate_numbers(entry: ModelEntry, gate: Gate) -> Iterator[GateNumber]:
     if entry.error:
         yield GateNumber(number=EXAMINED, wanted=1.0)
     thresholds: dict[str, float] = gate.model_dump(exclude={"beats"}, exclude_none=True)
-    for name, wanted in thresholds.items():
-        found, upper = _number(entry, name), name in AT_MOST
-        passed = found is not None and (found.value <= wanted if upper else found.value >= wanted)
-        yield _gate_number(name, found, wanted, at_most=upper, passed=passed)
+    for name, threshold in thresholds.items():
+        estimate, at_most = _estimate(entry, name), name in AT_MOST
+        passed = estimate is not None and (estimate.value <= threshold if at_most else estimate.value >= threshold)
+        yield _gate_number(name, estimate, threshold, at_most=at_most, passed=passed)
     for baseline in gate.beats:
         gap = entry.against_baselines.get(baseline)
         yield _gate_number(f"{BEATS}{baseline}", gap, 0.0, passed=gap is not None and gap.low > 0)
@@ -49,15 +50,14 @@ def _by_size(entry: ModelEntry) -> tuple[float, str]:
     return (entry.parameters or float("inf"), entry.name)
 
 
-def _number(entry: ModelEntry, name: str) -> Interval | None:
+def _estimate(entry: ModelEntry, name: str) -> Estimate | None:
     if name == "p95_ms":
         p95 = entry.latency and entry.latency.p95_ms
-        return None if p95 is None else Interval(value=p95, low=p95, high=p95)
+        return None if p95 is None else Estimate(value=p95, low=p95, high=p95)
     return getattr(entry.against_teacher, name, None) if name in COMPARED else getattr(entry.metrics, name)
 
 
-def _gate_number(name: str, found: Interval | None, wanted: float, *, at_most: bool = False, passed: bool) -> GateNumber:
-    if found is None:
-        return GateNumber(number=name, wanted=wanted, at_most=at_most, passed=passed)
-    low, high = (None, None) if name == "p95_ms" else (found.low, found.high)
-    return GateNumber(number=name, found=found.value, low=low, high=high, wanted=wanted, at_most=at_most, passed=passed)
+def _gate_number(name: str, estimate: Estimate | None, threshold: float, *, at_most: bool = False, passed: bool) -> GateNumber:
+    value = None if estimate is None else estimate.value
+    low, high = (estimate.low, estimate.high) if estimate and name != "p95_ms" else (None, None)
+    return GateNumber(number=name, found=value, low=low, high=high, wanted=threshold, at_most=at_most, passed=passed)

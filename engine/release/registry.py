@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
 from engine.records.base import Record
-from engine.records.release import RegistryEvent, ReleaseFile, ReleaseManifest
+from engine.records.release import RegistryEvent, ReleaseManifest
 from engine.storage.artifact import Artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 CHAMPION, RELEASE = "champion.json", "release.json"
 REPORT, CONTRACT = "report.json", "contract.json"  # files of the reports artifact that a release keeps
@@ -124,8 +124,7 @@ class Registry:
 
     def _copy(self, artifact: Artifact, package: Package, target: Folder) -> None:
         """Copy the model folder and write the other files; `release.json` is written last."""
-        listed = (ReleaseFile.model_validate(file, from_attributes=True) for file in artifact.record.files)
-        files = sorted((file for file in listed if file.path.startswith("model/")), key=lambda file: file.path)
+        files = sorted((file for file in artifact.record.files if file.path.startswith("model/")), key=lambda file: file.path)
         if not files:
             raise StorageError(f"{artifact.folder}: its record lists no file below model/. Delete the artifact and run again.")
         target.remove()  # left by an attempt that was killed

@@ -1,6 +1,6 @@
 """Collects the page's data from finished artifacts: shard by shard, only the columns needed, bounded in memory."""
 
-from collections.abc import Iterator
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +9,7 @@ from engine.records.base import Json
 from engine.records.report import Report
 from engine.report import row_counts
 from engine.report.labels import clip
-from engine.report.page_data import Counts, DroppedPair, JobSummary, LossPoint, MapPoint, PageData
+from engine.report.page_data import Counts, DroppedPair, LossPoint, MapPoint, PageData
 from engine.report.sampling import interleave, keep_first, pieces, within
 from engine.rows import POOLS, Row
 from engine.storage.artifact import Artifact
@@ -38,30 +38,15 @@ def collect(artifacts: Artifacts, *, report: Report, contract: Json, predictions
         created=report.created,
         report=report,
         contract=contract,
-        jobs=[_job(artifact) for artifact in artifacts.values()],
+        jobs=[artifact.record for artifact in artifacts.values()],
         counts=_counts(artifacts),
         splits=row_counts.count_values(pieces(artifacts, "dataset", "examples", ["split"]), "split"),
         points=_points(artifacts),
-        pairs=_answer_pairs(artifacts) | _prompt_pairs(artifacts),
+        pairs=_pairs(artifacts, ("dataset", "picked"), ["picked"], ["answer_id", "text", "answer"])
+        | _pairs(artifacts, ("prompts", "dropped"), ["prompts", "holdout", "dropped"], ["prompt_id", "text"]),
         samples=_samples(artifacts),
         steps=_steps(artifacts),
         predictions=_predictions(predictions),
-    )
-
-
-def _job(artifact: Artifact) -> JobSummary:
-    record = artifact.record
-    return JobSummary(
-        name=record.job,
-        rows_in=record.row_counts.rows_in,
-        rows_out=record.row_counts.rows_out,
-        seconds=record.seconds,
-        tables={name: table.rows for name, table in record.tables.items()},
-        bytes=sum(table.bytes for table in record.tables.values()) + sum(file.bytes for file in record.files),
-        fingerprint=record.fingerprint,
-        commit=record.commit or "",
-        packages=record.packages,
-        metrics=record.metrics,
     )
 
 
@@ -119,21 +104,9 @@ def _ranked(part: pa.Table) -> pa.Table:
     return part.append_column("rank", pa.array(ranks, pa.int8()))
 
 
-def _answer_pairs(artifacts: Artifacts) -> dict[str, list[DroppedPair]]:
-    """Return answers that curation dropped, with the answers they duplicate."""
-    return _pairs(artifacts, ("dataset", "picked"), [("dataset", "picked")], ["answer_id", "text", "answer"])
-
-
-def _prompt_pairs(artifacts: Artifacts) -> dict[str, list[DroppedPair]]:
-    """Return dropped prompts, with the prompts they duplicate."""
-    kept = [("prompts", "prompts"), ("prompts", "holdout"), ("prompts", "dropped")]
-    return _pairs(artifacts, ("prompts", "dropped"), kept, ["prompt_id", "text"])
-
-
-def _pairs(
-    artifacts: Artifacts, dropped: tuple[str, str], kept: list[tuple[str, str]], columns: list[str]
-) -> dict[str, list[DroppedPair]]:
-    """Return drop reason -> the first few rows of the table `dropped`, with the rows of the tables `kept` that they duplicate."""
+def _pairs(artifacts: Artifacts, dropped: tuple[str, str], kept: list[str], columns: list[str]) -> dict[str, list[DroppedPair]]:
+    """Return drop reason -> the first few rows of the job and table `dropped`, with the rows of the tables `kept` of this job that
+    they duplicate."""
     key = columns[0]
     parts = pieces(artifacts, *dropped, [*columns, "dropped_by", "duplicate_of", "similarity"])
     duplicates = (part.filter(pc.not_equal(pc.fill_null(part["duplicate_of"], ""), "")) for part in parts)
@@ -141,7 +114,7 @@ def _pairs(
     if table is None:
         return {}
     originals: dict[str, Row] = {}
-    for part in _tables(artifacts, kept, columns):
+    for part in chain.from_iterable(pieces(artifacts, dropped[0], name, columns) for name in kept):
         part = part.filter(pc.is_in(part[key], value_set=table["duplicate_of"].combine_chunks()))
         originals.update({row[key]: row for row in part.to_pylist()})
     pairs: dict[str, list[DroppedPair]] = {}
@@ -150,11 +123,6 @@ def _pairs(
         texts = [clip(side.get(name), limit) for side in (row, original) for name, limit in (("text", 600), ("answer", 300))]
         pairs.setdefault(row["dropped_by"], []).append(DroppedPair(row["duplicate_of"], row["similarity"], *texts))
     return pairs
-
-
-def _tables(artifacts: Artifacts, names: list[tuple[str, str]], columns: list[str]) -> Iterator[pa.Table]:
-    for job, table in names:
-        yield from pieces(artifacts, job, table, columns)
 
 
 def _steps(artifacts: Artifacts) -> dict[str, list[LossPoint]]:

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+from engine.records.record import ArtifactRecord
 from engine.report.labels import TIMES, count, meaning
-from engine.report.page_data import Counts, JobSummary, Outcome, PageData, Stage
+from engine.report.page_data import Counts, Outcome, PageData, Stage
 from engine.rows import DROPPED_BY, POOLS
 
 SHORT = {"": "examples", "pool": "pool not used", "sample": "other samples", "quota": "over quota"}
@@ -46,15 +47,15 @@ class Link(NamedTuple):
     tone: str
 
 
-def stages(jobs: list[JobSummary]) -> list[Stage]:
+def stages(jobs: list[ArtifactRecord]) -> list[Stage]:
     """Return one stage per job, in the order of the pipeline."""
     return [_stage(job) for job in jobs]
 
 
-def _stage(job: JobSummary) -> Stage:
-    outcomes = [Outcome(label, rows, meaning(label), _kind(label, job.name)) for label, rows in job.rows_out.items()]
-    unit = UNITS.get(job.name.partition("/")[0], "rows")
-    return Stage(job.name, job.rows_in, unit, sorted(outcomes, key=lambda outcome: KINDS.index(outcome.kind)))
+def _stage(job: ArtifactRecord) -> Stage:
+    counts, unit = job.row_counts, UNITS.get(job.job.partition("/")[0], "rows")
+    outcomes = [Outcome(label, rows, meaning(label), _kind(label, job.job)) for label, rows in counts.rows_out.items()]
+    return Stage(job.job, counts.rows_in, unit, sorted(outcomes, key=lambda outcome: KINDS.index(outcome.kind)))
 
 
 def _kind(label: str, job: str) -> str:
@@ -69,7 +70,7 @@ def flow(data: PageData) -> tuple[list[Node], list[Link]]:
     counts = data.counts
     if not counts.answers:
         return [], []
-    prompts = next((job for job in data.jobs if job.name == "prompts"), None)
+    prompts = next((job for job in data.jobs if job.job == "prompts"), None)
     nodes, links = _prompt_flow(prompts, counts) if prompts else ([], [])
     for pool in [pool for pool in POOLS if any(key[0] == pool for key in counts.dispositions)]:
         rows = sum(rows for (name, _), rows in counts.dispositions.items() if name == pool)
@@ -79,7 +80,7 @@ def flow(data: PageData) -> tuple[list[Node], list[Link]]:
     return _add_dispositions(nodes, links, data)
 
 
-def _prompt_flow(job: JobSummary, counts: Counts) -> tuple[list[Node], list[Link]]:
+def _prompt_flow(job: ArtifactRecord, counts: Counts) -> tuple[list[Node], list[Link]]:
     stage = _stage(job)
     prompts = next((outcome.rows for outcome in stage.outcomes if outcome.label == "prompts"), 0)
     per = counts.answers / prompts if prompts else 1.0

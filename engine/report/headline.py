@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from engine.records.report import GateNumber, Interval, ModelEntry, Report
+from engine.records.estimate import Estimate
+from engine.records.report import GateNumber, ModelEntry, Report
 from engine.report.labels import GATE_LABELS, brief, money, number, span, whole
 
 BEATS = "beats "
@@ -104,7 +105,7 @@ def _first(report: Report, role: str) -> ModelEntry | None:
     return next((model for model in report.models if model.role == role), None)
 
 
-def _percent(interval: Interval) -> str:
+def _percent(interval: Estimate) -> str:
     return f"{interval.value * 100:.0f}\u00a0% ({interval.low * 100:.0f}\u2013{interval.high * 100:.0f})"
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from engine.records.report import Interval
+from engine.records.estimate import Estimate
+from engine.records.judge import AuditProbe
 
 EN_DASH, TIMES, NBSP, MISSING = "\u2013", "\u00d7", "\u00a0", "n/a"
 
@@ -170,16 +171,12 @@ def span(low: float | None, high: float | None, digits: int = 2) -> str:
     return f"{low:+.{digits}f} to {high:+.{digits}f}" if low < 0 else f"{low:.{digits}f}{EN_DASH}{high:.{digits}f}"
 
 
-def with_interval(estimate: object, digits: int = 2) -> Markup:
-    """Return value and interval as HTML, such as `0.84 0.77-0.90`.
-
-    `estimate` is an Interval, or a mapping or record with `value`, `low` and `high`; without a value, the result is n/a.
-    """
-    if at(estimate, "value") is None:
+def with_interval(estimate: Estimate | AuditProbe | None, digits: int = 2) -> Markup:
+    """Return value and interval as HTML, such as `0.84 0.77-0.90`, or n/a without a value."""
+    if estimate is None or estimate.value is None:
         return Markup('<span class="na">n/a</span>')
-    interval = Interval.model_validate(estimate, from_attributes=True)
-    ends = Markup(' <span class="ci">{}</span>').format(span(interval.low, interval.high, digits))
-    return Markup("{}{}").format(number(interval.value, digits), ends)
+    ends = span(estimate.low, estimate.high, digits)
+    return Markup('{} <span class="ci">{}</span>').format(number(estimate.value, digits), ends)
 
 
 def clock(seconds: float | None) -> str:

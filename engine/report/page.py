@@ -66,7 +66,7 @@ def page(data: PageData) -> str:
         "gates": headline.gate_rows(data.report),
         "metrics": _metrics(models),
         "slices": _slices(models),
-        "fields": _fields(models),
+        "fields": list(dict.fromkeys(field for model in models for field in model.fields)),
         "size_chart": plots.scatter(models, lambda model: model.parameters, title="parameters", write=labels.brief),
         "latency_chart": _latency_chart(data),
         "losses": _losses(data),
@@ -75,7 +75,6 @@ def page(data: PageData) -> str:
         "selection": data.metrics("dataset").get("selection"),
         "decontamination": data.metrics("dataset").get("decontamination"),
         "pool_rows": pools.table(data.counts),
-        "derived": pools.derived_data(data),
         "yaml": _yaml(data.contract),
         "pools": POOLS,
         "drops": DROP_ORDER,
@@ -139,10 +138,6 @@ def _slices(models: list[ModelEntry]) -> dict[str, list[str]]:
     return {dimension: sorted(names, key=lambda name: order.get(name, -1)) for dimension, names in values.items()}
 
 
-def _fields(models: list[ModelEntry]) -> list[str]:
-    return list(dict.fromkeys(field for model in models for field in model.fields))
-
-
 def _latency_chart(data: PageData) -> Markup:
     limit = labels.at(data.contract, "gate", "p95_ms")
     return plots.scatter(
@@ -162,7 +157,7 @@ def _losses(data: PageData) -> tuple[float, float]:
 
 def _drop_rows(data: PageData) -> dict[str, int]:
     """Return drop reason -> rows: prompts by their job's row counts, answers by the tables."""
-    rows = {label: count for job in data.jobs if job.name == "prompts" for label, count in job.rows_out.items()}
+    rows = {label: count for job in data.jobs if job.job == "prompts" for label, count in job.row_counts.rows_out.items()}
     for (_, why), answers in data.counts.dispositions.items():
         rows[why] = rows.get(why, 0) + answers if why in DROPPED_BY else answers
     return rows

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.records.base import Json
+from engine.records.candidates import CandidatesMetrics
+from engine.records.judge import JudgeMetrics
+from engine.records.record import ArtifactRecord
 from engine.records.report import ModelEntry, Report
 from engine.rows import Row
 
@@ -32,25 +35,6 @@ class Stage(NamedTuple):
     def is_conserved(self) -> bool:
         """Whether rows in equal rows out."""
         return self.rows_in == sum(outcome.rows for outcome in self.outcomes)
-
-
-class JobSummary(NamedTuple):
-    """What the page shows of a finished job's record."""
-
-    name: str
-    rows_in: int
-    rows_out: dict[str, int]
-    """Label -> rows."""
-    seconds: float = 0.0
-    tables: dict[str, int] = {}  # noqa: RUF012 - NamedTuple default
-    """Table -> rows."""
-    bytes: int = 0
-    """Of tables and files."""
-    fingerprint: str = ""
-    commit: str = ""
-    packages: dict[str, str] = {}  # noqa: RUF012
-    """Package -> version."""
-    metrics: Json = {}  # noqa: RUF012
 
 
 class TeacherSums(NamedTuple):
@@ -129,8 +113,8 @@ class PageData:
     report: Report
     contract: Json
     """The resolved contract."""
-    jobs: list[JobSummary]
-    """Finished jobs, in the order of the pipeline."""
+    jobs: list[ArtifactRecord]
+    """Records of the finished jobs, in the order of the pipeline."""
     counts: Counts = field(default_factory=Counts)
     splits: dict[str, int] = field(default_factory=dict)
     """Split -> examples."""
@@ -152,9 +136,9 @@ class PageData:
 
     def metrics(self, job: str) -> Json:
         """Return the metrics of `job`; empty if it is not finished."""
-        return next((each.metrics for each in self.jobs if each.name == job), {})
+        return next((record.metrics for record in self.jobs if record.job == job), {})
 
     @property
-    def judge(self) -> Json:
-        """What is known about the judge: from the report, else from the candidates job; {} without a judge."""
-        return self.report.judge or self.metrics("candidates").get("judge") or {}
+    def judge(self) -> JudgeMetrics | None:
+        """The judge, from the report, else from the candidates job; None without a judge."""
+        return self.report.judge or CandidatesMetrics.model_validate(self.metrics("candidates")).judge

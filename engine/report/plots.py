@@ -1,11 +1,12 @@
 """Charts: functions from typed values to SVG, independent of the page."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from engine.records.report import Bin, Interval, ModelEntry
+from engine.records.estimate import Estimate, ReliabilityBin
+from engine.records.report import ModelEntry
 from engine.report.draw import (
     Axis,
     avoid_overlap,
@@ -28,7 +29,7 @@ def tones(models: Sequence[ModelEntry]) -> dict[str, str]:
     return {m.name: f"student-{students.index(m.name) % 4}" if m.role == "student" else m.role for m in models}
 
 
-def tooltip(interval: Interval | None) -> str:
+def tooltip(interval: Estimate | None) -> str:
     """Return a value with its interval and count."""
     if interval is None:
         return number(None)
@@ -36,7 +37,7 @@ def tooltip(interval: Interval | None) -> str:
     return f"{number(interval.value)} ({span(interval.low, interval.high)}){n}"
 
 
-def metric_of(model: ModelEntry, metric: str) -> Interval | None:
+def metric_of(model: ModelEntry, metric: str) -> Estimate | None:
     """Return the metric named `metric`."""
     return getattr(model.metrics, metric)
 
@@ -135,13 +136,12 @@ def _spot(x: float, y: float, kind: str, step: LossPoint) -> Markup:
     )
 
 
-def reliability(bins: Iterable[object], *, tone: str) -> Markup:
+def reliability(bins: Sequence[ReliabilityBin], *, tone: str) -> Markup:
     """Return the reliability diagram (DeGroot and Fienberg, The Statistician 32, 1983): accuracy against confidence per bin.
 
-    `bins` have the fields of `Bin`. The area of a point is proportional to its answers.
+    The area of a point is proportional to its answers.
     """
-    parsed = [Bin.model_validate(each, from_attributes=True) for each in bins]
-    full = [(b, b.confidence, b.accuracy) for b in parsed if b.n and b.confidence is not None and b.accuracy is not None]
+    full = [(b, b.confidence, b.accuracy) for b in bins if b.n and b.confidence is not None and b.accuracy is not None]
     if not full:
         return Markup("")
     height, most = 190, max(b.n for b, _, _ in full)

@@ -1,9 +1,8 @@
-"""Pools with their reasons, and the data derived from answers other than the best ones."""
+"""Pools with their reasons."""
 
 from typing import NamedTuple
 
-from engine.records.base import Json
-from engine.report.page_data import Counts, PageData
+from engine.report.page_data import Counts
 from engine.rows import POOLS
 
 TOP_REASONS = 8  # per pool
@@ -15,17 +14,6 @@ class PoolRow(NamedTuple):
     pool: str
     answers: int
     reasons: list[tuple[str, int]]  # most frequent reasons with their answers
-
-
-class DerivedData(NamedTuple):
-    """Metrics of the jobs candidates and dataset; None where a job does not record one."""
-
-    relations: Json | None = None  # relation of several teachers' answers -> prompts
-    confidence_tiers: Json | None = None  # confidence tier -> answers
-    merged: int | None = None  # answers merged from complementary ones
-    kinds: Json | None = None  # kind of example -> examples
-    labels: Json | None = None  # label by a person -> answers
-    preferences: Json | None = None  # preference pairs: pairs, reasons, margin, length_ratio
 
 
 def table(counts: Counts) -> list[PoolRow]:
@@ -40,16 +28,3 @@ def table(counts: Counts) -> list[PoolRow]:
 def _reasons(counts: Counts, pool: str) -> list[tuple[str, int]]:
     reasons = [(reason, rows) for (name, reason), rows in counts.reasons.items() if name == pool]
     return sorted(reasons, key=lambda pair: (-pair[1], pair[0]))[:TOP_REASONS]
-
-
-def derived_data(data: PageData) -> DerivedData:
-    """Return what the jobs record about derived data."""
-    candidates, dataset = data.metrics("candidates"), data.metrics("dataset")
-    preferences = dataset.get("preferences")
-    if preferences:
-        preferences = {"margin": None, "length_ratio": None} | preferences
-    return DerivedData(
-        **{name: candidates.get(name) for name in ("relations", "confidence_tiers", "merged")},
-        **{name: dataset.get(name) for name in ("kinds", "labels")},
-        preferences=preferences,
-    )

@@ -5,9 +5,9 @@ that names the job that makes it. A crash leaves no record, so the job runs agai
 same time; one that fails does not void the others.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,12 +79,6 @@ class JobContext:
         return Folder(self.profile.ledger) if self.profile.ledger else self.ledger
 
 
-@contextmanager
-def no_session() -> Iterator[None]:
-    """The default session: none."""
-    yield
-
-
 def up_to(jobs: Sequence[Job], name: str) -> tuple[Job, ...]:
     """Return the job `name` and all jobs that it needs, in order.
 
@@ -101,7 +95,7 @@ def up_to(jobs: Sequence[Job], name: str) -> tuple[Job, ...]:
 
 
 def run_pipeline(
-    jobs: Sequence[Job], context_for: Callable[[Job], JobContext], session: Callable[[], Any] = no_session
+    jobs: Sequence[Job], context_for: Callable[[Job], JobContext], session: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> list[str]:
     """Run each job that has no finished artifact, in waves of jobs whose inputs are finished; return the names of those that ran.
 

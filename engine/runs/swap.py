@@ -22,14 +22,16 @@ def archive(run: Folder, fingerprint: str) -> Folder:
 
 
 def copy(artifact: Artifact, folder: Folder) -> None:
-    """Copy `artifact` to `folder`, its record last; an artifact that is there already stays."""
-    if not folder.exists(RECORD):
-        _copy(artifact, folder)
+    """Copy `artifact`, which consists of tables, to `folder`: shards that are not there yet, then the record."""
+    for path in _shards(artifact):
+        if not folder.exists(path):
+            folder.write(path, artifact.folder.read(path))
+    write_record(folder, artifact.record)
 
 
 def swap_in(artifact: Artifact, folder: Folder) -> None:
     """Replace the artifact in `folder` by `artifact`; the shards of the old one are removed afterwards."""
-    _copy(artifact, folder)
+    copy(artifact, folder)
     listed = {RECORD, *_shards(artifact)}
     for path in folder.files():
         if path not in listed:
@@ -62,10 +64,3 @@ def _differs(run: Folder, name: str, fingerprint: str) -> bool:
 
 def _shards(artifact: Artifact) -> list[str]:
     return [f"{name}/{shard.path}" for name, table in artifact.record.tables.items() for shard in table.shards]
-
-
-def _copy(artifact: Artifact, folder: Folder) -> None:
-    for path in _shards(artifact):
-        if not folder.exists(path):
-            folder.write(path, artifact.folder.read(path))
-    write_record(folder, artifact.record)

@@ -53,11 +53,6 @@ class Resamples:
         low, high = np.nanpercentile(spread, [tail, 100 - tail]) if not np.isnan(spread).all() else (point, point)
         return estimate(point, low, high, measure.n, digits=DIGITS)
 
-    def value(self, measure: Measure) -> dict[str, float] | None:
-        """Return `estimate` as plain values."""
-        result = self.estimate(measure)
-        return result and result.model_dump()
-
 
 def mean(values: Array, among: Array | None = None) -> Measure:
     """Mean of `values`, (rows,), over the rows of the mask `among`, or all."""

@@ -7,7 +7,6 @@ Review 78, 1950. Everywhere `confidence` is (n,) in 0 to 1, nan where there is n
 import numpy as np
 
 from engine.records.estimate import Estimate, ReliabilityBin
-from engine.rows import Row
 from engine.stats.bootstrap import Array, Measure, Resamples, divide, mean
 from engine.stats.intervals import LEVEL, estimate
 
@@ -20,12 +19,12 @@ def ece(confidence: Array, right: Array) -> Measure:
 
     The sum over bins of |accuracy - confidence| weighted by the bin's share is the sum of |right - confidence summed| over n.
     """
-    known = ~np.isnan(confidence)
+    defined = ~np.isnan(confidence)
     gaps = np.zeros((len(confidence), BINS + 1))
-    rows = np.flatnonzero(known)
+    rows = np.flatnonzero(defined)
     gaps[rows, bin_of(confidence[rows])] = right[rows] - confidence[rows]
-    gaps[:, BINS] = known
-    return Measure(gaps, lambda sums: divide(np.abs(sums[..., :BINS]).sum(axis=-1), sums[..., BINS]), int(known.sum()))
+    gaps[:, BINS] = defined
+    return Measure(gaps, lambda sums: divide(np.abs(sums[..., :BINS]).sum(axis=-1), sums[..., BINS]), int(defined.sum()))
 
 
 def ece_estimate(confidence: Array, right: Array, *, level: float = LEVEL) -> Estimate | None:
@@ -44,19 +43,14 @@ def ece_estimate(confidence: Array, right: Array, *, level: float = LEVEL) -> Es
 
 def brier(confidence: Array, right: Array) -> Measure:
     """Mean squared distance between confidence and being right."""
-    known = ~np.isnan(confidence)
-    return mean(np.where(known, (np.nan_to_num(confidence) - right) ** 2, 0.0), known)
-
-
-def bins(confidence: Array, right: Array) -> list[Row]:
-    """Return `reliability_bins` as plain values."""
-    return [one.model_dump() for one in reliability_bins(confidence, right)]
+    defined = ~np.isnan(confidence)
+    return mean(np.where(defined, (np.nan_to_num(confidence) - right) ** 2, 0.0), defined)
 
 
 def reliability_bins(confidence: Array, right: Array) -> list[ReliabilityBin]:
     """Return the BINS bins of the reliability diagram, lowest confidence first; rows without a confidence are left out."""
-    known = ~np.isnan(confidence)
-    confidence, right = confidence[known], right[known]
+    defined = ~np.isnan(confidence)
+    confidence, right = confidence[defined], right[defined]
     index_of = bin_of(confidence)
     return [_bin(index, confidence[index_of == index], right[index_of == index]) for index in range(BINS)]
 

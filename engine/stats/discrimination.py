@@ -38,7 +38,7 @@ def roc_auc(scores: Array, is_positive: Array, *, level: float = LEVEL) -> Estim
     ranks = rankdata(scores)
     above = (ranks[is_positive] - rankdata(positive)) / len(negative)  # share of the other class that each score exceeds
     below = 1 - (ranks[~is_positive] - rankdata(negative)) / len(positive)
-    variance = sum(float(np.var(one, ddof=1)) / len(one) if len(one) > 1 else 0.25 for one in (above, below))
+    variance = sum(float(np.var(shares, ddof=1)) / len(shares) if len(shares) > 1 else 0.25 for shares in (above, below))
     return normal_interval(float(above.mean()), variance, len(scores), low=0.0, high=1.0, level=level)
 
 

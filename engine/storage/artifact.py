@@ -17,8 +17,6 @@ from engine.storage.migrations import promote
 from engine.storage.provenance import commit, packages
 from engine.storage.shards import read_table, write_table
 
-__all__ = ["Identity", "RowCounts"]
-
 RECORD = "record.json"
 BUILDING = ".building"
 M = TypeVar("M", bound=Record)

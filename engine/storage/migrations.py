@@ -88,7 +88,8 @@ def migrate(rows: pa.Table, version: int) -> pa.Table:
     return rows
 
 
-RENAMED_METRICS = {"unpaid": "budget_exhausted"}
+RENAMED_METRICS = {"unpaid": "budget_exhausted", "tiers": "confidence_tiers"}
+RENAMED_LABELS = {"elsewhere": "not_routed", "spared": "early_stopped", "unpaid": "budget_exhausted"}  # of row counts
 
 
 def promote(record: Json) -> Json:
@@ -99,7 +100,8 @@ def promote(record: Json) -> Json:
     if "tally" not in record:
         return record
     others = {key: value for key, value in record.items() if key not in ("tally", "facts")}
-    return {**others, "row_counts": record["tally"], "metrics": _with_keys(record["facts"], RENAMED_METRICS)}
+    row_counts, metrics = _with_keys(record["tally"], RENAMED_LABELS), _with_keys(record["facts"], RENAMED_METRICS)
+    return {**others, "row_counts": row_counts, "metrics": metrics}
 
 
 def _with_keys(value: object, names: Mapping[str, str]) -> object:

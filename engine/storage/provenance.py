@@ -15,16 +15,16 @@ NAMED = (
 @cache
 def packages() -> dict[str, str]:
     """Return the installed versions of the packages that can change a result."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in NAMED:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the checkout that this code stands in, with `+` if it was changed since; None outside of one."""
+    """Return the commit of the checkout of this code, with `+` if files were changed since; None outside of one."""
     here = Path(__file__).parent
     try:
         head = _git(here, "rev-parse", "HEAD")

@@ -18,8 +18,6 @@ from engine.rows import VERSION, conform
 from engine.storage.folder import Folder
 from engine.storage.migrations import migrate
 
-__all__ = ["Folder", "Shard", "Table"]
-
 
 def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: str = "part") -> Shard:
     """Write `table` as one Parquet file of exactly `schema` into `folder`; the shard's path is relative to `folder`.

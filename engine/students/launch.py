@@ -17,7 +17,7 @@ from engine.contract.profile import Pool
 from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.students import loop, zero
 from engine.students.checkpoint_state import Progress
 from engine.students.progress_file import ProgressFile, ProgressReporter

@@ -25,7 +25,7 @@ from engine.contract.students import Student
 from engine.records.student import TrainingSetup
 from engine.rows import EXAMPLE
 from engine.storage.artifact import load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.students import export, objectives, prune, zero
 from engine.students.checkpoint_state import Progress
 from engine.students.loss_module import LossModule

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.students.checkpoint_state import Progress
 
 WRITE_SECONDS = 2.0

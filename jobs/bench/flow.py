@@ -15,7 +15,7 @@ import pyarrow as pa
 from engine.records.base import Record
 from engine.rows import PROMPT, content_id, from_rows
 from engine.storage.artifact import load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.bench.watch import put_prompts, run_candidates
 from jobs.terminal.console import columns

@@ -19,7 +19,7 @@ from engine.contract.models import VllmModel
 from engine.records.base import Record
 from engine.rows import PROMPT, Row, content_id, from_rows
 from engine.storage.artifact import load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.bench.turns import RunTasks, Throughput, Worker, serve, throughput
 from jobs.bench.watch import ROOT, put_prompts, run_candidates

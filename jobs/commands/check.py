@@ -15,7 +15,7 @@ from engine.grading.routing import check_tags
 from engine.inference import locate
 from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.terminal.console import columns
 
 

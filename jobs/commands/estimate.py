@@ -133,8 +133,8 @@ class Extrapolation:
 
     def _of(self, values: str | Array, of: Any) -> Estimate:
         column = self.pilot.sums[values] if isinstance(values, str) else values
-        found = self.resamples.value(Measure(column[:, None], lambda drawn: of(drawn[..., 0]), self.pilot.drawn))
-        return found and {name: found[name] for name in ("value", "low", "high")}
+        estimate = self.resamples.estimate(Measure(column[:, None], lambda drawn: of(drawn[..., 0]), self.pilot.drawn))
+        return estimate and {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def exactly(value: float | None) -> Estimate:

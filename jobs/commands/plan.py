@@ -30,7 +30,8 @@ from engine.report.labels import MISSING, brief, money
 from engine.rows import CANDIDATE, PROMPT
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
-from engine.storage.shards import Folder, iterate, read_table
+from engine.storage.folder import Folder
+from engine.storage.shards import iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
 from jobs.commands.estimate import Extrapolation, Pilot, Rates, exactly

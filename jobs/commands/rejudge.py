@@ -14,19 +14,19 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from engine.runs.recipe import differences, identify, recipe_of
 
 from engine.contract import Contract, load_contract, load_profile
-from engine.contract.base import Raw
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
 from engine.inference.token_budget import JUDGE_TOKENS, usage_in
-from engine.records.judge import Move, PoolCounts, RejudgeComparison
+from engine.records.base import BeforeAfter, Json
+from engine.records.judge import Move, RejudgeComparison
 from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS, Row
 from engine.runs import swap
 from engine.runs.job import JobContext, run_job
+from engine.runs.recipe import differences, identify, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from jobs import workspace
@@ -112,7 +112,7 @@ def joined(judge: Pool, teacher: Pool) -> Pool:
 class Moves(NamedTuple):
     """Answers by pool before and after, and the moves in between."""
 
-    pools: PoolCounts
+    pools: BeforeAfter[dict[str, int]]
     moves: tuple[Move, ...]
 
 
@@ -128,7 +128,7 @@ def compare(before: Artifact, after: Artifact) -> Moves:
             connection.register(name, dataset(artifact, CANDIDATES, migrated=migrated))
         groups: list[Row] = connection.sql(MOVES).to_arrow_table().to_pylist()
     reasons: dict[tuple[str, str], list[Row]] = {}
-    counts = PoolCounts(before=dict.fromkeys(POOLS, 0), after=dict.fromkeys(POOLS, 0))
+    counts: BeforeAfter[dict[str, int]] = BeforeAfter(before=dict.fromkeys(POOLS, 0), after=dict.fromkeys(POOLS, 0))
     for group in groups:
         for pool, pools in ((group["before"], counts.before), (group["after"], counts.after)):
             if pool:  # "": an answer that only one of the judges merged
@@ -217,11 +217,11 @@ def _write(
     return comparison.model_copy(update=update)
 
 
-def _judging(recipe: Raw) -> Raw:
+def _judging(recipe: Json) -> Json:
     return {name: recipe.get(name) for name in JUDGING}
 
 
-def _without_judge(recipe: Raw) -> Raw:
+def _without_judge(recipe: Json) -> Json:
     return {name: value for name, value in recipe.items() if name not in JUDGING}
 
 

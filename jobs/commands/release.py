@@ -14,7 +14,8 @@ from engine.release.lineage import lineage
 from engine.release.registry import CONTRACT, REPORT, Package, Registry
 from engine.release.staleness import ArtifactInputs, Compared
 from engine.storage.artifact import Artifact, load_artifact
-from engine.storage.shards import Folder, iterate
+from engine.storage.folder import Folder
+from engine.storage.shards import iterate
 from jobs import workspace
 from jobs.commands.summary import read_report
 from jobs.steps import evaluation_lists

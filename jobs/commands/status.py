@@ -3,7 +3,9 @@
 from engine.contract import Contract
 from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
-from engine.records.status import JobStatus, JudgeSpending, JudgeStatus, Spending, Status, TeacherSpending
+from engine.records.candidates import CandidatesMetrics, TeacherCost
+from engine.records.judge import JudgeStatus
+from engine.records.status import JobStatus, JudgeSpending, Spending, Status
 from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
 from engine.storage.folder import Folder
@@ -50,15 +52,14 @@ def _job(folder: Folder, job: Job) -> JobStatus:
 
 def _judge(folder: Folder) -> JudgeStatus | None:
     candidates = load_artifact(folder / "candidates")
-    judge = candidates.record.metrics.get("judge") if candidates else None
-    return JudgeStatus.model_validate(judge) if judge else None
+    return candidates.metrics(CandidatesMetrics).judge if candidates else None
 
 
 def _spending(folder: Folder, contract: Contract) -> Spending:
     candidates, dataset = (load_artifact(folder / name) for name in ("candidates", "dataset"))
     price = contract.budget.price
     entries = costs(candidates.record.metrics, dataset.record.metrics if dataset else {}, price) if candidates else []
-    teachers = tuple(TeacherSpending.model_validate(entry) for entry in entries)
+    teachers = tuple(TeacherCost.model_validate(entry) for entry in entries)
     return Spending(
         currency=price.currency,
         cap=contract.budget.teacher_tokens,

@@ -3,10 +3,11 @@
 from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
+from engine.records.estimate import Estimate
 from engine.records.release import Promotion, Rollback
-from engine.records.report import GateDecision, Interval, ModelEntry, Report
+from engine.records.report import GateDecision, ModelEntry, Report
 from engine.release.gate import explain
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.commands.status import job_table, judge_note, spending_table, status
 from jobs.terminal.console import columns
@@ -88,7 +89,7 @@ def _size(parameters: int | None, share: float | None) -> str:
     return f"{parameters / 1e6:.1f} M" + (f" (1/{1 / share:.1f})" if share and share < 1 else "")
 
 
-def _interval(interval: Interval | None) -> str:
+def _interval(interval: Estimate | None) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})" if interval else "-"
 
 

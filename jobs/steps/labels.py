@@ -10,7 +10,8 @@ from engine.curation.labels import LABEL, LABELS
 from engine.errors import StorageError
 from engine.rows import content_id
 from engine.runs.job import JobContext
-from engine.storage.shards import Folder, iterate
+from engine.storage.folder import Folder
+from engine.storage.shards import iterate
 from jobs.steps import evaluation_lists
 
 FILE = "review/labels.jsonl"

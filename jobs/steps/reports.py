@@ -25,7 +25,8 @@ from engine.evaluation.evaluator import EvalTarget
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
 from engine.records.ablation import Ablation
-from engine.records.base import Json
+from engine.records.candidates import CandidatesMetrics
+from engine.records.judge import JudgeMetrics
 from engine.records.release import RegistryEvent, ReportsMetrics
 from engine.records.report import CurationSummary, Holdout, Report, Role
 from engine.release.gate import decide
@@ -144,28 +145,28 @@ def _plan(context: JobContext, champion: RegistryEvent | None) -> _Plan:
     return _Plan([*targets, *_baselines(context)], notes)
 
 
-def _judge_notes(contract: Contract, judge: Json | None) -> list[str]:
+def _judge_notes(contract: Contract, judge: JudgeMetrics | None) -> list[str]:
     if contract.teachers.mode == "direct" or not contract.judges.rubrics:
         return ["No judge scored the answers: only the checks selected what the students learn."]
     if contract.judges.calibrate is None:
         return ["The judge was never calibrated: its confidence is not a probability of being right."]
     if judge is None:
         return ["No answer reached the judge: only the checks selected what the students learn."]
-    notes = [f"The judge's confidence is recorded but decides nothing: {why}." for why in judge["why"]]
-    drifted = [probe for probe in judge["audit"] if probe["probe"] in ("batches", "runs") and probe["verdict"] == "beyond"]
+    notes = [f"The judge's confidence is recorded but decides nothing: {why}." for why in judge.why]
+    drifted = [probe for probe in judge.audit if probe.probe in ("batches", "runs") and probe.verdict == "beyond"]
     return notes + [
-        f"The judge's scores drift between {probe['probe']}: by {probe['value']:.2f}, the contract allows {probe['limit']:g}."
+        f"The judge's scores drift between {probe.probe}: by {probe.value:.2f}, the contract allows {probe.limit:g}."
         for probe in drifted
     ]
 
 
-def _judge(context: JobContext) -> Json | None:
-    return context.artifact("candidates").record.metrics.get("judge")
+def _judge(context: JobContext) -> JudgeMetrics | None:
+    return context.artifact("candidates").metrics(CandidatesMetrics).judge
 
 
 def _budget_notes(context: JobContext) -> list[str]:
-    teachers = context.artifact("candidates").record.metrics.get("teachers", {}).values()
-    exhausted, answers = sum(each["budget_exhausted"] for each in teachers), sum(each["answers"] for each in teachers)
+    teachers = context.artifact("candidates").metrics(CandidatesMetrics).teachers.values()
+    exhausted, answers = sum(each.budget_exhausted for each in teachers), sum(each.answers for each in teachers)
     if not exhausted:
         return []
     cap = context.contract.budget.teacher_tokens

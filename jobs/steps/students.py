@@ -11,7 +11,7 @@ from engine.records.student import StudentMetrics, TrainingSetup, ValidationLoss
 from engine.rows import EXAMPLE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.students import launch, loop, prune
 from engine.students.checkpoint_state import Progress
 

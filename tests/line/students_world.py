@@ -22,7 +22,7 @@ from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.students import loop
 
 TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"

@@ -10,7 +10,7 @@ from engine.contract.profile import Pool
 from engine.curation import flow
 from engine.errors import InputError
 from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, content_id
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.steps.labels import write as write_labels
 
 pytestmark = pytest.mark.usefixtures("cluster")

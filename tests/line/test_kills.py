@@ -18,7 +18,8 @@ import pytest
 
 from engine.rows import CANDIDATE
 from engine.storage.artifact import load_artifact
-from engine.storage.shards import Folder, hex_digest, rows_digest
+from engine.storage.folder import Folder
+from engine.storage.shards import hex_digest, rows_digest
 from tests.line import kills_world as world
 
 KILLED = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # pipes, sockets

@@ -15,7 +15,7 @@ from engine.contract.teachers import Shot, Shots, Teacher, Thinks
 from engine.inference.client import ClientSpec
 from engine.inference.locate import locate
 from engine.rows import PROMPT, from_rows
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.teachers.teacher import Teacher as Answerer
 from engine.teachers.teacher import TeacherSpec
 from jobs.workspace import models_home

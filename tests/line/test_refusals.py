@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.cli import app
 from tests.line.data_world import CONTRACT, mails, write_jsonl
 from tests.refusing_server import ANSWER, EVERY_REQUEST, Server

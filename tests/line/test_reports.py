@@ -16,7 +16,7 @@ from engine.release.registry import Package, Registry, default_registry
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.workspace import models_home
 
 TASK = Path(__file__).parents[2] / "jobs" / "contracts" / "order_mail"

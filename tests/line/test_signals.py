@@ -12,7 +12,7 @@ from engine.inference.client import ClientSpec
 from engine.inference.locate import locate
 from engine.rows import CANDIDATE, content_id, from_rows
 from engine.scoring.scorer import Scorer, ScorerSpec
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.workspace import models_home
 
 pytestmark = [pytest.mark.modes, pytest.mark.timeout(600)]

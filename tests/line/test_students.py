@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engine.records.student import StudentMetrics
 from engine.rows import STEP
 from engine.storage.artifact import Artifact, load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.students.checkpoint_state import Progress
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from engine.prompts.ablate_fact import removable_facts
 from engine.records.prompts import PromptsMetrics
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT
 from engine.storage.artifact import load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -3,7 +3,7 @@
 import fsspec
 import pytest
 
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from engine.records.judge import JudgeCalibration
 from engine.rows import content_id
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from tests.planted import planted
 
 RUBRIC = {

@@ -14,7 +14,7 @@ from engine.rows import CANDIDATE, DROPPED_PROMPT, EXAMPLE, HOLDOUT, PICKED, PRE
 from engine.runs.job import JobContext
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
 

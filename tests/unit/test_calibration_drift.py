@@ -8,7 +8,7 @@ from engine.calibration import drift
 from engine.contract.judges import Audit
 from engine.records.judge import JudgeScores
 from engine.rows import CANDIDATE
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 PASSED, FAILED = ([{"check": "c", "passed": one, "tag": "", "detail": ""}] for one in (True, False))
 

@@ -7,7 +7,7 @@ import pytest
 from made_run import made_run, workspace
 from typer.testing import CliRunner
 
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.cli import app
 
 

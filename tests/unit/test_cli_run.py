@@ -17,7 +17,7 @@ from made_run import made_run, workspace
 from typer.testing import CliRunner
 
 from engine.storage.artifact import load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.cli import app
 from jobs.terminal.console import CLEAR_LINE, Console
 from jobs.workspace import locked
@@ -36,7 +36,7 @@ import jobs.commands.run, jobs.commands.status
 from engine.errors import InputError
 from engine.storage.artifact import RowCounts
 from engine.runs.job import Job
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 
 def first(context):

@@ -159,7 +159,7 @@ def test_answer_without_a_known_fault_teaches_nothing(row):
 
 def test_contrastive_is_off_by_default_and_names_each_kind_once():
     assert Curation().contrastive == () and Curation().preferences is None
-    with pytest.raises(ValidationError, match="each type once"):
+    with pytest.raises(ValidationError, match="types must differ"):
         Curation.model_validate({"contrastive": [{"type": "ask"}, {"type": "ask", "prompt_template": "What else?"}]})
 
 

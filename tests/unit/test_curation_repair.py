@@ -15,7 +15,7 @@ from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import usage_in
 from engine.rows import EXAMPLE
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 MENDING = {"type": "rewrite", "checks": [{"type": "json_schema"}, {"type": "grounded"}]}
 

@@ -9,7 +9,7 @@ from engine.contract.signals import SIGNALS
 from engine.curation import select as module
 from engine.curation.measure import balance, coverage, evenness, selection, weights_of
 from engine.curation.select import ORDERS, Eligible, density, facility_location, k_center, landmarks, select
-from engine.records.dataset import BeforeAfter
+from engine.records.base import BeforeAfter
 
 
 def eligible(count=120, *, seed=0, lumps=6):

@@ -11,7 +11,7 @@ import pytest
 from engine.dedup.index import RECORD, open_index, part, recipe_of
 from engine.dedup.signature import SignedBlock
 from engine.errors import RecipeMismatch, StorageError
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 RECIPE = recipe_of({"threshold": 0.7}, ("score",), {"id": "string", "score": "double"}, "uint32")
 

@@ -153,7 +153,7 @@ def test_size_counts_parameters_from_the_headers(tmp_path: Path) -> None:
 
 
 def test_evaluator_fetches_a_model_from_a_remote_folder() -> None:
-    from engine.storage.shards import Folder
+    from engine.storage.folder import Folder
 
     Folder("memory://runs/s/model").write("config.json", b'{"num_hidden_layers": 2}')
     evaluator = Evaluator(fake(folder="memory://runs/s/model"), Pool())

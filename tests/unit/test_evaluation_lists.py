@@ -7,7 +7,7 @@ from made_run import made_run
 
 from engine.contract import Contract
 from engine.errors import GateRefused
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.commands.release import promote
 from jobs.steps import evaluation_lists
 

@@ -92,9 +92,9 @@ def test_abstention_counts_nulls_that_should_and_should_not_be() -> None:
     # nulls said: item of row 2 (right), item of row 3 (wrong); nulls wanted: item of row 2, number of rows 3 and 4
     assert counts.sum(axis=0).tolist() == [1, 1, 2]
     resamples = Resamples(4, times=20, level=0.95, seed=0)
-    stated, expected = resamples.value(precision(counts)), resamples.value(recall(counts))
-    assert stated is not None and (stated["value"], stated["n"]) == (0.5, 2)
-    assert expected is not None and (expected["value"], expected["n"]) == (pytest.approx(1 / 3, abs=1e-6), 3)
+    stated, expected = resamples.estimate(precision(counts)), resamples.estimate(recall(counts))
+    assert stated is not None and (stated.value, stated.n) == (0.5, 2)
+    assert expected is not None and (expected.value, expected.n) == (pytest.approx(1 / 3, abs=1e-6), 3)
 
 
 def test_abstention_of_a_unit_that_should_guess_is_not_counted() -> None:
@@ -125,4 +125,4 @@ def test_macro_f1_without_fields_is_none() -> None:
 
 
 def test_mean_among_no_rows_is_undefined() -> None:
-    assert Resamples(3, times=10, level=0.95, seed=0).value(mean(np.ones(3), np.zeros(3, dtype=bool))) is None
+    assert Resamples(3, times=10, level=0.95, seed=0).estimate(mean(np.ones(3), np.zeros(3, dtype=bool))) is None

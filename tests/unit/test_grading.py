@@ -17,7 +17,7 @@ from engine.grading.routing import REASONS, Evidence, route
 from engine.inference.fake import FakeEngine
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import ANSWER, CANDIDATE, FINISH_REASONS, POOLS
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 RIGHT = '{"number": "7", "item": null}'
 ABSTAINS = '{"number": null, "item": null}'

@@ -16,7 +16,7 @@ from engine.grading.grader import Grader
 from engine.grading.relations import Relation, merge, relate
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import ANSWER, CANDIDATE, RELATIONS
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 RULES = Relations()
 

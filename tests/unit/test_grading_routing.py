@@ -21,7 +21,7 @@ from engine.grading.routing import REASONS, Evidence, check_tags, confidence_tie
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import ANSWER, CANDIDATE, DIFFICULTIES, FINISH_REASONS, POOLS, RELATIONS
 from engine.storage.artifact import RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 RIGHT, ABSTAINS = '{"number": "7"}', '{"number": null}'
 UNGROUNDED = CheckResult("grounded", False, "ungrounded", "x")

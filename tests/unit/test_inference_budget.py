@@ -17,7 +17,7 @@ from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage, usage_in
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import PROMPT
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.teachers.teacher import Teacher, TeacherSpec
 
 SAMPLE = 3  # tokens: a prompt of two words, an answer of one

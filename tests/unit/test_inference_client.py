@@ -16,7 +16,7 @@ from engine.judges import judge_client
 from engine.prompts import synthesizer
 from engine.rows import TRAJECTORY, VERSION, content_id
 from engine.scoring import scorer
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.teachers import teacher
 
 ECHO = pa.schema([("prompt_id", pa.string()), ("key", pa.string()), ("text", pa.string())])

@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import ModelError
 from engine.inference.crash_isolation import DIED, CrashIsolator
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 
 class Dead(BaseException):
@@ -129,7 +129,7 @@ def test_an_engine_that_was_loaded_has_no_earlier_deaths(tmp_path):
 
 def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):
     code = (
-        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.shards import Folder\n"
+        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.folder import Folder\n"
         f"CrashIsolator(Folder({str(tmp_path)!r}), hang_seconds=60).load(lambda: time.sleep(60), 'big')"
     )
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
@@ -214,7 +214,7 @@ def test_a_bug_of_one_model_stops_the_run_although_another_model_answers(tmp_pat
 
 def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):
     code = (
-        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.shards import Folder\n"
+        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.folder import Folder\n"
         f"isolator = CrashIsolator(Folder({str(tmp_path)!r}), hang_seconds=0.2)\n"
         "isolator(['a'], lambda batch: time.sleep(60) if sys.argv[1] == 'hang' else 1 / 0, lambda index: None)"
     )

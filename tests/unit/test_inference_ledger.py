@@ -9,7 +9,7 @@ from engine.errors import StorageError
 from engine.inference import ledger as ledgers
 from engine.inference.ledger import Ledger
 from engine.rows import content_id
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 SCHEMA = pa.schema([("answer_id", pa.string()), ("prompt_id", pa.string()), ("text", pa.string())])
 

@@ -25,7 +25,7 @@ from engine.judges.rubric import Case
 from engine.prompts.synthesizer import SHOWN, Synthesizer, SynthesizerSpec
 from engine.rows import CANDIDATE, PROMPT, from_rows
 from engine.scoring.scorer import Scorer, ScorerSpec
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.teachers.teacher import Teacher, TeacherSpec
 
 MODEL = FakeModel(type="fake")

@@ -71,7 +71,7 @@ def test_worked_examples_have_a_mark_for_each_dimension():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dimensions": [DIMENSIONS[0], DIMENSIONS[0]]}, "dimensions: names must differ"),
+        ({"dimensions": [DIMENSIONS[0], DIMENSIONS[0]]}, r"dimensions\n.*names must differ"),
         ({"dimensions": [{**DIMENSIONS[0], "anchors": {"fair": "x"}}]}, r"anchors of \['fair'\], expected values of the scale"),
         (
             {"shots": [{"text": "a", "answer": "b", "rating": "fair"}]},
@@ -88,7 +88,7 @@ def test_rubric_that_cannot_be_asked_is_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rubrics": [RUBRIC, RUBRIC]}, "rubrics: names must differ"),
+        ({"rubrics": [RUBRIC, RUBRIC]}, r"rubrics\n.*names must differ"),
         ({"rubrics": [RUBRIC], "ranking": {"rubric": "k", "question": "?"}}, "ranking.rubric: found 'k'"),
         ({"ranking": {"question": "?"}}, "ranking.rubric"),
         ({"rubrics": [RUBRIC], "audit": {}}, "audit: needs labelled items"),

@@ -23,7 +23,7 @@ from engine.prompts.methods import ECHO, OPERATORS
 from engine.prompts.sources import INGESTED, identify, ingest_row
 from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
 from engine.rows import PROMPT
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 COPIES = Copies(threshold=0.7, ngram=2)
 NUMBER = {"anyOf": [{"type": "string", "pattern": "^[0-9]{5}$"}, {"type": "null"}]}

@@ -16,7 +16,7 @@ from engine.release.gate import decide
 from engine.release.registry import Registry, default_registry
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from jobs.commands.release import promote, rollback
 
 SIZES = {"large": 300, "small": 100}

@@ -5,11 +5,10 @@ import pytest
 import sample_report
 import sample_run
 
-from engine.records.record import Identity
+from engine.records.record import ArtifactRecord, Identity
 from engine.records.report import Report
 from engine.report import funnel
 from engine.report.collect import collect
-from engine.report.page_data import JobSummary
 from engine.report.sampling import keep_first, within
 from engine.rows import DROPPED_BY, PICKED, POOLS, STEP, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
@@ -54,7 +53,7 @@ def test_flow_names_every_pool_and_drop_reason_that_has_rows(data):
 
 
 def test_stage_that_loses_a_row_is_not_called_conserved(data):
-    jobs = [JobSummary("candidates", rows_in=10, rows_out={"train": 6, "hard": 3})]
+    jobs = [ArtifactRecord.model_construct(job="candidates", row_counts=RowCounts(10, {"train": 6, "hard": 3}))]
     assert not funnel.stages(jobs)[0].is_conserved
     assert all(stage.is_conserved for stage in funnel.stages(data.jobs))
 

@@ -23,7 +23,7 @@ from engine.report.page_data import MapPoint, PageData
 from engine.report.queries import QUERIES
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PREFERENCE, REJECT, STEP, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 
 class Elements(HTMLParser):
@@ -112,7 +112,9 @@ def test_page_shows_what_picking_did_and_what_resembled_the_holdout(html, data):
     assert "evenness of task unit" not in text  # there is only one
     assert "exam.jsonl rationale ngram 3" in text and "128 texts of holdout" in text
     assert "abcdef012345 and holdout fedcba987654 prompt embedding 0.941" in text
-    clean = [job._replace(metrics={"decontamination": {**sample_run.DECONTAMINATION, "removed": []}}) for job in data.jobs]
+    clean = [
+        job.model_copy(update={"metrics": {"decontamination": {**sample_run.DECONTAMINATION, "removed": []}}}) for job in data.jobs
+    ]
     assert "nothing in the training set resembled them" in page(replace(data, jobs=clean))
 
 
@@ -125,7 +127,7 @@ def test_page_shows_what_the_judge_is_worth_and_why_it_decides_nothing(html, dat
     assert "position n/a 0.10 not measured: no pairs are compared" in text
     assert "gold.items 40" in text and "Cross-validated" in text
     decides = {**sample_run.JUDGE, "decides": True, "why": []}
-    jobs = [job._replace(metrics={"judge": decides}) if job.name == "candidates" else job for job in data.jobs]
+    jobs = [job.model_copy(update={"metrics": {"judge": decides}}) if job.job == "candidates" else job for job in data.jobs]
     assert "Its confidence decides: an answer with at least 0.30" in page(replace(data, jobs=jobs))
 
 
@@ -230,7 +232,7 @@ def test_model_that_could_not_be_evaluated_is_named(data):
 
 
 def test_page_shows_what_an_accepted_answer_cost(data, html):
-    [candidates] = [job for job in data.jobs if job.name == "candidates"]
+    [candidates] = [job for job in data.jobs if job.job == "candidates"]
     account = candidates.metrics["teachers"]["smol"]
     each = round((account["tokens_in"] + account["tokens_out"]) / account["accepted"], 1)
     money = (account["tokens_in"] + 4 * account["tokens_out"]) / 1e6 + account["seconds"] / 36_000
@@ -241,9 +243,9 @@ def test_page_shows_what_an_accepted_answer_cost(data, html):
 
 
 def test_page_of_a_run_that_the_cap_stopped_says_so(data):
-    [candidates] = [job for job in data.jobs if job.name == "candidates"]
+    [candidates] = [job for job in data.jobs if job.job == "candidates"]
     account = {**candidates.metrics["teachers"]["smol"], "budget_exhausted": 321}
-    capped = candidates._replace(metrics={**candidates.metrics, "teachers": {"smol": account}})
+    capped = candidates.model_copy(update={"metrics": {**candidates.metrics, "teachers": {"smol": account}}})
     jobs = [capped if job is candidates else job for job in data.jobs]
     order = {**data.contract, "budget": {"teacher_tokens": 9_000}}
     html = page(replace(data, jobs=jobs, contract=order))
@@ -251,7 +253,8 @@ def test_page_of_a_run_that_the_cap_stopped_says_so(data):
 
 
 def test_conservation_failure_is_shown(data):
-    lossy = data.jobs[0]._replace(rows_in=data.jobs[0].rows_in + 3)
+    counts = data.jobs[0].row_counts
+    lossy = data.jobs[0].model_copy(update={"row_counts": replace(counts, rows_in=counts.rows_in + 3)})
     assert "3 rows unaccounted for" in page(replace(data, jobs=[lossy, *data.jobs[1:]]))
 
 
@@ -283,7 +286,7 @@ def test_marked_words_are_escaped_and_only_the_changed_ones():
         (labels.span(None, 0.03), ""),
         (labels.clock(190), "3 min 10 s"),
         (labels.clip("abcdef", 3), "abc \u2026 [3 more characters]"),
-        (str(labels.with_interval({"value": None})), '<span class="na">n/a</span>'),
+        (str(labels.with_interval(None)), '<span class="na">n/a</span>'),
     ],
 )
 def test_numbers_are_written_as_a_reader_expects(written, expected):

@@ -6,7 +6,8 @@ import re
 import pytest
 import sample_report
 
-from engine.records.report import Interval, Metrics, ModelEntry
+from engine.records.estimate import Estimate, ReliabilityBin
+from engine.records.report import Metrics, ModelEntry
 from engine.report import plots
 from engine.report.draw import avoid_overlap, linear, logarithmic, round_ticks
 from engine.report.funnel import Link, Node
@@ -15,7 +16,7 @@ from engine.report.sankey import sankey
 
 
 def model(name="s", role="student", value=0.8, **more):
-    exact_match = Interval(value=value, low=0.7, high=0.9, n=120)
+    exact_match = Estimate(value=value, low=0.7, high=0.9, n=120)
     return ModelEntry(name=name, role=role, metrics=Metrics(exact_match=exact_match), **more)
 
 
@@ -75,7 +76,7 @@ def test_curve_skips_losses_that_are_no_number():
 
 
 def test_reliability_leaves_out_empty_bins():
-    bins = [{"n": 0, "confidence": None, "accuracy": None}, {"n": 4, "confidence": 0.25, "accuracy": 0.5}]
+    bins = [ReliabilityBin(), ReliabilityBin(n=4, confidence=0.25, accuracy=0.5)]
     svg = plots.reliability(bins, tone="student-0")
     assert svg.count("bubble") == 1 and 'cx="25.00%" cy="95.0"' in svg
     assert plots.reliability(bins[:1], tone="student-0") == ""

@@ -14,7 +14,7 @@ from engine.contract import Contract, Profile
 from engine.errors import ConservationError, InputError, MissingArtifact, RecipeMismatch
 from engine.runs.job import Job, JobContext, run_job, run_pipeline, up_to
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.int64())])
 CONTRACT = {

@@ -17,7 +17,7 @@ from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import TokenBudget, TokenUsage, usage_in
 from engine.rows import CANDIDATE, content_id, from_rows
 from engine.scoring.scorer import Scorer, ScorerSpec, density, difficulty, rating
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 
 SPECIALIST = Specialist.model_validate(
     {"goal": "g", "task_units": [{"name": "u", "kind": "extraction", "instruction": "Fill in."}]}

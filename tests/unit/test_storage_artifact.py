@@ -110,3 +110,17 @@ def test_record_is_the_last_file_that_a_store_without_rename_shows():
     made = {path: folder.fs.info(f"{folder.path}/{path}")["created"] for path in folder.files()}
     assert max(made, key=made.__getitem__) == RECORD
     assert json.loads(folder.read(RECORD))["job"] == "toy"
+
+
+def test_record_of_the_first_version_is_read_with_the_names_of_today(folder):
+    finish(folder)
+    record = json.loads(folder.read(RECORD))
+    record["tally"] = {"rows_in": 9, "rows_out": {"train": 2, "elsewhere": 4, "spared": 2, "unpaid": 1}}
+    record["facts"] = {"tiers": {"0": 2}, "teachers": {"t": {"unpaid": 1}}}
+    folder.write(
+        RECORD, json.dumps({key: record[key] for key in record if key not in ("version", "row_counts", "metrics")}).encode()
+    )
+    older = load_artifact(folder)
+    assert older and older.record.version == 1
+    assert older.record.row_counts == RowCounts(9, {"train": 2, "not_routed": 4, "early_stopped": 2, "budget_exhausted": 1})
+    assert older.record.metrics == {"confidence_tiers": {"0": 2}, "teachers": {"t": {"budget_exhausted": 1}}}

@@ -11,7 +11,7 @@ from engine.contract.profile import Pool
 from engine.contract.students import EarlyStop, Objectives, Student
 from engine.errors import ModelError
 from engine.records.student import TrainingSetup
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.students import launch, zero
 from engine.students.checkpoint_state import Progress
 from engine.students.loop import learning_rate

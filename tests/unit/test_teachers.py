@@ -14,7 +14,7 @@ from engine.inference.engine import Completion, instruct
 from engine.inference.fake import FakeEngine
 from engine.inference.few_shot import FewShotSelector
 from engine.rows import ANSWER, PROMPT
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.teachers.teacher import Teacher, TeacherSpec
 
 

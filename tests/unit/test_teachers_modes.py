@@ -14,7 +14,7 @@ from engine.contract.teachers import Teacher as TeacherSection
 from engine.contract.teachers import Teachers, Thinks
 from engine.inference.client import ClientSpec
 from engine.rows import ANSWER, PROMPT
-from engine.storage.shards import Folder
+from engine.storage.folder import Folder
 from engine.teachers import route
 from engine.teachers.chained import ChainedTeacher
 from engine.teachers.route import ROUTED, Router, Routing, answered, reached, route_to_all

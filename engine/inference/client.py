@@ -28,7 +28,7 @@ import pyarrow as pa
 from engine.contract.models import Model
 from engine.contract.profile import Pool
 from engine.inference.crash_isolation import CrashIsolator
-from engine.inference.engine import Completion, Engine, build_model
+from engine.inference.engine import Completion, Engine, Lost, build_model
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage
@@ -169,7 +169,7 @@ def completed(completions: Sequence[Completion], rows: Sequence[Row]) -> Batch:
 
 
 def measured(measure: Callable[[Engine, Sequence[T]], Sequence[object]], column: str) -> Call[T]:
-    """Return a call that keeps the value which `measure` returns for each request in `column`.
+    """Return a call that keeps the value which `measure` returns for each request in `column`; a `Lost` one becomes retryable.
 
     Each value counts as one token out; the tokens in are those that the engine has read meanwhile.
     """
@@ -177,7 +177,10 @@ def measured(measure: Callable[[Engine, Sequence[T]], Sequence[object]], column:
     def call(engine: Engine, requests: Sequence[T]) -> Batch:
         before = engine.tokens_read
         values = measure(engine, requests)
-        return Batch([{column: value} for value in values], TokenUsage(len(values), engine.tokens_read - before, len(values)))
+        lost = [isinstance(value, Lost) for value in values]
+        paid = lost.count(False)
+        rows = [{column: None if is_lost else value} for value, is_lost in zip(values, lost, strict=True)]
+        return Batch(rows, TokenUsage(paid, engine.tokens_read - before, paid), lost)
 
     return call
 

@@ -21,7 +21,7 @@ from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference.aimd import AimdLimiter
 from engine.inference.chat_reply import Answer, InvalidReply, choice_shares, completion, parse_reply
-from engine.inference.engine import Chat, Completion, Request
+from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
 from engine.inference.refusal import Body, Refusal, advice, refusal_of, rejected_options
 
@@ -61,7 +61,7 @@ class EndpointEngine:
         outcomes = self._send_all([self._body(request, sampling) for request in requests])
         return [outcome.completion() if isinstance(outcome, Refusal) else completion(outcome) for outcome in outcomes]
 
-    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | Lost | None]:
         """Return the probabilities of `choices` among the most likely first tokens; see `engine.inference.engine.Engine`.
 
         Raises:
@@ -74,7 +74,10 @@ class EndpointEngine:
         if answers and not self.gives_logprobs:
             raise ModelError(f"{self}: it answers without log probabilities, which a judge needs. Use another model or server.")
         self.tokens_read += sum(answer.usage.prompt_tokens for answer in answers)
-        return [choice_shares(outcome.choice, choices) if isinstance(outcome, Answer) else None for outcome in outcomes]
+        return [
+            choice_shares(outcome.choice, choices) if isinstance(outcome, Answer) else Lost() if outcome.retryable else None
+            for outcome in outcomes
+        ]
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Raise ModelError: chat completions give no log probabilities of the prompt."""

@@ -70,15 +70,17 @@ class Workspace:
         return Path(self.folder.path if self.folder.is_local else tempfile.gettempdir(), "logs", name)
 
 
-def create(path: str, run: str, *, profile: str, changes: Sequence[str]) -> Workspace:
-    """Return the workspace in which the contract in the file `path`, with `changes`, is run. Writes nothing.
+def create(path: str, run: str | None, *, profile: str, changes: Sequence[str]) -> Workspace:
+    """Return the workspace in which the contract in the file `path`, with `changes`, is run, by default in `runs/NAME`.
+
+    Writes nothing.
 
     Raises:
         ContractError: contract or profile cannot be used as written.
     """
     loaded = load_contract(Path(path), changes)
     return Workspace(
-        folder=run_folder(run),
+        folder=run_folder(run or f"runs/{loaded.contract.name}"),
         contract=loaded.contract,
         contract_path=str(Path(path).resolve()),
         root=str(loaded.root),

@@ -14,19 +14,19 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from engine.runs.recipe import differences, identify, recipe_of
 
 from engine.contract import Contract, load_contract, load_profile
 from engine.contract.base import Raw
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, MissingArtifact, RecipeMismatch
-from engine.inference.token_budget import JUDGE_TOKENS, usage_in
+from engine.inference.token_budget import JUDGE_TOKENS, tokens_in
 from engine.records.judge import Move, PoolCounts, RejudgeComparison
 from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS, Row
 from engine.runs import swap
 from engine.runs.job import JobContext, run_job
+from engine.runs.recipe import differences, identify, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from jobs import workspace
@@ -70,7 +70,8 @@ def rejudge(
             raise MissingArtifact(f"{work.folder}: has no finished candidates. `rayleigh run` makes them.")
         context = _context(after, console)
         head = _head(context, before)
-        tokens = _tokens(work)
+        usage = work.folder / "ledger" / JUDGE_TOKENS
+        tokens = tokens_in(usage)
         candidates = next(_finished(before, context.writer.final, head), None) or _graded(after, context, console)
         moves = compare(before, candidates)
         comparison = RejudgeComparison(
@@ -79,7 +80,7 @@ def rejudge(
             changes=tuple(differences(_judging(recipe_of(before.record)), _judging(head.recipe))),
             pools=moves.pools,
             moves=moves.moves,
-            paid=_tokens(work) - tokens,
+            paid=tokens_in(usage) - tokens,
         )
         return _write(work, after, before, candidates, comparison) if write else comparison
 
@@ -223,10 +224,6 @@ def _judging(recipe: Raw) -> Raw:
 
 def _without_judge(recipe: Raw) -> Raw:
     return {name: value for name, value in recipe.items() if name not in JUDGING}
-
-
-def _tokens(work: Workspace) -> int:
-    return sum(usage.tokens for usage in usage_in(work.folder / "ledger" / JUDGE_TOKENS).values())
 
 
 def as_text(comparison: RejudgeComparison) -> str:

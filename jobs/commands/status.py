@@ -2,7 +2,7 @@
 
 from engine.contract import Contract
 from engine.inference.spending import costs
-from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, tokens_in
 from engine.records.status import JobStatus, JudgeSpending, JudgeStatus, Spending, Status, TeacherSpending
 from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
@@ -62,15 +62,11 @@ def _spending(folder: Folder, contract: Contract) -> Spending:
     return Spending(
         currency=price.currency,
         cap=contract.budget.teacher_tokens,
-        paid=_paid(folder, TEACHER_TOKENS),
+        paid=tokens_in(folder / "ledger" / TEACHER_TOKENS),
         in_rows=sum(teacher.tokens_in + teacher.tokens_out for teacher in teachers) if candidates else None,
         teachers=teachers,
-        judge=JudgeSpending(cap=contract.budget.judge_tokens, paid=_paid(folder, JUDGE_TOKENS)),
+        judge=JudgeSpending(cap=contract.budget.judge_tokens, paid=tokens_in(folder / "ledger" / JUDGE_TOKENS)),
     )
-
-
-def _paid(folder: Folder, budget: str) -> int:
-    return sum(usage.tokens for usage in usage_in(folder / "ledger" / budget).values())
 
 
 def as_text(status: Status) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.contract.judges import Judges
-from engine.records.report import Interval
+from engine.records.estimate import Estimate
 from engine.rows import Row, content_id
 from engine.stats.bootstrap import Array
 
@@ -147,12 +147,12 @@ class TwoWayBootstrap:
         self.prompts = draw.multinomial(prompts, np.full(prompts, 1 / prompts), size=times)
         self.level = level
 
-    def value(self, right: Array, other: Array | None = None) -> Interval:
+    def value(self, right: Array, other: Array | None = None) -> Estimate:
         """Return the mean of `right`, (seeds, prompts), or of its difference to `other`, with a percentile interval."""
         cells = right.astype(np.float64) - (0 if other is None else other.astype(np.float64))
         tail = 50 * (1 - self.level)
         low, high = np.percentile(self._means(cells), [tail, 100 - tail])
-        return Interval(value=_round(cells.mean()), low=_round(low), high=_round(high), n=int(cells.size))
+        return Estimate(value=_round(cells.mean()), low=_round(low), high=_round(high), n=int(cells.size))
 
     def _means(self, cells: Array) -> Array:
         means = []

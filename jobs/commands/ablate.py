@@ -19,7 +19,8 @@ from engine.contract.students import Student
 from engine.curation.represent import examples as represented
 from engine.errors import InputError, MissingArtifact
 from engine.evaluation.ablate import Subset, TwoWayBootstrap, answer_facts, subsets
-from engine.records.ablation import Ablation, Estimate, SubsetResult, Training
+from engine.records.ablation import Ablation, SubsetResult, Training
+from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
@@ -29,11 +30,11 @@ from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
 ABLATION = "ablation"
-NUMBERS = f"{ABLATION}/ablation.json"
+RESULT = f"{ABLATION}/ablation.json"
 MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
 TRAIN = "jobs.steps.students:run"
-KNOWN = ["answer_id", "prompt_id", "finish_reason", "checks", "agreement", "score", "confidence", "dropped_by"]
-OUT = ("exact", "minhash", "semantic", "contaminated")
+FACTS = ["answer_id", "prompt_id", "finish_reason", "checks", "agreement", "score", "confidence", "dropped_by"]
+EXCLUDED = ("exact", "minhash", "semantic", "contaminated")
 """Reasons for which curation drops a prompt altogether: no subset may learn what resembles the holdout either."""
 
 
@@ -52,14 +53,15 @@ def ablate(run: str, *, student: str, seeds: int, epochs: int | None = None, pro
     with workspace.locked(work.folder):
         _run(work, [subset for subset in every if subset.chosen])
         ablation = _ablation(work, student, dataset, every)
-        work.folder.write(NUMBERS, ablation.model_dump_json(indent=1).encode())
+        work.folder.write(RESULT, ablation.model_dump_json(indent=1).encode())
     return ablation
 
 
 def examples(context: JobContext) -> RowCounts:
     """Make the examples of a subset, in the same way as those of the dataset."""
     dataset, contract = context.artifact("dataset"), context.contract
-    [subset] = [one for one in _subsets(dataset, contract) if one.chosen and _prefix(one) == context.job.name.rpartition("/")[0]]
+    prefix = context.job.name.rpartition("/")[0]
+    [subset] = [subset for subset in _subsets(dataset, contract) if subset.chosen and _prefix(subset) == prefix]
     pieces = []
     for piece in iterate(dataset.folder / "picked", dataset.table("picked")):
         chosen = piece.filter(pc.is_in(piece["answer_id"], pa.array(subset.chosen)))
@@ -110,8 +112,8 @@ def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profil
 
 
 def _subsets(dataset: Artifact, contract: Contract) -> list[Subset]:
-    rows = [row for piece in iterate(dataset.folder / "picked", dataset.table("picked"), KNOWN) for row in piece.to_pylist()]
-    dropped = {row["prompt_id"] for row in rows if row["dropped_by"] in OUT}
+    rows = [row for piece in iterate(dataset.folder / "picked", dataset.table("picked"), FACTS) for row in piece.to_pylist()]
+    dropped = {row["prompt_id"] for row in rows if row["dropped_by"] in EXCLUDED}
     complete = [row for row in rows if row["finish_reason"] == "stop" and row["prompt_id"] not in dropped]
     return subsets((answer_facts(row, contract.judges) for row in complete), contract.judges)
 
@@ -192,21 +194,13 @@ def _subset_result(subset: Subset, exact: Mapping[str, np.ndarray], draws: TwoWa
     if subset.name not in exact:
         return result
     mine = exact[subset.name]
-    runs = [Training(seed=seed, exact_match=round(float(row.mean()), 6)) for seed, row in enumerate(mine)]
 
     def against(other: str) -> Estimate | None:
-        if other == subset.name or other not in exact:
-            return None
-        return Estimate.model_validate(draws.value(mine, exact[other]), from_attributes=True)
+        return None if other == subset.name or other not in exact else draws.value(mine, exact[other])
 
-    return result.model_copy(
-        update={
-            "runs": runs,
-            "exact_match": Estimate.model_validate(draws.value(mine), from_attributes=True),
-            "against_all": against("all"),
-            "against_rules": against("rules"),
-        }
-    )
+    runs = [Training(seed=seed, exact_match=round(float(row.mean()), 6)) for seed, row in enumerate(mine)]
+    estimates = {"exact_match": draws.value(mine), "against_all": against("all"), "against_rules": against("rules")}
+    return result.model_copy(update={"runs": runs, **estimates})
 
 
 def _exact(work: Workspace, subset: Subset) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Run folders: creating, opening and locking them, and their `run.json`."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from engine.errors import ContractError, MissingArtifact, StorageError
 from engine.records.run import RUN_VERSION, RunRecord
 from engine.release.registry import default_registry
 from engine.runs.job import Job, JobContext
-from engine.storage.artifact import ArtifactWriter
+from engine.storage.artifact import Artifact, ArtifactWriter, load_artifact
 from engine.storage.folder import Folder
 
 RUN = "run.json"
@@ -53,19 +52,20 @@ class Workspace:
 
     def save(self) -> None:
         """Write `run.json`; the time of creation stays."""
+        contract, profile = self.contract.model_dump(mode="json"), self.profile.model_dump(mode="json")
+        created = read_run(self.folder).created if self.folder.exists(RUN) else datetime.now(UTC).isoformat(timespec="seconds")
         record = RunRecord(
             version=RUN_VERSION,
-            contract=self.contract.model_dump(mode="json"),
+            contract=contract,
             contract_path=self.contract_path,
             root=self.root,
-            profile=self.profile.model_dump(mode="json"),
-            created=read_run(self.folder).created if self.folder.exists(RUN) else datetime.now(UTC).isoformat(timespec="seconds"),
+            profile=profile,
+            created=created,
         )
-        self.folder.write(RUN, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+        self.folder.write(RUN, record.model_dump_json(indent=1).encode())
 
     def log_path(self) -> Path:
-        """Return the path of this command's log: in the run folder, or, if that is behind a URL, in the machine's temporary
-        folder."""
+        """Return the path of this command's log: in the run folder, or in the temporary folder if the run is behind a URL."""
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
         return Path(self.folder.path if self.folder.is_local else tempfile.gettempdir(), "logs", name)
 
@@ -108,6 +108,18 @@ def reopen(run: str) -> Workspace:
     return Workspace(folder, contract, record.contract_path, record.root, profile, models_home())
 
 
+def finished(folder: Folder, job: str) -> Artifact:
+    """Return the artifact that `job` has made in the run folder `folder`.
+
+    Raises:
+        MissingArtifact: the job is not finished.
+    """
+    artifact = load_artifact(folder / job)
+    if artifact is None:
+        raise MissingArtifact(f"{folder}/{job}: no finished job has made it. Run the pipeline first: rayleigh run")
+    return artifact
+
+
 def read_run(folder: Folder) -> RunRecord:
     """Return the record of a run.
 
@@ -132,11 +144,11 @@ def run_folder(run: str) -> Folder:
         raise StorageError(f"{run}: cannot be opened: {error}.") from None
 
 
-def registry(given: str | None, run: Folder | None) -> str:
-    """Return the registry's folder: as given, or next to the run folder, or in runs/ if there is no run."""
-    if given is None and run is not None:
+def registry(path: str | None, run: Folder | None) -> str:
+    """Return the folder of the registry: `path`, by default next to the run folder, or in runs/ if there is no run."""
+    if path is None and run is not None:
         return default_registry(run).url
-    return run_folder(given or "runs/registry").url
+    return run_folder(path or "runs/registry").url
 
 
 def contract_of(name: str) -> tuple[str, Folder | None]:
@@ -162,8 +174,8 @@ def profile_path(name: str) -> Path:
         return Path(name)
     path = PROFILES / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml"))) or f"none, {PROFILES} is not there"
-        raise ContractError(f"--profile {name}: there is no such profile. Known: {known}. Or give the path of a YAML file.")
+        names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml"))) or f"none, {PROFILES} is not there"
+        raise ContractError(f"--profile {name}: there is no such profile. Known: {names}. Or give the path of a YAML file.")
     return path
 
 

@@ -145,7 +145,7 @@ class ModelClient(Generic[T]):
     def _record(self, requests: Mapping[str, T], rows: Sequence[Row], retryable: Sequence[bool] = ()) -> dict[str, Row]:
         """Return the rows as the ledger returns them later, once those that were paid for are durable."""
         ids = [{self.partition_key: self.prompt_id(request), self.key: key} for key, request in requests.items()]
-        table = pa.Table.from_pylist([row | known for row, known in zip(rows, ids, strict=True)], schema=self.schema)
+        table = pa.Table.from_pylist([row | row_ids for row, row_ids in zip(rows, ids, strict=True)], schema=self.schema)
         is_paid = [not may_retry for may_retry in retryable] or [True] * len(ids)
         self.ledger.record(table.filter(pa.array(is_paid, pa.bool_())))
         return self._by_key(table)
@@ -163,9 +163,9 @@ class ModelClient(Generic[T]):
 
 def completed(completions: Sequence[Completion], rows: Sequence[Row]) -> Batch:
     """Return the batch of `completions` and their rows. Retryable and too long ones did not reach a model and use no tokens."""
-    paid = [one for one in completions if not one.retryable and one.finish_reason != "too_long"]
-    usage = TokenUsage(len(paid), sum(one.tokens_in for one in paid), sum(one.tokens_out for one in paid))
-    return Batch(rows, usage, [one.retryable for one in completions])
+    paid = [answer for answer in completions if not answer.retryable and answer.finish_reason != "too_long"]
+    usage = TokenUsage(len(paid), sum(answer.tokens_in for answer in paid), sum(answer.tokens_out for answer in paid))
+    return Batch(rows, usage, [answer.retryable for answer in completions])
 
 
 def measured(measure: Callable[[Engine, Sequence[T]], Sequence[object]], column: str) -> Call[T]:

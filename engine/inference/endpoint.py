@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -151,10 +152,7 @@ class EndpointEngine:
         return outcomes
 
     async def _probe(self, client: openai.AsyncOpenAI, body: Body, patience: float) -> None:
-        async def send(body: Body) -> Answer | Refusal:
-            return await self._send(client, body, patience)
-
-        probe = {**body, "messages": PROBE}
+        send, probe = partial(self._send, client, patience=patience), {**body, "messages": PROBE}
         refusal = await send(probe)
         if isinstance(refusal, Refusal):
             rejected = await rejected_options(probe, refusal, send) if refusal.status in (400, 415, 422, 501) else []

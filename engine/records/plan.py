@@ -94,8 +94,8 @@ class PlanReport(Record):
     jobs: tuple[JobPlan, ...]
     """Every job, in the order of the pipeline."""
     total: dict[str, Range | None]
-    """tokens_in, tokens_out, seconds, money and bytes of all jobs for which they are known; null if they are known for none. The ends
-    are sums of ends, so the true intervals are narrower."""
+    """tokens_in, tokens_out, seconds, money and bytes: sums over the jobs for which they are known, null without one. The ends are
+    sums of ends, so the true intervals are narrower."""
     consumers: tuple[ConsumerPlan, ...]
     """Every consumer of a paid model."""
     cap: CapPlan | None

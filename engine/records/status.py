@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field
 
 from engine.records.base import Record
+from engine.records.candidates import TeacherCost
 
 
 class JobStatus(Record):
@@ -22,28 +23,6 @@ class JobStatus(Record):
     """Label (pool, split or drop reason) -> rows; {} unless finished."""
     conserved: bool | None = None
     """Whether `rows_in` is the sum of `rows_out`; null unless finished."""
-
-
-class TeacherSpending(Record):
-    """What one teacher cost, summed over the rows of `candidates`."""
-
-    teacher: str
-    answers: int
-    """Answers that were paid for."""
-    tokens_in: int
-    tokens_out: int
-    money: float
-    """Tokens at the teacher's price, and the engine's seconds at the machine's price."""
-    accepted: int
-    """Answers in the pools `train` and `refusal`."""
-    picked: int | None
-    """Answers that became examples; null until `dataset` is finished."""
-    budget_exhausted: int
-    """Answers that were not asked for, because the budget was spent."""
-    tokens_per_accepted: float | None
-    """Null if no answer was accepted."""
-    money_per_accepted: float | None
-    """Null if no answer was accepted."""
 
 
 class JudgeSpending(Record):
@@ -67,7 +46,7 @@ class Spending(Record):
     in_rows: int | None
     """Those of the rows of `candidates`; null unless finished. More was paid where requests were in flight when a process died, or
     for another recipe; less where a ledger that runs share held answers."""
-    teachers: tuple[TeacherSpending, ...]
+    teachers: tuple[TeacherCost, ...]
     judge: JudgeSpending
 
 

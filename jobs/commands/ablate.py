@@ -17,16 +17,16 @@ import pyarrow.compute as pc
 from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
-from engine.errors import InputError, MissingArtifact
+from engine.errors import InputError
 from engine.evaluation.ablate import Subset, TwoWayBootstrap, answer_facts, subsets
 from engine.records.ablation import Ablation, SubsetResult, Training
 from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
-from engine.storage.artifact import Artifact, RowCounts, load_artifact
+from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate
 from jobs import workspace
-from jobs.terminal.console import Console, columns
+from jobs.terminal.console import Console, columns, interval
 from jobs.workspace import Workspace
 
 ABLATION = "ablation"
@@ -46,9 +46,7 @@ def ablate(run: str, *, student: str, seeds: int, epochs: int | None = None, pro
         MissingArtifact: the run has no dataset yet.
     """
     work = _prepared(workspace.reopen(run), student, seeds, epochs, profile)
-    dataset = load_artifact(work.folder / "dataset")
-    if dataset is None:
-        raise MissingArtifact(f"{work.folder}: has no dataset yet. `rayleigh run` makes it.")
+    dataset = workspace.finished(work.folder, "dataset")
     every = _subsets(dataset, work.contract)
     with workspace.locked(work.folder):
         _run(work, [subset for subset in every if subset.chosen])
@@ -206,9 +204,8 @@ def _subset_result(subset: Subset, exact: Mapping[str, np.ndarray], draws: TwoWa
 def _exact(work: Workspace, subset: Subset) -> np.ndarray:
     """Return a matrix (seeds, prompts) of 1 for an exact answer and 0 for another."""
     students = work.contract.students
-    evaluated = load_artifact(work.folder / _evaluation(_prefix(subset), students))
-    assert evaluated
-    table = evaluated.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
+    evaluation = workspace.finished(work.folder, _evaluation(_prefix(subset), students))
+    table = evaluation.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
     rows = [table.filter(pc.equal(table["model"], student.name))["exact"].to_pylist() for student in students]
     return np.array(rows, np.float64)
 
@@ -224,13 +221,9 @@ def as_text(ablation: Ablation) -> str:
             subset.name,
             subset.answers,
             subset.prompts,
-            *map(_interval, (subset.exact_match, subset.against_all, subset.against_rules)),
+            *map(interval, (subset.exact_match, subset.against_all, subset.against_rules)),
             subset.left_out or " ".join(f"{training.exact_match:.3f}" for training in subset.runs or ()),
         ]
         for subset in ablation.subsets
     ]
     return f"{head}\n\n{columns(rows, head=names)}"
-
-
-def _interval(estimate: Estimate | None) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})" if estimate else "-"

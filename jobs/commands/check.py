@@ -95,7 +95,7 @@ def _chat_models(contract: Contract) -> Iterator[ChatModel]:
 
 
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
-    yield from ((f"{one.path}.path", one.model.path) for one in consumers(contract) if one.model.type == "vllm")
+    yield from ((f"{consumer.path}.path", consumer.model.path) for consumer in consumers(contract) if consumer.model.type == "vllm")
     yield from (
         (f"students.{number}.init.prune.source", student.init.prune.source) for number, student in enumerate(contract.students)
     )

@@ -19,7 +19,7 @@ from engine.records.prompts import PromptsMetrics
 from engine.report.labels import MISSING, brief, money
 from engine.rows import CANDIDATE, PROMPT
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
-from engine.storage.artifact import Artifact, RowCounts, load_artifact
+from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import Folder, iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
@@ -88,7 +88,7 @@ def _answer_pilot(work: Workspace, rows: int) -> Artifact:
 
 def draw(context: PilotContext) -> RowCounts:
     """Write some of the prompts of the whole run, spread evenly over all."""
-    prompts = _prompts(context.whole)
+    prompts = workspace.finished(context.whole, "prompts")
     table = prompts.table("prompts")
     drawn = at(iterate(prompts.folder / "prompts", table), spread(table.rows, context.rows))
     context.writer.put("prompts", drawn, PROMPT)
@@ -97,7 +97,7 @@ def draw(context: PilotContext) -> RowCounts:
 
 def drawn_from(context: PilotContext) -> dict[str, str | int]:
     """Return what identifies the drawn prompts."""
-    return {"prompts": _prompts(context.whole).fingerprint, "rows": context.rows}
+    return {"prompts": workspace.finished(context.whole, "prompts").fingerprint, "rows": context.rows}
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -116,14 +116,8 @@ def at(pieces: Iterable[pa.Table], positions: Sequence[int]) -> pa.Table:
     return pa.concat_tables(rows)
 
 
-def _prompts(run: Folder) -> Artifact:
-    prompts = load_artifact(run / "prompts")
-    assert prompts is not None  # the job before this one made it
-    return prompts
-
-
 def _report(work: Workspace, drawn: Artifact) -> PlanReport:
-    contract, whole = work.contract, _prompts(work.folder)
+    contract, whole = work.contract, workspace.finished(work.folder, "prompts")
     evaluation = contract.evaluation
     pilot = _pilot(work, drawn, represents=whole.table("prompts").rows)
     estimates = Extrapolation(pilot, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
@@ -167,7 +161,7 @@ def _pilot(work: Workspace, drawn: Artifact, *, represents: int) -> Pilot:
         drawn.folder.remove()  # its answers are kept, and another cap is another recipe
         raise ContractError(f"budget.teacher_tokens: {cap} does not suffice for this pilot. Raise it, or lower --pilot.")
     folder = Folder(drawn.folder.url.rpartition("/")[0])
-    ids = _prompts(folder).read("prompts", PROMPT, ["prompt_id"])["prompt_id"].to_pylist()
+    ids = workspace.finished(folder, "prompts").read("prompts", PROMPT, ["prompt_id"])["prompt_id"].to_pylist()
     sums, tokens = estimate.sums(rows, ids, _rates(work))
     judge_tokens = drawn.metrics(CandidatesMetrics).judge_tokens
     return Pilot(sums, represents, drawn.record.seconds, table.bytes, tokens, judge_tokens)

@@ -19,7 +19,7 @@ from engine.contract import Contract, load_contract, load_profile
 from engine.contract.base import Raw
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
-from engine.errors import ContractError, MissingArtifact, RecipeMismatch
+from engine.errors import ContractError, RecipeMismatch
 from engine.inference.token_budget import JUDGE_TOKENS, tokens_in
 from engine.records.judge import Move, PoolCounts, RejudgeComparison
 from engine.records.record import Identity
@@ -65,9 +65,7 @@ def rejudge(
         after = replace(after, profile=load_profile(workspace.profile_path(profile)))
     console = Console(sys.stderr)  # stdout is for the result alone
     with workspace.locked(work.folder):
-        before = load_artifact(work.folder / CANDIDATES)
-        if before is None:
-            raise MissingArtifact(f"{work.folder}: has no finished candidates. `rayleigh run` makes them.")
+        before = workspace.finished(work.folder, CANDIDATES)
         context = _context(after, console)
         head = _head(context, before)
         usage = work.folder / "ledger" / JUDGE_TOKENS
@@ -139,7 +137,7 @@ def compare(before: Artifact, after: Artifact) -> Moves:
             of_move = reasons.setdefault((group["before"], group["after"]), [])
             of_move.append(pair | {name: group[name] for name in ("answers", "examples")})
     moves = [
-        Move.model_validate({"from": old, "to": new, "answers": sum(one["answers"] for one in of_move), "reasons": of_move})
+        Move.model_validate({"from": old, "to": new, "answers": sum(reason["answers"] for reason in of_move), "reasons": of_move})
         for (old, new), of_move in reasons.items()
     ]
     return Moves(counts, tuple(sorted(moves, key=lambda move: (move.source == move.to, -move.answers))))

@@ -11,6 +11,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
+from engine.records.estimate import Estimate
+from engine.records.report import Interval
+
 log = logging.getLogger("rayleigh")
 
 CLEAR_LINE = "\r\x1b[2K"
@@ -104,6 +107,11 @@ def columns(rows: Sequence[Sequence[object]], *, head: Sequence[str]) -> str:
     with plain.capture() as capture:
         plain.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def interval(estimate: Estimate | Interval | None) -> str:
+    """Return a number with its interval as text."""
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})" if estimate else "-"
 
 
 def _cell(value: object) -> str:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
 
 from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.contract.renames import promoted
@@ -20,6 +22,8 @@ from engine.storage.artifact import Artifact, ArtifactWriter, load_artifact
 from engine.storage.folder import Folder
 
 RUN = "run.json"
+NEW_RUN = "Use a new run folder"
+M = TypeVar("M", bound=BaseModel)
 PROFILES = Path(__file__).parents[1] / "cluster" / "profiles"
 
 
@@ -52,14 +56,13 @@ class Workspace:
 
     def save(self) -> None:
         """Write `run.json`; the time of creation stays."""
-        contract, profile = self.contract.model_dump(mode="json"), self.profile.model_dump(mode="json")
         created = read_run(self.folder).created if self.folder.exists(RUN) else datetime.now(UTC).isoformat(timespec="seconds")
         record = RunRecord(
             version=RUN_VERSION,
-            contract=contract,
+            contract=self.contract.model_dump(mode="json"),
             contract_path=self.contract_path,
             root=self.root,
-            profile=profile,
+            profile=self.profile.model_dump(mode="json"),
             created=created,
         )
         self.folder.write(RUN, record.model_dump_json(indent=1).encode())
@@ -100,11 +103,8 @@ def reopen(run: str) -> Workspace:
     if not folder.exists(RUN):
         raise MissingArtifact(f"{folder}: no run is here, it has no {RUN}. Start one: rayleigh run CONTRACT {run}")
     record = read_run(folder)
-    try:
-        contract = Contract.model_validate(promoted(record.contract)[0])
-        profile = Profile.model_validate(record.profile)
-    except ValueError as error:
-        raise StorageError(f"{folder}/{RUN}: this version cannot read it: {error}. Use a new run folder.") from None
+    with _readable(f"{folder}/{RUN}", NEW_RUN):
+        contract, profile = Contract.model_validate(promoted(record.contract)[0]), Profile.model_validate(record.profile)
     return Workspace(folder, contract, record.contract_path, record.root, profile, models_home())
 
 
@@ -126,10 +126,26 @@ def read_run(folder: Folder) -> RunRecord:
     Raises:
         StorageError: it is damaged.
     """
+    return read_model(folder, RUN, RunRecord, advice=NEW_RUN)
+
+
+def read_model(folder: Folder, name: str, kind: type[M], *, advice: str = "Delete the artifact and run again") -> M:
+    """Return the model of class `kind` in the file `name` of `folder`.
+
+    Raises:
+        StorageError: the file does not hold one; the message ends with `advice`.
+    """
+    with _readable(f"{folder}/{name}", advice):
+        return kind.model_validate_json(folder.read(name))
+
+
+@contextmanager
+def _readable(path: str, advice: str) -> Iterator[None]:
     try:
-        return RunRecord.model_validate_json(folder.read(RUN))
-    except ValueError as error:
-        raise StorageError(f"{folder}/{RUN}: this version cannot read it: {error}. Use a new run folder.") from None
+        yield
+    except ValidationError as error:
+        why = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise StorageError(f"{path}: cannot be read by this version: {why}. {advice}.") from None
 
 
 def run_folder(run: str) -> Folder:

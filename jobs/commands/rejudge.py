@@ -28,7 +28,6 @@ from engine.runs import swap
 from engine.runs.job import JobContext, run_job
 from engine.runs.recipe import differences, identify, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
-from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
@@ -70,7 +69,9 @@ def rejudge(
         head = _head(context, before)
         usage = work.folder / "ledger" / JUDGE_TOKENS
         tokens = tokens_in(usage)
-        candidates = next(_finished(before, context.writer.final, head), None) or _graded(after, context, console)
+        graded = (before, load_artifact(context.writer.final))  # the run's own, or those that an earlier call left
+        candidates = next((each for each in graded if each and each.record.fingerprint == head.fingerprint), None)
+        candidates = candidates or _graded(after, context, console)
         moves = compare(before, candidates)
         comparison = RejudgeComparison(
             run=str(work.folder),
@@ -183,13 +184,6 @@ def _head(context: JobContext, before: Artifact) -> Identity:
             "Give a contract that differs in `judges` alone, or run it in a new folder."
         )
     return head
-
-
-def _finished(before: Artifact, folder: Folder, head: Identity) -> Iterator[Artifact]:
-    """Yield candidates that the new judge has already graded: the run's own, or those that an earlier call left in `folder`."""
-    for artifact in (before, load_artifact(folder)):
-        if artifact and artifact.record.fingerprint == head.fingerprint:
-            yield artifact
 
 
 def _graded(work: Workspace, context: JobContext, console: Console) -> Artifact:

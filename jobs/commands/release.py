@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 from engine.contract import Contract
-from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
+from engine.errors import GateRefused, MissingArtifact, RecipeMismatch
 from engine.records.release import Promotion, Rollback
 from engine.records.report import GateDecision, Report
 from engine.release import staleness
@@ -16,7 +16,6 @@ from engine.release.staleness import ArtifactInputs, Compared
 from engine.storage.artifact import Artifact
 from engine.storage.shards import Folder, iterate
 from jobs import workspace
-from jobs.commands.summary import read_report
 from jobs.steps import evaluation_lists
 
 
@@ -32,7 +31,8 @@ def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Prom
     """
     run = Folder(run_dir)
     reports = workspace.finished(run, "reports")
-    report, contract = read_report(reports.folder, REPORT), _contract(reports.folder)
+    report = workspace.read_model(reports.folder, REPORT, Report)
+    contract = workspace.read_model(reports.folder, CONTRACT, Contract)
     gate = decide(report.models, contract.gate)
     chosen = _choose(gate, student)
     trained = workspace.finished(run, f"students/{chosen}")
@@ -66,16 +66,6 @@ def rollback(registry_dir: str, name: str) -> Rollback:
     before, now = registry.rollback()
     release = f"{registry.folder}/{now.release}"
     return Rollback(contract=name, student=now.student, fingerprint=now.fingerprint, release=release, before=before.student)
-
-
-def _contract(folder: Folder) -> Contract:
-    try:
-        return Contract.model_validate_json(folder.read(CONTRACT))
-    except ValueError as error:
-        why = str(error).splitlines()[0]
-        raise StorageError(
-            f"{folder}/{CONTRACT}: cannot be read by this version: {why}. Delete the artifact and run again."
-        ) from None
 
 
 def _choose(gate: GateDecision, student: str | None) -> str:

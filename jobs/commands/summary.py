@@ -1,8 +1,6 @@
 """Text of `rayleigh report`, `rayleigh promote` and `rayleigh rollback`: funnel, models against the teacher, gate, page."""
 
-from pydantic import ValidationError
-
-from engine.errors import MissingArtifact, StorageError
+from engine.errors import MissingArtifact
 from engine.records.release import Promotion, Rollback
 from engine.records.report import GateDecision, ModelEntry, Report
 from engine.release.gate import explain
@@ -25,20 +23,7 @@ def report(run: str) -> Report:
     folder = workspace.reopen(run).folder
     if not folder.exists("reports/record.json"):
         raise MissingArtifact(f"{folder}: has no report yet. `rayleigh status {run}` shows how far it is; `rayleigh run` goes on.")
-    return read_report(folder, NUMBERS)
-
-
-def read_report(folder: Folder, name: str) -> Report:
-    """Return the report in the file `name` of `folder`.
-
-    Raises:
-        StorageError: the file is not a report.
-    """
-    try:
-        return Report.model_validate_json(folder.read(name))
-    except ValidationError as error:
-        why = " ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise StorageError(f"{folder}/{name}: cannot be read by this version: {why}. Delete the artifact and run again.") from None
+    return workspace.read_model(folder, NUMBERS, Report)
 
 
 def text(run: str, numbers: Report) -> str:

@@ -75,9 +75,9 @@ class Console:
                 os.close(descriptor)
             self.clear()
             with self._lock:
-                ours, self.out = self.out, before
-            if ours is not before:
-                ours.close()
+                duplicate, self.out = self.out, before
+            if duplicate is not before:
+                duplicate.close()
 
     def _status(self) -> str:
         width = shutil.get_terminal_size().columns - 1

@@ -1,6 +1,5 @@
 """Run folders: creating, opening and locking them, and their `run.json`."""
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
 
 from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.contract.renames import promoted
@@ -17,10 +18,12 @@ from engine.errors import ContractError, MissingArtifact, StorageError
 from engine.records.run import RUN_VERSION, RunRecord
 from engine.release.registry import default_registry
 from engine.runs.job import Job, JobContext
-from engine.storage.artifact import ArtifactWriter
+from engine.storage.artifact import Artifact, ArtifactWriter, load_artifact
 from engine.storage.folder import Folder
 
 RUN = "run.json"
+NEW_RUN = "Use a new run folder"
+M = TypeVar("M", bound=BaseModel)
 PROFILES = Path(__file__).parents[1] / "cluster" / "profiles"
 
 
@@ -53,32 +56,34 @@ class Workspace:
 
     def save(self) -> None:
         """Write `run.json`; the time of creation stays."""
+        created = read_run(self.folder).created if self.folder.exists(RUN) else datetime.now(UTC).isoformat(timespec="seconds")
         record = RunRecord(
             version=RUN_VERSION,
             contract=self.contract.model_dump(mode="json"),
             contract_path=self.contract_path,
             root=self.root,
             profile=self.profile.model_dump(mode="json"),
-            created=read_run(self.folder).created if self.folder.exists(RUN) else datetime.now(UTC).isoformat(timespec="seconds"),
+            created=created,
         )
-        self.folder.write(RUN, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+        self.folder.write(RUN, record.model_dump_json(indent=1).encode())
 
     def log_path(self) -> Path:
-        """Return the path of this command's log: in the run folder, or, if that is behind a URL, in the machine's temporary
-        folder."""
+        """Return the path of this command's log: in the run folder, or in the temporary folder if the run is behind a URL."""
         name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
         return Path(self.folder.path if self.folder.is_local else tempfile.gettempdir(), "logs", name)
 
 
-def create(path: str, run: str, *, profile: str, changes: Sequence[str]) -> Workspace:
-    """Return the workspace in which the contract in the file `path`, with `changes`, is run. Writes nothing.
+def create(path: str, run: str | None, *, profile: str, changes: Sequence[str]) -> Workspace:
+    """Return the workspace in which the contract in the file `path`, with `changes`, is run, by default in `runs/NAME`.
+
+    Writes nothing.
 
     Raises:
         ContractError: contract or profile cannot be used as written.
     """
     loaded = load_contract(Path(path), changes)
     return Workspace(
-        folder=run_folder(run),
+        folder=run_folder(run or f"runs/{loaded.contract.name}"),
         contract=loaded.contract,
         contract_path=str(Path(path).resolve()),
         root=str(loaded.root),
@@ -98,12 +103,21 @@ def reopen(run: str) -> Workspace:
     if not folder.exists(RUN):
         raise MissingArtifact(f"{folder}: no run is here, it has no {RUN}. Start one: rayleigh run CONTRACT {run}")
     record = read_run(folder)
-    try:
-        contract = Contract.model_validate(promoted(record.contract)[0])
-        profile = Profile.model_validate(record.profile)
-    except ValueError as error:
-        raise StorageError(f"{folder}/{RUN}: this version cannot read it: {error}. Use a new run folder.") from None
+    with _readable(f"{folder}/{RUN}", NEW_RUN):
+        contract, profile = Contract.model_validate(promoted(record.contract)[0]), Profile.model_validate(record.profile)
     return Workspace(folder, contract, record.contract_path, record.root, profile, models_home())
+
+
+def finished(folder: Folder, job: str) -> Artifact:
+    """Return the artifact that `job` has made in the run folder `folder`.
+
+    Raises:
+        MissingArtifact: the job is not finished.
+    """
+    artifact = load_artifact(folder / job)
+    if artifact is None:
+        raise MissingArtifact(f"{folder}/{job}: no finished job has made it. Run the pipeline first: rayleigh run")
+    return artifact
 
 
 def read_run(folder: Folder) -> RunRecord:
@@ -112,10 +126,26 @@ def read_run(folder: Folder) -> RunRecord:
     Raises:
         StorageError: it is damaged.
     """
+    return read_model(folder, RUN, RunRecord, advice=NEW_RUN)
+
+
+def read_model(folder: Folder, name: str, kind: type[M], *, advice: str = "Delete the artifact and run again") -> M:
+    """Return the model of class `kind` in the file `name` of `folder`.
+
+    Raises:
+        StorageError: the file does not hold one; the message ends with `advice`.
+    """
+    with _readable(f"{folder}/{name}", advice):
+        return kind.model_validate_json(folder.read(name))
+
+
+@contextmanager
+def _readable(path: str, advice: str) -> Iterator[None]:
     try:
-        return RunRecord.model_validate_json(folder.read(RUN))
-    except ValueError as error:
-        raise StorageError(f"{folder}/{RUN}: this version cannot read it: {error}. Use a new run folder.") from None
+        yield
+    except ValidationError as error:
+        why = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise StorageError(f"{path}: cannot be read by this version: {why}. {advice}.") from None
 
 
 def run_folder(run: str) -> Folder:
@@ -130,11 +160,11 @@ def run_folder(run: str) -> Folder:
         raise StorageError(f"{run}: cannot be opened: {error}.") from None
 
 
-def registry(given: str | None, run: Folder | None) -> str:
-    """Return the registry's folder: as given, or next to the run folder, or in runs/ if there is no run."""
-    if given is None and run is not None:
+def registry(path: str | None, run: Folder | None) -> str:
+    """Return the folder of the registry: `path`, by default next to the run folder, or in runs/ if there is no run."""
+    if path is None and run is not None:
         return default_registry(run).url
-    return run_folder(given or "runs/registry").url
+    return run_folder(path or "runs/registry").url
 
 
 def contract_of(name: str) -> tuple[str, Folder | None]:
@@ -160,8 +190,8 @@ def profile_path(name: str) -> Path:
         return Path(name)
     path = PROFILES / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml"))) or f"none, {PROFILES} is not there"
-        raise ContractError(f"--profile {name}: there is no such profile. Known: {known}. Or give the path of a YAML file.")
+        names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml"))) or f"none, {PROFILES} is not there"
+        raise ContractError(f"--profile {name}: there is no such profile. Known: {names}. Or give the path of a YAML file.")
     return path
 
 

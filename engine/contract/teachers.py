@@ -1,4 +1,4 @@
-"""Room 2: who answers the prompts."""
+"""The section `teachers`: the models that answer the prompts."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -19,18 +19,18 @@ class Shot(Section):
 
 
 class Shots(Section):
-    """Worked examples, given as earlier turns."""
+    """Worked examples, sent as earlier turns of the chat."""
 
     fixed: tuple[Shot, ...] = ()
     """The same for every prompt, in order; usually `!include shots.jsonl`. They stay in the engine's prefix cache."""
     bank: tuple[Shot, ...] = ()
     """Examples to choose from."""
     nearest: int = Field(default=0, ge=0)
-    """How many of the bank are added to each prompt: those that are asked most like it."""
+    """Number of examples of the bank that are added to each prompt: those whose inputs are most similar to it."""
 
     @property
     def count(self) -> int:
-        """Examples that stand before each prompt."""
+        """Number of examples in front of each prompt."""
         return len(self.fixed) + self.nearest
 
     @model_validator(mode="after")
@@ -41,11 +41,12 @@ class Shots(Section):
 
 
 class Thinks(Section):
-    """Tags of a model that thinks aloud before it answers. What stands between them is kept as `reasoning`, and is no answer."""
+    """Tags around the reasoning of a model. The text between them is kept as `reasoning` and is not part of the answer."""
 
     open: str = "<think>"
-    """Empty if the model's chat template opens it already."""
+    """Opening tag; empty if the chat template of the model already writes it."""
     close: str = Field(default="</think>", min_length=1)
+    """Closing tag."""
 
 
 class Teacher(Section):
@@ -59,12 +60,12 @@ class Teacher(Section):
     structured: bool = True
     """Constrain decoding to the task unit's JSON schema, where it has one."""
     thinks: Thinks | None = None
-    """For a model that thinks aloud; `{}` takes the usual tags. A server that keeps the reasoning to itself needs none."""
+    """For a model that writes its reasoning; `{}` takes the usual tags. Not needed for a server that returns the answer alone."""
 
     @model_validator(mode="after")
     def thinks_freely(self) -> "Teacher":
         if self.thinks and self.structured:
-            raise ValueError("thinks: under structured decoding there is no room to think; write structured: false")
+            raise ValueError("thinks: structured decoding allows no reasoning; write structured: false")
         return self
 
 
@@ -75,16 +76,16 @@ class Teachers(Section):
     """Teachers and how they work together."""
 
     mode: Mode = "judged"
-    """`direct`: the checks alone decide; `judged`: a rubric model has a say too; `competition`: all answer, and of the accepted
-    answers to a prompt the one that wins against the others stays (`judges.ranking`); `experts`: the routes say who answers which
+    """`direct`: only the checks decide; `judged`: rubrics decide, too; `competition`: all teachers answer, and of the accepted
+    answers to a prompt the winner of the comparisons is kept (`judges.ranking`); `experts`: `routes` choose the teachers of each
     prompt; `tools`: the teachers may call `tools` before they answer."""
     models: Annotated[tuple[Teacher, ...], distinct()] = Field(min_length=1)
     routes: tuple[Route, ...] | None = None
-    """For `experts`: read in order, the first rule that fits decides. A prompt that none fits goes to the pool `review`."""
+    """For `experts`: the first rule that matches a prompt decides. A prompt that no rule matches goes to the pool `review`."""
     tools: Annotated[tuple[Tool, ...], distinct(hint="; give one a `name`")] = ()
-    """What the teachers may call in mode `tools`, and the students whose task unit supervises `tools`."""
+    """Tools for teachers in mode `tools`, and for students whose task unit supervises `tools`."""
     max_calls: Positive = 4
-    """Calls before an answer, failed ones counted. `sampling.max_tokens` is for each turn."""
+    """Calls before an answer, failed ones included. `sampling.max_tokens` limits each turn."""
 
     @model_validator(mode="after")
     def competition_has_competitors(self) -> "Teachers":
@@ -118,7 +119,7 @@ class Teachers(Section):
 
 
 def _reach(routes: Sequence[Route], names: list[str]) -> None:
-    """Raise ValueError if a route leads to nobody, or nobody is led to a teacher."""
+    """Raise ValueError if a route names an unknown teacher, or no route leads to a teacher."""
     for number, route in enumerate(routes):
         if unknown := sorted(route.reaches - set(names)):
             raise ValueError(f"routes.{number}: found {unknown}, expected teachers of models: {names}")

@@ -1,12 +1,11 @@
-"""The interface through which a flow starts pure functions, and the executor that calls them in this process, without Ray."""
+"""The interface through which a flow starts pure functions, without Ray. `task_pool.TaskPool` runs them as Ray tasks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 
 class Executor(Protocol):
-    """Runs pure functions. `task_pool.TaskPool` runs them as Ray tasks, `InProcess` one after another in this process."""
+    """Runs pure functions."""
 
     def start(self, op: Callable[..., Any], *args: Any, returns: int = 1) -> list[Any]:
         """Return `returns` references to the results of `op(*args)`.
@@ -23,25 +22,3 @@ class Executor(Protocol):
             Exception: the exception of the function, as it was raised.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Done:
-    """A reference to a result of `InProcess`."""
-
-    value: Any
-
-
-class InProcess:
-    """Calls each function at once, in this process."""
-
-    def start(self, op: Callable[..., Any], *args: Any, returns: int = 1) -> list[Done]:
-        """See `Executor.start`."""
-        result = op(*(arg.value if isinstance(arg, Done) else arg for arg in args))
-        values = list(result) if returns > 1 else [result]
-        assert len(values) == returns, f"{op} returned {len(values)} values, expected {returns}"
-        return [Done(value) for value in values]
-
-    def fetch(self, refs: Any) -> Any:
-        """See `Executor.fetch`."""
-        return [ref.value for ref in refs] if isinstance(refs, list) else refs.value

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from engine.contract.evaluation import Baseline, Nearest, Rules
 from engine.contract.models import Sampling
-from engine.inference import Chat, Completion
-from engine.inference.engine import Request
+from engine.inference.engine import Chat, Completion, Request
 
 
 class TrainingExamples(NamedTuple):

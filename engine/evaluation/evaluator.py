@@ -17,8 +17,7 @@ from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shots, Thinks
 from engine.evaluation.baseline import TrainingExamples, build_baseline
 from engine.evaluation.size import ModelSize, model_size
-from engine.inference import Chat, Completion, build_model
-from engine.inference.engine import Request, instruct
+from engine.inference.engine import Chat, Completion, Request, build_model, instruct
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema

@@ -10,7 +10,7 @@ from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.evaluation.metrics import is_exact, is_valid
-from engine.inference import Completion
+from engine.inference.engine import Completion
 from engine.rows import PREDICTION, Row, from_rows
 
 

@@ -1,5 +1,1 @@
-"""Whatever answers prompts. `build_model` chooses by `type`; heavy imports happen when a model is built, in the actor."""
-
-from engine.inference.engine import Chat, Completion, Engine, build_model
-
-__all__ = ["Chat", "Completion", "Engine", "build_model"]
+"""Engines that answer chats, and the client for paid work around them. Heavy packages are imported when an engine is built."""

@@ -28,7 +28,7 @@ import pyarrow as pa
 from engine.contract.models import Model
 from engine.contract.profile import Pool
 from engine.inference.crash_isolation import CrashIsolator
-from engine.inference.engine import Completion, Engine, build_model
+from engine.inference.engine import Completion, Engine, Lost, build_model
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage
@@ -145,7 +145,7 @@ class ModelClient(Generic[T]):
     def _record(self, requests: Mapping[str, T], rows: Sequence[Row], retryable: Sequence[bool] = ()) -> dict[str, Row]:
         """Return the rows as the ledger returns them later, once those that were paid for are durable."""
         ids = [{self.partition_key: self.prompt_id(request), self.key: key} for key, request in requests.items()]
-        table = pa.Table.from_pylist([row | known for row, known in zip(rows, ids, strict=True)], schema=self.schema)
+        table = pa.Table.from_pylist([row | row_ids for row, row_ids in zip(rows, ids, strict=True)], schema=self.schema)
         is_paid = [not may_retry for may_retry in retryable] or [True] * len(ids)
         self.ledger.record(table.filter(pa.array(is_paid, pa.bool_())))
         return self._by_key(table)
@@ -163,13 +163,13 @@ class ModelClient(Generic[T]):
 
 def completed(completions: Sequence[Completion], rows: Sequence[Row]) -> Batch:
     """Return the batch of `completions` and their rows. Retryable and too long ones did not reach a model and use no tokens."""
-    paid = [one for one in completions if not one.retryable and one.finish_reason != "too_long"]
-    usage = TokenUsage(len(paid), sum(one.tokens_in for one in paid), sum(one.tokens_out for one in paid))
-    return Batch(rows, usage, [one.retryable for one in completions])
+    paid = [answer for answer in completions if not answer.retryable and answer.finish_reason != "too_long"]
+    usage = TokenUsage(len(paid), sum(answer.tokens_in for answer in paid), sum(answer.tokens_out for answer in paid))
+    return Batch(rows, usage, [answer.retryable for answer in completions])
 
 
 def measured(measure: Callable[[Engine, Sequence[T]], Sequence[object]], column: str) -> Call[T]:
-    """Return a call that keeps the value which `measure` returns for each request in `column`.
+    """Return a call that keeps the value which `measure` returns for each request in `column`; a `Lost` one becomes retryable.
 
     Each value counts as one token out; the tokens in are those that the engine has read meanwhile.
     """
@@ -177,7 +177,10 @@ def measured(measure: Callable[[Engine, Sequence[T]], Sequence[object]], column:
     def call(engine: Engine, requests: Sequence[T]) -> Batch:
         before = engine.tokens_read
         values = measure(engine, requests)
-        return Batch([{column: value} for value in values], TokenUsage(len(values), engine.tokens_read - before, len(values)))
+        lost = [isinstance(value, Lost) for value in values]
+        paid = lost.count(False)
+        rows = [{column: None if is_lost else value} for value, is_lost in zip(values, lost, strict=True)]
+        return Batch(rows, TokenUsage(paid, engine.tokens_read - before, paid), lost)
 
     return call
 

@@ -78,7 +78,8 @@ class CrashIsolator:
                 give_up(batch[0])
             else:
                 self._ask([keys[index] for index in batch], lambda batch=batch: ask(batch))
-                dead = self._forget_failures(dead)
+                self._forget_failures(dead)
+                dead = {}
 
     def load(self, build: Callable[[], Engine], what: str) -> Engine:
         """Return the engine that `build` makes of the model `what`.
@@ -133,12 +134,11 @@ class CrashIsolator:
                 + "\n".join(lines[-TRACE_LINES:])
             ) from error
 
-    def _forget_failures(self, dead: dict[str, Marker]) -> dict[str, Marker]:
+    def _forget_failures(self, dead: dict[str, Marker]) -> None:
         """Note that a batch of the model succeeded: earlier failures were those of requests."""
         for name, marker in dead.items():
             if marker.failure and marker.model == self.model:
                 self._write(name, marker.model_copy(update={"failure": ""}))
-        return {}
 
     def _write(self, name: str, marker: Marker) -> None:
         self.folder.write(name, marker.model_dump_json().encode())

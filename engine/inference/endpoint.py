@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference.aimd import AimdLimiter
 from engine.inference.chat_reply import Answer, InvalidReply, choice_shares, completion, parse_reply
-from engine.inference.engine import Chat, Completion, Request
+from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
 from engine.inference.refusal import Body, Refusal, advice, refusal_of, rejected_options
 
@@ -61,7 +62,7 @@ class EndpointEngine:
         outcomes = self._send_all([self._body(request, sampling) for request in requests])
         return [outcome.completion() if isinstance(outcome, Refusal) else completion(outcome) for outcome in outcomes]
 
-    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | Lost | None]:
         """Return the probabilities of `choices` among the most likely first tokens; see `engine.inference.engine.Engine`.
 
         Raises:
@@ -74,7 +75,10 @@ class EndpointEngine:
         if answers and not self.gives_logprobs:
             raise ModelError(f"{self}: it answers without log probabilities, which a judge needs. Use another model or server.")
         self.tokens_read += sum(answer.usage.prompt_tokens for answer in answers)
-        return [choice_shares(outcome.choice, choices) if isinstance(outcome, Answer) else None for outcome in outcomes]
+        return [
+            choice_shares(outcome.choice, choices) if isinstance(outcome, Answer) else Lost() if outcome.retryable else None
+            for outcome in outcomes
+        ]
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Raise ModelError: chat completions give no log probabilities of the prompt."""
@@ -148,10 +152,7 @@ class EndpointEngine:
         return outcomes
 
     async def _probe(self, client: openai.AsyncOpenAI, body: Body, patience: float) -> None:
-        async def send(body: Body) -> Answer | Refusal:
-            return await self._send(client, body, patience)
-
-        probe = {**body, "messages": PROBE}
+        send, probe = partial(self._send, client, patience=patience), {**body, "messages": PROBE}
         refusal = await send(probe)
         if isinstance(refusal, Refusal):
             rejected = await rejected_options(probe, refusal, send) if refusal.status in (400, 415, 422, 501) else []

@@ -28,6 +28,10 @@ class Completion(NamedTuple):
     trajectory: Sequence[Row] = ()  # turns with tools before the answer, rows.TRAJECTORY
 
 
+class Lost:
+    """A request that got no result, in place of one: it was not paid for, must not be recorded and may be asked again."""
+
+
 class Request(NamedTuple):
     """One completion to sample."""
 
@@ -62,8 +66,8 @@ class Engine(Protocol):
         """
         ...
 
-    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
-        """Return for each chat the probability of each of `choices` as next token, summing to 1; None if the chat has no answer."""
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> Sequence[list[float] | Lost | None]:
+        """Return for each chat the probability of each of `choices` as next token, summing to 1; None if the answer has none."""
         ...
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:

@@ -18,7 +18,7 @@ class FakeEngine:
     def __init__(self, model: FakeModel, pool: Pool, folder: Path | None) -> None:
         self.model = model
         self.identity = identity(model, folder)
-        self.asked = self.tokens_read = 0
+        self.num_answers = self.tokens_read = 0
 
     def reset_prefix_cache(self) -> None:
         """Do nothing: there is no cache."""
@@ -40,7 +40,7 @@ class FakeEngine:
         self.tokens_read += sum(len(answer.split()) for answer in answers)
         vocabularies = [{word for turn in chat for word in turn["content"].split()} for chat in chats]
         pairs = zip(vocabularies, [answer.split() for answer in answers], strict=True)
-        return [sum(word not in known for word in words) / len(words) if words else None for known, words in pairs]
+        return [sum(word not in seen for word in words) / len(words) if words else None for seen, words in pairs]
 
     def _survive(self, chats: Sequence[Chat]) -> None:
         messages = [chat[-1]["content"] for chat in chats]
@@ -54,8 +54,8 @@ class FakeEngine:
         words = len(message.split())
         if words > self.model.max_model_len:
             return Completion("", "too_long", words, 0, error=f"{words} words")
-        self.asked += 1
+        self.num_answers += 1
         replies = self.model.replies
-        reply = (replies[(self.asked - 1) % len(replies)] if replies else message).split()
+        reply = (replies[(self.num_answers - 1) % len(replies)] if replies else message).split()
         finish_reason = "stop" if len(reply) <= sampling.max_tokens else "length"
         return Completion(" ".join(reply[: sampling.max_tokens]), finish_reason, words, len(reply), logprob=-0.1)

@@ -1,4 +1,4 @@
-"""Worked examples for a prompt: some fixed, some chosen because they are asked like it."""
+"""Worked examples for a prompt: some fixed, some chosen because their inputs are similar to it."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from engine.contract.teachers import Shot, Shots
 
 Pair = tuple[str, str]
-"""What was asked and what was said."""
+"""Input and output of an example."""
 
 
 class FewShotSelector:
@@ -18,24 +18,24 @@ class FewShotSelector:
     def __init__(self, section: Shots) -> None:
         self.fixed = [_pair(shot) for shot in section.fixed]
         near = _Nearest(section.bank, section.nearest) if section.nearest else None
-        self.near = lru_cache(maxsize=1024)(near) if near else None  # the samples of a prompt are asked for one after the other
+        self.nearest = lru_cache(maxsize=1024)(near) if near else None  # the samples of a prompt follow each other
 
     def __call__(self, text: str) -> list[Pair]:
-        """Return the examples for the prompt `text`; the nearest stands last, next to the question."""
-        return [*self.fixed, *(self.near(text) if self.near else [])]
+        """Return the examples for the prompt `text`: the fixed ones, then the similar ones, the most similar last."""
+        return [*self.fixed, *(self.nearest(text) if self.nearest else [])]
 
 
 class _Nearest:
-    """Nearest by the frame of the request (Liu et al., 2022, section 3): words in lower case and places of numbers.
+    """The most similar examples (Liu et al., 2022, section 3), compared by n-grams of lower-case words and positions of numbers.
 
-    Names, products and the digits themselves are what differs between two requests of one kind, so they are left out.
+    Capitalised words and digits are left out: they differ between two requests of the same kind.
     """
 
     def __init__(self, bank: Sequence[Shot], count: int) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer  # four seconds of import, only where it is used
 
         self.pairs, self.count = [_pair(shot) for shot in bank], count
-        self.frames = TfidfVectorizer(
+        self.vectorizer = TfidfVectorizer(
             lowercase=False,
             preprocessor=_mask_numbers,
             token_pattern=r"\b[a-z]+\b|0|\?",
@@ -44,11 +44,11 @@ class _Nearest:
             use_idf=False,
             sublinear_tf=True,
         )
-        self.matrix = self.frames.fit_transform([asked for asked, _ in self.pairs])
+        self.matrix = self.vectorizer.fit_transform([prompt for prompt, _ in self.pairs])
 
     def __call__(self, text: str) -> list[Pair]:
-        closeness = (self.matrix @ self.frames.transform([text]).T).toarray().ravel()
-        order = np.argsort(-closeness, kind="stable")[: self.count]
+        similarity = (self.matrix @ self.vectorizer.transform([text]).T).toarray().ravel()
+        order = np.argsort(-similarity, kind="stable")[: self.count]
         return [self.pairs[index] for index in order[::-1]]
 
 

@@ -74,11 +74,11 @@ class Ledger:
 
     def _keep(self, path: str, partitions: Sequence[str]) -> None:
         rows = conform(_migrated(read_shard(self.folder, Shard(path, 0, 0, ""))), self.schema)
-        ours = rows.filter(pc.is_in(rows[self.partition_key], pa.array(partitions, pa.string())))
-        if ours.num_rows == rows.num_rows:
+        of_block = rows.filter(pc.is_in(rows[self.partition_key], pa.array(partitions, pa.string())))
+        if of_block.num_rows == rows.num_rows:
             self._own[path] = rows
         else:
-            self._shared.append(ours)
+            self._shared.append(of_block)
 
     def _merge(self) -> None:
         if len(self._own) > 1:
@@ -87,7 +87,6 @@ class Ledger:
                 self.folder.remove(path)
 
     def _write(self, rows: pa.Table) -> str:
-        """Write one file; return its path in the ledger."""
         span = pc.min_max(rows[self.partition_key]).as_py()
         branch = _branch([span["min"], span["max"]])
         shard = write_shard(_at(self.folder, branch), rows, self.schema, prefix=f"{span['min'][:DIGITS]}-{span['max'][:DIGITS]}")
@@ -106,7 +105,6 @@ class Ledger:
 
 
 def _migrated(rows: pa.Table) -> pa.Table:
-    """Return `rows` with the columns of the current schema version."""
     for older in range(int((rows.schema.metadata or {}).get(SCHEMA_VERSION, 1)), VERSION):
         rows = MIGRATIONS[older](rows)
     return rows

@@ -45,10 +45,10 @@ class Refusal(NamedTuple):
     @property
     def finish_reason(self) -> str:
         """Return `too_long` or `refused` if the server says that the request's own text is the cause, else `error`."""
-        said = f"{self.code} {self.words}"
+        words = f"{self.code} {self.words}"
         if self.status not in (400, 403, 413, 422):
             return "error"
-        return "too_long" if TOO_LONG.search(said) else "refused" if FILTERED.search(said) else "error"
+        return "too_long" if TOO_LONG.search(words) else "refused" if FILTERED.search(words) else "error"
 
     @property
     def retryable(self) -> bool:

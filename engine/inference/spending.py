@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 
 from engine.contract.budget import Price
 from engine.records.candidates import CandidatesMetrics, TeacherCost
-from engine.rows import Row
 
 COLUMNS = ["teacher", "pool", "finish_reason", "tokens_in", "tokens_out", "seconds"]
 ACCEPTED = ("train", "refusal")
@@ -36,8 +35,8 @@ def teacher_totals(pieces: Iterable[pa.Table]) -> dict[str, TeacherTotals]:
     totals: dict[str, TeacherTotals] = {}
     for piece in pieces:
         for teacher in filter(None, pc.unique(piece["teacher"]).to_pylist()):
-            one = _totals(piece.filter(pc.equal(piece["teacher"], teacher)))
-            totals[teacher] = one.plus(totals.get(teacher, TeacherTotals()))
+            piece_totals = _totals(piece.filter(pc.equal(piece["teacher"], teacher)))
+            totals[teacher] = piece_totals.plus(totals.get(teacher, TeacherTotals()))
     return dict(sorted(totals.items()))
 
 
@@ -58,8 +57,8 @@ def picked(pieces: Iterable[pa.Table]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def costs(candidates: Mapping[str, object], dataset: Mapping[str, object], price: Price) -> list[Row]:
-    """Return the fields of a `TeacherCost` for each teacher, from the metrics of the jobs `candidates` and `dataset`."""
+def costs(candidates: Mapping[str, object], dataset: Mapping[str, object], price: Price) -> list[TeacherCost]:
+    """Return the cost of each teacher, from the metrics of the jobs `candidates` and `dataset`."""
     kept = dataset.get("picked")
     entries = []
     for teacher, usage in CandidatesMetrics.model_validate(candidates).teachers.items():
@@ -67,15 +66,11 @@ def costs(candidates: Mapping[str, object], dataset: Mapping[str, object], price
         tokens = usage.tokens_in + usage.tokens_out
         cost = TeacherCost(
             teacher=teacher,
-            answers=usage.answers,
-            tokens_in=usage.tokens_in,
-            tokens_out=usage.tokens_out,
+            **usage.model_dump(exclude={"seconds", "machine_seconds"}),
             money=round(money, 6),
-            accepted=usage.accepted,
             picked=kept.get(teacher, 0) if isinstance(kept, Mapping) else None,
-            budget_exhausted=usage.budget_exhausted,
             tokens_per_accepted=round(tokens / usage.accepted, 1) if usage.accepted else None,
             money_per_accepted=round(money / usage.accepted, 9) if usage.accepted else None,
         )
-        entries.append(cost.model_dump())
+        entries.append(cost)
     return entries

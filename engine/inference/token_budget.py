@@ -43,7 +43,7 @@ class TokenBudget:
 
     def is_exhausted(self) -> bool:
         """Return whether all processes together have used the cap. Reads one file a process; without a cap it reads nothing."""
-        return self.cap is not None and sum(usage.tokens for usage in usage_in(self.folder).values()) >= self.cap
+        return self.cap is not None and tokens_in(self.folder) >= self.cap
 
     def add(self, payee: str, usage: TokenUsage) -> None:
         """Note durably what `payee` has used."""
@@ -60,6 +60,11 @@ def usage_in(folder: Folder) -> dict[str, TokenUsage]:
                 for payee, usage in json.loads(place.read(name)).items():
                     total[payee] = TokenUsage(*usage).plus(total.get(payee, TokenUsage()))
     return dict(sorted(total.items()))
+
+
+def tokens_in(folder: Folder) -> int:
+    """Return the tokens of all payees in `folder`, in and out together."""
+    return sum(usage.tokens for usage in usage_in(folder).values())
 
 
 def _with_older(folder: Folder) -> Iterator[Folder]:

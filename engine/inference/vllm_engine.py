@@ -193,7 +193,6 @@ def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> 
 
 
 def _loss(output: Any, count: int) -> float | None:
-    """Return the mean loss of the last `count` tokens of the prompt, in nats."""
     last = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))[-count:] if count else []
     return -sum(logprobs[token].logprob for token, logprobs in last) / count if count else None
 

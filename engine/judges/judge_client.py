@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from engine.inference.client import ClientSpec, ModelClient, measured
-from engine.inference.engine import Chat, Engine
+from engine.inference.engine import Chat, Engine, Lost
 from engine.rows import Row, content_id
 
 PAID = pa.schema([("prompt_id", pa.string()), ("question_id", pa.string()), ("shares", pa.list_(pa.float32()))])
@@ -56,5 +56,5 @@ class JudgeClient:
         return [ChoiceProbs(rows[key]["shares"]) if key in rows else ChoiceProbs(None, budget_exhausted=True) for key in keys]
 
 
-def _choice_probs(engine: Engine, requests: Sequence[ChoiceRequest]) -> Sequence[list[float] | None]:
+def _choice_probs(engine: Engine, requests: Sequence[ChoiceRequest]) -> Sequence[list[float] | Lost | None]:
     return engine.choice_probs([request.chat for request in requests], requests[0].choices)

@@ -1,8 +1,8 @@
-"""What a model is told to write, by method, and what of its reply is a prompt.
+"""The chats that ask a model for a new prompt, one method each, and the validation of its replies.
 
-Self-Instruct: Wang et al., 2023, section 2.2 (seeds shown as examples; replies too short are left out; likeness is measured by this
-room's MinHash in place of ROUGE-L). Evol-Instruct: Xu et al., 2023, "WizardLM", sections 3.2 and 3.3 (four operators in depth, one
-in breadth; an evolution is eliminated that adds nothing, or repeats words of the evolving prompt).
+Self-Instruct: Wang et al., 2023, section 2.2 (seeds are the examples; short replies are rejected; MinHash replaces ROUGE-L).
+Evol-Instruct: Xu et al., 2023, "WizardLM", sections 3.2 and 3.3 (four operators in depth, one in breadth; an evolution that adds
+nothing, or repeats words of its instruction, is rejected).
 """
 
 import re
@@ -40,7 +40,7 @@ FEWEST_WORDS = 3
 
 
 class Ask(NamedTuple):
-    """One prompt that is to be written."""
+    """A request for one prompt."""
 
     number: int  # of its synthesis from 1, over all rounds
     synthesis: Synthesis
@@ -51,15 +51,15 @@ class Ask(NamedTuple):
 
     @property
     def parent(self) -> dict[str, Any]:
-        """The row that it is written from."""
+        """The row from which the prompt is written."""
         return self.seeds[0]
 
 
 def chat(ask: Ask, goal: str) -> Chat:
-    """Return what the model is asked."""
+    """Return the chat that asks the model for the prompt; `goal` is that of the specialist."""
     system = SYSTEM.format(goal=goal.rstrip(".") + ".")
     if ask.synthesis.method.type == "self_instruct":
-        shown = [(ANOTHER, seed["text"]) for seed in reversed(ask.seeds)]  # the parent stands last, next to the question
+        shown = [(ANOTHER, seed["text"]) for seed in reversed(ask.seeds)]  # the parent last
         return instruct([{"role": "user", "content": ANOTHER}], system=f"{system} It is {KINDS[ask.layer]}.", shots=shown)
     order = ORDERS[ask.synthesis.method.type](ask)
     shots = [(f"{order}\n\n{shot.input}", shot.output) for shot in ask.synthesis.shots]
@@ -67,27 +67,27 @@ def chat(ask: Ask, goal: str) -> Chat:
 
 
 def operator(ask: Ask) -> str:
-    """Return the operator of an ask by Evol-Instruct."""
+    """Return the operator of Evol-Instruct that `ask` applies."""
     assert isinstance(ask.synthesis.method, Evolve)
     return ask.synthesis.method.operators[ask.number % len(ask.synthesis.method.operators)]
 
 
 def read(ask: Ask, reply: str) -> str:
-    """Return the prompt that `reply` is.
+    """Return the prompt in `reply`, without label and quotation marks.
 
     Raises:
-        Fault: it is none.
+        RowReject: the reply is too short, a refusal, an echo of the instruction, a copy of a seed, or has other numbers.
     """
     text = LABEL.sub("", reply.strip())
     text = text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
-    said = words(text)
-    if len(said) < FEWEST_WORDS:
-        raise RowReject("synthesis_empty", f"{len(said)} words, expected at least {FEWEST_WORDS}")
+    reply_words = words(text)
+    if len(reply_words) < FEWEST_WORDS:
+        raise RowReject("synthesis_empty", f"{len(reply_words)} words, expected at least {FEWEST_WORDS}")
     if REFUSAL.search(text):
         raise RowReject("synthesis_refused", "it says that it cannot")
     if echo := ECHO.search(text):
         raise RowReject("synthesis_echo", f"it says {echo[0]!r}")
-    if any(said == words(seed["text"]) for seed in ask.seeds):
+    if any(reply_words == words(seed["text"]) for seed in ask.seeds):
         raise RowReject("synthesis_unchanged", "it says what a seed says that it was shown")
     if ask.synthesis.method.type == "paraphrase":
         _require_numbers(ask.parent["text"], text)
@@ -114,8 +114,8 @@ ORDERS: dict[str, Callable[[Ask], str]] = {"evolve": _evolved, "paraphrase": _re
 
 
 def _require_numbers(before: str, after: str) -> None:
-    """Raise Fault if a number was lost or invented: whatever else a paraphrase changes, that is no paraphrase."""
-    wanted, found = ({word for word in words(text) if any(map(str.isdigit, word))} for text in (before, after))
-    if wanted != found:
-        changes = [*(f"lost {word}" for word in sorted(wanted - found)), *(f"invented {word}" for word in sorted(found - wanted))]
+    """Raise RowReject if a number of `before` is missing in `after`, or the other way round."""
+    old, new = ({word for word in words(text) if any(map(str.isdigit, word))} for text in (before, after))
+    if old != new:
+        changes = [*(f"lost {word}" for word in sorted(old - new)), *(f"invented {word}" for word in sorted(new - old))]
         raise RowReject("synthesis_unfaithful", ", ".join(changes))

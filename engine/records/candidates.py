@@ -34,13 +34,15 @@ class TeacherCost(Record):
     money: float
     """Tokens at the teacher's price, and seconds of our machines at theirs, in `budget.price.currency`."""
     accepted: int
+    """Answers in the pools `train` and `refusal`."""
     picked: int | None
-    """Answers that became examples; null before there is a dataset."""
+    """Answers that became examples; null until `dataset` is finished."""
     budget_exhausted: int
     """Answers that were not asked, because the token budget was spent."""
     tokens_per_accepted: float | None
-    """null if no answer was accepted."""
+    """Null if no answer was accepted."""
     money_per_accepted: float | None
+    """Null if no answer was accepted."""
 
 
 class CandidatesMetrics(Record):

@@ -165,7 +165,7 @@ def _drop_rows(data: PageData) -> dict[str, int]:
 
 def _spending(data: PageData) -> list[Row]:
     price = Price.model_validate(labels.at(data.contract, "budget", "price") or {})
-    return costs(data.metrics("candidates"), data.metrics("dataset"), price)
+    return [cost.model_dump() for cost in costs(data.metrics("candidates"), data.metrics("dataset"), price)]
 
 
 def _yaml(contract: Json) -> str:

@@ -16,7 +16,7 @@ from engine.contract.renames import older_json
 from engine.contract.signals import Question, Signals
 from engine.contract.specialist import Specialist
 from engine.inference.client import Call, ClientSpec, ModelClient, measured
-from engine.inference.engine import Engine, instruct
+from engine.inference.engine import Engine, Lost, instruct
 from engine.judges.rubric import fill
 from engine.rows import CANDIDATE, Row, content_id
 
@@ -89,12 +89,14 @@ class Scorer:
         return content_id(self.client.identity, name, question, row["prompt_id"], row["answer"] if of_answer else "")
 
 
-def rating(engine: Engine, rows: Sequence[Row], *, question: Question) -> list[float | None]:
+def rating(engine: Engine, rows: Sequence[Row], *, question: Question) -> list[float | Lost | None]:
     """Return the expected rating of each row over the token probabilities, 1 for the least; None where it is unreadable."""
     turns = [fill(question.question, {"text": row["text"], "answer": row["answer"]}) for row in rows]
     chats = [instruct([{"role": "user", "content": turn}], system=question.system) for turn in turns]
     replies = engine.choice_probs(chats, question.scale)
-    return [None if probs is None else sum(number * prob for number, prob in enumerate(probs, start=1)) for probs in replies]
+    return [
+        sum(number * prob for number, prob in enumerate(probs, start=1)) if isinstance(probs, list) else probs for probs in replies
+    ]
 
 
 def difficulty(engine: Engine, rows: Sequence[Row], *, systems: Mapping[str, str]) -> list[float | None]:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from engine.distributed import ray_options
 from engine.errors import ModelError
 from engine.storage.folder import Folder
 from engine.students import loop, zero
-from engine.students.checkpoint_state import Progress
 from engine.students.progress_file import ProgressFile, ProgressReporter
 
 POLL_SECONDS = 1.0
@@ -122,32 +121,16 @@ def _work(config: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     file = ProgressFile(location.storage, location.name)
 
-    def worker(resume: Path | None) -> loop.WorkerContext:
-        return loop.WorkerContext(
-            rank=rank,
-            world=world,
-            device=get_device(),
-            resume=resume,
-            save_checkpoint=_save_checkpoint,
-            on_step=file.write if rank == 0 else _ignore,
-        )
-
-    if last is None:
-        loop.run(spec, worker(None))
-    else:
-        with last.as_directory() as folder:
-            loop.run(spec, worker(Path(folder)))
+    on_step = file.write if rank == 0 else lambda progress, steps: None
+    with last.as_directory() if last else nullcontext() as folder:
+        resume = Path(folder) if folder else None
+        loop.run(spec, loop.WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step))
 
 
 def _save_checkpoint(folder: Path) -> None:
     ray.train.report({}, checkpoint=Checkpoint.from_directory(str(folder)))
 
 
-def _ignore(progress: Progress, steps: int) -> None:
-    pass
-
-
 def _reason(error: BaseException) -> str:
-    """Return the last line of a worker's error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -105,17 +105,12 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
-    pruned = prune.prune(
-        Path(spec.source),
-        student.init.prune.layers,
-        freeze_embeddings=student.freeze_embeddings,
-        freeze_layers=student.freeze_layers,
-    )
+    layers, freeze_embeddings, freeze_layers = student.init.prune.layers, student.freeze_embeddings, student.freeze_layers
+    pruned = prune.prune(Path(spec.source), layers, freeze_embeddings=freeze_embeddings, freeze_layers=freeze_layers)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
-    tables = load_examples(spec)
     splits = {
         name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
-        for name, table in tables.items()
+        for name, table in load_examples(spec).items()
     }
     progress = Progress(
         setup=TrainingSetup(
@@ -128,16 +123,7 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     )
     net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
     engine = zero.start(net, student, accelerator=spec.accelerator)
-    training = Training(
-        spec=spec,
-        worker=worker,
-        pruned=pruned,
-        engine=engine,
-        splits=splits,
-        progress=progress,
-        scratch=scratch,
-        started=time.monotonic(),
-    )
+    training = Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
     if worker.resume:
         restore(training, worker.resume)
     return training

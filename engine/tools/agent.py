@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from engine.contract.models import Sampling
-from engine.inference.engine import Chat, Completion, Engine, Request
+from engine.inference.engine import Chat, Completion, Engine, Lost, Request
 from engine.rows import Row, content_id
 from engine.tools import conversation
 from engine.tools.base import Result, Tool
@@ -35,7 +35,7 @@ class ToolAgent:
         """See `engine.inference.engine.Engine`."""
         self.engine.reset_prefix_cache()
 
-    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
+    def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> Sequence[list[float] | Lost | None]:
         """See `engine.inference.engine.Engine`."""
         return self.engine.choice_probs(chats, choices)
 

@@ -17,24 +17,24 @@ import pyarrow.compute as pc
 from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
-from engine.errors import InputError, MissingArtifact
+from engine.errors import InputError
 from engine.evaluation.ablate import Subset, TwoWayBootstrap, answer_facts, subsets
 from engine.records.ablation import Ablation, SubsetResult, Training
 from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
-from engine.storage.artifact import Artifact, RowCounts, load_artifact
+from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate
 from jobs import workspace
-from jobs.terminal.console import Console, columns
+from jobs.terminal.console import Console, columns, interval
 from jobs.workspace import Workspace
 
 ABLATION = "ablation"
-NUMBERS = f"{ABLATION}/ablation.json"
+RESULT = f"{ABLATION}/ablation.json"
 MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
 TRAIN = "jobs.steps.students:run"
-KNOWN = ["answer_id", "prompt_id", "finish_reason", "checks", "agreement", "score", "confidence", "dropped_by"]
-OUT = ("exact", "minhash", "semantic", "contaminated")
+FACTS = ["answer_id", "prompt_id", "finish_reason", "checks", "agreement", "score", "confidence", "dropped_by"]
+EXCLUDED = ("exact", "minhash", "semantic", "contaminated")
 """Reasons for which curation drops a prompt altogether: no subset may learn what resembles the holdout either."""
 
 
@@ -46,21 +46,20 @@ def ablate(run: str, *, student: str, seeds: int, epochs: int | None = None, pro
         MissingArtifact: the run has no dataset yet.
     """
     work = _prepared(workspace.reopen(run), student, seeds, epochs, profile)
-    dataset = load_artifact(work.folder / "dataset")
-    if dataset is None:
-        raise MissingArtifact(f"{work.folder}: has no dataset yet. `rayleigh run` makes it.")
+    dataset = workspace.finished(work.folder, "dataset")
     every = _subsets(dataset, work.contract)
     with workspace.locked(work.folder):
         _run(work, [subset for subset in every if subset.chosen])
         ablation = _ablation(work, student, dataset, every)
-        work.folder.write(NUMBERS, ablation.model_dump_json(indent=1).encode())
+        work.folder.write(RESULT, ablation.model_dump_json(indent=1).encode())
     return ablation
 
 
 def examples(context: JobContext) -> RowCounts:
     """Make the examples of a subset, in the same way as those of the dataset."""
     dataset, contract = context.artifact("dataset"), context.contract
-    [subset] = [one for one in _subsets(dataset, contract) if one.chosen and _prefix(one) == context.job.name.rpartition("/")[0]]
+    prefix = context.job.name.rpartition("/")[0]
+    [subset] = [subset for subset in _subsets(dataset, contract) if subset.chosen and _prefix(subset) == prefix]
     pieces = []
     for piece in iterate(dataset.folder / "picked", dataset.table("picked")):
         chosen = piece.filter(pc.is_in(piece["answer_id"], pa.array(subset.chosen)))
@@ -111,8 +110,8 @@ def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profil
 
 
 def _subsets(dataset: Artifact, contract: Contract) -> list[Subset]:
-    rows = [row for piece in iterate(dataset.folder / "picked", dataset.table("picked"), KNOWN) for row in piece.to_pylist()]
-    dropped = {row["prompt_id"] for row in rows if row["dropped_by"] in OUT}
+    rows = [row for piece in iterate(dataset.folder / "picked", dataset.table("picked"), FACTS) for row in piece.to_pylist()]
+    dropped = {row["prompt_id"] for row in rows if row["dropped_by"] in EXCLUDED}
     complete = [row for row in rows if row["finish_reason"] == "stop" and row["prompt_id"] not in dropped]
     return subsets((answer_facts(row, contract.judges) for row in complete), contract.judges)
 
@@ -193,29 +192,20 @@ def _subset_result(subset: Subset, exact: Mapping[str, np.ndarray], draws: TwoWa
     if subset.name not in exact:
         return result
     mine = exact[subset.name]
-    runs = [Training(seed=seed, exact_match=round(float(row.mean()), 6)) for seed, row in enumerate(mine)]
 
     def against(other: str) -> Estimate | None:
-        if other == subset.name or other not in exact:
-            return None
-        return draws.value(mine, exact[other])
+        return None if other == subset.name or other not in exact else draws.value(mine, exact[other])
 
-    return result.model_copy(
-        update={
-            "runs": runs,
-            "exact_match": draws.value(mine),
-            "against_all": against("all"),
-            "against_rules": against("rules"),
-        }
-    )
+    runs = [Training(seed=seed, exact_match=round(float(row.mean()), 6)) for seed, row in enumerate(mine)]
+    estimates = {"exact_match": draws.value(mine), "against_all": against("all"), "against_rules": against("rules")}
+    return result.model_copy(update={"runs": runs, **estimates})
 
 
 def _exact(work: Workspace, subset: Subset) -> np.ndarray:
     """Return a matrix (seeds, prompts) of 1 for an exact answer and 0 for another."""
     students = work.contract.students
-    evaluated = load_artifact(work.folder / _evaluation(_prefix(subset), students))
-    assert evaluated
-    table = evaluated.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
+    evaluation = workspace.finished(work.folder, _evaluation(_prefix(subset), students))
+    table = evaluation.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
     rows = [table.filter(pc.equal(table["model"], student.name))["exact"].to_pylist() for student in students]
     return np.array(rows, np.float64)
 
@@ -231,13 +221,9 @@ def as_text(ablation: Ablation) -> str:
             subset.name,
             subset.answers,
             subset.prompts,
-            *map(_interval, (subset.exact_match, subset.against_all, subset.against_rules)),
+            *map(interval, (subset.exact_match, subset.against_all, subset.against_rules)),
             subset.left_out or " ".join(f"{training.exact_match:.3f}" for training in subset.runs or ()),
         ]
         for subset in ablation.subsets
     ]
     return f"{head}\n\n{columns(rows, head=names)}"
-
-
-def _interval(estimate: Estimate | None) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})" if estimate else "-"

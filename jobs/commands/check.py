@@ -9,6 +9,7 @@ from typing import NamedTuple
 from engine.contract import Contract
 from engine.contract.consumers import consumers
 from engine.contract.models import Model
+from engine.contract.students import Student
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
 from engine.grading.routing import check_tags
@@ -80,7 +81,7 @@ def _files(contract: Contract) -> Iterator[tuple[str, str]]:
 
 
 def _missing(key: str, path: str, root: str) -> str:
-    """Return what is wrong with the file at `path`; "" if it exists or is a pattern, which is resolved when it is read."""
+    """Return the problem with the file at `path`; "" if it exists or is a pattern, which is resolved when it is read."""
     where = path if "://" in path else os.path.join(root, path)
     if glob.has_magic(path) or Folder(where).exists():
         return ""
@@ -95,7 +96,7 @@ def _chat_models(contract: Contract) -> Iterator[ChatModel]:
 
 
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
-    yield from ((f"{one.path}.path", one.model.path) for one in consumers(contract) if one.model.type == "vllm")
+    yield from ((f"{consumer.path}.path", consumer.model.path) for consumer in consumers(contract) if consumer.model.type == "vllm")
     yield from (
         (f"students.{number}.init.prune.source", student.init.prune.source) for number, student in enumerate(contract.students)
     )
@@ -109,30 +110,21 @@ def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
 def as_text(contract: Contract, path: str) -> str:
     """Return a summary of the contract, which was read from `path`, in a few lines."""
     minimums = contract.gate.model_dump(exclude_none=True, exclude_defaults=True)
+    holdout, teachers = contract.prompts.holdout, contract.teachers
     rows = [
         ["specialist", contract.specialist.goal],
         ["task units", ", ".join(f"{unit.name} ({unit.kind})" for unit in contract.specialist.task_units)],
         *(["prompts", f"{source.path}{_taken(source.take)}, {source.licence}"] for source in contract.prompts.sources),
-        *(["synthesis", f"{synthesis.title}: {_wanted(synthesis)}"] for synthesis in contract.prompts.synthesize),
-        [
-            "holdout",
-            f"{contract.prompts.holdout.path}{_taken(contract.prompts.holdout.take)}, labels by {contract.prompts.holdout.labels}",
-        ],
-        ["mode", contract.teachers.mode],
+        *(["synthesis", f"{synthesis.title}: {_size(synthesis)}"] for synthesis in contract.prompts.synthesize),
+        ["holdout", f"{holdout.path}{_taken(holdout.take)}, labels by {holdout.labels}"],
+        ["mode", teachers.mode],
         *(
             ["teacher", f"{teacher.name}: {teacher.model.path}, {teacher.sampling.n} answers a prompt"]
-            for teacher in contract.teachers.models
+            for teacher in teachers.models
         ),
-        *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in contract.teachers.tools),
+        *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in teachers.tools),
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract)]) or "none"],
-        *(
-            [
-                "student",
-                f"{student.name}: {len(student.init.prune.layers)} layers of {student.init.prune.source}, "
-                f"{student.epochs} epochs, ZeRO {student.zero}",
-            ]
-            for student in contract.students
-        ),
+        *(["student", _student(student)] for student in contract.students),
         ["gate", ", ".join(f"{name} {value}" for name, value in minimums.items()) or "asks for nothing"],
     ]
     return columns(rows, head=[contract.name, Path(path).name])
@@ -142,7 +134,12 @@ def _taken(take: int | None) -> str:
     return f" ({take} rows of it)" if take else ""
 
 
-def _wanted(synthesis: Synthesis) -> str:
+def _student(student: Student) -> str:
+    prune = student.init.prune
+    return f"{student.name}: {len(prune.layers)} layers of {prune.source}, {student.epochs} epochs, ZeRO {student.zero}"
+
+
+def _size(synthesis: Synthesis) -> str:
     if isinstance(synthesis.wanted, int):
         return f"{synthesis.wanted} prompts"
     return ", ".join(f"{rows} {layer}" for layer, rows in synthesis.wanted.items())

@@ -110,5 +110,5 @@ def _sized(profile: Profile, job: DedupJob) -> Profile:
     """Return `profile` for a Ray of our own: CPUs for all tasks of a pool, and an object store that holds the signatures."""
     memory = min(job.bytes * OBJECT_STORE_FACTOR, psutil.virtual_memory().total * MAX_MEMORY_SHARE) / 2**30
     cpus = max(1, *(math.ceil(pool.actors * pool.cpus) for pool in (profile.cpu, profile.embedder)))
-    own = {"num_cpus": cpus, "object_store_gib": max(memory, profile.ray.object_store_gib)}
-    return profile.model_copy(update={"ray": profile.ray.model_copy(update=own)})
+    ray = {"num_cpus": cpus, "object_store_gib": max(memory, profile.ray.object_store_gib)}
+    return profile.model_copy(update={"ray": profile.ray.model_copy(update=ray)})

@@ -68,17 +68,8 @@ def doctor(profile: str) -> Diagnosis:
         ContractError: there is no such profile.
     """
     loaded = load_profile(workspace.profile_path(profile))
-    checks = [
-        *_packages(),
-        *_memory(loaded),
-        *_cpus(loaded),
-        *_models(),
-        *_storage(),
-        *_shared_memory(loaded),
-        *_ports(),
-        _sandbox(),
-    ]
-    return Diagnosis(profile=loaded.name, checks=checks)
+    machine = [*_packages(), *_memory(loaded), *_cpus(loaded), *_models(), *_storage(), *_shared_memory(loaded), *_ports()]
+    return Diagnosis(profile=loaded.name, checks=[*machine, _sandbox()])
 
 
 def as_text(diagnosis: Diagnosis) -> str:

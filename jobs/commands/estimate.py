@@ -1,24 +1,26 @@
-"""From the answers to a few prompts to what all will take: pure arithmetic, with intervals over the drawn prompts.
+"""From the answers to a few prompts to the size and cost of the whole run: pure arithmetic, with intervals over the drawn prompts.
 
-A total over all prompts is the drawn prompts' sum times how many each of them stands for. What a pilot cannot see is None, and the
-`basis` beside the numbers says by which rule each was found.
+A total over all prompts is the sum over the drawn prompts times the prompts that each of them represents. A number that a pilot
+cannot measure is None; the `basis` of each entry names its rule.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from engine.contract import Contract
 from engine.contract.budget import Price
+from engine.contract.consumers import Consumer, consumers
 from engine.inference.spending import FREE
+from engine.records.plan import ConsumerPlan, JobPlan, Range
 from engine.rows import Row
 from engine.stats.bootstrap import Array, Measure, Resamples
 from engine.stats.intervals import wilson
 
-Estimate = dict[str, Any] | None  # value, low, high
 UNITS = ("rows", "tokens_in", "tokens_out", "seconds", "money", "bytes")
 SUMS = ("answers", "tokens_in", "tokens_out", "engine_seconds", "money", "learnable", "size", "exam_in", "exam_out", "exam_money")
+IN_PROPORTION = "the pilot's, in proportion to prompts"
 
 
 @dataclass(frozen=True)
@@ -27,24 +29,25 @@ class Rates:
 
     price: Price
     at_once: Mapping[str, int]
-    """Teacher -> answers that it works on at the same time, over all its actors, as its `seconds` count them."""
+    """Teacher -> answers that it computes at the same time, over all its actors, as its `seconds` count them."""
     remote: frozenset[str]
     """Teachers whose engine does not run on our machines."""
     pools: frozenset[str]
-    """Pools that are learnt from."""
+    """Pools whose answers become examples."""
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """Sums over the answers to each drawn prompt, (p,) each, and how long they took."""
+    """Sums over the answers to each drawn prompt, and the cost of the pilot itself."""
 
     sums: Mapping[str, Array]
-    stands_for: int
-    """Prompts that it was drawn from."""
+    """Each of SUMS, (p,)."""
+    represents: int
+    """Prompts that the pilot was drawn from."""
     seconds: float
-    """On the wall: loading models, and answering and judging the drawn prompts."""
+    """Wall time: loading the models, answering and judging."""
     bytes: int
-    """Of the drawn prompts' rows, as they were written."""
+    """Size of the rows on disk."""
     tokens: Mapping[str, Array] = field(default_factory=dict)
     """Teacher -> tokens in and out of its answers to each drawn prompt, (p,)."""
     judge_tokens: Mapping[str, int] = field(default_factory=dict)
@@ -52,51 +55,45 @@ class Pilot:
 
     @property
     def drawn(self) -> int:
-        """Prompts in it."""
+        """Drawn prompts."""
         return len(self.sums["answers"])
 
     @property
     def times(self) -> float:
-        """Prompts that each drawn one stands for."""
-        return self.stands_for / self.drawn
+        """Prompts that each drawn one represents."""
+        return self.represents / self.drawn
 
 
-def sums(rows: Sequence[Mapping[str, Any]], prompt_ids: Sequence[str], rates: Rates) -> dict[str, Array]:
-    """Return SUMS, each (p,) in the order of `prompt_ids`, over `rows` of CANDIDATE."""
-    found = {name: np.zeros(len(prompt_ids)) for name in SUMS}
-    where = {prompt_id: index for index, prompt_id in enumerate(prompt_ids)}
+def sums(rows: Sequence[Row], prompt_ids: Sequence[str], rates: Rates) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return SUMS and the tokens of each teacher, each (p,) in the order of `prompt_ids`, over `rows` of CANDIDATE."""
+    totals = {name: np.zeros(len(prompt_ids)) for name in SUMS}
+    tokens: dict[str, Array] = {}
+    index = {prompt_id: position for position, prompt_id in enumerate(prompt_ids)}
     samples: dict[tuple[str, str], int] = {}
     for row in rows:
         samples[row["prompt_id"], row["teacher"]] = samples.get((row["prompt_id"], row["teacher"]), 0) + 1
     for row in rows:
-        one, teacher = where[row["prompt_id"]], row["teacher"]
+        prompt, teacher = index[row["prompt_id"]], row["teacher"]
+        is_paid = row["finish_reason"] not in FREE
+        tokens_in, tokens_out, seconds = (is_paid * (row[name] or 0) for name in ("tokens_in", "tokens_out", "seconds"))
         share = 1 / samples[row["prompt_id"], teacher]
-        paid = (
-            (0, 0, 0.0) if row["finish_reason"] in FREE else (row["tokens_in"] or 0, row["tokens_out"] or 0, row["seconds"] or 0.0)
-        )
-        tokens_in, tokens_out, seconds = paid
-        found["answers"][one] += 1
-        found["tokens_in"][one] += tokens_in
-        found["tokens_out"][one] += tokens_out
-        found["engine_seconds"][one] += seconds / rates.at_once.get(teacher, 1)
-        found["money"][one] += rates.price.money(teacher, tokens_in, tokens_out, 0.0 if teacher in rates.remote else seconds)
-        found["learnable"][one] = max(found["learnable"][one], float(row["pool"] in rates.pools))
-        found["size"][one] += len(row["text"]) + len(row["answer"])
-        found["exam_in"][one] += tokens_in * share
-        found["exam_out"][one] += tokens_out * share
-        found["exam_money"][one] += rates.price.money(teacher, tokens_in, tokens_out, 0.0) * share
-    return found
-
-
-def tokens_by_teacher(rows: Sequence[Row], prompt_ids: Sequence[str]) -> dict[str, Array]:
-    """Return teacher -> tokens in and out of its paid answers to each prompt, (p,) in the order of `prompt_ids`."""
-    index = {prompt_id: position for position, prompt_id in enumerate(prompt_ids)}
-    tokens: dict[str, Array] = {}
-    for row in rows:
-        if row["finish_reason"] not in FREE:
-            of_prompts = tokens.setdefault(row["teacher"], np.zeros(len(prompt_ids)))
-            of_prompts[index[row["prompt_id"]]] += (row["tokens_in"] or 0) + (row["tokens_out"] or 0)
-    return tokens
+        values = {
+            "answers": 1,
+            "tokens_in": tokens_in,
+            "tokens_out": tokens_out,
+            "engine_seconds": seconds / rates.at_once.get(teacher, 1),
+            "money": rates.price.money(teacher, tokens_in, tokens_out, 0.0 if teacher in rates.remote else seconds),
+            "size": len(row["text"]) + len(row["answer"]),
+            "exam_in": tokens_in * share,
+            "exam_out": tokens_out * share,
+            "exam_money": rates.price.money(teacher, tokens_in, tokens_out, 0.0) * share,
+        }
+        for name, value in values.items():
+            totals[name][prompt] += value
+        totals["learnable"][prompt] = max(totals["learnable"][prompt], row["pool"] in rates.pools)
+        if is_paid:
+            tokens.setdefault(teacher, np.zeros(len(prompt_ids)))[prompt] += tokens_in + tokens_out
+    return totals, tokens
 
 
 class Extrapolation:
@@ -106,95 +103,113 @@ class Extrapolation:
         self.pilot, self.level = pilot, level
         self.resamples = Resamples(pilot.drawn, times=times, level=level, seed=seed)
 
-    def total(self, name: str, *, times: float | None = None, plus: float = 0.0) -> Estimate:
-        """Return the sum `name` of all prompts, or `times` that of the drawn ones, and `plus` what does not grow."""
-        grow = self.pilot.times if times is None else times
-        return self._of(name, lambda drawn: plus + grow * drawn)
+    def total(self, values: str | Array, *, times: float | None = None, plus: float = 0.0) -> Range | None:
+        """Return `plus` and the sum of `values`, (p,) or a name in SUMS, times `times`; by default over all prompts."""
+        factor = self.pilot.times if times is None else times
+        return self._range(self.pilot.sums[values] if isinstance(values, str) else values, lambda drawn: plus + factor * drawn)
 
-    def tokens_of(self, teacher: str) -> Estimate:
-        """Return the tokens of a teacher's answers to all prompts; None if it answered none of the drawn ones."""
-        tokens = self.pilot.tokens.get(teacher)
-        return None if tokens is None else self._of(tokens, lambda drawn: self.pilot.times * drawn)
+    def count(self, name: str) -> Range:
+        """Return the number of prompts of which the sum `name` is 1, not 0, with the score interval (Wilson, JASA 22, 1927).
 
-    def count(self, name: str) -> Estimate:
-        """Return how many prompts have `name`, which each has (1) or has not (0), with the score interval (Wilson, JASA 22, 1927).
-
-        A bootstrap has no width where all or none of the drawn ones have it.
+        A bootstrap interval has no width where the sum is the same for all drawn prompts.
         """
         n, hits = self.pilot.drawn, float(self.pilot.sums[name].sum())
         low, high = wilson(hits, n, level=self.level)
-        shares = {"value": hits / n, "low": low, "high": high}
-        return {end: round(self.pilot.stands_for * value, 9) for end, value in shares.items()}
+        value, low, high = (round(self.pilot.represents * share, 9) for share in (hits / n, low, high))
+        return Range(value=value, low=low, high=high)
 
-    def prompts_within(self, tokens: float) -> Estimate:
-        """Return how many prompts so many tokens suffice for, at most all."""
-        both = self.pilot.sums["tokens_in"] + self.pilot.sums["tokens_out"]
-        return self._of(both, lambda drawn: np.minimum(self.pilot.stands_for, tokens * self.pilot.drawn / np.maximum(drawn, 1e-9)))
+    def prompts_within(self, tokens: float) -> Range | None:
+        """Return the number of prompts for which `tokens` suffice, at most all."""
+        pilot = self.pilot
+        both = pilot.sums["tokens_in"] + pilot.sums["tokens_out"]
+        return self._range(both, lambda drawn: np.minimum(pilot.represents, tokens * pilot.drawn / np.maximum(drawn, 1e-9)))
 
-    def _of(self, values: str | Array, of: Any) -> Estimate:
-        column = self.pilot.sums[values] if isinstance(values, str) else values
-        estimate = self.resamples.estimate(Measure(column[:, None], lambda drawn: of(drawn[..., 0]), self.pilot.drawn))
-        return estimate and {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
-def exactly(value: float | None) -> Estimate:
-    """Return an estimate that is none: what was counted."""
-    return None if value is None else {"value": value, "low": value, "high": value}
+    def _range(self, column: Array, of: Callable[[Array], Array]) -> Range | None:
+        measure = Measure(column[:, None], lambda drawn: of(drawn[..., 0]), self.pilot.drawn)
+        estimate = self.resamples.estimate(measure)
+        return estimate and Range.model_validate(estimate, from_attributes=True)
 
 
-def entry(name: str, basis: str, **numbers: Estimate) -> dict[str, Any]:
-    """Return what is said of one job: every one of UNITS, None where nothing is known."""
-    return {"name": name, **{unit: numbers.get(unit) for unit in UNITS}, "basis": basis}
+def exactly(value: float | None) -> Range | None:
+    """Return a counted number as a range without width."""
+    return None if value is None else Range(value=value, low=value, high=value)
 
 
-def candidates(found: Extrapolation) -> dict[str, Any]:
-    """Return what the job `candidates` takes."""
-    pilot = found.pilot
+def candidates(estimates: Extrapolation) -> JobPlan:
+    """Return the plan of the job `candidates`."""
+    pilot = estimates.pilot
     basis = (
         "tokens, money, bytes: the pilot's, in proportion to prompts; seconds: the pilot's, as models load once, and for the other "
         "prompts the teachers' engine time, one teacher after the other; a judge that is slower than they takes longer"
     )
-    return entry(
-        "candidates",
-        basis,
-        rows=found.total("answers"),
-        tokens_in=found.total("tokens_in"),
-        tokens_out=found.total("tokens_out"),
-        seconds=found.total("engine_seconds", times=pilot.times - 1, plus=pilot.seconds),
-        money=found.total("money"),
-        bytes=found.total("size", times=pilot.times * pilot.bytes / max(pilot.sums["size"].sum(), 1.0)),
+    return JobPlan(
+        name="candidates",
+        rows=estimates.total("answers"),
+        tokens_in=estimates.total("tokens_in"),
+        tokens_out=estimates.total("tokens_out"),
+        seconds=estimates.total("engine_seconds", times=pilot.times - 1, plus=pilot.seconds),
+        money=estimates.total("money"),
+        bytes=estimates.total("size", times=pilot.times * pilot.bytes / max(pilot.sums["size"].sum(), 1.0)),
+        basis=basis,
     )
 
 
-def dataset(found: Extrapolation) -> dict[str, Any]:
-    """Return what can be said of the job `dataset`."""
+def dataset(estimates: Extrapolation) -> JobPlan:
+    """Return the plan of the job `dataset`."""
     basis = "rows: those it reads; which of them are copies of each other, and how long that takes to find, a pilot cannot see"
-    return entry("dataset", basis, rows=found.total("answers"))
+    return JobPlan(name="dataset", rows=estimates.total("answers"), basis=basis)
 
 
-def student(name: str, found: Extrapolation) -> dict[str, Any]:
-    """Return what can be said of one training."""
+def student(name: str, estimates: Extrapolation) -> JobPlan:
+    """Return the plan of one training."""
     basis = (
         "rows: at most, one example for each prompt with an answer in a pool that is learnt from; copies and quotas take some away"
     )
-    return entry(f"students/{name}", basis, rows=found.count("learnable"))
+    return JobPlan(name=f"students/{name}", rows=estimates.count("learnable"), basis=basis)
 
 
-def reports(found: Extrapolation, *, models: int, holdout: int) -> dict[str, Any]:
-    """Return what can be said of the job `reports`, in which each of `models` answers `holdout` prompts once."""
+def reports(estimates: Extrapolation, *, models: int, holdout: int) -> JobPlan:
+    """Return the plan of the job `reports`, in which each of `models` answers `holdout` prompts once."""
     basis = "rows: counted, without a champion; tokens and their price: the teachers answer the holdout once, as they did the pilot"
-    each = holdout / found.pilot.drawn
-    return entry(
-        "reports",
-        basis,
-        rows=exactly(models * holdout),
-        tokens_in=found.total("exam_in", times=each),
-        tokens_out=found.total("exam_out", times=each),
-        money=found.total("exam_money", times=each),
-    )
+    names = {"tokens_in": "exam_in", "tokens_out": "exam_out", "money": "exam_money"}
+    totals = {unit: estimates.total(name, times=holdout / estimates.pilot.drawn) for unit, name in names.items()}
+    return JobPlan(name="reports", rows=exactly(models * holdout), **totals, basis=basis)
 
 
-def together(entries: Sequence[Mapping[str, Any]], unit: str) -> Estimate:
-    """Return the sum of what is known of `unit`; its ends are the sums of the ends, so it is wider than it need be."""
-    known = [one[unit] for one in entries if one[unit]]
-    return {end: round(sum(one[end] for one in known), 9) for end in ("value", "low", "high")} if known else None
+def together(plans: Sequence[JobPlan], unit: str) -> Range | None:
+    """Return the sum of the known numbers of `unit`; its ends are the sums of the ends, so it is wider than it need be."""
+    known = [plan for plan in (getattr(plan, unit) for plan in plans) if plan]
+    ends = {end: round(sum(getattr(plan, end) for plan in known), 9) for end in ("value", "low", "high")}
+    return Range(**ends) if known else None
+
+
+def consumer_plans(contract: Contract, estimates: Extrapolation, *, synthesis: int | None) -> list[ConsumerPlan]:
+    """Return the tokens of each consumer of a paid model; `synthesis` are the tokens of all written prompts."""
+    plans = []
+    for consumer in {consumer.payee: consumer for consumer in consumers(contract)}.values():
+        tokens, basis = _consumer_tokens(contract, consumer, estimates, synthesis)
+        names = {"kind": consumer.kind, "name": consumer.payee, "job": consumer.job, "cap": consumer.cap}
+        plans.append(ConsumerPlan(**names, tokens=tokens, basis=basis))
+    return plans
+
+
+def _consumer_tokens(
+    contract: Contract, consumer: Consumer, estimates: Extrapolation, synthesis: int | None
+) -> tuple[Range | None, str]:
+    pilot = estimates.pilot
+    if consumer.kind == "synthesis":
+        return exactly(synthesis), "measured: the prompts are written"
+    if consumer.kind == "teacher":
+        if consumer.payee not in pilot.tokens:
+            return None, "not measured: none of the drawn prompts was answered by it"
+        return estimates.total(pilot.tokens[consumer.payee]), IN_PROPORTION
+    if consumer.kind == "repair":
+        prompts = round(pilot.represents * (1 - float(pilot.sums["learnable"].mean())))
+        return None, f"not measured: at most one reply for each prompt without an accepted answer, about {prompts} of them"
+    paid = pilot.judge_tokens.get(consumer.payee, 0)
+    if not paid:
+        return None, "not measured: the pilot paid for nothing, as the ledger held it or no answer was worth a question"
+    basis = IN_PROPORTION
+    if consumer.kind == "judge" and contract.judges.calibrate:
+        basis = f"at most: {IN_PROPORTION}; those of labelled items, which are paid once, are among them"
+    return exactly(paid * pilot.times), basis

@@ -13,7 +13,7 @@ from engine.calibration import judge_calibration
 from engine.contract import Contract
 from engine.contract.load import parse, read_include
 from engine.errors import ContractError
-from engine.inference.token_budget import usage_in
+from engine.inference.token_budget import tokens_in
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from engine.records.estimate import Estimate
@@ -35,15 +35,13 @@ def judge(path: str, run: str | None, *, gold: str | None, profile: str, changes
         ContractError: the contract has no rubric, or there are no labelled items.
         InputError: the judge could read none of the items, or only items of one label.
     """
-    work = workspace.create(path, run or "", profile=profile, changes=changes)
-    if not run:
-        work = replace(work, folder=workspace.run_folder(f"runs/{work.contract.name}"))
+    work = workspace.create(path, run, profile=profile, changes=changes)
     if gold:
         work = replace(work, contract=with_gold(work.contract, Path(gold)))
     with workspace.locked(work.folder):
         spec = _grader_spec(work)
         calibration = judge_calibration.load(Judge(spec)) or _calibrate(work, spec)
-    tokens = sum(usage.tokens for usage in usage_in(spec.budget).values())
+    tokens = tokens_in(spec.budget)
     return JudgeReport(contract=work.contract.name, name=Judge(spec).name, tokens=tokens, **dict(calibration))
 
 

@@ -1,41 +1,30 @@
-"""`rayleigh plan`: a few prompts are answered for real, and what all of them will take is reckoned from that.
+"""`rayleigh plan`: answer a few prompts, and extrapolate the size and cost of the whole run from them.
 
 The job `prompts` runs whole, as it asks no teacher; then some prompts, spread evenly over all, are answered and judged below
 `RUN/plan`. What that costs is paid into the ledger of RUN, so that `rayleigh run` finds it there and pays only for the others.
-
-`rayleigh plan CONTRACT RUN --json` prints
-
-    run, contract, currency
-    pilot       prompts (drawn), of (all), answers, seconds (on the wall), tokens (in and out)
-    level       of the intervals
-    jobs        one object a job: name; rows, tokens_in, tokens_out, seconds, money, bytes, each {value, low, high}, or null where
-                nothing is known; basis, the rule in words
-    total       the sums of what is known: tokens_in, tokens_out, seconds, money, bytes
-    consumers   one object a consumer of a paid model: kind, name, job, cap (the key of `budget` that limits it), tokens (in and
-                out) {value, low, high} or null where nothing is known; basis, the rule in words
-    cap         null, or teacher_tokens, paid (so far), prompts: how many the cap suffices for, {value, low, high}
+`rayleigh plan CONTRACT RUN --json` prints a `PlanReport` (engine/records/plan.py).
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pyarrow as pa
 
 from engine.errors import ContractError
-from engine.inference.token_budget import TEACHER_TOKENS, usage_in
+from engine.inference.token_budget import TEACHER_TOKENS, tokens_in
 from engine.records.candidates import CandidatesMetrics
+from engine.records.plan import CapPlan, JobPlan, PilotSummary, PlanReport, Range
+from engine.records.prompts import PromptsMetrics
 from engine.report.labels import MISSING, brief, money
 from engine.rows import CANDIDATE, PROMPT
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
-from engine.storage.artifact import Artifact, RowCounts, load_artifact
+from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
 from jobs.commands.estimate import Extrapolation, Pilot, Rates, exactly
-from jobs.commands.plan_consumers import WrittenPrompts, consumer_tokens
 from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
@@ -45,8 +34,8 @@ READ = ["prompt_id", "teacher", "pool", "finish_reason", "tokens_in", "tokens_ou
 
 
 @dataclass
-class PilotBench(JobContext):
-    """The bench of a pilot: its artifacts lie apart, what it pays for lies in the ledger of the whole run."""
+class PilotContext(JobContext):
+    """The context of a pilot's job: its artifacts lie apart, its paid answers in the ledger of the whole run."""
 
     whole: Folder = field(kw_only=True)
     """The run folder that the pilot is for."""
@@ -55,48 +44,42 @@ class PilotBench(JobContext):
 
     @property
     def ledger(self) -> Folder:
-        """Where the whole run keeps what it paid for."""
+        """The ledger of the whole run."""
         return self.whole / "ledger"
 
 
-def plan(path: str, run: str | None, *, pilot: int, profile: str, changes: Sequence[str]) -> dict[str, Any]:
-    """Return the object that the module describes; in `runs/NAME` if no run folder is given.
+def plan(path: str, run: str | None, *, pilot: int, profile: str, changes: Sequence[str]) -> PlanReport:
+    """Answer `pilot` prompts of the contract in the file `path`, and return the plan; in `runs/NAME` if no run folder is given.
 
     Raises:
         ContractError: the budget's cap left a prompt of the pilot unanswered.
         RecipeMismatch: the run folder or its pilot was made by another recipe.
     """
-    work = workspace.create(path, run or "", profile=profile, changes=changes)
-    if not run:
-        work = replace(work, folder=workspace.run_folder(f"runs/{work.contract.name}"))
+    work = workspace.create(path, run, profile=profile, changes=changes)
     with workspace.locked(work.folder):
-        drawn = _asked(work, pilot)
-    return _reckon(work, drawn)
+        drawn = _answer_pilot(work, pilot)
+    return _report(work, drawn)
 
 
-def _asked(work: Workspace, rows: int) -> Artifact:
-    """Return the finished candidates of the pilot."""
+def _answer_pilot(work: Workspace, rows: int) -> Artifact:
+    """Return the candidates of the pilot, which are finished."""
     from jobs.terminal.session import job_session
 
-    console = Console(sys.stderr)  # what this command has found alone goes to stdout
+    console = Console(sys.stderr)  # stdout is for the result of this command
     jobs = {job.name: job for job in pipeline(work.contract)}
-    pilot = (
-        Job("prompts", needs=(), reads=(), run="jobs.commands.plan:draw", inputs="jobs.commands.plan:drawn_from"),
-        jobs["candidates"],
-    )
+    draw_job = Job("prompts", needs=(), reads=(), run="jobs.commands.plan:draw", inputs="jobs.commands.plan:drawn_from")
+    pilot = (draw_job, jobs["candidates"])
 
     def whole(job: Job) -> JobContext:
         return work.context(job, log=console.log, progress=console.progress)
 
-    def part(job: Job) -> PilotBench:
-        folder = work.folder / PLAN / str(rows)
-        context = replace(work, folder=folder).context(
-            job, log=lambda text: console.log(f"pilot: {text}"), progress=console.progress
-        )
-        return PilotBench(**vars(context), whole=work.folder, rows=rows)
+    def part(job: Job) -> PilotContext:
+        apart = replace(work, folder=work.folder / PLAN / str(rows))
+        context = apart.context(job, log=lambda text: console.log(f"pilot: {text}"), progress=console.progress)
+        return PilotContext(**vars(context), whole=work.folder, rows=rows)
 
     for job in jobs.values():
-        is_finished(whole(job))  # raises if the folder holds another order's work
+        is_finished(whole(job))  # raises if the folder holds the work of another recipe
     if not (is_finished(whole(jobs["prompts"])) and all(is_finished(part(job)) for job in pilot)):
         with job_session(work, console):
             run_pipeline([jobs["prompts"]], whole)
@@ -104,18 +87,18 @@ def _asked(work: Workspace, rows: int) -> Artifact:
     return part(jobs["candidates"]).artifact("candidates")
 
 
-def draw(context: PilotBench) -> RowCounts:
+def draw(context: PilotContext) -> RowCounts:
     """Write some of the prompts of the whole run, spread evenly over all."""
-    prompts = _prompts(context.whole)
+    prompts = workspace.finished(context.whole, "prompts")
     table = prompts.table("prompts")
     drawn = at(iterate(prompts.folder / "prompts", table), spread(table.rows, context.rows))
     context.writer.put("prompts", drawn, PROMPT)
     return RowCounts(table.rows, {"drawn": drawn.num_rows, "left": table.rows - drawn.num_rows})
 
 
-def drawn_from(context: PilotBench) -> dict[str, Any]:
+def drawn_from(context: PilotContext) -> dict[str, str | int]:
     """Return what identifies the drawn prompts."""
-    return {"prompts": _prompts(context.whole).fingerprint, "rows": context.rows}
+    return {"prompts": workspace.finished(context.whole, "prompts").fingerprint, "rows": context.rows}
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -124,56 +107,54 @@ def spread(total: int, count: int) -> list[int]:
     return [(2 * index + 1) * total // (2 * count) for index in range(count)]
 
 
-def at(pieces: Any, positions: Sequence[int]) -> pa.Table:
-    """Return the rows of `pieces` together at `positions`, which are in order; one piece is in memory at a time."""
-    found, start = [PROMPT.empty_table()], 0
+def at(pieces: Iterable[pa.Table], positions: Sequence[int]) -> pa.Table:
+    """Return the rows of the concatenated `pieces` at `positions`, which are in order; one piece is in memory at a time."""
+    rows, start = [PROMPT.empty_table()], 0
     for piece in pieces:
         here = [position - start for position in positions if start <= position < start + piece.num_rows]
-        found.append(piece.take(pa.array(here, pa.int64())))
+        rows.append(piece.take(pa.array(here, pa.int64())))
         start += piece.num_rows
-    return pa.concat_tables(found)
+    return pa.concat_tables(rows)
 
 
-def _prompts(run: Folder) -> Artifact:
-    found = load_artifact(run / "prompts")
-    assert found is not None  # the job before this one made it
-    return found
-
-
-def _reckon(work: Workspace, drawn: Artifact) -> dict[str, Any]:
-    contract, whole = work.contract, _prompts(work.folder)
+def _report(work: Workspace, drawn: Artifact) -> PlanReport:
+    contract, whole = work.contract, workspace.finished(work.folder, "prompts")
     evaluation = contract.evaluation
-    pilot = _pilot(work, drawn, stands_for=whole.table("prompts").rows)
-    found = Extrapolation(pilot, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
-    models = len(contract.teachers.models) + len(contract.students) + len(evaluation.baselines)
-    jobs = [
+    pilot = _pilot(work, drawn, represents=whole.table("prompts").rows)
+    estimates = Extrapolation(pilot, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
+    jobs = (
         _measured(whole),
-        estimate.candidates(found),
-        estimate.dataset(found),
-        *(estimate.student(student.name, found) for student in contract.students),
-        estimate.reports(found, models=models, holdout=whole.table("holdout").rows),
-    ]
-    tokens = pilot.sums["tokens_in"].sum() + pilot.sums["tokens_out"].sum()
-    return {
-        "run": str(work.folder),
-        "contract": contract.name,
-        "currency": contract.budget.price.currency,
-        "pilot": {
-            "prompts": pilot.drawn,
-            "of": pilot.stands_for,
-            "answers": int(pilot.sums["answers"].sum()),
-            "seconds": pilot.seconds,
-            "tokens": int(tokens),
-        },
-        "level": evaluation.level,
-        "jobs": jobs,
-        "total": {unit: estimate.together(jobs, unit) for unit in estimate.UNITS if unit != "rows"},
-        "consumers": consumer_tokens(contract, found, synthesis=_synthesis_tokens(whole)),
-        "cap": _cap(work, found, synthesis=_synthesis_tokens(whole) or 0),
-    }
+        estimate.candidates(estimates),
+        estimate.dataset(estimates),
+        *(estimate.student(student.name, estimates) for student in contract.students),
+        estimate.reports(
+            estimates,
+            models=len(contract.teachers.models) + len(contract.students) + len(evaluation.baselines),
+            holdout=whole.table("holdout").rows,
+        ),
+    )
+    written = whole.metrics(PromptsMetrics).synthesis
+    synthesis = written and written.tokens_in + written.tokens_out
+    return PlanReport(
+        run=str(work.folder),
+        contract=contract.name,
+        currency=contract.budget.price.currency,
+        pilot=PilotSummary(
+            prompts=pilot.drawn,
+            of=pilot.represents,
+            answers=int(pilot.sums["answers"].sum()),
+            seconds=pilot.seconds,
+            tokens=int(pilot.sums["tokens_in"].sum() + pilot.sums["tokens_out"].sum()),
+        ),
+        level=evaluation.level,
+        jobs=jobs,
+        total={unit: estimate.together(jobs, unit) for unit in estimate.UNITS if unit != "rows"},
+        consumers=tuple(estimate.consumer_plans(contract, estimates, synthesis=synthesis)),
+        cap=_cap(work, estimates, synthesis=synthesis or 0),
+    )
 
 
-def _pilot(work: Workspace, drawn: Artifact, *, stands_for: int) -> Pilot:
+def _pilot(work: Workspace, drawn: Artifact, *, represents: int) -> Pilot:
     table = drawn.table("candidates")
     rows = read_table(drawn.folder / "candidates", table, CANDIDATE, READ).to_pylist()
     if any(row["finish_reason"] == "budget_exhausted" for row in rows):
@@ -181,78 +162,67 @@ def _pilot(work: Workspace, drawn: Artifact, *, stands_for: int) -> Pilot:
         drawn.folder.remove()  # its answers are kept, and another cap is another recipe
         raise ContractError(f"budget.teacher_tokens: {cap} does not suffice for this pilot. Raise it, or lower --pilot.")
     folder = Folder(drawn.folder.url.rpartition("/")[0])
-    ids = _prompts(folder).read("prompts", PROMPT, ["prompt_id"])["prompt_id"].to_pylist()
-    return Pilot(
-        estimate.sums(rows, ids, _rates(work)),
-        stands_for=stands_for,
-        seconds=drawn.record.seconds,
-        bytes=table.bytes,
-        tokens=estimate.tokens_by_teacher(rows, ids),
-        judge_tokens=drawn.metrics(CandidatesMetrics).judge_tokens,
-    )
+    ids = workspace.finished(folder, "prompts").read("prompts", PROMPT, ["prompt_id"])["prompt_id"].to_pylist()
+    sums, tokens = estimate.sums(rows, ids, _rates(work))
+    judge_tokens = drawn.metrics(CandidatesMetrics).judge_tokens
+    return Pilot(sums, represents, drawn.record.seconds, table.bytes, tokens, judge_tokens)
 
 
 def _rates(work: Workspace) -> Rates:
     teachers, pool = work.contract.teachers.models, work.profile.teacher
-    remote = frozenset(one.name for one in teachers if one.model.type == "endpoint")
-    at_once = {one.name: pool.actors * (pool.max_num_seqs if one.name in remote else 1) for one in teachers}
+    remote = frozenset(teacher.name for teacher in teachers if teacher.model.type == "endpoint")
+    at_once = {teacher.name: pool.actors * (pool.max_num_seqs if teacher.name in remote else 1) for teacher in teachers}
     return Rates(work.contract.budget.price, at_once, remote, frozenset(work.contract.curation.pick.pools))
 
 
-def _measured(prompts: Artifact) -> dict[str, Any]:
-    size = sum(table.bytes for table in prompts.record.tables.values())
-    rows = prompts.record.row_counts.rows_in
-    basis = "measured: it is finished, and the run goes on from it"
-    seconds = prompts.record.seconds
-    return estimate.entry("prompts", basis, rows=exactly(rows), seconds=exactly(seconds), bytes=exactly(size))
+def _measured(prompts: Artifact) -> JobPlan:
+    record = prompts.record
+    return JobPlan(
+        name="prompts",
+        rows=exactly(record.row_counts.rows_in),
+        seconds=exactly(record.seconds),
+        bytes=exactly(sum(table.bytes for table in record.tables.values())),
+        basis="measured: it is finished, and the run goes on from it",
+    )
 
 
-def _synthesis_tokens(prompts: Artifact) -> int | None:
-    """Return the tokens of all written prompts, in and out; None if none were written."""
-    written = prompts.metrics(WrittenPrompts).synthesis
-    return written and written.tokens_in + written.tokens_out
-
-
-def _cap(work: Workspace, found: Extrapolation, *, synthesis: int) -> dict[str, Any] | None:
+def _cap(work: Workspace, estimates: Extrapolation, *, synthesis: int) -> CapPlan | None:
     cap = work.contract.budget.teacher_tokens
     if cap is None:
         return None
-    paid = sum(usage.tokens for usage in usage_in(work.folder / "ledger" / TEACHER_TOKENS).values())
-    return {"teacher_tokens": cap, "paid": paid, "prompts": found.prompts_within(max(0, cap - synthesis))}
+    paid = tokens_in(work.folder / "ledger" / TEACHER_TOKENS)
+    return CapPlan(teacher_tokens=cap, paid=paid, prompts=estimates.prompts_within(max(0, cap - synthesis)))
 
 
-def as_text(found: dict[str, Any], contract: str) -> str:
-    """Return the object as a table, one line a job, with the rules below it."""
-    pilot, currency = found["pilot"], found["currency"]
+def as_text(report: PlanReport, contract: str) -> str:
+    """Return the report as a table, one line a job, with the rules below it; it was made from the file `contract`."""
+    pilot, cap = report.pilot, report.cap
     head = (
-        f"{found['run']}: {found['contract']}. The pilot: {pilot['prompts']} of {pilot['of']} prompts, {pilot['answers']} answers, "
-        f"{brief(pilot['tokens'])} tokens, {pilot['seconds']:.0f} s."
+        f"{report.run}: {report.contract}. The pilot: {pilot.prompts} of {pilot.of} prompts, {pilot.answers} answers, "
+        f"{brief(pilot.tokens)} tokens, {pilot.seconds:.0f} s."
     )
-    units = ["rows", "tokens in", "tokens out", "seconds", " ".join(["money", currency]).strip(), "bytes"]
-    rows = [[job["name"], *(_cell(job[unit], unit) for unit in estimate.UNITS)] for job in found["jobs"]]
-    rows.append(["all", "", *(_cell(found["total"][unit], unit) for unit in estimate.UNITS[1:])])
-    rules = [f"{job['name']}: {job['basis']}." for job in found["jobs"]]
-    paid = [[one["kind"], one["name"], one["job"], _cell(one["tokens"], "tokens_in"), one["basis"]] for one in found["consumers"]]
-    notes = [
-        f"In brackets: {100 * found['level']:g} % intervals over the drawn prompts. {MISSING}: a pilot cannot tell.",
-        *_capped(found["cap"], pilot["of"]),
-        f"The pilot's answers are kept: `rayleigh run {contract} {found['run']}` pays for the others only.",
+    units = ["rows", "tokens in", "tokens out", "seconds", f"money {report.currency}".strip(), "bytes"]
+    rows = [[job.name, *(_cell(getattr(job, unit), unit) for unit in estimate.UNITS)] for job in report.jobs]
+    rows.append(["all", "", *(_cell(report.total[unit], unit) for unit in estimate.UNITS[1:])])
+    paid = [[entry.kind, entry.name, entry.job, _cell(entry.tokens, "tokens"), entry.basis] for entry in report.consumers]
+    notes = [f"In brackets: {100 * report.level:g} % intervals over the drawn prompts. {MISSING}: a pilot cannot tell."]
+    if cap:
+        reach = f"suffice for {_cell(cap.prompts, 'rows')} of {pilot.of} prompts"
+        notes.append(f"The {cap.teacher_tokens} tokens of budget.teacher_tokens, of which {cap.paid} are spent, {reach}.")
+    notes.append(f"The pilot's answers are kept: `rayleigh run {contract} {report.run}` pays for the others only.")
+    parts = [
+        head,
+        columns(rows, head=["job", *units]),
+        "\n".join(dict.fromkeys(f"{job.name}: {job.basis}." for job in report.jobs)),
+        columns(paid, head=["paid model", "name", "job", "tokens", "by which rule"]),
+        "\n".join(notes),
     ]
-    parts = [columns(rows, head=["job", *units]), "\n".join(dict.fromkeys(rules))]
-    parts.append(columns(paid, head=["paid model", "name", "job", "tokens", "by which rule"]))
-    return "\n\n".join([head, *parts, "\n".join(notes)])
+    return "\n\n".join(parts)
 
 
-def _capped(cap: dict[str, Any] | None, prompts: int) -> list[str]:
-    if cap is None:
-        return []
-    reach = f"suffice for {_cell(cap['prompts'], 'rows')} of {prompts} prompts"
-    return [f"The {cap['teacher_tokens']} tokens of budget.teacher_tokens, of which {cap['paid']} are spent, {reach}."]
-
-
-def _cell(number: dict[str, Any] | None, unit: str) -> str:
+def _cell(number: Range | None, unit: str) -> str:
     if number is None:
         return MISSING
-    say = money if unit == "money" else brief
-    value = say(number["value"])
-    return value if number["low"] == number["high"] else f"{value} ({say(number['low'])} to {say(number['high'])})"
+    write = money if unit == "money" else brief
+    value = write(number.value)
+    return value if number.low == number.high else f"{value} ({write(number.low)} to {write(number.high)})"

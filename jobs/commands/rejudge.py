@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
-from engine.errors import ContractError, MissingArtifact, RecipeMismatch
-from engine.inference.token_budget import JUDGE_TOKENS, usage_in
+from engine.errors import ContractError, RecipeMismatch
+from engine.inference.token_budget import JUDGE_TOKENS, tokens_in
 from engine.records.base import BeforeAfter, Json
 from engine.records.judge import Move, RejudgeComparison
 from engine.records.record import Identity
@@ -28,7 +28,6 @@ from engine.runs import swap
 from engine.runs.job import JobContext, run_job
 from engine.runs.recipe import differences, identify, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
-from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
@@ -65,13 +64,14 @@ def rejudge(
         after = replace(after, profile=load_profile(workspace.profile_path(profile)))
     console = Console(sys.stderr)  # stdout is for the result alone
     with workspace.locked(work.folder):
-        before = load_artifact(work.folder / CANDIDATES)
-        if before is None:
-            raise MissingArtifact(f"{work.folder}: has no finished candidates. `rayleigh run` makes them.")
+        before = workspace.finished(work.folder, CANDIDATES)
         context = _context(after, console)
         head = _head(context, before)
-        tokens = _tokens(work)
-        candidates = next(_finished(before, context.writer.final, head), None) or _graded(after, context, console)
+        usage = work.folder / "ledger" / JUDGE_TOKENS
+        tokens = tokens_in(usage)
+        graded = (before, load_artifact(context.writer.final))  # the run's own, or those that an earlier call left
+        candidates = next((each for each in graded if each and each.record.fingerprint == head.fingerprint), None)
+        candidates = candidates or _graded(after, context, console)
         moves = compare(before, candidates)
         comparison = RejudgeComparison(
             run=str(work.folder),
@@ -79,7 +79,7 @@ def rejudge(
             changes=tuple(differences(_judging(recipe_of(before.record)), _judging(head.recipe))),
             pools=moves.pools,
             moves=moves.moves,
-            paid=_tokens(work) - tokens,
+            paid=tokens_in(usage) - tokens,
         )
         return _write(work, after, before, candidates, comparison) if write else comparison
 
@@ -138,7 +138,7 @@ def compare(before: Artifact, after: Artifact) -> Moves:
             of_move = reasons.setdefault((group["before"], group["after"]), [])
             of_move.append(pair | {name: group[name] for name in ("answers", "examples")})
     moves = [
-        Move.model_validate({"from": old, "to": new, "answers": sum(one["answers"] for one in of_move), "reasons": of_move})
+        Move.model_validate({"from": old, "to": new, "answers": sum(reason["answers"] for reason in of_move), "reasons": of_move})
         for (old, new), of_move in reasons.items()
     ]
     return Moves(counts, tuple(sorted(moves, key=lambda move: (move.source == move.to, -move.answers))))
@@ -186,13 +186,6 @@ def _head(context: JobContext, before: Artifact) -> Identity:
     return head
 
 
-def _finished(before: Artifact, folder: Folder, head: Identity) -> Iterator[Artifact]:
-    """Yield candidates that the new judge has already graded: the run's own, or those that an earlier call left in `folder`."""
-    for artifact in (before, load_artifact(folder)):
-        if artifact and artifact.record.fingerprint == head.fingerprint:
-            yield artifact
-
-
 def _graded(work: Workspace, context: JobContext, console: Console) -> Artifact:
     from jobs.terminal.session import ray_session
 
@@ -223,10 +216,6 @@ def _judging(recipe: Json) -> Json:
 
 def _without_judge(recipe: Json) -> Json:
     return {name: value for name, value in recipe.items() if name not in JUDGING}
-
-
-def _tokens(work: Workspace) -> int:
-    return sum(usage.tokens for usage in usage_in(work.folder / "ledger" / JUDGE_TOKENS).values())
 
 
 def as_text(comparison: RejudgeComparison) -> str:

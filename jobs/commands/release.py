@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 from engine.contract import Contract
-from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
+from engine.errors import GateRefused, MissingArtifact, RecipeMismatch
 from engine.records.release import Promotion, Rollback
 from engine.records.report import GateDecision, Report
 from engine.release import staleness
@@ -13,11 +13,10 @@ from engine.release.gate import decide, explain
 from engine.release.lineage import lineage
 from engine.release.registry import CONTRACT, REPORT, Package, Registry
 from engine.release.staleness import ArtifactInputs, Compared
-from engine.storage.artifact import Artifact, load_artifact
+from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate
 from jobs import workspace
-from jobs.commands.summary import read_report
 from jobs.steps import evaluation_lists
 
 
@@ -32,11 +31,12 @@ def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Prom
         StorageError: a file of the student does not match its record.
     """
     run = Folder(run_dir)
-    reports = _artifact(run, "reports")
-    report, contract = read_report(reports.folder, REPORT), _contract(reports.folder)
+    reports = workspace.finished(run, "reports")
+    report = workspace.read_model(reports.folder, REPORT, Report)
+    contract = workspace.read_model(reports.folder, CONTRACT, Contract)
     gate = decide(report.models, contract.gate)
     chosen = _choose(gate, student)
-    trained = _artifact(run, f"students/{chosen}")
+    trained = workspace.finished(run, f"students/{chosen}")
     _check_student(reports, trained, chosen)
     _check_decontamination(run, contract, trained)
 
@@ -69,16 +69,6 @@ def rollback(registry_dir: str, name: str) -> Rollback:
     return Rollback(contract=name, student=now.student, fingerprint=now.fingerprint, release=release, before=before.student)
 
 
-def _contract(folder: Folder) -> Contract:
-    try:
-        return Contract.model_validate_json(folder.read(CONTRACT))
-    except ValueError as error:
-        why = str(error).splitlines()[0]
-        raise StorageError(
-            f"{folder}/{CONTRACT}: cannot be read by this version: {why}. Delete the artifact and run again."
-        ) from None
-
-
 def _choose(gate: GateDecision, student: str | None) -> str:
     if student is not None and student not in gate.numbers:
         raise MissingArtifact(f"the report has no student {student!r}; it has {', '.join(sorted(gate.numbers)) or 'none'}.")
@@ -105,7 +95,7 @@ def _check_student(reports: Artifact, trained: Artifact, name: str) -> None:
 def _check_decontamination(run: Folder, contract: Contract, trained: Artifact) -> None:
     """Raise GateRefused unless the training set of `trained` was compared with the report's holdout and the contract's lists."""
     name = trained.record.job
-    artifacts = {job: _artifact(run, job) for job in ("prompts", "dataset", "reports")} | {name: trained}
+    artifacts = {job: workspace.finished(run, job) for job in ("prompts", "dataset", "reports")} | {name: trained}
     inputs = {job: ArtifactInputs(each.fingerprint, each.record.inputs) for job, each in artifacts.items()}
     sections = contract.curation.decontaminate.lists
     lists = evaluation_lists.hashes(contract, workspace.reopen(run.url).root) if sections else {}
@@ -123,13 +113,13 @@ def _check_decontamination(run: Folder, contract: Contract, trained: Artifact) -
 
 def _files(run: Folder, contract: Contract, report: Report, student: str) -> dict[str, str]:
     names = ["prompts", "candidates", "dataset", f"students/{student}", "reports"]
-    entries = lineage({name: _artifact(run, name) for name in names})
+    entries = lineage({name: workspace.finished(run, name) for name in names})
     provenance = Provenance(
         contract=contract.name,
         student=contract.student(student),
         teachers=contract.teachers.models,
-        licences=_value_counts(_artifact(run, "prompts"), "prompts", "licence"),
-        examples=_value_counts(_artifact(run, "dataset"), "examples", "split"),
+        licences=_value_counts(workspace.finished(run, "prompts"), "prompts", "licence"),
+        examples=_value_counts(workspace.finished(run, "dataset"), "examples", "split"),
         labels=contract.prompts.holdout.labels,
         lineage=entries,
     )
@@ -147,10 +137,3 @@ def _value_counts(artifact: Artifact, table: str, column: str) -> dict[str, int]
     for piece in iterate(artifact.folder / table, artifact.table(table), [column]):
         counts.update(piece[column].to_pylist())
     return dict(counts)
-
-
-def _artifact(run: Folder, name: str) -> Artifact:
-    artifact = load_artifact(run / name)
-    if artifact is None:
-        raise MissingArtifact(f"{run}/{name}: no finished job has made it. Run the pipeline first: rayleigh run CONTRACT.")
-    return artifact

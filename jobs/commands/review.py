@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from engine.checks import CheckInput, canonical, run_checks
 from engine.contract.checks import JsonSchema
 from engine.curation.labels import LABELS
-from engine.errors import InputError, MissingArtifact
+from engine.errors import InputError
 from engine.records.review import ReviewExport, ReviewImport
 from engine.rows import POOLS, Row
 from engine.storage.artifact import Artifact, load_artifact
@@ -40,8 +40,8 @@ def export(run: str, out: str, *, form: str, pool: str) -> ReviewExport:
     if target.exists():
         raise InputError(f"{out}: found a file or folder, expected none. Give another name, or remove it.")
     work = workspace.reopen(run)
-    candidates, known = _candidates(work), labels.read(work.folder)
-    rows = _gold(candidates, known) if form == "gold" else _rows(candidates, known, pool)
+    candidates, stored = workspace.finished(work.folder, "candidates"), labels.read(work.folder)
+    rows = _gold(candidates, stored) if form == "gold" else _rows(candidates, stored, pool)
     target.parent.mkdir(parents=True, exist_ok=True)
     return ReviewExport(rows=review_files.WRITERS[form](target, rows), out=str(target))
 
@@ -56,19 +56,19 @@ def import_(run: str, file: str) -> ReviewImport:
     """
     work = workspace.reopen(run)
     with workspace.locked(work.folder):
-        known = labels.read(work.folder)
+        stored = labels.read(work.folder)
         imported, num_open = _read(Path(file))
         _check(work, imported)
-        new = sum(key not in known for key in imported)
-        same = sum(known.get(key) == label for key, label in imported.items())
-        known |= imported
+        new = sum(key not in stored for key in imported)
+        same = sum(stored.get(key) == label for key, label in imported.items())
+        stored |= imported
         is_stale = len(imported) > same
         if is_stale:
-            labels.write(work.folder, known)
+            labels.write(work.folder, stored)
         removed = is_stale and load_artifact(work.folder / "dataset") is not None
         if removed:
             (work.folder / "dataset").remove()
-    counts = {name: sum(label["label"] == name for label in known.values()) for name in LABELS}
+    counts = {name: sum(label["label"] == name for label in stored.values()) for name in LABELS}
     return ReviewImport(
         new=new,
         changed=len(imported) - new - same,
@@ -81,22 +81,15 @@ def import_(run: str, file: str) -> ReviewImport:
     )
 
 
-def _candidates(work: Workspace) -> Artifact:
-    candidates = load_artifact(work.folder / "candidates")
-    if candidates is None:
-        raise MissingArtifact(f"{work.folder}: has no candidates yet. `rayleigh run` makes them.")
-    return candidates
-
-
 def _pieces(candidates: Artifact, columns: list[str]) -> Iterator[pa.Table]:
     return iterate(candidates.folder / "candidates", candidates.table("candidates"), columns)
 
 
-def _rows(candidates: Artifact, known: labels.Labels, pool: str) -> Iterator[Row]:
+def _rows(candidates: Artifact, stored: labels.Labels, pool: str) -> Iterator[Row]:
     for piece in _pieces(candidates, READ):
         for row in piece.filter(pc.equal(piece["pool"], pool)).to_pylist():
             failed = [f"{check['tag']}: {check['detail']}" for check in row["checks"] or () if not check["passed"]]
-            label = known.get(row["answer_id"], {"label": "", "correction": ""})
+            label = stored.get(row["answer_id"], {"label": "", "correction": ""})
             yield {
                 **{name: row[name] or "" for name in ("answer_id", "prompt_id", "task_unit", "pool", "teacher", "answer")},
                 "reasons": "; ".join(row["reasons"]),
@@ -108,10 +101,10 @@ def _rows(candidates: Artifact, known: labels.Labels, pool: str) -> Iterator[Row
             }
 
 
-def _gold(candidates: Artifact, known: labels.Labels) -> Iterator[Row]:
+def _gold(candidates: Artifact, stored: labels.Labels) -> Iterator[Row]:
     """Yield labelled answers in the form of `judges.calibrate.gold`: a corrected answer is wrong, and its correction right."""
-    for row in _answers(candidates, known, ["text", "answer"]):
-        label = known[row["answer_id"]]
+    for row in _answers(candidates, stored, ["text", "answer"]):
+        label = stored[row["answer_id"]]
         yield {"input": row["text"], "answer": row["answer"], "label": "right" if label["label"] == "right" else "wrong"}
         if label["label"] == "corrected":
             yield {"input": row["text"], "answer": label["correction"], "label": "right"}
@@ -145,7 +138,9 @@ def _read(file: Path) -> tuple[labels.Labels, int]:
 
 def _check(work: Workspace, imported: labels.Labels) -> None:
     """Raise InputError if an answer is not in the run, or a correction does not fit the schema of its task unit."""
-    answers = {row["answer_id"]: row for row in _answers(_candidates(work), imported, ["task_unit", "answer"])}
+    answers = {
+        row["answer_id"]: row for row in _answers(workspace.finished(work.folder, "candidates"), imported, ["task_unit", "answer"])
+    }
     problems = [f"{key}: found no answer with this id in {work.folder}" for key in imported if key not in answers]
     for key, row in answers.items():
         correction = imported[key]["correction"]

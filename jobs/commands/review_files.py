@@ -48,8 +48,8 @@ def write_argilla(path: Path, rows: Iterable[Row]) -> int:
     (path / ".argilla" / "dataset.json").write_text(json.dumps({"name": name}))
     (path / ".argilla" / "settings.json").write_text(json.dumps(_settings(), indent=1))
     with (path / "records.json").open("w", encoding="utf-8") as file:
-        between = iter(["[\n"])
-        count = _each(rows, lambda row: file.write(next(between, ",\n") + json.dumps(_record(row), ensure_ascii=False)))
+        separators = iter(["[\n"])
+        count = _each(rows, lambda row: file.write(next(separators, ",\n") + json.dumps(_record(row), ensure_ascii=False)))
         file.write("\n]\n" if count else "[]\n")
     return count
 

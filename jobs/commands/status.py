@@ -2,8 +2,8 @@
 
 from engine.contract import Contract
 from engine.inference.spending import costs
-from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
-from engine.records.candidates import CandidatesMetrics, TeacherCost
+from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, tokens_in
+from engine.records.candidates import CandidatesMetrics
 from engine.records.judge import JudgeStatus
 from engine.records.status import JobStatus, JudgeSpending, Spending, Status
 from engine.runs.job import Job
@@ -13,6 +13,9 @@ from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.terminal.console import columns
 
+SPENDING_COLUMNS = (
+    "teacher", "tokens_in", "tokens_out", "accepted", "picked", "tokens_per_accepted", "money", "money_per_accepted",
+)  # fmt: skip
 CONTINUE = "To continue, raise it, delete the folders candidates, dataset, students and reports, and run again."
 
 
@@ -37,17 +40,10 @@ def status(run: str) -> Status:
 def _job(folder: Folder, job: Job) -> JobStatus:
     artifact = load_artifact(folder / job.name)
     if artifact is None:
-        begun = ArtifactWriter(folder / job.name).folder.exists()
-        return JobStatus(name=job.name, state="unfinished" if begun else "missing")
-    row_counts = artifact.record.row_counts
-    return JobStatus(
-        name=job.name,
-        state="finished",
-        seconds=artifact.record.seconds,
-        rows_in=row_counts.rows_in,
-        rows_out=row_counts.rows_out,
-        conserved=row_counts.conserved,
-    )
+        is_begun = ArtifactWriter(folder / job.name).folder.exists()
+        return JobStatus(name=job.name, state="unfinished" if is_begun else "missing")
+    counts = {name: getattr(artifact.record.row_counts, name) for name in ("rows_in", "rows_out", "conserved")}
+    return JobStatus(name=job.name, state="finished", seconds=artifact.record.seconds, **counts)
 
 
 def _judge(folder: Folder) -> JudgeStatus | None:
@@ -58,20 +54,15 @@ def _judge(folder: Folder) -> JudgeStatus | None:
 def _spending(folder: Folder, contract: Contract) -> Spending:
     candidates, dataset = (load_artifact(folder / name) for name in ("candidates", "dataset"))
     price = contract.budget.price
-    entries = costs(candidates.record.metrics, dataset.record.metrics if dataset else {}, price) if candidates else []
-    teachers = tuple(TeacherCost.model_validate(entry) for entry in entries)
+    teachers = costs(candidates.record.metrics, dataset.record.metrics if dataset else {}, price) if candidates else []
     return Spending(
         currency=price.currency,
         cap=contract.budget.teacher_tokens,
-        paid=_paid(folder, TEACHER_TOKENS),
+        paid=tokens_in(folder / "ledger" / TEACHER_TOKENS),
         in_rows=sum(teacher.tokens_in + teacher.tokens_out for teacher in teachers) if candidates else None,
-        teachers=teachers,
-        judge=JudgeSpending(cap=contract.budget.judge_tokens, paid=_paid(folder, JUDGE_TOKENS)),
+        teachers=tuple(teachers),
+        judge=JudgeSpending(cap=contract.budget.judge_tokens, paid=tokens_in(folder / "ledger" / JUDGE_TOKENS)),
     )
-
-
-def _paid(folder: Folder, budget: str) -> int:
-    return sum(usage.tokens for usage in usage_in(folder / "ledger" / budget).values())
 
 
 def as_text(status: Status) -> str:
@@ -90,19 +81,7 @@ def spending_table(spending: Spending) -> str:
     """Return one line a teacher, and whether a cap was reached; an empty string if nothing was paid."""
     money = f"money {spending.currency}".strip()
     head = ["teacher", "tokens in", "tokens out", "accepted", "picked", "tokens each", money, f"{money} each"]
-    rows = [
-        [
-            teacher.teacher,
-            teacher.tokens_in,
-            teacher.tokens_out,
-            teacher.accepted,
-            teacher.picked,
-            teacher.tokens_per_accepted,
-            teacher.money,
-            teacher.money_per_accepted,
-        ]
-        for teacher in spending.teachers
-    ]
+    rows = [[getattr(teacher, name) for name in SPENDING_COLUMNS] for teacher in spending.teachers]
     lines = [columns(rows, head=head)] if rows else []
     lines += _usage("teachers", spending.paid, spending.cap, "teacher_tokens")
     lines += _usage("judge", spending.judge.paid, spending.judge.cap, "judge_tokens")

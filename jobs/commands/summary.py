@@ -1,16 +1,13 @@
 """Text of `rayleigh report`, `rayleigh promote` and `rayleigh rollback`: funnel, models against the teacher, gate, page."""
 
-from pydantic import ValidationError
-
-from engine.errors import MissingArtifact, StorageError
-from engine.records.estimate import Estimate
+from engine.errors import MissingArtifact
 from engine.records.release import Promotion, Rollback
 from engine.records.report import GateDecision, ModelEntry, Report
 from engine.release.gate import explain
 from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.commands.status import job_table, judge_note, spending_table, status
-from jobs.terminal.console import columns
+from jobs.terminal.console import columns, interval
 
 PAGE = "reports/index.html"
 NUMBERS = "reports/report.json"
@@ -26,52 +23,26 @@ def report(run: str) -> Report:
     folder = workspace.reopen(run).folder
     if not folder.exists("reports/record.json"):
         raise MissingArtifact(f"{folder}: has no report yet. `rayleigh status {run}` shows how far it is; `rayleigh run` goes on.")
-    return read_report(folder, NUMBERS)
-
-
-def read_report(folder: Folder, name: str) -> Report:
-    """Return the report in the file `name` of `folder`.
-
-    Raises:
-        StorageError: the file is not a report.
-    """
-    try:
-        return Report.model_validate_json(folder.read(name))
-    except ValidationError as error:
-        why = " ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise StorageError(f"{folder}/{name}: cannot be read by this version: {why}. Delete the artifact and run again.") from None
+    return workspace.read_model(folder, NUMBERS, Report)
 
 
 def text(run: str, numbers: Report) -> str:
     """Return the tables printed at the end of a run."""
-    folder = workspace.run_folder(run)
-    state = status(run)
-    parts = [
-        job_table(state.jobs),
-        spending_table(state.spending),
-        judge_note(state.judge),
-        _models(numbers.models),
-        "\n".join([*_gate(numbers.gate, folder), f"report   {folder}/{PAGE}"]),
-    ]
+    folder, state = workspace.run_folder(run), status(run)
+    gate = "\n".join([*_gate(numbers.gate, folder), f"report   {folder}/{PAGE}"])
+    parts = [job_table(state.jobs), spending_table(state.spending), judge_note(state.judge), _models(numbers.models), gate]
     return "\n\n".join(part for part in parts if part)
 
 
 def _models(models: tuple[ModelEntry, ...]) -> str:
     """Return one line per model: size, exact match with its interval, retention, latency."""
-    head = ["model", "role", "parameters", "exact match", "unseen scenarios", "retention", "p95 ms"]
-    rows = [
-        [
-            model.name,
-            model.role,
-            _size(model.parameters, model.size_vs_teacher),
-            _interval(model.metrics.exact_match),
-            _interval(model.metrics.exact_match_unseen),
-            _interval(model.against_teacher and model.against_teacher.retention),
-            model.latency and round(model.latency.p95_ms),
-        ]
-        for model in models
-    ]
-    return columns(rows, head=head)
+    rows = []
+    for model in models:
+        retention = model.against_teacher and model.against_teacher.retention
+        intervals = map(interval, (model.metrics.exact_match, model.metrics.exact_match_unseen, retention))
+        size = _size(model.parameters, model.size_vs_teacher)
+        rows.append([model.name, model.role, size, *intervals, model.latency and round(model.latency.p95_ms)])
+    return columns(rows, head=["model", "role", "parameters", "exact match", "unseen scenarios", "retention", "p95 ms"])
 
 
 def _gate(gate: GateDecision, folder: Folder) -> list[str]:
@@ -87,10 +58,6 @@ def _size(parameters: int | None, share: float | None) -> str:
     if not parameters:
         return "-"
     return f"{parameters / 1e6:.1f} M" + (f" (1/{1 / share:.1f})" if share and share < 1 else "")
-
-
-def _interval(interval: Estimate | None) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})" if interval else "-"
 
 
 def of_release(result: Promotion | Rollback) -> str:

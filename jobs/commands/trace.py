@@ -38,27 +38,27 @@ ANSWER_TABLES = ("candidates", "picked")  # corrections by a person are in the s
 PROMPT_TABLES = {"prompts": "prompt", "holdout": "holdout prompt", "dropped": "dropped prompt"}
 
 
-def trace(run: str, wanted: str) -> Trace:
-    """Return the trace of the student, answer or prompt `wanted`: a student's name, or the start of an id.
+def trace(run: str, identifier: str) -> Trace:
+    """Return the trace of the student, answer or prompt `identifier`: a student's name, or the start of an id.
 
     Raises:
         InputError: nothing in the run has this id, or several have; the message names the nearest.
         MissingArtifact: no job has finished yet.
     """
     views = Views(run)
-    if f"students/{wanted}" in views.artifacts:
-        return _student(views, wanted)
+    if f"students/{identifier}" in views.artifacts:
+        return _student(views, identifier)
     tables = [("answer_id", table) for table in ANSWER_TABLES] + [("prompt_id", table) for table in PROMPT_TABLES]
     for column, table in tables:
-        ids = _ids(views, table, column, wanted.partition("-")[0]) if len(wanted) >= SHORTEST else []
+        ids = _ids(views, table, column, identifier.partition("-")[0]) if len(identifier) >= SHORTEST else []
         if len(ids) > 1:
-            raise InputError(f"{wanted}: several have such an id: {', '.join(ids)}. Give more of it.")
+            raise InputError(f"{identifier}: several have such an id: {', '.join(ids)}. Give more of it.")
         if ids:
             return _answer(views, ids[0]) if table in ANSWER_TABLES else _prompt(views, table, ids[0])
     students = [name.partition("/")[2] for name in views.artifacts if name.startswith("students/")]
     raise InputError(
-        f"{wanted}: no student, answer or prompt of {views.run} has this id (at least {SHORTEST} characters of one). "
-        f"Students: {', '.join(students) or 'none yet'}. Nearest ids: {', '.join(_nearest(views, wanted)) or 'none'}."
+        f"{identifier}: no student, answer or prompt of {views.run} has this id (at least {SHORTEST} characters of one). "
+        f"Students: {', '.join(students) or 'none yet'}. Nearest ids: {', '.join(_nearest(views, identifier)) or 'none'}."
     )
 
 
@@ -141,13 +141,13 @@ def _ids(views: Views, table: str, column: str, start: str) -> list[str]:
     return [row["id"] for row in views.rows(query, [start])]
 
 
-def _nearest(views: Views, wanted: str) -> list[str]:
+def _nearest(views: Views, identifier: str) -> list[str]:
     columns = [("candidates", "answer_id"), *((table, "prompt_id") for table in PROMPT_TABLES)]
     selects = [f"select {column} as id from {table}" for table, column in columns if table in views.names]
     if not selects:
         return []
     query = f"select distinct id from ({' union all '.join(selects)}) order by levenshtein(left(id, ?), ?), id limit 3"
-    return [row["id"] for row in views.rows(query, [len(wanted), wanted])]
+    return [row["id"] for row in views.rows(query, [len(identifier), identifier])]
 
 
 def _row(views: Views, table: str, column: str, value: str) -> Row | None:

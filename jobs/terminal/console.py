@@ -11,6 +11,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
+from engine.records.estimate import Estimate
+
 log = logging.getLogger("rayleigh")
 
 CLEAR_LINE = "\r\x1b[2K"
@@ -72,9 +74,9 @@ class Console:
                 os.close(descriptor)
             self.clear()
             with self._lock:
-                ours, self.out = self.out, before
-            if ours is not before:
-                ours.close()
+                duplicate, self.out = self.out, before
+            if duplicate is not before:
+                duplicate.close()
 
     def _status(self) -> str:
         width = shutil.get_terminal_size().columns - 1
@@ -104,6 +106,11 @@ def columns(rows: Sequence[Sequence[object]], *, head: Sequence[str]) -> str:
     with plain.capture() as capture:
         plain.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def interval(estimate: Estimate | None) -> str:
+    """Return a number with its interval as text."""
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})" if estimate else "-"
 
 
 def _cell(value: object) -> str:

@@ -164,7 +164,7 @@ def test_command_trains_each_subset_once_a_seed_and_returns_the_results(run):
     assert results["all"].answers == 3 and results["rules"].answers == 2 and ablation.examples == 2
     assert results["all"].exact_match == Estimate(value=1.0, low=1.0, high=1.0, n=2)
     assert results["rules"].against_all.value == 0 and results["without agreement"].left_out == "the same answers as rules"
-    assert Ablation.model_validate_json(work.folder.read(ablate.NUMBERS)) == ablation
+    assert Ablation.model_validate_json(work.folder.read(ablate.RESULT)) == ablation
     assert "the same answers as rules" in ablate.as_text(ablation)
     [rules] = [name for name in seen if "rules" in name and name.endswith("small-0")]
     assert json.loads((work.folder / rules).read("model/learnt.json")) == ["eeee5555", "ffff6666"]

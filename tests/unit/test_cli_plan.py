@@ -10,6 +10,7 @@ from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
 from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage, usage_in
+from engine.records.prompts import PromptsMetrics
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
@@ -50,6 +51,7 @@ def toy(tmp_path, monkeypatch):
     rows = [{**ASKED, "prompt_id": f"p{n}", "line": n} for n in range(PROMPTS)]
     context.writer.put("prompts", from_rows(rows, PROMPT), PROMPT)
     context.writer.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
+    context.writer.metrics = PromptsMetrics(layers={}, redacted={}, sources={}, seconds=1.0)
     context.writer.finish(identify(context), RowCounts(PROMPTS + 1, {"prompts": PROMPTS, "holdout": 1}))
     work.save()
     made_up = types.ModuleType("jobs.steps.candidates")

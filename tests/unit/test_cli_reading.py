@@ -261,4 +261,4 @@ def test_reading_before_any_job_has_finished_says_so(tmp_path):
 
 def test_run_json_of_another_version_is_told(tmp_path):
     Folder(str(tmp_path)).write("run.json", b'{"contract": {}}')
-    assert "this version cannot read it" in refuse("status", str(tmp_path))
+    assert "cannot be read by this version" in refuse("status", str(tmp_path))

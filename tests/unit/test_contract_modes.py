@@ -49,7 +49,7 @@ ALL = {"when": {}, "to": ["a", "b"]}
         ({"mode": "direct", "routes": [ALL]}, "routes: only mode experts has a router, found mode direct"),
         ({"mode": "competition", "models": TWO[:1]}, "models: found 1 teacher, mode competition needs two or more"),
         ({"mode": "competition"}, "judges.rubrics: is needed in teachers.mode competition"),
-        ({"mode": "direct", "models": [{**TWO[0], "thinks": {}}]}, "thinks: under structured decoding there is no room to think"),
+        ({"mode": "direct", "models": [{**TWO[0], "thinks": {}}]}, "thinks: structured decoding allows no reasoning"),
     ],
 )
 def test_teachers_that_cannot_work_together_are_refused(tmp_path, teachers, said):

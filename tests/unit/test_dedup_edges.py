@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import InProcess
 
 from engine.contract.prompts import Copies
 from engine.dedup import edges, flow
 from engine.dedup.components import roots
 from engine.dedup.minhash import Bands, band_keys, estimate
 from engine.dedup.signature import SignedBlock
-from engine.distributed.executor import InProcess
 
 CUT = Bands(4, 2)
 

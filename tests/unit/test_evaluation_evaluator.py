@@ -83,7 +83,7 @@ def test_evaluator_asks_each_prompt_once_and_answers_in_order() -> None:
     evaluator = Evaluator(fake(), Pool(batch=2))
     evaluated = evaluator.evaluate(rows, 3)
     assert [completion.text for completion in evaluated.completions] == [f"text {index}" for index in range(7)]
-    assert evaluator.engine.asked == 7 + 1  # type: ignore[attr-defined] - one more to warm up
+    assert evaluator.engine.num_answers == 7 + 1  # type: ignore[attr-defined] - one more to warm up
     assert sorted(evaluated.seconds) == [0, 2, 4]
     assert all(seconds > 0 for seconds in evaluated.seconds.values())
     assert evaluated.tokens_per_second is not None and evaluated.memory_mib is not None and evaluated.memory_mib > 10

@@ -58,7 +58,7 @@ def finish_reasons(rows):
 
 
 def asked(*teachers):
-    return sum(one.client.engine.asked for one in teachers if one.client.engine)
+    return sum(one.client.engine.num_answers for one in teachers if one.client.engine)
 
 
 def test_teachers_stop_together_once_the_cap_is_spent(teacher, tmp_path):

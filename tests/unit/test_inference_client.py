@@ -9,7 +9,7 @@ from engine.contract.profile import Pool
 from engine.contract.renames import older_json
 from engine.curation import repair
 from engine.inference.client import Batch, ClientSpec, ModelClient, completed, even, measured
-from engine.inference.engine import Completion, Request
+from engine.inference.engine import Completion, Lost, Request
 from engine.inference.ledger import SCHEMA_VERSION, Ledger
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, TokenBudget, TokenUsage, usage_in
 from engine.judges import judge_client
@@ -72,6 +72,13 @@ def test_retryable_row_is_returned_and_not_recorded(tmp_path):
 
     assert answer(client(tmp_path), "a", "b", call=lost) == {"a": "lost", "b": "lost"}
     assert answer(client(tmp_path), "a", "b") == {"a": "a", "b": "lost"}
+
+
+def test_lost_value_is_null_is_free_and_is_asked_again(tmp_path):
+    call = measured(lambda engine, texts: [Lost() if text == "a" else None for text in texts], "text")
+    assert answer(client(tmp_path), "a", "b", call=call) == {"a": None, "b": None}
+    assert usage_in(Folder(str(tmp_path / "budget"))) == {"p": TokenUsage(1, 0, 1)}
+    assert answer(client(tmp_path), "a", "b") == {"a": "a", "b": None}
 
 
 def test_answer_is_returned_as_the_ledger_keeps_it(tmp_path):

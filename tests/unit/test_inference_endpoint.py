@@ -15,7 +15,7 @@ from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference import endpoint
 from engine.inference.aimd import AimdLimiter
-from engine.inference.engine import Request
+from engine.inference.engine import Lost, Request
 from engine.inference.identity import identity
 
 
@@ -160,7 +160,7 @@ def test_an_answer_with_garbled_probabilities_is_kept_without_them_and_gives_no_
     assert (garbled.text, garbled.finish_reason, garbled.logprob, fine.logprob) == (f"scored 9 {case}", "stop", None, -0.5)
     chats = [[{"role": "user", "content": text}] for text in (f"scored 9 {case}", "fine")]
     unmarked, marked = asked.choice_probs(chats, ["1", "5"])
-    assert unmarked is None and marked is not None and sum(marked) == pytest.approx(1)
+    assert unmarked is None and isinstance(marked, list) and sum(marked) == pytest.approx(1)
     assert max(server.tries.values()) == 2  # one for the answer, one for the mark
 
 
@@ -271,7 +271,14 @@ def test_key_comes_from_the_environment_and_stays_there(server: Server, monkeypa
 
 def test_choices_share_what_the_server_gives_them(server: Server) -> None:
     [shares] = engine(server).choice_probs([[{"role": "user", "content": "x"}]], ["1", "3", "5"])
-    assert shares is not None and shares == pytest.approx([0.1978, 0.0, 0.8022], abs=1e-3)
+    assert isinstance(shares, list) and shares == pytest.approx([0.1978, 0.0, 0.8022], abs=1e-3)
+
+
+def test_question_that_is_lost_among_answered_ones_is_no_unreadable_answer(server: Server) -> None:
+    chats = [[{"role": "user", "content": text}] for text in ("fine", "500 99 hello", "422 99 hello", "filtered 9 hello")]
+    fine, failed, refused, filtered = engine(server, retries=1).choice_probs(chats, ["1", "5"])
+    assert isinstance(fine, list) and isinstance(failed, Lost) and isinstance(refused, Lost)
+    assert filtered is None  # the server blames the text: that is a result
 
 
 def test_identity_is_of_the_model_not_of_the_way_to_it() -> None:

@@ -48,19 +48,19 @@ def test_picked_counts_examples_by_teacher():
 def test_cost_of_an_accepted_answer_is_tokens_and_machine_over_accepted():
     first, second = costs(metrics(a=4.0), {"picked": {"a": 1}}, PRICE)
     # 300 * 10 / 1e6 + 100 * 1000 / 1e6 = 0.103, and 4 s of a machine at 0.001 a second
-    assert first["money"] == pytest.approx(0.107) and first["money_per_accepted"] == pytest.approx(0.0535)
-    assert (first["tokens_per_accepted"], first["picked"], first["budget_exhausted"]) == (200.0, 1, 1)
-    assert second["picked"] == 0 and second["money"] == pytest.approx(0.0055)  # a server's seconds are none of ours
+    assert first.money == pytest.approx(0.107) and first.money_per_accepted == pytest.approx(0.0535)
+    assert (first.tokens_per_accepted, first.picked, first.budget_exhausted) == (200.0, 1, 1)
+    assert second.picked == 0 and second.money == pytest.approx(0.0055)  # a server's seconds are none of ours
 
 
 def test_cost_where_nothing_was_accepted_is_not_a_number_made_up():
     [_, none] = costs(metrics(), {}, PRICE)
-    assert (none["tokens_per_accepted"], none["money_per_accepted"], none["picked"]) == (None, None, None)
+    assert (none.tokens_per_accepted, none.money_per_accepted, none.picked) == (None, None, None)
 
 
 def test_teacher_with_a_price_of_its_own_is_paid_by_it():
     price = PRICE.model_copy(update={"teachers": {"b": TokenPrice(per_1m_in=1_000_000)}})
-    assert [one["money"] for one in costs(metrics(), {}, price)] == pytest.approx([0.103, 50.0])
+    assert [cost.money for cost in costs(metrics(), {}, price)] == pytest.approx([0.103, 50.0])
 
 
 def test_costs_of_an_unfinished_job_are_none():

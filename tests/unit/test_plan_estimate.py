@@ -1,4 +1,4 @@
-"""From a pilot to the whole, by hand."""
+"""The plan is extrapolated from a pilot; numbers by hand."""
 
 import dataclasses
 
@@ -10,10 +10,10 @@ from made_run import YAML
 
 from engine.contract import Contract
 from engine.contract.budget import Price, TokenPrice
+from engine.records.plan import JobPlan, Range
 from engine.rows import PROMPT, from_rows
 from jobs.commands import estimate, plan
 from jobs.commands.estimate import Extrapolation, Pilot, Rates
-from jobs.commands.plan_consumers import consumer_tokens
 
 RATES = Rates(
     price=Price(per_machine_hour=3600, tokens=TokenPrice(per_1m_in=1_000_000)),  # a token in costs 1, a machine second 1
@@ -21,7 +21,7 @@ RATES = Rates(
     remote=frozenset({"theirs"}),
     pools=frozenset({"train"}),
 )
-SAID = {
+ROW = {
     "finish_reason": "stop",
     "pool": "train",
     "tokens_in": 10,
@@ -31,42 +31,47 @@ SAID = {
     "answer": "xy",
 }
 ROWS = [
-    {**SAID, "prompt_id": "p", "teacher": "ours"},
-    {**SAID, "prompt_id": "p", "teacher": "ours", "tokens_out": 8, "pool": "contrast"},
-    {**SAID, "prompt_id": "p", "teacher": "theirs", "seconds": 20.0},
-    {**SAID, "prompt_id": "q", "teacher": "ours", "pool": "failure", "finish_reason": "too_long", "tokens_in": 9_999},
+    {**ROW, "prompt_id": "p", "teacher": "ours"},
+    {**ROW, "prompt_id": "p", "teacher": "ours", "tokens_out": 8, "pool": "contrast"},
+    {**ROW, "prompt_id": "p", "teacher": "theirs", "seconds": 20.0},
+    {**ROW, "prompt_id": "q", "teacher": "ours", "pool": "failure", "finish_reason": "too_long", "tokens_in": 9_999},
 ]
 
 
 def test_sums_of_each_prompt_by_hand():
-    found = estimate.sums(ROWS, ["p", "q", "r"], RATES)
-    assert found["answers"].tolist() == [3, 1, 0]
-    assert found["tokens_in"].tolist() == [30, 0, 0]  # what is too long is not asked
-    assert found["tokens_out"].tolist() == [16, 0, 0]
-    assert found["engine_seconds"].tolist() == [3 + 3 + 2, 0, 0]  # two actors of ours, ten requests of theirs at once
-    assert found["money"].tolist() == [30 + 12, 0, 0]  # a server's seconds are none of our machine's
-    assert found["learnable"].tolist() == [1, 0, 0]
-    assert found["size"].tolist() == [24, 8, 0]
-    assert (found["exam_in"][0], found["exam_out"][0], found["exam_money"][0]) == (20, 6 + 4, 20)  # one answer a teacher
+    sums, tokens = estimate.sums(ROWS, ["p", "q", "r"], RATES)
+    assert sums["answers"].tolist() == [3, 1, 0]
+    assert sums["tokens_in"].tolist() == [30, 0, 0]  # a prompt that is too long is not asked
+    assert sums["tokens_out"].tolist() == [16, 0, 0]
+    assert sums["engine_seconds"].tolist() == [3 + 3 + 2, 0, 0]  # two actors of ours, ten requests of theirs at once
+    assert sums["money"].tolist() == [30 + 12, 0, 0]  # a server's seconds cost no machine
+    assert sums["learnable"].tolist() == [1, 0, 0]
+    assert sums["size"].tolist() == [24, 8, 0]
+    assert (sums["exam_in"][0], sums["exam_out"][0], sums["exam_money"][0]) == (20, 6 + 4, 20)  # one answer a teacher
+    assert {teacher: values.tolist() for teacher, values in tokens.items()} == {"ours": [32, 0, 0], "theirs": [14, 0, 0]}
 
 
-def pilot(*tokens, stands_for, seconds=30.0):
+def span(value, low, high):
+    return Range(value=value, low=low, high=high)
+
+
+def pilot(*tokens, represents, seconds=30.0):
     ones = np.ones(len(tokens))
     sums = {name: ones for name in estimate.SUMS} | {"tokens_in": np.array(tokens, float), "tokens_out": np.zeros(len(tokens))}
-    return Pilot(sums, stands_for=stands_for, seconds=seconds, bytes=1000)
+    return Pilot(sums, represents=represents, seconds=seconds, bytes=1000)
 
 
-def extrapolate(one):
-    return Extrapolation(one, times=500, level=0.95, seed=0)
+def extrapolate(drawn):
+    return Extrapolation(drawn, times=500, level=0.95, seed=0)
 
 
 def test_total_is_in_proportion_to_prompts():
-    found = extrapolate(pilot(10, 30, stands_for=100)).total("tokens_in")
-    assert found == {"value": 2000.0, "low": 1000.0, "high": 3000.0}  # both drawn twice: the ends of a pilot of two
+    total = extrapolate(pilot(10, 30, represents=100)).total("tokens_in")
+    assert total == span(2000.0, 1000.0, 3000.0)  # both drawn twice: the ends of a pilot of two
 
 
 def test_total_of_equal_prompts_has_no_width():
-    assert extrapolate(pilot(7, 7, 7, stands_for=300)).total("tokens_in") == {"value": 2100.0, "low": 2100.0, "high": 2100.0}
+    assert extrapolate(pilot(7, 7, 7, represents=300)).total("tokens_in") == span(2100.0, 2100.0, 2100.0)
 
 
 def test_interval_narrows_with_the_pilot_and_holds_the_truth():
@@ -74,41 +79,41 @@ def test_interval_narrows_with_the_pilot_and_holds_the_truth():
     tokens = chance.gamma(2.0, 50.0, size=4000)
     widths = []
     for drawn in (20, 500):
-        found = extrapolate(pilot(*tokens[:drawn], stands_for=4000)).total("tokens_in")
-        assert found["low"] < tokens.sum() < found["high"]
-        widths.append(found["high"] - found["low"])
+        total = extrapolate(pilot(*tokens[:drawn], represents=4000)).total("tokens_in")
+        assert total.low < tokens.sum() < total.high
+        widths.append(total.high - total.low)
     assert widths[1] < widths[0] / 3
 
 
 def test_candidates_load_their_models_once():
-    found = estimate.candidates(extrapolate(pilot(1, 1, stands_for=20)))
-    assert found["seconds"]["value"] == 30.0 + 9 * 2  # the pilot's, and one engine second for each of the 18 other prompts
-    assert found["bytes"]["value"] == 10 * 1000 and found["rows"]["value"] == 20
+    job = estimate.candidates(extrapolate(pilot(1, 1, represents=20)))
+    assert job.seconds.value == 30.0 + 9 * 2  # the pilot's, and one engine second for each of the 18 other prompts
+    assert job.bytes.value == 10 * 1000 and job.rows.value == 20
 
 
 def test_pilot_of_all_prompts_is_what_it_measured():
-    found = estimate.candidates(extrapolate(pilot(5, 6, stands_for=2)))
-    assert (found["tokens_in"]["value"], found["seconds"]["value"]) == (11.0, 30.0)
+    job = estimate.candidates(extrapolate(pilot(5, 6, represents=2)))
+    assert (job.tokens_in.value, job.seconds.value) == (11.0, 30.0)
 
 
 def test_share_of_prompts_has_a_width_although_all_drawn_ones_have_it():
     # Wilson, 10 of 10 at 95 %: 1 / (1 + 1.96 ** 2 / 10) = 0.7225
-    found = extrapolate(pilot(*[1] * 10, stands_for=1000)).count("learnable")
-    assert found == {"value": 1000.0, "low": pytest.approx(722.5, abs=0.1), "high": pytest.approx(1000.0)}
+    count = extrapolate(pilot(*[1] * 10, represents=1000)).count("learnable")
+    assert (count.value, count.low, count.high) == (1000.0, pytest.approx(722.5, abs=0.1), pytest.approx(1000.0))
 
 
 def test_cap_suffices_for_as_many_prompts_as_it_pays():
-    found = extrapolate(pilot(10, 30, stands_for=100))
-    assert found.prompts_within(400) == {"value": 20.0, "low": pytest.approx(400 / 30), "high": 40.0}
-    assert found.prompts_within(10**9)["value"] == 100.0
+    estimates = extrapolate(pilot(10, 30, represents=100))
+    assert estimates.prompts_within(400).model_dump() == {"value": 20.0, "low": pytest.approx(400 / 30), "high": 40.0}
+    assert estimates.prompts_within(10**9).value == 100.0
 
 
 def test_what_a_pilot_cannot_see_is_null_and_says_why():
-    found = extrapolate(pilot(1, 1, stands_for=20))
-    for entry in (estimate.dataset(found), estimate.student("s", found)):
-        assert [entry[unit] for unit in ("tokens_in", "tokens_out", "seconds", "money", "bytes")] == [None] * 5 and entry["basis"]
-    reports = estimate.reports(found, models=3, holdout=8)
-    assert reports["rows"]["value"] == 24 and reports["tokens_in"]["value"] == 8 and reports["seconds"] is None
+    estimates = extrapolate(pilot(1, 1, represents=20))
+    for job in (estimate.dataset(estimates), estimate.student("s", estimates)):
+        assert [getattr(job, unit) for unit in ("tokens_in", "tokens_out", "seconds", "money", "bytes")] == [None] * 5 and job.basis
+    reports = estimate.reports(estimates, models=3, holdout=8)
+    assert reports.rows.value == 24 and reports.tokens_in.value == 8 and reports.seconds is None
 
 
 def everything(**judges):
@@ -124,28 +129,28 @@ def everything(**judges):
 
 
 def test_every_consumer_of_a_paid_model_has_its_tokens_or_a_reason():
-    plain = pilot(10, 30, stands_for=100)
+    plain = pilot(10, 30, represents=100)
     measured = dataclasses.replace(plain, tokens={"t": np.array([10.0, 30.0])}, judge_tokens={"j": 7})
-    found = consumer_tokens(everything(), extrapolate(measured), synthesis=90)
-    assert [(one["kind"], one["name"], one["cap"]) for one in found] == [
+    plans = estimate.consumer_plans(everything(), extrapolate(measured), synthesis=90)
+    assert [(consumer.kind, consumer.name, consumer.cap) for consumer in plans] == [
         ("synthesis", "synthesis", "teacher_tokens"), ("teacher", "t", "teacher_tokens"), ("judge", "j", "judge_tokens"),
         ("signals", "signals", "judge_tokens"), ("repair", "rewrite", "teacher_tokens"),
     ]  # fmt: skip
-    assert [one["tokens"] and one["tokens"]["value"] for one in found] == [90, 2000.0, 350.0, None, None]
-    assert all(one["basis"].startswith("not measured: ") for one in found if one["tokens"] is None)
+    assert [consumer.tokens and consumer.tokens.value for consumer in plans] == [90, 2000.0, 350.0, None, None]
+    assert all(consumer.basis.startswith("not measured: ") for consumer in plans if consumer.tokens is None)
 
 
 def test_tokens_of_labelled_items_make_the_judges_an_upper_bound():
-    measured = dataclasses.replace(pilot(10, 30, stands_for=100), judge_tokens={"j": 7})
+    measured = dataclasses.replace(pilot(10, 30, represents=100), judge_tokens={"j": 7})
     gold = [{"input": str(n), "answer": "a", "label": "right" if n % 2 else "wrong"} for n in range(8)]
-    found = consumer_tokens(everything(calibrate={"gold": gold}), extrapolate(measured), synthesis=None)
-    [judge] = [one for one in found if one["kind"] == "judge"]
-    assert judge["basis"].startswith("at most: ")
+    plans = estimate.consumer_plans(everything(calibrate={"gold": gold}), extrapolate(measured), synthesis=None)
+    [judge] = [consumer for consumer in plans if consumer.kind == "judge"]
+    assert judge.basis.startswith("at most: ")
 
 
 def test_sum_of_jobs_skips_what_is_unknown():
-    jobs = [{"money": None}, {"money": {"value": 2, "low": 1, "high": 3}}, {"money": {"value": 5, "low": 5, "high": 5}}]
-    assert estimate.together(jobs, "money") == {"value": 7, "low": 6, "high": 8}
+    jobs = [JobPlan(name="j", basis="", money=money) for money in (None, span(2, 1, 3), span(5, 5, 5))]
+    assert estimate.together(jobs, "money") == span(7, 6, 8)
     assert estimate.together(jobs[:1], "money") is None
 
 

@@ -7,7 +7,7 @@ from made_run import made_run
 
 from engine.evaluation.evaluator import Evaluated
 from engine.evaluation.size import ModelSize
-from engine.inference import Completion
+from engine.inference.engine import Completion
 from engine.records.report import Report
 from jobs.commands import summary
 from jobs.pipeline import pipeline

@@ -61,7 +61,7 @@ def test_teacher_asks_only_for_what_is_not_paid_yet(tmp_path):
     second = Teacher(spec(tmp_path, replies=("a", "b", "c", "d")))
     again = second(prompts("x", "y"))
     assert again["answer"].to_pylist()[:2] == first["answer"].to_pylist()
-    assert second.client.engine is not None and second.client.engine.asked == 2  # only the two samples of the new prompt
+    assert second.client.engine is not None and second.client.engine.num_answers == 2  # only the two samples of the new prompt
 
 
 def test_teacher_keeps_paid_samples_when_more_are_wanted(tmp_path):
@@ -168,7 +168,7 @@ def test_teacher_killed_in_a_block_pays_only_the_batch_in_flight_again(tmp_path,
         in_batches(tmp_path, 2)(texts)
     again = in_batches(tmp_path, 2)
     assert again(texts)["answer"].to_pylist() == ["a", "b", "c", "d", "e", "f"]
-    assert again.client.engine is not None and again.client.engine.asked == 2
+    assert again.client.engine is not None and again.client.engine.num_answers == 2
 
 
 def test_runs_that_share_a_ledger_pay_once(tmp_path):

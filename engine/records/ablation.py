@@ -1,19 +1,7 @@
 """What `rayleigh ablate` measured: `RUN/ablation/ablation.json`, its `--json`, and `ablation` in `report.json`."""
 
 from engine.records.base import Record
-
-
-class Estimate(Record):
-    """A mean with its bootstrap interval over seeds and prompts."""
-
-    value: float
-    """The mean."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-    n: int
-    """Answers: seeds times prompts."""
+from engine.records.estimate import Estimate
 
 
 class Training(Record):
@@ -41,7 +29,7 @@ class SubsetResult(Record):
     runs: list[Training] | None = None
     """One training per seed; null if left out, as the fields below."""
     exact_match: Estimate | None = None
-    """Exact match on the holdout."""
+    """Mean exact match on the holdout; `n` is seeds times prompts."""
     against_all: Estimate | None = None
     """Paired difference to the subset `all`; null for that subset itself."""
     against_rules: Estimate | None = None

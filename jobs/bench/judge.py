@@ -18,12 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from engine.runs.recipe import identify
 
 from engine.contract import Contract, Profile, load_contract, load_profile
 from engine.inference.engine import Chat
 from engine.records.base import Record
 from engine.rows import ANSWER, CANDIDATE, PROMPT, Row, add, content_id, from_rows
+from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard

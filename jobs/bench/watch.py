@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import psutil
 import pyarrow as pa
-from engine.runs.recipe import identify
 
 from engine.rows import PROMPT
+from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs.pipeline import pipeline

@@ -18,10 +18,12 @@ from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
 from engine.errors import InputError, MissingArtifact
-from engine.evaluation.ablate import Subset, TwoWayBootstrap, answer_facts, subsets
-from engine.records.ablation import Ablation, Estimate, SubsetResult, Training
+from engine.evaluation.ablate import Subset, answer_facts, subsets
+from engine.records.ablation import Ablation, SubsetResult, Training
+from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
+from engine.stats.bootstrap import TwoWayBootstrap
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
 from engine.storage.shards import iterate
 from jobs import workspace
@@ -197,12 +199,12 @@ def _subset_result(subset: Subset, exact: Mapping[str, np.ndarray], draws: TwoWa
     def against(other: str) -> Estimate | None:
         if other == subset.name or other not in exact:
             return None
-        return Estimate.model_validate(draws.value(mine, exact[other]), from_attributes=True)
+        return draws.value(mine, exact[other])
 
     return result.model_copy(
         update={
             "runs": runs,
-            "exact_match": Estimate.model_validate(draws.value(mine), from_attributes=True),
+            "exact_match": draws.value(mine),
             "against_all": against("all"),
             "against_rules": against("rules"),
         }

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from engine.runs.recipe import differences, identify, recipe_of
 
 from engine.contract import Contract, load_contract, load_profile
 from engine.contract.base import Raw
@@ -27,6 +26,7 @@ from engine.records.record import Identity
 from engine.rows import ANSWER, POOLS, Row
 from engine.runs import swap
 from engine.runs.job import JobContext, run_job
+from engine.runs.recipe import differences, identify, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from jobs import workspace

@@ -66,7 +66,7 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
 
 def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
     """Return one for each model: a process can hold one."""
-    from jobs.steps.judging import teacher_client
+    from jobs.steps.judging import model_client
 
     syntheses = context.contract.prompts.synthesize
     models = list(dict.fromkeys(one.model for one in syntheses))
@@ -78,7 +78,7 @@ def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
                 syntheses=tuple(mine.values()),
                 specialist=context.contract.specialist,
                 pool=context.profile.teacher if model else context.profile.cpu,
-                client=teacher_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
+                client=model_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
                 numbers={one.title: number for number, one in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import psutil
 import pyarrow as pa
 import yaml
-from engine.runs.recipe import identify
 
 from engine.grading.grader import Grader
 from engine.rows import HOLDOUT, PROMPT, from_rows
 from engine.runs.job import JobContext
+from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from engine.teachers.teacher import Teacher
 from jobs import workspace

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from engine.runs.recipe import identify
 
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, usage_in
 from engine.records.record import Identity
 from engine.rows import ANSWER, CANDIDATE, PROMPT, from_rows
+from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts, load_artifact
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs import workspace

@@ -8,10 +8,11 @@ from made_run import made_run
 
 from engine.contract.judges import Judges
 from engine.errors import InputError
-from engine.evaluation.ablate import AGREEMENT, AnswerFacts, TwoWayBootstrap, answer_facts, subsets
-from engine.records.ablation import Ablation, Estimate
-from engine.records.report import Interval
+from engine.evaluation.ablate import AGREEMENT, AnswerFacts, answer_facts, subsets
+from engine.records.ablation import Ablation
+from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
+from engine.stats.bootstrap import TwoWayBootstrap
 from engine.storage.artifact import RowCounts
 from jobs.commands import ablate
 
@@ -121,7 +122,7 @@ def test_difference_is_paired():
     draws = TwoWayBootstrap(3, 200, times=500, level=0.95, seed=0)
     gain, alone = draws.value(better, other), draws.value(better)
     assert gain.low > 0 and gain.high - gain.low < alone.high - alone.low
-    assert draws.value(other, other) == Interval(value=0.0, low=0.0, high=0.0, n=600)
+    assert draws.value(other, other) == Estimate(value=0.0, low=0.0, high=0.0, n=600)
 
 
 seen = []

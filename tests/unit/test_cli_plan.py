@@ -6,12 +6,12 @@ import types
 from contextlib import nullcontext
 
 import pytest
-from engine.runs.recipe import identify
 from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
 from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage, usage_in
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
+from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from jobs.cli import app
 from jobs.pipeline import pipeline

@@ -4,7 +4,6 @@ import csv
 import json
 
 import pytest
-from engine.runs.recipe import identify
 from made_run import ANSWERS, made_run
 from typer.testing import CliRunner
 
@@ -12,6 +11,7 @@ from engine.contract.judges import GoldItem
 from engine.errors import RecipeMismatch
 from engine.rows import CANDIDATE, EXAMPLE, PICKED, from_rows
 from engine.runs.job import is_finished
+from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts, load_artifact
 from jobs.cli import app
 from jobs.commands import review_files

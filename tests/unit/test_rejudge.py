@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-from engine.runs.recipe import identify
 from made_run import made_run
 from typer.testing import CliRunner
 
@@ -11,6 +10,7 @@ from engine.contract.profile import Pool
 from engine.errors import ContractError, RecipeMismatch
 from engine.rows import CANDIDATE
 from engine.runs.job import is_finished
+from engine.runs.recipe import identify
 from engine.runs.swap import archive
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.shards import Folder

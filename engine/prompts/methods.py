@@ -7,13 +7,14 @@ in breadth; an evolution is eliminated that adds nothing, or repeats words of th
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.contract.synthesize import Evolve, Synthesis
 from engine.dedup.words import words
 from engine.inference.engine import Chat, instruct
 from engine.prompts.ablate_fact import Fact
 from engine.prompts.sources import RowReject
+from engine.rows import Row
 
 KINDS = {
     "core": "an ordinary message",
@@ -45,12 +46,12 @@ class Ask(NamedTuple):
     number: int  # of its synthesis from 1, over all rounds
     synthesis: Synthesis
     layer: str
-    seeds: Sequence[dict[str, Any]]  # rows of PROMPT; the first is the parent
+    seeds: Sequence[Row]  # rows of PROMPT; the first is the parent
     seed: int
     fact: Fact | None = None  # of a counter-example
 
     @property
-    def parent(self) -> dict[str, Any]:
+    def parent(self) -> Row:
         """The row that it is written from."""
         return self.seeds[0]
 
@@ -59,7 +60,7 @@ def chat(ask: Ask, goal: str) -> Chat:
     """Return what the model is asked."""
     system = SYSTEM.format(goal=goal.rstrip(".") + ".")
     if ask.synthesis.method.type == "self_instruct":
-        shown = [(ANOTHER, seed["text"]) for seed in reversed(ask.seeds)]  # the parent stands last, next to the question
+        shown = [(ANOTHER, seed["text"]) for seed in reversed(ask.seeds)]  # the parent comes last, next to the question
         return instruct([{"role": "user", "content": ANOTHER}], system=f"{system} It is {KINDS[ask.layer]}.", shots=shown)
     order = ORDERS[ask.synthesis.method.type](ask)
     shots = [(f"{order}\n\n{shot.input}", shot.output) for shot in ask.synthesis.shots]
@@ -76,18 +77,18 @@ def read(ask: Ask, reply: str) -> str:
     """Return the prompt that `reply` is.
 
     Raises:
-        Fault: it is none.
+        RowReject: it is none.
     """
     text = LABEL.sub("", reply.strip())
     text = text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
-    said = words(text)
-    if len(said) < FEWEST_WORDS:
-        raise RowReject("synthesis_empty", f"{len(said)} words, expected at least {FEWEST_WORDS}")
+    written = words(text)
+    if len(written) < FEWEST_WORDS:
+        raise RowReject("synthesis_empty", f"{len(written)} words, expected at least {FEWEST_WORDS}")
     if REFUSAL.search(text):
         raise RowReject("synthesis_refused", "it says that it cannot")
     if echo := ECHO.search(text):
         raise RowReject("synthesis_echo", f"it says {echo[0]!r}")
-    if any(said == words(seed["text"]) for seed in ask.seeds):
+    if any(written == words(seed["text"]) for seed in ask.seeds):
         raise RowReject("synthesis_unchanged", "it says what a seed says that it was shown")
     if ask.synthesis.method.type == "paraphrase":
         _require_numbers(ask.parent["text"], text)
@@ -95,27 +96,23 @@ def read(ask: Ask, reply: str) -> str:
 
 
 def _evolved(ask: Ask) -> str:
-    way = operator(ask)
-    if way == "broaden":
-        return IN_BREADTH.format(kind=KINDS[ask.layer])
-    return IN_DEPTH.format(operator=OPERATORS[way], kind=KINDS[ask.layer])
+    name, kind = operator(ask), KINDS[ask.layer]
+    return IN_BREADTH.format(kind=kind) if name == "broaden" else IN_DEPTH.format(operator=OPERATORS[name], kind=kind)
 
 
-def _reworded(ask: Ask) -> str:
-    return REWORD
-
-
-def _lacking(ask: Ask) -> str:
+def _without_fact(ask: Ask) -> str:
     assert ask.fact is not None
     return LEAVE_OUT.format(values=" and ".join(repr(value) for value in ask.fact.values))
 
 
-ORDERS: dict[str, Callable[[Ask], str]] = {"evolve": _evolved, "paraphrase": _reworded, "counter_example": _lacking}
+ORDERS: dict[str, Callable[[Ask], str]] = {
+    "evolve": _evolved, "paraphrase": lambda ask: REWORD, "counter_example": _without_fact,
+}  # fmt: skip
 
 
 def _require_numbers(before: str, after: str) -> None:
-    """Raise Fault if a number was lost or invented: whatever else a paraphrase changes, that is no paraphrase."""
-    wanted, found = ({word for word in words(text) if any(map(str.isdigit, word))} for text in (before, after))
-    if wanted != found:
-        changes = [*(f"lost {word}" for word in sorted(wanted - found)), *(f"invented {word}" for word in sorted(found - wanted))]
+    """Raise RowReject if a number was lost or invented: a text with other numbers is no paraphrase."""
+    old, new = ({word for word in words(text) if any(map(str.isdigit, word))} for text in (before, after))
+    if old != new:
+        changes = [*(f"lost {word}" for word in sorted(old - new)), *(f"invented {word}" for word in sorted(new - old))]
         raise RowReject("synthesis_unfaithful", ", ".join(changes))

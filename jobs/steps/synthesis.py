@@ -43,7 +43,9 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
     spent: Counter[str] = Counter()
     (context.ledger / MARKERS / "synthesis").remove()  # crashes of an earlier run say nothing about this one
     for number in range(1, max(one.rounds for one in section.synthesize) + 1):
-        requests = quota.requests(section.synthesize, wanted, _by(counts, "prompts"), round=number, units_with_facts=units)
+        kept = _by(counts, "prompts")
+        missing = {key: count - kept[key] for key, count in wanted.items()}
+        requests = quota.requests(section.synthesize, missing, round=number, units_with_facts=units)
         assigned = flow.assign(labelled, requests, _by_title(asked), cpu)
         if not assigned.counts:
             break

@@ -48,7 +48,7 @@ def file_name(judge: Judge) -> str:
 
 def load(judge: Judge) -> JudgeCalibration | None:
     """Return the calibration of this judge from the ledger; None if there is none."""
-    ledger = judge.spec.ledger
+    ledger = judge.spec.client.ledger
     for name in (file_name(judge), f"instrument-{_binding_id(judge)}.json"):  # the older name
         if ledger.exists(name):
             return JudgeCalibration.model_validate_json(ledger.read(name))
@@ -107,7 +107,7 @@ def _measure(judge: Judge, section: Calibrate) -> JudgeCalibration:
         decides=not why,
         why=tuple(why),
     )
-    judge.spec.ledger.write(file_name(judge), calibration.model_dump_json(indent=1).encode())
+    judge.spec.client.ledger.write(file_name(judge), calibration.model_dump_json(indent=1).encode())
     return calibration
 
 

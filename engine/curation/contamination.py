@@ -34,19 +34,19 @@ def by_ngrams(rows: pa.Table, index: NgramIndex, section: Decontaminate) -> pa.T
     """Return CONTAMINATION of rows with `answer_id`, `text` and `answer`, in their order, by the part with the largest overlap."""
     best: list[tuple[Match, Part] | None] = [None] * len(rows)
     for part, texts in _parts(rows, section):
-        found = overlaps(list(dict.fromkeys(texts)), index, section, part=part)  # a prompt is looked up once for all its samples
+        matches = overlaps(dict.fromkeys(texts), index, section, part=part)  # a prompt is looked up once for all its samples
         for row, text in enumerate(texts):
-            match, before = found.get(text), best[row]
+            match, before = matches.get(text), best[row]
             if match and (before is None or match.similarity > before[0].similarity):
                 best[row] = (match, part)
-    columns = [_row(nearest, "ngram", section.overlap) for nearest in best]
-    return pa.Table.from_pylist(columns, CONTAMINATION).set_column(0, "answer_id", rows["answer_id"]).cast(CONTAMINATION)
+    return _table(rows, [_row(nearest, "ngram", section.overlap) for nearest in best])
 
 
 def by_embedding(rows: pa.Table, protected: pa.Table, section: Decontaminate) -> pa.Table:
     """Return CONTAMINATION of EMBEDDED rows, in their order, by the part that is nearest to its threshold.
 
-    `protected` is PROTECTED with `embedding`. Prompts are compared even without a threshold, for the summary.
+    `protected` is PROTECTED with `embedding`; if it is empty, nothing is contaminated. Prompts are compared even without a
+    threshold, for the summary.
     """
     thresholds: dict[Part, float] = {"prompt": 2.0, **section.similarity}
     best: list[tuple[float, Match, Part] | None] = [None] * len(rows)
@@ -61,27 +61,24 @@ def by_embedding(rows: pa.Table, protected: pa.Table, section: Decontaminate) ->
             before, gap = best[row], similarity - thresholds[part]
             if before is None or gap > before[0]:
                 best[row] = (gap, Match(lists[at], ids[at], similarity), part)
-    columns = [_row(nearest and nearest[1:], "embedding", thresholds[nearest[2]] if nearest else 0.0) for nearest in best]
-    return pa.Table.from_pylist(columns, CONTAMINATION).set_column(0, "answer_id", rows["answer_id"]).cast(CONTAMINATION)
+    closest = (nearest and nearest[1:] for nearest in best)
+    return _table(rows, [_row(nearest, "embedding", thresholds[nearest[1]] if nearest else 0.0) for nearest in closest])
 
 
-def summary(found: pa.Table, kept: pa.Array, protected: pa.Table, section: Decontaminate) -> Decontamination:
+def summary(rows: pa.Table, kept: pa.Array, protected: pa.Table, section: Decontaminate) -> Decontamination:
     """Return the summary of CONTAMINATION rows; `kept` are the ids of the answers that stay, `protected` is PROTECTED."""
-    out = (
-        found.filter(found["is_contaminated"])
-        .group_by(["list", "part", "method"], use_threads=False)
-        .aggregate([("answer_id", "count")])
-    )
-    out = out.rename_columns({"answer_id_count": "answers"}).sort_by([(name, "ascending") for name in ("list", "part", "method")])
-    near = found.filter(pc.and_(pc.is_in(found["answer_id"], kept), found["list"].is_valid()))
+    keys = ["list", "part", "method"]
+    removed = rows.filter(rows["is_contaminated"]).group_by(keys, use_threads=False).aggregate([("answer_id", "count")])
+    removed = removed.rename_columns({"answer_id_count": "answers"}).sort_by([(name, "ascending") for name in keys])
+    near = rows.filter(pc.and_(pc.is_in(rows["answer_id"], kept), rows["list"].is_valid()))
     near = near.drop_columns(["is_contaminated"]).sort_by([("similarity", "descending"), ("answer_id", "ascending")])
     closest = [near.filter(pc.equal(near["method"], method)).slice(0, CLOSEST) for method in ("ngram", "embedding")]
     counted = pc.value_counts(protected["list"]).to_pylist()
     return Decontamination(
-        checked=len(pc.unique(found["answer_id"])),
+        checked=len(pc.unique(rows["answer_id"])),
         lists={pair["values"]: pair["counts"] for pair in sorted(counted, key=lambda pair: pair["values"])},
         settings=DecontaminationSettings.model_validate(section.model_dump()),
-        removed=tuple(RemovedAnswers(**row) for row in out.to_pylist()),
+        removed=tuple(RemovedAnswers(**row) for row in removed.to_pylist()),
         closest=tuple(ClosestAnswer(**row) for table in closest for row in table.to_pylist()),
     )
 
@@ -94,6 +91,10 @@ def _parts(rows: pa.Table, section: Decontaminate) -> Iterator[tuple[Part, list[
         for part, number in POSITION.items():
             if part in section.fields:
                 yield part, [parts[number] for parts in split]
+
+
+def _table(rows: pa.Table, columns: list[Row]) -> pa.Table:
+    return pa.Table.from_pylist(columns, CONTAMINATION).set_column(0, "answer_id", rows["answer_id"]).cast(CONTAMINATION)
 
 
 def _row(nearest: tuple[Match, Part] | None, method: str, threshold: float) -> Row:

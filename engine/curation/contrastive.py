@@ -52,27 +52,25 @@ def contrastive_examples(rows: pa.Table, specialist: Specialist, section: Curati
 
     `rows` have prompt_answers.COLUMNS and every prompt whole.
     """
-    found = []
+    specs, examples = [spec for spec in section.contrastive if spec.type != "rewrite"], []
     for prompt, unit, failed in _failed(rows, specialist, section):
-        for spec in section.contrastive:
-            if spec.type == "rewrite":
-                continue
+        for spec in specs:
             built = (list(BUILDERS[spec.type](spec, prompt, row, unit, fault)) for row, fault in failed)
-            found += [_example(source, turns, unit, section, spec.type) for source, turns in next(filter(None, built), [])]
-    return pa.Table.from_pylist(found, schema=EXAMPLE)
+            examples += [_example(source, turns, unit, section, spec.type) for source, turns in next(filter(None, built), [])]
+    return pa.Table.from_pylist(examples, schema=EXAMPLE)
 
 
 def unsolved(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table:
     """Return UNSOLVED: the first failed answer of each prompt without an accepted answer, to be repaired by a model."""
-    found = []
+    examples = []
     for spec in (spec for spec in section.contrastive if spec.type == "rewrite"):
         for prompt, unit, failed in _failed(rows, specialist, section):
             row, fault = failed[0]
             if not prompt.accepted:
                 turns = Turns(_feedback(row, spec.feedback_template, fault), "")
                 shown = {"fault": fault, **{name: row[name] for name in SHOWN}}
-                found.append(_example(row, turns, unit, section, spec.type) | shown)
-    return pa.Table.from_pylist(found, schema=UNSOLVED)
+                examples.append(_example(row, turns, unit, section, spec.type) | shown)
+    return pa.Table.from_pylist(examples, schema=UNSOLVED)
 
 
 def _failed(
@@ -89,12 +87,11 @@ def _failed(
 def fault_of(row: Row) -> str:
     """Return the fault of an answer in words; "" if neither a check nor a person named one."""
     details = {check["tag"]: check["detail"] for check in row["checks"] or () if not check["passed"]}
-    found = [
+    return "; ".join(
         FAULTS.get(tag, f"{tag.replace('_', ' ')}: {{detail}}").replace("{detail}", details.get(tag) or "")
         for tag in row["reasons"]
         if tag in FAULTS or (tag in details and tag != "no_reference")  # a missing reference is no fault
-    ]
-    return "; ".join(found)
+    )
 
 
 def _feedback(row: Row, template: str, fault: str) -> list[tuple[str, str]]:
@@ -145,7 +142,7 @@ def _invented(row: Row) -> list[str]:
     form = parse(row["answer"])
     if "ungrounded" not in row["reasons"] or not isinstance(form, dict):
         return []
-    return [name for name, value in form.items() if any(not occurs(one, row["text"]) for one in values(value))]
+    return [name for name, value in form.items() if any(not occurs(text, row["text"]) for text in values(value))]
 
 
 def _example(row: Row, built: Turns, unit: TaskUnit, section: Curation, kind: str) -> Row:

@@ -11,6 +11,7 @@ from engine.contract.signals import SIGNALS
 from engine.curation.contamination import CONTAMINATION, by_embedding
 from engine.curation.dispositions import DISPOSITION
 from engine.curation.measure import STRATA, means, selection
+from engine.curation.ngram_index import PROTECTED
 from engine.curation.samples import BEST_FIRST
 from engine.curation.select import Eligible, round_robin_rank, select
 from engine.curation.topics import Topics, project_2d, topic_clusters, typical_words
@@ -37,8 +38,8 @@ def decide(embedded: pa.Table, section: Curation, protected: pa.Table | None = N
         return Decided(DISPOSITION.empty_table(), (), CONTAMINATION.empty_table(), None)
     rows = embedded.sort_by("prompt_id")
     vectors = matrix(rows["embedding"])
-    found = by_embedding(rows, protected, section.decontaminate) if protected is not None else _no_contamination(rows)
-    is_contaminated = found["is_contaminated"].to_numpy()
+    resemblance = by_embedding(rows, PROTECTED.empty_table() if protected is None else protected, section.decontaminate)
+    is_contaminated = resemblance["is_contaminated"].to_numpy()
     order = pc.sort_indices(rows, sort_keys=BEST_FIRST).to_numpy()
     leader, similarity = semantic_leaders(vectors, order[~is_contaminated[order]], threshold=section.semantic.threshold)
     stays = (leader == np.arange(len(leader))) & ~is_contaminated
@@ -47,11 +48,12 @@ def decide(embedded: pa.Table, section: Curation, protected: pa.Table | None = N
     is_picked = np.zeros(len(leader), bool)
     is_picked[kept[select(_kept(eligible, kept, rows, topics), section.pick)]] = True
     answer_id, position = rows["answer_id"].combine_chunks(), project_2d(vectors)
-    lost_to = pc.if_else(found["is_contaminated"], found["id"], answer_id.take(pa.array(leader)))
-    cosine = np.where(is_contaminated, found["similarity"].to_numpy(), similarity)
+    reason = np.where(is_picked, "", np.where(is_contaminated, "contaminated", np.where(stays, "quota", "semantic")))
+    lost_to = pc.if_else(resemblance["is_contaminated"], resemblance["id"], answer_id.take(pa.array(leader)))
+    cosine = np.where(is_contaminated, resemblance["similarity"].to_numpy(), similarity)
     columns = {
         "answer_id": answer_id,
-        "dropped_by": _reasons(is_picked, stays, is_contaminated),
+        "dropped_by": pa.array(reason.tolist(), pa.string()),
         "duplicate_of": pc.if_else(pa.array(stays), "", lost_to),
         "similarity": pa.array(cosine, pa.float32(), mask=stays),
         "cluster": pa.array(topics.number),
@@ -59,19 +61,7 @@ def decide(embedded: pa.Table, section: Curation, protected: pa.Table | None = N
         "y": pa.array(position[:, 1]),
     }
     clusters = _describe(rows["text"].to_pylist(), eligible, is_picked)
-    return Decided(pa.table(columns, schema=DISPOSITION), clusters, found, selection(eligible, is_picked))
-
-
-def _no_contamination(rows: pa.Table) -> pa.Table:
-    columns = {"answer_id": rows["answer_id"], "is_contaminated": pa.repeat(pa.scalar(False), len(rows))}
-    return pa.table({field.name: columns.get(field.name, pa.nulls(len(rows), field.type)) for field in CONTAMINATION}).cast(
-        CONTAMINATION
-    )
-
-
-def _reasons(is_picked: np.ndarray, stays: np.ndarray, is_contaminated: np.ndarray) -> pa.Array:
-    reason = np.where(is_picked, "", np.where(is_contaminated, "contaminated", np.where(stays, "quota", "semantic")))
-    return pa.array(reason.tolist(), pa.string())
+    return Decided(pa.table(columns, schema=DISPOSITION), clusters, resemblance, selection(eligible, is_picked))
 
 
 def _eligible(rows: pa.Table, vectors: np.ndarray, topics: Topics) -> Eligible:

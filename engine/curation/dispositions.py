@@ -17,6 +17,12 @@ DISPOSITION = pa.schema(  # about 120 bytes a row
         ("y", pa.float32()),
     ]
 )
+KEPT = {"dropped_by": "", "duplicate_of": "", "cluster": -1}  # of a kept row without embedding, which has no disposition
+
+
+def dropped_ids(dispositions: pa.Table) -> pa.Array:
+    """Return the answer_ids of the rows that are dropped."""
+    return dispositions.filter(pc.not_equal(dispositions["dropped_by"], ""))["answer_id"].combine_chunks()
 
 
 def without_embedding(rows: pa.Table) -> pa.Table:
@@ -34,18 +40,16 @@ def follow(dispositions: pa.Table) -> pa.Table:
     if not len(siblings):
         return dispositions
     followed = dispositions.take(pc.index_in(siblings["duplicate_of"], dispositions["answer_id"].combine_chunks()))
-    kept = {"dropped_by": "", "duplicate_of": "", "cluster": -1}  # a kept row without embedding has no disposition
     columns = {name: followed[name] for name in dispositions.column_names[1:]}
-    columns |= {name: pc.fill_null(columns[name], value) for name, value in kept.items()}
+    columns |= {name: pc.fill_null(columns[name], value) for name, value in KEPT.items()}
     return pa.concat_tables([dispositions.filter(pc.invert(is_sibling)), pa.table({"answer_id": siblings["answer_id"], **columns})])
 
 
 def coverage(entries: pa.Table, dispositions: pa.Table) -> dict[str, dict[str, StageCounts]]:
     """Return the prompts that were asked, accepted and picked, for each value of `layer` and `difficulty`."""
     rows = entries.sort_by("answer_id").select(["answer_id", "prompt_id", "layer", "difficulty", "dropped_by"])
-    dropped = dispositions.filter(pc.not_equal(dispositions["dropped_by"], ""))["answer_id"]
     accepted = rows.filter(pc.invert(pc.is_in(rows["dropped_by"], pa.array(["pool", "sample"]))))
-    picked = rows.filter(pc.invert(pc.is_in(rows["answer_id"], dropped.combine_chunks())))
+    picked = rows.filter(pc.invert(pc.is_in(rows["answer_id"], dropped_ids(dispositions))))
     asked = rows.group_by("prompt_id", use_threads=False).aggregate([("layer", "first"), ("difficulty", "first")])
     asked = asked.rename_columns({"layer_first": "layer", "difficulty_first": "difficulty"})
     stages = {"prompts": asked, "accepted": accepted, "picked": picked}

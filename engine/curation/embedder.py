@@ -1,5 +1,6 @@
 """Embeddings of prompts, and of their answers and rationales if the contract compares them."""
 
+import itertools
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,9 +53,5 @@ class CurationEmbedder:
 
     def _some(self, texts: list[str]) -> pa.Array:
         """Return the embeddings of `texts`, null for an empty text."""
-        present = [number for number, text in enumerate(texts) if text]
-        vectors = column(self.model([texts[number] for number in present]))
-        position: list[int | None] = [None] * len(texts)
-        for place, number in enumerate(present):
-            position[number] = place
-        return vectors.take(pa.array(position, pa.int64()))
+        vectors, count = column(self.model([text for text in texts if text])), itertools.count()
+        return vectors.take(pa.array([next(count) if text else None for text in texts], pa.int64()))

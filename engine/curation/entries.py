@@ -24,10 +24,7 @@ ENTRY = pa.schema(  # about 750 bytes a row with 128 permutations, no text
         ("length", pa.int64()),  # characters of the answer
         ("text_key", pa.uint64()),
         ("minhash", pa.list_(pa.uint32())),
-        (
-            "dropped_by",
-            pa.string(),
-        ),  # "", pool, contaminated or sample; of several answers also sibling, exact, minhash or semantic
+        ("dropped_by", pa.string()),  # "", pool, contaminated, sample; of several answers also sibling, exact, minhash, semantic
         ("duplicate_of", pa.string()),
         ("similarity", pa.float32()),
         ("near_list", pa.string()),  # the protected text that shares most n-grams with it; null if none shares any
@@ -38,7 +35,7 @@ ENTRY = pa.schema(  # about 750 bytes a row with 128 permutations, no text
 )
 
 
-def entries(rows: pa.Table, section: Curation, index: NgramIndex) -> pa.Table:
+def entries(rows: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:
     """Return ENTRY of CANDIDATE rows. Rows of other pools and contaminated rows have their `dropped_by`.
 
     With `section.answers` there are more columns, for `samples.best`: see `samples.with_signatures`.
@@ -73,9 +70,6 @@ def contamination_of(entries: pa.Table) -> pa.Table:
     """Return CONTAMINATION, by n-grams, of the ENTRY rows whose pools may become examples."""
     rows = entries.filter(pc.not_equal(entries["dropped_by"], "pool"))
     columns = {name: rows[f"near_{name}"] for name in NEAREST}
-    more = {
-        "answer_id": rows["answer_id"],
-        "method": pa.repeat("ngram", len(rows)),
-        "is_contaminated": pc.equal(rows["dropped_by"], "contaminated"),
-    }
-    return pa.table({**columns, **more}).select(CONTAMINATION.names).cast(CONTAMINATION)
+    columns |= {"answer_id": rows["answer_id"], "method": pa.repeat("ngram", len(rows))}
+    columns["is_contaminated"] = pc.equal(rows["dropped_by"], "contaminated")
+    return pa.table(columns).select(CONTAMINATION.names).cast(CONTAMINATION)

@@ -17,10 +17,10 @@ from engine.contract.signals import SIGNALS
 from engine.contract.specialist import Specialist
 from engine.curation import contamination, contrastive, ngram_index, prompt_answers, text_duplicates
 from engine.curation.decide import decide
-from engine.curation.dispositions import DISPOSITION, coverage, follow
+from engine.curation.dispositions import DISPOSITION, KEPT, coverage, dropped_ids, follow
 from engine.curation.embedder import EMBEDDED, CurationEmbedder
 from engine.curation.entries import ENTRY, READ, contamination_of
-from engine.curation.entries import entries as entries_of
+from engine.curation.entries import entries as make_entries
 from engine.curation.labels import apply_labels
 from engine.curation.measure import weights
 from engine.curation.pairs import pairs
@@ -120,13 +120,12 @@ def entries(
 ) -> Dataset:
     """Return ENTRY of all candidates. Of the answers to a prompt those that are kept have no `dropped_by`."""
     index = index_of(protected, section)
-    rows = stream.apply(answers.scan(pool, READ), _with_refs, pool, function=_entries, refs=[index], section=section)
+    rows = stream.apply(answers.scan(pool, READ), _with_refs, pool, function=make_entries, refs=[index], section=section)
     if encoder and section.answers and section.answers.similarity is not None:
         options = {"folder": encoder.folder, "device": encoder.device, "text": "answer"}
         rows = stream.apply(rows, TextEmbedder, encoder.pool, batch=AT_ONCE, **options)
-    return stream.apply(
-        rows.repartition(partitions or answers.partitions, keys=["prompt_id"]), _best, pool, section=section
-    ).materialize()
+    rows = rows.repartition(partitions or answers.partitions, keys=["prompt_id"])
+    return stream.apply(rows, _best, pool, section=section).materialize()
 
 
 def resolve_text_duplicates(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
@@ -229,10 +228,6 @@ def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Wr
 # References travel inside of lists, so that each task fetches their values once.
 
 
-def _entries(rows: pa.Table, index: ngram_index.NgramIndex, section: Curation) -> pa.Table:
-    return entries_of(rows, section, index)
-
-
 def _best(entries: pa.Table, section: Curation) -> pa.Table:
     return best(entries, section.answers).select(ENTRY.names)
 
@@ -257,14 +252,13 @@ def _decide_all(
 ) -> tuple[pa.Table, DecisionMetrics]:
     decided = decide(embedded, section, protected if section.decontaminate.similarity else None)
     dispositions = follow(pa.concat_tables([dropped, decided.dispositions]))
-    out = dispositions.filter(pc.not_equal(dispositions["dropped_by"], ""))["answer_id"].combine_chunks()
-    kept = entries.filter(pc.invert(pc.is_in(entries["answer_id"], out)))
-    found, kept_ids = pa.concat_tables([contamination_of(entries), decided.contamination]), kept["answer_id"].combine_chunks()
+    kept = entries.filter(pc.invert(pc.is_in(entries["answer_id"], dropped_ids(dispositions))))
+    rows, kept_ids = pa.concat_tables([contamination_of(entries), decided.contamination]), kept["answer_id"].combine_chunks()
     metrics = DecisionMetrics(
         clusters=decided.clusters,
         coverage=coverage(entries, dispositions),
         selection=decided.selection,
-        decontamination=contamination.summary(found, kept_ids, protected, section.decontaminate),
+        decontamination=contamination.summary(rows, kept_ids, protected, section.decontaminate),
         weights=weights(kept, dispositions, section.pick.balance),
     )
     return dispositions, metrics
@@ -273,10 +267,7 @@ def _decide_all(
 def _with_dispositions(rows: pa.Table, dispositions: list[ObjectRef]) -> pa.Table:
     table: pa.Table = ray.get(dispositions[0])
     mine = table.take(pc.index_in(rows["answer_id"], table["answer_id"].combine_chunks()))
-    columns = {name: mine[name] for name in DISPOSITION.names[1:]}
-    columns["dropped_by"] = pc.fill_null(columns["dropped_by"], "")
-    columns["duplicate_of"] = pc.fill_null(columns["duplicate_of"], "")
-    columns["cluster"] = pc.fill_null(columns["cluster"], -1)
+    columns = {name: pc.fill_null(mine[name], KEPT[name]) if name in KEPT else mine[name] for name in DISPOSITION.names[1:]}
     return add(rows.select(CANDIDATE.names), PICKED, columns)
 
 

@@ -37,13 +37,13 @@ def evenness(counts: Sequence[int]) -> float | None:
 
 def balance(strata: Mapping[str, Sequence[str]], is_picked: np.ndarray) -> dict[str, BeforeAfter[float | None]]:
     """Return stratum -> the evenness of all rows and of the picked ones, over the values that occur."""
-    found = {}
+    result = {}
     for stratum, values in strata.items():
         before = Counter(values)
         after = Counter(value for value, stays in zip(values, is_picked.tolist(), strict=True) if stays)
         of_picked = evenness([after[value] for value in before]) if after else None
-        found[stratum] = BeforeAfter(before=evenness(list(before.values())), after=of_picked)
-    return found
+        result[stratum] = BeforeAfter(before=evenness(list(before.values())), after=of_picked)
+    return result
 
 
 def selection(rows: Eligible, is_picked: np.ndarray) -> Selection:
@@ -62,8 +62,8 @@ def selection(rows: Eligible, is_picked: np.ndarray) -> Selection:
 
 def means(rows: Eligible, among: np.ndarray) -> dict[str, float]:
     """Return the mean of each signal over the rows of the mask `among` that have it; without such rows it is left out."""
-    found = {name: values[among & ~np.isnan(values)] for name, values in rows.signals.items()}
-    return {name: round(float(values.mean()), 4) for name, values in found.items() if len(values)}
+    present = {name: values[among & ~np.isnan(values)] for name, values in rows.signals.items()}
+    return {name: round(float(values.mean()), 4) for name, values in present.items() if len(values)}
 
 
 def weights(kept: pa.Table, dispositions: pa.Table, stratum: str | None) -> dict[str, float]:

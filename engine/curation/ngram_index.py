@@ -5,7 +5,7 @@ closing line alone is no contamination.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -55,8 +55,8 @@ def protected(rows: pa.Table, name: str | None = None) -> pa.Table:
         for kind, column in (("prompt", "text"), ("reference", "reference"))
         if column in rows.column_names
     ]
-    found = pa.concat_tables(pieces).cast(PROTECTED)
-    return found.filter(pc.fill_null(pc.not_equal(found["text"], ""), False))
+    table = pa.concat_tables(pieces).cast(PROTECTED)
+    return table.filter(pc.fill_null(pc.not_equal(table["text"], ""), False))
 
 
 def build_index(texts: pa.Table, section: Decontaminate) -> NgramIndex:
@@ -70,7 +70,7 @@ def build_index(texts: pa.Table, section: Decontaminate) -> NgramIndex:
     return NgramIndex(numbers, [(row["list"], row["id"], row["kind"]) for row in rows])
 
 
-def overlaps(texts: Sequence[str], index: NgramIndex, section: Decontaminate, *, part: Part = "prompt") -> dict[str, Match]:
+def overlaps(texts: Iterable[str], index: NgramIndex, section: Decontaminate, *, part: Part = "prompt") -> dict[str, Match]:
     """Return text -> the protected text that shares most n-grams with it, for those of `texts`, each a `part` of an example, that
     share any."""
     matches = {}

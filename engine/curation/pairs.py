@@ -31,12 +31,12 @@ def pairs(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table
     settings = section.preferences
     if settings is None:
         return PREFERENCE.empty_table()
-    found = []
+    result = []
     for prompt in by_prompt(rows, section):
         unit = specialist.unit(prompt.accepted[0]["task_unit"]) if prompt.accepted else None
         if unit and unit.supervise != "tools":
-            found += _of_prompt(prompt, unit, settings, section)
-    return pa.Table.from_pylist(found, schema=PREFERENCE).sort_by("pair_id")
+            result += _of_prompt(prompt, unit, settings, section)
+    return pa.Table.from_pylist(result, schema=PREFERENCE).sort_by("pair_id")
 
 
 def _of_prompt(prompt: PromptAnswers, unit: TaskUnit, settings: Preferences, section: Curation) -> list[Row]:

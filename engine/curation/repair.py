@@ -58,24 +58,18 @@ class Repair:
         return [paid[key]["text"] if key in paid and paid[key]["finish_reason"] == "stop" else "" for key in keys]
 
     def _complete(self, engine: Engine, rows: Sequence[Row]) -> Batch:
-        sampling = self.spec.section.sampling
+        sampling, units = self.spec.section.sampling, [self.spec.specialist.unit(row["task_unit"]) for row in rows]
         requests = [
-            Request(
-                self._chat(row),
-                self._seed(row),
-                sampling.temperature,
-                self.spec.specialist.unit(row["task_unit"]).output.json_schema,
-            )
-            for row in rows
+            Request(self._chat(row), self._seed(row), sampling.temperature, unit.output.json_schema)
+            for row, unit in zip(rows, units, strict=True)
         ]
         completions = engine.complete(requests, sampling)
         return completed(completions, [_paid(completion) for completion in completions])
 
     def _chat(self, row: Row) -> Chat:
         section = self.spec.section
-        turn = PLACEHOLDERS.sub(
-            lambda name: row[name[1]], section.prompt_template
-        )  # one pass: braces in the values stay as they are
+        # One pass: braces in the values stay as they are.
+        turn = PLACEHOLDERS.sub(lambda name: row[name[1]], section.prompt_template)
         shots = [(shot.input, shot.output) for shot in section.shots]
         return instruct([{"role": "user", "content": turn}], system=section.system, shots=shots)
 

@@ -28,10 +28,10 @@ def represent(answer: str, unit: TaskUnit) -> Represented:
     the fields that are null. Without a schema or without JSON, the whole answer is `final`.
     """
     schema = unit.output.json_schema
-    found = _json_in(answer) if schema else None
-    if schema is None or found is None:
+    parsed = _json_in(answer) if schema else None
+    if schema is None or parsed is None:
         return Represented(answer.strip(), "", "")
-    value, rationale = _ordered(found[0], schema), found[1]
+    value, rationale = _ordered(parsed[0], schema), parsed[1]
     final = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     missing = [name.replace("_", " ") for name, field in value.items() if field is None] if isinstance(value, dict) else []
     return Represented(final, rationale, f"not stated: {', '.join(missing)}" if missing else "")
@@ -44,8 +44,7 @@ def target(parts: Represented, unit: TaskUnit) -> str:
 
 def parts_of(answer: str) -> tuple[str, str]:
     """Return the text before the JSON that ends `answer`, and the rest; without JSON, "" and the whole answer."""
-    found = _json_in(answer)
-    before = found[1] if found else ""
+    _, before = _json_in(answer) or (None, "")
     return before, answer.strip().removeprefix(before).strip()
 
 
@@ -57,14 +56,14 @@ def examples(
     Hard examples occur `pick.hard_copies` times in the training split. `weights` are by value of the stratum `pick.balance`.
     """
     kept = [(row, specialist.unit(row["task_unit"])) for row in rows.to_pylist() if row["dropped_by"] == ""]
-    found = []
+    result = []
     for row, unit in kept:
         example = _example(row, unit, pick, seed)
         if weights and pick.balance:
             example["weight"] *= weights[str(row[pick.balance])]
         for changes in _trained_turns(row, unit, example):
-            found += _copies(example | changes, pick.hard_copies if _is_hard(row) and example["split"] == "train" else 1)
-    return pa.Table.from_pylist(found, schema=EXAMPLE)
+            result += _copies(example | changes, pick.hard_copies if _is_hard(row) and example["split"] == "train" else 1)
+    return pa.Table.from_pylist(result, schema=EXAMPLE)
 
 
 def _trained_turns(row: Row, unit: TaskUnit, example: Row) -> Iterator[Row]:
@@ -129,6 +128,6 @@ def _ordered(value: Any, schema: dict[str, Any]) -> Any:
         return [_ordered(item, items if isinstance(items, dict) else {}) for item in value]
     if not isinstance(value, dict):
         return value
-    known = schema.get("properties", {})
-    names = [*(name for name in known if name in value), *sorted(name for name in value if name not in known)]
-    return {name: _ordered(value[name], known.get(name, {})) for name in names}
+    properties = schema.get("properties", {})
+    names = [*(name for name in properties if name in value), *sorted(name for name in value if name not in properties)]
+    return {name: _ordered(value[name], properties.get(name, {})) for name in names}

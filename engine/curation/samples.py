@@ -58,9 +58,8 @@ def best(entries: pa.Table, policy: Answers | None = None) -> pa.Table:
         kept = stays.setdefault(prompts[row], [])
         if kept:
             outcome = _compare(row, kept, signatures, policy) if policy else Outcome("sample", kept[0])
-            columns["dropped_by"][row], columns["duplicate_of"][row], columns["similarity"][row] = (
-                outcome.dropped_by, ids[outcome.to], outcome.similarity,
-            )  # fmt: skip
+            for name, value in zip(columns, (outcome.dropped_by, ids[outcome.to], outcome.similarity), strict=True):
+                columns[name][row] = value
         if not kept or columns["dropped_by"][row] == SIBLING:
             kept.append(row)
     for name, values in columns.items():
@@ -75,18 +74,17 @@ def _signatures(rows: pa.Table, policy: Answers | None) -> Signatures:
     return Signatures(rows["answer_key"].to_pylist(), matrix(rows["answer_minhash"]) if policy.minhash else None, vectors)
 
 
-def _compare(row: int, kept: list[int], known: Signatures, policy: Answers) -> Outcome:
+def _compare(row: int, kept: list[int], signatures: Signatures, policy: Answers) -> Outcome:
     """Return the outcome of an answer against the `kept` ones, best first."""
-    if policy.exact:
-        for other in kept:
-            if known.keys[row] == known.keys[other]:
-                return Outcome("exact", other, 1.0)
-    if known.minhash is not None and policy.minhash:
-        jaccard = estimate(known.minhash[kept], known.minhash[row])
+    same = [other for other in kept if policy.exact and signatures.keys[row] == signatures.keys[other]]
+    if same:
+        return Outcome("exact", same[0], 1.0)
+    if signatures.minhash is not None and policy.minhash:
+        jaccard = estimate(signatures.minhash[kept], signatures.minhash[row])
         if jaccard.max() >= policy.minhash.threshold:
             return Outcome("minhash", kept[int(jaccard.argmax())], float(jaccard.max()))
-    if known.vectors is not None and policy.similarity is not None:
-        cosine = known.vectors[kept] @ known.vectors[row]
+    if signatures.vectors is not None and policy.similarity is not None:
+        cosine = signatures.vectors[kept] @ signatures.vectors[row]
         if cosine.max() >= policy.similarity:
             return Outcome("semantic", kept[int(cosine.argmax())], float(cosine.max()))
     return Outcome(SIBLING if len(kept) < policy.max_per_prompt else "sample", kept[0])

@@ -23,15 +23,9 @@ def signed(entries: pa.Table, section: Curation) -> SignedBlock:
 
 def resolve(entries: pa.Table, duplicates: Sequence[pa.Table], section: Curation) -> pa.Table:
     """Return DISPOSITION of the rows that are dropped so far, from all ENTRY rows in any order and their `duplicates`."""
-    found = pa.concat_tables(duplicates)
-    is_exact = pc.and_(pc.equal(found["method"], "exact"), section.exact)
-    copies = pa.table(
-        {
-            "answer_id": found["id"],
-            "dropped_by": pc.if_else(is_exact, "exact", "minhash"),
-            "duplicate_of": found["duplicate_of"],
-            "similarity": found["similarity"],
-        }
-    )
+    copies = pa.concat_tables(duplicates)
+    is_exact = pc.and_(pc.equal(copies["method"], "exact"), section.exact)
+    columns = {"answer_id": copies["id"], "dropped_by": pc.if_else(is_exact, "exact", "minhash")}
+    copies = pa.table(columns | {name: copies[name] for name in ("duplicate_of", "similarity")})
     earlier = entries.filter(pc.not_equal(entries["dropped_by"], "")).select(copies.column_names)
     return without_embedding(pa.concat_tables([earlier, copies]).sort_by("answer_id"))

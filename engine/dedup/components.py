@@ -6,6 +6,7 @@ edge travels to the task that owns its node, where the node's neighbours are con
 edge leads to the smallest node of its component. The proof bounds the rounds by log^2 of the nodes; duplicates take a handful.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,15 +21,20 @@ class Roots(NamedTuple):
     root: np.ndarray
 
 
-def roots(edges: np.ndarray) -> Roots:
-    """Return the roots of all nodes of `edges`, (2, edges) of uint64."""
+def component_labels(left: np.ndarray, right: np.ndarray, nodes: int) -> np.ndarray:
+    """Return the number of the component of each of `nodes` nodes, (nodes,) int64; node `left[i]` has an edge to `right[i]`."""
     from scipy.sparse import coo_matrix  # half a second of import that few processes need
     from scipy.sparse.csgraph import connected_components
 
-    nodes, number = np.unique(edges, return_inverse=True)
-    left, right = number.reshape(edges.shape)
-    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(len(nodes), len(nodes)))
-    _, label = connected_components(graph, directed=False)
+    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def roots(*edges: np.ndarray) -> Roots:
+    """Return the roots of all nodes of `edges`, each (2, edges) of uint64."""
+    every = np.concatenate(edges, axis=1)
+    nodes, number = np.unique(every, return_inverse=True)
+    label = component_labels(*number.reshape(every.shape), len(nodes))
     _, first = np.unique(label, return_index=True)  # nodes are sorted: the first of a label is its smallest
     return Roots(nodes, nodes[first[label]])
 
@@ -45,7 +51,7 @@ def partition(edges: np.ndarray, parts: int, operation: Operation) -> list[np.nd
     return [owned[:, part == number] for number in range(parts)]
 
 
-def apply_star(owned: np.ndarray, operation: Operation) -> np.ndarray:
+def apply_star(operation: Operation, *owned: np.ndarray) -> np.ndarray:
     """Return the edges (2, n), a < b, each once, that replace the `owned` ones, which are all edges of their owners."""
     owner, other, low = _lowest(owned)
     if operation == "large_star":
@@ -57,7 +63,7 @@ def apply_star(owned: np.ndarray, operation: Operation) -> np.ndarray:
     return np.unique(replaced, axis=1)
 
 
-def final_roots(owned: np.ndarray) -> Roots:
+def final_roots(*owned: np.ndarray) -> Roots:
     """Return the roots of the owners, once a large-star and a small-star changed nothing; `owned` as for a large-star."""
     owner, _, low = _lowest(owned)
     node, first = np.unique(owner, return_index=True)
@@ -70,8 +76,9 @@ def digest(edges: np.ndarray) -> tuple[int, int]:
     return edges.shape[1], int((mixed ^ (mixed >> np.uint64(29))).sum(dtype=np.uint64))
 
 
-def _lowest(owned: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _lowest(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (owner, other) sorted by owner, and the smallest of each owner and its neighbours."""
+    owned = np.concatenate(pieces, axis=1)
     owner, other = owned[:, np.argsort(owned[0])]
     _, first, sizes = np.unique(owner, return_index=True, return_counts=True)
     low = np.minimum.reduceat(other, first) if len(first) else other

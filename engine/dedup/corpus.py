@@ -4,6 +4,7 @@ import glob
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def open_corpus(path: str, required: dict[str, str]) -> Corpus:
     for option, column in required.items():
         if column not in schema.names:
             raise InputError(f"{path}: found columns {schema.names}, expected {column!r}. Name the right one with {option}.")
-    return Corpus(path, schema, tuple(_blocks(pieces)), rows)
+    return Corpus(path, schema, tuple(_packed(pieces, BLOCK_ROWS, BLOCK_BYTES)), rows)
 
 
 def list_files(path: str) -> dict[str, str]:
@@ -80,10 +81,10 @@ def list_files(path: str) -> dict[str, str]:
     whole = path if "://" in path else str(Path(path).expanduser().absolute())
     try:
         fs, inside = fsspec.url_to_fs(whole)
-        found = fs.glob(inside) if glob.has_magic(inside) else fs.find(inside)
+        paths = fs.glob(inside) if glob.has_magic(inside) else fs.find(inside)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"{path}: cannot be reached: {error}.") from None
-    files = sorted(str(name) for name in found if str(name) == inside or is_readable(str(name)))
+    files = sorted(str(name) for name in paths if str(name) == inside or is_readable(str(name)))
     if not files:
         raise InputError(f"{path}: found no file that ends in .parquet or .jsonl there, expected a file, folder or glob of them.")
     wildcards = [inside.index(wildcard) for wildcard in "*?[" if wildcard in inside] if glob.has_magic(inside) else []
@@ -122,13 +123,13 @@ def _parquet(name: str, url: str) -> tuple[pa.Schema, list[Piece]]:
     with fsspec.open(url, "rb") as file:
         opened = pq.ParquetFile(file)
         meta, schema = opened.metadata, opened.schema_arrow.remove_metadata()
-    cut: list[Piece] = []
-    first = 0
-    for number in range(meta.num_row_groups):
-        group = meta.row_group(number)
-        cut.append(Piece(url, name, first, group.num_rows, group.total_byte_size, (number,)))
-        first += group.num_rows
-    return schema, list(_merged(cut))
+    groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
+    starts = accumulate((group.num_rows for group in groups), initial=0)
+    pieces = [
+        Piece(url, name, first, group.num_rows, group.total_byte_size, (number,))
+        for number, (group, first) in enumerate(zip(groups, starts, strict=False))
+    ]
+    return schema, [_merged(few) for few in _packed(pieces, BLOCK_ROWS // 8, BLOCK_BYTES // 8)]
 
 
 def _lines(name: str, url: str, schema: pa.Schema | None) -> tuple[pa.Schema, list[Piece]]:
@@ -153,38 +154,29 @@ def _cuts(file: Any, url: str, name: str) -> Iterator[Piece]:
         first, start = first + rows, start + len(part)
 
 
-def _blocks(pieces: list[Piece]) -> Iterator[Block]:
-    """Yield the pieces in blocks, each as large as allowed."""
+def _packed(pieces: list[Piece], rows: int, bytes: int) -> Iterator[Block]:
+    """Yield the pieces in blocks of at most `rows` and `bytes`, each as large as allowed; a larger piece is a block of its own."""
     block: list[Piece] = []
+    sizes = (0, 0)
     for piece in pieces:
-        size = sum(part.bytes for part in block) + piece.bytes
-        if block and (sum(part.rows for part in block) + piece.rows > BLOCK_ROWS or size > BLOCK_BYTES):
+        sizes = (sizes[0] + piece.rows, sizes[1] + piece.bytes)
+        if block and (sizes[0] > rows or sizes[1] > bytes):
             yield tuple(block)
-            block = []
+            block, sizes = [], (piece.rows, piece.bytes)
         block.append(piece)
-    yield tuple(block)
+    if block:
+        yield tuple(block)
 
 
-def _merged(groups: list[Piece]) -> Iterator[Piece]:
-    """Yield row groups of one file, small ones merged: fine enough for even blocks, and few enough to be listed."""
-    merged: Piece | None = None
-    for group in groups:
-        if merged and merged.rows + group.rows <= BLOCK_ROWS // 8 and merged.bytes + group.bytes <= BLOCK_BYTES // 8:
-            merged = merged._replace(
-                rows=merged.rows + group.rows, bytes=merged.bytes + group.bytes, groups=merged.groups + group.groups
-            )
-            continue
-        if merged:
-            yield merged
-        merged = group
-    if merged:
-        yield merged
+def _merged(groups: Block) -> Piece:
+    """Return small row groups of one file as one piece: fine enough for even blocks, and few enough to be listed."""
+    rows, size = sum(group.rows for group in groups), sum(group.bytes for group in groups)
+    return groups[0]._replace(rows=rows, bytes=size, groups=tuple(number for group in groups for number in group.groups))
 
 
-def _compare(expected: pa.Schema, found: pa.Schema, url: str, *, reference: str) -> None:
-    if not found.equals(expected):
-        ours = {f"{field.name}: {field.type}" for field in expected}
-        theirs = {f"{field.name}: {field.type}" for field in found}
+def _compare(expected: pa.Schema, actual: pa.Schema, url: str, *, reference: str) -> None:
+    if not actual.equals(expected):
+        ours, theirs = ({f"{field.name}: {field.type}" for field in schema} for schema in (expected, actual))
         raise InputError(
             f"{url}: found other columns than in {reference}: {sorted(theirs - ours)} instead of {sorted(ours - theirs)}, in the "
             "same order. Give files of one kind only, or convert them first."

@@ -69,30 +69,30 @@ def buckets(keys: np.ndarray, nodes: np.ndarray) -> Buckets:
     position = np.arange(len(nodes), dtype=np.uint64)
     low = np.uint64((1 << len(nodes).bit_length()) - 1)
     both = np.sort((keys & ~low) | position)
-    found = _shared(Buckets(both & ~low, both & low))
-    return Buckets(found.key, nodes[found.node])
+    key, place = _shared(Buckets(both & ~low, both & low))
+    return Buckets(key, nodes[place])
 
 
-def candidates(found: Buckets) -> np.ndarray:
+def candidates(grouped: Buckets) -> np.ndarray:
     """Return the edges (2, edges), a < b, to verify: all pairs of a small bucket, a star of a large one; some repeat."""
-    starts, sizes = _extent(found)
+    key, node = grouped
+    starts, sizes = _extent(key)
     is_large = sizes > ALL_PAIRS_UP_TO
     pieces = []
     for step in range(1, ALL_PAIRS_UP_TO):
-        first = np.flatnonzero((found.key[step:] == found.key[:-step]) & ~is_large[:-step])
+        first = np.flatnonzero((key[step:] == key[:-step]) & ~is_large[:-step])
         if not len(first):
             break
-        pieces.append(np.stack([found.node[first], found.node[first + step]]))
+        pieces.append(np.stack([node[first], node[first + step]]))
     rays = np.flatnonzero(is_large & (starts != np.arange(len(starts))))
-    pieces.append(np.stack([found.node[starts[rays]], found.node[rays]]))
+    pieces.append(np.stack([node[starts[rays]], node[rays]]))
     return np.concatenate(pieces, axis=1)
 
 
-def large_buckets(found: Buckets) -> Buckets:
+def large_buckets(grouped: Buckets) -> Buckets:
     """Return the buckets for which `candidates` returns stars."""
-    _, sizes = _extent(found)
-    is_large = sizes > ALL_PAIRS_UP_TO
-    return Buckets(found.key[is_large], found.node[is_large])
+    is_large = _extent(grouped.key)[1] > ALL_PAIRS_UP_TO
+    return Buckets(grouped.key[is_large], grouped.node[is_large])
 
 
 def unmatched(stars: Buckets, verified: np.ndarray) -> Buckets:
@@ -100,7 +100,7 @@ def unmatched(stars: Buckets, verified: np.ndarray) -> Buckets:
 
     `verified` are the edges (2, edges) that did match.
     """
-    starts, _ = _extent(stars)
+    starts, _ = _extent(stars.key)
     rays = np.flatnonzero(starts != np.arange(len(starts)))
     failed = rays[~_among(np.stack([stars.node[starts[rays]], stars.node[rays]]), verified)]
     return _shared(Buckets(stars.key[failed], stars.node[failed]))
@@ -108,11 +108,8 @@ def unmatched(stars: Buckets, verified: np.ndarray) -> Buckets:
 
 def distinct(edges: np.ndarray) -> np.ndarray:
     """Return `edges` (2, edges) sorted, each once."""
-    order = np.lexsort((edges[1], edges[0]))
-    edges = edges[:, order]
-    new = np.ones(edges.shape[1], bool)
-    new[1:] = (edges[:, 1:] != edges[:, :-1]).any(axis=0)
-    return edges[:, new]
+    edges = edges[:, np.lexsort((edges[1], edges[0]))]
+    return edges[:, (np.diff(edges, axis=1, prepend=~edges[:, :1]) != 0).any(axis=0)]
 
 
 def verify(edges: np.ndarray, nodes: np.ndarray, signatures: np.ndarray, *, threshold: float) -> np.ndarray:
@@ -129,28 +126,30 @@ def verify(edges: np.ndarray, nodes: np.ndarray, signatures: np.ndarray, *, thre
     return edges[:, matches]
 
 
-def _shared(found: Buckets) -> Buckets:
-    """Return the rows whose key occurs more than once; `found` is sorted by key."""
-    twin = found.key[1:] == found.key[:-1]
-    keep = np.zeros(len(found.key), bool)
-    keep[1:] |= twin
-    keep[:-1] |= twin
-    return Buckets(found.key[keep], found.node[keep])
+def repeats(values: np.ndarray) -> np.ndarray:
+    """Return a mask of those of the sorted `values` that occur more than once."""
+    is_repeated = np.zeros(len(values), bool)
+    is_repeated[1:] = values[1:] == values[:-1]
+    is_repeated[:-1] |= is_repeated[1:]
+    return is_repeated
 
 
-def _extent(found: Buckets) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each row the first row and the number of rows of its bucket."""
-    count = len(found.key)
-    new = np.ones(count, bool)
-    new[1:] = found.key[1:] != found.key[:-1]
-    first = np.flatnonzero(new)
-    sizes = np.diff(np.append(first, count))
+def _shared(grouped: Buckets) -> Buckets:
+    """Return the rows whose key occurs more than once; `grouped` is sorted by key."""
+    is_shared = repeats(grouped.key)
+    return Buckets(grouped.key[is_shared], grouped.node[is_shared])
+
+
+def _extent(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each row the first row and the number of rows of its bucket; `key` is sorted."""
+    first = np.flatnonzero(np.diff(key, prepend=~key[:1]))
+    sizes = np.diff(np.append(first, len(key)))
     return np.repeat(first, sizes), np.repeat(sizes, sizes)
 
 
-def _among(edges: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return which of `edges` are in `known`."""
-    known = known[:, np.isin(known[0], edges[0])]
-    nodes = np.unique(np.concatenate([known, edges], axis=1))
-    code, codes = (np.searchsorted(nodes, both[0]) * len(nodes) + np.searchsorted(nodes, both[1]) for both in (edges, known))
+def _among(edges: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which of `edges` are among `others`."""
+    others = others[:, np.isin(others[0], edges[0])]
+    nodes = np.unique(np.concatenate([others, edges], axis=1))
+    code, codes = (np.searchsorted(nodes, both[0]) * len(nodes) + np.searchsorted(nodes, both[1]) for both in (edges, others))
     return np.isin(code, codes)

@@ -85,16 +85,10 @@ def compute_signatures(
 def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> Found:
     """Find the duplicates among the documents of `signatures`."""
     roots = join_edges(find_edges(signatures, plan, executor), plan, executor) if plan.matcher else []
-    parts = range(plan.node_parts)
-    labelled = [
-        executor.start(_label, number, len(parts), rows, text_keys, of_block, *roots, returns=len(parts))
-        for number, (rows, text_keys, of_block) in enumerate(
-            zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True)
-        )
-    ]
-    resolved = [
-        executor.start(_resolve, plan.order, plan.matcher, *(block[part] for block in labelled), returns=2) for part in parts
-    ]
+    parts, blocks = plan.node_parts, zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True)
+    labelled = [executor.start(_label, number, parts, *block, *roots, returns=parts) for number, block in enumerate(blocks)]
+    pieces = ([block[part] for block in labelled] for part in range(parts))
+    resolved = [executor.start(_resolve, plan.order, plan.matcher, *mine, returns=2) for mine in pieces]
     return Found([positions for positions, _ in resolved], [table for _, table in resolved])
 
 
@@ -108,15 +102,11 @@ def find_edges(signatures: Signatures, plan: Plan, executor: Executor) -> list[R
 
 def _minhash_edges(signatures: Signatures, plan: Plan, threshold: float, executor: Executor) -> list[Ref]:
     parts, blocks = plan.node_parts, len(signatures.nodes)
-    found = [
-        executor.start(
-            _bucket, parts, blocks, *signatures.nodes, *(block[part] for block in signatures.band_keys), returns=2 + parts
-        )
-        for part in range(plan.key_parts)
-    ]
+    keys = ([block[part] for block in signatures.band_keys] for part in range(plan.key_parts))
+    buckets = [executor.start(_bucket, parts, blocks, *signatures.nodes, *mine, returns=2 + parts) for mine in keys]
     kept: list[Ref] = []
     for _ in range(edges.ROUNDS):
-        candidates = [executor.start(_unite, *(task[2 + part] for task in found), returns=2) for part in range(parts)]
+        candidates = [executor.start(_unite, *(task[2 + part] for task in buckets), returns=2) for part in range(parts)]
         nodes = [of_part for _, of_part in candidates]
         fetched = [
             executor.start(_fetch, text_keys, of_block, *nodes, returns=parts)
@@ -126,30 +116,29 @@ def _minhash_edges(signatures: Signatures, plan: Plan, threshold: float, executo
             executor.start(_verify, threshold, candidates[part][0], *(block[part] for block in fetched))[0] for part in range(parts)
         ]
         kept += verified
-        if not sum(executor.fetch([num_open for num_open, *_ in found])):
+        if not sum(executor.fetch([num_open for num_open, *_ in buckets])):
             break
-        found = [executor.start(_bucket_again, parts, stars, *verified, returns=2 + parts) for _, stars, *_ in found]
+        buckets = [executor.start(_bucket_again, parts, stars, *verified, returns=2 + parts) for _, stars, *_ in buckets]
     return kept
 
 
 def _near_edges(signatures: Signatures, plan: Plan, threshold: float, executor: Executor) -> list[Ref]:
     parts, blocks = plan.node_parts, list(zip(signatures.text_keys, signatures.signatures, strict=True))
-    rows = sum(executor.fetch([executor.start(_num_rows, text_keys)[0] for text_keys, _ in blocks]))
+    rows = sum(executor.fetch([executor.start(_length, text_keys)[0] for text_keys, _ in blocks]))
     clusters = semantic.num_clusters(rows)
     share = clusters * semantic.SAMPLE_PER_CLUSTER / rows
-    samples = [executor.start(_draw_sample, share, *block)[0] for block in blocks]
-    [centres] = executor.start(_fit_samples, clusters, *samples)
+    samples = [executor.start(semantic.draw_sample, *block, share)[0] for block in blocks]
+    [centres] = executor.start(semantic.fit_samples, clusters, *samples)
     placed = [executor.start(_partition_vectors, parts, centres, *block, returns=parts) for block in blocks]
-    return [executor.start(_join_vectors, threshold, *(block[part] for block in placed))[0] for part in range(parts)]
+    return [executor.start(semantic.join, threshold, *(block[part] for block in placed))[0] for part in range(parts)]
 
 
-def join_edges(found: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
+def join_edges(links: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
     """Return references to the roots of all nodes that have an edge, in parts."""
-    sizes = executor.fetch([executor.start(_num_edges, part)[0] for part in found])
-    if sum(sizes) <= plan.edges_in_one_task:
-        return executor.start(_roots, *found)
+    if sum(executor.fetch([executor.start(_length, part)[0] for part in links])) <= plan.edges_in_one_task:
+        return executor.start(components.roots, *links)
     parts = range(plan.node_parts)
-    owned = [executor.start(_partition_edges, len(parts), part, returns=len(parts)) for part in found]
+    owned = [executor.start(_partition_edges, len(parts), part, returns=len(parts)) for part in links]
     before, after = None, ()
     while before != after:
         before, digests = after, []
@@ -158,7 +147,7 @@ def join_edges(found: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
             done = [executor.start(_star, operation, following, len(parts), *mine, returns=1 + len(parts)) for mine in of_part]
             owned, digests = [pieces for _, *pieces in done], [digest for digest, *_ in done]
         after = tuple(map(sum, zip(*executor.fetch(digests), strict=True)))
-    return [executor.start(_final_roots, *(piece[part] for piece in owned))[0] for part in parts]
+    return [executor.start(components.final_roots, *(piece[part] for piece in owned))[0] for part in parts]
 
 
 def _returned(pieces: Sequence[Any]) -> Any:
@@ -188,24 +177,20 @@ def _candidates(buckets: Sequence[edges.Buckets], parts: int) -> tuple[Any, ...]
     """Return the number of nodes that are in stars, the stars, and the candidate edges of each part."""
     of_bucket = [edges.large_buckets(bucket) for bucket in buckets]
     stars = edges.Buckets(*(np.concatenate(column) for column in zip(*of_bucket, strict=True)))
-    found = edges.distinct(np.concatenate([edges.candidates(bucket) for bucket in buckets], axis=1))
-    smaller, _ = found
-    part = part_of(smaller, parts)
-    return (len(stars.node), stars, *(found[:, part == number] for number in range(parts)))
+    every = edges.distinct(np.concatenate([edges.candidates(bucket) for bucket in buckets], axis=1))
+    part = part_of(every[0], parts)  # of the smaller node
+    return (len(stars.node), stars, *(every[:, part == number] for number in range(parts)))
 
 
-def _unite(*found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    every = edges.distinct(np.concatenate(found, axis=1))
+def _unite(*candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    every = edges.distinct(np.concatenate(candidates, axis=1))
     return every, np.unique(every)
 
 
 def _fetch(text_keys: np.ndarray, signatures: np.ndarray, *needed: np.ndarray) -> Any:
-    pieces = []
     node, row = np.unique(text_keys, return_index=True)
-    for nodes in needed:
-        is_needed = np.isin(node, nodes, assume_unique=True)
-        pieces.append((node[is_needed], signatures[row[is_needed]]))
-    return _returned(pieces)
+    masks = (np.isin(node, nodes, assume_unique=True) for nodes in needed)
+    return _returned([(node[is_needed], signatures[row[is_needed]]) for is_needed in masks])
 
 
 def _verify(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -213,58 +198,33 @@ def _verify(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray
     return edges.verify(candidates, nodes, signatures, threshold=threshold)
 
 
-def _draw_sample(share: float, text_keys: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return semantic.draw_sample(text_keys, vectors, share=share)
-
-
-def _fit_samples(clusters: int, *samples: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    return semantic.fit_samples(samples, clusters=clusters)
-
-
 def _partition_vectors(parts: int, centres: np.ndarray, text_keys: np.ndarray, vectors: np.ndarray) -> Any:
     return _returned(semantic.partition(text_keys, vectors, centres, parts))
 
 
-def _join_vectors(threshold: float, *pieces: semantic.ClusterPart) -> np.ndarray:
-    return semantic.join(pieces, threshold=threshold)
+def _length(array: np.ndarray) -> int:
+    """Return the number of rows of a vector, or of edges (2, edges)."""
+    return array.shape[-1]
 
 
-def _num_rows(text_keys: np.ndarray) -> int:
-    return len(text_keys)
-
-
-def _num_edges(found: np.ndarray) -> int:
-    return found.shape[1]
-
-
-def _roots(*found: np.ndarray) -> Roots:
-    return components.roots(np.concatenate(found, axis=1))
-
-
-def _partition_edges(parts: int, found: np.ndarray) -> Any:
-    return _returned(components.partition(found, parts, "large_star"))
+def _partition_edges(parts: int, block: np.ndarray) -> Any:
+    return _returned(components.partition(block, parts, "large_star"))
 
 
 def _star(operation: components.Operation, following: components.Operation, parts: int, *owned: np.ndarray) -> tuple[Any, ...]:
-    replaced = components.apply_star(np.concatenate(owned, axis=1), operation)
+    replaced = components.apply_star(operation, *owned)
     return (components.digest(replaced), *components.partition(replaced, parts, following))
-
-
-def _final_roots(*owned: np.ndarray) -> Roots:
-    return components.final_roots(np.concatenate(owned, axis=1))
 
 
 def _label(number: int, parts: int, rows: pa.Table, text_keys: np.ndarray, signatures: np.ndarray, *roots: Roots) -> Any:
     labelled = representatives.label_components(rows, text_keys, roots, number=number)
     part = part_of(labelled["root"].to_numpy(), parts)
-    pieces = []
-    for at in range(parts):
-        mine = labelled.filter(pa.array(part == at)) if parts > 1 else labelled
-        pieces.append((mine, signatures[np.flatnonzero((part == at) & labelled["has_signature"].to_numpy())]))
-    return _returned(pieces)
+    has_signature = labelled["has_signature"].to_numpy()
+    if parts == 1:
+        return labelled, signatures[has_signature]
+    return [(labelled.filter(pa.array(part == at)), signatures[(part == at) & has_signature]) for at in range(parts)]
 
 
 def _resolve(order: Order, matcher: Matcher, *labelled: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:
     tables, signatures = zip(*labelled, strict=True)
-    found = representatives.resolve(pa.concat_tables(tables), np.concatenate(signatures), order, matcher)
-    return found.positions, found.table
+    return representatives.resolve(pa.concat_tables(tables), np.concatenate(signatures), order, matcher)

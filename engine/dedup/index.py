@@ -87,13 +87,6 @@ class Index:
         self.next.write(RECORD, record.model_dump_json(indent=1).encode())
 
 
-def recipe_of(
-    matcher: dict[str, int | float | str | None] | None, keep: tuple[str, ...], columns: dict[str, str], kind: str
-) -> IndexRecipe:
-    """Return the recipe of an index made with these settings; `kind` is the NumPy type of its signatures."""
-    return IndexRecipe.model_validate({"version": VERSIONS[kind], "matcher": matcher, "keep": keep, "columns": columns})
-
-
 def open_index(path: Folder, recipe: IndexRecipe, kind: str = "uint32") -> Index:
     """Return the index in the folder `path`, which may be empty; `kind` is float32 for embeddings.
 

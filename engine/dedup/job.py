@@ -6,6 +6,7 @@ OUTPUT/duplicates.parquet       id, duplicate_of (the row that stays), similarit
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -102,16 +103,16 @@ def run(job: DedupJob, folder: Folder, executor: Executor, signers: Executor) ->
     Raises:
         InputError: an id occurs twice, or a file cannot be read.
     """
-    signatures = flow.compute_signatures(job.sources, job.plan, signers, compute=_signed)
+    signatures = flow.compute_signatures(job.sources, job.plan, signers, compute=methodcaller("signed"))
     _refuse_repeated_ids(signatures, job, executor)
-    found = flow.find_duplicates(signatures, job.plan, executor)
+    result = flow.find_duplicates(signatures, job.plan, executor)
     first, blocks = job.first, job.corpus.blocks
     names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
     written = [
-        executor.start(_write, blocks[number], job.corpus.schema, first + number, folder, name, *found.positions)[0]
+        executor.start(_write, blocks[number], job.corpus.schema, first + number, folder, name, *result.positions)[0]
         for number, name in enumerate(names)
     ]
-    listed = executor.start(_write_duplicates, folder, job.batch, *found.duplicates)[0]
+    listed = executor.start(_write_duplicates, folder, job.batch, *result.duplicates)[0]
     duplicates, rows = executor.fetch(listed), executor.fetch(written)
     counts = DedupCounts(rows=sum(total for total, _ in rows), kept=sum(kept for _, kept in rows), duplicates=duplicates)
     require_conserved(RowCounts(counts.rows, {"kept": counts.kept, **duplicates}), folder.url)
@@ -119,7 +120,7 @@ def run(job: DedupJob, folder: Folder, executor: Executor, signers: Executor) ->
         return counts, []
     signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[first:]
     stored = [
-        executor.start(_store, first + number, job.index.next, name, *signed[number], *found.positions)[0]
+        executor.start(_store, first + number, job.index.next, name, *signed[number], *result.positions)[0]
         for number, name in enumerate(names)
     ]
     executor.fetch(stored)
@@ -161,7 +162,8 @@ def _recipe(matcher: Matcher, columns: Columns, kinds: dict[str, str]) -> tuple[
         settings, kind = {"model": matcher.folder.name, "threshold": matcher.threshold}, "float32"
     else:
         settings, kind = matcher and matcher.model_dump(mode="json"), "uint32"
-    return index.recipe_of(settings, columns.keep, kinds, kind), kind
+    recipe = {"version": index.VERSIONS[kind], "matcher": settings, "keep": columns.keep, "columns": kinds}
+    return IndexRecipe.model_validate(recipe), kind
 
 
 def _refuse_repeated_ids(signatures: flow.Signatures, job: DedupJob, executor: Executor) -> None:
@@ -181,10 +183,6 @@ def _refuse_repeated_ids(signatures: flow.Signatures, job: DedupJob, executor: E
 def _id_of(rows: pa.Table, hashes: np.ndarray, repeated: int) -> Any:
     at = np.flatnonzero(hashes == np.uint64(repeated))
     return rows["id"][int(at[0])].as_py() if len(at) else None
-
-
-def _signed(source: Source) -> SignedBlock:
-    return source.signed()
 
 
 def _lost(number: int, positions: Sequence[np.ndarray]) -> np.ndarray:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from engine.dedup.components import Roots
+from engine.dedup.edges import repeats
 from engine.dedup.leaders import groups, leaders
 from engine.dedup.minhash import estimate
 from engine.dedup.signature import Matcher, SemanticMatcher
@@ -36,8 +37,8 @@ def label_components(rows: pa.Table, text_keys: np.ndarray, roots: Sequence[Root
     root, is_joined = text_keys.copy(), np.zeros(len(text_keys), bool)
     for part in (part for part in roots if len(part.node)):
         at = np.minimum(np.searchsorted(part.node, text_keys), len(part.node) - 1)
-        known = part.node[at] == text_keys
-        root[known], is_joined[known] = part.root[at[known]], True
+        has_edge = part.node[at] == text_keys
+        root[has_edge], is_joined[has_edge] = part.root[at[has_edge]], True
     position = (np.uint64(number) << np.uint64(32)) + np.arange(len(text_keys), dtype=np.uint64)
     for name, column in (("text", text_keys), ("root", root), ("position", position), ("has_signature", is_joined)):
         rows = rows.append_column(name, pa.array(column))
@@ -56,8 +57,7 @@ def resolve(rows: pa.Table, signatures: np.ndarray, order: Order, matcher: Match
     rows = rows.append_column("at", pa.array(at)).drop_columns(["has_signature"])
     rows = _in_components(rows).sort_by([("root", "ascending"), *order])
     root, text, at = (rows[name].to_numpy() for name in ("root", "text", "at"))
-    is_first = np.ones(len(root), bool)
-    is_first[1:] = root[1:] != root[:-1]
+    is_first = np.diff(root, prepend=~root[:1]) != 0
     keeper = np.maximum.accumulate(np.where(is_first, np.arange(len(root)), 0))
     if isinstance(matcher, SemanticMatcher):
         _lead(keeper, text, at, signatures, threshold=matcher.threshold)
@@ -68,17 +68,15 @@ def resolve(rows: pa.Table, signatures: np.ndarray, order: Order, matcher: Match
     method, measure = ("semantic", cosine) if isinstance(matcher, SemanticMatcher) else ("minhash", estimate)
     if differs.any():
         similarity[differs] = measure(signatures[at[lost[differs]]], signatures[at[to[differs]]])
-    found = rows.take(pa.array(lost))
-    table = pa.table(
-        {
-            "id": found["id"],
-            "duplicate_of": rows["id"].take(pa.array(to)),
-            "similarity": pa.array(similarity),
-            "method": pa.array(np.where(differs, method, "exact").tolist(), pa.string()),
-            "batch": found["batch"],
-        }
-    )
-    return Duplicates(np.sort(found["position"].to_numpy()), table.filter(found["listed"]))
+    dropped = rows.take(pa.array(lost))
+    columns = {
+        "id": dropped["id"],
+        "duplicate_of": rows["id"].take(pa.array(to)),
+        "similarity": pa.array(similarity),
+        "method": pa.array(np.where(differs, method, "exact").tolist(), pa.string()),
+        "batch": dropped["batch"],
+    }
+    return Duplicates(np.sort(dropped["position"].to_numpy()), pa.table(columns).filter(dropped["listed"]))
 
 
 def _lead(keeper: np.ndarray, text: np.ndarray, at: np.ndarray, vectors: np.ndarray, *, threshold: float) -> None:
@@ -97,12 +95,9 @@ def _lead(keeper: np.ndarray, text: np.ndarray, at: np.ndarray, vectors: np.ndar
 def _in_components(rows: pa.Table) -> pa.Table:
     """Return the documents that share their component with another: few, and sorting is the cost."""
     root = rows["root"].to_numpy()
-    order = np.argsort(root)
-    twin = root[order][1:] == root[order][:-1]
-    keep = np.zeros(len(root), bool)
-    keep[order[1:]] |= twin
-    keep[order[:-1]] |= twin
-    return rows.filter(pa.array(keep))
+    order, is_shared = np.argsort(root), np.empty(len(root), bool)
+    is_shared[order] = repeats(root[order])
+    return rows.filter(pa.array(is_shared))
 
 
 def id_hashes(rows: pa.Table) -> np.ndarray:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.dedup.components import component_labels
+
 EXACT_UP_TO = 10_000  # rows: up to so many are one cluster, and every pair is compared
 ROWS_PER_CLUSTER = 1_000  # a row is compared with about NPROBE times as many
 MAX_CLUSTERS = 8_192  # finding the nearest centre of a row costs as many comparisons
@@ -28,6 +30,9 @@ class Edges(NamedTuple):
     left: np.ndarray
     right: np.ndarray
     similarity: np.ndarray
+
+
+NO_EDGES = Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class ClusterPart(NamedTuple):
@@ -87,13 +92,13 @@ def near_pairs(vectors: np.ndarray, *, threshold: float, clusters: int | None = 
     return _pairs_in_clusters(nearest.ravel(), is_probe, rows, vectors, threshold=threshold)
 
 
-def draw_sample(nodes: np.ndarray, vectors: np.ndarray, *, share: float) -> tuple[np.ndarray, np.ndarray]:
+def draw_sample(nodes: np.ndarray, vectors: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Return about `share` of the rows, chosen by their `nodes`, which are 64-bit hashes: the same rows for any cut into blocks."""
     is_drawn = nodes >> np.uint64(11) < np.uint64(min(share, 1.0) * 2**53)
     return nodes[is_drawn], vectors[is_drawn]
 
 
-def fit_samples(samples: Sequence[tuple[np.ndarray, np.ndarray]], *, clusters: int) -> np.ndarray:
+def fit_samples(clusters: int, *samples: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Return the centres of the blocks' `samples`; a node that several blocks have counts once."""
     nodes, vectors = (np.concatenate(column) for column in zip(*samples, strict=True))
     _, first = np.unique(nodes, return_index=True)
@@ -113,7 +118,7 @@ def partition(nodes: np.ndarray, vectors: np.ndarray, centres: np.ndarray, parts
     ]
 
 
-def join(pieces: Sequence[ClusterPart], *, threshold: float) -> np.ndarray:
+def join(threshold: float, *pieces: ClusterPart) -> np.ndarray:
     """Return the edges (2, edges) of uint64, a < b, between the nodes of the `pieces` that one task got of all blocks."""
     cluster, is_probe, node, vectors = (np.concatenate(column) for column in zip(*pieces, strict=True))
     order = np.argsort(node, kind="stable")
@@ -128,14 +133,18 @@ def _pairs_in_clusters(
     """Return the pairs of each cluster; row `row[i]` of `vectors` is compared in `cluster[i]`, of which all rows are given."""
     order = np.lexsort((np.arange(len(row)), is_probe, cluster))
     starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
-    found = [Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    found = [NO_EDGES]
     for start, end in zip(starts, np.append(starts[1:], len(order)), strict=True):
         members = row[order[start:end]]
         residents = int(np.count_nonzero(~is_probe[order[start:end]]))
         pairs = _spanning_pairs(vectors[members], residents, threshold=threshold)
         ends = np.sort(np.stack([members[pairs.left], members[pairs.right]]), axis=0)
         found.append(Edges(ends[0], ends[1], pairs.similarity))
-    return Edges(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    return _concatenated(found)
+
+
+def _concatenated(pieces: Sequence[Edges]) -> Edges:
+    return Edges(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
 
 
 def _spanning_pairs(vectors: np.ndarray, residents: int, *, threshold: float) -> Edges:
@@ -145,7 +154,7 @@ def _spanning_pairs(vectors: np.ndarray, residents: int, *, threshold: float) ->
     joined are not compared again, so a cluster of nothing but copies costs few products, and never a list of its square.
     """
     component = np.arange(len(vectors))
-    found: list[Edges] = []
+    forests: list[Edges] = []
     for rows, columns in _tiles(residents, len(vectors)):
         here, there = component[rows], component[columns]
         if here.min() == here.max() == there.min() == there.max():
@@ -154,11 +163,9 @@ def _spanning_pairs(vectors: np.ndarray, residents: int, *, threshold: float) ->
         left, right = np.nonzero((cosine >= threshold) & (here[:, None] != there[None, :]))
         if len(left):
             edges = Edges(left + rows.start, right + columns.start, cosine[left, right])
-            found.append(_spanning_forest(edges, component))
-            component = components_of(found, len(vectors))
-    if not found:
-        return Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    return Edges(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+            forests.append(_spanning_forest(edges, component))
+            component = components_of(forests, len(vectors))
+    return _concatenated([NO_EDGES, *forests])
 
 
 def _tiles(residents: int, total: int) -> Iterator[tuple[slice, slice]]:
@@ -184,9 +191,4 @@ def _spanning_forest(edges: Edges, component: np.ndarray) -> Edges:
 
 def components_of(edges: Sequence[Edges], rows: int) -> np.ndarray:
     """Return the number of the connected component of each of `rows` rows, (rows,) int64."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    left, right = (np.concatenate([pairs[side] for pairs in edges]) for side in (0, 1))
-    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(rows, rows))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    return component_labels(*(np.concatenate([pairs[side] for pairs in edges]) for side in (0, 1)), rows)

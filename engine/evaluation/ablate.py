@@ -15,13 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
-import numpy as np
-
 from engine.contract.judges import Judges
-from engine.records.estimate import Estimate
 from engine.rows import Row, content_id
-from engine.stats.bootstrap import BLOCK
-from engine.stats.intervals import Array, estimate
 
 AGREEMENT = "agreement"
 SMALLEST_SHARE = 0.25  # of the prompts of `rules`: a smaller subset would shrink all others to its size
@@ -132,31 +127,3 @@ def _chosen(answers: Sequence[AnswerFacts], size: int) -> tuple[str, ...]:
 
 def _prompts(answers: Sequence[AnswerFacts]) -> int:
     return len({answer.prompt_id for answer in answers})
-
-
-class TwoWayBootstrap:
-    """Resamples seeds and prompts independently (pigeonhole bootstrap: Owen, Annals of Applied Statistics 1, 2007).
-
-    The same draws serve every subset, so differences are paired. With few seeds, the part of the variance that comes from the
-    training is known roughly.
-    """
-
-    def __init__(self, seeds: int, prompts: int, *, times: int, level: float, seed: int) -> None:
-        draw = np.random.default_rng(seed)
-        self.seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=times)
-        self.prompts = draw.multinomial(prompts, np.full(prompts, 1 / prompts), size=times)
-        self.level = level
-
-    def value(self, right: Array, other: Array | None = None) -> Estimate:
-        """Return the mean of `right`, (seeds, prompts), or of its difference to `other`, with a percentile interval."""
-        cells = right.astype(np.float64) - (0 if other is None else other.astype(np.float64))
-        tail = 50 * (1 - self.level)
-        low, high = np.percentile(self._means(cells), [tail, 100 - tail])
-        return estimate(cells.mean(), low, high, cells.size)
-
-    def _means(self, cells: Array) -> Array:
-        means = []
-        for start in range(0, len(self.seeds), BLOCK):
-            block = slice(start, start + BLOCK)
-            means.append(((self.seeds[block] @ cells) * self.prompts[block]).sum(axis=1))
-        return np.concatenate(means) / cells.size

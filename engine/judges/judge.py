@@ -35,7 +35,7 @@ class Judge:
     def __init__(self, spec: GraderSpec) -> None:
         self.spec, self.section = spec, spec.section
         self.rubrics = self.section.rubrics
-        clients = {rubric.name: JudgeClient(spec.client(rubric)) for rubric in self.rubrics}
+        clients = {rubric.name: JudgeClient(spec.clients[rubric.name]) for rubric in self.rubrics}
         by_identity = {judge.client.identity: judge for judge in clients.values()}
         self.clients = {name: by_identity[judge.client.identity] for name, judge in clients.items()}
 

@@ -41,7 +41,6 @@ DISPOSITIONS = pa.schema(  # of the rows that are not kept, about 60 bytes each
     ]
 )
 
-
 BEST_FIRST: Order = [(name, "ascending") for name in ("split", "round", "prompt_id", "row_key")]  # holdout < train
 _KEYS = ("row_key", "prompt_id", "split", "round")
 
@@ -51,18 +50,13 @@ def sign(rows: pa.Table, copies: Copies) -> pa.Table:
     rows = rows.filter(pc.equal(rows["reason"], ""))
     source_ids = zip(rows["path"].to_pylist(), rows["source_id"].to_pylist(), strict=True)
     minima = minhash(rows["text"], copies)
-    return pa.table(
-        {
-            "row_key": rows["row_key"],
-            "prompt_id": rows["prompt_id"],
-            "split": rows["split"],
-            "round": rows["round"],
-            "id_key": pa.array([None if name is None else _id_key(path, name) for path, name in source_ids], pa.uint64()),
-            "text_key": pa.array(text_keys(rows["text"])),
-            "minima": pa.array(list(minima), pa.list_(pa.uint32())),
-        },
-        schema=SIGNED,
-    )
+    columns = {
+        **{name: rows[name] for name in _KEYS},
+        "id_key": pa.array([None if name is None else _id_key(path, name) for path, name in source_ids], pa.uint64()),
+        "text_key": pa.array(text_keys(rows["text"])),
+        "minima": pa.array(list(minima), pa.list_(pa.uint32())),
+    }
+    return pa.table(columns, schema=SIGNED)
 
 
 def by_source_id(signed: pa.Table) -> SignedBlock:
@@ -72,7 +66,7 @@ def by_source_id(signed: pa.Table) -> SignedBlock:
     return SignedBlock(table, rows["id_key"].to_numpy(), np.empty((len(rows), 0), np.uint32))
 
 
-def by_text(signed: pa.Table, repeated: Sequence[pa.Table], *, last: int, num_perm: int) -> SignedBlock:
+def by_text(signed: pa.Table, *repeated: pa.Table, last: int, num_perm: int) -> SignedBlock:
     """Return the SIGNED rows up to round `last`, keyed by their text, without those that have a `repeated` id.
 
     Signatures are (rows, num_perm) for a block without rows too: signatures of all blocks are concatenated.
@@ -102,27 +96,15 @@ def _copies(copies: pa.Table) -> pa.Table:
     row, kept = ({name: pc.struct_field(copies[end], name) for name in _KEYS} for end in ("id", "duplicate_of"))
     is_leak, is_exact = pc.not_equal(row["split"], kept["split"]), pc.equal(copies["method"], "exact")
     leak, copy = pc.if_else(is_exact, "holdout_copy", "holdout_near"), pc.if_else(is_exact, "exact_copy", "near_copy")
-    return pa.table(
-        {
-            "row_key": row["row_key"],
-            "disposition": pc.if_else(is_leak, leak, copy),
-            "duplicate_of": kept["prompt_id"],
-            "similarity": copies["similarity"],
-            "detail": pa.repeat("", len(copies)),
-        },
-        schema=DISPOSITIONS,
-    )
+    columns = {"row_key": row["row_key"], "disposition": pc.if_else(is_leak, leak, copy), "duplicate_of": kept["prompt_id"]}
+    columns |= {"similarity": copies["similarity"], "detail": pa.repeat("", len(copies))}
+    return pa.table(columns, schema=DISPOSITIONS)
 
 
 def _repeated_ids(copies: pa.Table) -> pa.Table:
     lines = [row_key & ((1 << LINE_BITS) - 1) for row_key in copies["duplicate_of"].to_pylist()]
-    return pa.table(
-        {
-            "row_key": copies["id"],
-            "disposition": pa.repeat("duplicate_id", len(copies)),
-            "duplicate_of": pa.repeat("", len(copies)),
-            "similarity": pa.nulls(len(copies), pa.float32()),
-            "detail": pa.array([f"line {line} has the same id" for line in lines], pa.string()),
-        },
-        schema=DISPOSITIONS,
-    )
+    rows = [
+        {"row_key": row_key, "disposition": "duplicate_id", "duplicate_of": "", "detail": f"line {line} has the same id"}
+        for row_key, line in zip(copies["id"].to_pylist(), lines, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=DISPOSITIONS)

@@ -61,7 +61,7 @@ def source_files(sources: list[tuple[str, str, Source | Holdout]], *, root: str)
                     split=split,
                     task_unit=task_unit,
                     licence=section.licence,
-                    columns={ours: theirs for ours, theirs in section.columns.items()},
+                    columns={**section.columns},
                     bytes=_size(url),
                     first=first,
                     total=sum(counts.values()),

@@ -76,7 +76,7 @@ def find_copies(
 
     by_id = plan._replace(matcher=None, order=[("id", "ascending")], key_parts=1)
     repeated = search(copies.by_source_id, by_id)
-    return repeated, [search(partial(_by_text, last=last, num_perm=num_perm), plan, repeated) for last in range(rounds + 1)]
+    return repeated, [search(partial(copies.by_text, last=last, num_perm=num_perm), plan, repeated) for last in range(rounds + 1)]
 
 
 def label(rows: Dataset, resolution: Resolution, pool: Pool) -> Dataset:
@@ -166,10 +166,6 @@ def _tokens(written: pa.Table) -> pa.Table:
 
 def _admit(written: pa.Table, section: Prompts) -> pa.Table:
     return identify(redact(written.select(INGESTED.names), section.redact))
-
-
-def _by_text(signed: pa.Table, *repeated: pa.Table, last: int, num_perm: int) -> SignedBlock:
-    return copies.by_text(signed, repeated, last=last, num_perm=num_perm)
 
 
 def _resolve(

@@ -7,13 +7,14 @@ nothing, or repeats words of its instruction, is rejected).
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.contract.synthesize import Evolve, Synthesis
 from engine.dedup.words import words
 from engine.inference.engine import Chat, instruct
 from engine.prompts.ablate_fact import Fact
 from engine.prompts.sources import RowReject
+from engine.rows import Row
 
 KINDS = {
     "core": "an ordinary message",
@@ -45,12 +46,12 @@ class Ask(NamedTuple):
     number: int  # of its synthesis from 1, over all rounds
     synthesis: Synthesis
     layer: str
-    seeds: Sequence[dict[str, Any]]  # rows of PROMPT; the first is the parent
+    seeds: Sequence[Row]  # rows of PROMPT; the first is the parent
     seed: int
     fact: Fact | None = None  # of a counter-example
 
     @property
-    def parent(self) -> dict[str, Any]:
+    def parent(self) -> Row:
         """The row from which the prompt is written."""
         return self.seeds[0]
 
@@ -95,22 +96,18 @@ def read(ask: Ask, reply: str) -> str:
 
 
 def _evolved(ask: Ask) -> str:
-    way = operator(ask)
-    if way == "broaden":
-        return IN_BREADTH.format(kind=KINDS[ask.layer])
-    return IN_DEPTH.format(operator=OPERATORS[way], kind=KINDS[ask.layer])
+    name, kind = operator(ask), KINDS[ask.layer]
+    return IN_BREADTH.format(kind=kind) if name == "broaden" else IN_DEPTH.format(operator=OPERATORS[name], kind=kind)
 
 
-def _reworded(ask: Ask) -> str:
-    return REWORD
-
-
-def _lacking(ask: Ask) -> str:
+def _without_fact(ask: Ask) -> str:
     assert ask.fact is not None
     return LEAVE_OUT.format(values=" and ".join(repr(value) for value in ask.fact.values))
 
 
-ORDERS: dict[str, Callable[[Ask], str]] = {"evolve": _evolved, "paraphrase": _reworded, "counter_example": _lacking}
+ORDERS: dict[str, Callable[[Ask], str]] = {
+    "evolve": _evolved, "paraphrase": lambda ask: REWORD, "counter_example": _without_fact,
+}  # fmt: skip
 
 
 def _require_numbers(before: str, after: str) -> None:

@@ -47,24 +47,19 @@ def quotas(syntheses: Sequence[Synthesis], shares: Mapping[Layer, float], seeds:
         seeds: number of seeds by layer. Prompts of earlier syntheses count as existing for later ones.
     """
     existing = {layer: seeds.get(layer, 0) for layer in LAYERS}
-    wanted: dict[QuotaKey, int] = {}
+    result: dict[QuotaKey, int] = {}
     for synthesis in syntheses:
-        for layer, count in _by_layer(synthesis, shares, existing).items():
-            if count:
-                wanted[synthesis.title, layer] = count
-                existing[layer] += count
-    return wanted
+        counts = {layer: count for layer, count in _by_layer(synthesis, shares, existing).items() if count}
+        for layer, count in counts.items():
+            result[synthesis.title, layer] = count
+            existing[layer] += count
+    return result
 
 
 def requests(
-    syntheses: Sequence[Synthesis],
-    wanted: Mapping[QuotaKey, int],
-    kept: Mapping[QuotaKey, int],
-    *,
-    round: int,
-    units_with_facts: Sequence[str],
+    syntheses: Sequence[Synthesis], missing: Mapping[QuotaKey, int], *, round: int, units_with_facts: Sequence[str]
 ) -> list[QuotaRequest]:
-    """Return the requests of `round`: all prompts that are still missing.
+    """Return the requests of `round` for the prompts that are `missing`.
 
     `units_with_facts` are the task units whose prompts can be counter-examples.
     """
@@ -74,7 +69,7 @@ def requests(
         num_examples = method.num_examples if method.type == "self_instruct" else 1
         units = tuple(units_with_facts) if method.type == "counter_example" else ()
         for layer in LAYERS:
-            count = wanted.get((synthesis.title, layer), 0) - kept.get((synthesis.title, layer), 0)
+            count = missing.get((synthesis.title, layer), 0)
             if count > 0 and round <= synthesis.rounds:
                 result.append(QuotaRequest(synthesis.title, layer, count, round, num_examples, method.type, units))
     return result

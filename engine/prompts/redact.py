@@ -46,19 +46,12 @@ def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
     for row in rows.to_pylist():
         replaced: set[str] = set()
         turns = [{**turn, "content": redact_text(turn["content"], kinds, replaced)} for turn in row["messages"] or ()]
-        changed.append(
-            row
-            | {
-                "messages": turns if row["messages"] is not None else None,
-                "text": "\n".join(turn["content"] for turn in turns if turn["role"] == "user") if row["messages"] else None,
-                "reference": redact_text(row["reference"], kinds, replaced)
-                if row["reference"] and row["split"] == "train"
-                else row["reference"],
-                "raw": redact_text(row["raw"], kinds, set()),
-                "detail": redact_text(row["detail"], kinds, set()),
-                "redacted": sorted(replaced),
-            }
-        )
+        texts = {name: redact_text(row[name], kinds, set()) for name in ("raw", "detail")}
+        texts["text"] = "\n".join(turn["content"] for turn in turns if turn["role"] == "user") if row["messages"] else None
+        if row["reference"] and row["split"] == "train":
+            texts["reference"] = redact_text(row["reference"], kinds, replaced)
+        messages = turns if row["messages"] is not None else None
+        changed.append({**row, **texts, "messages": messages, "redacted": sorted(replaced)})
     return pa.Table.from_pylist(changed, schema=INGESTED)
 
 
@@ -107,12 +100,8 @@ def _plain(kind: Entity) -> Callable[[str], Iterator[Span]]:
 
 
 FINDERS: dict[Entity, Callable[[str], Iterator[Span]]] = {
-    "email": _emails,
-    "phone": _phones,
-    "card": _plain("card"),
-    "iban": _plain("iban"),
-    "ip": _plain("ip"),
-}
+    "email": _emails, "phone": _phones, "card": _plain("card"), "iban": _plain("iban"), "ip": _plain("ip"),
+}  # fmt: skip
 
 
 def _matches(kind: Entity, text: str) -> list[tuple[int, int]]:
@@ -126,27 +115,16 @@ def _matches(kind: Entity, text: str) -> list[tuple[int, int]]:
 @cache
 def _recognizers() -> dict[Entity, Any]:
     with _without_modules("torch", "transformers"):
-        from presidio_analyzer.predefined_recognizers import (
-            CreditCardRecognizer,
-            EmailRecognizer,
-            IbanRecognizer,
-            IpRecognizer,
-            PhoneRecognizer,
-        )
+        from presidio_analyzer import predefined_recognizers as presidio
 
-    class AnyEmail(EmailRecognizer):
+    class AnyEmail(presidio.EmailRecognizer):
         """Does not use the list of public suffixes, which would be downloaded. `3@4.50` is a price."""
 
         def validate_result(self, pattern_text: str) -> bool:
             return not pattern_text.rpartition(".")[2].isdigit()
 
-    return {
-        "email": AnyEmail(),
-        "phone": PhoneRecognizer(),
-        "card": CreditCardRecognizer(),
-        "iban": IbanRecognizer(),
-        "ip": IpRecognizer(),
-    }
+    kinds = {"phone": presidio.PhoneRecognizer, "card": presidio.CreditCardRecognizer, "iban": presidio.IbanRecognizer}
+    return {"email": AnyEmail(), "ip": presidio.IpRecognizer(), **{kind: recognizer() for kind, recognizer in kinds.items()}}
 
 
 @contextmanager

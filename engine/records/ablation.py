@@ -29,7 +29,7 @@ class SubsetResult(Record):
     runs: list[Training] | None = None
     """One training per seed; null if left out, as the fields below."""
     exact_match: Estimate | None = None
-    """Exact match on the holdout, with its bootstrap interval over seeds and prompts; `n` is seeds times prompts."""
+    """Mean exact match on the holdout; `n` is seeds times prompts."""
     against_all: Estimate | None = None
     """Paired difference to the subset `all`; null for that subset itself."""
     against_rules: Estimate | None = None

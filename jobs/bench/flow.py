@@ -17,7 +17,7 @@ from engine.rows import PROMPT, content_id, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from jobs import workspace
-from jobs.bench.watch import put_prompts, run_candidates
+from jobs.bench.watch import put_artifact, run_candidates
 from jobs.terminal.console import columns
 
 HERE = Path(__file__).parent
@@ -92,7 +92,8 @@ def _prepare(site: Path, rows: int, profile: str) -> None:
         shutil.copy(path, site)
     (site / "seeds.jsonl").write_text('{"input": "Please send 3 blue kites."}\n')
     work = workspace.create(str(site / "flow.yaml"), str(site / "run"), profile=profile, changes=[])
-    put_prompts(work, make_prompts(rows, work.contract.prompts.shard_rows))
+    pieces = make_prompts(rows, work.contract.prompts.shard_rows)
+    put_artifact(work, "prompts", pieces, PROMPT, label="prompts")
 
 
 def make_prompts(count: int, shard_rows: int) -> Iterator[pa.Table]:

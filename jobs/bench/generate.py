@@ -3,8 +3,6 @@
 `--json` prints a `GenerateBench`.
 """
 
-import json
-import statistics
 import tempfile
 import time
 from dataclasses import replace
@@ -14,18 +12,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from engine.contract import Contract, load_contract, load_profile
-from engine.contract.models import VllmModel
+from engine.contract import load_profile
 from engine.records.base import Record
 from engine.rows import PROMPT, Row, content_id, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from jobs import workspace
-from jobs.bench.turns import RunTasks, Throughput, Worker, serve, throughput
-from jobs.bench.watch import ROOT, put_prompts, run_candidates
-from jobs.terminal.session import set_environment
+from jobs.bench import smoke, turns
+from jobs.bench.turns import RunTasks, Throughput, serve
+from jobs.bench.watch import put_artifact, run_candidates
 
-CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
 SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # both sides sample every answer
 
 
@@ -60,19 +56,12 @@ class GenerateBench(Record):
 def bench(prompts: int, rounds: int, *, profile: str) -> GenerateBench:
     """Measure `rounds` rounds of `prompts` prompts, then two whole jobs."""
     where = str(workspace.profile_path(profile))
-    set_environment(load_profile(Path(where)))
-    workers = {side.__name__: Worker(side, prompts, where, pool="teacher") for side in (bare, stage)}
-    turns = [{name: worker.round(number) for name, worker in workers.items()} for number in range(1, rounds + 1)]
-    sides = {name: throughput(worker, [turn[name] for turn in turns]) for name, worker in workers.items()}
+    of_bare, of_stage, ratio_of_stage = turns.take_turns(bare, stage, prompts, rounds, profile=where, pool="teacher")
     direct, judged = (_job(prompts, mode, where) for mode in ("direct", "judged"))
-    speed = sides["bare"].per_second
-    ratio = Ratio(
-        stage=round(statistics.median(turn["stage"].per_second / turn["bare"].per_second for turn in turns), 3),
-        job=round(direct.per_second / speed, 3),
-        judged=round(judged.per_second / speed, 3),
-    )
-    samples = _contract().teachers.models[0].sampling.n
-    return GenerateBench(prompts=prompts, samples=samples, **sides, job=direct, judged=judged, ratio=ratio)
+    of_jobs = {name: round(job.per_second / of_bare.per_second, 3) for name, job in (("job", direct), ("judged", judged))}
+    ratio = Ratio(stage=ratio_of_stage, **of_jobs)
+    samples = smoke.contract(SAMPLED).teachers.models[0].sampling.n
+    return GenerateBench(prompts=prompts, samples=samples, bare=of_bare, stage=of_stage, job=direct, judged=judged, ratio=ratio)
 
 
 def bare(pipe: Connection, prompts: int, profile: str) -> None:
@@ -84,14 +73,12 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     from engine.inference.structured import decoding_schema
     from engine.inference.vllm_engine import VllmEngine
 
-    engine = VllmEngine(
-        spec.client.model, spec.client.pool, spec.client.weights
-    )  # the same arguments; from here on its `llm` alone
+    engine = VllmEngine(spec.client.model, spec.client.pool, spec.client.weights)  # the same arguments; then only its `llm`
     sampling, shots = spec.section.sampling, FewShotSelector(spec.section.shots)
     output = spec.specialist.task_units[0].output
-    asked = [row for row in rows for _ in range(sampling.n)]
-    chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in asked]
-    schemas = [decoding_schema(output, row["text"]) for row in asked]
+    samples = [row for row in rows for _ in range(sampling.n)]
+    chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in samples]
+    schemas = [decoding_schema(output, row["text"]) for row in samples]
 
     def prepare(number: int) -> RunTasks:
         params = [
@@ -138,16 +125,16 @@ def _job(prompts: int, mode: str, profile: str) -> Throughput:
     changes = [*SAMPLED, f"teachers.mode={mode}"]
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
-        work = workspace.create(str(CONTRACT), str(run), profile=profile, changes=changes)
-        put_prompts(work, [from_rows(_rows(prompts), PROMPT)])
-        used = run_candidates(CONTRACT, run, profile=profile, changes=changes)
+        work = workspace.create(str(smoke.CONTRACT), str(run), profile=profile, changes=changes)
+        put_artifact(work, "prompts", [from_rows(_rows(prompts), PROMPT)], PROMPT, label="prompts")
+        usage = run_candidates(smoke.CONTRACT, run, profile=profile, changes=changes)
         candidates = load_artifact(Folder(str(run / "candidates")))
         assert candidates
         first_time, first_tokens = _first_batch(run)
         ended = candidates.record.started + candidates.record.seconds
         tokens = candidates.record.metrics["tokens_out"]
     steady = (tokens - first_tokens) / (ended - first_time)
-    return Throughput(count=tokens, per_second=round(steady, 1), with_start=round(tokens / used.seconds, 1))
+    return Throughput(count=tokens, per_second=round(steady, 1), with_start=round(tokens / usage.seconds, 1))
 
 
 def _first_batch(run: Path) -> tuple[float, int]:
@@ -156,35 +143,28 @@ def _first_batch(run: Path) -> tuple[float, int]:
     return first.stat().st_mtime, sum(pq.read_table(first, columns=["tokens_out"])["tokens_out"].to_pylist())
 
 
-def _contract() -> Contract:
-    return load_contract(CONTRACT, SAMPLED).contract
-
-
 def _teacher_spec(profile: str) -> Any:
     from engine.inference.client import ClientSpec
-    from engine.inference.locate import locate
     from engine.teachers.teacher import TeacherSpec
 
-    contract, folder = _contract(), Folder(tempfile.mkdtemp())
-    section = contract.teachers.models[0]
-    assert isinstance(section.model, VllmModel)
-    weights = locate(section.model.path, root=str(CONTRACT.parent), home=workspace.models_home())
-    pool = load_profile(Path(profile)).teacher
-    client = ClientSpec(section.model, pool, weights, folder / "answers", folder / "markers", folder / "budget")
+    contract, folder = smoke.contract(SAMPLED), Folder(tempfile.mkdtemp())
+    section, pool = contract.teachers.models[0], load_profile(Path(profile)).teacher
+    client = ClientSpec(
+        section.model, pool, smoke.weights(section.model), folder / "answers", folder / "markers", folder / "budget"
+    )
     return TeacherSpec(section, contract.specialist, client)
 
 
 def _rows(prompts: int) -> list[Row]:
     """Return the first mails of the contract's source as rows of PROMPT."""
-    contract = _contract()
-    lines = (CONTRACT.parent / contract.prompts.sources[0].path).read_text().splitlines()[:prompts]
-    same = {"task_unit": contract.specialist.task_units[0].name, "layer": "core", "redacted": [], "source": "train.jsonl"}
-    texts = [json.loads(line)["input"] for line in lines]
-    return [same | {"prompt_id": content_id(t), "text": t, "messages": [{"role": "user", "content": t}]} for t in texts]
+    same = {"task_unit": smoke.contract(()).specialist.task_units[0].name, "layer": "core", "redacted": [], "source": "train.jsonl"}
+    return [
+        same | {"prompt_id": content_id(text), "text": text, "messages": [{"role": "user", "content": text}]}
+        for text in smoke.mails(prompts)
+    ]
 
 
 def as_text(result: GenerateBench) -> str:
     """Return a line per way, and the ratios."""
     ways = {"bare": result.bare, "stage": result.stage, "job": result.job, "judged": result.judged}
-    lines = [f"{name}: {way.per_second} tokens/s" for name, way in ways.items()]
-    return "\n".join([*lines, f"ratio to bare vLLM: {result.ratio.model_dump()}"])
+    return turns.as_text(ways, result.ratio, unit="tokens")

@@ -5,7 +5,6 @@
 
 import json
 import re
-import statistics
 import sys
 import tempfile
 import time
@@ -19,22 +18,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.contract import Contract, Profile, load_contract, load_profile
+from engine.contract import Contract, Profile, load_profile
 from engine.inference.engine import Chat
 from engine.records.base import Record
 from engine.rows import ANSWER, CANDIDATE, PROMPT, Row, add, content_id, from_rows
-from engine.runs.recipe import identify
-from engine.storage.artifact import RowCounts
 from engine.storage.folder import Folder
-from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
 from jobs import workspace
-from jobs.bench.turns import RunTasks, Throughput, Worker, serve, throughput
-from jobs.bench.watch import ROOT, put_prompts, watch
-from jobs.pipeline import pipeline
-from jobs.terminal.session import set_environment
+from jobs.bench import smoke, turns
+from jobs.bench.turns import RunTasks, Throughput, serve
+from jobs.bench.watch import ROOT, put_artifact, watch
 from jobs.workspace import Workspace
 
-CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
 CHANGES = ["judges.calibrate=null", "judges.audit=null"]  # both sides score the answers, nothing else
 SAMPLES = 2
 
@@ -65,29 +59,21 @@ class JudgeBench(Record):
 def bench(answers: int, rounds: int, *, profile: str) -> JudgeBench:
     """Measure `rounds` rounds of `answers` answers, then a whole job."""
     where = str(workspace.profile_path(profile))
-    set_environment(load_profile(Path(where)))
-    workers = {side.__name__: Worker(side, answers, where, pool="judge") for side in (bare, stage)}
-    turns = [{name: worker.round(number) for name, worker in workers.items()} for number in range(1, rounds + 1)]
-    sides = {name: throughput(worker, [turn[name] for turn in turns]) for name, worker in workers.items()}
+    of_bare, of_stage, ratio = turns.take_turns(bare, stage, answers, rounds, profile=where, pool="judge")
     job = _job(answers, where)
-    ratio = Ratio(
-        stage=round(statistics.median(turn["stage"].per_second / turn["bare"].per_second for turn in turns), 3),
-        job=round(job.per_second / sides["bare"].per_second, 3),
-    )
-    return JudgeBench(answers=answers, **sides, job=job, ratio=ratio)
+    ratios = Ratio(stage=ratio, job=round(job.per_second / of_bare.per_second, 3))
+    return JudgeBench(answers=answers, bare=of_bare, stage=of_stage, job=job, ratio=ratios)
 
 
 def bare(pipe: Connection, answers: int, profile: str) -> None:
     """Score all answers with one call of `vllm.LLM.chat`."""
     started = time.perf_counter()
-    contract, pool = _contract(), load_profile(Path(profile)).judge
     from engine.inference.vllm_engine import VllmEngine
 
+    contract, loaded, recorder = smoke.contract(CHANGES), load_profile(Path(profile)), Recorder()
     model = contract.judges.rubrics[0].model
     assert model.type == "vllm"
-    engine = VllmEngine(model, pool, _weights(contract))  # for its arguments; only its `llm` is used
-    recorder = Recorder()
-    loaded = load_profile(Path(profile))
+    engine = VllmEngine(model, loaded.judge, smoke.weights(model))  # for its arguments; only its `llm` is used
     _grade(contract, loaded, recorder, _blocks(answers, loaded))
     tokens = [engine.tokenizer.encode(choice, add_special_tokens=False)[0] for choice in recorder.choices]
     params = engine.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=tokens)
@@ -105,8 +91,9 @@ def stage(pipe: Connection, answers: int, profile: str) -> None:
     started = time.perf_counter()
     from engine.inference.engine import build_model
 
-    contract, loaded = _contract(), load_profile(Path(profile))
-    engine = build_model(contract.judges.rubrics[0].model, loaded.judge, folder=_weights(contract))
+    contract, loaded = smoke.contract(CHANGES), load_profile(Path(profile))
+    model = contract.judges.rubrics[0].model
+    engine = build_model(model, loaded.judge, folder=smoke.weights(model))
     blocks = _blocks(answers, loaded)
     serve(pipe, lambda number: lambda count: _grade(contract, loaded, engine, _first(blocks, count)), answers, started)
 
@@ -139,23 +126,15 @@ def _first(blocks: list[pa.Table], count: int) -> list[pa.Table]:
 def _grade(contract: Contract, profile: Profile, engine: Any, blocks: list[pa.Table]) -> int:
     """Grade the answers of `blocks` with an empty ledger; return the number of scores."""
     from engine.grading.grader import Grader
+    from engine.inference.client import ClientSpec
     from engine.judges.grader_spec import GraderSpec
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
-        folder = Folder(name)
-        rubric = contract.judges.rubrics[0].name
-        bar = GraderSpec(
-            contract.judges,
-            contract.specialist,
-            profile.judge,
-            ledger=folder / "judgements",
-            markers=folder / "marks",
-            budget=folder / "budget",
-            weights={rubric: _weights(contract)},
-        )
-        grader = Grader(bar)
+        rubric, places = contract.judges.rubrics[0], (Folder(name) / part for part in ("judgements", "markers", "budget"))
+        client = ClientSpec(rubric.model, profile.judge, smoke.weights(rubric.model), *places, payee=rubric.name)
+        grader = Grader(GraderSpec(contract.judges, contract.specialist, profile.judge, {rubric.name: client}))
         assert grader.judge
-        grader.judge.clients[rubric].client.engine = engine
+        grader.judge.clients[rubric.name].client.engine = engine
         graded = [grader(block) for block in blocks]
     return sum(len(table) - table["score"].null_count for table in graded)
 
@@ -164,16 +143,18 @@ def _job(answers: int, profile: str) -> Throughput:
     """Run `rayleigh rejudge` on a run whose answers were graded by another judge."""
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
-        work = workspace.create(str(CONTRACT), str(run), profile=profile, changes=[*CHANGES, "judges.rubrics.0.system=Another."])
+        work = workspace.create(
+            str(smoke.CONTRACT), str(run), profile=profile, changes=[*CHANGES, "judges.rubrics.0.system=Another."]
+        )
         _put_answers(replace(work, profile=_one_judge(work.profile)), answers)
-        words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(CONTRACT)]
+        words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(smoke.CONTRACT)]
         words += [word for change in CHANGES for word in ("--set", change)]
-        used = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
+        usage = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
         paths = run.glob("ledger/judgements/**/*.parquet")
         blocks = sorted((path.stat().st_mtime, pq.read_metadata(path).num_rows) for path in paths)
     scores, (first, first_rows), (last, _) = sum(rows for _, rows in blocks), blocks[0], blocks[-1]
-    steady = (scores - first_rows) / (last - first) if len(blocks) > 1 else scores / used.seconds
-    return Throughput(count=scores, per_second=round(steady, 1), with_start=round(scores / used.seconds, 1))
+    steady = (scores - first_rows) / (last - first) if len(blocks) > 1 else scores / usage.seconds
+    return Throughput(count=scores, per_second=round(steady, 1), with_start=round(scores / usage.seconds, 1))
 
 
 def _one_judge(profile: Profile) -> Profile:
@@ -186,32 +167,26 @@ def _put_answers(work: Workspace, answers: int) -> None:
     """Write a run folder in which the jobs `prompts` and `candidates` are finished."""
     work.save()
     blocks = list(_blocks(answers, work.profile))
-    put_prompts(work, [block.select(PROMPT.names).slice(0, 1) for block in blocks])
-    context = work.context(pipeline(work.contract)[1], log=print, progress=print)
-    rows = [add(block, CANDIDATE, _unjudged(len(block))) for block in blocks]
-    shards = [write_shard(context.writer.folder / "candidates", table, CANDIDATE) for table in rows]
-    digest = hex_digest(sum(rows_digest(table) for table in rows))
-    context.writer.tables["candidates"] = table_of(shards, digest)
-    total = sum(len(block) for block in blocks)
-    context.writer.finish(identify(context), RowCounts(total, {"review": total}))
+    put_artifact(work, "prompts", [block.select(PROMPT.names).slice(0, 1) for block in blocks], PROMPT, label="prompts")
+    put_artifact(work, "candidates", map(_unjudged, blocks), CANDIDATE, label="review")
 
 
-def _unjudged(rows: int) -> Row:
-    added = CANDIDATE.names[len(ANSWER.names) :]
-    return {name: ["review"] * rows if name == "pool" else pa.nulls(rows, CANDIDATE.field(name).type) for name in added}
+def _unjudged(answers: pa.Table) -> pa.Table:
+    """Return CANDIDATE of ANSWER rows, in the pool `review` and without any score."""
+    added, rows = CANDIDATE.names[len(ANSWER.names) :], len(answers)
+    columns = {name: ["review"] * rows if name == "pool" else pa.nulls(rows, CANDIDATE.field(name).type) for name in added}
+    return add(answers, CANDIDATE, columns)
 
 
 def _blocks(answers: int, profile: Profile) -> list[pa.Table]:
     """Return ANSWER rows in the blocks of the profile: forms that pass the checks, for the first mails of the contract's source."""
-    contract = _contract()
-    prompts = -(-answers // SAMPLES)
-    lines = (CONTRACT.parent / contract.prompts.sources[0].path).read_text().splitlines()[:prompts]
-    rows = [_answer(json.loads(line)["input"], sample, contract) for line in lines for sample in range(SAMPLES)][:answers]
+    prompts, unit = -(-answers // SAMPLES), smoke.contract(()).specialist.task_units[0].name
+    rows = [_answer(text, sample, unit) for text in smoke.mails(prompts) for sample in range(SAMPLES)][:answers]
     size = profile.teacher.block(prompts, answers=SAMPLES) * SAMPLES
     return [from_rows(rows[start : start + size], ANSWER) for start in range(0, len(rows), size)]
 
 
-def _answer(text: str, sample: int, contract: Contract) -> Row:
+def _answer(text: str, sample: int, task_unit: str) -> Row:
     """Return an ANSWER row: a form with the numbers in `text`; the second sample has no order number."""
     order_number, quantity = re.search(r"\b\d{5}\b", text), re.search(r"\b\d{1,3}\b", text)
     form = {
@@ -219,37 +194,15 @@ def _answer(text: str, sample: int, contract: Contract) -> Row:
         "product": None,
         "quantity": quantity[0] if quantity else None,
     }
-    same = {
-        "task_unit": contract.specialist.task_units[0].name,
-        "layer": "core",
-        "redacted": [],
-        "teacher": "bench",
-        "finish_reason": "stop",
+    return {
+        **{"prompt_id": content_id(text), "answer_id": content_id(text, sample), "sample": sample, "task_unit": task_unit},
+        **{"layer": "core", "redacted": [], "teacher": "bench", "finish_reason": "stop", "trajectory": []},
+        **{"text": text, "messages": [{"role": "user", "content": text}], "answer": json.dumps(form, indent=sample or None)},
+        **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0},
     }
-    ids = {"prompt_id": content_id(text), "answer_id": content_id(text, sample), "sample": sample}
-    content = {
-        "text": text,
-        "messages": [{"role": "user", "content": text}],
-        "answer": json.dumps(form, indent=sample or None),
-        "trajectory": [],
-    }
-    return same | ids | content | {"tokens_in": 0, "tokens_out": 0, "seconds": 0.0}
-
-
-def _contract() -> Contract:
-    return load_contract(CONTRACT, CHANGES).contract
-
-
-def _weights(contract: Contract) -> Path | None:
-    from engine.inference.locate import locate
-
-    model = contract.judges.rubrics[0].model
-    assert model.type == "vllm"
-    return locate(model.path, root=str(CONTRACT.parent), home=workspace.models_home())
 
 
 def as_text(result: JudgeBench) -> str:
     """Return a line per way, and the ratios."""
     ways = {"bare": result.bare, "stage": result.stage, "job": result.job}
-    lines = [f"{name}: {way.per_second} scores/s" for name, way in ways.items()]
-    return "\n".join([*lines, f"ratio to bare vLLM: {result.ratio.model_dump()}"])
+    return turns.as_text(ways, result.ratio, unit="scores")

@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -12,7 +12,10 @@ from pathlib import Path
 from engine.contract import load_profile
 from engine.distributed import ray_options
 from engine.records.base import Record
+from jobs.terminal.session import set_environment
 
+Side = Callable[[Connection, int, str], None]
+"""Serves rounds of a number of tasks over a connection, on a profile."""
 RunTasks = Callable[[int], int]
 """Runs the first n tasks and returns the count of its unit: tokens, or scores."""
 WARM_UP = 16  # tasks of the round that is not measured
@@ -47,7 +50,7 @@ class Throughput(Record):
 class Worker:
     """One side in a process of its own, with the environment of an actor of the profile's pool `pool`."""
 
-    def __init__(self, side: Callable[..., None], tasks: int, profile: str, *, pool: str) -> None:
+    def __init__(self, side: Side, tasks: int, profile: str, *, pool: str) -> None:
         context = get_context("spawn")
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_main, args=(side, other, tasks, profile, pool), daemon=True)
@@ -66,7 +69,7 @@ class Worker:
         self.process.join(30)
 
 
-def _main(side: Callable[..., None], pipe: Connection, tasks: int, profile: str, pool: str) -> None:
+def _main(side: Side, pipe: Connection, tasks: int, profile: str, pool: str) -> None:
     """Run `side` with the environment of an actor. Output goes to standard error, so that stdout has the result alone."""
     os.dup2(2, 1)
     os.environ.update(ray_options.environment(getattr(load_profile(Path(profile)), pool)))
@@ -85,13 +88,30 @@ def serve(pipe: Connection, prepare: Callable[[int], RunTasks], tasks: int, star
         pipe.send(Round(count, time.perf_counter() - began))
 
 
-def throughput(worker: Worker, rounds: list[Round]) -> Throughput:
-    """End the process of a side and return its throughput over `rounds`."""
+def take_turns(
+    bare: Side, stage: Side, tasks: int, rounds: int, *, profile: str, pool: str
+) -> tuple[Throughput, Throughput, float]:
+    """Return the throughput of both sides, and the median over the rounds of `stage` by `bare` within a round."""
+    set_environment(load_profile(Path(profile)))
+    workers = [Worker(side, tasks, profile, pool=pool) for side in (bare, stage)]
+    turns = [[worker.round(number) for worker in workers] for number in range(1, rounds + 1)]
+    of_bare, of_stage = (_throughput(*side) for side in zip(workers, zip(*turns, strict=True), strict=True))
+    return of_bare, of_stage, round(statistics.median(turn[1].per_second / turn[0].per_second for turn in turns), 3)
+
+
+def _throughput(worker: Worker, rounds: Sequence[Round]) -> Throughput:
+    """End the process of a side and return its throughput."""
     worker.end()
-    count, seconds = rounds[0].count, rounds[0].seconds
+    count, speeds = rounds[0].count, [measured.per_second for measured in rounds]
     return Throughput(
         count=count,
-        per_second=round(statistics.median(one.per_second for one in rounds), 1),
-        with_start=round(count / (seconds + worker.load_seconds), 1),
-        rounds=tuple(round(one.per_second, 1) for one in rounds),
+        per_second=round(statistics.median(speeds), 1),
+        with_start=round(count / (rounds[0].seconds + worker.load_seconds), 1),
+        rounds=tuple(round(speed, 1) for speed in speeds),
     )
+
+
+def as_text(ways: Mapping[str, Throughput], ratio: Record, *, unit: str) -> str:
+    """Return a line per way, and the ratios to `bare`."""
+    lines = [f"{name}: {way.per_second} {unit}/s" for name, way in ways.items()]
+    return "\n".join([*lines, f"ratio to bare vLLM: {ratio.model_dump()}"])

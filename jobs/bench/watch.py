@@ -13,7 +13,6 @@ from typing import NamedTuple
 import psutil
 import pyarrow as pa
 
-from engine.rows import PROMPT
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
@@ -70,15 +69,16 @@ class Sampler:
         )
 
 
-def put_prompts(work: Workspace, pieces: Iterable[pa.Table]) -> None:
-    """Write `pieces`, tables of PROMPT, as the finished artifact of the job `prompts`."""
-    context = work.context(pipeline(work.contract)[0], log=print, progress=print)
+def put_artifact(work: Workspace, name: str, pieces: Iterable[pa.Table], schema: pa.Schema, *, label: str) -> None:
+    """Write `pieces` as the only table of the finished artifact of the job `name`; all rows count as `label`."""
+    [job] = [job for job in pipeline(work.contract) if job.name == name]
+    context = work.context(job, log=print, progress=print)
     shards, total = [], 0
     for piece in pieces:
-        shards.append(write_shard(context.writer.folder / "prompts", piece, PROMPT))
+        shards.append(write_shard(context.writer.folder / name, piece, schema))
         total += rows_digest(piece)
-    table = context.writer.tables["prompts"] = table_of(shards, hex_digest(total))
-    context.writer.finish(identify(context), RowCounts(table.rows, {"prompts": table.rows}))
+    table = context.writer.tables[name] = table_of(shards, hex_digest(total))
+    context.writer.finish(identify(context), RowCounts(table.rows, {label: table.rows}))
 
 
 def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence[str] = ()) -> Usage:

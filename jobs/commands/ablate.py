@@ -18,11 +18,12 @@ from engine.contract import Contract, load_profile
 from engine.contract.students import Student
 from engine.curation.represent import examples as represented
 from engine.errors import InputError
-from engine.evaluation.ablate import Subset, TwoWayBootstrap, answer_facts, subsets
+from engine.evaluation.ablate import Subset, answer_facts, subsets
 from engine.records.ablation import Ablation, SubsetResult, Training
 from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
+from engine.stats.bootstrap import TwoWayBootstrap
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate
 from jobs import workspace

@@ -41,7 +41,7 @@ def judge(path: str, run: str | None, *, gold: str | None, profile: str, changes
     with workspace.locked(work.folder):
         spec = _grader_spec(work)
         calibration = judge_calibration.load(Judge(spec)) or _calibrate(work, spec)
-    tokens = tokens_in(spec.budget)
+    tokens = tokens_in(spec.client.budget)
     return JudgeReport(contract=work.contract.name, name=Judge(spec).name, tokens=tokens, **dict(calibration))
 
 
@@ -75,7 +75,7 @@ def _calibrate(work: Workspace, spec: GraderSpec) -> JudgeCalibration:
     with job_session(apart, Console(sys.stderr)):
         from engine.grading.flow import calibrate
 
-        spec.markers.remove()  # crashes of an earlier attempt mean nothing for this one
+        spec.client.markers.remove()  # crashes of an earlier attempt mean nothing for this one
         calibration = calibrate(spec)
     assert calibration
     return calibration

@@ -28,7 +28,7 @@ from engine.teachers import flow as teachers
 from engine.teachers.route import Routing
 from engine.teachers.skipped import SkippedCounter
 from engine.teachers.teacher import TeacherSpec
-from jobs.steps.judging import grader_spec, scorer_spec, teacher_client
+from jobs.steps.judging import grader_spec, model_client, scorer_spec
 from jobs.steps.progress import ProgressMeter
 from jobs.steps.toolset import toolset
 
@@ -106,8 +106,8 @@ def _with_drift(context: JobContext, spec: GraderSpec, judge: JudgeMetrics, summ
         scores.batches += [drift.Sums(*batch) for batch in one["batches"]]
         scores.passed += np.array(one["passed"])
         scores.failed += np.array(one["failed"])
-    probes = drift.drift_probes(scores, audit, drift.latest(spec.ledger, identity, run))
-    drift.save(spec.ledger, JudgeScores(judge=identity, run=run, created=time.time(), scores=scores.all))
+    probes = drift.drift_probes(scores, audit, drift.latest(spec.client.ledger, identity, run))
+    drift.save(spec.client.ledger, JudgeScores(judge=identity, run=run, created=time.time(), scores=scores.all))
     return judge.model_copy(update={"audit": (*judge.audit, *probes)})
 
 
@@ -116,7 +116,7 @@ def _teacher_specs(context: JobContext) -> list[TeacherSpec]:
         TeacherSpec(
             section=section,
             specialist=context.contract.specialist,
-            client=teacher_client(context, section.model, "answers", payee=section.name),
+            client=model_client(context, section.model, "answers", payee=section.name),
             checks=context.contract.judges.checks,
             toolset=toolset(context),
         )

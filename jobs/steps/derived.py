@@ -13,7 +13,7 @@ from engine.inference.crash_isolation import MARKERS
 from engine.records.dataset import PreferenceSummary
 from engine.runs.job import JobContext
 from engine.storage.shards import iterate
-from jobs.steps.judging import teacher_client
+from jobs.steps.judging import model_client
 
 LEDGER = "boundary"  # older name of contrastive examples: renaming the folder would lose replies that were paid for
 
@@ -48,5 +48,5 @@ def _repair(context: JobContext, index: ObjectRef) -> RepairStage | None:
     if section is None:
         return None
     (context.ledger / MARKERS / LEDGER).remove()  # crashes of an earlier run do not count in this one
-    client = teacher_client(context, section.model, LEDGER, payee=REPAIR)
+    client = model_client(context, section.model, LEDGER, payee=REPAIR)
     return RepairStage(RepairSpec(section, context.contract.specialist, client), index)

@@ -1,6 +1,7 @@
 """Configuration of the clients of paid work, the graders and the scorers of a contract."""
 
 from pathlib import Path
+from typing import Literal
 
 from engine.contract.consumers import SIGNALS
 from engine.contract.models import Model
@@ -13,34 +14,36 @@ from engine.runs.job import JobContext
 from engine.scoring.scorer import ScorerSpec
 
 
-def teacher_client(context: JobContext, model: Model, name: str, *, payee: str) -> ClientSpec:
-    """Return a client under `budget.teacher_tokens` that keeps its paid work in the ledger's folder `name`."""
+def model_client(
+    context: JobContext, model: Model, name: str, *, payee: str, role: Literal["teacher", "judge"] = "teacher"
+) -> ClientSpec:
+    """Return a client on the pool and under the budget of `role` that keeps its paid work in the ledger's folder `name`."""
+    is_teacher, profile, budget = role == "teacher", context.profile, context.contract.budget
     return ClientSpec(
         model=model,
-        pool=context.profile.teacher,
+        pool=profile.teacher if is_teacher else profile.judge,
         weights=weights(context, model),
         ledger=context.paid / name,
         markers=context.ledger / MARKERS / name,
-        budget=context.ledger / TEACHER_TOKENS,
-        cap=context.contract.budget.teacher_tokens,
+        budget=context.ledger / (TEACHER_TOKENS if is_teacher else JUDGE_TOKENS),
+        cap=budget.teacher_tokens if is_teacher else budget.judge_tokens,
         payee=payee,
     )
 
 
 def grader_spec(context: JobContext) -> GraderSpec:
     """Return the configuration of the contract's graders."""
-    judging = context.contract.judges
+    section = context.contract.judges
     if context.contract.teachers.mode == "direct":
-        judging = judging.model_copy(update={"rubrics": ()})
+        section = section.model_copy(update={"rubrics": ()})
     return GraderSpec(
-        section=judging,
+        section=section,
         specialist=context.contract.specialist,
         pool=context.profile.judge,
-        ledger=context.paid / "judgements",
-        markers=context.ledger / MARKERS / "judgements",
-        budget=context.ledger / JUDGE_TOKENS,
-        weights={rubric.name: weights(context, rubric.model) for rubric in judging.rubrics},
-        cap=context.contract.budget.judge_tokens,
+        clients={
+            rubric.name: model_client(context, rubric.model, "judgements", payee=rubric.name, role="judge")
+            for rubric in section.rubrics
+        },
         references=any("reference" in source.columns for source in context.contract.prompts.sources),
         competes=context.contract.teachers.mode == "competition",
     )
@@ -51,16 +54,7 @@ def scorer_spec(context: JobContext) -> ScorerSpec | None:
     section = context.contract.judges.signals
     if section is None:
         return None
-    client = section.model and ClientSpec(
-        model=section.model,
-        pool=context.profile.judge,
-        weights=weights(context, section.model),
-        ledger=context.paid / "signals",
-        markers=context.ledger / MARKERS / "signals",
-        budget=context.ledger / JUDGE_TOKENS,
-        cap=context.contract.budget.judge_tokens,
-        payee=SIGNALS,
-    )
+    client = section.model and model_client(context, section.model, "signals", payee=SIGNALS, role="judge")
     return ScorerSpec(section, context.contract.specialist, client)
 
 

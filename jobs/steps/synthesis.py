@@ -43,7 +43,9 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
     spent: Counter[str] = Counter()
     (context.ledger / MARKERS / "synthesis").remove()  # crashes of an earlier run say nothing about this one
     for number in range(1, max(one.rounds for one in section.synthesize) + 1):
-        requests = quota.requests(section.synthesize, wanted, _by(counts, "prompts"), round=number, units_with_facts=units)
+        kept = _by(counts, "prompts")
+        missing = {key: count - kept[key] for key, count in wanted.items()}
+        requests = quota.requests(section.synthesize, missing, round=number, units_with_facts=units)
         assigned = flow.assign(labelled, requests, _by_title(asked), cpu)
         if not assigned.counts:
             break
@@ -66,7 +68,7 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
 
 def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
     """Return one for each model: a process can hold one."""
-    from jobs.steps.judging import teacher_client
+    from jobs.steps.judging import model_client
 
     syntheses = context.contract.prompts.synthesize
     models = list(dict.fromkeys(one.model for one in syntheses))
@@ -78,7 +80,7 @@ def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
                 syntheses=tuple(mine.values()),
                 specialist=context.contract.specialist,
                 pool=context.profile.teacher if model else context.profile.cpu,
-                client=teacher_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
+                client=model_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
                 numbers={one.title: number for number, one in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )

@@ -1,5 +1,6 @@
 """Judges of known character: the fake engine's ratings are a function of the prompt."""
 
+import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from engine.calibration.judge_calibration import calibrate
 from engine.contract.judges import Judges
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist, TaskUnit
+from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
@@ -27,6 +29,7 @@ RUBRIC = {
     "scale": ["bad", "good"],
 }
 RANKING = {"question": "MAIL {text} FIRST {first} SECOND {second} END"}
+PLACES = ("ledger", "markers", "budget")
 SPECIALIST = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
 
 
@@ -35,8 +38,19 @@ def grader_spec(folder: Path, gold: list[dict[str, Any]] | None = None, **sectio
     judges: dict[str, Any] = {"rubrics": [RUBRIC], **section}
     if gold is not None:
         judges["calibrate"] = {"gold": gold, **judges.get("calibrate", {})}
-    places = {name: Folder(f"memory:/{folder}/{name}") for name in ("ledger", "markers", "budget")}  # hundreds are calibrated
-    return GraderSpec(section=Judges.model_validate(judges), specialist=SPECIALIST, pool=Pool(batch=256), **places)
+    spec = GraderSpec(Judges.model_validate(judges), SPECIALIST, Pool(batch=256))
+    return with_clients(spec, *(Folder(f"memory:/{folder}/{name}") for name in PLACES))  # hundreds are calibrated
+
+
+def with_clients(spec: GraderSpec, *places: Folder, cap: int | None = None) -> GraderSpec:
+    """Return `spec` with a client for each of its rubrics; `places` are the folders PLACES."""
+    rubrics = spec.section.rubrics
+    clients = {one.name: ClientSpec(one.model, spec.pool, None, *places, cap=cap, payee=one.name) for one in rubrics}
+    return dataclasses.replace(spec, clients=clients)
+
+
+def change_clients(spec: GraderSpec, **changes: Any) -> GraderSpec:
+    return dataclasses.replace(spec, clients={name: dataclasses.replace(one, **changes) for name, one in spec.clients.items()})
 
 
 def between(text: str, start: str, end: str) -> str:

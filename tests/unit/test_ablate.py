@@ -8,10 +8,11 @@ from made_run import made_run
 
 from engine.contract.judges import Judges
 from engine.errors import InputError
-from engine.evaluation.ablate import AGREEMENT, AnswerFacts, TwoWayBootstrap, answer_facts, subsets
+from engine.evaluation.ablate import AGREEMENT, AnswerFacts, answer_facts, subsets
 from engine.records.ablation import Ablation
 from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
+from engine.stats.bootstrap import TwoWayBootstrap
 from engine.storage.artifact import RowCounts
 from jobs.commands import ablate
 

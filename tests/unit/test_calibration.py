@@ -1,11 +1,10 @@
 """Calibration of a judge: the numbers are those counted by hand, and a judge below the minimum decides nothing."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
-from judge_world import RUBRIC, Character, calibrated, grader_spec, think
+from judge_world import RUBRIC, Character, calibrated, change_clients, grader_spec, think
 
 from engine.calibration.curve import cross_fit, fit, probabilities
 from engine.calibration.judge_calibration import file_name
@@ -142,28 +141,28 @@ def test_judge_is_calibrated_before_its_first_score_and_never_again(tmp_path, mo
     spec = grader_spec(tmp_path, GOLD, audit={})
     first = Grader(spec)(answers("two", "three"))
     assert [text.partition("FORM ")[2] for text in read[-2:]] == ["two END", "three END"] and len(read) > 120
-    paid = usage_in(spec.budget)["j"]
+    paid = usage_in(spec.client.budget)["j"]
     assert paid.answers == len(read) == len(set(read))  # labelled items and their other shapes, each once, all counted
     again = Grader(spec)
     assert again(answers("two", "three")).equals(first)
     assert again.judge and not any(one.client.engine for one in again.judge.clients.values())
-    assert usage_in(spec.budget)["j"] == paid
+    assert usage_in(spec.client.budget)["j"] == paid
 
 
 def test_calibration_ignores_the_budget_and_is_counted(tmp_path, monkeypatch):
     think(monkeypatch, Character())
-    spec = dataclasses.replace(grader_spec(tmp_path, GOLD), cap=1)
+    spec = change_clients(grader_spec(tmp_path, GOLD), cap=1)
     rows = Grader(spec)(answers("two"))
     assert rows["reasons"].to_pylist() == [["judge_budget_exhausted"]]
-    assert usage_in(spec.budget)["j"].answers == len(GOLD)
+    assert usage_in(spec.client.budget)["j"].answers == len(GOLD)
 
 
 def test_calibration_records_what_it_is_valid_for(tmp_path, monkeypatch):
     think(monkeypatch, Character())
     spec = grader_spec(tmp_path, GOLD)
     calibration = calibrated(spec)
-    [name] = [name for name in spec.ledger.files() if name.startswith("calibration-")]
-    saved = json.loads(spec.ledger.read(name))
+    [name] = [name for name in spec.client.ledger.files() if name.startswith("calibration-")]
+    saved = json.loads(spec.client.ledger.read(name))
     assert saved["bound_to"] == calibration.bound_to.model_dump()
     assert saved["bound_to"]["judge"] == Judge(spec).identity and saved["bound_to"]["gold"]["items"] == 120
     assert set(saved["bound_to"]["models"]) == set(saved["bound_to"]["rubrics"]) == {"j"}
@@ -187,7 +186,7 @@ def test_another_calibration_pays_only_for_new_questions(tmp_path, monkeypatch, 
     other = grader_spec(tmp_path, gold, **section)
     calibrated(other)
     assert len(read) - before == asked
-    assert len([name for name in other.ledger.files() if name.startswith("calibration-")]) == 2
+    assert len([name for name in other.client.ledger.files() if name.startswith("calibration-")]) == 2
 
 
 class Dead(BaseException):
@@ -233,11 +232,11 @@ def test_calibration_of_an_earlier_version_is_read(tmp_path, monkeypatch):
     spec = grader_spec(tmp_path, GOLD, audit={})
     calibration, count = calibrated(spec), len(read)
     name = file_name(Judge(spec))
-    older = spec.ledger.read(name).decode()
+    older = spec.client.ledger.read(name).decode()
     for key, old in (("decides", "gates"), ("verdict", "found"), ("clip", "least")):
         older = older.replace(f'"{key}":', f'"{old}":')
-    spec.ledger.remove(name)
-    spec.ledger.write(name.replace("calibration-", "instrument-"), older.encode())
+    spec.client.ledger.remove(name)
+    spec.client.ledger.write(name.replace("calibration-", "instrument-"), older.encode())
     assert calibrated(spec) == calibration and len(read) == count
 
 

@@ -88,7 +88,7 @@ def test_contaminated_answer_is_dropped_and_another_represents_the_prompt():
             for n, answer in enumerate([TRUTH, "mirrors"])
         ]
     )  # fmt: skip
-    found = best(entries(candidates, Curation(decontaminate=SECTION), build_index(KNOWN, SECTION)))
+    found = best(entries(candidates, build_index(KNOWN, SECTION), Curation(decontaminate=SECTION)))
     assert by(found, "answer_id", "dropped_by", "duplicate_of") == [("a0", "contaminated", "e1"), ("a1", "", "")]
     assert by(contamination_of(found), "answer_id", "list", "part", "is_contaminated") == [
         ("a0", "exam.jsonl", "answer", True),

@@ -29,7 +29,7 @@ def entries(texts, *, section=SECTION, order=None):
          "agreement": 1.0, "confidence": 1 - n / 100, "pool": "train", "task_unit": "order"}
         for n, text in enumerate(texts)
     ]  # fmt: skip
-    return best(entries_of(pa.Table.from_pylist([rows[n] for n in order] if order is not None else rows), section, NO_HOLDOUT))
+    return best(entries_of(pa.Table.from_pylist([rows[n] for n in order] if order is not None else rows), NO_HOLDOUT, section))
 
 
 def decided(table, section=SECTION):

@@ -25,7 +25,7 @@ def candidates(*rows):
 
 def dispositions(rows, section=None):
     """Return answer_id -> (dropped_by, duplicate_of)."""
-    found = best(entries(rows, section or Curation(), NO_HOLDOUT))
+    found = best(entries(rows, NO_HOLDOUT, section or Curation()))
     return {row["answer_id"]: (row["dropped_by"], row["duplicate_of"]) for row in found.to_pylist()}
 
 
@@ -65,7 +65,7 @@ def test_contaminated_rows_are_marked_and_other_samples_lose_to_the_best():
     rows = candidates(("a", "p", "train", 0.9, 1.0, "x"), ("b", "p", "train", 0.8, 1.0, "x"))
     section = Curation(decontaminate=Decontaminate(ngram=2, overlap=0.5))
     index = build_index(protected(pa.table({"prompt_id": ["h"], "text": ["text of p"]}), HOLDOUT), section.decontaminate)
-    found = best(entries(rows, section, index)).to_pylist()
+    found = best(entries(rows, index, section)).to_pylist()
     marks = [(row["dropped_by"], row["duplicate_of"], row["similarity"]) for row in found]
     assert marks == [("contaminated", "h", 1.0), ("sample", "a", None)]
 

@@ -31,7 +31,7 @@ def entries(rows, policy, *, vectors=None):
         for a, p, text, answer in rows
     ]  # fmt: skip
     section = Curation(answers=policy)
-    found = entries_of(pa.Table.from_pylist(made), section, build_index(PROTECTED.empty_table(), section.decontaminate))
+    found = entries_of(pa.Table.from_pylist(made), build_index(PROTECTED.empty_table(), section.decontaminate), section)
     if vectors is not None:
         found = found.append_column("embedding", column(vectors))
     return best(found, policy)

@@ -15,7 +15,7 @@ def by_stars(edges, parts):
     while before != after:
         before = after
         for step, then in (("large_star", "small_star"), ("small_star", "large_star")):
-            made = [components.apply_star(piece, step) for piece in owned]
+            made = [components.apply_star(step, piece) for piece in owned]
             owned = [
                 np.concatenate(pieces, axis=1)
                 for pieces in zip(*(components.partition(piece, parts, then) for piece in made), strict=True)

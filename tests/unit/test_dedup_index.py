@@ -8,12 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.dedup.index import RECORD, open_index, part, recipe_of
+from engine.dedup.index import RECORD, VERSIONS, open_index, part
 from engine.dedup.signature import SignedBlock
 from engine.errors import RecipeMismatch, StorageError
+from engine.records.dedup import IndexRecipe
 from engine.storage.folder import Folder
 
-RECIPE = recipe_of({"threshold": 0.7}, ("score",), {"id": "string", "score": "double"}, "uint32")
+COLUMNS = {"id": "string", "score": "double"}
+RECIPE = IndexRecipe(version=VERSIONS["uint32"], matcher={"threshold": 0.7}, keep=("score",), columns=COLUMNS)
 
 
 def signed(width):
@@ -63,7 +65,8 @@ def test_an_index_of_minhash_by_an_earlier_build_is_read(tmp_path):
 
 
 def test_an_index_of_embeddings_by_an_earlier_build_is_refused_by_its_version(tmp_path):
-    recipe = recipe_of({"model": "m", "threshold": 0.9}, (), {"id": "string"}, "float32")
+    matcher = {"model": "m", "threshold": 0.9}
+    recipe = IndexRecipe(version=VERSIONS["float32"], matcher=matcher, keep=(), columns={"id": "string"})
     open_index(Folder(str(tmp_path)), recipe.model_copy(update={"version": 2}), kind="float32").add([], 0)
     with pytest.raises(RecipeMismatch, match=r"made with version 2, expected 3.*a new folder"):
         open_index(Folder(str(tmp_path)), recipe, kind="float32")

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judge_world import PLACES, change_clients, with_clients
 
 from engine.checks import TAGS, CheckResult
 from engine.contract.judges import Accept, Judges, Rubric
@@ -88,14 +89,9 @@ def answers(*rows):
 
 def grader_spec(tmp_path, **section):
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema=SCHEMA))
-    return GraderSpec(
-        section=Judges.model_validate({"checks": [{"type": "json_schema"}, {"type": "grounded"}], **section}),
-        specialist=Specialist(goal="g", task_units=(unit,)),
-        pool=Pool(),
-        ledger=Folder(str(tmp_path / "ledger")),
-        markers=Folder(str(tmp_path / "marks")),
-        budget=Folder(str(tmp_path / "budget")),
-    )
+    judges = Judges.model_validate({"checks": [{"type": "json_schema"}, {"type": "grounded"}], **section})
+    spec = GraderSpec(judges, Specialist(goal="g", task_units=(unit,)), Pool())
+    return with_clients(spec, *(Folder(str(tmp_path / name)) for name in PLACES))
 
 
 def is_loaded(grader):
@@ -212,7 +208,7 @@ def test_judge_is_asked_in_even_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(
         FakeEngine, "choice_probs", lambda self, chats, choices: sizes.append(len(chats)) or choice_probs(self, chats, choices)
     )
-    spec = dataclasses.replace(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=4))
+    spec = change_clients(grader_spec(tmp_path, rubrics=[RUBRIC.model_dump()]), pool=Pool(batch=4))
     texts = [
         {"prompt_id": f"a{n}", "answer_id": str(n), "answer": json.dumps({"number": "7", "item": None, "n": n})} for n in range(9)
     ]

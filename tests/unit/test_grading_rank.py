@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from judge_world import RANKING, RUBRIC, between, grader_spec, think
+from judge_world import RANKING, RUBRIC, between, change_clients, grader_spec, think
 
 from engine.grading.grader import Grader
 from engine.grading.rank import competitors, outranked, strengths
@@ -88,7 +88,7 @@ def test_pairs_are_paid_once_and_counted(tmp_path, monkeypatch):
     first = grader(tmp_path)
     rows = first(said("one", "two", "three", "two"))
     assert len(read) == 3 + 6  # equal answers are one rival
-    assert usage_in(first.spec.budget)["j"].answers == 9
+    assert usage_in(first.spec.client.budget)["j"].answers == 9
     again = grader(tmp_path)
     assert again(said("one", "two", "three", "two")).equals(rows) and len(read) == 9
     assert [row["pool"] for row in rows.to_pylist()] == ["contrast", "train", "contrast", "train"]
@@ -112,7 +112,7 @@ def test_prompts_do_not_compete_with_each_other_and_are_asked_together(tmp_path,
 def test_spent_budget_leaves_the_pointwise_winner(tmp_path, monkeypatch):
     think(monkeypatch, lambda asked: list(B) if "FIRST" in asked else ([0.1, 0.9] if "two" in asked else [0.4, 0.6]))
     rich = grader(tmp_path)
-    poor = Grader(dataclasses.replace(rich.spec, cap=1))  # the ratings are one batch, the pairs another
+    poor = Grader(change_clients(rich.spec, cap=1))  # the ratings are one batch, the pairs another
     rows = poor(said("one", "two")).to_pylist()
     assert [row["pool"] for row in rows] == ["contrast", "train"]
     assert {mark["dimension"] for row in rows for mark in row["dimension_scores"]} == {""}

@@ -16,7 +16,6 @@ from engine.grading.grader import Grader
 from engine.grading.relations import Relation, merge, relate
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import ANSWER, CANDIDATE, RELATIONS
-from engine.storage.folder import Folder
 
 RULES = Relations()
 
@@ -78,8 +77,7 @@ def graded(tmp_path, *rows, competes=False, **relations):
     """CANDIDATE rows of answers to one prompt; each is (teacher, answer)."""
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema=SCHEMA))
     section = Judges.model_validate({"checks": [{"type": "grounded"}], "pools": {"relations": relations}})
-    places = {name: Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget")}
-    spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
+    spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool())
     plain = dict.fromkeys(ANSWER.names) | {
         "task_unit": "form",
         "text": "send 7 lamp or 8",

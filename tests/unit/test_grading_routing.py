@@ -21,7 +21,6 @@ from engine.grading.routing import REASONS, Evidence, check_tags, confidence_tie
 from engine.judges.grader_spec import GraderSpec
 from engine.rows import ANSWER, CANDIDATE, DIFFICULTIES, FINISH_REASONS, POOLS, RELATIONS
 from engine.storage.artifact import RowCounts
-from engine.storage.folder import Folder
 
 RIGHT, ABSTAINS = '{"number": "7"}', '{"number": null}'
 UNGROUNDED = CheckResult("grounded", False, "ungrounded", "x")
@@ -122,8 +121,7 @@ def test_no_candidate_is_lost_or_invented_under_any_contract(said, pools, accept
     unit = TaskUnit(name="form", kind="extraction", output=Output(json_schema={"type": "object"}))
     checks = [{"type": "json_schema"}, {"type": "grounded"}] if with_checks else []
     section = Judges.model_validate({"checks": checks, "accept": accept.model_dump(), "pools": pools.model_dump()})
-    places = {name: Folder(f"memory://pools/{name}") for name in ("ledger", "markers", "budget")}
-    spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool(), **places)
+    spec = GraderSpec(section=section, specialist=Specialist(goal="g", task_units=(unit,)), pool=Pool())
     plain = dict.fromkeys(ANSWER.names) | {"task_unit": "form", "text": "send 7 lamp", "sample": 0}
     rows = [plain | row | {"answer_id": f"a{number}"} for number, row in enumerate(said)]
     graded = Grader(spec)(pa.Table.from_pylist(rows, schema=ANSWER))

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pytest
+from judge_world import with_clients
 
 from engine.contract.checks import Regex
 from engine.contract.judges import Judges
@@ -135,7 +136,7 @@ def bar(folder, cap=None):
     section = Judges.model_validate({"rubrics": [rubric]})
     specialist = Specialist(goal="g", task_units=(TaskUnit(name="form", kind="rewrite"),))
     places = (folder / name for name in ("verdicts", "judge-marks", "judge-budget"))
-    return GraderSpec(section, specialist, Pool(batch=2), *places, cap=cap)
+    return with_clients(GraderSpec(section, specialist, Pool(batch=2)), *places, cap=cap)
 
 
 QUESTION = 3  # tokens of `mail 0 yes`, and one for the mark

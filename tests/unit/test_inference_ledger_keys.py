@@ -75,8 +75,7 @@ def test_questions_and_identity_of_judges(tmp_path, recorded):
     dimension = {"name": "d", "question": "D?", "anchors": {"5": "good"}}
     rubric = {"name": "j", "model": FAKE, "system": "Judge.", "question": "{text} {answer}", "dimensions": [dimension]}
     section = Judges.model_validate({"rubrics": [rubric], "ranking": {"question": "{text} {first} {second}"}})
-    folders = (Folder(str(tmp_path / name)) for name in ("ledger", "markers", "budget"))
-    judge = Judge(GraderSpec(section, SPECIALIST, Pool(), *folders))
+    judge = Judge(GraderSpec(section, SPECIALIST, Pool(), {"j": spec(tmp_path)}))
     judge.score([Case("aa", "send 7", "7")])
     assert recorded == ["bc420e0cf426966e2c55215068fb3320"]
     assert judge.identity == "a58383c66bda70999fd40d9e5eb6d41f"

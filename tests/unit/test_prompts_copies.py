@@ -116,4 +116,4 @@ def test_label_sends_every_row_to_exactly_one_table_and_divides_shards_by_id():
 def test_block_of_a_later_round_has_signatures_of_the_same_width():
     signed = sign(ingested(("a", "train", LONG, {"round": 1})), COPIES)
     repeated = [pa.table({"id": pa.array([], pa.int64())})]
-    assert [by_text(signed, repeated, last=last, num_perm=128).signatures.shape for last in (0, 1)] == [(0, 128), (1, 128)]
+    assert [by_text(signed, *repeated, last=last, num_perm=128).signatures.shape for last in (0, 1)] == [(0, 128), (1, 128)]

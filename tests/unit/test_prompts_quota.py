@@ -39,14 +39,15 @@ def test_later_rounds_request_only_what_is_missing_until_the_last_round():
     one = synthesis("evolve", rounds=2)
     wanted = {("evolve", "core"): 5, ("evolve", "long_tail"): 2}
     kept = {("evolve", "core"): 3, ("evolve", "long_tail"): 2}
-    second = quota.requests([one], wanted, kept, round=2, units_with_facts=[])
+    missing = {key: count - kept[key] for key, count in wanted.items()}
+    second = quota.requests([one], missing, round=2, units_with_facts=[])
     assert [(request.layer, request.prompts) for request in second] == [("core", 2)]
-    assert quota.requests([one], wanted, kept, round=3, units_with_facts=[]) == []
+    assert quota.requests([one], missing, round=3, units_with_facts=[]) == []
 
 
 def test_seeds_are_used_round_robin_whatever_their_order_and_numbers_continue():
     parents = pa.table({"prompt_id": list("cabd"), "task_unit": ["form"] * 4, "layer": ["core"] * 3 + ["long_tail"]})
-    requests = quota.requests([synthesis("evolve")], {("evolve", "core"): 7}, {}, round=1, units_with_facts=[])
+    requests = quota.requests([synthesis("evolve")], {("evolve", "core"): 7}, round=1, units_with_facts=[])
     asks = quota.assign(parents, requests, done={"evolve": 4})
     assert asks["ask"].to_pylist() == list(range(5, 12))
     counts = sorted(pair["counts"] for pair in pc.value_counts(asks["shown"]).to_pylist())
@@ -57,7 +58,7 @@ def test_seeds_are_used_round_robin_whatever_their_order_and_numbers_continue():
 def test_seeds_of_one_ask_differ_and_are_of_one_task_unit():
     units = ["form", "letter", "form", "form", "letter", "note", "form"]
     parents = pa.table({"prompt_id": list("abcdefg"), "task_unit": units, "layer": ["core"] * 7})
-    requests = quota.requests([synthesis("self_instruct")], {("self_instruct", "core"): 14}, {}, round=1, units_with_facts=[])
+    requests = quota.requests([synthesis("self_instruct")], {("self_instruct", "core"): 14}, round=1, units_with_facts=[])
     asks = quota.assign(parents, requests, done={}).to_pylist()
     shown = [[row["shown"] for row in rows] for _, rows in itertools.groupby(asks, key=lambda row: row["ask"])]
     unit_of = dict(zip("abcdefg", units, strict=True))
@@ -69,7 +70,7 @@ def test_seeds_of_one_ask_differ_and_are_of_one_task_unit():
 
 def test_layer_without_a_seed_uses_seeds_of_other_layers():
     parents = pa.table({"prompt_id": ["a"], "task_unit": ["form"], "layer": ["core"]})
-    requests = quota.requests([synthesis("self_instruct")], {("self_instruct", "long_tail"): 2}, {}, round=1, units_with_facts=[])
+    requests = quota.requests([synthesis("self_instruct")], {("self_instruct", "long_tail"): 2}, round=1, units_with_facts=[])
     asks = quota.assign(parents, requests, done={})
     assert asks["wanted"].to_pylist() == ["long_tail"] * 2 and asks["shown"].to_pylist() == ["a", "a"]
 

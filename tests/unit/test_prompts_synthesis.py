@@ -75,7 +75,7 @@ def written(tmp_path, one, *, seeds=SEEDS, layers=(), wanted=None):
     rows = pa.concat_tables([read(seeds, "train", number=0, layers=layers), read([HELD], "holdout", number=1)])
     labelled = settled(rows)
     wanted = wanted or {(one.title, "core"): 3}
-    requests = quota.requests([one], wanted, {}, round=1, units_with_facts=["form"])
+    requests = quota.requests([one], wanted, round=1, units_with_facts=["form"])
     mine = labelled.filter(pc.equal(labelled["disposition"], "prompts"))
     asks = quota.batched(quota.assign(mine, requests, done={}), [one.title], size=2)
     made = pa.concat_tables(Synthesizer(spec(tmp_path, one))(quota.with_seeds(mine, asks)))
@@ -225,7 +225,7 @@ def test_synthetic_prompt_between_two_seeds_makes_them_no_copies_nor_one_of_the_
 
 def shown(tmp_path, one):
     rows = settled(read(SEEDS, "train", number=0))
-    requests = quota.requests([one], {(one.title, "core"): 3}, {}, round=1, units_with_facts=[])
+    requests = quota.requests([one], {(one.title, "core"): 3}, round=1, units_with_facts=[])
     return quota.with_seeds(rows, quota.batched(quota.assign(rows, requests, done={}), [one.title], size=2))
 
 

@@ -1,0 +1,30 @@
+"""The shipped contract `smoke.yaml` with its first mails and the weights of its models, for benchmarks on real models."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.contract import Contract, load_contract
+from engine.contract.models import Model
+from engine.inference.locate import locate
+from jobs import workspace
+from jobs.bench.watch import ROOT
+
+CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
+
+
+def contract(changes: Sequence[str]) -> Contract:
+    """Return the contract with `changes`, as `--set` writes them."""
+    return load_contract(CONTRACT, changes).contract
+
+
+def mails(count: int) -> list[str]:
+    """Return the first `count` mails of the contract's source."""
+    lines = (CONTRACT.parent / contract(()).prompts.sources[0].path).read_text().splitlines()[:count]
+    return [json.loads(line)["input"] for line in lines]
+
+
+def weights(model: Model) -> Path:
+    """Return the folder of the weights of a model of type `vllm`."""
+    assert model.type == "vllm"
+    return locate(model.path, root=str(CONTRACT.parent), home=workspace.models_home())

@@ -164,4 +164,4 @@ def test_request_without_calls_is_passed_on_unchanged():
 def test_fake_engine_is_not_asked_by_closed_conversations():
     engine = FakeEngine(FakeModel(type="fake", replies=(answer("1"),)), Pool(), None)
     ask(engine, "x", "y")
-    assert engine.asked == 2
+    assert engine.num_answers == 2

@@ -53,8 +53,8 @@ def position(forward: Sequence[Sequence[float] | None], backward: Sequence[Seque
     `forward` and `backward` hold the probabilities (first, second, neither) of each pair in both orders; unreadable pairs are left
     out, so the result is (pairs that were read,).
     """
-    read = [(one, other) for one, other in zip(forward, backward, strict=True) if one is not None and other is not None]
-    return np.array([(one[0] - one[1] + other[0] - other[1]) / 2 for one, other in read])
+    read = [(first, second) for first, second in zip(forward, backward, strict=True) if first is not None and second is not None]
+    return np.array([(first[0] - first[1] + second[0] - second[1]) / 2 for first, second in read])
 
 
 def gains(before: Sequence[float | None], after: Sequence[float | None]) -> Array:
@@ -108,8 +108,8 @@ def verdict(probe: str, estimate: Estimate | None, limit: float | None, *, why: 
     largest = max(abs(low), abs(high)) if probe in TWO_SIDED else high
     if limit is None:
         return AuditProbe(probe=probe, **estimate.model_dump(), limit=None, verdict="measured")
-    word = "beyond" if max(low, 0.0) > limit else "within" if largest <= limit else "unclear"
-    return AuditProbe(probe=probe, **estimate.model_dump(), limit=limit, verdict=word)
+    name = "beyond" if max(low, 0.0) > limit else "within" if largest <= limit else "unclear"
+    return AuditProbe(probe=probe, **estimate.model_dump(), limit=limit, verdict=name)
 
 
 def accusations(probes: Sequence[AuditProbe]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -58,31 +58,25 @@ def _isotonic(scores: Array, right: Array, clip: float) -> CalibrationCurve:
     return CalibrationCurve(method="isotonic", clip=clip, scores=corners[0], probabilities=corners[1])
 
 
-class CrossFit(NamedTuple):
-    """Confidences by curves that did not see the item."""
+def cross_fit(scores: Array, right: Array, groups: Sequence[str], section: Calibrate) -> tuple[Array, int]:
+    """Return the probability of each item by a curve that was fitted without its group, (n,), and the number of folds.
 
-    confidence: Array  # (n,)
-    folds: int  # 1: a single curve, fitted on all items
-
-
-def cross_fit(scores: Array, right: Array, groups: Sequence[str], section: Calibrate) -> CrossFit:
-    """Return the probability of each item by a curve that was fitted without its group.
-
-    Where a label is too rare for `section.folds`, there are fewer folds; with one group of a label there is 1.
+    Where a label is too rare for `section.folds`, there are fewer folds. With one group of a label there is 1: a single curve,
+    fitted on all items.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups_of_label = ({group for group, value in zip(groups, right, strict=True) if value == label} for label in (True, False))
     folds = min(section.folds, *map(len, groups_of_label))
     if folds < 2:
-        return CrossFit(probabilities(fit(scores, right, section.method), scores), 1)
+        return probabilities(fit(scores, right, section.method), scores), 1
     confidence = np.zeros(len(scores))
     for train, test in StratifiedGroupKFold(folds).split(scores, right, groups):
         if len(set(right[train].tolist())) < 2:  # one group may hold all items of a label
             confidence[test] = right[train].mean()
         else:
             confidence[test] = probabilities(fit(scores[train], right[train], section.method), scores[test])
-    return CrossFit(confidence, folds)
+    return confidence, folds
 
 
 def agreement(scores: Array, confidence: Array, right: Array, threshold: float) -> JudgeAgreement:

@@ -7,6 +7,7 @@ decided, so it is reported and enforces nothing.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -36,11 +37,7 @@ class Sums(NamedTuple):
 
     def minus(self, other: "Sums") -> "Sums":
         """Return the sums of the prompts that are not in `other`."""
-        return Sums._make(one - two for one, two in zip(self, other, strict=True))
-
-    def plus(self, other: "Sums") -> "Sums":
-        """Return the sums of the prompts of both."""
-        return Sums._make(one + two for one, two in zip(self, other, strict=True))
+        return Sums(self.size - other.size, self.total - other.total, self.squares - other.squares)
 
     @property
     def moments(self) -> Moments:
@@ -84,19 +81,16 @@ def run_scores(shards: Iterable[pa.Table]) -> RunScores:
 def drift_probes(scores: RunScores, section: Audit, previous: JudgeScores | None) -> list[AuditProbe]:
     """Return the probes rules, batches and runs; `previous` are the scores of the last run with this judge (`latest`)."""
     limits = section.limits
+    # How often an answer that passed the checks has a higher score than one that failed; 0.5 is chance.
+    agreement = roc_auc_of_histograms(scores.passed, scores.failed)
     runs = verdict("runs", between_runs(scores, previous), limits.runs, why="no earlier run with this judge, or a small one")
     if previous and runs.value is not None:
         runs = runs.model_copy(update={"why": f"since {previous.run}"})
     return [
-        verdict("rules", agreement_with_checks(scores), None, why="too few scored answers failed a check"),
+        verdict("rules", agreement, None, why="too few scored answers failed a check"),
         verdict("batches", between_batches(scores.batches), limits.batches, why="too few batches"),
         runs,
     ]
-
-
-def agreement_with_checks(scores: RunScores) -> Estimate | None:
-    """Return how often an answer that passed the checks has a higher score than one that failed (ROC AUC); 0.5 is chance."""
-    return roc_auc_of_histograms(scores.passed, scores.failed)
 
 
 def between_batches(batches: Sequence[Sums]) -> Estimate | None:
@@ -122,7 +116,7 @@ def latest(ledger: Folder, judge: str, run: str) -> JudgeScores | None:
     """Return the scores of the latest other run with the judge of the hash `judge`; None if there is none."""
     own = _file_name(judge, run)
     names = [name for name in ledger.files(deep=False) if name.startswith(f"scores-{judge}-") and name != own]
-    return max((JudgeScores.model_validate_json(ledger.read(name)) for name in names), key=lambda one: one.created, default=None)
+    return max((JudgeScores.model_validate_json(ledger.read(name)) for name in names), key=attrgetter("created"), default=None)
 
 
 def save(ledger: Folder, scores: JudgeScores) -> None:
@@ -135,7 +129,5 @@ def _file_name(judge: str, run: str) -> str:
 
 
 def _joined(batches: Iterable[Sums]) -> Sums:
-    total = Sums()
-    for batch in batches:
-        total = total.plus(batch)
-    return total
+    columns = list(zip(*batches, strict=True)) or [(), (), ()]
+    return Sums(*(sum(column) for column in columns))

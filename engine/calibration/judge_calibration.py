@@ -6,7 +6,6 @@ part differs is calibrated anew; questions that the ledger knows cost nothing.
 
 import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,38 +18,18 @@ from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge, Pair
 from engine.judges.rubric import Case
 from engine.records.estimate import Estimate
-from engine.records.judge import (
-    AuditProbe,
-    GoldIdentity,
-    JudgeBinding,
-    JudgeCalibration,
-    JudgeMetrics,
-    LabelledItem,
-    ModelIdentity,
-)
+from engine.records.judge import AuditProbe, GoldIdentity, JudgeBinding, JudgeCalibration, JudgeMetrics, LabelledItem, ModelIdentity
 from engine.rows import content_id
 from engine.stats import intervals
 
 Shares = Sequence[float] | None  # probabilities that the first answer is better, the second, neither; None: unreadable
 
 
-class AuditResult(NamedTuple):
-    """The audit on labelled items."""
-
-    probes: list[AuditProbe]
-    pairs: Estimate | None  # share of pairs in which a right answer beats a wrong one
-
-
-def file_name(judge: Judge) -> str:
-    """Return the name of the ledger's file with the calibration of this judge."""
-    return f"calibration-{_binding_id(judge)}.json"
-
-
 def load(judge: Judge) -> JudgeCalibration | None:
     """Return the calibration of this judge from the ledger; None if there is none."""
     ledger = judge.spec.client.ledger
-    for name in (file_name(judge), f"instrument-{_binding_id(judge)}.json"):  # the older name
-        if ledger.exists(name):
+    for kind in ("calibration", "instrument"):  # the older name
+        if ledger.exists(name := f"{kind}-{_binding_id(judge)}.json"):
             return JudgeCalibration.model_validate_json(ledger.read(name))
     return None
 
@@ -92,28 +71,29 @@ def _measure(judge: Judge, section: Calibrate) -> JudgeCalibration:
     right = np.array([section.gold[index].label == "right" for index in read])
     curve = curves.fit(values, right, section.method)
     confidence, folds = curves.cross_fit(values, right, [section.gold[index].input for index in read], section)
-    audit = _audit(judge, section.gold, judge.section.audit)
+    audit, pairs = _audit(judge, section.gold, judge.section.audit)
     errors = curves.stopped_by_error([section.gold[index].error for index in read], (confidence >= threshold).tolist())
-    agreement = curves.agreement(values, confidence, right, threshold).model_copy(update={"errors": errors, "pairs": audit.pairs})
-    why = curves.shortfalls(section.minimum, agreement) + probes.accusations(audit.probes)
-    known = dict(zip(read, confidence.tolist(), strict=True))
+    agreement = curves.agreement(values, confidence, right, threshold).model_copy(update={"errors": errors, "pairs": pairs})
+    why = curves.shortfalls(section.minimum, agreement) + probes.accusations(audit)
+    confidences = dict(zip(read, confidence.tolist(), strict=True))
     calibration = JudgeCalibration(
         bound_to=binding(judge),
         curve=curve,
         folds=folds,
         agreement=agreement,
-        audit=tuple(audit.probes),
-        items=tuple(_item(item, scores[index], known.get(index)) for index, item in enumerate(section.gold)),
+        audit=tuple(audit),
+        items=tuple(_item(item, scores[index], confidences.get(index)) for index, item in enumerate(section.gold)),
         decides=not why,
         why=tuple(why),
     )
-    judge.spec.client.ledger.write(file_name(judge), calibration.model_dump_json(indent=1).encode())
+    judge.spec.client.ledger.write(f"calibration-{_binding_id(judge)}.json", calibration.model_dump_json(indent=1).encode())
     return calibration
 
 
-def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> AuditResult:
+def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> tuple[list[AuditProbe], Estimate | None]:
+    """Return the probes, and the share of pairs in which a right answer beats a wrong one."""
     if section is None:
-        return AuditResult([], None)
+        return [], None
     level = probes.level_for(len(probes.PROBES))
     items = probes.sample(gold, section.items)
     forward, backward = _both_orders(judge, items)
@@ -123,7 +103,7 @@ def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> Aud
     why = {"self_preference": "too few labelled items state which model wrote them"}
     if judge.section.ranker is None:
         why["position"] = "no pairs are compared"
-    return AuditResult(probes.judge_probes(estimates, section, why), _preferred(items, forward, backward))
+    return probes.judge_probes(estimates, section, why), _preferred(items, forward, backward)
 
 
 def _changes(judge: Judge, items: Sequence[GoldItem], section: Audit) -> dict[str, np.ndarray]:
@@ -162,9 +142,9 @@ def _both_orders(judge: Judge, items: Sequence[GoldItem]) -> tuple[list[Shares],
 def _preferred(items: Sequence[GoldItem], forward: Sequence[Shares], backward: Sequence[Shares]) -> Estimate | None:
     """Return the share of wrong answers that lose to their reference over both orders."""
     wins = [
-        one[1] + other[0] > one[0] + other[1]
-        for item, one, other in zip(items, forward, backward, strict=False)
-        if item.label == "wrong" and item.reference and one and other
+        first[1] + second[0] > first[0] + second[1]
+        for item, first, second in zip(items, forward, backward, strict=False)
+        if item.label == "wrong" and item.reference and first and second
     ]
     return intervals.proportion(sum(wins), len(wins))
 
@@ -180,21 +160,16 @@ def binding(judge: Judge) -> JudgeBinding:
     section = judge.section
     assert section.calibrate
     gold = [item.model_dump_json() for item in section.calibrate.gold]
-    settings = (
-        older_json(section.calibrate, "judges.calibrate", exclude=("gold",)),
-        section.audit and older_json(section.audit, "judges.audit", exclude=("rules",)),
-    )
+    calibrate = older_json(section.calibrate, "judges.calibrate", exclude=("gold",))
+    audit = section.audit and older_json(section.audit, "judges.audit", exclude=("rules",))
+    rubrics = {rubric.name: older_json(rubric, "judges.rubrics.*", exclude=("model", "name")) for rubric in judge.rubrics}
+    models = {rubric.name: rubric.model.path for rubric in judge.rubrics}
     return JudgeBinding(
         judge=judge.identity,
-        models={
-            rubric.name: ModelIdentity(path=rubric.model.path, hash=judge.clients[rubric.name].client.identity)
-            for rubric in judge.rubrics
-        },
-        rubrics={
-            rubric.name: content_id(older_json(rubric, "judges.rubrics.*", exclude=("model", "name"))) for rubric in judge.rubrics
-        },
+        models={name: ModelIdentity(path=path, hash=judge.clients[name].client.identity) for name, path in models.items()},
+        rubrics={name: content_id(prompt) for name, prompt in rubrics.items()},
         gold=GoldIdentity(hash=content_id(*gold), items=len(gold)),
-        settings=content_id(*settings),
+        settings=content_id(calibrate, audit),
         threshold=section.accept.confidence,
         references=judge.spec.references,
     )

@@ -61,15 +61,14 @@ def _merged(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Check
     parents = list(best.values())
     if len(parents) < 2 or relate([row["answer"] for row in parents], pools.relations).relation != "complementary":
         return None  # a teacher's most trusted sample may differ from its majority
-    known = [row["confidence"] for row in parents if row["confidence"] is not None]
-    confidence = min(known) if len(known) == len(parents) else None
-    tiers = [row["confidence_tier"] for row in parents]
+    confidences, tiers = ([row[name] for row in parents] for name in ("confidence", "confidence_tier"))
     merged = parents[0] | {
         "answer_id": content_id("merged", *sorted(row["answer_id"] for row in parents)),
         "answer": merge([row["answer"] for row in parents], pools.relations),
         "parents": [row["answer_id"] for row in parents],
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None},
-        **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None, "confidence": confidence},
+        **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None},
+        "confidence": None if None in confidences else min(confidences),
         **{"judge": "", "score": None, "dimension_scores": [], "rubric_spread": None, "judge_decides": False},
         **{"reasons": ["accepted", "merged"], "confidence_tier": None if None in tiers else max(tiers)},
     }

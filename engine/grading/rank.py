@@ -1,7 +1,7 @@
 """Competition: of the accepted answers to a prompt only the best stays accepted; the others serve as rejected halves of pairs."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -55,10 +55,13 @@ def outranked(rows: Iterable[Row], strength: Mapping[str, float] | None = None, 
     The strongest answer wins (`strength`: answer id -> strength, 0 if missing). Ties are broken by the confidence if the judge
     decides, then by agreement, length (shorter first) and id. An answer equal to the winner does not lose.
     """
-    known = strength or {}
+
+    def order(row: Row) -> tuple[float | int | str, ...]:
+        return -(strength or {}).get(row["answer_id"], 0.0), *_rank(row, judge_decides=judge_decides)
+
     losers = set()
     for accepted in _accepted(rows).values():
-        best = canonical(min(accepted, key=_by_strength(known, judge_decides=judge_decides))["answer"])
+        best = canonical(min(accepted, key=order)["answer"])
         losers |= {row["answer_id"] for row in accepted if canonical(row["answer"]) != best}
     return losers
 
@@ -69,10 +72,6 @@ def _accepted(rows: Iterable[Row]) -> dict[str, list[Row]]:
         if "accepted" in row["reasons"]:
             accepted[row["prompt_id"]].append(row)
     return accepted
-
-
-def _by_strength(strength: Mapping[str, float], *, judge_decides: bool) -> Callable[[Row], tuple[float | int | str, ...]]:
-    return lambda row: (-strength.get(row["answer_id"], 0.0), *_rank(row, judge_decides=judge_decides))
 
 
 def _rank(row: Row, *, judge_decides: bool) -> tuple[float, float, int, str]:

@@ -143,9 +143,9 @@ def _conclude_differently(one: Sentence, other: Sentence, section: Relations) ->
 
 def _extended(one: str, other: str, section: Relations) -> str:
     """Return `one`, then the sentences of `other` that resemble none of it."""
-    known = _sentences(one)
+    mine = _sentences(one)
     pieces = [piece.strip() for piece in SENTENCE.split(other) if piece.strip()]
-    new = [p for p in pieces if not any(_similarity(_features(p).words, mine.words) >= section.similar for mine in known)]
+    new = [p for p in pieces if not any(_similarity(_features(p).words, sentence.words) >= section.similar for sentence in mine)]
     return " ".join([one.strip(), *new])
 
 

@@ -65,12 +65,12 @@ class Judge:
         return [_rubric_score(rubric, replies[start : start + width]) for start in range(0, len(replies), width)]
 
     def _combined(self, by_rubric: Sequence[RubricScore]) -> RubricScore:
-        scores = [one.score for one in by_rubric]
+        scores = [scored.score for scored in by_rubric]
         score = rubrics.weighted(scores, [rubric.weight for rubric in self.rubrics])
-        known = [one for one in scores if one is not None]
-        spread = max(known) - min(known) if len(known) > 1 else None
-        dimensions = [dimension for one in by_rubric for dimension in one.dimension_scores]
-        return RubricScore(score, dimensions, spread, any(one.budget_exhausted for one in by_rubric))
+        readable = [value for value in scores if value is not None]
+        spread = max(readable) - min(readable) if len(readable) > 1 else None
+        dimensions = [dimension for scored in by_rubric for dimension in scored.dimension_scores]
+        return RubricScore(score, dimensions, spread, any(scored.budget_exhausted for scored in by_rubric))
 
     def compare(self, pairs: Sequence[Pair], *, capped: bool = True) -> list[ChoiceProbs]:
         """Return for each pair the probabilities that the first is better, that the second is, and that neither is."""

@@ -32,16 +32,13 @@ def dimension_scores(replies: Sequence[ChoiceProbs]) -> list[float | None]:
 
 def score(rubric: Rubric, scores: Sequence[float | None]) -> float | None:
     """Return the weighted mean of the dimensions' scores; None if one is missing."""
-    weights = [dimension.weight for dimension in rubric.dimensions] or [1.0]
-    return weighted(scores, weights)
+    return weighted(scores, [dimension.weight for dimension in rubric.dimensions] or [1.0])
 
 
 def weighted(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
     """Return the weighted mean of `values`; None if one is missing."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    return sum(value * weight for value, weight in zip(known, weights, strict=True)) / sum(weights)
+    products = [value * weight for value, weight in zip(values, weights, strict=True) if value is not None]
+    return sum(products) / sum(weights) if len(products) == len(values) else None
 
 
 def fill(question: str, values: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import fsspec
@@ -51,16 +52,18 @@ def data_files(path: str, *, root: str) -> dict[str, str]:
     return {f"{_folder(path)}/{name.removeprefix(_folder(inside)).lstrip('/')}": url for name, url in urls.items()}
 
 
-def file_identity(path: str, *, root: str) -> dict[str, str]:
-    """Return name of each data file -> SHA-256 of its content, or size and tags of a remote one.
+def file_identities(paths: Collection[str], *, root: str) -> dict[str, str]:
+    """Return name of each data file of `paths` -> SHA-256 of its content, or size and tags of a remote one.
 
     A path without a file has the identity `missing`: the job that reads it raises the error.
     """
-    try:
-        files = data_files(path, root=root)
-    except InputError:
-        return {path: "missing"}
-    return {name: _identity(url) for name, url in files.items()}
+    identities: dict[str, str] = {}
+    for path in sorted(paths):
+        try:
+            identities |= {name: _identity(url) for name, url in data_files(path, root=root).items()}
+        except InputError:
+            identities[path] = "missing"
+    return identities
 
 
 def _identity(url: str) -> str:

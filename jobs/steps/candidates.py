@@ -82,14 +82,14 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
 def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
     """Return the sums of one shard, which holds all answers to its prompts; plain JSON values."""
     counts = cross_teacher.count_relations([candidates])
-    found = drift.run_scores([candidates]) if scores else None
+    sums = drift.run_scores([candidates]) if scores else None
     return {
         "skipped": SkippedCounter(section)(candidates),
         "teachers": spending.teacher_totals([candidates]),
         "relations": counts.relations,
         "confidence_tiers": counts.confidence_tiers,
         "merged": {"answers": counts.merged},
-        "scores": found and {"batches": found.batches, "passed": found.passed.tolist(), "failed": found.failed.tolist()},
+        "scores": sums and {"batches": sums.batches, "passed": sums.passed.tolist(), "failed": sums.failed.tolist()},
     }
 
 
@@ -102,10 +102,10 @@ def _with_drift(context: JobContext, spec: GraderSpec, judge: JudgeMetrics, summ
         return judge
     identity, run = judge.bound_to.judge, context.writer.final.url
     scores = drift.RunScores()
-    for one in (summary["scores"] for summary in summaries):
-        scores.batches += [drift.Sums(*batch) for batch in one["batches"]]
-        scores.passed += np.array(one["passed"])
-        scores.failed += np.array(one["failed"])
+    for shard in (summary["scores"] for summary in summaries):
+        scores.batches += [drift.Sums(*batch) for batch in shard["batches"]]
+        scores.passed += np.array(shard["passed"])
+        scores.failed += np.array(shard["failed"])
     probes = drift.drift_probes(scores, audit, drift.latest(spec.client.ledger, identity, run))
     drift.save(spec.client.ledger, JudgeScores(judge=identity, run=run, created=time.time(), scores=scores.all))
     return judge.model_copy(update={"audit": (*judge.audit, *probes)})
@@ -140,6 +140,6 @@ def _teachers(context: JobContext, summaries: list[Row]) -> dict[str, TeacherSpe
     for name, values in (item for summary in summaries for item in summary["teachers"].items()):
         totals[name] = totals.get(name, TeacherTotals()).plus(TeacherTotals(*values))
     return {
-        name: TeacherSpending(**one._asdict(), machine_seconds=0.0 if is_remote.get(name) else one.seconds)
-        for name, one in sorted(totals.items())
+        name: TeacherSpending(**total._asdict(), machine_seconds=0.0 if is_remote.get(name) else total.seconds)
+        for name, total in sorted(totals.items())
     }

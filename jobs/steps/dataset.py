@@ -70,7 +70,5 @@ def run(context: JobContext) -> RowCounts:
 
 
 def _kinds(pieces: Iterable[pa.Table]) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    for piece in pieces:
-        found.update(piece["kind"].to_pylist())
-    return dict(sorted(found.items()))
+    kinds = Counter(kind for piece in pieces for kind in piece["kind"].to_pylist())
+    return dict(sorted(kinds.items()))

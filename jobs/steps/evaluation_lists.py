@@ -6,7 +6,7 @@ from engine.contract import Contract
 from engine.contract.prompts import Source
 from engine.prompts import files
 from engine.runs.job import JobContext
-from engine.storage.identity import file_identity
+from engine.storage.identity import file_identities
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -38,5 +38,4 @@ def of_job(context: JobContext) -> dict[str, str]:
 
 def hashes(contract: Contract, root: str) -> dict[str, str]:
     """Return file -> hash of its content, of all lists of `contract`; relative paths start at `root`."""
-    paths = sorted({one.path for one in contract.curation.decontaminate.lists})
-    return {name: hash for path in paths for name, hash in file_identity(path, root=root).items()}
+    return file_identities({item.path for item in contract.curation.decontaminate.lists}, root=root)

@@ -11,7 +11,7 @@ from engine.records.prompts import LayerShare, PromptsMetrics
 from engine.rows import SYNTHESIS_FAULTS
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
-from engine.storage.identity import file_identity
+from engine.storage.identity import file_identities
 
 
 def run(context: JobContext) -> RowCounts:
@@ -20,7 +20,7 @@ def run(context: JobContext) -> RowCounts:
     from jobs.steps import synthesis
 
     section = context.contract.prompts
-    clock = time.monotonic()
+    started = time.monotonic()
     source_files = files.source_files(_sources(context), root=context.root)
     cpu = context.profile.cpu
     rows = flow.read(source_files, section, cpu)
@@ -41,7 +41,7 @@ def run(context: JobContext) -> RowCounts:
         layers=_layers(context, counts["layer"]),
         redacted=dict(sorted(counts["redacted"].items())),
         sources=dict(sorted(counts["source"].items())),
-        seconds=round(time.monotonic() - clock, 3),
+        seconds=round(time.monotonic() - started, 3),
         synthesis=extended.metrics if extended else None,
     )
     rows_in = extended.rows_in if extended else counts["disposition"].total()
@@ -51,8 +51,7 @@ def run(context: JobContext) -> RowCounts:
 
 def source_hashes(context: JobContext) -> dict[str, str]:
     """Return file -> hash for every source file, so that a changed file is reported as a recipe mismatch."""
-    paths = sorted({section.path for _, _, section in _sources(context)})
-    return {name: hash for path in paths for name, hash in file_identity(path, root=context.root).items()}
+    return file_identities({section.path for _, _, section in _sources(context)}, root=context.root)
 
 
 def _sources(context: JobContext) -> list[tuple[str, str, Source | Holdout]]:

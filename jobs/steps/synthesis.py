@@ -42,7 +42,7 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
     asked: Counter[QuotaKey] = Counter()
     spent: Counter[str] = Counter()
     (context.ledger / MARKERS / "synthesis").remove()  # crashes of an earlier run say nothing about this one
-    for number in range(1, max(one.rounds for one in section.synthesize) + 1):
+    for number in range(1, max(synthesis.rounds for synthesis in section.synthesize) + 1):
         kept = _by(counts, "prompts")
         missing = {key: count - kept[key] for key, count in wanted.items()}
         requests = quota.requests(section.synthesize, missing, round=number, units_with_facts=units)
@@ -57,11 +57,9 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
         labelled = flow.label(rows, resolution, cpu)
         counts = flow.count(labelled, cpu)
     results = _quotas(wanted, asked, counts)
-    for one in results:
-        if one.missing:
-            context.log(
-                f"prompts: {one.source}: {one.kept} of {one.wanted} {one.layer} were written, {one.requested} were asked for"
-            )
+    for result in (result for result in results if result.missing):
+        written = f"{result.kept} of {result.wanted} {result.layer} were written, {result.requested} were asked for"
+        context.log(f"prompts: {result.source}: {written}")
     metrics = SynthesisMetrics(quotas=results, tokens_in=spent["tokens_in"], tokens_out=spent["tokens_out"])
     return Extended(rows, resolution, rows_in + asked.total(), metrics)
 
@@ -71,17 +69,16 @@ def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
     from jobs.steps.judging import model_client
 
     syntheses = context.contract.prompts.synthesize
-    models = list(dict.fromkeys(one.model for one in syntheses))
     specs = []
-    for model in models:
-        mine = {files + number: one for number, one in enumerate(syntheses) if one.model == model}
+    for model in dict.fromkeys(synthesis.model for synthesis in syntheses):
+        mine = {files + number: synthesis for number, synthesis in enumerate(syntheses) if synthesis.model == model}
         specs.append(
             SynthesizerSpec(
                 syntheses=tuple(mine.values()),
                 specialist=context.contract.specialist,
                 pool=context.profile.teacher if model else context.profile.cpu,
                 client=model_client(context, model, "synthesis", payee=SYNTHESIS) if model else None,
-                numbers={one.title: number for number, one in mine.items()},
+                numbers={synthesis.title: number for number, synthesis in mine.items()},
                 max_chars=context.contract.prompts.max_chars,
             )
         )

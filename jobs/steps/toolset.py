@@ -1,7 +1,7 @@
 """The tools that a contract gives its teachers, and hashes of their files."""
 
 from engine.runs.job import JobContext
-from engine.storage.identity import file_identity
+from engine.storage.identity import file_identities
 from engine.tools.toolset import Toolset
 
 
@@ -15,5 +15,5 @@ def toolset(context: JobContext) -> Toolset | None:
 
 def file_hashes(context: JobContext) -> dict[str, str]:
     """Return file -> hash for every file that a tool reads, so that a changed table is reported as a recipe mismatch."""
-    paths = sorted({path for tool in context.contract.teachers.tools for path in tool.files.values()})
-    return {name: hash for path in paths for name, hash in file_identity(path, root=context.root).items()}
+    paths = {path for tool in context.contract.teachers.tools for path in tool.files.values()}
+    return file_identities(paths, root=context.root)

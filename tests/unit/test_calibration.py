@@ -7,7 +7,6 @@ import pytest
 from judge_world import RUBRIC, Character, calibrated, change_clients, grader_spec, think
 
 from engine.calibration.curve import cross_fit, fit, probabilities
-from engine.calibration.judge_calibration import file_name
 from engine.contract.judges import Calibrate, Ranking, Rubric
 from engine.contract.renames import older_json
 from engine.contract.signals import Quality
@@ -231,7 +230,7 @@ def test_calibration_of_an_earlier_version_is_read(tmp_path, monkeypatch):
     read = think(monkeypatch, Character())
     spec = grader_spec(tmp_path, GOLD, audit={})
     calibration, count = calibrated(spec), len(read)
-    name = file_name(Judge(spec))
+    [name] = [name for name in spec.client.ledger.files() if name.startswith("calibration-")]
     older = spec.client.ledger.read(name).decode()
     for key, old in (("decides", "gates"), ("verdict", "found"), ("clip", "least")):
         older = older.replace(f'"{key}":', f'"{old}":')

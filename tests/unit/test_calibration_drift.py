@@ -85,8 +85,8 @@ def test_area_of_the_histogram_is_that_of_scikit_learn():
 
     rng = np.random.default_rng(6)
     passed, failed = np.round(rng.uniform(0.3, 1, 80), 2), np.round(rng.uniform(0, 0.7, 50), 2)
-    area = drift.agreement_with_checks(drift.run_scores([shard(passed), shard(failed, checks=FAILED)]))
-    assert area and area.value == pytest.approx(roc_auc_score([1] * 80 + [0] * 50, [*passed, *failed]), abs=2e-3)
+    [rules, *_] = drift.drift_probes(drift.run_scores([shard(passed), shard(failed, checks=FAILED)]), Audit(), None)
+    assert rules.value == pytest.approx(roc_auc_score([1] * 80 + [0] * 50, [*passed, *failed]), abs=2e-3)
 
 
 def test_answers_without_a_score_or_cut_off_do_not_count():

@@ -16,7 +16,7 @@ from engine.errors import ContractError, InputError
 from engine.prompts import files
 from engine.prompts.sources import identify, prompts
 from engine.rows import content_id
-from engine.storage.identity import file_identity
+from engine.storage.identity import file_identities
 
 
 def read(path, *, columns=None, max_chars=20_000, take=None, root="."):
@@ -157,19 +157,19 @@ def test_url_of_any_file_system_is_read_and_its_content_identified():
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/bucket/seeds.jsonl", b'{"input": "a"}\n')
     assert [row["text"] for row in read("memory://bucket/seeds.jsonl")] == ["a"]
-    before = file_identity("memory://bucket/seeds.jsonl", root=".")
+    before = file_identities(["memory://bucket/seeds.jsonl"], root=".")
     fs.pipe_file("/bucket/seeds.jsonl", b'{"input": "a"}\n{"input": "b"}\n')
-    assert file_identity("memory://bucket/seeds.jsonl", root=".") != before
+    assert file_identities(["memory://bucket/seeds.jsonl"], root=".") != before
 
 
 def test_identity_changes_with_one_byte_and_names_a_missing_file(tmp_path):
     path = write_lines(tmp_path / "seeds.jsonl", ['{"input": "a"}'])
-    before = file_identity("seeds.jsonl", root=str(tmp_path))
+    before = file_identities(["seeds.jsonl"], root=str(tmp_path))
     path.write_text('{"input": "b"}\n')
-    after = file_identity("seeds.jsonl", root=str(tmp_path))
+    after = file_identities(["seeds.jsonl"], root=str(tmp_path))
     assert before.keys() == after.keys() == {"seeds.jsonl"} and before != after
     path.unlink()
-    assert file_identity("seeds.jsonl", root=str(tmp_path)) == {"seeds.jsonl": "missing"}
+    assert file_identities(["seeds.jsonl"], root=str(tmp_path)) == {"seeds.jsonl": "missing"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from in_process import InProcess
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -13,7 +14,6 @@ from engine.dedup.leaders import semantic_leaders
 from engine.dedup.semantic import near_pairs
 from engine.dedup.signature import SemanticMatcher, SignedBlock
 from engine.dedup.vectors import column, matrix
-from engine.distributed.executor import InProcess
 
 
 def unit(rows):

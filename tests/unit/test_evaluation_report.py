@@ -14,7 +14,7 @@ from engine.evaluation.evaluator import EvalTarget, Evaluated, failed
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import ModelSize
-from engine.inference import Completion
+from engine.inference.engine import Completion
 from engine.records.report import Holdout, ModelEntry, Role
 from engine.release.gate import decide
 

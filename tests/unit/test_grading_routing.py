@@ -206,7 +206,7 @@ def test_tier_is_the_first_bound_that_is_reached(confidence, expected):
         ({"rules": [rule({"failed": []})]}, "found no condition"),
         ({"rules": [rule({"confidence": {}})]}, "found neither"),
         ({"rules": [rule({"confidence": {"min": 0.5, "below": 0.5}})]}, "expected a smaller `min`"),
-        ({"rules": [rule({"abstains": True}), rule({"abstains": False})]}, "a reason for each"),
+        ({"rules": [rule({"abstains": True}), rule({"abstains": False})]}, "reasons must differ"),
         ({"rules": [rule({"failed": ["*"]}, "train")]}, "expected contrast, review or failure"),
         ({"rules": [rule({"finish_reason": ["stop", "length"]}, "hard")]}, "expected contrast, review or failure"),
         ({"rules": [rule({"finish_reason": ["stopped"]})]}, "stopped"),

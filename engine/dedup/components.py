@@ -34,7 +34,8 @@ def roots(*edges: np.ndarray) -> Roots:
     """Return the roots of all nodes of `edges`, each (2, edges) of uint64."""
     every = np.concatenate(edges, axis=1)
     nodes, number = np.unique(every, return_inverse=True)
-    label = component_labels(*number.reshape(every.shape), len(nodes))
+    left, right = number.reshape(every.shape)
+    label = component_labels(left, right, len(nodes))
     _, first = np.unique(label, return_index=True)  # nodes are sorted: the first of a label is its smallest
     return Roots(nodes, nodes[first[label]])
 

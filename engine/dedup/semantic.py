@@ -191,4 +191,5 @@ def _spanning_forest(edges: Edges, component: np.ndarray) -> Edges:
 
 def components_of(edges: Sequence[Edges], rows: int) -> np.ndarray:
     """Return the number of the connected component of each of `rows` rows, (rows,) int64."""
-    return component_labels(*(np.concatenate([pairs[side] for pairs in edges]) for side in (0, 1)), rows)
+    left, right = (np.concatenate([pairs[side] for pairs in edges]) for side in (0, 1))
+    return component_labels(left, right, rows)

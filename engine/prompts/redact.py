@@ -46,7 +46,7 @@ def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
     for row in rows.to_pylist():
         replaced: set[str] = set()
         turns = [{**turn, "content": redact_text(turn["content"], kinds, replaced)} for turn in row["messages"] or ()]
-        texts = {name: redact_text(row[name], kinds, set()) for name in ("raw", "detail")}
+        texts: dict[str, str | None] = {name: redact_text(row[name], kinds, set()) for name in ("raw", "detail")}
         texts["text"] = "\n".join(turn["content"] for turn in turns if turn["role"] == "user") if row["messages"] else None
         if row["reference"] and row["split"] == "train":
             texts["reference"] = redact_text(row["reference"], kinds, replaced)
@@ -123,8 +123,13 @@ def _recognizers() -> dict[Entity, Any]:
         def validate_result(self, pattern_text: str) -> bool:
             return not pattern_text.rpartition(".")[2].isdigit()
 
-    kinds = {"phone": presidio.PhoneRecognizer, "card": presidio.CreditCardRecognizer, "iban": presidio.IbanRecognizer}
-    return {"email": AnyEmail(), "ip": presidio.IpRecognizer(), **{kind: recognizer() for kind, recognizer in kinds.items()}}
+    kinds: dict[Entity, Any] = {
+        "phone": presidio.PhoneRecognizer,
+        "card": presidio.CreditCardRecognizer,
+        "iban": presidio.IbanRecognizer,
+    }
+    others = {kind: recognizer() for kind, recognizer in kinds.items()}
+    return {"email": AnyEmail(), "ip": presidio.IpRecognizer(), **others}
 
 
 @contextmanager

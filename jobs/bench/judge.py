@@ -130,8 +130,16 @@ def _grade(contract: Contract, profile: Profile, engine: Any, blocks: list[pa.Ta
     from engine.judges.grader_spec import GraderSpec
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
-        rubric, places = contract.judges.rubrics[0], (Folder(name) / part for part in ("judgements", "markers", "budget"))
-        client = ClientSpec(rubric.model, profile.judge, smoke.weights(rubric.model), *places, payee=rubric.name)
+        rubric, root = contract.judges.rubrics[0], Folder(name)
+        client = ClientSpec(
+            rubric.model,
+            profile.judge,
+            smoke.weights(rubric.model),
+            ledger=root / "judgements",
+            markers=root / "markers",
+            budget=root / "budget",
+            payee=rubric.name,
+        )
         grader = Grader(GraderSpec(contract.judges, contract.specialist, profile.judge, {rubric.name: client}))
         assert grader.judge
         grader.judge.clients[rubric.name].client.engine = engine

@@ -89,25 +89,20 @@ def typical(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     return _in_order(np.lexsort((rows.cluster, rows.round_robin_rank)), quotas)
 
 
-def information(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
-    """Pick by falling information density."""
-    return _in_order(np.argsort(-density(rows), kind="stable"), quotas)
+def difficulty(rows: Eligible) -> np.ndarray:
+    """Return the instruction-following difficulty; negative from 1 on, where the prompt does not help."""
+    values = rows.signals["ifd"]
+    return np.where(values < 1, values, -values)
 
 
-def deita(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
-    """Pick by falling complexity times quality."""
-    return _highest(rows.signals["complexity"] * rows.signals["quality"], quotas)
+def by_score(score: Callable[[Eligible], np.ndarray]) -> Callable[[Eligible, QuotaTracker], np.ndarray]:
+    """Return an order that picks by falling `score`; nan comes last."""
 
+    def order(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
+        values = score(rows)
+        return _in_order(np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable"), quotas)
 
-def ifd(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
-    """Pick by falling difficulty; rows with 1 or more, where the prompt does not help, come last."""
-    difficulty = rows.signals["ifd"]
-    return _highest(np.where(difficulty < 1, difficulty, -difficulty), quotas)
-
-
-def dense(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
-    """Pick by falling density."""
-    return _highest(rows.signals["density"], quotas)
+    return order
 
 
 def k_center(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
@@ -126,9 +121,9 @@ def k_center(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
 
 def facility_location(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick what raises the landmarks' mean cosine to their nearest pick most: at least rows * LANDMARKS * dimensions products."""
-    marks = rows.vectors[landmarks(len(rows.vectors))]
-    best = np.zeros(len(marks), np.float32)
-    gains = [_gain(rows.vectors[start : start + AT_ONCE], marks, best) for start in range(0, len(rows.vectors), AT_ONCE)]
+    targets = rows.vectors[landmarks(len(rows.vectors))]
+    best = np.zeros(len(targets), np.float32)
+    gains = [_gain(rows.vectors[start : start + AT_ONCE], targets, best) for start in range(0, len(rows.vectors), AT_ONCE)]
     waiting = [(-gain, row) for row, gain in enumerate(np.concatenate(gains).tolist())]
     heapq.heapify(waiting)
     picked = np.zeros(len(rows.vectors), bool)
@@ -136,13 +131,13 @@ def facility_location(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
         row = heapq.heappop(waiting)[1]
         if not quotas.has(row):
             continue  # a used-up quota never opens again
-        gain = float(_gain(rows.vectors[row : row + 1], marks, best)[0])
+        gain = float(_gain(rows.vectors[row : row + 1], targets, best)[0])
         if waiting and (-gain, row) > waiting[0]:
             heapq.heappush(waiting, (-gain, row))
             continue
         picked[row] = True
         quotas.take(row)
-        best = np.maximum(best, marks @ rows.vectors[row])
+        best = np.maximum(best, targets @ rows.vectors[row])
     return picked
 
 
@@ -178,10 +173,10 @@ ORDERS: dict[str, Callable[[Eligible, QuotaTracker], np.ndarray]] = {
     "typical": typical,
     "k_center": k_center,
     "facility_location": facility_location,
-    "information": information,
-    "deita": deita,
-    "ifd": ifd,
-    "dense": dense,
+    "information": by_score(density),
+    "deita": by_score(lambda rows: rows.signals["complexity"] * rows.signals["quality"]),
+    "ifd": by_score(difficulty),
+    "dense": by_score(lambda rows: rows.signals["density"]),
 }
 
 
@@ -194,13 +189,8 @@ def _in_order(order: np.ndarray, quotas: QuotaTracker) -> np.ndarray:
     return picked
 
 
-def _highest(values: np.ndarray, quotas: QuotaTracker) -> np.ndarray:
-    """Pick by falling value; nan comes last."""
-    return _in_order(np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable"), quotas)
-
-
-def _gain(vectors: np.ndarray, marks: np.ndarray, best: np.ndarray) -> np.ndarray:
-    return np.maximum(vectors @ marks.T - best, 0).sum(axis=1, dtype=np.float64)
+def _gain(vectors: np.ndarray, targets: np.ndarray, best: np.ndarray) -> np.ndarray:
+    return np.maximum(vectors @ targets.T - best, 0).sum(axis=1, dtype=np.float64)
 
 
 def _limit(quota: dict[str, int | float], name: str, count: int | None, rows: int) -> int:

@@ -21,12 +21,12 @@ class Roots(NamedTuple):
     root: np.ndarray
 
 
-def component_labels(left: np.ndarray, right: np.ndarray, nodes: int) -> np.ndarray:
-    """Return the number of the component of each of `nodes` nodes, (nodes,) int64; node `left[i]` has an edge to `right[i]`."""
+def component_labels(edges: np.ndarray, nodes: int) -> np.ndarray:
+    """Return the number of the component of each of `nodes` nodes, (nodes,) int64; `edges` are (2, edges) numbers of nodes."""
     from scipy.sparse import coo_matrix  # half a second of import that few processes need
     from scipy.sparse.csgraph import connected_components
 
-    graph = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(nodes, nodes))
+    graph = coo_matrix((np.ones(edges.shape[1], np.int8), tuple(edges)), shape=(nodes, nodes))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
@@ -34,8 +34,7 @@ def roots(*edges: np.ndarray) -> Roots:
     """Return the roots of all nodes of `edges`, each (2, edges) of uint64."""
     every = np.concatenate(edges, axis=1)
     nodes, number = np.unique(every, return_inverse=True)
-    left, right = number.reshape(every.shape)
-    label = component_labels(left, right, len(nodes))
+    label = component_labels(number.reshape(every.shape), len(nodes))
     _, first = np.unique(label, return_index=True)  # nodes are sorted: the first of a label is its smallest
     return Roots(nodes, nodes[first[label]])
 

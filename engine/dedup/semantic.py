@@ -191,5 +191,4 @@ def _spanning_forest(edges: Edges, component: np.ndarray) -> Edges:
 
 def components_of(edges: Sequence[Edges], rows: int) -> np.ndarray:
     """Return the number of the connected component of each of `rows` rows, (rows,) int64."""
-    left, right = (np.concatenate([pairs[side] for pairs in edges]) for side in (0, 1))
-    return component_labels(left, right, rows)
+    return component_labels(np.concatenate([np.stack(pairs[:2]) for pairs in edges], axis=1), rows)

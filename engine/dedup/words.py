@@ -56,8 +56,8 @@ def normalize(text: str) -> str:
 
 def uses_characters(text: str) -> bool:
     """Return whether unit `auto` means characters for `text`: if at least half of its word characters are of unspaced scripts."""
-    found = [] if text.isascii() else [character for character in text if is_word(character)]
-    return bool(found) and 2 * sum(map(is_unspaced, found)) >= len(found)
+    letters = [] if text.isascii() else [character for character in text if is_word(character)]
+    return bool(letters) and 2 * sum(map(is_unspaced, letters)) >= len(letters)
 
 
 def ngrams(text: str, size: int, unit: str = "auto") -> list[str]:
@@ -65,8 +65,8 @@ def ngrams(text: str, size: int, unit: str = "auto") -> list[str]:
 
     A shorter text is one n-gram; a text without a word has none.
     """
-    found = words(text)
+    tokens = words(text)
     if unit == "character" or (unit == "auto" and uses_characters(text)):
-        joined = " ".join(found)
+        joined = " ".join(tokens)
         return [joined[start : start + size] for start in range(max(1, len(joined) - size + 1))] if joined else []
-    return [" ".join(found[start : start + size]) for start in range(max(1, len(found) - size + 1))] if found else []
+    return [" ".join(tokens[start : start + size]) for start in range(max(1, len(tokens) - size + 1))] if tokens else []

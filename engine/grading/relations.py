@@ -53,7 +53,7 @@ class Sentence(NamedTuple):
 
 def relate(answers: Sequence[str], section: Relations) -> Relation:
     """Return how the answers of several teachers to one prompt relate: the most severe relation of all pairs."""
-    pairs = [_pair(one, other, section) for one, other in combinations(dict.fromkeys(map(canonical, answers)), 2)]
+    pairs = [_pair(first, second, section) for first, second in combinations(dict.fromkeys(map(canonical, answers)), 2)]
     if not pairs:
         return Relation("agree" if len(answers) > 1 else "")
     conflicts = {aspect for pair in pairs for aspect in pair.conflicts}
@@ -63,34 +63,34 @@ def relate(answers: Sequence[str], section: Relations) -> Relation:
 def merge(answers: Sequence[str], section: Relations) -> str:
     """Return one answer made of complementary ones: the first, completed by fields or sentences that only the others have."""
     merged = answers[0]
-    for other in answers[1:]:
-        mine, theirs = parse(merged), parse(other)
-        merged = _to_json(_filled(mine, theirs)) if _are_objects(mine, theirs) else _extended(merged, other, section)
+    for second in answers[1:]:
+        mine, theirs = parse(merged), parse(second)
+        merged = _to_json(_filled(mine, theirs)) if _are_objects(mine, theirs) else _extended(merged, second, section)
     return merged
 
 
-def _pair(one: str, other: str, section: Relations) -> Relation:
-    parsed = parse(one), parse(other)
-    return _objects(*parsed) if _are_objects(*parsed) else _texts(one, other, section)
+def _pair(first: str, second: str, section: Relations) -> Relation:
+    parsed = parse(first), parse(second)
+    return _objects(*parsed) if _are_objects(*parsed) else _texts(first, second, section)
 
 
 def _ordered(conflicts: set[str]) -> tuple[str, ...]:
     return tuple(aspect for aspect in ASPECTS if aspect in conflicts)
 
 
-def _are_objects(one: object, other: object) -> bool:
-    return isinstance(one, dict) and isinstance(other, dict)
+def _are_objects(first: object, second: object) -> bool:
+    return isinstance(first, dict) and isinstance(second, dict)
 
 
-def _objects(one: Fields, other: Fields) -> Relation:
+def _objects(first: Fields, second: Fields) -> Relation:
     """Compare field by field; an abstention contradicts an answer."""
-    if is_abstention(_to_json(one)) != is_abstention(_to_json(other)):
+    if is_abstention(_to_json(first)) != is_abstention(_to_json(second)):
         return Relation("conflicting", ("conclusion",))
-    stated = [{name for name, value in fields.items() if value is not None} for fields in (one, other)]
+    stated = [{name for name, value in fields.items() if value is not None} for fields in (first, second)]
     both = stated[0] & stated[1]
-    different = [name for name in both if _normalized(one[name]) != _normalized(other[name])]
+    different = [name for name in both if _normalized(first[name]) != _normalized(second[name])]
     if different:
-        return Relation("conflicting", _ordered({"conditions" if isinstance(one[name], bool) else "facts" for name in different}))
+        return Relation("conflicting", _ordered({"conditions" if isinstance(first[name], bool) else "facts" for name in different}))
     if stated[0] == stated[1]:
         return Relation("agree")
     return Relation("complementary" if both else "unrelated")
@@ -100,16 +100,16 @@ def _to_json(fields: Fields) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _filled(one: Fields, other: Fields) -> Fields:
-    return {**other, **{name: other.get(name) if value is None else value for name, value in one.items()}}
+def _filled(first: Fields, second: Fields) -> Fields:
+    return {**second, **{name: second.get(name) if value is None else value for name, value in first.items()}}
 
 
-def _texts(one: str, other: str, section: Relations) -> Relation:
+def _texts(first: str, second: str, section: Relations) -> Relation:
     """Compare two different texts sentence by sentence."""
-    mine, theirs = _sentences(one), _sentences(other)
+    mine, theirs = _sentences(first), _sentences(second)
     if not mine or not theirs:
         return Relation("unrelated")
-    if len(one.split()) <= LABEL_WORDS and len(other.split()) <= LABEL_WORDS:
+    if len(first.split()) <= LABEL_WORDS and len(second.split()) <= LABEL_WORDS:
         return Relation("conflicting", ("conclusion",))
     pairs = [(a, b) for a in mine for b in theirs if _similarity(a.words, b.words) >= section.similar]
     conflicts = {aspect for a, b in pairs for aspect in _contradictions(a, b)}
@@ -124,29 +124,29 @@ def _texts(one: str, other: str, section: Relations) -> Relation:
     return Relation("complementary" if pairs or _similarity(*vocabularies) >= section.unrelated else "unrelated")
 
 
-def _contradictions(one: Sentence, other: Sentence) -> list[str]:
+def _contradictions(first: Sentence, second: Sentence) -> list[str]:
     """Return the aspects in which two sentences about the same thing contradict each other."""
-    numbers_differ = not one.numbers <= other.numbers and not other.numbers <= one.numbers
-    conditions_differ = one.is_negated != other.is_negated or one.is_limited != other.is_limited
+    numbers_differ = not first.numbers <= second.numbers and not second.numbers <= first.numbers
+    conditions_differ = first.is_negated != second.is_negated or first.is_limited != second.is_limited
     return ["facts"] * numbers_differ + ["conditions"] * conditions_differ
 
 
-def _conclude_differently(one: Sentence, other: Sentence, section: Relations) -> bool:
+def _conclude_differently(first: Sentence, second: Sentence, section: Relations) -> bool:
     """Return whether two last sentences say yes and no, or other numbers where both conclude or share most words."""
-    if not one.conclusion or not other.conclusion or one.conclusion == other.conclusion:
+    if not first.conclusion or not second.conclusion or first.conclusion == second.conclusion:
         return False
-    if one.conclusion in ("yes", "no") and other.conclusion in ("yes", "no"):
+    if first.conclusion in ("yes", "no") and second.conclusion in ("yes", "no"):
         return True
-    is_same_topic = _similarity(one.words, other.words) >= section.similar
-    return is_same_topic or bool(one.words & CONCLUDING and other.words & CONCLUDING)
+    is_same_topic = _similarity(first.words, second.words) >= section.similar
+    return is_same_topic or bool(first.words & CONCLUDING and second.words & CONCLUDING)
 
 
-def _extended(one: str, other: str, section: Relations) -> str:
-    """Return `one`, then the sentences of `other` that resemble none of it."""
-    mine = _sentences(one)
-    pieces = [piece.strip() for piece in SENTENCE.split(other) if piece.strip()]
+def _extended(first: str, second: str, section: Relations) -> str:
+    """Return `first`, then the sentences of `second` that resemble none of it."""
+    mine = _sentences(first)
+    pieces = [piece.strip() for piece in SENTENCE.split(second) if piece.strip()]
     new = [p for p in pieces if not any(_similarity(_features(p).words, sentence.words) >= section.similar for sentence in mine)]
-    return " ".join([one.strip(), *new])
+    return " ".join([first.strip(), *new])
 
 
 def _sentences(text: str) -> list[Sentence]:
@@ -162,9 +162,9 @@ def _features(sentence: str) -> Sentence:
     return Sentence(plain, frozenset(numbers), bool(unique & NEGATIONS), bool(unique & LIMITATIONS), conclusion)
 
 
-def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
+def _similarity(first: frozenset[str], second: frozenset[str]) -> float:
     """Return the Jaccard index; 1 for two sentences without words."""
-    return len(one & other) / len(one | other) if one | other else 1.0
+    return len(first & second) / len(first | second) if first | second else 1.0
 
 
 def _number(text: str) -> str:

@@ -66,8 +66,7 @@ def read_jsonl(file: BinaryIO) -> Iterator[RawRow]:
 def read_csv(file: BinaryIO) -> Iterator[RawRow]:
     """Yield one row for each record after the header. Invalid UTF-8 is decoded to surrogates, so that it costs one row."""
     csv.field_size_limit(LINE_LIMIT)
-    lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    records = csv.reader(lines)
+    records = _csv_records(file)
     header = next(records, [])
     while True:
         start = records.line_num + 1
@@ -113,7 +112,7 @@ def columns(url: str) -> list[str] | None:
         return None
     with _open(url) as file:
         if name == "csv":
-            return next(csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")), [])
+            return next(_csv_records(file), [])
         try:
             return pq.read_schema(file).names
         except pa.ArrowException as error:
@@ -122,6 +121,10 @@ def columns(url: str) -> list[str] | None:
 
 def _open(url: str) -> Any:
     return fsspec.open(url, "rb", compression=None if format_of(url) == "parquet" else "infer")
+
+
+def _csv_records(file: BinaryIO) -> Any:
+    return csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline=""))
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:

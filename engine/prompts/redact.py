@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from engine.contract.prompts import Entity
 from engine.prompts.sources import INGESTED
+from engine.rows import Row
 
 MAX_EMAIL_CHARS = 320  # RFC 3696, erratum 1690
 MIN_SCORE = 0.4  # of presidio; matches below are patterns that fit almost anything, such as `::`
@@ -46,7 +47,7 @@ def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
     for row in rows.to_pylist():
         replaced: set[str] = set()
         turns = [{**turn, "content": redact_text(turn["content"], kinds, replaced)} for turn in row["messages"] or ()]
-        texts: dict[str, str | None] = {name: redact_text(row[name], kinds, set()) for name in ("raw", "detail")}
+        texts: Row = {name: redact_text(row[name], kinds, set()) for name in ("raw", "detail")}
         texts["text"] = "\n".join(turn["content"] for turn in turns if turn["role"] == "user") if row["messages"] else None
         if row["reference"] and row["split"] == "train":
             texts["reference"] = redact_text(row["reference"], kinds, replaced)
@@ -123,13 +124,8 @@ def _recognizers() -> dict[Entity, Any]:
         def validate_result(self, pattern_text: str) -> bool:
             return not pattern_text.rpartition(".")[2].isdigit()
 
-    kinds: dict[Entity, Any] = {
-        "phone": presidio.PhoneRecognizer,
-        "card": presidio.CreditCardRecognizer,
-        "iban": presidio.IbanRecognizer,
-    }
-    others = {kind: recognizer() for kind, recognizer in kinds.items()}
-    return {"email": AnyEmail(), "ip": presidio.IpRecognizer(), **others}
+    phone, card, iban = presidio.PhoneRecognizer(), presidio.CreditCardRecognizer(), presidio.IbanRecognizer()
+    return {"email": AnyEmail(), "phone": phone, "card": card, "iban": iban, "ip": presidio.IpRecognizer()}
 
 
 @contextmanager

@@ -73,13 +73,13 @@ class Synthesizer:
 
     def _write(self, asks: Sequence[Ask]) -> pa.Table:
         """Return the rows of a batch, whose composition is the same in every run."""
-        rows, open_ = [], []
+        rows, prepared = [], []
         for ask in asks:
             try:
-                open_.append(self._prepared(ask))
+                prepared.append(self._prepared(ask))
             except RowReject as reject:
                 rows.append(self._row(ask, reject=reject))
-        for ask, reply in zip(open_, self._replies(open_), strict=True):
+        for ask, reply in zip(prepared, self._replies(prepared), strict=True):
             try:
                 rows.append(self._row(ask, self._text(ask, reply), reply=reply))
             except RowReject as reject:

@@ -32,14 +32,13 @@ class ProgramLimits(NamedTuple):
 
 def missing_support() -> dict[str, str]:
     """Return mechanism -> "" if this machine supports it, else what is missing."""
-    found = landlock.version()
-    kernel = f"Landlock {landlock.MIN_VERSION} (Linux 6.2), found {f'version {found}' if found else 'none'}"
+    version = landlock.version()
+    kernel = f"Landlock {landlock.MIN_VERSION} (Linux 6.2), found {f'version {version}' if version else 'none'}"
+    users = "user namespaces; see sysctl user.max_user_namespaces, and what the container allows"
     return {
-        "landlock": "" if found >= landlock.MIN_VERSION else f"needs {kernel}",
+        "landlock": "" if version >= landlock.MIN_VERSION else f"needs {kernel}",
         "seccomp": "" if seccomp.is_supported() else f"needs seccomp filters on {' or '.join(seccomp.MACHINES)}",
-        "namespaces": ""
-        if _can_unshare()
-        else "needs user namespaces; see sysctl user.max_user_namespaces, and what the container allows",
+        "namespaces": "" if _can_unshare() else f"needs {users}",
     }
 
 
@@ -94,7 +93,6 @@ def _drop_capabilities() -> None:
 
 
 def _set_limits(limits: ProgramLimits) -> None:
-    """Set soft and hard limits."""
     resources = {
         resource.RLIMIT_CPU: limits.cpu_seconds,
         resource.RLIMIT_AS: limits.memory_mib * MIB,
@@ -106,9 +104,9 @@ def _set_limits(limits: ProgramLimits) -> None:
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
-    for name, wanted in resources.items():
+    for name, value in resources.items():
         hard = resource.getrlimit(name)[1]
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(name, (limit, limit))
 
 

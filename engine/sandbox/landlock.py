@@ -28,10 +28,10 @@ def restrict(*, read: Sequence[str], write: Sequence[str]) -> None:
     Raises:
         OSError: the kernel refuses.
     """
-    found = version()
-    rights = ALL_RIGHTS[5 if found >= 5 else 3]
-    ports, scopes = (3 if found >= 4 else 0), (3 if found >= 6 else 0)  # bind and connect; abstract sockets and signals
-    size = 24 if found >= 6 else 16 if found >= 4 else 8
+    supported = version()
+    rights = ALL_RIGHTS[5 if supported >= 5 else 3]
+    ports, scopes = (3 if supported >= 4 else 0), (3 if supported >= 6 else 0)  # bind and connect; abstract sockets and signals
+    size = 24 if supported >= 6 else 16 if supported >= 4 else 8
     ruleset = _syscall(CREATE_RULESET, struct.pack("QQQ", rights, ports, scopes)[:size], ctypes.c_size_t(size), ctypes.c_uint(0))
     for paths, granted in ((read, READ), (write, WRITE)):
         for path in paths:

@@ -119,9 +119,8 @@ class ProgramRunner:
         """Turn this process, a fork, into the program, which inherits no descriptor, environment variable or memory."""
         try:
             os.setsid()
-            high = [  # above all targets, so that no dup2 closes one that is still needed
-                fcntl.fcntl(descriptor, fcntl.F_DUPFD, len(descriptors)) for descriptor in descriptors
-            ]
+            # Above all targets, so that no dup2 closes one that is still needed.
+            high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, len(descriptors)) for descriptor in descriptors]
             for target, descriptor in enumerate(high):
                 os.dup2(descriptor, target, inheritable=target != ERROR_FD)
             os.closerange(len(descriptors), resource.getrlimit(resource.RLIMIT_NOFILE)[0])

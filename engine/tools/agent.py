@@ -50,11 +50,11 @@ class ToolAgent:
         A turn that is lost (`retryable`) loses its whole answer.
         """
         conversations = [Conversation(request, self.tools, self.instructions) for request in requests]
-        while pending := [one for one in conversations if one.completion is None]:
-            turns = self.engine.complete([one.next_request() for one in pending], sampling)
-            for one, turn in zip(pending, turns, strict=True):
-                one.receive(turn)
-        return [one.completion for one in conversations if one.completion is not None]
+        while pending := [each for each in conversations if each.completion is None]:
+            turns = self.engine.complete([each.next_request() for each in pending], sampling)
+            for each, turn in zip(pending, turns, strict=True):
+                each.receive(turn)
+        return [each.completion for each in conversations if each.completion is not None]
 
 
 class Conversation:

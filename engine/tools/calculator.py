@@ -12,12 +12,7 @@ from engine.tools.base import Result
 
 MAX_CHARS = 200  # of an expression; also bounds the depth of its tree
 # 28 digits and magnitudes to 10^99: 9**9**9 overflows at once, and sums of money are exact.
-NUMBERS = decimal.Context(
-    prec=28,
-    Emax=99,
-    Emin=-99,
-    traps=[decimal.Overflow, decimal.DivisionByZero, decimal.InvalidOperation],
-)
+NUMBERS = decimal.Context(prec=28, Emax=99, Emin=-99, traps=[decimal.Overflow, decimal.DivisionByZero, decimal.InvalidOperation])
 OPERATORS: dict[type, Callable[..., Decimal]] = {
     ast.Add: NUMBERS.add,
     ast.Sub: NUMBERS.subtract,
@@ -49,7 +44,8 @@ class Calculator:
         try:
             value = _value(ast.parse(argument.strip(), mode="eval").body, argument.strip())
         except (SyntaxError, ValueError, TypeError) as error:
-            return Result(f"not an expression: {_reason(error)}", False)
+            reason = error.msg if isinstance(error, SyntaxError) else str(error)
+            return Result(f"not an expression: {reason}", False)
         except decimal.DecimalException as error:
             return Result(REASONS.get(type(error), "cannot be computed"), False)
         return Result(_plain(value), True)
@@ -70,10 +66,6 @@ def _value(node: ast.AST, text: str) -> Decimal:
         case ast.Call(ast.Name(name), args, keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](*(_value(argument, text) for argument in args))
     raise ValueError(f"found {type(node).__name__}, expected numbers, + - * / ** and {', '.join(FUNCTIONS)}")
-
-
-def _reason(error: Exception) -> str:
-    return error.msg if isinstance(error, SyntaxError) else str(error)
 
 
 def _plain(value: Decimal) -> str:

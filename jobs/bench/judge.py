@@ -130,16 +130,10 @@ def _grade(contract: Contract, profile: Profile, engine: Any, blocks: list[pa.Ta
     from engine.judges.grader_spec import GraderSpec
 
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
-        rubric, root = contract.judges.rubrics[0], Folder(name)
-        client = ClientSpec(
-            rubric.model,
-            profile.judge,
-            smoke.weights(rubric.model),
-            ledger=root / "judgements",
-            markers=root / "markers",
-            budget=root / "budget",
-            payee=rubric.name,
-        )
+        rubric = contract.judges.rubrics[0]
+        ledger, markers, budget = (Folder(name) / part for part in ("judgements", "markers", "budget"))
+        weights = smoke.weights(rubric.model)
+        client = ClientSpec(rubric.model, profile.judge, weights, ledger, markers, budget, payee=rubric.name)
         grader = Grader(GraderSpec(contract.judges, contract.specialist, profile.judge, {rubric.name: client}))
         assert grader.judge
         grader.judge.clients[rubric.name].client.engine = engine

@@ -8,7 +8,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -41,13 +40,6 @@ from jobs.steps.toolset import toolset
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
 
-class _Plan(NamedTuple):
-    """What is evaluated, and notes on what is not."""
-
-    targets: list[EvalTarget]
-    notes: list[str]
-
-
 def run(context: JobContext) -> RowCounts:
     """Evaluate every model on every holdout prompt and write the report."""
     prompts = context.artifact("prompts")
@@ -73,10 +65,8 @@ def run(context: JobContext) -> RowCounts:
 
 def scenarios(prompts: Artifact) -> set[str]:
     """Return the scenarios of the training prompts."""
-    values: set[str] = set()
-    for piece in iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"]):
-        values.update(piece["scenario"].to_pylist())
-    return values
+    pieces = iterate(prompts.folder / "prompts", prompts.table("prompts"), ["scenario"])
+    return {scenario for piece in pieces for scenario in piece["scenario"].to_pylist()}
 
 
 def report(contract: Contract, results: list[EvalResult], *, run: str, notes: Iterable[str]) -> Report:
@@ -101,20 +91,16 @@ def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> 
     from engine.report.collect import collect
     from engine.report.page import page
 
-    dataset = context.artifact("dataset").record.metrics
-    numbers = report(context.contract, results, run=context.run.url, notes=notes).model_copy(
-        update={
-            "judge": _judge(context),
-            "curation": CurationSummary.model_validate(dataset),
-            "ablation": _ablation(context),
-        }
-    )
+    curation = CurationSummary.model_validate(context.artifact("dataset").record.metrics)
+    more = {"judge": _judge(context), "curation": curation, "ablation": _ablation(context)}
+    numbers = report(context.contract, results, run=context.run.url, notes=notes).model_copy(update=more)
     table = pa.concat_tables([result.predictions for result in results])
     context.writer.put("predictions", table, PREDICTION)
     context.writer.folder.write(REPORT, numbers.model_dump_json(indent=1).encode())
     context.writer.folder.write(CONTRACT, context.contract.model_dump_json(indent=1).encode())
     contract = context.contract.model_dump(mode="json")
-    data = collect(_artifacts(context), report=numbers, contract=contract, predictions=table)
+    artifacts = {name: artifact for name in context.job.needs if (artifact := load_artifact(context.run / name))}
+    data = collect(artifacts, report=numbers, contract=contract, predictions=table)
     context.writer.folder.write(PAGE, page(data).encode())
 
 
@@ -126,23 +112,18 @@ def _ablation(context: JobContext) -> Ablation | None:
     return ablation if ablation.dataset == context.artifact("dataset").fingerprint else None
 
 
-def _artifacts(context: JobContext) -> dict[str, Artifact]:
-    """Return the finished artifacts that the page shows, by job."""
-    artifacts = {name: load_artifact(context.run / name) for name in context.job.needs}
-    return {name: artifact for name, artifact in artifacts.items() if artifact}
-
-
 def final(answer: str, unit: TaskUnit) -> str:
     """Return the part of `answer` that is compared with the reference."""
     return represent(answer, unit).final
 
 
-def _plan(context: JobContext, champion: RegistryEvent | None) -> _Plan:
+def _plan(context: JobContext, champion: RegistryEvent | None) -> tuple[list[EvalTarget], list[str]]:
+    """Return what is evaluated, and notes on what is not."""
     notes = [*_budget_notes(context), *_judge_notes(context.contract, _judge(context))]
     targets = [*_teachers(context), *_students(context, notes)]
     if champion:
         targets += _champion(context, champion, notes)
-    return _Plan([*targets, *_baselines(context)], notes)
+    return [*targets, *_baselines(context)], notes
 
 
 def _judge_notes(contract: Contract, judge: JudgeMetrics | None) -> list[str]:

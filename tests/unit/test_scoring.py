@@ -11,7 +11,7 @@ from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS, Complexity, Quality, Signals
 from engine.contract.specialist import Specialist
 from engine.curation.measure import selection
-from engine.curation.select import Eligible, QuotaTracker, deita, dense, ifd
+from engine.curation.select import ORDERS, Eligible, QuotaTracker
 from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.inference.token_budget import TokenBudget, TokenUsage, usage_in
@@ -146,18 +146,18 @@ def eligible(**signals):
 @pytest.mark.parametrize(
     ("order", "signals", "first"),
     [
-        (deita, {"complexity": [1, 6, 3, np.nan], "quality": [6, 2, 5, 6]}, [2, 1]),  # 6, 12, 15, unknown
-        (ifd, {"ifd": [1.2, 0.4, 0.9, np.nan]}, [2, 1]),
-        (dense, {"density": [0.2, np.nan, 0.7, 0.9]}, [3, 2]),
+        ("deita", {"complexity": [1, 6, 3, np.nan], "quality": [6, 2, 5, 6]}, [2, 1]),  # 6, 12, 15, unknown
+        ("ifd", {"ifd": [1.2, 0.4, 0.9, np.nan]}, [2, 1]),
+        ("dense", {"density": [0.2, np.nan, 0.7, 0.9]}, [3, 2]),
     ],
 )
 def test_orders_by_signal_take_the_highest_and_the_unknown_last(order, signals, first):
     from engine.contract.curation import Pick
 
     rows = eligible(**signals)
-    assert sorted(np.flatnonzero(order(rows, QuotaTracker(rows, Pick(count=2))))) == sorted(first)
+    assert sorted(np.flatnonzero(ORDERS[order](rows, QuotaTracker(rows, Pick(count=2))))) == sorted(first)
     unknown = [index for index in range(4) if any(np.isnan(values[index]) for values in signals.values())]
-    assert not order(rows, QuotaTracker(rows, Pick(count=4 - len(unknown))))[unknown].any()
+    assert not ORDERS[order](rows, QuotaTracker(rows, Pick(count=4 - len(unknown))))[unknown].any()
 
 
 def test_report_says_the_mean_of_each_signal_before_and_after_picking():

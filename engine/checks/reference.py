@@ -8,7 +8,7 @@ import regex
 from engine.checks.result import CheckInput, CheckResult, parse, result
 from engine.contract.reference import Reference
 
-PATTERN_SECONDS = 1.0  # limit for one pattern of the contract over one text: some patterns backtrack for ever
+PATTERN_SECONDS = 1.0  # limit for one pattern of the contract over one text: some patterns backtrack forever
 
 
 class ResolvedReference(NamedTuple):

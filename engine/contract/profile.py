@@ -53,7 +53,7 @@ class Ray(Section):
     address: str = "local"
     """`local` starts a cluster on this machine and stops it afterwards; `auto` or `host:port` joins a running one."""
     num_cpus: Positive | None = None
-    """Logical CPUs of a local cluster; must exceed those of all actors, or Ray Data waits for ever. Default: the cores."""
+    """Logical CPUs of a local cluster; must exceed those of all actors, or Ray Data waits forever. Default: the cores."""
     object_store_gib: float = Field(default=0.5, gt=0)
     """Shared memory of a local cluster's object store, in GiB."""
 

@@ -45,7 +45,7 @@ def _actor(target: EvalTarget, pool: Pool) -> ActorProxy[Evaluator]:
 
 
 def _engines_at_once(pool: Pool) -> int:
-    """Return how many engines fit the cluster at once; an actor that does not fit would wait for ever."""
+    """Return how many engines fit the cluster at once; an actor that does not fit would wait forever."""
     available = ray.cluster_resources()
     needed = {"CPU": pool.cpus, "GPU": pool.gpus}
     return max(1, min(pool.actors, *(int(available.get(kind, 0) // amount) for kind, amount in needed.items() if amount)))

@@ -122,7 +122,7 @@ class EndpointEngine:
     def _error(self, what: str, refusal: Refusal, rejected: list[str]) -> ModelError:
         return ModelError(
             f"{self}: {what}. It says: {refusal}\n{advice(self.model, refusal, rejected)}. "
-            "Nothing of this was recorded, and what was answered before is kept: mend it and run again."
+            "Nothing of this was recorded, and what was answered before is kept: fix it and run again."
         )
 
     async def _gather(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:

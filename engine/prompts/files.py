@@ -86,8 +86,8 @@ def _has_rows(url: str, section: Source | Holdout) -> bool:
         columns = formats.columns(url)
         has_rows = next(formats.read(url), None) is not None
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{where}: cannot be read: {error}. Mend the file, or its ending.") from None
+        raise InputError(f"{where}: cannot be read: {error}. Correct the file, or its ending.") from None
     mapped = sorted(set(section.columns.values()))
     if columns and not set(mapped) & set(columns):
-        raise InputError(f"{where}: found columns {columns}, expected {mapped}. Mend `columns` of this source in the contract.")
+        raise InputError(f"{where}: found columns {columns}, expected {mapped}. Correct `columns` of this source in the contract.")
     return has_rows

@@ -95,7 +95,7 @@ def load(where: str) -> pa.Table:
         with fsspec.open(where, "rb") as file:
             return reader(file)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"table {where}: cannot be read: {error}. Mend the file, or its path in the contract.") from None
+        raise InputError(f"table {where}: cannot be read: {error}. Correct the file, or its path in the contract.") from None
 
 
 def _reason(error: duckdb.Error) -> str:

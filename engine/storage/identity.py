@@ -44,7 +44,7 @@ def data_files(path: str, *, root: str) -> dict[str, str]:
     if not names:
         raise InputError(
             f"source {path}: found no file at {full}, expected a file, folder or glob of JSONL, CSV or Parquet. "
-            "A relative path starts at the folder of the contract. Mend prompts.sources or prompts.holdout."
+            "A relative path starts at the folder of the contract. Correct prompts.sources or prompts.holdout."
         )
     urls = {name: name if "://" not in full else fs.unstrip_protocol(name) for name in names}
     if is_single:

@@ -31,7 +31,7 @@ class Retrieval:
         try:
             self.vectorizer.fit(self.texts)
         except ValueError:
-            raise InputError(f"corpus {where}: holds no words, expected passages of text. Mend teachers.tools.") from None
+            raise InputError(f"corpus {where}: holds no words, expected passages of text. Correct teachers.tools.") from None
         vectors = self._vectors(self.texts)
         self.index = faiss.IndexFlatIP(vectors.shape[1])
         self.index.add(vectors)

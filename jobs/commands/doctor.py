@@ -48,7 +48,7 @@ class Check(Record):
     """What the machine has."""
     expected: str
     """What the profile needs."""
-    mend: str = ""
+    fix: str = ""
     """How to fix it; empty if `ok`."""
 
 
@@ -75,12 +75,12 @@ def doctor(profile: str) -> Diagnosis:
 def as_text(diagnosis: Diagnosis) -> str:
     """Return a table with a line per check, then how to fix each failed one."""
     rows = [["ok" if check.ok else "NOT OK", check.name, check.found, check.expected] for check in diagnosis.checks]
-    mends = [f"{check.name}: {check.mend}" for check in diagnosis.checks if not check.ok]
-    return columns(rows, head=["", "check", "found", "expected"]) + "\n\n" + ("\n".join(mends) or "All checks pass.")
+    fixes = [f"{check.name}: {check.fix}" for check in diagnosis.checks if not check.ok]
+    return columns(rows, head=["", "check", "found", "expected"]) + "\n\n" + ("\n".join(fixes) or "All checks pass.")
 
 
-def _check(name: str, ok: bool, found: str, expected: str, mend: str) -> Check:
-    return Check(name=name, ok=ok, found=found, expected=expected, mend="" if ok else mend)
+def _check(name: str, ok: bool, found: str, expected: str, fix: str) -> Check:
+    return Check(name=name, ok=ok, found=found, expected=expected, fix="" if ok else fix)
 
 
 def _packages() -> Iterator[Check]:
@@ -90,10 +90,10 @@ def _packages() -> Iterator[Check]:
     engine = "gpu" if _version("vllm") else "cpu"
     required = [Requirement(line) for line in [*project["dependencies"], *extras[engine]]]
     wrong = [need for need in required if not _satisfies(_version(need.name), need)]
-    mend = f"pip install -e '.[{engine}]' with cluster/constraints.txt, or `make setup`"
-    yield _check("packages", not wrong, f"{len(required) - len(wrong)} as required", f"{len(required)} of pyproject.toml", mend)
+    fix = f"pip install -e '.[{engine}]' with cluster/constraints.txt, or `make setup`"
+    yield _check("packages", not wrong, f"{len(required) - len(wrong)} as required", f"{len(required)} of pyproject.toml", fix)
     for need in wrong:
-        yield _check(need.name, False, _version(need.name) or "not installed", str(need), mend)
+        yield _check(need.name, False, _version(need.name) or "not installed", str(need), fix)
 
 
 def _satisfies(version: str | None, need: Requirement) -> bool:
@@ -116,8 +116,8 @@ def _memory(profile: Profile) -> Iterator[Check]:
     evaluating = _gib(profile.evaluator, most=EVALUATED)
     need = RAY_GIB + profile.ray.object_store_gib + max(streaming, training, evaluating)
     free = min(psutil.virtual_memory().available, _cgroup_free()) / GIB
-    mend = "end other programs, or lower actors, kv_cache_gib or object_store_gib in the profile"
-    yield _check("memory", free >= need, f"{free:.1f} GiB free", f"about {need:.1f} GiB for {profile.name}", mend)
+    fix = "end other programs, or lower actors, kv_cache_gib or object_store_gib in the profile"
+    yield _check("memory", free >= need, f"{free:.1f} GiB free", f"about {need:.1f} GiB for {profile.name}", fix)
 
 
 def _gib(pool: Pool, *, most: float = math.inf) -> float:
@@ -134,7 +134,7 @@ def _cgroup_free() -> float:
 
 
 def _cpus(profile: Profile) -> Iterator[Check]:
-    """Ray Data waits for ever if actors hold every logical CPU, so some must be left for tasks."""
+    """Ray Data waits forever if actors hold every logical CPU, so some must be left for tasks."""
     if profile.ray.address != "local":
         return
     streaming = sum(pool.actors * pool.cpus for pool in (profile.teacher, profile.judge))
@@ -142,8 +142,8 @@ def _cpus(profile: Profile) -> Iterator[Check]:
     evaluating = min(profile.evaluator.actors, EVALUATED) * profile.evaluator.cpus
     need = max(streaming, training, evaluating) + profile.cpu.cpus + 1
     has = profile.ray.num_cpus or os.cpu_count() or 1
-    mend = f"set ray.num_cpus to {need:g} or more in the profile: logical CPUs are slots, not cores"
-    yield _check("logical cpus", has >= need, f"{has} ({os.cpu_count()} cores)", f"{need:g} or more", mend)
+    fix = f"set ray.num_cpus to {need:g} or more in the profile: logical CPUs are slots, not cores"
+    yield _check("logical cpus", has >= need, f"{has} ({os.cpu_count()} cores)", f"{need:g} or more", fix)
 
 
 def _models() -> Iterator[Check]:
@@ -159,16 +159,16 @@ def _models() -> Iterator[Check]:
 
 def _storage() -> Iterator[Check]:
     for name, folder in (("this folder", Path.cwd()), ("models folder", Path(workspace.models_home()))):
-        mend = f"make room, or give yourself the right to write in {folder}"
+        fix = f"make room, or give yourself the right to write in {folder}"
         if name == "models folder":
-            mend += ", or set RAYLEIGH_MODELS to another folder"
+            fix += ", or set RAYLEIGH_MODELS to another folder"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _write_and_rename(folder)
             free = shutil.disk_usage(folder).free / GIB
-            yield _check(name, free >= DISK_GIB, f"{free:.1f} GiB free", f"{DISK_GIB:.0f} GiB that can be written", mend)
+            yield _check(name, free >= DISK_GIB, f"{free:.1f} GiB free", f"{DISK_GIB:.0f} GiB that can be written", fix)
         except OSError as error:
-            yield _check(name, False, re.sub(r"^\[Errno \d+\] ", "", str(error)), f"{DISK_GIB:.0f} GiB that can be written", mend)
+            yield _check(name, False, re.sub(r"^\[Errno \d+\] ", "", str(error)), f"{DISK_GIB:.0f} GiB that can be written", fix)
 
 
 def _write_and_rename(folder: Path) -> None:
@@ -186,28 +186,28 @@ def _sandbox() -> Check:
     missing = [f"{name} {problem}" for name, problem in problems.items() if problem]
     required = isolation.REQUIRED
     found = ", ".join(name for name, problem in problems.items() if not problem) or "no isolation"
-    mend = f"only the check `code` needs them: {'; '.join(missing)}. Or require fewer in its `isolation`"
-    return _check("sandbox", not any(problems[name] for name in required), found, " and ".join(required), mend)
+    fix = f"only the check `code` needs them: {'; '.join(missing)}. Or require fewer in its `isolation`"
+    return _check("sandbox", not any(problems[name] for name in required), found, " and ".join(required), fix)
 
 
 def _shared_memory(profile: Profile) -> Iterator[Check]:
     if profile.ray.address != "local" or not Path("/dev/shm").is_dir():
         return
     free, need = shutil.disk_usage("/dev/shm").free / GIB, profile.ray.object_store_gib
-    mend = "enlarge /dev/shm (docker run --shm-size), or lower ray.object_store_gib in the profile"
-    yield _check("/dev/shm", free >= need, f"{free:.1f} GiB free", f"{need:.1f} GiB for Ray's object store", mend)
+    fix = "enlarge /dev/shm (docker run --shm-size), or lower ray.object_store_gib in the profile"
+    yield _check("/dev/shm", free >= need, f"{free:.1f} GiB free", f"{need:.1f} GiB for Ray's object store", fix)
 
 
 def _ports() -> Iterator[Check]:
-    mend = "let this user bind ports on 127.0.0.1 (container or firewall rules)"
+    fix = "let this user bind ports on 127.0.0.1 (container or firewall rules)"
     sockets: list[socket.socket] = []
     try:
         for _ in range(PORTS):
             sockets.append(socket.socket())
             sockets[-1].bind(("127.0.0.1", 0))
-        yield _check("loopback ports", True, f"{PORTS} bound", f"{PORTS} that can be bound", mend)
+        yield _check("loopback ports", True, f"{PORTS} bound", f"{PORTS} that can be bound", fix)
     except OSError as error:
-        yield _check("loopback ports", False, str(error), f"{PORTS} that can be bound", mend)
+        yield _check("loopback ports", False, str(error), f"{PORTS} that can be bound", fix)
     finally:
         for bound in sockets:
             bound.close()

@@ -69,7 +69,7 @@ def _require_rows(counts: dict[str, Counter[str]]) -> None:
             rejects = "".join(f"\n  {reject}" for reject in sorted(counts["reject"])[:3])
             raise InputError(
                 f"{where}: no row is left for the table {table}. Of {counts['disposition'].total()} rows read: {listed}.{rejects}\n"
-                "Mend the rows, or `columns` of the source in the contract."
+                "Correct the rows, or `columns` of the source in the contract."
             )
 
 

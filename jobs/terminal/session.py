@@ -57,7 +57,7 @@ def ray_session(work: Workspace, console: Console) -> Iterator[None]:
             raise
         except Exception as error:
             failure = unwrap_error(error)
-            failure.add_note(f"Finished jobs are kept: mend it and run the same command again. Log: {log}")
+            failure.add_note(f"Finished jobs are kept: fix it and run the same command again. Log: {log}")
             if failure is error:
                 raise
             raise failure from error

@@ -78,8 +78,8 @@ def test_doctor_json_has_the_documented_keys():
     names = [check["name"] for check in found["checks"]]
     assert {"packages", "memory", "logical cpus", "this folder", "models folder", "loopback ports"} <= set(names)
     for check in found["checks"]:
-        assert set(check) == {"name", "ok", "found", "expected", "mend"}
-        assert bool(check["mend"]) != check["ok"]
+        assert set(check) == {"name", "ok", "found", "expected", "fix"}
+        assert bool(check["fix"]) != check["ok"]
     assert result.exit_code == (0 if all(check["ok"] for check in found["checks"]) else 1)
 
 
@@ -92,12 +92,12 @@ def doctor(profile):
 def test_doctor_too_few_logical_cpus_says_how_many(tmp_path):
     (tmp_path / "small.yaml").write_text("name: small\nray: {num_cpus: 2}\n")
     found = doctor(tmp_path / "small.yaml")["logical cpus"]
-    assert found["found"].startswith("2 (") and "set ray.num_cpus to" in found["mend"]
+    assert found["found"].startswith("2 (") and "set ray.num_cpus to" in found["fix"]
 
 
 def test_doctor_too_little_memory_says_what_to_lower(tmp_path):
     (tmp_path / "huge.yaml").write_text("name: huge\nray: {num_cpus: 5000}\nteacher: {actors: 1000, kv_cache_gib: 100}\n")
-    assert "lower actors, kv_cache_gib" in doctor(tmp_path / "huge.yaml")["memory"]["mend"]
+    assert "lower actors, kv_cache_gib" in doctor(tmp_path / "huge.yaml")["memory"]["fix"]
 
 
 def test_doctor_models_folder_that_cannot_be_written_is_named(monkeypatch):

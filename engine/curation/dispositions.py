@@ -50,9 +50,9 @@ def coverage(entries: pa.Table, dispositions: pa.Table) -> dict[str, dict[str, S
     rows = entries.sort_by("answer_id").select(["answer_id", "prompt_id", "layer", "difficulty", "dropped_by"])
     accepted = rows.filter(pc.invert(pc.is_in(rows["dropped_by"], pa.array(["pool", "sample"]))))
     picked = rows.filter(pc.invert(pc.is_in(rows["answer_id"], dropped_ids(dispositions))))
-    asked = rows.group_by("prompt_id", use_threads=False).aggregate([("layer", "first"), ("difficulty", "first")])
-    asked = asked.rename_columns({"layer_first": "layer", "difficulty_first": "difficulty"})
-    stages = {"prompts": asked, "accepted": accepted, "picked": picked}
+    prompts = rows.group_by("prompt_id", use_threads=False).aggregate([("layer", "first"), ("difficulty", "first")])
+    prompts = prompts.rename_columns({"layer_first": "layer", "difficulty_first": "difficulty"})
+    stages = {"prompts": prompts, "accepted": accepted, "picked": picked}
     return {column: _counts(stages, column) for column in ("layer", "difficulty")}
 
 

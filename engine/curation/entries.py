@@ -46,9 +46,9 @@ def entries(rows: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:
     signatures = np.empty((len(distinct), 0), np.uint32)
     if section.minhash:
         signatures = minhash(pa.array(distinct, pa.string()), section.minhash)
-    found = by_ngrams(rows, index, section.decontaminate)
+    resemblance = by_ngrams(rows, index, section.decontaminate)
     is_accepted = pc.is_in(rows["pool"], pa.array(section.pick.pools))
-    is_contaminated = pc.and_(is_accepted, found["is_contaminated"])
+    is_contaminated = pc.and_(is_accepted, resemblance["is_contaminated"])
     table = pa.table(
         {
             **{name: rows[name] for name in ("answer_id", "prompt_id", "task_unit", "layer", "difficulty")},
@@ -58,9 +58,9 @@ def entries(rows: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:
             "text_key": pa.array(text_keys(rows["text"])),
             "minhash": pa.array([signatures[number_of[text]] for text in texts], pa.list_(pa.uint32())),
             "dropped_by": pc.if_else(is_accepted, pc.if_else(is_contaminated, "contaminated", ""), "pool"),
-            "duplicate_of": pc.if_else(is_contaminated, found["id"], ""),
-            "similarity": pc.if_else(is_contaminated, found["similarity"], None),
-            **{f"near_{name}": found[name] for name in NEAREST},
+            "duplicate_of": pc.if_else(is_contaminated, resemblance["id"], ""),
+            "similarity": pc.if_else(is_contaminated, resemblance["similarity"], None),
+            **{f"near_{name}": resemblance[name] for name in NEAREST},
         }
     ).cast(ENTRY)
     return samples.with_signatures(table, pc.fill_null(rows["answer"], ""), section.answers) if section.answers else table

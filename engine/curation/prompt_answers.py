@@ -35,8 +35,8 @@ class PromptAnswers(NamedTuple):
 
 def drop_contaminated(rows: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:
     """Return COLUMNS of PICKED rows, without answers that resemble a protected text by n-grams."""
-    found = by_ngrams(rows, index, section.decontaminate)
-    return rows.filter(pc.invert(found["is_contaminated"])).select(COLUMNS)
+    is_contaminated = by_ngrams(rows, index, section.decontaminate)["is_contaminated"]
+    return rows.filter(pc.invert(is_contaminated)).select(COLUMNS)
 
 
 def drop_contaminated_targets(examples: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:

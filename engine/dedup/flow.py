@@ -54,7 +54,7 @@ class Signatures(NamedTuple):
     band_keys: list[list[Ref]]  # block -> task
 
 
-class Found(NamedTuple):
+class DuplicateRefs(NamedTuple):
     """References to the result, one of each kind for each part of the components."""
 
     positions: list[Ref]  # representatives.Duplicates.positions
@@ -82,14 +82,14 @@ def compute_signatures(
     return Signatures(*columns, band_keys=[block[4:] for block in signed])
 
 
-def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> Found:
+def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> DuplicateRefs:
     """Find the duplicates among the documents of `signatures`."""
     roots = join_edges(find_edges(signatures, plan, executor), plan, executor) if plan.matcher else []
     parts, blocks = plan.node_parts, zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True)
     labelled = [executor.start(_label, number, parts, *block, *roots, returns=parts) for number, block in enumerate(blocks)]
     pieces = ([block[part] for block in labelled] for part in range(parts))
     resolved = [executor.start(_resolve, plan.order, plan.matcher, *mine, returns=2) for mine in pieces]
-    return Found([positions for positions, _ in resolved], [table for _, table in resolved])
+    return DuplicateRefs([positions for positions, _ in resolved], [table for _, table in resolved])
 
 
 def find_edges(signatures: Signatures, plan: Plan, executor: Executor) -> list[Ref]:

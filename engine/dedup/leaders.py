@@ -63,9 +63,9 @@ def semantic_leaders(vectors: np.ndarray, order: np.ndarray, *, threshold: float
     pairs = semantic.near_pairs(ranked, threshold=threshold)
     component = semantic.components_of([pairs], len(ranked)) if len(pairs.left) else np.arange(len(ranked))
     for members in groups(component):
-        found = leaders(ranked[members], threshold=threshold)
+        winners = leaders(ranked[members], threshold=threshold)
         rows = order[members]
-        leader[rows], similarity[rows] = rows[found.leader], found.similarity
+        leader[rows], similarity[rows] = rows[winners.leader], winners.similarity
     return Leaders(leader, similarity)
 
 

@@ -86,10 +86,10 @@ def _lead(keeper: np.ndarray, text: np.ndarray, at: np.ndarray, vectors: np.ndar
         if len(keys) == 1:
             continue
         ranked = np.argsort(first)  # equal texts are one row: their first
-        found = leaders(vectors[at[rows[first[ranked]]]], threshold=threshold)
+        winners = leaders(vectors[at[rows[first[ranked]]]], threshold=threshold)
         rank = np.empty(len(keys), np.int64)
         rank[ranked] = np.arange(len(keys))
-        keeper[rows] = rows[first[ranked]][found.leader[rank[which]]]
+        keeper[rows] = rows[first[ranked]][winners.leader[rank[which]]]
 
 
 def _in_components(rows: pa.Table) -> pa.Table:

@@ -133,14 +133,14 @@ def _pairs_in_clusters(
     """Return the pairs of each cluster; row `row[i]` of `vectors` is compared in `cluster[i]`, of which all rows are given."""
     order = np.lexsort((np.arange(len(row)), is_probe, cluster))
     starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
-    found = [NO_EDGES]
+    pieces = [NO_EDGES]
     for start, end in zip(starts, np.append(starts[1:], len(order)), strict=True):
         members = row[order[start:end]]
         residents = int(np.count_nonzero(~is_probe[order[start:end]]))
         pairs = _spanning_pairs(vectors[members], residents, threshold=threshold)
         ends = np.sort(np.stack([members[pairs.left], members[pairs.right]]), axis=0)
-        found.append(Edges(ends[0], ends[1], pairs.similarity))
-    return _concatenated(found)
+        pieces.append(Edges(ends[0], ends[1], pairs.similarity))
+    return _concatenated(pieces)
 
 
 def _concatenated(pieces: Sequence[Edges]) -> Edges:

@@ -36,32 +36,32 @@ def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files:
     labelled = flow.label(rows, resolution, cpu)
     counts = flow.count(labelled, cpu)
     rows_in = counts["disposition"].total()
-    wanted = quota.quotas(section.synthesize, section.layers, counts["layer"])
+    quotas = quota.quotas(section.synthesize, section.layers, counts["layer"])
     specs = _specs(context, files)
     units = [unit.name for unit in context.contract.specialist.task_units if supports_counter_examples(unit)]
-    asked: Counter[QuotaKey] = Counter()
+    requested: Counter[QuotaKey] = Counter()
     spent: Counter[str] = Counter()
     (context.ledger / MARKERS / "synthesis").remove()  # crashes of an earlier run say nothing about this one
     for number in range(1, max(synthesis.rounds for synthesis in section.synthesize) + 1):
         kept = _by(counts, "prompts")
-        missing = {key: count - kept[key] for key, count in wanted.items()}
+        missing = {key: count - kept[key] for key, count in quotas.items()}
         requests = quota.requests(section.synthesize, missing, round=number, units_with_facts=units)
-        assigned = flow.assign(labelled, requests, _by_title(asked), cpu)
+        assigned = flow.assign(labelled, requests, _by_title(requested), cpu)
         if not assigned.counts:
             break
-        asked.update(assigned.counts)
+        requested.update(assigned.counts)
         written = flow.synthesize(labelled, assigned, specs, cpu)
         spent += flow.tokens(written, cpu)
         rows = flow.join(rows, written, section, cpu)
         resolution = flow.resolve(rows, section, cpu, rounds=number)
         labelled = flow.label(rows, resolution, cpu)
         counts = flow.count(labelled, cpu)
-    results = _quotas(wanted, asked, counts)
+    results = _quotas(quotas, requested, counts)
     for result in (result for result in results if result.missing):
         written = f"{result.kept} of {result.wanted} {result.layer} were written, {result.requested} were asked for"
         context.log(f"prompts: {result.source}: {written}")
     metrics = SynthesisMetrics(quotas=results, tokens_in=spent["tokens_in"], tokens_out=spent["tokens_out"])
-    return Extended(rows, resolution, rows_in + asked.total(), metrics)
+    return Extended(rows, resolution, rows_in + requested.total(), metrics)
 
 
 def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:
@@ -95,24 +95,26 @@ def _by(counts: dict[str, Counter[str]], *dispositions: str) -> Counter[QuotaKey
     return rows
 
 
-def _by_title(asked: Counter[QuotaKey]) -> Counter[str]:
+def _by_title(requested: Counter[QuotaKey]) -> Counter[str]:
     titles: Counter[str] = Counter()
-    for (title, _), count in asked.items():
+    for (title, _), count in requested.items():
         titles[title] += count
     return titles
 
 
-def _quotas(wanted: dict[QuotaKey, int], asked: Counter[QuotaKey], counts: dict[str, Counter[str]]) -> tuple[SynthesisQuota, ...]:
+def _quotas(
+    quotas: dict[QuotaKey, int], requested: Counter[QuotaKey], counts: dict[str, Counter[str]]
+) -> tuple[SynthesisQuota, ...]:
     kept, rejected = _by(counts, "prompts"), _by(counts, *REJECTED)
     return tuple(
         SynthesisQuota(
             source=f"synthesize/{title}",
             layer=layer,
             wanted=count,
-            requested=asked[title, layer],
-            valid=asked[title, layer] - rejected[title, layer],
+            requested=requested[title, layer],
+            valid=requested[title, layer] - rejected[title, layer],
             kept=kept[title, layer],
             missing=count - kept[title, layer],
         )
-        for (title, layer), count in wanted.items()
+        for (title, layer), count in quotas.items()
     )

@@ -191,7 +191,7 @@ def test_error_of_a_whole_source_names_what_is_wrong_and_what_to_do(tmp_path, na
     with pytest.raises(InputError, match=message) as caught:
         read(name, root=tmp_path)
     assert name in str(caught.value)
-    assert any(word in str(caught.value) for word in ("expected", "Mend"))
+    assert any(word in str(caught.value) for word in ("expected", "Correct"))
 
 
 def test_contract_refuses_columns_without_a_prompt_or_a_reference():

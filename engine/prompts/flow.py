@@ -133,7 +133,9 @@ def write(labelled: Dataset, folder: Folder, table: str, pool: Pool, *, shards: 
     Rows are sorted by task unit and scenario: prompts of a batch then share worked examples in the engine's prefix cache.
     """
     rows = stream.apply(labelled, tables.select_table, pool, table=table).repartition(min(shards, 200), keys=["shard"])
-    sort_by = [name for name in ("task_unit", "scenario") if name in tables.TABLES[table].names]
+    # Source and line order the rows that have no prompt_id of their own, so that the same rows are the same file.
+    order = ("task_unit", "scenario", "prompt_id", "source", "line")
+    sort_by = [name for name in order if name in tables.TABLES[table].names]
     return stream.write(rows, stream.Target(folder / table, tables.TABLES[table], shard=["shard", *sort_by]), pool)
 
 

@@ -91,14 +91,14 @@ def test_raised_cap_pays_for_the_rest_alone(story: Story) -> None:
 
 
 def test_pilot_asks_the_drawn_prompts_only_and_its_answers_are_used(story: Story) -> None:
-    assert story.paid[0].answers == DRAWN * SAMPLES == story.plan["pilot"]["answers"]
-    assert story.plan["pilot"]["of"] == PROMPTS and story.plan["pilot"]["tokens"] == story.paid[0].tokens
+    assert story.paid[0].answers == DRAWN * SAMPLES == story.plan.pilot.answers
+    assert story.plan.pilot.of == PROMPTS and story.plan.pilot.tokens == story.paid[0].tokens
 
 
 def test_plan_holds_what_it_then_took(story: Story) -> None:
-    jobs = {job["name"]: job for job in story.plan["jobs"]}
-    assert jobs["candidates"]["rows"]["value"] == PROMPTS * SAMPLES
+    jobs = {job.name: job for job in story.plan.jobs}
+    assert jobs["candidates"].rows.value == PROMPTS * SAMPLES
     for name in ("tokens_in", "tokens_out"):
-        found, took = jobs["candidates"][name], sum(row[name] for row in story.whole)
-        assert found["low"] <= took <= found["high"]
+        found, took = getattr(jobs["candidates"], name), sum(row[name] for row in story.whole)
+        assert found.low <= took <= found.high
     assert plan.as_text(story.plan, "order.yaml").count("\ncandidates ") == 1

@@ -9,6 +9,7 @@ import pytest
 
 from engine.contract import Profile
 from engine.inference.token_budget import TEACHER_TOKENS, TokenUsage, usage_in
+from engine.records.plan import PlanReport
 from engine.rows import CANDIDATE
 from engine.runs.job import run_job
 from jobs.commands import plan
@@ -23,7 +24,7 @@ TEACHER = {"name": "t", "model": {"type": "fake"}, "sampling": {"n": SAMPLES, "t
 class Story:
     """What was planned, the rows of the capped run and of the whole, and what was paid after each."""
 
-    plan: dict[str, Any]
+    plan: PlanReport
     cap: int
     capped: list[dict[str, Any]]
     whole: list[dict[str, Any]]

@@ -5,6 +5,7 @@ import os
 import socket
 import textwrap
 import time
+import uuid
 from functools import cache, partial
 
 import psutil
@@ -190,11 +191,12 @@ def test_program_touches_nothing_outside_and_each_mechanism_holds_by_itself(owne
         socket.socket(socket.AF_UNIX) as other,
     ):
         local.bind(str(owned / "s"))
-        other.bind(f"\0{owned.name}")
+        name = uuid.uuid4().hex  # abstract names are those of the machine: tests that run side by side must not share one
+        other.bind(f"\0{name}")
         for listener in (server, local, other):
             listener.listen()
             listener.setblocking(False)
-        values = {"owned": owned, "pid": os.getpid(), "port": server.getsockname()[1], "name": owned.name}
+        values = {"owned": owned, "pid": os.getpid(), "port": server.getsockname()[1], "name": name}
         answer = attempts([act.format_map(values) for act in acts])
         assert shared_worker(only=mechanisms)(request(answer, "assert not done, done")) == ["", ""]
         for listener in (server, local, other):

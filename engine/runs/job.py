@@ -19,6 +19,9 @@ from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_ar
 from engine.storage.folder import Folder
 
 
+SIGNAL_SECONDS = 0.5  # at most this long after Ctrl-C, a wave of jobs is told
+
+
 @dataclass(frozen=True)
 class Job:
     """One step of the pipeline."""
@@ -128,9 +131,10 @@ def _run_wave(contexts: Sequence[JobContext]) -> None:
     for context in contexts:
         imported(context.job.run)  # here: two threads that import torch at once see each other's half-made modules
     threads = ThreadPoolExecutor(len(contexts))
-    tasks = [threads.submit(run_job, context) for context in contexts]
     try:
-        wait(tasks)
+        tasks = [threads.submit(run_job, context) for context in contexts]
+        while wait(tasks, timeout=SIGNAL_SECONDS).not_done:  # a wait without end can miss a signal that comes as it begins
+            pass
     finally:
         threads.shutdown(wait=False)  # at Ctrl-C the session must end first: the jobs wait for what it holds
     failures = [failure for task in tasks if (failure := task.exception())]

@@ -18,7 +18,6 @@ from engine.runs.recipe import changes, identify, imported, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 
-
 SIGNAL_SECONDS = 0.5  # at most this long after Ctrl-C, a wave of jobs is told
 
 

@@ -16,6 +16,9 @@ class VllmModel(Section):
     dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
     max_model_len: Positive = 2048
     """Tokens of prompt and answer together; a longer prompt ends as `too_long`."""
+    batch_invariant: bool = False
+    """Use vLLM's batch-invariant kernels, with which an answer does not depend on the rest of its batch. Slower; GPUs only: on CPUs
+    `dtype: float32` serves for greedy answers."""
 
 
 class EndpointModel(Section):

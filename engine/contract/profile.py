@@ -23,7 +23,8 @@ class Pool(Section):
     pipeline: Positive = 1
     """vLLM's pipeline parallel size: stages with `gpus` GPUs each, for a model that is too large for one node."""
     batch: Positive = 32
-    """Rows per call. With bfloat16 the other rows of a batch can change a sampled token."""
+    """Rows per call. With bfloat16 the other rows of a batch change the last digits of logits, and so a greedy or sampled token now
+    and then."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
     """Size of vLLM's key-value cache on a CPU, in GiB."""
     max_num_seqs: Positive = 32

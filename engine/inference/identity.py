@@ -11,14 +11,14 @@ from engine.rows import content_id
 
 SMALL = 32 * 2**20  # bytes; smaller files are hashed whole
 CONNECTION = {"url", "key_env", "retries", "deadline_seconds"}  # how a server is reached does not change what it answers
-ADDED = {"omit", "rename"}  # keys that are newer than paid answers: hashed only where they are set
+ADDED = {"omit", "rename", "batch_invariant"}  # keys that are newer than paid answers: hashed only where they are set
 SAMPLES, SAMPLE_BYTES = 64, 2**20  # of larger files: a 140 GB model takes a second, not minutes
 
 
 def identity(model: Model, folder: Path | None) -> str:
     """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version."""
     weights = fingerprint(folder) if folder else model.path
-    unset = {name for name in ADDED if getattr(model, name, None) is None}
+    unset = {name for name in ADDED if getattr(model, name, None) in (None, False)}
     return content_id(
         model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model.type)
     )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from math import exp
@@ -59,6 +60,8 @@ class VllmEngine:
 
     def __init__(self, model: VllmModel, pool: Pool, folder: Path | None) -> None:
         assert folder is not None
+        if model.batch_invariant:
+            _require_batch_invariance(pool)
         import vllm.exceptions  # here, so that importing this file stays cheap
 
         self.vllm = vllm
@@ -73,6 +76,7 @@ class VllmEngine:
             self.llm = load_within_memory(lambda sequences: vllm.LLM(**{**arguments, "max_num_seqs": sequences}), pool.max_num_seqs)
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
+        _compile_grammars_at_once(self.llm)
         self.tokenizer: Any = self.llm.get_tokenizer()
 
     def reset_prefix_cache(self) -> None:
@@ -180,6 +184,31 @@ class VllmEngine:
         if len(ids) != 1:
             raise ModelError(f"choice {choice!r} is {len(ids)} tokens of the judge {self.folder}, expected 1; use other choices.")
         return ids[0]
+
+
+def _require_batch_invariance(pool: Pool) -> None:
+    """Turn on vLLM's batch-invariant kernels, which it chooses when it is imported.
+
+    Raises:
+        ModelError: the pool has no GPU.
+    """
+    if not pool.gpus:
+        raise ModelError(
+            "model.batch_invariant: found true with a pool of no GPU, for which vLLM has no batch-invariant kernels. On CPUs use "
+            "`dtype: float32`, with which greedy answers do not depend on their batch."
+        )
+    os.environ["VLLM_BATCH_INVARIANT"] = "1"
+
+
+def _compile_grammars_at_once(llm: Any) -> None:
+    """Make vLLM compile the grammar of a request when it is added, not in a thread.
+
+    vLLM schedules a request once its grammar is compiled. With a thread, a loaded machine computes other requests together, and
+    with bfloat16 that moves the logits. An engine in a process of its own (GPUs) begins before all requests have arrived anyway.
+    """
+    core = getattr(llm.llm_engine.engine_core, "engine_core", None)
+    if core is not None:
+        core.structured_output_manager._use_async_grammar_compilation = False
 
 
 def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> Completion:

@@ -9,7 +9,7 @@ from engine.distributed import ray_options
 from engine.errors import ModelError
 from engine.inference.identity import fingerprint, identity
 from engine.inference.locate import locate
-from engine.inference.vllm_engine import engine_arguments
+from engine.inference.vllm_engine import VllmEngine, engine_arguments
 
 MODEL = VllmModel(type="vllm", path="m")
 
@@ -101,3 +101,10 @@ def test_locate_refuses_a_folder_without_a_model(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"no config\.json"):
         locate("empty", root=str(tmp_path), home="unused")
+
+
+def test_batch_invariance_without_a_gpu_is_refused_before_weights_are_loaded():
+    invariant = MODEL.model_copy(update={"batch_invariant": True})
+    with pytest.raises(ModelError, match=r"batch_invariant: found true .* `dtype: float32`"):
+        VllmEngine(invariant, Pool(), Path("no weights"))
+    assert identity(invariant, None) != identity(MODEL, None)

@@ -90,4 +90,4 @@ def _is_long(text: str, section: Decontaminate) -> bool:
 
 
 def _grams(text: str, size: int) -> set[int]:
-    return {xxhash.xxh3_64_intdigest(gram.encode("utf-8", "surrogatepass")) for gram in ngrams(text, size)}
+    return {xxhash.xxh3_64_intdigest(" ".join(gram).encode("utf-8", "surrogatepass")) for gram in ngrams(text, size)}

@@ -29,7 +29,11 @@ SYNTHESIS_FAULTS = (  # why a reply of the synthesis is not a prompt
     "synthesis_unfaithful",  # a paraphrase with other numbers
     "synthesis_unproven",  # a counter-example that may still contain the fact it must lack
 )
-REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value", *SYNTHESIS_FAULTS)
+CONVERSATION_FAULTS = ("unknown_role", "tool_calls", "media", "ends_with_assistant")  # why a conversation is not a prompt
+REJECTED = (
+    "unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value",
+    *CONVERSATION_FAULTS, *SYNTHESIS_FAULTS,
+)  # fmt: skip
 PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")
 DROPPED_BY = ("", "pool", "sample", "exact", "minhash", "semantic", "contaminated", "quota")  # "" = kept
 

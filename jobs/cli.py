@@ -231,13 +231,18 @@ def dedup(
     index: Annotated[
         str | None, typer.Option("--index", metavar="FOLDER", help="Compare with the rows in this index, and add the new ones.")
     ] = None,
+    normalization: Annotated[
+        str | None,
+        typer.Option("--normalization", metavar="FORM", help="Unicode form to compare: nfc (default), nfkc; none: as written."),
+    ] = None,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
     """Write INPUT without duplicates to OUTPUT."""
     from jobs.commands import dedup
 
-    options = dedup.Options(text_column, id_column, threshold, method, model, tuple(keep or ()), against, index)
+    columns = (text_column, id_column)
+    options = dedup.Options(*columns, threshold, method, model, tuple(keep or ()), against, index, normalization)
     result = dedup.dedup(source, output, options, profile=profile)
     show(result, dedup.as_text(result), as_json)
 

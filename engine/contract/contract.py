@@ -10,7 +10,7 @@ from engine.contract.budget import Budget
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
-from engine.contract.prompts import Prompts
+from engine.contract.prompts import Prompts, Source
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
 from engine.contract.synthesize import supports_counter_examples
@@ -128,15 +128,15 @@ class Contract(Section):
     @model_validator(mode="after")
     def checks_find_their_references(self) -> "Contract":
         """Only `judges.checks` is looked at: `evaluation.checks` run over the holdout, which always has references."""
-        without = [source for source in self.prompts.sources if "reference" not in source.columns]
+        without = [source for source in self.prompts.sources if not _has_references(source)]
         for number, check in enumerate(self.judges.checks):
             lacking = [source.path for source in without if not check.task_units or source.task_unit in (None, *check.task_units)]
             lacking += [synthesis.title for synthesis in self.prompts.synthesize]
             if check.wants_references and lacking:
                 raise ValueError(
                     f"judges.checks.{number}: {check.title} compares with each prompt's own reference, and prompts of {lacking[0]} "
-                    "have none; map `reference` in the source's columns, or give the reference a `value` or `pattern`, or write "
-                    "`missing: pass`"
+                    "have none; map `reference` in the source's columns, or write `last_assistant: reference` there if its "
+                    "conversations end with answers, or give the reference a `value` or `pattern`, or write `missing: pass`"
                 )
         return self
 
@@ -153,3 +153,9 @@ class Contract(Section):
     def student(self, name: str) -> Student:
         """Return the student called `name`."""
         return next(student for student in self.students if student.name == name)
+
+
+def _has_references(source: Source) -> bool:
+    """Return whether the contract maps a reference, or says that the conversations of `source` end with one."""
+    ends_with_one = "last_assistant" in source.model_fields_set and source.last_assistant == "reference"
+    return "reference" in source.columns or ("messages" in source.columns and ends_with_one)

@@ -31,7 +31,8 @@ class EvaluationList(Section):
     path: str
     """A file, folder, glob or fsspec URL of JSONL, CSV or Parquet; relative to the contract's folder, or absolute."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
-    """Our column -> the list's column; a mapped `reference` is compared with answers and rationales."""
+    """Our column -> the list's column; a mapped `reference`, or the answer that ends a conversation of `messages`, is compared with
+    answers and rationales."""
 
 
 class Decontaminate(Section):

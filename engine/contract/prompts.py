@@ -8,22 +8,20 @@ from engine.contract.base import Positive, Section, Share, distinct
 from engine.contract.synthesize import Layer, Synthesis
 
 Entity = Literal["email", "phone", "card", "iban", "ip"]
+LastAssistant = Literal["reference", "drop", "reject"]
+Normalization = Literal["nfc", "nfkc", "none"]
 Column = Literal["text", "messages", "layer", "difficulty", "scenario", "language", "id", "reference"]
 
 
-def _needs(*names: Column) -> AfterValidator:
-    """Return a validator: at least one of the columns `names` must be mapped."""
-
-    def check(columns: dict[Column, str]) -> dict[Column, str]:
-        if columns.keys().isdisjoint(names):
-            raise ValueError(f"needs {' or '.join(names)}, found {sorted(columns)}")
-        return columns
-
-    return AfterValidator(check)
+def _have_a_prompt(columns: dict[Column, str]) -> dict[Column, str]:
+    if columns.keys().isdisjoint(("text", "messages")):
+        raise ValueError(f"needs text or messages, found {sorted(columns)}")
+    return columns
 
 
-Columns = Annotated[dict[Column, str], _needs("text", "messages")]
-"""Column of the prompts -> column of the source. `messages` has priority over `text`; values of `id` must be unique."""
+Columns = Annotated[dict[Column, str], AfterValidator(_have_a_prompt)]
+"""Column of the prompts -> column of the source. `messages` has priority over `text`; values of `id` must be unique.
+`messages` are turns of `role` and `content` (a text, or parts of type text) or of `from` and `value` (ShareGPT), or their JSON."""
 
 
 class Source(Section):
@@ -35,6 +33,9 @@ class Source(Section):
     task_unit: str | None = None
     """Task unit of these prompts; required if the specialist has several."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
+    last_assistant: LastAssistant = "reference"
+    """What becomes of an answer that ends a conversation of `messages`, which is no part of the prompt: `reference` makes it the
+    prompt's reference if none is mapped, `drop` forgets it, `reject` rejects the row as `ends_with_assistant`."""
     take: Positive | None = None
     """Take only this many rows, spread evenly over the source; null: all."""
 
@@ -45,8 +46,17 @@ class Holdout(Section):
     path: str
     licence: str = "unknown"
     labels: Literal["rule", "human"]
-    columns: Annotated[Columns, _needs("reference")] = {"text": "input", "reference": "reference"}  # noqa: RUF012
+    columns: Columns = {"text": "input", "reference": "reference"}  # noqa: RUF012
+    last_assistant: LastAssistant = "reference"
+    """What becomes of an answer that ends a conversation of `messages`, which is no part of the prompt: `reference` makes it the
+    prompt's reference if none is mapped, `drop` forgets it, `reject` rejects the row as `ends_with_assistant`."""
     take: Positive | None = None
+
+    @model_validator(mode="after")
+    def every_row_has_a_reference(self) -> "Holdout":
+        if "reference" not in self.columns and ("messages" not in self.columns or self.last_assistant != "reference"):
+            raise ValueError(f"columns: needs reference, or messages with last_assistant reference, found {sorted(self.columns)}")
+        return self
 
 
 class Copies(Section):
@@ -58,6 +68,12 @@ class Copies(Section):
     """Words, or characters, of an n-gram."""
     unit: Literal["auto", "word", "character"] = "auto"
     """`auto`: characters where at least half of a text is in a script without spaces (Chinese, Japanese, Thai ...), else words."""
+    normalization: Normalization = "nfc"
+    """Unicode form in which texts are compared, without characters that have no width; what is written stays as it was. `nfkc`
+    also makes full-width letters, ligatures and superscripts plain; `none` compares the texts as they are written."""
+    max_df: Share = 0.5
+    """An n-gram does not count if more than this share of the prompts of a source or task unit have it, and ten at least: an
+    instruction that all prompts repeat is no likeness. For prompts only; 1: every n-gram counts."""
     num_perm: Positive = 128
     bands: Positive | None = None
     """Bands of a signature; texts that share a band are compared. Give it with `rows`, or neither: then the threshold decides."""

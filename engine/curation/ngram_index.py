@@ -5,7 +5,7 @@ closing line alone is no contamination.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,6 +16,8 @@ from engine.contract.curation import Decontaminate, Part
 from engine.dedup.words import ngrams, words
 
 HOLDOUT = "holdout"
+RARE = 64  # most protected texts that share an n-gram that is no boilerplate
+SETS = 64  # of boilerplate whose counts are kept at once
 PROTECTED = pa.schema(
     [
         ("list", pa.string()),  # HOLDOUT, or the path of an evaluation list as the contract writes it
@@ -43,7 +45,7 @@ class Match(NamedTuple):
 class NgramIndex(NamedTuple):
     """The n-grams of the protected texts: about 100 bytes each, in every process that uses it."""
 
-    grams: dict[int, tuple[int, ...]]  # hash -> numbers of the texts that contain it
+    grams: dict[int, list[int]]  # hash -> numbers of the texts that contain it, in order
     texts: list[tuple[str, str, str]]  # (list, id, kind)
 
 
@@ -61,28 +63,47 @@ def protected(rows: pa.Table, name: str | None = None) -> pa.Table:
 
 def build_index(texts: pa.Table, section: Decontaminate) -> NgramIndex:
     """Return the index of PROTECTED rows."""
-    numbers: dict[int, tuple[int, ...]] = {}
+    numbers: dict[int, list[int]] = {}
     rows = texts.sort_by([("list", "ascending"), ("id", "ascending"), ("kind", "ascending")]).to_pylist()
     for number, row in enumerate(rows):
         if row["kind"] == "prompt" or _is_long(row["text"], section):
             for gram in _grams(row["text"], section.ngram):
-                numbers[gram] = (*numbers.get(gram, ()), number)
+                numbers.setdefault(gram, []).append(number)
     return NgramIndex(numbers, [(row["list"], row["id"], row["kind"]) for row in rows])
 
 
 def overlaps(texts: Iterable[str], index: NgramIndex, section: Decontaminate, *, part: Part = "prompt") -> dict[str, Match]:
     """Return text -> the protected text that shares most n-grams with it, for those of `texts`, each a `part` of an example, that
-    share any."""
-    matches = {}
+    share any; of equals the first.
+
+    An n-gram of more than RARE protected texts is boilerplate: which text shares most of a set of such n-grams is found once for
+    all `texts` with that set. So the work grows with the texts, not with their square, where all share a passage.
+    """
+    matches, kinds = {}, KINDS[part]
+    of_common: dict[frozenset[int], tuple[Counter[int], Counter[int]]] = {}
     for text in texts:
         if part != "prompt" and not _is_long(text, section):
             continue
         grams = _grams(text, section.ngram)
-        shared = Counter(number for gram in grams for number in index.grams.get(gram, ()) if index.texts[number][2] in KINDS[part])
+        known = {gram: index.grams[gram] for gram in grams if gram in index.grams}
+        common = frozenset(gram for gram, numbers in known.items() if len(numbers) > RARE)
+        if common not in of_common:
+            counts = _count(index, (known[gram] for gram in common), kinds)
+            of_common = {} if len(of_common) == SETS else of_common
+            of_common[common] = counts, Counter(dict(counts.most_common(1)))
+        counts, best = of_common[common]
+        shared = _count(index, (numbers for gram, numbers in known.items() if gram not in common), kinds)
+        shared = Counter({number: count + counts[number] for number, count in shared.items()}) | best
         if shared:
             number = min(shared, key=lambda number: (-shared[number], number))
             matches[text] = Match(*index.texts[number][:2], shared[number] / len(grams))
     return matches
+
+
+def _count(index: NgramIndex, of_grams: Iterable[list[int]], kinds: Collection[str]) -> Counter[int]:
+    """Return number of a protected text of `kinds` -> how many of the n-grams it contains, in the order of the numbers."""
+    counts = Counter(number for numbers in of_grams for number in numbers)
+    return Counter({number: counts[number] for number in sorted(counts) if index.texts[number][2] in kinds})
 
 
 def _is_long(text: str, section: Decontaminate) -> bool:
@@ -90,4 +111,4 @@ def _is_long(text: str, section: Decontaminate) -> bool:
 
 
 def _grams(text: str, size: int) -> set[int]:
-    return {xxhash.xxh3_64_intdigest(gram.encode("utf-8", "surrogatepass")) for gram in ngrams(text, size)}
+    return {xxhash.xxh3_64_intdigest(" ".join(gram).encode("utf-8", "surrogatepass")) for gram in ngrams(text, size)}

@@ -95,11 +95,7 @@ def open_index(path: Folder, recipe: IndexRecipe, kind: str = "uint32") -> Index
         StorageError: a record is damaged.
     """
     batches: list[IndexBatch] = []
-    while (folder := path / f"batch-{len(batches):05d}").exists(RECORD):
-        try:
-            batch = IndexBatch.model_validate_json(folder.read(RECORD))
-        except ValidationError as error:
-            raise StorageError(f"{folder}/{RECORD}: is no record of a batch: {error}. Make the index again.") from None
+    while batch := _batch(folder := path / f"batch-{len(batches):05d}"):
         for name in IndexRecipe.model_fields:
             stored, expected = getattr(batch.recipe, name), getattr(recipe, name)
             if stored != expected:
@@ -109,6 +105,25 @@ def open_index(path: Folder, recipe: IndexRecipe, kind: str = "uint32") -> Index
                 )
         batches.append(batch)
     return Index(path, recipe, tuple(batches), kind)
+
+
+def normalization_of(path: Folder) -> str | None:
+    """Return the Unicode form in which the index in the folder `path` compares texts; None if it has no batch yet.
+
+    Raises:
+        StorageError: its first record is damaged.
+    """
+    first = _batch(path / "batch-00000")
+    return first and first.recipe.normalization
+
+
+def _batch(folder: Folder) -> IndexBatch | None:
+    if not folder.exists(RECORD):
+        return None
+    try:
+        return IndexBatch.model_validate_json(folder.read(RECORD))
+    except ValidationError as error:
+        raise StorageError(f"{folder}/{RECORD}: is no record of a batch: {error}. Make the index again.") from None
 
 
 def part(signed: SignedBlock, lost: np.ndarray) -> bytes:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from engine.contract.prompts import Normalization
 from engine.dedup import flow, index, representatives
 from engine.dedup.corpus import Block, Corpus, open_corpus, read
 from engine.dedup.index import Index, Stored, open_index
@@ -35,11 +36,12 @@ Source = Documents | Stored
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a corpus that deduplication uses."""
+    """The columns of a corpus that deduplication uses, and how its texts are read."""
 
     text: str = "text"
     id: str | None = None  # None: `id` if there is such a column, else file and row
     keep: tuple[str, ...] = ()  # columns by which the row to keep is chosen, the highest first; or `longest`, `shortest`
+    normalization: Normalization = "nfc"  # form in which texts are equal; that of a MinHash matcher, too
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def _read_options(source: str, columns: Columns, matcher: Matcher) -> tuple[Corp
     id_column = columns.id or ("id" if "id" in corpus.schema.names else None)
     stored: list[tuple[str, Direction]] = [(f"by {number}", direction) for number, (_, direction) in enumerate(keep_by)]
     order: Order = [("batch", "ascending"), *stored, ("id" if id_column else "position", "ascending")]
-    return corpus, ReadOptions(corpus.schema, columns.text, id_column, tuple(name for name, _ in keep_by), matcher), order
+    by = tuple(name for name, _ in keep_by)
+    return corpus, ReadOptions(corpus.schema, columns.text, id_column, by, matcher, columns.normalization), order
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -161,9 +164,9 @@ def _recipe(matcher: Matcher, columns: Columns, kinds: dict[str, str]) -> tuple[
     if isinstance(matcher, SemanticMatcher):
         settings, kind = {"model": matcher.folder.name, "threshold": matcher.threshold}, "float32"
     else:
-        settings, kind = matcher and matcher.model_dump(mode="json"), "uint32"
+        settings, kind = matcher and matcher.model_dump(mode="json", exclude={"normalization", "max_df"}), "uint32"
     recipe = {"version": index.VERSIONS[kind], "matcher": settings, "keep": columns.keep, "columns": kinds}
-    return IndexRecipe.model_validate(recipe), kind
+    return IndexRecipe.model_validate(recipe | {"normalization": columns.normalization}), kind
 
 
 def _refuse_repeated_ids(signatures: flow.Signatures, job: DedupJob, executor: Executor) -> None:

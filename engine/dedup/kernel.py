@@ -1,6 +1,6 @@
 """MinHash in machine code (numba), from the buffers of Arrow strings.
 
-`strings` is (offsets, data): (texts + 1) of int64 into the UTF-8 of data, uint8; `table` is characters(). Scratch is 90 KB,
+`strings` is (offsets, data): (texts + 1) of int64 into the UTF-8 of data, uint8; `table` is characters.table(). Scratch is 90 KB,
 however long a text is. Bytes that are not UTF-8 separate words; none is read outside its text.
 
 Every function is compiled on its first call, some seconds in all, and cached next to this file or in the user's cache. All of
@@ -9,12 +9,9 @@ no number in it is wider than a byte and it starts at 0: hence the many `_u8`, a
 """
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 from numba import njit
-
-from engine.dedup.words import UNSPACED, is_word
 
 AUTO, BY_CHARACTER = 0, 2  # of minhash's units
 _BLOCK = 4096  # bytes (or tokens of characters) at a time; a multiple of _AT_ONCE
@@ -24,20 +21,8 @@ _u8, _u32, _u64 = np.uint8, np.uint32, np.uint64
 _OFFSET, _PRIME = _u64(0xCBF29CE484222325), _u64(0x100000001B3)  # FNV-1a, 64 bits (Fowler, Noll, Vo)
 _BASE = _u64(0x9E3779B97F4A7C15)  # of the polynomial over the tokens of an n-gram
 # An entry of the table: the UTF-8 of the folded character (a blank for any space), at most seven bytes; its length; flags.
-_SIZE, _WORD, _UNSPACED = _u64(56), _u64(1 << 59), _u64(1 << 60)
+SIZE, FLAG_WORD, FLAG_UNSPACED = _u64(56), _u64(1 << 59), _u64(1 << 60)
 _BLANK, _BYTE, _SEVEN, _EIGHT, _ONE = _u64(32), _u64(0xFF), _u64(7), _u64(8), _u64(1)
-
-
-@cache
-def characters() -> np.ndarray:
-    """Return the table of all code points that can be part of a word, and those before; 1.6 MB, a tenth of a second."""
-    table = np.zeros(UNSPACED[-1][-1] + 1, np.uint64)
-    for code, character in enumerate(map(chr, range(len(table)))):
-        folded = (" " if character.isspace() else character.casefold()).encode("utf-8", "surrogatepass")
-        table[code] = int.from_bytes(folded, "little") | len(folded) << int(_SIZE) | is_word(character) * int(_WORD)
-    for first, last in UNSPACED:
-        table[first : last + 1] |= _UNSPACED
-    return table
 
 
 def compiled(function: Callable) -> Callable:
@@ -49,9 +34,9 @@ def compiled(function: Callable) -> Callable:
 
 
 @compiled
-def minhash(strings, table, unit, size, permutations, minima):
-    """Lower `minima`, (texts, permutations) uint32, by the n-grams of `size` words or characters of each text."""
-    (offsets, data), (factor, shift) = strings, permutations
+def minhash(strings, table, grams, permutations, minima):
+    """Lower `minima`, (texts, permutations) uint32, by n-grams; `grams`: (unit, size, sorted hashes of those that do not count)."""
+    (offsets, data), (unit, size, ignored), (factor, shift) = strings, grams, permutations
     tokens = np.empty(size - 1 + _BLOCK, np.uint64)
     hashes = np.empty(_BLOCK + _AT_ONCE, np.uint32)
     letters = np.empty(_BLOCK, np.uint8)
@@ -68,7 +53,7 @@ def minhash(strings, table, unit, size, permutations, minima):
             kept += found
             if kept >= size or (at >= end and kept and not is_signed):
                 span = min(size, kept)
-                count = _grams(tokens[:kept], span, hashes)
+                count = _without(hashes, _grams(tokens[:kept], span, hashes), ignored)
                 _lower(hashes, count, factor, shift, minima[row])
                 for place in range(span - 1):  # the last n-gram's but first, for the next block
                     tokens[place] = tokens[kept - span + 1 + place]
@@ -119,9 +104,9 @@ def _character(data, at, end, table):
         return table[first], at + 1
     size = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
     if first < 0xC0 or at + size > end:
-        return _u64(first) | _ONE << _SIZE, at + 1
+        return _u64(first) | _ONE << SIZE, at + 1
     code = first & (0x7F >> size)
-    raw = _u64(first) | _u64(size) << _SIZE
+    raw = _u64(first) | _u64(size) << SIZE
     for place in range(1, size):
         code = code << 6 | (data[at + place] & 0x3F)
         raw |= _u64(data[at + place]) << _u64(8 * place)
@@ -167,7 +152,7 @@ def _fold(data, span, table, folded):
     size = 0
     while at < stop:
         entry, at = _character(data, at, end, table)
-        for _ in range((entry >> _SIZE) & _SEVEN):
+        for _ in range((entry >> SIZE) & _SEVEN):
             folded[size] = entry & _BYTE
             size += 1
             entry >>= _EIGHT
@@ -202,9 +187,9 @@ def _is_unspaced(data, at, end, table):
     words = unspaced = 0
     while at < end:
         entry, at = _character(data, at, end, table)
-        if entry & _WORD:
+        if entry & FLAG_WORD:
             words += 1
-            unspaced += entry & _UNSPACED != 0
+            unspaced += entry & FLAG_UNSPACED != 0
     return words > 0 and 2 * unspaced >= words
 
 
@@ -225,8 +210,8 @@ def _words(data, span, table, token, letters, tokens):
     at = stop if is_ascii else at
     while at < stop:
         entry, at = _character(data, at, end, table)
-        if entry & _WORD:
-            for _ in range((entry >> _SIZE) & _SEVEN):
+        if entry & FLAG_WORD:
+            for _ in range((entry >> SIZE) & _SEVEN):
                 token = (token ^ (entry & _BYTE)) * _PRIME
                 entry >>= _EIGHT
         elif token != _OFFSET:
@@ -244,14 +229,14 @@ def _characters(data, at, end, table, tokens, is_begun):
     found, gap = 0, False
     while at < end and found + 8 <= len(tokens):  # a space, and what one character folds to
         entry, at = _character(data, at, end, table)
-        if not entry & _WORD:
+        if not entry & FLAG_WORD:
             gap = True
             continue
         if gap and (found or is_begun):
             tokens[found] = (_OFFSET ^ _BLANK) * _PRIME
             found += 1
         gap = False
-        for _ in range((entry >> _SIZE) & _SEVEN):
+        for _ in range((entry >> SIZE) & _SEVEN):
             if entry & _u64(0xC0) != _u64(0x80):  # else it continues a character
                 tokens[found] = _OFFSET
                 found += 1
@@ -276,11 +261,25 @@ def _grams(tokens, size, hashes):
 
 
 @compiled
+def _without(hashes, count, ignored):
+    """Leave out those of the first `count` hashes that are `ignored`, which is sorted; return how many are left."""
+    if len(ignored) == 0:
+        return count
+    left = 0
+    for place in range(count):
+        at = np.searchsorted(ignored, hashes[place])
+        if at == len(ignored) or ignored[at] != hashes[place]:
+            hashes[left] = hashes[place]
+            left += 1
+    return left
+
+
+@compiled
 def _lower(hashes, count, factor, shift, minima):
     """Lower `minima` by every permutation of the first `count` hashes; overwrites a few hashes beyond them."""
     for place in range(count):
         hashes[place] = _mix32(hashes[place])
-    for place in range(count, count + _AT_ONCE):
+    for place in range(count, count + _AT_ONCE if count else 0):
         hashes[place] = hashes[count - 1]  # once more changes no minimum
     for place in range(0, count, _AT_ONCE):
         a, b, c, d = hashes[place], hashes[place + 1], hashes[place + 2], hashes[place + 3]

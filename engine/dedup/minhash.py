@@ -4,12 +4,13 @@ Broder, "On the resemblance and containment of documents" (1997): the share of e
 Jaccard similarity of the two sets; its standard error is sqrt(J (1 - J) / num_perm), 0.035 at J = 0.8 and 128 permutations.
 Banding after Indyk and Motwani (1998): texts that agree in all rows of one band become a candidate pair.
 
-The n-grams are those of `words.ngrams`. An n-gram's hash has 32 bits: the 64-bit FNV-1a hashes of the UTF-8 of its words (or
-characters) are the coefficients of a polynomial in 0x9E3779B97F4A7C15 modulo 2^64, the last one of degree 0; the hash is the lower
-half of MurmurHash3's 64-bit finalizer of that. It is a rolling hash: the cost of an n-gram does not depend on its length.
+The n-grams are those of `words.ngrams`, so of texts in canonical form. An n-gram's hash has 32 bits: the 64-bit FNV-1a hashes of
+the UTF-8 of its words (or characters) are the coefficients of a polynomial in 0x9E3779B97F4A7C15 modulo 2^64, the last one of
+degree 0; the hash is the lower half of MurmurHash3's 64-bit finalizer of that. It is a rolling hash: the cost of an n-gram does
+not depend on its length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -17,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract.prompts import Copies
+from engine.contract.prompts import Copies, Normalization
+from engine.dedup import characters
+from engine.dedup.words import canonical
 
 FALSE_NEGATIVE_WEIGHT, FALSE_POSITIVE_WEIGHT = 0.9, 0.1  # candidates are verified, so a false positive costs little
 NOTHING = np.uint32(0xFFFFFFFF)  # the value of all minima of a text without an n-gram
@@ -32,28 +35,34 @@ class Bands(NamedTuple):
     rows: int
 
 
-def minhash(texts: pa.Array | pa.ChunkedArray, copies: Copies) -> np.ndarray:
+def minhash(texts: pa.Array | pa.ChunkedArray, copies: Copies, ignored: np.ndarray | None = None) -> np.ndarray:
     """Return the MinHash signatures, (texts, num_perm) of uint32; NOTHING for a text without a word and for null.
 
-    They equal those of datasketch 2 (scheme `affine32`, seed 1) over the hash above.
+    `ignored` are `gram_hashes` of n-grams that do not count. The signatures equal those of datasketch 2 (scheme `affine32`, seed 1)
+    over the hash above.
     """
     from engine.dedup import kernel  # numba takes half a second to import
 
     signatures = np.full((len(texts), copies.num_perm), NOTHING)
     permutations = _permutations(copies.num_perm)
-    unit = _UNITS.index(copies.unit)
-    for start, end, strings in _buffers(texts):
-        kernel.minhash(strings, kernel.characters(), unit, copies.ngram, permutations, signatures[start:end])
+    grams = (_UNITS.index(copies.unit), copies.ngram, _constant(np.empty(0, np.uint32) if ignored is None else ignored))
+    for start, end, strings in _buffers(texts, copies.normalization):
+        kernel.minhash(strings, characters.table(), grams, permutations, signatures[start:end])
     return signatures
 
 
-def text_keys(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def gram_hashes(grams: Iterable[Sequence[str]]) -> np.ndarray:
+    """Return the sorted, distinct hashes of n-grams, (hashes,) of uint32, as the kernel computes them."""
+    return np.unique(np.fromiter((_gram_hash(gram) for gram in grams), np.uint32))
+
+
+def text_keys(texts: pa.Array | pa.ChunkedArray, form: Normalization = "nfc") -> np.ndarray:
     """Return a key for each text, (texts,) of uint64: equal if `words.normalize` is equal; null counts as empty."""
     from engine.dedup import kernel
 
     keys = np.empty(len(texts), np.uint64)
-    for start, end, strings in _buffers(texts):
-        kernel.text_keys(strings, kernel.characters(), keys[start:end])
+    for start, end, strings in _buffers(texts, form):
+        kernel.text_keys(strings, characters.table(), keys[start:end])
     return keys
 
 
@@ -99,21 +108,55 @@ def _optimum(threshold: float, num_perm: int) -> Bands:
 
 def warm_up() -> None:
     """Compile the kernel and write its machine code to the cache, so that no later task waits some seconds for it."""
-    texts, copies = pa.array(["a"]), Copies()
+    texts, copies = pa.array(["a", "\u00e4"]), Copies()
     text_keys(texts)
     band_keys(minhash(texts, copies), bands(copies))
 
 
-def _buffers(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, int, tuple[np.ndarray, np.ndarray]]]:
-    """Yield, for each chunk, the numbers of its first text and of the next chunk's first, and its buffers for the kernel."""
+def _gram_hash(tokens: Sequence[str]) -> int:
+    key = 0
+    for token in tokens:
+        of_token = 0xCBF29CE484222325
+        for byte in token.encode():
+            of_token = (of_token ^ byte) * 0x100000001B3 % 2**64
+        key = (key * 0x9E3779B97F4A7C15 + of_token) % 2**64
+    key = (key ^ key >> 33) * 0xFF51AFD7ED558CCD % 2**64
+    key = (key ^ key >> 33) * 0xC4CEB9FE1A85EC53 % 2**64
+    return (key ^ key >> 33) % 2**32
+
+
+Strings = tuple[np.ndarray, np.ndarray]
+"""Offsets and UTF-8 of texts, for the kernel."""
+
+
+def _buffers(texts: pa.Array | pa.ChunkedArray, form: Normalization) -> Iterator[tuple[int, int, Strings]]:
+    """Yield, for each chunk, the numbers of its first text and of the next chunk's first, and its texts in canonical form."""
     start = 0
     for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
         whole = pc.fill_null(chunk.cast(pa.large_string()), "")
-        _, offsets, data = whole.buffers()
         if len(whole):
-            where = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
-            yield start, start + len(whole), (_constant(where), _constant(np.frombuffer(data or b"", np.uint8)))
+            yield start, start + len(whole), _canonical(whole, form)
         start += len(whole)
+
+
+def _canonical(texts: pa.Array, form: Normalization) -> Strings:
+    """Return `texts` in canonical form. ASCII costs one look at its bytes, other texts one at their characters."""
+    strings = offsets, data = _strings(texts)
+    if form == "none" or not len(data) or data[offsets[0] : offsets[-1]].max(initial=0) < 0x80:
+        return strings
+    changes = pc.match_substring_regex(texts, characters.unstable(form))
+    if not pc.any(changes).as_py():
+        return strings
+    raw = texts.view(pa.large_binary())  # a file may hold bytes that are not UTF-8
+    old = (text.decode("utf-8", "surrogateescape") for text in raw.filter(changes).to_pylist())
+    new = pa.array([canonical(text, form).encode("utf-8", "surrogateescape") for text in old], pa.large_binary())
+    return _strings(pc.replace_with_mask(raw, changes, new))
+
+
+def _strings(texts: pa.Array) -> Strings:
+    _, offsets, data = texts.buffers()
+    where = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return _constant(where), _constant(np.frombuffer(data or b"", np.uint8))
 
 
 def _constant(array: np.ndarray) -> np.ndarray:

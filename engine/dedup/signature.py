@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract.prompts import Copies
+from engine.contract.prompts import Copies, Normalization
 from engine.dedup.corpus import Block, read
 from engine.dedup.minhash import minhash, text_keys
 from engine.errors import InputError
@@ -51,6 +51,7 @@ class ReadOptions(NamedTuple):
     id: str | None  # column; None: file and row
     keep_by: tuple[str, ...]  # columns of the order, LENGTH among them if it is needed; stored as `by 0`, `by 1` ...
     matcher: Matcher
+    normalization: Normalization  # form in which texts are equal
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Documents:
             table = table.append_column(LENGTH, pc.utf8_length(pc.fill_null(texts, "")))
         rows = {"id": ids, **batch_columns(len(ids), batch=self.batch, listed=self.listed)}
         rows |= {f"by {number}": table[name] for number, name in enumerate(options.keep_by)}
-        return SignedBlock(pa.table(rows), text_keys(texts), signatures_of(texts, options.matcher))
+        return SignedBlock(pa.table(rows), text_keys(texts, options.normalization), signatures_of(texts, options.matcher))
 
 
 def signatures_of(texts: pa.ChunkedArray, matcher: Matcher) -> np.ndarray:

@@ -1,10 +1,20 @@
 """Words, normalized text and n-grams: the definition in plain Python. `kernel` computes the same from Arrow's buffers.
 
 Word boundaries follow Unicode's UAX 29, simplified: a word is a run of letters, digits, underscores and their marks (the vowel
-signs of Hindi or Thai are marks). Case is folded after the Unicode standard, section 3.13.
+signs of Hindi or Thai are marks). Case is folded after the Unicode standard, section 3.13. Before that a text gets its canonical
+form: characters without width (property Default_Ignorable_Code_Point, section 5.21 of the standard) are left out, and the rest is
+composed (normalization form NFC, or NFKC: UAX 15).
 """
 
+import re
 import unicodedata
+
+from engine.contract.prompts import Normalization
+
+IGNORABLE = re.compile(  # characters without width
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
 
 # Scripts without spaces between words, as (first, last). Korean, Tibetan, Arabic and the others separate words.
 UNSPACED = (
@@ -44,14 +54,21 @@ class _Spaced(dict[int, str]):
 _SPACED = _Spaced()
 
 
+def canonical(text: str, form: Normalization = "nfc") -> str:
+    """Return `text` in normalization form `form`, without characters that have no width; as it is for `none`."""
+    if form == "none" or text.isascii():
+        return text
+    return unicodedata.normalize(form.upper(), IGNORABLE.sub("", text))
+
+
 def words(text: str) -> list[str]:
-    """Return the words of `text`, case folded, without punctuation."""
-    return text.casefold().translate(_SPACED).split()
+    """Return the words of `text`, canonical and case folded, without punctuation."""
+    return _words(canonical(text))
 
 
-def normalize(text: str) -> str:
-    """Return `text` with its case folded and runs of white space as one space; exact duplicates have the same normalized text."""
-    return " ".join(text.casefold().split())
+def normalize(text: str, form: Normalization = "nfc") -> str:
+    """Return `text`, canonical, case folded, and with runs of white space as one space; exact duplicates are equal so."""
+    return " ".join(canonical(text, form).casefold().split())
 
 
 def uses_characters(text: str) -> bool:
@@ -60,13 +77,17 @@ def uses_characters(text: str) -> bool:
     return bool(letters) and 2 * sum(map(is_unspaced, letters)) >= len(letters)
 
 
-def ngrams(text: str, size: int, unit: str = "auto") -> list[str]:
-    """Return every run of `size` words, joined by a space, or of `size` characters of the words joined by a space.
+def ngrams(text: str, size: int, unit: str = "auto", form: Normalization = "nfc") -> list[tuple[str, ...]]:
+    """Return every run of `size` words of `text`, or of `size` characters of the words joined by a space.
 
     A shorter text is one n-gram; a text without a word has none.
     """
-    tokens = words(text)
+    text = canonical(text, form)
+    tokens: list[str] = _words(text)
     if unit == "character" or (unit == "auto" and uses_characters(text)):
-        joined = " ".join(tokens)
-        return [joined[start : start + size] for start in range(max(1, len(joined) - size + 1))] if joined else []
-    return [" ".join(tokens[start : start + size]) for start in range(max(1, len(tokens) - size + 1))] if tokens else []
+        tokens = list(" ".join(tokens))
+    return [tuple(tokens[start : start + size]) for start in range(max(1, len(tokens) - size + 1))] if tokens else []
+
+
+def _words(text: str) -> list[str]:
+    return text.casefold().translate(_SPACED).split()

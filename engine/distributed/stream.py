@@ -56,7 +56,8 @@ class Written:
 def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
     """Stream a table of `artifact` by the tasks of `pool`, in blocks of exactly `rows` rows; a shard's last may be shorter.
 
-    The blocks are the same in every run, so that a model sees the same batches after a crash as before it.
+    The blocks are the same in every run, so that a model sees the same batches after a crash as before it. What a function returns
+    for a block stays one block, however large, so that answers to one prompt stay together.
 
     Raises:
         ValueError: the table has no rows.
@@ -115,7 +116,10 @@ def _read(
     version = artifact.table(name).schema_version
     items = [{"shard": shard.path, "version": version, "start": start, "rows": rows} for shard, start, rows in slices]
     arguments = {"folder": artifact.folder / name, "columns": list(columns) if columns else None}
-    return apply(ray.data.from_items(items, override_num_blocks=blocks), _load, pool, **arguments)
+    rows = ray.data.from_items(items, override_num_blocks=blocks)
+    # Else Ray cuts what a function returns at 128 MiB, perhaps in the midst of a prompt's answers.
+    rows.context.target_max_block_size = None
+    return apply(rows, _load, pool, **arguments)
 
 
 def _load(slices: pa.Table, folder: Folder, columns: list[str] | None) -> pa.Table:

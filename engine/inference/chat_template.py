@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.errors import ModelError
-from engine.inference.engine import Chat
+from engine.inference.engine import Chat, merge_system
 
 PROBE = "Say OK."
 ADVICE = (
@@ -36,12 +36,6 @@ def tokenize_chats(tokenizer: Any, chats: Sequence[Chat]) -> list[list[int] | Un
         ids = [_render_one(tokenizer, chat) for chat in unique.values()]
     by_key = dict(zip(unique, ids, strict=True))
     return [by_key[key] for key in keys]
-
-
-def merge_system(chat: Chat) -> Chat:
-    """Return `chat` with all system turns merged into one at its head."""
-    system = "\n\n".join(turn["content"] for turn in chat if turn["role"] == "system")
-    return [{"role": "system", "content": system}, *(turn for turn in chat if turn["role"] != "system")]
 
 
 def check_template(folder: Path, system: str) -> None:

@@ -97,7 +97,18 @@ def build_model(model: Model, pool: Pool, *, folder: Path | None) -> Engine:
 
 
 def instruct(messages: Sequence[dict[str, str]], *, system: str = "", shots: Sequence[tuple[str, str]] = ()) -> Chat:
-    """Return `messages` after a system turn and the worked examples `shots` (input, output), which become earlier turns."""
+    """Return `messages` after a system turn and the worked examples `shots` (input, output), which become earlier turns.
+
+    System turns of `messages` join the one at the head, `system` first: chat templates refuse a second one, or one behind a user.
+    """
     head: Chat = [{"role": "system", "content": system}] if system else []
     pairs = [[{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}] for prompt, answer in shots]
-    return [*head, *(turn for pair in pairs for turn in pair), *({"role": m["role"], "content": m["content"]} for m in messages)]
+    chat = [*head, *(turn for pair in pairs for turn in pair), *({"role": m["role"], "content": m["content"]} for m in messages)]
+    systems = sum(turn["role"] == "system" for turn in chat)
+    return merge_system(chat) if systems > 1 or (systems and shots and not system) else chat
+
+
+def merge_system(chat: Chat) -> Chat:
+    """Return `chat` with all system turns merged into one at its head."""
+    system = "\n\n".join(turn["content"] for turn in chat if turn["role"] == "system")
+    return [{"role": "system", "content": system}, *(turn for turn in chat if turn["role"] != "system")]

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from engine.contract.specialist import Output
 from engine.inference.structured import candidate_spans
-from engine.prompts.sources import RowReject
+from engine.prompts.conversation import RowReject
 from engine.rows import content_id
 
 SENTENCE = re.compile(r"[^\n]+?(?:[.!?]+(?=\s+[^\sa-z0-9])|\n+|\Z)\s*")

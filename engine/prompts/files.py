@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import fsspec
 
-from engine.contract.prompts import Holdout, Source
+from engine.contract.prompts import Holdout, LastAssistant, Source
 from engine.errors import InputError
 from engine.prompts import formats
 from engine.storage.identity import FORMATS, data_files, format_of
@@ -22,6 +22,8 @@ class SourceFile:
     task_unit: str
     licence: str
     columns: dict[str, str]
+    last_assistant: LastAssistant = "drop"  # what becomes of an answer that ends a conversation
+    needs_reference: bool = False
     bytes: int = 0  # size of the file as stored
     first: int = 0  # rows of the source before this file; counted only if `take` is given
     total: int = 0  # rows of the source
@@ -62,6 +64,8 @@ def source_files(sources: list[tuple[str, str, Source | Holdout]], *, root: str)
                     task_unit=task_unit,
                     licence=section.licence,
                     columns={**section.columns},
+                    last_assistant=section.last_assistant,
+                    needs_reference=isinstance(section, Holdout),
                     bytes=_size(url),
                     first=first,
                     total=sum(counts.values()),

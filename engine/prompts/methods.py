@@ -13,7 +13,7 @@ from engine.contract.synthesize import Evolve, Synthesis
 from engine.dedup.words import words
 from engine.inference.engine import Chat, instruct
 from engine.prompts.ablate_fact import Fact
-from engine.prompts.sources import RowReject
+from engine.prompts.conversation import RowReject
 from engine.rows import Row
 
 KINDS = {

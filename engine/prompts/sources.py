@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.prompts import formats
+from engine.prompts.conversation import Conversation, RowReject, read_conversation, valid_unicode
 from engine.prompts.files import SourceFile
 from engine.prompts.formats import RawRow
 from engine.rows import DIFFICULTIES, HOLDOUT, LAYERS, Row, content_id, grow
@@ -22,15 +23,11 @@ INGESTED = grow(  # internal to this room; the job writes PROMPT, HOLDOUT, REJEC
     ("reason", pa.string()),  # one of rows.REJECTED; "" for a valid row
     ("detail", pa.string()),
     ("raw", pa.string()),
+    ("is_cut", pa.bool_()),  # whether turns after the last one of the user were cut off; null for a reject
 )
 LINE_BITS = 40  # lower bits of `row_key`; the upper ones are the file number
 BATCH = 1_000
 RAW_CHARS = 200
-ROLES = ("system", "user", "assistant")
-
-
-class RowReject(Exception):
-    """A row that cannot be a prompt: (reason, detail)."""
 
 
 def prompts(file: SourceFile, *, max_chars: int) -> Iterator[pa.Table]:
@@ -80,13 +77,19 @@ def _prompt(fields: Row, file: SourceFile, max_chars: int) -> Row:
     for column in ("messages" if "messages" in values else "text", "reference"):
         if column in values and file.columns[column] not in fields:
             raise RowReject("missing_column", f"has no {file.columns[column]!r}, which is mapped to {column}")
-    turns = _messages(values["messages"]) if "messages" in values else _user_turn(values["text"])
+    if "messages" in values:
+        turns, answer, is_cut = _conversation(values["messages"], file)
+    else:
+        turns, answer, is_cut = _user_turn(values["text"]), None, False
     chars = sum(len(turn["content"]) for turn in turns)
     if chars > max_chars:
         raise RowReject("too_long", f"{chars} characters, at most {max_chars} are allowed")
     text = "\n".join(turn["content"] for turn in turns if turn["role"] == "user")
     if not text.strip():
         raise RowReject("empty", "the user says nothing")
+    reference = _reference(values["reference"]) if "reference" in values else answer
+    if reference is None and file.needs_reference:
+        raise RowReject("empty", "no reference: none is mapped, and the conversation does not end with a text of the assistant")
     return {
         "messages": turns,
         "text": text,
@@ -94,8 +97,9 @@ def _prompt(fields: Row, file: SourceFile, max_chars: int) -> Row:
         "difficulty": _choice(DIFFICULTIES, values.get("difficulty"), "difficulty", "medium"),
         "scenario": _optional(values.get("scenario")) or "",
         "language": _optional(values.get("language")) or "",
-        "reference": _reference(values["reference"]) if "reference" in values else None,
+        "reference": reference,
         "source_id": _optional(values.get("id")),
+        "is_cut": is_cut,
     }
 
 
@@ -104,32 +108,17 @@ def _user_turn(value: Any) -> list[dict[str, str]]:
         raise RowReject("empty", "the text is null")
     if not isinstance(value, str):
         raise RowReject("bad_value", f"text: found {type(value).__name__}, expected a string")
-    return [{"role": "user", "content": _valid_unicode(value)}]
+    return [{"role": "user", "content": valid_unicode(value)}]
 
 
-def _messages(value: Any) -> list[dict[str, str]]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise RowReject("bad_value", f"messages: not JSON: {error}") from None
-    if not value:
-        raise RowReject("empty", "there are no messages")
-    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-        raise RowReject("bad_value", "messages: expected a list of {role, content}")
-    for turn in value:
-        if turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
-            raise RowReject("bad_value", f"messages: found role {turn.get('role')!r:.40}, expected one of {ROLES} with a text")
-    return [{"role": turn["role"], "content": _valid_unicode(turn["content"])} for turn in value]
-
-
-def _valid_unicode(text: str) -> str:
-    """Return `text`. JSON may encode an unpaired surrogate, such as \\ud800, which no UTF-8 file can hold: raise RowReject."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RowReject("encoding", f"half a surrogate pair at character {error.start}") from None
-    return text
+def _conversation(value: Any, file: SourceFile) -> Conversation:
+    """Return the conversation of a row, its answer kept only if it is to be the reference. Raises RowReject."""
+    found = read_conversation(value)
+    if found.is_cut and file.last_assistant == "reject":
+        raise RowReject(
+            "ends_with_assistant", "the conversation goes on after the last turn of the user, expected a turn of the user"
+        )
+    return found if file.last_assistant == "reference" else found._replace(answer=None)
 
 
 def _choice(allowed: tuple[str, ...], value: Any, name: str, default: str) -> str:
@@ -141,10 +130,10 @@ def _choice(allowed: tuple[str, ...], value: Any, name: str, default: str) -> st
 
 
 def _optional(value: Any) -> str | None:
-    return None if value is None or value == "" else _valid_unicode(str(value))
+    return None if value is None or value == "" else valid_unicode(str(value))
 
 
 def _reference(value: Any) -> str:
     if value is None or value == "":
         raise RowReject("empty", "the reference is empty")
-    return _valid_unicode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return valid_unicode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":")))

@@ -55,7 +55,8 @@ def select_table(rows: pa.Table, table: str) -> pa.Table:
 
 
 def count(rows: pa.Table) -> pa.Table:
-    """LABELLED in, COUNTS out: rows by disposition, source, layer and redacted kind, and the first rejects as messages.
+    """LABELLED in, COUNTS out: rows by disposition, source, layer and redacted kind, rows whose conversation was cut by source, and
+    the first rejects as messages.
 
     Synthesized rows are also counted by `source|layer|disposition`.
     """
@@ -67,6 +68,7 @@ def count(rows: pa.Table) -> pa.Table:
         "source": rows["path"],
         "layer": prompts["layer"],
         "redacted": pc.list_flatten(valid["redacted"]),
+        "cut": valid.filter(pc.fill_null(valid["is_cut"], False))["path"],
         "synthetic": pc.binary_join_element_wise(written["path"], written["layer"], written["disposition"], "|"),
     }
     counts = [

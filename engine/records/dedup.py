@@ -16,6 +16,8 @@ class IndexRecipe(Record):
     """Settings of MinHash (section `prompts.copies`), or `model` and `threshold` of the embeddings; null = equal texts only."""
     keep: tuple[str, ...]
     """Columns by which the document to keep is chosen, `longest` and `shortest` among them."""
+    normalization: str = "none"
+    """Unicode form in which texts are compared (nfc, nfkc); indexes of before it was stored compared them as they are written."""
     columns: dict[str, str]
     """Arrow type of the ids and of the `keep` columns, by name."""
 
@@ -60,6 +62,8 @@ class DedupSummary(DedupCounts):
     """Columns by which the row to keep is chosen, `longest` and `shortest` among them."""
     against: str | None
     """A corpus whose rows win and are not written."""
+    normalization: str | None
+    """Unicode form in which texts were compared: nfc, nfkc or none."""
     index: str | None
     """The index that the corpus was compared with and added to."""
     seconds: float

@@ -47,6 +47,8 @@ class PromptsMetrics(Record):
     """Kind of personal data -> rows in which it was replaced."""
     sources: dict[str, int]
     """Path of a source -> rows read."""
+    cut: dict[str, int] = {}  # noqa: RUF012
+    """Path of a source -> conversations that went on after the last turn of the user and were cut off there."""
     seconds: float
     """Wall-clock time of the job."""
     synthesis: SynthesisMetrics | None = None

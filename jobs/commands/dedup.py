@@ -8,12 +8,14 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, replace
+from typing import get_args
 
 import psutil
 
 from engine.contract import Profile, load_profile
 from engine.contract.curation import Semantic
-from engine.contract.prompts import Copies
+from engine.contract.prompts import Copies, Normalization
+from engine.dedup.index import normalization_of
 from engine.dedup.job import Columns, DedupJob, open_job, run
 from engine.dedup.signature import Matcher, SemanticMatcher
 from engine.distributed.session import session
@@ -50,6 +52,7 @@ class Options:
     keep: tuple[str, ...] = ()
     against: str | None = None
     index: str | None = None
+    normalization: Normalization | None = None  # that of the index; of a new one nfc
 
 
 def dedup(source: str, output: str, options: Options, *, profile: str = "laptop") -> DedupSummary:
@@ -62,17 +65,22 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     """
     if options.method not in THRESHOLDS:
         raise InputError(f"--method {options.method}: found {options.method!r}, expected one of {sorted(THRESHOLDS)}.")
+    if options.normalization not in (None, *get_args(Normalization)):
+        expected = ", ".join(get_args(Normalization))
+        raise InputError(f"--normalization: found {options.normalization!r}, expected one of {expected}.")
     if options.threshold is None:
         options = replace(options, threshold=THRESHOLDS[options.method])
+    folder = workspace.run_folder(options.index) if options.index else None
+    if options.normalization is None:
+        options = replace(options, normalization=(folder and normalization_of(folder)) or "nfc")
     started = time.time()
     writer = ArtifactWriter(workspace.run_folder(output))
     if writer.final.files():
         raise StorageError(f"{writer.final}: is not empty. Give a new folder, or delete this one.")
     writer.clear()
     resources = load_profile(workspace.profile_path(profile))
-    columns = Columns(options.text_column, options.id_column, options.keep)
+    columns = Columns(options.text_column, options.id_column, options.keep, options.normalization or "nfc")
     matcher = _matcher(options, device="cuda" if resources.embedder.gpus else "cpu")
-    folder = workspace.run_folder(options.index) if options.index else None
     job = open_job(source, columns, matcher, against=options.against, index=folder)
     set_environment(resources)
     for name, value in ALLOCATOR.items():
@@ -103,7 +111,10 @@ def _matcher(options: Options, *, device: str) -> Matcher:
     assert options.threshold is not None
     if options.method == "semantic":
         return SemanticMatcher(locate(options.model, root=".", home=workspace.models_home()), options.threshold, device)
-    return Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM) if options.method == "minhash" else None
+    if options.method == "exact":
+        return None
+    form = options.normalization or "nfc"
+    return Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM, normalization=form)
 
 
 def _sized(profile: Profile, job: DedupJob) -> Profile:

@@ -37,10 +37,15 @@ def run(context: JobContext) -> RowCounts:
             context.writer.tables[table] = flow.write(labelled, context.writer.folder, table, cpu, shards=shards).table
         else:
             context.writer.put(table, tables.TABLES[table].empty_table(), tables.TABLES[table])
+    for path, rows_cut in sorted(counts["cut"].items()):
+        context.log(
+            f"prompts: {rows_cut} conversations of {path} end with an answer: it was cut off, see `last_assistant` of the source"
+        )
     context.writer.metrics = PromptsMetrics(
         layers=_layers(context, counts["layer"]),
         redacted=dict(sorted(counts["redacted"].items())),
         sources=dict(sorted(counts["source"].items())),
+        cut=dict(sorted(counts["cut"].items())),
         seconds=round(time.monotonic() - started, 3),
         synthesis=extended.metrics if extended else None,
     )

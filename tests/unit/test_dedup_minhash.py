@@ -1,5 +1,7 @@
 """Signatures against datasketch, bands against their formula, groups against brute force."""
 
+from collections.abc import Sequence
+
 import datasketch
 import numpy as np
 import pyarrow as pa
@@ -44,7 +46,7 @@ def token_hash(token: str) -> int:
     return key
 
 
-def gram_hash(tokens: list[str]) -> int:
+def gram_hash(tokens: Sequence[str]) -> int:
     """The hash that the module states: a polynomial over the tokens, finalized."""
     key = 0
     for token in tokens:
@@ -56,10 +58,8 @@ def gram_hash(tokens: list[str]) -> int:
 
 def reference(text: str, copies: Copies) -> list[int]:
     """The signature by datasketch, over the n-grams of the definition."""
-    by_character = copies.unit == "character" or (copies.unit == "auto" and uses_characters(text))
-    split = list if by_character else str.split
-    found = datasketch.MinHash(copies.num_perm, seed=1, scheme="affine32", hashfunc=lambda gram: gram_hash(split(gram.decode())))
-    found.update_batch([gram.encode() for gram in ngrams(text, copies.ngram, copies.unit)])
+    found = datasketch.MinHash(copies.num_perm, seed=1, scheme="affine32", hashfunc=gram_hash)
+    found.update_batch(ngrams(text, copies.ngram, copies.unit, copies.normalization))
     return found.hashvalues.tolist()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.prompts import ablate_fact
-from engine.prompts.sources import RowReject
+from engine.prompts.conversation import RowReject
 from tests.unit.test_prompts_synthesis import FORM, SEEDS, children, dispositions, synthesis, written
 
 

@@ -113,7 +113,7 @@ def test_messages_are_kept_and_the_users_turns_are_the_text(tmp_path):
     lines = [json.dumps({"chat": turns}), json.dumps({"chat": [{"role": "robot", "content": "x"}]}), json.dumps({"chat": []})]
     rows = read(write_lines(tmp_path / "seeds.jsonl", lines), columns={"messages": "chat"})
     assert rows[0]["messages"] == turns and rows[0]["text"] == "one\ntwo"
-    assert [row["reason"] for row in rows] == ["", "bad_value", "empty"]
+    assert [row["reason"] for row in rows] == ["", "unknown_role", "empty"]
 
 
 def test_reference_given_as_an_object_becomes_compact_json(tmp_path):

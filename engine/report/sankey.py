@@ -59,13 +59,10 @@ def _bands(nodes: Sequence[Node], links: Sequence[Link], tops: dict[str, float],
             f"M{x0:.0f},{y0:.1f}C{mid:.0f},{y0:.1f} {mid:.0f},{y1:.1f} {x1:.0f},{y1:.1f}V{y1 + thick:.1f}"
             f"C{mid:.0f},{y1 + thick:.1f} {mid:.0f},{y0 + thick:.1f} {x0:.0f},{y0 + thick:.1f}Z"
         )
-        tip = f"{start.label} to {end.label}\n{count(link.size / _answers_per_row(end))} {'rows' if end.column == 1 else 'answers'}"
+        answers_per_row = end.size / end.rows if end.rows else 1.0
+        tip = f"{start.label} to {end.label}\n{count(link.size / answers_per_row)} {'rows' if end.column == 1 else 'answers'}"
         bands.append(Markup('<path class="band {}" d="{}" data-tip="{}"/>').format(_tone(link.tone), shape, tip))
     return Markup("").join(bands)
-
-
-def _answers_per_row(node: Node) -> float:
-    return node.size / node.rows if node.rows else 1.0
 
 
 def _tone(tone: str) -> str:

@@ -83,10 +83,14 @@ def put_artifact(work: Workspace, name: str, pieces: Iterable[pa.Table], schema:
 
 def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence[str] = ()) -> Usage:
     """Run `rayleigh run --until candidates` and measure it."""
-    words = [sys.executable, "-m", "jobs.cli", "run", str(contract), str(run), "--profile", profile, "--until", "candidates"]
-    for change in changes:
-        words += ["--set", change]
-    return watch(words, cwd=ROOT, log=run.with_suffix(".log"))
+    words = ["run", str(contract), str(run), "--profile", profile, "--until", "candidates"]
+    return rayleigh(words, log=run.with_suffix(".log"), changes=changes)
+
+
+def rayleigh(words: Sequence[str], *, log: Path, changes: Sequence[str] = ()) -> Usage:
+    """Run the command `rayleigh` with the arguments `words`, and `changes` as `--set`, and measure it; see `watch`."""
+    options = [word for change in changes for word in ("--set", change)]
+    return watch([sys.executable, "-m", "jobs.cli", *words, *options], cwd=ROOT, log=log)
 
 
 def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:

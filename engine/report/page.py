@@ -15,7 +15,7 @@ from markupsafe import Markup
 from engine.contract.budget import Price
 from engine.inference.spending import costs
 from engine.records.report import ModelEntry
-from engine.report import funnel, headline, labels, plots, pools
+from engine.report import funnel, headline, labels, plots, row_counts
 from engine.report.embed import as_data
 from engine.report.page_data import PageData
 from engine.report.queries import QUERIES
@@ -24,9 +24,9 @@ from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS, R
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-NAMES = "summary funnel duplicates judge pools training quality calibration pareto gate lineage predictions run".split()
+SECTION_IDS = "summary funnel duplicates judge pools training quality calibration pareto gate lineage predictions run".split()
 """Ids of the sections, in order, and their file names below templates/sections."""
-SECTIONS = [(name, "Deduplication" if name == "duplicates" else name.capitalize()) for name in NAMES]
+SECTIONS = [(name, "Deduplication" if name == "duplicates" else name.capitalize()) for name in SECTION_IDS]
 """Id and title in the navigation."""
 FORMATS = ("count", "number", "brief", "whole", "money", "clock", "meaning")  # filters of the templates: functions of `labels`
 
@@ -51,7 +51,7 @@ def page(data: PageData) -> str:
         "lede": lede,
         "tiles": headline.tiles(data.report, tone),
         "spending": _spending(data),
-        "stages": funnel.stages(data.jobs),
+        "stages": [funnel.stage_of(job) for job in data.jobs],
         "flow": sankey(*funnel.flow(data)),
         "gates": headline.gate_rows(data.report),
         "metrics": _metrics(models),
@@ -64,7 +64,7 @@ def page(data: PageData) -> str:
         "drop_rows": _drop_rows(data),
         "selection": data.metrics("dataset").get("selection"),
         "decontamination": data.metrics("dataset").get("decontamination"),
-        "pool_rows": pools.table(data.counts),
+        "pool_rows": row_counts.pool_rows(data.counts),
         "yaml": labels.clip(text, 100_000),
         "pools": POOLS,
         "drops": DROP_ORDER,

@@ -49,7 +49,7 @@ class JudgeClient:
         for key, request in zip(keys, requests, strict=True):
             groups[request.choices][key] = request
         rows: dict[str, Row] = {}
-        call = measured(lambda engine, asked: engine.choice_probs([request.chat for request in asked], asked[0].choices), "shares")
+        call = measured(lambda engine, group: engine.choice_probs([request.chat for request in group], group[0].choices), "shares")
         with self.client.block(request.prompt_id for request in requests):
             for group in groups.values():
                 rows |= self.client.answer(group, call, batch=self.client.spec.pool.batch, payee=payee, capped=capped)

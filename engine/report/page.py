@@ -68,10 +68,6 @@ def page(data: PageData) -> str:
         "yaml": labels.clip(text, 100_000),
         "pools": POOLS,
         "drops": DROP_ORDER,
-        "meanings": labels.MEANINGS,
-        "judge_metrics": labels.JUDGE_METRICS,
-        "probes": labels.PROBES,
-        "probe_results": labels.PROBE_RESULTS,
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "style": Markup((TEMPLATES / "page.css").read_text()),
@@ -85,7 +81,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update({name: getattr(labels, name) for name in FORMATS}, data=as_data, interval=labels.with_interval)
-    environment.globals.update(at=labels.at, sql=_sql, plots=plots, changed=changed_words, flat=_flat, bytes=_bytes)
+    environment.globals.update(at=labels.at, sql=_sql, labels=labels, plots=plots, changed=changed_words, flat=_flat, bytes=_bytes)
     return environment
 
 

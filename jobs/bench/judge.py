@@ -144,12 +144,11 @@ def _job(answers: int, profile: str) -> Throughput:
     """Run `rayleigh rejudge` on a run whose answers were graded by another judge."""
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
-        work = workspace.create(
-            str(smoke.CONTRACT), str(run), profile=profile, changes=[*CHANGES, "judges.rubrics.0.system=Another."]
-        )
+        changes = [*CHANGES, "judges.rubrics.0.system=Another."]
+        work = workspace.create(str(smoke.CONTRACT), str(run), profile=profile, changes=changes)
         # One judge, as in the other ways, and no resources for teachers.
-        changes = {"judge": {"actors": 1}, "teacher": {"cpus": 0, "gpus": 0}}
-        pools = {name: getattr(work.profile, name).model_copy(update=update) for name, update in changes.items()}
+        resources = {"judge": {"actors": 1}, "teacher": {"cpus": 0, "gpus": 0}}
+        pools = {name: getattr(work.profile, name).model_copy(update=update) for name, update in resources.items()}
         _put_answers(replace(work, profile=work.profile.model_copy(update=pools)), answers)
         usage = rayleigh(["rejudge", str(run), "--contract", str(smoke.CONTRACT)], log=run.with_suffix(".log"), changes=CHANGES)
         paths = run.glob("ledger/judgements/**/*.parquet")

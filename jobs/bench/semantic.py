@@ -178,15 +178,14 @@ def find_planted(texts: Corpus, vectors: np.ndarray) -> Planted:
 
     original, kind = np.array(texts.original), np.array(texts.kind)
     cosine = (vectors * vectors[original]).sum(axis=1)
+    planted = {name: kind == name for name in KINDS} | {"all": kind != ""}
     thresholds: dict[str, dict[str, Recall]] = {}
     strangers: dict[str, int] = {}
     for threshold in THRESHOLDS:
         pairs = near_pairs(vectors, threshold=threshold, clusters=CLUSTERS)
         component = components_of([pairs], len(original))
         is_found, is_near = component == component[original], cosine >= threshold
-        thresholds[str(threshold)] = {
-            name: _recall(kind == name if name != "all" else kind != "", is_near, is_found) for name in (*KINDS, "all")
-        }
+        thresholds[str(threshold)] = {name: _recall(is_planted, is_near, is_found) for name, is_planted in planted.items()}
         strangers[str(threshold)] = int(np.count_nonzero(original[pairs.left] != original[pairs.right]))
     return Planted(thresholds=thresholds, strangers=strangers)
 

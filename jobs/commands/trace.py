@@ -56,17 +56,12 @@ def trace(run: str, identifier: str) -> traces.Trace:
 
 def _student(views: Views, name: str) -> traces.StudentTrace:
     learnt = views.rows("select split, pool, count(*) as examples from examples group by all order by all")
-    sources = views.rows(
-        "select source, count(*) as examples from examples join prompts using (prompt_id) group by source order by source"
-    )
-    answers = views.rows(
-        "select distinct split_part(example_id, '-', 1) as answer_id from examples where split = 'train' order by all limit ?",
-        [EXAMPLES],
-    )
+    sources = "select source, count(*) as examples from examples join prompts using (prompt_id) group by all order by all"
+    query = "select distinct split_part(example_id, '-', 1) as answer_id from examples where split = 'train' order by all limit ?"
     metrics = views.artifacts[f"students/{name}"].record.metrics
     return traces.StudentTrace(
-        student={"name": name, **metrics, "learnt": learnt, "sources": sources},
-        examples=tuple(_path(views, row["answer_id"]) for row in answers),
+        student={"name": name, **metrics, "learnt": learnt, "sources": views.rows(sources)},
+        examples=tuple(_path(views, row["answer_id"]) for row in views.rows(query, [EXAMPLES])),
         records=_records(views, f"students/{name}", "dataset", "candidates", "prompts"),
     )
 

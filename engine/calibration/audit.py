@@ -128,11 +128,7 @@ def level_for(intervals: int) -> float:
 
 def sample(items: Sequence[GoldItem], size: int) -> list[GoldItem]:
     """Return at most `size` items, drawn by hash, with as many of each label as there are."""
-    by_label = [[item for item in _shuffled(items) if item.label == label] for label in ("right", "wrong")]
+    shuffled = sorted(items, key=lambda item: content_id(item.input, item.answer))
+    by_label = [[item for item in shuffled if item.label == label] for label in ("right", "wrong")]
     alternating = [item for both in zip(*by_label, strict=False) for item in both]
-    rest = [item for item in _shuffled(items) if item not in alternating]
-    return [*alternating, *rest][:size]
-
-
-def _shuffled(items: Sequence[GoldItem]) -> list[GoldItem]:
-    return sorted(items, key=lambda item: content_id(item.input, item.answer))
+    return [*alternating, *(item for item in shuffled if item not in alternating)][:size]

@@ -47,6 +47,10 @@ class Turns(NamedTuple):
     limits: str = ""
 
 
+Built = Iterator[tuple[Row, Turns]]
+"""Examples made of one failed answer: the answer that is shown, and the turns that follow its prompt."""
+
+
 def contrastive_examples(rows: pa.Table, specialist: Specialist, section: Curation) -> pa.Table:
     """Return EXAMPLE made by rule, of each kind from at most one failed answer of a prompt.
 
@@ -98,21 +102,19 @@ def _feedback(row: Row, template: str, fault: str) -> list[tuple[str, str]]:
     return [("assistant", row["answer"]), ("user", template.replace("{fault}", fault))]
 
 
-def _correction(
-    spec: CorrectionExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str
-) -> Iterator[tuple[Row, Turns]]:
+def _correction(spec: CorrectionExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Built:
     if prompt.accepted:
         right = target(represent(prompt.accepted[0]["answer"], unit), unit)
         yield row, Turns(_feedback(row, spec.feedback_template, fault), right)
 
 
-def _contrast(spec: ContrastExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Turns]]:
+def _contrast(spec: ContrastExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Built:
     replies = [(row, spec.reply_if_wrong.replace("{fault}", fault))]
     for shown, reply in replies + [(right, spec.reply_if_right) for right in prompt.accepted[:1]]:
         yield shown, Turns([("user", spec.prompt_template.replace("{answer}", shown["answer"]))], reply)
 
 
-def _refusal(spec: RefusalExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Turns]]:
+def _refusal(spec: RefusalExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Built:
     invented = _invented(row)
     if invented and not prompt.accepted and unit.on_missing == "abstain":
         form = {name: None if name in invented else value for name, value in parse(row["answer"]).items()}
@@ -120,7 +122,7 @@ def _refusal(spec: RefusalExamples, prompt: PromptAnswers, row: Row, unit: TaskU
         yield row, Turns([], parts.final, parts.limits)
 
 
-def _question(spec: QuestionExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Iterator[tuple[Row, Turns]]:
+def _ask(spec: QuestionExamples, prompt: PromptAnswers, row: Row, unit: TaskUnit, fault: str) -> Built:
     """A field is missing if the failed answer invented it and the accepted one, if there is one, leaves it open."""
     accepted = parse(prompt.accepted[0]["answer"]) if prompt.accepted else {}
     missing = [name for name in _invented(row) if isinstance(accepted, dict) and accepted.get(name) is None]
@@ -129,12 +131,7 @@ def _question(spec: QuestionExamples, prompt: PromptAnswers, row: Row, unit: Tas
         yield row, Turns([("user", spec.prompt_template)], spec.reply_template.replace("{missing}", names), names)
 
 
-BUILDERS: dict[str, Callable[..., Iterator[tuple[Row, Turns]]]] = {
-    "correction": _correction,
-    "contrast": _contrast,
-    "refusal": _refusal,
-    "ask": _question,
-}
+BUILDERS: dict[str, Callable[..., Built]] = {"correction": _correction, "contrast": _contrast, "refusal": _refusal, "ask": _ask}
 
 
 def _invented(row: Row) -> list[str]:

@@ -95,10 +95,10 @@ class Encoder(NamedTuple):
     folder: Path
     pool: Pool
 
-    @property
-    def device(self) -> str:
-        """The device of the model."""
-        return "cuda" if self.pool.gpus else "cpu"
+    def embed(self, rows: Dataset, actor: type, **options: Any) -> Dataset:
+        """Return `rows` as the class `actor` embeds them; each actor of the pool loads the model once."""
+        device = "cuda" if self.pool.gpus else "cpu"
+        return stream.apply(rows, actor, self.pool, batch=AT_ONCE, folder=self.folder, device=device, **options)
 
 
 def protected_texts(prompts: Artifact, lists: Dataset | None, pool: Pool) -> Dataset:
@@ -122,8 +122,7 @@ def entries(
     index = index_of(protected, section)
     rows = stream.apply(answers.scan(pool, READ), _with_refs, pool, function=make_entries, refs=[index], section=section)
     if encoder and section.answers and section.answers.similarity is not None:
-        options = {"folder": encoder.folder, "device": encoder.device, "text": "answer"}
-        rows = stream.apply(rows, TextEmbedder, encoder.pool, batch=AT_ONCE, **options)
+        rows = encoder.embed(rows, TextEmbedder, text="answer")
     rows = rows.repartition(partitions or answers.partitions, keys=["prompt_id"])
     return stream.apply(rows, _best, pool, section=section).materialize()
 
@@ -145,14 +144,12 @@ def embed(answers: LabelledCandidates, dropped: ObjectRef, pool: Pool, *, sectio
         "logprob", "tokens_out", *SIGNALS,
     ]  # fmt: skip
     rows = stream.apply(answers.scan(pool, columns), _not_dropped, pool, dropped=[dropped])
-    options = {"folder": encoder.folder, "device": encoder.device, "parts": tuple(section.decontaminate.similarity)}
-    return stream.apply(rows, CurationEmbedder, encoder.pool, batch=AT_ONCE, **options).materialize()
+    return encoder.embed(rows, CurationEmbedder, parts=tuple(section.decontaminate.similarity)).materialize()
 
 
 def embed_protected(protected: Dataset, encoder: Encoder) -> Dataset:
     """Return PROTECTED with `embedding`."""
-    options = {"folder": encoder.folder, "device": encoder.device}
-    return stream.apply(protected, TextEmbedder, encoder.pool, batch=AT_ONCE, **options).materialize()
+    return encoder.embed(protected, TextEmbedder).materialize()
 
 
 def decide_all(entries: Dataset, dropped: ObjectRef, embedded: Dataset | None, protected: Dataset, section: Curation) -> Decisions:

@@ -48,9 +48,9 @@ def balance(strata: Mapping[str, Sequence[str]], is_picked: np.ndarray) -> dict[
 
 def selection(rows: Eligible, is_picked: np.ndarray) -> Selection:
     """Return coverage, balance, mean information density and mean signals of all rows and of the picked ones."""
-    worth = density(rows)
-    before = worth.mean() if len(worth) else 0.0
-    after = worth[is_picked].mean() if is_picked.any() else 0.0
+    densities = density(rows)
+    before = densities.mean() if len(densities) else 0.0
+    after = densities[is_picked].mean() if is_picked.any() else 0.0
     return Selection(
         rows=BeforeAfter(before=len(rows.vectors), after=int(is_picked.sum())),
         coverage=coverage(rows.vectors, is_picked),

@@ -7,7 +7,9 @@ quality in direct preference optimization" (2024). Trajectories with tools are l
 their answers follow different turns.
 """
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 
 import pyarrow as pa
 
@@ -85,12 +87,11 @@ def _order(pair: Row, settings: Preferences) -> tuple[float, float, str]:
 
 def summary(pieces: Iterable[pa.Table]) -> PreferenceSummary:
     """Return the summary of PREFERENCE rows, which need SUMMARY_COLUMNS only."""
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     margin = ratio = 0.0
-    for piece in pieces:
-        for row in piece.select(SUMMARY_COLUMNS).to_pylist():
-            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-            margin, ratio = margin + row["margin"], ratio + row["length_ratio"]
-    count = sum(reasons.values())
+    for row in chain.from_iterable(piece.select(SUMMARY_COLUMNS).to_pylist() for piece in pieces):
+        reasons[row["reason"]] += 1
+        margin, ratio = margin + row["margin"], ratio + row["length_ratio"]
+    count = reasons.total()
     means = {"margin": round(margin / count, 4), "length_ratio": round(ratio / count, 4)} if count else {}
     return PreferenceSummary(pairs=count, reasons=dict(sorted(reasons.items())), **means)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from engine.checks import CheckResult, canonical
 from engine.contract.pools import Pools, Relations
+from engine.grading.rank import most_trusted_first
 from engine.grading.relations import Relation, merge, relate
 from engine.rows import Row, content_id
 
@@ -56,7 +57,7 @@ def merge_answers(graded: Sequence[Row], pools: Pools, check: Callable[[Row], li
 
 def _merged(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[CheckResult]]) -> Row | None:
     best: dict[str, Row] = {}
-    for row in sorted(rows, key=_most_trusted_first):
+    for row in sorted(rows, key=most_trusted_first):
         best.setdefault(row["teacher"], row)
     parents = list(best.values())
     if len(parents) < 2 or relate([row["answer"] for row in parents], pools.relations).relation != "complementary":
@@ -74,10 +75,6 @@ def _merged(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Check
     }
     merged["checks"] = [outcome._asdict() for outcome in check(merged)]
     return merged if all(outcome["passed"] for outcome in merged["checks"]) else None
-
-
-def _most_trusted_first(row: Row) -> tuple[float, float, int, str]:
-    return -(row["confidence"] or 0.0), -(row["agreement"] or 0.0), len(row["answer"]), row["answer_id"]
 
 
 class RelationCounts(NamedTuple):

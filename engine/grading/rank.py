@@ -21,7 +21,7 @@ def competitors(rows: Iterable[Row], *, max_answers: int, judge_decides: bool) -
     result = {}
     for prompt_id, accepted in _accepted(rows).items():
         different: dict[str, Row] = {}
-        for row in sorted(accepted, key=lambda row: _rank(row, judge_decides=judge_decides)):
+        for row in sorted(accepted, key=lambda row: most_trusted_first(row, judge_decides=judge_decides)):
             different.setdefault(canonical(row["answer"]), row)
         if len(different) > 1:
             result[prompt_id] = list(different.values())[:max_answers]
@@ -57,7 +57,7 @@ def outranked(rows: Iterable[Row], strength: Mapping[str, float] | None = None, 
     """
 
     def order(row: Row) -> tuple[float | int | str, ...]:
-        return -(strength or {}).get(row["answer_id"], 0.0), *_rank(row, judge_decides=judge_decides)
+        return -(strength or {}).get(row["answer_id"], 0.0), *most_trusted_first(row, judge_decides=judge_decides)
 
     losers = set()
     for accepted in _accepted(rows).values():
@@ -74,6 +74,7 @@ def _accepted(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return accepted
 
 
-def _rank(row: Row, *, judge_decides: bool) -> tuple[float, float, int, str]:
+def most_trusted_first(row: Row, *, judge_decides: bool = True) -> tuple[float, float, int, str]:
+    """Return the key by which answers are sorted: confidence if `judge_decides`, agreement, length (shorter first) and id."""
     confidence = row["confidence"] if judge_decides else None
     return -(confidence or 0.0), -(row["agreement"] or 0.0), len(row["answer"]), row["answer_id"]

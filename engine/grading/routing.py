@@ -92,11 +92,7 @@ def holds(when: When, evidence: Evidence) -> bool:
         (when.agreement, evidence.agreement),
         (when.rubric_spread, evidence.rubric_spread),
     )
-    sets = (
-        (when.finish_reason, evidence.finish_reason),
-        (when.difficulty, evidence.difficulty),
-        (when.relation, evidence.relation),
-    )
+    sets = [(getattr(when, name), getattr(evidence, name)) for name in ("finish_reason", "difficulty", "relation")]
     return (
         (not when.failed or (bool(failed) and ("*" in when.failed or not failed.isdisjoint(when.failed))))
         and all(not allowed or value in allowed for allowed, value in sets)

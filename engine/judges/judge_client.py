@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from engine.inference.client import ClientSpec, ModelClient, measured
-from engine.inference.engine import Chat, Engine, Lost
+from engine.inference.engine import Chat
 from engine.rows import Row, content_id
 
 PAID = pa.schema([("prompt_id", pa.string()), ("question_id", pa.string()), ("shares", pa.list_(pa.float32()))])
@@ -49,12 +49,8 @@ class JudgeClient:
         for key, request in zip(keys, requests, strict=True):
             groups[request.choices][key] = request
         rows: dict[str, Row] = {}
-        call, batch = measured(_choice_probs, "shares"), self.client.spec.pool.batch
+        call = measured(lambda engine, group: engine.choice_probs([request.chat for request in group], group[0].choices), "shares")
         with self.client.block(request.prompt_id for request in requests):
             for group in groups.values():
-                rows |= self.client.answer(group, call, batch=batch, payee=payee, capped=capped)
+                rows |= self.client.answer(group, call, batch=self.client.spec.pool.batch, payee=payee, capped=capped)
         return [ChoiceProbs(rows[key]["shares"]) if key in rows else ChoiceProbs(None, budget_exhausted=True) for key in keys]
-
-
-def _choice_probs(engine: Engine, requests: Sequence[ChoiceRequest]) -> Sequence[list[float] | Lost | None]:
-    return engine.choice_probs([request.chat for request in requests], requests[0].choices)

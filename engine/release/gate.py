@@ -13,7 +13,8 @@ EXAMINED, BEATS = "examined", "beats "  # names in report.json
 
 def decide(models: Sequence[ModelEntry], gate: Gate) -> GateDecision:
     """Return the decision on every student among `models`."""
-    students = sorted((model for model in models if model.role == "student"), key=_by_size)
+    students = [model for model in models if model.role == "student"]
+    students.sort(key=lambda student: (student.parameters or float("inf"), student.name))
     numbers = {student.name: tuple(gate_numbers(student, gate)) for student in students}
     missed = {name: tuple(number for number in each if not number.passed) for name, each in numbers.items()}
     passing = tuple(name for name, each in missed.items() if not each)
@@ -44,10 +45,6 @@ def explain(number: GateNumber) -> str:
     if number.number == EXAMINED:
         return "the model could not be evaluated"
     return f"{number.number}: found {found}, wanted {'at most' if number.at_most else 'at least'} {number.wanted:g}"
-
-
-def _by_size(entry: ModelEntry) -> tuple[float, str]:
-    return (entry.parameters or float("inf"), entry.name)
 
 
 def _estimate(entry: ModelEntry, name: str) -> Estimate | None:

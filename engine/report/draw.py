@@ -59,26 +59,20 @@ def percent(share: float) -> str:
 
 def frame(marks: Sequence[Markup], *, x: Axis, y: Axis, height: int, label: str) -> Markup:
     """Return a chart with grid, tick labels and axis titles around `marks`; y grows upwards."""
-    grid = [_grid_row(height * (1 - y.place(value)), text) for value, text in y.ticks]
-    grid += [_grid_column(percent(x.place(value)), height, text) for value, text in x.ticks]
+    row = Markup(
+        '<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>'
+        '<text class="tick" x="-8" y="{0:.1f}" dy="4" text-anchor="end">{1}</text>'
+    )
+    column = Markup(
+        '<line class="grid" x1="{0}" x2="{0}" y1="0" y2="{1}"/>'
+        '<text class="tick" x="{0}" y="{1}" dy="17" text-anchor="middle">{2}</text>'
+    )
+    grid = [row.format(height * (1 - y.place(value)), text) for value, text in y.ticks]
+    grid += [column.format(percent(x.place(value)), height, text) for value, text in x.ticks]
     return Markup(
         '<div class="plot"><div class="ytitle">{y}</div>'
         '<svg role="img" aria-label="{label}" width="100%" height="{height}">{grid}{marks}</svg><div class="xtitle">{x}</div></div>'
     ).format(y=y.title, x=x.title, label=label, height=height, grid=Markup("").join(grid), marks=Markup("").join(marks))
-
-
-def _grid_row(y: float, text: str) -> Markup:
-    return Markup(
-        '<line class="grid" x1="0" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>'
-        '<text class="tick" x="-8" y="{0:.1f}" dy="4" text-anchor="end">{1}</text>'
-    ).format(y, text)
-
-
-def _grid_column(x: str, height: int, text: str) -> Markup:
-    return Markup(
-        '<line class="grid" x1="{0}" x2="{0}" y1="0" y2="{1}"/>'
-        '<text class="tick" x="{0}" y="{1}" dy="17" text-anchor="middle">{2}</text>'
-    ).format(x, height, text)
 
 
 def marker(kind: str, x: float, y: float, *, tone: str, tip: str) -> Markup:
@@ -88,16 +82,9 @@ def marker(kind: str, x: float, y: float, *, tone: str, tip: str) -> Markup:
     ).format(percent(x), y, tone, SHAPES.get(kind, SHAPES["student"]), tip)
 
 
-def horizontal_interval(low: float, high: float, y: float, *, tone: str) -> Markup:
-    """Return a horizontal interval; `low` and `high` are shares of the width."""
-    return Markup('<line class="whisker {2}" x1="{0}" x2="{1}" y1="{3:.1f}" y2="{3:.1f}"/>').format(
-        percent(low), percent(high), tone, y
-    )
-
-
-def vertical_interval(x: float, top: float, bottom: float, *, tone: str) -> Markup:
-    """Return a vertical interval; `top` and `bottom` in pixels."""
-    return Markup('<line class="whisker {1}" x1="{0}" x2="{0}" y1="{2:.1f}" y2="{3:.1f}"/>').format(percent(x), tone, top, bottom)
+def interval_line(x: tuple[str, str], y: tuple[float, float], *, tone: str) -> Markup:
+    """Return the line of an interval between two points; `x` as CSS percentages, `y` in pixels."""
+    return Markup('<line class="whisker {}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(tone, *x, *y)
 
 
 def path(points: Sequence[tuple[float, float]], *, height: int, tone: str) -> Markup:

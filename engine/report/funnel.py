@@ -47,19 +47,13 @@ class Link(NamedTuple):
     tone: str
 
 
-def stages(jobs: list[ArtifactRecord]) -> list[Stage]:
-    """Return one stage per job, in the order of the pipeline."""
-    return [_stage(job) for job in jobs]
-
-
-def _stage(job: ArtifactRecord) -> Stage:
+def stage_of(job: ArtifactRecord) -> Stage:
+    """Return the stage of a job: the rows that go on to the next job first, then those set aside, then those that leave."""
     counts, unit = job.row_counts, UNITS.get(job.job.partition("/")[0], "rows")
-    outcomes = [Outcome(label, rows, meaning(label), _kind(label, job.job)) for label, rows in counts.rows_out.items()]
+    goes_on = ON.get(job.job.partition("/")[0], ())
+    kinds = {label: "on" if label in goes_on else "aside" if label in ASIDE else "out" for label in counts.rows_out}
+    outcomes = [Outcome(label, rows, meaning(label), kinds[label]) for label, rows in counts.rows_out.items()]
     return Stage(job.job, counts.rows_in, unit, sorted(outcomes, key=lambda outcome: KINDS.index(outcome.kind)))
-
-
-def _kind(label: str, job: str) -> str:
-    return "on" if label in ON.get(job.partition("/")[0], ()) else "aside" if label in ASIDE else "out"
 
 
 def flow(data: PageData) -> tuple[list[Node], list[Link]]:
@@ -81,7 +75,7 @@ def flow(data: PageData) -> tuple[list[Node], list[Link]]:
 
 
 def _prompt_flow(job: ArtifactRecord, counts: Counts) -> tuple[list[Node], list[Link]]:
-    stage = _stage(job)
+    stage = stage_of(job)
     prompts = next((outcome.rows for outcome in stage.outcomes if outcome.label == "prompts"), 0)
     per = counts.answers / prompts if prompts else 1.0
     note = "read from the contract's sources and holdout"

@@ -14,9 +14,8 @@ from markupsafe import Markup
 
 from engine.contract.budget import Price
 from engine.inference.spending import costs
-from engine.records.base import Json
 from engine.records.report import ModelEntry
-from engine.report import funnel, headline, labels, plots, pools
+from engine.report import funnel, headline, labels, plots, row_counts
 from engine.report.embed import as_data
 from engine.report.page_data import PageData
 from engine.report.queries import QUERIES
@@ -25,21 +24,11 @@ from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS, R
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-SECTIONS = (  # id and file name below templates/sections, title in the navigation
-    ("summary", "Summary"),
-    ("funnel", "Funnel"),
-    ("duplicates", "Deduplication"),
-    ("judge", "Judge"),
-    ("pools", "Pools"),
-    ("training", "Training"),
-    ("quality", "Quality"),
-    ("calibration", "Calibration"),
-    ("pareto", "Pareto"),
-    ("gate", "Gate"),
-    ("lineage", "Lineage"),
-    ("predictions", "Predictions"),
-    ("run", "Run"),
-)
+SECTION_IDS = "summary funnel duplicates judge pools training quality calibration pareto gate lineage predictions run".split()
+"""Ids of the sections, in order, and their file names below templates/sections."""
+SECTIONS = [(name, "Deduplication" if name == "duplicates" else name.capitalize()) for name in SECTION_IDS]
+"""Id and title in the navigation."""
+FORMATS = ("count", "number", "brief", "whole", "money", "clock", "meaning")  # filters of the templates: functions of `labels`
 
 DROP_ORDER = ("minhash", "semantic", "exact", "contaminated", "quota", *PROMPT_DROPS, "sample", "pool")  # most informative first
 assert {"", *DROP_ORDER} == {*DROPPED_BY, *PROMPT_DROPS}
@@ -51,6 +40,7 @@ def page(data: PageData) -> str:
     models = data.models
     tone = plots.tones(models)
     title, lede = headline.headline(data.report)
+    text = yaml.safe_dump(data.contract, sort_keys=False, allow_unicode=True, width=100) if data.contract else ""
     values = {
         "data": data,
         "report": data.report,
@@ -61,7 +51,7 @@ def page(data: PageData) -> str:
         "lede": lede,
         "tiles": headline.tiles(data.report, tone),
         "spending": _spending(data),
-        "stages": funnel.stages(data.jobs),
+        "stages": [funnel.stage_of(job) for job in data.jobs],
         "flow": sankey(*funnel.flow(data)),
         "gates": headline.gate_rows(data.report),
         "metrics": _metrics(models),
@@ -74,14 +64,10 @@ def page(data: PageData) -> str:
         "drop_rows": _drop_rows(data),
         "selection": data.metrics("dataset").get("selection"),
         "decontamination": data.metrics("dataset").get("decontamination"),
-        "pool_rows": pools.table(data.counts),
-        "yaml": _yaml(data.contract),
+        "pool_rows": row_counts.pool_rows(data.counts),
+        "yaml": labels.clip(text, 100_000),
         "pools": POOLS,
         "drops": DROP_ORDER,
-        "meanings": labels.MEANINGS,
-        "judge_metrics": labels.JUDGE_METRICS,
-        "probes": labels.PROBES,
-        "probe_results": labels.PROBE_RESULTS,
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "style": Markup((TEMPLATES / "page.css").read_text()),
@@ -94,18 +80,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(
-        data=as_data,
-        count=labels.count,
-        number=labels.number,
-        brief=labels.brief,
-        whole=labels.whole,
-        money=labels.money,
-        clock=labels.clock,
-        interval=labels.with_interval,
-        meaning=labels.meaning,
-    )
-    environment.globals.update(at=labels.at, sql=_sql, plots=plots, changed=changed_words, flat=_flat, bytes=_bytes)
+    environment.filters.update({name: getattr(labels, name) for name in FORMATS}, data=as_data, interval=labels.with_interval)
+    environment.globals.update(at=labels.at, sql=_sql, labels=labels, plots=plots, changed=changed_words, flat=_flat, bytes=_bytes)
     return environment
 
 
@@ -166,11 +142,6 @@ def _drop_rows(data: PageData) -> dict[str, int]:
 def _spending(data: PageData) -> list[Row]:
     price = Price.model_validate(labels.at(data.contract, "budget", "price") or {})
     return [cost.model_dump() for cost in costs(data.metrics("candidates"), data.metrics("dataset"), price)]
-
-
-def _yaml(contract: Json) -> str:
-    text = yaml.safe_dump(contract, sort_keys=False, allow_unicode=True, width=100) if contract else ""
-    return labels.clip(text, 100_000)
 
 
 def _flat(tree: object, path: str = "") -> list[tuple[str, str]]:

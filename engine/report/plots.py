@@ -7,18 +7,7 @@ from markupsafe import Markup
 
 from engine.records.estimate import Estimate, ReliabilityBin
 from engine.records.report import ModelEntry
-from engine.report.draw import (
-    Axis,
-    avoid_overlap,
-    frame,
-    horizontal_interval,
-    linear,
-    logarithmic,
-    marker,
-    path,
-    percent,
-    vertical_interval,
-)
+from engine.report.draw import Axis, avoid_overlap, frame, interval_line, linear, logarithmic, marker, path, percent
 from engine.report.labels import NBSP, brief, count, number, span
 from engine.report.page_data import BINS, LossPoint
 
@@ -53,7 +42,7 @@ def dots(models: Sequence[ModelEntry], metric: str, *, low: float = 0.0) -> Mark
     for index, (model, interval) in enumerate(rows):
         y, name = 30 * index + 15, model.name
         ends = max(0, axis.place(interval.low)), min(1, axis.place(interval.high))
-        marks.append(horizontal_interval(*ends, y, tone=tone[name]))
+        marks.append(interval_line((percent(ends[0]), percent(ends[1])), (y, y), tone=tone[name]))
         tip = f"{name}\n{tooltip(interval)}"
         marks.append(marker(model.role, axis.place(interval.value), y, tone=tone[name], tip=tip))
         marks.append(Markup('<text x="100%" y="{}" dx="12" dy="4">{}</text>').format(y, number(interval.value)))
@@ -85,23 +74,19 @@ def scatter(
     values = [value for _, value, _ in rows] + ([limit] if limit else [])
     x = logarithmic(min(values), max(values), title=title, write=write)
     y = linear(axis_start([model for model, _, _ in rows], ["exact_match"]), 1, n=4, title="exact match")
-    marks = [_limit(x.place(limit), height)] if limit else []
+    gate = Markup('<line class="limit" x1="{0}" x2="{0}" y1="0" y2="{1}"/><text class="tick" x="{0}" y="12" dx="5">gate</text>')
+    marks = [gate.format(percent(x.place(limit)), height)] if limit else []
     heights = [height * (1 - y.place(exact.value)) for _, _, exact in rows]
     for (model, value, exact), at_y, text_y in zip(rows, heights, avoid_overlap(heights, 15, 8, height - 6), strict=True):
         at_x, name = x.place(value), model.name
-        top, bottom = height * (1 - y.place(exact.high)), height * (1 - max(0.0, y.place(exact.low)))
-        marks.append(vertical_interval(at_x, top, bottom, tone=tone[name]))
+        ends = height * (1 - y.place(exact.high)), height * (1 - max(0.0, y.place(exact.low)))
+        marks.append(interval_line((percent(at_x), percent(at_x)), ends, tone=tone[name]))
         tip = f"{name}\nexact match {tooltip(exact)}\n{title}: {write(value)}"
         marks.append(marker(model.role, at_x, at_y, tone=tone[name], tip=tip))
         side = (10, "start") if at_x < 0.7 else (-10, "end")
         label = Markup('<text class="name" x="{}" y="{:.1f}" dx="{}" dy="4" text-anchor="{}">{}</text>')
         marks.append(label.format(percent(at_x), text_y, *side, name))
     return frame(marks, x=x, y=y, height=height, label=f"exact match against {title}")
-
-
-def _limit(x: float, height: int) -> Markup:
-    line = '<line class="limit" x1="{0}" x2="{0}" y1="0" y2="{1}"/><text class="tick" x="{0}" y="12" dx="5">gate</text>'
-    return Markup(line).format(percent(x), height)
 
 
 def curve(steps: Sequence[LossPoint], *, losses: tuple[float, float], tokens: float, tone: str) -> Markup:
@@ -131,9 +116,8 @@ def curve(steps: Sequence[LossPoint], *, losses: tuple[float, float], tokens: fl
 
 def _spot(x: float, y: float, kind: str, step: LossPoint) -> Markup:
     tip = f"{step.split}, step {step.step}\nloss {number(step.loss, 4)}\n{count(step.tokens)} target tokens"
-    return Markup('<circle class="{}" cx="{}" cy="{:.1f}" r="{}" data-tip="{}"/>').format(
-        kind, percent(x), y, 3.5 if kind != "ghost" else 5, tip
-    )
+    radius = 3.5 if kind != "ghost" else 5
+    return Markup('<circle class="{}" cx="{}" cy="{:.1f}" r="{}" data-tip="{}"/>').format(kind, percent(x), y, radius, tip)
 
 
 def reliability(bins: Sequence[ReliabilityBin], *, tone: str) -> Markup:
@@ -164,6 +148,7 @@ def histogram(bins: dict[str, list[int]], order: Sequence[str]) -> Markup:
         return Markup("")
     height, top = 170, max(totals)
     y = linear(0, top, n=3, title="answers")
+    bar = Markup('<rect class="pool-{}" x="{}" width="{}" y="{:.1f}" height="{:.1f}" data-tip="{}"/>')
     marks = []
     for index in range(BINS):
         base = 0
@@ -171,14 +156,6 @@ def histogram(bins: dict[str, list[int]], order: Sequence[str]) -> Markup:
             rows = bins[pool][index]
             base += rows
             tip = f"{pool}\n{count(rows)} answers\nconfidence {number(index / BINS)} to {number((index + 1) / BINS)}"
-            marks.append(
-                Markup('<rect class="pool-{}" x="{}" width="{}" y="{:.1f}" height="{:.1f}" data-tip="{}"/>').format(
-                    pool,
-                    percent((index + 0.08) / BINS),
-                    percent(0.84 / BINS),
-                    height * (1 - y.place(base)),
-                    max(0.7, height * rows / top),
-                    tip,
-                )
-            )
+            left, width = percent((index + 0.08) / BINS), percent(0.84 / BINS)
+            marks.append(bar.format(pool, left, width, height * (1 - y.place(base)), max(0.7, height * rows / top), tip))
     return frame(marks, x=linear(0, 1, n=5, title="confidence"), y=y, height=height, label="confidence of all answers by pool")

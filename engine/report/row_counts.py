@@ -1,17 +1,28 @@
-"""Sums over every answer: one pass over narrow columns, one shard at a time."""
+"""Sums over every answer, in one pass over narrow columns, one shard at a time; and the pools with their reasons."""
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.report.page_data import BINS, Counts, TeacherSums
+from engine.rows import POOLS
 
 COLUMNS = ["pool", "reasons", "checks", "finish_reason", "teacher", "tokens_in", "tokens_out", "seconds", "confidence"]
 PICK_COLUMNS = ["dropped_by", "cluster"]
+TOP_REASONS = 8  # per pool
+
+
+class PoolRow(NamedTuple):
+    """One pool."""
+
+    pool: str
+    answers: int
+    reasons: list[tuple[str, int]]  # most frequent reasons with their answers
 
 
 def count_answers(parts: Iterable[pa.Table]) -> Counts:
@@ -43,10 +54,17 @@ def count_answers(parts: Iterable[pa.Table]) -> Counts:
 
 def count_values(parts: Iterable[pa.Table], column: str) -> dict[str, int]:
     """Return value -> rows of one column."""
-    counts: Counter[str] = Counter()
-    for part in parts:
-        counts.update(part[column].to_pylist())
-    return dict(counts)
+    return dict(Counter(chain.from_iterable(part[column].to_pylist() for part in parts)))
+
+
+def pool_rows(counts: Counts) -> list[PoolRow]:
+    """Return one row per pool that has answers, in the order of POOLS."""
+    answers: Counter[str] = Counter()
+    for (pool, _), rows in counts.dispositions.items():
+        answers[pool] += rows
+    order = [pool for pool in (*POOLS, *sorted(answers.keys() - {*POOLS})) if pool in answers]
+    reasons = sorted(counts.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [PoolRow(pool, answers[pool], [(tag, n) for (name, tag), n in reasons if name == pool][:TOP_REASONS]) for pool in order]
 
 
 def _pairs(left: pa.ChunkedArray | pa.Array, right: pa.ChunkedArray | pa.Array) -> Counter[tuple[Any, Any]]:

@@ -3,7 +3,10 @@
 Ids are content hashes, so the smallest ids of a group are a uniform sample of it that does not depend on the order of the shards.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -37,25 +40,16 @@ def keep_first(parts: Iterable[pa.Table], order: Sequence[str], *, count: int, l
     return kept if kept is not None and kept.num_rows else None
 
 
-def within(rows: Iterable[T], budget: int) -> list[T]:
+def within(rows: Collection[T], budget: int) -> list[T]:
     """Return the first of `rows` whose JSON fits together into `budget` bytes."""
-    kept, used = [], 0
-    for row in rows:
-        used += len(as_data(row).encode())
-        if used > budget:
-            break
-        kept.append(row)
-    return kept
+    used = itertools.accumulate(len(as_data(row).encode()) for row in rows)
+    return [row for row, size in zip(rows, used, strict=True) if size <= budget]
 
 
 def interleave(rows: Sequence[Row], key: str) -> list[Row]:
     """Return `rows` with the groups of `key` taking turns, so that every prefix is balanced."""
-    counts: dict[str, int] = {}
-    ranked = []
-    for row in rows:
-        rank = counts[row[key]] = counts.get(row[key], -1) + 1
-        ranked.append((rank, row))
-    return [row for _, row in sorted(ranked, key=lambda pair: pair[0])]
+    ranks: dict[str, Iterator[int]] = defaultdict(itertools.count)  # of the rows of each group, in order
+    return [row for _, row in sorted(((next(ranks[row[key]]), row) for row in rows), key=itemgetter(0))]
 
 
 def _rank_in_run(column: pa.ChunkedArray) -> np.ndarray:

@@ -21,7 +21,7 @@ def sankey(nodes: Sequence[Node], links: Sequence[Link]) -> Markup:
     columns = [[node for node in nodes if node.column == column] for column in range(len(COLUMNS))]
     scale = min((HEIGHT - SLOT * len(c)) / sum(n.size for n in c) for c in columns if c and sum(n.size for n in c))
     tops = {node.key: top for column in columns for node, top in zip(column, _tops(column, scale), strict=True)}
-    tall = max(tops[node.key] + node.size * scale for node in nodes) + 12
+    height = max(tops[node.key] + node.size * scale for node in nodes) + 12
     boxes = Markup("").join(_box(node, tops[node.key], node.size * scale) for node in nodes)
     titles = Markup("").join(
         Markup('<text class="tick" x="{}" y="-10">{}</text>').format(percent(COLUMNS[i]), TITLES[i])
@@ -31,7 +31,7 @@ def sankey(nodes: Sequence[Node], links: Sequence[Link]) -> Markup:
     return Markup(
         '<div class="sankey"><svg role="img" aria-label="Flow from source rows to examples" width="100%" height="{0:.0f}">'
         '<svg width="100%" height="{0:.0f}" viewBox="0 0 1000 {0:.0f}" preserveAspectRatio="none">{1}</svg>{2}{3}</svg></div>'
-    ).format(tall, _bands(nodes, links, tops, scale), boxes, titles)
+    ).format(height, _bands(nodes, links, tops, scale), boxes, titles)
 
 
 def _tops(column: Sequence[Node], scale: float) -> list[float]:
@@ -49,23 +49,20 @@ def _bands(nodes: Sequence[Node], links: Sequence[Link], tops: dict[str, float],
     bands = []
     for link in links:
         start, end = by_key[link.start], by_key[link.end]
-        thick = max(link.size * scale, 0.8)
+        thickness = max(link.size * scale, 0.8)
         y0, y1 = tops[start.key] + left[start.key], tops[end.key] + right[end.key]
         left[start.key] += link.size * scale
         right[end.key] += link.size * scale
         x0, x1 = (COLUMNS[start.column] + BOX) * 1000, COLUMNS[end.column] * 1000
         mid = (x0 + x1) / 2
         shape = (
-            f"M{x0:.0f},{y0:.1f}C{mid:.0f},{y0:.1f} {mid:.0f},{y1:.1f} {x1:.0f},{y1:.1f}V{y1 + thick:.1f}"
-            f"C{mid:.0f},{y1 + thick:.1f} {mid:.0f},{y0 + thick:.1f} {x0:.0f},{y0 + thick:.1f}Z"
+            f"M{x0:.0f},{y0:.1f}C{mid:.0f},{y0:.1f} {mid:.0f},{y1:.1f} {x1:.0f},{y1:.1f}V{y1 + thickness:.1f}"
+            f"C{mid:.0f},{y1 + thickness:.1f} {mid:.0f},{y0 + thickness:.1f} {x0:.0f},{y0 + thickness:.1f}Z"
         )
-        tip = f"{start.label} to {end.label}\n{count(link.size / _answers_per_row(end))} {'rows' if end.column == 1 else 'answers'}"
+        answers_per_row = end.size / end.rows if end.rows else 1.0
+        tip = f"{start.label} to {end.label}\n{count(link.size / answers_per_row)} {'rows' if end.column == 1 else 'answers'}"
         bands.append(Markup('<path class="band {}" d="{}" data-tip="{}"/>').format(_tone(link.tone), shape, tip))
     return Markup("").join(bands)
-
-
-def _answers_per_row(node: Node) -> float:
-    return node.size / node.rows if node.rows else 1.0
 
 
 def _tone(tone: str) -> str:

@@ -47,11 +47,13 @@ def roc_auc_of_histograms(positive: Array, negative: Array) -> Estimate | None:
 
     None below MIN_VALUES items of either class. The interval is that of Hanley and McNeil (Radiology 143, 1982).
     """
-    ups, downs = positive.sum(), negative.sum()
-    if min(ups, downs) < MIN_VALUES:
+    num_positive, num_negative = positive.sum(), negative.sum()
+    if min(num_positive, num_negative) < MIN_VALUES:
         return None
     below = np.cumsum(negative) - negative / 2
-    area = float((positive * below).sum() / (ups * downs))
-    both_up, both_down = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (ups - 1) * (both_up - area**2) + (downs - 1) * (both_down - area**2)) / (ups * downs)
-    return normal_interval(area, variance, int(ups + downs), low=0.0, high=1.0)
+    area = float((positive * below).sum() / (num_positive * num_negative))
+    both_positive, both_negative = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (
+        area * (1 - area) + (num_positive - 1) * (both_positive - area**2) + (num_negative - 1) * (both_negative - area**2)
+    ) / (num_positive * num_negative)
+    return normal_interval(area, variance, int(num_positive + num_negative), low=0.0, high=1.0)

@@ -1,6 +1,6 @@
 """The tools of one contract. The dict `TOOLS` maps `type` to a class."""
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,8 +40,4 @@ class Toolset:
         Raises:
             InputError: a file cannot be read.
         """
-        opened = {}
-        for section in self.sections:
-            module, _, name = TOOLS[section.type].partition(":")
-            opened[section.name] = getattr(importlib.import_module(module), name)(section, self.root)
-        return opened
+        return {section.name: pkgutil.resolve_name(TOOLS[section.type])(section, self.root) for section in self.sections}

@@ -31,10 +31,10 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Time the default teacher against bare vLLM: alone, and in whole jobs without and with the judge."""
-    from jobs.bench import generate
+    from jobs.bench import generate, turns
 
     result = generate.bench(prompts, rounds, profile=profile)
-    show(result, generate.as_text(result), as_json)
+    show(result, turns.as_text(result, unit="tokens"), as_json)
 
 
 @bench.command(name="judge")
@@ -45,10 +45,10 @@ def judge_bench(
     as_json: Json = False,
 ) -> None:
     """Time the default judge against bare vLLM on the same prompts: alone, and in `rayleigh rejudge`."""
-    from jobs.bench import judge
+    from jobs.bench import judge, turns
 
     result = judge.bench(answers, rounds, profile=profile)
-    show(result, judge.as_text(result), as_json)
+    show(result, turns.as_text(result, unit="scores"), as_json)
 
 
 @bench.command(name="dedup")

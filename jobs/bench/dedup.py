@@ -97,13 +97,16 @@ def _measure(folder: Path, site: Path, *, rounds: int, python: str, profile: str
     rows = sum(pq.ParquetFile(file).metadata.num_rows for file in folder.glob("*.parquet"))
     kept = site / "kept"
     commands = {"rayleigh": [sys.executable, "-m", "jobs.cli", "dedup", str(folder), str(kept), "--profile", profile]}
-    commands |= {name: [python, peers.__file__, name, str(folder), str(kept)] for name in _installed(python, rows)}
+    installed = subprocess.run([python, peers.__file__], capture_output=True, text=True, check=True).stdout.split()
+    measured = [name for name in installed if name == "rensa" or rows <= MAX_ROWS_OF_PEERS]
+    commands |= {name: [python, peers.__file__, name, str(folder), str(kept)] for name in measured}
     usages: dict[str, list[Usage]] = {name: [] for name in commands}
     qualities: dict[str, Quality] = {}
     failed: dict[str, str] = {}
     for _ in range(rounds):
         for name, words in commands.items():
-            _clear(kept)
+            shutil.rmtree(kept, ignore_errors=True)  # some engines write a folder, others a file
+            kept.unlink(missing_ok=True)
             try:
                 usages[name].append(watch(words, cwd=ROOT, log=site / f"{name}.log"))
                 qualities[name] = _quality(folder, kept)
@@ -126,17 +129,6 @@ def _measure(folder: Path, site: Path, *, rounds: int, python: str, profile: str
 
 def _ratio(peer: EngineResult, ours: EngineResult) -> Ratio:
     return Ratio(seconds=round(peer.seconds / ours.seconds, 2), cpu_seconds=round(peer.cpu_seconds / ours.cpu_seconds, 2))
-
-
-def _clear(kept: Path) -> None:
-    if kept.is_dir():
-        shutil.rmtree(kept)
-    kept.unlink(missing_ok=True)
-
-
-def _installed(python: str, rows: int) -> list[str]:
-    names = subprocess.run([python, peers.__file__], capture_output=True, text=True, check=True).stdout.split()
-    return [name for name in names if name == "rensa" or rows <= MAX_ROWS_OF_PEERS]
 
 
 def _result(used: list[Usage], rows: int, quality: Quality) -> EngineResult:

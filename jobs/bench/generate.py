@@ -130,17 +130,12 @@ def _job(prompts: int, mode: str, profile: str) -> Throughput:
         usage = run_candidates(smoke.CONTRACT, run, profile=profile, changes=changes)
         candidates = load_artifact(Folder(str(run / "candidates")))
         assert candidates
-        first_time, first_tokens = _first_batch(run)
-        ended = candidates.record.started + candidates.record.seconds
+        first = min(run.glob("ledger/answers/**/*.parquet"), key=lambda path: path.stat().st_mtime)  # batch of the ledger
+        first_tokens = sum(pq.read_table(first, columns=["tokens_out"])["tokens_out"].to_pylist())
+        seconds = candidates.record.started + candidates.record.seconds - first.stat().st_mtime
         tokens = candidates.record.metrics["tokens_out"]
-    steady = (tokens - first_tokens) / (ended - first_time)
+    steady = (tokens - first_tokens) / seconds
     return Throughput(count=tokens, per_second=round(steady, 1), with_start=round(tokens / usage.seconds, 1))
-
-
-def _first_batch(run: Path) -> tuple[float, int]:
-    """Return when the first batch was written to the ledger (seconds since the epoch), and its tokens."""
-    first = min(run.glob("ledger/answers/**/*.parquet"), key=lambda path: path.stat().st_mtime)
-    return first.stat().st_mtime, sum(pq.read_table(first, columns=["tokens_out"])["tokens_out"].to_pylist())
 
 
 def _teacher_spec(profile: str) -> Any:
@@ -149,9 +144,8 @@ def _teacher_spec(profile: str) -> Any:
 
     contract, folder = smoke.contract(SAMPLED), Folder(tempfile.mkdtemp())
     section, pool = contract.teachers.models[0], load_profile(Path(profile)).teacher
-    client = ClientSpec(
-        section.model, pool, smoke.weights(section.model), folder / "answers", folder / "markers", folder / "budget"
-    )
+    parts = (folder / part for part in ("answers", "markers", "budget"))
+    client = ClientSpec(section.model, pool, smoke.weights(section.model), *parts)
     return TeacherSpec(section, contract.specialist, client)
 
 
@@ -162,9 +156,3 @@ def _rows(prompts: int) -> list[Row]:
         same | {"prompt_id": content_id(text), "text": text, "messages": [{"role": "user", "content": text}]}
         for text in smoke.mails(prompts)
     ]
-
-
-def as_text(result: GenerateBench) -> str:
-    """Return a line per way, and the ratios."""
-    ways = {"bare": result.bare, "stage": result.stage, "job": result.job, "judged": result.judged}
-    return turns.as_text(ways, result.ratio, unit="tokens")

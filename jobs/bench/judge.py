@@ -5,7 +5,6 @@
 
 import json
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.bench import smoke, turns
 from jobs.bench.turns import RunTasks, Throughput, serve
-from jobs.bench.watch import ROOT, put_artifact, watch
+from jobs.bench.watch import put_artifact, rayleigh
 from jobs.workspace import Workspace
 
 CHANGES = ["judges.calibrate=null", "judges.audit=null"]  # both sides score the answers, nothing else
@@ -145,24 +144,18 @@ def _job(answers: int, profile: str) -> Throughput:
     """Run `rayleigh rejudge` on a run whose answers were graded by another judge."""
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
-        work = workspace.create(
-            str(smoke.CONTRACT), str(run), profile=profile, changes=[*CHANGES, "judges.rubrics.0.system=Another."]
-        )
-        _put_answers(replace(work, profile=_one_judge(work.profile)), answers)
-        words = [sys.executable, "-m", "jobs.cli", "rejudge", str(run), "--contract", str(smoke.CONTRACT)]
-        words += [word for change in CHANGES for word in ("--set", change)]
-        usage = watch(words, cwd=ROOT, log=run.with_suffix(".log"))
+        changes = [*CHANGES, "judges.rubrics.0.system=Another."]
+        work = workspace.create(str(smoke.CONTRACT), str(run), profile=profile, changes=changes)
+        # One judge, as in the other ways, and no resources for teachers.
+        resources = {"judge": {"actors": 1}, "teacher": {"cpus": 0, "gpus": 0}}
+        pools = {name: getattr(work.profile, name).model_copy(update=update) for name, update in resources.items()}
+        _put_answers(replace(work, profile=work.profile.model_copy(update=pools)), answers)
+        usage = rayleigh(["rejudge", str(run), "--contract", str(smoke.CONTRACT)], log=run.with_suffix(".log"), changes=CHANGES)
         paths = run.glob("ledger/judgements/**/*.parquet")
         blocks = sorted((path.stat().st_mtime, pq.read_metadata(path).num_rows) for path in paths)
     scores, (first, first_rows), (last, _) = sum(rows for _, rows in blocks), blocks[0], blocks[-1]
     steady = (scores - first_rows) / (last - first) if len(blocks) > 1 else scores / usage.seconds
     return Throughput(count=scores, per_second=round(steady, 1), with_start=round(scores / usage.seconds, 1))
-
-
-def _one_judge(profile: Profile) -> Profile:
-    """Return `profile` with one judge, as in the other ways, and no resources for teachers."""
-    judge, teacher = profile.judge.model_copy(update={"actors": 1}), profile.teacher.model_copy(update={"cpus": 0, "gpus": 0})
-    return profile.model_copy(update={"judge": judge, "teacher": teacher})
 
 
 def _put_answers(work: Workspace, answers: int) -> None:
@@ -202,9 +195,3 @@ def _answer(text: str, sample: int, task_unit: str) -> Row:
         **{"text": text, "messages": [{"role": "user", "content": text}], "answer": json.dumps(form, indent=sample or None)},
         **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0},
     }
-
-
-def as_text(result: JudgeBench) -> str:
-    """Return a line per way, and the ratios."""
-    ways = {"bare": result.bare, "stage": result.stage, "job": result.job}
-    return turns.as_text(ways, result.ratio, unit="scores")

@@ -40,9 +40,9 @@ def rensa(corpus: str) -> pa.Array:
     """https://github.com/beowolx/rensa: its deduplicator, in one process."""
     import rensa
 
-    sieve, kept = rensa.RMinHashDeduplicator(threshold=THRESHOLD, num_perm=128, use_lsh=True, num_bands=16), []
+    deduplicator, kept = rensa.RMinHashDeduplicator(threshold=THRESHOLD, num_perm=128, use_lsh=True, num_bands=16), []
     for ids, texts in batches(corpus):
-        is_new = sieve.add_pairs((str(number), shingles(text)) for number, text in zip(ids, texts, strict=True))
+        is_new = deduplicator.add_pairs((str(number), shingles(text)) for number, text in zip(ids, texts, strict=True))
         kept += [number for number, new in zip(ids, is_new, strict=True) if new]
     return pa.array(kept, pa.int64())
 
@@ -111,11 +111,11 @@ def datajuicer(corpus: str) -> pa.Array:
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as work:
-        sieve = RayBTSMinhashDeduplicator(
+        deduplicator = RayBTSMinhashDeduplicator(
             tokenization="space", window_size=NGRAM, lowercase=True, ignore_pattern=r"\p{P}", num_permutations=112,
             jaccard_threshold=THRESHOLD, num_bands=14, num_rows_per_band=8, work_dir=work,
         )  # fmt: skip
-        sieve.run(ray.data.read_parquet(corpus)).write_parquet(f"{work}/kept")
+        deduplicator.run(ray.data.read_parquet(corpus)).write_parquet(f"{work}/kept")
         return pq.read_table(f"{work}/kept", columns=["id"])["id"]
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import yaml
 
 from engine.contract import load_profile
-from engine.contract.curation import Curation
+from engine.contract.curation import Pick, Semantic
 from engine.distributed import ray_options
 from engine.inference.locate import locate
 from engine.records.base import Record
@@ -94,21 +94,13 @@ class SemanticBench(Planted):
 def bench(texts: int, rounds: int, *, profile: str) -> SemanticBench:
     """Measure in a process of its own, whose environment is that of an embedder's actor."""
     environment = ray_options.environment(load_profile(workspace.profile_path(profile)).embedder)
-    folder = locate(model_name(), root=".", home=workspace.models_home())
+    folder = locate(Semantic().model, root=".", home=workspace.models_home())
     with ProcessPoolExecutor(1, get_context("spawn"), _set, (environment,)) as process:
         return process.submit(measure, corpus(texts), rounds, folder).result()
 
 
 def _set(environment: dict[str, str]) -> None:
-    """Set the variables that torch reads on import."""
-    os.environ.update(environment)
-
-
-def model_name() -> str:
-    """Return the default embedding model of a contract."""
-    section = Curation().semantic
-    assert section
-    return section.model
+    os.environ.update(environment)  # before torch, which reads it on import
 
 
 def corpus(count: int, *, seed: int = 0) -> Corpus:
@@ -149,19 +141,19 @@ def measure(texts: Corpus, rounds: int, folder: Path) -> SemanticBench:
         for name in sorted(ways, reverse=bool(number % 2)):
             seconds[name].append(_timed(ways[name]))
     rest, planted = rest_seconds(vectors["embed"]), find_planted(texts, vectors["embed"])
-    speeds = {name: tuple(round(len(texts.texts) / taken, 1) for taken in of_way) for name, of_way in seconds.items()}
+    rates = {name: tuple(round(len(texts.texts) / taken, 1) for taken in of_way) for name, of_way in seconds.items()}
+    speeds = {name: Speed(texts_per_second=statistics.median(of_way), rounds=of_way) for name, of_way in rates.items()}
     return SemanticBench(
         texts=len(texts.texts),
         model=folder.name,
         threads=torch.get_num_threads(),
-        bare=Speed(texts_per_second=statistics.median(speeds["bare"]), rounds=speeds["bare"]),
-        embed=Speed(texts_per_second=statistics.median(speeds["embed"]), rounds=speeds["embed"]),
-        ratio=round(statistics.median(a / b for a, b in zip(speeds["embed"], speeds["bare"], strict=True)), 3),
+        bare=speeds["bare"],
+        embed=speeds["embed"],
+        ratio=round(statistics.median(a / b for a, b in zip(rates["embed"], rates["bare"], strict=True)), 3),
         agreement=round(float((vectors["bare"] * vectors["embed"]).sum(axis=1).min()), 6),
         rest={name: round(taken, 3) for name, taken in rest.items()},
         share={name: round(taken / statistics.median(seconds["embed"]), 3) for name, taken in rest.items()},
-        thresholds=planted.thresholds,
-        strangers=planted.strangers,
+        **dict(planted),
     )
 
 
@@ -173,7 +165,7 @@ def rest_seconds(vectors: np.ndarray) -> dict[str, float]:
 
     def decide() -> None:
         semantic_leaders(vectors, np.arange(len(vectors)), threshold=THRESHOLDS[0])
-        topic_clusters(vectors, count=Curation().pick.clusters, seed=0)
+        topic_clusters(vectors, count=Pick().clusters, seed=0)
         project_2d(vectors)
 
     near_pairs(vectors[:100], threshold=THRESHOLDS[0])  # imports
@@ -186,15 +178,14 @@ def find_planted(texts: Corpus, vectors: np.ndarray) -> Planted:
 
     original, kind = np.array(texts.original), np.array(texts.kind)
     cosine = (vectors * vectors[original]).sum(axis=1)
+    planted = {name: kind == name for name in KINDS} | {"all": kind != ""}
     thresholds: dict[str, dict[str, Recall]] = {}
     strangers: dict[str, int] = {}
     for threshold in THRESHOLDS:
         pairs = near_pairs(vectors, threshold=threshold, clusters=CLUSTERS)
         component = components_of([pairs], len(original))
         is_found, is_near = component == component[original], cosine >= threshold
-        thresholds[str(threshold)] = {
-            name: _recall(kind == name if name != "all" else kind != "", is_near, is_found) for name in (*KINDS, "all")
-        }
+        thresholds[str(threshold)] = {name: _recall(is_planted, is_near, is_found) for name, is_planted in planted.items()}
         strangers[str(threshold)] = int(np.count_nonzero(original[pairs.left] != original[pairs.right]))
     return Planted(thresholds=thresholds, strangers=strangers)
 

@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -111,7 +111,8 @@ def _throughput(worker: Worker, rounds: Sequence[Round]) -> Throughput:
     )
 
 
-def as_text(ways: Mapping[str, Throughput], ratio: Record, *, unit: str) -> str:
-    """Return a line per way, and the ratios to `bare`."""
-    lines = [f"{name}: {way.per_second} {unit}/s" for name, way in ways.items()]
-    return "\n".join([*lines, f"ratio to bare vLLM: {ratio.model_dump()}"])
+def as_text(result: Record, *, unit: str) -> str:
+    """Return a line per way of `result`, a record of Throughput fields, and its `ratio` to bare vLLM; `unit` is that of `count`."""
+    parts = dict(result)
+    lines = [f"{name}: {part.per_second} {unit}/s" for name, part in parts.items() if isinstance(part, Throughput)]
+    return "\n".join([*lines, f"ratio to bare vLLM: {parts['ratio'].model_dump()}"])

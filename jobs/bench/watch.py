@@ -50,7 +50,7 @@ class Sampler:
     def sample(self, pid: int) -> None:
         """Measure the process `pid`, of kind `driver`, and its descendants now."""
         family = _family(pid)
-        self.together_mib = max(self.together_mib, sum(_proportional_mib(process.pid) for process in family))
+        self.together_mib = max(self.together_mib, sum(map(_proportional_mib, family)))
         for process in family:
             with suppress(psutil.Error, OSError):
                 kind = "driver" if process.pid == pid else _kind(process)
@@ -83,10 +83,14 @@ def put_artifact(work: Workspace, name: str, pieces: Iterable[pa.Table], schema:
 
 def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence[str] = ()) -> Usage:
     """Run `rayleigh run --until candidates` and measure it."""
-    words = [sys.executable, "-m", "jobs.cli", "run", str(contract), str(run), "--profile", profile, "--until", "candidates"]
-    for change in changes:
-        words += ["--set", change]
-    return watch(words, cwd=ROOT, log=run.with_suffix(".log"))
+    words = ["run", str(contract), str(run), "--profile", profile, "--until", "candidates"]
+    return rayleigh(words, log=run.with_suffix(".log"), changes=changes)
+
+
+def rayleigh(words: Sequence[str], *, log: Path, changes: Sequence[str] = ()) -> Usage:
+    """Run the command `rayleigh` with the arguments `words`, and `changes` as `--set`, and measure it; see `watch`."""
+    options = [word for change in changes for word in ("--set", change)]
+    return watch([sys.executable, "-m", "jobs.cli", *words, *options], cwd=ROOT, log=log)
 
 
 def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
@@ -126,9 +130,8 @@ def _mib(pid: int) -> float:
     return sum(map(int, sizes)) / 1024
 
 
-def _proportional_mib(pid: int) -> float:
+def _proportional_mib(process: psutil.Process) -> float:
     """Return the proportional set size of a process: of a page that n processes share it counts 1/n."""
-    with suppress(OSError):
-        match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-        return int(match[1]) / 1024 if match else 0.0
+    with suppress(psutil.Error, OSError):
+        return process.memory_full_info().pss / 2**20
     return 0.0

@@ -12,6 +12,7 @@ import socket
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -200,14 +201,10 @@ def _shared_memory(profile: Profile) -> Iterator[Check]:
 
 def _ports() -> Iterator[Check]:
     fix = "let this user bind ports on 127.0.0.1 (container or firewall rules)"
-    sockets: list[socket.socket] = []
     try:
-        for _ in range(PORTS):
-            sockets.append(socket.socket())
-            sockets[-1].bind(("127.0.0.1", 0))
+        with ExitStack() as opened:
+            for _ in range(PORTS):
+                opened.enter_context(socket.socket()).bind(("127.0.0.1", 0))
         yield _check("loopback ports", True, f"{PORTS} bound", f"{PORTS} that can be bound", fix)
     except OSError as error:
         yield _check("loopback ports", False, str(error), f"{PORTS} that can be bound", fix)
-    finally:
-        for bound in sockets:
-            bound.close()

@@ -4,6 +4,7 @@ A total over all prompts is the sum over the drawn prompts times the prompts tha
 cannot measure is None; the `basis` of each entry names its rule.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -69,9 +70,7 @@ def sums(rows: Sequence[Row], prompt_ids: Sequence[str], rates: Rates) -> tuple[
     totals = {name: np.zeros(len(prompt_ids)) for name in SUMS}
     tokens: dict[str, Array] = {}
     index = {prompt_id: position for position, prompt_id in enumerate(prompt_ids)}
-    samples: dict[tuple[str, str], int] = {}
-    for row in rows:
-        samples[row["prompt_id"], row["teacher"]] = samples.get((row["prompt_id"], row["teacher"]), 0) + 1
+    samples = Counter((row["prompt_id"], row["teacher"]) for row in rows)
     for row in rows:
         prompt, teacher = index[row["prompt_id"]], row["teacher"]
         is_paid = row["finish_reason"] not in FREE

@@ -1,23 +1,24 @@
 """`rayleigh promote`: make the smallest passing student the champion. `rayleigh rollback`: return to the previous one."""
 
 import json
-from collections import Counter
 
 from engine.contract import Contract
 from engine.errors import GateRefused, MissingArtifact, RecipeMismatch
-from engine.records.release import Promotion, Rollback
+from engine.records.release import LineageEntry, Promotion, Rollback
 from engine.records.report import GateDecision, Report
 from engine.release import staleness
 from engine.release.card import Provenance, card
 from engine.release.gate import decide, explain
-from engine.release.lineage import lineage
 from engine.release.registry import CONTRACT, REPORT, Package, Registry
 from engine.release.staleness import ArtifactInputs, Compared
+from engine.report.row_counts import count_values
+from engine.report.sampling import pieces
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
-from engine.storage.shards import iterate
 from jobs import workspace
 from jobs.steps import evaluation_lists
+
+TRACED = {"inputs", "row_counts", "packages", "commit"}  # of an artifact's record, in the lineage
 
 
 def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Promotion:
@@ -113,13 +114,17 @@ def _check_decontamination(run: Folder, contract: Contract, trained: Artifact) -
 
 def _files(run: Folder, contract: Contract, report: Report, student: str) -> dict[str, str]:
     names = ["prompts", "candidates", "dataset", f"students/{student}", "reports"]
-    entries = lineage({name: workspace.finished(run, name) for name in names})
+    artifacts = {name: workspace.finished(run, name) for name in names}
+    entries = {
+        name: LineageEntry(folder=str(each.folder), fingerprint=each.fingerprint, **each.record.model_dump(include=TRACED))
+        for name, each in artifacts.items()
+    }
     provenance = Provenance(
         contract=contract.name,
         student=contract.student(student),
         teachers=contract.teachers.models,
-        licences=_value_counts(workspace.finished(run, "prompts"), "prompts", "licence"),
-        examples=_value_counts(workspace.finished(run, "dataset"), "examples", "split"),
+        licences=count_values(pieces(artifacts, "prompts", "prompts", ["licence"]), "licence"),
+        examples=count_values(pieces(artifacts, "dataset", "examples", ["split"]), "split"),
         labels=contract.prompts.holdout.labels,
         lineage=entries,
     )
@@ -129,11 +134,3 @@ def _files(run: Folder, contract: Contract, report: Report, student: str) -> dic
         CONTRACT: contract.model_dump_json(indent=1),
         REPORT: report.model_dump_json(indent=1),
     }
-
-
-def _value_counts(artifact: Artifact, table: str, column: str) -> dict[str, int]:
-    """Return value of `column` -> rows of `table`."""
-    counts: Counter[str] = Counter()
-    for piece in iterate(artifact.folder / table, artifact.table(table), [column]):
-        counts.update(piece[column].to_pylist())
-    return dict(counts)

@@ -138,9 +138,8 @@ def _read(file: Path) -> tuple[labels.Labels, int]:
 
 def _check(work: Workspace, imported: labels.Labels) -> None:
     """Raise InputError if an answer is not in the run, or a correction does not fit the schema of its task unit."""
-    answers = {
-        row["answer_id"]: row for row in _answers(workspace.finished(work.folder, "candidates"), imported, ["task_unit", "answer"])
-    }
+    candidates = workspace.finished(work.folder, "candidates")
+    answers = {row["answer_id"]: row for row in _answers(candidates, imported, ["task_unit", "answer"])}
     problems = [f"{key}: found no answer with this id in {work.folder}" for key in imported if key not in answers]
     for key, row in answers.items():
         correction = imported[key]["correction"]

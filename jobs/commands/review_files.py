@@ -100,10 +100,8 @@ def _argilla(path: Path) -> Iterator[tuple[str, Row]]:
             labels = sorted(values["label"])
             name = record.get("id")
             raise InputError(f"{path}, record {number}: found labels {labels} of {name}, expected one. Correct it in Argilla.")
-        yield (
-            f"record {number}",
-            {"answer_id": record.get("id"), **{name: min(of_name, default="") for name, of_name in values.items()}},
-        )
+        texts = {name: min(of_name, default="") for name, of_name in values.items()}
+        yield f"record {number}", {"answer_id": record.get("id"), **texts}
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {".csv": _csv, ".jsonl": _jsonl, ".json": _argilla}

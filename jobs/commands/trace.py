@@ -8,17 +8,8 @@ from typing import Any
 
 from engine.curation.labels import PERSON
 from engine.errors import InputError
+from engine.records import trace as traces
 from engine.records.base import Json
-from engine.records.trace import (
-    AnswerPath,
-    AnswerTrace,
-    MergedAnswer,
-    PromptTrace,
-    StudentTrace,
-    Trace,
-    TracedArtifact,
-    TracedParent,
-)
 from engine.rows import Row
 from jobs.commands.sql import Views
 
@@ -35,10 +26,11 @@ EXAMPLE_COLUMNS = ("target", "final", "rationale", "limits", "cluster", "weight"
 PROMPT_COLUMNS = ("prompt_id", "task_unit", "text", "layer", "difficulty", "scenario", "language", "redacted", "parent_id")
 SOURCE_COLUMNS = ("source", "line", "licence")
 ANSWER_TABLES = ("candidates", "picked")  # corrections by a person are in the second only
+DERIVED = "select kind, target, split from examples where kind != 'answer' and starts_with(example_id, ?) order by all"
 PROMPT_TABLES = {"prompts": "prompt", "holdout": "holdout prompt", "dropped": "dropped prompt"}
 
 
-def trace(run: str, identifier: str) -> Trace:
+def trace(run: str, identifier: str) -> traces.Trace:
     """Return the trace of the student, answer or prompt `identifier`: a student's name, or the start of an id.
 
     Raises:
@@ -62,61 +54,49 @@ def trace(run: str, identifier: str) -> Trace:
     )
 
 
-def _student(views: Views, name: str) -> StudentTrace:
+def _student(views: Views, name: str) -> traces.StudentTrace:
     learnt = views.rows("select split, pool, count(*) as examples from examples group by all order by all")
-    sources = views.rows(
-        "select source, count(*) as examples from examples join prompts using (prompt_id) group by source order by source"
-    )
-    answers = views.rows(
-        "select distinct split_part(example_id, '-', 1) as answer_id from examples where split = 'train' order by all limit ?",
-        [EXAMPLES],
-    )
+    sources = "select source, count(*) as examples from examples join prompts using (prompt_id) group by all order by all"
+    query = "select distinct split_part(example_id, '-', 1) as answer_id from examples where split = 'train' order by all limit ?"
     metrics = views.artifacts[f"students/{name}"].record.metrics
-    return StudentTrace(
-        student={"name": name, **metrics, "learnt": learnt, "sources": sources},
-        examples=tuple(_path(views, row["answer_id"]) for row in answers),
+    return traces.StudentTrace(
+        student={"name": name, **metrics, "learnt": learnt, "sources": views.rows(sources)},
+        examples=tuple(_path(views, row["answer_id"]) for row in views.rows(query, [EXAMPLES])),
         records=_records(views, f"students/{name}", "dataset", "candidates", "prompts"),
     )
 
 
-def _answer(views: Views, answer_id: str) -> AnswerTrace:
+def _answer(views: Views, answer_id: str) -> traces.AnswerTrace:
     path = _path(views, answer_id)
-    return AnswerTrace(**dict(path), records=_records(views, "dataset", "candidates", "prompts"))
+    return traces.AnswerTrace(**dict(path), records=_records(views, "dataset", "candidates", "prompts"))
 
 
-def _path(views: Views, answer_id: str) -> AnswerPath:
+def _path(views: Views, answer_id: str) -> traces.AnswerPath:
     picked = _row(views, "picked", "answer_id", answer_id)
     candidate = _row(views, "candidates", "answer_id", answer_id) or picked or {}
     example = _row(views, "examples", "example_id", answer_id)
-    return AnswerPath(
+    return traces.AnswerPath(
         example=_part(example, EXAMPLE_COLUMNS) if example else None,
         curation=_part(picked, CURATION_COLUMNS) if picked else None,
         candidate=_part(candidate, ANSWER_COLUMNS),
         parents=tuple(_merged(views, parent) for parent in candidate.get("parents") or ()),
         label=_part(picked, LABEL_COLUMNS) if picked and picked["judge"] == PERSON else None,
-        derived=tuple(_derived(views, answer_id)),
+        derived=tuple(views.rows(DERIVED, [f"{answer_id}-"])) if "examples" in views.names else (),
         prompt=_part(candidate, PROMPT_COLUMNS),
         source=_part(candidate, SOURCE_COLUMNS),
         parent=_parent(views, candidate),
     )
 
 
-def _merged(views: Views, answer_id: str) -> MergedAnswer:
+def _merged(views: Views, answer_id: str) -> traces.MergedAnswer:
     row = _row(views, "candidates", "answer_id", answer_id) or {}
-    return MergedAnswer(candidate=_part(row, ANSWER_COLUMNS), source=_part(row, SOURCE_COLUMNS))
+    return traces.MergedAnswer(candidate=_part(row, ANSWER_COLUMNS), source=_part(row, SOURCE_COLUMNS))
 
 
-def _derived(views: Views, answer_id: str) -> list[Row]:
-    if "examples" not in views.names:
-        return []
-    query = "select kind, target, split from examples where kind != 'answer' and starts_with(example_id, ?) order by all"
-    return views.rows(query, [f"{answer_id}-"])
-
-
-def _prompt(views: Views, table: str, prompt_id: str) -> PromptTrace:
+def _prompt(views: Views, table: str, prompt_id: str) -> traces.PromptTrace:
     row = _row(views, table, "prompt_id", prompt_id) or {}
     answers = "select answer_id, teacher, sample, pool, reasons, answer from candidates where prompt_id = ? order by all"
-    return PromptTrace(
+    return traces.PromptTrace(
         prompt={
             **_part(row, PROMPT_COLUMNS),
             "place": PROMPT_TABLES[table],
@@ -129,9 +109,9 @@ def _prompt(views: Views, table: str, prompt_id: str) -> PromptTrace:
     )
 
 
-def _parent(views: Views, row: Row) -> TracedParent | None:
+def _parent(views: Views, row: Row) -> traces.TracedParent | None:
     parent = _row(views, "prompts", "prompt_id", row["parent_id"]) if row.get("parent_id") else None
-    return TracedParent(prompt=_part(parent, PROMPT_COLUMNS), source=_part(parent, SOURCE_COLUMNS)) if parent else None
+    return traces.TracedParent(prompt=_part(parent, PROMPT_COLUMNS), source=_part(parent, SOURCE_COLUMNS)) if parent else None
 
 
 def _ids(views: Views, table: str, column: str, start: str) -> list[str]:
@@ -159,10 +139,10 @@ def _part(row: Row, columns: tuple[str, ...]) -> Row:
     return {name: row[name] for name in columns if name in row}
 
 
-def _records(views: Views, *jobs: str) -> tuple[TracedArtifact, ...]:
+def _records(views: Views, *jobs: str) -> tuple[traces.TracedArtifact, ...]:
     artifacts = {job: views.artifacts[job] for job in jobs if job in views.artifacts}
     return tuple(
-        TracedArtifact(
+        traces.TracedArtifact(
             job=job,
             folder=str(artifact.folder),
             fingerprint=artifact.fingerprint,
@@ -173,7 +153,7 @@ def _records(views: Views, *jobs: str) -> tuple[TracedArtifact, ...]:
     )
 
 
-def as_text(trace: Trace) -> str:
+def as_text(trace: traces.Trace) -> str:
     """Return the trace as an indented tree, without what is empty."""
     return "\n".join(_lines(trace.model_dump(exclude={"kind"}, mode="json"), 0))
 

@@ -54,8 +54,8 @@ def test_flow_names_every_pool_and_drop_reason_that_has_rows(data):
 
 def test_stage_that_loses_a_row_is_not_called_conserved(data):
     jobs = [ArtifactRecord.model_construct(job="candidates", row_counts=RowCounts(10, {"train": 6, "hard": 3}))]
-    assert not funnel.stages(jobs)[0].is_conserved
-    assert all(stage.is_conserved for stage in funnel.stages(data.jobs))
+    assert not funnel.stage_of(jobs[0]).is_conserved
+    assert all(stage.is_conserved for stage in map(funnel.stage_of, data.jobs))
 
 
 def test_samples_hold_every_pool_with_its_lineage(arguments, data):
@@ -159,7 +159,7 @@ def test_steps_are_thinned_but_every_validation_stays(tmp_path):
 
 
 def test_stages_tell_what_goes_on_from_what_leaves(data):
-    kinds = {stage.job: {outcome.label: outcome.kind for outcome in stage.outcomes} for stage in funnel.stages(data.jobs)}
+    kinds = {stage.job: {outcome.label: outcome.kind for outcome in stage.outcomes} for stage in map(funnel.stage_of, data.jobs)}
     assert kinds["prompts"]["prompts"] == kinds["dataset"]["picked"] == kinds["students/s"]["trained"] == "on"
     assert kinds["prompts"]["holdout"] == kinds["candidates"]["review"] == "aside"
     assert kinds["prompts"]["too_long"] == kinds["dataset"]["quota"] == "out"

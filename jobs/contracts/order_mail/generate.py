@@ -8,6 +8,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,41 +39,34 @@ class Mail(NamedTuple):
     values: Values
 
 
-def train(source: Path = HERE) -> list[Mail]:
+def train() -> list[Mail]:
     """Return training mails with their references, which train.jsonl leaves out.
 
     They are shuffled, because evenly spread rows (`take`) of an ordered list would always lack the same phrasings.
     """
-    known, pools = _phrasings(source, "train"), _pools(source)
-    mails = [_mail(p, pools["train"], None, f"train {i}") for i in range(PER_PHRASING) for p in known]
+    mails = [_mail(p, f"train {i}") for i in range(PER_PHRASING) for p in _phrasings("train")]
     return random.Random(0).sample(mails, len(mails))
 
 
-def holdout(source: Path = HERE) -> list[Mail]:
+def holdout() -> list[Mail]:
     """Return holdout mails: of all phrasings that training does not have, and of some that it has, with new values."""
-    known, unknown, pools = _phrasings(source, "train"), _phrasings(source, "holdout"), _pools(source)
-    rows = [_mail(p, pools["train"], pools["holdout"], f"unseen {i}") for i in range(UNSEEN_PER_PHRASING) for p in unknown]
+    known = _phrasings("train")
+    mails = [_mail(p, f"unseen {i}", new=True) for i in range(UNSEEN_PER_PHRASING) for p in _phrasings("holdout")]
     seen = (known[i * len(known) // SEEN_HOLDOUT] for i in range(SEEN_HOLDOUT))
-    return rows + [_mail(p, pools["train"], pools["holdout"], f"seen {i}") for i, p in enumerate(seen)]
+    return mails + [_mail(p, f"seen {i}", new=True) for i, p in enumerate(seen)]
 
 
-def shots(source: Path = HERE) -> list[Mail]:
+def shots() -> list[Mail]:
     """Return mails for worked examples in the teacher's prompt: training phrasings with other values."""
-    known, pools = _phrasings(source, "train"), _pools(source)
-    return [_mail(p, pools["train"], None, f"shot {i}") for i in range(SHOTS_PER_PHRASING) for p in known]
+    return [_mail(p, f"shot {i}") for i in range(SHOTS_PER_PHRASING) for p in _phrasings("train")]
 
 
-def fixed_shots(source: Path = HERE) -> list[Mail]:
-    """Return worked examples with all fields, which every prompt shows."""
-    return random.Random(2).sample([mail for mail in shots(source) if all(mail.form.values())], FIXED_SHOTS)
-
-
-def judge_gold(source: Path = HERE) -> Iterator[Row]:
+def judge_gold() -> Iterator[Row]:
     """Yield mails of training phrasings, each with an answer that is right, or has one planted error."""
-    known, pools = _phrasings(source, "train"), _pools(source)
+    known = _phrasings("train")
     for i in range(GOLD):
         name = f"gold {i}"
-        mail = _mail(known[(i * 5) % len(known)], pools["train"], None, name)
+        mail = _mail(known[(i * 5) % len(known)], name)
         planted = _plant(mail, random.Random(name)) if i % 2 else None
         error, answer = planted or (None, mail.form)
         yield {
@@ -104,11 +98,12 @@ def worked(mail: Mail) -> dict[str, str]:
 def write(folder: Path) -> None:
     """Write the files of `folder`: train, holdout, shots, shots_fixed and judge_gold, each a .jsonl."""
     held = [{**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)} for mail in holdout()]
+    complete = [mail for mail in shots() if all(mail.form.values())]
     files = {
         "train": [row(mail) for mail in train()],
         "holdout": held,
         "shots": [worked(mail) for mail in shots()],
-        "shots_fixed": [worked(mail) for mail in fixed_shots()],
+        "shots_fixed": [worked(mail) for mail in random.Random(2).sample(complete, FIXED_SHOTS)],
         "judge_gold": list(judge_gold()),
     }
     for name, rows in files.items():
@@ -116,26 +111,28 @@ def write(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
 
 
-def _phrasings(source: Path, use: str) -> list[Row]:
-    phrasings = yaml.safe_load((source / "phrasings.yaml").read_text(encoding="utf-8"))
-    return [phrasing for phrasing in phrasings if phrasing["use"] == use]
+@cache
+def _content(name: str) -> Any:
+    return yaml.safe_load((HERE / name).read_text(encoding="utf-8"))
 
 
-def _pools(source: Path) -> dict[str, dict[str, list[str]]]:
-    return yaml.safe_load((source / "values.yaml").read_text(encoding="utf-8"))
+def _phrasings(use: str) -> list[Row]:
+    return [phrasing for phrasing in _content("phrasings.yaml") if phrasing["use"] == use]
 
 
-def _mail(phrasing: Row, common: dict, new: dict | None, name: str) -> Mail:
+def _mail(phrasing: Row, name: str, *, new: bool = False) -> Mail:
+    """Return the mail called `name` of a phrasing; with `new`, some of its values are those of the holdout alone."""
     draw = random.Random(f"{phrasing['id']} {name}")
-    values = _values(common, new, draw)
+    pools = _content("values.yaml")
+    values = _values(pools["train"], pools["holdout"] if new else {}, draw)
     chosen = re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda match: draw.choice(match[1].split("|")), phrasing["text"])
     form = {field: values[phrasing["form"][field]] if field in phrasing["form"] else None for field in FIELDS}
     return Mail(phrasing, chosen.format(**values).strip(), form, values)
 
 
-def _values(common: dict, new: dict | None, draw: random.Random) -> Values:
+def _values(common: dict, new: dict, draw: random.Random) -> Values:
     def pick(kind: str) -> str:
-        return draw.choice(new[kind] if new and kind in new and draw.random() < NEW_VALUES else common[kind])
+        return draw.choice(new[kind] if kind in new and draw.random() < NEW_VALUES else common[kind])
 
     def number() -> str:
         return str(draw.randint(10000, 99999))

@@ -16,7 +16,9 @@ from engine.storage.identity import file_identities
 
 def run(context: JobContext) -> RowCounts:
     """Run the job: each row, read or synthesized, is written to exactly one table."""
-    from engine.prompts import flow  # imports Ray, which `source_hashes` does not need
+    import ray  # `source_hashes` does not need it
+
+    from engine.prompts import flow
     from jobs.steps import synthesis
 
     section = context.contract.prompts
@@ -37,6 +39,12 @@ def run(context: JobContext) -> RowCounts:
             context.writer.tables[table] = flow.write(labelled, context.writer.folder, table, cpu, shards=shards).table
         else:
             context.writer.put(table, tables.TABLES[table].empty_table(), tables.TABLES[table])
+    shared = ray.get(resolution.shared).groups
+    for group, words in shared.items():
+        if words.ngrams:
+            context.log(
+                f"prompts: {100 * words.share:.0f} % of {group} share words, which do not count as likeness: {words.words!r}"
+            )
     for path, rows_cut in sorted(counts["cut"].items()):
         context.log(
             f"prompts: {rows_cut} conversations of {path} end with an answer: it was cut off, see `last_assistant` of the source"
@@ -46,6 +54,7 @@ def run(context: JobContext) -> RowCounts:
         redacted=dict(sorted(counts["redacted"].items())),
         sources=dict(sorted(counts["source"].items())),
         cut=dict(sorted(counts["cut"].items())),
+        shared=shared,
         seconds=round(time.monotonic() - started, 3),
         synthesis=extended.metrics if extended else None,
     )

@@ -11,12 +11,34 @@ a command, not a job: `rayleigh promote` reads the reports, and no job depends o
 """
 
 from engine.contract import Contract
+from engine.rows import PROMPT_DROPS, REJECTED
 from engine.runs.job import Job
 
 REJUDGE = (
     "Only the judge has changed, so you can also run `rayleigh rejudge {run} --contract FILE`: it asks no teacher, grades the "
     "existing answers and shows which change pools; with --write it replaces the candidates."
 )
+
+REJECTS = "The table rejects of {run}/prompts says why, row by row: correct the source, or its `columns`."
+COPIES = "The table dropped of {run}/prompts names the prompt that each lost to."
+NEAR = (
+    COPIES + " If they share an instruction and are no copies, lower prompts.copies.max_df below its share of the prompts "
+    "(`shared` in {run}/prompts/record.json), or raise prompts.copies.threshold."
+)
+PROMPT_LOSSES = {
+    **dict.fromkeys(REJECTED, REJECTS),
+    **dict.fromkeys(PROMPT_DROPS, COPIES),
+    **dict.fromkeys(("near_copy", "holdout_near"), NEAR),
+}
+PICKED = "The table picked of {run}/dataset names, in `duplicate_of`, what each row lost to. "
+DATASET_LOSSES = {
+    "exact": PICKED + "Their prompts are equal: look at the sources.",
+    "minhash": PICKED + "If their prompts are no copies, raise curation.minhash.threshold or lower curation.minhash.max_df.",
+    "semantic": PICKED
+    + "If their prompts mean different things, raise curation.semantic.threshold, or set curation.semantic: null.",
+    "contaminated": PICKED
+    + "If they are not like the holdout or a list, raise curation.decontaminate.overlap or lower its max_df.",
+}
 
 
 def pipeline(contract: Contract) -> tuple[Job, ...]:
@@ -29,6 +51,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             reads=("specialist.task_units", "prompts", *(["budget.teacher_tokens"] if contract.prompts.synthesize else [])),
             run="jobs.steps.prompts:run",
             inputs="jobs.steps.prompts:source_hashes",
+            losses=PROMPT_LOSSES,
         ),
         Job(
             "candidates",
@@ -37,6 +60,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             run="jobs.steps.candidates:run",
             inputs="jobs.steps.toolset:file_hashes",
             hints=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
+            losses={"failure": "`reasons` and `error` in the table candidates of {run}/candidates say why."},
         ),
         Job(
             "dataset",
@@ -44,6 +68,8 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             reads=("specialist.task_units", "curation", "budget.teacher_tokens"),
             run="jobs.steps.dataset:run",
             inputs="jobs.steps.labels:inputs",
+            losses=DATASET_LOSSES,
+            chosen=("pool", "sample", "quota"),
         ),
         *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.steps.students:run") for name in students),
         Job(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Section, distinct
+from engine.contract.base import Name, Section, Share, distinct
 from engine.contract.budget import Budget
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
@@ -40,6 +40,9 @@ class Contract(Section):
     """What a student must reach to be released."""
     budget: Budget = Budget()
     """What may be spent, and prices."""
+    warn_above: Share = 0.5
+    """A job that drops more than this share of its rows for one fault or likeness says so on the console, in `status` and in its
+    record, with what to set; rows that the contract leaves out on purpose (`quota`, further samples) do not count. 1 = never."""
 
     @model_validator(mode="after")
     def sources_name_a_task_unit(self) -> "Contract":

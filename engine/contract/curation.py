@@ -46,6 +46,8 @@ class Decontaminate(Section):
     """Words of an n-gram. An answer or rationale with fewer words is never contaminated."""
     overlap: Share = 0.5
     """A text is contaminated if at least this share of its n-grams occurs in one text of the holdout or of a list."""
+    max_df: Share = 0.5
+    """An n-gram does not count if more than this share of the prompts of a source or task unit have it: see `prompts.copies`."""
     similarity: dict[Part, Share] = Field(default_factory=dict)
     """Part -> least cosine of sentence embeddings at which it is contaminated; a part that is not named is not compared.
     Answers in a fixed form all resemble each other: use a high threshold for them, or none."""

@@ -42,10 +42,11 @@ def entries(rows: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:
     """
     texts = rows["text"].to_pylist()
     distinct = list(dict.fromkeys(texts))  # the signature of a prompt is computed once for all its samples
+    form = section.minhash.normalization if section.minhash else "nfc"
     number_of = {text: number for number, text in enumerate(distinct)}
     signatures = np.empty((len(distinct), 0), np.uint32)
     if section.minhash:
-        signatures = minhash(pa.array(distinct, pa.string()), section.minhash)
+        signatures = minhash(pa.array(distinct, pa.string()), section.minhash, index.minhash_ignored)
     resemblance = by_ngrams(rows, index, section.decontaminate)
     is_accepted = pc.is_in(rows["pool"], pa.array(section.pick.pools))
     is_contaminated = pc.and_(is_accepted, resemblance["is_contaminated"])
@@ -55,7 +56,7 @@ def entries(rows: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:
             "confidence": pc.fill_null(rows["confidence"], -1.0),
             "agreement": pc.fill_null(rows["agreement"], -1.0),
             "length": pc.utf8_length(rows["answer"]),
-            "text_key": pa.array(text_keys(rows["text"])),
+            "text_key": pa.array(text_keys(rows["text"], form)),
             "minhash": pa.array([signatures[number_of[text]] for text in texts], pa.list_(pa.uint32())),
             "dropped_by": pc.if_else(is_accepted, pc.if_else(is_contaminated, "contaminated", ""), "pool"),
             "duplicate_of": pc.if_else(is_contaminated, resemblance["id"], ""),

@@ -32,9 +32,11 @@ from engine.dedup.embedder import AT_ONCE, TextEmbedder
 from engine.distributed import gather, stream
 from engine.distributed.task_pool import TaskPool
 from engine.records.dataset import DecisionMetrics
+from engine.records.record import Table
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
+from engine.storage.shards import iterate
 
 SCAN_ROWS = 20_000  # rows of a block
 PROMPTS_PER_PARTITION = 100_000
@@ -111,15 +113,14 @@ def protected_texts(prompts: Artifact, lists: Dataset | None, pool: Pool) -> Dat
 
 def entries(
     answers: LabelledCandidates,
-    protected: Dataset,
+    index: ObjectRef,
     section: Curation,
     pool: Pool,
     *,
     encoder: Encoder | None = None,
     partitions: int | None = None,
 ) -> Dataset:
-    """Return ENTRY of all candidates. Of the answers to a prompt those that are kept have no `dropped_by`."""
-    index = index_of(protected, section)
+    """Return ENTRY of all candidates, by `index_of`. Of the answers to a prompt those that are kept have no `dropped_by`."""
     rows = stream.apply(answers.scan(pool, READ), _with_refs, pool, function=make_entries, refs=[index], section=section)
     if encoder and section.answers and section.answers.similarity is not None:
         rows = encoder.embed(rows, TextEmbedder, text="answer")
@@ -176,10 +177,10 @@ def write_examples(kept: KeptRows, folder: Folder, *, spec: ExampleSpec, contras
     return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), spec.pool)
 
 
-def index_of(protected: Dataset, section: Curation) -> ObjectRef:
-    """Return a reference to the n-gram index of PROTECTED."""
-    texts = protected.select_columns(ngram_index.PROTECTED.names), ngram_index.PROTECTED
-    return gather.run(ngram_index.build_index, texts, section=section.decontaminate)
+def index_of(protected: Dataset, prompts: Artifact, section: Curation) -> ObjectRef:
+    """Return a reference to the n-gram index of PROTECTED, with the n-grams that most `prompts` share."""
+    tables = [(split, prompts.folder / name, prompts.record.tables.get(name)) for split, name in ngram_index.SPLITS.items()]
+    return gather.run(_index, (protected, ngram_index.PROTECTED), tables=tables, section=section)
 
 
 def answers_by_prompt(kept: KeptRows, index: ObjectRef, spec: ExampleSpec) -> Dataset:
@@ -227,6 +228,12 @@ def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Wr
 
 def _best(entries: pa.Table, section: Curation) -> pa.Table:
     return best(entries, section.answers).select(ENTRY.names)
+
+
+def _index(texts: pa.Table, tables: list[tuple[str, Folder, Table | None]], section: Curation) -> ngram_index.NgramIndex:
+    pieces = {split: iterate(folder, table, ["text", "source", "task_unit"]) for split, folder, table in tables if table}
+    index = ngram_index.build_index(texts, section.decontaminate)
+    return ngram_index.with_shared(index, ngram_index.sample_prompts(pieces), section)
 
 
 def _not_dropped(rows: pa.Table, dropped: list[ObjectRef]) -> pa.Table:

@@ -5,17 +5,22 @@ closing line alone is no contamination.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from engine.contract.curation import Decontaminate, Part
+from engine.contract.curation import Curation, Decontaminate, Part
+from engine.contract.prompts import Copies
+from engine.dedup.minhash import gram_hashes, text_keys
+from engine.dedup.shared import SAMPLED, merge, shared
 from engine.dedup.words import ngrams, words
 
 HOLDOUT = "holdout"
+SPLITS = {"train": "prompts", "holdout": "holdout"}  # split -> table
 RARE = 64  # most protected texts that share an n-gram that is no boilerplate
 SETS = 64  # of boilerplate whose counts are kept at once
 PROTECTED = pa.schema(
@@ -47,6 +52,8 @@ class NgramIndex(NamedTuple):
 
     grams: dict[int, list[int]]  # hash -> numbers of the texts that contain it, in order
     texts: list[tuple[str, str, str]]  # (list, id, kind)
+    ignored: frozenset[int] = frozenset()  # hashes of n-grams that most prompts share, which do not count
+    minhash_ignored: np.ndarray | None = None  # the same for `curation.minhash`, as it hashes n-grams
 
 
 def protected(rows: pa.Table, name: str | None = None) -> pa.Table:
@@ -59,6 +66,26 @@ def protected(rows: pa.Table, name: str | None = None) -> pa.Table:
     ]
     table = pa.concat_tables(pieces).cast(PROTECTED)
     return table.filter(pc.fill_null(pc.not_equal(table["text"], ""), False))
+
+
+def sample_prompts(tables: Mapping[str, Iterable[pa.Table]]) -> pa.Table:
+    """Return shared.SAMPLED of split -> PROMPT rows in pieces, of which one at a time is in memory; groups are as in `prompts`."""
+    sampled = SAMPLED.empty_table()
+    for split, pieces in tables.items():
+        for piece in pieces:
+            columns = {"key": pa.array(text_keys(piece["text"])), "text": piece["text"]}
+            for column in ("source", "task_unit"):
+                group = pc.binary_join_element_wise(split, column, pc.fill_null(piece[column], ""), " ")
+                sampled = merge([sampled, pa.table({"group": group, **columns}).cast(SAMPLED)])
+    return sampled
+
+
+def with_shared(index: NgramIndex, sampled: pa.Table, section: Curation) -> NgramIndex:
+    """Return `index` with the n-grams that most prompts share, of which `sampled` is SAMPLED."""
+    settings = Copies(ngram=section.decontaminate.ngram, max_df=section.decontaminate.max_df)
+    ignored = frozenset(map(_hash, shared(sampled, settings).grams))
+    minhash_ignored = gram_hashes(shared(sampled, section.minhash).grams) if section.minhash else None
+    return index._replace(ignored=ignored, minhash_ignored=minhash_ignored)
 
 
 def build_index(texts: pa.Table, section: Decontaminate) -> NgramIndex:
@@ -84,7 +111,7 @@ def overlaps(texts: Iterable[str], index: NgramIndex, section: Decontaminate, *,
     for text in texts:
         if part != "prompt" and not _is_long(text, section):
             continue
-        grams = _grams(text, section.ngram)
+        grams = _grams(text, section.ngram) - index.ignored
         known = {gram: index.grams[gram] for gram in grams if gram in index.grams}
         common = frozenset(gram for gram, numbers in known.items() if len(numbers) > RARE)
         if common not in of_common:
@@ -111,4 +138,8 @@ def _is_long(text: str, section: Decontaminate) -> bool:
 
 
 def _grams(text: str, size: int) -> set[int]:
-    return {xxhash.xxh3_64_intdigest(" ".join(gram).encode("utf-8", "surrogatepass")) for gram in ngrams(text, size)}
+    return {_hash(gram) for gram in ngrams(text, size)}
+
+
+def _hash(gram: Sequence[str]) -> int:
+    return xxhash.xxh3_64_intdigest(" ".join(gram).encode("utf-8", "surrogatepass"))

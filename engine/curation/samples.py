@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
 
 def with_signatures(entries: pa.Table, answers: pa.ChunkedArray, policy: Answers) -> pa.Table:
     """Return ENTRY with the columns that `best` compares: `answer_key`, `answer_minhash`, and `answer` to be embedded."""
-    entries = entries.append_column("answer_key", pa.array(text_keys(answers)))
+    form = policy.minhash.normalization if policy.minhash else "nfc"
+    entries = entries.append_column("answer_key", pa.array(text_keys(answers, form)))
     if policy.minhash:
         signatures = minhash(answers, policy.minhash)
         entries = entries.append_column("answer_minhash", pa.array(list(signatures), pa.list_(pa.uint32())))

@@ -17,6 +17,7 @@ import xxhash
 from engine.contract.prompts import Copies
 from engine.dedup.minhash import minhash, text_keys
 from engine.dedup.representatives import Order
+from engine.dedup.shared import SAMPLED, Shared, bottom, merge, shared
 from engine.dedup.signature import SignedBlock, batch_columns
 from engine.prompts.sources import LINE_BITS
 
@@ -29,8 +30,12 @@ SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
         ("id_key", pa.uint64()),  # hash of source and source_id; null without a source_id
         ("text_key", pa.uint64()),
         ("minima", pa.list_(pa.uint32())),
+        ("source", pa.string()),
+        ("task_unit", pa.string()),
+        ("text", pa.string()),  # null but for the rows of the sample in which shared n-grams are counted
     ]
 )
+SAMPLE = pa.schema([SIGNED.field(name) for name in ("split", "source", "task_unit", "text_key", "text")])
 DISPOSITIONS = pa.schema(  # of the rows that are not kept, about 60 bytes each
     [
         ("row_key", pa.int64()),
@@ -45,18 +50,45 @@ BEST_FIRST: Order = [(name, "ascending") for name in ("split", "round", "prompt_
 _KEYS = ("row_key", "prompt_id", "split", "round")
 
 
-def sign(rows: pa.Table, copies: Copies) -> pa.Table:
-    """INGESTED in, SIGNED out: one row for each valid prompt."""
+def sign(rows: pa.Table, copies: Copies, ignored: np.ndarray | None = None) -> pa.Table:
+    """INGESTED in, SIGNED out: one row for each valid prompt. `ignored` are hashes of n-grams that do not count."""
     rows = rows.filter(pc.equal(rows["reason"], ""))
+    keys = text_keys(rows["text"], copies.normalization)
     source_ids = zip(rows["path"].to_pylist(), rows["source_id"].to_pylist(), strict=True)
-    minima = minhash(rows["text"], copies)
+    minima = minhash(rows["text"], copies, ignored)
     columns = {
         **{name: rows[name] for name in _KEYS},
         "id_key": pa.array([None if name is None else _id_key(path, name) for path, name in source_ids], pa.uint64()),
-        "text_key": pa.array(text_keys(rows["text"])),
+        "text_key": pa.array(keys),
         "minima": pa.array(list(minima), pa.list_(pa.uint32())),
+        **{name: rows[name] for name in ("source", "task_unit")},
+        "text": pc.if_else(_sampled(rows, keys), rows["text"], None),
     }
     return pa.table(columns, schema=SIGNED)
+
+
+def shared_ngrams(signed: pa.Table, copies: Copies) -> Shared:
+    """Return the n-grams that most prompts of a source or task unit share, from SAMPLE of all rows."""
+    rows = signed.filter(pc.is_valid(signed["text"]))
+    columns = {"key": rows["text_key"], "text": rows["text"]}
+    samples = [pa.table({"group": group, **columns}).select(SAMPLED.names).cast(SAMPLED) for group in _groups(rows)]
+    return shared(merge(samples), copies)
+
+
+def _sampled(rows: pa.Table, keys: np.ndarray) -> pa.Array:
+    """Return which rows of a block belong to the sample; synthesized rows do not, as they may not change what earlier rows lose."""
+    is_sampled, read = np.zeros(len(rows), bool), np.flatnonzero(rows["round"].to_numpy() == 0)
+    for group in _groups(rows):
+        is_sampled[read[bottom(group.take(pa.array(read)), keys[read])]] = True
+    return pa.array(is_sampled)
+
+
+def _groups(rows: pa.Table) -> list[pa.ChunkedArray]:
+    """Return the groups of each row in which n-grams are counted: its source and its task unit, by split."""
+    return [
+        pc.binary_join_element_wise(rows["split"], name, pc.fill_null(rows[column], ""), " ")
+        for column, name in (("source", "source"), ("task_unit", "task unit"))
+    ]
 
 
 def by_source_id(signed: pa.Table) -> SignedBlock:

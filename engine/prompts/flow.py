@@ -17,6 +17,7 @@ from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
 from engine.dedup import flow as similarity
 from engine.dedup.flow import Plan
+from engine.dedup.minhash import gram_hashes
 from engine.dedup.signature import SignedBlock
 from engine.distributed import gather, stream
 from engine.distributed.executor import Executor
@@ -44,6 +45,7 @@ class Resolution(NamedTuple):
 
     dispositions: ObjectRef  # copies.DISPOSITIONS
     shard_bounds: ObjectRef  # of tables.shard_bounds
+    shared: ObjectRef  # shared.Shared: n-grams that most prompts share, which do not count
 
 
 def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Dataset:
@@ -59,10 +61,13 @@ def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Dataset:
 def resolve(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Resolution:
     """Return the resolution of INGESTED with `rounds` of synthesis. One task holds about 100 bytes a prompt."""
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
+    shared = gather.run(copies.shared_ngrams, (signed, copies.SAMPLE), copies=section.copies)
+    if ignored := ray.get(shared).grams:
+        signed = stream.apply(rows, copies.sign, pool, copies=section.copies, ignored=gram_hashes(ignored)).materialize()
     plan = similarity.plan(signed.count(), section.copies, copies.BEST_FIRST, parts=partitions)
     repeated, by_round = find_copies(signed.to_arrow_refs(), plan, TaskPool(pool), rounds=rounds, num_perm=section.copies.num_perm)
     options = {"repeated": repeated, "rounds": by_round, "shard_rows": section.shard_rows}
-    return Resolution(*gather.run(_resolve, (signed, tables.SHARD_KEYS), returns=2, **options))
+    return Resolution(*gather.run(_resolve, (signed, tables.SHARD_KEYS), returns=2, **options), shared=shared)
 
 
 def find_copies(
@@ -178,5 +183,5 @@ def _resolve(
 
 
 def _label(rows: pa.Table, resolution: Resolution) -> pa.Table:
-    dispositions, shard_bounds = ray.get(list(resolution))
+    dispositions, shard_bounds = ray.get([resolution.dispositions, resolution.shard_bounds])
     return tables.label(rows, dispositions, shard_bounds)

@@ -7,6 +7,17 @@ from engine.records.base import Record
 Settings = dict[str, int | float | str | None] | None
 
 
+class SharedWords(Record):
+    """What the texts of a source or task unit have in common."""
+
+    ngrams: int
+    """N-grams that more than `max_df` of the texts have, and that do not count for likeness."""
+    share: float
+    """Share of the texts that have the most widespread n-gram, 0 to 1."""
+    words: str
+    """The longest passage of widespread n-grams in one of the texts, case folded and without punctuation."""
+
+
 class IndexRecipe(Record):
     """The settings that all batches of an index share."""
 

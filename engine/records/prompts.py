@@ -3,6 +3,7 @@
 from pydantic import AliasChoices, Field
 
 from engine.records.base import Record
+from engine.records.dedup import SharedWords
 
 
 class LayerShare(Record):
@@ -47,6 +48,8 @@ class PromptsMetrics(Record):
     """Kind of personal data -> rows in which it was replaced."""
     sources: dict[str, int]
     """Path of a source -> rows read."""
+    shared: dict[str, SharedWords] = {}  # noqa: RUF012
+    """Split and source or task unit -> words that many of its prompts have in common."""
     cut: dict[str, int] = {}  # noqa: RUF012
     """Path of a source -> conversations that went on after the last turn of the user and were cut off there."""
     seconds: float

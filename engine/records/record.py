@@ -92,6 +92,8 @@ class ArtifactRecord(Record):
     """All other files."""
     metrics: Json
     """What the job measured; each job has a model of its own in `engine/records`."""
+    warnings: tuple[str, ...] = ()
+    """What a person should look at, such as a reason for which most rows were dropped."""
     started: float
     """Unix time, seconds."""
     seconds: float

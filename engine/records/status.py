@@ -22,6 +22,8 @@ class JobStatus(Record):
     """Rows that the job read; null unless finished."""
     rows_out: dict[str, int] = Field(default_factory=dict)
     """Label (pool, split or drop reason) -> rows; {} unless finished."""
+    warnings: tuple[str, ...] = ()
+    """What a person should look at; see `warn_above` of the contract."""
     conserved: bool | None = None
     """Whether `rows_in` is the sum of `rows_out`; null unless finished."""
 

@@ -37,6 +37,10 @@ class Job:
     """`module:function` that returns the rest of the recipe, such as the hashes of source files: `function(context) -> dict`."""
     hints: Mapping[str, str] = field(default_factory=dict)
     """Path of `reads` -> advice for a change there that does not need a new artifact; `{run}` is replaced by the run folder."""
+    losses: Mapping[str, str] = field(default_factory=dict)
+    """Label of rows that are dropped for a fault or a likeness -> what to look at or to set if they are many."""
+    chosen: tuple[str, ...] = ()
+    """Labels of rows that the contract leaves out on purpose; no part of the rows of which `losses` are a share."""
 
 
 @dataclass
@@ -150,6 +154,7 @@ def run_job(context: JobContext) -> Artifact:
     context.log(f"{context.job.name}: started")
     try:
         row_counts: RowCounts = imported(context.job.run)(context)
+        context.writer.warnings += warnings(context, row_counts)
         artifact = context.writer.finish(identity, row_counts)
     except BaseException as error:
         context.writer.clear()
@@ -158,7 +163,21 @@ def run_job(context: JobContext) -> Artifact:
         raise
     rows = ", ".join(f"{count} {label}" for label, count in row_counts.rows_out.items() if count)
     context.log(f"{context.job.name}: {artifact.record.seconds:.0f} s, {rows}")
+    for warning in artifact.record.warnings:
+        context.log(f"WARNING: {warning}")
     return artifact
+
+
+def warnings(context: JobContext, row_counts: RowCounts) -> list[str]:
+    """Return a line for each label of the job's `losses` with more than `warn_above` of the rows."""
+    limit = context.contract.warn_above
+    rows = row_counts.rows_in - sum(row_counts.rows_out.get(label, 0) for label in context.job.chosen)
+    return [
+        f"{context.job.name} dropped {count} of {rows} rows ({100 * count / rows:.0f} %) as {label}, more than warn_above "
+        f"({100 * limit:g} %). {advice.format(run=context.run)}"
+        for label, advice in context.job.losses.items()
+        if (count := row_counts.rows_out.get(label, 0)) > limit * rows
+    ]
 
 
 def is_finished(context: JobContext) -> bool:

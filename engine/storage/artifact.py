@@ -67,6 +67,7 @@ class ArtifactWriter:
     started: float = field(default_factory=time.time)
     tables: dict[str, Table] = field(default_factory=dict)
     metrics: Record | Json = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Folder:
@@ -108,6 +109,7 @@ class ArtifactWriter:
             tables=self.tables,
             files=tuple(files),
             metrics=self.metrics.model_dump(mode="json") if isinstance(self.metrics, Record) else self.metrics,
+            warnings=tuple(self.warnings),
             started=round(self.started, 3),
             seconds=round(time.time() - self.started, 3),
             packages=packages(),

@@ -43,7 +43,8 @@ def _job(folder: Folder, job: Job) -> JobStatus:
         is_begun = ArtifactWriter(folder / job.name).folder.exists()
         return JobStatus(name=job.name, state="unfinished" if is_begun else "missing")
     counts = {name: getattr(artifact.record.row_counts, name) for name in ("rows_in", "rows_out", "conserved")}
-    return JobStatus(name=job.name, state="finished", seconds=artifact.record.seconds, **counts)
+    record = artifact.record
+    return JobStatus(name=job.name, state="finished", seconds=record.seconds, warnings=record.warnings, **counts)
 
 
 def _judge(folder: Folder) -> JudgeStatus | None:
@@ -68,7 +69,7 @@ def _spending(folder: Folder, contract: Contract) -> Spending:
 def as_text(status: Status) -> str:
     """Return the status as tables: rows in and out of each job, and what each teacher cost."""
     head = f"{status.run}: {status.contract}, created {status.created}"
-    parts = [head, job_table(status.jobs), spending_table(status.spending), judge_note(status.judge)]
+    parts = [head, job_table(status.jobs), warning_lines(status.jobs), spending_table(status.spending), judge_note(status.judge)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -94,6 +95,11 @@ def _usage(payee: str, paid: int, cap: int | None, key: str) -> list[str]:
     if not paid:
         return []
     return [f"{payee}: {paid} tokens paid" + (f" of {cap} that budget.{key} allows" if cap else "")]
+
+
+def warning_lines(jobs: tuple[JobStatus, ...]) -> str:
+    """Return one line a warning."""
+    return "\n".join(f"WARNING: {warning}" for job in jobs for warning in job.warnings)
 
 
 def job_table(jobs: tuple[JobStatus, ...]) -> str:

@@ -28,7 +28,8 @@ def run(context: JobContext) -> RowCounts:
     if section.semantic:
         encoder = flow.Encoder(locate(section.semantic.model, root=context.root, home=context.models), context.profile.embedder)
     protected = flow.protected_texts(prompts, evaluation_lists.rows(context), pool)
-    entries = flow.entries(answers, protected, section, pool, encoder=encoder)
+    index = flow.index_of(protected, prompts, section)
+    entries = flow.entries(answers, index, section, pool, encoder=encoder)
     dropped = flow.resolve_text_duplicates(entries, section, pool)
     embedded = None
     if encoder:
@@ -45,7 +46,7 @@ def run(context: JobContext) -> RowCounts:
         )
     kept = flow.KeptRows(answers, decisions.dispositions, num_picked, decisions.metrics.weights)
     spec = flow.ExampleSpec(context.contract.specialist, section, pool)
-    more = derived.make(context, kept, protected, spec)
+    more = derived.make(context, kept, index, spec)
     examples = flow.write_examples(kept, context.writer.folder / "examples", spec=spec, contrastive=more.contrastive)
     context.writer.tables |= {"picked": picked.table, "examples": examples.table}
     lists = {"holdout": prompts.table("holdout").digest, "files": evaluation_lists.of_job(context)}

@@ -25,12 +25,11 @@ class DerivedData(NamedTuple):
     preferences: PreferenceSummary | None = None  # None if the contract orders no pairs
 
 
-def make(context: JobContext, kept: KeptRows, protected: Dataset, spec: ExampleSpec) -> DerivedData:
-    """Write the pairs that the contract orders, and return the contrastive examples, without those like `protected` texts."""
+def make(context: JobContext, kept: KeptRows, index: ObjectRef, spec: ExampleSpec) -> DerivedData:
+    """Write the pairs that the contract orders, and return the contrastive examples, without those like texts of `index`."""
     section = spec.section
     if section.preferences is None and not section.contrastive:
         return DerivedData()
-    index = flow.index_of(protected, section)
     answers = flow.answers_by_prompt(kept, index, spec).materialize()
     summary = None
     if section.preferences:

@@ -7,6 +7,7 @@ from collections import Counter
 from engine.contract.prompts import Holdout, Source
 from engine.errors import InputError
 from engine.prompts import files, tables
+from engine.records.dedup import SharedWords
 from engine.records.prompts import LayerShare, PromptsMetrics
 from engine.rows import SYNTHESIS_FAULTS
 from engine.runs.job import JobContext
@@ -16,7 +17,9 @@ from engine.storage.identity import file_identities
 
 def run(context: JobContext) -> RowCounts:
     """Run the job: each row, read or synthesized, is written to exactly one table."""
-    from engine.prompts import flow  # imports Ray, which `source_hashes` does not need
+    import ray  # `source_hashes` does not need it
+
+    from engine.prompts import flow
     from jobs.steps import synthesis
 
     section = context.contract.prompts
@@ -37,6 +40,8 @@ def run(context: JobContext) -> RowCounts:
             context.writer.tables[table] = flow.write(labelled, context.writer.folder, table, cpu, shards=shards).table
         else:
             context.writer.put(table, tables.TABLES[table].empty_table(), tables.TABLES[table])
+    shared = ray.get(resolution.shared).groups
+    _show_shared(context, shared, counts["disposition"])
     for path, rows_cut in sorted(counts["cut"].items()):
         context.log(
             f"prompts: {rows_cut} conversations of {path} end with an answer: it was cut off, see `last_assistant` of the source"
@@ -46,6 +51,7 @@ def run(context: JobContext) -> RowCounts:
         redacted=dict(sorted(counts["redacted"].items())),
         sources=dict(sorted(counts["source"].items())),
         cut=dict(sorted(counts["cut"].items())),
+        shared=shared,
         seconds=round(time.monotonic() - started, 3),
         synthesis=extended.metrics if extended else None,
     )
@@ -64,6 +70,17 @@ def _sources(context: JobContext) -> list[tuple[str, str, Source | Holdout]]:
     section, default = context.contract.prompts, context.contract.specialist.task_units[0].name
     sources = [("train", source.task_unit or default, source) for source in section.sources]
     return [*sources, ("holdout", default, section.holdout)]
+
+
+def _show_shared(context: JobContext, shared: dict[str, SharedWords], counts: Counter[str]) -> None:
+    """Name the words that many prompts share: those that do not count as likeness, and others if many prompts were near copies."""
+    is_near = counts["near_copy"] + counts["holdout_near"] > context.contract.warn_above * counts.total()
+    for group, found in {found.words: (group, found) for group, found in reversed(shared.items())}.values():  # each passage once
+        line = f"prompts: {100 * found.share:.0f} % of {group} share words"
+        if found.ngrams:
+            context.log(f"{line}, which do not count as likeness: {found.words!r}")
+        elif is_near:
+            context.writer.warnings.append(f"{line}, which count as likeness: {found.words!r}.")
 
 
 def _require_rows(counts: dict[str, Counter[str]]) -> None:

@@ -147,8 +147,9 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_p
     section = contract(curation=SECTION).curation
     made = context(tmp_path, "dataset", contract(curation=SECTION))
     protected, found = flow.protected_texts(made.artifact("prompts"), None, Pool()), []
+    index = flow.index_of(protected, made.artifact("prompts"), section)
     for count in (1, 3):
-        entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), protected, section, Pool(), partitions=count)
+        entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
         found.append(ray.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count)))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 

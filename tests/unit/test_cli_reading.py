@@ -48,6 +48,7 @@ def test_status_json_has_the_documented_keys(run):
     assert candidates.pop("seconds") >= 0
     assert candidates == {
         "name": "candidates", "state": "finished", "rows_in": 3, "rows_out": {"train": 2, "contrast": 1}, "conserved": True,
+        "warnings": [],
     }  # fmt: skip
     assert set(found) == {"run", "contract", "created", "jobs", "spending", "judge"}
     assert found["judge"] is None

@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from engine.contract.answer_schema import schema_problems
 from engine.contract.base import JsonSchema, Name, Positive, Section, Share, distinct
+
+MOST_PROBLEMS = 8  # of one schema that a message names
 
 
 class Latency(Section):
@@ -32,10 +35,19 @@ class Output(Section):
     """The form of an answer."""
 
     json_schema: JsonSchema | None = None
-    """JSON schema of the answer, usually `!include schema.json`; null means free text."""
+    """JSON schema of the answer, usually `!include schema.json`; null means free text. What a decoder cannot hold exactly is left
+    to the check `json_schema`; `rayleigh check` lists it."""
     spans: dict[str, Positive] = Field(default_factory=dict)
     """Field -> most words of its value, for fields whose value is quoted from the prompt: decoding is limited to spans of the
     prompt."""
+
+    @field_validator("json_schema")
+    @classmethod
+    def an_answer_can_fit_the_schema(cls, schema: JsonSchema | None) -> JsonSchema | None:
+        if found := schema_problems(schema) if schema is not None else []:
+            more = f"\n    and {len(found) - MOST_PROBLEMS} more" if len(found) > MOST_PROBLEMS else ""
+            raise ValueError("\n    ".join(found[:MOST_PROBLEMS]) + more)
+        return schema
 
     @model_validator(mode="after")
     def spans_are_of_fields(self) -> "Output":

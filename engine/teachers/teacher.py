@@ -12,6 +12,7 @@ from engine.contract.models import Sampling
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.inference.client import CRASHED, Batch, ClientSpec, ModelClient, completed
+from engine.inference.decodable import decoding_identity
 from engine.inference.engine import Completion, Engine, Request, instruct
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.reasoning import parse_reasoning
@@ -129,10 +130,13 @@ class Teacher:
         if task_unit not in self.fingerprints:
             section = self.spec.section
             instruction = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
-            output = self.spec.specialist.unit(task_unit).output.model_dump_json()
+            output = self.spec.specialist.unit(task_unit).output
+            decoding = decoding_identity(section.model, output.json_schema) if section.structured else []
             sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified"})
             tools = [self.spec.toolset.identity] if self.spec.toolset else []
-            self.fingerprints[task_unit] = content_id(self.client.identity, instruction, output, sampling, *tools)
+            self.fingerprints[task_unit] = content_id(
+                self.client.identity, instruction, output.model_dump_json(), sampling, *tools, *decoding
+            )
         return self.fingerprints[task_unit]
 
     def _with_tools(self, engine: Engine) -> Engine:

@@ -80,6 +80,9 @@ class TaskUnit(Section):
     instruction: str = ""
     """System text of the student; the teachers have their own in `teachers`."""
     output: Output = Output()
+    lenient_json: bool = False
+    """Whether an answer may have text before its JSON, such as "Here it is:". The text is kept as reasoning; checks and students
+    see the JSON alone. A fence around the whole answer is no part of it, with or without this."""
     supervise: Literal["answer", "process", "tools"] = "answer"
     """What the student learns. `answer`: the final answer; `process`: the rationale, then the answer; `tools`: to call tools turn
     by turn as the teacher did, and to answer from their results."""

@@ -39,17 +39,23 @@ app.add_typer(review, name="review")
 
 
 @app.command()
-def check(contract: Contract, changes: Changes = None, as_json: Json = False) -> None:
+def check(
+    contract: Contract,
+    changes: Changes = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Send each server one short request a schema; this may cost.")] = False,
+    as_json: Json = False,
+) -> None:
     """Validate CONTRACT, and check that its files and models are there."""
     from pathlib import Path
 
     from engine.contract import load_contract
     from jobs import workspace
-    from jobs.commands import check
+    from jobs.commands import check, check_schemas
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
-    show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
+    servers = check_schemas.ask_servers(loaded.contract) if ask else check_schemas.unasked_servers(loaded.contract)
+    show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract, servers), as_json)
 
 
 @app.command()

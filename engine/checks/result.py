@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from engine.checks.json_answer import read_json, without_text_before
 from engine.contract.base import JsonSchema
 from engine.contract.specialist import TaskUnit
 from engine.rows import Row
@@ -22,7 +23,6 @@ TAGS = (
 )  # fmt: skip
 
 
-MAX_DEPTH = 100  # nested levels of JSON; deeper output is a degenerate model, and would overflow the stack of a recursive reader
 DETAIL_CHARS = 200
 
 
@@ -44,7 +44,7 @@ class CheckInput(NamedTuple):
         """Return the input for a row of ANSWER, or for a row of HOLDOUT with `answer` added."""
         system = [turn["content"] for turn in row.get("messages") or () if turn["role"] == "system"]
         return cls(
-            row["answer"],
+            without_text_before(row["answer"], unit)[1],
             row["text"],
             unit.output.json_schema,
             row.get("trajectory") or (),
@@ -71,30 +71,17 @@ def result(check: str, tag: str, detail: str = "") -> CheckResult:
 
 
 def parse(answer: str) -> Any:
-    """Return the JSON value of `answer`; None if it is not JSON, or is nested deeper than MAX_DEPTH."""
-    try:
-        value = json.loads(answer)
-    except (ValueError, RecursionError):
-        return None
-    return value if _is_shallow(value) else None
-
-
-def _is_shallow(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
-        level = [child for children in inner for child in children]
-        if not level:
-            return True
-    return False
+    """Return the JSON value of `answer`, see `json_answer`; None if it is not JSON."""
+    read = read_json(answer)
+    return None if read is None else read.value
 
 
 def canonical(answer: str) -> str:
     """Return `answer` normalised for comparison: compact JSON with sorted keys, or the stripped text if it is not JSON."""
-    value = parse(answer)
-    if value is None and answer.strip() != "null":
+    read = read_json(answer)
+    if read is None:
         return answer.strip()
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(read.value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def field_value(answer: str, field: str | None) -> tuple[bool, Any]:

@@ -135,7 +135,8 @@ def _explain(section: type[Section], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{path}: is missing."
     found = "" if problem["type"] == "value_error" else f" Found {problem['input']!r:.80}."
-    return f"{path}: {problem['msg'].removeprefix('Value error, ')}.{found}"
+    words = problem["msg"].removeprefix("Value error, ")
+    return f"{path}{'' if words.startswith('.') else ': '}{words}.{found}"  # a place below the key goes on with its path
 
 
 def _keys_at(kind: Any, loc: Sequence[int | str]) -> list[str]:

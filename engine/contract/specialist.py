@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from engine.contract.answer_schema import schema_problems
 from engine.contract.base import JsonSchema, Name, Positive, Section, Share, distinct
+
+MOST_PROBLEMS = 8  # of one schema that a message names
 
 
 class Latency(Section):
@@ -32,10 +35,19 @@ class Output(Section):
     """The form of an answer."""
 
     json_schema: JsonSchema | None = None
-    """JSON schema of the answer, usually `!include schema.json`; null means free text."""
+    """JSON schema of the answer, usually `!include schema.json`; null means free text. What a decoder cannot hold exactly is left
+    to the check `json_schema`; `rayleigh check` lists it."""
     spans: dict[str, Positive] = Field(default_factory=dict)
     """Field -> most words of its value, for fields whose value is quoted from the prompt: decoding is limited to spans of the
     prompt."""
+
+    @field_validator("json_schema")
+    @classmethod
+    def an_answer_can_fit_the_schema(cls, schema: JsonSchema | None) -> JsonSchema | None:
+        if found := schema_problems(schema) if schema is not None else []:
+            more = f"\n    and {len(found) - MOST_PROBLEMS} more" if len(found) > MOST_PROBLEMS else ""
+            raise ValueError("\n    ".join(found[:MOST_PROBLEMS]) + more)
+        return schema
 
     @model_validator(mode="after")
     def spans_are_of_fields(self) -> "Output":
@@ -68,6 +80,9 @@ class TaskUnit(Section):
     instruction: str = ""
     """System text of the student; the teachers have their own in `teachers`."""
     output: Output = Output()
+    lenient_json: bool = False
+    """Whether an answer may have text before its JSON, such as "Here it is:". The text is kept as reasoning; checks and students
+    see the JSON alone. A fence around the whole answer is no part of it, with or without this."""
     supervise: Literal["answer", "process", "tools"] = "answer"
     """What the student learns. `answer`: the final answer; `process`: the rationale, then the answer; `tools`: to call tools turn
     by turn as the teacher did, and to answer from their results."""

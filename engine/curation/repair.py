@@ -15,6 +15,7 @@ from engine.contract.renames import older_json
 from engine.contract.specialist import Specialist
 from engine.curation.represent import represent, target
 from engine.inference.client import CRASHED, Batch, ClientSpec, ModelClient, completed
+from engine.inference.decodable import decoding_identity
 from engine.inference.engine import Chat, Completion, Engine, Request, instruct
 from engine.rows import EXAMPLE, Row, content_id
 
@@ -52,7 +53,7 @@ class Repair:
 
     def _replies(self, rows: Sequence[Row]) -> list[str]:
         """Return the model's reply to each answer; "" if the budget did not reach it, or if the reply did not end by itself."""
-        keys = [content_id(self.identity, str(self._chat(row)), self._seed(row)) for row in rows]
+        keys = [content_id(self.identity, str(self._chat(row)), self._seed(row), *self._decoding(row)) for row in rows]
         with self.client.block(row["prompt_id"] for row in rows):
             paid = self.client.answer(dict(zip(keys, rows, strict=True)), self._complete)
         return [paid[key]["text"] if key in paid and paid[key]["finish_reason"] == "stop" else "" for key in keys]
@@ -72,6 +73,9 @@ class Repair:
         turn = PLACEHOLDERS.sub(lambda name: row[name[1]], section.prompt_template)
         shots = [(shot.input, shot.output) for shot in section.shots]
         return instruct([{"role": "user", "content": turn}], system=section.system, shots=shots)
+
+    def _decoding(self, row: Row) -> list[str]:
+        return decoding_identity(self.spec.section.model, self.spec.specialist.unit(row["task_unit"]).output.json_schema)
 
     def _seed(self, row: Row) -> int:
         return int(content_id(self.spec.section.sampling.seed, row["example_id"])[:8], 16)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from engine.checks.json_answer import read_json
 from engine.contract.curation import Pick
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.inference.engine import instruct
@@ -28,13 +29,13 @@ def represent(answer: str, unit: TaskUnit) -> Represented:
     the fields that are null. Without a schema or without JSON, the whole answer is `final`.
     """
     schema = unit.output.json_schema
-    parsed = _json_in(answer) if schema else None
-    if schema is None or parsed is None:
+    read = read_json(answer, after_text=True) if schema else None
+    if schema is None or read is None:
         return Represented(answer.strip(), "", "")
-    value, rationale = _ordered(parsed[0], schema), parsed[1]
+    value = _ordered(read.value, schema)
     final = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     missing = [name.replace("_", " ") for name, field in value.items() if field is None] if isinstance(value, dict) else []
-    return Represented(final, rationale, f"not stated: {', '.join(missing)}" if missing else "")
+    return Represented(final, read.before, f"not stated: {', '.join(missing)}" if missing else "")
 
 
 def target(parts: Represented, unit: TaskUnit) -> str:
@@ -44,8 +45,8 @@ def target(parts: Represented, unit: TaskUnit) -> str:
 
 def parts_of(answer: str) -> tuple[str, str]:
     """Return the text before the JSON that ends `answer`, and the rest; without JSON, "" and the whole answer."""
-    _, before = _json_in(answer) or (None, "")
-    return before, answer.strip().removeprefix(before).strip()
+    read = read_json(answer, after_text=True)
+    return ("", answer.strip()) if read is None else (read.before, read.text)
 
 
 def examples(
@@ -107,18 +108,6 @@ def _copies(example: Row, count: int) -> list[Row]:
 def split(prompt_id: str, *, share: float, seed: int) -> str:
     """Return `validation` for a `share` of all prompts, chosen by hash, independent of the other prompts; else `train`."""
     return "validation" if int(content_id("split", seed, prompt_id)[:13], 16) < share * 16**13 else "train"
-
-
-def _json_in(answer: str) -> tuple[Any, str] | None:
-    """Return the JSON object or array that ends `answer`, and the text before it."""
-    text = answer.strip()
-    for start, character in enumerate(text):
-        if character in "{[":
-            try:
-                return json.loads(text[start:]), text[:start].strip()
-            except (ValueError, RecursionError):
-                continue
-    return None
 
 
 def _ordered(value: Any, schema: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ from math import exp
 import pyarrow as pa
 
 from engine.checks import CheckInput, run_checks
+from engine.checks.json_answer import without_text_before
 from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.evaluator import EvalTarget, Evaluated
@@ -31,13 +32,14 @@ def predictions(
     """Return one PREDICTION row per HOLDOUT row, in order.
 
     `scenarios` are those of the training prompts. `final` removes the rationale from an answer of a task unit that supervises the
-    process.
+    process. Text before the JSON that the task unit allows is removed, too.
     """
     graded = []
     for index, (row, completion) in enumerate(zip(rows, evaluated.completions, strict=True)):
         unit = target.units[row["task_unit"]]
         schema = unit.output.json_schema
         answer = final(completion.text, unit) if unit.supervise == "process" else completion.text
+        _, answer = without_text_before(answer, unit)
         checked = CheckInput.of({**row, "answer": answer, "trajectory": completion.trajectory}, unit)
         outcomes = run_checks(checks, checked, finish_reason=completion.finish_reason)
         graded.append(

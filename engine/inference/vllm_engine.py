@@ -13,6 +13,7 @@ from engine.contract.models import Sampling, VllmModel
 from engine.contract.profile import Pool
 from engine.errors import ModelError
 from engine.inference.chat_template import Unanswered, refused_by, tokenize_chats
+from engine.inference.decodable import decodable
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
@@ -149,7 +150,7 @@ class VllmEngine:
     def _params(self, request: Request, sampling: Sampling) -> Any:
         structured = None
         if request.json_schema is not None:
-            structured = self.vllm.sampling_params.StructuredOutputsParams(json=request.json_schema)
+            structured = self.vllm.sampling_params.StructuredOutputsParams(json=decodable(request.json_schema).schema)
         return self.vllm.SamplingParams(
             temperature=request.temperature,
             top_p=sampling.top_p if request.temperature else 1.0,

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from engine.checks import CheckInput, run_checks
+from engine.checks.json_answer import without_text_before
 from engine.contract.checks import Check
 from engine.contract.models import Sampling
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.inference.client import CRASHED, Batch, ClientSpec, ModelClient, completed
+from engine.inference.decodable import decoding_identity
 from engine.inference.engine import Completion, Engine, Request, instruct
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.reasoning import parse_reasoning
@@ -92,7 +94,7 @@ class Teacher:
         """Drop the answers to a prompt of which the budget reached only a part; those that were paid for stay in the ledger."""
         if all(answer["finish_reason"] != BUDGET_EXHAUSTED.finish_reason for answer in answers):
             return answers
-        return [self._parsed(self._row(sample, BUDGET_EXHAUSTED)) for sample in samples]
+        return [self._parsed(sample, self._row(sample, BUDGET_EXHAUSTED)) for sample in samples]
 
     def _is_done(self, row: Row, answers: Sequence[Row]) -> bool:
         enough = self.spec.section.sampling.stop_after_verified
@@ -107,11 +109,15 @@ class Teacher:
         requests = {sample.answer_id: sample for sample in samples}
         paid = self.client.answer(requests, self._complete, capped=False) if may_pay else self.client.find(requests)
         unpaid = {key: self._row(sample, BUDGET_EXHAUSTED) for key, sample in requests.items() if key not in paid}
-        return {key: self._parsed(answer) for key, answer in (paid | unpaid).items()}
+        return {key: self._parsed(requests[key], answer) for key, answer in (paid | unpaid).items()}
 
-    def _parsed(self, answer: Row) -> Row:
-        """Return an answer of the ledger with its reasoning split off."""
+    def _parsed(self, sample: Sample, answer: Row) -> Row:
+        """Return an answer of the ledger with its reasoning split off, and the text before its JSON that the task unit allows."""
         parsed = parse_reasoning(answer["answer"], answer["finish_reason"], self.spec.section.thinks)
+        unit = self.spec.specialist.unit(sample.prompt["task_unit"])
+        if unit.supervise != "process":  # there the text is what the student learns
+            before, text = without_text_before(parsed.answer, unit)
+            parsed = parsed._replace(reasoning="\n".join(filter(None, [parsed.reasoning, before])), answer=text)
         return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error}
 
     def _samples(self, row: Row) -> list[Sample]:
@@ -129,10 +135,13 @@ class Teacher:
         if task_unit not in self.fingerprints:
             section = self.spec.section
             instruction = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
-            output = self.spec.specialist.unit(task_unit).output.model_dump_json()
+            output = self.spec.specialist.unit(task_unit).output
+            decoding = decoding_identity(section.model, output.json_schema) if section.structured else []
             sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified"})
             tools = [self.spec.toolset.identity] if self.spec.toolset else []
-            self.fingerprints[task_unit] = content_id(self.client.identity, instruction, output, sampling, *tools)
+            self.fingerprints[task_unit] = content_id(
+                self.client.identity, instruction, output.model_dump_json(), sampling, *tools, *decoding
+            )
         return self.fingerprints[task_unit]
 
     def _with_tools(self, engine: Engine) -> Engine:

@@ -5,7 +5,7 @@ A turn is a row of `rows.TRAJECTORY`: role (assistant, tool), content, tool (the
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.contract.base import JsonSchema
 from engine.rows import Row
@@ -28,11 +28,32 @@ class Answer(NamedTuple):
 
 def schema(tools: Sequence[str], answer: JsonSchema | None) -> JsonSchema:
     """Return the JSON schema of a turn: a call of one of `tools`, or an answer of schema `answer` (a string if None)."""
-    ends = _closed(answer=answer or {"type": "string"})
+    shared, answer = _shared(answer or {"type": "string"})
+    ends = _closed(answer=answer)
     if not tools:
-        return ends
+        return {**shared, **ends}
     call = _closed(tool={"enum": list(tools)}, argument={"type": "string"})
-    return {"anyOf": [_closed(thought={"type": "string"}, call=call), ends]}
+    return {**shared, "anyOf": [_closed(thought={"type": "string"}, call=call), ends]}
+
+
+def _shared(answer: JsonSchema) -> tuple[JsonSchema, JsonSchema]:
+    """Return definitions for the root of a turn's schema, and the schema of the answer in it: references begin at the root."""
+    if '"$ref"' not in json.dumps(answer):
+        return {}, answer
+    return {"$defs": {"answer": _rebased(answer)}}, {"$ref": "#/$defs/answer"}
+
+
+def _rebased(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_rebased(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: f"#/$defs/answer{value[1:]}"
+        if key == "$ref" and isinstance(value, str) and value.removeprefix("#")[:1] in ("", "/")
+        else _rebased(value)
+        for key, value in schema.items()
+    }
 
 
 def read(text: str) -> Call | Answer | None:

@@ -68,6 +68,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     """Answer all prompts with one call of `vllm.LLM.chat`."""
     started = time.perf_counter()
     spec, rows = _teacher_spec(profile), _rows(prompts)
+    from engine.inference.decodable import decodable
     from engine.inference.engine import instruct
     from engine.inference.few_shot import FewShotSelector
     from engine.inference.structured import decoding_schema
@@ -86,7 +87,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
                 seed=number * 10_000 + index,
-                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=schema),
+                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=decodable(schema).schema),
             )
             for index, schema in enumerate(schemas)
         ]

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from engine.inference import locate
 from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
 from engine.storage.folder import Folder
+from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.terminal.console import columns
 
 
@@ -37,7 +38,7 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
     `root` is where relative paths start, `models` the folder of unpacked models.
 
     Raises:
-        ContractError: a routing rule names a tag that no check gives.
+        ContractError: a routing rule names a tag that no check gives, or the decoder cannot read an answer schema.
         InputError: a source, the holdout or an evaluation list is missing.
         ModelError: a model folder is missing, holds no Hugging Face model or refuses its chats, or a server's key is not set.
     """
@@ -58,6 +59,7 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
             raise ModelError(f"{key}: {error}") from None
     for chat_model in chat_models:
         _check_template(chat_model, root)
+    verify_schemas(contract)
 
 
 def _check_template(chat_model: ChatModel, root: str) -> None:
@@ -107,8 +109,8 @@ def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
         yield "curation.semantic.model", contract.curation.semantic.model
 
 
-def as_text(contract: Contract, path: str) -> str:
-    """Return a summary of the contract, which was read from `path`, in a few lines."""
+def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
+    """Return a summary of the contract, which was read from `path`, in a few lines; `servers` are lines about them."""
     minimums = contract.gate.model_dump(exclude_none=True, exclude_defaults=True)
     holdout, teachers = contract.prompts.holdout, contract.teachers
     rows = [
@@ -125,6 +127,8 @@ def as_text(contract: Contract, path: str) -> str:
         *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in teachers.tools),
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract)]) or "none"],
         *(["student", _student(student)] for student in contract.students),
+        *(["decoder", note] for note in schema_notes(contract)),
+        *(["server", line] for line in servers),
         ["gate", ", ".join(f"{name} {value}" for name, value in minimums.items()) or "asks for nothing"],
     ]
     return columns(rows, head=[contract.name, Path(path).name])

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from engine.contract import Profile
 from jobs.commands.check import verify
+from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
 from jobs.terminal.errors import unwrap_error
 from jobs.workspace import Workspace
@@ -32,6 +33,8 @@ def job_session(work: Workspace, console: Console) -> Iterator[None]:
     """
     verify(work.contract, root=work.root, models=work.models)
     work.save()
+    for note in schema_notes(work.contract):
+        console.log(f"decoder  {note}")
     with ray_session(work, console):
         yield
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.checks import TAGS, CheckInput, canonical, is_abstention, parse, run_checks
-from engine.checks.result import MAX_DEPTH
+from engine.checks.json_answer import MAX_DEPTH
 from engine.contract.checks import (
     Choice,
     Citations,

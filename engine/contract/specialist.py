@@ -1,6 +1,6 @@
 """The task: what the specialist does, where it runs, and which form its answers have."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,12 +63,9 @@ class Output(Section):
 
 def _is_text(field: JsonSchema) -> bool:
     """Return whether the schema of a field declares a string, or a string or null."""
-    kinds = [kind for branch in field.get("anyOf", [field]) for kind in _listed(branch.get("type"))]
+    types = [branch.get("type") for branch in field.get("anyOf", [field])]
+    kinds = [kind for each in types for kind in (each if isinstance(each, list) else [each])]
     return "string" in kinds and set(kinds) <= {"string", "null"}
-
-
-def _listed(kind: Any) -> list[Any]:
-    return kind if isinstance(kind, list) else [kind]
 
 
 class TaskUnit(Section):

@@ -56,5 +56,5 @@ def _rank_in_run(column: pa.ChunkedArray) -> np.ndarray:
     """Return the position, from 0, of each row within its run of equal values, (n,)."""
     values = column.to_numpy(zero_copy_only=False)
     index = np.arange(len(values))
-    starts = np.concatenate([[True], values[1:] != values[:-1]]) if len(values) else np.zeros(0, bool)
-    return index - np.maximum.accumulate(np.where(starts, index, 0)) if len(values) else index
+    is_start = np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]
+    return index - np.maximum.accumulate(np.where(is_start, index, 0))

@@ -145,8 +145,8 @@ def _teacher_spec(profile: str) -> Any:
 
     contract, folder = smoke.contract(SAMPLED), Folder(tempfile.mkdtemp())
     section, pool = contract.teachers.models[0], load_profile(Path(profile)).teacher
-    parts = (folder / part for part in ("answers", "markers", "budget"))
-    client = ClientSpec(section.model, pool, smoke.weights(section.model), *parts)
+    ledger, markers, budget = (folder / part for part in ("answers", "markers", "budget"))
+    client = ClientSpec(section.model, pool, smoke.weights(section.model), ledger, markers, budget)
     return TeacherSpec(section, contract.specialist, client)
 
 

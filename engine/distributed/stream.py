@@ -95,7 +95,7 @@ def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | Non
     for row in manifest.iter_rows():
         if not row["rows"]:
             continue
-        shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"]))
+        shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"], dict(row["nan"])))
         summaries[row["path"]] = json.loads(row["summary"])
         total += int(row["digest"], 16)
         tokens += row["tokens"]
@@ -134,7 +134,7 @@ _MANIFEST = pa.schema(
     [
         ("path", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("digest", pa.string()),
         ("tokens", pa.int64()), ("labels", pa.list_(pa.struct([("label", pa.string()), ("rows", pa.int64())]))),
-        ("summary", pa.string()),
+        ("summary", pa.string()), ("nan", pa.map_(pa.string(), pa.int64())),
     ]
 )  # fmt: skip
 

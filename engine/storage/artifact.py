@@ -119,12 +119,20 @@ class ArtifactWriter:
         if self.folder.url != self.final.url:
             self.final.remove()
             self.folder.rename_to(self.final)
+            Folder(self.final.url.rpartition("/")[0]).sync("")
         return Artifact(self.final, record)
 
 
 def write_record(folder: Folder, record: ArtifactRecord) -> None:
-    """Write `record` into `folder`: from now on the artifact there is finished."""
+    """Write `record` into `folder`: from now on the artifact there is finished.
+
+    All files that the record lists are flushed to the disk before it: after a power cut there is a whole artifact or none.
+    """
+    shards = [f"{name}/{shard.path}" for name, table in record.tables.items() for shard in table.shards]
+    tables = [name for name, table in record.tables.items() if table.shards]
+    folder.sync(*shards, *tables, *(file.path for file in record.files))
     folder.write(RECORD, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+    folder.sync(RECORD, "")
 
 
 def load_artifact(folder: Folder) -> Artifact | None:

@@ -1,6 +1,7 @@
 """A folder on disk or behind any fsspec URL, whose files are written whole or not at all."""
 
 import hashlib
+import os
 import uuid
 from contextlib import suppress
 
@@ -91,6 +92,18 @@ class Folder:
             raise StorageError(
                 f"{self}/{name}: cannot be written: {error}. Make room or choose a run folder that can be written; then run again."
             ) from None
+
+    def sync(self, *names: str) -> None:
+        """Flush files and folders (`""` is this folder) to the disk, so that they survive a power cut.
+
+        Nothing to do on an object store: an upload that has ended is durable.
+        """
+        for name in names if self.is_local else ():
+            descriptor = os.open(self._path_of(name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def files(self, *, deep: bool = True) -> list[str]:
         """Return the sorted paths, relative to this folder, of all files below it, or only of those directly in it."""

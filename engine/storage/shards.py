@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from pydantic_core import to_json
@@ -27,12 +28,28 @@ def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: s
         StorageError: the folder cannot be written.
     """
     buffer = io.BytesIO()
-    pq.write_table(conform(table, schema), buffer, compression="zstd", write_page_index=True)
+    rows = conform(table, schema)
+    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, write_statistics=_with_statistics(schema))
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
     name = f"{prefix}-{digest[:20]}.parquet"
     folder.write(name, data)
-    return Shard(path=name, rows=table.num_rows, bytes=len(data), sha256=digest)
+    return Shard(path=name, rows=table.num_rows, bytes=len(data), sha256=digest, nan=_nan(rows))
+
+
+def _with_statistics(schema: pa.Schema) -> list[str]:
+    """Return the columns that get statistics: all but those with floats, in which they would hide NaN.
+
+    Statistics of Parquet leave NaN out, and a reader that trusts them (DuckDB 2.0) skips row groups that hold it.
+    """
+    return [field.name for field in schema if not pa.types.is_nested(field.type) and not pa.types.is_floating(field.type)]
+
+
+def _nan(rows: pa.Table) -> dict[str, int]:
+    """Return column -> number of NaN, of the columns of floats that have any."""
+    floats = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
+    counts = {name: pc.sum(pc.is_nan(rows[name])).as_py() or 0 for name in floats}
+    return {name: count for name, count in counts.items() if count}
 
 
 def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = None, *, version: int = VERSION) -> pa.Table:

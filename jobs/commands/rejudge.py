@@ -5,6 +5,7 @@ them move to `RUN/earlier/<fingerprint>`, a run folder that `status`, `sql` and 
 `rayleigh rejudge RUN --json` prints a `RejudgeComparison` (engine/records/judge.py).
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -154,7 +155,10 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
         for change in changes:
             apply_change(raw, change)
         return parse(Contract, raw, where=Path(work.contract_path))
-    other = load_contract(Path(path), changes).contract.model_dump(mode="json")
+    loaded = load_contract(Path(path), changes)
+    other = loaded.contract.model_dump(mode="json")
+    if Path(loaded.root).resolve() != Path(work.root).resolve():
+        _rebase(other["judges"], str(loaded.root), work.root)
     merged = {
         **raw,
         "specialist": raw["specialist"] | {"task_units": other["specialist"]["task_units"]},
@@ -163,6 +167,14 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
         "budget": raw["budget"] | {"judge_tokens": other["budget"]["judge_tokens"]},
     }
     return parse(Contract, merged, where=Path(path))
+
+
+def _rebase(section: object, root: str, new_root: str) -> None:
+    """Rewrite the model folders of `section`, which are relative to `root`, relative to `new_root`, the root of the run."""
+    if isinstance(section, dict) and section.get("type") == "vllm" and Path(root, section["path"]).is_dir():
+        section["path"] = os.path.relpath(Path(root, section["path"]), new_root)
+    for value in section.values() if isinstance(section, dict) else section if isinstance(section, list) else ():
+        _rebase(value, root, new_root)
 
 
 def _context(work: Workspace, console: Console) -> JobContext:

@@ -171,6 +171,17 @@ def test_a_contract_file_gives_its_judge_and_nothing_else(run, tmp_path):
     assert after.judges.accept.confidence == 0.9 and after.gate == run.contract.gate
 
 
+def test_a_judge_is_found_from_the_folder_of_its_contract(run, tmp_path):
+    folder = tmp_path / "elsewhere" / "judge"
+    folder.mkdir(parents=True)
+    rubric = "judges: {rubrics: [{name: r, model: {type: vllm, path: judge}, system: s, question: 'Is it clear? {answer}'}]}"
+    (tmp_path / "elsewhere" / "other.yaml").write_text((tmp_path / "toy.yaml").read_text().replace("judges: {}", rubric))
+    rejudge.rejudge(run.folder.url, contract=str(tmp_path / "elsewhere" / "other.yaml"), write=True)
+    after = workspace.reopen(run.folder.url)
+    [rubric] = after.contract.judges.rubrics
+    assert (tmp_path / after.root / rubric.model.path).resolve() == folder
+
+
 def test_only_the_judge_may_be_set(run):
     with pytest.raises(ContractError, match="the judge alone"):
         rejudge.rejudge(run.folder.url, changes=["students.0.epochs=9"])

@@ -75,9 +75,8 @@ def decoding_identity(model: Model, schema: JsonSchema | None) -> list[str]:
 def _decodable(text: str) -> Decodable:
     root = json.loads(text)
     loosener = _Loosener(root)
-    schema = loosener.schema(root, "")
-    if not isinstance(schema, dict):
-        schema = {"enum": []} if schema is False else {}
+    built = loosener.schema(root, "")
+    schema: JsonSchema = built if isinstance(built, dict) else {"enum": []}
     if loosener.hoisted:
         schema = {**schema, "$defs": {**schema.get("$defs", {}), **loosener.hoisted}}
     return Decodable(schema, tuple(dict.fromkeys(loosener.left)), loosener.was_refused)

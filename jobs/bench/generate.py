@@ -79,7 +79,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     output = spec.specialist.task_units[0].output
     samples = [row for row in rows for _ in range(sampling.n)]
     chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in samples]
-    schemas = [decoding_schema(output, row["text"]) for row in samples]
+    schemas = [decodable(decoding_schema(output, row["text"]) or {}).schema for row in samples]
 
     def prepare(number: int) -> RunTasks:
         params = [
@@ -87,7 +87,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
                 seed=number * 10_000 + index,
-                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=decodable(schema).schema),
+                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=schema),
             )
             for index, schema in enumerate(schemas)
         ]

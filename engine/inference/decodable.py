@@ -75,9 +75,8 @@ def decoding_identity(model: Model, schema: JsonSchema | None) -> list[str]:
 def _decodable(text: str) -> Decodable:
     root = json.loads(text)
     loosener = _Loosener(root)
-    schema = loosener.schema(root, "")
-    if not isinstance(schema, dict):
-        schema = {"enum": []} if schema is False else {}
+    built = loosener.schema(root, "")
+    schema: JsonSchema = built if isinstance(built, dict) else {"enum": []}
     if loosener.hoisted:
         schema = {**schema, "$defs": {**schema.get("$defs", {}), **loosener.hoisted}}
     return Decodable(schema, tuple(dict.fromkeys(loosener.left)), loosener.was_refused)
@@ -108,6 +107,10 @@ class _Loosener:
             return False
         if values is not None:
             return self._with_children(self._values(node, values), path)
+        ignored = _Loosener(self.root)  # vLLM refuses keywords in them, too
+        for key in set(IGNORED) & set(node):
+            ignored._children(key, node[key], path)
+        self.was_refused |= ignored.was_refused
         self._drop(node, path, "the decoder does not know it", IGNORED)
         kinds = allowed_types(node) if "type" in node else frozenset[str]()
         for hold in (self._text, self._number, self._list, self._object):
@@ -179,6 +182,9 @@ class _Loosener:
                 self.leave(f"{path}.{key}", "vLLM refuses it beside `pattern` and `format`", True)
                 del node[key]
         self._drop(node, path, "the decoder would forbid line breaks, quotation marks and backslashes", OF_TYPE["string"])
+        if node.get("format", "email") not in FORMATS:
+            self.leave(f"{path}.format", f"neither decoder nor check knows {node['format']!r}", typed)
+            del node["format"]
         if "pattern" in node:
             read = read_pattern(node["pattern"])
             if not typed:
@@ -189,9 +195,6 @@ class _Loosener:
                 del node["pattern"]
             elif node.pop("format", None):
                 self.leave(f"{path}.format", "the decoder holds one of `format` and `pattern`")
-        if node.get("format", "email") not in FORMATS:
-            self.leave(f"{path}.format", f"neither decoder nor check knows {node['format']!r}", typed)
-            del node["format"]
 
     def _number(self, node: JsonSchema, path: str, kinds: frozenset[str]) -> None:
         whole = "integer" in kinds and "number" not in kinds
@@ -256,7 +259,9 @@ class _Loosener:
             return
         pattern = names.get("pattern") if isinstance(names, dict) and set(names) <= {"pattern", "type"} else None
         if pattern is None or not read_pattern(pattern).is_exact or {"properties", "patternProperties"} & set(node):
-            self.leave(f"{path}.propertyNames", "the decoder takes any name", typed and "properties" in node)
+            shaped = isinstance(names, dict) and {"pattern", "format"} & set(names) and {"minLength", "maxLength"} & set(names)
+            beside = {"properties", "unevaluatedProperties"} & set(node) or patterns
+            self.leave(f"{path}.propertyNames", "the decoder takes any name", typed and bool(shaped or beside))
             del node["propertyNames"]
             if "properties" not in node:
                 node.setdefault("additionalProperties", True)

@@ -83,6 +83,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     sampling = spec.section.sampling
     requests = [request for request in _greedy_requests(spec, prompts) for _ in range(sampling.n)]
     chats = [request.chat for request in requests]
+    schemas = [decodable(request.json_schema or {}).schema for request in requests]
 
     def prepare(number: int) -> RunTasks:
         params = [
@@ -90,9 +91,9 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
                 seed=number * 10_000 + index,
-                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=decodable(request.json_schema).schema),
+                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=schema),
             )
-            for index, request in enumerate(requests)
+            for index, schema in enumerate(schemas)
         ]
         llm: Any = engine.llm
         engine.reset_prefix_cache()  # as at the start of each batch of the stage

@@ -10,7 +10,9 @@ from xgrammar.testing import _get_matcher_from_grammar
 
 from engine.contract.answer_schema import schema_problems, validator
 from engine.contract.load import read_include
-from engine.inference.decodable import decodable
+from engine.contract.models import FakeModel, VllmModel
+from engine.inference.decodable import decodable, decoding_identity
+from engine.tools import conversation
 from jobs.contracts.order_mail import generate
 
 CONTRACTS = generate.HERE.parent
@@ -238,3 +240,24 @@ def test_whatever_fits_an_accepted_schema_can_be_written(pair):
         result = decodable(schema)
         assert writes(result.schema, text), (result.schema, text)
         assert decodable(result.schema).was_refused is False
+
+
+def test_answers_to_a_schema_that_was_refused_have_keys_of_their_own():
+    vllm = VllmModel(type="vllm", path="m")
+    refused, bent = holding("k", {"type": "array", "uniqueItems": True}), holding("k", {"type": "string", "maxLength": 5})
+    assert decoding_identity(vllm, refused) == [json.dumps(decodable(refused).schema)]
+    assert [decoding_identity(vllm, schema) for schema in (bent, None)] == [[], []]
+    assert decoding_identity(FakeModel(type="fake"), refused) == []
+
+
+@pytest.mark.parametrize("tools", [["calculator"], []])
+def test_references_of_an_answer_lead_somewhere_in_a_turn_with_tools(tools):
+    answer = {
+        "$defs": {"n": {"type": "integer"}},
+        "type": "object",
+        "properties": {"k": {"$ref": "#/$defs/n"}, "next": {"$ref": "#"}},
+    }
+    turn = conversation.schema(tools, answer)
+    assert schema_problems(turn) == []
+    assert takes(turn, {"answer": {"k": 1, "next": {"k": 2}}}) and not takes(turn, {"answer": {"k": 1, "next": {"k": "2"}}})
+    assert takes(turn, {"thought": "t", "call": {"tool": "calculator", "argument": "1"}}) is bool(tools)

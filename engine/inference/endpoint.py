@@ -25,6 +25,7 @@ from engine.inference.chat_reply import Answer, InvalidReply, choice_shares, com
 from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
 from engine.inference.refusal import Body, Refusal, advice, refusal_of, rejected_options
+from engine.inference.reply_usage import billed
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later attempt
 PREFLIGHT_SECONDS = 40.0  # after which the first request is not sent again: nothing says yet that the server ever answers
@@ -60,7 +61,10 @@ class EndpointEngine:
             ModelError: the server answers no request: it is away, refuses the key, the model's name or a parameter.
         """
         outcomes = self._send_all([self._body(request, sampling) for request in requests])
-        return [outcome.completion() if isinstance(outcome, Refusal) else completion(outcome) for outcome in outcomes]
+        return [
+            outcome.completion() if isinstance(outcome, Refusal) else completion(outcome, _text(request.chat), sampling.max_tokens)
+            for request, outcome in zip(requests, outcomes, strict=True)
+        ]
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | Lost | None]:
         """Return the probabilities of `choices` among the most likely first tokens; see `engine.inference.engine.Engine`.
@@ -70,11 +74,12 @@ class EndpointEngine:
         """
         options: Body = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": MAX_ALTERNATIVES}
         outcomes = self._send_all([self._wire(chat, options) for chat in chats])
-        answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-        self.gives_logprobs |= any(answer.choice.logprobs is not None for answer in answers)
+        answers = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Answer)}
+        self.gives_logprobs |= any(answer.choice.logprobs is not None for answer in answers.values())
         if answers and not self.gives_logprobs:
             raise ModelError(f"{self}: it answers without log probabilities, which a judge needs. Use another model or server.")
-        self.tokens_read += sum(answer.usage.prompt_tokens for answer in answers)
+        usages = [billed(answer.usage, prompt=_text(chats[index]), answer="") for index, answer in answers.items()]
+        self.tokens_read += sum(usage.tokens_in for usage in usages)
         return [
             choice_shares(outcome.choice, choices) if isinstance(outcome, Answer) else Lost() if outcome.retryable else None
             for outcome in outcomes
@@ -195,6 +200,10 @@ class EndpointEngine:
             return refusal
         self.limiter.on_success()
         return answer
+
+
+def _text(chat: Chat) -> str:
+    return "".join(turn["content"] for turn in chat)
 
 
 def _key(model: EndpointModel) -> str:

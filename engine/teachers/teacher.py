@@ -22,8 +22,9 @@ from engine.tools.toolset import Toolset
 
 COPIED = [*PROMPT.names, "route"]
 """Columns that an answer copies from its prompt."""
-PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in (*COPIED, "reasoning"))])
-"""Columns of the ledger: the answer as the model wrote it, without those of its prompt. Reasoning is split off when it is read."""
+PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in COPIED)])
+"""Columns of the ledger: the answer as the model wrote it, without those of its prompt. `reasoning` is what a server has split off;
+reasoning in tags is split off when the answer is read. In files of earlier versions the column is missing."""
 BUDGET_EXHAUSTED = Completion("", "budget_exhausted", 0, 0, error="not asked: budget.teacher_tokens was spent")
 
 
@@ -111,7 +112,7 @@ class Teacher:
 
     def _parsed(self, answer: Row) -> Row:
         """Return an answer of the ledger with its reasoning split off."""
-        parsed = parse_reasoning(answer["answer"], answer["finish_reason"], self.spec.section.thinks)
+        parsed = parse_reasoning(answer["answer"], answer["finish_reason"], self.spec.section.thinks, answer["reasoning"] or "")
         return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error}
 
     def _samples(self, row: Row) -> list[Sample]:
@@ -163,6 +164,7 @@ class Teacher:
             "teacher": self.spec.section.name,
             "sample": sample.number,
             "seed": sample.seed,
+            "reasoning": completion.reasoning,
             "answer": completion.text,
             "finish_reason": completion.finish_reason,
             "tokens_in": completion.tokens_in,

@@ -7,10 +7,11 @@ gets it. The key comes from the environment and is written nowhere.
 """
 
 import asyncio
+import logging
 import os
 import random
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from math import inf
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
 from engine.inference.refusal import Body, Refusal, advice, refusal_of, rejected_options
 from engine.inference.reply_usage import billed
+from engine.inference.turn_marks import USUAL_MARKS
+
+log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later attempt
 PREFLIGHT_SECONDS = 40.0  # after which the first request is not sent again: nothing says yet that the server ever answers
@@ -111,6 +115,8 @@ class EndpointEngine:
         omit = self.model.omit or ()
         rename = {str(name): wire for name, wire in (self.model.rename or {}).items()}
         taken = {rename.get(name, name): value for name, value in options.items() if name not in omit}
+        if any(USUAL_MARKS.search(turn["content"]) for turn in chat):
+            _warn_of_marks(self.model.url)
         return {"model": self.model.path, "messages": chat, **taken}
 
     def _send_all(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:
@@ -200,6 +206,11 @@ class EndpointEngine:
             return refusal
         self.limiter.on_success()
         return answer
+
+
+@cache
+def _warn_of_marks(url: str) -> None:
+    log.warning("Messages to %s hold what may be turn marks of its template; only the server can treat them as text.", url)
 
 
 def _text(chat: Chat) -> str:

@@ -15,6 +15,7 @@ from engine.inference.chat_template import Unanswered, refused_by, tokenize_chat
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
+from engine.inference.turn_marks import encode_text
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class VllmEngine:
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Return the mean loss of each answer behind its chat; see `engine.inference.engine.Engine`."""
         start = [self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id]
-        targets = [self.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
+        targets = [encode_text(self.tokenizer, answer) for answer in answers]
         rendered = iter(self._tokenize([chat for chat in chats if chat]))
         heads = [next(rendered) if chat else start for chat in chats]
         pairs = zip(heads, targets, strict=True)

@@ -45,13 +45,29 @@ def merged(reasons: Iterable[FailureReason]) -> list[FailureReason]:
 
 def as_lines(reasons: Sequence[FailureReason], total: int) -> list[str]:
     """Return the most frequent of `reasons` with an example each, as lines; `total` is the number of all answers."""
-    lines = []
-    for each in reasons[:SHOWN]:
-        lines.append(f"{each.answers} of {total} ({100 * each.answers / max(1, total):.0f} %) {each.pool}: {each.reason}")
+    groups = []
+    for each in reasons:
         words = f": {each.words}" if each.words and not each.reason.endswith(each.words) else ""
-        lines.append(f"    for example answer {each.answer_id[:12]} to {each.text!r}{words}")
-    if len(reasons) > SHOWN:
-        lines.append(f"{sum(each.answers for each in reasons[SHOWN:])} more for {len(reasons) - SHOWN} other reasons")
+        groups.append((each.answers, f"{each.pool}: {each.reason}", f"answer {each.answer_id[:12]} to {each.text!r}{words}"))
+    return _lines(groups, total)
+
+
+def counted(failures: Iterable[tuple[str, str, str]], total: int) -> list[str]:
+    """Return lines as `as_lines` for rows that failed, each as (who, its error's words, an example)."""
+    groups: dict[str, tuple[int, str, str]] = {}
+    for who, words, example in failures:
+        reason = f"{who}: {normal_form(words)}" if words else who
+        count, _, first = groups.get(reason, (0, reason, example))
+        groups[reason] = (count + 1, reason, first)
+    return _lines(sorted(groups.values(), key=lambda group: (-group[0], group[1])), total)
+
+
+def _lines(groups: Sequence[tuple[int, str, str]], total: int) -> list[str]:
+    lines = []
+    for rows, reason, example in groups[:SHOWN]:
+        lines += [f"{rows} of {total} ({100 * rows / max(1, total):.0f} %) {reason}", f"    for example {example}"]
+    if len(groups) > SHOWN:
+        lines.append(f"{sum(group[0] for group in groups[SHOWN:])} more for {len(groups) - SHOWN} other reasons")
     return lines
 
 

@@ -25,7 +25,7 @@ from engine.inference.aimd import AimdLimiter
 from engine.inference.chat_reply import Answer, InvalidReply, choice_shares, completion, parse_reply
 from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
-from engine.inference.refusal import Body, Refusal, advice, refusal_of, rejected_options
+from engine.inference.refusal import MAX_WORDS, Body, Refusal, advice, refusal_of, rejected_options
 from engine.inference.reply_usage import billed
 from engine.inference.turn_marks import USUAL_MARKS
 
@@ -35,6 +35,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most bef
 PREFLIGHT_SECONDS = 40.0  # after which the first request is not sent again: nothing says yet that the server ever answers
 MAX_ALTERNATIVES = 20  # alternatives of a token that the interface gives at most
 PROBE: list[dict[str, str]] = [{"role": "user", "content": "Say OK."}]
+NOT_SENT = 400  # in place of a server's status, which would be this one
 MAX_LOST = 3  # unanswered requests in a row, each a batch of its own, after which the server counts as away
 
 
@@ -204,6 +205,8 @@ class EndpointEngine:
             if refusal.status == 429 or refusal.status >= 500:
                 self.limiter.on_overload(epoch)
             return refusal
+        except (ValueError, TypeError) as error:  # the body cannot be written, such as half a surrogate pair: a fault of this row
+            return Refusal(NOT_SENT, f"not sent: {type(error).__name__}: {error}"[:MAX_WORDS])
         self.limiter.on_success()
         return answer
 

@@ -15,7 +15,7 @@ A server that sends one reasoning under two names is read once: the first field 
 parts, such as Mistral's `reference` or encrypted reasoning, hold no text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
@@ -68,7 +68,7 @@ def text_in(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _joined(parts: list[object], types: tuple[str, ...]) -> str:
+def _joined(parts: Sequence[object], types: tuple[str, ...]) -> str:
     return "".join(text_in(part) for part in parts if _type(part) in types)
 
 

@@ -87,8 +87,9 @@ class VllmEngine:
             ModelError: the chat template refuses every chat.
         """
         started = time.perf_counter()
-        prompts = self._tokenize([request.chat for request in requests])
         params = [self._params(request, sampling) for request in requests]
+        tokenized = zip(self._tokenize([request.chat for request in requests]), params, strict=True)
+        prompts = [refused if isinstance(refused, Unanswered) else prompt for prompt, refused in tokenized]
         outputs = self._generate(prompts, params)
         seconds = (time.perf_counter() - started) / max(1, len(requests))
         return [_completion(output, prompt, seconds) for output, prompt in zip(outputs, prompts, strict=True)]
@@ -144,18 +145,22 @@ class VllmEngine:
             return self._isolate(prompts[:middle], params[:middle]) + self._isolate(prompts[middle:], params[middle:])
 
     def _params(self, request: Request, sampling: Sampling) -> Any:
+        """Return vLLM's parameters of a request, or `Unanswered` if it refuses them: the engine has seen nothing yet."""
         structured = None
-        if request.json_schema is not None:
-            structured = self.vllm.sampling_params.StructuredOutputsParams(json=request.json_schema)
-        return self.vllm.SamplingParams(
-            temperature=request.temperature,
-            top_p=sampling.top_p if request.temperature else 1.0,
-            max_tokens=sampling.max_tokens,
-            seed=request.seed,
-            logprobs=0,
-            skip_special_tokens=not request.keep_special_tokens,
-            structured_outputs=structured,
-        )
+        try:
+            if request.json_schema is not None:
+                structured = self.vllm.sampling_params.StructuredOutputsParams(json=request.json_schema)
+            return self.vllm.SamplingParams(
+                temperature=request.temperature,
+                top_p=sampling.top_p if request.temperature else 1.0,
+                max_tokens=sampling.max_tokens,
+                seed=request.seed,
+                logprobs=0,
+                skip_special_tokens=not request.keep_special_tokens,
+                structured_outputs=structured,
+            )
+        except self.refusals as error:
+            return Unanswered("error", f"vLLM refuses the request's parameters: {' '.join(str(error).split())}")
 
     def _tokenize(self, chats: Sequence[Chat]) -> list[list[int] | Unanswered]:
         """Return the token ids of each chat, or why its template refuses it.

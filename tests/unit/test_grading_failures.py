@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from engine.grading.failures import COLUMNS, KEPT, as_lines, failure_reasons, merged, normal_form
+from engine.grading.failures import COLUMNS, KEPT, as_lines, counted, failure_reasons, merged, normal_form
 from engine.rows import CANDIDATE, Row
 
 
@@ -61,3 +61,9 @@ def test_any_number_of_reasons_is_bounded() -> None:
 
 def test_answers_that_were_all_accepted_have_no_reasons() -> None:
     assert failure_reasons([candidates({"pool": "train", "reasons": ["accepted"]}), candidates()]) == []
+
+
+def test_failures_of_models_are_counted_by_model() -> None:
+    failed = [("small: too_long", "9 tokens in the prompt", "prompt 1"), ("small: too_long", "7 tokens in the prompt", "prompt 2")]
+    lines = counted([*failed, ("t: length", "", "prompt 3")], 8)
+    assert lines[:2] == ["2 of 8 (25 %) small: too_long: N tokens in the prompt", "    for example prompt 1"]

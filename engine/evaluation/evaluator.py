@@ -79,7 +79,7 @@ class EvalTarget:
 
     def strip_reasoning(self, completion: Completion) -> Completion:
         """Return `completion` with the text after the reasoning only."""
-        parsed = parse_reasoning(completion.text, completion.finish_reason, self.thinks)
+        parsed = parse_reasoning(completion.text, completion.finish_reason, self.thinks, completion.reasoning)
         return completion._replace(text=parsed.answer, finish_reason=parsed.finish_reason, error=completion.error or parsed.error)
 
 

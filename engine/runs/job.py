@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.contract import Contract, Profile
-from engine.errors import InputError, MissingArtifact, RecipeMismatch
+from engine.errors import InputError, MissingArtifact, RayleighError, RecipeMismatch
 from engine.records.base import Json
 from engine.runs.recipe import changes, identify, imported, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
@@ -36,6 +36,8 @@ class Job:
     """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
     inputs: str = ""
     """`module:function` that returns the rest of the recipe, such as the hashes of source files: `function(context) -> dict`."""
+    usable: str = ""
+    """`module:function` that raises if later jobs cannot use the finished artifact: `function(context) -> None`."""
     hints: Mapping[str, str] = field(default_factory=dict)
     """Path of `reads` -> advice for a change there that does not need a new artifact; `{run}` is replaced by the run folder."""
     losses: Mapping[str, str] = field(default_factory=dict)
@@ -110,22 +112,39 @@ def run_pipeline(
 
     Raises:
         RecipeMismatch: an artifact was finished under another recipe; nothing has run.
-        RayleighError: the first failure of a job, after the others of its wave have ended.
+        RayleighError: the first failure of a job, after the others of its wave have ended; or a finished job is of no use.
     """
     waiting = [job for job in jobs if not is_finished(context_for(job))]
+    fault: RayleighError | None = None
+    for job in jobs:
+        if job not in waiting and (fault := _fault(context_for(job))):
+            raise fault
     if not waiting:
         return []
     ran: list[str] = []
     with session():
-        while waiting:
+        while waiting and not fault:
             names = {job.name for job in waiting}
             wave = [job for job in waiting if not names & set(job.needs)]
             _run_wave([context_for(job) for job in wave])
+            fault = next(filter(None, (_fault(context_for(job)) for job in wave)), None)
             ran += [job.name for job in wave]
             waiting = [job for job in waiting if job not in wave]
+    if fault:
+        raise fault  # outside of the session, which would advise to run the same command again
     for job in jobs:
         is_finished(context_for(job))  # an artifact is stale if an input was rebuilt with other rows
     return ran
+
+
+def _fault(context: JobContext) -> RayleighError | None:
+    """Return why later jobs cannot use what the job has made, None if they can."""
+    try:
+        if context.job.usable:
+            imported(context.job.usable)(context)
+    except RayleighError as error:
+        return error
+    return None
 
 
 def _run_wave(contexts: Sequence[JobContext]) -> None:

@@ -6,6 +6,7 @@ A shard is named after its content, so that a retried write replaces itself. It 
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +30,8 @@ def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: s
     """
     buffer = io.BytesIO()
     rows = conform(table, schema)
-    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, write_statistics=_with_statistics(schema))
+    statistics: Any = _with_statistics(schema)  # pyarrow's stubs know a bool only
+    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, write_statistics=statistics)
     data = buffer.getvalue()
     digest = hashlib.sha256(data).hexdigest()
     name = f"{prefix}-{digest[:20]}.parquet"

@@ -23,6 +23,7 @@ from engine.evaluation.baseline import TrainingExamples, user_text
 from engine.evaluation.evaluator import EvalTarget
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
+from engine.grading.failures import counted
 from engine.records.ablation import Ablation
 from engine.records.candidates import CandidatesMetrics
 from engine.records.judge import JudgeMetrics
@@ -59,8 +60,22 @@ def run(context: JobContext) -> RowCounts:
         for target, each in zip(targets, evaluations, strict=True)
     ]
     _write(context, results, notes)
+    _log_failures(context, results)
     ended = Counter(completion.finish_reason for result in results for completion in result.evaluated.completions)
     return RowCounts(len(targets) * len(holdout), {finish_reason: ended[finish_reason] for finish_reason in FINISH_REASONS})
+
+
+def _log_failures(context: JobContext, results: list[EvalResult]) -> None:
+    """Print the most frequent reasons of answers to the holdout that did not end by themselves."""
+    failed = [
+        (f"{result.target.name}: {row['finish_reason']}", completion.error, f"prompt {row['prompt_id'][:12]}: {row['text'][:80]!r}")
+        for result in results
+        for row, completion in zip(result.predictions.to_pylist(), result.evaluated.completions, strict=True)
+        if completion.finish_reason != "stop"
+    ]
+    if failed:
+        lines = counted(failed, sum(result.predictions.num_rows for result in results))
+        context.log("\n  ".join([f"{context.job.name}: answers without an end, by reason", *lines]))
 
 
 def scenarios(prompts: Artifact) -> set[str]:

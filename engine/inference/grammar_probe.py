@@ -22,7 +22,7 @@ def grammar_problem(schema: Any) -> str:
         return ""
     from engine.contract.answer_schema import subschemas  # not above: the process has the standard library and xgrammar only
 
-    places = [(place.path, place.schema) for place in subschemas(schema) if place.path]
+    places = [(place.path, place.schema) for place in subschemas(schema) if place.path and place.schema is not False]
     places.sort(key=lambda place: -len(place[0]))  # the deepest one that is refused by itself is the cause
     shared = {key: schema[key] for key in ("$defs", "definitions") if isinstance(schema, dict) and key in schema}
     alone = [{**shared, **child} if isinstance(child, dict) else child for _, child in places]

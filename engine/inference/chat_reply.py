@@ -23,8 +23,8 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from engine.inference.engine import Completion
-from engine.inference.reply_text import REASONING_FIELDS, MessageText, message_text
-from engine.inference.reply_usage import billed, reported_out
+from engine.inference.reply_text import REASONING_FIELDS, MessageText, message_text, unread_parts
+from engine.inference.reply_usage import IN, OUT, billed, reported_out
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ OPENAI_REASONS = ("stop", "length", "content_filter", "tool_calls", "function_ca
 STANDARD = {
     "reply": ("id", "object", "created", "model", "service_tier", "system_fingerprint"),
     "choice": ("index",),
+    "usage": (*IN, *OUT, "total_tokens", "prompt_tokens_details", "completion_tokens_details"),
     "message": ("role", "annotations", "audio", "function_call", "tool_calls", "content", "refusal", *REASONING_FIELDS),
 }
 """Keys that are no surprise: those of OpenAI's API, and those of a message that are read."""
@@ -159,8 +160,7 @@ def parse_reply(content: bytes, seconds: float) -> Answer:
         text = message_text(choice.message or {})
     except ValueError as error:
         raise InvalidReply(f"no chat completion: choices.0.message: {error}") from None
-    for part, keys in (("reply", body.model_extra), ("choice", choice.model_extra), ("message", choice.message)):
-        _name_once(tuple(f"{part}.{key}" for key, value in (keys or {}).items() if value and key not in STANDARD[part]))
+    _name_unread(body, choice)
     return Answer(choice, text, body.usage, seconds)
 
 
@@ -235,11 +235,18 @@ def _warn_once(finish_reason: str, ours: str) -> None:
     )
 
 
-def _name_once(names: tuple[str, ...]) -> None:
-    for name in names:
-        _name(name)
+def _name_unread(body: Body, choice: Choice) -> None:
+    """Name in the log, once a process, each field of a reply with a value that is not read and not OpenAI's own."""
+    message, usage = choice.message or {}, body.usage if isinstance(body.usage, dict) else {}
+    objects = {"reply": body.model_extra or {}, "choice": choice.model_extra or {}, "message": message, "usage": usage}
+    for name, fields in objects.items():
+        for key, value in fields.items():
+            if value and key not in STANDARD[name]:
+                _name_once(f"{name}.{key}")
+    for kind in unread_parts(message):
+        _name_once(f"parts of type {kind!r} in message.content")
 
 
 @cache
-def _name(name: str) -> None:
+def _name_once(name: str) -> None:
     log.warning("The server's replies hold %s, which is not read.", name)

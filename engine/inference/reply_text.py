@@ -59,6 +59,13 @@ def message_text(message: Mapping[str, object]) -> MessageText:
     )
 
 
+def unread_parts(message: Mapping[str, object]) -> set[str]:
+    """Return the types of the parts of a message's content that are not read."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    return {_type(part) for part in parts} - {*ANSWER_PARTS, *REASONING_PARTS, "refusal"}
+
+
 def text_in(value: object) -> str:
     """Return the text in a field: as it is, of a part, or of a list of both; "" for anything else."""
     if isinstance(value, list):

@@ -130,14 +130,17 @@ def test_an_answer_that_was_cut_off_counts_all_tokens_that_it_may_have() -> None
 
 
 def test_what_nobody_reads_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    chat_reply._name.cache_clear()
+    chat_reply._name_once.cache_clear()
     chat_reply._warn_once.cache_clear()
     caplog.set_level(logging.WARNING)
     for _ in range(3):
-        read({"content": "42", "annotations": [], "refusal": None, "mood": "glad"}, "eos_token", stop_reason=7, token_ids=None)
+        parts = [{"type": "text", "text": "42"}, {"type": "reference", "reference_ids": [1]}]
+        message = {"content": parts, "annotations": [], "refusal": None, "mood": "glad"}
+        read(message, "eos_token", usage={**USAGE, "cost": 0.1}, stop_reason=7, token_ids=None)
     said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 3 and "'eos_token'" in said[2]
-    assert "choice.stop_reason, which is not read" in said[0] and "message.mood" in said[1]
+    assert len(said) == 5 and "'eos_token'" in said[4]
+    names = ("choice.stop_reason", "message.mood", "usage.cost", "parts of type 'reference' in message.content")
+    assert said[:4] == [f"The server's replies hold {name}, which is not read." for name in names]
 
 
 def test_reasoning_that_a_server_gives_apart_leaves_the_whole_text_as_answer() -> None:

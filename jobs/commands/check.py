@@ -129,9 +129,13 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
         *(["student", _student(student)] for student in contract.students),
         *(["decoder", note] for note in schema_notes(contract)),
         *(["server", line] for line in servers),
-        ["gate", ", ".join(f"{name} {value}" for name, value in minimums.items()) or "asks for nothing"],
+        ["gate", ", ".join(f"{name} {_value(value)}" for name, value in minimums.items()) or "asks for nothing"],
     ]
     return columns(rows, head=[contract.name, Path(path).name])
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _taken(take: int | None) -> str:

@@ -1,6 +1,6 @@
 """`record.json`: what a finished artifact holds, and what it was made from and with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.records.base import Json, Record
 
@@ -16,6 +16,8 @@ class Shard:
     rows: int
     bytes: int
     sha256: str
+    nan: dict[str, int] = field(default_factory=dict, compare=False)
+    """Column -> values that are no number, of columns that have some; {} also for shards of records that did not count them."""
 
 
 @dataclass(frozen=True)

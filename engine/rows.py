@@ -226,6 +226,11 @@ STEP = pa.schema(  # one row per optimizer step or validation
         ("seconds", pa.float32()),
     ]
 )
+TABLES = {
+    "prompts": PROMPT, "holdout": HOLDOUT, "rejects": REJECT, "dropped": DROPPED_PROMPT, "candidates": CANDIDATE, "picked": PICKED,
+    "embeddings": EMBEDDING, "examples": EXAMPLE, "preferences": PREFERENCE, "predictions": PREDICTION, "steps": STEP,
+}  # fmt: skip
+"""Name of a table of an artifact -> its schema."""
 
 
 def content_id(*parts: object) -> str:

@@ -95,7 +95,7 @@ def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | Non
     for row in manifest.iter_rows():
         if not row["rows"]:
             continue
-        shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"], dict(row["nan"])))
+        shards.append(Shard(row["path"], row["rows"], row["bytes"], row["sha256"], json.loads(row["nan"])))
         summaries[row["path"]] = json.loads(row["summary"])
         total += int(row["digest"], 16)
         tokens += row["tokens"]
@@ -134,7 +134,7 @@ _MANIFEST = pa.schema(
     [
         ("path", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("digest", pa.string()),
         ("tokens", pa.int64()), ("labels", pa.list_(pa.struct([("label", pa.string()), ("rows", pa.int64())]))),
-        ("summary", pa.string()), ("nan", pa.map_(pa.string(), pa.int64())),
+        ("summary", pa.string()), ("nan", pa.string()),
     ]
 )  # fmt: skip
 
@@ -155,6 +155,7 @@ def _save_one(rows: pa.Table, target: Target) -> Row:
     tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
     return {
         **asdict(shard),
+        "nan": json.dumps(shard.nan),
         "digest": hex_digest(rows_digest(rows.select(target.schema.names))),
         "tokens": tokens or 0,
         "labels": [{"label": count["values"], "rows": count["counts"]} for count in counts],

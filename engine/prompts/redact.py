@@ -1,39 +1,13 @@
-"""Replace personal data in prompts, before any other step reads them.
+"""Replace personal data in prompts, before any other step reads them. `recognizers` finds it; README.md lists what is missed."""
 
-The recognizers are those of presidio-analyzer that need no language model: patterns with checksums (Luhn for cards, ISO 7064 for
-IBANs) and the metadata of libphonenumber. They are called one by one, because presidio's engine requires a spaCy model.
-
-Not found: names, addresses, dates of birth; phone numbers in words, or as one run of digits that does not begin with 0 or + (order
-numbers look the same); cards with a wrong check digit. Found wrongly: a token of more than 320 characters that contains an @ is
-replaced as a whole.
-"""
-
-import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import pyarrow as pa
 
 from engine.contract.prompts import Entity
+from engine.prompts.recognizers import FINDERS, Span
 from engine.prompts.sources import INGESTED
 from engine.rows import Row
-
-MAX_EMAIL_CHARS = 320  # RFC 3696, erratum 1690
-MIN_SCORE = 0.4  # of presidio; matches below are patterns that fit almost anything, such as `::`
-
-_TOKEN = re.compile(r"[^\s,;<>()\[\]{}\"]*@[^\s,;<>()\[\]{}\"]*")
-_BARE = re.compile(r"[1-9]\d*")
-
-
-class Span(NamedTuple):
-    """Characters of a text that are replaced."""
-
-    start: int
-    end: int
-    kind: Entity
 
 
 def redact(rows: pa.Table, kinds: Sequence[Entity]) -> pa.Table:
@@ -76,65 +50,3 @@ def spans(text: str, kinds: Sequence[Entity]) -> list[Span]:
         if all(span.end <= other.start or other.end <= span.start for other in chosen):
             chosen.append(span)
     return sorted(chosen)
-
-
-def _emails(text: str) -> Iterator[Span]:
-    """Search token by token: presidio's pattern takes a minute for 20,000 characters without white space."""
-    for token in _TOKEN.finditer(text):
-        if len(token[0]) > MAX_EMAIL_CHARS:
-            yield Span(*token.span(), "email")
-        else:
-            yield from (Span(token.start() + s, token.start() + e, "email") for s, e in _matches("email", token[0]))
-
-
-def _phones(text: str) -> Iterator[Span]:
-    """Skip numbers that are part of a longer name (PO-16927, 1646-C), or one run of digits (2079460958)."""
-    for start, end in _matches("phone", text):
-        before, after = text[max(start - 2, 0) : start], text[end : end + 2]
-        is_glued = re.search(r"\w[-/_]?$", before) or re.match(r"[-/_]?\w", after)
-        if not is_glued and not _BARE.fullmatch(text[start:end]):
-            yield Span(start, end, "phone")
-
-
-def _plain(kind: Entity) -> Callable[[str], Iterator[Span]]:
-    return lambda text: (Span(start, end, kind) for start, end in _matches(kind, text))
-
-
-FINDERS: dict[Entity, Callable[[str], Iterator[Span]]] = {
-    "email": _emails, "phone": _phones, "card": _plain("card"), "iban": _plain("iban"), "ip": _plain("ip"),
-}  # fmt: skip
-
-
-def _matches(kind: Entity, text: str) -> list[tuple[int, int]]:
-    if kind in ("phone", "card", "iban") and not any(character.isdigit() for character in text):
-        return []
-    recognizer = _recognizers()[kind]
-    matches = recognizer.analyze(text, recognizer.supported_entities, None) or []
-    return [(match.start, match.end) for match in matches if match.score >= MIN_SCORE]
-
-
-@cache
-def _recognizers() -> dict[Entity, Any]:
-    with _without_modules("torch", "transformers"):
-        from presidio_analyzer import predefined_recognizers as presidio
-
-    class AnyEmail(presidio.EmailRecognizer):
-        """Does not use the list of public suffixes, which would be downloaded. `3@4.50` is a price."""
-
-        def validate_result(self, pattern_text: str) -> bool:
-            return not pattern_text.rpartition(".")[2].isdigit()
-
-    phone, card, iban = presidio.PhoneRecognizer(), presidio.CreditCardRecognizer(), presidio.IbanRecognizer()
-    return {"email": AnyEmail(), "phone": phone, "card": card, "iban": iban, "ip": presidio.IpRecognizer()}
-
-
-@contextmanager
-def _without_modules(*modules: str) -> Iterator[None]:
-    """Make imports of `modules` fail. Presidio then takes 3 s and 110 MB a process instead of 25 s and 1 GB."""
-    absent = [name for name in modules if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None makes an import fail, as if not installed
-    try:
-        yield
-    finally:
-        for name in absent:
-            sys.modules.pop(name, None)

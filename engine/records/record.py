@@ -17,7 +17,7 @@ class Shard:
     bytes: int
     sha256: str
     nan: dict[str, int] = field(default_factory=dict, compare=False)
-    """Column of floats -> values that are NaN, where there are any."""
+    """Column -> values that are no number, of columns that have some; {} also for shards of records that did not count them."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ that names the job that makes it. A crash leaves no record, so the job runs agai
 same time; one that fails does not void the others.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
@@ -174,7 +173,7 @@ def run_job(context: JobContext) -> Artifact:
     context.log(f"{context.job.name}: started")
     try:
         row_counts: RowCounts = imported(context.job.run)(context)
-        context.writer.warnings += [*warnings(context, row_counts), *nan_warnings(context)]
+        context.writer.warnings += warnings(context, row_counts)
         artifact = context.writer.finish(identity, row_counts)
     except BaseException as error:
         context.writer.clear()
@@ -197,19 +196,6 @@ def warnings(context: JobContext, row_counts: RowCounts) -> list[str]:
         f"({100 * limit:g} %). {advice.format(run=context.run)}"
         for label, advice in context.job.losses.items()
         if (count := row_counts.rows_out.get(label, 0)) > limit * rows
-    ]
-
-
-def nan_warnings(context: JobContext) -> list[str]:
-    """Return a line for each column of the job's tables in which a number is NaN: a score, loss or log-probability never should."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for name, table in context.writer.tables.items():
-        for shard in table.shards:
-            counts.update({(name, column): count for column, count in shard.nan.items()})
-    return [
-        f"{context.job.name}: {column} is NaN in {count} rows of {name}. See them: rayleigh sql {context.run} "
-        f'"select * from {name} where isnan({column})"'
-        for (name, column), count in counts.items()
     ]
 
 

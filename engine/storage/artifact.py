@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
@@ -91,6 +93,7 @@ class ArtifactWriter:
             StorageError: the store is read-only or full.
         """
         require_conserved(row_counts, str(self.final))
+        self.warnings += nan_findings(identity.job, self.tables)
         listed = {RECORD, *(f"{name}/{shard.path}" for name, table in self.tables.items() for shard in table.shards)}
         in_tables = tuple(f"{name}/" for name in self.tables)
         files = []
@@ -121,6 +124,19 @@ class ArtifactWriter:
             self.folder.rename_to(self.final)
             Folder(self.final.url.rpartition("/")[0]).sync("")
         return Artifact(self.final, record)
+
+
+def nan_findings(job: str, tables: dict[str, Table]) -> Iterator[str]:
+    """Yield a sentence for each column of `tables`, which `job` wrote, that has values which are no number."""
+    for name, table in tables.items():
+        counts: Counter[str] = Counter()
+        for shard in table.shards:
+            counts.update(shard.nan)
+        for column, count in sorted(counts.items()):
+            yield (
+                f"{job}: {count} of the values of {name}.{column} are NaN, in {table.rows} rows. No job writes NaN on purpose, "
+                "a value that is not there is null: sums, means and orders over them are undefined."
+            )
 
 
 def write_record(folder: Folder, record: ArtifactRecord) -> None:

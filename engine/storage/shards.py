@@ -5,8 +5,7 @@ A shard is named after its content, so that a retried write replaces itself. It 
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,30 +27,53 @@ def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: s
         KeyError: a column of `schema` is not in `table`.
         StorageError: the folder cannot be written.
     """
-    buffer = io.BytesIO()
     rows = conform(table, schema)
-    statistics: Any = _with_statistics(schema)  # pyarrow's stubs know a bool only
-    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, write_statistics=statistics)
-    data = buffer.getvalue()
+    data = parquet_bytes(rows)
     digest = hashlib.sha256(data).hexdigest()
     name = f"{prefix}-{digest[:20]}.parquet"
     folder.write(name, data)
-    return Shard(path=name, rows=table.num_rows, bytes=len(data), sha256=digest, nan=_nan(rows))
+    return Shard(path=name, rows=table.num_rows, bytes=len(data), sha256=digest, nan=nan_values(rows))
 
 
-def _with_statistics(schema: pa.Schema) -> list[str]:
-    """Return the columns that get statistics: all but those with floats, in which they would hide NaN.
+def parquet_bytes(rows: pa.Table) -> bytes:
+    """Return `rows` as a Parquet file, without statistics of columns of floats: these leave NaN out, and DuckDB believes them."""
+    buffer = io.BytesIO()
+    counted = [path for path, kind in _leaves(rows.schema) if not pa.types.is_floating(kind)]
+    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, write_statistics=counted)
+    return buffer.getvalue()
 
-    Statistics of Parquet leave NaN out, and a reader that trusts them (DuckDB 2.0) skips row groups that hold it.
-    """
-    return [field.name for field in schema if not pa.types.is_nested(field.type) and not pa.types.is_floating(field.type)]
+
+def nan_values(rows: pa.Table) -> dict[str, int]:
+    """Return column -> number of NaN, of the columns of floats, also those in lists and structs, that have some."""
+    counts: dict[str, int] = {}
+    for name in rows.column_names:
+        for chunk in rows[name].chunks:
+            for path, values in _floats(name, chunk):
+                if found := pc.sum(pc.is_nan(values)).as_py():
+                    counts[path] = counts.get(path, 0) + found
+    return counts
 
 
-def _nan(rows: pa.Table) -> dict[str, int]:
-    """Return column -> number of NaN, of the columns of floats that have any."""
-    floats = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
-    counts = {name: pc.sum(pc.is_nan(rows[name])).as_py() or 0 for name in floats}
-    return {name: count for name, count in counts.items() if count}
+def _floats(path: str, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    if pa.types.is_floating(values.type):
+        yield path, values
+    elif pa.types.is_struct(values.type):
+        for field, inner in zip(values.type, values.flatten(), strict=True):
+            yield from _floats(f"{path}.{field.name}", inner)
+    elif pa.types.is_list(values.type):
+        yield from _floats(path, values.flatten())
+
+
+def _leaves(fields: Iterable[pa.Field], parent: str = "") -> Iterator[tuple[str, pa.DataType]]:
+    """Yield the path in a Parquet file, and the type, of every column that holds values."""
+    for field in fields:
+        path, kind = f"{parent}{field.name}", field.type
+        if pa.types.is_struct(kind):
+            yield from _leaves(kind, f"{path}.")
+        elif pa.types.is_list(kind):
+            yield from _leaves([kind.value_field.with_name("element")], f"{path}.list.")
+        else:
+            yield path, kind
 
 
 def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = None, *, version: int = VERSION) -> pa.Table:

@@ -2,6 +2,8 @@
 
 The result is in `RUN/rejudged`. With `--write` it becomes the run's candidates. The former candidates and all that was made from
 them move to `RUN/earlier/<fingerprint>`, a run folder that `status`, `sql` and `rejudge` can read.
+Relative paths of `--contract FILE`, and of `--set` with it, start at the folder of FILE. The run keeps them, relative to its own
+contract's folder.
 `rayleigh rejudge RUN --json` prints a `RejudgeComparison` (engine/records/judge.py).
 """
 
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +22,7 @@ from engine.contract import Contract, load_contract, load_profile
 from engine.contract.load import apply_change, parse
 from engine.contract.profile import Pool
 from engine.errors import ContractError, RecipeMismatch
+from engine.inference.bundled import BUNDLED
 from engine.inference.token_budget import JUDGE_TOKENS, tokens_in
 from engine.records.base import BeforeAfter, Json
 from engine.records.judge import Move, RejudgeComparison
@@ -37,6 +40,8 @@ from jobs.workspace import Workspace
 REJUDGED, CANDIDATES = "rejudged", "candidates"
 JUDGING = ("judges", "budget.judge_tokens")
 """Paths of the contract that may differ."""
+PATHS = (("vllm", "path"), ("sql", "tables"), ("retrieval", "corpus"))
+"""`type` of a section of teachers or judges, and its key that holds paths: one, or a mapping from name to path."""
 EXAMPLES = 3  # answer ids of a move and reason
 MOVES = f"""
     select coalesce(b.pool, '') as before, coalesce(a.pool, '') as after, b.reasons as reasons_before, a.reasons as reasons_after,
@@ -146,7 +151,10 @@ def compare(before: Artifact, after: Artifact) -> Moves:
 
 
 def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Contract:
-    """Return the run's contract with the judge of the file `path`, or its own, and `changes`; the teachers are the file's, too."""
+    """Return the run's contract with the judge of the file `path`, or its own, and `changes`; the teachers are the file's, too.
+
+    Relative paths of the file start at its folder.
+    """
     for change in changes:
         if not change.startswith(tuple(f"{place}{end}" for place in JUDGING for end in (".", "="))):
             raise ContractError(f"--set {change}: rejudge changes the judge alone, expected one of {', '.join(JUDGING)}.")
@@ -156,9 +164,7 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
             apply_change(raw, change)
         return parse(Contract, raw, where=Path(work.contract_path))
     loaded = load_contract(Path(path), changes)
-    other = loaded.contract.model_dump(mode="json")
-    if Path(loaded.root).resolve() != Path(work.root).resolve():
-        _rebase(other["judges"], str(loaded.root), work.root)
+    other = _rebased(loaded.contract.model_dump(mode="json"), loaded.root, Path(work.root))
     merged = {
         **raw,
         "specialist": raw["specialist"] | {"task_units": other["specialist"]["task_units"]},
@@ -169,12 +175,16 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
     return parse(Contract, merged, where=Path(path))
 
 
-def _rebase(section: object, root: str, new_root: str) -> None:
-    """Rewrite the model folders of `section`, which are relative to `root`, relative to `new_root`, the root of the run."""
-    if isinstance(section, dict) and section.get("type") == "vllm" and Path(root, section["path"]).is_dir():
-        section["path"] = os.path.relpath(Path(root, section["path"]), new_root)
-    for value in section.values() if isinstance(section, dict) else section if isinstance(section, list) else ():
-        _rebase(value, root, new_root)
+def _rebased(value: Any, folder: Path, root: Path, *, is_path: bool = False) -> Any:
+    """Return a value of a contract in `folder` with the same models and files of tools, written relative to `root`."""
+    if isinstance(value, list):
+        return [_rebased(item, folder, root) for item in value]
+    if isinstance(value, dict):
+        paths = {key for kind, key in PATHS if value.get("type") == kind}
+        return {key: _rebased(inner, folder, root, is_path=is_path or key in paths) for key, inner in value.items()}
+    if not is_path or folder == root or value in BUNDLED or "://" in value or Path(value).is_absolute():
+        return value
+    return os.path.relpath(folder / value, root)
 
 
 def _context(work: Workspace, console: Console) -> JobContext:

@@ -1,19 +1,19 @@
 """Every table of every finished artifact as a DuckDB view, read-only and streamed from the shards that the records list."""
 
-import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.parquet as pq
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pydantic_core import to_json
 
 from engine.errors import InputError, MissingArtifact
-from engine.rows import VERSION, Row
+from engine.rows import TABLES, VERSION, Row
 from engine.storage.artifact import Artifact, load_artifact
-from engine.storage.shards import iterate
+from engine.storage.shards import iterate, parquet_bytes
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.terminal.console import columns
@@ -97,7 +97,8 @@ def finished(run: str) -> dict[str, Artifact]:
 def dataset(artifact: Artifact, name: str, *, migrated: str) -> pyarrow.dataset.Dataset:
     """Return the shards of the table `name` as an Arrow dataset, from which DuckDB reads only the columns and row groups it needs.
 
-    Shards of an older schema version are written, in today's version, to the folder `migrated`, one at a time.
+    The columns are those of `engine/rows.py`, whatever a single shard holds: one of another type is cast, one that is not there is
+    null. Shards of an older schema version are written, in today's version, to the folder `migrated`, one at a time.
     """
     table = artifact.table(name)
     folder = artifact.folder / name
@@ -107,8 +108,8 @@ def dataset(artifact: Artifact, name: str, *, migrated: str) -> pyarrow.dataset.
         store = None
         paths = [f"{migrated}/{artifact.record.fingerprint}-{name}-{number}.parquet" for number in range(len(table.shards))]
         for path, rows in zip(paths, iterate(folder, table), strict=True):
-            pq.write_table(rows, path)
-    return pyarrow.dataset.dataset(paths, format="parquet", filesystem=store)
+            Path(path).write_bytes(parquet_bytes(rows))
+    return pyarrow.dataset.dataset(paths, schema=TABLES.get(name), format="parquet", filesystem=store)
 
 
 def as_table(result: pa.RecordBatchReader) -> Iterator[str]:
@@ -124,11 +125,10 @@ def as_table(result: pa.RecordBatchReader) -> Iterator[str]:
 
 
 def as_lines(result: pa.RecordBatchReader) -> Iterator[str]:
-    """Yield every row as one line of JSON; NaN, which JSON does not have, becomes null."""
+    """Yield every row as one line of JSON; NaN and infinity, which JSON does not have, become null, in lists and structs, too."""
     for batch in result:
         for row in batch.to_pylist():
-            plain = {name: None if value != value else value for name, value in row.items()}
-            yield json.dumps(plain, default=str, ensure_ascii=False)
+            yield to_json(row, inf_nan_mode="null", fallback=str).decode()
 
 
 def _short(value: object) -> object:

@@ -33,7 +33,7 @@ from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, default_registry
 from engine.rows import EXAMPLE, FINISH_REASONS, HOLDOUT, KINDS, PREDICTION
 from engine.runs.job import JobContext
-from engine.storage.artifact import Artifact, RowCounts, load_artifact
+from engine.storage.artifact import Artifact, RowCounts, load_artifact, nan_findings
 from engine.storage.shards import iterate
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
@@ -134,7 +134,7 @@ def final(answer: str, unit: TaskUnit) -> str:
 
 def _plan(context: JobContext, champion: RegistryEvent | None) -> tuple[list[EvalTarget], list[str]]:
     """Return what is evaluated, and notes on what is not."""
-    notes = [*_budget_notes(context), *_judge_notes(context.contract, _judge(context))]
+    notes = [*_budget_notes(context), *_judge_notes(context.contract, _judge(context)), *_nan_notes(context)]
     targets = [*_teachers(context), *_students(context, notes)]
     if champion:
         targets += _champion(context, champion, notes)
@@ -167,6 +167,12 @@ def _budget_notes(context: JobContext) -> list[str]:
         return []
     cap = context.contract.budget.teacher_tokens
     return [f"The budget of {cap} teacher tokens was used up: {exhausted} of {exhausted + answers} answers were not requested."]
+
+
+def _nan_notes(context: JobContext) -> Iterator[str]:
+    for name in context.job.needs:
+        if artifact := load_artifact(context.run / name):
+            yield from nan_findings(name, artifact.record.tables)
 
 
 def _units(contract: Contract) -> dict[str, TaskUnit]:

@@ -171,15 +171,34 @@ def test_a_contract_file_gives_its_judge_and_nothing_else(run, tmp_path):
     assert after.judges.accept.confidence == 0.9 and after.gate == run.contract.gate
 
 
-def test_a_judge_is_found_from_the_folder_of_its_contract(run, tmp_path):
-    folder = tmp_path / "elsewhere" / "judge"
-    folder.mkdir(parents=True)
-    rubric = "judges: {rubrics: [{name: r, model: {type: vllm, path: judge}, system: s, question: 'Is it clear? {answer}'}]}"
-    (tmp_path / "elsewhere" / "other.yaml").write_text((tmp_path / "toy.yaml").read_text().replace("judges: {}", rubric))
-    rejudge.rejudge(run.folder.url, contract=str(tmp_path / "elsewhere" / "other.yaml"), write=True)
+RUBRIC = 'judges: {rubrics: [{name: r, model: {type: vllm, path: "PATH"}, system: Rate., question: "{text} {answer}"}]}'
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "expected"),
+    [
+        ("new", "models/j", "new/models/j"),
+        ("new", "../model", "model"),
+        (".", "models/j", "models/j"),
+        (".", "./models/j", "./models/j"),  # as it is written: it is part of the recipe
+        ("new", "smollm2-135m-instruct", "smollm2-135m-instruct"),
+        ("new", "/weights/j", "/weights/j"),
+    ],
+)
+def test_model_of_another_contract_is_found_from_the_folder_of_that_contract(run, tmp_path, folder, path, expected):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    other = (tmp_path / "toy.yaml").read_text().replace("judges: {}", RUBRIC.replace("PATH", path))
+    (tmp_path / folder / "other.yaml").write_text(other)
+    rejudge.rejudge(run.folder.url, contract=str(tmp_path / folder / "other.yaml"), write=True)
     after = workspace.reopen(run.folder.url)
-    [rubric] = after.contract.judges.rubrics
-    assert (tmp_path / after.root / rubric.model.path).resolve() == folder
+    assert after.contract.judges.rubrics[0].model.path == expected and after.root == run.root
+
+
+def test_files_of_tools_of_another_contract_are_the_same_files(tmp_path):
+    sql = {"type": "sql", "tables": {"shop": "../shop.csv", "far": "s3://bucket/far.csv"}}
+    moved = rejudge._rebased([sql, {"type": "retrieval", "corpus": "notes.jsonl"}], tmp_path / "new", tmp_path)
+    assert moved[0]["tables"] == {"shop": "shop.csv", "far": "s3://bucket/far.csv"}
+    assert moved[1]["corpus"] == "new/notes.jsonl"
 
 
 def test_only_the_judge_may_be_set(run):

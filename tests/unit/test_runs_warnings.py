@@ -1,8 +1,5 @@
 """A job that drops most of its rows for one reason says so: on the console, in its record and in the status."""
 
-import math
-
-import pyarrow as pa
 import pytest
 
 from engine.contract import Contract, Profile
@@ -30,16 +27,10 @@ def count(context: JobContext) -> RowCounts:
     return COUNTS
 
 
-def measure(context: JobContext) -> RowCounts:
-    schema = pa.schema([("id", pa.int64()), ("loss", pa.float32())])
-    context.writer.put("steps", pa.table({"id": [1, 2, 3], "loss": [0.5, math.nan, None]}, schema=schema), schema)
-    return RowCounts(3, {"kept": 3})
-
-
-def ran(folder, function="count", **section):
+def ran(folder, **section):
     """Return the warnings of the record, and the lines of the console, of a job that counts `COUNTS`."""
     losses = {"near": "Look into {run}.", "odd": "Look again."}
-    job = Job("toy", needs=(), reads=("gate",), run=f"{__name__}:{function}", losses=losses, chosen=("sample",))
+    job = Job("toy", needs=(), reads=("gate",), run=f"{__name__}:count", losses=losses, chosen=("sample",))
     run, lines = Folder(str(folder)), []
     order, profile, writer = Contract.model_validate(CONTRACT | section), Profile(name="toy"), ArtifactWriter(run / "toy")
     run_job(JobContext(job, order, profile, root="", models="", run=run, writer=writer, log=lines.append))
@@ -59,12 +50,6 @@ def test_reason_of_most_rows_is_a_warning_and_rows_left_out_on_purpose_do_not_co
 @pytest.mark.parametrize(("limit", "found"), [(0.62, 0), (0.61, 1), (0.1, 2), (1.0, 0), (0.0, 2)])
 def test_contract_sets_the_share(tmp_path, limit, found):
     assert len(ran(tmp_path, warn_above=limit)[0]) == found
-
-
-def test_number_that_is_nan_is_a_warning_with_its_column(tmp_path):
-    [warning], lines = ran(tmp_path, "measure")
-    query = f'rayleigh sql {tmp_path} "select * from steps where isnan(loss)"'
-    assert warning == f"toy: loss is NaN in 1 rows of steps. See them: {query}" and lines[-1] == f"WARNING: {warning}"
 
 
 def test_losses_of_the_pipeline_are_labels_of_its_jobs():

@@ -31,8 +31,8 @@ WORDS_AFTER_A_NUMBER = 3  # mil millones, hundred thousand
 
 def magnitude(rest: str, language: str) -> tuple[tuple[Fraction, ...], str]:
     """Return the factors that the words at the beginning of `rest` may mean, the probable one first, and what follows them."""
-    if rest in ATTACHED:
-        return (Fraction(10) ** ATTACHED[rest],), ""
+    if rest.rstrip(".") in ATTACHED:
+        return (Fraction(10) ** ATTACHED[rest.rstrip(".")],), ""
     if rest.startswith("k "):
         return (Fraction(1000),), rest[2:]
     scales: tuple[Fraction, ...] = (Fraction(1),)

@@ -4,23 +4,27 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
-from engine.checks.magnitudes import POWERS, magnitude
+from engine.checks.magnitudes import POWERS, SHORT_AND_LONG, magnitude
 from engine.checks.numbers import characters
 
 DECIMAL = r"\d+(?:\.\d+)?"
 SCIENTIFIC = re.compile(
     rf"(?<![\w.,\\^])({DECIMAL})(?:[eE]([-+]?\d{{1,3}})(?!\w|\.\d)|\s*(?:[*x]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{{?([-+]?\d{{1,3}})\}}?(?!\d))"
 )
-REPEATING = re.compile(r"(?<![\d.,])(\d{1,30})\.(\d{0,30})(?:\\(?:overline|bar)\s*\{(\d{1,30})\}|\((\d{1,30})\))")
-MIXED = re.compile(r"(?<![\w.,/^*+] )(?<![\w.,/^*+-])(\d{1,3}) (\d{1,3})/(\d{1,3})(?![\w./,])")
-SPACED = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:(?:\\[,;: ]|\\!|~|[ '])\d{3})+(?![\d/])")
-NAMES = "|".join(sorted(POWERS, key=len, reverse=True))
+REPEATING = re.compile(r"(?<![\d.,])(\d{1,30})\.(\d{0,30})(?:\\(?:overline|bar|dot)\s*\{(\d{1,30})\}|\((\d{1,30})\))")
+MIXED = re.compile(r"(?<![\d.,/^*+] )(?<![\w.,/^*+-])(\d{1,3}) (\d{1,3})/(\d{1,3})(?!\w|/|[.,]\d)")
+MIXED_LATEX = re.compile(r"(?<![\w.,/^*+-])(\d{1,3})\s*\\[dtc]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d))")
+FRACTION = re.compile(r"\\[dtc]?frac\s*\{(\d+)\}\s*\{(\d+)\}")
+BOLD = re.compile(r"(?<![\w)*])\*\*([^*\n]+|[^*\n]+\*\*[^*\n]+)\*\*(?![\w(*])")
+SPACED = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:(?:\\[,;: ]|\\!|~|[ '_])\d{3})+(?![\d/])")
+DOTTED = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![.,]?\d)")
+NAMES = "|".join(sorted([*POWERS, *SHORT_AND_LONG], key=len, reverse=True))
 WORDS = re.compile(rf"(?<![\w.,])((?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?)( ?(?:{NAMES})|k)\b", re.IGNORECASE)
 PER_MILLE = "\u2030"
 PERCENT = re.compile(rf"(?<![\w.,])({DECIMAL})\s*(\\%|%|per ?cent\b|{PER_MILLE})")
 HAZARD = re.compile(
     r"\d\.\d+\.\d|\.\d+\s*(?:\.\.\.|\\[lc]?dots)|(?<![a-zA-Z])\d[eE][-+]?\d|(?<![\d.,])\d{1,3} \d{1,3}(?![\d/])"
-    r"|\d\.\d*\\?(?:overline|bar)"
+    r"|\d\.\d*\\?(?:overline|bar|dot)"
 )
 COMMAND = re.compile(r"\\[a-zA-Z]+|\\?(?:text|mathrm)\s*\{[^{}]*\}")
 WORD = re.compile(r"[^\W\d_]{2,}")
@@ -29,11 +33,17 @@ MAX_WHOLE = 99  # of a mixed number
 
 def normalised(text: str) -> str:
     """Return `text` with numbers in plain digits and with one sign for each minus and times."""
-    text = re.sub(r"^([-+]) (?=[\d\\])", r"\1", characters(text).strip()).replace("\\$", "")
+    text = BOLD.sub(r"\1", characters(text).strip()).replace("\\$", "")
     text = re.sub(r"\{([.,])\}", r"\1", text)
+    if not is_prose(text):
+        text = re.sub(r"^([-+]) (?=[\d\\])|^= ?|(?<!\.)\.$", r"\1", text)
+    text = DOTTED.sub(lambda found: found[0].replace(".", ""), text)
     text = REPEATING.sub(_repeating, SPACED.sub(lambda found: re.sub(r"\D", "", found[0]), text))
     text = SCIENTIFIC.sub(lambda found: f"{Decimal(found[1]).scaleb(int(found[2] or found[3])):f}", text)
-    return WORDS.sub(_in_digits, MIXED.sub(_improper, text))
+    text = WORDS.sub(_in_digits, MIXED.sub(_improper, MIXED_LATEX.sub(_improper, text)))
+    if is_prose(text) and "$" not in text and "\\(" not in text:  # read as plain text
+        text = re.sub(r"\^\{([-+]?\d+)\}", r"^\1", FRACTION.sub(r"\1/\2", text))
+    return text
 
 
 def percent_as_number(text: str) -> str:
@@ -61,8 +71,10 @@ def _repeating(found: re.Match[str]) -> str:
 
 
 def _improper(found: re.Match[str]) -> str:
-    whole, above, below = map(int, found.groups())
-    return f"{whole * below + above}/{below}" if whole <= MAX_WHOLE and above < below else found[0]
+    whole, above, below = (int(part[:9]) for part in found.groups() if part is not None)
+    if whole > MAX_WHOLE or above >= below:
+        return found[0]
+    return f"{whole * below + above}/{below}" if "\\" not in found[0] else rf"\frac{{{whole * below + above}}}{{{below}}}"
 
 
 def _in_digits(found: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.checks.math_text import has_hazard, is_prose, normalised, percent_as_number
-from engine.checks.numbers import NotANumber, Quantity, Unreadable, decimal_mark, read_quantity
+from engine.checks.numbers import NotANumber, Quantity, Unreadable, decimal_mark, numbers_in, read_quantity
 from engine.checks.reference import extracted, resolve_reference, same_text, unreadable_reference
 from engine.checks.result import CheckInput, CheckResult, field_value, passed, result
 from engine.checks.units import NotConvertible, convert, parts_per
@@ -17,8 +17,9 @@ from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 NEAR = Fraction(1, 1000)
 """Numbers that differ by more than this share are not equal. math-verify rounds to six places, so that 1e-9 is 1e-8 there."""
 ROUNDING = 1e-12  # relative error of a conversion between units
+OTHER_COUNTS = frozenset(("dozen", "gros", "score", "pair", "ppm", "ppb", "ppt", "k", "e"))  # not the number itself
 BARE = re.compile(r"^[^,]*[\d=+*/^|][^,]*$")  # x^2
-LATEX_ONLY = re.compile(r"[{<>\[\]]|,\s|\d[xyznpuvw](?![a-z])")  # 2^{10}, x<2, [1, 2], 5x
+LATEX_ONLY = re.compile(r"[{<>\[\]]|,\s|\d[xyznpuvwe](?![a-z])")  # 2^{10}, x<2, [1, 2], 5x
 
 
 def check_math(inputs: CheckInput, check: Mathematics) -> CheckResult:
@@ -51,11 +52,9 @@ def check_math(inputs: CheckInput, check: Mathematics) -> CheckResult:
     units = {quantity.unit.casefold().removesuffix("s") for quantity in pair if quantity is not None}
     if tag or len(units) < 2 or _numbers_tag(*pair) == "":
         return result(check.type, tag, detail)
-    return (
-        passed(check.type, f"only one side has a unit: {detail}")
-        if "" in units
-        else result(check.type, "unreadable_number", detail)
-    )
+    if "" in units and not (units & OTHER_COUNTS):
+        return passed(check.type, f"only one side has a unit: {detail}")
+    return result(check.type, "unreadable_number", detail)
 
 
 def _quantity(text: str, language: str) -> Quantity | None:
@@ -92,6 +91,11 @@ def _is_far(number: Fraction, other: Fraction) -> bool:
     return abs(number - other) > NEAR * max(abs(number), abs(other))
 
 
+def _is_written(number: Fraction, text: str) -> bool:
+    """Return whether a number that math-verify reads in `text` is one there, and no part of another: 12.500,75, 5 dozen."""
+    return any(not _is_far(abs(number), abs(value)) for _, values in numbers_in(text) for value in values)
+
+
 class Equality:
     """Compares two expressions; runs in a worker process."""
 
@@ -124,7 +128,11 @@ class Equality:
             return "off_reference"
         numbers = [_quantity(str(parsed[-1]), "en") for parsed in (answer, reference)]
         pair = [number.values[0] for number in numbers if number is not None and not number.unit]
-        return "off_reference" if len(pair) == 2 and _is_far(*pair) else ""
+        if len(pair) < 2:
+            return ""
+        if not _is_written(pair[1], reference_text):
+            return "no_reference"
+        return "off_reference" if _is_far(*pair) else "" if _is_written(pair[0], answer_text) else "unreadable_number"
 
     def _read(self, text: str) -> list[Any]:
         """Parse `text`. math-verify recognises LaTeX only between delimiters, so bare LaTeX gets dollars."""

@@ -26,6 +26,7 @@ OVERLINED = re.compile("(?:[0-9][\u0304\u0305])+")  # combining macron or overli
 LATEX = (  # (pattern, replacement), in this order
     (re.compile(r"\\boxed\s*\{(.*)\}|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL), lambda found: next(filter(None, found.groups()), "")),
     (re.compile(r"^\$+(.*?)\$+$", re.DOTALL), r"\1"),
+    (re.compile(r"^\*\*(.*)\*\*$", re.DOTALL), r"\1"),
     (re.compile(r"\\!|\\(?:left|right|displaystyle)(?![a-zA-Z])"), ""),
     (re.compile(r"\\[,;: ]|~|\\q?quad(?![a-zA-Z])"), " "),
     (re.compile(r"\{([.,])\}"), r"\1"),
@@ -42,10 +43,15 @@ LATEX = (  # (pattern, replacement), in this order
 TOKEN = r"(?:\d+(?: \d{3}(?![\d/])|[',._]\d+)*|[.,]\d+)"
 TIMES_TEN = r"\s?[*x]\s?10\s?(?:\^|\*\*)\s?\{?\(?(?P<ten>[-+]?\d{1,3})\)?\}?(?!\d)"
 NUMBER = re.compile(
-    rf"(?P<sign>[-+]?)(?:(?P<whole>\d+) )?(?P<above>\d+)\s?/\s?(?P<below>\d+)(?![\d/.,])"
-    rf"|(?P<minus>[-+]?)(?P<token>{TOKEN})(?:[.,]?\\(?:overline|bar)\{{(?P<line>\d+)\}}|[.,]\((?P<period>\d+)\)|[.,](?![\d(.]))?"
+    rf"(?P<sign>[-+]?)(?:(?P<whole>\d+) )?(?P<above>\d+)\s?/\s?(?P<below>\d+)(?![\d/]|[.,]\d)"
+    rf"|(?P<minus>[-+]?)(?P<token>{TOKEN})(?:[.,]?\\(?:overline|bar|dot)\{{(?P<line>\d+)\}}|[.,]\((?P<period>\d+)\)|[.,](?![\d(.]))?"
     rf"(?:[eE](?P<e>[-+]?\d{{1,3}})(?!\d)|{TIMES_TEN}|\s?(?:\^|\*\*)\s?\(?(?P<power>[-+]?\d{{1,3}})\)?(?!\d))?"
 )
+IN_PROSE = re.compile(rf"(?<![\w.,:/^])(?:{NUMBER.pattern})")
+ATTACHED_LETTER = re.compile(r"[kMB](?!\w)")
+PERCENT = re.compile(r"\s?(?:%|per ?cent\b)")
+OTHER_COUNT = re.compile(r":\d|[Ke](?!\w)|\s?(?:dozens?|gross|scores?|pairs?|ppm|ppb|ppt)\b")
+"""After a number: the text is another number than the one before it."""
 SPACED = re.compile(r"([1-9]\d{0,2}(?:([ '_])\d{3})(?:\2\d{3})*)(?:[.,](\d+))?")
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*|[1-9]\d?(?:,\d{2})+,\d{3}")  # the latter as in India
 NO_PROSE = re.compile(r"(?=.*\d)(?:[^\w]|[\deExX_])+", re.DOTALL)  # a digit, and no letters but those of notations
@@ -127,10 +133,30 @@ def read_quantity(text: str, language: str = "") -> Quantity:
 def plain(text: str) -> str:
     """Return `text` without LaTeX, and with one sign for each minus, times, space and digit."""
     text = characters(text.strip())
-    if any(sign in text for sign in "\\${}"):
+    if any(sign in text for sign in "\\${}*"):
         for pattern, replacement in LATEX:
             text = pattern.sub(replacement, text).strip()
     return text
+
+
+def numbers_in(text: str) -> list[tuple[str, tuple[Fraction, ...]]]:
+    """Return the numbers of prose, each as it is written, with magnitude and per cent, and its readings without a language."""
+    text, found = plain(text), []
+    for match in IN_PROSE.finditer(text):
+        rest = text[match.end() : match.end() + MAX_CHARS].partition("\n")[0]
+        letter, percent = ATTACHED_LETTER.match(rest), PERCENT.match(rest)
+        scales, after = magnitude(letter[0] if letter else rest, "")
+        if percent:
+            scales, after = (Fraction(1, 100), Fraction(1)), rest[percent.end() :]
+        elif letter:
+            after = rest[1:]
+        try:
+            values = _values(match, "") if not OTHER_COUNT.match(rest) else ()
+        except Unreadable:
+            values = ()
+        written = match[0].rstrip(".,") + rest[: len(rest) - len(after)]
+        found.append((written.rstrip(), tuple(value * scale for value in values for scale in scales)))
+    return found
 
 
 def _character(sign: str, digit_before: str) -> str:
@@ -156,18 +182,16 @@ def _values(match: re.Match[str], language: str) -> tuple[Fraction, ...]:
     repeat = match["line"] or match["period"]
     if repeat:
         return (sign * _repeating(match["token"], repeat, has_mark=match[0][len(match["minus"] + match["token"])] in ".,"),)
-    values = decimals(match["token"], language)
     exponent = int(match["e"] or match["ten"] or 0)
     if match["power"]:
-        if (
-            len(values) > 1
-            or values[0] != int(values[0])
-            or len(match["token"]) > 4
-            or (values[0] == 0 and int(match["power"]) < 0)
-        ):
-            raise Unreadable(match[0])
-        values = (values[0] ** int(match["power"]),)
-    return tuple(sign * value * Fraction(10) ** exponent for value in values)
+        return (sign * _power(match["token"], int(match["power"])),)
+    return tuple(sign * value * Fraction(10) ** exponent for value in decimals(match["token"], language))
+
+
+def _power(token: str, power: int) -> Fraction:
+    if not token.isdigit() or len(token) > 4 or (int(token) == 0 and power < 0):
+        raise Unreadable(token)
+    return Fraction(int(token)) ** power
 
 
 def _ratio(match: re.Match[str]) -> Fraction:

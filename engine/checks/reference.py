@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import regex
 
-from engine.checks.magnitudes import magnitude
-from engine.checks.numbers import NUMBER, characters
+from engine.checks.numbers import numbers_in
 from engine.checks.result import CheckInput, CheckResult, parse, passed, result
 from engine.contract.reference import Reference
 
@@ -17,7 +16,7 @@ SHOWN_CHARS = 40
 MAX_BOXES = 5  # whose end is searched, from the last one on
 BOXED = re.compile(r"\\f?box(?:ed)?\s*\{")
 WRAPPED = re.compile(
-    r"\$\$?(.*?)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]|\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}|\((\w)\)", re.DOTALL
+    r"\$\$?(.*?)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]|\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}|\((\w)\)|\*\*(.*?)\*\*", re.DOTALL
 )
 
 
@@ -86,15 +85,8 @@ def boxed(text: str) -> str:
 
 def last_number(text: str) -> str:
     """Return the last number of `text`, with its magnitude or per cent, but without its unit; the whole text without one."""
-    tail = characters(text[-LAST_CHARS:])
-    number = re.compile(rf"(?<![\w.,/^])(?:{NUMBER.pattern})|(?<=[\w)])-(?=\d)")
-    found = [match for match in number.finditer(tail) if match[0] != "-"]
-    if not found:
-        return text
-    rest = tail[found[-1].end() :].partition("\n")[0]
-    percent = re.match(r"\s?\\?(?:%|per ?cent\b)", rest)
-    end = percent.end() if percent else len(rest) - len(magnitude(rest, "")[1])
-    return found[-1][0].rstrip(".,") + rest[:end].rstrip()
+    found = numbers_in(text[-LAST_CHARS:])
+    return found[-1][0] if found else text
 
 
 def same_text(answer: str, reference: str) -> bool:

@@ -95,8 +95,8 @@ class Numeric(Checked):
     max: float | None = None
     field: str | None = None
     unit: Annotated[str, AfterValidator(_is_a_unit)] | None = None
-    """A unit that the answer must have, or one that converts to it (pint); also the unit of bounds and tolerance. Null: none, or that
-    of the reference."""
+    """A unit that the answer must have, or one that converts to it (pint); also the unit of bounds and tolerance. Null: none, or
+    that of the reference."""
     reference: Reference | None = None
     """Null: the number is compared with no reference."""
     abs_tol: float = Field(default=0, ge=0)

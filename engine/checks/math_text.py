@@ -43,6 +43,7 @@ def normalised(text: str) -> str:
     text = WORDS.sub(_in_digits, MIXED.sub(_improper, MIXED_LATEX.sub(_improper, text)))
     if is_prose(text) and "$" not in text and "\\(" not in text:  # read as plain text
         text = re.sub(r"\^\{([-+]?\d+)\}", r"^\1", FRACTION.sub(r"\1/\2", text))
+        text = re.sub(r"(\d/\d+)\.(?!\d)", r"\1", text)
     return text
 
 

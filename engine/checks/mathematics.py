@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.checks.math_text import has_hazard, is_prose, normalised, percent_as_number
 from engine.checks.numbers import NotANumber, Quantity, Unreadable, decimal_mark, numbers_in, read_quantity
-from engine.checks.reference import extracted, resolve_reference, same_text, unreadable_reference
+from engine.checks.reference import extracted, resolve_reference, same_text, states, unreadable_reference
 from engine.checks.result import CheckInput, CheckResult, field_value, passed, result
-from engine.checks.units import NotConvertible, convert, parts_per
+from engine.checks.units import NotConvertible, convert, is_unit, parts_per
 from engine.contract.checks import Mathematics
 from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
 
@@ -19,6 +19,7 @@ NEAR = Fraction(1, 1000)
 ROUNDING = 1e-12  # relative error of a conversion between units
 OTHER_COUNTS = frozenset(("dozen", "gros", "score", "pair", "ppm", "ppb", "ppt", "k", "e"))  # not the number itself
 BARE = re.compile(r"^[^,]*[\d=+*/^|][^,]*$")  # x^2
+NOT_IN_PROSE = re.compile(r"^[^\\$]*(?:[<>\[\](]|\b[a-z]\s?[-+*/^]|[-+*/]\s?[a-z]\b|\d[a-z]\b)[^\\$]*$")  # math-verify finds no a+b
 LATEX_ONLY = re.compile(r"[{<>\[\]]|,\s|\d[xyznpuvwe](?![a-z])")  # 2^{10}, x<2, [1, 2], 5x
 
 
@@ -45,6 +46,9 @@ def check_math(inputs: CheckInput, check: Mathematics) -> CheckResult:
             tag = _worker(check.seconds, check.memory_mib)(json.dumps([answer, reference.text]))
         except Exceeded as error:
             return result(check.type, "timed_out", str(error))
+    is_text = tag in ("text", "no_reference", "not_math") or (tag == "off_reference" and pair[1] is None)
+    if is_text and "\\boxed" not in answer and states(answer, reference.text):
+        return result(check.type, "")
     if tag == "text" and len(answer.split()) <= len(reference.text.split()) + 1:  # a label, not a sentence with one
         return result(check.type, "" if same_text(answer.lower(), reference.text.lower()) else "off_reference", detail)
     if tag in ("text", "no_reference"):
@@ -64,6 +68,8 @@ def _quantity(text: str, language: str) -> Quantity | None:
     except (Unreadable, NotANumber):
         return None
     if re.fullmatch(r"\D*\d+,(?!\d{3}(?!\d))\d+\D*", text) and decimal_mark(language) != ",":
+        return None
+    if quantity.unit and not is_unit(quantity.unit):
         return None
     if parts := parts_per(quantity.unit):
         return Quantity((quantity.values[0] / parts, *quantity.values), "")
@@ -122,6 +128,8 @@ class Equality:
         answer, reference = self._read(answer_text), self._read(reference_text)
         if not reference:
             return "no_reference" if answer else "text"
+        if is_prose(answer_text) and not re.search(r"[\\$]", answer_text) and NOT_IN_PROSE.search(reference_text):
+            return "no_reference"
         if not answer:
             return "not_math"
         if not self.library.verify(reference, answer, timeout_seconds=None):

@@ -203,11 +203,10 @@ def _ratio(match: re.Match[str]) -> Fraction:
 
 def _repeating(token: str, repeat: str, *, has_mark: bool) -> Fraction:
     """Return 0.1666... for the token 0.1 and the repeated digits 6."""
-    whole, mark, places = (
-        re.fullmatch(r"(\d*)([.,]?)(\d*)", token).groups() if re.fullmatch(r"\d*[.,]?\d*", token) else ("", "", "")
-    )
-    if bool(mark) == has_mark:
+    parts = re.fullmatch(r"(\d*)([.,]?)(\d*)", token)
+    if parts is None or bool(parts[2]) == has_mark:
         raise Unreadable(token)
+    whole, places = parts[1], parts[3]
     tail = Fraction(int(repeat), 10 ** len(repeat) - 1)
     return int(whole or 0) + (int(places or 0) + tail) / 10 ** len(places)
 

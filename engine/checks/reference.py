@@ -13,6 +13,7 @@ from engine.contract.reference import Reference
 PATTERN_SECONDS = 1.0  # limit for one pattern of the contract over one text: some patterns backtrack forever
 LAST_CHARS = 2000  # of a text, in which the last number is searched
 SHOWN_CHARS = 40
+STATED = re.compile(r"(?:\b(?:is|are)\s|[:=])[\s*$(\[\\]*$")
 MAX_BOXES = 5  # whose end is searched, from the last one on
 BOXED = re.compile(r"\\f?box(?:ed)?\s*\{")
 WRAPPED = re.compile(
@@ -92,6 +93,12 @@ def last_number(text: str) -> str:
 def same_text(answer: str, reference: str) -> bool:
     """Return whether two texts are equal but for white space, \\boxed{}, dollars, \\text{} and the brackets of an option (B)."""
     return answer.strip() == reference.strip() or _bare(answer) == _bare(reference)
+
+
+def states(answer: str, reference: str) -> bool:
+    """Return whether prose ends with the text of the reference, after `is`, a colon or an equals sign."""
+    line, wanted = answer.rstrip().rpartition("\n")[2].rstrip(" .*$"), reference.strip(" .*$\n")
+    return bool(wanted) and line.endswith(wanted) and bool(STATED.search(line[: -len(wanted)]))
 
 
 def _bare(text: str) -> str:

@@ -20,7 +20,7 @@ def only(answer, text="", *, check=CHECK, **inputs):
     return result
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(LANGUAGES, st.data())
 def test_right_answer_to_a_short_prompt_is_never_dropped(language, data):
     prompt = data.draw(st.sampled_from(TEXTS[language]["prompts"]))

@@ -82,6 +82,22 @@ def test_magnitude_and_per_cent_never_pass_as_the_bare_number(number, form):
         assert tag(check, form.format(number), str(number)) in ("off_reference", "unreadable_number")
 
 
+PROSE = ["{}.", "The answer is {}.", "so we get ${}$ m", "**{}**", "= {}", "Answer: {} km"]
+MISREAD = [  # (number, what a part of it is)
+    ("1e6", "1"), (f"2.5 {TIMES} 10^3", "2.5"), ("10^6", "10"), ("5 million", "5"), ("5 billion", "5"), ("5K", "5"),
+    ("5 Mio.", "5"), ("12 500", "500"), ("12.500,75", "12.5"), ("1.000.000", "1"), ("50%", "50"), (r"0.\overline{3}", "0"),
+    ("1 1/2", "1"),
+    (r"1\frac{1}{2}", "0.5"), ("1\u00bd", "1"), ("10\u00b2", "10"), ("2^{10}", "2"), ("1_000", "1"), ("2 dozen", "2"),
+    ("1:10", "1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", PROSE)
+def test_part_of_a_number_is_not_the_number_in_prose(sentence):
+    for number, part in MISREAD:
+        assert tag(MATH, sentence.format(number), part) and tag(MATH, part, sentence.format(number)), number
+
+
 UNITS = [
     ("N*m", "Nm"), ("N*m", "N m"), ("N*m", f"N{DOT}m"), ("N*m", "N-m"), ("m**2", "m2"), ("m**2", "m\u00b2"), ("m**2", "sq m"),
     ("m**2", "square meters"), ("m**3", "cbm"), ("kg", "kgs"), ("kg", "Kg"), ("kg", "kg."), ("degC", "C"), ("degC", "\u00b0C"),
@@ -147,6 +163,10 @@ def test_unit_is_read_as_people_write_it(number, names, space):
         (MATH, "(B)", "B", ""),
         (MATH, "C", "B", "off_reference"),
         (MATH, "I choose the letter B", "B", "no_reference"),
+        (MATH, "The answer is B.", "B", ""),
+        (MATH, "So the range is [0, 1).", "[0, 1)", ""),
+        (MATH, "Therefore we have a+b here", "a+b", "no_reference"),
+        (MATH, "The answer is 14/3.", r"\frac{14}{3}", ""),
         (MATH, "even", r"\text{even}", ""),
         (MATH, "neve", "even", "off_reference"),
         (MATH, "x<2", "x<2", ""),

@@ -108,6 +108,8 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     layers, freeze_embeddings, freeze_layers = student.init.prune.layers, student.freeze_embeddings, student.freeze_layers
     pruned = prune.prune(Path(spec.source), layers, freeze_embeddings=freeze_embeddings, freeze_layers=freeze_layers)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
+    if worker.rank == 0 and worker.resume is None:
+        export.verify(pruned, scratch)
     splits = {
         name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
         for name, table in load_examples(spec).items()
@@ -179,11 +181,14 @@ def validate(training: Training) -> None:
 
 def keep_best(training: Training) -> None:
     """Write the current weights as the best model. Every rank must call it."""
-    weights = zero.weights(training.engine)
+    weights, dtype = zero.weights(training.engine), training.spec.student.dtype
+    ids = export.probe(training.pruned)
+    in_memory = export.logits(training.pruned.model, ids.to(training.worker.device))  # with ZeRO 3 every rank holds a part
     if weights is not None:
         folder = training.scratch / BEST
         shutil.rmtree(folder, ignore_errors=True)
-        export.write(training.pruned, weights, folder, dtype=training.spec.student.dtype)
+        export.write(training.pruned, weights, folder, dtype=dtype)
+        export.compare(folder, in_memory, ids, dtype=dtype)
 
 
 def save(training: Training) -> None:

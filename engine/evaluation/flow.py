@@ -10,6 +10,7 @@ from ray.exceptions import RayError
 
 from engine.contract.profile import Pool
 from engine.distributed import ray_options
+from engine.errors import ModelError
 from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
 from engine.rows import Row
 
@@ -23,7 +24,12 @@ def evaluate(
 
     As many engines as the pool has actors load at the same time, so that their start-up overlaps. Only one is evaluated at a time,
     so that the others do not disturb its timing. A model that does not load or dies yields answers that end as `error`.
+
+    Raises:
+        ModelError: Ray was stopped.
     """
+    if not ray.is_initialized():  # a call would start a new cluster
+        raise ModelError("Ray was stopped. Run again: what is finished is kept.")
     at_once, shared = _engines_at_once(pool), ray.put(list(rows))
     for start in range(0, len(targets), at_once):
         wave = targets[start : start + at_once]

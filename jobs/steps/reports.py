@@ -182,7 +182,7 @@ def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
     for section in context.contract.students:
         artifact = load_artifact(context.run / f"students/{section.name}")
         if artifact is None:
-            notes.append(f"{section.name} was not trained, so it is in no table.")
+            notes.append(f"{section.name} was not trained, as its training failed or has not ended, so it is in no table.")
             continue
         folder = f"{artifact.folder}/model"
         yield trained(context, section, name=section.name, role="student", folder=folder, units=_units(context.contract))

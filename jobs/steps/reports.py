@@ -18,12 +18,14 @@ from engine.contract.students import Student
 from engine.curation.represent import represent
 from engine.errors import StorageError
 from engine.evaluation import flow
+from engine.evaluation.answers import EvalLedger
 from engine.evaluation.assess import EvalResult, assess
 from engine.evaluation.baseline import TrainingExamples, user_text
 from engine.evaluation.evaluator import EvalTarget
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
 from engine.grading.failures import counted
+from engine.inference.crash_isolation import MARKERS
 from engine.records.ablation import Ablation
 from engine.records.candidates import CandidatesMetrics
 from engine.records.judge import JudgeMetrics
@@ -54,7 +56,10 @@ def run(context: JobContext) -> RowCounts:
         context.progress(f"{context.job.name}: {line}")
 
     section = context.contract.evaluation
-    evaluations = flow.evaluate(targets, holdout, context.profile.evaluator, timed=section.latency_prompts, progress=progress)
+    (context.ledger / MARKERS / "evaluation").remove()  # deaths of an earlier attempt are none of this one
+    ledger = EvalLedger(rows=context.paid / "evaluation", own=context.ledger)
+    pool, timed = context.profile.evaluator, section.latency_prompts
+    evaluations = flow.evaluate(targets, holdout, pool, timed=timed, progress=progress, ledger=ledger)
     results = [
         EvalResult(target, each, predictions(target, holdout, each, scenarios=seen, final=final, checks=section.checks))
         for target, each in zip(targets, evaluations, strict=True)
@@ -203,7 +208,7 @@ def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
     for section in context.contract.students:
         artifact = load_artifact(context.run / f"students/{section.name}")
         if artifact is None:
-            notes.append(f"{section.name} was not trained, so it is in no table.")
+            notes.append(f"{section.name} was not trained, as its training failed or has not ended, so it is in no table.")
             continue
         folder = f"{artifact.folder}/model"
         yield trained(context, section, name=section.name, role="student", folder=folder, units=_units(context.contract))

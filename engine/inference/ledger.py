@@ -89,7 +89,8 @@ class Ledger:
     def _write(self, rows: pa.Table) -> str:
         span = pc.min_max(rows[self.partition_key]).as_py()
         branch = _branch([span["min"], span["max"]])
-        shard = write_shard(_at(self.folder, branch), rows, self.schema, prefix=f"{span['min'][:DIGITS]}-{span['max'][:DIGITS]}")
+        prefix = f"{span['min'][:DIGITS]}-{span['max'][:DIGITS]}"
+        shard = write_shard(_at(self.folder, branch), rows, self.schema, prefix=prefix, durable=True)
         return "/".join([*branch, shard.path])
 
     def _paths(self, partitions: Sequence[str]) -> list[str]:

@@ -139,8 +139,10 @@ def nan_findings(job: str, tables: dict[str, Table]) -> Iterator[str]:
 
 
 def write_record(folder: Folder, record: ArtifactRecord) -> None:
-    """Write `record` into `folder`: from now on the artifact there is finished."""
-    folder.write(RECORD, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+    """Write `record` into `folder`: from now on the artifact there is finished, also after a power cut."""
+    shards = [f"{name}/{shard.path}" for name, table in record.tables.items() for shard in table.shards]
+    folder.sync([*shards, *(file.path for file in record.files)])
+    folder.write(RECORD, json.dumps(record.model_dump(mode="json"), indent=1).encode(), durable=True)
 
 
 def load_artifact(folder: Folder) -> Artifact | None:

@@ -65,7 +65,7 @@ class Workspace:
             profile=self.profile.model_dump(mode="json"),
             created=created,
         )
-        self.folder.write(RUN, record.model_dump_json(indent=1).encode())
+        self.folder.write(RUN, record.model_dump_json(indent=1).encode(), durable=True)
 
     def log_path(self) -> Path:
         """Return the path of this command's log: in the run folder, or in the temporary folder if the run is behind a URL."""

@@ -93,9 +93,8 @@ class Ledger:
     def _write(self, rows: pa.Table) -> str:
         span = pc.min_max(rows[self.partition_key]).as_py()
         branch = _branch([span["min"], span["max"]])
-        folder = _at(self.folder, branch)
-        shard = write_shard(folder, rows, self.schema, prefix=f"{span['min'][:DIGITS]}-{span['max'][:DIGITS]}")
-        folder.sync(shard.path, "")  # paid work survives a power cut, too
+        prefix = f"{span['min'][:DIGITS]}-{span['max'][:DIGITS]}"
+        shard = write_shard(_at(self.folder, branch), rows, self.schema, prefix=prefix, durable=True)
         return "/".join([*branch, shard.path])
 
     def _paths(self, partitions: Sequence[str]) -> list[str]:

@@ -48,7 +48,7 @@ class TokenBudget:
     def add(self, payee: str, usage: TokenUsage) -> None:
         """Note durably what `payee` has used."""
         self.used[payee] = usage.plus(self.used.get(payee, TokenUsage()))
-        self.folder.write(self.name, json.dumps(self.used).encode())
+        self.folder.write(self.name, json.dumps(self.used).encode(), durable=True)
 
 
 def usage_in(folder: Folder) -> dict[str, TokenUsage]:

@@ -122,7 +122,6 @@ class ArtifactWriter:
         if self.folder.url != self.final.url:
             self.final.remove()
             self.folder.rename_to(self.final)
-            Folder(self.final.url.rpartition("/")[0]).sync("")
         return Artifact(self.final, record)
 
 
@@ -140,15 +139,10 @@ def nan_findings(job: str, tables: dict[str, Table]) -> Iterator[str]:
 
 
 def write_record(folder: Folder, record: ArtifactRecord) -> None:
-    """Write `record` into `folder`: from now on the artifact there is finished.
-
-    All files that the record lists are flushed to the disk before it: after a power cut there is a whole artifact or none.
-    """
+    """Write `record` into `folder`: from now on the artifact there is finished, also after a power cut."""
     shards = [f"{name}/{shard.path}" for name, table in record.tables.items() for shard in table.shards]
-    tables = [name for name, table in record.tables.items() if table.shards]
-    folder.sync(*shards, *tables, *(file.path for file in record.files))
-    folder.write(RECORD, json.dumps(record.model_dump(mode="json"), indent=1).encode())
-    folder.sync(RECORD, "")
+    folder.sync([*shards, *(file.path for file in record.files)])
+    folder.write(RECORD, json.dumps(record.model_dump(mode="json"), indent=1).encode(), durable=True)
 
 
 def load_artifact(folder: Folder) -> Artifact | None:

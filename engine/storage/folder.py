@@ -1,9 +1,12 @@
 """A folder on disk or behind any fsspec URL, whose files are written whole or not at all."""
 
+import errno
 import hashlib
 import os
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import PurePosixPath
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -12,6 +15,8 @@ from engine.errors import StorageError
 from engine.records.record import FileEntry
 
 CHUNK = 2**22  # bytes read at once
+ANCESTORS = 3  # folders above a moved one whose entries must be on the disk: RUN/students, RUN, and the folder of RUN
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)  # of a folder: its file system cannot, or it is another's
 
 
 class Folder:
@@ -68,8 +73,8 @@ class Folder:
             raise StorageError(f"{self}/{name}: cannot be read: {error}.") from None
         return FileEntry(name, size, digest.hexdigest())
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write `data` as the file `name`, whole or not at all.
+    def write(self, name: str, data: bytes, *, durable: bool = False) -> None:
+        """Write `data` as the file `name`, whole or not at all; `durable`: it is on the disk when this returns.
 
         Raises:
             StorageError: the store is read-only or full.
@@ -83,7 +88,11 @@ class Folder:
             partial = f"{target}.{uuid.uuid4().hex[:8]}.part"
             try:
                 self.fs.pipe_file(partial, data)
+                if durable:
+                    _sync(partial)
                 self.fs.mv(partial, target)
+                if durable:
+                    _sync(target.rpartition("/")[0])
             except OSError:
                 if self.fs.exists(partial):
                     self.fs.rm(partial)
@@ -93,17 +102,21 @@ class Folder:
                 f"{self}/{name}: cannot be written: {error}. Make room or choose a run folder that can be written; then run again."
             ) from None
 
-    def sync(self, *names: str) -> None:
-        """Flush files and folders (`""` is this folder) to the disk, so that they survive a power cut.
+    def sync(self, names: Iterable[str]) -> None:
+        """Wait until the files `names` are on the disk, with the folders that they are in. A store behind a URL needs none of it.
 
-        Nothing to do on an object store: an upload that has ended is durable.
+        Raises:
+            StorageError: the disk reports an error.
         """
-        for name in names if self.is_local else ():
-            descriptor = os.open(self._path_of(name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        if not self.is_local:
+            return
+        paths = [PurePosixPath(name) for name in names]
+        folders = {str(parent) for path in paths for parent in path.parents}
+        try:
+            for name in [*map(str, paths), *sorted(folders, key=len, reverse=True)]:
+                _sync(f"{self.path}/{name}")
+        except OSError as error:
+            raise StorageError(f"{self}: cannot be written to the disk: {error}. Check the disk, and run again.") from None
 
     def files(self, *, deep: bool = True) -> list[str]:
         """Return the sorted paths, relative to this folder, of all files below it, or only of those directly in it."""
@@ -120,13 +133,30 @@ class Folder:
                 self.fs.rm(self._path_of(name), recursive=True)
 
     def rename_to(self, other: "Folder") -> None:
-        """Move this folder to `other`: atomically on a local disk, file by file elsewhere."""
+        """Move this folder to `other`: atomically and durably on a local disk, file by file elsewhere."""
         if self.is_local:
             self.fs.makedirs(other.path.rpartition("/")[0], exist_ok=True)
             self.fs.mv(self.path, other.path)
+            for ancestor in list(PurePosixPath(other.path).parents)[:ANCESTORS]:
+                _sync(str(ancestor))
             return
         for path in self.files():  # s3fs would also copy the folders in one recursive move, and a store has no folders
             self.fs.mv(self._path_of(path), other._path_of(path))
 
     def _path_of(self, name: str) -> str:
         return f"{self.path}/{name}" if name else self.path
+
+
+def _sync(path: str) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk: it may be a power cut away from being empty until then."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)

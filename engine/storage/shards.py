@@ -20,8 +20,10 @@ from engine.storage.folder import Folder
 from engine.storage.migrations import migrate
 
 
-def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: str = "part") -> Shard:
+def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: str = "part", durable: bool = False) -> Shard:
     """Write `table` as one Parquet file of exactly `schema` into `folder`; the shard's path is relative to `folder`.
+
+    `durable`: it is on the disk when this returns. The shards of an artifact need not be: its record waits for them.
 
     Raises:
         KeyError: a column of `schema` is not in `table`.
@@ -31,7 +33,7 @@ def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: s
     data = parquet_bytes(rows)
     digest = hashlib.sha256(data).hexdigest()
     name = f"{prefix}-{digest[:20]}.parquet"
-    folder.write(name, data)
+    folder.write(name, data, durable=durable)
     return Shard(path=name, rows=table.num_rows, bytes=len(data), sha256=digest, nan=nan_values(rows))
 
 

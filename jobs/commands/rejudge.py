@@ -2,8 +2,7 @@
 
 The result is in `RUN/rejudged`. With `--write` it becomes the run's candidates. The former candidates and all that was made from
 them move to `RUN/earlier/<fingerprint>`, a run folder that `status`, `sql` and `rejudge` can read.
-Relative paths of `--contract FILE`, and of `--set` with it, start at the folder of FILE. The run keeps them, relative to its own
-contract's folder.
+Relative paths of `--contract FILE`, and of `--set` beside it, start at the folder of FILE; the run keeps them relative to its own.
 `rayleigh rejudge RUN --json` prints a `RejudgeComparison` (engine/records/judge.py).
 """
 

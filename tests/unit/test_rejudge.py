@@ -114,11 +114,11 @@ def test_a_death_at_any_step_leaves_the_old_or_the_new_and_the_same_call_ends_it
         left = [steps]
 
         def dying(method, left=left):
-            def act(self, *args):
+            def act(self, *args, **options):
                 if left[0] == 0:
                     raise Death
                 left[0] -= 1
-                return method(self, *args)
+                return method(self, *args, **options)
 
             return act
 

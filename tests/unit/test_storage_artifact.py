@@ -1,14 +1,18 @@
 """Artifacts: invisible until whole, listed to the byte, the same for the same rows."""
 
+import errno
 import hashlib
 import json
+import os
 
 import pyarrow as pa
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
 from engine.records.record import FileEntry, Identity
 from engine.rows import VERSION
+from engine.runs import swap
 from engine.storage.artifact import RECORD, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest, table_of, write_shard
@@ -124,3 +128,71 @@ def test_record_of_the_first_version_is_read_with_the_names_of_today(folder):
     assert older and older.record.version == 1
     assert older.record.row_counts == RowCounts(9, {"train": 2, "not_routed": 4, "early_stopped": 2, "budget_exhausted": 1})
     assert older.record.metrics == {"confidence_tiers": {"0": 2}, "teachers": {"t": {"budget_exhausted": 1}}}
+
+
+def synced(monkeypatch):
+    """Return a list that grows by what is written to the disk, and by renames, in order."""
+    steps = []
+    fsync, mv = os.fsync, LocalFileSystem.mv
+
+    def record_fsync(descriptor):
+        steps.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def record_mv(self, source, target, **options):
+        steps.append((source, target))
+        mv(self, source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(LocalFileSystem, "mv", record_mv)
+    return steps
+
+
+def test_everything_that_the_record_lists_is_on_the_disk_before_the_record(tmp_path, monkeypatch):
+    writer = ArtifactWriter(Folder(f"{tmp_path}/run/students/toy"))
+    writer.put("rows", ROWS, SCHEMA)
+    writer.folder.write("model/deep/weights.bin", b"1")
+    steps = synced(monkeypatch)
+    artifact = writer.finish(TOY, RowCounts(4, {"kept": 4}))
+    building = writer.folder.path
+    [shard] = artifact.table("rows").shards
+    record = next(step[0] for step in steps if isinstance(step, tuple) and step[1].endswith(RECORD))
+    before = steps[: steps.index(record)]
+    files = [f"{building}/rows/{shard.path}", f"{building}/model/deep/weights.bin"]
+    assert set(before) == {*files, *(f"{building}{name}" for name in ("", "/rows", "/model", "/model/deep"))}
+    renamed = steps.index((building, artifact.folder.path))
+    assert steps[steps.index(record) : renamed] == [record, (record, f"{building}/{RECORD}"), building]
+    assert steps[renamed + 1 :] == [f"{tmp_path}/run/students", f"{tmp_path}/run", str(tmp_path)]
+
+
+def test_copied_artifact_is_on_the_disk_before_its_record(tmp_path, monkeypatch):
+    artifact = finish(Folder(f"{tmp_path}/run/toy"), pieces=2)
+    steps = synced(monkeypatch)
+    swap.copy(artifact, Folder(f"{tmp_path}/copy"))
+    record = next(index for index, step in enumerate(steps) if isinstance(step, tuple) and step[1].endswith(RECORD))
+    assert {f"{tmp_path}/copy/rows/{shard.path}" for shard in artifact.table("rows").shards} < {*steps[:record]}
+
+
+def test_disk_that_reports_an_error_leaves_no_artifact(tmp_path, monkeypatch):
+    writer = ArtifactWriter(Folder(f"{tmp_path}/toy"))
+    writer.put("rows", ROWS, SCHEMA)
+
+    def broken(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(StorageError, match=r"cannot be written to the disk: .*Input/output error"):
+        writer.finish(TOY, RowCounts(4, {"kept": 4}))
+    assert load_artifact(writer.final) is None and load_artifact(writer.folder) is None
+
+
+def test_file_system_that_cannot_sync_a_folder_is_used_all_the_same(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def files_only(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    assert finish(Folder(f"{tmp_path}/toy")).read("rows", SCHEMA).equals(ROWS)

@@ -1,5 +1,6 @@
 """Answers of an evaluated model that are kept in a ledger, so that a run that was killed asks for none of them again."""
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -31,6 +32,7 @@ PAID = pa.schema(
         ("seconds", pa.float64()),  # wall time of its batch divided by the batch's answers
         ("error", pa.string()),
         ("trajectory", TRAJECTORY),
+        ("reasoning", pa.string()),
     ]
 )
 
@@ -95,11 +97,13 @@ class LedgerAnswers:
 
     def keys(self, asked: Sequence[Asked], sampling: Sampling, *, alone: Sequence[bool], tools: str) -> list[str]:
         """Return the ledger's key of each request; `tools` identifies the toolset, "" = none."""
+        limits = [sampling.top_p, sampling.max_tokens]
         keys = []
         for (prompt_id, request), is_alone in zip(asked, alone, strict=True):
-            decoding = decoding_identity(self.model, request.json_schema) if request.json_schema else []
-            parts = str(request), sampling.model_dump_json(), str(is_alone), tools
-            keys.append(content_id(prompt_id, self.client.identity, *parts, *decoding))
+            # Named here one by one: a later field of Request or Sampling must not change the keys of what is paid for.
+            asks = [request.chat, request.seed, request.temperature, request.json_schema, request.keep_special_tokens]
+            parts = json.dumps([*asks, request.max_calls, *limits, is_alone]), tools
+            keys.append(content_id(prompt_id, self.client.identity, *parts, *decoding_identity(self.model, request.json_schema)))
         return keys
 
     def __call__(self, asked: dict[str, Asked], sampling: Sampling) -> dict[str, Completion]:

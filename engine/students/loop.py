@@ -195,14 +195,11 @@ def validate(training: Training) -> None:
 
 def keep_best(training: Training) -> None:
     """Write the current weights as the best model. Every rank must call it."""
-    weights, dtype = zero.weights(training.engine), training.spec.student.dtype
-    ids = export.probe(training.pruned)
-    in_memory = export.logits(training.pruned.model, ids.to(training.worker.device))  # with ZeRO 3 every rank holds a part
+    weights = zero.weights(training.engine)
     if weights is not None:
         folder = training.scratch / BEST
         shutil.rmtree(folder, ignore_errors=True)
-        export.write(training.pruned, weights, folder, dtype=dtype)
-        export.compare(folder, in_memory, ids, dtype=dtype)
+        export.write(training.pruned, weights, folder, dtype=training.spec.student.dtype)
 
 
 def save(training: Training) -> None:

@@ -47,4 +47,4 @@ def test_family_is_pruned_and_loaded_alike_or_refused(family: str, kept: tuple[i
     except ModelError as error:
         pytest.skip(f"refused: {error}"[:300])
     model.save_pretrained(tmp_path)
-    export.compare(tmp_path, export.logits(model, IDS), IDS, dtype="float32")
+    export.compare(tmp_path, export.logits(model, IDS), IDS)

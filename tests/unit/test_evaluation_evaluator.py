@@ -16,7 +16,7 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
 from engine.errors import ContractError, ModelError
-from engine.evaluation.answers import EvalLedger
+from engine.evaluation.answers import Asked, EvalLedger
 from engine.evaluation.baseline import TrainingExamples, build_baseline, user_text
 from engine.evaluation.evaluator import EvalTarget, Evaluator, evenly_spaced, failed
 from engine.evaluation.predict import predictions
@@ -236,3 +236,26 @@ def test_an_engine_that_fails_ends_only_the_evaluation_of_its_model(tmp_path: Pa
     monkeypatch.setattr(evaluator, "_warm_up", lambda rows: None)
     with pytest.raises(ModelError, match="TypeError: a bug"):
         evaluator.evaluate([row(0, "x")], 0)
+
+
+def test_a_kept_answer_is_the_whole_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of a completion comes back from the ledger; the time is that of its batch."""
+    whole = Completion("4", "stop", 7, 1, -0.5, 0.25, "", False, (), "two and two")
+    monkeypatch.setattr(FakeEngine, "complete", lambda self, requests, sampling: [whole] * len(requests))
+    ledger = EvalLedger(rows=Folder(f"{tmp_path}/paid"), own=Folder(f"{tmp_path}/own"))
+    asked = Asked("aa", Request([{"role": "user", "content": "x"}], 0, 0.0))
+    for _ in range(2):
+        evaluator = Evaluator(fake(), Pool(), ledger)
+        assert evaluator.answers
+        with evaluator.answers.block([asked]):
+            [answer] = evaluator.answers({"k": asked}, Sampling()).values()
+        assert answer._replace(seconds=0.25, trajectory=()) == whole
+        monkeypatch.setattr(FakeEngine, "complete", lambda self, requests, sampling: 1 / 0)
+
+
+def test_keys_of_kept_answers_stay(tmp_path: Path) -> None:
+    """A key that changes is an answer that is paid for again."""
+    evaluator = Evaluator(fake(), Pool(), EvalLedger(rows=Folder(f"{tmp_path}/paid"), own=Folder(f"{tmp_path}/own")))
+    asked = [Asked("aa", Request([{"role": "user", "content": "x"}], 0, 0.0, {"type": "object"}))]
+    assert evaluator.answers
+    assert evaluator.answers.keys(asked, Sampling(max_tokens=9), alone=[True], tools="t") == ["8f02fb731291e6e87a53a81fe41e60e3"]

@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE  # without byte code each process compiles what it imports: a loaded vLLM takes 31 s of a core, not 15
 
-.PHONY: setup smoke test unit line chaos modes lint bench docs docs-check
+.PHONY: setup smoke test unit line chaos modes families lint bench docs docs-check
 
 setup: $(INSTALLED)
 
@@ -38,13 +38,16 @@ unit: setup  ## Without Ray, in seconds.
 	@$(BIN)/python -m pytest -q --durations=8 -n 2 --dist worksteal tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
-	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos and not modes" -n 2 --dist loadfile tests/line
+	@$(BIN)/python -m pytest -q --durations=10 -m "not chaos and not modes and not families" -n 2 --dist loadfile tests/line
 
 chaos: setup  ## kill -9 of driver, teacher, judge, node and a training's worker at random moments; the same rows, and what was paid twice.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m chaos tests/line
 
 modes: setup  ## Modes of the teachers, methods of synthesis, judges, pools and signals, on the real default models.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m modes tests/line
+
+families: setup  ## Prunes a tiny random model of every family of transformers, and names those that are refused.
+	@$(BIN)/python -m pytest -q -rs --durations=10 -m families tests/line/test_families.py
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -9,6 +9,7 @@ RayleighError
 ├── MissingArtifact     caller: an input has not been made yet
 ├── RecipeMismatch      caller: the artifact was finished under another recipe
 ├── ConservationError   developers of Rayleigh: a job lost or invented rows
+├── NoUsableAnswer      author of the contract, owner of the model: every answer failed
 └── GateRefused         caller of `promote`: no student meets the contract's gate
 
 A bad row is data (a reject, a finish reason, a pool), never an exception. A message names the place, what was found, what was
@@ -18,6 +19,9 @@ expected and what to do next.
 
 class RayleighError(Exception):
     """The command line prints it without a traceback; any other exception is a bug and shows one."""
+
+    exit_code = 1
+    """With which the command line ends."""
 
 
 class ContractError(RayleighError):
@@ -50,6 +54,12 @@ class RecipeMismatch(RayleighError):
 
 class ConservationError(RayleighError):
     """A job lost or invented rows."""
+
+
+class NoUsableAnswer(RayleighError):
+    """Every answer of the teachers failed, so that there is nothing to learn from."""
+
+    exit_code = 3
 
 
 class GateRefused(RayleighError):

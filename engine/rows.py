@@ -84,7 +84,7 @@ PROMPT = pa.schema(
         ("licence", pa.string()),
         ("redacted", pa.list_(pa.string())),  # kinds of personal data that were replaced
         ("parent_id", pa.string()),  # prompt_id from which it was synthesized; null for a seed
-        ("reference", pa.string()),  # right output, tests or query; by rule or by hand, never by a model; null = not mapped
+        ("reference", pa.string()),  # right output, tests or query; by rule, by hand, or what ended the chat; null = none
     ]
 )
 HOLDOUT = PROMPT  # every row has a reference

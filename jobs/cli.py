@@ -15,12 +15,12 @@ class ErrorGroup(TyperGroup):
     """Prints errors that a person must act on as one message; any other exception is a bug and shows its traceback."""
 
     def invoke(self, ctx: Any) -> Any:  # typer keeps the class of `ctx` in a private package
-        """Run the command; exit with 1 after a RayleighError, with 130 after Ctrl-C."""
+        """Run the command; exit with the code of a RayleighError (1, or 3 if no answer was usable), with 130 after Ctrl-C."""
         try:
             return super().invoke(ctx)
         except RayleighError as error:
             _print_error(f"{type(error).__name__}: {error}", error)
-            raise typer.Exit(1) from None
+            raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stop:
             _print_error("Stopped.", stop)
             raise typer.Exit(130) from None
@@ -33,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # a quarter of a second of imports for a frame around the help
     help="Distil large teachers into small specialists: a contract in, a student that meets it out.",
+    epilog="Exit codes: 0 success, 1 an error to act on, 2 wrong usage, 3 no answer of the teachers was usable, 130 stopped.",
 )
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")

@@ -4,7 +4,8 @@
     candidates   each teacher answers each prompt n times; answers are checked, judged, and routed to exactly one pool
     dataset      duplicates are dropped, clusters are balanced, and the picked answers become examples
     students/*   each student is trained on the examples; all train at the same time
-    reports      teacher, students, champion and baselines answer the holdout and are compared
+    reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
+                 in the report, and the next run makes both again
 
 A job opens the artifacts of the jobs that it `needs`. The sections of the contract that it `reads` are its recipe. Promotion is
 a command, not a job: `rayleigh promote` reads the reports, and no job depends on it.
@@ -59,6 +60,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.steps.candidates:run",
             inputs="jobs.steps.toolset:file_hashes",
+            usable="jobs.steps.usable:require_usable",
             hints=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
             losses={"failure": "`reasons` and `error` in the table candidates of {run}/candidates say why."},
         ),
@@ -75,6 +77,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),
+            optional=tuple(students),
             reads=("specialist", "teachers", "evaluation", "gate", "budget.price"),
             run="jobs.steps.reports:run",
         ),

@@ -12,7 +12,7 @@ from engine.checks.mathematics import check_math
 from engine.checks.numeric import check_numeric
 from engine.checks.refusal import check_policy, check_refusal
 from engine.checks.repetition import check_leaked_prompt, check_repetition
-from engine.checks.result import TAGS, CheckInput, CheckResult, canonical, is_abstention, parse, result
+from engine.checks.result import NOT_COMPARED, TAGS, CheckInput, CheckResult, canonical, is_abstention, parse, result
 from engine.checks.sql import check_sql
 from engine.checks.tools import check_tools
 from engine.contract.checks import Check
@@ -51,4 +51,4 @@ def run_checks(checks: Sequence[Check], inputs: CheckInput, *, finish_reason: st
     return [CHECKS[check.type](inputs, check)._replace(check=check.title) for check in applicable]
 
 
-__all__ = ["CHECKS", "TAGS", "CheckInput", "CheckResult", "canonical", "is_abstention", "parse", "run_checks"]
+__all__ = ["CHECKS", "NOT_COMPARED", "TAGS", "CheckInput", "CheckResult", "canonical", "is_abstention", "parse", "run_checks"]

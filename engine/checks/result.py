@@ -9,10 +9,13 @@ from engine.contract.base import JsonSchema
 from engine.contract.specialist import TaskUnit
 from engine.rows import Row
 
+NOT_COMPARED = ("no_reference", "unreadable_number")
+"""Tags of checks that could not compare, which is not the answer's fault."""
 TAGS = (
     "",
     "no_answer",  # its finish_reason is not `stop`
     "no_reference",  # the prompt has no reference to compare with; not a fault of the answer
+    "unreadable_number",  # a number that cannot be read without a guess; neither right nor wrong
     "not_json", "off_schema", "no_field", "off_choice", "off_pattern",
     "ungrounded", "no_citation", "unknown_citation", "misquoted", "no_call", "unsupported",
     "not_a_number", "off_unit", "out_of_range", "off_reference", "not_math",
@@ -62,12 +65,24 @@ class CheckResult(NamedTuple):
     check: str
     passed: bool
     tag: str = ""  # one of TAGS; "" if passed
-    detail: str = ""  # at most DETAIL_CHARS characters; part of the repair prompt, so its wording is part of cache keys
+    detail: str = ""
+    """At most DETAIL_CHARS characters. Of a failed check it is part of the repair prompt, so its wording is part of cache keys; of
+    a passed one it is empty, or a note that nothing was compared, or how."""
 
 
 def result(check: str, tag: str, detail: str = "") -> CheckResult:
-    """Return a result, which is passed if `tag` is empty. Unpaired surrogates in `detail` become `?`: no file can hold them."""
-    return CheckResult(check, not tag, tag, detail[:DETAIL_CHARS].encode("utf-8", "replace").decode() if tag else "")
+    """Return a result, which is passed if `tag` is empty, and then has no detail."""
+    return CheckResult(check, not tag, tag, _storable(detail) if tag else "")
+
+
+def passed(check: str, note: str = "") -> CheckResult:
+    """Return a passed result with a note that says how the answer was compared, or why not."""
+    return CheckResult(check, True, "", _storable(note))
+
+
+def _storable(detail: str) -> str:
+    """Unpaired surrogates become `?`: no file can hold them."""
+    return detail[:DETAIL_CHARS].encode("utf-8", "replace").decode()
 
 
 def parse(answer: str) -> Any:

@@ -165,23 +165,24 @@ def _explained(error: Any) -> str:
     return f"{error.message[:200]}; this is no JSON Schema"
 
 
-def _unresolved(root: Schema, place: Place) -> Iterator[str]:
-    reference = place.schema.get("$ref") if isinstance(place.schema, dict) else None
-    seen: list[str] = []
-    while isinstance(reference, str):
-        if reference in seen:
-            yield f"{place.path}.$ref: {reference!r} leads back to itself and to no schema"
-            return
-        seen.append(reference)
+def _unresolved(root: Schema, place: Place, seen: tuple[str, ...] = ()) -> Iterator[str]:
+    if not isinstance(place.schema, dict):
+        return
+    reference = place.schema.get("$ref")
+    if reference is not None:
         try:
             target = resolve(root, reference)
         except LookupError:
             yield f"{place.path}.$ref: found nothing at {reference!r}; put the schema into $defs of this one: '#/$defs/NAME'"
             return
-        if not isinstance(target, dict | bool):
+        if reference in seen:
+            yield f"{place.path}.$ref: {reference!r} leads back to itself and to no schema"
+        elif not isinstance(target, dict | bool):
             yield f"{place.path}.$ref: {reference!r} leads to {json.dumps(target)[:60]}, which is no schema"
-            return
-        reference = target.get("$ref") if isinstance(target, dict) else None
+        else:
+            yield from _unresolved(root, place._replace(schema=target), (*seen, reference))
+    for branch in place.schema.get("allOf", ()) if seen else ():
+        yield from _unresolved(root, place._replace(schema=branch), seen)
 
 
 def _unreadable_patterns(place: Place) -> Iterator[str]:

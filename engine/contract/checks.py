@@ -87,14 +87,16 @@ class Regex(Checked):
 
 
 class Numeric(Checked):
-    """The answer, or a field of it, is a number in [min, max] and close to the reference; null passes."""
+    """The answer, or a field of it, is a number in [min, max] and close to the reference; null passes. The prompt's `language`
+    decides between 1.234 and 1,234."""
 
     type: Literal["numeric"]
     min: float | None = None
     max: float | None = None
     field: str | None = None
     unit: Annotated[str, AfterValidator(_is_a_unit)] | None = None
-    """A unit that the answer must have, or one that converts to it (pint); also the unit of bounds and tolerance. Null: no unit."""
+    """A unit that the answer must have, or one that converts to it (pint); also the unit of bounds and tolerance. Null: none, or
+    that of the reference."""
     reference: Reference | None = None
     """Null: the number is compared with no reference."""
     abs_tol: float = Field(default=0, ge=0)
@@ -112,7 +114,8 @@ class Numeric(Checked):
 
 
 class Mathematics(Checked):
-    """The answer, or a field of it, is mathematically equal to the reference. Both are LaTeX or plain text (math-verify)."""
+    """The answer, or a field of it, is mathematically equal to the reference. Both are LaTeX or plain text (math-verify); where
+    neither is mathematics, they are compared as text."""
 
     type: Literal["math"]
     reference: Reference = Reference()
@@ -171,7 +174,8 @@ class Citations(Checked):
 
 
 class Language(Checked):
-    """The answer is in an allowed language (py3langid). Of a JSON answer, the text in its values is checked."""
+    """The answer is in an allowed language (py3langid). Of a JSON answer, the text in its values is checked; code is not. An answer
+    passes where the language of prompt or answer is not sure, and the result says so."""
 
     type: Literal["language"]
     allowed: Literal["prompt"] | tuple[LanguageCode, ...] = "prompt"

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from engine.contract.base import Section
+
+EXTRACTIONS = ("boxed", "hash_marks", "last_number")
 
 
 def compiles(pattern: str) -> str:
@@ -21,18 +23,30 @@ def compiles(pattern: str) -> str:
 def has_groups(wanted: int, what: str) -> AfterValidator:
     """Return a validator for regular expressions with `wanted` groups; `what` describes the groups in its message."""
 
-    def groups(pattern: str) -> str:
-        import regex
+    return AfterValidator(lambda pattern: _with_groups(pattern, wanted, what))
 
-        if (found := regex.compile(compiles(pattern)).groups) != wanted:
-            raise ValueError(f"{pattern!r}: found {found} groups (...), expected {wanted}: {what}; others are (?:...)")
-        return pattern
 
-    return AfterValidator(groups)
+def _with_groups(pattern: str, wanted: int, what: str) -> str:
+    import regex
+
+    if (found := regex.compile(compiles(pattern)).groups) != wanted:
+        raise ValueError(f"{pattern!r}: found {found} groups (...), expected {wanted}: {what}; others are (?:...)")
+    return pattern
 
 
 Pattern = Annotated[str, AfterValidator(compiles)]
 """A regular expression."""
+
+
+def _is_none(value: object) -> bool:
+    """Return whether a key is left out of dumps, so that recipes that were hashed before it existed keep their hashes."""
+    return value is None
+
+
+def _is_an_extraction(extract: str) -> str:
+    if extract in EXTRACTIONS:
+        return extract
+    return _with_groups(extract, 1, f"the final answer, or one of {', '.join(EXTRACTIONS)}")
 
 
 class Reference(Section):
@@ -44,6 +58,10 @@ class Reference(Section):
     """A regular expression; the reference is what its one group matches in the prompt's text."""
     field: str | None = None
     """Which field to compare with, of a reference that is a JSON object."""
+    extract: Annotated[str, AfterValidator(_is_an_extraction)] | None = Field(default=None, exclude_if=_is_none)
+    """What of a longer text is compared: `boxed`, `hash_marks` (what follows the last `####`), `last_number`, or a regular
+    expression whose one group is it. The last match counts, in the reference, and in answers of `numeric` and `math`; a text
+    without a match is compared as a whole."""
     missing: Literal["fail", "pass"] = "fail"
     """Outcome for an answer whose prompt has no reference; `fail` has the tag `no_reference`."""
 

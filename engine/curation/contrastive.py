@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.checks import parse
+from engine.checks import NOT_COMPARED, parse
 from engine.checks.grounded import occurs, values
 from engine.contract.curation import Curation
 from engine.contract.derived import ContrastExamples, CorrectionExamples, QuestionExamples, RefusalExamples
@@ -94,7 +94,7 @@ def fault_of(row: Row) -> str:
     return "; ".join(
         FAULTS.get(tag, f"{tag.replace('_', ' ')}: {{detail}}").replace("{detail}", details.get(tag) or "")
         for tag in row["reasons"]
-        if tag in FAULTS or (tag in details and tag != "no_reference")  # a missing reference is no fault
+        if tag in FAULTS or (tag in details and tag not in NOT_COMPARED)
     )
 
 

@@ -35,7 +35,7 @@ def unstable(form: Normalization) -> str:
     """
     codes: set[int] = set()
     for code, character in zip(CODES, map(chr, CODES), strict=True):
-        is_changed = unicodedata.normalize(form.upper(), character) != character
+        is_changed = unicodedata.normalize("NFKC" if form == "nfkc" else "NFC", character) != character
         if is_changed or unicodedata.combining(character) or IGNORABLE.match(character):
             codes.add(code)
         codes.update(map(ord, unicodedata.normalize("NFD", character)[1:]))

@@ -58,7 +58,7 @@ def canonical(text: str, form: Normalization = "nfc") -> str:
     """Return `text` in normalization form `form`, without characters that have no width; as it is for `none`."""
     if form == "none" or text.isascii():
         return text
-    return unicodedata.normalize(form.upper(), IGNORABLE.sub("", text))
+    return unicodedata.normalize("NFKC" if form == "nfkc" else "NFC", IGNORABLE.sub("", text))
 
 
 def words(text: str) -> list[str]:

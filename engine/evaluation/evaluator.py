@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from engine.contract.models import Model, Sampling, VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shots, Thinks
+from engine.evaluation.answers import Asked, EvalLedger, LedgerAnswers
 from engine.evaluation.baseline import TrainingExamples, build_baseline
 from engine.evaluation.size import ModelSize, model_size
 from engine.inference.engine import Chat, Completion, Request, build_model, instruct
@@ -79,7 +81,7 @@ class EvalTarget:
 
     def strip_reasoning(self, completion: Completion) -> Completion:
         """Return `completion` with the text after the reasoning only."""
-        parsed = parse_reasoning(completion.text, completion.finish_reason, self.thinks)
+        parsed = parse_reasoning(completion.text, completion.finish_reason, self.thinks, completion.reasoning)
         return completion._replace(text=parsed.answer, finish_reason=parsed.finish_reason, error=completion.error or parsed.error)
 
 
@@ -101,8 +103,9 @@ class Evaluator:
         ModelError: the weights or the engine cannot be loaded.
     """
 
-    def __init__(self, target: EvalTarget, pool: Pool) -> None:
-        self.target, self.pool = target, pool
+    def __init__(self, target: EvalTarget, pool: Pool, ledger: EvalLedger | None = None) -> None:
+        self.target, self.pool, self.ledger = target, pool, ledger
+        self.answers: LedgerAnswers | None = None  # of a baseline, or without a ledger, nothing is kept
         self.sampling = Sampling(temperature=0.0, max_tokens=target.max_tokens)
         self.engine, self.size = self._load()
 
@@ -113,30 +116,43 @@ class Evaluator:
     def evaluate(self, rows: Sequence[Row], timed: int) -> Evaluated:
         """Send each prompt once: `timed` of them, evenly spread, one at a time; the rest in batches.
 
-        The timed prompts come first: after a batch, a prompt could hit the prefix cache and look faster than it is.
+        The timed prompts come first: after a batch, a prompt could hit the prefix cache and look faster than it is. With a ledger
+        only what it lacks is sent; the time that an answer took is kept with it.
         """
-        requests = [self.target.request(row) for row in rows]
-        alone = evenly_spaced(len(rows), timed)
-        self._warm_up(rows[:1])
+        asked = [Asked(row["prompt_id"], self.target.request(row)) for row in rows]
+        alone, size = evenly_spaced(len(rows), timed), self.pool.batch
+        rest = [index for index in range(len(rows)) if index not in set(alone)]
+        batches = [[index] for index in alone] + [rest[start : start + size] for start in range(0, len(rest), size)]
         completions: dict[int, Completion] = {}
-        seconds: dict[int, float] = {}
-        for index in alone:
-            started = time.perf_counter()
-            [completions[index]] = self.engine.complete([requests[index]], self.sampling)
-            seconds[index] = time.perf_counter() - started
-        rest = [index for index in range(len(rows)) if index not in completions]
-        started = time.perf_counter()
-        for start in range(0, len(rest), self.pool.batch):
-            batch = rest[start : start + self.pool.batch]
-            completions.update(zip(batch, self.engine.complete([requests[i] for i in batch], self.sampling), strict=True))
-        batched = time.perf_counter() - started
-        if rest:
-            speed = tokens_per_second([completions[i] for i in rest], batched)
-        else:
-            speed = tokens_per_second(list(completions.values()), sum(seconds.values()))
+        with self.answers.block(asked) if self.answers else nullcontext():
+            keys = self._keys(asked, alone)
+            if not (self.answers and self.answers.has(keys)):
+                self._warm_up(rows[:1])
+            for batch in batches:
+                answers = self._complete({keys[index]: asked[index] for index in batch})
+                completions.update({index: answers[keys[index]] for index in batch})
+        spent = {index: completion.seconds for index, completion in completions.items()}
+        measured = rest or alone
+        speed = tokens_per_second([completions[index] for index in measured], sum(spent[index] for index in measured))
         memory = psutil.Process().memory_info().rss / MIB
-        answers = [self.target.strip_reasoning(completions[i]) for i in range(len(rows))]
-        return Evaluated(answers, seconds, speed, round(memory, 1), self.size)
+        answers = [self.target.strip_reasoning(completions[index]) for index in range(len(rows))]
+        return Evaluated(answers, {index: spent[index] for index in alone}, speed, round(memory, 1), self.size)
+
+    def _keys(self, asked: Sequence[Asked], alone: Sequence[int]) -> list[str]:
+        if self.answers is None:
+            return [str(index) for index in range(len(asked))]
+        tools = self.target.toolset.identity if self.target.toolset else ""
+        timed = [index in set(alone) for index in range(len(asked))]
+        return self.answers.keys(asked, self.sampling, alone=timed, tools=tools)
+
+    def _complete(self, asked: dict[str, Asked]) -> dict[str, Completion]:
+        """Return key -> completion of one batch, each with its share of the wall time."""
+        if self.answers:
+            return self.answers(asked, self.sampling)
+        started = time.perf_counter()
+        completions = self.engine.complete([each.request for each in asked.values()], self.sampling)
+        share = (time.perf_counter() - started) / len(asked)
+        return {key: completion._replace(seconds=share) for key, completion in zip(asked, completions, strict=True)}
 
     def _load(self) -> tuple[Completes, ModelSize]:
         target, model = self.target, self.target.model
@@ -147,7 +163,10 @@ class Evaluator:
         if isinstance(model, VllmModel) and size.positions and size.positions < model.max_model_len:
             model = model.model_copy(update={"max_model_len": size.positions})
         engine = build_model(model, self.pool, folder=folder)
-        return ToolAgent(engine, target.toolset) if target.toolset else engine, size
+        engine = ToolAgent(engine, target.toolset) if target.toolset else engine
+        if self.ledger:
+            self.answers = LedgerAnswers(engine, model, self.pool, folder, self.ledger)
+        return engine, size
 
     def _fetch(self, url: str) -> Path:
         """Return a local folder with the content of `url`; a copy lives as long as this process."""

@@ -10,6 +10,8 @@ from ray.exceptions import RayError
 
 from engine.contract.profile import Pool
 from engine.distributed import ray_options
+from engine.errors import ModelError
+from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
 from engine.rows import Row
 
@@ -17,17 +19,30 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(
-    targets: Sequence[EvalTarget], rows: Sequence[Row], pool: Pool, *, timed: int, progress: Callable[[str], None]
+    targets: Sequence[EvalTarget],
+    rows: Sequence[Row],
+    pool: Pool,
+    *,
+    timed: int,
+    progress: Callable[[str], None],
+    ledger: EvalLedger | None = None,
 ) -> Iterator[Evaluated]:
     """Yield the evaluation of each of `targets` on the HOLDOUT `rows`, in order; `timed` rows are sent one at a time.
 
+    With `ledger` an answer that an earlier attempt has recorded is not asked for again.
+
     As many engines as the pool has actors load at the same time, so that their start-up overlaps. Only one is evaluated at a time,
     so that the others do not disturb its timing. A model that does not load or dies yields answers that end as `error`.
+
+    Raises:
+        ModelError: Ray was stopped.
     """
+    if not ray.is_initialized():  # a call would start a new cluster
+        raise ModelError("Ray was stopped. Run again: what is finished is kept.")
     at_once, shared = _engines_at_once(pool), ray.put(list(rows))
     for start in range(0, len(targets), at_once):
         wave = targets[start : start + at_once]
-        actors = [_actor(target, pool) for target in wave]
+        actors = [_actor(target, pool, ledger) for target in wave]
         progress(f"loading {', '.join(target.name for target in wave)}")
         errors = [_load_error(actor) for actor in actors]  # waits for the whole wave: nothing loads while a model is timed
         for target, actor, error in zip(wave, actors, errors, strict=True):
@@ -40,8 +55,8 @@ def evaluate(
             yield evaluated
 
 
-def _actor(target: EvalTarget, pool: Pool) -> ActorProxy[Evaluator]:
-    return ray.remote(Evaluator).options(**ray_options.resources(pool)).remote(target, pool)
+def _actor(target: EvalTarget, pool: Pool, ledger: EvalLedger | None) -> ActorProxy[Evaluator]:
+    return ray.remote(Evaluator).options(**ray_options.resources(pool)).remote(target, pool, ledger)
 
 
 def _engines_at_once(pool: Pool) -> int:

@@ -6,13 +6,12 @@ The contract's rules are tried first, then the built-in ones, of which the last 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.checks import TAGS, CheckResult, is_abstention
+from engine.checks import NOT_COMPARED, TAGS, CheckResult, is_abstention
 from engine.contract.judges import Accept
 from engine.contract.pools import TRAINING_POOLS, Pools, When
 from engine.errors import ContractError
 
 UNREADABLE = ("not_json", "off_schema")
-NOT_COMPARED = ("no_reference",)  # tags of checks that had nothing to compare with, which is not the answer's fault
 BUILT_IN = Pools()
 REASONS = (
     "accepted", "abstains", "samples_disagree", "low_confidence", "judge_unreadable", "judge_budget_exhausted",

@@ -1,4 +1,18 @@
-"""Reply bodies of OpenAI-compatible servers, validated; the variants that servers are known to send are accepted."""
+"""Reply bodies of OpenAI-compatible servers, validated; the variants that servers are known to send are accepted.
+
+| `finish_reason` | sent by | counts as |
+|---|---|---|
+| `stop`, `end_turn`, `eos`, `eos_token`, `stop_sequence`, `complete` | OpenAI, Anthropic, TGI, Cohere | `stop` |
+| `length`, `max_tokens`, `max_output_tokens`, `model_length`, ... | OpenAI, Gemini, Mistral, Anthropic | `length` |
+| `content_filter`, `refusal`, `safety`, `recitation`, `sensitive`, ... | OpenAI, Anthropic, Gemini, Zhipu | `refused` |
+| `tool_calls`, `tool_use`, `function_call`, `abort`, `error`, ... | OpenAI, Anthropic, vLLM | `error` |
+| `insufficient_system_resource`, `network_error`, or an `error` in the choice | DeepSeek, Zhipu, OpenRouter | asked again |
+| null, "", missing or any other, with a text | some gateways | `stop`; `length` if the answer fills `max_tokens` |
+| the same without a text | | `error` |
+
+COUNTS_AS has them all. Upper and lower case are the same; of `content_filter: SAFETY` the part before the colon counts. A `refusal`
+makes any reply `refused`. A text that is all reasoning and stopped is an `error`, as an unclosed pair of reasoning tags is.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -9,55 +23,67 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from engine.inference.engine import Completion
+from engine.inference.reply_text import REASONING_FIELDS, MessageText, message_text, unread_parts
+from engine.inference.reply_usage import IN, OUT, billed, reported_out
 
 log = logging.getLogger(__name__)
 
-FINISH_REASONS = {"stop": "stop", "length": "length", "max_tokens": "length", "content_filter": "refused"}
-FAILED = {"error", "abort", "cancelled", "tool_calls", "function_call"}  # finish reasons of a text that is no answer
+COUNTS_AS = {
+    "stop": ("stop", "end_turn", "eos", "eos_token", "stop_sequence", "complete"),
+    "length": ("length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"),
+    "refused": (
+        "content_filter", "content_filtered", "refusal", "safety", "recitation", "blocklist", "prohibited_content", "spii",
+        "sensitive", "guardrail_intervened",
+    ),
+    "error": (
+        "tool_calls", "tool_use", "function_call", "malformed_function_call", "abort", "error", "cancelled", "pause_turn",
+    ),
+}  # fmt: skip
+FINISH_REASONS = {name: ours for ours, names in COUNTS_AS.items() for name in names}
+INTERRUPTED = ("insufficient_system_resource", "network_error")
+OPENAI_REASONS = ("stop", "length", "content_filter", "tool_calls", "function_call")
+STANDARD = {
+    "reply": ("id", "object", "created", "model", "service_tier", "system_fingerprint"),
+    "choice": ("index",),
+    "usage": (*IN, *OUT, "total_tokens", "prompt_tokens_details", "completion_tokens_details"),
+    "message": ("role", "annotations", "audio", "function_call", "tool_calls", "content", "refusal", *REASONING_FIELDS),
+}
+"""Keys that are no surprise: those of OpenAI's API, and those of a message that are read."""
+ONLY_REASONING = (
+    "stopped while it was thinking: the reply holds reasoning and no answer. If the server takes answers for reasoning, turn off "
+    "its reasoning parser"
+)
 T = TypeVar("T", bound=BaseModel)
 
 
 class Reply(BaseModel):
-    """A part of a reply. Unknown keys are ignored: servers add their own."""
+    """A part of a reply. Unknown keys are kept to be named in the log: servers add their own."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Part(Reply):
-    """One part of a message that is a list of parts."""
-
-    type: str = "text"
-    text: str = ""
+    model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Message(Reply):
-    """The assistant's message."""
+class ErrorDetail(Reply):
+    """An error as OpenAI writes it."""
 
-    content: str | list[Part] | None = None
-    refusal: str | None = None
-
-    @property
-    def text(self) -> str:
-        """Return the text; parts that are no text (such as thinking) are left out."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content if part.type == "text")
-        return self.content or ""
+    message: object = ""
+    code: object = None
+    param: object = None
 
 
 class Choice(Reply):
     """One sampled answer."""
 
-    message: Message
-    finish_reason: str | None = None
+    message: dict[str, object] | None = None
+    """The assistant's message; `engine.inference.reply_text` reads it."""
+    finish_reason: object = None
     logprobs: object = None
     """Parsed on demand by `token_logprobs`: an answer is valid without them."""
+    error: ErrorDetail | str | None = None
 
-
-class Usage(Reply):
-    """Tokens that were billed."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    @property
+    def ending(self) -> str:
+        """Return the finish reason in lower case, without details; "" for none."""
+        return str(self.finish_reason or "").partition(":")[0].strip().lower()
 
 
 class Alternative(Reply):
@@ -81,18 +107,10 @@ class TokenLogprobs(Reply):
     content: list[TokenLogprob]
 
 
-class ErrorDetail(Reply):
-    """An error as OpenAI writes it."""
-
-    message: object = ""
-    code: object = None
-    param: object = None
-
-
 class Body(Reply):
     """A whole reply: choices, or an error that a gateway sends with status 200."""
 
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
     usage: object = None
     error: ErrorDetail | str | None = None
 
@@ -101,7 +119,9 @@ class Answer(NamedTuple):
     """An answer of the server to one request."""
 
     choice: Choice
-    usage: Usage
+    text: MessageText
+    usage: object
+    """As the server reports it; `engine.inference.reply_usage` says how far it is believed."""
     seconds: float
     """Wall time of the request that was answered, without waiting and earlier attempts."""
 
@@ -126,36 +146,58 @@ def parse_reply(content: bytes, seconds: float) -> Answer:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidReply(f"no chat completion: {where}: {first['msg']}: {content[:80]!r}") from None
-    if body.error and not body.choices:
-        detail = body.error if isinstance(body.error, ErrorDetail) else ErrorDetail(message=body.error)
-        raise InvalidReply(str(detail.message), detail)
-    if len(body.choices) != 1:
-        raise InvalidReply(f"no chat completion: {len(body.choices)} choices, expected 1: {content[:80]!r}")
-    return Answer(body.choices[0], _lenient(Usage, body.usage) or Usage(), seconds)
+    choices = body.choices or []
+    for fault in [body.error if not choices else None, *(choice.error for choice in choices)]:
+        if fault:
+            detail = fault if isinstance(fault, ErrorDetail) else ErrorDetail(message=fault)
+            raise InvalidReply(str(detail.message), detail)
+    if len(choices) != 1:
+        raise InvalidReply(f"no chat completion: {len(choices)} choices, expected 1: {content[:80]!r}")
+    [choice] = choices
+    if choice.ending in INTERRUPTED or (choice.message is None and FINISH_REASONS.get(choice.ending) != "refused"):
+        raise InvalidReply(f"no answer: finish_reason {choice.finish_reason!r}: {content[:80]!r}")
+    try:
+        text = message_text(choice.message or {})
+    except ValueError as error:
+        raise InvalidReply(f"no chat completion: choices.0.message: {error}") from None
+    _name_unread(body, choice)
+    return Answer(choice, text, body.usage, seconds)
 
 
-def completion(answer: Answer) -> Completion:
-    """Return an answer as a completion. A text with an unknown finish reason, or none, counts as `stop`."""
-    choice = answer.choice
-    text = choice.message.text
-    finish_reason = FINISH_REASONS.get(choice.finish_reason or "")
-    if choice.message.refusal and not text:
-        text, finish_reason = choice.message.refusal, "refused"
-    if finish_reason is None:
-        known = bool(text) and choice.finish_reason not in FAILED
-        finish_reason = "stop" if known else "error"
-        if known:
-            _warn_once(choice.finish_reason)
-    tokens = token_logprobs(choice)
+def completion(answer: Answer, prompt: str, max_tokens: int) -> Completion:
+    """Return the answer to a request with the text `prompt` as a completion; the module's table says what counts as what."""
+    text = answer.text
+    finish_reason, error = _ending(answer, max_tokens)
+    limit = max_tokens if finish_reason == "length" else 0
+    usage = billed(answer.usage, prompt=prompt, answer=text.reasoning + (text.refusal or text.answer), limit=limit)
+    tokens = token_logprobs(answer.choice)
     return Completion(
-        text=text,
+        text=text.refusal or text.answer,
         finish_reason=finish_reason,
-        tokens_in=answer.usage.prompt_tokens,
-        tokens_out=answer.usage.completion_tokens,
+        tokens_in=usage.tokens_in,
+        tokens_out=usage.tokens_out,
         logprob=sum(token.logprob for token in tokens) if tokens else None,
         seconds=answer.seconds,
-        error=f"ended as {choice.finish_reason}" if finish_reason == "error" else "",
+        error=error,
+        reasoning=text.reasoning,
     )
+
+
+def _ending(answer: Answer, max_tokens: int) -> tuple[str, str]:
+    """Return the finish reason of an answer, and the error if it is one."""
+    choice, text = answer.choice, answer.text
+    if text.refusal:
+        return "refused", ""
+    known = FINISH_REASONS.get(choice.ending)
+    if known is None and text.answer:
+        known = "length" if reported_out(answer.usage) >= max_tokens else "stop"
+    if known and known != "error" and choice.ending not in OPENAI_REASONS:
+        _warn_once(choice.ending, known)
+    if known == "stop" and not text.answer.strip() and text.reasoning:
+        return "error", ONLY_REASONING
+    if known == "stop" and not text.answer and choice.message and choice.message.get("tool_calls"):
+        return "error", "the message holds tool calls and no text"
+    return (known, "") if known and known != "error" else ("error", f"ended as {choice.finish_reason}")
 
 
 def choice_shares(choice: Choice, choices: Sequence[str]) -> list[float] | None:
@@ -185,7 +227,26 @@ def _lenient(kind: type[T], value: object) -> T | None:
 
 
 @cache
-def _warn_once(finish_reason: str | None) -> None:
+def _warn_once(finish_reason: str, ours: str) -> None:
     log.warning(
-        "The server ends answers with finish_reason %r, which OpenAI's API does not have; it counts as 'stop'.", finish_reason
+        "The server ends answers with finish_reason %r, which OpenAI's API does not have; it counts as %r.",
+        finish_reason or None,
+        ours,
     )
+
+
+def _name_unread(body: Body, choice: Choice) -> None:
+    """Name in the log, once a process, each field of a reply with a value that is not read and not OpenAI's own."""
+    message, usage = choice.message or {}, body.usage if isinstance(body.usage, dict) else {}
+    objects = {"reply": body.model_extra or {}, "choice": choice.model_extra or {}, "message": message, "usage": usage}
+    for name, fields in objects.items():
+        for key, value in fields.items():
+            if value and key not in STANDARD[name]:
+                _name_once(f"{name}.{key}")
+    for kind in unread_parts(message):
+        _name_once(f"parts of type {kind!r} in message.content")
+
+
+@cache
+def _name_once(name: str) -> None:
+    log.warning("The server's replies hold %s, which is not read.", name)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from engine.errors import ModelError
 from engine.inference.engine import Chat, merge_system
+from engine.inference.turn_marks import encode_chat, holds_marks
 
 PROBE = "Say OK."
 ADVICE = (
@@ -73,7 +74,10 @@ def _template(folder: Path, default: str) -> str:
 
 
 def _render(tokenizer: Any, chats: Sequence[Chat]) -> list[list[int]]:
-    return tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=True)["input_ids"]
+    marked = [holds_marks(tokenizer, [turn["content"] for turn in chat]) for chat in chats]
+    usual = [chat for chat, is_marked in zip(chats, marked, strict=True) if not is_marked]
+    ids = iter(tokenizer.apply_chat_template(usual, add_generation_prompt=True, tokenize=True)["input_ids"] if usual else ())
+    return [encode_chat(tokenizer, chat) if is_marked else next(ids) for chat, is_marked in zip(chats, marked, strict=True)]
 
 
 def _render_one(tokenizer: Any, chat: Chat) -> list[int] | Unanswered:

@@ -8,7 +8,6 @@ objects and lists have no members that the schema does not name, and members com
 """
 
 import json
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from engine.contract.answer_schema import LISTED, NAMED, ONE, Schema, allowed_ty
 from engine.contract.base import JsonSchema
 from engine.contract.models import Model
 from engine.inference.decodable_pattern import read_pattern
-from engine.inference.intersect import ANNOTATIONS, DEFINITIONS, Merger
+from engine.inference.intersect import ANNOTATIONS, DEFINITIONS, Merger, empty_types, is_disjoint
 
 FORMATS = frozenset(
     "email date time date-time duration ipv4 ipv6 hostname uuid uri uri-reference uri-template json-pointer "
@@ -75,9 +74,8 @@ def decoding_identity(model: Model, schema: JsonSchema | None) -> list[str]:
 def _decodable(text: str) -> Decodable:
     root = json.loads(text)
     loosener = _Loosener(root)
-    schema = loosener.schema(root, "")
-    if not isinstance(schema, dict):
-        schema = {"enum": []} if schema is False else {}
+    built = loosener.schema(root, "")
+    schema: JsonSchema = built if isinstance(built, dict) else {"enum": []}
     if loosener.hoisted:
         schema = {**schema, "$defs": {**schema.get("$defs", {}), **loosener.hoisted}}
     return Decodable(schema, tuple(dict.fromkeys(loosener.left)), loosener.was_refused)
@@ -99,6 +97,13 @@ class _Loosener:
         """Return the schema `node`, which stands at `path`, for the decoder."""
         if not isinstance(node, dict):
             return node
+        around = self.merger.open
+        try:
+            return self._schema(node, path)
+        finally:
+            self.merger.open = around
+
+    def _schema(self, node: JsonSchema, path: str) -> Schema:
         node = self._in_place(dict(node), path)
         if "$ref" in node:
             kept = {key: value for key, value in node.items() if key in (*ANNOTATIONS, *DEFINITIONS)}
@@ -108,6 +113,16 @@ class _Loosener:
             return False
         if values is not None:
             return self._with_children(self._values(node, values), path)
+        if impossible := allowed_types(node) & empty_types(node) if "type" in node else frozenset[str]():  # merging made them so
+            node["type"] = sorted(allowed_types(node) - impossible)
+            if not node["type"]:
+                return False
+            for key in (*BOUNDS, "minItems", "maxItems", "minProperties", "maxProperties"):
+                node.pop(key, None)
+        ignored = _Loosener(self.root)  # vLLM refuses keywords in them, too
+        for key in set(IGNORED) & set(node):
+            ignored._children(key, node[key], path)
+        self.was_refused |= ignored.was_refused
         self._drop(node, path, "the decoder does not know it", IGNORED)
         kinds = allowed_types(node) if "type" in node else frozenset[str]()
         for hold in (self._text, self._number, self._list, self._object):
@@ -127,6 +142,8 @@ class _Loosener:
             return children if key in DEFINITIONS else {name: child for name, child in children.items() if child is not False}
         if key in LISTED and isinstance(value, list):
             children = [self.schema(child, f"{path}.{key}.{number}") for number, child in enumerate(value)]
+            if key == "prefixItems":  # xgrammar 0.2.8 refuses `true` there
+                return [{} if child is True else child for child in children]
             return [child for child in children if child is not False] if key in ("anyOf", "oneOf") else children
         return self.schema(value, f"{path}.{key}") if key in ONE else value
 
@@ -150,9 +167,12 @@ class _Loosener:
         for key in ("anyOf", "oneOf"):
             if key in node and self.merger.matters(node, key):
                 node = self.merger.distributed(node, key, path)
-        if len(node.get("oneOf", ())) > 1 and not _is_disjoint(node["oneOf"]):
+        if len(node.get("oneOf", ())) > 1 and not is_disjoint([self._target(branch) for branch in node["oneOf"]]):
             self.leave(f"{path}.oneOf", "the decoder reads it as anyOf")
         return node
+
+    def _target(self, branch: Schema) -> Schema:
+        return resolve(self.root, branch["$ref"]) if isinstance(branch, dict) and "$ref" in branch else branch
 
     def _reference(self, reference: str) -> str:
         """Return the reference as a pointer that xgrammar can follow: `#`, or a plain name in the definitions of the root."""
@@ -179,6 +199,9 @@ class _Loosener:
                 self.leave(f"{path}.{key}", "vLLM refuses it beside `pattern` and `format`", True)
                 del node[key]
         self._drop(node, path, "the decoder would forbid line breaks, quotation marks and backslashes", OF_TYPE["string"])
+        if node.get("format", "email") not in FORMATS:
+            self.leave(f"{path}.format", f"neither decoder nor check knows {node['format']!r}", typed)
+            del node["format"]
         if "pattern" in node:
             read = read_pattern(node["pattern"])
             if not typed:
@@ -189,9 +212,6 @@ class _Loosener:
                 del node["pattern"]
             elif node.pop("format", None):
                 self.leave(f"{path}.format", "the decoder holds one of `format` and `pattern`")
-        if node.get("format", "email") not in FORMATS:
-            self.leave(f"{path}.format", f"neither decoder nor check knows {node['format']!r}", typed)
-            del node["format"]
 
     def _number(self, node: JsonSchema, path: str, kinds: frozenset[str]) -> None:
         whole = "integer" in kinds and "number" not in kinds
@@ -218,16 +238,17 @@ class _Loosener:
                 node["items"] = node.pop("additionalItems")
         typed = "array" in kinds
         self._drop(node, path, "vLLM refuses it" if typed else "the decoder does not know it", OF_TYPE["array"], typed=typed)
-        first, most = node.get("prefixItems", []), node.get("maxItems")
+        first = node.get("prefixItems", [])
+        most = min(node.get("maxItems", len(first)), first.index(False) if False in first else len(first))
         if typed and "items" not in node and (not first or node.get("minItems", 0) > len(first)):
             self.was_refused |= "minItems" in node
             node["items"] = {}
-        if most is not None and most < len(first):
+        self.was_refused |= True in first
+        if most < len(first):
             self.was_refused = True
             node |= {"prefixItems": first[:most], "items": False}
-            del node["maxItems"]
-            if not node["prefixItems"]:
-                del node["prefixItems"]
+            for key in ("maxItems", *(() if most else ("prefixItems",))):
+                node.pop(key, None)
 
     def _object(self, node: JsonSchema, path: str, kinds: frozenset[str]) -> None:
         properties = {name: child for name, child in node.get("properties", {}).items() if child is not False}
@@ -256,7 +277,9 @@ class _Loosener:
             return
         pattern = names.get("pattern") if isinstance(names, dict) and set(names) <= {"pattern", "type"} else None
         if pattern is None or not read_pattern(pattern).is_exact or {"properties", "patternProperties"} & set(node):
-            self.leave(f"{path}.propertyNames", "the decoder takes any name", typed and "properties" in node)
+            shaped = isinstance(names, dict) and {"pattern", "format"} & set(names) and {"minLength", "maxLength"} & set(names)
+            beside = {"properties", "unevaluatedProperties"} & set(node) or patterns
+            self.leave(f"{path}.propertyNames", "the decoder takes any name", typed and bool(shaped or beside))
             del node["propertyNames"]
             if "properties" not in node:
                 node.setdefault("additionalProperties", True)
@@ -264,14 +287,3 @@ class _Loosener:
 
 def _is_whole(bound: Any) -> bool:
     return not isinstance(bound, bool) and float(bound).is_integer() and abs(bound) <= INT64
-
-
-def _is_disjoint(branches: list[Schema]) -> bool:
-    """Return whether each branch has types of its own, so that `oneOf` is `anyOf`."""
-    kinds = [kind for branch in branches for kind in _kinds(branch)]
-    return len(kinds) == len(set(kinds))
-
-
-def _kinds(branch: Schema) -> Iterator[str]:
-    kinds = allowed_types(branch) if isinstance(branch, dict) else allowed_types({})
-    yield from ("number" if kind == "integer" else kind for kind in kinds)

@@ -7,10 +7,11 @@ gets it. The key comes from the environment and is written nowhere.
 """
 
 import asyncio
+import logging
 import os
 import random
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from math import inf
 from pathlib import Path
 
@@ -24,12 +25,17 @@ from engine.inference.aimd import AimdLimiter
 from engine.inference.chat_reply import Answer, InvalidReply, choice_shares, completion, parse_reply
 from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
-from engine.inference.refusal import Body, Refusal, advice, refusal_of, rejected_options
+from engine.inference.refusal import MAX_WORDS, Body, Refusal, advice, refusal_of, rejected_options
+from engine.inference.reply_usage import billed
+from engine.inference.turn_marks import USUAL_MARKS
+
+log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds before the first and at most before a later attempt
 PREFLIGHT_SECONDS = 40.0  # after which the first request is not sent again: nothing says yet that the server ever answers
 MAX_ALTERNATIVES = 20  # alternatives of a token that the interface gives at most
 PROBE: list[dict[str, str]] = [{"role": "user", "content": "Say OK."}]
+NOT_SENT = 400  # in place of a server's status, which would be this one
 MAX_LOST = 3  # unanswered requests in a row, each a batch of its own, after which the server counts as away
 
 
@@ -60,7 +66,10 @@ class EndpointEngine:
             ModelError: the server answers no request: it is away, refuses the key, the model's name or a parameter.
         """
         outcomes = self._send_all([self._body(request, sampling) for request in requests])
-        return [outcome.completion() if isinstance(outcome, Refusal) else completion(outcome) for outcome in outcomes]
+        return [
+            outcome.completion() if isinstance(outcome, Refusal) else completion(outcome, _text(request.chat), sampling.max_tokens)
+            for request, outcome in zip(requests, outcomes, strict=True)
+        ]
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | Lost | None]:
         """Return the probabilities of `choices` among the most likely first tokens; see `engine.inference.engine.Engine`.
@@ -70,11 +79,12 @@ class EndpointEngine:
         """
         options: Body = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": MAX_ALTERNATIVES}
         outcomes = self._send_all([self._wire(chat, options) for chat in chats])
-        answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-        self.gives_logprobs |= any(answer.choice.logprobs is not None for answer in answers)
+        answers = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Answer)}
+        self.gives_logprobs |= any(answer.choice.logprobs is not None for answer in answers.values())
         if answers and not self.gives_logprobs:
             raise ModelError(f"{self}: it answers without log probabilities, which a judge needs. Use another model or server.")
-        self.tokens_read += sum(answer.usage.prompt_tokens for answer in answers)
+        usages = [billed(answer.usage, prompt=_text(chats[index]), answer="") for index, answer in answers.items()]
+        self.tokens_read += sum(usage.tokens_in for usage in usages)
         return [
             choice_shares(outcome.choice, choices) if isinstance(outcome, Answer) else Lost() if outcome.retryable else None
             for outcome in outcomes
@@ -106,6 +116,8 @@ class EndpointEngine:
         omit = self.model.omit or ()
         rename = {str(name): wire for name, wire in (self.model.rename or {}).items()}
         taken = {rename.get(name, name): value for name, value in options.items() if name not in omit}
+        if any(USUAL_MARKS.search(turn["content"]) for turn in chat):
+            _warn_of_marks(self.model.url)
         return {"model": self.model.path, "messages": chat, **taken}
 
     def _send_all(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:
@@ -193,8 +205,19 @@ class EndpointEngine:
             if refusal.status == 429 or refusal.status >= 500:
                 self.limiter.on_overload(epoch)
             return refusal
+        except (ValueError, TypeError) as error:  # the body cannot be written, such as half a surrogate pair: a fault of this row
+            return Refusal(NOT_SENT, f"not sent: {type(error).__name__}: {error}"[:MAX_WORDS])
         self.limiter.on_success()
         return answer
+
+
+@cache
+def _warn_of_marks(url: str) -> None:
+    log.warning("Messages to %s hold what may be turn marks of its template; only the server can treat them as text.", url)
+
+
+def _text(chat: Chat) -> str:
+    return "".join(turn["content"] for turn in chat)
 
 
 def _key(model: EndpointModel) -> str:

@@ -26,6 +26,7 @@ class Completion(NamedTuple):
     error: str = ""
     retryable: bool = False  # no result: it was not paid for, must not be recorded and may be asked again
     trajectory: Sequence[Row] = ()  # turns with tools before the answer, rows.TRAJECTORY
+    reasoning: str = ""  # that the engine gives apart from the text
 
 
 class Lost:

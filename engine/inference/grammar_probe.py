@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 60.0  # limit of one process
-NAMED = ("$defs", "definitions", "patternProperties", "properties")
-LISTED = ("allOf", "anyOf", "oneOf", "prefixItems")
 
 
 def grammar_problem(schema: Any) -> str:
@@ -22,7 +20,9 @@ def grammar_problem(schema: Any) -> str:
     [problem] = _ask([schema])
     if not problem:
         return ""
-    places = [(path, child) for path, child in _below(schema, "") if path]
+    from engine.contract.answer_schema import subschemas  # not above: the process has the standard library and xgrammar only
+
+    places = [(place.path, place.schema) for place in subschemas(schema) if place.path and place.schema is not False]
     places.sort(key=lambda place: -len(place[0]))  # the deepest one that is refused by itself is the cause
     shared = {key: schema[key] for key in ("$defs", "definitions") if isinstance(schema, dict) and key in schema}
     alone = [{**shared, **child} if isinstance(child, dict) else child for _, child in places]
@@ -45,19 +45,6 @@ def _ask(schemas: Sequence[Any]) -> list[str]:
     except ValueError:
         words = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
         return [f"xgrammar died of it, exit {child.returncode} {' '.join(words)}"[:300]] * len(schemas)
-
-
-def _below(schema: Any, path: str) -> list[tuple[str, Any]]:
-    """Return `schema` and the schemas below it, with their places."""
-    places = [(path, schema)]
-    for key, value in schema.items() if isinstance(schema, dict) else ():
-        if key in NAMED and isinstance(value, dict):
-            places += [place for name, child in value.items() for place in _below(child, f"{path}.{key}.{name}")]
-        elif key in LISTED and isinstance(value, list):
-            places += [place for number, child in enumerate(value) for place in _below(child, f"{path}.{key}.{number}")]
-        elif key in ("items", "additionalProperties"):
-            places += _below(value, f"{path}.{key}")
-    return places
 
 
 def _main() -> None:

@@ -3,10 +3,12 @@
 Where two keywords cannot be merged, the second is dropped and named: the result accepts at least what both accept.
 """
 
-from collections.abc import Callable, Mapping
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from engine.contract.answer_schema import Schema, allowed_types, resolve
+from engine.contract.answer_schema import Schema, allowed_types, integer_bounds, resolve
 from engine.contract.base import JsonSchema
 
 DEFINITIONS = ("$defs", "definitions")
@@ -17,7 +19,6 @@ BOUNDS: dict[str, Callable[[Any, Any], Any]] = {
     "exclusiveMaximum": min, "exclusiveMinimum": max, "maxItems": min, "maxLength": min, "maxProperties": min, "maximum": min,
     "minItems": max, "minLength": max, "minProperties": max, "minimum": max,
 }  # fmt: skip
-DEEPEST = 16  # references that are replaced inside of each other
 
 
 class Merger:
@@ -25,7 +26,9 @@ class Merger:
 
     def __init__(self, root: Schema, leave: Callable[[str, str], None]) -> None:
         """`leave(path, reason)` is called for each keyword that is dropped."""
-        self.root, self.leave, self.depth = root, leave, 0
+        self.root, self.leave = root, leave
+        self.open: frozenset[str] = frozenset()
+        """References that are replaced by their targets around here: to replace one again would never end."""
 
     def matters(self, node: JsonSchema, key: str) -> bool:
         """Return whether a keyword beside `key` says more than `key` itself."""
@@ -62,16 +65,15 @@ class Merger:
         return flat
 
     def _expanded(self, node: JsonSchema, path: str) -> Schema:
-        if self.depth >= DEEPEST:
-            self.leave(path, "its references lead too deep")
+        reference = node["$ref"]
+        if reference in self.open:
+            self.leave(path, "the decoder holds its $ref alone")
             return {key: value for key, value in node.items() if key in (*ANNOTATIONS, *DEFINITIONS, "$ref")}
-        self.depth += 1
+        self.open |= {reference}
         rest = {key: value for key, value in node.items() if key != "$ref"}
-        target = resolve(self.root, node["$ref"])
+        target = resolve(self.root, reference)
         hidden = {key: value for key, value in target.items() if key not in ANNOTATIONS} if isinstance(target, dict) else target
-        merged = self.merge(rest, hidden, path)
-        self.depth -= 1
-        return merged
+        return self.merge(rest, hidden, path)
 
     def distributed(self, node: JsonSchema, key: str, path: str) -> JsonSchema:
         """Return `node` with what stands beside the list `key` merged into each of its branches."""
@@ -116,3 +118,39 @@ def _is_within(branch: Schema, rest: Mapping[str, Any]) -> bool:
         return False
     kinds = allowed_types(rest)
     return all(_allows(kinds, kind) for kind in allowed_types(branch))
+
+
+def is_disjoint(branches: list[Schema]) -> bool:
+    """Return whether no value fits two branches: each has types of its own, or requires a property with a constant of its own."""
+    kinds = [kind for branch in branches for kind in _kinds(branch)]
+    if len(kinds) == len(set(kinds)):
+        return True
+    tags = [_tags(branch) for branch in branches]
+    shared = set(tags[0]).intersection(*tags)
+    return any(len({tag[name] for tag in tags}) == len(tags) for name in shared)
+
+
+def _tags(branch: Schema) -> dict[str, str]:
+    """Return the required properties of an object that are constants, as JSON."""
+    if not isinstance(branch, dict) or branch.get("type") != "object":
+        return {}
+    constants = {
+        name: child for name, child in branch.get("properties", {}).items() if isinstance(child, dict) and "const" in child
+    }
+    return {name: json.dumps(child["const"]) for name, child in constants.items() if name in branch.get("required", ())}
+
+
+def _kinds(branch: Schema) -> Iterator[str]:
+    kinds = allowed_types(branch) if isinstance(branch, dict) else allowed_types({})
+    yield from ("number" if kind == "integer" else kind for kind in kinds)
+
+
+def empty_types(node: JsonSchema) -> frozenset[str]:
+    """Return the types of which no value lies within the bounds of `node`."""
+    low, high = integer_bounds(node)
+    empty = (
+        ["integer", "number"] if low is not None and high is not None and low > high and "number" not in allowed_types(node) else []
+    )
+    empty += ["array"] if node.get("minItems", 0) > node.get("maxItems", math.inf) else []
+    empty += ["object"] if node.get("minProperties", 0) > node.get("maxProperties", math.inf) else []
+    return frozenset(empty)

@@ -73,7 +73,11 @@ class Ledger:
                     raise
 
     def _keep(self, path: str, partitions: Sequence[str]) -> None:
-        rows = conform(_migrated(read_shard(self.folder, Shard(path, 0, 0, ""))), self.schema)
+        rows = _migrated(read_shard(self.folder, Shard(path, 0, 0, "")))
+        for column in self.schema:
+            if column.name not in rows.column_names:  # older than the column
+                rows = rows.append_column(column, pa.nulls(rows.num_rows, column.type))
+        rows = conform(rows, self.schema)
         of_block = rows.filter(pc.is_in(rows[self.partition_key], pa.array(partitions, pa.string())))
         if of_block.num_rows == rows.num_rows:
             self._own[path] = rows

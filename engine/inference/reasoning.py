@@ -14,12 +14,16 @@ class ParsedReasoning(NamedTuple):
     error: str = ""
 
 
-def parse_reasoning(text: str, finish_reason: str, tags: Thinks | None) -> ParsedReasoning:
+def parse_reasoning(text: str, finish_reason: str, tags: Thinks | None, apart: str = "") -> ParsedReasoning:
     """Return the reasoning and the answer in `text`, both stripped; without `tags` the whole text is the answer, as it is.
+
+    Reasoning that a server has split off already is `apart`; then the whole text is the answer, too, and stripped.
 
     A completion whose reasoning never closes has no answer: its finish reason stays `length` if it was cut off, and becomes `error`
     if it stopped. With several pairs of tags the last closing tag counts: text between the pairs belongs to the reasoning.
     """
+    if apart:
+        return ParsedReasoning(apart, text.strip(), finish_reason)
     if tags is None:
         return ParsedReasoning("", text, finish_reason)
     before, closed, answer = text.rpartition(tags.close)

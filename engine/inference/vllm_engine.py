@@ -17,6 +17,7 @@ from engine.inference.decodable import decodable
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
+from engine.inference.turn_marks import encode_text
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,9 @@ class VllmEngine:
             ModelError: the chat template refuses every chat.
         """
         started = time.perf_counter()
-        prompts = self._tokenize([request.chat for request in requests])
         params = [self._params(request, sampling) for request in requests]
+        tokenized = zip(self._tokenize([request.chat for request in requests]), params, strict=True)
+        prompts = [refused if isinstance(refused, Unanswered) else prompt for prompt, refused in tokenized]
         outputs = self._generate(prompts, params)
         seconds = (time.perf_counter() - started) / max(1, len(requests))
         return [_completion(output, prompt, seconds) for output, prompt in zip(outputs, prompts, strict=True)]
@@ -108,7 +110,7 @@ class VllmEngine:
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Return the mean loss of each answer behind its chat; see `engine.inference.engine.Engine`."""
         start = [self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id]
-        targets = [self.tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
+        targets = [encode_text(self.tokenizer, answer) for answer in answers]
         rendered = iter(self._tokenize([chat for chat in chats if chat]))
         heads = [next(rendered) if chat else start for chat in chats]
         pairs = zip(heads, targets, strict=True)
@@ -148,18 +150,22 @@ class VllmEngine:
             return self._isolate(prompts[:middle], params[:middle]) + self._isolate(prompts[middle:], params[middle:])
 
     def _params(self, request: Request, sampling: Sampling) -> Any:
+        """Return vLLM's parameters of a request, or `Unanswered` if it refuses them: the engine has seen nothing yet."""
         structured = None
-        if request.json_schema is not None:
-            structured = self.vllm.sampling_params.StructuredOutputsParams(json=decodable(request.json_schema).schema)
-        return self.vllm.SamplingParams(
-            temperature=request.temperature,
-            top_p=sampling.top_p if request.temperature else 1.0,
-            max_tokens=sampling.max_tokens,
-            seed=request.seed,
-            logprobs=0,
-            skip_special_tokens=not request.keep_special_tokens,
-            structured_outputs=structured,
-        )
+        try:
+            if request.json_schema is not None:
+                structured = self.vllm.sampling_params.StructuredOutputsParams(json=decodable(request.json_schema).schema)
+            return self.vllm.SamplingParams(
+                temperature=request.temperature,
+                top_p=sampling.top_p if request.temperature else 1.0,
+                max_tokens=sampling.max_tokens,
+                seed=request.seed,
+                logprobs=0,
+                skip_special_tokens=not request.keep_special_tokens,
+                structured_outputs=structured,
+            )
+        except self.refusals as error:
+            return Unanswered("error", f"vLLM refuses the request's parameters: {' '.join(str(error).split())}")
 
     def _tokenize(self, chats: Sequence[Chat]) -> list[list[int] | Unanswered]:
         """Return the token ids of each chat, or why its template refuses it.

@@ -45,6 +45,25 @@ class TeacherCost(Record):
     """Null if no answer was accepted."""
 
 
+class FailureReason(Record):
+    """Why answers were not accepted, with one of them."""
+
+    pool: str
+    """Pool of the answers: none of `train` and `refusal`."""
+    reason: str
+    """Reason tags; of an error its words, too, with numbers, ids, URLs and quoted texts replaced."""
+    answers: int
+    """Answers with this reason."""
+    answer_id: str
+    """One of them."""
+    prompt_id: str
+    """Its prompt."""
+    text: str
+    """The first characters of that prompt."""
+    words: str
+    """The error of that answer, else what its failed checks say, else how it begins."""
+
+
 class CandidatesMetrics(Record):
     """Metrics of the job `candidates`."""
 
@@ -60,5 +79,7 @@ class CandidatesMetrics(Record):
     """Relation between a prompt's teachers -> prompts."""
     confidence_tiers: dict[str, int] = Field(default={}, validation_alias=AliasChoices("confidence_tiers", "tiers"))
     """Confidence tier -> answers."""
+    failures: tuple[FailureReason, ...] = ()
+    """The most frequent reasons of answers that were not accepted, most frequent first; at most 50."""
     merged: int = 0
     """Answers that were merged from complementary ones."""

@@ -1,6 +1,7 @@
 """What `rayleigh plan --json` prints: the expected size and cost of a run, extrapolated from a pilot."""
 
 from engine.records.base import Record
+from engine.records.candidates import FailureReason
 
 
 class Range(Record):
@@ -27,6 +28,8 @@ class PilotSummary(Record):
     """Wall time: loading the models, answering and judging."""
     tokens: int
     """Tokens in and out of the answers."""
+    failures: tuple[FailureReason, ...] = ()
+    """The most frequent reasons of its answers that were not accepted."""
 
 
 class JobPlan(Record):

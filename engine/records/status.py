@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.records.base import Record
-from engine.records.candidates import TeacherCost
+from engine.records.candidates import FailureReason, TeacherCost
 from engine.records.judge import JudgeStatus
 
 
@@ -65,5 +65,7 @@ class Status(Record):
     jobs: tuple[JobStatus, ...]
     """The jobs of the pipeline, in order."""
     spending: Spending
+    failures: tuple[FailureReason, ...] = ()
+    """The most frequent reasons of answers that were not accepted; () until `candidates` is finished."""
     judge: JudgeStatus | None
     """Null without a judge, or until `candidates` is finished."""

@@ -2,17 +2,17 @@
 
 A finished job is skipped. A changed recipe is refused, and the message names each changed value. A missing input is an error
 that names the job that makes it. A crash leaves no record, so the job runs again. Jobs whose inputs are finished run at the
-same time; one that fails does not void the others.
+same time; one that fails does not void the others, and jobs to which it is optional run without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.contract import Contract, Profile
-from engine.errors import InputError, MissingArtifact, RecipeMismatch
+from engine.errors import InputError, MissingArtifact, RayleighError, RecipeMismatch
 from engine.records.base import Json
 from engine.runs.recipe import changes, identify, imported, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
@@ -28,6 +28,8 @@ class Job:
     name: str
     needs: tuple[str, ...]
     """Artifacts that it opens, by the names of the jobs that make them."""
+    optional: tuple[str, ...] = field(default=(), kw_only=True)
+    """Those of `needs` whose failure does not stop the job, as long as one of them is there. It runs again once the others are."""
     reads: tuple[str, ...]
     """Paths into the contract that are part of its recipe, such as `teachers`; an item of a list is called by its name:
     `students.s`."""
@@ -35,6 +37,8 @@ class Job:
     """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
     inputs: str = ""
     """`module:function` that returns the rest of the recipe, such as the hashes of source files: `function(context) -> dict`."""
+    usable: str = ""
+    """`module:function` that raises if later jobs cannot use the finished artifact: `function(context) -> None`."""
     hints: Mapping[str, str] = field(default_factory=dict)
     """Path of `reads` -> advice for a change there that does not need a new artifact; `{run}` is replaced by the run folder."""
     losses: Mapping[str, str] = field(default_factory=dict)
@@ -109,28 +113,65 @@ def run_pipeline(
 
     Raises:
         RecipeMismatch: an artifact was finished under another recipe; nothing has run.
-        RayleighError: the first failure of a job, after the others of its wave have ended.
+        RayleighError: the first failure of a job, after all jobs that can do without it have ended; or a finished job is of no use.
     """
     waiting = [job for job in jobs if not is_finished(context_for(job))]
+    fault: RayleighError | None = None
+    for job in jobs:
+        if job not in waiting and (fault := _fault(context_for(job))):
+            raise fault
     if not waiting:
         return []
     ran: list[str] = []
+    failures, missing = dict[str, Exception](), set[str]()
     with session():
-        while waiting:
+        while not fault and (waiting := _able(waiting, missing)):
             names = {job.name for job in waiting}
             wave = [job for job in waiting if not names & set(job.needs)]
-            _run_wave([context_for(job) for job in wave])
-            ran += [job.name for job in wave]
+            failures |= _run_wave([context_for(job) for job in wave])
+            missing |= failures.keys()
+            finished = [job for job in wave if job.name not in failures]
+            fault = next(filter(None, (_fault(context_for(job)) for job in finished)), None)
+            ran += [job.name for job in finished]
             waiting = [job for job in waiting if job not in wave]
+        _raise_first(list(failures.values()))
+    if fault:
+        raise fault  # outside of the session, which would advise to run the same command again
     for job in jobs:
         is_finished(context_for(job))  # an artifact is stale if an input was rebuilt with other rows
     return ran
 
 
-def _run_wave(contexts: Sequence[JobContext]) -> None:
+def _fault(context: JobContext) -> RayleighError | None:
+    """Return why later jobs cannot use what the job has made, None if they can."""
+    try:
+        if context.job.usable:
+            imported(context.job.usable)(context)
+    except RayleighError as error:
+        return error
+    return None
+
+
+def _able(jobs: Sequence[Job], missing: set[str]) -> list[Job]:
+    """Return those of `jobs`, in order, that do without the artifacts `missing`; add those that the others would have made."""
+    able = []
+    for job in jobs:
+        without = missing.intersection(job.needs)
+        if without and (without == set(job.optional) or not without <= set(job.optional)):
+            missing.add(job.name)
+        else:
+            able.append(job)
+    return able
+
+
+def _run_wave(contexts: Sequence[JobContext]) -> dict[str, Exception]:
+    """Run the jobs at the same time; return the failures by the names of their jobs."""
     if len(contexts) == 1:
-        run_job(contexts[0])
-        return
+        try:
+            run_job(contexts[0])
+        except Exception as error:
+            return {contexts[0].job.name: error}
+        return {}
     for context in contexts:
         imported(context.job.run)  # here: two threads that import torch at once see each other's half-made modules
     threads = ThreadPoolExecutor(len(contexts))
@@ -140,7 +181,17 @@ def _run_wave(contexts: Sequence[JobContext]) -> None:
             pass
     finally:
         threads.shutdown(wait=False)  # at Ctrl-C the session must end first: the jobs wait for what it holds
-    failures = [failure for task in tasks if (failure := task.exception())]
+    failures: dict[str, Exception] = {}
+    for context, task in zip(contexts, tasks, strict=True):
+        failure = task.exception()
+        if isinstance(failure, Exception):
+            failures[context.job.name] = failure
+        elif failure:  # an interrupt is no failure of one job
+            raise failure
+    return failures
+
+
+def _raise_first(failures: Sequence[Exception]) -> None:
     for failure in failures[1:]:
         failures[0].add_note(" ".join(["Another job failed, too:", str(failure), *getattr(failure, "__notes__", [])]))
     if failures:
@@ -181,7 +232,7 @@ def warnings(context: JobContext, row_counts: RowCounts) -> list[str]:
 
 
 def is_finished(context: JobContext) -> bool:
-    """Return whether the job's artifact exists and was made by the recipe of today.
+    """Return whether the job's artifact exists, was made by the recipe of today, and lacks none of its inputs.
 
     An artifact of an earlier version counts, if its recipe differs only in names, or in keys that the contract did not have
     then and that have their defaults now.
@@ -192,18 +243,20 @@ def is_finished(context: JobContext) -> bool:
     artifact = load_artifact(context.run / context.job.name)
     if artifact is None:
         return False
+    lacks = set(context.job.optional) - artifact.record.inputs.keys()
     try:
         current = identify(context)
     except MissingArtifact:
-        return True  # its inputs were removed later
-    if changed := changes(artifact.record, current):
+        return not lacks  # its inputs were removed later
+    present = {name: value for name, value in current.inputs.items() if name not in lacks}
+    if changed := changes(artifact.record, replace(current, inputs=present)):
         listed = "\n".join(f"  {change}" for change in changed)
         raise RecipeMismatch(
             f"{context.run}/{context.job.name} was finished under another recipe:\n{listed}\n"
             f"Use a new run folder, or delete {context.run}/{context.job.name} and what was made from it to build it again."
             + _hints(context, artifact, current.recipe)
         )
-    return True
+    return not lacks
 
 
 def _hints(context: JobContext, artifact: Artifact, current: Json) -> str:

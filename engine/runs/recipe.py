@@ -14,6 +14,7 @@ from engine.contract.renames import promoted
 from engine.records.base import Json
 from engine.records.record import ArtifactRecord, Identity
 from engine.rows import content_id
+from engine.storage.artifact import load_artifact
 
 if TYPE_CHECKING:
     from engine.runs.job import JobContext
@@ -33,7 +34,8 @@ def identify(context: "JobContext") -> Identity:
     recipe: Json = {path: _value_at(contract, path) for path in context.job.reads}
     if context.job.inputs:
         recipe[SOURCES] = imported(context.job.inputs)(context)
-    inputs = {name: context.artifact(name).fingerprint for name in context.job.needs}
+    present = [name for name in context.job.needs if name not in context.job.optional or load_artifact(context.run / name)]
+    inputs = {name: context.artifact(name).fingerprint for name in present}
     return Identity(context.job.name, recipe, inputs, content_id(_canonical(recipe), _canonical(inputs)))
 
 

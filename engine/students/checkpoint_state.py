@@ -1,5 +1,6 @@
 """The part of a checkpoint besides weights and optimizer: counters, best validation, loss curve, as one JSON file."""
 
+import math
 from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -23,7 +24,7 @@ class Progress(BaseModel):
     seconds: float = 0.0
     """Seconds of training in all attempts, up to the last checkpoint."""
     best: float | None = None
-    """Lowest validation loss, nats per target token."""
+    """Lowest validation loss that is a number, nats per target token; None while there was none."""
     best_step: int = 0
     waited: int = 0
     """Validations since the best one."""
@@ -36,8 +37,12 @@ class Progress(BaseModel):
     """STEP rows without the student's name."""
 
     def update_best(self, loss: float, stop: EarlyStop | None) -> None:
-        """Take the validation loss of this step: update the best one, or count it against the patience of `stop`."""
-        if self.best is None or loss < self.best - (stop.min_delta if stop else 0.0):
+        """Take the validation loss of this step: update the best one, or count it against the patience of `stop`.
+
+        A loss that is no finite number is never the best one.
+        """
+        best = self.best if self.best is not None and math.isfinite(self.best) else math.inf
+        if loss < best - (stop.min_delta if stop else 0.0):
             self.best, self.best_step, self.waited = loss, self.step, 0
         else:
             self.waited += 1

@@ -1,14 +1,20 @@
 """Weights as a Hugging Face folder that vLLM and transformers load: safetensors, configuration, tokenizer, chat template."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from engine.errors import ModelError
 from engine.students.prune import PrunedModel
 
 PREFIX = "model."  # LossModule puts it before the names of the weights
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+"""Largest difference of logits between memory and disk, as a share of the largest logit: kernels, order of sums, rounding."""
+PROBE_TOKENS = 32
 
 
 def write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, *, dtype: str) -> None:
@@ -32,3 +38,50 @@ def write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, *, d
     )
     model.save_pretrained(folder)
     pruned.tokenizer.save_pretrained(folder)
+
+
+def verify(pruned: PrunedModel, scratch: Path) -> None:
+    """Save the model before its first step in float32, and compare it with the one in memory: exact where a rounded one is not.
+
+    Raises:
+        ModelError: the saved model is another one.
+    """
+    folder, ids = scratch / "unlearned", probe(pruned)
+    write(pruned, {PREFIX + name: tensor for name, tensor in pruned.model.state_dict().items()}, folder, dtype="float32")
+    compare(folder, logits(pruned.model, ids), ids, dtype="float32")
+    shutil.rmtree(folder)
+
+
+def probe(pruned: PrunedModel) -> Tensor:
+    """Return the token ids [1, PROBE_TOKENS] on which a saved model is compared with the one in memory."""
+    size = pruned.model.get_input_embeddings().num_embeddings
+    return torch.arange(1, PROBE_TOKENS + 1).mul(7919).remainder(size)[None]
+
+
+def logits(model: Any, ids: Tensor) -> Tensor:
+    """Return the logits [1, L, V] of `model` without dropout."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        result = model(input_ids=ids, use_cache=False).logits
+    model.train(training)
+    return result.float().cpu()
+
+
+def compare(folder: Path, in_memory: Tensor, ids: Tensor, *, dtype: str) -> None:
+    """Load the model in `folder` anew, and compare its logits for `ids` with those of the model in memory, saved in `dtype`.
+
+    Raises:
+        ModelError: they differ, so that what is saved is not what was trained.
+    """
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    difference = float((logits(loaded, ids) - in_memory).abs().max())
+    limit = TOLERANCE[dtype] * max(1.0, float(in_memory.abs().max()))
+    if in_memory.isfinite().all() and not difference <= limit:  # weights that are no numbers are the training's fault
+        raise ModelError(
+            f"the saved {type(loaded).__name__} is not the model that was trained: its logits differ by {difference:.3g}, expected "
+            f"at most {limit:.3g} for {dtype}. Its configuration cannot describe these layers: keep others in init.prune.layers, "
+            "or take another init.prune.source."
+        )

@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 
 from engine.contract.students import Student
+from engine.errors import InputError
 from engine.records.student import TrainingSetup
 from engine.rows import EXAMPLE
 from engine.storage.artifact import load_artifact
@@ -108,10 +109,14 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     layers, freeze_embeddings, freeze_layers = student.init.prune.layers, student.freeze_embeddings, student.freeze_layers
     pruned = prune.prune(Path(spec.source), layers, freeze_embeddings=freeze_embeddings, freeze_layers=freeze_layers)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
+    if worker.rank == 0 and worker.resume is None:
+        export.verify(pruned, scratch)
     splits = {
         name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
         for name, table in load_examples(spec).items()
     }
+    for name, split in splits.items():
+        check_split(name, split, student)
     progress = Progress(
         setup=TrainingSetup(
             parameters=prune.parameters(pruned.model),
@@ -127,6 +132,17 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     if worker.resume:
         restore(training, worker.resume)
     return training
+
+
+def check_split(name: str, split: Packed, student: Student) -> None:
+    """Raise InputError if nothing can be learned from the split, or validated on it."""
+    if split.weight(np.arange(len(split))):
+        return
+    if split.too_long and not len(split):
+        why = f"all {split.too_long} are longer than {student.max_tokens} tokens. Raise students.{student.name}.max_tokens"
+    else:
+        why = f"the weights of its {len(split)} examples are all 0. Raise the weights of curation"
+    raise InputError(f"student {student.name}: no {name} example is left: {why}, or give shorter or more prompts and answers.")
 
 
 def load_examples(spec: TrainSpec) -> dict[str, pa.Table]:
@@ -145,7 +161,7 @@ def step(training: Training, rows: np.ndarray) -> None:
     rate = learning_rate(progress.step, training.total_steps, student)
     zero.set_learning_rate(training.engine, rate)
     shares = rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]
-    denominator = packed.weight(rows)
+    denominator = packed.weight(rows) or 1.0  # a batch of weight 0 teaches nothing
     total = torch.zeros((), device=worker.device)
     for share in shares:
         loss = training.engine(_batch(training, packed, share))
@@ -179,11 +195,14 @@ def validate(training: Training) -> None:
 
 def keep_best(training: Training) -> None:
     """Write the current weights as the best model. Every rank must call it."""
-    weights = zero.weights(training.engine)
+    weights, dtype = zero.weights(training.engine), training.spec.student.dtype
+    ids = export.probe(training.pruned)
+    in_memory = export.logits(training.pruned.model, ids.to(training.worker.device))  # with ZeRO 3 every rank holds a part
     if weights is not None:
         folder = training.scratch / BEST
         shutil.rmtree(folder, ignore_errors=True)
-        export.write(training.pruned, weights, folder, dtype=training.spec.student.dtype)
+        export.write(training.pruned, weights, folder, dtype=dtype)
+        export.compare(folder, in_memory, ids, dtype=dtype)
 
 
 def save(training: Training) -> None:

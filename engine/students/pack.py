@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from engine.inference.engine import Chat
+from engine.inference.turn_marks import encode_chat, encode_text
 from engine.rows import DIFFICULTIES, Row
-
-Chat = list[dict[str, str]]
 
 CURRICULUM_COLUMNS = ("confidence_tier", "difficulty")
 LAST = 1 << 20  # the stage of an example without a tier or difficulty
@@ -107,10 +107,11 @@ def iterate(examples: pa.Table) -> Iterator[Row]:
 
 
 def encode(tokenizer: Any, messages: Chat, target: str) -> tuple[np.ndarray, int]:
-    """Return the token ids of prompt, target and end of sequence, and the number of those of the prompt."""
-    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    target_ids = tokenizer(target, add_special_tokens=False)["input_ids"]
+    """Return the token ids of prompt, target and end of sequence, and the number of those of the prompt.
+
+    Text that holds turn marks of the tokenizer is spelled out: it opens no turn, and ends no target in its middle.
+    """
+    prompt_ids, target_ids = encode_chat(tokenizer, messages), encode_text(tokenizer, target)
     return np.asarray([*prompt_ids, *target_ids, tokenizer.eos_token_id], np.int32), len(prompt_ids)
 
 

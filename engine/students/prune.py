@@ -11,6 +11,9 @@ from typing import Any
 
 from engine.errors import ModelError
 
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Keys under which a configuration gives its number of layers."""
+
 
 @dataclass(frozen=True)
 class PrunedModel:
@@ -33,23 +36,19 @@ def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from engine.students.layers import find, keep
+
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{source}: no causal language model can be loaded from here: {error}") from error
-    decoder, source_parameters = model.get_decoder(), parameters(model)
-    source_layers = len(decoder.layers)
+    source_parameters, source_layers = parameters(model), len(find(model))
     check_layers(layers, source_layers, source)
-    decoder.layers = torch.nn.ModuleList(decoder.layers[index] for index in layers)
-    for index, layer in enumerate[Any](decoder.layers):
-        layer.self_attn.layer_idx = index  # its place in the key-value cache
-    model.config.num_hidden_layers = len(layers)
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = [model.config.layer_types[index] for index in layers]
+    kept = keep(model, layers)
     for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
         embeddings.weight.requires_grad_(not freeze_embeddings)
-    decoder.layers[:freeze_layers].requires_grad_(False)
+    kept[:freeze_layers].requires_grad_(False)
     model.train()
     return PrunedModel(model, tokenizer, source_layers, source_parameters)
 
@@ -64,7 +63,8 @@ def count_layers(source: Path) -> int:
     """
     try:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-        return int(config.get("text_config", config)["num_hidden_layers"])
+        config = config.get("text_config", config)
+        return int(config[next(filter(config.__contains__, LAYER_COUNTS), LAYER_COUNTS[0])])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{source}/config.json: found no num_hidden_layers ({error}). Give a decoder model's folder.") from None
 

@@ -24,8 +24,9 @@ from engine.tools.toolset import Toolset
 
 COPIED = [*PROMPT.names, "route"]
 """Columns that an answer copies from its prompt."""
-PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in (*COPIED, "reasoning"))])
-"""Columns of the ledger: the answer as the model wrote it, without those of its prompt. Reasoning is split off when it is read."""
+PAID = pa.schema([ANSWER.field("prompt_id"), *(field for field in ANSWER if field.name not in COPIED)])
+"""Columns of the ledger: the answer as the model wrote it, without those of its prompt. `reasoning` is what a server has split off;
+reasoning in tags is split off when the answer is read. In files of earlier versions the column is missing."""
 BUDGET_EXHAUSTED = Completion("", "budget_exhausted", 0, 0, error="not asked: budget.teacher_tokens was spent")
 
 
@@ -113,7 +114,7 @@ class Teacher:
 
     def _parsed(self, sample: Sample, answer: Row) -> Row:
         """Return an answer of the ledger with its reasoning split off, and the text before its JSON that the task unit allows."""
-        parsed = parse_reasoning(answer["answer"], answer["finish_reason"], self.spec.section.thinks)
+        parsed = parse_reasoning(answer["answer"], answer["finish_reason"], self.spec.section.thinks, answer["reasoning"] or "")
         unit = self.spec.specialist.unit(sample.prompt["task_unit"])
         if unit.supervise != "process":  # there the text is what the student learns
             before, text = without_text_before(parsed.answer, unit)
@@ -172,6 +173,7 @@ class Teacher:
             "teacher": self.spec.section.name,
             "sample": sample.number,
             "seed": sample.seed,
+            "reasoning": completion.reasoning,
             "answer": completion.text,
             "finish_reason": completion.finish_reason,
             "tokens_in": completion.tokens_in,

@@ -34,7 +34,8 @@ def generate(
     from jobs.bench import generate, turns
 
     result = generate.bench(prompts, rounds, profile=profile)
-    show(result, turns.as_text(result, unit="tokens"), as_json)
+    text = f"{turns.as_text(result, unit='tokens')}\ngreedy texts that move with the rest of their batch: {result.moved:.1%}"
+    show(result, text, as_json)
 
 
 @bench.command(name="judge")

@@ -5,14 +5,17 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from operator import ne
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from engine.contract import load_profile
+from engine.inference.engine import Request, instruct
 from engine.records.base import Record
 from engine.rows import PROMPT, Row, content_id, from_rows
 from engine.storage.artifact import load_artifact
@@ -22,6 +25,7 @@ from jobs.bench import smoke, turns
 from jobs.bench.turns import RunTasks, Throughput, serve
 from jobs.bench.watch import put_artifact, run_candidates
 
+MOVED_PROMPTS = 64  # prompts of which `moved` is measured: alone in its batch, each takes as long as many together
 SAMPLED = ["teachers.models.0.sampling.greedy_first=false"]  # both sides sample every answer
 
 
@@ -51,6 +55,8 @@ class GenerateBench(Record):
     """The same with the judge on the same cores."""
     ratio: Ratio
     """Speed relative to `bare`."""
+    moved: float
+    """Share of greedy texts that differ when each prompt is alone in its batch: what bfloat16 makes of batch company."""
 
 
 def bench(prompts: int, rounds: int, *, profile: str) -> GenerateBench:
@@ -61,25 +67,23 @@ def bench(prompts: int, rounds: int, *, profile: str) -> GenerateBench:
     of_jobs = {name: round(job.per_second / of_bare.per_second, 3) for name, job in (("job", direct), ("judged", judged))}
     ratio = Ratio(stage=ratio_of_stage, **of_jobs)
     samples = smoke.contract(SAMPLED).teachers.models[0].sampling.n
-    return GenerateBench(prompts=prompts, samples=samples, bare=of_bare, stage=of_stage, job=direct, judged=judged, ratio=ratio)
+    ways = {"bare": of_bare, "stage": of_stage, "job": direct, "judged": judged}
+    share = turns.Worker(moved, min(prompts, MOVED_PROMPTS), where, pool="teacher").last_round()
+    return GenerateBench(prompts=prompts, samples=samples, **ways, ratio=ratio, moved=share)
 
 
 def bare(pipe: Connection, prompts: int, profile: str) -> None:
     """Answer all prompts with one call of `vllm.LLM.chat`."""
     started = time.perf_counter()
-    spec, rows = _teacher_spec(profile), _rows(prompts)
+    spec = _teacher_spec(profile)
     from engine.inference.decodable import decodable
-    from engine.inference.engine import instruct
-    from engine.inference.few_shot import FewShotSelector
-    from engine.inference.structured import decoding_schema
     from engine.inference.vllm_engine import VllmEngine
 
     engine = VllmEngine(spec.client.model, spec.client.pool, spec.client.weights)  # the same arguments; then only its `llm`
-    sampling, shots = spec.section.sampling, FewShotSelector(spec.section.shots)
-    output = spec.specialist.task_units[0].output
-    samples = [row for row in rows for _ in range(sampling.n)]
-    chats = [instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])) for row in samples]
-    schemas = [decoding_schema(output, row["text"]) for row in samples]
+    sampling = spec.section.sampling
+    requests = [request for request in _greedy_requests(spec, prompts) for _ in range(sampling.n)]
+    chats = [request.chat for request in requests]
+    schemas = [decodable(request.json_schema or {}).schema for request in requests]
 
     def prepare(number: int) -> RunTasks:
         params = [
@@ -87,7 +91,7 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
                 seed=number * 10_000 + index,
-                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=decodable(schema).schema),
+                structured_outputs=engine.vllm.sampling_params.StructuredOutputsParams(json=schema),
             )
             for index, schema in enumerate(schemas)
         ]
@@ -119,6 +123,41 @@ def stage(pipe: Connection, prompts: int, profile: str) -> None:
         return lambda count: sum(teacher(from_rows(rows[:count], PROMPT))["tokens_out"].to_pylist())
 
     serve(pipe, prepare, prompts, started)
+
+
+def moved(pipe: Connection, prompts: int, profile: str) -> None:
+    """Answer all prompts greedily in one batch, then each in a batch of its own; send the share of texts that differ."""
+    from engine.inference.engine import build_model
+
+    spec = _teacher_spec(profile)
+    engine = build_model(spec.client.model, spec.client.pool, folder=spec.client.weights)
+    requests = _greedy_requests(spec, prompts)
+
+    def texts(batch: Sequence[Request]) -> list[str]:
+        engine.reset_prefix_cache()
+        return [completion.text for completion in engine.complete(batch, spec.section.sampling)]
+
+    pipe.send(0.0)
+    while pipe.recv() is not None:
+        alone = [texts([request])[0] for request in requests]
+        pipe.send(round(sum(map(ne, texts(requests), alone)) / len(requests), 3))
+
+
+def _greedy_requests(spec: Any, prompts: int) -> list[Request]:
+    """Return the teacher's request of each prompt, at temperature 0."""
+    from engine.inference.few_shot import FewShotSelector
+    from engine.inference.structured import decoding_schema
+
+    shots, output = FewShotSelector(spec.section.shots), spec.specialist.task_units[0].output
+    return [
+        Request(
+            chat=instruct(row["messages"], system=spec.section.system, shots=shots(row["text"])),
+            seed=0,
+            temperature=0.0,
+            json_schema=decoding_schema(output, row["text"]),
+        )
+        for row in _rows(prompts)
+    ]
 
 
 def _job(prompts: int, mode: str, profile: str) -> Throughput:

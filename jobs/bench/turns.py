@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from engine.contract import load_profile
 from engine.distributed import ray_options
@@ -58,10 +59,17 @@ class Worker:
         other.close()  # so that `recv` raises EOFError if the process dies
         self.load_seconds: float = self.pipe.recv()  # waits: the sides load one after the other
 
-    def round(self, number: int) -> Round:
-        """Run one round."""
+    def round(self, number: int) -> Any:
+        """Run one round; return what the side sent, a `Round` of those that take turns."""
         self.pipe.send(number)
         return self.pipe.recv()
+
+    def last_round(self) -> Any:
+        """Run one round and end the process; return what the side sent."""
+        try:
+            return self.round(1)
+        finally:
+            self.end()
 
     def end(self) -> None:
         """End the process."""

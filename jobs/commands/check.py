@@ -17,6 +17,7 @@ from engine.inference import locate
 from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
 from engine.storage.folder import Folder
+from engine.students.source import check_source
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.terminal.console import columns
 
@@ -59,7 +60,19 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
             raise ModelError(f"{key}: {error}") from None
     for chat_model in chat_models:
         _check_template(chat_model, root)
+    for number, student in enumerate(contract.students):
+        _check_student(f"students.{number}.init.prune", student, contract, Path(root), Path(models))
     verify_schemas(contract)
+
+
+def _check_student(key: str, student: Student, contract: Contract, root: Path, models: Path) -> None:
+    prune = student.init.prune
+    folder = models / prune.source if prune.source in BUNDLED else root / prune.source
+    if folder.is_dir():  # a bundled model may not be unpacked yet
+        try:
+            check_source(folder, prune.layers, contract.specialist.task_units[0].instruction)
+        except ModelError as error:
+            raise ModelError(f"{key}: {error}") from None
 
 
 def _check_template(chat_model: ChatModel, root: str) -> None:
@@ -129,9 +142,13 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
         *(["student", _student(student)] for student in contract.students),
         *(["decoder", note] for note in schema_notes(contract)),
         *(["server", line] for line in servers),
-        ["gate", ", ".join(f"{name} {value}" for name, value in minimums.items()) or "asks for nothing"],
+        ["gate", ", ".join(f"{name} {_value(value)}" for name, value in minimums.items()) or "asks for nothing"],
     ]
     return columns(rows, head=[contract.name, Path(path).name])
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _taken(take: int | None) -> str:

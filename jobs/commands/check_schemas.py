@@ -1,9 +1,11 @@
 """Answer schemas in `rayleigh check`: each is compiled for the decoder, and what is left to the check of the answer is listed."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from itertools import groupby
 
 from engine.contract import Contract
+from engine.contract.answer_schema import subschemas, validator
 from engine.contract.base import JsonSchema
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
@@ -12,6 +14,7 @@ from engine.errors import ContractError, ModelError
 from engine.inference.decodable import decodable
 from engine.inference.engine import Request
 from engine.inference.grammar_probe import grammar_problem
+from engine.inference.intersect import ANNOTATIONS, DEFINITIONS
 from engine.tools import conversation
 
 PROBE = "Say OK."
@@ -39,6 +42,7 @@ def schema_notes(contract: Contract) -> list[str]:
     for unit in contract.specialist.task_units:
         schema = unit.output.json_schema
         left = decodable(schema).left if schema is not None else ()
+        notes += [f"{unit.name}: {words}" for words in _misspelt(schema)]
         for reason, items in groupby(sorted(left, key=lambda item: item.reason), key=lambda item: item.reason):
             notes.append(f"{unit.name}: {', '.join(item.path.removeprefix('.') for item in items)}: {reason}")
         if left and not _is_checked(contract, unit):
@@ -93,6 +97,20 @@ def _sent(contract: Contract, unit: TaskUnit) -> JsonSchema | None:
     if contract.teachers.mode != "tools":
         return unit.output.json_schema
     return conversation.schema([tool.name for tool in contract.teachers.tools], unit.output.json_schema)
+
+
+def _misspelt(schema: JsonSchema | None) -> Iterator[str]:
+    """Yield each key that no draft knows and that resembles one: JSON Schema ignores unknown keys."""
+    if schema is None:
+        return
+    known = sorted({*validator(schema).VALIDATORS, *ANNOTATIONS, *DEFINITIONS, "else", "then"})
+    for place in subschemas(schema):
+        for key in place.schema if isinstance(place.schema, dict) else ():
+            near = [] if key in known else get_close_matches(key, known, n=1, cutoff=0.8)
+            if near:
+                yield (
+                    f"{place.path}.{key}".removeprefix(".") + f": is no keyword of JSON Schema and has no effect; perhaps {near[0]}"
+                )
 
 
 def _is_checked(contract: Contract, unit: TaskUnit) -> bool:

@@ -24,6 +24,7 @@ from engine.errors import InputError, StorageError
 from engine.inference.locate import locate
 from engine.records.dedup import DedupSummary
 from engine.storage.artifact import ArtifactWriter
+from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.terminal.session import set_environment
 
@@ -52,7 +53,7 @@ class Options:
     keep: tuple[str, ...] = ()
     against: str | None = None
     index: str | None = None
-    normalization: Normalization | None = None  # that of the index; of a new one nfc
+    normalization: str | None = None  # None: that of the index; of a new one nfc
 
 
 def dedup(source: str, output: str, options: Options, *, profile: str = "laptop") -> DedupSummary:
@@ -65,22 +66,19 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     """
     if options.method not in THRESHOLDS:
         raise InputError(f"--method {options.method}: found {options.method!r}, expected one of {sorted(THRESHOLDS)}.")
-    if options.normalization not in (None, *get_args(Normalization)):
-        expected = ", ".join(get_args(Normalization))
-        raise InputError(f"--normalization: found {options.normalization!r}, expected one of {expected}.")
     if options.threshold is None:
         options = replace(options, threshold=THRESHOLDS[options.method])
     folder = workspace.run_folder(options.index) if options.index else None
-    if options.normalization is None:
-        options = replace(options, normalization=(folder and normalization_of(folder)) or "nfc")
+    form = _form(options, folder)
+    options = replace(options, normalization=form)
     started = time.time()
     writer = ArtifactWriter(workspace.run_folder(output))
     if writer.final.files():
         raise StorageError(f"{writer.final}: is not empty. Give a new folder, or delete this one.")
     writer.clear()
     resources = load_profile(workspace.profile_path(profile))
-    columns = Columns(options.text_column, options.id_column, options.keep, options.normalization or "nfc")
-    matcher = _matcher(options, device="cuda" if resources.embedder.gpus else "cpu")
+    columns = Columns(options.text_column, options.id_column, options.keep, form)
+    matcher = _matcher(options, form, device="cuda" if resources.embedder.gpus else "cpu")
     job = open_job(source, columns, matcher, against=options.against, index=folder)
     set_environment(resources)
     for name, value in ALLOCATOR.items():
@@ -107,13 +105,21 @@ def as_text(summary: DedupSummary) -> str:
     )
 
 
-def _matcher(options: Options, *, device: str) -> Matcher:
+def _form(options: Options, index: Folder | None) -> Normalization:
+    """Return the Unicode form in which texts are compared: that of the option, else of the index."""
+    name = options.normalization or (index and normalization_of(index)) or "nfc"
+    for form in get_args(Normalization):
+        if form == name:
+            return form
+    raise InputError(f"--normalization: found {name!r}, expected one of {', '.join(get_args(Normalization))}.")
+
+
+def _matcher(options: Options, form: Normalization, *, device: str) -> Matcher:
     assert options.threshold is not None
     if options.method == "semantic":
         return SemanticMatcher(locate(options.model, root=".", home=workspace.models_home()), options.threshold, device)
     if options.method == "exact":
         return None
-    form = options.normalization or "nfc"
     return Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM, normalization=form)
 
 

@@ -25,6 +25,7 @@ from engine.storage.shards import iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
 from jobs.commands.estimate import Extrapolation, Pilot, Rates, exactly
+from jobs.commands.status import failures_text
 from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
@@ -68,7 +69,7 @@ def _answer_pilot(work: Workspace, rows: int) -> Artifact:
     console = Console(sys.stderr)  # stdout is for the result of this command
     jobs = {job.name: job for job in pipeline(work.contract)}
     draw_job = Job("prompts", needs=(), reads=(), run="jobs.commands.plan:draw", inputs="jobs.commands.plan:drawn_from")
-    pilot = (draw_job, jobs["candidates"])
+    pilot = (draw_job, replace(jobs["candidates"], usable=""))  # a plan names the reasons, also if no answer is usable
 
     def whole(job: Job) -> JobContext:
         return work.context(job, log=console.log, progress=console.progress)
@@ -145,6 +146,7 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
             answers=int(pilot.sums["answers"].sum()),
             seconds=pilot.seconds,
             tokens=int(pilot.sums["tokens_in"].sum() + pilot.sums["tokens_out"].sum()),
+            failures=drawn.metrics(CandidatesMetrics).failures,
         ),
         level=evaluation.level,
         jobs=jobs,
@@ -212,12 +214,13 @@ def as_text(report: PlanReport, contract: str) -> str:
     notes.append(f"The pilot's answers are kept: `rayleigh run {contract} {report.run}` pays for the others only.")
     parts = [
         head,
+        failures_text(pilot.failures, pilot.answers),
         columns(rows, head=["job", *units]),
         "\n".join(dict.fromkeys(f"{job.name}: {job.basis}." for job in report.jobs)),
         columns(paid, head=["paid model", "name", "job", "tokens", "by which rule"]),
         "\n".join(notes),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _cell(number: Range | None, unit: str) -> str:

@@ -1,11 +1,15 @@
 """`rayleigh status`: how far a run is, read from its records. `engine/records/status.py` documents what `--json` prints."""
 
+from collections.abc import Sequence
+
 from engine.contract import Contract
+from engine.grading.failures import as_lines
 from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, tokens_in
-from engine.records.candidates import CandidatesMetrics
+from engine.records.candidates import CandidatesMetrics, FailureReason
 from engine.records.judge import JudgeStatus
 from engine.records.status import JobStatus, JudgeSpending, Spending, Status
+from engine.rows import POOLS
 from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
 from engine.storage.folder import Folder
@@ -27,13 +31,16 @@ def status(run: str) -> Status:
         StorageError: a record is damaged.
     """
     work = workspace.reopen(run)
+    candidates = load_artifact(work.folder / "candidates")
+    metrics = candidates.metrics(CandidatesMetrics) if candidates else None
     return Status(
         run=str(work.folder),
         contract=work.contract.name,
         created=workspace.read_run(work.folder).created,
         jobs=tuple(_job(work.folder, job) for job in pipeline(work.contract)),
         spending=_spending(work.folder, work.contract),
-        judge=_judge(work.folder),
+        failures=metrics.failures if metrics else (),
+        judge=metrics.judge if metrics else None,
     )
 
 
@@ -45,11 +52,6 @@ def _job(folder: Folder, job: Job) -> JobStatus:
     counts = {name: getattr(artifact.record.row_counts, name) for name in ("rows_in", "rows_out", "conserved")}
     record = artifact.record
     return JobStatus(name=job.name, state="finished", seconds=record.seconds, warnings=record.warnings, **counts)
-
-
-def _judge(folder: Folder) -> JudgeStatus | None:
-    candidates = load_artifact(folder / "candidates")
-    return candidates.metrics(CandidatesMetrics).judge if candidates else None
 
 
 def _spending(folder: Folder, contract: Contract) -> Spending:
@@ -69,8 +71,20 @@ def _spending(folder: Folder, contract: Contract) -> Spending:
 def as_text(status: Status) -> str:
     """Return the status as tables: rows in and out of each job, and what each teacher cost."""
     head = f"{status.run}: {status.contract}, created {status.created}"
-    parts = [head, job_table(status.jobs), warning_lines(status.jobs), spending_table(status.spending), judge_note(status.judge)]
+    notes = [warning_lines(status.jobs), failure_note(status), spending_table(status.spending), judge_note(status.judge)]
+    parts = [head, job_table(status.jobs), *notes]
     return "\n\n".join(part for part in parts if part)
+
+
+def failure_note(status: Status) -> str:
+    """Return the most frequent reasons of answers that were not accepted, with an example each; "" if all were."""
+    answers = sum(sum(job.rows_out.get(pool, 0) for pool in POOLS) for job in status.jobs if job.name == "candidates")
+    return failures_text(status.failures, answers)
+
+
+def failures_text(failures: Sequence[FailureReason], answers: int) -> str:
+    """Return `failures` of so many answers as text; "" without any."""
+    return "\n".join(["answers that were not accepted, by reason", *as_lines(failures, answers)]) if failures else ""
 
 
 def judge_note(judge: JudgeStatus | None) -> str:

@@ -6,7 +6,7 @@ from engine.records.report import GateDecision, ModelEntry, Report
 from engine.release.gate import explain
 from engine.storage.folder import Folder
 from jobs import workspace
-from jobs.commands.status import job_table, judge_note, spending_table, status, warning_lines
+from jobs.commands.status import failure_note, job_table, judge_note, spending_table, status, warning_lines
 from jobs.terminal.console import columns, interval
 
 PAGE = "reports/index.html"
@@ -30,14 +30,8 @@ def text(run: str, numbers: Report) -> str:
     """Return the tables printed at the end of a run."""
     folder, state = workspace.run_folder(run), status(run)
     gate = "\n".join([*_gate(numbers.gate, folder), f"report   {folder}/{PAGE}"])
-    parts = [
-        job_table(state.jobs),
-        warning_lines(state.jobs),
-        spending_table(state.spending),
-        judge_note(state.judge),
-        _models(numbers.models),
-        gate,
-    ]
+    notes = [warning_lines(state.jobs), failure_note(state), spending_table(state.spending), judge_note(state.judge)]
+    parts = [job_table(state.jobs), *notes, _models(numbers.models), gate]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -11,7 +11,7 @@ from ray.data import Dataset
 from engine.calibration import drift, judge_calibration
 from engine.contract.teachers import Teachers
 from engine.distributed import stream
-from engine.grading import cross_teacher
+from engine.grading import cross_teacher, failures
 from engine.grading import flow as judges
 from engine.inference import spending
 from engine.inference.crash_isolation import MARKERS
@@ -19,7 +19,7 @@ from engine.inference.locate import locate
 from engine.inference.spending import TeacherTotals
 from engine.inference.token_budget import JUDGE_TOKENS, usage_in
 from engine.judges.grader_spec import GraderSpec
-from engine.records.candidates import CandidatesMetrics, TeacherSpending
+from engine.records.candidates import CandidatesMetrics, FailureReason, TeacherSpending
 from engine.records.judge import JudgeMetrics, JudgeScores
 from engine.rows import CANDIDATE, POOLS, Row
 from engine.runs.job import JobContext
@@ -64,6 +64,7 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
     for summary in written.summaries:
         for name, counts in sums.items():
             counts.update(summary[name])
+    reasons = failures.merged(FailureReason(**each) for summary in written.summaries for each in summary["failures"])
     context.writer.metrics = CandidatesMetrics(
         tokens_out=written.tokens,
         judge=judge_metrics and _with_drift(context, spec, judge_metrics, written.summaries),
@@ -71,12 +72,16 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
         teachers=_teachers(context, written.summaries),
         relations=dict(sorted(sums["relations"].items())),
         confidence_tiers=dict(sorted(sums["confidence_tiers"].items())),
+        failures=tuple(reasons),
         merged=sums["merged"]["answers"],
     )
+    if reasons:
+        lines = failures.as_lines(reasons, written.table.rows)
+        context.log("\n  ".join([f"{context.job.name}: answers that were not accepted, by reason", *lines]))
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
-    reasons = SkippedCounter(context.contract.teachers).reasons
+    skipped = SkippedCounter(context.contract.teachers).reasons
     total += sums["merged"]["answers"]  # merged answers are new rows; their parents keep rows of their own
-    return RowCounts(total, pools | {reason: sums["skipped"][reason] for reason in reasons})
+    return RowCounts(total, pools | {reason: sums["skipped"][reason] for reason in skipped})
 
 
 def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
@@ -89,6 +94,7 @@ def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
         "relations": counts.relations,
         "confidence_tiers": counts.confidence_tiers,
         "merged": {"answers": counts.merged},
+        "failures": [each.model_dump() for each in failures.failure_reasons([candidates])],
         "scores": sums and {"batches": sums.batches, "passed": sums.passed.tolist(), "failed": sums.failed.tolist()},
     }
 

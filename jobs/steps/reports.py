@@ -18,11 +18,14 @@ from engine.contract.students import Student
 from engine.curation.represent import represent
 from engine.errors import StorageError
 from engine.evaluation import flow
+from engine.evaluation.answers import EvalLedger
 from engine.evaluation.assess import EvalResult, assess
 from engine.evaluation.baseline import TrainingExamples, user_text
 from engine.evaluation.evaluator import EvalTarget
 from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
+from engine.grading.failures import counted
+from engine.inference.crash_isolation import MARKERS
 from engine.records.ablation import Ablation
 from engine.records.candidates import CandidatesMetrics
 from engine.records.judge import JudgeMetrics
@@ -53,14 +56,31 @@ def run(context: JobContext) -> RowCounts:
         context.progress(f"{context.job.name}: {line}")
 
     section = context.contract.evaluation
-    evaluations = flow.evaluate(targets, holdout, context.profile.evaluator, timed=section.latency_prompts, progress=progress)
+    (context.ledger / MARKERS / "evaluation").remove()  # deaths of an earlier attempt are none of this one
+    ledger = EvalLedger(rows=context.paid / "evaluation", own=context.ledger)
+    pool, timed = context.profile.evaluator, section.latency_prompts
+    evaluations = flow.evaluate(targets, holdout, pool, timed=timed, progress=progress, ledger=ledger)
     results = [
         EvalResult(target, each, predictions(target, holdout, each, scenarios=seen, final=final, checks=section.checks))
         for target, each in zip(targets, evaluations, strict=True)
     ]
     _write(context, results, notes)
+    _log_failures(context, results)
     ended = Counter(completion.finish_reason for result in results for completion in result.evaluated.completions)
     return RowCounts(len(targets) * len(holdout), {finish_reason: ended[finish_reason] for finish_reason in FINISH_REASONS})
+
+
+def _log_failures(context: JobContext, results: list[EvalResult]) -> None:
+    """Print the most frequent reasons of answers to the holdout that did not end by themselves."""
+    failed = [
+        (f"{result.target.name}: {row['finish_reason']}", completion.error, f"prompt {row['prompt_id'][:12]}: {row['text'][:80]!r}")
+        for result in results
+        for row, completion in zip(result.predictions.to_pylist(), result.evaluated.completions, strict=True)
+        if completion.finish_reason != "stop"
+    ]
+    if failed:
+        lines = counted(failed, sum(result.predictions.num_rows for result in results))
+        context.log("\n  ".join([f"{context.job.name}: answers without an end, by reason", *lines]))
 
 
 def scenarios(prompts: Artifact) -> set[str]:
@@ -188,7 +208,7 @@ def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
     for section in context.contract.students:
         artifact = load_artifact(context.run / f"students/{section.name}")
         if artifact is None:
-            notes.append(f"{section.name} was not trained, so it is in no table.")
+            notes.append(f"{section.name} was not trained, as its training failed or has not ended, so it is in no table.")
             continue
         folder = f"{artifact.folder}/model"
         yield trained(context, section, name=section.name, role="student", folder=folder, units=_units(context.contract))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from engine.contract.renames import older_json
 from engine.contract.students import Student
-from engine.errors import InputError
+from engine.errors import InputError, ModelError
 from engine.inference.identity import fingerprint
 from engine.inference.locate import locate
 from engine.records.student import StudentMetrics, TrainingSetup, ValidationLoss
@@ -37,6 +37,11 @@ def run(context: JobContext) -> RowCounts:
     location = checkpoints(context, student, source, data)
     with launch.trained(spec, context.profile.trainer, location, context.progress) as folder:
         progress = Progress.read(folder)
+        if progress.best is None:
+            raise ModelError(
+                f"student {student.name}: none of its validation losses is a number, so there is no best model. Lower "
+                f"students.{student.name}.learning_rate, or set its dtype to float32, and run again."
+            )
         copy(folder / loop.BEST, context.writer.folder / "model")
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
     context.writer.put("steps", curve, STEP)
@@ -82,7 +87,7 @@ def copy(model: Path, target: Folder) -> None:
 def metrics(student: Student, progress: Progress, setup: TrainingSetup) -> StudentMetrics:
     """Return the metrics of a finished training."""
     losses = [entry["loss"] for entry in progress.curve if entry["split"] == "validation"]
-    assert progress.best is not None, "a finished training has at least one validation"
+    assert progress.best is not None, "`run` refuses a training without one"
     return StudentMetrics(
         name=student.name,
         parameters=setup.parameters,

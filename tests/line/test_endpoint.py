@@ -24,7 +24,7 @@ from engine.inference.locate import locate
 from engine.inference.structured import decoding_schema
 from jobs.workspace import models_home
 
-START_SECONDS = 240
+START_SECONDS = 500  # a loaded machine takes minutes to import and load
 MAIL = "Hello, please send 40 garden hoses. The order number is 41861. Zoe"
 FORM = {"type": "object", "properties": {"number": {"type": "string", "pattern": "^[0-9]+$"}}, "required": ["number"]}
 

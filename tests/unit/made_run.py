@@ -83,7 +83,7 @@ def workspace(folder: str, seeds: Path) -> Workspace:
     (seeds / "seeds.jsonl").write_text('{"input": "two apples"}\n')
     (seeds / "holdout.jsonl").write_text('{"input": "two pears", "reference": "2"}\n')
     (seeds / "model").mkdir(exist_ok=True)
-    (seeds / "model" / "config.json").write_text("{}")
+    (seeds / "model" / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 2}')
     (seeds / "toy.yaml").write_text(YAML)
     contract = Contract.model_validate(yaml.safe_load(YAML))
     return Workspace(

@@ -63,7 +63,7 @@ def same_process():
         (numeric(unit="m/s"), "36 km/h", None, ""),
         (numeric(unit="m/s", reference=OWN, abs_tol=1e-9), "36 km per hour", "10", ""),
         (numeric(unit="degC", reference=OWN, abs_tol=0.01), "68 degF", "20 degC", ""),
-        (numeric(unit="m"), "3 9**9**9**9", None, "off_unit"),
+        (numeric(unit="m"), "3 9**9**9**9", None, "unreadable_number"),
         (numeric(unit="m"), "3 m**9**9", None, "off_unit"),
         (numeric(unit="m"), "3 __import__('os')", None, "off_unit"),
         (numeric(field="n", reference=OWN), '{"n": 4}', "4", ""),

@@ -59,7 +59,7 @@ def test_options_are_these_and_no_more():
         name: sorted(flag for given in command.params for flag in given.opts if "-" in flag) for name, command in commands.items()
     }
     assert found == {
-        "check": ["--json", "--set"],
+        "check": ["--ask", "--json", "--set"],
         "run": ["--profile", "--set", "--until"],
         "judge": ["--gold", "--json", "--profile", "--set"],
         "status": ["--json"],
@@ -78,6 +78,7 @@ def test_options_are_these_and_no_more():
             "--keep",
             "--method",
             "--model",
+            "--normalization",
             "--profile",
             "--text-column",
             "--threshold",

@@ -38,7 +38,7 @@ def test_check_json_is_the_resolved_contract(toy):
 
 def test_check_unpacks_nothing(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("RAYLEIGH_MODELS", str(tmp_path / "models"))
-    ask("check", toy, "--set", f"students.0.init.prune.source={min(BUNDLED)}")
+    ask("check", toy, "--set", f"students.0.init.prune.source={max(BUNDLED)}")
     assert not (tmp_path / "models").exists()
 
 
@@ -49,6 +49,7 @@ def test_check_unpacks_nothing(toy, tmp_path, monkeypatch):
         ("prompts.holdout.path=memory://gone/holdout.jsonl", "prompts.holdout.path: found nothing at memory://gone/holdout.jsonl"),
         ("students.1.init.prune.source=gone", "students.1.init.prune.source: model 'gone': there is no folder"),
         ("students.1.init.prune.source=.", "has no config.json"),
+        ("students.1.init.prune.layers=[0,2]", "init.prune.layers: [2] are not there; the model has 2 layers"),
         ("teachers.models.0.model={type: vllm, path: gone}", "teachers.models.0.model.path: model 'gone'"),
         (
             "prompts.synthesize=[{method: {type: evolve}, wanted: 1, model: {type: vllm, path: gone}}]",

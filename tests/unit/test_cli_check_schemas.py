@@ -7,6 +7,8 @@ from made_run import workspace
 from typer.testing import CliRunner
 
 from engine.inference.decodable import decodable
+from engine.inference.endpoint import EndpointEngine
+from engine.inference.engine import Completion
 from engine.inference.grammar_probe import grammar_problem
 from jobs.cli import app
 
@@ -56,6 +58,29 @@ def test_a_schema_that_is_none_is_named_by_its_place(toy):
 def test_a_server_is_not_asked_and_that_is_said(toy):
     server = "teachers.models.0.model={type: endpoint, url: http://127.0.0.1:9/v1, path: m}"
     assert "http://127.0.0.1:9/v1: not known whether it takes the schemas" in check(toy, FORM, CHECKED, server)
+
+
+def test_a_server_is_asked_once_a_schema_if_wanted(toy, monkeypatch):
+    server = "teachers.models.0.model={type: endpoint, url: http://127.0.0.1:9/v1, path: m}"
+    asked, ends = [], ["stop", "error"]
+
+    def complete(self, requests, sampling):
+        asked.extend(requests)
+        return [Completion("{}", ends.pop(0), 1, 1, error="I know no uniqueItems")]
+
+    monkeypatch.setattr(EndpointEngine, "complete", complete)
+    options = ["--ask", "--set", server, "--set", f"specialist.task_units.0.output.json_schema={json.dumps(FORM)}"]
+    result = CliRunner().invoke(app, ["check", toy, *options], catch_exceptions=False)
+    assert result.exit_code == 0 and "http://127.0.0.1:9/v1 takes the schema of count" in result.stdout
+    assert [request.json_schema for request in asked] == [FORM]
+    result = CliRunner().invoke(app, ["check", toy, *options], catch_exceptions=False)
+    assert result.exit_code == 1 and "teachers.models.0.model, with the schema of count" in result.stderr
+    assert "I know no uniqueItems" in result.stderr
+
+
+def test_a_misspelt_keyword_is_named(toy):
+    text = check(toy, {"type": "object", "properties": {"a": {"type": "string", "maxlength": 3}}}, CHECKED)
+    assert "properties.a.maxlength: is no keyword of JSON Schema and has no effect; perhaps maxLength" in text
 
 
 def test_the_deepest_place_is_named():

@@ -10,11 +10,14 @@ from made_run import ASKED, HELD, workspace
 from typer.testing import CliRunner
 
 from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage, usage_in
+from engine.records.candidates import FailureReason
+from engine.records.plan import PlanReport
 from engine.records.prompts import PromptsMetrics
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, from_rows
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
 from jobs.cli import app
+from jobs.commands.plan import as_text
 from jobs.pipeline import pipeline
 
 PROMPTS, DRAWN = 10, 4
@@ -71,7 +74,8 @@ def ask(work, *more, code=0):
 def test_plan_json_has_the_documented_keys_and_numbers(toy):
     found = json.loads(ask(toy, "--json"))
     assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "consumers", "cap"}
-    assert found["pilot"] | {"seconds": 0} == {"prompts": DRAWN, "of": PROMPTS, "answers": DRAWN, "tokens": 60, "seconds": 0}
+    counted = {"prompts": DRAWN, "of": PROMPTS, "answers": DRAWN, "tokens": 60}
+    assert found["pilot"] | {"seconds": 0} == {**counted, "seconds": 0, "failures": []}
     jobs = {job["name"]: job for job in found["jobs"]}
     assert list(jobs) == ["prompts", "candidates", "dataset", "students/small", "students/large", "reports"]
     assert jobs["prompts"]["rows"]["value"] == PROMPTS + 1
@@ -107,6 +111,15 @@ def test_plan_text_says_what_is_known_by_which_rule_and_what_comes_next(toy):
     assert "The pilot: 4 of 10 prompts, 4 answers, 60 tokens" in text
     assert "money EUR" in text and "7.5 (3.01 to 9.54)" in text and "students/small: rows: at most" in text
     assert text.strip().endswith(f"`rayleigh run {toy.contract_path} {toy.folder}` pays for the others only.")
+
+
+def test_plan_gives_the_reasons_of_answers_that_failed(toy):
+    report = PlanReport.model_validate_json(ask(toy, "--json"))
+    known = {"answers": 3, "answer_id": "ab12", "prompt_id": "p", "text": "two", "words": "full: 7"}
+    reason = FailureReason(pool="failure", reason="finish_reason_error: full: N", **known)
+    pilot = report.pilot.model_copy(update={"failures": (reason,)})
+    text = as_text(report.model_copy(update={"pilot": pilot}), "toy.yaml")
+    assert "3 of 4 (75 %) failure: finish_reason_error: full: N\n    for example answer ab12 to 'two': full: 7" in text
 
 
 def test_plan_of_a_budget_that_ends_within_the_pilot_is_refused(toy):

@@ -32,6 +32,7 @@ DRAFT7 = "http://json-schema.org/draft-07/schema#"
         ),
         ({"$ref": "#/$defs/a"}, r"\.\$ref: found nothing"),
         ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "leads back to itself"),
+        ({"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}, "leads back to itself"),
         ({"type": "string", "pattern": "["}, r"\.pattern: '\[' is no regular expression"),
         ({"type": "object", "patternProperties": {"(": {}}}, r"\.patternProperties\.\(: "),
         ({"type": "object", "properties": {"a": TEXT}, "required": ["a", "note"]}, r"\.required: found \['note'\], .*\(a\)"),

@@ -1,7 +1,9 @@
 """Baselines and the evaluator, with fake models."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +16,14 @@ from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
 from engine.errors import ContractError, ModelError
+from engine.evaluation.answers import EvalLedger
 from engine.evaluation.baseline import TrainingExamples, build_baseline, user_text
 from engine.evaluation.evaluator import EvalTarget, Evaluator, evenly_spaced, failed
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import model_size
-from engine.inference.engine import Request
+from engine.inference.engine import Completion, Request
+from engine.inference.fake import FakeEngine
+from engine.storage.folder import Folder
 
 UNIT = TaskUnit.model_validate({"name": "echo", "kind": "rewrite", "instruction": "Repeat."})
 
@@ -153,8 +158,6 @@ def test_size_counts_parameters_from_the_headers(tmp_path: Path) -> None:
 
 
 def test_evaluator_fetches_a_model_from_a_remote_folder() -> None:
-    from engine.storage.folder import Folder
-
     Folder("memory://runs/s/model").write("config.json", b'{"num_hidden_layers": 2}')
     evaluator = Evaluator(fake(folder="memory://runs/s/model"), Pool())
     assert evaluator.size.layers == 2
@@ -183,3 +186,53 @@ def test_a_teacher_that_thinks_is_graded_by_what_follows() -> None:
     evaluator = Evaluator(thinker, Pool())
     evaluated = evaluator.evaluate([row(0, "a"), row(1, "b")], timed=0)
     assert {(completion.text, completion.finish_reason) for completion in evaluated.completions} == {("42", "stop"), ("", "error")}
+
+
+class DiesAfter(FakeEngine):
+    """A fake engine whose process is gone after some batches of more than one prompt."""
+
+    batches = 2
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        if len(requests) > 1:
+            if not self.batches:
+                raise ModelError("gone")
+            self.batches -= 1
+        return super().complete(requests, sampling)
+
+
+def test_a_killed_evaluation_asks_only_for_what_was_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(index, f"text {index}") for index in range(12)]
+    ledger = EvalLedger(rows=Folder(f"{tmp_path}/paid"), own=Folder(f"{tmp_path}/own"))
+
+    def evaluator(name: str = "echo", **changes: Any) -> Evaluator:
+        return Evaluator(fake(name=name, **changes), Pool(batch=3), ledger)
+
+    monkeypatch.setattr("engine.inference.fake.FakeEngine", DiesAfter)
+    with pytest.raises(ModelError, match="gone"):
+        evaluator().evaluate(rows, 2)
+    monkeypatch.undo()
+    again = evaluator()
+    evaluated = again.evaluate(rows, 2)
+    assert again.engine.num_answers == 12 - 2 - 2 * 3 + 1  # type: ignore[attr-defined] - one to warm up
+    assert [completion.text for completion in evaluated.completions] == [f"text {index}" for index in range(12)]
+    assert sorted(evaluated.seconds) == [0, 6] and evaluated.tokens_per_second
+    third = evaluator(name="renamed")  # the same model, asked the same
+    assert third.evaluate(rows, 2)[:3] == evaluated[:3]
+    assert third.engine.num_answers == 0  # type: ignore[attr-defined]
+    for changes in ({"model": FakeModel(type="fake", replies=("x",))}, {"systems": {"echo": "Be brief."}}, {"max_tokens": 5}):
+        other = evaluator(**changes)
+        other.evaluate(rows, 2)
+        assert other.engine.num_answers == 12 + 1  # type: ignore[attr-defined]
+
+
+def test_an_engine_that_fails_ends_only_the_evaluation_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: FakeEngine, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(FakeEngine, "complete", broken)
+    ledger = EvalLedger(rows=Folder(f"{tmp_path}/paid"), own=Folder(f"{tmp_path}/own"))
+    evaluator = Evaluator(fake(), Pool(), ledger)
+    monkeypatch.setattr(evaluator, "_warm_up", lambda rows: None)
+    with pytest.raises(ModelError, match="TypeError: a bug"):
+        evaluator.evaluate([row(0, "x")], 0)

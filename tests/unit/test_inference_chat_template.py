@@ -118,3 +118,15 @@ def test_templates_are_checked_without_weights(tmp_path: Path, template: str | N
             check_template(tmp_path, system)
     else:
         check_template(tmp_path, system)
+
+
+def test_parameters_that_the_engine_refuses_cost_no_other_row_its_answer() -> None:
+    def refuse(json: object) -> object:
+        raise ValueError(f"no grammar for {json}")
+
+    loaded, recorder = engine(PLAIN)
+    loaded.vllm = SimpleNamespace(SamplingParams=SimpleNamespace, sampling_params=SimpleNamespace(StructuredOutputsParams=refuse))
+    requests = [Request(chat("user hello"), 1, 0.0, schema) for schema in ({"type": "odd"}, None)]
+    odd, fine = loaded.complete(requests, Sampling())
+    assert (odd.finish_reason, fine.text, len(recorder.prompts)) == ("error", "yes", 1)
+    assert odd.error == "vLLM refuses the request's parameters: no grammar for {'type': 'odd'}"

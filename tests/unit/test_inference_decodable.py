@@ -10,7 +10,9 @@ from xgrammar.testing import _get_matcher_from_grammar
 
 from engine.contract.answer_schema import schema_problems, validator
 from engine.contract.load import read_include
-from engine.inference.decodable import decodable
+from engine.contract.models import FakeModel, VllmModel
+from engine.inference.decodable import decodable, decoding_identity
+from engine.tools import conversation
 from jobs.contracts.order_mail import generate
 
 CONTRACTS = generate.HERE.parent
@@ -120,6 +122,12 @@ def test_what_the_decoder_does_not_hold_is_named_and_what_fits_can_be_written(sc
         ({"properties": {"a/b": {"type": "integer"}, "c": {"$ref": "#/properties/a~1b"}}}, {"c": 1}, {"c": "1"}),
         ({"properties": {"c": {"$ref": "#/anyOf/0"}}, "anyOf": [{"type": "object"}]}, {"c": {}}, {"c": 1}),
         ({"type": "object", "properties": {"c": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}, {"c": {"c": None}}, {"c": 1}),
+        ({"type": "array", "prefixItems": [True, False]}, ["a"], ["a", "b"]),
+        (
+            {"type": "object", "oneOf": [holding("kind", {"const": "a"}), holding("kind", {"const": "b"})]},
+            {"kind": "b"},
+            {"kind": "c"},
+        ),
         ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [TEXT], "additionalItems": False}, ["a"], [1]),
     ],
 )
@@ -128,6 +136,13 @@ def test_what_can_be_rewritten_is_held_exactly(schema, fits, fails):
     check = validator(schema)
     assert check.is_valid(fits) and takes(schema, fits)
     assert not check.is_valid(fails) and not takes(schema, fails)
+
+
+def test_a_reference_that_leads_back_is_replaced_once():
+    inner = {"allOf": [{"$ref": "#/$defs/n"}, {"required": ["v"]}]}
+    schema = {"$defs": {"n": {"type": "object", "properties": {"c": inner, "v": {"type": "integer"}}}}, "$ref": "#/$defs/n"}
+    assert schema_problems(schema) == [] and takes(schema, {"c": {"c": {"v": 1}, "v": 2}})
+    assert {item.reason for item in decodable(schema).left} == {"the decoder holds its $ref alone"}
 
 
 def test_a_pattern_that_is_held_with_limits_says_so():
@@ -174,7 +189,7 @@ def leaves(draw):
         value = draw(st.floats(allow_nan=False, allow_infinity=False))
         return {"type": ["number", "boolean"], "minimum": value, "multipleOf": abs(value) or 1}, value
     if kind == "enum":
-        values = draw(st.lists(st.one_of(texts, st.integers(), st.none(), st.booleans()), min_size=1, max_size=3))
+        values = draw(st.lists(st.one_of(texts, st.integers(-(2**53), 2**53), st.none(), st.booleans()), min_size=1, max_size=3))
         return {"enum": values, **draw(st.sampled_from([{}, {"title": "t"}, {"not": False}]))}, values[0]
     if kind == "pattern":
         return {
@@ -238,3 +253,24 @@ def test_whatever_fits_an_accepted_schema_can_be_written(pair):
         result = decodable(schema)
         assert writes(result.schema, text), (result.schema, text)
         assert decodable(result.schema).was_refused is False
+
+
+def test_answers_to_a_schema_that_was_refused_have_keys_of_their_own():
+    vllm = VllmModel(type="vllm", path="m")
+    refused, bent = holding("k", {"type": "array", "uniqueItems": True}), holding("k", {"type": "string", "maxLength": 5})
+    assert decoding_identity(vllm, refused) == [json.dumps(decodable(refused).schema)]
+    assert [decoding_identity(vllm, schema) for schema in (bent, None)] == [[], []]
+    assert decoding_identity(FakeModel(type="fake"), refused) == []
+
+
+@pytest.mark.parametrize("tools", [["calculator"], []])
+def test_references_of_an_answer_lead_somewhere_in_a_turn_with_tools(tools):
+    answer = {
+        "$defs": {"n": {"type": "integer"}},
+        "type": "object",
+        "properties": {"k": {"$ref": "#/$defs/n"}, "next": {"$ref": "#"}},
+    }
+    turn = conversation.schema(tools, answer)
+    assert schema_problems(turn) == []
+    assert takes(turn, {"answer": {"k": 1, "next": {"k": 2}}}) and not takes(turn, {"answer": {"k": 1, "next": {"k": "2"}}})
+    assert takes(turn, {"thought": "t", "call": {"tool": "calculator", "argument": "1"}}) is bool(tools)

@@ -183,6 +183,12 @@ def test_one_refusal_among_answers_costs_no_other_row_its_answer(server: Server)
     assert (refused.finish_reason, refused.retryable, fine.text) == ("error", True, "fine")
 
 
+def test_a_text_that_cannot_be_sent_costs_no_other_row_its_answer(server: Server) -> None:
+    odd, fine = ask(engine(server), "half a pair \ud800", "fine")
+    assert (odd.finish_reason, odd.retryable, fine.text) == ("error", True, "fine")
+    assert odd.error.startswith("400 not sent: UnicodeEncodeError")
+
+
 def test_one_lost_request_of_a_server_that_has_answered_is_the_row_s_bad_luck(server: Server) -> None:
     asked = engine(server, retries=0)
     ask(asked, "fine")

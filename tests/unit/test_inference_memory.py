@@ -1,8 +1,16 @@
 """Engines are loaded with fewer sequences at once until they fit into memory."""
 
+import gc
+
 import pytest
 
 from engine.inference.memory import MIN_SEQUENCES, load_within_memory
+
+
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch):
+    """With all that the other tests have imported, a collection takes a second."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 class OutOfMemoryError(RuntimeError):

@@ -188,3 +188,11 @@ def test_system_turns_of_contract_and_source_become_one_at_the_head():
     assert instruct(source, system="You are an expert.") == [one, source[1]]
     assert [turn["role"] for turn in instruct(source, shots=shots)] == ["system", "user", "assistant", "user"]
     assert instruct(source) == source and instruct(source[1:], system="x")[0]["content"] == "x"
+
+
+def test_order_of_parts_and_unused_keys_change_nothing():
+    plain = read_conversation([{"role": "user", "content": "a\nb"}])
+    parts = [{"type": "text", "text": "a", "cache_control": None}, "b", {"type": "thinking", "thinking": "hm", "text": None}]
+    assert read_conversation([{"role": "user", "content": parts, "name": "x", "weight": 1, "tool_calls": []}]) == plain
+    assert read_conversation([{"role": "user", "content": {"content_type": "text", "parts": ["a", "b"]}}]) == plain
+    assert read_conversation([{"role": None, "from": "human", "value": "a\nb", "content": None}]) == plain

@@ -252,6 +252,15 @@ def test_page_of_a_run_that_the_cap_stopped_says_so(data):
     assert "The budget of 9,000 tokens was used up" in html and "321 answers are missing" in html
 
 
+def test_page_gives_the_reasons_of_failed_answers_with_an_example(data):
+    [candidates] = [job for job in data.jobs if job.job == "candidates"]
+    reason = {"pool": "failure", "reason": "finish_reason_error: <b>full: N", "answers": 3, "answer_id": "ab12", "prompt_id": "p"}
+    reasons = {"failures": [{**reason, "text": "two apples", "words": "<b>full: 7"}]}
+    failed = candidates.model_copy(update={"metrics": {**candidates.metrics, **reasons}})
+    html = page(replace(data, jobs=[failed if job is candidates else job for job in data.jobs]))
+    assert "finish_reason_error: &lt;b&gt;full: N" in html and "<code>ab12</code> to two apples: &lt;b&gt;full: 7" in html
+
+
 def test_conservation_failure_is_shown(data):
     counts = data.jobs[0].row_counts
     lossy = data.jobs[0].model_copy(update={"row_counts": replace(counts, rows_in=counts.rows_in + 3)})

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -203,6 +204,31 @@ def test_wave_failing_job_voids_no_other(tmp_path):
     assert "last" not in ran
     behaviour.clear()
     assert drive(tmp_path) == ["students/left", "last"]
+
+
+def without_students(folder, **changes):
+    last = replace(LAST, optional=LAST.needs)
+    return drive(folder, jobs=(SEEDS, ANSWERS, LEFT, RIGHT, last), **changes)
+
+
+def test_a_job_runs_without_an_optional_input_and_again_when_it_is_there(tmp_path):
+    behaviour["students/left"] = fail
+    for attempts in (1, 2):
+        with pytest.raises(InputError, match="students/left broke"):
+            without_students(tmp_path)
+        assert load_artifact(Folder(f"{tmp_path}/last")).record.inputs.keys() == {"students/right"}
+        assert (ran["students/left"], ran["students/right"], ran["last"]) == (attempts, 1, attempts)
+    behaviour.clear()
+    assert without_students(tmp_path) == ["students/left", "last"]
+    assert load_artifact(Folder(f"{tmp_path}/last")).record.inputs.keys() == set(LAST.needs)
+    assert without_students(tmp_path) == []
+
+
+def test_a_job_whose_optional_inputs_all_fail_does_not_run(tmp_path):
+    behaviour.update({"students/left": fail, "students/right": fail})
+    with pytest.raises(InputError, match="broke"):
+        without_students(tmp_path)
+    assert "last" not in ran
 
 
 def test_wave_two_failing_jobs_are_both_named(tmp_path):

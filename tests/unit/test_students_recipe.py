@@ -4,18 +4,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from engine.contract.profile import Pool
 from engine.contract.students import EarlyStop, Objectives, Student
-from engine.errors import ModelError
+from engine.errors import InputError, ModelError
 from engine.records.student import TrainingSetup
 from engine.storage.folder import Folder
 from engine.students import launch, zero
 from engine.students.checkpoint_state import Progress
-from engine.students.loop import learning_rate
+from engine.students.loop import check_split, learning_rate
 from engine.students.objectives import OBJECTIVES
+from engine.students.pack import Packed
 from engine.students.progress_file import ProgressReporter, ProgressSnapshot
 from engine.students.prune import check_layers
 from jobs.steps import students
@@ -97,6 +99,30 @@ def test_patience_counts_validations_since_the_best() -> None:
     assert found.stopped_early
     assert (found.best, found.best_step) == (1.0, 4)
     assert not validated([3.0, 2.0, 2.5, 1.0, 1.5], EarlyStop(patience=2)).stopped_early
+
+
+def test_a_loss_that_is_no_number_is_never_the_best() -> None:
+    nan, inf = float("nan"), float("inf")
+    found = validated([nan, 2.0, nan, inf, 1.5], EarlyStop(patience=3))
+    assert (found.best, found.best_step) == (1.5, 5)
+    assert validated([nan, inf], EarlyStop(patience=2)).best is None and validated([nan, inf], EarlyStop(patience=2)).stopped_early
+    older = Progress(best=nan, best_step=1, step=2)  # of a checkpoint whose first validation was taken for the best
+    older.update_best(3.0, None)
+    assert (older.best, older.best_step) == (3.0, 2)
+
+
+def packed(lengths: list[int], weight: float = 1.0, too_long: int = 0) -> Packed:
+    count = len(lengths)
+    starts = np.cumsum([0, *lengths])
+    return Packed(np.ones(sum(lengths), int), starts, np.ones(count, int), np.full(count, weight), np.zeros(count, int), too_long)
+
+
+def test_a_split_without_examples_is_refused_with_what_to_set() -> None:
+    check_split("train", packed([4, 5], too_long=3), student())
+    with pytest.raises(InputError, match=r"no validation example is left: all 3 are longer than 512 tokens. Raise students.s"):
+        check_split("validation", packed([], too_long=3), student())
+    with pytest.raises(InputError, match="weights of its 1 examples are all 0"):
+        check_split("train", packed([4], weight=0.0), student())
 
 
 def test_improvement_below_min_delta_does_not_count() -> None:

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_run import made_run, workspace
 from typer.testing import CliRunner
 
 from engine.storage.artifact import load_artifact
@@ -21,6 +20,7 @@ from engine.storage.folder import Folder
 from jobs.cli import app
 from jobs.terminal.console import CLEAR_LINE, Console
 from jobs.workspace import locked
+from tests.unit.made_run import made_run, workspace
 
 DRIVER = '''
 """The real command, on two toy jobs and without a cluster."""

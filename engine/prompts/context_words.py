@@ -79,4 +79,7 @@ def _context_of(word: str) -> Context:
     for name, words in _WORDS.items():
         if word in words or word.removesuffix("s") in words:
             return name
-    return next((name for name, stems in _STEMS.items() if word.startswith(stems)), "")
+    for name, stems in _STEMS.items():
+        if word.startswith(stems):
+            return name
+    return ""

@@ -6,6 +6,7 @@ A shard is named after its content, so that a retried write replaces itself. It 
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,7 +42,8 @@ def parquet_bytes(rows: pa.Table) -> bytes:
     """Return `rows` as a Parquet file, without statistics of columns of floats: these leave NaN out, and DuckDB believes them."""
     buffer = io.BytesIO()
     counted = [path for path, kind in _leaves(rows.schema) if not pa.types.is_floating(kind)]
-    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, write_statistics=counted)
+    options: Any = {"write_statistics": counted}  # pyarrow's stubs know a bool alone
+    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, **options)
     return buffer.getvalue()
 
 

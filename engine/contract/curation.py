@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section, Share, distinct
 from engine.contract.derived import ContrastiveExamples, Preferences
-from engine.contract.prompts import Columns, Copies
+from engine.contract.prompts import Columns, Copies, Damaged
 from engine.contract.signals import Signal
 from engine.contract.synthesize import Layer
 
@@ -32,6 +32,7 @@ class EvaluationList(Section):
     """A file, folder, glob or fsspec URL of JSONL, CSV or Parquet; relative to the contract's folder, or absolute."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
     """Our column -> the list's column; a mapped `reference` is compared with answers and rationales."""
+    damaged: Damaged = "refuse"
 
 
 class Decontaminate(Section):

@@ -55,8 +55,8 @@ def open_binary(url: str) -> Iterator[BinaryIO]:
             yield raw
             return
         with OPENERS[compression](raw) if compression else _buffered(raw) as file:
-            if kind := next((kind for magic, kind in MAGIC.items() if file.peek(10).startswith(magic)), ""):
-                raise ValueError(f"its ending says {form}{' in ' + compression if compression else ''}, it holds {kind}")
+            if not compression and (kind := next((kind for magic, kind in MAGIC.items() if file.peek(10).startswith(magic)), "")):
+                raise ValueError(f"its ending says {form}, it holds {kind}")
             yield file
 
 

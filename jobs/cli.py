@@ -213,7 +213,7 @@ def rollback(
 
 @app.command()
 def dedup(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Parquet or JSONL: a file, folder, glob or fsspec URL.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="JSONL, JSON, CSV, TSV, Parquet: a file, folder, glob, URL.")],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A new folder or fsspec URL for the rows that are kept.")],
     text_column: Annotated[str, typer.Option("--text-column", metavar="NAME", help="Column of the text to compare.")] = "text",
     id_column: Annotated[
@@ -242,14 +242,20 @@ def dedup(
         str | None,
         typer.Option("--normalization", metavar="FORM", help="Unicode form to compare: nfc (default), nfkc; none: as written."),
     ] = None,
+    damaged: Annotated[
+        str,
+        typer.Option(
+            "--damaged", metavar="CHOICE", help="What to do with a cut or damaged file: refuse, or keep what is readable."
+        ),
+    ] = "refuse",
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Write INPUT without duplicates to OUTPUT."""
+    """Write INPUT without duplicates to OUTPUT, and the table of duplicates to `__dedup__` beside it."""
     from jobs.commands import dedup
 
     columns = (text_column, id_column)
-    options = dedup.Options(*columns, threshold, method, model, tuple(keep or ()), against, index, normalization)
+    options = dedup.Options(*columns, threshold, method, model, tuple(keep or ()), against, index, normalization, damaged)  # pyright: ignore
     result = dedup.dedup(source, output, options, profile=profile)
     show(result, dedup.as_text(result), as_json)
 

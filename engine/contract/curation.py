@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from engine.contract.base import Positive, Section, Share, distinct
 from engine.contract.derived import ContrastiveExamples, Preferences
-from engine.contract.prompts import Columns, Copies
+from engine.contract.prompts import Columns, Copies, Damaged
 from engine.contract.signals import Signal
 from engine.contract.synthesize import Layer
 
@@ -33,6 +33,7 @@ class EvaluationList(Section):
     columns: Columns = {"text": "input"}  # noqa: RUF012
     """Our column -> the list's column; a mapped `reference`, or the answer that ends a conversation of `messages`, is compared with
     answers and rationales."""
+    damaged: Damaged = "refuse"
 
 
 class Decontaminate(Section):

@@ -24,20 +24,29 @@ Columns = Annotated[dict[Column, str], AfterValidator(_have_a_prompt)]
 `messages` are turns of `role` and `content` (a text, or parts of type text) or of `from` and `value` (ShareGPT), or their JSON."""
 
 
+Damaged = Literal["refuse", "keep"]
+"""What is done with a file that ends early, or whose data is damaged."""
+
+
 class Source(Section):
-    """Prompts in JSONL, CSV or Parquet, as the file's ending says; `.gz`, `.bz2`, `.xz` and `.zst` are decompressed."""
+    """Prompts in JSONL (or one JSON array), CSV, TSV or Parquet, as the file's ending says; `.gz`, `.bz2`, `.xz`, `.zst` and `.lz4`
+    are decompressed."""
 
     path: str
-    """A file, folder, glob or fsspec URL; relative to the contract's folder, or absolute."""
+    """A file, folder, glob or fsspec URL; relative to the contract's folder, or absolute. A path that exists is that path, whatever
+    characters it has. Of a folder, names that begin with `.` or `_` are no data, and folders `key=value` are columns."""
     licence: str
     task_unit: str | None = None
     """Task unit of these prompts; required if the specialist has several."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
+    """Our column -> the source's. `data.text` is `text` in `data`. Each must be in some row of the source."""
     last_assistant: LastAssistant = "reference"
     """What becomes of an answer that ends a conversation of `messages`, which is no part of the prompt: `reference` makes it the
     prompt's reference if none is mapped, `drop` forgets it, `reject` rejects the row as `ends_with_assistant`."""
     take: Positive | None = None
     """Take only this many rows, spread evenly over the source; null: all."""
+    damaged: Damaged = "refuse"
+    """`refuse` stops at a file that is cut or damaged; `keep` takes the rows that can be read, and rejects the rest as one row."""
 
 
 class Holdout(Section):
@@ -51,6 +60,7 @@ class Holdout(Section):
     """What becomes of an answer that ends a conversation of `messages`, which is no part of the prompt: `reference` makes it the
     prompt's reference if none is mapped, `drop` forgets it, `reject` rejects the row as `ends_with_assistant`."""
     take: Positive | None = None
+    damaged: Damaged = "refuse"
 
     @model_validator(mode="after")
     def every_row_has_a_reference(self) -> "Holdout":

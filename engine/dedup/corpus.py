@@ -1,36 +1,52 @@
-"""A corpus of Parquet or JSONL files, cut into blocks that tasks read themselves; the driver reads names, sizes and schemas."""
+"""A corpus of data files, cut into blocks that tasks read themselves; the driver reads names, sizes, schemas and first lines."""
 
-import glob
 import io
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from engine.dedup import lines
+from engine.dedup.lines import SchemaDrift
 from engine.errors import InputError
+from engine.readers import formats
+from engine.readers.columns import did_you_mean
+from engine.readers.formats import Damaged
+from engine.readers.json_rows import read_json
+from engine.readers.paths import ACCEPTED, DataFile, compression_of, data_files, format_of, partitions
+from engine.readers.raw import RawRow, every
+from engine.readers.schemas import conform, join
+from engine.readers.streams import READ_ERRORS, open_binary
 
 BLOCK_ROWS = 65_536  # most rows of a block of Parquet, in whole row groups
-BLOCK_BYTES = 64 << 20  # most bytes of a block, unless a single row group or compressed file has more
+BLOCK_BYTES = 64 << 20  # most bytes of a block, unless a single row group, a compressed file, a CSV or a JSON array has more
 SAMPLE = 1 << 20  # bytes of JSONL from which the columns are inferred
-COMPRESSION = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+NEWLINE = b"\n"
+REJECTS = pa.schema(
+    [("source", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("detail", pa.string()), ("raw", pa.string())]
+)
 
 
 class Piece(NamedTuple):
-    """A part of one file: row groups of Parquet, or the bytes of whole lines of JSONL."""
+    """A part of one file: row groups of Parquet, the bytes of whole lines of JSONL, or a whole file."""
 
     url: str
     name: str  # of the file, in ids of rows without an id column
+    form: Literal["parquet", "lines", "rows"]
     first: int  # first row, from 0
     rows: int
     bytes: int  # in memory
-    groups: tuple[int, ...] = ()  # of Parquet; () for JSONL
+    groups: tuple[int, ...] = ()  # of Parquet
     start: int = 0
     stop: int | None = None  # None: to the end of the decompressed file
+    folders: tuple[tuple[str, str | None], ...] = ()  # columns that the names of its folders give
+    damaged: Damaged = "refuse"
 
 
 Block = tuple[Piece, ...]
@@ -43,115 +59,159 @@ class Corpus:
     path: str
     schema: pa.Schema
     blocks: tuple[Block, ...]
-    rows: int  # estimated for compressed JSONL
+    rows: int  # estimated for compressed files, CSV and JSON arrays
 
 
-def open_corpus(path: str, required: dict[str, str]) -> Corpus:
-    """Return the corpus at `path`: a Parquet or JSONL file, folder, glob or fsspec URL. `required` is option -> column.
+def open_corpus(path: str, required: dict[str, str], *, damaged: Damaged = "refuse", thorough: bool = False) -> Corpus:
+    """Return the corpus at `path`: a file, folder, glob or fsspec URL. `required` is option -> column.
+
+    `thorough` looks at every line of JSONL for columns and types, not only at the first ones of each file.
 
     Raises:
-        InputError: no file, no rows, a file that cannot be read, files of different columns, or a column that is missing.
+        InputError: no file, no rows, a file that cannot be read, columns that cannot be joined, or a column that is missing.
     """
-    files = list_files(path)
-    schema: pa.Schema | None = None
+    files = data_files(path)
+    schemas: list[tuple[str, pa.Schema]] = []
     pieces: list[Piece] = []
-    for name, url in files.items():
+    for file in files:
+        if (form := format_of(file.url)) is None:
+            raise InputError(f"{file.url}: found an unknown ending, expected one of {ACCEPTED}. Rename or convert it.")
+        cut = {"parquet": _parquet, "jsonl": _lines}.get(form, _rows)
         try:
-            its_schema, cut = _parquet(name, url) if name.endswith(".parquet") else _lines(name, url, schema)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{url}: cannot be read: {error}. Repair the file, or take it out of {path}.") from None
-        schema = its_schema if schema is None else schema
-        _compare(schema, its_schema, url, reference=next(iter(files.values())))
-        pieces += cut
-    assert schema is not None
+            schema, its_pieces = cut(file, damaged, thorough)
+        except READ_ERRORS as error:
+            raise InputError(f"{file.url}: cannot be read: {error}. Repair the file, or take it out of {path}.") from None
+        folders = tuple((name, value) for name, value in partitions(file.relative).items() if name not in schema.names)
+        schemas.append((file.url, pa.schema([*schema, *((name, pa.string()) for name, _ in folders)])))
+        pieces += (piece._replace(folders=folders, damaged=damaged) for piece in its_pieces)
     if not (rows := sum(piece.rows for piece in pieces)):
         raise InputError(f"{path}: found no rows in {len(files)} files, expected at least one.")
+    schema = join(schemas)
     for option, column in required.items():
-        if column not in schema.names:
-            raise InputError(f"{path}: found columns {schema.names}, expected {column!r}. Name the right one with {option}.")
+        if type_of(schema, column) is None:
+            hint = did_you_mean(column, schema.names)
+            raise InputError(f"{path}: found columns {schema.names}, expected {column!r}.{hint} Name the right one with {option}.")
     return Corpus(path, schema, tuple(_packed(pieces, BLOCK_ROWS, BLOCK_BYTES)), rows)
 
 
-def list_files(path: str) -> dict[str, str]:
-    """Return name -> URL of the files at `path`, sorted by name.
-
-    Raises:
-        InputError: there is none, or the storage cannot be reached.
-    """
-    whole = path if "://" in path else str(Path(path).expanduser().absolute())
-    try:
-        fs, inside = fsspec.url_to_fs(whole)
-        paths = fs.glob(inside) if glob.has_magic(inside) else fs.find(inside)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{path}: cannot be reached: {error}.") from None
-    files = sorted(str(name) for name in paths if str(name) == inside or is_readable(str(name)))
-    if not files:
-        raise InputError(f"{path}: found no file that ends in .parquet or .jsonl there, expected a file, folder or glob of them.")
-    wildcards = [inside.index(wildcard) for wildcard in "*?[" if wildcard in inside] if glob.has_magic(inside) else []
-    stem = inside[: min(wildcards, default=len(inside))]
-    stem = stem.rstrip("/") + "/" if files != [inside] else inside.rpartition("/")[0] + "/"
-    return {name.removeprefix(stem).lstrip("/"): name if "://" not in whole else fs.unstrip_protocol(name) for name in files}
-
-
-def is_readable(name: str) -> bool:
-    """Return whether a name ends like Parquet or JSONL, compressed or not. Names that start with . or _ are skipped."""
-    inner = name.removesuffix(_compression(name))
-    return inner.endswith((".parquet", ".jsonl", ".ndjson")) and not name.rpartition("/")[2].startswith((".", "_"))
+def type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
+    """Return the type of a column, perhaps one in a struct (`data.text`); None if there is none."""
+    if column in schema.names:
+        return schema.field(column).type
+    kind: Any = pa.struct(list(schema))
+    for part in column.split("."):
+        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+            return None
+        kind = kind.field(part).type
+    return kind
 
 
 def read(block: Block, schema: pa.Schema, columns: list[str], *, row_id: str | None = None) -> pa.Table:
-    """Return `columns` of the rows of `block`; column `row_id`, if given, is `FILE:ROW`, with rows from 0.
+    """Return `columns` of the rows of `block` that can be read; column `row_id`, if given, is `FILE:ROW`, with rows from 0.
 
     Raises:
-        InputError: a file cannot be read, or has a row that does not fit `schema`.
+        InputError: a file cannot be read.
+        SchemaDrift: a row does not fit `schema`.
     """
-    types = pa.schema([schema.field(name) for name in columns]).remove_metadata()
-    tables = []
+    return read_all(block, schema, columns, row_id=row_id)[0]
+
+
+def read_all(block: Block, schema: pa.Schema, columns: list[str], *, row_id: str | None = None) -> tuple[pa.Table, pa.Table]:
+    """Return what `read` returns, and the REJECTS of `block`."""
+    roots = [name for name in schema.names if name in columns or any(column.startswith(f"{name}.") for column in columns)]
+    types = pa.schema([schema.field(name) for name in roots])
+    tables, rejects = [], []
     for piece in block:
         try:
-            table = _read_groups(piece, columns) if piece.groups else _read_lines(piece, schema).select(columns)
-        except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+            found, numbers, bad = READERS[piece.form](piece, schema, roots)
+            for name, value in piece.folders:
+                found = found.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(found)))
+            table = conform(found, types)
+        except SchemaDrift as error:
+            raise SchemaDrift(f"{piece.url}: {error}. Give rows of one kind, or convert them first.") from None
+        except READ_ERRORS as error:
             raise InputError(f"{piece.url}: cannot be read from row {piece.first + 1} on: {error}. Repair the file.") from None
-        table = table.cast(types)
+        table = pa.table({name: table[name] if name in roots else _nested(table, name) for name in columns})
         if row_id is not None:
-            table = table.append_column(row_id, pa.array([f"{piece.name}:{piece.first + row}" for row in range(table.num_rows)]))
+            rows = range(len(table)) if numbers is None else numbers
+            table = table.append_column(row_id, pa.array([f"{piece.name}:{piece.first + row}" for row in rows], pa.string()))
         tables.append(table)
-    return pa.concat_tables(tables)
+        rejects += [{"source": piece.name, **row._asdict(), "raw": row.text} for row in bad]
+    return pa.concat_tables(tables), pa.Table.from_pylist(rejects, schema=REJECTS)
 
 
-def _parquet(name: str, url: str) -> tuple[pa.Schema, list[Piece]]:
-    with fsspec.open(url, "rb") as file:
-        opened = pq.ParquetFile(file)
-        meta, schema = opened.metadata, opened.schema_arrow.remove_metadata()
+def _nested(table: pa.Table, column: str) -> pa.ChunkedArray:
+    root, *parts = column.split(".")
+    return pc.struct_field(table[root], parts)
+
+
+def _parquet(file: DataFile, damaged: Damaged, thorough: bool) -> tuple[pa.Schema, list[Piece]]:
+    with open_binary(file.url) as opened:
+        footer = pq.ParquetFile(opened)
+        meta, schema = footer.metadata, footer.schema_arrow.remove_metadata()
     groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
     starts = accumulate((group.num_rows for group in groups), initial=0)
     pieces = [
-        Piece(url, name, first, group.num_rows, group.total_byte_size, (number,))
+        Piece(file.url, file.relative, "parquet", first, group.num_rows, group.total_byte_size, (number,))
         for number, (group, first) in enumerate(zip(groups, starts, strict=False))
     ]
     return schema, [_merged(few) for few in _packed(pieces, BLOCK_ROWS // 8, BLOCK_BYTES // 8)]
 
 
-def _lines(name: str, url: str, schema: pa.Schema | None) -> tuple[pa.Schema, list[Piece]]:
-    compression = COMPRESSION.get(_compression(name))
-    with fsspec.open(url, "rb", compression=compression) as file:
-        head = file.read(SAMPLE)
-        if len(head) == SAMPLE:
-            head += file.readline()
-        schema = schema or (_parse(head).schema if head.strip() else pa.schema([]))
-        if compression:
-            return schema, [Piece(url, name, 0, head.count(b"\n") or 1, BLOCK_BYTES)]
-        file.seek(0)
-        return schema, list(_cuts(file, url, name))
+def _lines(file: DataFile, damaged: Damaged, thorough: bool) -> tuple[pa.Schema, list[Piece]]:
+    with open_binary(file.url) as opened:
+        head, _ = _content(opened, SAMPLE, damaged)
+        if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+            return _rows(file, damaged, thorough)
+        if compression_of(file.url):
+            pieces = [Piece(file.url, file.relative, "lines", 0, head.count(b"\n") or 1, BLOCK_BYTES)]
+            schema = _schema(head + (_content(opened, None, damaged)[0] if thorough else b""))
+            return schema, pieces if head.strip() else []
+        opened.seek(0)
+        pieces, schema = [], _schema(head)
+        first = start = 0
+        while part := opened.read(BLOCK_BYTES):
+            part += opened.readline()
+            rows = part.count(b"\n") + (not part.endswith(b"\n"))
+            pieces.append(Piece(file.url, file.relative, "lines", first, rows, len(part), (), start, start + len(part)))
+            first, start = first + rows, start + len(part)
+            schema = lines.join_lines(schema, _schema(part)) if thorough else schema
+        return schema, pieces if head.strip() else []
 
 
-def _cuts(file: Any, url: str, name: str) -> Iterator[Piece]:
-    first = start = 0
-    while part := file.read(BLOCK_BYTES):
-        part += file.readline()
-        rows = part.count(b"\n") + (not part.endswith(b"\n"))
-        yield Piece(url, name, first, rows, len(part), (), start, start + len(part))
-        first, start = first + rows, start + len(part)
+def _rows(file: DataFile, damaged: Damaged, thorough: bool) -> tuple[pa.Schema, list[Piece]]:
+    names = formats.columns(file.url)
+    if names is not None:
+        schema = pa.schema([(name, pa.string()) for name in dict.fromkeys(names)])
+        has_rows = next(formats.read(file.url, damaged=damaged), None) is not None
+    else:
+        rows = [row.fields for row in formats.read(file.url, damaged=damaged) if not row.reason]
+        schema, has_rows = lines.schema_of(rows), bool(rows)
+    fs, inside = fsspec.url_to_fs(file.url)
+    size = fs.size(inside) or 0
+    return schema, [Piece(file.url, file.relative, "rows", 0, max(1, size // 200), size)] if has_rows else []
+
+
+def _schema(data: bytes) -> pa.Schema:
+    return lines.infer(data, read_json(io.BytesIO(data), every)) if data.strip() else pa.schema([])
+
+
+def _content(file: Any, size: int | None, damaged: Damaged) -> tuple[bytes, str]:
+    """Return at least `size` bytes of whole lines, or all that is left; of a damaged file the lines before, and what is wrong."""
+    parts: list[bytes] = []
+    have = 0
+    try:
+        while (size is None or have < size) and (part := file.read1(SAMPLE)):
+            parts.append(part)
+            have += len(part)
+        return b"".join(parts) + file.readline(), ""
+    except READ_ERRORS as error:
+        whole = b"".join(parts).rpartition(b"\n")[0] + b"\n"
+        if damaged == "refuse":
+            raise ValueError(
+                f"it is damaged after line {whole.count(NEWLINE)}: {error}; --damaged keep takes those lines"
+            ) from None
+        return whole, f"the file is damaged from here on: {error}"
 
 
 def _packed(pieces: list[Piece], rows: int, bytes: int) -> Iterator[Block]:
@@ -174,36 +234,67 @@ def _merged(groups: Block) -> Piece:
     return groups[0]._replace(rows=rows, bytes=size, groups=tuple(number for group in groups for number in group.groups))
 
 
-def _compare(expected: pa.Schema, actual: pa.Schema, url: str, *, reference: str) -> None:
-    if not actual.equals(expected):
-        ours, theirs = ({f"{field.name}: {field.type}" for field in schema} for schema in (expected, actual))
-        raise InputError(
-            f"{url}: found other columns than in {reference}: {sorted(theirs - ours)} instead of {sorted(ours - theirs)}, in the "
-            "same order. Give files of one kind only, or convert them first."
-        )
+Found = tuple[pa.Table, list[int] | None, list[RawRow]]
+"""The rows of a piece, their numbers in it from 0 (None: all rows in order), and those that cannot be read."""
 
 
-def _read_groups(piece: Piece, columns: list[str]) -> pa.Table:
-    if "://" not in piece.url:  # memory-mapped: a third less work than a Python file
-        return pq.ParquetFile(piece.url, memory_map=True).read_row_groups(list(piece.groups), columns=columns, use_threads=False)
-    with fsspec.open(piece.url, "rb") as file:
-        return pq.ParquetFile(file, pre_buffer=True).read_row_groups(list(piece.groups), columns=columns, use_threads=False)
+def _read_groups(piece: Piece, schema: pa.Schema, columns: list[str]) -> Found:
+    options = {"columns": columns, "use_threads": False}
+    # Memory-mapped: a third less work than a Python file.
+    with open_binary(piece.url) if "://" in piece.url else nullcontext(piece.url) as source:
+        file = pq.ParquetFile(source, memory_map=source is piece.url, pre_buffer=source is not piece.url)
+        try:
+            return file.read_row_groups(list(piece.groups), **options), None, []
+        except READ_ERRORS:
+            if piece.damaged == "refuse":
+                raise
+        tables, numbers, bad, first = [], [], [], 0
+        for group in piece.groups:
+            rows = range(first, first := first + file.metadata.row_group(group).num_rows)
+            try:
+                tables.append(file.read_row_group(group, **options))
+                numbers += rows
+            except READ_ERRORS as error:
+                line = piece.first + rows.start + 1
+                detail = f"the file is damaged here: rows {line} to {piece.first + rows.stop}: {error}"
+                bad.append(RawRow(line, {}, "", "unreadable", detail))
+        names = [name for name in columns if name in file.schema_arrow.names]
+        return pa.concat_tables(tables) if tables else file.schema_arrow.empty_table().select(names), numbers, bad
 
 
-def _read_lines(piece: Piece, schema: pa.Schema) -> pa.Table:
-    with fsspec.open(piece.url, "rb", compression=COMPRESSION.get(_compression(piece.url))) as file:
-        file.seek(piece.start)
-        data = file.read(piece.stop - piece.start if piece.stop is not None else -1)
-    return _parse(data, schema) if data.strip() else schema.empty_table()
+def _read_lines(piece: Piece, schema: pa.Schema, columns: list[str]) -> Found:
+    problem = ""
+    with open_binary(piece.url) as file:
+        if piece.stop is not None:
+            file.seek(piece.start)
+            data = file.read(piece.stop - piece.start)
+        else:
+            data, problem = _content(file, None, piece.damaged)
+    end = [RawRow(data.count(NEWLINE) + 1, {}, "", "unreadable", problem)] if problem else []
+    mine = pa.schema([field for field in schema if field.name not in dict(piece.folders)])
+    try:
+        return lines.parse(data, mine), None, end
+    except lines.ERRORS:
+        table, numbers, bad = _table(read_json(io.BytesIO(data), every), mine, piece.first)
+        return table, numbers, bad + end
 
 
-def _parse(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
-    from pyarrow import json
-
-    reading = json.ReadOptions(use_threads=False, block_size=len(data) + 1)  # one block: a line may have any length
-    parsing = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error" if schema else "infer")
-    return json.read_json(io.BytesIO(data), read_options=reading, parse_options=parsing)
+def _read_rows(piece: Piece, schema: pa.Schema, columns: list[str]) -> Found:
+    mine = pa.schema([field for field in schema if field.name not in dict(piece.folders)])
+    return _table(formats.read(piece.url, damaged=piece.damaged), mine, 0)
 
 
-def _compression(name: str) -> str:
-    return next((ending for ending in COMPRESSION if name.endswith(ending)), "")
+def _table(rows: Iterator[RawRow], schema: pa.Schema, first: int) -> Found:
+    good: list[RawRow] = []
+    bad: list[RawRow] = []
+    numbers: list[int] = []
+    for number, row in enumerate(rows):
+        if row.reason:
+            bad.append(row._replace(line=row.line + first))
+        else:
+            good.append(row)
+            numbers.append(number)
+    return lines.table_of([row.fields for row in good], schema), numbers, bad
+
+
+READERS = {"parquet": _read_groups, "lines": _read_lines, "rows": _read_rows}

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from engine.dedup.signature import SignedBlock
 from engine.errors import RecipeMismatch, StorageError
+from engine.readers.schemas import conform, plain
 from engine.records.dedup import IndexBatch, IndexRecipe
 from engine.storage.folder import Folder
 
@@ -49,9 +50,10 @@ class Stored:
             values = table[column].combine_chunks()
             signatures = np.frombuffer(values.buffers()[1], self.kind).reshape(len(table), -1)
         order = [name for name in table.column_names if name not in ("id", "listed", "text", *SIGNATURE)]
-        batch = pa.repeat(pa.scalar(self.batch, pa.int32()), len(table))
-        rows = pa.table({"id": table["id"], "batch": batch, **{name: table[name] for name in ("listed", *order)}})
-        return SignedBlock(rows, table["text"].to_numpy(), signatures)
+        batch, listed, text = pa.repeat(pa.scalar(self.batch, pa.int32()), len(table)), table["listed"], table["text"].to_numpy()
+        table = conform(table, pa.schema([(name, plain(table.schema.field(name).type)) for name in ("id", *order)]))
+        rows = pa.table({"id": table["id"], "batch": batch, "listed": listed, **{name: table[name] for name in order}})
+        return SignedBlock(rows, text, signatures)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Deduplication of a corpus from files to files, on any executor.
 
-OUTPUT/part-00000.parquet ...   the rows that stay, in the order and with the columns of the input
-OUTPUT/duplicates.parquet       id, duplicate_of (the row that stays), similarity, method
+OUTPUT/part-00000.parquet ...           the rows that stay, in the order and with the columns of the input, and nothing else
+__dedup__/OUTPUT/duplicates.parquet     beside OUTPUT: id, duplicate_of (the row that stays), similarity, method
+__dedup__/OUTPUT/rejects/...            rows of the input that cannot be read (corpus.REJECTS), if there are any
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import methodcaller
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 
 from engine.contract.prompts import Normalization
 from engine.dedup import flow, index, representatives
-from engine.dedup.corpus import Block, Corpus, open_corpus, read
+from engine.dedup.corpus import Block, Corpus, open_corpus, read_all, type_of
 from engine.dedup.index import Index, Stored, open_index
 from engine.dedup.minhash import bands
 from engine.dedup.representatives import DUPLICATE, Direction, Order
@@ -24,6 +26,8 @@ from engine.dedup.semantic import NPROBE
 from engine.dedup.signature import LENGTH, Documents, Matcher, ReadOptions, SemanticMatcher, SignedBlock
 from engine.distributed.executor import Executor
 from engine.errors import InputError
+from engine.readers.formats import Damaged
+from engine.readers.schemas import plain
 from engine.records.dedup import DedupCounts, IndexRecipe
 from engine.storage.artifact import RowCounts, require_conserved
 from engine.storage.folder import Folder
@@ -42,6 +46,7 @@ class Columns:
     id: str | None = None  # None: `id` if there is such a column, else file and row
     keep: tuple[str, ...] = ()  # columns by which the row to keep is chosen, the highest first; or `longest`, `shortest`
     normalization: Normalization = "nfc"  # form in which texts are equal; that of a MinHash matcher, too
+    damaged: Damaged = "refuse"
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,30 @@ class DedupJob:
 
 
 def open_job(
-    source: str, columns: Columns, matcher: Matcher, *, against: str | None = None, index: Folder | None = None
+    source: str,
+    columns: Columns,
+    matcher: Matcher,
+    *,
+    against: str | None = None,
+    index: Folder | None = None,
+    thorough: bool = False,
 ) -> DedupJob:
     """Return the job that deduplicates the corpus at `source`, against another corpus and an index if they are given.
+
+    `thorough`: see `corpus.open_corpus`; it is needed if `run` raises SchemaDrift.
 
     Raises:
         InputError: a corpus cannot be used: no rows, a missing column, mixed or different columns, an unreadable file.
         RecipeMismatch: the index was made with other settings.
         StorageError: the index is damaged.
     """
-    corpus, options, order = _read_options(source, columns, matcher)
+    corpus, options, order = _read_options(source, columns, matcher, thorough=thorough)
     kinds = _column_types(corpus, options)
     kept = open_index(index, *_recipe(matcher, columns, kinds)) if index else None
     sources: list[Source] = [*kept.parts()] if kept else []
     batch, rows = (len(kept.batches), kept.rows) if kept else (0, 0)
     if against:
-        other, its_options, _ = _read_options(against, columns, matcher)
+        other, its_options, _ = _read_options(against, columns, matcher, thorough=thorough)
         if (its_kinds := _column_types(other, its_options)) != kinds:
             raise InputError(f"{against}: found {its_kinds}, expected {kinds} as in {source}. Convert one of them first.")
         sources += [Documents(block, its_options, -1, False) for block in other.blocks]
@@ -97,13 +110,15 @@ def open_job(
     return DedupJob(corpus, sources, flow.plan(rows, matcher, order), kept, batch, rows)
 
 
-def run(job: DedupJob, folder: Folder, executor: Executor, signers: Executor) -> tuple[DedupCounts, list[str]]:
-    """Write the output into `folder`; return the counts, and the names of the parts for the index ([] without one).
+def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers: Executor) -> tuple[DedupCounts, list[str]]:
+    """Write the rows that stay into `folder` and the tables beside them into `side`; return the counts, and the names of the parts
+    for the index ([] without one).
 
     `signers` compute the signatures, `executor` does the rest.
 
     Raises:
         InputError: an id occurs twice, or a file cannot be read.
+        SchemaDrift: a row of JSONL does not fit the columns of the first rows.
     """
     signatures = flow.compute_signatures(job.sources, job.plan, signers, compute=methodcaller("signed"))
     _refuse_repeated_ids(signatures, job, executor)
@@ -111,13 +126,15 @@ def run(job: DedupJob, folder: Folder, executor: Executor, signers: Executor) ->
     first, blocks = job.first, job.corpus.blocks
     names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
     written = [
-        executor.start(_write, blocks[number], job.corpus.schema, first + number, folder, name, *result.positions)[0]
+        executor.start(_write, blocks[number], job.corpus.schema, first + number, (folder, side), name, *result.positions)[0]
         for number, name in enumerate(names)
     ]
-    listed = executor.start(_write_duplicates, folder, job.batch, *result.duplicates)[0]
+    listed = executor.start(_write_duplicates, side, job.batch, *result.duplicates)[0]
     duplicates, rows = executor.fetch(listed), executor.fetch(written)
-    counts = DedupCounts(rows=sum(total for total, _ in rows), kept=sum(kept for _, kept in rows), duplicates=duplicates)
-    require_conserved(RowCounts(counts.rows, {"kept": counts.kept, **duplicates}), folder.url)
+    rejected = sum((bad for *_, bad in rows), Counter[str]())
+    total, kept = sum(total for total, *_ in rows), sum(kept for _, kept, _ in rows)
+    counts = DedupCounts(rows=total, kept=kept, duplicates=duplicates, rejected=dict(sorted(rejected.items())))
+    require_conserved(RowCounts(total, {"kept": kept, **duplicates, **counts.rejected}), folder.url)
     if not job.index:
         return counts, []
     signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[first:]
@@ -129,14 +146,16 @@ def run(job: DedupJob, folder: Folder, executor: Executor, signers: Executor) ->
     return counts, names
 
 
-def _read_options(source: str, columns: Columns, matcher: Matcher) -> tuple[Corpus, ReadOptions, Order]:
+def _read_options(source: str, columns: Columns, matcher: Matcher, *, thorough: bool) -> tuple[Corpus, ReadOptions, Order]:
     """Return the corpus at `source`, how it is read, and the order of its documents."""
     keep_by = [LENGTHS.get(name, (name, "descending")) for name in columns.keep]
     required = {"--text-column": columns.text, "--id-column": columns.id}
     required |= {f"--keep {name}": name for name in columns.keep if name not in LENGTHS}
-    corpus = open_corpus(source, {option: name for option, name in required.items() if name})
-    kind = corpus.schema.field(columns.text).type
-    if not _is_text(kind):
+    corpus = open_corpus(
+        source, {option: name for option, name in required.items() if name}, damaged=columns.damaged, thorough=thorough
+    )
+    kind = type_of(corpus.schema, columns.text)
+    if kind is None or not _is_text(kind):
         raise InputError(f"{source}: column {columns.text!r} is {kind}, expected text or numbers. Name another with --text-column.")
     id_column = columns.id or ("id" if "id" in corpus.schema.names else None)
     stored: list[tuple[str, Direction]] = [(f"by {number}", direction) for number, (_, direction) in enumerate(keep_by)]
@@ -154,9 +173,10 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _column_types(corpus: Corpus, options: ReadOptions) -> dict[str, str]:
-    """Return the types of the ids and of the columns of the order."""
-    kinds = {name: str(corpus.schema.field(name).type) for name in options.keep_by if name != LENGTH}
-    return {"id": str(corpus.schema.field(options.id).type) if options.id else "string", **kinds}
+    """Return the types of the ids and of the columns of the order; all forms of text are one."""
+    kinds = {"id": options.id, **{name: name for name in options.keep_by if name != LENGTH}}
+    found = {title: type_of(corpus.schema, name) if name else None for title, name in kinds.items()}
+    return {title: str(plain(kind)) if kind else "string" for title, kind in found.items()}
 
 
 def _recipe(matcher: Matcher, columns: Columns, kinds: dict[str, str]) -> tuple[IndexRecipe, str]:
@@ -195,15 +215,23 @@ def _lost(number: int, positions: Sequence[np.ndarray]) -> np.ndarray:
     return (np.concatenate(mine) - first).astype(np.int64)
 
 
-def _write(block: Block, schema: pa.Schema, number: int, folder: Folder, name: str, *positions: np.ndarray) -> tuple[int, int]:
-    """Write the rows of a block that stay; return the number of its rows, and of those that stay."""
-    rows = read(block, schema, schema.names)
+def _write(
+    block: Block, schema: pa.Schema, number: int, places: tuple[Folder, Folder], name: str, *positions: np.ndarray
+) -> tuple[int, int, Counter[str]]:
+    """Write the rows of a block that stay into the first of `places`, and those that cannot be read into the second.
+
+    Return the number of its rows, and of those that stay, and reason -> rows that cannot be read.
+    """
+    folder, side = places
+    rows, rejects = read_all(block, schema, schema.names)
     stays = np.ones(len(rows), bool)
     stays[_lost(number, positions)] = False
     kept = rows.filter(pa.array(stays))
     if len(kept):
         folder.write(name, _parquet(kept))
-    return len(rows), len(kept)
+    if len(rejects):
+        side.write(f"rejects/{name}", _parquet(rejects))
+    return len(rows) + len(rejects), len(kept), Counter(rejects["reason"].to_pylist())
 
 
 def _write_duplicates(folder: Folder, batch: int, *duplicates: pa.Table) -> dict[str, int]:

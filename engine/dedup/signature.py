@@ -14,6 +14,7 @@ from engine.dedup.corpus import Block, read
 from engine.dedup.minhash import minhash, text_keys
 from engine.errors import InputError
 from engine.inference.sentence_encoder import SentenceEncoder
+from engine.readers.schemas import plain
 
 LENGTH, FILE_AND_ROW = "characters of the text", "file and row"  # computed columns; no column of a corpus has such a name
 
@@ -73,12 +74,16 @@ class Documents:
         names = dict.fromkeys(name for name in (options.text, options.id, *options.keep_by) if name and name != LENGTH)
         table = read(self.block, options.schema, list(names), row_id=None if options.id else FILE_AND_ROW)
         ids, texts = table[options.id or FILE_AND_ROW], table[options.text].cast(pa.large_string())
-        if ids.null_count:
-            raise InputError(f"{self.block[0].url}: {ids.null_count} rows have no {options.id!r}, expected one in each. Fill it.")
+        ids = ids.cast(plain(ids.type))
+        if missing := pc.is_null(ids, nan_is_null=pa.types.is_floating(ids.type)).combine_chunks().true_count:
+            raise InputError(
+                f"{self.block[0].url}: {missing} rows have no {options.id!r}, expected one in each (null and NaN are none). Fill "
+                "it, or name another column with --id-column."
+            )
         if LENGTH in options.keep_by:
             table = table.append_column(LENGTH, pc.utf8_length(pc.fill_null(texts, "")))
         rows = {"id": ids, **batch_columns(len(ids), batch=self.batch, listed=self.listed)}
-        rows |= {f"by {number}": table[name] for number, name in enumerate(options.keep_by)}
+        rows |= {f"by {number}": table[name].cast(plain(table[name].type)) for number, name in enumerate(options.keep_by)}
         return SignedBlock(pa.table(rows), text_keys(texts, options.normalization), signatures_of(texts, options.matcher))
 
 

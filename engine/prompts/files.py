@@ -1,13 +1,20 @@
 """The files of a source, checked before any row is read: a fault of a whole source stops the job."""
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import fsspec
+from pydantic import JsonValue
 
-from engine.contract.prompts import Holdout, LastAssistant, Source
+from engine.contract.prompts import Damaged, Holdout, LastAssistant, Source
 from engine.errors import InputError
-from engine.prompts import formats
-from engine.storage.identity import FORMATS, data_files, format_of
+from engine.readers import formats
+from engine.readers.columns import NOWHERE, did_you_mean, names_in, value_of
+from engine.readers.paths import ACCEPTED, DataFile, data_files, format_of
+from engine.readers.raw import RawRow
+
+HEAD = 1_000  # rows of a source that are read here; a column that none of them has may be in a later one
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,7 @@ class SourceFile:
     url: str
     source: str  # as the contract writes it; for one of several files with its own name
     path: str  # the source's path as the contract writes it: part of every prompt's id
-    number: int  # of the file among all files of the contract
+    number: int  # of the file among all files that are read
     split: str  # train | holdout
     task_unit: str
     licence: str
@@ -26,8 +33,12 @@ class SourceFile:
     needs_reference: bool = False
     bytes: int = 0  # size of the file as stored
     first: int = 0  # rows of the source before this file; counted only if `take` is given
-    total: int = 0  # rows of the source
+    total: int = 0  # rows of the source; 0 until they are counted
     take: int | None = None
+    partitions: tuple[tuple[str, str | None], ...] = ()  # columns that the names of its folders give
+    damaged: Damaged = "refuse"
+    schema: JsonValue = None  # JSON schema of the task unit's answers; null = none
+    section: int = 0  # number of the source among all that are read
 
     def takes(self, row: int) -> bool:
         """Return whether row `row` of this file, from 0, is among the evenly spread rows that are taken."""
@@ -36,28 +47,31 @@ class SourceFile:
         position = self.first + row
         return (position + 1) * self.take // self.total > position * self.take // self.total
 
+    def rows(self) -> Iterator[RawRow]:
+        """Yield the rows that are taken, with the columns that folders give. Raises InputError as `formats.read`."""
+        for raw in formats.read(self.url, wanted=self.takes, damaged=self.damaged):
+            yield raw._replace(fields={**dict(self.partitions), **raw.fields}) if self.partitions and not raw.reason else raw
+
+    def count(self) -> int:
+        """Return the number of rows, whether taken or not. Raises InputError as `formats.read`."""
+        return formats.count(self.url, damaged=self.damaged)
+
 
 def source_files(sources: list[tuple[str, str, Source | Holdout]], *, root: str) -> list[SourceFile]:
-    """Return every file of `sources`, which are (split, task unit, section).
+    """Return every file of `sources`, which are (split, task unit, section). Only the heads of files are read.
 
     Raises:
-        InputError: a source is missing, is empty, has an unknown ending, or lacks every column that is mapped.
+        InputError: a source is missing, is empty, has an unknown ending, cannot be opened, or lacks a column that is mapped.
     """
     result: list[SourceFile] = []
-    for split, task_unit, section in sources:
+    for place, (split, task_unit, section) in enumerate(sources):
         files = data_files(section.path, root=root)
-        if not any([_has_rows(url, section) for url in files.values()]):
-            raise InputError(
-                f"source {section.path}: found no rows in {', '.join(files.values())}, expected at least one. "
-                "Fill it, or take it out of the contract."
-            )
-        counts = {url: sum(1 for _ in formats.read(url)) if section.take else 0 for url in files.values()}
-        first = 0
-        for name, url in files.items():
+        _check(files, section)
+        for file in files:
             result.append(
                 SourceFile(
-                    url=url,
-                    source=name,
+                    url=file.url,
+                    source=file.name,
                     path=section.path,
                     number=len(result),
                     split=split,
@@ -66,14 +80,60 @@ def source_files(sources: list[tuple[str, str, Source | Holdout]], *, root: str)
                     columns={**section.columns},
                     last_assistant=section.last_assistant,
                     needs_reference=isinstance(section, Holdout),
-                    bytes=_size(url),
-                    first=first,
-                    total=sum(counts.values()),
+                    bytes=_size(file.url),
                     take=section.take,
+                    partitions=tuple(file.partitions.items()),
+                    damaged=section.damaged,
+                    section=place,
                 )
             )
-            first += counts[url]
     return result
+
+
+def with_schemas(files: list[SourceFile], schemas: Mapping[str, JsonValue]) -> list[SourceFile]:
+    """Return `files` with the JSON schema of their task unit, which says where a reference may hold null."""
+    return [replace(file, schema=schemas.get(file.task_unit)) for file in files]
+
+
+def with_counts(files: list[SourceFile], counts: dict[int, int]) -> list[SourceFile]:
+    """Return `files`, whose `take` is spread over all rows of their source; `counts` is number of the file -> its rows."""
+    result: list[SourceFile] = []
+    for _, group in itertools.groupby(files, lambda file: file.section):
+        of_source, first = list(group), 0
+        total = sum(counts.get(file.number, 0) for file in of_source)
+        for file in of_source:
+            result.append(replace(file, first=first, total=total))
+            first += counts.get(file.number, 0)
+    return result
+
+
+def require_columns(files: list[SourceFile], readable: Mapping[int, int], missing: Mapping[tuple[int, str], int]) -> None:
+    """Check the rows that were read: `readable` is number of the file -> rows that could be read, `missing` is (number, mapped
+    column) -> those without it.
+
+    Raises:
+        InputError: no row of a source has a column that is mapped.
+    """
+    for _, group in itertools.groupby(files, lambda file: file.section):
+        of_source = list(group)
+        rows = sum(readable.get(file.number, 0) for file in of_source)
+        for name in of_source[0].columns.values():
+            if rows and sum(missing.get((file.number, name), 0) for file in of_source) == rows:
+                raise missing_column(of_source[0].path, name, column_names(of_source))
+
+
+def missing_column(where: str, name: str, names: Collection[str]) -> InputError:
+    """Return the error for a mapped column that no row of a source has; `names` are those that it has."""
+    return InputError(
+        f"source {where}: no row has the column {name!r}, which `columns` maps; found {sorted(names)}.{did_you_mean(name, names)} "
+        "Correct `columns` of this source in the contract, or leave the column out of them."
+    )
+
+
+def column_names(files: list[SourceFile]) -> set[str]:
+    """Return the names of the columns in the first rows of `files`."""
+    rows = itertools.chain.from_iterable(itertools.islice(file.rows(), HEAD) for file in files[:1])
+    return {name for raw in rows for name in names_in(raw.fields)}
 
 
 def _size(url: str) -> int:
@@ -81,17 +141,40 @@ def _size(url: str) -> int:
     return fs.size(inside) or 0
 
 
-def _has_rows(url: str, section: Source | Holdout) -> bool:
-    """Return whether the file has a row. Raises InputError if the whole file is unusable."""
-    where = f"source {section.path}: {url}"
-    if format_of(url) is None:
-        raise InputError(f"{where}: found an unknown ending, expected one of {sorted(FORMATS)}. Rename or convert it.")
-    try:
-        columns = formats.columns(url)
-        has_rows = next(formats.read(url), None) is not None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{where}: cannot be read: {error}. Correct the file, or its ending.") from None
+def _check(files: list[DataFile], section: Source | Holdout) -> None:
+    """Raise InputError if a file is unusable as a whole, if there is no row, or if a column is certainly in no row."""
     mapped = sorted(set(section.columns.values()))
-    if columns and not set(mapped) & set(columns):
-        raise InputError(f"{where}: found columns {columns}, expected {mapped}. Correct `columns` of this source in the contract.")
-    return has_rows
+    nowhere, names, left, has_rows, is_whole = set(mapped), set[str](), HEAD, False, True
+    for file in files:
+        where = f"source {section.path}: {file.url}"
+        if format_of(file.url) is None:
+            raise InputError(f"{where}: found an unknown ending, expected one of {ACCEPTED}. Rename or convert it.")
+        try:
+            columns = formats.columns(file.url)
+            rows = formats.read(file.url, damaged=section.damaged)
+            head = list(itertools.islice(rows, 1 if columns else max(left, 1)))
+            is_whole = is_whole and (bool(columns) or next(rows, None) is None)
+        except InputError as error:
+            raise InputError(f"source {section.path}: {error}") from None
+        left -= len(head)
+        has_rows = has_rows or bool(head)
+        fields = [{**file.partitions, **dict.fromkeys(columns or ()), **raw.fields} for raw in head if columns or not raw.reason]
+        if columns and not head:
+            fields = [{**file.partitions, **dict.fromkeys(columns)}]
+        found = {name for name in mapped for one in fields if value_of(one, name) is not NOWHERE}
+        names |= {name for one in fields for name in names_in(one)}
+        if columns and not found and not any("." in name for name in mapped):
+            raise InputError(
+                f"{where}: found columns {sorted(names)}, expected {mapped}.{did_you_mean(mapped[0], names)} Correct `columns` of "
+                "this source in the contract."
+            )
+        nowhere -= found
+        # A nested column may be null in the first row of Parquet: its rows are looked at when all are read.
+        is_whole = is_whole and not (columns and any("." in name for name in nowhere))
+    if not has_rows:
+        raise InputError(
+            f"source {section.path}: found no rows in {', '.join(file.url for file in files)}, expected at least one. "
+            "Fill it, or take it out of the contract."
+        )
+    if is_whole and nowhere and names:
+        raise missing_column(section.path, min(nowhere), names)

@@ -23,7 +23,8 @@ from engine.distributed import gather, stream
 from engine.distributed.executor import Executor
 from engine.distributed.task_pool import TaskPool
 from engine.prompts import copies, quota, tables
-from engine.prompts.files import SourceFile
+from engine.prompts import files as files_of
+from engine.prompts.files import SourceFile, with_counts
 from engine.prompts.quota import PARENT, QuotaKey, QuotaRequest
 from engine.prompts.redact import redact
 from engine.prompts.sources import INGESTED, identify, prompts
@@ -51,11 +52,26 @@ class Resolution(NamedTuple):
 def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Dataset:
     """Return the rows of `files` as INGESTED, redacted and identified. A task reads one file, or several small ones.
 
-    The rows stay in the object store, which spills to disk.
+    The rows stay in the object store, which spills to disk. The rows of sources with `take` are counted first, by tasks as well.
     """
-    blocks = max(1, min(len(files), sum(file.bytes for file in files) // BYTES_PER_TASK))
-    indices = ray.data.from_items([{"file": index} for index in range(len(files))], override_num_blocks=blocks)
-    return stream.apply(indices, _ingest, pool, files=list(files), section=section).materialize()
+    counts: dict[int, int] = {}
+    if any(file.take for file in files):
+        for row in stream.apply(_indices(files), _count_rows, pool, files=list(files)).iter_rows():
+            counts[row["file"]] = row["rows"]
+    counted = with_counts(list(files), {files[index].number: rows for index, rows in counts.items()})
+    return stream.apply(_indices(files), _ingest, pool, files=counted, section=section).materialize()
+
+
+def require_columns(rows: Dataset, files: Sequence[SourceFile], pool: Pool) -> None:
+    """Check INGESTED of `files`. Raises InputError if no row of a source has a column that is mapped."""
+    check_columns(count_of(stream.apply(rows, tables.count_columns, pool)), files)
+
+
+def check_columns(counts: Mapping[str, Mapping[str, int]], files: Sequence[SourceFile]) -> None:
+    """Check the result of `count`. Raises InputError if no row of a source has a column that is mapped."""
+    pairs = ((value.split("|", 1), rows) for value, rows in counts.get("missing", {}).items())
+    missing = {(int(number), name): rows for (number, name), rows in pairs}
+    files_of.require_columns(list(files), {int(number): rows for number, rows in counts.get("readable", {}).items()}, missing)
 
 
 def resolve(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Resolution:
@@ -126,8 +142,13 @@ def join(rows: Dataset, written: Dataset, section: Prompts, pool: Pool) -> Datas
 
 def count(labelled: Dataset, pool: Pool) -> dict[str, Counter[str]]:
     """Return kind -> value -> rows, see `tables.count`."""
+    return count_of(stream.apply(labelled, tables.count, pool))
+
+
+def count_of(counts: Dataset) -> dict[str, Counter[str]]:
+    """COUNTS in; return kind -> value -> rows."""
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in stream.apply(labelled, tables.count, pool).iter_rows():
+    for row in counts.iter_rows():
         totals[row["kind"]][row["value"]] += row["rows"]
     return totals
 
@@ -142,6 +163,16 @@ def write(labelled: Dataset, folder: Folder, table: str, pool: Pool, *, shards: 
     order = ("task_unit", "scenario", "prompt_id", "source", "line")
     sort_by = [name for name in order if name in tables.TABLES[table].names]
     return stream.write(rows, stream.Target(folder / table, tables.TABLES[table], shard=["shard", *sort_by]), pool)
+
+
+def _indices(files: Sequence[SourceFile]) -> Dataset:
+    blocks = max(1, min(len(files), sum(file.bytes for file in files) // BYTES_PER_TASK))
+    return ray.data.from_items([{"file": index} for index in range(len(files))], override_num_blocks=blocks)
+
+
+def _count_rows(indices: pa.Table, files: list[SourceFile]) -> pa.Table:
+    numbers = indices["file"].to_pylist()
+    return pa.table({"file": numbers, "rows": [files[number].count() if files[number].take else 0 for number in numbers]})
 
 
 def _ingest(indices: pa.Table, files: list[SourceFile], section: Prompts) -> Iterator[pa.Table]:

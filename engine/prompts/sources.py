@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.prompts import formats
 from engine.prompts.conversation import Conversation, RowReject, read_conversation, valid_unicode
 from engine.prompts.files import SourceFile
-from engine.prompts.formats import RawRow
+from engine.prompts.references import as_text
+from engine.readers.columns import NOWHERE, is_no_id, is_none, value_of
+from engine.readers.raw import RawRow
 from engine.rows import DIFFICULTIES, HOLDOUT, LAYERS, Row, content_id, grow
 
 INGESTED = grow(  # internal to this room; the job writes PROMPT, HOLDOUT, REJECT and DROPPED_PROMPT
@@ -24,6 +25,7 @@ INGESTED = grow(  # internal to this room; the job writes PROMPT, HOLDOUT, REJEC
     ("detail", pa.string()),
     ("raw", pa.string()),
     ("is_cut", pa.bool_()),  # whether turns after the last one of the user were cut off; null for a reject
+    ("missing", pa.list_(pa.string())),  # mapped columns that the row does not have; null if it could not be read
 )
 LINE_BITS = 40  # lower bits of `row_key`; the upper ones are the file number
 BATCH = 1_000
@@ -31,8 +33,12 @@ RAW_CHARS = 200
 
 
 def prompts(file: SourceFile, *, max_chars: int) -> Iterator[pa.Table]:
-    """Yield the taken rows of a file as tables of INGESTED; `prompt_id` and `redacted` are filled in later."""
-    taken = (raw for row, raw in enumerate(formats.read(file.url)) if file.takes(row))
+    """Yield the taken rows of a file as tables of INGESTED; `prompt_id` and `redacted` are filled in later.
+
+    Raises:
+        InputError: the file is damaged, and its source has not `damaged: keep`.
+    """
+    taken = file.rows()
     while batch := list(itertools.islice(taken, BATCH)):
         yield pa.Table.from_pylist([ingest_row(raw, file, max_chars=max_chars) for raw in batch], schema=INGESTED)
 
@@ -61,9 +67,11 @@ def ingest_row(raw: RawRow, file: SourceFile, *, max_chars: int) -> Row:
         "reason": raw.reason,
         "detail": raw.detail,
         "raw": raw.text[:RAW_CHARS],
+        "missing": None,
     }
     if raw.reason:
         return row
+    row["missing"] = [name for name in file.columns.values() if value_of(raw.fields, name) is NOWHERE]
     try:
         return row | _prompt(raw.fields, file, max_chars)
     except RowReject as reject:
@@ -73,10 +81,11 @@ def ingest_row(raw: RawRow, file: SourceFile, *, max_chars: int) -> Row:
 
 def _prompt(fields: Row, file: SourceFile, max_chars: int) -> Row:
     """Return the columns of a prompt. Raises RowReject."""
-    values = {column: fields.get(theirs) for column, theirs in file.columns.items()}
+    values = {column: value_of(fields, theirs) for column, theirs in file.columns.items()}
     for column in ("messages" if "messages" in values else "text", "reference"):
-        if column in values and file.columns[column] not in fields:
+        if column in values and values[column] is NOWHERE:
             raise RowReject("missing_column", f"has no {file.columns[column]!r}, which is mapped to {column}")
+    values = {column: None if value is NOWHERE else value for column, value in values.items()}
     if "messages" in values:
         turns, answer, is_cut = _conversation(values["messages"], file)
     else:
@@ -87,7 +96,7 @@ def _prompt(fields: Row, file: SourceFile, max_chars: int) -> Row:
     text = "\n".join(turn["content"] for turn in turns if turn["role"] == "user")
     if not text.strip():
         raise RowReject("empty", "the user says nothing")
-    reference = _reference(values["reference"]) if "reference" in values else answer
+    reference = _reference(values["reference"], file) if "reference" in values else answer
     if reference is None and file.needs_reference:
         raise RowReject("empty", "no reference: none is mapped, and the conversation does not end with a text of the assistant")
     return {
@@ -98,13 +107,13 @@ def _prompt(fields: Row, file: SourceFile, max_chars: int) -> Row:
         "scenario": _optional(values.get("scenario")) or "",
         "language": _optional(values.get("language")) or "",
         "reference": reference,
-        "source_id": _optional(values.get("id")),
+        "source_id": None if is_no_id(values.get("id")) else _optional(values.get("id")),
         "is_cut": is_cut,
     }
 
 
 def _user_turn(value: Any) -> list[dict[str, str]]:
-    if value is None:
+    if value != "" and is_none(value):
         raise RowReject("empty", "the text is null")
     if not isinstance(value, str):
         raise RowReject("bad_value", f"text: found {type(value).__name__}, expected a string")
@@ -122,7 +131,7 @@ def _conversation(value: Any, file: SourceFile) -> Conversation:
 
 
 def _choice(allowed: tuple[str, ...], value: Any, name: str, default: str) -> str:
-    if value is None or value == "":
+    if is_none(value):
         return default
     if value not in allowed:
         raise RowReject("bad_value", f"{name}: found {value!r:.40}, expected one of {allowed}")
@@ -130,10 +139,13 @@ def _choice(allowed: tuple[str, ...], value: Any, name: str, default: str) -> st
 
 
 def _optional(value: Any) -> str | None:
-    return None if value is None or value == "" else valid_unicode(str(value))
+    return None if is_none(value) else valid_unicode(str(value))
 
 
-def _reference(value: Any) -> str:
-    if value is None or value == "":
+def _reference(value: Any, file: SourceFile) -> str:
+    if is_none(value):
         raise RowReject("empty", "the reference is empty")
-    return valid_unicode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    try:
+        return valid_unicode(as_text(value, file.schema))
+    except (TypeError, ValueError) as error:
+        raise RowReject("bad_value", f"reference: {error}") from None

@@ -16,10 +16,10 @@ from engine.inference.engine import Completion, Engine, Request
 from engine.prompts import ablate_fact
 from engine.prompts.conversation import RowReject
 from engine.prompts.files import SourceFile
-from engine.prompts.formats import RawRow
 from engine.prompts.methods import Ask, chat, read
 from engine.prompts.quota import ASK
 from engine.prompts.sources import INGESTED, ingest_row
+from engine.readers.raw import RawRow
 from engine.rows import PROMPT, Row, content_id, grow
 
 SHOWN = pa.schema([*ASK, pa.field("batch", pa.int64()), *PROMPT])  # one row for each seed that is shown for an ask

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.prompts.copies import DISPOSITIONS
-from engine.prompts.sources import INGESTED
+from engine.prompts.sources import INGESTED, LINE_BITS
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, PROMPT_DROPS, REJECT, REJECTED
 
 LABELLED = pa.schema(
@@ -55,8 +55,8 @@ def select_table(rows: pa.Table, table: str) -> pa.Table:
 
 
 def count(rows: pa.Table) -> pa.Table:
-    """LABELLED in, COUNTS out: rows by disposition, source, layer and redacted kind, rows whose conversation was cut by source, and
-    the first rejects as messages.
+    """LABELLED in, COUNTS out: rows by disposition, source, layer and redacted kind, rows whose conversation was cut by source,
+    those of `count_columns`, and the first rejects as messages.
 
     Synthesized rows are also counted by `source|layer|disposition`.
     """
@@ -76,8 +76,23 @@ def count(rows: pa.Table) -> pa.Table:
         for kind, column in columns.items()
         for pair in pc.value_counts(column).to_pylist()
     ]
+    counts += count_columns(rows).to_pylist()
     rejects = rows.filter(pc.is_in(rows["disposition"], pa.array(REJECTED))).slice(0, REJECTS_SHOWN)
     for row in rejects.select(["source", "line", "disposition", "detail"]).to_pylist():
         message = f"{row['source']} line {row['line']}: {row['disposition']}: {row['detail']}"
         counts.append({"kind": "reject", "value": message, "rows": 1})
+    return pa.Table.from_pylist(counts, schema=COUNTS)
+
+
+def count_columns(rows: pa.Table) -> pa.Table:
+    """INGESTED in, COUNTS out: `readable` rows by number of the file, and `missing` mapped columns by `number|column`."""
+    read = rows.filter(pc.is_valid(rows["missing"]))
+    numbers = pc.shift_right(read["row_key"], LINE_BITS).cast(pa.string())
+    lists = read["missing"].combine_chunks()
+    names = pc.binary_join_element_wise(numbers.combine_chunks().take(pc.list_parent_indices(lists)), pc.list_flatten(lists), "|")
+    counts = [
+        {"kind": kind, "value": pair["values"], "rows": pair["counts"]}
+        for kind, column in (("readable", numbers), ("missing", names))
+        for pair in pc.value_counts(column).to_pylist()
+    ]
     return pa.Table.from_pylist(counts, schema=COUNTS)

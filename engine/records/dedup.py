@@ -1,6 +1,6 @@
 """Records of `rayleigh dedup`: its summary, and the record of a batch in an index."""
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 
 from engine.records.base import Record
 
@@ -30,7 +30,13 @@ class IndexRecipe(Record):
     normalization: str = "none"
     """Unicode form in which texts are compared (nfc, nfkc); indexes of before it was stored compared them as they are written."""
     columns: dict[str, str]
-    """Arrow type of the ids and of the `keep` columns, by name."""
+    """Arrow type of the ids and of the `keep` columns, by name; all forms of text are `string`."""
+
+    @field_validator("columns")
+    @classmethod
+    def texts_are_one(cls, columns: dict[str, str]) -> dict[str, str]:
+        """An index made by an earlier version says `large_string` too."""
+        return {name: "string" if kind in ("large_string", "string_view") else kind for name, kind in columns.items()}
 
 
 class IndexBatch(Record):
@@ -52,15 +58,19 @@ class DedupCounts(Record):
     """Rows that stay."""
     duplicates: dict[str, int]
     """Method (exact, minhash, semantic) -> rows that do not stay."""
+    rejected: dict[str, int] = {}  # noqa: RUF012
+    """Reason -> rows that cannot be read, or damaged parts of files; listed in `rejects` beside the output."""
 
 
 class DedupSummary(DedupCounts):
-    """`OUTPUT/summary.json` and the output of `rayleigh dedup --json`: the options, the counts and the time."""
+    """`__dedup__/OUTPUT/summary.json` beside OUTPUT, and what `rayleigh dedup --json` prints: options, counts and time."""
 
     input: str
     """The corpus, as given."""
     output: str
     """URL of the output folder."""
+    side: str = ""
+    """URL of the folder of `duplicates.parquet`, `summary.json` and `rejects`."""
     text_column: str
     id_column: str | None
     threshold: float | None
@@ -75,6 +85,8 @@ class DedupSummary(DedupCounts):
     """A corpus whose rows win and are not written."""
     normalization: str | None
     """Unicode form in which texts were compared: nfc, nfkc or none."""
+    damaged: str = "refuse"
+    """`refuse` or `keep`: what is done with a file that is cut or damaged."""
     index: str | None
     """The index that the corpus was compared with and added to."""
     seconds: float

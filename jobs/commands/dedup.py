@@ -1,7 +1,9 @@
-"""`rayleigh dedup`: rows of any Parquet or JSONL in, those that are no duplicate of another out.
+"""`rayleigh dedup`: rows of data files in, those that are no duplicate of another out.
 
-The output folder holds the files that `engine/dedup/job.py` describes, and `summary.json` (records.dedup.DedupSummary), which is
-written last. The folder gets its name when it is complete; behind a URL it is complete once the summary is there.
+The output folder holds the rows and nothing else, so that it is a data set for whatever reads a folder: datasets, polars, DuckDB,
+pandas, Rayleigh itself. `__dedup__/OUTPUT` beside it holds the tables that `engine/dedup/job.py` describes, and `summary.json`
+(records.dedup.DedupSummary). The output folder gets its name when it is complete; behind a URL it is complete once the summary,
+which is written last, is there.
 """
 
 import math
@@ -17,11 +19,13 @@ from engine.contract.curation import Semantic
 from engine.contract.prompts import Copies, Normalization
 from engine.dedup.index import normalization_of
 from engine.dedup.job import Columns, DedupJob, open_job, run
+from engine.dedup.lines import SchemaDrift
 from engine.dedup.signature import Matcher, SemanticMatcher
 from engine.distributed.session import session
 from engine.distributed.task_pool import TaskPool
 from engine.errors import InputError, StorageError
 from engine.inference.locate import locate
+from engine.readers.formats import Damaged
 from engine.records.dedup import DedupSummary
 from engine.storage.artifact import ArtifactWriter
 from engine.storage.folder import Folder
@@ -29,6 +33,7 @@ from jobs import workspace
 from jobs.terminal.session import set_environment
 
 SUMMARY = "summary.json"
+SIDE = "__dedup__"  # names like this are no data for datasets, Arrow, pandas, Spark and Rayleigh
 THRESHOLDS = {"exact": 1.0, "minhash": 0.7, "semantic": 0.95}  # method -> default of --threshold
 NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
 OBJECT_STORE_FACTOR = 2.5  # size of the object store over the signatures: what travels between tasks is there, too
@@ -54,6 +59,13 @@ class Options:
     against: str | None = None
     index: str | None = None
     normalization: str | None = None  # None: that of the index; of a new one nfc
+    damaged: Damaged = "refuse"
+
+
+def side_folder(output: Folder) -> Folder:
+    """Return the folder of the tables that belong to `output`."""
+    parent, _, name = output.url.rpartition("/")
+    return Folder(f"{parent}/{SIDE}/{name}")
 
 
 def dedup(source: str, output: str, options: Options, *, profile: str = "laptop") -> DedupSummary:
@@ -66,6 +78,8 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     """
     if options.method not in THRESHOLDS:
         raise InputError(f"--method {options.method}: found {options.method!r}, expected one of {sorted(THRESHOLDS)}.")
+    if options.damaged not in get_args(Damaged):
+        raise InputError(f"--damaged {options.damaged}: found {options.damaged!r}, expected one of {get_args(Damaged)}.")
     if options.threshold is None:
         options = replace(options, threshold=THRESHOLDS[options.method])
     folder = workspace.run_folder(options.index) if options.index else None
@@ -76,8 +90,10 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     if writer.final.files():
         raise StorageError(f"{writer.final}: is not empty. Give a new folder, or delete this one.")
     writer.clear()
+    side = side_folder(writer.final)
+    side.remove()
     resources = load_profile(workspace.profile_path(profile))
-    columns = Columns(options.text_column, options.id_column, options.keep, form)
+    columns = Columns(options.text_column, options.id_column, options.keep, form, options.damaged)
     matcher = _matcher(options, form, device="cuda" if resources.embedder.gpus else "cpu")
     job = open_job(source, columns, matcher, against=options.against, index=folder)
     set_environment(resources)
@@ -85,23 +101,32 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
         os.environ.setdefault(name, value)
     with session(_sized(resources, job), data=False):
         signers = TaskPool(resources.embedder if options.method == "semantic" else resources.cpu)
-        counts, parts = run(job, writer.folder, TaskPool(resources.cpu), signers)
+        executor = TaskPool(resources.cpu)
+        try:
+            counts, parts = run(job, writer.folder, side, executor, signers)
+        except SchemaDrift:  # later rows have other columns or types than the first ones: all rows are looked at
+            job = open_job(source, columns, matcher, against=options.against, index=folder, thorough=True)
+            counts, parts = run(job, writer.folder, side, executor, signers)
     seconds = round(time.time() - started, 2)
-    summary = DedupSummary(input=source, output=writer.final.url, **asdict(options), **counts.model_dump(), seconds=seconds)
-    writer.folder.write(SUMMARY, summary.model_dump_json(indent=1).encode())
+    ends = {"input": source, "output": writer.final.url, "side": side.url, "seconds": seconds}
+    summary = DedupSummary(**ends, **asdict(options), **counts.model_dump())
+    side.write(SUMMARY, summary.model_dump_json(indent=1).encode())
     if writer.folder.url != writer.final.url:
         writer.folder.rename_to(writer.final)
     if job.index:
-        job.index.add(parts, counts.rows)
+        job.index.add(parts, counts.rows - sum(counts.rejected.values()))
     return summary
 
 
 def as_text(summary: DedupSummary) -> str:
     """Return a summary for a person."""
     duplicates = ", ".join(f"{rows:,} {method}" for method, rows in summary.duplicates.items()) or "none"
+    rejected = ", ".join(f"{rows:,} {reason}" for reason, rows in summary.rejected.items())
+    left_out = f"left out: {rejected}; see {summary.side}/rejects\n" if rejected else ""
     return (
-        f"{summary.rows:,} rows in, {summary.kept:,} kept, duplicates: {duplicates}\n"
-        f"{summary.seconds:.1f} s, {summary.rows / summary.seconds:,.0f} rows a second\n{summary.output}"
+        f"{summary.rows:,} rows in, {summary.kept:,} kept, duplicates: {duplicates}\n{left_out}"
+        f"{summary.seconds:.1f} s, {summary.rows / summary.seconds:,.0f} rows a second\n"
+        f"{summary.output}\nduplicates: {summary.side}/duplicates.parquet"
     )
 
 

@@ -26,9 +26,15 @@ def rows(context: JobContext) -> "Dataset | None":
     if not lists:
         return None
     unit = context.contract.specialist.task_units[0].name
-    sources = [("holdout", unit, Source(path=item.path, licence="evaluation", columns=item.columns)) for item in lists]
+    sources = [
+        ("holdout", unit, Source(path=item.path, licence="evaluation", columns=item.columns, damaged=item.damaged))
+        for item in lists
+    ]
     section = context.contract.prompts.model_copy(update={"max_chars": NO_LIMIT})
-    return flow.read(files.source_files([*sources], root=context.root), section, context.profile.cpu)
+    source_files = files.source_files([*sources], root=context.root)
+    found = flow.read(source_files, section, context.profile.cpu)
+    flow.require_columns(found, source_files, context.profile.cpu)
+    return found
 
 
 def of_job(context: JobContext) -> dict[str, str]:

@@ -24,7 +24,8 @@ def run(context: JobContext) -> RowCounts:
 
     section = context.contract.prompts
     started = time.monotonic()
-    source_files = files.source_files(_sources(context), root=context.root)
+    schemas = {unit.name: unit.output.json_schema for unit in context.contract.specialist.task_units}
+    source_files = files.with_schemas(files.source_files(_sources(context), root=context.root), schemas)
     cpu = context.profile.cpu
     rows = flow.read(source_files, section, cpu)
     resolution = flow.resolve(rows, section, cpu)
@@ -33,6 +34,7 @@ def run(context: JobContext) -> RowCounts:
         rows, resolution = extended.rows, extended.resolution
     labelled = flow.label(rows, resolution, cpu)
     counts = flow.count(labelled, cpu)
+    flow.check_columns(counts, source_files)
     _require_rows(counts)
     for table, dispositions in tables.DISPOSITIONS_OF.items():
         shards = math.ceil(sum(counts["disposition"][name] for name in dispositions) / section.shard_rows)

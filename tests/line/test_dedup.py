@@ -54,14 +54,19 @@ def put(folder: Path, rows, *, files=3, lines=False) -> str:
     return str(folder)
 
 
+def beside(output: Path) -> Path:
+    """Return the folder of the tables that belong to an output."""
+    return output.parent / dedup.SIDE / output.name
+
+
 def run(source: str, output: Path, *, profile: str = "laptop", **options):
     """Run the command; return the ids that stay, what the others lost to, and the summary."""
     found = dedup.dedup(source, str(output), Options(**options), profile=profile)
     parts = [pq.read_table(path) for path in sorted(output.glob("part-*.parquet"))]
     kept = [one for part in parts for one in part["id"].to_pylist()] if parts and "id" in parts[0].column_names else parts
-    lost = pq.read_table(output / "duplicates.parquet").to_pylist()
-    assert DedupSummary.model_validate_json((output / dedup.SUMMARY).read_text()) == found
-    assert found.rows == found.kept + sum(found.duplicates.values())
+    lost = pq.read_table(beside(output) / "duplicates.parquet").to_pylist()
+    assert DedupSummary.model_validate_json((beside(output) / dedup.SUMMARY).read_text()) == found
+    assert found.rows == found.kept + sum(found.duplicates.values()) + sum(found.rejected.values())
     return kept, {row["id"]: row["duplicate_of"] for row in lost}, found
 
 
@@ -103,7 +108,7 @@ def test_dedup_by_meaning_joins_what_is_said_in_other_words(tmp_path):
     kept, lost, found = run(source, tmp_path / "out", method="semantic", threshold=0.85)
     assert (kept, lost) == (["a", "d"], {"b": "a", "c": "a"})
     assert found.duplicates == {"semantic": 2}
-    similarity = pq.read_table(tmp_path / "out" / "duplicates.parquet")["similarity"].to_pylist()
+    similarity = pq.read_table(beside(tmp_path / "out") / "duplicates.parquet")["similarity"].to_pylist()
     assert all(0.85 <= one < 1 for one in similarity)
 
     later = put(tmp_path / "later", [{"id": "e", "text": said[1][1] + " Thanks!"}, {"id": "f", "text": "Where is my parcel?"}])
@@ -212,7 +217,7 @@ def test_what_cannot_be_used_stops_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match=r"column 'text' is list<element: string>, expected text or numbers"):
         run(listed, tmp_path / "out")
     bad = Path(put(tmp_path / "bad", ROWS[:5], files=1, lines=True))
-    (bad / "000.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + "x" * (2 << 20))
+    (bad / "000.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="cannot be read"):
         run(str(bad), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -220,3 +225,17 @@ def test_what_cannot_be_used_stops_and_leaves_nothing(tmp_path):
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(StorageError, match="is not empty"):
         run(source, tmp_path / "full")
+
+
+def test_output_is_a_data_set_and_bad_rows_are_counted_beside_it(tmp_path):
+    source = Path(put(tmp_path / "in", [{"id": "a", "text": "one"}, {"id": "b", "text": "One"}], files=1, lines=True))
+    with (source / "000.jsonl").open("a") as file:  # more than the first MiB, from which types are taken, then another type
+        file.writelines(json.dumps({"id": f"n{number}", "text": f"{number} " * 400}) + "\n" for number in range(2000))
+        file.write('{"id": 7, "text": "two", "more": [1]}\nbroken\n')
+    kept, lost, found = run(str(source), tmp_path / "out")
+    assert lost["b"] == "a" and "7" in kept and found.rejected == {"unreadable": 1}
+    rejects = pq.read_table(beside(tmp_path / "out") / "rejects").to_pylist()
+    assert [(row["source"], row["line"]) for row in rejects] == [("000.jsonl", 2004)]
+    assert sorted(pq.read_table(tmp_path / "out")["id"].to_pylist()) == sorted(kept)
+    again, _, found = run(str(tmp_path / "out"), tmp_path / "again")
+    assert again == kept and found.rows == len(kept)

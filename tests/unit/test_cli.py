@@ -72,6 +72,7 @@ def test_options_are_these_and_no_more():
         "rollback": ["--json", "--registry"],
         "dedup": [
             "--against",
+            "--damaged",
             "--id-column",
             "--index",
             "--json",

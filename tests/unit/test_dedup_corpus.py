@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.dedup import corpus
-from engine.dedup.corpus import open_corpus, read
+from engine.dedup.corpus import open_corpus, read, read_all
 from engine.errors import InputError
 
 ROWS = [{"id": n, "text": f"text number {n}"} for n in range(50)]
@@ -66,13 +66,13 @@ def test_one_line_of_ten_megabytes_is_a_row(tmp_path):
 
 
 def test_what_cannot_be_used_is_named(tmp_path):
-    with pytest.raises(InputError, match="found no file that ends in"):
+    with pytest.raises(InputError, match="found an empty folder"):
         open_corpus(str(tmp_path), {})
     put_parquet(tmp_path / "0.parquet", ROWS)
     with pytest.raises(InputError, match=r"found columns \['id', 'text'\], expected 'body'.*--text-column"):
         open_corpus(str(tmp_path), {"--text-column": "body"})
     put_parquet(tmp_path / "1.parquet", [{"id": "a", "text": "x"}])
-    with pytest.raises(InputError, match=r"1\.parquet: found other columns.*id: string.*id: int64"):
+    with pytest.raises(InputError, match=r"1\.parquet: found column 'id' as string, expected int64 as in .*0\.parquet"):
         open_corpus(str(tmp_path), {})
     (tmp_path / "1.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match=r"1\.parquet: cannot be read"):
@@ -82,9 +82,10 @@ def test_what_cannot_be_used_is_named(tmp_path):
         open_corpus(str(tmp_path / "none.jsonl"), {})
 
 
-def test_a_line_that_is_no_json_is_named_when_it_is_read(tmp_path):
+def test_a_line_that_is_no_json_is_left_out_and_counted(tmp_path):
     put_lines(tmp_path / "x.jsonl", ROWS)
     found = open_corpus(str(tmp_path), {})
-    (tmp_path / "x.jsonl").write_text('{"id": 1, "text": "a"}\n{"id": broken\n')
-    with pytest.raises(InputError, match=r"x\.jsonl: cannot be read from row 1 on"):
-        texts(found)
+    (tmp_path / "x.jsonl").write_text('{"id": 1, "text": "a"}\n{"id": broken\n\n{"id": 2, "text": "b"}\n')
+    table, rejects = read_all(found.blocks[0], found.schema, ["id"], row_id="name")
+    assert table.to_pylist() == [{"id": 1, "name": "x.jsonl:0"}, {"id": 2, "name": "x.jsonl:2"}]
+    assert [(row["source"], row["line"], row["reason"]) for row in rejects.to_pylist()] == [("x.jsonl", 2, "unreadable")]

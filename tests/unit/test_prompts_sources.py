@@ -23,6 +23,7 @@ def read(path, *, columns=None, max_chars=20_000, take=None, root="."):
     """Return the rows of one train source, as dicts."""
     source = Source(path=str(path), licence="CC0-1.0", columns=columns or {"text": "input"}, take=take)
     source_files = files.source_files([("train", "unit", source)], root=str(root))
+    source_files = files.with_counts(source_files, {file.number: file.count() for file in source_files})
     return [row for file in source_files for table in prompts(file, max_chars=max_chars) for row in identify(table).to_pylist()]
 
 
@@ -70,14 +71,15 @@ def test_wrong_encoding_costs_one_record_of_csv(tmp_path):
 )
 def test_bad_row_is_a_reject_with_its_reason(tmp_path, line, reason):
     columns = {"text": "input", "layer": "layer", "difficulty": "difficulty"}
-    good, bad = read(write_lines(tmp_path / "seeds.jsonl", ['{"input": "fine"}', line]), columns=columns)
+    fine = '{"input": "fine", "layer": "core", "difficulty": "medium"}'
+    good, bad = read(write_lines(tmp_path / "seeds.jsonl", [fine, line]), columns=columns)
     assert (good["reason"], good["layer"], good["difficulty"]) == ("", "core", "medium")
     assert bad["reason"] == reason and bad["detail"] and len(bad["raw"]) <= 200
     assert bad["prompt_id"] is None and good["prompt_id"]
 
 
 def test_line_over_the_limit_is_skipped_without_losing_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.prompts.formats.LINE_LIMIT", 50)
+    monkeypatch.setattr("engine.readers.json_rows.LINE_LIMIT", 50)
     rows = read(write_lines(tmp_path / "seeds.jsonl", ['{"input": "' + "x" * 500 + '"}', '{"input": "next"}']))
     assert [(row["line"], row["reason"]) for row in rows] == [(1, "too_long"), (2, "")]
 

@@ -18,10 +18,10 @@ from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
 from engine.prompts import copies, quota, tables
 from engine.prompts.files import SourceFile
-from engine.prompts.formats import RawRow
 from engine.prompts.methods import ECHO, OPERATORS
 from engine.prompts.sources import INGESTED, identify, ingest_row
 from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
+from engine.readers.raw import RawRow
 from engine.rows import PROMPT
 from engine.storage.folder import Folder
 

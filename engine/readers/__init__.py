@@ -1,0 +1,1 @@
+"""Data files: which files a path names, and their rows."""

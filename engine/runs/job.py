@@ -126,7 +126,7 @@ def run_pipeline(
             missing |= failures.keys()
             ran += [job.name for job in wave if job.name not in failures]
             waiting = [job for job in waiting if job not in wave]
-    _raise_first(list(failures.values()))
+        _raise_first(list(failures.values()))  # inside the session, which adds how to go on
     for job in jobs:
         is_finished(context_for(job))  # an artifact is stale if an input was rebuilt with other rows
     return ran

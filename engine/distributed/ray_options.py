@@ -8,6 +8,7 @@ from ray.util import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from engine.contract.profile import Pool
+from engine.distributed.capacity import bundles
 
 # Variables that an actor needs before it imports torch.
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
@@ -48,12 +49,6 @@ def resources(pool: Pool) -> dict[str, Any]:
 def environment(pool: Pool) -> dict[str, str]:
     """Return the environment variables of an actor of `pool`. Without GPUs it computes with one thread per CPU."""
     return dict(QUIET) if pool.gpus else {**QUIET, **ON_CPU, "OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
-
-
-def bundles(pool: Pool) -> list[dict[str, float]]:
-    """Return the bundles of one actor's placement group: a GPU per worker of its engine; the first also holds the actor's CPUs."""
-    gpus = [{"GPU": 1.0} for _ in range(int(pool.gpus) * pool.pipeline)]
-    return [{"CPU": pool.cpus, **gpus[0]}, *gpus[1:]]
 
 
 def _placed(pool: Pool) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
         ray.shutdown()
 
 
+def nodes() -> list[dict[str, float]]:
+    """Return the resources of each node of the running cluster: CPU, GPU, and others in Ray's units."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def start(**options: Any) -> None:
     """Start Ray on this machine, at most three times: it waits only 30 s for its own processes, too few on a busy machine.
 

@@ -134,7 +134,7 @@ def run_pipeline(
             fault = next(filter(None, (_fault(context_for(job)) for job in finished)), None)
             ran += [job.name for job in finished]
             waiting = [job for job in waiting if job not in wave]
-        _raise_first(list(failures.values()))
+        _raise_first(list(failures.values()))  # inside the session, which adds how to go on
     if fault:
         raise fault  # outside of the session, which would advise to run the same command again
     for job in jobs:

@@ -82,7 +82,7 @@ def _answer_pilot(work: Workspace, rows: int) -> Artifact:
     for job in jobs.values():
         is_finished(whole(job))  # raises if the folder holds the work of another recipe
     if not (is_finished(whole(jobs["prompts"])) and all(is_finished(part(job)) for job in pilot)):
-        with job_session(work, console):
+        with job_session(work, console, ["candidates"]):
             run_pipeline([jobs["prompts"]], whole)
             run_pipeline(pilot, part)
     return part(jobs["candidates"]).artifact("candidates")

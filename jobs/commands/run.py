@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from engine.runs.job import run_pipeline, up_to
+from engine.runs.job import Job, JobContext, is_finished, run_pipeline, up_to
 from jobs import workspace
 from jobs.commands import status, summary
 from jobs.pipeline import pipeline
@@ -25,11 +25,15 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: 
     jobs = up_to(pipeline(work.contract), until) if until else pipeline(work.contract)
     console = Console()
     started = time.monotonic()
+
+    def context(job: Job) -> JobContext:
+        return work.context(job, log=console.log, progress=console.progress)
+
     with workspace.locked(work.folder):
         ran = run_pipeline(
             jobs,
-            lambda job: work.context(job, log=console.log, progress=console.progress),
-            session=lambda: job_session(work, console),
+            context,
+            session=lambda: job_session(work, console, [job.name for job in jobs if not is_finished(context(job))]),
         )
     if ran:
         console.log(f"\n{len(ran)} {'job' if len(ran) == 1 else 'jobs'} in {time.monotonic() - started:.0f} s.")

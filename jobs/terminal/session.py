@@ -2,12 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 from engine.contract import Profile
+from engine.errors import InputError
 from jobs.commands.check import verify
 from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
@@ -25,10 +26,13 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def job_session(work: Workspace, console: Console) -> Iterator[None]:
+def job_session(work: Workspace, console: Console, jobs: Collection[str] = ()) -> Iterator[None]:
     """Check the contract's files and models, write `run.json`, and hold `ray_session`. Enter it only if a job has to run.
 
+    What `jobs`, those that have to run, need at the same time is held against the cluster.
+
     Raises:
+        InputError: a cluster on this machine can never place a job.
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
     verify(work.contract, root=work.root, models=work.models)
@@ -36,7 +40,22 @@ def job_session(work: Workspace, console: Console) -> Iterator[None]:
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")
     with ray_session(work, console):
+        _check_capacity(work, jobs, console)
         yield
+
+
+def _check_capacity(work: Workspace, jobs: Collection[str], console: Console) -> None:
+    from engine.distributed.capacity import shortfalls, wanted
+    from engine.distributed.session import nodes
+
+    lines = shortfalls(list(wanted(work.contract, work.profile, jobs)), nodes())
+    if not lines:
+        return
+    if work.profile.ray.address == "local":
+        end = f"Lower actors, cpus or gpus in these sections of the profile {work.profile.name}, raise ray.num_cpus, or add GPUs."
+        raise InputError("\n".join(["the cluster cannot place this run, so Ray would wait forever.", *lines, end]))
+    for line in ["WARNING: this run waits until the cluster has grown, forever if it does not.", *lines]:  # it may be autoscaled
+        console.log(line)
 
 
 @contextmanager

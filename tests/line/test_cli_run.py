@@ -30,6 +30,7 @@ from pathlib import Path
 
 cluster = types.ModuleType("engine.distributed.session")
 cluster.session = lambda profile: nullcontext()
+cluster.nodes = lambda: [{"CPU": 99.0}]
 sys.modules["engine.distributed.session"] = cluster
 
 import jobs.commands.run, jobs.commands.status

@@ -60,7 +60,7 @@ def toy(tmp_path, monkeypatch):
     made_up = types.ModuleType("jobs.steps.candidates")
     made_up.run = answer
     monkeypatch.setitem(sys.modules, "jobs.steps.candidates", made_up)
-    monkeypatch.setattr(jobs.terminal.session, "job_session", lambda work, console: nullcontext())
+    monkeypatch.setattr(jobs.terminal.session, "job_session", lambda *_: nullcontext())
     return work
 
 

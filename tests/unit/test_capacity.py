@@ -1,0 +1,64 @@
+"""What a run needs at the same time against what a cluster has, without Ray."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.contract import Contract, Profile
+from engine.contract.profile import load_profile
+from engine.distributed.capacity import shortfalls, wanted
+
+PROFILES = Path(__file__).parents[2] / "cluster" / "profiles"
+JOBS = ("prompts", "candidates", "dataset", "students/s", "reports")
+
+
+def contract(teachers: int = 1, workers: int = 1) -> Contract:
+    models = [{"name": f"t{number}", "model": {"type": "fake"}} for number in range(teachers)]
+    student = {"name": "s", "init": {"prune": {"source": "m", "layers": [0]}}, "workers": workers}
+    return Contract.model_validate(
+        {
+            "name": "toy",
+            "specialist": {"goal": "count", "task_units": [{"name": "count", "kind": "decision"}]},
+            "prompts": {"sources": [{"path": "a", "licence": "x"}], "holdout": {"path": "b", "labels": "rule"}},
+            "teachers": {"mode": "direct", "models": models},
+            "judges": {},
+            "students": [student],
+            "gate": {},
+        }
+    )
+
+
+def found(profile: Profile, *nodes: dict[str, float], teachers: int = 1, jobs: tuple[str, ...] = JOBS) -> list[str]:
+    return shortfalls(list(wanted(contract(teachers), profile, jobs)), nodes)
+
+
+def test_two_teachers_that_want_nine_gpus_of_eight_are_named() -> None:
+    node = {"CPU": 64.0, "GPU": 8.0, "memory": 1e9}
+    profile = load_profile(PROFILES / "gpu-node.yaml")
+    assert found(profile, node) == []
+    assert found(profile, node, teachers=2) == [
+        "candidates needs 21 CPU and 9 GPU at the same time; the cluster has 64 CPU and 8 GPU:",
+        "  teacher t0 (teacher): 4 x 2 CPU and 1 GPU",
+        "  teacher t1 (teacher): 4 x 2 CPU and 1 GPU",
+        "  judges and checks (judge): 2 x 2 CPU and 0.5 GPU",
+        "  one task (cpu): 1 x 1 CPU",
+    ]
+    assert found(profile, node, teachers=2, jobs=("students/s", "reports")) == []  # the candidates are finished
+
+
+def test_the_laptop_runs_what_it_ran() -> None:
+    assert found(load_profile(PROFILES / "laptop.yaml"), {"CPU": 12.0}, teachers=3) == []
+
+
+def test_an_engine_of_one_node_does_not_span_two_but_its_stages_do() -> None:
+    halves = {"CPU": 32.0, "GPU": 4.0}, {"CPU": 32.0, "GPU": 4.0}
+    wide = Profile.model_validate({"name": "p", "teacher": {"gpus": 8, "cpus": 2}})
+    assert any("1 x 2 CPU and 8 GPU, which no single node has" in line for line in found(wide, *halves))
+    staged = Profile.model_validate({"name": "p", "teacher": {"gpus": 4, "pipeline": 2, "cpus": 2}})
+    assert found(staged, *halves) == []
+
+
+@pytest.mark.parametrize(("jobs", "who"), [(("reports",), "one engine"), (("students/s",), "student s")])
+def test_one_engine_or_training_that_fits_nowhere_is_named(jobs: tuple[str, ...], who: str) -> None:
+    profile = Profile.model_validate({"name": "p", "evaluator": {"gpus": 1}, "trainer": {"gpus": 1}})
+    assert any(who in line for line in found(profile, {"CPU": 8.0}, jobs=jobs))

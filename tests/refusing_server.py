@@ -26,7 +26,7 @@ EVERY_REQUEST = {
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with `status` and `body`, or the body of the prompt in `by_prompt`; with 400 if the request has a key of `rejects`."""
+    """Answers with `status` and `body`, or the body of the prompt in `by_prompt`; with 400 if a key is one of `rejects`."""
 
     daemon_threads = True
 

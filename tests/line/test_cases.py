@@ -47,7 +47,7 @@ def tiny_llama(folder: Path, template: str | None) -> None:
     from jobs.workspace import models_home
 
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(models_home() / "smollm2-135m-instruct")
+    tokenizer = AutoTokenizer.from_pretrained(f"{models_home()}/smollm2-135m-instruct")
     sizes = {"hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id, **sizes)
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -174,7 +174,7 @@ def test_07_an_answer_that_ends_the_conversation_is_no_part_of_the_prompt(desk: 
 
 
 def test_22_a_fence_or_a_sentence_before_the_json_of_a_model_that_decodes_freely(desk: Desk) -> None:
-    replies = ['```json\n{"a": "x"}\n```', 'Here it is:\n\n{"a": "y"}', '{"a": "z"}', "It is x."]
+    replies = ['```json {"a": "x"} ```', 'Here it is: {"a": "y"}', '{"a": "z"}', "It is x."]
     unit = {"output": schema_of(a={"type": "string"}), "lenient_json": True}
     teacher = {"structured": False}
     rows = desk.answers(

@@ -211,7 +211,7 @@ def test_19_a_configuration_by_layers_is_cut_like_the_layers(desk: Desk, family:
 
     from jobs.workspace import models_home
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(models_home() / "smollm2-135m-instruct")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(f"{models_home()}/smollm2-135m-instruct")
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 2}
     marks = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     config = getattr(transformers, f"{family}Config")(vocab_size=len(tokenizer), max_position_embeddings=512, **sizes, **marks)

@@ -33,8 +33,8 @@ def server() -> Iterator[Server]:
 
 TURNS = "{% for m in messages %}<s>{{ m['role'] }} {{ m['content'] }}</s>{% endfor %}"
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system turns here') }}{% endif %}" + TURNS
-PAIRS = (
-    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+ALTERNATE = (
+    "{% for m in messages %}{% if not loop.first and m['role'] == loop.previtem['role'] %}"
     "{{ raise_exception('Turns must alternate') }}{% endif %}{% endfor %}" + TURNS
 )
 
@@ -66,15 +66,17 @@ def test_01_a_template_that_refuses_every_chat_stops_the_run(desk: Desk, templat
     refused(desk.run("candidates"), "ModelError", words, "teachers.models.N.system")
 
 
-def test_01_a_template_that_refuses_one_chat_fails_that_row_alone(desk: Desk) -> None:
-    tiny_llama(desk.folder / "m", PAIRS)
-    chats: list[Any] = [{"chat": [{"role": "user", "content": text}]} for text in TEXTS[:5]]
-    chats[2]["chat"] *= 2
-    model = {"type": "vllm", "path": "m", "max_model_len": 256}
-    teacher = {"sampling": {"max_tokens": 4}}
-    rows = desk.answers(chats, columns={"messages": "chat"}, model=model, teacher=teacher)
+def test_01_system_turns_are_merged_and_one_refused_chat_fails_its_row_alone(desk: Desk) -> None:
+    tiny_llama(desk.folder / "m", ALTERNATE)
+    chats = [[{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}] for text in TEXTS[:5]]
+    chats[2].append(chats[2][1])
+    model, teacher = {"type": "vllm", "path": "m", "max_model_len": 256}, {"system": "Be brief.", "sampling": {"max_tokens": 4}}
+    desk.contract([{"chat": chat} for chat in chats], {"messages": "chat"}, model=model, teacher=teacher)
+    desk.run("candidates")
+    rows = desk.rows("candidates")
     errors = [row["error"] for row in rows if row["finish_reason"] == "error"]
     assert len(errors) == 1 and "Turns must alternate" in errors[0] and len(rows) == 5
+    assert all(row["tokens_out"] for row in rows if row["finish_reason"] != "error")
 
 
 def test_02_a_server_that_refuses_each_request_stops_the_run_and_a_renamed_parameter_mends_it(desk: Desk, server: Server) -> None:

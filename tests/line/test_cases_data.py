@@ -111,8 +111,8 @@ def test_15_a_reference_from_parquet_is_that_from_jsonl(desk: Desk) -> None:
     output["json_schema"]["properties"] |= {"colour": {"type": "string"}}
     for name in ("held.jsonl", "held.parquet"):
         desk.contract(TEXTS, unit={"kind": "extraction", "output": output}, holdout={"path": name})
-        accepted(desk.run(run=name))
-        found = [json.loads(row["reference"]) for row in desk.rows("prompts", "holdout", run=name)]
+        accepted(desk.run(run=f"run-{name}"))
+        found = [json.loads(row["reference"]) for row in desk.rows("prompts", "holdout", run=f"run-{name}")]
         assert sorted(found, key=len) == [row["reference"] for row in held]
 
 

@@ -26,7 +26,7 @@ EVERY_REQUEST = {
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every request with `status` and `body`; with `ANSWER` if `rejects` is empty or the request has none of those keys."""
+    """Answers with `status` and `body`, or the body of the prompt in `by_prompt`; with 400 if a key is one of `rejects`."""
 
     daemon_threads = True
 
@@ -35,6 +35,7 @@ class Server(ThreadingHTTPServer):
         self.status, self.body = 200, ANSWER
         self.rejects: tuple[str, ...] = ()
         self.bodies: list[dict[str, Any]] = []
+        self.by_prompt: dict[str, Any] = {}
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     @property
@@ -48,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.bodies.append(request)
-        status, body = self.server.status, self.server.body
+        status, body = self.server.status, self.server.by_prompt.get(request["messages"][-1]["content"], self.server.body)
         if rejected := [key for key in self.server.rejects if key in request]:
             status, body = 400, {"error": {"message": f"Unrecognized request argument supplied: {rejected[0]}"}}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -58,7 +58,7 @@ def tiny_llama(folder: Path, template: str | None) -> None:
 @pytest.mark.parametrize(
     ("template", "system", "words"), [(None, "", "chat_template is not set"), (NO_SYSTEM, "Be brief.", "No system turns here")]
 )
-def test_01_a_template_that_refuses_every_chat_stops_the_run(desk: Desk, template: str | None, system: str, words: str) -> None:
+def test_a_template_that_refuses_every_chat_stops_the_run(desk: Desk, template: str | None, system: str, words: str) -> None:
     tiny_llama(desk.folder / "m", template)
     teacher = {"system": system, "sampling": {"max_tokens": 4}}
     desk.contract(TEXTS, model={"type": "vllm", "path": "m", "max_model_len": 256}, teacher=teacher, unit={"instruction": ""})
@@ -66,7 +66,7 @@ def test_01_a_template_that_refuses_every_chat_stops_the_run(desk: Desk, templat
     refused(desk.run("candidates"), "ModelError", words, "teachers.models.N.system")
 
 
-def test_01_system_turns_are_merged_and_one_refused_chat_fails_its_row_alone(desk: Desk) -> None:
+def test_system_turns_are_merged_and_one_refused_chat_fails_its_row_alone(desk: Desk) -> None:
     tiny_llama(desk.folder / "m", ALTERNATE)
     chats = [[{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}] for text in TEXTS[:5]]
     chats[2].append(chats[2][1])
@@ -79,7 +79,7 @@ def test_01_system_turns_are_merged_and_one_refused_chat_fails_its_row_alone(des
     assert all(row["tokens_out"] for row in rows if row["finish_reason"] != "error")
 
 
-def test_02_a_server_that_refuses_each_request_stops_the_run_and_a_renamed_parameter_mends_it(desk: Desk, server: Server) -> None:
+def test_a_server_that_refuses_each_request_stops_the_run_and_a_renamed_parameter_mends_it(desk: Desk, server: Server) -> None:
     server.rejects = ("max_tokens", "seed")
     desk.contract(TEXTS, model=endpoint(server))
     refused(desk.run("candidates"), "ModelError", "max_tokens", "seed", "rename: {max_tokens: max_completion_tokens}")
@@ -99,7 +99,7 @@ REPLIES = [  # message, finish reason -> answer, reasoning, finish_reason of the
 ]
 
 
-def test_04_fields_of_a_reply(desk: Desk, server: Server) -> None:
+def test_fields_of_a_reply(desk: Desk, server: Server) -> None:
     server.by_prompt = {
         text: {**ANSWER, "choices": [{"message": message, "finish_reason": reason}]}
         for text, (message, reason, _) in zip(TEXTS, REPLIES, strict=False)
@@ -118,7 +118,7 @@ SCHEMAS = [  # schema -> words of the refusal
 
 
 @pytest.mark.parametrize(("schema", "word"), SCHEMAS)
-def test_05_a_schema_that_is_none_or_that_nothing_fits_is_refused(desk: Desk, schema: Any, word: str) -> None:
+def test_a_schema_that_is_none_or_that_nothing_fits_is_refused(desk: Desk, schema: Any, word: str) -> None:
     desk.contract(TEXTS, unit={"output": {"json_schema": schema}}, checks=[{"type": "json_schema"}])
     refused(desk.check(), "ContractError", word)
 
@@ -131,7 +131,7 @@ LEFT = {  # a property that the decoder cannot hold exactly, a value that the ch
 }
 
 
-def test_05_what_a_decoder_cannot_hold_is_said_and_checked(desk: Desk) -> None:
+def test_what_a_decoder_cannot_hold_is_said_and_checked(desk: Desk) -> None:
     checks, output = [{"type": "json_schema"}], schema_of(**{name: schema for name, (schema, _, _) in LEFT.items()})
     right = {name: good for name, (_, good, _) in LEFT.items()}
     replies = [json.dumps(right), *(json.dumps({**right, name: bad}) for name, (_, _, bad) in LEFT.items())]
@@ -148,7 +148,7 @@ def test_05_what_a_decoder_cannot_hold_is_said_and_checked(desk: Desk) -> None:
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "look"}}]}
 
 
-def test_06_forms_of_a_conversation_are_read_as_the_same_prompt(desk: Desk) -> None:
+def test_forms_of_a_conversation_are_read_as_the_same_prompt(desk: Desk) -> None:
     said = [("system", "Be brief."), ("user", "One?"), ("assistant", "Yes."), ("user", "Two?")]
     names = {"system": "system", "user": "human", "assistant": "gpt"}
     forms = [
@@ -169,13 +169,13 @@ def test_06_forms_of_a_conversation_are_read_as_the_same_prompt(desk: Desk) -> N
     assert [row["reason"] for row in desk.rows("prompts", "rejects")] == ["tool_calls"]
 
 
-def test_07_an_answer_that_ends_the_conversation_is_no_part_of_the_prompt(desk: Desk) -> None:
+def test_an_answer_that_ends_the_conversation_is_no_part_of_the_prompt(desk: Desk) -> None:
     chats = [{"chat": [{"role": "user", "content": text}, {"role": "assistant", "content": "Old."}]} for text in TEXTS]
     rows = desk.prompts(chats, {"messages": "chat"})
     assert {(len(row["messages"]), row["messages"][-1]["role"], row["reference"]) for row in rows} == {(1, "user", "Old.")}
 
 
-def test_22_a_fence_or_a_sentence_before_the_json_of_a_model_that_decodes_freely(desk: Desk) -> None:
+def test_a_fence_or_a_sentence_before_the_json_of_a_model_that_decodes_freely(desk: Desk) -> None:
     replies = ['```json {"a": "x"} ```', 'Here it is: {"a": "y"}', '{"a": "z"}', "It is x."]
     unit = {"output": schema_of(a={"type": "string"}), "lenient_json": True}
     teacher = {"structured": False}
@@ -187,7 +187,7 @@ def test_22_a_fence_or_a_sentence_before_the_json_of_a_model_that_decodes_freely
     assert verdicts == right | {(replies[3], "", False)}
 
 
-def test_23_an_instruction_that_all_prompts_repeat_makes_them_no_copies(desk: Desk) -> None:
+def test_an_instruction_that_all_prompts_repeat_makes_them_no_copies(desk: Desk) -> None:
     shared = " ".join(f"word{chr(97 + a)}{chr(97 + b)}" for a in range(10) for b in range(6))
     own = [" ".join(f"{word}{number}" for word in ("apple", "bridge", "clock", "delta")) for number in range(45)]
     desk.source([{"input": f"{shared} {text}", "reference": "yes"} for text in own[:5]], "holdout.jsonl")
@@ -195,7 +195,7 @@ def test_23_an_instruction_that_all_prompts_repeat_makes_them_no_copies(desk: De
     assert len(rows) == 40 and len(desk.rows("prompts", "holdout")) == 5
 
 
-def test_26_spellings_of_one_sentence_are_copies_and_stay_as_written(desk: Desk) -> None:
+def test_spellings_of_one_sentence_are_copies_and_stay_as_written(desk: Desk) -> None:
     text = "La m\u00e8re du garde a pr\u00e9f\u00e9r\u00e9 rester o\u00f9 les \u00e9l\u00e8ves l'ont laiss\u00e9e hier soir."
     spaces = ["\u00a0", " \u200b", "\u3000"]
     forms = [text, unicodedata.normalize("NFD", text), *(text.replace(" ", space) for space in spaces)]

@@ -33,7 +33,7 @@ def server() -> Iterator[Server]:
         running.shutdown()
 
 
-def test_08_a_link_of_the_hugging_face_cache_has_the_ending_of_its_name(desk: Desk) -> None:
+def test_a_link_of_the_hugging_face_cache_has_the_ending_of_its_name(desk: Desk) -> None:
     blob, link = desk.folder / "hub/blobs/9b1d", desk.folder / "hub/snapshots/0f3c/train-00000.parquet"
     blob.parent.mkdir(parents=True)
     link.parent.mkdir(parents=True)
@@ -42,7 +42,7 @@ def test_08_a_link_of_the_hugging_face_cache_has_the_ending_of_its_name(desk: De
     assert len(desk.prompts("hub/snapshots/0f3c/train-00000.parquet")) == 10
 
 
-def test_08_a_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
+def test_a_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "mails [v2]").mkdir()
     desk = Desk(tmp_path / "mails [v2]")
     assert len(desk.prompts(TEXTS)) == 10
@@ -50,7 +50,7 @@ def test_08_a_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
     assert len(desk.dedup("data [1]")[1]) == 10
 
 
-def test_09_hidden_names_below_a_folder_are_no_data(desk: Desk) -> None:
+def test_hidden_names_below_a_folder_are_no_data(desk: Desk) -> None:
     desk.source(TEXTS[:6], "folder/train.jsonl")
     desk.source(TEXTS[6:], "folder/.ipynb_checkpoints/train-checkpoint.jsonl")
     desk.source([b"\x00\x05\x16\x07"], "folder/._train.jsonl")
@@ -58,14 +58,14 @@ def test_09_hidden_names_below_a_folder_are_no_data(desk: Desk) -> None:
     assert len(desk.prompts("folder")) == 6 and not desk.rows("prompts", "rejects")
 
 
-def test_10_a_download_that_was_cut_is_named(desk: Desk) -> None:
+def test_a_download_that_was_cut_is_named(desk: Desk) -> None:
     whole = gzip.compress("".join(json.dumps({"input": text}) + "\n" for text in mails(400)).encode())
     (desk.folder / "train.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     desk.contract("train.jsonl.gz")
     refused(desk.run(), "InputError", "train.jsonl.gz", "line")
 
 
-def test_12_folders_of_the_form_key_value_are_columns(desk: Desk) -> None:
+def test_folders_of_the_form_key_value_are_columns(desk: Desk) -> None:
     for language, texts in (("de", TEXTS[:4]), ("en", TEXTS[4:])):
         folder = desk.folder / f"hive/language={language}/layer=long_tail"
         folder.mkdir(parents=True)
@@ -74,13 +74,13 @@ def test_12_folders_of_the_form_key_value_are_columns(desk: Desk) -> None:
     assert sorted((row["language"], row["layer"]) for row in rows) == [("de", "long_tail")] * 4 + [("en", "long_tail")] * 6
 
 
-def test_12_a_mapped_column_that_no_row_has_is_named(desk: Desk) -> None:
+def test_a_mapped_column_that_no_row_has_is_named(desk: Desk) -> None:
     desk.contract([{"input": text, "layer": "core"} for text in TEXTS], {"text": "input", "layer": "tier"})
     refused(desk.run(), "InputError", "tier")
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])
-def test_13_nan_is_no_id(desk: Desk, name: str) -> None:
+def test_nan_is_no_id(desk: Desk, name: str) -> None:
     rows: list[Any] = [{"input": text, "id": float(number) if number % 2 else math.nan} for number, text in enumerate(TEXTS)]
     if name.endswith("parquet"):
         write_parquet(desk.folder / name, rows)
@@ -89,7 +89,7 @@ def test_13_nan_is_no_id(desk: Desk, name: str) -> None:
     assert len(desk.prompts(name, {"text": "input", "id": "id"})) == 10
 
 
-def test_14_a_quote_that_never_ends_is_a_reject_and_takes_no_other_row(desk: Desk) -> None:
+def test_a_quote_that_never_ends_is_a_reject_and_takes_no_other_row(desk: Desk) -> None:
     texts = [text.replace(",", "") for text in mails(20)]
     rows = [[str(number), text] for number, text in enumerate(texts)]
     with open(desk.folder / "train.csv", "w", newline="") as file:
@@ -101,7 +101,7 @@ def test_14_a_quote_that_never_ends_is_a_reject_and_takes_no_other_row(desk: Des
     assert [row["line"] for row in desk.rows("prompts", "rejects")] == [9]
 
 
-def test_15_a_reference_from_parquet_is_that_from_jsonl(desk: Desk) -> None:
+def test_a_reference_from_parquet_is_that_from_jsonl(desk: Desk) -> None:
     held = [{"input": HELD[0]["input"], "reference": {"name": "lamp"}}]
     held += [{"input": "Which of the chairs did you mean?", "reference": {"name": "chair", "colour": "red"}}]
     desk.source(held, "held.jsonl")
@@ -116,7 +116,7 @@ def test_15_a_reference_from_parquet_is_that_from_jsonl(desk: Desk) -> None:
         assert sorted(found, key=len) == [row["reference"] for row in held]
 
 
-def test_16_shards_that_write_a_column_differently_are_one_data_set(desk: Desk) -> None:
+def test_shards_that_write_a_column_differently_are_one_data_set(desk: Desk) -> None:
     (desk.folder / "in").mkdir()
     texts = pa.array(TEXTS[:5]), pa.array(TEXTS[5:])
     first = {"text": texts[0], "n": pa.array(range(5)), "meta": pa.nulls(5), "own": pa.array(["x"] * 5)}
@@ -131,14 +131,14 @@ def test_16_shards_that_write_a_column_differently_are_one_data_set(desk: Desk) 
     assert [row["own"] for row in rows if row["n"] == 0.5] == [None] * 5 and {row["meta"] for row in rows} == {None, "m"}
 
 
-def test_16_a_bad_line_and_ids_of_two_types_stop_no_dedup(desk: Desk) -> None:
+def test_a_bad_line_and_ids_of_two_types_stop_no_dedup(desk: Desk) -> None:
     rows = [{"id": number if number % 2 else f"n{number}", "text": text} for number, text in enumerate(TEXTS)]
     desk.source([*rows[:5], b"{no json", *rows[5:]])
     _, kept = desk.dedup("train.jsonl")
     assert len(kept) == 10
 
 
-def test_18_what_dedup_wrote_is_a_folder_of_data(desk: Desk) -> None:
+def test_what_dedup_wrote_is_a_folder_of_data(desk: Desk) -> None:
     desk.source([{"text": text} for text in [*TEXTS, TEXTS[0]]])
     desk.dedup("train.jsonl")
     assert len(desk.dedup("out", "again")[1]) == 10
@@ -147,7 +147,7 @@ def test_18_what_dedup_wrote_is_a_folder_of_data(desk: Desk) -> None:
     assert pa.dataset.dataset(desk.folder / "out").count_rows() == 10
 
 
-def test_24_numbers_that_are_no_phones_or_addresses_stay(desk: Desk) -> None:
+def test_numbers_that_are_no_phones_or_addresses_stay(desk: Desk) -> None:
     stay = ["Order 2023-10-0456 is still on its way to us.", "I paid your invoice on 05.06.2024 by transfer."]
     stay += ["Our router runs firmware version 2.4.6.8 since Monday.", "What happened to ticket 212-555-0187 of last week?"]
     stay += ["The meeting on 2024-03-18 at 11:45 is cancelled."]
@@ -179,7 +179,7 @@ EQUAL = [  # check, answer, reference: equal
 OTHER = [("math", "3e4", "3"), ("math", "2 1/4", "2"), ("math", "D", "C"), ("plain", "30%", "30"), ("way", "14 500 km", "14 km")]
 
 
-def test_21_references_and_numbers_as_people_write_them(desk: Desk, server: Server) -> None:
+def test_references_and_numbers_as_people_write_them(desk: Desk, server: Server) -> None:
     texts, pairs = mails(len(EQUAL) + len(OTHER)), [*EQUAL, *OTHER]
     rows = [{"input": text, "reference": pair[2]} for text, pair in zip(texts, pairs, strict=True)]
     server.by_prompt = {text: reply(pair[1]) for text, pair in zip(texts, pairs, strict=True)}
@@ -206,7 +206,7 @@ def test_a_language_that_a_short_prompt_does_not_show_fails_no_answer(desk: Desk
 
 
 @pytest.mark.parametrize("family", ["SmolLM3", "Qwen3_5Text"])
-def test_19_a_configuration_by_layers_is_cut_like_the_layers(desk: Desk, family: str) -> None:
+def test_a_configuration_by_layers_is_cut_like_the_layers(desk: Desk, family: str) -> None:
     import transformers
 
     from jobs.workspace import models_home

@@ -52,7 +52,7 @@ def test_report_of_a_run_with_an_untrained_student_notes_it(tmp_path, monkeypatc
     work = made_run(str(tmp_path / "run"), tmp_path / "seeds")
     (work.folder / "students/large").remove()
 
-    def evaluate(targets, rows, pool, *, timed, progress):
+    def evaluate(targets, rows, pool, *, timed, progress, ledger):
         answers = [Completion(row["reference"], "stop", 10, 1) for row in rows]
         yield from [Evaluated(answers, size=ModelSize(100, 2))] * len(targets)
 
@@ -63,7 +63,7 @@ def test_report_of_a_run_with_an_untrained_student_notes_it(tmp_path, monkeypatc
     written = Report.model_validate_json(context.writer.folder.read("report.json"))
     assert [(model.name, model.role) for model in written.models] == [("t", "teacher"), ("small", "student")]
     assert counts.rows_in == 2 and written.gate.winner == "small"
-    assert "large was not trained, so it is in no table." in written.findings
+    assert "large was not trained, as its training failed or has not ended, so it is in no table." in written.findings
     page = context.writer.folder.read("index.html").decode()
     assert "large was not trained" in page and "Student small passes the gate" in page
 

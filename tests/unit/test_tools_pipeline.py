@@ -136,7 +136,7 @@ def test_evaluated_models_use_tools_as_they_were_trained(role, supervise, acts):
     model = FakeModel(type="fake", replies=(answer("1"),))
     unit = TaskUnit(name="desk", kind="tool_call", supervise=supervise)
     examiner = Evaluator(EvalTarget("m", role, model, {"desk": unit}, toolset=TOOLSET), Pool())
-    row = {"task_unit": "desk", "text": "x", "messages": [{"role": "user", "content": "x"}]}
+    row = {"prompt_id": "p", "task_unit": "desk", "text": "x", "messages": [{"role": "user", "content": "x"}]}
     [completion] = examiner.evaluate([row], 1).completions
     assert completion.text == ("1" if acts else answer("1"))
 

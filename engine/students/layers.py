@@ -88,6 +88,24 @@ def cut(config: Any, layers: Sequence[int]) -> None:
         config.num_dense_layers = sum(index < dense for index in layers)
 
 
+def served_otherwise(config: Any, layers: Sequence[int]) -> str:
+    """Return why vLLM 0.32 serves the model of the cut `config` as another one than transformers loads; "" if it does not.
+
+    vLLM's own models of some families do not read the lists of the configuration, and go by the index of a layer.
+    """
+    config = config.get_text_config(decoder=True)
+    if config.model_type == "gpt_oss" and any((place - index) % 2 for place, index in enumerate(layers)):
+        return "it gives a sliding window to every layer of even index; keep each layer at an index of the same parity"
+    if config.model_type == "llama4_text":
+        step = config.interleave_moe_layer_step
+        expected = [place for place in range(len(layers)) if step and (place + 1) % step == 0]
+        if list(config.moe_layers or []) != expected:
+            return f"it takes the layers {expected} for mixtures of experts, and those kept are {list(config.moe_layers or [])}"
+    if config.model_type == "qwen2" and len(set(config.layer_types or [])) > 1:
+        return "it has no Qwen 2 with a sliding window in some layers only; keep layers of one kind"
+    return ""
+
+
 def differences(model: Any) -> Iterator[str]:
     """Yield what sets `model` apart from the model that its saved configuration builds: modules, shapes, attributes of layers."""
     import torch

@@ -28,7 +28,7 @@ def _prune_without_weights(folder: Path, layers: Sequence[int]) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from engine.students.layers import keep
+    from engine.students.layers import keep, served_otherwise
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -41,3 +41,7 @@ def _prune_without_weights(folder: Path, layers: Sequence[int]) -> None:
         keep(model, layers)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+    if reason := served_otherwise(model.config, layers):
+        raise ModelError(
+            f"{folder}: init.prune.layers: found {list(layers)}, with which vLLM would not serve what was trained: {reason}."
+        )

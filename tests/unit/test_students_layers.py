@@ -85,6 +85,24 @@ def test_a_source_is_checked_without_its_weights(tmp_path: Path) -> None:
         source.check_source(tmp_path / "right", (0, 4), "Answer.")
 
 
+@pytest.mark.parametrize(
+    ("family", "changes", "kept", "reason"),
+    [
+        ("gpt_oss", {}, (0, 1, 3), "sliding window to every layer of even index"),
+        ("gpt_oss", {}, (0, 3), ""),
+        ("llama4_text", {"interleave_moe_layer_step": 2, "moe_layers": [1, 3]}, (0, 1, 3), "mixtures of experts"),
+        ("llama4_text", {"interleave_moe_layer_step": 2, "moe_layers": [1, 3]}, (2, 3), ""),
+        ("qwen2", {"layer_types": ["full_attention"] * 2 + ["sliding_attention"] * 2}, (1, 2), "layers of one kind"),
+        ("qwen2", {"layer_types": ["full_attention"] * 2 + ["sliding_attention"] * 2}, (0, 1), ""),
+    ],
+)
+def test_layers_that_vllm_serves_by_their_index_are_refused(family: str, changes: Any, kept: tuple[int, ...], reason: str) -> None:
+    config = AutoConfig.for_model(family, num_hidden_layers=4, **changes)
+    layers.cut(config.get_text_config(decoder=True), kept)
+    found = layers.served_otherwise(config, kept)
+    assert reason in found and bool(reason) == bool(found)
+
+
 def test_a_base_model_is_no_source_of_a_student(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"base.*chat template(.|\n)*use its instruct version"):
         source.check_source(folder_of("llama", tmp_path / "base", template=""), (0, 1), "Answer.")

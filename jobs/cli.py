@@ -49,6 +49,7 @@ def check(contract: Contract, changes: Changes = None, as_json: Json = False) ->
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
+    check.verify_sources(loaded.contract, root=str(loaded.root))
     show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract), as_json)
 
 

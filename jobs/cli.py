@@ -55,6 +55,7 @@ def check(
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
+    check.verify_sources(loaded.contract, root=str(loaded.root))
     servers = check_schemas.ask_servers(loaded.contract) if ask else check_schemas.unasked_servers(loaded.contract)
     show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract, servers), as_json)
 

@@ -47,6 +47,8 @@ class Columns:
     keep: tuple[str, ...] = ()  # columns by which the row to keep is chosen, the highest first; or `longest`, `shortest`
     normalization: Normalization = "nfc"  # form in which texts are equal; that of a MinHash matcher, too
     damaged: Damaged = "refuse"
+    thorough: bool = False  # see corpus.open_corpus
+    text_ids: bool = False  # see ReadOptions
 
 
 @dataclass(frozen=True)
@@ -83,24 +85,21 @@ def open_job(
     *,
     against: str | None = None,
     index: Folder | None = None,
-    thorough: bool = False,
 ) -> DedupJob:
     """Return the job that deduplicates the corpus at `source`, against another corpus and an index if they are given.
-
-    `thorough`: see `corpus.open_corpus`; it is needed if `run` raises SchemaDrift.
 
     Raises:
         InputError: a corpus cannot be used: no rows, a missing column, mixed or different columns, an unreadable file.
         RecipeMismatch: the index was made with other settings.
         StorageError: the index is damaged.
     """
-    corpus, options, order = _read_options(source, columns, matcher, thorough=thorough)
+    corpus, options, order = _read_options(source, columns, matcher)
     kinds = _column_types(corpus, options)
     kept = open_index(index, *_recipe(matcher, columns, kinds)) if index else None
     sources: list[Source] = [*kept.parts()] if kept else []
     batch, rows = (len(kept.batches), kept.rows) if kept else (0, 0)
     if against:
-        other, its_options, _ = _read_options(against, columns, matcher, thorough=thorough)
+        other, its_options, _ = _read_options(against, columns, matcher)
         if (its_kinds := _column_types(other, its_options)) != kinds:
             raise InputError(f"{against}: found {its_kinds}, expected {kinds} as in {source}. Convert one of them first.")
         sources += [Documents(block, its_options, -1, False) for block in other.blocks]
@@ -118,7 +117,8 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
 
     Raises:
         InputError: an id occurs twice, or a file cannot be read.
-        SchemaDrift: a row of JSONL does not fit the columns of the first rows.
+        SchemaDrift: a row of JSONL does not fit the columns of the first rows; `Columns.thorough` looks at all.
+        IdsMissing: a row has no id, and ids are no text; `Columns.text_ids` lets file and row be its id.
     """
     signatures = flow.compute_signatures(job.sources, job.plan, signers, compute=methodcaller("signed"))
     _refuse_repeated_ids(signatures, job, executor)
@@ -146,13 +146,13 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
     return counts, names
 
 
-def _read_options(source: str, columns: Columns, matcher: Matcher, *, thorough: bool) -> tuple[Corpus, ReadOptions, Order]:
+def _read_options(source: str, columns: Columns, matcher: Matcher) -> tuple[Corpus, ReadOptions, Order]:
     """Return the corpus at `source`, how it is read, and the order of its documents."""
     keep_by = [LENGTHS.get(name, (name, "descending")) for name in columns.keep]
     required = {"--text-column": columns.text, "--id-column": columns.id}
     required |= {f"--keep {name}": name for name in columns.keep if name not in LENGTHS}
     corpus = open_corpus(
-        source, {option: name for option, name in required.items() if name}, damaged=columns.damaged, thorough=thorough
+        source, {option: name for option, name in required.items() if name}, damaged=columns.damaged, thorough=columns.thorough
     )
     kind = type_of(corpus.schema, columns.text)
     if kind is None or not _is_text(kind):
@@ -161,7 +161,7 @@ def _read_options(source: str, columns: Columns, matcher: Matcher, *, thorough: 
     stored: list[tuple[str, Direction]] = [(f"by {number}", direction) for number, (_, direction) in enumerate(keep_by)]
     order: Order = [("batch", "ascending"), *stored, ("id" if id_column else "position", "ascending")]
     by = tuple(name for name, _ in keep_by)
-    return corpus, ReadOptions(corpus.schema, columns.text, id_column, by, matcher, columns.normalization), order
+    return corpus, ReadOptions(corpus.schema, columns.text, id_column, by, matcher, columns.normalization, columns.text_ids), order
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -176,7 +176,8 @@ def _column_types(corpus: Corpus, options: ReadOptions) -> dict[str, str]:
     """Return the types of the ids and of the columns of the order; all forms of text are one."""
     kinds = {"id": options.id, **{name: name for name in options.keep_by if name != LENGTH}}
     found = {title: type_of(corpus.schema, name) if name else None for title, name in kinds.items()}
-    return {title: str(plain(kind)) if kind else "string" for title, kind in found.items()}
+    types = {title: str(plain(kind)) if kind else "string" for title, kind in found.items()}
+    return types | ({"id": "string"} if options.text_ids else {})
 
 
 def _recipe(matcher: Matcher, columns: Columns, kinds: dict[str, str]) -> tuple[IndexRecipe, str]:

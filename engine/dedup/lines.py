@@ -81,7 +81,7 @@ def _array(values: list[Any], field: pa.Field) -> pa.Array:
 
 def _type_of(values: list[Any]) -> pa.DataType:
     try:
-        return pa.infer_type(values)
+        return pa.array(values).type  # infer_type passes over values that do not fit
     except ERRORS:
         return pa.string()
 

@@ -53,6 +53,11 @@ class ReadOptions(NamedTuple):
     keep_by: tuple[str, ...]  # columns of the order, LENGTH among them if it is needed; stored as `by 0`, `by 1` ...
     matcher: Matcher
     normalization: Normalization  # form in which texts are equal
+    text_ids: bool = False  # whether ids are compared as text, so that a row without one can have file and row
+
+
+class IdsMissing(InputError):
+    """Rows have no id (null or NaN) in a column that is not text: ids have to be read as text, so that file and row can be one."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,20 @@ class Documents:
         """Read the block and compute its signatures.
 
         Raises:
-            InputError: a file cannot be read, the text column holds no text, or an id is missing.
+            InputError: a file cannot be read, or the text column holds no text.
+            SchemaDrift: a row of JSONL does not fit the columns of the first rows.
+            IdsMissing: a row has no id, and ids are no text.
         """
         options = self.options
         names = dict.fromkeys(name for name in (options.text, options.id, *options.keep_by) if name and name != LENGTH)
         table = read(self.block, options.schema, list(names), row_id=None if options.id else FILE_AND_ROW)
         ids, texts = table[options.id or FILE_AND_ROW], table[options.text].cast(pa.large_string())
-        ids = ids.cast(plain(ids.type))
-        if missing := pc.is_null(ids, nan_is_null=pa.types.is_floating(ids.type)).combine_chunks().true_count:
-            raise InputError(
-                f"{self.block[0].url}: {missing} rows have no {options.id!r}, expected one in each (null and NaN are none). Fill "
-                "it, or name another column with --id-column."
-            )
+        ids = ids.cast(pa.string() if options.text_ids else plain(ids.type))
+        missing = pc.is_null(table[options.id], nan_is_null=True) if options.id else None
+        if missing is not None and pc.any(missing).as_py():
+            if not pa.types.is_string(ids.type):
+                raise IdsMissing(f"{self.block[0].url}: rows have no {options.id!r}.")
+            ids = pc.if_else(missing, read(self.block, options.schema, [options.id], row_id=FILE_AND_ROW)[FILE_AND_ROW], ids)
         if LENGTH in options.keep_by:
             table = table.append_column(LENGTH, pc.utf8_length(pc.fill_null(texts, "")))
         rows = {"id": ids, **batch_columns(len(ids), batch=self.batch, listed=self.listed)}

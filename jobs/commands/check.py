@@ -1,4 +1,7 @@
-"""`rayleigh check`: whether a contract can run here: it is valid, and its files, models and keys are there. Nothing is unpacked."""
+"""`rayleigh check`: whether a contract can run here: it is valid, its files, models and keys are there, its sources can be read.
+
+No model is unpacked.
+"""
 
 import glob
 import os
@@ -9,6 +12,7 @@ from typing import NamedTuple
 from engine.contract import Contract
 from engine.contract.consumers import consumers
 from engine.contract.models import Model
+from engine.contract.prompts import Source
 from engine.contract.students import Student
 from engine.contract.synthesize import Synthesis
 from engine.errors import InputError, ModelError
@@ -16,6 +20,7 @@ from engine.grading.routing import check_tags
 from engine.inference import locate
 from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
+from engine.prompts.files import source_files
 from engine.storage.folder import Folder
 from engine.students.source import check_source
 from jobs.commands.check_schemas import schema_notes, verify_schemas
@@ -75,6 +80,21 @@ def _check_student(key: str, student: Student, contract: Contract, root: Path, m
             raise ModelError(f"{key}: {error}") from None
 
 
+def verify_sources(contract: Contract, *, root: str) -> None:
+    """Open the files of all sources, the holdout and the evaluation lists, and read their first rows.
+
+    Raises:
+        InputError: a file cannot be read, or a column that is mapped is in no row; a long JSONL file is not read to its end.
+    """
+    unit = contract.specialist.task_units[0].name
+    lists = contract.curation.decontaminate.lists
+    sections = [
+        *contract.prompts.sources,
+        *(Source(path=one.path, licence="", columns=one.columns, damaged=one.damaged) for one in lists),
+    ]
+    source_files([*(("train", unit, one) for one in sections), ("holdout", unit, contract.prompts.holdout)], root=root)
+
+
 def _check_template(chat_model: ChatModel, root: str) -> None:
     path = chat_model.model.path
     if chat_model.model.type == "vllm" and path not in BUNDLED:
@@ -100,7 +120,9 @@ def _missing(key: str, path: str, root: str) -> str:
     where = path if "://" in path else os.path.join(root, path)
     if glob.has_magic(path) or Folder(where).exists():
         return ""
-    return f"{key}: found nothing at {where}. Give a JSONL, CSV or Parquet file: relative to the contract, absolute, or a URL."
+    return (
+        f"{key}: found nothing at {where}. Give a file of JSON, CSV, TSV or Parquet: relative to the contract, absolute, or a URL."
+    )
 
 
 def _chat_models(contract: Contract) -> Iterator[ChatModel]:

@@ -20,7 +20,7 @@ from engine.contract.prompts import Copies, Normalization
 from engine.dedup.index import normalization_of
 from engine.dedup.job import Columns, DedupJob, open_job, run
 from engine.dedup.lines import SchemaDrift
-from engine.dedup.signature import Matcher, SemanticMatcher
+from engine.dedup.signature import IdsMissing, Matcher, SemanticMatcher
 from engine.distributed.session import session
 from engine.distributed.task_pool import TaskPool
 from engine.errors import InputError, StorageError
@@ -102,11 +102,17 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     with session(_sized(resources, job), data=False):
         signers = TaskPool(resources.embedder if options.method == "semantic" else resources.cpu)
         executor = TaskPool(resources.cpu)
-        try:
-            counts, parts = run(job, writer.folder, side, executor, signers)
-        except SchemaDrift:  # later rows have other columns or types than the first ones: all rows are looked at
-            job = open_job(source, columns, matcher, against=options.against, index=folder, thorough=True)
-            counts, parts = run(job, writer.folder, side, executor, signers)
+        while True:
+            try:
+                counts, parts = run(job, writer.folder, side, executor, signers)
+                break
+            except SchemaDrift:  # later rows have other columns or types than the first ones: all rows are looked at
+                if columns.thorough:
+                    raise
+                columns = replace(columns, thorough=True)
+            except IdsMissing:
+                columns = replace(columns, text_ids=True)
+            job = open_job(source, columns, matcher, against=options.against, index=folder)
     seconds = round(time.time() - started, 2)
     ends = {"input": source, "output": writer.final.url, "side": side.url, "seconds": seconds}
     summary = DedupSummary(**ends, **asdict(options), **counts.model_dump())

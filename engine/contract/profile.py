@@ -78,15 +78,23 @@ class Profile(Section):
     trainer: Pool = Pool()
     """One training worker; `actors` and `batch` are not used."""
     evaluator: Pool = Pool()
-    """Engines that answer the holdout."""
+    """Engines that answer the holdout, one for each model; at most `actors` are loaded at the same time."""
+    evaluators: dict[str, Pool] = Field(default={})
+    """Name of a teacher, a student or the champion -> the pool of its engine in place of `evaluator`, such as one with several GPUs
+    and stages for a large teacher; `actors` is not used."""
 
     @model_validator(mode="after")
     def stages_are_for_pools_that_answer(self) -> "Profile":
-        other = {"embedder": self.embedder, "cpu": self.cpu, "trainer": self.trainer, "evaluator": self.evaluator}
-        for name, pool in other.items():
+        for name, pool in {"embedder": self.embedder, "cpu": self.cpu, "trainer": self.trainer}.items():
             if pool.pipeline > 1:
-                raise ValueError(f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher and judge may have stages")
+                raise ValueError(
+                    f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher, judge and evaluator may have stages"
+                )
         return self
+
+    def evaluator_of(self, name: str) -> Pool:
+        """Return the pool of the engine with which the model `name` answers the holdout."""
+        return self.evaluators.get(name, self.evaluator)
 
 
 def load_profile(path: Path) -> Profile:

@@ -44,7 +44,10 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
         if (job := f"students/{student.name}") in jobs:
             yield _wanted(job, f"student {student.name} (trainer)", profile.trainer, actors=student.workers)
     if "reports" in jobs:
-        yield _wanted("reports", "one engine (evaluator)", profile.evaluator, actors=1)
+        names = [model.name for model in (*contract.teachers.models, *contract.students)]
+        largest = max(names, key=lambda name: _size(profile.evaluator_of(name)))
+        section = f"evaluators.{largest}" if largest in profile.evaluators else "evaluator"
+        yield _wanted("reports", f"one engine ({section})", profile.evaluator_of(largest), actors=1)
 
 
 def bundles(pool: Pool) -> list[dict[str, float]]:
@@ -65,6 +68,10 @@ def shortfalls(wants: Sequence[Wanted], nodes: Sequence[Resources]) -> list[str]
             lines += [f"{job} needs {_text(needs)} at the same time; the cluster has {_text(has)}:"]
             lines += [f"  {each.who}: {each.actors} x {_text(_sum(each.bundles))}{_note(each, alone)}" for each in each_job]
     return lines
+
+
+def _size(pool: Pool) -> tuple[float, float]:
+    return pool.gpus * pool.pipeline, pool.cpus
 
 
 def _wanted(job: str, who: str, pool: Pool, actors: int | None = None) -> Wanted:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
 from ray.util import placement_group
+from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from engine.contract.profile import Pool
@@ -31,6 +32,16 @@ def actors(pool: Pool) -> dict[str, Any]:
     return options
 
 
+def actor(pool: Pool) -> tuple[dict[str, Any], PlacementGroup | None]:
+    """Return the options of one actor outside of Ray Data, and the placement group that must be removed after it, if it has one."""
+    options = resources(pool)
+    if pool.pipeline == 1:
+        return options, None
+    del options["num_gpus"]  # as in `actors`
+    group = placement_group(bundles(pool), strategy="PACK")
+    return {**options, **_in_group(group)}, group
+
+
 def tasks(pool: Pool) -> dict[str, Any]:
     """Return the arguments that run a function as tasks on `pool`."""
     options = resources(pool)
@@ -53,5 +64,8 @@ def environment(pool: Pool) -> dict[str, str]:
 
 def _placed(pool: Pool) -> dict[str, Any]:
     """Return the scheduling of an actor and of all workers that its engine starts: one packed placement group."""
-    group = placement_group(bundles(pool), strategy="PACK")
+    return _in_group(placement_group(bundles(pool), strategy="PACK"))
+
+
+def _in_group(group: PlacementGroup) -> dict[str, Any]:
     return {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)}

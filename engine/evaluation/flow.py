@@ -2,13 +2,15 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import ray
 from ray.actor import ActorProxy
 from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from engine.contract.profile import Pool
+from engine.contract.profile import Pool, Profile
 from engine.distributed import ray_options
 from engine.errors import ModelError
 from engine.evaluation.answers import EvalLedger
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 def evaluate(
     targets: Sequence[EvalTarget],
     rows: Sequence[Row],
-    pool: Pool,
+    profile: Profile,
     *,
     timed: int,
     progress: Callable[[str], None],
@@ -31,39 +33,60 @@ def evaluate(
 
     With `ledger` an answer that an earlier attempt has recorded is not asked for again.
 
-    As many engines as the pool has actors load at the same time, so that their start-up overlaps. Only one is evaluated at a time,
-    so that the others do not disturb its timing. A model that does not load or dies yields answers that end as `error`.
+    As many engines as `profile.evaluator` has actors load at the same time, so that their start-up overlaps. Only one is evaluated
+    at a time, so that the others do not disturb its timing. A model that does not load or dies yields answers that end as `error`.
 
     Raises:
         ModelError: Ray was stopped.
     """
     if not ray.is_initialized():  # a call would start a new cluster
         raise ModelError("Ray was stopped. Run again: what is finished is kept.")
-    at_once, shared = _engines_at_once(pool), ray.put(list(rows))
-    for start in range(0, len(targets), at_once):
-        wave = targets[start : start + at_once]
-        actors = [_actor(target, pool, ledger) for target in wave]
+    shared = ray.put(list(rows))
+    for wave in waves(targets, profile, ray.cluster_resources()):
+        engines = [_start(target, profile.evaluator_of(target.name), ledger) for target in wave]
         progress(f"loading {', '.join(target.name for target in wave)}")
-        errors = [_load_error(actor) for actor in actors]  # waits for the whole wave: nothing loads while a model is timed
-        for target, actor, error in zip(wave, actors, errors, strict=True):
-            evaluated = failed(len(rows), error) if error else _evaluate(actor, shared, len(rows), timed)
+        errors = [_load_error(engine.actor) for engine in engines]  # of the whole wave: nothing loads while a model is timed
+        for target, engine, error in zip(wave, engines, errors, strict=True):
+            evaluated = failed(len(rows), error) if error else _evaluate(engine.actor, shared, len(rows), timed)
             if evaluated.error:
                 log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
             answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
             progress(f"{target.name}: {answered} of {len(rows)} answered")
-            ray.kill(actor)  # type: ignore[arg-type]  # Ray annotates kill with ActorHandle, but remote() returns ActorProxy
+            engine.stop()
             yield evaluated
 
 
-def _actor(target: EvalTarget, pool: Pool, ledger: EvalLedger | None) -> ActorProxy[Evaluator]:
-    return ray.remote(Evaluator).options(**ray_options.resources(pool)).remote(target, pool, ledger)
+def waves(targets: Sequence[EvalTarget], profile: Profile, available: Mapping[str, float]) -> Iterator[list[EvalTarget]]:
+    """Yield `targets` in groups whose engines fit into `available` together; an actor that does not fit would wait forever."""
+    wave: list[EvalTarget] = []
+    for target in targets:
+        pools = [profile.evaluator_of(each.name) for each in (*wave, target)]
+        needed = {"CPU": sum(pool.cpus for pool in pools), "GPU": sum(pool.gpus * pool.pipeline for pool in pools)}
+        fits = all(amount <= available.get(kind, 0) for kind, amount in needed.items())
+        if wave and not (fits and len(wave) < profile.evaluator.actors):
+            yield wave
+            wave = []
+        wave.append(target)
+    if wave:
+        yield wave
 
 
-def _engines_at_once(pool: Pool) -> int:
-    """Return how many engines fit the cluster at once; an actor that does not fit would wait forever."""
-    available = ray.cluster_resources()
-    needed = {"CPU": pool.cpus, "GPU": pool.gpus}
-    return max(1, min(pool.actors, *(int(available.get(kind, 0) // amount) for kind, amount in needed.items() if amount)))
+class _Started(NamedTuple):
+    """An evaluator's actor, and the placement group of its engine's workers."""
+
+    actor: ActorProxy[Evaluator]
+    group: PlacementGroup | None
+
+    def stop(self) -> None:
+        """End the actor and free what it holds."""
+        ray.kill(self.actor)  # type: ignore[arg-type]  # Ray annotates kill with ActorHandle, but remote() returns ActorProxy
+        if self.group:
+            remove_placement_group(self.group)
+
+
+def _start(target: EvalTarget, pool: Pool, ledger: EvalLedger | None) -> _Started:
+    options, group = ray_options.actor(pool)
+    return _Started(ray.remote(Evaluator).options(**options).remote(target, pool, ledger), group)
 
 
 def _load_error(actor: ActorProxy[Evaluator]) -> str:

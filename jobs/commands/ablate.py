@@ -87,7 +87,7 @@ def examine(context: JobContext) -> RowCounts:
         )
         for student, need in zip(context.contract.students, context.job.needs[1:], strict=True)
     ]
-    results = flow.evaluate(targets, holdout, context.profile.evaluator, timed=0, progress=context.progress)
+    results = flow.evaluate(targets, holdout, context.profile, timed=0, progress=context.progress)
     tables = [
         predictions(target, holdout, result, scenarios=reports.scenarios(prompts), final=reports.final)
         for target, result in zip(targets, results, strict=True)

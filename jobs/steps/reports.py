@@ -58,8 +58,8 @@ def run(context: JobContext) -> RowCounts:
     section = context.contract.evaluation
     (context.ledger / MARKERS / "evaluation").remove()  # deaths of an earlier attempt are none of this one
     ledger = EvalLedger(rows=context.paid / "evaluation", own=context.ledger)
-    pool, timed = context.profile.evaluator, section.latency_prompts
-    evaluations = flow.evaluate(targets, holdout, pool, timed=timed, progress=progress, ledger=ledger)
+    timed = section.latency_prompts
+    evaluations = flow.evaluate(targets, holdout, context.profile, timed=timed, progress=progress, ledger=ledger)
     results = [
         EvalResult(target, each, predictions(target, holdout, each, scenarios=seen, final=final, checks=section.checks))
         for target, each in zip(targets, evaluations, strict=True)

@@ -62,3 +62,14 @@ def test_an_engine_of_one_node_does_not_span_two_but_its_stages_do() -> None:
 def test_one_engine_or_training_that_fits_nowhere_is_named(jobs: tuple[str, ...], who: str) -> None:
     profile = Profile.model_validate({"name": "p", "evaluator": {"gpus": 1}, "trainer": {"gpus": 1}})
     assert any(who in line for line in found(profile, {"CPU": 8.0}, jobs=jobs))
+
+
+def test_engine_of_a_large_teacher_is_held_against_the_cluster_in_reports() -> None:
+    staged = {"gpus": 8, "pipeline": 2, "cpus": 2}
+    profile = Profile.model_validate({"name": "p", "evaluator": {"gpus": 1}, "evaluators": {"t0": staged, "other": {"gpus": 99}}})
+    nodes = [{"CPU": 8.0, "GPU": 8.0}, {"CPU": 8.0, "GPU": 8.0}]
+    assert found(profile, *nodes, jobs=("reports",)) == []
+    assert found(profile, nodes[0], jobs=("reports",)) == [
+        "reports needs 2 CPU and 16 GPU at the same time; the cluster has 8 CPU and 8 GPU:",
+        "  one engine (evaluators.t0): 1 x 2 CPU and 16 GPU",
+    ]

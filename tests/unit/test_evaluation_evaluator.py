@@ -12,13 +12,14 @@ from safetensors.numpy import save_file
 
 from engine.contract.evaluation import Nearest, Rules
 from engine.contract.models import FakeModel, Sampling
-from engine.contract.profile import Pool
+from engine.contract.profile import Pool, Profile
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
 from engine.errors import ContractError, ModelError
 from engine.evaluation.answers import Asked, EvalLedger
 from engine.evaluation.baseline import TrainingExamples, build_baseline, user_text
 from engine.evaluation.evaluator import EvalTarget, Evaluator, evenly_spaced, failed
+from engine.evaluation.flow import waves
 from engine.evaluation.predict import predictions
 from engine.evaluation.size import model_size
 from engine.inference.engine import Completion, Request
@@ -259,3 +260,18 @@ def test_keys_of_kept_answers_stay(tmp_path: Path) -> None:
     asked = [Asked("aa", Request([{"role": "user", "content": "x"}], 0, 0.0, {"type": "object"}))]
     assert evaluator.answers
     assert evaluator.answers.keys(asked, Sampling(max_tokens=9), alone=[True], tools="t") == ["8f02fb731291e6e87a53a81fe41e60e3"]
+
+
+def test_engines_that_do_not_fit_together_are_loaded_one_after_the_other() -> None:
+    names = ("a", "b", "large", "c")
+    targets = [fake(name=name) for name in names]
+    large = {"gpus": 4, "pipeline": 2}
+    profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 2, "gpus": 1}, "evaluators": {"large": large}})
+
+    def grouped(cpus: int, gpus: int) -> list[list[str]]:
+        return [[target.name for target in wave] for wave in waves(targets, profile, {"CPU": cpus, "GPU": gpus})]
+
+    assert grouped(8, 9) == [["a", "b"], ["large", "c"]]
+    assert grouped(8, 8) == [["a", "b"], ["large"], ["c"]]
+    assert grouped(1, 9) == [["a"], ["b"], ["large"], ["c"]]
+    assert grouped(0, 0) == [["a"], ["b"], ["large"], ["c"]]  # `engine.distributed.capacity` has refused this before

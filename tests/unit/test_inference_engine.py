@@ -45,6 +45,15 @@ def test_engine_in_stages_has_a_worker_for_each_gpu_of_its_placement_group():
     assert given["num_cpus"] == 2 and "num_gpus" not in given and "ray_remote_args_fn" in given
 
 
+def test_single_actor_in_stages_is_placed_with_the_workers_of_its_engine(monkeypatch):
+    monkeypatch.setattr(ray_options, "placement_group", lambda bundles, strategy: (bundles, strategy))
+    options, group = ray_options.actor(Pool(cpus=2, gpus=1, pipeline=2))
+    assert group == ([{"CPU": 2, "GPU": 1}, {"GPU": 1}], "PACK") and "num_gpus" not in options
+    assert options["scheduling_strategy"].placement_group is group
+    assert options["scheduling_strategy"].placement_group_capture_child_tasks
+    assert ray_options.actor(Pool(gpus=2)) == (ray_options.resources(Pool(gpus=2)), None)
+
+
 def test_actors_without_stages_hold_their_gpus_themselves():
     given = ray_options.actors(Pool(gpus=0.5))
     assert given["num_gpus"] == 0.5 and "ray_remote_args_fn" not in given
@@ -57,8 +66,8 @@ def test_stages_without_whole_gpus_are_refused(pool):
 
 
 def test_stages_of_a_pool_that_does_not_answer_are_refused():
-    with pytest.raises(ValidationError, match=r"evaluator\.pipeline: found 2, expected 1"):
-        Profile.model_validate({"name": "p", "evaluator": {"gpus": 1, "pipeline": 2}})
+    with pytest.raises(ValidationError, match=r"trainer\.pipeline: found 2, expected 1"):
+        Profile.model_validate({"name": "p", "trainer": {"gpus": 1, "pipeline": 2}})
 
 
 def test_engines_that_share_a_gpu_share_its_memory():

@@ -12,7 +12,7 @@ from engine.errors import InputError
 from engine.readers import formats
 from engine.readers.columns import NOWHERE, did_you_mean, names_in, value_of
 from engine.readers.paths import ACCEPTED, DataFile, data_files, format_of
-from engine.readers.raw import RawRow
+from engine.readers.raw import RawRow, every
 
 HEAD = 1_000  # rows of a source that are read here; a column that none of them has may be in a later one
 
@@ -49,7 +49,7 @@ class SourceFile:
 
     def rows(self) -> Iterator[RawRow]:
         """Yield the rows that are taken, with the columns that folders give. Raises InputError as `formats.read`."""
-        for raw in formats.read(self.url, wanted=self.takes, damaged=self.damaged):
+        for raw in formats.read(self.url, wanted=self.takes if self.take else every, damaged=self.damaged):
             yield raw._replace(fields={**dict(self.partitions), **raw.fields}) if self.partitions and not raw.reason else raw
 
     def count(self) -> int:

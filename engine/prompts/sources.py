@@ -71,17 +71,17 @@ def ingest_row(raw: RawRow, file: SourceFile, *, max_chars: int) -> Row:
     }
     if raw.reason:
         return row
-    row["missing"] = [name for name in file.columns.values() if value_of(raw.fields, name) is NOWHERE]
+    values = {column: value_of(raw.fields, theirs) for column, theirs in file.columns.items()}
+    row["missing"] = [file.columns[column] for column, value in values.items() if value is NOWHERE]
     try:
-        return row | _prompt(raw.fields, file, max_chars)
+        return row | _prompt(values, file, max_chars)
     except RowReject as reject:
         reason, detail = reject.args
         return row | {"reason": reason, "detail": detail}
 
 
-def _prompt(fields: Row, file: SourceFile, max_chars: int) -> Row:
-    """Return the columns of a prompt. Raises RowReject."""
-    values = {column: value_of(fields, theirs) for column, theirs in file.columns.items()}
+def _prompt(values: Row, file: SourceFile, max_chars: int) -> Row:
+    """Return the columns of a prompt; `values` are those of the mapped columns. Raises RowReject."""
     for column in ("messages" if "messages" in values else "text", "reference"):
         if column in values and values[column] is NOWHERE:
             raise RowReject("missing_column", f"has no {file.columns[column]!r}, which is mapped to {column}")

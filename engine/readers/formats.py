@@ -126,7 +126,8 @@ def read_parquet(file: BinaryIO, wanted: Wanted) -> Iterator[RawRow]:
         row, end = end, end + opened.metadata.row_group(group).num_rows
         try:
             for batch in opened.iter_batches(batch_size=BATCH, row_groups=[group], use_threads=False):
-                taken = [number for number in range(batch.num_rows) if wanted(row + number)]
+                every_row = range(batch.num_rows)
+                taken = every_row if wanted is every else [number for number in every_row if wanted(row + number)]
                 rows = batch.take(pa.array(taken, pa.int64())) if len(taken) < batch.num_rows else batch
                 for number, fields in zip(taken, rows.to_pylist(maps_as_pydicts="lossy"), strict=True):
                     text = json.dumps(fields, default=str, ensure_ascii=False)[:RAW_CHARS]

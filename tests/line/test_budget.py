@@ -33,7 +33,14 @@ class Story:
 
 def order(cap: int | None) -> dict[str, Any]:
     teachers = {"mode": "direct", "models": [TEACHER]}
-    return {**world.CONTRACT, "teachers": teachers, "budget": {"teacher_tokens": cap}, "curation": {"semantic": None}}
+    students = [{"name": "s", "init": {"prune": {"source": "smollm2-135m-instruct", "layers": [0]}}}]
+    return {
+        **world.CONTRACT,
+        "teachers": teachers,
+        "students": students,
+        "budget": {"teacher_tokens": cap},
+        "curation": {"semantic": None},
+    }
 
 
 def candidates(folder: Path, cap: int) -> list[dict[str, Any]]:
@@ -45,8 +52,6 @@ def candidates(folder: Path, cap: int) -> list[dict[str, Any]]:
 def write(folder: Path) -> None:
     world.write_jsonl(folder / "seeds.jsonl", [{"input": text} for text in world.mails(PROMPTS)])
     world.write_jsonl(folder / "holdout.jsonl", [{"input": "We need 3 red kites.", "reference": "{}"}])
-    (folder / "x").mkdir()  # the student's source: only looked for
-    (folder / "x" / "config.json").write_text("{}")
     (folder / "order.yaml").write_text(json.dumps(order(None)))
     (folder / "profile.yaml").write_text(json.dumps(PROFILE))
 

@@ -2,10 +2,10 @@
 
 | `finish_reason` | sent by | counts as |
 |---|---|---|
-| `stop`, `end_turn`, `eos`, `eos_token`, `stop_sequence`, `complete` | OpenAI, Anthropic, TGI, Cohere | `stop` |
-| `length`, `max_tokens`, `max_output_tokens`, `model_length`, ... | OpenAI, Gemini, Mistral, Anthropic | `length` |
-| `content_filter`, `refusal`, `safety`, `recitation`, `sensitive`, ... | OpenAI, Anthropic, Gemini, Zhipu | `refused` |
-| `tool_calls`, `tool_use`, `function_call`, `abort`, `error`, ... | OpenAI, Anthropic, vLLM | `error` |
+| `stop`, `end_turn`, `eos`, `eos_token`, `stop_sequence`, `complete` | OpenAI, gateways, TGI, Cohere | `stop` |
+| `length`, `max_tokens`, `max_output_tokens`, `model_length`, ... | OpenAI, Gemini, Mistral, gateways | `length` |
+| `content_filter`, `refusal`, `safety`, `recitation`, `sensitive`, ... | OpenAI, Gemini, Zhipu, gateways | `refused` |
+| `tool_calls`, `tool_use`, `function_call`, `abort`, `error`, ... | OpenAI, vLLM, gateways | `error` |
 | `insufficient_system_resource`, `network_error`, or an `error` in the choice | DeepSeek, Zhipu, OpenRouter | asked again |
 | null, "", missing or any other, with a text | some gateways | `stop`; `length` if the answer fills `max_tokens` |
 | the same without a text | | `error` |

@@ -3,7 +3,7 @@
 | field of the message | sent by | goes to |
 |---|---|---|
 | `content`: text | all | answer |
-| `content`: list of parts, or one part | Mistral, gateways to Anthropic and Gemini | by the part's `type`, see below |
+| `content`: list of parts, or one part | Mistral, gateways to Gemini and others | by the part's `type`, see below |
 | `reasoning_content` | DeepSeek, vLLM (older), SGLang, llama.cpp, Qwen, xAI | reasoning |
 | `reasoning` | vLLM, OpenRouter, Ollama, Groq | reasoning |
 | `thinking` | Ollama | reasoning |

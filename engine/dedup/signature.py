@@ -83,7 +83,7 @@ class Documents:
         ids, texts = table[options.id or FILE_AND_ROW], table[options.text].cast(pa.large_string())
         ids = ids.cast(pa.string() if options.text_ids else plain(ids.type))
         missing = pc.is_null(table[options.id], nan_is_null=True) if options.id else None
-        if missing is not None and pc.any(missing).as_py():
+        if options.id and missing is not None and pc.any(missing).as_py():
             if not pa.types.is_string(ids.type):
                 raise IdsMissing(f"{self.block[0].url}: rows have no {options.id!r}.")
             ids = pc.if_else(missing, read(self.block, options.schema, [options.id], row_id=FILE_AND_ROW)[FILE_AND_ROW], ids)

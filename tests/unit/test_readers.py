@@ -362,10 +362,10 @@ def test_row_without_an_id_has_file_and_row_in_dedup(tmp_path):
 
     def ids(name, **options):
         found = open_corpus(str(tmp_path / name), {})
-        read = ReadOptions(found.schema, "text", "id", (), None)._replace(**options)
+        read = ReadOptions(found.schema, "text", "id", (), None, "nfc")._replace(**options)
         return Documents(found.blocks[0], read, 0, True).signed().rows["id"].to_pylist()
 
     assert ids("y.jsonl") == ["k", "y.jsonl:1"]
-    with pytest.raises(IdsMissing, match="x.parquet"):
+    with pytest.raises(IdsMissing, match=r"x\.parquet"):
         ids("x.parquet")
     assert ids("x.parquet", text_ids=True) == ["1", "x.parquet:1", "x.parquet:2"]

@@ -29,7 +29,7 @@ class EvaluationList(Section):
     """Prompts of a benchmark or exam that must not be trained on; read and redacted like a source."""
 
     path: str
-    """A file, folder, glob or fsspec URL of JSONL, CSV or Parquet; relative to the contract's folder, or absolute."""
+    """A file, folder, glob or fsspec URL, as the path of a source."""
     columns: Columns = {"text": "input"}  # noqa: RUF012
     """Our column -> the list's column; a mapped `reference`, or the answer that ends a conversation of `messages`, is compared with
     answers and rationales."""

@@ -117,7 +117,7 @@ def read_include(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         if path.suffix == ".json":
             return json.loads(text)
     except (OSError, ValueError) as error:

@@ -12,10 +12,12 @@ from pathlib import Path
 from engine.calibration import judge_calibration
 from engine.contract import Contract
 from engine.contract.load import parse, read_include
-from engine.errors import ContractError
+from engine.errors import ContractError, InputError
 from engine.inference.token_budget import tokens_in
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
+from engine.readers import formats
+from engine.readers.paths import format_of
 from engine.records.estimate import Estimate
 from engine.records.judge import AuditProbe, JudgeCalibration, JudgeReport
 from jobs import workspace
@@ -52,8 +54,21 @@ def with_gold(contract: Contract, gold: Path) -> Contract:
         ContractError: the file cannot be read, or an item is not one.
     """
     raw = contract.model_dump(mode="json")
-    raw["judges"]["calibrate"] = {**(raw["judges"]["calibrate"] or {}), "gold": read_include(gold)}
+    raw["judges"]["calibrate"] = {**(raw["judges"]["calibrate"] or {}), "gold": _items(gold)}
     return parse(Contract, raw, where=gold)
+
+
+def _items(path: Path) -> object:
+    """Return the rows of a data file, or what an `!include` of another file gives. Raises ContractError."""
+    if format_of(path.name) in (None, "json"):
+        return read_include(path)
+    try:
+        rows = list(formats.read(str(path)))
+    except InputError as error:
+        raise ContractError(f"--gold {error}") from None
+    if bad := next((row for row in rows if row.reason), None):
+        raise ContractError(f"--gold {path}: cannot be read: line {bad.line}: {bad.detail}. Correct the line.")
+    return [row.fields for row in rows]
 
 
 def _grader_spec(work: Workspace) -> GraderSpec:

@@ -16,6 +16,8 @@ from typing import Any
 
 from engine.curation.labels import LABELS
 from engine.errors import InputError
+from engine.readers import formats
+from engine.readers.paths import format_of
 from engine.rows import Row
 
 COLUMNS = (
@@ -63,32 +65,28 @@ WRITERS: dict[str, Callable[[Path, Iterable[Row]], int]] = {
 
 
 def read(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield (position, row) of a file of labels: CSV, JSONL, or Argilla's folder or `records.json`.
+    """Yield (position, row) of a file of labels: JSONL, CSV, TSV or Parquet, or Argilla's folder or `records.json`.
 
     Raises:
-        InputError: the file does not exist or cannot be read.
+        InputError: the file does not exist or cannot be read, or a row of it.
     """
     file = path / "records.json" if path.is_dir() else path
-    if file.suffix not in READERS or not file.is_file():
+    form = format_of(file.name)
+    if form is None or not file.is_file():
         raise InputError(f"{path}: found no such file, expected a .csv or .jsonl file, or a folder of Argilla with records.json.")
     try:
-        yield from READERS[file.suffix](file)
-    except (ValueError, csv.Error) as error:
+        yield from _argilla(file) if form == "json" else _rows(file, is_sheet=form in ("csv", "tsv"))
+    except ValueError as error:
         raise InputError(f"{file}: cannot be read: {error}. Export the answers again and label the new file.") from None
 
 
-def _csv(path: Path) -> Iterator[tuple[str, Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file)
-        for row in table:
-            yield f"line {table.line_num}", {name: unsafe(value) for name, value in row.items() if isinstance(value, str)}
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, Row]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"line {number}", _object(json.loads(line))
+def _rows(path: Path, *, is_sheet: bool) -> Iterator[tuple[str, Row]]:
+    for row in formats.read(str(path)):
+        where = f"line {row.line}"
+        if row.reason:
+            raise ValueError(f"{where}: {row.detail}")
+        fields = {name: unsafe(value) for name, value in row.fields.items() if isinstance(value, str)} if is_sheet else row.fields
+        yield where, fields
 
 
 def _argilla(path: Path) -> Iterator[tuple[str, Row]]:
@@ -102,9 +100,6 @@ def _argilla(path: Path) -> Iterator[tuple[str, Row]]:
             raise InputError(f"{path}, record {number}: found labels {labels} of {name}, expected one. Correct it in Argilla.")
         texts = {name: min(of_name, default="") for name, of_name in values.items()}
         yield f"record {number}", {"answer_id": record.get("id"), **texts}
-
-
-READERS: dict[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {".csv": _csv, ".jsonl": _jsonl, ".json": _argilla}
 
 
 def safe(text: str) -> str:

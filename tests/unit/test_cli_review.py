@@ -158,7 +158,7 @@ def test_a_label_said_twice_otherwise_is_refused(work, tmp_path):
     assert "another label earlier" in ask("import", work.folder, label(tmp_path, (FIRST, "right"), (FIRST, "wrong")), code=1)
 
 
-@pytest.mark.parametrize("name", ["nothing.jsonl", "labels.xlsx", "labels.csv.gz"])
+@pytest.mark.parametrize("name", ["nothing.jsonl", "labels.xlsx", "labels.csv.zip"])
 def test_file_that_cannot_be_read_is_named(work, tmp_path, name):
     assert "expected a .csv or .jsonl file" in ask("import", work.folder, tmp_path / name, code=1)
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from engine.contract.prompts import Holdout, Source
 from engine.dedup.corpus import open_corpus, read_all
 from engine.dedup.lines import SchemaDrift
+from engine.dedup.signature import Documents, IdsMissing, ReadOptions
 from engine.errors import InputError
 from engine.prompts import files
 from engine.prompts.references import as_text
@@ -353,3 +354,18 @@ def test_holdout_reads_as_sources_do_and_relative_paths_start_at_the_root(tmp_pa
         (file,) = files.source_files([("holdout", "unit", section)], root="h")
     assert [raw.fields for raw in file.rows()] == [{"q": "what", "r": "this"}]
     assert format_of("https://host/x.jsonl.gz?download=true") == "jsonl"
+
+
+def test_row_without_an_id_has_file_and_row_in_dedup(tmp_path):
+    put_parquet(tmp_path / "x.parquet", [{"id": 1.0, "text": "a"}, {"id": float("nan"), "text": "b"}, {"id": None, "text": "c"}])
+    put(tmp_path / "y.jsonl", lines([{"id": "k", "text": "a"}, {"text": "b"}]))
+
+    def ids(name, **options):
+        found = open_corpus(str(tmp_path / name), {})
+        read = ReadOptions(found.schema, "text", "id", (), None, "nfc")._replace(**options)
+        return Documents(found.blocks[0], read, 0, True).signed().rows["id"].to_pylist()
+
+    assert ids("y.jsonl") == ["k", "y.jsonl:1"]
+    with pytest.raises(IdsMissing, match=r"x\.parquet"):
+        ids("x.parquet")
+    assert ids("x.parquet", text_ids=True) == ["1", "x.parquet:1", "x.parquet:2"]

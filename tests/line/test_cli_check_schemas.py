@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from made_run import workspace
 from typer.testing import CliRunner
 
 from engine.inference.decodable import decodable
@@ -11,6 +10,7 @@ from engine.inference.endpoint import EndpointEngine
 from engine.inference.engine import Completion
 from engine.inference.grammar_probe import grammar_problem
 from jobs.cli import app
+from tests.unit.made_run import workspace
 
 
 @pytest.fixture

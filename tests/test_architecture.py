@@ -45,9 +45,9 @@ MAY_IMPORT = {
 }
 # Where each heavy package may be imported at all.
 HEAVY = {
-    "ray": ("engine/distributed/*.py", "engine/*/flow.py", "engine/students/launch.py", "jobs/*/*.py"),
+    "ray": ("engine/distributed/*.py", "engine/*/flow.py", "engine/students/training/launch.py", "jobs/*/*.py"),
     "vllm": ("engine/inference/vllm_engine.py", "jobs/bench/*.py"),  # a benchmark compares with vLLM itself
-    "deepspeed": ("engine/students/zero.py",),
+    "deepspeed": ("engine/students/training/zero.py",),
     "numba": ("engine/dedup/kernel.py",),
 }
 CODE_FROM_DATA = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}

@@ -5,28 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Positive, Section
-
-
-class Prune(Section):
-    """Initialise a student from some layers of a larger model."""
-
-    source: str
-    """Folder or packaged name of the model that is pruned."""
-    layers: tuple[int, ...] = Field(min_length=1)
-    """Indices of the decoder layers that are kept, in order. The first and the last matter most."""
-
-
-class Init(Section):
-    """The source of a student's initial weights."""
-
-    prune: Prune
-
-
-class Objectives(Section):
-    """Weight of each training objective in the loss."""
-
-    sft: float = Field(default=1.0, gt=0)
-    """Cross entropy of the target tokens only."""
+from engine.contract.init import Init
+from engine.contract.objectives import Objectives
 
 
 class EarlyStop(Section):

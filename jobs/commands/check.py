@@ -22,7 +22,7 @@ from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
 from engine.prompts.files import source_files
 from engine.storage.folder import Folder
-from engine.students.source import check_source
+from engine.students.init.source import check_source
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.terminal.console import columns
 

@@ -12,8 +12,10 @@ from engine.rows import EXAMPLE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
-from engine.students import launch, loop, prune
-from engine.students.checkpoint_state import Progress
+from engine.students.init import prune
+from engine.students.training import launch
+from engine.students.training.checkpoint_state import Progress
+from engine.students.training.state import BEST, SPLITS, TrainSpec
 
 
 def run(context: JobContext) -> RowCounts:
@@ -28,7 +30,7 @@ def run(context: JobContext) -> RowCounts:
     source = locate(student.init.prune.source, root=context.root, home=context.models)
     prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
     check_examples(context, data)
-    spec = loop.TrainSpec(
+    spec = TrainSpec(
         student=student,
         source=str(source.resolve()),
         dataset=absolute(data.folder),
@@ -42,7 +44,7 @@ def run(context: JobContext) -> RowCounts:
                 f"student {student.name}: none of its validation losses is a number, so there is no best model. Lower "
                 f"students.{student.name}.learning_rate, or set its dtype to float32, and run again."
             )
-        copy(folder / loop.BEST, context.writer.folder / "model")
+        copy(folder / BEST, context.writer.folder / "model")
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
     context.writer.put("steps", curve, STEP)
     assert progress.setup is not None, "the loop writes it with its first checkpoint"
@@ -57,7 +59,7 @@ def run(context: JobContext) -> RowCounts:
 def check_examples(context: JobContext, dataset: Artifact) -> None:
     """Raise InputError if the dataset has no training or no validation examples."""
     present = set(dataset.read("examples", EXAMPLE, ["split"])["split"].unique().to_pylist())
-    for split in loop.SPLITS:
+    for split in SPLITS:
         if split not in present:
             raise InputError(
                 f"{dataset.folder}: has no {split} examples, and {context.job.name} needs some. `rayleigh status` shows where the "

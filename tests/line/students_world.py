@@ -23,7 +23,8 @@ from engine.rows import EXAMPLE, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
-from engine.students import loop
+from engine.students.training import loop
+from engine.students.training.state import TrainSpec, WorkerContext
 
 TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
 TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -138,8 +139,8 @@ def train_alone(folder: Path, names: list[str]) -> None:
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(checkpoint, target)
 
-            spec = loop.TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
-            loop.run(spec, loop.WorkerContext(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
+            spec = TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
+            loop.run(spec, WorkerContext(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from engine.errors import ModelError
-from engine.students import export, layers
+from engine.students.export import huggingface
+from engine.students.init import layers
 from tests.families import tiny
 
 IDS = torch.arange(3, 19)[None]
@@ -30,7 +31,7 @@ def small(family: str) -> Any:
             pytest.skip(f"too large: {parameters} parameters with the sizes of tests/families.py")
         torch.manual_seed(0)
         model: Any = AutoModelForCausalLM.from_config(config).float()
-        export.logits(model, IDS)
+        huggingface.logits(model, IDS)
     except Exception as error:  # whatever a family needs that is not in tests/families.py
         pytest.skip(f"not built: {type(error).__name__}: {str(error).splitlines()[0]}")
     return model
@@ -47,4 +48,4 @@ def test_family_is_pruned_and_loaded_alike_or_refused(family: str, kept: tuple[i
     except ModelError as error:
         pytest.skip(f"refused: {error}"[:300])
     model.save_pretrained(tmp_path)
-    export.compare(tmp_path, export.logits(model, IDS), IDS)
+    huggingface.compare(tmp_path, huggingface.logits(model, IDS), IDS)

@@ -24,7 +24,7 @@ from engine.records.student import StudentMetrics
 from engine.rows import STEP
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
-from engine.students.checkpoint_state import Progress
+from engine.students.training.checkpoint_state import Progress
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = ["pair", "steady"]

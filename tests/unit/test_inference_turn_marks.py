@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.inference.chat_template import tokenize_chats
 from engine.inference.engine import Chat
 from engine.inference.turn_marks import encode_chat, encode_text, turn_marks
-from engine.students.pack import encode
+from engine.students.data.pack import encode
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"

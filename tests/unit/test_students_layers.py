@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from engine.errors import ModelError
-from engine.students import export, layers, prune, source
+from engine.students.export import huggingface
+from engine.students.init import layers, prune, source
 from tests.families import LAYERS, tiny
 
 IDS = torch.arange(1, 17)[None]
@@ -44,7 +45,7 @@ def test_saved_student_has_the_logits_of_the_model_in_memory(family: str, kept: 
     layers.keep(model, kept)
     model.save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).num_hidden_layers == len(kept)
-    export.compare(tmp_path, export.logits(model, IDS), IDS)
+    huggingface.compare(tmp_path, huggingface.logits(model, IDS), IDS)
 
 
 @pytest.mark.parametrize("family", sorted(source.UNIFORM))
@@ -66,7 +67,7 @@ def test_a_saved_folder_with_other_logits_is_refused(tmp_path: Path) -> None:
     config.no_rope_layers = [0] * LAYERS
     config.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"SmolLM3ForCausalLM is not the model .*: its logits differ by"):
-        export.compare(tmp_path, export.logits(model, IDS), IDS)
+        huggingface.compare(tmp_path, huggingface.logits(model, IDS), IDS)
 
 
 def folder_of(family: str, folder: Path, template: str = "{{ messages[0]['content'] }}") -> Path:
@@ -113,7 +114,7 @@ def test_a_student_before_its_first_step_is_saved_as_it_is(family: str, tmp_path
     folder = folder_of(family, tmp_path / "source")
     built(family).save_pretrained(folder)
     pruned = prune.prune(folder, (0, 1, 3))
-    export.verify(pruned, tmp_path)
+    huggingface.verify(pruned, tmp_path)
     pruned.model.config.num_hidden_layers = 2
     with pytest.raises(AssertionError, match="weights do not fit"):
-        export.verify(pruned, tmp_path)
+        huggingface.verify(pruned, tmp_path)

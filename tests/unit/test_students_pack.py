@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from engine.rows import EXAMPLE, from_rows
-from engine.students.pack import Packed, collate, epoch_batches, pack, sorted_batches
+from engine.students.data.pack import Packed, collate, epoch_batches, pack, sorted_batches
 
 
 class Letters:

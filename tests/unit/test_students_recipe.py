@@ -13,13 +13,14 @@ from engine.contract.students import EarlyStop, Objectives, Student
 from engine.errors import InputError, ModelError
 from engine.records.student import TrainingSetup
 from engine.storage.folder import Folder
-from engine.students import launch, zero
-from engine.students.checkpoint_state import Progress
-from engine.students.loop import check_split, learning_rate
+from engine.students.data.pack import Packed
+from engine.students.init.prune import check_layers
 from engine.students.objectives import OBJECTIVES
-from engine.students.pack import Packed
-from engine.students.progress_file import ProgressReporter, ProgressSnapshot
-from engine.students.prune import check_layers
+from engine.students.training import launch, zero
+from engine.students.training.checkpoint_state import Progress
+from engine.students.training.progress_file import ProgressReporter, ProgressSnapshot
+from engine.students.training.schedule import learning_rate
+from engine.students.training.setup import check_split
 from jobs.steps import students
 
 

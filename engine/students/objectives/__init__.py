@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from engine.students.data.pack import Batch
 from engine.students.objectives import sft
-from engine.students.pack import Batch
 
 
 class Objective(NamedTuple):

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from engine.students.pack import Batch
+from engine.students.data.pack import Batch
 
 COLUMNS = ("messages", "target", "weight")
 

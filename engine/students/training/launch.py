@@ -18,8 +18,9 @@ from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
 from engine.storage.folder import Folder
-from engine.students import loop, zero
-from engine.students.progress_file import ProgressFile, ProgressReporter
+from engine.students.training import loop, zero
+from engine.students.training.progress_file import ProgressFile, ProgressReporter
+from engine.students.training.state import TrainSpec, WorkerContext
 
 POLL_SECONDS = 1.0
 RETRIES = 2  # of a worker group that died
@@ -34,7 +35,7 @@ class CheckpointLocation:
 
 
 @contextmanager
-def trained(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation, progress: Callable[[str], None]) -> Iterator[Path]:
+def trained(spec: TrainSpec, pool: Pool, location: CheckpointLocation, progress: Callable[[str], None]) -> Iterator[Path]:
     """Train `spec` on `pool` and yield the folder of the last checkpoint: the best weights and the progress.
 
     An unfinished run of the same name is resumed; of a finished one the last checkpoint is read.
@@ -82,7 +83,7 @@ def environment(pool: Pool) -> dict[str, str]:
     return {**ray_options.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
-def _begin(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation) -> Future[Checkpoint]:
+def _begin(spec: TrainSpec, pool: Pool, location: CheckpointLocation) -> Future[Checkpoint]:
     """Start `_fit` in a daemon thread: in the main thread Ray Train would take over Ctrl-C."""
     training: Future[Checkpoint] = Future()
 
@@ -96,7 +97,7 @@ def _begin(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation) -> Fu
     return training
 
 
-def _fit(spec: loop.TrainSpec, pool: Pool, location: CheckpointLocation) -> Checkpoint:
+def _fit(spec: TrainSpec, pool: Pool, location: CheckpointLocation) -> Checkpoint:
     trainer = TorchTrainer(
         _work,
         train_loop_config={"spec": spec, "location": location},
@@ -124,7 +125,7 @@ def _work(config: dict[str, Any]) -> None:
     on_step = file.write if rank == 0 else lambda progress, steps: None
     with last.as_directory() if last else nullcontext() as folder:
         resume = Path(folder) if folder else None
-        loop.run(spec, loop.WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step))
+        loop.run(spec, WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step))
 
 
 def _save_checkpoint(folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelError
-from engine.students.prune import PrunedModel
+from engine.students.init.prune import PrunedModel
 
 PREFIX = "model."  # LossModule puts it before the names of the weights
 TOLERANCE = 1e-4

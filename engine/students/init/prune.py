@@ -36,7 +36,7 @@ def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from engine.students.layers import find, keep
+    from engine.students.init.layers import find, keep
 
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)

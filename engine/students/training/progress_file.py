@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine.storage.folder import Folder
-from engine.students.checkpoint_state import Progress
+from engine.students.training.checkpoint_state import Progress
 
 WRITE_SECONDS = 2.0
 REPORT_SECONDS = 10.0

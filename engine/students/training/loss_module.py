@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.students.data.pack import Batch
 from engine.students.objectives import OBJECTIVES
-from engine.students.pack import Batch
 
 
 class LossModule(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.errors import ModelError
 from engine.inference.chat_template import check_template
-from engine.students.prune import check_layers, count_layers
+from engine.students.init.prune import check_layers, count_layers
 
 UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
 """Families whose layers are all alike: for them the seconds that torch takes to import are saved."""
@@ -28,7 +28,7 @@ def _prune_without_weights(folder: Path, layers: Sequence[int]) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from engine.students.layers import keep, served_otherwise
+    from engine.students.init.layers import keep, served_otherwise
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)

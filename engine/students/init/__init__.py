@@ -1,0 +1,1 @@
+"""Initial models: layers, widths and vocabulary of a larger one."""

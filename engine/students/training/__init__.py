@@ -1,0 +1,1 @@
+"""The training: one loop, DeepSpeed, Ray Train."""

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.contract.init import Init
-from engine.errors import ModelError
 from engine.rows import content_id
+from engine.students.data import preflight
 
 KEY_DIGITS = 12
 
@@ -24,13 +24,7 @@ def build_tokenizer(init: Init, source: Path, texts: Iterable[str], target: Path
     Raises:
         ModelError: `source` holds no tokenizer.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: no tokenizer can be loaded from here: {error}") from error
-    tokenizer.save_pretrained(target)
+    preflight.load(source).save_pretrained(target)
 
 
 def key(folder: Path) -> str:

@@ -12,9 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from engine.contract.init import Init
 from engine.errors import ModelError
+from engine.students.data import preflight
 from engine.students.export import huggingface
 from engine.students.init import prune
-from engine.students.init.tokenizer import build_tokenizer, load_tokenizer
+from engine.students.init.tokenizer import build_tokenizer
 from engine.students.init.trim import trim
 
 TEXTS = ["ordered two mails then the quick fox", "numbers jumps over"]
@@ -83,9 +84,9 @@ def test_trimming_again_changes_nothing(folders: dict[str, tuple[Path, Path]], t
 
 def test_size_keeps_the_most_frequent_tokens(folders: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     whole, trimmed = folders["gpt2"]
-    least = len(load_tokenizer(trimmed)) - 10
+    least = len(preflight.load(trimmed)) - 10
     build_tokenizer(init(size=least), whole, ["the the the the", *TEXTS], tmp_path)
-    found = load_tokenizer(tmp_path)
+    found = preflight.load(tmp_path)
     assert least - 5 <= len(found) <= least
     assert tokens(found, "the") == ["the"]
     assert found.decode(found(TEXTS[0])["input_ids"]) == TEXTS[0]
@@ -93,7 +94,7 @@ def test_size_keeps_the_most_frequent_tokens(folders: dict[str, tuple[Path, Path
 
 def test_more_texts_keep_their_tokens(folders: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     build_tokenizer(init(texts=["lazy lazy dogs"]), folders["gpt2"][0], TEXTS, tmp_path)
-    assert tokens(load_tokenizer(tmp_path), "lazy dogs") == tokens(load_tokenizer(folders["gpt2"][0]), "lazy dogs")
+    assert tokens(preflight.load(tmp_path), "lazy dogs") == tokens(preflight.load(folders["gpt2"][0]), "lazy dogs")
 
 
 def test_a_size_below_the_bytes_is_refused(folders: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_vocabulary_that_cannot_write_every_text_is_refused(model: Any, said: 
 def written(folder: Path, *, tied: bool) -> Path:
     """Write a small Llama for the tokenizer in `folder`, and return it."""
     torch.manual_seed(0)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = preflight.load(folder)
     config = LlamaConfig(
         vocab_size=len(tokenizer) + 5, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         tie_word_embeddings=tied, bos_token_id=tokenizer.bos_token_id, eos_token_id=[tokenizer.eos_token_id],
@@ -133,7 +134,7 @@ def written(folder: Path, *, tied: bool) -> Path:
 @pytest.mark.parametrize("kind", ["gpt2", "qwen", "llama2"])
 def test_kept_tokens_have_the_logits_of_the_whole_model(kind: str, tied: bool, folders: Any, tmp_path: Path) -> None:
     source = written(world.write(world.KINDS[kind](), tmp_path / "whole"), tied=tied)
-    whole, tokenizer = prune.load(source), load_tokenizer(folders[kind][1])
+    whole, tokenizer = prune.load(source), preflight.load(folders[kind][1])
     made = trim(prune.load(source), tokenizer)
     before, after = (torch.tensor(one(TEXTS[0])["input_ids"])[None] for one in (whole.tokenizer, tokenizer))
     kept = [whole.tokenizer.get_vocab()[token] for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
@@ -156,4 +157,4 @@ def test_tokens_without_a_row_are_refused(folders: Any, tmp_path: Path) -> None:
     made = prune.load(source)
     made.model.resize_token_embeddings(len(made.tokenizer) - 1, mean_resizing=False)
     with pytest.raises(ModelError, match=r"the tokens \['<think>'\] have no row"):
-        trim(made, load_tokenizer(folders["gpt2"][1]))
+        trim(made, preflight.load(folders["gpt2"][1]))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.contract.students import Student
 from engine.errors import ModelError
+from engine.students.init import adapter
 from engine.students.init.prune import PrunedModel, load, prune
 from engine.students.init.trim import trim
 
@@ -24,6 +25,8 @@ def initial(spec: "TrainSpec", tokenizer: Any = None) -> PrunedModel:
     made = prune(Path(spec.source), init.prune.layers) if init.prune else load(Path(spec.source))
     if init.vocabulary:
         made = trim(made, tokenizer)
+    if init.adapter:
+        made = adapter.add(made, init.adapter, seed=spec.student.seed)
     freeze(made, spec.student)
     made.model.train()
     return made
@@ -37,8 +40,9 @@ def freeze(made: PrunedModel, student: Student) -> None:
     """
     from engine.students.init.layers import find
 
-    for embeddings in (made.model.get_input_embeddings(), made.model.get_output_embeddings()):
-        embeddings.weight.requires_grad_(not student.freeze_embeddings)
+    if not student.init.adapter:  # which has frozen all weights of the model
+        for embeddings in (made.model.get_input_embeddings(), made.model.get_output_embeddings()):
+            embeddings.weight.requires_grad_(not student.freeze_embeddings)
     if not student.freeze_layers:
         return
     layers = find(made.model)

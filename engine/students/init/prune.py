@@ -23,6 +23,7 @@ class PrunedModel:
     tokenizer: Any
     source_layers: int  # decoder layers of the model that it was made from
     source_parameters: int
+    adapter: Any = None  # peft's model around `model`, if low-rank updates are trained
 
 
 def load(source: Path) -> PrunedModel:

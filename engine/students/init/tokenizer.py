@@ -10,6 +10,8 @@ from typing import Any
 
 from engine.contract.init import Init, Trim
 from engine.errors import ModelError
+from engine.rows import content_id
+from engine.students.data import preflight
 from engine.students.init.closure import Vocabulary
 
 AT_ONCE = 1000  # texts that are encoded in one call
@@ -25,6 +27,13 @@ PROBES = (
 """Texts that a trimmed tokenizer reads and writes as the whole one does, whatever it was trimmed to."""
 OMIT = "Leave out init.vocabulary for this source."
 CHAT = [{"role": role, "content": "x"} for role in ("system", "user", "assistant", "user")]
+KEY_DIGITS = 12
+
+
+def description(init: Init) -> str:
+    """Return everything in `init` on which the tokenizer depends, as JSON: equal texts mean equal tokenizers."""
+    champion = {"champion": init.champion.model_dump()} if init.champion else {"source": init.source}
+    return json.dumps({**champion, **init.model_dump(mode="json", include={"vocabulary"})}, sort_keys=True)
 
 
 def build_tokenizer(init: Init, source: Path, texts: Iterable[str], target: Path) -> None:
@@ -35,24 +44,16 @@ def build_tokenizer(init: Init, source: Path, texts: Iterable[str], target: Path
     Raises:
         ModelError: `source` holds no tokenizer, or one whose vocabulary cannot be trimmed as ordered.
     """
-    tokenizer = load_tokenizer(source)
+    tokenizer = preflight.load(source)
     tokenizer.save_pretrained(target)
     if init.vocabulary:
         _trim(tokenizer, init.vocabulary.trim, source, texts, target)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer in `folder`.
-
-    Raises:
-        ModelError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}: no tokenizer can be loaded from here: {error}") from error
+def key(folder: Path) -> str:
+    """Return the hash of the tokenizer's files in `folder`, 12 hex digits."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return content_id(*(part for path in files for part in (path.relative_to(folder), path.read_bytes())))[:KEY_DIGITS]
 
 
 def _trim(tokenizer: Any, order: Trim, source: Path, texts: Iterable[str], target: Path) -> None:
@@ -119,7 +120,7 @@ def _compare(whole: Any, folder: Path, texts: Sequence[str]) -> None:
     Raises:
         ModelError: they differ.
     """
-    trimmed = load_tokenizer(folder)
+    trimmed = preflight.load(folder)
     for text in texts:
         before, after = (tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"]) for tokenizer in (whole, trimmed))
         if before != after:

@@ -17,11 +17,12 @@ from engine.rows import EXAMPLE
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.students import objectives
+from engine.students.data import preflight
 from engine.students.data.pack import CURRICULUM_COLUMNS, Packed, iterate, pack
 from engine.students.export import huggingface
 from engine.students.init import prune
 from engine.students.init.initial import initial
-from engine.students.init.tokenizer import build_tokenizer, load_tokenizer
+from engine.students.init.tokenizer import build_tokenizer
 from engine.students.training import zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
@@ -67,7 +68,7 @@ def trimmed_tokenizer(spec: TrainSpec, examples: dict[str, pa.Table], scratch: P
     rows = (row for table in examples.values() for row in iterate(table))
     texts = (text for row in rows for text in (*(turn["content"] for turn in row["messages"]), row["target"]))
     build_tokenizer(spec.student.init, Path(spec.source), texts, scratch / "tokenizer")
-    return load_tokenizer(scratch / "tokenizer")
+    return preflight.load(scratch / "tokenizer")
 
 
 def check_split(name: str, split: Packed, student: Student) -> None:
@@ -98,3 +99,5 @@ def restore(training: Training, folder: Path) -> None:
         progress.resumed_from.append(progress.step)
     if training.worker.rank == 0 and progress.best is not None:
         shutil.copytree(folder / BEST, training.scratch / BEST)
+        if training.pruned.adapter is not None and not progress.is_over:
+            huggingface.write_merged(training.pruned, training.scratch / BEST, dtype=training.spec.student.dtype)

@@ -82,14 +82,8 @@ def _spending(folder: Folder, contract: Contract) -> Spending:
 def as_text(status: Status) -> str:
     """Return the status as tables: rows in and out of each job, and what each teacher cost."""
     head = f"{status.run}: {status.contract}, created {status.created}"
-    notes = [
-        warning_lines(status.jobs),
-        failure_note(status),
-        spending_table(status.spending),
-        judge_note(status.judge),
-        seed_table(status.seeds),
-    ]
-    parts = [head, job_table(status.jobs), *notes]
+    notes = [warning_lines(status.jobs), failure_note(status), spending_table(status.spending), judge_note(status.judge)]
+    parts = [head, job_table(status.jobs), *notes, seed_table(status.seeds)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+import pyarrow.compute as pc
+
 from engine.contract import Contract
 from engine.contract.renames import older_json
 from engine.contract.students import Student
@@ -20,6 +22,7 @@ from engine.storage.folder import Folder
 from engine.students.init import prune
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
+from engine.students.training.generation import require_answers
 from engine.students.training.state import BEST, SPLITS, Served, TrainSpec
 
 MEASURED = ("loss", "metric", "served", "unconstrained")
@@ -37,7 +40,7 @@ def run(context: JobContext) -> RowCounts:
     data = context.artifact(context.job.needs[0])
     source = locate(student.init.prune.source, root=context.root, home=context.models)
     prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
-    check_examples(context, data)
+    check_examples(context, data, student)
     plans = planned(context, student, source, data)
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
@@ -122,9 +125,10 @@ def unseen(student: Student, best: Ended) -> list[str]:
     ]
 
 
-def check_examples(context: JobContext, dataset: Artifact) -> None:
-    """Raise InputError if the dataset has no training or no validation examples."""
-    present = set(dataset.read("examples", EXAMPLE, ["split"])["split"].unique().to_pylist())
+def check_examples(context: JobContext, dataset: Artifact, student: Student) -> None:
+    """Raise InputError if the dataset has no training or no validation examples, or none that the student's metric can use."""
+    rows = dataset.read("examples", EXAMPLE, ["split", "kind"])
+    present = set(rows["split"].unique().to_pylist())
     for split in SPLITS:
         if split not in present:
             raise InputError(
@@ -132,6 +136,8 @@ def check_examples(context: JobContext, dataset: Artifact) -> None:
                 "rows went. Loosen judges.accept or curation, raise curation.pick.validation, or give more prompts; then delete "
                 "the dataset and run again."
             )
+    if student.metric == "exact_match":
+        require_answers(rows.filter(pc.field("split") == "validation")["kind"].to_pylist(), student.name)
 
 
 def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:

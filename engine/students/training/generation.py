@@ -174,8 +174,8 @@ def require_answers(kinds: Sequence[str], student: str) -> None:
     """Raise InputError if none of the `kinds` of the validation examples is that of an answer."""
     if "answer" not in kinds:
         raise InputError(
-            f"student {student}: metric exact_match: none of the {len(kinds)} validation examples is of the kind `answer`, so nothing "
-            "can be generated. Raise curation.pick.validation or give more prompts, or use metric: loss."
+            f"student {student}: metric exact_match: none of the {len(kinds)} validation examples is of the kind `answer`. "
+            "Raise curation.pick.validation or give more prompts, or use metric: loss."
         )
 
 

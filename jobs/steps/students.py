@@ -37,11 +37,11 @@ def run(context: JobContext) -> RowCounts:
         ModelError: the source model cannot be pruned as ordered, or training failed.
     """
     student = context.contract.student(context.job.name.rpartition("/")[2])
-    data = context.artifact(context.job.needs[0])
+    data, tokens = (context.artifact(name) for name in context.job.needs[:2])
     source = initial_source.folder(context, student)
     layers = initial_source.layers(student, source)
     check_examples(context, data, student)
-    plans = planned(context, student, source, data)
+    plans = planned(context, student, source, data, tokens)
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
         for each in ended:

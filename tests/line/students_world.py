@@ -26,9 +26,10 @@ from engine.contract.students import Student
 from engine.distributed.session import session
 from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
-from engine.runs.job import Job, JobContext, run_pipeline
-from engine.storage.artifact import ArtifactWriter, RowCounts
+from engine.runs.job import Job, JobContext, run_job, run_pipeline
+from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
+from engine.students.init.tokenizer import key_of
 from engine.students.training import loop
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import Served, TrainSpec, WorkerContext
@@ -81,13 +82,14 @@ UNIT = TaskUnit(name="copy", kind="extraction")
 
 
 def build(folder: Path) -> None:
-    """Write the teacher and the artifact `dataset` into `folder`."""
+    """Write the teacher and the artifacts `dataset` and `tokens` into `folder`."""
     rows = examples()
     write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
     writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
     writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
     row_counts = RowCounts(len(rows), {"picked": len(rows)})
     writer.finish(Identity("dataset", {}, {}, "0"), row_counts)
+    run_job(context_for(folder, tokens_job()))
 
 
 def examples() -> list[dict]:
@@ -150,6 +152,15 @@ def train(folder: Path, names: list[str]) -> None:
     run_pipeline(jobs, lambda job: context_for(folder, job), lambda: session(profile()))
 
 
+def spec_for(folder: Path, chosen: Student) -> TrainSpec:
+    """Return the specification of the training of `chosen`."""
+    tokens = load_artifact(Folder(str(folder / "run" / "tokens")))
+    assert tokens is not None
+    data = str(folder / "run" / "dataset")
+    served = Served({"copy": UNIT}, 12)
+    return TrainSpec(chosen, str(folder / "teacher"), data, "cpu", tokens.folder.path, key_of(tokens, chosen.init), served)
+
+
 def train_alone(folder: Path, names: list[str]) -> None:
     """Train the students `names` one after the other as the only worker; the last checkpoints land in `folder`/alone."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -174,7 +185,7 @@ def run_alone(folder: Path, chosen: Student, kind: str, ends: tuple[int, ...]) -
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(checkpoint, target)
 
-    spec = TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu", Served({"copy": UNIT}, 12))
+    spec = spec_for(folder, chosen)
     for end in attempts:
 
         def on_step(progress: Progress, steps: int, end: int = end) -> None:

@@ -41,6 +41,8 @@ class TrainSpec:
     source: str  # folder of the model that is pruned
     dataset: str  # URL of the artifact `dataset`
     accelerator: str  # key of zero.BACKENDS
+    tokens: str  # URL of the artifact `tokens`
+    tokenizer: str  # key of the student's tokenizer in it
     served: Served | None = None  # for `metric: exact_match`
     label: str = ""  # what people read instead of the student's name, such as its name and seed
 

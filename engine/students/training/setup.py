@@ -5,20 +5,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.records.student import TrainingSetup
-from engine.rows import EXAMPLE
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
-from engine.students import objectives
-from engine.students.data.pack import CURRICULUM_COLUMNS, Packed, pack
+from engine.students.data import flat, preflight
+from engine.students.data.pack import Packed
 from engine.students.export import huggingface
 from engine.students.init import prune
+from engine.students.init.initial import initial
+from engine.students.init.tokenizer import fetch
 from engine.students.training import zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
@@ -29,14 +28,16 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
-    layers, freeze_embeddings, freeze_layers = student.init.prune.layers, student.freeze_embeddings, student.freeze_layers
-    pruned = prune.prune(Path(spec.source), layers, freeze_embeddings=freeze_embeddings, freeze_layers=freeze_layers)
+    tokens = load_artifact(Folder(spec.tokens))
+    assert tokens is not None, f"{spec.tokens} has no record"
+    own = preflight.load(fetch(tokens, spec.tokenizer, scratch / "tokenizer")) if student.init.vocabulary else None
+    pruned = initial(spec, own)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
     if worker.rank == 0 and worker.resume is None:
         huggingface.verify(pruned, scratch)
     splits = {
-        name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
-        for name, table in load_examples(spec).items()
+        name: flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
+        for name in SPLITS
     }
     for name, split in splits.items():
         check_split(name, split, student)
@@ -68,15 +69,6 @@ def check_split(name: str, split: Packed, student: Student) -> None:
     raise InputError(f"student {student.name}: no {name} example is left: {why}, or give shorter or more prompts and answers.")
 
 
-def load_examples(spec: TrainSpec) -> dict[str, pa.Table]:
-    """Return the examples of each split, in the order of their ids: the columns that objectives and curriculum read."""
-    dataset = load_artifact(Folder(spec.dataset))
-    assert dataset is not None, f"{spec.dataset} has no record"
-    columns = {"example_id", "split", *CURRICULUM_COLUMNS, *objectives.columns(spec.student.objectives.model_dump())}
-    rows = dataset.read("examples", EXAMPLE, sorted(columns)).sort_by("example_id")
-    return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
-
-
 def restore(training: Training, folder: Path) -> None:
     """Continue from the checkpoint `folder`."""
     training.progress = progress = Progress.read(folder)
@@ -85,3 +77,5 @@ def restore(training: Training, folder: Path) -> None:
         progress.resumed_from.append(progress.step)
     if training.worker.rank == 0 and progress.best is not None:
         shutil.copytree(folder / BEST, training.scratch / BEST)
+        if training.pruned.adapter is not None and not progress.is_over:
+            huggingface.write_merged(training.pruned, training.scratch / BEST, dtype=training.spec.student.dtype)

@@ -11,8 +11,6 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,9 +18,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.contract.contract import Contract
+from engine.contract.models import Sampling
 from engine.contract.profile import Pool, Profile, Ray
-from engine.contract.specialist import TaskUnit
+from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.students import Student
+from engine.contract.teachers import Teacher, Teachers
 from engine.distributed.session import session
 from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
@@ -132,8 +132,11 @@ def write_teacher(folder: Path, texts: list[str]) -> None:
 
 def context_for(folder: Path, job: Job) -> JobContext:
     """Return the context of one student's job in `folder`."""
-    asked: Any = SimpleNamespace(models=[SimpleNamespace(sampling=SimpleNamespace(max_tokens=12))], mode="judged")
-    contract = Contract.model_construct(students=STUDENTS, specialist=SimpleNamespace(task_units=[UNIT]), teachers=asked)
+    teacher = Teacher.model_construct(sampling=Sampling(max_tokens=12))
+    teachers = Teachers.model_construct(mode="judged", models=(teacher,), tools=())
+    contract = Contract.model_construct(
+        students=STUDENTS, specialist=Specialist(goal="copy", task_units=(UNIT,)), teachers=teachers
+    )
     run = Folder(str(folder / "run"))
     return JobContext(job, contract, profile(), str(folder), str(folder / "models"), run, ArtifactWriter(run / job.name), print)
 

@@ -120,10 +120,9 @@ def unseen(student: Student, best: Ended) -> list[str]:
     last = best.progress.curve[-1]
     if last["epoch"] >= 1:
         return []
-    key = "max_seconds" if best.progress.ended_by == "max_seconds" else "max_steps"
     return [
-        f"student {student.name}: students.{student.name}.{key} ended the training after {last['step']} steps, "
-        f"{100 * last['epoch']:.0f} % of the first epoch: it has not seen every example. Raise it."
+        f"student {student.name}: students.{student.name}.{best.progress.ended_by} ended the training after {last['step']} steps, "
+        f"{100 * last['epoch']:.0f} % of the first epoch: it has not seen every example. Allow more, or give a larger batch_size."
     ]
 
 

@@ -136,8 +136,10 @@ def write_teacher(folder: Path, texts: list[str]) -> None:
 def context_for(folder: Path, job: Job) -> JobContext:
     """Return the context of one student's job in `folder`."""
     teacher = Teacher.model_construct(sampling=Sampling(max_tokens=12))
-    asked, specialist = Teachers.model_construct(models=(teacher,)), Specialist.model_construct(task_units=(UNIT,))
-    contract = Contract.model_construct(students=STUDENTS, specialist=specialist, teachers=asked)
+    teachers = Teachers.model_construct(mode="judged", models=(teacher,), tools=())
+    contract = Contract.model_construct(
+        students=STUDENTS, specialist=Specialist(goal="copy", task_units=(UNIT,)), teachers=teachers
+    )
     run = Folder(str(folder / "run"))
     return JobContext(job, contract, profile(), str(folder), str(folder / "models"), run, ArtifactWriter(run / job.name), print)
 

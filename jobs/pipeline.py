@@ -13,6 +13,7 @@ a command, not a job: `rayleigh promote` reads the reports, and no job depends o
 """
 
 from engine.contract import Contract
+from engine.contract.students import PLACEMENT
 from engine.rows import PROMPT_DROPS, REJECTED
 from engine.runs.job import Job
 
@@ -61,7 +62,7 @@ def tokens_job(name: str = "tokens", *, examples: str = "dataset") -> Job:
 def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens") -> Job:
     """Return the job that trains a student; the last part of its `name` is the student's in the contract."""
     reads = (f"students.{name.rpartition('/')[2]}",)
-    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, run=TRAIN)
+    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, ignores=PLACEMENT, run=TRAIN)
 
 
 def pipeline(contract: Contract) -> tuple[Job, ...]:

@@ -8,6 +8,10 @@ from engine.contract.base import Name, Positive, Section
 from engine.contract.init import Init
 from engine.contract.objectives import Objectives
 
+PLACEMENT = ("workers", "micro_batch_size", "zero")
+"""Keys of a student that say on what its training is computed, and in which pieces. Losses agree up to the order of sums, so these
+keys are no part of the recipe: a training goes on with other ones, and a finished student stays current."""
+
 
 class EarlyStop(Section):
     """Early stopping by the validation loss."""
@@ -31,7 +35,8 @@ class Student(Section):
     zero: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage (Rajbhandari et al., 2020)."""
     workers: Positive = 1
-    """Data-parallel workers. Part of the recipe, because it changes the order of floating-point sums."""
+    """Data-parallel workers. Like `zero` and `micro_batch_size` no part of the recipe: a training that was interrupted goes on with
+    another number, and losses differ by the order of floating-point sums."""
     epochs: Positive = 3
     batch_size: Positive = 16
     """Examples per optimizer step over all workers."""

@@ -9,7 +9,7 @@ import torch
 
 from engine.contract.students import Student
 from engine.errors import InputError
-from engine.records.student import TrainingSetup
+from engine.records.student import Resized, TrainingSetup
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.students.data import flat
@@ -49,10 +49,13 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
         )
     )
     net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
+    if worker.resume:
+        zero.load_weights(net, worker.resume)
     engine = zero.start(net, student, accelerator=spec.accelerator)
     training = Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
     if worker.resume:
         restore(training, worker.resume)
+    training.progress.workers = worker.world
     return training
 
 
@@ -73,5 +76,7 @@ def restore(training: Training, folder: Path) -> None:
     if not progress.is_over:
         zero.load(training.engine, folder)
         progress.resumed_from.append(progress.step)
+        if progress.workers not in (0, training.worker.world):
+            progress.resized.append(Resized(step=progress.step, before=progress.workers, after=training.worker.world))
     if training.worker.rank == 0 and progress.best is not None:
         shutil.copytree(folder / BEST, training.scratch / BEST)

@@ -13,6 +13,11 @@ PLACEMENT = ("workers", "micro_batch_size", "zero")
 keys are no part of the recipe: a training goes on with other ones, and a finished student stays current."""
 
 
+def _is_false(value: object) -> bool:
+    """Return whether a key is left out of dumps, so that recipes that were hashed before it existed keep their hashes."""
+    return value is False
+
+
 class EarlyStop(Section):
     """Early stopping by the validation loss."""
 
@@ -52,6 +57,9 @@ class Student(Section):
     """Precision of matrix products and exported weights; the optimizer's copy of the weights is float32."""
     max_tokens: Positive = 512
     """Longest example in tokens; longer ones are left out and counted as `too_long`."""
+    packing: bool = Field(default=False, exclude_if=_is_false)
+    """Put several examples into one row of at most `max_tokens` tokens instead of padding each; none attends to another. Refused
+    for a model that cannot keep them apart."""
     curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
     """Order within an epoch: shuffled; the surest tier of `judges.pools.confidence_tiers` first; or the easiest first."""
     early_stop: EarlyStop | None = EarlyStop()

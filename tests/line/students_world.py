@@ -57,6 +57,7 @@ STUDENTS = (
     student("zero0", zero=0),
     student("zero1", zero=1),
     student("zero2", zero=2),
+    student("packed", zero=2, packing=True),
     student("zero3", zero=3, freeze_embeddings=True),
     student("pair", zero=2, workers=2, micro_batch_size=2),
     student("steady", zero=2, freeze_layers=1, **LONG),

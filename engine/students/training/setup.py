@@ -16,7 +16,7 @@ from engine.students.data import flat
 from engine.students.data.pack import Packed
 from engine.students.export import huggingface
 from engine.students.init import prune
-from engine.students.training import zero
+from engine.students.training import packing, zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
 from engine.students.training.state import BEST, SPLITS, Training, TrainSpec, WorkerContext
@@ -39,6 +39,8 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     }
     for name, split in splits.items():
         check_split(name, split, student)
+    if student.packing:
+        packing.check(pruned.model, splits["train"], student.name)
     progress = Progress(
         setup=TrainingSetup(
             parameters=prune.parameters(pruned.model),

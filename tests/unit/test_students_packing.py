@@ -22,7 +22,8 @@ TINY = {
 WINDOWS = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
 FAMILIES: dict[str, dict[str, Any]] = {
     "Llama": {}, "Mistral": {"sliding_window": 4}, "Qwen2": {}, "Qwen3": {}, "Gemma": {}, "Gemma2": WINDOWS, "Gemma3Text": WINDOWS,
-    "Phi3": {}, "Olmo2": {}, "Granite": {}, "SmolLM3": {}, "Cohere": {}, "GPT2": {"resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0},
+    "Phi3": {}, "Olmo2": {}, "Granite": {}, "SmolLM3": {}, "Cohere": {},
+    "GPT2": {"resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0},
 }  # fmt: skip
 APART = {"Bloom": {"n_head": 4}, "Mamba": {"state_size": 4}, "OPT": {"ffn_dim": 48, "word_embed_proj_dim": 32}}
 

@@ -63,8 +63,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
-        fields = (getattr(self, name) for name in self.__dataclass_fields__)
-        return Batch(*(None if field is None else field.to(device) for field in fields))
+        fields: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
+        return Batch(*(each if each is None else each.to(device) for each in fields))
 
     def attention(self) -> dict[str, torch.Tensor]:
         """Return the arguments of a model of transformers that say which tokens attend to which."""

@@ -137,8 +137,7 @@ def load(engine: Any, folder: Path) -> None:
         ModelError: such a checkpoint is of another number of workers or another stage.
     """
     if (folder / TAG).is_dir():
-        _check_partitions(engine, folder / TAG)
-        engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+        _load_partitions(engine, folder)
         return
     stored = _Stored(folder)
     flats, inner = _flat_partitions(engine), _inner(engine)
@@ -149,7 +148,7 @@ def load(engine: Any, folder: Path) -> None:
     masters = _masters(engine)
     for name, parameter in _trainable(engine):
         if not flats:
-            master = masters.get(id(parameter), parameter)
+            master: Any = masters.get(id(parameter), parameter)
             master.data.copy_(stored[f"{WEIGHT}.{name}"])
             moments = {key: stored[f"{key}.{name}"].to(master.device) for key in MOMENTS if f"{key}.{name}" in stored.files}
             if moments:  # a weight that has had no gradient has none
@@ -173,7 +172,7 @@ def _set_full(parameter: Any, value: Tensor, key: str | None) -> None:
         fragments.safe_set_full_optimizer_state(parameter, value, key)
 
 
-def _state(engine: Any) -> Iterator[tuple[str, Tensor]]:
+def _state(engine: Any) -> Iterator[tuple[str, Any]]:
     """Yield the tensors of a checkpoint by name, whole; every rank must consume it, as each is gathered from all."""
     import deepspeed.utils as fragments
 
@@ -186,7 +185,7 @@ def _state(engine: Any) -> Iterator[tuple[str, Tensor]]:
             for key in MOMENTS:
                 yield f"{key}.{name}", fragments.safe_get_full_optimizer_state(parameter, key)
         else:
-            master = masters.get(id(parameter), parameter)
+            master: Any = masters.get(id(parameter), parameter)
             yield f"{WEIGHT}.{name}", master.float()
             yield from ((f"{key}.{name}", inner.state[master][key]) for key in MOMENTS if key in inner.state.get(master, {}))
     kept = engine.module.state_dict().keys()
@@ -222,20 +221,23 @@ def _flat_partitions(engine: Any) -> list[Tensor]:
     return next((list(flats) for flats in found if flats is not None), [])
 
 
-def _masters(engine: Any) -> dict[int, Tensor]:
+def _masters(engine: Any) -> dict[int, Any]:
     """Return the float32 copy of each parameter, by `id`, in stage 0 with bfloat16 weights; {} elsewhere."""
     groups = (getattr(engine.optimizer, name, ()) for name in ("fp16_groups", "fp32_groups"))
     pairs = zip(*groups, strict=False)
     return {id(low): high for lows, highs in pairs for low, high in zip(lows, highs, strict=True)}
 
 
-def _check_partitions(engine: Any, folder: Path) -> None:
-    stage = engine.zero_optimization_stage()
-    found, wanted = len(list(folder.glob("*_optim_states.pt"))), engine.dp_world_size if stage else 0
-    if found != wanted:
+def _load_partitions(engine: Any, folder: Path) -> None:
+    stage, workers = engine.zero_optimization_stage(), engine.dp_world_size
+    found = len(list((folder / TAG).glob("*_optim_states.pt")))  # one a worker, in stage 0 none
+    try:
+        if found != (workers if stage else 0):
+            raise ValueError(f"it has the states of {found} optimizers")
+        engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+    except Exception as error:  # DeepSpeed asserts, without a message
         raise ModelError(
-            f"{folder}: this checkpoint was written by an earlier version for {found or 'any number of'} workers"
-            f"{' with' if found else ' without'} ZeRO partitions, and there are {engine.dp_world_size} workers in ZeRO "
-            f"stage {stage}. Set `workers` and `zero` of the student as they were when its training began, or delete the "
-            "checkpoints to begin anew."
-        )
+            f"{folder}: this checkpoint of an earlier version cannot be read by {workers} workers in ZeRO stage {stage}: "
+            f"{type(error).__name__} {error}. Set `workers` and `zero` of the student as they were when its training began, or "
+            "delete the checkpoints to begin anew."
+        ) from error

@@ -23,7 +23,9 @@ def _count(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and value > 1
     if whole or (isinstance(value, float) and 0 < value < 1):
         return value
-    raise ValueError(f"found {value!r}, expected a number of parameters (12M, 1.5B, 12000000) or a share of the source below 1 (0.2)")
+    raise ValueError(
+        f"found {value!r}, expected a number of parameters (12M, 1.5B, 12000000) or a share of the source below 1 (0.2)"
+    )
 
 
 class Shrink(Section):

@@ -99,7 +99,9 @@ def test_a_dead_layer_is_the_least_important_one(by: Any) -> None:
     with torch.no_grad():
         find(model)[2].self_attn.o_proj.weight.zero_()
         find(model)[2].mlp.down_proj.weight.zero_()
-    taught = [replace(batch, labels=greedy(model, batch)) for batch in batches()]  # what the whole model says: no layer is in the way
+    taught = [
+        replace(batch, labels=greedy(model, batch)) for batch in batches()
+    ]  # what the whole model says: no layer is in the way
     measured = importance.measure(model, taught, by=by)
     assert int(measured.layers.argmin()) == 2 and float(measured.layers[2]) == pytest.approx(0, abs=1e-9)
     kept = shrink.chosen(measured, WHOLE._replace(layers=3))
@@ -118,7 +120,9 @@ def test_dead_hidden_channels_go_and_no_logit_changes(family: str) -> None:
             layer.mlp.down_proj.weight[dead] = 0
     kept = shrink.chosen(importance.measure(model, batches()), WHOLE)
     assert torch.equal(kept.hidden, torch.arange(1, 128, 2))
-    torch.testing.assert_close(huggingface.logits(cut_model(model, kept), IDS), huggingface.logits(model, IDS), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        huggingface.logits(cut_model(model, kept), IDS), huggingface.logits(model, IDS), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_padding_does_not_count() -> None:

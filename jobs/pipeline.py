@@ -31,6 +31,7 @@ PROMPT_LOSSES = {
     **dict.fromkeys(PROMPT_DROPS, COPIES),
     **dict.fromkeys(("near_copy", "holdout_near"), NEAR),
 }
+CONTINUED = "Another release has been promoted since. To keep the student, name the old one: students.N.init.champion.version."
 PICKED = "The table picked of {run}/dataset names, in `duplicate_of`, what each row lost to. "
 DATASET_LOSSES = {
     "exact": PICKED + "Their prompts are equal: look at the sources.",
@@ -45,6 +46,7 @@ DATASET_LOSSES = {
 def pipeline(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs of `contract`; each comes after those that it needs."""
     students = [f"students/{student.name}" for student in contract.students]
+    continued = {f"students/{student.name}" for student in contract.students if student.init.champion}
     return (
         Job(
             "prompts",
@@ -73,7 +75,17 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             losses=DATASET_LOSSES,
             chosen=("pool", "sample", "quota"),
         ),
-        *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.steps.students:run") for name in students),
+        *(
+            Job(
+                name,
+                needs=("dataset",),
+                reads=(name.replace("/", "."),),
+                run="jobs.steps.students:run",
+                inputs="jobs.steps.initial_source:identity" if name in continued else "",
+                hints={"sources": CONTINUED} if name in continued else {},
+            )
+            for name in students
+        ),
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),

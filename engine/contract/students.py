@@ -71,9 +71,10 @@ class Student(Section):
 
     @model_validator(mode="after")
     def has_trainable_layers(self) -> "Student":
-        kept = len(self.init.prune.layers)
-        if self.freeze_layers >= kept:
+        layers = self.init.layers
+        if layers is not None and self.freeze_layers >= len(layers):
             raise ValueError(
-                f"freeze_layers: found {self.freeze_layers}, expected less than the length of init.prune.layers, {kept}"
+                f"freeze_layers: found {self.freeze_layers}, expected less than the length of init.{self.init.kind}.layers, "
+                f"{len(layers)}"
             )
         return self

@@ -6,16 +6,15 @@ from engine.contract.renames import older_json
 from engine.contract.students import Student
 from engine.errors import InputError, ModelError
 from engine.inference.identity import fingerprint
-from engine.inference.locate import locate
 from engine.records.student import StudentMetrics, TrainingSetup, ValidationLoss
 from engine.rows import EXAMPLE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
-from engine.students.init import prune
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import BEST, SPLITS, TrainSpec
+from jobs.steps import initial_source
 
 
 def run(context: JobContext) -> RowCounts:
@@ -27,8 +26,8 @@ def run(context: JobContext) -> RowCounts:
     """
     student = context.contract.student(context.job.name.rpartition("/")[2])
     data = context.artifact(context.job.needs[0])
-    source = locate(student.init.prune.source, root=context.root, home=context.models)
-    prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
+    source = initial_source.folder(context, student)
+    layers = initial_source.layers(student, source)
     check_examples(context, data)
     spec = TrainSpec(
         student=student,
@@ -48,7 +47,7 @@ def run(context: JobContext) -> RowCounts:
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
     context.writer.put("steps", curve, STEP)
     assert progress.setup is not None, "the loop writes it with its first checkpoint"
-    context.writer.metrics = metrics(student, progress, progress.setup)
+    context.writer.metrics = metrics(student, layers, progress, progress.setup)
     examples = progress.setup.examples
     return RowCounts(
         data.table("examples").rows,
@@ -86,17 +85,17 @@ def copy(model: Path, target: Folder) -> None:
         target.write(path.name, path.read_bytes())
 
 
-def metrics(student: Student, progress: Progress, setup: TrainingSetup) -> StudentMetrics:
-    """Return the metrics of a finished training."""
+def metrics(student: Student, layers: list[int], progress: Progress, setup: TrainingSetup) -> StudentMetrics:
+    """Return the metrics of a finished training; `layers` are those of the source that the student has."""
     losses = [entry["loss"] for entry in progress.curve if entry["split"] == "validation"]
     assert progress.best is not None, "`run` refuses a training without one"
     return StudentMetrics(
         name=student.name,
         parameters=setup.parameters,
-        source=student.init.prune.source,
+        source=student.init.source or "champion",
         source_parameters=setup.source_parameters,
         source_layers=setup.source_layers,
-        layers=list(student.init.prune.layers),
+        layers=layers,
         zero=student.zero,
         workers=student.workers,
         validation_loss=ValidationLoss(final=losses[-1], best=progress.best, best_step=progress.best_step),

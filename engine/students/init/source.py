@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.inference.chat_template import check_template
 from engine.students.init.prune import check_layers, count_layers
@@ -12,15 +13,18 @@ UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
 """Families whose layers are all alike: for them the seconds that torch takes to import are saved."""
 
 
-def check_source(folder: Path, layers: Sequence[int], instruction: str) -> None:
-    """Check that the model in `folder` has a chat template that takes the system text `instruction`, and can be cut to `layers`.
+def check_source(folder: Path, student: Student, instruction: str) -> None:
+    """Check that the model in `folder` can become `student`, and that its chat template takes the system text `instruction`.
 
     Raises:
         ModelError: it has no such template, it has no layer of that index, or no configuration describes these layers alone.
     """
-    check_layers(layers, count_layers(folder), folder)
+    layers, count = student.init.layers, count_layers(folder)
+    check_layers(layers or (), count, folder)
+    if student.freeze_layers >= count:
+        raise ModelError(f"{folder}: freeze_layers: found {student.freeze_layers}, expected less than the model's {count} layers.")
     check_template(folder, instruction)
-    if json.loads((folder / "config.json").read_text("utf-8")).get("model_type") not in UNIFORM:
+    if layers and json.loads((folder / "config.json").read_text("utf-8")).get("model_type") not in UNIFORM:
         _prune_without_weights(folder, layers)
 
 

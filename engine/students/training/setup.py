@@ -19,6 +19,7 @@ from engine.students import objectives
 from engine.students.data.pack import CURRICULUM_COLUMNS, Packed, pack
 from engine.students.export import huggingface
 from engine.students.init import prune
+from engine.students.init.initial import initial
 from engine.students.training import zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
@@ -29,8 +30,7 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
-    layers, freeze_embeddings, freeze_layers = student.init.prune.layers, student.freeze_embeddings, student.freeze_layers
-    pruned = prune.prune(Path(spec.source), layers, freeze_embeddings=freeze_embeddings, freeze_layers=freeze_layers)
+    pruned = initial(spec)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
     if worker.rank == 0 and worker.resume is None:
         huggingface.verify(pruned, scratch)

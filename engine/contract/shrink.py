@@ -37,8 +37,8 @@ class Shrink(Section):
     """Most parameters of the student, token table included (after `init.vocabulary`): `12M`, `1.5B`, a number, or a share of the
     source such as 0.2."""
     steps: Positive = 1
-    """Number of cuts. Each but the last is followed by `recover_steps` of training with the student's objectives; after the last comes
-    the training itself. About 30 % a cut is what models recover from well (Muralidharan et al., 2024)."""
+    """Number of cuts, each of the same share. Each but the last is followed by `recover_steps` of training with the student's
+    objectives, the last by the training itself. Models recover well from about 30 % a cut (Muralidharan et al., 2024)."""
     recover_steps: int = Field(default=50, ge=0)
     """Optimizer steps between two cuts."""
     layers: Literal["influence", "ablation"] = "influence"
@@ -53,7 +53,13 @@ class Shrink(Section):
     sample: Positive = 32
     """Training examples on which importance and the losses of shapes are measured; drawn by the student's seed."""
     candidates: Positive = 16
-    """Most shapes of the wanted size that are tried at each cut: the one with the lowest loss on the sample, untrained, is taken."""
+    """Most shapes of the wanted size that are tried at each cut. The one with the lowest loss on the sample is taken."""
+
+    @property
+    def summary(self) -> str:
+        """In words, for people."""
+        size = f"{self.to} parameters" if isinstance(self.to, int) else f"{self.to:g} of its parameters"
+        return f"{self.source} cut to {size} by importance in {self.steps} {'step' if self.steps == 1 else 'steps'}"
 
     @model_validator(mode="after")
     def cuts_something(self) -> "Shrink":

@@ -43,6 +43,10 @@ class StudentShape(Record):
     """Of each layer of the source, before the first cut."""
     cuts: list[CutRecord]
     """In order; the last one has the student's own sizes."""
+    recover_steps: int
+    """Optimizer steps between the cuts, all together."""
+    seconds: float
+    """Seconds of the cuts and of the training between them."""
 
     @property
     def last(self) -> CutRecord:
@@ -56,7 +60,8 @@ class StudentShape(Record):
         path = " -> ".join(f"{each.parameters / 1e6:.3g} M (loss {each.loss:.2f})" for each in self.cuts)
         return (
             f"{cut.layers} layers ({kept} of {len(importance)}), {cut.heads} query heads and {cut.kv_heads} key-value heads of "
-            f"{self.head_size}, feed-forward {cut.intermediate}, hidden {cut.hidden}; cut to {path}; {self.measure} by layer: {every}"
+            f"{self.head_size}, feed-forward {cut.intermediate}, hidden {cut.hidden}; cut to {path}; {self.measure} of each layer: "
+            f"{every}"
         )
 
 
@@ -73,6 +78,8 @@ class TrainingSetup(Record):
     """Split (train, validation) -> examples."""
     too_long: int
     """Examples of more than `max_tokens` tokens, which were left out."""
+    shape: StudentShape | None = None
+    """What `init.shrink` kept; null for another `init`."""
 
 
 class ValidationLoss(Record):
@@ -101,6 +108,8 @@ class StudentMetrics(Record):
     """Decoder layers of that model."""
     layers: list[int]
     """Decoder layers of that model that the student keeps."""
+    shape: StudentShape | None = None
+    """What `init.shrink` kept, and by which importance; null for another `init`."""
     zero: int
     """DeepSpeed ZeRO stage."""
     workers: int

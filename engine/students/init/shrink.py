@@ -74,23 +74,27 @@ def targets(parameters: int, to: int, steps: int) -> list[int]:
     return [*(round(parameters * (to / parameters) ** (step / steps)) for step in range(1, steps)), to]
 
 
-def wanted(parts: Anatomy, options: Shrink) -> int:
+def wanted(parts: Anatomy, options: Shrink, *, source_parameters: int | None = None, vocabulary: int | None = None) -> int:
     """Return `options.to` as a number of parameters.
+
+    A share is one of `source_parameters`, if the model of `parts` is the source with a trimmed vocabulary. `vocabulary` is the size
+    that it will be trimmed to, at least.
 
     Raises:
         ModelError: it is below what the family allows, or not below the source.
     """
-    whole, low = parts.parameters(parts.shape), parts.parameters(least(parts, options))
-    to = options.to if isinstance(options.to, int) else int(options.to * whole)
+    whole, trimmed = parts.parameters(parts.shape), parts if vocabulary is None else parts.with_vocabulary(vocabulary)
+    low = trimmed.parameters(least(parts, options))
+    to = options.to if isinstance(options.to, int) else int(options.to * (source_parameters or whole))
     found = f"init.shrink.to: found {options.to}" + ("" if isinstance(options.to, int) else f", which is {to} parameters")
     if to >= whole:
         raise ModelError(f"{found}, expected less than the {whole} parameters of the source. Take init.model for a whole model.")
     if to < low:
-        vocabulary = parts.free * parts.shape.hidden
+        outside = trimmed.free * parts.shape.hidden
         raise ModelError(
             f"{found}, expected at least {low}, the least of this source with depth: {_yes(options.depth)}, width: "
-            f"{_yes(options.width)}, hidden: {_yes(options.hidden)} ({vocabulary} of its parameters are outside of the layers, most of "
-            "them the token table). Raise it, switch more of these on, trim the vocabulary, or take a smaller source."
+            f"{_yes(options.width)}, hidden: {_yes(options.hidden)} ({outside} parameters are outside of the layers, most of them "
+            "in the token table). Raise it, switch more of these on, trim the vocabulary, or take a smaller source."
         )
     return to
 

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.inference.chat_template import check_template
 from engine.students.init.prune import check_layers, count_layers
 
+LEAST_TOKENS = 256
+"""Bytes: a trimmed vocabulary has at least these tokens. How many more is known with the examples."""
 UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
 """Families whose layers are all alike: for them the seconds that torch takes to import are saved."""
 
@@ -24,23 +27,43 @@ def check_source(folder: Path, student: Student, instruction: str) -> None:
     if student.freeze_layers >= count:
         raise ModelError(f"{folder}: freeze_layers: found {student.freeze_layers}, expected less than the model's {count} layers.")
     check_template(folder, instruction)
+    if student.init.shrink:
+        _shrink_without_weights(folder, student)
     if layers and json.loads((folder / "config.json").read_text("utf-8")).get("model_type") not in UNIFORM:
         _prune_without_weights(folder, layers)
 
 
-def _prune_without_weights(folder: Path, layers: Sequence[int]) -> None:
+def _shrink_without_weights(folder: Path, student: Student) -> None:
+    from engine.students.init import shrink, width
+
+    options, trim = student.init.shrink, student.init.vocabulary
+    assert options is not None
+    try:
+        parts = width.anatomy(_without_weights(folder))
+        shrink.check(parts, options)
+        shrink.wanted(parts, options, vocabulary=LEAST_TOKENS if trim else None)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+
+
+def _without_weights(folder: Path) -> Any:
+    """Return the model in the folder `folder` on the meta device."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
-
-    from engine.students.init.layers import keep, served_otherwise
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config)
     except Exception as error:  # whatever the model of somebody else raises
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(f"{folder}: no causal language model can be built from config.json: {reason}") from None
+
+
+def _prune_without_weights(folder: Path, layers: Sequence[int]) -> None:
+    from engine.students.init.layers import keep, served_otherwise
+
+    model = _without_weights(folder)
     try:
         keep(model, layers)
     except ModelError as error:

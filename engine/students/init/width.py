@@ -8,7 +8,7 @@ head that they share (Ainslie et al., 2023, "GQA").
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -76,6 +76,7 @@ class Anatomy:
     prefix: str  # name of the list of layers
     layer: Mapping[str, Axes]  # name in a layer -> dimensions
     outside: Mapping[str, Axes]  # name in the model -> dimensions
+    vocabulary: int  # rows of the token table
     free: int  # elements outside of the layers for each unit of the hidden size
     plain: int  # elements of a layer that no cut changes
 
@@ -84,6 +85,10 @@ class Anatomy:
         heads = shape.kv_heads * self.head_size
         lengths = {"query": heads * self.queries, "key_value": heads, "intermediate": shape.intermediate, "hidden": shape.hidden}
         return lengths[axis]
+
+    def with_vocabulary(self, size: int) -> "Anatomy":
+        """Return the anatomy with a token table of `size` rows."""
+        return replace(self, vocabulary=size, free=self.free - (self.vocabulary - size) * (1 if self.tied else 2))
 
     def parameters(self, shape: Shape) -> int:
         """Return how many parameters a model of `shape` has; tied ones count once."""
@@ -99,7 +104,7 @@ def anatomy(model: Any) -> Anatomy:
         ModelError: a weight is none of those that can be cut, or its layers differ in size.
     """
     stack, config = find(model), model.config.get_text_config(decoder=True)
-    hidden = model.get_input_embeddings().weight.shape[1]
+    vocabulary, hidden = model.get_input_embeddings().weight.shape
     described = [{name: tuple(weight.shape) for name, weight in layer.named_parameters()} for layer in stack]
     _require_usual(model, described)
     shapes, attention = described[0], stack[0].self_attn
@@ -116,7 +121,8 @@ def anatomy(model: Any) -> Anatomy:
     found = Anatomy(
         family=config.model_type, shape=shape, queries=queries, head_size=head_size,
         tied=model.get_output_embeddings().weight is model.get_input_embeddings().weight, prefix=prefix, layer=layer,
-        outside=outside, free=sum(math.prod(size[:-1]) for size in rest.values()),
+        outside=outside,
+        vocabulary=vocabulary, free=sum(math.prod(size[:-1]) for size in rest.values()),
         plain=sum(math.prod(shapes[name]) for name, axes in layer.items() if None in axes),
     )  # fmt: skip
     for name, axes in layer.items():
@@ -155,7 +161,8 @@ def _refused(model: Any, reason: str) -> ModelError:
 def cut_model(model: Any, kept: Kept) -> Any:
     """Return a new model with the parts `kept` of `model`, built from the configuration that describes it. `model` stays.
 
-    Where the hidden size is cut, norms go over fewer channels: their weights are scaled so that channels that were 0 change nothing.
+    Where the hidden size is cut, norms go over fewer channels: their weights are scaled so that the loss of channels that were 0
+    changes nothing.
 
     Raises:
         ModelError: the configuration describes other layers than those kept.

@@ -23,6 +23,7 @@ from engine.students.init.initial import initial
 from engine.students.training import zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
+from engine.students.training.recovery import shrunk
 from engine.students.training.state import BEST, SPLITS, Training, TrainSpec, WorkerContext
 
 
@@ -32,14 +33,16 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     torch.manual_seed(student.seed)
     pruned = initial(spec)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
-    if worker.rank == 0 and worker.resume is None:
-        huggingface.verify(pruned, scratch)
     splits = {
         name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
         for name, table in load_examples(spec).items()
     }
     for name, split in splits.items():
         check_split(name, split, student)
+    if student.init.shrink:
+        pruned = shrunk(spec, worker, pruned, splits, scratch)
+    if worker.rank == 0 and worker.resume is None:
+        huggingface.verify(pruned, scratch)
     progress = Progress(
         setup=TrainingSetup(
             parameters=prune.parameters(pruned.model),
@@ -47,14 +50,22 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
             source_layers=pruned.source_layers,
             examples={name: len(split) for name, split in splits.items()},
             too_long=sum(split.too_long for split in splits.values()),
+            shape=pruned.shape,
         )
     )
-    net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
-    engine = zero.start(net, student, accelerator=spec.accelerator)
-    training = Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
+    training = start(spec, worker, pruned, splits, progress, scratch)
     if worker.resume:
         restore(training, worker.resume)
     return training
+
+
+def start(
+    spec: TrainSpec, worker: WorkerContext, pruned: prune.PrunedModel, splits: dict[str, Packed], progress: Progress, scratch: Path
+) -> Training:
+    """Start DeepSpeed around the model and its objectives."""
+    net = LossModule(pruned.model, spec.student.objectives.model_dump()).to(worker.device)
+    engine = zero.start(net, spec.student, accelerator=spec.accelerator)
+    return Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
 
 
 def check_split(name: str, split: Packed, student: Student) -> None:

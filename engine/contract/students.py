@@ -80,3 +80,13 @@ class Student(Section):
                 f"{len(layers)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def trains_the_adapter_only(self) -> "Student":
+        if self.init.adapter and self.zero == 3:
+            raise ValueError(
+                "zero: found 3, expected 0 to 2 with init.adapter: the adapter is small, and stage 3 splits up the model's weights"
+            )
+        if self.init.adapter and not self.freeze_embeddings:
+            raise ValueError("freeze_embeddings: found false, expected true with init.adapter, which is all that is trained")
+        return self

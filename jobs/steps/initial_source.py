@@ -8,6 +8,7 @@ from engine.contract.init import ChampionRelease
 from engine.contract.students import Student
 from engine.errors import MissingArtifact, ModelError, StorageError
 from engine.inference.locate import locate
+from engine.records.base import Json
 from engine.release.registry import Registry, default_registry
 from engine.runs.job import JobContext
 from engine.storage.folder import Folder
@@ -39,16 +40,24 @@ def layers(student: Student, source: Path) -> list[int]:
     return list(student.init.layers)
 
 
-def identity(context: JobContext) -> dict[str, str]:
+def identity(context: JobContext) -> Json:
     """Return the fingerprint of the release that the job's student begins with.
 
     Raises:
         MissingArtifact: the release is not there.
     """
-    student = context.contract.student(context.job.name.rpartition("/")[2])
-    assert student.init.champion is not None, "only such a job asks for it"
+    name = context.job.name.rpartition("/")[2]
+    return {"champion": releases(context)[name]}
+
+
+def releases(context: JobContext) -> Json:
+    """Return student -> fingerprint of the release that it begins with.
+
+    Raises:
+        MissingArtifact: a release is not there.
+    """
     try:
-        return {"champion": folder(context, student).parent.name}
+        return {one.name: folder(context, one).parent.name for one in context.contract.students if one.init.champion}
     except ModelError as error:  # an artifact whose source was removed later is still finished
         raise MissingArtifact(str(error)) from None
 

@@ -11,6 +11,7 @@ from engine.rows import EXAMPLE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
+from engine.students.export import adapter
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import BEST, SPLITS, TrainSpec
@@ -44,6 +45,8 @@ def run(context: JobContext) -> RowCounts:
                 f"students.{student.name}.learning_rate, or set its dtype to float32, and run again."
             )
         copy(folder / BEST, context.writer.folder / "model")
+        for part in (adapter.FOLDER, adapter.BASE) if student.init.adapter and not student.init.adapter.merge else ():
+            copy(folder / BEST / part, context.writer.folder / part)
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
     context.writer.put("steps", curve, STEP)
     assert progress.setup is not None, "the loop writes it with its first checkpoint"
@@ -80,9 +83,10 @@ def absolute(folder: Folder) -> str:
 
 
 def copy(model: Path, target: Folder) -> None:
-    """Copy the files of the folder `model` into `target`."""
+    """Copy the files of the folder `model` into `target`, without folders in it."""
     for path in sorted(model.iterdir()):
-        target.write(path.name, path.read_bytes())
+        if path.is_file():
+            target.write(path.name, path.read_bytes())
 
 
 def metrics(student: Student, layers: list[int], progress: Progress, setup: TrainingSetup) -> StudentMetrics:

@@ -25,6 +25,7 @@ class PrunedModel:
     source_layers: int  # decoder layers of the model that it was made from
     source_parameters: int
     shape: StudentShape | None = None  # what `init.shrink` kept
+    adapter: Any = None  # peft's model around `model`, if low-rank updates are trained
 
 
 def load(source: Path) -> PrunedModel:

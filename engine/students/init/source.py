@@ -1,13 +1,13 @@
 """Whether a model can be a student's source, before anything is paid: no weights are loaded."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.inference.chat_template import check_template
+from engine.students.data import preflight
 from engine.students.init.prune import check_layers, count_layers
 
 LEAST_TOKENS = 256
@@ -17,20 +17,24 @@ UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
 
 
 def check_source(folder: Path, student: Student, instruction: str) -> None:
-    """Check that the model in `folder` can become `student`, and that its chat template takes the system text `instruction`.
+    """Check that the model in `folder` can become `student`, that its chat template takes the system text `instruction`, and that
+    what is trained with it is what is served (`preflight`).
 
     Raises:
-        ModelError: it has no such template, it has no layer of that index, or no configuration describes these layers alone.
+        ModelError: it has no such template, training and serving text differ, it has no layer of that index, or no
+            configuration describes these layers alone.
     """
     layers, count = student.init.layers, count_layers(folder)
     check_layers(layers or (), count, folder)
     if student.freeze_layers >= count:
         raise ModelError(f"{folder}: freeze_layers: found {student.freeze_layers}, expected less than the model's {count} layers.")
     check_template(folder, instruction)
+    preflight.check_source(folder)
+    family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     if student.init.shrink:
         _shrink_without_weights(folder, student)
-    if layers and json.loads((folder / "config.json").read_text("utf-8")).get("model_type") not in UNIFORM:
-        _prune_without_weights(folder, layers)
+    elif student.init.adapter or (layers and family not in UNIFORM):
+        _make_without_weights(folder, student)
 
 
 def _shrink_without_weights(folder: Path, student: Student) -> None:
@@ -60,15 +64,19 @@ def _without_weights(folder: Path) -> Any:
         raise ModelError(f"{folder}: no causal language model can be built from config.json: {reason}") from None
 
 
-def _prune_without_weights(folder: Path, layers: Sequence[int]) -> None:
+def _make_without_weights(folder: Path, student: Student) -> None:
+    from engine.students.init import adapter
     from engine.students.init.layers import keep, served_otherwise
 
-    model = _without_weights(folder)
+    model, layers = _without_weights(folder), student.init.layers
     try:
-        keep(model, layers)
+        if layers:
+            keep(model, layers)
+        if student.init.adapter:
+            adapter.targets(model, student.init.adapter)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
-    if reason := served_otherwise(model.config, layers):
+    if layers and (reason := served_otherwise(model.config, layers)):
         raise ModelError(
             f"{folder}: init.prune.layers: found {list(layers)}, with which vLLM would not serve what was trained: {reason}."
         )

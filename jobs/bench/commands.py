@@ -71,6 +71,26 @@ def dedup_bench(
     show(result, dedup.as_text(result), as_json)
 
 
+@bench.command(name="prune")
+def prune_bench(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run, which is only read.")],
+    work: Annotated[str, typer.Option("--work", metavar="FOLDER", help="Where this benchmark keeps its jobs.")],
+    student: Annotated[str, typer.Option("--student", help="A student with init.prune, which it is compared with.")],
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each init.")] = 5,
+    steps: Annotated[int, typer.Option("--steps", help="Cuts, as init.shrink.steps.")] = 3,
+    recover_steps: Annotated[int, typer.Option("--recover-steps", help="Optimizer steps between two cuts.")] = 50,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the student's.")] = None,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Compare a student cut by importance, in depth and width, with one of hand-picked layers and as many parameters."""
+    from jobs.bench import prune
+
+    order = prune.Order(seeds, steps, recover_steps, epochs)
+    result = prune.bench(run, work, student=student, order=order, profile=profile)
+    show(result, prune.as_text(result), as_json)
+
+
 @bench.command()
 def semantic(
     texts: Annotated[int, typer.Option("--texts", help="Texts to embed, a third of them planted near-duplicates.")] = 1000,

@@ -71,8 +71,8 @@ def dedup_bench(
     show(result, dedup.as_text(result), as_json)
 
 
-@bench.command(name="prune")
-def prune_bench(
+@bench.command()
+def prune(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run, which is only read.")],
     work: Annotated[str, typer.Option("--work", metavar="FOLDER", help="Where this benchmark keeps its jobs.")],
     student: Annotated[str, typer.Option("--student", help="A student with init.prune, which it is compared with.")],
@@ -84,11 +84,12 @@ def prune_bench(
     as_json: Json = False,
 ) -> None:
     """Compare a student cut by importance, in depth and width, with one of hand-picked layers and as many parameters."""
-    from jobs.bench import prune
+    from jobs.bench.prune import Order, as_text
+    from jobs.bench.prune import bench as compare
 
-    order = prune.Order(seeds, steps, recover_steps, epochs)
-    result = prune.bench(run, work, student=student, order=order, profile=profile)
-    show(result, prune.as_text(result), as_json)
+    order = Order(seeds, steps, recover_steps, epochs)
+    result = compare(run, work, student=student, order=order, profile=profile)
+    show(result, as_text(result), as_json)
 
 
 @bench.command()

@@ -108,7 +108,7 @@ def bench(run: str, work: str, *, student: str, order: Order, profile: str) -> P
 
 
 def copy(student: Student, kind: str, seed: int, order: Order, *, to: int = 0) -> Student:
-    """Return `student` with one of KINDS as its init. It learns with all its layers: those of a cut model are none of the source."""
+    """Return `student` with one of KINDS as its init. All its layers are trained: those of a cut model are none of the source."""
     assert student.init.prune is not None
     init = student.init
     if kind == BY_IMPORTANCE:
@@ -119,7 +119,7 @@ def copy(student: Student, kind: str, seed: int, order: Order, *, to: int = 0) -
 
 
 def trainings(students: Sequence[Student]) -> list[list[Job]]:
-    """Return the jobs that run at the same time: one training after the other, as each takes the machine for its matrix products."""
+    """Return the jobs that run at the same time: one training after the other."""
     return [[tokens_job(), student_job(f"students/{student.name}")] for student in students]
 
 

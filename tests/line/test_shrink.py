@@ -72,6 +72,7 @@ def test_training_between_the_cuts_lowers_the_loss(folder: Path) -> None:
     assert second.loss_before < first.loss and third.loss_before < second.loss
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("killed", ["recovered-1", "recovered-2", "train"])
 def test_a_student_killed_in_any_step_ends_with_the_losses_and_weights_of_an_unbroken_one(
     killed: str, folder: Path, tmp_path: Path

@@ -99,9 +99,7 @@ def test_a_dead_layer_is_the_least_important_one(by: Any) -> None:
     with torch.no_grad():
         find(model)[2].self_attn.o_proj.weight.zero_()
         find(model)[2].mlp.down_proj.weight.zero_()
-    taught = [
-        replace(batch, labels=greedy(model, batch)) for batch in batches()
-    ]  # what the whole model says: no layer is in the way
+    taught = [replace(batch, labels=greedy(model, batch)) for batch in batches()]  # each layer helps
     measured = importance.measure(model, taught, by=by)
     assert int(measured.layers.argmin()) == 2 and float(measured.layers[2]) == pytest.approx(0, abs=1e-9)
     kept = shrink.chosen(measured, WHOLE._replace(layers=3))

@@ -14,8 +14,7 @@ from engine.contract.shrink import Shrink
 from engine.errors import ModelError
 from engine.students.data.pack import Packed, collate
 from engine.students.export import huggingface
-from engine.students.init import importance, shrink, width
-from engine.students.init.layers import find
+from engine.students.init import importance, layers, shrink, width
 from engine.students.init.prune import parameters
 from engine.students.init.width import Shape, anatomy, cut_model
 from tests.families import tiny
@@ -35,6 +34,10 @@ def built(family: str, **changes: Any) -> Any:
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.1)
     return model
+
+
+def layers_of(model: Any) -> Any:
+    return layers.find(model)
 
 
 def batches() -> list[Any]:
@@ -58,7 +61,7 @@ def kill(model: Any) -> dict[int, torch.Tensor]:
     """Plant dead heads and dead feed-forward channels in `model`; return the channels of each layer that live."""
     alive = {}
     with torch.no_grad():
-        for index, layer in enumerate(find(model)):
+        for index, layer in enumerate(layers_of(model)):
             for head in DEAD[index]:
                 layer.self_attn.v_proj.weight[head * 8 : head * 8 + 8] = 0
                 if layer.self_attn.v_proj.bias is not None:
@@ -84,7 +87,7 @@ def test_dead_heads_and_channels_go_and_no_logit_changes(family: str) -> None:
 
 def dropped(model: Any) -> int:
     """Parameters of two key-value heads of 8 with two query heads each, and 64 channels, in four layers."""
-    biases = (2 * 8 * 4 if find(model)[0].self_attn.q_proj.bias is not None else 0) * 4
+    biases = (2 * 8 * 4 if layers_of(model)[0].self_attn.q_proj.bias is not None else 0) * 4
     return 4 * (64 * 16 * 2 + 64 * 32 * 2 + 3 * 64 * 64) + biases
 
 
@@ -97,8 +100,8 @@ def greedy(model: Any, batch: Any) -> torch.Tensor:
 def test_a_dead_layer_is_the_least_important_one(by: Any) -> None:
     model = built("llama")
     with torch.no_grad():
-        find(model)[2].self_attn.o_proj.weight.zero_()
-        find(model)[2].mlp.down_proj.weight.zero_()
+        layers_of(model)[2].self_attn.o_proj.weight.zero_()
+        layers_of(model)[2].mlp.down_proj.weight.zero_()
     taught = [replace(batch, labels=greedy(model, batch)) for batch in batches()]  # each layer helps
     measured = importance.measure(model, taught, by=by)
     assert int(measured.layers.argmin()) == 2 and float(measured.layers[2]) == pytest.approx(0, abs=1e-9)
@@ -113,7 +116,7 @@ def test_dead_hidden_channels_go_and_no_logit_changes(family: str) -> None:
     dead = torch.arange(0, 128, 2)
     with torch.no_grad():
         model.get_input_embeddings().weight[:, dead] = 0
-        for layer in find(model):
+        for layer in layers_of(model):
             layer.self_attn.o_proj.weight[dead] = 0
             layer.mlp.down_proj.weight[dead] = 0
     kept = shrink.chosen(importance.measure(model, batches()), WHOLE)
@@ -211,7 +214,7 @@ def test_other_families_are_refused_by_name_and_reason(family: str, reason: str)
 
 def test_layers_that_follow_from_their_index_are_refused() -> None:
     model = built("llama")
-    for index, layer in enumerate(find(model)):
+    for index, layer in enumerate(layers_of(model)):
         layer.self_attn.depth_scale = 0.5**index
     with pytest.raises(ModelError, match=r"layer 0 would be another one at place 0: self_attn.depth_scale is 1.0"):
         shrink.cut(model, batches(), 85_000, options())

@@ -38,7 +38,8 @@ def measure(model: Any, batches: Sequence[Batch], *, by: By = "influence") -> Im
     Raises:
         ModelError: the model has parts that cannot be cut.
     """
-    parts, stack = anatomy(model), find(model)
+    parts = anatomy(model)
+    stack: Any = find(model)
     shape, per_group = parts.shape, parts.head_size * parts.queries
     sizes = {"influence": (shape.layers, 1), "heads": (shape.layers, shape.kv_heads),
              "channels": (shape.layers, shape.intermediate), "hidden": (shape.layers, shape.hidden)}  # fmt: skip

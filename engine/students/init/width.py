@@ -103,7 +103,8 @@ def anatomy(model: Any) -> Anatomy:
     Raises:
         ModelError: a weight is none of those that can be cut, or its layers differ in size.
     """
-    stack, config = find(model), model.config.get_text_config(decoder=True)
+    stack: Any = find(model)
+    config = model.config.get_text_config(decoder=True)
     vocabulary, hidden = model.get_input_embeddings().weight.shape
     described = [{name: tuple(weight.shape) for name, weight in layer.named_parameters()} for layer in stack]
     _require_usual(model, described)

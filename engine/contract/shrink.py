@@ -50,7 +50,7 @@ class Shrink(Section):
     """Whether attention heads (by key-value group) and feed-forward channels may be left out."""
     hidden: bool = False
     """Whether hidden channels may be left out, too: of all layers and the token table."""
-    sample: Positive = 16
+    sample: Positive = 32
     """Training examples on which importance and the losses of shapes are measured; drawn by the student's seed."""
     candidates: Positive = 8
     """Most shapes of the wanted size that are tried at each cut. The one with the lowest loss on the sample is taken."""

@@ -20,6 +20,7 @@ class ProgressSnapshot(NamedTuple):
     tokens: int  # target tokens so far
     loss: float
     best: float | None  # validation loss
+    metric: float | None = None  # of the best model
     phase: str = ""  # see Progress
 
 
@@ -35,9 +36,8 @@ class ProgressFile:
         now = time.monotonic()
         if now - self.written >= WRITE_SECONDS:
             self.written = now
-            snapshot = ProgressSnapshot(
-                progress.step, steps, progress.tokens, progress.curve[-1]["loss"], progress.best, progress.phase
-            )
+            loss, best = progress.curve[-1]["loss"], (progress.best, progress.best_metric)
+            snapshot = ProgressSnapshot(progress.step, steps, progress.tokens, loss, *best, progress.phase)
             self.folder.write(self.name, json.dumps(snapshot._asdict()).encode())
 
     def read(self) -> ProgressSnapshot | None:
@@ -70,7 +70,8 @@ class ProgressReporter:
         phase = f"{snapshot.phase}, " if snapshot.phase else ""
         parts = [f"students/{self.student}: {phase}step {snapshot.step} of {snapshot.steps}", f"loss {snapshot.loss:.3f}"]
         if snapshot.best is not None:
-            parts.append(f"best validation {snapshot.best:.3f}")
+            metric = "" if snapshot.metric is None else f", exact match {snapshot.metric:.3f}"
+            parts.append(f"best validation {snapshot.best:.3f}{metric}")
         if snapshot.step > first.step:
             left = seconds / (snapshot.step - first.step) * (snapshot.steps - snapshot.step)
             parts += [f"{(snapshot.tokens - first.tokens) / seconds:.0f} target tokens/s", f"about {left:.0f} s left"]

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from engine.contract.students import Student
 from engine.students.training import loop
 from engine.students.training.checkpoint_state import Progress
-from engine.students.training.state import TrainSpec, WorkerContext
+from engine.students.training.state import WorkerContext
 
 SHRINK = {"source": "teacher", "to": 60_000, "steps": 3, "recover_steps": 4, "sample": 8}
 STUDENT = world.student("cut", init={"shrink": SHRINK}, **{**world.SHORT, "epochs": 1, "checkpoint_steps": 2})
@@ -57,8 +57,7 @@ def train(folder: Path, student: Student, killed: str) -> None:
             os._exit(9)
 
     resume = target / "checkpoint" if (target / "checkpoint").is_dir() else None
-    spec = TrainSpec(student, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
-    loop.run(spec, WorkerContext(rank, size, torch.device("cpu"), resume, keep, step, str(target)))
+    loop.run(world.spec_for(folder, student), WorkerContext(rank, size, torch.device("cpu"), resume, keep, step, str(target)))
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def test_progress_names_the_recovery_and_starts_its_clock_anew() -> None:
     lines: list[str] = []
     reporter = ProgressReporter("s", lines.append)
     reporter.last_time = 0.0
-    reporter(ProgressSnapshot(3, 50, 90, 2.0, None, "recovery 1 of 2"))
+    reporter(ProgressSnapshot(3, 50, 90, 2.0, None, phase="recovery 1 of 2"))
     reporter.last_time = 0.0
     reporter(ProgressSnapshot(1, 100, 30, 1.5, None))
     assert lines == ["students/s: recovery 1 of 2, step 3 of 50, loss 2.000", "students/s: step 1 of 100, loss 1.500"]

@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (folder / "log").open("w") as log:
         command = [sys.executable, initial_world.__file__, str(folder)]
-        code = subprocess.run(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": paths}, timeout=300).returncode
+        code = subprocess.run(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": paths}, timeout=900).returncode
     assert code == 0, (folder / "log").read_text()[-3000:]
     return folder
 

@@ -5,8 +5,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Positive, Section
+from engine.contract.shrink import Shrink
 
-KINDS = ("prune", "model", "champion")
+KINDS = ("prune", "shrink", "model", "champion")
 """Keys of `Init` of which exactly one says where the weights come from."""
 
 
@@ -77,10 +78,11 @@ class Adapter(Section):
 
 
 class Init(Section):
-    """The source of a student's initial weights: exactly one of `prune`, `model` and `champion`. `vocabulary` and `adapter` are
-    applied to it."""
+    """The source of a student's initial weights: exactly one of `prune`, `shrink`, `model` and `champion`. `vocabulary` and
+    `adapter` are applied to it."""
 
     prune: Prune | None = Field(default=None, exclude_if=_is_none)
+    shrink: Shrink | None = Field(default=None, exclude_if=_is_none)
     model: WholeModel | None = Field(default=None, exclude_if=_is_none)
     champion: ChampionRelease | None = Field(default=None, exclude_if=_is_none)
     vocabulary: Vocabulary | None = Field(default=None, exclude_if=_is_none)
@@ -110,11 +112,16 @@ class Init(Section):
             *([f"{self.adapter.type} of rank {self.adapter.rank}"] if self.adapter else []),
             *(["a trimmed vocabulary"] if self.vocabulary else []),
         ]
-        return " with ".join([champion or layers or f"all of {self.source}", *([" and ".join(changes)] if changes else [])])
+        cut = self.shrink and self.shrink.summary
+        return " with ".join([champion or layers or cut or f"all of {self.source}", *([" and ".join(changes)] if changes else [])])
 
     @model_validator(mode="after")
     def has_one_source(self) -> "Init":
         found = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(found) != 1:
             raise ValueError(f"found {' and '.join(found) or 'none of them'}, expected exactly one of {', '.join(KINDS)}")
+        if self.shrink and self.adapter:
+            raise ValueError(
+                "adapter: found one with shrink, expected none: a model that was cut has to learn with all its weights"
+            )
         return self

@@ -130,6 +130,8 @@ class Student(Section):
     @model_validator(mode="after")
     def has_trainable_layers(self) -> "Student":
         layers = self.init.layers
+        if self.init.shrink and self.freeze_layers:
+            raise ValueError("freeze_layers: found it with init.shrink, expected 0: which layers are left is not known before")
         if layers is not None and self.freeze_layers >= len(layers):
             raise ValueError(
                 f"freeze_layers: found {self.freeze_layers}, expected less than the length of init.{self.init.kind}.layers, "

@@ -7,6 +7,66 @@ from pydantic import Field
 from engine.records.base import Record
 
 
+class CutRecord(Record):
+    """One cut of `init.shrink`, and the shape that it left: the best of those tried on the sample, without training."""
+
+    target: int
+    """Most parameters that the cut had to leave."""
+    parameters: int
+    """Parameters that it left; tied ones count once."""
+    layers: int
+    """Decoder layers."""
+    heads: int
+    """Query heads of a layer."""
+    kv_heads: int
+    """Key-value heads of a layer."""
+    intermediate: int
+    """Feed-forward channels of a layer."""
+    hidden: int
+    """Hidden size."""
+    tried: int
+    """Shapes whose loss was measured."""
+    loss_before: float
+    """Nats per target token on the sample before the cut."""
+    loss: float
+    """The same after it, before any training."""
+
+
+class StudentShape(Record):
+    """What `init.shrink` kept of the source."""
+
+    layers: list[int]
+    """Decoder layers of the source that are left, in order."""
+    head_size: int
+    """Size of an attention head, which stays."""
+    measure: str
+    """How the importance of layers was measured: influence or ablation."""
+    layer_importance: list[float]
+    """Of each layer of the source, before the first cut."""
+    cuts: list[CutRecord]
+    """In order; the last one has the student's own sizes."""
+    recover_steps: int
+    """Optimizer steps between the cuts, all together."""
+    seconds: float
+    """Seconds of the cuts and of the training between them."""
+
+    @property
+    def last(self) -> CutRecord:
+        """The cut that left the student."""
+        return self.cuts[-1]
+
+    def as_text(self) -> str:
+        """Return the shape in one line."""
+        cut, importance = self.last, self.layer_importance
+        kept, every = ", ".join(map(str, self.layers)), ", ".join(f"{index}: {value:.2g}" for index, value in enumerate(importance))
+        path = " -> ".join(f"{each.parameters / 1e6:.3g} M (loss {each.loss:.2f})" for each in self.cuts)
+        return (
+            f"{cut.layers} layers ({kept} of {len(importance)}), {cut.heads} query heads and {cut.kv_heads} key-value heads of "
+            f"{self.head_size}, feed-forward {cut.intermediate}, hidden {cut.hidden}; cut to {path}; {self.measure} of each layer: "
+            f"{every}"
+        )
+
+
 class TrainingSetup(Record):
     """Model and data of a training, as they were loaded."""
 
@@ -20,6 +80,8 @@ class TrainingSetup(Record):
     """Split (train, validation) -> examples."""
     too_long: int
     """Examples of more than `max_tokens` tokens, which were left out."""
+    shape: StudentShape | None = None
+    """What `init.shrink` kept; null for another `init`."""
 
 
 class ValidationLoss(Record):
@@ -92,6 +154,8 @@ class StudentMetrics(Record):
     """Decoder layers of that model."""
     layers: list[int]
     """Decoder layers of that model that the student keeps."""
+    shape: StudentShape | None = None
+    """What `init.shrink` kept, and by which importance; null for another `init`."""
     zero: int
     """DeepSpeed ZeRO stage."""
     workers: int

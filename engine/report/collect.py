@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from engine.records.base import Json
 from engine.records.report import Report
+from engine.records.student import StudentShape
 from engine.report import row_counts
 from engine.report.labels import clip
 from engine.report.page_data import Counts, DroppedPair, LossPoint, MapPoint, PageData
@@ -46,6 +47,7 @@ def collect(artifacts: Artifacts, *, report: Report, contract: Json, predictions
         | _pairs(artifacts, ("prompts", "dropped"), ["prompts", "holdout", "dropped"], ["prompt_id", "text"]),
         samples=_samples(artifacts),
         steps=_steps(artifacts),
+        shapes=_shapes(artifacts),
         predictions=_predictions(predictions),
     )
 
@@ -140,6 +142,13 @@ def _steps(artifacts: Artifacts) -> dict[str, list[LossPoint]]:
         stride = max(1, -(-len(train) // STEPS))
         steps[job.partition("/")[2]] = train[::stride] + [row for row in rows if row.split != "train"]
     return steps
+
+
+def _shapes(artifacts: Artifacts) -> dict[str, str]:
+    raw = {
+        job.partition("/")[2]: each.record.metrics.get("shape") for job, each in artifacts.items() if job.startswith("students/")
+    }
+    return {student: StudentShape.model_validate(shape).as_text() for student, shape in raw.items() if shape}
 
 
 def _predictions(table: pa.Table | None) -> list[Row]:

@@ -127,6 +127,8 @@ class PageData:
     """PICKED or CANDIDATE rows, some from every pool, with `split`."""
     steps: dict[str, list[LossPoint]] = field(default_factory=dict)
     """Student -> optimizer steps and validations, in order."""
+    shapes: dict[str, str] = field(default_factory=dict)
+    """Student that `init.shrink` made -> what it kept, in one line."""
     predictions: list[Row] = field(default_factory=list)
     """Holdout prompts, each with `models`: name -> answer."""
 

@@ -72,6 +72,27 @@ def dedup_bench(
 
 
 @bench.command()
+def prune(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run, which is only read.")],
+    work: Annotated[str, typer.Option("--work", metavar="FOLDER", help="Where this benchmark keeps its jobs.")],
+    student: Annotated[str, typer.Option("--student", help="A student with init.prune, which it is compared with.")],
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each init.")] = 5,
+    steps: Annotated[int, typer.Option("--steps", help="Cuts, as init.shrink.steps.")] = 3,
+    recover_steps: Annotated[int, typer.Option("--recover-steps", help="Optimizer steps between two cuts.")] = 50,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the student's.")] = None,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Compare a student cut by importance, in depth and width, with one of hand-picked layers and as many parameters."""
+    from jobs.bench.prune import Order, as_text
+    from jobs.bench.prune import bench as compare
+
+    order = Order(seeds, steps, recover_steps, epochs)
+    result = compare(run, work, student=student, order=order, profile=profile)
+    show(result, as_text(result), as_json)
+
+
+@bench.command()
 def semantic(
     texts: Annotated[int, typer.Option("--texts", help="Texts to embed, a third of them planted near-duplicates.")] = 1000,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,

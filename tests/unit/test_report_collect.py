@@ -1,5 +1,7 @@
 """The data of the page: bounded, complete, the same for the same run."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 import sample_report
@@ -9,6 +11,7 @@ from engine.records.record import ArtifactRecord, Identity
 from engine.records.report import Report
 from engine.report import funnel
 from engine.report.collect import collect
+from engine.report.page import page
 from engine.report.sampling import keep_first, within
 from engine.rows import DROPPED_BY, PICKED, POOLS, STEP, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
@@ -172,3 +175,17 @@ def test_stages_tell_what_goes_on_from_what_leaves(data):
     assert kinds["prompts"]["prompts"] == kinds["dataset"]["picked"] == kinds["students/s"]["trained"] == "on"
     assert kinds["prompts"]["holdout"] == kinds["candidates"]["review"] == "aside"
     assert kinds["prompts"]["too_long"] == kinds["dataset"]["quota"] == "out"
+
+
+def test_student_that_was_cut_says_what_is_left_in_one_line(arguments, data):
+    name = next(iter(data.steps))
+    cut = {"target": 9, "parameters": 8_000_000, "layers": 2, "heads": 6, "kv_heads": 2, "intermediate": 640, "hidden": 576}
+    shape = {"layers": [0, 2], "head_size": 64, "measure": "influence", "layer_importance": [0.5, 0.1, 0.2]}
+    shape |= {"recover_steps": 0, "seconds": 1, "cuts": [{**cut, "tried": 3, "loss_before": 0.5, "loss": 4.0}]}
+    student = arguments["artifacts"][f"students/{name}"]
+    record = student.record.model_copy(update={"metrics": {"shape": shape}})
+    artifacts = {**arguments["artifacts"], f"students/{name}": replace(student, record=record)}
+    assert data.shapes == {}
+    cut_data = collect(**{**arguments, "artifacts": artifacts})
+    line = "2 layers (0, 2 of 3), 6 query heads and 2 key-value heads of 64, feed-forward 640, hidden 576; cut to 8 M (loss 4.00)"
+    assert cut_data.shapes[name].startswith(line) and f"Cut from its source: {line}" in page(cut_data)

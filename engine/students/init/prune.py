@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
+from engine.records.student import StudentShape
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Keys under which a configuration gives its number of layers."""
@@ -23,6 +24,7 @@ class PrunedModel:
     tokenizer: Any
     source_layers: int  # decoder layers of the model that it was made from
     source_parameters: int
+    shape: StudentShape | None = None  # what `init.shrink` kept
     adapter: Any = None  # peft's model around `model`, if low-rank updates are trained
 
 

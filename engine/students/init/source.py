@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from engine.contract.students import Student
 from engine.errors import ModelError
@@ -9,6 +10,8 @@ from engine.inference.chat_template import check_template
 from engine.students.data import preflight
 from engine.students.init.prune import check_layers, count_layers
 
+LEAST_TOKENS = 256
+"""Bytes: a trimmed vocabulary has at least these tokens. How many more is known with the examples."""
 UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
 """Families whose layers are all alike: for them the seconds that torch takes to import are saved."""
 
@@ -28,25 +31,44 @@ def check_source(folder: Path, student: Student, instruction: str) -> None:
     check_template(folder, instruction)
     preflight.check_source(folder)
     family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
-    if student.init.adapter or (layers and family not in UNIFORM):
+    if student.init.shrink:
+        _shrink_without_weights(folder, student)
+    elif student.init.adapter or (layers and family not in UNIFORM):
         _make_without_weights(folder, student)
 
 
-def _make_without_weights(folder: Path, student: Student) -> None:
+def _shrink_without_weights(folder: Path, student: Student) -> None:
+    from engine.students.init import shrink, width
+
+    options, trim = student.init.shrink, student.init.vocabulary
+    assert options is not None
+    try:
+        parts = width.anatomy(_without_weights(folder))
+        shrink.check(parts, options)
+        shrink.wanted(parts, options, vocabulary=LEAST_TOKENS if trim else None)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+
+
+def _without_weights(folder: Path) -> Any:
+    """Return the model in the folder `folder` on the meta device."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
-
-    from engine.students.init import adapter
-    from engine.students.init.layers import keep, served_otherwise
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config)
     except Exception as error:  # whatever the model of somebody else raises
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(f"{folder}: no causal language model can be built from config.json: {reason}") from None
-    layers = student.init.layers
+
+
+def _make_without_weights(folder: Path, student: Student) -> None:
+    from engine.students.init import adapter
+    from engine.students.init.layers import keep, served_otherwise
+
+    model, layers = _without_weights(folder), student.init.layers
     try:
         if layers:
             keep(model, layers)

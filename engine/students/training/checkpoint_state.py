@@ -17,6 +17,8 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
+    phase: str = ""
+    """What is trained before the training itself, such as `recovery 1 of 2`."""
     step: int = 0
     """Optimizer steps done."""
     tokens: int = 0

@@ -155,14 +155,14 @@ def _fit(spec: TrainSpec, pool: Pool, location: CheckpointLocation) -> Checkpoin
 def _work(config: dict[str, Any]) -> None:
     """Run the loop in one worker, from the last checkpoint if there is one."""
     spec, location = config["spec"], config["location"]
-    context, last = ray.train.get_context(), ray.train.get_checkpoint()
+    context, last, storage = ray.train.get_context(), ray.train.get_checkpoint(), f"{location.storage}/{location.name}"
     rank, world = context.get_world_rank(), context.get_world_size()
     file = ProgressFile(location.storage, location.name)
 
     on_step = file.write if rank == 0 else lambda progress, steps: None
     with last.as_directory() if last else nullcontext() as folder:
         resume = Path(folder) if folder else None
-        loop.run(spec, WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step))
+        loop.run(spec, WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step, storage))
 
 
 def _save_checkpoint(folder: Path) -> None:

@@ -21,6 +21,7 @@ class ProgressSnapshot(NamedTuple):
     loss: float
     best: float | None  # validation loss
     metric: float | None = None  # of the best model
+    phase: str = ""  # see Progress
 
 
 class ProgressFile:
@@ -35,8 +36,8 @@ class ProgressFile:
         now = time.monotonic()
         if now - self.written >= WRITE_SECONDS:
             self.written = now
-            loss = progress.curve[-1]["loss"]
-            snapshot = ProgressSnapshot(progress.step, steps, progress.tokens, loss, progress.best, progress.best_metric)
+            loss, best = progress.curve[-1]["loss"], (progress.best, progress.best_metric)
+            snapshot = ProgressSnapshot(progress.step, steps, progress.tokens, loss, *best, progress.phase)
             self.folder.write(self.name, json.dumps(snapshot._asdict()).encode())
 
     def read(self) -> ProgressSnapshot | None:
@@ -58,7 +59,7 @@ class ProgressReporter:
         now = time.monotonic()
         if snapshot is None or snapshot.step == self.last_step:
             return
-        if self.first is None:
+        if self.first is None or self.first.phase != snapshot.phase:
             self.first, self.first_time = snapshot, now
         if now - self.last_time >= REPORT_SECONDS:
             self.last_time, self.last_step = now, snapshot.step
@@ -66,7 +67,8 @@ class ProgressReporter:
 
     def line(self, snapshot: ProgressSnapshot, first: ProgressSnapshot, seconds: float) -> str:
         """Return `snapshot` as text; it was taken `seconds` after `first`."""
-        parts = [f"students/{self.student}: step {snapshot.step} of {snapshot.steps}", f"loss {snapshot.loss:.3f}"]
+        phase = f"{snapshot.phase}, " if snapshot.phase else ""
+        parts = [f"students/{self.student}: {phase}step {snapshot.step} of {snapshot.steps}", f"loss {snapshot.loss:.3f}"]
         if snapshot.best is not None:
             metric = "" if snapshot.metric is None else f", exact match {snapshot.metric:.3f}"
             parts.append(f"best validation {snapshot.best:.3f}{metric}")

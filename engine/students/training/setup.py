@@ -21,6 +21,7 @@ from engine.students.init.tokenizer import fetch
 from engine.students.training import packing, zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
+from engine.students.training.recovery import shrunk
 from engine.students.training.state import BEST, SPLITS, Training, TrainSpec, WorkerContext
 
 
@@ -33,14 +34,16 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     own = preflight.load(fetch(tokens, spec.tokenizer, scratch / "tokenizer")) if student.init.vocabulary else None
     pruned = initial(spec, own)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
-    if worker.rank == 0 and worker.resume is None:
-        huggingface.verify(pruned, scratch)
     splits = {
         name: flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
         for name in SPLITS
     }
     for name, split in splits.items():
         check_split(name, split, student)
+    if student.init.shrink:
+        pruned = shrunk(spec, worker, pruned, splits, scratch)
+    if worker.rank == 0 and worker.resume is None:
+        huggingface.verify(pruned, scratch)
     if student.packing:
         packing.check(pruned.model, splits["train"], student.name)
     progress = Progress(
@@ -50,17 +53,25 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
             source_layers=pruned.source_layers,
             examples={name: len(split) for name, split in splits.items()},
             too_long=sum(split.too_long for split in splits.values()),
+            shape=pruned.shape,
         )
     )
-    net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
-    if worker.resume:
-        zero.load_weights(net, worker.resume)
-    engine = zero.start(net, student, accelerator=spec.accelerator)
-    training = Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
+    training = start(spec, worker, pruned, splits, progress, scratch)
     if worker.resume:
         restore(training, worker.resume)
     training.progress.workers = worker.world
     return training
+
+
+def start(
+    spec: TrainSpec, worker: WorkerContext, pruned: prune.PrunedModel, splits: dict[str, Packed], progress: Progress, scratch: Path
+) -> Training:
+    """Start DeepSpeed around the model and its objectives, with the weights of `worker.resume` if there is one."""
+    net = LossModule(pruned.model, spec.student.objectives.model_dump()).to(worker.device)
+    if worker.resume:
+        zero.load_weights(net, worker.resume)
+    engine = zero.start(net, spec.student, accelerator=spec.accelerator)
+    return Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
 
 
 def check_split(name: str, split: Packed, student: Student) -> None:

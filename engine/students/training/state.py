@@ -65,6 +65,8 @@ class WorkerContext:
     """Takes a folder as this rank's part of a checkpoint; every rank must call it."""
     on_step: Callable[[Progress, int], None]
     """Called after every step with the progress and the total number of steps."""
+    storage: str = ""
+    """Path or URL of the folder of this training, which every rank reaches; "" if there is one rank only, for its own scratch."""
 
 
 @dataclass

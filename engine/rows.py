@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-VERSION = 4
+VERSION = 5
 """Of all schemas together; `engine/storage/migrations.py` reads older tables."""
 
 LAYERS = ("core", "failure_mode", "long_tail")
@@ -224,6 +224,11 @@ STEP = pa.schema(  # one row per optimizer step or validation
         ("learning_rate", pa.float32()),
         ("tokens", pa.int64()),  # target tokens so far
         ("seconds", pa.float32()),
+        ("seed", pa.int64()),  # of the training; null in runs that are older than the column
+        # Shares of exact answers at a validation, 0 to 1; null = nothing was generated.
+        ("metric", pa.float32()),  # what chose the best model: the mean of those below
+        ("served", pa.float32()),  # under the answer schema and spans of the prompt
+        ("unconstrained", pa.float32()),  # without them
     ]
 )
 TABLES = {

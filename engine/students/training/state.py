@@ -1,7 +1,7 @@
 """What a training is, in one worker: its specification, the worker's place, and the state that the loop changes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,27 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
 from engine.students.data.pack import Batch, Packed, collate
 from engine.students.init import prune
 from engine.students.training.checkpoint_state import Progress
+from engine.students.training.schedule import decay_steps
 
-BEST = "best"  # folder in a checkpoint: the Hugging Face model of the lowest validation loss so far
+BEST = "best"  # folder in a checkpoint: the Hugging Face model of the best validation so far
 SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a trained student will be asked, in picklable values."""
+
+    units: Mapping[str, TaskUnit]
+    """By name."""
+    max_tokens: int
+    """Of an answer."""
+    tools: tuple[str, ...] = ()
+    """Names of the tools that it may call, in the order of the contract."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,13 @@ class TrainSpec:
     source: str  # folder of the model that is pruned
     dataset: str  # URL of the artifact `dataset`
     accelerator: str  # key of zero.BACKENDS
+    served: Served | None = None  # for `metric: exact_match`
+    label: str = ""  # what people read instead of the student's name, such as its name and seed
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return self.label or self.student.name
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,7 @@ class Training:
     progress: Progress
     scratch: Path
     started: float
+    sample: Any = None  # generation.Sample, once it has been built
 
     @property
     def epoch_steps(self) -> int:
@@ -64,8 +86,19 @@ class Training:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps unless early stopping ends the training."""
-        return self.epoch_steps * self.spec.student.epochs
+        """Optimizer steps unless early stopping or the time ends the training."""
+        return self.spec.student.max_steps or self.epoch_steps * self.spec.student.epochs
+
+    @property
+    def last_step(self) -> int:
+        """The step that ends the training, as far as it is known: the decay of the learning rate ends at it, once it has begun."""
+        start, total = self.progress.decay_start, self.total_steps
+        return total if start is None else start + decay_steps(start, total, self.spec.student)
+
+    def elapsed(self) -> float:
+        """Return the seconds of training in all attempts, by the clock of rank 0. Every rank must call it."""
+        seconds = self.progress.seconds + time.monotonic() - self.started if self.worker.rank == 0 else 0.0
+        return self.sum_over_workers(torch.tensor(seconds, dtype=torch.float64, device=self.worker.device))
 
     def batch(self, packed: Packed, rows: np.ndarray) -> Batch:
         """Return the examples `rows` of `packed` on the worker's device; -1 is a row of padding."""
@@ -79,8 +112,8 @@ class Training:
             dist.all_reduce(total)
         return float(total)
 
-    def record(self, split: str, loss: float, rate: float, began: float) -> None:
-        """Add a point to the loss curve: `loss` in nats per target token, `began` on the monotonic clock."""
+    def record(self, split: str, loss: float, rate: float, began: float, **shares: float | None) -> None:
+        """Add a point to the loss curve: `loss` in nats per target token, `began` on the monotonic clock, `shares` of exact."""
         progress = self.progress
         progress.curve.append(
             {
@@ -91,5 +124,6 @@ class Training:
                 "learning_rate": rate,
                 "tokens": progress.tokens,
                 "seconds": round(time.monotonic() - began, 4),
+                **shares,
             }
         )

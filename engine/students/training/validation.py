@@ -1,20 +1,39 @@
-"""Validation at the end of each epoch: its loss, the best model so far, and whether the training is over."""
+"""Validation: its loss, the student's metric, and the best model so far."""
 
+import math
 import shutil
 import time
+from pathlib import Path
 
 import torch
 
 from engine.students.data.pack import sorted_batches
 from engine.students.export import huggingface
-from engine.students.training import zero
+from engine.students.training import generation, zero
 from engine.students.training.schedule import learning_rate
 from engine.students.training.state import BEST, Training
 
+CANDIDATE = "candidate"  # folder of the weights whose answers are compared before it is known whether they are the best
+
 
 def validate(training: Training) -> None:
-    """Compute the validation loss, keep the weights if it is the lowest so far, and decide whether the training is over."""
-    student, worker, progress, began = training.spec.student, training.worker, training.progress, time.monotonic()
+    """Compute loss and metric on the validation split; keep the weights if they are the best so far. Every rank must call it."""
+    student, progress, began = training.spec.student, training.progress, time.monotonic()
+    loss, shares = validation_loss(training), generation.Shares()
+    candidate = training.scratch / CANDIDATE
+    if student.metric == "exact_match" and math.isfinite(loss):  # weights that are no numbers answer nothing
+        write(training, candidate)
+        shares = generation.measure(training, candidate)
+    progress.update_best(loss, student.early_stop if progress.decay_start is None else None, shares.metric)
+    if progress.best_step == progress.step:
+        keep_best(training, candidate)
+    rate = learning_rate(progress.step, training.total_steps, student, progress.decay_start)
+    training.record("validation", loss, rate, began, **shares.columns())
+
+
+def validation_loss(training: Training) -> float:
+    """Return the mean loss per target token of the validation split, in nats. Every rank must call it."""
+    student, worker = training.spec.student, training.worker
     packed = training.splits["validation"]
     rows = sorted_batches(packed, size=student.per_device_batch * worker.world)
     total = torch.zeros((), device=worker.device)
@@ -23,18 +42,22 @@ def validate(training: Training) -> None:
         for share in rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]:
             total += training.engine(training.batch(packed, share))
     training.engine.train()
-    loss = training.sum_over_workers(total) / packed.weight(rows.ravel())
-    progress.update_best(loss, student.early_stop)
-    if progress.best_step == progress.step:
-        keep_best(training)
-    progress.is_over = progress.stopped_early or progress.step >= training.total_steps
-    training.record("validation", loss, learning_rate(progress.step, training.total_steps, student), began)
+    return training.sum_over_workers(total) / packed.weight(rows.ravel())
 
 
-def keep_best(training: Training) -> None:
-    """Write the current weights as the best model. Every rank must call it."""
+def keep_best(training: Training, candidate: Path) -> None:
+    """Make the current weights, which `candidate` holds if answers were generated, the best model. Every rank must call it."""
+    best = training.scratch / BEST
+    shutil.rmtree(best, ignore_errors=True)
+    if training.spec.student.metric == "loss":
+        write(training, best)
+    elif training.worker.rank == 0:
+        candidate.rename(best)
+
+
+def write(training: Training, folder: Path) -> None:
+    """Write the current weights into `folder`, on rank 0. Every rank must call it."""
     weights = zero.weights(training.engine)
     if weights is not None:
-        folder = training.scratch / BEST
         shutil.rmtree(folder, ignore_errors=True)
         huggingface.write(training.pruned, weights, folder, dtype=training.spec.student.dtype)

@@ -17,7 +17,7 @@ class Trial(Record):
     values: dict[str, JsonValue]
     """Dotted key of the student -> value."""
     status: Status = "running"
-    """`finished` by itself, `killed` as it was behind, ended by the `budget`, or `failed`; `running` if the search was interrupted."""
+    """`finished` by itself, `killed` as it was behind, ended by the `budget`, `failed`; `running`: the search was interrupted."""
     score: float | None = None
     """What trials are ranked by, more is better: the exact match on validation examples if the student's `metric` is that, else the
     validation loss with its sign changed. Of the best weights so far; null before the first validation."""

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
+
+from ray.train import UserCallback
 
 from engine.contract import Contract
 from engine.contract.renames import older_json
@@ -26,8 +29,10 @@ MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
 
 
-def run(context: JobContext) -> RowCounts:
+def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCounts:
     """Train the student that the job is named after on the examples that the job needs; export its best weights.
+
+    `callbacks` get the numbers of every checkpoint.
 
     Raises:
         InputError: the dataset has no training or no validation examples.
@@ -38,7 +43,7 @@ def run(context: JobContext) -> RowCounts:
     source = locate(student.init.prune.source, root=context.root, home=context.models)
     prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
     check_examples(context, data)
-    plans = planned(context, student, source, data)
+    plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
         for each in ended:

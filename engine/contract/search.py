@@ -3,9 +3,9 @@
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
 
 from engine.contract.base import Name, Positive, Section
 from engine.contract.students import Student
@@ -59,6 +59,14 @@ class Range(Section):
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
 
 
+def _kind(value: object) -> str:
+    """Return the tag of a domain, so that an error names the keys of one kind only."""
+    return "choices" if isinstance(value, Choices) or (isinstance(value, Mapping) and "choices" in value) else "range"
+
+
+Domain = Annotated[Annotated[Choices, Tag("choices")] | Annotated[Range, Tag("range")], Discriminator(_kind)]
+
+
 class Budget(Section):
     """What a search may use; the first limit that is reached ends it. Trainings that are under way then are stopped."""
 
@@ -84,7 +92,7 @@ class Search(Section):
 
     student: Name
     """Name of the student in the contract."""
-    keys: dict[str, Choices | Range] = Field(min_length=1)
+    keys: dict[str, Domain] = Field(min_length=1)
     """Dotted key of the student, such as `learning_rate` or `init.prune.layers` -> its values."""
     budget: Budget = Budget()
     early_kill: EarlyKill | None = EarlyKill()

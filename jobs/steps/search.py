@@ -123,7 +123,7 @@ class Notes(ray.tune.Callback):
     """Notes every trial in the ledger as it goes, in the driver, and the wall time of this session."""
 
     def __init__(self, setup: SearchSetup, progress: Callable[[str], None]) -> None:
-        self.setup, self.progress = setup, progress
+        self.noted, self.progress = setup, progress
         self.trials: dict[str, Trial] = {}
         self.started, self.session = time.monotonic(), f"sessions/{time.time_ns()}"
         self.is_spent = False
@@ -134,8 +134,8 @@ class Notes(ray.tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Note that a trial begins."""
-        values = decoded(self.setup.search, trial.config)
-        self._note(trial, Trial(trial=self.setup.key(values), values=values))
+        values = decoded(self.noted.search, trial.config)
+        self._note(trial, Trial(trial=self.noted.key(values), values=values))
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Note the numbers of a validation."""
@@ -156,19 +156,19 @@ class Notes(ray.tune.Callback):
 
     def _measured(self, trial: Any, result: Mapping[str, Any]) -> Trial:
         before = self.trials[trial.trial_id]
-        numbers = {name: result.get(name) for name in NUMBERS}
-        is_better = before.score is None or (numbers["score"] is not None and numbers["score"] > before.score)
-        point = ((round(float(result.get("epochs", 0)), 4), numbers["score"]),) if is_better else ()
+        numbers = {name: result[name] for name in NUMBERS if name in result}
+        is_better = before.score is None or result["score"] > before.score
+        point = ((round(result.get("epochs", 0.0), 4), result["score"]),) if is_better else ()
         return before.model_copy(
             update={**numbers, "seconds": round(result.get("train_seconds", 0.0), 1), "curve": (*before.curve, *point)}
         )
 
     def _note(self, trial: Any, noted: Trial) -> None:
         self.trials[trial.trial_id] = noted
-        self.setup.save(noted)
-        self.setup.ledger.write(self.session, str(round(time.monotonic() - self.started, 1)).encode())
+        self.noted.save(noted)
+        self.noted.ledger.write(self.session, str(round(time.monotonic() - self.started, 1)).encode())
         score = "" if noted.score is None else f", score {noted.score:.4f} after {noted.epochs:.1f} epochs"
-        self.progress(f"search/{self.setup.search.student}: {noted.trial[:8]} {noted.status}{score}")
+        self.progress(f"search/{self.noted.search.student}: {noted.trial[:8]} {noted.status}{score}")
 
 
 class TokenLimit(Stopper):

@@ -22,6 +22,7 @@ from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.pipeline import pipeline
 
+pytestmark = pytest.mark.search  # minutes: processes of Tune, Train and DeepSpeed for each trial
 ROOT = Path(__file__).parents[2]
 STUDENT = {"name": "small", "init": {"prune": {"source": "teacher", "layers": [0, 2]}}, **world.SHORT}
 CONTRACT = {

@@ -127,7 +127,8 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
         _measured(whole),
         estimate.candidates(estimates),
         estimate.dataset(estimates),
-        *(estimate.student(student.name, estimates) for student in contract.students),
+        estimate.tokens(estimates),
+        *(estimate.student(student.name, estimates, validation=contract.curation.pick.validation) for student in contract.students),
         estimate.reports(
             estimates,
             models=sum(teacher.answers for teacher in contract.teachers.models)

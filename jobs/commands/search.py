@@ -81,7 +81,7 @@ def check(work: Workspace, order: Search, space: str) -> None:
             problems.append(f"  keys.{key}: {json.dumps(value)}: {error}")
     if problems:
         raise ContractError("\n".join([f"{space}: {len(problems)} problem(s):", *problems]))
-    verify(work.contract.model_copy(update={"students": (student, *variants)}), root=work.root, models=work.models)
+    verify(work.contract.model_copy(update={"students": (student, *variants)}), root=work.root, models=work.models, run=work.folder)
 
 
 def _setup(work: Workspace, order: Search, console: Console) -> "SearchSetup":
@@ -90,7 +90,7 @@ def _setup(work: Workspace, order: Search, console: Console) -> "SearchSetup":
     jobs = {job.name: job for job in pipeline(work.contract)}
     job = jobs[f"students/{order.student}"]
     inputs = {}
-    for name in job.needs:
+    for name in (name for name in job.needs if name not in job.derived):
         context = work.context(jobs[name], log=console.log, progress=console.progress)
         is_finished(context)  # raises if it was made by another recipe
         inputs[name] = workspace.finished(work.folder, name).fingerprint
@@ -108,6 +108,8 @@ def _run(setup: "SearchSetup", console: Console) -> None:
     with ray_session(work, console):
         from jobs.steps.search import run_trials
 
+        needed = [job for job in pipeline(work.contract) if job.name in setup.job.derived]  # made of the dataset: nothing is paid
+        run_pipeline(needed, lambda job: work.context(job, log=console.log, progress=console.progress))
         console.log(f"search/{order.student}: {len(setup.trials())} of {order.budget.trials} trials were begun before")
         run_trials(setup, at_once=order.at_once or _at_once(work, order.student), progress=console.log)
         winner = _winner(setup)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from engine.contract import Contract
+from engine.contract.init import ChampionRelease
 from engine.contract.models import ReleaseModel, StudentModel, TrainedModel, VllmModel
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.students import Student
@@ -14,11 +15,13 @@ from engine.contract.teachers import Teacher
 from engine.errors import MissingArtifact, ModelError, StorageError
 from engine.evaluation.size import model_size
 from engine.inference.identity import fingerprint
-from engine.release.registry import CONTRACT, Registry
+from engine.records.release import ReleaseManifest
+from engine.release.registry import CONTRACT, RELEASE
 from engine.runs.job import JobContext
 from engine.storage.folder import Folder
 from engine.tools.toolset import Toolset
 from jobs import workspace
+from jobs.steps.initial_source import release
 from jobs.steps.toolset import file_hashes, toolset
 
 
@@ -76,7 +79,7 @@ def find(model: TrainedModel, root: str) -> Trained:
     """
     try:
         found = _student(model, root) if isinstance(model, StudentModel) else _release(model, root)
-    except (MissingArtifact, StorageError, ValidationError) as error:
+    except (MissingArtifact, ModelError, StorageError, ValidationError) as error:
         raise ModelError(f"{model.type} {model.path}: {error}") from None
     folder, student, contract = found
     if not folder.is_local:
@@ -102,17 +105,12 @@ def _student(model: StudentModel, root: str) -> tuple[Folder, Student, Contract]
 
 
 def _release(model: ReleaseModel, root: str) -> tuple[Folder, Student, Contract]:
-    registry = Registry(workspace.run_folder(_below(root, model.registry)), model.contract)
-    events = {event.fingerprint: event for event in registry.history()}
-    champion = registry.champion
-    wanted = model.version or (champion.fingerprint if champion else "")
-    matching = [event for key, event in events.items() if wanted and key.startswith(wanted)]
-    if len(matching) != 1:
-        known = ", ".join(f"{key[:12]} ({event.student})" for key, event in events.items()) or "none"
-        raise MissingArtifact(f"found {len(matching)} releases of {wanted or 'a champion'!r}, expected one; known are: {known}")
-    [event] = matching
-    contract = Contract.model_validate_json(registry.read_file(event, CONTRACT))
-    return registry.model_folder(event), contract.student(event.student), contract
+    section = ChampionRelease(registry=model.registry, contract=model.contract, version=model.version)
+    folder = Folder(str(release(section, run=None, contract=model.contract, root=root)))
+    kept = Folder(folder.url.rpartition("/")[0])
+    manifest = ReleaseManifest.model_validate_json(kept.read(RELEASE))
+    contract = Contract.model_validate_json(kept.read(CONTRACT))
+    return folder, contract.student(manifest.student), contract
 
 
 def inputs(context: JobContext) -> dict[str, str]:

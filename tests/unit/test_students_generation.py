@@ -88,9 +88,8 @@ def test_batches_are_answered_as_single_prompts_are(model: Any, tokenizer: Any) 
     sample = Sample(rows, Served({"copy": unit(output={})}, 12), tokenizer)
     [batch] = sample.batches
     prompts = [question.ids for question in batch]
-    alone = [
-        tokenizer.decode(model.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :]) for ids in prompts
-    ]
+    alone = [model.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :] for ids in prompts]
+    texts = [tokenizer.decode(ids) for ids in alone]
     sample.tokenizer = _Raw(tokenizer)
     assert sample._generate(model, prompts, []) == [text if "</s>" in text else None for text in texts]
 

@@ -105,8 +105,8 @@ def _release(registry, work):
     [
         ({"type": "student", "run": "gone", "name": "small"}, "no run is here"),
         ({"type": "student", "run": "earlier", "name": "tiny"}, "has no student 'tiny'; it has small, large"),
-        ({"type": "release", "registry": "gone", "contract": "toy"}, "found 0 releases of 'a champion'"),
-        ({"type": "release", "registry": "gone", "contract": "toy", "version": "abcdef"}, "known are: none"),
+        ({"type": "release", "registry": "gone", "contract": "toy"}, "has 0 releases of a champion"),
+        ({"type": "release", "registry": "gone", "contract": "toy", "version": "abcdef"}, "known: none"),
     ],
 )
 def test_model_that_is_not_there_is_named(earlier, tmp_path, model, words):

@@ -248,27 +248,9 @@ STEP = pa.schema(  # one row per optimizer step or validation
         ("unconstrained", pa.float32()),  # without them
     ]
 )
-TRIAL = pa.schema(  # one row per trial of a search, best first
-    [
-        ("student", pa.string()),
-        ("rank", pa.int32()),  # 1 = best
-        ("trial", pa.string()),
-        ("values", pa.string()),  # JSON: dotted key of the student -> value
-        ("status", pa.string()),  # finished | killed | budget | failed
-        ("score", pa.float32()),  # more is better: exact match, or the validation loss with its sign changed; null = no validation
-        ("loss", pa.float32()),  # of its best weights, nats per target token
-        ("metric", pa.float32()),  # their exact match, if it was measured
-        ("epochs", pa.float32()),
-        ("steps", pa.int32()),
-        ("tokens", pa.int64()),  # target tokens learned
-        ("seconds", pa.float32()),  # of training
-        ("error", pa.string()),  # "" = none
-    ]
-)
 TABLES = {
     "prompts": PROMPT, "holdout": HOLDOUT, "rejects": REJECT, "dropped": DROPPED_PROMPT, "candidates": CANDIDATE, "picked": PICKED,
     "embeddings": EMBEDDING, "examples": EXAMPLE, "preferences": PREFERENCE, "predictions": PREDICTION, "steps": STEP,
-    "trials": TRIAL,
 }  # fmt: skip
 """Name of a table of an artifact -> its schema."""
 

@@ -21,15 +21,14 @@ from engine.contract.renames import older_json
 from engine.contract.search import Search, limits, variant
 from engine.contract.students import Student
 from engine.errors import ContractError, InputError, ModelError
-from engine.records.record import Identity
 from engine.records.search import SearchResult, Trial
 from engine.records.student import StudentMetrics
-from engine.rows import TRIAL, content_id, from_rows
+from engine.rows import content_id
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
-from engine.storage.artifact import ArtifactWriter, RowCounts
 from jobs import workspace
 from jobs.commands.absolute import absolute_paths
 from jobs.commands.check import verify
+from jobs.commands.search_table import ENDED, write_table
 from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from jobs.steps.search import SearchSetup
 
 ON_A_CLUSTER = 8  # trials at the same time, if the space does not say
-ENDED = ("finished", "killed", "budget", "failed")
 
 
 def search(path: str, run: str, *, space: str, profile: str, changes: Sequence[str]) -> SearchResult:
@@ -195,23 +193,9 @@ def _result(setup: "SearchSetup", console: Console) -> SearchResult:
         contract=f"{folder}/contract.yaml",
         spread={measure: (spread.mean, spread.sd) for measure, spread in measured.spread.items()},
     )
-    _write_table(setup, ranked)
+    write_table(work.folder, name, ranked, setup.base)
     folder.write("search.json", result.model_dump_json(indent=1).encode())
     return result
-
-
-def _write_table(setup: "SearchSetup", ranked: Sequence[Trial]) -> None:
-    name = f"search/{setup.search.student}/table"
-    writer = ArtifactWriter(setup.work.folder / name)
-    writer.clear()
-    rows = [
-        {**trial.model_dump(exclude={"values", "curve"}), "student": setup.search.student, "rank": rank}
-        | {"values": json.dumps(trial.values, sort_keys=True)}
-        for rank, trial in enumerate(ranked, 1)
-    ]
-    writer.put("trials", from_rows(rows, TRIAL), TRIAL)
-    counts = {status: sum(trial.status == status for trial in ranked) for status in ENDED}
-    writer.finish(Identity(name, {}, {}, setup.base), RowCounts(len(rows), counts))
 
 
 def as_text(result: SearchResult) -> str:

@@ -15,11 +15,13 @@ import yaml
 
 from engine.contract import load_contract
 from engine.records.search import SearchResult
-from engine.rows import EXAMPLE, TRIAL, from_rows
+from engine.rows import EXAMPLE, from_rows
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts, load_artifact
 from engine.storage.folder import Folder
 from jobs import workspace
+from jobs.commands.search_table import TRIAL
+from jobs.commands.sql import Views
 from jobs.pipeline import pipeline
 
 pytestmark = pytest.mark.search  # minutes: processes of Tune, Train and DeepSpeed for each trial
@@ -112,6 +114,7 @@ def test_trials_are_ranked_and_all_are_in_the_table(toy, result):
     table = load_artifact(Folder(str(toy / "run" / "search" / "small" / "table"))).read("trials", TRIAL)
     assert table["trial"].to_pylist() == [trial.trial for trial in result.trials]
     assert json.loads(table["values"][0].as_py()) == result.winner.values
+    assert len(Views(str(toy / "run")).rows("select * from trials where rank = 1 and student = 'small'")) == 1
     assert result.tokens == sum(trial.tokens for trial in result.trials) > 0
 
 

@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE  # without byte code each process compiles what it imports: a loaded vLLM takes 31 s of a core, not 15
 
-.PHONY: setup smoke test unit line cases chaos modes families search lint bench docs docs-check
+.PHONY: setup smoke test unit line cases chaos modes families search clinc lint bench docs docs-check
 
 setup: $(INSTALLED)
 
@@ -54,6 +54,13 @@ families: setup  ## Prunes a tiny random model of every family of transformers, 
 
 search: setup  ## A search for a student's keys, killed once and resumed.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m search tests/line
+
+clinc: setup  ## Intents of CLINC150 in the folder CLINC: a teacher tuned on people's labels, students distilled from it; two hours, resumable.
+	@test -n "$(CLINC)" || { echo "Name the folder with data_full.json of CLINC150: make clinc CLINC=/path/to/it"; exit 1; }
+	@$(BIN)/python -m jobs.bench.clinc prepare "$(CLINC)" runs/clinc/data
+	@$(BIN)/rayleigh run jobs/contracts/clinc/teacher.yaml runs/clinc/teacher
+	@$(BIN)/rayleigh run jobs/contracts/clinc/student.yaml runs/clinc/student
+	@$(BIN)/python -m jobs.bench.clinc score runs/clinc/teacher runs/clinc/student
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -81,7 +81,7 @@ class Budget(Section):
 class EarlyKill(Section):
     """Stops trials that are behind (ASHA: Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020)."""
 
-    grace: float = Field(default=1.0, gt=0)
+    grace: Positive = 1
     """Epochs before which no trial is stopped; the first comparison."""
     reduction: float = Field(default=3.0, gt=1)
     """At each comparison the best 1 / reduction of the trials go on; the next one is after `reduction` times as many epochs."""

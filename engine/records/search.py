@@ -9,6 +9,10 @@ from engine.records.base import Record
 Status = Literal["running", "finished", "killed", "budget", "failed"]
 
 
+EndedBy = Literal["trials", "seconds", "target_tokens"]
+"""Limit of a search's budget."""
+
+
 class Trial(Record):
     """One training of a search. Its file in the ledger is written as it begins, and at every validation."""
 
@@ -46,7 +50,7 @@ class SearchResult(Record):
     """Name of the student in the contract."""
     trials: tuple[Trial, ...]
     """Best first; those that did not end by themselves are behind all that did."""
-    ended_by: Literal["trials", "seconds", "target_tokens"]
+    ended_by: EndedBy
     """The limit of the budget that was reached."""
     tokens: int
     """Target tokens of all trials."""

@@ -21,7 +21,7 @@ from engine.contract.renames import older_json
 from engine.contract.search import Search, limits, variant
 from engine.contract.students import Student
 from engine.errors import ContractError, InputError, ModelError
-from engine.records.search import SearchResult, Trial
+from engine.records.search import EndedBy, SearchResult, Trial
 from engine.records.student import StudentMetrics
 from engine.rows import content_id
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
@@ -120,7 +120,7 @@ def _is_over(setup: "SearchSetup") -> bool:
     return _ended_by(setup) is not None
 
 
-def _ended_by(setup: "SearchSetup") -> str | None:
+def _ended_by(setup: "SearchSetup") -> EndedBy | None:
     """Return the limit of the budget that was reached; None if there is something left of each."""
     budget, trials = setup.search.budget, setup.trials()
     ended = sum(trial.status in ENDED for trial in trials)

@@ -133,7 +133,7 @@ def _teacher_spec(context: JobContext, section: Teacher) -> TeacherSpec:
     return TeacherSpec(
         section=teacher.section,
         specialist=teacher.specialist,
-        client=model_client(context, teacher.section.model, "answers", payee=section.name),
+        client=model_client(context, teacher.model, "answers", payee=section.name),
         checks=context.contract.judges.checks,
         toolset=trained.tools_of(context, section),
         systems=teacher.systems,

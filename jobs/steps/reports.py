@@ -191,11 +191,11 @@ def _teachers(context: JobContext) -> Iterator[EvalTarget]:
         if not section.answers:
             continue
         teacher = asked(section, context.contract.specialist, context.root)
-        folder = weights(context, teacher.section.model)
+        folder = weights(context, teacher.model)
         yield EvalTarget(
             name=section.name,
             role="teacher",
-            model=teacher.section.model,
+            model=teacher.model,
             units=teacher.units,
             folder=str(folder) if folder else None,
             systems={unit: teacher.systems.get(unit, section.system) for unit in teacher.units},

@@ -30,7 +30,7 @@ from jobs.steps.search_sampler import Sampler, decoded, distributions, encoded
 from jobs.workspace import Workspace
 
 NUMBERS = ("score", "loss", "metric", "epochs", "steps", "tokens")
-LONGEST = 10_000.0  # epochs: the scheduler wants an upper limit, the trainings have their own
+LONGEST = 10_000  # epochs: the scheduler wants an upper limit, the trainings have their own
 LITTLE = {"cpu": 0.01}  # of the process that waits for a training
 
 

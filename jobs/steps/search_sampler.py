@@ -37,7 +37,7 @@ class Sampler(OptunaSearch):
         for point, score in ended:
             self.add_evaluated_point(dict(point), score, error=score is None)  # pyright: ignore[reportArgumentType]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return a new point; `FINISHED` if there is none left."""
         for attempt in range(ATTEMPTS):
             if len(self.seen) >= self.size:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from engine.contract import Contract
 from engine.contract.init import ChampionRelease
-from engine.contract.models import ReleaseModel, StudentModel, TrainedModel, VllmModel
+from engine.contract.models import EndpointModel, FakeModel, Model, ReleaseModel, StudentModel, TrainedModel, VllmModel
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.students import Student
 from engine.contract.teachers import Teacher
@@ -42,6 +42,13 @@ class AskedTeacher:
     specialist: Specialist
     systems: Mapping[str, str] = field(default_factory=dict)
     """Task unit -> system text, of a model with one of its own for each."""
+
+    @property
+    def model(self) -> Model:
+        """The model that an engine loads."""
+        model = self.section.model
+        assert isinstance(model, VllmModel | EndpointModel | FakeModel), "labels are not asked, and trained ones were found"
+        return model
 
     @property
     def units(self) -> dict[str, TaskUnit]:

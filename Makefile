@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE  # without byte code each process compiles what it imports: a loaded vLLM takes 31 s of a core, not 15
 
-.PHONY: setup smoke test unit line cases chaos modes families lint bench docs docs-check
+.PHONY: setup smoke test unit line cases chaos modes families search clinc lint bench docs docs-check
 
 setup: $(INSTALLED)
 
@@ -38,7 +38,7 @@ unit: setup  ## Without Ray, in seconds.
 	@$(BIN)/python -m pytest -q --durations=8 -n 2 --dist worksteal tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
-	@$(BIN)/python -m pytest -q --durations=10 -m "not cases and not chaos and not modes and not families" -n 2 --dist loadfile tests/line
+	@$(BIN)/python -m pytest -q --durations=10 -m "not cases and not chaos and not modes and not families and not search" -n 2 --dist loadfile tests/line
 
 cases: setup  ## One small input for each kind of fault that users of such tools report, through the command.
 	@$(BIN)/python -m pytest -q -rA --show-capture=no --durations=10 -m cases tests/line
@@ -51,6 +51,16 @@ modes: setup  ## Modes of the teachers, methods of synthesis, judges, pools and 
 
 families: setup  ## Prunes a tiny random model of every family of transformers, and names those that are refused.
 	@$(BIN)/python -m pytest -q -rs --durations=10 -m families tests/line/test_families.py
+
+search: setup  ## A search for a student's keys, killed once and resumed.
+	@$(BIN)/python -m pytest -q -rP --durations=10 -m search tests/line
+
+clinc: setup  ## Intents of CLINC150 in the folder CLINC: a teacher tuned on people's labels, students distilled from it; two hours, resumable.
+	@test -n "$(CLINC)" || { echo "Name the folder with data_full.json of CLINC150: make clinc CLINC=/path/to/it"; exit 1; }
+	@$(BIN)/python -m jobs.bench.clinc prepare "$(CLINC)" runs/clinc/data
+	@$(BIN)/rayleigh run jobs/contracts/clinc/teacher.yaml runs/clinc/teacher
+	@$(BIN)/rayleigh run jobs/contracts/clinc/student.yaml runs/clinc/student
+	@$(BIN)/python -m jobs.bench.clinc score runs/clinc/teacher runs/clinc/student
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_review import review
+from jobs.commands.cli_search import search
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
+app.command()(search)
 
 
 @app.command()

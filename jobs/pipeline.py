@@ -88,7 +88,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             needs=("prompts",),
             reads=("specialist.task_units", "teachers", "judges", "budget.teacher_tokens", "budget.judge_tokens"),
             run="jobs.steps.candidates:run",
-            inputs="jobs.steps.toolset:file_hashes",
+            inputs="jobs.steps.trained:inputs",
             usable="jobs.steps.usable:require_usable",
             hints=dict.fromkeys(("judges", "budget.judge_tokens"), REJUDGE),
             losses={"failure": "`reasons` and `error` in the table candidates of {run}/candidates say why."},

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from engine.contract.contract import Contract
-from engine.contract.models import Model
+from engine.contract.models import Model, TeacherModel
 
 SYNTHESIS, SIGNALS, REPAIR = "synthesis", "signals", "rewrite"
 """Payees of the consumers that the contract does not name; teachers and rubrics are payees under their own names."""
@@ -21,7 +21,7 @@ class Consumer(NamedTuple):
     """Name under which its token usage is noted; several uses may share one."""
     path: str
     """Where the contract gives its model."""
-    model: Model
+    model: Model | TeacherModel
     job: str
     cap: Literal["teacher_tokens", "judge_tokens"]
     """Key of the section `budget` that limits it."""
@@ -34,8 +34,9 @@ def consumers(contract: Contract) -> Iterator[Consumer]:
             path = f"prompts.synthesize.{number}.model"
             yield Consumer("synthesis", SYNTHESIS, path, synthesis.model, "prompts", "teacher_tokens")
     for number, teacher in enumerate(contract.teachers.models):
-        path = f"teachers.models.{number}.model"
-        yield Consumer("teacher", teacher.name, path, teacher.model, "candidates", "teacher_tokens")
+        if teacher.answers:
+            path = f"teachers.models.{number}.model"
+            yield Consumer("teacher", teacher.name, path, teacher.model, "candidates", "teacher_tokens")
     if contract.teachers.mode != "direct":
         for number, rubric in enumerate(contract.judges.rubrics):
             path = f"judges.rubrics.{number}.model"

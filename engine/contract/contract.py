@@ -129,6 +129,31 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def labels_are_there(self) -> "Contract":
+        labels = [number for number, teacher in enumerate(self.teachers.models) if not teacher.answers]
+        if labels and not any(_has_references(source) for source in self.prompts.sources):
+            raise ValueError(
+                f"teachers.models.{labels[0]}.model: found labels, but no source of prompts has references; map `reference` in the "
+                "columns of one, or write `last_assistant: reference` there if its conversations end with answers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def what_needs_a_teacher_has_one(self) -> "Contract":
+        """References answer no prompt of the holdout, so a student has nobody to be compared with, or to fall back to."""
+        if any(teacher.answers for teacher in self.teachers.models):
+            return self
+        above = self.specialist.niche.answer_above
+        wants = [f"gate.{name}" for name in ("retention", "retention_unseen") if getattr(self.gate, name) is not None]
+        wants += ["specialist.niche.answer_above"] if above else []
+        if wants:
+            raise ValueError(
+                f"{', '.join(wants)}: needs a teacher that answers the holdout, and all of teachers.models are labels; use "
+                "gate.exact_match, or gate.beats with a baseline, or add a model to teachers.models"
+            )
+        return self
+
+    @model_validator(mode="after")
     def checks_find_their_references(self) -> "Contract":
         """Only `judges.checks` is looked at: `evaluation.checks` run over the holdout, which always has references."""
         without = [source for source in self.prompts.sources if not _has_references(source)]

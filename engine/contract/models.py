@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Positive, Section
+from engine.contract.base import Name, Positive, Section
 
 
 class VllmModel(Section):
@@ -59,7 +59,63 @@ class FakeModel(Section):
     max_model_len: Positive = 2048
 
 
+class StudentModel(Section):
+    """A student that another run has trained, as a teacher: its weights, precision, instruction and answer schema are taken from
+    there, and it gets no worked examples. Its answers are keyed by the weights, wherever the run lies."""
+
+    type: Literal["student"]
+    run: str
+    """Run folder; relative to the contract's folder, or absolute."""
+    name: Name
+    """The student's name in that run."""
+    max_model_len: Positive = 2048
+    """Tokens of prompt and answer together; no more than the model has positions."""
+
+    @property
+    def path(self) -> str:
+        """What the model is called in messages and tables."""
+        return f"{self.run}/students/{self.name}"
+
+
+class ReleaseModel(Section):
+    """A released student, as a teacher: like `student`, from a registry."""
+
+    type: Literal["release"]
+    registry: str
+    """Folder of champions, such as `runs/registry`; relative to the contract's folder, or absolute."""
+    contract: Name
+    """Name of the contract under which it was released."""
+    version: str | None = Field(default=None, pattern="^[0-9a-f]{6,32}$")
+    """First digits of the release's fingerprint; null: the champion."""
+    max_model_len: Positive = 2048
+    """Tokens of prompt and answer together; no more than the model has positions."""
+
+    @property
+    def path(self) -> str:
+        """What the model is called in messages and tables."""
+        return f"{self.registry}/{self.contract}/{self.version or 'champion'}"
+
+
+class LabelsModel(Section):
+    """The references of the prompts, as a teacher: a prompt with a reference gets it as its one answer, any other none. No model
+    is asked, and the report has no row of it, as its answers to the holdout would be the holdout's references."""
+
+    type: Literal["labels"]
+
+    @property
+    def path(self) -> str:
+        """What the model is called in messages and tables."""
+        return "references of the prompts"
+
+
 Model = Annotated[VllmModel | EndpointModel | FakeModel, Field(discriminator="type")]
+"""A model that is asked."""
+TrainedModel = StudentModel | ReleaseModel
+"""A model that this program has trained. `jobs/steps/trained.py` finds its folder; the engine gets a `VllmModel`."""
+TeacherModel = Annotated[
+    VllmModel | EndpointModel | FakeModel | StudentModel | ReleaseModel | LabelsModel, Field(discriminator="type")
+]
+"""Whose answers the prompts get."""
 
 
 class Sampling(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Positive, Section, distinct
-from engine.contract.models import Model, Sampling
+from engine.contract.models import LabelsModel, Sampling, TeacherModel, TrainedModel
 from engine.contract.routes import Route
 from engine.contract.tools import Tool
 
@@ -53,7 +53,7 @@ class Teacher(Section):
     """One model with its instruction, worked examples and sampling."""
 
     name: Name
-    model: Model
+    model: TeacherModel
     system: str = ""
     shots: Shots = Shots()
     sampling: Sampling = Sampling()
@@ -66,6 +66,26 @@ class Teacher(Section):
     def thinks_freely(self) -> "Teacher":
         if self.thinks and self.structured:
             raise ValueError("thinks: structured decoding allows no reasoning; write structured: false")
+        return self
+
+    @property
+    def answers(self) -> bool:
+        """Whether a model answers: its tokens count, and it is evaluated. References are there without one."""
+        return not isinstance(self.model, LabelsModel)
+
+    @model_validator(mode="after")
+    def prompt_is_not_given_twice(self) -> "Teacher":
+        """Labels are asked nothing, and a trained model has the prompt that it was trained with."""
+        if not isinstance(self.model, LabelsModel | TrainedModel):
+            return self
+        keys = ["system", "shots", "thinks"]
+        longest = Sampling(max_tokens=self.sampling.max_tokens)
+        if not self.answers and self.sampling != longest:
+            keys.append("sampling")
+        fields = type(self).model_fields
+        if given := [key for key in keys if getattr(self, key) != fields[key].get_default()]:
+            why = "it is prompted as it was trained" if self.answers else "no model is asked; of sampling it takes max_tokens alone"
+            raise ValueError(f"{', '.join(given)}: not used with model {self.model.type}, as {why}; take them out")
         return self
 
 

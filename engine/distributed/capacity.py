@@ -32,8 +32,9 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
     Trainings that do not fit wait for each other, as engines of the evaluation do: of these only one must fit.
     """
     task = Pool(cpus=profile.cpu.cpus)  # one more than the actors, or no row moves
+    answering = [teacher for teacher in contract.teachers.models if teacher.answers]
     if "candidates" in jobs:
-        for teacher in contract.teachers.models:
+        for teacher in answering:
             yield _wanted("candidates", f"teacher {teacher.name} (teacher)", profile.teacher)
         yield _wanted("candidates", "judges and checks (judge)", profile.judge)
         yield _wanted("candidates", "one task (cpu)", task)
@@ -44,7 +45,7 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
         if (job := f"students/{student.name}") in jobs:
             yield _wanted(job, f"student {student.name} (trainer)", profile.trainer, actors=student.workers)
     if "reports" in jobs:
-        names = [model.name for model in (*contract.teachers.models, *contract.students)]
+        names = [model.name for model in (*answering, *contract.students)]
         largest = max(names, key=lambda name: _size(profile.evaluator_of(name)))
         section = f"evaluators.{largest}" if largest in profile.evaluators else "evaluator"
         yield _wanted("reports", f"one engine ({section})", profile.evaluator_of(largest), actors=1)

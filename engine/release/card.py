@@ -100,13 +100,18 @@ def _data(provenance: Provenance, report: Report) -> str:
 
 def _training(provenance: Provenance, entry: ModelEntry) -> str:
     student = provenance.student
-    teachers = "; ".join(f"{each.name} ({each.model.path}, {each.shots.count} few-shot examples)" for each in provenance.teachers)
+    teachers = "; ".join(map(_teacher, provenance.teachers))
     share = "" if entry.size_vs_teacher is None else f", {entry.size_vs_teacher:.2f} of the teacher"
     return (
         f"## Training\n\nTeachers: {teachers}.\n\nStudent: {_count(entry.parameters)} parameters{share}; "
         f"initialized from {student.init.summary}; at most {student.epochs} epochs, "
         f"learning rate {student.learning_rate:g}, {student.dtype}."
     )
+
+
+def _teacher(teacher: Teacher) -> str:
+    shots = f", {teacher.shots.count} few-shot examples" if teacher.answers else ""
+    return f"{teacher.name} ({teacher.model.path}{shots})"
 
 
 def _quality(entry: ModelEntry, report: Report) -> str:

@@ -7,27 +7,37 @@ from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.distributed import stream
+from engine.teachers import labels
 from engine.teachers.chained import ChainedTeacher
+from engine.teachers.labels import LabelsSpec
 from engine.teachers.route import Router, Routing, answered, route_to_all
 from engine.teachers.teacher import Teacher, TeacherSpec
 
 
-def answer(prompts: Dataset, specs: Sequence[TeacherSpec], pool: Pool, routing: Routing | None = None) -> Dataset:
+def answer(prompts: Dataset, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None = None) -> Dataset:
     """PROMPT in, ANSWER out; all answers to a prompt are in one block. Without `routing` every teacher answers every prompt.
 
-    Several teachers form a chain and work at the same time on different blocks; `pool` runs the tasks before and behind them.
+    Several teachers form a chain and work at the same time on different blocks; `pool` runs the tasks before and behind them, and
+    those that copy references.
     """
     if routing is None and len(specs) == 1:
-        return stream.apply(prompts, Teacher, specs[0].client.pool, spec=specs[0])
+        return _apply(prompts, specs[0], pool, Teacher, labels.answer)
     rows = _route(prompts, specs, pool, routing)
     for spec in specs:
-        rows = stream.apply(rows, ChainedTeacher, spec.client.pool, spec=spec)
+        rows = _apply(rows, spec, pool, ChainedTeacher, labels.answer_routed)
     return stream.apply(rows, answered, pool)
 
 
-def _route(prompts: Dataset, specs: Sequence[TeacherSpec], pool: Pool, routing: Routing | None) -> Dataset:
+def _apply(rows: Dataset, spec: TeacherSpec | LabelsSpec, pool: Pool, teacher: type, copy: stream.Op) -> Dataset:
+    """Run the actors `teacher` of a model over `rows`; for labels, which have no model, tasks that run `copy`."""
+    if isinstance(spec, LabelsSpec):
+        return stream.apply(rows, copy, pool, spec=spec)
+    return stream.apply(rows, teacher, spec.client.pool, spec=spec)
+
+
+def _route(prompts: Dataset, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None) -> Dataset:
     if routing is None:
-        return stream.apply(prompts, route_to_all, pool, to=[spec.section.name for spec in specs])
+        return stream.apply(prompts, route_to_all, pool, to=[spec.name for spec in specs])
     if routing.embeds:
         return stream.apply(prompts, Router, routing.pool, routing=routing)
     return stream.apply(prompts, _by_rules, pool, routing=routing)

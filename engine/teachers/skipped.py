@@ -13,7 +13,8 @@ class SkippedCounter:
     """Counts by reason how many of the n answers of every teacher to every prompt were not asked for.
 
     `not_routed`: the prompt's route leads to other teachers, or to none, which leaves one row without a teacher. `early_stopped`:
-    later samples of a teacher, because enough earlier ones were verified. A lost answer has no reason.
+    later samples of a teacher, because enough earlier ones were verified. `no_reference`: a teacher that gives labels has none for
+    the prompt. A lost answer has no reason.
     """
 
     def __init__(self, section: Teachers) -> None:
@@ -22,17 +23,36 @@ class SkippedCounter:
         self.teachers = {"": tuple(self.samples), UNMATCHED: ("",)} | reached(section.routes or ())
         self.samples[""] = 1
         stops_early = any(teacher.sampling.stop_after_verified for teacher in section.models)
-        self.reasons = [*(["not_routed"] if section.routes else []), *(["early_stopped"] if stops_early else [])]
+        self.labels = {teacher.name for teacher in section.models if not teacher.answers}
+        self.can_vanish = self._only_labels(section)
+        counted = {"not_routed": section.routes, "early_stopped": stops_early, "no_reference": self.labels}
+        self.reasons = [reason for reason, is_possible in counted.items() if is_possible]
 
     def __call__(self, answers: pa.Table) -> Counter[str]:
         """Return reason -> skipped answers of a block of ANSWER rows, which holds all answers to each of its prompts."""
         if not self.reasons:
             return Counter()
-        routes = answers.group_by(["prompt_id", "route"]).aggregate([])["route"].to_pylist()
-        expected = sum(self.samples[teacher] for route in routes for teacher in set(self.teachers[route]))
+        prompts = answers.group_by(["prompt_id", "route", *(["reference"] if self.labels else [])]).aggregate([]).to_pylist()
+        asked = [(prompt, teacher) for prompt in prompts for teacher in set(self.teachers[prompt["route"]])]
+        unlabelled = sum(teacher in self.labels and prompt["reference"] is None for prompt, teacher in asked)
         first = answers.filter(pc.equal(answers["sample"], 0))["teacher"].to_pylist()
         counts = {
-            "not_routed": self.per_prompt * len(routes) - expected,
+            "not_routed": self.per_prompt * len(prompts) - sum(self.samples[teacher] for _, teacher in asked),
             "early_stopped": sum(self.samples[teacher] for teacher in first) - answers.num_rows,
+            "no_reference": unlabelled,
         }
         return Counter({reason: counts[reason] for reason in self.reasons})
+
+    def without_rows(self, prompts: int) -> Counter[str]:
+        """Return reason -> skipped answers of `prompts` prompts without any row: only labels were asked for them, and have none."""
+        if not self.can_vanish:
+            return Counter()
+        sole = 1 if "not_routed" in self.reasons else self.per_prompt
+        counts = Counter({"no_reference": sole * prompts, "not_routed": (self.per_prompt - sole) * prompts})
+        return Counter({reason: counts[reason] for reason in self.reasons})
+
+    def _only_labels(self, section: Teachers) -> bool:
+        """Return whether a prompt may be sent to labels alone."""
+        if section.routes:
+            return any(set(to) <= self.labels for to in reached(section.routes).values())
+        return self.labels == {teacher.name for teacher in section.models}

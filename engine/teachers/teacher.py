@@ -1,7 +1,7 @@
 """Answers prompts with one teacher. One per actor; the model is loaded at the first answer that is not in the ledger yet."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -41,6 +41,17 @@ class TeacherSpec:
     """Checks that verify an answer, for `sampling.stop_after_verified`."""
     toolset: Toolset | None = None
     """Tools that it may call, in mode `tools`."""
+    systems: Mapping[str, str] = field(default_factory=dict)
+    """Task unit -> system text, for a model with one of its own for each; the others get the section's."""
+
+    @property
+    def name(self) -> str:
+        """The teacher's name."""
+        return self.section.name
+
+    def system(self, task_unit: str) -> str:
+        """Return the system text of a prompt of `task_unit`."""
+        return self.systems.get(task_unit, self.section.system)
 
 
 class Sample(NamedTuple):
@@ -134,7 +145,7 @@ class Teacher:
     def _request_fingerprint(self, task_unit: str) -> str:
         """Hash of the model, the instruction and the sampling with which a prompt of `task_unit` is answered."""
         if task_unit not in self.fingerprints:
-            section = self.spec.section
+            section = self.spec.section.model_copy(update={"system": self.spec.system(task_unit)})
             instruction = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
             output = self.spec.specialist.unit(task_unit).output
             decoding = decoding_identity(section.model, output.json_schema) if section.structured else []
@@ -157,7 +168,7 @@ class Teacher:
         greedy = section.sampling.greedy_first and sample.number == 0
         output = self.spec.specialist.unit(row["task_unit"]).output
         return Request(
-            chat=instruct(row["messages"], system=section.system, shots=self.few_shot(row["text"])),
+            chat=instruct(row["messages"], system=self.spec.system(row["task_unit"]), shots=self.few_shot(row["text"])),
             seed=sample.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
             json_schema=decoding_schema(output, row["text"]) if section.structured else None,

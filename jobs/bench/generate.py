@@ -181,11 +181,13 @@ def _job(prompts: int, mode: str, profile: str) -> Throughput:
 def _teacher_spec(profile: str) -> Any:
     from engine.inference.client import ClientSpec
     from engine.teachers.teacher import TeacherSpec
+    from jobs.steps.trained import asked
 
     contract, folder = smoke.contract(SAMPLED), Folder(tempfile.mkdtemp())
     section, pool = contract.teachers.models[0], load_profile(Path(profile)).teacher
     ledger, markers, budget = (folder / part for part in ("answers", "markers", "budget"))
-    client = ClientSpec(section.model, pool, smoke.weights(section.model), ledger, markers, budget)
+    model = asked(section, contract.specialist, "").model
+    client = ClientSpec(model, pool, smoke.weights(model), ledger, markers, budget)
     return TeacherSpec(section, contract.specialist, client)
 
 

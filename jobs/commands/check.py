@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from engine.contract import Contract
 from engine.contract.consumers import consumers
-from engine.contract.models import Model
+from engine.contract.models import Model, TeacherModel, TrainedModel
 from engine.contract.prompts import Source
 from engine.contract.students import Student
 from engine.contract.synthesize import Synthesis
@@ -25,6 +25,7 @@ from engine.storage.folder import Folder
 from engine.students.init.source import check_source
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.commands.check_students import student_line, student_notes, verify_students
+from jobs.steps import trained
 from jobs.steps.initial_source import release
 from jobs.terminal.console import columns
 
@@ -34,7 +35,7 @@ class ChatModel(NamedTuple):
 
     key: str
     """Its key in the contract, such as `teachers.models.0.model`."""
-    model: Model
+    model: Model | TeacherModel
     system: str = ""
     """The system text that its chats begin with; "" = none that the contract holds."""
     system_key: str = ""
@@ -63,6 +64,12 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
             raise ModelError(
                 f"{key}.key_env: the environment variable {model.key_env} holds no key. Set it here and where the actors run."
             )
+    for number, teacher in enumerate(contract.teachers.models):
+        if isinstance(teacher.model, TrainedModel):
+            try:
+                trained.find(teacher.model, root)
+            except ModelError as error:
+                raise ModelError(f"teachers.models.{number}.model: {error}") from None
     for key, path in _weights(contract):
         try:
             locate.check(path, root=root, home=models)

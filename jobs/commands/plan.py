@@ -131,7 +131,9 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
         *(estimate.student(student.name, estimates, validation=contract.curation.pick.validation) for student in contract.students),
         estimate.reports(
             estimates,
-            models=len(contract.teachers.models) + len(contract.students) + len(evaluation.baselines),
+            models=sum(teacher.answers for teacher in contract.teachers.models)
+            + len(contract.students)
+            + len(evaluation.baselines),
             holdout=whole.table("holdout").rows,
         ),
     )

@@ -65,7 +65,7 @@ class Views:
         selects: dict[str, list[str]] = {}
         for job, artifact in self.artifacts.items():
             for table in (name for name in artifact.record.tables if artifact.table(name).shards):
-                if job.startswith("students/"):
+                if job.startswith(("students/", "search/")):
                     selects.setdefault(table, []).append(self._register_student(job, artifact, table))
                 else:
                     self.connection.register(table, dataset(artifact, table, migrated=self._migrated.name))
@@ -88,7 +88,11 @@ def finished(run: str) -> dict[str, Artifact]:
         MissingArtifact: no job has finished yet.
     """
     work = workspace.reopen(run)
-    artifacts = {job.name: artifact for job in pipeline(work.contract) if (artifact := load_artifact(work.folder / job.name))}
+    names = [
+        *(job.name for job in pipeline(work.contract)),
+        *(f"search/{student.name}/table" for student in work.contract.students),
+    ]
+    artifacts = {name: artifact for name in names if (artifact := load_artifact(work.folder / name))}
     if not artifacts:
         raise MissingArtifact(f"{work.folder}: no job has finished yet. `rayleigh status {run}` shows how far it is.")
     return artifacts

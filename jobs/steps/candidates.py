@@ -6,10 +6,11 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from ray.data import Dataset
 
 from engine.calibration import drift, judge_calibration
-from engine.contract.teachers import Teachers
+from engine.contract.teachers import Teacher, Teachers
 from engine.distributed import stream
 from engine.grading import cross_teacher, failures
 from engine.grading import flow as judges
@@ -25,12 +26,13 @@ from engine.rows import CANDIDATE, POOLS, Row
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.teachers import flow as teachers
+from engine.teachers.labels import LabelsSpec
 from engine.teachers.route import Routing
 from engine.teachers.skipped import SkippedCounter
 from engine.teachers.teacher import TeacherSpec
+from jobs.steps import trained
 from jobs.steps.judging import grader_spec, model_client, scorer_spec
 from jobs.steps.progress import ProgressMeter
-from jobs.steps.toolset import toolset
 
 
 def run(context: JobContext) -> RowCounts:
@@ -38,7 +40,7 @@ def run(context: JobContext) -> RowCounts:
     prompts = context.artifact("prompts")
     num_prompts = prompts.table("prompts").rows
     specs = _teacher_specs(context)
-    samples = sum(spec.section.sampling.n for spec in specs)
+    samples = sum(teacher.sampling.n for teacher in context.contract.teachers.models)
     pool, block = context.profile.cpu, context.profile.teacher.block(num_prompts, answers=samples)
     rows = stream.read(prompts, "prompts", pool, rows=block)
     rows = teachers.answer(rows, specs, pool, _routing(context))
@@ -60,7 +62,7 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
 
     context.writer.tables["candidates"] = written.table
     judge_metrics = judge_calibration.judge_metrics(spec)
-    sums = {name: Counter[str]() for name in ("skipped", "relations", "confidence_tiers", "merged")}
+    sums = {name: Counter[str]() for name in ("skipped", "relations", "confidence_tiers", "merged", "prompts")}
     for summary in written.summaries:
         for name, counts in sums.items():
             counts.update(summary[name])
@@ -79,9 +81,10 @@ def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
         lines = failures.as_lines(reasons, written.table.rows)
         context.log("\n  ".join([f"{context.job.name}: answers that were not accepted, by reason", *lines]))
     pools = {pool: written.labels.get(pool, 0) for pool in POOLS}
-    skipped = SkippedCounter(context.contract.teachers).reasons
+    counter = SkippedCounter(context.contract.teachers)
+    sums["skipped"] += counter.without_rows(context.artifact("prompts").table("prompts").rows - sums["prompts"]["answered"])
     total += sums["merged"]["answers"]  # merged answers are new rows; their parents keep rows of their own
-    return RowCounts(total, pools | {reason: sums["skipped"][reason] for reason in skipped})
+    return RowCounts(total, pools | {reason: sums["skipped"][reason] for reason in counter.reasons})
 
 
 def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
@@ -94,6 +97,7 @@ def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
         "relations": counts.relations,
         "confidence_tiers": counts.confidence_tiers,
         "merged": {"answers": counts.merged},
+        "prompts": {"answered": pc.count_distinct(candidates["prompt_id"]).as_py()},
         "failures": [each.model_dump() for each in failures.failure_reasons([candidates])],
         "scores": sums and {"batches": sums.batches, "passed": sums.passed.tolist(), "failed": sums.failed.tolist()},
     }
@@ -117,17 +121,23 @@ def _with_drift(context: JobContext, spec: GraderSpec, judge: JudgeMetrics, summ
     return judge.model_copy(update={"audit": (*judge.audit, *probes)})
 
 
-def _teacher_specs(context: JobContext) -> list[TeacherSpec]:
+def _teacher_specs(context: JobContext) -> list[TeacherSpec | LabelsSpec]:
     return [
-        TeacherSpec(
-            section=section,
-            specialist=context.contract.specialist,
-            client=model_client(context, section.model, "answers", payee=section.name),
-            checks=context.contract.judges.checks,
-            toolset=toolset(context),
-        )
+        _teacher_spec(context, section) if section.answers else LabelsSpec(section.name)
         for section in context.contract.teachers.models
     ]
+
+
+def _teacher_spec(context: JobContext, section: Teacher) -> TeacherSpec:
+    teacher = trained.asked(section, context.contract.specialist, context.root)
+    return TeacherSpec(
+        section=teacher.section,
+        specialist=teacher.specialist,
+        client=model_client(context, teacher.model, "answers", payee=section.name),
+        checks=context.contract.judges.checks,
+        toolset=trained.tools_of(context, section),
+        systems=teacher.systems,
+    )
 
 
 def _routing(context: JobContext) -> Routing | None:

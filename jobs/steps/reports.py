@@ -39,6 +39,7 @@ from engine.storage.artifact import Artifact, RowCounts, load_artifact, nan_find
 from engine.storage.shards import iterate
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
+from jobs.steps.trained import asked, tools_of
 
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
@@ -185,21 +186,24 @@ def _units(contract: Contract) -> dict[str, TaskUnit]:
 
 
 def _teachers(context: JobContext) -> Iterator[EvalTarget]:
-    units = _units(context.contract)
+    """Yield the teachers that answer; labels would answer with the references that they are compared with."""
     for section in context.contract.teachers.models:
-        folder = weights(context, section.model)
+        if not section.answers:
+            continue
+        teacher = asked(section, context.contract.specialist, context.root)
+        folder = weights(context, teacher.model)
         yield EvalTarget(
             name=section.name,
             role="teacher",
-            model=section.model,
-            units=units,
+            model=teacher.model,
+            units=teacher.units,
             folder=str(folder) if folder else None,
-            systems={unit: section.system for unit in units},
+            systems={unit: teacher.systems.get(unit, section.system) for unit in teacher.units},
             shots=section.shots,
-            structured=section.structured,
+            structured=teacher.section.structured,
             thinks=section.thinks,
             max_tokens=section.sampling.max_tokens,
-            toolset=toolset(context),
+            toolset=tools_of(context, section),
         )
 
 

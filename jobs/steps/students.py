@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 import pyarrow.compute as pc
+from ray.train import UserCallback
 
 from engine.contract import Contract
 from engine.contract.renames import older_json
@@ -30,8 +32,10 @@ MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
 
 
-def run(context: JobContext) -> RowCounts:
+def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCounts:
     """Train the student that the job is named after on the examples that the job needs; export its best weights.
+
+    `callbacks` get the numbers of every checkpoint.
 
     Raises:
         InputError: the dataset has no training or no validation examples.
@@ -42,7 +46,7 @@ def run(context: JobContext) -> RowCounts:
     source = initial_source.folder(context, student)
     layers = initial_source.layers(student, source)
     check_examples(context, data, student)
-    plans = planned(context, student, source, data, tokens)
+    plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
         for each in ended:

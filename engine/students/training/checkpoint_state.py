@@ -68,6 +68,20 @@ class Progress(BaseModel):
             return False
         return metric > self.best_metric + min_delta or (metric == self.best_metric and loss < best)
 
+    @property
+    def measured(self) -> dict[str, float | int | None]:
+        """Numbers so far, for a search. `score`: of the best weights, more is better; None before there are any."""
+        loss = None if self.best is None or not math.isfinite(self.best) else self.best
+        return {
+            "score": self.best_metric if loss is None or self.best_metric is not None else -loss,
+            "loss": loss,
+            "metric": self.best_metric,
+            "epochs": self.curve[-1]["epoch"] if self.curve else 0.0,
+            "steps": self.step,
+            "tokens": self.tokens,
+            "train_seconds": self.seconds,
+        }
+
     def write(self, folder: Path) -> None:
         """Write into the checkpoint `folder`."""
         (folder / FILE).write_text(self.model_dump_json())

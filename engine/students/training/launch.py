@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
 from ray.train.torch import TorchTrainer, get_device
 
 from engine.contract.profile import Pool
@@ -19,6 +19,7 @@ from engine.distributed import ray_options
 from engine.errors import ModelError
 from engine.storage.folder import Folder
 from engine.students.training import loop, zero
+from engine.students.training.checkpoint_state import FILE, Progress
 from engine.students.training.progress_file import ProgressFile, ProgressReporter
 from engine.students.training.state import TrainSpec, WorkerContext
 
@@ -40,6 +41,8 @@ class Planned:
 
     spec: TrainSpec
     location: CheckpointLocation
+    callbacks: Sequence[UserCallback] = ()
+    """Get the numbers of every checkpoint, see `_measured`."""
 
 
 @contextmanager
@@ -126,7 +129,7 @@ def _begin(plan: Planned, pool: Pool) -> Future[Checkpoint]:
 
     def run() -> None:
         try:
-            training.set_result(_fit(plan.spec, pool, plan.location))
+            training.set_result(_fit(plan, pool))
         except BaseException as error:  # `result()` raises it in the waiting thread
             training.set_exception(error)
 
@@ -134,7 +137,8 @@ def _begin(plan: Planned, pool: Pool) -> Future[Checkpoint]:
     return training
 
 
-def _fit(spec: TrainSpec, pool: Pool, location: CheckpointLocation) -> Checkpoint:
+def _fit(plan: Planned, pool: Pool) -> Checkpoint:
+    spec, location = plan.spec, plan.location
     trainer = TorchTrainer(
         _work,
         train_loop_config={"spec": spec, "location": location},
@@ -145,6 +149,7 @@ def _fit(spec: TrainSpec, pool: Pool, location: CheckpointLocation) -> Checkpoin
             failure_config=FailureConfig(max_failures=RETRIES),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": environment(pool)},
+            callbacks=list(plan.callbacks) or None,
         ),
     )
     checkpoint = trainer.fit().checkpoint
@@ -166,7 +171,12 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def _save_checkpoint(folder: Path) -> None:
-    ray.train.report({}, checkpoint=Checkpoint.from_directory(str(folder)))
+    ray.train.report(_measured(folder), checkpoint=Checkpoint.from_directory(str(folder)))
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    """Return the numbers of a checkpoint; {} for all workers but that of rank 0, which alone has them."""
+    return Progress.read(folder).measured if (folder / FILE).exists() else {}
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,33 @@
+"""A contract whose relative paths are made absolute, so that its file can lie in another folder."""
+
+import glob
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from engine.inference.bundled import BUNDLED
+
+PATHS = {"path", "source", "corpus", "run", "registry", "model", "teacher", "gold"}
+"""Keys whose text may be a path."""
+TABLES = {"tables"}
+"""Keys with a mapping from a name to a path."""
+
+
+def absolute_paths(value: JsonValue, root: str, *, is_path: bool = False) -> JsonValue:
+    """Return a value of a contract with the paths of `root` made absolute: texts of PATHS that name something which is there.
+
+    What only looks like one, such as the name of a bundled model or of a server's model, stays.
+    """
+    if isinstance(value, list):
+        return [absolute_paths(item, root) for item in value]
+    if isinstance(value, dict):
+        return {key: _inner(key, inner, root, all_paths=is_path) for key, inner in value.items()}
+    if not is_path or not isinstance(value, str) or not value or value in BUNDLED or "://" in value:
+        return value
+    path = Path(root, value)
+    return str(path.resolve()) if path.exists() or glob.has_magic(value) else value
+
+
+def _inner(key: str, value: JsonValue, root: str, *, all_paths: bool) -> JsonValue:
+    is_mapping = key in TABLES and isinstance(value, dict)
+    return absolute_paths(value, root, is_path=is_mapping or all_paths or (key in PATHS and isinstance(value, str)))

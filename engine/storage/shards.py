@@ -130,7 +130,7 @@ def rows_digest(table: pa.Table) -> int:
     The column `seconds` is left out: a measured time is not content.
     """
     columns = sorted(column for column in table.column_names if column != "seconds")
-    return sum(xxhash.xxh3_128_intdigest(to_json(row)) for row in table.select(columns).to_pylist()) % 2**128
+    return sum(xxhash.xxh3_128_intdigest(to_json(row, bytes_mode="base64")) for row in table.select(columns).to_pylist()) % 2**128
 
 
 def hex_digest(total: int) -> str:

@@ -3,6 +3,7 @@
     prompts      a line of a source becomes a prompt, a reject with its reason, or a duplicate; the holdout is split off
     candidates   each teacher answers each prompt n times; answers are checked, judged, and routed to exactly one pool
     dataset      duplicates are dropped, clusters are balanced, and the picked answers become examples
+    tokens       each example becomes token ids, once for each tokenizer of the students
     students/*   each student is trained on the examples; all train at the same time
     reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
                  in the report, and the next run makes both again
@@ -42,6 +43,27 @@ DATASET_LOSSES = {
 }
 
 
+TOKENIZERS = (
+    "The students have other tokenizers than before: delete only {run}/tokens. It is made again from the dataset, and finished "
+    "students stay as they are."
+)
+
+
+TOKENISE, TRAIN = "jobs.steps.tokens:run", "jobs.steps.students:run"
+
+
+def tokens_job(name: str = "tokens", *, examples: str = "dataset") -> Job:
+    """Return the job that tokenises the examples of the artifact `examples`."""
+    inputs = "jobs.steps.tokens:tokenizers"
+    return Job(name, needs=(examples,), reads=(), run=TOKENISE, inputs=inputs, hints={"sources": TOKENIZERS})
+
+
+def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens") -> Job:
+    """Return the job that trains a student; the last part of its `name` is the student's in the contract."""
+    reads = (f"students.{name.rpartition('/')[2]}",)
+    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, run=TRAIN)
+
+
 def pipeline(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs of `contract`; each comes after those that it needs."""
     students = [f"students/{student.name}" for student in contract.students]
@@ -73,7 +95,8 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             losses=DATASET_LOSSES,
             chosen=("pool", "sample", "quota"),
         ),
-        *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.steps.students:run") for name in students),
+        tokens_job(),
+        *(student_job(name) for name in students),
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),

@@ -4,6 +4,7 @@
     candidates   each teacher answers each prompt n times; answers are checked, judged, and routed to exactly one pool
     dataset      duplicates are dropped, clusters are balanced, and the picked answers become examples
     tokens       each example becomes token ids, once for each tokenizer of the students
+    capture      the teachers' distributions at the target tokens of the examples; only if the contract orders it
     students/*   each student is trained on the examples; all train at the same time
     reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
                  in the report, and the next run makes both again
@@ -58,6 +59,15 @@ def tokens_job(name: str = "tokens", *, examples: str = "dataset") -> Job:
     return Job(name, needs=(examples,), reads=(), run=TOKENISE, inputs=inputs, hints={"sources": TOKENIZERS})
 
 
+def capture_job() -> Job:
+    """Return the job that scores the examples' targets with the teachers."""
+    reads = ("specialist.task_units", "teachers", "capture", "budget.teacher_tokens")
+    return Job(
+        "capture", needs=("dataset",), reads=reads, run="jobs.steps.capture:run", inputs="jobs.steps.toolset:file_hashes",
+        losses={"budget_exhausted": "Raise budget.teacher_tokens, delete {run}/capture and run again: what is paid is kept."},
+    )  # fmt: skip
+
+
 def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens") -> Job:
     """Return the job that trains a student; the last part of its `name` is the student's in the contract."""
     reads = (f"students.{name.rpartition('/')[2]}",)
@@ -96,6 +106,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             chosen=("pool", "sample", "quota"),
         ),
         tokens_job(),
+        *([capture_job()] if contract.capture else []),
         *(student_job(name) for name in students),
         Job(
             "reports",

@@ -40,6 +40,9 @@ class Entries(NamedTuple):
         return np.repeat(np.arange(len(self.ranks)), np.diff(self.starts))
 
 
+NOTHING = Entries(np.zeros(1, np.int64), *(np.zeros(0, kind) for kind in (np.uint8, np.int32, np.uint8, np.uint8)))
+
+
 def code(logprobs: np.ndarray) -> np.ndarray:
     """Return log-probabilities in nats as codes, uint8; -inf is LOWEST."""
     depth = np.sqrt(np.minimum(-np.minimum(logprobs, 0.0), -LOWEST) / -LOWEST)
@@ -132,7 +135,8 @@ def unpack(row: Mapping[str, Any]) -> Entries:
 
 def joined(parts: Sequence[Entries]) -> Entries:
     """Return the distributions of several targets one after the other."""
+    parts = [NOTHING, *parts]
     counts = [np.diff(part.starts) for part in parts]
-    starts = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *counts]))]).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
     columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ranks", "ids", "codes", "tails"))
     return Entries(starts, *columns)

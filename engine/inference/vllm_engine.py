@@ -21,7 +21,7 @@ from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
 from engine.inference.scoring import Distribution, Masks, Target, Unscored
 from engine.inference.turn_marks import encode_text
-from engine.inference.vllm_scoring import KEY, Scores, Wanted, merged, wanted_of
+from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
 
 log = logging.getLogger(__name__)
 
@@ -143,10 +143,21 @@ class VllmEngine:
             _, pieces = self._score([prompts[n] for n in again], again, wanted, k, skip_cache=True)
             found |= {number: merged(pieces[number], len(wanted[number].tokens)) for number in again}
         self._count_read(outputs)
-        return [_distribution(output, wanted.get(n), found.get(n)) for n, output in enumerate(outputs)]
+        return [
+            Unscored(output.finish_reason, output.error)
+            if isinstance(output, Unanswered)
+            else distribution(wanted[n], found[n], len(output.prompt_token_ids))
+            for n, output in enumerate(outputs)
+        ]
 
     def _score(
-        self, prompts: Sequence[list[int] | Unanswered], numbers: Sequence[int], wanted: dict[int, Wanted], k: int, *, skip_cache: bool
+        self,
+        prompts: Sequence[list[int] | Unanswered],
+        numbers: Sequence[int],
+        wanted: dict[int, Wanted],
+        k: int,
+        *,
+        skip_cache: bool,
     ) -> tuple[list[Any], Scores]:
         """Return vLLM's outputs, and the scores of the requests called `numbers`."""
         options = {"max_tokens": 1, "temperature": 0, "skip_reading_prefix_cache": skip_cache}
@@ -270,14 +281,6 @@ def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> 
     finish_reason = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
     error = "" if finish_reason != "error" else f"ended as {sample.finish_reason}"
     return Completion(sample.text, finish_reason, tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds, error)
-
-
-def _distribution(output: Any, wanted: Wanted | None, found: tuple[np.ndarray, ...] | None) -> Distribution | Unscored:
-    if isinstance(output, Unanswered):
-        return Unscored(output.finish_reason, output.error)
-    if wanted is None or found is None:
-        return Unscored("error", "vLLM computed no logits of some of its tokens")
-    return Distribution(wanted.tokens, *found, len(output.prompt_token_ids), wanted.mask is not None)
 
 
 def _loss(output: Any, count: int) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.inference.scoring import top
+from engine.inference.scoring import Distribution, Unscored, top
 
 KEY = "scored"
 """Key of a request's `SamplingParams.extra_args`: its number."""
@@ -50,8 +50,8 @@ class ScoringWorker:
 
     def end_scoring(self) -> Scores:
         """Return the scores since `begin_scoring`; {} on a worker without logits."""
-        wanted, k, scores = self.model_runner.scoring
-        self.model_runner.scoring = ({}, k, {})
+        scores = self.model_runner.scoring[-1]
+        self.model_runner.scoring = ({}, 0, {})
         return scores
 
     def score_step(self, hidden_states: Any, scheduled: Mapping[str, int]) -> Any:
@@ -100,3 +100,11 @@ def merged(pieces: Mapping[int, tuple[np.ndarray, ...]], count: int) -> tuple[np
 def wanted_of(head: Sequence[int], tokens: np.ndarray, mask: np.ndarray | None) -> tuple[list[int], Wanted]:
     """Return the prompt that predicts `tokens` behind `head`, and what is scored of it."""
     return [*head, *tokens[:-1].tolist()], Wanted(len(head), tokens, mask)
+
+
+def distribution(wanted: Wanted, found: tuple[np.ndarray, ...] | None, tokens_in: int) -> Distribution | Unscored:
+    """Return what was wanted of a prompt of `tokens_in` tokens, from its `merged` pieces."""
+    if found is None:
+        return Unscored("error", "vLLM computed no logits of some of its tokens")
+    ids, logprobs, own, tail = found
+    return Distribution(wanted.tokens, ids, logprobs, own, tail, tokens_in, wanted.mask is not None)

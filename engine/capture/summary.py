@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.capture.compact import joined, probabilities, unpack
-from engine.records.capture import CaptureMetrics, TeacherCapture
+from engine.records.capture import TeacherCapture
 from engine.rows import Row
 
 SUMS = ("examples", "masked", "tokens", "agreed", "entries", "tail", "read")
@@ -47,13 +47,4 @@ def metrics_of(summaries: Sequence[Row], size: int) -> TeacherCapture:
         mean_k=per_token(totals["entries"]),
         mean_tail=per_token(totals["tail"]),
         bytes_per_token=per_token(size),
-    )
-
-
-def line(metrics: CaptureMetrics) -> str:
-    """Return one line about a capture, for the console and the report."""
-    return "; ".join(
-        f"{name}: {each.target_tokens} target tokens of {each.examples} examples, first choice is the target at "
-        f"{each.agreement:.1%}, {each.mean_k:.1f} entries, {each.mean_tail:.2%} tail and {each.bytes_per_token:.1f} B a token"
-        for name, each in metrics.teachers.items()
     )

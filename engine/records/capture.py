@@ -40,4 +40,13 @@ class CaptureMetrics(Record):
     tokens_paid: int
     """Teacher tokens that the job paid; 0 if the ledger held all."""
     aligned: dict[str, float] = {}  # noqa: RUF012
-    """Tokenizer of students (its key in `tokens`) -> share of their target tokens that got a distribution."""
+    """Key of a tokenizer in the artifact `tokens` -> share of its target tokens that the distributions can be laid on."""
+
+    @property
+    def lines(self) -> list[str]:
+        """What each teacher scored, in words."""
+        return [
+            f"{name}: {each.target_tokens} target tokens of {each.examples} examples; the first choice is the target at "
+            f"{each.agreement:.1%}; {each.mean_k:.1f} entries, {each.mean_tail:.2%} tail and {each.bytes_per_token:.1f} B a token"
+            for name, each in self.teachers.items()
+        ]

@@ -10,7 +10,7 @@ import pyarrow as pa
 from engine.capture import flow
 from engine.capture.capturer import CaptureSpec
 from engine.capture.schemas import VOCABULARY
-from engine.capture.summary import line, metrics_of
+from engine.capture.summary import metrics_of
 from engine.capture.vocabulary import vocabulary
 from engine.contract import Contract
 from engine.contract.capture import Capture
@@ -60,7 +60,7 @@ def run(context: JobContext) -> RowCounts:
         teachers={spec.teacher.name: _measured(section, spec, each) for spec, each in zip(specs, written, strict=True)},
         tokens_paid=_paid(context) - before,
     )
-    context.log(f"{context.job.name}: {line(metrics)}")
+    context.log("\n  ".join([f"{context.job.name}:", *metrics.lines]))
     labels: dict[str, int] = {}
     for each in written:
         for label, number in each.labels.items():

@@ -8,7 +8,7 @@ import pytest
 
 from engine.capture.capturer import JOINED, Capturer, CaptureSpec
 from engine.capture.compact import code, cut, decode, entries, joined, level, pack, probabilities, unpack
-from engine.capture.summary import line, metrics_of, summary
+from engine.capture.summary import metrics_of, summary
 from engine.contract.capture import Capture
 from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
@@ -198,6 +198,6 @@ def test_record_names_agreement_entries_tail_and_bytes(tmp_path) -> None:
     assert (measured.examples, measured.target_tokens, measured.masked) == (2, 26, 0)
     assert measured.agreement == pytest.approx(23 / 26, abs=1e-6) and measured.mean_k == 4 and measured.bytes_per_token == 10
     assert measured.mean_tail == pytest.approx(0.4**4, rel=0.1)
-    text = line(CaptureMetrics(constraint="answer", gate="none", teachers={"t": measured}, tokens_paid=1))
-    assert text.startswith("t: 26 target tokens of 2 examples, first choice is the target at 88.5%")
+    [text] = CaptureMetrics(constraint="answer", gate="none", teachers={"t": measured}, tokens_paid=1).lines
+    assert text.startswith("t: 26 target tokens of 2 examples; the first choice is the target at 88.5%; 4.0 entries")
     assert joined([]).starts.tolist() == [0]

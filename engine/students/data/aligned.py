@@ -7,10 +7,12 @@ the text does so far. Any other token is gated off. Boizard et al., "Towards cro
 probabilities instead, which needs no alignment of words but does not say which word is meant; GOLD (TRL 5885) aligns by bytes.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.capture.compact import Entries, probabilities, unpack
@@ -21,6 +23,7 @@ from engine.students.data.captured import Captured
 from engine.students.data.pack import Packed
 from engine.students.data.vocabulary_map import VocabularyMap
 
+COPY = re.compile(r"-again\d+$")  # of an example_id: copies share a row
 LEAST = 1e-9  # probabilities below it are 0
 
 
@@ -50,26 +53,31 @@ class Scored(NamedTuple):
 
 
 def captured(artifact: Artifact, packed: Packed, example_ids: Sequence[str], tokenizer: Any) -> Captured:
-    """Return the distributions at the target tokens of `packed`, whose rows are the examples `example_ids`.
+    """Return the distributions at the target tokens of `packed`, whose rows are the examples `example_ids`; see `laid`."""
+    tables = artifact.read("captured", CAPTURE), artifact.read("vocabulary", VOCABULARY)
+    bounds = zip(packed.starts[:-1] + packed.targets, packed.starts[1:], strict=True)
+    targets = {name: packed.ids[start:end].tolist() for name, (start, end) in zip(example_ids, bounds, strict=True)}
+    return laid(*tables, artifact.metrics(CaptureMetrics), targets, tokenizer)
+
+
+def laid(
+    rows: pa.Table, words: pa.Table, metrics: CaptureMetrics, targets: Mapping[str, Sequence[int]], tokenizer: Any
+) -> Captured:
+    """Return the distributions of the CAPTURE `rows` and their VOCABULARY at `targets`: example_id -> its tokens of the student.
 
     Several teachers are mixed by their weights, each token over those that scored it. A token without a distribution has no words,
     all its mass is tail, and its gate is shut; so is that of a token whose teacher disagrees, if the contract says `gate: agree`.
     """
-    metrics = artifact.metrics(CaptureMetrics)
-    rows = artifact.read("captured", CAPTURE)
     rows = rows.filter(pc.equal(rows["finish_reason"], "stop"))
-    names = rows["example_id"].to_pylist()
-    teachers = rows["teacher"].to_pylist()
-    place = {(name, teacher): at for at, (name, teacher) in enumerate(zip(names, teachers, strict=True))}
-    words = artifact.read("vocabulary", VOCABULARY)
-    end = int(packed.ids[-1]) if len(packed) else 0
+    keys = zip(rows["example_id"].to_pylist(), rows["teacher"].to_pylist(), strict=True)
+    place = {key: at for at, key in enumerate(keys)}
+    end = next((target[-1] for target in targets.values() if target), -1)
     maps = {name: VocabularyMap(words.filter(pc.equal(words["teacher"], name)), tokenizer, end) for name in metrics.teachers}
     result: list[Words | None] = []
-    for at, name in enumerate(example_ids):
-        target = packed.ids[packed.starts[at] + packed.targets[at] : packed.starts[at + 1]].tolist()
+    for name, target in targets.items():
         found: list[tuple[float, list[Words | None]]] = []
         for teacher, each in metrics.teachers.items():
-            row = place.get((name.partition("-again")[0], teacher))
+            row = place.get((COPY.sub("", name), teacher))
             if row is not None:
                 stored = unpack(rows.slice(row, 1).to_pylist()[0])
                 scored = Scored(stored, *probabilities(stored))

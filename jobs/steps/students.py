@@ -13,6 +13,7 @@ from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
 from engine.students.init import prune
+from engine.students.init.tokenizer import key_of
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import BEST, SPLITS, TrainSpec
@@ -26,7 +27,7 @@ def run(context: JobContext) -> RowCounts:
         ModelError: the source model cannot be pruned as ordered, or training failed.
     """
     student = context.contract.student(context.job.name.rpartition("/")[2])
-    data = context.artifact(context.job.needs[0])
+    data, tokens = (context.artifact(name) for name in context.job.needs[:2])
     source = locate(student.init.prune.source, root=context.root, home=context.models)
     prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
     check_examples(context, data)
@@ -35,6 +36,8 @@ def run(context: JobContext) -> RowCounts:
         source=str(source.resolve()),
         dataset=absolute(data.folder),
         accelerator=launch.accelerator(context.profile.trainer),
+        tokens=absolute(tokens.folder),
+        tokenizer=key_of(tokens, student.init),
     )
     location = checkpoints(context, student, source, data)
     with launch.trained(spec, context.profile.trainer, location, context.progress) as folder:

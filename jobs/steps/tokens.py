@@ -8,18 +8,20 @@ from typing import Any
 import pyarrow.compute as pc
 
 from engine.contract.students import Student
-from engine.errors import ModelError
+from engine.inference.engine import Chat
 from engine.inference.locate import locate
 from engine.records.base import Json
 from engine.records.tokens import TokenizerSummary, TokensMetrics
 from engine.rows import TOKENS
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
-from engine.storage.folder import Folder
 from engine.storage.shards import iterate, sorted_rows, write_pieces
+from engine.students.data import preflight
 from engine.students.data.tokenise import COLUMNS, tokenise
 from engine.students.data.turn_end import turn_end
 from engine.students.init.tokenizer import build_tokenizer, description, key
+
+COMPARED = 64  # examples whose prompts are tokenised with the saved tokenizer and with that of the source
 
 
 def tokenizers(context: JobContext) -> Json:
@@ -43,9 +45,16 @@ def run(context: JobContext) -> RowCounts:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             source = locate(students[0].init.prune.source, root=context.root, home=context.models)
+            original = preflight.load(source)
+            stops = preflight.stop_tokens(source, original)
+            preflight.check(original, source, stops)
             build_tokenizer(students[0].init, source, texts(dataset), folder)
             name = key(folder)
             if name not in summaries:
+                built = preflight.load(folder)
+                preflight.check(built, source, stops)
+                if built.get_vocab() == original.get_vocab():
+                    preflight.check_same(built, original, first_chats(dataset))
                 summaries[name] = _tokenised(context, dataset, folder, name)
         entry = summaries[name]
         update = {
@@ -67,11 +76,15 @@ def texts(dataset: Artifact) -> Iterator[str]:
                 yield row["target"]
 
 
+def first_chats(dataset: Artifact) -> list[Chat]:
+    """Return the messages of the first examples."""
+    pieces = iterate(dataset.folder / "examples", dataset.table("examples"), ["messages"])
+    return next(pieces).slice(0, COMPARED)["messages"].to_pylist()
+
+
 def _tokenised(context: JobContext, dataset: Artifact, folder: Path, name: str) -> TokenizerSummary:
     """Write the table and the files of the tokenizer in `folder`, whose key is `name`."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = preflight.load(folder)
     ending = turn_end(tokenizer)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         context.writer.folder.write(f"tokenizer_{name}/{path.relative_to(folder)}", path.read_bytes())
@@ -101,25 +114,3 @@ def _tokenised(context: JobContext, dataset: Artifact, folder: Path, name: str) 
         target_tokens=learned,
         longest=longest,
     )
-
-
-def key_of(tokens: Artifact, student: Student) -> str:
-    """Return the key of the student's tokenizer in the artifact `tokens`.
-
-    Raises:
-        ModelError: the artifact has none for it.
-    """
-    found = tokens.metrics(TokensMetrics).of(description(student.init))
-    if found is None:
-        raise ModelError(f"{tokens.folder}: has no examples for student {student.name}. Delete it and run again: rayleigh run")
-    return found.key
-
-
-def fetch(tokens: Artifact, name: str, target: Path) -> Path:
-    """Copy the files of the tokenizer `name` of the artifact `tokens` into the local folder `target`, and return it."""
-    folder = Folder(f"{tokens.folder.url}/tokenizer_{name}")
-    for path in folder.files():
-        file = target / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(folder.read(path))
-    return target

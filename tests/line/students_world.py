@@ -6,6 +6,7 @@ in a driver that can be killed; mode `loop` one after the other in this process,
 
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from engine.contract.students import Student
 from engine.distributed.session import session
 from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
-from engine.runs.job import Job, JobContext, run_pipeline
-from engine.storage.artifact import ArtifactWriter, RowCounts
+from engine.runs.job import Job, JobContext, run_job, run_pipeline
+from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
+from engine.students.init.tokenizer import key_of
 from engine.students.training import loop
 from engine.students.training.state import TrainSpec, WorkerContext
 from jobs.pipeline import student_job, tokens_job
@@ -60,13 +62,14 @@ STUDENTS = (
 
 
 def build(folder: Path) -> None:
-    """Write the teacher and the artifact `dataset` into `folder`."""
+    """Write the teacher and the artifacts `dataset` and `tokens` into `folder`."""
     rows = examples()
     write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
     writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
     writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
     row_counts = RowCounts(len(rows), {"picked": len(rows)})
     writer.finish(Identity("dataset", {}, {}, "0"), row_counts)
+    run_job(context_for(folder, tokens_job()))
 
 
 def examples() -> list[dict]:
@@ -126,9 +129,25 @@ def train(folder: Path, names: list[str]) -> None:
     run_pipeline(jobs, lambda job: context_for(folder, job), lambda: session(profile()))
 
 
+def spec_for(folder: Path, chosen: Student) -> TrainSpec:
+    """Return the specification of the training of `chosen`."""
+    tokens = load_artifact(Folder(str(folder / "run" / "tokens")))
+    assert tokens is not None
+    data = str(folder / "run" / "dataset")
+    return TrainSpec(chosen, str(folder / "teacher"), data, "cpu", tokens.folder.path, key_of(tokens, chosen.init))
+
+
+def free_port() -> int:
+    """Return a port of the loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def train_alone(folder: Path, names: list[str]) -> None:
     """Train the students `names` one after the other as the only worker; the last checkpoints land in `folder`/alone."""
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29531", DS_ACCELERATOR="cpu")
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", DS_ACCELERATOR="cpu")
+    os.environ["MASTER_PORT"] = str(free_port())
     dist.init_process_group("gloo")
     for chosen in STUDENTS:
         if chosen.name in names:
@@ -138,8 +157,7 @@ def train_alone(folder: Path, names: list[str]) -> None:
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(checkpoint, target)
 
-            spec = TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
-            loop.run(spec, WorkerContext(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
+            loop.run(spec_for(folder, chosen), WorkerContext(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def _tokens(row: Row, prompt: list[int] | Unanswered, tokenizer: Any, ending: li
         )
     target = encode_text(tokenizer, row["target"])
     start = len(prompt)
+    check_mask(row["example_id"], start, len(prompt) + len(target) + len(ending))
     end = start + len(target)
     spans = [
         {"kind": kind, "start": start + first, "end": start + last}
@@ -52,6 +53,20 @@ def _tokens(row: Row, prompt: list[int] | Unanswered, tokenizer: Any, ending: li
         "target_start": start,
         "spans": [*spans, {"kind": "turn_end", "start": end, "end": end + len(ending)}],
     }
+
+
+def check_mask(example_id: str, start: int, length: int) -> None:
+    """Check that some of an example's `length` tokens are read and some learned: the target begins at token `start`.
+
+    Raises:
+        InputError: all are learned, or none.
+    """
+    if not 0 < start < length:
+        what = "there is no prompt, so all" if start <= 0 else "there is no target, so none"
+        raise InputError(
+            f"example {example_id}: {what} of its {length} tokens would be learned. Mend the chat template of the source model (it "
+            "must render the messages of a user), or leave the example out."
+        )
 
 
 def _parts(row: Row, target: list[int], tokenizer: Any) -> list[tuple[str, int, int]]:

@@ -63,3 +63,10 @@ def turn_end(tokenizer: Any) -> list[int]:
     if tokenizer.eos_token_id is None:
         raise ModelError("the chat template ends an assistant's turn with no special token, and the tokenizer has no eos_token")
     return [tokenizer.eos_token_id]
+
+
+def stop_ids(tokenizer: Any) -> int | list[int]:
+    """Return the ids at which an engine stops a model with this tokenizer: the end of a turn, and the end of sequence."""
+    eos = tokenizer.eos_token_id
+    ids = {turn_end(tokenizer)[-1], eos} if tokenizer.chat_template else {eos}
+    return eos if ids == {eos} else sorted(token for token in ids if token is not None)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelError
+from engine.students.data.turn_end import stop_ids
 from engine.students.init.prune import PrunedModel
 
 PREFIX = "model."  # LossModule puts it before the names of the weights
@@ -38,7 +39,7 @@ def write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, *, d
     assert not unset and not unexpected, f"weights do not fit the model: {unset or missing} are missing, {unexpected} are unknown"
     ids = pruned.tokenizer
     model.generation_config = GenerationConfig(
-        do_sample=False, bos_token_id=ids.bos_token_id, eos_token_id=ids.eos_token_id, pad_token_id=ids.pad_token_id
+        do_sample=False, bos_token_id=ids.bos_token_id, eos_token_id=stop_ids(ids), pad_token_id=ids.pad_token_id
     )
     model.save_pretrained(folder)
     pruned.tokenizer.save_pretrained(folder)

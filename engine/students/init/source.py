@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.errors import ModelError
 from engine.inference.chat_template import check_template
+from engine.students.data import preflight
 from engine.students.init.prune import check_layers, count_layers
 
 UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
@@ -13,13 +14,16 @@ UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
 
 
 def check_source(folder: Path, layers: Sequence[int], instruction: str) -> None:
-    """Check that the model in `folder` has a chat template that takes the system text `instruction`, and can be cut to `layers`.
+    """Check that the model in `folder` has a chat template that takes the system text `instruction`, that what is trained with
+    it is what is served (`preflight`), and that the model can be cut to `layers`.
 
     Raises:
-        ModelError: it has no such template, it has no layer of that index, or no configuration describes these layers alone.
+        ModelError: it has no such template, training and serving text differ, it has no layer of that index, or no
+            configuration describes these layers alone.
     """
     check_layers(layers, count_layers(folder), folder)
     check_template(folder, instruction)
+    preflight.check_source(folder)
     if json.loads((folder / "config.json").read_text("utf-8")).get("model_type") not in UNIFORM:
         _prune_without_weights(folder, layers)
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from engine.contract.init import Init
 from engine.errors import ModelError
+from engine.records.tokens import TokensMetrics
 from engine.rows import content_id
+from engine.storage.artifact import Artifact
+from engine.students.data import preflight
 
 KEY_DIGITS = 12
 
@@ -24,16 +27,32 @@ def build_tokenizer(init: Init, source: Path, texts: Iterable[str], target: Path
     Raises:
         ModelError: `source` holds no tokenizer.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: no tokenizer can be loaded from here: {error}") from error
-    tokenizer.save_pretrained(target)
+    preflight.load(source).save_pretrained(target)
 
 
 def key(folder: Path) -> str:
     """Return the hash of the tokenizer's files in `folder`, 12 hex digits."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return content_id(*(part for path in files for part in (path.relative_to(folder), path.read_bytes())))[:KEY_DIGITS]
+
+
+def key_of(tokens: Artifact, init: Init) -> str:
+    """Return the key of the tokenizer of `init` in the artifact `tokens`.
+
+    Raises:
+        ModelError: the artifact has none for it.
+    """
+    found = tokens.metrics(TokensMetrics).of(description(init))
+    if found is None:
+        raise ModelError(f"{tokens.folder}: has no tokenizer made from {description(init)}. Delete it and run again: rayleigh run")
+    return found.key
+
+
+def fetch(tokens: Artifact, name: str, target: Path) -> Path:
+    """Copy the files of the tokenizer with the key `name` from the artifact `tokens` into the local folder `target`; return it."""
+    folder = tokens.folder / f"tokenizer_{name}"
+    for path in folder.files():
+        file = target / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(folder.read(path))
+    return target

@@ -5,18 +5,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.records.student import TrainingSetup
-from engine.rows import EXAMPLE
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
-from engine.students import objectives
-from engine.students.data.pack import CURRICULUM_COLUMNS, Packed, pack
+from engine.students.data import flat
+from engine.students.data.pack import Packed
 from engine.students.export import huggingface
 from engine.students.init import prune
 from engine.students.training import zero
@@ -34,9 +31,11 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
     if worker.rank == 0 and worker.resume is None:
         huggingface.verify(pruned, scratch)
+    tokens = load_artifact(Folder(spec.tokens))
+    assert tokens is not None, f"{spec.tokens} has no record"
     splits = {
-        name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
-        for name, table in load_examples(spec).items()
+        name: flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
+        for name in SPLITS
     }
     for name, split in splits.items():
         check_split(name, split, student)
@@ -66,15 +65,6 @@ def check_split(name: str, split: Packed, student: Student) -> None:
     else:
         why = f"the weights of its {len(split)} examples are all 0. Raise the weights of curation"
     raise InputError(f"student {student.name}: no {name} example is left: {why}, or give shorter or more prompts and answers.")
-
-
-def load_examples(spec: TrainSpec) -> dict[str, pa.Table]:
-    """Return the examples of each split, in the order of their ids: the columns that objectives and curriculum read."""
-    dataset = load_artifact(Folder(spec.dataset))
-    assert dataset is not None, f"{spec.dataset} has no record"
-    columns = {"example_id", "split", *CURRICULUM_COLUMNS, *objectives.columns(spec.student.objectives.model_dump())}
-    rows = dataset.read("examples", EXAMPLE, sorted(columns)).sort_by("example_id")
-    return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
 
 
 def restore(training: Training, folder: Path) -> None:

@@ -27,6 +27,8 @@ class TrainSpec:
     source: str  # folder of the model that is pruned
     dataset: str  # URL of the artifact `dataset`
     accelerator: str  # key of zero.BACKENDS
+    tokens: str  # URL of the artifact `tokens`
+    tokenizer: str  # key of the student's tokenizer in it
 
 
 @dataclass(frozen=True)

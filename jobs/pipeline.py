@@ -62,16 +62,26 @@ def tokens_job(name: str = "tokens", *, examples: str = "dataset") -> Job:
 def capture_job() -> Job:
     """Return the job that scores the examples' targets with the teachers."""
     reads = ("specialist.task_units", "teachers", "capture", "budget.teacher_tokens")
+    advice = "Raise budget.teacher_tokens, delete {run}/capture and run again: what is paid is kept."
     return Job(
-        "capture", needs=("dataset",), reads=reads, run="jobs.steps.capture:run", inputs="jobs.steps.toolset:file_hashes",
-        losses={"budget_exhausted": "Raise budget.teacher_tokens, delete {run}/capture and run again: what is paid is kept."},
-    )  # fmt: skip
+        "capture",
+        needs=("dataset", "tokens"),
+        derived=("tokens",),
+        reads=reads,
+        run="jobs.steps.capture:run",
+        inputs="jobs.steps.toolset:file_hashes",
+        losses={"budget_exhausted": advice},
+        chosen=("copies",),
+    )
 
 
-def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens") -> Job:
-    """Return the job that trains a student; the last part of its `name` is the student's in the contract."""
+def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens", capture: bool = False) -> Job:
+    """Return the job that trains a student; the last part of its `name` is the student's in the contract.
+
+    `capture`: one of its objectives reads the teacher's distribution.
+    """
     reads = (f"students.{name.rpartition('/')[2]}",)
-    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, run=TRAIN)
+    return Job(name, needs=(examples, tokens, *(["capture"] if capture else [])), derived=(tokens,), reads=reads, run=TRAIN)
 
 
 def pipeline(contract: Contract) -> tuple[Job, ...]:
@@ -107,7 +117,10 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
         ),
         tokens_job(),
         *([capture_job()] if contract.capture else []),
-        *(student_job(name) for name in students),
+        *(
+            student_job(f"students/{student.name}", capture=getattr(student.objectives, "reads_capture", False))
+            for student in contract.students
+        ),
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),

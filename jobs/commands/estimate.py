@@ -167,7 +167,7 @@ def tokens(estimates: Extrapolation) -> JobPlan:
 
 
 def capture(section: Capture, estimates: Extrapolation) -> JobPlan:
-    """Return the plan of the job `capture`, which reads prompt and target of each example once for each teacher that scores it."""
+    """Return the plan of the job `capture`, which reads each example once for each teacher that scores it."""
     sums, scored = estimates.pilot.sums, _scored_by(section, estimates)
     basis = (
         "rows: at most, as of the students; tokens in: prompt and answer of each of them, by each teacher that scores it; bytes: at "
@@ -181,7 +181,7 @@ def capture(section: Capture, estimates: Extrapolation) -> JobPlan:
 
 
 def _scored_by(section: Capture, estimates: Extrapolation) -> float:
-    """Return the teachers that score an example, divided by those that answer a prompt, of which `exam_in` and `exam_out` are sums."""
+    """Return the teachers that score an example, divided by those whose answers `exam_in` and `exam_out` sum."""
     return (1 if section.teachers is None else len(section.teachers)) / max(1, len(estimates.pilot.tokens))
 
 

@@ -1,6 +1,7 @@
 """Examples in, the teachers' distributions at their target tokens out."""
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from engine.capture import flow
 from engine.capture.capturer import CaptureSpec
-from engine.capture.schemas import VOCABULARY
+from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.capture.summary import metrics_of
 from engine.capture.vocabulary import vocabulary
 from engine.contract import Contract
@@ -22,13 +23,17 @@ from engine.inference.crash_isolation import MARKERS
 from engine.inference.token_budget import TEACHER_TOKENS, usage_in
 from engine.records.capture import CaptureMetrics, TeacherCapture
 from engine.records.record import Table
+from engine.records.tokens import TokensMetrics
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
-from engine.storage.shards import table_of
+from engine.storage.shards import iterate, read_table, table_of
+from engine.students.data.aligned import laid
+from engine.students.init.tokenizer import fetch
 from jobs.steps.judging import model_client
 from jobs.steps.toolset import toolset
 
-LEDGER = "capture"
+LEDGER, TOKENS = "capture", "tokens"
+SAMPLE = 2000  # captured rows on which the aligned share is measured
 
 
 def run(context: JobContext) -> RowCounts:
@@ -60,6 +65,7 @@ def run(context: JobContext) -> RowCounts:
         teachers={spec.teacher.name: _measured(section, spec, each) for spec, each in zip(specs, written, strict=True)},
         tokens_paid=_paid(context) - before,
     )
+    context.writer.metrics = metrics.model_copy(update={"aligned": _aligned(context, metrics)})
     context.log("\n  ".join([f"{context.job.name}:", *metrics.lines]))
     labels: dict[str, int] = {}
     for each in written:
@@ -107,6 +113,28 @@ def _specs(context: JobContext, section: Capture) -> list[CaptureSpec]:
         tools = toolset(context)
         specs.append(CaptureSpec(section, teacher, context.contract.specialist, client, fallback=number == 0, toolset=tools))
     return specs
+
+
+def _aligned(context: JobContext, metrics: CaptureMetrics) -> dict[str, float]:
+    """Return the share of target tokens with a distribution for each tokenizer of students, over the first SAMPLE captured rows."""
+    from transformers import AutoTokenizer
+
+    tokens, folder = context.artifact(TOKENS), context.writer.folder
+    tables = context.writer.tables
+    rows = next(iterate(folder / "captured", tables["captured"]), CAPTURE.empty_table()).slice(0, SAMPLE)
+    words = read_table(folder / "vocabulary", tables["vocabulary"], VOCABULARY)
+    names = set(rows["example_id"].to_pylist())
+    shares = {}
+    for each in tokens.metrics(TokensMetrics).tokenizers:
+        table = f"examples_{each.key}"
+        pieces = iterate(tokens.folder / table, tokens.table(table), ["example_id", "ids", "target_start"])
+        found = (row for piece in pieces for row in piece.to_pylist())
+        targets = {row["example_id"]: row["ids"][row["target_start"] :] for row in found if row["example_id"] in names}
+        with tempfile.TemporaryDirectory() as scratch:
+            tokenizer = AutoTokenizer.from_pretrained(fetch(tokens, each.key, Path(scratch)), local_files_only=True)
+        gate = laid(rows, words, metrics.model_copy(update={"gate": "none"}), targets, tokenizer).gate
+        shares[each.key] = round(float(gate.mean()), 6) if len(gate) else 0.0
+    return shares
 
 
 def _paid(context: JobContext) -> int:

@@ -18,6 +18,9 @@ from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import BEST, SPLITS, TrainSpec
 
+CAPTURE = "capture"
+"""Artifact that a student needs if one of its objectives reads the teacher's distribution."""
+
 
 def run(context: JobContext) -> RowCounts:
     """Train the student that the job is named after on the examples that the job needs; export its best weights.
@@ -38,6 +41,7 @@ def run(context: JobContext) -> RowCounts:
         accelerator=launch.accelerator(context.profile.trainer),
         tokens=absolute(tokens.folder),
         tokenizer=key_of(tokens, student.init),
+        capture=absolute(context.artifact(CAPTURE).folder) if CAPTURE in context.job.needs else "",
     )
     location = checkpoints(context, student, source, data)
     with launch.trained(spec, context.profile.trainer, location, context.progress) as folder:
@@ -74,7 +78,8 @@ def check_examples(context: JobContext, dataset: Artifact) -> None:
 def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:
     """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model."""
     recipe = older_json(student, "students.*", exclude={"name"})  # trainings that began under older names are resumed
-    name = content_id(dataset.fingerprint, recipe, fingerprint(source))
+    capture = [context.artifact(CAPTURE).fingerprint] if CAPTURE in context.job.needs else []
+    name = content_id(dataset.fingerprint, recipe, fingerprint(source), *capture)
     return launch.CheckpointLocation(absolute(context.ledger / "checkpoints" / student.name), name)
 
 

@@ -77,12 +77,12 @@ def artifact(folder: Path, gate: str = "none", **teachers: tuple[float | None, l
     return writer.finish(Identity("capture", {}, {}, "0"), RowCounts(1, {"captured": 1}))
 
 
-def packed(of: Any, *texts: str) -> Packed:
+def packed(of: Any, names: str, *texts: str) -> Packed:
     """Targets behind a prompt of two tokens."""
     pieces = [[5, 6, *ids(of, text)] for text in texts]
     starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
     rest = np.full(len(texts), 2, np.int32), np.ones(len(texts), np.float32), np.zeros(len(texts), np.int32)
-    return Packed(np.concatenate(pieces).astype(np.int32), starts, *rest, 0)
+    return Packed(np.concatenate(pieces).astype(np.int32), starts, *rest, 0, np.array(names.split(), "S"))
 
 
 def words(found: Any, of: Any, token: int) -> dict[str, float]:
@@ -95,7 +95,7 @@ def words(found: Any, of: Any, token: int) -> dict[str, float]:
 
 def test_the_same_tokenizer_reads_what_was_captured_in_the_order_of_the_examples(tmp_path) -> None:
     scored = [("b", distribution("abcdxy", {0: {"abcd": 0.6, "ab": 0.3}})), ("a", distribution("xy", {}))]
-    found = captured(artifact(tmp_path, t=(None, scored)), packed(TEACHER, "xy", "abcdxy", "xy"), ["a", "b-again2", "c"], TEACHER)
+    found = captured(artifact(tmp_path, t=(None, scored)), packed(TEACHER, "a b-again2 c", "xy", "abcdxy", "xy"), TEACHER)
     assert found.starts.tolist() == [0, 1, 2, 4, 5, 6, 6, 6] and found.gate.tolist() == [True] * 5 + [False] * 2
     assert words(found, TEACHER, 2) == pytest.approx({"abcd": 0.6, "ab": 0.3}, rel=0.03)
     assert np.exp(found.tail) == pytest.approx([0.1] * 5 + [1.0] * 2, rel=0.05)
@@ -104,7 +104,7 @@ def test_the_same_tokenizer_reads_what_was_captured_in_the_order_of_the_examples
 
 def test_a_cut_vocabulary_gets_the_mass_of_a_lost_word_at_its_first_part_and_then_at_the_next(tmp_path) -> None:
     scored = distribution("abcdxy", {0: {"abcd": 0.6, "ab": 0.2, "x": 0.1}, 1: {"xy": 0.5, "abcd": 0.4}})
-    found = captured(artifact(tmp_path, t=(None, [("a", scored)])), packed(CUT, "abcdxy"), ["a"], CUT)
+    found = captured(artifact(tmp_path, t=(None, [("a", scored)])), packed(CUT, "a", "abcdxy"), CUT)
     assert [CUT.convert_ids_to_tokens(token) for token in ids(CUT, "abcdxy")] == ["ab", "cd", "xy", "</s>"] and found.gate.all()
     assert words(found, CUT, 0) == pytest.approx({"ab": 0.8, "x": 0.1}, rel=0.03)
     assert words(found, CUT, 1) == pytest.approx({"cd": 0.6 / 0.9}, rel=0.05)  # `ab` alone says nothing of what follows
@@ -119,13 +119,13 @@ def test_another_family_is_merged_by_bytes_and_what_crosses_is_gated_off(tmp_pat
     assert spelled == [["xyab", "</s>"], ["a", "bc", "d", "ab", "</s>"]]
     scored = [("whole", distribution("xyab", {0: {"xy": 0.5, "ab": 0.4}, 1: {"abcd": 0.7, "ab": 0.2}}))]
     scored.append(("crosses", distribution("abcdab", {0: {"abcd": 0.9}})))
-    found = captured(artifact(tmp_path, t=(None, scored)), packed(OTHER, *texts.values()), list(texts), OTHER)
+    found = captured(artifact(tmp_path, t=(None, scored)), packed(OTHER, " ".join(texts), *texts.values()), OTHER)
     assert words(found, OTHER, 0) == pytest.approx({"xyab": 0.5 * 0.2}, rel=0.06) and np.exp(found.tail[0]) == pytest.approx(
         0.9, rel=0.02
     )
     assert found.gate.tolist() == [True, True, True, True, True, True, True]  # `abcd` is spelled a, bc, d by both
     split = [("crosses", distribution("abab", {}))]
-    crossed = captured(artifact(tmp_path, t=(None, split)), packed(TWO, "abab"), ["crosses"], TWO)
+    crossed = captured(artifact(tmp_path, t=(None, split)), packed(TWO, "crosses", "abab"), TWO)
     assert [TWO.convert_ids_to_tokens(token) for token in ids(TWO, "abab")] == ["a", "ba", "b", "</s>"]
     assert crossed.gate.tolist() == [True, False, False, True]
 
@@ -135,7 +135,7 @@ TWO = tokenizer([("b", "a")])
 
 def test_only_tokens_where_the_teacher_agrees_pass_the_gate(tmp_path) -> None:
     scored = [("a", distribution("abcdxy", {0: {"ab": 0.6, "abcd": 0.3}}))]
-    found = captured(artifact(tmp_path, "agree", t=(None, scored)), packed(TEACHER, "abcdxy"), ["a"], TEACHER)
+    found = captured(artifact(tmp_path, "agree", t=(None, scored)), packed(TEACHER, "a", "abcdxy"), TEACHER)
     assert found.gate.tolist() == [False, True, True]
 
 
@@ -143,12 +143,12 @@ def test_teachers_are_mixed_by_weight_over_those_that_scored_the_token(tmp_path)
     both = distribution("xy", {0: {"xy": 0.8, "x": 0.2}})
     one = distribution("xy", {0: {"x": 1.0}})
     mixture = artifact(tmp_path, s=(0.75, [("a", both)]), t=(0.25, [("a", one), ("b", one)]))
-    found = captured(mixture, packed(TEACHER, "xy", "xy"), ["a", "b"], TEACHER)
+    found = captured(mixture, packed(TEACHER, "a b", "xy", "xy"), TEACHER)
     assert words(found, TEACHER, 0) == pytest.approx({"xy": 0.6, "x": 0.4}, rel=0.05)
     assert words(found, TEACHER, 2)["x"] == pytest.approx(0.99, rel=0.02)
 
 
 def test_a_text_that_is_not_the_captured_one_has_no_distribution(tmp_path) -> None:
-    found = captured(artifact(tmp_path, t=(None, [("a", distribution("xy", {}))])), packed(TEACHER, "ab"), ["a"], TEACHER)
+    found = captured(artifact(tmp_path, t=(None, [("a", distribution("xy", {}))])), packed(TEACHER, "a", "ab"), TEACHER)
     assert not found.gate.any() and not len(found.ids) and found.tail.tolist() == [0.0, 0.0]
     assert pa.types.is_binary(CAPTURE.field("ids").type)

@@ -52,11 +52,11 @@ class Scored(NamedTuple):
         return float(self.probs[self.stored.starts[token] + self.stored.ranks[token]])
 
 
-def captured(artifact: Artifact, packed: Packed, example_ids: Sequence[str], tokenizer: Any) -> Captured:
-    """Return the distributions at the target tokens of `packed`, whose rows are the examples `example_ids`; see `laid`."""
+def captured(artifact: Artifact, packed: Packed, tokenizer: Any) -> Captured:
+    """Return the distributions at the target tokens of `packed`, in the student's tokens; see `laid`."""
     tables = artifact.read("captured", CAPTURE), artifact.read("vocabulary", VOCABULARY)
     bounds = zip(packed.starts[:-1] + packed.targets, packed.starts[1:], strict=True)
-    targets = {name: packed.ids[start:end].tolist() for name, (start, end) in zip(example_ids, bounds, strict=True)}
+    targets = {name.decode(): packed.ids[start:end].tolist() for name, (start, end) in zip(packed.example_ids, bounds, strict=True)}
     return laid(*tables, artifact.metrics(CaptureMetrics), targets, tokenizer)
 
 

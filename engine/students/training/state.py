@@ -29,6 +29,7 @@ class TrainSpec:
     accelerator: str  # key of zero.BACKENDS
     tokens: str  # URL of the artifact `tokens`
     tokenizer: str  # key of the student's tokenizer in it
+    capture: str = ""  # URL of the artifact `capture`; "" = no objective reads it
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.capture.schemas import VOCABULARY
+from engine.contract.capture import Capture
 from engine.contract.models import Model
 from engine.inference.fake import END
 from engine.inference.token_bytes import special_ids, token_bytes
@@ -22,6 +23,12 @@ def vocabulary(model: Model, folder: Path | None) -> pa.Table:
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return _table(token_bytes(tokenizer), special_ids(tokenizer), tokenizer.eos_token_id)
+
+
+def too_many(section: Capture, teacher: str, words: int) -> str:
+    """Return the message for a capture that wants more tokens than the teacher has."""
+    key = "k" if section.mass is None else "most"
+    return f"capture.{key}: found {section.entries}, but the teacher {teacher} has {words} tokens. Write at most that."
 
 
 def _table(texts: list[bytes], special: set[int], end: int) -> pa.Table:

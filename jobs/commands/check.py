@@ -23,6 +23,7 @@ from engine.inference.chat_template import check_template
 from engine.prompts.files import source_files
 from engine.storage.folder import Folder
 from engine.students.init.source import check_source
+from jobs.commands.check_capture import verify_capture
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.terminal.console import columns
 
@@ -68,6 +69,7 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
     for number, student in enumerate(contract.students):
         _check_student(f"students.{number}.init.prune", student, contract, Path(root), Path(models))
     verify_schemas(contract)
+    verify_capture(contract, root=root, models=models)
 
 
 def _check_student(key: str, student: Student, contract: Contract, root: Path, models: Path) -> None:

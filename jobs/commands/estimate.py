@@ -170,7 +170,7 @@ def capture(section: Capture, estimates: Extrapolation) -> JobPlan:
     """Return the plan of the job `capture`, which reads each example once for each teacher that scores it."""
     sums, scored = estimates.pilot.sums, _scored_by(section, estimates)
     basis = (
-        "rows: at most, as of the students; tokens in: prompt and answer of each of them, by each teacher that scores it; bytes: at "
+        "rows: at most, as of students; tokens in: prompt and answer of each of them, by each teacher that scores it; bytes: at "
         "most, 3 an entry and 3 a target token before compression"
     )
     size = sums["learnable"] * sums["exam_out"] * scored * (3 * section.entries + 3)

@@ -1,6 +1,5 @@
 """Examples in, the teachers' distributions at their target tokens out."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from engine.capture import flow
 from engine.capture.capturer import CaptureSpec
 from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.capture.summary import metrics_of
-from engine.capture.vocabulary import vocabulary
+from engine.capture.vocabulary import too_many, vocabulary
 from engine.contract import Contract
 from engine.contract.capture import Capture
 from engine.contract.consumers import CAPTURE as PAYEE
@@ -74,28 +73,6 @@ def run(context: JobContext) -> RowCounts:
             labels[name] = labels.get(name, 0) + number
     each_by = len(specs) if section.teachers is not None else 1
     return RowCounts(count * each_by, {**labels, "copies": (count - total) * each_by})
-
-
-def check(contract: Contract, folders: dict[str, Path]) -> None:
-    """Check that the captured teachers whose folders are there have as many tokens as `capture` wants of each.
-
-    Raises:
-        ModelError: one has fewer.
-    """
-    if contract.capture is None:
-        return
-    for name, folder in folders.items():
-        file = folder / "config.json"
-        config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
-        if size and size < contract.capture.entries:
-            raise ModelError(too_many(contract.capture, name, size))
-
-
-def too_many(section: Capture, teacher: str, words: int) -> str:
-    """Return the message for a capture that wants more tokens than the teacher has."""
-    key = "k" if section.mass is None else "most"
-    return f"capture.{key}: found {section.entries}, but the teacher {teacher} has {words} tokens. Write at most that."
 
 
 def captured_teachers(contract: Contract) -> list[Teacher]:

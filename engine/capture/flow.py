@@ -4,27 +4,34 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray.data
 from ray.data import Dataset
 
 from engine.capture.capturer import JOINED, Capturer, CaptureSpec
 from engine.capture.schemas import CAPTURE
 from engine.capture.summary import summary
 from engine.contract.profile import Pool
-from engine.distributed import stream
+from engine.distributed import gather, stream
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 
 SCAN_ROWS = 20_000
+GATHERED = 50_000  # answers; shuffling fewer takes Ray longer than joining them
 ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "0"}  # scoring hooks into the first one; without Triton there is no other
 EXAMPLE_COLUMNS = ["example_id", "prompt_id", "task_unit", "messages", "target"]
 ANSWER_COLUMNS = ["answer_id", "teacher", "reasoning", "messages", "text"]
 
 
 def examples_with_answers(dataset: Artifact, pool: Pool, *, parts: int) -> Dataset:
-    """Return JOINED of the examples of `dataset`, a copy (-againN) left out, in `parts` blocks by hash of the answer."""
+    """Return JOINED of the examples of `dataset`, a copy (-againN) left out, in `parts` blocks that are alike in every run.
+
+    Up to GATHERED answers are joined in one task, which takes some KB an answer; more of them by hash of the answer.
+    """
     examples = stream.scan(dataset, "examples", pool, rows=SCAN_ROWS, columns=EXAMPLE_COLUMNS)
     answers = stream.scan(dataset, "picked", pool, rows=SCAN_ROWS, columns=ANSWER_COLUMNS)
     both = stream.apply(examples, of_examples, pool).union(stream.apply(answers, of_answers, pool))
+    if dataset.table("picked").rows <= GATHERED:
+        return ray.data.from_arrow_refs([gather.run(joined, (both, JOINED))]).repartition(parts).materialize()
     return stream.apply(both.repartition(parts, keys=["answer_id"]), joined, pool).materialize()
 
 

@@ -64,6 +64,17 @@ def vllm_engine(folder: Path) -> Any:
     return VllmEngine(VllmModel(type="vllm", path="tiny", dtype="float32", max_model_len=512), Pool(kv_cache_gib=0.1), folder)
 
 
+def widen(folder: Path) -> None:
+    """Write another random model in place of the one in `folder`: heads of vLLM on a CPU have at least 32 dimensions."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig.from_pretrained(folder)
+    torch.manual_seed(1)
+    wide = {"hidden_size": 128, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
+    LlamaForCausalLM(LlamaConfig(**{**config.to_dict(), **wide})).save_pretrained(folder)
+
+
 def dense(folder: Path, chat: list[dict[str, str]], tokens: np.ndarray) -> np.ndarray:
     """Log-probabilities [T, V] of transformers before each of `tokens`."""
     import torch
@@ -86,6 +97,7 @@ def masked(logprobs: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 def test_vllm_scores_as_transformers_does_with_a_shared_prefix_and_with_a_mask(tmp_path: Path) -> None:
     write_teacher(tmp_path, [SHARED, *TEXTS])
+    widen(tmp_path)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         scored, constrained, masks, nll, end = process.submit(answers, tmp_path).result()
     for at, each in enumerate(scored):

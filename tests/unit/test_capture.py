@@ -14,10 +14,12 @@ from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher
+from engine.inference import ledger
 from engine.inference.client import ClientSpec
 from engine.inference.engine import Request
 from engine.inference.fake import END, FakeEngine
 from engine.inference.few_shot import FewShotSelector
+from engine.inference.ledger import Ledger
 from engine.inference.scoring import Distribution, Target
 from engine.records.capture import CaptureMetrics
 from engine.storage.folder import Folder
@@ -110,22 +112,39 @@ def test_what_is_paid_is_not_paid_again_also_for_fewer_entries_and_another_gate(
     assert more.client.engine is not None  # 32 are paid for: what 16 hold is not enough
 
 
-def test_an_interrupted_capture_pays_for_the_rest_only_and_ends_with_the_same_rows(tmp_path, monkeypatch) -> None:
+MOMENTS = [(place, nth) for place in ("distributions", "record", "write_shard") for nth in (1, 2, 3)] + [("merge", 1)]
+
+
+@pytest.mark.parametrize(("place", "nth"), MOMENTS)
+def test_a_capture_that_is_killed_ends_with_the_same_rows(tmp_path, monkeypatch, place: str, nth: int) -> None:
+    """Before and after a batch is paid, while it is recorded, and while the ledger's files are merged."""
     table = examples(*(f'{{"n":"{number}"}}' for number in range(11)))
     unbroken = Capturer(spec(tmp_path / "a"))(table)
-    calls: list[int] = []
+    owner, name = {
+        "distributions": (FakeEngine, "distributions"), "record": (Ledger, "record"), "write_shard": (ledger, "write_shard"),
+        "merge": (Ledger, "_merge"),
+    }[place]  # fmt: skip
+    call, calls, asked = getattr(owner, name), [0], list[int]()
     ask = FakeEngine.distributions
 
-    def dying(self: FakeEngine, targets: Any, k: int) -> Any:
-        calls.append(len(targets))
-        if len(calls) == 3:
+    def dying(*values: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == nth:
             raise SystemExit
+        return call(*values, **options)
+
+    def counting(self: FakeEngine, targets: Any, k: int) -> Any:
+        asked.append(len(targets))
         return ask(self, targets, k)
 
-    monkeypatch.setattr(FakeEngine, "distributions", dying)
-    with pytest.raises(SystemExit):
-        Capturer(spec(tmp_path / "b"))(table)
-    assert Capturer(spec(tmp_path / "b"))(table).equals(unbroken) and calls == [4, 4, 3, 3]
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, dying)
+        with pytest.raises(SystemExit):
+            Capturer(spec(tmp_path / "b"))(table)
+    monkeypatch.setattr(FakeEngine, "distributions", counting)
+    assert Capturer(spec(tmp_path / "b"))(table).equals(unbroken)
+    done = 3 if place == "merge" else nth - 1
+    assert asked == [4, 4, 3][done:]
 
 
 def test_the_budget_ends_a_capture_and_the_rest_is_data(tmp_path) -> None:

@@ -56,8 +56,8 @@ def distribution(text: str, choices: dict[int, dict[str, float]]) -> Distributio
             words[at, rank], probs[at, rank] = TEACHER.convert_tokens_to_ids(word), prob
     own = [row.get(TEACHER.convert_ids_to_tokens(token), 0.01) for row, token in zip(rows, tokens, strict=True)]
     with np.errstate(divide="ignore"):
-        logs = (np.log(each).astype(np.float32) for each in (probs, np.array(own), np.maximum(1 - probs.sum(axis=1), 0.0)))
-        return Distribution(np.array(tokens, np.int32), words, *logs, 1)
+        logs = [np.log(each).astype(np.float32) for each in (probs, np.array(own), np.maximum(1 - probs.sum(axis=1), 0.0))]
+        return Distribution(np.array(tokens, np.int32), words, logs[0], logs[1], logs[2], 1)
 
 
 def artifact(folder: Path, gate: str = "none", **teachers: tuple[float | None, list[tuple[str, Distribution]]]) -> Artifact:

@@ -73,7 +73,7 @@ def laid(
     place = {key: at for at, key in enumerate(keys)}
     end = next((target[-1] for target in targets.values() if target), -1)
     maps = {name: VocabularyMap(words.filter(pc.equal(words["teacher"], name)), tokenizer, end) for name in metrics.teachers}
-    result: list[Words | None] = []
+    result = [_flat([], agree=False)]
     for name, target in targets.items():
         found: list[tuple[float, list[Words | None]]] = []
         for teacher, each in metrics.teachers.items():
@@ -82,8 +82,11 @@ def laid(
                 stored = unpack(rows.slice(row, 1).to_pylist()[0])
                 scored = Scored(stored, *probabilities(stored))
                 found.append((1.0 if each.weight is None else each.weight, aligned(scored, target, maps[teacher])))
-        result += [mixed([(weight, each[token]) for weight, each in found], target[token]) for token in range(len(target))]
-    return _flat(result, agree=metrics.gate == "agree")
+        mixture = [mixed([(weight, each[token]) for weight, each in found], own) for token, own in enumerate(target)]
+        result.append(_flat(mixture, agree=metrics.gate == "agree"))  # at once: as Python objects it is ten times as large
+    counts = np.concatenate([np.diff(each.starts) for each in result])
+    columns = {name: np.concatenate([getattr(each, name) for each in result]) for name in ("ids", "logprobs", "tail", "gate")}
+    return Captured(starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), **columns)
 
 
 def aligned(scored: Scored, target: Sequence[int], words: VocabularyMap) -> list[Words | None]:
@@ -164,7 +167,7 @@ def _flat(tokens: Sequence[Words | None], *, agree: bool) -> Captured:
     with np.errstate(divide="ignore"):
         tails = np.log(np.asarray([words.tail if words and words.tail > LEAST else 0.0 for words in tokens], np.float64))
         logprobs = np.log(np.maximum(np.asarray([prob for each in ranked for _, prob in each], np.float64), LEAST))
-    tails[[at for at, words in enumerate(tokens) if words is None]] = 0.0
+    tails[[words is None for words in tokens]] = 0.0
     return Captured(
         starts=np.cumsum([0, *(len(each) for each in ranked)], dtype=np.int64),
         ids=np.asarray([token for each in ranked for token, _ in each], np.int32),

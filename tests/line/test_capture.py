@@ -143,7 +143,11 @@ def context(folder: Path, name: str, order: Contract) -> JobContext:
 
 def write_inputs(folder: Path) -> None:
     """Ten answers by `a` and `b`, one by nobody, a copy; and their tokens in another tokenizer, which splits as the bytes do."""
+    from transformers import AutoTokenizer
+
     asked = [{"role": "user", "content": "say it"}]
+    write_teacher(folder / "teacher", ["word ends word"])
+    words: Any = AutoTokenizer.from_pretrained(folder / "teacher")
     examples, picked, tokens = [], [], []
     for number in range(11):
         answer, target = content_id(number), f"word {number} ends"
@@ -155,9 +159,8 @@ def write_inputs(folder: Path) -> None:
             examples.append(
                 {**same, "example_id": name, "messages": messages, "target": target, "split": "train", "kind": "answer"}
             )
-            ids = [5, 6, *(byte + 3 for byte in target.encode()), 2]
+            ids = [5, 6, *words(target, add_special_tokens=False)["input_ids"], words.eos_token_id]
             tokens.append({"example_id": name, "split": "train", "ids": ids, "target_start": 2, "spans": [], "weight": 1.0})
-    write_teacher(folder / "teacher", ["x"])
     tokenizer: dict[str, bytes] = {path.name: path.read_bytes() for path in (folder / "teacher").glob("*token*")}
     summary = TokenizerSummary(key="k", made_from=[], students=[], words=1, turn_end=[], tokens=1, target_tokens=1, longest=1)
     for job, tables, metrics in (

@@ -116,7 +116,7 @@ def pack(stored: Entries) -> dict[str, object]:
         "counts": np.diff(stored.starts).astype(np.uint8).tobytes(),
         "ranks": stored.ranks.tobytes(),
         "ids": stored.ids.astype("<u4" if wide else "<u2").tobytes(),
-        "codes": stored.codes.tobytes(),
+        "codes": _steps(stored).tobytes(),
         "tails": stored.tails.tobytes(),
     }
 
@@ -124,13 +124,24 @@ def pack(stored: Entries) -> dict[str, object]:
 def unpack(row: Mapping[str, Any]) -> Entries:
     """Return the distributions of a row with the columns of `pack`."""
     counts = np.frombuffer(row["counts"], np.uint8).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    steps = np.frombuffer(row["codes"], np.uint8).astype(np.int64)
+    total = np.cumsum(steps)
+    codes = (total - np.repeat((total - steps)[starts[:-1]], counts)) % (STEPS + 1)
     return Entries(
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        starts,
         np.frombuffer(row["ranks"], np.uint8),
         np.frombuffer(row["ids"], "<u4" if row["wide"] else "<u2").astype(np.int32),
-        np.frombuffer(row["codes"], np.uint8),
+        codes.astype(np.uint8),
         np.frombuffer(row["tails"], np.uint8),
     )
+
+
+def _steps(stored: Entries) -> np.ndarray:
+    """Return each code less that of the entry before it, modulo 256; the first of a token as it is. They compress to half."""
+    steps = np.diff(stored.codes, prepend=np.uint8(0))  # uint8: wraps
+    steps[stored.starts[:-1]] = stored.codes[stored.starts[:-1]]
+    return steps
 
 
 def joined(parts: Sequence[Entries]) -> Entries:

@@ -16,7 +16,7 @@ CAPTURE = pa.schema(  # one row per example x teacher; T tokens of the target, t
         ("counts", pa.binary()),  # u8 [T], entries of each token
         ("ranks", pa.binary()),  # u8 [T], which entry is the target's; 0 = the teacher's first choice
         ("ids", pa.binary()),  # u16 or u32, one an entry
-        ("codes", pa.binary()),  # u8, log-probability of each entry
+        ("codes", pa.binary()),  # u8, log-probability of each entry, less that of the entry before it, modulo 256
         ("tails", pa.binary()),  # u8 [T], log of the mass beyond the entries
     ]
 )

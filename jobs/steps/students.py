@@ -43,7 +43,7 @@ def run(context: JobContext) -> RowCounts:
         tokenizer=key_of(tokens, student.init),
         capture=absolute(context.artifact(CAPTURE).folder) if CAPTURE in context.job.needs else "",
     )
-    location = checkpoints(context, student, source, data)
+    location = checkpoints(context, student, source, data, context.artifact(CAPTURE) if spec.capture else None)
     with launch.trained(spec, context.profile.trainer, location, context.progress) as folder:
         progress = Progress.read(folder)
         if progress.best is None:
@@ -75,11 +75,12 @@ def check_examples(context: JobContext, dataset: Artifact) -> None:
             )
 
 
-def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:
-    """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model."""
+def checkpoints(
+    context: JobContext, student: Student, source: Path, dataset: Artifact, capture: Artifact | None = None
+) -> launch.CheckpointLocation:
+    """Return where this training keeps its checkpoints: the name is a hash of data, recipe, source model and capture."""
     recipe = older_json(student, "students.*", exclude={"name"})  # trainings that began under older names are resumed
-    capture = [context.artifact(CAPTURE).fingerprint] if CAPTURE in context.job.needs else []
-    name = content_id(dataset.fingerprint, recipe, fingerprint(source), *capture)
+    name = content_id(dataset.fingerprint, recipe, fingerprint(source), *([capture.fingerprint] if capture else []))
     return launch.CheckpointLocation(absolute(context.ledger / "checkpoints" / student.name), name)
 
 

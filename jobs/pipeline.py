@@ -14,6 +14,7 @@ a command, not a job: `rayleigh promote` reads the reports, and no job depends o
 """
 
 from engine.contract import Contract
+from engine.contract.students import PLACEMENT
 from engine.rows import PROMPT_DROPS, REJECTED
 from engine.runs.job import Job
 
@@ -81,7 +82,8 @@ def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens",
     `capture`: one of its objectives reads the teacher's distribution.
     """
     reads = (f"students.{name.rpartition('/')[2]}",)
-    return Job(name, needs=(examples, tokens, *(["capture"] if capture else [])), derived=(tokens,), reads=reads, run=TRAIN)
+    needs = (examples, tokens, *(["capture"] if capture else []))
+    return Job(name, needs=needs, derived=(tokens,), reads=reads, ignores=PLACEMENT, run=TRAIN)
 
 
 def pipeline(contract: Contract) -> tuple[Job, ...]:

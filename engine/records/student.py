@@ -31,6 +31,17 @@ class ValidationLoss(Record):
     """Optimizer step of the lowest one."""
 
 
+class Resized(Record):
+    """A training that went on with another number of workers."""
+
+    step: int
+    """Optimizer step from which it went on."""
+    before: int
+    """Workers up to that step."""
+    after: int
+    """Workers from then on."""
+
+
 class StudentMetrics(Record):
     """Metrics of the artifact `students/NAME`."""
 
@@ -61,3 +72,5 @@ class StudentMetrics(Record):
     """Whether the patience of `early_stop` ended the training."""
     resumed_from: list[int]
     """Steps from which a later attempt continued after a crash."""
+    resized: tuple[Resized, ...] = ()
+    """Those of them that had another number of workers; losses agree up to the order of floating-point sums."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from engine.contract.renames import older_json
-from engine.contract.students import Student
+from engine.contract.students import PLACEMENT, Student
 from engine.errors import InputError, ModelError
 from engine.inference.identity import fingerprint
 from engine.inference.locate import locate
@@ -52,6 +52,8 @@ def run(context: JobContext) -> RowCounts:
                 f"students.{student.name}.learning_rate, or set its dtype to float32, and run again."
             )
         copy(folder / BEST, context.writer.folder / "model")
+    for change in progress.resized:
+        context.log(f"{context.job.name}: went on from step {change.step} with {change.after} workers instead of {change.before}")
     curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
     context.writer.put("steps", curve, STEP)
     assert progress.setup is not None, "the loop writes it with its first checkpoint"
@@ -78,10 +80,17 @@ def check_examples(context: JobContext, dataset: Artifact) -> None:
 def checkpoints(
     context: JobContext, student: Student, source: Path, dataset: Artifact, capture: Artifact | None = None
 ) -> launch.CheckpointLocation:
-    """Return where this training keeps its checkpoints: the name is a hash of data, recipe, source model and capture."""
-    recipe = older_json(student, "students.*", exclude={"name"})  # trainings that began under older names are resumed
-    name = content_id(dataset.fingerprint, recipe, fingerprint(source), *([capture.fingerprint] if capture else []))
-    return launch.CheckpointLocation(absolute(context.ledger / "checkpoints" / student.name), name)
+    """Return where this training keeps its checkpoints: the name is a hash of data, recipe, source model and capture.
+
+    The name of earlier versions, whose recipe had the keys of PLACEMENT, is kept where a training began under it.
+    """
+    storage = context.ledger / "checkpoints" / student.name
+    inputs = [fingerprint(source), *([capture.fingerprint] if capture else [])]
+    names = [
+        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", *left_out}), *inputs)
+        for left_out in ((), PLACEMENT)
+    ]
+    return launch.CheckpointLocation(absolute(storage), next(filter(storage.exists, names), names[-1]))
 
 
 def absolute(folder: Folder) -> str:
@@ -114,4 +123,5 @@ def metrics(student: Student, progress: Progress, setup: TrainingSetup) -> Stude
         seconds=round(progress.seconds, 1),
         stopped_early=progress.stopped_early,
         resumed_from=progress.resumed_from,
+        resized=tuple(progress.resized),
     )

@@ -1,13 +1,15 @@
 """A very small world for the students' tests: a random three-layer Llama, a tokenizer trained on the spot, 60 examples.
 
 `python students_world.py MODE FOLDER NAME ...` trains those students in FOLDER: mode `pipeline` as jobs, at the same time on Ray,
-in a driver that can be killed; mode `loop` one after the other in this process, without Ray.
+in a driver that can be killed; mode `loop` one after the other in this process, without Ray; `unbroken` and `shared` are for the
+test of other numbers of workers.
 """
 
 import os
 import shutil
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from engine.students.init.tokenizer import key_of
 from engine.students.training import loop
+from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import TrainSpec, WorkerContext
 from jobs.pipeline import student_job, tokens_job
 
@@ -54,6 +57,7 @@ STUDENTS = (
     student("zero0", zero=0),
     student("zero1", zero=1),
     student("zero2", zero=2),
+    student("packed", zero=2, packing=True),
     student("zero3", zero=3, freeze_embeddings=True),
     student("pair", zero=2, workers=2, micro_batch_size=2),
     student("steady", zero=2, freeze_layers=1, **LONG),
@@ -144,21 +148,69 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def join(rank: int, world: int, port: int) -> None:
+    """Make this process worker `rank` of `world`."""
+    where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update({name: str(value) for name, value in where.items()}, DS_ACCELERATOR="cpu")
+    dist.init_process_group("gloo")
+
+
 def train_alone(folder: Path, names: list[str]) -> None:
     """Train the students `names` one after the other as the only worker; the last checkpoints land in `folder`/alone."""
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", DS_ACCELERATOR="cpu")
-    os.environ["MASTER_PORT"] = str(free_port())
-    dist.init_process_group("gloo")
+    join(0, 1, free_port())
     for chosen in STUDENTS:
         if chosen.name in names:
-            target = folder / "alone" / chosen.name
+            train_part(folder, chosen, folder / "alone" / chosen.name)
 
-            def keep(checkpoint: Path, target: Path = target) -> None:
-                shutil.rmtree(target, ignore_errors=True)
-                shutil.copytree(checkpoint, target)
 
-            loop.run(spec_for(folder, chosen), WorkerContext(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
+def train_part(folder: Path, chosen: Student, target: Path, resume: Path | None = None, stop: int | None = None) -> None:
+    """Train `chosen` in this process, which is one worker, from the checkpoint `resume` on, to step `stop`.
+
+    The last checkpoint lands in `target`, the one of step 4 in `target`-4.
+    """
+    rank, world = dist.get_rank(), dist.get_world_size()
+
+    def keep(checkpoint: Path) -> None:
+        if rank == 0:
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(checkpoint, target)
+            if Progress.read(target).step == 4:
+                shutil.copytree(target, f"{target}-4", dirs_exist_ok=True)
+
+    def on_step(progress: Progress, steps: int) -> None:
+        if progress.step == stop:
+            raise StopIteration
+
+    with suppress(StopIteration):
+        loop.run(spec_for(folder, chosen), WorkerContext(rank, world, torch.device("cpu"), resume, keep, on_step))
+
+
+def train_shared(folder: Path, arguments: list[str]) -> None:
+    """Be one worker of a training of `shared`: arguments are rank, world, port, ZeRO stage, target, checkpoint, last step."""
+    rank, world, port, zero, target, resume, stop = arguments
+    join(int(rank), int(world), int(port))
+    train_part(folder, shared(int(world), int(zero)), folder / target, folder / resume, int(stop))
+
+
+def train_unbroken(folder: Path, names: list[str]) -> None:
+    """Train `shared` with one worker without a break, and again from the checkpoint of step 4 on."""
+    join(0, 1, free_port())
+    train_part(folder, shared(1, 2), folder / "unbroken")
+    train_part(folder, shared(1, 2), folder / "resumed", folder / "unbroken-4")
+
+
+def shared(workers: int, zero: int) -> Student:
+    """A student whose batch can be shared by 1, 2 and 3 workers."""
+    shape = {
+        "batch_size": 6,
+        "micro_batch_size": 1 if workers > 1 else 6,
+        "epochs": 2,
+        "early_stop": None,
+        "freeze_embeddings": False,
+    }
+    return student("shared", **{**shape, "workers": workers, "zero": zero})
 
 
 if __name__ == "__main__":
-    {"pipeline": train, "loop": train_alone}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])
+    modes = {"pipeline": train, "loop": train_alone, "unbroken": train_unbroken, "shared": train_shared}
+    modes[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from engine.students.data.captured import Captured
+from engine.students.data.rows import one_each, shared
 
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
 
@@ -60,10 +61,16 @@ class Batch:
     positions: torch.Tensor  # int64 [T], into the flattened [B * L], of the token before each target token
     labels: torch.Tensor  # int64 [T]
     weights: torch.Tensor  # float32 [T]
+    restarts: torch.Tensor | None = None  # int64 [B, L], position of each token within its example, if examples share rows
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
-        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        fields = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Batch(*(None if field is None else field.to(device) for field in fields))
+
+    def attention(self) -> dict[str, torch.Tensor]:
+        """Return the arguments of a model of transformers that say which tokens attend to which."""
+        return {"attention_mask": self.mask} if self.restarts is None else {"position_ids": self.restarts}
 
 
 def epoch_batches(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
@@ -88,22 +95,26 @@ def sorted_batches(packed: Packed, *, size: int) -> np.ndarray:
     return _padded(np.argsort(packed.lengths, kind="stable"), size)
 
 
-def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
-    """Return the examples `rows` as one batch. The index -1 becomes a row of padding without target tokens."""
+def collate(packed: Packed, rows: np.ndarray, *, pad: int, capacity: int | None = None) -> Batch:
+    """Return the examples `rows` as one batch. The index -1 becomes a row of padding without target tokens.
+
+    With `capacity`, examples share rows of at most so many tokens, and the batch has `restarts`.
+    """
     lengths = np.where(rows < 0, 0, packed.lengths[rows])
-    width = max(int(lengths.max()), 1)
-    ids = np.full((len(rows), width), pad, np.int64)
-    mask = np.zeros((len(rows), width), np.int64)
+    layout = one_each(lengths) if capacity is None else shared(lengths, capacity)
+    ids = np.full((layout.height, layout.width), pad, np.int64)
+    mask = np.zeros((layout.height, layout.width), np.int64)
     mask[:, 0] = 1  # a row that attends to nothing would be NaN
     positions, labels, weights = [], [], []
-    for at, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+    for row, length, at, offset in zip(rows, lengths, layout.rows, layout.offsets, strict=True):
         if row < 0:
             continue
         start, target = packed.starts[row], packed.targets[row]
-        ids[at, :length] = packed.ids[start : start + length]
-        mask[at, :length] = 1
-        positions.append(at * width + np.arange(target - 1, length - 1))
-        labels.append(ids[at, target:length])
+        tokens = packed.ids[start : start + length]
+        ids[at, offset : offset + length] = tokens
+        mask[at, offset : offset + length] = 1
+        positions.append(at * layout.width + offset + np.arange(target - 1, length - 1))
+        labels.append(tokens[target:].astype(np.int64))
         weights.append(np.full(length - target, packed.weights[row], np.float32))
     return Batch(
         ids=torch.from_numpy(ids),
@@ -111,6 +122,7 @@ def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
         positions=torch.from_numpy(_join(positions, np.int64)),
         labels=torch.from_numpy(_join(labels, np.int64)),
         weights=torch.from_numpy(_join(weights, np.float32)),
+        restarts=None if capacity is None else torch.from_numpy(layout.restarting(lengths)),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from engine.contract.students import EarlyStop
-from engine.records.student import TrainingSetup
+from engine.records.student import Resized, TrainingSetup
 from engine.rows import Row
 
 FILE = "progress.json"
@@ -32,6 +32,10 @@ class Progress(BaseModel):
     is_over: bool = False
     resumed_from: list[int] = []
     """Steps from which a later attempt continued."""
+    workers: int = 0
+    """Data-parallel workers of the last attempt; 0 = an earlier version did not say."""
+    resized: list[Resized] = []
+    """Where an attempt went on with another number of workers than the one before."""
     setup: TrainingSetup | None = Field(default=None, validation_alias=AliasChoices("setup", "facts"))  # the older name
     curve: list[Row] = []
     """STEP rows without the student's name."""

@@ -10,7 +10,7 @@ import torch
 
 from engine.contract.students import Student
 from engine.errors import InputError
-from engine.records.student import TrainingSetup
+from engine.records.student import Resized, TrainingSetup
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.students.data import flat
@@ -18,7 +18,7 @@ from engine.students.data.aligned import captured
 from engine.students.data.pack import Packed
 from engine.students.export import huggingface
 from engine.students.init import prune
-from engine.students.training import zero
+from engine.students.training import packing, zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
 from engine.students.training.state import BEST, SPLITS, Training, TrainSpec, WorkerContext
@@ -45,6 +45,8 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
         splits = {name: replace(split, teacher=captured(capture, split, pruned.tokenizer)) for name, split in splits.items()}
     for name, split in splits.items():
         check_split(name, split, student)
+    if student.packing:
+        packing.check(pruned.model, splits["train"], student.name)
     progress = Progress(
         setup=TrainingSetup(
             parameters=prune.parameters(pruned.model),
@@ -55,10 +57,13 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
         )
     )
     net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
+    if worker.resume:
+        zero.load_weights(net, worker.resume)
     engine = zero.start(net, student, accelerator=spec.accelerator)
     training = Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
     if worker.resume:
         restore(training, worker.resume)
+    training.progress.workers = worker.world
     return training
 
 
@@ -79,5 +84,7 @@ def restore(training: Training, folder: Path) -> None:
     if not progress.is_over:
         zero.load(training.engine, folder)
         progress.resumed_from.append(progress.step)
+        if progress.workers not in (0, training.worker.world):
+            progress.resized.append(Resized(step=progress.step, before=progress.workers, after=training.worker.world))
     if training.worker.rank == 0 and progress.best is not None:
         shutil.copytree(folder / BEST, training.scratch / BEST)

@@ -53,12 +53,13 @@ def check(
 
     from engine.contract import load_contract
     from jobs import workspace
-    from jobs.commands import check, check_schemas
+    from jobs.commands import check, check_capture, check_schemas
 
     loaded = load_contract(Path(contract), changes or [])
     check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
     check.verify_sources(loaded.contract, root=str(loaded.root))
     servers = check_schemas.ask_servers(loaded.contract) if ask else check_schemas.unasked_servers(loaded.contract)
+    servers += check_capture.ask_captured(loaded.contract, root=str(loaded.root)) if ask else []
     show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract, servers), as_json)
 
 

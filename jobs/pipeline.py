@@ -4,6 +4,7 @@
     candidates   each teacher answers each prompt n times; answers are checked, judged, and routed to exactly one pool
     dataset      duplicates are dropped, clusters are balanced, and the picked answers become examples
     tokens       each example becomes token ids, once for each tokenizer of the students
+    capture      the teachers' distributions at the target tokens of the examples; only if the contract orders it
     students/*   each student is trained on the examples; all train at the same time
     reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
                  in the report, and the next run makes both again
@@ -60,14 +61,34 @@ def tokens_job(name: str = "tokens", *, examples: str = "dataset") -> Job:
     return Job(name, needs=(examples,), reads=(), run=TOKENISE, inputs=inputs, hints={"sources": TOKENIZERS})
 
 
-def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens", continued: bool = False) -> Job:
+def capture_job() -> Job:
+    """Return the job that scores the examples' targets with the teachers."""
+    reads = ("specialist.task_units", "teachers", "capture", "budget.teacher_tokens")
+    advice = "Raise budget.teacher_tokens, delete {run}/capture and run again: what is paid is kept."
+    return Job(
+        "capture",
+        needs=("dataset", "tokens"),
+        derived=("tokens",),
+        reads=reads,
+        run="jobs.steps.capture:run",
+        inputs="jobs.steps.trained:inputs",
+        losses={"budget_exhausted": advice},
+        chosen=("copies",),
+    )
+
+
+def student_job(
+    name: str, *, examples: str = "dataset", tokens: str = "tokens", continued: bool = False, capture: bool = False
+) -> Job:
     """Return the job that trains a student; the last part of its `name` is the student's in the contract.
 
-    The release that a `continued` one begins with is part of its recipe.
+    The release that a `continued` one begins with is part of its recipe. `capture`: one of its objectives reads the teacher's
+    distribution.
     """
     reads = (f"students.{name.rpartition('/')[2]}",)
+    needs = (examples, tokens, *(["capture"] if capture else []))
     begun = {"inputs": "jobs.steps.initial_source:identity", "hints": {"sources": CONTINUED}} if continued else {}
-    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, ignores=PLACEMENT, run=TRAIN, **begun)
+    return Job(name, needs=needs, derived=(tokens,), reads=reads, ignores=PLACEMENT, run=TRAIN, **begun)
 
 
 def pipeline(contract: Contract) -> tuple[Job, ...]:
@@ -103,7 +124,11 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             chosen=("pool", "sample", "quota"),
         ),
         tokens_job(),
-        *(student_job(name, continued=name in continued) for name in students),
+        *([capture_job()] if contract.capture else []),
+        *(
+            student_job(name, continued=name in continued, capture=getattr(student.objectives, "reads_capture", False))
+            for name, student in zip(students, contract.students, strict=True)
+        ),
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),

@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 from engine.contract.contract import Contract
 from engine.contract.models import Model, TeacherModel
 
-SYNTHESIS, SIGNALS, REPAIR = "synthesis", "signals", "rewrite"
+SYNTHESIS, SIGNALS, REPAIR, CAPTURE = "synthesis", "signals", "rewrite", "capture"
 """Payees of the consumers that the contract does not name; teachers and rubrics are payees under their own names."""
 
 
 class Consumer(NamedTuple):
     """One use of a paid model."""
 
-    kind: Literal["synthesis", "teacher", "judge", "signals", "repair"]
+    kind: Literal["synthesis", "teacher", "judge", "signals", "repair", "capture"]
     payee: str
     """Name under which its token usage is noted; several uses may share one."""
     path: str
@@ -46,3 +46,6 @@ def consumers(contract: Contract) -> Iterator[Consumer]:
     for number, material in enumerate(contract.curation.contrastive):
         if material.type == "rewrite":
             yield Consumer("repair", REPAIR, f"curation.contrastive.{number}.model", material.model, "dataset", "teacher_tokens")
+    for number, teacher in enumerate(contract.teachers.models):
+        if contract.capture and (contract.capture.teachers is None or teacher.name in contract.capture.teachers):
+            yield Consumer("capture", CAPTURE, f"teachers.models.{number}.model", teacher.model, "capture", "teacher_tokens")

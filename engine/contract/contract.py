@@ -7,10 +7,12 @@ from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Section, Share, distinct
 from engine.contract.budget import Budget
+from engine.contract.capture import SCORES, Capture
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts, Source
+from engine.contract.reference import is_none
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
 from engine.contract.synthesize import supports_counter_examples
@@ -32,6 +34,8 @@ class Contract(Section):
     """How answers are checked, judged and sent to pools."""
     curation: Curation = Curation()
     """Which answers become training examples."""
+    capture: Capture | None = Field(default=None, exclude_if=is_none)
+    """The teachers' distributions over the examples' target tokens, for objectives that read them; null = none is captured."""
     students: Annotated[tuple[Student, ...], distinct()] = Field(min_length=1)
     """The models that are trained, side by side."""
     evaluation: Evaluation = Evaluation()
@@ -176,6 +180,29 @@ class Contract(Section):
             raise ValueError(
                 f"curation.pick.order: found {self.curation.pick.order}, which needs judges.signals.{missing[0]}; ask for it there"
             )
+        return self
+
+    @model_validator(mode="after")
+    def captured_teachers_give_log_probabilities(self) -> "Contract":
+        if self.capture is None:
+            return self
+        models = {teacher.name: teacher.model for teacher in self.teachers.models if teacher.answers}
+        if not models:
+            raise ValueError("capture: found labels alone, which have no distribution; add a teacher of type vllm, or leave it out")
+        if unknown := sorted({*(self.capture.teachers or ()), *self.capture.tokenizers} - set(models)):
+            raise ValueError(f"capture: found {unknown}, expected teachers that answer: {sorted(models)}")
+        able = [name for name, model in models.items() if model.type in SCORES and getattr(model, "logprobs", True)]
+        for name in self.capture.teachers or models:
+            remedy = f"name those that do in capture.teachers: {able}" if able else "use a teacher of type vllm"
+            if name not in able:
+                raise ValueError(f"capture.teachers: {name} is a teacher without log-probabilities (of given texts); {remedy}")
+            if models[name].type == "endpoint" and self.capture.constraint == "answer":
+                raise ValueError(
+                    f"capture.constraint: found answer, but the teacher {name} is behind an endpoint, which gives no whole row of "
+                    "log-probabilities to mask; write constraint: none"
+                )
+            if models[name].type == "endpoint" and name not in self.capture.tokenizers:
+                raise ValueError(f"capture.tokenizers.{name}: is needed: the folder of the tokenizer of the endpoint's model")
         return self
 
     def student(self, name: str) -> Student:

@@ -38,7 +38,7 @@ Pattern = Annotated[str, AfterValidator(compiles)]
 """A regular expression."""
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
     """Return whether a key is left out of dumps, so that recipes that were hashed before it existed keep their hashes."""
     return value is None
 
@@ -58,7 +58,7 @@ class Reference(Section):
     """A regular expression; the reference is what its one group matches in the prompt's text."""
     field: str | None = None
     """Which field to compare with, of a reference that is a JSON object."""
-    extract: Annotated[str, AfterValidator(_is_an_extraction)] | None = Field(default=None, exclude_if=_is_none)
+    extract: Annotated[str, AfterValidator(_is_an_extraction)] | None = Field(default=None, exclude_if=is_none)
     """What of a longer text is compared: `boxed`, `hash_marks` (what follows the last `####`), `last_number`, or a regular
     expression whose one group is it. The last match counts, in the reference, and in answers of `numeric` and `math`; a text
     without a match is compared as a whole."""

@@ -41,6 +41,9 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
     if "dataset" in jobs and contract.curation.semantic:
         yield _wanted("dataset", "embeddings (embedder)", profile.embedder)
         yield _wanted("dataset", "one task (cpu)", task)
+    if "capture" in jobs:
+        yield _wanted("capture", "one teacher after the other (teacher)", profile.teacher)
+        yield _wanted("capture", "one task (cpu)", task)
     for student in contract.students:
         if (job := f"students/{student.name}") in jobs:
             yield _wanted(job, f"student {student.name} (trainer)", profile.trainer, actors=student.workers)

@@ -1,7 +1,7 @@
 """Rows of an artifact through functions on pools into the table of another. The driver sees manifests only, never rows."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -77,11 +77,24 @@ def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
     return _read(artifact, name, pool, [(shard, 0, shard.rows) for shard in shards], blocks=blocks, columns=columns)
 
 
-def apply(rows: Dataset, op: Op | type, pool: Pool, *, batch: int | None = None, **arguments: Any) -> Dataset:
-    """Run `op` with `arguments` over blocks, or batches of `batch` rows: a function as tasks of `pool`, a class as its actors."""
+def apply(
+    rows: Dataset,
+    op: Op | type,
+    pool: Pool,
+    *,
+    batch: int | None = None,
+    variables: Mapping[str, str] | None = None,
+    **arguments: Any,
+) -> Dataset:
+    """Run `op` with `arguments` over blocks, or batches of `batch` rows: a function as tasks of `pool`, a class as its actors.
+
+    `variables` are added to the environment of the actors.
+    """
     shape = {"batch_format": "pyarrow", "batch_size": batch}
     if isinstance(op, type):
-        return rows.map_batches(op, fn_constructor_kwargs=arguments, **shape, **ray_options.actors(pool))
+        options = ray_options.actors(pool)
+        options["runtime_env"]["env_vars"] |= variables or {}
+        return rows.map_batches(op, fn_constructor_kwargs=arguments, **shape, **options)
     return rows.map_batches(op, fn_kwargs=arguments, **shape, **ray_options.tasks(pool))
 
 

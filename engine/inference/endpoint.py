@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import openai
@@ -27,7 +28,11 @@ from engine.inference.engine import Chat, Completion, Lost, Request
 from engine.inference.identity import identity
 from engine.inference.refusal import MAX_WORDS, Body, Refusal, advice, refusal_of, rejected_options
 from engine.inference.reply_usage import billed
+from engine.inference.scoring import Distribution, Target, Unscored
 from engine.inference.turn_marks import USUAL_MARKS
+
+if TYPE_CHECKING:
+    from engine.inference.endpoint_scoring import ScoringEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +56,12 @@ class EndpointEngine:
         self.identity = identity(model, folder)
         self.limiter = AimdLimiter(pool.max_num_seqs)
         self.key = _key(model)
+        self.folder = folder  # of the tokenizer of the server's model, where texts are scored
         self.accepted: set[frozenset[str]] = set()  # sets of parameters with which the server has answered
         self.lost = 0  # requests without an answer since the last answer
         self.gives_logprobs = False
         self.tokens_read = 0
+        self.scoring: ScoringEndpoint | None = None
 
     def reset_prefix_cache(self) -> None:
         """Do nothing: caches are the server's own."""
@@ -93,6 +100,27 @@ class EndpointEngine:
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Raise ModelError: chat completions give no log probabilities of the prompt."""
         raise ModelError(f"{self.model.url}: gives no log probabilities of a prompt; use a model of type vllm.")
+
+    def distributions(self, targets: Sequence[Target], k: int) -> list[Distribution | Unscored | Lost]:
+        """Return what the server's completions say of the targets; see `engine.inference.engine.Engine`.
+
+        Raises:
+            ModelError: the server returns no log-probabilities of prompts, or answers no request.
+        """
+        from transformers import AutoTokenizer
+
+        from engine.inference.endpoint_scoring import ScoringEndpoint
+
+        if self.scoring is None:
+            if self.folder is None:
+                raise ModelError(
+                    f"{self}: texts are scored with the tokenizer of its model; name its folder in capture.tokenizers."
+                )
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+            self.scoring = ScoringEndpoint(self.model, self.key, self.limiter, tokenizer)
+        found = asyncio.run(self.scoring.distributions(targets, k))
+        self.tokens_read += sum(each.tokens_in for each in found if isinstance(each, Distribution))
+        return found
 
     def __str__(self) -> str:
         return f"{self.model.url}, model {self.model.path!r}"

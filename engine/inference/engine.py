@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from engine.contract.base import JsonSchema
 from engine.contract.models import Model, Sampling
 from engine.contract.profile import Pool
+from engine.inference.scoring import Distribution, Target, Unscored
 from engine.rows import Row
 
 Chat = list[dict[str, str]]
@@ -52,7 +53,7 @@ class Engine(Protocol):
 
     @property
     def tokens_read(self) -> int:
-        """Prompt tokens that `choice_probs` and `mean_nll` have read so far."""
+        """Prompt tokens that all methods but `complete` have read so far."""
         ...
 
     def reset_prefix_cache(self) -> None:
@@ -76,6 +77,16 @@ class Engine(Protocol):
 
         Raises:
             ModelError: the engine gives no log probabilities of a prompt.
+        """
+        ...
+
+    def distributions(self, targets: Sequence[Target], k: int) -> Sequence[Distribution | Unscored | Lost]:
+        """Return for each target its distribution over the k most probable tokens at each of its tokens and at the turn's end.
+
+        With a `json_schema` that allows the target, forbidden tokens have no mass. Prompt tokens count in `tokens_read`.
+
+        Raises:
+            ModelError: the engine gives no log-probabilities of a text that it did not write.
         """
         ...
 

@@ -9,6 +9,8 @@ from math import exp
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.contract.models import Sampling, VllmModel
 from engine.contract.profile import Pool
 from engine.errors import ModelError
@@ -17,7 +19,9 @@ from engine.inference.decodable import decodable
 from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
+from engine.inference.scoring import Distribution, Masks, Target, Unscored
 from engine.inference.turn_marks import encode_text
+from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ def engine_arguments(model: VllmModel, pool: Pool, folder: Path) -> dict[str, An
         "enable_prefix_caching": True,
         "seed": 0,
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        "worker_extension_cls": "engine.inference.vllm_scoring.ScoringWorker",
     }
     if pool.pipeline > 1:
         stages = {"pipeline_parallel_size": pool.pipeline, "distributed_executor_backend": "ray"}
@@ -72,6 +77,7 @@ class VllmEngine:
         self.identity = identity(model, folder)
         self.folder = folder
         self.tokens_read = 0
+        self.masks: Masks | None = None
         self.refused: int | None = 0  # chats that the template refused before it rendered the first; None once it has rendered one
         try:
             arguments = engine_arguments(model, pool, folder)
@@ -120,6 +126,55 @@ class VllmEngine:
         self._count_read(outputs)
         pairs = zip(outputs, targets, strict=True)
         return [None if isinstance(output, Unanswered) else _loss(output, len(target)) for output, target in pairs]
+
+    def distributions(self, targets: Sequence[Target], k: int) -> list[Distribution | Unscored]:
+        """Return the distribution at each token of each target; see `engine.inference.engine.Engine`."""
+        prompts, wanted = list[list[int] | Unanswered](), dict[int, Wanted]()
+        for number, (target, head) in enumerate(zip(targets, self._tokenize([each.chat for each in targets]), strict=True)):
+            if isinstance(head, list):
+                tokens = np.asarray([*encode_text(self.tokenizer, target.text), self.tokenizer.eos_token_id], np.int32)
+                head = [*head, *encode_text(self.tokenizer, target.before)] if target.before else head
+                head, wanted[number] = wanted_of(head, tokens, self._mask(target, tokens))
+            prompts.append(head)
+        outputs, pieces = self._score(prompts, range(len(prompts)), wanted, k, skip_cache=False)
+        found = {number: merged(pieces.get(number, {}), len(each.tokens)) for number, each in wanted.items()}
+        again = [n for n in wanted if found[n] is None and not isinstance(outputs[n], Unanswered)]
+        if again:  # the cache held some of their targets' tokens, by another target with the same beginning
+            _, pieces = self._score([prompts[n] for n in again], again, wanted, k, skip_cache=True)
+            found |= {number: merged(pieces[number], len(wanted[number].tokens)) for number in again}
+        self._count_read(outputs)
+        return [
+            Unscored(output.finish_reason, output.error)
+            if isinstance(output, Unanswered)
+            else distribution(wanted[n], found[n], len(output.prompt_token_ids))
+            for n, output in enumerate(outputs)
+        ]
+
+    def _score(
+        self,
+        prompts: Sequence[list[int] | Unanswered],
+        numbers: Sequence[int],
+        wanted: dict[int, Wanted],
+        k: int,
+        *,
+        skip_cache: bool,
+    ) -> tuple[list[Any], Scores]:
+        """Return vLLM's outputs, and the scores of the requests called `numbers`."""
+        options = {"max_tokens": 1, "temperature": 0, "skip_reading_prefix_cache": skip_cache}
+        params = [self.vllm.SamplingParams(**options, extra_args={KEY: number}) for number in numbers]
+        self.llm.collective_rpc("begin_scoring", args=(wanted, k))
+        try:
+            outputs = self._generate(prompts, params)
+        finally:
+            scores = self.llm.collective_rpc("end_scoring")
+        return outputs, next(filter(None, scores), {})
+
+    def _mask(self, target: Target, tokens: np.ndarray) -> np.ndarray | None:
+        if target.json_schema is None:
+            return None
+        if self.masks is None:
+            self.masks = Masks(self.tokenizer, self.llm.model_config.get_vocab_size())
+        return self.masks.of(target.json_schema, tokens)
 
     def _generate(self, prompts: Sequence[list[int] | Unanswered], params: Sequence[Any]) -> list[Any]:
         """Return vLLM's outputs in order; `Unanswered` in place of an output says why a request has none."""

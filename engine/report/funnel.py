@@ -13,6 +13,7 @@ UNITS = {
     "candidates": "answers",
     "dataset": "judged answers",
     "tokens": "examples",
+    "capture": "examples",
     "students": "examples",
     "reports": "answers",
 }
@@ -21,6 +22,7 @@ ON = {  # job -> labels of the rows that go on to the next job
     "candidates": ("train", "hard", "refusal"),
     "dataset": ("picked", "train", "validation"),
     "tokens": ("tokenised",),
+    "capture": ("captured",),
     "students": ("trained", "validation"),
     "reports": ("stop",),
 }

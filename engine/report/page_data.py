@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from engine.records.base import Json
 from engine.records.candidates import CandidatesMetrics
+from engine.records.capture import CaptureMetrics
 from engine.records.judge import JudgeMetrics
 from engine.records.record import ArtifactRecord
 from engine.records.report import ModelEntry, Report
@@ -140,6 +141,12 @@ class PageData:
     def metrics(self, job: str) -> Json:
         """Return the metrics of `job`; empty if it is not finished."""
         return next((record.metrics for record in self.jobs if record.job == job), {})
+
+    @property
+    def capture(self) -> list[str]:
+        """A line about each captured teacher; empty without a capture."""
+        metrics = self.metrics("capture")
+        return CaptureMetrics.model_validate(metrics).lines if metrics else []
 
     @property
     def judge(self) -> JudgeMetrics | None:

@@ -164,15 +164,13 @@ class Teacher:
         return completed(completions, [self._row(*pair) for pair in zip(samples, completions, strict=True)])
 
     def _request(self, sample: Sample) -> Request:
-        section, row = self.spec.section, sample.prompt
+        section = self.spec.section
         greedy = section.sampling.greedy_first and sample.number == 0
-        output = self.spec.specialist.unit(row["task_unit"]).output
-        return Request(
-            chat=instruct(row["messages"], system=self.spec.system(row["task_unit"]), shots=self.few_shot(row["text"])),
+        system = self.spec.system(sample.prompt["task_unit"])
+        request = prompt_of(section, self.spec.specialist, self.few_shot, sample.prompt, system=system)
+        return request._replace(
             seed=sample.seed,
             temperature=0.0 if greedy else section.sampling.temperature,
-            json_schema=decoding_schema(output, row["text"]) if section.structured else None,
-            keep_special_tokens=section.thinks is not None,
             max_calls=self.spec.toolset.max_calls if self.spec.toolset else 0,
         )
 
@@ -194,6 +192,18 @@ class Teacher:
             "error": completion.error,
             "trajectory": list(completion.trajectory),
         }
+
+
+def prompt_of(section: TeacherSection, specialist: Specialist, few_shot: FewShotSelector, row: Row, *, system: str) -> Request:
+    """Return the greedy request with which the teacher answers the prompt `row` (columns messages, text, task_unit)."""
+    output = specialist.unit(row["task_unit"]).output
+    return Request(
+        chat=instruct(row["messages"], system=system, shots=few_shot(row["text"])),
+        seed=0,
+        temperature=0.0,
+        json_schema=decoding_schema(output, row["text"]) if section.structured else None,
+        keep_special_tokens=section.thinks is not None,
+    )
 
 
 def _rounds(sampling: Sampling) -> list[slice]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.contract.models import Sampling
 from engine.inference.engine import Chat, Completion, Engine, Lost, Request
+from engine.inference.scoring import Distribution, Target, Unscored
 from engine.rows import Row, content_id
 from engine.tools import conversation
 from engine.tools.base import Result, Tool
@@ -23,8 +24,7 @@ class ToolAgent:
         """Open the tools. Raises InputError if a file of a tool cannot be read."""
         self.engine, self.identity = engine, engine.identity
         self.tools = toolset.open()
-        described = [f"- {name}: {tool.description}" for name, tool in self.tools.items()]
-        self.instructions = "\n".join([INSTRUCTIONS, *described]) if toolset.in_system_text else ""
+        self.instructions = instructions(toolset, self.tools)
 
     @property
     def tokens_read(self) -> int:
@@ -42,6 +42,10 @@ class ToolAgent:
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """See `engine.inference.engine.Engine`."""
         return self.engine.mean_nll(chats, answers)
+
+    def distributions(self, targets: Sequence[Target], k: int) -> Sequence[Distribution | Unscored | Lost]:
+        """See `engine.inference.engine.Engine`."""
+        return self.engine.distributions(targets, k)
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Return one completion for each request, in order. A request with `max_calls` 0 is passed to the engine unchanged.
@@ -126,6 +130,12 @@ class Conversation:
             seconds=sum(turn.seconds for turn in self.completions),
             trajectory=tuple(self.turns),
         )
+
+
+def instructions(toolset: Toolset, tools: Mapping[str, Tool]) -> str:
+    """Return the text about the tools that joins the system text; "" if the contract's own system text has it."""
+    described = [f"- {name}: {tool.description}" for name, tool in tools.items()]
+    return "\n".join([INSTRUCTIONS, *described]) if toolset.in_system_text else ""
 
 
 def _with_system_text(chat: Chat, text: str) -> Chat:

@@ -38,6 +38,20 @@ def generate(
     show(result, text, as_json)
 
 
+@bench.command(name="capture")
+def capture_bench(
+    examples: Annotated[int, typer.Option("--examples", help="Examples of a round.")] = 96,
+    rounds: Annotated[int, typer.Option("--rounds", help="Turns of each way.")] = 3,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time the capture of the default teacher's distribution against bare vLLM, and measure its bytes."""
+    from jobs.bench import capture
+
+    result = capture.bench(examples, rounds, profile=profile)
+    show(result, capture.as_text(result), as_json)
+
+
 @bench.command(name="judge")
 def judge_bench(
     answers: Annotated[int, typer.Option("--answers", help="Answers of a round.")] = 300,

@@ -23,6 +23,7 @@ from engine.inference.chat_template import check_template
 from engine.prompts.files import source_files
 from engine.storage.folder import Folder
 from engine.students.init.source import check_source
+from jobs.commands.check_capture import verify_capture
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.commands.check_students import student_line, student_notes, verify_students
 from jobs.steps import trained
@@ -85,6 +86,7 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
         except ModelError as error:
             raise ModelError(f"{key}: {error}") from None
     verify_schemas(contract)
+    verify_capture(contract, root=root, models=models)
 
 
 def _initial_folder(student: Student, contract: Contract, *, root: str, models: str, run: Folder | None) -> Path | None:

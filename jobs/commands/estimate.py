@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.contract import Contract
 from engine.contract.budget import Price
+from engine.contract.capture import Capture
 from engine.contract.consumers import Consumer, consumers
 from engine.inference.spending import FREE
 from engine.records.plan import ConsumerPlan, JobPlan, Range
@@ -165,6 +166,31 @@ def tokens(estimates: Extrapolation) -> JobPlan:
     return JobPlan(name="tokens", rows=estimates.count("learnable"), basis=basis)
 
 
+def capture(section: Capture, estimates: Extrapolation) -> JobPlan:
+    """Return the plan of the job `capture`, which reads each example once for each teacher that scores it."""
+    sums, scored = estimates.pilot.sums, _scored_by(section, estimates)
+    basis = (
+        "rows: at most, as of students; tokens in: prompt and answer of each of them, by each teacher that scores it; bytes: at "
+        "most, 3 an entry and 3 a target token before compression"
+    )
+    size = sums["learnable"] * sums["exam_out"] * scored * (3 * section.entries + 3)
+    return JobPlan(
+        name="capture", rows=estimates.count("learnable"), tokens_in=estimates.total(_read(section, estimates)),
+        bytes=estimates.total(size), basis=basis,
+    )  # fmt: skip
+
+
+def _scored_by(section: Capture, estimates: Extrapolation) -> float:
+    """Return the teachers that score an example, divided by those whose answers `exam_in` and `exam_out` sum."""
+    return (1 if section.teachers is None else len(section.teachers)) / max(1, len(estimates.pilot.tokens))
+
+
+def _read(section: Capture, estimates: Extrapolation) -> Array:
+    """Return the tokens that the capture reads for each drawn prompt, (p,)."""
+    sums = estimates.pilot.sums
+    return sums["learnable"] * (sums["exam_in"] + sums["exam_out"]) * _scored_by(section, estimates)
+
+
 def student(name: str, estimates: Extrapolation, *, validation: float) -> JobPlan:
     """Return the plan of one training; `validation` is the share of its examples that are for validation."""
     rows = estimates.count("learnable")
@@ -216,6 +242,8 @@ def _consumer_tokens(
     if consumer.kind == "repair":
         prompts = round(pilot.represents * (1 - float(pilot.sums["learnable"].mean())))
         return None, f"not measured: at most one reply for each prompt without an accepted answer, about {prompts} of them"
+    if consumer.kind == "capture" and contract.capture:
+        return estimates.total(_read(contract.capture, estimates)), f"at most: each example is read once; {IN_PROPORTION}"
     paid = pilot.judge_tokens.get(consumer.payee, 0)
     if not paid:
         return None, "not measured: the pilot paid for nothing, as the ledger held it or no answer was worth a question"

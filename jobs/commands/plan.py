@@ -128,6 +128,7 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
         estimate.candidates(estimates),
         estimate.dataset(estimates),
         estimate.tokens(estimates),
+        *([estimate.capture(contract.capture, estimates)] if contract.capture else []),
         *(estimate.student(student.name, estimates, validation=contract.curation.pick.validation) for student in contract.students),
         estimate.reports(
             estimates,

@@ -120,7 +120,8 @@ def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> 
     context.writer.folder.write(REPORT, numbers.model_dump_json(indent=1).encode())
     context.writer.folder.write(CONTRACT, context.contract.model_dump_json(indent=1).encode())
     contract = context.contract.model_dump(mode="json")
-    artifacts = {name: artifact for name in context.job.needs if (artifact := load_artifact(context.run / name))}
+    names = [*context.job.needs, *(["capture"] if context.contract.capture else [])]
+    artifacts = {name: artifact for name in names if (artifact := load_artifact(context.run / name))}
     data = collect(artifacts, report=numbers, contract=contract, predictions=table)
     context.writer.folder.write(PAGE, page(data).encode())
 

@@ -31,6 +31,9 @@ from jobs.steps import initial_source
 MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
 
+CAPTURE = "capture"
+"""Artifact that a student needs if one of its objectives reads the teacher's distribution."""
+
 
 def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCounts:
     """Train the student that the job is named after on the examples that the job needs; export its best weights.
@@ -91,6 +94,7 @@ class Ended(NamedTuple):
 
 def planned(context: JobContext, student: Student, source: Path, data: Artifact, tokens: Artifact) -> list[launch.Planned]:
     """Return a training for each seed of `student`. Each is named as if it were alone, so that more seeds are added to a run."""
+    capture = context.artifact(CAPTURE) if CAPTURE in context.job.needs else None
     plans = []
     for seed in range(student.seed, student.seed + student.seeds):
         alone = student.model_copy(update={"seed": seed, "seeds": 1, "keep_seeds": False})
@@ -101,10 +105,11 @@ def planned(context: JobContext, student: Student, source: Path, data: Artifact,
             accelerator=launch.accelerator(context.profile.trainer),
             tokens=absolute(tokens.folder),
             tokenizer=key_of(tokens, student.init),
+            capture=absolute(capture.folder) if capture else "",
             served=served(context.contract) if student.metric == "exact_match" else None,
             label=f"{student.name} seed {seed}" if student.seeds > 1 else "",
         )
-        plans.append(launch.Planned(spec, checkpoints(context, alone, source, data)))
+        plans.append(launch.Planned(spec, checkpoints(context, alone, source, data, capture)))
     return plans
 
 
@@ -152,14 +157,17 @@ def check_examples(context: JobContext, dataset: Artifact, student: Student) -> 
         require_answers(rows.filter(pc.field("split") == "validation")["kind"].to_pylist(), student.name)
 
 
-def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:
-    """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model.
+def checkpoints(
+    context: JobContext, student: Student, source: Path, dataset: Artifact, capture: Artifact | None = None
+) -> launch.CheckpointLocation:
+    """Return where this training keeps its checkpoints: the name is a hash of data, recipe, source model and capture.
 
     The name of earlier versions, whose recipe had the keys of PLACEMENT, is kept where a training began under it.
     """
     storage = context.ledger / "checkpoints" / student.name
+    inputs = [fingerprint(source), *([capture.fingerprint] if capture else [])]
     names = [
-        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", *left_out}), fingerprint(source))
+        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", *left_out}), *inputs)
         for left_out in ((), PLACEMENT)
     ]
     return launch.CheckpointLocation(absolute(storage), next(filter(storage.exists, names), names[-1]))

@@ -10,6 +10,7 @@ from typing import NoReturn
 from engine.contract import Profile
 from engine.errors import InputError
 from jobs.commands.check import verify
+from jobs.commands.check_capture import ask_captured
 from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
 from jobs.terminal.errors import unwrap_error
@@ -36,6 +37,8 @@ def job_session(work: Workspace, console: Console, jobs: Collection[str] = ()) -
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
     verify(work.contract, root=work.root, models=work.models, run=work.folder)
+    if "capture" in jobs:  # before its teachers answer anything: what a server cannot score is paid in vain
+        ask_captured(work.contract, root=work.root)
     work.save()
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")

@@ -85,6 +85,7 @@ def test_options_are_these_and_no_more():
             "--threshold",
         ],
         "doctor": ["--json", "--profile"],
+        "bench capture": ["--examples", "--json", "--profile", "--rounds"],
         "bench dedup": ["--corpus", "--json", "--peers", "--profile", "--rounds", "--rows"],
         "bench flow": ["--json", "--profile", "--rows"],
         "bench generate": ["--json", "--profile", "--prompts", "--rounds"],

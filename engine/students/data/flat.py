@@ -115,7 +115,8 @@ def _read(folder: Path, curriculum: str) -> Packed:
 def _packed(ids: np.ndarray, arrays: Arrays, curriculum: str) -> Packed:
     difficulties, too_long = arrays.pop("difficulties"), int(arrays.pop("too_long"))
     stages = {"confidence_tier": arrays["tiers"], "difficulty": difficulties}.get(curriculum, np.zeros_like(difficulties))
-    return Packed(ids=ids, stages=stages, too_long=too_long, **arrays)
+    columns: Any = arrays
+    return Packed(ids=ids, stages=stages, too_long=too_long, **columns)
 
 
 def _arrays(pieces: Iterable[pa.Table], write: Callable[[np.ndarray], Any], *, split: str, max_tokens: int) -> Arrays:

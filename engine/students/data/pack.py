@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.students.data.captured import Captured
 from engine.students.data.rows import one_each, shared
 
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
@@ -30,6 +31,7 @@ class Packed:
     tiers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))  # confidence_tier; flat.LAST = none
     span_starts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # of example i: spans[starts[i]:starts[i + 1]]
     spans: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int32))  # index into SPAN_KINDS, first token, end
+    teacher: Captured | None = None  # of all target tokens
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from engine.records.student import Resized, TrainingSetup
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.students.data import flat, preflight
+from engine.students.data.aligned import captured
 from engine.students.data.pack import Packed
 from engine.students.export import huggingface
 from engine.students.init import prune
@@ -38,6 +40,10 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
         name: flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
         for name in SPLITS
     }
+    if spec.capture:
+        capture = load_artifact(Folder(spec.capture))
+        assert capture is not None, f"{spec.capture} has no record"
+        splits = {name: replace(split, teacher=captured(capture, split, pruned.tokenizer)) for name, split in splits.items()}
     for name, split in splits.items():
         check_split(name, split, student)
     if student.init.shrink:

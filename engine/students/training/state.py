@@ -43,6 +43,7 @@ class TrainSpec:
     accelerator: str  # key of zero.BACKENDS
     tokens: str  # URL of the artifact `tokens`
     tokenizer: str  # key of the student's tokenizer in it
+    capture: str = ""  # URL of the artifact `capture`; "" = no objective reads it
     served: Served | None = None  # for `metric: exact_match`
     label: str = ""  # what people read instead of the student's name, such as its name and seed
 

@@ -1,0 +1,1 @@
+"""The teacher's distribution at the tokens of the examples' targets, paid once for all students."""

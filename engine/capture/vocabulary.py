@@ -1,0 +1,37 @@
+"""The words of a teacher, as bytes, without its weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from engine.capture.schemas import VOCABULARY
+from engine.contract.capture import Capture
+from engine.contract.models import Model
+from engine.inference.fake import END
+from engine.inference.token_bytes import special_ids, token_bytes
+
+COLUMNS = pa.schema([VOCABULARY.field(name) for name in ("id", "text", "special", "ends")])
+
+
+def vocabulary(model: Model, folder: Path | None) -> pa.Table:
+    """Return COLUMNS of all tokens of `model`, whose tokenizer is in `folder`."""
+    if folder is None:
+        texts = [*(bytes([byte]) for byte in range(END)), b"<end>"]
+        return _table(texts, {END}, END)
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return _table(token_bytes(tokenizer), special_ids(tokenizer), tokenizer.eos_token_id)
+
+
+def too_many(section: Capture, teacher: str, words: int) -> str:
+    """Return the message for a capture that wants more tokens than the teacher has."""
+    key = "k" if section.mass is None else "most"
+    return f"capture.{key}: found {section.entries}, but the teacher {teacher} has {words} tokens. Write at most that."
+
+
+def _table(texts: list[bytes], special: set[int], end: int) -> pa.Table:
+    ids = range(len(texts))
+    columns = [list(ids), texts, [one in special for one in ids], [one == end for one in ids]]
+    return pa.table([pa.array(values, field.type) for values, field in zip(columns, COLUMNS, strict=True)], schema=COLUMNS)

@@ -1,0 +1,84 @@
+"""A model's distribution at each token of a given text (teacher forcing), and the mask of the text's own decoding schema."""
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.contract.base import JsonSchema
+from engine.inference.decodable import decodable
+
+Turns = list[dict[str, str]]
+"""A chat; see `engine.inference.engine.Chat`."""
+
+
+class Target(NamedTuple):
+    """A text to score as the model's reply to a chat."""
+
+    chat: Turns
+    text: str
+    before: str = ""
+    """What the model wrote between chat and text, such as its reasoning: it is read, not scored."""
+    json_schema: JsonSchema | None = None
+    """Schema that constrained the decoding of the text; None = scored without a mask."""
+
+
+class Distribution(NamedTuple):
+    """What a model would have written at each of the T tokens of a target, the last of which ends the turn."""
+
+    tokens: np.ndarray  # int32 [T], of the target in the model's own vocabulary
+    ids: np.ndarray  # int32 [T, K], most probable first; -1 where the mask allows fewer than K
+    logprobs: np.ndarray  # float32 [T, K], nats, temperature 1; -inf where `ids` is -1
+    own: np.ndarray  # float32 [T], of `tokens`
+    tail: np.ndarray  # float32 [T], log of the mass beyond the K
+    tokens_in: int  # prompt tokens that were read
+    masked: bool = False  # whether the mask of the schema was applied, and the rest renormalised
+
+
+class Unscored(NamedTuple):
+    """Why a target has no distribution."""
+
+    finish_reason: str  # too_long | refused | error
+    error: str
+
+
+class Masks:
+    """Bit masks of the tokens that a schema allows, as vLLM's xgrammar decoding has them."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        """`vocabulary` is the width of the model's logits, which may exceed the tokenizer's."""
+        import xgrammar
+
+        self.xgrammar, self.width = xgrammar, vocabulary
+        information = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary)
+        self.compiler = xgrammar.GrammarCompiler(information, max_threads=1)
+
+    def of(self, schema: JsonSchema, tokens: np.ndarray) -> np.ndarray | None:
+        """Return the mask before each of `tokens`, int32 [T, ceil(V / 32)]; None if the schema does not allow them all."""
+        grammar = self.compiler.compile_json_schema(
+            json.dumps(decodable(schema).schema), any_whitespace=False, separators=(",", ":")
+        )
+        matcher = self.xgrammar.GrammarMatcher(grammar)
+        masks = np.full((len(tokens), -(-self.width // 32)), -1, np.int32)
+        for at, token in enumerate(tokens.tolist()):
+            matcher.fill_next_token_bitmask(masks, at)
+            if not matcher.accept_token(token):
+                return None
+        return masks
+
+
+def top(logits: Any, tokens: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return `ids`, `logprobs`, `own` and `tail` of a `Distribution`, from logits [T, V] and the target's tokens [T].
+
+    A token that a mask forbids has the logit -inf. The tail is summed over the tokens beyond the K, not taken from 1: at a tail of
+    1e-6 the difference would be rounding alone.
+    """
+    import torch
+
+    logprobs = logits.float().log_softmax(dim=-1)
+    best = logprobs.topk(min(k, logprobs.shape[-1]), dim=-1)
+    own = logprobs.gather(1, tokens.to(logprobs.device).long()[:, None])[:, 0]
+    tail = logprobs.scatter(1, best.indices, -torch.inf).logsumexp(dim=-1)
+    ids = torch.where(best.values.isneginf(), -1, best.indices)
+    ids, values, own, tail = (each.cpu().numpy() for each in (ids, best.values, own, tail))
+    return ids.astype(np.int32), values, own, tail

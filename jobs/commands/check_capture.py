@@ -1,0 +1,62 @@
+"""Whether the captured teachers give log-probabilities and have as many tokens as are wanted, before anything is paid."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.capture.vocabulary import too_many
+from engine.contract import Contract
+from engine.contract.profile import Pool
+from engine.contract.teachers import Teacher
+from engine.errors import ModelError
+from engine.inference.bundled import BUNDLED
+from engine.inference.engine import Lost
+from engine.inference.scoring import Target
+
+PROBE = Target([{"role": "user", "content": "Say OK."}], "OK")
+
+
+def verify_capture(contract: Contract, *, root: str, models: str) -> None:
+    """Check the vocabularies of the captured teachers whose folders are there; a bundled model may not be unpacked yet.
+
+    Raises:
+        ModelError: a teacher has fewer tokens than `capture` wants of each, or a folder of a tokenizer is missing.
+    """
+    for key, teacher, folder in _folders(contract, root, models):
+        if key and not folder.is_dir():
+            raise ModelError(f"{key}: found no folder at {folder}; give the tokenizer's files of the model behind the endpoint.")
+        file = folder / "config.json"
+        config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+        if contract.capture and size and size < contract.capture.entries:
+            raise ModelError(too_many(contract.capture, teacher.name, size))
+
+
+def ask_captured(contract: Contract, *, root: str) -> list[str]:
+    """Score one word with each captured teacher behind an endpoint; return a line for each. It costs a few prompt tokens.
+
+    Raises:
+        ModelError: a server gives no log-probabilities of a text that it did not write, or fewer than `k`.
+    """
+    lines = []
+    for key, teacher, folder in _folders(contract, root, ""):
+        if key and contract.capture and teacher.model.type == "endpoint":
+            from engine.inference.endpoint import EndpointEngine
+
+            [found] = EndpointEngine(teacher.model, Pool(), folder).distributions([PROBE], contract.capture.entries)
+            if isinstance(found, Lost):
+                raise ModelError(f"{teacher.model.url}: did not score a word for capture.teachers {teacher.name}; try again later.")
+            lines.append(f"{teacher.model.url} scores texts, as capture wants of {teacher.name}")
+    return lines
+
+
+def _folders(contract: Contract, root: str, models: str) -> Iterator[tuple[str, Teacher, Path]]:
+    """Yield the captured teachers with the folder of their tokenizer, and the contract's key of it; "" if it is the model's own."""
+    section = contract.capture
+    for teacher in contract.teachers.models if section else ():
+        if section and teacher.answers and (section.teachers is None or teacher.name in section.teachers):
+            if teacher.model.type == "endpoint":
+                yield f"capture.tokenizers.{teacher.name}", teacher, Path(root, section.tokenizers[teacher.name])
+            elif teacher.model.type == "vllm":
+                path = teacher.model.path
+                yield "", teacher, Path(models, path) if path in BUNDLED else Path(root, path)

@@ -1,0 +1,154 @@
+"""A capture read for students: the same tokenizer, one that was cut from the teacher's, and one of another family."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from engine.capture.compact import entries, pack
+from engine.capture.schemas import CAPTURE, VOCABULARY
+from engine.inference.scoring import Distribution
+from engine.inference.token_bytes import special_ids, token_bytes
+from engine.records.capture import CaptureMetrics, TeacherCapture
+from engine.records.record import Identity
+from engine.rows import from_rows
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
+from engine.storage.folder import Folder
+from engine.students.data.aligned import captured
+from engine.students.data.pack import Packed
+
+MEASURED = {
+    "examples": 1, "masked": 0, "target_tokens": 1, "tokens_read": 1, "agreement": 1.0, "mean_k": 1.0, "mean_tail": 0.0,
+    "bytes_per_token": 1.0,
+}  # fmt: skip
+
+
+def tokenizer(merges: list[tuple[str, str]], *, first: tuple[str, ...] = ("<s>", "</s>")) -> Any:
+    """A byte-level tokenizer with these merges."""
+    words = [*first, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    words += [word for word in dict.fromkeys(left + right for left, right in merges) if word not in words]
+    bare = Tokenizer(models.BPE(vocab={word: at for at, word in enumerate(words)}, merges=merges))
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bare.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=bare, bos_token="<s>", eos_token="</s>")
+
+
+TEACHER = tokenizer([("a", "b"), ("c", "d"), ("ab", "cd"), ("x", "y")])
+CUT = tokenizer([("a", "b"), ("c", "d"), ("x", "y")])
+OTHER = tokenizer([("x", "y"), ("b", "c"), ("xy", "ab"), ("a", "b"), ("xy", "a")], first=("<pad>", "</s>", "<s>"))
+
+
+def ids(of: Any, text: str) -> list[int]:
+    return [*of(text, add_special_tokens=False)["input_ids"], of.eos_token_id]
+
+
+def distribution(text: str, choices: dict[int, dict[str, float]]) -> Distribution:
+    """The teacher's distribution over `text`: at token t the words `choices[t]`, else the target with 0.9, the rest is tail."""
+    tokens = ids(TEACHER, text)
+    rows = [choices.get(at, {TEACHER.convert_ids_to_tokens(token): 0.9}) for at, token in enumerate(tokens)]
+    words, probs = np.full((len(tokens), 4), -1, np.int32), np.zeros((len(tokens), 4))
+    for at, row in enumerate(rows):
+        for rank, (word, prob) in enumerate(sorted(row.items(), key=lambda item: -item[1])):
+            words[at, rank], probs[at, rank] = TEACHER.convert_tokens_to_ids(word), prob
+    own = [row.get(TEACHER.convert_ids_to_tokens(token), 0.01) for row, token in zip(rows, tokens, strict=True)]
+    with np.errstate(divide="ignore"):
+        logs = [np.log(each).astype(np.float32) for each in (probs, np.array(own), np.maximum(1 - probs.sum(axis=1), 0.0))]
+        return Distribution(np.array(tokens, np.int32), words, logs[0], logs[1], logs[2], 1)
+
+
+def artifact(folder: Path, gate: str = "none", **teachers: tuple[float | None, list[tuple[str, Distribution]]]) -> Artifact:
+    writer = ArtifactWriter(Folder(str(folder / "capture")))
+    special, rows, vocabulary = special_ids(TEACHER), [], []
+    for teacher, (_, scored) in teachers.items():
+        same = {"teacher": teacher, "finish_reason": "stop", "error": "", "masked": False, "tokens": 1, "tokens_in": 1}
+        rows += [{**same, "example_id": name, **pack(entries(each))} for name, each in scored]
+        vocabulary += [
+            {"teacher": teacher, "id": at, "text": text, "special": at in special, "ends": at == TEACHER.eos_token_id}
+            for at, text in enumerate(token_bytes(TEACHER))
+        ]
+    writer.put("captured", from_rows(rows, CAPTURE), CAPTURE)
+    writer.put("vocabulary", from_rows(vocabulary, VOCABULARY), VOCABULARY)
+    measured = {name: TeacherCapture.model_validate({**MEASURED, "weight": weight}) for name, (weight, _) in teachers.items()}
+    writer.metrics = CaptureMetrics.model_validate({"constraint": "none", "gate": gate, "teachers": measured, "tokens_paid": 0})
+    return writer.finish(Identity("capture", {}, {}, "0"), RowCounts(1, {"captured": 1}))
+
+
+def packed(of: Any, names: str, *texts: str) -> Packed:
+    """Targets behind a prompt of two tokens."""
+    pieces = [[5, 6, *ids(of, text)] for text in texts]
+    starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+    rest = np.full(len(texts), 2, np.int32), np.ones(len(texts), np.float32), np.zeros(len(texts), np.int32)
+    return Packed(np.concatenate(pieces).astype(np.int32), starts, *rest, 0, np.array(names.split(), "S"))
+
+
+def words(found: Any, of: Any, token: int) -> dict[str, float]:
+    part = slice(found.starts[token], found.starts[token + 1])
+    return {
+        of.convert_ids_to_tokens(int(word)): float(np.exp(log))
+        for word, log in zip(found.ids[part], found.logprobs[part], strict=True)
+    }
+
+
+def test_the_same_tokenizer_reads_what_was_captured_in_the_order_of_the_examples(tmp_path) -> None:
+    scored = [("b", distribution("abcdxy", {0: {"abcd": 0.6, "ab": 0.3}})), ("a", distribution("xy", {}))]
+    found = captured(artifact(tmp_path, t=(None, scored)), packed(TEACHER, "a b-again2 c", "xy", "abcdxy", "xy"), TEACHER)
+    assert found.starts.tolist() == [0, 1, 2, 4, 5, 6, 6, 6] and found.gate.tolist() == [True] * 5 + [False] * 2
+    assert words(found, TEACHER, 2) == pytest.approx({"abcd": 0.6, "ab": 0.3}, rel=0.03)
+    assert np.exp(found.tail) == pytest.approx([0.1] * 5 + [1.0] * 2, rel=0.05)
+    assert words(found, TEACHER, 4) == pytest.approx({"</s>": 0.9}, rel=0.03)
+
+
+def test_a_cut_vocabulary_gets_the_mass_of_a_lost_word_at_its_first_part_and_then_at_the_next(tmp_path) -> None:
+    scored = distribution("abcdxy", {0: {"abcd": 0.6, "ab": 0.2, "x": 0.1}, 1: {"xy": 0.5, "abcd": 0.4}})
+    found = captured(artifact(tmp_path, t=(None, [("a", scored)])), packed(CUT, "a", "abcdxy"), CUT)
+    assert [CUT.convert_ids_to_tokens(token) for token in ids(CUT, "abcdxy")] == ["ab", "cd", "xy", "</s>"] and found.gate.all()
+    assert words(found, CUT, 0) == pytest.approx({"ab": 0.8, "x": 0.1}, rel=0.03)
+    assert words(found, CUT, 1) == pytest.approx({"cd": 0.6 / 0.9}, rel=0.05)  # `ab` alone says nothing of what follows
+    assert words(found, CUT, 2) == pytest.approx({"xy": 0.5, "ab": 0.4}, rel=0.03)
+    total = np.bincount(np.repeat(np.arange(4), np.diff(found.starts)), np.exp(found.logprobs)) + np.exp(found.tail)
+    assert total == pytest.approx(1)
+
+
+def test_another_family_is_merged_by_bytes_and_what_crosses_is_gated_off(tmp_path) -> None:
+    texts = {"whole": "xyab", "crosses": "abcdab"}
+    spelled = [OTHER.convert_ids_to_tokens(ids(OTHER, text)) for text in texts.values()]
+    assert spelled == [["xyab", "</s>"], ["a", "bc", "d", "ab", "</s>"]]
+    scored = [("whole", distribution("xyab", {0: {"xy": 0.5, "ab": 0.4}, 1: {"abcd": 0.7, "ab": 0.2}}))]
+    scored.append(("crosses", distribution("abcdab", {0: {"abcd": 0.9}})))
+    found = captured(artifact(tmp_path, t=(None, scored)), packed(OTHER, " ".join(texts), *texts.values()), OTHER)
+    assert words(found, OTHER, 0) == pytest.approx({"xyab": 0.5 * 0.2}, rel=0.06) and np.exp(found.tail[0]) == pytest.approx(
+        0.9, rel=0.02
+    )
+    assert found.gate.tolist() == [True, True, True, True, True, True, True]  # `abcd` is spelled a, bc, d by both
+    split = [("crosses", distribution("abab", {}))]
+    crossed = captured(artifact(tmp_path, t=(None, split)), packed(TWO, "crosses", "abab"), TWO)
+    assert [TWO.convert_ids_to_tokens(token) for token in ids(TWO, "abab")] == ["a", "ba", "b", "</s>"]
+    assert crossed.gate.tolist() == [True, False, False, True]
+
+
+TWO = tokenizer([("b", "a")])
+
+
+def test_only_tokens_where_the_teacher_agrees_pass_the_gate(tmp_path) -> None:
+    scored = [("a", distribution("abcdxy", {0: {"ab": 0.6, "abcd": 0.3}}))]
+    found = captured(artifact(tmp_path, "agree", t=(None, scored)), packed(TEACHER, "a", "abcdxy"), TEACHER)
+    assert found.gate.tolist() == [False, True, True]
+
+
+def test_teachers_are_mixed_by_weight_over_those_that_scored_the_token(tmp_path) -> None:
+    both = distribution("xy", {0: {"xy": 0.8, "x": 0.2}})
+    one = distribution("xy", {0: {"x": 1.0}})
+    mixture = artifact(tmp_path, s=(0.75, [("a", both)]), t=(0.25, [("a", one), ("b", one)]))
+    found = captured(mixture, packed(TEACHER, "a b", "xy", "xy"), TEACHER)
+    assert words(found, TEACHER, 0) == pytest.approx({"xy": 0.6, "x": 0.4}, rel=0.05)
+    assert words(found, TEACHER, 2)["x"] == pytest.approx(0.99, rel=0.02)
+
+
+def test_a_text_that_is_not_the_captured_one_has_no_distribution(tmp_path) -> None:
+    found = captured(artifact(tmp_path, t=(None, [("a", distribution("xy", {}))])), packed(TEACHER, "a", "ab"), TEACHER)
+    assert not found.gate.any() and not len(found.ids) and found.tail.tolist() == [0.0, 0.0]
+    assert pa.types.is_binary(CAPTURE.field("ids").type)

@@ -19,6 +19,7 @@ from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
 from engine.students.export import adapter
+from engine.students.init.tokenizer import key_of
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.generation import require_answers
@@ -80,7 +81,7 @@ class Ended(NamedTuple):
         return (progress.best_metric or 0.0, -(math.inf if progress.best is None else progress.best), -self.student.seed)
 
 
-def planned(context: JobContext, student: Student, source: Path, data: Artifact) -> list[launch.Planned]:
+def planned(context: JobContext, student: Student, source: Path, data: Artifact, tokens: Artifact) -> list[launch.Planned]:
     """Return a training for each seed of `student`. Each is named as if it were alone, so that more seeds are added to a run."""
     plans = []
     for seed in range(student.seed, student.seed + student.seeds):
@@ -90,6 +91,8 @@ def planned(context: JobContext, student: Student, source: Path, data: Artifact)
             source=str(source.resolve()),
             dataset=absolute(data.folder),
             accelerator=launch.accelerator(context.profile.trainer),
+            tokens=absolute(tokens.folder),
+            tokenizer=key_of(tokens, student.init),
             served=served(context.contract) if student.metric == "exact_match" else None,
             label=f"{student.name} seed {seed}" if student.seeds > 1 else "",
         )

@@ -106,14 +106,16 @@ class Init(Section):
     @property
     def summary(self) -> str:
         """In words, for people: `3 layers of smollm2-135m-instruct (0, 17, 29)`."""
-        champion = self.champion and f"{self.champion.contract or 'the contract'}'s release {self.champion.version or '(champion)'}"
-        layers = self.layers and f"{len(self.layers)} layers of {self.source} ({', '.join(map(str, self.layers))})"
-        changes = [
-            *([f"{self.adapter.type} of rank {self.adapter.rank}"] if self.adapter else []),
-            *(["a trimmed vocabulary"] if self.vocabulary else []),
-        ]
-        cut = self.shrink and self.shrink.summary
-        return " with ".join([champion or layers or cut or f"all of {self.source}", *([" and ".join(changes)] if changes else [])])
+        base = f"all of {self.source}"
+        if self.champion:
+            base = f"{self.champion.contract or 'the contract'}'s release {self.champion.version or '(champion)'}"
+        elif self.layers:
+            base = f"{len(self.layers)} layers of {self.source} ({', '.join(map(str, self.layers))})"
+        elif self.shrink:
+            base = self.shrink.summary
+        adapter = [f"{self.adapter.type} of rank {self.adapter.rank}"] if self.adapter else []
+        changes = [*adapter, *(["a trimmed vocabulary"] if self.vocabulary else [])]
+        return f"{base} with {' and '.join(changes)}" if changes else base
 
     @model_validator(mode="after")
     def has_one_source(self) -> "Init":

@@ -82,7 +82,6 @@ def test_checkpoints_of_an_adapter_hold_it_and_its_optimizer_only(folder: Path) 
     }
     optimizer, of_whole = (sum(size for name, size in one.items() if "optim" in name) for one in (adapter, whole))
     assert 0 < optimizer <= of_whole / 20
-    assert sum(adapter.values()) < sum(whole.values()) / 10
 
 
 def test_an_adapter_that_is_kept_answers_as_the_merged_model(folder: Path) -> None:

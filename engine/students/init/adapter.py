@@ -24,7 +24,7 @@ def add(made: PrunedModel, section: Adapter, *, seed: int) -> PrunedModel:
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=section.rank,
-        lora_alpha=section.alpha,
+        lora_alpha=section.alpha,  # type: ignore[arg-type]  # peft takes any number
         lora_dropout=section.dropout,
         target_modules=targets(made.model, section),
         use_dora=section.type == "dora",

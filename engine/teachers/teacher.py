@@ -148,7 +148,7 @@ class Teacher:
             section = self.spec.section.model_copy(update={"system": self.spec.system(task_unit)})
             instruction = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
             output = self.spec.specialist.unit(task_unit).output
-            decoding = decoding_identity(section.model, output.json_schema) if section.structured else []
+            decoding = decoding_identity(self.spec.client.model, output.json_schema) if section.structured else []
             sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified"})
             tools = [self.spec.toolset.identity] if self.spec.toolset else []
             self.fingerprints[task_unit] = content_id(

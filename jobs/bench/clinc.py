@@ -92,8 +92,11 @@ class Answered(NamedTuple):
 def answered(rows: Iterable[Row]) -> Answered:
     """Return the answers of PREDICTION rows."""
     listed = list(rows)
-    texts = [np.array([(row[name] or "").strip() for row in listed], dtype=object) for name in ("answer", "reference")]
-    return Answered(*texts, np.array([row["confidence"] or 0.0 for row in listed], np.float64))
+
+    def texts(name: str) -> np.ndarray:
+        return np.array([(row[name] or "").strip() for row in listed], dtype=object)
+
+    return Answered(texts("answer"), texts("reference"), np.array([row["confidence"] or 0.0 for row in listed], np.float64))
 
 
 def best_threshold(validation: Answered) -> float:

@@ -71,10 +71,13 @@ def test_a_saved_folder_with_other_logits_is_refused(tmp_path: Path) -> None:
         huggingface.compare(tmp_path, huggingface.logits(model, IDS), IDS)
 
 
-def folder_of(family: str, folder: Path, template: str = "{{ messages[0]['content'] }}") -> Path:
+TEMPLATE = "{{ messages[0]['content'] }}{% for m in messages[1:] %}{{ m['content'] + eos_token }}{% endfor %}"
+
+
+def folder_of(family: str, folder: Path, template: str = TEMPLATE) -> Path:
     tiny(family).save_pretrained(folder)
-    vocabulary = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
-    PreTrainedTokenizerFast(tokenizer_object=vocabulary, chat_template=template or None).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({"a": 0, "b": 1, "<e>": 2}, unk_token="a"))
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<e>", chat_template=template or None).save_pretrained(folder)
     return folder
 
 

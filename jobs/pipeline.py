@@ -4,6 +4,7 @@
     candidates   each teacher answers each prompt n times; answers are checked, judged, and routed to exactly one pool
     dataset      duplicates are dropped, clusters are balanced, and the picked answers become examples
     students/*   each student is trained on the examples; all train at the same time
+    exports/*/*  a trained student becomes a further deployment, such as a GGUF file; only where the contract orders one
     reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
                  in the report, and the next run makes both again
 
@@ -45,6 +46,7 @@ DATASET_LOSSES = {
 def pipeline(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs of `contract`; each comes after those that it needs."""
     students = [f"students/{student.name}" for student in contract.students]
+    exports = [f"exports/{student.name}/{export.name}" for student in contract.students for export in student.exports]
     return (
         Job(
             "prompts",
@@ -73,12 +75,25 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             losses=DATASET_LOSSES,
             chosen=("pool", "sample", "quota"),
         ),
-        *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.steps.students:run") for name in students),
+        *(_student(name) for name in students),
+        *(_export(name) for name in exports),
         Job(
             "reports",
-            needs=("prompts", "candidates", "dataset", *students),
-            optional=tuple(students),
+            needs=("prompts", "candidates", "dataset", *students, *exports),
+            optional=(*students, *exports),
             reads=("specialist", "teachers", "evaluation", "gate", "budget.price"),
             run="jobs.steps.reports:run",
         ),
     )
+
+
+def _student(name: str) -> Job:
+    return Job(
+        name, needs=("dataset",), reads=(name.replace("/", "."),), leaves_out=("exports",), run="jobs.steps.students:run"
+    )  # fmt: skip
+
+
+def _export(name: str) -> Job:
+    _, student, export = name.split("/")
+    reads = (f"students.{student}.exports.{export}",)
+    return Job(name, needs=("dataset", f"students/{student}"), reads=reads, run="jobs.steps.exports:run")

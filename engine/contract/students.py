@@ -1,10 +1,11 @@
 """Students: models of several sizes that are trained at the same time."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section
+from engine.contract.base import Name, Positive, Section, distinct
+from engine.contract.exports import AnyExport, is_empty
 from engine.contract.init import Init
 from engine.contract.objectives import Objectives
 
@@ -54,6 +55,8 @@ class Student(Section):
     """Optimizer steps between checkpoints, which is the most that a crash costs."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order of the examples."""
+    exports: Annotated[tuple[AnyExport, ...], distinct(hint="; give one of them a `name`")] = Field(default=(), exclude_if=is_empty)
+    """Further deployments of the trained student, beside its own safetensors folder. No part of the training's recipe."""
 
     @property
     def per_device_batch(self) -> int:

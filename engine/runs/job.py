@@ -35,6 +35,8 @@ class Job:
     `students.s`."""
     run: str
     """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
+    leaves_out: tuple[str, ...] = ()
+    """Keys of the sections that it reads that are no part of its recipe: what is made from its artifact later."""
     inputs: str = ""
     """`module:function` that returns the rest of the recipe, such as the hashes of source files: `function(context) -> dict`."""
     usable: str = ""

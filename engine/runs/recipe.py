@@ -31,7 +31,7 @@ def identify(context: "JobContext") -> Identity:
         MissingArtifact: an input has not been made.
     """
     contract = context.contract.model_dump(mode="json")
-    recipe: Json = {path: _value_at(contract, path) for path in context.job.reads}
+    recipe: Json = {path: _without(_value_at(contract, path), context.job.leaves_out) for path in context.job.reads}
     if context.job.inputs:
         recipe[SOURCES] = imported(context.job.inputs)(context)
     present = [name for name in context.job.needs if name not in context.job.optional or load_artifact(context.run / name)]
@@ -109,6 +109,10 @@ def _value_at(tree: Any, path: str) -> Any:
     for key in path.split("."):
         tree = next(item for item in tree if item["name"] == key) if isinstance(tree, list) else tree[key]
     return tree
+
+
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    return {key: item for key, item in value.items() if key not in keys} if isinstance(value, dict) else value
 
 
 def _canonical(value: Any) -> str:

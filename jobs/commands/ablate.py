@@ -83,7 +83,7 @@ def examine(context: JobContext) -> RowCounts:
     units = {unit.name: unit for unit in context.contract.specialist.task_units}
     targets = [
         reports.trained(
-            context, student, name=student.name, role="student", folder=f"{context.artifact(need).folder}/model", units=units
+            context, context.contract, student.name, role="student", folder=f"{context.artifact(need).folder}/model", units=units
         )
         for student, need in zip(context.contract.students, context.job.needs[1:], strict=True)
     ]

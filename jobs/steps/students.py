@@ -70,7 +70,7 @@ def check_examples(context: JobContext, dataset: Artifact) -> None:
 
 def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:
     """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model."""
-    recipe = older_json(student, "students.*", exclude={"name"})  # trainings that began under older names are resumed
+    recipe = older_json(student, "students.*", exclude={"name", "exports"})  # trainings that began under older names are resumed
     name = content_id(dataset.fingerprint, recipe, fingerprint(source))
     return launch.CheckpointLocation(absolute(context.ledger / "checkpoints" / student.name), name)
 

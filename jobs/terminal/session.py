@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from engine.contract import Profile
 from engine.errors import InputError
-from jobs.commands.check import verify
+from jobs.commands.check import verify, verify_exporters
 from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
 from jobs.terminal.errors import unwrap_error
@@ -36,6 +36,7 @@ def job_session(work: Workspace, console: Console, jobs: Collection[str] = ()) -
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
     verify(work.contract, root=work.root, models=work.models)
+    verify_exporters(work.contract, work.profile, models=work.models)
     work.save()
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class LlamaCppChild:
         try:
             self.size = int(self._start()["size"])
         except Died as error:
+            self.close()
             raise ModelError(f"llama.cpp cannot serve {file}: {error}. Export the student again, or choose another type.") from None
 
     def ask(self, **question: Any) -> dict[str, Any]:
@@ -52,7 +54,11 @@ class LlamaCppChild:
         """End the process."""
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout, self.log):
+                with suppress(BrokenPipeError):  # what was written last may not have been read
+                    if pipe:
+                        pipe.close()
             self.process = None
 
     def _start(self) -> dict[str, Any]:

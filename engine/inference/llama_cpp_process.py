@@ -18,7 +18,7 @@ class Weights:
     """A loaded GGUF file with one sequence in its key-value cache."""
 
     def __init__(self, file: str, context: int, threads: int) -> None:
-        import llama_cpp
+        import llama_cpp  # pyright: ignore[reportMissingImports]  # of its own packages
         import numpy
 
         self.lib, self.numpy = llama_cpp, numpy

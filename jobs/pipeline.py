@@ -6,6 +6,7 @@
     tokens       each example becomes token ids, once for each tokenizer of the students
     capture      the teachers' distributions at the target tokens of the examples; only if the contract orders it
     students/*   each student is trained on the examples; all train at the same time
+    exports/*/*  a trained student becomes a further deployment, such as a GGUF file; only where the contract orders one
     reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
                  in the report, and the next run makes both again
 
@@ -88,13 +89,14 @@ def student_job(
     reads = (f"students.{name.rpartition('/')[2]}",)
     needs = (examples, tokens, *(["capture"] if capture else []))
     begun = {"inputs": "jobs.steps.initial_source:identity", "hints": {"sources": CONTINUED}} if continued else {}
-    return Job(name, needs=needs, derived=(tokens,), reads=reads, ignores=PLACEMENT, run=TRAIN, **begun)
+    return Job(name, needs=needs, derived=(tokens,), reads=reads, ignores=(*PLACEMENT, "exports"), run=TRAIN, **begun)
 
 
 def pipeline(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs of `contract`; each comes after those that it needs."""
     students = [f"students/{student.name}" for student in contract.students]
     continued = {f"students/{student.name}" for student in contract.students if student.init.champion}
+    exports = [f"exports/{student.name}/{export.name}" for student in contract.students for export in student.exports]
     return (
         Job(
             "prompts",
@@ -129,11 +131,18 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             student_job(name, continued=name in continued, capture=getattr(student.objectives, "reads_capture", False))
             for name, student in zip(students, contract.students, strict=True)
         ),
+        *(_export(name) for name in exports),
         Job(
             "reports",
-            needs=("prompts", "candidates", "dataset", *students),
-            optional=tuple(students),
+            needs=("prompts", "candidates", "dataset", *students, *exports),
+            optional=(*students, *exports),
             reads=("specialist", "teachers", "evaluation", "gate", "budget.price"),
             run="jobs.steps.reports:run",
         ),
     )
+
+
+def _export(name: str) -> Job:
+    _, student, export = name.split("/")
+    reads = (f"students.{student}.exports.{export}",)
+    return Job(name, needs=("dataset", f"students/{student}"), reads=reads, run="jobs.steps.exports:run")

@@ -10,6 +10,7 @@ from engine.contract.budget import Budget
 from engine.contract.capture import SCORES, Capture
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
+from engine.contract.exports import AnyExport
 from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts, Source
 from engine.contract.reference import is_none
@@ -208,6 +209,12 @@ class Contract(Section):
     def student(self, name: str) -> Student:
         """Return the student called `name`."""
         return next(student for student in self.students if student.name == name)
+
+    def deployment(self, name: str) -> tuple[Student, AnyExport | None]:
+        """Return the student of the deployment `name`, such as `s` or `s.q8_0`, and its export; None for the student itself."""
+        student_name, _, export_name = name.partition(".")
+        student = self.student(student_name)
+        return student, next((export for export in student.exports if export.name == export_name), None)
 
 
 def _has_references(source: Source) -> bool:

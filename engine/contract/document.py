@@ -110,6 +110,8 @@ def _limits(rules: Iterable[Any]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.default_factory_takes_validated_data:
+        return "of another key"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "{}" if value == type(value).model_construct() else _short(value.model_dump(mode="json", exclude_defaults=True))

@@ -21,6 +21,18 @@ class VllmModel(Section):
     `dtype: float32` serves for greedy answers."""
 
 
+class LlamaCppModel(Section):
+    """A Hugging Face folder whose weights are one GGUF file, served by llama.cpp in a process of its own, on CPUs."""
+
+    type: Literal["llama_cpp"]
+    path: str
+    """Folder with `config.json`, tokenizer and one file `*.gguf`: prompts are token ids of the folder's own chat template."""
+    max_model_len: Positive = 2048
+    """Tokens of prompt and answer together; a longer prompt ends as `too_long`."""
+    packages: str | None = None
+    """Folder of packages with `llama-cpp-python`, made by `uv pip install --target`; null: it is in this environment."""
+
+
 class EndpointModel(Section):
     """A model behind a server that speaks OpenAI's chat completions."""
 
@@ -108,12 +120,12 @@ class LabelsModel(Section):
         return "references of the prompts"
 
 
-Model = Annotated[VllmModel | EndpointModel | FakeModel, Field(discriminator="type")]
+Model = Annotated[VllmModel | LlamaCppModel | EndpointModel | FakeModel, Field(discriminator="type")]
 """A model that is asked."""
 TrainedModel = StudentModel | ReleaseModel
 """A model that this program has trained. `jobs/steps/trained.py` finds its folder; the engine gets a `VllmModel`."""
 TeacherModel = Annotated[
-    VllmModel | EndpointModel | FakeModel | StudentModel | ReleaseModel | LabelsModel, Field(discriminator="type")
+    VllmModel | LlamaCppModel | EndpointModel | FakeModel | StudentModel | ReleaseModel | LabelsModel, Field(discriminator="type")
 ]
 """Whose answers the prompts get."""
 

@@ -1,6 +1,7 @@
 """The cluster profile: the hardware on which a contract runs. It is no part of a recipe or a cache key."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -79,6 +80,9 @@ class Profile(Section):
     """One training worker; `actors` and `batch` are not used."""
     evaluator: Pool = Pool()
     """Engines that answer the holdout, one for each model; at most `actors` are loaded at the same time."""
+    exporters: dict[Literal["gguf"], str] = Field(default={})
+    """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
+    the folder of that name in `exporters` beside the folder of unpacked models."""
     evaluators: dict[str, Pool] = Field(default={})
     """Name of a teacher, a student or the champion -> the pool of its engine in place of `evaluator`, such as one with several GPUs
     and stages for a large teacher; `actors` is not used."""

@@ -1,11 +1,12 @@
 """Students: models of several sizes that are trained at the same time."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section
+from engine.contract.base import Name, Positive, Section, distinct
+from engine.contract.exports import AnyExport, is_empty
 from engine.contract.init import Init
 from engine.contract.objectives import Objectives
 
@@ -112,6 +113,8 @@ class Student(Section):
     `metric`, is the student; the record, the report and `rayleigh status` show how far the others are from it."""
     keep_seeds: bool = _added(False)
     """Keep the models of the other seeds, too, in `seeds/SEED/model` of the student's artifact."""
+    exports: Annotated[tuple[AnyExport, ...], distinct(hint="; give one of them a `name`")] = Field(default=(), exclude_if=is_empty)
+    """Further deployments of the trained student, beside its own safetensors folder. No part of the training's recipe."""
 
     @property
     def per_device_batch(self) -> int:

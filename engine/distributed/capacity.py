@@ -47,8 +47,12 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
     for student in contract.students:
         if (job := f"students/{student.name}") in jobs:
             yield _wanted(job, f"student {student.name} (trainer)", profile.trainer, actors=student.workers)
+        for export in student.exports:
+            if (job := f"exports/{student.name}/{export.name}") in jobs:
+                yield _wanted(job, f"export {student.name}.{export.name} (trainer)", profile.trainer, actors=1)
     if "reports" in jobs:
         names = [model.name for model in (*answering, *contract.students)]
+        names += [f"{student.name}.{export.name}" for student in contract.students for export in student.exports]
         largest = max(names, key=lambda name: _size(profile.evaluator_of(name)))
         section = f"evaluators.{largest}" if largest in profile.evaluators else "evaluator"
         yield _wanted("reports", f"one engine ({section})", profile.evaluator_of(largest), actors=1)

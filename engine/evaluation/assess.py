@@ -13,7 +13,7 @@ from engine.evaluation import cost, metrics
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.evaluation.metrics import Grades
 from engine.records.estimate import Estimate
-from engine.records.report import Calibration, Cost, Metrics, ModelEntry, Slice, TeacherComparison
+from engine.records.report import Calibration, Cost, Metrics, ModelEntry, Slice, StudentComparison, TeacherComparison
 from engine.stats import calibration, paired
 from engine.stats.bootstrap import Array, Measure, Resamples, mean
 
@@ -51,6 +51,9 @@ def assess(results: Sequence[EvalResult], evaluation: Evaluation, specialist: Sp
                 name=result.name,
                 role=result.target.role,
                 parameters=parameters,
+                weight_bytes=evaluated.size.weight_bytes,
+                runtime=None if result.target.role == "baseline" else result.target.model.type,
+                exported_from=result.target.exported_from,
                 layers=evaluated.size.layers,
                 size_vs_teacher=round(parameters / teacher_parameters, 6) if parameters and teacher_parameters else None,
                 error=evaluated.error or None,
@@ -64,6 +67,7 @@ def assess(results: Sequence[EvalResult], evaluation: Evaluation, specialist: Sp
                 cost=_cost(result, teacher, price, answer_above=specialist.niche.answer_above),
                 calibration=Calibration(bins=tuple(calibration.reliability_bins(grades.confidence, grades.exact))),
                 against_teacher=_against_teacher(result, teacher, resamples),
+                against_student=_against_student(result, results, resamples),
                 against_baselines=_against_baselines(result, results, resamples),
             )
         )
@@ -131,6 +135,19 @@ def _against_teacher(result: EvalResult, teacher: EvalResult | None, resamples: 
         difference=_interval(paired.difference(result.right, teacher.right), resamples),
         retention=_interval(paired.retention(result.right, teacher.right), resamples),
         retention_unseen=_interval(paired.retention(result.right, teacher.right, unseen), resamples),
+    )
+
+
+def _against_student(result: EvalResult, results: Sequence[EvalResult], resamples: Resamples) -> StudentComparison | None:
+    student = next((other for other in results if other.name == result.target.exported_from), None)
+    if student is None:
+        return None
+    pairs = zip(result.predictions["answer"].to_pylist(), student.predictions["answer"].to_pylist(), strict=True)
+    same = np.array([answer == other for answer, other in pairs], dtype=np.float64)
+    return StudentComparison(
+        student=student.name,
+        same_answer=_interval(mean(same), resamples),
+        difference=_interval(paired.difference(result.right, student.right), resamples),
     )
 
 

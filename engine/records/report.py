@@ -119,6 +119,17 @@ class TeacherComparison(Record):
     """The same on unseen scenarios."""
 
 
+class StudentComparison(Record):
+    """An export against the student that it was made from, on the same prompts."""
+
+    student: str
+    """Name of the student."""
+    same_answer: Estimate | None = None
+    """Share of prompts to which both give the same answer, character by character."""
+    difference: Estimate | None = None
+    """Exact match less the student's, paired."""
+
+
 class ModelEntry(Record):
     """One evaluated model."""
 
@@ -128,6 +139,12 @@ class ModelEntry(Record):
     """teacher, student, champion or baseline."""
     parameters: int | None = None
     """Parameters, tied weights counted once."""
+    weight_bytes: int | None = None
+    """Size of its files of weights."""
+    runtime: str | None = None
+    """Engine that evaluated it, such as vllm or llama_cpp; null for a baseline and in older reports."""
+    exported_from: str | None = None
+    """The student of which this is an export, such as `s` for `s.q8_0`; its role is student, too."""
     layers: int | None = None
     """Decoder layers."""
     size_vs_teacher: float | None = None
@@ -147,13 +164,15 @@ class ModelEntry(Record):
     tokens_per_second: float | None = None
     """Answer tokens per second, in batches."""
     memory_mib: float | None = None
-    """Resident memory of the process, MiB; GPU memory is not included."""
+    """Resident memory of the process and those that it started, MiB; GPU memory is not included."""
     cost: Cost | None = None
     """Null without a teacher."""
     calibration: Calibration = Calibration()
     """Reliability diagram."""
     against_teacher: TeacherComparison | None = None
     """Null for the teacher itself."""
+    against_student: StudentComparison | None = None
+    """Null but for an export."""
     against_baselines: dict[str, Estimate | None] = Field(default_factory=dict)
     """Baseline -> difference in exact match, paired."""
 
@@ -181,13 +200,13 @@ class GateDecision(Record):
     """Which students meet the contract."""
 
     passing: tuple[str, ...] = ()
-    """Students that meet every requirement, smallest first."""
+    """Students and exports that meet every requirement, smallest first, by the bytes of their weights."""
     refusals: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
     """Student -> requirements that it misses; only students that miss one."""
     numbers: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
     """Student -> every requirement."""
     winner: str | None = None
-    """The smallest passing student."""
+    """The smallest passing student or export."""
 
 
 class CurationSummary(Record):

@@ -25,6 +25,7 @@ class Provenance(NamedTuple):
 
     contract: str
     student: Student
+    deployment: str  # the student's name, or that of its export, such as s.q8_0
     teachers: Sequence[Teacher]
     licences: Mapping[str, int]  # licence -> prompts
     examples: Mapping[str, int]  # split -> examples
@@ -38,7 +39,7 @@ def card(specialist: Specialist, provenance: Provenance, *, report: Report, gate
     Raises:
         KeyError: `report` has no such student.
     """
-    entry = report.model(provenance.student.name)
+    entry = report.model(provenance.deployment)
     sections = [
         f"# {provenance.contract}: {entry.name}",
         specialist.goal,
@@ -48,7 +49,7 @@ def card(specialist: Specialist, provenance: Provenance, *, report: Report, gate
         _quality(entry, report),
         _gate(report.gate.numbers.get(entry.name, ()), gate),
         _limits(report.findings),
-        _serving(entry.name, specialist),
+        _serving(entry, specialist),
         _lineage(provenance),
     ]
     header = _header(specialist, provenance, entry).to_yaml()
@@ -102,16 +103,28 @@ def _training(provenance: Provenance, entry: ModelEntry) -> str:
     student = provenance.student
     teachers = "; ".join(map(_teacher, provenance.teachers))
     share = "" if entry.size_vs_teacher is None else f", {entry.size_vs_teacher:.2f} of the teacher"
+    if entry.weight_bytes:
+        share += f", {entry.weight_bytes / 1e6:.1f} MB of weights"
     return (
         f"## Training\n\nTeachers: {teachers}.\n\nStudent: {_count(entry.parameters)} parameters{share}; "
         f"initialized from {student.init.summary}; at most {student.epochs} epochs, "
-        f"learning rate {student.learning_rate:g}, {student.dtype}."
+        f"learning rate {student.learning_rate:g}, {student.dtype}.{_exported(entry)}"
     )
 
 
 def _teacher(teacher: Teacher) -> str:
     shots = f", {teacher.shots.count} few-shot examples" if teacher.answers else ""
     return f"{teacher.name} ({teacher.model.path}{shots})"
+
+
+def _exported(entry: ModelEntry) -> str:
+    """Return what an export has in common with its student; "" for a student."""
+    comparison = entry.against_student
+    same = comparison and comparison.same_answer
+    if not comparison:
+        return ""
+    share = f", with the same answer as {comparison.student} to {same.value:.3f} of the holdout" if same else ""
+    return f" Exported from {comparison.student}{share}."
 
 
 def _quality(entry: ModelEntry, report: Report) -> str:
@@ -151,11 +164,16 @@ def _limits(findings: Sequence[str]) -> str:
     return f"## Limits\n\n{lines}"
 
 
-def _serving(name: str, specialist: Specialist) -> str:
+def _serving(entry: ModelEntry, specialist: Specialist) -> str:
     fields = sorted({field for unit in specialist.task_units for field in unit.output.spans})
     spans = f", {', '.join(fields)} limited to spans of the prompt as in `engine.inference.structured`" if fields else ""
+    vllm = f"`model` next to this card is a Hugging Face folder: `vllm serve ./model --served-model-name {entry.name}`. "
+    gguf = (
+        "`model/model.gguf` next to this card is read by llama.cpp; it was evaluated with the token ids of the chat template in "
+        "`model`. "
+    )
     return (
-        f"## Serving\n\n`model` next to this card is a Hugging Face folder: `vllm serve ./model --served-model-name {name}`. "
+        f"## Serving\n\n{gguf if entry.runtime == 'llama_cpp' else vllm}"
         "Send the task unit's instruction as the system message, no few-shot examples, and its JSON schema as structured "
         f"output{spans}."
     )

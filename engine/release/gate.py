@@ -12,9 +12,10 @@ EXAMINED, BEATS = "examined", "beats "  # names in report.json
 
 
 def decide(models: Sequence[ModelEntry], gate: Gate) -> GateDecision:
-    """Return the decision on every student among `models`."""
+    """Return the decision on every student and export among `models`; the smallest has the fewest bytes of weights."""
     students = [model for model in models if model.role == "student"]
-    students.sort(key=lambda student: (student.parameters or float("inf"), student.name))
+    inf = float("inf")  # a report of an earlier version has no bytes
+    students.sort(key=lambda student: (student.weight_bytes or inf, student.parameters or inf, student.name))
     numbers = {student.name: tuple(gate_numbers(student, gate)) for student in students}
     missed = {name: tuple(number for number in each if not number.passed) for name, each in numbers.items()}
     passing = tuple(name for name, each in missed.items() if not each)

@@ -30,7 +30,7 @@ CHUNK = 2**22  # bytes
 class Package(NamedTuple):
     """What a release holds besides the model's weights."""
 
-    student: str
+    student: str  # or its export, such as s.q8_0
     fingerprint: str
     files: Mapping[str, str]  # file name -> text
 

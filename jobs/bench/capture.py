@@ -19,6 +19,7 @@ from engine.capture.capturer import JOINED, Capturer, CaptureSpec
 from engine.capture.summary import summary
 from engine.contract import load_profile
 from engine.contract.capture import Capture
+from engine.contract.models import VllmModel
 from engine.inference.client import ClientSpec
 from engine.records.base import Record
 from engine.rows import Row, content_id
@@ -91,12 +92,14 @@ def side(pipe: Connection, examples: int, profile: str) -> None:
 
     contract, folder = smoke.contract(()), Folder(tempfile.mkdtemp(prefix="rayleigh-bench-"))
     teacher, pool = contract.teachers.models[0], load_profile(Path(profile)).teacher
-    weights = smoke.weights(teacher.model)
-    engine: Any = build_model(teacher.model, pool, folder=weights)
+    model = teacher.model
+    assert isinstance(model, VllmModel)
+    weights = smoke.weights(model)
+    engine: Any = build_model(model, pool, folder=weights)
 
     def capturer(number: int, **section: Any) -> Capturer:
         ledger, markers, budget = (folder / f"{number}-{part}" for part in ("capture", "markers", "budget"))
-        client = ClientSpec(teacher.model, pool, weights, ledger, markers, budget)
+        client = ClientSpec(model, pool, weights, ledger, markers, budget)
         made = Capturer(CaptureSpec(Capture.model_validate(section), teacher, contract.specialist, client))
         made.client.engine = engine
         return made

@@ -83,7 +83,7 @@ def examine(context: JobContext) -> RowCounts:
     units = {unit.name: unit for unit in context.contract.specialist.task_units}
     targets = [
         reports.trained(
-            context, student, name=student.name, role="student", folder=f"{context.artifact(need).folder}/model", units=units
+            context, context.contract, student.name, role="student", folder=f"{context.artifact(need).folder}/model", units=units
         )
         for student, need in zip(context.contract.students, context.job.needs[1:], strict=True)
     ]
@@ -152,8 +152,8 @@ def _waves(work: Workspace, kept: Sequence[Subset]) -> Iterator[list[Job]]:
 
 def _training(prefix: str, student: Student) -> Job:
     continued = student.init.champion is not None
-    names = {"examples": f"{prefix}/examples", "tokens": f"{prefix}/tokens"}
-    return student_job(f"{prefix}/{student.name}", **names, continued=continued)
+    examples, tokens = f"{prefix}/examples", f"{prefix}/tokens"
+    return student_job(f"{prefix}/{student.name}", examples=examples, tokens=tokens, continued=continued)
 
 
 def _evaluation(prefix: str, students: Sequence[Student]) -> str:

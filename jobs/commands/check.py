@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.contract import Contract
+from engine.contract import Contract, Profile
 from engine.contract.consumers import consumers
 from engine.contract.models import Model, TeacherModel, TrainedModel
 from engine.contract.prompts import Source
@@ -22,6 +22,7 @@ from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
 from engine.prompts.files import source_files
 from engine.storage.folder import Folder
+from engine.students.export import gguf
 from engine.students.init.source import check_source
 from jobs.commands.check_capture import verify_capture
 from jobs.commands.check_schemas import schema_notes, verify_schemas
@@ -87,6 +88,18 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
             raise ModelError(f"{key}: {error}") from None
     verify_schemas(contract)
     verify_capture(contract, root=root, models=models)
+
+
+def verify_exporters(contract: Contract, profile: Profile, *, models: str) -> None:
+    """Check that the tools of all exports are installed where `profile` says.
+
+    Raises:
+        ModelError: one is missing; the message has the command that installs it.
+    """
+    for number, student in enumerate(contract.students):
+        for place, export in enumerate(student.exports):
+            if export.type == "gguf" and (problem := gguf.missing(gguf.packages_of(profile, models))):
+                raise ModelError(f"students.{number}.exports.{place}: {problem}")
 
 
 def _initial_folder(student: Student, contract: Contract, *, root: str, models: str, run: Folder | None) -> Path | None:

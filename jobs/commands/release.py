@@ -22,7 +22,9 @@ TRACED = {"inputs", "row_counts", "packages", "commit"}  # of an artifact's reco
 
 
 def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Promotion:
-    """Make the smallest student of the run that passes the gate, or `student` if it passes, the champion of its contract.
+    """Make the smallest student or export of the run that passes the gate, or `student` if it passes, the champion of its contract.
+
+    Exports are called STUDENT.NAME, such as `s.q8_0`; smallest is by bytes of weights.
 
     Raises:
         GateRefused: no student passes; the message names every requirement that was missed. Or the training set was not compared
@@ -37,9 +39,11 @@ def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Prom
     contract = workspace.read_model(reports.folder, CONTRACT, Contract)
     gate = decide(report.models, contract.gate)
     chosen = _choose(gate, student)
-    trained = workspace.finished(run, f"students/{chosen}")
-    _check_student(reports, trained, chosen)
-    _check_decontamination(run, contract, trained)
+    trained = workspace.finished(run, job_of(chosen))
+    student_of = chosen.partition(".")[0]  # of an export
+    for name in dict.fromkeys([student_of, chosen]):
+        _check_student(reports, workspace.finished(run, job_of(name)), name)
+    _check_decontamination(run, contract, workspace.finished(run, job_of(student_of)))
 
     registry = Registry(Folder(registry_dir), contract.name)
     before = registry.champion
@@ -70,6 +74,12 @@ def rollback(registry_dir: str, name: str) -> Rollback:
     return Rollback(contract=name, student=now.student, fingerprint=now.fingerprint, release=release, before=before.student)
 
 
+def job_of(deployment: str) -> str:
+    """Return the job that makes a student, such as `s`, or an export, such as `s.q8_0`."""
+    student, _, export = deployment.partition(".")
+    return f"exports/{student}/{export}" if export else f"students/{student}"
+
+
 def _choose(gate: GateDecision, student: str | None) -> str:
     if student is not None and student not in gate.numbers:
         raise MissingArtifact(f"the report has no student {student!r}; it has {', '.join(sorted(gate.numbers)) or 'none'}.")
@@ -85,7 +95,7 @@ def _choose(gate: GateDecision, student: str | None) -> str:
 
 
 def _check_student(reports: Artifact, trained: Artifact, name: str) -> None:
-    evaluated = reports.record.inputs.get(f"students/{name}")
+    evaluated = reports.record.inputs.get(job_of(name))
     if evaluated != trained.fingerprint:
         raise RecipeMismatch(
             f"{reports.folder} was made on {name} {str(evaluated)[:12]}, but {trained.folder} holds {trained.fingerprint[:12]}. "
@@ -113,7 +123,8 @@ def _check_decontamination(run: Folder, contract: Contract, trained: Artifact) -
 
 
 def _files(run: Folder, contract: Contract, report: Report, student: str) -> dict[str, str]:
-    names = ["prompts", "candidates", "dataset", f"students/{student}", "reports"]
+    trained = job_of(student.partition(".")[0])
+    names = dict.fromkeys(["prompts", "candidates", "dataset", trained, job_of(student), "reports"])
     artifacts = {name: workspace.finished(run, name) for name in names}
     entries = {
         name: LineageEntry(folder=str(each.folder), fingerprint=each.fingerprint, **each.record.model_dump(include=TRACED))
@@ -121,7 +132,8 @@ def _files(run: Folder, contract: Contract, report: Report, student: str) -> dic
     }
     provenance = Provenance(
         contract=contract.name,
-        student=contract.student(student),
+        student=contract.deployment(student)[0],
+        deployment=student,
         teachers=contract.teachers.models,
         licences=count_values(pieces(artifacts, "prompts", "prompts", ["licence"]), "licence"),
         examples=count_values(pieces(artifacts, "dataset", "examples", ["split"]), "split"),

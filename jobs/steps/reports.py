@@ -12,9 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import pyarrow as pa
 
 from engine.contract import Contract
-from engine.contract.models import VllmModel
 from engine.contract.specialist import TaskUnit
-from engine.contract.students import Student
 from engine.curation.represent import represent
 from engine.errors import StorageError
 from engine.evaluation import flow
@@ -37,6 +35,8 @@ from engine.rows import EXAMPLE, FINISH_REASONS, HOLDOUT, KINDS, PREDICTION
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts, load_artifact, nan_findings
 from engine.storage.shards import iterate
+from engine.students.export import gguf
+from jobs.steps.exports import exports, served
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
 from jobs.steps.trained import asked, tools_of
@@ -215,17 +215,18 @@ def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
         if artifact is None:
             notes.append(f"{section.name} was not trained, as its training failed or has not ended, so it is in no table.")
             continue
-        folder = f"{artifact.folder}/model"
-        yield trained(context, section, name=section.name, role="student", folder=folder, units=_units(context.contract))
+        for name, made in ((section.name, artifact), *exports(context, section, notes)):
+            folder, units = f"{made.folder}/model", _units(context.contract)
+            yield trained(context, context.contract, name, role="student", folder=folder, units=units)
 
 
 def _champion(context: JobContext, champion: RegistryEvent, notes: list[str]) -> Iterator[EvalTarget]:
     """Yield the champion, unless it is a student of this run or its contract cannot be read; then add a note."""
     registry = Registry(default_registry(context.run), context.contract.name)
-    for student in context.contract.students:
-        artifact = load_artifact(context.run / f"students/{student.name}")
+    for job in (name for name in context.job.needs if name.startswith(("students/", "exports/"))):
+        artifact = load_artifact(context.run / job)
         if artifact and artifact.fingerprint == champion.fingerprint:
-            notes.append(f"{student.name} is the champion of this contract.")
+            notes.append(f"{job.partition('/')[2].replace('/', '.')} is the champion of this contract.")
             return
     try:
         contract = Contract.model_validate_json(registry.read_file(champion, CONTRACT))
@@ -236,22 +237,24 @@ def _champion(context: JobContext, champion: RegistryEvent, notes: list[str]) ->
     units = {**_units(context.contract), **_units(contract)}  # the champion is prompted as it was trained
     units = {name: units[name] for name in _units(context.contract)}
     folder = registry.model_folder(champion).url
-    yield trained(context, contract.student(champion.student), name="champion", role="champion", folder=folder, units=units)
+    yield trained(context, contract, champion.student, role="champion", folder=folder, units=units)
 
 
 def trained(
-    context: JobContext, section: Student, *, name: str, role: Role, folder: str, units: Mapping[str, TaskUnit]
+    context: JobContext, contract: Contract, deployment: str, *, role: Role, folder: str, units: Mapping[str, TaskUnit]
 ) -> EvalTarget:
-    """Return how a trained model is evaluated: with the prompt it was trained on, without few-shot examples."""
+    """Return how a student of `contract` or its export is evaluated: with the prompt of its training, without shots."""
     tools = toolset(context)
+    student, export = contract.deployment(deployment)
     return EvalTarget(
-        name=name,
+        name="champion" if role == "champion" else deployment,
         role=role,
-        model=VllmModel(type="vllm", path=folder, dtype=section.dtype),
+        model=served(student, export, folder, gguf.packages_of(context.profile, context.models)),
         units=units,
         folder=folder,
         systems={unit.name: unit.instruction for unit in units.values()},
         max_tokens=max(teacher.sampling.max_tokens for teacher in context.contract.teachers.models),
+        exported_from=student.name if export and role == "student" else None,
         toolset=dataclasses.replace(tools, in_system_text=False) if tools else None,
     )
 

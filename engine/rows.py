@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-VERSION = 4
+VERSION = 5
 """Of all schemas together; `engine/storage/migrations.py` reads older tables."""
 
 LAYERS = ("core", "failure_mode", "long_tail")
@@ -214,6 +214,7 @@ PREDICTION = pa.schema(  # one row per model x holdout prompt
         ("checks", CHECKS),  # of `evaluation.checks`; an incomplete answer fails all of them
     ]
 )
+PARTS = pa.list_(pa.struct([("objective", pa.string()), ("loss", pa.float32())]))
 STEP = pa.schema(  # one row per optimizer step or validation
     [
         ("student", pa.string()),
@@ -224,6 +225,7 @@ STEP = pa.schema(  # one row per optimizer step or validation
         ("learning_rate", pa.float32()),
         ("tokens", pa.int64()),  # target tokens so far
         ("seconds", pa.float32()),
+        ("parts", PARTS),  # terms of the loss, each times its weight; null where one objective is all
     ]
 )
 TABLES = {

@@ -5,6 +5,27 @@ from pydantic import Field
 from engine.records.base import Record
 
 
+def _empty(value: object) -> bool:
+    return not value
+
+
+class PreferenceAudit(Record):
+    """The preference pairs of one split, as they were tokenized."""
+
+    pairs: int
+    """Pairs that are learned."""
+    too_long: int
+    """Pairs with an answer that makes an example of more than `max_tokens` tokens; left out."""
+    equal: int
+    """Pairs whose two answers are the same tokens; left out."""
+    length_ratio: float
+    """Mean of the chosen answer's tokens over those of the rejected one: far above 1, the student learns length first."""
+    chosen_longer: float
+    """Share of pairs whose chosen answer has more tokens."""
+    margin: float
+    """Mean difference of confidence, chosen less rejected."""
+
+
 class TrainingSetup(Record):
     """Model and data of a training, as they were loaded."""
 
@@ -18,6 +39,8 @@ class TrainingSetup(Record):
     """Split (train, validation) -> examples."""
     too_long: int
     """Examples of more than `max_tokens` tokens, which were left out."""
+    preferences: dict[str, PreferenceAudit] = Field(default={}, exclude_if=_empty)
+    """Split -> its preference pairs; empty without an objective that reads them."""
 
 
 class ValidationLoss(Record):
@@ -61,3 +84,5 @@ class StudentMetrics(Record):
     """Whether the patience of `early_stop` ended the training."""
     resumed_from: list[int]
     """Steps from which a later attempt continued after a crash."""
+    preferences: dict[str, PreferenceAudit] = Field(default={}, exclude_if=_empty)
+    """Split -> its preference pairs; empty without an objective that reads them."""

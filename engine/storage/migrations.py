@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.records.base import Json
-from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, TRAJECTORY, VERSION, Row
+from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, STEP, TRAJECTORY, VERSION, Row
 
 SIGNALS = ("complexity", "quality", "ifd", "density")
 RENAMED = {  # version 3 -> version 4
@@ -57,6 +57,13 @@ def _to_4(rows: pa.Table) -> pa.Table:
     return rows
 
 
+def _to_5(rows: pa.Table) -> pa.Table:
+    """Version 5 adds the parts of a student's loss."""
+    if not {"student", "learning_rate"} <= set(rows.column_names):
+        return rows
+    return _filled(rows, {name: pa.scalar(None, STEP.field(name).type) for name in ("parts",)})
+
+
 def _reason(tag: str) -> str:
     """Return today's tag; rules of a contract (`rule:NAME`) keep theirs."""
     renamed = REASONS.get(tag, tag)
@@ -77,7 +84,7 @@ def _filled(rows: pa.Table, columns: Row) -> pa.Table:
     return rows
 
 
-MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _to_2, 2: _to_3, 3: _to_4}
+MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}
 """Schema version -> the step that turns its tables, read with all their columns, into those of the next version."""
 
 

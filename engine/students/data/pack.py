@@ -4,8 +4,9 @@ Only the target's tokens are learned. The order of batches depends on seed and e
 batches as an unbroken one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from engine.inference.engine import Chat
 from engine.inference.turn_marks import encode_chat, encode_text
 from engine.rows import DIFFICULTIES, Row
+from engine.students.data.batch import Batch
+from engine.students.data.captured import Captured
 
 CURRICULUM_COLUMNS = ("confidence_tier", "difficulty")
 LAST = 1 << 20  # the stage of an example without a tier or difficulty
@@ -31,6 +34,9 @@ class Packed:
     weights: np.ndarray  # float32
     stages: np.ndarray  # int32, see `stage`: lower ones come first
     too_long: int  # examples that were left out
+    rationales: np.ndarray | None = None  # int32 [examples, 2], where the rationale begins and ends among the target's tokens
+    blends: np.ndarray | None = None  # int64, which blend of objectives an example has; see objectives/blend.py
+    teacher: Captured | None = None  # of all target tokens
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -45,38 +51,33 @@ class Packed:
         """Target tokens of each example."""
         return self.lengths - self.targets
 
+    @cached_property
+    def target_starts(self) -> np.ndarray:
+        """The number of the first target token of each example among those of all, and their total."""
+        return np.cumsum([0, *self.learned])
+
     def weight(self, rows: np.ndarray) -> float:
         """Return the weighted number of target tokens of the examples `rows`; -1 counts nothing."""
         rows = rows[rows >= 0]
         return float((self.weights[rows].astype(np.float64) * self.learned[rows]).sum())
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One forward pass of one worker: B examples padded on the right to L tokens, T target tokens in all."""
-
-    ids: torch.Tensor  # int64 [B, L]
-    mask: torch.Tensor  # int64 [B, L], 1 where there is a token
-    positions: torch.Tensor  # int64 [T], into the flattened [B * L], of the token before each target token
-    labels: torch.Tensor  # int64 [T]
-    weights: torch.Tensor  # float32 [T]
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on `device`."""
-        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
-
-
-def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str = "none") -> Packed:
+def pack(
+    examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str = "none", blend: Callable[[Row], int] | None = None
+) -> Packed:
     """Tokenize `examples` (columns messages, target, weight, and those of the curriculum).
 
     An example is its chat in the tokenizer's template with generation prompt, then the target and the end of sequence.
 
-    An example of more than `max_tokens` tokens is left out and counted.
+    An example of more than `max_tokens` tokens is left out and counted. `blend` numbers the blend of objectives of a row. With the
+    column `rationale` it is noted which tokens it has.
     """
     pieces: list[np.ndarray] = []
     targets: list[int] = []
     weights: list[float] = []
     stages: list[int] = []
+    rationales: list[tuple[int, int]] = []
+    blends: list[int] = []
     for row in iterate(examples):
         ids, prompt_length = encode(tokenizer, row["messages"], row["target"])
         if len(ids) > max_tokens:
@@ -85,10 +86,23 @@ def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str
         targets.append(prompt_length)
         weights.append(row["weight"])
         stages.append(stage(row, curriculum))
+        rationales.append((0, _rationale_tokens(ids[prompt_length:], tokenizer, row.get("rationale") or "", row["target"])))
+        blends.append(blend(row) if blend else 0)
     starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
     too_long = examples.num_rows - len(pieces)
     columns = np.asarray(targets, np.int32), np.asarray(weights, np.float32), np.asarray(stages, np.int32)
-    return Packed(_join(pieces, np.int32), starts, *columns, too_long)
+    where = np.asarray(rationales, np.int32).reshape(-1, 2) if "rationale" in examples.column_names else None
+    return Packed(_join(pieces, np.int32), starts, *columns, too_long, where, np.asarray(blends, np.int64) if blend else None)
+
+
+def _rationale_tokens(ids: np.ndarray, tokenizer: Any, rationale: str, target: str) -> int:
+    """Return how many of the target's first tokens `ids` hold the rationale alone, if `target` begins with it."""
+    if not rationale or not target.startswith(rationale):
+        return 0
+    alone = np.asarray(encode_text(tokenizer, rationale))
+    both = min(len(alone), len(ids))
+    differs = np.flatnonzero(alone[:both] != ids[:both])
+    return int(differs[0]) if len(differs) else both
 
 
 def stage(row: Row, curriculum: str) -> int:
@@ -160,7 +174,24 @@ def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
         positions=torch.from_numpy(_join(positions, np.int64)),
         labels=torch.from_numpy(_join(labels, np.int64)),
         weights=torch.from_numpy(_join(weights, np.float32)),
+        **_of_objectives(packed, rows[rows >= 0]),
     )
+
+
+def _of_objectives(packed: Packed, rows: np.ndarray) -> Mapping[str, Any]:
+    """Return the fields of Batch that only some objectives read, for the target tokens of the examples `rows`."""
+    learned, fields = packed.learned[rows], {}
+    if packed.blends is not None:
+        fields["blends"] = torch.from_numpy(np.repeat(packed.blends[rows], learned))
+    if packed.rationales is not None:
+        spans = zip(learned, packed.rationales[rows], strict=True)
+        within = [(np.arange(count) >= start) & (np.arange(count) < end) for count, (start, end) in spans]
+        fields["rationale"] = torch.from_numpy(_join(within, bool))
+    if packed.teacher is not None:
+        starts = packed.target_starts
+        tokens = [np.arange(starts[row], starts[row + 1]) for row in rows]
+        fields["teacher"] = packed.teacher.of_tokens(_join(tokens, np.int64))
+    return fields
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:

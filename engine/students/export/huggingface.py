@@ -31,7 +31,8 @@ def write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, *, d
     precision = getattr(torch, dtype)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(pruned.model.config, dtype=precision)
-    renamed = {name.removeprefix(PREFIX): tensor.detach().to(precision) for name, tensor in weights.items()}
+    of_model = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}  # no projections
+    renamed = {name: tensor.detach().to(precision) for name, tensor in of_model.items()}
     missing, unexpected = model.load_state_dict(renamed, strict=False, assign=True)
     model.tie_weights()
     unset = [name for name, tensor in model.named_parameters() if tensor.is_meta]

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from engine.students.data.pack import epoch_batches
 from engine.students.training import zero
+from engine.students.training.loss_module import Totals
 from engine.students.training.schedule import learning_rate
 from engine.students.training.setup import setup
 from engine.students.training.state import BEST, Training, TrainSpec, WorkerContext
@@ -46,17 +46,19 @@ def step(training: Training, rows: np.ndarray) -> None:
     rate = learning_rate(progress.step, training.total_steps, student)
     zero.set_learning_rate(training.engine, rate)
     shares = rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]
-    denominator = packed.weight(rows) or 1.0  # a batch of weight 0 teaches nothing
-    total = torch.zeros((), device=worker.device)
-    for share in shares:
-        loss = training.engine(training.batch(packed, share))
+    pairs = training.pairs_of(rows, len(shares))
+    denominator = training.weight(packed, rows) or 1.0  # a batch of weight 0 teaches nothing
+    place = training.place(progress.step // training.epoch_steps, denominator / max(pairs.count, 1))
+    totals = Totals(training.engine.module, worker.device)
+    for share, of_share in zip(shares, pairs.shares, strict=True):
+        loss = training.engine(*training.inputs("train", share, of_share), place)
         # DeepSpeed takes the mean over micro-batches and workers; the factor makes it the mean over the batch's target tokens.
         training.engine.backward(loss * (len(shares) * worker.world / denominator))
         training.engine.step()
-        total += loss.detach()
+        totals.add(loss, training.engine.module.parts)
     progress.step += 1
     progress.tokens += int(packed.learned[rows[rows >= 0]].sum())
-    training.record("train", training.sum_over_workers(total) / denominator, rate, began)
+    training.record("train", *training.means(totals, denominator), rate, began)
 
 
 def save(training: Training) -> None:
@@ -70,6 +72,8 @@ def save(training: Training) -> None:
             zero.save(training.engine, folder)
         if training.worker.rank == 0:
             progress.write(folder)
+            if training.preferences:
+                training.preferences.save(folder)
             if progress.best is not None:
                 shutil.copytree(training.scratch / BEST, folder / BEST, copy_function=os.link)
         training.worker.save_checkpoint(folder)

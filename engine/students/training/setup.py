@@ -2,7 +2,10 @@
 
 import shutil
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,16 +15,20 @@ import torch
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.records.student import TrainingSetup
-from engine.rows import EXAMPLE
+from engine.rows import EXAMPLE, PREFERENCE
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.students import objectives
 from engine.students.data.pack import CURRICULUM_COLUMNS, Packed, pack
+from engine.students.data.pairs import COLUMNS
 from engine.students.export import huggingface
 from engine.students.init import prune
-from engine.students.training import zero
+from engine.students.objectives import blend
+from engine.students.objectives.hidden_source import HiddenSource
+from engine.students.training import preferences, zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
+from engine.students.training.reference import capture_reference
 from engine.students.training.state import BEST, SPLITS, Training, TrainSpec, WorkerContext
 
 
@@ -34,12 +41,9 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
     if worker.rank == 0 and worker.resume is None:
         huggingface.verify(pruned, scratch)
-    splits = {
-        name: pack(table, pruned.tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum)
-        for name, table in load_examples(spec).items()
-    }
-    for name, split in splits.items():
-        check_split(name, split, student)
+    objectives, tokenizer = student.objectives, pruned.tokenizer
+    pairs = preferences.load(read(spec, "preferences", PREFERENCE, COLUMNS), tokenizer, student) if objectives.reads_pairs else None
+    splits = pairs.chosen if pairs and pairs.is_alone else pack_examples(spec, tokenizer)
     progress = Progress(
         setup=TrainingSetup(
             parameters=prune.parameters(pruned.model),
@@ -47,14 +51,37 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
             source_layers=pruned.source_layers,
             examples={name: len(split) for name, split in splits.items()},
             too_long=sum(split.too_long for split in splits.values()),
+            preferences={name: split.audit for name, split in pairs.splits.items()} if pairs else {},
         )
     )
-    net = LossModule(pruned.model, student.objectives.model_dump()).to(worker.device)
+    source = None
+    if objectives.hidden and "hidden" in objectives.active:
+        source = HiddenSource.load(Path(spec.source), pruned.model, tokenizer, objectives.hidden).to(worker.device)
+    net = LossModule(pruned.model, objectives, source).to(worker.device)
     engine = zero.start(net, student, accelerator=spec.accelerator)
-    training = Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
+    training = Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic(), pairs)
     if worker.resume:
         restore(training, worker.resume)
+    elif pairs:
+        capture_reference(training, pairs)
     return training
+
+
+def pack_examples(spec: TrainSpec, tokenizer: Any) -> dict[str, Packed]:
+    """Return the examples of each split as token ids.
+
+    Raises:
+        InputError: a split has nothing to learn.
+    """
+    student = spec.student
+    number = partial(blend.number, student.objectives) if any(student.objectives.blends) else None
+    splits = {
+        name: pack(table, tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum, blend=number)
+        for name, table in load_examples(spec).items()
+    }
+    for name, split in splits.items():
+        check_split(name, split, student)
+    return splits
 
 
 def check_split(name: str, split: Packed, student: Student) -> None:
@@ -70,16 +97,24 @@ def check_split(name: str, split: Packed, student: Student) -> None:
 
 def load_examples(spec: TrainSpec) -> dict[str, pa.Table]:
     """Return the examples of each split, in the order of their ids: the columns that objectives and curriculum read."""
+    wanted = objectives.columns(spec.student.objectives.active)
+    columns = {"example_id", "split", *CURRICULUM_COLUMNS, *blend.COLUMNS, *wanted}
+    rows = read(spec, "examples", EXAMPLE, sorted(columns)).sort_by("example_id")
+    return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
+
+
+def read(spec: TrainSpec, table: str, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """Return `columns` of a table of the dataset."""
     dataset = load_artifact(Folder(spec.dataset))
     assert dataset is not None, f"{spec.dataset} has no record"
-    columns = {"example_id", "split", *CURRICULUM_COLUMNS, *objectives.columns(spec.student.objectives.model_dump())}
-    rows = dataset.read("examples", EXAMPLE, sorted(columns)).sort_by("example_id")
-    return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
+    return dataset.read(table, schema, list(columns))
 
 
 def restore(training: Training, folder: Path) -> None:
     """Continue from the checkpoint `folder`."""
     training.progress = progress = Progress.read(folder)
+    if training.preferences:
+        training.preferences.restore(folder)
     if not progress.is_over:
         zero.load(training.engine, folder)
         progress.resumed_from.append(progress.step)

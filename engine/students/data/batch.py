@@ -1,0 +1,57 @@
+"""What one forward pass of one worker reads: examples padded to one length, the teacher's distribution, preference pairs."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+class OnDevice:
+    """A dataclass of tensors, of further such classes, and of None."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same on `device`."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        return type(self)(**{name: value if value is None else value.to(device) for name, value in values})
+
+
+@dataclass(frozen=True)
+class TeacherTokens(OnDevice):
+    """The teacher's distribution over the T target tokens of a batch: its K most likely tokens, and the mass of all others.
+
+    K is the largest number of tokens that one position of the batch has.
+    """
+
+    ids: Tensor  # int64 [T, K], padded with -1
+    logprobs: Tensor  # float32 [T, K], nats, -inf where padded
+    tail: Tensor  # float32 [T], log of the mass beyond the K
+    gate: Tensor  # bool [T], True = use it
+
+
+@dataclass(frozen=True)
+class Batch(OnDevice):
+    """One forward pass of one worker: B examples padded on the right to L tokens, T target tokens in all."""
+
+    ids: Tensor  # int64 [B, L]
+    mask: Tensor  # int64 [B, L], 1 where there is a token
+    positions: Tensor  # int64 [T], into the flattened [B * L], of the token before each target token
+    labels: Tensor  # int64 [T]
+    weights: Tensor  # float32 [T]
+    teacher: TeacherTokens | None = None
+    blends: Tensor | None = None  # int64 [T], which blend of objectives the token's example has; None = all have the same
+    rationale: Tensor | None = None  # bool [T], whether the token belongs to the rationale; None = no objective asks
+
+    @property
+    def owners(self) -> Tensor:
+        """The row of `ids` to which each target token belongs, int64 [T]."""
+        return self.positions.div(self.ids.shape[1], rounding_mode="floor")
+
+
+@dataclass(frozen=True)
+class PreferenceBatch(OnDevice):
+    """P pairs: row i of `sequences` is the chosen answer of pair i, row P + i the rejected one."""
+
+    sequences: Batch
+    reference: Tensor  # float32 [2 P], log-probability of each answer under the initial model, nats; 0 before it is captured
+    weights: Tensor  # float32 [P]; 0 for a pair of padding

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, fields
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from engine.students.data.captured import Captured
 
 
 class OnDevice:
@@ -27,6 +30,17 @@ class TeacherTokens(OnDevice):
     logprobs: Tensor  # float32 [T, K], nats, -inf where padded
     tail: Tensor  # float32 [T], log of the mass beyond the K
     gate: Tensor  # bool [T], True = use it
+
+    @staticmethod
+    def of(captured: Captured, tokens: np.ndarray) -> "TeacherTokens":
+        """Return the distributions of the target tokens numbered `tokens` (int64 [T]), K being at least 1."""
+        counts = captured.starts[tokens + 1] - captured.starts[tokens]
+        places = np.arange(max(int(counts.max(initial=1)), 1)) < counts[:, None]
+        flat = (captured.starts[tokens][:, None] + np.arange(places.shape[1]))[places]
+        ids, logprobs = np.full(places.shape, -1, np.int64), np.full(places.shape, -np.inf, np.float32)
+        ids[places], logprobs[places] = captured.ids[flat], captured.logprobs[flat]
+        arrays = ids, logprobs, captured.tail[tokens], captured.gate[tokens]
+        return TeacherTokens(*(torch.from_numpy(array) for array in arrays))
 
 
 @dataclass(frozen=True)

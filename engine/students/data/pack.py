@@ -16,7 +16,7 @@ import torch
 from engine.inference.engine import Chat
 from engine.inference.turn_marks import encode_chat, encode_text
 from engine.rows import DIFFICULTIES, Row
-from engine.students.data.batch import Batch
+from engine.students.data.batch import Batch, TeacherTokens
 from engine.students.data.captured import Captured
 
 CURRICULUM_COLUMNS = ("confidence_tier", "difficulty")
@@ -190,7 +190,7 @@ def _of_objectives(packed: Packed, rows: np.ndarray) -> Mapping[str, Any]:
     if packed.teacher is not None:
         starts = packed.target_starts
         tokens = [np.arange(starts[row], starts[row + 1]) for row in rows]
-        fields["teacher"] = packed.teacher.of_tokens(_join(tokens, np.int64))
+        fields["teacher"] = TeacherTokens.of(packed.teacher, _join(tokens, np.int64))
     return fields
 
 

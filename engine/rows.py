@@ -225,6 +225,11 @@ STEP = pa.schema(  # one row per optimizer step or validation
         ("learning_rate", pa.float32()),
         ("tokens", pa.int64()),  # target tokens so far
         ("seconds", pa.float32()),
+        ("seed", pa.int64()),  # of the training; null in runs that are older than the column
+        # Shares of exact answers at a validation, 0 to 1; null = nothing was generated.
+        ("metric", pa.float32()),  # what chose the best model: the mean of those below
+        ("served", pa.float32()),  # under the answer schema and spans of the prompt
+        ("unconstrained", pa.float32()),  # without them
         ("parts", PARTS),  # terms of the loss, each times its weight; null where one objective is all
     ]
 )

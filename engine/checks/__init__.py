@@ -6,13 +6,14 @@ from engine.checks.citations import check_citations
 from engine.checks.code import check_code
 from engine.checks.fields import check_choice, check_length, check_regex
 from engine.checks.grounded import check_grounded
+from engine.checks.json_answer import read_json, without_text_before
 from engine.checks.json_schema import check_json_schema
 from engine.checks.language import check_language
 from engine.checks.mathematics import check_math
 from engine.checks.numeric import check_numeric
 from engine.checks.refusal import check_policy, check_refusal
 from engine.checks.repetition import check_leaked_prompt, check_repetition
-from engine.checks.result import NOT_COMPARED, TAGS, CheckInput, CheckResult, canonical, is_abstention, parse, result
+from engine.checks.result import NOT_COMPARED, TAGS, CheckInput, CheckResult, canonical, is_abstention, is_exact, parse, result
 from engine.checks.sql import check_sql
 from engine.checks.tools import check_tools
 from engine.contract.checks import Check
@@ -51,4 +52,7 @@ def run_checks(checks: Sequence[Check], inputs: CheckInput, *, finish_reason: st
     return [CHECKS[check.type](inputs, check)._replace(check=check.title) for check in applicable]
 
 
-__all__ = ["CHECKS", "NOT_COMPARED", "TAGS", "CheckInput", "CheckResult", "canonical", "is_abstention", "parse", "run_checks"]
+__all__ = [
+    "CHECKS", "NOT_COMPARED", "TAGS", "CheckInput", "CheckResult", "canonical", "is_abstention", "is_exact", "parse", "read_json",
+    "run_checks", "without_text_before",
+]  # fmt: skip

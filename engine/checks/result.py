@@ -99,6 +99,11 @@ def canonical(answer: str) -> str:
     return json.dumps(read.value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def is_exact(answer: str, reference: str, schema: JsonSchema | None) -> bool:
+    """Return whether `answer` equals `reference`: as JSON if there is a schema, else as text without outer white space."""
+    return canonical(answer) == canonical(reference) if schema else answer.strip() == reference.strip()
+
+
 def field_value(answer: str, field: str | None) -> tuple[bool, Any]:
     """Return (exists, value) of the JSON `field`, or of the whole answer as text if `field` is None."""
     if field is None:

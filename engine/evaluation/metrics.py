@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.checks import CheckInput, canonical, parse, run_checks
+from engine.checks import CheckInput, parse, run_checks
 from engine.contract.checks import JsonSchema
 from engine.contract.specialist import TaskUnit
 from engine.records.report import FieldScores
@@ -79,11 +79,6 @@ def compare_field(expected: object, actual: object) -> FieldCounts:
             int(expected is None and not abstains),
         ),
     )
-
-
-def is_exact(answer: str, reference: str, schema: Row | None) -> bool:
-    """Return whether `answer` equals `reference`: as JSON if there is a schema, else as text without outer white space."""
-    return canonical(answer) == canonical(reference) if schema else answer.strip() == reference.strip()
 
 
 def is_valid(answer: str, schema: Row | None) -> bool | None:

@@ -5,12 +5,11 @@ from math import exp
 
 import pyarrow as pa
 
-from engine.checks import CheckInput, run_checks
-from engine.checks.json_answer import without_text_before
+from engine.checks import CheckInput, is_exact, run_checks, without_text_before
 from engine.contract.checks import Check
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.evaluator import EvalTarget, Evaluated
-from engine.evaluation.metrics import is_exact, is_valid
+from engine.evaluation.metrics import is_valid
 from engine.inference.engine import Completion
 from engine.rows import PREDICTION, Row, from_rows
 

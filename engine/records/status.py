@@ -7,6 +7,7 @@ from pydantic import Field
 from engine.records.base import Record
 from engine.records.candidates import FailureReason, TeacherCost
 from engine.records.judge import JudgeStatus
+from engine.records.student import SeedMetrics, Spread
 
 
 class JobStatus(Record):
@@ -53,6 +54,17 @@ class Spending(Record):
     judge: JudgeSpending
 
 
+class StudentSeeds(Record):
+    """The trainings of one student with several seeds."""
+
+    name: str
+    best: int
+    """Seed of the exported model."""
+    seeds: tuple[SeedMetrics, ...]
+    spread: dict[str, Spread]
+    """As in the metrics of the student's artifact."""
+
+
 class Status(Record):
     """How far a run is."""
 
@@ -69,3 +81,5 @@ class Status(Record):
     """The most frequent reasons of answers that were not accepted; () until `candidates` is finished."""
     judge: JudgeStatus | None
     """Null without a judge, or until `candidates` is finished."""
+    seeds: tuple[StudentSeeds, ...] = ()
+    """The finished students that were trained with several seeds."""

@@ -1,5 +1,7 @@
 """What the training of a student measured."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from engine.records.base import Record
@@ -49,9 +51,42 @@ class ValidationLoss(Record):
     final: float
     """After the last step."""
     best: float
-    """The lowest one; the exported weights are those of its step."""
+    """Of the exported weights: the lowest one, or that of the best `metric`."""
     best_step: int
-    """Optimizer step of the lowest one."""
+    """Optimizer step of the exported weights."""
+
+
+EndedBy = Literal["", "epochs", "max_steps", "max_seconds", "early_stop"]
+
+
+class SeedMetrics(Record):
+    """One training of a student."""
+
+    seed: int
+    loss: float
+    """Validation loss of its best weights, nats per target token."""
+    metric: float | None = None
+    """What chose them, if it is not the loss: the mean of `served` and `unconstrained`, as far as they were measured."""
+    served: float | None = None
+    """Share of exact answers under the answer schema and spans of the prompt, 0 to 1; null = not measured."""
+    unconstrained: float | None = None
+    """Share of exact answers without them."""
+    best_step: int
+    """Optimizer step of its best weights."""
+    steps: int
+    seconds: float
+    """In all attempts, up to the last checkpoint."""
+    ended_by: EndedBy
+
+
+class Spread(Record):
+    """A measurement over the seeds of a student."""
+
+    mean: float
+    sd: float
+    """Standard deviation, of a sample: over n - 1."""
+    min: float
+    max: float
 
 
 class StudentMetrics(Record):
@@ -84,5 +119,13 @@ class StudentMetrics(Record):
     """Whether the patience of `early_stop` ended the training."""
     resumed_from: list[int]
     """Steps from which a later attempt continued after a crash."""
+    ended_by: EndedBy = ""
+    """What ended the training; "" in records that are older than the key."""
+    seed: int | None = None
+    """Of the exported model; null in records that are older than the key."""
+    seeds: tuple[SeedMetrics, ...] = ()
+    """Every training, by seed."""
+    spread: dict[str, Spread] = Field(default_factory=dict)
+    """`loss`, `metric`, `served`, `unconstrained` -> over the seeds, of their best weights; {} with one seed."""
     preferences: dict[str, PreferenceAudit] = Field(default={}, exclude_if=_empty)
     """Split -> its preference pairs; empty without an objective that reads them."""

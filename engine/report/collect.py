@@ -11,7 +11,7 @@ from engine.report import row_counts
 from engine.report.labels import clip
 from engine.report.page_data import Counts, DroppedPair, LossPoint, MapPoint, PageData
 from engine.report.sampling import interleave, keep_first, pieces, within
-from engine.rows import POOLS, Row
+from engine.rows import POOLS, STEP, Row
 from engine.storage.artifact import Artifact
 
 SAMPLES, POINTS, PROMPTS, PAIRS, STEPS = 198, 2_000, 200, 3, 400
@@ -126,13 +126,16 @@ def _pairs(artifacts: Artifacts, dropped: tuple[str, str], kept: list[str], colu
 
 
 def _steps(artifacts: Artifacts) -> dict[str, list[LossPoint]]:
-    """Return every validation, and about STEPS evenly spaced optimizer steps per student."""
+    """Return every validation, and about STEPS evenly spaced optimizer steps per student, of the seed that is exported."""
     steps = {}
     for job in artifacts:
         if not job.startswith("students/"):
             continue
-        parts = list(pieces(artifacts, job, "steps", [*LossPoint._fields]))
-        rows = [LossPoint(**row) for row in pa.concat_tables(parts).sort_by("step").to_pylist()] if parts else []
+        parts = list(pieces(artifacts, job, "steps", [*LossPoint._fields, "seed"]))
+        table = pa.concat_tables(parts).sort_by("step") if parts else STEP.empty_table()
+        seed = pa.scalar(artifacts[job].record.metrics.get("seed"), pa.int64())
+        of_seed = pc.fill_null(pc.equal(table["seed"], seed), True)  # null: there is one seed only
+        rows = [LossPoint(**row) for row in table.filter(of_seed).select([*LossPoint._fields]).to_pylist()]
         train = [row for row in rows if row.split == "train"]
         stride = max(1, -(-len(train) // STEPS))
         steps[job.partition("/")[2]] = train[::stride] + [row for row in rows if row.split != "train"]

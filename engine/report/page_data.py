@@ -102,6 +102,7 @@ class LossPoint(NamedTuple):
     split: str  # train | validation
     loss: float | None  # nats per target token
     tokens: int  # target tokens so far
+    metric: float | None = None  # share of exact answers at a validation; None = nothing was generated
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ def curve(steps: Sequence[LossPoint], *, losses: tuple[float, float], tokens: fl
 
 
 def _spot(x: float, y: float, kind: str, step: LossPoint) -> Markup:
-    tip = f"{step.split}, step {step.step}\nloss {number(step.loss, 4)}\n{count(step.tokens)} target tokens"
+    metric = "" if step.metric is None else f"\nexact match {number(step.metric, 3)}"
+    tip = f"{step.split}, step {step.step}\nloss {number(step.loss, 4)}{metric}\n{count(step.tokens)} target tokens"
     radius = 3.5 if kind != "ghost" else 5
     return Markup('<circle class="{}" cx="{}" cy="{:.1f}" r="{}" data-tip="{}"/>').format(kind, percent(x), y, radius, tip)
 

@@ -9,7 +9,11 @@ QUERIES = {
     "pairs": (
         "select a.dropped_by, a.similarity, a.text, b.text as kept_text from picked a join picked b on a.duplicate_of = b.answer_id"
     ),
-    "steps": "select student, tokens, split, loss from steps order by student, step",
+    "steps": "select student, seed, tokens, split, loss, metric from steps order by student, seed, step",
+    "seeds": (
+        "select student, seed, min(loss) as loss, max(metric) as metric from steps where split = 'validation' "
+        "group by all order by all"
+    ),
     "exact": "select model, avg(exact::int), count(*) from predictions group by 1 order by 2 desc",
     "seen": "select model, seen, avg(exact::int), count(*) from predictions group by all order by all",
     "valid": "select model, avg(valid::int) from predictions group by 1",

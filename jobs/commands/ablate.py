@@ -102,7 +102,8 @@ def _prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profil
         names = ", ".join(student.name for student in work.contract.students)
         raise InputError(f"--student: found {name!r}, expected one of {names}.")
     student = work.contract.student(name)
-    student = student.model_copy(update={"epochs": epochs or student.epochs})
+    length = {"epochs": epochs, "max_steps": None} if epochs else {}
+    student = student.model_copy(update={**length, "seeds": 1, "keep_seeds": False})
     suffix = f"-{epochs}e" if epochs else ""
     copies = [student.model_copy(update={"name": f"{name}-{seed}{suffix}", "seed": seed}) for seed in range(seeds)]
     if profile:

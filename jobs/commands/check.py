@@ -24,6 +24,7 @@ from engine.prompts.files import source_files
 from engine.storage.folder import Folder
 from engine.students.init.source import check_source
 from jobs.commands.check_schemas import schema_notes, verify_schemas
+from jobs.commands.check_students import student_line, student_notes, verify_students
 from jobs.terminal.console import columns
 
 
@@ -44,11 +45,13 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
     `root` is where relative paths start, `models` the folder of unpacked models.
 
     Raises:
-        ContractError: a routing rule names a tag that no check gives, or the decoder cannot read an answer schema.
+        ContractError: a routing rule names a tag that no check gives, no student has validation examples, or the decoder cannot
+            read an answer schema.
         InputError: a source, the holdout or an evaluation list is missing.
         ModelError: a model folder is missing, holds no Hugging Face model or refuses its chats, or a server's key is not set.
     """
     check_tags(contract.judges.pools)
+    verify_students(contract)
     problems = [problem for key, path in _files(contract) if (problem := _missing(key, path, root))]
     if problems:
         raise InputError("\n".join(problems))
@@ -161,7 +164,8 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
         ),
         *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in teachers.tools),
         ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract)]) or "none"],
-        *(["student", _student(student)] for student in contract.students),
+        *(["student", student_line(student)] for student in contract.students),
+        *(["training", note] for note in student_notes(contract)),
         *(["decoder", note] for note in schema_notes(contract)),
         *(["server", line] for line in servers),
         ["gate", ", ".join(f"{name} {_value(value)}" for name, value in minimums.items()) or "asks for nothing"],
@@ -175,11 +179,6 @@ def _value(value: object) -> str:
 
 def _taken(take: int | None) -> str:
     return f" ({take} rows of it)" if take else ""
-
-
-def _student(student: Student) -> str:
-    prune = student.init.prune
-    return f"{student.name}: {len(prune.layers)} layers of {prune.source}, {student.epochs} epochs, ZeRO {student.zero}"
 
 
 def _size(synthesis: Synthesis) -> str:

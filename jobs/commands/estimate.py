@@ -159,12 +159,17 @@ def dataset(estimates: Extrapolation) -> JobPlan:
     return JobPlan(name="dataset", rows=estimates.total("answers"), basis=basis)
 
 
-def student(name: str, estimates: Extrapolation) -> JobPlan:
-    """Return the plan of one training."""
+def student(name: str, estimates: Extrapolation, *, validation: float) -> JobPlan:
+    """Return the plan of one training; `validation` is the share of its examples that are for validation."""
+    rows = estimates.count("learnable")
     basis = (
         "rows: at most, one example for each prompt with an answer in a pool that is learnt from; copies and quotas take some away"
     )
-    return JobPlan(name=f"students/{name}", rows=estimates.count("learnable"), basis=basis)
+    held = f"; about {validation * rows.value:.0f} of them for validation"
+    if validation * rows.high < 1:
+        held = f"; too few for a validation split, which is {validation:g} of them: the training will be refused. Raise "
+        held += "curation.pick.validation, or give more prompts"
+    return JobPlan(name=f"students/{name}", rows=rows, basis=basis + held)
 
 
 def reports(estimates: Extrapolation, *, models: int, holdout: int) -> JobPlan:

@@ -127,7 +127,7 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
         _measured(whole),
         estimate.candidates(estimates),
         estimate.dataset(estimates),
-        *(estimate.student(student.name, estimates) for student in contract.students),
+        *(estimate.student(student.name, estimates, validation=contract.curation.pick.validation) for student in contract.students),
         estimate.reports(
             estimates,
             models=len(contract.teachers.models) + len(contract.students) + len(evaluation.baselines),

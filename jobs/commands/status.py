@@ -1,6 +1,6 @@
 """`rayleigh status`: how far a run is, read from its records. `engine/records/status.py` documents what `--json` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from engine.contract import Contract
 from engine.grading.failures import as_lines
@@ -8,7 +8,8 @@ from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, tokens_in
 from engine.records.candidates import CandidatesMetrics, FailureReason
 from engine.records.judge import JudgeStatus
-from engine.records.status import JobStatus, JudgeSpending, Spending, Status
+from engine.records.status import JobStatus, JudgeSpending, Spending, Status, StudentSeeds
+from engine.records.student import StudentMetrics
 from engine.rows import POOLS
 from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
@@ -41,7 +42,17 @@ def status(run: str) -> Status:
         spending=_spending(work.folder, work.contract),
         failures=metrics.failures if metrics else (),
         judge=metrics.judge if metrics else None,
+        seeds=tuple(_seeds(work.folder, work.contract)),
     )
+
+
+def _seeds(folder: Folder, contract: Contract) -> Iterator[StudentSeeds]:
+    for student in contract.students:
+        artifact = load_artifact(folder / f"students/{student.name}") if student.seeds > 1 else None
+        if artifact:
+            metrics = artifact.metrics(StudentMetrics)
+            assert metrics.seed is not None, "a contract with seeds writes it"
+            yield StudentSeeds(name=student.name, best=metrics.seed, seeds=metrics.seeds, spread=metrics.spread)
 
 
 def _job(folder: Folder, job: Job) -> JobStatus:
@@ -71,7 +82,13 @@ def _spending(folder: Folder, contract: Contract) -> Spending:
 def as_text(status: Status) -> str:
     """Return the status as tables: rows in and out of each job, and what each teacher cost."""
     head = f"{status.run}: {status.contract}, created {status.created}"
-    notes = [warning_lines(status.jobs), failure_note(status), spending_table(status.spending), judge_note(status.judge)]
+    notes = [
+        warning_lines(status.jobs),
+        failure_note(status),
+        spending_table(status.spending),
+        judge_note(status.judge),
+        seed_table(status.seeds),
+    ]
     parts = [head, job_table(status.jobs), *notes]
     return "\n\n".join(part for part in parts if part)
 
@@ -90,6 +107,20 @@ def failures_text(failures: Sequence[FailureReason], answers: int) -> str:
 def judge_note(judge: JudgeStatus | None) -> str:
     """Return why the judge decides nothing; an empty string if it does, or if there is none."""
     return f"{judge.name} annotates, it decides nothing: {'; '.join(judge.why)}." if judge and judge.why else ""
+
+
+def seed_table(students: Sequence[StudentSeeds]) -> str:
+    """Return one line a seed, and their mean and standard deviation; an empty string if no student has several."""
+    rows: list[list[object]] = []
+    for student in students:
+        for each in student.seeds:
+            shares = [None if value is None else f"{value:.3f}" for value in (each.served, each.unconstrained, each.loss)]
+            mark = "best" if each.seed == student.best else ""
+            rows.append([student.name, each.seed, *shares, each.best_step, each.steps, each.ended_by, mark])
+        spread = [student.spread.get(name) for name in ("served", "unconstrained", "loss")]
+        rows.append([student.name, "mean, sd", *(found and f"{found.mean:.3f}, {found.sd:.3f}" for found in spread), *[None] * 4])
+    head = ["student", "seed", "served", "without grammar", "loss", "best step", "steps", "ended by", ""]
+    return columns(rows, head=head) if rows else ""
 
 
 def spending_table(spending: Spending) -> str:

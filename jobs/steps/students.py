@@ -1,13 +1,18 @@
 """Examples in, one trained student out, as a folder that any Hugging Face tool loads."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
 
+from engine.contract import Contract
 from engine.contract.renames import older_json
 from engine.contract.students import Student
 from engine.errors import InputError, ModelError
 from engine.inference.identity import fingerprint
 from engine.inference.locate import locate
-from engine.records.student import StudentMetrics, TrainingSetup, ValidationLoss
+from engine.records.student import SeedMetrics, Spread, StudentMetrics, ValidationLoss
 from engine.rows import EXAMPLE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
@@ -15,7 +20,10 @@ from engine.storage.folder import Folder
 from engine.students.init import prune
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
-from engine.students.training.state import BEST, SPLITS, TrainSpec
+from engine.students.training.state import BEST, SPLITS, Served, TrainSpec
+
+MEASURED = ("loss", "metric", "served", "unconstrained")
+"""Of the best weights of a training."""
 
 
 def run(context: JobContext) -> RowCounts:
@@ -30,30 +38,88 @@ def run(context: JobContext) -> RowCounts:
     source = locate(student.init.prune.source, root=context.root, home=context.models)
     prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
     check_examples(context, data)
-    spec = TrainSpec(
-        student=student,
-        source=str(source.resolve()),
-        dataset=absolute(data.folder),
-        accelerator=launch.accelerator(context.profile.trainer),
-    )
-    location = checkpoints(context, student, source, data)
-    with launch.trained(spec, context.profile.trainer, location, context.progress) as folder:
-        progress = Progress.read(folder)
-        if progress.best is None:
-            raise ModelError(
-                f"student {student.name}: none of its validation losses is a number, so there is no best model. Lower "
-                f"students.{student.name}.learning_rate, or set its dtype to float32, and run again."
-            )
-        copy(folder / BEST, context.writer.folder / "model")
-    curve = from_rows([{"student": student.name, **entry} for entry in progress.curve], STEP)
-    context.writer.put("steps", curve, STEP)
-    assert progress.setup is not None, "the loop writes it with its first checkpoint"
-    context.writer.metrics = metrics(student, progress, progress.setup)
-    examples = progress.setup.examples
+    plans = planned(context, student, source, data)
+    with launch.trained(plans, context.profile.trainer, context.progress) as folders:
+        ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
+        for each in ended:
+            require_best(each, student)
+        best = max(ended, key=Ended.rank)
+        copy(best.folder / BEST, context.writer.folder / "model")
+        for each in ended if student.keep_seeds else ():
+            if each is not best:
+                copy(each.folder / BEST, context.writer.folder / "seeds" / str(each.student.seed) / "model")
+    rows = [{"student": student.name, "seed": each.student.seed, **entry} for each in ended for entry in each.progress.curve]
+    context.writer.put("steps", from_rows(rows, STEP), STEP)
+    context.writer.metrics = metrics(student, best, ended)
+    context.writer.warnings += unseen(student, best)
+    assert best.progress.setup is not None, "the loop writes it with its first checkpoint"
+    examples = best.progress.setup.examples
     return RowCounts(
         data.table("examples").rows,
-        {"trained": examples["train"], "validation": examples["validation"], "too_long": progress.setup.too_long},
+        {"trained": examples["train"], "validation": examples["validation"], "too_long": best.progress.setup.too_long},
     )
+
+
+class Ended(NamedTuple):
+    """A training that has ended."""
+
+    student: Student
+    """With the training's own seed."""
+    progress: Progress
+    folder: Path
+    """Its last checkpoint."""
+
+    def rank(self) -> tuple[float, float, int]:
+        """Return what the best training has most of."""
+        progress = self.progress
+        return (progress.best_metric or 0.0, -(math.inf if progress.best is None else progress.best), -self.student.seed)
+
+
+def planned(context: JobContext, student: Student, source: Path, data: Artifact) -> list[launch.Planned]:
+    """Return a training for each seed of `student`. Each is named as if it were alone, so that more seeds are added to a run."""
+    plans = []
+    for seed in range(student.seed, student.seed + student.seeds):
+        alone = student.model_copy(update={"seed": seed, "seeds": 1, "keep_seeds": False})
+        spec = TrainSpec(
+            student=alone,
+            source=str(source.resolve()),
+            dataset=absolute(data.folder),
+            accelerator=launch.accelerator(context.profile.trainer),
+            served=served(context.contract) if student.metric == "exact_match" else None,
+            label=f"{student.name} seed {seed}" if student.seeds > 1 else "",
+        )
+        plans.append(launch.Planned(spec, checkpoints(context, alone, source, data)))
+    return plans
+
+
+def served(contract: Contract) -> Served:
+    """Return how the report asks students: see `jobs.steps.reports.trained`."""
+    return Served(
+        units={unit.name: unit for unit in contract.specialist.task_units},
+        max_tokens=max(teacher.sampling.max_tokens for teacher in contract.teachers.models),
+        tools=tuple(tool.name for tool in contract.teachers.tools) if contract.teachers.mode == "tools" else (),
+    )
+
+
+def require_best(ended: Ended, student: Student) -> None:
+    """Raise ModelError if a training has no best model."""
+    if ended.progress.best is None:
+        raise ModelError(
+            f"student {student.name}, seed {ended.student.seed}: none of its validation losses is a number, so there is no best "
+            f"model. Lower students.{student.name}.learning_rate, or set its dtype to float32, and run again."
+        )
+
+
+def unseen(student: Student, best: Ended) -> list[str]:
+    """Return a warning if the training was over before it had seen every example."""
+    last = best.progress.curve[-1]
+    if last["epoch"] >= 1:
+        return []
+    key = "max_seconds" if best.progress.ended_by == "max_seconds" else "max_steps"
+    return [
+        f"student {student.name}: students.{student.name}.{key} ended the training after {last['step']} steps, "
+        f"{100 * last['epoch']:.0f} % of the first epoch: it has not seen every example. Raise it."
+    ]
 
 
 def check_examples(context: JobContext, dataset: Artifact) -> None:
@@ -86,10 +152,12 @@ def copy(model: Path, target: Folder) -> None:
         target.write(path.name, path.read_bytes())
 
 
-def metrics(student: Student, progress: Progress, setup: TrainingSetup) -> StudentMetrics:
-    """Return the metrics of a finished training."""
+def metrics(student: Student, best: Ended, every: Sequence[Ended]) -> StudentMetrics:
+    """Return the metrics of a student whose trainings `every` have ended."""
+    progress, setup = best.progress, best.progress.setup
     losses = [entry["loss"] for entry in progress.curve if entry["split"] == "validation"]
-    assert progress.best is not None, "`run` refuses a training without one"
+    assert progress.best is not None and setup is not None, "`run` refuses a training without one"
+    seeds = [seed_metrics(each) for each in every]
     return StudentMetrics(
         name=student.name,
         parameters=setup.parameters,
@@ -105,4 +173,32 @@ def metrics(student: Student, progress: Progress, setup: TrainingSetup) -> Stude
         seconds=round(progress.seconds, 1),
         stopped_early=progress.stopped_early,
         resumed_from=progress.resumed_from,
+        ended_by=progress.ended_by,
+        seed=best.student.seed,
+        seeds=tuple(seeds),
+        spread={name: found for name in MEASURED if (found := spread([getattr(seed, name) for seed in seeds]))},
     )
+
+
+def seed_metrics(ended: Ended) -> SeedMetrics:
+    """Return what one training reached."""
+    progress = ended.progress
+    validations = [entry for entry in progress.curve if entry["split"] == "validation"]
+    best = next((entry for entry in validations if entry["step"] == progress.best_step), {})
+    return SeedMetrics(
+        seed=ended.student.seed,
+        loss=progress.best if progress.best is not None else math.nan,
+        **{name: best.get(name) for name in MEASURED[1:]},
+        best_step=progress.best_step,
+        steps=progress.step,
+        seconds=round(progress.seconds, 1),
+        ended_by=progress.ended_by,
+    )
+
+
+def spread(values: Sequence[float | None]) -> Spread | None:
+    """Return mean and deviation of `values`; None of fewer than two, or if one was not measured."""
+    known = [value for value in values if value is not None]
+    if len(known) < max(2, len(values)):
+        return None
+    return Spread(mean=fmean(known), sd=stdev(known), min=min(known), max=max(known))

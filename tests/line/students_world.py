@@ -1,13 +1,18 @@
 """A very small world for the students' tests: a random three-layer Llama, a tokenizer trained on the spot, 60 examples.
 
 `python students_world.py MODE FOLDER NAME ...` trains those students in FOLDER: mode `pipeline` as jobs, at the same time on Ray,
-in a driver that can be killed; mode `loop` one after the other in this process, without Ray.
+in a driver that can be killed; mode `loop` one after the other in this process, without Ray, and those in BROKEN once more with
+interruptions.
 """
 
+import contextlib
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.contract.contract import Contract
 from engine.contract.profile import Pool, Profile, Ray
+from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
 from engine.distributed.session import session
 from engine.records.record import Identity
@@ -24,7 +30,8 @@ from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 from engine.students.training import loop
-from engine.students.training.state import TrainSpec, WorkerContext
+from engine.students.training.checkpoint_state import Progress
+from engine.students.training.state import Served, TrainSpec, WorkerContext
 
 TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
 TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -39,6 +46,15 @@ SHORT = {
     "max_tokens": 100,
 }
 LONG = {**SHORT, "epochs": 6, "learning_rate": 1e-2, "checkpoint_steps": 3, "early_stop": None, "freeze_embeddings": False}
+EXACT = {
+    **LONG,
+    "max_steps": 60,
+    "validate_steps": 5,
+    "metric": "exact_match",
+    "metric_examples": 8,
+    "schedule": "wsd",
+    "early_stop": {"patience": 2},
+}
 
 
 def student(name: str, **changes: object) -> Student:
@@ -52,10 +68,15 @@ STUDENTS = (
     student("zero1", zero=1),
     student("zero2", zero=2),
     student("zero3", zero=3, freeze_embeddings=True),
-    student("pair", zero=2, workers=2, micro_batch_size=2),
+    student("pair", zero=2, workers=2, micro_batch_size=2, seeds=2, keep_seeds=True, metric="exact_match"),
     student("steady", zero=2, freeze_layers=1, **LONG),
     student("coarse", zero=2, dtype="bfloat16", freeze_embeddings=False, early_stop={"patience": 1, "min_delta": 10.0}),
+    student("exact", zero=2, **EXACT),
+    student("exact3", zero=3, **EXACT),
 )
+BROKEN = {"exact": (5, 31, 44)}
+"""Student -> steps after which its training is interrupted."""
+UNIT = TaskUnit(name="copy", kind="extraction")
 
 
 def build(folder: Path) -> None:
@@ -80,6 +101,8 @@ def examples() -> list[dict]:
                 "task_unit": "copy",
                 "messages": [{"role": "user", "content": f"say {word}" + " please" * (number % 9)}],
                 "target": f"{word}!",
+                "final": f"{word}!",
+                "kind": "answer",
                 "weight": 1.0 + number % 2,
                 "split": "train" if number < TRAIN else "validation",
             }
@@ -109,7 +132,8 @@ def write_teacher(folder: Path, texts: list[str]) -> None:
 
 def context_for(folder: Path, job: Job) -> JobContext:
     """Return the context of one student's job in `folder`."""
-    contract = Contract.model_construct(students=STUDENTS)
+    asked: Any = SimpleNamespace(models=[SimpleNamespace(sampling=SimpleNamespace(max_tokens=12))], mode="judged")
+    contract = Contract.model_construct(students=STUDENTS, specialist=SimpleNamespace(task_units=[UNIT]), teachers=asked)
     run = Folder(str(folder / "run"))
     return JobContext(job, contract, profile(), str(folder), str(folder / "models"), run, ArtifactWriter(run / job.name), print)
 
@@ -129,18 +153,41 @@ def train(folder: Path, names: list[str]) -> None:
 
 def train_alone(folder: Path, names: list[str]) -> None:
     """Train the students `names` one after the other as the only worker; the last checkpoints land in `folder`/alone."""
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="29531", DS_ACCELERATOR="cpu")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, DS_ACCELERATOR="cpu")
     dist.init_process_group("gloo")
     for chosen in STUDENTS:
         if chosen.name in names:
-            target = folder / "alone" / chosen.name
+            run_alone(folder, chosen, "alone", ())
+            run_alone(folder, chosen, "broken", BROKEN.get(chosen.name, ()))
 
-            def keep(checkpoint: Path, target: Path = target) -> None:
-                shutil.rmtree(target, ignore_errors=True)
-                shutil.copytree(checkpoint, target)
 
-            spec = TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu")
-            loop.run(spec, WorkerContext(0, 1, torch.device("cpu"), None, keep, lambda progress, steps: None))
+class Interrupted(Exception):
+    """The end of an attempt."""
+
+
+def run_alone(folder: Path, chosen: Student, kind: str, ends: tuple[int, ...]) -> None:
+    """Train `chosen` in this process; an attempt ends after each of the steps `ends`, and the next one resumes."""
+    target, attempts = folder / kind / chosen.name, [*ends, 0] if kind == "alone" or ends else []
+
+    def keep(checkpoint: Path) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(checkpoint, target)
+
+    spec = TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu", Served({"copy": UNIT}, 12))
+    for end in attempts:
+
+        def on_step(progress: Progress, steps: int, end: int = end) -> None:
+            if progress.step == end:
+                raise Interrupted
+
+        resume = folder / "resume"
+        shutil.rmtree(resume, ignore_errors=True)
+        if target.exists():
+            shutil.copytree(target, resume)
+        with contextlib.suppress(Interrupted):
+            loop.run(spec, WorkerContext(0, 1, torch.device("cpu"), resume if resume.exists() else None, keep, on_step))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from engine.checks import is_exact
 from engine.contract.specialist import TaskUnit
 from engine.evaluation.metrics import (
     compare_field,
     field_scores,
     grade,
-    is_exact,
     is_valid,
     macro_f1,
     pass_rate,

@@ -110,7 +110,7 @@ def test_cap_suffices_for_as_many_prompts_as_it_pays():
 
 def test_what_a_pilot_cannot_see_is_null_and_says_why():
     estimates = extrapolate(pilot(1, 1, represents=20))
-    for job in (estimate.dataset(estimates), estimate.student("s", estimates)):
+    for job in (estimate.dataset(estimates), estimate.student("s", estimates, validation=0.1)):
         assert [getattr(job, unit) for unit in ("tokens_in", "tokens_out", "seconds", "money", "bytes")] == [None] * 5 and job.basis
     reports = estimate.reports(estimates, models=3, holdout=8)
     assert reports.rows.value == 24 and reports.tokens_in.value == 8 and reports.seconds is None

@@ -158,6 +158,15 @@ def test_steps_are_thinned_but_every_validation_stays(tmp_path):
     assert len(found) <= 460
 
 
+def test_of_several_seeds_the_curve_of_the_exported_one_is_shown(tmp_path):
+    steps = [{"student": "s", "step": 1, "split": "validation", "loss": float(seed), "tokens": 1, "seed": seed} for seed in (3, 4)]
+    writer = ArtifactWriter(Folder(str(tmp_path)) / "students/s", metrics={"seed": 4})
+    writer.put("steps", from_rows(steps, STEP), STEP)
+    made = writer.finish(Identity("students/s", {}, {}, ""), RowCounts(0, {}))
+    [point] = collect({"students/s": made}, report=Report(), contract={}, predictions=None).steps["s"]
+    assert point.loss == 4.0
+
+
 def test_stages_tell_what_goes_on_from_what_leaves(data):
     kinds = {stage.job: {outcome.label: outcome.kind for outcome in stage.outcomes} for stage in map(funnel.stage_of, data.jobs)}
     assert kinds["prompts"]["prompts"] == kinds["dataset"]["picked"] == kinds["students/s"]["trained"] == "on"

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from engine.contract.students import EarlyStop
-from engine.records.student import TrainingSetup
+from engine.records.student import EndedBy, TrainingSetup
 from engine.rows import Row
 
 FILE = "progress.json"
@@ -24,29 +24,43 @@ class Progress(BaseModel):
     seconds: float = 0.0
     """Seconds of training in all attempts, up to the last checkpoint."""
     best: float | None = None
-    """Lowest validation loss that is a number, nats per target token; None while there was none."""
+    """Validation loss of the best model, a number, nats per target token; None while there was none."""
+    best_metric: float | None = None
+    """Metric of the best model, if it is another one than the loss."""
     best_step: int = 0
     waited: int = 0
     """Validations since the best one."""
     stopped_early: bool = False
+    decay_start: int | None = None
+    """Steps done when the decay of the learning rate began; None before, and where the schedule has none."""
     is_over: bool = False
+    ended_by: EndedBy = ""
+    """What ended the training."""
     resumed_from: list[int] = []
     """Steps from which a later attempt continued."""
     setup: TrainingSetup | None = Field(default=None, validation_alias=AliasChoices("setup", "facts"))  # the older name
     curve: list[Row] = []
     """STEP rows without the student's name."""
 
-    def update_best(self, loss: float, stop: EarlyStop | None) -> None:
-        """Take the validation loss of this step: update the best one, or count it against the patience of `stop`.
+    def update_best(self, loss: float, stop: EarlyStop | None, metric: float | None = None) -> None:
+        """Take the validation of this step: update the best one, or count it against the patience of `stop`.
 
-        A loss that is no finite number is never the best one.
+        A validation whose loss is no finite number is never the best one.
         """
+        if self._is_best(loss, metric, stop.min_delta if stop else 0.0):
+            self.best, self.best_metric, self.best_step, self.waited = loss, metric, self.step, 0
+            return
+        self.waited += 1
+        if stop is not None and self.waited >= stop.patience:
+            self.stopped_early = True
+
+    def _is_best(self, loss: float, metric: float | None, min_delta: float) -> bool:
         best = self.best if self.best is not None and math.isfinite(self.best) else math.inf
-        if loss < best - (stop.min_delta if stop else 0.0):
-            self.best, self.best_step, self.waited = loss, self.step, 0
-        else:
-            self.waited += 1
-            self.stopped_early = stop is not None and self.waited >= stop.patience
+        if metric is None or self.best_metric is None:
+            return loss < best - min_delta
+        if not math.isfinite(loss):
+            return False
+        return metric > self.best_metric + min_delta or (metric == self.best_metric and loss < best)
 
     def write(self, folder: Path) -> None:
         """Write into the checkpoint `folder`."""

@@ -1,9 +1,9 @@
-"""Ray Train around the loop: one trainer per student, several at the same time. A run resumes by its name."""
+"""Ray Train around the loop: one trainer per student and seed, several at the same time. A run resumes by its name."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,28 +34,61 @@ class CheckpointLocation:
     name: str  # content hash of data and recipe
 
 
-@contextmanager
-def trained(spec: TrainSpec, pool: Pool, location: CheckpointLocation, progress: Callable[[str], None]) -> Iterator[Path]:
-    """Train `spec` on `pool` and yield the folder of the last checkpoint: the best weights and the progress.
+@dataclass(frozen=True)
+class Planned:
+    """A training, and where its checkpoints are."""
 
-    An unfinished run of the same name is resumed; of a finished one the last checkpoint is read.
+    spec: TrainSpec
+    location: CheckpointLocation
+
+
+@contextmanager
+def trained(plans: Sequence[Planned], pool: Pool, progress: Callable[[str], None]) -> Iterator[list[Path]]:
+    """Train `plans` on `pool` and yield the folder of the last checkpoint of each: the best weights and the progress.
+
+    As many are trained at the same time as the cluster has room for, the others in turn. An unfinished run of the same name is
+    resumed; of a finished one the last checkpoint is read.
 
     Raises:
-        ModelError: training failed on every attempt.
+        ModelError: a training failed on every attempt; the others have ended.
     """
-    training = _begin(spec, pool, location)
-    file, report = ProgressFile(location.storage, location.name), ProgressReporter(spec.student.name, progress)
-    while not wait([training], timeout=POLL_SECONDS).done:
-        report(file.read())
+    with ExitStack() as stack:
+        yield [Path(stack.enter_context(checkpoint.as_directory())) for checkpoint in _checkpoints(plans, pool, progress)]
+
+
+def _checkpoints(plans: Sequence[Planned], pool: Pool, progress: Callable[[str], None]) -> list[Checkpoint]:
+    """Return the last checkpoint of each training, after the end of all."""
+    room, begun = at_once(plans[0].spec.student, pool, ray.cluster_resources()), list[Future[Checkpoint]]()
+    files = [ProgressFile(plan.location.storage, plan.location.name) for plan in plans]
+    reports = [ProgressReporter(plan.spec.title, progress) for plan in plans]
+    while len(begun) < len(plans) or not all(training.done() for training in begun):
+        active = [training for training in begun if not training.done()]
+        if len(begun) < len(plans) and len(active) < room:
+            begun.append(_begin(plans[len(begun)], pool))
+            continue
+        wait(active, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        for training, file, report in zip(begun, files, reports, strict=False):
+            if not training.done():
+                report(file.read())
         if not ray.is_initialized():  # another call of Ray Train would start a new cluster
-            raise ModelError(f"student {spec.student.name}: Ray was stopped. Run again: it goes on from its last checkpoint.")
+            names = ", ".join(plan.spec.title for plan in plans)
+            raise ModelError(f"student {names}: Ray was stopped. Run again: it goes on from its last checkpoint.")
+    return [_result(training, plan) for training, plan in zip(begun, plans, strict=True)]
+
+
+def _result(training: Future[Checkpoint], plan: Planned) -> Checkpoint:
     try:
         checkpoint = training.result()
     except (ray.exceptions.RayError, TrainingFailedError) as error:
-        raise ModelError(f"student {spec.student.name}: training failed: {_reason(error)}") from error
-    sweep(location, keep=Path(checkpoint.path).name)
-    with checkpoint.as_directory() as folder:
-        yield Path(folder)
+        raise ModelError(f"student {plan.spec.title}: training failed: {_reason(error)}") from error
+    sweep(plan.location, keep=Path(checkpoint.path).name)
+    return checkpoint
+
+
+def at_once(student: Student, pool: Pool, cluster: Mapping[str, float]) -> int:
+    """Return how many trainings of `student` the resources of the `cluster` have room for, at least one."""
+    each = {kind: amount * student.workers for kind, amount in resources(pool).items()}
+    return max(1, min(int(cluster.get(kind, 0) / amount) for kind, amount in each.items()))
 
 
 def sweep(location: CheckpointLocation, *, keep: str) -> None:
@@ -69,8 +102,12 @@ def sweep(location: CheckpointLocation, *, keep: str) -> None:
 
 def scaling(student: Student, pool: Pool) -> dict[str, Any]:
     """Return the arguments of Ray Train's ScalingConfig."""
-    each = {"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {})}
-    return {"num_workers": student.workers, "use_gpu": bool(pool.gpus), "resources_per_worker": each}
+    return {"num_workers": student.workers, "use_gpu": bool(pool.gpus), "resources_per_worker": resources(pool)}
+
+
+def resources(pool: Pool) -> dict[str, float]:
+    """Return what one worker takes of a node."""
+    return {"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {})}
 
 
 def accelerator(pool: Pool) -> str:
@@ -83,17 +120,17 @@ def environment(pool: Pool) -> dict[str, str]:
     return {**ray_options.environment(pool), **zero.BACKENDS[accelerator(pool)].environment}
 
 
-def _begin(spec: TrainSpec, pool: Pool, location: CheckpointLocation) -> Future[Checkpoint]:
+def _begin(plan: Planned, pool: Pool) -> Future[Checkpoint]:
     """Start `_fit` in a daemon thread: in the main thread Ray Train would take over Ctrl-C."""
     training: Future[Checkpoint] = Future()
 
     def run() -> None:
         try:
-            training.set_result(_fit(spec, pool, location))
+            training.set_result(_fit(plan.spec, pool, plan.location))
         except BaseException as error:  # `result()` raises it in the waiting thread
             training.set_exception(error)
 
-    threading.Thread(target=run, name=spec.student.name, daemon=True).start()
+    threading.Thread(target=run, name=plan.spec.title, daemon=True).start()
     return training
 
 

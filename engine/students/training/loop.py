@@ -1,8 +1,9 @@
 """The training loop of one worker.
 
-The only random thing in it is the order of the examples, which follows from seed and epoch; the learning rate is a function of
-the step. So a resumed run continues with bit-equal losses: weights, optimizer state and float32 copies come from DeepSpeed's
-checkpoint, everything else from `Progress`.
+What is random in it follows from seed and step: the order of the examples, and dropout where the model has some. The learning rate
+is a function of the step, and of the step at which its decay began. So a resumed run continues with bit-equal losses: weights,
+optimizer state and float32 copies come from DeepSpeed's checkpoint, everything else from `Progress`. Only `max_seconds` is no
+function of the step.
 """
 
 import os
@@ -12,18 +13,21 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from engine.records.student import EndedBy
+from engine.rows import content_id
 from engine.students.data.pack import epoch_batches
-from engine.students.training import zero
+from engine.students.training import passes, zero
 from engine.students.training.loss_module import Totals
-from engine.students.training.schedule import learning_rate
+from engine.students.training.schedule import latest_decay_start, learning_rate
 from engine.students.training.setup import setup
 from engine.students.training.state import BEST, Training, TrainSpec, WorkerContext
 from engine.students.training.validation import validate
 
 
 def run(spec: TrainSpec, worker: WorkerContext) -> None:
-    """Train until the last epoch, or until early stopping. The last checkpoint holds the folder `BEST` and the progress."""
+    """Train until the last step, or until early stopping. The last checkpoint holds the folder `BEST` and the progress."""
     with tempfile.TemporaryDirectory() as scratch:
         training = setup(spec, worker, Path(scratch))
         progress, student = training.progress, spec.student
@@ -32,33 +36,69 @@ def run(spec: TrainSpec, worker: WorkerContext) -> None:
             batches = epoch_batches(training.splits["train"], size=student.batch_size, seed=student.seed, epoch=epoch)
             for rows in batches[progress.step % training.epoch_steps :]:
                 step(training, rows)
-                if progress.step % training.epoch_steps == 0:
-                    validate(training)
-                if progress.is_over or progress.step % student.checkpoint_steps == 0:
+                began_decay = advance(training)
+                if progress.is_over or began_decay or progress.step % student.checkpoint_steps == 0:
                     save(training)
-                worker.on_step(progress, training.total_steps)
+                worker.on_step(progress, training.last_step)
+                if progress.is_over:
+                    break
+
+
+def advance(training: Training) -> bool:
+    """After a step: validate if it is time, and decide whether the training is over or the decay of the learning rate begins.
+
+    Returns whether the clock began the decay: no later attempt would do it at the same step, unless a checkpoint holds it.
+    """
+    progress, student = training.progress, training.spec.student
+    seconds = training.elapsed() if student.max_seconds else 0.0
+    is_late = bool(student.max_seconds and seconds >= student.max_seconds)
+    is_last = progress.step >= training.last_step or is_late
+    if is_last or progress.step % (student.validate_steps or training.epoch_steps) == 0:
+        validate(training)
+    decays = student.schedule == "wsd"
+    if is_last or (progress.stopped_early and not decays):
+        progress.is_over, progress.ended_by = True, ended_by(training, is_late=is_late)
+        return False
+    if not decays or progress.decay_start is not None:
+        return False
+    by_clock = bool(student.max_seconds and seconds >= (1 - student.decay_ratio) * student.max_seconds)
+    if progress.stopped_early or by_clock or progress.step >= latest_decay_start(training.total_steps, student):
+        progress.decay_start = progress.step
+    return by_clock
+
+
+def ended_by(training: Training, *, is_late: bool) -> EndedBy:
+    """Return what ended the training after this step."""
+    progress, student = training.progress, training.spec.student
+    if is_late and progress.step < training.last_step and not (progress.stopped_early and student.schedule != "wsd"):
+        return "max_seconds"
+    if progress.stopped_early:
+        return "early_stop"
+    if progress.step < training.total_steps:  # the clock began the decay, which is done
+        return "max_seconds"
+    return "max_steps" if student.max_steps else "epochs"
 
 
 def step(training: Training, rows: np.ndarray) -> None:
     """Make one optimizer step on the examples `rows`: this worker computes its share of them, in micro-batches."""
     student, worker, progress, began = training.spec.student, training.worker, training.progress, time.monotonic()
     packed = training.splits["train"]
-    rate = learning_rate(progress.step, training.total_steps, student)
+    rate = learning_rate(progress.step, training.total_steps, student, progress.decay_start)
+    torch.manual_seed(int(content_id(student.seed, progress.step, worker.rank)[:15], 16))  # of dropout
     zero.set_learning_rate(training.engine, rate)
-    shares = rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]
-    pairs = training.pairs_of(rows, len(shares))
-    denominator = training.weight(packed, rows) or 1.0  # a batch of weight 0 teaches nothing
-    place = training.place(progress.step // training.epoch_steps, denominator / max(pairs.count, 1))
+    shares = passes.shares(training, rows)
+    place = passes.place(training, progress.step // training.epoch_steps, pair_factor=shares.weight / max(shares.pair_count, 1))
     totals = Totals(training.engine.module, worker.device)
-    for share, of_share in zip(shares, pairs.shares, strict=True):
-        loss = training.engine(*training.inputs("train", share, of_share), place)
+    for examples, pairs in zip(shares.examples, shares.pairs, strict=True):
+        loss = training.engine(*passes.inputs(training, "train", examples, pairs), place)
         # DeepSpeed takes the mean over micro-batches and workers; the factor makes it the mean over the batch's target tokens.
-        training.engine.backward(loss * (len(shares) * worker.world / denominator))
+        training.engine.backward(loss * (len(shares.examples) * worker.world / shares.weight))
         training.engine.step()
         totals.add(loss, training.engine.module.parts)
     progress.step += 1
     progress.tokens += int(packed.learned[rows[rows >= 0]].sum())
-    training.record("train", *training.means(totals, denominator), rate, began)
+    mean = passes.mean(training, totals, shares.weight)
+    training.record("train", mean.loss, rate, began, parts=mean.column)
 
 
 def save(training: Training) -> None:

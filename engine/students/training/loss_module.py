@@ -30,9 +30,11 @@ class Totals:
     def __init__(self, net: "LossModule", device: torch.device) -> None:
         self.names = (*net.names, *net.paired)
         self.values = torch.zeros(1 + len(self.names), device=device)
+        self.seen: set[str] = set()
 
     def add(self, loss: Tensor, parts: Mapping[str, Tensor]) -> None:
         """Add the result of one forward pass."""
+        self.seen.update(parts)
         nothing = torch.zeros_like(loss)
         self.values += torch.stack([loss.detach(), *(parts.get(name, nothing) for name in self.names)])
 

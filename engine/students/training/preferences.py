@@ -7,7 +7,7 @@ The reference is the initial model: its log-probabilities are computed once, bef
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,21 +19,11 @@ from engine.students.data.pack import Packed
 from engine.students.data.pairs import PackedPairs, pack_pairs, pairs_of_step
 
 FILE = "reference.npz"
-NO_PAIRS = np.empty(0, np.int64)
 HINT = (
     "Pairs are made by curation.preferences, of an accepted answer and a rejected one to the same prompt: name more pools in "
     "`rejected`, lower its `margin`, raise its `length_ratio`, or ask the teachers for more samples; then delete the dataset and "
     "run again."
 )
-
-
-class StepPairs(NamedTuple):
-    """The pairs of one optimizer step."""
-
-    shares: list[np.ndarray]
-    """Those of this worker, one array for each micro-batch; -1 pads."""
-    count: int
-    """Of all workers."""
 
 
 @dataclass

@@ -20,6 +20,7 @@ class ProgressSnapshot(NamedTuple):
     tokens: int  # target tokens so far
     loss: float
     best: float | None  # validation loss
+    metric: float | None = None  # of the best model
 
 
 class ProgressFile:
@@ -34,7 +35,8 @@ class ProgressFile:
         now = time.monotonic()
         if now - self.written >= WRITE_SECONDS:
             self.written = now
-            snapshot = ProgressSnapshot(progress.step, steps, progress.tokens, progress.curve[-1]["loss"], progress.best)
+            loss = progress.curve[-1]["loss"]
+            snapshot = ProgressSnapshot(progress.step, steps, progress.tokens, loss, progress.best, progress.best_metric)
             self.folder.write(self.name, json.dumps(snapshot._asdict()).encode())
 
     def read(self) -> ProgressSnapshot | None:
@@ -66,7 +68,8 @@ class ProgressReporter:
         """Return `snapshot` as text; it was taken `seconds` after `first`."""
         parts = [f"students/{self.student}: step {snapshot.step} of {snapshot.steps}", f"loss {snapshot.loss:.3f}"]
         if snapshot.best is not None:
-            parts.append(f"best validation {snapshot.best:.3f}")
+            metric = "" if snapshot.metric is None else f", exact match {snapshot.metric:.3f}"
+            parts.append(f"best validation {snapshot.best:.3f}{metric}")
         if snapshot.step > first.step:
             left = seconds / (snapshot.step - first.step) * (snapshot.steps - snapshot.step)
             parts += [f"{(snapshot.tokens - first.tokens) / seconds:.0f} target tokens/s", f"about {left:.0f} s left"]

@@ -28,7 +28,7 @@ from engine.students.objectives.hidden_source import HiddenSource
 from engine.students.training import preferences, zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
-from engine.students.training.reference import capture_reference
+from engine.students.training.passes import capture_reference
 from engine.students.training.state import BEST, SPLITS, Training, TrainSpec, WorkerContext
 
 
@@ -63,7 +63,7 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     if worker.resume:
         restore(training, worker.resume)
     elif pairs:
-        capture_reference(training, pairs)
+        capture_reference(training)
     return training
 
 

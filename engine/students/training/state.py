@@ -10,17 +10,29 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
-from engine.students.data.batch import Batch, PreferenceBatch
+from engine.students.data.batch import Batch
 from engine.students.data.pack import Packed, collate
-from engine.students.data.pairs import collate_pairs, shared
 from engine.students.init import prune
 from engine.students.training.checkpoint_state import Progress
-from engine.students.training.loss_module import Place, Totals
-from engine.students.training.preferences import NO_PAIRS, Preferences, StepPairs
+from engine.students.training.preferences import Preferences
+from engine.students.training.schedule import decay_steps
 
-BEST = "best"  # folder in a checkpoint: the Hugging Face model of the lowest validation loss so far
+BEST = "best"  # folder in a checkpoint: the Hugging Face model of the best validation so far
 SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a trained student will be asked, in picklable values."""
+
+    units: Mapping[str, TaskUnit]
+    """By name."""
+    max_tokens: int
+    """Of an answer."""
+    tools: tuple[str, ...] = ()
+    """Names of the tools that it may call, in the order of the contract."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,13 @@ class TrainSpec:
     source: str  # folder of the model that is pruned
     dataset: str  # URL of the artifact `dataset`
     accelerator: str  # key of zero.BACKENDS
+    served: Served | None = None  # for `metric: exact_match`
+    label: str = ""  # what people read instead of the student's name, such as its name and seed
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return self.label or self.student.name
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,7 @@ class Training:
     started: float
     preferences: Preferences | None = None
     """Pairs, if an objective reads them."""
+    sample: Any = None  # generation.Sample, once it has been built
 
     @property
     def epoch_steps(self) -> int:
@@ -70,31 +90,23 @@ class Training:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps unless early stopping ends the training."""
-        return self.epoch_steps * self.spec.student.epochs
+        """Optimizer steps unless early stopping or the time ends the training."""
+        return self.spec.student.max_steps or self.epoch_steps * self.spec.student.epochs
+
+    @property
+    def last_step(self) -> int:
+        """The step that ends the training, as far as it is known: the decay of the learning rate ends at it, once it has begun."""
+        start, total = self.progress.decay_start, self.total_steps
+        return total if start is None else start + decay_steps(start, total, self.spec.student)
+
+    def elapsed(self) -> float:
+        """Return the seconds of training in all attempts, by the clock of rank 0. Every rank must call it."""
+        seconds = self.progress.seconds + time.monotonic() - self.started if self.worker.rank == 0 else 0.0
+        return self.sum_over_workers(torch.tensor(seconds, dtype=torch.float64, device=self.worker.device))
 
     def batch(self, packed: Packed, rows: np.ndarray) -> Batch:
         """Return the examples `rows` of `packed` on the worker's device; -1 is a row of padding."""
         return collate(packed, rows, pad=self.pad).to(self.worker.device)
-
-    def pairs_of(self, rows: np.ndarray, micro: int) -> StepPairs:
-        """Return the preference pairs of the next step, in `micro` micro-batches; `rows` are the step's own batch."""
-        each = self.preferences
-        if each is None:
-            return StepPairs([NO_PAIRS] * micro, 0)
-        chosen = rows[rows >= 0] if each.is_alone else each.of_step(self.progress.step, self.epoch_steps, self.spec.student.seed)
-        return StepPairs([*shared(chosen, micro=micro, world=self.worker.world, rank=self.worker.rank)], len(chosen))
-
-    def inputs(self, split: str, rows: np.ndarray, pairs: np.ndarray) -> tuple[Batch | None, PreferenceBatch | None]:
-        """Return what one forward pass reads: the examples `rows` of `split`, unless all are pairs, and its `pairs`."""
-        alone = self.preferences is not None and self.preferences.is_alone
-        return None if alone else self.batch(self.splits[split], rows), self.pair_batch(split, pairs) if len(pairs) else None
-
-    def pair_batch(self, split: str, rows: np.ndarray) -> PreferenceBatch:
-        """Return the pairs `rows` of `split` on the worker's device; -1 is a pair of padding."""
-        assert self.preferences is not None
-        pairs, reference = self.preferences.splits[split], self.preferences.reference.get(split)
-        return collate_pairs(pairs, rows, reference=reference, pad=self.pad).to(self.worker.device)
 
     @property
     def pad(self) -> int:
@@ -102,32 +114,14 @@ class Training:
         tokenizer = self.pruned.tokenizer
         return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-    @property
-    def last_epoch(self) -> int:
-        """The last epoch of the training, from 0."""
-        return -(-self.total_steps // self.epoch_steps) - 1
-
-    def place(self, epoch: int, pair_factor: float = 1.0) -> Place:
-        """Return what LossModule is told about where the training is."""
-        return Place(epoch, self.last_epoch + 1, pair_factor)
-
-    def weight(self, packed: Packed, rows: np.ndarray) -> float:
-        """Return by what the summed loss of the examples `rows` is divided: their target tokens by weight, or pairs."""
-        alone = self.preferences is not None and self.preferences.is_alone
-        return float((rows >= 0).sum()) if alone else packed.weight(rows)
-
-    def means(self, totals: Totals, denominator: float) -> tuple[float, dict[str, float]]:
-        """Return the mean loss over all workers, and that of each objective's term."""
+    def sum_over_workers(self, total: torch.Tensor) -> float:
+        """Return the sum of each worker's `total`."""
         if self.worker.world > 1:
-            dist.all_reduce(totals.values)
-        loss, *parts = (value / denominator for value in totals.values.tolist())
-        return loss, dict(zip(totals.names, parts, strict=True))
+            dist.all_reduce(total)
+        return float(total)
 
-    def record(self, split: str, loss: float, parts: Mapping[str, float], rate: float, began: float) -> None:
-        """Add a point to the loss curve: `loss` in nats per target token, `began` on the monotonic clock.
-
-        `parts` are the terms of the loss by objective; they are kept if there is more than one.
-        """
+    def record(self, split: str, loss: float, rate: float, began: float, **columns: object) -> None:
+        """Add a point to the loss curve: `loss` in nats per target token, `began` on the monotonic clock, and other `columns`."""
         progress = self.progress
         progress.curve.append(
             {
@@ -138,6 +132,6 @@ class Training:
                 "learning_rate": rate,
                 "tokens": progress.tokens,
                 "seconds": round(time.monotonic() - began, 4),
-                **({"parts": [{"objective": name, "loss": part} for name, part in parts.items()]} if len(parts) > 1 else {}),
+                **columns,
             }
         )

@@ -1,0 +1,187 @@
+"""When a training ends, which of its models is the best, how its learning rate falls, and what several seeds show."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from engine.contract.profile import Pool
+from engine.contract.students import EarlyStop, Student
+from engine.errors import ContractError
+from engine.records.student import TrainingSetup
+from engine.students.training import launch, loop
+from engine.students.training.checkpoint_state import Progress
+from engine.students.training.schedule import learning_rate
+from engine.students.training.state import Training, TrainSpec, WorkerContext
+from jobs.commands.check_students import student_line, student_notes, verify_students
+from jobs.commands.estimate import student as planned_student
+from jobs.commands.status import seed_table
+from jobs.steps import students
+
+PRUNE = {"prune": {"source": "x", "layers": [0, 1]}}
+SETUP = TrainingSetup(parameters=1, source_parameters=2, source_layers=3, examples={"train": 80, "validation": 9}, too_long=0)
+
+
+def student(**changes: Any) -> Student:
+    return Student.model_validate({"name": "s", "init": PRUNE, "batch_size": 8, "learning_rate": 1.0, **changes})
+
+
+def test_keys_that_older_recipes_do_not_have_are_left_out_while_they_have_their_defaults() -> None:
+    new = {"max_steps", "max_seconds", "validate_steps", "metric", "metric_examples", "decode", "warmup_steps", "schedule"}
+    new |= {"decay_ratio", "seeds", "keep_seeds"}
+    assert new <= set(Student.model_fields) and not new & set(student().model_dump())
+    assert set(student(metric="exact_match", seeds=3).model_dump()) - set(student().model_dump()) == {"metric", "seeds"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"metric_examples": 0}, {"max_seconds": 0}, {"seeds": 0}, {"decay_ratio": 1.0}, {"max_steps": 0}]
+)
+def test_numbers_without_a_meaning_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        student(**wrong)
+
+
+def test_the_metric_chooses_and_the_loss_decides_between_equals() -> None:
+    progress = Progress()
+    for step, (loss, metric) in enumerate([(2.0, 0.0), (1.0, 0.0), (0.9, 0.5), (0.5, 0.25), (0.6, 0.5), (0.7, 0.5)], start=1):
+        progress.step = step
+        progress.update_best(loss, EarlyStop(patience=9), metric)
+    assert (progress.best_step, progress.best_metric, progress.best, progress.waited) == (5, 0.5, 0.6, 1)
+    progress.update_best(float("nan"), EarlyStop(patience=9), None)
+    progress.update_best(float("inf"), EarlyStop(patience=9), 1.0)
+    assert progress.best_step == 5
+
+
+def test_min_delta_is_of_the_metric() -> None:
+    progress = Progress(step=1, best=1.0, best_metric=0.5)
+    progress.update_best(0.9, EarlyStop(patience=1, min_delta=0.1), 0.55)
+    assert progress.stopped_early and progress.best == 1.0
+
+
+def test_constant_stays_and_wsd_falls_once_its_decay_has_begun() -> None:
+    flat, wsd = student(schedule="constant", warmup_steps=4), student(schedule="wsd", warmup_steps=4, decay_ratio=0.25)
+    assert [learning_rate(step, 100, flat) for step in (0, 3, 4, 99)] == [0.25, 1.0, 1.0, 1.0]
+    assert learning_rate(59, 100, wsd) == 1.0 == learning_rate(60, 100, wsd, 60)
+    rates = [learning_rate(step, 100, wsd, 60) for step in range(60, 81)]  # 60 / (60 + 20): a quarter of all is decay
+    assert rates == sorted(rates, reverse=True) and rates[-1] == 0 < rates[-2]
+    assert learning_rate(99, 100, student(warmup_steps=0)) < 1e-3
+
+
+class Clock:
+    """A training whose losses are given, and whose step takes one second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, losses: list[float], section: Student) -> None:
+        worker: Any = WorkerContext(0, 1, "cpu", None, lambda folder: None, lambda progress, steps: None)  # type: ignore[arg-type]
+        train: Any = range(80)  # ten steps an epoch
+        parts: dict[str, Any] = {"pruned": None, "engine": None, "splits": {"train": train}, "scratch": Path()}
+        self.training = Training(TrainSpec(section, "", "", "cpu"), worker, progress=Progress(), started=0.0, **parts)
+        self.losses, self.validated = iter(losses), list[int]()
+        monkeypatch.setattr(loop, "validate", self.validate)
+        monkeypatch.setattr(Training, "elapsed", lambda training: float(training.progress.step))
+
+    def validate(self, training: Training) -> None:
+        progress = training.progress
+        self.validated.append(progress.step)
+        progress.update_best(next(self.losses), section.early_stop if (section := training.spec.student) else None)
+
+    def run(self) -> Progress:
+        progress = self.training.progress
+        while not progress.is_over:
+            progress.step += 1
+            loop.advance(self.training)
+        return progress
+
+
+@pytest.mark.parametrize(
+    ("changes", "losses", "end", "why", "decay"),
+    [
+        ({"epochs": 3}, [3, 2, 1], 30, "epochs", None),
+        ({"epochs": 9}, [1, 2, 3], 30, "early_stop", None),
+        ({"max_steps": 25}, [3, 2, 1], 25, "max_steps", None),
+        ({"max_steps": 8}, [3], 8, "max_steps", None),
+        ({"max_seconds": 12}, [3, 2], 12, "max_seconds", None),
+        ({"validate_steps": 4, "max_steps": 10}, [3, 2, 1], 10, "max_steps", None),
+        ({"schedule": "wsd", "epochs": 9}, [1, 2, 3, 3], 38, "early_stop", 30),
+        ({"schedule": "wsd", "max_steps": 50}, [5, 4, 3, 2, 1], 50, "max_steps", 40),
+        ({"schedule": "wsd", "max_steps": 99, "max_seconds": 20}, [5, 4], 20, "max_seconds", 16),
+        ({"schedule": "wsd", "max_steps": 50, "early_stop": None}, [1, 2, 3, 4, 5], 50, "max_steps", 40),
+    ],
+)
+def test_a_training_ends_by_what_comes_first(
+    monkeypatch: pytest.MonkeyPatch, changes: dict, losses: list[float], end: int, why: str, decay: int | None
+) -> None:
+    clock = Clock(monkeypatch, losses, student(**changes))
+    found = clock.run()
+    assert (found.step, found.ended_by, found.decay_start) == (end, why, decay)
+    assert clock.validated[-1] == end and len(clock.validated) == len(losses)
+
+
+def ended(seed: int, metric: float | None, loss: float, **more: Any) -> students.Ended:
+    entry = {
+        "step": 5,
+        "epoch": 0.5,
+        "split": "validation",
+        "loss": loss,
+        "served": metric,
+        "unconstrained": None,
+        "metric": metric,
+    }
+    progress = Progress(step=10, best=loss, best_metric=metric, best_step=5, curve=[entry], setup=SETUP, ended_by="max_seconds")
+    return students.Ended(student(seed=seed, **more), progress, Path())
+
+
+def test_the_best_seed_is_that_of_the_best_metric_then_loss() -> None:
+    every = [ended(0, 0.5, 0.1), ended(1, 0.75, 0.3), ended(2, 0.75, 0.2), ended(3, 0.75, 0.2)]
+    best = max(every, key=students.Ended.rank)
+    assert best.student.seed == 2
+    found = students.metrics(student(seeds=4), best, every)
+    assert found.seed == 2 and [each.seed for each in found.seeds] == [0, 1, 2, 3] and found.seeds[2].best_step == 5
+    assert found.spread["metric"].mean == 0.6875 and found.spread["metric"].sd == pytest.approx(0.125)
+    assert set(found.spread) == {"loss", "metric", "served"}
+    assert max([ended(0, None, 0.2), ended(1, None, 0.1)], key=students.Ended.rank).student.seed == 1
+    assert students.metrics(student(), best, [best]).spread == {}
+
+
+def test_the_table_of_seeds_has_their_spread() -> None:
+    every = [ended(0, 0.5, 0.1), ended(1, 0.75, 0.3)]
+    metrics = students.metrics(student(seeds=2), every[1], every)
+    shown: Any = SimpleNamespace(name="s", best=1, seeds=metrics.seeds, spread=metrics.spread)
+    text = seed_table([shown])
+    assert "0.625, 0.177" in text and "max_seconds  best" in text and seed_table([]) == ""
+
+
+def test_a_training_that_has_not_seen_every_example_says_so() -> None:
+    [warning] = students.unseen(student(), ended(0, 0.5, 0.1))
+    assert "students.s.max_seconds ended the training after 5 steps, 50 % of the first epoch" in warning
+
+
+def test_seeds_are_trained_side_by_side_as_far_as_there_is_room() -> None:
+    pool, section = Pool(cpus=2), student(workers=2)
+    assert [launch.at_once(section, pool, {"CPU": cpus}) for cpus in (1, 4, 9)] == [1, 1, 2]
+    assert launch.at_once(section, Pool(cpus=1, gpus=1), {"CPU": 64, "GPU": 4}) == 2
+
+
+def test_check_says_what_of_a_training_misleads() -> None:
+    unit = SimpleNamespace(name="letter", output=SimpleNamespace(json_schema=None))
+    section = student(metric="exact_match", max_seconds=60, seeds=2)
+    pick = SimpleNamespace(validation=0.0)
+    contract: Any = SimpleNamespace(
+        specialist=SimpleNamespace(task_units=[unit]), students=[section], curation=SimpleNamespace(pick=pick)
+    )
+    words, seconds = student_notes(contract)
+    assert "compares the text of letter with the teacher's answer, word for word" in words and "schedule: wsd" in seconds
+    assert student_line(section) == "s: 2 layers of x, 3 epochs, at most 60 s, 2 seeds, best by exact_match (both), ZeRO 2"
+    with pytest.raises(ContractError, match="curation.pick.validation: found 0"):
+        verify_students(contract)
+
+
+@pytest.mark.parametrize(("rows", "said"), [(300, "about 30 of them for validation"), (4, "too few for a validation split")])
+def test_plan_says_how_many_examples_are_for_validation(rows: int, said: str) -> None:
+    found = SimpleNamespace(value=float(rows), low=float(rows), high=float(rows))
+    estimates: Any = SimpleNamespace(count=lambda name: None)
+    import jobs.commands.estimate as estimate
+
+    estimates.count = lambda name: estimate.Range(value=found.value, low=found.low, high=found.high)
+    assert said in planned_student("s", estimates, validation=0.1).basis

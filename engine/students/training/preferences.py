@@ -19,7 +19,7 @@ from engine.students.data.pack import Packed
 from engine.students.data.pairs import PackedPairs, pack_pairs, pairs_of_step
 
 FILE = "reference.npz"
-HINT = (
+MAKE_PAIRS = (
     "Pairs are made by curation.preferences, of an accepted answer and a rejected one to the same prompt: name more pools in "
     "`rejected`, lower its `margin`, raise its `length_ratio`, or ask the teachers for more samples; then delete the dataset and "
     "run again."
@@ -70,6 +70,6 @@ def load(table: pa.Table, tokenizer: Any, student: Student) -> Preferences:
             raise InputError(
                 f"student {student.name}: no {name} pair is left for {', '.join(student.objectives.active)}: of {rows.num_rows} "
                 f"pairs {audit.too_long} are longer than students.{student.name}.max_tokens, {student.max_tokens}, and "
-                f"{audit.equal} have two equal answers. {HINT}"
+                f"{audit.equal} have two equal answers. {MAKE_PAIRS}"
             )
     return Preferences(packed, is_alone=not student.objectives.reads_examples)

@@ -81,6 +81,11 @@ def pack_examples(spec: TrainSpec, tokenizer: Any) -> dict[str, Packed]:
     }
     for name, split in splits.items():
         check_split(name, split, student)
+        if student.objectives.reads_capture and split.teacher is None:
+            raise InputError(
+                f"student {student.name}: {', '.join(student.objectives.active)} reads the teacher's distribution, and none was "
+                "captured for its examples. Write the section `capture` in the contract, and run again."
+            )
     return splits
 
 

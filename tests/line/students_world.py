@@ -25,7 +25,7 @@ from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
 from engine.distributed.session import session
 from engine.records.record import Identity
-from engine.rows import EXAMPLE, content_id, from_rows
+from engine.rows import EXAMPLE, PREFERENCE, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
@@ -85,6 +85,7 @@ def build(folder: Path) -> None:
     write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
     writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
     writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
+    writer.put("preferences", from_rows(preferences(rows), PREFERENCE), PREFERENCE)
     row_counts = RowCounts(len(rows), {"picked": len(rows)})
     writer.finish(Identity("dataset", {}, {}, "0"), row_counts)
 
@@ -102,13 +103,32 @@ def examples() -> list[dict]:
                 "messages": [{"role": "user", "content": f"say {word}" + " please" * (number % 9)}],
                 "target": f"{word}!",
                 "final": f"{word}!",
-                "kind": "answer",
+                "rationale": word[:2],
+                "kind": "refusal" if number % 5 == 0 else "answer",
+                "confidence_tier": number % 3,
                 "weight": 1.0 + number % 2,
                 "split": "train" if number < TRAIN else "validation",
             }
         )
     rows.append({**rows[0], "example_id": content_id("long"), "target": "abc " * 400})
     return rows
+
+
+def preferences(rows: list[dict]) -> list[dict]:
+    """A pair for every third example: its word backwards is rejected. The second of them has two equal sides."""
+    return [
+        {
+            "pair_id": row["example_id"],
+            "prompt_id": row["prompt_id"],
+            "task_unit": "copy",
+            "prompt": row["messages"],
+            "chosen": [{"role": "assistant", "content": row["target"]}],
+            "rejected": [{"role": "assistant", "content": row["target"] if number == 1 else row["target"][::-1]}],
+            "margin": 0.5,
+            "split": row["split"],
+        }
+        for number, row in enumerate(rows[:-1:3])
+    ]
 
 
 def write_teacher(folder: Path, texts: list[str]) -> None:
@@ -153,14 +173,19 @@ def train(folder: Path, names: list[str]) -> None:
 
 def train_alone(folder: Path, names: list[str]) -> None:
     """Train the students `names` one after the other as the only worker; the last checkpoints land in `folder`/alone."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, DS_ACCELERATOR="cpu")
-    dist.init_process_group("gloo")
+    begin()
     for chosen in STUDENTS:
         if chosen.name in names:
             run_alone(folder, chosen, "alone", ())
             run_alone(folder, chosen, "broken", BROKEN.get(chosen.name, ()))
+
+
+def begin() -> None:
+    """Make this process the only worker."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, DS_ACCELERATOR="cpu")
+    dist.init_process_group("gloo")
 
 
 class Interrupted(Exception):

@@ -1,4 +1,4 @@
-"""The schemas of all tables: PROMPT -> ANSWER -> VERDICT -> CANDIDATE -> PICKED -> EXAMPLE -> PREDICTION.
+"""The schemas of all tables: PROMPT -> ANSWER -> VERDICT -> CANDIDATE -> PICKED -> EXAMPLE -> TOKENS -> PREDICTION.
 
 Each of the first five is the one before it plus the columns that its room adds; no room changes another's columns. The values of
 closed sets are listed above the schemas. Ids are content hashes: writing a row twice gives the same row, and tables join by id.
@@ -19,6 +19,7 @@ FINISH_REASONS = ("stop", "length", "refused", "too_long", "error", "unrouted", 
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # to other teachers' answers; "" = there are none
 KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but `answer` come from failed answers
+SPAN_KINDS = ("rationale", "final", "tool_call", "turn_end")  # of the tokens of a target
 SYNTHESIS_FAULTS = (  # why a reply of the synthesis is not a prompt
     "synthesis_failed",  # the reply is incomplete
     "synthesis_budget_exhausted",  # not asked, because budget.teacher_tokens was spent
@@ -172,6 +173,22 @@ EXAMPLE = pa.schema(
         ("split", pa.string()),  # train | validation
         ("kind", pa.string()),  # one of KINDS
         ("confidence_tier", pa.int32()),  # of the answer
+    ]
+)
+SPANS = pa.list_(  # parts of a target, in order; `end` is the index after the last token
+    pa.struct([("kind", pa.string()), ("start", pa.int32()), ("end", pa.int32())])  # one of SPAN_KINDS; indices into `ids`
+)
+TOKENS = pa.schema(  # one row per example x tokenizer, in the order of example_id
+    [
+        ("example_id", pa.string()),
+        ("split", pa.string()),  # train | validation
+        ("kind", pa.string()),  # one of KINDS
+        ("ids", pa.list_(pa.int32())),  # prompt in the tokenizer's template with generation prompt, target, end of the turn
+        ("target_start", pa.int32()),  # index into `ids` of the target's first token
+        ("spans", SPANS),  # they cover the target: what stands between two parts belongs to the one before
+        ("weight", pa.float32()),
+        ("confidence_tier", pa.int32()),
+        ("difficulty", pa.string()),
     ]
 )
 PREFERENCE = pa.schema(  # one row per pair; DPO trainers read `prompt`, `chosen` and `rejected`

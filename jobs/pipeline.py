@@ -3,6 +3,7 @@
     prompts      a line of a source becomes a prompt, a reject with its reason, or a duplicate; the holdout is split off
     candidates   each teacher answers each prompt n times; answers are checked, judged, and routed to exactly one pool
     dataset      duplicates are dropped, clusters are balanced, and the picked answers become examples
+    tokens       each example becomes token ids, once for each tokenizer of the students
     students/*   each student is trained on the examples; all train at the same time
     reports      teacher, students, champion and baselines answer the holdout and are compared; a student that failed is missing
                  in the report, and the next run makes both again
@@ -31,6 +32,7 @@ PROMPT_LOSSES = {
     **dict.fromkeys(PROMPT_DROPS, COPIES),
     **dict.fromkeys(("near_copy", "holdout_near"), NEAR),
 }
+CONTINUED = "Another release has been promoted since. To keep the student, name the old one: students.N.init.champion.version."
 PICKED = "The table picked of {run}/dataset names, in `duplicate_of`, what each row lost to. "
 DATASET_LOSSES = {
     "exact": PICKED + "Their prompts are equal: look at the sources.",
@@ -42,9 +44,35 @@ DATASET_LOSSES = {
 }
 
 
+TOKENIZERS = (
+    "The students have other tokenizers than before: delete only {run}/tokens. It is made again from the dataset, and finished "
+    "students stay as they are."
+)
+
+
+TOKENISE, TRAIN = "jobs.steps.tokens:run", "jobs.steps.students:run"
+
+
+def tokens_job(name: str = "tokens", *, examples: str = "dataset") -> Job:
+    """Return the job that tokenises the examples of the artifact `examples`."""
+    inputs = "jobs.steps.tokens:tokenizers"
+    return Job(name, needs=(examples,), reads=(), run=TOKENISE, inputs=inputs, hints={"sources": TOKENIZERS})
+
+
+def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens", continued: bool = False) -> Job:
+    """Return the job that trains a student; the last part of its `name` is the student's in the contract.
+
+    The release that a `continued` one begins with is part of its recipe.
+    """
+    reads = (f"students.{name.rpartition('/')[2]}",)
+    begun = {"inputs": "jobs.steps.initial_source:identity", "hints": {"sources": CONTINUED}} if continued else {}
+    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, run=TRAIN, **begun)
+
+
 def pipeline(contract: Contract) -> tuple[Job, ...]:
     """Return the jobs of `contract`; each comes after those that it needs."""
     students = [f"students/{student.name}" for student in contract.students]
+    continued = {f"students/{student.name}" for student in contract.students if student.init.champion}
     return (
         Job(
             "prompts",
@@ -73,7 +101,8 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             losses=DATASET_LOSSES,
             chosen=("pool", "sample", "quota"),
         ),
-        *(Job(name, needs=("dataset",), reads=(name.replace("/", "."),), run="jobs.steps.students:run") for name in students),
+        tokens_job(),
+        *(student_job(name, continued=name in continued) for name in students),
         Job(
             "reports",
             needs=("prompts", "candidates", "dataset", *students),

@@ -116,9 +116,20 @@ class Student(Section):
 
     @model_validator(mode="after")
     def has_trainable_layers(self) -> "Student":
-        kept = len(self.init.prune.layers)
-        if self.freeze_layers >= kept:
+        layers = self.init.layers
+        if layers is not None and self.freeze_layers >= len(layers):
             raise ValueError(
-                f"freeze_layers: found {self.freeze_layers}, expected less than the length of init.prune.layers, {kept}"
+                f"freeze_layers: found {self.freeze_layers}, expected less than the length of init.{self.init.kind}.layers, "
+                f"{len(layers)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def trains_the_adapter_only(self) -> "Student":
+        if self.init.adapter and self.zero == 3:
+            raise ValueError(
+                "zero: found 3, expected 0 to 2 with init.adapter: the adapter is small, and stage 3 splits up the model's weights"
+            )
+        if self.init.adapter and not self.freeze_embeddings:
+            raise ValueError("freeze_embeddings: found false, expected true with init.adapter, which is all that is trained")
         return self

@@ -34,9 +34,9 @@ class TrainingSetup(Record):
     parameters: int
     """Of the student; tied ones count once."""
     source_parameters: int
-    """Of the model that was pruned."""
+    """Of the model that it was made from."""
     source_layers: int
-    """Decoder layers of the model that was pruned."""
+    """Decoder layers of that model."""
     examples: dict[str, int]
     """Split (train, validation) -> examples."""
     too_long: int
@@ -97,7 +97,7 @@ class StudentMetrics(Record):
     parameters: int
     """Parameters of the student; tied ones count once."""
     source: str
-    """Folder or packaged name of the model that was pruned."""
+    """Folder or packaged name of the model that the initial weights are from; `champion` for a released student."""
     source_parameters: int
     """Parameters of that model."""
     source_layers: int

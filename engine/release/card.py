@@ -56,9 +56,9 @@ def card(specialist: Specialist, provenance: Provenance, *, report: Report, gate
 
 
 def _header(specialist: Specialist, provenance: Provenance, entry: ModelEntry) -> ModelCardData:
-    source = provenance.student.init.prune.source
+    source = provenance.student.init.source
     try:
-        validate_repo_id(source)
+        validate_repo_id(source or "")
     except HFValidationError:
         source = None  # a local folder
     return ModelCardData(
@@ -99,12 +99,12 @@ def _data(provenance: Provenance, report: Report) -> str:
 
 
 def _training(provenance: Provenance, entry: ModelEntry) -> str:
-    student, prune = provenance.student, provenance.student.init.prune
+    student = provenance.student
     teachers = "; ".join(f"{each.name} ({each.model.path}, {each.shots.count} few-shot examples)" for each in provenance.teachers)
     share = "" if entry.size_vs_teacher is None else f", {entry.size_vs_teacher:.2f} of the teacher"
     return (
         f"## Training\n\nTeachers: {teachers}.\n\nStudent: {_count(entry.parameters)} parameters{share}; "
-        f"initialized from layers {', '.join(map(str, prune.layers))} of {prune.source}; at most {student.epochs} epochs, "
+        f"initialized from {student.init.summary}; at most {student.epochs} epochs, "
         f"learning rate {student.learning_rate:g}, {student.dtype}."
     )
 

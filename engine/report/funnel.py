@@ -12,6 +12,7 @@ UNITS = {
     "prompts": "source rows",
     "candidates": "answers",
     "dataset": "judged answers",
+    "tokens": "examples",
     "students": "examples",
     "reports": "answers",
 }
@@ -19,6 +20,7 @@ ON = {  # job -> labels of the rows that go on to the next job
     "prompts": ("prompts",),
     "candidates": ("train", "hard", "refusal"),
     "dataset": ("picked", "train", "validation"),
+    "tokens": ("tokenised",),
     "students": ("trained", "validation"),
     "reports": ("stop",),
 }

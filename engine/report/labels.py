@@ -67,6 +67,7 @@ MEANINGS = {
     "holdout_copy": "the same text as a holdout prompt",
     "holdout_near": "nearly the text of a holdout prompt",
     "train": "accepted",
+    "tokenised": "as token ids",
     "hard": "the teacher's own samples disagree",
     "contrast": "a wrong answer used as a contrastive example",
     "refusal": "declines correctly",

@@ -30,6 +30,9 @@ class Job:
     """Artifacts that it opens, by the names of the jobs that make them."""
     optional: tuple[str, ...] = field(default=(), kw_only=True)
     """Those of `needs` whose failure does not stop the job, as long as one of them is there. It runs again once the others are."""
+    derived: tuple[str, ...] = field(default=(), kw_only=True)
+    """Those of `needs` that follow from the others: they are made when this job has to run, and are no part of its identity. So an
+    artifact of a version without them stays current."""
     reads: tuple[str, ...]
     """Paths into the contract that are part of its recipe, such as `teachers`; an item of a list is called by its name:
     `students.s`."""
@@ -115,7 +118,7 @@ def run_pipeline(
         RecipeMismatch: an artifact was finished under another recipe; nothing has run.
         RayleighError: the first failure of a job, after all jobs that can do without it have ended; or a finished job is of no use.
     """
-    waiting = [job for job in jobs if not is_finished(context_for(job))]
+    waiting = unfinished(jobs, context_for)
     fault: RayleighError | None = None
     for job in jobs:
         if job not in waiting and (fault := _fault(context_for(job))):
@@ -140,6 +143,21 @@ def run_pipeline(
     for job in jobs:
         is_finished(context_for(job))  # an artifact is stale if an input was rebuilt with other rows
     return ran
+
+
+def unfinished(jobs: Sequence[Job], context_for: Callable[[Job], JobContext]) -> list[Job]:
+    """Return those of `jobs` that have to run; a derived artifact is made only for a job that has to.
+
+    Raises:
+        RecipeMismatch: an artifact was finished under another recipe.
+    """
+    waiting = [job for job in jobs if not is_finished(context_for(job))]
+    derived = {name for job in jobs for name in job.derived}
+    needed: set[str] = set()
+    for job in reversed(waiting):
+        if job.name not in derived or job.name in needed:
+            needed |= {job.name, *job.needs}
+    return [job for job in waiting if job.name in needed]
 
 
 def _fault(context: JobContext) -> RayleighError | None:

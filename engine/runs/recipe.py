@@ -34,9 +34,11 @@ def identify(context: "JobContext") -> Identity:
     recipe: Json = {path: _value_at(contract, path) for path in context.job.reads}
     if context.job.inputs:
         recipe[SOURCES] = imported(context.job.inputs)(context)
-    present = [name for name in context.job.needs if name not in context.job.optional or load_artifact(context.run / name)]
+    job = context.job
+    inputs_of = [name for name in job.needs if name not in job.derived]
+    present = [name for name in inputs_of if name not in job.optional or load_artifact(context.run / name)]
     inputs = {name: context.artifact(name).fingerprint for name in present}
-    return Identity(context.job.name, recipe, inputs, content_id(_canonical(recipe), _canonical(inputs)))
+    return Identity(job.name, recipe, inputs, content_id(_canonical(recipe), _canonical(inputs)))
 
 
 def recipe_of(record: ArtifactRecord) -> Json:

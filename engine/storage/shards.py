@@ -5,6 +5,7 @@ A shard is named after its content, so that a retried write replaces itself. It 
 
 import hashlib
 import io
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -109,6 +110,44 @@ def write_table(folder: Folder, table: pa.Table, schema: pa.Schema, *, shard_row
     slices = [table.slice(start, shard_rows) for start in range(0, max(table.num_rows, 1), shard_rows)]
     shards = [write_shard(folder, rows, schema) for rows in slices]
     return table_of(shards, hex_digest(rows_digest(table)))
+
+
+def write_pieces(folder: Folder, pieces: Iterable[pa.Table], schema: pa.Schema, *, shard_rows: int = 8192) -> Table:
+    """Write the rows of `pieces`, one after the other, in shards of about `shard_rows` rows; `iterate` keeps their order.
+
+    One shard is in memory at a time.
+    """
+    shards: list[Shard] = []
+    held: list[pa.Table] = []
+    digest = 0
+
+    def flush() -> None:
+        rows = pa.concat_tables([schema.empty_table(), *held])
+        shards.append(write_shard(folder, rows, schema, prefix=f"part-{len(shards):05d}"))
+        held.clear()
+
+    for piece in pieces:
+        held.append(conform(piece, schema))
+        digest += rows_digest(held[-1])
+        if sum(map(len, held)) >= shard_rows:
+            flush()
+    if held or not shards:
+        flush()
+    return table_of(shards, hex_digest(digest))
+
+
+def sorted_rows(folder: Folder, table: Table, schema: pa.Schema, *, by: str, rows: int = 1024) -> Iterator[pa.Table]:
+    """Yield the columns of `schema` of `table` in the order of column `by`, at most `rows` at a time.
+
+    DuckDB sorts, and uses the disk where memory does not suffice.
+    """
+    import duckdb  # not at the top: few jobs sort more than fits in memory
+
+    shards = (conform(piece, schema) for piece in iterate(folder, table, schema.names))
+    reader = pa.RecordBatchReader.from_batches(schema, (batch for shard in shards for batch in shard.to_batches()))
+    with tempfile.TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as connection:
+        for batch in connection.from_arrow(reader).order(by).to_arrow_reader(rows):
+            yield pa.Table.from_batches([batch]).cast(schema)
 
 
 def read_table(folder: Folder, table: Table, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:

@@ -22,18 +22,18 @@ from engine.evaluation.ablate import Subset, answer_facts, subsets
 from engine.records.ablation import Ablation, SubsetResult, Training
 from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION
-from engine.runs.job import Job, JobContext, is_finished, run_pipeline
+from engine.runs.job import Job, JobContext, run_pipeline, unfinished
 from engine.stats.bootstrap import TwoWayBootstrap
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate
 from jobs import workspace
+from jobs.pipeline import student_job, tokens_job
 from jobs.terminal.console import Console, columns, interval
 from jobs.workspace import Workspace
 
 ABLATION = "ablation"
 RESULT = f"{ABLATION}/ablation.json"
 MADE_FROM = ("specialist.task_units", "curation.pick", "curation.seed")
-TRAIN = "jobs.steps.students:run"
 FACTS = ["answer_id", "prompt_id", "finish_reason", "checks", "agreement", "score", "confidence", "dropped_by"]
 EXCLUDED = ("exact", "minhash", "semantic", "contaminated")
 """Reasons for which curation drops a prompt altogether: no subset may learn what resembles the holdout either."""
@@ -125,7 +125,7 @@ def _run(work: Workspace, kept: Sequence[Subset]) -> None:
         return work.context(job, log=console.log, progress=console.progress)
 
     waves = list(_waves(work, kept))
-    if all(is_finished(context_for(job)) for wave in waves for job in wave):
+    if not any(unfinished(wave, context_for) for wave in waves):
         return
     from jobs.terminal.session import ray_session
 
@@ -143,14 +143,17 @@ def _waves(work: Workspace, kept: Sequence[Subset]) -> Iterator[list[Job]]:
     yield [Job(f"{prefix}/examples", ("dataset",), MADE_FROM, "jobs.commands.ablate:examples") for prefix in prefixes]
     trainings = [_training(prefix, student) for student in students for prefix in prefixes]
     at_once = _at_once(work, students[0])
-    yield from (trainings[start : start + at_once] for start in range(0, len(trainings), at_once))
+    tokens = [tokens_job(f"{prefix}/tokens", examples=f"{prefix}/examples") for prefix in prefixes]
+    yield from ([*tokens, *trainings[start : start + at_once]] for start in range(0, len(trainings), at_once))
     for prefix in prefixes:
         needs = ("prompts", *(f"{prefix}/{student.name}" for student in students))
         yield [Job(_evaluation(prefix, students), needs, ("specialist.task_units",), "jobs.commands.ablate:examine")]
 
 
 def _training(prefix: str, student: Student) -> Job:
-    return Job(f"{prefix}/{student.name}", (f"{prefix}/examples",), (f"students.{student.name}",), TRAIN)
+    continued = student.init.champion is not None
+    names = {"examples": f"{prefix}/examples", "tokens": f"{prefix}/tokens"}
+    return student_job(f"{prefix}/{student.name}", **names, continued=continued)
 
 
 def _evaluation(prefix: str, students: Sequence[Student]) -> str:

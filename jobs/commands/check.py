@@ -25,6 +25,7 @@ from engine.storage.folder import Folder
 from engine.students.init.source import check_source
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.commands.check_students import student_line, student_notes, verify_students
+from jobs.steps.initial_source import release
 from jobs.terminal.console import columns
 
 
@@ -39,16 +40,17 @@ class ChatModel(NamedTuple):
     system_key: str = ""
 
 
-def verify(contract: Contract, *, root: str, models: str) -> None:
+def verify(contract: Contract, *, root: str, models: str, run: Folder | None = None) -> None:
     """Check that every file, model and key that `contract` names is there, and that chat templates take its system texts.
 
-    `root` is where relative paths start, `models` the folder of unpacked models.
+    `root` is where relative paths start, `models` the folder of unpacked models, `run` the run folder, next to which champions are.
 
     Raises:
         ContractError: a routing rule names a tag that no check gives, no student has validation examples, or the decoder cannot
             read an answer schema.
         InputError: a source, the holdout or an evaluation list is missing.
-        ModelError: a model folder is missing, holds no Hugging Face model or refuses its chats, or a server's key is not set.
+        ModelError: a model folder or a release is missing, holds no Hugging Face model or refuses its chats, or a server's key is
+            not set.
     """
     check_tags(contract.judges.pools)
     verify_students(contract)
@@ -69,18 +71,22 @@ def verify(contract: Contract, *, root: str, models: str) -> None:
     for chat_model in chat_models:
         _check_template(chat_model, root)
     for number, student in enumerate(contract.students):
-        _check_student(f"students.{number}.init.prune", student, contract, Path(root), Path(models))
+        key = f"students.{number}.init.{student.init.kind}"
+        try:
+            if folder := _initial_folder(student, contract, root=root, models=models, run=run):
+                check_source(folder, student, contract.specialist.task_units[0].instruction)
+        except ModelError as error:
+            raise ModelError(f"{key}: {error}") from None
     verify_schemas(contract)
 
 
-def _check_student(key: str, student: Student, contract: Contract, root: Path, models: Path) -> None:
-    prune = student.init.prune
-    folder = models / prune.source if prune.source in BUNDLED else root / prune.source
-    if folder.is_dir():  # a bundled model may not be unpacked yet
-        try:
-            check_source(folder, prune.layers, contract.specialist.task_units[0].instruction)
-        except ModelError as error:
-            raise ModelError(f"{key}: {error}") from None
+def _initial_folder(student: Student, contract: Contract, *, root: str, models: str, run: Folder | None) -> Path | None:
+    """Return the folder of the model that `student` begins with; None if it is not known yet, or not unpacked."""
+    if (champion := student.init.champion) is not None:
+        return release(champion, run=run, contract=contract.name, root=root) if run or champion.registry else None
+    assert student.init.source is not None, "every other kind has one"
+    folder = Path(models if student.init.source in BUNDLED else root, student.init.source)
+    return folder if folder.is_dir() else None
 
 
 def verify_sources(contract: Contract, *, root: str) -> None:
@@ -138,7 +144,9 @@ def _chat_models(contract: Contract) -> Iterator[ChatModel]:
 def _weights(contract: Contract) -> Iterator[tuple[str, str]]:
     yield from ((f"{consumer.path}.path", consumer.model.path) for consumer in consumers(contract) if consumer.model.type == "vllm")
     yield from (
-        (f"students.{number}.init.prune.source", student.init.prune.source) for number, student in enumerate(contract.students)
+        (f"students.{number}.init.{student.init.kind}.source", student.init.source)
+        for number, student in enumerate(contract.students)
+        if student.init.source is not None
     )
     for number, route in enumerate(contract.teachers.routes or ()):
         if route.nearest:

@@ -22,12 +22,11 @@ def verify_students(contract: Contract) -> None:
 
 def student_line(student: Student) -> str:
     """Return how a student is made, in a line."""
-    prune = student.init.prune
     length = f"{student.max_steps} steps" if student.max_steps else f"{student.epochs} epochs"
     limit = f", at most {student.max_seconds:g} s" if student.max_seconds else ""
     seeds = f", {student.seeds} seeds" if student.seeds > 1 else ""
     chosen = f", best by {student.metric} ({student.decode})" if student.metric != "loss" else ""
-    return f"{student.name}: {len(prune.layers)} layers of {prune.source}, {length}{limit}{seeds}{chosen}, ZeRO {student.zero}"
+    return f"{student.name}: {student.init.summary}, {length}{limit}{seeds}{chosen}, ZeRO {student.zero}"
 
 
 def student_notes(contract: Contract) -> Iterator[str]:

@@ -159,6 +159,12 @@ def dataset(estimates: Extrapolation) -> JobPlan:
     return JobPlan(name="dataset", rows=estimates.total("answers"), basis=basis)
 
 
+def tokens(estimates: Extrapolation) -> JobPlan:
+    """Return the plan of the job `tokens`."""
+    basis = "rows: at most, as for the students; no model is asked"
+    return JobPlan(name="tokens", rows=estimates.count("learnable"), basis=basis)
+
+
 def student(name: str, estimates: Extrapolation, *, validation: float) -> JobPlan:
     """Return the plan of one training; `validation` is the share of its examples that are for validation."""
     rows = estimates.count("learnable")

@@ -127,6 +127,7 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
         _measured(whole),
         estimate.candidates(estimates),
         estimate.dataset(estimates),
+        estimate.tokens(estimates),
         *(estimate.student(student.name, estimates, validation=contract.curation.pick.validation) for student in contract.students),
         estimate.reports(
             estimates,

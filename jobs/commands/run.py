@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from engine.runs.job import Job, JobContext, is_finished, run_pipeline, up_to
+from engine.runs.job import Job, JobContext, run_pipeline, unfinished, up_to
 from jobs import workspace
 from jobs.commands import status, summary
 from jobs.pipeline import pipeline
@@ -33,7 +33,7 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: 
         ran = run_pipeline(
             jobs,
             context,
-            session=lambda: job_session(work, console, [job.name for job in jobs if not is_finished(context(job))]),
+            session=lambda: job_session(work, console, [job.name for job in unfinished(jobs, context)]),
         )
     if ran:
         console.log(f"\n{len(ran)} {'job' if len(ran) == 1 else 'jobs'} in {time.monotonic() - started:.0f} s.")

@@ -17,6 +17,7 @@ from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.terminal.console import columns
+from jobs.workspace import Workspace
 
 SPENDING_COLUMNS = (
     "teacher", "tokens_in", "tokens_out", "accepted", "picked", "tokens_per_accepted", "money", "money_per_accepted",
@@ -38,12 +39,18 @@ def status(run: str) -> Status:
         run=str(work.folder),
         contract=work.contract.name,
         created=workspace.read_run(work.folder).created,
-        jobs=tuple(_job(work.folder, job) for job in pipeline(work.contract)),
+        jobs=tuple(_job(work.folder, job) for job in pipeline(work.contract) if not _done_without(work, job)),
         spending=_spending(work.folder, work.contract),
         failures=metrics.failures if metrics else (),
         judge=metrics.judge if metrics else None,
         seeds=tuple(_seeds(work.folder, work.contract)),
     )
+
+
+def _done_without(work: Workspace, job: Job) -> bool:
+    """Return whether the derived artifact of `job` is not there, and nothing needs it any more, as in a run of an older version."""
+    users = [other.name for other in pipeline(work.contract) if job.name in other.derived]
+    return bool(users) and not load_artifact(work.folder / job.name) and all(load_artifact(work.folder / name) for name in users)
 
 
 def _seeds(folder: Folder, contract: Contract) -> Iterator[StudentSeeds]:
@@ -82,14 +89,8 @@ def _spending(folder: Folder, contract: Contract) -> Spending:
 def as_text(status: Status) -> str:
     """Return the status as tables: rows in and out of each job, and what each teacher cost."""
     head = f"{status.run}: {status.contract}, created {status.created}"
-    notes = [
-        warning_lines(status.jobs),
-        failure_note(status),
-        spending_table(status.spending),
-        judge_note(status.judge),
-        seed_table(status.seeds),
-    ]
-    parts = [head, job_table(status.jobs), *notes]
+    notes = [warning_lines(status.jobs), failure_note(status), spending_table(status.spending), judge_note(status.judge)]
+    parts = [head, job_table(status.jobs), *notes, seed_table(status.seeds)]
     return "\n\n".join(part for part in parts if part)
 
 

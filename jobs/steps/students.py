@@ -6,22 +6,25 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+import pyarrow.compute as pc
+
 from engine.contract import Contract
 from engine.contract.renames import older_json
 from engine.contract.students import Student
 from engine.errors import InputError, ModelError
 from engine.inference.identity import fingerprint
-from engine.inference.locate import locate
 from engine.records.student import SeedMetrics, Spread, StudentMetrics, TrainingSetup, ValidationLoss
 from engine.rows import EXAMPLE, PREFERENCE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
-from engine.students.init import prune
+from engine.students.export import adapter
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
+from engine.students.training.generation import require_answers
 from engine.students.training.preferences import MAKE_PAIRS
 from engine.students.training.state import BEST, SPLITS, Served, TrainSpec
+from jobs.steps import initial_source
 
 MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
@@ -36,9 +39,9 @@ def run(context: JobContext) -> RowCounts:
     """
     student = context.contract.student(context.job.name.rpartition("/")[2])
     data = context.artifact(context.job.needs[0])
-    source = locate(student.init.prune.source, root=context.root, home=context.models)
-    prune.check_layers(student.init.prune.layers, prune.count_layers(source), source)
-    check_examples(context, data)
+    source = initial_source.folder(context, student)
+    layers = initial_source.layers(student, source)
+    check_examples(context, data, student)
     if student.objectives.reads_pairs:
         check_pairs(student, data)
     plans = planned(context, student, source, data)
@@ -48,12 +51,14 @@ def run(context: JobContext) -> RowCounts:
             require_best(each, student)
         best = max(ended, key=Ended.rank)
         copy(best.folder / BEST, context.writer.folder / "model")
+        for part in (adapter.FOLDER, adapter.BASE) if student.init.adapter and not student.init.adapter.merge else ():
+            copy(best.folder / BEST / part, context.writer.folder / part)
         for each in ended if student.keep_seeds else ():
             if each is not best:
                 copy(each.folder / BEST, context.writer.folder / "seeds" / str(each.student.seed) / "model")
     rows = [{"student": student.name, "seed": each.student.seed, **entry} for each in ended for entry in each.progress.curve]
     context.writer.put("steps", from_rows(rows, STEP), STEP)
-    context.writer.metrics = metrics(student, best, ended)
+    context.writer.metrics = metrics(student, layers, best, ended)
     context.writer.warnings += unseen(student, best)
     assert best.progress.setup is not None, "the loop writes it with its first checkpoint"
     return row_counts(student, data, best.progress.setup)
@@ -131,9 +136,10 @@ def unseen(student: Student, best: Ended) -> list[str]:
     ]
 
 
-def check_examples(context: JobContext, dataset: Artifact) -> None:
-    """Raise InputError if the dataset has no training or no validation examples."""
-    present = set(dataset.read("examples", EXAMPLE, ["split"])["split"].unique().to_pylist())
+def check_examples(context: JobContext, dataset: Artifact, student: Student) -> None:
+    """Raise InputError if the dataset has no training or no validation examples, or none that the student's metric can use."""
+    rows = dataset.read("examples", EXAMPLE, ["split", "kind"])
+    present = set(rows["split"].unique().to_pylist())
     for split in SPLITS:
         if split not in present:
             raise InputError(
@@ -141,6 +147,8 @@ def check_examples(context: JobContext, dataset: Artifact) -> None:
                 "rows went. Loosen judges.accept or curation, raise curation.pick.validation, or give more prompts; then delete "
                 "the dataset and run again."
             )
+    if student.metric == "exact_match":
+        require_answers(rows.filter(pc.field("split") == "validation")["kind"].to_pylist(), student.name)
 
 
 def check_pairs(student: Student, dataset: Artifact) -> None:
@@ -168,13 +176,14 @@ def absolute(folder: Folder) -> str:
 
 
 def copy(model: Path, target: Folder) -> None:
-    """Copy the files of the folder `model` into `target`."""
+    """Copy the files of the folder `model` into `target`, without folders in it."""
     for path in sorted(model.iterdir()):
-        target.write(path.name, path.read_bytes())
+        if path.is_file():
+            target.write(path.name, path.read_bytes())
 
 
-def metrics(student: Student, best: Ended, every: Sequence[Ended]) -> StudentMetrics:
-    """Return the metrics of a student whose trainings `every` have ended."""
+def metrics(student: Student, layers: list[int], best: Ended, every: Sequence[Ended]) -> StudentMetrics:
+    """Return the metrics of a student, with `layers` of its source, whose trainings `every` have ended."""
     progress, setup = best.progress, best.progress.setup
     losses = [entry["loss"] for entry in progress.curve if entry["split"] == "validation"]
     assert progress.best is not None and setup is not None, "`run` refuses a training without one"
@@ -182,10 +191,10 @@ def metrics(student: Student, best: Ended, every: Sequence[Ended]) -> StudentMet
     return StudentMetrics(
         name=student.name,
         parameters=setup.parameters,
-        source=student.init.prune.source,
+        source=student.init.source or "champion",
         source_parameters=setup.source_parameters,
         source_layers=setup.source_layers,
-        layers=list(student.init.prune.layers),
+        layers=layers,
         zero=student.zero,
         workers=student.workers,
         validation_loss=ValidationLoss(final=losses[-1], best=progress.best, best_step=progress.best_step),

@@ -35,7 +35,7 @@ def job_session(work: Workspace, console: Console, jobs: Collection[str] = ()) -
         InputError: a cluster on this machine can never place a job.
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
-    verify(work.contract, root=work.root, models=work.models)
+    verify(work.contract, root=work.root, models=work.models, run=work.folder)
     work.save()
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")

@@ -32,6 +32,7 @@ from engine.storage.folder import Folder
 from engine.students.training import loop
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import Served, TrainSpec, WorkerContext
+from jobs.pipeline import student_job, tokens_job
 
 TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
 TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -165,9 +166,7 @@ def profile() -> Profile:
 
 def train(folder: Path, names: list[str]) -> None:
     """Train the students `names` at the same time."""
-    jobs = [
-        Job(f"students/{name}", needs=("dataset",), reads=(f"students.{name}",), run="jobs.steps.students:run") for name in names
-    ]
+    jobs = [tokens_job(), *(student_job(f"students/{name}") for name in names)]
     run_pipeline(jobs, lambda job: context_for(folder, job), lambda: session(profile()))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import students_world as world
 import torch
@@ -28,7 +29,7 @@ from engine.students.training.checkpoint_state import Progress
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = ["pair", "steady"]
-ALONE = ["zero0", "zero1", "zero2", "zero3", "coarse"]
+ALONE = ["zero0", "zero1", "zero2", "zero3", "coarse", "exact", "exact3"]
 
 
 def script(mode: str, folder: Path, names: list[str]) -> subprocess.Popen:
@@ -73,9 +74,9 @@ def artifact(folder: Path, name: str) -> Artifact:
     return loaded
 
 
-def curve(folder: Path, name: str) -> pa.Table:
-    """All steps of a student without the column of times."""
-    return artifact(folder, name).read("steps", STEP).drop_columns(["seconds"])
+def curve(folder: Path, name: str, *, seed: int = 0) -> pa.Table:
+    """All steps of a student's training without the column of times."""
+    return artifact(folder, name).read("steps", STEP).filter(pc.field("seed") == seed).drop_columns(["seconds"])
 
 
 def losses(progress: Progress) -> list[float]:
@@ -112,6 +113,31 @@ def test_zero_stages_give_the_same_losses(alone: dict[str, Progress]) -> None:
 
 def test_two_workers_on_ray_give_the_losses_of_one_without(unbroken: Path, alone: dict[str, Progress]) -> None:
     assert curve(unbroken, "pair")["loss"].to_pylist() == pytest.approx(losses(alone["zero2"]), rel=1e-4)
+
+
+def test_interrupted_training_has_the_metric_and_the_decay_of_an_unbroken_one(folder: Path, alone: dict[str, Progress]) -> None:
+    broken, whole = Progress.read(folder / "broken" / "exact"), alone["exact"]
+    assert len(broken.resumed_from) == 2 and whole.decay_start and whole.ended_by == "early_stop"
+    times = {"seconds", "resumed_from", "curve"}
+    assert broken.model_dump(exclude=times) == whole.model_dump(exclude=times)
+    assert [{**row, "seconds": 0} for row in broken.curve] == [{**row, "seconds": 0} for row in whole.curve]
+    weights = [load_file(folder / kind / "exact" / "best" / "model.safetensors") for kind in ("alone", "broken")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_exact_match_of_partitioned_weights_is_that_of_whole_ones(alone: dict[str, Progress]) -> None:
+    metrics = [[row["metric"] for row in alone[name].curve if row["split"] == "validation"] for name in ("exact", "exact3")]
+    assert metrics[0] == metrics[1] and any(metrics[0])
+
+
+def test_seeds_are_trained_apart_and_the_best_is_exported(unbroken: Path) -> None:
+    pair = artifact(unbroken, "pair")
+    metrics = pair.metrics(StudentMetrics)
+    assert [each.seed for each in metrics.seeds] == [0, 1] and metrics.seed in (0, 1)
+    assert metrics.spread["loss"].sd > 0 and metrics.seeds[0].served is not None
+    other = load_file(unbroken / "run" / "students" / "pair" / "seeds" / str(1 - metrics.seed) / "model" / "model.safetensors")
+    best = load_file(unbroken / "run" / "students" / "pair" / "model" / "model.safetensors")
+    assert not all(torch.equal(tensor, other[name]) for name, tensor in best.items())
 
 
 def test_patience_that_runs_out_stops_early_and_keeps_the_best(alone: dict[str, Progress]) -> None:

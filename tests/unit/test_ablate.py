@@ -136,15 +136,23 @@ def train(context):
     return RowCounts(len(table), {"trained": len(table)})
 
 
+def tokenise(context):
+    """A fake of the job `tokens`."""
+    rows = context.artifact(context.job.needs[0]).table("examples").rows
+    return RowCounts(rows, {"tokenised": rows})
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A finished run, with fake trainings and evaluations. No Ray."""
     from contextlib import nullcontext
 
+    import jobs.pipeline
     import jobs.terminal.session
 
     seen.clear()
-    monkeypatch.setattr(ablate, "TRAIN", f"{__name__}:train")
+    monkeypatch.setattr(jobs.pipeline, "TRAIN", f"{__name__}:train")
+    monkeypatch.setattr(jobs.pipeline, "TOKENISE", f"{__name__}:tokenise")
 
     def examine(context):
         holdout = context.artifact("prompts").read("holdout", HOLDOUT).to_pylist()

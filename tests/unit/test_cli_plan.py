@@ -77,7 +77,7 @@ def test_plan_json_has_the_documented_keys_and_numbers(toy):
     counted = {"prompts": DRAWN, "of": PROMPTS, "answers": DRAWN, "tokens": 60}
     assert found["pilot"] | {"seconds": 0} == {**counted, "seconds": 0, "failures": []}
     jobs = {job["name"]: job for job in found["jobs"]}
-    assert list(jobs) == ["prompts", "candidates", "dataset", "students/small", "students/large", "reports"]
+    assert list(jobs) == ["prompts", "candidates", "dataset", "tokens", "students/small", "students/large", "reports"]
     assert jobs["prompts"]["rows"]["value"] == PROMPTS + 1
     numbers = {unit: jobs["candidates"][unit]["value"] for unit in ("rows", "tokens_in", "tokens_out")}
     assert numbers == {"rows": 10, "tokens_in": 100, "tokens_out": 50}

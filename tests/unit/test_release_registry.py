@@ -304,8 +304,8 @@ def test_card_and_lineage_say_what_the_student_is_made_of(where: Folder) -> None
     for part in (
         "Fill in the form.", "- refund", "| CC-BY-4.0 | 1 |", "| CC0-1.0 | 2 |", "3 train, 1 validation",
         "| exact_match | 0.850 | 0.800 to 0.900 | 120 |", "| ece | none |", "| retention | 0.944 |", "| t | teacher |",
-        "- met: exact_match: found 0.850, wanted at least 0.8", "- The holdout is small.", "vllm serve", "layers 0, 1 of parent",
-        run.artifact("students/small").fingerprint,
+        "- met: exact_match: found 0.850, wanted at least 0.8", "- The holdout is small.", "vllm serve",
+        "2 layers of parent (0, 1)", run.artifact("students/small").fingerprint,
     ):  # fmt: skip
         assert part in card, part
     lineage = json.loads(release.read("lineage.json"))

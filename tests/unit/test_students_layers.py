@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.students.export import huggingface
 from engine.students.init import layers, prune, source
@@ -77,13 +78,17 @@ def folder_of(family: str, folder: Path, template: str = "{{ messages[0]['conten
     return folder
 
 
+def student(kept: tuple[int, ...]) -> Student:
+    return Student.model_validate({"name": "s", "init": {"prune": {"source": "x", "layers": kept}}})
+
+
 def test_a_source_is_checked_without_its_weights(tmp_path: Path) -> None:
-    source.check_source(folder_of("smollm3", tmp_path / "right"), (0, 1, 3), "Answer.")
-    source.check_source(folder_of("gpt2", tmp_path / "older"), (0, 1, 3), "Answer.")
+    source.check_source(folder_of("smollm3", tmp_path / "right"), student((0, 1, 3)), "Answer.")
+    source.check_source(folder_of("gpt2", tmp_path / "older"), student((0, 1, 3)), "Answer.")
     with pytest.raises(ModelError, match=r"other: DiffLlamaForCausalLM cannot be pruned to the layers"):
-        source.check_source(folder_of("diffllama", tmp_path / "other"), (0, 1, 3), "Answer.")
+        source.check_source(folder_of("diffllama", tmp_path / "other"), student((0, 1, 3)), "Answer.")
     with pytest.raises(ModelError, match=r"\[4\] are not there; the model has 4 layers"):
-        source.check_source(tmp_path / "right", (0, 4), "Answer.")
+        source.check_source(tmp_path / "right", student((0, 4)), "Answer.")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ def test_layers_that_vllm_serves_by_their_index_are_refused(family: str, changes
 
 def test_a_base_model_is_no_source_of_a_student(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"base.*chat template(.|\n)*use its instruct version"):
-        source.check_source(folder_of("llama", tmp_path / "base", template=""), (0, 1), "Answer.")
+        source.check_source(folder_of("llama", tmp_path / "base", template=""), student((0, 1)), "Answer.")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "smollm3"])

@@ -16,6 +16,7 @@ from engine.students.training.checkpoint_state import Progress
 from engine.students.training.schedule import learning_rate
 from engine.students.training.state import Training, TrainSpec, WorkerContext
 from jobs.commands.check_students import student_line, student_notes, verify_students
+from jobs.commands.estimate import exactly
 from jobs.commands.estimate import student as planned_student
 from jobs.commands.status import seed_table
 from jobs.steps import students
@@ -119,15 +120,8 @@ def test_a_training_ends_by_what_comes_first(
 
 
 def ended(seed: int, metric: float | None, loss: float, **more: Any) -> students.Ended:
-    entry = {
-        "step": 5,
-        "epoch": 0.5,
-        "split": "validation",
-        "loss": loss,
-        "served": metric,
-        "unconstrained": None,
-        "metric": metric,
-    }
+    shares = {"metric": metric, "served": metric, "unconstrained": None}
+    entry = {"step": 5, "epoch": 0.5, "split": "validation", "loss": loss, **shares}
     progress = Progress(step=10, best=loss, best_metric=metric, best_step=5, curve=[entry], setup=SETUP, ended_by="max_seconds")
     return students.Ended(student(seed=seed, **more), progress, Path())
 
@@ -173,15 +167,11 @@ def test_check_says_what_of_a_training_misleads() -> None:
     words, seconds = student_notes(contract)
     assert "compares the text of letter with the teacher's answer, word for word" in words and "schedule: wsd" in seconds
     assert student_line(section) == "s: 2 layers of x, 3 epochs, at most 60 s, 2 seeds, best by exact_match (both), ZeRO 2"
-    with pytest.raises(ContractError, match="curation.pick.validation: found 0"):
+    with pytest.raises(ContractError, match="validation: found 0"):
         verify_students(contract)
 
 
 @pytest.mark.parametrize(("rows", "said"), [(300, "about 30 of them for validation"), (4, "too few for a validation split")])
 def test_plan_says_how_many_examples_are_for_validation(rows: int, said: str) -> None:
-    found = SimpleNamespace(value=float(rows), low=float(rows), high=float(rows))
-    estimates: Any = SimpleNamespace(count=lambda name: None)
-    import jobs.commands.estimate as estimate
-
-    estimates.count = lambda name: estimate.Range(value=found.value, low=found.low, high=found.high)
+    estimates: Any = SimpleNamespace(count=lambda name: exactly(rows))
     assert said in planned_student("s", estimates, validation=0.1).basis

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelError
+from engine.students.data.turn_end import stop_ids
+from engine.students.export import adapter
 from engine.students.init.prune import PrunedModel
 
 PREFIX = "model."  # LossModule puts it before the names of the weights
@@ -18,28 +20,57 @@ PROBE_TOKENS = 32
 
 
 def write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, *, dtype: str) -> None:
-    """Write `weights`, named as in LossModule, in `dtype` into `folder`, with configuration, tokenizer and generation settings.
+    """Write the model of `weights`, named as in LossModule, in `dtype` into `folder`, with configuration, tokenizer and generation settings.
 
-    The model is built again on the meta device: the one in training may be partitioned over workers. That its configuration
-    builds the model that is trained is what `verify` shows before the first step, where no rounding is in the way.
+    An adapter is merged in float32 before, and is written by itself into `folder`/adapter, too.
 
     Raises:
         ModelError: the saved folder, loaded anew, has other weights.
+    """
+    named = {name.removeprefix(PREFIX): tensor.detach() for name, tensor in weights.items() if name.startswith(PREFIX)}
+    if pruned.adapter is not None:
+        adapter.save(pruned, named, folder / adapter.FOLDER)
+        named = adapter.merged(pruned, named)
+    _write(pruned, named, folder, dtype)
+
+
+def write_base(pruned: PrunedModel, folder: Path, *, dtype: str) -> None:
+    """Write the model without its adapter in `dtype` into `folder`, as `write` does.
+
+    Raises:
+        ModelError: the saved folder, loaded anew, has other weights.
+    """
+    _write(pruned, adapter.base(pruned, pruned.model.state_dict()), folder, dtype)
+
+
+def write_merged(pruned: PrunedModel, folder: Path, *, dtype: str) -> None:
+    """Write the model with the adapter in `folder`/adapter into `folder`, as `write` did before.
+
+    Raises:
+        ModelError: the saved folder, loaded anew, has other weights.
+    """
+    _write(pruned, adapter.merged(pruned, adapter.restored(pruned, folder / adapter.FOLDER)), folder, dtype)
+
+
+def _write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, dtype: str) -> None:
+    """Write `weights`, by their names in the model.
+
+    The model is built again on the meta device: the one in training may be partitioned over workers. That its configuration
+    builds the model that is trained is what `verify` shows before the first step, where no rounding is in the way.
     """
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     precision = getattr(torch, dtype)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(pruned.model.config, dtype=precision)
-    of_model = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}  # no projections
-    renamed = {name: tensor.detach().to(precision) for name, tensor in of_model.items()}
+    renamed = {name: tensor.to(precision) for name, tensor in weights.items()}
     missing, unexpected = model.load_state_dict(renamed, strict=False, assign=True)
     model.tie_weights()
     unset = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     assert not unset and not unexpected, f"weights do not fit the model: {unset or missing} are missing, {unexpected} are unknown"
     ids = pruned.tokenizer
     model.generation_config = GenerationConfig(
-        do_sample=False, bos_token_id=ids.bos_token_id, eos_token_id=ids.eos_token_id, pad_token_id=ids.pad_token_id
+        do_sample=False, bos_token_id=ids.bos_token_id, eos_token_id=stop_ids(ids), pad_token_id=ids.pad_token_id
     )
     model.save_pretrained(folder)
     pruned.tokenizer.save_pretrained(folder)

@@ -17,40 +17,45 @@ LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """A pruned model and its tokenizer (transformers' classes)."""
+    """A model at the start of its training, and its tokenizer (transformers' classes)."""
 
     model: Any
     tokenizer: Any
-    source_layers: int  # decoder layers of the model it was pruned from
+    source_layers: int  # decoder layers of the model that it was made from
     source_parameters: int
+    adapter: Any = None  # peft's model around `model`, if low-rank updates are trained
 
 
-def prune(source: Path, layers: Sequence[int], *, freeze_embeddings: bool = True, freeze_layers: int = 0) -> PrunedModel:
-    """Load `source` in float32 and keep only its decoder layers `layers`, in that order.
-
-    `freeze_embeddings` leaves the token table, and the output layer tied with it, as they are; `freeze_layers` the first layers.
+def load(source: Path) -> PrunedModel:
+    """Load the whole model and the tokenizer in the folder `source`, in float32.
 
     Raises:
-        ModelError: the folder holds no causal language model, or it has no layer of that index.
+        ModelError: the folder holds no causal language model.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from engine.students.init.layers import find, keep
 
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{source}: no causal language model can be loaded from here: {error}") from error
-    source_parameters, source_layers = parameters(model), len(find(model))
-    check_layers(layers, source_layers, source)
-    kept = keep(model, layers)
-    for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
-        embeddings.weight.requires_grad_(not freeze_embeddings)
-    kept[:freeze_layers].requires_grad_(False)
-    model.train()
-    return PrunedModel(model, tokenizer, source_layers, source_parameters)
+    layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", 0)
+    return PrunedModel(model, tokenizer, layers, parameters(model))
+
+
+def prune(source: Path, layers: Sequence[int]) -> PrunedModel:
+    """Load `source` in float32 and keep only its decoder layers `layers`, in that order.
+
+    Raises:
+        ModelError: the folder holds no causal language model, or it has no layer of that index.
+    """
+    from engine.students.init.layers import find, keep
+
+    loaded = load(source)
+    check_layers(layers, len(find(loaded.model)), source)
+    keep(loaded.model, layers)
+    return loaded
 
 
 def count_layers(source: Path) -> int:

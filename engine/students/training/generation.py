@@ -163,15 +163,20 @@ def chosen(rows: Sequence[Row], count: int, student: str) -> list[Row]:
     Raises:
         InputError: none is left.
     """
+    require_answers([row["kind"] for row in rows], student)
     answers = [row for row in rows if row["kind"] == "answer"]
-    if not answers:
-        raise InputError(
-            f"student {student}: metric exact_match: none of the {len(rows)} validation examples is of the kind `answer`. Raise "
-            "curation.pick.validation or give more prompts, or use metric: loss."
-        )
     order = {name: place for place, name in enumerate(DIFFICULTIES)}
     answers.sort(key=lambda row: (row["task_unit"], order.get(row["difficulty"], -1), row["example_id"]))
     return [answers[int(at)] for at in np.linspace(0, len(answers), min(count, len(answers)), endpoint=False)]
+
+
+def require_answers(kinds: Sequence[str], student: str) -> None:
+    """Raise InputError if none of the `kinds` of the validation examples is that of an answer."""
+    if "answer" not in kinds:
+        raise InputError(
+            f"student {student}: metric exact_match: none of the {len(kinds)} validation examples is of the kind `answer`. "
+            "Raise curation.pick.validation or give more prompts, or use metric: loss."
+        )
 
 
 def _question(row: Row, served: Served, tokenizer: Any) -> Question:

@@ -18,6 +18,7 @@ import torch
 from engine.records.student import EndedBy
 from engine.rows import content_id
 from engine.students.data.pack import epoch_batches
+from engine.students.export import adapter, huggingface
 from engine.students.training import passes, zero
 from engine.students.training.loss_module import Totals
 from engine.students.training.schedule import latest_decay_start, learning_rate
@@ -115,5 +116,15 @@ def save(training: Training) -> None:
             if training.preferences:
                 training.preferences.save(folder)
             if progress.best is not None:
-                shutil.copytree(training.scratch / BEST, folder / BEST, copy_function=os.link)
+                keep_best(training, folder / BEST)
         training.worker.save_checkpoint(folder)
+
+
+def keep_best(training: Training, folder: Path) -> None:
+    """Put the best model so far into `folder`; of one with an adapter only the adapter, until the training is over."""
+    student, best = training.spec.student, training.scratch / BEST
+    if training.pruned.adapter is not None and not training.progress.is_over:
+        best, folder = best / adapter.FOLDER, folder / adapter.FOLDER
+    elif student.init.adapter and not student.init.adapter.merge:
+        huggingface.write_base(training.pruned, best / adapter.BASE, dtype=student.dtype)
+    shutil.copytree(best, folder, copy_function=os.link)

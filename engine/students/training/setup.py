@@ -19,10 +19,13 @@ from engine.rows import EXAMPLE, PREFERENCE
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.students import objectives
-from engine.students.data.pack import CURRICULUM_COLUMNS, Packed, pack
+from engine.students.data import preflight
+from engine.students.data.pack import CURRICULUM_COLUMNS, Packed, iterate, pack
 from engine.students.data.pairs import COLUMNS
 from engine.students.export import huggingface
 from engine.students.init import prune
+from engine.students.init.initial import initial
+from engine.students.init.tokenizer import build_tokenizer
 from engine.students.objectives import blend
 from engine.students.objectives.hidden_source import HiddenSource
 from engine.students.training import preferences, zero
@@ -36,14 +39,14 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
-    layers, freeze_embeddings, freeze_layers = student.init.prune.layers, student.freeze_embeddings, student.freeze_layers
-    pruned = prune.prune(Path(spec.source), layers, freeze_embeddings=freeze_embeddings, freeze_layers=freeze_layers)
+    examples = load_examples(spec)
+    pruned = initial(spec, trimmed_tokenizer(spec, examples, scratch))
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
     if worker.rank == 0 and worker.resume is None:
         huggingface.verify(pruned, scratch)
     objectives, tokenizer = student.objectives, pruned.tokenizer
     pairs = preferences.load(read(spec, "preferences", PREFERENCE, COLUMNS), tokenizer, student) if objectives.reads_pairs else None
-    splits = pairs.chosen if pairs and pairs.is_alone else pack_examples(spec, tokenizer)
+    splits = pairs.chosen if pairs and pairs.is_alone else pack_examples(spec, examples, tokenizer)
     progress = Progress(
         setup=TrainingSetup(
             parameters=prune.parameters(pruned.model),
@@ -67,7 +70,17 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     return training
 
 
-def pack_examples(spec: TrainSpec, tokenizer: Any) -> dict[str, Packed]:
+def trimmed_tokenizer(spec: TrainSpec, examples: dict[str, pa.Table], scratch: Path) -> Any:
+    """Return the tokenizer that is trimmed to the texts of `examples`; None if the student keeps the whole vocabulary."""
+    if not spec.student.init.vocabulary:
+        return None
+    rows = (row for table in examples.values() for row in iterate(table))
+    texts = (text for row in rows for text in (*(turn["content"] for turn in row["messages"]), row["target"]))
+    build_tokenizer(spec.student.init, Path(spec.source), texts, scratch / "tokenizer")
+    return preflight.load(scratch / "tokenizer")
+
+
+def pack_examples(spec: TrainSpec, examples: dict[str, pa.Table], tokenizer: Any) -> dict[str, Packed]:
     """Return the examples of each split as token ids.
 
     Raises:
@@ -77,7 +90,7 @@ def pack_examples(spec: TrainSpec, tokenizer: Any) -> dict[str, Packed]:
     number = partial(blend.number, student.objectives) if any(student.objectives.blends) else None
     splits = {
         name: pack(table, tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum, blend=number)
-        for name, table in load_examples(spec).items()
+        for name, table in examples.items()
     }
     for name, split in splits.items():
         check_split(name, split, student)
@@ -125,3 +138,5 @@ def restore(training: Training, folder: Path) -> None:
         progress.resumed_from.append(progress.step)
     if training.worker.rank == 0 and progress.best is not None:
         shutil.copytree(folder / BEST, training.scratch / BEST)
+        if training.pruned.adapter is not None and not progress.is_over:
+            huggingface.write_merged(training.pruned, training.scratch / BEST, dtype=training.spec.student.dtype)

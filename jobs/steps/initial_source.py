@@ -1,0 +1,92 @@
+"""Where a student's initial weights lie: a model's folder, or a release of the registry."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from engine.contract.init import ChampionRelease
+from engine.contract.students import Student
+from engine.errors import MissingArtifact, ModelError, StorageError
+from engine.inference.locate import locate
+from engine.records.base import Json
+from engine.release.registry import Registry, default_registry
+from engine.runs.job import JobContext
+from engine.storage.folder import Folder
+from engine.students.init.prune import check_layers, count_layers
+
+
+def folder(context: JobContext, student: Student) -> Path:
+    """Return the folder of the model that `student` begins with.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    if student.init.champion:
+        return release(student.init.champion, run=context.run, contract=context.contract.name, root=context.root)
+    assert student.init.source is not None, "every other kind has one"
+    return locate(student.init.source, root=context.root, home=context.models)
+
+
+def layers(student: Student, source: Path) -> list[int]:
+    """Return the decoder layers of the model in the folder `source` that `student` keeps.
+
+    Raises:
+        ModelError: a layer is not there, or the folder's configuration does not say how many there are.
+    """
+    count = count_layers(source)
+    if student.init.layers is None:
+        return list(range(count))
+    check_layers(student.init.layers, count, source)
+    return list(student.init.layers)
+
+
+def identity(context: JobContext) -> Json:
+    """Return the fingerprint of the release that the job's student begins with.
+
+    Raises:
+        MissingArtifact: the release is not there.
+    """
+    name = context.job.name.rpartition("/")[2]
+    return {"champion": releases(context)[name]}
+
+
+def releases(context: JobContext) -> Json:
+    """Return student -> fingerprint of the release that it begins with.
+
+    Raises:
+        MissingArtifact: a release is not there.
+    """
+    try:
+        return {one.name: folder(context, one).parent.name for one in context.contract.students if one.init.champion}
+    except ModelError as error:  # an artifact whose source was removed later is still finished
+        raise MissingArtifact(str(error)) from None
+
+
+def release(section: ChampionRelease, *, run: Folder | None, contract: str, root: str) -> Path:
+    """Return the model folder of the release that `section` names; without names, of the champion of `contract` next to `run`.
+
+    Raises:
+        ModelError: there is no such release, or it is not on a file system.
+    """
+    if section.registry is None:
+        assert run is not None, "the default registry is next to a run"
+        champions = default_registry(run)
+    else:
+        champions = Folder(section.registry if "://" in section.registry else str(Path(root, section.registry)))
+    registry = Registry(champions, section.contract or contract)
+    try:
+        champion, events = registry.champion, {event.fingerprint: event for event in registry.history()}
+    except (StorageError, ValidationError) as error:
+        raise ModelError(str(error)) from None
+    wanted = section.version or (champion.fingerprint if champion else "none")
+    found = [event for fingerprint, event in events.items() if fingerprint.startswith(wanted)]
+    if len(found) != 1:
+        known = ", ".join(f"{event.fingerprint[:12]} ({event.student})" for event in events.values()) or "none"
+        raise ModelError(
+            f"{registry.folder} has {len(found)} releases of {section.version or 'a champion'}, expected one; known: "
+            f"{known}. Promote a student first (rayleigh promote RUN), or name another registry, contract or version."
+        )
+    model = registry.model_folder(found[0])
+    if not model.is_local:
+        raise ModelError(f"workers load {model} from a file system only. Copy the registry to one, and name that.")
+    return Path(model.path)

@@ -34,16 +34,12 @@ STUDENTS = (
 )
 STEPS = {"dpo_alone": 12, "orpo": 12}
 moments = random.Random(0)
-ENDS = {each.name: tuple(sorted(moments.sample(range(1, STEPS.get(each.name, 18)), 2))) for each in STUDENTS}
-"""Student -> random steps after which its training is interrupted."""
-
-
-def with_capture(splits: dict[str, Packed], teacher: Any) -> dict[str, Packed]:
-    """Return `splits` with the teacher's K most likely tokens at every target token; the gate is closed at every fifth."""
-    return {name: replace(split, teacher=captured(split, teacher)) for name, split in splits.items()}
+ENDS = {each.name: (moments.randrange(4, STEPS.get(each.name, 18)),) for each in STUDENTS}
+"""Student -> the random step after which its training is interrupted, not before its first checkpoint."""
 
 
 def captured(split: Packed, teacher: Any) -> Captured:
+    """The teacher's K most likely tokens at every target token; the gate is closed at every fifth."""
     rows = []
     for row in range(len(split)):
         batch = collate(split, np.array([row]), pad=0)
@@ -57,12 +53,8 @@ def captured(split: Packed, teacher: Any) -> Captured:
 
 def main(folder: Path) -> None:
     world.begin()
-    packed, teacher = setup.pack_examples, AutoModelForCausalLM.from_pretrained(folder / "teacher")
-
-    def pack_examples(spec: Any, tokenizer: Any) -> dict[str, Packed]:
-        return with_capture(packed(spec, tokenizer), teacher)
-
-    setup.pack_examples = pack_examples
+    marked, teacher = setup.marked, AutoModelForCausalLM.from_pretrained(folder / "teacher")
+    setup.marked = lambda packed, objectives: replace(marked(packed, objectives), teacher=captured(packed, teacher))
     for each in STUDENTS:
         world.run_alone(folder, each, "alone", ())
         world.run_alone(folder, each, "broken", ENDS[each.name])

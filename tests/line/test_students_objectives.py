@@ -41,7 +41,7 @@ def curve(found: Progress) -> list[tuple]:
 def test_interrupted_training_goes_on_with_equal_losses_to_the_bit(folder: Path, name: str) -> None:
     broken = progress(folder, "broken", name)
     assert curve(broken) == curve(progress(folder, "alone", name))
-    assert len(broken.resumed_from) == sum(end >= world.world.SHORT["checkpoint_steps"] for end in world.ENDS[name])
+    assert broken.resumed_from == [world.ENDS[name][0] // 4 * 4]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,7 +55,7 @@ def test_what_is_optimised_falls_on_unseen_examples(folder: Path, name: str) -> 
 def test_parts_of_the_loss_add_up_to_it(folder: Path, name: str) -> None:
     for row in progress(folder, "alone", name).curve:
         assert sum(part["loss"] for part in row["parts"]) == pytest.approx(row["loss"], rel=1e-5)
-        assert [part["objective"] for part in row["parts"]][0] == "sft"
+        assert row["parts"][0]["objective"] == "sft"
 
 
 def test_a_dpo_training_begins_at_the_log_of_two_and_its_reference_stays(folder: Path) -> None:

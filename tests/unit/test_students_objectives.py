@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
 from engine.contract.objectives import Divergence, Hidden, JensenShannon, Objectives, Process
+from engine.rows import KINDS
 from engine.students.data.batch import Batch, TeacherTokens
 from engine.students.data.captured import Captured
 from engine.students.objectives import OBJECTIVES, blend
@@ -18,7 +19,7 @@ from engine.students.objectives.hidden import by_depth
 from engine.students.objectives.outputs import Outputs
 from engine.students.objectives.process import rationale_weight
 
-TOKENS, WORDS = 6, 11
+TOKENS, WORDS, LAST = 6, 11, 1 << 20
 SECTIONS = {"forward_kl": Divergence, "reverse_kl": Divergence, "jsd": JensenShannon}
 
 
@@ -144,8 +145,8 @@ def test_a_tail_that_hardly_has_mass_keeps_its_gradient_in_float32() -> None:
 
 
 def test_forward_kl_is_the_published_loss_of_distillkit() -> None:
-    """Dense: batchmean times the squared temperature. Sparse, with the missing mass spread evenly on both sides: the words' terms, and
-    the missing mass times the log of its ratio, as the number of missing words cancels."""
+    """Dense: batchmean times the squared temperature. Sparse, with the missing mass spread evenly on both sides: the words'
+    terms, and the missing mass times the log of its ratio, as the number of missing words cancels."""
     student, teacher, temperature = logits(0), logits(1), 3.0
     scaled = (student / temperature).log_softmax(1), (teacher / temperature).softmax(1)
     published = kl_div(*scaled, reduction="batchmean") * temperature**2
@@ -198,8 +199,12 @@ def test_blends_are_found_by_kind_then_by_tier() -> None:
     objectives = Objectives.model_validate({"forward_kl": 0.5, "by_kind": by_kind, "by_tier": by_tier})
     table, names = blend.table(objectives), blend.active(objectives)
 
+    def number(kind: str, tier: int | None) -> int:
+        tiers = np.array([LAST if tier is None else tier])
+        return blend.numbers(objectives, np.array([KINDS.index(kind)]), tiers).item()
+
     def found(kind: str, tier: int | None) -> dict[str, float]:
-        return dict(zip(names, table[blend.number(objectives, {"kind": kind, "confidence_tier": tier})], strict=True))
+        return dict(zip(names, table[number(kind, tier)], strict=True))
 
     assert found("answer", None) == found("answer", 0) == {"sft": 1.0, "forward_kl": 0.5}
     assert found("answer", 1) == {"sft": 3, "forward_kl": 0.1} and found("answer", 2) == {"sft": 0, "forward_kl": 0.5}

@@ -1,7 +1,9 @@
 """Preference pairs: what they are packed to, which step has which, and what the objectives over them learn."""
 
 import math
+import string
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,10 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
+from tokenizers import Tokenizer, models
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from transformers import PreTrainedTokenizerFast
 
 from engine.contract.objectives import Dpo, Objectives, Orpo, Simpo
 from engine.contract.students import Student
@@ -24,16 +28,18 @@ from engine.students.training import preferences
 SECTIONS = {"dpo": Dpo, "orpo": Orpo, "simpo": Simpo}
 
 
-class Letters:
+@cache
+def letters() -> Any:
     """A tokenizer of single characters."""
+    words = Tokenizer(models.BPE(vocab={word: at for at, word in enumerate(["<pad>", "</s>", *string.printable])}, merges=[]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>")
+    turn = "{{ m['content'] }}{{ '>' if m['role'] == 'user' else '</s>' }}"
+    tokenizer.chat_template = "{% for m in messages %}" + turn + "{% endfor %}"
+    return tokenizer
 
-    eos_token_id = 1
 
-    def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool, add_generation_prompt: bool) -> str:
-        return "".join(turn["content"] for turn in messages) + ">"
-
-    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
-        return {"input_ids": [ord(letter) for letter in text]}
+def read(ids: Any) -> str:
+    return "".join(letters().convert_ids_to_tokens(ids.tolist())).replace("</s>", "$")
 
 
 def table(*answers: tuple[str, str], split: str = "train") -> pa.Table:
@@ -63,9 +69,8 @@ def outputs(seed: int) -> PairOutputs:
 
 
 def test_pairs_are_packed_side_by_side_and_audited() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), Letters(), max_tokens=50)
-    text = "".join(chr(token) if token > 1 else "$" for token in packed.sequences.ids)
-    assert text == "say 0>yes$say 0>no$say 2>a$say 2>bbbbbbb$"
+    packed = pack_pairs(table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), letters(), [1], max_tokens=50)
+    assert read(packed.sequences.ids) == "say 0>yes$say 0>no$say 2>a$say 2>bbbbbbb$"
     assert packed.chosen.learned.tolist() == [4, 2]
     audit = packed.audit
     assert (audit.pairs, audit.too_long, audit.equal, audit.chosen_longer, audit.margin) == (2, 1, 1, 0.5, 0.5)
@@ -73,12 +78,10 @@ def test_pairs_are_packed_side_by_side_and_audited() -> None:
 
 
 def test_a_batch_of_pairs_has_the_chosen_answers_first_and_their_reference() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("a", "bb"), ("c", "d")), Letters(), max_tokens=50)
+    packed = pack_pairs(table(("yes", "no"), ("a", "bb"), ("c", "d")), letters(), [1], max_tokens=50)
     batch = collate_pairs(packed, np.array([2, 0, -1]), reference=np.arange(6, dtype=np.float32), pad=0)
-    words = {row: "" for row in range(6)}
-    for owner, label in zip(batch.sequences.owners.tolist(), batch.sequences.labels.tolist(), strict=True):
-        words[owner] += chr(label) if label > 1 else "$"
-    assert list(words.values()) == ["c$", "yes$", "", "d$", "no$", ""]
+    words = [read(batch.sequences.labels[batch.sequences.owners == row]) for row in range(6)]
+    assert words == ["c$", "yes$", "", "d$", "no$", ""]
     assert (batch.reference.tolist(), batch.weights.tolist()) == ([4, 0, 0, 5, 1, 0], [1, 1, 0])
 
 
@@ -142,13 +145,13 @@ def student(**objectives: Any) -> Student:
 def test_a_split_without_pairs_that_can_be_learned_is_refused_with_what_makes_them() -> None:
     rows = pa.concat_tables([table(("yes", "no")), table(("same", "same"), ("x" * 30, "y"), split="validation")])
     with pytest.raises(InputError, match=r"no validation pair.*of 2 pairs 1 are longer.* 1 have two equal.*curation.preferences"):
-        preferences.load(rows, Letters(), student(dpo=1))
+        preferences.load(rows, letters(), student(dpo=1))
 
 
 def test_without_an_objective_over_examples_the_batches_are_of_pairs() -> None:
     rows = pa.concat_tables([table(("yes", "no")), table(("a", "b"), split="validation")])
-    assert preferences.load(rows, Letters(), student(sft=0, dpo=1)).is_alone
-    assert not preferences.load(rows, Letters(), student(sft=0.1, dpo=1)).is_alone
+    assert preferences.load(rows, letters(), student(sft=0, dpo=1)).is_alone
+    assert not preferences.load(rows, letters(), student(sft=0.1, dpo=1)).is_alone
 
 
 @pytest.mark.parametrize(

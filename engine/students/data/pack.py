@@ -4,8 +4,8 @@ Only the target's tokens are learned. The order of batches depends on seed and e
 batches as an unbroken one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from engine.inference.engine import Chat
 from engine.inference.turn_marks import encode_chat, encode_text
-from engine.rows import DIFFICULTIES, Row
+from engine.rows import DIFFICULTIES, KINDS, SPAN_KINDS, Row
 from engine.students.data.batch import Batch, TeacherTokens
 from engine.students.data.captured import Captured
 
@@ -34,9 +34,14 @@ class Packed:
     weights: np.ndarray  # float32
     stages: np.ndarray  # int32, see `stage`: lower ones come first
     too_long: int  # examples that were left out
-    rationales: np.ndarray | None = None  # int32 [examples, 2], where the rationale begins and ends among the target's tokens
-    blends: np.ndarray | None = None  # int64, which blend of objectives an example has; see objectives/blend.py
+    kinds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))  # index into rows.KINDS; -1 = another one
+    tiers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))  # confidence_tier; LAST = none
+    span_starts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # of example i: spans[starts[i]:starts[i + 1]]
+    spans: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int32))  # index into SPAN_KINDS, first token, end
     teacher: Captured | None = None  # of all target tokens
+    # Filled in by objectives/marks.py where an objective reads them.
+    rationales: np.ndarray | None = None  # int32 [examples, 2], where the rationale begins and ends among the target's tokens
+    blends: np.ndarray | None = None  # int64, which blend of objectives an example has
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -62,37 +67,38 @@ class Packed:
         return float((self.weights[rows].astype(np.float64) * self.learned[rows]).sum())
 
 
-def pack(
-    examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str = "none", blend: Callable[[Row], int] | None = None
-) -> Packed:
-    """Tokenize `examples` (columns messages, target, weight, and those of the curriculum).
+def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str = "none") -> Packed:
+    """Tokenize `examples` (columns messages, target, weight, kind, rationale, and those of the curriculum).
 
     An example is its chat in the tokenizer's template with generation prompt, then the target and the end of sequence.
 
-    An example of more than `max_tokens` tokens is left out and counted. `blend` numbers the blend of objectives of a row. With the
-    column `rationale` it is noted which tokens it has.
+    An example of more than `max_tokens` tokens is left out and counted.
     """
     pieces: list[np.ndarray] = []
     targets: list[int] = []
-    weights: list[float] = []
-    stages: list[int] = []
-    rationales: list[tuple[int, int]] = []
-    blends: list[int] = []
+    kept: list[Row] = []
+    spans: list[tuple[int, int, int]] = []
     for row in iterate(examples):
         ids, prompt_length = encode(tokenizer, row["messages"], row["target"])
         if len(ids) > max_tokens:
             continue
         pieces.append(ids)
         targets.append(prompt_length)
-        weights.append(row["weight"])
-        stages.append(stage(row, curriculum))
-        rationales.append((0, _rationale_tokens(ids[prompt_length:], tokenizer, row.get("rationale") or "", row["target"])))
-        blends.append(blend(row) if blend else 0)
-    starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
-    too_long = examples.num_rows - len(pieces)
-    columns = np.asarray(targets, np.int32), np.asarray(weights, np.float32), np.asarray(stages, np.int32)
-    where = np.asarray(rationales, np.int32).reshape(-1, 2) if "rationale" in examples.column_names else None
-    return Packed(_join(pieces, np.int32), starts, *columns, too_long, where, np.asarray(blends, np.int64) if blend else None)
+        kept.append(row)
+        of_rationale = _rationale_tokens(ids[prompt_length:], tokenizer, row.get("rationale") or "", row["target"])
+        spans.append((SPAN_KINDS.index("rationale"), prompt_length, prompt_length + of_rationale))
+    return Packed(
+        ids=_join(pieces, np.int32),
+        starts=np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64),
+        targets=np.asarray(targets, np.int32),
+        weights=np.asarray([row["weight"] for row in kept], np.float32),
+        stages=np.asarray([stage(row, curriculum) for row in kept], np.int32),
+        too_long=examples.num_rows - len(pieces),
+        kinds=np.asarray([KINDS.index(row["kind"]) if row["kind"] in KINDS else -1 for row in kept], np.int8),
+        tiers=np.asarray([stage(row, "confidence_tier") for row in kept], np.int32),
+        span_starts=np.arange(len(kept) + 1, dtype=np.int64),
+        spans=np.asarray(spans, np.int32).reshape(-1, 3),
+    )
 
 
 def _rationale_tokens(ids: np.ndarray, tokenizer: Any, rationale: str, target: str) -> int:

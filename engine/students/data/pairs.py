@@ -8,8 +8,10 @@ import pyarrow as pa
 import torch
 
 from engine.records.student import PreferenceAudit
+from engine.rows import EXAMPLE, Row, from_rows
 from engine.students.data.batch import PreferenceBatch
-from engine.students.data.pack import Packed, collate, encode, iterate
+from engine.students.data.pack import Packed, collate
+from engine.students.data.tokenise import tokenise
 
 COLUMNS = ("pair_id", "split", "prompt", "chosen", "rejected", "margin")
 
@@ -34,45 +36,58 @@ class PackedPairs:
         return Packed(ids, starts, each.targets[::2], each.weights[::2], each.stages[::2], 0)
 
 
-def pack_pairs(rows: pa.Table, tokenizer: Any, *, max_tokens: int) -> PackedPairs:
-    """Tokenize PREFERENCE `rows` (COLUMNS) in the order of their ids.
+def pack_pairs(rows: pa.Table, tokenizer: Any, ending: list[int], *, max_tokens: int) -> PackedPairs:
+    """Tokenize PREFERENCE `rows` (COLUMNS) in the order of their ids, as examples are; `ending` are the ids of the end of a turn.
 
     Left out and counted: pairs with an answer that makes an example of more than `max_tokens` tokens, and pairs whose two answers
     are the same tokens, which teach nothing.
+
+    Raises:
+        InputError: the chat template refuses a prompt.
     """
-    pieces: list[np.ndarray] = []
-    targets: list[int] = []
-    ratios: list[float] = []
+    rows = rows.sort_by("pair_id")
+    chosen, rejected = (tokenise(_examples(rows, side), tokenizer, ending).to_pylist() for side in ("chosen", "rejected"))
+    kept: list[tuple[Row, Row]] = []
     margins: list[float] = []
     too_long = equal = 0
-    for row in iterate(rows.sort_by("pair_id")):
-        sides = [encode(tokenizer, row["prompt"], row[side][-1]["content"]) for side in ("chosen", "rejected")]
-        if max(len(ids) for ids, _ in sides) > max_tokens:
+    for pair, margin in zip(zip(chosen, rejected, strict=True), rows["margin"].to_pylist(), strict=True):
+        if max(len(side["ids"]) for side in pair) > max_tokens:
             too_long += 1
-        elif np.array_equal(sides[0][0], sides[1][0]):
+        elif pair[0]["ids"] == pair[1]["ids"]:
             equal += 1
         else:
-            pieces += [ids for ids, _ in sides]
-            targets += [start for _, start in sides]
-            learned = [len(ids) - start for ids, start in sides]
-            ratios.append(learned[0] / learned[1])
-            margins.append(row["margin"])
-    starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
-    ids = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
-    count = len(targets)
-    columns = np.asarray(targets, np.int32), np.ones(count, np.float32), np.zeros(count, np.int32)
-    sequences = Packed(ids, starts, *columns, too_long=0)
-    return PackedPairs(sequences, _audit(ratios, margins, too_long, equal))
+            kept.append(pair)
+            margins.append(margin)
+    sides = [side for pair in kept for side in pair]
+    count = len(sides)
+    sequences = Packed(
+        ids=np.asarray([token for side in sides for token in side["ids"]], np.int32),
+        starts=np.cumsum([0, *(len(side["ids"]) for side in sides)], dtype=np.int64),
+        targets=np.asarray([side["target_start"] for side in sides], np.int32),
+        weights=np.ones(count, np.float32),
+        stages=np.zeros(count, np.int32),
+        too_long=0,
+    )
+    learned = sequences.learned.astype(np.float64)
+    return PackedPairs(sequences, _audit(learned[::2] / learned[1::2], margins, too_long, equal))
 
 
-def _audit(ratios: list[float], margins: list[float], too_long: int, equal: int) -> PreferenceAudit:
+def _examples(rows: pa.Table, side: str) -> pa.Table:
+    """Return the answers of one side as EXAMPLE rows."""
+    examples = (
+        {"example_id": row["pair_id"], "messages": row["prompt"], "target": row[side][-1]["content"]} for row in rows.to_pylist()
+    )
+    return from_rows(examples, EXAMPLE)
+
+
+def _audit(ratios: np.ndarray, margins: list[float], too_long: int, equal: int) -> PreferenceAudit:
     count = max(len(ratios), 1)
     return PreferenceAudit(
         pairs=len(ratios),
         too_long=too_long,
         equal=equal,
-        length_ratio=round(sum(ratios) / count, 4),
-        chosen_longer=round(sum(ratio > 1 for ratio in ratios) / count, 4),
+        length_ratio=round(float(ratios.sum()) / count, 4),
+        chosen_longer=round(float((ratios > 1).sum()) / count, 4),
         margin=round(sum(margins) / count, 4),
     )
 

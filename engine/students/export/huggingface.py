@@ -20,7 +20,7 @@ PROBE_TOKENS = 32
 
 
 def write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, *, dtype: str) -> None:
-    """Write the model of `weights`, named as in LossModule, in `dtype` into `folder`, with configuration, tokenizer and generation settings.
+    """Write `weights`, named as in LossModule, in `dtype` into `folder`, with configuration, tokenizer and generation settings.
 
     An adapter is merged in float32 before, and is written by itself into `folder`/adapter, too.
 

@@ -1,9 +1,9 @@
 """Weights of the objectives for each example: by its kind, then by its confidence tier, else those of the objectives."""
 
-from engine.contract.objectives import OF_TOKENS, Objectives
-from engine.rows import Row
+import numpy as np
 
-COLUMNS = ("kind", "confidence_tier")
+from engine.contract.objectives import OF_TOKENS, Objectives
+from engine.rows import KINDS
 
 
 def active(objectives: Objectives) -> tuple[str, ...]:
@@ -22,9 +22,11 @@ def table(objectives: Objectives) -> list[list[float]]:
     return [[weight(name, kind, tier) for name in active(objectives)] for kind in kinds for tier in tiers]
 
 
-def number(objectives: Objectives, example: Row) -> int:
-    """Return the row of `table` that holds for `example` (COLUMNS of EXAMPLE)."""
-    kinds, tiers = list(objectives.by_kind), list(objectives.by_tier)
-    kind = kinds.index(example["kind"]) + 1 if example["kind"] in kinds else 0
-    tier = tiers.index(example["confidence_tier"]) + 1 if example["confidence_tier"] in tiers else 0
-    return kind * (len(tiers) + 1) + tier
+def numbers(objectives: Objectives, kinds: np.ndarray, tiers: np.ndarray) -> np.ndarray:
+    """Return the row of `table` that holds for each example, int64; `kinds` are indices into KINDS, `tiers` those of tiers."""
+    by_kind, by_tier = [KINDS.index(kind) for kind in objectives.by_kind], list(objectives.by_tier)
+    kind, tier = (
+        ((values[:, None] == np.asarray(keys, np.int64)) * np.arange(1, len(keys) + 1)).sum(axis=1)
+        for values, keys in ((kinds, by_kind), (tiers, by_tier))
+    )
+    return kind * (len(by_tier) + 1) + tier

@@ -17,6 +17,7 @@ from engine.contract.students import Student
 from engine.errors import InputError
 from engine.students.data.pack import Packed
 from engine.students.data.pairs import PackedPairs, pack_pairs, pairs_of_step
+from engine.students.data.turn_end import turn_end
 
 FILE = "reference.npz"
 MAKE_PAIRS = (
@@ -64,7 +65,7 @@ def load(table: pa.Table, tokenizer: Any, student: Student) -> Preferences:
     packed = {}
     for name in ("train", "validation"):
         rows = table.filter(pc.field("split") == name)
-        packed[name] = pack_pairs(rows, tokenizer, max_tokens=student.max_tokens)
+        packed[name] = pack_pairs(rows, tokenizer, turn_end(tokenizer), max_tokens=student.max_tokens)
         audit = packed[name].audit
         if not len(packed[name]):
             raise InputError(

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from engine.students.export import huggingface
 from engine.students.init import prune
 from engine.students.init.initial import initial
 from engine.students.init.tokenizer import build_tokenizer
-from engine.students.objectives import blend
 from engine.students.objectives.hidden_source import HiddenSource
+from engine.students.objectives.marks import marked
 from engine.students.training import preferences, zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
@@ -87,9 +86,8 @@ def pack_examples(spec: TrainSpec, examples: dict[str, pa.Table], tokenizer: Any
         InputError: a split has nothing to learn.
     """
     student = spec.student
-    number = partial(blend.number, student.objectives) if any(student.objectives.blends) else None
     splits = {
-        name: pack(table, tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum, blend=number)
+        name: marked(pack(table, tokenizer, max_tokens=student.max_tokens, curriculum=student.curriculum), student.objectives)
         for name, table in examples.items()
     }
     for name, split in splits.items():
@@ -116,7 +114,7 @@ def check_split(name: str, split: Packed, student: Student) -> None:
 def load_examples(spec: TrainSpec) -> dict[str, pa.Table]:
     """Return the examples of each split, in the order of their ids: the columns that objectives and curriculum read."""
     wanted = objectives.columns(spec.student.objectives.active)
-    columns = {"example_id", "split", *CURRICULUM_COLUMNS, *blend.COLUMNS, *wanted}
+    columns = {"example_id", "split", *CURRICULUM_COLUMNS, "kind", *wanted}
     rows = read(spec, "examples", EXAMPLE, sorted(columns)).sort_by("example_id")
     return {name: rows.filter(pc.field("split") == name) for name in SPLITS}
 

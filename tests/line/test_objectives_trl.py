@@ -1,5 +1,7 @@
 """Losses equal TRL's on the same numbers, to 1e-5. TRL is an oracle only: nothing else imports it."""
 
+import warnings
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -7,11 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from torch import Tensor
-from trl.experimental.cpo.cpo_trainer import CPOTrainer
-from trl.experimental.gkd.gkd_trainer import GKDTrainer
-from trl.experimental.orpo.orpo_trainer import ORPOTrainer
-from trl.trainer.dpo_trainer import DPOTrainer
-from trl.trainer.sft_trainer import SFTTrainer
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from engine.contract.objectives import Divergence, Dpo, JensenShannon, Orpo, Simpo
 from engine.students.data.batch import Batch, TeacherTokens
@@ -40,13 +38,18 @@ def pairs() -> PairOutputs:
     return PairOutputs(sums[0], sums[1], torch.full((PAIRS,), 3.0), torch.full((PAIRS,), 5.0), sums[2], sums[3])
 
 
-def test_sft_is_trls() -> None:
-    student, labels = normal(TOKENS, WORDS, seed=0), torch.arange(TOKENS) % WORDS
-    assert SFTTrainer.__name__ == "SFTTrainer"  # its loss is that of transformers: the mean cross entropy of what is not masked
-    shifted = torch.cat([labels[:1], labels])[None]
-    from transformers.loss.loss_utils import ForCausalLMLoss
+def trainer(place: str) -> Any:
+    """A trainer of TRL, which warns when it is imported that some of them may be changed."""
+    module, name = place.rsplit(".", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(import_module(f"trl.{module}"), name)
 
-    padded = torch.cat([student, torch.zeros(1, WORDS)])[None]
+
+def test_sft_is_trls() -> None:
+    """Its trainer takes the loss of transformers: the mean cross entropy of what is not masked."""
+    student, labels = normal(TOKENS, WORDS, seed=0), torch.arange(TOKENS) % WORDS
+    padded, shifted = torch.cat([student, torch.zeros(1, WORDS)])[None], torch.cat([labels[:1], labels])[None]
     theirs = ForCausalLMLoss(padded, shifted, vocab_size=WORDS)
     assert float(of_tokens("sft", student, None, None)) == pytest.approx(float(theirs), abs=1e-5)
 
@@ -64,7 +67,8 @@ def test_sft_is_trls() -> None:
 )
 def test_divergences_are_trls_generalised_jensen_shannon_divergence(name: str, section: Divergence, beta: float) -> None:
     student, teacher = normal(TOKENS, WORDS, seed=0), normal(TOKENS, WORDS, seed=1)
-    theirs = GKDTrainer.generalized_jsd_loss(student, teacher, beta=beta, temperature=section.temperature, reduction="sum") / TOKENS
+    published = trainer("experimental.gkd.gkd_trainer.GKDTrainer").generalized_jsd_loss
+    theirs = published(student, teacher, beta=beta, temperature=section.temperature, reduction="sum") / TOKENS
     ours = of_tokens(name, student, teacher, section) / section.temperature**2  # by which TRL does not multiply
     assert float(ours) == pytest.approx(float(theirs), abs=1e-5)
 
@@ -73,16 +77,18 @@ def test_divergences_are_trls_generalised_jensen_shannon_divergence(name: str, s
 def test_dpo_is_trls(kind: str, section: Dpo) -> None:
     """TRL computes it from the log-probabilities of tokens: here one token has those of the whole answer."""
     ours = pairs()
-    trainer: Any = MagicMock(spec_set=None)
-    trainer.configure_mock(
+    state = MagicMock()
+    state.configure_mock(
         ld_alpha=None, precompute_ref_logps=True, f_divergence_type="reverse_kl", loss_types=[kind], loss_weights=[1.0],
-        beta=section.beta, label_smoothing=section.label_smoothing, use_weighting=False, aux_loss_enabled=False,
+        beta=section.beta, label_smoothing=section.label_smoothing, use_weighting=False,
+        aux_loss_enabled=False, _total_train_tokens=0, _tp_size=1,
     )  # fmt: skip
-    trainer.accelerator.gather_for_metrics.side_effect = lambda tensor: tensor
-    trainer.accelerator.gather.side_effect = lambda tensor: tensor
-    trainer.accelerator.device = torch.device("cpu")
+    state.accelerator.gather_for_metrics.side_effect = lambda tensor: tensor
+    state.accelerator.gather.side_effect = lambda tensor: tensor
+    state.accelerator.device = torch.device("cpu")
     both = torch.cat([ours.chosen, ours.rejected])[:, None]
-    found = SimpleNamespace(log_probs=both, logits=torch.zeros(2 * PAIRS, 2, WORDS), entropy=None, loss=None)
+    nothing = torch.zeros_like(both)
+    found = SimpleNamespace(log_probs=both, entropy=nothing, mean_logits=nothing, is_top1=nothing > 0)
     inputs = {
         "input_ids": torch.ones(2 * PAIRS, 2, dtype=torch.int64),
         "attention_mask": torch.ones(2 * PAIRS, 2, dtype=torch.int64),
@@ -90,15 +96,15 @@ def test_dpo_is_trls(kind: str, section: Dpo) -> None:
         "ref_chosen_logps": ours.reference_chosen,
         "ref_rejected_logps": ours.reference_rejected,
     }
-    theirs = DPOTrainer._compute_loss(trainer, MagicMock(return_value=found), inputs, False)
+    theirs = trainer("trainer.dpo_trainer.DPOTrainer")._compute_loss(state, MagicMock(return_value=found), inputs, False)
     assert float(PAIR_OBJECTIVES["dpo"].loss(ours, section).mean()) == pytest.approx(float(theirs), abs=1e-5)
 
 
 def test_orpo_is_trls() -> None:
     ours, section = pairs(), Orpo(beta=0.25)
-    trainer: Any = SimpleNamespace(beta=section.beta, accelerator=SimpleNamespace(device="cpu"))
+    state = SimpleNamespace(beta=section.beta, accelerator=SimpleNamespace(device="cpu"))
     means = ours.chosen / ours.chosen_tokens, ours.rejected / ours.rejected_tokens
-    ratio = ORPOTrainer.odds_ratio_loss(trainer, *means)[0]
+    ratio = trainer("experimental.orpo.orpo_trainer.ORPOTrainer").odds_ratio_loss(state, *means)[0]
     theirs = -means[0].mean() - ratio.mean()  # as its get_batch_loss_metrics adds them
     assert float(PAIR_OBJECTIVES["orpo"].loss(ours, section).mean()) == pytest.approx(float(theirs), abs=1e-5)
 
@@ -106,10 +112,10 @@ def test_orpo_is_trls() -> None:
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_simpo_is_trls(noise: float) -> None:
     ours, section = pairs(), Simpo(beta=2.5, gamma=0.8, label_smoothing=noise)
-    trainer: Any = SimpleNamespace(
+    state = SimpleNamespace(
         beta=section.beta, simpo_gamma=section.gamma, label_smoothing=noise, loss_type="simpo", alpha=0.0,
         accelerator=SimpleNamespace(device="cpu"),
     )  # fmt: skip
     means = ours.chosen / ours.chosen_tokens, ours.rejected / ours.rejected_tokens
-    theirs = CPOTrainer.cpo_loss(trainer, *means)[0].mean()
+    theirs = trainer("experimental.cpo.cpo_trainer.CPOTrainer").cpo_loss(state, *means)[0].mean()
     assert float(PAIR_OBJECTIVES["simpo"].loss(ours, section).mean()) == pytest.approx(float(theirs), abs=1e-5)

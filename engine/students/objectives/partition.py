@@ -10,7 +10,7 @@ dependent on a constraint at serving. The same mask on both sides would teach no
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ from engine.students.data.batch import TeacherTokens
 
 FLOOR = math.log(1e-6)
 """Least log-probability of the teacher where the student's mass is compared with none: the divergence would be infinite."""
+
+
+SMALL = 1e-2
+"""Mass of the other words below which it is summed over them, in place of 1 less the sum of the teacher's words."""
 
 
 class Partition(NamedTuple):
@@ -35,8 +39,7 @@ def partition(log_probs: Tensor, teacher: TeacherTokens, temperature: float = 1.
     """
     absent = teacher.ids < 0
     words = torch.where(absent, teacher.ids[:, :1], teacher.ids).clamp(min=0)
-    picked = log_probs.gather(1, words).masked_fill(absent, -math.inf)
-    student = torch.cat([picked, _others(log_probs, words, absent)], dim=1)
+    student = torch.cat(Coarse.apply(log_probs, words, absent), dim=1)  # type: ignore[arg-type]
     closed = ~teacher.gate[:, None]  # their values may be anything, and must be finite: the gradient of 0 times nan is nan
     words_of_teacher, rest = teacher.logprobs.masked_fill(closed, -math.inf), teacher.tail[:, None].masked_fill(closed, 0.0)
     target = torch.cat([words_of_teacher, rest], dim=1).to(log_probs.dtype)
@@ -45,11 +48,35 @@ def partition(log_probs: Tensor, teacher: TeacherTokens, temperature: float = 1.
     return Partition(student, target)
 
 
-def _others(log_probs: Tensor, words: Tensor, absent: Tensor) -> Tensor:
-    """Return the log of the mass [T, 1] beyond `words`; summed, as 1 less the sum of `words` has no digits where it is small."""
-    is_whole = (~absent).sum(dim=1, keepdim=True) >= log_probs.shape[1]  # nothing is left
-    others = log_probs.scatter(1, words, -math.inf).masked_fill(is_whole, 0.0)
-    return others.logsumexp(dim=1, keepdim=True).masked_fill(is_whole, -math.inf)
+class Coarse(torch.autograd.Function):
+    """The student's log-probabilities of the words [T, K] (-inf where absent), and the log of the mass of all others [T, 1].
+
+    That mass is 1 less the sum of the words', for which no pass over all V words is needed; where it is below SMALL, too few digits
+    are left, and it is summed over the others. The gradient is that of either formula, written into one matrix [T, V].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, words: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+        picked = log_probs.gather(1, words).masked_fill(absent, -math.inf)
+        rest = 1 - picked.exp().sum(dim=1, keepdim=True)
+        is_small = (rest < SMALL).squeeze(1)
+        others = log_probs[is_small].scatter(1, words[is_small], -math.inf).logsumexp(dim=1, keepdim=True)
+        rest = rest.clamp(min=SMALL).log()
+        rest[is_small] = others
+        ctx.save_for_backward(log_probs, words, absent, picked, rest, is_small)
+        return picked, rest
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        log_probs, words, absent, picked, rest, is_small = ctx.saved_tensors
+        of_picked, of_rest = grads
+        of_rest = of_rest.masked_fill(rest.isneginf(), 0.0)  # nothing is left: the words are all
+        shares = torch.where(is_small[:, None], 0.0, -(picked - rest).exp() * of_rest)
+        result = torch.zeros_like(log_probs)
+        if is_small.any():
+            of_others = (log_probs[is_small] - rest[is_small]).exp_() * of_rest[is_small]
+            result[is_small] = of_others.nan_to_num_(0.0).scatter(1, words[is_small], 0.0)
+        return result.scatter_add_(1, words, (of_picked + shares).masked_fill(absent, 0.0)), None, None
 
 
 def kl(first: Tensor, second: Tensor) -> Tensor:

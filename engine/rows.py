@@ -231,6 +231,7 @@ PREDICTION = pa.schema(  # one row per model x holdout prompt
         ("checks", CHECKS),  # of `evaluation.checks`; an incomplete answer fails all of them
     ]
 )
+PARTS = pa.list_(pa.struct([("objective", pa.string()), ("loss", pa.float32())]))
 STEP = pa.schema(  # one row per optimizer step or validation
     [
         ("student", pa.string()),
@@ -246,6 +247,7 @@ STEP = pa.schema(  # one row per optimizer step or validation
         ("metric", pa.float32()),  # what chose the best model: the mean of those below
         ("served", pa.float32()),  # under the answer schema and spans of the prompt
         ("unconstrained", pa.float32()),  # without them
+        ("parts", PARTS),  # terms of the loss, each times its weight; null where one objective is all
     ]
 )
 TABLES = {

@@ -128,7 +128,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
         tokens_job(),
         *([capture_job()] if contract.capture else []),
         *(
-            student_job(name, continued=name in continued, capture=getattr(student.objectives, "reads_capture", False))
+            student_job(name, continued=name in continued, capture=student.objectives.reads_capture)
             for name, student in zip(students, contract.students, strict=True)
         ),
         *(_export(name) for name in exports),

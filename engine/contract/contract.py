@@ -120,6 +120,41 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
+    def objectives_have_their_data(self) -> "Contract":
+        tiers = len(self.judges.pools.confidence_tiers)
+        for number, student in enumerate(self.students):
+            path, objectives = f"students.{number}.objectives", student.objectives
+            needing = ", ".join(objectives.active)
+            if unknown := [tier for tier in objectives.by_tier if not 0 <= tier < tiers]:
+                raise ValueError(f"{path}.by_tier: found {unknown}; judges.pools.confidence_tiers has {tiers}, counted from 0")
+            if objectives.reads_pairs and self.curation.preferences is None:
+                raise ValueError(
+                    f"{path}: {needing} reads preference pairs, and none are made; write `preferences: {{}}` in curation, and ask "
+                    "teachers for more than one sample, so that prompts have an accepted and a rejected answer"
+                )
+            if objectives.reads_capture and getattr(self, "capture", None) is None:
+                raise ValueError(f"{path}: {needing} reads the teacher's distribution; write the section `capture: {{}}`")
+        return self
+
+    @model_validator(mode="after")
+    def twins_differ_by_their_objectives_alone(self) -> "Contract":
+        students = {student.name: student for student in self.students}
+        for name, twin in self.gate.hurt_by.twins.items() if self.gate.hurt_by else ():
+            path = f"gate.hurt_by.twins.{name}"
+            if missing := [each for each in (name, twin) if each not in students]:
+                raise ValueError(f"{path}: found {missing[0]!r}, expected one of students {list(students)}")
+            different = sorted(
+                key
+                for key in Student.model_fields
+                if key not in ("name", "objectives") and getattr(students[name], key) != getattr(students[twin], key)
+            )
+            if different:
+                raise ValueError(f"{path}: {name} and {twin} must differ by name and objectives alone, found other {different}")
+            if students[twin].objectives.active != ("sft",):
+                raise ValueError(f"{path}: {twin} must be trained by sft alone, found {students[twin].objectives.active}")
+        return self
+
+    @model_validator(mode="after")
     def judged_mode_has_a_judge(self) -> "Contract":
         if self.teachers.mode in ("judged", "competition") and not self.judges.rubrics:
             raise ValueError(f"judges.rubrics: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")

@@ -9,6 +9,11 @@ from engine.contract.base import Name, Positive, Section, Share, distinct
 from engine.contract.checks import Check
 
 
+def _is_none(value: object) -> bool:
+    """Return whether a key is left out of dumps, so that recipes that were hashed before it existed keep their hashes."""
+    return value is None
+
+
 class Rules(Section):
     """Baseline of regular expressions per field; the value is the first group of the first match, or the whole match."""
 
@@ -57,6 +62,15 @@ class Evaluation(Section):
     """Seed of the bootstrap."""
 
 
+class HurtBy(Section):
+    """Refuses students that their objectives have made worse than plain supervised fine-tuning would have."""
+
+    twins: dict[Name, Name] = Field(min_length=1)
+    """Student -> a student of this contract that differs from it by its objectives alone: `sft: 1`."""
+    at_most: Share = 0.02
+    """Exact match on the holdout by which the student may be below its twin, on the same prompts."""
+
+
 class Gate(Section):
     """Requirements for promotion; null = not required. The metric's point value is compared, not its interval."""
 
@@ -78,3 +92,5 @@ class Gate(Section):
     """95th percentile of latency, milliseconds: at most this."""
     beats: tuple[str, ...] = ()
     """Baselines that a student must beat: the interval of the paired difference in exact match must lie above 0."""
+    hurt_by: HurtBy | None = Field(default=None, exclude_if=_is_none)
+    """Limit of what distillation or preferences may cost; null = none."""

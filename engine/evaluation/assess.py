@@ -1,6 +1,7 @@
 """Turns graded predictions into the entries of `report.json`, one per model; one set of resamples makes all comparisons paired."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +36,17 @@ class EvalResult(NamedTuple):
         return np.array(self.predictions["exact"].to_pylist(), dtype=np.float64)
 
 
-def assess(results: Sequence[EvalResult], evaluation: Evaluation, specialist: Specialist, price: Price) -> tuple[ModelEntry, ...]:
-    """Return one entry per model, in the order of `results`. A number that does not exist for a model is None."""
+def assess(
+    results: Sequence[EvalResult],
+    evaluation: Evaluation,
+    specialist: Specialist,
+    price: Price,
+    twins: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[ModelEntry, ...]:
+    """Return one entry per model, in the order of `results`. A number that does not exist for a model is None.
+
+    `twins`: student -> the student that it is compared with besides.
+    """
     rows = results[0].predictions.num_rows
     resamples = Resamples(rows, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
     teacher = best_teacher(results)
@@ -69,6 +79,7 @@ def assess(results: Sequence[EvalResult], evaluation: Evaluation, specialist: Sp
                 against_teacher=_against_teacher(result, teacher, resamples),
                 against_student=_against_student(result, results, resamples),
                 against_baselines=_against_baselines(result, results, resamples),
+                against_twins=_against_twins(result, results, resamples, twins),
             )
         )
     return tuple(entries)
@@ -154,6 +165,14 @@ def _against_student(result: EvalResult, results: Sequence[EvalResult], resample
 def _against_baselines(result: EvalResult, results: Sequence[EvalResult], resamples: Resamples) -> dict[str, Estimate | None]:
     baselines = [other for other in results if other.target.role == "baseline" and other.name != result.name]
     return {other.name: _interval(paired.difference(result.right, other.right), resamples) for other in baselines}
+
+
+def _against_twins(
+    result: EvalResult, results: Sequence[EvalResult], resamples: Resamples, twins: Mapping[str, str]
+) -> dict[str, Estimate | None]:
+    name = twins.get(result.name) if result.target.role == "student" else None
+    others = [other for other in results if other.name == name and other.target.role == "student"]
+    return {other.name: _interval(paired.difference(result.right, other.right), resamples) for other in others}
 
 
 def _cost(result: EvalResult, teacher: EvalResult | None, price: Price, *, answer_above: float) -> Cost | None:

@@ -175,6 +175,8 @@ class ModelEntry(Record):
     """Null but for an export."""
     against_baselines: dict[str, Estimate | None] = Field(default_factory=dict)
     """Baseline -> difference in exact match, paired."""
+    against_twins: dict[str, Estimate | None] = Field(default_factory=dict)
+    """Student that learned by `sft` alone (`gate.hurt_by.twins`) -> difference in exact match, paired."""
 
 
 class GateNumber(Record):

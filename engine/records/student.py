@@ -67,6 +67,27 @@ class StudentShape(Record):
         )
 
 
+def _empty(value: object) -> bool:
+    return not value
+
+
+class PreferenceAudit(Record):
+    """The preference pairs of one split, as they were tokenized."""
+
+    pairs: int
+    """Pairs that are learned."""
+    too_long: int
+    """Pairs with an answer that makes an example of more than `max_tokens` tokens; left out."""
+    equal: int
+    """Pairs whose two answers are the same tokens; left out."""
+    length_ratio: float
+    """Mean of the chosen answer's tokens over those of the rejected one: far above 1, the student learns length first."""
+    chosen_longer: float
+    """Share of pairs whose chosen answer has more tokens."""
+    margin: float
+    """Mean difference of confidence, chosen less rejected."""
+
+
 class TrainingSetup(Record):
     """Model and data of a training, as they were loaded."""
 
@@ -82,6 +103,8 @@ class TrainingSetup(Record):
     """Examples of more than `max_tokens` tokens, which were left out."""
     shape: StudentShape | None = None
     """What `init.shrink` kept; null for another `init`."""
+    preferences: dict[str, PreferenceAudit] = Field(default={}, exclude_if=_empty)
+    """Split -> its preference pairs; empty without an objective that reads them."""
 
 
 class ValidationLoss(Record):
@@ -181,3 +204,5 @@ class StudentMetrics(Record):
     """`loss`, `metric`, `served`, `unconstrained` -> over the seeds, of their best weights; {} with one seed."""
     resized: tuple[Resized, ...] = ()
     """Those of them that had another number of workers; losses agree up to the order of floating-point sums."""
+    preferences: dict[str, PreferenceAudit] = Field(default={}, exclude_if=_empty)
+    """Split -> its preference pairs; empty without an objective that reads them."""

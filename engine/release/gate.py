@@ -8,7 +8,7 @@ from engine.records.report import GateDecision, GateNumber, ModelEntry
 
 AT_MOST = {"ece", "p95_ms"}  # upper limits; the other thresholds are lower limits
 COMPARED = {"retention", "retention_unseen"}
-EXAMINED, BEATS = "examined", "beats "  # names in report.json
+EXAMINED, BEATS, TWIN = "examined", "beats ", "beside "  # names in report.json
 
 
 def decide(models: Sequence[ModelEntry], gate: Gate) -> GateDecision:
@@ -27,7 +27,7 @@ def gate_numbers(entry: ModelEntry, gate: Gate) -> Iterator[GateNumber]:
     """Yield each requirement of `gate` with the model's number."""
     if entry.error:
         yield GateNumber(number=EXAMINED, wanted=1.0)
-    thresholds: dict[str, float] = gate.model_dump(exclude={"beats"}, exclude_none=True)
+    thresholds: dict[str, float] = gate.model_dump(exclude={"beats", "hurt_by"}, exclude_none=True)
     for name, threshold in thresholds.items():
         estimate, at_most = _estimate(entry, name), name in AT_MOST
         passed = estimate is not None and (estimate.value <= threshold if at_most else estimate.value >= threshold)
@@ -35,6 +35,9 @@ def gate_numbers(entry: ModelEntry, gate: Gate) -> Iterator[GateNumber]:
     for baseline in gate.beats:
         gap = entry.against_baselines.get(baseline)
         yield _gate_number(f"{BEATS}{baseline}", gap, 0.0, passed=gap is not None and gap.low > 0)
+    if gate.hurt_by and (twin := gate.hurt_by.twins.get(entry.name)):
+        gap, threshold = entry.against_twins.get(twin), -gate.hurt_by.at_most
+        yield _gate_number(f"{TWIN}{twin}", gap, threshold, passed=gap is not None and gap.value >= threshold)
 
 
 def explain(number: GateNumber) -> str:
@@ -43,6 +46,8 @@ def explain(number: GateNumber) -> str:
     if number.number.startswith(BEATS):
         low = "" if number.low is None else f" (interval from {number.low:+.3f})"
         return f"{number.number}: found a difference of {found}{low}, wanted one whose interval lies above 0"
+    if number.number.startswith(TWIN):
+        return f"{number.number}: found a difference of {found} in exact match, wanted at least {number.wanted:+g}"
     if number.number == EXAMINED:
         return "the model could not be evaluated"
     return f"{number.number}: found {found}, wanted {'at most' if number.at_most else 'at least'} {number.wanted:g}"

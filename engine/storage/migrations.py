@@ -58,10 +58,11 @@ def _to_4(rows: pa.Table) -> pa.Table:
 
 
 def _to_5(rows: pa.Table) -> pa.Table:
-    """Version 5 adds the seed and the exact match of a student's validations."""
+    """Version 5 adds the seed, the exact match and the parts of the loss of a student's steps."""
     if not {"student", "learning_rate"} <= set(rows.column_names):
         return rows
-    return _filled(rows, {name: pa.scalar(None, STEP.field(name).type) for name in ("seed", "metric", "served", "unconstrained")})
+    added = ("seed", "metric", "served", "unconstrained", "parts")
+    return _filled(rows, {name: pa.scalar(None, STEP.field(name).type) for name in added})
 
 
 def _reason(tag: str) -> str:

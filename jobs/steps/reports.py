@@ -95,7 +95,8 @@ def report(contract: Contract, results: list[EvalResult], *, run: str, notes: It
     rows = results[0].predictions
     seen = sum(rows["seen"].to_pylist())
     holdout = Holdout(rows=rows.num_rows, seen=seen, unseen=rows.num_rows - seen)
-    models = assess(results, contract.evaluation, contract.specialist, contract.budget.price)
+    twins = contract.gate.hurt_by.twins if contract.gate.hurt_by else {}
+    models = assess(results, contract.evaluation, contract.specialist, contract.budget.price, twins)
     gate = decide(models, contract.gate)
     return Report(
         run=run,

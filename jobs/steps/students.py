@@ -15,8 +15,8 @@ from engine.contract.renames import older_json
 from engine.contract.students import PLACEMENT, Student
 from engine.errors import InputError, ModelError
 from engine.inference.identity import fingerprint
-from engine.records.student import SeedMetrics, Spread, StudentMetrics, ValidationLoss
-from engine.rows import EXAMPLE, STEP, content_id, from_rows
+from engine.records.student import SeedMetrics, Spread, StudentMetrics, TrainingSetup, ValidationLoss
+from engine.rows import EXAMPLE, PREFERENCE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
@@ -25,6 +25,7 @@ from engine.students.init.tokenizer import key_of
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.generation import require_answers
+from engine.students.training.preferences import MAKE_PAIRS
 from engine.students.training.state import BEST, SPLITS, Served, TrainSpec
 from jobs.steps import initial_source
 
@@ -49,6 +50,8 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     source = initial_source.folder(context, student)
     layers = initial_source.layers(student, source)
     check_examples(context, data, student)
+    if student.objectives.reads_pairs:
+        check_pairs(student, data)
     plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
@@ -70,11 +73,17 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     context.writer.metrics = metrics(student, layers, best, ended)
     context.writer.warnings += unseen(student, best)
     assert best.progress.setup is not None, "the loop writes it with its first checkpoint"
-    examples = best.progress.setup.examples
-    return RowCounts(
-        data.table("examples").rows,
-        {"trained": examples["train"], "validation": examples["validation"], "too_long": best.progress.setup.too_long},
-    )
+    return row_counts(student, data, best.progress.setup)
+
+
+def row_counts(student: Student, dataset: Artifact, setup: TrainingSetup) -> RowCounts:
+    """Return what became of the examples, or of the pairs where no objective reads examples."""
+    rows = {"trained": setup.examples["train"], "validation": setup.examples["validation"], "too_long": setup.too_long}
+    if student.objectives.reads_examples:
+        return RowCounts(dataset.table("examples").rows, rows)
+    audits = setup.preferences.values()
+    rows |= {"too_long": sum(audit.too_long for audit in audits), "equal": sum(audit.equal for audit in audits)}
+    return RowCounts(dataset.table("preferences").rows, rows)
 
 
 class Ended(NamedTuple):
@@ -157,6 +166,18 @@ def check_examples(context: JobContext, dataset: Artifact, student: Student) -> 
         require_answers(rows.filter(pc.field("split") == "validation")["kind"].to_pylist(), student.name)
 
 
+def check_pairs(student: Student, dataset: Artifact) -> None:
+    """Raise InputError if the dataset has no preference pairs for training, or none for validation."""
+    rows = dataset.read("preferences", PREFERENCE, ["split"]) if "preferences" in dataset.record.tables else None
+    present = set(rows["split"].unique().to_pylist()) if rows else set()
+    for split in SPLITS:
+        if split not in present:
+            raise InputError(
+                f"{dataset.folder}: the table preferences has no pairs for {split}, and students.{student.name}.objectives "
+                f"({', '.join(student.objectives.active)}) needs some. {MAKE_PAIRS}"
+            )
+
+
 def checkpoints(
     context: JobContext, student: Student, source: Path, dataset: Artifact, capture: Artifact | None = None
 ) -> launch.CheckpointLocation:
@@ -207,6 +228,7 @@ def metrics(student: Student, layers: list[int], best: Ended, every: Sequence[En
         seconds=round(progress.seconds, 1),
         stopped_early=progress.stopped_early,
         resumed_from=progress.resumed_from,
+        preferences=setup.preferences,
         ended_by=progress.ended_by,
         seed=best.student.seed,
         seeds=tuple(seeds),

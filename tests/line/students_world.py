@@ -26,7 +26,7 @@ from engine.contract.students import Student
 from engine.contract.teachers import Teacher, Teachers
 from engine.distributed.session import session
 from engine.records.record import Identity
-from engine.rows import EXAMPLE, content_id, from_rows
+from engine.rows import EXAMPLE, PREFERENCE, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
@@ -89,6 +89,7 @@ def build(folder: Path) -> None:
     write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
     writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
     writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
+    writer.put("preferences", from_rows(preferences(rows), PREFERENCE), PREFERENCE)
     row_counts = RowCounts(len(rows), {"picked": len(rows)})
     writer.finish(Identity("dataset", {}, {}, "0"), row_counts)
     run_job(context_for(folder, tokens_job()))
@@ -107,13 +108,32 @@ def examples() -> list[dict]:
                 "messages": [{"role": "user", "content": f"say {word}" + " please" * (number % 9)}],
                 "target": f"{word}!",
                 "final": f"{word}!",
-                "kind": "answer",
+                "rationale": word[:2],
+                "kind": "refusal" if number % 5 == 0 else "answer",
+                "confidence_tier": number % 3,
                 "weight": 1.0 + number % 2,
                 "split": "train" if number < TRAIN else "validation",
             }
         )
     rows.append({**rows[0], "example_id": content_id("long"), "target": "abc " * 400})
     return rows
+
+
+def preferences(rows: list[dict]) -> list[dict]:
+    """A pair for every third example: its word backwards is rejected. The second of them has two equal sides."""
+    return [
+        {
+            "pair_id": row["example_id"],
+            "prompt_id": row["prompt_id"],
+            "task_unit": "copy",
+            "prompt": row["messages"],
+            "chosen": [{"role": "assistant", "content": row["target"]}],
+            "rejected": [{"role": "assistant", "content": row["target"] if number == 1 else row["target"][::-1]}],
+            "margin": 0.5,
+            "split": row["split"],
+        }
+        for number, row in enumerate(rows[:-1:3])
+    ]
 
 
 def write_teacher(folder: Path, texts: list[str]) -> None:
@@ -187,6 +207,11 @@ def train_alone(folder: Path, names: list[str]) -> None:
         if chosen.name in names:
             run_alone(folder, chosen, "alone", ())
             run_alone(folder, chosen, "broken", BROKEN.get(chosen.name, ()))
+
+
+def begin() -> None:
+    """Make this process the only worker."""
+    join(0, 1, free_port())
 
 
 class Interrupted(Exception):

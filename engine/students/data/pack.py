@@ -4,12 +4,15 @@ Only the target's tokens are learned. The order of batches depends on seed and e
 batches as an unbroken one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
+from engine.students.data.batch import Batch, TeacherTokens
 from engine.students.data.captured import Captured
 from engine.students.data.rows import one_each, shared
 
@@ -32,6 +35,9 @@ class Packed:
     span_starts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # of example i: spans[starts[i]:starts[i + 1]]
     spans: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int32))  # index into SPAN_KINDS, first token, end
     teacher: Captured | None = None  # of all target tokens
+    # Filled in by objectives/marks.py where an objective reads them.
+    rationales: np.ndarray | None = None  # int32 [examples, 2], where the rationale begins and ends among the target's tokens
+    blends: np.ndarray | None = None  # int64, which blend of objectives an example has
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -46,31 +52,15 @@ class Packed:
         """Target tokens of each example."""
         return self.lengths - self.targets
 
+    @cached_property
+    def target_starts(self) -> np.ndarray:
+        """The number of the first target token of each example among those of all, and their total."""
+        return np.cumsum([0, *self.learned])
+
     def weight(self, rows: np.ndarray) -> float:
         """Return the weighted number of target tokens of the examples `rows`; -1 counts nothing."""
         rows = rows[rows >= 0]
         return float((self.weights[rows].astype(np.float64) * self.learned[rows]).sum())
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One forward pass of one worker: B examples padded on the right to L tokens, T target tokens in all."""
-
-    ids: torch.Tensor  # int64 [B, L]
-    mask: torch.Tensor  # int64 [B, L], 1 where there is a token
-    positions: torch.Tensor  # int64 [T], into the flattened [B * L], of the token before each target token
-    labels: torch.Tensor  # int64 [T]
-    weights: torch.Tensor  # float32 [T]
-    restarts: torch.Tensor | None = None  # int64 [B, L], position of each token within its example, if examples share rows
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on `device`."""
-        fields: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
-        return Batch(*(each if each is None else each.to(device) for each in fields))
-
-    def attention(self) -> dict[str, torch.Tensor]:
-        """Return the arguments of a model of transformers that say which tokens attend to which."""
-        return {"attention_mask": self.mask} if self.restarts is None else {"position_ids": self.restarts}
 
 
 def epoch_batches(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
@@ -123,7 +113,24 @@ def collate(packed: Packed, rows: np.ndarray, *, pad: int, capacity: int | None 
         labels=torch.from_numpy(_join(labels, np.int64)),
         weights=torch.from_numpy(_join(weights, np.float32)),
         restarts=None if capacity is None else torch.from_numpy(layout.restarting(lengths)),
+        **_of_objectives(packed, rows[rows >= 0]),
     )
+
+
+def _of_objectives(packed: Packed, rows: np.ndarray) -> Mapping[str, Any]:
+    """Return the fields of Batch that only some objectives read, for the target tokens of the examples `rows`."""
+    learned, fields = packed.learned[rows], {}
+    if packed.blends is not None:
+        fields["blends"] = torch.from_numpy(np.repeat(packed.blends[rows], learned))
+    if packed.rationales is not None:
+        spans = zip(learned, packed.rationales[rows], strict=True)
+        within = [(np.arange(count) >= start) & (np.arange(count) < end) for count, (start, end) in spans]
+        fields["rationale"] = torch.from_numpy(_join(within, bool))
+    if packed.teacher is not None:
+        starts = packed.target_starts
+        tokens = [np.arange(starts[row], starts[row + 1]) for row in rows]
+        fields["teacher"] = TeacherTokens.of(packed.teacher, _join(tokens, np.int64))
+    return fields
 
 
 def _padded(rows: np.ndarray, size: int) -> np.ndarray:

@@ -27,7 +27,7 @@ def write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, *, d
     Raises:
         ModelError: the saved folder, loaded anew, has other weights.
     """
-    named = {name.removeprefix(PREFIX): tensor.detach() for name, tensor in weights.items()}
+    named = {name.removeprefix(PREFIX): tensor.detach() for name, tensor in weights.items() if name.startswith(PREFIX)}
     if pruned.adapter is not None:
         adapter.save(pruned, named, folder / adapter.FOLDER)
         named = adapter.merged(pruned, named)

@@ -1,13 +1,14 @@
 """Supervised fine-tuning: cross entropy of the target tokens. The prompt's tokens are read, not learned."""
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import nll_loss
 
-from engine.students.data.pack import Batch
+from engine.students.data.batch import Batch
+from engine.students.objectives.outputs import Outputs
 
 COLUMNS = ("messages", "target", "weight")
 
 
-def loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Return the sum over target tokens of cross entropy times the example's weight."""
-    return (cross_entropy(logits, batch.labels, reduction="none") * batch.weights).sum()
+def loss(outputs: Outputs, batch: Batch, settings: None) -> Tensor:
+    """Return the cross entropy of each target token [T], nats."""
+    return nll_loss(outputs.log_probs, batch.labels, reduction="none")

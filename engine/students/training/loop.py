@@ -19,7 +19,8 @@ from engine.records.student import EndedBy
 from engine.rows import content_id
 from engine.students.data.pack import epoch_batches
 from engine.students.export import adapter, huggingface
-from engine.students.training import zero
+from engine.students.training import passes, zero
+from engine.students.training.loss_module import Totals
 from engine.students.training.schedule import latest_decay_start, learning_rate
 from engine.students.training.setup import setup
 from engine.students.training.state import BEST, Training, TrainSpec, WorkerContext
@@ -86,18 +87,19 @@ def step(training: Training, rows: np.ndarray) -> None:
     rate = learning_rate(progress.step, training.total_steps, student, progress.decay_start)
     torch.manual_seed(int(content_id(student.seed, progress.step, worker.rank)[:15], 16))  # of dropout
     zero.set_learning_rate(training.engine, rate)
-    shares = rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]
-    denominator = packed.weight(rows) or 1.0  # a batch of weight 0 teaches nothing
-    total = torch.zeros((), device=worker.device)
-    for share in shares:
-        loss = training.engine(training.batch(packed, share))
+    shares = passes.shares(training, rows)
+    place = passes.place(training, progress.step // training.epoch_steps, pair_factor=shares.weight / max(shares.pair_count, 1))
+    totals = Totals(training.engine.module, worker.device)
+    for examples, pairs in zip(shares.examples, shares.pairs, strict=True):
+        loss = training.engine(*passes.inputs(training, "train", examples, pairs), place)
         # DeepSpeed takes the mean over micro-batches and workers; the factor makes it the mean over the batch's target tokens.
-        training.engine.backward(loss * (len(shares) * worker.world / denominator))
+        training.engine.backward(loss * (len(shares.examples) * worker.world / shares.weight))
         training.engine.step()
-        total += loss.detach()
+        totals.add(loss, training.engine.module.parts)
     progress.step += 1
     progress.tokens += int(packed.learned[rows[rows >= 0]].sum())
-    training.record("train", training.sum_over_workers(total) / denominator, rate, began)
+    mean = passes.mean(training, totals, shares.weight)
+    training.record("train", mean.loss, rate, began, parts=mean.column)
 
 
 def save(training: Training) -> None:
@@ -111,6 +113,8 @@ def save(training: Training) -> None:
             zero.save(training.engine, folder)
         if training.worker.rank == 0:
             progress.write(folder)
+            if training.preferences:
+                training.preferences.save(folder)
             if progress.best is not None:
                 keep_best(training, folder / BEST)
         training.worker.save_checkpoint(folder)

@@ -11,18 +11,23 @@ import torch
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.records.student import Resized, TrainingSetup
-from engine.storage.artifact import load_artifact
+from engine.rows import PREFERENCE
+from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from engine.students.data import flat, preflight
 from engine.students.data.aligned import captured
 from engine.students.data.pack import Packed
+from engine.students.data.pairs import COLUMNS
 from engine.students.export import huggingface
 from engine.students.init import prune
 from engine.students.init.initial import initial
 from engine.students.init.tokenizer import fetch
-from engine.students.training import packing, zero
+from engine.students.objectives.hidden_source import HiddenSource
+from engine.students.objectives.marks import marked
+from engine.students.training import packing, preferences, zero
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.loss_module import LossModule
+from engine.students.training.passes import capture_reference
 from engine.students.training.recovery import shrunk
 from engine.students.training.state import BEST, SPLITS, Training, TrainSpec, WorkerContext
 
@@ -31,21 +36,12 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
-    tokens = load_artifact(Folder(spec.tokens))
-    assert tokens is not None, f"{spec.tokens} has no record"
+    tokens = _artifact(spec.tokens)
     own = preflight.load(fetch(tokens, spec.tokenizer, scratch / "tokenizer")) if student.init.vocabulary else None
     pruned = initial(spec, own)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
-    splits = {
-        name: flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
-        for name in SPLITS
-    }
-    if spec.capture:
-        capture = load_artifact(Folder(spec.capture))
-        assert capture is not None, f"{spec.capture} has no record"
-        splits = {name: replace(split, teacher=captured(capture, split, pruned.tokenizer)) for name, split in splits.items()}
-    for name, split in splits.items():
-        check_split(name, split, student)
+    pairs = load_pairs(spec, pruned)
+    splits = pairs.chosen if pairs and pairs.is_alone else load_examples(spec, tokens, pruned)
     if student.init.shrink:
         pruned = shrunk(spec, worker, pruned, splits, scratch)
     if worker.rank == 0 and worker.resume is None:
@@ -60,11 +56,15 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
             examples={name: len(split) for name, split in splits.items()},
             too_long=sum(split.too_long for split in splits.values()),
             shape=pruned.shape,
+            preferences={name: split.audit for name, split in pairs.splits.items()} if pairs else {},
         )
     )
     training = start(spec, worker, pruned, splits, progress, scratch)
+    training.preferences = pairs
     if worker.resume:
         restore(training, worker.resume)
+    elif pairs:
+        capture_reference(training)
     training.progress.workers = worker.world
     return training
 
@@ -73,11 +73,45 @@ def start(
     spec: TrainSpec, worker: WorkerContext, pruned: prune.PrunedModel, splits: dict[str, Packed], progress: Progress, scratch: Path
 ) -> Training:
     """Start DeepSpeed around the model and its objectives, with the weights of `worker.resume` if there is one."""
-    net = LossModule(pruned.model, spec.student.objectives.model_dump()).to(worker.device)
+    objectives, source = spec.student.objectives, None
+    if objectives.hidden and "hidden" in objectives.active:
+        source = HiddenSource.load(Path(spec.source), pruned.model, pruned.tokenizer, objectives.hidden).to(worker.device)
+    net = LossModule(pruned.model, objectives, source).to(worker.device)
     if worker.resume:
         zero.load_weights(net, worker.resume)
     engine = zero.start(net, spec.student, accelerator=spec.accelerator)
     return Training(spec, worker, pruned, engine, splits, progress, scratch, time.monotonic())
+
+
+def load_examples(spec: TrainSpec, tokens: Artifact, pruned: prune.PrunedModel) -> dict[str, Packed]:
+    """Return the examples of each split, with all that the student's objectives read of them.
+
+    Raises:
+        InputError: a split has nothing to learn.
+    """
+    student = spec.student
+    capture = _artifact(spec.capture) if spec.capture else None
+    splits = {}
+    for name in SPLITS:
+        split = flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
+        if capture:
+            split = replace(split, teacher=captured(capture, split, pruned.tokenizer))
+        splits[name] = split = marked(split, student.objectives)
+        check_split(name, split, student)
+        if student.objectives.reads_capture and split.teacher is None:
+            raise InputError(
+                f"student {student.name}: {', '.join(student.objectives.active)} reads the teacher's distribution, and none was "
+                "captured for its examples. Write the section `capture` in the contract, and run again."
+            )
+    return splits
+
+
+def load_pairs(spec: TrainSpec, pruned: prune.PrunedModel) -> preferences.Preferences | None:
+    """Return the preference pairs of the dataset; None if no objective reads them."""
+    if not spec.student.objectives.reads_pairs:
+        return None
+    rows = _artifact(spec.dataset).read("preferences", PREFERENCE, list(COLUMNS))
+    return preferences.load(rows, pruned.tokenizer, spec.student)
 
 
 def check_split(name: str, split: Packed, student: Student) -> None:
@@ -94,6 +128,8 @@ def check_split(name: str, split: Packed, student: Student) -> None:
 def restore(training: Training, folder: Path) -> None:
     """Continue from the checkpoint `folder`."""
     training.progress = progress = Progress.read(folder)
+    if training.preferences:
+        training.preferences.restore(folder)
     if not progress.is_over:
         zero.load(training.engine, folder)
         progress.resumed_from.append(progress.step)
@@ -103,3 +139,9 @@ def restore(training: Training, folder: Path) -> None:
         shutil.copytree(folder / BEST, training.scratch / BEST)
         if training.pruned.adapter is not None and not progress.is_over:
             huggingface.write_merged(training.pruned, training.scratch / BEST, dtype=training.spec.student.dtype)
+
+
+def _artifact(url: str) -> Artifact:
+    artifact = load_artifact(Folder(url))
+    assert artifact is not None, f"{url} has no record"
+    return artifact

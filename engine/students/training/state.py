@@ -12,9 +12,11 @@ import torch.distributed as dist
 
 from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
-from engine.students.data.pack import Batch, Packed, collate
+from engine.students.data.batch import Batch
+from engine.students.data.pack import Packed, collate
 from engine.students.init import prune
 from engine.students.training.checkpoint_state import Progress
+from engine.students.training.preferences import Preferences
 from engine.students.training.schedule import decay_steps
 
 BEST = "best"  # folder in a checkpoint: the Hugging Face model of the best validation so far
@@ -82,6 +84,8 @@ class Training:
     progress: Progress
     scratch: Path
     started: float
+    preferences: Preferences | None = None
+    """Pairs, if an objective reads them."""
     sample: Any = None  # generation.Sample, once it has been built
 
     @property
@@ -107,10 +111,15 @@ class Training:
 
     def batch(self, packed: Packed, rows: np.ndarray) -> Batch:
         """Return the examples `rows` of `packed` on the worker's device; -1 is a row of padding."""
-        tokenizer = self.pruned.tokenizer
-        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         student = self.spec.student
-        return collate(packed, rows, pad=pad, capacity=student.max_tokens if student.packing else None).to(self.worker.device)
+        capacity = student.max_tokens if student.packing else None
+        return collate(packed, rows, pad=self.pad, capacity=capacity).to(self.worker.device)
+
+    @property
+    def pad(self) -> int:
+        """The token that fills rows."""
+        tokenizer = self.pruned.tokenizer
+        return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def sum_over_workers(self, total: torch.Tensor) -> float:
         """Return the sum of each worker's `total`."""
@@ -118,8 +127,8 @@ class Training:
             dist.all_reduce(total)
         return float(total)
 
-    def record(self, split: str, loss: float, rate: float, began: float, **shares: float | None) -> None:
-        """Add a point to the loss curve: `loss` in nats per target token, `began` on the monotonic clock, `shares` of exact."""
+    def record(self, split: str, loss: float, rate: float, began: float, **columns: object) -> None:
+        """Add a point to the loss curve: `loss` in nats per target token, `began` on the monotonic clock, and other `columns`."""
         progress = self.progress
         progress.curve.append(
             {
@@ -130,6 +139,6 @@ class Training:
                 "learning_rate": rate,
                 "tokens": progress.tokens,
                 "seconds": round(time.monotonic() - began, 4),
-                **shares,
+                **columns,
             }
         )

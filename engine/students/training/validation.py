@@ -5,11 +5,9 @@ import shutil
 import time
 from pathlib import Path
 
-import torch
-
-from engine.students.data.pack import sorted_batches
 from engine.students.export import huggingface
 from engine.students.training import generation, zero
+from engine.students.training.passes import validation_loss
 from engine.students.training.schedule import learning_rate
 from engine.students.training.state import BEST, Training
 
@@ -19,7 +17,8 @@ CANDIDATE = "candidate"  # folder of the weights whose answers are compared befo
 def validate(training: Training) -> None:
     """Compute loss and metric on the validation split; keep the weights if they are the best so far. Every rank must call it."""
     student, progress, began = training.spec.student, training.progress, time.monotonic()
-    loss, shares = validation_loss(training), generation.Shares()
+    mean, shares = validation_loss(training), generation.Shares()
+    loss = mean.loss
     candidate = training.scratch / CANDIDATE
     if student.metric == "exact_match" and math.isfinite(loss):  # weights that are no numbers answer nothing
         write(training, candidate)
@@ -28,21 +27,7 @@ def validate(training: Training) -> None:
     if progress.best_step == progress.step:
         keep_best(training, candidate)
     rate = learning_rate(progress.step, training.total_steps, student, progress.decay_start)
-    training.record("validation", loss, rate, began, **shares.columns())
-
-
-def validation_loss(training: Training) -> float:
-    """Return the mean loss per target token of the validation split, in nats. Every rank must call it."""
-    student, worker = training.spec.student, training.worker
-    packed = training.splits["validation"]
-    rows = sorted_batches(packed, size=student.per_device_batch * worker.world)
-    total = torch.zeros((), device=worker.device)
-    training.engine.eval()
-    with torch.no_grad():
-        for share in rows.reshape(-1, worker.world, student.per_device_batch)[:, worker.rank]:
-            total += training.engine(training.batch(packed, share))
-    training.engine.train()
-    return training.sum_over_workers(total) / packed.weight(rows.ravel())
+    training.record("validation", loss, rate, began, parts=mean.column, **shares.columns())
 
 
 def keep_best(training: Training, candidate: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.contract.evaluation import Gate
+from engine.contract.evaluation import Gate, HurtBy
 from engine.records.report import ModelEntry
 from engine.release.gate import decide, explain, gate_numbers
 
@@ -109,4 +109,15 @@ def test_explain_names_found_and_wanted() -> None:
         "exact_match: found 0.500, wanted at least 0.8",
         "ece: found nothing, wanted at most 0.1",
         "beats rules: found a difference of 0.010 (interval from -0.020), wanted one whose interval lies above 0",
+    ]
+
+
+def test_gate_refuses_a_student_that_is_worse_than_its_twin_by_more_than_allowed() -> None:
+    gate = Gate(hurt_by=HurtBy(twins={"kd": "sft"}, at_most=0.02))
+    for gap, passes in ((-0.02, True), (0.1, True), (-0.021, False)):
+        found = decide([entry("kd", against_twins={"sft": value(gap)}), entry("sft")], gate)
+        assert ("kd" in found.passing) is passes and "sft" in found.passing
+    missing = decide([entry("kd")], gate).refusals["kd"]
+    assert [explain(number) for number in missing] == [
+        "beside sft: found a difference of nothing in exact match, wanted at least -0.02"
     ]

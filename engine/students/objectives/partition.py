@@ -21,8 +21,8 @@ FLOOR = math.log(1e-6)
 """Least log-probability of the teacher where the student's mass is compared with none: the divergence would be infinite."""
 
 
-SMALL = 1e-2
-"""Mass of the other words below which it is summed over them, in place of 1 less the sum of the teacher's words."""
+SMALL = 1e-4
+"""Mass of the tail below which 1 less the sum of the words has too few digits, if the teacher's tail has more."""
 
 
 class Partition(NamedTuple):
@@ -39,7 +39,8 @@ def partition(log_probs: Tensor, teacher: TeacherTokens, temperature: float = 1.
     """
     absent = teacher.ids < 0
     words = torch.where(absent, teacher.ids[:, :1], teacher.ids).clamp(min=0)
-    student = torch.cat(Coarse.apply(log_probs, words, absent), dim=1)  # type: ignore[arg-type]
+    tails = (teacher.tail > math.log(SMALL)) | (temperature != 1)  # a temperature makes much of little mass
+    student = torch.cat(Coarse.apply(log_probs, words, absent, tails), dim=1)  # type: ignore[arg-type]
     closed = ~teacher.gate[:, None]  # their values may be anything, and must be finite: the gradient of 0 times nan is nan
     words_of_teacher, rest = teacher.logprobs.masked_fill(closed, -math.inf), teacher.tail[:, None].masked_fill(closed, 0.0)
     target = torch.cat([words_of_teacher, rest], dim=1).to(log_probs.dtype)
@@ -51,32 +52,32 @@ def partition(log_probs: Tensor, teacher: TeacherTokens, temperature: float = 1.
 class Coarse(torch.autograd.Function):
     """The student's log-probabilities of the words [T, K] (-inf where absent), and the log of the mass of all others [T, 1].
 
-    That mass is 1 less the sum of the words', for which no pass over all V words is needed; where it is below SMALL, too few digits
-    are left, and it is summed over the others. The gradient is that of either formula, written into one matrix [T, V].
+    That mass is 1 less the sum of the words', for which no pass over all V words is needed. Where the student has hardly a tail and
+    the teacher has one (`tails`), too few digits are left, and it is summed over the others: the term and its gradient are large.
+    Where neither has one, the term is next to 0 whatever the digits.
     """
 
     @staticmethod
-    def forward(ctx: Any, log_probs: Tensor, words: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, log_probs: Tensor, words: Tensor, absent: Tensor, tails: Tensor) -> tuple[Tensor, Tensor]:
         picked = log_probs.gather(1, words).masked_fill(absent, -math.inf)
         rest = 1 - picked.exp().sum(dim=1, keepdim=True)
-        is_small = (rest < SMALL).squeeze(1)
+        is_small = (rest < SMALL).squeeze(1) & tails
         others = log_probs[is_small].scatter(1, words[is_small], -math.inf).logsumexp(dim=1, keepdim=True)
-        rest = rest.clamp(min=SMALL).log()
+        rest = rest.clamp(min=torch.finfo(rest.dtype).eps).log()
         rest[is_small] = others
         ctx.save_for_backward(log_probs, words, absent, picked, rest, is_small)
         return picked, rest
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         log_probs, words, absent, picked, rest, is_small = ctx.saved_tensors
-        of_picked, of_rest = grads
-        of_rest = of_rest.masked_fill(rest.isneginf(), 0.0)  # nothing is left: the words are all
+        of_picked, of_rest = grads[0], grads[1].masked_fill(rest.isneginf(), 0.0)  # -inf: the words are all
         shares = torch.where(is_small[:, None], 0.0, -(picked - rest).exp() * of_rest)
         result = torch.zeros_like(log_probs)
         if is_small.any():
             of_others = (log_probs[is_small] - rest[is_small]).exp_() * of_rest[is_small]
             result[is_small] = of_others.nan_to_num_(0.0).scatter(1, words[is_small], 0.0)
-        return result.scatter_add_(1, words, (of_picked + shares).masked_fill(absent, 0.0)), None, None
+        return result.scatter_add_(1, words, (of_picked + shares).masked_fill(absent, 0.0)), None, None, None
 
 
 def kl(first: Tensor, second: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ a command, not a job: `rayleigh promote` reads the reports, and no job depends o
 """
 
 from engine.contract import Contract
+from engine.contract.students import PLACEMENT
 from engine.rows import PROMPT_DROPS, REJECTED
 from engine.runs.job import Job
 
@@ -66,7 +67,7 @@ def student_job(name: str, *, examples: str = "dataset", tokens: str = "tokens",
     """
     reads = (f"students.{name.rpartition('/')[2]}",)
     begun = {"inputs": "jobs.steps.initial_source:identity", "hints": {"sources": CONTINUED}} if continued else {}
-    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, run=TRAIN, **begun)
+    return Job(name, needs=(examples, tokens), derived=(tokens,), reads=reads, ignores=PLACEMENT, run=TRAIN, **begun)
 
 
 def pipeline(contract: Contract) -> tuple[Job, ...]:

@@ -9,6 +9,15 @@ from engine.contract.base import Name, Positive, Section
 from engine.contract.init import Init
 from engine.contract.objectives import Objectives
 
+PLACEMENT = ("workers", "micro_batch_size", "zero")
+"""Keys of a student that say on what its training is computed, and in which pieces. Losses agree up to the order of sums, so these
+keys are no part of the recipe: a training goes on with other ones, and a finished student stays current."""
+
+
+def _is_false(value: object) -> bool:
+    """Return whether a key is left out of dumps, so that recipes that were hashed before it existed keep their hashes."""
+    return value is False
+
 
 class EarlyStop(Section):
     """Early stopping by the student's `metric`."""
@@ -43,7 +52,8 @@ class Student(Section):
     zero: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage (Rajbhandari et al., 2020)."""
     workers: Positive = 1
-    """Data-parallel workers. Part of the recipe, because it changes the order of floating-point sums."""
+    """Data-parallel workers. Like `zero` and `micro_batch_size` no part of the recipe: a training that was interrupted goes on with
+    another number, and losses differ by the order of floating-point sums."""
     epochs: Positive = 3
     """Times that each training example is seen, unless `max_steps` is given."""
     max_steps: Positive | None = _added(None)
@@ -87,6 +97,9 @@ class Student(Section):
     """Precision of matrix products and exported weights; the optimizer's copy of the weights is float32."""
     max_tokens: Positive = 512
     """Longest example in tokens; longer ones are left out and counted as `too_long`."""
+    packing: bool = Field(default=False, exclude_if=_is_false)
+    """Put several examples into one row of at most `max_tokens` tokens instead of padding each; none attends to another. Refused
+    for a model that cannot keep them apart."""
     curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
     """Order within an epoch: shuffled; the surest tier of `judges.pools.confidence_tiers` first; or the easiest first."""
     early_stop: EarlyStop | None = EarlyStop()

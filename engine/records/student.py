@@ -66,6 +66,17 @@ class Spread(Record):
     max: float
 
 
+class Resized(Record):
+    """A training that went on with another number of workers."""
+
+    step: int
+    """Optimizer step from which it went on."""
+    before: int
+    """Workers up to that step."""
+    after: int
+    """Workers from then on."""
+
+
 class StudentMetrics(Record):
     """Metrics of the artifact `students/NAME`."""
 
@@ -104,3 +115,5 @@ class StudentMetrics(Record):
     """Every training, by seed."""
     spread: dict[str, Spread] = Field(default_factory=dict)
     """`loss`, `metric`, `served`, `unconstrained` -> over the seeds, of their best weights; {} with one seed."""
+    resized: tuple[Resized, ...] = ()
+    """Those of them that had another number of workers; losses agree up to the order of floating-point sums."""

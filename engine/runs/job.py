@@ -36,6 +36,8 @@ class Job:
     reads: tuple[str, ...]
     """Paths into the contract that are part of its recipe, such as `teachers`; an item of a list is called by its name:
     `students.s`."""
+    ignores: tuple[str, ...] = field(default=(), kw_only=True)
+    """Keys of what it reads that do not change what it makes, and are no part of its recipe."""
     run: str
     """`module:function`, imported only when the job runs: `function(context) -> RowCounts`."""
     inputs: str = ""
@@ -267,7 +269,7 @@ def is_finished(context: JobContext) -> bool:
     except MissingArtifact:
         return not lacks  # its inputs were removed later
     present = {name: value for name, value in current.inputs.items() if name not in lacks}
-    if changed := changes(artifact.record, replace(current, inputs=present)):
+    if changed := changes(artifact.record, replace(current, inputs=present), context.job.ignores):
         listed = "\n".join(f"  {change}" for change in changed)
         raise RecipeMismatch(
             f"{context.run}/{context.job.name} was finished under another recipe:\n{listed}\n"

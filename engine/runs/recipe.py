@@ -3,7 +3,7 @@ differ."""
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -31,10 +31,10 @@ def identify(context: "JobContext") -> Identity:
         MissingArtifact: an input has not been made.
     """
     contract = context.contract.model_dump(mode="json")
-    recipe: Json = {path: _value_at(contract, path) for path in context.job.reads}
-    if context.job.inputs:
-        recipe[SOURCES] = imported(context.job.inputs)(context)
     job = context.job
+    recipe: Json = {path: _without(_value_at(contract, path), job.ignores) for path in job.reads}
+    if job.inputs:
+        recipe[SOURCES] = imported(job.inputs)(context)
     inputs_of = [name for name in job.needs if name not in job.derived]
     present = [name for name in inputs_of if name not in job.optional or load_artifact(context.run / name)]
     inputs = {name: context.artifact(name).fingerprint for name in present}
@@ -53,12 +53,12 @@ def recipe_of(record: ArtifactRecord) -> Json:
     return recipe
 
 
-def changes(record: ArtifactRecord, current: Identity) -> list[str]:
+def changes(record: ArtifactRecord, current: Identity, ignores: Sequence[str] = ()) -> list[str]:
     """Return `path: old -> new` for each value in which a finished artifact differs from what its job would make now.
 
-    A path that the artifact's recipe lacks was not read when it was made, so its value does not matter.
+    A path that the artifact's recipe lacks was not read when it was made, so its value does not matter; nor do keys in `ignores`.
     """
-    old = recipe_of(record)
+    old = {path: _without(value, ignores) for path, value in recipe_of(record).items()}
     new = {path: value for path, value in current.recipe.items() if path in old or path == SOURCES}
     return [*differences(old, new), *differences(record.inputs, current.inputs, "inputs")]
 
@@ -111,6 +111,11 @@ def _value_at(tree: Any, path: str) -> Any:
     for key in path.split("."):
         tree = next(item for item in tree if item["name"] == key) if isinstance(tree, list) else tree[key]
     return tree
+
+
+def _without(value: Any, keys: Sequence[str]) -> Any:
+    """Return `value`, if it is a mapping without `keys`."""
+    return {key: part for key, part in value.items() if key not in keys} if isinstance(value, dict) and keys else value
 
 
 def _canonical(value: Any) -> str:

@@ -145,7 +145,10 @@ def sorted_rows(folder: Folder, table: Table, schema: pa.Schema, *, by: str, row
 
     shards = (conform(piece, schema) for piece in iterate(folder, table, schema.names))
     reader = pa.RecordBatchReader.from_batches(schema, (batch for shard in shards for batch in shard.to_batches()))
-    with tempfile.TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as connection:
+    with (
+        tempfile.TemporaryDirectory() as spill,
+        duckdb.connect(config={"temp_directory": spill, "memory_limit": "2GB"}) as connection,
+    ):
         for batch in connection.from_arrow(reader).order(by).to_arrow_reader(rows):
             yield pa.Table.from_batches([batch]).cast(schema)
 

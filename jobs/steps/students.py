@@ -12,7 +12,7 @@ from ray.train import UserCallback
 
 from engine.contract import Contract
 from engine.contract.renames import older_json
-from engine.contract.students import Student
+from engine.contract.students import PLACEMENT, Student
 from engine.errors import InputError, ModelError
 from engine.inference.identity import fingerprint
 from engine.records.student import SeedMetrics, Spread, StudentMetrics, ValidationLoss
@@ -21,6 +21,7 @@ from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.folder import Folder
 from engine.students.export import adapter
+from engine.students.init.tokenizer import key_of
 from engine.students.training import launch
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.generation import require_answers
@@ -41,11 +42,11 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
         ModelError: the source model cannot be pruned as ordered, or training failed.
     """
     student = context.contract.student(context.job.name.rpartition("/")[2])
-    data = context.artifact(context.job.needs[0])
+    data, tokens = (context.artifact(name) for name in context.job.needs[:2])
     source = initial_source.folder(context, student)
     layers = initial_source.layers(student, source)
     check_examples(context, data, student)
-    plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data)]
+    plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
         for each in ended:
@@ -57,6 +58,10 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
         for each in ended if student.keep_seeds else ():
             if each is not best:
                 copy(each.folder / BEST, context.writer.folder / "seeds" / str(each.student.seed) / "model")
+    for each in ended:
+        for change in each.progress.resized:
+            went_on = f"went on from step {change.step} with {change.after} workers instead of {change.before}"
+            context.log(f"{context.job.name}: {went_on}")
     rows = [{"student": student.name, "seed": each.student.seed, **entry} for each in ended for entry in each.progress.curve]
     context.writer.put("steps", from_rows(rows, STEP), STEP)
     context.writer.metrics = metrics(student, layers, best, ended)
@@ -84,7 +89,7 @@ class Ended(NamedTuple):
         return (progress.best_metric or 0.0, -(math.inf if progress.best is None else progress.best), -self.student.seed)
 
 
-def planned(context: JobContext, student: Student, source: Path, data: Artifact) -> list[launch.Planned]:
+def planned(context: JobContext, student: Student, source: Path, data: Artifact, tokens: Artifact) -> list[launch.Planned]:
     """Return a training for each seed of `student`. Each is named as if it were alone, so that more seeds are added to a run."""
     plans = []
     for seed in range(student.seed, student.seed + student.seeds):
@@ -94,6 +99,8 @@ def planned(context: JobContext, student: Student, source: Path, data: Artifact)
             source=str(source.resolve()),
             dataset=absolute(data.folder),
             accelerator=launch.accelerator(context.profile.trainer),
+            tokens=absolute(tokens.folder),
+            tokenizer=key_of(tokens, student.init),
             served=served(context.contract) if student.metric == "exact_match" else None,
             label=f"{student.name} seed {seed}" if student.seeds > 1 else "",
         )
@@ -124,10 +131,9 @@ def unseen(student: Student, best: Ended) -> list[str]:
     last = best.progress.curve[-1]
     if last["epoch"] >= 1:
         return []
-    key = "max_seconds" if best.progress.ended_by == "max_seconds" else "max_steps"
     return [
-        f"student {student.name}: students.{student.name}.{key} ended the training after {last['step']} steps, "
-        f"{100 * last['epoch']:.0f} % of the first epoch: it has not seen every example. Raise it."
+        f"student {student.name}: students.{student.name}.{best.progress.ended_by} ended the training after {last['step']} steps, "
+        f"{100 * last['epoch']:.0f} % of the first epoch: it has not seen every example. Allow more, or give a larger batch_size."
     ]
 
 
@@ -147,10 +153,16 @@ def check_examples(context: JobContext, dataset: Artifact, student: Student) -> 
 
 
 def checkpoints(context: JobContext, student: Student, source: Path, dataset: Artifact) -> launch.CheckpointLocation:
-    """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model."""
-    recipe = older_json(student, "students.*", exclude={"name"})  # trainings that began under older names are resumed
-    name = content_id(dataset.fingerprint, recipe, fingerprint(source))
-    return launch.CheckpointLocation(absolute(context.ledger / "checkpoints" / student.name), name)
+    """Return where this training keeps its checkpoints: the name is a hash of data, recipe and source model.
+
+    The name of earlier versions, whose recipe had the keys of PLACEMENT, is kept where a training began under it.
+    """
+    storage = context.ledger / "checkpoints" / student.name
+    names = [
+        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", *left_out}), fingerprint(source))
+        for left_out in ((), PLACEMENT)
+    ]
+    return launch.CheckpointLocation(absolute(storage), next(filter(storage.exists, names), names[-1]))
 
 
 def absolute(folder: Folder) -> str:
@@ -190,6 +202,7 @@ def metrics(student: Student, layers: list[int], best: Ended, every: Sequence[En
         seed=best.student.seed,
         seeds=tuple(seeds),
         spread={name: found for name in MEASURED if (found := spread([getattr(seed, name) for seed in seeds]))},
+        resized=tuple(progress.resized),
     )
 
 

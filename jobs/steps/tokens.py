@@ -8,14 +8,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from engine.contract.students import Student
-from engine.errors import ModelError
 from engine.inference.engine import Chat
 from engine.records.base import Json
 from engine.records.tokens import TokenizerSummary, TokensMetrics
 from engine.rows import TOKENS
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
-from engine.storage.folder import Folder
 from engine.storage.shards import iterate, sorted_rows, write_pieces
 from engine.students.data import preflight
 from engine.students.data.tokenise import COLUMNS, tokenise
@@ -119,25 +117,3 @@ def _tokenised(context: JobContext, dataset: Artifact, folder: Path, name: str) 
         target_tokens=learned,
         longest=longest,
     )
-
-
-def key_of(tokens: Artifact, student: Student) -> str:
-    """Return the key of the student's tokenizer in the artifact `tokens`.
-
-    Raises:
-        ModelError: the artifact has none for it.
-    """
-    found = tokens.metrics(TokensMetrics).of(description(student.init))
-    if found is None:
-        raise ModelError(f"{tokens.folder}: has no examples for student {student.name}. Delete it and run again: rayleigh run")
-    return found.key
-
-
-def fetch(tokens: Artifact, name: str, target: Path) -> Path:
-    """Copy the files of the tokenizer `name` of the artifact `tokens` into the local folder `target`, and return it."""
-    folder = Folder(f"{tokens.folder.url}/tokenizer_{name}")
-    for path in folder.files():
-        file = target / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(folder.read(path))
-    return target

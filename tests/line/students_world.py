@@ -2,7 +2,7 @@
 
 `python students_world.py MODE FOLDER NAME ...` trains those students in FOLDER: mode `pipeline` as jobs, at the same time on Ray,
 in a driver that can be killed; mode `loop` one after the other in this process, without Ray, and those in BROKEN once more with
-interruptions.
+interruptions; `unbroken` and `shared` are for the test of other numbers of workers.
 """
 
 import contextlib
@@ -10,9 +10,8 @@ import os
 import shutil
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,15 +19,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.contract.contract import Contract
+from engine.contract.models import Sampling
 from engine.contract.profile import Pool, Profile, Ray
-from engine.contract.specialist import TaskUnit
+from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.students import Student
+from engine.contract.teachers import Teacher, Teachers
 from engine.distributed.session import session
 from engine.records.record import Identity
 from engine.rows import EXAMPLE, content_id, from_rows
-from engine.runs.job import Job, JobContext, run_pipeline
-from engine.storage.artifact import ArtifactWriter, RowCounts
+from engine.runs.job import Job, JobContext, run_job, run_pipeline
+from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
+from engine.students.init.tokenizer import key_of
 from engine.students.training import loop
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import Served, TrainSpec, WorkerContext
@@ -68,6 +70,7 @@ STUDENTS = (
     student("zero0", zero=0),
     student("zero1", zero=1),
     student("zero2", zero=2),
+    student("packed", zero=2, packing=True),
     student("zero3", zero=3, freeze_embeddings=True),
     student("pair", zero=2, workers=2, micro_batch_size=2, seeds=2, keep_seeds=True, metric="exact_match"),
     student("steady", zero=2, freeze_layers=1, **LONG),
@@ -81,13 +84,14 @@ UNIT = TaskUnit(name="copy", kind="extraction")
 
 
 def build(folder: Path) -> None:
-    """Write the teacher and the artifact `dataset` into `folder`."""
+    """Write the teacher and the artifacts `dataset` and `tokens` into `folder`."""
     rows = examples()
     write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
     writer = ArtifactWriter(Folder(str(folder / "run" / "dataset")))
     writer.put("examples", from_rows(rows, EXAMPLE), EXAMPLE)
     row_counts = RowCounts(len(rows), {"picked": len(rows)})
     writer.finish(Identity("dataset", {}, {}, "0"), row_counts)
+    run_job(context_for(folder, tokens_job()))
 
 
 def examples() -> list[dict]:
@@ -133,8 +137,11 @@ def write_teacher(folder: Path, texts: list[str]) -> None:
 
 def context_for(folder: Path, job: Job) -> JobContext:
     """Return the context of one student's job in `folder`."""
-    asked: Any = SimpleNamespace(models=[SimpleNamespace(sampling=SimpleNamespace(max_tokens=12))], mode="judged")
-    contract = Contract.model_construct(students=STUDENTS, specialist=SimpleNamespace(task_units=[UNIT]), teachers=asked)
+    teacher = Teacher.model_construct(sampling=Sampling(max_tokens=12))
+    teachers = Teachers.model_construct(mode="judged", models=(teacher,), tools=())
+    contract = Contract.model_construct(
+        students=STUDENTS, specialist=Specialist(goal="copy", task_units=(UNIT,)), teachers=teachers
+    )
     run = Folder(str(folder / "run"))
     return JobContext(job, contract, profile(), str(folder), str(folder / "models"), run, ArtifactWriter(run / job.name), print)
 
@@ -150,12 +157,32 @@ def train(folder: Path, names: list[str]) -> None:
     run_pipeline(jobs, lambda job: context_for(folder, job), lambda: session(profile()))
 
 
+def spec_for(folder: Path, chosen: Student) -> TrainSpec:
+    """Return the specification of the training of `chosen`."""
+    tokens = load_artifact(Folder(str(folder / "run" / "tokens")))
+    assert tokens is not None
+    data = str(folder / "run" / "dataset")
+    served = Served({"copy": UNIT}, 12)
+    return TrainSpec(chosen, str(folder / "teacher"), data, "cpu", tokens.folder.path, key_of(tokens, chosen.init), served)
+
+
+def free_port() -> int:
+    """Return a port of the loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def join(rank: int, world: int, port: int) -> None:
+    """Make this process worker `rank` of `world`."""
+    where = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update({name: str(value) for name, value in where.items()}, DS_ACCELERATOR="cpu")
+    dist.init_process_group("gloo")
+
+
 def train_alone(folder: Path, names: list[str]) -> None:
     """Train the students `names` one after the other as the only worker; the last checkpoints land in `folder`/alone."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, DS_ACCELERATOR="cpu")
-    dist.init_process_group("gloo")
+    join(0, 1, free_port())
     for chosen in STUDENTS:
         if chosen.name in names:
             run_alone(folder, chosen, "alone", ())
@@ -174,7 +201,7 @@ def run_alone(folder: Path, chosen: Student, kind: str, ends: tuple[int, ...]) -
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(checkpoint, target)
 
-    spec = TrainSpec(chosen, str(folder / "teacher"), str(folder / "run" / "dataset"), "cpu", Served({"copy": UNIT}, 12))
+    spec = spec_for(folder, chosen)
     for end in attempts:
 
         def on_step(progress: Progress, steps: int, end: int = end) -> None:
@@ -189,5 +216,54 @@ def run_alone(folder: Path, chosen: Student, kind: str, ends: tuple[int, ...]) -
             loop.run(spec, WorkerContext(0, 1, torch.device("cpu"), resume if resume.exists() else None, keep, on_step))
 
 
+def train_part(folder: Path, chosen: Student, target: Path, resume: Path | None = None, stop: int | None = None) -> None:
+    """Train `chosen` in this process, which is one worker, from the checkpoint `resume` on, to step `stop`.
+
+    The last checkpoint lands in `target`, the one of step 4 in `target`-4.
+    """
+    rank, world = dist.get_rank(), dist.get_world_size()
+
+    def keep(checkpoint: Path) -> None:
+        if rank == 0:
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(checkpoint, target)
+            if Progress.read(target).step == 4:
+                shutil.copytree(target, f"{target}-4", dirs_exist_ok=True)
+
+    def on_step(progress: Progress, steps: int) -> None:
+        if progress.step == stop:
+            raise StopIteration
+
+    with suppress(StopIteration):
+        loop.run(spec_for(folder, chosen), WorkerContext(rank, world, torch.device("cpu"), resume, keep, on_step))
+
+
+def train_shared(folder: Path, arguments: list[str]) -> None:
+    """Be one worker of a training of `shared`: arguments are rank, world, port, ZeRO stage, target, checkpoint, last step."""
+    rank, world, port, zero, target, resume, stop = arguments
+    join(int(rank), int(world), int(port))
+    train_part(folder, shared(int(world), int(zero)), folder / target, folder / resume, int(stop))
+
+
+def train_unbroken(folder: Path, names: list[str]) -> None:
+    """Train `shared` with one worker without a break, and again from the checkpoint of step 4 on."""
+    join(0, 1, free_port())
+    train_part(folder, shared(1, 2), folder / "unbroken")
+    train_part(folder, shared(1, 2), folder / "resumed", folder / "unbroken-4")
+
+
+def shared(workers: int, zero: int) -> Student:
+    """A student whose batch can be shared by 1, 2 and 3 workers."""
+    shape = {
+        "batch_size": 6,
+        "micro_batch_size": 1 if workers > 1 else 6,
+        "epochs": 2,
+        "early_stop": None,
+        "freeze_embeddings": False,
+    }
+    return student("shared", **{**shape, "workers": workers, "zero": zero})
+
+
 if __name__ == "__main__":
-    {"pipeline": train, "loop": train_alone}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])
+    modes = {"pipeline": train, "loop": train_alone, "unbroken": train_unbroken, "shared": train_shared}
+    modes[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

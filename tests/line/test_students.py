@@ -29,7 +29,7 @@ from engine.students.training.checkpoint_state import Progress
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = ["pair", "steady"]
-ALONE = ["zero0", "zero1", "zero2", "zero3", "coarse", "exact", "exact3"]
+ALONE = ["zero0", "zero1", "zero2", "zero3", "packed", "coarse", "exact", "exact3"]
 
 
 def script(mode: str, folder: Path, names: list[str]) -> subprocess.Popen:
@@ -106,8 +106,8 @@ def test_frozen_layers_stay_those_of_the_source_and_the_others_learn(unbroken: P
         assert bool((student[name.format(kept)] == source[name.format(old)]).all()) is (kept == 0)
 
 
-def test_zero_stages_give_the_same_losses(alone: dict[str, Progress]) -> None:
-    for name in ("zero1", "zero2", "zero3"):  # equal but for the order of float32 sums
+def test_zero_stages_and_packed_rows_give_the_same_losses(alone: dict[str, Progress]) -> None:
+    for name in ("zero1", "zero2", "zero3", "packed"):  # equal but for the order of float32 sums
         assert losses(alone[name]) == pytest.approx(losses(alone["zero0"]), rel=1e-5), name
 
 

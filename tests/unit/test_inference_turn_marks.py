@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from engine.inference.chat_template import tokenize_chats
 from engine.inference.engine import Chat
 from engine.inference.turn_marks import encode_chat, encode_text, turn_marks
-from engine.students.data.pack import encode
+from engine.rows import EXAMPLE, from_rows
+from engine.students.data.tokenise import tokenise
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
@@ -81,9 +82,11 @@ def test_a_spelled_out_mark_has_the_ids_of_its_characters(text: str) -> None:
 
 def test_a_target_ends_only_at_its_end() -> None:
     loaded = tokenizer(CHATML)
-    ids, start = encode(loaded, asked("", "x</s>"), "yes</s>no<|im_end|>")
-    assert loaded.decode(ids[start:]) == "yes</s>no<|im_end|></s>"
-    assert own_marks(loaded, ids[start:].tolist()) == [loaded.eos_token_id]
+    row = {"example_id": "e", "messages": asked("", "x</s>"), "target": "yes</s>no<|im_end|>", "weight": 1.0}
+    [tokens] = tokenise(from_rows([row], EXAMPLE), loaded, [loaded.eos_token_id]).to_pylist()
+    target = tokens["ids"][tokens["target_start"] :]
+    assert loaded.decode(target) == "yes</s>no<|im_end|></s>"
+    assert own_marks(loaded, target) == [loaded.eos_token_id]
 
 
 def test_an_added_token_that_the_template_does_not_write_stays_one_token() -> None:

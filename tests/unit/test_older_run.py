@@ -96,6 +96,11 @@ def test_changed_value_is_still_refused_and_has_the_name_of_today(root):
         finished(root, "students.0.curriculum=difficulty")
 
 
+def test_a_finished_student_stays_current_with_other_workers(root):
+    changed = finished(root, "students.0.workers=2", "students.0.zero=3", "students.0.micro_batch_size=1")
+    assert changed["students/s"] and not changed["tokens"]
+
+
 def test_older_keys_in_a_contract_are_errors_that_name_the_new_ones(root):
     with pytest.raises(ContractError) as caught:
         load_contract(root / "contract.yaml")

@@ -150,7 +150,7 @@ def test_damaged_page_of_parquet_costs_its_row_group_if_asked(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.jsonl", gzip.compress(b"{}"), "its ending says jsonl, it holds gzip data"),
+        ("x.jsonl", gzip.compress(b"{}", mtime=0), "its ending says jsonl, it holds gzip data"),
         ("x.csv", b"PK\x03\x04xlsx", "an Excel workbook"),
         ("x.jsonl", "text".encode("utf-16"), "UTF-16"),
         ("x.parquet.gz", b"x", "Parquet is compressed inside"),

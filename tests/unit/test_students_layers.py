@@ -71,10 +71,16 @@ def test_a_saved_folder_with_other_logits_is_refused(tmp_path: Path) -> None:
         huggingface.compare(tmp_path, huggingface.logits(model, IDS), IDS)
 
 
-def folder_of(family: str, folder: Path, template: str = "{{ messages[0]['content'] }}") -> Path:
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def folder_of(family: str, folder: Path, template: str = TEMPLATE) -> Path:
     tiny(family).save_pretrained(folder)
-    vocabulary = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
-    PreTrainedTokenizerFast(tokenizer_object=vocabulary, chat_template=template or None).save_pretrained(folder)
+    vocabulary = Tokenizer(models.WordLevel({"a": 0, "b": 1, "</s>": 2}, unk_token="a"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=vocabulary, chat_template=template or None, eos_token="</s>")
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -7,33 +7,49 @@ import pyarrow as pa
 import pytest
 
 from engine.rows import EXAMPLE, from_rows
-from engine.students.data.pack import Packed, collate, epoch_batches, pack, sorted_batches
+from engine.students.data import flat
+from engine.students.data.pack import Packed, collate, epoch_batches, sorted_batches
+from engine.students.data.tokenise import COLUMNS, tokenise
 
 
 class Letters:
     """A tokenizer of single characters."""
 
-    eos_token_id = 1
+    is_fast = True
 
-    def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool, add_generation_prompt: bool) -> str:
-        assert not tokenize and add_generation_prompt
-        return "".join(f"[{turn['role'][0]}]{turn['content']}" for turn in messages) + "[a]"
+    def apply_chat_template(self, chats: list[Any], tokenize: bool, add_generation_prompt: bool) -> dict[str, list[list[int]]]:
+        assert tokenize and add_generation_prompt
+        texts = ["".join(f"[{turn['role'][0]}]{turn['content']}" for turn in chat) + "[a]" for chat in chats]
+        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
 
     def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
         assert not add_special_tokens
         return {"input_ids": [ord(letter) for letter in text]}
 
 
+def pack(examples: pa.Table, max_tokens: int = 1000, curriculum: str = "none") -> Packed:
+    pieces = [tokenise(examples.slice(start, 3).select(COLUMNS.names), Letters(), [1]) for start in range(0, len(examples), 3)]
+    return flat.pack(pieces, split="train", max_tokens=max_tokens, curriculum=curriculum)
+
+
 def table(*pairs: tuple[str, str], weights: tuple[float, ...] | None = None) -> pa.Table:
     rows: list[dict[str, Any]] = [
-        {"messages": [{"role": "user", "content": prompt}], "target": target, "weight": weights[at] if weights else 1.0}
+        {
+            "example_id": f"{at:04}",
+            "split": "train",
+            "kind": "answer",
+            "target": target,
+            "final": target,
+            "messages": [{"role": "user", "content": prompt}],
+            "weight": weights[at] if weights else 1.0,
+        }
         for at, (prompt, target) in enumerate(pairs)
     ]
     return from_rows(rows, EXAMPLE)
 
 
 def packed(*pairs: tuple[str, str], **options: Any) -> Packed:
-    return pack(table(*pairs, **options), Letters(), max_tokens=1000)
+    return pack(table(*pairs, **options))
 
 
 def many(count: int) -> Packed:
@@ -49,12 +65,12 @@ def test_pack_puts_prompt_target_and_end_one_after_the_other() -> None:
 
 
 def test_pack_leaves_out_what_is_too_long_and_counts_it() -> None:
-    examples = pack(table(("a", "b"), ("a" * 99, "b"), ("a", "c" * 99)), Letters(), max_tokens=50)
+    examples = pack(table(("a", "b"), ("a" * 99, "b"), ("a", "c" * 99)), max_tokens=50)
     assert (len(examples), examples.too_long) == (1, 2)
 
 
 def test_pack_of_nothing_is_empty() -> None:
-    examples = pack(table(("a" * 99, "b")), Letters(), max_tokens=50)
+    examples = pack(table(("a" * 99, "b")), max_tokens=50)
     assert (len(examples), examples.too_long, len(examples.ids)) == (0, 1, 0)
 
 
@@ -98,7 +114,7 @@ def staged(curriculum: str) -> Packed:
     levels = ("hard", "medium", "easy", "")
     for number, row in enumerate(rows):
         row |= {"confidence_tier": None if number % 4 == 3 else number % 4, "difficulty": levels[number % 4]}
-    return pack(from_rows(rows, EXAMPLE), Letters(), max_tokens=1000, curriculum=curriculum)
+    return pack(from_rows(rows, EXAMPLE), curriculum=curriculum)
 
 
 @pytest.mark.parametrize(("curriculum", "first"), [("confidence_tier", [0, 1, 2, 3]), ("difficulty", [2, 1, 0, 3])])

@@ -64,15 +64,26 @@ def test_batch_that_cannot_be_shared_is_refused(batch: int, workers: int, micro:
         student(batch_size=batch, workers=workers, micro_batch_size=micro)
 
 
+def location(folder: Path, **changes: Any) -> launch.CheckpointLocation:
+    source = folder / "model"
+    source.mkdir(exist_ok=True)
+    (source / "config.json").write_text("{}")
+    context: Any = SimpleNamespace(ledger=Folder(f"{folder}/ledger"))
+    dataset: Any = SimpleNamespace(fingerprint="0")
+    return students.checkpoints(context, student(learning_rate=1e-5, batch_size=8, **changes), source, dataset)
+
+
 def test_checkpoints_keep_the_name_that_they_had_under_the_first_names_of_the_keys(tmp_path: Path) -> None:
     """A training that an earlier version began is resumed: the name below was computed by it."""
-    source = tmp_path / "model"
-    source.mkdir()
-    (source / "config.json").write_text("{}")
-    context: Any = SimpleNamespace(ledger=Folder(f"{tmp_path}/ledger"))
-    dataset: Any = SimpleNamespace(fingerprint="0")
-    location = students.checkpoints(context, student(learning_rate=1e-5, batch_size=8), source, dataset)
-    assert location == launch.CheckpointLocation(f"{tmp_path}/ledger/checkpoints/s", "9f15edd5a03eefc350a3b4dceeae1561")
+    older = "9f15edd5a03eefc350a3b4dceeae1561"
+    (tmp_path / "ledger" / "checkpoints" / "s" / older).mkdir(parents=True)
+    assert location(tmp_path) == launch.CheckpointLocation(f"{tmp_path}/ledger/checkpoints/s", older)
+
+
+def test_checkpoints_have_one_name_for_all_numbers_of_workers(tmp_path: Path) -> None:
+    name = location(tmp_path)
+    assert name == location(tmp_path, workers=2) == location(tmp_path, micro_batch_size=4) == location(tmp_path, zero=3)
+    assert name != location(tmp_path, epochs=4)
 
 
 def test_every_objective_of_the_contract_is_registered() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from engine.contract.init import Init
+from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.students.data import preflight
 from engine.students.export import huggingface
 from engine.students.init import prune
+from engine.students.init.initial import initial
 from engine.students.init.tokenizer import build_tokenizer
 from engine.students.init.trim import trim
 
@@ -158,3 +161,16 @@ def test_tokens_without_a_row_are_refused(folders: Any, tmp_path: Path) -> None:
     made.model.resize_token_embeddings(len(made.tokenizer) - 1, mean_resizing=False)
     with pytest.raises(ModelError, match=r"the tokens \['<think>'\] have no row"):
         trim(made, preflight.load(folders["gpt2"][1]))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_trimmed_embeddings_are_frozen_as_ordered(tied: bool, frozen: bool, folders: Any, tmp_path: Path) -> None:
+    source = written(world.write(world.KINDS["gpt2"](), tmp_path / "whole"), tied=tied)
+    section = {"name": "s", "init": {"model": {"source": "x"}, "vocabulary": {}}, "freeze_embeddings": frozen}
+    spec: Any = SimpleNamespace(student=Student.model_validate(section), source=str(source))
+    made = initial(spec, preflight.load(folders["gpt2"][1]))
+    embeddings, output = made.model.get_input_embeddings().weight, made.model.get_output_embeddings().weight
+    assert (embeddings is output) is tied and embeddings.shape[0] == len(made.tokenizer)
+    assert embeddings.requires_grad is output.requires_grad is not frozen
+    assert all(parameter.requires_grad for name, parameter in made.model.named_parameters() if "layers" in name)

@@ -1,23 +1,17 @@
-"""EXAMPLE rows as token ids in one flat array, and batches of examples of similar length.
+"""Token ids of examples in one flat array, and batches of examples of similar length.
 
 Only the target's tokens are learned. The order of batches depends on seed and epoch alone, so that a resumed run gets the same
 batches as an unbroken one.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
-from engine.inference.engine import Chat
-from engine.inference.turn_marks import encode_chat, encode_text
-from engine.rows import DIFFICULTIES, Row
+from engine.students.data.rows import one_each, shared
 
-CURRICULUM_COLUMNS = ("confidence_tier", "difficulty")
-LAST = 1 << 20  # the stage of an example without a tier or difficulty
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
 
 
@@ -25,12 +19,17 @@ WINDOW = 8  # batches within which examples are sorted by length: long enough to
 class Packed:
     """Examples of one split. Example i is `ids[starts[i]:starts[i + 1]]`; its target begins at offset `targets[i]` of those."""
 
-    ids: np.ndarray  # int32, all examples one after the other
+    ids: np.ndarray  # int32, all examples one after the other; mapped from a file that all workers of a node share
     starts: np.ndarray  # int64, one more than there are examples
     targets: np.ndarray  # int32
     weights: np.ndarray  # float32
-    stages: np.ndarray  # int32, see `stage`: lower ones come first
+    stages: np.ndarray  # int32: lower ones come first in an epoch (Bengio et al., "Curriculum learning", 2009)
     too_long: int  # examples that were left out
+    example_ids: np.ndarray = field(default_factory=lambda: np.empty(0, "S1"))  # ASCII
+    kinds: np.ndarray = field(default_factory=lambda: np.empty(0, np.int8))  # index into rows.KINDS; -1 = another one
+    tiers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))  # confidence_tier; flat.LAST = none
+    span_starts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # of example i: spans[starts[i]:starts[i + 1]]
+    spans: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int32))  # index into SPAN_KINDS, first token, end
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -60,59 +59,16 @@ class Batch:
     positions: torch.Tensor  # int64 [T], into the flattened [B * L], of the token before each target token
     labels: torch.Tensor  # int64 [T]
     weights: torch.Tensor  # float32 [T]
+    restarts: torch.Tensor | None = None  # int64 [B, L], position of each token within its example, if examples share rows
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
-        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        fields: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
+        return Batch(*(each if each is None else each.to(device) for each in fields))
 
-
-def pack(examples: pa.Table, tokenizer: Any, *, max_tokens: int, curriculum: str = "none") -> Packed:
-    """Tokenize `examples` (columns messages, target, weight, and those of the curriculum).
-
-    An example is its chat in the tokenizer's template with generation prompt, then the target and the end of sequence.
-
-    An example of more than `max_tokens` tokens is left out and counted.
-    """
-    pieces: list[np.ndarray] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    stages: list[int] = []
-    for row in iterate(examples):
-        ids, prompt_length = encode(tokenizer, row["messages"], row["target"])
-        if len(ids) > max_tokens:
-            continue
-        pieces.append(ids)
-        targets.append(prompt_length)
-        weights.append(row["weight"])
-        stages.append(stage(row, curriculum))
-    starts = np.cumsum([0, *(len(piece) for piece in pieces)], dtype=np.int64)
-    too_long = examples.num_rows - len(pieces)
-    columns = np.asarray(targets, np.int32), np.asarray(weights, np.float32), np.asarray(stages, np.int32)
-    return Packed(_join(pieces, np.int32), starts, *columns, too_long)
-
-
-def stage(row: Row, curriculum: str) -> int:
-    """Return when `row` comes within an epoch (Bengio et al., "Curriculum learning", 2009): lower stages first."""
-    if curriculum == "confidence_tier":
-        return LAST if row["confidence_tier"] is None else row["confidence_tier"]
-    if curriculum == "difficulty":
-        return DIFFICULTIES.index(row["difficulty"]) if row["difficulty"] in DIFFICULTIES else LAST
-    return 0
-
-
-def iterate(examples: pa.Table) -> Iterator[Row]:
-    """Yield the rows of `examples`; only some are Python objects at a time."""
-    for batch in examples.to_batches(max_chunksize=1024):
-        yield from batch.to_pylist()
-
-
-def encode(tokenizer: Any, messages: Chat, target: str) -> tuple[np.ndarray, int]:
-    """Return the token ids of prompt, target and end of sequence, and the number of those of the prompt.
-
-    Text that holds turn marks of the tokenizer is spelled out: it opens no turn, and ends no target in its middle.
-    """
-    prompt_ids, target_ids = encode_chat(tokenizer, messages), encode_text(tokenizer, target)
-    return np.asarray([*prompt_ids, *target_ids, tokenizer.eos_token_id], np.int32), len(prompt_ids)
+    def attention(self) -> dict[str, torch.Tensor]:
+        """Return the arguments of a model of transformers that say which tokens attend to which."""
+        return {"attention_mask": self.mask} if self.restarts is None else {"position_ids": self.restarts}
 
 
 def epoch_batches(packed: Packed, *, size: int, seed: int, epoch: int) -> np.ndarray:
@@ -137,22 +93,26 @@ def sorted_batches(packed: Packed, *, size: int) -> np.ndarray:
     return _padded(np.argsort(packed.lengths, kind="stable"), size)
 
 
-def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
-    """Return the examples `rows` as one batch. The index -1 becomes a row of padding without target tokens."""
+def collate(packed: Packed, rows: np.ndarray, *, pad: int, capacity: int | None = None) -> Batch:
+    """Return the examples `rows` as one batch. The index -1 becomes a row of padding without target tokens.
+
+    With `capacity`, examples share rows of at most so many tokens, and the batch has `restarts`.
+    """
     lengths = np.where(rows < 0, 0, packed.lengths[rows])
-    width = max(int(lengths.max()), 1)
-    ids = np.full((len(rows), width), pad, np.int64)
-    mask = np.zeros((len(rows), width), np.int64)
+    layout = one_each(lengths) if capacity is None else shared(lengths, capacity)
+    ids = np.full((layout.height, layout.width), pad, np.int64)
+    mask = np.zeros((layout.height, layout.width), np.int64)
     mask[:, 0] = 1  # a row that attends to nothing would be NaN
     positions, labels, weights = [], [], []
-    for at, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+    for row, length, at, offset in zip(rows, lengths, layout.rows, layout.offsets, strict=True):
         if row < 0:
             continue
         start, target = packed.starts[row], packed.targets[row]
-        ids[at, :length] = packed.ids[start : start + length]
-        mask[at, :length] = 1
-        positions.append(at * width + np.arange(target - 1, length - 1))
-        labels.append(ids[at, target:length])
+        tokens = packed.ids[start : start + length]
+        ids[at, offset : offset + length] = tokens
+        mask[at, offset : offset + length] = 1
+        positions.append(at * layout.width + offset + np.arange(target - 1, length - 1))
+        labels.append(tokens[target:].astype(np.int64))
         weights.append(np.full(length - target, packed.weights[row], np.float32))
     return Batch(
         ids=torch.from_numpy(ids),
@@ -160,6 +120,7 @@ def collate(packed: Packed, rows: np.ndarray, *, pad: int) -> Batch:
         positions=torch.from_numpy(_join(positions, np.int64)),
         labels=torch.from_numpy(_join(labels, np.int64)),
         weights=torch.from_numpy(_join(weights, np.float32)),
+        restarts=None if capacity is None else torch.from_numpy(layout.restarting(lengths)),
     )
 
 

@@ -52,7 +52,9 @@ def save(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path) -> No
     """Write the adapter into `folder` in float32: its configuration, and its part of `weights`, by their names in the model."""
     from peft import get_peft_model_state_dict
 
-    state = get_peft_model_state_dict(pruned.adapter, {OF_PEFT + name: tensor for name, tensor in weights.items()})
+    named = {OF_PEFT + name: tensor for name, tensor in weights.items()}
+    # by default the embeddings would be saved, too, if the source has another number of words
+    state = get_peft_model_state_dict(pruned.adapter, named, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in state.items()}, folder / FILE)
     config = copy.copy(pruned.adapter.peft_config["default"])

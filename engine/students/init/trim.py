@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.students.init.prune import PrunedModel
-from engine.students.init.tokenizer import OMIT
+from engine.students.init.trim_tokenizer import OMIT
 
 
 def trim(made: PrunedModel, tokenizer: Any) -> PrunedModel:

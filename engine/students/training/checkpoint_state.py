@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from engine.contract.students import EarlyStop
-from engine.records.student import EndedBy, TrainingSetup
+from engine.records.student import EndedBy, Resized, TrainingSetup
 from engine.rows import Row
 
 FILE = "progress.json"
@@ -38,6 +38,10 @@ class Progress(BaseModel):
     """What ended the training."""
     resumed_from: list[int] = []
     """Steps from which a later attempt continued."""
+    workers: int = 0
+    """Data-parallel workers of the last attempt; 0 = an earlier version did not say."""
+    resized: list[Resized] = []
+    """Where an attempt went on with another number of workers than the one before."""
     setup: TrainingSetup | None = Field(default=None, validation_alias=AliasChoices("setup", "facts"))  # the older name
     curve: list[Row] = []
     """STEP rows without the student's name."""

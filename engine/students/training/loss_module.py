@@ -27,7 +27,7 @@ class LossModule(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return the weighted sum of the objectives over all target tokens of `batch`, in nats."""
         self.positions = batch.positions
-        logits = self.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0].float()
+        logits = self.model(input_ids=batch.ids, **batch.attention(), use_cache=False).logits[0].float()
         self.positions = None
         terms = [share * OBJECTIVES[name].loss(logits, batch) for name, share in self.objectives.items()]
         return torch.stack(terms).sum()

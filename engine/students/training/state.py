@@ -41,6 +41,8 @@ class TrainSpec:
     source: str  # folder of the model that is pruned
     dataset: str  # URL of the artifact `dataset`
     accelerator: str  # key of zero.BACKENDS
+    tokens: str  # URL of the artifact `tokens`
+    tokenizer: str  # key of the student's tokenizer in it
     served: Served | None = None  # for `metric: exact_match`
     label: str = ""  # what people read instead of the student's name, such as its name and seed
 
@@ -104,7 +106,8 @@ class Training:
         """Return the examples `rows` of `packed` on the worker's device; -1 is a row of padding."""
         tokenizer = self.pruned.tokenizer
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        return collate(packed, rows, pad=pad).to(self.worker.device)
+        student = self.spec.student
+        return collate(packed, rows, pad=pad, capacity=student.max_tokens if student.packing else None).to(self.worker.device)
 
     def sum_over_workers(self, total: torch.Tensor) -> float:
         """Return the sum of each worker's `total`."""

@@ -118,7 +118,7 @@ def scores(run: str) -> Iterator[list[str]]:
         test = answered(row for row in mine if row["scenario"] == "test")
         threshold = best_threshold(answered(row for row in mine if row["scenario"] == "val"))
         yield [model, "as it answers", *map(str, test.shares())]
-        yield [model, f"at least {threshold:.3f} probable", *map(str, test.shares(threshold))]
+        yield [model, f"at least {threshold:.2g} probable", *map(str, test.shares(threshold))]
 
 
 def as_text(runs: Sequence[str]) -> str:

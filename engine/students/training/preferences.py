@@ -48,7 +48,7 @@ class Preferences:
 
     def save(self, folder: Path) -> None:
         """Write the reference into the checkpoint `folder`."""
-        np.savez(folder / FILE, **self.reference)
+        np.savez(folder / FILE, **self.reference)  # type: ignore[arg-type]
 
     def restore(self, folder: Path) -> None:
         """Read what `save` wrote."""

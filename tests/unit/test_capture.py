@@ -38,7 +38,7 @@ def teacher(**changes: Any) -> Teacher:
 def spec(folder: Any, capture: dict[str, Any] | None = None, *, cap: int | None = None, **changes: Any) -> CaptureSpec:
     section, folders = teacher(**changes), (Folder(str(folder / name)) for name in ("ledger", "markers", "budget"))
     client = ClientSpec(FakeModel(type="fake"), Pool(batch=4), None, *folders, cap=cap, payee="capture")
-    return CaptureSpec(Capture.model_validate(capture or {}), section, SPECIALIST, client, fallback_of=(section.name,))
+    return CaptureSpec(Capture.model_validate(capture or {}), section, SPECIALIST, client, fallback_of=("t", "other"))
 
 
 def examples(*targets: str, **changes: Any) -> pa.Table:

@@ -61,7 +61,7 @@ def test_entries_follow_from_k_or_mass() -> None:
         ({"teachers": {}}, None, "expected a positive weight for each"),
         ({"teachers": {"t": 0}}, None, "expected a positive weight for each"),
         ({"teachers": ["t", "t"]}, None, "names must differ"),
-        ({"teachers": ["nobody"]}, None, "found ['nobody'], expected teachers of teachers.models: ['t']"),
+        ({"teachers": ["nobody"]}, None, "found ['nobody'], expected teachers that answer: ['t']"),
         ({}, {**SERVER, "logprobs": False}, "t0 is a teacher without log-probabilities"),
         ({}, SERVER, "capture.constraint: found answer, but the teacher t0 is behind an endpoint"),
         ({"constraint": "none"}, SERVER, "capture.tokenizers.t0: is needed"),

@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from engine.contract.students import Student
+from engine.contract.objectives import Objectives
 from engine.errors import ModelError
 from engine.students.data.pack import Packed, collate
 from engine.students.data.rows import shared
@@ -52,7 +53,7 @@ def learnt(net: LossModule, capacity: int | None) -> tuple[float, dict[str, torc
     ("family", "attention"), [*((family, "eager") for family in FAMILIES), ("Llama", "sdpa"), ("Gemma2", "sdpa")]
 )
 def test_losses_and_gradients_are_those_of_single_rows(family: str, attention: str) -> None:
-    net = LossModule(model(family, FAMILIES[family]), {"sft": 1.0})
+    net = LossModule(model(family, FAMILIES[family]), Objectives())
     net.model.set_attn_implementation(attention)
     packing.check(net.model, examples(), "s")
     alone, expected = learnt(net, None)

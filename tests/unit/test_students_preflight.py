@@ -77,7 +77,7 @@ def test_empty_reasoning_of_a_template_is_no_mismatch(tmp_path: Path) -> None:
 
 def test_turn_end_at_which_the_engine_does_not_stop_is_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, template(IM_END))
-    assert "ends an assistant's turn with '<end>', and an engine stops at '</s>' only" in said and "Add the id 3" in said
+    assert "ends an assistant's turn with '<end>', and an engine stops only at '</s>'" in said and "Add the id 3" in said
 
 
 def test_doubled_begin_of_sequence_is_refused(tmp_path: Path) -> None:

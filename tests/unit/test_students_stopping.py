@@ -77,7 +77,7 @@ class Clock:
         worker: Any = WorkerContext(0, 1, "cpu", None, lambda folder: None, lambda progress, steps: None)  # type: ignore[arg-type]
         train: Any = range(80)  # ten steps an epoch
         parts: dict[str, Any] = {"pruned": None, "engine": None, "splits": {"train": train}, "scratch": Path()}
-        self.training = Training(TrainSpec(section, "", "", "cpu"), worker, progress=Progress(), started=0.0, **parts)
+        self.training = Training(TrainSpec(section, "", "", "cpu", "", ""), worker, progress=Progress(), started=0.0, **parts)
         self.losses, self.validated = iter(losses), list[int]()
         monkeypatch.setattr(loop, "validate", self.validate)
         monkeypatch.setattr(Training, "elapsed", lambda training: float(training.progress.step))
@@ -130,17 +130,17 @@ def test_the_best_seed_is_that_of_the_best_metric_then_loss() -> None:
     every = [ended(0, 0.5, 0.1), ended(1, 0.75, 0.3), ended(2, 0.75, 0.2), ended(3, 0.75, 0.2)]
     best = max(every, key=students.Ended.rank)
     assert best.student.seed == 2
-    found = students.metrics(student(seeds=4), best, every)
+    found = students.metrics(student(seeds=4), [0, 1], best, every)
     assert found.seed == 2 and [each.seed for each in found.seeds] == [0, 1, 2, 3] and found.seeds[2].best_step == 5
     assert found.spread["metric"].mean == 0.6875 and found.spread["metric"].sd == pytest.approx(0.125)
     assert set(found.spread) == {"loss", "metric", "served"}
     assert max([ended(0, None, 0.2), ended(1, None, 0.1)], key=students.Ended.rank).student.seed == 1
-    assert students.metrics(student(), best, [best]).spread == {}
+    assert students.metrics(student(), [0, 1], best, [best]).spread == {}
 
 
 def test_the_table_of_seeds_has_their_spread() -> None:
     every = [ended(0, 0.5, 0.1), ended(1, 0.75, 0.3)]
-    metrics = students.metrics(student(seeds=2), every[1], every)
+    metrics = students.metrics(student(seeds=2), [0, 1], every[1], every)
     shown: Any = SimpleNamespace(name="s", best=1, seeds=metrics.seeds, spread=metrics.spread)
     text = seed_table([shown])
     assert "0.625, 0.177" in text and "max_seconds  best" in text and seed_table([]) == ""
@@ -166,7 +166,7 @@ def test_check_says_what_of_a_training_misleads() -> None:
     )
     words, seconds = student_notes(contract)
     assert "compares the text of letter with the teacher's answer, word for word" in words and "schedule: wsd" in seconds
-    assert student_line(section) == "s: 2 layers of x, 3 epochs, at most 60 s, 2 seeds, best by exact_match (both), ZeRO 2"
+    assert student_line(section) == "s: 2 layers of x (0, 1), 3 epochs, at most 60 s, 2 seeds, best by exact_match (both), ZeRO 2"
     with pytest.raises(ContractError, match="validation: found 0"):
         verify_students(contract)
 

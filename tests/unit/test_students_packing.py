@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers
 
-from engine.contract.students import Student
 from engine.contract.objectives import Objectives
+from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.students.data.pack import Packed, collate
 from engine.students.data.rows import shared

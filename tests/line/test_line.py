@@ -97,7 +97,7 @@ def broken(tmp_path_factory):
 
 def test_line_loses_no_row(unbroken):
     jobs = json.loads(rayleigh("status", unbroken, "--json"))["jobs"]
-    assert [job["name"] for job in jobs] == ["prompts", "candidates", "dataset", STUDENT, "reports"]
+    assert [job["name"] for job in jobs] == ["prompts", "candidates", "dataset", "tokens", STUDENT, "reports"]
     for job in jobs:
         assert job["state"] == "finished" and job["conserved"], job
         assert job["rows_in"] == sum(job["rows_out"].values()) > 0

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
-from ray.data import Dataset
 
 from engine.capture.capturer import JOINED, Capturer, CaptureSpec
 from engine.capture.schemas import CAPTURE
 from engine.capture.summary import summary
 from engine.contract.profile import Pool
 from engine.distributed import gather, stream
+from engine.distributed.rows import Rows
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 
@@ -22,7 +22,7 @@ EXAMPLE_COLUMNS = ["example_id", "prompt_id", "task_unit", "messages", "target"]
 ANSWER_COLUMNS = ["answer_id", "teacher", "reasoning", "messages", "text"]
 
 
-def examples_with_answers(dataset: Artifact, pool: Pool, *, parts: int) -> Dataset:
+def examples_with_answers(dataset: Artifact, pool: Pool, *, parts: int) -> Rows:
     """Return JOINED of the examples of `dataset`, a copy (-againN) left out, in `parts` blocks that are alike in every run.
 
     Up to GATHERED answers are joined in one task, which takes some KB an answer; more of them by hash of the answer.
@@ -58,7 +58,7 @@ def joined(rows: pa.Table) -> pa.Table:
     return examples.sort_by("example_id")
 
 
-def write(rows: Dataset, specs: Sequence[CaptureSpec], folder: Folder, pool: Pool) -> list[stream.Written]:
+def write(rows: Rows, specs: Sequence[CaptureSpec], folder: Folder, pool: Pool) -> list[stream.Written]:
     """Score the JOINED `rows` with each teacher in turn, and write CAPTURE into `folder`; one result a teacher."""
     written = []
     for spec in specs:

@@ -53,7 +53,11 @@ class Ray(Section):
     """The Ray cluster."""
 
     address: str = "local"
-    """`local` starts a cluster on this machine and stops it afterwards; `auto` or `host:port` joins a running one."""
+    """`local` starts a cluster on this machine and stops it afterwards, where the work is too large for one process; `auto` or
+    `host:port` joins a running one; `none` never starts one, and refuses what needs it."""
+    in_process_gib: float | None = Field(default=None, ge=0)
+    """Most memory, in GiB, of work that one process does in threads, without a cluster, if `address` is `local` or `none`. Default:
+    half of what is available; 0: always a cluster."""
     num_cpus: Positive | None = None
     """Logical CPUs of a local cluster; must exceed those of all actors, or Ray Data waits forever. Default: the cores."""
     object_store_gib: float = Field(default=0.5, gt=0)

@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-from ray import ObjectRef
-from ray.data import Dataset
 
 from engine.contract.curation import Curation
 from engine.contract.profile import Pool
@@ -30,7 +27,8 @@ from engine.curation.samples import BEST_FIRST, best
 from engine.dedup import flow as dedup
 from engine.dedup.embedder import AT_ONCE, TextEmbedder
 from engine.distributed import gather, stream
-from engine.distributed.task_pool import TaskPool
+from engine.distributed.in_process import executor, get
+from engine.distributed.rows import Ref, Rows
 from engine.records.dataset import DecisionMetrics
 from engine.records.record import Table
 from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow
@@ -46,7 +44,7 @@ ROWS_PER_SHARD = 50_000
 class Decisions(NamedTuple):
     """The dispositions of all rows, in the object store, and their metrics."""
 
-    dispositions: ObjectRef  # dispositions.DISPOSITION
+    dispositions: Ref  # dispositions.DISPOSITION
     metrics: DecisionMetrics
 
 
@@ -54,9 +52,9 @@ class LabelledCandidates(NamedTuple):
     """The table candidates, and the labels of persons."""
 
     candidates: Artifact
-    labels: ObjectRef | None = None  # labels.LABEL
+    labels: Ref | None = None  # labels.LABEL
 
-    def scan(self, pool: Pool, columns: list[str] | None = None) -> Dataset:
+    def scan(self, pool: Pool, columns: list[str] | None = None) -> Rows:
         """Return the rows with the labels applied."""
         rows = stream.scan(self.candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
         return stream.apply(rows, _with_refs, pool, function=apply_labels, refs=[self.labels]) if self.labels else rows
@@ -71,7 +69,7 @@ class KeptRows(NamedTuple):
     """Which candidates are kept, how many, and their weights."""
 
     answers: LabelledCandidates
-    dispositions: ObjectRef  # dispositions.DISPOSITION
+    dispositions: Ref  # dispositions.DISPOSITION
     rows: int
     weights: dict[str, float]  # value of the balanced stratum -> weight; {} without balance
 
@@ -88,7 +86,7 @@ class RepairStage(NamedTuple):
     """The model that repairs failed answers, and the protected texts."""
 
     spec: RepairSpec
-    protected: ObjectRef  # ngram_index.NgramIndex
+    protected: Ref  # ngram_index.NgramIndex
 
 
 class Encoder(NamedTuple):
@@ -97,13 +95,13 @@ class Encoder(NamedTuple):
     folder: Path
     pool: Pool
 
-    def embed(self, rows: Dataset, actor: type, **options: Any) -> Dataset:
+    def embed(self, rows: Rows, actor: type, **options: Any) -> Rows:
         """Return `rows` as the class `actor` embeds them; each actor of the pool loads the model once."""
         device = "cuda" if self.pool.gpus else "cpu"
         return stream.apply(rows, actor, self.pool, batch=AT_ONCE, folder=self.folder, device=device, **options)
 
 
-def protected_texts(prompts: Artifact, lists: Dataset | None, pool: Pool) -> Dataset:
+def protected_texts(prompts: Artifact, lists: Rows | None, pool: Pool) -> Rows:
     """Return PROTECTED of the table holdout and of evaluation lists, which are read like sources."""
     columns = ["prompt_id", "text", "reference"]
     holdout = stream.scan(prompts, "holdout", pool, rows=SCAN_ROWS, columns=columns)
@@ -113,13 +111,13 @@ def protected_texts(prompts: Artifact, lists: Dataset | None, pool: Pool) -> Dat
 
 def entries(
     answers: LabelledCandidates,
-    index: ObjectRef,
+    index: Ref,
     section: Curation,
     pool: Pool,
     *,
     encoder: Encoder | None = None,
     partitions: int | None = None,
-) -> Dataset:
+) -> Rows:
     """Return ENTRY of all candidates, by `index_of`. Of the answers to a prompt those that are kept have no `dropped_by`."""
     rows = stream.apply(answers.scan(pool, READ), _with_refs, pool, function=make_entries, refs=[index], section=section)
     if encoder and section.answers and section.answers.similarity is not None:
@@ -128,17 +126,17 @@ def entries(
     return stream.apply(rows, _best, pool, section=section).materialize()
 
 
-def resolve_text_duplicates(entries: Dataset, section: Curation, pool: Pool, *, partitions: int | None = None) -> ObjectRef:
+def resolve_text_duplicates(entries: Rows, section: Curation, pool: Pool, *, partitions: int | None = None) -> Ref:
     """Return a reference to DISPOSITION of the rows that are dropped so far. One task holds about 120 bytes a row."""
-    executor = TaskPool(pool)
+    tasks = executor(pool)
     plan = dedup.plan(entries.count(), section.minhash, BEST_FIRST, parts=partitions)
     compute = partial(text_duplicates.signed, section=section)
-    signatures = dedup.compute_signatures(entries.to_arrow_refs(), plan, executor, compute=compute)
-    duplicates = dedup.find_duplicates(signatures, plan, executor).duplicates
+    signatures = dedup.compute_signatures(entries.to_arrow_refs(), plan, tasks, compute=compute)
+    duplicates = dedup.find_duplicates(signatures, plan, tasks).duplicates
     return gather.run(_resolve_text_duplicates, (entries, _DROPPED), duplicates=duplicates, section=section)
 
 
-def embed(answers: LabelledCandidates, dropped: ObjectRef, pool: Pool, *, section: Curation, encoder: Encoder) -> Dataset:
+def embed(answers: LabelledCandidates, dropped: Ref, pool: Pool, *, section: Curation, encoder: Encoder) -> Rows:
     """Return EMBEDDED of the rows that are not dropped. They are read on `pool`; each actor of the encoder loads the model once."""
     columns = [
         "answer_id", "prompt_id", "text", "task_unit", "layer", "difficulty", "scenario", "confidence", "agreement", "answer",
@@ -148,26 +146,26 @@ def embed(answers: LabelledCandidates, dropped: ObjectRef, pool: Pool, *, sectio
     return encoder.embed(rows, CurationEmbedder, parts=tuple(section.decontaminate.similarity)).materialize()
 
 
-def embed_protected(protected: Dataset, encoder: Encoder) -> Dataset:
+def embed_protected(protected: Rows, encoder: Encoder) -> Rows:
     """Return PROTECTED with `embedding`."""
     return encoder.embed(protected, TextEmbedder).materialize()
 
 
-def decide_all(entries: Dataset, dropped: ObjectRef, embedded: Dataset | None, protected: Dataset, section: Curation) -> Decisions:
+def decide_all(entries: Rows, dropped: Ref, embedded: Rows | None, protected: Rows, section: Curation) -> Decisions:
     """Return the dispositions of all rows. One task holds about 2 KB a row, and 2 KB a protected text if it is embedded."""
     columns = PROTECTED_EMBEDDED if section.decontaminate.similarity else ngram_index.PROTECTED
     wholes = ((entries, ENTRY), (embedded, EMBEDDED), (protected, columns))
     dispositions, metrics = gather.run(_decide_all, *wholes, returns=2, dropped=dropped, section=section)
-    return Decisions(dispositions, ray.get(metrics))
+    return Decisions(dispositions, get(metrics))
 
 
-def write_picked(answers: LabelledCandidates, dispositions: ObjectRef, pool: Pool, folder: Folder) -> stream.Written:
+def write_picked(answers: LabelledCandidates, dispositions: Ref, pool: Pool, folder: Folder) -> stream.Written:
     """Write every candidate as PICKED, kept or dropped."""
     rows = stream.apply(answers.scan(pool), _with_dispositions, pool, dispositions=[dispositions])
     return stream.write(rows, stream.Target(folder, PICKED, label="dropped_by"), pool)
 
 
-def write_examples(kept: KeptRows, folder: Folder, *, spec: ExampleSpec, contrastive: Dataset | None = None) -> stream.Written:
+def write_examples(kept: KeptRows, folder: Folder, *, spec: ExampleSpec, contrastive: Rows | None = None) -> stream.Written:
     """Write the kept rows and the `contrastive` examples as EXAMPLE, in shards sorted by example_id."""
     shards = 1 + kept.rows // ROWS_PER_SHARD
     options = {"dispositions": [kept.dispositions], "specialist": spec.specialist, "section": spec.section, "weights": kept.weights}
@@ -177,13 +175,13 @@ def write_examples(kept: KeptRows, folder: Folder, *, spec: ExampleSpec, contras
     return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), spec.pool)
 
 
-def index_of(protected: Dataset, prompts: Artifact, section: Curation) -> ObjectRef:
+def index_of(protected: Rows, prompts: Artifact, section: Curation) -> Ref:
     """Return a reference to the n-gram index of PROTECTED, with the n-grams that most `prompts` share."""
     tables = [(split, prompts.folder / name, prompts.record.tables.get(name)) for split, name in ngram_index.SPLITS.items()]
     return gather.run(_index, (protected, ngram_index.PROTECTED), tables=tables, section=section)
 
 
-def answers_by_prompt(kept: KeptRows, index: ObjectRef, spec: ExampleSpec) -> Dataset:
+def answers_by_prompt(kept: KeptRows, index: Ref, spec: ExampleSpec) -> Rows:
     """Return prompt_answers.COLUMNS of every answer that is not contaminated, each prompt whole in one block."""
     rows = stream.apply(kept.answers.scan(spec.pool), _with_dispositions, spec.pool, dispositions=[kept.dispositions])
     options = {"function": prompt_answers.drop_contaminated, "refs": [index], "section": spec.section}
@@ -191,13 +189,13 @@ def answers_by_prompt(kept: KeptRows, index: ObjectRef, spec: ExampleSpec) -> Da
     return rows.repartition(kept.answers.partitions, keys=["prompt_id"])
 
 
-def write_preferences(answers: Dataset, folder: Folder, *, spec: ExampleSpec) -> stream.Written:
+def write_preferences(answers: Rows, folder: Folder, *, spec: ExampleSpec) -> stream.Written:
     """Write the pairs of `answers_by_prompt` as PREFERENCE, counted by reason."""
     rows = stream.apply(answers, pairs, spec.pool, specialist=spec.specialist, section=spec.section)
     return stream.write(rows, stream.Target(folder, PREFERENCE, label="reason"), spec.pool)
 
 
-def contrastive_examples(answers: Dataset, kept: KeptRows, spec: ExampleSpec, repair: RepairStage | None = None) -> Dataset:
+def contrastive_examples(answers: Rows, kept: KeptRows, spec: ExampleSpec, repair: RepairStage | None = None) -> Rows:
     """Return contrastive EXAMPLE rows of `answers_by_prompt`, at most the share that the contract allows."""
     options = {"specialist": spec.specialist, "section": spec.section}
     examples = stream.apply(answers, contrastive.contrastive_examples, spec.pool, **options)
@@ -209,7 +207,7 @@ def contrastive_examples(answers: Dataset, kept: KeptRows, spec: ExampleSpec, re
     return _limited(examples, kept, spec)
 
 
-def _limited(examples: Dataset, kept: KeptRows, spec: ExampleSpec) -> Dataset:
+def _limited(examples: Rows, kept: KeptRows, spec: ExampleSpec) -> Rows:
     """Return at most the allowed share of the examples, chosen by hash. One task holds all their ids."""
     examples = examples.materialize()
     count = contrastive.max_contrastive(kept.rows, spec.section.contrastive_share)
@@ -218,7 +216,7 @@ def _limited(examples: Dataset, kept: KeptRows, spec: ExampleSpec) -> Dataset:
     return stream.apply(examples, _with_refs, spec.pool, function=contrastive.with_ids, refs=[chosen])
 
 
-def write_embeddings(embedded: Dataset, folder: Folder, pool: Pool) -> stream.Written:
+def write_embeddings(embedded: Rows, folder: Folder, pool: Pool) -> stream.Written:
     """Write the embeddings by prompt_id."""
     return stream.write(embedded.select_columns(EMBEDDING.names), stream.Target(folder, EMBEDDING), pool)
 
@@ -236,8 +234,8 @@ def _index(texts: pa.Table, tables: list[tuple[str, Folder, Table | None]], sect
     return ngram_index.with_shared(index, ngram_index.sample_prompts(pieces), section)
 
 
-def _not_dropped(rows: pa.Table, dropped: list[ObjectRef]) -> pa.Table:
-    out = ray.get(dropped[0])["answer_id"].combine_chunks()
+def _not_dropped(rows: pa.Table, dropped: list[Ref]) -> pa.Table:
+    out = get(dropped[0])["answer_id"].combine_chunks()
     rows = rows.filter(pc.invert(pc.is_in(rows["answer_id"], out)))
     for name in ("confidence", "agreement"):
         rows = rows.set_column(rows.column_names.index(name), name, pc.fill_null(rows[name], -1.0))
@@ -247,8 +245,8 @@ def _not_dropped(rows: pa.Table, dropped: list[ObjectRef]) -> pa.Table:
     return rows.sort_by("prompt_id")  # so that a batch holds the same texts for any order of the input
 
 
-def _resolve_text_duplicates(entries: pa.Table, duplicates: list[ObjectRef], section: Curation) -> pa.Table:
-    return text_duplicates.resolve(entries, ray.get(duplicates), section)
+def _resolve_text_duplicates(entries: pa.Table, duplicates: list[Ref], section: Curation) -> pa.Table:
+    return text_duplicates.resolve(entries, get(duplicates), section)
 
 
 def _decide_all(
@@ -268,15 +266,15 @@ def _decide_all(
     return dispositions, metrics
 
 
-def _with_dispositions(rows: pa.Table, dispositions: list[ObjectRef]) -> pa.Table:
-    table: pa.Table = ray.get(dispositions[0])
+def _with_dispositions(rows: pa.Table, dispositions: list[Ref]) -> pa.Table:
+    table: pa.Table = get(dispositions[0])
     mine = table.take(pc.index_in(rows["answer_id"], table["answer_id"].combine_chunks()))
     columns = {name: pc.fill_null(mine[name], KEPT[name]) if name in KEPT else mine[name] for name in DISPOSITION.names[1:]}
     return add(rows.select(CANDIDATE.names), PICKED, columns)
 
 
 def _examples(
-    rows: pa.Table, dispositions: list[ObjectRef], specialist: Specialist, section: Curation, weights: dict[str, float]
+    rows: pa.Table, dispositions: list[Ref], specialist: Specialist, section: Curation, weights: dict[str, float]
 ) -> pa.Table:
     return examples(_with_dispositions(rows, dispositions), specialist, section.pick, seed=section.seed, weights=weights)
 
@@ -286,8 +284,8 @@ def _sharded(examples: pa.Table, shards: int) -> pa.Table:
     return examples.append_column("shard", pa.array(numbers, pa.int64()))
 
 
-def _with_refs(rows: pa.Table, function: Callable[..., pa.Table], refs: list[ObjectRef], **options: Any) -> pa.Table:
-    return function(rows, *map(ray.get, refs), **options)
+def _with_refs(rows: pa.Table, function: Callable[..., pa.Table], refs: list[Ref], **options: Any) -> pa.Table:
+    return function(rows, *map(get, refs), **options)
 
 
 _DROPPED = pa.schema([ENTRY.field(name) for name in ("answer_id", "dropped_by", "duplicate_of", "similarity")])

@@ -25,13 +25,11 @@ from engine.dedup.minhash import NOTHING, band_keys, bands
 from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SemanticMatcher, SignedBlock
 from engine.distributed.executor import Executor
+from engine.distributed.rows import Ref
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
-
-Ref = Any
-"""A reference to a result, of the executor's type."""
 
 
 class Plan(NamedTuple):

@@ -1,4 +1,4 @@
-"""Run a function over whole datasets in one task. Its results stay in the object store; no row reaches the driver.
+"""Run a function over whole datasets in one task. On Ray its results stay in the object store, and no row reaches the driver.
 
 The task holds all its rows in memory, so each caller documents how many bytes a row takes.
 """
@@ -7,26 +7,33 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import ray
-from ray.data import Dataset
 
-GatherInput = tuple[Dataset | None, pa.Schema]
-"""A dataset and the columns of it that the function reads; None stands for no rows."""
+from engine.distributed.in_process import threads
+from engine.distributed.rows import Rows
+
+GatherInput = tuple[Rows | None, pa.Schema]
+"""Rows and the columns of them that the function reads; None stands for no rows."""
 
 
 def run(op: Callable[..., Any], *inputs: GatherInput, returns: int = 1, **options: Any) -> Any:
     """Return a reference to `op(*tables, **options)`, or `returns` references, computed in one task on one CPU.
 
-    Object references among the values of `options` are replaced by their values.
+    References among the values of `options` are replaced by their values.
     """
     blocks = [rows.to_arrow_refs() if rows else [] for rows, _ in inputs]
     shapes = [(schema, len(refs)) for (_, schema), refs in zip(inputs, blocks, strict=True)]
+    arguments = (op, shapes, list(options), *options.values(), *(ref for refs in blocks for ref in refs))
+    if found := threads():
+        refs = found.start(_run, *arguments, returns=returns)
+        return refs if returns > 1 else refs[0]
+    import ray
+
     task: Any = ray.remote(num_cpus=1, num_returns=returns)(_run)
-    return task.remote(op, shapes, list(options), *options.values(), *(ref for refs in blocks for ref in refs))
+    return task.remote(*arguments)
 
 
 def _run(op: Callable[..., Any], shapes: Sequence[tuple[pa.Schema, int]], names: Sequence[str], *values: Any) -> Any:
-    """Call `op`; `values`: those of the options `names`, then the blocks. Ray resolves references at the top level only."""
+    """Call `op`; `values`: those of the options `names`, then the blocks. References are resolved at the top level only."""
     options, blocks = dict(zip(names, values, strict=False)), list(values[len(names) :])
     tables = []
     for schema, count in shapes:

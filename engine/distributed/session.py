@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from engine.contract import Profile
+from engine.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,10 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if profile.ray.address == "none":
+        raise InputError(
+            f"profile {profile.name}: ray.address is `none`, and this needs a cluster. Let it be `local`: Ray then starts here."
+        )
     if profile.ray.address == "local":
         start(
             num_cpus=profile.ray.num_cpus,

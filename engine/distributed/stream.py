@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
-from ray.data import Dataset
 
 from engine.contract.profile import Pool
-from engine.distributed import ray_options
+from engine.distributed.blocks import Blocks
+from engine.distributed.in_process import threads
+from engine.distributed.rows import Rows
 from engine.records.record import Shard, Table
 from engine.rows import Row
 from engine.storage.artifact import Artifact
@@ -53,7 +53,16 @@ class Written:
     """What `Target.summarize` returned for each shard, in the order of `table.shards`."""
 
 
-def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
+def from_items(items: Sequence[Row], blocks: int) -> Rows:
+    """Return `items` as rows in `blocks` blocks."""
+    if found := threads():
+        return Blocks.from_items(found, items, blocks)
+    import ray.data
+
+    return ray.data.from_items(list(items), override_num_blocks=blocks)
+
+
+def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Rows:
     """Stream a table of `artifact` by the tasks of `pool`, in blocks of exactly `rows` rows; a shard's last may be shorter.
 
     The blocks are the same in every run, so that a model sees the same batches after a crash as before it. What a function returns
@@ -66,7 +75,7 @@ def read(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
     return _read(artifact, name, pool, starts, blocks=len(starts), columns=columns)
 
 
-def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Dataset:
+def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Sequence[str] | None = None) -> Rows:
     """Stream a table of `artifact` by the tasks of `pool`, in blocks of whole shards, about `rows` rows each.
 
     Raises:
@@ -78,18 +87,22 @@ def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
 
 
 def apply(
-    rows: Dataset,
+    rows: Rows,
     op: Op | type,
     pool: Pool,
     *,
     batch: int | None = None,
     variables: Mapping[str, str] | None = None,
     **arguments: Any,
-) -> Dataset:
+) -> Rows:
     """Run `op` with `arguments` over blocks, or batches of `batch` rows: a function as tasks of `pool`, a class as its actors.
 
     `variables` are added to the environment of the actors.
     """
+    if isinstance(rows, Blocks):
+        return rows.apply(op, batch, arguments)
+    from engine.distributed import ray_options  # Ray Data takes two seconds to import
+
     shape = {"batch_format": "pyarrow", "batch_size": batch}
     if isinstance(op, type):
         options = ray_options.actors(pool)
@@ -98,7 +111,7 @@ def apply(
     return rows.map_batches(op, fn_kwargs=arguments, **shape, **ray_options.tasks(pool))
 
 
-def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | None = None) -> Written:
+def write(rows: Rows, target: Target, pool: Pool, *, progress: Progress | None = None) -> Written:
     """Write `rows` to `target` by the tasks of `pool`."""
     manifest = apply(rows, _save, pool, target=target)
     shards: list[Shard] = []
@@ -122,16 +135,16 @@ def write(rows: Dataset, target: Target, pool: Pool, *, progress: Progress | Non
 
 def _read(
     artifact: Artifact, name: str, pool: Pool, slices: list[tuple[Shard, int, int]], *, blocks: int, columns: Sequence[str] | None
-) -> Dataset:
+) -> Rows:
     """Stream `slices` (shard, first row, number of rows) in `blocks` blocks."""
     if not slices:
         raise ValueError(f"{artifact.folder / name} has no rows")
     version = artifact.table(name).schema_version
     items = [{"shard": shard.path, "version": version, "start": start, "rows": rows} for shard, start, rows in slices]
     arguments = {"folder": artifact.folder / name, "columns": list(columns) if columns else None}
-    rows = ray.data.from_items(items, override_num_blocks=blocks)
-    # Else Ray cuts what a function returns at 128 MiB, perhaps in the midst of a prompt's answers.
-    rows.context.target_max_block_size = None
+    rows = from_items(items, blocks)
+    if not isinstance(rows, Blocks):  # else Ray cuts what a function returns at 128 MiB, perhaps in the midst of a prompt's answers
+        rows.context.target_max_block_size = None
     return apply(rows, _load, pool, **arguments)
 
 

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 import ray.data
-from ray.data import Dataset
 
 from engine.calibration import judge_calibration
 from engine.contract.profile import Pool
 from engine.distributed import stream
+from engine.distributed.rows import Rows
 from engine.grading.grader import Grader
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
@@ -14,7 +14,7 @@ from engine.records.judge import JudgeCalibration
 from engine.scoring.scorer import Scorer, ScorerSpec
 
 
-def grade(answers: Dataset, spec: GraderSpec) -> Dataset:
+def grade(answers: Rows, spec: GraderSpec) -> Rows:
     """Return CANDIDATE rows of ANSWER rows, graded while the teachers are still at work."""
     if spec.pool.actors > 1:
         calibrate(spec)  # a single actor does it itself; several would each ask about the labelled items
@@ -43,6 +43,6 @@ class Calibrator:
         return rows
 
 
-def measure(candidates: Dataset, spec: ScorerSpec, pool: Pool) -> Dataset:
+def measure(candidates: Rows, spec: ScorerSpec, pool: Pool) -> Rows:
     """Return CANDIDATE rows with the signals of the contract; `pool` is used if no signal needs a model."""
     return stream.apply(candidates, Scorer, spec.client.pool if spec.client else pool, spec=spec)

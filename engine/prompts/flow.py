@@ -8,10 +8,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-import ray.data
-from ray import ObjectRef
-from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
@@ -21,7 +17,8 @@ from engine.dedup.minhash import gram_hashes
 from engine.dedup.signature import SignedBlock
 from engine.distributed import gather, stream
 from engine.distributed.executor import Executor
-from engine.distributed.task_pool import TaskPool
+from engine.distributed.in_process import executor, get
+from engine.distributed.rows import Ref, Rows
 from engine.prompts import copies, quota, tables
 from engine.prompts import files as files_of
 from engine.prompts.files import SourceFile, with_counts
@@ -37,19 +34,19 @@ BYTES_PER_TASK = 8 << 20  # each task costs a worker process and the import of t
 class Assigned(NamedTuple):
     """Seeds of the prompts that will be written."""
 
-    asks: ObjectRef  # quota.ASK
+    asks: Ref  # quota.ASK
     counts: dict[QuotaKey, int]  # asks
 
 
 class Resolution(NamedTuple):
     """Table and shard of every row, in the object store."""
 
-    dispositions: ObjectRef  # copies.DISPOSITIONS
-    shard_bounds: ObjectRef  # of tables.shard_bounds
-    shared: ObjectRef  # shared.Shared: n-grams that most prompts share, which do not count
+    dispositions: Ref  # copies.DISPOSITIONS
+    shard_bounds: Ref  # of tables.shard_bounds
+    shared: Ref  # shared.Shared: n-grams that most prompts share, which do not count
 
 
-def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Dataset:
+def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Rows:
     """Return the rows of `files` as INGESTED, redacted and identified. A task reads one file, or several small ones.
 
     The rows stay in the object store, which spills to disk. The rows of sources with `take` are counted first, by tasks as well.
@@ -62,7 +59,7 @@ def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Dataset:
     return stream.apply(_indices(files), _ingest, pool, files=counted, section=section).materialize()
 
 
-def require_columns(rows: Dataset, files: Sequence[SourceFile], pool: Pool) -> None:
+def require_columns(rows: Rows, files: Sequence[SourceFile], pool: Pool) -> None:
     """Check INGESTED of `files`. Raises InputError if no row of a source has a column that is mapped."""
     check_columns(count_of(stream.apply(rows, tables.count_columns, pool)), files)
 
@@ -74,14 +71,14 @@ def check_columns(counts: Mapping[str, Mapping[str, int]], files: Sequence[Sourc
     files_of.require_columns(list(files), {int(number): rows for number, rows in counts.get("readable", {}).items()}, missing)
 
 
-def resolve(rows: Dataset, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Resolution:
+def resolve(rows: Rows, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Resolution:
     """Return the resolution of INGESTED with `rounds` of synthesis. One task holds about 100 bytes a prompt."""
     signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
     shared = gather.run(copies.shared_ngrams, (signed, copies.SAMPLE), copies=section.copies)
-    if ignored := ray.get(shared).grams:
+    if ignored := get(shared).grams:
         signed = stream.apply(rows, copies.sign, pool, copies=section.copies, ignored=gram_hashes(ignored)).materialize()
     plan = similarity.plan(signed.count(), section.copies, copies.BEST_FIRST, parts=partitions)
-    repeated, by_round = find_copies(signed.to_arrow_refs(), plan, TaskPool(pool), rounds=rounds, num_perm=section.copies.num_perm)
+    repeated, by_round = find_copies(signed.to_arrow_refs(), plan, executor(pool), rounds=rounds, num_perm=section.copies.num_perm)
     options = {"repeated": repeated, "rounds": by_round, "shard_rows": section.shard_rows}
     return Resolution(*gather.run(_resolve, (signed, tables.SHARD_KEYS), returns=2, **options), shared=shared)
 
@@ -100,19 +97,19 @@ def find_copies(
     return repeated, [search(partial(copies.by_text, last=last, num_perm=num_perm), plan, repeated) for last in range(rounds + 1)]
 
 
-def label(rows: Dataset, resolution: Resolution, pool: Pool) -> Dataset:
+def label(rows: Rows, resolution: Resolution, pool: Pool) -> Rows:
     """INGESTED in, LABELLED out."""
     return stream.apply(rows, _label, pool, resolution=resolution)
 
 
-def assign(labelled: Dataset, requests: Sequence[QuotaRequest], done: Mapping[str, int], pool: Pool) -> Assigned:
+def assign(labelled: Rows, requests: Sequence[QuotaRequest], done: Mapping[str, int], pool: Pool) -> Assigned:
     """Choose the seeds for each request. One task holds about 100 bytes a seed, and no text."""
     parents = stream.apply(labelled, _parents, pool)
     asks, counts = gather.run(_assign, (parents, PARENT), returns=2, requests=list(requests), done=dict(done))
-    return Assigned(asks, ray.get(counts))
+    return Assigned(asks, get(counts))
 
 
-def synthesize(labelled: Dataset, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Dataset:
+def synthesize(labelled: Rows, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Rows:
     """LABELLED in, WRITTEN out: every synthesizer writes what is asked of its syntheses."""
     written = []
     for spec in specs:
@@ -127,7 +124,7 @@ def synthesize(labelled: Dataset, assigned: Assigned, specs: Sequence[Synthesize
     return (first.union(*others) if others else first).materialize()
 
 
-def tokens(written: Dataset, pool: Pool) -> Counter[str]:
+def tokens(written: Rows, pool: Pool) -> Counter[str]:
     """Return the sums of `tokens_in` and `tokens_out`."""
     totals: Counter[str] = Counter()
     for row in stream.apply(written, _tokens, pool).iter_rows():
@@ -135,17 +132,17 @@ def tokens(written: Dataset, pool: Pool) -> Counter[str]:
     return totals
 
 
-def join(rows: Dataset, written: Dataset, section: Prompts, pool: Pool) -> Dataset:
+def join(rows: Rows, written: Rows, section: Prompts, pool: Pool) -> Rows:
     """Return INGESTED and WRITTEN as one dataset, with WRITTEN redacted and identified too."""
     return rows.union(stream.apply(written, _admit, pool, section=section).materialize())
 
 
-def count(labelled: Dataset, pool: Pool) -> dict[str, Counter[str]]:
+def count(labelled: Rows, pool: Pool) -> dict[str, Counter[str]]:
     """Return kind -> value -> rows, see `tables.count`."""
     return count_of(stream.apply(labelled, tables.count, pool))
 
 
-def count_of(counts: Dataset) -> dict[str, Counter[str]]:
+def count_of(counts: Rows) -> dict[str, Counter[str]]:
     """COUNTS in; return kind -> value -> rows."""
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in counts.iter_rows():
@@ -153,7 +150,7 @@ def count_of(counts: Dataset) -> dict[str, Counter[str]]:
     return totals
 
 
-def write(labelled: Dataset, folder: Folder, table: str, pool: Pool, *, shards: int) -> stream.Written:
+def write(labelled: Rows, folder: Folder, table: str, pool: Pool, *, shards: int) -> stream.Written:
     """Write one of tables.TABLES in `shards` shards.
 
     Rows are sorted by task unit and scenario: prompts of a batch then share worked examples in the engine's prefix cache.
@@ -165,9 +162,9 @@ def write(labelled: Dataset, folder: Folder, table: str, pool: Pool, *, shards: 
     return stream.write(rows, stream.Target(folder / table, tables.TABLES[table], shard=["shard", *sort_by]), pool)
 
 
-def _indices(files: Sequence[SourceFile]) -> Dataset:
+def _indices(files: Sequence[SourceFile]) -> Rows:
     blocks = max(1, min(len(files), sum(file.bytes for file in files) // BYTES_PER_TASK))
-    return ray.data.from_items([{"file": index} for index in range(len(files))], override_num_blocks=blocks)
+    return stream.from_items([{"file": index} for index in range(len(files))], blocks)
 
 
 def _count_rows(indices: pa.Table, files: list[SourceFile]) -> pa.Table:
@@ -194,7 +191,7 @@ def _assign(parents: pa.Table, requests: list[QuotaRequest], done: dict[str, int
 
 
 def _shown(labelled: pa.Table, assigned: Assigned, spec: SynthesizerSpec) -> pa.Table:
-    asks = quota.batched(ray.get(assigned.asks), list(spec.numbers), size=spec.pool.batch)
+    asks = quota.batched(get(assigned.asks), list(spec.numbers), size=spec.pool.batch)
     return quota.with_seeds(labelled.filter(pc.equal(labelled["disposition"], "prompts")), asks)
 
 
@@ -207,12 +204,12 @@ def _admit(written: pa.Table, section: Prompts) -> pa.Table:
 
 
 def _resolve(
-    signed: pa.Table, repeated: list[ObjectRef], rounds: list[list[ObjectRef]], shard_rows: int
+    signed: pa.Table, repeated: list[Ref], rounds: list[list[Ref]], shard_rows: int
 ) -> tuple[pa.Table, dict[str, list[str]]]:
-    dispositions = copies.resolve(ray.get(repeated), [ray.get(parts) for parts in rounds])
+    dispositions = copies.resolve(get(repeated), [get(parts) for parts in rounds])
     return dispositions, tables.shard_bounds(signed, dispositions, shard_rows=shard_rows)
 
 
 def _label(rows: pa.Table, resolution: Resolution) -> pa.Table:
-    dispositions, shard_bounds = ray.get([resolution.dispositions, resolution.shard_bounds])
+    dispositions, shard_bounds = get([resolution.dispositions, resolution.shard_bounds])
     return tables.label(rows, dispositions, shard_bounds)

@@ -44,6 +44,9 @@ class Job:
     """`module:function` that returns the rest of the recipe, such as the hashes of source files: `function(context) -> dict`."""
     usable: str = ""
     """`module:function` that raises if later jobs cannot use the finished artifact: `function(context) -> None`."""
+    in_process: str = ""
+    """`module:function` that returns whether the job is so small that threads of this process run it, without a cluster:
+    `function(context) -> bool`. By default it never is."""
     hints: Mapping[str, str] = field(default_factory=dict)
     """Path of `reads` -> advice for a change there that does not need a new artifact; `{run}` is replaced by the run folder."""
     losses: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +117,8 @@ def run_pipeline(
 ) -> list[str]:
     """Run each job that has no finished artifact, in waves of jobs whose inputs are finished; return the names of those that ran.
 
-    `session` is entered once, before the first job that has to run.
+    `session` is entered once, before the first job that has to run; if it yields a function, that is called before the first wave
+    of which a job is not done in this process.
 
     Raises:
         RecipeMismatch: an artifact was finished under another recipe; nothing has run.
@@ -129,11 +133,14 @@ def run_pipeline(
         return []
     ran: list[str] = []
     failures, missing = dict[str, Exception](), set[str]()
-    with session():
+    with session() as start_cluster:
         while not fault and (waiting := _able(waiting, missing)):
             names = {job.name for job in waiting}
             wave = [job for job in waiting if not names & set(job.needs)]
-            failures |= _run_wave([context_for(job) for job in wave])
+            contexts = [context_for(job) for job in wave]
+            if start_cluster and not all(map(_is_in_process, contexts)):
+                start_cluster()
+            failures |= _run_wave(contexts)
             missing |= failures.keys()
             finished = [job for job in wave if job.name not in failures]
             fault = next(filter(None, (_fault(context_for(job)) for job in finished)), None)
@@ -160,6 +167,10 @@ def unfinished(jobs: Sequence[Job], context_for: Callable[[Job], JobContext]) ->
         if job.name not in derived or job.name in needed:
             needed |= {job.name, *job.needs}
     return [job for job in waiting if job.name in needed]
+
+
+def _is_in_process(context: JobContext) -> bool:
+    return bool(context.job.in_process) and imported(context.job.in_process)(context)
 
 
 def _fault(context: JobContext) -> RayleighError | None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import pyarrow as pa
-from ray.data import Dataset
 
 from engine.contract.profile import Pool
 from engine.distributed import stream
+from engine.distributed.rows import Rows
 from engine.teachers import labels
 from engine.teachers.chained import ChainedTeacher
 from engine.teachers.labels import LabelsSpec
@@ -14,7 +14,7 @@ from engine.teachers.route import Router, Routing, answered, route_to_all
 from engine.teachers.teacher import Teacher, TeacherSpec
 
 
-def answer(prompts: Dataset, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None = None) -> Dataset:
+def answer(prompts: Rows, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None = None) -> Rows:
     """PROMPT in, ANSWER out; all answers to a prompt are in one block. Without `routing` every teacher answers every prompt.
 
     Several teachers form a chain and work at the same time on different blocks; `pool` runs the tasks before and behind them, and
@@ -28,14 +28,14 @@ def answer(prompts: Dataset, specs: Sequence[TeacherSpec | LabelsSpec], pool: Po
     return stream.apply(rows, answered, pool)
 
 
-def _apply(rows: Dataset, spec: TeacherSpec | LabelsSpec, pool: Pool, teacher: type, copy: stream.Op) -> Dataset:
+def _apply(rows: Rows, spec: TeacherSpec | LabelsSpec, pool: Pool, teacher: type, copy: stream.Op) -> Rows:
     """Run the actors `teacher` of a model over `rows`; for labels, which have no model, tasks that run `copy`."""
     if isinstance(spec, LabelsSpec):
         return stream.apply(rows, copy, pool, spec=spec)
     return stream.apply(rows, teacher, spec.client.pool, spec=spec)
 
 
-def _route(prompts: Dataset, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None) -> Dataset:
+def _route(prompts: Rows, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None) -> Rows:
     if routing is None:
         return stream.apply(prompts, route_to_all, pool, to=[spec.name for spec in specs])
     if routing.embeds:

@@ -9,6 +9,8 @@ which is written last, is there.
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import get_args
 
@@ -21,8 +23,9 @@ from engine.dedup.index import normalization_of
 from engine.dedup.job import Columns, DedupJob, open_job, run
 from engine.dedup.lines import SchemaDrift
 from engine.dedup.signature import IdsMissing, Matcher, SemanticMatcher
-from engine.distributed.session import session
-from engine.distributed.task_pool import TaskPool
+from engine.distributed.executor import Executor
+from engine.distributed.in_process import is_in_process, keep_memory
+from engine.distributed.thread_pool import ThreadPool
 from engine.errors import InputError, StorageError
 from engine.inference.locate import locate
 from engine.readers.formats import Damaged
@@ -36,7 +39,7 @@ SUMMARY = "summary.json"
 SIDE = "__dedup__"  # names like this are no data for datasets, Arrow, pandas, Spark and Rayleigh
 THRESHOLDS = {"exact": 1.0, "minhash": 0.7, "semantic": 0.95}  # method -> default of --threshold
 NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
-OBJECT_STORE_FACTOR = 2.5  # size of the object store over the signatures: what travels between tasks is there, too
+MEMORY_FACTOR = 2.5  # memory over that of the signatures: what travels between tasks is there, too
 MAX_MEMORY_SHARE = 0.3  # of the machine's memory for the object store; the rest of it goes to disk
 ALLOCATOR = {  # workers keep the memory of a block for the next one; page faults were a sixth of all work otherwise
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -97,11 +100,7 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     matcher = _matcher(options, form, device="cuda" if resources.embedder.gpus else "cpu")
     job = open_job(source, columns, matcher, against=options.against, index=folder)
     set_environment(resources)
-    for name, value in ALLOCATOR.items():
-        os.environ.setdefault(name, value)
-    with session(_sized(resources, job), data=False):
-        signers = TaskPool(resources.embedder if options.method == "semantic" else resources.cpu)
-        executor = TaskPool(resources.cpu)
+    with _executors(resources, job) as (executor, signers):
         while True:
             try:
                 counts, parts = run(job, writer.folder, side, executor, signers)
@@ -154,9 +153,27 @@ def _matcher(options: Options, form: Normalization, *, device: str) -> Matcher:
     return Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM, normalization=form)
 
 
+@contextmanager
+def _executors(profile: Profile, job: DedupJob) -> Iterator[tuple[Executor, Executor]]:
+    """Yield what runs the functions of `job`, and what computes its signatures: threads of this process where it fits, else Ray."""
+    is_semantic = isinstance(job.plan.matcher, SemanticMatcher)
+    if is_in_process(profile, job.bytes * MEMORY_FACTOR, gpus=is_semantic and profile.embedder.gpus > 0):
+        keep_memory()
+        with ThreadPool(profile.cpu.actors) as threads, ThreadPool(1) as one:  # a model's tokenizer serves one thread at a time
+            yield threads, one if is_semantic else threads
+        return
+    from engine.distributed.session import session  # Ray takes a second to import
+    from engine.distributed.task_pool import TaskPool
+
+    for name, value in ALLOCATOR.items():
+        os.environ.setdefault(name, value)
+    with session(_sized(profile, job), data=False):
+        yield TaskPool(profile.cpu), TaskPool(profile.embedder if is_semantic else profile.cpu)
+
+
 def _sized(profile: Profile, job: DedupJob) -> Profile:
     """Return `profile` for a Ray of our own: CPUs for all tasks of a pool, and an object store that holds the signatures."""
-    memory = min(job.bytes * OBJECT_STORE_FACTOR, psutil.virtual_memory().total * MAX_MEMORY_SHARE) / 2**30
+    memory = min(job.bytes * MEMORY_FACTOR, psutil.virtual_memory().total * MAX_MEMORY_SHARE) / 2**30
     cpus = max(1, *(math.ceil(pool.actors * pool.cpus) for pool in (profile.cpu, profile.embedder)))
     ray = {"num_cpus": cpus, "object_store_gib": max(memory, profile.ray.object_store_gib)}
     return profile.model_copy(update={"ray": profile.ray.model_copy(update=ray)})

@@ -33,7 +33,7 @@ def run(path: str, folder: str, *, profile: str, changes: Sequence[str], until: 
         ran = run_pipeline(
             jobs,
             context,
-            session=lambda: job_session(work, console, [job.name for job in unfinished(jobs, context)]),
+            session=lambda: job_session(work, console, [job.name for job in unfinished(jobs, context)], at_once=False),
         )
     if ran:
         console.log(f"\n{len(ran)} {'job' if len(ran) == 1 else 'jobs'} in {time.monotonic() - started:.0f} s.")

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ray.data import Dataset
 
 from engine.calibration import drift, judge_calibration
 from engine.contract.teachers import Teacher, Teachers
 from engine.distributed import stream
+from engine.distributed.rows import Rows
 from engine.grading import cross_teacher, failures
 from engine.grading import flow as judges
 from engine.inference import spending
@@ -47,7 +47,7 @@ def run(context: JobContext) -> RowCounts:
     return judge(context, rows, num_prompts * samples)
 
 
-def judge(context: JobContext, answers: Dataset, total: int) -> RowCounts:
+def judge(context: JobContext, answers: Rows, total: int) -> RowCounts:
     """Write each of `answers`, with its pool, to the table `candidates`. `total` counts the skipped answers, too."""
     (context.ledger / MARKERS).remove()  # crashes of an earlier attempt say nothing about this one
     spec, budget = grader_spec(context), context.ledger / JUDGE_TOKENS

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pyarrow as pa
-import ray
 
 from engine.curation import flow
+from engine.distributed import in_process
 from engine.errors import InputError
 from engine.inference import spending
 from engine.inference.locate import locate
@@ -17,13 +17,20 @@ from engine.storage.artifact import RowCounts
 from engine.storage.shards import iterate
 from jobs.steps import derived, evaluation_lists, labels
 
+BYTES_PER_ROW = 20_000  # of a candidate and all that is computed from it, while the job runs
+
 
 def run(context: JobContext) -> RowCounts:
     """Keep the best answers, drop duplicates and contaminated ones, pick by the contract, and write examples and derived data."""
+    with in_process.flows(is_in_process(context), context.profile.cpu):
+        return _run(context)
+
+
+def _run(context: JobContext) -> RowCounts:
     section, pool = context.contract.curation, context.profile.cpu
     candidates, prompts = context.artifact("candidates"), context.artifact("prompts")
     labelled = labels.table(context)
-    answers = flow.LabelledCandidates(candidates, ray.put(labelled) if labelled.num_rows else None)
+    answers = flow.LabelledCandidates(candidates, in_process.put(labelled) if labelled.num_rows else None)
     encoder = None
     if section.semantic:
         encoder = flow.Encoder(locate(section.semantic.model, root=context.root, home=context.models), context.profile.embedder)
@@ -68,6 +75,16 @@ def run(context: JobContext) -> RowCounts:
     by_reason = {reason: picked.labels.get(reason, 0) for reason in DROPPED_BY if reason}
     rows_in = candidates.table("candidates").rows + labels.counts(labelled)["corrected"]
     return RowCounts(rows_in, {"picked": num_picked} | by_reason)
+
+
+def is_in_process(context: JobContext) -> bool:
+    """Return whether one block holds all candidates: then it is done here. A model that repairs answers, or a GPU, is on Ray."""
+    section = context.contract.curation
+    if any(spec.type == "rewrite" for spec in section.contrastive):
+        return False
+    rows = context.artifact("candidates").table("candidates").rows
+    gpus = section.semantic is not None and context.profile.embedder.gpus > 0
+    return in_process.is_in_process(context.profile, rows * BYTES_PER_ROW, gpus=gpus, small=rows <= flow.SCAN_ROWS)
 
 
 def _kinds(pieces: Iterable[pa.Table]) -> dict[str, int]:

@@ -2,13 +2,11 @@
 
 from typing import NamedTuple
 
-from ray import ObjectRef
-from ray.data import Dataset
-
 from engine.contract.consumers import REPAIR
 from engine.curation import flow, pairs
 from engine.curation.flow import ExampleSpec, KeptRows, RepairStage
 from engine.curation.repair import RepairSpec
+from engine.distributed.rows import Ref, Rows
 from engine.inference.crash_isolation import MARKERS
 from engine.records.dataset import PreferenceSummary
 from engine.runs.job import JobContext
@@ -21,11 +19,11 @@ LEDGER = "boundary"  # older name of contrastive examples: renaming the folder w
 class DerivedData(NamedTuple):
     """The derived data of a dataset."""
 
-    contrastive: Dataset | None = None  # EXAMPLE
+    contrastive: Rows | None = None  # EXAMPLE
     preferences: PreferenceSummary | None = None  # None if the contract orders no pairs
 
 
-def make(context: JobContext, kept: KeptRows, index: ObjectRef, spec: ExampleSpec) -> DerivedData:
+def make(context: JobContext, kept: KeptRows, index: Ref, spec: ExampleSpec) -> DerivedData:
     """Write the pairs that the contract orders, and return the contrastive examples, without those like texts of `index`."""
     section = spec.section
     if section.preferences is None and not section.contrastive:
@@ -41,7 +39,7 @@ def make(context: JobContext, kept: KeptRows, index: ObjectRef, spec: ExampleSpe
     return DerivedData(flow.contrastive_examples(answers, kept, spec, _repair(context, index)), summary)
 
 
-def _repair(context: JobContext, index: ObjectRef) -> RepairStage | None:
+def _repair(context: JobContext, index: Ref) -> RepairStage | None:
     """Return the stage that repairs failed answers; None if the contract orders none."""
     section = next((spec for spec in context.contract.curation.contrastive if spec.type == "rewrite"), None)
     if section is None:

@@ -1,20 +1,16 @@
 """Evaluation lists of the contract: read as sources are, and identified by hashes of their files."""
 
-from typing import TYPE_CHECKING
-
 from engine.contract import Contract
 from engine.contract.prompts import Source
+from engine.distributed.rows import Rows
 from engine.prompts import files
 from engine.runs.job import JobContext
 from engine.storage.identity import file_identities
 
-if TYPE_CHECKING:
-    from ray.data import Dataset
-
 NO_LIMIT = 1 << 40  # characters: no text of a list is too long
 
 
-def rows(context: JobContext) -> "Dataset | None":
+def rows(context: JobContext) -> Rows | None:
     """Return the rows of all lists as sources.INGESTED, redacted as prompts are; None if there is no list.
 
     Raises:

@@ -5,22 +5,27 @@ import time
 from collections import Counter
 
 from engine.contract.prompts import Holdout, Source
+from engine.distributed import in_process
 from engine.errors import InputError
-from engine.prompts import files, tables
+from engine.prompts import files, flow, tables
 from engine.records.dedup import SharedWords
 from engine.records.prompts import LayerShare, PromptsMetrics
 from engine.rows import SYNTHESIS_FAULTS
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.identity import file_identities
+from jobs.steps import synthesis
+
+MEMORY_FACTOR = 20  # bytes in memory for a byte of a source, which may be compressed
 
 
 def run(context: JobContext) -> RowCounts:
     """Run the job: each row, read or synthesized, is written to exactly one table."""
-    import ray  # `source_hashes` does not need it
+    with in_process.flows(is_in_process(context), context.profile.cpu):
+        return _run(context)
 
-    from engine.prompts import flow
-    from jobs.steps import synthesis
+
+def _run(context: JobContext) -> RowCounts:
 
     section = context.contract.prompts
     started = time.monotonic()
@@ -42,7 +47,7 @@ def run(context: JobContext) -> RowCounts:
             context.writer.tables[table] = flow.write(labelled, context.writer.folder, table, cpu, shards=shards).table
         else:
             context.writer.put(table, tables.TABLES[table].empty_table(), tables.TABLES[table])
-    shared = ray.get(resolution.shared).groups
+    shared = in_process.get(resolution.shared).groups
     _show_shared(context, shared, counts["disposition"])
     for path, rows_cut in sorted(counts["cut"].items()):
         context.log(
@@ -60,6 +65,14 @@ def run(context: JobContext) -> RowCounts:
     rows_in = extended.rows_in if extended else counts["disposition"].total()
     labels = [name for names in tables.DISPOSITIONS_OF.values() for name in names if extended or name not in SYNTHESIS_FAULTS]
     return RowCounts(rows_in, {label: counts["disposition"][label] for label in labels})
+
+
+def is_in_process(context: JobContext) -> bool:
+    """Return whether one task would read all sources: then it is done here. Models that write prompts run on Ray."""
+    if context.contract.prompts.synthesize:
+        return False
+    size = sum(file.bytes for file in files.source_files(_sources(context), root=context.root))
+    return in_process.is_in_process(context.profile, size * MEMORY_FACTOR, small=size <= flow.BYTES_PER_TASK)
 
 
 def source_hashes(context: JobContext) -> dict[str, str]:

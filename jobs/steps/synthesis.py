@@ -3,10 +3,9 @@
 from collections import Counter
 from typing import NamedTuple
 
-from ray.data import Dataset
-
 from engine.contract.consumers import SYNTHESIS
 from engine.contract.synthesize import supports_counter_examples
+from engine.distributed.rows import Rows
 from engine.inference.crash_isolation import MARKERS
 from engine.prompts import flow, quota
 from engine.prompts.flow import Resolution
@@ -20,13 +19,13 @@ from engine.runs.job import JobContext
 class Extended(NamedTuple):
     """All rows, read and written."""
 
-    rows: Dataset
+    rows: Rows
     resolution: Resolution
     rows_in: int  # read or requested
     metrics: SynthesisMetrics
 
 
-def extend(context: JobContext, rows: Dataset, resolution: Resolution, *, files: int) -> Extended:
+def extend(context: JobContext, rows: Rows, resolution: Resolution, *, files: int) -> Extended:
     """Write prompts until the quotas are full or the rounds are over.
 
     Args:

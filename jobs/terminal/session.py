@@ -2,8 +2,9 @@
 
 import os
 import signal
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from types import FrameType
 from typing import NoReturn
 
@@ -27,10 +28,13 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def job_session(work: Workspace, console: Console, jobs: Collection[str] = ()) -> Iterator[None]:
+def job_session(
+    work: Workspace, console: Console, jobs: Collection[str] = (), *, at_once: bool = True
+) -> Iterator[Callable[[], None]]:
     """Check the contract's files and models, write `run.json`, and hold `ray_session`. Enter it only if a job has to run.
 
-    What `jobs`, those that have to run, need at the same time is held against the cluster.
+    What `jobs`, those that have to run, need at the same time is held against the cluster, which starts `at_once`, or when the
+    function that is yielded is called.
 
     Raises:
         InputError: a cluster on this machine can never place a job.
@@ -43,9 +47,16 @@ def job_session(work: Workspace, console: Console, jobs: Collection[str] = ()) -
     work.save()
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")
-    with ray_session(work, console):
-        _check_capacity(work, jobs, console)
-        yield
+    with ray_session(work, console, at_once=False) as start_ray:
+
+        @cache
+        def start() -> None:
+            start_ray()
+            _check_capacity(work, jobs, console)
+
+        if at_once:
+            start()
+        yield start
 
 
 def _check_capacity(work: Workspace, jobs: Collection[str], console: Console) -> None:
@@ -63,8 +74,10 @@ def _check_capacity(work: Workspace, jobs: Collection[str], console: Console) ->
 
 
 @contextmanager
-def ray_session(work: Workspace, console: Console) -> Iterator[None]:
+def ray_session(work: Workspace, console: Console, *, at_once: bool = True) -> Iterator[Callable[[], None]]:
     """Hold a Ray session and send all output but the console's own lines to the log file of this command.
+
+    Ray starts `at_once`, or when the function that is yielded is called, which does nothing the second time.
 
     Raises:
         RayleighError: a job or a worker failed; notes say where the log is and how to go on.
@@ -73,11 +86,18 @@ def ray_session(work: Workspace, console: Console) -> Iterator[None]:
     log = work.log_path()
     console.log(f"run      {work.folder}\nlog      {log}")
     with console.noise_to(log):
-        from engine.distributed.session import session  # Ray takes a second to import: only now, and its notices go to the log
-
         try:
-            with session(work.profile), sigterm_as_interrupt():
-                yield
+            with ExitStack() as stack, sigterm_as_interrupt():
+
+                @cache
+                def start() -> None:
+                    from engine.distributed.session import session  # Ray takes a second to import, and its notices go to the log
+
+                    stack.enter_context(session(work.profile))
+
+                if at_once:
+                    start()
+                yield start
         except KeyboardInterrupt as stop:
             stop.add_note(f"Finished jobs and paid answers are kept: run the same command again to go on. Log: {log}")
             raise

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
+import data_world
 import pytest
+
+from engine.contract.profile import Ray
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,15 @@ def cluster() -> Iterator[None]:
     configure_data()
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module", params=["threads", "ray"])
+def executor(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What runs the small work of data_world's contexts: threads, which may not use the cluster, or the cluster."""
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+    ray = Ray(address="none") if request.param == "threads" else Ray(in_process_gib=0)
+    before = data_world.PROFILE
+    data_world.PROFILE = before.model_copy(update={"ray": ray})
+    yield request.param
+    data_world.PROFILE = before

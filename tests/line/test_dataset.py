@@ -1,19 +1,19 @@
-"""The dataset job on a real cluster with the real embedding model."""
+"""The dataset job in threads and on a real cluster, with the real embedding model."""
 
 import random
 
 import pytest
-import ray
 from data_world import candidate_rows, context, contract, mails, prompt_row, put_inputs, run, write_jsonl
 
 from engine.contract.profile import Pool
 from engine.curation import flow
+from engine.distributed import in_process
 from engine.errors import InputError
 from engine.rows import DROPPED_BY, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, content_id
 from engine.storage.folder import Folder
 from jobs.steps.labels import write as write_labels
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = pytest.mark.usefixtures("executor")
 
 SECTION = {
     "minhash": {"threshold": 0.8, "ngram": 3},
@@ -38,7 +38,7 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(cluster, models, tmp_path_factory):
+def made(executor, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dataset")
     put_all(folder, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=1000)
     return run(folder, "dataset", contract(curation=SECTION), models=models)
@@ -142,15 +142,16 @@ def test_dataset_is_the_same_for_shuffled_candidates_in_many_shards(made, models
     assert one.equals(other)
 
 
-def test_dataset_copies_do_not_depend_on_the_number_of_partitions(cluster, tmp_path):
+def test_dataset_copies_do_not_depend_on_the_number_of_partitions(executor, tmp_path):
     put_all(tmp_path, candidate_rows(COPIES + TEXTS), HOLDOUT, shard_rows=9)
     section = contract(curation=SECTION).curation
     made = context(tmp_path, "dataset", contract(curation=SECTION))
-    protected, found = flow.protected_texts(made.artifact("prompts"), None, Pool()), []
-    index = flow.index_of(protected, made.artifact("prompts"), section)
-    for count in (1, 3):
-        entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
-        found.append(ray.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count)))
+    with in_process.flows(executor == "threads", Pool()):
+        protected, found = flow.protected_texts(made.artifact("prompts"), None, Pool()), []
+        index = flow.index_of(protected, made.artifact("prompts"), section)
+        for count in (1, 3):
+            entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
+            found.append(in_process.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count)))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 
 

@@ -1,24 +1,33 @@
-"""The command and its engine on a real cluster: what stays never depends on how the work was cut."""
+"""The command and its engine, in threads and on a real cluster: what stays never depends on how the work was cut, or where."""
 
 import json
 import os
 import random
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import data_world
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.contract.profile import Ray
 from engine.dedup import corpus, flow, job
 from engine.dedup.signature import Documents, SignedBlock
 from engine.errors import InputError, StorageError
 from engine.records.dedup import DedupSummary
+from engine.storage.artifact import ArtifactWriter
+from engine.storage.folder import Folder
 from jobs.commands import dedup
 from jobs.commands.dedup import Options
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = pytest.mark.usefixtures("executor")
+
+ROOT = Path(__file__).parents[2]
 
 WORDS = [f"w{n}" for n in range(3000)]
 
@@ -59,9 +68,12 @@ def beside(output: Path) -> Path:
     return output.parent / dedup.SIDE / output.name
 
 
-def run(source: str, output: Path, *, profile: str = "laptop", **options):
+def run(source: str, output: Path, *, workers: int = 2, ray: Ray | None = None, **options):
     """Run the command; return the ids that stay, what the others lost to, and the summary."""
-    found = dedup.dedup(source, str(output), Options(**options), profile=profile)
+    profile = output.parent / f"{output.name}.profile.yaml"
+    ray = (ray or data_world.PROFILE.ray).model_dump(exclude_none=True)
+    profile.write_text(json.dumps({"name": "some", "cpu": {"actors": workers, "cpus": 1}, "ray": ray}))
+    found = dedup.dedup(source, str(output), Options(**options), profile=str(profile))
     parts = [pq.read_table(path) for path in sorted(output.glob("part-*.parquet"))]
     kept = [one for part in parts for one in part["id"].to_pylist()] if parts and "id" in parts[0].column_names else parts
     lost = pq.read_table(beside(output) / "duplicates.parquet").to_pylist()
@@ -71,7 +83,7 @@ def run(source: str, output: Path, *, profile: str = "laptop", **options):
 
 
 @pytest.fixture(scope="module")
-def made(cluster, tmp_path_factory):
+def made(executor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dedup")
     return run(put(folder / "in", ROWS), folder / "out")
 
@@ -90,10 +102,8 @@ def test_dedup_is_the_same_for_any_order_files_parts_and_number_of_workers(made,
     for name, value in {"KEYS_PER_TASK": 900, "NODES_PER_TASK": 150, "EDGES_IN_ONE_TASK": 0}.items():
         monkeypatch.setattr(flow, name, value)
     monkeypatch.setattr(corpus, "BLOCK_ROWS", 100)
-    profile = tmp_path / "profile.yaml"
-    profile.write_text(f"name: some\ncpu: {{actors: {workers}, cpus: 1}}\n")
     rows = random.Random(files).sample(ROWS, len(ROWS))
-    kept, lost, _ = run(put(tmp_path / "in", rows, files=files, lines=lines), tmp_path / "out", profile=str(profile))
+    kept, lost, _ = run(put(tmp_path / "in", rows, files=files, lines=lines), tmp_path / "out", workers=workers)
     assert (sorted(kept), lost) == (sorted(made[0]), made[1])
 
 
@@ -118,7 +128,20 @@ def test_dedup_by_meaning_joins_what_is_said_in_other_words(tmp_path):
     assert run(later, tmp_path / "beside", against=source, **options)[:2] == (["f"], {"e": "a"})
 
 
-def test_dedup_is_the_same_if_a_worker_is_killed(made, tmp_path, monkeypatch):
+def test_threads_give_what_ray_gives(cluster, tmp_path):
+    source, both = put(tmp_path / "in", ROWS), {}
+    for name, ray in (("threads", Ray(address="none")), ("ray", Ray(in_process_gib=0))):
+        run(source, tmp_path / name, ray=ray)
+        both[name] = [
+            *((path.name, path.read_bytes()) for path in sorted((tmp_path / name).glob("part-*"))),
+            (beside(tmp_path / name) / "duplicates.parquet").read_bytes(),
+        ]
+    assert both["threads"] == both["ray"]
+
+
+def test_dedup_is_the_same_if_a_worker_is_killed(made, executor, tmp_path, monkeypatch):
+    if executor != "ray":
+        pytest.skip("threads end with their process: see the test of a killed command")
     marker = tmp_path / "died"
 
     @dataclass(frozen=True)
@@ -134,6 +157,25 @@ def test_dedup_is_the_same_if_a_worker_is_killed(made, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "Documents", Mortal)
     kept, lost, _ = run(put(tmp_path / "in", ROWS), tmp_path / "out")
     assert marker.exists() and (kept, lost) == made[:2]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.005, 0.02])
+def test_a_command_that_is_killed_leaves_nothing_that_is_taken_for_whole(made, executor, tmp_path, seconds):
+    if executor == "ray":
+        pytest.skip("a driver writes in the same way")
+    source, output = put(tmp_path / "in", ROWS), tmp_path / "out"
+    building = Path(ArtifactWriter(Folder(str(output))).folder.path)
+    command = [sys.executable, "-m", "jobs.cli", "dedup", source, str(output)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not building.exists():
+        time.sleep(0.001)
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+    if output.exists():  # it was done before
+        assert sorted(pq.read_table(output)["id"].to_pylist()) == sorted(made[0])
+    else:
+        assert run(source, output)[:2] == made[:2]
 
 
 def test_ten_batches_one_after_the_other_end_with_the_clusters_of_one_pass(made, tmp_path):

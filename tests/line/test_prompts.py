@@ -1,4 +1,4 @@
-"""The prompts job on a real cluster: good rows, every kind of bad row, copies, shards, changed sources."""
+"""The prompts job in threads and on a real cluster: good rows, every kind of bad row, copies, shards, changed sources."""
 
 import csv
 import json
@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import ray
 from data_world import context, contract, mails, run, write_jsonl, write_parquet
 
 from engine.contract.profile import Pool
+from engine.distributed import in_process
 from engine.errors import InputError, RecipeMismatch
 from engine.prompts import files, flow
 from engine.records.prompts import LayerShare, PromptsMetrics
@@ -18,7 +18,7 @@ from engine.runs.job import is_finished
 from engine.storage.artifact import load_artifact
 from engine.storage.shards import read_shard
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = pytest.mark.usefixtures("executor")
 
 TEXTS = mails(40)
 SECTION = {
@@ -67,7 +67,7 @@ def world(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(cluster, tmp_path_factory):
+def made(executor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prompts")
     world(folder)
     run(folder, "prompts", contract(prompts=SECTION))
@@ -140,12 +140,13 @@ def test_prompts_made_again_are_the_same_files(made, tmp_path):
     assert again.fingerprint == artifact(made).fingerprint
 
 
-def test_prompts_dispositions_do_not_depend_on_the_number_of_partitions(made):
+def test_prompts_dispositions_do_not_depend_on_the_number_of_partitions(made, executor):
     section = contract(prompts=SECTION).prompts
     sources = [*(("train", "order", one) for one in section.sources), ("holdout", "order", section.holdout)]
     source_files = files.source_files(sources, root=str(made))
-    rows = flow.read(source_files, section, Pool())
-    one, many = (ray.get(list(flow.resolve(rows, section, Pool(), partitions=count))) for count in (1, 3))
+    with in_process.flows(executor == "threads", Pool()):
+        rows = flow.read(source_files, section, Pool())
+        one, many = (in_process.get(list(flow.resolve(rows, section, Pool(), partitions=count))) for count in (1, 3))
     assert one[0].num_rows == 6 and one[0].equals(many[0]) and one[1] == many[1]
 
 

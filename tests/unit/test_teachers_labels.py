@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from in_process_stream import in_process
 from made_run import ASKED, HELD, YAML, workspace
 from test_teachers_modes import CORE, HARD, prompts, routing, spec
 
 from engine.contract import Contract, Profile
 from engine.contract.consumers import consumers
+from engine.contract.profile import Pool
+from engine.distributed import in_process
 from engine.distributed.capacity import wanted
 from engine.rows import ANSWER, CANDIDATE, HOLDOUT, PROMPT, from_rows
 from engine.runs.job import run_job
@@ -60,9 +61,8 @@ def test_labels_answer_the_prompts_that_are_routed_to_them(tmp_path):
 REFERENCES = ("2", None, "4", None, None)
 
 
-def candidates(tmp_path, monkeypatch, contract):
+def candidates(tmp_path, contract):
     """Run the job `candidates` on five prompts, two of them with references; return its rows and its record."""
-    in_process(monkeypatch)
     work = replace(workspace(str(tmp_path / "run"), tmp_path), contract=contract)
     jobs = {job.name: job for job in pipeline(contract)}
     context = work.context(jobs["prompts"], log=lambda text: None, progress=lambda text: None)
@@ -70,12 +70,13 @@ def candidates(tmp_path, monkeypatch, contract):
     context.writer.put("prompts", from_rows(asked, PROMPT), PROMPT)
     context.writer.put("holdout", from_rows(HELD, HOLDOUT), HOLDOUT)
     context.writer.finish(identify(context), RowCounts(6, {"prompts": 5, "holdout": 1}))
-    artifact = run_job(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
+    with in_process.flows(is_here=True, pool=Pool()):
+        artifact = run_job(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
     return artifact.read("candidates", CANDIDATE).to_pylist(), artifact.record
 
 
-def test_job_makes_candidates_of_labels_alone(tmp_path, monkeypatch):
-    rows, record = candidates(tmp_path, monkeypatch, ordered([LABELS]))
+def test_job_makes_candidates_of_labels_alone(tmp_path):
+    rows, record = candidates(tmp_path, ordered([LABELS]))
     assert [(row["prompt_id"], row["answer"], row["pool"]) for row in rows] == [("p0", "2", "train"), ("p2", "4", "train")]
     assert record.row_counts.rows_out["no_reference"] == 3 and record.row_counts.rows_in == 5
     people = record.metrics["teachers"]["people"]
@@ -84,12 +85,12 @@ def test_job_makes_candidates_of_labels_alone(tmp_path, monkeypatch):
 
 def test_job_checks_labels_as_it_checks_answers(tmp_path, monkeypatch):
     checks = {"checks": [{"type": "numeric", "reference": {"value": "4"}}]}
-    rows, _ = candidates(tmp_path, monkeypatch, ordered([LABELS], judges=checks))
+    rows, _ = candidates(tmp_path, ordered([LABELS], judges=checks))
     assert [(row["prompt_id"], row["pool"]) for row in rows] == [("p0", "contrast"), ("p2", "train")]
 
 
-def test_job_takes_labels_beside_a_model(tmp_path, monkeypatch):
-    rows, record = candidates(tmp_path, monkeypatch, ordered([MODEL, LABELS]))
+def test_job_takes_labels_beside_a_model(tmp_path):
+    rows, record = candidates(tmp_path, ordered([MODEL, LABELS]))
     assert Counter(row["teacher"] for row in rows) == {"t": 5, "people": 2}
     assert {row["prompt_id"]: row["answer"] for row in rows if row["teacher"] == "people"} == {"p0": "2", "p2": "4"}
     assert record.row_counts.rows_in == 10 and record.row_counts.rows_out["no_reference"] == 3
@@ -100,7 +101,7 @@ def test_job_counts_prompts_that_are_routed_to_labels_and_have_none(tmp_path, mo
     routes = [{"when": {"layer": "core"}, "to": ["people"]}, {"when": {}, "to": ["t"]}]
     teachers = {"mode": "experts", "models": [MODEL, LABELS], "routes": routes}
     raw["prompts"]["sources"][0]["columns"] = COLUMNS
-    rows, record = candidates(tmp_path, monkeypatch, Contract.model_validate({**raw, "teachers": teachers}))
+    rows, record = candidates(tmp_path, Contract.model_validate({**raw, "teachers": teachers}))
     assert [row["teacher"] for row in rows] == ["people", "people"]
     counts = record.row_counts.rows_out
     assert (counts["no_reference"], counts["not_routed"], record.row_counts.rows_in) == (3, 5, 10)

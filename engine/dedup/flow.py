@@ -29,6 +29,7 @@ from engine.distributed.rows import Ref
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
+WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 
 
@@ -59,12 +60,13 @@ class DuplicateRefs(NamedTuple):
     duplicates: list[Ref]  # representatives.Duplicates.table, in the order of the parts
 
 
-def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None) -> Plan:
-    """Return the plan for about `rows` documents; `parts` replaces the computed number of tasks."""
+def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None, at_once: int = 1) -> Plan:
+    """Return the plan for about `rows` documents: at least as many tasks as run `at_once`, if they are worth it; or `parts`."""
     count = bands(matcher).bands if isinstance(matcher, Copies) else 1
-    key_parts = min(parts, count) if parts else 1 + rows * count // KEYS_PER_TASK
+    fewest = min(at_once, 1 + rows // WORTH_A_TASK)
+    key_parts = min(parts, count) if parts else max(min(fewest, count), 1 + rows * count // KEYS_PER_TASK)
     key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
-    return Plan(matcher, order, key_parts, parts or 1 + rows // NODES_PER_TASK, EDGES_IN_ONE_TASK)
+    return Plan(matcher, order, key_parts, parts or max(fewest, 1 + rows // NODES_PER_TASK), EDGES_IN_ONE_TASK)
 
 
 def compute_signatures(

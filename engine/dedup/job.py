@@ -85,8 +85,11 @@ def open_job(
     *,
     against: str | None = None,
     index: Folder | None = None,
+    at_once: int = 1,
 ) -> DedupJob:
     """Return the job that deduplicates the corpus at `source`, against another corpus and an index if they are given.
+
+    `at_once` is the number of tasks that run at the same time.
 
     Raises:
         InputError: a corpus cannot be used: no rows, a missing column, mixed or different columns, an unreadable file.
@@ -106,7 +109,7 @@ def open_job(
         rows += other.rows
     sources += [Documents(block, options, batch, True) for block in corpus.blocks]
     rows += corpus.rows
-    return DedupJob(corpus, sources, flow.plan(rows, matcher, order), kept, batch, rows)
+    return DedupJob(corpus, sources, flow.plan(rows, matcher, order, at_once=at_once), kept, batch, rows)
 
 
 def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers: Executor) -> tuple[DedupCounts, list[str]]:

@@ -75,7 +75,8 @@ class Blocks:
         """Return the rows in `blocks` blocks; rows of equal `keys`, one column, are in one block."""
         [key] = keys
         whole = pa.concat_tables(self.tables())
-        block = whole[key].combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy(zero_copy_only=False) % blocks
+        numbers = whole[key].combine_chunks().dictionary_encode(null_encoding="encode").indices
+        block = numbers.to_numpy(zero_copy_only=False) % blocks
         return Blocks(self.pool, [partial(whole.filter, pa.array(block == number)) for number in range(blocks)])
 
 

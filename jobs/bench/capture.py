@@ -28,7 +28,7 @@ from engine.storage.shards import parquet_bytes
 from jobs import workspace
 from jobs.bench import smoke, turns
 from jobs.bench.turns import WARM_UP, Round
-from jobs.terminal.session import set_environment
+from jobs.terminal.environment import set_environment
 
 K = 16
 WAYS = ("scored", "prefill", "capture", "masked")

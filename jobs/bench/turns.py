@@ -13,7 +13,7 @@ from typing import Any
 from engine.contract import load_profile
 from engine.distributed import ray_options
 from engine.records.base import Record
-from jobs.terminal.session import set_environment
+from jobs.terminal.environment import set_environment
 
 Side = Callable[[Connection, int, str], None]
 """Serves rounds of a number of tasks over a connection, on a profile."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import get_args
 
 import psutil
@@ -33,7 +34,7 @@ from engine.records.dedup import DedupSummary
 from engine.storage.artifact import ArtifactWriter
 from engine.storage.folder import Folder
 from jobs import workspace
-from jobs.terminal.session import set_environment
+from jobs.terminal.environment import set_environment
 
 SUMMARY = "summary.json"
 SIDE = "__dedup__"  # names like this are no data for datasets, Arrow, pandas, Spark and Rayleigh
@@ -98,7 +99,8 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
     resources = load_profile(workspace.profile_path(profile))
     columns = Columns(options.text_column, options.id_column, options.keep, form, options.damaged)
     matcher = _matcher(options, form, device="cuda" if resources.embedder.gpus else "cpu")
-    job = open_job(source, columns, matcher, against=options.against, index=folder)
+    opened = partial(open_job, source, matcher=matcher, against=options.against, index=folder, at_once=resources.cpu.actors)
+    job = opened(columns)
     set_environment(resources)
     with _executors(resources, job) as (executor, signers):
         while True:
@@ -111,7 +113,7 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
                 columns = replace(columns, thorough=True)
             except IdsMissing:
                 columns = replace(columns, text_ids=True)
-            job = open_job(source, columns, matcher, against=options.against, index=folder)
+            job = opened(columns)
     seconds = round(time.time() - started, 2)
     ends = {"input": source, "output": writer.final.url, "side": side.url, "seconds": seconds}
     summary = DedupSummary(**ends, **asdict(options), **counts.model_dump())

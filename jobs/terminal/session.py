@@ -1,6 +1,5 @@
-"""Ray around a command: environment variables, a log file for the output of Ray and vLLM, and errors that say how to go on."""
+"""Ray around a command: a log file for the output of Ray and vLLM, and errors that say how to go on."""
 
-import os
 import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,23 +7,14 @@ from functools import cache
 from types import FrameType
 from typing import NoReturn
 
-from engine.contract import Profile
 from engine.errors import InputError
 from jobs.commands.check import verify, verify_exporters
 from jobs.commands.check_capture import ask_captured
 from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
+from jobs.terminal.environment import set_environment
 from jobs.terminal.errors import unwrap_error
 from jobs.workspace import Workspace
-
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",  # set before torch loads: with libgomp's spinning threads everything on a CPU is many times slower
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",  # imports are slow where many workers share a disk
-}
 
 
 @contextmanager
@@ -107,16 +97,6 @@ def ray_session(work: Workspace, console: Console, *, at_once: bool = True) -> I
             if failure is error:
                 raise
             raise failure from error
-
-
-def set_environment(profile: Profile) -> None:
-    """Set the variables that Ray, torch and tokenizers read when they are imported, unless the caller has set them."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if profile.ray.address == "local":  # a cluster of our own on the loopback: a token would only leave a file behind
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    if not profile.trainer.gpus:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # one process less for each student
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from ray.cloudpickle import register_pickle_by_value
 from ray.data import DataContext
 
 from engine.contract.profile import Pool
-from engine.distributed import stream
+from engine.distributed import in_process, stream
 from engine.rows import PROMPT
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
@@ -61,3 +61,25 @@ def test_blocks_with_all_answers_to_a_prompt_are_not_cut(tmp_path, tiny_blocks, 
     for rows in (stream.read(artifact, "prompts", pool, rows=2), stream.scan(artifact, "prompts", pool, rows=5)):
         seen = stream.apply(stream.apply(rows, sampler, pool), judge, pool)
         assert [row["answer_count"] for row in seen.iter_rows()] == [SAMPLES] * 12
+
+
+class Batches:
+    """As a model: returns the rows of each batch that it sees."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        return pa.table({"seen": [" ".join(map(str, rows["n"].to_pylist()))]})
+
+
+@pytest.mark.parametrize(("count", "blocks", "batch"), [(23, 8, 5), (23, 3, 5), (40, 1, 16), (9, 9, 4), (5, 2, 100)])
+def test_threads_cut_blocks_and_batches_as_ray_does(cluster, count, blocks, batch):
+    pool, seen = Pool.model_validate({"actors": 1, "cpus": 0.5}), []
+    for is_here in (True, False):
+        with in_process.flows(is_here, pool):
+            rows = stream.from_items([{"n": number} for number in range(count)], blocks)
+            sizes = [row["n"] for row in stream.apply(rows, length, pool).iter_rows()]
+            seen.append((sizes, [row["seen"] for row in stream.apply(rows, Batches, pool, batch=batch).iter_rows()]))
+    assert seen[0] == seen[1]
+
+
+def length(rows: pa.Table) -> pa.Table:
+    return pa.table({"n": [len(rows)]})

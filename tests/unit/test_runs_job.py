@@ -106,6 +106,33 @@ def test_line_finished_runs_nothing_and_enters_no_session(tmp_path):
     assert set(ran.values()) == {1}
 
 
+def small(context: JobContext) -> bool:
+    return behaviour.get("small", True)
+
+
+def test_cluster_starts_before_the_first_job_that_needs_it(tmp_path):
+    events: list[str] = []
+    here = [replace(job, in_process=f"{__name__}:small") for job in LINE[:2]]
+
+    @contextmanager
+    def session():
+        yield lambda: events.append("cluster")
+
+    def note(context):
+        events.append(context.job.name)
+
+    behaviour.update(dict.fromkeys((job.name for job in LINE), note))
+    drive(tmp_path / "a", jobs=[*here, *LINE[2:]], session=session)
+    assert events[:3] == ["seeds", "answers", "cluster"]
+    events.clear()
+    drive(tmp_path / "b", jobs=here, session=session)
+    assert events == ["seeds", "answers"]
+    events.clear()
+    behaviour["small"] = False
+    drive(tmp_path / "c", jobs=here, session=session)
+    assert events[0] == "cluster"
+
+
 def test_line_half_done_runs_only_the_rest(tmp_path):
     drive(tmp_path, jobs=LINE[:2])
     assert drive(tmp_path) == ["students/left", "students/right", "last"]

@@ -151,7 +151,7 @@ class Registry:
 
     def _events(self) -> list[str]:
         """Return the names of all events, the oldest first: those of an earlier version, then the numbered ones."""
-        names = [name for name in self.folder.files() if name.startswith("history/") and name.endswith(".json")]
+        names = [f"history/{name}" for name in (self.folder / "history").files(deep=False) if name.endswith(".json")]
         return sorted(names, key=lambda name: (NUMBERED.fullmatch(name) is not None, name))
 
     def _event(self, wanted: str) -> RegistryEvent | None:

@@ -1,5 +1,6 @@
 """Processes that promote and roll back at the same time, some of which are killed, leave one linear history."""
 
+import json
 import os
 import random
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from engine.records.record import Identity
@@ -26,19 +28,22 @@ def students(folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "turns", "kills"), [(4, 8, 3), pytest.param(8, 20, 12, marks=pytest.mark.chaos)], ids=["short", "long"]
+    ("store", "processes", "turns", "kills"),
+    [("disk", 8, 20, 8), ("s3", 4, 5, 3), pytest.param("s3", 8, 20, 8, marks=pytest.mark.chaos)],
 )
-def test_history_is_linear_after_kills_and_lacks_no_event(tmp_path, processes, turns, kills):
+def test_history_is_linear_after_kills_and_lacks_no_event(tmp_path, request, store, processes, turns, kills):
     students(tmp_path / "runs", 5)
-    rng = random.Random(0)
-    registry, said = tmp_path / "registry", []
+    rng, said, variables = random.Random(0), [], {"PYTHONPATH": str(SCRIPT.parents[2])}
+    registry = str(tmp_path / "registry")
+    if store == "s3":
+        registry = f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+        variables["FSSPEC_S3"] = json.dumps(fsspec.config.conf["s3"])
 
     def start(seed: int) -> subprocess.Popen:
-        words = [sys.executable, str(SCRIPT), str(registry), str(tmp_path / "runs"), str(seed), str(turns)]
-        log = (tmp_path / f"{seed}.log").open("w")
+        words = [sys.executable, str(SCRIPT), registry, str(tmp_path / "runs"), str(seed), str(turns)]
         said.append(tmp_path / f"{seed}.log")
-        with log:
-            return subprocess.Popen(words, stdout=log, env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])})
+        with said[-1].open("w") as log:
+            return subprocess.Popen(words, stdout=log, env={**os.environ, **variables})
 
     running = [start(seed) for seed in range(processes)]
     for number in range(kills):
@@ -49,7 +54,7 @@ def test_history_is_linear_after_kills_and_lacks_no_event(tmp_path, processes, t
         running[victim] = start(processes + number)
     assert [process.wait() for process in running] == [0] * processes
 
-    shelf = Registry(Folder(str(registry)), "forms")
+    shelf = Registry(Folder(registry), "forms")
     events = shelf.history()
     by_id, champion = {event.id: event for event in events}, None
     for event in events:

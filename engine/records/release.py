@@ -10,7 +10,7 @@ from engine.records.report import GateNumber
 
 
 class RegistryEvent(Record):
-    """One promotion or rollback. `champion.json` holds the event that made the current champion."""
+    """One promotion or rollback. The last one of the history says which student is the champion."""
 
     id: str
     """12 hexadecimal digits."""
@@ -34,6 +34,10 @@ class RegistryEvent(Record):
     """Rollback: the fingerprint of that student."""
     from_id: str | None = None
     """Rollback: the id of the event that had made it the champion."""
+    to_id: str | None = None
+    """Rollback: the id of the event that had made the student the champion to which it returns."""
+    who: str | None = None
+    """User and host."""
 
 
 class ReleaseManifest(Record):
@@ -44,7 +48,7 @@ class ReleaseManifest(Record):
     fingerprint: str
     """Fingerprint of the student's artifact."""
     files: tuple[FileEntry, ...]
-    """Files of the model folder, by path, such as `model/config.json`."""
+    """Files of the release, by path, such as `model/config.json`; releases of an earlier version list the model folder alone."""
 
 
 class LineageEntry(Record):

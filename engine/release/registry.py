@@ -1,14 +1,19 @@
 """Registry of champions per contract; every promotion and rollback is kept.
 
-    <registry>/<contract>/champion.json              event that made the current champion, replaced in one step
-    <registry>/<contract>/history/<time>-<id>.json   every promotion and rollback, append only
+    <registry>/<contract>/history/<number>.json      every promotion and rollback, numbered without a gap
+    <registry>/<contract>/champion.json              a copy of the event that made the champion, for people
     <registry>/<contract>/releases/<fingerprint>/    a student's model folder, card.md, lineage.json, contract.json, report.json
 
-`release.json` is written last and completes a release; `champion.json` changes after that. A process killed in between leaves the
-previous champion.
+The history decides: an event is made by creating the file of the next number, which of several writers one does (`Folder.create`);
+the others read the history again. So it is linear, and a process killed at any moment leaves either the state before its event, or
+that after it. `release.json` is written last and completes a release; its event comes after that. Events of an earlier version have
+their time as a name; as long as there is no numbered one, champion.json decides.
 """
 
+import getpass
 import hashlib
+import re
+import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,6 +23,7 @@ from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
 from engine.records.base import Record
+from engine.records.record import FileEntry
 from engine.records.release import RegistryEvent, ReleaseManifest
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
@@ -25,6 +31,7 @@ from engine.storage.folder import Folder
 CHAMPION, RELEASE = "champion.json", "release.json"
 REPORT, CONTRACT = "report.json", "contract.json"  # files of the reports artifact that a release keeps
 CHUNK = 2**22  # bytes
+NUMBERED = re.compile(r"history/(\d{8})\.json")
 
 
 class Package(NamedTuple):
@@ -33,6 +40,13 @@ class Package(NamedTuple):
     student: str  # or its export, such as s.q8_0
     fingerprint: str
     files: Mapping[str, str]  # file name -> text
+
+
+class Head(NamedTuple):
+    """The end of the history."""
+
+    number: int  # of the last event; 0 if none is numbered
+    champion: RegistryEvent | None  # the event that made the champion
 
 
 class Registry:
@@ -46,9 +60,9 @@ class Registry:
         """The event that made the current champion, or None.
 
         Raises:
-            StorageError: champion.json cannot be read.
+            StorageError: an event cannot be read.
         """
-        return self._read(CHAMPION) if self.folder.exists(CHAMPION) else None
+        return self._head().champion
 
     def history(self) -> list[RegistryEvent]:
         """Return all events, oldest first.
@@ -56,7 +70,7 @@ class Registry:
         Raises:
             StorageError: an event cannot be read.
         """
-        return [self._read(name) for name in self.folder.files() if name.startswith("history/")]
+        return [self._read(name) for name in self._events()]
 
     def model_folder(self, event: RegistryEvent) -> Folder:
         """Return the folder with the weights of a released student."""
@@ -72,74 +86,124 @@ class Registry:
         Raises:
             StorageError: a file does not match the record of `artifact`, or the registry cannot be written.
         """
-        current = self.champion
-        if current and current.fingerprint == package.fingerprint:
-            return current
         release = f"releases/{package.fingerprint}"
-        if not self.folder.exists(f"{release}/{RELEASE}"):
-            self._copy(artifact, package, self.folder / release)
-        event = RegistryEvent(
-            **self._stamp(), kind="promote", student=package.student, fingerprint=package.fingerprint, release=release,
-            before=current.id if current else None,
-        )  # fmt: skip
-        self._append(event)
-        self.folder.write(CHAMPION, _text(event))
-        return event
+        while True:
+            number, current = self._head()
+            if current and current.fingerprint == package.fingerprint:
+                return current
+            if not self.folder.exists(f"{release}/{RELEASE}"):
+                self._copy(artifact, package, self.folder / release)
+            event = RegistryEvent(
+                **self._stamp(), kind="promote", student=package.student, fingerprint=package.fingerprint, release=release,
+                before=current.id if current else None,
+            )  # fmt: skip
+            if self._append(number + 1, event):
+                return event
 
     def rollback(self) -> tuple[RegistryEvent, RegistryEvent]:
         """Return to the previous champion; return the events of the champion before and after the rollback.
 
         Raises:
             MissingArtifact: there is no champion, or none before it.
-            StorageError: the release of the previous champion is incomplete.
+            StorageError: the release of the previous champion is incomplete, or a file of it was changed.
         """
-        current = self.champion
-        if current is None:
-            raise MissingArtifact(f"{self.folder}: there is no champion to roll back. Promote one: rayleigh promote RUN.")
-        if current.before is None:
-            first = f"{current.student} ({current.fingerprint[:12]})"
-            raise MissingArtifact(f"{self.folder}: {first} is the first champion; there is none before it to roll back to.")
-        previous = next((event for event in self.history() if event.id == current.before), None)
-        if previous is None or not self.folder.exists(f"{previous.release}/{RELEASE}"):
-            raise StorageError(
-                f"{self.folder}: the release of event {current.before}, the previous champion, is incomplete. Promote instead."
-            )
-        self._append(
-            RegistryEvent(
+        while True:
+            number, current = self._head()
+            if current is None:
+                raise MissingArtifact(f"{self.folder}: there is no champion to roll back. Promote one: rayleigh promote RUN.")
+            if current.before is None:
+                first = f"{current.student} ({current.fingerprint[:12]})"
+                raise MissingArtifact(f"{self.folder}: {first} is the first champion; there is none before it to roll back to.")
+            previous = self._event(current.before)
+            if previous is None or not self.folder.exists(f"{previous.release}/{RELEASE}"):
+                raise StorageError(
+                    f"{self.folder}: the release of event {current.before}, the previous champion, is incomplete. Promote instead."
+                )
+            self.verify(previous)
+            event = RegistryEvent(
                 **self._stamp(), kind="rollback", student=previous.student, fingerprint=previous.fingerprint,
-                release=previous.release, from_student=current.student, from_fingerprint=current.fingerprint, from_id=current.id,
-            )
-        )  # fmt: skip
-        self.folder.write(CHAMPION, _text(previous))
-        return current, previous
+                release=previous.release, from_student=current.student, from_fingerprint=current.fingerprint,
+                from_id=current.id, to_id=previous.id,
+            )  # fmt: skip
+            if self._append(number + 1, event):
+                return current, previous
+
+    def verify(self, event: RegistryEvent) -> None:
+        """Hold all files of a release against its manifest.
+
+        Raises:
+            StorageError: a file is missing or was changed, or there is no manifest.
+        """
+        folder = self.folder / event.release
+        for file in ReleaseManifest.model_validate_json(folder.read(RELEASE)).files:
+            if (found := folder.measure(file.path)) != file:
+                raise StorageError(
+                    f"{folder}/{file.path}: found sha256 {found.sha256[:16]}, its manifest says {file.sha256[:16]}. "
+                    "The release was changed: promote the student again from its run."
+                )
+
+    def _head(self) -> Head:
+        numbers = [int(found[1]) for name in self._events() if (found := NUMBERED.fullmatch(name))]
+        if not numbers:
+            return Head(0, self._read(CHAMPION) if self.folder.exists(CHAMPION) else None)
+        last = self._read(f"history/{numbers[-1]:08d}.json")
+        return Head(numbers[-1], self._event(last.to_id) if last.to_id else last)
+
+    def _events(self) -> list[str]:
+        """Return the names of all events, the oldest first: those of an earlier version, then the numbered ones."""
+        names = [f"history/{name}" for name in (self.folder / "history").files(deep=False) if name.endswith(".json")]
+        return sorted(names, key=lambda name: (NUMBERED.fullmatch(name) is not None, name))
+
+    def _event(self, wanted: str) -> RegistryEvent | None:
+        return next((event for event in map(self._read, reversed(self._events())) if event.id == wanted), None)
 
     def _stamp(self) -> dict[str, str]:
         now = time.time_ns()
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
-        return {"id": uuid.uuid4().hex[:12], "contract": self.contract, "time": f"{seconds}.{now % 10**9 // 1000:06d}Z"}
+        instant = f"{seconds}.{now % 10**9 // 1000:06d}Z"
+        return {"id": uuid.uuid4().hex[:12], "contract": self.contract, "time": instant, "who": _who()}
 
-    def _append(self, event: RegistryEvent) -> None:
-        name = event.time.replace(":", "").replace("-", "")
-        self.folder.write(f"history/{name}-{event.id}.json", _text(event))
+    def _append(self, number: int, event: RegistryEvent) -> bool:
+        """Make `event` that of `number`; return False if another process has made one."""
+        if not self.folder.create(f"history/{number:08d}.json", _text(event)):
+            return False
+        head = Head(0, None)
+        while head != (head := self._head()):  # again if another event came while this one was copied
+            if head.champion:
+                self.folder.write(CHAMPION, _text(head.champion))
+        return True
 
     def _copy(self, artifact: Artifact, package: Package, target: Folder) -> None:
         """Copy the model folder and write the other files; `release.json` is written last."""
         files = sorted((file for file in artifact.record.files if file.path.startswith("model/")), key=lambda file: file.path)
         if not files:
             raise StorageError(f"{artifact.folder}: its record lists no file below model/. Delete the artifact and run again.")
-        target.remove()  # left by an attempt that was killed
-        for file in files:
-            sha256 = _copy_file(artifact.folder, target, file.path)
-            if sha256 != file.sha256:
-                target.remove()
-                raise StorageError(
-                    f"{artifact.folder}/{file.path}: found sha256 {sha256[:16]}, its record says {file.sha256[:16]}. "
-                    "The file was changed after training: delete the artifact and run again."
-                )
-        for name, text in package.files.items():
-            target.write(name, text.encode())
-        manifest = ReleaseManifest(student=package.student, fingerprint=package.fingerprint, files=tuple(files))
-        target.write(RELEASE, _text(manifest))
+        place = Folder(f"{target.url}.{uuid.uuid4().hex[:8]}.part") if target.is_local else target
+        for stray in set(place.files()) - {RELEASE, *package.files, *(file.path for file in files)}:
+            place.remove(stray)  # in place: left by another version; what a killed attempt left is written again
+        try:
+            for file in files:
+                _copy_file(artifact.folder, place, file)
+            for name, text in package.files.items():
+                place.write(name, text.encode())
+            entries = (*files, *(place.measure(name) for name in sorted(package.files)))
+            manifest = ReleaseManifest(student=package.student, fingerprint=package.fingerprint, files=entries)
+            place.write(RELEASE, _text(manifest))
+            self._move(place, target)
+        finally:
+            if place.url != target.url or not place.exists(RELEASE):
+                place.remove()
+
+    def _move(self, place: Folder, target: Folder) -> None:
+        """Give a complete copy its name, unless another process has done so; elsewhere than on a disk it was written in place."""
+        if place.url == target.url or target.exists(RELEASE):
+            return
+        target.remove()  # left by an attempt of an earlier version that was killed
+        try:
+            place.rename_to(target)
+        except OSError:
+            if not target.exists(RELEASE):
+                raise
 
     def _read(self, name: str) -> RegistryEvent:
         try:
@@ -147,7 +211,7 @@ class Registry:
         except ValidationError as error:
             why = str(error).splitlines()[2].strip()
             raise StorageError(
-                f"{self.folder}/{name}: is not an event: {why}. Restore it from the last file of history/."
+                f"{self.folder}/{name}: is not an event: {why}. Restore the file from a copy of the registry."
             ) from None
 
 
@@ -157,19 +221,34 @@ def default_registry(run: Folder) -> Folder:
     return Folder(f"{parent or '.'}/registry")
 
 
-def _copy_file(source: Folder, target: Folder, path: str) -> str:
-    """Copy one file in chunks and return the SHA-256 of what was read."""
+def _copy_file(source: Folder, target: Folder, file: FileEntry) -> None:
+    """Copy one file in chunks.
+
+    Raises:
+        StorageError: it cannot be copied, or its content is not that of `file`.
+    """
     digest = hashlib.sha256()
-    destination = f"{target.path}/{path}"
+    destination = f"{target.path}/{file.path}"
     try:
         target.fs.makedirs(destination.rpartition("/")[0], exist_ok=True)
-        with source.fs.open(f"{source.path}/{path}", "rb") as reader, target.fs.open(destination, "wb") as writer:
+        with source.fs.open(f"{source.path}/{file.path}", "rb") as reader, target.fs.open(destination, "wb") as writer:
             while chunk := reader.read(CHUNK):
                 digest.update(chunk)
                 writer.write(chunk)
     except OSError as error:
-        raise StorageError(f"{source}/{path}: cannot be copied to {target}: {error}. Make room, or choose another.") from None
-    return digest.hexdigest()
+        raise StorageError(f"{source}/{file.path}: cannot be copied to {target}: {error}. Make room, or choose another.") from None
+    if (found := digest.hexdigest()) != file.sha256:
+        raise StorageError(
+            f"{source}/{file.path}: found sha256 {found[:16]}, its record says {file.sha256[:16]}. "
+            "The file was changed after training: delete the artifact and run again."
+        )
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a container's user without a name
+        return f"?@{socket.gethostname()}"
 
 
 def _text(record: Record) -> bytes:

@@ -102,6 +102,35 @@ class Folder:
                 f"{self}/{name}: cannot be written: {error}. Make room or choose a run folder that can be written; then run again."
             ) from None
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write `data` as the new file `name`, whole and durably; return False if there is another. Of several writers one wins.
+
+        A local disk links the file to its name, S3 and Google's store write on the condition that there is none. Any other store is
+        only asked before whether there is one.
+
+        Raises:
+            StorageError: the store is read-only or full.
+        """
+        target = self._path_of(name)
+        try:
+            if not self.is_local:
+                self.fs.pipe_file(target, data, mode="create")
+                return True
+            partial = f"{name}.{uuid.uuid4().hex[:8]}.part"
+            self.write(partial, data, durable=True)
+            try:
+                os.link(self._path_of(partial), target)
+            finally:
+                os.unlink(self._path_of(partial))
+            _sync(target.rpartition("/")[0])
+            return True
+        except OSError as error:
+            if self.exists(name):  # another one's, or ours, if its store repeated a request that had succeeded
+                return self.read(name) == data
+            raise StorageError(
+                f"{self}/{name}: cannot be written: {error}. Make room or choose a folder that can be written; then run again."
+            ) from None
+
     def sync(self, names: Iterable[str]) -> None:
         """Wait until the files `names` are on the disk, with the folders that they are in. A store behind a URL needs none of it.
 
@@ -136,7 +165,7 @@ class Folder:
         """Move this folder to `other`: atomically and durably on a local disk, file by file elsewhere."""
         if self.is_local:
             self.fs.makedirs(other.path.rpartition("/")[0], exist_ok=True)
-            self.fs.mv(self.path, other.path)
+            os.rename(self.path, other.path)  # not fs.mv, which moves into a folder that another process has just made
             for ancestor in list(PurePosixPath(other.path).parents)[:ANCESTORS]:
                 _sync(str(ancestor))
             return

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import fsspec
@@ -11,9 +13,10 @@ from huggingface_hub import ModelCard
 from engine.contract import Contract
 from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
 from engine.records.record import Identity
+from engine.records.release import RegistryEvent
 from engine.records.report import Holdout, ModelEntry, Report
 from engine.release.gate import decide
-from engine.release.registry import Registry, default_registry
+from engine.release.registry import Package, Registry, default_registry
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
@@ -194,8 +197,8 @@ def test_promote_of_a_damaged_file_of_the_report_names_it(where: Folder, name: s
 def test_registry_with_a_damaged_event_names_the_file(where: Folder) -> None:
     run = run_in(where)
     promote(run.folder.url, f"{where}/registry")
-    shelf(where).folder.write("champion.json", b'{"id": "a"')
-    with pytest.raises(StorageError, match=r"champion\.json: is not an event: .*\. Restore it from the last file of history/"):
+    shelf(where).folder.write("history/00000001.json", b'{"id": "a"')
+    with pytest.raises(StorageError, match=r"history/00000001\.json: is not an event: .*\. Restore the file from a copy"):
         promote(run.folder.url, f"{where}/registry")
 
 
@@ -287,6 +290,81 @@ def test_promote_completes_a_release_that_a_kill_left_half_copied(where: Folder)
     half.write("model/stray.bin", b"half")  # no release.json: it never landed
     release = Folder(promote(run.folder.url, f"{where}/registry").release)
     assert "model/stray.bin" not in release.files()
+
+
+def require_linear(registry: Registry) -> list[RegistryEvent]:
+    """Fail unless every event begins where the one before it ended, and the champion is where the last one ended."""
+    events, champion = registry.history(), None
+    by_id = {event.id: event for event in events}
+    for event in events:
+        if event.kind == "promote":
+            assert event.before == (champion and champion.id)
+            champion = event
+        else:
+            assert champion and (event.from_id, event.to_id) == (champion.id, champion.before)
+            champion = by_id[event.to_id or ""]
+    assert registry.champion == champion
+    return events
+
+
+def test_history_of_writers_at_the_same_time_is_linear_and_lacks_no_event(tmp_path) -> None:
+    where = Folder(str(tmp_path))
+    runs = [run_in(where, f"run{number}", weights=str(number)) for number in range(4)]
+    trained = [run.artifact("students/small") for run in runs]
+    shelf(where).promote(trained[0], Package("small", trained[0].fingerprint, {}))
+    made: list[str] = []
+
+    def work(number: int) -> None:
+        registry = shelf(where)
+        for turn in range(6):
+            artifact = trained[(number + turn) % len(trained)]
+            made.append(registry.promote(artifact, Package("small", artifact.fingerprint, {"card.md": "text"})).id)
+            with suppress(MissingArtifact):
+                registry.rollback()
+
+    threads = [Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = require_linear(shelf(where))
+    assert set(made) <= {event.id for event in events} and len(events) > 20
+    assert RegistryEvent.model_validate_json(shelf(where).folder.read("champion.json")) == shelf(where).champion
+    assert not [name for name in shelf(where).folder.files() if ".part" in name]
+
+
+def test_a_process_that_is_killed_after_its_event_leaves_the_state_after_it(where: Folder) -> None:
+    first = run_in(where, "one", weights="first")
+    promote(first.folder.url, f"{where}/registry")
+    before = shelf(where).folder.read("champion.json")
+    promote(run_in(where, "two", weights="second").folder.url, f"{where}/registry")
+    shelf(where).folder.write("champion.json", before)  # it was killed before it copied the event
+    assert [event.student for event in require_linear(shelf(where))] == ["small", "small"]
+    assert Folder(rollback(f"{where}/registry", "forms").release).read("model/model.safetensors") == b"small first"
+
+
+def test_a_registry_of_an_earlier_version_goes_on(where: Folder) -> None:
+    registry, names = f"{where}/registry", ("one", "two")
+    for name in names:
+        promote(run_in(where, name, weights=name).folder.url, registry)
+    folder = shelf(where).folder
+    for number, event in enumerate(shelf(where).history()):  # as it was written then
+        old = event.model_dump_json(exclude={"who", "to_id"}).encode()
+        folder.remove(f"history/{number + 1:08d}.json")
+        folder.write(f"history/20261101T0{number}0000.000000Z-{event.id}.json", old)
+        folder.write("champion.json", old)
+    third = promote(run_in(where, "three", weights="three").folder.url, registry)
+    assert third.before == "small" and [event.kind for event in require_linear(shelf(where))] == ["promote"] * 3
+    assert Folder(rollback(registry, "forms").release).read("model/model.safetensors") == b"small two"
+    assert Folder(rollback(registry, "forms").release).read("model/model.safetensors") == b"small one"
+
+
+def test_rollback_to_a_release_that_was_changed_is_refused_and_names_the_file(where: Folder) -> None:
+    first = promote(run_in(where, "one", weights="first").folder.url, f"{where}/registry")
+    promote(run_in(where, "two", weights="second").folder.url, f"{where}/registry")
+    Folder(first.release).write("card.md", b"another text")
+    with pytest.raises(StorageError, match=r"card\.md: found sha256 \w{16}, its manifest says \w{16}"):
+        rollback(f"{where}/registry", "forms")
 
 
 def test_header_of_the_card_is_read_by_the_hub_client(where: Folder) -> None:

@@ -7,7 +7,6 @@ import os
 
 import pyarrow as pa
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import ConservationError, MissingArtifact, StorageError
 from engine.records.record import FileEntry, Identity
@@ -133,18 +132,18 @@ def test_record_of_the_first_version_is_read_with_the_names_of_today(folder):
 def synced(monkeypatch):
     """Return a list that grows by what is written to the disk, and by renames, in order."""
     steps = []
-    fsync, mv = os.fsync, LocalFileSystem.mv
+    fsync, rename = os.fsync, os.rename
 
     def record_fsync(descriptor):
         steps.append(os.readlink(f"/proc/self/fd/{descriptor}"))
         fsync(descriptor)
 
-    def record_mv(self, source, target, **options):
+    def record_rename(source, target, **options):
         steps.append((source, target))
-        mv(self, source, target, **options)
+        rename(source, target, **options)
 
     monkeypatch.setattr(os, "fsync", record_fsync)
-    monkeypatch.setattr(LocalFileSystem, "mv", record_mv)
+    monkeypatch.setattr(os, "rename", record_rename)
     return steps
 
 

@@ -29,6 +29,13 @@ def test_folder_written_file_is_read_listed_and_removed(folder):
     assert folder.files() == []
 
 
+def test_folder_creates_a_file_once_and_never_replaces_it(folder):
+    assert folder.create("log/1.json", b"first") is True
+    assert folder.create("log/1.json", b"other") is False
+    assert folder.create("log/2.json", b"second") is True
+    assert (folder.read("log/1.json"), folder.files()) == (b"first", ["log/1.json", "log/2.json"])
+
+
 def test_folder_written_twice_holds_the_second(folder):
     folder.write("a.txt", b"first, and longer")
     folder.write("a.txt", b"second")

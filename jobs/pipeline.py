@@ -16,7 +16,7 @@ a command, not a job: `rayleigh promote` reads the reports, and no job depends o
 
 from engine.contract import Contract
 from engine.contract.students import PLACEMENT
-from engine.rows import PROMPT_DROPS, REJECTED
+from engine.rows import PROMPT_DROPS, REJECTED, WITHDRAWN
 from engine.runs.job import Job
 
 REJUDGE = (
@@ -31,7 +31,7 @@ NEAR = (
     "(`shared` in {run}/prompts/record.json), or raise prompts.copies.threshold."
 )
 PROMPT_LOSSES = {
-    **dict.fromkeys(REJECTED, REJECTS),
+    **{reason: REJECTS for reason in REJECTED if reason != WITHDRAWN},
     **dict.fromkeys(PROMPT_DROPS, COPIES),
     **dict.fromkeys(("near_copy", "holdout_near"), NEAR),
 }
@@ -106,6 +106,7 @@ def pipeline(contract: Contract) -> tuple[Job, ...]:
             in_process="jobs.steps.prompts:is_in_process",
             inputs="jobs.steps.prompts:source_hashes",
             losses=PROMPT_LOSSES,
+            chosen=(WITHDRAWN,),
         ),
         Job(
             "candidates",

@@ -102,6 +102,23 @@ class Copies(Section):
         return self
 
 
+class Withdrawn(Section):
+    """Rows that may not be used any more, named by exactly one of the keys."""
+
+    prompt: str | None = None
+    """Id of a prompt."""
+    source: str | None = None
+    """Path of a source as the contract writes it, or of a file of it."""
+    licence: str | None = None
+
+    @model_validator(mode="after")
+    def names_one_thing(self) -> "Withdrawn":
+        found = [name for name in ("prompt", "source", "licence") if getattr(self, name) is not None]
+        if len(found) != 1:
+            raise ValueError(f"found {' and '.join(found) or 'none of them'}, expected exactly one of prompt, source, licence")
+        return self
+
+
 class Prompts(Section):
     """Sources in, prompts and a holdout out."""
 
@@ -118,3 +135,5 @@ class Prompts(Section):
     """Prompts that are written from seeds; redacted, validated and deduplicated like rows of a source."""
     shard_rows: Positive = 5_000
     """Rows in one Parquet shard."""
+    withdrawn: tuple[Withdrawn, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """Rows that are rejected as `withdrawn`, whose texts are not kept; `rayleigh withdraw` says what to write here."""

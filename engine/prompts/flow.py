@@ -26,6 +26,7 @@ from engine.prompts.quota import PARENT, QuotaKey, QuotaRequest
 from engine.prompts.redact import redact
 from engine.prompts.sources import INGESTED, identify, prompts
 from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
+from engine.prompts.withdrawn import withdraw
 from engine.storage.folder import Folder
 
 BYTES_PER_TASK = 8 << 20  # each task costs a worker process and the import of the recognizers, about 5 s of a CPU
@@ -176,7 +177,7 @@ def _ingest(indices: pa.Table, files: list[SourceFile], section: Prompts) -> Ite
     yield INGESTED.empty_table()
     for index in indices["file"].to_pylist():
         for rows in prompts(files[index], max_chars=section.max_chars):
-            yield identify(redact(rows, section.redact))
+            yield withdraw(identify(redact(rows, section.redact)), section.withdrawn)
 
 
 def _parents(labelled: pa.Table) -> pa.Table:

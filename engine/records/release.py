@@ -40,6 +40,59 @@ class RegistryEvent(Record):
     """User and host."""
 
 
+class WithdrawalEvent(Record):
+    """Rows that may not be used any more: `withdrawals/<number>.json` of the registry, for all its contracts."""
+
+    id: str
+    """12 hexadecimal digits."""
+    time: str
+    """ISO 8601, UTC."""
+    field: Literal["prompt", "source", "licence"]
+    """What names the rows."""
+    value: str
+    why: str
+    """The reason that was given."""
+    who: str | None = None
+    """User and host."""
+
+
+class HeldBy(Record):
+    """A release that learnt withdrawn rows."""
+
+    contract: str
+    """Name of the contract."""
+    student: str
+    fingerprint: str
+    rows: int | None
+    """Prompts that it learnt from; null if the release was made before they were listed."""
+    champion: bool
+    """Whether it is the champion of its contract."""
+
+
+class RunHolds(Record):
+    """A run folder that holds withdrawn rows."""
+
+    run: str
+    """Path or URL."""
+    prompts: int
+    """Rows of the table prompts, and of the holdout."""
+    candidates: int
+    """Answers to them; the ledger of the run holds these, too."""
+    examples: int
+    """Examples of the dataset."""
+
+
+class Withdrawal(Record):
+    """Output of `rayleigh withdraw`."""
+
+    event: WithdrawalEvent | None
+    """What was recorded; null with `--dry-run`."""
+    releases: tuple[HeldBy, ...]
+    runs: tuple[RunHolds, ...]
+    setting: str
+    """The entry of `prompts.withdrawn` with which a run goes without the rows."""
+
+
 class ReleaseManifest(Record):
     """`release.json`, which is written last: a release without it is incomplete."""
 

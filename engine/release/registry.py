@@ -10,11 +10,8 @@ that after it. `release.json` is written last and completes a release; its event
 their time as a name; as long as there is no numbered one, champion.json decides.
 """
 
-import getpass
 import hashlib
 import re
-import socket
-import time
 import uuid
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -25,6 +22,7 @@ from engine.errors import MissingArtifact, StorageError
 from engine.records.base import Record
 from engine.records.record import FileEntry
 from engine.records.release import RegistryEvent, ReleaseManifest
+from engine.release.withdrawals import Withdrawals, stamp
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 
@@ -39,7 +37,7 @@ class Package(NamedTuple):
 
     student: str  # or its export, such as s.q8_0
     fingerprint: str
-    files: Mapping[str, str]  # file name -> text
+    files: Mapping[str, str | bytes]  # file name -> content; `learnt.FILE` among them is what it learnt from
 
 
 class Head(NamedTuple):
@@ -54,6 +52,7 @@ class Registry:
 
     def __init__(self, folder: Folder, contract: str) -> None:
         self.folder, self.contract = folder / contract, contract
+        self.withdrawals = Withdrawals(folder)
 
     @property
     def champion(self) -> RegistryEvent | None:
@@ -84,9 +83,11 @@ class Registry:
         """Copy the student and make it the champion; return the event. If it is the champion already, nothing is written.
 
         Raises:
+            GateRefused: it learnt from rows that were withdrawn.
             StorageError: a file does not match the record of `artifact`, or the registry cannot be written.
         """
         release = f"releases/{package.fingerprint}"
+        self.withdrawals.refuse(package)
         while True:
             number, current = self._head()
             if current and current.fingerprint == package.fingerprint:
@@ -105,6 +106,7 @@ class Registry:
 
         Raises:
             MissingArtifact: there is no champion, or none before it.
+            GateRefused: the previous champion learnt from rows that were withdrawn since.
             StorageError: the release of the previous champion is incomplete, or a file of it was changed.
         """
         while True:
@@ -120,6 +122,7 @@ class Registry:
                     f"{self.folder}: the release of event {current.before}, the previous champion, is incomplete. Promote instead."
                 )
             self.verify(previous)
+            self.withdrawals.refuse_release(self.folder / previous.release, previous.student)
             event = RegistryEvent(
                 **self._stamp(), kind="rollback", student=previous.student, fingerprint=previous.fingerprint,
                 release=previous.release, from_student=current.student, from_fingerprint=current.fingerprint,
@@ -158,10 +161,7 @@ class Registry:
         return next((event for event in map(self._read, reversed(self._events())) if event.id == wanted), None)
 
     def _stamp(self) -> dict[str, str]:
-        now = time.time_ns()
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
-        instant = f"{seconds}.{now % 10**9 // 1000:06d}Z"
-        return {"id": uuid.uuid4().hex[:12], "contract": self.contract, "time": instant, "who": _who()}
+        return {"contract": self.contract, **stamp()}
 
     def _append(self, number: int, event: RegistryEvent) -> bool:
         """Make `event` that of `number`; return False if another process has made one."""
@@ -185,7 +185,7 @@ class Registry:
             for file in files:
                 _copy_file(artifact.folder, place, file)
             for name, text in package.files.items():
-                place.write(name, text.encode())
+                place.write(name, text.encode() if isinstance(text, str) else text)
             entries = (*files, *(place.measure(name) for name in sorted(package.files)))
             manifest = ReleaseManifest(student=package.student, fingerprint=package.fingerprint, files=entries)
             place.write(RELEASE, _text(manifest))
@@ -242,13 +242,6 @@ def _copy_file(source: Folder, target: Folder, file: FileEntry) -> None:
             f"{source}/{file.path}: found sha256 {found[:16]}, its record says {file.sha256[:16]}. "
             "The file was changed after training: delete the artifact and run again."
         )
-
-
-def _who() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):  # a container's user without a name
-        return f"?@{socket.gethostname()}"
 
 
 def _text(record: Record) -> bytes:

@@ -2,17 +2,20 @@
 
 import json
 
+import pyarrow as pa
+
 from engine.contract import Contract
 from engine.errors import GateRefused, MissingArtifact, RecipeMismatch
 from engine.records.release import LineageEntry, Promotion, Rollback
 from engine.records.report import GateDecision, Report
-from engine.release import staleness
+from engine.release import learnt, staleness
 from engine.release.card import Provenance, card
 from engine.release.gate import decide, explain
 from engine.release.registry import CONTRACT, REPORT, Package, Registry
 from engine.release.staleness import ArtifactInputs, Compared
 from engine.report.row_counts import count_values
 from engine.report.sampling import pieces
+from engine.rows import EXAMPLE, PROMPT
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from jobs import workspace
@@ -122,7 +125,7 @@ def _check_decontamination(run: Folder, contract: Contract, trained: Artifact) -
         )
 
 
-def _files(run: Folder, contract: Contract, report: Report, student: str) -> dict[str, str]:
+def _files(run: Folder, contract: Contract, report: Report, student: str) -> dict[str, str | bytes]:
     trained = job_of(student.partition(".")[0])
     names = dict.fromkeys(["prompts", "candidates", "dataset", trained, job_of(student), "reports"])
     artifacts = {name: workspace.finished(run, name) for name in names}
@@ -145,4 +148,11 @@ def _files(run: Folder, contract: Contract, report: Report, student: str) -> dic
         "lineage.json": json.dumps({name: entry.model_dump(mode="json") for name, entry in entries.items()}, indent=1),
         CONTRACT: contract.model_dump_json(indent=1),
         REPORT: report.model_dump_json(indent=1),
+        learnt.FILE: learnt.write(_learnt(artifacts)),
     }
+
+
+def _learnt(artifacts: dict[str, Artifact]) -> pa.Table:
+    examples = artifacts["dataset"].read("examples", EXAMPLE, ["prompt_id", "split"])
+    prompts = artifacts["prompts"].read("prompts", PROMPT, list(learnt.COLUMNS))
+    return learnt.learnt(examples, prompts)

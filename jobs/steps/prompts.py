@@ -10,7 +10,7 @@ from engine.errors import InputError
 from engine.prompts import files, flow, tables
 from engine.records.dedup import SharedWords
 from engine.records.prompts import LayerShare, PromptsMetrics
-from engine.rows import SYNTHESIS_FAULTS
+from engine.rows import SYNTHESIS_FAULTS, WITHDRAWN
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.identity import file_identities
@@ -63,7 +63,8 @@ def _run(context: JobContext) -> RowCounts:
         synthesis=extended.metrics if extended else None,
     )
     rows_in = extended.rows_in if extended else counts["disposition"].total()
-    labels = [name for names in tables.DISPOSITIONS_OF.values() for name in names if extended or name not in SYNTHESIS_FAULTS]
+    absent = {*(() if extended else SYNTHESIS_FAULTS), *(() if section.withdrawn else (WITHDRAWN,))}
+    labels = [name for names in tables.DISPOSITIONS_OF.values() for name in names if name not in absent]
     return RowCounts(rows_in, {label: counts["disposition"][label] for label in labels})
 
 

@@ -162,6 +162,18 @@ def test_prompts_changed_seed_file_is_named_as_a_recipe_mismatch(made):
         (made / "more.csv").write_bytes(before)
 
 
+def test_prompts_that_are_withdrawn_are_rejects_without_their_texts_and_are_no_copies(made, tmp_path):
+    world(tmp_path)
+    ids = artifact(made).read("prompts", PROMPT, ["prompt_id", "source"]).to_pylist()
+    [first, *_] = [row["prompt_id"] for row in ids if row["source"] == "seeds.jsonl"]
+    found = run(tmp_path, "prompts", contract(prompts={**SECTION, "withdrawn": [{"prompt": first}, {"source": "more.csv"}]}))
+    assert found.record.row_counts.rows_out["withdrawn"] == 7 and found.record.warnings == []
+    rejects = [row for row in found.read("rejects", REJECT).to_pylist() if row["reason"] == "withdrawn"]
+    assert {row["raw"] for row in rejects} == {""} and {row["source"] for row in rejects} == {"seeds.jsonl", "more.csv"}
+    left = found.read("prompts", PROMPT, ["prompt_id", "source"]).to_pylist()
+    assert first not in [row["prompt_id"] for row in left] and "more.csv" not in [row["source"] for row in left]
+
+
 def test_prompts_without_a_good_row_stop_with_the_first_reasons_and_leave_nothing(tmp_path):
     write_jsonl(tmp_path / "seeds.jsonl", ['{"input": ""}', "no json", '{"input": ""}'])
     write_jsonl(tmp_path / "holdout.jsonl", [{"input": "a", "reference": "b"}])

@@ -70,6 +70,7 @@ def test_options_are_these_and_no_more():
         "ablate": ["--epochs", "--json", "--profile", "--seeds", "--student"],
         "rejudge": ["--contract", "--json", "--profile", "--set", "--write"],
         "rollback": ["--json", "--registry"],
+        "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],
         "dedup": [
             "--against",
             "--damaged",

@@ -9,6 +9,7 @@ from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
+from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
 
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
 app.command()(search)
+app.command()(withdraw)
 
 
 @app.command()
@@ -213,27 +215,6 @@ def rollback(
     contract, folder = workspace.contract_of(name)
     result = release.rollback(workspace.registry(registry, folder), contract)
     show(result, summary.of_release(result), as_json)
-
-
-@app.command()
-def withdraw(
-    registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="Folder of champions, such as runs/registry.")],
-    prompt: Annotated[str | None, typer.Option("--prompt", metavar="ID", help="Id of a prompt.")] = None,
-    source: Annotated[str | None, typer.Option("--source", metavar="PATH", help="A source, as the contract writes it.")] = None,
-    licence: Annotated[str | None, typer.Option("--licence", metavar="NAME", help="All rows of a licence.")] = None,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, which is kept.")] = "",
-    runs: Annotated[
-        str | None, typer.Option("--runs", metavar="FOLDER", help="Where run folders are; default beside REGISTRY.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Record nothing; only say who holds the rows.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Record that rows may not be used any more; say which releases and runs hold them. They are never promoted again."""
-    from jobs.commands import withdraw
-
-    given = {"prompt": prompt, "source": source, "licence": licence}
-    result = withdraw.withdraw(registry, given, why=why, runs=runs, dry_run=dry_run)
-    show(result, withdraw.as_text(result), as_json)
 
 
 @app.command()

@@ -167,7 +167,7 @@ def test_prompts_that_are_withdrawn_are_rejects_without_their_texts_and_are_no_c
     ids = artifact(made).read("prompts", PROMPT, ["prompt_id", "source"]).to_pylist()
     [first, *_] = [row["prompt_id"] for row in ids if row["source"] == "seeds.jsonl"]
     found = run(tmp_path, "prompts", contract(prompts={**SECTION, "withdrawn": [{"prompt": first}, {"source": "more.csv"}]}))
-    assert found.record.row_counts.rows_out["withdrawn"] == 7 and found.record.warnings == []
+    assert found.record.row_counts.rows_out["withdrawn"] == 7 and not found.record.warnings
     rejects = [row for row in found.read("rejects", REJECT).to_pylist() if row["reason"] == "withdrawn"]
     assert {row["raw"] for row in rejects} == {""} and {row["source"] for row in rejects} == {"seeds.jsonl", "more.csv"}
     left = found.read("prompts", PROMPT, ["prompt_id", "source"]).to_pylist()

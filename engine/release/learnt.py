@@ -7,6 +7,7 @@ source and licence are in the file's metadata.
 import io
 import json
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,7 +40,8 @@ def write(rows: pa.Table) -> bytes:
     counts = {name: Counter(rows[name].to_pylist()) for name in ("source", "licence")}
     buffer = io.BytesIO()
     rows = rows.replace_schema_metadata({COUNTS: json.dumps(counts).encode()})
-    pq.write_table(rows, buffer, compression="zstd", row_group_size=GROUP_ROWS, use_dictionary=["source", "licence"])
+    options: Any = {"row_group_size": GROUP_ROWS, "use_dictionary": ["source", "licence"]}  # pyarrow's stubs know a bool alone
+    pq.write_table(rows, buffer, compression="zstd", **options)
     return buffer.getvalue()
 
 

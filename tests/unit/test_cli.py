@@ -101,6 +101,7 @@ def test_options_are_these_and_no_more():
             "--student",
             "--work",
         ],
+        "bench recipe": ["--contract", "--json", "--mails", "--profile", "--seeds", "--set", "--student", "--work"],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "review export": ["--format", "--json", "--pool"],
         "review import": ["--json"],

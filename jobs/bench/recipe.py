@@ -19,12 +19,13 @@ import numpy as np
 from engine.contract import load_profile
 from engine.records.student import StudentMetrics
 from engine.runs.job import Job, run_pipeline, unfinished
+from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.bench import recipe_answers, recipe_table
 from jobs.bench.recipe_answers import BATCH, TeacherSizes
 from jobs.bench.recipe_jobs import Jobs, by_group, mails
-from jobs.bench.recipe_table import WAYS, Answers, Draws, Measured, RecipeBench, Teacher
+from jobs.bench.recipe_table import WAYS, Answers, Draws, Measured, RecipeBench, TeacherAnswers
 from jobs.bench.recipe_variants import Trained, Variant, require_same_examples, students, trained, variants
 from jobs.commands.check import verify
 from jobs.terminal.console import Console
@@ -80,10 +81,10 @@ def bench(run: str, work: str, *, order: Order, profile: str) -> RecipeBench:
         console = Console(sys.stderr)  # stdout is for the result of this command
         jobs = Jobs(here, dataset, mails(ordered[0].contract, here, order.mails), console)
         with _session(jobs, compared, console):
-            run_pipeline([jobs.mails.job, jobs.teaching()], jobs.context)
+            run_pipeline([jobs.mails.job], jobs.context)
             for number, each in enumerate(compared, 1):
                 _train(jobs, each.every)
-                _answer(jobs, each.every)
+                _answer(jobs, [*map(jobs.answering, each.every), jobs.teaching()])
                 result = _result(there, jobs, compared[:number])
                 here.folder.write(RESULT, result.model_dump_json(indent=1).encode())
                 console.log(recipe_table.as_text(result) + "\n")
@@ -102,8 +103,7 @@ def _workspace(run: Workspace, first: Variant, work: str, profile: str) -> Works
 def _session(jobs: Jobs, compared: Sequence[Compared], console: Console) -> AbstractContextManager[None]:
     """Return a Ray session if a job has to run."""
     every = [each for one in compared for each in one.every]
-    waits = bool(unfinished([jobs.mails.job, jobs.teaching()], jobs.context)) or any(_waiting(jobs, every))
-    if not waits:
+    if not any(_waiting(jobs, every)):
         return nullcontext()
     from jobs.terminal.session import ray_session
 
@@ -111,7 +111,8 @@ def _session(jobs: Jobs, compared: Sequence[Compared], console: Console) -> Abst
 
 
 def _waiting(jobs: Jobs, every: Sequence[Trained]) -> Iterator[Job]:
-    """Yield trainings and answers that are missing."""
+    """Yield what is missing: mails, trainings and answers."""
+    yield from unfinished([jobs.mails.job, jobs.teaching()], jobs.context)
     for group in by_group(every).values():
         yield from unfinished(jobs.training(group), jobs.context_in(group))
     yield from unfinished([jobs.answering(each) for each in every], jobs.context)
@@ -120,7 +121,8 @@ def _waiting(jobs: Jobs, every: Sequence[Trained]) -> Iterator[Job]:
 def _train(jobs: Jobs, every: Sequence[Trained]) -> None:
     """Train what is missing, as many at the same time as there are cores for."""
     for group in by_group(every).values():
-        context, size = jobs.context_in(group), _at_once(jobs.work, jobs.work.profile.trainer.cpus)
+        workers = max(each.student.workers for each in group)
+        context, size = jobs.context_in(group), _at_once(jobs.work, workers * jobs.work.profile.trainer.cpus)
         waiting = [each for each in group if unfinished(jobs.training([each]), context)]
         for start in range(0, len(waiting), size):
             run_pipeline(jobs.training(waiting[start : start + size]), context)
@@ -128,9 +130,9 @@ def _train(jobs: Jobs, every: Sequence[Trained]) -> None:
             (jobs.group(each).folder / "ledger" / "checkpoints" / each.student.name).remove()
 
 
-def _answer(jobs: Jobs, every: Sequence[Trained]) -> None:
-    """Let the students answer that have not, as many at the same time as there are cores for: nothing is timed."""
-    waiting = unfinished([jobs.answering(each) for each in every], jobs.context)
+def _answer(jobs: Jobs, every: Sequence[Job]) -> None:
+    """Let the models answer that have not, as many at the same time as there are cores for: nothing is timed."""
+    waiting = unfinished(every, jobs.context)
     size = _at_once(jobs.work, jobs.work.profile.evaluator.cpus)
     for start in range(0, len(waiting), size):
         run_pipeline(waiting[start : start + size], jobs.context)
@@ -143,29 +145,28 @@ def _at_once(work: Workspace, cpus: float) -> int:
 
 def _result(run: Workspace, jobs: Jobs, compared: Sequence[Compared]) -> RecipeBench:
     folder, section = jobs.work.folder, run.contract.evaluation
-    sizes, answered = workspace.finished(folder, jobs.teaching().name), dict[str, Answers]()
-    for name in sizes.record.tables:
-        rows = recipe_answers.read(sizes, name)
-        answered[name] = _answers(rows)
-    best = max(answered, key=lambda name: float(answered[name].exact.sum()))
-    seeds = len(next(iter(compared[0].trainings.values())))
-    draws = Draws(seeds, [row["scenario"] for row in rows], section)
+    mails = recipe_answers.read(workspace.finished(folder, jobs.answering(compared[0].every[0]).name), WAYS[0])
+    seeds, scenarios = len(compared[0].every) // len(compared[0].trainings), [row["scenario"] for row in mails]
+    draws, teacher = Draws(seeds, scenarios, section), _teacher(workspace.finished(folder, jobs.teaching().name))
     measured = [_measured(jobs, each.variant.label, name, list_) for each in compared for name, list_ in each.trainings.items()]
     return RecipeBench(
         run=str(run.folder),
         folder=str(folder),
         seeds=seeds,
-        mails=len(rows),
-        phrasings=len({row["scenario"] for row in rows}),
-        seen=sum(row["seen"] for row in rows),
+        mails=len(mails),
+        phrasings=len(set(scenarios)),
+        seen=sum(row["seen"] for row in mails),
         level=section.level,
-        teacher=Teacher(
-            name=best,
-            exact_match=draws.one.value(answered[best].exact[None, :]),
-            parameters=sizes.metrics(TeacherSizes).parameters[best],
-        ),
-        results=recipe_table.results(measured, answered[best].exact, draws),
+        teacher=teacher and recipe_table.teacher(*teacher, draws),
+        results=recipe_table.results(measured, teacher and teacher.exact, draws),
     )
+
+
+def _teacher(answers: Artifact) -> TeacherAnswers | None:
+    """Return the best teacher, the first of equals; None if no teacher answers."""
+    sizes = answers.metrics(TeacherSizes).parameters
+    every = [TeacherAnswers(name, _answers(recipe_answers.read(answers, name)).exact, size) for name, size in sizes.items()]
+    return max(every, key=lambda each: float(each.exact.sum()), default=None)
 
 
 def _measured(jobs: Jobs, label: str, student: str, trainings: Sequence[Trained]) -> Measured:

@@ -9,6 +9,7 @@ from engine.evaluation import flow
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.evaluation.predict import predictions
+from engine.inference.crash_isolation import MARKERS
 from engine.records.base import Record
 from engine.rows import HOLDOUT, PREDICTION, Row
 from engine.runs.job import JobContext
@@ -79,6 +80,7 @@ def _put(
 def _ledger(context: JobContext) -> EvalLedger:
     """Return a ledger of this job's own: several run at the same time, and the marks of one's crash are none of another's."""
     own = context.ledger / context.job.name
+    (own / MARKERS / "evaluation").remove()  # deaths of an earlier attempt are none of this one
     return EvalLedger(rows=own / "rows", own=own)
 
 

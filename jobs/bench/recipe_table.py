@@ -85,7 +85,8 @@ class RecipeBench(Record):
     """Mails whose phrasing occurs in training."""
     level: float
     """Of the intervals."""
-    teacher: Teacher
+    teacher: Teacher | None
+    """null if no teacher of the contract answers."""
     results: list[StudentResult]
     """The first contract's first."""
 
@@ -95,6 +96,14 @@ class Answers(NamedTuple):
 
     exact: Array  # (mails,) 1 = right
     valid: Array  # (mails,) 1 = fits the schema; nan without one
+
+
+class TeacherAnswers(NamedTuple):
+    """What a teacher answered."""
+
+    name: str
+    exact: Array  # (mails,) 1 = right
+    parameters: int | None
 
 
 class Measured(NamedTuple):
@@ -117,16 +126,22 @@ class Draws:
         self.one = TwoWayBootstrap(1, len(scenarios), **options)
 
 
-def results(measured: Sequence[Measured], teacher: Array, draws: Draws) -> list[StudentResult]:
+def teacher(name: str, exact: Array, parameters: int | None, draws: Draws) -> Teacher:
+    """Return the numbers of a teacher that is right (1) or wrong (0) on each mail."""
+    return Teacher(name=name, exact_match=draws.one.value(exact[None, :]), parameters=parameters)
+
+
+def results(measured: Sequence[Measured], teacher: Array | None, draws: Draws) -> list[StudentResult]:
     """Return the result of each student; `teacher` is right (1) or wrong (0) on each mail.
 
     A student is compared with the one of the same name of the first contract, seed by seed and mail by mail.
     """
+    level = 0.0 if teacher is None else float(teacher.mean())
     first = {each.student: each for each in reversed(measured) if each.contract == measured[0].contract}
     found = []
     for each in measured:
         base = None if each.contract == measured[0].contract else first.get(each.student)
-        ways = {way: decoded(each, base, way, teacher=float(teacher.mean()), draws=draws) for way in WAYS}
+        ways = {way: decoded(each, base, way, teacher=level, draws=draws) for way in WAYS}
         found.append(
             StudentResult(
                 contract=each.contract,
@@ -171,9 +186,10 @@ def as_text(result: RecipeBench) -> str:
     """Return a table of exact match, and one of the differences to the first contract."""
     head = (
         f"{result.run}: {result.seeds} training seeds, {result.mails} mails of {result.phrasings} phrasings, {result.seen} of a "
-        f"phrasing that training has\nteacher {result.teacher.name}: {interval(result.teacher.exact_match)}"
+        "phrasing that training has"
     )
-    parts = [head, _levels(result)]
+    teacher = [f"teacher {result.teacher.name}: {interval(result.teacher.exact_match)}"] if result.teacher else []
+    parts = ["\n".join([head, *teacher]), _levels(result)]
     if any(each.served.difference for each in result.results):
         parts += [f"less {result.results[0].contract}, with {100 * result.level:g} % intervals", _differences(result)]
     return "\n\n".join(parts)

@@ -148,3 +148,23 @@ def semantic(
 
     result = semantic.bench(texts, rounds, profile=profile)
     show(result, semantic.as_text(result), as_json)
+
+
+@bench.command()
+def train(
+    run: Annotated[str, typer.Option("--run", metavar="RUN", help="A finished run, which is only read.")],
+    student: Annotated[str | None, typer.Option("--student", help="Default: the last one of the contract.")] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps of a round.")] = 12,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each way.")] = 3,
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", help="recipe, job, objectives or students; repeatable, default all.")
+    ] = None,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time the training of a student: against TRL's SFTTrainer, a bare script, and with objectives that read a capture."""
+    from jobs.bench.train import Order, as_text
+    from jobs.bench.train import bench as measure
+
+    result = measure(run, order=Order(student, steps, rounds, parts or []), profile=profile)
+    show(result, as_text(result), as_json)

@@ -36,7 +36,7 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
-    tokens = _artifact(spec.tokens)
+    tokens = artifact(spec.tokens)
     own = preflight.load(fetch(tokens, spec.tokenizer, scratch / "tokenizer")) if student.init.vocabulary else None
     pruned = initial(spec, own)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
@@ -90,7 +90,7 @@ def load_examples(spec: TrainSpec, tokens: Artifact, pruned: prune.PrunedModel) 
         InputError: a split has nothing to learn.
     """
     student = spec.student
-    capture = _artifact(spec.capture) if spec.capture else None
+    capture = artifact(spec.capture) if spec.capture else None
     splits = {}
     for name in SPLITS:
         split = flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
@@ -110,7 +110,7 @@ def load_pairs(spec: TrainSpec, pruned: prune.PrunedModel) -> preferences.Prefer
     """Return the preference pairs of the dataset; None if no objective reads them."""
     if not spec.student.objectives.reads_pairs:
         return None
-    rows = _artifact(spec.dataset).read("preferences", PREFERENCE, list(COLUMNS))
+    rows = artifact(spec.dataset).read("preferences", PREFERENCE, list(COLUMNS))
     return preferences.load(rows, pruned.tokenizer, spec.student)
 
 
@@ -141,7 +141,8 @@ def restore(training: Training, folder: Path) -> None:
             huggingface.write_merged(training.pruned, training.scratch / BEST, dtype=training.spec.student.dtype)
 
 
-def _artifact(url: str) -> Artifact:
-    artifact = load_artifact(Folder(url))
-    assert artifact is not None, f"{url} has no record"
-    return artifact
+def artifact(url: str) -> Artifact:
+    """Return the finished artifact at `url`."""
+    found = load_artifact(Folder(url))
+    assert found is not None, f"{url} has no record"
+    return found

@@ -132,7 +132,7 @@ def bench(run: str, *, order: Order, profile: str) -> TrainBench:
     set_environment(work.profile)
     os.environ.update(launch.environment(work.profile.trainer))  # before the processes of the sides import torch
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as scratch:
-        task = _task(work, order)
+        task = task_of(work, order)
         if reads := [part for part in parts if part in ("objectives", "students")]:
             task = replace(task, captured=_captured(work, Path(scratch)))
         before = tokens_in(work.folder / "ledger" / TEACHER_TOKENS)
@@ -171,7 +171,7 @@ def ratios(rounds: Sequence[Mapping[str, Round]], comparisons: Sequence[Comparis
     return found
 
 
-def _task(work: Workspace, order: Order) -> Task:
+def task_of(work: Workspace, order: Order) -> Task:
     """Return the trainings of the run's students, the one that is measured first."""
     names = [student.name for student in work.contract.students]
     chosen = order.student or names[-1]

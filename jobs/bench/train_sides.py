@@ -104,7 +104,7 @@ def objectives(pipe: Connection, _: int, profile: str, *, task: Task) -> None:
                 seconds = dict.fromkeys(trainings, 0.0)
                 for each in rows:
                     for name, training in trainings.items():
-                        seconds[name] += _step(training, each)
+                        seconds[name] += timed(training, each)
                 count = tokens_of(trainings["sft"].splits["train"], rows)
                 yield {name: Round(count, value) for name, value in seconds.items()}
 
@@ -189,8 +189,8 @@ class Bare:
             self.trained, lr=student.learning_rate, betas=(0.9, 0.95), weight_decay=student.weight_decay, fused=True
         )
 
-    def step(self, rows: np.ndarray, number: int, total: int) -> None:
-        """Make the optimizer step `number` of `total`."""
+    def step(self, rows: np.ndarray, number: int, total: int) -> float:
+        """Make the optimizer step `number` of `total`; return its mean loss."""
         import torch
 
         from engine.students.training.schedule import learning_rate
@@ -198,12 +198,15 @@ class Bare:
         student, packed = self.spec.student, self.splits["train"]
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number, total, student)
+        mean = 0.0
         for micro in rows.reshape(-1, student.per_device_batch):
-            loss = self.loss(packed, micro)
-            (loss / packed.weight(rows)).backward()
+            loss = self.loss(packed, micro) / packed.weight(rows)
+            loss.backward()
+            mean += float(loss)
         torch.nn.utils.clip_grad_norm_(self.trained, student.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        return mean
 
     def loss(self, packed: "Packed", rows: np.ndarray) -> "torch.Tensor":
         """Return the summed loss of examples."""
@@ -237,11 +240,11 @@ class Bare:
 def stepped(training: "Training", steps: int) -> Round:
     """Make the first `steps` optimizer steps of an epoch, once more if they were made before."""
     rows = batches(training.splits["train"], training.spec, steps)
-    seconds = sum(_step(training, each) for each in rows)
+    seconds = sum(timed(training, each) for each in rows)
     return Round(tokens_of(training.splits["train"], rows), seconds)
 
 
-def _step(training: "Training", rows: np.ndarray) -> float:
+def timed(training: "Training", rows: np.ndarray) -> float:
     """Make one step; return its seconds."""
     from engine.students.training import loop
 

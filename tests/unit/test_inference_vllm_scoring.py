@@ -45,10 +45,8 @@ class Runner:
 def test_targets_of_several_requests_are_scored_in_one_call_and_one_that_was_cut_in_two():
     runner, worker = Runner(), ScoringWorker()
     worker.model_runner = runner
-    states = {
-        name: torch.randn(count, HIDDEN, generator=torch.Generator().manual_seed(at))
-        for at, (name, count) in enumerate((("a", 6), ("b", 5), ("c", 4)))
-    }
+    draw = torch.Generator().manual_seed(1)
+    states = {name: torch.randn(count, HIDDEN, generator=draw) for name, count in {"a": 6, "b": 5, "c": 4}.items()}
     masks = {"a": None, "b": np.array([[0b1011, 0], [-1, -1]], np.int32)}
     wanted = {
         0: Wanted(3, np.array([7, 8, 9], np.int32), masks["a"]),  # predicted behind the positions 2, 3, 4

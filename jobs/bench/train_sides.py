@@ -174,6 +174,7 @@ class Bare:
         from engine.students.init.initial import initial
         from engine.students.init.tokenizer import fetch
         from engine.students.training import setup, zero
+        from engine.students.training.frozen import cast_once
         from engine.students.training.loss_module import LossModule
 
         student, self.spec, self.device = spec.student, spec, device(spec)
@@ -183,6 +184,7 @@ class Bare:
         self.pruned = initial(spec, own)
         self.pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
         self.splits = setup.load_examples(spec, tokens, self.pruned)
+        cast_once(self.pruned.model)
         self.net = LossModule(self.pruned.model, student.objectives).to(self.device)
         self.trained = [each for each in self.net.parameters() if each.requires_grad]
         self.optimizer = torch.optim.AdamW(

@@ -60,7 +60,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = world.examples()
     world.write_teacher(folder / "teacher", [row["messages"][0]["content"] + row["target"] for row in rows])
     shape = LlamaConfig.from_pretrained(folder / "teacher")
-    more = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}  # of a size that vLLM has
+    more = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}  # of a size that vLLM has
     LlamaForCausalLM(LlamaConfig(**{**shape.to_dict(), **more})).to(torch.bfloat16).save_pretrained(folder / "teacher")
     (folder / "seeds.jsonl").write_text('{"input": "say a"}\n')
     (folder / "holdout.jsonl").write_text("".join(json.dumps({"input": text, "reference": text}) + "\n" for text in WORDS))

@@ -26,6 +26,7 @@ from engine.students.objectives.hidden_source import HiddenSource
 from engine.students.objectives.marks import marked
 from engine.students.training import packing, preferences, zero
 from engine.students.training.checkpoint_state import Progress
+from engine.students.training.frozen import cast_once
 from engine.students.training.loss_module import LossModule
 from engine.students.training.passes import capture_reference
 from engine.students.training.recovery import shrunk
@@ -74,6 +75,8 @@ def start(
 ) -> Training:
     """Start DeepSpeed around the model and its objectives, with the weights of `worker.resume` if there is one."""
     objectives, source = spec.student.objectives, None
+    if spec.student.zero < 3:
+        cast_once(pruned.model)
     if objectives.hidden and "hidden" in objectives.active:
         source = HiddenSource.load(Path(spec.source), pruned.model, pruned.tokenizer, objectives.hidden).to(worker.device)
     net = LossModule(pruned.model, objectives, source).to(worker.device)

@@ -24,7 +24,7 @@ from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.bench import recipe_answers, recipe_table
 from jobs.bench.recipe_answers import BATCH, TeacherSizes
-from jobs.bench.recipe_jobs import Jobs, by_group, mails
+from jobs.bench.recipe_jobs import STUDENTS, Jobs, Task, by_group, mails, side_by_side
 from jobs.bench.recipe_table import WAYS, Answers, Draws, Measured, RecipeBench, TeacherAnswers
 from jobs.bench.recipe_variants import Trained, Variant, require_same_examples, students, trained, variants
 from jobs.commands.check import verify
@@ -84,7 +84,7 @@ def bench(run: str, work: str, *, order: Order, profile: str) -> RecipeBench:
             run_pipeline([jobs.mails.job], jobs.context)
             for number, each in enumerate(compared, 1):
                 _train(jobs, each.every)
-                _answer(jobs, [*map(jobs.answering, each.every), jobs.teaching()])
+                _answer(jobs, [jobs.teaching(), *map(jobs.answering, each.every)])  # what takes longest first
                 result = _result(there, jobs, compared[:number])
                 here.folder.write(RESULT, result.model_dump_json(indent=1).encode())
                 console.log(recipe_table.as_text(result) + "\n")
@@ -119,23 +119,24 @@ def _waiting(jobs: Jobs, every: Sequence[Trained]) -> Iterator[Job]:
 
 
 def _train(jobs: Jobs, every: Sequence[Trained]) -> None:
-    """Train what is missing, as many at the same time as there are cores for."""
+    """Train what is missing, as many at the same time as there are cores for, the last students of a contract first."""
+    tasks: list[Task] = []
     for group in by_group(every).values():
-        workers = max(each.student.workers for each in group)
-        context, size = jobs.context_in(group), _at_once(jobs.work, workers * jobs.work.profile.trainer.cpus)
-        waiting = [each for each in group if unfinished(jobs.training([each]), context)]
-        for start in range(0, len(waiting), size):
-            run_pipeline(jobs.training(waiting[start : start + size]), context)
-        for each in group:
-            (jobs.group(each).folder / "ledger" / "checkpoints" / each.student.name).remove()
+        context = jobs.context_in(group)
+        waiting = unfinished(jobs.training(group), context)
+        students = [job for job in waiting if job.name.startswith(STUDENTS)]
+        run_pipeline([job for job in waiting if job not in students], context)  # tokens and capture, which they share
+        tasks += [(job, context) for job in students]
+    workers = max(each.student.workers for each in every)
+    side_by_side(tasks[::-1], _at_once(jobs.work, workers * jobs.work.profile.trainer.cpus))
+    for each in every:
+        (jobs.group(each).folder / "ledger" / "checkpoints" / each.student.name).remove()
 
 
 def _answer(jobs: Jobs, every: Sequence[Job]) -> None:
     """Let the models answer that have not, as many at the same time as there are cores for: nothing is timed."""
-    waiting = unfinished(every, jobs.context)
-    size = _at_once(jobs.work, jobs.work.profile.evaluator.cpus)
-    for start in range(0, len(waiting), size):
-        run_pipeline(waiting[start : start + size], jobs.context)
+    waiting = [(job, jobs.context) for job in unfinished(every, jobs.context)]
+    side_by_side(waiting, _at_once(jobs.work, jobs.work.profile.evaluator.cpus))
 
 
 def _at_once(work: Workspace, cpus: float) -> int:

@@ -6,6 +6,7 @@ capture, for those that read it), with a copy of the dataset.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,8 @@ from typing import NamedTuple
 from engine.contract import Contract
 from engine.errors import InputError
 from engine.rows import Row
-from engine.runs.job import Job, JobContext
+from engine.runs.job import SIGNAL_SECONDS, Job, JobContext, run_pipeline
+from engine.runs.recipe import imported
 from engine.storage.artifact import Artifact, load_artifact
 from jobs.bench.prune import copy_artifact
 from jobs.bench.recipe_variants import Trained
@@ -22,7 +24,9 @@ from jobs.pipeline import capture_job, student_job, tokens_job
 from jobs.terminal.console import Console
 from jobs.workspace import Workspace
 
-MAILS, SERIES, TEACHERS = "mails.jsonl", "recipe", "teachers"
+MAILS, SERIES, TEACHERS, STUDENTS = "mails.jsonl", "recipe", "teachers", "students/"
+Task = tuple[Job, Callable[[Job], JobContext]]
+"""A job whose inputs are finished, and what makes its context."""
 
 
 class Mails(NamedTuple):
@@ -73,7 +77,7 @@ class Jobs:
 
     def context_in(self, trainings: Sequence[Trained]) -> Callable[[Job], JobContext]:
         """Return what makes the contexts of the jobs of trainings in one group."""
-        by_name = {f"students/{each.student.name}": each for each in trainings}
+        by_name = {f"{STUDENTS}{each.student.name}": each for each in trainings}
 
         def context(job: Job) -> JobContext:
             each = by_name.get(job.name, trainings[0])
@@ -102,12 +106,12 @@ class Jobs:
         jobs = [tokens_job(), *([capture_job()] if reads_capture else [])]
         for each in trainings:
             champion = each.student.init.champion is not None
-            jobs.append(student_job(f"students/{each.student.name}", continued=champion, capture=reads_capture))
+            jobs.append(student_job(f"{STUDENTS}{each.student.name}", continued=champion, capture=reads_capture))
         return jobs
 
     def answering(self, each: Trained) -> Job:
         """Return the job that lets a trained student answer."""
-        needs = (self.mails.job.name, f"trainings/{each.group}/students/{each.student.name}")
+        needs = (self.mails.job.name, f"trainings/{each.group}/{STUDENTS}{each.student.name}")
         name, run = f"{self.mails.answers}/{each.student.name}", "jobs.bench.recipe_answers:student"
         self.works[name] = replace(self.work, contract=each.contract, root=each.variant.root)
         return Job(name, needs, reads=("specialist.task_units",), run=run)
@@ -125,3 +129,25 @@ def by_group(trainings: Sequence[Trained]) -> Mapping[str, list[Trained]]:
     for each in trainings:
         found.setdefault(each.group, []).append(each)
     return found
+
+
+def side_by_side(tasks: Sequence[Task], size: int) -> None:
+    """Run `tasks`, at most `size` of them at the same time, in order. After a failure no further one begins.
+
+    Raises:
+        Exception: the first failure, once those that were running have ended.
+    """
+    for job, _ in tasks:
+        imported(job.run)  # here: threads that import torch at once see each other's half-made modules
+    threads, failed = ThreadPoolExecutor(size), list[Future[list[str]]]()
+    try:
+        waiting = {threads.submit(run_pipeline, [job], context) for job, context in tasks}
+        while waiting:
+            done, waiting = wait(waiting, timeout=SIGNAL_SECONDS, return_when=FIRST_COMPLETED)  # an endless one can miss a signal
+            failed += [task for task in done if not task.cancelled() and task.exception()]
+            if failed:
+                waiting = {task for task in waiting if not task.cancel()}
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)  # at Ctrl-C the session must end first: the jobs wait for what it holds
+    for task in failed[:1]:
+        task.result()

@@ -1,6 +1,7 @@
 """Recipes of students over seeds: which contracts may be compared, what is trained once, and the numbers. No Ray."""
 
 import json
+import threading
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -14,8 +15,9 @@ from engine.evaluation.evaluator import Evaluated
 from engine.inference.engine import Completion
 from engine.records.student import StudentMetrics
 from engine.rows import HOLDOUT, PROMPT, from_rows
+from engine.runs.job import Job
 from engine.storage.artifact import RowCounts
-from jobs.bench import recipe
+from jobs.bench import recipe, recipe_jobs
 from jobs.bench.recipe_jobs import by_group, generated
 from jobs.bench.recipe_table import Answers, Draws, Measured, RecipeBench, as_text, results
 from jobs.bench.recipe_variants import students, trained, variants
@@ -191,6 +193,23 @@ def test_command_trains_and_asks_each_student_once_and_goes_on_where_it_was(run)
     again = recipe.bench(work.folder.url, folder, order=ordered(work, contracts[:1], seeds=3), profile="laptop")
     assert len(calls) == 5 * 3 + 1 and again.seeds == 3
     assert "less toy, with 95 % intervals" in as_text(both) and "less" not in as_text(first)
+
+
+def test_jobs_run_side_by_side_and_none_begins_after_a_failure(monkeypatch):
+    started, gate = [], threading.Event()
+
+    def run(jobs, context):
+        started.append(jobs[0].name)
+        if jobs[0].name == "b":
+            raise InputError("broken")
+        assert gate.wait(10)
+
+    monkeypatch.setattr(recipe_jobs, "run_pipeline", run)
+    jobs = [(Job(name, (), reads=(), run=f"{__name__}:train"), lambda job: None) for name in "abcd"]
+    threading.Timer(0.2, gate.set).start()
+    with pytest.raises(InputError, match="broken"):
+        recipe_jobs.side_by_side(jobs, 2)
+    assert started[:2] == ["a", "b"] and len(started) <= 3 and "d" not in started  # c may have begun as b failed
 
 
 def test_contract_that_needs_other_examples_is_refused_before_anything_runs(run):

@@ -204,7 +204,7 @@ class Bare:
         for micro in rows.reshape(-1, student.per_device_batch):
             loss = self.loss(packed, micro) / packed.weight(rows)
             loss.backward()
-            mean += float(loss)
+            mean += loss.item()
         torch.nn.utils.clip_grad_norm_(self.trained, student.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -77,12 +77,28 @@ class TwoWayBootstrap:
     def value(self, right: Array, other: Array | None = None) -> Estimate:
         """Return the mean of `right`, (seeds, prompts), or of its difference to `other`, with a percentile interval."""
         cells = right.astype(np.float64) - (0 if other is None else other.astype(np.float64))
+        return self._estimate(float(cells.mean()), self._sums(cells) / (len(cells) * (self.prompts @ self.sizes)), cells.size)
+
+    def share(self, right: Array, other: Array) -> Estimate | None:
+        """Return the mean over seeds of `right`, (seeds, prompts), by the sum of `other`, (prompts,), which is drawn with the same
+        prompts; None if that is 0.
+        """
+        if not other.any():
+            return None
+        below = self.prompts @ np.bincount(self.clusters, other.astype(np.float64), len(self.sizes))
+        point = float(right.sum() / (len(right) * other.sum()))
+        return self._estimate(point, divide(self._sums(right.astype(np.float64)), len(right) * below), right.size)
+
+    def _sums(self, cells: Array) -> Array:
+        """Return the sum of `cells`, (seeds, prompts), in each resample, (times,)."""
         sums = np.stack([np.bincount(self.clusters, row, len(self.sizes)) for row in cells])
         blocks = (slice(start, start + BLOCK) for start in range(0, len(self.seeds), BLOCK))
-        drawn = [((self.seeds[block] @ sums) * self.prompts[block]).sum(axis=1) for block in blocks]
+        return np.concatenate([((self.seeds[block] @ sums) * self.prompts[block]).sum(axis=1) for block in blocks])
+
+    def _estimate(self, point: float, spread: Array, n: int) -> Estimate:
         tail = 50 * (1 - self.level)
-        low, high = np.percentile(np.concatenate(drawn) / (len(cells) * (self.prompts @ self.sizes)), [tail, 100 - tail])
-        return estimate(float(cells.mean()), low, high, cells.size)
+        low, high = np.nanpercentile(spread, [tail, 100 - tail])
+        return estimate(point, low, high, n)
 
 
 def mean(values: Array, among: Array | None = None) -> Measure:

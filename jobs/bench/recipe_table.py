@@ -1,7 +1,7 @@
 """The numbers of `rayleigh bench recipe`: exact match over seeds and mails, and paired differences to the first contract."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median, stdev
+from statistics import median, stdev
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,8 +32,8 @@ class Decoded(Record):
     """The least of `by_seed`."""
     valid: float | None
     """Share of answers that fit the answer schema; null without one."""
-    of_teacher: float | None = None
-    """Mean over that of the teacher, which answers as it is served; null if the teacher has none right."""
+    of_teacher: Estimate | None = None
+    """Mean over that of the teacher on the same mails, which answers as it is served; null if the teacher has none right."""
     worst_of_teacher: float | None = None
     """The same of the worst seed."""
     difference: Estimate | None = None
@@ -136,12 +136,11 @@ def results(measured: Sequence[Measured], teacher: Array | None, draws: Draws) -
 
     A student is compared with the one of the same name of the first contract, seed by seed and mail by mail.
     """
-    level = 0.0 if teacher is None else float(teacher.mean())
     first = {each.student: each for each in reversed(measured) if each.contract == measured[0].contract}
     found = []
     for each in measured:
         base = None if each.contract == measured[0].contract else first.get(each.student)
-        ways = {way: decoded(each, base, way, teacher=level, draws=draws) for way in WAYS}
+        ways = {way: decoded(each, base, way, teacher=teacher, draws=draws) for way in WAYS}
         found.append(
             StudentResult(
                 contract=each.contract,
@@ -158,8 +157,9 @@ def results(measured: Sequence[Measured], teacher: Array | None, draws: Draws) -
     return found
 
 
-def decoded(each: Measured, base: Measured | None, way: Way, *, teacher: float, draws: Draws) -> Decoded:
-    """Return the numbers of one student decoded in one way, and against `base`; `teacher` is the exact match of the teacher."""
+def decoded(each: Measured, base: Measured | None, way: Way, *, teacher: Array | None, draws: Draws) -> Decoded:
+    """Return the numbers of one student decoded in one way, against the teacher's right answers, and against `base`."""
+    level = 0.0 if teacher is None else float(teacher.mean())
     exact = matrix(each.answers[way])
     other = matrix(base.answers[way]) if base else None
     by_seed = [round(float(value), DIGITS) for value in exact.mean(axis=1)]
@@ -170,8 +170,8 @@ def decoded(each: Measured, base: Measured | None, way: Way, *, teacher: float, 
         sd=round(stdev(by_seed), DIGITS) if len(by_seed) > 1 else None,
         worst=min(by_seed),
         valid=None if np.isnan(valid).all() else round(float(np.nanmean(valid)), DIGITS),
-        of_teacher=round(fmean(by_seed) / teacher, DIGITS) if teacher else None,
-        worst_of_teacher=round(min(by_seed) / teacher, DIGITS) if teacher else None,
+        of_teacher=None if teacher is None else draws.mails.share(exact, teacher),
+        worst_of_teacher=round(min(by_seed) / level, DIGITS) if level else None,
         difference=None if other is None else draws.mails.value(exact, other),
         difference_clustered=None if other is None else draws.phrasings.value(exact, other),
     )
@@ -199,10 +199,11 @@ def _levels(result: RecipeBench) -> str:
     ways = [head for way in WAYS for head in (way, "sd", "worst", "of teacher", "worst")]
     rows = []
     for each in result.results:
-        numbers = []
+        numbers: list[str] = []
         for way in (each.served, each.free):
-            numbers += [way.mean.value, way.sd, way.worst, way.of_teacher, way.worst_of_teacher]
-        rows.append([each.contract, each.student, f"{each.parameters / 1e6:.1f} M", f"{each.seconds:.0f}", *map(_number, numbers)])
+            levels = [_number(value) for value in (way.mean.value, way.sd, way.worst)]
+            numbers += [*levels, interval(way.of_teacher), _number(way.worst_of_teacher)]
+        rows.append([each.contract, each.student, f"{each.parameters / 1e6:.1f} M", f"{each.seconds:.0f}", *numbers])
     return columns(rows, head=["contract", "student", "parameters", "seconds", *ways])
 
 

@@ -100,7 +100,7 @@ def test_numbers_are_of_seeds_and_mails_and_differences_are_paired():
     old, new = results(both, np.array([1.0, 1.0, 1.0, 0.0]), draws)
     assert old.served.by_seed == [0.5, 0.25] and old.served.mean.value == 0.375 and old.served.worst == 0.25
     assert old.served.sd == pytest.approx(0.176777, abs=1e-6) and old.served.valid == pytest.approx(2 / 3, abs=1e-6)
-    assert old.served.of_teacher == 0.5 and old.served.worst_of_teacher == pytest.approx(1 / 3, abs=1e-6)
+    assert old.served.of_teacher.value == 0.5 and old.served.worst_of_teacher == pytest.approx(1 / 3, abs=1e-6)
     assert old.served.difference is None and old.steps == [7, 7] and old.ended_by == ["epochs", "epochs"]
     assert new.served.difference.value == 0.25 and new.free.difference.value == new.free.difference.high == 0
     assert new.served.difference_clustered.value == 0.25
@@ -186,7 +186,7 @@ def test_command_trains_and_asks_each_student_once_and_goes_on_where_it_was(run)
     first = recipe.bench(work.folder.url, folder, order=ordered(work, contracts[:1]), profile="laptop")
     assert len(calls) == 2 * 3 + 1 and first.results[0].served.by_seed == [1.0, 1.0]
     assert first.results[0].free.mean.value == pytest.approx(8 / 12) and first.teacher.exact_match.value == 0.5
-    assert first.mails == 12 and first.phrasings == 10 and first.seen == 2 and first.results[0].served.of_teacher == 2.0
+    assert first.mails == 12 and first.phrasings == 10 and first.seen == 2 and first.results[0].served.of_teacher.value == 2.0
     both = recipe.bench(work.folder.url, folder, order=ordered(work, contracts, "long:students.small.epochs=9"), profile="laptop")
     assert len(calls) == 4 * 3 + 1 and both.results[0] == first.results[0] and both.results[1].served.difference.value == 0
     assert RecipeBench.model_validate_json((work.folder.fs).cat_file(f"{folder}/recipe.json")) == both

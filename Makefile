@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE  # without byte code each process compiles what it imports: a loaded vLLM takes 31 s of a core, not 15
 
-.PHONY: setup smoke test unit line cases chaos modes families search clinc exports lint bench docs docs-check
+.PHONY: setup smoke test unit line cases chaos modes families search clinc exports benches lint bench docs docs-check
 
 setup: $(INSTALLED)
 
@@ -39,7 +39,7 @@ unit: setup  ## Without Ray, in seconds.
 	@$(BIN)/python -m pytest -q --durations=8 -n 2 --dist worksteal tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
-	@$(BIN)/python -m pytest -q --durations=10 -m "not cases and not chaos and not modes and not families and not search and not exports" -n 2 --dist loadfile tests/line
+	@$(BIN)/python -m pytest -q --durations=10 -m "not cases and not chaos and not modes and not families and not search and not exports and not benches" -n 2 --dist loadfile tests/line
 
 cases: setup  ## One small input for each kind of fault that users of such tools report, through the command.
 	@$(BIN)/python -m pytest -q -rA --show-capture=no --durations=10 -m cases tests/line
@@ -66,6 +66,9 @@ clinc: setup  ## Intents of CLINC150 in the folder CLINC: a teacher tuned on peo
 exports: setup  ## Exports of a student and their runtimes; compiles llama.cpp first (cmake, a C++ compiler, some minutes).
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(EXPORTERS)/gguf -r engine/students/export/gguf.txt
 	@$(BIN)/python -m pytest -q -rs --durations=10 -m exports tests/line/test_exports.py
+
+benches: setup  ## Benchmarks that train, on very small models: that they run, go on after a kill, and count right.
+	@$(BIN)/python -m pytest -q -rP --durations=10 -m benches tests/line
 
 lint: setup
 	@$(BIN)/ruff check .

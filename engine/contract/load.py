@@ -56,7 +56,8 @@ def read_yaml(path: Path) -> dict[str, JsonValue]:
 
 
 def apply_change(raw: dict[str, JsonValue], change: str) -> None:
-    """Set one value of `raw` in place; `change` is `a.b.0.c=value`, the value in YAML.
+    """Set one value of `raw` in place; `change` is `a.b.0.c=value`, the value in YAML. An item of a list is called by its number
+    or its `name`.
 
     Raises:
         ContractError: no `=`, or the path leads through something that is neither a mapping nor a list.
@@ -68,12 +69,18 @@ def apply_change(raw: dict[str, JsonValue], change: str) -> None:
     node: Any = raw
     try:
         for key in parents:
-            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
-        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
+            node = node[_index(node, key)] if isinstance(node, list) else node.setdefault(key, {})
+        node[_index(node, last) if isinstance(node, list) else last] = yaml.safe_load(value)
     except (ValueError, IndexError, TypeError, AttributeError):
-        raise ContractError(f"--set {change}: {path} does not lead to a value; lists are counted from 0.") from None
+        hint = "lists are counted from 0, and their items may be called by their names"
+        raise ContractError(f"--set {change}: {path} does not lead to a value; {hint}.") from None
     except yaml.YAMLError:
         raise ContractError(f"--set {change}: the value {value!r} is not YAML.") from None
+
+
+def _index(items: list[Any], key: str) -> int:
+    """Return the index of an item: `key` as a number, or the item that has this name."""
+    return int(key) if key.isdigit() else [isinstance(item, dict) and item.get("name") for item in items].index(key)
 
 
 def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path) -> S:

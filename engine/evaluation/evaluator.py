@@ -111,6 +111,11 @@ class Evaluator:
         self.sampling = Sampling(temperature=0.0, max_tokens=target.max_tokens)
         self.engine, self.size = self._load()
 
+    def become(self, target: EvalTarget) -> None:
+        """Evaluate as `target` from now on: the same weights under another name, with other prompts, or decoded in another way."""
+        self.target = target
+        self.sampling = self.sampling.model_copy(update={"max_tokens": target.max_tokens})
+
     def ready(self) -> bool:
         """Return True; a caller waits for it until the model is loaded."""
         return True

@@ -56,6 +56,27 @@ def evaluate(
             yield evaluated
 
 
+def evaluate_alike(
+    targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile, *, ledger: EvalLedger | None = None
+) -> list[Evaluated]:
+    """Return the evaluation of each of `targets` on the HOLDOUT `rows`, none of them timed. They are one model with several
+    prompts or ways of decoding: its engine is loaded once. Several calls may run at the same time.
+
+    A model that does not load or dies yields answers that end as `error`.
+    """
+    engine = _start(targets[0], profile.evaluator_of(targets[0].name), ledger)
+    try:
+        if error := _load_error(engine.actor):
+            return [failed(len(rows), error) for _ in targets]
+        shared, found = ray.put(list(rows)), []
+        for target in targets:
+            engine.actor.become.remote(target)  # type: ignore[attr-defined]
+            found.append(_evaluate(engine.actor, shared, len(rows), 0))
+        return found
+    finally:
+        engine.stop()
+
+
 def waves(targets: Sequence[EvalTarget], profile: Profile, available: Mapping[str, float]) -> Iterator[list[EvalTarget]]:
     """Yield `targets` in groups whose engines fit into `available` together; an actor that does not fit would wait forever."""
     wave: list[EvalTarget] = []

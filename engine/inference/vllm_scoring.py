@@ -6,7 +6,7 @@ hidden states of each step and takes those before the target's tokens: prompts s
 is there for a mask and for the mass of the tail. It hooks into vLLM's first model runner, the only one without Triton.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from engine.inference.scoring import Distribution, Unscored, top
 
 KEY = "scored"
 """Key of a request's `SamplingParams.extra_args`: its number."""
+ROWS = 256  # rows of logits at once: 50 MB for 49,152 words
 
 
 class Wanted(NamedTuple):
@@ -55,9 +56,24 @@ class ScoringWorker:
         return scores
 
     def score_step(self, hidden_states: Any, scheduled: Mapping[str, int]) -> Any:
-        """Score what a step has computed of the wanted requests; hidden_states [tokens of the step, H]."""
+        """Score what a step has computed of the wanted requests; hidden_states [tokens of the step, H].
+
+        The output layer reads the positions of several requests at once: for the few of one it mostly waits for its weights.
+        """
         runner = self.model_runner
-        wanted, k, scores = runner.scoring
+        pieces = list(self._pieces(scheduled))
+        for part in parts(pieces, ROWS):
+            rows = np.concatenate([np.arange(piece.row, piece.row + len(piece.tokens)) for piece in part])
+            logits = runner.model.compute_logits(hidden_states[rows])
+            if logits is not None:
+                for piece, columns in zip(part, scored_pieces(logits, part, runner.scoring[1]), strict=True):
+                    runner.scoring[2].setdefault(piece.number, {})[piece.place] = columns
+        return runner.plain_prompt_logprobs(hidden_states, scheduled)
+
+    def _pieces(self, scheduled: Mapping[str, int]) -> Iterator["Piece"]:
+        """Yield what the step has computed of each wanted request."""
+        runner = self.model_runner
+        wanted = runner.scoring[0]
         for request_id, count in scheduled.items():
             request = runner.requests[request_id]
             number = ((request.sampling_params and request.sampling_params.extra_args) or {}).get(KEY)
@@ -66,14 +82,45 @@ class ScoringWorker:
             start, tokens, mask = wanted[number]
             before = request.num_computed_tokens
             first, last = max(start - 1, before), min(start - 1 + len(tokens), before + count)
-            if first >= last:
-                continue
-            offset = int(runner.query_start_loc.np[runner.input_batch.req_id_to_index[request_id]]) - before
-            logits = runner.model.compute_logits(hidden_states[offset + first : offset + last])
-            if logits is not None:
+            if first < last:
+                offset = int(runner.query_start_loc.np[runner.input_batch.req_id_to_index[request_id]]) - before
                 piece = slice(first - start + 1, last - start + 1)
-                scores.setdefault(number, {})[piece.start] = scored(logits, tokens[piece], mask if mask is None else mask[piece], k)
-        return runner.plain_prompt_logprobs(hidden_states, scheduled)
+                yield Piece(number, piece.start, offset + first, tokens[piece], mask if mask is None else mask[piece])
+
+
+class Piece(NamedTuple):
+    """Target tokens of one request whose hidden states a step has computed."""
+
+    number: int  # of the request
+    place: int  # of the first token in the target
+    row: int  # of its hidden state in the step
+    tokens: np.ndarray  # int32 [T]
+    mask: np.ndarray | None  # int32 [T, ceil(V / 32)]
+
+
+def parts(pieces: Sequence[Piece], rows: int) -> Iterator[list[Piece]]:
+    """Yield consecutive pieces that have at most `rows` tokens together, or one that has more."""
+    part: list[Piece] = []
+    for piece in pieces:
+        if part and sum(len(each.tokens) for each in [*part, piece]) > rows:
+            yield part
+            part = []
+        part.append(piece)
+    if part:
+        yield part
+
+
+def scored_pieces(logits: Any, pieces: Sequence[Piece], k: int) -> list[tuple[np.ndarray, ...]]:
+    """Return `scored` of each of `pieces`, whose logits [T, V] are one after the other; what has no mask is not masked."""
+    tokens, masks = np.concatenate([piece.tokens for piece in pieces]), [piece.mask for piece in pieces]
+    width = next((mask.shape[1] for mask in masks if mask is not None), None)
+    mask = None
+    if width is not None:
+        open_to_all = [np.full((len(piece.tokens), width), -1, np.int32) if piece.mask is None else piece.mask for piece in pieces]
+        mask = np.concatenate(open_to_all)
+    columns = scored(logits, tokens, mask, k)
+    bounds = np.cumsum([len(piece.tokens) for piece in pieces])[:-1]
+    return list(zip(*(np.split(column, bounds) for column in columns), strict=True))
 
 
 def scored(logits: Any, tokens: np.ndarray, mask: np.ndarray | None, k: int) -> tuple[np.ndarray, ...]:

@@ -4,7 +4,7 @@ Every number is a function of sums over the rows. One set of resamples serves al
 compared on the same draws: every comparison is paired.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,23 +58,47 @@ class TwoWayBootstrap:
     """Resamples seeds and prompts independently (pigeonhole bootstrap: Owen, Annals of Applied Statistics 1, 2007).
 
     The same draws serve every subset, so differences are paired. With few seeds, the part of the variance that comes from the
-    training is known roughly.
+    training is known roughly. Prompts of one cluster are drawn together (cluster bootstrap: Davison and Hinkley, 1997, section
+    3.8): what holds for other prompts of the same kinds need not hold for prompts of other kinds.
     """
 
-    def __init__(self, seeds: int, prompts: int, *, times: int, level: float, seed: int) -> None:
+    def __init__(
+        self, seeds: int, prompts: int, *, times: int, level: float, seed: int, clusters: Sequence[object] | None = None
+    ) -> None:
+        """`clusters`: the cluster of each prompt; None = each is its own."""
         draw = np.random.default_rng(seed)
+        self.clusters = np.arange(prompts) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+        self.sizes = np.bincount(self.clusters)
+        count = len(self.sizes)
         self.seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=times)
-        self.prompts = draw.multinomial(prompts, np.full(prompts, 1 / prompts), size=times)
+        self.prompts = draw.multinomial(count, np.full(count, 1 / count), size=times)  # (times, clusters)
         self.level = level
 
     def value(self, right: Array, other: Array | None = None) -> Estimate:
         """Return the mean of `right`, (seeds, prompts), or of its difference to `other`, with a percentile interval."""
         cells = right.astype(np.float64) - (0 if other is None else other.astype(np.float64))
+        return self._estimate(float(cells.mean()), self._sums(cells) / (len(cells) * (self.prompts @ self.sizes)), cells.size)
+
+    def share(self, right: Array, other: Array) -> Estimate | None:
+        """Return the mean over seeds of `right`, (seeds, prompts), by the sum of `other`, (prompts,), which is drawn with the same
+        prompts; None if that is 0.
+        """
+        if not other.any():
+            return None
+        below = self.prompts @ np.bincount(self.clusters, other.astype(np.float64), len(self.sizes))
+        point = float(right.sum() / (len(right) * other.sum()))
+        return self._estimate(point, divide(self._sums(right.astype(np.float64)), len(right) * below), right.size)
+
+    def _sums(self, cells: Array) -> Array:
+        """Return the sum of `cells`, (seeds, prompts), in each resample, (times,)."""
+        sums = np.stack([np.bincount(self.clusters, row, len(self.sizes)) for row in cells])
         blocks = (slice(start, start + BLOCK) for start in range(0, len(self.seeds), BLOCK))
-        sums = [((self.seeds[block] @ cells) * self.prompts[block]).sum(axis=1) for block in blocks]
+        return np.concatenate([((self.seeds[block] @ sums) * self.prompts[block]).sum(axis=1) for block in blocks])
+
+    def _estimate(self, point: float, spread: Array, n: int) -> Estimate:
         tail = 50 * (1 - self.level)
-        low, high = np.percentile(np.concatenate(sums) / cells.size, [tail, 100 - tail])
-        return estimate(float(cells.mean()), low, high, cells.size)
+        low, high = np.nanpercentile(spread, [tail, 100 - tail])
+        return estimate(point, low, high, n)
 
 
 def mean(values: Array, among: Array | None = None) -> Measure:

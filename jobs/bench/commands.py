@@ -107,6 +107,36 @@ def prune(
 
 
 @bench.command()
+def recipe(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run, which is only read: its examples are learned.")],
+    contracts: Annotated[
+        list[str],
+        typer.Option(
+            "--contract", metavar="[LABEL=]FILE", help="Whose students are trained; repeatable, the first is compared with."
+        ),
+    ],
+    work: Annotated[
+        str, typer.Option("--work", metavar="FOLDER", help="Where this benchmark keeps its jobs; give it again to go on.")
+    ],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="[LABEL:]A.B=VALUE", help="Change a value of the contract LABEL, or of all; repeatable."),
+    ] = None,
+    students: Annotated[list[str] | None, typer.Option("--student", help="Default: all; repeatable.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each student.")] = 5,
+    mails: Annotated[int, typer.Option("--mails", min=0, help="Unseen prompts; 0 = the holdout of the run.")] = 700,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Compare recipes of students over training seeds on unseen prompts, decoded as served and without any constraint."""
+    from jobs.bench.recipe import Order, bench
+    from jobs.bench.recipe_table import as_text
+
+    result = bench(run, work, order=Order(contracts, sets or [], students or [], seeds, mails), profile=profile)
+    show(result, as_text(result), as_json)
+
+
+@bench.command()
 def semantic(
     texts: Annotated[int, typer.Option("--texts", help="Texts to embed, a third of them planted near-duplicates.")] = 1000,
     rounds: Annotated[int, typer.Option("--rounds", help="Turns of bare sentence-transformers and the op.")] = 3,
@@ -118,3 +148,23 @@ def semantic(
 
     result = semantic.bench(texts, rounds, profile=profile)
     show(result, semantic.as_text(result), as_json)
+
+
+@bench.command()
+def train(
+    run: Annotated[str, typer.Option("--run", metavar="RUN", help="A finished run, which is only read.")],
+    student: Annotated[str | None, typer.Option("--student", help="Default: the last one of the contract.")] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps of a round.")] = 12,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each way.")] = 3,
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", help="recipe, job, objectives or students; repeatable, default all.")
+    ] = None,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time the training of a student: against TRL's SFTTrainer, a bare script, and with objectives that read a capture."""
+    from jobs.bench.train import Order, as_text
+    from jobs.bench.train import bench as measure
+
+    result = measure(run, order=Order(student, steps, rounds, parts or []), profile=profile)
+    show(result, as_text(result), as_json)

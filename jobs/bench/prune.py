@@ -93,7 +93,7 @@ def bench(run: str, work: str, *, student: str, order: Order, profile: str) -> P
     if student not in names:
         raise InputError(f"--student: found {student!r}, expected one with init.prune: {', '.join(names) or 'there is none'}.")
     for name in INPUTS:
-        _copy(workspace.finished(there.folder, name).folder, where / name)
+        copy_artifact(workspace.finished(there.folder, name).folder, where / name)
     there = replace(there, folder=where, profile=load_profile(workspace.profile_path(profile)))
     chosen, seeds = there.contract.student(student), range(order.seeds)
     by_hand = [copy(chosen, BY_HAND, seed, order) for seed in seeds]
@@ -141,7 +141,8 @@ def examine(context: JobContext) -> RowCounts:
     return ablate.examine(replace(context, contract=context.contract.model_copy(update={"students": students})))
 
 
-def _copy(source: Folder, target: Folder) -> None:
+def copy_artifact(source: Folder, target: Folder) -> None:
+    """Copy a finished artifact, unless the target is one."""
     if load_artifact(target) is None:
         shutil.copytree(source.path, target.path, dirs_exist_ok=True)
 

@@ -143,7 +143,7 @@ def final(answer: str, unit: TaskUnit) -> str:
 def _plan(context: JobContext, champion: RegistryEvent | None) -> tuple[list[EvalTarget], list[str]]:
     """Return what is evaluated, and notes on what is not."""
     notes = [*_budget_notes(context), *_judge_notes(context.contract, _judge(context)), *_nan_notes(context)]
-    targets = [*_teachers(context), *_students(context, notes)]
+    targets = [*teachers(context), *_students(context, notes)]
     if champion:
         targets += _champion(context, champion, notes)
     return [*targets, *_baselines(context)], notes
@@ -187,7 +187,7 @@ def _units(contract: Contract) -> dict[str, TaskUnit]:
     return {unit.name: unit for unit in contract.specialist.task_units}
 
 
-def _teachers(context: JobContext) -> Iterator[EvalTarget]:
+def teachers(context: JobContext) -> Iterator[EvalTarget]:
     """Yield the teachers that answer; labels would answer with the references that they are compared with."""
     for section in context.contract.teachers.models:
         if not section.answers:

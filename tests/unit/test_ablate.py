@@ -122,6 +122,9 @@ def test_difference_is_paired():
     draws = TwoWayBootstrap(3, 200, times=500, level=0.95, seed=0)
     gain, alone = draws.value(better, other), draws.value(better)
     assert gain.low > 0 and gain.high - gain.low < alone.high - alone.low
+    kept = draws.share(other, other[0])
+    assert kept and kept.low < kept.value < kept.high and kept.value == pytest.approx(other.sum() / (3 * other[0].sum()), abs=1e-6)
+    assert draws.share(other, np.zeros(200)) is None
     assert draws.value(other, other) == Estimate(value=0.0, low=0.0, high=0.0, n=600)
 
 

@@ -134,6 +134,8 @@ def test_change_sets_values_in_mappings_and_lists(write):
     changes = ["students.0.epochs=7", "gate.exact_match=0.5", "curation.semantic=null", "judges.checks.0.allowed=[x, y]"]
     contract = load_contract(write(TOY), changes).contract
     assert contract.students[0].epochs == 7 and contract.gate.exact_match == 0.5
+    named = load_contract(write(TOY), ["students.s.epochs=8", "judges.checks.0.allowed=[x]"]).contract
+    assert named.students[0].epochs == 8
     assert contract.curation.semantic is None and contract.judges.model_dump()["checks"][0]["allowed"] == ("x", "y")
 
 

@@ -144,6 +144,23 @@ def test_predictions_count_a_cut_answer_as_wrong_even_if_it_says_the_same() -> N
     assert (cut["answer"], cut["exact"]) == ("one two", False)
 
 
+def test_evaluator_becomes_another_target_of_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool, int]] = []
+
+    def complete(self: FakeEngine, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        asked.extend((each.chat[0]["content"], each.json_schema is not None, sampling.max_tokens) for each in requests)
+        return [Completion("x", "stop", 1, 1) for _ in requests]
+
+    monkeypatch.setattr(FakeEngine, "complete", complete)
+    unit = UNIT.model_copy(update={"output": UNIT.output.model_copy(update={"json_schema": {"type": "object"}})})
+    units = {"echo": unit}
+    evaluator = Evaluator(fake(units=units, systems={"echo": "one"}), Pool())
+    evaluator.evaluate([row(0, "a")], 0)
+    evaluator.become(fake(units=units, systems={"echo": "two"}, structured=False, max_tokens=9))
+    evaluator.evaluate([row(0, "a")], 0)
+    assert asked[0][:2] == ("one", True) and asked[-1] == ("two", False, 9)
+
+
 def test_predictions_of_a_model_that_failed_are_errors_and_wrong() -> None:
     rows = [row(0, ""), row(1, "b")]
     table = predictions(fake(), rows, failed(2, "no weights"), scenarios=()).to_pydict()

@@ -26,6 +26,7 @@ from engine.students.objectives.hidden_source import HiddenSource
 from engine.students.objectives.marks import marked
 from engine.students.training import packing, preferences, zero
 from engine.students.training.checkpoint_state import Progress
+from engine.students.training.frozen import cast_once
 from engine.students.training.loss_module import LossModule
 from engine.students.training.passes import capture_reference
 from engine.students.training.recovery import shrunk
@@ -36,7 +37,7 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     """Load model and examples, start DeepSpeed, and restore the checkpoint `worker.resume` if there is one."""
     student = spec.student
     torch.manual_seed(student.seed)
-    tokens = _artifact(spec.tokens)
+    tokens = artifact(spec.tokens)
     own = preflight.load(fetch(tokens, spec.tokenizer, scratch / "tokenizer")) if student.init.vocabulary else None
     pruned = initial(spec, own)
     pruned.model.set_attn_implementation(zero.BACKENDS[spec.accelerator].attention)
@@ -74,6 +75,8 @@ def start(
 ) -> Training:
     """Start DeepSpeed around the model and its objectives, with the weights of `worker.resume` if there is one."""
     objectives, source = spec.student.objectives, None
+    if spec.student.zero < 3:
+        cast_once(pruned.model)
     if objectives.hidden and "hidden" in objectives.active:
         source = HiddenSource.load(Path(spec.source), pruned.model, pruned.tokenizer, objectives.hidden).to(worker.device)
     net = LossModule(pruned.model, objectives, source).to(worker.device)
@@ -90,7 +93,7 @@ def load_examples(spec: TrainSpec, tokens: Artifact, pruned: prune.PrunedModel) 
         InputError: a split has nothing to learn.
     """
     student = spec.student
-    capture = _artifact(spec.capture) if spec.capture else None
+    capture = artifact(spec.capture) if spec.capture else None
     splits = {}
     for name in SPLITS:
         split = flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
@@ -110,7 +113,7 @@ def load_pairs(spec: TrainSpec, pruned: prune.PrunedModel) -> preferences.Prefer
     """Return the preference pairs of the dataset; None if no objective reads them."""
     if not spec.student.objectives.reads_pairs:
         return None
-    rows = _artifact(spec.dataset).read("preferences", PREFERENCE, list(COLUMNS))
+    rows = artifact(spec.dataset).read("preferences", PREFERENCE, list(COLUMNS))
     return preferences.load(rows, pruned.tokenizer, spec.student)
 
 
@@ -141,7 +144,8 @@ def restore(training: Training, folder: Path) -> None:
             huggingface.write_merged(training.pruned, training.scratch / BEST, dtype=training.spec.student.dtype)
 
 
-def _artifact(url: str) -> Artifact:
-    artifact = load_artifact(Folder(url))
-    assert artifact is not None, f"{url} has no record"
-    return artifact
+def artifact(url: str) -> Artifact:
+    """Return the finished artifact at `url`."""
+    found = load_artifact(Folder(url))
+    assert found is not None, f"{url} has no record"
+    return found

@@ -56,6 +56,24 @@ def holdout() -> list[Mail]:
     return mails + [_mail(p, f"seen {i}", new=True) for i, p in enumerate(seen)]
 
 
+def unseen(count: int, *, series: str) -> list[Row]:
+    """Return `count` different rows as those of holdout.jsonl, of phrasings that training does not have, evenly many of each.
+
+    Each `series` is a draw of its own: it has other values than the holdout or another series.
+    """
+    phrasings, mails, number = _phrasings("holdout"), dict[str, Mail](), 0
+    while len(mails) < count:
+        mail = _mail(phrasings[number % len(phrasings)], f"{series} {number}", new=True)
+        mails.setdefault(mail.text, mail)
+        number += 1
+    return [held_row(mail) for mail in mails.values()]
+
+
+def held_row(mail: Mail) -> Row:
+    """Return a row of holdout.jsonl."""
+    return {**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)}
+
+
 def shots() -> list[Mail]:
     """Return mails for worked examples in the teacher's prompt: training phrasings with other values."""
     return [_mail(p, f"shot {i}") for i in range(SHOTS_PER_PHRASING) for p in _phrasings("train")]
@@ -97,11 +115,10 @@ def worked(mail: Mail) -> dict[str, str]:
 
 def write(folder: Path) -> None:
     """Write the files of `folder`: train, holdout, shots, shots_fixed and judge_gold, each a .jsonl."""
-    held = [{**row(mail), "seen": mail.phrasing["use"] == "train", "reference": compact(mail.form)} for mail in holdout()]
     complete = [mail for mail in shots() if all(mail.form.values())]
     files = {
         "train": [row(mail) for mail in train()],
-        "holdout": held,
+        "holdout": [held_row(mail) for mail in holdout()],
         "shots": [worked(mail) for mail in shots()],
         "shots_fixed": [worked(mail) for mail in random.Random(2).sample(complete, FIXED_SHOTS)],
         "judge_gold": list(judge_gold()),

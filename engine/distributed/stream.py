@@ -77,6 +77,13 @@ def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
     return _read(artifact, name, pool, [(shard, 0, shard.rows) for shard in shards], blocks=blocks, columns=columns)
 
 
+def of(tables: Sequence[pa.Table]) -> Dataset:
+    """Return a dataset with a block for each of `tables`; what a function returns for a block stays one block."""
+    rows = ray.data.from_arrow(list(tables))
+    rows.context.target_max_block_size = None
+    return rows
+
+
 def apply(
     rows: Dataset,
     op: Op | type,

@@ -47,7 +47,7 @@ class RoundMetrics(Record):
     tokens: int = 0
     """Sampled tokens that were learned."""
     loss: float | None = None
-    """Mean over the steps; null without any."""
+    """Mean over the steps; null without any, or if one is no number."""
     seconds: float = 0.0
     """Of the whole round, without what earlier attempts had done of it."""
     checkpoint: str = ""

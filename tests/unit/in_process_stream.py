@@ -10,8 +10,8 @@ from engine.storage.shards import table_of
 
 
 def in_process(monkeypatch):
-    """Let `stream.read`, `apply` and `write` work without Ray."""
-    for function in (read, apply, write):
+    """Let `stream.read`, `of`, `apply` and `write` work without Ray."""
+    for function in (read, of, apply, write):
         monkeypatch.setattr(stream, function.__name__, function)
 
 
@@ -26,7 +26,11 @@ def stream_schema(name):
     return TABLES[name]
 
 
-def apply(blocks, op, pool, *, batch=None, **arguments):
+def of(tables):
+    return list(tables)
+
+
+def apply(blocks, op, pool, *, batch=None, variables=None, **arguments):
     call = op(**arguments) if isinstance(op, type) else lambda block: op(block, **arguments)
     done = []
     for block in blocks:

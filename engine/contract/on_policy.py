@@ -18,7 +18,7 @@ SCORES = ("vllm", "student", "release", "fake")
 
 
 class Guards(Section):
-    """What ends the rounds as a collapse: the student's answers to the same held-out prompts, beside those before the first round."""
+    """What ends the rounds as a collapse: answers to the same held-out prompts, compared with those before the first round."""
 
     length: float = Field(default=2.0, gt=1)
     """Largest factor by which the mean length of the answers may grow or shrink."""

@@ -146,9 +146,7 @@ class RayStages:
         client = self._client(folder, SCORES, ON_POLICY, more=VllmModel.model_fields["max_model_len"].default)
         assert isinstance(client.model, VllmModel)
         teacher = Teacher(name=section.teacher, model=client.model, structured=False)
-        systems = {
-            unit.name: "\n\n".join(filter(None, (section.instruction, unit.instruction))) for unit in specialist.task_units
-        }
+        systems = {unit.name: "\n\n".join(filter(None, (section.instruction, unit.instruction))) for unit in specialist.task_units}
         return CaptureSpec(capture, teacher, specialist, client, systems=systems)
 
     def _client(self, folder: Path, ledger: str, payee: str, *, more: int = 0) -> ClientSpec:

@@ -32,6 +32,9 @@ from jobs.steps import initial_source, on_policy
 MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
 
+OUTSIDE = {"name", "exports", "on_policy"}
+"""Keys of a student that do not change its training on examples."""
+
 CAPTURE = "capture"
 """Artifact that a student needs if one of its objectives reads the teacher's distribution."""
 
@@ -191,7 +194,7 @@ def checkpoints(
     storage = context.ledger / "checkpoints" / student.name
     inputs = [fingerprint(source), *([capture.fingerprint] if capture else [])]
     names = [
-        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", "exports", "on_policy", *left_out}), *inputs)
+        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={*OUTSIDE, *left_out}), *inputs)
         for left_out in ((), PLACEMENT)
     ]
     return launch.CheckpointLocation(absolute(storage), next(filter(storage.exists, names), names[-1]))

@@ -49,8 +49,8 @@ def choose(dataset: Artifact, section: OnPolicy, *, seed: int, task_units: Colle
     for split, found in ids.items():
         if not found:
             raise InputError(
-                f"{dataset.folder}: has no {split} example that answers a prompt of {', '.join(sorted(task_units))}, and {path} samples "
-                "such prompts. Give more prompts, or raise curation.pick.validation; then delete the dataset and run again."
+                f"{dataset.folder}: has no {split} example that answers a prompt of {', '.join(sorted(task_units))}, and {path} "
+                "samples such prompts. Give more prompts, or raise curation.pick.validation; then delete the dataset and run again."
             )
     drawn = draw(len(ids["train"]), section.rounds, section.prompts_per_round, rng)
     held = np.sort(rng.permutation(len(ids["validation"]))[: section.held_out])
@@ -100,5 +100,3 @@ def _questions(dataset: Artifact, examples: pa.Table, chosen: dict[str, str]) ->
         for name in sorted(chosen)
     ]
     return pa.Table.from_pylist(rows, schema=QUESTION)
-
-

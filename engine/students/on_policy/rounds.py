@@ -167,21 +167,21 @@ def _ending(plan: Plan, seen: Seen, number: int) -> tuple[Ending | None, str]:
         return "budget", f"budget.teacher_tokens was spent before {seen.unpaid} samples of round {number} were scored; raise it"
     if number == 1 and section.rewards and not metrics.score:
         raise InputError(
-            f"{key}.rewards: all {metrics.samples} samples of the first round have the reward 0 by {', '.join(section.rewards)}, so "
-            "there is nothing to learn from. Train the student longer on examples, reward what it reaches, or raise max_tokens "
+            f"{key}.rewards: all {metrics.samples} samples of the first round have the reward 0 by {', '.join(section.rewards)}, "
+            "so there is nothing to learn from. Train the student longer on examples, reward what it reaches, or raise max_tokens "
             f"({section.max_tokens}) if the samples have no end: {metrics.held_out.ended:.0%} of the held-out ones have one."
         )
-    if metrics.no_signal is not None and metrics.no_signal > section.stop_no_signal:
+    if metrics.no_signal is not None and (metrics.no_signal > section.stop_no_signal or metrics.no_signal == 1):
         return "no_signal", (
-            f"the rewards of {metrics.no_signal:.0%} of the groups of round {number} are all equal, more than stop_no_signal "
-            f"({section.stop_no_signal:.0%}): their mean is {metrics.score:.3f}. Take harder rewards or prompts, more samples or a "
+            f"the rewards of {metrics.no_signal:.0%} of the groups of round {number} are all equal (stop_no_signal: "
+            f"{section.stop_no_signal:.0%}): their mean is {metrics.score:.3f}. Take harder rewards or prompts, more samples or a "
             "higher temperature"
         )
     if metrics.aligned is not None and metrics.aligned < LEAST_ALIGNED:
         raise ModelError(
-            f"{key}.teacher: the distribution of {section.teacher} lies on {metrics.aligned:.0%} of the student's tokens, expected at "
-            f"least {LEAST_ALIGNED:.0%}: their tokenizers differ, or the samples have no text. Name a teacher with the student's "
-            "tokenizer."
+            f"{key}.teacher: the distribution of {section.teacher} lies on {metrics.aligned:.0%} of the student's tokens, expected "
+            f"at least {LEAST_ALIGNED:.0%}: their tokenizers differ, or the samples have no text. Name a teacher with the "
+            "student's tokenizer."
         )
     if not len(seen.learned.packed):
         raise ModelError(f"{key}: none of the {metrics.samples} samples of round {number} has a token; raise max_tokens.")

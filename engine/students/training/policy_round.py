@@ -29,7 +29,7 @@ from engine.students.training.validation import write
 
 
 def run(spec: TrainSpec, worker: WorkerContext) -> None:
-    """Train one round; a loss that is no number ends it. Its checkpoint holds the optimizer, and the weights in the folder `BEST`."""
+    """Train one round; a loss that is no number ends it. Its checkpoint holds the optimizer, and the weights in `BEST`."""
     if worker.resume:  # an earlier attempt has finished the round
         return
     assert spec.round is not None and spec.student.on_policy is not None, "the job gives both"

@@ -97,8 +97,10 @@ def test_each_round_samples_with_the_weights_of_the_one_before_and_goes_on_from_
     stages = Scripted(tmp_path, better)
     found = rounds.run(plan(tmp_path, start), stages)
     assert stages.did == [
-        "sample 1 by start", "train 1 from start, 4 samples, 2 steps", "sample 2 by round-1", "train 2 from round-1, 4 samples, 2 steps",
-        "sample 3 by round-2", "train 3 from round-2, 4 samples, 2 steps", "sample 4 by round-3",
+        "sample 1 by start", "train 1 from start, 4 samples, 2 steps",
+        "sample 2 by round-1", "train 2 from round-1, 4 samples, 2 steps",
+        "sample 3 by round-2", "train 3 from round-2, 4 samples, 2 steps",
+        "sample 4 by round-3",
     ]  # fmt: skip
     assert found.model == tmp_path / "round-3" / "checkpoint" / "best" and found.metrics.kept == 3
     assert [each.held_out.score for each in found.metrics.rounds] == [0.25, 0.5, 0.75] and found.metrics.final.score == 1.0

@@ -32,6 +32,7 @@ from engine.students.on_policy.questions import Questions, choose
 from engine.students.on_policy.rewards import Rewards
 from engine.students.on_policy.rollouts import Scored
 from engine.students.on_policy.sampler import SamplerSpec
+from engine.students.on_policy.store import ROUNDS
 from engine.students.training import launch
 from engine.students.training.state import RoundSpec, TrainSpec
 from jobs.steps import initial_source, trained
@@ -95,7 +96,7 @@ class RayStages:
         teacher = self._teacher and [identity(self._teacher.client.model, self._teacher.client.weights)]
         checks = [check.model_dump_json() for check in _checks(context, _section(student))]
         name = content_id(dataset, recipe, fingerprint(self.start), teacher, checks)
-        return Folder((context.ledger / "on_policy_rounds" / student.name / name).path)
+        return Folder((context.ledger / ROUNDS / student.name / name).path)
 
     def sample(self, model: Path, questions: pa.Table, number: int) -> pa.Table:
         """See `rounds.Stages`."""

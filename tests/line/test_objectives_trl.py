@@ -137,8 +137,8 @@ def test_grpo_is_trls(average: str, kind: str, kl: float) -> None:
     state = MagicMock()
     state._get_per_token_logps_and_entropies.return_value = (new, torch.zeros_like(new), None)
     state.configure_mock(
-        aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None, importance_sampling_level="token", beta=kl,
-        loss_type=kind, epsilon_low=0.2, epsilon_high=0.2, use_vllm=False, current_gradient_accumulation_steps=1,
+        aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None, importance_sampling_level="token",
+        beta=kl, loss_type=kind, epsilon_low=0.2, epsilon_high=0.2, use_vllm=False, current_gradient_accumulation_steps=1,
         _entropy_bonus_enabled=False,
     )  # fmt: skip
     state.args.configure_mock(delta=None, use_bias_correction_kl=False)

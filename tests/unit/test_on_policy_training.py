@@ -1,4 +1,4 @@
-"""The model around the policy's loss, and the recipe of a round; DeepSpeed and whole rounds are in `tests/line/test_on_policy.py`."""
+"""The model around the policy's loss, and the recipe of a round. DeepSpeed and whole rounds: `tests/line/test_on_policy.py`."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,13 +58,13 @@ def test_a_step_on_samples_makes_the_better_ones_more_likely(model: Any) -> None
     batch = collate(replace(samples, policy=policy), rows, pad=0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     loss = net(batch, None, START)
-    assert float(loss) == pytest.approx(-3 + 0.5 + 0.5 * 4)  # the ratio is 1: minus the advantages of the tokens
+    assert loss.item() == pytest.approx(-3 + 0.5 + 0.5 * 4)  # the ratio is 1: minus the advantages of the tokens
     assert list(net.parts) == ["grpo"]
     loss.backward()
     optimizer.step()
     with torch.no_grad():
         new = net(batch, None, None)
-    assert float((new - old)[:3].sum()) > 0 > float((new - old)[3:].sum())
+    assert (new - old)[:3].sum().item() > 0 > (new - old)[3:].sum().item()
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from engine.storage.folder import Folder
 from engine.students.on_policy import guard, rollouts
 from engine.students.on_policy.questions import Questions
 from engine.students.on_policy.schemas import HELD_OUT
+from engine.students.on_policy.store import RECORD, read
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import BEST, RoundSpec
 
-RECORD = "round.json"
 LEAST_ALIGNED = 0.5
 """Share of the sampled tokens on which the teacher's distribution must lie."""
 
@@ -109,14 +109,6 @@ def run(plan: Plan, stages: Stages) -> Outcome:
         if done[-1].loss is None:
             return _ended(plan, done[:-1], done, "collapse", f"the loss of round {number} is no number; lower its learning_rate")
     raise AssertionError("the last pass ends the rounds")
-
-
-def read(store: Folder) -> list[RoundMetrics]:
-    """Return the rounds that are finished, in order."""
-    found: list[RoundMetrics] = []
-    while store.exists(f"round-{len(found) + 1}/{RECORD}"):
-        found.append(RoundMetrics.model_validate_json(store.read(f"round-{len(found) + 1}/{RECORD}")))
-    return found
 
 
 def _see(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], number: int) -> Seen:

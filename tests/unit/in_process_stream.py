@@ -46,5 +46,6 @@ def write(blocks, target, pool, *, progress=None):
         summaries.append(target.summarize(block) if target.summarize else None)
         for count in pc.value_counts(block[target.label].combine_chunks()).to_pylist() if target.label else []:
             labels[count["values"]] = labels.get(count["values"], 0) + count["counts"]
-    tokens = sum(pc.sum(block["tokens_out"]).as_py() or 0 for block in blocks if isinstance(block, pa.Table) and block.num_rows)
+    tables = [block for block in blocks if isinstance(block, pa.Table) and "tokens_out" in block.column_names]
+    tokens = sum(pc.sum(block["tokens_out"]).as_py() or 0 for block in tables)
     return stream.Written(table_of(shards, "0"), labels, tokens, summaries)

@@ -1,5 +1,6 @@
 """The rounds of a student on its own samples, after its training on examples: `engine/students/on_policy/rounds.py` on Ray."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +41,8 @@ from jobs.steps.judging import model_client
 
 SAMPLES, SCORES = "on_policy", "capture"
 """Ledgers: of the student's samples, and of the teacher's distributions, which a capture shares."""
+FIRST_IMPORT = threading.Lock()
+"""Students start in threads, and the lazy module of transformers breaks if two of them import it first."""
 USAGE = "token_usage/students"
 """What the students sampled; under no cap."""
 
@@ -54,6 +57,8 @@ def questions(context: JobContext, student: Student, dataset: Artifact) -> Quest
     section = _section(student)
     if not context.ledger.is_local:
         raise ModelError(f"{context.ledger}: engines load a student in training from a file system only. Use a run folder on one.")
+    with FIRST_IMPORT:
+        from transformers import AutoTokenizer  # noqa: F401
     rewards, units = _rewards(context, section), {unit.name for unit in context.contract.specialist.task_units}
     path = f"students.{student.name}.on_policy"
     return choose(dataset, section, seed=student.seed, task_units=rewards.task_units if rewards else units, path=path)
@@ -66,7 +71,8 @@ def run(context: JobContext, student: Student, chosen: Questions, start: Path) -
         InputError: no sample of the first round has a reward.
         ModelError: student or teacher cannot be loaded, or do not fit each other.
     """
-    (context.ledger / MARKERS / SAMPLES).remove()  # crashes of an earlier attempt say nothing about this one
+    for ledger in (SAMPLES, SCORES):
+        _markers(context, student, ledger).remove()  # crashes of an earlier attempt say nothing about this one
     stages = RayStages(context, student, start)
     plan = rounds.Plan(student.name, _section(student), start, chosen, stages.store, student.batch_size, context.log)
     return rounds.run(plan, stages)
@@ -141,7 +147,9 @@ class RayStages:
         specialist = context.contract.specialist
         if section.teacher not in (SELF, SOURCE):
             asked = trained.asked(context.contract.teachers.named(section.teacher), specialist, context.root)
-            client = model_client(context, asked.model, SCORES, payee=ON_POLICY)
+            client = replace(
+                model_client(context, asked.model, SCORES, payee=ON_POLICY), markers=_markers(context, self.student, SCORES)
+            )
             return CaptureSpec(capture, asked.section, asked.specialist, client, systems=asked.systems)
         folder = self.start if section.teacher == SELF else initial_source.folder(context, self.student)
         client = self._client(folder, SCORES, ON_POLICY, more=VllmModel.model_fields["max_model_len"].default)
@@ -155,7 +163,13 @@ class RayStages:
         longest = self.student.max_tokens + _section(self.student).max_tokens + more
         positions = model_size(folder).positions or longest
         model = VllmModel(type="vllm", path=str(folder.resolve()), dtype=self.student.dtype, max_model_len=min(longest, positions))
-        return model_client(self.context, model, ledger, payee=payee)
+        client = model_client(self.context, model, ledger, payee=payee)
+        return replace(client, markers=_markers(self.context, self.student, ledger))
+
+
+def _markers(context: JobContext, student: Student, ledger: str) -> Folder:
+    """Return where in-flight requests are marked: students are trained at the same time."""
+    return context.ledger / MARKERS / f"{ON_POLICY}-{ledger}-{student.name}"
 
 
 def _section(student: Student) -> OnPolicy:

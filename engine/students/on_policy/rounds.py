@@ -98,7 +98,7 @@ def run(plan: Plan, stages: Stages) -> Outcome:
         began = time.monotonic()
         seen = _see(plan, stages, done, number)
         start = done[0].held_out if done else seen.metrics.held_out
-        if why := done and guard.collapse(seen.metrics.held_out, start, plan.section.guards):
+        if done and (why := guard.collapse(seen.metrics.held_out, start, plan.section.guards)):
             return _ended(plan, done[:-1], done, "collapse", f"after round {number - 1} {why}")
         _sweep(plan.store, done[:-1])
         ending, why = _ending(plan, seen, number)

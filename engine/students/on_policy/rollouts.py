@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.capture.compact import probabilities, unpack
-from engine.inference.turn_marks import encode_chat
+from engine.inference.chat_template import tokenize_chats
 from engine.records.capture import CaptureMetrics
 from engine.rows import Row
 from engine.storage.folder import Folder
@@ -109,8 +109,8 @@ def load(folder: Folder) -> Packed:
 
 
 def _packed(rows: Sequence[Row], tokenizer: Any) -> Packed:
-    prompts = [encode_chat(tokenizer, row["messages"]) for row in rows]
-    ids = [np.asarray([*prompt, *row["ids"]], np.int32) for prompt, row in zip(prompts, rows, strict=True)]
+    prompts = [prompt for prompt in tokenize_chats(tokenizer, [row["messages"] for row in rows]) if isinstance(prompt, list)]
+    ids = [np.asarray([*prompt, *row["ids"]], np.int32) for prompt, row in zip(prompts, rows, strict=True)]  # all were answered
     return Packed(
         ids=np.concatenate([np.empty(0, np.int32), *ids]),
         starts=np.cumsum([0, *(len(each) for each in ids)], dtype=np.int64),

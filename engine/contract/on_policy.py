@@ -27,7 +27,8 @@ class Guards(Section):
     entropy: Share = 0.1
     """Least entropy of a token, as a share of the one before the first round. It is not looked at if that was below 0.02 nats."""
     score: float | None = Field(default=0.1, gt=0)
-    """Largest fall of the held-out score: the mean reward, or the divergence from the teacher in nats per token. Null = any."""
+    """Largest fall of the held-out score, in addition to two standard errors of the difference: of the mean reward, or of minus the
+    divergence from the teacher in nats per token. Null = any."""
 
 
 class OnPolicy(Section):

@@ -13,6 +13,8 @@ class HeldOut(Record):
     answers: int
     score: float
     """Mean reward; or minus the divergence from the teacher, in nats per token: the mean of log-probability ratios."""
+    score_error: float = 0.0
+    """Standard error of the score, over the answers."""
     ended: float
     """Share of answers that ended by themselves."""
     length: float

@@ -50,7 +50,7 @@ from engine.students.training.state import RoundSpec, WorkerContext
 
 SPECIALIST = Specialist(goal="copy", task_units=(world.UNIT,))
 POOL = Pool(batch=12)
-RATE = {"epochs": 4, "learning_rate": 1e-2, "freeze_embeddings": False, "early_stop": None, "batch_size": 8}
+RATE = {"epochs": 10, "learning_rate": 1e-2, "freeze_embeddings": False, "early_stop": None, "batch_size": 8}
 STARTS = (world.student("start", **{**world.SHORT, **RATE}), world.student("long", **{**world.SHORT, **RATE, "epochs": 30}))
 BATCH = {"batch_size": 32, "micro_batch_size": 16}
 COMMON: dict[str, Any] = {
@@ -63,18 +63,18 @@ COMMON: dict[str, Any] = {
 }
 CHECK = Regex(type="regex", name="form", pattern="[a-h]{4}!")
 GRPO = {**COMMON, "objective": "grpo", "rewards": {"form": 1}}
-KL = {**COMMON, "objective": "on_policy_kl", "teacher": "t", "k": 16, "guards": {"score": None, "entropy": 0.0}}
+KL = {**COMMON, "objective": "on_policy_kl", "teacher": "t", "k": 16, "rounds": 3}
 RUNS = {
     **{f"grpo{seed}": (GRPO, seed) for seed in range(3)},
     **{f"kl{seed}": (KL, seed) for seed in range(3)},
     "held": ({**GRPO, "rounds": 2, "kl": 0.1, "average": "answer", "scale": False, "steps_per_round": 8}, 0),
 }
-BROKEN = {"held": (3, 9, 25, 38)}
+BROKEN = {"held": (3, 9, 20, 30)}
 """Run -> numbers of batches and steps after which an attempt is interrupted, counted over all attempts."""
 
 
-class Interrupted(Exception):
-    """The end of an attempt."""
+class Interrupted(BaseException):
+    """The end of an attempt, which is no fault of a request."""
 
 
 @dataclass
@@ -130,13 +130,12 @@ class TinyEngine:
         ]
 
     def distributions(self, targets: Sequence[Target], k: int) -> list[Distribution]:
-        found = []
-        for target in targets:
-            prompt = encode_chat(self.tokenizer, target.chat)
-            tokens = [*encode_text(self.tokenizer, target.text), self.tokenizer.eos_token_id]
-            logits = self._logits([prompt + tokens[:-1]])[0, len(prompt) - 1 :]
-            ids, logprobs, own, tail = top(logits, torch.tensor(tokens), k)
-            found.append(Distribution(np.asarray(tokens, np.int32), ids, logprobs, own, tail, len(prompt)))
+        found, end = [], [self.tokenizer.eos_token_id]
+        texts = [encode_text(self.tokenizer, target.text) + end for target in targets]
+        rows = [encode_chat(self.tokenizer, target.chat) + tokens[:-1] for target, tokens in zip(targets, texts, strict=True)]
+        for row, tokens, logits in zip(rows, texts, self._logits(rows), strict=True):
+            scores = top(logits[-len(tokens) :], torch.tensor(tokens), k)
+            found.append(Distribution(np.asarray(tokens, np.int32), *scores, len(row)))
         self.moments(scored=len(targets))
         return found
 
@@ -164,11 +163,11 @@ class Stages:
         return self.student.on_policy
 
     def sample(self, model: Path, questions: pa.Table, number: int) -> pa.Table:
-        samples = Sampler(SamplerSpec(self.section, self._client(model), self.student.seed, number))(questions)
+        samples = Sampler(SamplerSpec(self.section, self._client(model, "samples"), self.student.seed, number))(questions)
         return rewarded(samples, Rewards.of([CHECK], {"form": 1.0}, SPECIALIST))
 
     def score(self, samples: pa.Table, number: int) -> Scored:
-        spec = self._client(self.folder / "alone" / "long" / "best")
+        spec = self._client(self.folder / "alone" / "long" / "best", "scores")
         capture = Capture(teachers={"t": 1.0}, k=self.section.k, constraint="none")
         teacher = Teacher(name="t", model=spec.model, structured=False)
         rows = Capturer(CaptureSpec(capture, teacher, SPECIALIST, spec))(joined(samples, "t"))
@@ -194,8 +193,8 @@ class Stages:
         policy_round.run(spec, WorkerContext(0, 1, torch.device("cpu"), resume, keep, on_step))
         return target
 
-    def _client(self, model: Path) -> ClientSpec:
-        places = (Folder(str(self.store / name)) for name in ("ledger", "markers", "budget"))
+    def _client(self, model: Path, kind: str) -> ClientSpec:
+        places = (Folder(str(self.store / kind / name)) for name in ("ledger", "markers", "budget"))
         return ClientSpec(VllmModel(type="vllm", path=str(model), dtype="float32"), POOL, model, *places)
 
 
@@ -226,6 +225,7 @@ def run(folder: Path, name: str, kind: str, ends: tuple[int, ...]) -> None:
         attempts += 1
         with contextlib.suppress(Interrupted):
             outcome = rounds.run(rounds.Plan(name, section, start, asked, Folder(str(store)), 32), stages)
+    TinyEngine.moments = Moments()
     held = asked.rows.take(pa.array(asked.held_out))
     held = held.set_column(1, "split", pa.array([TRAIN] * held.num_rows))
     shares = [float(np.mean(stages.sample(model, held, 99)["reward"].to_pylist())) for model in (start, outcome.model)]

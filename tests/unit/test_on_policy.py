@@ -201,6 +201,8 @@ START = HeldOut(answers=9, score=0.5, ended=1.0, length=10.0, repetition=0.1, en
         ({"entropy": 0.04}, "entropy of a token fell from 0.500 to 0.040"),
         ({"score": 0.39}, "held-out score fell from 0.500 to 0.390"),
         ({"score": float("nan")}, "held-out score fell"),
+        ({"score": 0.21, "score_error": 0.1}, ""),
+        ({"score": 0.19, "score_error": 0.1}, "fell from 0.500 to 0.190, beyond chance (0.200)"),
         ({"length": 19.0, "repetition": 0.29, "entropy": 0.06, "score": 0.41}, ""),
     ],
 )
@@ -217,5 +219,5 @@ def test_a_student_that_was_sure_before_may_be_so_after() -> None:
 def test_answers_are_measured() -> None:
     rows = [sample(0, "a b c a b c a b c"), sample(1, "x", finish="length", ids=[])]
     found = guard.measure(rows, [1.0, 0.0])
-    assert (found.answers, found.score, found.ended, found.length) == (2, 0.5, 0.5, 1.0)
+    assert (found.answers, found.score, found.score_error, found.ended, found.length) == (2, 0.5, 0.5, 0.5, 1.0)
     assert found.repetition == pytest.approx(4 / 7 / 2, abs=1e-6) and found.entropy == 1.0

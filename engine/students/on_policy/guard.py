@@ -12,6 +12,8 @@ from engine.records.on_policy import HeldOut
 from engine.rows import Row
 
 GRAM = 3
+ERRORS = 2.0
+"""Standard errors of the difference of two scores that chance explains."""
 LEAST_ENTROPY = 0.02
 """Nats; a student that was as sure before the first round has no entropy to lose."""
 
@@ -23,6 +25,7 @@ def measure(rows: Sequence[Row], scores: Sequence[float]) -> HeldOut:
     return HeldOut(
         answers=len(rows),
         score=_mean(scores),
+        score_error=round(float(np.std(scores, ddof=1)) / math.sqrt(len(scores)), 6) if len(scores) > 1 else 0.0,
         ended=_mean([row["finish_reason"] == "stop" for row in rows]),
         length=_mean(tokens),
         repetition=_mean([repeated(row["answer"]) for row in rows]),
@@ -45,8 +48,9 @@ def collapse(now: HeldOut, start: HeldOut, guards: Guards) -> str:
         found.append(f"the share of repeated 3-grams rose from {start.repetition:.2f} to {now.repetition:.2f}")
     if start.entropy >= LEAST_ENTROPY and now.entropy < guards.entropy * start.entropy:
         found.append(f"the entropy of a token fell from {start.entropy:.3f} to {now.entropy:.3f} nats")
-    if guards.score is not None and not now.score >= start.score - guards.score:
-        found.append(f"the held-out score fell from {start.score:.3f} to {now.score:.3f}")
+    chance = ERRORS * math.hypot(start.score_error, now.score_error)
+    if guards.score is not None and not now.score >= start.score - guards.score - chance:
+        found.append(f"the held-out score fell from {start.score:.3f} to {now.score:.3f}, beyond chance ({chance:.3f})")
     if not math.isfinite(now.entropy):
         found.append("the log-probabilities of the samples are no numbers")
     return "; ".join(found)

@@ -59,7 +59,7 @@ def joined(samples: pa.Table, teacher: str) -> pa.Table:
         "example_id": rows["sample_id"], "answer_id": rows["sample_id"], "target": rows["answer"],
         "teacher": pa.repeat(teacher, rows.num_rows), "reasoning": pa.repeat("", rows.num_rows),
     }  # fmt: skip
-    return pa.table([columns.get(name, rows[name] if name in rows.column_names else None) for name in JOINED.names], schema=JOINED)
+    return pa.table([columns[name] if name in columns else rows[name] for name in JOINED.names], schema=JOINED)
 
 
 def _pieces(rows: pa.Table, size: int) -> Iterator[pa.Table]:

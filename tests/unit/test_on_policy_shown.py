@@ -5,6 +5,7 @@ from pathlib import Path
 
 import sample_run
 
+from engine.contract.students import Student
 from engine.records.on_policy import HeldOut, OnPolicyMetrics, RoundMetrics
 from engine.records.status import StudentRounds
 from engine.report.collect import collect
@@ -12,6 +13,7 @@ from engine.report.page import page
 from engine.storage.folder import Folder
 from engine.students.on_policy.store import ROUNDS, furthest
 from jobs.commands.status import round_table
+from jobs.steps.on_policy import warnings
 
 HELD = HeldOut(answers=9, score=0.512, ended=1.0, length=10.25, repetition=0.125, entropy=0.432)
 ROUND = RoundMetrics(round=1, held_out=HELD, prompts=2, samples=8, learned=6, score=0.375, no_signal=0.25, loss=0.01)
@@ -42,3 +44,11 @@ def test_status_shows_finished_rounds_also_while_the_student_is_in_training(tmp_
             record = ROUND.model_copy(update={"round": number})
             (ledger / f"{ROUNDS}/s/{recipe}/round-{number}").write("round.json", record.model_dump_json().encode())
     assert [each.round for each in furthest(ledger, "s")] == [1, 2]
+
+
+def test_the_warning_says_which_weights_are_the_student() -> None:
+    student = Student.model_validate({"name": "s", "init": {"prune": {"source": "x", "layers": [0]}}})
+    [line] = warnings(student, ENDED)
+    assert line.startswith("student s: on-policy training ended early (collapse), and the weights of the training on examples are")
+    assert "the weights of round 2 are kept" in next(warnings(student, ENDED.model_copy(update={"kept": 2})))
+    assert not list(warnings(student, ENDED.model_copy(update={"ended_by": "rounds"})))

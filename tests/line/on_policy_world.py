@@ -69,6 +69,7 @@ RUNS = {
     **{f"kl{seed}": (KL, seed) for seed in range(3)},
     "held": ({**GRPO, "rounds": 2, "kl": 0.1, "average": "answer", "scale": False, "steps_per_round": 8}, 0),
 }
+ZERO = {"held": 3}
 BROKEN = {"held": (3, 9, 20, 30)}
 """Run -> numbers of batches and steps after which an attempt is interrupted, counted over all attempts."""
 
@@ -215,7 +216,7 @@ def questions(section: OnPolicy, seed: int) -> Questions:
 def run(folder: Path, name: str, kind: str, ends: tuple[int, ...]) -> None:
     """Do the rounds of the run `name`, in as many attempts as there are `ends` and one more; write what came out."""
     ordered, seed = RUNS[name]
-    student = world.student(name, **{**world.SHORT, **RATE, **BATCH, "on_policy": ordered, "seed": seed})
+    student = world.student(name, **{**world.SHORT, **RATE, **BATCH, "on_policy": ordered, "seed": seed, "zero": ZERO.get(name, 2)})
     section, store, start = OnPolicy.model_validate(ordered), folder / kind / name, folder / "alone" / "start" / "best"
     TinyEngine.moments = moments = Moments(ends)
     asked, outcome = questions(section, seed), None

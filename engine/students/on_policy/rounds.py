@@ -2,7 +2,8 @@
 
 A round begins with the student's answers to the held-out prompts and to its share of the training prompts. The first show whether
 the weights of the round before are sound: if they have collapsed, those before them are kept. Samples and scores are in the
-ledger, and a round that was trained has a record beside its checkpoint, so that a later attempt goes on after it.
+ledger, and a round that was trained has a record beside its checkpoint, so that a later attempt goes on after it. The samples of a
+round are in memory, some KB each.
 """
 
 import math
@@ -156,7 +157,10 @@ def _ending(plan: Plan, seen: Seen, number: int) -> tuple[Ending | None, str]:
     if number > section.rounds:
         return "rounds", ""
     if seen.unpaid:
-        return "budget", f"budget.teacher_tokens was spent before {seen.unpaid} samples of round {number} were scored; raise it"
+        return "budget", (
+            f"budget.teacher_tokens was spent before {seen.unpaid} samples of round {number} were scored: raise it, delete the "
+            f"artifact students/{plan.name} and run again"
+        )
     if number == 1 and section.rewards and not metrics.score:
         raise InputError(
             f"{key}.rewards: all {metrics.samples} samples of the first round have the reward 0 by {', '.join(section.rewards)}, "

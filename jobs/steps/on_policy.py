@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from engine.capture.capturer import CaptureSpec
 from engine.contract.capture import Capture
+from engine.contract.checks import Check
 from engine.contract.consumers import ON_POLICY
 from engine.contract.models import VllmModel
 from engine.contract.on_policy import SELF, SOURCE, OnPolicy
@@ -99,7 +100,7 @@ class RayStages:
         student, context = self.student, self.context
         dataset = context.artifact(context.job.needs[0]).fingerprint
         recipe = older_json(student, "students.*", exclude={"name", "exports", *PLACEMENT})
-        teacher = self._teacher and [identity(self._teacher.client.model, self._teacher.client.weights)]
+        teacher = self.teacher and [identity(self.teacher.client.model, self.teacher.client.weights)]
         checks = [check.model_dump_json() for check in _checks(context, _section(student))]
         name = content_id(dataset, recipe, fingerprint(self.start), teacher, checks)
         return Folder((context.ledger / ROUNDS / student.name / name).path)
@@ -115,10 +116,10 @@ class RayStages:
 
     def score(self, samples: pa.Table, number: int) -> Scored:
         """See `rounds.Stages`."""
-        assert self._teacher is not None, "rewards need none"
+        assert self.teacher is not None, "rewards need none"
         folder = self.store / f"round-{number}/scores"
         folder.remove()
-        return flow.score(samples, self._teacher, folder, self.context.profile.cpu)
+        return flow.score(samples, self.teacher, folder, self.context.profile.cpu)
 
     def train(self, order: RoundSpec) -> Path:
         """See `rounds.Stages`."""
@@ -138,7 +139,7 @@ class RayStages:
             return folder  # on a file system it stays
 
     @cached_property
-    def _teacher(self) -> CaptureSpec | None:
+    def teacher(self) -> CaptureSpec | None:
         """The teacher that scores; None with rewards."""
         context, section = self.context, _section(self.student)
         if section.teacher is None:
@@ -177,7 +178,7 @@ def _section(student: Student) -> OnPolicy:
     return student.on_policy
 
 
-def _checks(context: JobContext, section: OnPolicy) -> list:
+def _checks(context: JobContext, section: OnPolicy) -> list[Check]:
     return [check for check in context.contract.judges.checks if check.title in section.rewards]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from engine.contract.objectives import Divergence, JensenShannon, Objectives
+from engine.contract.objectives import Objectives
 from engine.contract.on_policy import OnPolicy
 from engine.contract.students import Student
 from engine.rows import content_id
@@ -49,10 +49,10 @@ def run(spec: TrainSpec, worker: WorkerContext) -> None:
 
 def student_of_round(student: Student, section: OnPolicy, steps: int) -> Student:
     """Return `student` with the objective and the schedule of a round. The objectives of `grpo` are not used."""
-    sections = {"reverse_kl": Divergence(), "forward_kl": Divergence(), "jsd": JensenShannon(beta=section.beta)}
-    objectives = Objectives(sft=0.0, **{section.divergence: sections[section.divergence]})
+    parameters = {"beta": section.beta} if section.divergence == "jsd" else {}
+    divergence = {"sft": 0.0, section.divergence: {"weight": 1.0, **parameters}}
     update = {
-        "objectives": Objectives() if section.rewards else objectives,
+        "objectives": Objectives() if section.rewards else Objectives.model_validate(divergence),
         "learning_rate": section.learning_rate,
         "schedule": "constant",
         "warmup_steps": 0,

@@ -11,8 +11,9 @@ class HeldOut(Record):
     """A student's answers to the held-out prompts, one sample each."""
 
     answers: int
-    score: float
-    """Mean reward; or minus the divergence from the teacher, in nats per token: the mean of log-probability ratios."""
+    score: float | None
+    """Mean reward; or minus the divergence from the teacher, in nats per token: the mean of log-probability ratios. Null if the
+    budget reached none of them."""
     score_error: float = 0.0
     """Standard error of the score, over the answers."""
     ended: float
@@ -38,7 +39,7 @@ class RoundMetrics(Record):
     """Answers to them."""
     learned: int = 0
     """Those of them that were learned from; 0 if the rounds ended before."""
-    score: float
+    score: float | None
     """As of the held-out answers, of the training prompts."""
     no_signal: float | None = None
     """Share of the groups whose rewards are all equal; null without rewards."""

@@ -142,14 +142,18 @@ def round_table(students: Sequence[StudentRounds]) -> str:
     for student in students:
         for each in student.rounds:
             held, signal = each.held_out, None if each.no_signal is None else f"{each.no_signal:.0%}"
-            measured = [f"{value:.3f}" for value in (each.score, held.score, held.entropy, held.repetition)]
+            measured = [_number(value) for value in (each.score, held.score, held.entropy, held.repetition)]
             rows.append([student.name, f"{each.round} of {student.of}", *measured, f"{held.length:.1f}", signal, each.learned])
         if outcome := student.outcome:
             held = outcome.final
-            last = [None, *(f"{value:.3f}" for value in (held.score, held.entropy, held.repetition)), f"{held.length:.1f}"]
+            last = [None, *(_number(value) for value in (held.score, held.entropy, held.repetition)), f"{held.length:.1f}"]
             rows.append([student.name, f"kept: {outcome.kept}", *last, None, outcome.ended_by])
     head = ["student", "round", "score", "held-out", "entropy", "repeated", "tokens", "no signal", "learned"]
     return columns(rows, head=head) if rows else ""
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
 
 
 def spending_table(spending: Spending) -> str:

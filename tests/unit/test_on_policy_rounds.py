@@ -165,7 +165,8 @@ def test_a_loss_that_is_no_number_keeps_the_weights_before_it(tmp_path: Path, st
 def test_a_budget_that_ends_and_a_teacher_with_other_tokens_are_named(tmp_path: Path, start: Path) -> None:
     found = rounds.run(plan(tmp_path, start, KL), Scripted(tmp_path, better, unpaid=True))
     assert found.metrics.ended_by == "budget" and "before 5 samples of round 1 were scored" in found.metrics.why
-    assert found.metrics.kept == 0 and found.model == start
+    assert found.metrics.kept == 0 and found.model == start and found.metrics.final.score is None
+    assert "score unknown, held-out unknown" in rounds.as_text("s", found.metrics.rounds[0])
     with pytest.raises(ModelError, match=r"students.s.on_policy.teacher: the distribution of t lies on 0% of the student's tokens"):
         rounds.run(plan(tmp_path / "b", start, KL), Scripted(tmp_path / "b", better))
 

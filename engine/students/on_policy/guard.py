@@ -24,7 +24,7 @@ def measure(rows: Sequence[Row], scores: Sequence[float]) -> HeldOut:
     logprob = sum(row["logprob"] or 0.0 for row in rows)
     return HeldOut(
         answers=len(rows),
-        score=_mean(scores),
+        score=_mean(scores) if scores else None,
         score_error=round(float(np.std(scores, ddof=1)) / math.sqrt(len(scores)), 6) if len(scores) > 1 else 0.0,
         ended=_mean([row["finish_reason"] == "stop" for row in rows]),
         length=_mean(tokens),
@@ -49,7 +49,12 @@ def collapse(now: HeldOut, start: HeldOut, guards: Guards) -> str:
     if start.entropy >= LEAST_ENTROPY and now.entropy < guards.entropy * start.entropy:
         found.append(f"the entropy of a token fell from {start.entropy:.3f} to {now.entropy:.3f} nats")
     chance = ERRORS * math.hypot(start.score_error, now.score_error)
-    if guards.score is not None and not now.score >= start.score - guards.score - chance:
+    if (
+        guards.score is not None
+        and start.score is not None
+        and now.score is not None
+        and not now.score >= start.score - guards.score - chance  # also where it is no number
+    ):
         found.append(f"the held-out score fell from {start.score:.3f} to {now.score:.3f}, beyond chance ({chance:.3f})")
     if not math.isfinite(now.entropy):
         found.append("the log-probabilities of the samples are no numbers")

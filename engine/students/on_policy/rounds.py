@@ -132,7 +132,7 @@ def _see(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], number: int) 
         held_out=guard.measure(held, scores[0]),
         prompts=len({row["prompt_id"] for row in train}),
         samples=len(train),
-        score=round(float(np.mean(scores[1])), 6) if scores[1] else 0.0,
+        score=round(float(np.mean(scores[1])), 6) if scores[1] else None,
         no_signal=learned.no_signal if train else None,
         aligned=learned.aligned if train else None,
     )
@@ -154,13 +154,13 @@ def _ending(plan: Plan, seen: Seen, number: int) -> tuple[Ending | None, str]:
         ModelError: the teacher's distributions cannot be laid on the student's tokens.
     """
     section, metrics, key = plan.section, seen.metrics, f"students.{plan.name}.on_policy"
-    if number > section.rounds:
-        return "rounds", ""
     if seen.unpaid:
         return "budget", (
             f"budget.teacher_tokens was spent before {seen.unpaid} samples of round {number} were scored: raise it, delete the "
             f"artifact students/{plan.name} and run again"
         )
+    if number > section.rounds:
+        return "rounds", ""
     if number == 1 and section.rewards and not metrics.score:
         raise InputError(
             f"{key}.rewards: all {metrics.samples} samples of the first round have the reward 0 by {', '.join(section.rewards)}, "
@@ -170,7 +170,7 @@ def _ending(plan: Plan, seen: Seen, number: int) -> tuple[Ending | None, str]:
     if metrics.no_signal is not None and (metrics.no_signal > section.stop_no_signal or metrics.no_signal == 1):
         return "no_signal", (
             f"the rewards of {metrics.no_signal:.0%} of the groups of round {number} are all equal (stop_no_signal: "
-            f"{section.stop_no_signal:.0%}): their mean is {metrics.score:.3f}. Take harder rewards or prompts, more samples or a "
+            f"{section.stop_no_signal:.0%}): their mean is {metrics.score}. Take harder rewards or prompts, more samples or a "
             "higher temperature"
         )
     if metrics.aligned is not None and metrics.aligned < LEAST_ALIGNED:
@@ -212,7 +212,8 @@ def _train(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], seen: Seen,
 
 def as_text(name: str, record: RoundMetrics) -> str:
     """Return the record of a round in one line."""
-    parts = [f"score {record.score:.3f}, held-out {record.held_out.score:.3f}", f"{record.learned} of {record.samples} samples"]
+    scores = ["unknown" if score is None else f"{score:.3f}" for score in (record.score, record.held_out.score)]
+    parts = [f"score {scores[0]}, held-out {scores[1]}", f"{record.learned} of {record.samples} samples"]
     parts += [f"{record.no_signal:.0%} of groups without signal"] if record.no_signal is not None else []
     parts += [f"{record.held_out.length:.1f} tokens an answer", f"entropy {record.held_out.entropy:.3f}"]
     return f"{name}: on-policy round {record.round}: {', '.join(parts)}"

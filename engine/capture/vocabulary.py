@@ -1,9 +1,11 @@
 """The words of a teacher, as bytes, without its weights."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.capture.schemas import VOCABULARY
 from engine.contract.capture import Capture
@@ -23,6 +25,12 @@ def vocabulary(model: Model, folder: Path | None) -> pa.Table:
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return _table(token_bytes(tokenizer), special_ids(tokenizer), tokenizer.eos_token_id)
+
+
+def occurring(words: pa.Table, teacher: str, ids: Collection[int]) -> pa.Table:
+    """Return VOCABULARY of those of the words of `teacher` (COLUMNS) that have one of `ids`, or end its turns."""
+    rows = words.filter(pc.or_(pc.is_in(words["id"], pa.array(sorted(ids), pa.int32())), words["ends"]))
+    return rows.append_column("teacher", pa.repeat(teacher, rows.num_rows)).select(VOCABULARY.names)
 
 
 def too_many(section: Capture, teacher: str, words: int) -> str:

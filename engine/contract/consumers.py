@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 from engine.contract.contract import Contract
 from engine.contract.models import Model, TeacherModel
 
-SYNTHESIS, SIGNALS, REPAIR, CAPTURE = "synthesis", "signals", "rewrite", "capture"
+SYNTHESIS, SIGNALS, REPAIR, CAPTURE, ON_POLICY = "synthesis", "signals", "rewrite", "capture", "on_policy"
 """Payees of the consumers that the contract does not name; teachers and rubrics are payees under their own names."""
 
 
 class Consumer(NamedTuple):
     """One use of a paid model."""
 
-    kind: Literal["synthesis", "teacher", "judge", "signals", "repair", "capture"]
+    kind: Literal["synthesis", "teacher", "judge", "signals", "repair", "capture", "on_policy"]
     payee: str
     """Name under which its token usage is noted; several uses may share one."""
     path: str
@@ -49,3 +49,7 @@ def consumers(contract: Contract) -> Iterator[Consumer]:
     for number, teacher in enumerate(contract.teachers.models):
         if contract.capture and (contract.capture.teachers is None or teacher.name in contract.capture.teachers):
             yield Consumer("capture", CAPTURE, f"teachers.models.{number}.model", teacher.model, "capture", "teacher_tokens")
+    scoring = {student.on_policy.teacher for student in contract.students if student.on_policy}
+    for number, teacher in enumerate(contract.teachers.models):
+        if teacher.name in scoring:
+            yield Consumer("on_policy", ON_POLICY, f"teachers.models.{number}.model", teacher.model, "students", "teacher_tokens")

@@ -12,6 +12,7 @@ from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
 from engine.contract.exports import AnyExport
 from engine.contract.judges import Judges
+from engine.contract.on_policy import problems
 from engine.contract.prompts import Prompts, Source
 from engine.contract.reference import is_none
 from engine.contract.specialist import Specialist
@@ -239,6 +240,12 @@ class Contract(Section):
                 )
             if models[name].type == "endpoint" and name not in self.capture.tokenizers:
                 raise ValueError(f"capture.tokenizers.{name}: is needed: the folder of the tokenizer of the endpoint's model")
+        return self
+
+    @model_validator(mode="after")
+    def rounds_have_their_teachers_and_rewards(self) -> "Contract":
+        if found := list(problems(self)):
+            raise ValueError("; ".join(found))
         return self
 
     def student(self, name: str) -> Student:

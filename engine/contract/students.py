@@ -9,6 +9,7 @@ from engine.contract.base import Name, Positive, Section, distinct
 from engine.contract.exports import AnyExport, is_empty
 from engine.contract.init import Init
 from engine.contract.objectives import Objectives
+from engine.contract.on_policy import OnPolicy
 
 PLACEMENT = ("workers", "micro_batch_size", "zero")
 """Keys of a student that say on what its training is computed, and in which pieces. Losses agree up to the order of sums, so these
@@ -113,6 +114,8 @@ class Student(Section):
     `metric`, is the student; the record, the report and `rayleigh status` show how far the others are from it."""
     keep_seeds: bool = _added(False)
     """Keep the models of the other seeds, too, in `seeds/SEED/model` of the student's artifact."""
+    on_policy: OnPolicy | None = _added(None)
+    """Rounds of training on the student's own samples, after the training above and from its best weights; null = none."""
     exports: Annotated[tuple[AnyExport, ...], distinct(hint="; give one of them a `name`")] = Field(default=(), exclude_if=is_empty)
     """Further deployments of the trained student, beside its own safetensors folder. No part of the training's recipe."""
 

@@ -26,6 +26,11 @@ class Blocks:
         self.parts = parts
 
     @classmethod
+    def of(cls, pool: ThreadPool, tables: Sequence[pa.Table]) -> "Blocks":
+        """Return rows with a block for each of `tables`."""
+        return cls(pool, [Ref.of(table).result for table in tables])
+
+    @classmethod
     def from_items(cls, pool: ThreadPool, items: Sequence[Row], blocks: int) -> "Blocks":
         """Return `items` in `blocks` blocks, cut as Ray cuts them."""
         sizes = [len(items) // blocks + (number < len(items) % blocks) for number in range(blocks)]

@@ -86,6 +86,17 @@ def scan(artifact: Artifact, name: str, pool: Pool, *, rows: int, columns: Seque
     return _read(artifact, name, pool, [(shard, 0, shard.rows) for shard in shards], blocks=blocks, columns=columns)
 
 
+def of(tables: Sequence[pa.Table]) -> Rows:
+    """Return rows with a block for each of `tables`; what a function returns for a block stays one block."""
+    if found := threads():
+        return Blocks.of(found, tables)
+    import ray.data
+
+    rows = ray.data.from_arrow(list(tables))
+    rows.context.target_max_block_size = None
+    return rows
+
+
 def apply(
     rows: Rows,
     op: Op | type,

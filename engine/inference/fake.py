@@ -92,4 +92,6 @@ class FakeEngine:
         replies = self.model.replies
         reply = (replies[(self.num_answers - 1) % len(replies)] if replies else message).split()
         finish_reason = "stop" if len(reply) <= sampling.max_tokens else "length"
-        return Completion(" ".join(reply[: sampling.max_tokens]), finish_reason, words, len(reply), logprob=-0.1)
+        text = " ".join(reply[: sampling.max_tokens])
+        ids = (*text.encode(), END) if finish_reason == "stop" else tuple(text.encode())
+        return Completion(text, finish_reason, words, len(reply), logprob=-0.1, token_ids=ids)

@@ -280,7 +280,8 @@ def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> 
     sample = output.outputs[0]
     finish_reason = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
     error = "" if finish_reason != "error" else f"ended as {sample.finish_reason}"
-    return Completion(sample.text, finish_reason, tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds, error)
+    counts = tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds
+    return Completion(sample.text, finish_reason, *counts, error, token_ids=tuple(sample.token_ids))
 
 
 def _loss(output: Any, count: int) -> float | None:

@@ -7,6 +7,7 @@ from pydantic import Field
 from engine.records.base import Record
 from engine.records.candidates import FailureReason, TeacherCost
 from engine.records.judge import JudgeStatus
+from engine.records.on_policy import OnPolicyMetrics, RoundMetrics
 from engine.records.student import SeedMetrics, Spread
 
 
@@ -65,6 +66,18 @@ class StudentSeeds(Record):
     """As in the metrics of the student's artifact."""
 
 
+class StudentRounds(Record):
+    """The rounds of one student on its own samples."""
+
+    name: str
+    rounds: tuple[RoundMetrics, ...]
+    """Those that are finished."""
+    of: int
+    """Rounds that the contract orders."""
+    outcome: OnPolicyMetrics | None = None
+    """Null until the student is finished."""
+
+
 class Status(Record):
     """How far a run is."""
 
@@ -83,3 +96,5 @@ class Status(Record):
     """Null without a judge, or until `candidates` is finished."""
     seeds: tuple[StudentSeeds, ...] = ()
     """The finished students that were trained with several seeds."""
+    rounds: tuple[StudentRounds, ...] = ()
+    """The students that learn from their own samples, once a round is finished."""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.records.base import Record
+from engine.records.on_policy import OnPolicyMetrics
 
 
 class CutRecord(Record):
@@ -206,3 +207,5 @@ class StudentMetrics(Record):
     """Those of them that had another number of workers; losses agree up to the order of floating-point sums."""
     preferences: dict[str, PreferenceAudit] = Field(default={}, exclude_if=_empty)
     """Split -> its preference pairs; empty without an objective that reads them."""
+    on_policy: OnPolicyMetrics | None = Field(default=None, exclude_if=_empty)
+    """The rounds on its own samples; null without `on_policy` in the contract."""

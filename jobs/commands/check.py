@@ -24,7 +24,7 @@ from engine.prompts.files import source_files
 from engine.storage.folder import Folder
 from engine.students.export import gguf
 from engine.students.init.source import check_source
-from jobs.commands.check_capture import verify_capture
+from jobs.commands.check_capture import verify_capture, verify_rounds
 from jobs.commands.check_schemas import schema_notes, verify_schemas
 from jobs.commands.check_students import student_line, student_notes, verify_students
 from jobs.steps import trained
@@ -88,6 +88,7 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
             raise ModelError(f"{key}: {error}") from None
     verify_schemas(contract)
     verify_capture(contract, root=root, models=models)
+    verify_rounds(contract, root=root, models=models)
 
 
 def verify_exporters(contract: Contract, profile: Profile, *, models: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.capture.vocabulary import too_many
 from engine.contract import Contract
+from engine.contract.on_policy import SOURCE
 from engine.contract.profile import Pool
 from engine.contract.teachers import Teacher
 from engine.errors import ModelError
@@ -25,11 +26,26 @@ def verify_capture(contract: Contract, *, root: str, models: str) -> None:
     for key, teacher, folder in _folders(contract, root, models):
         if key and not folder.is_dir():
             raise ModelError(f"{key}: found no folder at {folder}; give the tokenizer's files of the model behind the endpoint.")
-        file = folder / "config.json"
-        config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+        size = _words(folder)
         if contract.capture and size and size < contract.capture.entries:
             raise ModelError(too_many(contract.capture, teacher.name, size))
+
+
+def verify_rounds(contract: Contract, *, root: str, models: str) -> None:
+    """Check the vocabularies of the models that score the samples of students, as far as their folders are there.
+
+    Raises:
+        ModelError: one has fewer tokens than `on_policy.k` wants of each distribution.
+    """
+    named = {teacher.name: teacher.model.path for teacher in contract.teachers.models if teacher.model.type == "vllm"}
+    for number, student in enumerate(contract.students):
+        section = student.on_policy
+        path = (student.init.source if section.teacher == SOURCE else named.get(section.teacher or "")) if section else None
+        size = path and _words(Path(models, path) if path in BUNDLED else Path(root, path))
+        if section and size and size < section.k:
+            raise ModelError(
+                f"students.{number}.on_policy.k: found {section.k}, but {section.teacher} has {size} tokens. Write at most that."
+            )
 
 
 def ask_captured(contract: Contract, *, root: str) -> list[str]:
@@ -48,6 +64,13 @@ def ask_captured(contract: Contract, *, root: str) -> list[str]:
                 raise ModelError(f"{teacher.model.url}: did not score a word for capture.teachers {teacher.name}; try again later.")
             lines.append(f"{teacher.model.url} scores texts, as capture wants of {teacher.name}")
     return lines
+
+
+def _words(folder: Path) -> int | None:
+    """Return how many tokens the model in `folder` has; None if its configuration is not there, or does not say."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
 
 
 def _folders(contract: Contract, root: str, models: str) -> Iterator[tuple[str, Teacher, Path]]:

@@ -191,6 +191,19 @@ def _read(section: Capture, estimates: Extrapolation) -> Array:
     return sums["learnable"] * (sums["exam_in"] + sums["exam_out"]) * _scored_by(section, estimates)
 
 
+def _on_policy(contract: Contract, estimates: Extrapolation) -> Range | None:
+    """Return the tokens that teachers read in the rounds of all students."""
+    read = [student.on_policy for student in contract.students if student.on_policy and student.on_policy.teacher]
+    names = {teacher.name for teacher in contract.teachers.models}
+    counts = [
+        (each.rounds * each.prompts_per_round * each.samples + (each.rounds + 1) * each.held_out, each.max_tokens)
+        for each in read
+        if each.teacher in names
+    ]
+    samples, written = sum(count for count, _ in counts), sum(count * most for count, most in counts)
+    return estimates.total("exam_in", times=samples / estimates.pilot.drawn, plus=written)
+
+
 def student(name: str, estimates: Extrapolation, *, validation: float) -> JobPlan:
     """Return the plan of one training; `validation` is the share of its examples that are for validation."""
     rows = estimates.count("learnable")
@@ -244,6 +257,8 @@ def _consumer_tokens(
         return None, f"not measured: at most one reply for each prompt without an accepted answer, about {prompts} of them"
     if consumer.kind == "capture" and contract.capture:
         return estimates.total(_read(contract.capture, estimates)), f"at most: each example is read once; {IN_PROPORTION}"
+    if consumer.kind == "on_policy":
+        return _on_policy(contract, estimates), "at most: the teacher reads each sample of the rounds, all as long as allowed"
     paid = pilot.judge_tokens.get(consumer.payee, 0)
     if not paid:
         return None, "not measured: the pilot paid for nothing, as the ledger held it or no answer was worth a question"

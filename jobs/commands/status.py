@@ -8,12 +8,13 @@ from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, tokens_in
 from engine.records.candidates import CandidatesMetrics, FailureReason
 from engine.records.judge import JudgeStatus
-from engine.records.status import JobStatus, JudgeSpending, Spending, Status, StudentSeeds
+from engine.records.status import JobStatus, JudgeSpending, Spending, Status, StudentRounds, StudentSeeds
 from engine.records.student import StudentMetrics
 from engine.rows import POOLS
 from engine.runs.job import Job
 from engine.storage.artifact import ArtifactWriter, load_artifact
 from engine.storage.folder import Folder
+from engine.students.on_policy.store import furthest
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.terminal.console import columns
@@ -44,6 +45,7 @@ def status(run: str) -> Status:
         failures=metrics.failures if metrics else (),
         judge=metrics.judge if metrics else None,
         seeds=tuple(_seeds(work.folder, work.contract)),
+        rounds=tuple(_rounds(work.folder, work.contract)),
     )
 
 
@@ -60,6 +62,16 @@ def _seeds(folder: Folder, contract: Contract) -> Iterator[StudentSeeds]:
             metrics = artifact.metrics(StudentMetrics)
             assert metrics.seed is not None, "a contract with seeds writes it"
             yield StudentSeeds(name=student.name, best=metrics.seed, seeds=metrics.seeds, spread=metrics.spread)
+
+
+def _rounds(folder: Folder, contract: Contract) -> Iterator[StudentRounds]:
+    for student in contract.students:
+        if student.on_policy:
+            artifact = load_artifact(folder / f"students/{student.name}")
+            outcome = artifact.metrics(StudentMetrics).on_policy if artifact else None
+            done = outcome.rounds if outcome else tuple(furthest(folder / "ledger", student.name))
+            if done:
+                yield StudentRounds(name=student.name, rounds=done, of=student.on_policy.rounds, outcome=outcome)
 
 
 def _job(folder: Folder, job: Job) -> JobStatus:
@@ -90,7 +102,7 @@ def as_text(status: Status) -> str:
     """Return the status as tables: rows in and out of each job, and what each teacher cost."""
     head = f"{status.run}: {status.contract}, created {status.created}"
     notes = [warning_lines(status.jobs), failure_note(status), spending_table(status.spending), judge_note(status.judge)]
-    parts = [head, job_table(status.jobs), *notes, seed_table(status.seeds)]
+    parts = [head, job_table(status.jobs), *notes, seed_table(status.seeds), round_table(status.rounds)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -122,6 +134,26 @@ def seed_table(students: Sequence[StudentSeeds]) -> str:
         rows.append([student.name, "mean, sd", *(found and f"{found.mean:.3f}, {found.sd:.3f}" for found in spread), *[None] * 4])
     head = ["student", "seed", "served", "without grammar", "loss", "best step", "steps", "ended by", ""]
     return columns(rows, head=head) if rows else ""
+
+
+def round_table(students: Sequence[StudentRounds]) -> str:
+    """Return one line a round of on-policy training, and what became of it; an empty string if no student has one."""
+    rows: list[list[object]] = []
+    for student in students:
+        for each in student.rounds:
+            held, signal = each.held_out, None if each.no_signal is None else f"{each.no_signal:.0%}"
+            measured = [_number(value) for value in (each.score, held.score, held.entropy, held.repetition)]
+            rows.append([student.name, f"{each.round} of {student.of}", *measured, f"{held.length:.1f}", signal, each.learned])
+        if outcome := student.outcome:
+            held = outcome.final
+            last = [None, *(_number(value) for value in (held.score, held.entropy, held.repetition)), f"{held.length:.1f}"]
+            rows.append([student.name, f"kept: {outcome.kept}", *last, None, outcome.ended_by])
+    head = ["student", "round", "score", "held-out", "entropy", "repeated", "tokens", "no signal", "learned"]
+    return columns(rows, head=head) if rows else ""
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
 
 
 def spending_table(spending: Spending) -> str:

@@ -11,7 +11,7 @@ from engine.capture import flow
 from engine.capture.capturer import CaptureSpec
 from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.capture.summary import metrics_of
-from engine.capture.vocabulary import too_many, vocabulary
+from engine.capture.vocabulary import occurring, too_many, vocabulary
 from engine.contract import Contract
 from engine.contract.capture import Capture
 from engine.contract.consumers import CAPTURE as PAYEE
@@ -142,10 +142,6 @@ def _together(tables: Sequence[Table]) -> Table:
 
 def _occurring(words: dict[str, pa.Table], specs: Sequence[CaptureSpec], written: Sequence[Written]) -> Iterator[pa.Table]:
     """Yield VOCABULARY of the ids that occur in each teacher's distributions, and of those that end its turns."""
-    import pyarrow.compute as pc
-
     for spec, each in zip(specs, written, strict=True):
         name = spec.teacher.name
-        ids = pa.array(sorted({token for summary in each.summaries for token in summary["ids"]}), pa.int32())
-        rows = words[name].filter(pc.or_(pc.is_in(words[name]["id"], ids), words[name]["ends"]))
-        yield rows.append_column("teacher", pa.repeat(name, rows.num_rows)).select(VOCABULARY.names)
+        yield occurring(words[name], name, {token for summary in each.summaries for token in summary["ids"]})

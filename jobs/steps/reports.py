@@ -29,6 +29,7 @@ from engine.records.candidates import CandidatesMetrics
 from engine.records.judge import JudgeMetrics
 from engine.records.release import RegistryEvent, ReportsMetrics
 from engine.records.report import CurationSummary, Holdout, Report, Role
+from engine.records.student import StudentMetrics
 from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, default_registry
 from engine.rows import EXAMPLE, FINISH_REASONS, HOLDOUT, KINDS, PREDICTION
@@ -36,6 +37,7 @@ from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts, load_artifact, nan_findings
 from engine.storage.shards import iterate
 from engine.students.export import gguf
+from jobs.steps import on_policy
 from jobs.steps.exports import exports, served
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
@@ -216,6 +218,8 @@ def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
         if artifact is None:
             notes.append(f"{section.name} was not trained, as its training failed or has not ended, so it is in no table.")
             continue
+        if section.on_policy and (rounds := artifact.metrics(StudentMetrics).on_policy):
+            notes += on_policy.warnings(section, rounds)
         for name, made in ((section.name, artifact), *exports(context, section, notes)):
             folder, units = f"{made.folder}/model", _units(context.contract)
             yield trained(context, context.contract, name, role="student", folder=folder, units=units)

@@ -27,10 +27,13 @@ from engine.students.training.checkpoint_state import Progress
 from engine.students.training.generation import require_answers
 from engine.students.training.preferences import MAKE_PAIRS
 from engine.students.training.state import BEST, SPLITS, Served, TrainSpec
-from jobs.steps import initial_source
+from jobs.steps import initial_source, on_policy
 
 MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
+
+OUTSIDE = {"name", "exports", "on_policy"}
+"""Keys of a student that do not change its training on examples."""
 
 CAPTURE = "capture"
 """Artifact that a student needs if one of its objectives reads the teacher's distribution."""
@@ -52,13 +55,15 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     check_examples(context, data, student)
     if student.objectives.reads_pairs:
         check_pairs(student, data)
+    questions = on_policy.questions(context, student, data) if student.on_policy else None
     plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
         for each in ended:
             require_best(each, student)
         best = max(ended, key=Ended.rank)
-        copy(best.folder / BEST, context.writer.folder / "model")
+        rounds = on_policy.run(context, best.student, questions, best.folder / BEST) if questions else None
+        copy(rounds.model if rounds else best.folder / BEST, context.writer.folder / "model")
         for part in (adapter.FOLDER, adapter.BASE) if student.init.adapter and not student.init.adapter.merge else ():
             copy(best.folder / BEST / part, context.writer.folder / part)
         for each in ended if student.keep_seeds else ():
@@ -70,8 +75,9 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
             context.log(f"{context.job.name}: {went_on}")
     rows = [{"student": student.name, "seed": each.student.seed, **entry} for each in ended for entry in each.progress.curve]
     context.writer.put("steps", from_rows(rows, STEP), STEP)
-    context.writer.metrics = metrics(student, layers, best, ended)
-    context.writer.warnings += unseen(student, best)
+    measured = metrics(student, layers, best, ended)
+    context.writer.metrics = measured.model_copy(update={"on_policy": rounds.metrics}) if rounds else measured
+    context.writer.warnings += [*unseen(student, best), *(on_policy.warnings(student, rounds.metrics) if rounds else ())]
     assert best.progress.setup is not None, "the loop writes it with its first checkpoint"
     return row_counts(student, data, best.progress.setup)
 
@@ -188,7 +194,7 @@ def checkpoints(
     storage = context.ledger / "checkpoints" / student.name
     inputs = [fingerprint(source), *([capture.fingerprint] if capture else [])]
     names = [
-        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={"name", "exports", *left_out}), *inputs)
+        content_id(dataset.fingerprint, older_json(student, "students.*", exclude={*OUTSIDE, *left_out}), *inputs)
         for left_out in ((), PLACEMENT)
     ]
     return launch.CheckpointLocation(absolute(storage), next(filter(storage.exists, names), names[-1]))

@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from engine.contract.objectives import Divergence, Dpo, JensenShannon, Orpo, Simpo
-from engine.students.data.batch import Batch, TeacherTokens
-from engine.students.objectives import OBJECTIVES, PAIR_OBJECTIVES
+from engine.contract.on_policy import OnPolicy
+from engine.students.data.batch import Batch, PolicyTokens, TeacherTokens
+from engine.students.objectives import OBJECTIVES, PAIR_OBJECTIVES, grpo
 from engine.students.objectives.outputs import Outputs, PairOutputs
 
 TOKENS, WORDS, PAIRS = 7, 13, 4
@@ -119,3 +120,37 @@ def test_simpo_is_trls(noise: float) -> None:
     means = ours.chosen / ours.chosen_tokens, ours.rejected / ours.rejected_tokens
     theirs = trainer("experimental.cpo.cpo_trainer.CPOTrainer").cpo_loss(state, *means)[0].mean()
     assert float(PAIR_OBJECTIVES["simpo"].loss(ours, section).mean()) == pytest.approx(float(theirs), abs=1e-5)
+
+
+@pytest.mark.parametrize(("average", "kind"), [("answer", "grpo"), ("token", "bnpo")])
+@pytest.mark.parametrize("kl", [0.0, 0.3])
+def test_grpo_is_trls(average: str, kind: str, kl: float) -> None:
+    """Two groups of two answers of different lengths; their advantages by TRL's own lines."""
+    section = OnPolicy.model_validate({"objective": "grpo", "rewards": {"c": 1}, "clip": 0.2, "kl": kl, "average": average})
+    lengths = torch.tensor([5, 2, 3, 1])
+    mask = (torch.arange(5) < lengths[:, None]).long()
+    new, old, reference = (-normal(4, 5, seed=seed).abs() / 4 for seed in range(3))
+    rewards = torch.tensor([1.0, 0.25, 0.0, 0.75])
+    groups = rewards.view(2, 2)
+    theirs = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()
+    assert grpo.advantages(groups.numpy(), scale=True).flatten() == pytest.approx(theirs.numpy(), abs=1e-6)
+    state = MagicMock()
+    state._get_per_token_logps_and_entropies.return_value = (new, torch.zeros_like(new), None)
+    state.configure_mock(
+        aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None, importance_sampling_level="token",
+        beta=kl, loss_type=kind, epsilon_low=0.2, epsilon_high=0.2, use_vllm=False, current_gradient_accumulation_steps=1,
+        _entropy_bonus_enabled=False,
+    )  # fmt: skip
+    state.args.configure_mock(delta=None, use_bias_correction_kl=False)
+    state.accelerator.reduce.side_effect = lambda tensor, reduction: tensor
+    state.accelerator.gather.side_effect = lambda tensor: tensor
+    inputs = {
+        "prompt_ids": torch.ones(4, 1).long(), "prompt_mask": torch.ones(4, 1).long(), "completion_ids": torch.ones(4, 5).long(),
+        "completion_mask": mask, "advantages": theirs, "old_per_token_logps": old, "ref_per_token_logps": reference,
+    }  # fmt: skip
+    published = trainer("trainer.grpo_trainer.GRPOTrainer")._compute_loss(state, MagicMock(), inputs)
+    use, owners = mask.bool(), torch.arange(4)[:, None].expand(4, 5)[mask.bool()]
+    tokens = PolicyTokens(theirs[owners], old[use], reference[use])
+    weights = 1 / lengths[owners] if average == "answer" else torch.ones(len(owners))
+    ours = (grpo.loss(new[use], tokens, section) * weights).sum() / weights.sum()
+    assert float(ours) == pytest.approx(float(published), abs=1e-5)

@@ -86,6 +86,11 @@ def test_checkpoints_have_one_name_for_all_numbers_of_workers(tmp_path: Path) ->
     assert name != location(tmp_path, epochs=4)
 
 
+def test_rounds_are_added_to_a_training_on_examples_that_is_finished(tmp_path: Path) -> None:
+    rounds = {"objective": "grpo", "rewards": {"json_schema": 1}}
+    assert location(tmp_path) == location(tmp_path, on_policy=rounds)
+
+
 def test_every_objective_of_the_contract_is_registered() -> None:
     assert {*OBJECTIVES, *PAIR_OBJECTIVES} == set(Objectives.model_fields) - {"by_kind", "by_tier"}
 

@@ -61,17 +61,24 @@ def captured(artifact: Artifact, packed: Packed, tokenizer: Any) -> Captured:
 
 
 def laid(
-    rows: pa.Table, words: pa.Table, metrics: CaptureMetrics, targets: Mapping[str, Sequence[int]], tokenizer: Any
+    rows: pa.Table,
+    words: pa.Table,
+    metrics: CaptureMetrics,
+    targets: Mapping[str, Sequence[int]],
+    tokenizer: Any,
+    *,
+    end: int | None = None,
 ) -> Captured:
     """Return the distributions of the CAPTURE `rows` and their VOCABULARY at `targets`: example_id -> its tokens of the student.
 
     Several teachers are mixed by their weights, each token over those that scored it. A token without a distribution has no words,
     all its mass is tail, and its gate is shut; so is that of a token whose teacher disagrees, if the contract says `gate: agree`.
+    `end` ends the student's turns; by default it is the last token of the first target.
     """
     rows = rows.filter(pc.equal(rows["finish_reason"], "stop"))
     keys = zip(rows["example_id"].to_pylist(), rows["teacher"].to_pylist(), strict=True)
     place = {key: at for at, key in enumerate(keys)}
-    end = next((target[-1] for target in targets.values() if target), -1)
+    end = next((target[-1] for target in targets.values() if target), -1) if end is None else end
     maps = {name: VocabularyMap(words.filter(pc.equal(words["teacher"], name)), tokenizer, end) for name in metrics.teachers}
     result = [_flat([], agree=False)]
     for name, target in targets.items():

@@ -44,6 +44,15 @@ class TeacherTokens(OnDevice):
 
 
 @dataclass(frozen=True)
+class PolicyTokens(OnDevice):
+    """What `grpo` reads of the T sampled tokens of a batch."""
+
+    advantages: Tensor  # float32 [T], of the token's answer within its group
+    old: Tensor  # float32 [T], log-probability under the weights with which the round began, nats
+    reference: Tensor  # float32 [T], log-probability under the student before the first round, nats
+
+
+@dataclass(frozen=True)
 class Batch(OnDevice):
     """One forward pass of one worker: B examples padded on the right to L tokens, T target tokens in all."""
 
@@ -55,6 +64,7 @@ class Batch(OnDevice):
     teacher: TeacherTokens | None = None
     blends: Tensor | None = None  # int64 [T], which blend of objectives the token's example has; None = all have the same
     rationale: Tensor | None = None  # bool [T], whether the token belongs to the rationale; None = no objective asks
+    policy: PolicyTokens | None = None  # None = the examples are no samples
     restarts: Tensor | None = None  # int64 [B, L], position of each token within its example, if examples share rows
 
     def attention(self) -> dict[str, Tensor]:

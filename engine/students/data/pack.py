@@ -12,11 +12,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.students.data.batch import Batch, TeacherTokens
+from engine.students.data.batch import Batch, PolicyTokens, TeacherTokens
 from engine.students.data.captured import Captured
 from engine.students.data.rows import one_each, shared
 
 WINDOW = 8  # batches within which examples are sorted by length: long enough to save padding, short enough to stay random
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What `grpo` knows of samples."""
+
+    advantages: np.ndarray  # float32 [examples]
+    old: np.ndarray  # float32 [target tokens of all examples], nats; see `PolicyTokens`
+    reference: np.ndarray  # float32 [target tokens of all examples], nats
+
+    def of(self, rows: np.ndarray, tokens: np.ndarray, learned: np.ndarray) -> PolicyTokens:
+        """Return that of the examples `rows`, which have the target tokens `tokens`, `learned` each."""
+        arrays = np.repeat(self.advantages[rows], learned), self.old[tokens], self.reference[tokens]
+        return PolicyTokens(*(torch.from_numpy(array) for array in arrays))
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class Packed:
     span_starts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # of example i: spans[starts[i]:starts[i + 1]]
     spans: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int32))  # index into SPAN_KINDS, first token, end
     teacher: Captured | None = None  # of all target tokens
+    policy: Policy | None = None  # of samples
     # Filled in by objectives/marks.py where an objective reads them.
     rationales: np.ndarray | None = None  # int32 [examples, 2], where the rationale begins and ends among the target's tokens
     blends: np.ndarray | None = None  # int64, which blend of objectives an example has
@@ -56,6 +71,11 @@ class Packed:
     def target_starts(self) -> np.ndarray:
         """The number of the first target token of each example among those of all, and their total."""
         return np.cumsum([0, *self.learned])
+
+    def tokens_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of the target tokens of the examples `rows` among those of all, int64."""
+        starts = self.target_starts
+        return _join([np.arange(starts[row], starts[row + 1]) for row in rows], np.int64)
 
     def weight(self, rows: np.ndarray) -> float:
         """Return the weighted number of target tokens of the examples `rows`; -1 counts nothing."""
@@ -127,9 +147,9 @@ def _of_objectives(packed: Packed, rows: np.ndarray) -> Mapping[str, Any]:
         within = [(np.arange(count) >= start) & (np.arange(count) < end) for count, (start, end) in spans]
         fields["rationale"] = torch.from_numpy(_join(within, bool))
     if packed.teacher is not None:
-        starts = packed.target_starts
-        tokens = [np.arange(starts[row], starts[row + 1]) for row in rows]
-        fields["teacher"] = TeacherTokens.of(packed.teacher, _join(tokens, np.int64))
+        fields["teacher"] = TeacherTokens.of(packed.teacher, packed.tokens_of(rows))
+    if packed.policy is not None:
+        fields["policy"] = packed.policy.of(rows, packed.tokens_of(rows), learned)
     return fields
 
 

@@ -18,7 +18,7 @@ from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
 from engine.storage.folder import Folder
-from engine.students.training import loop, zero
+from engine.students.training import loop, policy_round, zero
 from engine.students.training.checkpoint_state import FILE, Progress
 from engine.students.training.progress_file import ProgressFile, ProgressReporter
 from engine.students.training.state import TrainSpec, WorkerContext
@@ -167,7 +167,8 @@ def _work(config: dict[str, Any]) -> None:
     on_step = file.write if rank == 0 else lambda progress, steps: None
     with last.as_directory() if last else nullcontext() as folder:
         resume = Path(folder) if folder else None
-        loop.run(spec, WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step, storage))
+        worker = WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step, storage)
+        (policy_round.run if spec.round else loop.run)(spec, worker)
 
 
 def _save_checkpoint(folder: Path) -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.contract.objectives import PAIRED, Objectives
+from engine.contract.on_policy import OnPolicy
 from engine.students.data.batch import Batch, PreferenceBatch
-from engine.students.objectives import OBJECTIVES, PAIR_OBJECTIVES, blend
+from engine.students.objectives import OBJECTIVES, PAIR_OBJECTIVES, blend, grpo
 from engine.students.objectives.hidden_source import HiddenSource
 from engine.students.objectives.outputs import Outputs, PairOutputs
 
@@ -46,12 +47,16 @@ class LossModule(nn.Module):
     the model does to its logits after that layer (scaling, soft caps) stays. The log-softmax is computed once for all objectives.
     """
 
-    def __init__(self, model: Any, objectives: Objectives, source: HiddenSource | None = None) -> None:
+    def __init__(
+        self, model: Any, objectives: Objectives, source: HiddenSource | None = None, policy: OnPolicy | None = None
+    ) -> None:
+        """`policy`: the loss is that of GRPO over samples, and `objectives` are not used."""
         super().__init__()
         self.model = model
         self.objectives = objectives
-        self.names = blend.active(objectives)
-        self.paired = tuple(name for name in objectives.active if name in PAIRED)
+        self.policy = policy
+        self.names = ("grpo",) if policy else blend.active(objectives)
+        self.paired = () if policy else tuple(name for name in objectives.active if name in PAIRED)
         self.table = blend.table(objectives)
         self.source = (source,)  # in a tuple it is no part of this module: it is neither trained nor saved
         self.projections = source.projections(model) if source else None
@@ -63,11 +68,14 @@ class LossModule(nn.Module):
     def forward(self, batch: Batch | None, pairs: PreferenceBatch | None = None, place: Place | None = START) -> Tensor:
         """Return the weighted sum of the objectives over all target tokens of `batch`, and over `pairs`, in nats.
 
-        Without a `place` the log-probabilities of the answers of `pairs` [2 P] are returned.
+        Without a `place` the log-probabilities of the answers of `pairs` [2 P] are returned, or those of the target tokens of
+        `batch` [T].
         """
-        if place is None:
-            assert pairs is not None, "only pairs have a reference"
+        if place is None and pairs is not None:
             return self.sequence_log_probs(pairs.sequences)
+        if place is None:
+            assert batch is not None, "there is nothing to read"
+            return self.token_log_probs(batch)
         terms = self._of_tokens(batch, place) if batch else []
         terms += self._of_pairs(pairs, place.pair_factor) if pairs else []
         self.parts = {name: term.detach() for name, term in terms}
@@ -75,10 +83,18 @@ class LossModule(nn.Module):
 
     def sequence_log_probs(self, batch: Batch) -> Tensor:
         """Return the log-probability of each row's target tokens [B], nats, float32."""
-        log_probs = -nn.functional.cross_entropy(self._run(batch).logits[0].float(), batch.labels, reduction="none")
+        log_probs = self.token_log_probs(batch)
         return log_probs.new_zeros(len(batch.ids)).index_add(0, batch.owners, log_probs)
 
+    def token_log_probs(self, batch: Batch) -> Tensor:
+        """Return the log-probability of each target token [T], nats, float32."""
+        return -nn.functional.cross_entropy(self._run(batch).logits[0].float(), batch.labels, reduction="none")
+
     def _of_tokens(self, batch: Batch, place: Place) -> list[tuple[str, Tensor]]:
+        if self.policy:
+            assert batch.policy is not None, "the round gives samples"
+            losses = grpo.loss(self.token_log_probs(batch), batch.policy, self.policy)
+            return [("grpo", (losses * batch.weights).sum())]
         result = self._run(batch, hidden=self.source[0] is not None)
         states = self.source[0].states(batch, result.hidden_states, self.projections) if self.source[0] else ()
         outputs = Outputs(result.logits[0].float().log_softmax(dim=1), states, place.epoch, place.epochs)

@@ -79,7 +79,8 @@ def start(
         cast_once(pruned.model)
     if objectives.hidden and "hidden" in objectives.active:
         source = HiddenSource.load(Path(spec.source), pruned.model, pruned.tokenizer, objectives.hidden).to(worker.device)
-    net = LossModule(pruned.model, objectives, source).to(worker.device)
+    policy = spec.student.on_policy if spec.round and spec.student.on_policy and spec.student.on_policy.rewards else None
+    net = LossModule(pruned.model, objectives, source, policy).to(worker.device)
     if worker.resume:
         zero.load_weights(net, worker.resume)
     engine = zero.start(net, spec.student, accelerator=spec.accelerator)

@@ -36,6 +36,22 @@ class Served:
 
 
 @dataclass(frozen=True)
+class RoundSpec:
+    """What the training of one on-policy round reads; folders that every worker reaches."""
+
+    number: int
+    """From 1."""
+    rollouts: str
+    """URL of the folder of its samples, see `engine.students.on_policy.rollouts`."""
+    start: str
+    """Model before the first round."""
+    previous: str
+    """Checkpoint of the round before; "" in the first one."""
+    steps: int
+    """Optimizer steps."""
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """Everything that defines a training; plain values, so that it can be sent to workers."""
 
@@ -47,6 +63,7 @@ class TrainSpec:
     tokenizer: str  # key of the student's tokenizer in it
     capture: str = ""  # URL of the artifact `capture`; "" = no objective reads it
     served: Served | None = None  # for `metric: exact_match`
+    round: RoundSpec | None = None  # of an on-policy round; None = the training on examples
     label: str = ""  # what people read instead of the student's name, such as its name and seed
 
     @property

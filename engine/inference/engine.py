@@ -28,6 +28,7 @@ class Completion(NamedTuple):
     retryable: bool = False  # no result: it was not paid for, must not be recorded and may be asked again
     trajectory: Sequence[Row] = ()  # turns with tools before the answer, rows.TRAJECTORY
     reasoning: str = ""  # that the engine gives apart from the text
+    token_logprobs: Sequence[Row] | None = None  # rows.TOKEN_LOGPROBS of the text's tokens; None where the engine gives none
 
 
 class Lost:

@@ -57,6 +57,75 @@ class JudgeAgreement(Record):
     """Share of pairs in which it prefers the right answer to the wrong one; null if no pairs are compared."""
 
 
+class LinearModel(Record):
+    """A logistic model: the log odds are `intercept` plus the sum of weight x (number - mean) / scale, clipped to 4 scales."""
+
+    features: tuple[str, ...]
+    """Names of the numbers, such as `logprob` or `field_logprobs:product` (`engine.evidence.features`)."""
+    means: tuple[float, ...]
+    """Of each number over the labelled items."""
+    scales: tuple[float, ...]
+    """Standard deviation of each number over the labelled items."""
+    weights: tuple[float, ...]
+    """Of each number in standard deviations; the sum is in nats of log odds."""
+    intercept: float
+    """Log odds where every number is its mean."""
+
+
+class EvidenceKind(Record):
+    """One kind of evidence: what it tells alone, and what it is worth beside the others."""
+
+    name: str
+    """A kind of `judges.evidence.of`, or `rubric:NAME`, `reader:NAME`."""
+    numbers: tuple[str, ...]
+    """The numbers that it gives."""
+    items: int
+    """Labelled items of which all of them are known."""
+    auc: Estimate | None = None
+    """Area under the ROC curve of this kind alone, cross-fitted."""
+    auc_without: Estimate | None = None
+    """That of all other kinds together; null if there are none."""
+    worth: Estimate | None = None
+    """What the log loss, in nats for each item, rises by without this kind; below 0 = it harms. Null if there are no others."""
+    used: bool = False
+    """Whether the confidence depends on it."""
+    tokens: float | None = None
+    """Tokens that it costs for each answer that is asked about; null for evidence that needs no call."""
+    why: str = ""
+    """Why it could not be used at all."""
+
+
+class EvidenceFit(Record):
+    """How the confidence is computed from all evidence. Its `curve` follows: that of the calibration."""
+
+    model: LinearModel
+    """Evidence -> score, the raw probability."""
+    form: Literal["one", "all"]
+    """`one`: a single number; `all`: all that are known."""
+    why: str
+    """Why this form."""
+    trained_on: Literal["own", "labelled"]
+    """`own`: labelled items that a teacher of the contract wrote; `labelled`: planted ones, too."""
+    measured_on: Literal["own", "labelled"]
+    """Which items `agreement` is of: planted ones tell little about the answers of a run, and count only if there are few others."""
+    strength: float
+    """Inverse strength of the regularisation, scikit-learn's C."""
+    items: int
+    """Labelled items of which all used evidence is known."""
+    own: int
+    """Those of them that a teacher of the contract wrote."""
+    failed_checks: int
+    """Labelled items that fail a check, and are left out: no such answer is judged."""
+    kinds: tuple[EvidenceKind, ...]
+    """Each kind of evidence."""
+    free: JudgeAgreement | None = None
+    """Agreement with the labels without rubrics and readers; null if there are none."""
+    asked: int | None = None
+    """Answers of the run about which rubrics and readers were asked; null before a run, or if there are none."""
+    judged: int | None = None
+    """Answers of the run that have a confidence; null before a run."""
+
+
 class AuditProbe(Record):
     """One test of the judge for a bias or for drift."""
 
@@ -130,6 +199,14 @@ class LabelledItem(Record):
     """Score of the judge, 0 to 1; null if its reply could not be read."""
     confidence: float | None
     """Cross-fitted probability that the answer is right; null if the score is."""
+    evidence: dict[str, float] = Field(default={})
+    """Name -> number of the evidence that is known of it."""
+    group: str = ""
+    """Items of one group were held out together."""
+    own: bool = False
+    """Whether a teacher of the contract wrote it."""
+    kept: bool = True
+    """Whether the evidence was fitted to it; not if it fails a check."""
 
 
 class JudgeCalibration(Record):
@@ -151,6 +228,8 @@ class JudgeCalibration(Record):
     """Whether the judge's confidence may decide about answers; else it is only recorded."""
     why: tuple[str, ...]
     """Why it may not, a sentence each."""
+    evidence: EvidenceFit | None = None
+    """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 
 class JudgeStatus(Record):
@@ -177,6 +256,8 @@ class JudgeMetrics(JudgeStatus):
     """Agreement with the labels."""
     audit: tuple[AuditProbe, ...] = ()
     """Tests for biases, and after a run for drift."""
+    evidence: EvidenceFit | None = None
+    """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 
 class JudgeReport(JudgeCalibration):

@@ -18,6 +18,7 @@ from engine.inference.engine import Completion, Engine, Request, instruct
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
+from engine.inference.token_logprobs import within
 from engine.rows import ANSWER, PROMPT, Row, content_id
 from engine.tools.agent import ToolAgent
 from engine.tools.toolset import Toolset
@@ -130,7 +131,8 @@ class Teacher:
         if unit.supervise != "process":  # there the text is what the student learns
             before, text = without_text_before(parsed.answer, unit)
             parsed = parsed._replace(reasoning="\n".join(filter(None, [parsed.reasoning, before])), answer=text)
-        return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error}
+        tokens = within(answer["token_logprobs"], answer["answer"], parsed.answer)
+        return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error, "token_logprobs": tokens}
 
     def _samples(self, row: Row) -> list[Sample]:
         """Return the samples of a prompt. An answer's id hashes all that the answer depends on."""
@@ -191,6 +193,7 @@ class Teacher:
             "seconds": completion.seconds,
             "error": completion.error,
             "trajectory": list(completion.trajectory),
+            "token_logprobs": completion.token_logprobs,
         }
 
 

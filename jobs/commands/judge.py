@@ -74,11 +74,11 @@ def _items(path: Path) -> object:
 def _grader_spec(work: Workspace) -> GraderSpec:
     jobs = {job.name: job for job in pipeline(work.contract)}
     spec = grader_spec(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
-    if not spec.section.rubrics or not spec.section.calibrate:
+    if not spec.has_judge or not spec.section.calibrate:
         raise ContractError(
             f"judges: mode {work.contract.teachers.mode} asks {len(spec.section.rubrics)} rubrics, and "
             f"{'there are' if spec.section.calibrate else 'there are no'} labelled items; both are needed. "
-            "Add `rubrics` and another mode than direct, and `calibrate.gold` or --gold."
+            "Add `rubrics` or `evidence` and another mode than direct, and `calibrate.gold` or --gold."
         )
     return spec
 

@@ -58,7 +58,9 @@ def _evidence(contract: Contract) -> Iterator[Consumer]:
     if evidence is None:
         return
     for number, reader in enumerate(evidence.readers):
-        yield Consumer("evidence", reader.name, f"judges.evidence.readers.{number}.model", reader.model, "candidates", "judge_tokens")
+        yield Consumer(
+            "evidence", reader.name, f"judges.evidence.readers.{number}.model", reader.model, "candidates", "judge_tokens"
+        )
     if evidence.reads:
         for number, teacher in enumerate(contract.teachers.models):
             if teacher.answers:

@@ -241,7 +241,9 @@ class Judges(Section):
             raise ValueError("evidence.uncertain_between: there are neither rubrics nor readers to ask; take it out, or add one")
         names = {rubric.name for rubric in self.rubrics} & {reader.name for reader in self.evidence.readers}
         if names:
-            raise ValueError(f"evidence.readers: {sorted(names)} are rubrics, too; their usage is noted by name, so names must differ")
+            raise ValueError(
+                f"evidence.readers: {sorted(names)} are rubrics, too; their usage is noted by name, so names must differ"
+            )
         return self
 
     @property

@@ -24,7 +24,8 @@ from engine.inference.client import ModelClient
 from engine.inference.token_budget import usage_in
 from engine.judges.judge import Judge, RubricScore
 from engine.judges.rubric import Case
-from engine.records.judge import EvidenceFit, JudgeAgreement, JudgeCalibration, LabelledItem
+from engine.records.calibration import EvidenceFit, JudgeAgreement
+from engine.records.judge import JudgeCalibration, LabelledItem
 from engine.rows import Row
 
 
@@ -141,15 +142,15 @@ class Confidence:
             for answer, distance in zip(answers, distances, strict=True)
         ]
 
-    def _ask(self, answers: Sequence[Answer], numbers: Sequence[Mapping[str, float]]) -> dict[int, tuple[RubricScore, dict[str, float]]]:
+    def _ask(
+        self, answers: Sequence[Answer], numbers: Sequence[Mapping[str, float]]
+    ) -> dict[int, tuple[RubricScore, dict[str, float]]]:
         """Return position -> score and numbers of the rubrics and readers, of the answers about which they are asked."""
         if not any(is_dear(name) for name in self._fit.model.features):
             return {}
         bounds = self.evidence.section.uncertain_between
         first = self.confidences(numbers) if bounds else [None] * len(answers)
-        asked = [
-            index for index, value in enumerate(first) if bounds is None or value is None or bounds[0] <= value <= bounds[1]
-        ]
+        asked = [index for index, value in enumerate(first) if bounds is None or value is None or bounds[0] <= value <= bounds[1]]
         rows = [answers[index].row for index in asked]
         scored = self.judge.score([_case(row) for row in rows]) if self.judge.rubrics and rows else [RubricScore()] * len(rows)
         reads = {name: self.readers[name](rows, payee=name) for name in self.evidence.readers} if rows else {}

@@ -20,7 +20,7 @@ from engine.calibration import curve as curves
 from engine.contract.evidence import Evidence
 from engine.contract.judges import Calibrate
 from engine.errors import InputError
-from engine.records.judge import CalibrationCurve, LinearModel
+from engine.records.calibration import CalibrationCurve, LinearModel
 from engine.stats.intervals import Array
 
 CLIP = 4.0  # standard deviations; a number beyond says no more

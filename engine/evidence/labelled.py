@@ -179,4 +179,3 @@ def _place(name: str) -> tuple[bool, int, str]:
     kinds = list(features.FUNCTIONS)
     kind = features.kind_of(name)
     return features.is_dear(name), kinds.index(kind) if kind in kinds else len(kinds), name
-

@@ -6,8 +6,8 @@ import numpy as np
 
 from engine.evidence.features import kind_of
 from engine.evidence.fusion import ALONE, STRENGTHS, Form, Items, cross_scores, losses
+from engine.records.calibration import EvidenceKind
 from engine.records.estimate import Estimate
-from engine.records.judge import EvidenceKind
 from engine.stats.discrimination import roc_auc
 from engine.stats.intervals import Array, mean
 
@@ -62,4 +62,3 @@ def _without(every: Items, together: Array | None, others: Array | None) -> dict
     gains = losses(others[population], right) - losses(together[population], right)
     by_group = np.array([gains[groups == group].mean() for group in np.unique(groups)])  # items of a group are not independent
     return {"auc_without": _auc(every, others), "worth": mean(by_group)}
-

@@ -72,7 +72,11 @@ class Grader:
         return bool(audit) and row["finish_reason"] == "stop" and int(row["answer_id"][:4], 16) < audit.rules * 16**4
 
     def _answers(
-        self, rows: Sequence[Row], outcomes: Sequence[Sequence[CheckResult]], agreements: Sequence[float | None], sound: Sequence[bool]
+        self,
+        rows: Sequence[Row],
+        outcomes: Sequence[Sequence[CheckResult]],
+        agreements: Sequence[float | None],
+        sound: Sequence[bool],
     ) -> list[Answer]:
         others = other_teachers(rows, sound) if self.fused else [None] * len(rows)
         return [Answer(*each) for each in zip(rows, outcomes, agreements, others, strict=True)]

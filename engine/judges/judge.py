@@ -60,10 +60,16 @@ class Judge:
         if evidence is None:
             return []
         readers = [
-            content_id(identity(reader.client.model, reader.client.weights), name, reader.teacher.model_dump_json(exclude={"model"}))
+            content_id(
+                identity(reader.client.model, reader.client.weights), name, reader.teacher.model_dump_json(exclude={"model"})
+            )
             for name, reader in (*evidence.teachers.items(), *evidence.readers.items())
         ]
-        return [evidence.section.model_dump_json(exclude={"readers"}), *(check.model_dump_json() for check in self.section.checks), *readers]
+        return [
+            evidence.section.model_dump_json(exclude={"readers"}),
+            *(check.model_dump_json() for check in self.section.checks),
+            *readers,
+        ]
 
     def score(self, cases: Sequence[Case], *, wording: str = "{question}", capped: bool = True) -> list[RubricScore]:
         """Return the score of each answer over all rubrics. `wording` rewords the question; `capped` obeys the budget."""

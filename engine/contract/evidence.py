@@ -17,20 +17,20 @@ LIKELIHOOD: tuple[Kind, ...] = ("logprob", "mean_logprob", "least_logprob", "fie
 
 class Evidence(Section):
     """Confidence = probability that an answer is right, from all evidence that is named here and from the rubrics, if there are
-    any: a logistic model that is fitted to the labelled items of `calibrate.gold`, cross-fitted by their groups, and calibrated. Where
-    the items do not show that it is better than one kind alone, that kind alone decides."""
+    any: a logistic model, fitted to the labelled items of `calibrate.gold`, cross-fitted by their groups, and calibrated. Where the
+    items do not show that it is better than one number alone, that number alone decides."""
 
     of: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("logprob", "least_logprob", "agreement")
     """Kinds that need no call for an answer. `logprob`: log-probability of the answer under its teacher, the sum over its tokens;
-    `mean_logprob`: per token; `least_logprob`: of the least likely token; `field_logprobs`: of the value of each field of the answer's
-    schema; `agreement`: share of the teacher's samples with the same answer; `teachers`: share of the other teachers that give
-    it; `checks`: share of the checks that passed; `distance`: of the prompt to the nearest labelled one (cosine of character
-    n-grams); `length`: of the answer in characters."""
+    `mean_logprob`: per token; `least_logprob`: of the least likely token; `field_logprobs`: of the value of each field of the
+    schema; `agreement`: share of the teacher's samples with the same answer; `teachers`: share of the other teachers that give it;
+    `checks`: share of the checks that passed; `distance`: of the prompt to the nearest labelled one (cosine of character n-grams);
+    `length`: of the answer in characters."""
     readers: Annotated[tuple[Teacher, ...], distinct()] = ()
-    """Models that read each answer and give its log-probability, each with a prompt of its own (`system`, `shots`); `sampling` has no
-    effect. Paid from `budget.judge_tokens`."""
+    """Models that read each answer and give its log-probability, each with a prompt of its own (`system`, `shots`); `sampling` has
+    no effect. Paid from `budget.judge_tokens`."""
     uncertain_between: tuple[Share, Share] | None = None
-    """Rubrics and readers are asked only about answers whose confidence by the other kinds lies between these two; null: about all."""
+    """Rubrics and readers are asked only about answers whose confidence without them lies between these two; null: about all."""
     per_feature: Positive = 5
     """Labelled items of the rarer label for each number that is weighed; with fewer, one number alone decides."""
 

@@ -67,7 +67,7 @@ def is_dear(name: str) -> bool:
 
 
 def value_spans(answer: str) -> dict[str, tuple[int, int]]:
-    """Return field -> start and end of its value in the JSON object `answer`; {} if it is none. Of a repeated field the last counts."""
+    """Return field -> start and end of its value in the JSON object `answer`; {} if it is none; of a repeated field the last."""
     try:
         return dict(_members(answer))
     except (ValueError, IndexError, RecursionError):

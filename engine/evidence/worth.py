@@ -1,4 +1,4 @@
-"""What each kind of evidence tells alone, and what it is worth beside the others: the numbers by which a team drops the dear ones."""
+"""What each kind of evidence tells alone, and what it is worth beside the others, so that a team sees what a dear one buys."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,8 +19,8 @@ def kinds(
 ) -> list[EvidenceKind]:
     """Return each kind of evidence, in the order of its numbers.
 
-    `every`: items of which each usable number is known; `reasons`: number -> why it cannot be used, "" if it can; `used`: numbers of
-    the model in use; `tokens`: kind -> tokens for an answer.
+    `every`: items of which each usable number is known; `reasons`: number -> why it cannot be used, "" if it can; `used`: numbers
+    of the model in use; `tokens`: kind -> tokens for an answer.
     """
     by_kind: dict[str, list[str]] = {}
     for name in reasons:

@@ -28,7 +28,7 @@ def labelled(judge: Judge, readers: Mapping[str, Reader]) -> list[LabelledItem]:
     """
     spec, gold = judge.spec, judge.section.calibrate.gold if judge.section.calibrate else ()
     assert spec.evidence
-    rows = [_row(item, spec.specialist) for item in gold]
+    rows = [as_row(item, spec.specialist) for item in gold]
     outcomes = [run_checks(judge.section.checks, CheckInput.of(row, unit_of(spec, row["task_unit"]))) for row in rows]
     groups = [item.group or item.input for item in gold]
     tokens = _read_by_teachers(spec.evidence, gold, rows, readers)
@@ -119,7 +119,7 @@ def fields_of(unit: TaskUnit) -> tuple[str, ...]:
     return tuple((unit.output.json_schema or {}).get("properties", ()))
 
 
-def _row(item: GoldItem, specialist: Specialist) -> Row:
+def as_row(item: GoldItem, specialist: Specialist) -> Row:
     """Return an item as a row of ANSWER, as far as it is read."""
     return {
         "prompt_id": content_id(item.input),

@@ -60,12 +60,13 @@ def evidence_spec(context: JobContext) -> EvidenceSpec | None:
     teachers = [teacher for teacher in context.contract.teachers.models if teacher.answers]
     return EvidenceSpec(
         section=section,
-        teachers={teacher.name: _reader(context, teacher, EVIDENCE) for teacher in teachers},
-        readers={reader.name: _reader(context, reader, reader.name) for reader in section.readers},
+        teachers={teacher.name: reader_spec(context, teacher, EVIDENCE) for teacher in teachers},
+        readers={reader.name: reader_spec(context, reader, reader.name) for reader in section.readers},
     )
 
 
-def _reader(context: JobContext, section: Teacher, payee: str) -> ReaderSpec:
+def reader_spec(context: JobContext, section: Teacher, payee: str) -> ReaderSpec:
+    """Return how a teacher, or a reader, reads given answers; what it reads is paid as the judge's work."""
     asked = trained.asked(section, context.contract.specialist, context.root)
     client = model_client(context, asked.model, "likelihoods", payee=payee, role="judge")
     return ReaderSpec(asked.section, asked.specialist, client, asked.systems)

@@ -31,9 +31,7 @@ TEACHER, MODEL = "smol", "smollm2-135m-instruct"
 
 def mails() -> list[Mail]:
     """Return the mails: of each training phrasing some, with values of their own."""
-    return [
-        generate.mail(phrasing, f"labelled {number}") for number in range(PER_PHRASING) for phrasing in generate.phrasings("train")
-    ]
+    return [each for number in range(PER_PHRASING) for each in generate.draw_all("train", f"labelled {number}")]
 
 
 def ask(folder: Path) -> None:

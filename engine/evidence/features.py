@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from engine.checks import CheckResult
 from engine.contract.evidence import Kind
-from engine.inference.token_logprobs import UNKNOWN
+from engine.inference.token_logprobs import DIGITS, UNKNOWN
 from engine.rows import Row
 
 LEAST_SURPRISE = 1e-3  # nats; below, a bfloat16 log-probability is rounding alone
@@ -47,7 +47,12 @@ def of_rubrics(dimension_scores: Sequence[Row]) -> dict[str, float]:
 
 def of_reader(name: str, tokens: Sequence[Row] | None) -> dict[str, float]:
     """Return name -> number of what a reader reads in the answer; {} if it could not be read."""
-    return {f"reader{NAME}{name}": surprise(sum(token["logprob"] for token in tokens))} if tokens else {}
+    return {f"reader{NAME}{name}": surprise(sum(exact(tokens)))} if tokens else {}
+
+
+def exact(tokens: Sequence[Row]) -> list[float]:
+    """Return the log-probabilities as they were rounded: tables hold them as float32."""
+    return [round(token["logprob"], DIGITS) for token in tokens]
 
 
 def surprise(logprob: float) -> float:
@@ -103,7 +108,7 @@ def _mean_logprob(seen: Seen) -> Iterator[tuple[str, float | None]]:
 
 
 def _least_logprob(seen: Seen) -> Iterator[tuple[str, float | None]]:
-    yield "least_logprob", surprise(min(token["logprob"] for token in seen.tokens)) if seen.tokens else None
+    yield "least_logprob", surprise(min(exact(seen.tokens))) if seen.tokens else None
 
 
 def _field_logprobs(seen: Seen) -> Iterator[tuple[str, float | None]]:
@@ -117,7 +122,8 @@ def _field_logprobs(seen: Seen) -> Iterator[tuple[str, float | None]]:
 
 def _between(tokens: Sequence[Row], start: int, end: int) -> float:
     begins = [0, *(token["end"] for token in tokens[:-1])]
-    return sum(token["logprob"] for token, begin in zip(tokens, begins, strict=True) if begin < end and token["end"] > start)
+    each = zip(tokens, begins, exact(tokens), strict=True)
+    return sum(logprob for token, begin, logprob in each if begin < end and token["end"] > start)
 
 
 def _checks(seen: Seen) -> Iterator[tuple[str, float | None]]:
@@ -127,7 +133,7 @@ def _checks(seen: Seen) -> Iterator[tuple[str, float | None]]:
 
 
 def _sum(seen: Seen) -> float | None:
-    return sum(token["logprob"] for token in seen.tokens) if seen.tokens else seen.logprob
+    return sum(exact(seen.tokens)) if seen.tokens else seen.logprob
 
 
 FUNCTIONS: Mapping[Kind, Callable[[Seen], Iterator[tuple[str, float | None]]]] = {

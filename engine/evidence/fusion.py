@@ -25,7 +25,7 @@ from engine.stats.intervals import Array
 
 CLIP = 4.0  # standard deviations; a number beyond says no more
 MIN_OWN = 5  # of each label, from which planted items calibrate nothing
-STRENGTHS = (0.03, 0.3, 3.0)  # C of scikit-learn
+STRENGTHS = (0.1, 1.0)  # C of scikit-learn
 ALONE = 1.0  # C of a single number
 KNOWN = 0.5  # share of the items of which a number must be known
 

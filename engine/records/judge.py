@@ -128,6 +128,8 @@ class JudgeStatus(Record):
     """Whether its confidence decided about answers."""
     why: tuple[str, ...] = ()
     """Why it did not, a sentence each."""
+    evidence: EvidenceFit | None = None
+    """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 
 class JudgeMetrics(JudgeStatus):
@@ -143,8 +145,6 @@ class JudgeMetrics(JudgeStatus):
     """Agreement with the labels."""
     audit: tuple[AuditProbe, ...] = ()
     """Tests for biases, and after a run for drift."""
-    evidence: EvidenceFit | None = None
-    """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 
 class JudgeReport(JudgeCalibration):

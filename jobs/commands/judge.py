@@ -18,6 +18,7 @@ from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from engine.readers import formats
 from engine.readers.paths import format_of
+from engine.records.calibration import EvidenceFit
 from engine.records.estimate import Estimate
 from engine.records.judge import AuditProbe, JudgeCalibration, JudgeReport
 from jobs import workspace
@@ -107,14 +108,41 @@ def as_text(report: JudgeReport) -> str:
     rows = [[name, *_interval(estimate)] for name, estimate in estimates.items() if estimate]
     rows += [[f"stops {kind}", *_interval(estimate)] for kind, estimate in numbers.errors.items()]
     probes = [[probe.probe, *_interval(probe), probe.limit, probe.why or probe.verdict] for probe in report.audit]
+    evidence = evidence_table(report.evidence) if report.evidence else ""
     decision = "It may decide." if report.decides else f"It annotates, it decides nothing: {'; '.join(report.why)}."
     parts = [
         head,
         columns(rows, head=["number", "value", "low", "high", "items"]),
+        evidence,
         columns(probes, head=["probe", "value", "low", "high", "items", "limit", ""]) if probes else "",
         f"Right is what reaches a confidence of {numbers.threshold:g}; all but auc and pairs: {fitted}.\n{decision}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def evidence_table(fit: EvidenceFit) -> str:
+    """Return one line a kind of evidence, and how the confidence is computed from them."""
+    rows = []
+    for kind in fit.kinds:
+        numbers = [None if each is None else f"{each.value:.3f}" for each in (kind.auc, kind.auc_without)]
+        worth = kind.worth and f"{kind.worth.value:.4f} ({kind.worth.low:.4f} to {kind.worth.high:.4f})"
+        rows.append(
+            [
+                kind.name,
+                "yes" if kind.used else "no",
+                *numbers,
+                worth,
+                None if kind.tokens is None else f"{kind.tokens:.0f}",
+                kind.why,
+            ]
+        )
+    head = ["evidence", "used", "auc alone", "auc without", "worth: log loss, nats", "tokens each", ""]
+    whose = f"{fit.own} items that teachers of the contract wrote" if fit.measured_on == "own" else f"{fit.items} items in all"
+    left_out = f" {fit.failed_checks} items that fail a check are left out." if fit.failed_checks else ""
+    lines = [f"The confidence is computed from {fit.why}.", f"All numbers are of the {whose}.{left_out}"]
+    if fit.free and fit.free.auc:
+        lines.append(f"Without rubrics and readers: auc {fit.free.auc.value:.3f}.")
+    return "\n".join([columns(rows, head=head), *lines])
 
 
 def _interval(estimate: Estimate | AuditProbe) -> list[str | int | None]:

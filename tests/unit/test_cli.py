@@ -102,7 +102,7 @@ def test_options_are_these_and_no_more():
             "--work",
         ],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
-        "review export": ["--format", "--json", "--pool"],
+        "review export": ["--draw", "--format", "--json", "--pool"],
         "review import": ["--json"],
         "plan": ["--json", "--pilot", "--profile", "--set"],
     }

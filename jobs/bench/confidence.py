@@ -4,8 +4,8 @@
     rayleigh run FOLDER/contract.yaml FOLDER/run --until candidates
     python -m jobs.bench.confidence score FOLDER ...             # a line a folder
 
-AUC, calibration error and the share of right answers are over all answers that have a confidence; coverage is the share of all answers
-that are accepted. The mails of a phrasing are not independent: intervals are too narrow by that.
+AUC, calibration error and the share of right answers are over all answers that have a confidence; coverage is the share of these
+that is accepted. The mails of a phrasing are not independent: intervals are too narrow by that.
 """
 
 import json
@@ -58,7 +58,7 @@ def prepare(folder: Path, seed: int = 0) -> None:
 
 
 def mails(seed: int) -> list[generate.Mail]:
-    """Return the training mails of a seed; of 0 those of train.jsonl, of others as many of the same phrasings, in the same order."""
+    """Return the training mails of a seed; of 0 those of train.jsonl, of others as many of the same phrasings, in that order."""
     if not seed:
         return generate.train()
     drawn = [generate.draw_all("train", f"train {number} of seed {seed}") for number in range(generate.PER_PHRASING)]

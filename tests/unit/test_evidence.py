@@ -11,9 +11,12 @@ from judge_world import think as rate
 from engine.calibration import judge_calibration
 from engine.contract.judges import Judges
 from engine.errors import InputError
+from engine.evidence import labelled
 from engine.evidence.confidence import Confidence
+from engine.evidence.distance import LabelledPrompts
 from engine.evidence.features import Seen, features, surprise, value_spans
 from engine.evidence.reader import Reader, scored
+from engine.grading.cross_teacher import other_teachers
 from engine.grading.grader import Grader
 from engine.inference.token_budget import usage_in
 from engine.judges.judge import Judge
@@ -257,6 +260,31 @@ def test_section_without_evidence_is_dumped_as_before():
     dumped = Judges.model_validate({"calibrate": {"gold": [{**each, "samples": {}, "group": ""} for each in gold(8)]}}).model_dump()
     assert "evidence" not in dumped
     assert set(dumped["calibrate"]["gold"][0]) == {"input", "answer", "label", "reference", "error", "author", "task_unit"}
+
+
+def test_other_teachers_count_by_their_most_frequent_answer():
+    rows = [
+        {"prompt_id": "p", "teacher": teacher, "answer": answer}
+        for teacher, answer in (("a", "1"), ("a", "1"), ("a", "2"), ("b", "1"), ("c", "3"), ("c", "1"))
+    ]
+    rows.append({"prompt_id": "q", "teacher": "a", "answer": "1"})
+    sound = [True, True, True, True, True, False, True]
+    assert other_teachers(rows, sound) == [0.5, 0.5, 0.0, 0.5, 0.0, 1.0, None]
+    item = {"a": ("1", "1", "2"), "b": ("1",), "c": ("3",)}
+    assert labelled.other_teachers("1", "a", item) == 0.5 and labelled.other_teachers("1", "a", {"a": ("1",)}) is None
+
+
+@pytest.mark.parametrize(("answer", "share"), [("1", 2 / 3), ("2", 1 / 3), ("9", 1 / 3)])
+def test_planted_answer_counts_as_one_of_the_samples(answer, share):
+    assert labelled.sampled_agreement(answer, ["1", "1", "2"]) == pytest.approx(share)
+    assert labelled.sampled_agreement(answer, []) is None
+
+
+def test_distance_is_to_the_nearest_prompt_of_another_group():
+    prompts = LabelledPrompts(["red kites", "red kites!", "blue boats"], ["a", "a", "b"])
+    own = prompts.distances(["red kites", "blue boats"], ["a", "b"])
+    assert own[0] > 0.8 < own[1]
+    assert prompts.distances(["red kites", "blue boat"]) == [0.0, pytest.approx(0.2, abs=0.2)]
 
 
 def test_calibration_is_bound_to_the_checks_and_to_the_teacher(tmp_path):

@@ -1,4 +1,4 @@
-"""The labelled answers of the default task, and the mails of other seeds: true by construction, and apart from the training mails."""
+"""The labelled answers of the default task, and the mails of other seeds: true by construction, apart from the training mails."""
 
 import json
 from pathlib import Path

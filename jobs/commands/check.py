@@ -193,7 +193,10 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
             for teacher in teachers.models
         ),
         *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in teachers.tools),
-        ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract)]) or "none"],
+        [
+            "judges",
+            ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract), *_evidence(contract)]) or "none",
+        ],
         *(["student", student_line(student)] for student in contract.students),
         *(["training", note] for note in student_notes(contract)),
         *(["decoder", note] for note in schema_notes(contract)),
@@ -219,3 +222,8 @@ def _size(synthesis: Synthesis) -> str:
 
 def _rubrics(contract: Contract) -> list[str]:
     return [] if contract.teachers.mode == "direct" else [rubric.name for rubric in contract.judges.rubrics]
+
+
+def _evidence(contract: Contract) -> list[str]:
+    evidence = contract.judges.evidence
+    return [*evidence.of, *(reader.name for reader in evidence.readers)] if evidence else []

@@ -17,9 +17,14 @@ from jobs.pipeline import pipeline
 from tests.line import data_world as world
 
 GOLD = [
-    {"input": f"mail {number}", "answer": "a b c"[: 1 + number % 5] + "x" * (number % 2) * 80, "label": "wrong" if number % 2 else "right",
-     "group": str(number // 2)} for number in range(16)
-]  # fmt: skip
+    {
+        "input": f"mail {number}",
+        "answer": "a b c"[: 1 + number % 5] + "x" * (number % 2) * 80,
+        "label": "wrong" if number % 2 else "right",
+        "group": str(number // 2),
+    }
+    for number in range(16)
+]
 ORDER = {
     **world.CONTRACT,
     "teachers": {"mode": "judged", "models": [{"name": "t", "model": {"type": "fake"}}]},

@@ -54,7 +54,7 @@ def keep(folder: Path) -> None:
     candidates = workspace.finished(workspace.run_folder(str(folder / "run")), "candidates")
     answers: dict[str, dict[int, str]] = {}
     for row in candidates.read("candidates").to_pylist():
-        if row["finish_reason"] == "stop":
+        if row["finish_reason"] == "stop" and all(check["passed"] for check in row["checks"]):  # others are never judged
             answers.setdefault(row["text"], {})[row["sample"]] = row["answer"]
     samples = {text: [of_mail[number] for number in sorted(of_mail)] for text, of_mail in answers.items()}
     _write(folder / FILE, labelled(samples))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -39,10 +40,14 @@ class Reader:
 
     def __init__(self, spec: ReaderSpec) -> None:
         self.spec = spec
-        self.few_shot = FewShotSelector(spec.teacher.shots)
         self.client: ModelClient[Reading] = ModelClient(
             spec.client, PAID, prompt_id=lambda reading: reading.prompt_id, crashed=lambda reading: {"token_logprobs": None}
         )
+
+    @cached_property
+    def few_shot(self) -> FewShotSelector:
+        """Chooses the worked examples; made for the first answer that is read."""
+        return FewShotSelector(self.spec.teacher.shots)
 
     def __call__(
         self, rows: Sequence[Row], *, known: Sequence[Scored | None] | None = None, payee: str, capped: bool = True

@@ -30,7 +30,7 @@ def kinds(
     return [
         EvidenceKind(
             name=kind,
-            numbers=tuple(names),
+            numbers=tuple(good[kind] or names),
             items=len(every.right) if good[kind] else 0,
             auc=_auc(every, _scores(every, good[kind], splits)),
             **_without(every, together, _scores(every, [name for other in good if other != kind for name in good[other]], splits)),

@@ -73,9 +73,9 @@ class EvidenceKind(Record):
     name: str
     """A kind of `judges.evidence.of`, or `rubric:NAME`, `reader:NAME`."""
     numbers: tuple[str, ...]
-    """The numbers that it gives."""
+    """The numbers that it gives and that can be used; all if none can."""
     items: int
-    """Labelled items of which all of them are known."""
+    """Labelled items that it was measured on; 0 if it cannot be used."""
     auc: Estimate | None = None
     """Area under the ROC curve of this kind alone, cross-fitted."""
     auc_without: Estimate | None = None

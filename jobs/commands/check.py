@@ -220,10 +220,10 @@ def _size(synthesis: Synthesis) -> str:
     return ", ".join(f"{rows} {layer}" for layer, rows in synthesis.wanted.items())
 
 
-def _rubrics(contract: Contract) -> list[str]:
-    return [] if contract.teachers.mode == "direct" else [rubric.name for rubric in contract.judges.rubrics]
-
-
-def _evidence(contract: Contract) -> list[str]:
+def _confidence(contract: Contract) -> list[str]:
+    """Return what the confidence is computed from: rubrics, kinds of evidence, readers."""
+    if contract.teachers.mode == "direct":
+        return []
     evidence = contract.judges.evidence
-    return [*evidence.of, *(reader.name for reader in evidence.readers)] if evidence else []
+    kinds = [*evidence.of, *(reader.name for reader in evidence.readers)] if evidence else []
+    return [*(rubric.name for rubric in contract.judges.rubrics), *kinds]

@@ -193,10 +193,7 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
             for teacher in teachers.models
         ),
         *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in teachers.tools),
-        [
-            "judges",
-            ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract), *_evidence(contract)]) or "none",
-        ],
+        ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_confidence(contract)]) or "none"],
         *(["student", student_line(student)] for student in contract.students),
         *(["training", note] for note in student_notes(contract)),
         *(["decoder", note] for note in schema_notes(contract)),

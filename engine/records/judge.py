@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
 
-from engine.records.base import BeforeAfter, Record
+from engine.records.base import BeforeAfter, Record, unless
 from engine.records.calibration import CalibrationCurve, EvidenceFit, JudgeAgreement
 
 
@@ -86,13 +86,13 @@ class LabelledItem(Record):
     """Score of the judge, 0 to 1; null if its reply could not be read."""
     confidence: float | None
     """Cross-fitted probability that the answer is right; null if the score is."""
-    evidence: dict[str, float] = Field(default={})
+    evidence: dict[str, float] = Field(default={}, exclude_if=unless({}))
     """Name -> number of the evidence that is known of it."""
-    group: str = ""
+    group: str = Field(default="", exclude_if=unless(""))
     """Items of one group were held out together."""
-    own: bool = False
+    own: bool = Field(default=False, exclude_if=unless(False))
     """Whether a teacher of the contract wrote it."""
-    kept: bool = True
+    kept: bool = Field(default=True, exclude_if=unless(True))
     """Whether the evidence was fitted to it; not if it fails a check."""
 
 
@@ -115,7 +115,7 @@ class JudgeCalibration(Record):
     """Whether the judge's confidence may decide about answers; else it is only recorded."""
     why: tuple[str, ...]
     """Why it may not, a sentence each."""
-    evidence: EvidenceFit | None = None
+    evidence: EvidenceFit | None = Field(default=None, exclude_if=unless(None))
     """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 
@@ -128,7 +128,7 @@ class JudgeStatus(Record):
     """Whether its confidence decided about answers."""
     why: tuple[str, ...] = ()
     """Why it did not, a sentence each."""
-    evidence: EvidenceFit | None = None
+    evidence: EvidenceFit | None = Field(default=None, exclude_if=unless(None))
     """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 

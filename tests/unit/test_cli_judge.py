@@ -58,7 +58,6 @@ def test_judge_json_has_the_documented_keys_and_the_numbers_counted_by_hand(ask,
     report = json.loads(ask("--json"))
     assert set(report) == {
         "contract", "name", "decides", "why", "bound_to", "curve", "folds", "agreement", "audit", "items", "tokens",
-        "evidence",
     }  # fmt: skip
     expected = by_hand(report["items"], 0.5)
     assert {name: report["agreement"][name]["value"] for name in expected} == pytest.approx(expected, abs=1e-6)

@@ -27,6 +27,9 @@ from jobs.terminal.console import columns
 from jobs.workspace import Workspace
 
 READ = ["answer_id", "prompt_id", "task_unit", "pool", "reasons", "checks", "teacher", "confidence", "text", "answer"]
+GOLD = [
+    "answer_id", "prompt_id", "parent_id", "task_unit", "text", "answer", "teacher", "sample", "finish_reason", "checks",
+]  # fmt: skip
 MAX_PROBLEMS = 5  # of a file, in one message
 CHOSEN = "They are chosen, not random: the model learns most from them, and the share of right ones is lower than in the run."
 
@@ -155,12 +158,24 @@ def _shown(piece: pa.Table, stored: labels.Labels) -> Iterator[Row]:
 
 
 def _gold(candidates: Artifact, stored: labels.Labels) -> Iterator[Row]:
-    """Yield labelled answers in the form of `judges.calibrate.gold`: a corrected answer is wrong, and its correction right."""
-    for row in _answers(candidates, stored, ["text", "answer"]):
-        label = stored[row["answer_id"]]
-        yield {"input": row["text"], "answer": row["answer"], "label": "right" if label["label"] == "right" else "wrong"}
-        if label["label"] == "corrected":
-            yield {"input": row["text"], "answer": label["correction"], "label": "right"}
+    """Yield labelled answers in the form of `judges.calibrate.gold`: a corrected answer is wrong, and its correction right.
+
+    Answers to one prompt, and to prompts that were synthesized from one, are a group. `samples` are the prompt's answers that
+    passed every check, by teacher.
+    """
+    for piece in _pieces(candidates, GOLD):
+        samples: dict[str, dict[str, list[str]]] = {}
+        for row in piece.sort_by([("prompt_id", "ascending"), ("sample", "ascending")]).to_pylist():
+            if row["finish_reason"] == "stop" and row["teacher"] and all(check["passed"] for check in row["checks"] or ()):
+                samples.setdefault(row["prompt_id"], {}).setdefault(row["teacher"], []).append(row["answer"])
+        for row in piece.filter(pc.is_in(piece["answer_id"], pa.array(sorted(stored), pa.string()))).to_pylist():
+            label = stored[row["answer_id"]]
+            same = {"input": row["text"], "task_unit": row["task_unit"], "group": row["parent_id"] or row["prompt_id"]}
+            same["samples"] = samples.get(row["prompt_id"], {})
+            value = "right" if label["label"] == "right" else "wrong"
+            yield {**same, "answer": row["answer"], "label": value, "author": row["teacher"] or ""}
+            if label["label"] == "corrected":
+                yield {**same, "answer": label["correction"], "label": "right"}
 
 
 def _answers(candidates: Artifact, labelled: labels.Labels, columns: list[str]) -> Iterator[Row]:

@@ -1,14 +1,15 @@
 """What the confidence of the default contract is worth, by the truth that the generator of the order mails knows and no run sees.
 
-    python -m jobs.bench.confidence prepare FOLDER [SEED]        # other training mails; 0, the default, are those of train.jsonl
+    python -m jobs.bench.confidence prepare FOLDER SEED          # FOLDER/contract.yaml: the default one, on other mails
     rayleigh run FOLDER/contract.yaml FOLDER/run --until candidates
-    python -m jobs.bench.confidence score FOLDER ...             # a line a folder
+    python -m jobs.bench.confidence score RUN ...                # runs of these, and of smoke.yaml itself: a line a run
 
 AUC, calibration error and the share of right answers are over all answers that have a confidence; coverage is the share of these
 that is accepted. The mails of a phrasing are not independent: intervals are too narrow by that.
 """
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ from jobs.contracts.order_mail import generate
 from jobs.terminal.console import columns
 
 CONTRACT = generate.HERE.parent / "smoke.yaml"
-USAGE = "usage: python -m jobs.bench.confidence prepare FOLDER [SEED] | score FOLDER ..."
+USAGE = "usage: python -m jobs.bench.confidence prepare FOLDER SEED | score RUN ..."
+SEED = re.compile(r"-seed-(\d+)$")  # at the end of a contract's name
 READ = ["text", "answer", "confidence", "pool", "reasons", "finish_reason", "logprob", "agreement"]
 ACCEPTED = ("train", "refusal")
 
@@ -45,13 +47,13 @@ class Worth(NamedTuple):
     coverage: Estimate | None  # share of the judged ones that is accepted
 
 
-def prepare(folder: Path, seed: int = 0) -> None:
+def prepare(folder: Path, seed: int) -> None:
     """Write the mails of a seed, and the default contract on them."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.dumps(generate.row(mail)) + "\n" for mail in mails(seed)]
     (folder / "train.jsonl").write_text("".join(rows), encoding="utf-8", newline="\n")
-    (folder / "seed").write_text(str(seed))
     raw = load_contract(CONTRACT).contract.model_dump(mode="json")
+    raw["name"] = f"{raw['name']}-seed-{seed}"
     raw["prompts"]["sources"][0]["path"] = "train.jsonl"
     raw["prompts"]["holdout"]["path"] = str(generate.HERE / "holdout.jsonl")
     (folder / "contract.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
@@ -66,15 +68,16 @@ def mails(seed: int) -> list[generate.Mail]:
     return [next(by_phrasing[mail.phrasing["id"]]) for mail in generate.train()]
 
 
-def score(folder: Path) -> Worth:
-    """Return what the confidences of the run in FOLDER/run are worth.
+def score(run: str) -> Worth:
+    """Return what the confidences of a run are worth.
 
     Raises:
         MissingArtifact: the run has no candidates.
     """
-    seed = int((folder / "seed").read_text())
-    truth = {mail.text: canonical(generate.compact(mail.form)) for mail in mails(seed)}
-    candidates = workspace.finished(workspace.run_folder(str(folder / "run")), "candidates")
+    work = workspace.reopen(run)
+    seed = SEED.search(work.contract.name)
+    truth = {mail.text: canonical(generate.compact(mail.form)) for mail in mails(int(seed[1]) if seed else 0)}
+    candidates = workspace.finished(work.folder, "candidates")
     rows = candidates.read("candidates").select(READ).to_pylist()
     judged = [row for row in rows if row["confidence"] is not None]
     right = np.array([canonical(row["answer"]) == truth.get(row["text"]) for row in judged], bool)
@@ -92,9 +95,9 @@ def score(folder: Path) -> Worth:
 
 
 def as_text(found: Sequence[tuple[str, Worth]]) -> str:
-    """Return a line for each folder."""
+    """Return a line for each run."""
     rows = [[name, worth.answers, worth.judged, *(_shown(each) for each in worth[2:])] for name, worth in found]
-    return columns(rows, head=["folder", "answers", "judged", "right", "AUC", "ECE", "right of accepted", "coverage"])
+    return columns(rows, head=["run", "answers", "judged", "right", "AUC", "ECE", "right of accepted", "coverage"])
 
 
 def _share(values: Array) -> Estimate | None:
@@ -108,10 +111,10 @@ def _shown(estimate: Estimate | None) -> str | None:
 def main(words: Sequence[str]) -> None:
     """Run the command of the module."""
     match list(words):
-        case ["prepare", folder, *seeds] if len(seeds) < 2:
-            prepare(Path(folder), *map(int, seeds))
-        case ["score", *folders] if folders:
-            print(as_text([(folder, score(Path(folder))) for folder in folders]))
+        case ["prepare", folder, seed]:
+            prepare(Path(folder), int(seed))
+        case ["score", *runs] if runs:
+            print(as_text([(run, score(run)) for run in runs]))
         case _:
             raise SystemExit(USAGE)
 

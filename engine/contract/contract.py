@@ -180,6 +180,8 @@ class Contract(Section):
         if likelihoods and (apart or self.teachers.mode == "tools"):
             what = f"{apart[0]} reasons before it answers" if apart else "teachers call tools"
             raise ValueError(f"judges.evidence.of: found {likelihoods}, but {what}, and labelled items hold the answer alone")
+        if problem := evidence.unreadable(teachers):
+            raise ValueError(f"judges.evidence.{problem}")
         return self
 
     @model_validator(mode="after")

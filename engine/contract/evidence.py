@@ -1,10 +1,12 @@
 """The section `judges.evidence`: what the confidence of an answer is computed from, beside or in place of the rubrics."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Positive, Section, Share, distinct
+from engine.contract.base import Name, Positive, Section, Share, distinct
+from engine.contract.capture import SCORES
 from engine.contract.teachers import Teacher
 
 Kind = Literal[
@@ -29,6 +31,8 @@ class Evidence(Section):
     readers: Annotated[tuple[Teacher, ...], distinct()] = ()
     """Models that read each answer and give its log-probability, each with a prompt of its own (`system`, `shots`); `sampling` has
     no effect. Paid from `budget.judge_tokens`."""
+    tokenizers: dict[Name, str] = Field(default={})
+    """Teacher or reader behind an endpoint -> folder of its model's tokenizer, by which given answers are scored."""
     uncertain_between: tuple[Share, Share] | None = None
     """Rubrics and readers are asked only about answers whose confidence without them lies between these two; null: about all."""
     per_feature: Positive = 5
@@ -53,6 +57,17 @@ class Evidence(Section):
                 what = "labels, which no model reads" if not reader.answers else "a model that reasons before it answers"
                 raise ValueError(f"readers.{number}: found {what}; expected a model that reads an answer as it stands")
         return self
+
+    def unreadable(self, teachers: Sequence[Teacher]) -> str:
+        """Return which of `teachers`, if labelled items are read, and of the readers cannot read a given answer; "" if all can."""
+        places = {f"of: {teacher.name}": teacher for teacher in teachers} if self.reads else {}
+        places |= {f"readers.{number}.model": reader for number, reader in enumerate(self.readers)}
+        for place, each in places.items():
+            if each.model.type not in SCORES or not getattr(each.model, "logprobs", True):
+                return f"{place}: gives no log-probabilities of given texts; leave out {', '.join(LIKELIHOOD)}, or use type vllm"
+            if each.model.type == "endpoint" and each.name not in self.tokenizers:
+                return f"tokenizers.{each.name}: is needed: the folder of the tokenizer of the endpoint's model"
+        return ""
 
     @property
     def reads(self) -> bool:

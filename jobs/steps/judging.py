@@ -1,5 +1,6 @@
 """Configuration of the clients of paid work, the graders and the scorers of a contract."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +70,9 @@ def reader_spec(context: JobContext, section: Teacher, payee: str) -> ReaderSpec
     """Return how a teacher, or a reader, reads given answers; what it reads is paid as the judge's work."""
     asked = trained.asked(section, context.contract.specialist, context.root)
     client = model_client(context, asked.model, "likelihoods", payee=payee, role="judge")
+    evidence = context.contract.judges.evidence
+    if evidence and section.name in evidence.tokenizers and asked.model.type == "endpoint":
+        client = replace(client, weights=Path(context.root, evidence.tokenizers[section.name]))
     return ReaderSpec(asked.section, asked.specialist, client, asked.systems)
 
 

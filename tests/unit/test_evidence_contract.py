@@ -12,6 +12,7 @@ from engine.contract import Contract
 from engine.contract.consumers import consumers
 
 TEACHER = {"name": "t", "model": {"type": "fake"}}
+SERVER = {"type": "endpoint", "url": "http://host/v1", "path": "gpt"}
 EVIDENCE = {"evidence": {}, "calibrate": {"gold": gold(8)}}
 
 
@@ -35,6 +36,14 @@ def test_judged_mode_needs_rubrics_or_evidence() -> None:
         ({"models": [{**TEACHER, "thinks": {}, "structured": False}]}, {}, "t reasons before it answers"),
         ({"mode": "tools", "tools": [{"type": "calculator"}]}, {}, "teachers call tools"),
         ({}, {"evidence": {"readers": [TEACHER]}}, r"found \['t'\], which are teachers"),
+        (
+            {"models": [{"name": "t", "model": {"type": "llama_cpp", "path": "x"}}]},
+            {},
+            "of: t: gives no log-probabilities of given",
+        ),
+        ({"models": [{"name": "t", "model": {**SERVER, "logprobs": False}}]}, {}, "of: t: gives no log-probabilities of given"),
+        ({"models": [{"name": "t", "model": SERVER}]}, {}, "evidence.tokenizers.t: is needed"),
+        ({}, {"evidence": {"readers": [{"name": "r", "model": SERVER}]}}, "evidence.tokenizers.r: is needed"),
     ],
 )
 def test_evidence_that_cannot_work_is_refused(teachers: Any, judges: Any, message: str) -> None:
@@ -45,6 +54,14 @@ def test_evidence_that_cannot_work_is_refused(teachers: Any, judges: Any, messag
 def test_evidence_without_likelihoods_suits_a_teacher_that_reasons() -> None:
     thinks = {"models": [{**TEACHER, "thinks": {}, "structured": False}]}
     assert contract(teachers=thinks, judges={"evidence": {"of": ["agreement", "length"]}}).judges.evidence
+
+
+def test_what_cannot_read_may_still_agree_and_a_student_may_read() -> None:
+    server = {"models": [{"name": "t", "model": {**SERVER, "logprobs": False}}]}
+    assert contract(teachers=server, judges={"evidence": {"of": ["agreement"]}}).judges.evidence
+    assert contract(teachers={"models": [{"name": "t", "model": SERVER}]}, judges={"evidence": {"tokenizers": {"t": "folder"}}})
+    student = {"name": "s", "model": {"type": "student", "run": "runs/earlier", "name": "s"}}
+    assert contract(judges={"evidence": {"readers": [student]}}).judges.evidence
 
 
 def test_all_that_is_paid_is_listed() -> None:

@@ -75,7 +75,7 @@ MEANINGS = {
     "failure": "cut off, unreadable or wrong",
     "not_routed": "not requested: routed to other teachers",
     "finish_reason_budget_exhausted": "not requested: the token budget was used up",
-    "early_stopped": "not requested: enough answers were verified",
+    "early_stopped": "not requested: enough answers were verified, or agreed",
     "pool": "its pool is not used for training",
     "sample": "another answer to the same prompt was taken",
     "exact": "the same prompt and answer as another",

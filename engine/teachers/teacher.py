@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.checks import CheckInput, run_checks
+from engine.checks import CheckInput, canonical, run_checks
 from engine.checks.json_answer import without_text_before
 from engine.contract.checks import Check
 from engine.contract.models import Sampling
@@ -65,7 +65,7 @@ class Sample(NamedTuple):
 
 
 class Teacher:
-    """PROMPT in, ANSWER out, ordered by prompt and sample: `sampling.n` rows a prompt, fewer with `stop_after_verified`.
+    """PROMPT in, ANSWER out, ordered by prompt and sample: `sampling.n` rows a prompt, fewer where it stops early.
 
     A prompt may have a `route`, which its answers copy.
     """
@@ -110,7 +110,9 @@ class Teacher:
         return [self._parsed(sample, self._row(sample, BUDGET_EXHAUSTED)) for sample in samples]
 
     def _is_done(self, row: Row, answers: Sequence[Row]) -> bool:
-        enough = self.spec.section.sampling.stop_after_verified
+        enough, first = self.spec.section.sampling.stop_after_verified, self.spec.section.sampling.stop_when_agreed
+        if first is not None and len(answers) >= first:
+            return len({canonical(answer["answer"]) if answer["finish_reason"] == "stop" else "" for answer in answers}) == 1
         return enough is not None and sum(self._is_verified(row, answer) for answer in answers) >= enough
 
     def _is_verified(self, row: Row, answer: Row) -> bool:
@@ -151,7 +153,7 @@ class Teacher:
             instruction = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
             output = self.spec.specialist.unit(task_unit).output
             decoding = decoding_identity(self.spec.client.model, output.json_schema) if section.structured else []
-            sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified"})
+            sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified", "stop_when_agreed"})
             tools = [self.spec.toolset.identity] if self.spec.toolset else []
             self.fingerprints[task_unit] = content_id(
                 self.client.identity, instruction, output.model_dump_json(), sampling, *tools, *decoding
@@ -210,8 +212,11 @@ def prompt_of(section: TeacherSection, specialist: Specialist, few_shot: FewShot
 
 
 def _rounds(sampling: Sampling) -> list[slice]:
-    """Return the samples that are asked for together: all; or as many as must be verified, and then one after the other."""
-    enough = sampling.stop_after_verified
+    """Return the samples that are asked for together: all; as many as must be verified, then one by one; or as many as must agree,
+    then the rest."""
+    enough, first = sampling.stop_after_verified, sampling.stop_when_agreed
+    if first is not None:
+        return [slice(0, first), slice(first, sampling.n)]
     if enough is None:
         return [slice(0, sampling.n)]
     return [slice(0, enough), *(slice(number, number + 1) for number in range(enough, sampling.n))]

@@ -21,6 +21,7 @@ from engine.readers.paths import format_of
 from engine.records.calibration import EvidenceFit
 from engine.records.estimate import Estimate
 from engine.records.judge import AuditProbe, JudgeCalibration, JudgeReport
+from engine.stats.intervals import proportion
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.steps.judging import grader_spec
@@ -28,6 +29,7 @@ from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
 FOLDER = "judge"
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 SHOWN = ("kappa", "sensitivity", "specificity", "auc", "ece", "pairs")
 
 
@@ -110,12 +112,14 @@ def as_text(report: JudgeReport) -> str:
     probes = [[probe.probe, *_interval(probe), probe.limit, probe.why or probe.verdict] for probe in report.audit]
     evidence = evidence_table(report.evidence) if report.evidence else ""
     decision = "It may decide." if report.decides else f"It annotates, it decides nothing: {'; '.join(report.why)}."
+    scope = "all but pairs" if report.evidence else "all but auc and pairs"
     parts = [
         head,
         columns(rows, head=["number", "value", "low", "high", "items"]),
         evidence,
+        threshold_table(report) if report.evidence else "",
         columns(probes, head=["probe", "value", "low", "high", "items", "limit", ""]) if probes else "",
-        f"Right is what reaches a confidence of {numbers.threshold:g}; all but auc and pairs: {fitted}.\n{decision}",
+        f"Right is what reaches a confidence of {numbers.threshold:g}; {scope}: {fitted}.\n{decision}",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -143,6 +147,20 @@ def evidence_table(fit: EvidenceFit) -> str:
     if fit.free and fit.free.auc:
         lines.append(f"Without rubrics and readers: auc {fit.free.auc.value:.3f}.")
     return "\n".join([columns(rows, head=head), *lines])
+
+
+def threshold_table(report: JudgeReport) -> str:
+    """Return what each threshold would accept of the labelled items that stand for a run's answers, and how many are right."""
+    assert report.evidence
+    own = report.evidence.measured_on == "own"
+    counted = [item for item in report.items if item.confidence is not None and (item.own or not own)]
+    rows = []
+    for threshold in sorted({*THRESHOLDS, report.agreement.threshold}):
+        accepted = [item.label == "right" for item in counted if item.confidence is not None and item.confidence >= threshold]
+        right = proportion(sum(accepted), len(accepted))
+        numbers = _interval(right)[:3] if right else [None] * 3
+        rows.append([f"{threshold:g}", f"{len(accepted) / max(1, len(counted)):.3f}", *numbers])
+    return columns(rows, head=["accepted from", "coverage", "right of these", "low", "high"])
 
 
 def _interval(estimate: Estimate | AuditProbe) -> list[str | int | None]:

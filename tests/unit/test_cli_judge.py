@@ -119,6 +119,10 @@ def test_judge_without_rubrics_shows_the_evidence(ask):
     text = ask(**section)
     assert "toy: evidence on 60 labelled items without references" in text and "The confidence is computed from " in text
     assert "known of no labelled item" in text and "auc alone" in text
+    [line] = [line for line in text.splitlines() if line.startswith("0.5 ")]  # what `accept.confidence` would accept
+    accepted = [item for item in json.loads(ask("--json", **section))["items"] if item["confidence"] >= 0.5]
+    right = sum(item["label"] == "right" for item in accepted) / len(accepted)
+    assert line.split()[1:3] == [f"{len(accepted) / 60:.3f}", f"{right:.3f}"]
     report = json.loads(ask("--json", **section))
     assert report["evidence"]["measured_on"] == "labelled" and report["tokens"] > 0
     assert {kind["name"] for kind in report["evidence"]["kinds"]} == {"logprob", "length", "agreement"}

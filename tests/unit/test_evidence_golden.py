@@ -17,11 +17,11 @@ COLUMNS = ["answer_id", "agreement", "judge", "score", "confidence", "dimension_
 def test_rows_and_calibration_of_a_rubric_alone(tmp_path, monkeypatch):
     think(monkeypatch, Character())
     spec = grader_spec(tmp_path, GOLD, accept={"confidence": 0.6, "agreement": 0.6}, audit={"items": 8})
+    plain = {"task_unit": "form", "teacher": "t", "finish_reason": "stop", "redacted": [], "error": "", "difficulty": "easy"}
     answers = [
-        {"prompt_id": f"p{number // 2}", "answer_id": f"a{number}", "answer": item["answer"], "text": item["input"], "task_unit": "form",
-         "teacher": "t", "finish_reason": "stop", "redacted": [], "error": "", "difficulty": "easy"}
+        plain | {"prompt_id": f"p{number // 2}", "answer_id": f"a{number}", "answer": item["answer"], "text": item["input"]}
         for number, item in enumerate(GOLD[:24])
-    ]  # fmt: skip
+    ]
     rows = Grader(spec)(from_rows(answers, ANSWER)).select(COLUMNS).to_pylist()
     calibration = calibrated(spec).model_dump(mode="json")
     assert [digest(each) for each in (rows, calibration, calibration["bound_to"])] == GOLDEN

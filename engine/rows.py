@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-VERSION = 5
+VERSION = 6
 """Of all schemas together; `engine/storage/migrations.py` reads older tables."""
 
 LAYERS = ("core", "failure_mode", "long_tail")
@@ -59,6 +59,8 @@ DIMENSION_SCORES = pa.list_(  # one entry for each dimension of each rubric
         ]
     )
 )
+TOKEN_LOGPROBS = pa.list_(pa.struct([("end", pa.int32()), ("logprob", pa.float32())]))
+"""`end`: index in the answer of the character after the token, -1 = unknown; nats. The last entry is the end of the turn."""
 CHECKS = pa.list_(pa.struct([("check", pa.string()), ("passed", pa.bool_()), ("tag", pa.string()), ("detail", pa.string())]))
 
 
@@ -121,6 +123,7 @@ ANSWER = grow(  # one row per prompt x teacher x sample; one row without a teach
     ("seconds", pa.float32()),  # share of the engine's time
     ("error", pa.string()),  # "" = none
     ("trajectory", TRAJECTORY),  # turns with tools, including the answer; empty for a teacher without tools
+    ("token_logprobs", TOKEN_LOGPROBS),  # of the answer's tokens, at temperature 1 without a schema's mask; null = not given
 )
 VERDICT = grow(
     ANSWER,

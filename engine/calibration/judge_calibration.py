@@ -49,7 +49,7 @@ def calibrate(judge: Judge) -> JudgeCalibration | None:
 
 def judge_metrics(spec: GraderSpec) -> JudgeMetrics | None:
     """Return the judge's entry in a run's metrics; None without a judge, or if no answer was good enough to be judged."""
-    if not spec.section.rubrics:
+    if not spec.has_judge:
         return None
     judge = Judge(spec)
     calibration = load(judge) if spec.section.calibrate else None
@@ -71,7 +71,7 @@ def _measure(judge: Judge, section: Calibrate) -> JudgeCalibration:
     right = np.array([section.gold[index].label == "right" for index in read])
     curve = curves.fit(values, right, section.method)
     confidence, folds = curves.cross_fit(values, right, [section.gold[index].input for index in read], section)
-    audit, pairs = _audit(judge, section.gold, judge.section.audit)
+    audit, pairs = audited(judge, section.gold, judge.section.audit)
     errors = curves.stopped_by_error([section.gold[index].error for index in read], (confidence >= threshold).tolist())
     agreement = curves.agreement(values, confidence, right, threshold).model_copy(update={"errors": errors, "pairs": pairs})
     why = curves.shortfalls(section.minimum, agreement) + probes.accusations(audit)
@@ -86,11 +86,16 @@ def _measure(judge: Judge, section: Calibrate) -> JudgeCalibration:
         decides=not why,
         why=tuple(why),
     )
+    return save(judge, calibration)
+
+
+def save(judge: Judge, calibration: JudgeCalibration) -> JudgeCalibration:
+    """Write the calibration of this judge to the ledger, and return it."""
     judge.spec.client.ledger.write(f"calibration-{_binding_id(judge)}.json", calibration.model_dump_json(indent=1).encode())
     return calibration
 
 
-def _audit(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> tuple[list[AuditProbe], Estimate | None]:
+def audited(judge: Judge, gold: Sequence[GoldItem], section: Audit | None) -> tuple[list[AuditProbe], Estimate | None]:
     """Return the probes, and the share of pairs in which a right answer beats a wrong one."""
     if section is None:
         return [], None

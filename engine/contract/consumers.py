@@ -9,14 +9,15 @@ from typing import Literal, NamedTuple
 from engine.contract.contract import Contract
 from engine.contract.models import Model, TeacherModel
 
-SYNTHESIS, SIGNALS, REPAIR, CAPTURE, ON_POLICY = "synthesis", "signals", "rewrite", "capture", "on_policy"
+SYNTHESIS, SIGNALS, REPAIR, CAPTURE = "synthesis", "signals", "rewrite", "capture"
+ON_POLICY, EVIDENCE = "on_policy", "evidence"
 """Payees of the consumers that the contract does not name; teachers and rubrics are payees under their own names."""
 
 
 class Consumer(NamedTuple):
     """One use of a paid model."""
 
-    kind: Literal["synthesis", "teacher", "judge", "signals", "repair", "capture", "on_policy"]
+    kind: Literal["synthesis", "teacher", "judge", "signals", "repair", "capture", "on_policy", "evidence"]
     payee: str
     """Name under which its token usage is noted; several uses may share one."""
     path: str
@@ -41,6 +42,7 @@ def consumers(contract: Contract) -> Iterator[Consumer]:
         for number, rubric in enumerate(contract.judges.rubrics):
             path = f"judges.rubrics.{number}.model"
             yield Consumer("judge", rubric.name, path, rubric.model, "candidates", "judge_tokens")
+    yield from _evidence(contract)
     if contract.judges.signals and contract.judges.signals.model:
         yield Consumer("signals", SIGNALS, "judges.signals.model", contract.judges.signals.model, "candidates", "judge_tokens")
     for number, material in enumerate(contract.curation.contrastive):
@@ -53,3 +55,18 @@ def consumers(contract: Contract) -> Iterator[Consumer]:
     for number, teacher in enumerate(contract.teachers.models):
         if teacher.name in scoring:
             yield Consumer("on_policy", ON_POLICY, f"teachers.models.{number}.model", teacher.model, "students", "teacher_tokens")
+
+
+def _evidence(contract: Contract) -> Iterator[Consumer]:
+    """Yield the readers of answers, and the teachers that read labelled items."""
+    evidence = contract.judges.evidence
+    if evidence is None:
+        return
+    for number, reader in enumerate(evidence.readers):
+        yield Consumer(
+            "evidence", reader.name, f"judges.evidence.readers.{number}.model", reader.model, "candidates", "judge_tokens"
+        )
+    if evidence.reads:
+        for number, teacher in enumerate(contract.teachers.models):
+            if teacher.answers:
+                yield Consumer("evidence", EVIDENCE, f"teachers.models.{number}.model", teacher.model, "candidates", "judge_tokens")

@@ -10,6 +10,7 @@ from engine.contract.budget import Budget
 from engine.contract.capture import SCORES, Capture
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
 from engine.contract.evaluation import Evaluation, Gate
+from engine.contract.evidence import LIKELIHOOD
 from engine.contract.exports import AnyExport
 from engine.contract.judges import Judges
 from engine.contract.on_policy import problems
@@ -157,8 +158,31 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def judged_mode_has_a_judge(self) -> "Contract":
-        if self.teachers.mode in ("judged", "competition") and not self.judges.rubrics:
+        if self.teachers.mode in ("judged", "competition") and not (self.judges.rubrics or self.judges.evidence):
             raise ValueError(f"judges.rubrics: is needed in teachers.mode {self.teachers.mode}; add one or use mode direct")
+        return self
+
+    @model_validator(mode="after")
+    def evidence_is_there(self) -> "Contract":
+        """Answers of a run and labelled ones must be seen alike: labelled items have neither reasoning nor calls of tools."""
+        evidence, teachers = self.judges.evidence, [teacher for teacher in self.teachers.models if teacher.answers]
+        if evidence is None:
+            return self
+        if self.teachers.mode == "direct":
+            raise ValueError("judges.evidence: in teachers.mode direct the checks alone decide; use mode judged, or take it out")
+        if not teachers:
+            raise ValueError("judges.evidence: no model answers, teachers.models are labels; take it out")
+        if "teachers" in evidence.of and len(teachers) < 2:
+            raise ValueError(f"judges.evidence.of: teachers compares with other teachers, and {teachers[0].name} is the only one")
+        if names := sorted({each.name for each in evidence.readers} & {each.name for each in self.teachers.models}):
+            raise ValueError(f"judges.evidence.readers: found {names}, which are teachers; give readers other names")
+        likelihoods = [kind for kind in evidence.of if kind in LIKELIHOOD]
+        apart = [teacher.name for teacher in teachers if teacher.thinks]
+        if likelihoods and (apart or self.teachers.mode == "tools"):
+            what = f"{apart[0]} reasons before it answers" if apart else "teachers call tools"
+            raise ValueError(f"judges.evidence.of: found {likelihoods}, but {what}, and labelled items hold the answer alone")
+        if problem := evidence.unreadable(teachers):
+            raise ValueError(f"judges.evidence.{problem}")
         return self
 
     @model_validator(mode="after")

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from engine.contract.base import Name, Section, Share, distinct
+from engine.contract.base import Name, Section, Share, added, distinct
 from engine.contract.checks import Check
+from engine.contract.evidence import Evidence
 from engine.contract.models import Model
 from engine.contract.pools import Pools
 from engine.contract.signals import Signals
@@ -110,6 +111,17 @@ class Accept(Section):
     """Share of equal samples; below, the answer goes to `hard`."""
 
 
+class Scored(Section):
+    """Log-probabilities of a labelled answer, as an earlier call of the same model on the same prompt read them."""
+
+    key: str
+    """Hash of the model, the prompt and the answer; where it is another, the answer is read again."""
+    ends: tuple[int, ...]
+    """Index in the answer of the character after each token; empty = unknown."""
+    logprobs: tuple[float, ...]
+    """Of each token and of the end of the turn, nats."""
+
+
 class GoldItem(Section):
     """One labelled answer."""
 
@@ -123,8 +135,15 @@ class GoldItem(Section):
     error: str | None = None
     """Kind of the error; the report gives the share of each kind that the judge stops."""
     author: str = ""
-    """The model that wrote the answer; needed to measure whether the judge prefers its own family."""
+    """The model that wrote the answer, or the contract's name of the teacher; needed to measure whether the judge prefers its own
+    family, and to tell answers of teachers from planted ones."""
     task_unit: str = ""
+    group: str = added("")
+    """Items of one group are held out together; by default those of one input."""
+    samples: dict[Name, tuple[str, ...]] = added({})
+    """Teacher -> its answers to this input, sampled as the contract samples; agreement is computed from them."""
+    scored: Scored | None = added(None)
+    """What the teacher's model reads in the answer; else it is asked once."""
 
 
 class Minimum(Section):
@@ -193,6 +212,8 @@ class Judges(Section):
     """Scores of the answers for data selection."""
     audit: Audit | None = None
     """Needs labelled items in `calibrate`."""
+    evidence: Evidence | None = added(None)
+    """What the confidence is computed from; null: from the rubrics' score alone. Needs labelled items in `calibrate`."""
     pools: Pools = Pools()
 
     @model_validator(mode="after")
@@ -206,6 +227,23 @@ class Judges(Section):
     def audit_has_labelled_items(self) -> "Judges":
         if self.audit and not self.calibrate:
             raise ValueError("audit: needs labelled items; add calibrate.gold")
+        return self
+
+    @model_validator(mode="after")
+    def evidence_is_complete(self) -> "Judges":
+        if self.evidence is None:
+            return self
+        if not self.calibrate:
+            raise ValueError("evidence: needs labelled items; add calibrate.gold")
+        if self.audit and not self.rubrics:
+            raise ValueError("audit: tests rubrics for biases, and there are none; take it out")
+        if self.evidence.uncertain_between and not (self.rubrics or self.evidence.readers):
+            raise ValueError("evidence.uncertain_between: there are neither rubrics nor readers to ask; take it out, or add one")
+        names = {rubric.name for rubric in self.rubrics} & {reader.name for reader in self.evidence.readers}
+        if names:
+            raise ValueError(
+                f"evidence.readers: {sorted(names)} are rubrics, too; their usage is noted by name, so names must differ"
+            )
         return self
 
     @property

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section
+from engine.contract.base import Name, Positive, Section, added
 
 
 class VllmModel(Section):
@@ -137,6 +137,9 @@ class Sampling(Section):
     """Answers per prompt, each with its own seed."""
     stop_after_verified: Positive | None = None
     """Skip the remaining samples of a prompt once this many ended by themselves and passed `judges.checks`; null asks for all n."""
+    stop_when_agreed: int | None = added(None, ge=2)
+    """Ask for so many samples first, and for the remaining ones only where these are not all equal: the prompts whose agreement
+    tells something get the most samples. Without effect beside references."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
     greedy_first: bool = False
@@ -150,4 +153,8 @@ class Sampling(Section):
     def stop_is_within_n(self) -> "Sampling":
         if self.stop_after_verified is not None and self.stop_after_verified > self.n:
             raise ValueError(f"stop_after_verified: found {self.stop_after_verified}, expected at most n, which is {self.n}")
+        if self.stop_when_agreed is not None and self.stop_when_agreed > self.n:
+            raise ValueError(f"stop_when_agreed: found {self.stop_when_agreed}, expected at most n, which is {self.n}")
+        if self.stop_when_agreed and self.stop_after_verified:
+            raise ValueError("stop_when_agreed: found stop_after_verified, too; take one of them out")
         return self

@@ -1,11 +1,10 @@
 """Students: models of several sizes that are trained at the same time."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, distinct
+from engine.contract.base import Name, Positive, Section, added, distinct
 from engine.contract.exports import AnyExport, is_empty
 from engine.contract.init import Init
 from engine.contract.objectives import Objectives
@@ -31,16 +30,6 @@ class EarlyStop(Section):
     a share. An equal exact match with a lower loss counts, too."""
 
 
-def _unless(default: object) -> Callable[[object], bool]:
-    """Return what leaves a key out of dumps while it has its `default`: recipes that were hashed before it existed keep theirs."""
-    return lambda value: value == default
-
-
-def _added(default: Any, **limits: Any) -> Any:
-    """Return the field of a key that finished recipes do not have."""
-    return Field(default=default, exclude_if=_unless(default), **limits)
-
-
 class Student(Section):
     """One student."""
 
@@ -58,21 +47,21 @@ class Student(Section):
     another number, and losses differ by the order of floating-point sums."""
     epochs: Positive = 3
     """Times that each training example is seen, unless `max_steps` is given."""
-    max_steps: Positive | None = _added(None)
+    max_steps: Positive | None = added(None)
     """Optimizer steps at most, in place of `epochs`."""
-    max_seconds: float | None = _added(None, gt=0)
+    max_seconds: float | None = added(None, gt=0)
     """Seconds of training at most, validations included, over all attempts after a crash, in addition to `epochs` or `max_steps`.
     The record of a training that they end says so. Trainings of equal recipes then differ from machine to machine."""
-    validate_steps: Positive | None = _added(None)
+    validate_steps: Positive | None = added(None)
     """Optimizer steps between validations; null = one at the end of each epoch. There is always one after the last step."""
-    metric: Literal["loss", "exact_match"] = _added("loss")
+    metric: Literal["loss", "exact_match"] = added("loss")
     """What chooses the best model and stops early. `loss`: on the validation split; `exact_match`: the share of validation examples
     for which the model generates the example's `final`, that is the teacher's answer, compared as the report compares with
     references: as JSON where the task unit has a schema, else as text, word for word. Equal shares are decided by the loss."""
-    metric_examples: Positive = _added(64)
+    metric_examples: Positive = added(64)
     """Examples of the validation split, evenly spread over task units and difficulties, for which `exact_match` generates; all of
     the split if it has fewer. They are the same ones for every seed."""
-    decode: Literal["served", "free", "both"] = _added("both")
+    decode: Literal["served", "free", "both"] = added("both")
     """How `exact_match` generates, always greedily. `served`: as the report asks a student, under the answer schema and spans of
     the prompt; `free`: without them, which shows what the grammar hides: a model that has not converged; `both`: each, and the
     mean of the two shares decides."""
@@ -83,14 +72,14 @@ class Student(Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly; after them it follows `schedule`."""
-    warmup_steps: int | None = _added(None, ge=0)
+    warmup_steps: int | None = added(None, ge=0)
     """Steps of the rise, in place of `warmup_ratio`; of use where the last step is not known before."""
-    schedule: Literal["cosine", "constant", "wsd"] = _added("cosine")
+    schedule: Literal["cosine", "constant", "wsd"] = added("cosine")
     """Learning rate after the rise. `cosine`: falls to zero at the last step of `epochs` or `max_steps` (Loshchilov and Hutter,
     2017); a training that early stopping or `max_seconds` ends never reaches the low rates. `constant`: stays. `wsd`: warm-up,
     stable, decay (Hu et al., 2024, "MiniCPM", section 4): stays until the metric stops improving (`early_stop`), or the steps or
     seconds run out, and then falls to zero, so that the training ends converged."""
-    decay_ratio: float = _added(0.2, gt=0, lt=1)
+    decay_ratio: float = added(0.2, gt=0, lt=1)
     """Length of the decay of `wsd` as a share of all steps, those before it included."""
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -109,10 +98,10 @@ class Student(Section):
     """Optimizer steps between checkpoints, which is the most that a crash costs."""
     seed: int = Field(default=0, ge=0)
     """Seed of all that is random in the training: the order of the examples, weights that are drawn, dropout."""
-    seeds: Positive = _added(1)
+    seeds: Positive = added(1)
     """Trainings with the seeds `seed`, `seed` + 1, ...; as many at the same time as the cluster has room for. The best one, by
     `metric`, is the student; the record, the report and `rayleigh status` show how far the others are from it."""
-    keep_seeds: bool = _added(False)
+    keep_seeds: bool = added(False)
     """Keep the models of the other seeds, too, in `seeds/SEED/model` of the student's artifact."""
     on_policy: OnPolicy | None = _added(None)
     """Rounds of training on the student's own samples, after the training above and from its best weights; null = none."""

@@ -53,6 +53,7 @@ def _correction(row: Row, correction: str) -> Row:
         "answer_id": corrected_id(str(row["answer_id"]), correction),
         "answer": correction,
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None, "checks": []},
+        "token_logprobs": None,
         **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0},
         **{"agreement": None, "finish_reason": "stop", "error": "", "relation": ""},
         **{"quality": None, "ifd": None, "density": None},  # they were measured on the corrected answer

@@ -21,17 +21,36 @@ def relate_teachers(rows: Sequence[Row], sound: Sequence[bool], section: Relatio
 
     Unsound answers, and answers of the only teacher of a prompt, have the relation "".
     """
-    votes: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for row, is_sound in zip(rows, sound, strict=True):
-        if is_sound:
-            votes[row["prompt_id"]][row["teacher"]][canonical(row["answer"])] += 1
     relations = {
         prompt_id: relate([majority(counts) for counts in by_teacher.values()], section)
-        for prompt_id, by_teacher in votes.items()
+        for prompt_id, by_teacher in _votes(rows, sound).items()
         if len(by_teacher) > 1
     }
     none = Relation("")
     return [relations.get(row["prompt_id"], none) if is_sound else none for row, is_sound in zip(rows, sound, strict=True)]
+
+
+def other_teachers(rows: Sequence[Row], sound: Sequence[bool]) -> list[float | None]:
+    """Return for each row the share of the prompt's other teachers whose most frequent sound answer is equal to it.
+
+    None where no other teacher has a sound answer.
+    """
+    votes = _votes(rows, sound)
+    most = {prompt_id: {name: majority(counts) for name, counts in by_teacher.items()} for prompt_id, by_teacher in votes.items()}
+    others = [[text for name, text in most.get(row["prompt_id"], {}).items() if name != row["teacher"]] for row in rows]
+    return [
+        sum(text == canonical(row["answer"]) for text in texts) / len(texts) if texts else None
+        for row, texts in zip(rows, others, strict=True)
+    ]
+
+
+def _votes(rows: Sequence[Row], sound: Sequence[bool]) -> dict[str, dict[str, Counter[str]]]:
+    """Return prompt id -> teacher -> how often it gives each answer, sound ones only."""
+    votes: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for row, is_sound in zip(rows, sound, strict=True):
+        if is_sound:
+            votes[row["prompt_id"]][row["teacher"]][canonical(row["answer"])] += 1
+    return votes
 
 
 def majority(votes: Counter[str]) -> str:
@@ -68,6 +87,7 @@ def _merged(rows: Sequence[Row], pools: Pools, check: Callable[[Row], list[Check
         "answer": merge([row["answer"] for row in parents], pools.relations),
         "parents": [row["answer_id"] for row in parents],
         **{"teacher": "", "sample": 0, "seed": None, "reasoning": "", "trajectory": [], "logprob": None},
+        "token_logprobs": None,
         **{"tokens_in": 0, "tokens_out": 0, "seconds": 0.0, "agreement": None},
         "confidence": None if None in confidences else min(confidences),
         **{"judge": "", "score": None, "dimension_scores": [], "rubric_spread": None, "judge_decides": False},

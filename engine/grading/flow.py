@@ -22,8 +22,8 @@ def grade(answers: Rows, spec: GraderSpec) -> Rows:
 
 
 def calibrate(spec: GraderSpec) -> JudgeCalibration | None:
-    """Return the calibration of the judge, measured by one actor if the ledger has none; None without labelled items or rubrics."""
-    if not spec.section.rubrics or not spec.section.calibrate:
+    """Return the calibration of the judge, measured by one actor if the ledger has none; None without labelled items or a judge."""
+    if not spec.has_judge or not spec.section.calibrate:
         return None
     judge = Judge(spec)
     if judge_calibration.load(judge) is None:
@@ -39,7 +39,7 @@ class Calibrator:
         self.spec = spec
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        judge_calibration.calibrate(Judge(self.spec))
+        assert Grader(self.spec).calibration
         return rows
 
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 from engine.calibration import judge_calibration
 from engine.calibration.curve import probabilities
 from engine.checks import CheckInput, CheckResult, run_checks
+from engine.evidence.confidence import Answer, Confidence, Judged
 from engine.grading.agreement import agreement
-from engine.grading.cross_teacher import merge_answers, relate_teachers
+from engine.grading.cross_teacher import merge_answers, other_teachers, relate_teachers
 from engine.grading.rank import competitors, outranked, strengths
 from engine.grading.relations import Relation
 from engine.grading.routing import Evidence, confidence_tier, is_sound, route
@@ -25,7 +26,7 @@ from engine.judges.rubric import Case
 from engine.records.judge import JudgeCalibration
 from engine.rows import ANSWER, CANDIDATE, Row
 
-NOT_SCORED = RubricScore()
+NOT_JUDGED = Judged(RubricScore(), None)
 
 
 class Grader:
@@ -33,7 +34,8 @@ class Grader:
 
     def __init__(self, spec: GraderSpec) -> None:
         self.spec = spec
-        self.judge = Judge(spec) if spec.section.rubrics else None
+        self.judge = Judge(spec) if spec.has_judge else None
+        self.fused = Confidence(self.judge) if self.judge and spec.evidence else None
 
     def __call__(self, answers: pa.Table) -> pa.Table:
         rows = answers.select(ANSWER.names).to_pylist()
@@ -41,7 +43,7 @@ class Grader:
         sound = [is_sound(row["finish_reason"], checked) for row, checked in zip(rows, outcomes, strict=True)]
         agreements = agreement([row["prompt_id"] + row["teacher"] for row in rows], [row["answer"] for row in rows], sound)
         is_scored = [passed or self._is_audited(row) for passed, row in zip(sound, rows, strict=True)]
-        scores = self._judge_columns(rows, is_scored)
+        scores = self._judge_columns(self._answers(rows, outcomes, agreements, sound), is_scored)
         pools = self.spec.section.pools
         relations = relate_teachers(rows, sound, pools.relations)
         graded = []
@@ -69,25 +71,42 @@ class Grader:
         audit = self.spec.section.audit
         return bool(audit) and row["finish_reason"] == "stop" and int(row["answer_id"][:4], 16) < audit.rules * 16**4
 
-    def _judge_columns(self, rows: Sequence[Row], is_scored: Sequence[bool]) -> list[Row]:
+    def _answers(
+        self,
+        rows: Sequence[Row],
+        outcomes: Sequence[Sequence[CheckResult]],
+        agreements: Sequence[float | None],
+        sound: Sequence[bool],
+    ) -> list[Answer]:
+        others = other_teachers(rows, sound) if self.fused else [None] * len(rows)
+        return [Answer(*each) for each in zip(rows, outcomes, agreements, others, strict=True)]
+
+    def _judge_columns(self, answers: Sequence[Answer], is_scored: Sequence[bool]) -> list[Row]:
         """Return the judge's columns of each row, and `budget_exhausted`."""
-        judge, scores, decides = self.judge, {}, False
+        judge, judged, decides = self.judge, {}, False
         if judge and any(is_scored):
             decides = self.judge_decides  # calibrates first if need be
-            cases = {index: _case(row) for index, row in enumerate(rows) if is_scored[index]}
-            scores = dict(zip(cases, judge.score(list(cases.values())), strict=True))
+            asked = {index: answer for index, answer in enumerate(answers) if is_scored[index]}
+            judged = dict(zip(asked, self._judged(list(asked.values())), strict=True))
         return [
             {
                 "judge": judge.name if judge and is_scored[index] else "",
                 "score": scored.score,
-                "confidence": self._confidence(scored.score),
+                "confidence": confidence,
                 "dimension_scores": list(scored.dimension_scores),
                 "rubric_spread": scored.rubric_spread,
-                "judge_decides": scored.score is not None and decides,
+                "judge_decides": confidence is not None and decides,
                 "budget_exhausted": scored.budget_exhausted,
             }
-            for index, scored in enumerate(scores.get(index, NOT_SCORED) for index in range(len(rows)))
+            for index, (scored, confidence) in enumerate(judged.get(index, NOT_JUDGED) for index in range(len(answers)))
         ]
+
+    def _judged(self, answers: Sequence[Answer]) -> list[Judged]:
+        if self.fused:
+            return self.fused(answers)
+        assert self.judge
+        scores = self.judge.score([_case(answer.row) for answer in answers])
+        return [Judged(scored, self._confidence(scored.score)) for scored in scores]
 
     def _evidence(self, row: Row, outcomes: Sequence[CheckResult], relation: Relation) -> Evidence:
         to_review = self.spec.section.pools.relations.conflicts == "review" and not self.spec.competes
@@ -115,6 +134,8 @@ class Grader:
     @cached_property
     def calibration(self) -> JudgeCalibration | None:
         """The calibration of the judge, measured at the first score; None if the contract has no labelled items."""
+        if self.fused:
+            return self.fused.calibration
         return judge_calibration.calibrate(self.judge) if self.judge else None
 
     @property

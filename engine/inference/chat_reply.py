@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from engine.inference.engine import Completion
 from engine.inference.reply_text import REASONING_FIELDS, MessageText, message_text, unread_parts
 from engine.inference.reply_usage import IN, OUT, billed, reported_out
+from engine.inference.token_logprobs import of_pieces
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ def completion(answer: Answer, prompt: str, max_tokens: int) -> Completion:
         seconds=answer.seconds,
         error=error,
         reasoning=text.reasoning,
+        token_logprobs=of_pieces(text.answer, [(token.token, token.logprob) for token in tokens]) if tokens else None,
     )
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -96,6 +96,8 @@ class ModelClient(Generic[T]):
         self.isolator = CrashIsolator(spec.markers, hang_seconds=spec.pool.hang_seconds, at_once=spec.pool.max_num_seqs)
         self.budget = TokenBudget(spec.budget, spec.cap)
         self.engine: Engine | None = None
+        self.lender: ModelClient[Any] | None = None
+        """Another client of this process with the same model: its engine is used, as a process has memory for one."""
 
     def block(self, prompt_ids: Iterable[str]) -> AbstractContextManager[None]:
         """Hold the ledger's rows of some prompts in memory; `find` and `answer` are called inside."""
@@ -154,6 +156,8 @@ class ModelClient(Generic[T]):
         return {row[self.key]: row for row in table.to_pylist()}
 
     def _load(self) -> Engine:
+        if self.lender is not None:
+            return self.lender._load()
         if self.engine is None:
             build = partial(build_model, self.spec.model, self.spec.pool, folder=self.spec.weights)
             engine = self.isolator.load(build, self.spec.model.path)

@@ -19,6 +19,7 @@ from engine.inference.chat_template import Unanswered, tokenize_chats
 from engine.inference.engine import Lost
 from engine.inference.refusal import Body, Refusal, refusal_of
 from engine.inference.scoring import Distribution, Target, Unscored
+from engine.inference.token_logprobs import with_ends
 from engine.inference.turn_marks import encode_text
 
 RETRIES = 4
@@ -90,7 +91,7 @@ class ScoringEndpoint:
         rows = reply.choices[0].prompt_logprobs if reply.choices else None
         if rows is None or len(rows) != len(prompt):
             raise ModelError(f"{self.model.url}: a teacher without log-probabilities of given texts: {NONE_GIVEN}")
-        return distribution(rows[-len(tokens) :], tokens, k, len(prompt))
+        return with_ends(distribution(rows[-len(tokens) :], tokens, k, len(prompt)), self.tokenizer, target.text)
 
     async def _send(self, client: openai.AsyncOpenAI, body: Body) -> Reply | Refusal:
         """Send a request until it is answered or refused for good, at most `retries` times more."""

@@ -29,6 +29,7 @@ class Completion(NamedTuple):
     trajectory: Sequence[Row] = ()  # turns with tools before the answer, rows.TRAJECTORY
     reasoning: str = ""  # that the engine gives apart from the text
     token_ids: Sequence[int] = ()  # of the answer, the end of its turn included; empty for an engine that does not say
+    token_logprobs: Sequence[Row] | None = None  # rows.TOKEN_LOGPROBS of the text's tokens; None where the engine gives none
 
 
 class Lost:

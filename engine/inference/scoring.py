@@ -33,6 +33,7 @@ class Distribution(NamedTuple):
     tail: np.ndarray  # float32 [T], log of the mass beyond the K
     tokens_in: int  # prompt tokens that were read
     masked: bool = False  # whether the mask of the schema was applied, and the rest renormalised
+    ends: np.ndarray | None = None  # int32 [T], index in the text of the character after each token; None = unknown
 
 
 class Unscored(NamedTuple):

@@ -20,6 +20,7 @@ from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
 from engine.inference.scoring import Distribution, Masks, Target, Unscored
+from engine.inference.token_logprobs import of_sample, with_ends
 from engine.inference.turn_marks import encode_text
 from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
 
@@ -146,7 +147,7 @@ class VllmEngine:
         return [
             Unscored(output.finish_reason, output.error)
             if isinstance(output, Unanswered)
-            else distribution(wanted[n], found[n], len(output.prompt_token_ids))
+            else with_ends(distribution(wanted[n], found[n], len(output.prompt_token_ids)), self.tokenizer, targets[n].text)
             for n, output in enumerate(outputs)
         ]
 
@@ -281,7 +282,8 @@ def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> 
     finish_reason = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
     error = "" if finish_reason != "error" else f"ended as {sample.finish_reason}"
     counts = tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds
-    return Completion(sample.text, finish_reason, *counts, error, token_ids=tuple(sample.token_ids))
+    completion = Completion(sample.text, finish_reason, *counts, error, token_ids=tuple(sample.token_ids))
+    return completion._replace(token_logprobs=of_sample(sample.text, sample.token_ids, sample.logprobs))
 
 
 def _loss(output: Any, count: int) -> float | None:

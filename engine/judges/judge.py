@@ -6,6 +6,7 @@ from typing import NamedTuple
 from engine.contract.judges import Ranking, Rubric
 from engine.contract.renames import older_json
 from engine.inference.engine import instruct
+from engine.inference.identity import identity
 from engine.judges import rubric as rubrics
 from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge_client import ChoiceProbs, ChoiceRequest, JudgeClient
@@ -42,7 +43,7 @@ class Judge:
     @property
     def name(self) -> str:
         """Value of the column `judge`."""
-        return "+".join(rubric.name for rubric in self.rubrics)
+        return "+".join(rubric.name for rubric in self.rubrics) or "evidence"
 
     @property
     def identity(self) -> str:
@@ -51,7 +52,24 @@ class Judge:
         for rubric in self.rubrics:
             prompt = older_json(rubric, "judges.rubrics.*", exclude=("model", "name"))
             parts += [self.clients[rubric.name].client.identity, prompt]
-        return content_id(*parts, self.section.ranking and older_json(self.section.ranking, "judges.ranking"))
+        return content_id(*parts, self.section.ranking and older_json(self.section.ranking, "judges.ranking"), *self._evidence())
+
+    def _evidence(self) -> list[str]:
+        """All that the evidence depends on besides the labelled items; [] without any."""
+        evidence = self.spec.evidence
+        if evidence is None:
+            return []
+        readers = [
+            content_id(
+                identity(reader.client.model, reader.client.weights), name, reader.teacher.model_dump_json(exclude={"model"})
+            )
+            for name, reader in (*evidence.teachers.items(), *evidence.readers.items())
+        ]
+        return [
+            evidence.section.model_dump_json(exclude={"readers"}),
+            *(check.model_dump_json() for check in self.section.checks),
+            *readers,
+        ]
 
     def score(self, cases: Sequence[Case], *, wording: str = "{question}", capped: bool = True) -> list[RubricScore]:
         """Return the score of each answer over all rubrics. `wording` rewords the question; `capped` obeys the budget."""

@@ -1,5 +1,6 @@
 """What every record on disk and every `--json` output is: frozen, typed, documented field by field."""
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -7,6 +8,11 @@ from pydantic import BaseModel, ConfigDict
 T = TypeVar("T")
 Json = dict[str, Any]
 """A JSON object whose keys another module defines."""
+
+
+def unless(default: object) -> Callable[[object], bool]:
+    """Return what leaves a key out of a record while it has its `default`: records without it are the same as before it existed."""
+    return lambda value: value == default
 
 
 class Record(BaseModel):

@@ -4,57 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
 
-from engine.records.base import BeforeAfter, Record
-from engine.records.estimate import Estimate, ReliabilityBin
+from engine.records.base import BeforeAfter, Record, unless
+from engine.records.calibration import CalibrationCurve, EvidenceFit, JudgeAgreement
 
 
 def _empty_is_none(value: Any) -> Any:
     """Older records hold {} where nothing was measured."""
     return value or None
-
-
-class CalibrationCurve(Record):
-    """The map from the judge's score to the probability that the answer is right (`engine.calibration.curve`)."""
-
-    method: Literal["platt", "isotonic"]
-    """`platt`: logistic in the log odds of the score; `isotonic`: piecewise linear between corners."""
-    clip: float = Field(validation_alias=AliasChoices("clip", "least"))
-    """Probabilities are clipped to clip .. 1 - clip: some items make nothing certain (Laplace's rule)."""
-    slope: float = 0.0
-    """Slope in the log odds of the score; `platt` only."""
-    intercept: float = 0.0
-    """Intercept; `platt` only."""
-    scores: tuple[float, ...] = ()
-    """Scores of the corners, rising; `isotonic` only."""
-    probabilities: tuple[float, ...] = ()
-    """Probabilities of the corners; `isotonic` only."""
-
-
-class JudgeAgreement(Record):
-    """How well the judge tells right from wrong labelled items. It says right where its confidence reaches `threshold`."""
-
-    kappa: Estimate | None = None
-    """Cohen's kappa between judge and labels."""
-    sensitivity: Estimate | None = None
-    """Share of the right answers that it passes."""
-    specificity: Estimate | None = None
-    """Share of the wrong answers that it stops."""
-    auc: Estimate | None = None
-    """Area under the ROC curve of the score, before calibration."""
-    ece: Estimate | None = None
-    """Expected calibration error of the confidence."""
-    threshold: float
-    """`judges.accept.confidence` of the contract."""
-    base_rate: float
-    """Share of the labelled items that is right."""
-    counts: tuple[tuple[int, int], tuple[int, int]]
-    """Items as [[wrong and stopped, right and stopped], [wrong and passed, right and passed]]."""
-    bins: tuple[ReliabilityBin, ...] = ()
-    """Reliability diagram of the confidence."""
-    errors: dict[str, Estimate] = Field(default={})
-    """Kind of error -> share of the wrong answers of that kind that it stops."""
-    pairs: Estimate | None = None
-    """Share of pairs in which it prefers the right answer to the wrong one; null if no pairs are compared."""
 
 
 class AuditProbe(Record):
@@ -130,6 +86,14 @@ class LabelledItem(Record):
     """Score of the judge, 0 to 1; null if its reply could not be read."""
     confidence: float | None
     """Cross-fitted probability that the answer is right; null if the score is."""
+    evidence: dict[str, float] = Field(default={}, exclude_if=unless({}))
+    """Name -> number of the evidence that is known of it."""
+    group: str = Field(default="", exclude_if=unless(""))
+    """Items of one group were held out together."""
+    own: bool = Field(default=False, exclude_if=unless(False))
+    """Whether a teacher of the contract wrote it."""
+    kept: bool = Field(default=True, exclude_if=unless(True))
+    """Whether the evidence was fitted to it; not if it fails a check."""
 
 
 class JudgeCalibration(Record):
@@ -151,6 +115,8 @@ class JudgeCalibration(Record):
     """Whether the judge's confidence may decide about answers; else it is only recorded."""
     why: tuple[str, ...]
     """Why it may not, a sentence each."""
+    evidence: EvidenceFit | None = Field(default=None, exclude_if=unless(None))
+    """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 
 class JudgeStatus(Record):
@@ -162,6 +128,8 @@ class JudgeStatus(Record):
     """Whether its confidence decided about answers."""
     why: tuple[str, ...] = ()
     """Why it did not, a sentence each."""
+    evidence: EvidenceFit | None = Field(default=None, exclude_if=unless(None))
+    """How the confidence is computed from all evidence; null: from the rubrics' score alone."""
 
 
 class JudgeMetrics(JudgeStatus):

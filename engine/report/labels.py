@@ -75,7 +75,7 @@ MEANINGS = {
     "failure": "cut off, unreadable or wrong",
     "not_routed": "not requested: routed to other teachers",
     "finish_reason_budget_exhausted": "not requested: the token budget was used up",
-    "early_stopped": "not requested: enough answers were verified",
+    "early_stopped": "not requested: enough answers were verified, or agreed",
     "pool": "its pool is not used for training",
     "sample": "another answer to the same prompt was taken",
     "exact": "the same prompt and answer as another",
@@ -98,6 +98,19 @@ JUDGE_METRICS = {
     "auc": "probability that a right answer has a higher score than a wrong one; 0.5 is chance",
     "ece": "expected calibration error: mean gap between confidence and accuracy",
     "pairs": "share of the pairs in which the right answer beats the wrong one",
+}
+EVIDENCE = {
+    "logprob": "log-probability of the answer under its teacher",
+    "mean_logprob": "the same for each token",
+    "least_logprob": "log-probability of its least likely token",
+    "field_logprobs": "log-probability of the value of each field",
+    "agreement": "share of the teacher's samples with the same answer",
+    "teachers": "share of the other teachers with the same answer",
+    "checks": "share of the checks that passed",
+    "distance": "distance of the prompt to the nearest labelled one",
+    "length": "length of the answer",
+    "rubric": "scores of a rubric",
+    "reader": "log-probability of the answer under another model",
 }
 PROBES = {
     "position": "preference for the first (above 0) or second (below 0) of two answers",

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.records.base import Json
-from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, STEP, TRAJECTORY, VERSION, Row
+from engine.rows import CANDIDATE, CHECKS, DIMENSION_SCORES, STEP, TOKEN_LOGPROBS, TRAJECTORY, VERSION, Row
 
 SIGNALS = ("complexity", "quality", "ifd", "density")
 RENAMED = {  # version 3 -> version 4
@@ -65,6 +65,13 @@ def _to_5(rows: pa.Table) -> pa.Table:
     return _filled(rows, {name: pa.scalar(None, STEP.field(name).type) for name in added})
 
 
+def _to_6(rows: pa.Table) -> pa.Table:
+    """Version 6 adds the log-probabilities of an answer's tokens."""
+    if not {"answer_id", "logprob"} <= set(rows.column_names):
+        return rows
+    return _filled(rows, {"token_logprobs": pa.scalar(None, TOKEN_LOGPROBS)})
+
+
 def _reason(tag: str) -> str:
     """Return today's tag; rules of a contract (`rule:NAME`) keep theirs."""
     renamed = REASONS.get(tag, tag)
@@ -85,7 +92,7 @@ def _filled(rows: pa.Table, columns: Row) -> pa.Table:
     return rows
 
 
-MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}
+MIGRATIONS: dict[int, Callable[[pa.Table], pa.Table]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6}
 """Schema version -> the step that turns its tables, read with all their columns, into those of the next version."""
 
 

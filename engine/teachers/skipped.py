@@ -13,8 +13,8 @@ class SkippedCounter:
     """Counts by reason how many of the n answers of every teacher to every prompt were not asked for.
 
     `not_routed`: the prompt's route leads to other teachers, or to none, which leaves one row without a teacher. `early_stopped`:
-    later samples of a teacher, because enough earlier ones were verified. `no_reference`: a teacher that gives labels has none for
-    the prompt. A lost answer has no reason.
+    later samples of a teacher, because enough earlier ones were verified, or agreed. `no_reference`: a teacher that gives labels
+    has none for the prompt. A lost answer has no reason.
     """
 
     def __init__(self, section: Teachers) -> None:
@@ -22,7 +22,8 @@ class SkippedCounter:
         self.per_prompt = sum(self.samples.values())
         self.teachers = {"": tuple(self.samples), UNMATCHED: ("",)} | reached(section.routes or ())
         self.samples[""] = 1
-        stops_early = any(teacher.sampling.stop_after_verified for teacher in section.models)
+        samplings = [teacher.sampling for teacher in section.models]
+        stops_early = any(each.stop_after_verified or each.stop_when_agreed for each in samplings)
         self.labels = {teacher.name for teacher in section.models if not teacher.answers}
         self.can_vanish = self._only_labels(section)
         counted = {"not_routed": section.routes, "early_stopped": stops_early, "no_reference": self.labels}

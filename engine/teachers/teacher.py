@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.checks import CheckInput, run_checks
+from engine.checks import CheckInput, canonical, run_checks
 from engine.checks.json_answer import without_text_before
 from engine.contract.checks import Check
 from engine.contract.models import Sampling
@@ -18,6 +18,7 @@ from engine.inference.engine import Completion, Engine, Request, instruct
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
+from engine.inference.token_logprobs import within
 from engine.rows import ANSWER, PROMPT, Row, content_id
 from engine.tools.agent import ToolAgent
 from engine.tools.toolset import Toolset
@@ -64,7 +65,7 @@ class Sample(NamedTuple):
 
 
 class Teacher:
-    """PROMPT in, ANSWER out, ordered by prompt and sample: `sampling.n` rows a prompt, fewer with `stop_after_verified`.
+    """PROMPT in, ANSWER out, ordered by prompt and sample: `sampling.n` rows a prompt, fewer where it stops early.
 
     A prompt may have a `route`, which its answers copy.
     """
@@ -109,7 +110,9 @@ class Teacher:
         return [self._parsed(sample, self._row(sample, BUDGET_EXHAUSTED)) for sample in samples]
 
     def _is_done(self, row: Row, answers: Sequence[Row]) -> bool:
-        enough = self.spec.section.sampling.stop_after_verified
+        enough, first = self.spec.section.sampling.stop_after_verified, self.spec.section.sampling.stop_when_agreed
+        if first is not None and len(answers) >= first:
+            return len({canonical(answer["answer"]) if answer["finish_reason"] == "stop" else "" for answer in answers}) == 1
         return enough is not None and sum(self._is_verified(row, answer) for answer in answers) >= enough
 
     def _is_verified(self, row: Row, answer: Row) -> bool:
@@ -130,7 +133,8 @@ class Teacher:
         if unit.supervise != "process":  # there the text is what the student learns
             before, text = without_text_before(parsed.answer, unit)
             parsed = parsed._replace(reasoning="\n".join(filter(None, [parsed.reasoning, before])), answer=text)
-        return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error}
+        tokens = within(answer["token_logprobs"], answer["answer"], parsed.answer)
+        return {**answer, **parsed._asdict(), "error": answer["error"] or parsed.error, "token_logprobs": tokens}
 
     def _samples(self, row: Row) -> list[Sample]:
         """Return the samples of a prompt. An answer's id hashes all that the answer depends on."""
@@ -149,7 +153,7 @@ class Teacher:
             instruction = section.model_dump_json(include={"system", "shots", "structured"}) + ("aloud" if section.thinks else "")
             output = self.spec.specialist.unit(task_unit).output
             decoding = decoding_identity(self.spec.client.model, output.json_schema) if section.structured else []
-            sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified"})
+            sampling = section.sampling.model_dump_json(exclude={"n", "stop_after_verified", "stop_when_agreed"})
             tools = [self.spec.toolset.identity] if self.spec.toolset else []
             self.fingerprints[task_unit] = content_id(
                 self.client.identity, instruction, output.model_dump_json(), sampling, *tools, *decoding
@@ -191,6 +195,7 @@ class Teacher:
             "seconds": completion.seconds,
             "error": completion.error,
             "trajectory": list(completion.trajectory),
+            "token_logprobs": completion.token_logprobs,
         }
 
 
@@ -207,8 +212,11 @@ def prompt_of(section: TeacherSection, specialist: Specialist, few_shot: FewShot
 
 
 def _rounds(sampling: Sampling) -> list[slice]:
-    """Return the samples that are asked for together: all; or as many as must be verified, and then one after the other."""
-    enough = sampling.stop_after_verified
+    """Return the samples that are asked for together: all; as many as must be verified, then one by one; or as many as must agree,
+    then the rest."""
+    enough, first = sampling.stop_after_verified, sampling.stop_when_agreed
+    if first is not None:
+        return [slice(0, first), slice(first, sampling.n)]
     if enough is None:
         return [slice(0, sampling.n)]
     return [slice(0, enough), *(slice(number, number + 1) for number in range(enough, sampling.n))]

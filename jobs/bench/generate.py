@@ -162,7 +162,7 @@ def _greedy_requests(spec: Any, prompts: int) -> list[Request]:
 
 def _job(prompts: int, mode: str, profile: str) -> Throughput:
     """Run the whole job over the same prompts, with teachers.mode `mode`."""
-    changes = [*SAMPLED, f"teachers.mode={mode}"]
+    changes = [*SAMPLED, *(smoke.judged() if mode == "judged" else smoke.UNJUDGED), f"teachers.mode={mode}"]
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
         work = workspace.create(str(smoke.CONTRACT), str(run), profile=profile, changes=changes)

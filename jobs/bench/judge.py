@@ -28,7 +28,6 @@ from jobs.bench.turns import RunTasks, Throughput, serve
 from jobs.bench.watch import put_artifact, rayleigh
 from jobs.workspace import Workspace
 
-CHANGES = ["judges.calibrate=null", "judges.audit=null"]  # both sides score the answers, nothing else
 SAMPLES = 2
 
 
@@ -69,7 +68,7 @@ def bare(pipe: Connection, answers: int, profile: str) -> None:
     started = time.perf_counter()
     from engine.inference.vllm_engine import VllmEngine
 
-    contract, loaded, recorder = smoke.contract(CHANGES), load_profile(Path(profile)), Recorder()
+    contract, loaded, recorder = smoke.contract(smoke.judged()), load_profile(Path(profile)), Recorder()
     model = contract.judges.rubrics[0].model
     assert model.type == "vllm"
     engine = VllmEngine(model, loaded.judge, smoke.weights(model))  # for its arguments; only its `llm` is used
@@ -90,7 +89,7 @@ def stage(pipe: Connection, answers: int, profile: str) -> None:
     started = time.perf_counter()
     from engine.inference.engine import build_model
 
-    contract, loaded = smoke.contract(CHANGES), load_profile(Path(profile))
+    contract, loaded = smoke.contract(smoke.judged()), load_profile(Path(profile))
     model = contract.judges.rubrics[0].model
     engine = build_model(model, loaded.judge, folder=smoke.weights(model))
     blocks = _blocks(answers, loaded)
@@ -144,13 +143,15 @@ def _job(answers: int, profile: str) -> Throughput:
     """Run `rayleigh rejudge` on a run whose answers were graded by another judge."""
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name:
         run = Path(name, "run")
-        changes = [*CHANGES, "judges.rubrics.0.system=Another."]
+        changes = [*smoke.judged(), "judges.rubrics.0.system=Another."]
         work = workspace.create(str(smoke.CONTRACT), str(run), profile=profile, changes=changes)
         # One judge, as in the other ways, and no resources for teachers.
         resources = {"judge": {"actors": 1}, "teacher": {"cpus": 0, "gpus": 0}}
         pools = {name: getattr(work.profile, name).model_copy(update=update) for name, update in resources.items()}
         _put_answers(replace(work, profile=work.profile.model_copy(update=pools)), answers)
-        usage = rayleigh(["rejudge", str(run), "--contract", str(smoke.CONTRACT)], log=run.with_suffix(".log"), changes=CHANGES)
+        usage = rayleigh(
+            ["rejudge", str(run), "--contract", str(smoke.CONTRACT)], log=run.with_suffix(".log"), changes=smoke.judged()
+        )
         paths = run.glob("ledger/judgements/**/*.parquet")
         blocks = sorted((path.stat().st_mtime, pq.read_metadata(path).num_rows) for path in paths)
     scores, (first, first_rows), (last, _) = sum(rows for _, rows in blocks), blocks[0], blocks[-1]

@@ -11,6 +11,13 @@ from jobs import workspace
 from jobs.bench.watch import ROOT
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
+UNJUDGED = ["judges.evidence=null", "judges.calibrate=null", "judges.audit=null"]  # what gives the answers a confidence
+
+
+def judged() -> list[str]:
+    """Return the changes with which a rubric scores the answers, that of `order_mail.yaml`, and nothing else: no calibration."""
+    rubrics = load_contract(CONTRACT.parent / "order_mail.yaml").contract.model_dump(mode="json")["judges"]["rubrics"]
+    return [*UNJUDGED, f"judges.rubrics={json.dumps(rubrics)}"]
 
 
 def contract(changes: Sequence[str]) -> Contract:

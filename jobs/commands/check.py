@@ -194,7 +194,7 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
             for teacher in teachers.models
         ),
         *(["tool", f"{tool.name}: {', '.join(tool.files.values()) or 'reads no file'}"] for tool in teachers.tools),
-        ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_rubrics(contract)]) or "none"],
+        ["judges", ", ".join([*(check.type for check in contract.judges.checks), *_confidence(contract)]) or "none"],
         *(["student", student_line(student)] for student in contract.students),
         *(["training", note] for note in student_notes(contract)),
         *(["decoder", note] for note in schema_notes(contract)),
@@ -218,5 +218,10 @@ def _size(synthesis: Synthesis) -> str:
     return ", ".join(f"{rows} {layer}" for layer, rows in synthesis.wanted.items())
 
 
-def _rubrics(contract: Contract) -> list[str]:
-    return [] if contract.teachers.mode == "direct" else [rubric.name for rubric in contract.judges.rubrics]
+def _confidence(contract: Contract) -> list[str]:
+    """Return what the confidence is computed from: rubrics, kinds of evidence, readers."""
+    if contract.teachers.mode == "direct":
+        return []
+    evidence = contract.judges.evidence
+    kinds = [*evidence.of, *(reader.name for reader in evidence.readers)] if evidence else []
+    return [*(rubric.name for rubric in contract.judges.rubrics), *kinds]

@@ -14,13 +14,18 @@ def export(
     run: Run,
     out: Annotated[str, typer.Argument(metavar="OUT", help="A new file; for argilla a new folder.")],
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv, jsonl, argilla, or gold (all labelled).")] = "csv",
-    pool: Annotated[str, typer.Option("--pool", metavar="POOL", help="The pool of the answers.")] = "review",
+    pool: Annotated[
+        str | None, typer.Option("--pool", metavar="POOL", help="The pool of the answers; by default review, with --draw all.")
+    ] = None,
+    draw: Annotated[
+        int | None, typer.Option("--draw", metavar="N", help="The N most informative answers that have no label yet.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the answers of a pool of RUN for a person to label `right`, `wrong`, or `corrected` with a correction."""
     from jobs.commands import review
 
-    result = review.export(run, out, form=form, pool=pool)
+    result = review.export(run, out, form=form, pool=pool, size=draw)
     show(result, review.export_text(result), as_json)
 
 

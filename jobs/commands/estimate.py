@@ -263,6 +263,6 @@ def _consumer_tokens(
     if not paid:
         return None, "not measured: the pilot paid for nothing, as the ledger held it or no answer was worth a question"
     basis = IN_PROPORTION
-    if consumer.kind == "judge" and contract.judges.calibrate:
+    if consumer.kind in ("judge", "evidence") and contract.judges.calibrate:
         basis = f"at most: {IN_PROPORTION}; those of labelled items, which are paid once, are among them"
     return exactly(paid * pilot.times), basis

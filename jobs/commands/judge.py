@@ -18,8 +18,10 @@ from engine.judges.grader_spec import GraderSpec
 from engine.judges.judge import Judge
 from engine.readers import formats
 from engine.readers.paths import format_of
+from engine.records.calibration import EvidenceFit
 from engine.records.estimate import Estimate
 from engine.records.judge import AuditProbe, JudgeCalibration, JudgeReport
+from engine.stats.intervals import proportion
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.steps.judging import grader_spec
@@ -27,6 +29,7 @@ from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
 
 FOLDER = "judge"
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 SHOWN = ("kappa", "sensitivity", "specificity", "auc", "ece", "pairs")
 
 
@@ -74,11 +77,11 @@ def _items(path: Path) -> object:
 def _grader_spec(work: Workspace) -> GraderSpec:
     jobs = {job.name: job for job in pipeline(work.contract)}
     spec = grader_spec(work.context(jobs["candidates"], log=lambda text: None, progress=lambda text: None))
-    if not spec.section.rubrics or not spec.section.calibrate:
+    if not spec.has_judge or not spec.section.calibrate:
         raise ContractError(
             f"judges: mode {work.contract.teachers.mode} asks {len(spec.section.rubrics)} rubrics, and "
             f"{'there are' if spec.section.calibrate else 'there are no'} labelled items; both are needed. "
-            "Add `rubrics` and another mode than direct, and `calibrate.gold` or --gold."
+            "Add `rubrics` or `evidence` and another mode than direct, and `calibrate.gold` or --gold."
         )
     return spec
 
@@ -107,14 +110,57 @@ def as_text(report: JudgeReport) -> str:
     rows = [[name, *_interval(estimate)] for name, estimate in estimates.items() if estimate]
     rows += [[f"stops {kind}", *_interval(estimate)] for kind, estimate in numbers.errors.items()]
     probes = [[probe.probe, *_interval(probe), probe.limit, probe.why or probe.verdict] for probe in report.audit]
+    evidence = evidence_table(report.evidence) if report.evidence else ""
     decision = "It may decide." if report.decides else f"It annotates, it decides nothing: {'; '.join(report.why)}."
+    scope = "all but pairs" if report.evidence else "all but auc and pairs"
     parts = [
         head,
         columns(rows, head=["number", "value", "low", "high", "items"]),
+        evidence,
+        threshold_table(report) if report.evidence else "",
         columns(probes, head=["probe", "value", "low", "high", "items", "limit", ""]) if probes else "",
-        f"Right is what reaches a confidence of {numbers.threshold:g}; all but auc and pairs: {fitted}.\n{decision}",
+        f"Right is what reaches a confidence of {numbers.threshold:g}; {scope}: {fitted}.\n{decision}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def evidence_table(fit: EvidenceFit) -> str:
+    """Return one line a kind of evidence, and how the confidence is computed from them."""
+    rows = []
+    for kind in fit.kinds:
+        numbers = [None if each is None else f"{each.value:.3f}" for each in (kind.auc, kind.auc_without)]
+        worth = kind.worth and f"{kind.worth.value:.4f} ({kind.worth.low:.4f} to {kind.worth.high:.4f})"
+        rows.append(
+            [
+                kind.name,
+                "yes" if kind.used else "no",
+                *numbers,
+                worth,
+                None if kind.tokens is None else f"{kind.tokens:.0f}",
+                kind.why,
+            ]
+        )
+    head = ["evidence", "used", "auc alone", "auc without", "worth: log loss, nats", "tokens each", ""]
+    whose = f"{fit.own} items that teachers of the contract wrote" if fit.measured_on == "own" else f"{fit.items} items in all"
+    left_out = f" {fit.failed_checks} items that fail a check are left out." if fit.failed_checks else ""
+    lines = [f"The confidence is computed from {fit.why}.", f"All numbers are of the {whose}.{left_out}"]
+    if fit.free and fit.free.auc:
+        lines.append(f"Without rubrics and readers: auc {fit.free.auc.value:.3f}.")
+    return "\n".join([columns(rows, head=head), *lines])
+
+
+def threshold_table(report: JudgeReport) -> str:
+    """Return what each threshold would accept of the labelled items that stand for a run's answers, and how many are right."""
+    assert report.evidence
+    own = report.evidence.measured_on == "own"
+    counted = [item for item in report.items if item.confidence is not None and (item.own or not own)]
+    rows = []
+    for threshold in sorted({*THRESHOLDS, report.agreement.threshold}):
+        accepted = [item.label == "right" for item in counted if item.confidence is not None and item.confidence >= threshold]
+        right = proportion(sum(accepted), len(accepted))
+        numbers = _interval(right)[:3] if right else [None] * 3
+        rows.append([f"{threshold:g}", f"{len(accepted) / max(1, len(counted)):.3f}", *numbers])
+    return columns(rows, head=["accepted from", "coverage", "right of these", "low", "high"])
 
 
 def _interval(estimate: Estimate | AuditProbe) -> list[str | int | None]:

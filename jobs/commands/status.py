@@ -6,6 +6,7 @@ from engine.contract import Contract
 from engine.grading.failures import as_lines
 from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, tokens_in
+from engine.records.calibration import EvidenceFit
 from engine.records.candidates import CandidatesMetrics, FailureReason
 from engine.records.judge import JudgeStatus
 from engine.records.status import JobStatus, JudgeSpending, Spending, Status, StudentRounds, StudentSeeds
@@ -118,8 +119,20 @@ def failures_text(failures: Sequence[FailureReason], answers: int) -> str:
 
 
 def judge_note(judge: JudgeStatus | None) -> str:
-    """Return why the judge decides nothing; an empty string if it does, or if there is none."""
-    return f"{judge.name} annotates, it decides nothing: {'; '.join(judge.why)}." if judge and judge.why else ""
+    """Return what the confidence is computed from, and why the judge decides nothing; "" if there is nothing to say."""
+    if judge is None:
+        return ""
+    lines = [evidence_line(judge.evidence)] if judge.evidence else []
+    if judge.why:
+        lines.append(f"{judge.name} annotates, it decides nothing: {'; '.join(judge.why)}.")
+    return "\n".join(lines)
+
+
+def evidence_line(fit: EvidenceFit) -> str:
+    """Return what the confidence is computed from, and about how many answers rubrics and readers were asked."""
+    whom = "" if fit.judged is None else f" of {fit.judged} answers"
+    asked = "" if fit.asked is None else f" Rubrics and readers were asked about {fit.asked} of them."
+    return f"The confidence{whom} is computed from {fit.why}.{asked}"
 
 
 def seed_table(students: Sequence[StudentSeeds]) -> str:

@@ -62,6 +62,7 @@ def judge(context: JobContext, answers: Rows, total: int) -> RowCounts:
 
     context.writer.tables["candidates"] = written.table
     judge_metrics = judge_calibration.judge_metrics(spec)
+    judge_metrics = judge_metrics and _with_counts(judge_metrics, written.summaries)
     sums = {name: Counter[str]() for name in ("skipped", "relations", "confidence_tiers", "merged", "prompts")}
     for summary in written.summaries:
         for name, counts in sums.items():
@@ -99,8 +100,25 @@ def _summary(candidates: pa.Table, section: Teachers, *, scores: bool) -> Row:
         "merged": {"answers": counts.merged},
         "prompts": {"answered": pc.count_distinct(candidates["prompt_id"]).as_py()},
         "failures": [each.model_dump() for each in failures.failure_reasons([candidates])],
+        "judged": _judged(candidates),
         "scores": sums and {"batches": sums.batches, "passed": sums.passed.tolist(), "failed": sums.failed.tolist()},
     }
+
+
+def _judged(candidates: pa.Table) -> Row:
+    """Return how many answers have a confidence, and about how many rubrics or readers were asked."""
+    asked = pc.greater(pc.fill_null(pc.list_value_length(candidates["dimension_scores"]), 0), 0)
+    return {"judged": pc.sum(pc.is_valid(candidates["confidence"])).as_py() or 0, "asked": pc.sum(asked).as_py() or 0}
+
+
+def _with_counts(judge: JudgeMetrics, summaries: list[Row]) -> JudgeMetrics:
+    """Return `judge` with the counts of `_judged` in its evidence, if it has any."""
+    if judge.evidence is None:
+        return judge
+    counts = {name: sum(summary["judged"][name] for summary in summaries) for name in ("judged", "asked")}
+    is_dear = judge.evidence.free is not None
+    update = {"judged": counts["judged"], "asked": counts["asked"] if is_dear else None}
+    return judge.model_copy(update={"evidence": judge.evidence.model_copy(update=update)})
 
 
 def _with_drift(context: JobContext, spec: GraderSpec, judge: JudgeMetrics, summaries: list[Row]) -> JudgeMetrics:

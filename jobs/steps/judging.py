@@ -1,17 +1,20 @@
 """Configuration of the clients of paid work, the graders and the scorers of a contract."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from engine.contract.consumers import SIGNALS
+from engine.contract.consumers import EVIDENCE, SIGNALS
 from engine.contract.models import Model
+from engine.contract.teachers import Teacher
 from engine.inference.client import ClientSpec
 from engine.inference.crash_isolation import MARKERS
 from engine.inference.locate import locate
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS
-from engine.judges.grader_spec import GraderSpec
+from engine.judges.grader_spec import EvidenceSpec, GraderSpec, ReaderSpec
 from engine.runs.job import JobContext
 from engine.scoring.scorer import ScorerSpec
+from jobs.steps import trained
 
 
 def model_client(
@@ -46,7 +49,31 @@ def grader_spec(context: JobContext) -> GraderSpec:
         },
         references=any("reference" in source.columns for source in context.contract.prompts.sources),
         competes=context.contract.teachers.mode == "competition",
+        evidence=evidence_spec(context),
     )
+
+
+def evidence_spec(context: JobContext) -> EvidenceSpec | None:
+    """Return the configuration of the evidence; None if the confidence is computed from the rubrics alone."""
+    section = context.contract.judges.evidence
+    if section is None:
+        return None
+    teachers = [teacher for teacher in context.contract.teachers.models if teacher.answers]
+    return EvidenceSpec(
+        section=section,
+        teachers={teacher.name: reader_spec(context, teacher, EVIDENCE) for teacher in teachers},
+        readers={reader.name: reader_spec(context, reader, reader.name) for reader in section.readers},
+    )
+
+
+def reader_spec(context: JobContext, section: Teacher, payee: str) -> ReaderSpec:
+    """Return how a teacher, or a reader, reads given answers; what it reads is paid as the judge's work."""
+    asked = trained.asked(section, context.contract.specialist, context.root)
+    client = model_client(context, asked.model, "likelihoods", payee=payee, role="judge")
+    evidence = context.contract.judges.evidence
+    if evidence and section.name in evidence.tokenizers and asked.model.type == "endpoint":
+        client = replace(client, weights=Path(context.root, evidence.tokenizers[section.name]))
+    return ReaderSpec(asked.section, asked.specialist, client, asked.systems)
 
 
 def scorer_spec(context: JobContext) -> ScorerSpec | None:

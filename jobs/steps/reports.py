@@ -152,7 +152,7 @@ def _plan(context: JobContext, champion: RegistryEvent | None) -> tuple[list[Eva
 
 
 def _judge_notes(contract: Contract, judge: JudgeMetrics | None) -> list[str]:
-    if contract.teachers.mode == "direct" or not contract.judges.rubrics:
+    if contract.teachers.mode == "direct" or not (contract.judges.rubrics or contract.judges.evidence):
         return ["No judge scored the answers: only the checks selected what the students learn."]
     if contract.judges.calibrate is None:
         return ["The judge was never calibrated: its confidence is not a probability of being right."]

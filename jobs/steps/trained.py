@@ -127,10 +127,13 @@ def inputs(context: JobContext) -> dict[str, str]:
         MissingArtifact: a trained teacher is not there any more.
     """
     hashes = file_hashes(context)
-    for section in context.contract.teachers.models:
+    evidence = context.contract.judges.evidence
+    places = {f"teachers.models.{section.name}": section for section in context.contract.teachers.models}
+    places |= {f"judges.evidence.readers.{section.name}": section for section in (evidence.readers if evidence else ())}
+    for place, section in places.items():
         if isinstance(section.model, TrainedModel):
             try:
-                hashes[f"teachers.models.{section.name}.model"] = fingerprint(find(section.model, context.root).folder)
+                hashes[f"{place}.model"] = fingerprint(find(section.model, context.root).folder)
             except ModelError as error:  # an artifact whose inputs were removed later is still finished
                 raise MissingArtifact(str(error)) from None
     return hashes

@@ -10,8 +10,7 @@ import yaml
 from judge_world import RANKING, RUBRIC, Character, think
 from typer.testing import CliRunner
 
-from engine.calibration import judge_calibration
-from engine.judges.judge import Judge
+from engine.grading.grader import Grader
 from jobs.cli import app
 from tests.planted import KINDS, by_hand, planted
 
@@ -36,7 +35,7 @@ def ask(tmp_path, monkeypatch):
     import jobs.terminal.session
 
     flow = types.ModuleType("engine.grading.flow")  # the real one starts Ray
-    flow.calibrate = lambda spec: judge_calibration.calibrate(Judge(spec))
+    flow.calibrate = lambda spec: Grader(spec).calibration
     monkeypatch.setitem(sys.modules, "engine.grading.flow", flow)
     monkeypatch.setattr(jobs.terminal.session, "job_session", lambda work, console: nullcontext())
     gold = tmp_path / "gold.jsonl"
@@ -112,3 +111,23 @@ def test_gold_with_a_wrong_label_is_refused_with_its_place(ask, tmp_path):
     odd.write_text("".join(json.dumps({**item, "label": "fair"}) + "\n" for item in planted(4)))
     message = ask(gold=str(odd), code=1)
     assert "odd.jsonl: 8 problem(s)" in message and "judges.calibrate.gold.0.label" in message
+
+
+def test_judge_without_rubrics_shows_the_evidence(ask):
+    gold = {"calibrate": {"gold": planted(4), "folds": 2}}
+    section = {"rubrics": [], "ranking": None, **gold, "evidence": {"of": ["logprob", "length", "agreement"]}}
+    text = ask(**section)
+    assert "toy: evidence on 60 labelled items without references" in text and "The confidence is computed from " in text
+    assert "known of no labelled item" in text and "auc alone" in text
+    [line] = [line for line in text.splitlines() if line.startswith("0.5 ")]  # what `accept.confidence` would accept
+    accepted = [item for item in json.loads(ask("--json", **section))["items"] if item["confidence"] >= 0.5]
+    right = sum(item["label"] == "right" for item in accepted) / len(accepted)
+    assert line.split()[1:3] == [f"{len(accepted) / 60:.3f}", f"{right:.3f}"]
+    report = json.loads(ask("--json", **section))
+    assert report["evidence"]["measured_on"] == "labelled" and report["tokens"] > 0
+    assert {kind["name"] for kind in report["evidence"]["kinds"]} == {"logprob", "length", "agreement"}
+
+
+def test_judge_without_rubrics_and_evidence_is_refused(ask):
+    found = ask(code=1, rubrics=[], ranking=None)
+    assert "judges.rubrics: is needed" in found

@@ -173,6 +173,9 @@ def test_labelled_answers_become_gold_items(work, tmp_path):
     ask("export", work.folder, tmp_path / "gold.jsonl", "--format", "gold")
     items = [GoldItem.model_validate_json(one) for one in (tmp_path / "gold.jsonl").read_text().splitlines()]
     assert [(item.answer, item.label) for item in items] == [("2", "right"), ("3", "wrong"), ("2", "right"), ("6", "wrong")]
+    assert [item.author for item in items] == ["t", "t", "", "t"]
+    assert {item.group for item in items} == {"aaaa1111"}  # the second prompt was made from the first
+    assert [item.samples for item in items[::3]] == [{"t": ("2",)}, {"t": ("6",)}]  # without the one that failed a check
 
 
 def test_export_spares_what_is_there_and_names_what_it_does_not_know(work, tmp_path):

@@ -135,6 +135,28 @@ def test_a_lost_answer_is_no_paid_answer(tmp_path, monkeypatch):
     assert Teacher(spec(tmp_path, sampling=Sampling()))(prompts("x"))["answer"].to_pylist() == ["x"]
 
 
+def test_teacher_asks_for_more_samples_where_the_first_differ(tmp_path):
+    replies = (RIGHT, WRONG, RIGHT, RIGHT, WRONG, WRONG)  # two of x, two of y, then the rest of x alone
+    rows = thrifty(tmp_path, *replies, n=4, stop_when_agreed=2)(prompts("x", "y"))
+    assert list(zip(rows["text"].to_pylist(), rows["sample"].to_pylist(), rows["answer"].to_pylist(), strict=True)) == [
+        ("x", 0, RIGHT), ("x", 1, WRONG), ("x", 2, WRONG), ("x", 3, WRONG), ("y", 0, RIGHT), ("y", 1, RIGHT),
+    ]  # fmt: skip
+    usual = thrifty(tmp_path, *replies, n=4)(prompts("x"))
+    assert usual["answer_id"].to_pylist() == rows["answer_id"].to_pylist()[:4]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({"n": 2, "stop_when_agreed": 3}, "at most n"),
+        ({"n": 4, "stop_when_agreed": 2, "stop_after_verified": 1}, "take one of them"),
+    ],
+)
+def test_stop_when_agreed_is_possible(sampling, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**sampling)
+
+
 def test_stop_after_verified_is_at_most_n():
     with pytest.raises(ValueError, match="stop_after_verified: found 3, expected at most n, which is 2"):
         Sampling(n=2, stop_after_verified=3)

@@ -97,6 +97,16 @@ def judge_gold() -> Iterator[Row]:
         }
 
 
+def draw_all(use: str, name: str) -> list[Mail]:
+    """Return one mail, called `name`, of each phrasing that is for `use` (train, holdout)."""
+    return [_mail(phrasing, name) for phrasing in _phrasings(use)]
+
+
+def planted_error(mail: Mail, name: str) -> tuple[str, Form]:
+    """Return the kind of an error and a form that has it; `name` seeds the choice."""
+    return _plant(mail, random.Random(name))
+
+
 def compact(form: Form) -> str:
     """Return a form as compact JSON in the order of the schema, as teachers, students and references write it."""
     return json.dumps({field: form[field] for field in FIELDS}, separators=(",", ":"))

@@ -1,0 +1,63 @@
+"""Log-probabilities of the tokens of a text, and where in the text each token ends: rows.TOKEN_LOGPROBS."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import numpy as np
+
+from engine.inference.scoring import Distribution, Unscored
+from engine.rows import Row
+
+T = TypeVar("T", bound=Distribution | Unscored | Any)
+DIGITS = 4  # of a log-probability: with bfloat16 the next one is noise
+UNKNOWN = -1
+
+
+def of_pieces(text: str, pieces: Sequence[tuple[str, float]]) -> list[Row]:
+    """Return the entries of a text that was written as `pieces` (decoded token, log-probability), the end of the turn last or not.
+
+    The ends are unknown if the pieces are not the text: a character may be several tokens, and a server may clean the text.
+    """
+    known = "".join(piece for piece, _ in pieces).startswith(text)  # special tokens behind the text are decoded, too
+    ends = accumulate(len(piece) for piece, _ in pieces)
+    return [
+        {"end": min(end, len(text)) if known else UNKNOWN, "logprob": round(logprob, DIGITS)}
+        for end, (_, logprob) in zip(ends, pieces, strict=True)
+    ]
+
+
+def of_sample(text: str, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, Any]] | None) -> list[Row] | None:
+    """Return the entries of a sample of vLLM; None if it gives no log-probabilities."""
+    if not logprobs:
+        return None
+    each = [entries[token] for token, entries in zip(token_ids, logprobs, strict=True)]
+    return of_pieces(text, [(entry.decoded_token or "", entry.logprob) for entry in each])
+
+
+def of_distribution(scored: Distribution) -> list[Row]:
+    """Return the entries of a text that was scored."""
+    ends = np.full(len(scored.tokens), UNKNOWN) if scored.ends is None else scored.ends
+    return [{"end": end, "logprob": round(own, DIGITS)} for end, own in zip(ends.tolist(), scored.own.tolist(), strict=True)]
+
+
+def with_ends(scored: T, tokenizer: Any, text: str) -> T:
+    """Return the distribution of `text` with the ends of its tokens, if the tokenizer tells where they end."""
+    if not isinstance(scored, Distribution) or not getattr(tokenizer, "is_fast", False):
+        return scored
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if list(encoded["input_ids"]) != scored.tokens[:-1].tolist():
+        return scored
+    ends = [end for _, end in encoded["offset_mapping"]]
+    return scored._replace(ends=np.asarray([*ends, len(text)], np.int32))  # type: ignore[return-value]
+
+
+def within(entries: Sequence[Row] | None, text: str, part: str) -> list[Row] | None:
+    """Return the entries of `part`, which ends `text` but for spaces; None if the ends are unknown or `part` is elsewhere."""
+    if not entries or part == text:
+        return list(entries) if entries else None
+    start = text.rfind(part) if part else -1
+    if start < 0 or entries[0]["end"] == UNKNOWN:
+        return None
+    kept = [entry for entry in entries if entry["end"] > start]
+    return [{**entry, "end": min(entry["end"] - start, len(part))} for entry in kept]

@@ -9,8 +9,9 @@ from engine.contract.base import Name, Section, Share, distinct
 from engine.contract.budget import Budget
 from engine.contract.capture import SCORES, Capture
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
-from engine.contract.evaluation import Evaluation, Gate
+from engine.contract.evaluation import Evaluation
 from engine.contract.exports import AnyExport
+from engine.contract.gate import Gate
 from engine.contract.judges import Judges
 from engine.contract.prompts import Prompts, Source
 from engine.contract.reference import is_none

@@ -2,6 +2,7 @@
 
     <registry>/<contract>/champion.json              event that made the current champion, replaced in one step
     <registry>/<contract>/history/<time>-<id>.json   every promotion and rollback, append only
+    <registry>/<contract>/looks/<part>/<fingerprint>.json   a student that was looked at on a closed part of the holdout
     <registry>/<contract>/releases/<fingerprint>/    a student's model folder, card.md, lineage.json, contract.json, report.json
 
 `release.json` is written last and completes a release; `champion.json` changes after that. A process killed in between leaves the
@@ -18,7 +19,8 @@ from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
 from engine.records.base import Record
-from engine.records.release import RegistryEvent, ReleaseManifest
+from engine.records.gate import Word
+from engine.records.release import LookEvent, RegistryEvent, ReleaseManifest
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 
@@ -33,6 +35,17 @@ class Package(NamedTuple):
     student: str  # or its export, such as s.q8_0
     fingerprint: str
     files: Mapping[str, str]  # file name -> text
+
+
+class Ground(NamedTuple):
+    """Why a student was promoted."""
+
+    word: Word | None = None  # of the gate
+    by: str | None = None  # prove or point
+    why: str | None = None  # reason of a person for promoting an undecided student
+
+
+UNKNOWN = Ground()
 
 
 class Registry:
@@ -66,8 +79,10 @@ class Registry:
         """Return the text of a file of the release, such as `contract.json`."""
         return self.folder.read(f"{event.release}/{name}").decode()
 
-    def promote(self, artifact: Artifact, package: Package) -> RegistryEvent:
+    def promote(self, artifact: Artifact, package: Package, ground: Ground = UNKNOWN) -> RegistryEvent:
         """Copy the student and make it the champion; return the event. If it is the champion already, nothing is written.
+
+        The event keeps the `ground` of the decision.
 
         Raises:
             StorageError: a file does not match the record of `artifact`, or the registry cannot be written.
@@ -80,7 +95,7 @@ class Registry:
             self._copy(artifact, package, self.folder / release)
         event = RegistryEvent(
             **self._stamp(), kind="promote", student=package.student, fingerprint=package.fingerprint, release=release,
-            before=current.id if current else None,
+            before=current.id if current else None, **ground._asdict(),
         )  # fmt: skip
         self._append(event)
         self.folder.write(CHAMPION, _text(event))
@@ -112,6 +127,17 @@ class Registry:
         )  # fmt: skip
         self.folder.write(CHAMPION, _text(previous))
         return current, previous
+
+    def look(self, student: str, fingerprint: str, part: str) -> int:
+        """Record that the student was looked at on the closed `part` of the holdout; return how many students were so far.
+
+        The same student again is no further look: nothing new is learnt from it.
+        """
+        folder = f"looks/{part[:16]}"
+        name = f"{folder}/{fingerprint[:16]}.json"
+        if not self.folder.exists(name):
+            self.folder.write(name, _text(LookEvent(**self._stamp(), student=student, fingerprint=fingerprint, part=part)))
+        return sum(file.startswith(f"{folder}/") for file in self.folder.files())
 
     def _stamp(self) -> dict[str, str]:
         now = time.time_ns()

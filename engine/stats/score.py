@@ -163,7 +163,7 @@ def _ratio(above: Array, below: Array) -> Array:
     """Return the quotient; plus or minus infinity where the standard error is 0 and the distance is not, else 0."""
     above, below = np.broadcast_arrays(np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64))
     tiny = below <= 1e-12
-    far = np.where(np.abs(above) <= 1e-12, 0.0, np.sign(above) * np.inf)
+    far = np.where(np.abs(above) <= 1e-12, 0.0, np.where(above > 0, np.inf, -np.inf))
     return np.where(tiny, far, np.divide(above, below, out=np.zeros(above.shape), where=~tiny))
 
 

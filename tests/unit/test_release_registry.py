@@ -17,7 +17,7 @@ from engine.release.registry import Registry, default_registry
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
-from jobs.commands.release import promote, rollback
+from jobs.commands.release import Terms, promote, rollback
 
 SIZES = {"large": 300, "small": 100}
 
@@ -118,7 +118,7 @@ def where(request: pytest.FixtureRequest, tmp_path) -> Iterator[Folder]:
     fsspec.filesystem("memory").store.clear()
 
 
-GATE = {"exact_match": 0.8}
+GATE = {"exact_match": 0.8, "by": "point"}
 
 
 def run_in(where: Folder, name: str = "run", **given: Any) -> Run:
@@ -150,11 +150,11 @@ def test_promote_passes_over_a_smaller_student_that_the_gate_refuses(where: Fold
 
 
 def test_promote_of_a_named_student_takes_that_one_if_it_passes(where: Folder) -> None:
-    assert promote(run_in(where).folder.url, f"{where}/registry", student="large").student == "large"
+    assert promote(run_in(where).folder.url, f"{where}/registry", Terms("large")).student == "large"
 
 
 def test_promote_refused_names_every_number_and_changes_nothing(where: Folder) -> None:
-    run = run_in(where, exact={"large": 0.79, "small": 0.5}, gate={"exact_match": 0.8, "ece": 0.1})
+    run = run_in(where, exact={"large": 0.79, "small": 0.5}, gate=GATE | {"ece": 0.1})
     with pytest.raises(GateRefused) as refused:
         promote(run.folder.url, f"{where}/registry")
     lines = str(refused.value).splitlines()
@@ -170,12 +170,12 @@ def test_promote_refused_names_every_number_and_changes_nothing(where: Folder) -
 def test_promote_of_a_named_student_that_fails_says_who_would_pass(where: Folder) -> None:
     run = run_in(where, exact={"large": 0.88, "small": 0.5})
     with pytest.raises(GateRefused, match=r"small: exact_match: found 0\.500(.|\n)*large would pass"):
-        promote(run.folder.url, f"{where}/registry", student="small")
+        promote(run.folder.url, f"{where}/registry", Terms("small"))
 
 
 def test_promote_of_an_unknown_student_names_the_known(where: Folder) -> None:
     with pytest.raises(MissingArtifact, match="no student 'tiny'; it has large, small"):
-        promote(run_in(where).folder.url, f"{where}/registry", student="tiny")
+        promote(run_in(where).folder.url, f"{where}/registry", Terms("tiny"))
 
 
 def test_promote_without_a_report_says_what_to_run(where: Folder) -> None:

@@ -11,9 +11,10 @@ import duckdb
 import pytest
 import sample_run
 
-from engine.contract.evaluation import Gate
+from engine.contract.gate import Gate
+from engine.records.gate import GateDecision, GateNumber
 from engine.records.record import Identity
-from engine.records.report import GateDecision, GateNumber, ModelEntry, Report
+from engine.records.report import ModelEntry, Report
 from engine.release.gate import decide
 from engine.report import headline, labels
 from engine.report.collect import collect

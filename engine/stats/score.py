@@ -21,7 +21,7 @@ import numpy as np
 from engine.stats.clusters import Clusters, design_effect
 from engine.stats.intervals import Array
 
-HALVINGS = 50  # of an interval of theta in which an end is searched
+HALVINGS = 40  # of an interval of theta in which an end is searched
 
 
 class ScoreTest(NamedTuple):

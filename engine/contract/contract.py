@@ -185,7 +185,8 @@ class Contract(Section):
         if any(teacher.answers for teacher in self.teachers.models):
             return self
         above = self.specialist.niche.answer_above
-        wants = [f"gate.{name}" for name in ("retention", "retention_unseen") if getattr(self.gate, name) is not None]
+        compared = ("retention", "retention_unseen", "cost_per_1000_accepted")
+        wants = [f"gate.{name}" for name in compared if getattr(self.gate, name) is not None]
         wants += ["specialist.niche.answer_above"] if above else []
         if wants:
             raise ValueError(

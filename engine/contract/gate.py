@@ -68,7 +68,7 @@ class Gate(Section):
     slices: Slices | None = _added(None)
     """Slices on which the student may not be worse than the champion. Without a champion nothing is required."""
     cost_per_1000_accepted: Annotated[float, Field(gt=0)] | None = _added(None)
-    """Price of 1,000 right answers, fallbacks to the teacher included: at most this."""
+    """Price of 1,000 right answers, with fallbacks to the teacher and corrections (`budget.price.per_correction`): at most this."""
     parameters: Positive | None = _added(None)
     """Parameters, tied weights counted once: at most this."""
     weight_bytes: Positive | None = _added(None)

@@ -172,13 +172,14 @@ def _spent(result: EvalResult, teacher: EvalResult | None, price: Price, *, answ
         return None
     served, fallback = _served(result), _served(teacher)
     own_price, fallback_price = cost.price_of(served, price, teacher=None), cost.price_of(fallback, price, teacher=teacher.name)
-    return cost.spent(served, own_price, fallback, fallback_price, answer_above=answer_above)
+    requests = cost.spent(served, own_price, fallback, fallback_price, answer_above=answer_above)
+    return cost.with_corrections(requests, price.per_correction)
 
 
 def _cost(result: EvalResult, requests: cost.Spent | None, price: Price) -> Cost | None:
     if result.target.role == "teacher":
         served = _served(result)
-        return cost.cost_alone(served, cost.price_of(served, price, teacher=result.name))
+        return cost.cost_alone(served, cost.price_of(served, price, teacher=result.name), price.per_correction)
     return requests and cost.cost(requests)
 
 

@@ -54,6 +54,13 @@ def spent(served: Served, price: Array | None, teacher: Served, teacher_price: A
     return Spent(total, np.where(fallback, teacher.right, served.right), fallback.astype(np.float64))
 
 
+def with_corrections(requests: Spent, per_correction: float) -> Spent:
+    """Return `requests` with the price of correcting each answer that was not right."""
+    if requests.total is None:
+        return requests
+    return requests._replace(total=requests.total + per_correction * (1 - requests.accepted))
+
+
 def cost(requests: Spent) -> Cost:
     """Return the cost per 1,000 accepted (right) answers with fallback to the teacher; None when nothing is right or a price is."""
     total = None if requests.total is None else float(requests.total.sum())
@@ -65,9 +72,9 @@ def cost(requests: Spent) -> Cost:
     )
 
 
-def cost_alone(served: Served, price: Array | None) -> Cost:
-    """Return the cost of a model without fallback, such as the teacher."""
-    total = None if price is None else float(price.sum())
+def cost_alone(served: Served, price: Array | None, per_correction: float = 0.0) -> Cost:
+    """Return the cost of a model without fallback, such as the teacher; each wrong answer costs `per_correction` more."""
+    total = None if price is None else float((price + per_correction * (1 - served.right)).sum())
     return Cost(per_1000_accepted=_per_1000(total, float(served.right.sum())), accepted_share=round(float(served.right.mean()), 6))
 
 

@@ -95,7 +95,8 @@ class Cost(Record):
     """Cost when the teacher answers what the model is not confident about."""
 
     per_1000_accepted: float | None = None
-    """Price of 1,000 right answers in the contract's currency, fallbacks included; null if nothing is right or was timed."""
+    """Price of 1,000 right answers in the contract's currency, with fallbacks and corrections; null if nothing is right or was
+    timed."""
     answered_share: float = 1.0
     """Share of requests that the model answers itself: its confidence is at least `specialist.niche.answer_above`."""
     fallback_share: float = 0.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.contract.budget import Price, TokenPrice
-from engine.evaluation.cost import Served, cost, cost_alone, latency, price_of, spent
+from engine.evaluation.cost import Served, cost, cost_alone, latency, price_of, spent, with_corrections
 from engine.records.report import Latency
 
 PRICE = Price(per_machine_hour=3.6, teachers={"t": TokenPrice(per_1m_in=100, per_1m_out=1000)})  # a machine second costs 0.001
@@ -49,6 +49,16 @@ def test_cost_of_a_model_without_confidence_never_falls_back() -> None:
     measured = cost(spent(rules, price_of(rules, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.9))
     assert (measured.fallback_share, measured.accepted_share) == (0.0, 0.25)
     assert measured.per_1000_accepted == pytest.approx(0.4)
+
+
+def test_cost_counts_the_correction_of_every_answer_that_is_not_right() -> None:
+    student = served([1, 0, 1, 0], confidence=[0.9, 0.9, 0.8, 0.1], seconds=0.5)  # the last falls back, and the teacher errs, too
+    requests = spent(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5)
+    without, corrected = cost(requests), cost(with_corrections(requests, 0.25))
+    assert without.per_1000_accepted is not None
+    assert corrected.per_1000_accepted == pytest.approx(without.per_1000_accepted + 1000 * 2 * 0.25 / 2)
+    assert cost_alone(TEACHER, TEACHER_PRICE, 0.3).per_1000_accepted == pytest.approx(1000 * (4 * 0.022 + 0.3) / 3, abs=1e-3)
+    assert "per_correction" not in Price().model_dump() and Price(per_correction=1).model_dump()["per_correction"] == 1
 
 
 def test_cost_is_null_when_nothing_is_right_or_nothing_was_timed() -> None:

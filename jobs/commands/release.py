@@ -12,7 +12,7 @@ from engine.records.report import Report
 from engine.release import staleness
 from engine.release.card import Provenance, card
 from engine.release.explain import explain, undecided_lines
-from engine.release.gate import decide
+from engine.release.gate import UNTESTED, decide
 from engine.release.registry import CONTRACT, REPORT, Ground, Package, Registry
 from engine.release.staleness import ArtifactInputs, Compared
 from engine.report.row_counts import count_values
@@ -136,6 +136,8 @@ def _refusal(gate: GateDecision, eligible: Sequence[str], open_ones: Sequence[st
     others = f" {', '.join(gate.passing)} would pass." if gate.passing else ""
     what = "is undecided on" if open_ones and len(open_ones) == len(eligible) else "refused"
     end = f"The champion is unchanged.{others} Improve the student, or lower the requirements in `gate`."
+    if any(number.detail == UNTESTED for name in open_ones for number in gate.undecided.get(name, ())):
+        end += " To test it, delete the folder `reports` of the run and run again."
     if open_ones and terms.undecided:
         end += f" Name the undecided one that you mean: --student {open_ones[0]}."
     elif open_ones:

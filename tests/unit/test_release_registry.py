@@ -331,6 +331,7 @@ def test_promote_refuses_an_undecided_student_unless_told_to_and_keeps_the_reaso
         promote(run.folder.url, registry)
     text = str(refused.value)
     assert text.startswith("the gate is undecided on 2 student(s):") and "--undecided --why TEXT" in text and "--point" in text
+    assert "delete the folder `reports` of the run and run again" in text
     with pytest.raises(GateRefused, match="Name the undecided one that you mean: --student small"):
         promote(run.folder.url, registry, Terms(undecided=True, why="the fair"))
     for terms in (Terms("small", undecided=True), Terms("small", undecided=True, why=" "), Terms("small", why="the fair")):

@@ -191,6 +191,9 @@ def promote(
     student: Annotated[
         str | None, typer.Option("--student", metavar="NAME", help="Student or export; default the smallest that passes the gate.")
     ] = None,
+    point: Annotated[bool, typer.Option("--point", help="Compare point values with the contract; proves nothing.")] = False,
+    undecided: Annotated[bool, typer.Option("--undecided", help="Promote a student on which the gate is undecided, too.")] = False,
+    why: Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Reason for --undecided; the registry keeps it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make the smallest student or export of RUN that passes the gate the champion."""
@@ -198,7 +201,8 @@ def promote(
     from jobs.commands import release, summary
 
     folder = workspace.reopen(run).folder
-    result = release.promote(folder.url, workspace.registry(registry, folder), student)
+    terms = release.Terms(student, by_point=point, undecided=undecided, why=why)
+    result = release.promote(folder.url, workspace.registry(registry, folder), terms)
     show(result, summary.of_release(result), as_json)
 
 

@@ -24,6 +24,9 @@ class Price(Section):
     tokens: TokenPrice = TokenPrice()
     """Price of every teacher that is not in `teachers`."""
     teachers: dict[Name, TokenPrice] = Field(default_factory=dict)
+    per_correction: float = Field(default=0.0, ge=0, exclude_if=lambda price: not price)
+    """What it costs that a person corrects a wrong answer, counted for every request that neither the student nor the teacher it
+    falls back to answers right. Part of the cost of 1,000 right answers."""
 
     def of(self, teacher: str) -> TokenPrice:
         """Return the price of the tokens of the teacher called `teacher`."""

@@ -9,9 +9,10 @@ from engine.contract.base import Name, Section, Share, distinct
 from engine.contract.budget import Budget
 from engine.contract.capture import SCORES, Capture
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
-from engine.contract.evaluation import Evaluation, Gate
+from engine.contract.evaluation import Evaluation
 from engine.contract.evidence import LIKELIHOOD
 from engine.contract.exports import AnyExport
+from engine.contract.gate import Gate
 from engine.contract.judges import Judges
 from engine.contract.on_policy import problems
 from engine.contract.prompts import Prompts, Source
@@ -209,7 +210,8 @@ class Contract(Section):
         if any(teacher.answers for teacher in self.teachers.models):
             return self
         above = self.specialist.niche.answer_above
-        wants = [f"gate.{name}" for name in ("retention", "retention_unseen") if getattr(self.gate, name) is not None]
+        compared = ("retention", "retention_unseen", "cost_per_1000_accepted")
+        wants = [f"gate.{name}" for name in compared if getattr(self.gate, name) is not None]
         wants += ["specialist.niche.answer_above"] if above else []
         if wants:
             raise ValueError(

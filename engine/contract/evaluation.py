@@ -1,4 +1,4 @@
-"""Sections `evaluation` (how models are measured on the holdout) and `gate` (what a student must reach to be promoted)."""
+"""Section `evaluation`: how models are measured on the holdout."""
 
 import re
 from typing import Annotated, Literal
@@ -8,10 +8,8 @@ from pydantic import Field, model_validator
 from engine.contract.base import Name, Positive, Section, Share, distinct
 from engine.contract.checks import Check
 
-
-def _is_none(value: object) -> bool:
-    """Return whether a key is left out of dumps, so that recipes that were hashed before it existed keep their hashes."""
-    return value is None
+Cluster = Literal["scenario", "parent", "task_unit", "source", "language", "layer", "difficulty", "none"]
+"""What rows of the holdout have in common that makes them dependent; `parent` is the prompt from which they were synthesized."""
 
 
 class Rules(Section):
@@ -60,37 +58,7 @@ class Evaluation(Section):
     """Holdout prompts, evenly spread, that are sent one at a time and timed; the rest is sent in batches."""
     seed: int = 0
     """Seed of the bootstrap."""
-
-
-class HurtBy(Section):
-    """Refuses students that their objectives have made worse than plain supervised fine-tuning would have."""
-
-    twins: dict[Name, Name] = Field(min_length=1)
-    """Student -> a student of this contract that differs from it by its objectives alone: `sft: 1`."""
-    at_most: Share = 0.02
-    """Exact match on the holdout by which the student may be below its twin, on the same prompts."""
-
-
-class Gate(Section):
-    """Requirements for promotion; null = not required. The metric's point value is compared, not its interval."""
-
-    retention: Share | None = None
-    """Exact match over the teacher's: at least this."""
-    retention_unseen: Share | None = None
-    """The same on scenarios that never occur in training: at least this."""
-    exact_match: Share | None = None
-    """Share of answers equal to the reference: at least this."""
-    schema_validity: Share | None = None
-    """Share of answers that fit the JSON schema: at least this."""
-    abstain_precision: Share | None = None
-    """Of the fields left null, the share that the prompt does not state: at least this."""
-    abstain_recall: Share | None = None
-    """Of the fields that the prompt does not state, the share left null: at least this."""
-    ece: Share | None = None
-    """Expected calibration error: at most this."""
-    p95_ms: float | None = Field(default=None, gt=0)
-    """95th percentile of latency, milliseconds: at most this."""
-    beats: tuple[str, ...] = ()
-    """Baselines that a student must beat: the interval of the paired difference in exact match must lie above 0."""
-    hurt_by: HurtBy | None = Field(default=None, exclude_if=_is_none)
-    """Limit of what distillation or preferences may cost; null = none."""
+    cluster: Cluster = Field(default="scenario", exclude_if=lambda cluster: cluster == "scenario")
+    """Column of the holdout whose equal values make prompts dependent (mails of one phrasing). Every interval and every test of the
+    gate draws whole clusters; an empty value is a cluster by itself. Any column of your file can be it: map it as `scenario` in
+    prompts.holdout.columns. `none`: every prompt is independent of the others."""

@@ -103,7 +103,7 @@ class Student(Section):
     `metric`, is the student; the record, the report and `rayleigh status` show how far the others are from it."""
     keep_seeds: bool = added(False)
     """Keep the models of the other seeds, too, in `seeds/SEED/model` of the student's artifact."""
-    on_policy: OnPolicy | None = _added(None)
+    on_policy: OnPolicy | None = added(None)
     """Rounds of training on the student's own samples, after the training above and from its best weights; null = none."""
     exports: Annotated[tuple[AnyExport, ...], distinct(hint="; give one of them a `name`")] = Field(default=(), exclude_if=is_empty)
     """Further deployments of the trained student, beside its own safetensors folder. No part of the training's recipe."""

@@ -1,39 +1,22 @@
 """Turns graded predictions into the entries of `report.json`, one per model; one set of resamples makes all comparisons paired."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from engine.contract.budget import Price
 from engine.contract.evaluation import Evaluation
 from engine.contract.specialist import Specialist
 from engine.evaluation import cost, metrics
-from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.evaluation.metrics import Grades
+from engine.evaluation.requirements import GateContext, Scene, requirement_tests
+from engine.evaluation.result import EvalResult, best_teacher, clusters_of, unseen_rows
 from engine.records.estimate import Estimate
 from engine.records.report import Calibration, Cost, Metrics, ModelEntry, Slice, StudentComparison, TeacherComparison
 from engine.stats import calibration, paired
 from engine.stats.bootstrap import Array, Measure, Resamples, mean
 
-
-class EvalResult(NamedTuple):
-    """One evaluated model with its PREDICTION rows, which are in the holdout's order for every model."""
-
-    target: EvalTarget
-    evaluated: Evaluated
-    predictions: pa.Table
-
-    @property
-    def name(self) -> str:
-        return self.target.name
-
-    @property
-    def right(self) -> Array:
-        """(n,) 1 where the answer equals the reference, else 0."""
-        return np.array(self.predictions["exact"].to_pylist(), dtype=np.float64)
+NO_GATE = GateContext()
 
 
 def assess(
@@ -41,21 +24,23 @@ def assess(
     evaluation: Evaluation,
     specialist: Specialist,
     price: Price,
-    twins: Mapping[str, str] = MappingProxyType({}),
+    context: GateContext = NO_GATE,
 ) -> tuple[ModelEntry, ...]:
     """Return one entry per model, in the order of `results`. A number that does not exist for a model is None.
 
-    `twins`: student -> the student that it is compared with besides.
+    Every interval and every test of the gate in `context` draws clusters, not rows.
     """
-    rows = results[0].predictions.num_rows
-    resamples = Resamples(rows, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
-    teacher = best_teacher(results)
+    scene = _scene(results, evaluation, context)
+    resamples, teacher = scene.resamples, scene.teacher
     teacher_parameters = teacher.evaluated.size.parameters if teacher else None
     units = {unit.name: unit for unit in specialist.task_units}
+    twins = context.gate.hurt_by.twins if context.gate.hurt_by else {}
     entries = []
     for result in results:
         grades = metrics.grade(result.predictions, units)
         evaluated, parameters = result.evaluated, result.evaluated.size.parameters
+        requests = _spent(result, teacher, price, answer_above=specialist.niche.answer_above)
+        is_decided = result.target.role == "student"
         entries.append(
             ModelEntry(
                 name=result.name,
@@ -74,26 +59,27 @@ def assess(
                 latency=cost.latency(list(evaluated.seconds.values())),
                 tokens_per_second=evaluated.tokens_per_second,
                 memory_mib=evaluated.memory_mib,
-                cost=_cost(result, teacher, price, answer_above=specialist.niche.answer_above),
+                cost=_cost(result, requests, price),
                 calibration=Calibration(bins=tuple(calibration.reliability_bins(grades.confidence, grades.exact))),
                 against_teacher=_against_teacher(result, teacher, resamples),
                 against_student=_against_student(result, results, resamples),
                 against_baselines=_against_baselines(result, results, resamples),
                 against_twins=_against_twins(result, results, resamples, twins),
+                tests=requirement_tests(result, grades, requests, scene) if is_decided and not evaluated.error else None,
             )
         )
     return tuple(entries)
 
 
-def best_teacher(results: Sequence[EvalResult]) -> EvalResult | None:
-    """Return the teacher with the highest exact match, the first of equals. Students are compared with this one."""
-    teachers = [result for result in results if result.target.role == "teacher"]
-    return max(teachers, key=lambda result: float(result.right.sum()), default=None)
-
-
-def unseen_rows(predictions: pa.Table) -> Array:
-    """Return the mask (n,) of rows whose scenario never occurs in training."""
-    return ~np.array(predictions["seen"].to_pylist(), dtype=bool)
+def _scene(results: Sequence[EvalResult], evaluation: Evaluation, context: GateContext) -> Scene:
+    clusters = clusters_of(results[0].predictions, context.labels)
+    times, level = evaluation.bootstrap, evaluation.level
+    resamples = Resamples(clusters.rows, times=times, level=level, seed=evaluation.seed, clusters=clusters)
+    others = {result.name: result for result in results if not result.evaluated.error}
+    masks = {
+        f"{dimension} {value}": mask for dimension in evaluation.slices for value, mask in _masks(results[0], dimension).items()
+    }
+    return Scene(context.gate, clusters, resamples, best_teacher(results), others, context.champion, masks)
 
 
 def _interval(measure: Measure | None, resamples: Resamples) -> Estimate | None:
@@ -129,12 +115,17 @@ def _slices(result: EvalResult, grades: Grades, dimensions: Sequence[str], resam
         return Slice(n=int(rows.sum()), exact_match=exact_match, checks=_checks(grades, resamples, rows))
 
     for dimension in dimensions:
-        values = result.predictions[dimension].to_pylist()
-        if dimension == "seen":
-            values = ["seen" if value else "unseen" for value in values]
-        labels = np.array(values, dtype=object)
-        slices[dimension] = {str(value): score(labels == value) for value in sorted(set(values), key=str)}
+        slices[dimension] = {value: score(mask) for value, mask in _masks(result, dimension).items()}
     return slices
+
+
+def _masks(result: EvalResult, dimension: str) -> dict[str, Array]:
+    """Return value of `dimension` -> mask (n,) of its rows, by value."""
+    values = result.predictions[dimension].to_pylist()
+    if dimension == "seen":
+        values = ["seen" if value else "unseen" for value in values]
+    labels = np.array(values, dtype=object)
+    return {str(value): labels == value for value in sorted(set(values), key=str)}
 
 
 def _against_teacher(result: EvalResult, teacher: EvalResult | None, resamples: Resamples) -> TeacherComparison | None:
@@ -175,15 +166,21 @@ def _against_twins(
     return {other.name: _interval(paired.difference(result.right, other.right), resamples) for other in others}
 
 
-def _cost(result: EvalResult, teacher: EvalResult | None, price: Price, *, answer_above: float) -> Cost | None:
-    served = _served(result)
-    if result.target.role == "teacher":
-        return cost.cost_alone(served, cost.price_of(served, price, teacher=result.name))
-    if teacher is None:
+def _spent(result: EvalResult, teacher: EvalResult | None, price: Price, *, answer_above: float) -> cost.Spent | None:
+    """Return what each request costs with fallback to the teacher; None for a teacher, and without one."""
+    if result.target.role == "teacher" or teacher is None:
         return None
-    fallback = _served(teacher)
+    served, fallback = _served(result), _served(teacher)
     own_price, fallback_price = cost.price_of(served, price, teacher=None), cost.price_of(fallback, price, teacher=teacher.name)
-    return cost.cost(served, own_price, fallback, fallback_price, answer_above=answer_above)
+    requests = cost.spent(served, own_price, fallback, fallback_price, answer_above=answer_above)
+    return cost.with_corrections(requests, price.per_correction)
+
+
+def _cost(result: EvalResult, requests: cost.Spent | None, price: Price) -> Cost | None:
+    if result.target.role == "teacher":
+        served = _served(result)
+        return cost.cost_alone(served, cost.price_of(served, price, teacher=result.name), price.per_correction)
+    return requests and cost.cost(requests)
 
 
 def _served(result: EvalResult) -> cost.Served:

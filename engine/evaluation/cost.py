@@ -34,27 +34,47 @@ def price_of(served: Served, price: Price, *, teacher: str | None) -> Array | No
     return machine + served.tokens @ np.array([token_price.per_1m_in, token_price.per_1m_out]) / MILLION
 
 
-def cost(served: Served, price: Array | None, teacher: Served, teacher_price: Array | None, *, answer_above: float) -> Cost:
-    """Return the cost per 1,000 accepted (right) answers with fallback to the teacher.
+class Spent(NamedTuple):
+    """What each of n requests costs when the teacher answers what the model is not sure of."""
+
+    total: Array | None  # (n,) price with the fallback's; None if a price is unknown
+    accepted: Array  # (n,) 1 = answered right, by either
+    fallback: Array  # (n,) 1 = the teacher answers
+
+
+def spent(served: Served, price: Array | None, teacher: Served, teacher_price: Array | None, *, answer_above: float) -> Spent:
+    """Return price and outcome of each request.
 
     A request falls back when the confidence is below `answer_above` or the answer did not finish; it then costs both prices.
-    `price` and `teacher_price` are (n,) as returned by `price_of`. The cost is None when nothing is right or a price is None.
+    `price` and `teacher_price` are (n,) as returned by `price_of`.
     """
     unsure = np.nan_to_num(served.confidence, nan=np.inf) < answer_above
     fallback = unsure | (served.sound == 0)
-    accepted = np.where(fallback, teacher.right, served.right)
-    total = None if price is None or teacher_price is None else float((price + fallback * teacher_price).sum())
+    total = None if price is None or teacher_price is None else price + fallback * teacher_price
+    return Spent(total, np.where(fallback, teacher.right, served.right), fallback.astype(np.float64))
+
+
+def with_corrections(requests: Spent, per_correction: float) -> Spent:
+    """Return `requests` with the price of correcting each answer that was not right."""
+    if requests.total is None:
+        return requests
+    return requests._replace(total=requests.total + per_correction * (1 - requests.accepted))
+
+
+def cost(requests: Spent) -> Cost:
+    """Return the cost per 1,000 accepted (right) answers with fallback to the teacher; None when nothing is right or a price is."""
+    total = None if requests.total is None else float(requests.total.sum())
     return Cost(
-        per_1000_accepted=_per_1000(total, float(accepted.sum())),
-        answered_share=round(float(1 - fallback.mean()), 6),
-        fallback_share=round(float(fallback.mean()), 6),
-        accepted_share=round(float(accepted.mean()), 6),
+        per_1000_accepted=_per_1000(total, float(requests.accepted.sum())),
+        answered_share=round(float(1 - requests.fallback.mean()), 6),
+        fallback_share=round(float(requests.fallback.mean()), 6),
+        accepted_share=round(float(requests.accepted.mean()), 6),
     )
 
 
-def cost_alone(served: Served, price: Array | None) -> Cost:
-    """Return the cost of a model without fallback, such as the teacher."""
-    total = None if price is None else float(price.sum())
+def cost_alone(served: Served, price: Array | None, per_correction: float = 0.0) -> Cost:
+    """Return the cost of a model without fallback, such as the teacher; each wrong answer costs `per_correction` more."""
+    total = None if price is None else float((price + per_correction * (1 - served.right)).sum())
     return Cost(per_1000_accepted=_per_1000(total, float(served.right.sum())), accepted_share=round(float(served.right.mean()), 6))
 
 

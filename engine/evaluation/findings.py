@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from engine.records.report import GateDecision, Holdout, ModelEntry
+from engine.records.gate import GateDecision
+from engine.records.report import Holdout, ModelEntry
 
 SMALL_HOLDOUT = 100  # prompts
 WIDE_INTERVAL = 0.1  # of exact match
 SMALLEST_SLICE = 10  # prompts below which a slice is not mentioned
+FEWEST_CLUSTERS = 20  # below which the variance between clusters is hardly known
 FEWEST_TIMED = 20  # timed prompts needed for more than one to lie above the 95th percentile
 
 
@@ -36,6 +38,13 @@ def _holdout(models: Sequence[ModelEntry], holdout: Holdout) -> Iterator[str]:
         yield "Every scenario of the holdout occurs in training: the numbers do not show how the models do on new scenarios."
     elif holdout.unseen < SMALL_HOLDOUT:
         yield f"The numbers on unseen scenarios rest on {holdout.unseen} prompts."
+    if 0 < holdout.clusters < min(FEWEST_CLUSTERS, holdout.rows):
+        yield (
+            f"The {holdout.rows} prompts are only {holdout.clusters} clusters, so every interval is rough. If their scenarios are "
+            "fixed categories, not draws from many, set evaluation.cluster to none."
+        )
+    elif 0 < holdout.clusters < holdout.rows:
+        yield f"The {holdout.rows} prompts are {holdout.clusters} independent clusters: every interval draws clusters, not prompts."
     exact = {m.name: m.metrics.exact_match for m in models if m.metrics.exact_match and m.role != "baseline"}
     wide = [name for name, value in exact.items() if value.high - value.low > WIDE_INTERVAL]
     if wide:
@@ -95,6 +104,9 @@ def _teacher(teacher: ModelEntry) -> Iterator[str]:
 
 
 def _gate(gate: GateDecision, interval: str) -> Iterator[str]:
+    if gate.by == "prove":
+        yield from _undecided(gate)
+        return
     for student in gate.passing:
         for number in gate.numbers[student]:
             worst = number.high if number.at_most else number.low
@@ -103,3 +115,16 @@ def _gate(gate: GateDecision, interval: str) -> Iterator[str]:
                     f"{student} passes the gate's {number.number} only by its point value {number.found:.3f}: "
                     f"its {interval} reaches {worst:.3f}, the contract wants {number.wanted}."
                 )
+
+
+def _undecided(gate: GateDecision) -> Iterator[str]:
+    for student, numbers in gate.undecided.items():
+        known = [number for number in numbers if number.more and number.number != "p95_ms"]
+        most = max(known, key=lambda number: number.more or 0, default=None)
+        more = f" About {most.more} further independent prompts would decide {most.number}." if most else ""
+        names = ", ".join(number.number for number in numbers)
+        yield f"The holdout does not decide whether {student} meets the gate" + (f": {names} is open.{more}" if names else ".")
+    for student, why in gate.because.items():
+        yield f"{student} is {gate.words.get(student, 'undecided')}: {why}"
+    if (confirmation := gate.confirmation) and confirmation.looks > 1:
+        yield f"The part kept for confirmation was opened for {confirmation.looks} students: its words are less sure than they say."

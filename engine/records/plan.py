@@ -81,6 +81,35 @@ class CapPlan(Record):
     """Prompts that the cap suffices for."""
 
 
+class RequirementPower(Record):
+    """What the holdout can prove of one requirement of the gate; null where that cannot be known before a report."""
+
+    requirement: str
+    """Name, such as `retention` or `beats rules`."""
+    wanted: float
+    """Threshold of the contract."""
+    at_most: bool = False
+    """Whether the threshold is an upper limit."""
+    rows: int = 0
+    """Prompts (or fields left null) that it is measured on."""
+    clusters: int = 0
+    """Their clusters."""
+    design_effect: float = 1.0
+    """Prompts that say as much as one independent prompt."""
+    detectable: float | None = None
+    """True value from which on a student passes with probability `gate.power`."""
+    true: float | None = None
+    """True value that should be told from the threshold: `gate.detect` away from it."""
+    needed: int | None = None
+    """Independent prompts that this takes with probability `gate.power`; null = more than anyone would collect."""
+    needed_rows: int | None = None
+    """Prompts that this takes if they cluster as those of the holdout."""
+    is_enough: bool = False
+    """Whether the holdout has as many."""
+    basis: str = ""
+    """What was assumed, in words."""
+
+
 class PlanReport(Record):
     """The expected size and cost of a run."""
 
@@ -103,3 +132,9 @@ class PlanReport(Record):
     """Every consumer of a paid model."""
     cap: CapPlan | None
     """Null without a cap."""
+    power: tuple[RequirementPower, ...] = ()
+    """What the holdout can prove of each requirement of the gate."""
+    gate_level: float = 0.05
+    """`gate.level`: the risk of passing a student that does not meet a requirement."""
+    gate_power: float = 0.8
+    """`gate.power`: the probability of passing one at the detectable value."""

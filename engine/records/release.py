@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from engine.records.base import Record
+from engine.records.gate import GateNumber, Word
 from engine.records.record import FileEntry, RowCounts
-from engine.records.report import GateNumber
 
 
 class RegistryEvent(Record):
@@ -28,6 +28,12 @@ class RegistryEvent(Record):
     """ISO 8601, UTC."""
     before: str | None = None
     """Id of the event that made the previous champion, to which a rollback returns; null for the first."""
+    word: Word | None = None
+    """Promotion: the gate's word on the student; null in events of an earlier version."""
+    by: str | None = None
+    """Promotion: `prove`, or `point` if point values decided."""
+    why: str | None = None
+    """Promotion of an undecided student: the reason that was given."""
     from_student: str | None = None
     """Rollback: the student that was the champion before it."""
     from_fingerprint: str | None = None
@@ -93,6 +99,25 @@ class Withdrawal(Record):
     """The entry of `prompts.withdrawn` with which a run goes without the rows."""
 
 
+class LookEvent(Record):
+    """A student was looked at on the part of the holdout that is kept closed (`gate.confirm`)."""
+
+    id: str
+    """12 hexadecimal digits."""
+    contract: str
+    """Name of the contract."""
+    time: str
+    """ISO 8601, UTC."""
+    student: str
+    """Name in the contract."""
+    fingerprint: str
+    """Fingerprint of the student's artifact."""
+    part: str
+    """Hash of the part's prompts."""
+    who: str | None = None
+    """User and host."""
+
+
 class ReleaseManifest(Record):
     """`release.json`, which is written last: a release without it is incomplete."""
 
@@ -151,6 +176,14 @@ class Promotion(ChampionChange):
     """Students that pass the gate, smallest first."""
     refusals: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
     """Student -> requirements that it misses."""
+    undecided: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
+    """Student that is neither passed nor refused -> its undecided requirements."""
+    word: Word = "pass"
+    """The gate's word on the student."""
+    by: str = "point"
+    """How the gate decided: `prove`, or `point` by point values."""
+    why: str | None = None
+    """The reason for promoting an undecided student."""
 
 
 class Rollback(ChampionChange):

@@ -12,6 +12,7 @@ from pydantic import Field
 from engine.records.ablation import Ablation
 from engine.records.base import Json, Record
 from engine.records.estimate import Estimate, ReliabilityBin
+from engine.records.gate import GateDecision, RequirementTest
 from engine.records.judge import JudgeMetrics
 
 VERSION = 1
@@ -28,6 +29,10 @@ class Holdout(Record):
     """Prompts whose scenario also occurs among the training prompts."""
     unseen: int = 0
     """Prompts whose scenario never occurs among the training prompts."""
+    clusters: int = 0
+    """Clusters of these prompts, by `evaluation.cluster`; only clusters are independent. 0 in older reports."""
+    closed: int = 0
+    """Further prompts of the part that is kept closed (`gate.confirm`); only `gate.confirmation` counts them."""
 
 
 class Metrics(Record):
@@ -90,7 +95,8 @@ class Cost(Record):
     """Cost when the teacher answers what the model is not confident about."""
 
     per_1000_accepted: float | None = None
-    """Price of 1,000 right answers in the contract's currency, fallbacks included; null if nothing is right or was timed."""
+    """Price of 1,000 right answers in the contract's currency, with fallbacks and corrections; null if nothing is right or was
+    timed."""
     answered_share: float = 1.0
     """Share of requests that the model answers itself: its confidence is at least `specialist.niche.answer_above`."""
     fallback_share: float = 0.0
@@ -177,38 +183,8 @@ class ModelEntry(Record):
     """Baseline -> difference in exact match, paired."""
     against_twins: dict[str, Estimate | None] = Field(default_factory=dict)
     """Student that learned by `sft` alone (`gate.hurt_by.twins`) -> difference in exact match, paired."""
-
-
-class GateNumber(Record):
-    """One requirement of the contract's gate against one student."""
-
-    number: str
-    """Name of the requirement, such as `retention` or `beats rules`."""
-    found: float | None = None
-    """Measured value; null if the report has no such number, which refuses the student."""
-    low: float | None = None
-    """Lower end of its interval."""
-    high: float | None = None
-    """Upper end of its interval."""
-    wanted: float = 0.0
-    """Threshold of the contract."""
-    at_most: bool = False
-    """Whether the threshold is an upper limit."""
-    passed: bool = False
-    """Whether the requirement is met."""
-
-
-class GateDecision(Record):
-    """Which students meet the contract."""
-
-    passing: tuple[str, ...] = ()
-    """Students and exports that meet every requirement, smallest first, by the bytes of their weights."""
-    refusals: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
-    """Student -> requirements that it misses; only students that miss one."""
-    numbers: dict[str, tuple[GateNumber, ...]] = Field(default_factory=dict)
-    """Student -> every requirement."""
-    winner: str | None = None
-    """The smallest passing student or export."""
+    tests: dict[str, RequirementTest] | None = None
+    """Requirement of the gate -> its test; null for models that the gate does not decide on, and in older reports."""
 
 
 class CurationSummary(Record):

@@ -10,14 +10,15 @@ from typing import NamedTuple
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from engine.contract.evaluation import Gate
+from engine.contract.gate import Gate
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
 from engine.contract.teachers import Teacher
 from engine.records.estimate import Estimate
+from engine.records.gate import POINT, GateDecision
 from engine.records.release import LineageEntry
-from engine.records.report import GateNumber, ModelEntry, Report
-from engine.release.gate import explain
+from engine.records.report import ModelEntry, Report
+from engine.release.explain import explain
 
 
 class Provenance(NamedTuple):
@@ -33,8 +34,18 @@ class Provenance(NamedTuple):
     lineage: Mapping[str, LineageEntry]
 
 
-def card(specialist: Specialist, provenance: Provenance, *, report: Report, gate: Gate) -> str:
+def card(
+    specialist: Specialist,
+    provenance: Provenance,
+    *,
+    report: Report,
+    gate: Gate,
+    decision: GateDecision | None = None,
+    why: str | None = None,
+) -> str:
     """Return the card in Markdown with a YAML header. The student is that of `provenance`.
+
+    `decision`: what the student was released by, by default the report's. `why`: the reason for releasing an undecided student.
 
     Raises:
         KeyError: `report` has no such student.
@@ -47,7 +58,7 @@ def card(specialist: Specialist, provenance: Provenance, *, report: Report, gate
         _data(provenance, report),
         _training(provenance, entry),
         _quality(entry, report),
-        _gate(report.gate.numbers.get(entry.name, ()), gate),
+        _gate(decision or report.gate, entry.name, gate, why),
         _limits(report.findings),
         _serving(entry, specialist),
         _lineage(provenance),
@@ -152,11 +163,20 @@ def _intervals(entry: ModelEntry) -> Iterator[tuple[str, Estimate | None]]:
         yield "retention_unseen", comparison.retention_unseen
 
 
-def _gate(numbers: Sequence[GateNumber], gate: Gate) -> str:
-    if not gate.model_dump(exclude_none=True, exclude_defaults=True):
+def _gate(decision: GateDecision, student: str, gate: Gate, why: str | None) -> str:
+    numbers = decision.numbers.get(student, ())
+    if not numbers:
         return "## Gate\n\nThe contract has no requirement."
-    lines = "\n".join(f"- {'met' if number.passed else 'NOT met'}: {explain(number)}" for number in numbers)
-    return f"## Gate\n\n{lines}"
+    words = {"pass": "met", "refuse": "NOT met", "undecided": "UNDECIDED"}
+    lines = [f"- {words[number.word or ('pass' if number.passed else 'refuse')]}: {explain(number)}" for number in numbers]
+    if decision.by == "point":
+        head = f"**{POINT}**"
+    else:
+        head = f"Each requirement is proven with a risk of at most {gate.level:g} of passing a student that misses it."
+    lines += [f"- {decision.because[student]}"] if student in decision.because else []
+    lines += [f"- {decision.confirmation.sentence}"] if decision.confirmation else []
+    lines += [f"\n**The gate is undecided on this student. It was promoted because: {why}**"] if why else []
+    return "\n".join([f"## Gate\n\n{head}\n", *lines])
 
 
 def _limits(findings: Sequence[str]) -> str:

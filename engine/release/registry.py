@@ -2,6 +2,7 @@
 
     <registry>/<contract>/history/<number>.json      every promotion and rollback, numbered without a gap
     <registry>/<contract>/champion.json              a copy of the event that made the champion, for people
+    <registry>/<contract>/looks/<part>/<fingerprint>.json   a student that was looked at on a closed part of the holdout
     <registry>/<contract>/releases/<fingerprint>/    a student's model folder, card.md, lineage.json, contract.json, report.json
 
 The history decides: an event is made by creating the file of the next number, which of several writers one does (`Folder.create`);
@@ -20,8 +21,9 @@ from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
 from engine.records.base import Record
+from engine.records.gate import Word
 from engine.records.record import FileEntry
-from engine.records.release import RegistryEvent, ReleaseManifest
+from engine.records.release import LookEvent, RegistryEvent, ReleaseManifest
 from engine.release.withdrawals import Withdrawals, stamp
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
@@ -45,6 +47,17 @@ class Head(NamedTuple):
 
     number: int  # of the last event; 0 if none is numbered
     champion: RegistryEvent | None  # the event that made the champion
+
+
+class Ground(NamedTuple):
+    """Why a student was promoted."""
+
+    word: Word | None = None  # of the gate
+    by: str | None = None  # prove or point
+    why: str | None = None  # reason of a person for promoting an undecided student
+
+
+UNKNOWN = Ground()
 
 
 class Registry:
@@ -79,8 +92,10 @@ class Registry:
         """Return the text of a file of the release, such as `contract.json`."""
         return self.folder.read(f"{event.release}/{name}").decode()
 
-    def promote(self, artifact: Artifact, package: Package) -> RegistryEvent:
+    def promote(self, artifact: Artifact, package: Package, ground: Ground = UNKNOWN) -> RegistryEvent:
         """Copy the student and make it the champion; return the event. If it is the champion already, nothing is written.
+
+        The event keeps the `ground` of the decision.
 
         Raises:
             GateRefused: it learnt from rows that were withdrawn.
@@ -96,7 +111,7 @@ class Registry:
                 self._copy(artifact, package, self.folder / release)
             event = RegistryEvent(
                 **self._stamp(), kind="promote", student=package.student, fingerprint=package.fingerprint, release=release,
-                before=current.id if current else None,
+                before=current.id if current else None, **ground._asdict(),
             )  # fmt: skip
             if self._append(number + 1, event):
                 return event
@@ -159,6 +174,16 @@ class Registry:
 
     def _event(self, wanted: str) -> RegistryEvent | None:
         return next((event for event in map(self._read, reversed(self._events())) if event.id == wanted), None)
+
+    def look(self, student: str, fingerprint: str, part: str) -> int:
+        """Record that the student was looked at on the closed `part` of the holdout; return how many students were so far.
+
+        The same student again is no further look: nothing new is learnt from it.
+        """
+        folder = f"looks/{part[:16]}"
+        name = f"{folder}/{fingerprint[:16]}.json"
+        self.folder.create(name, _text(LookEvent(**self._stamp(), student=student, fingerprint=fingerprint, part=part)))
+        return sum(file.startswith(f"{folder}/") for file in self.folder.files())
 
     def _stamp(self) -> dict[str, str]:
         return {"contract": self.contract, **stamp()}

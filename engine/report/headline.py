@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from engine.records.estimate import Estimate
-from engine.records.report import GateNumber, ModelEntry, Report
+from engine.records.gate import BEATS, SLICES, GateDecision, GateNumber, Word
+from engine.records.report import ModelEntry, Report
 from engine.report.labels import GATE_LABELS, brief, money, number, span, whole
-
-BEATS = "beats "
 
 
 class GateRow(NamedTuple):
@@ -18,6 +17,10 @@ class GateRow(NamedTuple):
     interval: str  # "" if there is none
     wanted: str
     passed: bool
+    word: Word
+    basis: str = ""  # what it was measured on: `128 in 80 clusters`
+    note: str = ""  # what would decide it, or what else there is to know
+    method: str = ""
 
 
 class Bar(NamedTuple):
@@ -79,10 +82,14 @@ def headline(report: Report) -> tuple[str, str]:
     if student is None:
         return "No student has been evaluated", "The report lists no student, so the gate has nothing to decide."
     if gate.winner is None:
-        reasons = [_refusal(name, numbers) for name, numbers in gate.refusals.items() if numbers]
-        return "No student passes the gate", " ".join(reasons) or "The report names no requirement that was missed."
+        refused = [_refusal(name, numbers) for name, numbers in gate.refusals.items() if numbers]
+        sentences = [_open(name, numbers, gate) for name, numbers in gate.undecided.items()] + refused
+        title = "The holdout does not decide the gate" if gate.undecided else "No student passes the gate"
+        return title, " ".join(sentences) or "The report names no requirement that was missed."
     others = [name for name in gate.passing if name != gate.winner]
     also = f" {_listed(others)} {'passes' if len(others) == 1 else 'pass'} too; the smallest wins." if others else ""
+    if others and gate.passing[0] != gate.winner:
+        also = also.replace("the smallest wins", "the cheapest for each right answer wins")
     return f"Student {gate.winner} passes the gate", _summary(student, report) + also
 
 
@@ -114,6 +121,15 @@ def _refusal(name: str, numbers: Sequence[GateNumber]) -> str:
     return f"{name} misses {'; '.join(f'{_in_sentence(row.label)} {row.found}, wanted {row.wanted}' for row in rows)}."
 
 
+def _open(name: str, numbers: Sequence[GateNumber], gate: GateDecision) -> str:
+    if name in gate.because:
+        return f"{name} is undecided: {gate.because[name]}"
+    rows = [gate_row(each) for each in numbers]
+    facts = "; ".join(f"{_in_sentence(row.label)} {row.found} ({row.interval}), wanted {row.wanted}" for row in rows)
+    more = max((number.more or 0 for number in numbers if number.number != "p95_ms"), default=0)
+    return f"{name} is undecided: {facts}." + (f" About {more:,} further independent prompts would decide." if more else "")
+
+
 def _in_sentence(label: str) -> str:
     """Return the label as written inside a sentence: ECE stays, Exact match becomes exact match."""
     return label if label[1:2].isupper() else label[:1].lower() + label[1:]
@@ -133,14 +149,33 @@ def gate_row(gate: GateNumber) -> GateRow:
     """Return one requirement as text."""
     name, found = gate.number, gate.found
     if name.startswith(BEATS):
-        label, wanted = f"Lead over {name.removeprefix(BEATS)}", "interval above 0"
+        label, wanted = f"Lead over {name.removeprefix(BEATS)}", "above 0" if gate.word else "interval above 0"
         written = "not measured" if found is None else f"{found:+.3f}"
     else:
         label = GATE_LABELS.get(name, name.replace("_", " ").capitalize())
-        threshold = whole(gate.wanted) if name == "p95_ms" else format(gate.wanted, "g")
-        wanted = f"{'at most' if gate.at_most else 'at least'} {threshold}"
-        written = "not measured" if found is None else whole(found) if name == "p95_ms" else number(found, 3)
-    return GateRow(label, written, span(gate.low, gate.high), wanted, gate.passed)
+        write = whole if name == "p95_ms" else brief if name in ("parameters", "weight_bytes") else None
+        wanted = f"{'at most' if gate.at_most else 'at least'} {write(gate.wanted) if write else format(gate.wanted, 'g')}"
+        missing = gate.detail if gate.word == "pass" else "not measured"
+        written = missing if found is None else write(found) if write else number(found, 3)
+    if name == SLICES:
+        wanted = "none worse than the champion"
+    digits = 0 if name == "p95_ms" else 2
+    word = gate.word or ("pass" if gate.passed else "refuse")
+    interval = span(gate.low, gate.high, digits)
+    return GateRow(label, written, interval, wanted, gate.passed, word, _basis(gate), _note(gate), gate.method)
+
+
+def _basis(gate: GateNumber) -> str:
+    if not gate.n:
+        return ""
+    return f"{gate.n:,} in {gate.clusters:,} clusters" if gate.clusters and gate.clusters < gate.n else f"{gate.n:,}"
+
+
+def _note(gate: GateNumber) -> str:
+    if gate.word == "undecided" and not gate.detail:
+        what = "timed requests" if gate.number == "p95_ms" else "independent prompts"
+        return f"about {gate.more:,} further {what} would decide" if gate.more else "more prompts would not decide"
+    return "" if gate.detail and gate.found is None else gate.detail
 
 
 def tiles(report: Report, tone: dict[str, str]) -> list[Tile]:

@@ -37,6 +37,10 @@ GATE_LABELS = {
     "retention": "Retention",
     "retention_unseen": "Retention on unseen",
     "p95_ms": "Latency p95 (ms)",
+    "champion": "Difference to the champion",
+    "slices": "Slices",
+    "cost_per_1000_accepted": "Cost per 1,000 accepted",
+    "weight_bytes": "Bytes of weights",
     **{metric.key: metric.label for metric in METRICS},
 }
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from engine.contract.budget import Price
 from engine.inference.spending import costs
+from engine.records.gate import POINT
 from engine.records.report import ModelEntry
 from engine.report import funnel, headline, labels, plots, row_counts
 from engine.report.embed import as_data
@@ -54,6 +55,7 @@ def page(data: PageData) -> str:
         "stages": [funnel.stage_of(job) for job in data.jobs],
         "flow": sankey(*funnel.flow(data)),
         "gates": headline.gate_rows(data.report),
+        "point": POINT,
         "metrics": _metrics(models),
         "slices": _slices(models),
         "fields": list(dict.fromkeys(field for model in models for field in model.fields)),

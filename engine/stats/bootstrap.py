@@ -1,7 +1,8 @@
 """Bootstrap intervals (percentile method: Efron, Annals of Statistics 7, 1979; Efron and Tibshirani, 1993, chapter 13).
 
 Every number is a function of sums over the rows. One set of resamples serves all numbers of a report, so two models are always
-compared on the same draws: every comparison is paired.
+compared on the same draws: every comparison is paired. Where rows depend on each other, whole clusters are drawn (Davison and
+Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.records.estimate import Estimate
+from engine.stats.clusters import Clusters
 from engine.stats.intervals import Array, estimate
 
 BLOCK = 100  # resamples multiplied at once
@@ -30,17 +32,19 @@ class Measure(NamedTuple):
 
 
 class Resamples:
-    """`times` draws with replacement from `rows` rows, as how often each row was drawn."""
+    """`times` draws with replacement from `rows` rows, or from their `clusters`, as how often each was drawn."""
 
-    def __init__(self, rows: int, *, times: int, level: float, seed: int) -> None:
-        draws = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / max(rows, 1)), size=times)
+    def __init__(self, rows: int, *, times: int, level: float, seed: int, clusters: Clusters | None = None) -> None:
+        units = rows if clusters is None else clusters.count
+        draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / max(units, 1)), size=times)
         self.counts = draws.astype(np.uint16)  # 2 bytes a row and resample
-        self.level = level
+        self.level, self.clusters = level, clusters
 
     def spread(self, measure: Measure) -> Array:
         """Return the value of `measure` in each resample, (times,)."""
         blocks = range(0, len(self.counts), BLOCK)
-        sums = [self.counts[start : start + BLOCK].astype(np.float64) @ measure.columns for start in blocks]
+        columns = measure.columns if self.clusters is None else self.clusters.sums(measure.columns.T).T
+        sums = [self.counts[start : start + BLOCK].astype(np.float64) @ columns for start in blocks]
         return measure.of(np.concatenate(sums))
 
     def estimate(self, measure: Measure) -> Estimate | None:

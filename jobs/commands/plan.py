@@ -25,6 +25,7 @@ from engine.storage.shards import iterate, read_table
 from jobs import workspace
 from jobs.commands import estimate
 from jobs.commands.estimate import Extrapolation, Pilot, Rates, exactly
+from jobs.commands.plan_power import holdout_power, power_table
 from jobs.commands.status import failures_text
 from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
@@ -157,6 +158,9 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
         total={unit: estimate.together(jobs, unit) for unit in estimate.UNITS if unit != "rows"},
         consumers=tuple(estimate.consumer_plans(contract, estimates, synthesis=synthesis)),
         cap=_cap(work, estimates, synthesis=synthesis or 0),
+        power=holdout_power(work, whole),
+        gate_level=contract.gate.level,
+        gate_power=contract.gate.power,
     )
 
 
@@ -222,6 +226,7 @@ def as_text(report: PlanReport, contract: str) -> str:
         columns(rows, head=["job", *units]),
         "\n".join(dict.fromkeys(f"{job.name}: {job.basis}." for job in report.jobs)),
         columns(paid, head=["paid model", "name", "job", "tokens", "by which rule"]),
+        power_table(report.power, level=report.gate_level, aim=report.gate_power),
         "\n".join(notes),
     ]
     return "\n\n".join(part for part in parts if part)

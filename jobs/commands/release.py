@@ -1,17 +1,21 @@
-"""`rayleigh promote`: make the smallest passing student the champion. `rayleigh rollback`: return to the previous one."""
+"""`rayleigh promote`: make the student that the gate chooses the champion. `rayleigh rollback`: return to the previous one."""
 
 import json
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from engine.contract import Contract
-from engine.errors import GateRefused, MissingArtifact, RecipeMismatch
+from engine.errors import ContractError, GateRefused, MissingArtifact, RecipeMismatch
+from engine.records.gate import GateDecision
 from engine.records.release import LineageEntry, Promotion, Rollback
-from engine.records.report import GateDecision, Report
+from engine.records.report import Report
 from engine.release import learnt, staleness
 from engine.release.card import Provenance, card
-from engine.release.gate import decide, explain
-from engine.release.registry import CONTRACT, REPORT, Package, Registry
+from engine.release.explain import explain, undecided_lines
+from engine.release.gate import UNTESTED, decide
+from engine.release.registry import CONTRACT, REPORT, Ground, Package, Registry
 from engine.release.staleness import ArtifactInputs, Compared
 from engine.report.row_counts import count_values
 from engine.report.sampling import pieces
@@ -24,24 +28,38 @@ from jobs.steps import evaluation_lists
 TRACED = {"inputs", "row_counts", "packages", "commit"}  # of an artifact's record, in the lineage
 
 
-def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Promotion:
-    """Make the smallest student or export of the run that passes the gate, or `student` if it passes, the champion of its contract.
+class Terms(NamedTuple):
+    """How a student may be promoted."""
+
+    student: str | None = None  # this one alone
+    by_point: bool = False  # decide by point values, whatever the contract says
+    undecided: bool = False  # promote a student on which the gate is undecided, too
+    why: str | None = None  # the reason for it
+
+
+DEFAULT = Terms()
+
+
+def promote(run_dir: str, registry_dir: str, terms: Terms = DEFAULT) -> Promotion:
+    """Make the student or export of the run that the gate chooses, or `terms.student` if it passes, the champion of its contract.
 
     Exports are called STUDENT.NAME, such as `s.q8_0`; smallest is by bytes of weights.
 
     Raises:
-        GateRefused: no student passes; the message names every requirement that was missed. Or the training set was not compared
-            with the report's holdout and with the evaluation lists as they are today.
+        ContractError: `terms` want an undecided student without a reason, or a reason without one.
+        GateRefused: no student passes; the message names every requirement that was missed or is open. Or the training set was not
+            compared with the report's holdout and with the evaluation lists as they are today.
         MissingArtifact: the run has no report, or no such student.
         RecipeMismatch: the report was made on another student than the run holds.
         StorageError: a file of the student does not match its record.
     """
+    _check_terms(terms)
     run = Folder(run_dir)
     reports = workspace.finished(run, "reports")
     report = workspace.read_model(reports.folder, REPORT, Report)
     contract = workspace.read_model(reports.folder, CONTRACT, Contract)
-    gate = decide(report.models, contract.gate)
-    chosen = _choose(gate, student)
+    gate = decide(report.models, contract.gate, by_point=terms.by_point, confirmation=report.gate.confirmation)
+    chosen = _choose(gate, terms)
     trained = workspace.finished(run, job_of(chosen))
     student_of = chosen.partition(".")[0]  # of an export
     for name in dict.fromkeys([student_of, chosen]):
@@ -49,9 +67,10 @@ def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Prom
     _check_decontamination(run, contract, workspace.finished(run, job_of(student_of)))
 
     registry = Registry(Folder(registry_dir), contract.name)
-    before = registry.champion
-    package = Package(chosen, trained.fingerprint, _files(run, contract, report, chosen))
-    event = registry.promote(trained, package)
+    before, word = registry.champion, gate.words[chosen]
+    ground = Ground(word, gate.by, terms.why if word == "undecided" else None)
+    package = Package(chosen, trained.fingerprint, _files(run, contract, report, (chosen, gate, ground)))
+    event = registry.promote(trained, package, ground)
     return Promotion(
         contract=contract.name,
         student=chosen,
@@ -61,7 +80,21 @@ def promote(run_dir: str, registry_dir: str, student: str | None = None) -> Prom
         before=before and before.student,
         passing=gate.passing,
         refusals=gate.refusals,
+        undecided=gate.undecided,
+        word=word,
+        by=gate.by,
+        why=ground.why,
     )
+
+
+def _check_terms(terms: Terms) -> None:
+    if terms.undecided and not (terms.why or "").strip():
+        raise ContractError(
+            "--undecided: needs --why TEXT: why is a student promoted of which it is not known whether it meets the contract? "
+            "The text is kept in the registry and on the card."
+        )
+    if terms.why and not terms.undecided:
+        raise ContractError("--why: is kept only for a student on which the gate is undecided; add --undecided, or leave it out.")
 
 
 def rollback(registry_dir: str, name: str) -> Rollback:
@@ -83,18 +116,39 @@ def job_of(deployment: str) -> str:
     return f"exports/{student}/{export}" if export else f"students/{student}"
 
 
-def _choose(gate: GateDecision, student: str | None) -> str:
+def _choose(gate: GateDecision, terms: Terms) -> str:
+    student = terms.student
     if student is not None and student not in gate.numbers:
         raise MissingArtifact(f"the report has no student {student!r}; it has {', '.join(sorted(gate.numbers)) or 'none'}.")
     eligible = [student] if student else list(gate.numbers)
+    if gate.winner in eligible:
+        return gate.winner
     passing = [name for name in gate.passing if name in eligible]
     if passing:
         return passing[0]
-    lines = [f"  {name}: {explain(number)}" for name in eligible for number in gate.refusals[name]]
-    who = f"student {student!r}" if student else f"{len(eligible)} student(s)"
+    open_ones = [name for name in gate.undecided if name in eligible]
+    if terms.undecided and len(open_ones) == 1:
+        return open_ones[0]
+    raise GateRefused(_refusal(gate, eligible, open_ones, terms))
+
+
+def _refusal(gate: GateDecision, eligible: Sequence[str], open_ones: Sequence[str], terms: Terms) -> str:
+    lines = [f"  {name}: {explain(number)}" for name in eligible for number in gate.refusals.get(name, ())]
+    lines += [f"  {name}: {line}" for name in open_ones for line in undecided_lines(gate, name)]
+    who = f"student {terms.student!r}" if terms.student else f"{len(eligible)} student(s)"
     others = f" {', '.join(gate.passing)} would pass." if gate.passing else ""
+    what = "is undecided on" if open_ones and len(open_ones) == len(eligible) else "refused"
     end = f"The champion is unchanged.{others} Improve the student, or lower the requirements in `gate`."
-    raise GateRefused("\n".join([f"the gate refused {who}:", *lines, end]))
+    if any(number.detail == UNTESTED for name in open_ones for number in gate.undecided.get(name, ())):
+        end += " To test it, delete the folder `reports` of the run and run again."
+    if open_ones and terms.undecided:
+        end += f" Name the undecided one that you mean: --student {open_ones[0]}."
+    elif open_ones:
+        end += (
+            f" To decide {' and '.join(open_ones)}, add independent prompts to the holdout; to promote an undecided student all "
+            "the same: --undecided --why TEXT; to compare point values: --point."
+        )
+    return "\n".join([f"the gate {what} {who}:", *lines, end])
 
 
 def _check_student(reports: Artifact, trained: Artifact, name: str) -> None:
@@ -125,7 +179,8 @@ def _check_decontamination(run: Folder, contract: Contract, trained: Artifact) -
         )
 
 
-def _files(run: Folder, contract: Contract, report: Report, student: str) -> dict[str, str | bytes]:
+def _files(run: Folder, contract: Contract, report: Report, chosen: tuple[str, GateDecision, Ground]) -> dict[str, str | bytes]:
+    student, decision, ground = chosen
     trained = job_of(student.partition(".")[0])
     names = dict.fromkeys(["prompts", "candidates", "dataset", trained, job_of(student), "reports"])
     artifacts = {name: workspace.finished(run, name) for name in names}
@@ -144,7 +199,7 @@ def _files(run: Folder, contract: Contract, report: Report, student: str) -> dic
         lineage=entries,
     )
     return {
-        "card.md": card(contract.specialist, provenance, report=report, gate=contract.gate),
+        "card.md": card(contract.specialist, provenance, report=report, gate=contract.gate, decision=decision, why=ground.why),
         "lineage.json": json.dumps({name: entry.model_dump(mode="json") for name, entry in entries.items()}, indent=1),
         CONTRACT: contract.model_dump_json(indent=1),
         REPORT: report.model_dump_json(indent=1),

@@ -1,9 +1,10 @@
 """Text of `rayleigh report`, `rayleigh promote` and `rayleigh rollback`: funnel, models against the teacher, gate, page."""
 
 from engine.errors import MissingArtifact
+from engine.records.gate import POINT, GateDecision
 from engine.records.release import Promotion, Rollback
-from engine.records.report import GateDecision, ModelEntry, Report
-from engine.release.gate import explain
+from engine.records.report import ModelEntry, Report
+from engine.release.explain import explain, undecided_lines
 from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.commands.status import failure_note, job_table, judge_note, spending_table, status, warning_lines
@@ -47,9 +48,13 @@ def _models(models: tuple[ModelEntry, ...]) -> str:
 
 
 def _gate(gate: GateDecision, folder: Folder) -> list[str]:
-    lines = []
+    lines = [f"gate     {POINT}"] if gate.by == "point" and gate.words else []
     for name, numbers in gate.refusals.items():
         lines += [f"gate     refuses {name}", *(f"           {explain(number)}" for number in numbers)]
+    for name in gate.undecided:
+        lines += [f"gate     undecided on {name}", *(f"           {line}" for line in undecided_lines(gate, name))]
+    if gate.confirmation:
+        lines.append(f"gate     {gate.confirmation.sentence}")
     if gate.passing:
         lines += [f"gate     passed by {', '.join(gate.passing)}", f"release  rayleigh promote {folder}"]
     return lines
@@ -69,5 +74,7 @@ def of_release(result: Promotion | Rollback) -> str:
     if not result.changed:
         return f"{student} was the champion already\n{release}"
     before = f", in place of {result.before}" if result.before else ""
+    before += f"\n{POINT}" if result.by == "point" else ""
+    before += f"\nthe gate is undecided on it; promoted because: {result.why}" if result.why else ""
     undo = f"rayleigh rollback {result.contract} --registry {result.release.rsplit('/', 3)[0]}"
     return f"{student} is the champion{before}\n{release}\nundo     {undo}"

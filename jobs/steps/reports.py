@@ -5,9 +5,8 @@ The keys of `report.json`: `engine/records/report.py`, and the table in `engine/
 
 import dataclasses
 import json
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
@@ -17,20 +16,18 @@ from engine.curation.represent import represent
 from engine.errors import StorageError
 from engine.evaluation import flow
 from engine.evaluation.answers import EvalLedger
-from engine.evaluation.assess import EvalResult, assess
 from engine.evaluation.baseline import TrainingExamples, user_text
 from engine.evaluation.evaluator import EvalTarget
-from engine.evaluation.findings import findings
 from engine.evaluation.predict import predictions
+from engine.evaluation.result import EvalResult
 from engine.grading.failures import counted
 from engine.inference.crash_isolation import MARKERS
 from engine.records.ablation import Ablation
 from engine.records.candidates import CandidatesMetrics
 from engine.records.judge import JudgeMetrics
 from engine.records.release import RegistryEvent, ReportsMetrics
-from engine.records.report import CurationSummary, Holdout, Report, Role
+from engine.records.report import CurationSummary, Role
 from engine.records.student import StudentMetrics
-from engine.release.gate import decide
 from engine.release.registry import CONTRACT, REPORT, Registry, default_registry
 from engine.rows import EXAMPLE, FINISH_REASONS, HOLDOUT, KINDS, PREDICTION
 from engine.runs.job import JobContext
@@ -42,6 +39,7 @@ from jobs.steps.exports import exports, served
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
 from jobs.steps.trained import asked, tools_of
+from jobs.steps.verdict import Setting, Verdict, cluster_labels, verdict
 
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
@@ -67,7 +65,9 @@ def run(context: JobContext) -> RowCounts:
         EvalResult(target, each, predictions(target, holdout, each, scenarios=seen, final=final, checks=section.checks))
         for target, each in zip(targets, evaluations, strict=True)
     ]
-    _write(context, results, notes)
+    labels = cluster_labels(holdout, section.cluster)
+    setting = Setting(labels, _champion_name(context, champion), look=lambda student, part: _look(context, student, part))
+    _write(context, verdict(context.contract, results, setting, run=context.run.url, notes=notes))
     _log_failures(context, results)
     ended = Counter(completion.finish_reason for result in results for completion in result.evaluated.completions)
     return RowCounts(len(targets) * len(holdout), {finish_reason: ended[finish_reason] for finish_reason in FINISH_REASONS})
@@ -92,33 +92,14 @@ def scenarios(prompts: Artifact) -> set[str]:
     return {scenario for piece in pieces for scenario in piece["scenario"].to_pylist()}
 
 
-def report(contract: Contract, results: list[EvalResult], *, run: str, notes: Iterable[str]) -> Report:
-    """Return the report on `results`, without the parts that other jobs contribute (judge, curation, ablation)."""
-    rows = results[0].predictions
-    seen = sum(rows["seen"].to_pylist())
-    holdout = Holdout(rows=rows.num_rows, seen=seen, unseen=rows.num_rows - seen)
-    twins = contract.gate.hurt_by.twins if contract.gate.hurt_by else {}
-    models = assess(results, contract.evaluation, contract.specialist, contract.budget.price, twins)
-    gate = decide(models, contract.gate)
-    return Report(
-        run=run,
-        contract=contract.name,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        holdout=holdout,
-        models=models,
-        gate=gate,
-        findings=findings(models, holdout=holdout, gate=gate, notes=[*notes], level=contract.evaluation.level),
-    )
-
-
-def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> None:
+def _write(context: JobContext, written: Verdict) -> None:
     from engine.report.collect import collect
     from engine.report.page import page
 
     curation = CurationSummary.model_validate(context.artifact("dataset").record.metrics)
     more = {"judge": _judge(context), "curation": curation, "ablation": _ablation(context)}
-    numbers = report(context.contract, results, run=context.run.url, notes=notes).model_copy(update=more)
-    table = pa.concat_tables([result.predictions for result in results])
+    numbers = written.report.model_copy(update=more)
+    table = pa.concat_tables(written.predictions)
     context.writer.put("predictions", table, PREDICTION)
     context.writer.folder.write(REPORT, numbers.model_dump_json(indent=1).encode())
     context.writer.folder.write(CONTRACT, context.contract.model_dump_json(indent=1).encode())
@@ -243,6 +224,24 @@ def _champion(context: JobContext, champion: RegistryEvent, notes: list[str]) ->
     units = {name: units[name] for name in _units(context.contract)}
     folder = registry.model_folder(champion).url
     yield trained(context, contract, champion.student, role="champion", folder=folder, units=units)
+
+
+def _champion_name(context: JobContext, champion: RegistryEvent | None) -> str | None:
+    """Return the name of the model that is the champion: `champion`, or that of a student or export of this run."""
+    if champion is None:
+        return None
+    jobs = [name for name in context.job.needs if name.startswith(("students/", "exports/"))]
+    made = {name: artifact.fingerprint for name in jobs if (artifact := load_artifact(context.run / name))}
+    own = [name.partition("/")[2].replace("/", ".") for name, fingerprint in made.items() if fingerprint == champion.fingerprint]
+    return next(iter(own), "champion")
+
+
+def _look(context: JobContext, student: str, part: str) -> int:
+    """Count in the registry that the closed part of the holdout was opened for `student`."""
+    name, _, export = student.partition(".")
+    made = context.artifact(f"exports/{name}/{export}" if export else f"students/{name}")
+    registry = Registry(default_registry(context.run), context.contract.name)
+    return registry.look(student, made.fingerprint, part)
 
 
 def trained(

@@ -30,7 +30,7 @@ curation: {semantic: null}
 students:
   - {name: small, init: {prune: {source: model, layers: [0]}}}
   - {name: large, init: {prune: {source: model, layers: [0, 1]}}}
-gate: {exact_match: 0.5}
+gate: {exact_match: 0.5, by: point}
 budget: {price: {currency: EUR, per_machine_hour: 3.6, tokens: {per_1m_in: 100, per_1m_out: 1000}}}
 """
 ASKED = {

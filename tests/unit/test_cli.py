@@ -66,7 +66,7 @@ def test_options_are_these_and_no_more():
         "report": ["--json"],
         "sql": ["--json"],
         "trace": ["--json"],
-        "promote": ["--json", "--registry", "--student"],
+        "promote": ["--json", "--point", "--registry", "--student", "--undecided", "--why"],
         "ablate": ["--epochs", "--json", "--profile", "--seeds", "--student"],
         "rejudge": ["--contract", "--json", "--profile", "--set", "--write"],
         "rollback": ["--json", "--registry"],

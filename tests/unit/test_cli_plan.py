@@ -21,6 +21,7 @@ from jobs.commands.plan import as_text
 from jobs.pipeline import pipeline
 
 PROMPTS, DRAWN = 10, 4
+POWER = {"power", "gate_level", "gate_power"}
 
 
 def answer(context):
@@ -73,7 +74,7 @@ def ask(work, *more, code=0):
 
 def test_plan_json_has_the_documented_keys_and_numbers(toy):
     found = json.loads(ask(toy, "--json"))
-    assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "consumers", "cap"}
+    assert set(found) == {"run", "contract", "currency", "pilot", "level", "jobs", "total", "consumers", "cap", *POWER}
     counted = {"prompts": DRAWN, "of": PROMPTS, "answers": DRAWN, "tokens": 60}
     assert found["pilot"] | {"seconds": 0} == {**counted, "seconds": 0, "failures": []}
     jobs = {job["name"]: job for job in found["jobs"]}
@@ -142,3 +143,12 @@ def test_plan_names_the_folder_of_the_contract_by_default(toy, tmp_path, monkeyp
     result = CliRunner().invoke(app, ["plan", toy.contract_path, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["run"] == str(tmp_path / "runs" / "toy")
+
+
+def test_plan_says_what_the_holdout_can_prove(toy):
+    [power] = PlanReport.model_validate(json.loads(ask(toy, "--json"))).power
+    assert (power.requirement, power.rows, power.clusters, power.is_enough, power.detectable) == ("exact_match", 1, 1, False, None)
+    assert power.true == 0.55 and power.needed == power.needed_rows == 617
+    assert "intra-cluster correlation 0.5, assumed" in power.basis
+    text = ask(toy)
+    assert "617 (617 independent)" in text and "NO" in text and "What the holdout can prove at a risk of 0.05" in text

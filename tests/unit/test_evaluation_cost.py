@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.contract.budget import Price, TokenPrice
-from engine.evaluation.cost import Served, cost, cost_alone, latency, price_of
+from engine.evaluation.cost import Served, cost, cost_alone, latency, price_of, spent, with_corrections
 from engine.records.report import Latency
 
 PRICE = Price(per_machine_hour=3.6, teachers={"t": TokenPrice(per_1m_in=100, per_1m_out=1000)})  # a machine second costs 0.001
@@ -30,7 +30,7 @@ def test_price_of_a_teacher_counts_its_tokens_and_of_a_student_its_seconds() -> 
 
 def test_cost_counts_the_fallback_to_the_teacher_and_what_it_gets_right() -> None:
     student = served([1, 0, 1, 0], confidence=[0.9, 0.4, 0.8, 0.1], seconds=0.5)
-    measured = cost(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5)
+    measured = cost(spent(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5))
     # rows 2 and 4 fall back; the teacher gets 2 right and 4 wrong: 3 accepted for 4 * 0.0005 + 2 * 0.022
     assert measured.fallback_share == 0.5
     assert measured.answered_share == 0.5
@@ -40,23 +40,34 @@ def test_cost_counts_the_fallback_to_the_teacher_and_what_it_gets_right() -> Non
 
 def test_cost_sends_an_answer_that_did_not_end_to_the_teacher() -> None:
     student = served([1, 0, 1, 1], confidence=[0.9] * 4, seconds=0.5, sound=[1, 0, 1, 1])
-    measured = cost(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5)
+    measured = cost(spent(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5))
     assert (measured.fallback_share, measured.accepted_share) == (0.25, 1.0)
 
 
 def test_cost_of_a_model_without_confidence_never_falls_back() -> None:
     rules = served([1, 0, 0, 0], confidence=[np.nan] * 4, seconds=0.1)
-    measured = cost(rules, price_of(rules, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.9)
+    measured = cost(spent(rules, price_of(rules, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.9))
     assert (measured.fallback_share, measured.accepted_share) == (0.0, 0.25)
     assert measured.per_1000_accepted == pytest.approx(0.4)
 
 
+def test_cost_counts_the_correction_of_every_answer_that_is_not_right() -> None:
+    student = served([1, 0, 1, 0], confidence=[0.9, 0.9, 0.8, 0.1], seconds=0.5)  # the last falls back, and the teacher errs, too
+    requests = spent(student, price_of(student, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5)
+    without, corrected = cost(requests), cost(with_corrections(requests, 0.25))
+    assert without.per_1000_accepted is not None
+    assert corrected.per_1000_accepted == pytest.approx(without.per_1000_accepted + 1000 * 2 * 0.25 / 2)
+    assert cost_alone(TEACHER, TEACHER_PRICE, 0.3).per_1000_accepted == pytest.approx(1000 * (4 * 0.022 + 0.3) / 3, abs=1e-3)
+    assert "per_correction" not in Price().model_dump() and Price(per_correction=1).model_dump()["per_correction"] == 1
+
+
 def test_cost_is_null_when_nothing_is_right_or_nothing_was_timed() -> None:
     wrong = served([0, 0, 0, 0], confidence=[0.9] * 4, seconds=0.1)
-    assert cost(wrong, price_of(wrong, PRICE, teacher=None), TEACHER, TEACHER_PRICE, answer_above=0.5).per_1000_accepted is None
+    price = price_of(wrong, PRICE, teacher=None)
+    assert cost(spent(wrong, price, TEACHER, TEACHER_PRICE, answer_above=0.5)).per_1000_accepted is None
     untimed = served([1, 1, 1, 1], confidence=[0.9] * 4, seconds=None)
     assert price_of(untimed, PRICE, teacher=None) is None
-    assert cost(untimed, None, TEACHER, TEACHER_PRICE, answer_above=0.5).per_1000_accepted is None
+    assert cost(spent(untimed, None, TEACHER, TEACHER_PRICE, answer_above=0.5)).per_1000_accepted is None
 
 
 def test_cost_of_the_teacher_alone_counts_what_it_gets_wrong() -> None:

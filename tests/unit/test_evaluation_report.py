@@ -6,7 +6,8 @@ import pytest
 
 from engine.contract.budget import Price
 from engine.contract.checks import Length, Policy
-from engine.contract.evaluation import Evaluation, Gate, Nearest
+from engine.contract.evaluation import Evaluation, Nearest
+from engine.contract.gate import Gate
 from engine.contract.models import FakeModel
 from engine.contract.specialist import Specialist
 from engine.evaluation.assess import EvalResult, assess
@@ -30,11 +31,14 @@ ROWS = [
         "reference": f"t{index}",
         "layer": "core" if index % 4 else "long_tail",
         "difficulty": "easy",
-        "scenario": "known" if index < 40 else "new",
+        "scenario": f"known{index}" if index < 40 else f"new{index}",
         "messages": [],
     }
     for index in range(120)
 ]
+
+
+KNOWN = {f"known{index}" for index in range(40)}
 
 
 def result(
@@ -45,7 +49,7 @@ def result(
     target = EvalTarget(name=name, role=role, model=model, units=UNITS)
     completions = [Completion("?" if i in wrong else row["text"], "stop", 10, 2, logprob) for i, row in enumerate(ROWS)]
     found = Evaluated(completions, {0: 0.1, 5: 0.3}, 50.0, 900.0, ModelSize(parameters, 6))
-    return EvalResult(target, found, predictions(target, ROWS, found, scenarios={"known"}))
+    return EvalResult(target, found, predictions(target, ROWS, found, scenarios=KNOWN))
 
 
 def entries(*results: EvalResult) -> dict[str, ModelEntry]:
@@ -92,7 +96,7 @@ def test_assess_gives_the_share_that_passes_each_check_and_so_for_every_slice() 
     target = EvalTarget(name="s", role="student", model=FakeModel(type="fake"), units=UNITS)
     completions = [Completion("?" if i < 30 else "one", "length" if i in (50, 51) else "stop", 10, 2) for i in range(len(ROWS))]
     found = Evaluated(completions)
-    table = predictions(target, ROWS, found, scenarios={"known"}, checks=checks)
+    table = predictions(target, ROWS, found, scenarios=KNOWN, checks=checks)
     entry = entries(EvalResult(target, found, table))["s"]
     assert entry.checks["length"].value == pytest.approx(118 / 120)
     assert entry.checks["no_doubt"].value == pytest.approx(88 / 120) and entry.checks["no_doubt"].n == 120
@@ -138,10 +142,10 @@ def test_findings_name_a_small_holdout_and_a_perfect_score() -> None:
 
 
 def test_findings_name_a_pass_whose_interval_does_not() -> None:
-    gate = Gate.model_validate({"exact_match": 0.88})
+    gate = Gate.model_validate({"exact_match": 0.88, "by": "point"})
     text = sentences(entries(TEACHER, GOOD), gate)
     assert "good passes the gate's exact_match only by its point value 0.892: its 95 % interval reaches 0.8" in text
-    assert "by its point value" not in sentences(entries(TEACHER, GOOD), Gate.model_validate({"exact_match": 0.5}))
+    assert "by its point value" not in sentences(entries(TEACHER, GOOD), Gate.model_validate({"exact_match": 0.5, "by": "point"}))
 
 
 def test_findings_begin_with_models_that_failed_and_the_notes() -> None:

@@ -9,7 +9,7 @@ from made_run import made_run
 from test_release_registry import GATE, Run, contract, entry
 
 from engine.contract import Contract
-from engine.contract.evaluation import Gate
+from engine.contract.gate import Gate
 from engine.contract.models import LlamaCppModel, VllmModel
 from engine.errors import ModelError, RecipeMismatch
 from engine.evaluation.evaluator import Evaluated

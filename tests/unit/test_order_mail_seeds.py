@@ -1,12 +1,19 @@
 """The default task's files: made by the generator, true by construction, and apart from each other where they must be."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
+from engine.contract import load_contract
+from engine.records.report import ModelEntry
+from engine.release.gate import thresholds
+from engine.release.power import Holdout, requirement_power
+from engine.stats.clusters import Clusters
 from jobs.contracts.order_mail import generate
 
 HERE = generate.HERE
@@ -36,6 +43,32 @@ def test_phrasings_are_many_and_some_are_kept_for_the_holdout(phrasings: dict) -
     assert len(phrasings) >= 40
     assert len(held) >= 15
     assert {one["layer"] for one in held} == {"core", "failure_mode", "long_tail"}
+
+
+def test_holdout_is_large_enough_to_decide_the_default_gate() -> None:
+    held, contract = rows("holdout"), load_contract(HERE.parent / "smoke.yaml").contract
+    every = Clusters([row["phrasing"] for row in held])
+    assert every.rows == 700 and every.count >= 150
+    unseen = every.take(np.array([not row["seen"] for row in held]))
+    student = ModelEntry(name="s", role="student")
+    power = requirement_power(contract.gate, thresholds(student, contract.gate), Holdout(every, unseen, every))
+    too_few = [each.requirement for each in power if each.needed is not None and not each.is_enough]
+    assert too_few == [] and len([each for each in power if each.is_enough]) == 4
+
+
+def test_no_holdout_mail_is_nearly_a_training_mail_of_its_phrasing() -> None:
+    train: dict[str, list[set]] = {}
+    for row in rows("train"):
+        train.setdefault(row["phrasing"], []).append(runs(row["input"]))
+    for row in rows("holdout"):
+        own = runs(row["input"])
+        assert all(len(own & other) <= 0.8 * len(other) for other in train.get(row["phrasing"], ())), row["input"]
+
+
+def runs(text: str) -> set[tuple[str, ...]]:
+    """Eight words in a row, as decontamination compares them."""
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[at : at + 8]) for at in range(max(1, len(words) - 7))}
 
 
 def test_unseen_phrasings_occur_in_no_other_file(phrasings: dict) -> None:

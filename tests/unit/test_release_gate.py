@@ -1,12 +1,15 @@
-"""The gate: what passes, what refuses, and the messages."""
+"""The gate by point values: what passes, what refuses, and the messages."""
 
 from typing import Any
 
 import pytest
 
-from engine.contract.evaluation import Gate, HurtBy
+from engine.contract.gate import Gate, HurtBy
+from engine.records.gate import GateNumber
 from engine.records.report import ModelEntry
-from engine.release.gate import decide, explain, gate_numbers
+from engine.release import point
+from engine.release.explain import explain
+from engine.release.gate import decide, thresholds
 
 
 def value(number: float, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -41,8 +44,12 @@ METRICS = {
 }
 WHOLE = Gate(
     retention=0.9, retention_unseen=0.9, exact_match=0.8, schema_validity=0.98, abstain_precision=0.8, abstain_recall=0.8,
-    ece=0.1, p95_ms=400, beats=("rules",),
+    ece=0.1, p95_ms=400, beats=("rules",), by="point",
 )  # fmt: skip
+
+
+def met(student: ModelEntry, gate: Gate) -> list[GateNumber]:
+    return list(point.numbers(student, thresholds(student, gate)))
 
 
 def refused(student: ModelEntry) -> list[str]:
@@ -88,8 +95,8 @@ def test_gate_refuses_a_student_that_could_not_be_examined_even_if_nothing_is_as
 
 
 def test_gate_reads_a_threshold_as_met_when_equal() -> None:
-    assert all(number.passed for number in gate_numbers(entry(metrics={"exact_match": value(0.8)}), Gate(exact_match=0.8)))
-    assert all(number.passed for number in gate_numbers(entry(metrics={"ece": value(0.1)}), Gate(ece=0.1)))
+    assert all(number.passed for number in met(entry(metrics={"exact_match": value(0.8)}), Gate(exact_match=0.8)))
+    assert all(number.passed for number in met(entry(metrics={"ece": value(0.1)}), Gate(ece=0.1)))
 
 
 def test_gate_lets_the_smallest_passing_student_win() -> None:
@@ -113,7 +120,7 @@ def test_explain_names_found_and_wanted() -> None:
 
 
 def test_gate_refuses_a_student_that_is_worse_than_its_twin_by_more_than_allowed() -> None:
-    gate = Gate(hurt_by=HurtBy(twins={"kd": "sft"}, at_most=0.02))
+    gate = Gate(hurt_by=HurtBy(twins={"kd": "sft"}, at_most=0.02), by="point")
     for gap, passes in ((-0.02, True), (0.1, True), (-0.021, False)):
         found = decide([entry("kd", against_twins={"sft": value(gap)}), entry("sft")], gate)
         assert ("kd" in found.passing) is passes and "sft" in found.passing

@@ -11,7 +11,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from engine.contract import Contract
-from engine.errors import GateRefused, MissingArtifact, RecipeMismatch, StorageError
+from engine.errors import ContractError, GateRefused, MissingArtifact, RecipeMismatch, StorageError
+from engine.records.gate import POINT
 from engine.records.record import Identity
 from engine.records.release import RegistryEvent
 from engine.records.report import Holdout, ModelEntry, Report
@@ -20,7 +21,8 @@ from engine.release.registry import Package, Registry, default_registry
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
-from jobs.commands.release import promote, rollback
+from jobs.commands.release import Terms, promote, rollback
+from jobs.commands.summary import of_release
 
 SIZES = {"large": 300, "small": 100}
 
@@ -121,7 +123,7 @@ def where(request: pytest.FixtureRequest, tmp_path) -> Iterator[Folder]:
     fsspec.filesystem("memory").store.clear()
 
 
-GATE = {"exact_match": 0.8}
+GATE = {"exact_match": 0.8, "by": "point"}
 
 
 def run_in(where: Folder, name: str = "run", **given: Any) -> Run:
@@ -154,11 +156,11 @@ def test_promote_passes_over_a_smaller_student_that_the_gate_refuses(where: Fold
 
 
 def test_promote_of_a_named_student_takes_that_one_if_it_passes(where: Folder) -> None:
-    assert promote(run_in(where).folder.url, f"{where}/registry", student="large").student == "large"
+    assert promote(run_in(where).folder.url, f"{where}/registry", Terms("large")).student == "large"
 
 
 def test_promote_refused_names_every_number_and_changes_nothing(where: Folder) -> None:
-    run = run_in(where, exact={"large": 0.79, "small": 0.5}, gate={"exact_match": 0.8, "ece": 0.1})
+    run = run_in(where, exact={"large": 0.79, "small": 0.5}, gate=GATE | {"ece": 0.1})
     with pytest.raises(GateRefused) as refused:
         promote(run.folder.url, f"{where}/registry")
     lines = str(refused.value).splitlines()
@@ -174,12 +176,12 @@ def test_promote_refused_names_every_number_and_changes_nothing(where: Folder) -
 def test_promote_of_a_named_student_that_fails_says_who_would_pass(where: Folder) -> None:
     run = run_in(where, exact={"large": 0.88, "small": 0.5})
     with pytest.raises(GateRefused, match=r"small: exact_match: found 0\.500(.|\n)*large would pass"):
-        promote(run.folder.url, f"{where}/registry", student="small")
+        promote(run.folder.url, f"{where}/registry", Terms("small"))
 
 
 def test_promote_of_an_unknown_student_names_the_known(where: Folder) -> None:
     with pytest.raises(MissingArtifact, match="no student 'tiny'; it has large, small"):
-        promote(run_in(where).folder.url, f"{where}/registry", student="tiny")
+        promote(run_in(where).folder.url, f"{where}/registry", Terms("tiny"))
 
 
 def test_promote_without_a_report_says_what_to_run(where: Folder) -> None:
@@ -396,3 +398,52 @@ def test_default_registry_is_next_to_the_runs() -> None:
     assert default_registry(Folder("runs/smoke")).url == "runs/registry"
     assert default_registry(Folder("s3-like/a/b")).url == "s3-like/a/registry"
     assert default_registry(Folder("smoke")).url == "./registry"
+
+
+PROVEN = {"exact_match": 0.8}
+
+
+def test_promote_refuses_an_undecided_student_unless_told_to_and_keeps_the_reason(where: Folder) -> None:
+    run = run_in(where, gate=PROVEN)  # a report without tests: nothing is proven
+    registry = f"{where}/registry"
+    with pytest.raises(GateRefused) as refused:
+        promote(run.folder.url, registry)
+    text = str(refused.value)
+    assert text.startswith("the gate is undecided on 2 student(s):") and "--undecided --why TEXT" in text and "--point" in text
+    assert "delete the folder `reports` of the run and run again" in text
+    with pytest.raises(GateRefused, match="Name the undecided one that you mean: --student small"):
+        promote(run.folder.url, registry, Terms(undecided=True, why="the fair"))
+    for terms in (Terms("small", undecided=True), Terms("small", undecided=True, why=" "), Terms("small", why="the fair")):
+        with pytest.raises(ContractError, match="--why"):
+            promote(run.folder.url, registry, terms)
+    assert shelf(where).champion is None
+    result = promote(run.folder.url, registry, Terms("small", undecided=True, why="the fair is on Monday"))
+    event = shelf(where).champion
+    assert event is not None and (event.word, event.by, event.why) == ("undecided", "prove", "the fair is on Monday")
+    assert (result.word, result.why) == ("undecided", "the fair is on Monday")
+    card = Folder(result.release).read("card.md").decode()
+    assert "**The gate is undecided on this student. It was promoted because: the fair is on Monday**" in card
+    assert "- UNDECIDED: exact_match: found 0.850" in card
+
+
+def test_promote_by_point_values_says_so(where: Folder) -> None:
+    run = run_in(where, gate=PROVEN)
+    result = promote(run.folder.url, f"{where}/registry", Terms(by_point=True))
+    event = shelf(where).champion
+    assert event is not None and (result.student, result.by, event.by, event.why) == ("small", "point", "point", None)
+    assert f"**{POINT}**" in Folder(result.release).read("card.md").decode()
+    assert POINT in of_release(result)
+
+
+def test_undecided_option_never_promotes_a_refused_student(where: Folder) -> None:
+    run = run_in(where, gate={"exact_match": 0.8, "ece": 0.1})
+    with pytest.raises(GateRefused, match="ece: found nothing"):
+        promote(run.folder.url, f"{where}/registry", Terms("small", undecided=True, why="the fair"))
+
+
+def test_looks_at_a_closed_part_are_counted_once_for_each_student(where: Folder) -> None:
+    registry = shelf(where)
+    assert [registry.look("s", "ab" * 16, "p" * 32) for _ in range(2)] == [1, 1]
+    assert registry.look("s", "cd" * 16, "p" * 32) == 2
+    assert registry.look("s", "ab" * 16, "q" * 32) == 1
+    assert registry.champion is None and registry.history() == []

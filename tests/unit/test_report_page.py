@@ -10,10 +10,12 @@ from html.parser import HTMLParser
 import duckdb
 import pytest
 import sample_run
+from sample_report import proven
 
-from engine.contract.evaluation import Gate
+from engine.contract.gate import Gate
+from engine.records.gate import POINT, GateDecision, GateNumber
 from engine.records.record import Identity
-from engine.records.report import GateDecision, GateNumber, ModelEntry, Report
+from engine.records.report import ModelEntry, Report
 from engine.release.gate import decide
 from engine.report import headline, labels
 from engine.report.collect import collect
@@ -213,6 +215,33 @@ def test_headline_without_winner_names_the_number_that_refused(arguments):
     title, lede = headline.headline(arguments["report"].model_copy(update={"gate": gate}))
     assert title == "No student passes the gate"
     assert "s misses exact match 0.710, wanted at least 0.8" in lede
+
+
+def gate_section(html):
+    return html.partition('<section id="gate">')[2].partition("</section>")[0]
+
+
+def test_gate_by_point_values_says_so_in_bold(html):
+    assert f"<b>{POINT}</b>" in gate_section(html)
+    assert html.count(f"<b>{POINT}</b>") == 2  # below the headline, too
+
+
+def test_gate_that_proves_shows_its_words_with_intervals_and_n(data):
+    report = proven(data.report)
+    section = gate_section(page(replace(data, report=report)))
+    assert POINT not in section
+    assert all(word in section for word in (">pass<", ">refuse<", ">undecided<", "128 in 80 clusters", "there is no champion"))
+    assert "about 412 further independent prompts would decide" in section
+    assert f"tested at a risk of {report.gate.level}" in section
+
+
+def test_headline_of_an_undecided_gate_names_what_would_decide(data):
+    report = proven(data.report)
+    [number] = [each for each in report.gate.numbers["xs"] if each.word == "undecided"]
+    gate = report.gate.model_copy(update={"winner": None, "passing": (), "refusals": {}, "undecided": {"xs": (number,)}})
+    title, lede = headline.headline(report.model_copy(update={"gate": gate}))
+    assert title == "The holdout does not decide the gate"
+    assert "xs is undecided: retention" in lede and "About 412 further independent prompts would decide." in lede
 
 
 def test_number_that_was_not_measured_never_meets_the_gate(arguments):

@@ -21,9 +21,11 @@ FIELDS = ("order_number", "product", "quantity")
 PER_PHRASING = 3  # training mails of each training phrasing
 UNSEEN_PER_PHRASING = 3  # holdout mails of each holdout phrasing
 SHOTS_PER_PHRASING = 3  # worked examples of each training phrasing
-SEEN_HOLDOUT = 56  # holdout mails of training phrasings, drawn anew
+SEEN_HOLDOUT = 214  # holdout mails of training phrasings, drawn anew
 FIXED_SHOTS = 4  # worked examples that every prompt has
 GOLD = 40  # half right, half wrong
+LIKENESS = 0.75  # share of word runs that a holdout mail may have in common with another mail of its phrasing
+RUN, TRIES = 8, 50  # words of a run; draws until a mail is unlike the others
 NEW_VALUES = 0.5  # share of the names and places of the holdout that no training mail has
 
 Form = dict[str, str | None]
@@ -49,11 +51,17 @@ def train() -> list[Mail]:
 
 
 def holdout() -> list[Mail]:
-    """Return holdout mails: of all phrasings that training does not have, and of some that it has, with new values."""
+    """Return holdout mails: of all phrasings that training does not have, and of those that it has, with new values.
+
+    No mail is a near copy of a training mail, which would lose its place, or of another holdout mail.
+    """
     known = _phrasings("train")
-    mails = [_mail(p, f"unseen {i}", new=True) for i in range(UNSEEN_PER_PHRASING) for p in _phrasings("holdout")]
-    seen = (known[i * len(known) // SEEN_HOLDOUT] for i in range(SEEN_HOLDOUT))
-    return mails + [_mail(p, f"seen {i}", new=True) for i, p in enumerate(seen)]
+    drawn: dict[str, list[str]] = {}
+    for mail in train():
+        drawn.setdefault(mail.phrasing["id"], []).append(mail.text)
+    unseen = [(p, f"unseen {i}") for i in range(UNSEEN_PER_PHRASING) for p in _phrasings("holdout")]
+    seen = [(known[i * len(known) // SEEN_HOLDOUT], f"seen {i}") for i in range(SEEN_HOLDOUT)]
+    return [_unlike(phrasing, name, drawn.setdefault(phrasing["id"], [])) for phrasing, name in [*unseen, *seen]]
 
 
 def unseen(count: int, *, series: str) -> list[Row]:
@@ -155,6 +163,22 @@ def _mail(phrasing: Row, name: str, *, new: bool = False) -> Mail:
     chosen = re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda match: draw.choice(match[1].split("|")), phrasing["text"])
     form = {field: values[phrasing["form"][field]] if field in phrasing["form"] else None for field in FIELDS}
     return Mail(phrasing, chosen.format(**values).strip(), form, values)
+
+
+def _unlike(phrasing: Row, name: str, drawn: list[str]) -> Mail:
+    """Return the first mail of a phrasing that is unlike those `drawn` so far, and add its text to them."""
+    for number in range(TRIES):
+        mail = _mail(phrasing, f"{name} {number}" if number else name, new=True)
+        runs = _runs(mail.text)
+        if all(len(runs & _runs(other)) <= LIKENESS * len(runs) for other in drawn):
+            drawn.append(mail.text)
+            return mail
+    raise ValueError(f"phrasings.yaml: {phrasing['id']}: {TRIES} mails were all alike; give it more placeholders or choices")
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[at : at + RUN]) for at in range(max(1, len(words) - RUN + 1))}
 
 
 def _values(common: dict, new: dict, draw: random.Random) -> Values:

@@ -1,6 +1,6 @@
 """The base class of all sections of the contract, and types that several of them use."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -24,6 +24,16 @@ class Section(BaseModel):
     """A part of the contract: an unknown key is an error, and values never change. The docstring under a field documents it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+def unless(default: object) -> Callable[[object], bool]:
+    """Return what leaves a key out of dumps while it has its `default`: recipes that were hashed before it existed keep theirs."""
+    return lambda value: value == default
+
+
+def added(default: Any, **limits: Any) -> Any:
+    """Return the field of a key that finished recipes do not have; `limits` are those of pydantic's Field."""
+    return Field(default=default, exclude_if=unless(default), **limits)
 
 
 def distinct(attribute: str = "name", *, hint: str = "") -> AfterValidator:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, Share, distinct
+from engine.contract.base import Name, Positive, Section, Share, added, distinct
 from engine.contract.checks import Check
 
 
@@ -60,6 +60,9 @@ class Evaluation(Section):
     """Holdout prompts, evenly spread, that are sent one at a time and timed; the rest is sent in batches."""
     seed: int = 0
     """Seed of the bootstrap."""
+    worth: Share = added(0.01)
+    """Exact match, as a share, below which a gain is not worth its cost: twice the data, a larger student or a better teacher that
+    would bring less is not advised, and a bucket of examples that brings less adds nothing."""
 
 
 class HurtBy(Section):

@@ -1,10 +1,10 @@
 """What each bucket of the examples is worth: effects with intervals that are corrected for the number of buckets.
 
 Every set of examples is learnt by several trainings, and every training answers every prompt of the holdout, so an effect varies
-with both (`engine.stats.crossed`); the variance between trainings is pooled over all sets. Holm (Scandinavian Journal of Statistics 6,
-1979): the bucket with the i-th smallest of K p-values is accused or praised if this and all smaller ones are below alpha / (K - i +
-1); its interval is the one of that level, which then excludes 0. All others have the interval of level alpha / K, so that all upper
-ends hold together (Bonferroni), and a bucket of which more than `worth` can be ruled out adds nothing.
+with both (`engine.stats.crossed`); the variance between trainings is pooled over all sets. Holm (Scandinavian Journal of Statistics
+6, 1979): the bucket with the i-th smallest of K p-values is accused or praised if this and all smaller ones are below alpha over
+K - i + 1; its interval is the one of that level, which then excludes 0. All others have the interval of level alpha / K, so that
+all upper ends hold together (Bonferroni), and a bucket of which more than `worth` can be ruled out adds nothing.
 """
 
 from collections.abc import Mapping, Sequence

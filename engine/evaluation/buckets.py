@@ -10,8 +10,8 @@
 
 A bucket of the first five is left out, and the rest is compared with as many examples of all buckets. Sizes are a few shares
 (SHARES), so that few controls serve all buckets and a large bucket does not shrink the trainings of the others. All draws are by
-the same hash, so two sets share as many examples as they can. A part of the target and a representation are changed, not left out: the
-same examples are learnt with and without it (`engine.evaluation.variants`).
+the same hash, so two sets share as many examples as they can. A part of the target and a representation are changed, not left out:
+the same examples are learnt with and without it (`engine.evaluation.variants`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

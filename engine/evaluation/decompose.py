@@ -137,6 +137,11 @@ def _slices(answered: Answered, rows: pa.Table, wrong: Array) -> list[_Looked]:
             clusters = ["" for _ in wrong] if dimension == "scenario" else answered.clusters
             excess = crossed(float(rates[0] - rates[1]), influence[None, :], clusters)
             if excess:
+                # Where all prompts of a slice are wrong and no other one is, nothing varies: Agresti and Caffo, The American
+                # Statistician 54, 2000, add one error and one right answer to each side.
+                padded = [(float(wrong[side].sum()) + 1, int(side.sum()) + 2) for side in (inside, ~inside)]
+                least = sum(hits / rows * (1 - hits / rows) / rows for hits, rows in padded)
+                excess = excess._replace(variance=max(excess.variance, least))
                 looked.append(_Looked(dimension, value, int(wrong[inside].sum()), excess))
     return looked
 
@@ -158,8 +163,8 @@ def _fields(answered: Answered, rows: pa.Table, wrong: Array) -> list[_Looked]:
     clusters = [answered.clusters[row] for row in np.flatnonzero(both)]
     looked = []
     for column, name in enumerate(names):
-        own = differs[both][:, column]
-        excess = own - np.delete(differs[both], column, axis=1).mean(axis=1)
+        own = differs[:, column]
+        excess = own - np.delete(differs, column, axis=1).mean(axis=1)
         measured = crossed(float(excess.mean()), (excess - excess.mean())[None, :] / errors, clusters)
         if measured:
             looked.append(_Looked(FIELD, name, int(own.sum()), measured))

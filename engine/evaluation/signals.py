@@ -1,7 +1,7 @@
 """What speaks against more of the same: a number each, with its interval, and what it is compared with.
 
-A signal has fired where the interval shows it, not where the point value does. A number that is missing names the command that gives
-it. What is done about all of them together: `engine.evaluation.advice`.
+A signal has fired where the interval shows it, not where the point value does. A number that is missing names the command that
+gives it. What is done about all of them together: `engine.evaluation.advice`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What `rayleigh ablate --buckets` measured: `RUN/ablation/buckets.json`, its `--json`, and `worth.attribution` in `report.json`."""
+"""What `rayleigh ablate --buckets` measured: `RUN/ablation/buckets.json`, its `--json`, `worth.attribution` in `report.json`."""
 
 from typing import Literal
 

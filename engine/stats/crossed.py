@@ -1,9 +1,9 @@
 """The variance of a number that was measured by several trainings on the same prompts: both vary, and they cross.
 
 Every training (a seed) answers every prompt, and prompts of one scenario go together. The variance of a mean over both is
-V(seeds) + V(clusters) - V(interaction), each from its mean square in a two-way layout with random effects and one number a cell; its
-degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946). So studies of readers and cases are analysed (Hillis,
-Statistics in Medicine 26, 2007, equation 8). Unlike a bootstrap over a handful of seeds it has a heavy tail where the seeds are few.
+V(seeds) + V(clusters) - V(interaction), each from its mean square in a two-way layout with random effects and one number a cell;
+its degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946). Studies of several readers and cases are analysed
+like this (Hillis, Statistics in Medicine 26, 2007, equation 8). Unlike a bootstrap over a handful of seeds it has a heavy tail.
 Any smooth number has such an interval: what a cell contributes to it is its influence (Efron and Tibshirani, 1993, section 22.6).
 """
 

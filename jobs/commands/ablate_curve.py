@@ -1,0 +1,137 @@
+"""`rayleigh ablate --curve`: the learning curve over data, by training one recipe on a quarter, half and all of the examples.
+
+Each seed draws its own examples, so that the intervals hold the variance of the draw, too. The law and what twice the data would
+bring: `engine/evaluation/curve.py`. `RUN/ablation/curve.json`, and `--json`, hold a `LearningCurve`.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.evaluation.curve import LAW, SHARES, draw, fit
+from engine.evaluation.decompose import num_clusters
+from engine.records.ablation import Training
+from engine.records.curve import CurvePoint, LearningCurve
+from engine.rows import EXAMPLE, content_id
+from engine.runs.job import JobContext
+from engine.stats.crossed import crossed_mean
+from engine.storage.artifact import Artifact, RowCounts
+from engine.storage.shards import iterate
+from jobs import workspace
+from jobs.commands.ablate_trainings import ABLATION, Plan, exact, prefix, prepared, scenarios, smallest, train
+from jobs.terminal.console import columns, interval
+from jobs.workspace import Workspace
+
+RESULT = f"{ABLATION}/curve.json"
+MAKE = "jobs.commands.ablate_curve:examples"
+
+
+def ablate(run: str, *, student: str | None, seeds: int, epochs: int | None = None, profile: str | None = None) -> LearningCurve:
+    """Train `student`, by default the smallest one, `seeds` times on each share of the examples of `run`, and fit the curve.
+
+    Raises:
+        InputError: the contract has no such student.
+        MissingArtifact: the run has no dataset yet.
+    """
+    work = workspace.reopen(run)
+    student = student or smallest(work)
+    work = prepared(work, student, seeds, epochs, profile)
+    dataset = workspace.finished(work.folder, "dataset")
+    ids = example_ids(dataset)
+    plans = {share: [_plan(work, ids, share, seed) for seed in range(seeds)] for share in SHARES}
+    with workspace.locked(work.folder):
+        train(work, list(dict.fromkeys(plan for each in plans.values() for plan in each)))
+        result = _curve(work, student, dataset, {share: _exact(work, each) for share, each in plans.items()})
+        work.folder.write(RESULT, result.model_dump_json(indent=1).encode())
+    return result
+
+
+def examples(context: JobContext) -> RowCounts:
+    """Write the examples that one seed has drawn."""
+    dataset = context.artifact("dataset")
+    folder = context.job.name.rpartition("/")[0]
+    ids, seeds = example_ids(dataset), [student.seed for student in context.contract.students]
+    drawn = ({prefix(*_named(ids, share, seed)): draw(ids, share, seed)} for share in SHARES for seed in seeds)
+    chosen = next(each[folder] for each in drawn if folder in each)
+    pieces = iterate(dataset.folder / "examples", dataset.table("examples"))
+    table = pa.concat_tables([piece.filter(pc.is_in(piece["example_id"], pa.array(chosen))) for piece in pieces])
+    context.writer.put("examples", table, EXAMPLE)
+    return RowCounts(len(chosen), {"learnt": len(table)})
+
+
+def example_ids(dataset: Artifact) -> list[str]:
+    """Return the ids of the examples of the artifact `dataset`."""
+    pieces = iterate(dataset.folder / "examples", dataset.table("examples"), ["example_id"])
+    return [example for piece in pieces for example in piece["example_id"].to_pylist()]
+
+
+def _named(ids: list[str], share: float, seed: int) -> tuple[str, str]:
+    """Return name and hash of the training set of a share: with all examples it is the same for every seed."""
+    if share == 1:
+        return "curve 100", content_id(*sorted(ids))
+    return f"curve {100 * share:g} seed {seed}", content_id(*draw(ids, share, seed))
+
+
+def _plan(work: Workspace, ids: list[str], share: float, seed: int) -> Plan:
+    students = tuple(student.name for student in work.contract.students)
+    return Plan(prefix(*_named(ids, share, seed)), MAKE, (), students if share == 1 else (students[seed],))
+
+
+def _exact(work: Workspace, plans: list[Plan]) -> np.ndarray:
+    """Return (seeds, prompts) of 1 for an exact answer; all seeds are in one plan, or each is in its own."""
+    return (
+        exact(work, plans[0])
+        if len(set(plans)) == 1 and len(plans[0].students) == len(plans)
+        else np.concatenate([exact(work, plan) for plan in plans])
+    )
+
+
+def _curve(work: Workspace, student: str, dataset: Artifact, found: dict[float, np.ndarray]) -> LearningCurve:
+    clusters, level = scenarios(work), work.contract.evaluation.level
+    total = dataset.table("examples").rows
+    points = []
+    for share, cells in found.items():
+        measured = crossed_mean(cells, clusters)
+        runs = [Training(seed=seed, exact_match=round(float(row.mean()), 6)) for seed, row in enumerate(cells)]
+        points.append(
+            CurvePoint(share=share, examples=round(share * total), runs=runs, exact_match=measured and measured.interval(level))
+        )
+    fitted = fit([point.examples for point in points], list(found.values()), clusters, level=level)
+    law = {"why": fitted} if isinstance(fitted, str) else {**fitted._asdict(), "next_examples": 2 * total}
+    return LearningCurve(
+        run=str(work.folder),
+        student=student,
+        seeds=len(work.contract.students),
+        epochs=work.contract.students[0].epochs,
+        dataset=dataset.fingerprint,
+        prompts=len(clusters),
+        clusters=num_clusters(clusters),
+        level=level,
+        points=points,
+        law=LAW,
+        **law,
+    )
+
+
+def as_text(curve: LearningCurve) -> str:
+    """Return a table with a line per share, and what twice the data would bring."""
+    head = f"student {curve.student}, {curve.seeds} seeds, {curve.epochs} epochs, {curve.prompts} prompts of {curve.clusters} scenarios"
+    rows = [
+        [
+            f"{100 * point.share:g} %",
+            point.examples,
+            interval(point.exact_match),
+            " ".join(f"{each.exact_match:.3f}" for each in point.runs),
+        ]
+        for point in curve.points
+    ]
+    table = columns(rows, head=["share", "examples", "exact match", "by seed"])
+    if curve.next_gain is None or curve.flattening is None:
+        return f"{head}\n\n{table}\n\nThe law could not be fitted: {curve.why}."
+    gain, bend = curve.next_gain, curve.flattening
+    lines = [
+        f"law        {curve.law}: b = {curve.exponent:.3f}",
+        f"next       {curve.next_examples} examples would bring {gain.value:+.3f} exact match ({gain.low:+.3f} to {gain.high:+.3f})",
+        f"flattening {bend.value:+.3f} ({bend.low:+.3f} to {bend.high:+.3f}); above 0, the law promises too much",
+    ]
+    return "\n".join([head, "", table, "", *lines])

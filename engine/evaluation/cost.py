@@ -40,8 +40,7 @@ def cost(served: Served, price: Array | None, teacher: Served, teacher_price: Ar
     A request falls back when the confidence is below `answer_above` or the answer did not finish; it then costs both prices.
     `price` and `teacher_price` are (n,) as returned by `price_of`. The cost is None when nothing is right or a price is None.
     """
-    unsure = np.nan_to_num(served.confidence, nan=np.inf) < answer_above
-    fallback = unsure | (served.sound == 0)
+    fallback = falls_back(served.confidence, served.sound, answer_above)
     accepted = np.where(fallback, teacher.right, served.right)
     total = None if price is None or teacher_price is None else float((price + fallback * teacher_price).sum())
     return Cost(
@@ -50,6 +49,11 @@ def cost(served: Served, price: Array | None, teacher: Served, teacher_price: Ar
         fallback_share=round(float(fallback.mean()), 6),
         accepted_share=round(float(accepted.mean()), 6),
     )
+
+
+def falls_back(confidence: Array, sound: Array, answer_above: float) -> Array:
+    """Return the mask (n,) of requests that a model leaves to the teacher; see `Served` for its columns."""
+    return (np.nan_to_num(confidence, nan=np.inf) < answer_above) | (sound == 0)
 
 
 def cost_alone(served: Served, price: Array | None) -> Cost:

@@ -10,6 +10,14 @@ from engine.records.curve import LearningCurve
 from engine.records.estimate import Estimate
 
 Word = Literal["data", "larger_student", "teacher", "labels", "stop", "unknown"]
+TITLES: dict[Word, str] = {
+    "data": "Go on with data",
+    "larger_student": "Go on with a larger student",
+    "teacher": "Get a better teacher",
+    "labels": "Get labels",
+    "stop": "Stop",
+    "unknown": "Unknown",
+}
 
 
 class ErrorClass(Record):
@@ -77,7 +85,9 @@ class RunCost(Record):
     synthesis: float = 0.0
     """Tokens of the prompts that were written."""
     judges: float = 0.0
-    """Tokens of rubrics and signals, in and out at the price of input, as they are counted together."""
+    """Tokens of rubrics and signals that this run folder paid."""
+    derived: float = 0.0
+    """Tokens of repaired answers and of the capture that this run folder paid."""
     training: float = 0.0
     """Machine time of the trainings of the students: seconds times workers."""
     labels: float = 0.0
@@ -162,6 +172,11 @@ class Advice(Record):
     run: tuple[str, ...] = ()
     """Commands that give missing numbers."""
 
+    @property
+    def title(self) -> str:
+        """The word as a sentence without an end."""
+        return TITLES[self.word]
+
 
 class Worth(Record):
     """Return and stop."""
@@ -193,4 +208,4 @@ class Worth(Record):
     signals: tuple[Signal, ...] = Field(default=())
     """All that is watched."""
     advice: Advice = Advice()
-    """What to do next."""
+    """What to do next, from the signals."""

@@ -12,6 +12,7 @@ from engine.evaluation.curve import LAW, SHARES, draw, fit
 from engine.evaluation.decompose import num_clusters
 from engine.records.ablation import Training
 from engine.records.curve import CurvePoint, LearningCurve
+from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, content_id
 from engine.runs.job import JobContext
 from engine.stats.crossed import crossed_mean
@@ -115,23 +116,24 @@ def _curve(work: Workspace, student: str, dataset: Artifact, found: dict[float, 
 
 def as_text(curve: LearningCurve) -> str:
     """Return a table with a line per share, and what twice the data would bring."""
-    head = f"student {curve.student}, {curve.seeds} seeds, {curve.epochs} epochs, {curve.prompts} prompts of {curve.clusters} scenarios"
-    rows = [
-        [
-            f"{100 * point.share:g} %",
-            point.examples,
-            interval(point.exact_match),
-            " ".join(f"{each.exact_match:.3f}" for each in point.runs),
-        ]
-        for point in curve.points
-    ]
+    on = f"{curve.prompts} prompts of {curve.clusters} scenarios"
+    head = f"student {curve.student}, {curve.seeds} seeds, {curve.epochs} epochs, {on}"
+    rows = [[f"{100 * each.share:g} %", each.examples, interval(each.exact_match), _by_seed(each)] for each in curve.points]
     table = columns(rows, head=["share", "examples", "exact match", "by seed"])
     if curve.next_gain is None or curve.flattening is None:
         return f"{head}\n\n{table}\n\nThe law could not be fitted: {curve.why}."
     gain, bend = curve.next_gain, curve.flattening
     lines = [
         f"law        {curve.law}: b = {curve.exponent:.3f}",
-        f"next       {curve.next_examples} examples would bring {gain.value:+.3f} exact match ({gain.low:+.3f} to {gain.high:+.3f})",
-        f"flattening {bend.value:+.3f} ({bend.low:+.3f} to {bend.high:+.3f}); above 0, the law promises too much",
+        f"next       {curve.next_examples} examples would bring {_signed(gain)} exact match",
+        f"flattening {_signed(bend)}; above 0, the law promises too much",
     ]
     return "\n".join([head, "", table, "", *lines])
+
+
+def _by_seed(point: CurvePoint) -> str:
+    return " ".join(f"{each.exact_match:.3f}" for each in point.runs)
+
+
+def _signed(each: Estimate) -> str:
+    return f"{each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})"

@@ -69,8 +69,8 @@ def prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profile
     student = work.contract.student(name)
     if student.objectives.reads_capture or student.objectives.reads_pairs:
         raise InputError(
-            f"--student: {name!r} learns from the teacher's distribution or from pairs, which are made for the whole dataset. Name a "
-            "student that learns by cross entropy alone (`sft`)."
+            f"--student: {name!r} learns from the teacher's distribution or from pairs, which are made for the whole dataset. "
+            "Name a student that learns by cross entropy alone (`sft`)."
         )
     length = {"epochs": epochs, "max_steps": None} if epochs else {}
     student = student.model_copy(update={**length, "seeds": 1, "keep_seeds": False})

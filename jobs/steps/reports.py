@@ -15,7 +15,7 @@ from engine.contract import Contract
 from engine.contract.specialist import TaskUnit
 from engine.curation.represent import represent
 from engine.errors import StorageError
-from engine.evaluation import flow
+from engine.evaluation import advice, flow
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.assess import EvalResult, assess
 from engine.evaluation.baseline import TrainingExamples, user_text
@@ -40,6 +40,7 @@ from jobs.steps.exports import exports, served
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
 from jobs.steps.trained import asked, tools_of
+from jobs.steps.worth import worth
 
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
@@ -116,6 +117,8 @@ def _write(context: JobContext, results: list[EvalResult], notes: list[str]) -> 
     curation = CurationSummary.model_validate(context.artifact("dataset").record.metrics)
     more = {"judge": _judge(context), "curation": curation, "ablation": _ablation(context)}
     numbers = report(context.contract, results, run=context.run.url, notes=notes).model_copy(update=more)
+    found = worth(context, results, numbers.models)
+    numbers = numbers.model_copy(update={"worth": found, "findings": (*numbers.findings, *advice.findings(found))})
     table = pa.concat_tables([result.predictions for result in results])
     context.writer.put("predictions", table, PREDICTION)
     context.writer.folder.write(REPORT, numbers.model_dump_json(indent=1).encode())

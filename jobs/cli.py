@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from engine.errors import RayleighError
 from jobs.bench.commands import bench
-from jobs.commands.cli_ablate import ablate
+from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
@@ -39,8 +39,8 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
+app.add_typer(ablation)  # without a name: its command is one of ours
 app.command()(search)
-app.command()(ablate)
 
 
 @app.command()

@@ -1,10 +1,10 @@
 """What each bucket of the examples is worth: effects with intervals that are corrected for the number of buckets.
 
-Every set of examples is learnt by several trainings, and every training answers every prompt of the holdout, so an effect varies
-with both (`engine.stats.crossed`); the variance between trainings is pooled over all sets. Holm (Scandinavian Journal of Statistics
-6, 1979): the bucket with the i-th smallest of K p-values is accused or praised if this and all smaller ones are below alpha over
-K - i + 1; its interval is the one of that level, which then excludes 0. All others have the interval of level alpha / K, so that
-all upper ends hold together (Bonferroni), and a bucket of which more than `worth` can be ruled out adds nothing.
+Every set of examples is learnt by several trainings on draws of their own, and each of them answers every prompt of the holdout, so
+an effect varies with both (`engine.stats.crossed`); the variance between trainings is pooled over all sets. Holm (Scandinavian
+Journal of Statistics 6, 1979): the bucket with the i-th smallest of K p-values is accused or praised if this and all smaller ones
+are below alpha over K - i + 1; its interval is the one of that level, which then excludes 0. All others have the interval of level
+alpha / K, so that all upper ends hold together (Bonferroni), and a bucket of which more than `worth` can be ruled out adds nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ def effects(found: Sequence[Bucket], trained: Trained) -> list[BucketEffect]:
         if not bucket.without or not bucket.with_it:
             result.append(effect.model_copy(update={"left_out": bucket.left_out, "verdict": "left_out"}))
             continue
-        changes: dict[str, object] = {"size": len(bucket.without.chosen), "exact_match": trained.mean(bucket.without)}
+        changes: dict[str, object] = {"size": bucket.without.size, "exact_match": trained.mean(bucket.without)}
         if each:
             level, is_shown = levels.pop(0)
             interval = each.interval(level)
@@ -71,7 +71,7 @@ def effects(found: Sequence[Bucket], trained: Trained) -> list[BucketEffect]:
 def controls(found: Sequence[Bucket], trained: Trained) -> list[Control]:
     """Return the sets that hold examples of all buckets, smallest first."""
     sets = {each for bucket in found for each in (bucket.with_it, bucket.without) if each and each.name.startswith("all ")}
-    return [Control(size=len(each.chosen), exact_match=trained.mean(each)) for each in sorted(sets, key=lambda s: len(s.chosen))]
+    return [Control(size=each.size, exact_match=trained.mean(each)) for each in sorted(sets, key=lambda each: each.size)]
 
 
 def holm(p_values: Sequence[float], *, level: float) -> list[tuple[float, bool]]:

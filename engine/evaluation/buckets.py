@@ -9,8 +9,9 @@
     representation  the form in which it learns the answer: compact JSON in the order of the schema, or as the teacher wrote it
 
 A bucket of the first five is left out, and the rest is compared with as many examples of all buckets. Sizes are a few shares
-(SHARES), so that few controls serve all buckets and a large bucket does not shrink the trainings of the others. All draws are by
-the same hash, so two sets share as many examples as they can. A part of the target and a representation are changed, not left out:
+(SHARES), so that few controls serve all buckets and a large bucket does not shrink the trainings of the others. Each seed draws its
+own examples, or a draw that happens to be a good one would look like an effect; within a seed all draws are by the same hash, so
+that two sets share as many examples as they can. A part of the target and a representation are changed, not left out:
 the same examples are learnt with and without it (`engine.evaluation.variants`).
 """
 
@@ -54,18 +55,22 @@ class ExampleFacts(NamedTuple):
 
 
 class TrainingSet(NamedTuple):
-    """Examples of one training."""
+    """What one set of trainings learns, one for each seed."""
 
     name: str
     variant: str
     """One of VARIANTS, "" = the examples as they are."""
-    chosen: tuple[str, ...]
-    """Sorted ids of the examples."""
+    draws: tuple[tuple[str, ...], ...]
+    """Seed -> sorted ids of its examples."""
 
     @property
-    def digest(self) -> str:
-        """Hash of the training set."""
-        return content_id(self.variant, *self.chosen)
+    def size(self) -> int:
+        """Examples of each training."""
+        return len(self.draws[0])
+
+    def digest(self, seed: int) -> str:
+        """Hash of what the training of a seed learns."""
+        return content_id(self.variant, *self.draws[seed])
 
 
 class Bucket(NamedTuple):
@@ -85,10 +90,11 @@ class Bucket(NamedTuple):
         return f"{self.kind} {self.value}"
 
 
-def buckets(facts: Iterable[ExampleFacts]) -> list[Bucket]:
+def buckets(facts: Iterable[ExampleFacts], *, seeds: int) -> list[Bucket]:
     """Return every bucket of the examples, those that are left out with the reason."""
-    ordered = sorted(facts, key=lambda each: content_id("bucket", each.example_id))
-    return [*(_left_out(ordered, *bucket) for bucket in _found(ordered)), *(_changed(ordered, name) for name in VARIANTS)]
+    every = sorted(facts)
+    orders = [sorted(every, key=lambda each: content_id("bucket", seed, each.example_id)) for seed in range(seeds)]
+    return [*(_left_out(orders, *bucket) for bucket in _found(every)), *(_changed(orders, name) for name in VARIANTS)]
 
 
 def training_sets(found: Iterable[Bucket]) -> list[TrainingSet]:
@@ -99,41 +105,42 @@ def training_sets(found: Iterable[Bucket]) -> list[TrainingSet]:
     return list(dict.fromkeys([*controls, *every]))
 
 
-def _found(ordered: Sequence[ExampleFacts]) -> Iterator[tuple[str, str]]:
+def _found(every: Sequence[ExampleFacts]) -> Iterator[tuple[str, str]]:
     for kind in KINDS:
-        values = sorted({each.value(kind) for each in ordered} - {""})
+        values = sorted({each.value(kind) for each in every} - {""})
         yield from ((kind, value) for value in values)
 
 
-def _left_out(ordered: Sequence[ExampleFacts], kind: str, value: str) -> Bucket:
-    rest = [each for each in ordered if each.value(kind) != value]
-    inside = len(ordered) - len(rest)
-    bucket = Bucket(kind, value, KINDS[kind].format(value), inside)
-    size = next((int(share * len(ordered)) for share in SHARES if int(share * len(ordered)) <= len(rest)), 0)
+def _left_out(orders: Sequence[Sequence[ExampleFacts]], kind: str, value: str) -> Bucket:
+    inside = {each.example_id for each in orders[0] if each.value(kind) == value}
+    rests = [[each for each in order if each.example_id not in inside] for order in orders]
+    total, rest = len(orders[0]), len(rests[0])
+    bucket = Bucket(kind, value, KINDS[kind].format(value), total - rest)
+    size = next((int(share * total) for share in SHARES if int(share * total) <= rest), 0)
     if not rest:
         return bucket._replace(left_out="all examples are in it")
     if not size:
-        return bucket._replace(left_out=f"only {len(rest)} of {len(ordered)} examples are left without it")
-    if inside < SMALLEST * len(ordered):
-        return bucket._replace(left_out=f"{inside} of {len(ordered)} examples are too few")
-    control, without = _drawn(f"all {size}", ordered[:size]), _drawn(f"without {bucket.name}", rest[:size])
-    if control.chosen == without.chosen:
+        return bucket._replace(left_out=f"only {rest} of {total} examples are left without it")
+    if bucket.examples < SMALLEST * total:
+        return bucket._replace(left_out=f"{bucket.examples} of {total} examples are too few")
+    control, without = _drawn(f"all {size}", orders, size), _drawn(f"without {bucket.name}", rests, size)
+    if control.draws == without.draws:
         return bucket._replace(left_out=f"none of its examples is among the {size} that are drawn")
     return bucket._replace(with_it=control, without=without)
 
 
-def _changed(ordered: Sequence[ExampleFacts], name: str) -> Bucket:
-    variant = VARIANTS[name]
-    inside = sum(name in each.changed for each in ordered)
+def _changed(orders: Sequence[Sequence[ExampleFacts]], name: str) -> Bucket:
+    variant, total = VARIANTS[name], len(orders[0])
+    inside = sum(name in each.changed for each in orders[0])
     bucket = Bucket(variant.kind, variant.value, variant.what, inside)
     if not inside:
         return bucket._replace(left_out="no example would have another target")
-    if inside < SMALLEST * len(ordered):
-        return bucket._replace(left_out=f"{inside} of {len(ordered)} examples are too few")
-    control = _drawn(f"all {len(ordered)}", ordered)
+    if inside < SMALLEST * total:
+        return bucket._replace(left_out=f"{inside} of {total} examples are too few")
+    control = _drawn(f"all {total}", orders, total)
     changed = control._replace(name=f"{'with' if variant.adds else 'without'} {bucket.name}", variant=name)
     return bucket._replace(with_it=changed, without=control) if variant.adds else bucket._replace(with_it=control, without=changed)
 
 
-def _drawn(name: str, facts: Sequence[ExampleFacts]) -> TrainingSet:
-    return TrainingSet(name, "", tuple(sorted(each.example_id for each in facts)))
+def _drawn(name: str, orders: Sequence[Sequence[ExampleFacts]], size: int) -> TrainingSet:
+    return TrainingSet(name, "", tuple(tuple(sorted(each.example_id for each in order[:size])) for order in orders))

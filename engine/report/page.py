@@ -24,7 +24,9 @@ from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS, R
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-SECTION_IDS = "summary funnel duplicates judge pools training quality calibration pareto gate return attribution lineage predictions run".split()
+SECTION_IDS = (
+    "summary funnel duplicates judge pools training quality calibration pareto gate return attribution lineage predictions run"
+).split()
 """Ids of the sections, in order, and their file names below templates/sections."""
 SECTIONS = [(name, "Deduplication" if name == "duplicates" else name.capitalize()) for name in SECTION_IDS]
 """Id and title in the navigation."""

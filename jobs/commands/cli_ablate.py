@@ -6,7 +6,10 @@ import typer
 
 from jobs.terminal.arguments import Json, Run, show
 
+ablation = typer.Typer()
 
+
+@ablation.command()
 def ablate(
     run: Run,
     student: Annotated[

@@ -62,6 +62,8 @@ class TrainingSet(NamedTuple):
     """One of VARIANTS, "" = the examples as they are."""
     draws: tuple[tuple[str, ...], ...]
     """Seed -> sorted ids of its examples."""
+    is_whole: bool
+    """Whether there is nothing to draw, so that every seed learns the same."""
 
     @property
     def size(self) -> int:
@@ -143,4 +145,5 @@ def _changed(orders: Sequence[Sequence[ExampleFacts]], name: str) -> Bucket:
 
 
 def _drawn(name: str, orders: Sequence[Sequence[ExampleFacts]], size: int) -> TrainingSet:
-    return TrainingSet(name, "", tuple(tuple(sorted(each.example_id for each in order[:size])) for order in orders))
+    draws = tuple(tuple(sorted(each.example_id for each in order[:size])) for order in orders)
+    return TrainingSet(name, "", draws, is_whole=size == len(orders[0]))

@@ -157,9 +157,7 @@ def _fields(answered: Answered, rows: pa.Table, wrong: Array) -> list[_Looked]:
     errors = int(both.sum())
     if len(names) < 2 or errors < MIN_VALUES:
         return []
-    differs = np.array(
-        [[float(_differs(pair, name)) if ok else 0.0 for name in names] for pair, ok in zip(pairs, both, strict=True)]
-    )
+    differs = np.array([[float(_differs(pair, name)) for name in names] for pair, ok in zip(pairs, both, strict=True) if ok])
     clusters = [answered.clusters[row] for row in np.flatnonzero(both)]
     looked = []
     for column, name in enumerate(names):

@@ -20,9 +20,8 @@ from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate
 from jobs import workspace
-from jobs.commands.ablate_trainings import ABLATION, SUPERVISE, Plan, exact, prefix, prepared, scenarios, smallest, train
+from jobs.commands.ablate_trainings import ABLATION, SUPERVISE, Sets, exact_by_seed, prepared, scenarios, smallest, train
 from jobs.terminal.console import columns, interval
-from jobs.workspace import Workspace
 
 RESULT = f"{ABLATION}/buckets.json"
 READ = ["example_id", "pool", "confidence_tier", "kind", "target", "final", "rationale", "limits"]
@@ -40,18 +39,20 @@ def ablate(run: str, *, student: str | None, seeds: int, epochs: int | None = No
     student = student or smallest(work)
     work = prepared(work, student, seeds, epochs, profile)
     dataset = workspace.finished(work.folder, "dataset")
-    found = buckets(facts(dataset))
-    sets = training_sets(found)
+    found = buckets(facts(dataset), seeds=seeds)
+    sets = {each: _sets(each, seeds) for each in training_sets(found)}
     if not sets:
         why = "".join(f"\n  {bucket.name}: {bucket.left_out}" for bucket in found)
         hint = "A run with several teachers, pools or syntheses has some."
         raise InputError(f"{work.folder}: no bucket of its examples can be left out:{why}\n{hint}")
-    plans = {each: _plan(work, each) for each in sets}
     with workspace.locked(work.folder):
-        train(work, list(plans.values()))
+        train(work, [plan for each in sets.values() for plan in each.plans(work.contract.students)])
         evaluation, clusters = work.contract.evaluation, scenarios(work)
         trained = Trained(
-            {each: exact(work, plan) for each, plan in plans.items()}, clusters, level=evaluation.level, worth=evaluation.worth
+            {each: exact_by_seed(work, named) for each, named in sets.items()},
+            clusters,
+            level=evaluation.level,
+            worth=evaluation.worth,
         )
         result = Attribution(
             run=str(work.folder),
@@ -75,9 +76,10 @@ def examples(context: JobContext) -> RowCounts:
     """Write the examples of a training set: some of those of the dataset, perhaps with another target."""
     dataset = context.artifact("dataset")
     folder = context.job.name.rpartition("/")[0]
-    sets = training_sets(buckets(facts(dataset)))
-    [wanted] = [each for each in sets if prefix(each.name, each.digest) == folder]
-    chosen, pieces = pa.array(wanted.chosen), []
+    seeds = len(context.contract.students)
+    sets = [(each, _sets(each, seeds)) for each in training_sets(buckets(facts(dataset), seeds=seeds))]
+    wanted, seed = next((each, seed) for each, named in sets for seed in range(seeds) if named.prefix(seed) == folder)
+    chosen, pieces = pa.array(wanted.draws[seed]), []
     for piece in iterate(dataset.folder / "examples", dataset.table("examples")):
         rows = piece.filter(pc.is_in(piece["example_id"], chosen))
         pieces.append(_changed(rows, wanted, dataset) if wanted.variant else rows)
@@ -85,7 +87,7 @@ def examples(context: JobContext) -> RowCounts:
     context.writer.put("examples", table, EXAMPLE)
     if asked := wanted.variant and variants.VARIANTS[wanted.variant].supervise:
         context.writer.metrics = {SUPERVISE: asked}
-    return RowCounts(len(wanted.chosen), {"learnt": len(table)})
+    return RowCounts(wanted.size, {"learnt": len(table)})
 
 
 def _changed(rows: pa.Table, wanted: TrainingSet, dataset: Artifact) -> pa.Table:
@@ -136,11 +138,10 @@ def _answers(dataset: Artifact, ids: set[str]) -> dict[str, Row]:
     return found
 
 
-def _plan(work: Workspace, each: TrainingSet) -> Plan:
-    students = tuple(student.name for student in work.contract.students)
+def _sets(each: TrainingSet, seeds: int) -> Sets:
+    digests = tuple(each.digest(seed) for seed in range(seeds))
     asked = bool(each.variant and variants.VARIANTS[each.variant].supervise)
-    make = "jobs.commands.ablate_buckets:examples"
-    return Plan(prefix(each.name, each.digest), make, (), students, is_asked_otherwise=asked)
+    return Sets(each.name, "jobs.commands.ablate_buckets:examples", digests, each.is_whole, asked)
 
 
 def as_text(attribution: Attribution) -> str:

@@ -19,7 +19,7 @@ from engine.stats.crossed import crossed_mean
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate
 from jobs import workspace
-from jobs.commands.ablate_trainings import ABLATION, Plan, exact, prefix, prepared, scenarios, smallest, train
+from jobs.commands.ablate_trainings import ABLATION, Sets, exact_by_seed, prepared, scenarios, smallest, train
 from jobs.terminal.console import columns, interval
 from jobs.workspace import Workspace
 
@@ -39,10 +39,10 @@ def ablate(run: str, *, student: str | None, seeds: int, epochs: int | None = No
     work = prepared(work, student, seeds, epochs, profile)
     dataset = workspace.finished(work.folder, "dataset")
     ids = example_ids(dataset)
-    plans = {share: [_plan(work, ids, share, seed) for seed in range(seeds)] for share in SHARES}
+    sets = {share: _sets(ids, share, seeds) for share in SHARES}
     with workspace.locked(work.folder):
-        train(work, list(dict.fromkeys(plan for each in plans.values() for plan in each)))
-        result = _curve(work, student, dataset, {share: _exact(work, each) for share, each in plans.items()})
+        train(work, [plan for each in sets.values() for plan in each.plans(work.contract.students)])
+        result = _curve(work, student, dataset, {share: exact_by_seed(work, each) for share, each in sets.items()})
         work.folder.write(RESULT, result.model_dump_json(indent=1).encode())
     return result
 
@@ -51,9 +51,10 @@ def examples(context: JobContext) -> RowCounts:
     """Write the examples that one seed has drawn."""
     dataset = context.artifact("dataset")
     folder = context.job.name.rpartition("/")[0]
-    ids, seeds = example_ids(dataset), [student.seed for student in context.contract.students]
-    drawn = ({prefix(*_named(ids, share, seed)): draw(ids, share, seed)} for share in SHARES for seed in seeds)
-    chosen = next(each[folder] for each in drawn if folder in each)
+    ids, seeds = example_ids(dataset), len(context.contract.students)
+    sets = [(share, _sets(ids, share, seeds)) for share in SHARES]
+    share, seed = next((share, seed) for share, each in sets for seed in range(seeds) if each.prefix(seed) == folder)
+    chosen = draw(ids, share, seed)
     pieces = iterate(dataset.folder / "examples", dataset.table("examples"))
     table = pa.concat_tables([piece.filter(pc.is_in(piece["example_id"], pa.array(chosen))) for piece in pieces])
     context.writer.put("examples", table, EXAMPLE)
@@ -66,25 +67,9 @@ def example_ids(dataset: Artifact) -> list[str]:
     return [example for piece in pieces for example in piece["example_id"].to_pylist()]
 
 
-def _named(ids: list[str], share: float, seed: int) -> tuple[str, str]:
-    """Return name and hash of the training set of a share: with all examples it is the same for every seed."""
-    if share == 1:
-        return "curve 100", content_id(*sorted(ids))
-    return f"curve {100 * share:g} seed {seed}", content_id(*draw(ids, share, seed))
-
-
-def _plan(work: Workspace, ids: list[str], share: float, seed: int) -> Plan:
-    students = tuple(student.name for student in work.contract.students)
-    return Plan(prefix(*_named(ids, share, seed)), MAKE, (), students if share == 1 else (students[seed],))
-
-
-def _exact(work: Workspace, plans: list[Plan]) -> np.ndarray:
-    """Return (seeds, prompts) of 1 for an exact answer; all seeds are in one plan, or each is in its own."""
-    return (
-        exact(work, plans[0])
-        if len(set(plans)) == 1 and len(plans[0].students) == len(plans)
-        else np.concatenate([exact(work, plan) for plan in plans])
-    )
+def _sets(ids: list[str], share: float, seeds: int) -> Sets:
+    digests = tuple(content_id(*draw(ids, share, seed)) for seed in range(seeds))
+    return Sets(f"curve {100 * share:g}", MAKE, digests, is_whole=share == 1)
 
 
 def _curve(work: Workspace, student: str, dataset: Artifact, found: dict[float, np.ndarray]) -> LearningCurve:

@@ -52,6 +52,30 @@ class Plan(NamedTuple):
         return f"{self.prefix}/predictions-{self.students[0]}-to-{self.students[-1]}"
 
 
+class Sets(NamedTuple):
+    """A training set of each seed, all of one name."""
+
+    name: str
+    make: str
+    """`module:function` of the job that writes their examples."""
+    digests: tuple[str, ...]
+    """Seed -> hash of its training set."""
+    is_whole: bool = False
+    """Whether every seed learns the same set."""
+    is_asked_otherwise: bool = False
+
+    def prefix(self, seed: int) -> str:
+        """Return the folder of a seed's artifacts, relative to the run."""
+        return prefix(self.name if self.is_whole else f"{self.name} seed {seed}", self.digests[seed])
+
+    def plans(self, students: Sequence[Student]) -> list[Plan]:
+        """Return one plan for all `students`, which are in the order of their seeds, or one for each."""
+        names = [student.name for student in students]
+        if self.is_whole:
+            return [Plan(self.prefix(0), self.make, (), tuple(names), self.is_asked_otherwise)]
+        return [Plan(self.prefix(seed), self.make, (), (name,), self.is_asked_otherwise) for seed, name in enumerate(names)]
+
+
 def prefix(name: str, digest: str) -> str:
     """Return the folder of a training set's artifacts, relative to the run."""
     return f"{ABLATION}/{name.replace(' ', '-')}-{digest[:8]}"
@@ -180,6 +204,11 @@ def exact(work: Workspace, plan: Plan) -> np.ndarray:
     table = evaluation.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
     rows = [table.filter(pc.equal(table["model"], student))["exact"].to_pylist() for student in plan.students]
     return np.array(rows, np.float64)
+
+
+def exact_by_seed(work: Workspace, sets: Sets) -> np.ndarray:
+    """Return a matrix (seeds, prompts in order of their ids) of 1 for an exact answer and 0 for another."""
+    return np.concatenate([exact(work, plan) for plan in sets.plans(work.contract.students)])
 
 
 def scenarios(work: Workspace) -> list[str]:

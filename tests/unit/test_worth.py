@@ -172,7 +172,7 @@ CURVE = LearningCurve(
 )  # fmt: skip
 FLAT = CURVE.model_copy(update={"next_gain": about(0.002, 0.004)})
 FRESH, STALE = (Copies(source="sources", copies=count, prompts=N, share=about(count / N, 0.05)) for count in (20, 160))
-SMALLER, EQUAL = {"capacity": about(0.1, 0.02), "sizes": ("l", "s")}, {"capacity": about(0.001, 0.005), "sizes": ("l", "s")}
+SMALLER, EQUAL = {"capacity": about(0.1, 0.02), "sizes": ("l", "s")}, {"capacity": about(0.001, 0.005, n=2000), "sizes": ("l", "s")}
 
 
 def noise(share, half):
@@ -187,7 +187,7 @@ def models(gap, *, exact=0.8, teacher=0.85):
     return [ModelEntry(name="t", role="teacher", metrics=Metrics(exact_match=about(teacher, 0.005))), student]
 
 
-BELOW, REACHED = about(-0.05, 0.02), about(0.005, 0.01)
+BELOW, REACHED = about(-0.05, 0.02), about(0.005, 0.01, n=2000)
 
 
 @pytest.mark.parametrize(

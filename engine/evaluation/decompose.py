@@ -56,7 +56,7 @@ class Bootstrap(NamedTuple):
 def decompose(student: Answered, teacher: Answered, draws: Bootstrap) -> Decomposition:
     """Return the classes of `student`'s answers against those of `teacher`, which has the same prompts in the same order."""
     right, taught, clusters = student.right == 1, teacher.right == 1, student.clusters
-    same = np.array([_key(mine) == _key(other) for mine, other in zip(student.answers, teacher.answers, strict=True)])
+    same = np.array([answer_key(mine) == answer_key(other) for mine, other in zip(student.answers, teacher.answers, strict=True)])
     classes = {
         "both_right": right & taught,
         "error_learnt": ~right & ~taught & same,
@@ -85,7 +85,7 @@ def _class(mask: Array, student: Answered, level: float) -> ErrorClass:
     )
 
 
-def _key(answer: str) -> str:
+def answer_key(answer: str) -> str:
     """Return what two equal answers have in common: their JSON, or else their text."""
     value = parse(answer)
     return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else answer.strip()

@@ -91,6 +91,10 @@ def _bias(worth: Worth, student: ModelEntry) -> Signal:
         f"{student.name} errs with its teacher {'more often than' if kappa.low > 0 else 'about as often as'} chance: kappa "
         f"{_plain(kappa)}; it learnt {found.error_learnt.count} of the teacher's {wrong} errors and mends {found.better.count}."
     )
+    growth = worth.curve.bias_growth if worth.curve else None
+    if growth:
+        verb = "rises" if growth.low > 0 else "falls" if growth.high < 0 else "is not shown to rise"
+        text += f" The share of them that students learn {verb} with the data: {_signed(growth)}."
     return Signal(name="bias", fired=kappa.low > 0, number=kappa, limit=0.0, text=text)
 
 

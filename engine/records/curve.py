@@ -16,6 +16,8 @@ class CurvePoint(Record):
     """One training per seed."""
     exact_match: Estimate | None
     """Mean exact match on the holdout; null with fewer than 5 clusters of prompts."""
+    errors_shared: Estimate | None = None
+    """Of the teacher's wrong answers on the holdout, the share that the students give, too; null without a report, or with few."""
 
 
 class LearningCurve(Record):
@@ -49,5 +51,7 @@ class LearningCurve(Record):
     """Exact match that the law gives for them, less that of today. The interval is over seeds and prompts, not over laws."""
     flattening: Estimate | None = None
     """Exponent of the first half of the curve less that of the last: above 0, the law promises too much."""
+    bias_growth: Estimate | None = None
+    """`errors_shared` of all examples less that of the smallest share, paired: above 0, more data teaches the teacher's errors."""
     why: str = ""
     """Why nothing could be fitted."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.evaluation.curve import LAW, SHARES, draw, fit
-from engine.evaluation.decompose import num_clusters
+from engine.evaluation.decompose import answer_key, num_clusters
 from engine.records.ablation import Training
 from engine.records.curve import CurvePoint, LearningCurve
 from engine.records.estimate import Estimate
@@ -19,7 +19,17 @@ from engine.stats.crossed import crossed_mean
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate
 from jobs import workspace
-from jobs.commands.ablate_trainings import ABLATION, Sets, exact_by_seed, prepared, scenarios, smallest, train
+from jobs.commands.ablate_trainings import (
+    ABLATION,
+    Sets,
+    answers_by_seed,
+    exact_by_seed,
+    prepared,
+    scenarios,
+    smallest,
+    teacher_errors,
+    train,
+)  # fmt: skip
 from jobs.terminal.console import columns, interval
 from jobs.workspace import Workspace
 
@@ -43,6 +53,7 @@ def ablate(run: str, *, student: str | None, seeds: int, epochs: int | None = No
     with workspace.locked(work.folder):
         train(work, [plan for each in sets.values() for plan in each.plans(work.contract.students)])
         result = _curve(work, student, dataset, {share: exact_by_seed(work, each) for share, each in sets.items()})
+        result = _with_bias(work, result, [answers_by_seed(work, each) for each in sets.values()])
         work.folder.write(RESULT, result.model_dump_json(indent=1).encode())
     return result
 
@@ -99,12 +110,35 @@ def _curve(work: Workspace, student: str, dataset: Artifact, found: dict[float, 
     )
 
 
+def _with_bias(work: Workspace, curve: LearningCurve, answers: list[list[list[str]]]) -> LearningCurve:
+    """Return the curve with the share of the teacher's errors that its students make, too.
+
+    `answers` are those of each share, seed and prompt.
+    """
+    errors = {index: answer_key(answer) for index, answer in teacher_errors(work).items()}
+    clusters = [scenario for index, scenario in enumerate(scenarios(work)) if index in errors]
+    shared = [
+        np.array([[answer_key(seed[index]) == wrong for index, wrong in errors.items()] for seed in seeds], np.float64)
+        for seeds in answers
+    ]
+    means = [crossed_mean(cells, clusters) if errors else None for cells in shared]
+    growth = crossed_mean(shared[-1] - shared[0], clusters) if errors and curve.seeds > 1 else None
+    points = [
+        point.model_copy(update={"errors_shared": mean and mean.interval(curve.level)})
+        for point, mean in zip(curve.points, means, strict=True)
+    ]
+    return curve.model_copy(update={"points": points, "bias_growth": growth and growth.interval(curve.level)})
+
+
 def as_text(curve: LearningCurve) -> str:
     """Return a table with a line per share, and what twice the data would bring."""
     on = f"{curve.prompts} prompts of {curve.clusters} scenarios"
     head = f"student {curve.student}, {curve.seeds} seeds, {curve.epochs} epochs, {on}"
-    rows = [[f"{100 * each.share:g} %", each.examples, interval(each.exact_match), _by_seed(each)] for each in curve.points]
-    table = columns(rows, head=["share", "examples", "exact match", "by seed"])
+    rows = [
+        [f"{100 * each.share:g} %", each.examples, *map(interval, (each.exact_match, each.errors_shared)), _by_seed(each)]
+        for each in curve.points
+    ]
+    table = columns(rows, head=["share", "examples", "exact match", "teacher's errors", "by seed"])
     if curve.next_gain is None or curve.flattening is None:
         return f"{head}\n\n{table}\n\nThe law could not be fitted: {curve.why}."
     gain, bend = curve.next_gain, curve.flattening

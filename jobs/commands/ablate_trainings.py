@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from engine.contract import load_profile
 from engine.contract.students import Student
 from engine.errors import InputError, MissingArtifact
 from engine.records.record import ArtifactRecord
-from engine.rows import HOLDOUT, PREDICTION
+from engine.rows import HOLDOUT, PREDICTION, Row
 from engine.runs.job import Job, JobContext, run_pipeline, unfinished
 from engine.storage.artifact import RowCounts, load_artifact
 from jobs import workspace
@@ -200,15 +200,36 @@ def examine(context: JobContext) -> RowCounts:
 
 def exact(work: Workspace, plan: Plan) -> np.ndarray:
     """Return a matrix (students of the plan, prompts in order of their ids) of 1 for an exact answer and 0 for another."""
-    evaluation = workspace.finished(work.folder, plan.evaluation)
-    table = evaluation.read("predictions", PREDICTION, ["model", "prompt_id", "exact"]).sort_by("prompt_id")
-    rows = [table.filter(pc.equal(table["model"], student))["exact"].to_pylist() for student in plan.students]
-    return np.array(rows, np.float64)
+    return np.array(_predicted(work, plan, "exact"), np.float64)
 
 
 def exact_by_seed(work: Workspace, sets: Sets) -> np.ndarray:
     """Return a matrix (seeds, prompts in order of their ids) of 1 for an exact answer and 0 for another."""
     return np.concatenate([exact(work, plan) for plan in sets.plans(work.contract.students)])
+
+
+def answers_by_seed(work: Workspace, sets: Sets) -> list[list[str]]:
+    """Return the answers of each seed to the prompts in order of their ids."""
+    return [answers for plan in sets.plans(work.contract.students) for answers in _predicted(work, plan, "answer")]
+
+
+def _predicted(work: Workspace, plan: Plan, column: str) -> list[list[Any]]:
+    evaluation = workspace.finished(work.folder, plan.evaluation)
+    table = evaluation.read("predictions", PREDICTION, ["model", "prompt_id", column]).sort_by("prompt_id")
+    return [table.filter(pc.equal(table["model"], student))[column].to_pylist() for student in plan.students]
+
+
+def teacher_errors(work: Workspace) -> dict[int, str]:
+    """Return the wrong answers of the report's best teacher by the index of their prompts in order of their ids; {} without one."""
+    reports = load_artifact(work.folder / "reports")
+    if reports is None:
+        return {}
+    table = reports.read("predictions", PREDICTION, ["model", "role", "prompt_id", "exact", "answer"]).sort_by("prompt_id")
+    by_model: dict[str, list[Row]] = {}
+    for row in table.filter(pc.equal(table["role"], "teacher")).to_pylist():
+        by_model.setdefault(row["model"], []).append(row)
+    best = max(by_model.values(), key=lambda rows: sum(row["exact"] for row in rows), default=[])
+    return {index: row["answer"] for index, row in enumerate(best) if not row["exact"]}
 
 
 def scenarios(work: Workspace) -> list[str]:

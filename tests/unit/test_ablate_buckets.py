@@ -81,7 +81,11 @@ def examine(context):
         learnt = json.loads((context.run / need).read("model/learnt.json"))
         seed = int(need.rpartition("-")[2])
         able = HELD * learnt["right"] - 20 / learnt["examples"] + seed % 2
-        rows += [{**row, "model": need.rpartition("/")[2], "exact": index < able} for index, row in enumerate(holdout)]
+        name, wrong = need.rpartition("/")[2], "as t" if learnt["examples"] > 20 else "own"
+        rows += [
+            {**row, "model": name, "exact": index < able, "answer": "right" if index < able else wrong}
+            for index, row in enumerate(holdout)
+        ]
     context.writer.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
     return RowCounts(len(rows), {"answers": len(rows)})
 
@@ -133,6 +137,19 @@ def test_curve_trains_on_shares_and_fits_a_law(run):
     assert "power law" in ablate_curve.as_text(result) and "120 examples would bring" in ablate_curve.as_text(result)
     folders = {name.split("/")[1].rsplit("-", 1)[0] for name in trained}
     assert folders == {"curve-100", *(f"curve-{share}-seed-{seed}" for share in (25, 50) for seed in range(3))}
+
+
+def test_curve_tells_whether_more_data_teaches_the_teachers_errors(run):
+    rows = [{**held(number), "model": "t", "role": "teacher", "answer": "as t", "exact": number < 10} for number in range(HELD)]
+    job = next(job for job in pipeline(run.contract) if job.name == "reports")
+    (run.folder / "reports").remove()
+    context = run.context(job, log=lambda text: None, progress=lambda text: None)
+    context.writer.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
+    context.writer.finish(identify(context), RowCounts(HELD, {"stop": HELD}))
+    result = ablate_curve.ablate(run.folder.url, student="small", seeds=3)
+    small, _, whole = [point.errors_shared for point in result.points]
+    assert small.value == 0 and whole.value > 0.5 and small.n == 30  # ten wrong answers of the teacher, three seeds
+    assert result.bias_growth.value == pytest.approx(whole.value) and result.bias_growth.low > 0
 
 
 def test_curve_of_one_seed_has_no_law(run):

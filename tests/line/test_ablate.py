@@ -1,13 +1,23 @@
-"""`rayleigh ablate --curve` and `--buckets` on a finished run with real trainings: what is missing is trained, the report shows it."""
+"""`rayleigh ablate --curve` and `--buckets` with real trainings: only what is missing is trained, and the report shows it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from test_line import CONTRACT, HERE, rayleigh
 
+HERE = Path(__file__).parent
+CONTRACT, ROOT = HERE / "tiny.yaml", HERE.parents[1]
 pytestmark = [pytest.mark.modes, pytest.mark.timeout(3600)]
 MORE = ("prompts.sources.0.take=64", "prompts.holdout.take=16", "curation.pick.validation=0.25", "specialist.niche.traffic=1000")
+
+
+def rayleigh(*words):
+    command = [sys.executable, "-m", "jobs.cli", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3000)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

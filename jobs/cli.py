@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from engine.errors import RayleighError
 from jobs.bench.commands import bench
+from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_withdraw import withdraw
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
+app.add_typer(ablation)  # without a name: its command is one of ours
 app.command()(search)
 app.command()(withdraw)
 
@@ -166,22 +168,6 @@ def rejudge(
 
     result = rejudge.rejudge(run, contract=contract, changes=changes or [], profile=profile, write=write)
     show(result, rejudge.as_text(result), as_json)
-
-
-@app.command()
-def ablate(
-    run: Run,
-    student: Annotated[str, typer.Option("--student", metavar="NAME", help="Student of the contract to train.")],
-    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Trainings per subset.")] = 3,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, metavar="N", help="Default that of the student.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Default that of RUN.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Train a student on subsets of the answers of RUN, equally large, with and without checks and judge; compare the results."""
-    from jobs.commands import ablate
-
-    result = ablate.ablate(run, student=student, seeds=seeds, epochs=epochs, profile=profile)
-    show(result, ablate.as_text(result), as_json)
 
 
 @app.command()

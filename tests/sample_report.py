@@ -2,6 +2,8 @@
 
 import math
 
+import sample_worth
+
 from engine.contract.gate import Gate
 from engine.records.gate import RequirementTest
 from engine.records.report import Holdout, ModelEntry, Report
@@ -65,6 +67,7 @@ def report(rows: list[Row], nasty: str) -> Report:
             "The difference of s and smol is not significant on this holdout: -0.017 exact match.",
             *([f"Some finding quotes {nasty}"] if nasty else []),
         ),
+        worth=sample_worth.worth(rows, models),
     )
 
 

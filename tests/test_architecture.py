@@ -184,9 +184,9 @@ def test_functions_are_short():
     require_none(breaches, f"A function has at most {LONGEST_FUNCTION} lines: take a step out of it that has a name.")
 
 
-def is_command(one: Function) -> bool:
+def is_command(path: Path, one: Function) -> bool:
     """Whether its parameters are the options of a command line."""
-    return any(ast.unparse(decorator).endswith(".command()") for decorator in one.decorator_list)
+    return path.name.startswith("cli_") or any(ast.unparse(decorator).endswith(".command()") for decorator in one.decorator_list)
 
 
 def test_functions_take_few_parameters():
@@ -195,7 +195,7 @@ def test_functions_take_few_parameters():
         for one in functions(path):
             parameters = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
             count = sum(parameter.arg not in ("self", "cls") for parameter in parameters)
-            if count > MOST_PARAMETERS and not is_command(one):
+            if count > MOST_PARAMETERS and not is_command(path, one):
                 breaches.append(f"{name_of(path)} {one.name}: {count} parameters")
     require_none(breaches, f"A function takes at most {MOST_PARAMETERS} parameters: pass a section, a spec or a NamedTuple.")
 

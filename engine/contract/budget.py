@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from engine.contract.base import Name, Positive, Section
+from engine.contract.base import Name, Positive, Section, added
 
 MILLION = 1_000_000
 HOUR = 3600  # seconds
@@ -16,7 +16,7 @@ class TokenPrice(Section):
 
 
 class Price(Section):
-    """Prices of a machine's hour and of a teacher's tokens, in one currency."""
+    """Prices of a machine's hour, of a teacher's tokens and of a person's labels, in one currency."""
 
     currency: str = ""
     """Name of the currency, such as EUR; only shown."""
@@ -27,6 +27,9 @@ class Price(Section):
     per_correction: float = Field(default=0.0, ge=0, exclude_if=lambda price: not price)
     """What it costs that a person corrects a wrong answer, counted for every request that neither the student nor the teacher it
     falls back to answers right. Part of the cost of 1,000 right answers."""
+    per_label: float = added(0.0, ge=0)
+    """What a person's label costs: of an answer that was reviewed, of a labelled item of the judge, of a holdout row whose
+    reference is by hand. Part of what the run cost."""
 
     def of(self, teacher: str) -> TokenPrice:
         """Return the price of the tokens of the teacher called `teacher`."""

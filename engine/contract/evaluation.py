@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, Share, distinct
+from engine.contract.base import Name, Positive, Section, Share, added, distinct
 from engine.contract.checks import Check
 
 Cluster = Literal["scenario", "parent", "task_unit", "source", "language", "layer", "difficulty", "none"]
@@ -62,3 +62,6 @@ class Evaluation(Section):
     """Column of the holdout whose equal values make prompts dependent (mails of one phrasing). Every interval and every test of the
     gate draws whole clusters; an empty value is a cluster by itself. Any column of your file can be it: map it as `scenario` in
     prompts.holdout.columns. `none`: every prompt is independent of the others."""
+    worth: Share = added(0.01)
+    """Exact match, as a share, below which a gain is not worth its cost: twice the data, a larger student or a better teacher that
+    would bring less is not advised, and a bucket of examples that brings less adds nothing."""

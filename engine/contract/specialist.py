@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from engine.contract.answer_schema import schema_problems
-from engine.contract.base import JsonSchema, Name, Positive, Section, Share, distinct
+from engine.contract.base import JsonSchema, Name, Positive, Section, Share, added, distinct
 
 MOST_PROBLEMS = 8  # of one schema that a message names
 
@@ -29,6 +29,8 @@ class Niche(Section):
     latency: Latency = Latency()
     answer_above: Share = 0.0
     """Least confidence of a student's answer; requests below it fall back to the teacher, whose cost counts."""
+    traffic: Positive | None = added(None)
+    """Requests a month that it will get; null = not known. Turns the break-even of the run, in requests, into months."""
 
 
 class Output(Section):

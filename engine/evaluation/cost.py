@@ -48,8 +48,7 @@ def spent(served: Served, price: Array | None, teacher: Served, teacher_price: A
     A request falls back when the confidence is below `answer_above` or the answer did not finish; it then costs both prices.
     `price` and `teacher_price` are (n,) as returned by `price_of`.
     """
-    unsure = np.nan_to_num(served.confidence, nan=np.inf) < answer_above
-    fallback = unsure | (served.sound == 0)
+    fallback = falls_back(served.confidence, served.sound, answer_above)
     total = None if price is None or teacher_price is None else price + fallback * teacher_price
     return Spent(total, np.where(fallback, teacher.right, served.right), fallback.astype(np.float64))
 
@@ -70,6 +69,11 @@ def cost(requests: Spent) -> Cost:
         fallback_share=round(float(requests.fallback.mean()), 6),
         accepted_share=round(float(requests.accepted.mean()), 6),
     )
+
+
+def falls_back(confidence: Array, sound: Array, answer_above: float) -> Array:
+    """Return the mask (n,) of requests that a model leaves to the teacher; see `Served` for its columns."""
+    return (np.nan_to_num(confidence, nan=np.inf) < answer_above) | (sound == 0)
 
 
 def cost_alone(served: Served, price: Array | None, per_correction: float = 0.0) -> Cost:

@@ -14,6 +14,7 @@ from engine.records.base import Json, Record
 from engine.records.estimate import Estimate, ReliabilityBin
 from engine.records.gate import GateDecision, RequirementTest
 from engine.records.judge import JudgeMetrics
+from engine.records.worth import Worth
 
 VERSION = 1
 
@@ -221,6 +222,8 @@ class Report(Record):
     """Summary of the training set."""
     ablation: Ablation | None = None
     """Result of `rayleigh ablate` on this dataset, if there is one."""
+    worth: Worth | None = None
+    """What the run cost and saves, whose errors the students make, and what to do next; null in older reports."""
 
     def model(self, name: str, role: Role = "student") -> ModelEntry:
         """Return the entry of the model `name`.

@@ -40,5 +40,10 @@ QUERIES = {
     "kinds": "select kind, split, count(*) from examples group by all order by all",
     "preferences": "select reason, count(*), avg(margin), avg(length_ratio) from preferences group by 1 order by 1",
     "sample": "select * from picked where answer_id like 'ID%'",
+    "errors": (
+        "select s.model, t.model as teacher, s.exact as right, t.exact as teacher_right, s.answer = t.answer as same, count(*) "
+        "from predictions s join predictions t using (prompt_id) where s.role = 'student' and t.role = 'teacher' "
+        "group by all order by all"
+    ),
     "predictions": "select model, answer, exact, confidence from predictions where prompt_id like 'ID%'",
 }

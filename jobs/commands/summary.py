@@ -7,6 +7,7 @@ from engine.records.report import ModelEntry, Report
 from engine.release.explain import explain, undecided_lines
 from engine.storage.folder import Folder
 from jobs import workspace
+from jobs.commands import worth
 from jobs.commands.status import failure_note, job_table, judge_note, spending_table, status, warning_lines
 from jobs.terminal.console import columns, interval
 
@@ -15,7 +16,7 @@ NUMBERS = "reports/report.json"
 
 
 def report(run: str) -> Report:
-    """Return the run's `report.json`.
+    """Return the run's `report.json`, with the results of `rayleigh ablate` that are newer.
 
     Raises:
         MissingArtifact: the run has no report yet.
@@ -24,7 +25,7 @@ def report(run: str) -> Report:
     folder = workspace.reopen(run).folder
     if not folder.exists("reports/record.json"):
         raise MissingArtifact(f"{folder}: has no report yet. `rayleigh status {run}` shows how far it is; `rayleigh run` goes on.")
-    return workspace.read_model(folder, NUMBERS, Report)
+    return worth.refreshed(folder, workspace.read_model(folder, NUMBERS, Report))
 
 
 def text(run: str, numbers: Report) -> str:
@@ -32,7 +33,7 @@ def text(run: str, numbers: Report) -> str:
     folder, state = workspace.run_folder(run), status(run)
     gate = "\n".join([*_gate(numbers.gate, folder), f"report   {folder}/{PAGE}"])
     notes = [warning_lines(state.jobs), failure_note(state), spending_table(state.spending), judge_note(state.judge)]
-    parts = [job_table(state.jobs), *notes, _models(numbers.models), gate]
+    parts = [job_table(state.jobs), *notes, _models(numbers.models), worth.as_text(folder, numbers), gate]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -14,7 +14,7 @@ from engine.contract import Contract
 from engine.contract.specialist import TaskUnit
 from engine.curation.represent import represent
 from engine.errors import StorageError
-from engine.evaluation import flow
+from engine.evaluation import advice, flow
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.baseline import TrainingExamples, user_text
 from engine.evaluation.evaluator import EvalTarget
@@ -40,6 +40,7 @@ from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
 from jobs.steps.trained import asked, tools_of
 from jobs.steps.verdict import Setting, Verdict, cluster_labels, verdict
+from jobs.steps.worth import worth
 
 PAGE, ABLATION = "index.html", "ablation/ablation.json"
 
@@ -99,6 +100,8 @@ def _write(context: JobContext, written: Verdict) -> None:
     curation = CurationSummary.model_validate(context.artifact("dataset").record.metrics)
     more = {"judge": _judge(context), "curation": curation, "ablation": _ablation(context)}
     numbers = written.report.model_copy(update=more)
+    found = worth(context, written.results, numbers.models)
+    numbers = numbers.model_copy(update={"worth": found, "findings": (*numbers.findings, *advice.findings(found))})
     table = pa.concat_tables(written.predictions)
     context.writer.put("predictions", table, PREDICTION)
     context.writer.folder.write(REPORT, numbers.model_dump_json(indent=1).encode())

@@ -37,6 +37,8 @@ class Verdict(NamedTuple):
 
     report: Report
     predictions: list[pa.Table]
+    results: list[EvalResult]
+    """Of the part of the holdout on which the report rests."""
 
 
 def cluster_labels(rows: Sequence[Row], column: Cluster) -> list[object]:
@@ -74,7 +76,7 @@ def verdict(contract: Contract, results: list[EvalResult], setting: Setting, *, 
         findings=findings(models, holdout=holdout, gate=gate, notes=[*notes], level=contract.evaluation.level),
     )
     tables = [(whole if whole.name in shown else half).predictions for whole, half in zip(results, opened, strict=True)]
-    return Verdict(report, tables)
+    return Verdict(report, tables, opened)
 
 
 def _is_reference(result: EvalResult, contract: Contract, student: str, setting: Setting) -> bool:

@@ -14,7 +14,7 @@ from engine.records.estimate import Estimate
 from engine.rows import EXAMPLE, HOLDOUT, PREDICTION, from_rows
 from engine.stats.bootstrap import TwoWayBootstrap
 from engine.storage.artifact import RowCounts
-from jobs.commands import ablate
+from jobs.commands import ablate, ablate_trainings
 
 CHECKED = {"checks": [{"type": "json_schema"}, {"type": "grounded"}]}
 GOLD = [{"input": "a", "answer": str(number), "label": "right" if number % 2 else "wrong"} for number in range(8)]
@@ -164,7 +164,7 @@ def run(tmp_path, monkeypatch):
         return RowCounts(len(rows), {"answers": len(rows)})
 
     monkeypatch.setattr(jobs.terminal.session, "ray_session", lambda work, console: nullcontext())
-    monkeypatch.setattr(ablate, "examine", examine)
+    monkeypatch.setattr(ablate_trainings, "examine", examine)
     return made_run(str(tmp_path / "run"), tmp_path), seen
 
 

@@ -67,7 +67,7 @@ def test_options_are_these_and_no_more():
         "sql": ["--json"],
         "trace": ["--json"],
         "promote": ["--json", "--point", "--registry", "--student", "--undecided", "--why"],
-        "ablate": ["--epochs", "--json", "--profile", "--seeds", "--student"],
+        "ablate": ["--buckets", "--curve", "--epochs", "--json", "--profile", "--seeds", "--student"],
         "rejudge": ["--contract", "--json", "--profile", "--set", "--write"],
         "rollback": ["--json", "--registry"],
         "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],

@@ -81,6 +81,8 @@ SHOWN = {  # section -> text that only its content has
     "calibration": "reliability diagram",
     "pareto": "exact match against parameters",
     "gate": "Retention on unseen",
+    "return": "learning curve over data",
+    "attribution": "effect of each bucket of the examples",
     "lineage": "sample-browser",
     "predictions": "prediction-browser",
     "run": "Metrics of <b>candidates</b>",
@@ -105,6 +107,17 @@ def test_page_without_any_data_says_so_in_every_section(bare):
         section = bare.partition(f'<section id="{name}">')[2].partition("</section>")[0]
         assert 'class="empty"' in section, name
     assert "No student has been evaluated" in bare
+
+
+def test_page_says_what_to_do_next_what_it_saves_and_whose_errors_they_are(html, data):
+    worth = data.report.worth
+    section = " ".join(re.sub(r"<[^>]+>", " ", html.partition('<section id="return">')[2].partition("</section>")[0]).split())
+    assert f"Next: {worth.advice.title} , for s" in section and "Law: power law without asymptote" in section
+    assert "labels of persons (40) 12.00" in section and "never never to never" in section  # xs is dearer than its teacher
+    section = " ".join(re.sub(r"<[^>]+>", " ", html.partition('<section id="attribution">')[2].partition("</section>")[0]).split())
+    assert "teacher other answers of the teacher other 100 150" in section and " hurts " in section and " helps " in section
+    counts = worth.decompositions[0]
+    assert f"teacher wrong, and learnt {counts.error_learnt.count}" in section
 
 
 def test_page_shows_what_picking_did_and_what_resembled_the_holdout(html, data):

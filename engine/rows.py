@@ -32,10 +32,8 @@ SYNTHESIS_FAULTS = (  # why a reply of the synthesis is not a prompt
 )
 CONVERSATION_FAULTS = ("unknown_role", "tool_calls", "media", "ends_with_assistant")  # why a conversation is not a prompt
 WITHDRAWN = "withdrawn"  # the contract names the row among those that may not be used
-REJECTED = (
-    "unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value", WITHDRAWN,
-    *CONVERSATION_FAULTS, *SYNTHESIS_FAULTS,
-)  # fmt: skip
+REJECTED = ("unreadable", "encoding", "missing_column", "empty", "too_long", "duplicate_id", "bad_value", WITHDRAWN)
+REJECTED += CONVERSATION_FAULTS + SYNTHESIS_FAULTS
 PROMPT_DROPS = ("exact_copy", "near_copy", "holdout_copy", "holdout_near")
 DROPPED_BY = ("", "pool", "sample", "exact", "minhash", "semantic", "contaminated", "quota")  # "" = kept
 

@@ -1,7 +1,7 @@
-"""The words of a teacher, as bytes, without its weights."""
+"""The words of a teacher, as bytes, and how its turns end, without its weights."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -10,19 +10,35 @@ from engine.contract.capture import Capture
 from engine.contract.models import Model
 from engine.inference.fake import END
 from engine.inference.token_bytes import special_ids, token_bytes
+from engine.inference.turn_end import asked_turn_end
 
 COLUMNS = pa.schema([VOCABULARY.field(name) for name in ("id", "text", "special", "ends")])
 
 
-def vocabulary(model: Model, folder: Path | None) -> pa.Table:
-    """Return COLUMNS of all tokens of `model`, whose tokenizer is in `folder`."""
+class TeacherWords(NamedTuple):
+    """What a capture knows of a teacher's tokenizer."""
+
+    rows: pa.Table  # COLUMNS of all tokens
+    ending: tuple[int, ...]  # ids that end its turns, if they are others than its end of sequence; else ()
+
+
+def vocabulary(model: Model, folder: Path | None) -> TeacherWords:
+    """Return the words of `model`, whose tokenizer is in `folder`.
+
+    A turn ends with the last token of its template's ending, or with the end of sequence, at which engines stop as well.
+
+    Raises:
+        ModelError: no token of the tokenizer ends a turn.
+    """
     if folder is None:
         texts = [*(bytes([byte]) for byte in range(END)), b"<end>"]
-        return _table(texts, {END}, END)
+        return TeacherWords(_table(texts, {END}, {END}), ())
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return _table(token_bytes(tokenizer), special_ids(tokenizer), tokenizer.eos_token_id)
+    ending, last = tuple(asked_turn_end(tokenizer)), tokenizer.eos_token_id
+    rows = _table(token_bytes(tokenizer), special_ids(tokenizer), {ending[-1], last})
+    return TeacherWords(rows, () if ending == (last,) else ending)
 
 
 def too_many(section: Capture, teacher: str, words: int) -> str:
@@ -31,7 +47,7 @@ def too_many(section: Capture, teacher: str, words: int) -> str:
     return f"capture.{key}: found {section.entries}, but the teacher {teacher} has {words} tokens. Write at most that."
 
 
-def _table(texts: list[bytes], special: set[int], end: int) -> pa.Table:
+def _table(texts: list[bytes], special: set[int], ends: set[int]) -> pa.Table:
     ids = range(len(texts))
-    columns = [list(ids), texts, [one in special for one in ids], [one == end for one in ids]]
+    columns = [list(ids), texts, [one in special for one in ids], [one in ends for one in ids]]
     return pa.table([pa.array(values, field.type) for values, field in zip(columns, COLUMNS, strict=True)], schema=COLUMNS)

@@ -20,6 +20,7 @@ from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
 from engine.inference.scoring import Distribution, Masks, Target, Unscored
+from engine.inference.turn_end import target_tokens
 from engine.inference.turn_marks import encode_text
 from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
 
@@ -132,7 +133,7 @@ class VllmEngine:
         prompts, wanted = list[list[int] | Unanswered](), dict[int, Wanted]()
         for number, (target, head) in enumerate(zip(targets, self._tokenize([each.chat for each in targets]), strict=True)):
             if isinstance(head, list):
-                tokens = np.asarray([*encode_text(self.tokenizer, target.text), self.tokenizer.eos_token_id], np.int32)
+                tokens = target_tokens(self.tokenizer, target)
                 head = [*head, *encode_text(self.tokenizer, target.before)] if target.before else head
                 head, wanted[number] = wanted_of(head, tokens, self._mask(target, tokens))
             prompts.append(head)
@@ -173,7 +174,7 @@ class VllmEngine:
         if target.json_schema is None:
             return None
         if self.masks is None:
-            self.masks = Masks(self.tokenizer, self.llm.model_config.get_vocab_size())
+            self.masks = Masks(self.tokenizer, self.llm.model_config.get_vocab_size(), target.ending)
         return self.masks.of(target.json_schema, tokens)
 
     def _generate(self, prompts: Sequence[list[int] | Unanswered], params: Sequence[Any]) -> list[Any]:

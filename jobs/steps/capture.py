@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from engine.capture import flow
@@ -26,7 +27,7 @@ from engine.records.tokens import TokensMetrics
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import iterate, read_table, table_of
-from engine.students.data.aligned import laid
+from engine.students.data.aligned import Aligner, by_example
 from engine.students.init.tokenizer import fetch
 from jobs.steps import trained
 from jobs.steps.judging import model_client
@@ -46,7 +47,9 @@ def run(context: JobContext) -> RowCounts:
     (context.ledger / MARKERS / LEDGER).remove()  # crashes of an earlier attempt say nothing about this one
     dataset, pool = context.artifact(context.job.needs[0]), context.profile.cpu
     specs = _specs(context, section)
-    words = {spec.teacher.name: vocabulary(spec.client.model, spec.client.weights) for spec in specs}
+    known = {spec.teacher.name: vocabulary(spec.client.model, spec.client.weights) for spec in specs}
+    specs = [replace(spec, ending=known[spec.teacher.name].ending) for spec in specs]
+    words = {name: each.rows for name, each in known.items()}
     for name, rows in words.items():
         if rows.num_rows < section.entries:
             raise ModelError(too_many(section, name, rows.num_rows))
@@ -111,7 +114,7 @@ def _aligned(context: JobContext, metrics: CaptureMetrics) -> dict[str, float]:
     tables = context.writer.tables
     rows = next(iterate(folder / "captured", tables["captured"]), CAPTURE.empty_table()).slice(0, SAMPLE)
     words = read_table(folder / "vocabulary", tables["vocabulary"], VOCABULARY)
-    names = set(rows["example_id"].to_pylist())
+    names, scored = set(rows["example_id"].to_pylist()), by_example(rows.to_pylist())
     shares = {}
     for each in tokens.metrics(TokensMetrics).tokenizers:
         table = f"examples_{each.key}"
@@ -120,8 +123,10 @@ def _aligned(context: JobContext, metrics: CaptureMetrics) -> dict[str, float]:
         targets = {row["example_id"]: row["ids"][row["target_start"] :] for row in found if row["example_id"] in names}
         with tempfile.TemporaryDirectory() as scratch:
             tokenizer = AutoTokenizer.from_pretrained(fetch(tokens, each.key, Path(scratch)), local_files_only=True)
-        gate = laid(rows, words, metrics.model_copy(update={"gate": "none"}), targets, tokenizer).gate
-        shares[each.key] = round(float(gate.mean()), 6) if len(gate) else 0.0
+        end = next((target[-1] for target in targets.values()), -1)
+        aligner = Aligner(words, metrics.model_copy(update={"gate": "none"}), tokenizer, end)
+        gates = [aligner.example(scored.get(name, {}), target).gate for name, target in targets.items()]
+        shares[each.key] = round(float(np.concatenate(gates).mean()), 6) if gates else 0.0
     return shares
 
 

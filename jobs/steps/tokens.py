@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from engine.contract.students import Student
 from engine.inference.engine import Chat
+from engine.inference.turn_end import turn_end
 from engine.records.base import Json
 from engine.records.tokens import TokenizerSummary, TokensMetrics
 from engine.rows import TOKENS
@@ -17,7 +18,6 @@ from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate, sorted_rows, write_pieces
 from engine.students.data import preflight
 from engine.students.data.tokenise import COLUMNS, tokenise
-from engine.students.data.turn_end import turn_end
 from engine.students.init.tokenizer import build_tokenizer, description, key
 from jobs.steps import initial_source
 

@@ -9,10 +9,10 @@ import pytest
 from engine.contract.students import Student
 from engine.errors import InputError, ModelError
 from engine.inference.chat_template import tokenize_chats
+from engine.inference.turn_end import stop_ids, turn_end
 from engine.rows import EXAMPLE, from_rows
 from engine.students.data import preflight
 from engine.students.data.tokenise import COLUMNS, check_mask, tokenise
-from engine.students.data.turn_end import stop_ids, turn_end
 from engine.students.init.source import check_source
 from tests.small_tokenizer import PROMPT, TURN, template, write
 

@@ -1,35 +1,25 @@
 """The token ids of one split in a flat file on the node, mapped into memory by all workers there.
 
-The file is written once from the shards of the artifact `tokens`, under a lock, and verified by its hash whenever it is opened. So
-the memory of a worker does not grow with the corpus, but for some numbers an example.
+The file is written once from the shards of the artifact `tokens` (`node_files.py`). So the memory of a worker does not grow with
+the corpus, but for some numbers an example.
 """
 
-import json
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
-from filelock import FileLock
 
-from engine.errors import StorageError
 from engine.rows import DIFFICULTIES, KINDS, SPAN_KINDS, TOKENS, content_id
 from engine.storage.artifact import Artifact
 from engine.storage.shards import iterate
+from engine.students.data.node_files import opened
 from engine.students.data.pack import Packed
 
 LAST = 1 << 20  # the tier or stage of an example that has none
-IDS, ARRAYS, DIGEST = "ids.int32", "arrays.npz", "digest.json"
-CHUNK = 1 << 24  # bytes that are hashed at once
-UNUSED_SECONDS = 7 * 24 * 3600  # after which files of other trainings are removed
+IDS, ARRAYS = "ids.int32", "arrays.npz"
 Arrays = dict[str, np.ndarray]
 
 
@@ -43,21 +33,12 @@ def load(tokens: Artifact, key: str, *, split: str, max_tokens: int, curriculum:
     """
     table = tokens.table(f"examples_{key}")
     pieces = iterate(tokens.folder / f"examples_{key}", table)  # a generator: nothing is read yet
-    folder = (home or _home()) / content_id("flat", 1, table.digest, split, max_tokens)
-    try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.parent.stat().st_uid != os.getuid():
-            raise StorageError(f"{folder.parent}: belongs to another user. Remove it, or set TMPDIR to a folder of yours.")
-        with FileLock(f"{folder}.lock"):
-            if not _is_intact(folder):
-                _write(folder, pieces, split=split, max_tokens=max_tokens)
-                _sweep(folder.parent)
-            os.utime(folder)  # it is in use
-            return _read(folder, curriculum)
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: the token ids cannot be written there: {error}. Make room, or set TMPDIR to a folder with more."
-        ) from error
+    name = content_id("flat", 1, table.digest, split, max_tokens)
+
+    def write(folder: Path) -> None:
+        _write(folder, pieces, split=split, max_tokens=max_tokens)
+
+    return opened(name, write, lambda folder: _read(folder, curriculum), home=home)
 
 
 def pack(pieces: Iterable[pa.Table], *, split: str, max_tokens: int, curriculum: str = "none") -> Packed:
@@ -67,42 +48,10 @@ def pack(pieces: Iterable[pa.Table], *, split: str, max_tokens: int, curriculum:
     return _packed(np.concatenate([np.empty(0, np.int32), *ids]), arrays, curriculum)
 
 
-def _home() -> Path:
-    return Path(tempfile.gettempdir(), f"rayleigh-tokens-{os.getuid()}")
-
-
 def _write(folder: Path, pieces: Iterable[pa.Table], *, split: str, max_tokens: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
     with (folder / IDS).open("wb") as file:
         arrays = _arrays(pieces, lambda ids: file.write(ids.tobytes()), split=split, max_tokens=max_tokens)
     np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
-    digests = {name: _digest(folder / name) for name in (IDS, ARRAYS)}
-    (folder / DIGEST).write_text(json.dumps(digests))  # last: without it the files count for nothing
-
-
-def _is_intact(folder: Path) -> bool:
-    try:
-        digests = json.loads((folder / DIGEST).read_text())
-        return digests == {name: _digest(folder / name) for name in (IDS, ARRAYS)}
-    except (OSError, ValueError):
-        return False
-
-
-def _digest(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sweep(home: Path) -> None:
-    """Remove files that no training has opened for long; one that still maps them keeps them until it ends."""
-    for folder in home.iterdir():
-        with suppress(OSError):
-            if folder.is_dir() and folder.stat().st_mtime < time.time() - UNUSED_SECONDS:
-                shutil.rmtree(folder)
 
 
 def _read(folder: Path, curriculum: str) -> Packed:

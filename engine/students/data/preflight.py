@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.inference.chat_template import Unanswered, tokenize_chats
-from engine.students.data.turn_end import EMPTY_REASONING, QUESTION, rendered, turn_end
+from engine.inference.turn_end import EMPTY_REASONING, QUESTION, rendered, turn_end
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 Ids = int | list[int] | None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelError
-from engine.students.data.turn_end import stop_ids
+from engine.inference.turn_end import stop_ids
 from engine.students.export import adapter
 from engine.students.init.prune import PrunedModel
 

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from engine.contract.students import Student
 from engine.errors import InputError
+from engine.inference.turn_end import turn_end
 from engine.students.data.pack import Packed
 from engine.students.data.pairs import PackedPairs, pack_pairs, pairs_of_step
-from engine.students.data.turn_end import turn_end
 
 FILE = "reference.npz"
 MAKE_PAIRS = (

@@ -14,8 +14,7 @@ from engine.records.student import Resized, TrainingSetup
 from engine.rows import PREFERENCE
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
-from engine.students.data import flat, preflight
-from engine.students.data.aligned import captured
+from engine.students.data import capture_files, flat, preflight
 from engine.students.data.pack import Packed
 from engine.students.data.pairs import COLUMNS
 from engine.students.export import huggingface
@@ -95,7 +94,7 @@ def load_examples(spec: TrainSpec, tokens: Artifact, pruned: prune.PrunedModel) 
     for name in SPLITS:
         split = flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
         if capture:
-            split = replace(split, teacher=captured(capture, split, pruned.tokenizer))
+            split = replace(split, teacher=capture_files.load(capture, split, pruned.tokenizer, key=spec.tokenizer))
         splits[name] = split = marked(split, student.objectives)
         check_split(name, split, student)
         if student.objectives.reads_capture and split.teacher is None:

@@ -1,7 +1,7 @@
 """The words of a teacher, as bytes, and how its turns end, without its weights."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,15 +15,8 @@ from engine.inference.turn_end import asked_turn_end
 COLUMNS = pa.schema([VOCABULARY.field(name) for name in ("id", "text", "special", "ends")])
 
 
-class TeacherWords(NamedTuple):
-    """What a capture knows of a teacher's tokenizer."""
-
-    rows: pa.Table  # COLUMNS of all tokens
-    ending: tuple[int, ...]  # ids that end its turns, if they are others than its end of sequence; else ()
-
-
-def vocabulary(model: Model, folder: Path | None) -> TeacherWords:
-    """Return the words of `model`, whose tokenizer is in `folder`.
+def vocabulary(model: Model, folder: Path | None) -> pa.Table:
+    """Return COLUMNS of all tokens of `model`, whose tokenizer is in `folder`.
 
     A turn ends with the last token of its template's ending, or with the end of sequence, at which engines stop as well.
 
@@ -32,13 +25,29 @@ def vocabulary(model: Model, folder: Path | None) -> TeacherWords:
     """
     if folder is None:
         texts = [*(bytes([byte]) for byte in range(END)), b"<end>"]
-        return TeacherWords(_table(texts, {END}, {END}), ())
+        return _table(texts, {END}, {END})
+    tokenizer = _load(folder)
+    ends = {asked_turn_end(tokenizer)[-1], tokenizer.eos_token_id}
+    return _table(token_bytes(tokenizer), special_ids(tokenizer), ends)
+
+
+def ending(folder: Path | None) -> tuple[int, ...]:
+    """Return the ids that end the turns of the model whose tokenizer is in `folder`; () if they are its end of sequence alone.
+
+    Raises:
+        ModelError: no token of the tokenizer ends a turn.
+    """
+    if folder is None:
+        return ()
+    tokenizer = _load(folder)
+    ids = asked_turn_end(tokenizer)
+    return () if ids == [tokenizer.eos_token_id] else tuple(ids)
+
+
+def _load(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    ending, last = tuple(asked_turn_end(tokenizer)), tokenizer.eos_token_id
-    rows = _table(token_bytes(tokenizer), special_ids(tokenizer), {ending[-1], last})
-    return TeacherWords(rows, () if ending == (last,) else ending)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def too_many(section: Capture, teacher: str, words: int) -> str:

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from engine.capture import flow
 from engine.capture.capturer import CaptureSpec
 from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.capture.summary import metrics_of
-from engine.capture.vocabulary import too_many, vocabulary
+from engine.capture.vocabulary import ending, too_many, vocabulary
 from engine.contract import Contract
 from engine.contract.capture import Capture
 from engine.contract.consumers import CAPTURE as PAYEE
@@ -27,7 +26,7 @@ from engine.records.tokens import TokensMetrics
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import iterate, read_table, table_of
-from engine.students.data.aligned import Aligner, by_example
+from engine.students.data.aligned import laid
 from engine.students.init.tokenizer import fetch
 from jobs.steps import trained
 from jobs.steps.judging import model_client
@@ -47,9 +46,7 @@ def run(context: JobContext) -> RowCounts:
     (context.ledger / MARKERS / LEDGER).remove()  # crashes of an earlier attempt say nothing about this one
     dataset, pool = context.artifact(context.job.needs[0]), context.profile.cpu
     specs = _specs(context, section)
-    known = {spec.teacher.name: vocabulary(spec.client.model, spec.client.weights) for spec in specs}
-    specs = [replace(spec, ending=known[spec.teacher.name].ending) for spec in specs]
-    words = {name: each.rows for name, each in known.items()}
+    words = {spec.teacher.name: vocabulary(spec.client.model, spec.client.weights) for spec in specs}
     for name, rows in words.items():
         if rows.num_rows < section.entries:
             raise ModelError(too_many(section, name, rows.num_rows))
@@ -103,6 +100,7 @@ def _spec(context: JobContext, section: Capture, teacher: Teacher, names: Sequen
         fallback_of=tuple(names) if teacher.name == names[0] else (),
         toolset=trained.tools_of(context, teacher),
         systems=asked.systems,
+        ending=ending(client.weights),
     )
 
 
@@ -114,7 +112,7 @@ def _aligned(context: JobContext, metrics: CaptureMetrics) -> dict[str, float]:
     tables = context.writer.tables
     rows = next(iterate(folder / "captured", tables["captured"]), CAPTURE.empty_table()).slice(0, SAMPLE)
     words = read_table(folder / "vocabulary", tables["vocabulary"], VOCABULARY)
-    names, scored = set(rows["example_id"].to_pylist()), by_example(rows.to_pylist())
+    names = set(rows["example_id"].to_pylist())
     shares = {}
     for each in tokens.metrics(TokensMetrics).tokenizers:
         table = f"examples_{each.key}"
@@ -123,10 +121,8 @@ def _aligned(context: JobContext, metrics: CaptureMetrics) -> dict[str, float]:
         targets = {row["example_id"]: row["ids"][row["target_start"] :] for row in found if row["example_id"] in names}
         with tempfile.TemporaryDirectory() as scratch:
             tokenizer = AutoTokenizer.from_pretrained(fetch(tokens, each.key, Path(scratch)), local_files_only=True)
-        end = next((target[-1] for target in targets.values()), -1)
-        aligner = Aligner(words, metrics.model_copy(update={"gate": "none"}), tokenizer, end)
-        gates = [aligner.example(scored.get(name, {}), target).gate for name, target in targets.items()]
-        shares[each.key] = round(float(np.concatenate(gates).mean()), 6) if gates else 0.0
+        gate = laid(rows, words, metrics.model_copy(update={"gate": "none"}), targets, tokenizer).gate
+        shares[each.key] = round(float(gate.mean()), 6) if len(gate) else 0.0
     return shares
 
 

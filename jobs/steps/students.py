@@ -27,7 +27,7 @@ from engine.students.training.checkpoint_state import Progress
 from engine.students.training.generation import require_answers
 from engine.students.training.preferences import MAKE_PAIRS
 from engine.students.training.state import BEST, SPLITS, Served, TrainSpec
-from jobs.steps import initial_source
+from jobs.steps import initial_source, training_data
 
 MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
@@ -52,6 +52,7 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     check_examples(context, data, student)
     if student.objectives.reads_pairs:
         check_pairs(student, data)
+    context.writer.warnings += training_data.check(student, data, tokens)
     plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
@@ -71,7 +72,7 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     rows = [{"student": student.name, "seed": each.student.seed, **entry} for each in ended for entry in each.progress.curve]
     context.writer.put("steps", from_rows(rows, STEP), STEP)
     context.writer.metrics = metrics(student, layers, best, ended)
-    context.writer.warnings += unseen(student, best)
+    context.writer.warnings += [*unseen(student, best), *diverged(ended)]
     assert best.progress.setup is not None, "the loop writes it with its first checkpoint"
     return row_counts(student, data, best.progress.setup)
 
@@ -135,15 +136,32 @@ def require_best(ended: Ended, student: Student) -> None:
     """Raise ModelError if a training has no best model."""
     if ended.progress.best is None:
         raise ModelError(
-            f"student {student.name}, seed {ended.student.seed}: none of its validation losses is a number, so there is no best "
-            f"model. Lower students.{student.name}.learning_rate, or set its dtype to float32, and run again."
+            f"student {student.name}, seed {ended.student.seed}: {_numberless(ended.progress)}, so there is no best model. Lower "
+            f"students.{student.name}.learning_rate, or set its dtype to float32, and run again."
         )
+
+
+def _numberless(progress: Progress) -> str:
+    if progress.ended_by == "diverged":
+        return f"the loss of step {progress.step} is no number, and no validation before it had one"
+    return "none of its validation losses is a number"
+
+
+def diverged(every: Sequence[Ended]) -> list[str]:
+    """Return a warning for each training that ended because its loss was no number any more."""
+    return [
+        f"student {each.student.name}, seed {each.student.seed}: the loss of step {each.progress.step} is no number, which ended "
+        f"the training; its best model is of step {each.progress.best_step}. Lower students.{each.student.name}.learning_rate, "
+        "or set its dtype to float32."
+        for each in every
+        if each.progress.ended_by == "diverged"
+    ]
 
 
 def unseen(student: Student, best: Ended) -> list[str]:
     """Return a warning if the training was over before it had seen every example."""
     last = best.progress.curve[-1]
-    if last["epoch"] >= 1:
+    if last["epoch"] >= 1 or best.progress.ended_by == "diverged":
         return []
     return [
         f"student {student.name}: students.{student.name}.{best.progress.ended_by} ended the training after {last['step']} steps, "

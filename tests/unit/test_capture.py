@@ -9,7 +9,7 @@ import pytest
 from engine.capture.capturer import JOINED, Capturer, CaptureSpec
 from engine.capture.compact import code, cut, decode, entries, joined, level, pack, probabilities, unpack
 from engine.capture.summary import metrics_of, summary
-from engine.capture.vocabulary import vocabulary
+from engine.capture.vocabulary import ending, vocabulary
 from engine.contract.capture import Capture
 from engine.contract.models import FakeModel, VllmModel
 from engine.contract.profile import Pool
@@ -233,14 +233,16 @@ GEMMA = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}<end>\n{% 
 def test_a_target_ends_as_the_teachers_template_ends_a_turn(tmp_path) -> None:
     answers = GEMMA + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
     reasons = GEMMA + "{% if add_generation_prompt %}<s>assistant\n<think>\n{% endif %}"  # no turn of it begins so
-    for number, (text, ending) in enumerate({answers: ("<end>",), reasons: ("<end>",), template(): (), "{{ none.x }}": ()}.items()):
+    for number, (text, expected) in enumerate(
+        {answers: ("<end>",), reasons: ("<end>",), template(): (), "{{ none.x }}": ()}.items()
+    ):
         loaded = write(tmp_path / str(number), text)
-        found = vocabulary(VllmModel(type="vllm", path="x"), tmp_path / str(number))
-        assert loaded.convert_ids_to_tokens(found.ending) == list(ending)
-        ends = {row["text"].decode() for row in found.rows.to_pylist() if row["ends"]}
-        assert ends == {"</s>", *ending}  # an engine stops at both
-        tokens = target_tokens(loaded, Target([], "white", ending=found.ending))
-        assert loaded.decode(tokens) == "white" + (ending or ("</s>",))[0]
+        found = ending(tmp_path / str(number))
+        assert loaded.convert_ids_to_tokens(found) == list(expected)
+        words = vocabulary(VllmModel(type="vllm", path="x"), tmp_path / str(number)).to_pylist()
+        assert {row["text"].decode() for row in words if row["ends"]} == {"</s>", *expected}  # an engine stops at both
+        tokens = target_tokens(loaded, Target([], "white", ending=found))
+        assert loaded.decode(tokens) == "white" + (expected or ("</s>",))[0]
 
 
 def test_a_mask_holds_to_the_end_of_a_turn_also_where_it_is_no_end_of_sequence(tmp_path) -> None:

@@ -50,6 +50,26 @@ class Scored(NamedTuple):
         return float(self.probs[self.stored.starts[token] + self.stored.ranks[token]])
 
 
+def laid(
+    rows: pa.Table,
+    words: pa.Table,
+    metrics: CaptureMetrics,
+    targets: Mapping[str, Sequence[int]],
+    tokenizer: Any,
+    *,
+    end: int | None = None,
+) -> Captured:
+    """Return the distributions of the CAPTURE `rows`, which fit in memory, and their VOCABULARY at `targets`: example_id -> its
+    tokens of the student; see `Aligner`. `end` ends the student's turns; by default it is the last token of the first target."""
+    end = next((target[-1] for target in targets.values() if target), -1) if end is None else end
+    aligner, scored = Aligner(words, metrics, tokenizer, end), by_example(rows.to_pylist())
+    found = [_flat([], agree=False)]
+    found += [aligner.example(scored.get(captured_as(name), {}), target) for name, target in targets.items()]
+    counts = np.concatenate([np.diff(each.starts) for each in found])
+    columns = {name: np.concatenate([getattr(each, name) for each in found]) for name in ("ids", "logprobs", "tail", "gate")}
+    return Captured(starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), **columns)
+
+
 class Aligner:
     """Lays what the teachers of a capture scored on the tokens of one student's tokenizer."""
 

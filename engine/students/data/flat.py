@@ -6,7 +6,7 @@ the corpus, but for some numbers an example.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from engine.students.data.pack import Packed
 
 LAST = 1 << 20  # the tier or stage of an example that has none
 IDS, ARRAYS = "ids.int32", "arrays.npz"
+COUNTED = ("split", "weight", "target_start", "ids")  # columns of TOKENS
 Arrays = dict[str, np.ndarray]
 
 
@@ -39,6 +40,34 @@ def load(tokens: Artifact, key: str, *, split: str, max_tokens: int, curriculum:
         _write(folder, pieces, split=split, max_tokens=max_tokens)
 
     return opened(name, write, lambda folder: _read(folder, curriculum), home=home)
+
+
+class Counts(NamedTuple):
+    """What a training has of one split."""
+
+    kept: int = 0  # examples
+    too_long: int = 0  # examples that are left out
+    weight: float = 0.0  # weighted target tokens of those that are kept
+
+    @staticmethod
+    def of(packed: Packed) -> "Counts":
+        """Return the counts of a split that is loaded."""
+        return Counts(len(packed), packed.too_long, packed.weight(np.arange(len(packed))))
+
+
+def counts(tokens: Artifact, key: str, *, max_tokens: int) -> dict[str, Counts]:
+    """Return split -> what `load` would find of it; the shards are read one at a time."""
+    found: dict[str, Counts] = {}
+    for piece in iterate(tokens.folder / f"examples_{key}", tokens.table(f"examples_{key}"), COUNTED):
+        lengths = pc.list_value_length(piece["ids"]).to_numpy()
+        weights = piece["weight"].to_numpy().astype(np.float64) * (lengths - piece["target_start"].to_numpy())
+        fits, splits = lengths <= max_tokens, np.asarray(piece["split"].to_pylist())
+        for split in set(splits.tolist()):
+            mine, before = splits == split, found.get(split, Counts())
+            kept = mine & fits
+            weight = before.weight + float(weights[kept].sum())
+            found[split] = Counts(before.kept + int(kept.sum()), before.too_long + int((mine & ~fits).sum()), weight)
+    return found
 
 
 def pack(pieces: Iterable[pa.Table], *, split: str, max_tokens: int, curriculum: str = "none") -> Packed:

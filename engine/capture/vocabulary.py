@@ -1,13 +1,13 @@
 """The words of a teacher, as bytes, and how its turns end, without its weights."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from engine.capture.schemas import VOCABULARY
 from engine.contract.capture import Capture
 from engine.contract.models import Model
+from engine.inference.chat_template import load_tokenizer
 from engine.inference.fake import END
 from engine.inference.token_bytes import special_ids, token_bytes
 from engine.inference.turn_end import asked_turn_end
@@ -21,12 +21,12 @@ def vocabulary(model: Model, folder: Path | None) -> pa.Table:
     A turn ends with the last token of its template's ending, or with the end of sequence, at which engines stop as well.
 
     Raises:
-        ModelError: no token of the tokenizer ends a turn.
+        ModelError: the tokenizer cannot be loaded, or none of its tokens ends a turn.
     """
     if folder is None:
         texts = [*(bytes([byte]) for byte in range(END)), b"<end>"]
         return _table(texts, {END}, {END})
-    tokenizer = _load(folder)
+    tokenizer = load_tokenizer(folder)
     ends = {asked_turn_end(tokenizer)[-1], tokenizer.eos_token_id}
     return _table(token_bytes(tokenizer), special_ids(tokenizer), ends)
 
@@ -35,19 +35,13 @@ def ending(folder: Path | None) -> tuple[int, ...]:
     """Return the ids that end the turns of the model whose tokenizer is in `folder`; () if they are its end of sequence alone.
 
     Raises:
-        ModelError: no token of the tokenizer ends a turn.
+        ModelError: the tokenizer cannot be loaded, or none of its tokens ends a turn.
     """
     if folder is None:
         return ()
-    tokenizer = _load(folder)
+    tokenizer = load_tokenizer(folder)
     ids = asked_turn_end(tokenizer)
     return () if ids == [tokenizer.eos_token_id] else tuple(ids)
-
-
-def _load(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def too_many(section: Capture, teacher: str, words: int) -> str:

@@ -35,6 +35,11 @@ def _problems(student: Student) -> Iterator[str]:
             f"{path}.validate_steps: found {student.validate_steps}, expected at most max_steps, which is {most}. With {most} "
             "there is one validation, after the last step."
         )
+    if "hidden" in student.objectives.active and student.init.vocabulary:
+        yield (
+            f"{path}.objectives.hidden: found with init.vocabulary, expected one of them: a trimmed vocabulary has other tokens "
+            "than the source, so that their hidden states cannot be compared. Use forward_kl."
+        )
     if shrink and shrink.steps > 1 and shrink.recover_steps and not student.objectives.reads_examples:
         yield (
             f"{path}.init.shrink.recover_steps: found {shrink.recover_steps}, expected 0 with objectives over pairs alone, which "

@@ -175,6 +175,10 @@ def test_a_training_whose_loss_is_no_number_any_more_says_so_with_or_without_a_b
     [
         ({"max_steps": 20, "warmup_steps": 20}, "students.s.warmup_steps: found 20, expected less than max_steps, which is 20"),
         ({"max_steps": 20, "validate_steps": 21}, "students.s.validate_steps: found 21, expected at most max_steps"),
+        (
+            {"init": {**CUT, "vocabulary": {}}, "objectives": {"hidden": 1}},
+            "students.s.objectives.hidden: found with init.vocabulary",
+        ),
         ({"init": CUT, "objectives": {"sft": 0, "dpo": 1}}, "students.s.init.shrink.recover_steps: found 50, expected 0 with"),
     ],
 )

@@ -49,7 +49,9 @@ class TransformersChoices:
         from transformers import AutoModelForCausalLM
 
         precision = getattr(torch, dtype)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=precision, local_files_only=True).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=precision, local_files_only=True, trust_remote_code=False
+        ).eval()
 
     def __call__(self, probe: Probe) -> list[int]:
         """Return the first choices."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.records.student import StudentShape
+from engine.students.data import preflight
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Keys under which a configuration gives its number of layers."""
@@ -32,16 +33,16 @@ def load(source: Path) -> PrunedModel:
     """Load the whole model and the tokenizer in the folder `source`, in float32.
 
     Raises:
-        ModelError: the folder holds no causal language model.
+        ModelError: the folder holds no causal language model, no tokenizer, or one with code of its own, which is never executed.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
+    tokenizer, options = preflight.load(source), {"local_files_only": True, "trust_remote_code": False}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: no causal language model can be loaded from here: {error}") from error
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    except Exception as error:  # whatever the files of somebody else make transformers raise
+        raise ModelError(f"{source}: no causal language model can be loaded from here: {type(error).__name__}: {error}") from error
     layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", 0)
     return PrunedModel(model, tokenizer, layers, parameters(model))
 

@@ -136,7 +136,7 @@ def measure(training: Training, folder: Path) -> Shares:
 
         training.sample = sample = training.sample or _sample(training)
         precision = getattr(torch, student.dtype)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=precision, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=precision, local_files_only=True, trust_remote_code=False)
         model.to(training.worker.device).eval()
         counts = torch.tensor([*sample.exact(model, decode=student.decode), sample.size], device=training.worker.device)
     served, free, size = (training.sum_over_workers(count) for count in counts.float())

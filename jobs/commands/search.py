@@ -115,7 +115,9 @@ def _setup(work: Workspace, order: Search, console: Console) -> "SearchSetup":
         context = work.context(jobs[name], log=console.log, progress=console.progress)
         is_finished(context)  # raises if it was made by another recipe
         inputs[name] = workspace.finished(work.folder, name).fingerprint
-    student = older_json(work.contract.student(order.student), "students.*", exclude={"name", "seed", "seeds", "keep_seeds"})
+    student = older_json(
+        work.contract.student(order.student), "students.*", exclude={"name", "seed", "seeds", "keep_seeds", "exports"}
+    )
     keys = order.model_dump_json(include={"keys"})
     return SearchSetup(work, order, content_id(student, keys, json.dumps(inputs, sort_keys=True))[:12], job)
 

@@ -25,6 +25,7 @@ from engine.rows import STEP, content_id
 from engine.runs.job import Job, JobContext, is_finished, run_job
 from engine.storage.artifact import RowCounts
 from engine.storage.folder import Folder
+from engine.students.export import adapter
 from jobs.steps import students
 from jobs.steps.search_sampler import Sampler, decoded, distributions, encoded
 from jobs.workspace import Workspace
@@ -58,7 +59,8 @@ class SearchSetup:
     def context(self, values: Mapping[str, JsonValue], log: Callable[[str], None]) -> JobContext:
         """Return the context of the job that trains the student with `values`."""
         contract, name = self.work.contract, f"{self.search.student[:27]}-{self.key(values)[:12]}"
-        student = variant(contract.student(self.search.student), values).model_copy(update={"name": name})
+        alone = {"name": name, "seeds": 1, "keep_seeds": False, "exports": ()}
+        student = variant(contract.student(self.search.student), values).model_copy(update=alone)
         job = replace(
             self.job,
             name=f"search/{self.search.student}/trials/{name}",
@@ -95,7 +97,8 @@ class Reporter(TuneReportCallback):
 def train(context: JobContext) -> RowCounts:
     """Train the student of a trial within a session of Tune. Its weights are not kept: the winner is trained anew."""
     counts = students.run(context, callbacks=[Reporter()])
-    (context.writer.folder / "model").remove()
+    for part in ("model", adapter.FOLDER, adapter.BASE):
+        (context.writer.folder / part).remove()
     return counts
 
 

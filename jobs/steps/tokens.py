@@ -12,7 +12,7 @@ from engine.inference.engine import Chat
 from engine.inference.turn_end import turn_end
 from engine.records.base import Json
 from engine.records.tokens import TokenizerSummary, TokensMetrics
-from engine.rows import TOKENS, Row
+from engine.rows import EXAMPLE, TOKENS, Row
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate, sorted_rows, write_pieces
@@ -89,7 +89,7 @@ def _rows(dataset: Artifact, table: str, columns: Sequence[str]) -> Iterator[Row
 def first_chats(dataset: Artifact) -> list[Chat]:
     """Return the messages of the first examples."""
     pieces = iterate(dataset.folder / "examples", dataset.table("examples"), ["messages"])
-    return next(pieces).slice(0, COMPARED)["messages"].to_pylist()
+    return next(pieces, EXAMPLE.empty_table()).slice(0, COMPARED)["messages"].to_pylist()
 
 
 def _tokenised(context: JobContext, dataset: Artifact, folder: Path, name: str) -> TokenizerSummary:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from ray.tune.search import Searcher
 from typer.testing import CliRunner
 
 from engine.contract import Contract
+from engine.contract.exports import Gguf
 from engine.contract.search import Search, variant
 from engine.records.search import Trial
 from jobs import workspace
@@ -189,6 +191,16 @@ def test_winner_ended_by_itself_and_is_a_contract_that_loads(setup, toy, tmp_pat
     assert Contract.model_validate(written).students[0].init.prune.source == str(tmp_path / "seeds" / "model")
     assert written["prompts"]["sources"][0]["path"] == str(tmp_path / "seeds" / "seeds.jsonl")
     assert written["teachers"]["models"][0]["model"]["path"] == "fake"
+
+
+def test_a_trial_is_one_training_without_exports_whatever_the_student_has_besides(setup, toy):
+    small, large = toy.contract.students
+    more = {"seeds": 3, "keep_seeds": True, "exports": (Gguf(type="gguf"),)}
+    other = replace(toy, contract=toy.contract.model_copy(update={"students": (small.model_copy(update=more), large)}))
+    again = search._setup(other, setup.search, SimpleNamespace(log=print, progress=print))
+    assert again.base == setup.base  # its trials are those that were made before
+    [tried] = again.context({"learning_rate": 0.001, "init.prune.layers": [0]}, print).contract.students
+    assert (tried.seeds, tried.keep_seeds, tried.exports, tried.learning_rate) == (1, False, (), 0.001)
 
 
 def test_trials_of_another_dataset_do_not_count(setup, toy):

@@ -94,10 +94,10 @@ def test_export_without_a_readable_example_is_refused(student: Path, tmp_path: P
         exported(student, tmp_path / "model", examples=[])
 
 
-def test_probe_begins_at_the_target_and_ends_with_the_end_of_text() -> None:
+def test_probe_begins_at_the_target_and_ends_as_a_turn_does() -> None:
     loaded = tokenizer(CHATML)
     [one] = probe.build(loaded, EXAMPLES[:1], max_tokens=100)
-    assert loaded.decode(one.ids[one.start :]) == "the end 0</s>"
+    assert loaded.decode(one.ids[one.start :]) == "the end 0<|im_end|>"
     assert probe.build(loaded, EXAMPLES[:1], max_tokens=3) == []
 
 

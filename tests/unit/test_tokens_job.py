@@ -108,6 +108,14 @@ def test_a_vocabulary_is_trimmed_to_the_texts_of_preference_pairs_where_a_studen
 PAIR = (("prompt", "user", "What"), ("chosen", "assistant", "It is the colour"), ("rejected", "assistant", "of what"))
 
 
+def test_a_dataset_without_examples_has_no_tokens(root: Path) -> None:
+    writer = ArtifactWriter(Folder(str(root / "run" / "dataset")))
+    writer.tables["examples"] = table_of([], "0")
+    writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(1, {"dropped": 1}))
+    artifact = run_job(context(root, tokens_job(), [student("one")]))
+    assert artifact.record.row_counts.rows_out == {"tokenised": 0}
+
+
 def test_tokens_are_made_for_a_training_only(root: Path) -> None:
     assert drive(root, student("one")) == ["tokens", "students/one"]
     shutil.rmtree(root / "run" / "tokens")

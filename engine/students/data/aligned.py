@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.capture.compact import Entries, probabilities, unpack
+from engine.capture.schemas import COPY
 from engine.records.capture import CaptureMetrics
 from engine.rows import Row
 from engine.students.data.captured import Captured
 from engine.students.data.vocabulary_map import VocabularyMap
 
-COPY = re.compile(r"-again\d+$")  # of an example_id: copies share a row
 LEAST = 1e-9  # probabilities below it are 0
 
 
@@ -107,7 +107,7 @@ def by_example(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
 
 def captured_as(example_id: str) -> str:
     """Return under which id an example was captured: copies share a row."""
-    return COPY.sub("", example_id)
+    return re.sub(COPY, "", example_id)
 
 
 def aligned(scored: Scored, target: Sequence[int], words: VocabularyMap) -> list[Words | None]:

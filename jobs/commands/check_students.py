@@ -70,6 +70,8 @@ def student_notes(contract: Contract) -> Iterator[str]:
                 f"{student.name}: max_seconds may end the cosine of the learning rate before its low end; with schedule: wsd the "
                 "rate falls before the time is over"
             )
+        if "process" in student.objectives.active and all(unit.supervise != "process" for unit in contract.specialist.task_units):
+            yield f"{student.name}: process is the same as sft: no task unit has supervise: process, so no target has a rationale"
         if student.packing and not student.objectives.reads_examples:
             yield f"{student.name}: packing has no effect: it joins examples, and preference pairs are padded"
         yield from _recovery_notes(student)

@@ -52,7 +52,7 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     check_examples(context, data, student)
     if student.objectives.reads_pairs:
         check_pairs(student, data)
-    context.writer.warnings += training_data.check(student, data, tokens)
+    context.writer.warnings += training_data.check(student, source, data, tokens)
     plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]

@@ -1,27 +1,31 @@
 """What of a training is known from its examples before it begins: whether some are left, and how many steps they are."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.rows import PREFERENCE
 from engine.storage.artifact import Artifact
 from engine.students.data import flat
+from engine.students.init.prune import count_positions
 from engine.students.init.tokenizer import key_of
 from engine.students.training.setup import check_split
 from engine.students.training.state import SPLITS
 
 
-def check(student: Student, dataset: Artifact, tokens: Artifact) -> list[str]:
-    """Return warnings about settings that are larger than the data.
+def check(student: Student, source: Path, dataset: Artifact, tokens: Artifact) -> list[str]:
+    """Return warnings about settings of `student` that are larger than its data; it begins with the model in the folder `source`.
 
     Raises:
-        InputError: a split has no example that can be learned, or the learning rate would still rise when the training ends.
+        InputError: a split has no example that can be learned, an example is longer than the model reads, or the learning rate
+            would still rise when the training ends.
     """
     if student.objectives.reads_examples:
         found = flat.counts(tokens, key_of(tokens, student), max_tokens=student.max_tokens)
         for split in SPLITS:
             check_split(split, found.get(split, flat.Counts()), student)
+        _check_positions(student, source, max(each.longest for each in found.values()))
         rows, what = found["train"].kept, "training examples"
     else:  # how many pairs are too long is known once they are tokenised
         splits = dataset.read("preferences", PREFERENCE, ["split"])["split"].to_pylist()
@@ -33,6 +37,15 @@ def check(student: Student, dataset: Artifact, tokens: Artifact) -> list[str]:
             f"training ({rows} {what}): the learning rate would never be reached. Lower it, or use warmup_ratio."
         )
     return list(_warnings(student, rows, what, steps))
+
+
+def _check_positions(student: Student, source: Path, longest: int) -> None:
+    most = count_positions(source)
+    if most is not None and longest > most:
+        raise InputError(
+            f"students.{student.name}.max_tokens: found {student.max_tokens}, with which an example has {longest} tokens, expected "
+            f"at most {most}, the longest text that the model in {source} reads. Longer examples are left out and counted."
+        )
 
 
 def _warnings(student: Student, rows: int, what: str, steps: int) -> Iterator[str]:

@@ -22,6 +22,7 @@ from jobs.commands.estimate import student as planned_student
 from jobs.commands.status import seed_table
 from jobs.steps import students
 
+UNIT = SimpleNamespace(name="u", supervise="answer", output=SimpleNamespace(json_schema={}))
 CUT = {"shrink": {"source": "x", "to": 0.5, "steps": 2}}
 PRUNE = {"prune": {"source": "x", "layers": [0, 1]}}
 SETUP = TrainingSetup(parameters=1, source_parameters=2, source_layers=3, examples={"train": 80, "validation": 9}, too_long=0)
@@ -198,12 +199,13 @@ def test_check_refuses_settings_that_do_not_go_together(changes: dict, words: st
         ({"packing": True, "objectives": {"sft": 0, "dpo": 1}}, "s: packing has no effect"),
         ({"init": CUT, "warmup_steps": 50}, "between two cuts the rate rises over warmup_ratio of these, 0.1"),
         ({"init": CUT, "objectives": {"dpo": 1}}, "only the objectives over examples are trained"),
+        ({"objectives": {"sft": 0, "process": 1}}, "s: process is the same as sft: no task unit"),
         ({"packing": True, "init": CUT, "warmup_steps": 49}, ""),
         ({"packing": True, "objectives": {"dpo": 1}, "init": {"shrink": {"source": "x", "to": 0.5}}, "warmup_steps": 50}, ""),
     ],
 )
 def test_check_names_what_has_no_effect(changes: dict, words: str) -> None:
-    contract: Any = SimpleNamespace(students=[student(**changes)], specialist=SimpleNamespace(task_units=[]))
+    contract: Any = SimpleNamespace(students=[student(**changes)], specialist=SimpleNamespace(task_units=[UNIT]))
     notes = list(student_notes(contract))
     assert len(notes) == bool(words) and words in "".join(notes)
 

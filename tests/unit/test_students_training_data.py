@@ -28,6 +28,12 @@ def rows(count: int, *, tokens: int = 10, weight: float = 1.0, split: str = "tra
     return [{**same, "example_id": f"{split}{number:03}", "ids": list(range(tokens + number % 3))} for number in range(count)]
 
 
+def source(folder: Path) -> Path:
+    """A model that reads 50 tokens."""
+    (folder / "config.json").write_text('{"n_positions": 50}')
+    return folder
+
+
 def artifacts(folder: Path, examples: list[dict[str, Any]]) -> tuple[Artifact, Artifact]:
     """A dataset with five pairs for training, and the tokens of `examples`."""
     summary = TokenizerSummary(
@@ -50,18 +56,19 @@ def artifacts(folder: Path, examples: list[dict[str, Any]]) -> tuple[Artifact, A
         (rows(9) + rows(4, split="validation"), {"max_tokens": 9}, "no train example is left: all 9 are longer than 9 tokens"),
         (rows(9) + rows(2, tokens=99, split="validation"), {}, "no validation example is left: all 2 are longer than 64 tokens"),
         (rows(9, weight=0.0) + rows(4, split="validation"), {}, "the weights of its 9 examples are all 0"),
+        (rows(17, tokens=49) + rows(4, split="validation"), {}, "an example has 51 tokens, expected at most 50, the longest text"),
         (rows(17) + rows(4, split="validation"), {"warmup_steps": 6}, "warmup_steps: found 6, expected less than the 6 steps"),
         (rows(17), {"objectives": {"sft": 0, "dpo": 1}, "warmup_steps": 2}, "the 2 steps of the training (5 pairs for training)"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(tmp_path: Path, examples: list, changes: dict, words: str) -> None:
     with pytest.raises(InputError) as refused:
-        check(student(**{"max_tokens": 64, **changes}), *artifacts(tmp_path, examples))
+        check(student(**{"max_tokens": 64, **changes}), source(tmp_path), *artifacts(tmp_path, examples))
     assert words in str(refused.value)
 
 
 def test_settings_that_are_larger_than_the_data_are_named(tmp_path: Path) -> None:
-    both = artifacts(tmp_path, rows(17) + rows(4, split="validation"))
+    both = source(tmp_path), *artifacts(tmp_path, rows(17) + rows(4, split="validation"))
     assert check(student(max_tokens=64, warmup_steps=5), *both) == []
     batch, validate = check(student(max_tokens=64, batch_size=32, micro_batch_size=32, validate_steps=3), *both)
     assert "batch_size: 32 is more than the 17 training examples" in batch

@@ -48,11 +48,13 @@ class Counts(NamedTuple):
     kept: int = 0  # examples
     too_long: int = 0  # examples that are left out
     weight: float = 0.0  # weighted target tokens of those that are kept
+    longest: int = 0  # tokens of one that is kept
 
     @staticmethod
     def of(packed: Packed) -> "Counts":
         """Return the counts of a split that is loaded."""
-        return Counts(len(packed), packed.too_long, packed.weight(np.arange(len(packed))))
+        weight = packed.weight(np.arange(len(packed)))
+        return Counts(len(packed), packed.too_long, weight, int(packed.lengths.max(initial=0)))
 
 
 def counts(tokens: Artifact, key: str, *, max_tokens: int) -> dict[str, Counts]:
@@ -65,8 +67,12 @@ def counts(tokens: Artifact, key: str, *, max_tokens: int) -> dict[str, Counts]:
         for split in set(splits.tolist()):
             mine, before = splits == split, found.get(split, Counts())
             kept = mine & fits
-            weight = before.weight + float(weights[kept].sum())
-            found[split] = Counts(before.kept + int(kept.sum()), before.too_long + int((mine & ~fits).sum()), weight)
+            found[split] = Counts(
+                before.kept + int(kept.sum()),
+                before.too_long + int((mine & ~fits).sum()),
+                before.weight + float(weights[kept].sum()),
+                max(before.longest, int(lengths[kept].max(initial=0))),
+            )
     return found
 
 

@@ -16,6 +16,9 @@ from engine.students.data import preflight
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Keys under which a configuration gives its number of layers."""
 
+POSITION_COUNTS = ("max_position_embeddings", "n_positions")
+"""Keys under which a configuration gives the length of the longest text."""
+
 
 @dataclass(frozen=True)
 class PrunedModel:
@@ -75,6 +78,13 @@ def count_layers(source: Path) -> int:
         return int(config[next(filter(config.__contains__, LAYER_COUNTS), LAYER_COUNTS[0])])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{source}/config.json: found no num_hidden_layers ({error}). Give a decoder model's folder.") from None
+
+
+def count_positions(source: Path) -> int | None:
+    """Return the most tokens of a text that the model in the folder `source` reads; None if its `config.json` does not say."""
+    config = preflight.configuration(source / "config.json")
+    found = (config.get("text_config") or config).get
+    return next((size for key in POSITION_COUNTS if isinstance(size := found(key), int) and size > 0), None)
 
 
 def check_layers(layers: Sequence[int], count: int, source: Path) -> None:

@@ -4,10 +4,12 @@ import math
 import string
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from pydantic import ValidationError
@@ -19,7 +21,11 @@ from transformers import PreTrainedTokenizerFast
 from engine.contract.objectives import Dpo, Objectives, Orpo, Simpo
 from engine.contract.students import Student
 from engine.errors import InputError
+from engine.records.record import Identity
 from engine.rows import PREFERENCE, from_rows
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
+from engine.storage.folder import Folder
+from engine.students.data import pairs
 from engine.students.data.pairs import collate_pairs, pack_pairs, pairs_of_step, shared
 from engine.students.objectives import PAIR_OBJECTIVES
 from engine.students.objectives.outputs import PairOutputs
@@ -69,7 +75,7 @@ def outputs(seed: int) -> PairOutputs:
 
 
 def test_pairs_are_packed_side_by_side_and_audited() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), letters(), [1], max_tokens=50)
+    packed = pack_pairs(table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), letters(), max_tokens=50)
     assert read(packed.sequences.ids) == "say 0>yes$say 0>no$say 2>a$say 2>bbbbbbb$"
     assert packed.chosen.learned.tolist() == [4, 2]
     audit = packed.audit
@@ -78,7 +84,7 @@ def test_pairs_are_packed_side_by_side_and_audited() -> None:
 
 
 def test_a_batch_of_pairs_has_the_chosen_answers_first_and_their_reference() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("a", "bb"), ("c", "d")), letters(), [1], max_tokens=50)
+    packed = pack_pairs(table(("yes", "no"), ("a", "bb"), ("c", "d")), letters(), max_tokens=50)
     batch = collate_pairs(packed, np.array([2, 0, -1]), reference=np.arange(6, dtype=np.float32), pad=0)
     words = [read(batch.sequences.labels[batch.sequences.owners == row]) for row in range(6)]
     assert words == ["c$", "yes$", "", "d$", "no$", ""]
@@ -137,21 +143,45 @@ def test_orpo_of_an_answer_that_is_certain_stays_finite() -> None:
     assert bool(loss.isfinite().all()) and zero.grad is not None and bool(zero.grad.isfinite().all())
 
 
+def dataset(folder: Path, rows: pa.Table) -> Artifact:
+    writer = ArtifactWriter(Folder(str(folder / "dataset")))
+    writer.put("preferences", rows, PREFERENCE)
+    return writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(1, {"kept": 1}))
+
+
 def student(**objectives: Any) -> Student:
     changes = {"name": "s", "init": {"prune": {"source": "x", "layers": [0]}}, "max_tokens": 20, "objectives": objectives}
     return Student.model_validate(changes)
 
 
-def test_a_split_without_pairs_that_can_be_learned_is_refused_with_what_makes_them() -> None:
+def test_a_split_without_pairs_that_can_be_learned_is_refused_with_what_makes_them(tmp_path: Path) -> None:
     rows = pa.concat_tables([table(("yes", "no")), table(("same", "same"), ("x" * 30, "y"), split="validation")])
     with pytest.raises(InputError, match=r"no validation pair.*of 2 pairs 1 are longer.* 1 have two equal.*curation.preferences"):
-        preferences.load(rows, letters(), student(dpo=1))
+        preferences.load(dataset(tmp_path, rows), "k", letters(), student(dpo=1), home=tmp_path / "files")
 
 
-def test_without_an_objective_over_examples_the_batches_are_of_pairs() -> None:
-    rows = pa.concat_tables([table(("yes", "no")), table(("a", "b"), split="validation")])
-    assert preferences.load(rows, letters(), student(sft=0, dpo=1)).is_alone
-    assert not preferences.load(rows, letters(), student(sft=0.1, dpo=1)).is_alone
+def test_without_an_objective_over_examples_the_batches_are_of_pairs(tmp_path: Path) -> None:
+    made = dataset(tmp_path, pa.concat_tables([table(("yes", "no")), table(("a", "b"), split="validation")]))
+    for objectives, alone in (({"sft": 0, "dpo": 1}, True), ({"sft": 0.1, "dpo": 1}, False)):
+        assert preferences.load(made, "k", letters(), student(**objectives), home=tmp_path / "files").is_alone == alone
+
+
+def test_workers_of_a_node_map_pairs_that_were_tokenised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pa.concat_tables([table(*(("yes" * (n % 4), f"no{n}") for n in range(30))), table(("a", "b"), split="validation")])
+    made, tokenised = dataset(tmp_path, rows.take(np.random.default_rng(0).permutation(31))), list[int]()
+    tokenise = pairs.tokenise
+    monkeypatch.setattr(pairs, "tokenise", lambda *given: tokenised.append(len(given[0])) or tokenise(*given))
+    expected = pack_pairs(rows.filter(pc.field("split") == "train"), letters(), max_tokens=20)
+    tokenised.clear()
+    for _ in range(2):
+        found = pairs.load(made, "k", letters(), split="train", max_tokens=20, home=tmp_path / "files")
+        for ours, theirs in ((found.sequences, expected.sequences), (found.chosen, expected.chosen)):
+            assert isinstance(ours.ids, np.memmap)
+            assert all(
+                np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ("ids", "starts", "targets", "weights")
+            )
+        assert found.audit == expected.audit and found.audit.equal == 0 and found.audit.too_long == 0
+    assert sum(tokenised) == 60
 
 
 @pytest.mark.parametrize(

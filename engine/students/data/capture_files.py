@@ -19,7 +19,7 @@ from engine.storage.artifact import Artifact
 from engine.storage.shards import sorted_rows
 from engine.students.data.aligned import Aligner, by_example, captured_as
 from engine.students.data.captured import Captured
-from engine.students.data.node_files import opened
+from engine.students.data.node_files import mapped, opened
 from engine.students.data.pack import Packed
 
 ARRAYS: Mapping[str, Any] = {"starts": np.int64, "ids": np.int32, "logprobs": np.float32, "tail": np.float32, "gate": np.bool_}
@@ -86,8 +86,4 @@ def _answer(example_id: str) -> str:
 
 
 def _read(folder: Path) -> Captured:
-    return Captured(**{name: _mapped(folder / name, kind) for name, kind in ARRAYS.items()})
-
-
-def _mapped(path: Path, kind: Any) -> np.ndarray:
-    return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)  # an empty file cannot be mapped
+    return Captured(**{name: mapped(folder / name, kind) for name, kind in ARRAYS.items()})

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from engine.rows import DIFFICULTIES, KINDS, SPAN_KINDS, TOKENS, content_id
 from engine.storage.artifact import Artifact
 from engine.storage.shards import iterate
-from engine.students.data.node_files import opened
+from engine.students.data.node_files import mapped, opened
 from engine.students.data.pack import Packed
 
 LAST = 1 << 20  # the tier or stage of an example that has none
@@ -90,10 +90,8 @@ def _write(folder: Path, pieces: Iterable[pa.Table], *, split: str, max_tokens: 
 
 
 def _read(folder: Path, curriculum: str) -> Packed:
-    path = folder / IDS
-    ids = np.memmap(path, np.int32, "r") if path.stat().st_size else np.empty(0, np.int32)  # an empty file cannot be mapped
     with np.load(folder / ARRAYS) as arrays:
-        return _packed(ids, dict(arrays), curriculum)
+        return _packed(mapped(folder / IDS, np.int32), dict(arrays), curriculum)
 
 
 def _packed(ids: np.ndarray, arrays: Arrays, curriculum: str) -> Packed:

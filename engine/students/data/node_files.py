@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import xxhash
 from filelock import FileLock
 
@@ -48,6 +49,11 @@ def opened(name: str, write: Callable[[Path], None], read: Callable[[Path], T], 
         raise StorageError(
             f"{folder}: the token ids cannot be written there: {error}. Make room, or set TMPDIR to a folder with more."
         ) from error
+
+
+def mapped(path: Path, kind: Any) -> np.ndarray:
+    """Return the file `path` of numbers of a `kind` as an array that is read from the disk where it is used."""
+    return np.memmap(path, kind, "r") if path.stat().st_size else np.empty(0, kind)  # an empty file cannot be mapped
 
 
 def _is_intact(folder: Path) -> bool:

@@ -10,12 +10,10 @@ import torch
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.records.student import Resized, TrainingSetup
-from engine.rows import PREFERENCE
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from engine.students.data import capture_files, flat, preflight
 from engine.students.data.pack import Packed
-from engine.students.data.pairs import COLUMNS
 from engine.students.export import huggingface
 from engine.students.init import prune
 from engine.students.init.initial import initial
@@ -108,8 +106,7 @@ def load_pairs(spec: TrainSpec, pruned: prune.PrunedModel) -> preferences.Prefer
     """Return the preference pairs of the dataset; None if no objective reads them."""
     if not spec.student.objectives.reads_pairs:
         return None
-    rows = _artifact(spec.dataset).read("preferences", PREFERENCE, list(COLUMNS))
-    return preferences.load(rows, pruned.tokenizer, spec.student)
+    return preferences.load(_artifact(spec.dataset), spec.tokenizer, pruned.tokenizer, spec.student)
 
 
 def check_split(name: str, found: flat.Counts, student: Student) -> None:

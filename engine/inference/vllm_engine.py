@@ -78,7 +78,7 @@ class VllmEngine:
         self.identity = identity(model, folder)
         self.folder = folder
         self.tokens_read = 0
-        self.masks: Masks | None = None
+        self.masks: dict[tuple[int, ...], Masks] = {}
         self.refused: int | None = 0  # chats that the template refused before it rendered the first; None once it has rendered one
         try:
             arguments = engine_arguments(model, pool, folder)
@@ -173,9 +173,9 @@ class VllmEngine:
     def _mask(self, target: Target, tokens: np.ndarray) -> np.ndarray | None:
         if target.json_schema is None:
             return None
-        if self.masks is None:
-            self.masks = Masks(self.tokenizer, self.llm.model_config.get_vocab_size(), target.ending)
-        return self.masks.of(target.json_schema, tokens)
+        if target.ending not in self.masks:
+            self.masks[target.ending] = Masks(self.tokenizer, self.llm.model_config.get_vocab_size(), target.ending)
+        return self.masks[target.ending].of(target.json_schema, tokens)
 
     def _generate(self, prompts: Sequence[list[int] | Unanswered], params: Sequence[Any]) -> list[Any]:
         """Return vLLM's outputs in order; `Unanswered` in place of an output says why a request has none."""

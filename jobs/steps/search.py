@@ -18,7 +18,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.stopper import Stopper
 
-from engine.contract.search import Search, variant
+from engine.contract.search import Budget, Search, variant
 from engine.records.search import Trial
 from engine.records.student import StudentMetrics
 from engine.rows import STEP, content_id
@@ -192,12 +192,20 @@ class TokenLimit(Stopper):
         return self.notes.is_spent
 
 
+def tokens_left(budget: Budget, before: Sequence[Trial]) -> float:
+    """Return the target tokens that the trials of a session may learn. One that was interrupted counts again as a whole: it goes on
+    from its checkpoint, and so does its count."""
+    if budget.target_tokens is None:
+        return math.inf
+    return budget.target_tokens - sum(trial.tokens for trial in before if trial.status != "running")
+
+
 def run_trials(setup: SearchSetup, *, at_once: int, progress: Callable[[str], None]) -> None:
     """Run trials until the budget of the search is used up; Ray must run. Trials of earlier sessions count."""
     search, before = setup.search, setup.trials()
     budget, ended = search.budget, [trial for trial in before if trial.status != "running"]
     seconds = math.inf if budget.seconds is None else budget.seconds - setup.seconds()
-    tokens = math.inf if budget.target_tokens is None else budget.target_tokens - sum(trial.tokens for trial in before)
+    tokens = tokens_left(budget, before)
     left = budget.trials - len(ended)
     if left <= 0 or seconds <= 0 or tokens <= 0:
         return

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from engine.contract import Contract
 from engine.contract.exports import Gguf
-from engine.contract.search import Search, variant
+from engine.contract.search import Budget, Search, variant
 from engine.records.search import Trial
 from jobs import workspace
 from jobs.cli import app
 from jobs.commands import search
 from jobs.commands.absolute import absolute_paths
-from jobs.steps.search import Notes, TokenLimit
+from jobs.steps.search import Notes, TokenLimit, tokens_left
 from jobs.steps.search_sampler import Sampler, decoded, distributions, encoded
 
 SPACE = {
@@ -176,6 +176,18 @@ def test_what_a_spent_budget_ends_is_not_called_behind(setup):
 def save(setup, layers, **given):
     values = {"learning_rate": 0.001, "init.prune.layers": layers}
     setup.save(Trial(trial=setup.key(values), values=values, **given))
+
+
+def test_what_an_interrupted_trial_has_learned_is_counted_once():
+    def left(*trials):
+        return tokens_left(Budget(target_tokens=100), [Trial(trial="t", values={}, status=s, tokens=n) for s, n in trials])
+
+    assert left(("finished", 30), ("running", 50)) == 70 and left() == 100
+    limit = TokenLimit(left(("finished", 30), ("running", 50)), SimpleNamespace())
+    limit("t", {"tokens": 60})  # the interrupted one reports all that it has learned
+    assert not limit.stop_all()
+    limit("t", {"tokens": 70})
+    assert limit.stop_all() and tokens_left(Budget(), []) == float("inf")
 
 
 def test_winner_ended_by_itself_and_is_a_contract_that_loads(setup, toy, tmp_path):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 import torch
 from pydantic import ValidationError
@@ -26,7 +25,7 @@ from engine.rows import PREFERENCE, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 from engine.students.data import pairs
-from engine.students.data.pairs import collate_pairs, pack_pairs, pairs_of_step, shared
+from engine.students.data.pairs import PackedPairs, collate_pairs, pairs_of_step, shared
 from engine.students.objectives import PAIR_OBJECTIVES
 from engine.students.objectives.outputs import PairOutputs
 from engine.students.training import preferences
@@ -66,6 +65,16 @@ def table(*answers: tuple[str, str], split: str = "train") -> pa.Table:
     return from_rows(rows, PREFERENCE)
 
 
+def dataset(folder: Path, rows: pa.Table) -> Artifact:
+    writer = ArtifactWriter(Folder(str(folder / "dataset")))
+    writer.put("preferences", rows, PREFERENCE)
+    return writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(1, {"kept": 1}))
+
+
+def load(folder: Path, rows: pa.Table, *, max_tokens: int) -> PackedPairs:
+    return pairs.load(dataset(folder, rows), "k", letters(), split="train", max_tokens=max_tokens, home=folder / "files")
+
+
 def outputs(seed: int) -> PairOutputs:
     """Five pairs with log-probabilities in float64."""
     generator = torch.Generator().manual_seed(seed)
@@ -74,8 +83,8 @@ def outputs(seed: int) -> PairOutputs:
     return PairOutputs(sums[0], sums[1], tokens, tokens.flip(0), sums[2], sums[3])
 
 
-def test_pairs_are_packed_side_by_side_and_audited() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), letters(), max_tokens=50)
+def test_pairs_are_packed_side_by_side_and_audited(tmp_path: Path) -> None:
+    packed = load(tmp_path, table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), max_tokens=50)
     assert read(packed.sequences.ids) == "say 0>yes$say 0>no$say 2>a$say 2>bbbbbbb$"
     assert packed.chosen.learned.tolist() == [4, 2]
     audit = packed.audit
@@ -83,8 +92,8 @@ def test_pairs_are_packed_side_by_side_and_audited() -> None:
     assert audit.length_ratio == pytest.approx((4 / 3 + 2 / 8) / 2, abs=1e-4)
 
 
-def test_a_batch_of_pairs_has_the_chosen_answers_first_and_their_reference() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("a", "bb"), ("c", "d")), letters(), max_tokens=50)
+def test_a_batch_of_pairs_has_the_chosen_answers_first_and_their_reference(tmp_path: Path) -> None:
+    packed = load(tmp_path, table(("yes", "no"), ("a", "bb"), ("c", "d")), max_tokens=50)
     batch = collate_pairs(packed, np.array([2, 0, -1]), reference=np.arange(6, dtype=np.float32), pad=0)
     words = [read(batch.sequences.labels[batch.sequences.owners == row]) for row in range(6)]
     assert words == ["c$", "yes$", "", "d$", "no$", ""]
@@ -143,12 +152,6 @@ def test_orpo_of_an_answer_that_is_certain_stays_finite() -> None:
     assert bool(loss.isfinite().all()) and zero.grad is not None and bool(zero.grad.isfinite().all())
 
 
-def dataset(folder: Path, rows: pa.Table) -> Artifact:
-    writer = ArtifactWriter(Folder(str(folder / "dataset")))
-    writer.put("preferences", rows, PREFERENCE)
-    return writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(1, {"kept": 1}))
-
-
 def student(**objectives: Any) -> Student:
     changes = {"name": "s", "init": {"prune": {"source": "x", "layers": [0]}}, "max_tokens": 20, "objectives": objectives}
     return Student.model_validate(changes)
@@ -168,20 +171,19 @@ def test_without_an_objective_over_examples_the_batches_are_of_pairs(tmp_path: P
 
 def test_workers_of_a_node_map_pairs_that_were_tokenised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pa.concat_tables([table(*(("yes" * (n % 4), f"no{n}") for n in range(30))), table(("a", "b"), split="validation")])
-    made, tokenised = dataset(tmp_path, rows.take(np.random.default_rng(0).permutation(31))), list[int]()
+    shuffled, tokenised = rows.take(np.random.default_rng(0).permutation(31)), list[int]()
     tokenise = pairs.tokenise
     monkeypatch.setattr(pairs, "tokenise", lambda *given: tokenised.append(len(given[0])) or tokenise(*given))
-    expected = pack_pairs(rows.filter(pc.field("split") == "train"), letters(), max_tokens=20)
-    tokenised.clear()
-    for _ in range(2):
-        found = pairs.load(made, "k", letters(), split="train", max_tokens=20, home=tmp_path / "files")
-        for ours, theirs in ((found.sequences, expected.sequences), (found.chosen, expected.chosen)):
-            assert isinstance(ours.ids, np.memmap)
-            assert all(
-                np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ("ids", "starts", "targets", "weights")
-            )
-        assert found.audit == expected.audit and found.audit.equal == 0 and found.audit.too_long == 0
-    assert sum(tokenised) == 60
+    first, second = (load(tmp_path, shuffled, max_tokens=20) for _ in range(2))
+    assert sum(tokenised) == 60 and isinstance(second.sequences.ids, np.memmap) and isinstance(second.chosen.ids, np.memmap)
+    for ours, theirs in ((first.sequences, second.sequences), (first.chosen, second.chosen)):
+        assert all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ("ids", "starts", "targets", "weights"))
+    ids = sorted(map(str, range(30)))
+    for found, texts in ((second.chosen, "yes"), (second.sequences, "")):
+        assert len(found) == (30 if texts else 60)
+        ends = zip(found.starts[:-1], found.starts[1:], strict=True)
+        answers = [read(found.ids[start:end]) for start, end in ends][:: 1 if texts else 2]
+        assert answers == [f"say {number}>{'yes' * (int(number) % 4)}$" for number in ids]
 
 
 @pytest.mark.parametrize(

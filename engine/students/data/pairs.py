@@ -41,9 +41,12 @@ class PackedPairs:
 
 
 def load(dataset: Artifact, key: str, tokenizer: Any, *, split: str, max_tokens: int, home: Path | None = None) -> PackedPairs:
-    """Return the pairs of `split` in the artifact `dataset`, by id, as `tokenizer` encodes them, whose key in `tokens` is `key`.
+    """Return the pairs of `split` in the artifact `dataset`, by id, tokenized as examples are by `tokenizer`, whose key in the
+    artifact `tokens` is `key`.
 
-    Token ids are in flat files on the node, see `node_files.opened`; each pair takes some 50 bytes of memory.
+    Left out and counted: pairs with an answer that makes an example of more than `max_tokens` tokens, and pairs whose two answers
+    are the same tokens, which teach nothing. Token ids are in flat files on the node, see `node_files.opened`; each pair takes some
+    50 bytes of memory.
 
     Raises:
         InputError: the chat template refuses a prompt.
@@ -63,21 +66,6 @@ def load(dataset: Artifact, key: str, tokenizer: Any, *, split: str, max_tokens:
             return _packed(mapped(folder / IDS, np.int32), mapped(folder / CHOSEN, np.int32), dict(numbers))
 
     return opened(content_id("pairs", 1, table.digest, key, split, max_tokens), write, read, home=home)
-
-
-def pack_pairs(rows: pa.Table, tokenizer: Any, *, max_tokens: int) -> PackedPairs:
-    """Tokenize PREFERENCE `rows` (COLUMNS) in the order of their ids, as examples are, in memory.
-
-    Left out and counted: pairs with an answer that makes an example of more than `max_tokens` tokens, and pairs whose two answers
-    are the same tokens, which teach nothing.
-
-    Raises:
-        InputError: the chat template refuses a prompt.
-    """
-    kept: list[Pair] = []
-    numbers = _numbers([rows.sort_by("pair_id")], tokenizer, max_tokens, kept.append)
-    both, chosen = (np.frombuffer(b"".join(_bytes(pair[:sides]) for pair in kept), np.int32) for sides in (2, 1))
-    return _packed(both, chosen, numbers)
 
 
 def _numbers(pieces: Iterable[pa.Table], tokenizer: Any, max_tokens: int, write: Callable[[Pair], Any]) -> dict[str, np.ndarray]:

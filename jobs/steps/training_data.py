@@ -5,11 +5,13 @@ from pathlib import Path
 
 from engine.contract.students import Student
 from engine.errors import InputError
+from engine.records.tokens import TokensMetrics
 from engine.rows import PREFERENCE
 from engine.storage.artifact import Artifact
 from engine.students.data import flat
 from engine.students.init.prune import count_positions
-from engine.students.init.tokenizer import key_of
+from engine.students.init.source import LEAST_TOKENS, check_shrink
+from engine.students.init.tokenizer import description, key_of
 from engine.students.training.setup import check_split
 from engine.students.training.state import SPLITS
 
@@ -20,7 +22,11 @@ def check(student: Student, source: Path, dataset: Artifact, tokens: Artifact) -
     Raises:
         InputError: a split has no example that can be learned, an example is longer than the model reads, or the learning rate
             would still rise when the training ends.
+        ModelError: with its trimmed vocabulary the model cannot be cut to as few parameters as are ordered.
     """
+    if student.init.shrink and student.init.vocabulary:
+        summary = tokens.metrics(TokensMetrics).of(description(student))
+        check_shrink(source, student, summary.words if summary else LEAST_TOKENS)
     if student.objectives.reads_examples:
         found = flat.counts(tokens, key_of(tokens, student), max_tokens=student.max_tokens)
         for split in SPLITS:

@@ -33,7 +33,7 @@ def check_source(folder: Path, student: Student, instruction: str) -> None:
     preflight.check_source(folder)
     family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     if student.init.shrink:
-        _shrink_without_weights(folder, student)
+        check_shrink(folder, student, LEAST_TOKENS)
     elif student.init.adapter or (layers and family not in UNIFORM):
         _make_without_weights(folder, student)
 
@@ -51,7 +51,12 @@ def _check_hidden(folder: Path, student: Student, count: int) -> None:
             )
 
 
-def _shrink_without_weights(folder: Path, student: Student) -> None:
+def check_shrink(folder: Path, student: Student, words: int) -> None:
+    """Check that the model in `folder` can be cut as `init.shrink` orders; `words` is the least size of a trimmed vocabulary.
+
+    Raises:
+        ModelError: it cannot be cut, or not to so few parameters.
+    """
     from engine.students.init import shrink, width
 
     options, trim = student.init.shrink, student.init.vocabulary
@@ -59,7 +64,7 @@ def _shrink_without_weights(folder: Path, student: Student) -> None:
     try:
         parts = width.anatomy(_without_weights(folder))
         shrink.check(parts, options)
-        shrink.wanted(parts, options, vocabulary=LEAST_TOKENS if trim else None)
+        shrink.wanted(parts, options, vocabulary=words if trim else None)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
 

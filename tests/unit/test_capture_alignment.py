@@ -1,5 +1,6 @@
 """A capture read for students: the same tokenizer, one that was cut from the teacher's, and one of another family."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.capture.compact import entries, pack
 from engine.capture.schemas import CAPTURE, VOCABULARY
+from engine.contract.students import Student
 from engine.inference.scoring import Distribution
 from engine.inference.token_bytes import special_ids, token_bytes
 from engine.records.capture import CaptureMetrics, TeacherCapture
 from engine.records.record import Identity
-from engine.rows import from_rows
+from engine.rows import TOKENS, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 from engine.students.data import capture_files
 from engine.students.data.aligned import Aligner, by_example
 from engine.students.data.captured import Captured
-from engine.students.data.pack import Packed
+from engine.students.data.pack import Packed, collate
+from engine.students.init.prune import PrunedModel
+from engine.students.training import setup
+from engine.students.training.state import TrainSpec
 
 MEASURED = {
     "examples": 1, "masked": 0, "target_tokens": 1, "tokens_read": 1, "agreement": 1.0, "mean_k": 1.0, "mean_tail": 0.0,
@@ -199,3 +204,26 @@ def test_a_text_that_is_not_the_captured_one_has_no_distribution(tmp_path) -> No
     found = captured(artifact(tmp_path, t=(None, [("a", distribution("xy", {}))])), packed(TEACHER, "a", "ab"), TEACHER)
     assert not found.gate.any() and not len(found.ids) and found.tail.tolist() == [0.0, 0.0]
     assert pa.types.is_binary(CAPTURE.field("ids").type)
+
+
+def test_a_training_reads_a_capture_for_the_examples_of_each_split(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = artifact(tmp_path, t=(None, [(name, distribution("abcdxy", {})) for name in ("01", "02")]))
+    rows = [
+        {
+            "example_id": name, "split": split, "kind": "answer", "ids": [5, 6, *ids(CUT, text)], "target_start": 2, "weight": 1.0,
+            "spans": [], "difficulty": "easy",
+        }
+        for name, split, text in (("01", "train", "abcdxy"), ("02", "validation", "abcdxy"), ("03", "train", "xy"))
+    ]  # fmt: skip
+    writer = ArtifactWriter(Folder(str(tmp_path / "tokens")))
+    writer.put("examples_k", from_rows(rows, TOKENS), TOKENS)
+    tokens = writer.finish(Identity("tokens", {}, {}, "0"), RowCounts(3, {"tokenised": 3}))
+    section = {"name": "s", "init": {"model": {"source": "x"}}, "objectives": {"forward_kl": 1}}
+    spec = TrainSpec(Student.model_validate(section), "", "", "cpu", tokens.folder.path, "k", capture=made.folder.path)
+    splits = setup.load_examples(spec, tokens, PrunedModel(None, CUT, 1, 1))
+    batch = collate(splits["train"], np.array([1, 0, -1]), pad=0)
+    assert batch.teacher is not None and batch.teacher.gate.tolist() == [False] * 2 + [True] * 4
+    assert batch.teacher.ids[2:, 0].tolist() == batch.labels[2:].tolist()
+    validation = splits["validation"].teacher
+    assert validation is not None and validation.gate.tolist() == [True] * 4

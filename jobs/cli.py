@@ -141,7 +141,8 @@ def sql(run: Run, query: Annotated[str, typer.Argument(metavar="QUERY")], as_jso
 def trace(
     run: Run,
     identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="A student's name, or an answer's or prompt's id (6 characters do).")
+        str,
+        typer.Argument(metavar="ID", help="A student's name, that of an export (s.q8_0), or an answer's or prompt's id."),
     ],
     as_json: Json = False,
 ) -> None:

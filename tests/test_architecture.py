@@ -169,6 +169,13 @@ def test_nothing_runs_code_that_came_as_data():
         breaches += [
             f"{name_of(path)}:{key.value.lineno} trust_remote_code" for key in keywords if ast.unparse(key.value) != "False"
         ]
+        calls = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+        loads = (call for call in calls if ast.unparse(call.func.value).startswith("Auto") and call.func.attr.startswith("from_"))
+        breaches += [  # without the key transformers asks a person whether to run the code of a model, and may be answered
+            f"{name_of(path)}:{load.lineno} {ast.unparse(load.func)} without trust_remote_code=False"
+            for load in loads
+            if not {"trust_remote_code", None} & {key.arg for key in load.keywords}
+        ]
     require_none(breaches, "Parse data as JSON, YAML (safe) or Parquet; run generated programs in engine/sandbox only.")
 
 

@@ -63,6 +63,8 @@ class CaptureSpec:
     toolset: Toolset | None = None
     systems: Mapping[str, str] = field(default_factory=dict)
     """Task unit -> system text, of a model that has one of its own for each; else it is the teacher's."""
+    ending: tuple[int, ...] = ()
+    """Ids that end the teacher's turns, if they are others than its end of sequence."""
 
 
 class Wanted(NamedTuple):
@@ -125,7 +127,7 @@ class Capturer:
             request = self._with_tools(request, calls=sum(turn["role"] == "assistant" for turn in later))
         chat = [*request.chat, *({"role": turn["role"], "content": turn["content"]} for turn in later)]
         schema = request.json_schema if self.spec.section.constraint == "answer" else None
-        return Target(chat, row["target"], self._reasoning(row), schema)
+        return Target(chat, row["target"], self._reasoning(row), schema, self.spec.ending)
 
     def _with_tools(self, request: Request, *, calls: int) -> Request:
         assert self.spec.toolset
@@ -146,9 +148,9 @@ class Capturer:
     def _stem(self, wanted: Wanted) -> str:
         """Return the hash of all that a distribution depends on but its number of entries."""
         target = wanted.target
-        return content_id(
-            self.client.identity, "capture", json.dumps(target.chat), target.before, target.text, json.dumps(target.json_schema)
-        )
+        parts = json.dumps(target.chat), target.before, target.text, json.dumps(target.json_schema)
+        ending = [json.dumps(target.ending)] if target.ending else []  # as in ledgers that ended every target so
+        return content_id(self.client.identity, "capture", *parts, *ending)
 
     def _score(self, engine: Engine, wanted: Sequence[Wanted]) -> Batch:
         before = engine.tokens_read

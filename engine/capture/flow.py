@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import ray.data
 
 from engine.capture.capturer import JOINED, Capturer, CaptureSpec
-from engine.capture.schemas import CAPTURE
+from engine.capture.schemas import CAPTURE, COPY
 from engine.capture.summary import summary
 from engine.contract.profile import Pool
 from engine.distributed import gather, stream
@@ -37,7 +37,7 @@ def examples_with_answers(dataset: Artifact, pool: Pool, *, parts: int) -> Rows:
 
 def of_examples(rows: pa.Table) -> pa.Table:
     """Return the columns of JOINED that examples have, without copies."""
-    rows = rows.filter(pc.invert(pc.match_substring_regex(rows["example_id"], r"-again\d+$")))
+    rows = rows.filter(pc.invert(pc.match_substring_regex(rows["example_id"], COPY)))
     return _conform(rows.append_column("answer_id", pc.list_element(pc.split_pattern(rows["example_id"], "-"), 0)))
 
 

@@ -20,6 +20,8 @@ CAPTURE = pa.schema(  # one row per example x teacher; T tokens of the target, t
         ("tails", pa.binary()),  # u8 [T], log of the mass beyond the entries
     ]
 )
+COPY = r"-again\d+$"
+"""What the id of an example that is a copy of another one ends with; they share a row."""
 VOCABULARY = pa.schema(  # one row per teacher x id that occurs in CAPTURE
     [
         ("teacher", pa.string()),

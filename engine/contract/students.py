@@ -53,7 +53,8 @@ class Student(Section):
     """Seconds of training at most, validations included, over all attempts after a crash, in addition to `epochs` or `max_steps`.
     The record of a training that they end says so. Trainings of equal recipes then differ from machine to machine."""
     validate_steps: Positive | None = added(None)
-    """Optimizer steps between validations; null = one at the end of each epoch. There is always one after the last step."""
+    """Optimizer steps between validations, at most `max_steps`; null = one at the end of each epoch. There is always one after the
+    last step."""
     metric: Literal["loss", "exact_match"] = added("loss")
     """What chooses the best model and stops early. `loss`: on the validation split; `exact_match`: the share of validation examples
     for which the model generates the example's `final`, that is the teacher's answer, compared as the report compares with
@@ -73,7 +74,8 @@ class Student(Section):
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly; after them it follows `schedule`."""
     warmup_steps: int | None = added(None, ge=0)
-    """Steps of the rise, in place of `warmup_ratio`; of use where the last step is not known before."""
+    """Steps of the rise, in place of `warmup_ratio`; of use where the last step is not known before. They must be fewer than those
+    of the training; between the cuts of `init.shrink`, `warmup_ratio` holds if they are no fewer than `recover_steps`."""
     schedule: Literal["cosine", "constant", "wsd"] = added("cosine")
     """Learning rate after the rise. `cosine`: falls to zero at the last step of `epochs` or `max_steps` (Loshchilov and Hutter,
     2017); a training that early stopping or `max_seconds` ends never reaches the low rates. `constant`: stays. `wsd`: warm-up,
@@ -90,7 +92,7 @@ class Student(Section):
     """Longest example in tokens; longer ones are left out and counted as `too_long`."""
     packing: bool = Field(default=False, exclude_if=_is_false)
     """Put several examples into one row of at most `max_tokens` tokens instead of padding each; none attends to another. Refused
-    for a model that cannot keep them apart."""
+    for a model that cannot keep them apart. Preference pairs are padded all the same."""
     curriculum: Literal["none", "confidence_tier", "difficulty"] = "none"
     """Order within an epoch: shuffled; the surest tier of `judges.pools.confidence_tiers` first; or the easiest first."""
     early_stop: EarlyStop | None = EarlyStop()

@@ -39,6 +39,20 @@ def tokenize_chats(tokenizer: Any, chats: Sequence[Chat]) -> list[list[int] | Un
     return [by_key[key] for key in keys]
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer in `folder`.
+
+    Raises:
+        ModelError: it holds none, or one with code of its own, which is never executed.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever the files of somebody else make transformers raise
+        raise ModelError(f"{folder}: no tokenizer can be loaded from here: {type(error).__name__}: {error}") from error
+
+
 def check_template(folder: Path, system: str) -> None:
     """Check that the model in `folder` can render a system text ("" = none) and a user turn.
 
@@ -50,7 +64,7 @@ def check_template(folder: Path, system: str) -> None:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError):
         return  # the engine's own error says more
     chat = [{"role": "user", "content": PROBE}]

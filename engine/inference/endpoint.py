@@ -116,7 +116,7 @@ class EndpointEngine:
                 raise ModelError(
                     f"{self}: texts are scored with the tokenizer of its model; name its folder in capture.tokenizers."
                 )
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
             self.scoring = ScoringEndpoint(self.model, self.key, self.limiter, tokenizer)
         found = asyncio.run(self.scoring.distributions(targets, k))
         self.tokens_read += sum(each.tokens_in for each in found if isinstance(each, Distribution))

@@ -20,6 +20,7 @@ from engine.inference.engine import Lost
 from engine.inference.refusal import Body, Refusal, refusal_of
 from engine.inference.scoring import Distribution, Target, Unscored
 from engine.inference.token_logprobs import with_ends
+from engine.inference.turn_end import target_tokens
 from engine.inference.turn_marks import encode_text
 
 RETRIES = 4
@@ -78,7 +79,7 @@ class ScoringEndpoint:
         if isinstance(head, Unanswered):
             return Unscored("error", head.error)
         before = encode_text(self.tokenizer, target.before) if target.before else []
-        tokens = np.asarray([*encode_text(self.tokenizer, target.text), self.tokenizer.eos_token_id], np.int32)
+        tokens = target_tokens(self.tokenizer, target)
         prompt = [*head, *before, *tokens.tolist()]
         body: Body = {"model": self.model.path, "prompt": prompt, "max_tokens": 1, "temperature": 0, "prompt_logprobs": k}
         reply = await self._send(client, body)

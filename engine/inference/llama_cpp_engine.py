@@ -32,7 +32,7 @@ class LlamaCppEngine:
         self.identity = identity(model, folder)
         self.tokens_read = 0
         self.child = LlamaCppChild(weights_file(folder), model, threads=max(1, int(pool.cpus)))
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         self.ends = end_tokens(folder, self.tokenizer)
         self.masks = GrammarMasks(self.tokenizer, self.child.size)
 

@@ -21,6 +21,8 @@ class Target(NamedTuple):
     """What the model wrote between chat and text, such as its reasoning: it is read, not scored."""
     json_schema: JsonSchema | None = None
     """Schema that constrained the decoding of the text; None = scored without a mask."""
+    ending: tuple[int, ...] = ()
+    """Ids that end the turn, if they are others than the tokenizer's end of sequence (`asked_turn_end`)."""
 
 
 class Distribution(NamedTuple):
@@ -46,23 +48,29 @@ class Unscored(NamedTuple):
 class Masks:
     """Bit masks of the tokens that a schema allows, as vLLM's xgrammar decoding has them."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        """`vocabulary` is the width of the model's logits, which may exceed the tokenizer's."""
+    def __init__(self, tokenizer: Any, vocabulary: int, ending: tuple[int, ...] = ()) -> None:
+        """`vocabulary` is the width of the model's logits, which may exceed the tokenizer's; `ending` as of a Target."""
         import xgrammar
 
-        self.xgrammar, self.width = xgrammar, vocabulary
-        information = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary)
+        self.xgrammar, self.width, self.ending = xgrammar, vocabulary, max(1, len(ending))
+        stops = sorted({ending[-1], tokenizer.eos_token_id} - {None}) if ending else None
+        information = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=stops)
         self.compiler = xgrammar.GrammarCompiler(information, max_threads=1)
 
     def of(self, schema: JsonSchema, tokens: np.ndarray) -> np.ndarray | None:
-        """Return the mask before each of `tokens`, int32 [T, ceil(V / 32)]; None if the schema does not allow them all."""
+        """Return the mask before each of `tokens`, int32 [T, ceil(V / 32)]; None if the schema does not allow them all.
+
+        An ending of several tokens (white space before the mark) has no mask: no grammar knows it.
+        """
         grammar = self.compiler.compile_json_schema(
             json.dumps(decodable(schema).schema), any_whitespace=False, separators=(",", ":")
         )
         matcher = self.xgrammar.GrammarMatcher(grammar)
         masks = np.full((len(tokens), -(-self.width // 32)), -1, np.int32)
-        for at, token in enumerate(tokens.tolist()):
-            matcher.fill_next_token_bitmask(masks, at)
+        text = tokens.tolist()[: -self.ending]
+        for at, token in enumerate([*text, int(tokens[-1])]):
+            if at < len(text) or self.ending == 1:
+                matcher.fill_next_token_bitmask(masks, at)
             if not matcher.accept_token(token):
                 return None
         return masks

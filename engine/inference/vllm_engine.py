@@ -21,6 +21,7 @@ from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
 from engine.inference.scoring import Distribution, Masks, Target, Unscored
 from engine.inference.token_logprobs import of_sample, with_ends
+from engine.inference.turn_end import target_tokens
 from engine.inference.turn_marks import encode_text
 from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
 
@@ -78,7 +79,7 @@ class VllmEngine:
         self.identity = identity(model, folder)
         self.folder = folder
         self.tokens_read = 0
-        self.masks: Masks | None = None
+        self.masks: dict[tuple[int, ...], Masks] = {}
         self.refused: int | None = 0  # chats that the template refused before it rendered the first; None once it has rendered one
         try:
             arguments = engine_arguments(model, pool, folder)
@@ -133,7 +134,7 @@ class VllmEngine:
         prompts, wanted = list[list[int] | Unanswered](), dict[int, Wanted]()
         for number, (target, head) in enumerate(zip(targets, self._tokenize([each.chat for each in targets]), strict=True)):
             if isinstance(head, list):
-                tokens = np.asarray([*encode_text(self.tokenizer, target.text), self.tokenizer.eos_token_id], np.int32)
+                tokens = target_tokens(self.tokenizer, target)
                 head = [*head, *encode_text(self.tokenizer, target.before)] if target.before else head
                 head, wanted[number] = wanted_of(head, tokens, self._mask(target, tokens))
             prompts.append(head)
@@ -173,9 +174,9 @@ class VllmEngine:
     def _mask(self, target: Target, tokens: np.ndarray) -> np.ndarray | None:
         if target.json_schema is None:
             return None
-        if self.masks is None:
-            self.masks = Masks(self.tokenizer, self.llm.model_config.get_vocab_size())
-        return self.masks.of(target.json_schema, tokens)
+        if target.ending not in self.masks:
+            self.masks[target.ending] = Masks(self.tokenizer, self.llm.model_config.get_vocab_size(), target.ending)
+        return self.masks[target.ending].of(target.json_schema, tokens)
 
     def _generate(self, prompts: Sequence[list[int] | Unanswered], params: Sequence[Any]) -> list[Any]:
         """Return vLLM's outputs in order; `Unanswered` in place of an output says why a request has none."""

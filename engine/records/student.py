@@ -119,7 +119,8 @@ class ValidationLoss(Record):
     """Optimizer step of the exported weights."""
 
 
-EndedBy = Literal["", "epochs", "max_steps", "max_seconds", "early_stop"]
+EndedBy = Literal["", "epochs", "max_steps", "max_seconds", "early_stop", "diverged"]
+"""`diverged`: the loss of a step was no number, so that no later weights are."""
 
 
 class SeedMetrics(Record):

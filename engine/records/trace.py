@@ -71,11 +71,14 @@ class AnswerTrace(AnswerPath):
 
 
 class StudentTrace(Record):
-    """Trace of a student."""
+    """Trace of a student, or of an export of it."""
 
     kind: Literal["student"] = "student"
+    export: Json | None = None
+    """Metrics of the export that was asked for (engine/records/export.py); null for the student itself."""
     student: Json
-    """`name`, the metrics of its training, `learnt` (examples by split and pool) and `sources` (examples by source file)."""
+    """`name`, the metrics of its training, `exports` (those that were made, such as `s.q8_0`), `learnt` (examples by split and
+    pool) and `sources` (examples by source file)."""
     examples: tuple[AnswerPath, ...]
     """Some of the answers that it learnt from."""
     records: tuple[TracedArtifact, ...]

@@ -1,6 +1,5 @@
 """Whether the captured teachers give log-probabilities and have as many tokens as are wanted, before anything is paid."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from engine.contract.profile import Pool
 from engine.contract.teachers import Teacher
 from engine.errors import ModelError
 from engine.inference.bundled import BUNDLED
+from engine.inference.chat_template import load_tokenizer
 from engine.inference.engine import Lost
-from engine.inference.scoring import Target
+from engine.inference.scoring import Target, Unscored
+from engine.students.data.preflight import configuration
 
 PROBE = Target([{"role": "user", "content": "Say OK."}], "OK")
 
@@ -21,12 +22,12 @@ def verify_capture(contract: Contract, *, root: str, models: str) -> None:
     """Check the vocabularies of the captured teachers whose folders are there; a bundled model may not be unpacked yet.
 
     Raises:
-        ModelError: a teacher has fewer tokens than `capture` wants of each, or a folder of a tokenizer is missing.
+        ModelError: a teacher has fewer tokens than `capture` wants of each, or a folder holds no tokenizer.
     """
     for key, teacher, folder in _folders(contract, root, models):
         if key and not folder.is_dir():
             raise ModelError(f"{key}: found no folder at {folder}; give the tokenizer's files of the model behind the endpoint.")
-        size = _words(folder)
+        size = len(load_tokenizer(folder)) if key else _words(folder)
         if contract.capture and size and size < contract.capture.entries:
             raise ModelError(too_many(contract.capture, teacher.name, size))
 
@@ -62,14 +63,15 @@ def ask_captured(contract: Contract, *, root: str) -> list[str]:
             [found] = EndpointEngine(teacher.model, Pool(), folder).distributions([PROBE], contract.capture.entries)
             if isinstance(found, Lost):
                 raise ModelError(f"{teacher.model.url}: did not score a word for capture.teachers {teacher.name}; try again later.")
+            if isinstance(found, Unscored):
+                raise ModelError(f"{teacher.model.url}: did not score a word for capture.teachers {teacher.name}: {found.error}")
             lines.append(f"{teacher.model.url} scores texts, as capture wants of {teacher.name}")
     return lines
 
 
 def _words(folder: Path) -> int | None:
     """Return how many tokens the model in `folder` has; None if its configuration is not there, or does not say."""
-    file = folder / "config.json"
-    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    config = configuration(folder / "config.json")
     return config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
 
 

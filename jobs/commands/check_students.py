@@ -9,15 +9,42 @@ from engine.students.on_policy.rewards import Rewards
 
 
 def verify_students(contract: Contract) -> None:
-    """Check that the students will have examples to be validated on.
+    """Check that the students will have examples to be validated on, and that their settings go together.
 
     Raises:
-        ContractError: the contract leaves none.
+        ContractError: there are none, or the settings of a student do not; every problem is named.
     """
+    problems = [problem for student in contract.students for problem in _problems(student)]
     if not contract.curation.pick.validation:
-        raise ContractError(
+        problems.append(
             "curation.pick.validation: found 0, expected a share above it: without validation examples no student has a best "
             "model, and its training is refused. The default is 0.1."
+        )
+    if problems:
+        raise ContractError("\n".join(problems))
+
+
+def _problems(student: Student) -> Iterator[str]:
+    path, most, shrink = f"students.{student.name}", student.max_steps, student.init.shrink
+    if most is not None and student.warmup_steps is not None and student.warmup_steps >= most:
+        yield (
+            f"{path}.warmup_steps: found {student.warmup_steps}, expected less than max_steps, which is {most}: the learning rate "
+            "would never be reached. Lower it, or use warmup_ratio."
+        )
+    if most is not None and student.validate_steps is not None and student.validate_steps > most:
+        yield (
+            f"{path}.validate_steps: found {student.validate_steps}, expected at most max_steps, which is {most}. With {most} "
+            "there is one validation, after the last step."
+        )
+    if "hidden" in student.objectives.active and student.init.vocabulary:
+        yield (
+            f"{path}.objectives.hidden: found with init.vocabulary, expected one of them: a trimmed vocabulary has other tokens "
+            "than the source, so that their hidden states cannot be compared. Use forward_kl."
+        )
+    if shrink and shrink.steps > 1 and shrink.recover_steps and not student.objectives.reads_examples:
+        yield (
+            f"{path}.init.shrink.recover_steps: found {shrink.recover_steps}, expected 0 with objectives over pairs alone, which "
+            "have their reference after the last cut. Add one over examples, such as sft, or cut in one step."
         )
 
 
@@ -49,3 +76,21 @@ def student_notes(contract: Contract) -> Iterator[str]:
                 f"{student.name}: max_seconds may end the cosine of the learning rate before its low end; with schedule: wsd the "
                 "rate falls before the time is over"
             )
+        if "process" in student.objectives.active and all(unit.supervise != "process" for unit in contract.specialist.task_units):
+            yield f"{student.name}: process is the same as sft: no task unit has supervise: process, so no target has a rationale"
+        if student.packing and not student.objectives.reads_examples:
+            yield f"{student.name}: packing has no effect: it joins examples, and preference pairs are padded"
+        yield from _recovery_notes(student)
+
+
+def _recovery_notes(student: Student) -> Iterator[str]:
+    shrink, warmup = student.init.shrink, student.warmup_steps
+    if shrink is None or shrink.steps == 1 or not shrink.recover_steps:
+        return
+    if student.objectives.reads_pairs:
+        yield f"{student.name}: between the cuts of init.shrink only the objectives over examples are trained, none over pairs"
+    if warmup is not None and warmup >= shrink.recover_steps:
+        yield (
+            f"{student.name}: warmup_steps, {warmup}, are no fewer than init.shrink.recover_steps, {shrink.recover_steps}: between "
+            f"two cuts the rate rises over warmup_ratio of these, {student.warmup_ratio:g}"
+        )

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
+from engine.contract import Contract
 from engine.contract.load import parse, read_yaml
 from engine.contract.renames import older_json
 from engine.contract.search import Search, limits, variant
@@ -25,6 +27,7 @@ from engine.records.search import EndedBy, SearchResult, Trial
 from engine.records.student import StudentMetrics
 from engine.rows import content_id
 from engine.runs.job import Job, JobContext, is_finished, run_pipeline
+from engine.students.init.tokenizer import description
 from jobs import workspace
 from jobs.commands.absolute import absolute_paths
 from jobs.commands.check import verify
@@ -74,12 +77,32 @@ def check(work: Workspace, order: Search, space: str) -> None:
     problems, variants = [], list[Student]()
     for key, value in limits(order):
         try:
-            variants.append(variant(student, {key: value}).model_copy(update={"name": f"v{len(variants)}"}))
+            one = variant(student, {key: value})
+            _require_data(work.contract, student, one)
+            variants.append(one.model_copy(update={"name": f"v{len(variants)}"}))
         except ValueError as error:
             problems.append(f"  keys.{key}: {json.dumps(value)}: {error}")
     if problems:
         raise ContractError("\n".join([f"{space}: {len(problems)} problem(s):", *problems]))
     verify(work.contract.model_copy(update={"students": (student, *variants)}), root=work.root, models=work.models, run=work.folder)
+
+
+def _require_data(contract: Contract, student: Student, one: Student) -> None:
+    """Raise ValueError if the variant `one` of `student` reads what the run of `contract` does not have, or is at odds with it."""
+    if description(one) not in {description(each) for each in contract.students}:
+        raise ValueError(
+            f"needs a tokenizer made from {description(one)}, and the run has none; name a student with it in the contract"
+        )
+    if one.objectives.reads_capture and not student.objectives.reads_capture:
+        raise ValueError(
+            f"{', '.join(one.objectives.active)} reads the teacher's distribution, and {student.name} of the contract does not: "
+            "give the objective a weight there, so that the run has its capture"
+        )
+    others = tuple(one if each is student else each for each in contract.students)
+    try:
+        Contract.model_validate(contract.model_copy(update={"students": others}).model_dump(mode="json"))
+    except ValidationError as error:
+        raise ValueError("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())) from None
 
 
 def _setup(work: Workspace, order: Search, console: Console) -> "SearchSetup":
@@ -92,7 +115,9 @@ def _setup(work: Workspace, order: Search, console: Console) -> "SearchSetup":
         context = work.context(jobs[name], log=console.log, progress=console.progress)
         is_finished(context)  # raises if it was made by another recipe
         inputs[name] = workspace.finished(work.folder, name).fingerprint
-    student = older_json(work.contract.student(order.student), "students.*", exclude={"name", "seed", "seeds", "keep_seeds"})
+    student = older_json(
+        work.contract.student(order.student), "students.*", exclude={"name", "seed", "seeds", "keep_seeds", "exports"}
+    )
     keys = order.model_dump_json(include={"keys"})
     return SearchSetup(work, order, content_id(student, keys, json.dumps(inputs, sort_keys=True))[:12], job)
 

@@ -1,4 +1,4 @@
-"""`rayleigh trace`: from a student, an answer or a prompt back to the line of its source, with every fingerprint on the way.
+"""`rayleigh trace`: from a student, an export, an answer or a prompt back to the line of its source; every fingerprint on the way.
 
 `engine/records/trace.py` documents what `--json` prints.
 """
@@ -31,15 +31,19 @@ PROMPT_TABLES = {"prompts": "prompt", "holdout": "holdout prompt", "dropped": "d
 
 
 def trace(run: str, identifier: str) -> traces.Trace:
-    """Return the trace of the student, answer or prompt `identifier`: a student's name, or the start of an id.
+    """Return the trace of `identifier`: a student's name, that of an export (`s.q8_0`), or the start of the id of an answer or a
+    prompt.
 
     Raises:
-        InputError: nothing in the run has this id, or several have; the message names the nearest.
+        InputError: nothing in the run has this id, or several have, the message names the nearest; or an export is of an earlier
+            training.
         MissingArtifact: no job has finished yet.
     """
     views = Views(run)
     if f"students/{identifier}" in views.artifacts:
         return _student(views, identifier)
+    if (job := f"exports/{identifier.replace('.', '/')}") in views.artifacts:
+        return _export(views, identifier, job)
     tables = [("answer_id", table) for table in ANSWER_TABLES] + [("prompt_id", table) for table in PROMPT_TABLES]
     for column, table in tables:
         ids = _ids(views, table, column, identifier.partition("-")[0]) if len(identifier) >= SHORTEST else []
@@ -48,21 +52,46 @@ def trace(run: str, identifier: str) -> traces.Trace:
         if ids:
             return _answer(views, ids[0]) if table in ANSWER_TABLES else _prompt(views, table, ids[0])
     students = [name.partition("/")[2] for name in views.artifacts if name.startswith("students/")]
+    known = [each for student in students for each in (student, *_exports(views, student))]
     raise InputError(
-        f"{identifier}: no student, answer or prompt of {views.run} has this id (at least {SHORTEST} characters of one). "
-        f"Students: {', '.join(students) or 'none yet'}. Nearest ids: {', '.join(_nearest(views, identifier)) or 'none'}."
+        f"{identifier}: no student, export, answer or prompt of {views.run} has this id (at least {SHORTEST} characters of one). "
+        f"Students and exports: {', '.join(known) or 'none yet'}. Nearest ids: {', '.join(_nearest(views, identifier)) or 'none'}."
     )
+
+
+def _export(views: Views, name: str, job: str) -> traces.StudentTrace:
+    """Return the trace of the export `name`, which `job` made: that of its student, behind it."""
+    metrics, student = views.artifacts[job].record.metrics, name.partition(".")[0]
+    current = views.artifacts.get(f"students/{student}")
+    if current is None or current.fingerprint != metrics["student"]:
+        raise InputError(
+            f"{name}: was made of another training of {student} than the one in {views.run}. Run again: rayleigh run makes it anew."
+        )
+    found = _student(views, student)
+    return found.model_copy(update={"export": metrics, "records": (*_records(views, job), *found.records)})
+
+
+def _exports(views: Views, student: str) -> list[str]:
+    start = f"exports/{student}/"
+    return [f"{student}.{job.removeprefix(start)}" for job in views.artifacts if job.startswith(start)]
 
 
 def _student(views: Views, name: str) -> traces.StudentTrace:
     learnt = views.rows("select split, pool, count(*) as examples from examples group by all order by all")
     sources = "select source, count(*) as examples from examples join prompts using (prompt_id) group by all order by all"
     query = "select distinct split_part(example_id, '-', 1) as answer_id from examples where split = 'train' order by all limit ?"
-    metrics = views.artifacts[f"students/{name}"].record.metrics
+    record = views.artifacts[f"students/{name}"].record
+    read = [*(["capture"] if "capture" in record.inputs else []), "tokens", "dataset"]
     return traces.StudentTrace(
-        student={"name": name, **metrics, "learnt": learnt, "sources": views.rows(sources)},
+        student={
+            "name": name,
+            **record.metrics,
+            "exports": _exports(views, name),
+            "learnt": learnt,
+            "sources": views.rows(sources),
+        },
         examples=tuple(_path(views, row["answer_id"]) for row in views.rows(query, [EXAMPLES])),
-        records=_records(views, f"students/{name}", "dataset", "candidates", "prompts"),
+        records=_records(views, f"students/{name}", *read, "candidates", "prompts"),
     )
 
 

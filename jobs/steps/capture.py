@@ -11,7 +11,7 @@ from engine.capture import flow
 from engine.capture.capturer import CaptureSpec
 from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.capture.summary import metrics_of
-from engine.capture.vocabulary import occurring, too_many, vocabulary
+from engine.capture.vocabulary import ending, occurring, too_many, vocabulary
 from engine.contract import Contract
 from engine.contract.capture import Capture
 from engine.contract.consumers import CAPTURE as PAYEE
@@ -26,6 +26,7 @@ from engine.records.tokens import TokensMetrics
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import iterate, read_table, table_of
+from engine.students.data import preflight
 from engine.students.data.aligned import laid
 from engine.students.init.tokenizer import fetch
 from jobs.steps import trained
@@ -100,13 +101,12 @@ def _spec(context: JobContext, section: Capture, teacher: Teacher, names: Sequen
         fallback_of=tuple(names) if teacher.name == names[0] else (),
         toolset=trained.tools_of(context, teacher),
         systems=asked.systems,
+        ending=ending(client.weights),
     )
 
 
 def _aligned(context: JobContext, metrics: CaptureMetrics) -> dict[str, float]:
     """Return the share of target tokens with a distribution for each tokenizer of students, over the first SAMPLE captured rows."""
-    from transformers import AutoTokenizer
-
     tokens, folder = context.artifact(TOKENS), context.writer.folder
     tables = context.writer.tables
     rows = next(iterate(folder / "captured", tables["captured"]), CAPTURE.empty_table()).slice(0, SAMPLE)
@@ -119,7 +119,7 @@ def _aligned(context: JobContext, metrics: CaptureMetrics) -> dict[str, float]:
         found = (row for piece in pieces for row in piece.to_pylist())
         targets = {row["example_id"]: row["ids"][row["target_start"] :] for row in found if row["example_id"] in names}
         with tempfile.TemporaryDirectory() as scratch:
-            tokenizer = AutoTokenizer.from_pretrained(fetch(tokens, each.key, Path(scratch)), local_files_only=True)
+            tokenizer = preflight.load(fetch(tokens, each.key, Path(scratch)))
         gate = laid(rows, words, metrics.model_copy(update={"gate": "none"}), targets, tokenizer).gate
         shares[each.key] = round(float(gate.mean()), 6) if len(gate) else 0.0
     return shares

@@ -2,9 +2,11 @@
 
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayTaskError
 
@@ -13,11 +15,12 @@ from engine.contract.models import LlamaCppModel, Model, VllmModel
 from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
+from engine.inference.engine import Chat
 from engine.records.export import ExportMetrics
-from engine.rows import EXAMPLE
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
 from engine.storage.folder import Folder
+from engine.storage.shards import iterate
 from engine.students.export import gguf
 from jobs.steps.students import absolute, copy
 
@@ -38,8 +41,7 @@ def run(context: JobContext) -> RowCounts:
     student, export = context.contract.deployment(deployment)
     assert export is not None, "the pipeline names each export"
     trained = context.artifact(f"students/{student_name}")
-    columns = context.artifact("dataset").read("examples", EXAMPLE, ["messages", "target", "split"]).to_pylist()
-    examples = [(row["messages"], row["target"]) for row in columns if row["split"] == "validation"][: export.probe]
+    examples = list(islice(validation_examples(context.artifact("dataset")), export.probe))
     packages = gguf.packages_of(context.profile, context.models)
     order = Order(deployment, export, student.dtype, trained.fingerprint, examples, packages)
     task = ray.remote(_make).options(**ray_options.resources(context.profile.trainer))
@@ -49,6 +51,13 @@ def run(context: JobContext) -> RowCounts:
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, ModelError) else error from None
     return RowCounts(1, {"exported": 1})
+
+
+def validation_examples(dataset: Artifact) -> Iterator[tuple[Chat, str]]:
+    """Yield chat and target of each validation example, one shard after the other."""
+    for rows in iterate(dataset.folder / "examples", dataset.table("examples"), ["messages", "target", "split"]):
+        for row in rows.filter(pc.field("split") == "validation").to_pylist():
+            yield row["messages"], row["target"]
 
 
 def _make(order: "Order", source: Folder, target: Folder) -> ExportMetrics:

@@ -18,13 +18,14 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.stopper import Stopper
 
-from engine.contract.search import Search, variant
+from engine.contract.search import Budget, Search, variant
 from engine.records.search import Trial
 from engine.records.student import StudentMetrics
 from engine.rows import STEP, content_id
 from engine.runs.job import Job, JobContext, is_finished, run_job
 from engine.storage.artifact import RowCounts
 from engine.storage.folder import Folder
+from engine.students.export import adapter
 from jobs.steps import students
 from jobs.steps.search_sampler import Sampler, decoded, distributions, encoded
 from jobs.workspace import Workspace
@@ -58,7 +59,8 @@ class SearchSetup:
     def context(self, values: Mapping[str, JsonValue], log: Callable[[str], None]) -> JobContext:
         """Return the context of the job that trains the student with `values`."""
         contract, name = self.work.contract, f"{self.search.student[:27]}-{self.key(values)[:12]}"
-        student = variant(contract.student(self.search.student), values).model_copy(update={"name": name})
+        alone = {"name": name, "seeds": 1, "keep_seeds": False, "exports": ()}
+        student = variant(contract.student(self.search.student), values).model_copy(update=alone)
         job = replace(
             self.job,
             name=f"search/{self.search.student}/trials/{name}",
@@ -95,7 +97,8 @@ class Reporter(TuneReportCallback):
 def train(context: JobContext) -> RowCounts:
     """Train the student of a trial within a session of Tune. Its weights are not kept: the winner is trained anew."""
     counts = students.run(context, callbacks=[Reporter()])
-    (context.writer.folder / "model").remove()
+    for part in ("model", adapter.FOLDER, adapter.BASE):
+        (context.writer.folder / part).remove()
     return counts
 
 
@@ -189,12 +192,20 @@ class TokenLimit(Stopper):
         return self.notes.is_spent
 
 
+def tokens_left(budget: Budget, before: Sequence[Trial]) -> float:
+    """Return the target tokens that the trials of a session may learn. One that was interrupted counts again as a whole: it goes on
+    from its checkpoint, and so does its count."""
+    if budget.target_tokens is None:
+        return math.inf
+    return budget.target_tokens - sum(trial.tokens for trial in before if trial.status != "running")
+
+
 def run_trials(setup: SearchSetup, *, at_once: int, progress: Callable[[str], None]) -> None:
     """Run trials until the budget of the search is used up; Ray must run. Trials of earlier sessions count."""
     search, before = setup.search, setup.trials()
     budget, ended = search.budget, [trial for trial in before if trial.status != "running"]
     seconds = math.inf if budget.seconds is None else budget.seconds - setup.seconds()
-    tokens = math.inf if budget.target_tokens is None else budget.target_tokens - sum(trial.tokens for trial in before)
+    tokens = tokens_left(budget, before)
     left = budget.trials - len(ended)
     if left <= 0 or seconds <= 0 or tokens <= 0:
         return

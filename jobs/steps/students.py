@@ -27,7 +27,7 @@ from engine.students.training.checkpoint_state import Progress
 from engine.students.training.generation import require_answers
 from engine.students.training.preferences import MAKE_PAIRS
 from engine.students.training.state import BEST, SPLITS, Served, TrainSpec
-from jobs.steps import initial_source, on_policy
+from jobs.steps import initial_source, on_policy, training_data
 
 MEASURED = ("loss", "metric", "served", "unconstrained")
 """Of the best weights of a training."""
@@ -56,6 +56,7 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     if student.objectives.reads_pairs:
         check_pairs(student, data)
     questions = on_policy.questions(context, student, data) if student.on_policy else None
+    context.writer.warnings += training_data.check(student, source, data, tokens)
     plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
     with launch.trained(plans, context.profile.trainer, context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
@@ -77,7 +78,8 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     context.writer.put("steps", from_rows(rows, STEP), STEP)
     measured = metrics(student, layers, best, ended)
     context.writer.metrics = measured.model_copy(update={"on_policy": rounds.metrics}) if rounds else measured
-    context.writer.warnings += [*unseen(student, best), *(on_policy.warnings(student, rounds.metrics) if rounds else ())]
+    context.writer.warnings += [*unseen(student, best), *diverged(ended)]
+    context.writer.warnings += on_policy.warnings(student, rounds.metrics) if rounds else ()
     assert best.progress.setup is not None, "the loop writes it with its first checkpoint"
     return row_counts(student, data, best.progress.setup)
 
@@ -119,7 +121,7 @@ def planned(context: JobContext, student: Student, source: Path, data: Artifact,
             dataset=absolute(data.folder),
             accelerator=launch.accelerator(context.profile.trainer),
             tokens=absolute(tokens.folder),
-            tokenizer=key_of(tokens, student.init),
+            tokenizer=key_of(tokens, student),
             capture=absolute(capture.folder) if capture else "",
             served=served(context.contract) if student.metric == "exact_match" else None,
             label=f"{student.name} seed {seed}" if student.seeds > 1 else "",
@@ -141,15 +143,32 @@ def require_best(ended: Ended, student: Student) -> None:
     """Raise ModelError if a training has no best model."""
     if ended.progress.best is None:
         raise ModelError(
-            f"student {student.name}, seed {ended.student.seed}: none of its validation losses is a number, so there is no best "
-            f"model. Lower students.{student.name}.learning_rate, or set its dtype to float32, and run again."
+            f"student {student.name}, seed {ended.student.seed}: {_numberless(ended.progress)}, so there is no best model. Lower "
+            f"students.{student.name}.learning_rate, or set its dtype to float32, and run again."
         )
+
+
+def _numberless(progress: Progress) -> str:
+    if progress.ended_by == "diverged":
+        return f"the loss of step {progress.step} is no number, and no validation before it had one"
+    return "none of its validation losses is a number"
+
+
+def diverged(every: Sequence[Ended]) -> list[str]:
+    """Return a warning for each training that ended because its loss was no number any more."""
+    return [
+        f"student {each.student.name}, seed {each.student.seed}: the loss of step {each.progress.step} is no number, which ended "
+        f"the training; its best model is of step {each.progress.best_step}. Lower students.{each.student.name}.learning_rate, "
+        "or set its dtype to float32."
+        for each in every
+        if each.progress.ended_by == "diverged"
+    ]
 
 
 def unseen(student: Student, best: Ended) -> list[str]:
     """Return a warning if the training was over before it had seen every example."""
     last = best.progress.curve[-1]
-    if last["epoch"] >= 1:
+    if last["epoch"] >= 1 or best.progress.ended_by == "diverged":
         return []
     return [
         f"student {student.name}: students.{student.name}.{best.progress.ended_by} ended the training after {last['step']} steps, "

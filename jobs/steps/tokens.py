@@ -1,7 +1,7 @@
 """Examples in, their token ids out: once for each different tokenizer of the students, streamed in the order of example ids."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +9,26 @@ import pyarrow.compute as pc
 
 from engine.contract.students import Student
 from engine.inference.engine import Chat
+from engine.inference.turn_end import turn_end
 from engine.records.base import Json
 from engine.records.tokens import TokenizerSummary, TokensMetrics
-from engine.rows import TOKENS
+from engine.rows import EXAMPLE, TOKENS, Row
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
 from engine.storage.shards import iterate, sorted_rows, write_pieces
 from engine.students.data import preflight
 from engine.students.data.tokenise import COLUMNS, tokenise
-from engine.students.data.turn_end import turn_end
-from engine.students.init.tokenizer import build_tokenizer, description, key
+from engine.students.init.tokenizer import build_tokenizer, description, key, reads_pairs
 from jobs.steps import initial_source
 
+PAIR_TEXTS = ("prompt", "chosen", "rejected")
 COMPARED = 64  # examples whose prompts are tokenised with the saved tokenizer and with that of the source
 
 
 def tokenizers(context: JobContext) -> Json:
     """Return what identifies the tokenizers of the contract's students."""
     return {
-        "tokenizers": sorted({description(student.init) for student in context.contract.students}),
+        "tokenizers": sorted({description(student) for student in context.contract.students}),
         **initial_source.releases(context),
     }
 
@@ -43,7 +44,7 @@ def run(context: JobContext) -> RowCounts:
     summaries: dict[str, TokenizerSummary] = {}
     by_description: dict[str, list[Student]] = {}
     for student in context.contract.students:
-        by_description.setdefault(description(student.init), []).append(student)
+        by_description.setdefault(description(student), []).append(student)
     for made_from, students in by_description.items():
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
@@ -51,7 +52,7 @@ def run(context: JobContext) -> RowCounts:
             original = preflight.load(source)
             stops = preflight.stop_tokens(source, original)
             preflight.check(original, source, stops)
-            build_tokenizer(students[0].init, source, texts(dataset), folder)
+            build_tokenizer(students[0].init, source, texts(dataset, pairs=reads_pairs(students[0])), folder)
             name = key(folder)
             if name not in summaries:
                 built = preflight.load(folder)
@@ -70,19 +71,25 @@ def run(context: JobContext) -> RowCounts:
     return RowCounts(rows, {"tokenised": rows})
 
 
-def texts(dataset: Artifact) -> Iterator[str]:
-    """Yield every text of the examples: messages and targets."""
-    for rows in iterate(dataset.folder / "examples", dataset.table("examples"), ["messages", "target"]):
+def texts(dataset: Artifact, *, pairs: bool = False) -> Iterator[str]:
+    """Yield every text of the examples, messages and targets, and with `pairs` those of the preference pairs."""
+    for row in _rows(dataset, "examples", ["messages", "target"]):
+        yield from (turn["content"] for turn in row["messages"])
+        yield row["target"]
+    for row in _rows(dataset, "preferences", PAIR_TEXTS) if pairs and "preferences" in dataset.record.tables else ():
+        yield from (turn["content"] for column in PAIR_TEXTS for turn in row[column])
+
+
+def _rows(dataset: Artifact, table: str, columns: Sequence[str]) -> Iterator[Row]:
+    for rows in iterate(dataset.folder / table, dataset.table(table), columns):
         for batch in rows.to_batches(max_chunksize=1024):
-            for row in batch.to_pylist():
-                yield from (turn["content"] for turn in row["messages"])
-                yield row["target"]
+            yield from batch.to_pylist()
 
 
 def first_chats(dataset: Artifact) -> list[Chat]:
     """Return the messages of the first examples."""
     pieces = iterate(dataset.folder / "examples", dataset.table("examples"), ["messages"])
-    return next(pieces).slice(0, COMPARED)["messages"].to_pylist()
+    return next(pieces, EXAMPLE.empty_table()).slice(0, COMPARED)["messages"].to_pylist()
 
 
 def _tokenised(context: JobContext, dataset: Artifact, folder: Path, name: str) -> TokenizerSummary:

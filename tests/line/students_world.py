@@ -183,7 +183,7 @@ def spec_for(folder: Path, chosen: Student) -> TrainSpec:
     assert tokens is not None
     data = str(folder / "run" / "dataset")
     served = Served({"copy": UNIT}, 12)
-    return TrainSpec(chosen, str(folder / "teacher"), data, "cpu", tokens.folder.path, key_of(tokens, chosen.init), served=served)
+    return TrainSpec(chosen, str(folder / "teacher"), data, "cpu", tokens.folder.path, key_of(tokens, chosen), served=served)
 
 
 def free_port() -> int:

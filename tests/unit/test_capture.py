@@ -9,8 +9,9 @@ import pytest
 from engine.capture.capturer import JOINED, Capturer, CaptureSpec
 from engine.capture.compact import code, cut, decode, entries, joined, level, pack, probabilities, unpack
 from engine.capture.summary import metrics_of, summary
+from engine.capture.vocabulary import ending, vocabulary
 from engine.contract.capture import Capture
-from engine.contract.models import FakeModel
+from engine.contract.models import FakeModel, VllmModel
 from engine.contract.profile import Pool
 from engine.contract.specialist import Specialist
 from engine.contract.teachers import Teacher
@@ -20,10 +21,12 @@ from engine.inference.engine import Request
 from engine.inference.fake import END, FakeEngine
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.ledger import Ledger
-from engine.inference.scoring import Distribution, Target
+from engine.inference.scoring import Distribution, Masks, Target
+from engine.inference.turn_end import target_tokens
 from engine.records.capture import CaptureMetrics
 from engine.storage.folder import Folder
 from engine.teachers.teacher import prompt_of
+from tests.small_tokenizer import template, write
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "string"}}}
 UNIT = {"name": "u", "kind": "extraction", "instruction": "Fill in.", "output": {"json_schema": SCHEMA}}
@@ -85,7 +88,7 @@ def test_the_prompt_is_the_one_with_which_the_answer_was_asked(tmp_path) -> None
 def test_reasoning_stands_before_the_target_and_a_capture_without_constraint_has_no_schema(tmp_path) -> None:
     capturer = Capturer(spec(tmp_path, {"constraint": "none"}, structured=False, thinks={}))
     [row] = examples("7", reasoning="seven").to_pylist()
-    assert capturer.target(row)[1:] == ("7", "<think>\nseven\n</think>\n\n", None)
+    assert capturer.target(row)[1:] == ("7", "<think>\nseven\n</think>\n\n", None, ())
 
 
 def test_a_target_is_stored_with_its_end_its_agreement_and_its_mask(tmp_path) -> None:
@@ -222,3 +225,35 @@ def test_record_names_agreement_entries_tail_and_bytes(tmp_path) -> None:
     [text] = CaptureMetrics(constraint="answer", gate="none", teachers={"t": measured}, tokens_paid=1).lines
     assert text.startswith("t: 26 target tokens of 2 examples; the first choice is the target at 88.5%; 4.0 entries")
     assert joined([]).starts.tolist() == [0]
+
+
+GEMMA = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}<end>\n{% endfor %}"
+
+
+def test_a_target_ends_as_the_teachers_template_ends_a_turn(tmp_path) -> None:
+    answers = GEMMA + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+    reasons = GEMMA + "{% if add_generation_prompt %}<s>assistant\n<think>\n{% endif %}"  # no turn of it begins so
+    for number, (text, expected) in enumerate(
+        {answers: ("<end>",), reasons: ("<end>",), template(): (), "{{ none.x }}": ()}.items()
+    ):
+        loaded = write(tmp_path / str(number), text)
+        found = ending(tmp_path / str(number))
+        assert loaded.convert_ids_to_tokens(found) == list(expected)
+        words = vocabulary(VllmModel(type="vllm", path="x"), tmp_path / str(number)).to_pylist()
+        assert {row["text"].decode() for row in words if row["ends"]} == {"</s>", *expected}  # an engine stops at both
+        tokens = target_tokens(loaded, Target([], "white", ending=found))
+        assert loaded.decode(tokens) == "white" + (expected or ("</s>",))[0]
+
+
+def test_a_mask_holds_to_the_end_of_a_turn_also_where_it_is_no_end_of_sequence(tmp_path) -> None:
+    loaded = write(tmp_path, template())
+    [end] = loaded.convert_tokens_to_ids(["<end>"])
+    tokens = target_tokens(loaded, Target([], '{"n":"7"}', ending=(end,)))
+    assert Masks(loaded, len(loaded)).of(SCHEMA, tokens) is None  # its stop token is another one
+    masks = Masks(loaded, len(loaded), (end,)).of(SCHEMA, tokens)
+    assert masks is not None and len(masks) == len(tokens)
+    allowed = [token for token in range(len(loaded)) if masks[-1][token // 32] >> (token % 32) & 1]
+    assert set(allowed) == {end, loaded.eos_token_id}
+    line = loaded("\n", add_special_tokens=False)["input_ids"][0]
+    both = Masks(loaded, len(loaded), (line, end)).of(SCHEMA, np.array([*tokens[:-1], line, end], np.int32))
+    assert both is not None and (both[-2:] == -1).all() and not (both[:-2] == -1).all(axis=1).any()

@@ -1,5 +1,6 @@
 """A capture read for students: the same tokenizer, one that was cut from the teacher's, and one of another family."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,21 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.capture.compact import entries, pack
 from engine.capture.schemas import CAPTURE, VOCABULARY
+from engine.contract.students import Student
 from engine.inference.scoring import Distribution
 from engine.inference.token_bytes import special_ids, token_bytes
 from engine.records.capture import CaptureMetrics, TeacherCapture
 from engine.records.record import Identity
-from engine.rows import from_rows
+from engine.rows import TOKENS, from_rows
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
-from engine.students.data.aligned import captured
-from engine.students.data.pack import Packed
+from engine.students.data import capture_files
+from engine.students.data.aligned import Aligner, by_example
+from engine.students.data.captured import Captured
+from engine.students.data.pack import Packed, collate
+from engine.students.init.prune import PrunedModel
+from engine.students.training import setup
+from engine.students.training.state import TrainSpec
 
 MEASURED = {
     "examples": 1, "masked": 0, "target_tokens": 1, "tokens_read": 1, "agreement": 1.0, "mean_k": 1.0, "mean_tail": 0.0,
@@ -85,6 +92,10 @@ def packed(of: Any, names: str, *texts: str) -> Packed:
     return Packed(np.concatenate(pieces).astype(np.int32), starts, *rest, 0, np.array(names.split(), "S"))
 
 
+def captured(made: Artifact, examples: Packed, of: Any) -> Captured:
+    return capture_files.load(made, examples, of, key=str(id(of)), home=Path(made.folder.path).parent / "files")
+
+
 def words(found: Any, of: Any, token: int) -> dict[str, float]:
     part = slice(found.starts[token], found.starts[token + 1])
     return {
@@ -114,11 +125,11 @@ def test_a_cut_vocabulary_gets_the_mass_of_a_lost_word_at_its_first_part_and_the
 
 
 def test_another_family_is_merged_by_bytes_and_what_crosses_is_gated_off(tmp_path) -> None:
-    texts = {"whole": "xyab", "crosses": "abcdab"}
+    texts = {"whole": "xyab", "within": "abcdab"}
     spelled = [OTHER.convert_ids_to_tokens(ids(OTHER, text)) for text in texts.values()]
     assert spelled == [["xyab", "</s>"], ["a", "bc", "d", "ab", "</s>"]]
     scored = [("whole", distribution("xyab", {0: {"xy": 0.5, "ab": 0.4}, 1: {"abcd": 0.7, "ab": 0.2}}))]
-    scored.append(("crosses", distribution("abcdab", {0: {"abcd": 0.9}})))
+    scored.append(("within", distribution("abcdab", {0: {"abcd": 0.9}})))
     found = captured(artifact(tmp_path, t=(None, scored)), packed(OTHER, " ".join(texts), *texts.values()), OTHER)
     assert words(found, OTHER, 0) == pytest.approx({"xyab": 0.5 * 0.2}, rel=0.06) and np.exp(found.tail[0]) == pytest.approx(
         0.9, rel=0.02
@@ -148,7 +159,71 @@ def test_teachers_are_mixed_by_weight_over_those_that_scored_the_token(tmp_path)
     assert words(found, TEACHER, 2)["x"] == pytest.approx(0.99, rel=0.02)
 
 
+def test_workers_of_a_node_map_what_was_laid_out_once_and_a_damaged_file_is_made_anew(tmp_path, monkeypatch) -> None:
+    scored = [(name, distribution("abcdxy", {0: {"ab": 0.6, "abcd": 0.3}})) for name in ("01", "01-contrast", "02", "04")]
+    made, examples = artifact(tmp_path, t=(None, scored)), packed(CUT, "01 01-again1 01-contrast 03 04", *["abcdxy"] * 5)
+    first, laid = captured(made, examples, CUT), list[int]()
+    values = {name: getattr(first, name).tolist() for name in Captured.__dataclass_fields__}
+    example = Aligner.example
+    monkeypatch.setattr(Aligner, "example", lambda *given: laid.append(1) or example(*given))
+    second = captured(made, examples, CUT)
+    assert isinstance(second.ids, np.memmap) and not second.ids.flags.writeable and not laid
+    assert {name: getattr(second, name).tolist() for name in values} == values
+    [path] = (tmp_path / "files").rglob("logprobs")
+    path.write_bytes(path.read_bytes()[:-4] + b"junk")
+    third = captured(made, examples, CUT)
+    assert {name: getattr(third, name).tolist() for name in values} == values
+    assert len(laid) == 5 and first.gate.reshape(5, 4).all(axis=1).tolist() == [True, True, True, False, True]
+    gate = artifact(tmp_path / "other", "agree", t=(None, scored))
+    assert not captured(gate, examples, CUT).gate.reshape(5, 4)[0].all()  # another capture is another file
+
+
+def test_an_answer_and_its_examples_are_read_at_a_time(tmp_path, monkeypatch) -> None:
+    ids = [f"{number:04}" for number in range(2500)]
+    made = artifact(tmp_path, t=(None, [(name, distribution("xy", {})) for name in ids]))
+    held: list[int] = []
+    monkeypatch.setattr(capture_files, "by_example", lambda rows: held.append(len(found := by_example(rows))) or found)
+    found = captured(made, packed(TEACHER, " ".join(ids), *["xy"] * 2500), TEACHER)
+    assert found.gate.all() and len(found.gate) == 5000 and held == [1] * 2500
+
+
+def test_a_word_beyond_the_tokenizer_is_tail_and_another_ending_is_white_space(tmp_path) -> None:
+    wide = distribution("xy", {0: {"xy": 0.5, "x": 0.3}})
+    beyond = wide._replace(ids=np.where(wide.ids == TEACHER.convert_tokens_to_ids("x"), len(TEACHER) + 5, wide.ids))
+    found = captured(artifact(tmp_path, t=(None, [("a", beyond)])), packed(TEACHER, "a", "xy"), TEACHER)
+    assert words(found, TEACHER, 0) == pytest.approx({"xy": 0.5}, rel=0.05)
+    longer = artifact(tmp_path / "n", t=(None, [("a", distribution("xy\n", {}))]))
+    apart = captured(longer, packed(TEACHER, "a", "xy"), TEACHER)  # the teacher ends a turn with a line break before its mark
+    assert apart.gate.tolist() == [True, False]
+    assert captured(longer, packed(TEACHER, "a", "xy\n"), TEACHER).gate.all()
+    shorter = artifact(tmp_path / "s", t=(None, [("a", distribution("xy", {}))]))
+    assert captured(shorter, packed(TEACHER, "a", "xy\n"), TEACHER).gate.tolist() == [True, False, False]
+
+
 def test_a_text_that_is_not_the_captured_one_has_no_distribution(tmp_path) -> None:
     found = captured(artifact(tmp_path, t=(None, [("a", distribution("xy", {}))])), packed(TEACHER, "a", "ab"), TEACHER)
     assert not found.gate.any() and not len(found.ids) and found.tail.tolist() == [0.0, 0.0]
     assert pa.types.is_binary(CAPTURE.field("ids").type)
+
+
+def test_a_training_reads_a_capture_for_the_examples_of_each_split(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = artifact(tmp_path, t=(None, [(name, distribution("abcdxy", {})) for name in ("01", "02")]))
+    rows = [
+        {
+            "example_id": name, "split": split, "kind": "answer", "ids": [5, 6, *ids(CUT, text)], "target_start": 2, "weight": 1.0,
+            "spans": [], "difficulty": "easy",
+        }
+        for name, split, text in (("01", "train", "abcdxy"), ("02", "validation", "abcdxy"), ("03", "train", "xy"))
+    ]  # fmt: skip
+    writer = ArtifactWriter(Folder(str(tmp_path / "tokens")))
+    writer.put("examples_k", from_rows(rows, TOKENS), TOKENS)
+    tokens = writer.finish(Identity("tokens", {}, {}, "0"), RowCounts(3, {"tokenised": 3}))
+    section = {"name": "s", "init": {"model": {"source": "x"}}, "objectives": {"forward_kl": 1}}
+    spec = TrainSpec(Student.model_validate(section), "", "", "cpu", tokens.folder.path, "k", capture=made.folder.path)
+    splits = setup.load_examples(spec, tokens, PrunedModel(None, CUT, 1, 1))
+    batch = collate(splits["train"], np.array([1, 0, -1]), pad=0)
+    assert batch.teacher is not None and batch.teacher.gate.tolist() == [False] * 2 + [True] * 4
+    assert batch.teacher.ids[2:, 0].tolist() == batch.labels[2:].tolist()
+    validation = splits["validation"].teacher
+    assert validation is not None and validation.gate.tolist() == [True] * 4

@@ -153,6 +153,22 @@ def test_server_that_scores_no_prompts_is_refused_when_it_is_asked_and_before_an
         ask_captured(order, root=str(tmp_path))
 
 
+def test_tokenizer_of_a_server_is_read_before_anything_is_paid(tmp_path: Path, server: Any) -> None:
+    def refused(words: str, check: Any, **options: str) -> None:
+        with pytest.raises(ModelError, match=words):
+            check(contract({"constraint": "none", "tokenizers": {"t0": "words"}}, endpoint(server)), root=str(tmp_path), **options)
+
+    (tmp_path / "words").mkdir()
+    refused("words: no tokenizer can be loaded from here", verify_capture, models="")
+    small = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="a")), eos_token="</s>"
+    )
+    small.chat_template = "{{ raise_exception('no') }}"
+    small.save_pretrained(tmp_path / "words")
+    refused("capture.k: found 16, but the teacher t0 has 2 tokens", verify_capture, models="")
+    refused("did not score a word for capture.teachers t0: the chat template refuses the chat: .*no", ask_captured)
+
+
 def test_plan_names_tokens_and_bytes_of_a_capture() -> None:
     sums = {name: np.array([1.0, 1.0]) for name in ("answers", "learnable")}
     sums |= {"exam_in": np.array([100.0, 100.0]), "exam_out": np.array([10.0, 10.0])}

@@ -1,8 +1,6 @@
-"""The command line as a whole: quick, few options, clean refusals, promotion and return."""
+"""The command line as a whole: few options, clean refusals, promotion and return."""
 
 import json
-import subprocess
-import sys
 
 import typer
 from made_run import made_run
@@ -10,45 +8,11 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 
-HEAVY = ("ray", "torch", "vllm", "pyarrow", "duckdb", "rich")
-
-
-def python(code, *given):
-    """What a fresh interpreter prints."""
-    return subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=True).stdout
-
 
 def ask(*words, code=0):
     result = CliRunner().invoke(app, list(words), catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result.stdout if code == 0 else result.stderr
-
-
-def test_importing_the_command_and_asking_for_help_imports_nothing_heavy():
-    code = f"""
-import sys, jobs.cli
-try:
-    jobs.cli.app(["run", "--help"])
-except SystemExit:
-    print([name for name in {HEAVY} if name in sys.modules])
-"""
-    assert python(code).endswith("[]\n")
-
-
-def test_reading_a_run_imports_neither_ray_nor_torch(tmp_path):
-    folder = made_run(str(tmp_path / "run"), tmp_path).folder
-    code = """
-import sys, jobs.cli
-for words in (["status"], ["report"], ["sql", "select 1"], ["trace", "eeee5555"]):
-    try:
-        jobs.cli.app([words[0], sys.argv[1], *words[1:]])
-    except SystemExit as end:
-        print("ended", words[0], end.code)
-print([name for name in ("ray", "torch", "vllm") if name in sys.modules])
-"""
-    lines = python(code, str(folder)).splitlines()
-    assert [line[6:] for line in lines if line.startswith("ended")] == ["status 0", "report 0", "sql 0", "trace 0"]
-    assert lines[-1] == "[]"
 
 
 def test_options_are_these_and_no_more():

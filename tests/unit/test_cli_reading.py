@@ -2,13 +2,19 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from made_run import made_run, workspace
 from typer.testing import CliRunner
 
+from engine.contract.exports import Gguf
+from engine.records.export import ExportMetrics, ExportProbe
+from engine.runs.recipe import identify
+from engine.storage.artifact import RowCounts
 from engine.storage.folder import Folder
 from jobs.cli import app
+from jobs.pipeline import pipeline
 
 
 @pytest.fixture(scope="module", params=["local", "memory"])
@@ -233,6 +239,39 @@ def test_trace_student_shows_what_it_learnt_down_to_the_source(run):
     assert found["student"]["sources"] == [{"source": "seeds.jsonl", "examples": 2}]
     assert found["examples"][0]["source"]["line"] == 7
     assert [record["job"] for record in found["records"]] == ["students/small", "dataset", "candidates", "prompts"]
+
+
+def export(folder, student):
+    """A finished run in `folder` whose student `small` has an export, made of the training with the fingerprint `student`."""
+    work = made_run(str(folder / "run"), folder)
+    small, large = work.contract.students
+    small = small.model_copy(update={"exports": (Gguf(type="gguf"),)})
+    work = replace(work, contract=work.contract.model_copy(update={"students": (small, large)}))
+    work.save()
+    [job] = [job for job in pipeline(work.contract) if job.name == "exports/small/q8_0"]
+    context = work.context(job, log=lambda text: None, progress=lambda text: None)
+    context.writer.clear()
+    context.writer.metrics = ExportMetrics(
+        deployment="small.q8_0", type="gguf", student=student or context.artifact("students/small").fingerprint, weight_bytes=5,
+        student_weight_bytes=10, tools={}, seconds=1.0, probe=ExportProbe(examples=1, tokens=2, agreement=1.0, wanted=0.9),
+    )  # fmt: skip
+    context.writer.finish(identify(context), RowCounts(1, {"exported": 1}))
+    return str(work.folder)
+
+
+def test_trace_export_leads_to_its_student_and_on(tmp_path):
+    run = export(tmp_path, "")
+    student = json.loads(ask("trace", run, "small", "--json"))
+    found = json.loads(ask("trace", run, "small.q8_0", "--json"))
+    assert student["student"]["exports"] == ["small.q8_0"] and student["export"] is None
+    assert (found["export"]["deployment"], found["export"]["weight_bytes"]) == ("small.q8_0", 5)
+    assert (found["student"], found["examples"]) == (student["student"], student["examples"])
+    assert [record["job"] for record in found["records"]] == ["exports/small/q8_0", *(each["job"] for each in student["records"])]
+    assert "Students and exports: small, small.q8_0, large." in refuse("trace", run, "small.q4_k_m")
+
+
+def test_trace_export_of_an_earlier_training_is_refused(tmp_path):
+    assert "small.q8_0: was made of another training of small" in refuse("trace", export(tmp_path, "0" * 32), "small.q8_0")
 
 
 def test_trace_prints_a_tree(run):

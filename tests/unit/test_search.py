@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,13 +12,14 @@ from ray.tune.search import Searcher
 from typer.testing import CliRunner
 
 from engine.contract import Contract
-from engine.contract.search import Search, variant
+from engine.contract.exports import Gguf
+from engine.contract.search import Budget, Search, variant
 from engine.records.search import Trial
 from jobs import workspace
 from jobs.cli import app
 from jobs.commands import search
 from jobs.commands.absolute import absolute_paths
-from jobs.steps.search import Notes, TokenLimit
+from jobs.steps.search import Notes, TokenLimit, tokens_left
 from jobs.steps.search_sampler import Sampler, decoded, distributions, encoded
 
 SPACE = {
@@ -61,6 +63,10 @@ def ask(toy, tmp_path, **changes):
         ({"keys": {"seed": {"choices": [1]}}}, "keys.seed: cannot be searched"),
         ({"keys": {"init.vocabulary.trim.size": {"choices": [1]}}}, "keys.init.vocabulary.trim.size: cannot be searched"),
         ({"keys": {"init.prune.layers": {"choices": [[0, 7]]}}}, "[7] are not there; the model has 2 layers"),
+        ({"keys": {"init.prune.source": {"choices": ["other"]}}}, 'needs a tokenizer made from {"source": "other"}'),
+        ({"keys": {"objectives.forward_kl": {"choices": [0, 0.5]}}}, "0.5: sft, forward_kl reads the teacher's distribution"),
+        ({"keys": {"objectives.dpo": {"choices": [1]}}}, "dpo reads preference pairs, and none are made"),
+        ({"keys": {"curriculum": {"choices": ["confidence_tier"]}}}, "judges.pools.confidence_tiers is empty"),
         ({"student": "tiny"}, "student: found 'tiny', expected one of small, large"),
         ({"budget": {"trials": 0}}, "budget.trials: Input should be greater than 0"),
     ],
@@ -172,6 +178,18 @@ def save(setup, layers, **given):
     setup.save(Trial(trial=setup.key(values), values=values, **given))
 
 
+def test_what_an_interrupted_trial_has_learned_is_counted_once():
+    def left(*trials):
+        return tokens_left(Budget(target_tokens=100), [Trial(trial="t", values={}, status=s, tokens=n) for s, n in trials])
+
+    assert left(("finished", 30), ("running", 50)) == 70 and left() == 100
+    limit = TokenLimit(left(("finished", 30), ("running", 50)), SimpleNamespace())
+    limit("t", {"tokens": 60})  # the interrupted one reports all that it has learned
+    assert not limit.stop_all()
+    limit("t", {"tokens": 70})
+    assert limit.stop_all() and tokens_left(Budget(), []) == float("inf")
+
+
 def test_winner_ended_by_itself_and_is_a_contract_that_loads(setup, toy, tmp_path):
     save(setup, [0], status="killed", score=-0.1)
     with pytest.raises(search.ModelError, match="none of 1 trials ended by itself"):
@@ -185,6 +203,16 @@ def test_winner_ended_by_itself_and_is_a_contract_that_loads(setup, toy, tmp_pat
     assert Contract.model_validate(written).students[0].init.prune.source == str(tmp_path / "seeds" / "model")
     assert written["prompts"]["sources"][0]["path"] == str(tmp_path / "seeds" / "seeds.jsonl")
     assert written["teachers"]["models"][0]["model"]["path"] == "fake"
+
+
+def test_a_trial_is_one_training_without_exports_whatever_the_student_has_besides(setup, toy):
+    small, large = toy.contract.students
+    more = {"seeds": 3, "keep_seeds": True, "exports": (Gguf(type="gguf"),)}
+    other = replace(toy, contract=toy.contract.model_copy(update={"students": (small.model_copy(update=more), large)}))
+    again = search._setup(other, setup.search, SimpleNamespace(log=print, progress=print))
+    assert again.base == setup.base  # its trials are those that were made before
+    [tried] = again.context({"learning_rate": 0.001, "init.prune.layers": [0]}, print).contract.students
+    assert (tried.seeds, tried.keep_seeds, tried.exports, tried.learning_rate) == (1, False, (), 0.001)
 
 
 def test_trials_of_another_dataset_do_not_count(setup, toy):

@@ -1,5 +1,6 @@
 """`init.shrink` as it is ordered: what the contract and `rayleigh check` refuse, the steps, what people read, the benchmark."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.records.student import CutRecord, StudentShape
 from engine.students.init.prune import PrunedModel, parameters
-from engine.students.init.source import check_source
+from engine.students.init.source import check_shrink, check_source
 from engine.students.training import recovery
 from engine.students.training.progress_file import ProgressReporter, ProgressSnapshot
 from jobs.bench import prune
@@ -153,3 +154,20 @@ def test_the_benchmark_gives_both_sides_the_same_recipe_and_size() -> None:
     assert cut.model_copy(update={"name": "", "init": None}) == by_hand.model_copy(update={"name": "", "init": None})
     jobs = [job for wave in prune.evaluations([by_hand, cut]) for job in wave]
     assert [job.needs for job in jobs] == [("prompts", "students/s-layers-1", "students/s-shrink-1")]
+
+
+def test_a_target_that_a_trimmed_vocabulary_leaves_no_room_for_is_known_with_the_tokens(tmp_path: Path) -> None:
+    config = tiny("llama")
+    config.vocab_size = 1000
+    config.save_pretrained(tmp_path)
+
+    def ordered(to: int) -> Student:
+        return student(init={"shrink": {**SHRINK, "to": to}, "vocabulary": {}})
+
+    with pytest.raises(ModelError, match="expected at least") as refused:
+        check_shrink(tmp_path, ordered(1000), 300)
+    least_with_300 = int(re.findall(r"expected at least (\d+)", str(refused.value))[0])
+    check_shrink(tmp_path, ordered(least_with_300), 300)
+    rows = config.hidden_size * (1 if config.tie_word_embeddings else 2)
+    with pytest.raises(ModelError, match=f"expected at least {least_with_300 + 600 * rows}"):
+        check_shrink(tmp_path, ordered(least_with_300), 900)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter, quants
 from safetensors.torch import load_file, save_file
 from test_inference_turn_marks import CHATML, tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -94,10 +93,10 @@ def test_export_without_a_readable_example_is_refused(student: Path, tmp_path: P
         exported(student, tmp_path / "model", examples=[])
 
 
-def test_probe_begins_at_the_target_and_ends_with_the_end_of_text() -> None:
+def test_probe_begins_at_the_target_and_ends_as_a_turn_does() -> None:
     loaded = tokenizer(CHATML)
     [one] = probe.build(loaded, EXAMPLES[:1], max_tokens=100)
-    assert loaded.decode(one.ids[one.start :]) == "the end 0</s>"
+    assert loaded.decode(one.ids[one.start :]) == "the end 0<|im_end|>"
     assert probe.build(loaded, EXAMPLES[:1], max_tokens=3) == []
 
 
@@ -122,6 +121,8 @@ def test_folder_of_packages_is_the_profiles_or_beside_the_models() -> None:
 
 
 def test_gguf_file_says_which_tensors_fell_back_and_its_real_bits(tmp_path: Path) -> None:
+    from gguf import GGMLQuantizationType, GGUFWriter, quants  # here: two seconds that the other tests need not wait for
+
     file = tmp_path / "model.gguf"
     writer = GGUFWriter(file, "llama")
     wide, odd = torch.ones(4, 256).numpy(), torch.ones(4, 96).numpy()

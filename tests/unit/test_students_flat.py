@@ -12,7 +12,7 @@ from engine.rows import TOKENS, from_rows
 from engine.storage import shards
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
-from engine.students.data import flat
+from engine.students.data import flat, node_files
 from engine.students.data.pack import Packed
 
 ROWS = [
@@ -50,7 +50,7 @@ def test_examples_are_those_of_the_shards_in_their_order(tokens: Artifact, tmp_p
     assert isinstance(packed.ids, np.memmap) and not packed.ids.flags.writeable
 
 
-@pytest.mark.parametrize("name", [flat.IDS, flat.ARRAYS, flat.DIGEST])
+@pytest.mark.parametrize("name", [flat.IDS, flat.ARRAYS, node_files.DIGEST])
 def test_damaged_file_is_written_anew(tokens: Artifact, tmp_path: Path, name: str) -> None:
     before = load(tokens, tmp_path / "flat").ids.tolist()
     [path] = (tmp_path / "flat").rglob(name)

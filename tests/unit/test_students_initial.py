@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.contract.init import ChampionRelease
+from engine.contract.objectives import Objectives
 from engine.contract.renames import older_json
 from engine.contract.students import Student
 from engine.errors import MissingArtifact, ModelError
@@ -37,10 +38,13 @@ def test_a_contract_without_the_newer_keys_is_written_as_before() -> None:
 
 
 def test_students_of_one_source_share_a_tokenizer_unless_the_vocabulary_differs() -> None:
-    whole = student({"model": {"source": "x"}}).init
-    trimmed = [student({**PRUNE, "vocabulary": {"trim": order}}).init for order in ({}, {"size": 9}, {"texts": ["a"]})]
-    assert description(student(PRUNE).init) == description(whole)
-    assert len({description(init) for init in (whole, *trimmed)}) == 4
+    whole = student({"model": {"source": "x"}})
+    trimmed = [student({**PRUNE, "vocabulary": {"trim": order}}) for order in ({}, {"size": 9}, {"texts": ["a"]})]
+    assert description(student(PRUNE)) == description(whole)
+    assert description(trimmed[0]) == '{"source": "x", "vocabulary": {"trim": {}}}'
+    pairs = {"objectives": Objectives.model_validate({"dpo": 1})}  # their texts are part of what it is trimmed to
+    assert len({description(each) for each in (whole, *trimmed, trimmed[0].model_copy(update=pairs))}) == 5
+    assert description(whole.model_copy(update=pairs)) == description(whole)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import math
 import string
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,12 @@ from transformers import PreTrainedTokenizerFast
 from engine.contract.objectives import Dpo, Objectives, Orpo, Simpo
 from engine.contract.students import Student
 from engine.errors import InputError
+from engine.records.record import Identity
 from engine.rows import PREFERENCE, from_rows
-from engine.students.data.pairs import collate_pairs, pack_pairs, pairs_of_step, shared
+from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
+from engine.storage.folder import Folder
+from engine.students.data import pairs
+from engine.students.data.pairs import PackedPairs, collate_pairs, pairs_of_step, shared
 from engine.students.objectives import PAIR_OBJECTIVES
 from engine.students.objectives.outputs import PairOutputs
 from engine.students.training import preferences
@@ -60,6 +65,16 @@ def table(*answers: tuple[str, str], split: str = "train") -> pa.Table:
     return from_rows(rows, PREFERENCE)
 
 
+def dataset(folder: Path, rows: pa.Table) -> Artifact:
+    writer = ArtifactWriter(Folder(str(folder / "dataset")))
+    writer.put("preferences", rows, PREFERENCE)
+    return writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(1, {"kept": 1}))
+
+
+def load(folder: Path, rows: pa.Table, *, max_tokens: int) -> PackedPairs:
+    return pairs.load(dataset(folder, rows), "k", letters(), split="train", max_tokens=max_tokens, home=folder / "files")
+
+
 def outputs(seed: int) -> PairOutputs:
     """Five pairs with log-probabilities in float64."""
     generator = torch.Generator().manual_seed(seed)
@@ -68,8 +83,8 @@ def outputs(seed: int) -> PairOutputs:
     return PairOutputs(sums[0], sums[1], tokens, tokens.flip(0), sums[2], sums[3])
 
 
-def test_pairs_are_packed_side_by_side_and_audited() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), letters(), [1], max_tokens=50)
+def test_pairs_are_packed_side_by_side_and_audited(tmp_path: Path) -> None:
+    packed = load(tmp_path, table(("yes", "no"), ("same", "same"), ("a", "bbbbbbb"), ("x" * 99, "y")), max_tokens=50)
     assert read(packed.sequences.ids) == "say 0>yes$say 0>no$say 2>a$say 2>bbbbbbb$"
     assert packed.chosen.learned.tolist() == [4, 2]
     audit = packed.audit
@@ -77,8 +92,8 @@ def test_pairs_are_packed_side_by_side_and_audited() -> None:
     assert audit.length_ratio == pytest.approx((4 / 3 + 2 / 8) / 2, abs=1e-4)
 
 
-def test_a_batch_of_pairs_has_the_chosen_answers_first_and_their_reference() -> None:
-    packed = pack_pairs(table(("yes", "no"), ("a", "bb"), ("c", "d")), letters(), [1], max_tokens=50)
+def test_a_batch_of_pairs_has_the_chosen_answers_first_and_their_reference(tmp_path: Path) -> None:
+    packed = load(tmp_path, table(("yes", "no"), ("a", "bb"), ("c", "d")), max_tokens=50)
     batch = collate_pairs(packed, np.array([2, 0, -1]), reference=np.arange(6, dtype=np.float32), pad=0)
     words = [read(batch.sequences.labels[batch.sequences.owners == row]) for row in range(6)]
     assert words == ["c$", "yes$", "", "d$", "no$", ""]
@@ -142,16 +157,33 @@ def student(**objectives: Any) -> Student:
     return Student.model_validate(changes)
 
 
-def test_a_split_without_pairs_that_can_be_learned_is_refused_with_what_makes_them() -> None:
+def test_a_split_without_pairs_that_can_be_learned_is_refused_with_what_makes_them(tmp_path: Path) -> None:
     rows = pa.concat_tables([table(("yes", "no")), table(("same", "same"), ("x" * 30, "y"), split="validation")])
     with pytest.raises(InputError, match=r"no validation pair.*of 2 pairs 1 are longer.* 1 have two equal.*curation.preferences"):
-        preferences.load(rows, letters(), student(dpo=1))
+        preferences.load(dataset(tmp_path, rows), "k", letters(), student(dpo=1), home=tmp_path / "files")
 
 
-def test_without_an_objective_over_examples_the_batches_are_of_pairs() -> None:
-    rows = pa.concat_tables([table(("yes", "no")), table(("a", "b"), split="validation")])
-    assert preferences.load(rows, letters(), student(sft=0, dpo=1)).is_alone
-    assert not preferences.load(rows, letters(), student(sft=0.1, dpo=1)).is_alone
+def test_without_an_objective_over_examples_the_batches_are_of_pairs(tmp_path: Path) -> None:
+    made = dataset(tmp_path, pa.concat_tables([table(("yes", "no")), table(("a", "b"), split="validation")]))
+    for objectives, alone in (({"sft": 0, "dpo": 1}, True), ({"sft": 0.1, "dpo": 1}, False)):
+        assert preferences.load(made, "k", letters(), student(**objectives), home=tmp_path / "files").is_alone == alone
+
+
+def test_workers_of_a_node_map_pairs_that_were_tokenised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pa.concat_tables([table(*(("yes" * (n % 4), f"no{n}") for n in range(30))), table(("a", "b"), split="validation")])
+    shuffled, tokenised = rows.take(np.random.default_rng(0).permutation(31)), list[int]()
+    tokenise = pairs.tokenise
+    monkeypatch.setattr(pairs, "tokenise", lambda *given: tokenised.append(len(given[0])) or tokenise(*given))
+    first, second = (load(tmp_path, shuffled, max_tokens=20) for _ in range(2))
+    assert sum(tokenised) == 60 and isinstance(second.sequences.ids, np.memmap) and isinstance(second.chosen.ids, np.memmap)
+    for ours, theirs in ((first.sequences, second.sequences), (first.chosen, second.chosen)):
+        assert all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ("ids", "starts", "targets", "weights"))
+    ids = sorted(map(str, range(30)))
+    for found, texts in ((second.chosen, "yes"), (second.sequences, "")):
+        assert len(found) == (30 if texts else 60)
+        ends = zip(found.starts[:-1], found.starts[1:], strict=True)
+        answers = [read(found.ids[start:end]) for start, end in ends][:: 1 if texts else 2]
+        assert answers == [f"say {number}>{'yes' * (int(number) % 4)}$" for number in ids]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from engine.contract.students import Student
 from engine.errors import InputError, ModelError
 from engine.inference.chat_template import tokenize_chats
+from engine.inference.turn_end import stop_ids, turn_end
 from engine.rows import EXAMPLE, from_rows
 from engine.students.data import preflight
 from engine.students.data.tokenise import COLUMNS, check_mask, tokenise
-from engine.students.data.turn_end import stop_ids, turn_end
 from engine.students.init.source import check_source
 from tests.small_tokenizer import PROMPT, TURN, template, write
 
@@ -138,3 +138,41 @@ def test_spans_cover_the_target(tmp_path: Path) -> None:
         found = [(span["kind"], tokenizer.decode(row["ids"][span["start"] : span["end"]])) for span in row["spans"]]
         assert found == [*parts, ("turn_end", "</s>")]
         assert row["spans"][0]["start"] == row["target_start"] and row["spans"][-1]["end"] == len(row["ids"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("tokenizer.json", {"model": {"type": "Other"}}, "no tokenizer can be loaded from here: "),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["own.Own", None]}, "tokenizer_class": "Own"}, "custom code"),
+        ("generation_config.json", "{", r"generation_config.json: is no JSON"),
+        ("generation_config.json", [2], r"generation_config.json: found list, expected a JSON object"),
+    ],
+)
+def test_files_of_an_unknown_kind_are_named_and_their_code_is_not_run(
+    tmp_path: Path, file: str, content: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(prompt: str = "") -> str:
+        raise AssertionError("a person was asked whether to run the code of a model")
+
+    monkeypatch.setattr("builtins.input", asked)
+    write(tmp_path, template())
+    path = tmp_path / file
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(
+        content if isinstance(content, str) else json.dumps({**before, **content} if isinstance(content, dict) else content)
+    )
+    with pytest.raises(ModelError, match=words):
+        check_source(tmp_path, STUDENT, "be brief")
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"), [({2: 0}, "layer 2 of the student, expected 0 to 1"), ({1: 3}, "layer 3 of the source, expected 0 to 2")]
+)
+def test_a_hidden_layer_that_is_not_there_is_known_before_training(tmp_path: Path, layers: dict, words: str) -> None:
+    write(tmp_path, template())
+    section = {"name": "s", "init": {"prune": {"source": "x", "layers": (0, 2)}}, "objectives": {"hidden": {"layers": layers}}}
+    with pytest.raises(ModelError, match=f"students.s.objectives.hidden.layers: found {words}"):
+        check_source(tmp_path, Student.model_validate(section), "be brief")
+    section["objectives"] = {"hidden": {"layers": {1: 2}}}
+    check_source(tmp_path, Student.model_validate(section), "be brief")

@@ -13,6 +13,7 @@ from engine.contract.students import EarlyStop, Objectives, Student
 from engine.errors import InputError, ModelError
 from engine.records.student import TrainingSetup
 from engine.storage.folder import Folder
+from engine.students.data.flat import Counts
 from engine.students.data.pack import Packed
 from engine.students.init.prune import check_layers
 from engine.students.objectives import OBJECTIVES, PAIR_OBJECTIVES
@@ -135,11 +136,11 @@ def packed(lengths: list[int], weight: float = 1.0, too_long: int = 0) -> Packed
 
 
 def test_a_split_without_examples_is_refused_with_what_to_set() -> None:
-    check_split("train", packed([4, 5], too_long=3), student())
+    check_split("train", Counts.of(packed([4, 5], too_long=3)), student())
     with pytest.raises(InputError, match=r"no validation example is left: all 3 are longer than 512 tokens. Raise students.s"):
-        check_split("validation", packed([], too_long=3), student())
+        check_split("validation", Counts.of(packed([], too_long=3)), student())
     with pytest.raises(InputError, match="weights of its 1 examples are all 0"):
-        check_split("train", packed([4], weight=0.0), student())
+        check_split("train", Counts.of(packed([4], weight=0.0)), student())
 
 
 def test_improvement_below_min_delta_does_not_count() -> None:

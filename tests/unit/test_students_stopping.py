@@ -1,5 +1,6 @@
 """When a training ends, which of its models is the best, how its learning rate falls, and what several seeds show."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from engine.contract.profile import Pool
 from engine.contract.students import EarlyStop, Student
-from engine.errors import ContractError
+from engine.errors import ContractError, ModelError
 from engine.records.student import TrainingSetup
 from engine.students.training import launch, loop
 from engine.students.training.checkpoint_state import Progress
@@ -21,6 +22,8 @@ from jobs.commands.estimate import student as planned_student
 from jobs.commands.status import seed_table
 from jobs.steps import students
 
+UNIT = SimpleNamespace(name="u", supervise="answer", output=SimpleNamespace(json_schema={}))
+CUT = {"shrink": {"source": "x", "to": 0.5, "steps": 2}}
 PRUNE = {"prune": {"source": "x", "layers": [0, 1]}}
 SETUP = TrainingSetup(parameters=1, source_parameters=2, source_layers=3, examples={"train": 80, "validation": 9}, too_long=0)
 
@@ -87,10 +90,11 @@ class Clock:
         self.validated.append(progress.step)
         progress.update_best(next(self.losses), section.early_stop if (section := training.spec.student) else None)
 
-    def run(self) -> Progress:
+    def run(self, diverges: int | None = None) -> Progress:
         progress = self.training.progress
         while not progress.is_over:
             progress.step += 1
+            progress.curve.append({"split": "train", "loss": float("nan") if progress.step == diverges else 1.0})
             loop.advance(self.training)
         return progress
 
@@ -107,16 +111,20 @@ class Clock:
         ({"schedule": "wsd", "epochs": 9}, [1, 2, 3, 3], 38, "early_stop", 30),
         ({"schedule": "wsd", "max_steps": 50}, [5, 4, 3, 2, 1], 50, "max_steps", 40),
         ({"schedule": "wsd", "max_steps": 99, "max_seconds": 20}, [5, 4], 20, "max_seconds", 16),
+        ({"max_steps": 25, "diverges": 12}, [3], 12, "diverged", None),
+        ({"schedule": "wsd", "epochs": 9, "diverges": 33}, [1, 2, 3], 33, "diverged", 30),
         ({"schedule": "wsd", "max_steps": 50, "early_stop": None}, [1, 2, 3, 4, 5], 50, "max_steps", 40),
     ],
 )
 def test_a_training_ends_by_what_comes_first(
     monkeypatch: pytest.MonkeyPatch, changes: dict, losses: list[float], end: int, why: str, decay: int | None
 ) -> None:
-    clock = Clock(monkeypatch, losses, student(**changes))
-    found = clock.run()
+    diverges = changes.get("diverges")
+    clock = Clock(monkeypatch, losses, student(**{name: value for name, value in changes.items() if name != "diverges"}))
+    found = clock.run(diverges)
     assert (found.step, found.ended_by, found.decay_start) == (end, why, decay)
-    assert clock.validated[-1] == end and len(clock.validated) == len(losses)
+    assert diverges or clock.validated[-1] == end
+    assert len(clock.validated) == len(losses)
 
 
 def ended(seed: int, metric: float | None, loss: float, **more: Any) -> students.Ended:
@@ -149,6 +157,57 @@ def test_the_table_of_seeds_has_their_spread() -> None:
 def test_a_training_that_has_not_seen_every_example_says_so() -> None:
     [warning] = students.unseen(student(), ended(0, 0.5, 0.1))
     assert "students.s.max_seconds ended the training after 5 steps, 50 % of the first epoch" in warning
+
+
+def test_a_training_whose_loss_is_no_number_any_more_says_so_with_or_without_a_best_model() -> None:
+    found = ended(0, 0.5, 0.1)
+    over = found.progress.model_copy(update={"ended_by": "diverged", "step": 7})
+    [warning] = students.diverged([found, found._replace(progress=over)])
+    assert "seed 0: the loss of step 7 is no number" in warning and "its best model is of step 5" in warning
+    assert students.unseen(student(), found._replace(progress=over)) == []
+    with pytest.raises(
+        ModelError, match=r"seed 0: the loss of step 7 is no number, and no validation .* Lower students.s.learning"
+    ):
+        students.require_best(found._replace(progress=over.model_copy(update={"best": None})), student())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_steps": 20, "warmup_steps": 20}, "students.s.warmup_steps: found 20, expected less than max_steps, which is 20"),
+        ({"max_steps": 20, "validate_steps": 21}, "students.s.validate_steps: found 21, expected at most max_steps"),
+        (
+            {"init": {**CUT, "vocabulary": {}}, "objectives": {"hidden": 1}},
+            "students.s.objectives.hidden: found with init.vocabulary",
+        ),
+        ({"init": CUT, "objectives": {"sft": 0, "dpo": 1}}, "students.s.init.shrink.recover_steps: found 50, expected 0 with"),
+    ],
+)
+def test_check_refuses_settings_that_do_not_go_together(changes: dict, words: str) -> None:
+    pick: Any = SimpleNamespace(validation=0.1)
+    contract: Any = SimpleNamespace(students=[student(**changes)], curation=SimpleNamespace(pick=pick))
+    with pytest.raises(ContractError, match=re.escape(words)):
+        verify_students(contract)
+    verify_students(
+        SimpleNamespace(students=[student(max_steps=20, warmup_steps=19, validate_steps=20)], curation=contract.curation)
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"packing": True, "objectives": {"sft": 0, "dpo": 1}}, "s: packing has no effect"),
+        ({"init": CUT, "warmup_steps": 50}, "between two cuts the rate rises over warmup_ratio of these, 0.1"),
+        ({"init": CUT, "objectives": {"dpo": 1}}, "only the objectives over examples are trained"),
+        ({"objectives": {"sft": 0, "process": 1}}, "s: process is the same as sft: no task unit"),
+        ({"packing": True, "init": CUT, "warmup_steps": 49}, ""),
+        ({"packing": True, "objectives": {"dpo": 1}, "init": {"shrink": {"source": "x", "to": 0.5}}, "warmup_steps": 50}, ""),
+    ],
+)
+def test_check_names_what_has_no_effect(changes: dict, words: str) -> None:
+    contract: Any = SimpleNamespace(students=[student(**changes)], specialist=SimpleNamespace(task_units=[UNIT]))
+    notes = list(student_notes(contract))
+    assert len(notes) == bool(words) and words in "".join(notes)
 
 
 def test_seeds_are_trained_side_by_side_as_far_as_there_is_room() -> None:

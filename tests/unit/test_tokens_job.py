@@ -12,7 +12,7 @@ from engine.contract.students import Student
 from engine.errors import InputError, ModelError, RecipeMismatch
 from engine.records.record import Identity
 from engine.records.tokens import TokensMetrics
-from engine.rows import EXAMPLE, TOKENS, from_rows
+from engine.rows import EXAMPLE, PREFERENCE, TOKENS, from_rows
 from engine.runs.job import Job, JobContext, run_job, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
@@ -54,10 +54,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def dataset(root: Path, rows: list[dict[str, Any]]) -> None:
+def dataset(root: Path, rows: list[dict[str, Any]], pairs: list[dict[str, Any]] | None = None) -> None:
     writer = ArtifactWriter(Folder(str(root / "run" / "dataset")))
     parts = [from_rows(rows[start : start + 10], EXAMPLE) for start in range(0, len(rows), 10)]
     writer.tables["examples"] = table_of([write_shard(writer.folder / "examples", part, EXAMPLE) for part in parts], str(len(rows)))
+    if pairs:
+        writer.put("preferences", from_rows(pairs, PREFERENCE), PREFERENCE)
     writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(len(rows), {"picked": len(rows)}))
 
 
@@ -81,10 +83,37 @@ def test_each_example_is_tokenised_once_for_each_tokenizer_in_the_order_of_ids(r
     rows = artifact.read(f"examples_{first.key}", TOKENS).to_pylist()
     assert [row["example_id"] for row in rows] == sorted(row["example_id"] for row in rows)
     assert first.tokens == sum(len(row["ids"]) for row in rows) and first.longest == max(len(row["ids"]) for row in rows)
-    tokenizer = preflight.load(fetch(artifact, key_of(artifact, students[1].init), tmp_path / "fetched"))
+    tokenizer = preflight.load(fetch(artifact, key_of(artifact, students[1]), tmp_path / "fetched"))
     assert tokenizer.decode(rows[0]["ids"]) == "<s>user\nsnow </s><s>assistant\nwhite 0</s>"
     other = artifact.read(f"examples_{second.key}", TOKENS).to_pylist()
     assert other[0]["ids"] == [tokenizer.eos_token_id, *rows[0]["ids"]]
+
+
+def test_a_vocabulary_is_trimmed_to_the_texts_of_preference_pairs_where_a_student_reads_them(root: Path) -> None:
+    turns = {name: [{"role": role, "content": text}] for name, role, text in PAIR}
+    row = {**turns, "pair_id": "p", "split": "train", "margin": 0.5}
+    dataset(root, [example(number) for number in range(5)], [row])
+    trims = {"model": {"source": "a"}, "vocabulary": {}}
+    plain = Student.model_validate({"name": "plain", "init": trims})
+    pairs = Student.model_validate({"name": "pairs", "init": trims, "objectives": {"sft": 0, "dpo": 1}})
+    artifact = run_job(context(root, tokens_job(), [plain, pairs]))
+    fewer, more = (summary.words for summary in artifact.metrics(TokensMetrics).tokenizers)
+    words = [preflight.load(fetch(artifact, key_of(artifact, each), root / each.name)) for each in (plain, pairs)]
+    whole = preflight.load(root / "a")
+    for _, _, text in PAIR:
+        assert words[1].tokenize(text) == whole.tokenize(text) != words[0].tokenize(text)
+    assert fewer < more < len(whole)
+
+
+PAIR = (("prompt", "user", "What"), ("chosen", "assistant", "It is the colour"), ("rejected", "assistant", "of what"))
+
+
+def test_a_dataset_without_examples_has_no_tokens(root: Path) -> None:
+    writer = ArtifactWriter(Folder(str(root / "run" / "dataset")))
+    writer.tables["examples"] = table_of([], "0")
+    writer.finish(Identity("dataset", {}, {}, "0"), RowCounts(1, {"dropped": 1}))
+    artifact = run_job(context(root, tokens_job(), [student("one")]))
+    assert artifact.record.row_counts.rows_out == {"tokenised": 0}
 
 
 def test_tokens_are_made_for_a_training_only(root: Path) -> None:

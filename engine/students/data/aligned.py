@@ -1,4 +1,4 @@
-"""Reads a capture for packed examples: the teachers' distributions, laid on the student's tokens by the bytes of the text.
+"""The teachers' distributions at an example's target, laid on the student's tokens by the bytes of the text.
 
 Where a token of the student begins and ends with one of the teacher, its distribution is the teacher's. Where one token of the
 student covers several of the teacher, the probability of the text is the product of theirs, and all other mass is tail. Where one
@@ -8,7 +8,7 @@ probabilities instead, which needs no alignment of words but does not say which 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.capture.compact import Entries, probabilities, unpack
-from engine.capture.schemas import CAPTURE, VOCABULARY
+from engine.capture.schemas import COPY
 from engine.records.capture import CaptureMetrics
-from engine.storage.artifact import Artifact
+from engine.rows import Row
 from engine.students.data.captured import Captured
-from engine.students.data.pack import Packed
 from engine.students.data.vocabulary_map import VocabularyMap
 
-COPY = re.compile(r"-again\d+$")  # of an example_id: copies share a row
 LEAST = 1e-9  # probabilities below it are 0
 
 
@@ -52,14 +50,6 @@ class Scored(NamedTuple):
         return float(self.probs[self.stored.starts[token] + self.stored.ranks[token]])
 
 
-def captured(artifact: Artifact, packed: Packed, tokenizer: Any) -> Captured:
-    """Return the distributions at the target tokens of `packed`, in the student's tokens; see `laid`."""
-    tables = artifact.read("captured", CAPTURE), artifact.read("vocabulary", VOCABULARY)
-    bounds = zip(packed.starts[:-1] + packed.targets, packed.starts[1:], strict=True)
-    targets = {name.decode(): packed.ids[start:end].tolist() for name, (start, end) in zip(packed.example_ids, bounds, strict=True)}
-    return laid(*tables, artifact.metrics(CaptureMetrics), targets, tokenizer)
-
-
 def laid(
     rows: pa.Table,
     words: pa.Table,
@@ -69,40 +59,66 @@ def laid(
     *,
     end: int | None = None,
 ) -> Captured:
-    """Return the distributions of the CAPTURE `rows` and their VOCABULARY at `targets`: example_id -> its tokens of the student.
-
-    Several teachers are mixed by their weights, each token over those that scored it. A token without a distribution has no words,
-    all its mass is tail, and its gate is shut; so is that of a token whose teacher disagrees, if the contract says `gate: agree`.
-    `end` ends the student's turns; by default it is the last token of the first target.
-    """
-    rows = rows.filter(pc.equal(rows["finish_reason"], "stop"))
-    keys = zip(rows["example_id"].to_pylist(), rows["teacher"].to_pylist(), strict=True)
-    place = {key: at for at, key in enumerate(keys)}
+    """Return the distributions of the CAPTURE `rows`, which fit in memory, and their VOCABULARY at `targets`: example_id -> its
+    tokens of the student; see `Aligner`. `end` ends the student's turns; by default it is the last token of the first target."""
     end = next((target[-1] for target in targets.values() if target), -1) if end is None else end
-    maps = {name: VocabularyMap(words.filter(pc.equal(words["teacher"], name)), tokenizer, end) for name in metrics.teachers}
-    result = [_flat([], agree=False)]
-    for name, target in targets.items():
-        found: list[tuple[float, list[Words | None]]] = []
-        for teacher, each in metrics.teachers.items():
-            row = place.get((COPY.sub("", name), teacher))
-            if row is not None:
-                stored = unpack(rows.slice(row, 1).to_pylist()[0])
-                scored = Scored(stored, *probabilities(stored))
-                found.append((1.0 if each.weight is None else each.weight, aligned(scored, target, maps[teacher])))
-        mixture = [mixed([(weight, each[token]) for weight, each in found], own) for token, own in enumerate(target)]
-        result.append(_flat(mixture, agree=metrics.gate == "agree"))  # at once: as Python objects it is ten times as large
-    counts = np.concatenate([np.diff(each.starts) for each in result])
-    columns = {name: np.concatenate([getattr(each, name) for each in result]) for name in ("ids", "logprobs", "tail", "gate")}
+    aligner, scored = Aligner(words, metrics, tokenizer, end), by_example(rows.to_pylist())
+    found = [_flat([], agree=False)]
+    found += [aligner.example(scored.get(captured_as(name), {}), target) for name, target in targets.items()]
+    counts = np.concatenate([np.diff(each.starts) for each in found])
+    columns = {name: np.concatenate([getattr(each, name) for each in found]) for name in ("ids", "logprobs", "tail", "gate")}
     return Captured(starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), **columns)
+
+
+class Aligner:
+    """Lays what the teachers of a capture scored on the tokens of one student's tokenizer."""
+
+    def __init__(self, words: pa.Table, metrics: CaptureMetrics, tokenizer: Any, end: int) -> None:
+        """`words` are the capture's VOCABULARY rows, `end` is the last token of the student's targets."""
+        by_teacher = {name: words.filter(pc.equal(words["teacher"], name)) for name in metrics.teachers}
+        self.maps = {name: VocabularyMap(rows, tokenizer, end) for name, rows in by_teacher.items()}
+        self.weights = {name: 1.0 if each.weight is None else each.weight for name, each in metrics.teachers.items()}
+        self.agree = metrics.gate == "agree"
+
+    def example(self, rows: Mapping[str, Row], target: Sequence[int]) -> Captured:
+        """Return the distributions at the tokens `target` of an example from its `rows`: teacher -> CAPTURE row.
+
+        Several teachers are mixed by their weights, each token over those that scored it. A token without a distribution has no
+        words, all its mass is tail, and its gate is shut; so is that of a token whose teacher disagrees, if the contract says
+        `gate: agree`.
+        """
+        found: list[tuple[float, list[Words | None]]] = []
+        for teacher, words in self.maps.items():
+            if teacher in rows:
+                stored = unpack(rows[teacher])
+                found.append((self.weights[teacher], aligned(Scored(stored, *probabilities(stored)), target, words)))
+        mixture = [mixed([(weight, each[token]) for weight, each in found], own) for token, own in enumerate(target)]
+        return _flat(mixture, agree=self.agree)  # at once: as Python objects it is ten times as large
+
+
+def by_example(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
+    """Return example_id -> teacher -> row of the CAPTURE `rows` that were scored."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row["finish_reason"] == "stop":
+            found.setdefault(row["example_id"], {})[row["teacher"]] = row
+    return found
+
+
+def captured_as(example_id: str) -> str:
+    """Return under which id an example was captured: copies share a row."""
+    return re.sub(COPY, "", example_id)
 
 
 def aligned(scored: Scored, target: Sequence[int], words: VocabularyMap) -> list[Words | None]:
     """Return the distribution at each of the student's tokens `target`; None where there is none."""
     theirs = scored.stored.targets.tolist()
     text, mine = b"".join(words.text[word] for word in theirs), words.spelled_out(target)
-    if text != mine and text.lstrip() != mine:  # SentencePiece writes a space before the first word
+    lead = 0 if text.startswith(mine.rstrip()) else len(text) - len(text.lstrip())  # SentencePiece's space before the first word
+    if text[lead:].rstrip() != mine.rstrip():  # what a template writes between text and mark is white space
         return [None] * len(target)
-    ends = np.maximum(np.cumsum([len(words.text[word]) for word in theirs]) - (len(text) - len(mine)), 0).tolist()
+    ends_alike = text[lead:] == mine and theirs[-1] in words.ends
+    ends = np.maximum(np.cumsum([len(words.text[word]) for word in theirs]) - lead, 0).tolist()
     begins = {begin: at for at, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)) if end > begin}
     finishes = {end: at for at, end in enumerate(ends[:-1])}
     result: list[Words | None] = []
@@ -111,7 +127,7 @@ def aligned(scored: Scored, target: Sequence[int], words: VocabularyMap) -> list
     for token, length in zip(target, words.lengths(target), strict=True):
         begin, position = position, position + length
         if token in words.special:
-            is_end = begin == len(mine) and token == words.end and len(target) == len(result) + 1 and theirs[-1] in words.ends
+            is_end = ends_alike and begin == len(mine) and token == words.end and len(target) == len(result) + 1
             result.append(spelled(scored, len(theirs) - 1, (), words) if is_end else None)
             continue
         if begin in begins:

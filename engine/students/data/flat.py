@@ -1,35 +1,26 @@
 """The token ids of one split in a flat file on the node, mapped into memory by all workers there.
 
-The file is written once from the shards of the artifact `tokens`, under a lock, and verified by its hash whenever it is opened. So
-the memory of a worker does not grow with the corpus, but for some numbers an example.
+The file is written once from the shards of the artifact `tokens` (`node_files.py`). So the memory of a worker does not grow with
+the corpus, but for some numbers an example.
 """
 
-import json
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
-from filelock import FileLock
 
-from engine.errors import StorageError
 from engine.rows import DIFFICULTIES, KINDS, SPAN_KINDS, TOKENS, content_id
 from engine.storage.artifact import Artifact
 from engine.storage.shards import iterate
+from engine.students.data.node_files import mapped, opened
 from engine.students.data.pack import Packed
 
 LAST = 1 << 20  # the tier or stage of an example that has none
-IDS, ARRAYS, DIGEST = "ids.int32", "arrays.npz", "digest.json"
-CHUNK = 1 << 24  # bytes that are hashed at once
-UNUSED_SECONDS = 7 * 24 * 3600  # after which files of other trainings are removed
+IDS, ARRAYS = "ids.int32", "arrays.npz"
+COUNTED = ("split", "weight", "target_start", "ids")  # columns of TOKENS
 Arrays = dict[str, np.ndarray]
 
 
@@ -43,21 +34,46 @@ def load(tokens: Artifact, key: str, *, split: str, max_tokens: int, curriculum:
     """
     table = tokens.table(f"examples_{key}")
     pieces = iterate(tokens.folder / f"examples_{key}", table)  # a generator: nothing is read yet
-    folder = (home or _home()) / content_id("flat", 1, table.digest, split, max_tokens)
-    try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.parent.stat().st_uid != os.getuid():
-            raise StorageError(f"{folder.parent}: belongs to another user. Remove it, or set TMPDIR to a folder of yours.")
-        with FileLock(f"{folder}.lock"):
-            if not _is_intact(folder):
-                _write(folder, pieces, split=split, max_tokens=max_tokens)
-                _sweep(folder.parent)
-            os.utime(folder)  # it is in use
-            return _read(folder, curriculum)
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: the token ids cannot be written there: {error}. Make room, or set TMPDIR to a folder with more."
-        ) from error
+    name = content_id("flat", 1, table.digest, split, max_tokens)
+
+    def write(folder: Path) -> None:
+        _write(folder, pieces, split=split, max_tokens=max_tokens)
+
+    return opened(name, write, lambda folder: _read(folder, curriculum), home=home)
+
+
+class Counts(NamedTuple):
+    """What a training has of one split."""
+
+    kept: int = 0  # examples
+    too_long: int = 0  # examples that are left out
+    weight: float = 0.0  # weighted target tokens of those that are kept
+    longest: int = 0  # tokens of one that is kept
+
+    @staticmethod
+    def of(packed: Packed) -> "Counts":
+        """Return the counts of a split that is loaded."""
+        weight = packed.weight(np.arange(len(packed)))
+        return Counts(len(packed), packed.too_long, weight, int(packed.lengths.max(initial=0)))
+
+
+def counts(tokens: Artifact, key: str, *, max_tokens: int) -> dict[str, Counts]:
+    """Return split -> what `load` would find of it; the shards are read one at a time."""
+    found: dict[str, Counts] = {}
+    for piece in iterate(tokens.folder / f"examples_{key}", tokens.table(f"examples_{key}"), COUNTED):
+        lengths = pc.list_value_length(piece["ids"]).to_numpy()
+        weights = piece["weight"].to_numpy().astype(np.float64) * (lengths - piece["target_start"].to_numpy())
+        fits, splits = lengths <= max_tokens, np.asarray(piece["split"].to_pylist())
+        for split in set(splits.tolist()):
+            mine, before = splits == split, found.get(split, Counts())
+            kept = mine & fits
+            found[split] = Counts(
+                before.kept + int(kept.sum()),
+                before.too_long + int((mine & ~fits).sum()),
+                before.weight + float(weights[kept].sum()),
+                max(before.longest, int(lengths[kept].max(initial=0))),
+            )
+    return found
 
 
 def pack(pieces: Iterable[pa.Table], *, split: str, max_tokens: int, curriculum: str = "none") -> Packed:
@@ -67,49 +83,15 @@ def pack(pieces: Iterable[pa.Table], *, split: str, max_tokens: int, curriculum:
     return _packed(np.concatenate([np.empty(0, np.int32), *ids]), arrays, curriculum)
 
 
-def _home() -> Path:
-    return Path(tempfile.gettempdir(), f"rayleigh-tokens-{os.getuid()}")
-
-
 def _write(folder: Path, pieces: Iterable[pa.Table], *, split: str, max_tokens: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
     with (folder / IDS).open("wb") as file:
         arrays = _arrays(pieces, lambda ids: file.write(ids.tobytes()), split=split, max_tokens=max_tokens)
     np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
-    digests = {name: _digest(folder / name) for name in (IDS, ARRAYS)}
-    (folder / DIGEST).write_text(json.dumps(digests))  # last: without it the files count for nothing
-
-
-def _is_intact(folder: Path) -> bool:
-    try:
-        digests = json.loads((folder / DIGEST).read_text())
-        return digests == {name: _digest(folder / name) for name in (IDS, ARRAYS)}
-    except (OSError, ValueError):
-        return False
-
-
-def _digest(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sweep(home: Path) -> None:
-    """Remove files that no training has opened for long; one that still maps them keeps them until it ends."""
-    for folder in home.iterdir():
-        with suppress(OSError):
-            if folder.is_dir() and folder.stat().st_mtime < time.time() - UNUSED_SECONDS:
-                shutil.rmtree(folder)
 
 
 def _read(folder: Path, curriculum: str) -> Packed:
-    path = folder / IDS
-    ids = np.memmap(path, np.int32, "r") if path.stat().st_size else np.empty(0, np.int32)  # an empty file cannot be mapped
     with np.load(folder / ARRAYS) as arrays:
-        return _packed(ids, dict(arrays), curriculum)
+        return _packed(mapped(folder / IDS, np.int32), dict(arrays), curriculum)
 
 
 def _packed(ids: np.ndarray, arrays: Arrays, curriculum: str) -> Packed:

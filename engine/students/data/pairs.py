@@ -1,19 +1,30 @@
 """PREFERENCE rows as token ids: each pair as two examples, and the share of pairs that an optimizer step has."""
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
+from engine.inference.turn_end import turn_end
 from engine.records.student import PreferenceAudit
-from engine.rows import EXAMPLE, Row, from_rows
+from engine.rows import EXAMPLE, PREFERENCE, Row, content_id, from_rows
+from engine.storage.artifact import Artifact
+from engine.storage.shards import sorted_rows
 from engine.students.data.batch import PreferenceBatch
+from engine.students.data.node_files import mapped, opened
 from engine.students.data.pack import Packed, collate
 from engine.students.data.tokenise import tokenise
 
 COLUMNS = ("pair_id", "split", "prompt", "chosen", "rejected", "margin")
+IDS, CHOSEN, ARRAYS = "ids.int32", "chosen.int32", "arrays.npz"
+Pair = tuple[Row, Row]
+"""TOKENS rows of the chosen and of the rejected answer."""
 
 
 @dataclass(frozen=True)
@@ -21,55 +32,85 @@ class PackedPairs:
     """Pairs of one split. The chosen answer of pair i is example 2 i of `sequences`, the rejected one example 2 i + 1."""
 
     sequences: Packed
+    chosen: Packed
+    """The chosen answers alone, one example a pair."""
     audit: PreferenceAudit
 
     def __len__(self) -> int:
-        return len(self.sequences) // 2
-
-    @property
-    def chosen(self) -> Packed:
-        """The chosen answers alone, one example a pair."""
-        each = self.sequences
-        starts = np.cumsum([0, *each.lengths[::2]], dtype=np.int64)
-        spans = [each.ids[each.starts[row] : each.starts[row + 1]] for row in range(0, len(each), 2)]
-        ids = np.concatenate(spans) if spans else each.ids
-        return Packed(ids, starts, each.targets[::2], each.weights[::2], each.stages[::2], 0)
+        return len(self.chosen)
 
 
-def pack_pairs(rows: pa.Table, tokenizer: Any, ending: list[int], *, max_tokens: int) -> PackedPairs:
-    """Tokenize PREFERENCE `rows` (COLUMNS) in the order of their ids, as examples are; `ending` are the ids of the end of a turn.
+def load(dataset: Artifact, key: str, tokenizer: Any, *, split: str, max_tokens: int, home: Path | None = None) -> PackedPairs:
+    """Return the pairs of `split` in the artifact `dataset`, by id, tokenized as examples are by `tokenizer`, whose key in the
+    artifact `tokens` is `key`.
 
     Left out and counted: pairs with an answer that makes an example of more than `max_tokens` tokens, and pairs whose two answers
-    are the same tokens, which teach nothing.
+    are the same tokens, which teach nothing. Token ids are in flat files on the node, see `node_files.opened`; each pair takes some
+    50 bytes of memory.
 
     Raises:
         InputError: the chat template refuses a prompt.
+        StorageError: the files cannot be written, or have another owner.
     """
-    rows = rows.sort_by("pair_id")
-    chosen, rejected = (tokenise(_examples(rows, side), tokenizer, ending).to_pylist() for side in ("chosen", "rejected"))
-    kept: list[tuple[Row, Row]] = []
-    margins: list[float] = []
-    too_long = equal = 0
-    for pair, margin in zip(zip(chosen, rejected, strict=True), rows["margin"].to_pylist(), strict=True):
-        if max(len(side["ids"]) for side in pair) > max_tokens:
-            too_long += 1
-        elif pair[0]["ids"] == pair[1]["ids"]:
-            equal += 1
-        else:
-            kept.append(pair)
-            margins.append(margin)
-    sides = [side for pair in kept for side in pair]
-    count = len(sides)
-    sequences = Packed(
-        ids=np.asarray([token for side in sides for token in side["ids"]], np.int32),
-        starts=np.cumsum([0, *(len(side["ids"]) for side in sides)], dtype=np.int64),
-        targets=np.asarray([side["target_start"] for side in sides], np.int32),
-        weights=np.ones(count, np.float32),
-        stages=np.zeros(count, np.int32),
-        too_long=0,
+    table = dataset.table("preferences")
+
+    def write(folder: Path) -> None:
+        pieces = sorted_rows(dataset.folder / "preferences", table, pa.schema(map(PREFERENCE.field, COLUMNS)), by="pair_id")
+        rows = (piece.filter(pc.field("split") == split) for piece in pieces)
+        with (folder / IDS).open("wb") as both, (folder / CHOSEN).open("wb") as chosen:
+            numbers = _numbers(rows, tokenizer, max_tokens, lambda pair: (both.write(_bytes(pair)), chosen.write(_bytes(pair[:1]))))
+        np.savez(folder / ARRAYS, **numbers)  # type: ignore[arg-type]
+
+    def read(folder: Path) -> PackedPairs:
+        with np.load(folder / ARRAYS) as numbers:
+            return _packed(mapped(folder / IDS, np.int32), mapped(folder / CHOSEN, np.int32), dict(numbers))
+
+    return opened(content_id("pairs", 1, table.digest, key, split, max_tokens), write, read, home=home)
+
+
+def _numbers(pieces: Iterable[pa.Table], tokenizer: Any, max_tokens: int, write: Callable[[Pair], Any]) -> dict[str, np.ndarray]:
+    """Return what is known of each answer and pair; `write` gets the pairs that are kept."""
+    lengths, targets, margins, left_out = list[int](), list[int](), list[float](), Counter[str]()
+    ending = turn_end(tokenizer)
+    for rows in pieces:
+        chosen, rejected = (tokenise(_examples(rows, side), tokenizer, ending).to_pylist() for side in ("chosen", "rejected"))
+        for pair, margin in zip(zip(chosen, rejected, strict=True), rows["margin"].to_pylist(), strict=True):
+            if max(len(side["ids"]) for side in pair) > max_tokens:
+                left_out["too_long"] += 1
+            elif pair[0]["ids"] == pair[1]["ids"]:
+                left_out["equal"] += 1
+            else:
+                write(pair)
+                lengths += (len(side["ids"]) for side in pair)
+                targets += (side["target_start"] for side in pair)
+                margins.append(margin)
+    return {
+        "lengths": np.asarray(lengths, np.int64),
+        "targets": np.asarray(targets, np.int32),
+        "margins": np.asarray(margins, np.float64),
+        "left_out": np.asarray([left_out["too_long"], left_out["equal"]]),
+    }
+
+
+def _bytes(answers: Sequence[Row]) -> bytes:
+    return b"".join(np.asarray(answer["ids"], np.int32).tobytes() for answer in answers)
+
+
+def _packed(both: np.ndarray, chosen: np.ndarray, numbers: Mapping[str, np.ndarray]) -> PackedPairs:
+    sequences, alone = (
+        Packed(
+            ids=ids,
+            starts=np.cumsum([0, *numbers["lengths"][::step]], dtype=np.int64),
+            targets=numbers["targets"][::step],
+            weights=np.ones(len(numbers["targets"][::step]), np.float32),
+            stages=np.zeros(len(numbers["targets"][::step]), np.int32),
+            too_long=0,
+        )
+        for ids, step in ((both, 1), (chosen, 2))
     )
     learned = sequences.learned.astype(np.float64)
-    return PackedPairs(sequences, _audit(learned[::2] / learned[1::2], margins, too_long, equal))
+    too_long, equal = numbers["left_out"].tolist()
+    return PackedPairs(sequences, alone, _audit(learned[::2] / learned[1::2], numbers["margins"].tolist(), too_long, equal))
 
 
 def _examples(rows: pa.Table, side: str) -> pa.Table:

@@ -10,7 +10,8 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.inference.chat_template import Unanswered, tokenize_chats
-from engine.students.data.turn_end import EMPTY_REASONING, QUESTION, rendered, turn_end
+from engine.inference.chat_template import load_tokenizer as load
+from engine.inference.turn_end import EMPTY_REASONING, QUESTION, rendered, turn_end
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 Ids = int | list[int] | None
@@ -25,20 +26,6 @@ def check_source(source: Path) -> None:
     if any((source / name).is_file() for name in TOKENIZER_FILES):
         tokenizer = load(source)
         check(tokenizer, source, stop_tokens(source, tokenizer))
-
-
-def load(folder: Path) -> Any:
-    """Return the tokenizer in `folder`.
-
-    Raises:
-        ModelError: it holds none.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}: no tokenizer can be loaded from here: {error}") from error
 
 
 def check(tokenizer: Any, source: Path, stops: set[str]) -> None:
@@ -75,8 +62,7 @@ def stop_tokens(source: Path, tokenizer: Any) -> set[str]:
     """Return the tokens at which an engine that serves the model in `source` stops: those of its generation settings, and eos."""
     ids: set[int] = set()
     for name in ("config.json", "generation_config.json"):
-        path = source / name
-        found: Ids = json.loads(path.read_text("utf-8")).get("eos_token_id") if path.is_file() else None
+        found: Ids = configuration(source / name).get("eos_token_id")
         if found is not None:
             ids = {found} if isinstance(found, int) else set(found)  # the generation settings replace those of the model
     if tokenizer.eos_token_id is not None:
@@ -84,8 +70,23 @@ def stop_tokens(source: Path, tokenizer: Any) -> set[str]:
     return set(tokenizer.convert_ids_to_tokens(sorted(ids)))
 
 
+def configuration(path: Path) -> dict[str, Any]:
+    """Return the content of a configuration of transformers; {} if there is none.
+
+    Raises:
+        ModelError: it is no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"{path}: is no JSON: {error}. Copy the file of the model anew.") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: found {type(found).__name__}, expected a JSON object. Copy the file of the model anew.")
+    return found
+
+
 def _check_vocabulary(tokenizer: Any, source: Path) -> None:
-    config = json.loads((source / "config.json").read_text("utf-8"))
+    config = configuration(source / "config.json")
     rows = config.get("text_config", config).get("vocab_size")
     words = max(tokenizer.get_vocab().values()) + 1
     if rows is not None and words > rows:

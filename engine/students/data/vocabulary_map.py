@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from engine.inference.token_bytes import special_ids, token_bytes
@@ -37,18 +36,11 @@ class VocabularyMap:
                 self.pieces[row["id"]] = (end,)
             elif row["special"]:
                 self.pieces[row["id"]] = (named[row["text"]],) if row["text"] in named else ()
-        size = 1 + max((row["id"] for row in rows), default=0)
-        self.first = np.full(size, -1, np.int32)
-        self.whole = np.zeros(size, bool)
-        for row in rows:
-            found = self.of(row["id"])
-            self.first[row["id"]] = found[0] if found else -1
-            self.whole[row["id"]] = len(found) == 1
 
     def of(self, word: int) -> tuple[int, ...]:
-        """Return the student's tokens of a teacher's word; () if it has none."""
+        """Return the student's tokens of a teacher's word; () if it has none, as rows of the output layer beyond the words have."""
         if word not in self.pieces:
-            self.pieces[word] = self._spelled(word)
+            self.pieces[word] = self._spelled(word) if word in self.text else ()
         return self.pieces[word]
 
     def _spelled(self, word: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelError
-from engine.students.data.turn_end import stop_ids
+from engine.inference.turn_end import stop_ids
 from engine.students.export import adapter
 from engine.students.init.prune import PrunedModel
 
@@ -62,7 +62,7 @@ def _write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, dty
 
     precision = getattr(torch, dtype)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(pruned.model.config, dtype=precision)
+        model = AutoModelForCausalLM.from_config(pruned.model.config, dtype=precision, trust_remote_code=False)
     renamed = {name: tensor.to(precision) for name, tensor in weights.items()}
     missing, unexpected = model.load_state_dict(renamed, strict=False, assign=True)
     model.tie_weights()
@@ -74,7 +74,9 @@ def _write(pruned: PrunedModel, weights: Mapping[str, Tensor], folder: Path, dty
     )
     model.save_pretrained(folder)
     pruned.tokenizer.save_pretrained(folder)
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=precision, local_files_only=True).state_dict()
+    loaded = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=precision, local_files_only=True, trust_remote_code=False
+    ).state_dict()
     changed = [name for name, tensor in renamed.items() if name not in loaded or not _equal(loaded[name], tensor)]
     if changed:
         raise ModelError(
@@ -122,7 +124,7 @@ def compare(folder: Path, in_memory: Tensor, ids: Tensor) -> None:
     """
     from transformers import AutoModelForCausalLM
 
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False)
     difference = float((logits(loaded, ids) - in_memory).abs().max())
     limit = TOLERANCE * max(1.0, float(in_memory.abs().max()))
     if in_memory.isfinite().all() and not difference <= limit:  # weights that are no numbers are the training's fault

@@ -29,8 +29,9 @@ def write(source: Path, target: Path) -> int:
     config = json.loads((source / "config.json").read_text("utf-8"))
     if "quantization_config" in config:
         raise ModelError(f"{source}: is quantised already; int8 is made from weights of floating-point numbers.")
+    described = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source, local_files_only=True))
+        model = AutoModelForCausalLM.from_config(described, trust_remote_code=False)
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != IGNORED}
     done = 0
     for file in sorted(source.glob("*.safetensors")):

@@ -84,7 +84,7 @@ def require_agreement(deployment: str, found: ExportProbe) -> None:
 def _probe(order: Order, source: Path, target: Path) -> ExportProbe:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(target, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(target, local_files_only=True, trust_remote_code=False)
     probes = probe.build(tokenizer, order.examples, max_tokens=CONTEXT)
     if not probes:
         raise ModelError(f"none of {len(order.examples)} validation examples can be read, so that the export cannot be probed.")

@@ -12,6 +12,7 @@ import torch
 
 from engine.inference.chat_template import Unanswered, tokenize_chats
 from engine.inference.engine import Chat
+from engine.inference.turn_end import turn_end
 from engine.inference.turn_marks import encode_text
 
 
@@ -29,7 +30,7 @@ FirstChoices = Callable[[Probe], list[int]]
 def build(tokenizer: Any, examples: Sequence[tuple[Chat, str]], *, max_tokens: int) -> list[Probe]:
     """Return the examples (chat, target) as token ids; those that the template refuses or that are longer are left out."""
     heads = tokenize_chats(tokenizer, [chat for chat, _ in examples])
-    targets = [[*encode_text(tokenizer, target), tokenizer.eos_token_id] for _, target in examples]
+    targets = [[*encode_text(tokenizer, target), *turn_end(tokenizer)] for _, target in examples]
     pairs = zip(heads, targets, strict=True)
     probes = [Probe(head + target, len(head)) for head, target in pairs if not isinstance(head, Unanswered)]
     return [probe for probe in probes if len(probe.ids) <= max_tokens]
@@ -48,7 +49,9 @@ class TransformersChoices:
         from transformers import AutoModelForCausalLM
 
         precision = getattr(torch, dtype)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=precision, local_files_only=True).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=precision, local_files_only=True, trust_remote_code=False
+        ).eval()
 
     def __call__(self, probe: Probe) -> list[int]:
         """Return the first choices."""

@@ -11,9 +11,13 @@ from typing import Any
 
 from engine.errors import ModelError
 from engine.records.student import StudentShape
+from engine.students.data import preflight
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Keys under which a configuration gives its number of layers."""
+
+POSITION_COUNTS = ("max_position_embeddings", "n_positions")
+"""Keys under which a configuration gives the length of the longest text."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,16 @@ def load(source: Path) -> PrunedModel:
     """Load the whole model and the tokenizer in the folder `source`, in float32.
 
     Raises:
-        ModelError: the folder holds no causal language model.
+        ModelError: the folder holds no causal language model, no tokenizer, or one with code of its own, which is never executed.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
+    tokenizer, options = preflight.load(source), {"local_files_only": True, "trust_remote_code": False}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: no causal language model can be loaded from here: {error}") from error
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+    except Exception as error:  # whatever the files of somebody else make transformers raise
+        raise ModelError(f"{source}: no causal language model can be loaded from here: {type(error).__name__}: {error}") from error
     layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", 0)
     return PrunedModel(model, tokenizer, layers, parameters(model))
 
@@ -74,6 +78,13 @@ def count_layers(source: Path) -> int:
         return int(config[next(filter(config.__contains__, LAYER_COUNTS), LAYER_COUNTS[0])])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{source}/config.json: found no num_hidden_layers ({error}). Give a decoder model's folder.") from None
+
+
+def count_positions(source: Path) -> int | None:
+    """Return the most tokens of a text that the model in the folder `source` reads; None if its `config.json` does not say."""
+    config = preflight.configuration(source / "config.json")
+    found = (config.get("text_config") or config).get
+    return next((size for key in POSITION_COUNTS if isinstance(size := found(key), int) and size > 0), None)
 
 
 def check_layers(layers: Sequence[int], count: int, source: Path) -> None:

@@ -28,16 +28,35 @@ def check_source(folder: Path, student: Student, instruction: str) -> None:
     check_layers(layers or (), count, folder)
     if student.freeze_layers >= count:
         raise ModelError(f"{folder}: freeze_layers: found {student.freeze_layers}, expected less than the model's {count} layers.")
+    _check_hidden(folder, student, count)
     check_template(folder, instruction)
     preflight.check_source(folder)
     family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     if student.init.shrink:
-        _shrink_without_weights(folder, student)
+        check_shrink(folder, student, LEAST_TOKENS)
     elif student.init.adapter or (layers and family not in UNIFORM):
         _make_without_weights(folder, student)
 
 
-def _shrink_without_weights(folder: Path, student: Student) -> None:
+def _check_hidden(folder: Path, student: Student, count: int) -> None:
+    """Raise ModelError if the objective `hidden` names a layer that is not there, as far as it is known how many a student has."""
+    named = (student.objectives.hidden and student.objectives.hidden.layers) or {}
+    layers = student.init.layers
+    own = None if student.init.shrink else count if layers is None else len(layers)
+    for whose, found, size in (("student", max(named, default=-1), own), ("source", max(named.values(), default=-1), count)):
+        if size is not None and found >= size:
+            raise ModelError(
+                f"{folder}: students.{student.name}.objectives.hidden.layers: found layer {found} of the {whose}, expected 0 to "
+                f"{size - 1}."
+            )
+
+
+def check_shrink(folder: Path, student: Student, words: int) -> None:
+    """Check that the model in `folder` can be cut as `init.shrink` orders; `words` is the least size of a trimmed vocabulary.
+
+    Raises:
+        ModelError: it cannot be cut, or not to so few parameters.
+    """
     from engine.students.init import shrink, width
 
     options, trim = student.init.shrink, student.init.vocabulary
@@ -45,7 +64,7 @@ def _shrink_without_weights(folder: Path, student: Student) -> None:
     try:
         parts = width.anatomy(_without_weights(folder))
         shrink.check(parts, options)
-        shrink.wanted(parts, options, vocabulary=LEAST_TOKENS if trim else None)
+        shrink.wanted(parts, options, vocabulary=words if trim else None)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
 
@@ -56,9 +75,9 @@ def _without_weights(folder: Path) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever the model of somebody else raises
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(f"{folder}: no causal language model can be built from config.json: {reason}") from None

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.contract.init import Init
+from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.records.tokens import TokensMetrics
 from engine.rows import content_id
@@ -15,10 +16,17 @@ from engine.students.init.trim_tokenizer import trim_tokenizer
 KEY_DIGITS = 12
 
 
-def description(init: Init) -> str:
-    """Return everything in `init` on which the tokenizer depends, as JSON: equal texts mean equal tokenizers."""
+def description(student: Student) -> str:
+    """Return everything in `student` on which its tokenizer depends, as JSON: equal texts mean equal tokenizers."""
+    init = student.init
     champion = {"champion": init.champion.model_dump()} if init.champion else {"source": init.source}
-    return json.dumps({**champion, **init.model_dump(mode="json", include={"vocabulary"})}, sort_keys=True)
+    pairs = {"pairs": True} if reads_pairs(student) else {}
+    return json.dumps({**champion, **init.model_dump(mode="json", include={"vocabulary"}), **pairs}, sort_keys=True)
+
+
+def reads_pairs(student: Student) -> bool:
+    """Return whether the vocabulary is trimmed to the texts of preference pairs, too."""
+    return student.init.vocabulary is not None and student.objectives.reads_pairs
 
 
 def build_tokenizer(init: Init, source: Path, texts: Iterable[str], target: Path) -> None:
@@ -41,15 +49,17 @@ def key(folder: Path) -> str:
     return content_id(*(part for path in files for part in (path.relative_to(folder), path.read_bytes())))[:KEY_DIGITS]
 
 
-def key_of(tokens: Artifact, init: Init) -> str:
-    """Return the key of the tokenizer of `init` in the artifact `tokens`.
+def key_of(tokens: Artifact, student: Student) -> str:
+    """Return the key of the tokenizer of `student` in the artifact `tokens`.
 
     Raises:
         ModelError: the artifact has none for it.
     """
-    found = tokens.metrics(TokensMetrics).of(description(init))
+    found = tokens.metrics(TokensMetrics).of(description(student))
     if found is None:
-        raise ModelError(f"{tokens.folder}: has no tokenizer made from {description(init)}. Delete it and run again: rayleigh run")
+        raise ModelError(
+            f"{tokens.folder}: has no tokenizer made from {description(student)}. Delete it and run again: rayleigh run"
+        )
     return found.key
 
 

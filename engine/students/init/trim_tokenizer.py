@@ -71,11 +71,10 @@ def _special(tokenizer: Any, source: Path) -> set[str]:
     """Return the tokens that the tokenizer or the configurations in `source` name: begin, end, padding, unknown."""
     ids = set(tokenizer.all_special_ids)
     for name in ("config.json", "generation_config.json"):
-        if (source / name).is_file():
-            config = json.loads((source / name).read_text("utf-8"))
-            for key, value in (*config.items(), *config.get("text_config", {}).items()):
-                if key.endswith("_token_id"):
-                    ids.update(value if isinstance(value, list) else [value])
+        config = preflight.configuration(source / name)
+        for key, value in (*config.items(), *config.get("text_config", {}).items()):
+            if key.endswith("_token_id"):
+                ids.update(value if isinstance(value, list) else [value])
     names = {index: token for token, index in tokenizer.get_vocab().items()}
     return {names[index] for index in ids if index in names}
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from engine.contract.objectives import Hidden
 from engine.errors import ModelError
 from engine.students.data.batch import Batch
+from engine.students.init.prune import load
 from engine.students.objectives.hidden import by_depth
 
 
@@ -27,25 +28,23 @@ class HiddenSource:
         """Load the model in `folder` for the model `student` and its tokenizer (transformers' classes).
 
         Raises:
-            ModelError: it has other words than the student, or lacks a layer that `settings` names.
+            ModelError: it cannot be loaded, has other words than the student, or lacks a layer that `settings` names.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        words = AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
+        whole = load(folder)
+        words = whole.tokenizer.get_vocab()
         if words != tokenizer.get_vocab():
             raise ModelError(
                 f"objectives.hidden: the source {folder} has {len(words)} words, the student has {len(tokenizer.get_vocab())} "
                 "others, so their tokens cannot be compared. Leave the vocabulary as it is, or use forward_kl."
             )
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        counts = [each.config.get_text_config(decoder=True).num_hidden_layers for each in (student, model)]
+        counts = [each.config.get_text_config(decoder=True).num_hidden_layers for each in (student, whole.model)]
         layers = settings.layers or by_depth(*counts)
         for found, count, whose in ((max(layers), counts[0], "student"), (max(layers.values()), counts[1], "source")):
             if found >= count:
                 raise ModelError(
                     f"objectives.hidden.layers: found layer {found} of the {whose}, expected 0 to {count - 1}; name others."
                 )
-        return HiddenSource(model.get_decoder().eval().requires_grad_(False), layers)
+        return HiddenSource(whole.model.get_decoder().eval().requires_grad_(False), layers)
 
     def to(self, device: torch.device) -> "HiddenSource":
         """Move the model to `device`."""

@@ -69,6 +69,11 @@ class Progress(BaseModel):
         return metric > self.best_metric + min_delta or (metric == self.best_metric and loss < best)
 
     @property
+    def has_diverged(self) -> bool:
+        """Whether the loss of the last step is no number: its gradient has made the weights none, too."""
+        return bool(self.curve) and not math.isfinite(self.curve[-1]["loss"])
+
+    @property
     def measured(self) -> dict[str, float | int | None]:
         """Numbers so far, for a search. `score`: of the best weights, more is better; None before there are any."""
         loss = None if self.best is None or not math.isfinite(self.best) else self.best

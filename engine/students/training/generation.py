@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
@@ -25,11 +26,13 @@ from engine.inference.turn_marks import encode_chat
 from engine.rows import DIFFICULTIES, EXAMPLE, Row
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
+from engine.storage.shards import iterate
 from engine.students.training.state import Served, Training
 from engine.tools import conversation
 
 BATCH = 32  # prompts that are answered together
-COLUMNS = ["example_id", "task_unit", "messages", "target", "final", "difficulty", "split", "kind"]
+KEYS = ["example_id", "task_unit", "difficulty", "split", "kind"]
+COLUMNS = [*KEYS, "messages", "target", "final"]
 
 
 class Shares(NamedTuple):
@@ -136,7 +139,7 @@ def measure(training: Training, folder: Path) -> Shares:
 
         training.sample = sample = training.sample or _sample(training)
         precision = getattr(torch, student.dtype)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=precision, local_files_only=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=precision, local_files_only=True, trust_remote_code=False)
         model.to(training.worker.device).eval()
         counts = torch.tensor([*sample.exact(model, decode=student.decode), sample.size], device=training.worker.device)
     served, free, size = (training.sum_over_workers(count) for count in counts.float())
@@ -151,8 +154,11 @@ def _sample(training: Training) -> Sample:
     assert spec.served is not None, "the job says how the student is served"
     dataset = load_artifact(Folder(spec.dataset))
     assert dataset is not None, f"{spec.dataset} has no record"
-    rows = dataset.read("examples", EXAMPLE, COLUMNS).filter(pc.field("split") == "validation").to_pylist()
-    return Sample(chosen(rows, spec.student.metric_examples, spec.title), spec.served, training.pruned.tokenizer)
+    keys = dataset.read("examples", EXAMPLE, KEYS).filter(pc.field("split") == "validation").to_pylist()
+    found = [row["example_id"] for row in chosen(keys, spec.student.metric_examples, spec.title)]
+    shards, wanted = iterate(dataset.folder / "examples", dataset.table("examples"), COLUMNS), pa.array(found)
+    rows = {row["example_id"]: row for shard in shards for row in shard.filter(pc.is_in(shard["example_id"], wanted)).to_pylist()}
+    return Sample([rows[name] for name in found], spec.served, training.pruned.tokenizer)
 
 
 def chosen(rows: Sequence[Row], count: int, student: str) -> list[Row]:

@@ -53,6 +53,9 @@ def advance(training: Training) -> bool:
     progress, student = training.progress, training.spec.student
     seconds = training.elapsed() if student.max_seconds else 0.0
     is_late = bool(student.max_seconds and seconds >= student.max_seconds)
+    if progress.has_diverged:
+        progress.is_over, progress.ended_by = True, "diverged"
+        return False
     is_last = progress.step >= training.last_step or is_late
     if is_last or progress.step % (student.validate_steps or training.epoch_steps) == 0:
         validate(training)

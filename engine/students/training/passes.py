@@ -69,8 +69,8 @@ def pair_batch(training: Training, split: str, rows: np.ndarray) -> PreferenceBa
 
 def place(training: Training, epoch: int | None = None, *, pair_factor: float = 1.0) -> Place:
     """Return what LossModule is told about where the training is; without `epoch`, in its last one."""
-    epochs = -(-training.total_steps // training.epoch_steps)
-    return Place(epochs - 1 if epoch is None else epoch, epochs, pair_factor)
+    last = training.epochs - 1
+    return Place(last if epoch is None else min(epoch, last), training.epochs, pair_factor)
 
 
 def mean(training: Training, totals: Totals, weight: float) -> Mean:

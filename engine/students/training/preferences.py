@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.contract.students import Student
 from engine.errors import InputError
+from engine.storage.artifact import Artifact
+from engine.students.data import pairs
 from engine.students.data.pack import Packed
-from engine.students.data.pairs import PackedPairs, pack_pairs, pairs_of_step
-from engine.students.data.turn_end import turn_end
+from engine.students.data.pairs import PackedPairs, pairs_of_step
 
 FILE = "reference.npz"
 MAKE_PAIRS = (
@@ -56,21 +55,20 @@ class Preferences:
             self.reference = {name: saved[name] for name in self.splits}
 
 
-def load(table: pa.Table, tokenizer: Any, student: Student) -> Preferences:
-    """Return the pairs of PREFERENCE rows.
+def load(dataset: Artifact, key: str, tokenizer: Any, student: Student, *, home: Path | None = None) -> Preferences:
+    """Return the pairs of the artifact `dataset`; see `pairs.load`.
 
     Raises:
         InputError: a split has none that can be learned.
     """
     packed = {}
     for name in ("train", "validation"):
-        rows = table.filter(pc.field("split") == name)
-        packed[name] = pack_pairs(rows, tokenizer, turn_end(tokenizer), max_tokens=student.max_tokens)
+        packed[name] = pairs.load(dataset, key, tokenizer, split=name, max_tokens=student.max_tokens, home=home)
         audit = packed[name].audit
         if not len(packed[name]):
             raise InputError(
-                f"student {student.name}: no {name} pair is left for {', '.join(student.objectives.active)}: of {rows.num_rows} "
-                f"pairs {audit.too_long} are longer than students.{student.name}.max_tokens, {student.max_tokens}, and "
-                f"{audit.equal} have two equal answers. {MAKE_PAIRS}"
+                f"student {student.name}: no {name} pair is left for {', '.join(student.objectives.active)}: of "
+                f"{audit.too_long + audit.equal} pairs {audit.too_long} are longer than students.{student.name}.max_tokens, "
+                f"{student.max_tokens}, and {audit.equal} have two equal answers. {MAKE_PAIRS}"
             )
     return Preferences(packed, is_alone=not student.objectives.reads_examples)

@@ -16,6 +16,9 @@ import torch
 import torch.distributed as dist
 
 from engine.contract.shrink import Shrink
+from engine.contract.students import Student
+from engine.errors import ModelError
+from engine.inference.turn_end import padding
 from engine.records.student import StudentShape
 from engine.storage.folder import Folder
 from engine.students.data.pack import Batch, Packed, collate, epoch_batches
@@ -25,6 +28,7 @@ from engine.students.init.initial import freeze
 from engine.students.init.prune import PrunedModel, load
 from engine.students.training import zero
 from engine.students.training.checkpoint_state import Progress
+from engine.students.training.schedule import latest_decay_start
 from engine.students.training.state import Training, TrainSpec, WorkerContext
 
 STORE, RECORD = "shrink", "shape.json"
@@ -49,6 +53,11 @@ class Recovery(Training):
     def total_steps(self) -> int:
         """Optimizer steps."""
         return self.steps
+
+    @property
+    def epochs(self) -> int:
+        """One: what an objective changes over the epochs, such as the rationale's weight, it changes in the training itself."""
+        return 1
 
 
 @dataclass(frozen=True)
@@ -134,17 +143,14 @@ def _cut(work: Work, step: Step, made: PrunedModel, began: float) -> None:
 
 def _recover(work: Work, step: Step, made: PrunedModel, began: float) -> None:
     """Train `made` for some steps with the student's own objectives; on every rank."""
-    from engine.students.training import loop, setup  # they import this file
+    from engine.students.training import setup  # it imports this file
 
-    student, count = work.spec.student, work.options.recover_steps
+    count = work.options.recover_steps
+    spec = replace(work.spec, student=recovering(work.spec.student, count))
     progress = Progress(phase=f"recovery {step.name.rpartition('-')[2]} of {work.options.steps - 1}")
-    plain = setup.start(work.spec, replace(work.worker, resume=None), made, work.splits, progress, work.scratch)
+    plain = setup.start(spec, replace(work.worker, resume=None), made, work.splits, progress, work.scratch)
     training = Recovery(**vars(plain), steps=count)
-    while progress.step < count:
-        epoch, offset = divmod(progress.step, training.epoch_steps)
-        batches = epoch_batches(work.splits["train"], size=student.batch_size, seed=student.seed, epoch=epoch)
-        loop.step(training, batches[offset])
-        work.worker.on_step(progress, count)
+    recover(training)
     weights = zero.weights(training.engine)
     if weights is not None:
         assert made.shape is not None, "a cut came before"
@@ -154,14 +160,43 @@ def _recover(work: Work, step: Step, made: PrunedModel, began: float) -> None:
     training.engine.destroy()
 
 
+def recover(training: Recovery) -> None:
+    """Make the steps of `training`. Its rate falls as at the end of a whole training, also that of `wsd`.
+
+    Raises:
+        ModelError: the loss of a step is no number.
+    """
+    from engine.students.training import loop  # it imports this file
+
+    student, progress, packed = training.spec.student, training.progress, training.splits["train"]
+    while progress.step < training.steps:
+        epoch, offset = divmod(progress.step, training.epoch_steps)
+        batches = epoch_batches(packed, size=student.batch_size, seed=student.seed, epoch=epoch)
+        if student.schedule == "wsd" and progress.step == latest_decay_start(training.steps, student):
+            progress.decay_start = progress.step
+        loop.step(training, batches[offset])
+        if progress.has_diverged:
+            raise ModelError(
+                f"student {student.name}: {progress.phase}: the loss of step {progress.step} is no number. Lower "
+                f"students.{student.name}.learning_rate, set its dtype to float32, or raise init.shrink.steps."
+            )
+        training.worker.on_step(progress, training.steps)
+
+
+def recovering(student: Student, steps: int) -> Student:
+    """Return `student` as it is trained for `steps` between two cuts: `warmup_ratio` holds if `warmup_steps` are as many."""
+    fits = student.warmup_steps is None or student.warmup_steps < steps
+    return student if fits else student.model_copy(update={"warmup_steps": None})
+
+
 def sample(work: Work, made: PrunedModel) -> list[Batch]:
     """Return the training examples on which importance is measured, in batches on the worker's device."""
-    packed, tokenizer = work.splits["train"], made.tokenizer
+    packed = work.splits["train"]
     rows = np.flatnonzero((packed.weights > 0) & (packed.learned > 0))
     rng = np.random.default_rng((work.spec.student.seed, SEED))
     rows = np.sort(rng.permutation(rows)[: work.options.sample])
     rows = rows[np.argsort(packed.lengths[rows], kind="stable")]
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    pad = padding(made.tokenizer)
     pieces = [rows[start : start + SAMPLE_BATCH] for start in range(0, len(rows), SAMPLE_BATCH)]
     return [collate(packed, piece, pad=pad).to(work.worker.device) for piece in pieces]
 

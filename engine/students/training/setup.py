@@ -5,19 +5,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.records.student import Resized, TrainingSetup
-from engine.rows import PREFERENCE
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
-from engine.students.data import flat, preflight
-from engine.students.data.aligned import captured
+from engine.students.data import capture_files, flat, preflight
 from engine.students.data.pack import Packed
-from engine.students.data.pairs import COLUMNS
 from engine.students.export import huggingface
 from engine.students.init import prune
 from engine.students.init.initial import initial
@@ -47,7 +43,7 @@ def setup(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
         pruned = shrunk(spec, worker, pruned, splits, scratch)
     if worker.rank == 0 and worker.resume is None:
         huggingface.verify(pruned, scratch)
-    if student.packing:
+    if student.packing and not (pairs and pairs.is_alone):
         packing.check(pruned.model, splits["train"], student.name)
     progress = Progress(
         setup=TrainingSetup(
@@ -99,9 +95,9 @@ def load_examples(spec: TrainSpec, tokens: Artifact, pruned: prune.PrunedModel) 
     for name in SPLITS:
         split = flat.load(tokens, spec.tokenizer, split=name, max_tokens=student.max_tokens, curriculum=student.curriculum)
         if capture:
-            split = replace(split, teacher=captured(capture, split, pruned.tokenizer))
+            split = replace(split, teacher=capture_files.load(capture, split, pruned.tokenizer, key=spec.tokenizer))
         splits[name] = split = marked(split, student.objectives)
-        check_split(name, split, student)
+        check_split(name, flat.Counts.of(split), student)
         if student.objectives.reads_capture and split.teacher is None:
             raise InputError(
                 f"student {student.name}: {', '.join(student.objectives.active)} reads the teacher's distribution, and none was "
@@ -114,18 +110,17 @@ def load_pairs(spec: TrainSpec, pruned: prune.PrunedModel) -> preferences.Prefer
     """Return the preference pairs of the dataset; None if no objective reads them."""
     if not spec.student.objectives.reads_pairs:
         return None
-    rows = artifact(spec.dataset).read("preferences", PREFERENCE, list(COLUMNS))
-    return preferences.load(rows, pruned.tokenizer, spec.student)
+    return preferences.load(artifact(spec.dataset), spec.tokenizer, pruned.tokenizer, spec.student)
 
 
-def check_split(name: str, split: Packed, student: Student) -> None:
+def check_split(name: str, found: flat.Counts, student: Student) -> None:
     """Raise InputError if nothing can be learned from the split, or validated on it."""
-    if split.weight(np.arange(len(split))):
+    if found.weight:
         return
-    if split.too_long and not len(split):
-        why = f"all {split.too_long} are longer than {student.max_tokens} tokens. Raise students.{student.name}.max_tokens"
+    if found.too_long and not found.kept:
+        why = f"all {found.too_long} are longer than {student.max_tokens} tokens. Raise students.{student.name}.max_tokens"
     else:
-        why = f"the weights of its {len(split)} examples are all 0. Raise the weights of curation"
+        why = f"the weights of its {found.kept} examples are all 0. Raise the weights of curation"
     raise InputError(f"student {student.name}: no {name} example is left: {why}, or give shorter or more prompts and answers.")
 
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
+from engine.inference.turn_end import padding
 from engine.students.data.batch import Batch
 from engine.students.data.pack import Packed, collate
 from engine.students.init import prune
@@ -116,6 +117,11 @@ class Training:
         return self.spec.student.max_steps or self.epoch_steps * self.spec.student.epochs
 
     @property
+    def epochs(self) -> int:
+        """Epochs that are begun, over which objectives change their weights."""
+        return -(-self.total_steps // self.epoch_steps)
+
+    @property
     def last_step(self) -> int:
         """The step that ends the training, as far as it is known: the decay of the learning rate ends at it, once it has begun."""
         start, total = self.progress.decay_start, self.total_steps
@@ -135,8 +141,7 @@ class Training:
     @property
     def pad(self) -> int:
         """The token that fills rows."""
-        tokenizer = self.pruned.tokenizer
-        return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        return padding(self.pruned.tokenizer)
 
     def sum_over_workers(self, total: torch.Tensor) -> float:
         """Return the sum of each worker's `total`."""

@@ -1,0 +1,76 @@
+"""What is seen only in processes of their own: what a command imports, and engines that fail, hang or load side by side."""
+
+import subprocess
+import sys
+import time
+
+from engine.inference.crash_isolation import DIED, CrashIsolator
+from engine.storage.folder import Folder
+from tests.unit.made_run import made_run
+
+HEAVY = ("ray", "torch", "vllm", "pyarrow", "duckdb", "rich")
+
+
+def python(code, *given):
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_command_and_asking_for_help_imports_nothing_heavy():
+    code = f"""
+import sys, jobs.cli
+try:
+    jobs.cli.app(["run", "--help"])
+except SystemExit:
+    print([name for name in {HEAVY} if name in sys.modules])
+"""
+    assert python(code).endswith("[]\n")
+
+
+def test_reading_a_run_imports_neither_ray_nor_torch(tmp_path):
+    folder = made_run(str(tmp_path / "run"), tmp_path).folder
+    code = """
+import sys, jobs.cli
+for words in (["status"], ["report"], ["sql", "select 1"], ["trace", "eeee5555"]):
+    try:
+        jobs.cli.app([words[0], sys.argv[1], *words[1:]])
+    except SystemExit as end:
+        print("ended", words[0], end.code)
+print([name for name in ("ray", "torch", "vllm") if name in sys.modules])
+"""
+    lines = python(code, str(folder)).splitlines()
+    assert [line[6:] for line in lines if line.startswith("ended")] == ["status 0", "report 0", "sql 0", "trace 0"]
+    assert lines[-1] == "[]"
+
+
+def test_importing_the_contract_imports_nothing_heavy():
+    code = "import sys, engine.contract; print([n for n in ('ray', 'torch', 'vllm', 'pyarrow', 'numpy') if n in sys.modules])"
+    assert python(code) == "[]\n"
+
+
+def test_engines_that_load_side_by_side_are_no_deaths(tmp_path):
+    code = (
+        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.folder import Folder\n"
+        f"CrashIsolator(Folder({str(tmp_path)!r}), hang_seconds=60).load(lambda: time.sleep(60), 'big')"
+    )
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    try:
+        while len(list(tmp_path.glob("*.json"))) < 2:
+            time.sleep(0.05)
+        assert CrashIsolator(Folder(str(tmp_path)), hang_seconds=60).load(lambda: "loaded", "big") == "loaded"  # type: ignore[arg-type, return-value]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):
+    code = (
+        "import sys, time; from engine.inference.crash_isolation import CrashIsolator; from engine.storage.folder import Folder\n"
+        f"isolator = CrashIsolator(Folder({str(tmp_path)!r}), hang_seconds=0.2)\n"
+        "isolator(['a'], lambda batch: time.sleep(60) if sys.argv[1] == 'hang' else 1 / 0, lambda index: None)"
+    )
+    ends = [subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True) for how in ("hang", "fail")]
+    assert "Timeout" in ends[0].stderr and ends[0].returncode == 1
+    assert "ZeroDivisionError" in ends[1].stderr and ends[1].returncode == DIED
+    assert len(list(tmp_path.iterdir())) == 2

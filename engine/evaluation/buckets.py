@@ -96,7 +96,7 @@ def buckets(facts: Iterable[ExampleFacts], *, seeds: int) -> list[Bucket]:
     """Return every bucket of the examples, those that are left out with the reason."""
     every = sorted(facts)
     orders = [sorted(every, key=lambda each: content_id("bucket", seed, each.example_id)) for seed in range(seeds)]
-    return [*(_left_out(orders, *bucket) for bucket in _found(every)), *(_changed(orders, name) for name in VARIANTS)]
+    return [*(_left_out(orders, *bucket) for bucket in _found(every)), *filter(None, (_changed(orders, name) for name in VARIANTS))]
 
 
 def training_sets(found: Iterable[Bucket]) -> list[TrainingSet]:
@@ -131,12 +131,13 @@ def _left_out(orders: Sequence[Sequence[ExampleFacts]], kind: str, value: str) -
     return bucket._replace(with_it=control, without=without)
 
 
-def _changed(orders: Sequence[Sequence[ExampleFacts]], name: str) -> Bucket:
+def _changed(orders: Sequence[Sequence[ExampleFacts]], name: str) -> Bucket | None:
+    """Return the bucket of a variant; None if no example would have another target."""
     variant, total = VARIANTS[name], len(orders[0])
     inside = sum(name in each.changed for each in orders[0])
     bucket = Bucket(variant.kind, variant.value, variant.what, inside)
     if not inside:
-        return bucket._replace(left_out="no example would have another target")
+        return None
     if inside < SMALLEST * total:
         return bucket._replace(left_out=f"{inside} of {total} examples are too few")
     control = _drawn(f"all {total}", orders, total)

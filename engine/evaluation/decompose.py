@@ -80,9 +80,8 @@ def decompose(student: Answered, teacher: Answered, draws: Bootstrap) -> Decompo
 def _class(mask: Array, student: Answered, level: float) -> ErrorClass:
     share = agreement.clustered_share(mask.astype(np.float64), student.clusters, level=level)
     assert share is not None, "the holdout has a row"
-    return ErrorClass(
-        count=int(mask.sum()), share=share, examples=tuple(student.prompts[row] for row in np.flatnonzero(mask)[:EXAMPLES])
-    )
+    examples = tuple(prompt for prompt, is_in in zip(student.prompts, mask.tolist(), strict=True) if is_in)[:EXAMPLES]
+    return ErrorClass(count=int(mask.sum()), share=share, examples=examples)
 
 
 def answer_key(answer: str) -> str:

@@ -150,7 +150,7 @@ def _no_narrower(each: Estimate) -> Estimate:
     Where two models never differ, resamples do not either, yet n prompts without a difference allow a rate of up to 3 / n (rule of
     three: Hanley and Lippman-Hand, JAMA 249, 1983).
     """
-    half = 3 / max(1, each.n)
+    half = 3 / each.n if each.n else 0.0  # 0: an older file does not record it
     return each.model_copy(update={"low": min(each.low, each.value - half), "high": max(each.high, each.value + half)})
 
 

@@ -26,7 +26,7 @@ class Moments(NamedTuple):
         return cls(len(values), float(np.mean(values)), float(np.var(values, ddof=1)) if len(values) > 1 else 0.0)
 
 
-def wilson(hits: float, total: int, *, level: float = LEVEL) -> tuple[float, float]:
+def wilson(hits: float, total: float, *, level: float = LEVEL) -> tuple[float, float]:
     """Return the ends of the score interval of `hits` of `total` (Wilson, JASA 22, 1927); `total` > 0."""
     from statsmodels.stats.proportion import proportion_confint  # a second of import
 

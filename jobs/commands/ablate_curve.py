@@ -94,8 +94,8 @@ def _curve(work: Workspace, student: str, dataset: Artifact, found: dict[float, 
             CurvePoint(share=share, examples=round(share * total), runs=runs, exact_match=measured and measured.interval(level))
         )
     fitted = fit([point.examples for point in points], list(found.values()), clusters, level=level)
-    law = {"why": fitted} if isinstance(fitted, str) else {**fitted._asdict(), "next_examples": 2 * total}
-    return LearningCurve(
+    law: dict[str, object] = {"why": fitted} if isinstance(fitted, str) else {**fitted._asdict(), "next_examples": 2 * total}
+    curve = LearningCurve(
         run=str(work.folder),
         student=student,
         seeds=len(work.contract.students),
@@ -106,8 +106,8 @@ def _curve(work: Workspace, student: str, dataset: Artifact, found: dict[float, 
         level=level,
         points=points,
         law=LAW,
-        **law,
     )
+    return curve.model_copy(update=law)
 
 
 def _with_bias(work: Workspace, curve: LearningCurve, answers: list[list[list[str]]]) -> LearningCurve:

@@ -58,9 +58,8 @@ def worth(context: JobContext, results: Sequence[EvalResult], models: Sequence[M
         cost=cost,
         copies=_copies(context, section.level),
         label_noise=_label_noise(context, section.level),
-        **_capacity(students, models, draws),
-        **measured(context.run, dataset.fingerprint),
     )
+    found = found.model_copy(update={**_capacity(students, models, draws), **measured(context.run, dataset.fingerprint)})
     if teacher and not teacher.evaluated.error:
         taught = _answered(teacher)
         terms = payback.Terms(contract.budget.price, cost.total, contract.specialist.niche.traffic, draws)

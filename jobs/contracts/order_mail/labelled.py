@@ -19,7 +19,7 @@ import yaml
 
 from engine.checks import canonical
 from engine.contract.load import load_contract
-from engine.rows import Row
+from engine.rows import CANDIDATE, Row
 from jobs.contracts.order_mail import generate
 from jobs.contracts.order_mail.generate import FIELDS, HERE, Mail, compact
 
@@ -53,7 +53,7 @@ def keep(folder: Path) -> None:
 
     candidates = workspace.finished(workspace.run_folder(str(folder / "run")), "candidates")
     answers: dict[str, dict[int, str]] = {}
-    for row in candidates.read("candidates").to_pylist():
+    for row in candidates.read("candidates", CANDIDATE).to_pylist():
         if row["finish_reason"] == "stop" and all(check["passed"] for check in row["checks"]):  # others are never judged
             answers.setdefault(row["text"], {})[row["sample"]] = row["answer"]
     samples = {text: [of_mail[number] for number in sorted(of_mail)] for text, of_mail in answers.items()}

@@ -27,8 +27,8 @@ class Evidence(Section):
     """Kinds that need no call for an answer. `logprob`: log-probability of the answer under its teacher, the sum over its tokens;
     `mean_logprob`: per token; `least_logprob`: of the least likely token; `field_logprobs`: of the value of each field of the
     schema; `least_field`: of the least likely of these values; `agreement`: share of the teacher's samples with the same answer;
-    `teachers`: share of the other teachers that give it; `checks`: share of the checks that passed; `distance`: of the prompt to the
-    nearest labelled one (cosine of character n-grams); `length`: of the answer in characters."""
+    `teachers`: share of the other teachers that give it; `checks`: share of the checks that passed; `distance`: of the prompt to
+    the nearest labelled one (cosine of character n-grams); `length`: of the answer in characters."""
     readers: Annotated[tuple[Teacher, ...], distinct()] = ()
     """Models that read each answer and give its log-probability, each with a prompt of its own (`system`, `shots`); `sampling` has
     no effect. Paid from `budget.judge_tokens`."""

@@ -10,10 +10,11 @@ from engine.contract.capture import SCORES
 from engine.contract.teachers import Teacher
 
 Kind = Literal[
-    "logprob", "mean_logprob", "least_logprob", "field_logprobs", "agreement", "teachers", "checks", "distance", "length"
+    "logprob", "mean_logprob", "least_logprob", "field_logprobs", "least_field", "agreement", "teachers", "checks", "distance",
+    "length",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-LIKELIHOOD: tuple[Kind, ...] = ("logprob", "mean_logprob", "least_logprob", "field_logprobs")
+LIKELIHOOD: tuple[Kind, ...] = ("logprob", "mean_logprob", "least_logprob", "field_logprobs", "least_field")
 """Kinds for which the answers of labelled items are read by the teacher's model (prefill), once."""
 
 
@@ -25,9 +26,9 @@ class Evidence(Section):
     of: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("logprob", "least_logprob", "agreement")
     """Kinds that need no call for an answer. `logprob`: log-probability of the answer under its teacher, the sum over its tokens;
     `mean_logprob`: per token; `least_logprob`: of the least likely token; `field_logprobs`: of the value of each field of the
-    schema; `agreement`: share of the teacher's samples with the same answer; `teachers`: share of the other teachers that give it;
-    `checks`: share of the checks that passed; `distance`: of the prompt to the nearest labelled one (cosine of character n-grams);
-    `length`: of the answer in characters."""
+    schema; `least_field`: of the least likely of these values; `agreement`: share of the teacher's samples with the same answer;
+    `teachers`: share of the other teachers that give it; `checks`: share of the checks that passed; `distance`: of the prompt to
+    the nearest labelled one (cosine of character n-grams); `length`: of the answer in characters."""
     readers: Annotated[tuple[Teacher, ...], distinct()] = ()
     """Models that read each answer and give its log-probability, each with a prompt of its own (`system`, `shots`); `sampling` has
     no effect. Paid from `budget.judge_tokens`."""

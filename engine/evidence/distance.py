@@ -14,7 +14,7 @@ class LabelledPrompts:
 
         first = {text: group for text, group in sorted(zip(texts, groups, strict=True), reverse=True)}
         self.texts, self.groups = list(first), np.array(list(first.values()))
-        self.vectorizer: Any = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32)
+        self.vectorizer: Any = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5))
         self.vectors = self.vectorizer.fit_transform(self.texts)
 
     def distances(self, texts: Sequence[str], groups: Sequence[str] | None = None) -> list[float]:

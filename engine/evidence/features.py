@@ -112,12 +112,24 @@ def _least_logprob(seen: Seen) -> Iterator[tuple[str, float | None]]:
 
 
 def _field_logprobs(seen: Seen) -> Iterator[tuple[str, float | None]]:
-    """A token that reaches into a value belongs to it: some tokens hold a quotation mark and the first letters."""
-    known = bool(seen.tokens) and seen.tokens[0]["end"] != UNKNOWN  # type: ignore[index]
-    spans = value_spans(seen.answer) if known else {}
-    for field in seen.fields:
-        if field in spans and seen.tokens:
-            yield f"field_logprobs{NAME}{field}", surprise(_between(seen.tokens, *spans[field]))
+    for field, value in _fields(seen).items():
+        yield f"field_logprobs{NAME}{field}", value
+
+
+def _least_field(seen: Seen) -> Iterator[tuple[str, float | None]]:
+    """An answer is right only if all of its fields are."""
+    yield "least_field", min(_fields(seen).values(), default=None)
+
+
+def _fields(seen: Seen) -> dict[str, float]:
+    """Return field -> number of its value; {} if it is unknown which tokens are its.
+
+    A token that reaches into a value belongs to it: some tokens hold a quotation mark and the first letters.
+    """
+    if not seen.tokens or seen.tokens[0]["end"] == UNKNOWN:
+        return {}
+    spans = value_spans(seen.answer)
+    return {field: surprise(_between(seen.tokens, *spans[field])) for field in seen.fields if field in spans}
 
 
 def _between(tokens: Sequence[Row], start: int, end: int) -> float:
@@ -141,6 +153,7 @@ FUNCTIONS: Mapping[Kind, Callable[[Seen], Iterator[tuple[str, float | None]]]] =
     "mean_logprob": _mean_logprob,
     "least_logprob": _least_logprob,
     "field_logprobs": _field_logprobs,
+    "least_field": _least_field,
     "agreement": lambda seen: iter([("agreement", seen.agreement)]),
     "teachers": lambda seen: iter([("teachers", seen.teachers)]),
     "checks": _checks,

@@ -12,7 +12,7 @@ Provost, 2007, section 3), not a guess of what is missing.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Items(NamedTuple):
     def only(self, names: Sequence[str]) -> "Items":
         """Return the items with the numbers `names`, without those of which one is unknown."""
         x = self.x[:, [self.names.index(name) for name in names]]
-        return self._replace(names=tuple(names), x=x).take(~np.isnan(x).any(axis=1))
+        return self._replace(names=tuple(names), x=x).take(~np.asarray(np.isnan(x).any(axis=1)))
 
     @property
     def population(self) -> Array:
@@ -155,7 +155,7 @@ def fit(items: Items, form: Form) -> LinearModel:
         rate = (part.right.sum() + 1) / (len(part.right) + 2)
         weights, intercept = np.zeros(len(form.names)), np.log(rate / (1 - rate))
     else:
-        model = LogisticRegression(C=form.strength, solver="newton-cholesky")
+        model: Any = LogisticRegression(C=form.strength, solver="newton-cholesky")
         model.fit(np.clip((part.x - means) / scales, -CLIP, CLIP), part.right)
         weights, intercept = model.coef_[0], model.intercept_[0]
     columns = (tuple(float(value) for value in values) for values in (means, scales, weights))

@@ -60,7 +60,7 @@ class Reader:
             ModelError: the engine gives no log-probabilities of a text that it did not write.
         """
         readings = [Reading(row["prompt_id"], self._target(row)) for row in rows]
-        keys = [self._key(reading.target) for reading in readings]
+        keys = self.keys(rows)
         held = {each.key: _entries(each) for each in known or () if each is not None}
         missing = {key: reading for key, reading in zip(keys, readings, strict=True) if key not in held}
         with self.client.block(reading.prompt_id for reading in missing.values()):
@@ -69,6 +69,10 @@ class Reader:
             )
         tokens = held | {key: row["token_logprobs"] for key, row in paid.items()}
         return [Read(key, tokens.get(key), key in missing) for key in keys]
+
+    def keys(self, rows: Sequence[Row]) -> list[str]:
+        """Return the hash of model, prompt and answer of each row; no model is loaded."""
+        return [self._key(self._target(row)) for row in rows]
 
     def _target(self, row: Row) -> Target:
         system = self.spec.systems.get(row["task_unit"], self.spec.teacher.system)

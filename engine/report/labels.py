@@ -108,6 +108,7 @@ EVIDENCE = {
     "mean_logprob": "the same for each token",
     "least_logprob": "log-probability of its least likely token",
     "field_logprobs": "log-probability of the value of each field",
+    "least_field": "that of the least likely of these values",
     "agreement": "share of the teacher's samples with the same answer",
     "teachers": "share of the other teachers with the same answer",
     "checks": "share of the checks that passed",

@@ -21,6 +21,7 @@ import yaml
 from engine.checks import canonical
 from engine.contract.load import load_contract
 from engine.records.estimate import Estimate
+from engine.rows import CANDIDATE
 from engine.stats.calibration import ece_estimate
 from engine.stats.discrimination import roc_auc
 from engine.stats.intervals import Array, proportion
@@ -78,7 +79,7 @@ def score(run: str) -> Worth:
     seed = SEED.search(work.contract.name)
     truth = {mail.text: canonical(generate.compact(mail.form)) for mail in mails(int(seed[1]) if seed else 0)}
     candidates = workspace.finished(work.folder, "candidates")
-    rows = candidates.read("candidates").select(READ).to_pylist()
+    rows = candidates.read("candidates", CANDIDATE, READ).to_pylist()
     judged = [row for row in rows if row["confidence"] is not None]
     right = np.array([canonical(row["answer"]) == truth.get(row["text"]) for row in judged], bool)
     confidence = np.array([row["confidence"] for row in judged], float)

@@ -60,7 +60,7 @@ def _spread(texts: Sequence[str], weights: Sequence[float], labelled: Sequence[s
     """Return the positions of a weighted greedy k-center; ties go to the first."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer: Any = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32)
+    vectorizer: Any = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5))
     vectors = vectorizer.fit_transform([*texts, *labelled])
     own = vectors[: len(texts)]
     likeness = np.zeros(len(texts))

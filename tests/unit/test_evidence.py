@@ -205,7 +205,7 @@ def test_numbers_of_an_answer_are_those_counted_by_hand():
     ends = np.cumsum([len(piece) for piece, _ in pieces]).tolist()
     tokens = [{"end": end, "logprob": logprob} for end, (_, logprob) in zip(ends, pieces, strict=True)]
     tokens.append({"end": len(answer), "logprob": -0.2})
-    of = ("logprob", "mean_logprob", "least_logprob", "field_logprobs")
+    of = ("logprob", "mean_logprob", "least_logprob", "field_logprobs", "least_field")
     numbers = features(of, Seen(answer, fields=("a", "b", "c"), tokens=tokens))
     total = sum(token["logprob"] for token in tokens)
     assert numbers == pytest.approx(
@@ -215,6 +215,7 @@ def test_numbers_of_an_answer_are_those_counted_by_hand():
             "least_logprob": surprise(-2.0),
             "field_logprobs:a": surprise(-0.3 - 1.0 - 0.4),  # the tokens beside it hold its quotation marks
             "field_logprobs:b": surprise(-2.0),
+            "least_field": surprise(-2.0),
         }
     )
 

@@ -18,8 +18,11 @@ from pathlib import Path
 import yaml
 
 from engine.checks import canonical
+from engine.contract.judges import GoldItem, Scored
 from engine.contract.load import load_contract
-from engine.rows import Row
+from engine.evidence.labelled import as_row
+from engine.evidence.reader import Read, Reader, scored
+from engine.rows import CANDIDATE, Row
 from jobs.contracts.order_mail import generate
 from jobs.contracts.order_mail.generate import FIELDS, HERE, Mail, compact
 
@@ -48,16 +51,24 @@ def ask(folder: Path) -> None:
 
 
 def keep(folder: Path) -> None:
-    """Write labelled.jsonl from the answers of the run, without what the teacher reads in them."""
+    """Write labelled.jsonl from the answers of the run, with the log-probabilities that the teacher gave while it wrote them."""
     from jobs import workspace
 
     candidates = workspace.finished(workspace.run_folder(str(folder / "run")), "candidates")
     answers: dict[str, dict[int, str]] = {}
-    for row in candidates.read("candidates").to_pylist():
+    tokens: dict[tuple[str, str], list[Row]] = {}
+    for row in candidates.read("candidates", CANDIDATE).to_pylist():
         if row["finish_reason"] == "stop" and all(check["passed"] for check in row["checks"]):  # others are never judged
             answers.setdefault(row["text"], {})[row["sample"]] = row["answer"]
+            tokens.setdefault((row["text"], row["answer"]), row["token_logprobs"])
     samples = {text: [of_mail[number] for number in sorted(of_mail)] for text, of_mail in answers.items()}
-    _write(folder / FILE, labelled(samples))
+    rows = list(labelled(samples))
+    reader, asked = _reader(folder, rows)
+    reads = [
+        Read(key, tokens.get((row["input"], row["answer"])) if row["author"] else None)
+        for key, row in zip(reader.keys(asked), rows, strict=True)
+    ]
+    _write(folder / FILE, map(_with_score, rows, map(scored, reads)))
 
 
 def labelled(samples: dict[str, list[str]]) -> Iterator[Row]:
@@ -89,10 +100,16 @@ def mistake(each: Mail, answer: str) -> str | None:
 
 
 def read(folder: Path) -> None:
-    """Add to each row of labelled.jsonl what the teacher reads in its answer, so that no run has to read it again."""
-    from engine.contract.judges import GoldItem, Scored
-    from engine.evidence import labelled as evidence
-    from engine.evidence.reader import Reader, scored
+    """Add to the rows of labelled.jsonl what the teacher reads in answers that it did not write, so that no run reads them."""
+    rows = [json.loads(line) for line in (folder / FILE).read_text(encoding="utf-8").splitlines()]
+    lacking = [row for row in rows if "scored" not in row]
+    reader, asked = _reader(folder, lacking)
+    found = iter([scored(each) for each in reader(asked, payee="labelled", capped=False)])
+    _write(folder / FILE, (row if "scored" in row else _with_score(row, next(found)) for row in rows))
+
+
+def _reader(folder: Path, rows: list[Row]) -> tuple[Reader, list[Row]]:
+    """Return what reads answers as the teacher of FOLDER/ask.yaml, and `rows` as it is asked about them."""
     from jobs import workspace
     from jobs.pipeline import pipeline
     from jobs.steps.judging import reader_spec
@@ -100,11 +117,12 @@ def read(folder: Path) -> None:
     work = workspace.create(str(folder / "ask.yaml"), str(folder / "run"), profile="laptop", changes=())
     [job] = [job for job in pipeline(work.contract) if job.name == "candidates"]
     context = work.context(job, log=print, progress=print)
-    reader = Reader(reader_spec(context, work.contract.teachers.models[0], "labelled"))
-    rows = [json.loads(line) for line in (folder / FILE).read_text(encoding="utf-8").splitlines()]
-    asked = [evidence.as_row(GoldItem.model_validate(row), work.contract.specialist) for row in rows]
-    found: list[Scored | None] = [scored(each) for each in reader(asked, payee="labelled", capped=False)]
-    _write(folder / FILE, (row | {"scored": each and each.model_dump(mode="json")} for row, each in zip(rows, found, strict=True)))
+    asked = [as_row(GoldItem.model_validate(row), work.contract.specialist) for row in rows]
+    return Reader(reader_spec(context, work.contract.teachers.models[0], "labelled")), asked
+
+
+def _with_score(row: Row, known: Scored | None) -> Row:
+    return row | ({"scored": known.model_dump(mode="json")} if known else {})
 
 
 def _row(each: Mail, answer: str, samples: list[str], *, error: str | None, author: str) -> Row:

@@ -85,10 +85,14 @@ def bench(run: str, work: str, *, order: Order, profile: str) -> RecipeBench:
             for number, each in enumerate(compared, 1):
                 _train(jobs, each.every)
                 _answer(jobs, [jobs.teaching(), *map(jobs.answering, each.every)])  # what takes longest first
-                result = _result(there, jobs, compared[:number])
-                here.folder.write(RESULT, result.model_dump_json(indent=1).encode())
-                console.log(recipe_table.as_text(result) + "\n")
-    return result
+                _write(_result(there, jobs, compared[:number]), here, console)
+    return _result(there, jobs, compared)
+
+
+def _write(result: RecipeBench, here: Workspace, console: Console) -> None:
+    """Write and show what is known so far."""
+    here.folder.write(RESULT, result.model_dump_json(indent=1).encode())
+    console.log(recipe_table.as_text(result) + "\n")
 
 
 def _workspace(run: Workspace, first: Variant, work: str, profile: str) -> Workspace:

@@ -60,7 +60,7 @@ class Peer:
     def round(self, steps: int) -> Round:
         """Train on the examples of the first `steps` batches, in an order and in batches of SFTTrainer's own."""
         from datasets import Dataset
-        from trl import SFTTrainer
+        from trl.trainer.sft_trainer import SFTTrainer
 
         rows = batches(self.packed, self.spec, steps)
         examples = Dataset.from_list([self.example(row) for each in rows for row in each if row >= 0])
@@ -84,7 +84,7 @@ class Peer:
 
     def arguments(self, steps: int) -> Any:
         """Return the student's recipe as SFTConfig; what it does not name is TRL's default."""
-        from trl import SFTConfig
+        from trl.trainer.sft_config import SFTConfig
 
         student = self.spec.student
         return SFTConfig(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
-from engine.records.base import Record
+from engine.records.base import Json, Record
 from engine.records.gate import Word
 from engine.records.release import LookEvent, RegistryEvent, ReleaseManifest
 from engine.storage.artifact import Artifact
@@ -139,7 +139,7 @@ class Registry:
             self.folder.write(name, _text(LookEvent(**self._stamp(), student=student, fingerprint=fingerprint, part=part)))
         return sum(file.startswith(f"{folder}/") for file in self.folder.files())
 
-    def _stamp(self) -> dict[str, str]:
+    def _stamp(self) -> Json:
         now = time.time_ns()
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
         return {"id": uuid.uuid4().hex[:12], "contract": self.contract, "time": f"{seconds}.{now % 10**9 // 1000:06d}Z"}

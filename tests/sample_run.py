@@ -161,7 +161,7 @@ def _predictions(chance: random.Random, nasty: str) -> list[dict[str, Any]]:
             exact = chance.random() < (seen if seed["seen"] else unseen)
             form = json.loads(seed["reference"])
             if not exact:
-                form[chance.choice(list(form))] = chance.choice([None, "12", nasty if number == 2 else "blue hand mirrors"])
+                form[chance.choice(list(form))] = chance.choice([None, "12", nasty if number % 100 == 2 else "blue hand mirrors"])
             sure = None if role == "baseline" else min(0.999, max(0.02, chance.gauss(0.9 if exact else 0.6, 0.12)))
             rows.append(
                 {
@@ -174,15 +174,15 @@ def _predictions(chance: random.Random, nasty: str) -> list[dict[str, Any]]:
                     "task_unit": "order_fields",
                     "text": seed["input"],
                     "reference": seed["reference"],
-                    "answer": json.dumps(form) if number != 4 else f"Sure! {nasty}",
+                    "answer": json.dumps(form) if number % 100 != 4 else f"Sure! {nasty}",
                     "finish_reason": "stop",
                     "confidence": sure,
                     "seconds": p95 / 1300,
                     "tokens_in": 90,
                     "tokens_out": 28,
                     "seen": seed["seen"],
-                    "valid": number != 4,
-                    "exact": exact and number != 4,
+                    "valid": number % 100 != 4,
+                    "exact": exact and number % 100 != 4,
                 }
             )
     return rows

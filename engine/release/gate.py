@@ -162,8 +162,7 @@ def _proven(entry: ModelEntry, gate: Gate) -> Iterator[GateNumber]:
             yield _number(name, threshold, test, gate.level)
             continue
         found = None if entry.tests is not None else point.estimate_of(entry, name)
-        is_old = entry.tests is None and not entry.error and found is not None
-        yield _untested(name, threshold, found) if is_old else _missing(name, threshold)
+        yield _missing(name, threshold) if found is None or entry.error else _untested(name, threshold, found)
 
 
 def _number(name: str, threshold: float, test: RequirementTest, level: float) -> GateNumber:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from engine.errors import MissingArtifact, StorageError
-from engine.records.base import Record
+from engine.records.base import Json, Record
 from engine.records.gate import Word
 from engine.records.record import FileEntry
 from engine.records.release import LookEvent, RegistryEvent, ReleaseManifest
@@ -185,7 +185,7 @@ class Registry:
         self.folder.create(name, _text(LookEvent(**self._stamp(), student=student, fingerprint=fingerprint, part=part)))
         return sum(file.startswith(f"{folder}/") for file in self.folder.files())
 
-    def _stamp(self) -> dict[str, str]:
+    def _stamp(self) -> Json:
         return {"contract": self.contract, **stamp()}
 
     def _append(self, number: int, event: RegistryEvent) -> bool:

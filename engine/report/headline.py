@@ -6,7 +6,7 @@ from typing import NamedTuple
 from engine.records.estimate import Estimate
 from engine.records.gate import BEATS, SLICES, GateDecision, GateNumber, Word
 from engine.records.report import ModelEntry, Report
-from engine.report.labels import GATE_LABELS, brief, money, number, span, whole
+from engine.report.labels import GATE_LABELS, MISSING, brief, money, number, span, whole
 
 
 class GateRow(NamedTuple):
@@ -155,7 +155,7 @@ def gate_row(gate: GateNumber) -> GateRow:
         label = GATE_LABELS.get(name, name.replace("_", " ").capitalize())
         write = whole if name == "p95_ms" else brief if name in ("parameters", "weight_bytes") else None
         wanted = f"{'at most' if gate.at_most else 'at least'} {write(gate.wanted) if write else format(gate.wanted, 'g')}"
-        missing = gate.detail if gate.word == "pass" else "not measured"
+        missing = MISSING if gate.word == "pass" else "not measured"
         written = missing if found is None else write(found) if write else number(found, 3)
     if name == SLICES:
         wanted = "none worse than the champion"
@@ -175,7 +175,7 @@ def _note(gate: GateNumber) -> str:
     if gate.word == "undecided" and not gate.detail:
         what = "timed requests" if gate.number == "p95_ms" else "independent prompts"
         return f"about {gate.more:,} further {what} would decide" if gate.more else "more prompts would not decide"
-    return "" if gate.detail and gate.found is None else gate.detail
+    return gate.detail
 
 
 def tiles(report: Report, tone: dict[str, str]) -> list[Tile]:

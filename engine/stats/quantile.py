@@ -40,11 +40,12 @@ def quantile(values: Array, share: float, *, limit: float, level: float) -> Quan
 def _by_order(values: Array, share: float, value: float, limit: float, level: float) -> QuantileTest:
     from scipy.stats import quantile_test
 
-    tests = {side: quantile_test(values, q=limit, p=share, alternative=side) for side in ("less", "greater")}
+    sides = ("less", "greater")  # SciPy's stubs say that q is an int
+    tests = {side: quantile_test(values, q=limit, p=share, alternative=side) for side in sides}  # pyright: ignore
     high = tests["less"].confidence_interval(1 - level).high
     low = tests["greater"].confidence_interval(1 - level).low
-    p_values = (float(tests[side].pvalue) for side in ("less", "greater"))
-    return QuantileTest(value, float(low), float(high), *p_values, f"order statistics of {len(values)} values")
+    below, above = float(tests["less"].pvalue), float(tests["greater"].pvalue)
+    return QuantileTest(value, float(low), float(high), below, above, f"order statistics of {len(values)} values")
 
 
 def _log_normal(logs: Array, share: float, value: float, limit: float, level: float) -> QuantileTest:

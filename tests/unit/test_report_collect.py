@@ -143,7 +143,7 @@ def test_run_without_dataset_counts_candidates(arguments):
 
 
 def test_predictions_bring_every_model_of_a_prompt(data):
-    assert len(data.predictions) == len(sample_run.seeds("holdout"))
+    assert 100 < len(data.predictions) <= len(sample_run.seeds("holdout"))  # as many as the page has room for
     assert all(set(row["models"]) == set(sample_report.MODELS) for row in data.predictions)
 
 

@@ -80,8 +80,8 @@ def test_a_dataset_without_prompts_to_sample_is_named(tmp_path: Path) -> None:
 
 
 def client(folder: Path, name: str, **model: Any) -> ClientSpec:
-    places = (Folder(str(folder / name / each)) for each in ("ledger", "markers", "budget"))
-    return ClientSpec(FakeModel(type="fake", **model), Pool(batch=2), None, *places)
+    ledger, markers, budget = (Folder(str(folder / name / each)) for each in ("ledger", "markers", "budget"))
+    return ClientSpec(FakeModel(type="fake", **model), Pool(batch=2), None, ledger, markers, budget)
 
 
 def test_samples_are_rewarded_and_scored_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

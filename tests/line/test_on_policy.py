@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     students_world.build(folder)
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command, env = [sys.executable, world.__file__, str(folder)], {**os.environ, "PYTHONPATH": paths}
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return folder
 

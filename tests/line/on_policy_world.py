@@ -195,8 +195,8 @@ class Stages:
         return target
 
     def _client(self, model: Path, kind: str) -> ClientSpec:
-        places = (Folder(str(self.store / kind / name)) for name in ("ledger", "markers", "budget"))
-        return ClientSpec(VllmModel(type="vllm", path=str(model), dtype="float32"), POOL, model, *places)
+        ledger, markers, budget = (Folder(str(self.store / kind / name)) for name in ("ledger", "markers", "budget"))
+        return ClientSpec(VllmModel(type="vllm", path=str(model), dtype="float32"), POOL, model, ledger, markers, budget)
 
 
 def questions(section: OnPolicy, seed: int) -> Questions:

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     students_world.build(folder)
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command, env = [sys.executable, world.__file__, str(folder)], {**os.environ, "PYTHONPATH": paths}
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return folder
 
@@ -47,7 +47,7 @@ def test_what_is_optimised_rises_over_three_seeds_and_the_held_out_check_does_no
         assert found.ended_by == "rounds" and found.kept == len(found.rounds), found.why
         first, *_, last = found.rounds
         if objective == "grpo":
-            assert last.score > first.score
+            assert last.score is not None and first.score is not None and last.score > first.score
         else:
             assert last.loss is not None and first.loss is not None and last.loss < 0.9 * first.loss  # the divergence
     before, after = np.asarray([result(folder, name)["held_out"] for name in runs]).T

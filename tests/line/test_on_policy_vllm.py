@@ -48,7 +48,7 @@ def test_students_learn_from_samples_that_vllm_drew(run: Path) -> None:
         assert found.rounds[0].held_out.answers == 6 and found.rounds[0].held_out.entropy > 0
     assert taught.ended_by == "rounds" and taught.kept == 1 and taught.rounds[0].samples == 16
     assert taught.rounds[0].aligned is not None and taught.rounds[0].aligned > 0.9
-    assert taught.rounds[0].score < 0  # minus a divergence
+    assert taught.rounds[0].score is not None and taught.rounds[0].score < 0  # minus a divergence
     assert all((run / "students" / name / "model" / "model.safetensors").exists() for name in ("rewarded", "taught"))
 
 

@@ -91,8 +91,8 @@ def test_all_prompts_are_drawn_before_one_is_drawn_again(count: int, rounds: int
 
 
 def client(folder: Path, *replies: str) -> ClientSpec:
-    places = (Folder(str(folder / name)) for name in ("ledger", "markers", "budget"))
-    return ClientSpec(FakeModel(type="fake", replies=replies), Pool(batch=2), None, *places)
+    ledger, markers, budget = (Folder(str(folder / name)) for name in ("ledger", "markers", "budget"))
+    return ClientSpec(FakeModel(type="fake", replies=replies), Pool(batch=2), None, ledger, markers, budget)
 
 
 def questions(*splits: str) -> pa.Table:

@@ -87,8 +87,8 @@ def here() -> Iterator[None]:
 
 
 def client(folder: Path, name: str, **model: Any) -> ClientSpec:
-    places = (Folder(str(folder / name / each)) for each in ("ledger", "markers", "budget"))
-    return ClientSpec(FakeModel(type="fake", **model), Pool(batch=2), None, *places)
+    ledger, markers, budget = (Folder(str(folder / name / each)) for each in ("ledger", "markers", "budget"))
+    return ClientSpec(FakeModel(type="fake", **model), Pool(batch=2), None, ledger, markers, budget)
 
 
 def test_samples_are_rewarded_and_scored_in_blocks(tmp_path: Path) -> None:

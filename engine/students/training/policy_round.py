@@ -32,16 +32,17 @@ def run(spec: TrainSpec, worker: WorkerContext) -> None:
     """Train one round; a loss that is no number ends it. Its checkpoint holds the optimizer, and the weights in `BEST`."""
     if worker.resume:  # an earlier attempt has finished the round
         return
-    assert spec.round is not None and spec.student.on_policy is not None, "the job gives both"
-    spec = replace(spec, student=student_of_round(spec.student, spec.student.on_policy, spec.round.steps))
+    order, section = spec.round, spec.student.on_policy
+    assert order is not None and section is not None, "the job gives both"
+    spec = replace(spec, student=student_of_round(spec.student, section, order.steps))
     with tempfile.TemporaryDirectory() as scratch:
         training = begin(spec, worker, Path(scratch))
-        seed = int(content_id(spec.student.seed, "round", spec.round.number)[:8], 16)
-        for number in range(spec.round.steps):
+        seed = int(content_id(spec.student.seed, "round", order.number)[:8], 16)
+        for number in range(order.steps):
             epoch, offset = divmod(number, training.epoch_steps)
             batches = epoch_batches(training.splits["train"], size=spec.student.batch_size, seed=seed, epoch=epoch)
             loop.step(training, batches[offset])
-            worker.on_step(training.progress, spec.round.steps)
+            worker.on_step(training.progress, order.steps)
             if not math.isfinite(training.progress.curve[-1]["loss"]):
                 break
         save(training)

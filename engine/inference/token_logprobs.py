@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from math import exp
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,3 +62,19 @@ def within(entries: Sequence[Row] | None, text: str, part: str) -> list[Row] | N
         return None
     kept = [entry for entry in entries if entry["end"] > start]
     return [{**entry, "end": min(entry["end"] - start, len(part))} for entry in kept]
+
+
+def loss(output: Any, count: int) -> float | None:
+    """Return the mean loss of the last `count` tokens of the prompt of a vLLM output; None if there are none."""
+    last = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))[-count:] if count else []
+    return -sum(logprobs[token].logprob for token, logprobs in last) / count if count else None
+
+
+def shares(logprobs: Any, ids: Sequence[int]) -> list[float] | None:
+    """Return the probabilities of the tokens `ids`, summing to 1; None if none of them is among `logprobs`."""
+    values = [logprobs[token].logprob if token in logprobs else float("-inf") for token in ids]
+    best = max(values)
+    if best == float("-inf"):
+        return None
+    weights = [exp(value - best) for value in values]
+    return [weight / sum(weights) for weight in weights]

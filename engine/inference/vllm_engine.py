@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
 from engine.inference.scoring import Distribution, Masks, Target, Unscored
-from engine.inference.token_logprobs import of_sample, with_ends
+from engine.inference.token_logprobs import loss, of_sample, shares, with_ends
 from engine.inference.turn_end import target_tokens
 from engine.inference.turn_marks import encode_text
 from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
@@ -113,7 +112,7 @@ class VllmEngine:
         params = self.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=ids)
         outputs = self._generate(self._tokenize(chats), [params] * len(chats))
         self._count_read(outputs)
-        return [None if isinstance(output, Unanswered) else _shares(output.outputs[0].logprobs[0], ids) for output in outputs]
+        return [None if isinstance(output, Unanswered) else shares(output.outputs[0].logprobs[0], ids) for output in outputs]
 
     def mean_nll(self, chats: Sequence[Chat], answers: Sequence[str]) -> list[float | None]:
         """Return the mean loss of each answer behind its chat; see `engine.inference.engine.Engine`."""
@@ -127,7 +126,7 @@ class VllmEngine:
         outputs = self._generate(prompts, [params] * len(prompts))
         self._count_read(outputs)
         pairs = zip(outputs, targets, strict=True)
-        return [None if isinstance(output, Unanswered) else _loss(output, len(target)) for output, target in pairs]
+        return [None if isinstance(output, Unanswered) else loss(output, len(target)) for output, target in pairs]
 
     def distributions(self, targets: Sequence[Target], k: int) -> list[Distribution | Unscored]:
         """Return the distribution at each token of each target; see `engine.inference.engine.Engine`."""
@@ -285,18 +284,3 @@ def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> 
     counts = tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds
     completion = Completion(sample.text, finish_reason, *counts, error, token_ids=tuple(sample.token_ids))
     return completion._replace(token_logprobs=of_sample(sample.text, sample.token_ids, sample.logprobs))
-
-
-def _loss(output: Any, count: int) -> float | None:
-    last = list(zip(output.prompt_token_ids, output.prompt_logprobs, strict=True))[-count:] if count else []
-    return -sum(logprobs[token].logprob for token, logprobs in last) / count if count else None
-
-
-def _shares(logprobs: Any, ids: Sequence[int]) -> list[float] | None:
-    """Return the probabilities of the tokens `ids`, summing to 1; None if none of them is among `logprobs`."""
-    values = [logprobs[token].logprob if token in logprobs else float("-inf") for token in ids]
-    best = max(values)
-    if best == float("-inf"):
-        return None
-    weights = [exp(value - best) for value in values]
-    return [weight / sum(weights) for weight in weights]

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def _workspace(run: Workspace, first: Variant, work: str, profile: str) -> Works
     return Workspace(folder, first.contract, run.contract_path, first.root, loaded, run.models)
 
 
-def _session(jobs: Jobs, compared: Sequence[Compared], console: Console) -> AbstractContextManager[None]:
+def _session(jobs: Jobs, compared: Sequence[Compared], console: Console) -> AbstractContextManager[Any]:
     """Return a Ray session if a job has to run."""
     every = [each for one in compared for each in one.every]
     if not any(_waiting(jobs, every)):

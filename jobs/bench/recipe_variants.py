@@ -118,7 +118,7 @@ def trained(variant: Variant, name: str, seed: int) -> Trained:
     student = variant.contract.student(name)
     digest = content_id(older_json(student, "students.*", exclude=UNNAMED), _capture(variant, student))[:HASH_DIGITS]
     update = {"name": f"{name[:20]}-{digest}-{seed}", "seed": seed, "seeds": 1, "keep_seeds": False, "exports": ()}
-    group = content_id(description(student.init), _capture(variant, student))[:HASH_DIGITS]
+    group = content_id(description(student), _capture(variant, student))[:HASH_DIGITS]
     return Trained(group, student.model_copy(update=update), variant)
 
 

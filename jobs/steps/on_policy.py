@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from engine.capture.capturer import CaptureSpec
+from engine.capture.vocabulary import ending
 from engine.contract.capture import Capture
 from engine.contract.checks import Check
 from engine.contract.consumers import ON_POLICY
@@ -131,7 +132,7 @@ class RayStages:
             dataset=data.folder.path,
             accelerator=launch.accelerator(context.profile.trainer),
             tokens=tokens.folder.path,
-            tokenizer=key_of(tokens, self.student.init),
+            tokenizer=key_of(tokens, self.student),
             round=order,
         )
         plan = launch.Planned(spec, launch.CheckpointLocation(self.store.path, f"round-{order.number}"))
@@ -151,13 +152,15 @@ class RayStages:
             client = replace(
                 model_client(context, asked.model, SCORES, payee=ON_POLICY), markers=_markers(context, self.student, SCORES)
             )
-            return CaptureSpec(capture, asked.section, asked.specialist, client, systems=asked.systems)
+            return CaptureSpec(
+                capture, asked.section, asked.specialist, client, systems=asked.systems, ending=ending(client.weights)
+            )
         folder = self.start if section.teacher == SELF else initial_source.folder(context, self.student)
         client = self._client(folder, SCORES, ON_POLICY, more=VllmModel.model_fields["max_model_len"].default)
         assert isinstance(client.model, VllmModel)
         teacher = Teacher(name=section.teacher, model=client.model, structured=False)
         systems = {unit.name: "\n\n".join(filter(None, (section.instruction, unit.instruction))) for unit in specialist.task_units}
-        return CaptureSpec(capture, teacher, specialist, client, systems=systems)
+        return CaptureSpec(capture, teacher, specialist, client, systems=systems, ending=ending(client.weights))
 
     def _client(self, folder: Path, ledger: str, payee: str, *, more: int = 0) -> ClientSpec:
         """Return a client of the model in `folder`, which reads the longest example with a sample, and `more` tokens."""

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from engine.records.on_policy import OnPolicyMetrics
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.modes  # a minute of a core
 
 
 @pytest.fixture(scope="module")

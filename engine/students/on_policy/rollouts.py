@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from engine.capture.compact import probabilities, unpack
 from engine.inference.chat_template import tokenize_chats
+from engine.inference.turn_end import turn_end
 from engine.records.capture import CaptureMetrics
 from engine.rows import Row
 from engine.storage.folder import Folder
 from engine.students.data.aligned import laid
 from engine.students.data.captured import Captured
 from engine.students.data.pack import Packed, Policy
-from engine.students.data.turn_end import turn_end
 from engine.students.objectives.grpo import advantages
 
 FILE = "rollouts.npz"

@@ -31,7 +31,7 @@ def capture(dataset: Artifact, model: VllmModel, weights: Path, folder: Folder) 
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
     rows = dataset.read("examples", EXAMPLE, ["example_id", "target"]).to_pylist()
     targets = [[*tokenizer.encode(row["target"], add_special_tokens=False), tokenizer.eos_token_id] for row in rows]
     occurring, draw = np.unique(np.concatenate(targets)).astype(np.int32), np.random.default_rng(0)

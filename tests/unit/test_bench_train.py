@@ -15,7 +15,7 @@ from engine.records.record import Identity
 from engine.rows import EXAMPLE, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
-from engine.students.data.aligned import captured
+from engine.students.data import capture_files
 from engine.students.data.pack import Packed
 from engine.students.training.state import TrainSpec
 from jobs.bench import train, train_capture, train_sides
@@ -95,6 +95,6 @@ def test_made_up_capture_can_be_laid_on_the_examples(tmp_path):
         flat, starts, np.ones(3, np.int32), np.ones(3, np.float32), np.zeros(3, np.int32), 0,
         example_ids=np.array([row["example_id"] for row in rows], "S2"),
     )  # fmt: skip
-    teacher = captured(made, packed, tokenizer)
+    teacher = capture_files.load(made, packed, tokenizer, key="0", home=tmp_path / "files")
     assert teacher.gate.all() and len(teacher.gate) == sum(map(len, ids)) - 3
     assert np.diff(teacher.starts).min() >= 2

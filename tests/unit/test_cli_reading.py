@@ -56,7 +56,7 @@ def test_status_json_has_the_documented_keys(run):
         "name": "candidates", "state": "finished", "rows_in": 3, "rows_out": {"train": 2, "contrast": 1}, "conserved": True,
         "warnings": [],
     }  # fmt: skip
-    assert set(found) == {"run", "contract", "created", "jobs", "spending", "failures", "judge", "seeds"}
+    assert set(found) == {"run", "contract", "created", "jobs", "spending", "failures", "judge", "seeds", "rounds"}
     assert found["judge"] is None
     assert found["spending"] == {
         "currency": "EUR", "cap": None, "paid": 48, "in_rows": 36,

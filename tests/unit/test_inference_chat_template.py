@@ -41,7 +41,7 @@ class Recorder:
 
     def generate(self, prompts: list[dict[str, Any]], params: list[Any], use_tqdm: bool) -> list[Any]:
         self.prompts += [self.tokenizer.decode(prompt["prompt_token_ids"]) for prompt in prompts]
-        sample = SimpleNamespace(text="yes", finish_reason="stop", token_ids=[1], cumulative_logprob=-0.1)
+        sample = SimpleNamespace(text="yes", finish_reason="stop", token_ids=[1], cumulative_logprob=-0.1, logprobs=None)
         return [SimpleNamespace(outputs=[sample], prompt_token_ids=prompt["prompt_token_ids"]) for prompt in prompts]
 
 

@@ -69,7 +69,7 @@ class Plan:
         """Of the student."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.start, local_files_only=True)
+        return AutoTokenizer.from_pretrained(self.start, local_files_only=True, trust_remote_code=False)
 
 
 class Outcome(NamedTuple):

@@ -14,6 +14,7 @@ from students_world import write_teacher
 from engine.capture.schemas import CAPTURE
 from engine.contract.capture import Capture
 from engine.contract.contract import Contract
+from engine.contract.judges import Judges
 from engine.contract.models import VllmModel
 from engine.contract.profile import Pool, Profile, Ray
 from engine.contract.specialist import Specialist
@@ -129,6 +130,7 @@ def contract(**capture: Any) -> Contract:
         teachers=Teachers.model_validate({"mode": "direct", "models": models}),
         capture=Capture.model_validate({"k": 4, **capture}),
         students=(),
+        judges=Judges(),
         budget=Contract.model_fields["budget"].default,
         warn_above=1.0,
     )

@@ -27,7 +27,7 @@ class Recorder:
 
     def generate(self, prompts: list[dict[str, Any]], params: list[Any], use_tqdm: bool) -> list[Any]:
         self.lengths += [len(prompt["prompt_token_ids"]) for prompt in prompts]
-        said = SimpleNamespace(text="yes", finish_reason="stop", token_ids=[1], cumulative_logprob=-0.1)
+        said = SimpleNamespace(text="yes", finish_reason="stop", token_ids=[1], cumulative_logprob=-0.1, logprobs=None)
         return [SimpleNamespace(outputs=[said]) for _ in prompts]
 
 

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 # The children of a worker end with it: on a GPU vLLM's engine is a process of its own, which would go on to hold the memory.
 SYSTEM = {"process_group_cleanup_enabled": True}
+ATTEMPTS = 8  # of 30 s each, which is a constant in Ray's code
 
 
 @contextmanager
@@ -54,13 +55,13 @@ def nodes() -> list[dict[str, float]]:
 
 
 def start(**options: Any) -> None:
-    """Start Ray on this machine, at most three times: it waits only 30 s for its own processes, too few on a busy machine.
+    """Start Ray on this machine, in at most ATTEMPTS: it waits only 30 s for its own processes, too few on a busy machine.
 
     Workers import this package by the variable PYTHONPATH, which they inherit: a runtime environment costs each a second.
     """
     package = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([package, *filter(None, [os.environ.get("PYTHONPATH")])]))
-    for attempts_left in (2, 1, 0):
+    for attempts_left in reversed(range(ATTEMPTS)):
         try:
             ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING, _system_config=SYSTEM, **options)
             return

@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import psutil
+import pytest
 import ray
+
+from engine.distributed import session
 
 
 def is_running(pid: int) -> bool:
@@ -29,3 +33,19 @@ def test_child_of_a_killed_worker_ends_with_it(cluster: None) -> None:
     while is_running(child) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_running(child)
+
+
+@pytest.mark.parametrize(("late", "starts"), [(session.ATTEMPTS - 1, True), (session.ATTEMPTS, False)])
+def test_a_start_that_is_late_on_a_busy_machine_is_tried_again(monkeypatch, late, starts):
+    tried: list[int] = []
+
+    def init(**options):
+        tried.append(1)
+        if len(tried) <= late:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(session.ray, "init", init)
+    monkeypatch.setattr(session.ray, "shutdown", lambda: None)
+    with nullcontext() if starts else pytest.raises(Exception, match="timed out during startup"):
+        session.start()
+    assert len(tried) == session.ATTEMPTS

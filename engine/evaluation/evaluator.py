@@ -1,4 +1,4 @@
-"""Evaluates one model on the holdout: some prompts timed one at a time, the rest in batches. One model per process."""
+"""Evaluates one model on the holdout: some prompts and a batch are timed, then come the rest. One model per process."""
 
 import tempfile
 import time
@@ -92,7 +92,7 @@ class Evaluated(NamedTuple):
 
     completions: list[Completion]
     seconds: dict[int, float] = {}  # noqa: RUF012 - row -> wall time of the prompt alone in the engine
-    tokens_per_second: float | None = None  # answer tokens, in batches
+    tokens_per_second: float | None = None  # answer tokens of one batch, nothing else running
     memory_mib: float | None = None  # resident memory of the process and those it started; GPU memory is not in it
     size: ModelSize = ModelSize()
     error: str = ""  # why the model could not be evaluated
@@ -110,41 +110,58 @@ class Evaluator:
         self.answers: LedgerAnswers | None = None  # of a baseline, or without a ledger, nothing is kept
         self.sampling = Sampling(temperature=0.0, max_tokens=target.max_tokens)
         self.engine, self.size = self._load()
+        self.asked: list[Asked] | None = None  # with the others, what `time` has begun
+        self.alone: list[int] = []
+        self.batches: list[list[int]] = []
+        self.completions: dict[int, Completion] = {}
 
     def become(self, target: EvalTarget) -> None:
         """Evaluate as `target` from now on: the same weights under another name, with other prompts, or decoded in another way."""
-        self.target = target
+        self.target, self.asked, self.completions = target, None, {}
         self.sampling = self.sampling.model_copy(update={"max_tokens": target.max_tokens})
 
     def ready(self) -> bool:
         """Return True; a caller waits for it until the model is loaded."""
         return True
 
-    def evaluate(self, rows: Sequence[Row], timed: int) -> Evaluated:
-        """Send each prompt once: `timed` of them, evenly spread, one at a time; the rest in batches.
+    def time(self, rows: Sequence[Row], timed: int) -> None:
+        """Send `timed` of the prompts, evenly spread, one at a time, then one batch: what `evaluate` reports as latency and speed.
 
-        The timed prompts come first: after a batch, a prompt could hit the prefix cache and look faster than it is. With a ledger
-        only what it lacks is sent; the time that an answer took is kept with it.
+        Nothing else should run meanwhile. The timed prompts come first: after a batch, a prompt could hit the prefix cache and look
+        faster than it is. `evaluate` sends none of these prompts again.
         """
-        asked = [Asked(row["prompt_id"], self.target.request(row)) for row in rows]
-        alone, size = evenly_spaced(len(rows), timed), self.pool.batch
-        rest = [index for index in range(len(rows)) if index not in set(alone)]
-        batches = [[index] for index in alone] + [rest[start : start + size] for start in range(0, len(rest), size)]
-        completions: dict[int, Completion] = {}
-        with self.answers.block(asked) if self.answers else nullcontext():
-            keys = self._keys(asked, alone)
-            if not (self.answers and self.answers.has(keys)):
-                self._warm_up(rows[:1])
-            for batch in batches:
-                answers = self._complete({keys[index]: asked[index] for index in batch})
-                completions.update({index: answers[keys[index]] for index in batch})
+        self.asked = [Asked(row["prompt_id"], self.target.request(row)) for row in rows]
+        self.alone, size = evenly_spaced(len(rows), timed), self.pool.batch
+        rest = [index for index in range(len(rows)) if index not in set(self.alone)]
+        self.batches = [rest[start : start + size] for start in range(0, len(rest), size)]
+        self._send([*([index] for index in self.alone), *self.batches[:1]], warm_up=rows[:1])
+
+    def evaluate(self, rows: Sequence[Row], timed: int) -> Evaluated:
+        """Send each prompt once: those that `time` did not send yet, in batches. `time` runs first if it did not.
+
+        With a ledger only what it lacks is sent; the time that an answer took is kept with it.
+        """
+        if self.asked is None:
+            self.time(rows, timed)
+        self._send(self.batches[1:])
+        completions, measured = self.completions, self.batches[0] if self.batches else self.alone
         spent = {index: completion.seconds for index, completion in completions.items()}
-        measured = rest or alone
         speed = tokens_per_second([completions[index] for index in measured], sum(spent[index] for index in measured))
         process = psutil.Process()
         memory = sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / MIB
         answers = [self.target.strip_reasoning(completions[index]) for index in range(len(rows))]
-        return Evaluated(answers, {index: spent[index] for index in alone}, speed, round(memory, 1), self.size)
+        return Evaluated(answers, {index: spent[index] for index in self.alone}, speed, round(memory, 1), self.size)
+
+    def _send(self, batches: Sequence[Sequence[int]], warm_up: Sequence[Row] = ()) -> None:
+        """Answer `batches` of row numbers, one after another. The engine warms up first unless the ledger holds all answers."""
+        assert self.asked is not None
+        with self.answers.block(self.asked) if self.answers else nullcontext():
+            keys = self._keys(self.asked, self.alone)
+            if not (self.answers and self.answers.has(keys)):
+                self._warm_up(warm_up)
+            for batch in batches:
+                answers = self._complete({keys[index]: self.asked[index] for index in batch})
+                self.completions.update({index: answers[keys[index]] for index in batch})
 
     def _keys(self, asked: Sequence[Asked], alone: Sequence[int]) -> list[str]:
         if self.answers is None:

@@ -1,12 +1,12 @@
-"""Runs evaluations on Ray: one actor per model, loaded in parallel, evaluated one after another."""
+"""Runs evaluations on Ray: one actor per model, loaded in parallel, timed one after another, evaluated side by side."""
 
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ray
-from ray.actor import ActorProxy
+from ray import ObjectRef
 from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -33,8 +33,9 @@ def evaluate(
 
     With `ledger` an answer that an earlier attempt has recorded is not asked for again.
 
-    As many engines as `profile.evaluator` has actors load at the same time, so that their start-up overlaps. Only one is evaluated
-    at a time, so that the others do not disturb its timing. A model that does not load or dies yields answers that end as `error`.
+    As many engines as `profile.evaluator` has actors load at the same time, so that their start-up overlaps. Then each is timed
+    alone, so that the others do not disturb it; what is left of the prompts they answer side by side. A model that does not load or
+    dies yields answers that end as `error`.
 
     Raises:
         ModelError: Ray was stopped.
@@ -45,15 +46,24 @@ def evaluate(
     for wave in waves(targets, profile, ray.cluster_resources()):
         engines = [_start(target, profile.evaluator_of(target.name), ledger) for target in wave]
         progress(f"loading {', '.join(target.name for target in wave)}")
-        errors = [_load_error(engine.actor) for engine in engines]  # of the whole wave: nothing loads while a model is timed
-        for target, engine, error in zip(wave, engines, errors, strict=True):
-            evaluated = failed(len(rows), error) if error else _evaluate(engine.actor, shared, len(rows), timed)
+        for target, engine, evaluated in zip(wave, engines, _side_by_side(engines, shared, len(rows), timed), strict=True):
             if evaluated.error:
                 log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
             answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
             progress(f"{target.name}: {answered} of {len(rows)} answered")
             engine.stop()
             yield evaluated
+
+
+def _side_by_side(engines: Sequence["_Started"], shared: ObjectRef[list[Row]], rows: int, timed: int) -> Iterator[Evaluated]:
+    """Yield what each of `engines` answers. All are loaded before one is timed, and all are timed before the rest is sent."""
+    errors = [_error_of(engine.actor.ready.remote()) for engine in engines]
+    errors = [error or _error_of(engine.actor.time.remote(shared, timed)) for engine, error in zip(engines, errors, strict=True)]
+    started = [
+        None if error else engine.actor.evaluate.remote(shared, timed) for engine, error in zip(engines, errors, strict=True)
+    ]
+    for answer, error in zip(started, errors, strict=True):
+        yield _evaluated(answer, rows) if answer else failed(rows, error)
 
 
 def evaluate_alike(
@@ -66,12 +76,12 @@ def evaluate_alike(
     """
     engine = _start(targets[0], profile.evaluator_of(targets[0].name), ledger)
     try:
-        if error := _load_error(engine.actor):
+        if error := _error_of(engine.actor.ready.remote()):
             return [failed(len(rows), error) for _ in targets]
         shared, found = ray.put(list(rows)), []
         for target in targets:
-            engine.actor.become.remote(target)  # type: ignore[attr-defined]
-            found.append(_evaluate(engine.actor, shared, len(rows), 0))
+            engine.actor.become.remote(target)
+            found.append(_evaluated(engine.actor.evaluate.remote(shared, 0), len(rows)))
         return found
     finally:
         engine.stop()
@@ -95,12 +105,12 @@ def waves(targets: Sequence[EvalTarget], profile: Profile, available: Mapping[st
 class _Started(NamedTuple):
     """An evaluator's actor, and the placement group of its engine's workers."""
 
-    actor: ActorProxy[Evaluator]
+    actor: Any  # a handle of an `Evaluator`, whose methods Ray makes at run time
     group: PlacementGroup | None
 
     def stop(self) -> None:
         """End the actor and free what it holds."""
-        ray.kill(self.actor)  # type: ignore[arg-type]  # Ray annotates kill with ActorHandle, but remote() returns ActorProxy
+        ray.kill(self.actor)
         if self.group:
             remove_placement_group(self.group)
 
@@ -110,17 +120,18 @@ def _start(target: EvalTarget, pool: Pool, ledger: EvalLedger | None) -> _Starte
     return _Started(ray.remote(Evaluator).options(**options).remote(target, pool, ledger), group)
 
 
-def _load_error(actor: ActorProxy[Evaluator]) -> str:
+def _error_of(done: ObjectRef[Any]) -> str:
+    """Wait for `done`; return why it failed, "" if it did not."""
     try:
-        ray.get(actor.ready.remote())  # type: ignore[attr-defined]
+        ray.get(done)
     except RayError as error:
         return _reason(error)
     return ""
 
 
-def _evaluate(actor: ActorProxy[Evaluator], shared: object, rows: int, timed: int) -> Evaluated:
+def _evaluated(answer: ObjectRef[Evaluated], rows: int) -> Evaluated:
     try:
-        return ray.get(actor.evaluate.remote(shared, timed))  # type: ignore[arg-type]  # Ray resolves the reference
+        return ray.get(answer)
     except RayError as error:
         return failed(rows, _reason(error))
 

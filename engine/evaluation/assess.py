@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.contract.budget import Price
 from engine.contract.evaluation import Evaluation
+from engine.contract.models import EndpointModel
 from engine.contract.specialist import Specialist
 from engine.evaluation import cost, metrics
 from engine.evaluation.metrics import Grades
@@ -185,7 +186,8 @@ def _cost(result: EvalResult, requests: cost.Spent | None, price: Price) -> Cost
 
 def _served(result: EvalResult) -> cost.Served:
     columns = result.predictions.select(["finish_reason", "confidence", "tokens_in", "tokens_out"]).to_pydict()
-    seconds = list(result.evaluated.seconds.values())
+    # The machine behind an endpoint is another's: its tokens have a price, our waiting for them has none.
+    seconds = [0.0] if isinstance(result.target.model, EndpointModel) else list(result.evaluated.seconds.values())
     return cost.Served(
         right=result.right,
         sound=np.array([finish_reason == "stop" for finish_reason in columns["finish_reason"]], dtype=np.float64),

@@ -15,6 +15,7 @@ from engine.records.attribution import BucketEffect, Control, Verdict
 from engine.records.estimate import Estimate
 from engine.stats.crossed import Crossed, OfSeeds, crossed_mean, pooled
 from engine.stats.intervals import Array
+from engine.stats.multiple import holm_steps
 
 
 class Trained(NamedTuple):
@@ -51,7 +52,7 @@ def effects(found: Sequence[Bucket], trained: Trained) -> list[BucketEffect]:
     measured = [
         trained.difference(bucket.with_it, bucket.without) if bucket.with_it and bucket.without else None for bucket in found
     ]
-    levels = holm([each.p_value for each in measured if each], level=trained.level)
+    steps = iter(holm_steps([each.p_value for each in measured if each], 1 - trained.level))
     result = []
     for bucket, each in zip(found, measured, strict=True):
         effect = BucketEffect(kind=bucket.kind, value=bucket.value, what=bucket.what, examples=bucket.examples)
@@ -60,7 +61,8 @@ def effects(found: Sequence[Bucket], trained: Trained) -> list[BucketEffect]:
             continue
         changes: dict[str, object] = {"size": bucket.without.size, "exact_match": trained.mean(bucket.without)}
         if each:
-            level, is_shown = levels.pop(0)
+            error, is_shown = next(steps)
+            level = 1 - error
             interval = each.interval(level)
             changes |= {"effect": interval, "level": round(level, 6), "p_value": round(each.p_value, 9)}
             changes["verdict"] = _verdict(interval, trained.worth, is_shown=is_shown)
@@ -72,17 +74,6 @@ def controls(found: Sequence[Bucket], trained: Trained) -> list[Control]:
     """Return the sets that hold examples of all buckets, smallest first."""
     sets = {each for bucket in found for each in (bucket.with_it, bucket.without) if each and each.name.startswith("all ")}
     return [Control(size=each.size, exact_match=trained.mean(each)) for each in sorted(sets, key=lambda each: each.size)]
-
-
-def holm(p_values: Sequence[float], *, level: float) -> list[tuple[float, bool]]:
-    """Return for each p-value the level of its interval and whether its hypothesis is rejected, at `level` for all together."""
-    count, alpha = len(p_values), 1 - level
-    result = [(1 - alpha / max(1, count), False)] * count
-    for rank, index in enumerate(sorted(range(count), key=lambda index: p_values[index])):
-        if p_values[index] > alpha / (count - rank):
-            break
-        result[index] = (1 - alpha / (count - rank), True)
-    return result
 
 
 def _verdict(effect: Estimate, worth: float, *, is_shown: bool) -> Verdict:

@@ -16,7 +16,7 @@ class Served(NamedTuple):
     right: Array  # (n,) 1 = right
     sound: Array  # (n,) 1 = finished with `stop`; any other answer is visibly incomplete
     confidence: Array  # (n,) nan where the model gives none; such an answer never falls back
-    seconds: float | None  # mean machine seconds of one request served alone; None if untimed
+    seconds: float | None  # mean machine seconds of one request served alone, 0 behind an endpoint; None if untimed
     tokens: Array  # (n, 2) in and out
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from engine.checks import parse
-from engine.evaluation.attribution import holm
 from engine.records.estimate import Estimate
 from engine.records.worth import Concentration, Decomposition, ErrorClass
 from engine.stats import agreement
 from engine.stats.bootstrap import Array, Measure, Resamples
 from engine.stats.crossed import Crossed, by_cluster, crossed
 from engine.stats.intervals import MIN_VALUES
+from engine.stats.multiple import holm_steps
 
 EXAMPLES = 5
 """prompt_ids of a class that a report names."""
@@ -98,7 +98,7 @@ def concentrations(answered: Answered, rows: pa.Table, *, level: float) -> list[
     """
     wrong = 1 - answered.right
     looked = [*_slices(answered, rows, wrong), *_fields(answered, rows, wrong)]
-    levels = holm([each.excess.p_value for each in looked], level=level)
+    steps = holm_steps([each.excess.p_value for each in looked], 1 - level)
     shown = [
         Concentration(
             model=answered.name,
@@ -106,10 +106,10 @@ def concentrations(answered: Answered, rows: pa.Table, *, level: float) -> list[
             value=each.value,
             errors=each.errors,
             of=int(wrong.sum()),
-            excess=each.excess.interval(its_level),
-            level=round(its_level, 6),
+            excess=each.excess.interval(1 - error),
+            level=round(1 - error, 6),
         )
-        for each, (its_level, is_shown) in zip(looked, levels, strict=True)
+        for each, (error, is_shown) in zip(looked, steps, strict=True)
         if is_shown and each.excess.value > 0
     ]
     return sorted(shown, key=lambda each: -each.excess.value)

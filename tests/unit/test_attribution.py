@@ -1,9 +1,8 @@
 """Planted buckets, and a stand-in for a student: what hurts, helps or adds nothing is named with an interval, nothing else is."""
 
 import numpy as np
-import pytest
 
-from engine.evaluation.attribution import Trained, controls, effects, holm
+from engine.evaluation.attribution import Trained, controls, effects
 from engine.evaluation.buckets import ExampleFacts, buckets, training_sets
 
 COUNT, KINDS, PROMPTS, SEEDS, WORTH = 1200, 8, 480, 5, 0.04
@@ -109,11 +108,3 @@ def test_one_seed_accuses_nobody():
     one = trained._replace(exact={each: cells[:1] for each, cells in trained.exact.items()})
     assert {each.verdict for each in effects(found, one)} == {"unclear", "left_out"}
     assert all(each.effect is None for each in effects(found, one))
-
-
-def test_holm_steps_down_until_the_first_that_is_not_shown():
-    levels = holm([0.03, 0.001, 0.2, 0.01], level=0.95)
-    assert [is_shown for _, is_shown in levels] == [False, True, False, True]
-    assert levels[1][0] == pytest.approx(1 - 0.05 / 4) and levels[3][0] == pytest.approx(1 - 0.05 / 3)
-    assert levels[0][0] == levels[2][0] == pytest.approx(1 - 0.05 / 4)
-    assert holm([], level=0.95) == []

@@ -11,7 +11,7 @@ from engine.stats import score
 from engine.stats.bootstrap import Resamples, mean
 from engine.stats.clusters import PRIOR_ICC, Clusters, design_effect, icc
 from engine.stats.intervals import wilson
-from engine.stats.multiple import benjamini_hochberg, holm
+from engine.stats.multiple import benjamini_hochberg, holm, holm_steps
 from engine.stats.power import Risks, detectable, detectable_share, further, needed, share_spread
 from engine.stats.quantile import quantile
 
@@ -159,6 +159,14 @@ def test_sample_size_and_detectable_difference_are_each_others_inverse() -> None
     assert needed(0.0, 0.5, 0.5, RISKS) is None and needed(1e-6, 0.5, 0.5, RISKS) is None
     assert further(0.05, (0.4, 0.4), 100, RISKS) == needed(0.05, 0.4, 0.4, RISKS) - 100
     assert further(0.5, (0.4, 0.4), 1000, RISKS) == 1
+
+
+def test_holm_steps_down_until_the_first_that_is_not_shown():
+    levels = holm_steps([0.03, 0.001, 0.2, 0.01], 0.05)
+    assert [is_shown for _, is_shown in levels] == [False, True, False, True]
+    assert levels[1][0] == pytest.approx(0.05 / 4) and levels[3][0] == pytest.approx(0.05 / 3)
+    assert levels[0][0] == levels[2][0] == pytest.approx(0.05 / 4)
+    assert holm_steps([], 0.05) == []
 
 
 def test_holm_and_benjamini_hochberg_reject_as_statsmodels_does() -> None:

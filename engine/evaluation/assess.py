@@ -57,7 +57,7 @@ def assess(
                 fields={name: metrics.field_scores(counts) for name, counts in grades.fields.items()},
                 checks=_checks(grades, resamples),
                 slices=_slices(result, grades, evaluation.slices, resamples),
-                latency=cost.latency(list(evaluated.seconds.values())),
+                latency=cost.latency(list(evaluated.seconds.values()), level=evaluation.level),
                 tokens_per_second=evaluated.tokens_per_second,
                 memory_mib=evaluated.memory_mib,
                 cost=_cost(result, requests, price),

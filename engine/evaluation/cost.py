@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.contract.budget import HOUR, MILLION, Price
+from engine.records.estimate import Estimate
 from engine.records.report import Cost, Latency
 from engine.stats.bootstrap import Array
+from engine.stats.quantile import quantile
 
 
 class Served(NamedTuple):
@@ -82,12 +84,18 @@ def cost_alone(served: Served, price: Array | None, per_correction: float = 0.0)
     return Cost(per_1000_accepted=_per_1000(total, float(served.right.sum())), accepted_share=round(float(served.right.mean()), 6))
 
 
-def latency(seconds: Collection[float]) -> Latency | None:
-    """Return median and 95th percentile of `seconds` in milliseconds; None if nothing was timed."""
+def latency(seconds: Collection[float], *, level: float = 0.95) -> Latency | None:
+    """Return median and 95th percentile of `seconds` in milliseconds, the latter with an interval; None if nothing was timed."""
     if not seconds:
         return None
-    p50, p95 = np.percentile(list(seconds), [50, 95]) * 1000
-    return Latency(p50_ms=round(float(p50), 3), p95_ms=round(float(p95), 3), n=len(seconds))
+    milliseconds = np.array(list(seconds), dtype=np.float64) * 1000
+    p50, p95 = np.percentile(milliseconds, [50, 95])
+    found = Latency(p50_ms=round(float(p50), 3), p95_ms=round(float(p95), 3), n=len(seconds))
+    test = quantile(milliseconds, 0.95, limit=float(p95), level=(1 - level) / 2)
+    if test is None:
+        return found
+    interval = Estimate(value=found.p95_ms, low=round(min(test.low, p95), 3), high=round(max(test.high, p95), 3), n=found.n)
+    return found.model_copy(update={"p95": interval, "method": test.method})
 
 
 def _per_1000(total: float | None, accepted: float) -> float | None:

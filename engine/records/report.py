@@ -90,6 +90,10 @@ class Latency(Record):
     """95th percentile, milliseconds."""
     n: int = 0
     """Timed prompts."""
+    p95: Estimate | None = None
+    """The 95th percentile with its interval; null below 2 timed prompts, and in older reports."""
+    method: str = ""
+    """How the interval was computed; 59 timed prompts or more need no assumption about their distribution."""
 
 
 class Cost(Record):

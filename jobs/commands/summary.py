@@ -3,7 +3,7 @@
 from engine.errors import MissingArtifact
 from engine.records.gate import POINT, GateDecision
 from engine.records.release import Promotion, Rollback
-from engine.records.report import ModelEntry, Report
+from engine.records.report import Latency, ModelEntry, Report
 from engine.release.explain import explain, undecided_lines
 from engine.storage.folder import Folder
 from jobs import workspace
@@ -44,8 +44,14 @@ def _models(models: tuple[ModelEntry, ...]) -> str:
         retention = model.against_teacher and model.against_teacher.retention
         intervals = map(interval, (model.metrics.exact_match, model.metrics.exact_match_unseen, retention))
         size = _size(model.parameters, model.size_vs_teacher)
-        rows.append([model.name, model.role, size, *intervals, model.latency and round(model.latency.p95_ms)])
+        rows.append([model.name, model.role, size, *intervals, _p95(model.latency)])
     return columns(rows, head=["model", "role", "parameters", "exact match", "unseen scenarios", "retention", "p95 ms"])
+
+
+def _p95(latency: Latency | None) -> str | None:
+    if latency is None or latency.p95 is None:
+        return latency and f"{latency.p95_ms:.0f}"
+    return f"{latency.p95.value:.0f} ({latency.p95.low:.0f} to {latency.p95.high:.0f})"
 
 
 def _gate(gate: GateDecision, folder: Folder) -> list[str]:

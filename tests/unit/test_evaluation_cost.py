@@ -5,6 +5,7 @@ import pytest
 
 from engine.contract.budget import Price, TokenPrice
 from engine.evaluation.cost import Served, cost, cost_alone, latency, price_of, spent, with_corrections
+from engine.records.estimate import Estimate
 from engine.records.report import Latency
 
 PRICE = Price(per_machine_hour=3.6, teachers={"t": TokenPrice(per_1m_in=100, per_1m_out=1000)})  # a machine second costs 0.001
@@ -76,5 +77,11 @@ def test_cost_of_the_teacher_alone_counts_what_it_gets_wrong() -> None:
 
 def test_latency_gives_percentiles_in_milliseconds() -> None:
     measured = latency([index / 1000 for index in range(1, 102)])  # 1 ms to 101 ms
-    assert measured == Latency(p50_ms=51.0, p95_ms=96.0, n=101)
+    assert measured is not None and (measured.p50_ms, measured.p95_ms, measured.n) == (51.0, 96.0, 101)
+    assert measured.p95 == Estimate(value=96.0, low=91.0, high=101.0, n=101)  # the 91st and the last of them
+    few = latency([index / 1000 for index in range(1, 17)])
+    assert few is not None and few.p95 is not None and few.p95.high > 16  # beyond what was seen: 16 bound no percentile
+    assert few.method == "log-normal tolerance bound of 16 values"
+    alone = latency([0.002])
+    assert alone == Latency(p50_ms=2.0, p95_ms=2.0, n=1)
     assert latency([]) is None

@@ -49,7 +49,7 @@ class Answers(NamedTuple):
 
     def take(self, mask: Array) -> "Answers":
         """Return the rows of the mask (n,)."""
-        kept = np.flatnonzero(mask)
+        kept = [int(index) for index in np.flatnonzero(mask)]
         labels = None if self.labels is None else [self.labels[index] for index in kept]
         return Answers(self.confidence[kept], self.right[kept], [self.ids[index] for index in kept], labels)
 

@@ -9,11 +9,11 @@ one number for each bet: W <- (W + w_j) (1 + b (x - m)).
 
 The baseline is estimated. Its mean m is not known, so "the stream has the mean of the baseline" is rejected if it is for every m:
 for each m the stream's e-value is multiplied with one of the baseline against m, p(m)^(-1/2) / 2 (a calibrator of p-values: Vovk
-and Wang, Annals of Statistics 49, 2021), and the least product counts. Both are independent, so the product is an e-process over the
-draw of baseline and stream. An m far from the baseline's mean is disproved by the baseline, one near it by the stream; a large
+and Wang, Annals of Statistics 49, 2021), and the least product counts. Both are independent, so the product is an e-process over
+the draw of baseline and stream. An m far from the baseline's mean is disproved by the baseline, one near it by the stream; a large
 baseline costs a factor of 2. Values of m form cells; a bet upwards is settled against the upper end of a cell, one downwards
-against its lower end, so that nothing is lost between them. p(m) is that of Student's test over clusters with one row of 0 and one of 1
-added (in the manner of Agresti and Coull, 1998): approximate, and usable where all rows are 0.
+against its lower end, so that nothing is lost between them. p(m) is that of Student's test over clusters with one row of 0 and one
+of 1 added (in the manner of Agresti and Coull, 1998): approximate, and usable where all rows are 0.
 """
 
 from collections.abc import Sequence

@@ -97,6 +97,7 @@ class CascadeCurve(Record):
     """Cost, accuracy and coverage of one student before one fallback, over all thresholds."""
 
     student: str
+    """Name of the student."""
     fallback: str
     """The model that answers below the threshold."""
     points: tuple[CurvePoint, ...] = ()

@@ -2,7 +2,7 @@
 
 Whole clusters go to one part. The order in which thresholds are tested comes from the confidences of the other part, without its
 labels. Several stages that need a threshold share `delta`, and the clusters of the certifying part: a later stage is asked only
-what those before were unsure of, so it is certified on such rows alone, and on rows that took no part in setting the thresholds before.
+what those before were unsure of, so it is certified on such rows alone, which took no part in setting the thresholds before.
 """
 
 from collections.abc import Mapping, Sequence

@@ -38,10 +38,6 @@ class ShadowState(Record):
     """Why, in a sentence."""
     decided_at: int | None = None
     """Pair at which it was decided."""
-    above_floor: bool = False
-    """Whether the challenger was proven to be above the floor."""
-    beside_champion: bool = False
-    """Whether the challenger was proven to be at most the margin below the champion."""
     version: int = 1
     """Version of this layout."""
 

@@ -76,24 +76,17 @@ def agreement(state: ShadowState, delta: float) -> Estimate | None:
 
 def _decided(state: ShadowState, section: Shadow) -> ShadowState:
     """Return `state` with the word that its counts bring about."""
-    if state.word != "keep watching":
+    if state.word != "keep watching" or state.pairs < section.least:
         return state
     above, below, beside, worse = _log_e(state, section)
     whole, half = -math.log(section.delta), -math.log(section.delta / 2)
-    proven = {
-        "above_floor": state.above_floor or above >= whole,
-        "beside_champion": state.beside_champion or beside >= whole,
-    }
-    state = state.model_copy(update=proven)
-    if state.pairs < section.least:
-        return state
     share = state.agreed / state.pairs
     seen = f"{share:.3f} of {state.pairs} answers are the reference's"
     if below >= half:
         return _end(state, "refuse", f"{seen}, and the rate is proven to be below the floor {section.floor:g}")
     if worse >= half:
         return _end(state, "refuse", f"{seen}, and the champion agrees oftener: {state.losses} against {state.wins} requests")
-    if state.above_floor and (state.beside_champion or not _has_champion(state)):
+    if above >= whole and (beside >= whole or not _has_champion(state)):
         beside_champion = " and not worse than the champion" if _has_champion(state) else ""
         return _end(state, "promote", f"{seen}, and the rate is proven to be above the floor {section.floor:g}{beside_champion}")
     return state

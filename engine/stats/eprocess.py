@@ -74,12 +74,12 @@ def difference_below(wins: Array | float, losses: Array | float, ties: Array | f
 
 
 def _mixture(hits: Array, misses: Array, rate: float) -> Array:
-    from scipy.special import betaln
-    from scipy.stats import beta
+    from scipy.special import betaincc, betaln
 
     first, second = PRIOR
-    posterior = betaln(first + hits, second + misses) + beta.logsf(rate, first + hits, second + misses)
-    prior = betaln(first, second) + beta.logsf(rate, first, second)
+    with np.errstate(divide="ignore"):  # the logarithm of 0: no mass above the rate, so no evidence
+        posterior = betaln(first + hits, second + misses) + np.log(betaincc(first + hits, second + misses, rate))
+    prior = betaln(first, second) + np.log(betaincc(first, second, rate))
     likelihood = hits * np.log(rate) + misses * np.log1p(-rate)
     return np.asarray(posterior - prior - likelihood)
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from engine.records.certificate import Certificate, Method
 from engine.rows import content_id
-from engine.stats.clusters import Clusters, design_effect
+from engine.stats.clusters import Clusters, subset_design_effects
 from engine.stats.intervals import Array, estimate, wilson
 
 GRID = 64  # thresholds that are tested
@@ -212,15 +212,8 @@ def _table(answers: Answers, thresholds: Array, alpha: float, *, by_cluster: boo
     num_answered, num_wrong = accepted.sum(axis=1).astype(float), (accepted * wrong).sum(axis=1)
     design = np.ones(len(thresholds))
     if by_cluster and answers.labels is not None:
-        every = Clusters(answers.labels)
-        design = np.array([_design(wrong[mask], every.take(mask)) if mask.sum() > 1 else 1.0 for mask in accepted])
+        design = subset_design_effects(wrong, accepted, Clusters(answers.labels))
     return _Table(num_answered, num_wrong, design, binomial_p(num_wrong / design, num_answered / design, alpha))
-
-
-def _design(wrong: Array, clusters: Clusters) -> float:
-    sums = clusters.sums(wrong)
-    informative = min(int((sums > 0).sum()), int((sums < clusters.sizes).sum()))
-    return float(design_effect(wrong, clusters, informative))
 
 
 def _numbers(table: _Table, order: Order, chosen: int, delta: float, *, answered_of: int) -> dict[str, object]:

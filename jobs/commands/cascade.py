@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from engine.contract import Contract
 from engine.contract.serving import PERSON, Cascade, Stage
-from engine.errors import InputError, MissingArtifact
+from engine.errors import InputError
 from engine.records.certificate import CascadeResult, CurvePoint
 from engine.records.report import Report
 from engine.rows import PREDICTION
@@ -40,10 +40,7 @@ def cascade(run: str, order: Order) -> CascadeResult:
         InputError: a stage is not among the evaluated models, or a number is out of range.
     """
     work = workspace.reopen(run)
-    reports = load_artifact(work.folder / "reports")
-    if reports is None:
-        raise MissingArtifact(f"{run}: there are no reports yet, and thresholds are certified on its predictions. Finish the run.")
-    table = reports.read("predictions", PREDICTION)
+    table = workspace.finished(work.folder, "reports").read("predictions", PREDICTION)
     report = workspace.read_model(work.folder / "reports", "report.json", Report)
     section = _section(work.contract, report, order)
     names = [stage.to for stage in section.stages if stage.to != PERSON]

@@ -74,7 +74,8 @@ class Cascade(Section):
     delta: Risk = 0.1
     """Probability, at most, that the certified threshold does not keep `alpha`; over all stages together."""
     starts: Positive = 3
-    """Places in the order of thresholds at which testing starts; they share `delta`."""
+    """Places in the order of thresholds at which testing starts. They share `delta`, most of which is where the confidences themselves
+    say that a threshold is proven most clearly; the others are for confidences that say nothing."""
     method: Literal["rows", "effective", "thinned"] | None = None
     """How clusters of the holdout enter: `rows` ignores them, `effective` counts them by a design effect (approximate), `thinned`
     takes one row of each (exact). null = `effective` where there are clusters, else `rows`."""

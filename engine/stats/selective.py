@@ -4,8 +4,9 @@ Learn then Test (Angelopoulos, Bates, Candes, Jordan and Lei, "Learn then Test",
 hypothesis "its risk is above alpha" with a p-value; thresholds are tested in an order that is fixed before, from strict to loose,
 with the family-wise error delta. Testing begins at several `starts` that share delta, so that a strict threshold that too few rows
 reach does not end everything; a start that is reached with all tests since the one before passed inherits its share (the fallback
-procedure: Wiens and Dmitrienko, J. Biopharm. Stat. 15, 2005). Among what is certified the loosest threshold is returned. The risk
-is not monotone in the threshold, so conformal risk control does not apply.
+procedure: Wiens and Dmitrienko, J. Biopharm. Stat. 15, 2005). Most of delta is where the confidences promise most (`order_of`).
+Among what is certified the loosest threshold is returned. The risk is not monotone in the threshold, so conformal risk control does
+not apply.
 
 p-values. For independent rows the exact binomial one. Rows of a cluster are not independent, and then it is not valid:
 
@@ -33,8 +34,9 @@ from engine.stats.clusters import Clusters, subset_design_effects
 from engine.stats.intervals import Array, estimate, wilson
 
 GRID = 64  # thresholds that are tested
-COVERAGES = (0.25, 0.5, 0.75)
-"""Shares of rows that are answered at the starts, of three; others are spaced as evenly."""
+GUESS = 0.8
+"""Share of delta at the start that the confidences themselves suggest; the other starts share the rest."""
+DOUBT = 1.5  # times the risk that the confidences say, which is what they are trusted with
 SPARE = 1.5  # times the rows that would suffice without an error, that a start has at least
 FEW = 1e-9
 
@@ -64,8 +66,8 @@ class Promise(NamedTuple):
 
     @property
     def fewest(self) -> int:
-        """Rows that certify at a start if none of them is wrong."""
-        return int(np.ceil(np.log(self.delta / self.starts) / np.log1p(-self.alpha)))
+        """Rows that certify at the best start if none of them is wrong."""
+        return int(np.ceil(np.log(self.delta * (GUESS if self.starts > 1 else 1)) / np.log1p(-self.alpha)))
 
 
 class Bound(NamedTuple):
@@ -77,28 +79,35 @@ class Bound(NamedTuple):
 
 
 class Order(NamedTuple):
-    """Thresholds from strict to loose, (k,), and the positions among them at which testing starts."""
+    """Thresholds from strict to loose, (k,), the positions among them at which testing starts, and their shares of delta."""
 
     thresholds: Array
     starts: tuple[int, ...]
+    shares: tuple[float, ...]
 
 
 def order_of(confidence: Array, rows: int, promise: Promise) -> Order:
     """Return thresholds at evenly spaced coverages of `confidence`, (m,), for testing on `rows` rows.
 
-    `confidence` are of prompts other than those that are tested, or the order would depend on them; they need no labels.
+    `confidence` are of prompts other than those that are tested, or the order would depend on them; they need no labels. Most of
+    delta is at the threshold that would be proven most clearly if the risk were DOUBT times what the confidences say; the other
+    starts are evenly spaced by coverage, for confidences that say nothing. Where a start lies decides how much is answered, not
+    whether the promise holds.
     """
     known = confidence[np.isfinite(confidence)]
     if not len(known):
-        return Order(np.zeros(0), ())
-    covered = np.arange(1, GRID + 1) / GRID * (len(known) / len(confidence))
+        return Order(np.zeros(0), (), ())
     thresholds = np.unique(np.quantile(known, 1 - np.arange(1, GRID + 1) / GRID, method="lower"))[::-1]
-    # Several coverages may have one threshold, where confidences tie: the coverage of each is counted again.
-    covered = (known[None, :] >= thresholds[:, None]).sum(axis=1) / len(confidence)
-    least = SPARE * promise.fewest / max(1, rows)
-    wanted = [max(least, share) for share in _coverages(promise.starts)]
-    starts = {min(int(np.searchsorted(covered, share)), len(thresholds) - 1) for share in wanted}
-    return Order(thresholds, tuple(sorted(starts)))
+    above = known[None, :] >= thresholds[:, None]  # counted, as several coverages have one threshold where confidences tie
+    expected = rows * above.sum(axis=1) / len(confidence)
+    risk = np.clip(DOUBT * (above * (1 - known)).sum(axis=1) / above.sum(axis=1), 0, 1)
+    enough = expected >= min(SPARE * promise.fewest, expected[-1])
+    starts = [int(np.argmin(np.where(enough, binomial_p(expected * risk, expected, promise.alpha), 2.0)))]
+    first = int(np.argmax(enough))
+    for share in np.arange(1, promise.starts) / promise.starts:
+        starts.append(max(first, min(int(np.searchsorted(expected, share * rows)), len(thresholds) - 1)))
+    shares = [1.0] if promise.starts == 1 else [GUESS, *[(1 - GUESS) / (promise.starts - 1)] * (promise.starts - 1)]
+    return Order(thresholds, tuple(starts), tuple(shares))
 
 
 def certify(answers: Answers, promise: Promise, order: Order, bound: Bound = Bound()) -> Certificate:  # noqa: B008
@@ -119,7 +128,7 @@ def certify(answers: Answers, promise: Promise, order: Order, bound: Bound = Bou
     if reason := _hopeless(used, promise, order):
         return base.model_copy(update={"reason": reason})
     table = _table(used, order.thresholds, promise.alpha, by_cluster=method == "effective")
-    chosen = fixed_sequence(table.p_values, order.starts, promise.delta, promise.starts)
+    chosen = fixed_sequence(table.p_values, order.starts, order.shares, promise.delta)
     if chosen is None:
         best = int(np.argmin(table.p_values))
         reason = (
@@ -131,14 +140,16 @@ def certify(answers: Answers, promise: Promise, order: Order, bound: Bound = Bou
     return base.model_copy(update=_numbers(table, order, chosen, promise.delta, answered_of=len(used.right)))
 
 
-def fixed_sequence(p_values: Array, starts: Sequence[int], delta: float, shares: int) -> int | None:
+def fixed_sequence(p_values: Array, starts: Sequence[int], shares: Sequence[float], delta: float) -> int | None:
     """Return the last hypothesis that is rejected with a family-wise error of at most `delta`; None if none is.
 
-    Hypotheses are in order. Each of `starts` has delta / `shares`; what a rejected one had goes on to the next.
+    Hypotheses are in order. Each of `starts` has its share of delta; what a rejected one had goes on to the next.
     """
+    own = np.zeros(len(p_values))
+    np.add.at(own, list(starts), delta * np.asarray(shares, dtype=np.float64))
     level, last = 0.0, None
     for index, p_value in enumerate(p_values):
-        level += delta / shares * list(starts).count(index)
+        level += own[index]
         if level and p_value <= level:
             last = index
         else:
@@ -188,10 +199,6 @@ class _Table(NamedTuple):
     wrong: Array
     design: Array
     p_values: Array
-
-
-def _coverages(starts: int) -> tuple[float, ...]:
-    return COVERAGES if starts == len(COVERAGES) else tuple((np.arange(1, starts + 1) / (starts + 1)).tolist())
 
 
 def _hopeless(answers: Answers, promise: Promise, order: Order) -> str:

@@ -19,7 +19,7 @@ from engine.stats.selective import (
     upper_bound,
 )
 
-ORDER = Order(np.array([0.9, 0.8, 0.7, 0.6, 0.5]), (0, 2))
+ORDER = Order(np.array([0.9, 0.8, 0.7, 0.6, 0.5]), (0, 2), (0.5, 0.5))
 
 
 def answers(confidence, right, labels=None):
@@ -94,12 +94,12 @@ def test_p_value_is_the_binomial_one_and_the_bound_inverts_it():
     ],
 )
 def test_fixed_sequence_with_starts_that_share_and_inherit(p_values, starts, expected):
-    assert fixed_sequence(np.array(p_values), starts, 0.1, 2) == expected
+    assert fixed_sequence(np.array(p_values), starts, [0.5] * len(starts), 0.1) == expected
 
 
 def test_family_wise_error_of_the_sequence_is_at_most_delta_when_every_hypothesis_is_true():
     draw = np.random.default_rng(1)
-    found = [fixed_sequence(draw.random(20), (0, 6, 12), 0.1, 3) is not None for _ in range(4000)]
+    found = [fixed_sequence(draw.random(20), (0, 6, 12), (0.2, 0.5, 0.3), 0.1) is not None for _ in range(4000)]
     assert 0.08 < np.mean(found) <= 0.11
 
 
@@ -118,13 +118,13 @@ def test_ties_are_all_answered_or_none():
     found = certify(answers(confidence, np.ones(100)), Promise(0.1, 0.1, 2), ORDER)
     assert found.answered in (0, 100) and found.threshold in ORDER.thresholds
     order = order_of(np.full(50, 0.8), 100, Promise())
-    assert order.thresholds.tolist() == [0.8] and order.starts == (0,)
+    assert order.thresholds.tolist() == [0.8] and set(order.starts) == {0} and sum(order.shares) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
     ("confidence", "right", "reason"),
     [
-        ([0.9] * 20, [1] * 20, "20 independent rows have a confidence, and even without an error 29"),
+        ([0.9] * 20, [1] * 20, "20 independent rows have a confidence, and even without an error 24"),
         ([np.nan] * 50, [1] * 50, "gives no confidence"),
         ([0.9] * 100, [0, 1] * 50, "more labelled rows"),
     ],

@@ -74,12 +74,12 @@ class Cascade(Section):
     delta: Risk = 0.1
     """Probability, at most, that the certified threshold does not keep `alpha`; over all stages together."""
     starts: Positive = 3
-    """Places in the order of thresholds at which testing starts. They share `delta`, most of which is where the confidences themselves
-    say that a threshold is proven most clearly; the others are for confidences that say nothing."""
+    """Places in the order of thresholds at which testing starts. They share `delta`, most of which is where the confidences
+    themselves say that a threshold is proven most clearly; the others are for confidences that say nothing."""
     method: Literal["rows", "effective", "thinned"] | None = None
     """How clusters of the holdout enter: `rows` ignores them, `effective` counts them by a design effect (approximate), `thinned`
     takes one row of each (exact). null = `effective` where there are clusters, else `rows`."""
-    stages: Annotated[tuple[Stage, ...], distinct("to")] = Field(default=(), max_length=8)
+    stages: Annotated[tuple[Stage, ...], distinct("to", hint="; each stage is asked once")] = Field(default=(), max_length=8)
     """In the order in which they are asked; empty = the champion, then the first teacher."""
     unsure: Literal["abstain", "error"] = "abstain"
     """How a request ends of which no stage was sure: an abstention, or an error. A request of which a stage failed, and that no

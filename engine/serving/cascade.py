@@ -74,11 +74,11 @@ class Cascade:
 
     def next(self, attempts: Sequence[Attempt], niche: Verdict | None = None) -> Step:
         """Return what to do after `attempts`, the stages asked so far, in order; `niche`: what the niche check said."""
-        outside = niche is not None and not niche.inside
+        outside = "" if niche is None or niche.inside else f"outside the niche: {niche.reason}"
         if outside and self.section.niche.outside == "abstain":
-            return Step("abstain", reason=f"outside the niche: {niche.reason}")
+            return Step("abstain", reason=outside)
         done = {attempt.stage: attempt for attempt in attempts}
-        told: list[str] = [f"outside the niche: {niche.reason}"] if outside and niche else []
+        told = [outside] if outside else []
         has_failed = False
         for rung in self.rungs:
             name = rung.stage.to

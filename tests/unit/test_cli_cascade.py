@@ -1,6 +1,7 @@
 """`rayleigh cascade` on a made run: the table, the file that it writes, and its refusals."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from engine.records.certificate import CascadeResult
 from engine.rows import PREDICTION, from_rows
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts
+from jobs.bench import cascade as bench
 from jobs.cli import app
 from jobs.pipeline import pipeline
 
@@ -71,6 +73,14 @@ def test_unknown_stage_single_stage_and_impossible_number_are_refused(run):
     )
     assert "found one stage" in ask(run, "--stage", "t", code=1)
     assert "less than 1" in ask(run, "--alpha", "1.5", code=1)
+
+
+def test_bench_counts_broken_promises_and_what_the_cascade_brings(run):
+    result = bench.bench(run, sys.executable, bench.Plan(alphas=(0.1,), draws=30, splits=6))
+    ways = {each.way: each for each in result.kept}
+    assert ways["effective"].broken <= 0.2 and ways["by eye"].broken > ways["effective"].broken
+    assert (result.rows, result.clusters, result.student, result.fallback) == (ROWS, ROWS // 2, "small", "t")
+    assert 0.2 < result.brought[0].coverage < 1 and result.brought[0].cost < 0.9 and "by eye" in bench.as_text(result)
 
 
 def test_run_without_reports_says_so(tmp_path):

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
+from jobs.commands.cli_cascade import cascade
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_withdraw import withdraw
@@ -42,6 +43,7 @@ app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
 app.add_typer(ablation)  # without a name: its command is one of ours
 app.command()(search)
+app.command()(cascade)
 app.command()(withdraw)
 
 

@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import sample_worth
 
 from engine.contract.gate import Gate
+from engine.records.certificate import CascadeCurve
 from engine.records.gate import RequirementTest
 from engine.records.report import Holdout, ModelEntry, Report
 from engine.release.gate import decide, thresholds
 from engine.release.point import estimate_of
 from engine.rows import Row
+from engine.serving.curve import Graded, curve
 
 MODELS = {  # role, parameters, layers, chance to be right on seen and unseen scenarios, p95 in ms
     "smol": ("teacher", 134_515_008, 30, 0.93, 0.86, 812.0),
@@ -68,7 +71,19 @@ def report(rows: list[Row], nasty: str) -> Report:
             *([f"Some finding quotes {nasty}"] if nasty else []),
         ),
         worth=sample_worth.worth(rows, models),
+        cascade=_cascade(rows),
     )
+
+
+def _cascade(rows: list[Row]) -> tuple[CascadeCurve, ...]:
+    """The curves of both students before the teacher, each answer with the confidence of its row; students cost a third."""
+    models = {}
+    for name, price in (("smol", 3e-5), ("s", 1e-5), ("xs", 1e-5)):
+        own = sorted((row for row in rows if row["model"] == name), key=lambda row: row["prompt_id"])
+        confidence = np.array([row["confidence"] if row["confidence"] is not None else np.nan for row in own], dtype=np.float64)
+        right = np.array([row["exact"] for row in own], dtype=np.float64)
+        models[name] = Graded(right, confidence, np.ones(len(own)), np.full(len(own), price))
+    return tuple(curve(name, "smol", models) for name in ("s", "xs"))
 
 
 def _entry(name: str, rows: list[Row]) -> Row:

@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "capture": {"teachers"},
     "students": {"capture"},
     "evaluation": set(),
+    "serving": set(),
     "release": set(),
     "report": set(),
 }

@@ -17,6 +17,7 @@ from engine.contract.judges import Judges
 from engine.contract.on_policy import problems
 from engine.contract.prompts import Prompts, Source
 from engine.contract.reference import is_none
+from engine.contract.serving import Serving, serving_problems
 from engine.contract.specialist import Specialist
 from engine.contract.students import Student
 from engine.contract.synthesize import supports_counter_examples
@@ -48,6 +49,8 @@ class Contract(Section):
     """What a student must reach to be released."""
     budget: Budget = Budget()
     """What may be spent, and prices."""
+    serving: Serving | None = Field(default=None, exclude_if=is_none)
+    """What a served answer goes through; null = every answer of the champion is given. No job depends on it."""
     warn_above: Share = 0.5
     """A job that drops more than this share of its rows for one fault or likeness says so on the console, in `status` and in its
     record, with what to set; rows that the contract leaves out on purpose (`quota`, further samples) do not count. 1 = never."""
@@ -269,8 +272,8 @@ class Contract(Section):
         return self
 
     @model_validator(mode="after")
-    def rounds_have_their_teachers_and_rewards(self) -> "Contract":
-        if found := list(problems(self)):
+    def rounds_have_their_teachers_and_rewards_and_served_models_exist(self) -> "Contract":
+        if found := [*problems(self), *serving_problems(self)]:
             raise ValueError("; ".join(found))
         return self
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from engine.records.ablation import Ablation
 from engine.records.base import Json, Record
+from engine.records.certificate import CascadeCurve
 from engine.records.estimate import Estimate, ReliabilityBin
 from engine.records.gate import GateDecision, RequirementTest
 from engine.records.judge import JudgeMetrics
@@ -228,6 +229,8 @@ class Report(Record):
     """Result of `rayleigh ablate` on this dataset, if there is one."""
     worth: Worth | None = None
     """What the run cost and saves, whose errors the students make, and what to do next; null in older reports."""
+    cascade: tuple[CascadeCurve, ...] = ()
+    """Each student that gives a confidence before the best teacher, over all thresholds; empty in older reports."""
 
     def model(self, name: str, role: Role = "student") -> ModelEntry:
         """Return the entry of the model `name`.

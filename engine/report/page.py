@@ -16,7 +16,7 @@ from engine.contract.budget import Price
 from engine.inference.spending import costs
 from engine.records.gate import POINT
 from engine.records.report import ModelEntry
-from engine.report import curve_plot, effects_plot, funnel, headline, labels, plots, row_counts
+from engine.report import cascade_plot, curve_plot, effects_plot, funnel, headline, labels, plots, row_counts
 from engine.report.embed import as_data
 from engine.report.page_data import PageData
 from engine.report.queries import QUERIES
@@ -26,7 +26,8 @@ from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS, R
 TEMPLATES = Path(__file__).parent / "templates"
 
 SECTION_IDS = (
-    "summary funnel duplicates judge pools training quality calibration pareto gate return attribution lineage predictions run"
+    "summary funnel duplicates judge pools training quality calibration pareto cascade gate return attribution "
+    "lineage predictions run"
 ).split()
 """Ids of the sections, in order, and their file names below templates/sections."""
 SECTIONS = [(name, "Deduplication" if name == "duplicates" else name.capitalize()) for name in SECTION_IDS]
@@ -60,6 +61,8 @@ def page(data: PageData) -> str:
         "point": POINT,
         "learning_curve": curve_plot.learning_curve(data.report.worth.curve if data.report.worth else None),
         "effects": effects_plot.effects(data.report.worth.attribution if data.report.worth else None),
+        "cascade_chart": cascade_plot.cascade,
+        "cascade_rows": cascade_plot.rows,
         "metrics": _metrics(models),
         "slices": _slices(models),
         "fields": list(dict.fromkeys(field for model in models for field in model.fields)),

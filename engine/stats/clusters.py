@@ -81,3 +81,24 @@ def design_effect(residuals: Array, clusters: Clusters, informative: Array | flo
     weight = np.asarray(informative, dtype=np.float64)
     rho = (PRIOR_CLUSTERS * PRIOR_ICC + weight * icc(residuals, clusters)) / (PRIOR_CLUSTERS + weight)
     return 1 + (clusters.mean_size - 1) * rho
+
+
+def subset_design_effects(hits: Array, subsets: Array, clusters: Clusters) -> Array:
+    """Return the design effect of the share of `hits`, (n,) of 0 and 1, in each of the masks `subsets`, (k, n), as (k,).
+
+    The same as `design_effect` of the rows of each mask, for all of them at once; the informative clusters are those with a hit, or
+    those with a miss, whichever are fewer.
+    """
+    sizes, sums = clusters.sums(subsets.astype(np.float64)), clusters.sums(subsets * hits)
+    rows, count = sizes.sum(axis=1), (sizes > 0).sum(axis=1)
+    share = np.divide(sums.sum(axis=1), rows, out=np.zeros(len(rows)), where=rows > 0)
+    squares = np.divide((sums - share[:, None] * sizes) ** 2, sizes, out=np.zeros_like(sizes), where=sizes > 0).sum(axis=1)
+    mean_size = np.divide((sizes**2).sum(axis=1), rows, out=np.ones(len(rows)), where=rows > 0)
+    between = squares / np.maximum(1, count - 1)
+    within = np.maximum(0, rows * share * (1 - share) - squares) / np.maximum(1, rows - count)
+    total = between + ((rows - mean_size) / np.maximum(1, count - 1) - 1) * within
+    varies = (total > 0) & (count > 1) & (count < rows)
+    correlation = np.clip(np.divide(between - within, total, out=np.zeros_like(total), where=varies), 0, 1)
+    informative = np.minimum((sums > 0).sum(axis=1), (sums < sizes).sum(axis=1))
+    rho = (PRIOR_CLUSTERS * PRIOR_ICC + informative * correlation) / (PRIOR_CLUSTERS + informative)
+    return 1 + (mean_size - 1) * rho

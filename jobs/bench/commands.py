@@ -168,3 +168,35 @@ def train(
 
     result = measure(run, order=Order(student, steps, rounds, parts or []), profile=profile)
     show(result, as_text(result), as_json)
+
+
+@bench.command()
+def cascade(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run, which is only read.")],
+    student: Annotated[str | None, typer.Option("--student", help="Default: the most accurate one.")] = None,
+    alphas: Annotated[list[float] | None, typer.Option("--alpha", help="Promised risk; repeatable.")] = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Draws on which the promise is checked.")] = 500,
+    splits: Annotated[int, typer.Option("--splits", min=1, help="Halves on which accuracy and cost are measured.")] = 200,
+    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has MAPIE.")] = sys.executable,
+    as_json: Json = False,
+) -> None:
+    """Check how often certified thresholds break their promise on RUN's predictions, beside MAPIE, and what they bring."""
+    from jobs.bench import cascade
+
+    chosen = cascade.Plan(student=student, draws=draws, splits=splits)
+    result = cascade.bench(run, peers, chosen._replace(alphas=alphas) if alphas else chosen)
+    show(result, cascade.as_text(result), as_json)
+
+
+@bench.command()
+def monitor(
+    streams: Annotated[int, typer.Option("--streams", min=50, help="Streams of each kind.")] = 1000,
+    rows: Annotated[int, typer.Option("--rows", min=400, help="Rows of a stream.")] = 2000,
+    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has Evidently.")] = sys.executable,
+    as_json: Json = False,
+) -> None:
+    """Measure false alarms and delay of the monitor beside oracles, and beside tests of every window (SciPy, Evidently)."""
+    from jobs.bench import monitor
+
+    result = monitor.bench(peers, monitor.Plan(streams=streams, rows=rows))
+    show(result, monitor.as_text(result), as_json)

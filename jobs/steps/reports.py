@@ -35,6 +35,7 @@ from engine.storage.artifact import Artifact, RowCounts, load_artifact, nan_find
 from engine.storage.shards import iterate
 from engine.students.export import gguf
 from jobs.steps import on_policy
+from jobs.steps.curves import curves
 from jobs.steps.exports import exports, served
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
@@ -101,7 +102,10 @@ def _write(context: JobContext, written: Verdict) -> None:
     more = {"judge": _judge(context), "curation": curation, "ablation": _ablation(context)}
     numbers = written.report.model_copy(update=more)
     found = worth(context, written.results, numbers.models)
-    numbers = numbers.model_copy(update={"worth": found, "findings": (*numbers.findings, *advice.findings(found))})
+    niche = context.contract.specialist.niche
+    found_curves = curves(written.results, context.contract.budget.price, answer_above=niche.answer_above)
+    findings = (*numbers.findings, *advice.findings(found))
+    numbers = numbers.model_copy(update={"worth": found, "cascade": found_curves, "findings": findings})
     table = pa.concat_tables(written.predictions)
     context.writer.put("predictions", table, PREDICTION)
     context.writer.folder.write(REPORT, numbers.model_dump_json(indent=1).encode())

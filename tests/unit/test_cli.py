@@ -35,6 +35,7 @@ def test_options_are_these_and_no_more():
         "rejudge": ["--contract", "--json", "--profile", "--set", "--write"],
         "rollback": ["--json", "--registry"],
         "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],
+        "cascade": ["--alpha", "--delta", "--json", "--seed", "--stage"],
         "dedup": [
             "--against",
             "--damaged",
@@ -51,11 +52,13 @@ def test_options_are_these_and_no_more():
         ],
         "doctor": ["--json", "--profile"],
         "search": ["--json", "--profile", "--set", "--space"],
+        "bench cascade": ["--alpha", "--draws", "--json", "--peers", "--splits", "--student"],
         "bench capture": ["--examples", "--json", "--profile", "--rounds"],
         "bench dedup": ["--corpus", "--json", "--peers", "--profile", "--rounds", "--rows"],
         "bench flow": ["--json", "--profile", "--rows"],
         "bench generate": ["--json", "--profile", "--prompts", "--rounds"],
         "bench judge": ["--answers", "--json", "--profile", "--rounds"],
+        "bench monitor": ["--json", "--peers", "--rows", "--streams"],
         "bench prune": [
             "--epochs",
             "--json",

@@ -80,6 +80,7 @@ SHOWN = {  # section -> text that only its content has
     "quality": "Exact match by slice",
     "calibration": "reliability diagram",
     "pareto": "exact match against parameters",
+    "cascade": "cascade of s before smol",
     "gate": "Retention on unseen",
     "return": "learning curve over data",
     "attribution": "effect of each bucket of the examples",

@@ -1,0 +1,90 @@
+"""`rayleigh cascade` on a made run: the table, the file that it writes, and its refusals."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from made_run import made_run
+from typer.testing import CliRunner
+
+from engine.records.certificate import CascadeResult
+from engine.rows import PREDICTION, from_rows
+from engine.runs.recipe import identify
+from engine.storage.artifact import RowCounts
+from jobs.bench import cascade as bench
+from jobs.cli import app
+from jobs.pipeline import pipeline
+
+ROWS = 400
+
+
+def ask(*words, code=0):
+    result = CliRunner().invoke(app, ["cascade", *words], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose student `small` is right as often as it says, beside a teacher that is right in 85 % and ten times as dear."""
+    work = made_run(str(tmp_path / "run"), tmp_path)
+    draw, rows = np.random.default_rng(0), []
+    for index in range(ROWS):
+        confidence = float(1 - 0.6 * draw.random() ** 3)
+        shared = {"prompt_id": f"p{index}", "scenario": f"c{index // 2}", "finish_reason": "stop", "tokens_in": 10, "tokens_out": 5}
+        right = bool(draw.random() < confidence)
+        rows.append({**shared, "model": "small", "exact": right, "confidence": confidence, "seconds": 0.1})
+        rows.append({**shared, "model": "t", "exact": bool(draw.random() < 0.85), "confidence": 0.9, "seconds": 1.0})
+    context = work.context(
+        {job.name: job for job in pipeline(work.contract)}["reports"], log=lambda text: None, progress=lambda text: None
+    )
+    report, contract = ((work.folder / "reports").read(name) for name in ("report.json", "contract.json"))
+    context.writer.clear()
+    context.writer.put("predictions", from_rows(rows, PREDICTION), PREDICTION)
+    context.writer.folder.write("report.json", report)
+    context.writer.folder.write("contract.json", contract)
+    context.writer.finish(identify(context), RowCounts(len(rows), {"stop": len(rows)}))
+    return str(tmp_path / "run")
+
+
+def test_thresholds_are_certified_on_half_and_measured_on_the_other(run, tmp_path):
+    text = ask(run, "--alpha", "0.2")
+    assert text.startswith("cascade  small -> t") and "small: answers from confidence" in text and "t alone" in text
+    found = CascadeResult.model_validate_json((tmp_path / "run" / "cascade.json").read_text())
+    certificate = found.certificates["small"]
+    assert found.stages == ("small", "t") and certificate.alpha == 0.2 and certificate.method == "effective"
+    assert certificate.n == found.check.n == ROWS / 2 and certificate.clusters == 100
+    assert certificate.deployment and not certificate.expired(deployment=certificate.deployment)
+    assert certificate.expired(deployment="another")
+    assert found.check.cost_vs_fallback.high < 0.7 and found.check.risk.low <= 0.2
+    assert json.loads(ask(run, "--alpha", "0.2", "--json"))["certificates"] == json.loads(found.model_dump_json())["certificates"]
+
+
+def test_promise_that_cannot_be_kept_leaves_everything_to_the_last_stage(run):
+    text = ask(run, "--alpha", "0.01")
+    assert "small: no threshold: " in text and "even without an error" in text
+    assert "answered by a student  0.000" in text
+
+
+def test_unknown_stage_single_stage_and_impossible_number_are_refused(run):
+    assert "found stage 'nobody', expected one of the evaluated models ['small', 't']" in ask(
+        run, "--stage", "nobody", "--stage", "t", code=1
+    )
+    assert "found one stage" in ask(run, "--stage", "t", code=1)
+    assert "less than 1" in ask(run, "--alpha", "1.5", code=1)
+
+
+def test_bench_counts_broken_promises_and_what_the_cascade_brings(run):
+    result = bench.bench(run, sys.executable, bench.Plan(alphas=(0.1,), draws=30, splits=6))
+    ways = {each.way: each for each in result.kept}
+    assert ways["effective"].broken <= 0.2 and ways["by eye"].broken > ways["effective"].broken
+    assert (result.rows, result.clusters, result.student, result.fallback) == (ROWS, ROWS // 2, "small", "t")
+    assert 0.2 < result.brought[0].coverage < 1 and result.brought[0].cost < 0.9 and "by eye" in bench.as_text(result)
+
+
+def test_run_without_reports_says_so(tmp_path):
+    run = made_run(str(tmp_path / "run"), tmp_path).folder
+    run_reports = run / "reports"
+    run_reports.remove()
+    assert "reports: no finished job has made it" in ask(str(run), code=1)

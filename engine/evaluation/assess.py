@@ -171,7 +171,7 @@ def _spent(result: EvalResult, teacher: EvalResult | None, price: Price, *, answ
     """Return what each request costs with fallback to the teacher; None for a teacher, and without one."""
     if result.target.role == "teacher" or teacher is None:
         return None
-    served, fallback = _served(result), _served(teacher)
+    served, fallback = served_by(result), served_by(teacher)
     own_price, fallback_price = cost.price_of(served, price, teacher=None), cost.price_of(fallback, price, teacher=teacher.name)
     requests = cost.spent(served, own_price, fallback, fallback_price, answer_above=answer_above)
     return cost.with_corrections(requests, price.per_correction)
@@ -179,19 +179,11 @@ def _spent(result: EvalResult, teacher: EvalResult | None, price: Price, *, answ
 
 def _cost(result: EvalResult, requests: cost.Spent | None, price: Price) -> Cost | None:
     if result.target.role == "teacher":
-        served = _served(result)
+        served = served_by(result)
         return cost.cost_alone(served, cost.price_of(served, price, teacher=result.name), price.per_correction)
     return requests and cost.cost(requests)
 
 
-def _served(result: EvalResult) -> cost.Served:
-    columns = result.predictions.select(["finish_reason", "confidence", "tokens_in", "tokens_out"]).to_pydict()
-    # The machine behind an endpoint is another's: its tokens have a price, our waiting for them has none.
-    seconds = [0.0] if isinstance(result.target.model, EndpointModel) else list(result.evaluated.seconds.values())
-    return cost.Served(
-        right=result.right,
-        sound=np.array([finish_reason == "stop" for finish_reason in columns["finish_reason"]], dtype=np.float64),
-        confidence=np.array([np.nan if value is None else value for value in columns["confidence"]], dtype=np.float64),
-        seconds=float(np.mean(seconds)) if seconds else None,
-        tokens=np.column_stack([columns["tokens_in"], columns["tokens_out"]]).astype(np.float64),
-    )
+def served_by(result: EvalResult) -> cost.Served:
+    """Return a model's answers as `cost` reads them."""
+    return cost.served(result.predictions, is_remote=isinstance(result.target.model, EndpointModel))

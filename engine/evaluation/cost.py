@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from engine.contract.budget import HOUR, MILLION, Price
 from engine.records.estimate import Estimate
@@ -20,6 +21,19 @@ class Served(NamedTuple):
     confidence: Array  # (n,) nan where the model gives none; such an answer never falls back
     seconds: float | None  # mean machine seconds of one request served alone, 0 behind an endpoint; None if untimed
     tokens: Array  # (n, 2) in and out
+
+
+def served(predictions: pa.Table, *, is_remote: bool) -> Served:
+    """Return the answers in PREDICTION rows. The machine behind an endpoint is another's: only its tokens have a price."""
+    rows = predictions.select(["exact", "finish_reason", "confidence", "seconds", "tokens_in", "tokens_out"]).to_pydict()
+    seconds = [0.0] if is_remote else [each for each in rows["seconds"] if each is not None and not np.isnan(each)]
+    return Served(
+        right=np.array(rows["exact"], dtype=np.float64),
+        sound=np.array([finish_reason == "stop" for finish_reason in rows["finish_reason"]], dtype=np.float64),
+        confidence=np.array([np.nan if value is None else value for value in rows["confidence"]], dtype=np.float64),
+        seconds=float(np.mean(seconds)) if seconds else None,
+        tokens=np.column_stack([rows["tokens_in"], rows["tokens_out"]]).astype(np.float64),
+    )
 
 
 def price_of(served: Served, price: Price, *, teacher: str | None) -> Array | None:

@@ -89,10 +89,9 @@ def bench(run: str, python: str, plan: Plan) -> CascadeBench:
     work = workspace.reopen(run)
     report = workspace.read_model(work.folder / "reports", "report.json", Report)
     table = workspace.finished(work.folder, "reports").read("predictions", PREDICTION)
-    roles = {model.name: model.role for model in report.models}
     best = {role: max((each for each in report.models if each.role == role), key=_exact).name for role in ("student", "teacher")}
     student = plan.student or best["student"]
-    models = graded(table, [student, best["teacher"]], work.contract.budget.price, roles)
+    models = graded(table, [student, best["teacher"]], work.contract.budget.price, report.models)
     holdout = holdout_of(table, student, work.contract)
     kept = [each for alpha in plan.alphas for each in _kept(models[student], holdout, alpha, plan, python)]
     return CascadeBench(

@@ -36,6 +36,8 @@ class Ratio(Record):
     """The median over the rounds of the ratio within a round."""
     job: float
     judged: float
+    spans: float
+    """`stage`, which decodes spans of the prompt, by `plain`."""
 
 
 class GenerateBench(Record):
@@ -47,6 +49,8 @@ class GenerateBench(Record):
     """Answers per prompt."""
     bare: Throughput
     """`vllm.LLM` as its documentation has it: all chats in one call."""
+    plain: Throughput
+    """The same with the schema as it is, without the spans of the prompt."""
     stage: Throughput
     """The teacher op with its ledger, in the batches of the profile."""
     job: Throughput
@@ -63,17 +67,27 @@ def bench(prompts: int, rounds: int, *, profile: str) -> GenerateBench:
     """Measure `rounds` rounds of `prompts` prompts, then two whole jobs."""
     where = str(workspace.profile_path(profile))
     of_bare, of_stage, ratio_of_stage = turns.take_turns(bare, stage, prompts, rounds, profile=where, pool="teacher")
+    of_plain, _, spans = turns.take_turns(plain, stage, prompts, rounds, profile=where, pool="teacher")
     direct, judged = (_job(prompts, mode, where) for mode in ("direct", "judged"))
     of_jobs = {name: round(job.per_second / of_bare.per_second, 3) for name, job in (("job", direct), ("judged", judged))}
-    ratio = Ratio(stage=ratio_of_stage, **of_jobs)
+    ratio = Ratio(stage=ratio_of_stage, spans=spans, **of_jobs)
     samples = smoke.contract(SAMPLED).teachers.models[0].sampling.n
-    ways = {"bare": of_bare, "stage": of_stage, "job": direct, "judged": judged}
+    ways = {"bare": of_bare, "plain": of_plain, "stage": of_stage, "job": direct, "judged": judged}
     share = turns.Worker(moved, min(prompts, MOVED_PROMPTS), where, pool="teacher").last_round()
     return GenerateBench(prompts=prompts, samples=samples, **ways, ratio=ratio, moved=share)
 
 
 def bare(pipe: Connection, prompts: int, profile: str) -> None:
     """Answer all prompts with one call of `vllm.LLM.chat`."""
+    _bare(pipe, prompts, profile, spans=True)
+
+
+def plain(pipe: Connection, prompts: int, profile: str) -> None:
+    """As `bare`, with the task's schema for every prompt."""
+    _bare(pipe, prompts, profile, spans=False)
+
+
+def _bare(pipe: Connection, prompts: int, profile: str, *, spans: bool) -> None:
     started = time.perf_counter()
     spec = _teacher_spec(profile)
     from engine.inference.decodable import decodable
@@ -83,7 +97,8 @@ def bare(pipe: Connection, prompts: int, profile: str) -> None:
     sampling = spec.section.sampling
     requests = [request for request in _greedy_requests(spec, prompts) for _ in range(sampling.n)]
     chats = [request.chat for request in requests]
-    schemas = [decodable(request.json_schema or {}).schema for request in requests]
+    asked = spec.specialist.task_units[0].output.json_schema
+    schemas = [decodable((request.json_schema if spans else asked) or {}).schema for request in requests]
 
     def prepare(number: int) -> RunTasks:
         params = [

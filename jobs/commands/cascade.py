@@ -44,7 +44,7 @@ def cascade(run: str, order: Order) -> CascadeResult:
     report = workspace.read_model(work.folder / "reports", "report.json", Report)
     section = _section(work.contract, report, order)
     names = [stage.to for stage in section.stages if stage.to != PERSON]
-    models = graded(table, names, work.contract.budget.price, {model.name: model.role for model in report.models})
+    models = graded(table, names, work.contract.budget.price, report.models)
     if missing := [name for name in names if name not in models]:
         known = sorted(set(table["model"].to_pylist()))
         raise InputError(f"{run}: found stage {missing[0]!r}, expected one of the evaluated models {known}.")

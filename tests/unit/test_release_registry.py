@@ -143,7 +143,7 @@ def test_promote_makes_the_smallest_passing_student_the_champion(where: Folder) 
     release = Folder(result.release)
     assert release.read("model/model.safetensors") == b"small first"
     assert sorted(release.files()) == [
-        "card.md", "contract.json", "learnt.parquet", "lineage.json", "model/config.json", "model/model.safetensors",
+        "card.md", "contract.json", "deployment.json", "learnt.parquet", "lineage.json", "model/config.json", "model/model.safetensors",
         "release.json", "report.json",
     ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Serves a release as it was measured."""

@@ -122,6 +122,8 @@ class Worker:
                 with self.changed:
                     ticket.given_up = True
                     self.given_up.append(ticket)
+                    with suppress(ValueError):  # it runs
+                        self.waiting.remove(ticket)
                     self.changed.notify()
 
     def stop(self, seconds: float) -> None:

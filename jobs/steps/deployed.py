@@ -1,18 +1,24 @@
 """How a student is asked, in the evaluation and in service, and the manifest that says so."""
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.contract import Contract
 from engine.contract.models import EndpointModel, FakeModel, LlamaCppModel, VllmModel
+from engine.contract.renames import promoted
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Teacher
+from engine.errors import MissingArtifact
 from engine.evaluation.evaluator import EvalTarget
 from engine.records.deployment import DeploymentManifest
 from engine.records.record import FileEntry
+from engine.records.release import ReleaseManifest
 from engine.records.report import Report, Role
-from engine.serving.deployment import Measured, manifest_of, model_files
+from engine.release.registry import CONTRACT, RELEASE, REPORT, Registry
+from engine.serving.deployment import MANIFEST, Deployment, Measured, manifest_of, model_files, read
+from engine.storage.folder import Folder
 from engine.tools.toolset import Toolset
 from jobs.steps.exports import served
 
@@ -94,3 +100,40 @@ def _teacher(section: Teacher, contract: Contract, model: VllmModel | LlamaCppMo
         thinks=section.thinks,
         max_tokens=section.sampling.max_tokens,
     )
+
+
+def release_of(place: Folder) -> Folder:
+    """Return the folder of a release: `place` itself, or that of the champion if `place` is a contract in a registry.
+
+    Raises:
+        MissingArtifact: it is neither, or there is no champion.
+    """
+    if place.exists(MANIFEST) or place.exists(RELEASE):
+        return place
+    parent, _, name = place.url.rpartition("/")
+    champion = Registry(Folder(parent or "."), name).champion
+    if champion is None:
+        raise MissingArtifact(f"{place}: is no release, and no contract with a champion. Promote one: rayleigh promote RUN.")
+    return place / champion.release
+
+
+def deployment_of(place: Folder) -> Deployment:
+    """Return the deployment of a release, or of the champion, of `place`; see `release_of`. Files of weights are not read.
+
+    The manifest of a release of an earlier version is made here, of its contract and its list of files.
+
+    Raises:
+        MissingArtifact: there is no release.
+        StorageError: the manifest is missing or was changed.
+    """
+    folder = release_of(place)
+    if folder.exists(MANIFEST) or not folder.exists(RELEASE):
+        return Deployment(read(folder), folder.url)
+    made = ReleaseManifest.model_validate_json(folder.read(RELEASE))
+    if any(file.path == MANIFEST for file in made.files):
+        return Deployment(read(folder), folder.url)  # says that it is missing
+    contract = Contract.model_validate(promoted(json.loads(folder.read(CONTRACT)))[0])
+    report = Report.model_validate_json(folder.read(REPORT)) if folder.exists(REPORT) else None
+    lineage = json.loads(folder.read("lineage.json")) if folder.exists("lineage.json") else {}
+    packages = lineage.get("reports", {}).get("packages", {})
+    return Deployment(manifest(contract, made.student, made.files, packages, report), folder.url)

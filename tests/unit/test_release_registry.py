@@ -143,8 +143,8 @@ def test_promote_makes_the_smallest_passing_student_the_champion(where: Folder) 
     release = Folder(result.release)
     assert release.read("model/model.safetensors") == b"small first"
     assert sorted(release.files()) == [
-        "card.md", "contract.json", "deployment.json", "learnt.parquet", "lineage.json", "model/config.json", "model/model.safetensors",
-        "release.json", "report.json",
+        "card.md", "contract.json", "deployment.json", "learnt.parquet", "lineage.json", "model/config.json",
+        "model/model.safetensors", "release.json", "report.json",
     ]  # fmt: skip
 
 

@@ -33,12 +33,16 @@ def serve(
     """Answer requests with a release exactly as it was evaluated: OpenAI's chat completions, and typed tasks."""
     import logging
 
+    from jobs.commands.serve_environment import prepare
+
+    prepared = prepare(place, profile)  # before torch is imported
+
     from engine.serving.body import Limits
     from jobs.commands import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     limits = Limits(body_bytes=max_body, deadline=deadline, queue=queue, connections=connections)
     options = serve.Options(
-        profile, keys_env, limits, records, keep_text=keep_text, sample=sample, days=days, host=host, port=port, replicas=replicas
+        keys_env, limits, records, keep_text=keep_text, sample=sample, days=days, host=host, port=port, replicas=replicas
     )
-    serve.serve(place, options, lambda line: typer.echo(line, err=True), local=local)
+    serve.serve(prepared, options, lambda line: typer.echo(line, err=True), local=local)

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.contract.profile import Profile, load_profile
+from engine.contract.profile import Pool, Profile
 from engine.contract.specialist import TaskUnit
 from engine.curation.represent import represent
-from engine.distributed.environment import environment
 from engine.errors import InputError, MachineError, ModelError, RayleighError
 from engine.serving.body import Limits
 from engine.serving.deployment import Deployment
@@ -18,7 +17,6 @@ from engine.storage.folder import Folder
 from engine.students.export import gguf
 from jobs import workspace
 from jobs.steps.deployed import deployment_of
-from jobs.terminal.environment import set_environment
 
 if TYPE_CHECKING:
     from engine.serving.build import Plan
@@ -29,7 +27,6 @@ SPARE_FILES = 512  # file descriptors besides those of connections
 class Options(NamedTuple):
     """How a release is served."""
 
-    profile: str = "laptop"
     keys_env: str | None = None
     limits: Limits = Limits()
     records: str | None = None
@@ -46,27 +43,19 @@ def final(answer: str, unit: TaskUnit) -> str:
     return represent(answer, unit).final
 
 
-def serve(place: str, options: Options, say: Callable[[str], None], *, local: bool) -> None:
-    """Serve the release `place`, or the champion of the contract `place` in a registry, until SIGTERM or SIGINT.
+def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callable[[str], None], *, local: bool) -> None:
+    """Serve a release until SIGTERM or SIGINT. `prepared` is what `serve_environment.prepare` returns.
 
     Raises:
-        MissingArtifact: there is no release.
         StorageError: a file of it is missing or was changed; the folder of the records cannot be written.
         InputError: an option is wrong; the student cannot be served.
         ModelError: the engine cannot be loaded, or has failed for good.
         MachineError: a package is missing.
     """
+    folder, profile, pool = prepared
     keys = _keys(options.keys_env)
-    deployment = deployment_of(workspace.run_folder(place))
+    deployment = deployment_of(folder)
     _check_units(deployment)
-    profile = load_profile(workspace.profile_path(options.profile))
-    pool = profile.evaluator_of(deployment.manifest.student.name)  # with which it was evaluated
-    if pool.pipeline > 1:
-        raise InputError(
-            f"profile {profile.name}: the evaluator has {pool.pipeline} stages, and a server is one process; expected 1."
-        )
-    os.environ.update(environment(pool))
-    set_environment(profile)
     _check_packages(local)
     from engine.serving.build import Plan  # it imports the server's packages
 

@@ -10,13 +10,12 @@ from engine.contract.models import EndpointModel, FakeModel, LlamaCppModel, Vllm
 from engine.contract.renames import promoted
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Teacher
-from engine.errors import MissingArtifact
 from engine.evaluation.evaluator import EvalTarget
 from engine.records.deployment import DeploymentManifest
 from engine.records.record import FileEntry
 from engine.records.release import ReleaseManifest
 from engine.records.report import Report, Role
-from engine.release.registry import CONTRACT, RELEASE, REPORT, Registry
+from engine.release.registry import CONTRACT, RELEASE, REPORT
 from engine.serving.deployment import MANIFEST, Deployment, Measured, manifest_of, model_files, read
 from engine.storage.folder import Folder
 from engine.tools.toolset import Toolset
@@ -102,31 +101,14 @@ def _teacher(section: Teacher, contract: Contract, model: VllmModel | LlamaCppMo
     )
 
 
-def release_of(place: Folder) -> Folder:
-    """Return the folder of a release: `place` itself, or that of the champion if `place` is a contract in a registry.
-
-    Raises:
-        MissingArtifact: it is neither, or there is no champion.
-    """
-    if place.exists(MANIFEST) or place.exists(RELEASE):
-        return place
-    parent, _, name = place.url.rpartition("/")
-    champion = Registry(Folder(parent or "."), name).champion
-    if champion is None:
-        raise MissingArtifact(f"{place}: is no release, and no contract with a champion. Promote one: rayleigh promote RUN.")
-    return place / champion.release
-
-
-def deployment_of(place: Folder) -> Deployment:
-    """Return the deployment of a release, or of the champion, of `place`; see `release_of`. Files of weights are not read.
+def deployment_of(folder: Folder) -> Deployment:
+    """Return the deployment of the release in `folder`. Files of weights are not read.
 
     The manifest of a release of an earlier version is made here, of its contract and its list of files.
 
     Raises:
-        MissingArtifact: there is no release.
         StorageError: the manifest is missing or was changed.
     """
-    folder = release_of(place)
     if folder.exists(MANIFEST) or not folder.exists(RELEASE):
         return Deployment(read(folder), folder.url)
     made = ReleaseManifest.model_validate_json(folder.read(RELEASE))

@@ -77,6 +77,7 @@ class App:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.recorder.start()
+        await asyncio.to_thread(self.service.warm)
         self.service.worker.start()
         yield
         self.is_draining = True

@@ -51,21 +51,7 @@ def listen(app: App, address: Address, *, started: Callable[[int], None] = lambd
         OSError: the address cannot be listened on.
         KeyboardInterrupt: stopped by SIGINT.
     """
-    limits = app.limits
-    config = uvicorn.Config(
-        app.asgi(),
-        host=address.host,
-        port=address.port,
-        http=_protocol(limits.head_seconds, limits.connections),
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=int(limits.deadline + MARGIN),
-        backlog=2048,
-    )
+    config = settings(app, address)
     server = Server(config, app)
     worker = app.service.worker
     fault = worker.on_fatal
@@ -84,6 +70,25 @@ def listen(app: App, address: Address, *, started: Callable[[int], None] = lambd
     finally:
         signal.signal(signal.SIGTERM, before)
     return worker.fault
+
+
+def settings(app: App, address: Address) -> uvicorn.Config:
+    """Return uvicorn's settings."""
+    limits = app.limits
+    return uvicorn.Config(
+        app.asgi(),
+        host=address.host,
+        port=address.port,
+        http=_protocol(limits.head_seconds, limits.connections),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(limits.deadline + MARGIN),
+        backlog=2048,
+    )
 
 
 def _protocol(head_seconds: float, connections: int) -> type[HttpToolsProtocol]:

@@ -16,7 +16,7 @@ from engine.prompts.redact import redact_text
 from engine.rows import Row
 from engine.serving.api_error import ApiError, wrong
 from engine.serving.deployment import Deployment
-from engine.serving.router import STUDENT, AlwaysAnswer, Answer, Asked, Decision, Handler, Router
+from engine.serving.router import AlwaysAnswer, Answer, Asked, Decision, Handler, Router
 from engine.serving.worker import Busy, Computed, EngineFault, Expired, Unavailable, Worker
 
 UNASKED = Answer("", "", None, 0, 0, 0.0)
@@ -52,6 +52,10 @@ class Service:
     def target(self) -> EvalTarget:
         """The student, as it was evaluated."""
         return self.deployment.student()
+
+    def warm(self) -> None:
+        """Load what finds personal data: seconds that no request shall wait for."""
+        redact_text(WARM_UP, self.deployment.redact, set())
 
     def prepared(self, unit: TaskUnit, messages: Chat) -> Asked:
         """Return a request as the model may read it: redacted, and no longer than what was measured.
@@ -154,6 +158,3 @@ def warm_up(deployment: Deployment) -> list[Request]:
 def _measures(computed: Computed, per_hour: float) -> Row:
     seconds = computed.completion.seconds
     return {"queue_ms": computed.waited * 1000, "engine_ms": seconds * 1000, "cost": seconds / HOUR * per_hour}
-
-
-__all__ = ["STUDENT", "Reply", "Service", "answer_in", "request_of", "warm_up"]

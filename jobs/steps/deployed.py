@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.contract import Contract
-from engine.contract.models import EndpointModel, FakeModel, LlamaCppModel, VllmModel
+from engine.contract.exports import AnyExport
+from engine.contract.models import EndpointModel, FakeModel, LlamaCppModel, Model, VllmModel
 from engine.contract.renames import promoted
 from engine.contract.specialist import TaskUnit
+from engine.contract.students import Student
 from engine.contract.teachers import Teacher
 from engine.evaluation.evaluator import EvalTarget
 from engine.records.deployment import DeploymentManifest
@@ -19,7 +21,6 @@ from engine.release.registry import CONTRACT, RELEASE, REPORT
 from engine.serving.deployment import MANIFEST, Deployment, Measured, manifest_of, model_files, read
 from engine.storage.folder import Folder
 from engine.tools.toolset import Toolset
-from jobs.steps.exports import served
 
 
 class Place(NamedTuple):
@@ -38,6 +39,13 @@ class Asking(NamedTuple):
     max_tokens: int
     role: Role = "student"
     toolset: Toolset | None = None
+
+
+def served(student: Student, export: AnyExport | None, folder: str, packages: str) -> Model:
+    """Return the runtime that serves a deployment, whose files are in `folder`."""
+    if export is not None and export.type == "gguf":
+        return LlamaCppModel(type="llama_cpp", path=folder, packages=packages)
+    return VllmModel(type="vllm", path=folder, dtype=student.dtype)
 
 
 def units_of(contract: Contract) -> dict[str, TaskUnit]:

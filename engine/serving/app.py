@@ -44,6 +44,8 @@ class Options(NamedTuple):
     keys: tuple[str, ...] = ()
     """API keys; without any, every caller is served."""
     recorder: Recorder | None = None
+    wait: bool = False
+    """Begin to listen only when the engine is loaded, as a replica of several must."""
 
 
 class App:
@@ -72,13 +74,19 @@ class App:
             Route("/metrics", self._metrics, methods=["GET"]),
         ]
         handlers = {ApiError: _api_error, HTTPException: _http_error, Exception: _fault}
-        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)  # type: ignore[arg-type]
+        asgi = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)  # type: ignore[arg-type]
+        asgi.state.rayleigh = self
+        return asgi
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.recorder.start()
         await asyncio.to_thread(self.service.warm)
         self.service.worker.start()
+        while self.options.wait and not self.service.worker.is_ready:
+            if self.service.worker.fault:
+                raise self.service.worker.fault
+            await asyncio.sleep(0.1)
         yield
         self.is_draining = True
         await asyncio.to_thread(self.service.worker.stop, self.limits.deadline)

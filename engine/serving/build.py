@@ -36,10 +36,10 @@ class Plan:
     """Folder of llama.cpp's packages on this machine."""
 
 
-def build(plan: Plan, final: Callable[[str, TaskUnit], str]) -> App:
+def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = False) -> App:
     """Return the application of `plan`. Its lifespan checks the files of the release and loads the engine.
 
-    `final` takes the rationale out of an answer, as the evaluation does.
+    `final` takes the rationale out of an answer, as the evaluation does. `wait`: the lifespan begins when the engine is loaded.
 
     Raises:
         StorageError: the folder of the records cannot be written.
@@ -50,7 +50,7 @@ def build(plan: Plan, final: Callable[[str, TaskUnit], str]) -> App:
     load = Load(lambda: _load(plan, copies), sampling, pool.max_num_seqs, plan.limits.queue, warm_up(deployment))
     service = Service(deployment, Worker(load), final, plan.router)
     recorder = Recorder(plan.keeping) if plan.keeping else None
-    return App(service, Options(plan.limits, plan.keys, recorder))
+    return App(service, Options(plan.limits, plan.keys, recorder, wait))
 
 
 def _load(plan: Plan, copies: list[object]) -> Answers:

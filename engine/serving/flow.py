@@ -39,7 +39,7 @@ def serve(plan: Plan, final: Callable[[str, TaskUnit], str], cluster: Cluster, s
 
 def application(plan: Plan, final: Callable[[str, TaskUnit], str], replicas: int) -> Any:
     """Return the application for `ray.serve.run`."""
-    wrapped = ray_serve.ingress(lambda: build(plan, final).asgi())
+    wrapped = ray_serve.ingress(lambda: build(plan, final, wait=True).asgi())(_Replica)
     deployment = ray_serve.deployment(
         name=NAME,
         num_replicas=replicas,
@@ -47,8 +47,20 @@ def application(plan: Plan, final: Callable[[str, TaskUnit], str], replicas: int
         ray_actor_options=ray_options.resources(plan.pool),
         graceful_shutdown_timeout_s=plan.limits.deadline + MARGIN,
         health_check_period_s=10,
-    )(wrapped())
+    )(wrapped)
     return deployment.bind()
+
+
+class _Replica:
+    """What Ray Serve asks besides requests."""
+
+    app: Any
+    """The ASGI application, which Ray Serve sets."""
+
+    def check_health(self) -> None:
+        """Raise once the engine has failed for good: Ray Serve then starts another replica."""
+        if fault := self.app.state.rayleigh.service.worker.fault:
+            raise RuntimeError(f"the engine failed: {type(fault).__name__}: {fault}")
 
 
 def _wait() -> None:

@@ -53,15 +53,15 @@ def mails() -> list[dict[str, Any]]:
 class Process:
     """`rayleigh serve` in a process of its own."""
 
-    def __init__(self, place: Path, *options: str, **variables: str) -> None:
-        words = ["serve", str(place), "--local", "--port", "0", "--profile", str(PROFILE), *options]
+    def __init__(self, place: Path, *options: str, profile: Path = PROFILE, local: bool = True, **variables: str) -> None:
+        words = ["serve", str(place), "--profile", str(profile), *(["--local", "--port", "0"] if local else []), *options]
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "VLLM_"))}
         self.log = Path(tempfile.mkdtemp(prefix="rayleigh-serve-")) / "log"
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "jobs.cli", *words]
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=log, env={**plain, **variables})
-        until = time.monotonic() + 120
-        while not (found := re.search(r"listening on (http://\S+);", self.log.read_text())):
+        until = time.monotonic() + 300
+        while not (found := re.search(r"listening on (http://[\w.:]+)", self.log.read_text())):
             assert time.monotonic() < until and self.process.poll() is None, self.rest()
             time.sleep(0.1)
         self.url = found[1]

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,3 +87,23 @@ def test_a_kill_loses_at_most_the_last_second_and_a_changed_release_is_refused(r
     changed = Process(copy)
     assert changed.process.wait(60) == 1
     assert "StorageError" in (said := changed.rest()) and "generation_config.json: found sha256" in said
+
+
+def test_replicas_of_ray_serve_answer_alike(registry: Path, expected: list[list], tmp_path: Path) -> None:
+    pytest.importorskip("grpc_reflection", reason="Ray Serve is an extra: uv pip install 'rayleigh[serve]'")
+    profile = tmp_path / "ray.yaml"
+    profile.write_text((HERE / "serve.yaml").read_text().replace("address: none", "address: local, num_cpus: 4"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    kept = tmp_path / "records"
+    server = Process(registry, "--port", str(port), "--records", str(kept), profile=profile, local=False)
+    try:
+        assert server.get("/readyz")[0] == 200  # it listens once the engine is loaded
+        with ThreadPoolExecutor(8) as pool:
+            replies = list(pool.map(lambda row: server.chat(row["messages"]), mails()))
+        assert [body["choices"][0]["message"]["content"] for _, body in replies] == [text for text, *_ in expected]
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(120) == 0
+        assert Views(str(kept)).rows("select count(*) as n from requests") == [{"n": len(expected)}]
+    finally:
+        server.rest()

@@ -10,6 +10,8 @@ ON_CPU = {
     "TORCHDYNAMO_DISABLE": "1",  # it would compile one function of vLLM's sampler: 14 s at each start for no gain
 }
 
+SERVER = {"VLLM_XGRAMMAR_CACHE_MB": "64"}  # most prompts of a server are new, and so are the grammars of their spans
+
 
 def environment(pool: Pool) -> dict[str, str]:
     """Return the environment variables of an actor of `pool`. Without GPUs it computes with one thread per CPU."""

@@ -11,6 +11,7 @@ from ray.serve.config import HTTPOptions
 
 from engine.contract.specialist import TaskUnit
 from engine.distributed import ray_options
+from engine.distributed.environment import SERVER, environment
 from engine.serving.build import Plan, build
 
 NAME = "rayleigh"
@@ -44,7 +45,7 @@ def application(plan: Plan, final: Callable[[str, TaskUnit], str], replicas: int
         name=NAME,
         num_replicas=replicas,
         max_ongoing_requests=plan.limits.queue + 2 * plan.pool.max_num_seqs,  # the application's own queue refuses before
-        ray_actor_options=ray_options.resources(plan.pool),
+        ray_actor_options={**ray_options.resources(plan.pool), "runtime_env": {"env_vars": {**environment(plan.pool), **SERVER}}},
         graceful_shutdown_timeout_s=plan.limits.deadline + MARGIN,
         health_check_period_s=10,
     )(wrapped)

@@ -19,6 +19,8 @@ from engine.inference.engine import Completion, Request
 log = logging.getLogger(__name__)
 
 RECENT = 0.1  # weight of the newest request in the running means
+SAFE = 0.8  # share of its deadline that a request may take, as expected when it arrives
+LONGEST = 60  # seconds after which a refused caller is told to try again, at most
 FAULTS = 3  # failures of the engine in a row, without a completed request between them, after which it is given up
 
 
@@ -89,7 +91,7 @@ class Worker:
         self.given_up: list[_Ticket] = []
         self.is_ready = self.is_stopping = False
         self.fault: BaseException | None = None
-        self.seconds = self.latency = 0.0  # running means: of the engine for one request; from joining to completion
+        self.seconds = 0.0  # of the engine for one request, running mean: the inverse of what it completes in a second
         self.faults = 0
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -137,11 +139,11 @@ class Worker:
     def _admit(self, ticket: _Ticket) -> None:
         if not self.is_ready:
             raise Unavailable("stops" if self.is_stopping else "has failed" if self.fault else "is loading")
-        ahead = len(self.waiting)
-        wait = ahead * self.seconds
-        late = ahead > 0 and ticket.arrived + wait + self.latency > ticket.deadline
-        if ahead >= self.load.queue + max(0, self.load.at_once - len(self.running)) or late:
-            raise Busy(max(1, math.ceil(wait)))
+        ahead = len(self.waiting) + len(self.running)
+        wait = (ahead + 1) * self.seconds  # they share the engine
+        late = ahead > 0 and wait > SAFE * (ticket.deadline - ticket.arrived)
+        if ahead >= self.load.queue + self.load.at_once or late:
+            raise Busy(min(LONGEST, max(1, math.ceil(ahead * self.seconds))))
 
     def _run(self) -> None:
         try:
@@ -169,6 +171,7 @@ class Worker:
         try:
             for ticket in given_up:
                 batcher.abort(ticket.name)
+                self._measure(max(self.seconds, ticket.seconds))  # it would have taken more
                 with self.changed:
                     self.running.pop(ticket.name, None)
             self._step(batcher, joining)
@@ -203,14 +206,15 @@ class Worker:
             with self.changed:
                 ticket = self.running.pop(name, None)
             if ticket:
-                self._complete(ticket, completion, ended)
+                self._complete(ticket, completion)
 
-    def _complete(self, ticket: _Ticket, completion: Completion, ended: float) -> None:
+    def _measure(self, seconds: float) -> None:
+        self.seconds += (seconds - self.seconds) * (RECENT if self.seconds else 1)
+
+    def _complete(self, ticket: _Ticket, completion: Completion) -> None:
         if completion.tokens_out:
             self.faults = 0
-            first = not self.seconds
-            self.seconds += (ticket.seconds - self.seconds) * (1 if first else RECENT)
-            self.latency += (ended - ticket.joined - self.latency) * (1 if first else RECENT)
+            self._measure(ticket.seconds)
         computed = Computed(completion._replace(seconds=ticket.seconds), ticket.joined - ticket.arrived)
         self._resolve(ticket, lambda: ticket.future.done() or ticket.future.set_result(computed))
 

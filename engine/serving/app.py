@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from engine.inference.engine import Chat
+from engine.prompts.redact import redact_text
 from engine.rows import Row
 from engine.serving.api_error import ApiError
 from engine.serving.body import Limits, read_json
@@ -26,7 +27,7 @@ from engine.serving.metrics import CONTENT_TYPE, Metrics
 from engine.serving.recorder import NO_RECORDS, Recorder, prompt_hash
 from engine.serving.schemas import REQUEST
 from engine.serving.service import Reply, Service
-from engine.serving.task import read_task, task_reply
+from engine.serving.task import output_of, read_task, task_reply
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class App:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.recorder.start()
-        await asyncio.to_thread(self.service.warm)
+        await asyncio.to_thread(self._warm)
         self.service.worker.start()
         while self.options.wait and not self.service.worker.is_ready:
             if self.service.worker.fault:
@@ -91,6 +92,13 @@ class App:
         self.is_draining = True
         await asyncio.to_thread(self.service.worker.stop, self.limits.deadline)
         await asyncio.to_thread(self.recorder.close)
+
+    def _warm(self) -> None:
+        """Load what finds personal data and checks schemas: seconds that no request shall wait for."""
+        for kinds in (self.service.deployment.redact, self.recorder.kinds):
+            redact_text("Hello.", kinds, set())
+        for unit in self.service.target.units.values():
+            output_of("{}", "stop", unit)
 
     def _keyed(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def keyed(request: Request) -> Response:

@@ -159,6 +159,7 @@ class Recorder:
 class _NoRecords:
     """Keeps nothing."""
 
+    kinds: tuple[Entity, ...] = ()
     counts = Counts()
 
     def start(self) -> None:

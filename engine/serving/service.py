@@ -53,10 +53,6 @@ class Service:
         """The student, as it was evaluated."""
         return self.deployment.student()
 
-    def warm(self) -> None:
-        """Load what finds personal data: seconds that no request shall wait for."""
-        redact_text(WARM_UP, self.deployment.redact, set())
-
     def prepared(self, unit: TaskUnit, messages: Chat) -> Asked:
         """Return a request as the model may read it: redacted, and no longer than what was measured.
 

@@ -47,7 +47,7 @@ def test_each_request_is_a_row_whatever_became_of_it(tmp_path: Path) -> None:
     release, kept = write_release(tmp_path / "release"), tmp_path / "kept"
 
     async def run() -> None:
-        given: dict[str, Any] = {"keeping": Keeping(kept), "at_once": 1, "limits": Limits(deadline=2, queue=0)}
+        given: dict[str, Any] = {"keeping": Keeping(kept), "at_once": 1, "limits": Limits(deadline=5, queue=0)}
         async with serving(release, **given) as server:
             await server.task({"text": "three chairs to ann@example.org"})
             await server.chat(temperature=1)

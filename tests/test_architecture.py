@@ -25,8 +25,8 @@ ROOMS: dict[str, set[str]] = {
     "capture": {"teachers"},
     "students": {"capture"},
     "evaluation": set(),
-    "serving": set(),
     "release": set(),
+    "serving": {"evaluation", "prompts"},  # a request is built, and an answer read, by the code that measured
     "report": set(),
 }
 MAY_IMPORT = {

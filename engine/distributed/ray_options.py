@@ -10,14 +10,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from engine.contract.profile import Pool
 from engine.distributed.capacity import bundles
-
-# Variables that an actor needs before it imports torch.
-QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-ON_CPU = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # with libgomp's spinning threads vLLM is 20 times slower
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # an engine on a GPU has a process of its own; here it shares the actor's
-    "TORCHDYNAMO_DISABLE": "1",  # it would compile one function of vLLM's sampler: 14 s at each start for no gain
-}
+from engine.distributed.environment import environment
 
 
 def actors(pool: Pool) -> dict[str, Any]:
@@ -55,11 +48,6 @@ def resources(pool: Pool) -> dict[str, Any]:
     if pool.gpus:
         options["num_gpus"] = pool.gpus
     return options
-
-
-def environment(pool: Pool) -> dict[str, str]:
-    """Return the environment variables of an actor of `pool`. Without GPUs it computes with one thread per CPU."""
-    return dict(QUIET) if pool.gpus else {**QUIET, **ON_CPU, "OMP_NUM_THREADS": str(max(1, int(pool.cpus)))}
 
 
 def _placed(pool: Pool) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Evaluates one model on the holdout: some prompts and a batch are timed, then come the rest. One model per process."""
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +25,7 @@ from engine.inference.structured import decoding_schema
 from engine.records.report import Role
 from engine.rows import Row
 from engine.storage.folder import Folder
+from engine.storage.local_copy import local_copy
 from engine.tools.agent import ToolAgent
 from engine.tools.toolset import Toolset
 
@@ -108,7 +108,7 @@ class Evaluator:
     def __init__(self, target: EvalTarget, pool: Pool, ledger: EvalLedger | None = None) -> None:
         self.target, self.pool, self.ledger = target, pool, ledger
         self.answers: LedgerAnswers | None = None  # of a baseline, or without a ledger, nothing is kept
-        self.sampling = Sampling(temperature=0.0, max_tokens=target.max_tokens)
+        self.sampling = greedy(target.max_tokens)
         self.engine, self.size = self._load()
         self.asked: list[Asked] | None = None  # with the others, what `time` has begun
         self.alone: list[int] = []
@@ -185,8 +185,7 @@ class Evaluator:
             return build_baseline(model, target.examples), ModelSize()
         folder = self._fetch(target.folder) if target.folder else None
         size = model_size(folder) if folder else ModelSize()
-        if isinstance(model, VllmModel | LlamaCppModel) and size.positions and size.positions < model.max_model_len:
-            model = model.model_copy(update={"max_model_len": size.positions})
+        model = within_positions(model, size)
         engine = build_model(model, self.pool, folder=folder)
         engine = ToolAgent(engine, target.toolset) if target.toolset else engine
         if self.ledger:
@@ -195,21 +194,26 @@ class Evaluator:
 
     def _fetch(self, url: str) -> Path:
         """Return a local folder with the content of `url`; a copy lives as long as this process."""
-        folder = Folder(url)
-        if folder.is_local:
-            return Path(folder.path)
-        self.copy = tempfile.TemporaryDirectory(prefix="rayleigh-")
-        for name in folder.files():
-            target = Path(self.copy.name, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.fs.get_file(f"{folder.path}/{name}", str(target))
-        return Path(self.copy.name)
+        folder, self.copy = local_copy(Folder(url))
+        return folder
 
     def _warm_up(self, rows: Sequence[Row]) -> None:
         """Let the engine compile its grammar and cache the shared prefix, without sending it a holdout prompt."""
         for row in rows:
             hello = {**row, "messages": [{"role": "user", "content": WARM_UP}], "text": WARM_UP}
             self.engine.complete([self.target.request(hello)], self.sampling)
+
+
+def within_positions(model: Model, size: ModelSize) -> Model:
+    """Return `model` with a context that is no longer than its positions."""
+    if isinstance(model, VllmModel | LlamaCppModel) and size.positions and size.positions < model.max_model_len:
+        return model.model_copy(update={"max_model_len": size.positions})
+    return model
+
+
+def greedy(max_tokens: int) -> Sampling:
+    """Return how every model is evaluated and served: its most probable answer of at most `max_tokens` tokens."""
+    return Sampling(temperature=0.0, max_tokens=max_tokens)
 
 
 def evenly_spaced(rows: int, count: int) -> list[int]:

@@ -37,8 +37,7 @@ def predictions(
     for index, (row, completion) in enumerate(zip(rows, evaluated.completions, strict=True)):
         unit = target.units[row["task_unit"]]
         schema = unit.output.json_schema
-        answer = final(completion.text, unit) if unit.supervise == "process" else completion.text
-        _, answer = without_text_before(answer, unit)
+        answer = answer_of(completion, unit, final)
         checked = CheckInput.of({**row, "answer": answer, "trajectory": completion.trajectory}, unit)
         outcomes = run_checks(checks, checked, finish_reason=completion.finish_reason)
         graded.append(
@@ -59,6 +58,12 @@ def predictions(
             }
         )
     return from_rows(graded, PREDICTION)
+
+
+def answer_of(completion: Completion, unit: TaskUnit, final: Callable[[str, TaskUnit], str] = unchanged) -> str:
+    """Return the answer in a completion: without the rationale, and without text before its JSON where `unit` allows such text."""
+    answer = final(completion.text, unit) if unit.supervise == "process" else completion.text
+    return without_text_before(answer, unit)[1]
 
 
 def confidence(completion: Completion) -> float | None:

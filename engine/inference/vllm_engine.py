@@ -19,9 +19,11 @@ from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
 from engine.inference.scoring import Distribution, Masks, Target, Unscored
-from engine.inference.token_logprobs import loss, of_sample, shares, with_ends
+from engine.inference.token_logprobs import loss, shares, with_ends
 from engine.inference.turn_end import target_tokens
 from engine.inference.turn_marks import encode_text
+from engine.inference.vllm_batcher import VllmBatcher
+from engine.inference.vllm_output import completion_of, too_long
 from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
 
 log = logging.getLogger(__name__)
@@ -99,18 +101,22 @@ class VllmEngine:
             ModelError: the chat template refuses every chat.
         """
         started = time.perf_counter()
-        params = [self._params(request, sampling) for request in requests]
-        tokenized = zip(self._tokenize([request.chat for request in requests]), params, strict=True)
+        params = [self.params(request, sampling) for request in requests]
+        tokenized = zip(self.tokenize([request.chat for request in requests]), params, strict=True)
         prompts = [refused if isinstance(refused, Unanswered) else prompt for prompt, refused in tokenized]
         outputs = self._generate(prompts, params)
         seconds = (time.perf_counter() - started) / max(1, len(requests))
-        return [_completion(output, prompt, seconds) for output, prompt in zip(outputs, prompts, strict=True)]
+        return [completion_of(output, prompt, seconds) for output, prompt in zip(outputs, prompts, strict=True)]
+
+    def batcher(self, at_once: int) -> VllmBatcher:
+        """Return what computes requests as they come; see `engine.inference.batcher`."""
+        return VllmBatcher(self, at_once)
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | None]:
         """Return the probabilities of `choices` as next token; see `engine.inference.engine.Engine`."""
         ids = [self._single_token(choice) for choice in choices]
         params = self.vllm.SamplingParams(max_tokens=1, temperature=0, logprob_token_ids=ids)
-        outputs = self._generate(self._tokenize(chats), [params] * len(chats))
+        outputs = self._generate(self.tokenize(chats), [params] * len(chats))
         self._count_read(outputs)
         return [None if isinstance(output, Unanswered) else shares(output.outputs[0].logprobs[0], ids) for output in outputs]
 
@@ -118,7 +124,7 @@ class VllmEngine:
         """Return the mean loss of each answer behind its chat; see `engine.inference.engine.Engine`."""
         start = [self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id]
         targets = [encode_text(self.tokenizer, answer) for answer in answers]
-        rendered = iter(self._tokenize([chat for chat in chats if chat]))
+        rendered = iter(self.tokenize([chat for chat in chats if chat]))
         heads = [next(rendered) if chat else start for chat in chats]
         pairs = zip(heads, targets, strict=True)
         prompts = [head if isinstance(head, Unanswered) else head + target for head, target in pairs]
@@ -131,7 +137,7 @@ class VllmEngine:
     def distributions(self, targets: Sequence[Target], k: int) -> list[Distribution | Unscored]:
         """Return the distribution at each token of each target; see `engine.inference.engine.Engine`."""
         prompts, wanted = list[list[int] | Unanswered](), dict[int, Wanted]()
-        for number, (target, head) in enumerate(zip(targets, self._tokenize([each.chat for each in targets]), strict=True)):
+        for number, (target, head) in enumerate(zip(targets, self.tokenize([each.chat for each in targets]), strict=True)):
             if isinstance(head, list):
                 tokens = target_tokens(self.tokenizer, target)
                 head = [*head, *encode_text(self.tokenizer, target.before)] if target.before else head
@@ -180,12 +186,7 @@ class VllmEngine:
     def _generate(self, prompts: Sequence[list[int] | Unanswered], params: Sequence[Any]) -> list[Any]:
         """Return vLLM's outputs in order; `Unanswered` in place of an output says why a request has none."""
         limit = self.model.max_model_len
-        outputs: list[Any] = [
-            Unanswered("too_long", f"{len(prompt)} tokens in the prompt, the model reads {limit}")
-            if isinstance(prompt, list) and len(prompt) >= limit
-            else prompt
-            for prompt in prompts
-        ]
+        outputs: list[Any] = [too_long(prompt, limit) or prompt for prompt in prompts]
         fitting = [index for index, output in enumerate(outputs) if not isinstance(output, Unanswered)]
         answers = self._isolate([outputs[index] for index in fitting], [params[index] for index in fitting])
         for index, answer in zip(fitting, answers, strict=True):
@@ -205,7 +206,7 @@ class VllmEngine:
             middle = len(prompts) // 2
             return self._isolate(prompts[:middle], params[:middle]) + self._isolate(prompts[middle:], params[middle:])
 
-    def _params(self, request: Request, sampling: Sampling) -> Any:
+    def params(self, request: Request, sampling: Sampling) -> Any:
         """Return vLLM's parameters of a request, or `Unanswered` if it refuses them: the engine has seen nothing yet."""
         structured = None
         try:
@@ -223,7 +224,7 @@ class VllmEngine:
         except self.refusals as error:
             return Unanswered("error", f"vLLM refuses the request's parameters: {' '.join(str(error).split())}")
 
-    def _tokenize(self, chats: Sequence[Chat]) -> list[list[int] | Unanswered]:
+    def tokenize(self, chats: Sequence[Chat]) -> list[list[int] | Unanswered]:
         """Return the token ids of each chat, or why its template refuses it.
 
         Raises:
@@ -272,15 +273,3 @@ def _compile_grammars_at_once(llm: Any) -> None:
     core = getattr(llm.llm_engine.engine_core, "engine_core", None)
     if core is not None:
         core.structured_output_manager._use_async_grammar_compilation = False
-
-
-def _completion(output: Any, prompt: list[int] | Unanswered, seconds: float) -> Completion:
-    tokens_in = 0 if isinstance(prompt, Unanswered) else len(prompt)
-    if isinstance(output, Unanswered):
-        return Completion("", output.finish_reason, tokens_in, 0, None, seconds, output.error)
-    sample = output.outputs[0]
-    finish_reason = sample.finish_reason if sample.finish_reason in ("stop", "length") else "error"
-    error = "" if finish_reason != "error" else f"ended as {sample.finish_reason}"
-    counts = tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds
-    completion = Completion(sample.text, finish_reason, *counts, error, token_ids=tuple(sample.token_ids))
-    return completion._replace(token_logprobs=of_sample(sample.text, sample.token_ids, sample.logprobs))

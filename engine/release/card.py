@@ -187,15 +187,15 @@ def _limits(findings: Sequence[str]) -> str:
 def _serving(entry: ModelEntry, specialist: Specialist) -> str:
     fields = sorted({field for unit in specialist.task_units for field in unit.output.spans})
     spans = f", {', '.join(fields)} limited to spans of the prompt as in `engine.inference.structured`" if fields else ""
-    vllm = f"`model` next to this card is a Hugging Face folder: `vllm serve ./model --served-model-name {entry.name}`. "
+    vllm = "`model` next to this card is a Hugging Face folder for vLLM. "
     gguf = (
         "`model/model.gguf` next to this card is read by llama.cpp; it was evaluated with the token ids of the chat template in "
         "`model`. "
     )
     return (
-        f"## Serving\n\n{gguf if entry.runtime == 'llama_cpp' else vllm}"
-        "Send the task unit's instruction as the system message, no few-shot examples, and its JSON schema as structured "
-        f"output{spans}."
+        "## Serving\n\n`rayleigh serve FOLDER --local`, with the folder of this card, answers as measured: `deployment.json` says "
+        f"how. {gguf if entry.runtime == 'llama_cpp' else vllm}With another server, send the task unit's instruction as the system "
+        f"message, no few-shot examples, and its JSON schema as structured output{spans}; what it answers then was not measured."
     )
 
 

@@ -1,1 +1,1 @@
-"""Serving: the cascade, its certified thresholds, shadow comparison and monitoring. Pure logic here; Ray only in flow.py."""
+"""Serves a release as it was measured: server, certified cascade, shadow comparison, monitor."""

@@ -20,10 +20,12 @@ from engine.release.staleness import ArtifactInputs, Compared
 from engine.report.row_counts import count_values
 from engine.report.sampling import pieces
 from engine.rows import EXAMPLE, PROMPT
+from engine.serving.deployment import MANIFEST
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.steps import evaluation_lists
+from jobs.steps.deployed import manifest
 
 TRACED = {"inputs", "row_counts", "packages", "commit"}  # of an artifact's record, in the lineage
 
@@ -204,7 +206,15 @@ def _files(run: Folder, contract: Contract, report: Report, chosen: tuple[str, G
         CONTRACT: contract.model_dump_json(indent=1),
         REPORT: report.model_dump_json(indent=1),
         learnt.FILE: learnt.write(_learnt(artifacts)),
+        MANIFEST: _manifest(contract, report, artifacts[job_of(student)], artifacts["reports"]),
     }
+
+
+def _manifest(contract: Contract, report: Report, made: Artifact, reports: Artifact) -> bytes:
+    """Return `deployment.json`."""
+    student = made.record.job.partition("/")[2].replace("/", ".")
+    content = manifest(contract, student, made.record.files, reports.record.packages, report)
+    return content.model_dump_json(indent=1).encode()
 
 
 def _learnt(artifacts: dict[str, Artifact]) -> pa.Table:

@@ -12,6 +12,8 @@ from pydantic_core import to_json
 
 from engine.errors import InputError, MissingArtifact
 from engine.rows import TABLES, VERSION, Row
+from engine.serving.record_files import is_records, shards
+from engine.serving.schemas import REQUEST
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.shards import iterate, parquet_bytes
 from jobs import workspace
@@ -20,19 +22,22 @@ from jobs.terminal.console import columns
 
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 SHOWN_ROWS, SHOWN_CHARS = 100, 60
+REQUESTS = "requests"  # table of the records of a server
 
 
 class Views:
     """A connection that contains the tables of one run and nothing else."""
 
     def __init__(self, run: str) -> None:
-        """Open the run in the folder `run`.
+        """Open the run in the folder `run`, or the records of requests in it, whose table is `requests`.
 
         Raises:
             MissingArtifact: no job has finished yet.
         """
-        self.run = str(workspace.run_folder(run))
-        self.artifacts = finished(run)
+        folder = workspace.run_folder(run)
+        self.run = str(folder)
+        self.records = shards(Path(folder.path)) if folder.is_local and is_records(Path(folder.path)) else None
+        self.artifacts = finished(run) if self.records is None else {}
         self.connection = duckdb.connect(":memory:")
         self._migrated = TemporaryDirectory(prefix="rayleigh-sql-")
         self.names = self._create()
@@ -63,6 +68,9 @@ class Views:
     def _create(self) -> list[str]:
         """Register every table, and return their names. The students' tables of one name become one view."""
         selects: dict[str, list[str]] = {}
+        if self.records is not None:
+            requests = pyarrow.dataset.dataset(list(map(str, self.records)), schema=REQUEST, format="parquet")
+            self.connection.register(REQUESTS, requests if self.records else REQUEST.empty_table())
         for job, artifact in self.artifacts.items():
             for table in (name for name in artifact.record.tables if artifact.table(name).shards):
                 if job.startswith(("students/", "search/")):

@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayTaskError
 
-from engine.contract.exports import AnyExport
-from engine.contract.models import LlamaCppModel, Model, VllmModel
 from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
@@ -72,13 +70,6 @@ def _make(order: "Order", source: Folder, target: Folder) -> ExportMetrics:
         metrics = make(order, student, exported)
         copy(exported, target)
     return metrics
-
-
-def served(student: Student, export: AnyExport | None, folder: str, packages: str) -> Model:
-    """Return the runtime that serves a deployment, whose files are in `folder`."""
-    if export is not None and export.type == "gguf":
-        return LlamaCppModel(type="llama_cpp", path=folder, packages=packages)
-    return VllmModel(type="vllm", path=folder, dtype=student.dtype)
 
 
 def exports(context: JobContext, student: Student, notes: list[str]) -> Iterator[tuple[str, Artifact]]:

@@ -3,7 +3,6 @@
 The keys of `report.json`: `engine/records/report.py`, and the table in `engine/report/README.md`.
 """
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -36,7 +35,8 @@ from engine.storage.shards import iterate
 from engine.students.export import gguf
 from jobs.steps import on_policy
 from jobs.steps.curves import curves
-from jobs.steps.exports import exports, served
+from jobs.steps.deployed import Place, asking, student_target, units_of
+from jobs.steps.exports import exports
 from jobs.steps.judging import weights
 from jobs.steps.toolset import toolset
 from jobs.steps.trained import asked, tools_of
@@ -173,10 +173,6 @@ def _nan_notes(context: JobContext) -> Iterator[str]:
             yield from nan_findings(name, artifact.record.tables)
 
 
-def _units(contract: Contract) -> dict[str, TaskUnit]:
-    return {unit.name: unit for unit in contract.specialist.task_units}
-
-
 def teachers(context: JobContext) -> Iterator[EvalTarget]:
     """Yield the teachers that answer; labels would answer with the references that they are compared with."""
     for section in context.contract.teachers.models:
@@ -209,7 +205,7 @@ def _students(context: JobContext, notes: list[str]) -> Iterator[EvalTarget]:
         if section.on_policy and (rounds := artifact.metrics(StudentMetrics).on_policy):
             notes += on_policy.warnings(section, rounds)
         for name, made in ((section.name, artifact), *exports(context, section, notes)):
-            folder, units = f"{made.folder}/model", _units(context.contract)
+            folder, units = f"{made.folder}/model", units_of(context.contract)
             yield trained(context, context.contract, name, role="student", folder=folder, units=units)
 
 
@@ -227,8 +223,8 @@ def _champion(context: JobContext, champion: RegistryEvent, notes: list[str]) ->
         why = str(error).splitlines()[0]
         notes.append(f"The champion {champion.student} was not evaluated: its contract cannot be read: {why}")
         return
-    units = {**_units(context.contract), **_units(contract)}  # the champion is prompted as it was trained
-    units = {name: units[name] for name in _units(context.contract)}
+    units = {**units_of(context.contract), **units_of(contract)}  # the champion is prompted as it was trained
+    units = {name: units[name] for name in units_of(context.contract)}
     folder = registry.model_folder(champion).url
     yield trained(context, contract, champion.student, role="champion", folder=folder, units=units)
 
@@ -255,19 +251,9 @@ def trained(
     context: JobContext, contract: Contract, deployment: str, *, role: Role, folder: str, units: Mapping[str, TaskUnit]
 ) -> EvalTarget:
     """Return how a student of `contract` or its export is evaluated: with the prompt of its training, without shots."""
-    tools = toolset(context)
-    student, export = contract.deployment(deployment)
-    return EvalTarget(
-        name="champion" if role == "champion" else deployment,
-        role=role,
-        model=served(student, export, folder, gguf.packages_of(context.profile, context.models)),
-        units=units,
-        folder=folder,
-        systems={unit.name: unit.instruction for unit in units.values()},
-        max_tokens=max(teacher.sampling.max_tokens for teacher in context.contract.teachers.models),
-        exported_from=student.name if export and role == "student" else None,
-        toolset=dataclasses.replace(tools, in_system_text=False) if tools else None,
-    )
+    place = Place(folder, gguf.packages_of(context.profile, context.models))
+    how = asking(context.contract)._replace(units=units, role=role, toolset=toolset(context))
+    return student_target(contract, deployment, place, how)
 
 
 def _baselines(context: JobContext) -> Iterator[EvalTarget]:
@@ -278,4 +264,4 @@ def _baselines(context: JobContext) -> Iterator[EvalTarget]:
     rows = [row for row in rows if row["split"] == "train" and row["kind"] not in KINDS[1:]]
     examples = TrainingExamples([user_text(row["messages"]) for row in rows], [row["final"] for row in rows])
     for section in sections:
-        yield EvalTarget(name=section.name, role="baseline", model=section, units=_units(context.contract), examples=examples)
+        yield EvalTarget(name=section.name, role="baseline", model=section, units=units_of(context.contract), examples=examples)

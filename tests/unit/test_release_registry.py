@@ -19,6 +19,7 @@ from engine.records.report import Holdout, ModelEntry, Report
 from engine.release.gate import decide
 from engine.release.registry import Package, Registry, default_registry
 from engine.rows import EXAMPLE, HOLDOUT, PROMPT, content_id, from_rows
+from engine.serving.deployment import load
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from jobs.commands.release import Terms, promote, rollback
@@ -143,8 +144,8 @@ def test_promote_makes_the_smallest_passing_student_the_champion(where: Folder) 
     release = Folder(result.release)
     assert release.read("model/model.safetensors") == b"small first"
     assert sorted(release.files()) == [
-        "card.md", "contract.json", "learnt.parquet", "lineage.json", "model/config.json", "model/model.safetensors",
-        "release.json", "report.json",
+        "card.md", "contract.json", "deployment.json", "learnt.parquet", "lineage.json", "model/config.json",
+        "model/model.safetensors", "release.json", "report.json",
     ]  # fmt: skip
 
 
@@ -378,6 +379,15 @@ def test_header_of_the_card_is_read_by_the_hub_client(where: Folder) -> None:
     assert (exact_match.metric_value, exact_match.dataset_name) == (0.85, "forms holdout")
 
 
+def test_a_release_says_how_it_is_served(where: Folder) -> None:
+    run = run_in(where)
+    served = load(Folder(promote(run.folder.url, f"{where}/registry").release))
+    assert (served.manifest.contract, served.manifest.student.name, list(served.units)) == ("forms", "small", ["form"])
+    assert [file.path for file in served.manifest.files] == ["model/config.json", "model/model.safetensors"]
+    fallback = served.fallback()
+    assert fallback is not None and (fallback.name, fallback.role) == ("t", "teacher")  # with which the report compares it
+
+
 def test_card_and_lineage_say_what_the_student_is_made_of(where: Folder) -> None:
     run = run_in(where)
     release = Folder(promote(run.folder.url, f"{where}/registry").release)
@@ -385,7 +395,7 @@ def test_card_and_lineage_say_what_the_student_is_made_of(where: Folder) -> None
     for part in (
         "Fill in the form.", "- refund", "| CC-BY-4.0 | 1 |", "| CC0-1.0 | 2 |", "3 train, 1 validation",
         "| exact_match | 0.850 | 0.800 to 0.900 | 120 |", "| ece | none |", "| retention | 0.944 |", "| t | teacher |",
-        "- met: exact_match: found 0.850, wanted at least 0.8", "- The holdout is small.", "vllm serve",
+        "- met: exact_match: found 0.850, wanted at least 0.8", "- The holdout is small.", "rayleigh serve",
         "2 layers of parent (0, 1)", run.artifact("students/small").fingerprint,
     ):  # fmt: skip
         assert part in card, part

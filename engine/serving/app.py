@@ -1,0 +1,261 @@
+"""The ASGI application of a server: routes, keys, errors, records. Served by uvicorn (`listen.py`) or by Ray Serve (`flow.py`)."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from engine.inference.engine import Chat
+from engine.prompts.redact import redact_text
+from engine.rows import Row
+from engine.serving.api_error import ApiError
+from engine.serving.body import Limits, read_json
+from engine.serving.chat import ChatRequest, Models, chunks, completion, model_names, read_chat
+from engine.serving.metrics import CONTENT_TYPE, Metrics
+from engine.serving.recorder import NO_RECORDS, Recorder, prompt_hash
+from engine.serving.schemas import REQUEST
+from engine.serving.service import Reply, Service
+from engine.serving.task import output_of, read_task, task_reply
+
+log = logging.getLogger(__name__)
+
+GONE = 499  # status of a caller that has gone, as nginx counts it
+INTERNAL = ApiError(500, "internal_error", "The server failed on this request; its log says why.")
+Answered = Callable[[Reply], Response]
+Read = Callable[[Row], Awaitable[tuple[str, Chat, Answered]]]
+"""Reads a request: task unit, messages, and what makes a response of the reply."""
+
+
+class Options(NamedTuple):
+    """How a server answers besides its deployment."""
+
+    limits: Limits = Limits()
+    keys: tuple[str, ...] = ()
+    """API keys; without any, every caller is served."""
+    recorder: Recorder | None = None
+    wait: bool = False
+    """Begin to listen only when the engine is loaded, as a replica of several must."""
+
+
+class App:
+    """The application, and its state."""
+
+    def __init__(self, service: Service, options: Options = Options()) -> None:  # noqa: B008 - immutable
+        self.service, self.options, self.limits = service, options, options.limits
+        deployment = service.deployment
+        self.models = Models(
+            model_names(deployment.manifest.contract, service.target.units), service.target.systems, service.target.max_tokens
+        )
+        self.keys = [_digest(key) for key in options.keys]
+        self.recorder = options.recorder or NO_RECORDS
+        self.metrics = Metrics(deployment.fingerprint, self._live)
+        self.created, self.in_flight, self.is_draining = int(time.time()), 0, False
+
+    def asgi(self) -> Starlette:
+        """Return the ASGI application. Its lifespan loads the engine, and at its end waits for all that was taken."""
+        routes = [
+            Route("/v1/chat/completions", self._keyed(self._chat), methods=["POST"]),
+            Route("/v1/tasks/{unit}", self._keyed(self._task), methods=["POST"]),
+            Route("/v1/models", self._keyed(self._list), methods=["GET"]),
+            Route("/v1/models/{model:path}", self._keyed(self._model), methods=["GET"]),
+            Route("/healthz", self._health, methods=["GET"]),
+            Route("/readyz", self._ready, methods=["GET"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+        ]
+        handlers = {ApiError: _api_error, HTTPException: _http_error, Exception: _fault}
+        asgi = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)  # type: ignore[arg-type]
+        asgi.state.rayleigh = self
+        return asgi
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        self.recorder.start()
+        await asyncio.to_thread(self._warm)
+        self.service.worker.start()
+        while self.options.wait and not self.service.worker.is_ready:
+            if self.service.worker.fault:
+                raise self.service.worker.fault
+            await asyncio.sleep(0.1)
+        yield
+        self.is_draining = True
+        await asyncio.to_thread(self.service.worker.stop, self.limits.deadline)
+        await asyncio.to_thread(self.recorder.close)
+
+    def _warm(self) -> None:
+        """Load what finds personal data and checks schemas: seconds that no request shall wait for."""
+        for kinds in (self.service.deployment.redact, self.recorder.kinds):
+            redact_text("Hello.", kinds, set())
+        for unit in self.service.target.units.values():
+            output_of("{}", "stop", unit)
+
+    def _keyed(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def keyed(request: Request) -> Response:
+            if self.keys and not self._has_key(request):
+                self.metrics.refused.inc()
+                raise ApiError(401, "invalid_api_key", "Send a valid key: Authorization: Bearer KEY.")
+            return await answer(request)
+
+        return keyed
+
+    def _has_key(self, request: Request) -> bool:
+        """Compare the digest of the key that was sent with all digests, each in constant time."""
+        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        sent = _digest(key.strip())
+        return any([hmac.compare_digest(sent, known) for known in self.keys]) and kind.lower() == "bearer"
+
+    async def _chat(self, request: Request) -> Response:
+        async def read(row: Row) -> tuple[str, Chat, Answered]:
+            asked = read_chat(await read_json(request, self.limits), self.models, self.limits)
+            return asked.unit.name, asked.messages, lambda reply: _chat_reply(reply, asked)
+
+        return await self._recorded(request, "chat", read)
+
+    async def _task(self, request: Request) -> Response:
+        async def read(row: Row) -> tuple[str, Chat, Answered]:
+            name = request.path_params["unit"]
+            if name not in self.service.target.units:
+                there = ", ".join(self.service.target.units)
+                raise ApiError(404, "unit_not_found", f"There is no task unit {name[:64]!r}; there are {there}.")
+            row["unit"] = name
+            return name, read_task(await read_json(request, self.limits)), lambda reply: JSONResponse(task_reply(reply))
+
+        return await self._recorded(request, "task", read)
+
+    async def _recorded(self, request: Request, path: str, read: Read) -> Response:
+        """Return the response to a request to a model, and keep its record."""
+        started, request_id = time.monotonic(), uuid.uuid4().hex
+        row: Row = {**dict.fromkeys(REQUEST.names), "request_id": request_id, "time": datetime.now(UTC), "path": path}
+        row |= {"deployment": self.service.deployment.fingerprint, "abstained": False}
+        row |= dict.fromkeys(("unit", "error", "route", "reason", "finish_reason"), "")
+        self.in_flight += 1
+        try:
+            response = await self._answered(request, started, row, read)
+        except ApiError as error:
+            response = _error(error)
+            row |= {"error": error.code}
+        except ClientDisconnect:
+            response = Response(status_code=GONE)
+            row |= {"error": "client_disconnected"}
+        except Exception:
+            log.exception("request %s failed", request_id)
+            response = _error(INTERNAL)
+            row |= {"error": INTERNAL.code}
+        finally:
+            self.in_flight -= 1
+        row |= {"status": response.status_code, "latency_ms": (time.monotonic() - started) * 1000}
+        self._keep(row)
+        response.headers["x-request-id"] = request_id
+        response.headers["x-rayleigh-deployment"] = self.service.deployment.fingerprint[:16]
+        return response
+
+    async def _answered(self, request: Request, started: float, row: Row, read: Read) -> Response:
+        unit, messages, answered = await read(row)
+        row |= {"unit": unit, "prompt_hash": prompt_hash(messages)}
+        if self.is_draining:
+            raise ApiError(503, "unavailable", "The server stops.", retry_after=5)
+        asked = self.service.prepared(self.service.target.units[unit], messages)
+        row["prompt"] = asked.text
+        deadline = started + self.limits.deadline
+        reply = asyncio.ensure_future(self.service.reply(asked, row["request_id"], deadline, row))
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait((reply, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not reply.done():
+                raise ClientDisconnect
+            return answered(reply.result())
+        finally:
+            for task in (reply, gone):
+                task.cancel()
+            await asyncio.gather(reply, gone, return_exceptions=True)
+
+    def _keep(self, row: Row) -> None:
+        self.metrics.count(row)
+        self.recorder.put(row)
+        log.info("%s %s %s %s %.0f ms", row["request_id"], row["path"], row["unit"], row["status"], row["latency_ms"])
+
+    async def _list(self, request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [self._described(name) for name in self.models.units]})
+
+    async def _model(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        if name not in self.models.units:
+            raise ApiError(404, "model_not_found", f"There is no model {name[:64]!r}.")
+        return JSONResponse(self._described(name))
+
+    def _described(self, name: str) -> Row:
+        manifest, unit = self.service.deployment.manifest, self.models.units[name]
+        about = {"unit": unit.name, "student": manifest.student.name, "deployment": manifest.fingerprint}
+        about |= {"json_schema": unit.output.json_schema, "max_tokens": manifest.student.max_tokens}
+        return {"id": name, "object": "model", "created": self.created, "owned_by": manifest.contract, "rayleigh": about}
+
+    async def _health(self, request: Request) -> Response:
+        """Whether the process works: false once the engine has failed for good."""
+        fault = self.service.worker.fault
+        return JSONResponse({"status": "failed" if fault else "ok"}, 503 if fault else 200)
+
+    async def _ready(self, request: Request) -> Response:
+        """Whether a request would be taken."""
+        ready = self.service.worker.is_ready and not self.is_draining
+        state = "ready" if ready else "stopping" if self.is_draining else "failed" if self.service.worker.fault else "loading"
+        return JSONResponse({"status": state, "deployment": self.service.deployment.fingerprint}, 200 if ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+
+    def _live(self) -> dict[str, float]:
+        worker, kept = self.service.worker, self.recorder.counts
+        live = {"in_flight": self.in_flight, "waiting": len(worker.waiting), "running": len(worker.running)}
+        live |= {"ready": worker.is_ready and not self.is_draining, "records_waiting": kept.waiting}
+        live |= {"records_written_total": kept.written, "records_dropped_total": kept.dropped, "records_faults_total": kept.faults}
+        return {f"rayleigh_{name}": float(value) for name, value in live.items()}
+
+
+def _chat_reply(reply: Reply, asked: ChatRequest) -> Response:
+    created = int(time.time())
+    if asked.stream:
+        return StreamingResponse(
+            chunks(reply, asked, created), media_type="text/event-stream", headers={"cache-control": "no-store"}
+        )
+    return JSONResponse(completion(reply, asked.model, created))
+
+
+async def _disconnected(request: Request) -> None:
+    """Return once the caller has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _error(error: ApiError) -> Response:
+    return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+async def _api_error(request: Request, error: ApiError) -> Response:
+    return _error(error)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    codes: dict[int, str] = {404: "not_found", 405: "method_not_allowed"}
+    code = codes.get(error.status_code, "http_error")
+    response = _error(ApiError(error.status_code, code, f"{request.method} {request.url.path[:200]}: {error.detail}"))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return _error(INTERNAL)

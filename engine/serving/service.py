@@ -1,0 +1,156 @@
+"""One request through a deployment: redaction, the student, the router's decision, perhaps a handler."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from engine.contract.budget import HOUR
+from engine.contract.specialist import TaskUnit
+from engine.evaluation.evaluator import EvalTarget
+from engine.evaluation.predict import answer_of, confidence
+from engine.inference.engine import Chat, Completion, Request
+from engine.prompts.redact import redact_text
+from engine.rows import Row
+from engine.serving.api_error import ApiError, wrong
+from engine.serving.deployment import Deployment
+from engine.serving.router import AlwaysAnswer, Answer, Asked, Decision, Handler, Router
+from engine.serving.worker import Busy, Computed, EngineFault, Expired, Unavailable, Worker
+
+UNASKED = Answer("", "", None, 0, 0, 0.0)
+"""In place of an answer where no model was asked."""
+WARM_UP = "Hello."
+
+
+class Reply(NamedTuple):
+    """What the caller gets."""
+
+    request_id: str
+    unit: TaskUnit
+    answer: Answer
+    route: str
+    abstained: bool
+    reason: str
+    deployment: str
+
+
+@dataclass
+class Service:
+    """A deployment with its engine."""
+
+    deployment: Deployment
+    worker: Worker
+    final: Callable[[str, TaskUnit], str]
+    """Takes the rationale out of an answer, as the evaluation does."""
+    router: Router = field(default_factory=AlwaysAnswer)
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
+    """Route -> what answers requests that are handed on to it."""
+
+    @cached_property
+    def target(self) -> EvalTarget:
+        """The student, as it was evaluated."""
+        return self.deployment.student()
+
+    def prepared(self, unit: TaskUnit, messages: Chat) -> Asked:
+        """Return a request as the model may read it: redacted, and no longer than what was measured.
+
+        Raises:
+            ApiError: the user says nothing, or too much.
+        """
+        chars, most = sum(len(turn["content"]) for turn in messages), self.deployment.manifest.max_chars
+        if chars > most:
+            raise ApiError(400, "context_length_exceeded", f"The request has {chars} characters, at most {most} were measured.")
+        kinds = self.deployment.redact
+        turns = [{**turn, "content": redact_text(turn["content"], kinds, set())} for turn in messages]
+        text = "\n".join(turn["content"] for turn in turns if turn["role"] == "user")
+        if not text.strip():
+            raise wrong("messages", "the user says nothing.")
+        return Asked(unit, turns, text)
+
+    async def reply(self, asked: Asked, request_id: str, deadline: float, row: Row) -> Reply:
+        """Return the reply to a request that must be answered by `deadline` (of `time.monotonic`); fill `row` (REQUEST) on the way.
+
+        Raises:
+            ApiError: there is no answer; the caller is told why.
+        """
+        decision, answer = self.router.screen(asked), UNASKED
+        if decision is None:
+            answer = await self._student(asked, deadline, row)
+            row |= {"confidence": answer.confidence}
+            decision = self.router.decide(asked, answer)
+        row |= {"reason": decision.reason, "route": decision.route, "abstained": decision.action == "abstain"}
+        if decision.action == "hand_on":
+            answer = await self._handed_on(asked, decision, deadline)
+            spent = self.deployment.price.money(decision.route, answer.tokens_in, answer.tokens_out, answer.seconds)
+            row |= {"cost": (row.get("cost") or 0.0) + spent}
+        row |= {"finish_reason": answer.finish_reason, "answer": None if decision.action == "abstain" else answer.text}
+        row |= {"tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out}
+        abstained = decision.action == "abstain"
+        return Reply(request_id, asked.unit, answer, decision.route, abstained, decision.reason, self.deployment.fingerprint)
+
+    async def _student(self, asked: Asked, deadline: float, row: Row) -> Answer:
+        request = request_of(self.target, asked)
+        try:
+            computed = await self.worker.ask(request, deadline=deadline)
+        except Busy as busy:
+            message = f"The queue is full. Try again in {busy.retry_after} s."
+            raise ApiError(429, "queue_full", message, retry_after=busy.retry_after) from None
+        except Expired:
+            raise ApiError(504, "deadline_exceeded", "The request was not answered by its deadline.") from None
+        except Unavailable as state:
+            raise ApiError(503, "unavailable", f"The engine {state}.", retry_after=5) from None
+        except EngineFault as fault:
+            raise ApiError(500, "engine_error", f"The engine failed on a batch with this request: {fault}.") from None
+        answer = answer_in(self.target, asked.unit, computed.completion, self.final)
+        row |= _measures(computed, self.deployment.price.per_machine_hour)
+        row |= {"tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out, "finish_reason": answer.finish_reason}
+        if answer.finish_reason == "too_long":
+            raise ApiError(400, "context_length_exceeded", f"The request is too long: {answer.error}.")
+        if answer.finish_reason not in ("stop", "length"):
+            raise ApiError(500, "engine_error", "The engine cannot answer this request.")
+        return answer
+
+    async def _handed_on(self, asked: Asked, decision: Decision, deadline: float) -> Answer:
+        """Return the answer of a route.
+
+        Raises:
+            ApiError: it fails; the student's answer, which was not good enough, is not given in its place.
+        """
+        handler = self.handlers.get(decision.route)
+        if handler is None:
+            raise ApiError(502, "fallback_failed", f"The request was handed on to {decision.route!r}, which this server has not.")
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                answer = await handler(asked, deadline)
+        except TimeoutError:
+            raise ApiError(504, "deadline_exceeded", "The request was handed on, and not answered by its deadline.") from None
+        except Exception as error:  # whatever a server of somebody else causes
+            raise ApiError(502, "fallback_failed", f"{decision.route} failed: {type(error).__name__}.") from None
+        if answer.finish_reason not in ("stop", "length"):
+            raise ApiError(502, "fallback_failed", f"{decision.route} gave no answer: it ended as {answer.finish_reason}.")
+        return answer
+
+
+def request_of(target: EvalTarget, asked: Asked) -> Request:
+    """Return the request that the engine gets: the one that the evaluation sends for the same prompt."""
+    return target.request({"task_unit": asked.unit.name, "messages": asked.messages, "text": asked.text})
+
+
+def answer_in(target: EvalTarget, unit: TaskUnit, completion: Completion, final: Callable[[str, TaskUnit], str]) -> Answer:
+    """Return the answer in a completion, as the evaluation reads it."""
+    read = target.strip_reasoning(completion)
+    counts = read.tokens_in, read.tokens_out, read.seconds
+    return Answer(answer_of(read, unit, final), read.finish_reason, confidence(read), *counts, error=read.error)
+
+
+def warm_up(deployment: Deployment) -> list[Request]:
+    """Return one request for each task unit: the engine compiles its grammar, and caches what all prompts share."""
+    target, turns = deployment.student(), [{"role": "user", "content": WARM_UP}]
+    return [request_of(target, Asked(unit, turns, WARM_UP)) for unit in target.units.values()]
+
+
+def _measures(computed: Computed, per_hour: float) -> Row:
+    seconds = computed.completion.seconds
+    return {"queue_ms": computed.waited * 1000, "engine_ms": seconds * 1000, "cost": seconds / HOUR * per_hour}

@@ -1,0 +1,21 @@
+"""Engines load from a local folder only: a folder behind a URL is copied first."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from engine.storage.folder import Folder
+
+
+def local_copy(folder: Folder) -> tuple[Path, TemporaryDirectory[str] | None]:
+    """Return a local folder with the content of `folder`, and the temporary folder that holds it if it had to be copied.
+
+    The copy lives as long as the temporary folder is referred to.
+    """
+    if folder.is_local:
+        return Path(folder.path), None
+    copy = TemporaryDirectory(prefix="rayleigh-")
+    for name in folder.files():
+        target = Path(copy.name, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.fs.get_file(f"{folder.path}/{name}", str(target))
+    return Path(copy.name), copy

@@ -1,0 +1,149 @@
+"""`rayleigh serve`: answers requests with a release, as it was measured."""
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from engine.contract.profile import Pool, Profile
+from engine.contract.specialist import TaskUnit
+from engine.curation.represent import represent
+from engine.errors import InputError, MachineError, ModelError, RayleighError
+from engine.serving.body import Limits
+from engine.serving.deployment import Deployment
+from engine.serving.recorder import Keeping
+from engine.storage.folder import Folder
+from engine.students.export import gguf
+from jobs import workspace
+from jobs.steps.deployed import deployment_of
+
+if TYPE_CHECKING:
+    from engine.serving.build import Plan
+
+SPARE_FILES = 512  # file descriptors besides those of connections
+
+
+class Options(NamedTuple):
+    """How a release is served."""
+
+    keys_env: str | None = None
+    limits: Limits = Limits()
+    records: str | None = None
+    keep_text: bool = False
+    sample: float = 1.0
+    days: float | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    replicas: int = 1
+
+
+def final(answer: str, unit: TaskUnit) -> str:
+    """Return the part of `answer` that the evaluation compares with the reference."""
+    return represent(answer, unit).final
+
+
+def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callable[[str], None], *, local: bool) -> None:
+    """Serve a release until SIGTERM or SIGINT. `prepared` is what `serve_environment.prepare` returns.
+
+    Raises:
+        StorageError: a file of it is missing or was changed; the folder of the records cannot be written.
+        InputError: an option is wrong; the student cannot be served.
+        ModelError: the engine cannot be loaded, or has failed for good.
+        MachineError: a package is missing.
+    """
+    folder, profile, pool = prepared
+    keys = _keys(options.keys_env)
+    deployment = deployment_of(folder)
+    _check_units(deployment)
+    _check_packages(local)
+    from engine.serving.build import Plan  # it imports the server's packages
+
+    packages = gguf.packages_of(profile, workspace.models_home())
+    plan = Plan(deployment, pool, options.limits, keys, _keeping(deployment, options), packages=packages)
+    say(f"{deployment.manifest.contract}: student {deployment.manifest.student.name}, deployment {deployment.fingerprint[:16]}")
+    (_serve_here if local else _serve_on_ray)(plan, options, profile, say)
+
+
+def _check_packages(local: bool) -> None:
+    try:
+        import prometheus_client  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+
+        if not local:
+            import ray.serve  # noqa: F401
+    except ImportError as error:
+        other = "" if local else " Or serve in one process: --local."
+        message = f"rayleigh serve: a package of the server is missing: {error}"
+        raise MachineError(f"{message}\nInstall them: uv pip install 'rayleigh[serve]'.{other}") from None
+
+
+def _serve_here(plan: "Plan", options: Options, profile: Profile, say: Callable[[str], None]) -> None:
+    from engine.serving.build import build
+    from engine.serving.listen import Address, listen
+
+    _allow_connections(options.limits.connections)
+    app = build(plan, final)
+
+    def started(port: int) -> None:
+        say(f"listening on http://{options.host}:{port}; the engine is loading, /readyz says when it answers")
+
+    try:
+        fault = listen(app, Address(options.host, options.port), started=started)
+    except OSError as error:
+        where = f"--host {options.host} --port {options.port}"
+        raise InputError(f"{where}: cannot be listened on: {error}. Choose another port.") from None
+    if fault is not None:
+        raise fault if isinstance(fault, RayleighError) else ModelError(f"the engine failed: {type(fault).__name__}: {fault}")
+    say("drained: every request that was taken is answered")
+
+
+def _serve_on_ray(plan: "Plan", options: Options, profile: Profile, say: Callable[[str], None]) -> None:
+    from engine.distributed.session import session
+    from engine.serving import flow
+
+    with session(profile, data=False):
+        flow.serve(plan, final, flow.Cluster(options.host, options.port, options.replicas), say)
+
+
+def _keys(name: str | None) -> tuple[str, ...]:
+    """Return the keys in the environment variable `name`, which commas separate."""
+    if name is None:
+        return ()
+    keys = tuple(key.strip() for key in os.environ.get(name, "").split(",") if key.strip())
+    if not keys:
+        raise InputError(f"--keys-env {name}: the environment variable holds no key. Set it, several keys separated by commas.")
+    return keys
+
+
+def _check_units(deployment: Deployment) -> None:
+    tools = [unit.name for unit in deployment.units.values() if unit.supervise == "tools"]
+    if tools:
+        names = ", ".join(tools)
+        raise InputError(f"{deployment.folder}: {names} calls tools, whose files are not in a release; it cannot be served yet.")
+
+
+def _keeping(deployment: Deployment, options: Options) -> Keeping | None:
+    if options.records is None:
+        if options.keep_text:
+            raise InputError("--keep-text: is for records; name their folder with --records FOLDER.")
+        return None
+    folder = Folder(options.records)
+    if not folder.is_local:
+        raise InputError(f"--records {options.records}: found a URL, expected a folder on a disk; copy its hours/ to a store.")
+    return Keeping(Path(folder.path), options.keep_text, deployment.redact, options.sample, options.days)
+
+
+def _allow_connections(connections: int) -> None:
+    """Raise the limit of open files, so that a connection too many is told so instead of waiting.
+
+    Raises:
+        InputError: the system allows fewer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + SPARE_FILES
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise InputError(f"--connections {connections}: needs {wanted} open files, this system allows {hard} (ulimit -Hn).")
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

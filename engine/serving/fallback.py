@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, cast
 
-import openai
-
 from engine.contract.models import EndpointModel, Model
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
@@ -44,20 +42,16 @@ class EndpointHandler:
         self.target, self.final = fallback.target, final
         self.engine = EndpointEngine(cast(EndpointModel, fallback.target.model), fallback.pool, None)
         self.sampling = greedy(fallback.target.max_tokens)
-        self.client: openai.AsyncOpenAI | None = None
+        self.client = self.engine.connect()
 
     async def __call__(self, asked: Asked, deadline: float) -> Answer:
         """Return the teacher's answer; the caller cancels at the deadline, and the request to the endpoint with it."""
-        if self.client is None:
-            self.engine.limiter.bind()
-            self.client = self.engine.connect()
         completion = await self.engine.ask(self.client, request_of(self.target, asked), self.sampling)
         return answer_in(self.target, self.target.units[asked.unit.name], completion, self.final)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self.client is not None:
-            await self.client.close()
+        await self.client.close()
 
 
 class LocalHandler:

@@ -73,10 +73,15 @@ class EndpointEngine:
             ModelError: the server answers no request: it is away, refuses the key, the model's name or a parameter.
         """
         outcomes = self._send_all([self._body(request, sampling) for request in requests])
-        return [
-            outcome.completion() if isinstance(outcome, Refusal) else completion(outcome, _text(request.chat), sampling.max_tokens)
-            for request, outcome in zip(requests, outcomes, strict=True)
-        ]
+        return [self._completion(outcome, request, sampling) for request, outcome in zip(requests, outcomes, strict=True)]
+
+    def connect(self) -> openai.AsyncOpenAI:
+        """Return a client of the server, which the caller closes; attempts are counted here, so it makes none of its own."""
+        return openai.AsyncOpenAI(base_url=self.model.url, api_key=self.key, max_retries=0)
+
+    async def ask(self, client: openai.AsyncOpenAI, request: Request, sampling: Sampling) -> Completion:
+        """Answer one request in the caller's event loop, to which `limiter` is bound. Without an answer it ends as `error`."""
+        return self._completion(await self._send(client, self._body(request, sampling), inf), request, sampling)
 
     def choice_probs(self, chats: Sequence[Chat], choices: Sequence[str]) -> list[list[float] | Lost | None]:
         """Return the probabilities of `choices` among the most likely first tokens; see `engine.inference.engine.Engine`.
@@ -125,6 +130,11 @@ class EndpointEngine:
     def __str__(self) -> str:
         return f"{self.model.url}, model {self.model.path!r}"
 
+    def _completion(self, outcome: Answer | Refusal, request: Request, sampling: Sampling) -> Completion:
+        if isinstance(outcome, Refusal):
+            return outcome.completion()
+        return completion(outcome, _text(request.chat), sampling.max_tokens)
+
     def _body(self, request: Request, sampling: Sampling) -> Body:
         options: dict[str, object] = {
             "max_tokens": sampling.max_tokens,
@@ -167,7 +177,7 @@ class EndpointEngine:
 
     async def _gather(self, bodies: Sequence[Body]) -> list[Answer | Refusal]:
         self.limiter.bind()
-        async with openai.AsyncOpenAI(base_url=self.model.url, api_key=self.key, max_retries=0) as client:
+        async with self.connect() as client:
             first = await self._preflight(client, bodies)
             rest = [index for index in range(len(bodies)) if index not in first]
             outcomes = await asyncio.gather(*(self._send(client, bodies[index], inf) for index in rest))

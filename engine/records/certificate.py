@@ -55,7 +55,7 @@ class Certificate(Record):
     coverage: Estimate | None = None
     """Share of rows at or above the threshold, with its score interval of level 0.95."""
     deployment: str = ""
-    """Fingerprint of what was certified: weights, prompt, decoding."""
+    """Fingerprint of what was certified: weights, prompt, decoding (`engine.serving.deployment.certified_part`)."""
     holdout: str = ""
     """Fingerprint of the rows that it was certified on."""
 
@@ -67,12 +67,16 @@ class Certificate(Record):
         """
         if self.threshold is None:
             return f"no threshold was certified: {self.reason}"
-        if deployment != self.deployment:
+        if alarms and not self.of_another(deployment=deployment, holdout=holdout):
+            return f"requests changed since it was certified ({', '.join(sorted(alarms))}); label some of them and certify again"
+        return self.of_another(deployment=deployment, holdout=holdout)
+
+    def of_another(self, *, deployment: str, holdout: str | None = None) -> str:
+        """Return why it says nothing of this deployment or holdout, with or without a threshold; "" if it is of both."""
+        if not deployment or deployment != self.deployment:
             return f"certified for deployment {_short(self.deployment)}, and {_short(deployment)} is served; certify again"
         if holdout is not None and holdout != self.holdout:
             return f"certified on holdout {_short(self.holdout)}, which is {_short(holdout)} now; certify again"
-        if alarms:
-            return f"requests changed since it was certified ({', '.join(sorted(alarms))}); label some of them and certify again"
         return ""
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.records.base import Record
+from engine.records.base import Record, unless
 from engine.records.gate import GateNumber, Word
 from engine.records.record import FileEntry, RowCounts
 
@@ -127,6 +127,8 @@ class ReleaseManifest(Record):
     """Fingerprint of the student's artifact."""
     files: tuple[FileEntry, ...]
     """Files of the release, by path, such as `model/config.json`; releases of an earlier version list the model folder alone."""
+    holdout: str = Field(default="", exclude_if=unless(""))
+    """Hash of the holdout's prompts on which it was evaluated, as in a certificate; empty in releases of an earlier version."""
 
 
 class LineageEntry(Record):

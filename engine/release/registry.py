@@ -40,6 +40,7 @@ class Package(NamedTuple):
     student: str  # or its export, such as s.q8_0
     fingerprint: str
     files: Mapping[str, str | bytes]  # file name -> content; `learnt.FILE` among them is what it learnt from
+    holdout: str = ""  # hash of the prompts on which it was evaluated
 
 
 class Head(NamedTuple):
@@ -212,7 +213,9 @@ class Registry:
             for name, text in package.files.items():
                 place.write(name, text.encode() if isinstance(text, str) else text)
             entries = (*files, *(place.measure(name) for name in sorted(package.files)))
-            manifest = ReleaseManifest(student=package.student, fingerprint=package.fingerprint, files=entries)
+            manifest = ReleaseManifest(
+                student=package.student, fingerprint=package.fingerprint, files=entries, holdout=package.holdout
+            )
             place.write(RELEASE, _text(manifest))
             self._move(place, target)
         finally:

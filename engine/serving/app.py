@@ -83,14 +83,15 @@ class App:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.recorder.start()
         await asyncio.to_thread(self._warm)
-        self.service.worker.start()
-        while self.options.wait and not self.service.worker.is_ready:
-            if self.service.worker.fault:
-                raise self.service.worker.fault
+        self.service.start()
+        while self.options.wait and not self.service.is_ready:
+            if self.service.fault:
+                raise self.service.fault
             await asyncio.sleep(0.1)
         yield
         self.is_draining = True
-        await asyncio.to_thread(self.service.worker.stop, self.limits.deadline)
+        await asyncio.to_thread(self.service.stop, self.limits.deadline)
+        await self.service.close()
         await asyncio.to_thread(self.recorder.close)
 
     def _warm(self) -> None:
@@ -202,13 +203,13 @@ class App:
 
     async def _health(self, request: Request) -> Response:
         """Whether the process works: false once the engine has failed for good."""
-        fault = self.service.worker.fault
+        fault = self.service.fault
         return JSONResponse({"status": "failed" if fault else "ok"}, 503 if fault else 200)
 
     async def _ready(self, request: Request) -> Response:
         """Whether a request would be taken."""
-        ready = self.service.worker.is_ready and not self.is_draining
-        state = "ready" if ready else "stopping" if self.is_draining else "failed" if self.service.worker.fault else "loading"
+        ready = self.service.is_ready and not self.is_draining
+        state = "ready" if ready else "stopping" if self.is_draining else "failed" if self.service.fault else "loading"
         return JSONResponse({"status": state, "deployment": self.service.deployment.fingerprint}, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
@@ -217,7 +218,7 @@ class App:
     def _live(self) -> dict[str, float]:
         worker, kept = self.service.worker, self.recorder.counts
         live = {"in_flight": self.in_flight, "waiting": len(worker.waiting), "running": len(worker.running)}
-        live |= {"ready": worker.is_ready and not self.is_draining, "records_waiting": kept.waiting}
+        live |= {"ready": self.service.is_ready and not self.is_draining, "records_waiting": kept.waiting}
         live |= {"records_written_total": kept.written, "records_dropped_total": kept.dropped, "records_faults_total": kept.faults}
         return {f"rayleigh_{name}": float(value) for name, value in live.items()}
 

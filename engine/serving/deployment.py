@@ -116,6 +116,15 @@ def fingerprint_of(content: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def certified_part(manifest: DeploymentManifest) -> str:
+    """Return the hash of what the student's answers depend on: weights, tokenizer, prompt, decoding, redaction.
+
+    A certificate is bound to it. Prices, the fallback and the contract's wishes are left out: they change no answer of the student.
+    """
+    files = sorted((file.path, file.sha256) for file in manifest.files)
+    return fingerprint_of({"student": manifest.student.model_dump(mode="json"), "redact": sorted(manifest.redact), "files": files})
+
+
 def load(folder: Folder) -> Deployment:
     """Return the deployment of the release in `folder`, once every file is what the manifest says.
 

@@ -60,7 +60,7 @@ class _Replica:
 
     def check_health(self) -> None:
         """Raise once the engine has failed for good: Ray Serve then starts another replica."""
-        if fault := self.app.state.rayleigh.service.worker.fault:
+        if fault := self.app.state.rayleigh.service.fault:
             raise RuntimeError(f"the engine failed: {type(fault).__name__}: {fault}")
 
 

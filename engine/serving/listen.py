@@ -125,14 +125,12 @@ def listen(app: App, address: Address, *, started: Callable[[int], None] = lambd
     """
     config = settings(app, address)
     server = Server(config, app)
-    worker = app.service.worker
-    fault = worker.on_fatal
 
     def stop(error: BaseException) -> None:
-        fault(error)
         server.should_exit = True
 
-    worker.on_fatal = stop
+    for worker in app.service.workers:
+        worker.on_fatal = stop
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.create_server((address.host, address.port), family=family, backlog=config.backlog)
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn raises it again once it has drained
@@ -141,7 +139,7 @@ def listen(app: App, address: Address, *, started: Callable[[int], None] = lambd
         server.run(sockets=[listener])
     finally:
         signal.signal(signal.SIGTERM, before)
-    return worker.fault
+    return app.service.fault
 
 
 def settings(app: App, address: Address) -> Config:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -22,6 +22,10 @@ from engine.serving.worker import Busy, Computed, EngineFault, Expired, Unavaila
 UNASKED = Answer("", "", None, 0, 0, 0.0)
 """In place of an answer where no model was asked."""
 WARM_UP = "Hello."
+
+
+async def nothing() -> None:
+    """Close nothing."""
 
 
 class Reply(NamedTuple):
@@ -47,6 +51,35 @@ class Service:
     router: Router = field(default_factory=AlwaysAnswer)
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     """Route -> what answers requests that are handed on to it."""
+    teacher: Worker | None = None
+    """The engine of a handler in this process: it starts, stops and fails with the student's."""
+    close: Callable[[], Awaitable[None]] = nothing
+    """Called when the server ends: closes the connections of handlers."""
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """All engines of this process, the student's first."""
+        return (self.worker, self.teacher) if self.teacher else (self.worker,)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all engines are loaded and take requests."""
+        return all(worker.is_ready for worker in self.workers)
+
+    @property
+    def fault(self) -> BaseException | None:
+        """Why an engine has failed for good; None while none has."""
+        return next((worker.fault for worker in self.workers if worker.fault), None)
+
+    def start(self) -> None:
+        """Load the engines, the student's last: the memory that a teacher takes is known then."""
+        for worker in reversed(self.workers):
+            worker.start()
+
+    def stop(self, seconds: float) -> None:
+        """Take no further request, and wait for those that were taken: those of the student may still be handed on."""
+        for worker in self.workers:
+            worker.stop(seconds)
 
     @cached_property
     def target(self) -> EvalTarget:
@@ -128,7 +161,7 @@ class Service:
             raise ApiError(504, "deadline_exceeded", "The request was handed on, and not answered by its deadline.") from None
         except Exception as error:  # whatever a server of somebody else causes
             raise ApiError(502, "fallback_failed", f"{decision.route} failed: {type(error).__name__}.") from None
-        if answer.finish_reason not in ("stop", "length"):
+        if answer.finish_reason != "stop":  # an answer that was cut is none, as for `engine.serving.cascade`
             raise ApiError(502, "fallback_failed", f"{decision.route} gave no answer: it ended as {answer.finish_reason}.")
         return answer
 
@@ -145,9 +178,9 @@ def answer_in(target: EvalTarget, unit: TaskUnit, completion: Completion, final:
     return Answer(answer_of(read, unit, final), read.finish_reason, confidence(read), *counts, error=read.error)
 
 
-def warm_up(deployment: Deployment) -> list[Request]:
+def warm_up(target: EvalTarget) -> list[Request]:
     """Return one request for each task unit: the engine compiles its grammar, and caches what all prompts share."""
-    target, turns = deployment.student(), [{"role": "user", "content": WARM_UP}]
+    turns = [{"role": "user", "content": WARM_UP}]
     return [request_of(target, Asked(unit, turns, WARM_UP)) for unit in target.units.values()]
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from engine.contract.models import Sampling
 from engine.inference.batcher import Answers, Arrived, Batcher, Done, batcher_of
 from engine.inference.engine import Completion, Request
+from engine.serving.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Load(NamedTuple):
     """Requests that may wait besides."""
     warm_up: Sequence[Request] = ()
     """Sent before the first request, one by one."""
+    turns: Turns | None = None
+    """Shared by the engines of a process that may not compute at the same time."""
 
 
 @dataclass(eq=False)
@@ -85,6 +88,7 @@ class Worker:
     def __init__(self, load: Load, *, on_fatal: Callable[[BaseException], None] = lambda error: None) -> None:
         """`on_fatal` is called in the thread once the engine cannot be loaded, or has failed for good."""
         self.load, self.on_fatal = load, on_fatal
+        self.turns = load.turns or Turns()
         self.changed = threading.Condition()
         self.waiting: deque[_Ticket] = deque()
         self.running: dict[str, _Ticket] = {}
@@ -147,10 +151,11 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            engine = self.load.engine()
-            for request in self.load.warm_up:
-                engine.complete([request], self.load.sampling)
-            batcher = batcher_of(engine, self.load.at_once)
+            with self.turns:
+                engine = self.load.engine()
+                for request in self.load.warm_up:
+                    engine.complete([request], self.load.sampling)
+                batcher = batcher_of(engine, self.load.at_once)
         except BaseException as error:
             self._fail_for_good(error)
             return
@@ -169,12 +174,13 @@ class Worker:
             given_up, self.given_up = self.given_up, []
             joining = self._joining()
         try:
-            for ticket in given_up:
-                batcher.abort(ticket.name)
-                self._measure(max(self.seconds, ticket.seconds))  # it would have taken more
-                with self.changed:
-                    self.running.pop(ticket.name, None)
-            self._step(batcher, joining)
+            with self.turns:
+                for ticket in given_up:
+                    batcher.abort(ticket.name)
+                    self._measure(max(self.seconds, ticket.seconds))  # it would have taken more
+                    with self.changed:
+                        self.running.pop(ticket.name, None)
+                self._step(batcher, joining)
         except Exception as error:
             log.exception("the engine failed with %d requests", len(self.running))
             return self._recover(batcher, error)
@@ -223,7 +229,7 @@ class Worker:
         with self.changed:
             lost, self.running = list(self.running.values()), {}
         for ticket in lost:
-            with suppress(Exception):  # an engine that has failed may refuse this, too
+            with suppress(Exception), self.turns:  # an engine that has failed may refuse this, too
                 batcher.abort(ticket.name)
             self._refuse(ticket, EngineFault(f"{type(error).__name__}"))
         self.faults += 1

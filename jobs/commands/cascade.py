@@ -11,12 +11,17 @@ from engine.contract.serving import PERSON, Cascade, Stage
 from engine.errors import InputError
 from engine.records.certificate import CascadeResult, CurvePoint
 from engine.records.report import Report
+from engine.release.registry import CONTRACT, REPORT
 from engine.rows import PREDICTION
 from engine.serving.certify import Holdout, certified
 from engine.serving.curve import curve
-from engine.storage.artifact import load_artifact
+from engine.serving.deployment import certified_part
+from engine.storage.artifact import Artifact, load_artifact
+from engine.storage.folder import Folder
 from jobs import workspace
+from jobs.commands.release import job_of
 from jobs.steps.curves import graded
+from jobs.steps.deployed import manifest
 from jobs.terminal.console import columns, interval
 
 FILE = "cascade.json"
@@ -40,8 +45,9 @@ def cascade(run: str, order: Order) -> CascadeResult:
         InputError: a stage is not among the evaluated models, or a number is out of range.
     """
     work = workspace.reopen(run)
-    table = workspace.finished(work.folder, "reports").read("predictions", PREDICTION)
-    report = workspace.read_model(work.folder / "reports", "report.json", Report)
+    reports = workspace.finished(work.folder, "reports")
+    table = reports.read("predictions", PREDICTION)
+    report = workspace.read_model(reports.folder, REPORT, Report)
     section = _section(work.contract, report, order)
     names = [stage.to for stage in section.stages if stage.to != PERSON]
     models = graded(table, names, work.contract.budget.price, report.models)
@@ -49,7 +55,7 @@ def cascade(run: str, order: Order) -> CascadeResult:
         known = sorted(set(table["model"].to_pylist()))
         raise InputError(f"{run}: found stage {missing[0]!r}, expected one of the evaluated models {known}.")
     holdout = holdout_of(table, names[0], work.contract)
-    deployments = {name: _fingerprint(work, name) for name in names}
+    deployments = {name: _deployment(reports, report, name) for name in names}
     found = certified(models, holdout, section, deployments, seed=order.seed)
     above = work.contract.specialist.niche.answer_above or None
     result = CascadeResult(
@@ -138,7 +144,18 @@ def _default(report: Report) -> list[str]:
     return ([report.gate.winner] if report.gate.winner else best("student")) + best("teacher")
 
 
-def _fingerprint(work: workspace.Workspace, name: str) -> str:
-    student, _, export = name.partition(".")
-    artifact = load_artifact(work.folder / (f"exports/{student}/{export}" if export else f"students/{student}"))
-    return artifact.fingerprint if artifact else ""
+def _deployment(reports: Artifact, report: Report, name: str) -> str:
+    """Return what the certificate of a student is bound to, as a server finds it in the release; "" for a model of no artifact.
+
+    Raises:
+        InputError: the run holds another student than the report is about.
+    """
+    run, job = reports.folder.url.rpartition("/")[0], job_of(name)
+    artifact = load_artifact(Folder(run) / job)
+    if artifact is None or job not in reports.record.inputs:
+        return ""
+    if reports.record.inputs[job] != artifact.fingerprint:
+        raise InputError(f"{run}: its report was made on another {name} than it holds. Delete {reports.folder} and run again.")
+    contract = workspace.read_model(reports.folder, CONTRACT, Contract)
+    made = manifest(contract, name, artifact.record.files, reports.record.packages, report)
+    return certified_part(made)

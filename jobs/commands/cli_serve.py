@@ -1,6 +1,6 @@
 """The command `rayleigh serve`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,17 @@ def serve(
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Keep the redacted text of requests, not only its hash.")] = False,
     sample: Annotated[float, typer.Option("--sample", min=0, max=1, metavar="SHARE", help="Share of requests to record.")] = 1.0,
     days: Annotated[float | None, typer.Option("--days", min=0, metavar="DAYS", help="Remove records after this time.")] = None,
+    cascade: Annotated[
+        str | None,
+        typer.Option("--cascade", metavar="FILE", help="Answer by a certified threshold: a cascade.json of `rayleigh cascade`."),
+    ] = None,
+    fallback: Annotated[
+        Literal["teacher", "abstain"] | None,
+        typer.Option("--fallback", help="Below the threshold. Default: the release's teacher if it can be asked, else abstain."),
+    ] = None,
+    with_teacher: Annotated[
+        bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
+    ] = False,
     profile: Profile = "laptop",
 ) -> None:
     """Answer requests with a release exactly as it was evaluated: OpenAI's chat completions, and typed tasks."""
@@ -38,11 +49,12 @@ def serve(
     prepared = prepare(place, profile)  # before torch is imported
 
     from engine.serving.body import Limits
-    from jobs.commands import serve
+    from jobs.commands import serve, serve_cascade
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     limits = Limits(body_bytes=max_body, deadline=deadline, queue=queue, connections=connections)
     options = serve.Options(
-        keys_env, limits, records, keep_text=keep_text, sample=sample, days=days, host=host, port=port, replicas=replicas
-    )
+        keys_env, limits, records, keep_text=keep_text, sample=sample, days=days, host=host, port=port, replicas=replicas,
+        cascade=serve_cascade.Order(cascade, fallback, with_teacher),
+    )  # fmt: skip
     serve.serve(prepared, options, lambda line: typer.echo(line, err=True), local=local)

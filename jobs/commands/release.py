@@ -25,7 +25,7 @@ from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.steps import evaluation_lists
-from jobs.steps.deployed import manifest
+from jobs.steps.deployed import evaluated_on, manifest
 
 TRACED = {"inputs", "row_counts", "packages", "commit"}  # of an artifact's record, in the lineage
 
@@ -71,7 +71,8 @@ def promote(run_dir: str, registry_dir: str, terms: Terms = DEFAULT) -> Promotio
     registry = Registry(Folder(registry_dir), contract.name)
     before, word = registry.champion, gate.words[chosen]
     ground = Ground(word, gate.by, terms.why if word == "undecided" else None)
-    package = Package(chosen, trained.fingerprint, _files(run, contract, report, (chosen, gate, ground)))
+    files = _files(run, contract, report, (chosen, gate, ground))
+    package = Package(chosen, trained.fingerprint, files, evaluated_on(reports, chosen))
     event = registry.promote(trained, package, ground)
     return Promotion(
         contract=contract.name,

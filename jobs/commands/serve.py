@@ -3,6 +3,7 @@
 import os
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from engine.serving.recorder import Keeping
 from engine.storage.folder import Folder
 from engine.students.export import gguf
 from jobs import workspace
+from jobs.commands import serve_cascade
 from jobs.steps.deployed import deployment_of
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Options(NamedTuple):
     host: str = "127.0.0.1"
     port: int = 8000
     replicas: int = 1
+    cascade: serve_cascade.Order = serve_cascade.Order()
 
 
 def final(answer: str, unit: TaskUnit) -> str:
@@ -47,7 +50,7 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
     """Serve a release until SIGTERM or SIGINT. `prepared` is what `serve_environment.prepare` returns.
 
     Raises:
-        StorageError: a file of it is missing or was changed; the folder of the records cannot be written.
+        StorageError: a file of it or the cascade's file is missing or was changed; the folder of the records cannot be written.
         InputError: an option is wrong; the student cannot be served.
         ModelError: the engine cannot be loaded, or has failed for good.
         MachineError: a package is missing.
@@ -61,6 +64,9 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
 
     packages = gguf.packages_of(profile, workspace.models_home())
     plan = Plan(deployment, pool, options.limits, keys, _keeping(deployment, options), packages=packages)
+    chosen = serve_cascade.choose(deployment, profile, options.cascade._replace(local=local), say)
+    if chosen:
+        plan = replace(plan, router=chosen.router, fallback=chosen.fallback)
     say(f"{deployment.manifest.contract}: student {deployment.manifest.student.name}, deployment {deployment.fingerprint[:16]}")
     (_serve_here if local else _serve_on_ray)(plan, options, profile, say)
 

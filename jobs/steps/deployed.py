@@ -18,7 +18,10 @@ from engine.records.record import FileEntry
 from engine.records.release import ReleaseManifest
 from engine.records.report import Report, Role
 from engine.release.registry import CONTRACT, RELEASE, REPORT
+from engine.rows import PREDICTION
+from engine.serving.certify import Holdout
 from engine.serving.deployment import MANIFEST, Deployment, Measured, manifest_of, model_files, read
+from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from engine.tools.toolset import Toolset
 
@@ -85,6 +88,15 @@ def manifest(
     compared = report.model(deployment).against_teacher if report else None
     fallback = next(_fallbacks(contract, compared.teacher if compared else ""), None)
     return manifest_of(contract, Measured(student, model_files(files), packages, fallback))
+
+
+def evaluated_on(reports: Artifact, model: str) -> str:
+    """Return the hash of the prompts on which `model` was evaluated, as in a certificate; "" if `reports` does not say."""
+    if "predictions" not in reports.record.tables:
+        return ""
+    rows = reports.read("predictions", PREDICTION, ["model", "prompt_id"]).to_pylist()
+    ids = [row["prompt_id"] for row in rows if row["model"] == model]
+    return Holdout(ids, ids).fingerprint if ids else ""
 
 
 def _fallbacks(contract: Contract, name: str) -> Iterator[EvalTarget]:

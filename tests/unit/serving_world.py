@@ -17,10 +17,12 @@ from engine.inference.engine import Completion, Request
 from engine.records.record import FileEntry
 from engine.serving.app import App, Options
 from engine.serving.body import Limits
+from engine.serving.build import with_fallback
 from engine.serving.deployment import Deployment, load
 from engine.serving.recorder import Keeping, Recorder
 from engine.serving.router import AlwaysAnswer, Handler, Router
 from engine.serving.service import Service, warm_up
+from engine.serving.turns import Turns
 from engine.serving.worker import Load, Worker
 from engine.storage.folder import Folder
 from jobs.steps.deployed import manifest
@@ -119,28 +121,29 @@ class Server:
 
 
 def app_of(deployment: Deployment, engine: Standin, **given: Any) -> App:
-    """Return the application over `engine`. `given`: limits, keys, at_once, keeping, router, handlers."""
+    """Return the application over `engine`. `given`: limits, keys, at_once, keeping, router, handlers, fallback."""
     limits, router, handlers = given.get("limits", Limits()), given.get("router", AlwaysAnswer()), given.get("handlers", {})
     setup: tuple[Router, dict[str, Handler]] = (router, handlers)
-    work = Load(lambda: engine, Sampling(max_tokens=64), given.get("at_once", 4), limits.queue, warm_up(deployment))
+    work = Load(lambda: engine, Sampling(max_tokens=64), given.get("at_once", 4), limits.queue, warm_up(deployment.student()))
     keeping: Keeping | None = given.get("keeping")
     recorder = Recorder(keeping) if keeping else None
     service = Service(deployment, Worker(work), lambda answer, unit: answer, *setup)
+    service = with_fallback(service, given.get("fallback"), limits, Turns())
     return App(service, Options(limits, given.get("keys", ()), recorder))
 
 
 @asynccontextmanager
 async def serving(folder: Path, engine: Standin | None = None, *, ready: bool = True, **given: Any) -> AsyncIterator[Server]:
-    """Serve the release in `folder`; leaving drains."""
+    """Serve the release in `folder`, or `deployment` if it is given; leaving drains."""
     engine = engine or Standin()
-    app = app_of(load(Folder(str(folder))), engine, **given)
+    app = app_of(given.pop("deployment", None) or load(Folder(str(folder))), engine, **given)
     asgi = app.asgi()
     async with asgi.router.lifespan_context(asgi):
         transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://server", timeout=60) as client:
             server = Server(app, engine, client)
             if ready:
-                await server.until(lambda: app.service.worker.is_ready)
+                await server.until(lambda: app.service.is_ready)
             yield server
 
 

@@ -8,13 +8,19 @@ import pytest
 from made_run import made_run
 from typer.testing import CliRunner
 
+from engine.errors import InputError
 from engine.records.certificate import CascadeResult
 from engine.rows import PREDICTION, from_rows
 from engine.runs.recipe import identify
+from engine.serving.deployment import fingerprint_of
 from engine.storage.artifact import RowCounts
+from engine.storage.folder import Folder
 from jobs.bench import cascade as bench
 from jobs.cli import app
+from jobs.commands.release import promote
+from jobs.commands.serve_cascade import certificate_in
 from jobs.pipeline import pipeline
+from jobs.steps.deployed import deployment_of
 
 ROWS = 400
 
@@ -59,6 +65,32 @@ def test_thresholds_are_certified_on_half_and_measured_on_the_other(run, tmp_pat
     assert certificate.expired(deployment="another")
     assert found.check.cost_vs_fallback.high < 0.7 and found.check.risk.low <= 0.2
     assert json.loads(ask(run, "--alpha", "0.2", "--json"))["certificates"] == json.loads(found.model_dump_json())["certificates"]
+
+
+def test_certificate_is_of_the_release_that_promote_makes_and_of_no_other(run, tmp_path):
+    ask(run, "--alpha", "0.2")
+    file, registry = str(tmp_path / "run" / "cascade.json"), tmp_path / "registry"
+    release = Folder(promote(run, str(registry)).release)
+    found = certificate_in(file, deployment_of(release))
+    assert found.threshold is not None and found.model == "small"
+    manifest = json.loads(release.read("release.json"))
+    assert manifest["holdout"] == found.holdout
+    release.write("release.json", json.dumps(manifest | {"holdout": "another"}).encode())
+    with pytest.raises(InputError, match="which is another now"):
+        certificate_in(file, deployment_of(release))
+    release.write("release.json", json.dumps(manifest).encode())
+    content = json.loads(release.read("deployment.json"))
+    content["student"]["max_tokens"] += 1
+    release.write("deployment.json", json.dumps(content | {"fingerprint": fingerprint_of(content)}).encode())
+    with pytest.raises(InputError, match="certified for deployment"):
+        certificate_in(file, deployment_of(release))
+
+
+def test_report_on_another_student_than_the_run_holds_is_not_certified(run, tmp_path):
+    record = tmp_path / "run" / "students" / "small" / "record.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"fingerprint": "another"}))
+    assert "its report was made on another small than it holds" in ask(run, code=1)
 
 
 def test_promise_that_cannot_be_kept_leaves_everything_to_the_last_stage(run):

@@ -174,7 +174,7 @@ class ModelEntry(Record):
     latency: Latency | None = None
     """Null if no prompt was timed."""
     tokens_per_second: float | None = None
-    """Answer tokens per second, in batches."""
+    """Answer tokens per second of one batch, while no other model answers."""
     memory_mib: float | None = None
     """Resident memory of the process and those that it started, MiB; GPU memory is not included."""
     cost: Cost | None = None

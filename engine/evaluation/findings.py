@@ -121,7 +121,7 @@ def _undecided(gate: GateDecision) -> Iterator[str]:
     for student, numbers in gate.undecided.items():
         known = [number for number in numbers if number.more and number.number != "p95_ms"]
         most = max(known, key=lambda number: number.more or 0, default=None)
-        more = f" About {most.more} further independent prompts would decide {most.number}." if most else ""
+        more = f" About {most.more:,} further independent prompts would decide {most.number}." if most else ""
         names = ", ".join(number.number for number in numbers)
         yield f"The holdout does not decide whether {student} meets the gate" + (f": {names} is open.{more}" if names else ".")
     for student, why in gate.because.items():

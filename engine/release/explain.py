@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from engine.records.gate import AT_MOST, BEATS, CHAMPION, EXAMINED, SLICES, TWIN, GateDecision, GateNumber
+from engine.stats.power import MOST
 
 
 def explain(number: GateNumber) -> str:
@@ -53,7 +54,9 @@ def _more(number: GateNumber) -> str:
     if number.detail:
         return f"; undecided: {number.detail}"
     what = "timed requests" if number.number == "p95_ms" else "independent prompts"
-    return "; undecided" + (f": about {number.more} further {what} would decide" if number.more else ", and more would not decide")
+    return "; undecided" + (
+        f": about {number.more:,} further {what} would decide" if number.more else f", and {MOST:,} further {what} would not decide"
+    )
 
 
 def undecided_lines(decision: GateDecision, name: str) -> Iterator[str]:

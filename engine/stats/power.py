@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST = 10_000_000  # prompts beyond which nobody would collect them
+MOST = 100_000  # prompts beyond which nobody would collect them: the value lies as good as at its limit
 
 
 class Risks(NamedTuple):

@@ -45,6 +45,13 @@ def test_undecided_names_the_prompts_that_would_decide() -> None:
     ]
 
 
+def test_undecided_at_its_limit_names_no_number_of_prompts() -> None:
+    decision = decide([student("s", 0.2, tests={"exact_match": proof(0.2, more=None)})], GATE)
+    assert [line.partition("; undecided")[2] for line in undecided_lines(decision, "s")] == [
+        ", and 100,000 further independent prompts would not decide"
+    ]
+
+
 def test_sequence_goes_from_the_largest_and_ends_at_the_first_that_does_not_pass() -> None:
     large, middle, small = (student(name, p, size) for name, p, size in (("l", 0.01, 300), ("m", 0.2, 200), ("s", 0.01, 100)))
     decision = decide([small, middle, large], GATE)

@@ -157,6 +157,7 @@ def test_sample_size_and_detectable_difference_are_each_others_inverse() -> None
     assert detectable_share(583, 0.6, RISKS) == pytest.approx(0.65, abs=1e-3)
     assert detectable_share(20, 0.98, RISKS) is None
     assert needed(0.0, 0.5, 0.5, RISKS) is None and needed(1e-6, 0.5, 0.5, RISKS) is None
+    assert needed(5e-4, 0.5, 0.5, RISKS) is None, "six million prompts are no advice"
     assert further(0.05, (0.4, 0.4), 100, RISKS) == needed(0.05, 0.4, 0.4, RISKS) - 100
     assert further(0.5, (0.4, 0.4), 1000, RISKS) == 1
 

@@ -82,7 +82,7 @@ class GateNumber(Record):
     p: float | None = None
     """p-value of the test that the word rests on: of passing, or of refusing if the word is refuse."""
     more: int | None = None
-    """Undecided: further independent prompts that would decide it, if the true value is the measured one; null = not even 100,000 would."""
+    """Undecided: further independent prompts that would decide it, if the value is the measured one; null = not even 100,000."""
     method: str = ""
     """How it was tested."""
     detail: str = ""

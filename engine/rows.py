@@ -18,7 +18,15 @@ DIFFICULTIES = ("easy", "medium", "hard")
 FINISH_REASONS = ("stop", "length", "refused", "too_long", "error", "unrouted", "budget_exhausted")  # `stop` alone can be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # to other teachers' answers; "" = there are none
-KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite")  # of examples; all but `answer` come from failed answers
+KINDS = (
+    "answer",
+    "correction",
+    "contrast",
+    "refusal",
+    "ask",
+    "rewrite",
+    "swap",
+)  # of examples; `correction` to `rewrite`: of failed answers
 SPAN_KINDS = ("rationale", "final", "tool_call", "turn_end")  # of the tokens of a target
 SYNTHESIS_FAULTS = (  # why a reply of the synthesis is not a prompt
     "synthesis_failed",  # the reply is incomplete
@@ -159,7 +167,7 @@ PICKED = grow(
 EMBEDDING = pa.schema([("prompt_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
 EXAMPLE = pa.schema(
     [
-        ("example_id", pa.string()),  # answer_id; then -N for the call in turn N of a trajectory, -againN for a copy
+        ("example_id", pa.string()),  # answer_id; then -N: call in turn N of a trajectory, -againN: a copy, -swapN: a variant
         ("prompt_id", pa.string()),
         ("task_unit", pa.string()),
         ("messages", MESSAGES),  # input of the student

@@ -9,6 +9,7 @@ from engine.contract.base import Name, Section, Share, distinct
 from engine.contract.budget import Budget
 from engine.contract.capture import SCORES, Capture
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
+from engine.contract.derived import swap_problems
 from engine.contract.evaluation import Evaluation
 from engine.contract.evidence import LIKELIHOOD
 from engine.contract.exports import AnyExport
@@ -273,7 +274,7 @@ class Contract(Section):
 
     @model_validator(mode="after")
     def rounds_have_their_teachers_and_rewards_and_served_models_exist(self) -> "Contract":
-        if found := [*problems(self), *serving_problems(self)]:
+        if found := [*problems(self), *serving_problems(self), *swap_problems(self)]:
             raise ValueError("; ".join(found))
         return self
 

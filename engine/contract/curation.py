@@ -4,8 +4,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Positive, Section, Share, distinct
-from engine.contract.derived import ContrastiveExamples, Preferences
+from engine.contract.base import Positive, Section, Share, added, distinct
+from engine.contract.derived import ContrastiveExamples, Preferences, Swaps
 from engine.contract.prompts import Columns, Copies, Damaged
 from engine.contract.signals import Signal
 from engine.contract.synthesize import Layer
@@ -126,6 +126,8 @@ class Curation(Section):
     """Examples that are made of failed answers, each type at most once."""
     contrastive_share: Share = Field(default=0.2, lt=1)
     """Largest share of contrastive examples among all examples."""
+    swaps: Swaps | None = added(None)
+    """null = no variants of examples with other quoted values."""
     seed: int = 0
 
     @model_validator(mode="after")

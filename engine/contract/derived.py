@@ -1,6 +1,7 @@
-"""What else is learnt from answers besides the best ones: preference pairs and contrastive examples (section `curation`)."""
+"""What else is learnt from answers besides the best ones (section `curation`): preference pairs, contrastive examples, variants."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,6 +9,9 @@ from engine.contract.base import Positive, Section, Share
 from engine.contract.checks import Check
 from engine.contract.models import Model, Sampling
 from engine.contract.teachers import Shot
+
+if TYPE_CHECKING:
+    from engine.contract.contract import Contract
 
 
 class Preferences(Section):
@@ -84,3 +88,28 @@ class RepairExamples(Section):
 ContrastiveExamples = Annotated[
     CorrectionExamples | ContrastExamples | RefusalExamples | QuestionExamples | RepairExamples, Field(discriminator="type")
 ]
+
+
+class Swaps(Section):
+    """Variants of training examples with other values in the fields that are quoted from the prompt (`output.spans`).
+
+    They are made by rule and cost no token: what is learnt is to copy from where the value stands (`engine/curation/swaps.py`).
+    """
+
+    per_example: Positive = 3
+    """Variants of each training example that quotes a value."""
+    fields: dict[str, Literal["values", "digits"]] = Field(default={})
+    """Field -> what stands for its value: that of another example, or other digits of the same count, as for order numbers. A field
+    that is not named keeps its value; {} = `values` for all fields of `output.spans`."""
+
+
+def swap_problems(contract: "Contract") -> Iterator[str]:
+    """Yield why `curation.swaps` does not fit the contract's task units."""
+    swaps = contract.curation.swaps
+    if swaps is None:
+        return
+    quoted = sorted({field for unit in contract.specialist.task_units for field in unit.output.spans})
+    if not quoted:
+        yield "curation.swaps: needs a task unit with output.spans: fields quoted from the prompt; add them, or leave it out"
+    elif unknown := sorted(set(swaps.fields) - set(quoted)):
+        yield f"curation.swaps.fields: found {unknown}, expected fields of output.spans: {quoted}"

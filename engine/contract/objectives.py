@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from engine.contract.base import Positive, Section
 
-Kind = Literal["answer", "correction", "contrast", "refusal", "ask", "rewrite"]
+Kind = Literal["answer", "correction", "contrast", "refusal", "ask", "rewrite", "swap"]
 """Kinds of examples, as in the column `kind` of the table `examples`."""
 CAPTURED = ("forward_kl", "reverse_kl", "jsd")
 """Objectives that read the teacher's captured distribution."""

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from engine.contract.curation import Curation
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS
-from engine.contract.specialist import Specialist
-from engine.curation import contamination, contrastive, ngram_index, prompt_answers, text_duplicates
+from engine.curation import contamination, ngram_index, text_duplicates
 from engine.curation.decide import decide
 from engine.curation.dispositions import DISPOSITION, KEPT, coverage, dropped_ids, follow
 from engine.curation.embedder import EMBEDDED, CurationEmbedder
@@ -20,9 +19,6 @@ from engine.curation.entries import ENTRY, READ, contamination_of
 from engine.curation.entries import entries as make_entries
 from engine.curation.labels import apply_labels
 from engine.curation.measure import weights
-from engine.curation.pairs import pairs
-from engine.curation.repair import Repair, RepairSpec
-from engine.curation.represent import examples
 from engine.curation.samples import BEST_FIRST, best
 from engine.dedup import flow as dedup
 from engine.dedup.embedder import AT_ONCE, TextEmbedder
@@ -31,14 +27,13 @@ from engine.distributed.in_process import executor, get
 from engine.distributed.rows import Ref, Rows
 from engine.records.dataset import DecisionMetrics
 from engine.records.record import Table
-from engine.rows import CANDIDATE, EMBEDDING, EXAMPLE, PICKED, PREFERENCE, add, grow
+from engine.rows import CANDIDATE, EMBEDDING, PICKED, add, grow
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate
 
 SCAN_ROWS = 20_000  # rows of a block
 PROMPTS_PER_PARTITION = 100_000
-ROWS_PER_SHARD = 50_000
 
 
 class Decisions(NamedTuple):
@@ -57,36 +52,12 @@ class LabelledCandidates(NamedTuple):
     def scan(self, pool: Pool, columns: list[str] | None = None) -> Rows:
         """Return the rows with the labels applied."""
         rows = stream.scan(self.candidates, "candidates", pool, rows=SCAN_ROWS, columns=columns)
-        return stream.apply(rows, _with_refs, pool, function=apply_labels, refs=[self.labels]) if self.labels else rows
+        return stream.apply(rows, with_refs, pool, function=apply_labels, refs=[self.labels]) if self.labels else rows
 
     @property
     def partitions(self) -> int:
         """Number of partitions by prompt, for ops that need every prompt whole."""
         return max(1, self.candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
-
-
-class KeptRows(NamedTuple):
-    """Which candidates are kept, how many, and their weights."""
-
-    answers: LabelledCandidates
-    dispositions: Ref  # dispositions.DISPOSITION
-    rows: int
-    weights: dict[str, float]  # value of the balanced stratum -> weight; {} without balance
-
-
-class ExampleSpec(NamedTuple):
-    """How examples are made, and on which pool."""
-
-    specialist: Specialist
-    section: Curation
-    pool: Pool
-
-
-class RepairStage(NamedTuple):
-    """The model that repairs failed answers, and the protected texts."""
-
-    spec: RepairSpec
-    protected: Ref  # ngram_index.NgramIndex
 
 
 class Encoder(NamedTuple):
@@ -119,7 +90,7 @@ def entries(
     partitions: int | None = None,
 ) -> Rows:
     """Return ENTRY of all candidates, by `index_of`. Of the answers to a prompt those that are kept have no `dropped_by`."""
-    rows = stream.apply(answers.scan(pool, READ), _with_refs, pool, function=make_entries, refs=[index], section=section)
+    rows = stream.apply(answers.scan(pool, READ), with_refs, pool, function=make_entries, refs=[index], section=section)
     if encoder and section.answers and section.answers.similarity is not None:
         rows = encoder.embed(rows, TextEmbedder, text="answer")
     rows = rows.repartition(partitions or answers.partitions, keys=["prompt_id"])
@@ -161,59 +132,14 @@ def decide_all(entries: Rows, dropped: Ref, embedded: Rows | None, protected: Ro
 
 def write_picked(answers: LabelledCandidates, dispositions: Ref, pool: Pool, folder: Folder) -> stream.Written:
     """Write every candidate as PICKED, kept or dropped."""
-    rows = stream.apply(answers.scan(pool), _with_dispositions, pool, dispositions=[dispositions])
+    rows = stream.apply(answers.scan(pool), with_dispositions, pool, dispositions=[dispositions])
     return stream.write(rows, stream.Target(folder, PICKED, label="dropped_by"), pool)
-
-
-def write_examples(kept: KeptRows, folder: Folder, *, spec: ExampleSpec, contrastive: Rows | None = None) -> stream.Written:
-    """Write the kept rows and the `contrastive` examples as EXAMPLE, in shards sorted by example_id."""
-    shards = 1 + kept.rows // ROWS_PER_SHARD
-    options = {"dispositions": [kept.dispositions], "specialist": spec.specialist, "section": spec.section, "weights": kept.weights}
-    rows = stream.apply(kept.answers.scan(spec.pool), _examples, spec.pool, **options)
-    rows = stream.apply(rows.union(contrastive) if contrastive else rows, _sharded, spec.pool, shards=shards)
-    rows = rows.repartition(min(shards, 200), keys=["shard"])
-    return stream.write(rows, stream.Target(folder, EXAMPLE, label="split", shard=["shard"]), spec.pool)
 
 
 def index_of(protected: Rows, prompts: Artifact, section: Curation) -> Ref:
     """Return a reference to the n-gram index of PROTECTED, with the n-grams that most `prompts` share."""
     tables = [(split, prompts.folder / name, prompts.record.tables.get(name)) for split, name in ngram_index.SPLITS.items()]
     return gather.run(_index, (protected, ngram_index.PROTECTED), tables=tables, section=section)
-
-
-def answers_by_prompt(kept: KeptRows, index: Ref, spec: ExampleSpec) -> Rows:
-    """Return prompt_answers.COLUMNS of every answer that is not contaminated, each prompt whole in one block."""
-    rows = stream.apply(kept.answers.scan(spec.pool), _with_dispositions, spec.pool, dispositions=[kept.dispositions])
-    options = {"function": prompt_answers.drop_contaminated, "refs": [index], "section": spec.section}
-    rows = stream.apply(rows, _with_refs, spec.pool, **options)
-    return rows.repartition(kept.answers.partitions, keys=["prompt_id"])
-
-
-def write_preferences(answers: Rows, folder: Folder, *, spec: ExampleSpec) -> stream.Written:
-    """Write the pairs of `answers_by_prompt` as PREFERENCE, counted by reason."""
-    rows = stream.apply(answers, pairs, spec.pool, specialist=spec.specialist, section=spec.section)
-    return stream.write(rows, stream.Target(folder, PREFERENCE, label="reason"), spec.pool)
-
-
-def contrastive_examples(answers: Rows, kept: KeptRows, spec: ExampleSpec, repair: RepairStage | None = None) -> Rows:
-    """Return contrastive EXAMPLE rows of `answers_by_prompt`, at most the share that the contract allows."""
-    options = {"specialist": spec.specialist, "section": spec.section}
-    examples = stream.apply(answers, contrastive.contrastive_examples, spec.pool, **options)
-    if repair:
-        unsolved = _limited(stream.apply(answers, contrastive.unsolved, spec.pool, **options), kept, spec)
-        repaired = stream.apply(unsolved, Repair, repair.spec.client.pool, spec=repair.spec)
-        filtering = {"function": prompt_answers.drop_contaminated_targets, "refs": [repair.protected], "section": spec.section}
-        examples = examples.union(stream.apply(repaired, _with_refs, spec.pool, **filtering))
-    return _limited(examples, kept, spec)
-
-
-def _limited(examples: Rows, kept: KeptRows, spec: ExampleSpec) -> Rows:
-    """Return at most the allowed share of the examples, chosen by hash. One task holds all their ids."""
-    examples = examples.materialize()
-    count = contrastive.max_contrastive(kept.rows, spec.section.contrastive_share)
-    ids = pa.schema([EXAMPLE.field("example_id")])
-    chosen = gather.run(contrastive.choose, (examples.select_columns(ids.names), ids), count=count, seed=spec.section.seed)
-    return stream.apply(examples, _with_refs, spec.pool, function=contrastive.with_ids, refs=[chosen])
 
 
 def write_embeddings(embedded: Rows, folder: Folder, pool: Pool) -> stream.Written:
@@ -266,25 +192,14 @@ def _decide_all(
     return dispositions, metrics
 
 
-def _with_dispositions(rows: pa.Table, dispositions: list[Ref]) -> pa.Table:
+def with_dispositions(rows: pa.Table, dispositions: list[Ref]) -> pa.Table:
     table: pa.Table = get(dispositions[0])
     mine = table.take(pc.index_in(rows["answer_id"], table["answer_id"].combine_chunks()))
     columns = {name: pc.fill_null(mine[name], KEPT[name]) if name in KEPT else mine[name] for name in DISPOSITION.names[1:]}
     return add(rows.select(CANDIDATE.names), PICKED, columns)
 
 
-def _examples(
-    rows: pa.Table, dispositions: list[Ref], specialist: Specialist, section: Curation, weights: dict[str, float]
-) -> pa.Table:
-    return examples(_with_dispositions(rows, dispositions), specialist, section.pick, seed=section.seed, weights=weights)
-
-
-def _sharded(examples: pa.Table, shards: int) -> pa.Table:
-    numbers = [int(name[:8], 16) * shards >> 32 for name in examples["example_id"].to_pylist()]
-    return examples.append_column("shard", pa.array(numbers, pa.int64()))
-
-
-def _with_refs(rows: pa.Table, function: Callable[..., pa.Table], refs: list[Ref], **options: Any) -> pa.Table:
+def with_refs(rows: pa.Table, function: Callable[..., pa.Table], refs: list[Ref], **options: Any) -> pa.Table:
     return function(rows, *map(get, refs), **options)
 
 

@@ -46,6 +46,13 @@ def drop_contaminated_targets(examples: pa.Table, index: NgramIndex, section: Cu
     return examples.filter(pc.invert(by_ngrams(targets, index, section.decontaminate)["is_contaminated"]))
 
 
+def drop_contaminated_examples(examples: pa.Table, index: NgramIndex, section: Curation) -> pa.Table:
+    """Return EXAMPLE rows without those whose turns of the user, or whose target, resemble a protected text by n-grams."""
+    texts = ["\n".join(turn["content"] for turn in turns if turn["role"] == "user") for turns in examples["messages"].to_pylist()]
+    rows = pa.table({"answer_id": examples["example_id"], "text": pa.array(texts, pa.string()), "answer": examples["target"]})
+    return examples.filter(pc.invert(by_ngrams(rows, index, section.decontaminate)["is_contaminated"]))
+
+
 def by_prompt(rows: pa.Table, section: Curation) -> Iterator[PromptAnswers]:
     """Yield the usable answers of each prompt, in the order of prompt_id; `rows` have COLUMNS and every prompt whole.
 

@@ -87,6 +87,7 @@ MEANINGS = {
     "semantic": "means nearly the same as another",
     "contaminated": "resembles the holdout or an evaluation list",
     "quota": "the quota of its kind was full",
+    "swap": "an example with other quoted values",
     "correction": "a failed answer with its correction",
     "ask": "a question for the missing information",
     "trained": "used for training",

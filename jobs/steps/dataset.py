@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from engine.curation import flow
+from engine.curation import example_flow, flow
 from engine.distributed import in_process
 from engine.errors import InputError
 from engine.inference import spending
@@ -51,10 +51,12 @@ def _run(context: JobContext) -> RowCounts:
             f"dataset: none of {picked.table.rows} candidates is left: {picked.labels}. Look at the pools and reasons in "
             f"{candidates.folder}, then change the teacher's prompt, judges.accept or curation.pick.pools."
         )
-    kept = flow.KeptRows(answers, decisions.dispositions, num_picked, decisions.metrics.weights)
-    spec = flow.ExampleSpec(context.contract.specialist, section, pool)
+    kept = example_flow.KeptRows(answers, decisions.dispositions, num_picked, decisions.metrics.weights)
+    spec = example_flow.ExampleSpec(context.contract.specialist, section, pool)
     more = derived.make(context, kept, index, spec)
-    examples = flow.write_examples(kept, context.writer.folder / "examples", spec=spec, contrastive=more.contrastive)
+    examples = example_flow.write_examples(
+        kept, context.writer.folder / "examples", spec=spec, index=index, contrastive=more.contrastive
+    )
     context.writer.tables |= {"picked": picked.table, "examples": examples.table}
     lists = {"holdout": prompts.table("holdout").digest, "files": evaluation_lists.of_job(context)}
     validation = round(examples.labels.get("validation", 0) / examples.table.rows, 4)

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from engine.contract.consumers import REPAIR
-from engine.curation import flow, pairs
-from engine.curation.flow import ExampleSpec, KeptRows, RepairStage
+from engine.curation import example_flow, pairs
+from engine.curation.example_flow import ExampleSpec, KeptRows, RepairStage
 from engine.curation.repair import RepairSpec
 from engine.distributed.rows import Ref, Rows
 from engine.inference.crash_isolation import MARKERS
@@ -28,15 +28,15 @@ def make(context: JobContext, kept: KeptRows, index: Ref, spec: ExampleSpec) -> 
     section = spec.section
     if section.preferences is None and not section.contrastive:
         return DerivedData()
-    answers = flow.answers_by_prompt(kept, index, spec).materialize()
+    answers = example_flow.answers_by_prompt(kept, index, spec).materialize()
     summary = None
     if section.preferences:
         folder = context.writer.folder / "preferences"
-        table = context.writer.tables["preferences"] = flow.write_preferences(answers, folder, spec=spec).table
+        table = context.writer.tables["preferences"] = example_flow.write_preferences(answers, folder, spec=spec).table
         summary = pairs.summary(iterate(folder, table, pairs.SUMMARY_COLUMNS))
     if not section.contrastive:
         return DerivedData(None, summary)
-    return DerivedData(flow.contrastive_examples(answers, kept, spec, _repair(context, index)), summary)
+    return DerivedData(example_flow.contrastive_examples(answers, kept, spec, _repair(context, index)), summary)
 
 
 def _repair(context: JobContext, index: Ref) -> RepairStage | None:

@@ -1,6 +1,8 @@
 """The dataset job in threads and on a real cluster, with the real embedding model."""
 
+import json
 import random
+import re
 
 import pytest
 from data_world import candidate_rows, context, contract, mails, prompt_row, put_inputs, run, write_jsonl
@@ -203,3 +205,33 @@ def test_dataset_with_labels_pairs_and_contrastive_examples(tmp_path):
     assert [again.table(name).digest for name in ("examples", "preferences")] == [
         found.table(name).digest for name in ("examples", "preferences")
     ]
+
+
+def test_dataset_with_variants_of_quoted_values(tmp_path):
+    """A variant follows each training example that quotes its quantity, in any split of the input into blocks."""
+    rows = candidate_rows(TEXTS[10:30])
+    for row in rows:
+        row |= {"answer": json.dumps({"quantity": re.findall(r"[0-9]+", row["text"])[0]})}
+    unit = contract().specialist.task_units[0].model_dump()
+    schema = {"type": "object", "properties": {"quantity": {"type": "string"}}, "required": ["quantity"]}
+    quoting = {"goal": "g", "task_units": [unit | {"output": {"json_schema": schema, "spans": {"quantity": 1}}}]}
+    section = {
+        **SECTION,
+        "semantic": None,
+        "pick": {"validation": 0.3},
+        "swaps": {"per_example": 2, "fields": {"quantity": "digits"}},
+    }
+    digests = []
+    for shard_rows in (7, 1000):
+        put_all(tmp_path / str(shard_rows), rows, HOLDOUT, shard_rows=shard_rows)
+        found = run(tmp_path / str(shard_rows), "dataset", contract(curation=section, specialist=quoting))
+        digests.append(found.table("examples").digest)
+    examples = found.read("examples", EXAMPLE).to_pylist()
+    trained = [row for row in examples if row["kind"] == "answer" and row["split"] == "train"]
+    made = [row for row in examples if row["kind"] == "swap"]
+    assert len(made) == 2 * len(trained) and found.record.metrics["kinds"] == {
+        "answer": len(examples) - len(made),
+        "swap": len(made),
+    }
+    assert {row["split"] for row in made} == {"train"} and len({row["example_id"] for row in examples}) == len(examples)
+    assert digests[0] == digests[1]

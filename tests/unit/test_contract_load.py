@@ -100,6 +100,7 @@ def test_contract_with_several_mistakes_names_all(write):
         ("specialist.task_units=[{name: a, kind: decision}, {name: a, kind: decision}]", "names must differ"),
         ("budget.price.teachers={u: {per_1m_in: 1}}", "budget.price.teachers: found 'u', expected one of teachers.models ['"),
         ("prompts.synthesize=[{method: {type: counter_example}, wanted: 1}]", "prompts.synthesize.0: a counter_example needs"),
+        ("curation.swaps={per_example: 2}", "curation.swaps: needs a task unit with output.spans"),
         (
             "prompts.synthesize=[{method: {type: evolve}, wanted: 1, model: {type: fake}}, "
             "{method: {type: evolve}, wanted: 2, model: {type: fake}}]",

@@ -141,6 +141,7 @@ def _files(contract: Contract) -> Iterator[tuple[str, str]]:
     for number, source in enumerate(contract.prompts.sources):
         yield f"prompts.sources.{number}.path", source.path
     yield "prompts.holdout.path", contract.prompts.holdout.path
+    yield from ((f"prompts.earlier.{number}", path) for number, path in enumerate(contract.prompts.earlier))
     for number, evaluation_list in enumerate(contract.curation.decontaminate.lists):
         yield f"curation.decontaminate.lists.{number}.path", evaluation_list.path
     for number, tool in enumerate(contract.teachers.tools):

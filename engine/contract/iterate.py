@@ -7,8 +7,8 @@ from pydantic import Field
 from engine.contract.base import Positive, Section, Share
 
 Heed = Literal["gain", "coverage", "stop", "teacher", "labels", "larger_student"]
-"""What ends an iteration. `gain`: the last round is proven to bring less than `evaluation.worth`; `coverage`: most of its new prompts
-were copies; the others: what the round's report advises, in place of more data."""
+"""What ends an iteration. `gain`: the last round is proven to bring less than `evaluation.worth`; `coverage`: most of its new
+prompts were copies; the others: what the round's report advises, in place of more data."""
 
 
 class Iterate(Section):

@@ -113,8 +113,10 @@ def by_text(signed: pa.Table, *repeated: pa.Table, last: int, num_perm: int) -> 
 
 
 def resolve(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]], *, first: int = 0) -> pa.Table:
-    """Return DISPOSITIONS of the rows with a `repeated` id, and of the copies that each round, from `first`, found among all rows up
-    to it."""
+    """Return DISPOSITIONS of the rows with a `repeated` id, and of the copies that each round found among all rows up to it.
+
+    `first` is the number of the first of `rounds`.
+    """
     dispositions = [_repeated_ids(pa.concat_tables(repeated))]
     for last, parts in enumerate(rounds, start=first):
         copies = pa.concat_tables(parts)

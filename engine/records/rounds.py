@@ -61,7 +61,7 @@ class TrafficShare(Record):
 
 
 class RoundPlan(Record):
-    """`round.json`: the lineage of a round, and what was chosen for it. It is written before the round begins, and never changed."""
+    """`round.json`: the lineage of a round, and what was chosen for it; written before the round begins, and never changed."""
 
     round: int
     """From 0."""

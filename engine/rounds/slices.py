@@ -1,8 +1,8 @@
 """Which parts of the holdout a student has not learnt as well as the rest, and how many prompts each of them should get.
 
-What counts is what more answers of the same teacher can mend: prompts that the student gets wrong and its teacher right. Prompts that
-both get wrong are no reason to ask this teacher more. Nothing but the values of a column is read off the holdout: no prompt is chosen
-because it resembles one of the holdout.
+What counts is what more answers of the same teacher can mend: prompts that the student gets wrong and its teacher right. Prompts
+that both get wrong are no reason to ask this teacher more. Nothing but the values of a column is read off the holdout: no prompt
+is chosen because it resembles one of the holdout.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,6 +87,4 @@ def layers_of(part: WeakSlice, compared: Compared) -> dict[str, float]:
 def _slice(compared: Compared, inside: Array, dimension: str, value: str) -> WeakSlice:
     wrong = 1 - compared.right
     sums = [int(column[inside].sum()) for column in (wrong, compared.differs, compared.mendable)]
-    return WeakSlice(
-        dimension=dimension, value=value, n=int(inside.sum()), errors=sums[0], disagreements=sums[1], mendable=sums[2]
-    )
+    return WeakSlice(dimension=dimension, value=value, n=int(inside.sum()), errors=sums[0], disagreements=sums[1], mendable=sums[2])

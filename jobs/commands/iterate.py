@@ -101,7 +101,7 @@ def _require_same(order: Order) -> None:
     if first.exists(PLAN) and _plan(first).ordered != ordered:
         raise RecipeMismatch(
             f"{order.work.folder}: its rounds are of another contract than {order.work.contract_path} as it is now; only the "
-            f"sections {' and '.join(descend.APART)} may change. {first}/{CONTRACT} holds the contract of round 0. Use a new folder, "
+            f"sections {' and '.join(descend.APART)} may change. {first}/{CONTRACT} holds that of round 0. Use a new folder, "
             "or the same contract with the same --set."
         )
 

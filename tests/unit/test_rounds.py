@@ -109,7 +109,9 @@ def test_later_round_keeps_all_but_prompts_gate_and_begin(tmp_path):
     world.write(tmp_path)
     base = load_contract(tmp_path / "toy.yaml", ["gate.by=prove", "iterate.begin=champion"]).contract
     champion = descend.begins(base, ("small", "ab" * 16))
-    made = descend.descend(base, Chosen(2, "/r/round-001", [Offer(0, "seeds.jsonl", 9), Offer(0, "seeds.jsonl", 3)], champion=champion))
+    made = descend.descend(
+        base, Chosen(2, "/r/round-001", [Offer(0, "seeds.jsonl", 9), Offer(0, "seeds.jsonl", 3)], champion=champion)
+    )
     assert made.prompts.sources[0].lines == {"seeds.jsonl": (3, 9)} and made.prompts.sources[0].take is None
     assert made.prompts.earlier == ("/r/round-001",) and made.prompts.holdout == base.prompts.holdout
     assert made.gate.level == base.gate.level / 4 and made.gate.champion == base.evaluation.worth
@@ -153,7 +155,8 @@ def rounds(root, *, number=2, changes=(), traffic=None):
 
 
 def prompts(root, number):
-    return workspace.finished(Folder(str(root / "rounds" / f"round-{number:03d}")), "prompts").read("prompts", world.PROMPT).to_pylist()
+    folder = Folder(str(root / "rounds" / f"round-{number:03d}"))
+    return workspace.finished(folder, "prompts").read("prompts", world.PROMPT).to_pylist()
 
 
 def test_two_rounds_add_prompts_where_the_student_is_weak_and_pay_for_nothing_twice(root):
@@ -233,7 +236,7 @@ def test_unsure_requests_become_prompts_redacted_and_others_do_not(root):
 
 
 def test_records_that_are_none_are_refused(root):
-    with pytest.raises(InputError, match="--from-traffic .*: found no records of requests"):
+    with pytest.raises(InputError, match=r"--from-traffic .*: found no records of requests"):
         rounds(root, traffic=str(root))
 
 

@@ -120,7 +120,8 @@ def _planned(order: Order, outcomes: Sequence[RoundOutcome], console: Console) -
         if made is None:
             return None
         plan, contract = made.plan.model_copy(update=ordered), made.contract
-        console.log(f"round {number}: {plan.chosen} new prompts, {plan.unfilled} more were wanted and are not to be had")
+        lacking = f", {plan.unfilled} more were wanted and are not to be had" if plan.unfilled else ""
+        console.log(f"round {number}: {plan.chosen} new prompts are planned{lacking}")
     folder.write(CONTRACT, contract.model_dump_json(indent=1).encode(), durable=True)
     folder.write(PLAN, plan.model_dump_json(indent=1).encode(), durable=True)
     return plan

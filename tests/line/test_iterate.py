@@ -1,4 +1,4 @@
-"""Two real rounds of `rayleigh iterate`, killed on the way: nothing is paid twice, the lineage is whole, the champion is compared."""
+"""Two real rounds of `rayleigh iterate`, killed on the way: nothing is paid twice, the lineage is whole."""
 
 import json
 import os

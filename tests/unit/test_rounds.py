@@ -10,7 +10,9 @@ import rounds_world as world
 
 from engine.contract import load_contract
 from engine.contract.iterate import Iterate
-from engine.errors import InputError, RecipeMismatch
+from engine.contract.prompts import Source
+from engine.errors import ContractError, InputError, RecipeMismatch
+from engine.prompts.files import source_files
 from engine.records.estimate import Estimate
 from engine.records.rounds import RoundOutcome, WeakSlice
 from engine.release.registry import Registry
@@ -254,6 +256,34 @@ def test_changed_holdout_ends_the_rounds(root):
     (root / "holdout.jsonl").write_text("".join(lines[1:]))
     with pytest.raises(RecipeMismatch, match=r"holdout"):
         rounds(root)
+
+
+def test_lines_of_a_source_are_taken_alone_and_a_file_that_is_not_there_is_named(root):
+    profile, run = str(root / "profile.yaml"), str(root / "rounds" / "round-000")
+    rounds(root, number=1, changes=["prompts.sources.0.take=null", "prompts.sources.0.lines={seeds.jsonl: [2, 5]}"])
+    assert sorted(row["line"] for row in prompts(root, 0)) == [2, 5]
+    with pytest.raises(ContractError, match="take: found 12 beside lines"):
+        workspace.create(str(root / "toy.yaml"), run, profile=profile, changes=["prompts.sources.0.lines={seeds.jsonl: [2]}"])
+    lines = Source(path="seeds.jsonl", licence="CC0-1.0", lines={"others.jsonl": (1,)})
+    with pytest.raises(InputError, match=r"lines: found the file others.jsonl, expected some of \['seeds.jsonl'\]"):
+        source_files([("train", "count", lines)], root=str(root))
+
+
+def test_new_prompt_that_is_a_copy_of_an_earlier_one_is_dropped_whatever_their_ids(root):
+    rounds(root, number=1)
+    twins = [{"input": row["text"].upper(), "layer": "core"} for row in prompts(root, 0)]
+    (root / "twins.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in [*twins, {"input": world.mail(7), "layer": "core"}])
+    )
+    source = "[{path: twins.jsonl, licence: CC0-1.0, columns: {text: input, layer: layer}}]"
+    changes = [f"prompts.earlier=[{root}/rounds/round-000]", f"prompts.sources={source}"]
+    path, profile = str(root / "toy.yaml"), str(root / "profile.yaml")
+    iterate(path, str(root / "later"), rounds=1, profile=profile, changes=changes)
+    found = workspace.finished(Folder(str(root / "later" / "round-000")), "prompts")
+    ids = {row["prompt_id"] for row in prompts(root, 0)}
+    kept = found.read("prompts", world.PROMPT).to_pylist()
+    assert ids < {row["prompt_id"] for row in kept} and len(kept) == len(ids) + 1
+    assert found.record.row_counts.rows_out["exact_copy"] == len(twins)
 
 
 def test_ids_of_the_draw_are_hashes():

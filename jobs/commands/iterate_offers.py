@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.contract import Contract
-from engine.contract.prompts import Source
+from engine.contract.prompts import Column, Normalization, Source
 from engine.dedup.minhash import text_keys
 from engine.errors import InputError
 from engine.prompts import files
@@ -98,7 +98,7 @@ def _unused(base: Contract, root: str, known: Known) -> Iterator[tuple[Offer, Ro
                     yield Offer(number, file.source, row["line"]), row
 
 
-def _new(rows: pa.Table, normalization: str, known: Known) -> Iterator[Row]:
+def _new(rows: pa.Table, normalization: Normalization, known: Known) -> Iterator[Row]:
     if not rows.num_rows:
         return
     keys = text_keys(rows["text"], normalization).tolist()
@@ -155,7 +155,7 @@ def written_sources(texts: dict[str, list[str]], folder: Folder, base: Contract)
         # What a model was not sure about is where it fails: the layer says so to synthesis and routes.
         lines = [json.dumps({"input": text, "layer": "failure_mode"}) for text in each]
         folder.write(name, ("\n".join(lines) + "\n").encode(), durable=True)
-        columns = {"text": "input", "layer": "layer"}
+        columns: dict[Column, str] = {"text": "input", "layer": "layer"}
         path, licence = f"{folder.url}/{name}", base.iterate.traffic_licence
         sources.append(Source(path=path, licence=licence, columns=columns, task_unit=unit if several else None))
     return sources

@@ -30,6 +30,7 @@ from jobs.commands import iterate_plan, release
 from jobs.commands.iterate_shown import Promoted, outcome
 from jobs.commands.iterate_text import as_text as as_text
 from jobs.pipeline import pipeline
+from jobs.steps import labels
 from jobs.terminal.console import Console
 from jobs.terminal.session import job_session
 from jobs.workspace import Workspace
@@ -120,6 +121,8 @@ def _planned(order: Order, outcomes: Sequence[RoundOutcome], console: Console) -
         if made is None:
             return None
         plan, contract = made.plan.model_copy(update=ordered), made.contract
+        if reviewed := labels.read(order.folder(number - 1)):
+            labels.write(folder, reviewed)  # by persons, of answers that this round has, too
         lacking = f", {plan.unfilled} more were wanted and are not to be had" if plan.unfilled else ""
         console.log(f"round {number}: {plan.chosen} new prompts are planned{lacking}")
     folder.write(CONTRACT, contract.model_dump_json(indent=1).encode(), durable=True)

@@ -11,6 +11,7 @@ import rounds_world as world
 from engine.contract import load_contract
 from engine.contract.iterate import Iterate
 from engine.contract.prompts import Source
+from engine.curation.labels import LABEL
 from engine.errors import ContractError, InputError, RecipeMismatch
 from engine.prompts.files import source_files
 from engine.records.estimate import Estimate
@@ -26,6 +27,7 @@ from engine.serving.schemas import REQUEST
 from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.commands.iterate import as_text, iterate
+from jobs.steps import labels
 
 SECTION = Iterate(rows=10, prompts=20)
 
@@ -256,6 +258,15 @@ def test_changed_holdout_ends_the_rounds(root):
     (root / "holdout.jsonl").write_text("".join(lines[1:]))
     with pytest.raises(RecipeMismatch, match=r"holdout"):
         rounds(root)
+
+
+def test_labels_of_persons_go_on_to_the_next_round(root):
+    rounds(root, number=1)
+    folders = [Folder(str(root / "rounds" / f"round-{number:03d}")) for number in range(2)]
+    label = {name: "x" for name in LABEL.names} | {"answer_id": prompts(root, 0)[0]["prompt_id"], "label": "right"}
+    labels.write(folders[0], {label["answer_id"]: label})
+    rounds(root)
+    assert labels.read(folders[1]) == labels.read(folders[0])
 
 
 def test_lines_of_a_source_are_taken_alone_and_a_file_that_is_not_there_is_named(root):

@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "students": {"capture"},
     "evaluation": set(),
     "release": set(),
+    "rounds": {"evaluation"},  # what is weak is what the report says is weak
     "serving": {"evaluation", "prompts"},  # a request is built, and an answer read, by the code that measured
     "report": set(),
 }

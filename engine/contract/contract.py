@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Section, Share, distinct
+from engine.contract.base import Name, Section, Share, added, distinct
 from engine.contract.budget import Budget
 from engine.contract.capture import SCORES, Capture
 from engine.contract.curation import SIGNALS_OF_ORDER, Curation
@@ -14,6 +14,7 @@ from engine.contract.evaluation import Evaluation
 from engine.contract.evidence import LIKELIHOOD
 from engine.contract.exports import AnyExport
 from engine.contract.gate import Gate
+from engine.contract.iterate import Iterate
 from engine.contract.judges import Judges
 from engine.contract.on_policy import problems
 from engine.contract.prompts import Prompts, Source
@@ -52,6 +53,8 @@ class Contract(Section):
     """What may be spent, and prices."""
     serving: Serving | None = Field(default=None, exclude_if=is_none)
     """What a served answer goes through; null = every answer of the champion is given. No job depends on it."""
+    iterate: Iterate = added(Iterate())
+    """How `rayleigh iterate` plans the rounds after the first. No job depends on it."""
     warn_above: Share = 0.5
     """A job that drops more than this share of its rows for one fault or likeness says so on the console, in `status` and in its
     record, with what to set; rows that the contract leaves out on purpose (`quota`, further samples) do not count. 1 = never."""

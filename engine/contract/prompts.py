@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from engine.contract.base import Positive, Section, Share, distinct
+from engine.contract.base import Positive, Section, Share, added, distinct
 from engine.contract.synthesize import Layer, Synthesis
 
 Entity = Literal["email", "phone", "card", "iban", "ip"]
@@ -47,6 +47,15 @@ class Source(Section):
     """Take only this many rows, spread evenly over the source; null: all."""
     damaged: Damaged = "refuse"
     """`refuse` stops at a file that is cut or damaged; `keep` takes the rows that can be read, and rejects the rest as one row."""
+    lines: dict[str, tuple[Positive, ...]] | None = added(None)
+    """File of the source, as the column `source` of the prompts names it -> the lines (rows of Parquet) that are taken, from 1; of
+    a file that is not named none. null: all. `rayleigh iterate` writes it."""
+
+    @model_validator(mode="after")
+    def lines_are_all_that_is_taken(self) -> "Source":
+        if self.lines is not None and self.take is not None:
+            raise ValueError(f"take: found {self.take} beside lines, which say what is taken; leave one of them out")
+        return self
 
 
 class Holdout(Section):
@@ -137,3 +146,7 @@ class Prompts(Section):
     """Rows in one Parquet shard."""
     withdrawn: tuple[Withdrawn, ...] = Field(default=(), exclude_if=lambda value: not value)
     """Rows that are rejected as `withdrawn`, whose texts are not kept; `rayleigh withdraw` says what to write here."""
+    earlier: tuple[str, ...] = added(())
+    """Run folders, relative to the contract's folder or absolute, whose prompts come first, as they are there: with their ids,
+    sources and parents, so that nothing that was paid for them is paid again. A new prompt that is a copy of one of them is
+    dropped. `rayleigh iterate` writes it."""

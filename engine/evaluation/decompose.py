@@ -130,19 +130,25 @@ def _slices(answered: Answered, rows: pa.Table, wrong: Array) -> list[_Looked]:
             inside = labels == value
             if min(inside.sum(), (~inside).sum()) < MIN_VALUES:
                 continue
-            rates = wrong[inside].mean(), wrong[~inside].mean()
-            influence = np.where(inside, (wrong - rates[0]) / inside.sum(), -(wrong - rates[1]) / (~inside).sum())
             # A scenario is one cluster: what varies within it is all that is known of it.
             clusters = ["" for _ in wrong] if dimension == "scenario" else answered.clusters
-            excess = crossed(float(rates[0] - rates[1]), influence[None, :], clusters)
-            if excess:
-                # Where all prompts of a slice are wrong and no other one is, nothing varies: Agresti and Caffo, The American
-                # Statistician 54, 2000, add one error and one right answer to each side.
-                padded = [(float(wrong[side].sum()) + 1, int(side.sum()) + 2) for side in (inside, ~inside)]
-                least = sum(hits / rows * (1 - hits / rows) / rows for hits, rows in padded)
-                excess = excess._replace(variance=max(excess.variance, least))
+            if excess := excess_rate(wrong, inside, clusters):
                 looked.append(_Looked(dimension, value, int(wrong[inside].sum()), excess))
     return looked
+
+
+def excess_rate(wrong: Array, inside: Array, clusters: Sequence[object]) -> Crossed | None:
+    """Return the share of `wrong` rows, (n,) of 0 and 1, in the mask `inside` less that outside; None below MIN_VALUES clusters."""
+    rates = wrong[inside].mean(), wrong[~inside].mean()
+    influence = np.where(inside, (wrong - rates[0]) / inside.sum(), -(wrong - rates[1]) / (~inside).sum())
+    excess = crossed(float(rates[0] - rates[1]), influence[None, :], clusters)
+    if excess is None:
+        return None
+    # Where all prompts of a slice are wrong and no other one is, nothing varies: Agresti and Caffo, The American
+    # Statistician 54, 2000, add one error and one right answer to each side.
+    padded = [(float(wrong[side].sum()) + 1, int(side.sum()) + 2) for side in (inside, ~inside)]
+    least = sum(hits / rows * (1 - hits / rows) / rows for hits, rows in padded)
+    return excess._replace(variance=max(excess.variance, least))
 
 
 def _fields(answered: Answered, rows: pa.Table, wrong: Array) -> list[_Looked]:

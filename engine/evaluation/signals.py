@@ -45,7 +45,7 @@ def _ceiling(worth: Worth, student: ModelEntry) -> Signal:
     gap = student.against_teacher and student.against_teacher.difference
     if not gap or not student.against_teacher:
         return Signal(name="ceiling", fired=None, text="There is no teacher to compare with.", run="rayleigh run CONTRACT RUN")
-    gap = _no_narrower(gap)
+    gap = no_narrower(gap)
     teacher, is_reached = student.against_teacher.teacher, gap.low > -worth.worth
     verb = "has reached" if is_reached else "is below" if gap.high < 0 else "may be below"
     text = f"{student.name} {verb} its teacher {teacher}: {_signed(gap)} exact match."
@@ -72,7 +72,7 @@ def _capacity(worth: Worth) -> Signal:
         return Signal(
             name="capacity", fired=None, text="There is one size of student: what a larger one brings is not known.", run=LARGER
         )
-    gain = _no_narrower(gain)
+    gain = no_narrower(gain)
     fired = gain.high < worth.worth
     larger, smaller = worth.sizes
     text = f"{larger} has {_signed(gain)} exact match against the next smaller student {smaller}."
@@ -144,7 +144,7 @@ def _payback(worth: Worth) -> Signal:
     return Signal(name="payback", fired=fired, number=saving, limit=0.0, text=text)
 
 
-def _no_narrower(each: Estimate) -> Estimate:
+def no_narrower(each: Estimate) -> Estimate:
     """Return a difference whose interval is not narrower than what its prompts can tell.
 
     Where two models never differ, resamples do not either, yet n prompts without a difference allow a rate of up to 3 / n (rule of

@@ -4,7 +4,7 @@ Of each group of copies one row is kept: a holdout row if there is one, else the
 the earliest. So a prompt that is a copy of a holdout row, even through a chain of near copies, never reaches a teacher.
 
 Synthesized rows lose to all rows of earlier rounds and do not affect them: two seeds that are both similar to a synthesized prompt
-do not become copies of each other.
+do not become copies of each other. The same holds for rows of sources and the prompts of earlier runs (`prompts.earlier`).
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from engine.dedup.minhash import minhash, text_keys
 from engine.dedup.representatives import Order
 from engine.dedup.shared import SAMPLED, Shared, bottom, merge, shared
 from engine.dedup.signature import SignedBlock, batch_columns
+from engine.prompts.earlier import is_seed
 from engine.prompts.sources import LINE_BITS
 
 SIGNED = pa.schema(  # about 620 bytes a row with 128 permutations
@@ -77,7 +78,7 @@ def shared_ngrams(signed: pa.Table, copies: Copies) -> Shared:
 
 def _sampled(rows: pa.Table, keys: np.ndarray) -> pa.Array:
     """Return which rows of a block belong to the sample; synthesized rows do not, as they may not change what earlier rows lose."""
-    is_sampled, read = np.zeros(len(rows), bool), np.flatnonzero(rows["round"].to_numpy() == 0)
+    is_sampled, read = np.zeros(len(rows), bool), np.flatnonzero(is_seed(rows).to_numpy())
     for group in _groups(rows):
         is_sampled[read[bottom(group.take(pa.array(read)), keys[read])]] = True
     return pa.array(is_sampled)
@@ -111,10 +112,13 @@ def by_text(signed: pa.Table, *repeated: pa.Table, last: int, num_perm: int) -> 
     return SignedBlock(pa.table(columns | batch_columns(len(rows))), rows["text_key"].to_numpy(), minima)
 
 
-def resolve(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]]) -> pa.Table:
-    """Return DISPOSITIONS of the rows with a `repeated` id, and of the copies that each round found among all rows up to it."""
+def resolve(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]], *, first: int = 0) -> pa.Table:
+    """Return DISPOSITIONS of the rows with a `repeated` id, and of the copies that each round found among all rows up to it.
+
+    `first` is the number of the first of `rounds`.
+    """
     dispositions = [_repeated_ids(pa.concat_tables(repeated))]
-    for last, parts in enumerate(rounds):
+    for last, parts in enumerate(rounds, start=first):
         copies = pa.concat_tables(parts)
         dispositions.append(_copies(copies.filter(pc.equal(pc.struct_field(copies["id"], "round"), last))))
     return pa.concat_tables(dispositions).sort_by("row_key")

@@ -39,6 +39,7 @@ class SourceFile:
     damaged: Damaged = "refuse"
     schema: JsonValue = None  # JSON schema of the task unit's answers; null = none
     section: int = 0  # number of the source among all that are read
+    lines: frozenset[int] | None = None  # that are taken, from 1; None = all
 
     def takes(self, row: int) -> bool:
         """Return whether row `row` of this file, from 0, is among the evenly spread rows that are taken."""
@@ -50,6 +51,8 @@ class SourceFile:
     def rows(self) -> Iterator[RawRow]:
         """Yield the rows that are taken, with the columns that folders give. Raises InputError as `formats.read`."""
         for raw in formats.read(self.url, wanted=self.takes if self.take else every, damaged=self.damaged):
+            if self.lines is not None and raw.line not in self.lines:
+                continue
             yield raw._replace(fields={**dict(self.partitions), **raw.fields}) if self.partitions and not raw.reason else raw
 
     def count(self) -> int:
@@ -67,7 +70,7 @@ def source_files(sources: list[tuple[str, str, Source | Holdout]], *, root: str)
     for place, (split, task_unit, section) in enumerate(sources):
         files = data_files(section.path, root=root)
         _check(files, section)
-        for file in files:
+        for file, lines in _with_lines(files, section):
             result.append(
                 SourceFile(
                     url=file.url,
@@ -85,9 +88,28 @@ def source_files(sources: list[tuple[str, str, Source | Holdout]], *, root: str)
                     partitions=tuple(file.partitions.items()),
                     damaged=section.damaged,
                     section=place,
+                    lines=lines,
                 )
             )
     return result
+
+
+def _with_lines(files: list[DataFile], section: Source | Holdout) -> Iterator[tuple[DataFile, frozenset[int] | None]]:
+    """Yield the files of a source of which rows are taken, with their lines; None = all.
+
+    Raises:
+        InputError: `lines` name a file that the source does not have.
+    """
+    lines = section.lines if isinstance(section, Source) else None
+    if lines is None:
+        yield from ((file, None) for file in files)
+        return
+    if unknown := sorted(lines.keys() - {file.name for file in files}):
+        raise InputError(
+            f"source {section.path}: lines: found the file {unknown[0]}, expected some of {[file.name for file in files]}. Correct "
+            "`lines` of this source in the contract, or bring the file back."
+        )
+    yield from ((file, frozenset(lines[file.name])) for file in files if file.name in lines)
 
 
 def with_schemas(files: list[SourceFile], schemas: Mapping[str, JsonValue]) -> list[SourceFile]:

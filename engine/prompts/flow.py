@@ -21,6 +21,7 @@ from engine.distributed.in_process import executor, get
 from engine.distributed.rows import Ref, Rows
 from engine.prompts import copies, quota, tables
 from engine.prompts import files as files_of
+from engine.prompts.earlier import EARLIER, Earlier, is_seed, known, with_holdout_first
 from engine.prompts.files import SourceFile, with_counts
 from engine.prompts.quota import PARENT, QuotaKey, QuotaRequest
 from engine.prompts.redact import redact
@@ -47,8 +48,9 @@ class Resolution(NamedTuple):
     shared: Ref  # shared.Shared: n-grams that most prompts share, which do not count
 
 
-def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Rows:
-    """Return the rows of `files` as INGESTED, redacted and identified. A task reads one file, or several small ones.
+def read(files: Sequence[SourceFile], section: Prompts, pool: Pool, earlier: Sequence[Earlier] = ()) -> Rows:
+    """Return the rows of `files` as INGESTED, redacted and identified, and the `earlier` prompts. A task reads one file, or several
+    small ones.
 
     The rows stay in the object store, which spills to disk. The rows of sources with `take` are counted first, by tasks as well.
     """
@@ -57,7 +59,11 @@ def read(files: Sequence[SourceFile], section: Prompts, pool: Pool) -> Rows:
         for row in stream.apply(_indices(files), _count_rows, pool, files=list(files)).iter_rows():
             counts[row["file"]] = row["rows"]
     counted = with_counts(list(files), {files[index].number: rows for index, rows in counts.items()})
-    return stream.apply(_indices(files), _ingest, pool, files=counted, section=section).materialize()
+    rows = stream.apply(_indices(files), _ingest, pool, files=counted, section=section).materialize()
+    if not earlier:
+        return rows
+    numbers = stream.from_items([{"run": index} for index in range(len(earlier))], len(earlier))
+    return rows.union(stream.apply(numbers, _known, pool, earlier=list(earlier), section=section).materialize())
 
 
 def require_columns(rows: Rows, files: Sequence[SourceFile], pool: Pool) -> None:
@@ -79,13 +85,15 @@ def resolve(rows: Rows, section: Prompts, pool: Pool, *, rounds: int = 0, partit
     if ignored := get(shared).grams:
         signed = stream.apply(rows, copies.sign, pool, copies=section.copies, ignored=gram_hashes(ignored)).materialize()
     plan = similarity.plan(signed.count(), section.copies, copies.BEST_FIRST, parts=partitions)
-    repeated, by_round = find_copies(signed.to_arrow_refs(), plan, executor(pool), rounds=rounds, num_perm=section.copies.num_perm)
-    options = {"repeated": repeated, "rounds": by_round, "shard_rows": section.shard_rows}
+    first = EARLIER if section.earlier else 0
+    blocks, numbers = signed.to_arrow_refs(), range(first, rounds + 1)
+    repeated, by_round = find_copies(blocks, plan, executor(pool), rounds=numbers, num_perm=section.copies.num_perm)
+    options = {"repeated": repeated, "rounds": by_round, "first": first, "shard_rows": section.shard_rows}
     return Resolution(*gather.run(_resolve, (signed, tables.SHARD_KEYS), returns=2, **options), shared=shared)
 
 
 def find_copies(
-    blocks: Sequence[Any], plan: Plan, executor: Executor, *, rounds: int, num_perm: int
+    blocks: Sequence[Any], plan: Plan, executor: Executor, *, rounds: Sequence[int], num_perm: int
 ) -> tuple[list[Any], list[list[Any]]]:
     """Return references to the SIGNED rows with a repeated id, and for each round to the copies among all rows up to it."""
 
@@ -95,7 +103,7 @@ def find_copies(
 
     by_id = plan._replace(matcher=None, order=[("id", "ascending")], key_parts=1)
     repeated = search(copies.by_source_id, by_id)
-    return repeated, [search(partial(copies.by_text, last=last, num_perm=num_perm), plan, repeated) for last in range(rounds + 1)]
+    return repeated, [search(partial(copies.by_text, last=last, num_perm=num_perm), plan, repeated) for last in rounds]
 
 
 def label(rows: Rows, resolution: Resolution, pool: Pool) -> Rows:
@@ -177,11 +185,19 @@ def _ingest(indices: pa.Table, files: list[SourceFile], section: Prompts) -> Ite
     yield INGESTED.empty_table()
     for index in indices["file"].to_pylist():
         for rows in prompts(files[index], max_chars=section.max_chars):
-            yield withdraw(identify(redact(rows, section.redact)), section.withdrawn)
+            rows = withdraw(identify(redact(rows, section.redact)), section.withdrawn)
+            yield with_holdout_first(rows) if section.earlier else rows
+
+
+def _known(numbers: pa.Table, earlier: list[Earlier], section: Prompts) -> Iterator[pa.Table]:
+    yield INGESTED.empty_table()
+    for number in numbers["run"].to_pylist():
+        for rows in known(earlier[number]):
+            yield withdraw(rows, section.withdrawn)
 
 
 def _parents(labelled: pa.Table) -> pa.Table:
-    seeds = labelled.filter(pc.and_(pc.equal(labelled["disposition"], "prompts"), pc.equal(labelled["round"], 0)))
+    seeds = labelled.filter(pc.and_(pc.equal(labelled["disposition"], "prompts"), is_seed(labelled)))
     return seeds.select(PARENT.names)
 
 
@@ -205,9 +221,9 @@ def _admit(written: pa.Table, section: Prompts) -> pa.Table:
 
 
 def _resolve(
-    signed: pa.Table, repeated: list[Ref], rounds: list[list[Ref]], shard_rows: int
+    signed: pa.Table, repeated: list[Ref], rounds: list[list[Ref]], first: int, shard_rows: int
 ) -> tuple[pa.Table, dict[str, list[str]]]:
-    dispositions = copies.resolve(get(repeated), [get(parts) for parts in rounds])
+    dispositions = copies.resolve(get(repeated), [get(parts) for parts in rounds], first=first)
     return dispositions, tables.shard_bounds(signed, dispositions, shard_rows=shard_rows)
 
 

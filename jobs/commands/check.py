@@ -141,6 +141,7 @@ def _files(contract: Contract) -> Iterator[tuple[str, str]]:
     for number, source in enumerate(contract.prompts.sources):
         yield f"prompts.sources.{number}.path", source.path
     yield "prompts.holdout.path", contract.prompts.holdout.path
+    yield from ((f"prompts.earlier.{number}", path) for number, path in enumerate(contract.prompts.earlier))
     for number, evaluation_list in enumerate(contract.curation.decontaminate.lists):
         yield f"curation.decontaminate.lists.{number}.path", evaluation_list.path
     for number, tool in enumerate(contract.teachers.tools):
@@ -185,7 +186,8 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
     rows = [
         ["specialist", contract.specialist.goal],
         ["task units", ", ".join(f"{unit.name} ({unit.kind})" for unit in contract.specialist.task_units)],
-        *(["prompts", f"{source.path}{_taken(source.take)}, {source.licence}"] for source in contract.prompts.sources),
+        *(["earlier", f"the prompts of {run}"] for run in contract.prompts.earlier),
+        *(["prompts", f"{source.path}{_taken(_rows(source))}, {source.licence}"] for source in contract.prompts.sources),
         *(["synthesis", f"{synthesis.title}: {_size(synthesis)}"] for synthesis in contract.prompts.synthesize),
         ["holdout", f"{holdout.path}{_taken(holdout.take)}, labels by {holdout.labels}"],
         ["mode", teachers.mode],
@@ -208,8 +210,12 @@ def _value(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _taken(take: int | None) -> str:
-    return f" ({take} rows of it)" if take else ""
+def _rows(source: Source) -> int | None:
+    return source.take if source.lines is None else sum(map(len, source.lines.values()))
+
+
+def _taken(rows: int | None) -> str:
+    return "" if rows is None else f" ({rows} rows of it)"
 
 
 def _size(synthesis: Synthesis) -> str:

@@ -14,7 +14,7 @@ from engine.rows import SYNTHESIS_FAULTS, WITHDRAWN
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.identity import file_identities
-from jobs.steps import synthesis
+from jobs.steps import earlier, synthesis
 
 MEMORY_FACTOR = 20  # bytes in memory for a byte of a source, which may be compressed
 
@@ -32,7 +32,7 @@ def _run(context: JobContext) -> RowCounts:
     schemas = {unit.name: unit.output.json_schema for unit in context.contract.specialist.task_units}
     source_files = files.with_schemas(files.source_files(_sources(context), root=context.root), schemas)
     cpu = context.profile.cpu
-    rows = flow.read(source_files, section, cpu)
+    rows = flow.read(source_files, section, cpu, earlier.runs(context, first=len(source_files) + len(section.synthesize)))
     resolution = flow.resolve(rows, section, cpu)
     extended = synthesis.extend(context, rows, resolution, files=len(source_files)) if section.synthesize else None
     if extended:
@@ -72,13 +72,14 @@ def is_in_process(context: JobContext) -> bool:
     """Return whether one task would read all sources: then it is done here. Models that write prompts run on Ray."""
     if context.contract.prompts.synthesize:
         return False
-    size = sum(file.bytes for file in files.source_files(_sources(context), root=context.root))
+    size = sum(file.bytes for file in files.source_files(_sources(context), root=context.root)) + earlier.size(context)
     return in_process.is_in_process(context.profile, size * MEMORY_FACTOR, small=size <= flow.BYTES_PER_TASK)
 
 
 def source_hashes(context: JobContext) -> dict[str, str]:
-    """Return file -> hash for every source file, so that a changed file is reported as a recipe mismatch."""
-    return file_identities({section.path for _, _, section in _sources(context)}, root=context.root)
+    """Return file -> hash for every source file, so that a changed file is reported as a recipe mismatch; run -> fingerprint of the
+    prompts of every earlier run."""
+    return file_identities({section.path for _, _, section in _sources(context)}, root=context.root) | earlier.hashes(context)
 
 
 def _sources(context: JobContext) -> list[tuple[str, str, Source | Holdout]]:

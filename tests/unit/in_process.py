@@ -51,5 +51,5 @@ def dispositions(signed: pa.Table, copies: Copies) -> pa.Table:
     """Return DISPOSITIONS of the SIGNED prompts."""
     executor, last = InProcess(), max(signed["round"].to_pylist())
     plan = flow.plan(len(signed), copies, prompts.BEST_FIRST)
-    repeated, rounds = prompts_flow.find_copies([signed], plan, executor, rounds=last, num_perm=copies.num_perm)
+    repeated, rounds = prompts_flow.find_copies([signed], plan, executor, rounds=range(last + 1), num_perm=copies.num_perm)
     return prompts.resolve(executor.fetch(repeated), [executor.fetch(copies_of) for copies_of in rounds])

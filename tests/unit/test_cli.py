@@ -25,6 +25,7 @@ def test_options_are_these_and_no_more():
     assert found == {
         "check": ["--ask", "--json", "--set"],
         "run": ["--profile", "--set", "--until"],
+        "iterate": ["--from-traffic", "--json", "--profile", "--rounds", "--set"],
         "judge": ["--gold", "--json", "--profile", "--set"],
         "status": ["--json"],
         "report": ["--json"],

@@ -9,7 +9,7 @@ from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_cascade import cascade
-from jobs.commands.cli_manifests import check_manifests
+from jobs.commands.cli_manifests import check_manifests, manifests
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
@@ -49,6 +49,7 @@ app.command()(cascade)
 app.command()(serve)
 app.command()(withdraw)
 app.command()(check_manifests)
+app.command()(manifests)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from engine.cluster.manifest import KINDS, Manifest, Node, Problem
 from engine.errors import InputError
 
 Schema = dict[str, Any]
+FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a definition has 10,000 lines and more
 UNKNOWN = "there is no such field, and the API server drops or refuses it."
 GET = "Fetch them with `helm pull kuberay/kuberay-operator --untar`: they are kuberay-operator/crds/*.yaml."
 
@@ -51,8 +52,9 @@ def read_schemas(folder: Path) -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.yaml"), *folder.glob("*.yml")]):
         try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = path.read_text(encoding="utf-8")
+            loaded = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=FAST)
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise InputError(f"{path}: cannot be read as YAML or JSON: {error}.") from None
         if isinstance(loaded, dict):
             found |= dict(_schemas_of(loaded, path))

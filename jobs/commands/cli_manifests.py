@@ -4,7 +4,31 @@ from typing import Annotated
 
 import typer
 
-from jobs.terminal.arguments import Json, show
+from jobs.terminal.arguments import Changes, Contract, Json, Profile, show
+
+
+def manifests(
+    contract: Contract,
+    out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="Where the files are written.")],
+    profile: Profile = "cluster",
+    storage: Annotated[
+        str,
+        typer.Option("--storage", metavar="URL", help="Where runs and releases lie: s3://BUCKET, gs://BUCKET or a shared mount."),
+    ] = "s3://your-bucket",
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="IMAGE", help="Default rayleigh:VERSION-gpu, of cluster/Dockerfile.")
+    ] = None,
+    queue: Annotated[str, typer.Option("--queue", metavar="NAME", help="Kueue's local queue.")] = "rayleigh",
+    changes: Changes = None,
+) -> None:
+    """Write the manifests that run CONTRACT on a cluster: KubeRay, Kueue and `ray up`."""
+    from pathlib import Path
+
+    from jobs.commands import manifests
+
+    request = manifests.Request(contract, profile, storage.rstrip("/"), image, queue)
+    paths = manifests.save(manifests.manifests(request, changes or []), Path(out))
+    typer.echo("\n".join(manifests.lines(paths)))
 
 
 def check_manifests(

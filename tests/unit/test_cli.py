@@ -72,6 +72,7 @@ def test_options_are_these_and_no_more():
         ],
         "search": ["--json", "--profile", "--set", "--space"],
         "check-manifests": ["--json", "--schemas", "--strict"],
+        "manifests": ["--image", "--out", "--profile", "--queue", "--set", "--storage"],
         "bench cascade": ["--alpha", "--draws", "--json", "--peers", "--splits", "--student"],
         "bench capture": ["--examples", "--json", "--profile", "--rounds"],
         "bench dedup": ["--corpus", "--json", "--peers", "--profile", "--rounds", "--rows"],

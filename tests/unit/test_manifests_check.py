@@ -287,7 +287,7 @@ def test_a_custom_resource_definition_is_a_schema(tmp_path: Path):
         crd = {"kind": "CustomResourceDefinition", "spec": {"names": names, "versions": versions}}
         (tmp_path / f"{kind}.yaml").write_text(yaml.safe_dump(crd))
     found = check(yaml.safe_dump(job()), "f", Against(schemas=read_schemas(tmp_path))).problems
-    assert any("'entrypoint'" in problem.found and problem.mend == "Allowed: suspend." for problem in found)
+    assert any(problem.place == "f: RayJob mine: spec.entrypoint" and problem.mend == "Allowed: suspend." for problem in found)
 
 
 def test_other_objects_are_skipped_and_every_document_is_read():

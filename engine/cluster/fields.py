@@ -6,6 +6,7 @@ The names are those of KubeRay 1.7 (Apache-2.0) and of Kubernetes' PodSpec. Part
 from typing import Any, Literal
 
 from engine.cluster.fields_pod import Count, Metadata, Part, Positive, Resources, Strings, Template, Variable
+from engine.records.base import Json
 
 
 class Head(Part):
@@ -61,8 +62,8 @@ class FaultTolerance(Part):
 
     backend: Literal["redis", "rocksdb"] | None = None
     redisAddress: str | None = None
-    redisUsername: dict[str, Any] | None = None
-    redisPassword: dict[str, Any] | None = None
+    redisUsername: Json | None = None
+    redisPassword: Json | None = None
     externalStorageNamespace: str | None = None
     storage: Any = None
 
@@ -167,7 +168,7 @@ class ServiceUpgrade(Part):
     """How a new version of a service replaces the old one."""
 
     type: Literal["NewCluster", "NewClusterWithIncrementalUpgrade", "None"] | None = None
-    clusterUpgradeOptions: dict[str, Any] | None = None
+    clusterUpgradeOptions: Json | None = None
 
 
 class Service(Part):

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.records.base import Json
+
 
 class Part(BaseModel):
     """A part of a manifest: an unknown key is an error, and so is another type."""
@@ -41,7 +43,7 @@ class Variable(Part):
 
     name: str
     value: str | None = None
-    valueFrom: dict[str, Any] | None = None
+    valueFrom: Json | None = None
 
 
 class Container(Part):
@@ -53,10 +55,10 @@ class Container(Part):
     command: list[str] | None = None
     args: list[str] | None = None
     env: list[Variable] | None = None
-    envFrom: list[dict[str, Any]] | None = None
+    envFrom: list[Json] | None = None
     resources: Resources | None = None
-    volumeMounts: list[dict[str, Any]] | None = None
-    ports: list[dict[str, Any]] | None = None
+    volumeMounts: list[Json] | None = None
+    ports: list[Json] | None = None
     workingDir: str | None = None
     lifecycle: Any = None
     livenessProbe: Any = None
@@ -80,9 +82,9 @@ class Pod(Part):
     containers: list[Container]
     initContainers: list[Container] | None = None
     restartPolicy: Literal["Always", "OnFailure", "Never"] | None = None
-    volumes: list[dict[str, Any]] | None = None
+    volumes: list[Json] | None = None
     nodeSelector: Strings | None = None
-    tolerations: list[dict[str, Any]] | None = None
+    tolerations: list[Json] | None = None
     affinity: Any = None
     serviceAccountName: str | None = None
     serviceAccount: str | None = None

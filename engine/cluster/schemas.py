@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from engine.cluster.fields import OBJECTS
 from engine.cluster.manifest import KINDS, Manifest, Node, Problem
 from engine.errors import InputError
+from engine.records.base import Json
 
-Schema = dict[str, Any]
+Schema = Json
 FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a definition has 10,000 lines and more
 UNKNOWN = "there is no such field, and the API server drops or refuses it."
 GET = "Fetch them with `helm pull kuberay/kuberay-operator --untar`: they are kuberay-operator/crds/*.yaml."

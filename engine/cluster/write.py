@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.contract.profile import NodeGroup, Profile
+from engine.records.base import Json
 
-Tree = dict[str, Any]
+Tree = Json
 PROJECT = "/home/ray/rayleigh"
 """Folder of the project in the image; see cluster/Dockerfile."""
 FILES = "/home/ray/contract"

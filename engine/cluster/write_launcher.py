@@ -1,20 +1,21 @@
 """Files for `ray up`, filled in from a profile: AWS, and GCP as a second example."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from engine.cluster.write import Order
 from engine.contract.profile import NodeGroup
 from engine.errors import ContractError
+from engine.records.base import Json
 
-Tree = dict[str, Any]
+Tree = Json
 Provider = Literal["aws", "gcp"]
 DISK_GIB = 300  # of a node: image, weights, spilled objects
 WHERE: dict[Provider, Tree] = {
     "aws": {"type": "aws", "region": "us-west-2", "cache_stopped_nodes": False},
     "gcp": {"type": "gcp", "region": "us-central1", "availability_zone": "us-central1-a", "project_id": "your-project"},
 }
-IMAGE_OF_GCP = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
-INSTALL_DOCKER = "command -v docker || (curl -fsSL https://get.docker.com | sudo sh && sudo usermod -aG docker $USER)"
+IMAGES_OF_GCP = "projects/deeplearning-platform-release/global/images/family"
+FAMILIES = {False: "common-cpu-ubuntu-2204", True: "common-cu128-ubuntu-2204-nvidia-570"}  # with Docker, and the driver for GPUs
 
 
 def launcher(order: Order, provider: Provider) -> Tree:
@@ -24,16 +25,14 @@ def launcher(order: Order, provider: Provider) -> Tree:
         ContractError: the profile does not name the machine of a group.
     """
     head = order.profile.head.machines.get(provider)
-    types: Tree = {
-        "head": {"resources": {"CPU": 0}, "node_config": _machine(provider, head or _unnamed(provider, "head"), spot=False)}
-    }
+    types: Tree = {"head": {"resources": {"CPU": 0}, "node_config": _machine(provider, head or _unnamed(provider, "head"), None)}}
     for group in order.profile.nodes:
         types[group.name] = {
             "min_workers": group.min,
             "max_workers": group.max,
             "resources": _resources(group),
             "labels": {"ray.io/market-type": "spot" if group.spot else "on-demand", **group.labels},
-            "node_config": _machine(provider, group.machines.get(provider) or _unnamed(provider, group.name), spot=group.spot),
+            "node_config": _machine(provider, group.machines.get(provider) or _unnamed(provider, group.name), group),
         }
     return {
         "cluster_name": order.name,
@@ -49,7 +48,6 @@ def launcher(order: Order, provider: Provider) -> Tree:
         },
         "available_node_types": types,
         "head_node_type": "head",
-        "initialization_commands": [] if provider == "aws" else [INSTALL_DOCKER],
         "setup_commands": [],
         "head_start_ray_commands": [
             "ray stop",
@@ -65,7 +63,9 @@ def _resources(group: NodeGroup) -> Tree:
     return {"CPU": int(group.cpus), **gpus, **{kind: int(amount) for kind, amount in group.resources.items()}, **of_type}
 
 
-def _machine(provider: Provider, kind: str, *, spot: bool) -> Tree:
+def _machine(provider: Provider, kind: str, group: NodeGroup | None) -> Tree:
+    """Return the provider's configuration of a machine; no group: the head's."""
+    spot, gpus = bool(group and group.spot), bool(group and group.gpus)
     if provider == "aws":
         disk = [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": DISK_GIB, "VolumeType": "gp3"}}]
         return {
@@ -73,7 +73,7 @@ def _machine(provider: Provider, kind: str, *, spot: bool) -> Tree:
             "BlockDeviceMappings": disk,
             **({"InstanceMarketOptions": {"MarketType": "spot"}} if spot else {}),
         }
-    start = {"diskSizeGb": DISK_GIB, "sourceImage": IMAGE_OF_GCP}
+    start = {"diskSizeGb": DISK_GIB, "sourceImage": f"{IMAGES_OF_GCP}/{FAMILIES[gpus]}"}
     scheduling: Tree = {"onHostMaintenance": "TERMINATE", **({"provisioningModel": "SPOT"} if spot else {})}
     disk = [{"boot": True, "autoDelete": True, "type": "PERSISTENT", "initializeParams": start}]
     return {"machineType": kind, "disks": disk, "scheduling": scheduling}

@@ -75,7 +75,8 @@ def groups(profile: Profile) -> tuple[list[Group], bool]:
     found = [
         Group(f"running {at}", dict(key), count, count, labels[key]) for at, (key, count) in enumerate(running.items(), start=1)
     ]
-    limits = _reported() or [(group, group.most) for group in declared(profile)]
+    told = declared(profile)
+    limits = _reported({group.name: group.labels for group in told}) or [(group, group.most) for group in told]
     for group, most in limits:
         alive = sum(one.running for one in found if _is_alike(one.has, group.has))
         if most > alive:
@@ -87,14 +88,17 @@ def _is_alike(running: Mapping[str, float], wanted: Mapping[str, float]) -> bool
     return all(running.get(kind, 0) == wanted.get(kind, 0) for kind in ("CPU", "GPU"))
 
 
-def _reported() -> list[tuple[Group, int]]:
-    """Return the groups that Ray's autoscaler has reported, and the most nodes of each."""
+def _reported(labels: Mapping[str, Mapping[str, str]]) -> list[tuple[Group, int]]:
+    """Return the groups that Ray's autoscaler has reported, without their labels, and the most nodes of each."""
     config = state.get_cluster_config()  # no public function returns it
     if config is None:
         return []
     known = [one for one in config.node_group_configs if one.resources and one.max_count]
-    most = [one.max_count if one.max_count > 0 else UNLIMITED for one in known]  # -1: without a limit
-    return [(Group(one.name, dict(one.resources), 0, limit), limit) for one, limit in zip(known, most, strict=True)]
+    limits = [one.max_count if one.max_count > 0 else UNLIMITED for one in known]  # -1: without a limit
+    return [
+        (Group(one.name, dict(one.resources), 0, limit, labels.get(one.name, {})), limit)
+        for one, limit in zip(known, limits, strict=True)
+    ]
 
 
 def start(**options: Any) -> None:

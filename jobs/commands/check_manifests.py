@@ -16,7 +16,7 @@ from typer.main import get_command
 from engine.cluster.check import Against, check
 from engine.cluster.schemas import read_schemas
 from engine.errors import InputError
-from engine.records.base import Record
+from engine.records.base import Json, Record
 
 USAGE: Any = typer.BadParameter.__base__  # the base of wrong usage, which typer keeps in a private package
 CLUSTER = Path(__file__).parents[2] / "cluster"
@@ -95,7 +95,7 @@ def locked_ray() -> str | None:
     return match[1] if match else None
 
 
-def launcher_schema() -> dict[str, Any] | None:
+def launcher_schema() -> Json | None:
     """Return the schema of files for `ray up` that the installed Ray brings."""
     found = importlib.util.find_spec("ray")
     path = Path(found.origin or "").parent / "autoscaler" / "ray-schema.json" if found else Path()

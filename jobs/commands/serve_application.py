@@ -3,11 +3,12 @@
 from typing import Any
 
 from engine.errors import InputError
+from engine.records.base import Json
 
 ARGUMENTS = ("release", "profile", "replicas", "keys_env", "records")
 
 
-def build(arguments: dict[str, Any]) -> Any:
+def build(arguments: Json) -> Any:
     """Return the application for `arguments`: `release` is as for `rayleigh serve`, the others are its options.
 
     Raises:

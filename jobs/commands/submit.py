@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from engine.cluster.write import object_name
 from engine.contract import load_contract
 from engine.errors import InputError, MachineError
+from engine.records.base import Json
 from jobs import workspace
 from jobs.commands import check
 
@@ -46,7 +47,7 @@ class Submission(NamedTuple):
     """Environment variables with keys, which every node must have."""
 
     @property
-    def runtime_env(self) -> dict[str, Any]:
+    def runtime_env(self) -> Json:
         """Return Ray's runtime environment. The values of `variables` are not in it: the cluster shows it to everybody."""
         return {"working_dir": self.working_dir, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS}}
 

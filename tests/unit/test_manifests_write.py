@@ -105,7 +105,7 @@ def test_rules_and_dashboard_use_metrics_that_exist():
     board = json.loads((CLUSTER / "grafana/engine.json").read_text())
     expressions += [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
     used = {name for expression in expressions for name in re.findall(r"\b(?:ray_[a-z_]+|rayleigh:[\w:]+)", expression)}
-    ours = {"ray_rayleigh_rows_total", "ray_rayleigh_output_tokens_total"}  # tests/line/test_metrics.py reads them of a node
+    ours = {"ray_rayleigh_rows_total", "ray_rayleigh_output_tokens_total"}  # tests/line/test_submit.py reads them of a node
     known = metrics_of_ray()
     unknown = {name for name in used - ours - recorded if name not in known and name.removeprefix("ray_data_") not in known}
     assert unknown == set()

@@ -10,9 +10,11 @@ from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_cascade import cascade
 from jobs.commands.cli_iterate import iterate
+from jobs.commands.cli_manifests import check_manifests, manifests
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
+from jobs.commands.cli_submit import submit
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
@@ -49,6 +51,9 @@ app.command()(cascade)
 app.command()(serve)
 app.command()(iterate)
 app.command()(withdraw)
+app.command()(check_manifests)
+app.command()(manifests)
+app.command()(submit)
 
 
 @app.command()
@@ -56,12 +61,18 @@ def check(
     contract: Contract,
     changes: Changes = None,
     ask: Annotated[bool, typer.Option("--ask", help="Send each server one short request a schema; this may cost.")] = False,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="Whether this cluster can place the run.")
+    ] = None,
+    nodes: Annotated[
+        str | None, typer.Option("--nodes", metavar="FILE", help="YAML with `nodes`, in place of those of the profile.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Validate CONTRACT, and check that its files and models are there."""
     from pathlib import Path
 
-    from engine.contract import load_contract
+    from engine.contract import load_contract, load_profile
     from jobs import workspace
     from jobs.commands import check, check_capture, check_schemas
 
@@ -70,7 +81,13 @@ def check(
     check.verify_sources(loaded.contract, root=str(loaded.root))
     servers = check_schemas.ask_servers(loaded.contract) if ask else check_schemas.unasked_servers(loaded.contract)
     servers += check_capture.ask_captured(loaded.contract, root=str(loaded.root)) if ask else []
-    show(loaded.contract.model_dump(mode="json"), check.as_text(loaded.contract, contract, servers), as_json)
+    text = check.as_text(loaded.contract, contract, servers)
+    if profile or nodes:
+        from jobs.commands.check_placement import check_placement
+
+        found = load_profile(workspace.profile_path(profile or "laptop"))
+        text += "\n\n" + check_placement(loaded.contract, found, nodes)
+    show(loaded.contract.model_dump(mode="json"), text, as_json)
 
 
 @app.command()

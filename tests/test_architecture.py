@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "distributed": {"distributed", "runs", *FLOOR},
     "dedup": {"dedup", "inference", "distributed", "runs", *FLOOR},
     "stats": {"stats", "records", "rows"},
+    "cluster": {"cluster", *FLOOR},
     "contract": {"contract", "errors"},
     "storage": {"storage", "readers", "records", "rows", "errors"},
     "readers": {"readers", "rows", "errors"},

@@ -1,11 +1,11 @@
 """The cluster profile: the hardware on which a contract runs. It is no part of a recipe or a cache key."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Positive, Section
+from engine.contract.base import Name, Positive, Section
 from engine.contract.load import parse, read_yaml
 
 BLOCKS_EACH = 32  # blocks per actor, if there are so many batches: then all actors end at about the same time
@@ -16,11 +16,19 @@ class Pool(Section):
     """A pool of equal actors or tasks; the resources are those of one of them."""
 
     actors: Positive = 1
-    """Actors, or tasks at once."""
+    """Actors, or tasks at once. `{min: 2, max: 8}`: as many as there is work for, and the run starts with the fewest."""
+    min_actors: Positive | None = None
+    """Fewest actors; what `min` of `actors` sets. Default: `actors`."""
     cpus: float = Field(default=1, ge=0)
     """Logical CPUs."""
     gpus: float = Field(default=0, ge=0)
     """GPUs; a fraction shares a GPU. More than one: vLLM's tensor parallel size."""
+    accelerator: str | None = None
+    """Type of the GPU in Ray's words, such as `H100`: actors are placed on nodes with this one only."""
+    labels: dict[str, str] = Field(default={})
+    """Labels of Ray that a node must have, such as `{ray.io/market-type: on-demand}`."""
+    resources: dict[str, float] = Field(default={})
+    """Custom resources of Ray that an actor takes."""
     pipeline: Positive = 1
     """vLLM's pipeline parallel size: stages with `gpus` GPUs each, for a model that is too large for one node."""
     batch: Positive = 32
@@ -41,6 +49,27 @@ class Pool(Section):
         """
         batches = min(rows // (self.batch * self.actors * BLOCKS_EACH), BLOCK_ROWS // (self.batch * answers))
         return self.batch * max(1, batches)
+
+    @property
+    def fewest(self) -> int:
+        """Actors with which the pool begins to work."""
+        return self.min_actors or self.actors
+
+    @model_validator(mode="before")
+    @classmethod
+    def range_of_actors(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and isinstance(raw.get("actors"), dict):
+            found = raw["actors"]
+            if set(found) != {"min", "max"}:
+                raise ValueError(f"actors: found the keys {sorted(found)}, expected a number, or min and max")
+            return {**raw, "actors": found["max"], "min_actors": found["min"]}
+        return raw
+
+    @model_validator(mode="after")
+    def fewest_is_not_more(self) -> "Pool":
+        if self.min_actors is not None and self.min_actors > self.actors:
+            raise ValueError(f"actors: found min {self.min_actors} above max {self.actors}")
+        return self
 
     @model_validator(mode="after")
     def stages_have_whole_gpus(self) -> "Pool":
@@ -64,12 +93,61 @@ class Ray(Section):
     """Shared memory of a local cluster's object store, in GiB."""
 
 
+class NodeGroup(Section):
+    """Equal nodes that the cluster has, or that its autoscaler may start."""
+
+    name: Name
+    """Name of the group in manifests and messages."""
+    cpus: float = Field(gt=0)
+    """CPUs of a node that Ray may use."""
+    gpus: int = Field(default=0, ge=0)
+    """GPUs of a node."""
+    memory_gib: float = Field(default=16, gt=0)
+    """Memory of a node's pod, in GiB."""
+    min: int = Field(default=0, ge=0)
+    """Nodes that always run."""
+    max: Positive = 1
+    """Most nodes."""
+    accelerator: str | None = None
+    """Type of its GPUs in Ray's words, such as `H100`."""
+    labels: dict[str, str] = Field(default={})
+    """Ray's labels of its nodes."""
+    resources: dict[str, float] = Field(default={})
+    """Custom resources of a node."""
+    spot: bool = False
+    """Whether the provider may take the nodes back: cheaper, and a node's batches in flight are paid twice then."""
+    machines: dict[Literal["aws", "gcp"], str] = Field(default={})
+    """Provider -> its name of the machine, for `ray up`."""
+
+    @model_validator(mode="after")
+    def fewest_is_not_more(self) -> "NodeGroup":
+        if self.min > self.max:
+            raise ValueError(f"min: found {self.min}, which is more than max, {self.max}")
+        return self
+
+
+class Head(Section):
+    """The head node: it holds the cluster's state and the driver, and no work of a run."""
+
+    cpus: float = Field(default=4, gt=0)
+    """CPUs of its pod; Ray gives none of them to tasks."""
+    memory_gib: float = Field(default=16, gt=0)
+    """Memory of its pod, in GiB."""
+    machines: dict[Literal["aws", "gcp"], str] = Field(default={})
+    """Provider -> its name of the machine, for `ray up`."""
+
+
 class Profile(Section):
     """The cluster, and a pool for each kind of work."""
 
     name: str
     """Shown in messages."""
     ray: Ray = Ray()
+    head: Head = Head()
+    """The head node, in manifests."""
+    nodes: tuple[NodeGroup, ...] = ()
+    """Groups of nodes that the cluster has or can grow to: what a run needs is held against them before it starts, and manifests
+    are written of them. Default: not known."""
     ledger: str | None = None
     """Folder or URL of a ledger of paid answers that several runs share. By default each run has its own."""
     teacher: Pool = Pool()
@@ -87,6 +165,10 @@ class Profile(Section):
     exporters: dict[Literal["gguf"], str] = Field(default={})
     """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
     the folder of that name in `exporters` beside the folder of unpacked models."""
+    teachers: dict[str, Pool] = Field(default={})
+    """Name of a teacher -> its pool in place of `teacher`, such as whole nodes for a large one."""
+    trainers: dict[str, Pool] = Field(default={})
+    """Name of a student -> the pool of its training workers in place of `trainer`."""
     evaluators: dict[str, Pool] = Field(default={})
     """Name of a teacher, a student or the champion -> the pool of its engine in place of `evaluator`, such as one with several GPUs
     and stages for a large teacher; `actors` is not used."""
@@ -99,6 +181,14 @@ class Profile(Section):
                     f"{name}.pipeline: found {pool.pipeline}, expected 1; only teacher, judge and evaluator may have stages"
                 )
         return self
+
+    def teacher_of(self, name: str) -> Pool:
+        """Return the pool of the teacher `name`."""
+        return self.teachers.get(name, self.teacher)
+
+    def trainer_of(self, name: str) -> Pool:
+        """Return the pool of one training worker of the student `name`."""
+        return self.trainers.get(name, self.trainer)
 
     def evaluator_of(self, name: str) -> Pool:
         """Return the pool of the engine with which the model `name` answers the holdout."""

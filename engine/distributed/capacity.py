@@ -9,6 +9,7 @@ from engine.contract.profile import Pool
 
 Resources = Mapping[str, float]
 KINDS = ("CPU", "GPU")
+OF_TYPE = "accelerator_type:"  # the prefix of Ray's resource that a node has once for the type of its GPUs
 
 
 class Wanted(NamedTuple):
@@ -20,6 +21,12 @@ class Wanted(NamedTuple):
     actors: int
     bundles: Sequence[Resources]
     """What one actor takes; each bundle lies on one node."""
+    fewest: int = 1
+    """Actors with which the job can go on; a training needs all its workers."""
+    section: str = ""
+    """Section of the profile, to name in a message."""
+    labels: Mapping[str, str] = {}
+    """Labels that the node of an actor must have."""
 
     def total(self, kind: str) -> float:
         """Return how much of `kind` all the actors take."""
@@ -35,33 +42,38 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
     answering = [teacher for teacher in contract.teachers.models if teacher.answers]
     if "candidates" in jobs:
         for teacher in answering:
-            yield _wanted("candidates", f"teacher {teacher.name} (teacher)", profile.teacher)
-        yield _wanted("candidates", "judges and checks (judge)", profile.judge)
-        yield _wanted("candidates", "one task (cpu)", task)
+            section = f"teachers.{teacher.name}" if teacher.name in profile.teachers else "teacher"
+            yield of_pool("candidates", f"teacher {teacher.name}", profile.teacher_of(teacher.name), section)
+        yield of_pool("candidates", "judges and checks", profile.judge, "judge")
+        yield of_pool("candidates", "one task", task, "cpu")
     if "dataset" in jobs and contract.curation.semantic:
-        yield _wanted("dataset", "embeddings (embedder)", profile.embedder)
-        yield _wanted("dataset", "one task (cpu)", task)
+        yield of_pool("dataset", "embeddings", profile.embedder, "embedder")
+        yield of_pool("dataset", "one task", task, "cpu")
     if "capture" in jobs:
-        yield _wanted("capture", "one teacher after the other (teacher)", profile.teacher)
-        yield _wanted("capture", "one task (cpu)", task)
+        yield of_pool("capture", "one teacher after the other", profile.teacher, "teacher")
+        yield of_pool("capture", "one task", task, "cpu")
     for student in contract.students:
+        pool, section = (
+            profile.trainer_of(student.name),
+            f"trainers.{student.name}" if student.name in profile.trainers else "trainer",
+        )
         if (job := f"students/{student.name}") in jobs:
-            yield _wanted(job, f"student {student.name} (trainer)", profile.trainer, actors=student.workers)
+            yield of_pool(job, f"student {student.name}", pool, section, workers=student.workers)
         for export in student.exports:
             if (job := f"exports/{student.name}/{export.name}") in jobs:
-                yield _wanted(job, f"export {student.name}.{export.name} (trainer)", profile.trainer, actors=1)
+                yield of_pool(job, f"export {student.name}.{export.name}", profile.trainer, "trainer", workers=1)
     if "reports" in jobs:
         names = [model.name for model in (*answering, *contract.students)]
         names += [f"{student.name}.{export.name}" for student in contract.students for export in student.exports]
         largest = max(names, key=lambda name: _size(profile.evaluator_of(name)))
         section = f"evaluators.{largest}" if largest in profile.evaluators else "evaluator"
-        yield _wanted("reports", f"one engine ({section})", profile.evaluator_of(largest), actors=1)
+        yield of_pool("reports", "one engine", profile.evaluator_of(largest), section, workers=1)
 
 
 def bundles(pool: Pool) -> list[dict[str, float]]:
     """Return the bundles of one actor's placement group: a GPU per worker of its engine; the first also holds the actor's CPUs."""
-    gpus = [{"GPU": 1.0} for _ in range(int(pool.gpus) * pool.pipeline)]
-    return [{"CPU": pool.cpus, **gpus[0]}, *gpus[1:]]
+    gpus = [{"GPU": 1.0, **of_type(pool)} for _ in range(int(pool.gpus) * pool.pipeline)]
+    return [{"CPU": pool.cpus, **pool.resources, **gpus[0]}, *gpus[1:]]
 
 
 def shortfalls(wants: Sequence[Wanted], nodes: Sequence[Resources]) -> list[str]:
@@ -82,9 +94,15 @@ def _size(pool: Pool) -> tuple[float, float]:
     return pool.gpus * pool.pipeline, pool.cpus
 
 
-def _wanted(job: str, who: str, pool: Pool, actors: int | None = None) -> Wanted:
-    whole = [{"CPU": pool.cpus, "GPU": pool.gpus}]
-    return Wanted(job, who, actors or pool.actors, bundles(pool) if pool.pipeline > 1 else whole)
+def of_pool(job: str, who: str, pool: Pool, section: str, workers: int | None = None) -> Wanted:
+    """Return what the actors of a pool take; `workers` start together or not at all."""
+    parts = bundles(pool) if pool.pipeline > 1 else [{"CPU": pool.cpus, "GPU": pool.gpus, **pool.resources, **of_type(pool)}]
+    return Wanted(job, f"{who} ({section})", workers or pool.actors, parts, workers or 1, section, pool.labels)
+
+
+def of_type(pool: Pool) -> dict[str, float]:
+    """Return the resource with which Ray places an actor on GPUs of a type."""
+    return {f"{OF_TYPE}{pool.accelerator}": 0.001} if pool.accelerator else {}
 
 
 def _fits(bundle: Resources, node: Resources) -> bool:

@@ -12,15 +12,20 @@ from engine.contract.profile import Pool
 from engine.distributed.capacity import bundles
 from engine.distributed.environment import environment
 
+IN_BUNDLES = ("num_gpus", "resources", "accelerator_type", "label_selector")
+
 
 def actors(pool: Pool) -> dict[str, Any]:
     """Return the arguments that run a class on the actors of `pool`; each actor constructs the class once.
 
     Ray Data hands out batches as soon as one actor is up. It replaces an actor that dies and gives the new one the same batch.
     """
-    options = {"compute": ActorPoolStrategy(size=pool.actors), **resources(pool)}
+    sizes = {"size": pool.actors} if pool.fewest == pool.actors else {"min_size": pool.fewest, "max_size": pool.actors}
+    options = {"compute": ActorPoolStrategy(**sizes), **resources(pool)}
     if pool.pipeline > 1:
-        del options["num_gpus"]  # the actor itself computes nothing: its engine's workers hold the GPUs of its placement group
+        options = without_bundles(
+            options
+        )  # the actor itself computes nothing: its engine's workers hold the GPUs of its placement group
         options["ray_remote_args_fn"] = partial(_placed, pool)
     return options
 
@@ -30,8 +35,8 @@ def actor(pool: Pool) -> tuple[dict[str, Any], PlacementGroup | None]:
     options = resources(pool)
     if pool.pipeline == 1:
         return options, None
-    del options["num_gpus"]  # as in `actors`
-    group = placement_group(bundles(pool), strategy="PACK")
+    options = without_bundles(options)  # as in `actors`
+    group = _group(pool)
     return {**options, **_in_group(group)}, group
 
 
@@ -43,16 +48,32 @@ def tasks(pool: Pool) -> dict[str, Any]:
 
 
 def resources(pool: Pool) -> dict[str, Any]:
-    """Return CPUs, GPUs and environment variables of one actor of `pool`."""
+    """Return what one actor of `pool` takes of its node, which nodes it may be placed on, and its environment variables."""
     options: dict[str, Any] = {"num_cpus": pool.cpus, "runtime_env": {"env_vars": environment(pool)}}
     if pool.gpus:
         options["num_gpus"] = pool.gpus
+    if pool.resources:
+        options["resources"] = dict(pool.resources)
+    if pool.accelerator:
+        options["accelerator_type"] = pool.accelerator
+    if pool.labels:
+        options["label_selector"] = dict(pool.labels)
     return options
+
+
+def without_bundles(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an actor whose placement group holds the GPUs, the custom resources and the choice of nodes."""
+    return {key: value for key, value in options.items() if key not in IN_BUNDLES}
 
 
 def _placed(pool: Pool) -> dict[str, Any]:
     """Return the scheduling of an actor and of all workers that its engine starts: one packed placement group."""
-    return _in_group(placement_group(bundles(pool), strategy="PACK"))
+    return _in_group(_group(pool))
+
+
+def _group(pool: Pool) -> PlacementGroup:
+    parts = bundles(pool)
+    return placement_group(parts, strategy="PACK", bundle_label_selector=[dict(pool.labels)] * len(parts) if pool.labels else None)
 
 
 def _in_group(group: PlacementGroup) -> dict[str, Any]:

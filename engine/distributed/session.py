@@ -3,20 +3,25 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.state import state
 
 from engine.contract import Profile
+from engine.distributed.placement import Group, declared
 from engine.errors import InputError
 
 log = logging.getLogger(__name__)
 
 # The children of a worker end with it: on a GPU vLLM's engine is a process of its own, which would go on to hold the memory.
 SYSTEM = {"process_group_cleanup_enabled": True}
+OWN = ("node:", "object_store_memory", "memory")  # resources that Ray counts for itself
+UNLIMITED = 1000
 ATTEMPTS = 8  # of 30 s each, which is a constant in Ray's code
 
 
@@ -52,6 +57,48 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
 def nodes() -> list[dict[str, float]]:
     """Return the resources of each node of the running cluster: CPU, GPU, and others in Ray's units."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def groups(profile: Profile) -> tuple[list[Group], bool]:
+    """Return the nodes of the running cluster with what it can grow to, and whether that limit is known.
+
+    It is known of a cluster with Ray's autoscaler, which reports its limits, and of a profile that declares `nodes`.
+    """
+    running: Counter[tuple[tuple[str, float], ...]] = Counter()
+    labels: dict[tuple[tuple[str, float], ...], dict[str, str]] = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = {kind: amount for kind, amount in node["Resources"].items() if not kind.startswith(OWN)}
+            key = tuple(sorted(has.items()))
+            running[key] += 1
+            labels[key] = dict(node.get("Labels") or {})
+    found = [
+        Group(f"running {at}", dict(key), count, count, labels[key]) for at, (key, count) in enumerate(running.items(), start=1)
+    ]
+    told = declared(profile)
+    limits = _reported({group.name: group.labels for group in told}) or [(group, group.most) for group in told]
+    for group, most in limits:
+        alive = sum(one.running for one in found if _is_alike(one.has, group.has))
+        if most > alive:
+            found.append(group._replace(running=0, most=most - alive))
+    return found, bool(limits) or profile.ray.address == "local"
+
+
+def _is_alike(running: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+    return all(running.get(kind, 0) == wanted.get(kind, 0) for kind in ("CPU", "GPU"))
+
+
+def _reported(labels: Mapping[str, Mapping[str, str]]) -> list[tuple[Group, int]]:
+    """Return the groups that Ray's autoscaler has reported, without their labels, and the most nodes of each."""
+    config = state.get_cluster_config()  # no public function returns it
+    if config is None:
+        return []
+    known = [one for one in config.node_group_configs if one.resources and one.max_count]
+    limits = [one.max_count if one.max_count > 0 else UNLIMITED for one in known]  # -1: without a limit
+    return [
+        (Group(one.name, dict(one.resources), 0, limit, labels.get(one.name, {})), limit)
+        for one, limit in zip(known, limits, strict=True)
+    ]
 
 
 def start(**options: Any) -> None:

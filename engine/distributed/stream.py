@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.profile import Pool
+from engine.distributed import metrics
 from engine.distributed.blocks import Blocks
 from engine.distributed.in_process import threads
 from engine.distributed.rows import Rows
@@ -190,6 +191,8 @@ def _save_one(rows: pa.Table, target: Target) -> Row:
     shard = write_shard(target.folder, rows, target.schema)
     counts = pc.value_counts(rows[target.label].combine_chunks()).to_pylist() if target.label else []
     tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
+    by_label = {str(each["values"]): each["counts"] for each in counts} or {"": rows.num_rows}
+    metrics.count(target.folder.path.rstrip("/").rpartition("/")[2], by_label, tokens or 0)
     return {
         **asdict(shard),
         "nan": json.dumps(shard.nan),

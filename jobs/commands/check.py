@@ -60,8 +60,8 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
     problems = [problem for key, path in _files(contract) if (problem := _missing(key, path, root))]
     if problems:
         raise InputError("\n".join(problems))
-    chat_models = list(_chat_models(contract))
-    for key, model, *_ in chat_models:
+    asked = list(chat_models(contract))
+    for key, model, *_ in asked:
         if model.type == "endpoint" and model.key_env and not os.environ.get(model.key_env):
             raise ModelError(
                 f"{key}.key_env: the environment variable {model.key_env} holds no key. Set it here and where the actors run."
@@ -77,7 +77,7 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
             locate.check(path, root=root, home=models)
         except ModelError as error:
             raise ModelError(f"{key}: {error}") from None
-    for chat_model in chat_models:
+    for chat_model in asked:
         _check_template(chat_model, root)
     for number, student in enumerate(contract.students):
         key = f"students.{number}.init.{student.init.kind}"
@@ -89,6 +89,12 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
     verify_schemas(contract)
     verify_capture(contract, root=root, models=models)
     verify_rounds(contract, root=root, models=models)
+
+
+def paths(contract: Contract) -> Iterator[tuple[str, str]]:
+    """Yield the key and the path of every file and model folder that `contract` names; bundled models have none."""
+    yield from _files(contract)
+    yield from ((key, path) for key, path in _weights(contract) if path not in BUNDLED)
 
 
 def verify_exporters(contract: Contract, profile: Profile, *, models: str) -> None:
@@ -158,7 +164,7 @@ def _missing(key: str, path: str, root: str) -> str:
     )
 
 
-def _chat_models(contract: Contract) -> Iterator[ChatModel]:
+def chat_models(contract: Contract) -> Iterator[ChatModel]:
     systems = {teacher.name: (number, teacher.system) for number, teacher in enumerate(contract.teachers.models)}
     for consumer in consumers(contract):
         number, system = systems[consumer.payee] if consumer.kind == "teacher" else (0, "")

@@ -26,6 +26,8 @@ from engine.inference.bundled import BUNDLED
 from engine.records.base import Record
 from engine.sandbox import isolation
 from jobs import workspace
+from jobs.commands import doctor_cluster
+from jobs.commands.doctor_cluster import Check
 from jobs.terminal.console import columns
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -36,21 +38,6 @@ TRAINER_GIB = 3.0  # a worker that trains 50M parameters
 STUDENTS, EVALUATED = 2, 4  # students that train at once; models that answer the holdout at once: teacher, two students, champion
 DISK_GIB = 3.0  # a small run, its checkpoints and the unpacked models
 PORTS = 3  # GCS, raylet, object manager
-
-
-class Check(Record):
-    """One check of the machine."""
-
-    name: str
-    """What is checked, such as `memory`."""
-    ok: bool
-    """Whether the machine has what the profile needs."""
-    found: str
-    """What the machine has."""
-    expected: str
-    """What the profile needs."""
-    fix: str = ""
-    """How to fix it; empty if `ok`."""
 
 
 class Diagnosis(Record):
@@ -70,7 +57,7 @@ def doctor(profile: str) -> Diagnosis:
     """
     loaded = load_profile(workspace.profile_path(profile))
     machine = [*_packages(), *_memory(loaded), *_cpus(loaded), *_models(), *_storage(), *_shared_memory(loaded), *_ports()]
-    return Diagnosis(profile=loaded.name, checks=[*machine, _sandbox()])
+    return Diagnosis(profile=loaded.name, checks=[*machine, _sandbox(), *doctor_cluster.checks(loaded)])
 
 
 def as_text(diagnosis: Diagnosis) -> str:

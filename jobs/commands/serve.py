@@ -55,6 +55,16 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
         ModelError: the engine cannot be loaded, or has failed for good.
         MachineError: a package is missing.
     """
+    plan = plan_of(prepared, options, say, local=local)
+    (_serve_here if local else _serve_on_ray)(plan, options, prepared[1], say)
+
+
+def plan_of(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callable[[str], None], *, local: bool) -> "Plan":
+    """Return what the server does.
+
+    Raises:
+        RayleighError: as `serve`.
+    """
     folder, profile, pool = prepared
     keys = _keys(options.keys_env)
     deployment = deployment_of(folder)
@@ -68,7 +78,7 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
     if chosen:
         plan = replace(plan, router=chosen.router, fallback=chosen.fallback)
     say(f"{deployment.manifest.contract}: student {deployment.manifest.student.name}, deployment {deployment.fingerprint[:16]}")
-    (_serve_here if local else _serve_on_ray)(plan, options, profile, say)
+    return plan
 
 
 def _check_packages(local: bool) -> None:

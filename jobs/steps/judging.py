@@ -24,7 +24,7 @@ def model_client(
     is_teacher, profile, budget = role == "teacher", context.profile, context.contract.budget
     return ClientSpec(
         model=model,
-        pool=profile.teacher if is_teacher else profile.judge,
+        pool=profile.teacher_of(payee) if is_teacher else profile.judge,
         weights=weights(context, model),
         ledger=context.paid / name,
         markers=context.ledger / MARKERS / name,

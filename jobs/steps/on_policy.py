@@ -130,13 +130,13 @@ class RayStages:
             student=self.student,
             source=order.start,
             dataset=data.folder.path,
-            accelerator=launch.accelerator(context.profile.trainer),
+            accelerator=launch.accelerator(context.profile.trainer_of(self.student.name)),
             tokens=tokens.folder.path,
             tokenizer=key_of(tokens, self.student),
             round=order,
         )
         plan = launch.Planned(spec, launch.CheckpointLocation(self.store.path, f"round-{order.number}"))
-        with launch.trained([plan], context.profile.trainer, context.progress) as [folder]:
+        with launch.trained([plan], context.profile.trainer_of(self.student.name), context.progress) as [folder]:
             return folder  # on a file system it stays
 
     @cached_property

@@ -58,7 +58,7 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     questions = on_policy.questions(context, student, data) if student.on_policy else None
     context.writer.warnings += training_data.check(student, source, data, tokens)
     plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
-    with launch.trained(plans, context.profile.trainer, context.progress) as folders:
+    with launch.trained(plans, context.profile.trainer_of(student.name), context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
         for each in ended:
             require_best(each, student)
@@ -119,7 +119,7 @@ def planned(context: JobContext, student: Student, source: Path, data: Artifact,
             student=alone,
             source=str(source.resolve()),
             dataset=absolute(data.folder),
-            accelerator=launch.accelerator(context.profile.trainer),
+            accelerator=launch.accelerator(context.profile.trainer_of(student.name)),
             tokens=absolute(tokens.folder),
             tokenizer=key_of(tokens, student),
             capture=absolute(capture.folder) if capture else "",

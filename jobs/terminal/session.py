@@ -50,17 +50,33 @@ def job_session(
 
 
 def _check_capacity(work: Workspace, jobs: Collection[str], console: Console) -> None:
-    from engine.distributed.capacity import shortfalls, wanted
-    from engine.distributed.session import nodes
+    """Hold what `jobs` need against the cluster, and say at once what waits and what can never be placed.
 
-    lines = shortfalls(list(wanted(work.contract, work.profile, jobs)), nodes())
-    if not lines:
-        return
+    Raises:
+        InputError: something can never be placed.
+    """
+    from engine.distributed import session
+    from engine.distributed.capacity import shortfalls, wanted
+    from engine.distributed.placement import place
+    from jobs.commands.check_placement import never, table
+
+    wants = list(wanted(work.contract, work.profile, jobs))
     if work.profile.ray.address == "local":
-        end = f"Lower actors, cpus or gpus in these sections of the profile {work.profile.name}, raise ray.num_cpus, or add GPUs."
-        raise InputError("\n".join(["the cluster cannot place this run, so Ray would wait forever.", *lines, end]))
-    for line in ["WARNING: this run waits until the cluster has grown, forever if it does not.", *lines]:  # it may be autoscaled
-        console.log(line)
+        if lines := shortfalls(wants, session.nodes()):
+            end = (
+                f"Lower actors, cpus or gpus in these sections of the profile {work.profile.name}, raise ray.num_cpus, or add GPUs."
+            )
+            raise InputError("\n".join(["the cluster cannot place this run, so Ray would wait forever.", *lines, end]))
+        return
+    groups, is_limit_known = session.groups(work.profile)
+    placements = place(wants, groups)
+    if all(placement.state == "fits" for placement in placements):
+        return
+    lost = never(placements)
+    if lost and is_limit_known:
+        raise InputError(f"the cluster cannot place this run, so Ray would wait forever.\n{table(placements)}")
+    says = "waits until the cluster has grown, forever if it does not" if lost else "waits for nodes, or runs with fewer actors"
+    console.log(f"WARNING: this run {says}.\n{table(placements)}")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def test_options_are_these_and_no_more():
         name: sorted(flag for given in command.params for flag in given.opts if "-" in flag) for name, command in commands.items()
     }
     assert found == {
-        "check": ["--ask", "--json", "--set"],
+        "check": ["--ask", "--json", "--nodes", "--profile", "--set"],
         "run": ["--profile", "--set", "--until"],
         "iterate": ["--from-traffic", "--json", "--profile", "--rounds", "--set"],
         "judge": ["--gold", "--json", "--profile", "--set"],
@@ -72,6 +72,9 @@ def test_options_are_these_and_no_more():
             "--with-teacher",
         ],
         "search": ["--json", "--profile", "--set", "--space"],
+        "check-manifests": ["--json", "--schemas", "--strict"],
+        "submit": ["--address", "--detach", "--profile", "--set", "--stop", "--working-dir"],
+        "manifests": ["--image", "--out", "--profile", "--queue", "--set", "--storage"],
         "bench cascade": ["--alpha", "--draws", "--json", "--peers", "--splits", "--student"],
         "bench capture": ["--examples", "--json", "--profile", "--rounds"],
         "bench dedup": ["--corpus", "--json", "--peers", "--profile", "--rounds", "--rows"],

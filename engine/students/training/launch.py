@@ -105,12 +105,14 @@ def sweep(location: CheckpointLocation, *, keep: str) -> None:
 
 def scaling(student: Student, pool: Pool) -> dict[str, Any]:
     """Return the arguments of Ray Train's ScalingConfig."""
-    return {"num_workers": student.workers, "use_gpu": bool(pool.gpus), "resources_per_worker": resources(pool)}
+    placed = {"accelerator_type": pool.accelerator, "label_selector": dict(pool.labels) or None}
+    chosen = {key: value for key, value in placed.items() if value}
+    return {"num_workers": student.workers, "use_gpu": bool(pool.gpus), "resources_per_worker": resources(pool), **chosen}
 
 
 def resources(pool: Pool) -> dict[str, float]:
     """Return what one worker takes of a node."""
-    return {"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {})}
+    return {"CPU": pool.cpus, **({"GPU": pool.gpus} if pool.gpus else {}), **pool.resources}
 
 
 def accelerator(pool: Pool) -> str:

@@ -1,0 +1,254 @@
+"""Where the actors of a run are placed: on nodes that run, on nodes that the autoscaler may add, or nowhere, and Ray waits.
+
+The actors of a job are dealt to nodes, each as a whole: the largest first, each to the first node with room (first fit decreasing;
+Johnson, 1973). GPUs are devices: a fraction shares one, and more than one takes whole ones. What this does not place could in rare
+cases be placed in another order; what it places fits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+from engine.contract.profile import NodeGroup, Profile
+from engine.distributed.capacity import OF_TYPE, Resources, Wanted
+
+EPSILON = 1e-6
+State = Literal["fits", "waits", "partly", "never"]
+
+
+class Group(NamedTuple):
+    """Equal nodes."""
+
+    name: str
+    has: Resources
+    """CPU, GPU, custom resources, and `accelerator_type:TYPE`, of one node."""
+    running: int
+    """Nodes that run now."""
+    most: int
+    """Nodes that the cluster may grow to."""
+    labels: Mapping[str, str] = {}
+
+
+class Placement(NamedTuple):
+    """What becomes of one kind of actors."""
+
+    job: str
+    who: str
+    actors: int
+    """How many are wanted."""
+    each: str
+    """What one takes."""
+    state: State
+    """`fits` on the nodes that run; `waits` for nodes that the autoscaler adds; `partly`: fewer run than are wanted, and the
+    job goes on; `never`: the job would wait forever."""
+    placed: int
+    """How many run at last."""
+    note: str
+    """What it waits for, or why it cannot be placed and the nearest change that mends it."""
+
+
+@dataclass
+class _Node:
+    group: Group
+    is_running: bool
+    free: dict[str, float] = field(init=False)
+    gpus: list[float] = field(init=False)
+    """What is free of each device."""
+
+    def __post_init__(self) -> None:
+        self.free = {kind: amount for kind, amount in self.group.has.items() if kind != "GPU"}
+        self.gpus = [1.0] * int(self.group.has.get("GPU", 0))
+
+    @property
+    def is_used(self) -> bool:
+        """Whether an actor lies on it."""
+        return any(free < self.group.has[kind] for kind, free in self.free.items()) or any(free < 1 for free in self.gpus)
+
+    def take(self, bundle: Resources, labels: Mapping[str, str]) -> bool:
+        """Take `bundle` of the node if it has room."""
+        if any(self.group.labels.get(key) != value for key, value in labels.items()):
+            return False
+        if any(amount > self.free.get(kind, 0) + EPSILON for kind, amount in bundle.items() if kind != "GPU" and amount):
+            return False
+        gpus, wanted = list(self.gpus), bundle.get("GPU", 0.0)
+        share = wanted if wanted < 1 else 1.0
+        for _ in range(1 if 0 < wanted < 1 else int(wanted)):
+            fitting = [at for at, free in enumerate(gpus) if free + EPSILON >= share]
+            if not fitting:
+                return False
+            best = min(fitting, key=lambda at: gpus[at])
+            gpus[best] -= share
+        self.gpus = gpus
+        for kind, amount in bundle.items():
+            if kind != "GPU" and amount:
+                self.free[kind] -= amount
+        return True
+
+
+def place(wants: Sequence[Wanted], groups: Sequence[Group]) -> list[Placement]:
+    """Return what becomes of each of `wants`, job by job; those of one job are held at the same time, those of two jobs are not."""
+    return [placement for _, of_job in groupby(wants, key=lambda each: each.job) for placement in _place_job(list(of_job), groups)]
+
+
+def nodes_needed(wants: Sequence[Wanted], groups: Sequence[Group]) -> dict[str, int]:
+    """Return how many nodes of each group the job with the largest need uses, if each can grow to its most."""
+    needed: dict[str, int] = {}
+    for _, of_job in groupby(wants, key=lambda each: each.job):
+        nodes = [_Node(group, False) for group in groups for _ in range(group.most)]
+        _deal(list(of_job), nodes)
+        for group in groups:
+            used = sum(node.is_used for node in nodes if node.group is group)
+            needed[group.name] = max(needed.get(group.name, 0), used)
+    return needed
+
+
+def _place_job(wants: Sequence[Wanted], groups: Sequence[Group]) -> Iterator[Placement]:
+    now = _deal(wants, [_Node(group, True) for group in groups for _ in range(group.running)])
+    grown = [_Node(group, at < group.running) for group in groups for at in range(max(group.most, group.running))]
+    grown.sort(key=lambda node: not node.is_running)
+    at_last = _deal(wants, grown)
+    added = _added(grown)
+    for want, running, placed in zip(wants, now, at_last, strict=True):
+        if running >= want.actors:
+            state, note = "fits", ""
+        elif placed >= want.actors:
+            state, note = "waits", f"waits for {added}"
+        else:
+            state = "partly" if placed >= want.fewest else "never"
+            note = _why(want, wants, groups, placed)
+        yield Placement(want.job, want.who, want.actors, describe(want.bundles), state, placed, note)
+
+
+def _deal(wants: Sequence[Wanted], nodes: Sequence[_Node]) -> list[int]:
+    """Return how many actors of each want get a place: first the fewest of each that the job needs, then the others."""
+    order = sorted(range(len(wants)), key=lambda at: _size(wants[at]), reverse=True)
+    placed = [0] * len(wants)
+    for limit in ("fewest", "actors"):
+        for at in order:
+            want = wants[at]
+            while placed[at] < getattr(want, limit) and _put(want, nodes):
+                placed[at] += 1
+    return placed
+
+
+def _put(want: Wanted, nodes: Sequence[_Node]) -> bool:
+    """Place one actor, all of its bundles or none."""
+    before = [(node, dict(node.free), list(node.gpus)) for node in nodes] if len(want.bundles) > 1 else []
+    for bundle in want.bundles:
+        without = [node for node in nodes if not node.gpus] if not bundle.get("GPU") else []  # as Ray avoids nodes with GPUs
+        if not any(node.take(bundle, want.labels) for node in [*without, *nodes]):
+            for node, free, gpus in before:
+                node.free, node.gpus = free, gpus
+            return False
+    return True
+
+
+def _size(want: Wanted) -> tuple[float, float]:
+    return max(bundle.get("GPU", 0) for bundle in want.bundles), max(bundle.get("CPU", 0) for bundle in want.bundles)
+
+
+def _added(nodes: Sequence[_Node]) -> str:
+    names: dict[str, int] = {}
+    for node in nodes:
+        if node.is_used and not node.is_running:
+            names[node.group.name] = names.get(node.group.name, 0) + 1
+    return " and ".join(f"{count} new {name}" for name, count in names.items())
+
+
+def _why(want: Wanted, wants: Sequence[Wanted], groups: Sequence[Group], placed: int) -> str:
+    """Return why not all actors of `want` get a place, and the nearest change that mends it."""
+    if missing := _missing(want, groups):
+        return missing
+    fitting = [group for group in groups if _fits_empty(want, group)]
+    where = f"{want.section}.actors"
+    lower = f"lower {where} to {placed}" if placed else f"lower the pools that share its nodes, or {where}"
+    if want.fewest == want.actors and placed < want.fewest:  # workers that start together
+        lower = f"lower the student's workers to {placed}" if placed else lower
+    for group in sorted(fitting, key=lambda group: _spare(want, group)):
+        for more in range(1, want.actors * len(want.bundles) + 1):
+            raised = [other._replace(most=other.most + more) if other is group else other for other in groups]
+            nodes = [_Node(one, True) for one in raised for _ in range(max(one.most, one.running))]
+            if all(found >= one.actors for found, one in zip(_deal(wants, nodes), wants, strict=True)):
+                largest = max(group.most, group.running)
+                higher = f"raise the nodes {group.name} from {largest} to {largest + more}"
+                return f"{placed} of {want.actors} find room: {higher}, or {lower}"
+    return f"{placed} of {want.actors} find room: {lower}"
+
+
+def _fits_empty(want: Wanted, group: Group) -> bool:
+    return all(_Node(group, False).take(bundle, want.labels) for bundle in want.bundles)
+
+
+def _spare(want: Wanted, group: Group) -> float:
+    """Return what a node has beyond the want: a node without GPUs is nearer to one that wants none."""
+    return group.has.get("GPU", 0) * 1000 + group.has.get("CPU", 0)
+
+
+def _missing(want: Wanted, groups: Sequence[Group]) -> str:
+    """Return what no node has, however empty, with the nearest change; "" if an empty node has room."""
+    for bundle in want.bundles:
+        if any(_Node(group, False).take(bundle, want.labels) for group in groups):
+            continue
+        if not groups:
+            return "there are no nodes: add a group to `nodes` of the profile, or start a node"
+        for key, value in want.labels.items():
+            if not any(group.labels.get(key) == value for group in groups):
+                known = sorted({group.labels[key] for group in groups if key in group.labels})
+                return f"no node has the label {key}={value} (found: {', '.join(known) or 'none'}): change {want.section}.labels"
+        for kind, amount in bundle.items():
+            best = max(groups, key=lambda group: group.has.get(kind, 0))
+            if amount > best.has.get(kind, 0) + EPSILON:
+                return _lack(want, kind, amount, best, groups)
+        near = max(groups, key=lambda group: sum(group.has.get(kind, 0) >= amount for kind, amount in bundle.items()))
+        nearest = f"nearest is {near.name} with {describe([near.has])}"
+        return f"no one node has {describe([bundle])} together; {nearest}: lower {want.section}"
+    return ""
+
+
+def _lack(want: Wanted, kind: str, amount: float, best: Group, groups: Sequence[Group]) -> str:
+    has = best.has.get(kind, 0)
+    if kind.startswith(OF_TYPE):
+        known = sorted({name.removeprefix(OF_TYPE) for group in groups for name in group.has if name.startswith(OF_TYPE)})
+        found = f"no node has a GPU of type {kind.removeprefix(OF_TYPE)} (found: {', '.join(known) or 'none'})"
+        return f"{found}: change {want.section}.accelerator"
+    if kind == "GPU" and has >= 1 and amount > has:
+        stages = (
+            f"; or let gpus be {has:g} and pipeline {-(-amount // has):g}"
+            if want.section.startswith(("teacher", "judge", "eval"))
+            else ""
+        )
+        return f"no node has {amount:g} GPU; the most is {has:g}, of {best.name}: lower {want.section}.gpus to {has:g}{stages}"
+    if kind in ("CPU", "GPU") and has:
+        return (
+            f"no node has {amount:g} {kind}; the most is {has:g}, of {best.name}: lower {want.section}.{kind.lower()}s to {has:g}"
+        )
+    if kind in ("CPU", "GPU"):
+        return f"no node has a {kind}: add nodes with {amount:g}, or set {want.section}.{kind.lower()}s to 0"
+    return f"no node has the resource {kind}: start nodes with it, or change {want.section}.resources"
+
+
+def describe(bundles: Sequence[Resources]) -> str:
+    """Return what bundles take together, in words."""
+    kinds = dict.fromkeys(kind for bundle in bundles for kind in bundle)
+    total = {kind: sum(bundle.get(kind, 0) for bundle in bundles) for kind in kinds}
+    shown = [f"{amount:g} {kind}" for kind, amount in total.items() if amount and not kind.startswith(OF_TYPE)]
+    types = [kind.removeprefix(OF_TYPE) for kind in kinds if kind.startswith(OF_TYPE)]
+    return " and ".join([*(shown or ["0 CPU"]), *types])
+
+
+def declared(profile: Profile) -> list[Group]:
+    """Return the nodes that `profile` declares, as a cluster that has to grow to them."""
+    return [Group(group.name, resources_of(group), group.min, group.max, labels_of(group)) for group in profile.nodes]
+
+
+def resources_of(group: NodeGroup) -> dict[str, float]:
+    """Return what Ray counts on a node."""
+    of_type = {f"{OF_TYPE}{group.accelerator}": 1.0} if group.accelerator else {}
+    return {"CPU": group.cpus, "GPU": float(group.gpus), **group.resources, **of_type}
+
+
+def labels_of(group: NodeGroup) -> dict[str, str]:
+    """Return the labels of a node: its own, and those that Ray's node has by itself."""
+    of_type = {"ray.io/accelerator-type": group.accelerator} if group.accelerator else {}
+    return {"ray.io/market-type": "spot" if group.spot else "on-demand", "ray.io/node-group": group.name, **of_type, **group.labels}

@@ -1,0 +1,211 @@
+"""`rayleigh submit`: run a contract on a cluster by Ray's job API, follow it, and end with its exit code."""
+
+import asyncio
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from engine.cluster.write import object_name
+from engine.contract import load_contract
+from engine.errors import InputError, MachineError
+from engine.records.base import Json
+from jobs import workspace
+from jobs.commands import check
+
+RUNNING, SUCCEEDED, STOPPED = ("PENDING", "RUNNING"), "SUCCEEDED", "STOPPED"
+ENDED = (SUCCEEDED, STOPPED, "FAILED")
+STOP_SECONDS = "60"  # between SIGTERM and SIGKILL of a job that is stopped; by default 3, too few to finish a batch
+DETACHED = 130
+MOST_ATTEMPTS = 1000
+
+Say = Callable[[str], None]
+
+
+class Client(Protocol):
+    """What is used of Ray's JobSubmissionClient."""
+
+    def submit_job(self, *, entrypoint: str, submission_id: str, runtime_env: Any, metadata: Any) -> str: ...
+    def get_job_info(self, job_id: str) -> Any: ...
+    def stop_job(self, job_id: str) -> bool: ...
+    def tail_job_logs(self, job_id: str) -> AsyncIterator[str]: ...
+    def list_jobs(self) -> Sequence[Any]: ...
+
+
+class Submission(NamedTuple):
+    """A run as a job of Ray."""
+
+    id: str
+    """Of the run: the same contract and run folder have the same one. Attempts after the first append a number."""
+    entrypoint: str
+    working_dir: str
+    """Folder that Ray packs, without what its `.rayignore` and `.gitignore` name."""
+    variables: Sequence[str]
+    """Environment variables with keys, which every node must have."""
+
+    @property
+    def runtime_env(self) -> Json:
+        """Return Ray's runtime environment. The values of `variables` are not in it: the cluster shows it to everybody."""
+        return {"working_dir": self.working_dir, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS}}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Return what the job's record says of the run."""
+        return {"rayleigh": self.id, "environment": ",".join(self.variables)}
+
+
+def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], working_dir: str | None) -> Submission:
+    """Return the job that runs `contract` in the run folder `run`.
+
+    Raises:
+        ContractError: contract or profile cannot be used.
+        InputError: a file lies outside of the working directory, or the run folder is one of this machine.
+    """
+    loaded = load_contract(Path(contract), changes)
+    folder = Path(working_dir or Path(contract).resolve().parent).resolve()
+    if "://" not in run and not run.startswith("/"):
+        raise InputError(
+            f"{run}: the run folder of a cluster must be a URL, or an absolute path of a shared mount. Write s3://BUCKET/{run}"
+        )
+    _check_inside(folder, {"the contract": Path(contract), **{f"!include {path}": path for path in includes(Path(contract))}})
+    local = {
+        key: Path(loaded.root, path) for key, path in check.paths(loaded.contract) if "://" not in path and not path.startswith("/")
+    }
+    _check_inside(folder, local)
+    workspace.profile_path(profile)
+    if profile.endswith((".yaml", ".yml")):
+        _check_inside(folder, {"--profile": Path(profile)})
+        profile = str(Path(profile).resolve().relative_to(folder))
+    words = ["rayleigh", "run", str(Path(contract).resolve().relative_to(folder)), run, "--profile", profile]
+    words += [word for change in changes for word in ("--set", change)]
+    identity = json.dumps([run.rstrip("/"), loaded.contract.model_dump(mode="json")], sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    keys = {model.key_env for _, model, *_ in check.chat_models(loaded.contract) if model.type == "endpoint" and model.key_env}
+    return Submission(f"rayleigh-{object_name(loaded.contract.name)}-{digest}", shlex.join(words), str(folder), sorted(keys))
+
+
+def includes(path: Path) -> list[Path]:
+    """Return the files that the contract `path` includes, and those that they include."""
+    found: list[Path] = []
+    for name in re.findall(r"!include\s+([^\s,\]}]+)", path.read_text(encoding="utf-8")):
+        included = path.parent / name
+        found += [included, *(includes(included) if included.suffix in (".yaml", ".yml") else [])]
+    return found
+
+
+def _check_inside(folder: Path, paths: Mapping[str, Path]) -> None:
+    outside = [f"  {key}: {path}" for key, path in paths.items() if not path.resolve().is_relative_to(folder)]
+    if outside:
+        raise InputError(
+            "\n".join([f"{folder}: the job gets only this folder, and these files lie outside of it:", *outside])
+            + "\nName a folder that holds them all: --working-dir FOLDER, or name the files by URL."
+        )
+
+
+def connect(address: str) -> Client:
+    """Return a client of the cluster whose dashboard is at `address`.
+
+    Raises:
+        InputError: nothing answers there.
+        MachineError: Ray's dashboard is not installed.
+    """
+    try:
+        from ray.job_submission import JobSubmissionClient
+    except ImportError as error:
+        raise MachineError(f"rayleigh submit: a package of Ray's dashboard is missing: {error}. Install ray[default].") from None
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:300]
+        hint = "KubeRay: kubectl port-forward service/NAME-head-svc 8265; ray up: ray dashboard FILE"
+        raise InputError(f"--address {address}: no cluster of Ray answers: {why}. Forward its dashboard: {hint}.") from None
+
+
+def submit(client: Client, submission: Submission, say: Say) -> str:
+    """Submit the job, or find it where it runs or has succeeded; return the id of the attempt.
+
+    Raises:
+        InputError: the cluster refuses the job.
+    """
+    attempts = _attempts(client, submission.id)
+    if attempts:
+        last, status = attempts[-1]
+        if status in RUNNING:
+            say(f"job      {last} runs already: following it")
+            return last
+        if status == SUCCEEDED:
+            say(f"job      {last} has succeeded already; a further submit needs another run folder or contract")
+            return last
+        say(f"job      {last} is {status}: the next attempt goes on from the run folder")
+    number = len(attempts) + 1
+    name = submission.id if number == 1 else f"{submission.id}-{number}"
+    try:
+        client.submit_job(
+            entrypoint=submission.entrypoint,
+            submission_id=name,
+            runtime_env=submission.runtime_env,
+            metadata=submission.metadata,
+        )
+    except RuntimeError as error:
+        if name in [found for found, _ in _attempts(client, submission.id)]:  # another submit was quicker
+            return name
+        raise InputError(f"job {name}: the cluster refuses it: {' '.join(str(error).split())[:500]}") from None
+    except ValueError as error:  # the package is too large
+        raise InputError(f"{submission.working_dir}: cannot be sent: {error}. Name what is not needed in .rayignore.") from None
+    say(f"job      {name}\nfolder   {submission.working_dir}\ncommand  {submission.entrypoint}")
+    if submission.variables:
+        say(f"secrets  every node must have {', '.join(submission.variables)}; `rayleigh manifests` takes them from a secret")
+    return name
+
+
+def follow(client: Client, name: str, say: Say, write: Callable[[str], None]) -> int:
+    """Write the logs of the job until it ends, and return the exit code of its command; Ctrl-C leaves it running."""
+    try:
+        asyncio.run(_tail(client, name, write))
+    except KeyboardInterrupt:
+        say(f"\nThe job {name} goes on. The same command follows it again; with --stop it ends it.")
+        return DETACHED
+    return exit_code(client.get_job_info(name))
+
+
+def stop(client: Client, submission: Submission, say: Say) -> int:
+    """Ask the running attempt to end: its driver gets SIGTERM, finishes its writes and keeps what is paid."""
+    running = [name for name, status in _attempts(client, submission.id) if status in RUNNING]
+    if not running:
+        raise InputError(f"job {submission.id}: none is running. `ray job list` shows all jobs.")
+    client.stop_job(running[-1])
+    say(f"job      {running[-1]} ends within {STOP_SECONDS} s. Submit again to go on.")
+    return 0
+
+
+def exit_code(info: Any) -> int:
+    """Return the exit code of a job's command."""
+    if info.driver_exit_code is not None and info.driver_exit_code >= 0:
+        return int(info.driver_exit_code)
+    return {SUCCEEDED: 0, STOPPED: DETACHED}.get(_status(info), 1)
+
+
+async def _tail(client: Client, name: str, write: Callable[[str], None]) -> None:
+    async for text in client.tail_job_logs(name):
+        write(text)
+    while _status(client.get_job_info(name)) not in ENDED:  # the logs end some moments before the record says so
+        await asyncio.sleep(1.0)
+
+
+def _attempts(client: Client, name: str) -> list[tuple[str, str]]:
+    """Return id and status of each attempt of a run, in their order."""
+    known = {job.submission_id: _status(job) for job in client.list_jobs() if job.submission_id}
+    names = [name, *(f"{name}-{number}" for number in range(2, MOST_ATTEMPTS))]
+    found: list[tuple[str, str]] = []
+    for one in names:
+        if one not in known:
+            break
+        found.append((one, known[one]))
+    return found
+
+
+def _status(info: Any) -> str:
+    return str(getattr(info.status, "value", info.status))

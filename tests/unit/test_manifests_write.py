@@ -1,0 +1,117 @@
+"""`rayleigh manifests`: what is shipped is what it writes, and what it writes is valid."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from test_cli import ask
+from test_manifests_check import SCHEMAS, against
+
+from engine.cluster.check import check
+from engine.cluster.write import object_name
+from engine.errors import ContractError, InputError
+from jobs.commands.check_manifests import locked_ray
+from jobs.commands.manifests import Request, manifests
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "cluster"
+DEFAULT = Request("jobs/contracts/smoke.yaml")
+NAMES = ["rayjob", "rayjob-kueue", "raycluster", "rayservice-student"]
+RAY = ROOT / ".venv/lib/python3.11/site-packages/ray"
+
+
+def test_shipped_files_are_what_the_command_writes():
+    written = manifests(DEFAULT, [])
+    assert sorted(written) == sorted([*(f"kuberay/{name}.yaml" for name in NAMES), "launcher.yaml", "launcher-gcp.yaml"])
+    again = f"run `rayleigh manifests {DEFAULT.contract} --out cluster`"
+    assert {name: (CLUSTER / name).read_text() for name in written} == written, again
+
+
+@pytest.mark.parametrize(
+    "schemas", [False, pytest.param(True, marks=pytest.mark.skipif(not SCHEMAS.is_dir(), reason="no schemas here"))]
+)
+def test_shipped_files_have_no_problems(schemas: bool):
+    for path in [*CLUSTER.glob("kuberay/*.yaml"), *CLUSTER.glob("launcher*.yaml")]:
+        found = check(path.read_text(), path.name, against(schemas=schemas))
+        assert found.problems == [] and len(found.objects) == 1
+
+
+def test_command_writes_files_that_it_accepts(tmp_path: Path):
+    text = ask(
+        "manifests", "jobs/contracts/smoke.yaml", "--out", str(tmp_path), "--storage", "gs://mine/", "--image", "reg/r:2.60.0"
+    )
+    assert f"wrote {tmp_path}/kuberay/rayjob.yaml" in text
+    [job] = yaml.safe_load_all((tmp_path / "kuberay/rayjob.yaml").read_text())
+    assert "gs://mine/runs/order-mail-smoke" in job["spec"]["entrypoint"]
+    assert "0 errors, 0 warnings" in ask("check-manifests", str(tmp_path), "--strict")
+
+
+def test_contract_outside_of_the_project_travels_in_a_config_map(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    (tmp_path / "system.txt").write_text("Answer as JSON.")
+    text = (
+        "name: mine_1\nspecialist: {goal: count, task_units: [{name: count, kind: decision}]}\n"
+        "prompts: {sources: [{path: 's3://b/a.jsonl', licence: x}], holdout: {path: 's3://b/h.jsonl', labels: rule}}\n"
+        "teachers: {mode: direct, models: [{name: t, model: {type: endpoint, path: m, url: 'http://x/v1', key_env: T_KEY}, "
+        "system: !include system.txt}]}\njudges: {}\n"
+        "students: [{name: s, init: {prune: {source: smollm2-135m-instruct, layers: [0]}}}]\ngate: {}\n"
+    )
+    path.write_text(text)
+    written = manifests(Request(str(path), "cluster"), [])
+    config, job = yaml.safe_load_all(written["kuberay/rayjob.yaml"])
+    assert (config["kind"], config["metadata"]["name"], job["metadata"]["name"]) == ("ConfigMap", "mine-1-contract", "mine-1")
+    assert yaml.safe_load(config["data"]["contract.yaml"])["teachers"]["models"][0]["system"] == "Answer as JSON."
+    pod = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert pod["env"] == [{"name": "T_KEY", "valueFrom": {"secretKeyRef": {"name": "mine-1-keys", "key": "T_KEY"}}}]
+    assert "/home/ray/contract/contract.yaml" in job["spec"]["entrypoint"]
+    path.write_text(path.read_text().replace("s3://b/a.jsonl", "a.jsonl"))
+    with pytest.raises(InputError, match=r"prompts\.sources\.0\.path: a\.jsonl"):
+        manifests(Request(str(path), "cluster"), [])
+
+
+def test_profile_without_nodes_is_refused():
+    with pytest.raises(ContractError, match="found no `nodes`"):
+        manifests(Request("jobs/contracts/smoke.yaml", "gpu-node"), [])
+
+
+@pytest.mark.parametrize(("contract", "name"), [("a_b", "a-b"), ("9lives", "r-9lives"), ("x" * 60, "x" * 40), ("a--", "a")])
+def test_name_of_a_contract_becomes_one_of_kubernetes(contract: str, name: str):
+    assert object_name(contract) == name
+
+
+def test_dockerfile_has_the_locked_ray_and_installs_by_the_lock():
+    text = (CLUSTER / "Dockerfile").read_text()
+    assert re.search(rf"^ARG RAY_VERSION={locked_ray()}$", text, re.MULTILINE)
+    uv = re.search(r"^uv==(\S+)", (CLUSTER / "constraints.txt").read_text(), re.MULTILINE)
+    assert uv and f"uv=={uv[1]}" in text
+    assert re.search(r"^USER 1000", text, re.MULTILINE) and ":latest" not in text
+    joined = text.replace("\\\n", " ")
+    installs = re.findall(r"uv pip install[^;&]*", joined)
+    assert installs and all("--no-cache" in one and ("--constraint" in one or "--no-deps" in one) for one in installs)
+
+
+def metrics_of_ray() -> str:
+    """The sources of Ray that name its metrics, and its binary."""
+    dashboards = "".join(path.read_text() for path in RAY.glob("dashboard/modules/metrics/dashboards/*.py"))
+    return dashboards + "".join(path.read_text() for path in RAY.glob("data/_internal/execution/interfaces/op_runtime_metrics.py"))
+
+
+def test_rules_and_dashboard_use_metrics_that_exist():
+    rules = yaml.safe_load((CLUSTER / "prometheus/engine-rules.yaml").read_text())
+    recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
+    expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    board = json.loads((CLUSTER / "grafana/engine.json").read_text())
+    expressions += [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    used = {name for expression in expressions for name in re.findall(r"\b(?:ray_[a-z_]+|rayleigh:[\w:]+)", expression)}
+    ours = {"ray_rayleigh_rows_total", "ray_rayleigh_output_tokens_total"}  # tests/line/test_submit.py reads them of a node
+    known = metrics_of_ray()
+    unknown = {name for name in used - ours - recorded if name not in known and name.removeprefix("ray_data_") not in known}
+    assert unknown == set()
+    assert {panel["title"] for panel in board["panels"] if panel["type"] == "row"} == {
+        "Rows and tokens",
+        "Cost",
+        "Actors",
+        "Memory and spill",
+    }

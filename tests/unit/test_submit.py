@@ -1,0 +1,137 @@
+"""`rayleigh submit` against a stand-in for Ray's client: identity, attempts, secrets, exit codes. tests/line has the real one."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from engine.errors import InputError
+from jobs.commands import submit
+from jobs.commands.submit import Submission, exit_code, follow, includes, plan
+
+RUN = "s3://bucket/runs/mine"
+
+
+@dataclass
+class Job:
+    submission_id: str
+    status: str
+    driver_exit_code: int | None = None
+
+
+@dataclass
+class StandIn:
+    """Ray's job server: it refuses an id that was used."""
+
+    jobs: list[Job] = field(default_factory=list)
+    sent: list[dict] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+
+    def submit_job(self, **job):
+        if job["submission_id"] in [one.submission_id for one in self.jobs]:
+            raise RuntimeError("Job with submission_id exists")
+        self.sent.append(job)
+        self.jobs.append(Job(job["submission_id"], "RUNNING"))
+        return job["submission_id"]
+
+    def list_jobs(self):
+        return self.jobs
+
+    def get_job_info(self, job_id):
+        return next(job for job in self.jobs if job.submission_id == job_id)
+
+    def stop_job(self, job_id):
+        self.stopped.append(job_id)
+        return True
+
+    async def tail_job_logs(self, job_id):
+        yield "first\n"
+        self.get_job_info(job_id).status = "FAILED"
+        self.get_job_info(job_id).driver_exit_code = 3
+        yield "second\n"
+
+
+@pytest.fixture
+def submission() -> Submission:
+    return plan("jobs/contracts/smoke.yaml", RUN, profile="cluster", changes=[], working_dir=None)
+
+
+def quiet(line: str) -> None: ...
+
+
+def test_job_is_the_run_in_the_folder_of_the_contract(submission):
+    assert submission.entrypoint == f"rayleigh run smoke.yaml {RUN} --profile cluster"
+    assert submission.working_dir == str(Path("jobs/contracts").resolve())
+    assert submission.id.startswith("rayleigh-order-mail-smoke-")
+
+
+def test_identity_is_that_of_contract_and_run_folder(submission):
+    same = plan("jobs/contracts/smoke.yaml", f"{RUN}/", profile="gpu-node", changes=[], working_dir=None)
+    other = plan("jobs/contracts/smoke.yaml", f"{RUN}2", profile="cluster", changes=[], working_dir=None)
+    changed = plan("jobs/contracts/smoke.yaml", RUN, profile="cluster", changes=["students.xs.epochs=3"], working_dir=None)
+    assert same.id == submission.id and len({submission.id, other.id, changed.id}) == 3
+    assert changed.entrypoint.endswith("--set students.xs.epochs=3")
+
+
+def test_second_submit_attaches_and_a_failed_run_gets_a_further_attempt(submission):
+    client = StandIn()
+    first = submit.submit(client, submission, quiet)
+    assert submit.submit(client, submission, quiet) == first and len(client.sent) == 1
+    client.jobs[0].status = "FAILED"
+    second = submit.submit(client, submission, quiet)
+    assert second == f"{first}-2" and len(client.sent) == 2
+    client.jobs[1].status = "SUCCEEDED"
+    assert submit.submit(client, submission, quiet) == second and len(client.sent) == 2
+
+
+def test_value_of_a_key_is_nowhere_in_the_job(tmp_path, monkeypatch):
+    monkeypatch.setenv("T_KEY", "secret-value")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "name: mine\nspecialist: {goal: count, task_units: [{name: count, kind: decision}]}\n"
+        "prompts: {sources: [{path: 's3://b/a.jsonl', licence: x}], holdout: {path: 's3://b/h.jsonl', labels: rule}}\n"
+        "teachers: {mode: direct, models: [{name: t, model: {type: endpoint, path: m, url: 'http://x/v1', key_env: T_KEY}}]}\n"
+        "judges: {}\nstudents: [{name: s, init: {prune: {source: smollm2-135m-instruct, layers: [0]}}}]\ngate: {}\n"
+    )
+    client = StandIn()
+    submit.submit(client, plan(str(path), RUN, profile="cluster", changes=[], working_dir=None), quiet)
+    [job] = client.sent
+    assert "secret-value" not in repr(job) and job["metadata"]["environment"] == "T_KEY"
+    assert job["runtime_env"]["working_dir"] == str(tmp_path)
+
+
+def test_logs_are_followed_and_the_code_is_that_of_the_run(submission):
+    client, written = StandIn(), []
+    name = submit.submit(client, submission, quiet)
+    assert follow(client, name, quiet, written.append) == 3
+    assert written == ["first\n", "second\n"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "found"),
+    [("SUCCEEDED", 0, 0), ("FAILED", 3, 3), ("FAILED", None, 1), ("FAILED", -9, 1), ("STOPPED", None, 130)],
+)
+def test_exit_code(status, code, found):
+    assert exit_code(Job("x", status, code)) == found
+
+
+def test_stop_ends_the_running_attempt_only(submission):
+    client = StandIn()
+    with pytest.raises(InputError, match="none is running"):
+        submit.stop(client, submission, quiet)
+    name = submit.submit(client, submission, quiet)
+    submit.stop(client, submission, quiet)
+    assert client.stopped == [name]
+
+
+def test_files_outside_of_the_folder_and_local_run_folders_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"lie outside of it"):
+        plan("jobs/contracts/smoke.yaml", RUN, profile="cluster", changes=[], working_dir=str(tmp_path))
+    with pytest.raises(InputError, match=r"Write s3://BUCKET/runs/mine"):
+        plan("jobs/contracts/smoke.yaml", "runs/mine", profile="cluster", changes=[], working_dir=None)
+
+
+def test_includes_of_includes_are_found(tmp_path):
+    (tmp_path / "a.yaml").write_text("x: !include b.yaml\ny: [!include c.json]")
+    (tmp_path / "b.yaml").write_text("z: !include d.txt")
+    assert [path.name for path in includes(tmp_path / "a.yaml")] == ["b.yaml", "d.txt", "c.json"]

@@ -39,6 +39,12 @@ def serve(
     with_teacher: Annotated[
         bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
+    ] = True,
+    keep_previous: Annotated[
+        bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
+    ] = True,
     profile: Profile = "laptop",
 ) -> None:
     """Answer requests with a release exactly as it was evaluated: OpenAI's chat completions, and typed tasks."""
@@ -56,5 +62,6 @@ def serve(
     options = serve.Options(
         keys_env, limits, records, keep_text=keep_text, sample=sample, days=days, host=host, port=port, replicas=replicas,
         cascade=serve_cascade.Order(cascade, fallback, with_teacher),
+        place=place, follow=follow, keep_previous=keep_previous,
     )  # fmt: skip
     serve.serve(prepared, options, lambda line: typer.echo(line, err=True), local=local)

@@ -21,6 +21,7 @@ from jobs.commands import serve_cascade
 from jobs.steps.deployed import deployment_of
 
 if TYPE_CHECKING:
+    from engine.serving.answering import Companion
     from engine.serving.build import Plan
 
 SPARE_FILES = 512  # file descriptors besides those of connections
@@ -39,6 +40,10 @@ class Options(NamedTuple):
     port: int = 8000
     replicas: int = 1
     cascade: serve_cascade.Order = serve_cascade.Order()
+    place: str = ""
+    """What was named: a release, or a contract in a registry, whose champion is followed."""
+    follow: bool = True
+    keep_previous: bool = True
 
 
 def final(answer: str, unit: TaskUnit) -> str:
@@ -58,7 +63,7 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
     folder, profile, pool = prepared
     keys = _keys(options.keys_env)
     deployment = deployment_of(folder)
-    _check_units(deployment)
+    check_units(deployment)
     _check_packages(local)
     from engine.serving.build import Plan  # it imports the server's packages
 
@@ -69,6 +74,15 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
         plan = replace(plan, router=chosen.router, fallback=chosen.fallback)
     say(f"{deployment.manifest.contract}: student {deployment.manifest.student.name}, deployment {deployment.fingerprint[:16]}")
     (_serve_here if local else _serve_on_ray)(plan, options, profile, say)
+
+
+def _companions(plan: "Plan", options: Options, profile: Profile, say: Callable[[str], None]) -> list["Companion"]:
+    """Return what runs beside the answers of a server in one process."""
+    from jobs.commands import serve_follow
+
+    followed = serve_follow.Followed(plan, options.cascade._replace(local=True), options.keep_previous)
+    follower = serve_follow.follower(options.place, followed, profile, say) if options.follow else None
+    return [follower] if follower else []
 
 
 def _check_packages(local: bool) -> None:
@@ -90,7 +104,7 @@ def _serve_here(plan: "Plan", options: Options, profile: Profile, say: Callable[
     from engine.serving.listen import Address, listen
 
     _allow_connections(options.limits.connections)
-    app = build(plan, final)
+    app = build(plan, final, companions=_companions(plan, options, profile, say))
 
     def started(port: int) -> None:
         say(f"listening on http://{options.host}:{port}; the engine is loading, /readyz says when it answers")
@@ -109,6 +123,7 @@ def _serve_on_ray(plan: "Plan", options: Options, profile: Profile, say: Callabl
     from engine.distributed.session import session
     from engine.serving import flow
 
+    say("replicas go on with this release: after a promotion start the server anew, or serve in one process (--local)")
     with session(profile, data=False):
         flow.serve(plan, final, flow.Cluster(options.host, options.port, options.replicas), say)
 
@@ -123,7 +138,7 @@ def _keys(name: str | None) -> tuple[str, ...]:
     return keys
 
 
-def _check_units(deployment: Deployment) -> None:
+def check_units(deployment: Deployment) -> None:
     tools = [unit.name for unit in deployment.units.values() if unit.supervise == "tools"]
     if tools:
         names = ", ".join(tools)

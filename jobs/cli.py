@@ -12,6 +12,7 @@ from jobs.commands.cli_cascade import cascade
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
+from jobs.commands.cli_watch import watch
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
@@ -46,6 +47,7 @@ app.add_typer(ablation)  # without a name: its command is one of ours
 app.command()(search)
 app.command()(cascade)
 app.command()(serve)
+app.command()(watch)
 app.command()(withdraw)
 
 

@@ -1,7 +1,7 @@
 """An engine in a process of its own: it is loaded while another one answers, and killed without a trace in this one.
 
 The process reads its messages in a thread: when the pipe closes, because this process has closed it or was killed, it ends at once,
-also in the middle of a load. It ignores SIGINT and SIGTERM: a supervisor sends them to all processes of a server, which still drains.
+also in the middle of a load. It ignores SIGINT and SIGTERM: a supervisor sends them to all processes of a server, which drains.
 """
 
 import multiprocessing

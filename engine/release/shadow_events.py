@@ -1,7 +1,7 @@
 """Events of comparisons in shadow, beside the history of champions: `<registry>/<contract>/shadow/<number>.json`.
 
-They have a numbering of their own, made as that of the history is: an event is the creation of the file of the next number, which of
-several writers one does. The history goes without them, so that nothing that reads champions must know of them.
+They have a numbering of their own, made as that of the history is: an event is the creation of the file of the next number, which
+one of several writers does. The history goes without them, so that nothing that reads champions must know of them.
 """
 
 import re
@@ -47,7 +47,9 @@ class ShadowEvents:
         try:
             return [ShadowEvent.model_validate_json(self.folder.read(name)) for name in self._names()]
         except ValidationError as error:
-            raise StorageError(f"{self.folder}: an event cannot be read: {error}. Restore it from a copy of the registry.") from None
+            raise StorageError(
+                f"{self.folder}: an event cannot be read: {error}. Restore it from a copy of the registry."
+            ) from None
 
     def _names(self) -> list[str]:
         return sorted(name for name in self.folder.files(deep=False) if NUMBERED.fullmatch(name))

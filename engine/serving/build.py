@@ -43,9 +43,7 @@ class Plan:
     """Folder of llama.cpp's packages on this machine."""
 
 
-def build(
-    plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = False, companions: Sequence[Companion] = ()
-) -> App:
+def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = False, companions: Sequence[Companion] = ()) -> App:
     """Return the application of `plan`. Its lifespan checks the files of the release and loads the engine.
 
     `final` takes the rationale out of an answer, as the evaluation does. `wait`: the lifespan begins when the engine is loaded.
@@ -69,12 +67,17 @@ def beside(plan: Plan, running: Service) -> Service:
     Raises:
         ModelError: the environment variable with the key of the fallback's endpoint is not set.
     """
-    load = _load_of(plan, partial(EngineProcess, partial(_load, plan, []), plan.pool.max_num_seqs), Turns())
+    load = _load_of(plan, partial(EngineProcess, engine_of(plan), plan.pool.max_num_seqs), Turns())
     service = Service(plan.deployment, Worker(load), running.final, plan.router)
     if plan.fallback is None or plan.fallback != running.fallback:
         return with_fallback(service, plan.fallback, plan.limits)
     shared = {"handlers": running.handlers, "teacher": running.teacher, "close": running.close}
     return replace(service, fallback=running.fallback, **shared)
+
+
+def engine_of(plan: Plan) -> Callable[[], Answers]:
+    """Return what loads the engine of `plan` in whatever process it is called; picklable."""
+    return partial(_load, plan, [])
 
 
 def with_fallback(service: Service, fallback: Fallback | None, limits: Limits, turns: Turns | None = None) -> Service:

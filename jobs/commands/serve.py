@@ -17,7 +17,7 @@ from engine.serving.recorder import Keeping
 from engine.storage.folder import Folder
 from engine.students.export import gguf
 from jobs import workspace
-from jobs.commands import serve_cascade
+from jobs.commands import serve_cascade, serve_shadow
 from jobs.steps.deployed import deployment_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Options(NamedTuple):
     """What was named: a release, or a contract in a registry, whose champion is followed."""
     follow: bool = True
     keep_previous: bool = True
+    shadow: serve_shadow.Order = serve_shadow.Order()
 
 
 def final(answer: str, unit: TaskUnit) -> str:
@@ -62,6 +63,8 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
     """
     folder, profile, pool = prepared
     keys = _keys(options.keys_env)
+    if options.shadow.model and not local:
+        raise InputError("--shadow: is for a server in one process; add --local.")
     deployment = deployment_of(folder)
     check_units(deployment)
     _check_packages(local)
@@ -78,11 +81,14 @@ def serve(prepared: tuple[Folder, Profile, Pool], options: Options, say: Callabl
 
 def _companions(plan: "Plan", options: Options, profile: Profile, say: Callable[[str], None]) -> list["Companion"]:
     """Return what runs beside the answers of a server in one process."""
+    from engine.serving.monitor_files import MonitorNumbers
     from jobs.commands import serve_follow
 
     followed = serve_follow.Followed(plan, options.cascade._replace(local=True), options.keep_previous)
     follower = serve_follow.follower(options.place, followed, profile, say) if options.follow else None
-    return [follower] if follower else []
+    shadow = serve_shadow.shadow_run(plan, options.shadow, profile, final, say)
+    monitor = MonitorNumbers(plan.keeping.folder) if plan.keeping else None
+    return [companion for companion in (follower, shadow, monitor) if companion]
 
 
 def _check_packages(local: bool) -> None:

@@ -116,6 +116,8 @@ class MonitorView(Record):
     """Of all signals together."""
     limit: float = 20.0
     signals: dict[str, SignalView] = Field(default_factory=dict)
+    embedding_e_value: float | None = None
+    """The same of the domain classifier on the prompts' embeddings; null = it is not tested."""
     untested: tuple[str, ...] = ()
     """Signals of the contract without a baseline."""
     alarms: tuple[Alarm, ...] = ()

@@ -1,8 +1,8 @@
 """Compares a challenger, or the champion with its teacher, on a sample of the requests, out of the users' path.
 
 A reply that was given is put into a bounded queue, which takes no time; a few tasks ask the models in shadow, compare, keep a row
-and count the pair (`shadow.py`). Whatever they do wrong reaches the queue at most, which is then full: such requests are dropped and
-counted as neither agreement nor disagreement, as are those for which a model could not be asked. A model that was asked and gave no
+and count the pair (`shadow.py`). Whatever they do wrong reaches the queue at most, which is then full: such requests are dropped,
+and are neither agreement nor disagreement, as are those for which a model could not be asked. A model that was asked and gave no
 answer, or garbage, has not given the reference's.
 """
 

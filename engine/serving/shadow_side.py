@@ -1,4 +1,4 @@
-"""A model that answers in shadow: a challenger, or a teacher. It is asked with a deadline of its own, and restarted after a failure.
+"""A model that answers in shadow: a challenger, or a teacher. It has a deadline of its own, and is restarted after a failure.
 
 An engine runs in a process of its own that gets the CPU only when nothing else wants it, and is killed when it hangs.
 """

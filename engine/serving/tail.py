@@ -12,8 +12,8 @@ from engine.serving.record_files import shards
 class Tail:
     """The rows of one folder of records that were not read yet.
 
-    A stream is the rows of one writer in one hour: its segments in order, and later the file of the hour, which begins with the same
-    rows. So the number of rows that were read says where to go on, in segments and in the whole hour.
+    A stream is the rows of one writer in one hour: its segments in order, and later the file of the hour, which begins with the
+    same rows. So the number of rows that were read says where to go on, in segments and in the whole hour.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, consumed: Mapping[str, int] | None = None) -> None:

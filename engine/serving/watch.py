@@ -6,7 +6,7 @@ that a baseline has too few values of are not tested, and named as such. A monit
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from engine.records.watch import KeptMonitor, Recent, ShadowNow, Totals, WatchKe
 from engine.rows import Row
 from engine.serving.router import STUDENT
 from engine.serving.watched import Watched, plain
+from engine.stats.intervals import Array
 
 RECENT = 1000  # last requests whose latency counts
 MINUTE = 60.0  # seconds over which the rate is taken
@@ -28,31 +29,43 @@ class Given(NamedTuple):
     deployment: str
     source: str
     rows: Sequence[Row]
-    """With `confidence`, `text` (of the answer), perhaps `agrees` (with the teacher)."""
+    """With `confidence`, `text` (of the answer), `prompt`, perhaps `agrees` (with the teacher)."""
     labels: Sequence[object]
     """Their clusters."""
+
+
+class Kept(NamedTuple):
+    """What a `Watch` goes on from, and what it reads prompts with."""
+
+    kept: WatchKept = WatchKept()
+    bases: Mapping[str, Array] = {}
+    """Deployment -> embeddings of its baseline."""
+    embed: Callable[[Sequence[str]], Array] | None = None
+    """Texts -> unit vectors; None: prompts are not looked at."""
 
 
 class Watch:
     """Everything that is known of the records in one folder."""
 
-    def __init__(self, section: Section, *, first: int = 500, given: Given | None = None, kept: WatchKept | None = None) -> None:
+    def __init__(self, section: Section, *, first: int = 500, given: Given | None = None, kept: Kept | None = None) -> None:
         """`first`: requests that become the baseline of a deployment of which none is `given`."""
         self.section, self.first, self.given = section, first, given
-        kept = kept or WatchKept()
+        kept, bases, self.embed = kept or Kept()
         self.totals = kept.totals.model_dump()
         self.recent: deque[Recent] = deque(kept.recent, maxlen=RECENT)
         self.comparisons = {name: each.model_dump() for name, each in kept.comparisons.items()}
-        self.monitors = {name: Watched(name, section, first, each) for name, each in kept.monitors.items()}
+        self.monitors = {name: Watched(name, section, first, each, bases.get(name)) for name, each in kept.monitors.items()}
         self.last = next(reversed(self.monitors), "")
 
     def requests(self, rows: Sequence[Row]) -> list[Alarm]:
         """Read rows of the table of requests; return the alarms that they raise."""
         raised: list[Alarm] = []
+        vectors = self._vectors([row for row in rows if row["status"] == 200])
         for row in rows:
             self._count(row)
             if row["status"] == 200 and row["deployment"]:
-                raised += self._of(row["deployment"]).observe(row["request_id"], signals(row), row["answer"])
+                vector = vectors.get(row["request_id"])
+                raised += self._of(row["deployment"]).observe(row["request_id"], signals(row), row["answer"], vector)
                 self.last = row["deployment"]
         return raised
 
@@ -65,6 +78,10 @@ class Watch:
             if agrees is not None:
                 raised += self._of(row["champion"]).observe(row["request_id"], {"agreement": float(agrees)})
         return raised
+
+    def bases(self) -> dict[str, Array]:
+        """Return the embeddings of each deployment's baseline, (prompts, dimensions)."""
+        return {name: each.base for name, each in self.monitors.items() if each.base is not None}
 
     def kept(self, requests: Mapping[str, int], shadows: Mapping[str, int]) -> WatchKept:
         """Return what another `Watch` goes on from; the arguments say how far the tables were read."""
@@ -99,9 +116,17 @@ class Watch:
         if deployment not in self.monitors:
             watched = Watched(deployment, self.section, self.first, KeptMonitor())
             if self.given and self.given.deployment == deployment:
-                watched.begin_with([plain(row) for row in self.given.rows], self.given.labels, self.given.source)
+                given = self.given
+                prompts = [row["prompt"] for row in given.rows] if self.embed else []
+                vectors = self.embed(prompts) if self.embed else None
+                watched.begin_with([plain(row) for row in given.rows], given.labels, given.source, vectors)
             self.monitors[deployment] = watched
         return self.monitors[deployment]
+
+    def _vectors(self, rows: Sequence[Row]) -> dict[str, Array]:
+        """Return the embeddings of the prompts that are in the records."""
+        texts = {row["request_id"]: row["prompt"] for row in rows if row["prompt"]} if self.embed else {}
+        return dict(zip(texts, self.embed(list(texts.values())), strict=True)) if self.embed and texts else {}
 
     def _count(self, row: Row) -> None:
         totals = self.totals

@@ -9,27 +9,35 @@ from engine.contract.serving import Monitor as Section
 from engine.records.monitor import Alarm
 from engine.records.watch import KeptBaseline, KeptMonitor, MonitorView, SignalView
 from engine.rows import Row
-from engine.serving.monitor import Monitor, Observation, signals_of
+from engine.serving.domain import DomainTest
+from engine.serving.monitor import EMBEDDING, Monitor, Observation, signals_of
 from engine.stats.drift import Baseline
+from engine.stats.intervals import Array
 
 LEAST = 30  # values of a signal that make a baseline
+LEAST_PROMPTS = 100  # embeddings that make one: half of them train classifiers
 SHOWN = 200  # last rows of a signal whose mean is shown
 
 
 class Watched:
     """Gathers a baseline, then tests."""
 
-    def __init__(self, deployment: str, section: Section, first: int, kept: KeptMonitor) -> None:
-        """Go on from `kept`. `first`: requests that become the baseline, unless `begin_with` gives one."""
+    def __init__(self, deployment: str, section: Section, first: int, kept: KeptMonitor, base: Array | None = None) -> None:
+        """Go on from `kept`, and from `base`, the prompts' embeddings of the baseline.
+
+        `first`: requests that become the baseline, unless `begin_with` gives one.
+        """
         self.deployment, self.section, self.first = deployment, section, first
         self.longest, self.source, self.rows = kept.longest, kept.source, kept.rows
         self.gathered = {name: list(values) for name, values in kept.gathered.items()}
         self.lengths = list(kept.texts)
         self.baselines = {name: _baseline(each) for name, each in kept.baselines.items()}
-        self.monitor = Monitor(section, self.baselines, state=kept.state) if self.source else None
+        self.vectors: list[Array] = []
+        self.base, self.domain = base, _domain(base, None, section) if self.source else None
+        self.monitor = Monitor(section, self.baselines, self.domain, kept.state) if self.source else None
 
-    def begin_with(self, rows: Sequence[Row], labels: Sequence[object], source: str) -> None:
-        """Take the baseline from `rows`, whose clusters are `labels`, and begin to test."""
+    def begin_with(self, rows: Sequence[Row], labels: Sequence[object], source: str, vectors: Array | None = None) -> None:
+        """Take the baseline from `rows`, whose clusters are `labels`, and begin to test. `vectors`: of all their prompts."""
         self.longest = max([1, *(len(row["text"]) for row in rows if isinstance(row.get("text"), str))])
         found: dict[str, tuple[list[float], list[object]]] = {}
         for row, label in zip(rows, labels, strict=True):
@@ -38,42 +46,45 @@ class Watched:
                 values, clusters = found.setdefault(name, ([], []))
                 values.append(value)
                 clusters.append(label)
-        self._begin({name: Baseline.of(np.array(values), clusters) for name, (values, clusters) in found.items()
-                     if len(values) >= LEAST}, source)  # fmt: skip
+        baselines = {name: Baseline.of(np.array(each), of) for name, (each, of) in found.items() if len(each) >= LEAST}
+        self._begin(baselines, source, vectors, labels)
 
-    def observe(self, row: str, known: Row, answer: str | None = None) -> list[Alarm]:
+    def observe(self, row: str, known: Row, answer: str | None = None, vector: Array | None = None) -> list[Alarm]:
         """Read one request, or one comparison of it; return the alarms that it raises.
 
-        `known`: keys of `signals_of`, or `agreement` alone for a comparison.
+        `known`: keys of `signals_of`, or `agreement` alone for a comparison. `vector`: embedding of the prompt.
         """
         if self.monitor is None:
-            self._gather(known, answer)
+            self._gather(known, answer, vector)
             return []
-        if "agreement" in known:
-            return self.monitor.observe(Observation(row, {"agreement": known["agreement"]}))
-        return self.monitor.observe(Observation(row, self._signals(known, answer, self.longest)))
+        if "agreement" not in known:
+            return self.monitor.observe(Observation(row, self._signals(known, answer, self.longest), vector))
+        return self.monitor.observe(Observation(row, dict(known))) if "agreement" in self.baselines else []
 
     def _signals(self, known: Row, answer: str | None, longest: int) -> dict[str, float]:
         return signals_of({**known, "text": answer}, longest=longest, fields=_fields(answer))
 
-    def _gather(self, known: Row, answer: str | None) -> None:
+    def _gather(self, known: Row, answer: str | None, vector: Array | None) -> None:
         values = {"agreement": known["agreement"]} if "agreement" in known else self._signals(known, None, 1)
         values |= {f"nulls.{name}": float(value is None) for name, value in _fields(answer).items()}
         for name, value in values.items():
             self.gathered.setdefault(name, []).append(value)
         self.lengths += [len(answer)] if answer is not None else []
+        self.vectors += [vector] if vector is not None else []
         self.rows += "agreement" not in known
         if self.rows >= self.first:
             self.longest = max([1, *self.lengths])
             lengths = [min(1.0, length / (1.5 * self.longest)) for length in self.lengths]
             found = {**self.gathered, "length": lengths}
-            self._begin({name: Baseline.of(np.array(each)) for name, each in found.items() if len(each) >= LEAST},
-                        f"the first {self.rows} requests")  # fmt: skip
+            baselines = {name: Baseline.of(np.array(each)) for name, each in found.items() if len(each) >= LEAST}
+            self._begin(baselines, f"the first {self.rows} requests", np.array(self.vectors) if self.vectors else None, None)
 
-    def _begin(self, baselines: Mapping[str, Baseline], source: str) -> None:
+    def _begin(self, baselines: Mapping[str, Baseline], source: str, base: Array | None, labels: Sequence[object] | None) -> None:
         self.baselines = {name: each for name, each in baselines.items() if name.split(".")[0] in self.section.signals}
-        self.source, self.gathered, self.lengths = source, {}, []
-        self.monitor = Monitor(self.section, self.baselines)
+        self.source, self.gathered, self.lengths, self.vectors = source, {}, [], []
+        self.domain = _domain(base, labels, self.section)
+        self.base = base if self.domain else None
+        self.monitor = Monitor(self.section, self.baselines, self.domain)
 
     def kept(self) -> KeptMonitor:
         """Return what another `Watched` goes on from."""
@@ -90,7 +101,7 @@ class Watched:
         if self.monitor is None:
             return MonitorView(deployment=self.deployment, source="", gathered=self.rows, limit=limit)
         monitor = self.monitor
-        tested = {name.split(".")[0] for name in self.baselines}
+        tested = {name.split(".")[0] for name in self.baselines} | ({EMBEDDING} if self.domain else set())
         return MonitorView(
             deployment=self.deployment,
             source=self.source,
@@ -106,9 +117,17 @@ class Watched:
                 )
                 for name, test in monitor.signals.items()
             },
+            embedding_e_value=_short(monitor.weight * self.domain.e_value) if self.domain else None,
             untested=tuple(name for name in self.section.signals if name not in tested),
             alarms=tuple(monitor.alarms),
         )
+
+
+def _domain(base: Array | None, labels: Sequence[object] | None, section: Section) -> DomainTest | None:
+    """Return the test of prompts against `base`; None if that is too small, or not wanted."""
+    if base is None or len(base) < LEAST_PROMPTS or EMBEDDING not in section.signals:
+        return None
+    return DomainTest(base, labels, keep=section.keep)
 
 
 def plain(row: Row) -> Row:

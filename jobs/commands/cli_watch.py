@@ -19,6 +19,10 @@ def watch(
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="FILE", help='Lines {"request_id": ..., "right": true}: estimates accuracy.')
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", metavar="MODEL", help="Test the prompts, too (--keep-text): all-minilm-l6-v2, or a folder."),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show the state now, and end.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -32,4 +36,4 @@ def watch(
         else:
             typer.echo(("" if once else "\x1b[H\x1b[2J") + watch.as_text(view))
 
-    watch.watch(records, watch.Order(run, student, baseline, labels), show, once=once)
+    watch.watch(records, watch.Order(run, student, baseline, labels, encoder), show, once=once)

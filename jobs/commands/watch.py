@@ -1,8 +1,9 @@
 """`rayleigh watch`: the records of a server as they appear, the monitor of each deployment, and labels of a few requests."""
 
+import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from engine.checks import is_exact
 from engine.contract.serving import Monitor as Section
 from engine.contract.specialist import TaskUnit
 from engine.errors import InputError, MissingArtifact, StorageError
+from engine.inference.locate import locate
 from engine.records.monitor import LabelledAccuracy
 from engine.records.report import Report
 from engine.records.watch import ToLabel, WatchKept, WatchView
@@ -25,7 +27,8 @@ from engine.serving.record_files import SHADOW_FOLDER, is_records
 from engine.serving.schemas import REQUEST, SHADOW
 from engine.serving.tail import Tail
 from engine.serving.trickle import Labelled, accuracy, draw
-from engine.serving.watch import Given, Watch
+from engine.serving.watch import Given, Kept, Watch
+from engine.stats.intervals import Array
 from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.commands.cascade import holdout_of
@@ -52,6 +55,8 @@ class Order(NamedTuple):
     first: int = 500
     labels: str | None = None
     """A file of lines {"request_id": ..., "right": true}."""
+    encoder: str | None = None
+    """A sentence-transformers model for prompts: the name of a bundled one, or a folder."""
 
 
 def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once: bool) -> None:
@@ -67,9 +72,9 @@ def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once
     if not place.is_local or not is_records(folder):
         raise MissingArtifact(f"{place}: holds no records of requests. They are kept by: rayleigh serve ... --records {records}")
     section, given = _baseline(order)
-    labels = _labels(order.labels)
-    with _kept(folder) as (kept, save):
-        watched = Watch(section, first=order.first, given=given, kept=kept)
+    labels, embed = _labels(order.labels), _encoder(order.encoder)
+    with _kept(folder) as (kept, bases, save):
+        watched = Watch(section, first=order.first, given=given, kept=Kept(kept, bases, embed))
         tails = Tail(folder, REQUEST, kept.requests), Tail(folder / SHADOW_FOLDER, SHADOW, kept.shadows)
         saved = -SAVE_EVERY
         while True:
@@ -82,7 +87,7 @@ def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once
                 for tail in tails:
                     tail.forget()
                 saved = time.monotonic()
-            save(watched.kept(tails[0].consumed, tails[1].consumed) if is_due else None, view)
+            save(watched.kept(tails[0].consumed, tails[1].consumed) if is_due else None, watched.bases(), view)
             show(view)
             if once:
                 return
@@ -97,11 +102,25 @@ def _read(watched: Watch, requests: Tail, shadows: Tail) -> None:
         watched.shadows(rows.to_pylist())
 
 
-Save = Callable[[WatchKept | None, WatchView], None]
+def _encoder(model: str | None) -> Callable[[Sequence[str]], Array] | None:
+    """Return what embeds prompts.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if model is None:
+        return None
+    from engine.inference.sentence_encoder import SentenceEncoder
+
+    return SentenceEncoder(locate(model, root=".", home=workspace.models_home()))
+
+
+Bases = Mapping[str, Array]
+Save = Callable[[WatchKept | None, Bases, WatchView], None]
 
 
 @contextmanager
-def _kept(folder: Path) -> Iterator[tuple[WatchKept, Save]]:
+def _kept(folder: Path) -> Iterator[tuple[WatchKept, Bases, Save]]:
     """Yield what is kept of the monitor, and what keeps it: of several processes that watch, the first one alone does."""
     place = Folder(str(folder / FOLDER))
     try:
@@ -113,15 +132,22 @@ def _kept(folder: Path) -> Iterator[tuple[WatchKept, Save]]:
     except OSError as error:
         raise StorageError(f"{folder / FOLDER}: cannot be written: {error}.") from None
 
-    def save(kept: WatchKept | None, view: WatchView) -> None:
+    def save(kept: WatchKept | None, bases: Bases, view: WatchView) -> None:
         if lock is None:
             return
+        for name, base in bases.items():
+            if not place.exists(f"{name[:16]}.npy"):
+                data = io.BytesIO()
+                np.save(data, base, allow_pickle=False)
+                place.write(f"{name[:16]}.npy", data.getvalue())
         if kept:
             place.write(KEPT, kept.model_dump_json().encode())
         place.write(SUMMARY, view.model_dump_json(exclude={"to_label"}).encode())
 
     try:
-        yield _read_kept(place), save
+        kept = _read_kept(place)
+        names = [name for name, each in kept.monitors.items() if each.source and place.exists(f"{name[:16]}.npy")]
+        yield kept, {name: np.load(io.BytesIO(place.read(f"{name[:16]}.npy")), allow_pickle=False) for name in names}, save
     finally:
         if lock:
             lock.release()
@@ -164,7 +190,7 @@ def _baseline(order: Order) -> tuple[Section, Given | None]:
     packages = reports.record.packages
     fingerprint = manifest(work.contract, name, student.record.files, packages, report).fingerprint
     found = [
-        {"confidence": row["confidence"], "text": row["answer"], "agrees": _agrees(row, teacher, units)}
+        {"confidence": row["confidence"], "text": row["answer"], "prompt": row["text"], "agrees": _agrees(row, teacher, units)}
         for row in mine
         if row["finish_reason"] == "stop"
     ]

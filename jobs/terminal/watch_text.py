@@ -50,6 +50,7 @@ def _monitor(view: MonitorView) -> Iterator[str]:
         f"evidence of a change {view.e_value:.3g}, an alarm from {view.limit:g} on"
     )
     rows = [[name, each.rows, each.mean, each.baseline, f"{each.e_value:.3g}"] for name, each in view.signals.items()]
+    rows += [["embedding", None, None, None, f"{view.embedding_e_value:.3g}"]] if view.embedding_e_value is not None else []
     yield columns(rows, head=["signal", "rows", "now", "baseline", "evidence"])
     if view.untested:
         yield f"not tested, for want of a baseline: {', '.join(view.untested)}"

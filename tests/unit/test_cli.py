@@ -75,7 +75,7 @@ def test_options_are_these_and_no_more():
             "--shadow-share",
             "--with-teacher",
         ],
-        "watch": ["--baseline", "--json", "--labels", "--once", "--run", "--student"],
+        "watch": ["--baseline", "--encoder", "--json", "--labels", "--once", "--run", "--student"],
         "search": ["--json", "--profile", "--set", "--space"],
         "bench cascade": ["--alpha", "--draws", "--json", "--peers", "--splits", "--student"],
         "bench capture": ["--examples", "--json", "--profile", "--rounds"],

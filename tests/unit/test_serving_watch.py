@@ -24,7 +24,7 @@ from engine.serving.record_files import SHADOW_FOLDER, RecordFiles
 from engine.serving.recorder import Keeping
 from engine.serving.schemas import REQUEST, SHADOW
 from engine.serving.tail import Tail
-from engine.serving.watch import Given, Watch
+from engine.serving.watch import Given, Kept, Watch
 from jobs.commands.watch import Order, as_text, watch
 
 ROOT = Path(__file__).parents[2]
@@ -131,9 +131,27 @@ def test_a_watch_goes_on_from_what_it_kept_as_if_it_had_not_stopped() -> None:
     whole.requests(rows)
     part = Watch(Section(), first=200)
     for start in range(0, 900, 130):  # stopped while it gathers, too
-        part = Watch(Section(), first=200, kept=WatchKept.model_validate_json(part.kept({}, {}).model_dump_json()))
+        part = Watch(Section(), first=200, kept=Kept(WatchKept.model_validate_json(part.kept({}, {}).model_dump_json())))
         part.requests(rows[start : start + 130])
     assert part.view("r", now=0) == whole.view("r", now=0)
+
+
+def embed(texts: Any) -> np.ndarray:
+    """Eight numbers of a text; prompts about refunds are elsewhere."""
+    draws = np.random.default_rng(len(texts))
+    return draws.normal(0, 0.25, (len(texts), 8)) + np.array([[2.0 * ("refund" in text)] + 7 * [0.0] for text in texts])
+
+
+def test_prompts_of_another_kind_alarm_though_the_answers_are_alike(tmp_path: Path) -> None:
+    usual = [row(number, prompt="a chair") for number in range(700)]
+    other = [row(number, prompt="a refund") for number in range(700, 1500)]
+    watched = Watch(Section(), first=200, kept=Kept(embed=embed))
+    assert watched.requests(usual) == []
+    part = Kept(watched.kept({}, {}), watched.bases(), embed)
+    alarms = Watch(Section(), first=200, kept=part).requests(other)
+    assert [alarm.signal for alarm in alarms] == ["embedding"] and int(alarms[0].rows[-1], 16) >= 700
+    blind = Watch(Section(), first=200)
+    assert blind.requests([*usual, *other]) == [] and "embedding" in blind.view("r").monitors[0].untested
 
 
 def test_null_streams_alarm_in_at_most_delta() -> None:

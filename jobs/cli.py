@@ -15,6 +15,7 @@ from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
 from jobs.commands.cli_submit import submit
+from jobs.commands.cli_watch import watch
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
@@ -50,6 +51,7 @@ app.command()(search)
 app.command()(cascade)
 app.command()(serve)
 app.command()(iterate)
+app.command()(watch)
 app.command()(withdraw)
 app.command()(check_manifests)
 app.command()(manifests)

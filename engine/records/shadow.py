@@ -58,3 +58,36 @@ class ShadowView(Record):
     e_worse: float | None = None
     """e-value against "the challenger is worse than the champion by less than the margin"."""
     pairs: int = 0
+
+
+class ShadowKept(Record):
+    """What a server keeps of a comparison between two starts."""
+
+    state: ShadowState = ShadowState()
+    reported: str = ""
+    """The word of the last event in the registry; empty before the first."""
+
+
+class ShadowEvent(Record):
+    """A comparison in shadow began, or decided: `<registry>/<contract>/shadow/<number>.json`. It changes no champion."""
+
+    id: str
+    """12 hexadecimal digits."""
+    contract: str
+    """Name of the contract."""
+    time: str
+    """ISO 8601, UTC."""
+    word: ShadowWord
+    """What was decided; `keep watching`: the comparison began."""
+    because: str = ""
+    """Why, in a sentence."""
+    agreement: Estimate | None = None
+    """Share of answers that are the reference's, with its confidence sequence."""
+    state: ShadowState = ShadowState()
+    """The counts, and the fingerprints of challenger, champion and reference."""
+    floor: float
+    """Share of answers that must agree."""
+    margin: float
+    delta: float
+    who: str | None = None
+    """User and host."""

@@ -77,6 +77,10 @@ class Registry:
         """
         return self._head().champion
 
+    def latest(self) -> str:
+        """Return the name of the last event, "" without one: another name, another champion. One listing, no file is read."""
+        return next(reversed(self._events()), "")
+
     def history(self) -> list[RegistryEvent]:
         """Return all events, oldest first.
 

@@ -6,7 +6,7 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -20,9 +20,10 @@ from starlette.routing import Route
 from engine.inference.engine import Chat
 from engine.prompts.redact import redact_text
 from engine.rows import Row
+from engine.serving.answering import Answering, Companion
 from engine.serving.api_error import ApiError
 from engine.serving.body import Limits, read_json
-from engine.serving.chat import ChatRequest, Models, chunks, completion, model_names, read_chat
+from engine.serving.chat import ChatRequest, Models, chunks, completion, read_chat
 from engine.serving.metrics import CONTENT_TYPE, Metrics
 from engine.serving.recorder import NO_RECORDS, Recorder, prompt_hash
 from engine.serving.schemas import REQUEST
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 GONE = 499  # status of a caller that has gone, as nginx counts it
 INTERNAL = ApiError(500, "internal_error", "The server failed on this request; its log says why.")
 Answered = Callable[[Reply], Response]
-Read = Callable[[Row], Awaitable[tuple[str, Chat, Answered]]]
+Read = Callable[[Row, Models], Awaitable[tuple[str, Chat, Answered]]]
 """Reads a request: task unit, messages, and what makes a response of the reply."""
 
 
@@ -47,21 +48,39 @@ class Options(NamedTuple):
     recorder: Recorder | None = None
     wait: bool = False
     """Begin to listen only when the engine is loaded, as a replica of several must."""
+    companions: Sequence[Companion] = ()
 
 
 class App:
     """The application, and its state."""
 
     def __init__(self, service: Service, options: Options = Options()) -> None:  # noqa: B008 - immutable
-        self.service, self.options, self.limits = service, options, options.limits
-        deployment = service.deployment
-        self.models = Models(
-            model_names(deployment.manifest.contract, service.target.units), service.target.systems, service.target.max_tokens
-        )
+        self.answering, self.options, self.limits = Answering(service), options, options.limits
+        self.on_fatal: Callable[[BaseException], None] = lambda error: None
         self.keys = [_digest(key) for key in options.keys]
         self.recorder = options.recorder or NO_RECORDS
-        self.metrics = Metrics(deployment.fingerprint, self._live)
+        self.metrics = Metrics(service.deployment.fingerprint, self._live)
         self.created, self.in_flight, self.is_draining = int(time.time()), 0, False
+
+    @property
+    def service(self) -> Service:
+        """The deployment that answers now, with its engine."""
+        return self.answering.service
+
+    def watch(self, on_fatal: Callable[[BaseException], None]) -> None:
+        """Call `on_fatal` once an engine of the deployment that answers has failed for good."""
+        self.on_fatal = on_fatal
+        for worker in self.service.workers:
+            worker.on_fatal = on_fatal
+
+    def swap(self, answering: Answering) -> Answering:
+        """Let a loaded deployment answer from the next request on; return the one before, which ends what it has begun."""
+        before, self.answering = self.answering, answering
+        for worker in before.service.workers:
+            worker.on_fatal = lambda error: None
+        self.watch(self.on_fatal)
+        self.metrics.swap(self.service.deployment.fingerprint)
+        return before
 
     def asgi(self) -> Starlette:
         """Return the ASGI application. Its lifespan loads the engine, and at its end waits for all that was taken."""
@@ -88,8 +107,12 @@ class App:
             if self.service.fault:
                 raise self.service.fault
             await asyncio.sleep(0.1)
+        for companion in self.options.companions:
+            companion.start(self)
         yield
         self.is_draining = True
+        for companion in self.options.companions:
+            await companion.stop()
         await asyncio.to_thread(self.service.stop, self.limits.deadline)
         await self.service.close()
         await asyncio.to_thread(self.recorder.close)
@@ -117,17 +140,17 @@ class App:
         return any([hmac.compare_digest(sent, known) for known in self.keys]) and kind.lower() == "bearer"
 
     async def _chat(self, request: Request) -> Response:
-        async def read(row: Row) -> tuple[str, Chat, Answered]:
-            asked = read_chat(await read_json(request, self.limits), self.models, self.limits)
+        async def read(row: Row, models: Models) -> tuple[str, Chat, Answered]:
+            asked = read_chat(await read_json(request, self.limits), models, self.limits)
             return asked.unit.name, asked.messages, lambda reply: _chat_reply(reply, asked)
 
         return await self._recorded(request, "chat", read)
 
     async def _task(self, request: Request) -> Response:
-        async def read(row: Row) -> tuple[str, Chat, Answered]:
+        async def read(row: Row, models: Models) -> tuple[str, Chat, Answered]:
             name = request.path_params["unit"]
-            if name not in self.service.target.units:
-                there = ", ".join(self.service.target.units)
+            if name not in (units := {unit.name: unit for unit in models.units.values()}):
+                there = ", ".join(units)
                 raise ApiError(404, "unit_not_found", f"There is no task unit {name[:64]!r}; there are {there}.")
             row["unit"] = name
             return name, read_task(await read_json(request, self.limits)), lambda reply: JSONResponse(task_reply(reply))
@@ -136,13 +159,15 @@ class App:
 
     async def _recorded(self, request: Request, path: str, read: Read) -> Response:
         """Return the response to a request to a model, and keep its record."""
-        started, request_id = time.monotonic(), uuid.uuid4().hex
+        started, request_id, now = time.monotonic(), uuid.uuid4().hex, self.answering
+        fingerprint = now.service.deployment.fingerprint
         row: Row = {**dict.fromkeys(REQUEST.names), "request_id": request_id, "time": datetime.now(UTC), "path": path}
-        row |= {"deployment": self.service.deployment.fingerprint, "abstained": False}
+        row |= {"deployment": fingerprint, "abstained": False}
         row |= dict.fromkeys(("unit", "error", "route", "reason", "finish_reason"), "")
         self.in_flight += 1
+        now.in_flight += 1
         try:
-            response = await self._answered(request, started, row, read)
+            response = await self._answered(request, started, row, read, now)
         except ApiError as error:
             response = _error(error)
             row |= {"error": error.code}
@@ -155,26 +180,29 @@ class App:
             row |= {"error": INTERNAL.code}
         finally:
             self.in_flight -= 1
+            now.in_flight -= 1
         row |= {"status": response.status_code, "latency_ms": (time.monotonic() - started) * 1000}
         self._keep(row)
         response.headers["x-request-id"] = request_id
-        response.headers["x-rayleigh-deployment"] = self.service.deployment.fingerprint[:16]
+        response.headers["x-rayleigh-deployment"] = fingerprint[:16]
         return response
 
-    async def _answered(self, request: Request, started: float, row: Row, read: Read) -> Response:
-        unit, messages, answered = await read(row)
+    async def _answered(self, request: Request, started: float, row: Row, read: Read, now: Answering) -> Response:
+        unit, messages, answered = await read(row, now.models)
         row |= {"unit": unit, "prompt_hash": prompt_hash(messages)}
         if self.is_draining:
             raise ApiError(503, "unavailable", "The server stops.", retry_after=5)
-        asked = self.service.prepared(self.service.target.units[unit], messages)
+        asked = now.service.prepared(now.service.target.units[unit], messages)
         row["prompt"] = asked.text
         deadline = started + self.limits.deadline
-        reply = asyncio.ensure_future(self.service.reply(asked, row["request_id"], deadline, row))
+        reply = asyncio.ensure_future(now.service.reply(asked, row["request_id"], deadline, row))
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait((reply, gone), return_when=asyncio.FIRST_COMPLETED)
             if not reply.done():
                 raise ClientDisconnect
+            for companion in self.options.companions:
+                companion.replied(asked, reply.result())
             return answered(reply.result())
         finally:
             for task in (reply, gone):
@@ -187,16 +215,16 @@ class App:
         log.info("%s %s %s %s %.0f ms", row["request_id"], row["path"], row["unit"], row["status"], row["latency_ms"])
 
     async def _list(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [self._described(name) for name in self.models.units]})
+        return JSONResponse({"object": "list", "data": [self._described(name) for name in self.answering.models.units]})
 
     async def _model(self, request: Request) -> Response:
         name = request.path_params["model"]
-        if name not in self.models.units:
+        if name not in self.answering.models.units:
             raise ApiError(404, "model_not_found", f"There is no model {name[:64]!r}.")
         return JSONResponse(self._described(name))
 
     def _described(self, name: str) -> Row:
-        manifest, unit = self.service.deployment.manifest, self.models.units[name]
+        manifest, unit = self.service.deployment.manifest, self.answering.models.units[name]
         about = {"unit": unit.name, "student": manifest.student.name, "deployment": manifest.fingerprint}
         about |= {"json_schema": unit.output.json_schema, "max_tokens": manifest.student.max_tokens}
         return {"id": name, "object": "model", "created": self.created, "owned_by": manifest.contract, "rayleigh": about}
@@ -210,7 +238,11 @@ class App:
         """Whether a request would be taken."""
         ready = self.service.is_ready and not self.is_draining
         state = "ready" if ready else "stopping" if self.is_draining else "failed" if self.service.fault else "loading"
-        return JSONResponse({"status": state, "deployment": self.service.deployment.fingerprint}, 200 if ready else 503)
+        deployment = self.service.deployment
+        about = {"status": state, "deployment": deployment.fingerprint, "student": deployment.manifest.student.name}
+        for companion in self.options.companions:
+            about |= companion.about()
+        return JSONResponse(about, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
         return Response(self.metrics.text(), media_type=CONTENT_TYPE)
@@ -220,6 +252,8 @@ class App:
         live = {"in_flight": self.in_flight, "waiting": len(worker.waiting), "running": len(worker.running)}
         live |= {"ready": self.service.is_ready and not self.is_draining, "records_waiting": kept.waiting}
         live |= {"records_written_total": kept.written, "records_dropped_total": kept.dropped, "records_faults_total": kept.faults}
+        for companion in self.options.companions:
+            live |= companion.numbers()
         return {f"rayleigh_{name}": float(value) for name, value in live.items()}
 
 

@@ -1,7 +1,8 @@
 """Puts a server together from plain picklable values: in the process that listens, or in a replica."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 from engine.contract.models import Model
@@ -11,6 +12,8 @@ from engine.evaluation.evaluator import greedy, within_positions
 from engine.evaluation.size import model_size
 from engine.inference.batcher import Answers
 from engine.inference.engine import build_model
+from engine.inference.engine_process import EngineProcess
+from engine.serving.answering import Companion
 from engine.serving.app import App, Options
 from engine.serving.body import Limits
 from engine.serving.deployment import MODEL, Deployment, verified
@@ -40,7 +43,7 @@ class Plan:
     """Folder of llama.cpp's packages on this machine."""
 
 
-def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = False) -> App:
+def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = False, companions: Sequence[Companion] = ()) -> App:
     """Return the application of `plan`. Its lifespan checks the files of the release and loads the engine.
 
     `final` takes the rationale out of an answer, as the evaluation does. `wait`: the lifespan begins when the engine is loaded.
@@ -49,17 +52,37 @@ def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = Fal
         ModelError: the environment variable with the key of the fallback's endpoint is not set.
         StorageError: the folder of the records cannot be written.
     """
-    deployment, pool = plan.deployment, plan.pool
-    sampling, turns = greedy(deployment.manifest.student.max_tokens), Turns()
-    copies: list[object] = []  # of a release behind a URL: they live as long as the application
-    load = Load(lambda: _load(plan, copies), sampling, pool.max_num_seqs, plan.limits.queue, warm_up(deployment.student()), turns)
-    service = with_fallback(Service(deployment, Worker(load), final, plan.router), plan.fallback, plan.limits, turns)
+    turns, copies = Turns(), list[object]()  # copies of a release behind a URL: they live as long as the application
+    load = _load_of(plan, lambda: _load(plan, copies), turns)
+    service = with_fallback(Service(plan.deployment, Worker(load), final, plan.router), plan.fallback, plan.limits, turns)
     recorder = Recorder(plan.keeping) if plan.keeping else None
-    return App(service, Options(plan.limits, plan.keys, recorder, wait))
+    return App(service, Options(plan.limits, plan.keys, recorder, wait, companions))
 
 
-def with_fallback(service: Service, fallback: Fallback | None, limits: Limits, turns: Turns) -> Service:
-    """Return `service` with the handler of `fallback`; its engine takes `turns` with the student's if it is in this process.
+def beside(plan: Plan, running: Service) -> Service:
+    """Return a service of `plan` whose engine loads in a process of its own, while `running` answers.
+
+    If both hand on to the same teacher, that of `running` is used. Another one that is no endpoint gets a process of its own, too.
+
+    Raises:
+        ModelError: the environment variable with the key of the fallback's endpoint is not set.
+    """
+    load = _load_of(plan, partial(EngineProcess, engine_of(plan), plan.pool.max_num_seqs), Turns())
+    service = Service(plan.deployment, Worker(load), running.final, plan.router)
+    if plan.fallback is None or plan.fallback != running.fallback:
+        return with_fallback(service, plan.fallback, plan.limits)
+    shared = {"handlers": running.handlers, "teacher": running.teacher, "close": running.close}
+    return replace(service, fallback=running.fallback, **shared)
+
+
+def engine_of(plan: Plan) -> Callable[[], Answers]:
+    """Return what loads the engine of `plan` in whatever process it is called; picklable."""
+    return partial(_load, plan, [])
+
+
+def with_fallback(service: Service, fallback: Fallback | None, limits: Limits, turns: Turns | None = None) -> Service:
+    """Return `service` with the handler of `fallback`. Its engine is in this process and takes `turns` with the student's, or in a
+    process of its own without `turns`.
 
     Raises:
         ModelError: the environment variable with the key of its endpoint is not set.
@@ -69,12 +92,17 @@ def with_fallback(service: Service, fallback: Fallback | None, limits: Limits, t
     name = fallback.target.name
     if fallback.is_remote:
         remote = EndpointHandler(fallback, service.final)
-        return replace(service, handlers={name: remote}, close=remote.close)
-    target, at_once = fallback.target, fallback.pool.max_num_seqs
-    hello = warm_up(target)
-    load = Load(lambda: load_local(fallback), greedy(target.max_tokens), at_once, limits.queue, hello, turns)
-    teacher = Worker(load)
-    return replace(service, handlers={name: LocalHandler(fallback, service.final, teacher)}, teacher=teacher)
+        return replace(service, handlers={name: remote}, close=remote.close, fallback=fallback)
+    target, at_once, engine = fallback.target, fallback.pool.max_num_seqs, partial(load_local, fallback)
+    apart = engine if turns else partial(EngineProcess, engine, at_once)
+    teacher = Worker(Load(apart, greedy(target.max_tokens), at_once, limits.queue, warm_up(target), turns))
+    handlers = {name: LocalHandler(fallback, service.final, teacher)}
+    return replace(service, handlers=handlers, teacher=teacher, fallback=fallback)
+
+
+def _load_of(plan: Plan, engine: Callable[[], Answers], turns: Turns) -> Load:
+    student = plan.deployment.student()
+    return Load(engine, greedy(student.max_tokens), plan.pool.max_num_seqs, plan.limits.queue, warm_up(student), turns)
 
 
 def _load(plan: Plan, copies: list[object]) -> Answers:

@@ -129,8 +129,7 @@ def listen(app: App, address: Address, *, started: Callable[[int], None] = lambd
     def stop(error: BaseException) -> None:
         server.should_exit = True
 
-    for worker in app.service.workers:
-        worker.on_fatal = stop
+    app.watch(stop)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.create_server((address.host, address.port), family=family, backlog=config.backlog)
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn raises it again once it has drained

@@ -41,9 +41,16 @@ class Metrics:
         self.cost = Counter("rayleigh_cost", "Cost, in the contract's currency.", registry=self.registry)
         self.abstained = Counter("rayleigh_abstained", "Requests that were abstained on.", registry=self.registry)
         self.refused = Counter("rayleigh_refused_keys", "Requests without a valid key.", registry=self.registry)
-        info = Gauge("rayleigh_deployment", "1; the label is the fingerprint.", ("fingerprint",), registry=self.registry)
-        info.labels(deployment).set(1)
+        self.swaps = Counter("rayleigh_swaps", "Times that another deployment took over.", registry=self.registry)
+        self.info = Gauge("rayleigh_deployment", "1; the label is the fingerprint.", ("fingerprint",), registry=self.registry)
+        self.info.labels(deployment).set(1)
         self.registry.register(_Live(live))
+
+    def swap(self, deployment: str) -> None:
+        """Name the deployment that answers from now on."""
+        self.info.clear()
+        self.info.labels(deployment).set(1)
+        self.swaps.inc()
 
     def count(self, row: Row) -> None:
         """Count a request; `row` is that of its record."""

@@ -3,6 +3,7 @@
     <folder>/open/<writer>/<hour>/<number>.parquet    segments, written whole or not at all
     <folder>/open/<writer>.lock                       held while the writer lives
     <folder>/hours/<hour>-<writer>.parquet            a whole hour; it supersedes the writer's segments of that hour
+    <folder>/shadow/{open,hours}/                     the same for the comparisons of a challenger in shadow
 
 Several servers may write to one folder. A writer adopts the segments of those that were killed: the system releases their locks.
 """
@@ -27,6 +28,7 @@ from engine.storage.folder import Folder
 log = logging.getLogger(__name__)
 
 OPEN, HOURS = "open", "hours"
+SHADOW_FOLDER = "shadow"
 ROWS = 10_000  # in memory at once, when an hour is put together
 DAY = 86_400  # seconds
 
@@ -47,13 +49,13 @@ def is_records(folder: Path) -> bool:
 class RecordFiles:
     """The files of one writer."""
 
-    def __init__(self, folder: Path, *, days: float | None = None) -> None:
-        """`days` after which an hour is removed; None: never.
+    def __init__(self, folder: Path, *, days: float | None = None, schema: pa.Schema = REQUEST) -> None:
+        """`days` after which an hour is removed; None: never. `schema`: of all rows in the folder.
 
         Raises:
             StorageError: the folder cannot be written.
         """
-        self.folder, self.days = folder, days
+        self.folder, self.days, self.schema = folder, days, schema
         try:
             for name in (OPEN, HOURS):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ class RecordFiles:
         return Path(self.lock.lock_file).stem
 
     def append(self, rows: pa.Table) -> None:
-        """Write `rows` (REQUEST) as one segment; it is on the disk when this returns.
+        """Write `rows` as one segment; it is on the disk when this returns.
 
         Raises:
             StorageError: the disk is full, or refuses.
@@ -126,16 +128,16 @@ class RecordFiles:
             if place.is_dir() and (before is None or place.name < before):
                 target = self.folder / HOURS / f"{place.name}-{writer}.parquet"
                 if not target.exists():  # else it was put together, and its writer killed before the segments were removed
-                    _merge(place, target)
+                    _merge(place, target, self.schema)
                 shutil.rmtree(place)
 
 
-def _merge(place: Path, target: Path) -> None:
+def _merge(place: Path, target: Path, schema: pa.Schema) -> None:
     """Write all segments in `place` as the file `target`, whole or not at all."""
     partial = target.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
     try:
-        with pq.ParquetWriter(partial, REQUEST, compression="zstd") as writer:
-            for rows in _batches(place):
+        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for rows in _batches(place, schema):
                 writer.write_table(rows)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -145,10 +147,10 @@ def _merge(place: Path, target: Path) -> None:
     Folder(str(target.parent)).sync([target.name])
 
 
-def _batches(place: Path) -> Iterator[pa.Table]:
+def _batches(place: Path, schema: pa.Schema) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
     for path in sorted(place.glob("*.parquet")):
-        held.append(pq.read_table(path, schema=REQUEST))
+        held.append(pq.read_table(path, schema=schema))
         if sum(rows.num_rows for rows in held) >= ROWS:
             yield pa.concat_tables(held)
             held = []

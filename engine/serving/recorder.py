@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+import pyarrow as pa
+
 from engine.contract.prompts import Entity
 from engine.errors import StorageError
 from engine.inference.engine import Chat
@@ -59,17 +61,18 @@ class Counts(NamedTuple):
 
 
 class Recorder:
-    """Writes rows of REQUEST."""
+    """Writes rows of one table."""
 
-    def __init__(self, keeping: Keeping) -> None:
-        """Open the folder.
+    def __init__(self, keeping: Keeping, schema: pa.Schema = REQUEST) -> None:
+        """Open the folder. Columns of `schema` that hold texts are `prompt` and those whose names end with `answer`.
 
         Raises:
             StorageError: it cannot be written.
         """
-        self.keeping = keeping
+        self.keeping, self.schema = keeping, schema
+        self.texts = [name for name in schema.names if name == "prompt" or name.endswith("answer")]
         self.kinds = keeping.kinds or ALL_KINDS
-        self.files = RecordFiles(keeping.folder, days=keeping.days)
+        self.files = RecordFiles(keeping.folder, days=keeping.days, schema=schema)
         self.rows: deque[Row] = deque()
         self.chars = self.written = self.dropped = self.faults = 0
         self.warned = -WARN_SECONDS
@@ -86,17 +89,17 @@ class Recorder:
         self.thread.start()
 
     def put(self, row: Row) -> None:
-        """Keep `row`, which has all columns of REQUEST and the text of the request as it came. Returns at once."""
+        """Keep `row`, which has all columns of the table and the text of the request as it came. Returns at once."""
         if int(row["request_id"][:8], 16) >= self.keeping.sample * 2**32:
             return
         row = row if self.keeping.text else {**row, "prompt": None}
         with self.changed:
-            if len(self.rows) >= self.keeping.rows or self.chars + _chars(row) > CHARS:
+            if len(self.rows) >= self.keeping.rows or self.chars + self._chars(row) > CHARS:
                 self.dropped += 1
                 self._warn(f"the queue of records is full, {self.dropped} rows were dropped so far")
                 return
             self.rows.append(row)
-            self.chars += _chars(row)
+            self.chars += self._chars(row)
             if len(self.rows) == BATCH:
                 self.changed.notify()
 
@@ -129,10 +132,10 @@ class Recorder:
     def _write(self) -> None:
         with self.changed:
             taken = [self.rows[place] for place in range(min(BATCH, len(self.rows)))]
-        if taken and self._attempt(lambda: self.files.append(from_rows(map(self._kept, taken), REQUEST))):
+        if taken and self._attempt(lambda: self.files.append(from_rows(map(self._kept, taken), self.schema))):
             with self.changed:
                 for _ in taken:
-                    self.chars -= _chars(self.rows.popleft())
+                    self.chars -= self._chars(self.rows.popleft())
             self.written += len(taken)
 
     def _attempt(self, act: Callable[[], object]) -> bool:
@@ -147,8 +150,11 @@ class Recorder:
 
     def _kept(self, row: Row) -> Row:
         """Return `row` as it is written: without personal data."""
-        texts = {name: redact_text(row[name], self.kinds, set()) for name in ("prompt", "answer") if row[name] is not None}
+        texts = {name: redact_text(row[name], self.kinds, set()) for name in self.texts if row[name] is not None}
         return row | texts
+
+    def _chars(self, row: Row) -> int:
+        return sum(len(row[name] or "") for name in self.texts)
 
     def _warn(self, message: str) -> None:
         if time.monotonic() - self.warned >= WARN_SECONDS:
@@ -173,10 +179,6 @@ class _NoRecords:
 
 
 NO_RECORDS = _NoRecords()
-
-
-def _chars(row: Row) -> int:
-    return len(row["prompt"] or "") + len(row["answer"] or "")
 
 
 def prompt_hash(messages: Sequence[dict[str, str]] | Chat) -> str:

@@ -1,4 +1,4 @@
-"""The table of requests."""
+"""The tables of a server: requests, and comparisons in shadow."""
 
 import pyarrow as pa
 
@@ -25,5 +25,29 @@ REQUEST = pa.schema(  # one row per request to a model
         ("tokens_in", pa.int32()),
         ("tokens_out", pa.int32()),
         ("cost", pa.float64()),  # in the contract's currency
+    ]
+)
+SHADOW = pa.schema(  # one row per request that was compared in shadow; the answers themselves go to no caller
+    [
+        ("request_id", pa.string()),  # that of the table of requests
+        ("time", pa.timestamp("us", tz="UTC")),  # when it was compared
+        ("unit", pa.string()),
+        ("prompt", pa.string()),  # redacted; null = it is not kept
+        ("champion", pa.string()),  # fingerprint of the deployment that answered the caller
+        ("challenger", pa.string()),  # fingerprint of what is compared; that of the champion if the teacher is asked alone
+        ("reference", pa.string()),  # fingerprint of whose answer counts as right
+        ("champion_answer", pa.string()),  # redacted, as all answers; null = none, or not complete
+        ("challenger_answer", pa.string()),
+        ("reference_answer", pa.string()),
+        ("challenger_fault", pa.string()),  # why it gave no answer, "" = it gave one, or is not asked
+        ("reference_fault", pa.string()),
+        ("agrees", pa.bool_()),  # whether the challenger's answer is the reference's; null = it failed, or there is no reference
+        ("champion_agrees", pa.bool_()),  # the same of the champion; null as above, or it is itself the reference
+        ("champion_confidence", pa.float32()),  # null = none
+        ("challenger_confidence", pa.float32()),
+        ("challenger_ms", pa.float32()),  # null = it was not asked
+        ("reference_ms", pa.float32()),
+        ("word", pa.string()),  # of the comparison after this row: keep watching | promote | refuse
+        ("pairs", pa.int32()),  # rows that count so far
     ]
 )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.contract.budget import HOUR
 from engine.contract.specialist import TaskUnit
@@ -18,6 +18,9 @@ from engine.serving.api_error import ApiError, wrong
 from engine.serving.deployment import Deployment
 from engine.serving.router import AlwaysAnswer, Answer, Asked, Decision, Handler, Router
 from engine.serving.worker import Busy, Computed, EngineFault, Expired, Unavailable, Worker
+
+if TYPE_CHECKING:
+    from engine.serving.fallback import Fallback
 
 UNASKED = Answer("", "", None, 0, 0, 0.0)
 """In place of an answer where no model was asked."""
@@ -38,6 +41,8 @@ class Reply(NamedTuple):
     abstained: bool
     reason: str
     deployment: str
+    student: Answer | None = None
+    """The student's own answer, given or not; None: it was not asked."""
 
 
 @dataclass
@@ -55,6 +60,8 @@ class Service:
     """The engine of a handler in this process: it starts, stops and fails with the student's."""
     close: Callable[[], Awaitable[None]] = nothing
     """Called when the server ends: closes the connections of handlers."""
+    fallback: "Fallback | None" = None
+    """Whom the handlers ask, if it is the teacher of the manifest."""
 
     @property
     def workers(self) -> tuple[Worker, ...]:
@@ -74,12 +81,17 @@ class Service:
     def start(self) -> None:
         """Load the engines, the student's last: the memory that a teacher takes is known then."""
         for worker in reversed(self.workers):
-            worker.start()
+            if worker.thread.ident is None:  # a teacher may run already, for the deployment before
+                worker.start()
 
-    def stop(self, seconds: float) -> None:
-        """Take no further request, and wait for those that were taken: those of the student may still be handed on."""
+    def stop(self, seconds: float, *, keep: "Service | None" = None) -> None:
+        """Take no further request, and wait for those that were taken: those of the student may still be handed on.
+
+        Engines that `keep` uses, too, go on.
+        """
         for worker in self.workers:
-            worker.stop(seconds)
+            if keep is None or worker not in keep.workers:
+                worker.stop(seconds)
 
     @cached_property
     def target(self) -> EvalTarget:
@@ -108,9 +120,9 @@ class Service:
         Raises:
             ApiError: there is no answer; the caller is told why.
         """
-        decision, answer = self.router.screen(asked), UNASKED
+        decision, answer, student = self.router.screen(asked), UNASKED, None
         if decision is None:
-            answer = await self._student(asked, deadline, row)
+            answer = student = await self._student(asked, deadline, row)
             row |= {"confidence": answer.confidence}
             decision = self.router.decide(asked, answer)
         row |= {"reason": decision.reason, "route": decision.route, "abstained": decision.action == "abstain"}
@@ -121,7 +133,8 @@ class Service:
         row |= {"finish_reason": answer.finish_reason, "answer": None if decision.action == "abstain" else answer.text}
         row |= {"tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out}
         abstained = decision.action == "abstain"
-        return Reply(request_id, asked.unit, answer, decision.route, abstained, decision.reason, self.deployment.fingerprint)
+        fingerprint = self.deployment.fingerprint
+        return Reply(request_id, asked.unit, answer, decision.route, abstained, decision.reason, fingerprint, student)
 
     async def _student(self, asked: Asked, deadline: float, row: Row) -> Answer:
         request = request_of(self.target, asked)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from engine.contract.models import Sampling
 from engine.inference.batcher import Answers, Arrived, Batcher, Done, batcher_of
 from engine.inference.engine import Completion, Request
+from engine.inference.engine_process import EngineGone, EngineProcess
 from engine.serving.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,8 @@ class Worker:
             self.is_ready = not self.is_stopping
         while self._turn(batcher):
             pass
+        if isinstance(engine, EngineProcess):
+            engine.close()
 
     def _turn(self, batcher: Batcher) -> bool:
         """Compute one step; return False once the worker has stopped."""
@@ -233,7 +236,7 @@ class Worker:
                 batcher.abort(ticket.name)
             self._refuse(ticket, EngineFault(f"{type(error).__name__}"))
         self.faults += 1
-        if self.faults < FAULTS:
+        if self.faults < FAULTS and not isinstance(error, EngineGone):
             return True
         self._fail_for_good(error)
         return False

@@ -39,6 +39,23 @@ def serve(
     with_teacher: Annotated[
         bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
+    ] = True,
+    keep_previous: Annotated[
+        bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
+    ] = True,
+    shadow: Annotated[
+        str | None,
+        typer.Option("--shadow", metavar="RELEASE|teacher", help="Who answers a sample of requests unseen, with --local."),
+    ] = None,
+    shadow_share: Annotated[
+        float | None, typer.Option("--shadow-share", min=0, max=1, metavar="SHARE", help="Of requests; default: the contract's.")
+    ] = None,
+    shadow_reference: Annotated[
+        Literal["teacher", "champion"] | None,
+        typer.Option("--shadow-reference", help="Whose answer is right. Default: a teacher behind an endpoint, else champion."),
+    ] = None,
     profile: Profile = "laptop",
 ) -> None:
     """Answer requests with a release exactly as it was evaluated: OpenAI's chat completions, and typed tasks."""
@@ -49,12 +66,14 @@ def serve(
     prepared = prepare(place, profile)  # before torch is imported
 
     from engine.serving.body import Limits
-    from jobs.commands import serve, serve_cascade
+    from jobs.commands import serve, serve_cascade, serve_shadow
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     limits = Limits(body_bytes=max_body, deadline=deadline, queue=queue, connections=connections)
     options = serve.Options(
         keys_env, limits, records, keep_text=keep_text, sample=sample, days=days, host=host, port=port, replicas=replicas,
         cascade=serve_cascade.Order(cascade, fallback, with_teacher),
+        place=place, follow=follow, keep_previous=keep_previous,
+        shadow=serve_shadow.Order(shadow, shadow_share, shadow_reference),
     )  # fmt: skip
     serve.serve(prepared, options, lambda line: typer.echo(line, err=True), local=local)

@@ -17,10 +17,11 @@ from engine.serving.recorder import Keeping
 from engine.storage.folder import Folder
 from engine.students.export import gguf
 from jobs import workspace
-from jobs.commands import serve_cascade
+from jobs.commands import serve_cascade, serve_shadow
 from jobs.steps.deployed import deployment_of
 
 if TYPE_CHECKING:
+    from engine.serving.answering import Companion
     from engine.serving.build import Plan
 
 SPARE_FILES = 512  # file descriptors besides those of connections
@@ -39,6 +40,11 @@ class Options(NamedTuple):
     port: int = 8000
     replicas: int = 1
     cascade: serve_cascade.Order = serve_cascade.Order()
+    place: str = ""
+    """What was named: a release, or a contract in a registry, whose champion is followed."""
+    follow: bool = True
+    keep_previous: bool = True
+    shadow: serve_shadow.Order = serve_shadow.Order()
 
 
 def final(answer: str, unit: TaskUnit) -> str:
@@ -67,8 +73,10 @@ def plan_of(prepared: tuple[Folder, Profile, Pool], options: Options, say: Calla
     """
     folder, profile, pool = prepared
     keys = _keys(options.keys_env)
+    if options.shadow.model and not local:
+        raise InputError("--shadow: is for a server in one process; add --local.")
     deployment = deployment_of(folder)
-    _check_units(deployment)
+    check_units(deployment)
     _check_packages(local)
     from engine.serving.build import Plan  # it imports the server's packages
 
@@ -79,6 +87,18 @@ def plan_of(prepared: tuple[Folder, Profile, Pool], options: Options, say: Calla
         plan = replace(plan, router=chosen.router, fallback=chosen.fallback)
     say(f"{deployment.manifest.contract}: student {deployment.manifest.student.name}, deployment {deployment.fingerprint[:16]}")
     return plan
+
+
+def _companions(plan: "Plan", options: Options, profile: Profile, say: Callable[[str], None]) -> list["Companion"]:
+    """Return what runs beside the answers of a server in one process."""
+    from engine.serving.monitor_files import MonitorNumbers
+    from jobs.commands import serve_follow
+
+    followed = serve_follow.Followed(plan, options.cascade._replace(local=True), options.keep_previous)
+    follower = serve_follow.follower(options.place, followed, profile, say) if options.follow else None
+    shadow = serve_shadow.shadow_run(plan, options.shadow, profile, final, say)
+    monitor = MonitorNumbers(plan.keeping.folder) if plan.keeping else None
+    return [companion for companion in (follower, shadow, monitor) if companion]
 
 
 def _check_packages(local: bool) -> None:
@@ -100,7 +120,7 @@ def _serve_here(plan: "Plan", options: Options, profile: Profile, say: Callable[
     from engine.serving.listen import Address, listen
 
     _allow_connections(options.limits.connections)
-    app = build(plan, final)
+    app = build(plan, final, companions=_companions(plan, options, profile, say))
 
     def started(port: int) -> None:
         say(f"listening on http://{options.host}:{port}; the engine is loading, /readyz says when it answers")
@@ -119,6 +139,7 @@ def _serve_on_ray(plan: "Plan", options: Options, profile: Profile, say: Callabl
     from engine.distributed.session import session
     from engine.serving import flow
 
+    say("replicas go on with this release: after a promotion start the server anew, or serve in one process (--local)")
     with session(profile, data=False):
         flow.serve(plan, final, flow.Cluster(options.host, options.port, options.replicas), say)
 
@@ -133,7 +154,7 @@ def _keys(name: str | None) -> tuple[str, ...]:
     return keys
 
 
-def _check_units(deployment: Deployment) -> None:
+def check_units(deployment: Deployment) -> None:
     tools = [unit.name for unit in deployment.units.values() if unit.supervise == "tools"]
     if tools:
         names = ", ".join(tools)

@@ -128,10 +128,10 @@ def _fallback(deployment: Deployment, profile: Profile, order: Order) -> tuple[F
         raise InputError("--with-teacher: loads a second engine into one process, which needs --local.")
     if pool.pipeline > 1:
         raise InputError(f"profile {profile.name}: found {pool.pipeline} stages for {target.name}, expected `pipeline: 1`.")
-    return Fallback(target, pool, _weights(target)), ""
+    return Fallback(target, pool, weights_of(target)), ""
 
 
-def _weights(target: EvalTarget) -> str | None:
+def weights_of(target: EvalTarget) -> str | None:
     """Return the folder of a teacher's weights: a bundled model, or a path from the working directory on.
 
     Raises:

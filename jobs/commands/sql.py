@@ -12,8 +12,8 @@ from pydantic_core import to_json
 
 from engine.errors import InputError, MissingArtifact
 from engine.rows import TABLES, VERSION, Row
-from engine.serving.record_files import is_records, shards
-from engine.serving.schemas import REQUEST
+from engine.serving.record_files import SHADOW_FOLDER, is_records, shards
+from engine.serving.schemas import REQUEST, SHADOW
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.shards import iterate, parquet_bytes
 from jobs import workspace
@@ -22,14 +22,14 @@ from jobs.terminal.console import columns
 
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 SHOWN_ROWS, SHOWN_CHARS = 100, 60
-REQUESTS = "requests"  # table of the records of a server
+REQUESTS, SHADOWS = "requests", "shadows"  # tables of the records of a server
 
 
 class Views:
     """A connection that contains the tables of one run and nothing else."""
 
     def __init__(self, run: str) -> None:
-        """Open the run in the folder `run`, or the records of requests in it, whose table is `requests`.
+        """Open the run in the folder `run`, or the records of a server in it, with the tables `requests` and `shadows`.
 
         Raises:
             MissingArtifact: no job has finished yet.
@@ -69,8 +69,10 @@ class Views:
         """Register every table, and return their names. The students' tables of one name become one view."""
         selects: dict[str, list[str]] = {}
         if self.records is not None:
-            requests = pyarrow.dataset.dataset(list(map(str, self.records)), schema=REQUEST, format="parquet")
-            self.connection.register(REQUESTS, requests if self.records else REQUEST.empty_table())
+            shadow = shards(Path(workspace.run_folder(self.run).path) / SHADOW_FOLDER)
+            for name, paths, schema in ((REQUESTS, self.records, REQUEST), (SHADOWS, shadow, SHADOW)):
+                data = pyarrow.dataset.dataset(list(map(str, paths)), schema=schema, format="parquet")
+                self.connection.register(name, data if paths else schema.empty_table())
         for job, artifact in self.artifacts.items():
             for table in (name for name in artifact.record.tables if artifact.table(name).shards):
                 if job.startswith(("students/", "search/")):

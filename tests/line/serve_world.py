@@ -32,15 +32,29 @@ ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "tests" / "line" / "serve.yaml"
 
 
-def promote_tiny(folder: Path) -> Path:
-    """Make a random student the champion of `orders` in the registry below `folder`; return the contract's folder."""
-    place = Folder(str(folder / "run")) / "students/tiny"
-    write_tiny(folder / "run/students/.building-tiny/model")
-    made: Artifact = ArtifactWriter(place).finish(Identity("students/tiny", {}, {}, content_id("tiny")), RowCounts(0, {}))
+def promote_tiny(folder: Path, run: str = "run") -> Path:
+    """Make a random student the champion of `orders` in the registry below `folder`; return the contract's folder.
+
+    Students of other runs have other weights.
+    """
+    place = Folder(str(folder / run)) / "students/tiny"
+    model = folder / run / "students/.building-tiny/model"
+    write_tiny(model)
+    if run != "run":
+        _draw_again(model)
+    made: Artifact = ArtifactWriter(place).finish(Identity("students/tiny", {}, {}, content_id("tiny", run)), RowCounts(0, {}))
     content = manifest(CONTRACT, "tiny", made.record.files, {}, None).model_dump_json(indent=1)
     package = Package("tiny", made.fingerprint, {MANIFEST: content, "contract.json": CONTRACT.model_dump_json()})
     Registry(Folder(str(folder / "registry")), "orders").promote(made, package)
     return folder / "registry" / "orders"
+
+
+def _draw_again(model: Path) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    LlamaForCausalLM(LlamaConfig.from_pretrained(model)).save_pretrained(model)
 
 
 def mails() -> list[dict[str, Any]]:

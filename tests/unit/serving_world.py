@@ -120,16 +120,21 @@ class Server:
         raise AssertionError("it did not happen within ten seconds")
 
 
+def work_of(deployment: Deployment, engine: Standin, at_once: int = 4, queue: int = 64) -> Load:
+    """Return how `engine` is loaded for `deployment`."""
+    return Load(lambda: engine, Sampling(max_tokens=64), at_once, queue, warm_up(deployment.student()))
+
+
 def app_of(deployment: Deployment, engine: Standin, **given: Any) -> App:
-    """Return the application over `engine`. `given`: limits, keys, at_once, keeping, router, handlers, fallback."""
+    """Return the application over `engine`. `given`: limits, keys, at_once, keeping, router, handlers, fallback, companions."""
     limits, router, handlers = given.get("limits", Limits()), given.get("router", AlwaysAnswer()), given.get("handlers", {})
     setup: tuple[Router, dict[str, Handler]] = (router, handlers)
-    work = Load(lambda: engine, Sampling(max_tokens=64), given.get("at_once", 4), limits.queue, warm_up(deployment.student()))
+    work = work_of(deployment, engine, given.get("at_once", 4), limits.queue)
     keeping: Keeping | None = given.get("keeping")
     recorder = Recorder(keeping) if keeping else None
     service = Service(deployment, Worker(work), lambda answer, unit: answer, *setup)
     service = with_fallback(service, given.get("fallback"), limits, Turns())
-    return App(service, Options(limits, given.get("keys", ()), recorder))
+    return App(service, Options(limits, given.get("keys", ()), recorder, companions=given.get("companions", ())))
 
 
 @asynccontextmanager

@@ -1,0 +1,218 @@
+"""An engine in a process of its own: it is loaded while another one answers, and killed without a trace in this one.
+
+The process reads its messages in a thread: when the pipe closes, because this process has closed it or was killed, it ends at once,
+also in the middle of a load. It ignores SIGINT and SIGTERM: a supervisor sends them to all processes of a server, which drains.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from engine.contract.models import Sampling
+from engine.errors import ModelError
+from engine.inference.batcher import Answers, Arrived, Batcher, Done, batcher_of
+from engine.inference.engine import Completion, Request
+
+TICK = 0.005  # seconds that a step waits for a completion, before further requests may join
+GRACE = 5.0  # seconds that the process has to end by itself
+
+
+class EngineGone(ModelError):
+    """The process of an engine has ended, or hangs and was killed."""
+
+
+class EngineProcess:
+    """A batcher whose engine is in another process. Used by one thread.
+
+    Raises:
+        ModelError: the engine cannot be loaded.
+    """
+
+    def __init__(
+        self, load: Callable[[], Answers], at_once: int, *, background: bool = False, patience: float | None = None
+    ) -> None:
+        """`load` is picklable and called in the process. `background`: it computes only when nothing else wants the CPU.
+        `patience`: seconds without a completion, while requests run, after which the process is killed; None: never."""
+        self.at_once, self.patience = at_once, patience
+        self.running: set[str] = set()
+        self.unheard: set[str] = set()  # those that run, and those given up of which the process has not said so yet
+        self.heard = 0.0  # when the last message came, or the first request that waits for one was sent
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, load, at_once, background), name="engine")
+        self.process.start()
+        theirs.close()
+        self.close = weakref.finalize(self, _end, self.pipe, self.process)  # called at the exit of this process, too
+        kind, value = self._receive()
+        if kind != "ready":
+            self.close()
+            raise ModelError(str(value))
+
+    def batcher(self, at_once: int) -> "EngineProcess":
+        """Return itself: the places are those of the process."""
+        return self
+
+    def add(self, arrived: Arrived) -> Completion | None:
+        """Send a request.
+
+        Raises:
+            EngineGone: the process has ended.
+        """
+        self._send(("add", arrived))
+        if not self.unheard:
+            self.heard = time.monotonic()
+        self.running.add(arrived.ticket)
+        self.unheard.add(arrived.ticket)
+        return None
+
+    def step(self) -> Sequence[Done]:
+        """Wait a moment for completions.
+
+        Raises:
+            EngineGone: the process has ended, or gave no completion for `patience` seconds and was killed.
+            RuntimeError: the engine failed; requests that run are lost.
+        """
+        done: list[Done] = []
+        if not self.running:
+            return done
+        wait = TICK
+        while self._poll(wait):
+            kind, value = self._receive()
+            self.heard, wait = time.monotonic(), 0.0
+            if kind == "failed":
+                raise RuntimeError(value)
+            self._hear(kind, value, done)
+        if self.patience and self.unheard and time.monotonic() - self.heard > self.patience:
+            self.process.kill()
+            raise EngineGone(f"the engine's process gave no answer for {self.patience:g} s and was killed")
+        return done
+
+    def abort(self, ticket: str) -> None:
+        """Give up a request."""
+        if ticket in self.running:
+            self.running.discard(ticket)
+            with suppress(EngineGone):
+                self._send(("abort", ticket))
+
+    def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """Return the completions of `requests`, in order.
+
+        Raises:
+            EngineGone, RuntimeError: as `step`.
+        """
+        tickets = [uuid.uuid4().hex for _ in requests]
+        for ticket, request in zip(tickets, requests, strict=True):
+            self.add(Arrived(ticket, request, sampling))
+        found: dict[str, Completion] = {}
+        while len(found) < len(tickets):
+            found |= {done.ticket: done.completion for done in self.step()}
+        return [found[ticket] for ticket in tickets]
+
+    def _hear(self, kind: str, value: Any, done: list[Done]) -> None:
+        ticket = value if kind == "aborted" else value.ticket
+        self.unheard.discard(ticket)
+        if kind == "done" and ticket in self.running:
+            self.running.discard(ticket)
+            done.append(value)
+
+    def _send(self, message: tuple[str, Any]) -> None:
+        try:
+            self.pipe.send(message)
+        except OSError:
+            raise self._gone() from None
+
+    def _poll(self, seconds: float) -> bool:
+        try:
+            return self.pipe.poll(seconds)
+        except OSError:
+            raise self._gone() from None
+
+    def _receive(self) -> tuple[str, Any]:
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            raise self._gone() from None
+
+    def _gone(self) -> EngineGone:
+        self.process.join(GRACE)
+        return EngineGone(f"the engine's process has ended with exit code {self.process.exitcode}")
+
+
+def _end(pipe: Connection, process: SpawnProcess) -> None:
+    """End the process: it does so itself when the pipe closes."""
+    pipe.close()
+    process.join(GRACE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, background: bool) -> None:
+    """Compute what comes through `pipe`; runs in the process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if background:
+        _yield_cpu()
+    inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(pipe, inbox), daemon=True).start()
+    try:
+        batcher = batcher_of(load(), at_once)
+    except BaseException as error:
+        pipe.send(("failed", f"{type(error).__name__}: {error}"))
+        return
+    pipe.send(("ready", None))
+    running: set[str] = set()
+    while True:
+        try:
+            done = _turn(batcher, inbox, running, pipe)
+        except Exception as error:
+            for ticket in running:
+                with suppress(Exception):
+                    batcher.abort(ticket)
+            running.clear()
+            pipe.send(("failed", f"{type(error).__name__}: {error}"))
+            continue
+        for each in done:
+            running.discard(each.ticket)
+            pipe.send(("done", each))
+
+
+def _turn(batcher: Batcher, inbox: "queue.SimpleQueue[tuple[str, Any]]", running: set[str], pipe: Connection) -> list[Done]:
+    """Read all messages, waiting for one if nothing runs, and compute one step."""
+    done: list[Done] = []
+    while not inbox.empty() or not (running or done):
+        kind, value = inbox.get()
+        if kind == "abort":
+            batcher.abort(value)
+            running.discard(value)
+            pipe.send(("aborted", value))
+            continue
+        running.add(value.ticket)
+        completion = batcher.add(value)
+        done += [Done(value.ticket, completion)] if completion else []
+    return [*done, *batcher.step()]
+
+
+def _read(pipe: Connection, inbox: "queue.SimpleQueue[tuple[str, Any]]") -> None:
+    with suppress(EOFError, OSError):
+        while True:
+            inbox.put(pipe.recv())
+    os._exit(0)
+
+
+def _yield_cpu() -> None:
+    """Let all other processes go first."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

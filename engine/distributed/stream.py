@@ -2,22 +2,23 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.columns import documented
 from engine.contract.profile import Pool
 from engine.distributed import metrics
 from engine.distributed.blocks import Blocks
 from engine.distributed.in_process import threads
 from engine.distributed.rows import Rows
 from engine.records.record import Shard, Table
-from engine.rows import Row
+from engine.rows import VERSION, Row
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
-from engine.storage.shards import hex_digest, read_shard, rows_digest, table_of, write_shard
+from engine.storage.shards import hex_digest, read_shard, rows_digest, split_rows, table_of, write_shard
 
 Op = Callable[..., pa.Table | Iterator[pa.Table]]
 
@@ -125,6 +126,8 @@ def apply(
 
 def write(rows: Rows, target: Target, pool: Pool, *, progress: Progress | None = None) -> Written:
     """Write `rows` to `target` by the tasks of `pool`."""
+    # A worker may not have imported the module that declares the columns, so their texts travel with the schema.
+    target = replace(target, schema=documented(target.schema, version=VERSION))
     manifest = apply(rows, _save, pool, target=target)
     shards: list[Shard] = []
     summaries: dict[str, Any] = {}
@@ -183,12 +186,13 @@ def _save(rows: pa.Table, target: Target) -> pa.Table:
         by, *sorting = [*target.shard, target.schema.names[0]]
         order = [(name, "ascending") for name in sorting]
         pieces = [rows.filter(pc.equal(rows[by], value)).sort_by(order) for value in pc.unique(rows[by])]
-    saved = [_save_one(piece, target) for piece in pieces if piece.num_rows]
+    parts = [part for piece in pieces if piece.num_rows for part in split_rows(piece, target.schema)]
+    saved = [_save_one(part, target, prefix) for prefix, part in parts]
     return pa.Table.from_pylist(saved, schema=_MANIFEST)
 
 
-def _save_one(rows: pa.Table, target: Target) -> Row:
-    shard = write_shard(target.folder, rows, target.schema)
+def _save_one(rows: pa.Table, target: Target, prefix: str) -> Row:
+    shard = write_shard(target.folder, rows, target.schema, prefix=prefix)
     counts = pc.value_counts(rows[target.label].combine_chunks()).to_pylist() if target.label else []
     tokens = pc.sum(rows["tokens_out"]).as_py() if "tokens_out" in rows.column_names else 0
     by_label = {str(each["values"]): each["counts"] for each in counts} or {"": rows.num_rows}

@@ -92,6 +92,8 @@ class ArtifactRecord(Record):
     """Name of a table -> its shards."""
     files: tuple[FileEntry, ...]
     """All other files."""
+    documents: tuple[FileEntry, ...] = ()
+    """Files that describe the artifact, such as its `README.md`; no part of its fingerprint. () in records that are older."""
     metrics: Json
     """What the job measured; each job has a model of its own in `engine/records`."""
     warnings: tuple[str, ...] = ()

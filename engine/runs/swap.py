@@ -22,17 +22,22 @@ def archive(run: Folder, fingerprint: str) -> Folder:
 
 
 def copy(artifact: Artifact, folder: Folder) -> None:
-    """Copy `artifact`, which consists of tables, to `folder`: shards that are not there yet, then the record."""
+    """Copy `artifact`, which consists of tables, to `folder`: shards that are not there yet, documents, then the record.
+
+    A process that dies before the record leaves the documents of the new artifact with the old one, of which they are no part.
+    """
     for path in _shards(artifact):
         if not folder.exists(path):
             folder.write(path, artifact.folder.read(path))
+    for file in artifact.record.documents:
+        folder.write(file.path, artifact.folder.read(file.path))
     write_record(folder, artifact.record)
 
 
 def swap_in(artifact: Artifact, folder: Folder) -> None:
     """Replace the artifact in `folder` by `artifact`; the shards of the old one are removed afterwards."""
     copy(artifact, folder)
-    listed = {RECORD, *_shards(artifact)}
+    listed = {RECORD, *_shards(artifact), *(file.path for file in artifact.record.documents)}
     for path in folder.files():
         if path not in listed:
             folder.remove(path)

@@ -21,7 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from engine.columns import documented
 from engine.errors import StorageError
+from engine.rows import VERSION
 from engine.serving.schemas import REQUEST
 from engine.storage.folder import Folder
 
@@ -136,9 +138,10 @@ def _merge(place: Path, target: Path, schema: pa.Schema) -> None:
     """Write all segments in `place` as the file `target`, whole or not at all."""
     partial = target.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
     try:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        described = documented(schema, version=VERSION)
+        with pq.ParquetWriter(partial, described, compression="zstd") as writer:
             for rows in _batches(place, schema):
-                writer.write_table(rows)
+                writer.write_table(rows.cast(described))
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.rename(target)

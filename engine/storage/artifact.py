@@ -17,6 +17,7 @@ from engine.rows import content_id
 from engine.storage.folder import Folder
 from engine.storage.migrations import promote
 from engine.storage.provenance import commit, packages
+from engine.storage.readme import README, readme
 from engine.storage.shards import read_table, write_table
 
 RECORD = "record.json"
@@ -86,7 +87,7 @@ class ArtifactWriter:
         self.tables[name] = write_table(self.folder / name, table, schema)
 
     def finish(self, identity: Identity, row_counts: RowCounts) -> Artifact:
-        """Write the record and move the folder to its final name.
+        """Write `README.md` and the record, and move the folder to its final name.
 
         Raises:
             ConservationError: the job lost or invented rows.
@@ -94,7 +95,7 @@ class ArtifactWriter:
         """
         require_conserved(row_counts, str(self.final))
         self.warnings += nan_findings(identity.job, self.tables)
-        listed = {RECORD, *(f"{name}/{shard.path}" for name, table in self.tables.items() for shard in table.shards)}
+        listed = {RECORD, README, *(f"{name}/{shard.path}" for name, table in self.tables.items() for shard in table.shards)}
         in_tables = tuple(f"{name}/" for name in self.tables)
         files = []
         for path in self.folder.files():
@@ -118,6 +119,8 @@ class ArtifactWriter:
             packages=packages(),
             commit=commit(),
         )
+        self.folder.write(README, readme(record, self.folder, Artifact(self.final, record).fingerprint).encode())
+        record = record.model_copy(update={"documents": (self.folder.measure(README),)})
         write_record(self.folder, record)
         if self.folder.url != self.final.url:
             self.final.remove()
@@ -141,7 +144,7 @@ def nan_findings(job: str, tables: dict[str, Table]) -> Iterator[str]:
 def write_record(folder: Folder, record: ArtifactRecord) -> None:
     """Write `record` into `folder`: from now on the artifact there is finished, also after a power cut."""
     shards = [f"{name}/{shard.path}" for name, table in record.tables.items() for shard in table.shards]
-    folder.sync([*shards, *(file.path for file in record.files)])
+    folder.sync([*shards, *(file.path for file in (*record.files, *record.documents))])
     folder.write(RECORD, json.dumps(record.model_dump(mode="json"), indent=1).encode(), durable=True)
 
 

@@ -1,6 +1,7 @@
 """Tables as Parquet shards in a folder: written whole, counted, hashed, read by column, migrated from older schema versions.
 
 A shard is named after its content, so that a retried write replaces itself. It appears under its name only when it is complete.
+Its metadata say what is declared of its columns, and nothing that differs between jobs: equal rows are equal bytes.
 """
 
 import hashlib
@@ -15,11 +16,17 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic_core import to_json
 
+from engine.columns import about, documented, key_columns, plain
 from engine.errors import StorageError
 from engine.records.record import Shard, Table
 from engine.rows import VERSION, conform
 from engine.storage.folder import Folder
 from engine.storage.migrations import migrate
+
+ROW_GROUP = 4096
+"""Most rows of a row group: what a reader decodes to find one row; nested columns of larger ones break readers that chunk them."""
+FALSE_POSITIVES = 0.01
+"""Share of row groups that a reader opens in vain for an id, by their Bloom filters."""
 
 
 def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: str = "part", durable: bool = False) -> Shard:
@@ -42,17 +49,38 @@ def write_shard(folder: Folder, table: pa.Table, schema: pa.Schema, *, prefix: s
 def parquet_bytes(rows: pa.Table) -> bytes:
     """Return `rows` as a Parquet file, without statistics of columns of floats: these leave NaN out, and DuckDB believes them.
 
-    Columns of bytes, arrays that are written once and read often, are compressed more.
+    The file has what is declared of the schema as metadata of fields and of the file, and a Bloom filter for each column of ids,
+    which are hashes in no order, so that no statistics tell where one is. Columns of bytes, arrays that are written once and read
+    often, are compressed more.
     """
     buffer = io.BytesIO()
+    described = documented(rows.schema, version=VERSION)
     counted = [path for path, kind in _leaves(rows.schema) if not pa.types.is_floating(kind)]
     packed = {field.name: 9 for field in rows.schema if pa.types.is_binary(field.type)}
+    distinct = {"ndv": max(1, min(len(rows), ROW_GROUP)), "fpp": FALSE_POSITIVES}
     options: Any = {
         "write_statistics": counted,
         **({"compression_level": packed} if packed else {}),
+        **({"bloom_filter_options": dict.fromkeys(keys, distinct)} if (keys := key_columns(described)) else {}),
     }  # pyarrow's stubs know a bool alone
-    pq.write_table(rows, buffer, compression="zstd", write_page_index=True, **options)
+    schema = described.remove_metadata()  # the metadata of the file are added below, else they would be in it twice
+    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_index=True, **options) as writer:
+        if rows.num_rows:  # `datasets` cannot read an empty row group, but a file without any
+            writer.write_table(rows.cast(schema), row_group_size=ROW_GROUP)
+        if described.metadata:
+            writer.add_key_value_metadata(described.metadata)
     return buffer.getvalue()
+
+
+def split_rows(rows: pa.Table, schema: pa.Schema) -> list[tuple[str, pa.Table]]:
+    """Return (prefix, rows) of each shard for `rows` of one table: one for each value of the column by which it is declared split.
+
+    Shards of a table that is not split begin with `part`, others with the value. The order of the rows stays.
+    """
+    column = about(documented(schema, version=VERSION).metadata).get("split")
+    if not column or not rows.num_rows:
+        return [("part", rows)]
+    return [(str(value), rows.filter(pc.equal(rows[column], value))) for value in sorted(pc.unique(rows[column]).to_pylist())]
 
 
 def nan_values(rows: pa.Table) -> dict[str, int]:
@@ -101,7 +129,7 @@ def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = Non
             rows = pq.ParquetFile(file).read(columns=wanted if version == VERSION else None, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{folder}/{shard.path}: damaged or missing: {error}. Delete the artifact and run again.") from None
-    rows = migrate(rows, version)
+    rows = migrate(rows.cast(plain(rows.schema)), version)
     return rows.select(wanted) if wanted else rows
 
 
@@ -115,7 +143,8 @@ def write_table(folder: Folder, table: pa.Table, schema: pa.Schema, *, shard_row
     """Write `table`, which fits in memory, in shards of at most `shard_rows` rows. An empty table gets one shard, with its
     columns."""
     slices = [table.slice(start, shard_rows) for start in range(0, max(table.num_rows, 1), shard_rows)]
-    shards = [write_shard(folder, rows, schema) for rows in slices]
+    parts = [part for rows in slices for part in split_rows(rows, schema)]
+    shards = [write_shard(folder, rows, schema, prefix=prefix) for prefix, rows in parts]
     return table_of(shards, hex_digest(rows_digest(table)))
 
 

@@ -5,30 +5,30 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from engine.columns import About, Rules, declare
 from engine.records.record import Identity
 from engine.records.search import Trial
-from engine.rows import from_rows
+from engine.rows import COUNT, NATS, NULL, SECONDS, SHARE_OR_NULL, from_rows
 from engine.storage.artifact import ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 
 ENDED = ("finished", "killed", "budget", "failed")
 """States of a trial that is over."""
-TRIAL = pa.schema(  # one row per trial of a search, best first
-    [
-        ("student", pa.string()),
-        ("rank", pa.int32()),  # 1 = best
-        ("trial", pa.string()),
-        ("values", pa.string()),  # JSON: dotted key of the student -> value
-        ("status", pa.string()),  # finished | killed | budget | failed
-        ("score", pa.float32()),  # more is better: exact match, or the validation loss with its sign changed; null = no validation
-        ("loss", pa.float32()),  # of its best weights, nats per target token
-        ("metric", pa.float32()),  # their exact match, if it was measured
-        ("epochs", pa.float32()),
-        ("steps", pa.int32()),
-        ("tokens", pa.int64()),  # target tokens learned
-        ("seconds", pa.float32()),  # of training
-        ("error", pa.string()),  # "" = none
-    ]
+TRIAL = declare(
+    About("One row per trial of a search, best first.", unique=("student", "trial")),
+    ("student", pa.string(), "name of the student, as in the contract"),
+    ("rank", pa.int32(), "1 = best", Rules(low=1)),
+    ("trial", pa.string(), "name of the trial"),
+    ("values", pa.string(), "JSON: dotted key of the student -> value"),
+    ("status", pa.string(), "how far it came", Rules(values=(*ENDED, "running"))),
+    ("score", pa.float32(), "more is better: exact match, or the validation loss with its sign changed; null = none", NULL),
+    ("loss", pa.float32(), "of its best weights, per target token", NATS),
+    ("metric", pa.float32(), "their exact match, if it was measured", SHARE_OR_NULL),
+    ("epochs", pa.float32(), "passes over the examples", COUNT),
+    ("steps", pa.int32(), "optimizer steps", COUNT),
+    ("tokens", pa.int64(), "target tokens learned", COUNT),
+    ("seconds", pa.float32(), "of training", SECONDS),
+    ("error", pa.string(), '"" = none', NULL),
 )
 
 

@@ -9,6 +9,7 @@ from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_cascade import cascade
+from jobs.commands.cli_compare import compare
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
@@ -47,6 +48,7 @@ app.command()(search)
 app.command()(cascade)
 app.command()(serve)
 app.command()(withdraw)
+app.command()(compare)
 
 
 @app.command()

@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "release": set(),
     "serving": {"evaluation", "prompts"},  # a request is built, and an answer read, by the code that measured
     "report": set(),
+    "comparison": set(),
 }
 MAY_IMPORT = {
     **{room: {room, *others, *SERVICES, *FLOOR} for room, others in ROOMS.items()},

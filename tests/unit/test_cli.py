@@ -34,6 +34,7 @@ def test_options_are_these_and_no_more():
         "ablate": ["--buckets", "--curve", "--epochs", "--json", "--profile", "--seeds", "--student"],
         "rejudge": ["--contract", "--json", "--profile", "--set", "--write"],
         "rollback": ["--json", "--registry"],
+        "compare": ["--json", "--page"],
         "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],
         "cascade": ["--alpha", "--delta", "--json", "--seed", "--stage"],
         "dedup": [

@@ -27,7 +27,7 @@ from engine.rows import HOLDOUT, PREDICTION
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from jobs import workspace
-from jobs.commands.sql import dataset, finished
+from jobs.commands.sql import dataset, finished, run_names
 from jobs.pipeline import pipeline
 from jobs.steps.verdict import cluster_labels
 from jobs.workspace import Workspace
@@ -55,23 +55,6 @@ def compare(runs: Sequence[str]) -> Comparison:
         raise InputError(f"compare: found {len(runs)} run, expected at least two: rayleigh compare RUN RUN")
     opened = [_open(name, run) for name, run in zip(run_names(runs), runs, strict=True)]
     return Comparison(runs=tuple(map(_head, opened)), pairs=tuple(_pair(opened[0], other) for other in opened[1:]))
-
-
-def run_names(runs: Sequence[str]) -> list[str]:
-    """Return a short, different name for each run: the last part of its path, and as much before it as is needed.
-
-    Raises:
-        InputError: two of `runs` are the same folder.
-    """
-    urls = [workspace.run_folder(run).url for run in runs]
-    if twice := sorted({url for url in urls if urls.count(url) > 1}):
-        raise InputError(f"found {twice[0]} twice, expected different runs.")
-    parts = [url.split("/") for url in urls]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-depth:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
-    return urls
 
 
 def _open(name: str, run: str) -> Opened:

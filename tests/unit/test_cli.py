@@ -28,7 +28,7 @@ def test_options_are_these_and_no_more():
         "judge": ["--gold", "--json", "--profile", "--set"],
         "status": ["--json"],
         "report": ["--json"],
-        "sql": ["--json"],
+        "sql": ["--csv", "--database", "--json", "--markdown", "--parquet", "--question", "--questions", "--registry"],
         "trace": ["--json"],
         "promote": ["--json", "--point", "--registry", "--student", "--undecided", "--why"],
         "ablate": ["--buckets", "--curve", "--epochs", "--json", "--profile", "--seeds", "--student"],

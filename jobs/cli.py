@@ -16,6 +16,11 @@ from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
 from jobs.commands.cli_submit import submit
 from jobs.commands.cli_watch import watch
+from jobs.commands.cli_compare import compare
+from jobs.commands.cli_review import review
+from jobs.commands.cli_search import search
+from jobs.commands.cli_serve import serve
+from jobs.commands.cli_sql import sql
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
@@ -56,6 +61,8 @@ app.command()(withdraw)
 app.command()(check_manifests)
 app.command()(manifests)
 app.command()(submit)
+app.command()(compare)
+app.command()(sql)
 
 
 @app.command()
@@ -150,16 +157,6 @@ def report(run: Run, as_json: Json = False) -> None:
 
     result = summary.report(run)
     show(result, summary.text(run, result), as_json)
-
-
-@app.command()
-def sql(run: Run, query: Annotated[str, typer.Argument(metavar="QUERY")], as_json: Json = False) -> None:
-    """Run a SELECT over the tables of RUN; with --json one line per row."""
-    from jobs.commands import sql
-
-    answer = sql.Views(run).query(query)
-    for line in sql.as_lines(answer) if as_json else sql.as_table(answer):
-        typer.echo(line)
 
 
 @app.command()

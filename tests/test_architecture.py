@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "rounds": {"evaluation"},  # what is weak is what the report says is weak
     "serving": {"evaluation", "prompts"},  # a request is built, and an answer read, by the code that measured
     "report": set(),
+    "comparison": set(),
 }
 MAY_IMPORT = {
     **{room: {room, *others, *SERVICES, *FLOOR} for room, others in ROOMS.items()},

@@ -45,6 +45,19 @@ def write(rows: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
+def read(release: Folder) -> pa.Table:
+    """Return LEARNT of a release that has the list.
+
+    Raises:
+        StorageError: the list is damaged.
+    """
+    try:
+        with release.fs.open(f"{release.path}/{FILE}", "rb") as file:
+            return pq.ParquetFile(file).read(columns=LEARNT.names, use_threads=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StorageError(f"{release}/{FILE}: is damaged: {error}. Promote the student again from its run.") from None
+
+
 def held(release: Folder, order: Withdrawn) -> int | None:
     """Return how many rows of a release `order` names; None if the release was made before they were listed.
 

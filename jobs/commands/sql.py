@@ -1,6 +1,7 @@
 """Every table of every finished artifact as a DuckDB view, read-only and streamed from the shards that the records list."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,48 +9,65 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 from pyarrow.fs import FSSpecHandler, PyFileSystem
-from pydantic_core import to_json
 
 from engine.errors import InputError, MissingArtifact
 from engine.rows import TABLES, VERSION, Row
 from engine.serving.record_files import SHADOW_FOLDER, is_records, shards
 from engine.serving.schemas import REQUEST, SHADOW
 from engine.storage.artifact import Artifact, load_artifact
+from engine.storage.folder import Folder
 from engine.storage.shards import iterate, parquet_bytes
 from jobs import workspace
+from jobs.commands.sql_docs import column_docs, record_docs
+from jobs.commands.sql_overview import ROWS, RunSource, overview
 from jobs.pipeline import pipeline
-from jobs.terminal.console import columns
 
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-SHOWN_ROWS, SHOWN_CHARS = 100, 60
 REQUESTS, SHADOWS = "requests", "shadows"  # tables of the records of a server
+COLUMNS = "columns"  # table of the documentation
+DESCRIBE = re.compile(r"\s*desc(?:ribe)?\s+(?:table\s+)?\"?(\w+)\"?\s*;?\s*", re.IGNORECASE)
+DOCUMENTED = f"select \"column\", type, doc from {COLUMNS} where \"table\" = ? order by position"
 
 
 class Views:
-    """A connection that contains the tables of one run and nothing else."""
+    """A connection that contains the tables of runs, of their registry and of records of requests, and nothing else."""
 
-    def __init__(self, run: str) -> None:
-        """Open the run in the folder `run`, or the records of a server in it, with the tables `requests` and `shadows`.
+    def __init__(self, *runs: str, registry: str | None = None, labelled: bool = False) -> None:
+        """Open run folders, and folders with records of requests, with the tables `requests` and `shadows`.
+
+        With several runs, or `labelled`, each table begins with the column `run`. `registry`: its folder, by default the one beside
+        the first run.
 
         Raises:
-            MissingArtifact: no job has finished yet.
+            MissingArtifact: no run is in a folder, or no job of it has finished yet.
+            StorageError: a record of a run, or of the registry, is damaged.
         """
-        folder = workspace.run_folder(run)
-        self.run = str(folder)
-        self.records = shards(Path(folder.path)) if folder.is_local and is_records(Path(folder.path)) else None
-        self.artifacts = finished(run) if self.records is None else {}
+        folders = [workspace.run_folder(run) for run in runs]
+        self.run = ", ".join(map(str, folders))
+        names = dict(zip(runs, run_names(runs), strict=True))
+        self.records = {run: shards(Path(each.path)) for run, each in zip(runs, folders, strict=True) if _has_records(each)}
+        self.sources = [
+            RunSource(names[run], each, finished(run)) for run, each in zip(runs, folders, strict=True) if run not in self.records
+        ]
+        self.artifacts: Mapping[str, Artifact] = self.sources[0].artifacts if self.sources else {}
+        self.labelled = labelled or len(runs) > 1
         self.connection = duckdb.connect(":memory:")
         self._migrated = TemporaryDirectory(prefix="rayleigh-sql-")
-        self.names = self._create()
+        self.tables = self._create(names)
+        self.views = self._create_overview(registry)
+        self.names = [*self.tables, *self.views]
+        self._document()
         self.connection.execute("set enable_external_access = false")
         self.connection.execute("set lock_configuration = true")
 
     def query(self, query: str, parameters: Sequence[object] = ()) -> pa.RecordBatchReader:
-        """Return the result of a SELECT, streamed.
+        """Return the result of a SELECT, streamed; of `describe TABLE` its columns with their documentation.
 
         Raises:
             InputError: the query is not one reading statement, or names a table or column that does not exist.
         """
+        if (described := DESCRIBE.fullmatch(query)) and described[1].lower() in self.names:
+            query, parameters = DOCUMENTED, [described[1].lower()]
         try:
             kinds = [statement.type for statement in self.connection.extract_statements(query)]
             if len(kinds) != 1 or kinds[0] not in READS:
@@ -57,7 +75,8 @@ class Views:
                 raise InputError(f"sql: found {names}, expected one SELECT: a run is never changed by a query.")
             return self.connection.sql(query, params=list(parameters) or None).to_arrow_reader()
         except duckdb.CatalogException as error:
-            raise InputError(f"sql: {error}\nThe tables of {self.run} are: {', '.join(self.names) or 'none yet'}.") from None
+            tables = f"The tables of {self.run} are: {', '.join(self.tables) or 'none yet'}."
+            raise InputError(f"sql: {error}\n{tables} And of all runs: {', '.join([*self.views, COLUMNS])}.") from None
         except duckdb.Error as error:
             raise InputError(f"sql: {error}") from None
 
@@ -65,30 +84,84 @@ class Views:
         """Return all rows of a result that fits in memory."""
         return self.query(query, parameters).read_all().to_pylist()
 
-    def _create(self) -> list[str]:
-        """Register every table, and return their names. The students' tables of one name become one view."""
+    def _create(self, names: Mapping[str, str]) -> list[str]:
+        """Create a view of every table, and return their names. Those of several runs, or students, become one view."""
         selects: dict[str, list[str]] = {}
-        if self.records is not None:
-            shadow = shards(Path(workspace.run_folder(self.run).path) / SHADOW_FOLDER)
-            for name, paths, schema in ((REQUESTS, self.records, REQUEST), (SHADOWS, shadow, SHADOW)):
-                data = pyarrow.dataset.dataset(list(map(str, paths)), schema=schema, format="parquet")
-                self.connection.register(name, data if paths else schema.empty_table())
-        for job, artifact in self.artifacts.items():
-            for table in (name for name in artifact.record.tables if artifact.table(name).shards):
-                if job.startswith(("students/", "search/")):
-                    selects.setdefault(table, []).append(self._register_student(job, artifact, table))
-                else:
-                    self.connection.register(table, dataset(artifact, table, migrated=self._migrated.name))
+        for run, paths in self.records.items():
+            shadow = shards(Path(workspace.run_folder(run).path) / SHADOW_FOLDER)
+            for name, files, schema in ((REQUESTS, paths, REQUEST), (SHADOWS, shadow, SHADOW)):
+                found = pyarrow.dataset.dataset(list(map(str, files)), schema=schema, format="parquet") if files else None
+                self._register(selects, name, names[run], found or schema.empty_table())
+        for run in self.sources:
+            for job, artifact in run.artifacts.items():
+                for table in (name for name in artifact.record.tables if artifact.table(name).shards):
+                    student = job.partition("/")[2] if job.startswith(("students/", "search/")) else None
+                    rows = dataset(artifact, table, migrated=self._migrated.name)
+                    self._register(selects, table, run.name, rows, job=job, student=student)
         for name, parts in selects.items():
-            self.connection.execute(f'create view "{name}" as {" union all by name ".join(parts)}')
-        return sorted(row[0] for row in self.connection.execute("show tables").fetchall() if "/" not in row[0])
+            self.connection.execute(f"create view {_quoted(name)} as {' union all by name '.join(parts)}")
+        return sorted(selects)
 
-    def _register_student(self, job: str, artifact: Artifact, table: str) -> str:
-        """Register a student's table, and return a SELECT of it that has the column `student`."""
-        data = dataset(artifact, table, migrated=self._migrated.name)
-        self.connection.register(f"{job}/{table}", data)
-        student = "" if "student" in data.schema.names else f", '{job.partition('/')[2]}' as student"
-        return f'select *{student} from "{job}/{table}"'
+    def _register(
+        self, selects: dict[str, list[str]], table: str, run: str, rows: "pyarrow.dataset.Dataset | pa.Table", *,
+        job: str = "", student: str | None = None,
+    ) -> None:  # fmt: skip
+        """Register the rows of one artifact under a name of its own, and add a SELECT of them, with run and student, to `selects`."""
+        source = f"{run}/{job}/{table}"
+        self.connection.register(source, rows)
+        labels = [f"{_text(run)} as run"] if self.labelled else []
+        added = [f"{_text(student)} as student"] if student is not None and "student" not in rows.schema.names else []
+        selects.setdefault(table, []).append(f"select {', '.join([*labels, '*', *added])} from {_quoted(source)}")
+
+    def _create_overview(self, registry: str | None) -> list[str]:
+        """Create the views over runs and registry; the artifacts' own tables have precedence."""
+        folder = Folder(workspace.registry(registry, self.sources[0].folder)) if self.sources else None
+        folder = workspace.run_folder(registry) if registry else folder
+        created, requests = [], REQUEST.insert(0, pa.field("run", pa.string())) if self.labelled else REQUEST
+        for name, rows in {**overview(self.sources, folder), REQUESTS: requests.empty_table()}.items():
+            if name not in self.tables:
+                self.connection.register(name, rows)
+                created.append(name)
+        return sorted(created)
+
+    def _document(self) -> None:
+        """Register the table of the columns."""
+        query = "select table_name, column_name, data_type, column_index from duckdb_columns() order by all"
+        rows = [row for row in self.connection.execute(query).fetchall() if row[0] in self.names]
+        docs = {name: record_docs(ROWS[name]) if name in ROWS else column_docs(name) for name in self.names}
+        found = [(table, column, kind, index, docs[table].get(column, "")) for table, column, kind, index in rows]
+        names = ("table", "column", "type", "position", "doc")
+        table = pa.table({name: [row[index] for row in found] for index, name in enumerate(names)})
+        self.connection.register(COLUMNS, table)
+
+
+def run_names(runs: Sequence[str]) -> list[str]:
+    """Return a short, different name for each run: the last part of its path, and as much before it as is needed.
+
+    Raises:
+        InputError: two of `runs` are the same folder.
+    """
+    urls = [workspace.run_folder(run).url for run in runs]
+    if twice := sorted({url for url in urls if urls.count(url) > 1}):
+        raise InputError(f"{twice[0]}: found it twice, expected different runs.")
+    parts = [url.split("/") for url in urls]
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(each[-depth:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return urls
+
+
+def _has_records(folder: Folder) -> bool:
+    return folder.is_local and is_records(Path(folder.path))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def finished(run: str) -> dict[str, Artifact]:
@@ -124,29 +197,3 @@ def dataset(artifact: Artifact, name: str, *, migrated: str) -> pyarrow.dataset.
         for path, rows in zip(paths, iterate(folder, table), strict=True):
             Path(path).write_bytes(parquet_bytes(rows))
     return pyarrow.dataset.dataset(paths, schema=TABLES.get(name), format="parquet", filesystem=store)
-
-
-def as_table(result: pa.RecordBatchReader) -> Iterator[str]:
-    """Yield the first rows as an aligned table, and a line that says so if there are more."""
-    rows: list[list[object]] = []
-    for batch in result:
-        rows += [[_short(value) for value in row.values()] for row in batch.slice(0, SHOWN_ROWS + 1 - len(rows)).to_pylist()]
-        if len(rows) > SHOWN_ROWS:
-            break
-    yield columns(rows[:SHOWN_ROWS], head=result.schema.names)
-    if len(rows) > SHOWN_ROWS:
-        yield f"(the first {SHOWN_ROWS} rows; --json prints all)"
-
-
-def as_lines(result: pa.RecordBatchReader) -> Iterator[str]:
-    """Yield every row as one line of JSON; NaN and infinity, which JSON does not have, become null, in lists and structs, too."""
-    for batch in result:
-        for row in batch.to_pylist():
-            yield to_json(row, inf_nan_mode="null", fallback=str).decode()
-
-
-def _short(value: object) -> object:
-    if value is None or isinstance(value, int | float):
-        return value
-    text = " ".join(str(value).split())
-    return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 3] + "..."

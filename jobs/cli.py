@@ -9,6 +9,7 @@ from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_cascade import cascade
+from jobs.commands.cli_explain import explain
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
@@ -46,6 +47,7 @@ app.add_typer(ablation)  # without a name: its command is one of ours
 app.command()(search)
 app.command()(cascade)
 app.command()(serve)
+app.command()(explain)
 app.command()(withdraw)
 
 

@@ -70,6 +70,7 @@ def test_options_are_these_and_no_more():
             "--sample",
             "--with-teacher",
         ],
+        "explain": ["--json"],
         "search": ["--json", "--profile", "--set", "--space"],
         "bench cascade": ["--alpha", "--draws", "--json", "--peers", "--splits", "--student"],
         "bench capture": ["--examples", "--json", "--profile", "--rounds"],

@@ -10,6 +10,7 @@ from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_cascade import cascade
 from jobs.commands.cli_explain import explain
+from jobs.commands.cli_init import init
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
@@ -48,6 +49,7 @@ app.command()(search)
 app.command()(cascade)
 app.command()(serve)
 app.command()(explain)
+app.command()(init)
 app.command()(withdraw)
 
 

@@ -14,6 +14,7 @@ from jobs.commands.cli_init import init
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
+from jobs.commands.cli_view import view
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
@@ -50,6 +51,7 @@ app.command()(cascade)
 app.command()(serve)
 app.command()(explain)
 app.command()(init)
+app.command()(view)
 app.command()(withdraw)
 
 

@@ -123,6 +123,6 @@ def as_text(result: Started) -> str:
             *([f"note     {result.note}"] if result.note else []),
             f"next     rayleigh check {result.contract}",
             f"         rayleigh run {result.contract} {run}    # minutes on a laptop, to a report",
-            "data     put your rows into prompts.jsonl and holdout.jsonl, or name your files in prompts.sources and prompts.holdout",
+            "data     put your rows into prompts.jsonl and holdout.jsonl, or name your own in prompts.sources and prompts.holdout",
         ]
     )

@@ -71,6 +71,7 @@ def test_options_are_these_and_no_more():
             "--with-teacher",
         ],
         "explain": ["--json"],
+        "view": ["--port"],
         "init": ["--accuracy", "--goal", "--json", "--kind", "--name", "--teacher"],
         "search": ["--json", "--profile", "--set", "--space"],
         "bench cascade": ["--alpha", "--draws", "--json", "--peers", "--splits", "--student"],

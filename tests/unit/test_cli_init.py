@@ -1,4 +1,4 @@
-"""`rayleigh init` writes contracts that `rayleigh check` accepts, from flags or from answers on a terminal, and overwrites nothing."""
+"""`rayleigh init` writes contracts that `rayleigh check` accepts, from flags or from answers on a terminal; nothing is replaced."""
 
 import json
 

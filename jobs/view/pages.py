@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from engine.records.release import HeldBy
 from engine.report.page import TEMPLATES as REPORT
 from engine.rows import Row
 from jobs.view import text
@@ -62,6 +63,8 @@ class Around(NamedTuple):
     """What the page of a row shows besides the row."""
 
     lineage: str
+    releases: Sequence[HeldBy]
+    """Releases that learnt from its prompt."""
     form: Form | None
 
 

@@ -5,16 +5,20 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.contract.prompts import Withdrawn
 from engine.errors import InputError, MissingArtifact
+from engine.records.release import HeldBy
+from engine.release.registry import default_registry
 from engine.rows import Row
 from engine.storage.artifact import Artifact
+from engine.storage.folder import Folder
 from jobs.commands.sql import Views
 from jobs.commands.trace import as_text, trace
+from jobs.commands.withdraw import releases
 from jobs.view.found import Found, runs_below
 from jobs.view.tables import Table
 
 MOST_OPEN = 8  # runs whose tables are kept open
-TRACED = {"candidates", "picked", "prompts", "holdout", "dropped"}
 ANSWERS = "select answer_id, teacher, sample, pool, confidence, answer from candidates where prompt_id = ? order by teacher, sample"
 PREDICTIONS = "select model, role, exact, confidence, answer from predictions where prompt_id = ? order by role, model"
 
@@ -65,7 +69,7 @@ class Open:
             self._tables[name] = Table(self.places[name], name.partition("@")[0])
         return self._tables[name]
 
-    def lineage(self, table: str, row: Row) -> str:
+    def lineage(self, row: Row) -> str:
         """Return the way from a row back to the line of its source, as `rayleigh trace` prints it; "" if it has none."""
         wanted = row.get("answer_id") or row.get("example_id") or row.get("chosen_id") or row.get("prompt_id")
         if not wanted:
@@ -74,6 +78,11 @@ class Open:
             return as_text(trace(self.run.folder, str(wanted)))
         except InputError:
             return ""
+
+    def released(self, prompt_id: str) -> list[HeldBy]:
+        """Return the releases, in the registry beside the run, whose students learnt from a prompt, or may have."""
+        registry = default_registry(Folder(self.run.folder))
+        return list(releases(registry, Withdrawn(prompt=prompt_id))) if registry.exists() else []
 
     def beside(self, prompt_id: str) -> SideBySide | None:
         """Return all answers to a prompt; None if no table has it."""

@@ -66,6 +66,7 @@ class Page(NamedTuple):
     """Rows of a table. Each begins with its key."""
 
     columns: list[str]
+    """Without `every`, those in which a row of the page has a value."""
     rows: list[tuple[str, list[Any]]]
     after: str
     """Where the next page begins; "" = this is the last one."""
@@ -129,8 +130,8 @@ class Table:
 
     def shown(self, every: bool) -> list[str]:
         """Return the columns that a page shows."""
-        telling = [name for name in FIRST if name in self.types]
-        rest = [name for name in self.types if name not in telling]
+        telling = [name for name in FIRST if name in self.types and name != self.id]
+        rest = [name for name in self.types if name not in (*telling, self.id)]
         return [*telling, *rest] if every else (telling or rest)[:SHOWN_COLUMNS]
 
     def page(self, ask: Ask) -> Page:
@@ -156,7 +157,9 @@ class Table:
         found = self._all(query, [*values, *more])
         last = found[PAGE - 1] if len(found) > PAGE else None
         after = json.dumps([last[1], last[2], last[3]]) if last else ""
-        return Page(columns, [(str(row[0]), list(row[4:])) for row in found[:PAGE]], after, matching)
+        filled = [at for at in range(len(columns)) if ask.every or any(row[4 + at] not in (None, "") for row in found)]
+        rows = [(str(row[0]), [row[4 + at] for at in filled]) for row in found[:PAGE]]
+        return Page([columns[at] for at in filled], rows, after, matching)
 
     def row(self, key: str) -> Row | None:
         """Return a whole row by its key; None if there is none."""

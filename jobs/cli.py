@@ -21,6 +21,12 @@ from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
 from jobs.commands.cli_sql import sql
+from jobs.commands.cli_explain import explain
+from jobs.commands.cli_init import init
+from jobs.commands.cli_review import review
+from jobs.commands.cli_search import search
+from jobs.commands.cli_serve import serve
+from jobs.commands.cli_view import view
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
@@ -57,6 +63,9 @@ app.command()(cascade)
 app.command()(serve)
 app.command()(iterate)
 app.command()(watch)
+app.command()(explain)
+app.command()(init)
+app.command()(view)
 app.command()(withdraw)
 app.command()(check_manifests)
 app.command()(manifests)

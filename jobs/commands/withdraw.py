@@ -44,7 +44,7 @@ def withdraw(
     [(field, value)] = [(name, text) for name, text in order if text is not None]
     return Withdrawal(
         event=event,
-        releases=tuple(_releases(folder, order)),
+        releases=tuple(releases(folder, order)),
         runs=tuple(_runs(parent, order)),
         setting=f"{{{field}: {value}}}",
     )
@@ -70,7 +70,7 @@ def as_text(result: Withdrawal) -> str:
     return "\n".join(lines)
 
 
-def _releases(registry: Folder, order: Withdrawn) -> Iterator[HeldBy]:
+def releases(registry: Folder, order: Withdrawn) -> Iterator[HeldBy]:
     """Yield the releases that hold rows of `order`, or of which that is not known."""
     names = {name.split("/")[0] for name in registry.files() if name.count("/") >= 2 and not name.startswith(f"{FOLDER}/")}
     for contract in sorted(names):

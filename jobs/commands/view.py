@@ -1,0 +1,39 @@
+"""`rayleigh view`: serves the page on this machine until Ctrl-C. What it shows is in jobs/view."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from engine.errors import InputError
+from jobs.view.app import Settings, application
+from jobs.view.sources import Sources
+
+HOST = "127.0.0.1"
+TOKEN_BYTES = 24
+
+
+def view(root: str, *, port: int, log: Callable[[str], None]) -> None:
+    """Serve the runs below the folder `root` on 127.0.0.1; returns after Ctrl-C or SIGTERM.
+
+    Raises:
+        InputError: `root` is no local folder, or the port is taken.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise InputError(f"{root}: found no such folder on this machine, expected one with runs below it, such as runs.")
+    sources, token = Sources(folder), secrets.token_urlsafe(TOKEN_BYTES)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"--port {port}: cannot be opened: {error}. Give another one, or 0 for any free one.") from None
+        log(f"http://{HOST}:{listener.getsockname()[1]}/{token}/")
+        log(f"{len(sources.runs())} runs below {sources.root}. The address is a key: who has it can read them. Ctrl-C ends.")
+        app = application(Settings(sources, token))
+        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off")
+        uvicorn.Server(config).run(sockets=[listener])

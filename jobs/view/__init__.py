@@ -1,0 +1,1 @@
+"""`rayleigh view`: a local, read-only page over runs. See README.md."""

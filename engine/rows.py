@@ -21,15 +21,7 @@ DIFFICULTIES = ("easy", "medium", "hard")
 FINISH_REASONS = ("stop", "length", "refused", "too_long", "error", "unrouted", "budget_exhausted")  # `stop` alone can be accepted
 POOLS = ("train", "hard", "contrast", "refusal", "review", "failure")
 RELATIONS = ("", "agree", "complementary", "conflicting", "unrelated")  # to other teachers' answers; "" = there are none
-KINDS = (
-    "answer",
-    "correction",
-    "contrast",
-    "refusal",
-    "ask",
-    "rewrite",
-    "swap",
-)  # of examples; `correction` to `rewrite`: of failed answers
+KINDS = ("answer", "correction", "contrast", "refusal", "ask", "rewrite", "swap")  # of examples
 SPAN_KINDS = ("rationale", "final", "tool_call", "turn_end")  # of the tokens of a target
 SYNTHESIS_FAULTS = (  # why a reply of the synthesis is not a prompt
     "synthesis_failed",  # the reply is incomplete

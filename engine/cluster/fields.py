@@ -26,9 +26,9 @@ class Workers(Part):
     """A group of equal workers."""
 
     groupName: str
-    minReplicas: Count
-    maxReplicas: Count
     template: Template
+    minReplicas: Count | None = None
+    maxReplicas: Count | None = None
     replicas: Count | None = None
     rayStartParams: Strings | None = None
     resources: Strings | None = None
@@ -96,6 +96,7 @@ class Cluster(Part):
     networkPolicy: Any = None
     historyServerOptions: Any = None
     headServiceAnnotations: Strings | None = None
+    idleTerminationOptions: Any = None
     managedBy: str | None = None
     suspend: bool | None = None
     upgradeStrategy: Upgrade | None = None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import yaml
 
-from engine.cluster.manifest import Manifest, Node, Problem
+from engine.cluster.manifest import Manifest, Node, Problem, containers
 from engine.cluster.rules_cluster import is_scaled
 
 MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
@@ -170,7 +170,8 @@ def _environment(manifest: Manifest) -> Iterator[Problem]:
 def _entrypoint(manifest: Manifest, parse: Parse) -> Iterator[Problem]:
     node, mode = manifest.spec["entrypoint"], manifest.spec["submissionMode"]
     if not node.text.strip():
-        if mode.text != "InteractiveMode":
+        submitter = containers(Node({"template": manifest.spec["submitterPodTemplate"].value}))
+        if mode.text != "InteractiveMode" and not any(one["command"] for one in submitter[:1]):  # a submitter may have it instead
             yield manifest.problem(node, "is missing.", "Write the command, such as rayleigh run CONTRACT RUN --profile cluster.")
         return
     try:

@@ -71,6 +71,9 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     result = {key: closed(value) for key, value in schema.items() if key not in ("format", "nullable")}
+    if isinstance(schema.get("required"), list):  # the API server fills defaults in before it looks for what is missing
+        given = schema.get("properties", {})
+        result["required"] = [name for name in schema["required"] if "default" not in given.get(name, {})]
     if isinstance(schema.get("properties"), dict) and not _is_open(schema) and "type" in schema:
         result["additionalProperties"] = False
     return result

@@ -236,7 +236,10 @@ MISTAKES = {
         "have the operator's gate opened first",
     ),
 }  # fmt: skip
+SUBMITTER = {"spec": {"restartPolicy": "Never", "containers": [{"name": "s", "image": "x:1", "command": ["/submitter"]}]}}
 WHOLE = {
+    "command of the submitter": put(job(submitterPodTemplate=SUBMITTER), "spec/entrypoint", None),
+    "no most nodes": put(job(), f"{GPU}/maxReplicas", None),
     "job": job(),
     "static job": static(),
     "service": service(),

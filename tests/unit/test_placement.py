@@ -9,7 +9,6 @@ from engine.contract import Profile
 from engine.contract.profile import Pool
 from engine.distributed.capacity import of_pool, wanted
 from engine.distributed.placement import Group, declared, nodes_needed, place
-from engine.distributed.ray_options import actors, resources
 from engine.errors import ContractError, InputError
 from jobs.commands.check_placement import check_placement
 
@@ -112,6 +111,8 @@ def test_command_places_the_default_contract_on_the_shipped_profiles():
 
 
 def test_options_of_ray_say_where_an_actor_may_lie():
+    from engine.distributed.ray_options import actors, resources  # Ray Data takes two seconds to import
+
     raw = {"actors": {"min": 2, "max": 8}, "gpus": 1, "accelerator": "H100", "labels": {"a": "b"}, "resources": {"licence": 1}}
     options = actors(Pool.model_validate(raw))
     assert (options["compute"].min_size, options["compute"].max_size) == (2, 8)

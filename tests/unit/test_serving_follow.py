@@ -186,7 +186,7 @@ def test_an_engine_in_its_own_process_answers_fails_and_ends(registry: Registry)
 
     def start(patience: float | None = None) -> Worker:
         def engine() -> EngineProcess:
-            made.append(EngineProcess(partial(Standin, NEW), 4, background=True, patience=patience))
+            made.append(EngineProcess(partial(Standin, NEW), 4, patience=patience))
             return made[-1]
 
         worker = Worker(work._replace(engine=engine))

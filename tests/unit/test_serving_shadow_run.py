@@ -225,7 +225,7 @@ def test_an_engine_that_dies_or_hangs_is_started_again(release: Path, tmp_path: 
     pool = Pool(cpus=1, max_num_seqs=2)
     model = Fallback(student, pool)
     shadow = Shadow(tmp_path, None, says(ANSWER))
-    start = partial(start_engine, model, lambda answer, unit: answer, partial(Deadly, how), 0.5)
+    start = partial(start_engine, model, lambda answer, unit: answer, partial(Deadly, how), 0.5, background=False)
     side = shadow.run.challenger = Side("challenger", "c" * 64, start, 30.0)
     side.delay = 0.1
 

@@ -231,7 +231,7 @@ def test_an_engine_that_dies_or_hangs_is_started_again(release: Path, tmp_path: 
 
     async def run() -> None:
         async with serving(release, companions=[shadow.run]) as server:
-            await server.until(lambda: side.is_ready)
+            await server.until(lambda: side.is_ready, 50)  # a process is started
             await ask(server, 4)
             for _ in range(200):
                 await ask(server, 1)
@@ -239,7 +239,7 @@ def test_an_engine_that_dies_or_hangs_is_started_again(release: Path, tmp_path: 
                 if side.restarts:
                     break
             assert side.restarts == 1
-            await server.until(lambda: side.is_ready)
+            await server.until(lambda: side.is_ready, 50)  # a process is started
 
     asyncio.run(run())
     faults = {row["challenger_fault"] for row in shadow.rows()}

@@ -112,13 +112,16 @@ def start_endpoint(model: Fallback, final: Final) -> Started:
     return Started(handler, close=handler.close)
 
 
-def start_engine(model: Fallback, final: Final, load: Callable[[], Answers], patience: float) -> Started:
+def start_engine(
+    model: Fallback, final: Final, load: Callable[[], Answers], patience: float, *, background: bool = True
+) -> Started:
     """Return a model whose engine begins to load in a process of its own; `load` is picklable and called there.
 
-    `patience`: seconds without an answer, while requests run, after which the process is killed.
+    `patience`: seconds without an answer, while requests run, after which the process is killed. `background`: it computes only
+    when nothing else wants the CPU.
     """
     target, at_once = model.target, model.pool.max_num_seqs
-    engine = partial(EngineProcess, load, at_once, background=True, patience=patience)
+    engine = partial(EngineProcess, load, at_once, background=background, patience=patience)
     worker = Worker(Load(engine, greedy(target.max_tokens), at_once, at_once, warm_up(target)))
     worker.start()
     return Started(LocalHandler(model, final, worker), worker)

@@ -151,6 +151,7 @@ class Worker:
             raise Busy(min(LONGEST, max(1, math.ceil(ahead * self.seconds))))
 
     def _run(self) -> None:
+        engine: Answers | None = None
         try:
             with self.turns:
                 engine = self.load.engine()
@@ -159,13 +160,13 @@ class Worker:
                 batcher = batcher_of(engine, self.load.at_once)
         except BaseException as error:
             self._fail_for_good(error)
+            _close(engine)
             return
         with self.changed:
             self.is_ready = not self.is_stopping
         while self._turn(batcher):
             pass
-        if isinstance(engine, EngineProcess):
-            engine.close()
+        _close(engine)
 
     def _turn(self, batcher: Batcher) -> bool:
         """Compute one step; return False once the worker has stopped."""
@@ -256,3 +257,9 @@ class Worker:
     def _resolve(self, ticket: _Ticket, call: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # its event loop is closed
             ticket.loop.call_soon_threadsafe(call)
+
+
+def _close(engine: Answers | None) -> None:
+    """End the process of an engine that has one of its own; the traceback of a fault would keep it alive."""
+    if isinstance(engine, EngineProcess):
+        engine.close()

@@ -111,13 +111,13 @@ class Server:
         """Send a task."""
         return await self.client.post(f"/v1/tasks/{unit}", json=body)
 
-    async def until(self, holds: Callable[[], bool]) -> None:
+    async def until(self, holds: Callable[[], bool], seconds: float = 10) -> None:
         """Wait until `holds()`."""
-        for _ in range(2000):
+        for _ in range(int(seconds / 0.005)):
             if holds():
                 return
             await asyncio.sleep(0.005)
-        raise AssertionError("it did not happen within ten seconds")
+        raise AssertionError(f"it did not happen within {seconds:g} seconds")
 
 
 def work_of(deployment: Deployment, engine: Standin, at_once: int = 4, queue: int = 64) -> Load:

@@ -186,7 +186,7 @@ def test_an_engine_in_its_own_process_answers_fails_and_ends(registry: Registry)
 
     def start(patience: float | None = None) -> Worker:
         def engine() -> EngineProcess:
-            made.append(EngineProcess(partial(Standin, NEW), 4, background=True, patience=patience))
+            made.append(EngineProcess(partial(Standin, NEW), 4, patience=patience))
             return made[-1]
 
         worker = Worker(work._replace(engine=engine))
@@ -196,7 +196,7 @@ def test_an_engine_in_its_own_process_answers_fails_and_ends(registry: Registry)
     async def run() -> None:
         async with registry.serving() as server:
             service = Service(deployment, start(), lambda answer, unit: answer)
-            await server.until(lambda: service.is_ready)
+            await server.until(lambda: service.is_ready, 50)  # a process is started
             asked = service.prepared(next(iter(deployment.units.values())), ASK["messages"])
             replies = await asyncio.gather(*(service.reply(asked, "0" * 32, soon(), {}) for _ in range(8)))
             assert {reply.answer.text for reply in replies} == {NEW}
@@ -204,7 +204,7 @@ def test_an_engine_in_its_own_process_answers_fails_and_ends(registry: Registry)
             assert made[0].process.exitcode == 0
 
             dead = start()
-            await server.until(lambda: dead.is_ready)
+            await server.until(lambda: dead.is_ready, 50)
             made[1].process.kill()
             with pytest.raises(Exception, match="engine"):
                 await Service(deployment, dead, lambda answer, unit: answer).reply(asked, "0" * 32, soon(), {})

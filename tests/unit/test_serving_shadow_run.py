@@ -225,13 +225,13 @@ def test_an_engine_that_dies_or_hangs_is_started_again(release: Path, tmp_path: 
     pool = Pool(cpus=1, max_num_seqs=2)
     model = Fallback(student, pool)
     shadow = Shadow(tmp_path, None, says(ANSWER))
-    start = partial(start_engine, model, lambda answer, unit: answer, partial(Deadly, how), 0.5)
+    start = partial(start_engine, model, lambda answer, unit: answer, partial(Deadly, how), 0.5, background=False)
     side = shadow.run.challenger = Side("challenger", "c" * 64, start, 30.0)
     side.delay = 0.1
 
     async def run() -> None:
         async with serving(release, companions=[shadow.run]) as server:
-            await server.until(lambda: side.is_ready)
+            await server.until(lambda: side.is_ready, 50)  # a process is started
             await ask(server, 4)
             for _ in range(200):
                 await ask(server, 1)
@@ -239,7 +239,7 @@ def test_an_engine_that_dies_or_hangs_is_started_again(release: Path, tmp_path: 
                 if side.restarts:
                     break
             assert side.restarts == 1
-            await server.until(lambda: side.is_ready)
+            await server.until(lambda: side.is_ready, 50)  # a process is started
 
     asyncio.run(run())
     faults = {row["challenger_fault"] for row in shadow.rows()}

@@ -10,6 +10,7 @@ from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_cascade import cascade
 from jobs.commands.cli_compare import compare
+from jobs.commands.cli_export import export
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
@@ -50,6 +51,7 @@ app.command()(cascade)
 app.command()(serve)
 app.command()(withdraw)
 app.command()(compare)
+app.command()(export)
 app.command()(sql)
 
 

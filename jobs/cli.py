@@ -17,6 +17,7 @@ from jobs.commands.cli_serve import serve
 from jobs.commands.cli_submit import submit
 from jobs.commands.cli_watch import watch
 from jobs.commands.cli_compare import compare
+from jobs.commands.cli_export import export
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
@@ -71,6 +72,7 @@ app.command()(check_manifests)
 app.command()(manifests)
 app.command()(submit)
 app.command()(compare)
+app.command()(export)
 app.command()(sql)
 
 

@@ -36,6 +36,7 @@ def test_options_are_these_and_no_more():
         "rejudge": ["--contract", "--json", "--profile", "--set", "--write"],
         "rollback": ["--json", "--registry"],
         "compare": ["--json", "--page"],
+        "export": ["--json", "--licence", "--push", "--redact", "--registry", "--where"],
         "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],
         "cascade": ["--alpha", "--delta", "--json", "--seed", "--stage"],
         "dedup": [

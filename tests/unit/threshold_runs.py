@@ -65,7 +65,7 @@ def _answer(number: int, sample: int, threshold: float, other: str) -> dict[str,
     accepted = sure >= threshold
     return {
         **PROMPTS[number], "answer_id": f"a{number:04x}{sample}", "teacher": "t", "sample": sample, "finish_reason": "stop",
-        "answer": f"{number}{NASTY if number == 1 else ''}{other if number == 5 else ''}", "tokens_in": 10, "tokens_out": 2,
+        "answer": f"{number}{NASTY if number == 1 else ''}{other if number == 5 else ''}{sample if number == 7 else ''}", "tokens_in": 10, "tokens_out": 2,
         "seconds": 0.5, "confidence": sure, "pool": "train" if accepted else "review", "judge": "j",
         "reasons": ["accepted"] if accepted else ["low_confidence"],
     }  # fmt: skip

@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport PYTHONDONTWRITEBYTECODE  # without byte code each process compiles what it imports: a loaded vLLM takes 31 s of a core, not 15
 
-.PHONY: setup smoke test unit line cases chaos modes families search clinc exports benches lint bench docs docs-check
+.PHONY: setup smoke test unit line cases chaos modes init families search clinc exports benches lint bench docs docs-check
 
 setup: $(INSTALLED)
 
@@ -39,7 +39,7 @@ unit: setup  ## Without Ray, in seconds.
 	@$(BIN)/python -m pytest -q --durations=8 -n 2 --dist worksteal tests/unit tests/test_architecture.py tests/test_contracts.py
 
 line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
-	@$(BIN)/python -m pytest -q --durations=10 -m "not cases and not chaos and not modes and not families and not search and not exports and not benches" -n 2 --dist loadfile tests/line
+	@$(BIN)/python -m pytest -q --durations=10 -m "not cases and not chaos and not modes and not init and not families and not search and not exports and not benches" -n 2 --dist loadfile tests/line
 
 cases: setup  ## One small input for each kind of fault that users of such tools report, through the command.
 	@$(BIN)/python -m pytest -q -rA --show-capture=no --durations=10 -m cases tests/line
@@ -49,6 +49,9 @@ chaos: setup  ## kill -9 of driver, teacher, judge, node and a training's worker
 
 modes: setup  ## Modes of the teachers, methods of synthesis, judges, pools and signals, on the real default models.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m modes tests/line
+
+init: setup  ## `rayleigh init` of each kind of task: from an empty folder to a report, on the default models.
+	@$(BIN)/python -m pytest -q -rP --durations=10 -m init tests/line
 
 families: setup  ## Prunes a tiny random model of every family of transformers, and names those that are refused.
 	@$(BIN)/python -m pytest -q -rs --durations=10 -m families tests/line/test_families.py

@@ -30,6 +30,7 @@ from jobs.commands.cli_serve import serve
 from jobs.commands.cli_view import view
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
+from jobs.terminal.examples import add_examples
 
 
 class ErrorGroup(TyperGroup):
@@ -50,7 +51,6 @@ class ErrorGroup(TyperGroup):
 app = typer.Typer(
     cls=ErrorGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # a quarter of a second of imports for a frame around the help
     help="Distil large teachers into small specialists: a contract in, a student that meets it out.",
@@ -299,6 +299,9 @@ def doctor(profile: Profile = "laptop", as_json: Json = False) -> None:
     show(result, doctor.as_text(result), as_json)
     if not all(check.ok for check in result.checks):
         raise typer.Exit(1)
+
+
+add_examples(app)
 
 
 def _print_error(message: str, error: BaseException) -> None:

@@ -15,7 +15,7 @@ FENCE = re.compile(r"^```(\w*)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 CODE = re.compile(r"`[^`]*`")
 # Commands that take minutes, do not end, or need a machine that is not here: their words and options are checked, not run.
-NOT_RUN = ("make ", "rayleigh bench", "rayleigh ablate", "rayleigh serve", "python -m pytest")
+NOT_RUN = ("make ", "rayleigh bench", "rayleigh ablate", "rayleigh serve", "rayleigh view", "python -m pytest")
 NOT_HERE = ("s3://", "gs://", "--profile gpu-node", "--profile cluster")
 
 

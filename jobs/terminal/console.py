@@ -23,7 +23,7 @@ class Console:
 
     def __init__(self, out: TextIO | None = None) -> None:
         self.out: TextIO = out or sys.stdout
-        self.is_terminal = self.out.isatty()
+        self.is_terminal = self.out.isatty() and os.environ.get("TERM") != "dumb"  # a dumb one cannot overwrite a line
         self._going: dict[str, str] = {}  # job -> its last line of progress
         self._lock = threading.Lock()  # jobs of one wave report from their own threads
 

@@ -9,25 +9,20 @@ from engine.errors import RayleighError
 from jobs.bench.commands import bench
 from jobs.commands.cli_ablate import ablation
 from jobs.commands.cli_cascade import cascade
+from jobs.commands.cli_compare import compare
+from jobs.commands.cli_dedup import dedup
+from jobs.commands.cli_explain import explain
+from jobs.commands.cli_export import export
+from jobs.commands.cli_init import init
 from jobs.commands.cli_iterate import iterate
 from jobs.commands.cli_manifests import check_manifests, manifests
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
-from jobs.commands.cli_submit import submit
-from jobs.commands.cli_watch import watch
-from jobs.commands.cli_compare import compare
-from jobs.commands.cli_export import export
-from jobs.commands.cli_review import review
-from jobs.commands.cli_search import search
-from jobs.commands.cli_serve import serve
 from jobs.commands.cli_sql import sql
-from jobs.commands.cli_explain import explain
-from jobs.commands.cli_init import init
-from jobs.commands.cli_review import review
-from jobs.commands.cli_search import search
-from jobs.commands.cli_serve import serve
+from jobs.commands.cli_submit import submit
 from jobs.commands.cli_view import view
+from jobs.commands.cli_watch import watch
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 from jobs.terminal.examples import add_examples
@@ -74,6 +69,7 @@ app.command()(submit)
 app.command()(compare)
 app.command()(export)
 app.command()(sql)
+app.command()(dedup)
 
 
 @app.command()
@@ -239,55 +235,6 @@ def rollback(
     contract, folder = workspace.contract_of(name)
     result = release.rollback(workspace.registry(registry, folder), contract)
     show(result, summary.of_release(result), as_json)
-
-
-@app.command()
-def dedup(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="JSONL, JSON, CSV, TSV, Parquet: a file, folder, glob, URL.")],
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A new folder or fsspec URL for the rows that are kept.")],
-    text_column: Annotated[str, typer.Option("--text-column", metavar="NAME", help="Column of the text to compare.")] = "text",
-    id_column: Annotated[
-        str | None, typer.Option("--id-column", metavar="NAME", help="Default `id`; without one, ids are made of file and row.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0, max=1, help="Least similarity of duplicates; default 0.7, semantic 0.95.")
-    ] = None,
-    method: Annotated[str, typer.Option("--method", metavar="METHOD", help="exact, minhash or semantic.")] = "minhash",
-    model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="For semantic: a sentence-transformers folder.")
-    ] = "all-minilm-l6-v2",
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--keep", metavar="COLUMN", help="Keep the row with the highest value; or `shortest`, `longest`; repeatable for ties."
-        ),
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option("--against", metavar="PATH", help="Existing rows, of which INPUT may have no duplicates.")
-    ] = None,
-    index: Annotated[
-        str | None, typer.Option("--index", metavar="FOLDER", help="Compare with the rows in this index, and add the new ones.")
-    ] = None,
-    normalization: Annotated[
-        str | None,
-        typer.Option("--normalization", metavar="FORM", help="Unicode form to compare: nfc (default), nfkc; none: as written."),
-    ] = None,
-    damaged: Annotated[
-        str,
-        typer.Option(
-            "--damaged", metavar="CHOICE", help="What to do with a cut or damaged file: refuse, or keep what is readable."
-        ),
-    ] = "refuse",
-    profile: Profile = "laptop",
-    as_json: Json = False,
-) -> None:
-    """Write INPUT without duplicates to OUTPUT, and the table of duplicates to `__dedup__` beside it."""
-    from jobs.commands import dedup
-
-    columns = (text_column, id_column)
-    options = dedup.Options(*columns, threshold, method, model, tuple(keep or ()), against, index, normalization, damaged)  # pyright: ignore
-    result = dedup.dedup(source, output, options, profile=profile)
-    show(result, dedup.as_text(result), as_json)
 
 
 @app.command()

@@ -45,13 +45,8 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
 app.add_typer(ablation)  # without a name: its command is one of ours
-app.command()(search)
-app.command()(cascade)
-app.command()(serve)
-app.command()(withdraw)
-app.command()(check_manifests)
-app.command()(manifests)
-app.command()(submit)
+for command in (search, cascade, serve, withdraw, check_manifests, manifests, submit):
+    app.command()(command)
 
 
 @app.command()

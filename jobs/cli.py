@@ -70,6 +70,8 @@ app.command()(compare)
 app.command()(export)
 app.command()(sql)
 app.command()(dedup)
+for command in (search, cascade, serve, withdraw, check_manifests, manifests, submit):
+    app.command()(command)
 
 
 @app.command()

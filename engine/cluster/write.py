@@ -146,11 +146,12 @@ def _pod(order: Order, name: str, amounts: Mapping[str, str], *, grows: bool, sp
         container["ports"] = [{"containerPort": port, "name": name} for name, port in ports.items()]
     else:
         container["ports"] = [{"containerPort": 8080, "name": "metrics"}]
-    container["volumeMounts"] = [{"name": "scratch", "mountPath": "/tmp/ray"}]
+    mounts: list[Tree] = [{"name": "scratch", "mountPath": "/tmp/ray"}]
     volumes: list[Tree] = [{"name": "scratch", "emptyDir": {"sizeLimit": f"{SCRATCH_GIB}Gi"}}]
     if order.files:
-        container["volumeMounts"].append({"name": "contract", "mountPath": FILES, "readOnly": True})
+        mounts.append({"name": "contract", "mountPath": FILES, "readOnly": True})
         volumes.append({"name": "contract", "configMap": {"name": f"{order.name}-contract"}})
+    container["volumeMounts"] = mounts
     devices = {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]}
     return {
         "spec": {

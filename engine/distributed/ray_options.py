@@ -20,8 +20,9 @@ def actors(pool: Pool) -> dict[str, Any]:
 
     Ray Data hands out batches as soon as one actor is up. It replaces an actor that dies and gives the new one the same batch.
     """
-    sizes = {"size": pool.actors} if pool.fewest == pool.actors else {"min_size": pool.fewest, "max_size": pool.actors}
-    options = {"compute": ActorPoolStrategy(**sizes), **resources(pool)}
+    is_fixed = pool.fewest == pool.actors
+    strategy = ActorPoolStrategy(size=pool.actors) if is_fixed else ActorPoolStrategy(min_size=pool.fewest, max_size=pool.actors)
+    options = {"compute": strategy, **resources(pool)}
     if pool.pipeline > 1:
         options = without_bundles(
             options
@@ -73,7 +74,9 @@ def _placed(pool: Pool) -> dict[str, Any]:
 
 def _group(pool: Pool) -> PlacementGroup:
     parts = bundles(pool)
-    return placement_group(parts, strategy="PACK", bundle_label_selector=[dict(pool.labels)] * len(parts) if pool.labels else None)
+    if pool.labels:
+        return placement_group(parts, strategy="PACK", bundle_label_selector=[dict(pool.labels)] * len(parts))
+    return placement_group(parts, strategy="PACK")
 
 
 def _in_group(group: PlacementGroup) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Request(NamedTuple):
         return shlex.join([self.contract, *shown])
 
 
+LAUNCHERS: dict[write_launcher.Provider, str] = {"aws": "launcher.yaml", "gcp": "launcher-gcp.yaml"}
 DEFAULTS = {"--storage": "s3://your-bucket", "--queue": "rayleigh"}
 
 
@@ -66,7 +67,7 @@ def manifests(request: Request, changes: list[str]) -> dict[str, str]:
         PLACES["cluster"]: _dump(*write.ray_cluster(order)),
         "kuberay/rayservice-student.yaml": _dump(*write.ray_service(order, _serve_config(order, request))),
     }
-    for provider, name in (("aws", "launcher.yaml"), ("gcp", "launcher-gcp.yaml")):
+    for provider, name in LAUNCHERS.items():
         if all(provider in machines for machines in (profile.head.machines, *(group.machines for group in profile.nodes))):
             texts[name] = _dump(write_launcher.launcher(order, provider))
     return {name: head + text for name, text in texts.items()}

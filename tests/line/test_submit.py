@@ -117,6 +117,14 @@ def test_stop_lets_the_job_finish_what_it_does(cluster: str, tmp_path: Path):
         submit.stop(client, waiting, lambda line: None)
 
 
+def test_doctor_holds_the_pools_against_the_running_cluster(cluster: str, tmp_path: Path):
+    (tmp_path / "p.yaml").write_text("name: p\nray: {address: auto}\nteacher: {cpus: 64}\nevaluator: {cpus: 2}\n")
+    _, code, output = run(cluster, job(tmp_path, "doctor", "rayleigh doctor --profile p.yaml"))
+    assert code == 1 and "1 nodes alive" in output
+    assert "place candidates: one teacher (teacher): no node has 64 CPU; the most is 2" in output
+    assert "fits, 1 of 1" in output
+
+
 def test_counters_are_exported_by_the_node(cluster: str, tmp_path: Path):
     (tmp_path / "counts.py").write_text(COUNTS)
     _, code, output = run(cluster, job(tmp_path, "counts", "python counts.py"))

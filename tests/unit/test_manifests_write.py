@@ -1,5 +1,6 @@
 """`rayleigh manifests`: what is shipped is what it writes, and what it writes is valid."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 DEFAULT = Request("jobs/contracts/smoke.yaml")
 NAMES = ["rayjob", "rayjob-kueue", "raycluster", "rayservice-student"]
-RAY = ROOT / ".venv/lib/python3.11/site-packages/ray"
+RAY = Path(importlib.util.find_spec("ray").origin).parent  # type: ignore[union-attr]
 
 
 def test_shipped_files_are_what_the_command_writes():

@@ -1,11 +1,22 @@
 """One small cluster for all line tests: worker processes are slow to start, so they are shared."""
 
+import gc
+import warnings
 from collections.abc import Iterator
 
 import data_world
 import pytest
 
 from engine.contract.profile import Ray
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collected() -> Iterator[None]:
+    """Collect what a cluster of this module left: Ray's handle of a process that outlives it warns when it is collected, in any test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "subprocess .* is still running", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

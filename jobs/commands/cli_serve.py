@@ -6,6 +6,35 @@ import typer
 
 from jobs.terminal.arguments import Profile
 
+CascadeFile = Annotated[
+    str | None,
+    typer.Option("--cascade", metavar="FILE", help="Answer by a certified threshold: a cascade.json of `rayleigh cascade`."),
+]
+Below = Annotated[
+    Literal["teacher", "abstain"] | None,
+    typer.Option("--fallback", help="Below the threshold. Default: the release's teacher if it can be asked, else abstain."),
+]
+WithTeacher = Annotated[
+    bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
+]
+Follow = Annotated[
+    bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
+]
+KeepPrevious = Annotated[
+    bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
+]
+ShadowModel = Annotated[
+    str | None,
+    typer.Option("--shadow", metavar="RELEASE|teacher", help="Who answers a sample of requests unseen, with --local."),
+]
+ShadowShare = Annotated[
+    float | None, typer.Option("--shadow-share", min=0, max=1, metavar="SHARE", help="Of requests; default: the contract's.")
+]
+ShadowReference = Annotated[
+    Literal["teacher", "champion"] | None,
+    typer.Option("--shadow-reference", help="Whose answer is right. Default: a teacher behind an endpoint, else champion."),
+]
+
 
 def serve(
     place: Annotated[
@@ -28,34 +57,14 @@ def serve(
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Keep the redacted text of requests, not only its hash.")] = False,
     sample: Annotated[float, typer.Option("--sample", min=0, max=1, metavar="SHARE", help="Share of requests to record.")] = 1.0,
     days: Annotated[float | None, typer.Option("--days", min=0, metavar="DAYS", help="Remove records after this time.")] = None,
-    cascade: Annotated[
-        str | None,
-        typer.Option("--cascade", metavar="FILE", help="Answer by a certified threshold: a cascade.json of `rayleigh cascade`."),
-    ] = None,
-    fallback: Annotated[
-        Literal["teacher", "abstain"] | None,
-        typer.Option("--fallback", help="Below the threshold. Default: the release's teacher if it can be asked, else abstain."),
-    ] = None,
-    with_teacher: Annotated[
-        bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
-    ] = False,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
-    ] = True,
-    keep_previous: Annotated[
-        bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
-    ] = True,
-    shadow: Annotated[
-        str | None,
-        typer.Option("--shadow", metavar="RELEASE|teacher", help="Who answers a sample of requests unseen, with --local."),
-    ] = None,
-    shadow_share: Annotated[
-        float | None, typer.Option("--shadow-share", min=0, max=1, metavar="SHARE", help="Of requests; default: the contract's.")
-    ] = None,
-    shadow_reference: Annotated[
-        Literal["teacher", "champion"] | None,
-        typer.Option("--shadow-reference", help="Whose answer is right. Default: a teacher behind an endpoint, else champion."),
-    ] = None,
+    cascade: CascadeFile = None,
+    fallback: Below = None,
+    with_teacher: WithTeacher = False,
+    follow: Follow = True,
+    keep_previous: KeepPrevious = True,
+    shadow: ShadowModel = None,
+    shadow_share: ShadowShare = None,
+    shadow_reference: ShadowReference = None,
     profile: Profile = "laptop",
 ) -> None:
     """Answer requests with a release exactly as it was evaluated: OpenAI's chat completions, and typed tasks."""

@@ -148,7 +148,7 @@ class EngineProcess:
         return EngineGone(f"the engine's process has ended with exit code {self.process.exitcode}")
 
 
-def _end(pipe: Connection, process: SpawnProcess) -> None:
+def _end(pipe: Any, process: SpawnProcess) -> None:
     """End the process: it does so itself when the pipe closes."""
     pipe.close()
     process.join(GRACE)

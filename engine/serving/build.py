@@ -71,8 +71,8 @@ def beside(plan: Plan, running: Service) -> Service:
     service = Service(plan.deployment, Worker(load), running.final, plan.router)
     if plan.fallback is None or plan.fallback != running.fallback:
         return with_fallback(service, plan.fallback, plan.limits)
-    shared = {"handlers": running.handlers, "teacher": running.teacher, "close": running.close}
-    return replace(service, fallback=running.fallback, **shared)
+    handlers, teacher, close = running.handlers, running.teacher, running.close
+    return replace(service, fallback=running.fallback, handlers=handlers, teacher=teacher, close=close)
 
 
 def engine_of(plan: Plan) -> Callable[[], Answers]:

@@ -72,6 +72,7 @@ class ShadowRun:
         self.section, self.challenger, self.reference, self.recorder = section, challenger, reference, recorder
         self.files, self.comparison = files, Comparison(files, report)
         self.test: ShadowTest | None = None
+        self.choosing = asyncio.Lock()
         self.queue: asyncio.Queue[Item] = asyncio.Queue(QUEUE)
         self.dropped = self.missed = 0
 
@@ -110,8 +111,8 @@ class ShadowRun:
     def numbers(self) -> dict[str, float]:
         """Return the counts for /metrics."""
         state = self.test.state if self.test else ShadowState()
-        words = {f"shadow_{word}": state.word == word for word in ("promote", "refuse")}
-        shown = {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed, "unpaired": state.unpaired}
+        words: dict[str, float] = {f"shadow_{word}": state.word == word for word in ("promote", "refuse")}
+        shown: dict[str, float] = {"pairs": state.pairs, "agreed": state.agreed, "failed": state.failed, "unpaired": state.unpaired}
         shown |= {"dropped_total": self.dropped, "missed_total": self.missed, "waiting": self.queue.qsize()}
         shown |= {"restarts_total": sum(side.restarts for side in self.sides), "ready": all(side.is_ready for side in self.sides)}
         shown |= {"unreported": self.comparison.is_behind}
@@ -151,7 +152,8 @@ class ShadowRun:
         champion, student = item.reply.deployment, item.reply.student
         if student is None or (self.challenger and self.challenger.fingerprint == champion):
             return  # it was promoted
-        test = await self._test(champion)
+        async with self.choosing:  # else tasks that come together would each begin a test
+            test = await self._test(champion)
         own = Heard(student.text if student.finish_reason == "stop" else None, confidence=student.confidence)
         challenger, reference = await asyncio.gather(_heard(self.challenger, item), self._reference(item), return_exceptions=True)
         for each in (challenger, reference):

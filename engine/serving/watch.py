@@ -50,11 +50,11 @@ class Watch:
     def __init__(self, section: Section, *, first: int = 500, given: Given | None = None, kept: Kept | None = None) -> None:
         """`first`: requests that become the baseline of a deployment of which none is `given`."""
         self.section, self.first, self.given = section, first, given
-        kept, bases, self.embed = kept or Kept()
-        self.totals = kept.totals.model_dump()
-        self.recent: deque[Recent] = deque(kept.recent, maxlen=RECENT)
-        self.comparisons = {name: each.model_dump() for name, each in kept.comparisons.items()}
-        self.monitors = {name: Watched(name, section, first, each, bases.get(name)) for name, each in kept.monitors.items()}
+        before, bases, self.embed = kept or Kept()
+        self.totals = before.totals.model_dump()
+        self.recent: deque[Recent] = deque(before.recent, maxlen=RECENT)
+        self.comparisons = {name: each.model_dump() for name, each in before.comparisons.items()}
+        self.monitors = {name: Watched(name, section, first, each, bases.get(name)) for name, each in before.monitors.items()}
         self.last = next(reversed(self.monitors), "")
 
     def requests(self, rows: Sequence[Row]) -> list[Alarm]:

@@ -10,14 +10,28 @@ CascadeFile = Annotated[
     str | None,
     typer.Option("--cascade", metavar="FILE", help="Answer by a certified threshold: a cascade.json of `rayleigh cascade`."),
 ]
+<<<<<<< HEAD
 Fallback = Annotated[
+=======
+Below = Annotated[
+>>>>>>> server
     Literal["teacher", "abstain"] | None,
     typer.Option("--fallback", help="Below the threshold. Default: the release's teacher if it can be asked, else abstain."),
 ]
 WithTeacher = Annotated[
     bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
 ]
+<<<<<<< HEAD
 Shadow = Annotated[
+=======
+Follow = Annotated[
+    bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
+]
+KeepPrevious = Annotated[
+    bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
+]
+ShadowModel = Annotated[
+>>>>>>> server
     str | None,
     typer.Option("--shadow", metavar="RELEASE|teacher", help="Who answers a sample of requests unseen, with --local."),
 ]
@@ -52,6 +66,7 @@ def serve(
     sample: Annotated[float, typer.Option("--sample", min=0, max=1, metavar="SHARE", help="Share of requests to record.")] = 1.0,
     days: Annotated[float | None, typer.Option("--days", min=0, metavar="DAYS", help="Remove records after this time.")] = None,
     cascade: CascadeFile = None,
+<<<<<<< HEAD
     fallback: Fallback = None,
     with_teacher: WithTeacher = False,
     follow: Annotated[
@@ -61,6 +76,13 @@ def serve(
         bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
     ] = True,
     shadow: Shadow = None,
+=======
+    fallback: Below = None,
+    with_teacher: WithTeacher = False,
+    follow: Follow = True,
+    keep_previous: KeepPrevious = True,
+    shadow: ShadowModel = None,
+>>>>>>> server
     shadow_share: ShadowShare = None,
     shadow_reference: ShadowReference = None,
     profile: Profile = "laptop",

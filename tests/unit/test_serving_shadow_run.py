@@ -199,7 +199,7 @@ def test_an_answer_in_shadow_has_a_deadline_of_its_own(release: Path, tmp_path: 
 
 
 class Deadly(Standin):
-    """Kills its own process, or hangs, on the second request after its warm-up."""
+    """Kills its own process, or hangs, on the second batch after its warm-up."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class Deadly(Standin):
 
     def complete(self, requests: Any, sampling: Sampling) -> list[Completion]:
         """Answer, die or hang."""
-        self.count += len(requests)
+        self.count += 1
         if self.count > 2 and self.how == "die":
             os._exit(7)
         if self.count > 2:

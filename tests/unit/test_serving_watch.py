@@ -38,7 +38,7 @@ def row(number: int, **given: Any) -> dict[str, Any]:
     return made | {"answer": json.dumps({"product": "chair", "quantity": "3"})} | given
 
 
-def compared(number: int, agrees: bool, **given: Any) -> dict[str, Any]:
+def compared(number: int, agrees: bool | None, **given: Any) -> dict[str, Any]:
     made = {**dict.fromkeys(SHADOW.names), "request_id": f"{number:032x}", "time": datetime.now(UTC), "champion": D1}
     made |= {"challenger": D1, "reference": "t" * 64, "agrees": agrees, "challenger_fault": "", "word": "keep watching"}
     return made | {"pairs": number, **given}
@@ -121,7 +121,7 @@ def test_a_challengers_rows_say_how_often_the_champion_agrees() -> None:
     assert watched.view("r").monitors[0].rows == 0  # agreement has no baseline, so it is not tested
     rows = [{"confidence": 0.5, "text": "{}", "agrees": True}] * 40
     watched = Watch(Section(), given=Given(D1, "h", rows, list(range(40))))
-    watched.shadows([compared(1, False, challenger=D2, champion_agrees=True), compared(2, True, agrees=None)])
+    watched.shadows([compared(1, False, challenger=D2, champion_agrees=True), compared(2, None)])
     assert watched.view("r").monitors[0].signals["agreement"].mean == 1.0
 
 

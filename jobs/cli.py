@@ -12,6 +12,7 @@ from jobs.commands.cli_cascade import cascade
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
+from jobs.commands.cli_tables import tables
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
 app.add_typer(ablation)  # without a name: its command is one of ours
+app.add_typer(tables)
 app.command()(search)
 app.command()(cascade)
 app.command()(serve)

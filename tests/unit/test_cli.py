@@ -36,6 +36,8 @@ def test_options_are_these_and_no_more():
         "rollback": ["--json", "--registry"],
         "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],
         "cascade": ["--alpha", "--delta", "--json", "--seed", "--stage"],
+        "check-data": ["--json", "--quick"],
+        "schema diff": ["--json"],
         "dedup": [
             "--against",
             "--damaged",

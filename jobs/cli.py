@@ -23,6 +23,7 @@ from jobs.commands.cli_sql import sql
 from jobs.commands.cli_submit import submit
 from jobs.commands.cli_view import view
 from jobs.commands.cli_watch import watch
+from jobs.commands.cli_tables import tables
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 from jobs.terminal.examples import add_examples
@@ -54,6 +55,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
 app.add_typer(ablation)  # without a name: its command is one of ours
+app.add_typer(tables)
 app.command()(search)
 app.command()(cascade)
 app.command()(serve)

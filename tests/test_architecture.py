@@ -11,7 +11,7 @@ ENGINE = sorted(ROOT.glob("engine/**/*.py"))
 FILES = [*ENGINE, *sorted(ROOT.glob("jobs/**/*.py"))]
 
 FLOOR = {"contract", "columns", "rows", "records", "readers", "storage", "errors"}
-SERVICES = {"inference", "tools", "checks", "sandbox", "dedup", "distributed", "runs", "stats"}
+SERVICES = {"inference", "tools", "checks", "sandbox", "dedup", "distributed", "runs", "stats", "integrity"}
 # A room uses the services and the floor; of the other rooms only those that are named here.
 ROOMS: dict[str, set[str]] = {
     "prompts": set(),
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "checks": {"checks", "sandbox", *FLOOR},
     "sandbox": {"sandbox", *FLOOR},
     "runs": {"runs", *FLOOR},
+    "integrity": {"integrity", *FLOOR},
     "distributed": {"distributed", "runs", *FLOOR},
     "dedup": {"dedup", "inference", "distributed", "runs", *FLOOR},
     "stats": {"stats", "records", "rows"},

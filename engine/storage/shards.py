@@ -23,7 +23,7 @@ from engine.rows import VERSION, conform
 from engine.storage.folder import Folder
 from engine.storage.migrations import migrate
 
-ROW_GROUP = 4096
+ROW_GROUP = 16_384
 """Most rows of a row group: what a reader decodes to find one row; nested columns of larger ones break readers that chunk them."""
 FALSE_POSITIVES = 0.01
 """Share of row groups that a reader opens in vain for an id, by their Bloom filters."""

@@ -17,7 +17,7 @@ def ask(*words, code=0):
 
 def test_options_are_these_and_no_more():
     commands = dict(typer.main.get_command(app).commands)
-    for group in ("bench", "review"):
+    for group in ("bench", "review", "schema"):
         commands |= {f"{group} {name}": command for name, command in commands.pop(group).commands.items()}
     found = {
         name: sorted(flag for given in command.params for flag in given.opts if "-" in flag) for name, command in commands.items()
@@ -39,6 +39,8 @@ def test_options_are_these_and_no_more():
         "export": ["--json", "--licence", "--push", "--redact", "--registry", "--where"],
         "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],
         "cascade": ["--alpha", "--delta", "--json", "--seed", "--stage"],
+        "check-data": ["--json", "--quick"],
+        "schema diff": ["--json"],
         "dedup": [
             "--against",
             "--damaged",

@@ -1,0 +1,88 @@
+"""The data contracts of a run's tables: files against their records, rows against their rules, tables against each other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from engine.columns import declaration
+from engine.integrity.files import FileCheck, check_digests, check_files, check_lineage
+from engine.integrity.tables import CheckedTable, check_columns, check_counts, check_references, check_rows
+from engine.records.check_data import DataCheck, Violation
+from engine.storage.artifact import Artifact
+from jobs import workspace
+from jobs.commands.sql import dataset, finished
+from jobs.tables import schema_of
+
+
+def check_data(run: str, *, quick: bool = False) -> DataCheck:
+    """Check every finished artifact of `run`; `quick`: files alone, no row is read.
+
+    Raises:
+        MissingArtifact: no job has finished yet.
+    """
+    artifacts = finished(run)
+    files = {job: check_files(artifact) for job, artifact in artifacts.items()}
+    violations = [each for checked in files.values() for each in checked.violations]
+    violations += check_lineage(artifacts)
+    names = [f"{job}/{name}" for job, artifact in artifacts.items() for name in artifact.record.tables]
+    tables = {} if quick else _tables(artifacts, files)
+    if not quick:
+        violations += [each for job, artifact in artifacts.items() for each in check_digests(artifact, files[job].damaged)]
+        violations += _rows(tables, artifacts)
+    order = {job: number for number, job in enumerate(artifacts)}
+    return DataCheck(
+        run=str(workspace.run_folder(run)),
+        artifacts=len(artifacts),
+        files=sum(checked.files for checked in files.values()),
+        tables=len(tables),
+        rows=sum(table.artifact.record.tables[table.name].rows for table in tables.values()),
+        violations=tuple(sorted(violations, key=lambda each: (order.get(each.job, len(order)), each.table))),
+        skipped=tuple(name for name in names if name not in tables),
+    )
+
+
+def as_text(result: DataCheck) -> str:
+    """Return a summary for a person: each violation with what to do."""
+    lines = []
+    for each in result.violations:
+        place = f"{each.job}/{each.table}".rstrip("/") + (f".{each.column}" if each.column else "")
+        ids = f"\n    first: {', '.join(each.ids)}" if each.ids else ""
+        lines.append(f"{place}: {each.rule}: {each.count}: {each.found}{ids}\n    next: {each.next}")
+    skipped = f"; rows not read of {', '.join(result.skipped)}" if result.skipped else ""
+    checked = f"{result.artifacts} artifacts, {result.files} files, {result.tables} tables, {result.rows:,} rows{skipped}"
+    verdict = f"{len(result.violations)} violations" if result.violations else "every rule holds"
+    return "\n".join([*lines, f"{result.run}: {verdict} ({checked})"])
+
+
+def _tables(artifacts: Mapping[str, Artifact], files: Mapping[str, FileCheck]) -> dict[str, CheckedTable]:
+    """Return the tables that have a contract and rows that can be read."""
+    tables = {}
+    for job, artifact in artifacts.items():
+        for name, table in artifact.record.tables.items():
+            schema = schema_of(f"{job}/{name}")
+            declared = declaration(schema) if schema else None
+            if declared and table.shards and name not in files[job].damaged:
+                tables[f"{job}/{name}"] = CheckedTable(artifact, name, declared)
+    return tables
+
+
+def _rows(tables: Mapping[str, CheckedTable], artifacts: Mapping[str, Artifact]) -> list[Violation]:
+    """Return the violations of rows; tables whose shards lack a column are not read."""
+    with TemporaryDirectory(prefix="rayleigh-check-") as scratch:
+        spill = Path(scratch) / "spill"
+        config = {"temp_directory": str(spill), "memory_limit": "2GB"}
+        with duckdb.connect(config=config) as connection:
+            violations: list[Violation] = []
+            readable: dict[str, CheckedTable] = {}
+            for key, table in tables.items():
+                wrong = list(check_columns(table))
+                violations += wrong
+                if not wrong:
+                    readable[key] = table
+                    connection.register(key, dataset(table.artifact, table.name, migrated=scratch))
+            for table in readable.values():
+                violations += check_rows(connection, table)
+            violations += check_references(connection, readable)
+            return violations + list(check_counts(connection, readable, artifacts))

@@ -106,7 +106,9 @@ def _models(models: ModelsCompared, pair: RunPair) -> Iterator[str]:
 def _costs(costs: CostsCompared, pair: RunPair) -> Iterator[str]:
     rows = []
     for teacher, both in costs.teachers.items():
-        values = [[each and getattr(each, name) for each in both] for name in ("answers", "accepted", "money", "money_per_accepted")]
+        values = [
+            [each and getattr(each, name) for each in both] for name in ("answers", "accepted", "money", "money_per_accepted")
+        ]
         rows.append([teacher, *(value for two in values for value in two)])
     rows = [[name, *(_money(value) if index >= 4 else value for index, value in enumerate(of))] for name, *of in rows]
     unit = " ".join(dict.fromkeys(filter(None, costs.currency)))

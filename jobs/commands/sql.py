@@ -26,7 +26,7 @@ READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 REQUESTS = "requests"  # table of the records of a server
 COLUMNS = "columns"  # table of the documentation
 DESCRIBE = re.compile(r"\s*desc(?:ribe)?\s+(?:table\s+)?\"?(\w+)\"?\s*;?\s*", re.IGNORECASE)
-DOCUMENTED = f"select \"column\", type, doc from {COLUMNS} where \"table\" = ? order by position"
+DOCUMENTED = f'select "column", type, doc from {COLUMNS} where "table" = ? order by position'
 
 
 class Views:

@@ -62,9 +62,7 @@ def overview(runs: Sequence[RunSource], registry: Folder | None) -> dict[str, pa
                 _as(EventRow, event, is_champion=champion is not None and event.id == champion.id) for event in shelf.history()
             ]
             found["learnt"] += _learnt(shelf)
-    return {
-        view: pa.Table.from_pylist([row.model_dump() for row in rows], schema=schema_of(view)) for view, rows in found.items()
-    }
+    return {view: pa.Table.from_pylist([row.model_dump() for row in rows], schema=schema_of(view)) for view, rows in found.items()}
 
 
 def _run(run: RunSource) -> RunRow:

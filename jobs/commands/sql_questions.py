@@ -63,4 +63,6 @@ def question(name: str, names: Collection[str]) -> Question:
 
 def as_text() -> str:
     """Return all questions as text."""
-    return columns([[each.name, ", ".join(each.tables), each.text] for each in questions().values()], head=["name", "reads", "asks"])
+    return columns(
+        [[each.name, ", ".join(each.tables), each.text] for each in questions().values()], head=["name", "reads", "asks"]
+    )

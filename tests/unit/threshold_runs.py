@@ -137,7 +137,9 @@ def _reports(examples: int, context: JobContext) -> RowCounts:
         ]  # fmt: skip
         share = sum(exact) / len(exact)
         estimate = {"value": share, "low": share - 0.05, "high": share + 0.05, "n": len(exact)}
-        models.append(ModelEntry.model_validate({"name": model, "role": role, "metrics": {"exact_match": estimate}, "parameters": 7}))
+        models.append(
+            ModelEntry.model_validate({"name": model, "role": role, "metrics": {"exact_match": estimate}, "parameters": 7})
+        )
     report = Report(
         run=str(context.run), contract="toy", holdout=Holdout(rows=len(HELD)), models=tuple(models),
         gate=decide(models, context.contract.gate),

@@ -79,7 +79,7 @@ def _references(predictions: pa.Table) -> dict[str, str | None]:
 
 
 def _paired(before: Mapping[str, bool], after: Mapping[str, bool], clusters: Mapping[str, object], level: float) -> Paired:
-    """Return the difference of one model's exact match, after less before, by the score test of a paired difference (Tango, 1998)."""
+    """Return the difference of one model's exact match, after less before, by the score test for pairs (Tango, 1998)."""
     prompts = [prompt for prompt in before if prompt in after]
     if not prompts:
         return Paired()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from threshold_runs import threshold_run
 
 from jobs.steps import labels
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["judge_the_judge", "compare_two_runs"])

@@ -98,7 +98,7 @@ def test_records_of_requests_stand_beside_runs(runs, world):
 def test_describe_shows_the_documentation(runs):
     found = {row["column"]: row for row in rows(runs[0], "describe candidates")}
     assert found["pool"] == {"column": "pool", "type": "VARCHAR", "doc": "one of POOLS"}
-    assert "nats" in found["logprob"]["doc"] and list(found)[0] == "prompt_id"
+    assert "nats" in found["logprob"]["doc"] and next(iter(found)) == "prompt_id"
     assert "decided" in {row["column"]: row["doc"] for row in rows(runs[0], "DESCRIBE runs;")}["gate_by"]
 
 

@@ -87,7 +87,7 @@ def _sources(export: DataExport) -> str:
     licences = "\n".join(f"| {_cell(name)} | {count} |" for name, count in export.by_licence.items())
     sources = "\n".join(f"| {_cell(name)} | {count} |" for name, count in export.by_source.items())
     return (
-        f"## Sources and licences\n\n| licence | rows |\n|---|---|\n{licences}\n\n| source of prompts | rows |\n|---|---|\n{sources}"
+        f"## Sources and licences\n\n| licence | rows |\n|---|---|\n{licences}\n\n| source | rows |\n|---|---|\n{sources}"
         "\n\nThe licence is that of the prompts. The answers are of the models below: their terms apply, too."
     )
 
@@ -99,7 +99,7 @@ def _making(contract: Contract, export: DataExport) -> str:
     kinds = ", ".join(contract.prompts.redact) or "none"
     return (
         f"## How it was made\n\nBy `rayleigh`, from prompts that teachers answered, with checks, deduplication and selection as the "
-        f"contract says. Teachers: {teachers}.\n\nPersonal data: the contract replaces {kinds} before a model reads a prompt. When "
+        f"contract says. Teachers: {teachers}.\n\nPersonal data: the contract replaces {kinds} before a model reads it. When "
         f"these rows left, they were looked through once more: replaced were {replaced}; of other kinds, {found} was found. A "
         "recognizer misses some."
     )
@@ -118,9 +118,7 @@ def _limits(contract: Contract, export: DataExport) -> str:
 def _lineage(lineage: Mapping[str, LineageEntry]) -> str:
     lines = "\n".join(f"| {name} | `{entry.fingerprint}` | {entry.commit or ''} |" for name, entry in lineage.items())
     head = "| artifact | fingerprint | commit |\n|---|---|---|"
-    return (
-        f"## Lineage\n\n{head}\n{lines}\n\nInputs, versions and row counts: `lineage.json`; what left, and what not: `export.json`."
-    )
+    return f"## Lineage\n\n{head}\n{lines}\n\nInputs, versions and row counts: `lineage.json`; what left: `export.json`."
 
 
 def _cell(text: str) -> str:

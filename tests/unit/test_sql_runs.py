@@ -137,7 +137,7 @@ def test_answers_of_questions_are_right(runs, world):
     ]
     differing = rows(str(world / "kept"), "--question", "shadow_disagreements")
     assert len(differing) == 3 and {row["challenger_answer"] for row in differing} == {"other"}
-    [learnt_of] = [row for row in rows(runs[0], "--question", "learnt") if row["licence"] == "MIT"]
+    [learnt_of] = [row for row in rows(runs[0], "--question", "release_learnt") if row["licence"] == "MIT"]
     assert (
         learnt_of["is_champion"]
         and learnt_of["prompts"]

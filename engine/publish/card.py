@@ -98,7 +98,7 @@ def _making(contract: Contract, export: DataExport) -> str:
     found = ", ".join(f"{kind} in {count} rows" for kind, count in export.suspected.items() if count) or "nothing"
     kinds = ", ".join(contract.prompts.redact) or "none"
     return (
-        f"## How it was made\n\nBy `rayleigh`, from prompts that teachers answered, with checks, deduplication and selection as the "
+        f"## How it was made\n\nBy `rayleigh`, from prompts that teachers answered, by checks, deduplication and selection as the "
         f"contract says. Teachers: {teachers}.\n\nPersonal data: the contract replaces {kinds} before a model reads it. When "
         f"these rows left, they were looked through once more: replaced were {replaced}; of other kinds, {found} was found. A "
         "recognizer misses some."

@@ -48,7 +48,7 @@ def compare_models(before: Evaluated, after: Evaluated, clusters: Mapping[str, o
     shared = [prompt for prompt in references[0] if prompt in references[1]]
     entries = [{(model.name, model.role): model for model in side.report.models} for side in sides]
     names = [name for name in entries[0] if name in entries[1]]
-    paired = {name[0]: _paired(*(each.get(name[0], {}) for each in right), clusters, level) for name in names}
+    paired = {name: _paired(right[0].get(name, {}), right[1].get(name, {}), clusters, level) for name, _ in names}
     p_values = {name: each.p_value for name, each in paired.items() if each.p_value is not None}
     proven = set(holm(p_values, 1 - level))
     return ModelsCompared(
@@ -79,7 +79,7 @@ def _references(predictions: pa.Table) -> dict[str, str | None]:
 
 
 def _paired(before: Mapping[str, bool], after: Mapping[str, bool], clusters: Mapping[str, object], level: float) -> Paired:
-    """Return the difference of one model's exact match, after less before, by the score test of a paired difference (Tango, 1998)."""
+    """Return the difference of one model's exact match, after less before, by the score test for pairs (Tango, 1998)."""
     prompts = [prompt for prompt in before if prompt in after]
     if not prompts:
         return Paired()
@@ -94,7 +94,7 @@ def _model(
     entries: tuple[ModelEntry, ModelEntry], gates: tuple[GateDecision, GateDecision], paired: Paired, proven: set[str]
 ) -> ModelCompared:
     one, other = entries
-    words = tuple(gate.words.get(one.name) if one.role == "student" else None for gate in gates)
+    words: list[Word | None] = [gate.words.get(one.name) if one.role == "student" else None for gate in gates]
     values: Row = {
         "exact_match": tuple(entry.metrics.exact_match for entry in entries),
         "p95_ms": tuple(entry.latency and entry.latency.p95_ms for entry in entries),

@@ -1,7 +1,7 @@
 """Rows of two runs side by side: prompts, answers, pools, examples. DuckDB joins them; only sums and a few rows come back.
 
-The tables are registered on the connection as `prompts_before`, `prompts_after` and so on. Answers are joined by prompt, teacher and
-number of the sample, not by their ids: an id depends on the sampling, and then every answer would be a new one.
+The tables are registered on the connection as `prompts_before`, `prompts_after` and so on. Answers are joined by prompt, teacher
+and number of the sample, not by their ids: an id depends on the sampling, and then every answer would be a new one.
 """
 
 from collections.abc import Mapping

@@ -64,7 +64,7 @@ def _use(contract: Contract) -> str:
     units = "\n".join(f"- `{unit.name}` ({unit.kind}): {unit.instruction}" for unit in contract.specialist.task_units)
     non_goals = "\n".join(f"- {goal}" for goal in contract.specialist.non_goals) or "- none named"
     return (
-        f"## Intended use\n\nTo train a small model for this task alone. Languages: {', '.join(niche.languages)}. Data class of the "
+        f"## Intended use\n\nTo train a small model for this task. Languages: {', '.join(niche.languages)}. Data class of the "
         f"requests: {niche.data_class}.\n\n{units}\n\nNot for:\n\n{non_goals}"
     )
 
@@ -87,7 +87,7 @@ def _sources(export: DataExport) -> str:
     licences = "\n".join(f"| {_cell(name)} | {count} |" for name, count in export.by_licence.items())
     sources = "\n".join(f"| {_cell(name)} | {count} |" for name, count in export.by_source.items())
     return (
-        f"## Sources and licences\n\n| licence | rows |\n|---|---|\n{licences}\n\n| source of the prompts | rows |\n|---|---|\n{sources}"
+        f"## Sources and licences\n\n| licence | rows |\n|---|---|\n{licences}\n\n| source | rows |\n|---|---|\n{sources}"
         "\n\nThe licence is that of the prompts. The answers are of the models below: their terms apply, too."
     )
 
@@ -98,8 +98,8 @@ def _making(contract: Contract, export: DataExport) -> str:
     found = ", ".join(f"{kind} in {count} rows" for kind, count in export.suspected.items() if count) or "nothing"
     kinds = ", ".join(contract.prompts.redact) or "none"
     return (
-        f"## How it was made\n\nBy `rayleigh`, from prompts that the teachers answered, with checks, deduplication and selection as the "
-        f"contract says. Teachers: {teachers}.\n\nPersonal data: the contract replaces {kinds} before any model reads a prompt. When "
+        f"## How it was made\n\nBy `rayleigh`, from prompts that teachers answered, by checks, deduplication and selection as the "
+        f"contract says. Teachers: {teachers}.\n\nPersonal data: the contract replaces {kinds} before a model reads it. When "
         f"these rows left, they were looked through once more: replaced were {replaced}; of other kinds, {found} was found. A "
         "recognizer misses some."
     )
@@ -118,7 +118,7 @@ def _limits(contract: Contract, export: DataExport) -> str:
 def _lineage(lineage: Mapping[str, LineageEntry]) -> str:
     lines = "\n".join(f"| {name} | `{entry.fingerprint}` | {entry.commit or ''} |" for name, entry in lineage.items())
     head = "| artifact | fingerprint | commit |\n|---|---|---|"
-    return f"## Lineage\n\n{head}\n{lines}\n\nInputs, versions and row counts: `lineage.json`; what left and what did not: `export.json`."
+    return f"## Lineage\n\n{head}\n{lines}\n\nInputs, versions and row counts: `lineage.json`; what left: `export.json`."
 
 
 def _cell(text: str) -> str:

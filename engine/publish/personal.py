@@ -25,7 +25,7 @@ class Checked(NamedTuple):
 def checked(row: Row, kinds: Sequence[Entity]) -> Checked:
     """Return `row` with <EMAIL>, <PHONE> ... in place of personal data of `kinds` in all its texts and turns."""
     replaced: set[str] = set()
-    others = [kind for kind in EVERY if kind not in kinds]
+    others: list[Entity] = [kind for kind in EVERY if kind not in kinds]
     suspected: set[str] = set()
 
     def clean(text: Any) -> Any:

@@ -158,7 +158,7 @@ class ModelCompared(Record):
     exact_match: tuple[Estimate | None, Estimate | None]
     """Before and after, as in the reports."""
     difference: Estimate | None
-    """Exact match after less before on the prompts of both holdouts, with a paired interval over whole clusters; null without any."""
+    """Exact match after less before on the prompts of both holdouts, with a paired interval over clusters; null without any."""
     p_value: float | None
     """Two-sided, of "there is no difference"; of the models of this comparison those that `differs` names are corrected by Holm."""
     differs: bool

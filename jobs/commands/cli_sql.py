@@ -47,7 +47,7 @@ def sql(
         names = sql_output.write_database(views, database, sql_questions.questions())
         typer.echo(f"{database}: {', '.join(names)}")
         return
-    answer = views.query(query if name is None else sql_questions.question(name, views.names).sql)
+    answer = views.query(sql_questions.question(name, views.names).sql if name is not None else query or "")
     if parquet:
         typer.echo(f"{parquet}: {sql_output.write_parquet(answer, parquet)} rows")
         return

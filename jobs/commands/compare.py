@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
-from pydantic import JsonValue
 
 from engine.comparison.jobs import job_changes
 from engine.comparison.keys import key_changes
@@ -69,7 +68,7 @@ def _head(run: Opened) -> RunHead:
 
 
 def _pair(before: Opened, after: Opened) -> RunPair:
-    contracts: list[JsonValue] = [run.work.contract.model_dump(mode="json") for run in (before, after)]
+    old, new = (run.work.contract.model_dump(mode="json") for run in (before, after))
     jobs = job_changes(before.artifacts, after.artifacts, [*_order(before, after)])
     have = {job for job in TABLES if job in before.artifacts and job in after.artifacts}
     with TemporaryDirectory(prefix="rayleigh-compare-") as migrated, duckdb.connect(":memory:") as connection:
@@ -82,7 +81,7 @@ def _pair(before: Opened, after: Opened) -> RunPair:
             before=before.name,
             after=after.name,
             summary=(),
-            contract=tuple(key_changes(*contracts)),
+            contract=tuple(key_changes(old, new)),
             jobs=tuple(jobs),
             prompts=tables.prompts() if "prompts" in have else None,
             answers=tables.answers() if "candidates" in have else None,
@@ -125,7 +124,7 @@ def _models(before: Opened, after: Opened) -> ModelsCompared | None:
         rows = run.artifacts["prompts"].read("holdout", HOLDOUT).to_pylist()
         labels = cluster_labels(rows, section.cluster)
         clusters |= {row["prompt_id"]: label for row, label in zip(rows, labels, strict=True)}
-    return compare_models(*evaluated, clusters, level=section.level)
+    return compare_models(evaluated[0], evaluated[1], clusters, level=section.level)
 
 
 def _costs(before: Opened, after: Opened, jobs: Sequence[JobChange]) -> CostsCompared:

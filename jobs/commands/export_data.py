@@ -22,7 +22,7 @@ from engine.contract.contract import Contract
 from engine.contract.prompts import Entity
 from engine.errors import InputError, StorageError
 from engine.publish import card, croissant
-from engine.publish.forms import FORMS, dataset_info
+from engine.publish.forms import dataset_info
 from engine.publish.personal import EVERY, Checked, checked
 from engine.records.publish import DataExport
 from engine.records.release import LineageEntry

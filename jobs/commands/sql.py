@@ -106,7 +106,7 @@ class Views:
         self, selects: dict[str, list[str]], table: str, run: str, rows: "pyarrow.dataset.Dataset | pa.Table", *,
         job: str = "", student: str | None = None,
     ) -> None:  # fmt: skip
-        """Register the rows of one artifact under a name of its own, and add a SELECT of them, with run and student, to `selects`."""
+        """Register the rows of one artifact, and add a SELECT of them, with run and student, to `selects`."""
         source = f"{run}/{job}/{table}"
         self.connection.register(source, rows)
         labels = [f"{_text(run)} as run"] if self.labelled else []

@@ -85,7 +85,7 @@ order by confidence desc, run, model, prompt_id limit 200;
 select e.run, p.licence, p.source, e.split, count(*) as examples, count(*) filter (p.parent_id is not null) as synthetic
 from examples e left join prompts p using (run, prompt_id) group by all order by e.run, examples desc;
 
--- learnt (learnt): What did a release learn from? One row for each release, source and licence.
+-- release_learnt (learnt): What did a release learn from? One row for each release, source and licence.
 select contract, student, fingerprint, is_champion, source, licence, count(*) as prompts
 from learnt group by all order by contract, is_champion desc, prompts desc;
 

@@ -98,7 +98,7 @@ def test_records_of_requests_stand_beside_runs(runs, world):
 def test_describe_shows_the_documentation(runs):
     found = {row["column"]: row for row in rows(runs[0], "describe candidates")}
     assert found["pool"] == {"column": "pool", "type": "VARCHAR", "doc": "one of POOLS"}
-    assert "nats" in found["logprob"]["doc"] and list(found)[0] == "prompt_id"
+    assert "nats" in found["logprob"]["doc"] and next(iter(found)) == "prompt_id"
     assert "decided" in {row["column"]: row["doc"] for row in rows(runs[0], "DESCRIBE runs;")}["gate_by"]
 
 
@@ -123,18 +123,28 @@ def test_answers_of_questions_are_right(runs, world):
     spent = sum(row["money_per_accepted"] * row["accept_rate"] * row["answers"] for row in slices)
     assert spent == pytest.approx(low["money"], rel=0.01)
     flow = rows(runs[0], "--question", "drop_flow")
-    assert {row["outcome"]: row["rows"] for row in flow if row["stage"] == "2 answered"} == {"train": accepted, "review": 80 - accepted}
+    assert {row["outcome"]: row["rows"] for row in flow if row["stage"] == "2 answered"} == {
+        "train": accepted,
+        "review": 80 - accepted,
+    }
     [judged] = rows(runs[0], "--question", "judge_against_people")
     sure = {number: CONFIDENCES[number, 0] >= 0.3 for number in range(8)}
     assert judged["agreement"] == round(sum(sure[number] == (number % 2 == 0) for number in sure) / 8, 3)
     days = rows(str(world / "kept"), "--question", "agreement_over_time")
-    assert [(row["champion"], row["challenger"], row["pairs"], row["same"]) for row in days] == [("old", "new", 4, 3), ("old", "new", 4, 2)]
+    assert [(row["champion"], row["challenger"], row["pairs"], row["same"]) for row in days] == [
+        ("old", "new", 4, 3),
+        ("old", "new", 4, 2),
+    ]
     differing = rows(str(world / "kept"), "--question", "shadow_disagreements")
     assert len(differing) == 3 and {row["challenger_answer"] for row in differing} == {"other"}
-    [learnt_of] = [row for row in rows(runs[0], "--question", "learnt") if row["licence"] == "MIT"]
-    assert learnt_of["is_champion"] and learnt_of["prompts"] == rows(
-        runs[0], "select count(distinct prompt_id) as n from examples join prompts using (prompt_id) where licence = 'MIT'"
-    )[0]["n"]
+    [learnt_of] = [row for row in rows(runs[0], "--question", "release_learnt") if row["licence"] == "MIT"]
+    assert (
+        learnt_of["is_champion"]
+        and learnt_of["prompts"]
+        == rows(
+            runs[0], "select count(distinct prompt_id) as n from examples join prompts using (prompt_id) where licence = 'MIT'"
+        )[0]["n"]
+    )
 
 
 def test_unknown_question_names_the_nearest_and_missing_tables_are_named(runs, world):
@@ -172,7 +182,10 @@ def test_database_is_read_only_documented_and_has_the_questions(runs, world, tmp
     ask(*runs, str(world / "kept"), "--database", str(target))
     assert not target.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) and list(tmp_path.iterdir()) == [target]
     with duckdb.connect(str(target), read_only=True) as database:
-        assert database.execute("select run, count(*) from candidates group by 1 order by 1").fetchall() == [("high", 80), ("low", 80)]
+        assert database.execute("select run, count(*) from candidates group by 1 order by 1").fetchall() == [
+            ("high", 80),
+            ("low", 80),
+        ]
         [(text,)] = database.execute(
             "select comment from duckdb_columns() where table_name = 'candidates' and column_name = 'logprob'"
         ).fetchall()
@@ -183,7 +196,9 @@ def test_database_is_read_only_documented_and_has_the_questions(runs, world, tmp
     assert result.exit_code == 1 and "exists already" in result.stderr
 
 
-@pytest.mark.parametrize("query", ["attach 'other.db'", "copy candidates to 'stolen.csv'", "select * from '/etc/passwd'", "drop view runs"])
+@pytest.mark.parametrize(
+    "query", ["attach 'other.db'", "copy candidates to 'stolen.csv'", "select * from '/etc/passwd'", "drop view runs"]
+)
 def test_several_runs_are_guarded_as_one_is(runs, query):
     result = CliRunner().invoke(app, ["sql", *runs, query])
     assert result.exit_code == 1 and result.stderr.startswith("InputError: sql: ")

@@ -65,7 +65,7 @@ def _answer(number: int, sample: int, threshold: float, other: str) -> dict[str,
     accepted = sure >= threshold
     return {
         **PROMPTS[number], "answer_id": f"a{number:04x}{sample}", "teacher": "t", "sample": sample, "finish_reason": "stop",
-        "answer": f"{number}{NASTY if number == 1 else ''}{other if number == 5 else ''}{sample if number == 7 else ''}", "tokens_in": 10, "tokens_out": 2,
+        "answer": f"{number}{ {1: NASTY, 5: other, 7: sample}.get(number, '')}", "tokens_in": 10, "tokens_out": 2,
         "seconds": 0.5, "confidence": sure, "pool": "train" if accepted else "review", "judge": "j",
         "reasons": ["accepted"] if accepted else ["low_confidence"],
     }  # fmt: skip
@@ -131,13 +131,16 @@ def _reports(examples: int, context: JobContext) -> RowCounts:
         role = "teacher" if model == "t" else "student"
         exact = [right(model, number, examples) for number in range(len(HELD))]
         rows += [
-            {**held, "model": model, "role": role, "exact": is_right, "seen": True, "valid": True, "confidence": 0.9 if is_right else 0.4,
+            {**held, "model": model, "role": role, "exact": is_right, "seen": True, "valid": True,
+             "confidence": 0.9 if is_right else 0.4,
              "answer": held["reference"] if is_right else "?", "finish_reason": "stop"}
             for held, is_right in zip(HELD, exact, strict=True)
         ]  # fmt: skip
         share = sum(exact) / len(exact)
         estimate = {"value": share, "low": share - 0.05, "high": share + 0.05, "n": len(exact)}
-        models.append(ModelEntry.model_validate({"name": model, "role": role, "metrics": {"exact_match": estimate}, "parameters": 7}))
+        models.append(
+            ModelEntry.model_validate({"name": model, "role": role, "metrics": {"exact_match": estimate}, "parameters": 7})
+        )
     report = Report(
         run=str(context.run), contract="toy", holdout=Holdout(rows=len(HELD)), models=tuple(models),
         gate=decide(models, context.contract.gate),

@@ -46,13 +46,8 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
 app.add_typer(ablation)  # without a name: its command is one of ours
-app.command()(search)
-app.command()(cascade)
-app.command()(serve)
-app.command()(explain)
-app.command()(init)
-app.command()(view)
-app.command()(withdraw)
+for command in (search, cascade, serve, explain, init, view, withdraw):
+    app.command()(command)
 
 
 @app.command()

@@ -73,6 +73,7 @@ app.command()(export)
 app.command()(sql)
 app.command()(dedup)
 for command in (search, cascade, serve, withdraw, check_manifests, manifests, submit):
+for command in (search, cascade, serve, explain, init, view, withdraw):
     app.command()(command)
 
 

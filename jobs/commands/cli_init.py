@@ -31,13 +31,13 @@ def init(
     from jobs.commands import init
 
     if is_terminal() and not as_json:
-        kind = kind or _ask("Kind of task", KINDS.partition(",")[0], hint=KINDS)
+        kind = kind or str(_ask("Kind of task", KINDS.partition(",")[0], hint=KINDS))
         default = init.DEFAULTS.get(kind, init.DEFAULTS["extraction"])
         name = name or _ask("Name of the contract", init.default_name(folder))
         goal = goal or _ask("What shall the model do", default.goal)
         teacher = teacher or _ask("Teacher", init.TEACHER)
         accuracy = _ask("Share of right answers to reach", default.accuracy) if accuracy is None else accuracy
-    elif kind is None:
+    if kind is None:
         raise typer.BadParameter(f"expected one of {KINDS}; without a terminal nothing is asked.", param_hint="--kind")
     result = init.start(folder, init.Answers(kind, name, goal, teacher, accuracy))
     show(result, init.as_text(result), as_json)

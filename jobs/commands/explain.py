@@ -10,7 +10,6 @@ from functools import cache
 import yaml
 
 from engine.contract import Contract
-from engine.contract.contract import Contract as Root
 from engine.contract.keys import choices, default_words, limited_words, one_line, sections_in, tag_of
 from engine.contract.lookup import ITEMS, Key, find, nearest, renamed, split_tag
 from engine.errors import InputError
@@ -70,7 +69,7 @@ def _explained(group: Sequence[Key]) -> ExplainedKey:
     return ExplainedKey(
         path=key.path,
         more_paths=tuple(other.path for other in group[1:]),
-        file="contract" if key.root is Root else "cluster profile",
+        file="contract" if key.root is Contract else "cluster profile",
         yaml=_yaml(key),
         meaning=one_line(key.field.description or (inner[0].__doc__ or "" if len(inner) == 1 else "")),
         type=limited_words(key.field, lambda section: tag_of(section) or "section"),
@@ -103,7 +102,7 @@ def _jobs() -> tuple[Job, ...]:
 
 def _readers(key: Key) -> tuple[str, ...]:
     """Return the jobs whose recipe the key is part of; none for a profile, which says only where a run runs."""
-    return tuple(job.name for job in _jobs() if key.root is Root and _is_read(key.parts, job))
+    return tuple(job.name for job in _jobs() if key.root is Contract and _is_read(key.parts, job))
 
 
 def _is_read(parts: Sequence[str], job: Job) -> bool:

@@ -52,6 +52,7 @@ class Open:
             for name in artifact.record.tables:
                 self.places.setdefault(name if "/" not in job else f"{name}@{job}", artifact)
         self._tables: dict[str, Table] = {}
+        self._lock = threading.Lock()  # requests are answered by several threads, and a connection by one at a time
 
     def counts(self) -> dict[str, int]:
         """Return table -> rows; of students' tables the name has the job behind an @."""
@@ -89,8 +90,9 @@ class Open:
         for table in ("prompts", "holdout", "dropped"):
             row = self.table(table).row(prompt_id) if table in self.places else None
             if row:
-                answers = self.views.rows(ANSWERS, [prompt_id]) if "candidates" in self.places else []
-                predictions = self.views.rows(PREDICTIONS, [prompt_id]) if "predictions" in self.places else []
+                with self._lock:
+                    answers = self.views.rows(ANSWERS, [prompt_id]) if "candidates" in self.places else []
+                    predictions = self.views.rows(PREDICTIONS, [prompt_id]) if "predictions" in self.places else []
                 return SideBySide(row, table, answers, predictions)
         return None
 

@@ -20,7 +20,7 @@ from engine.errors import InputError
 from engine.rows import CANDIDATE, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
-from engine.storage.shards import write_table
+from engine.storage.shards import iterate, write_table
 from jobs.cli import app as command
 from jobs.steps import labels
 from jobs.view import pages, text
@@ -78,7 +78,9 @@ def many(tmp_path_factory):
     folder = Folder(str(tmp_path_factory.mktemp("many")))
     written = write_table(folder / "candidates", from_rows(rows, CANDIDATE), CANDIDATE, shard_rows=40)
     artifact: Any = SimpleNamespace(folder=folder, table=lambda name: written)
-    return Table(artifact, "candidates"), rows
+    by_id = {row["answer_id"]: row for row in rows}
+    stored = [key.as_py() for piece in iterate(folder / "candidates", written, ["answer_id"]) for key in piece["answer_id"]]
+    return Table(artifact, "candidates"), [by_id[key] for key in stored]
 
 
 def home(browser: Browser) -> str:

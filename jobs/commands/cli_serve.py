@@ -10,20 +10,13 @@ CascadeFile = Annotated[
     str | None,
     typer.Option("--cascade", metavar="FILE", help="Answer by a certified threshold: a cascade.json of `rayleigh cascade`."),
 ]
-<<<<<<< HEAD
-Fallback = Annotated[
-=======
 Below = Annotated[
->>>>>>> server
     Literal["teacher", "abstain"] | None,
     typer.Option("--fallback", help="Below the threshold. Default: the release's teacher if it can be asked, else abstain."),
 ]
 WithTeacher = Annotated[
     bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
 ]
-<<<<<<< HEAD
-Shadow = Annotated[
-=======
 Follow = Annotated[
     bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
 ]
@@ -31,7 +24,6 @@ KeepPrevious = Annotated[
     bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
 ]
 ShadowModel = Annotated[
->>>>>>> server
     str | None,
     typer.Option("--shadow", metavar="RELEASE|teacher", help="Who answers a sample of requests unseen, with --local."),
 ]
@@ -66,23 +58,11 @@ def serve(
     sample: Annotated[float, typer.Option("--sample", min=0, max=1, metavar="SHARE", help="Share of requests to record.")] = 1.0,
     days: Annotated[float | None, typer.Option("--days", min=0, metavar="DAYS", help="Remove records after this time.")] = None,
     cascade: CascadeFile = None,
-<<<<<<< HEAD
-    fallback: Fallback = None,
-    with_teacher: WithTeacher = False,
-    follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
-    ] = True,
-    keep_previous: Annotated[
-        bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
-    ] = True,
-    shadow: Shadow = None,
-=======
     fallback: Below = None,
     with_teacher: WithTeacher = False,
     follow: Follow = True,
     keep_previous: KeepPrevious = True,
     shadow: ShadowModel = None,
->>>>>>> server
     shadow_share: ShadowShare = None,
     shadow_reference: ShadowReference = None,
     profile: Profile = "laptop",

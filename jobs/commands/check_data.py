@@ -71,9 +71,8 @@ def _tables(artifacts: Mapping[str, Artifact], files: Mapping[str, FileCheck]) -
 def _rows(tables: Mapping[str, CheckedTable], artifacts: Mapping[str, Artifact]) -> list[Violation]:
     """Return the violations of rows; tables whose shards lack a column are not read."""
     with TemporaryDirectory(prefix="rayleigh-check-") as scratch:
-        spill = Path(scratch) / "spill"
-        config = {"temp_directory": str(spill), "memory_limit": "2GB"}
-        with duckdb.connect(config=config) as connection:
+        spill = str(Path(scratch) / "spill")
+        with duckdb.connect(config={"temp_directory": spill, "memory_limit": "2GB"}) as connection:
             violations: list[Violation] = []
             readable: dict[str, CheckedTable] = {}
             for key, table in tables.items():

@@ -21,16 +21,27 @@ from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
 from jobs.commands.cli_sql import sql
 from jobs.commands.cli_submit import submit
+from jobs.commands.cli_tables import tables
 from jobs.commands.cli_view import view
 from jobs.commands.cli_watch import watch
-from jobs.commands.cli_tables import tables
 from jobs.commands.cli_withdraw import withdraw
 from jobs.terminal.arguments import Changes, Contract, Json, Profile, Registry, Run, Until, show
 from jobs.terminal.examples import add_examples
 
+ORDER = (
+    "init", "explain", "check", "plan", "run", "status", "report", "view", "sql", "compare", "trace", "review", "judge", "rejudge",
+    "search", "ablate", "cascade", "promote", "rollback", "serve", "watch", "iterate", "withdraw", "export", "dedup", "check-data",
+    "schema", "manifests", "check-manifests", "submit", "doctor", "bench",
+)  # fmt: skip
+"""The commands as the help lists them: in the order in which a user meets them."""
+
 
 class ErrorGroup(TyperGroup):
     """Prints errors that a person must act on as one message; any other exception is a bug and shows its traceback."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, in ORDER."""
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def invoke(self, ctx: Any) -> Any:  # typer keeps the class of `ctx` in a private package
         """Run the command; exit with the code of a RayleighError (1, or 3 if no answer was usable), with 130 after Ctrl-C."""
@@ -56,24 +67,10 @@ app.add_typer(bench, name="bench")
 app.add_typer(review, name="review")
 app.add_typer(ablation)  # without a name: its command is one of ours
 app.add_typer(tables)
-app.command()(search)
-app.command()(cascade)
-app.command()(serve)
-app.command()(iterate)
-app.command()(watch)
-app.command()(explain)
-app.command()(init)
-app.command()(view)
-app.command()(withdraw)
-app.command()(check_manifests)
-app.command()(manifests)
-app.command()(submit)
-app.command()(compare)
-app.command()(export)
-app.command()(sql)
-app.command()(dedup)
-for command in (search, cascade, serve, withdraw, check_manifests, manifests, submit):
-for command in (search, cascade, serve, explain, init, view, withdraw):
+for command in (
+    cascade, check_manifests, compare, dedup, explain, export, init, iterate,
+    manifests, search, serve, sql, submit, view, watch, withdraw,
+):  # fmt: skip
     app.command()(command)
 
 

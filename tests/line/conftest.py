@@ -12,7 +12,7 @@ from engine.contract.profile import Ray
 
 @pytest.fixture(autouse=True, scope="module")
 def collected() -> Iterator[None]:
-    """Collect what a cluster of this module left: Ray's handle of a process warns when it is collected, whatever test that is in."""
+    """Collect what a cluster of this module left: a handle of a process of Ray warns when it is collected, in whatever test."""
     yield
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "subprocess .* is still running", ResourceWarning)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.columns import declaration, description
 from engine.rows import TABLES, TOKENS, VERSION
-from engine.serving.schemas import REQUEST
+from engine.serving.schemas import REQUEST, SHADOW
 from engine.storage.readme import in_words
 from jobs.commands.search_table import TRIAL
 
@@ -24,8 +24,9 @@ WRITTEN: dict[str, pa.Schema] = {
     "reports/predictions": TABLES["predictions"],
     "search/*/table/trials": TRIAL,
     "requests": REQUEST,
+    "shadows": SHADOW,
 }
-"""Pattern of `job/table` -> its schema; `requests` is the table of a server's records."""
+"""Pattern of `job/table` -> its schema; `requests` and `shadows` are tables of a server's records."""
 
 
 def schema_of(key: str) -> pa.Schema | None:

@@ -31,27 +31,28 @@ REQUEST = declare(
     ("tokens_out", pa.int32(), "tokens of the answer", COUNT),
     ("cost", pa.float64(), "in the contract's currency", NULL),
 )
-SHADOW = pa.schema(  # one row per request that was compared in shadow; the answers themselves go to no caller
-    [
-        ("request_id", pa.string()),  # that of the table of requests
-        ("time", pa.timestamp("us", tz="UTC")),  # when it was compared
-        ("unit", pa.string()),
-        ("prompt", pa.string()),  # redacted; null = it is not kept
-        ("champion", pa.string()),  # fingerprint of the deployment that answered the caller
-        ("challenger", pa.string()),  # fingerprint of what is compared; that of the champion if the teacher is asked alone
-        ("reference", pa.string()),  # fingerprint of whose answer counts as right
-        ("champion_answer", pa.string()),  # redacted, as all answers; null = none, or not complete
-        ("challenger_answer", pa.string()),
-        ("reference_answer", pa.string()),
-        ("challenger_fault", pa.string()),  # why it gave no answer, "" = it gave one, or is not asked
-        ("reference_fault", pa.string()),
-        ("agrees", pa.bool_()),  # whether the challenger's answer is the reference's; null = it failed, or there is no reference
-        ("champion_agrees", pa.bool_()),  # the same of the champion; null as above, or it is itself the reference
-        ("champion_confidence", pa.float32()),  # null = none
-        ("challenger_confidence", pa.float32()),
-        ("challenger_ms", pa.float32()),  # null = it was not asked
-        ("reference_ms", pa.float32()),
-        ("word", pa.string()),  # of the comparison after this row: keep watching | promote | refuse
-        ("pairs", pa.int32()),  # rows that count so far
-    ]
+SHADOW = declare(
+    About(
+        "One row per request that was compared in shadow; no caller gets these answers.", unique=("request_id",)
+    ),
+    ("request_id", pa.string(), "that of the table of requests", KEY),
+    ("time", pa.timestamp("us", tz="UTC"), "when it was compared"),
+    ("unit", pa.string(), "task unit"),
+    ("prompt", pa.string(), "redacted text of the user's turns; null = it is not kept", NULL),
+    ("champion", pa.string(), "fingerprint of the deployment that answered the caller"),
+    ("challenger", pa.string(), "fingerprint of what is compared; that of the champion if the teacher is asked alone"),
+    ("reference", pa.string(), "fingerprint of whose answer counts as right"),
+    ("champion_answer", pa.string(), "redacted, as all answers; null = none, or not complete", NULL),
+    ("challenger_answer", pa.string(), "as the champion's", NULL),
+    ("reference_answer", pa.string(), "as the champion's", NULL),
+    ("challenger_fault", pa.string(), 'why it gave no answer, "" = it gave one, or is not asked'),
+    ("reference_fault", pa.string(), 'why it gave no answer, "" = it gave one'),
+    ("agrees", pa.bool_(), "whether the challenger's answer is the reference's; null = it failed, or there is no reference", NULL),
+    ("champion_agrees", pa.bool_(), "the same of the champion; null as above, or it is itself the reference", NULL),
+    ("champion_confidence", pa.float32(), "probability of its whole answer; null = none", SHARE_OR_NULL),
+    ("challenger_confidence", pa.float32(), "probability of its whole answer; null = none", SHARE_OR_NULL),
+    ("challenger_ms", pa.float32(), "time of its answer; null = it was not asked", MILLISECONDS),
+    ("reference_ms", pa.float32(), "time of its answer; null = it was not asked", MILLISECONDS),
+    ("word", pa.string(), "of the comparison after this row", Rules(values=("keep watching", "promote", "refuse"))),
+    ("pairs", pa.int32(), "rows that count so far", COUNT),
 )

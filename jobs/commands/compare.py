@@ -76,6 +76,7 @@ def _pair(before: Opened, after: Opened) -> RunPair:
             for job in have:
                 for table in TABLES[job]:
                     connection.register(f"{table}_{side}", _table(run.artifacts[job], table, f"{migrated}/{side}"))
+        connection.execute("set enable_progress_bar = false")  # it is printed to stdout, into --json
         tables = Tables(connection)
         pair = RunPair(
             before=before.name,

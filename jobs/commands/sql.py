@@ -52,6 +52,7 @@ class Views:
         self.artifacts: Mapping[str, Artifact] = self.sources[0].artifacts if self.sources else {}
         self.labelled = labelled or len(runs) > 1
         self.connection = duckdb.connect(":memory:")
+        self.connection.execute("set enable_progress_bar = false")  # it is printed to stdout, into --json
         self._migrated = TemporaryDirectory(prefix="rayleigh-sql-")
         self.tables = self._create(names)
         self.views = self._create_overview(registry)

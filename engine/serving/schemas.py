@@ -32,9 +32,7 @@ REQUEST = declare(
     ("cost", pa.float64(), "in the contract's currency", NULL),
 )
 SHADOW = declare(
-    About(
-        "One row per request that was compared in shadow; no caller gets these answers.", unique=("request_id",)
-    ),
+    About("One row per request that was compared in shadow; no caller gets these answers.", unique=("request_id",)),
     ("request_id", pa.string(), "that of the table of requests", KEY),
     ("time", pa.timestamp("us", tz="UTC"), "when it was compared"),
     ("unit", pa.string(), "task unit"),

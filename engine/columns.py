@@ -133,20 +133,25 @@ def documented(schema: pa.Schema, *, version: int) -> pa.Schema:
     table = {"description": found.text, "schema_version": version, "unique": list(found.unique), "split": found.split}
     columns = {path: description(column) for path, column in found.by_path.items()}
     fields = [pa.field(column.name, _documented_type(column.type), metadata=_metadata(column)) for column in found.columns]
-    return pa.schema(fields, metadata={TABLE_KEY: _json(table), COLUMNS_KEY: _json(columns)})
+    return pa.schema(fields, metadata={**(schema.metadata or {}), TABLE_KEY: _json(table), COLUMNS_KEY: _json(columns)})
 
 
 def plain(schema: pa.Schema) -> pa.Schema:
-    """Return `schema` without any metadata."""
-    return pa.schema([(one.name, _plain_type(one.type)) for one in schema])
+    """Return `schema` without what was declared of it; other metadata of the schema stay, such as the version of a ledger."""
+    return pa.schema([(one.name, _plain_type(one.type)) for one in schema], metadata=own_metadata(schema) or None)
 
 
-def described(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[str, Any]]:
+def own_metadata(schema: pa.Schema) -> dict[bytes, bytes]:
+    """Return the metadata of the schema that `documented` did not put there."""
+    return {key: value for key, value in (schema.metadata or {}).items() if key not in (TABLE_KEY, COLUMNS_KEY)}
+
+
+def described(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Mapping[str, Any]]:
     """Return path of a column -> its description from the metadata of a schema or a Parquet file; {} if it has none."""
     return json.loads((metadata or {}).get(COLUMNS_KEY, b"{}"))
 
 
-def about(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+def about(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
     """Return `description`, `schema_version`, `unique` and `split` of a table from the same metadata; {} if it has none."""
     return json.loads((metadata or {}).get(TABLE_KEY, b"{}"))
 

@@ -8,7 +8,6 @@ value of that field in another example, or other digits of the same count. No mo
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
@@ -124,7 +123,7 @@ def _variant(row: Row, number: int, draw: _Draw, specialist: Specialist) -> Row 
     }
 
 
-def _replaced_fields(form: dict[str, Any], others: Mapping[str, str], quoted: Mapping[str, str]) -> str:
+def _replaced_fields(form: Row, others: Mapping[str, str], quoted: Mapping[str, str]) -> str:
     changed = {name: others.get(value, value) if name in quoted else value for name, value in form.items()}
     return json.dumps(changed, ensure_ascii=False, separators=(",", ":"))
 

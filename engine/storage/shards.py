@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic_core import to_json
 
-from engine.columns import about, documented, key_columns, plain
+from engine.columns import about, documented, key_columns, own_metadata, plain
 from engine.errors import StorageError
 from engine.records.record import Shard, Table
 from engine.rows import VERSION, conform
@@ -63,12 +63,13 @@ def parquet_bytes(rows: pa.Table) -> bytes:
         **({"compression_level": packed} if packed else {}),
         **({"bloom_filter_options": dict.fromkeys(keys, distinct)} if (keys := key_columns(described)) else {}),
     }  # pyarrow's stubs know a bool alone
-    schema = described.remove_metadata()  # the metadata of the file are added below, else they would be in it twice
+    own = own_metadata(described)
+    schema = described.with_metadata(own or None)  # the others are added to the file below, else they would be in it twice
     with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_index=True, **options) as writer:
         if rows.num_rows:  # `datasets` cannot read an empty row group, but a file without any
             writer.write_table(rows.cast(schema), row_group_size=ROW_GROUP)
-        if described.metadata:
-            writer.add_key_value_metadata(described.metadata)
+        if declared := {key: value for key, value in (described.metadata or {}).items() if key not in own}:
+            writer.add_key_value_metadata(declared)
     return buffer.getvalue()
 
 

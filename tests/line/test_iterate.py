@@ -14,7 +14,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 KILLED = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-pytestmark = [pytest.mark.timeout(3600), KILLED]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600), KILLED]
 
 
 def command(root):

@@ -222,7 +222,7 @@ def test_code_is_run_against_the_tests_of_its_prompt():
 
 
 def test_code_that_means_harm_is_tagged_and_whoever_asked_goes_on():
-    check = Code(type="code", tests=Reference(value="assert double(2) == 4"), cpu_seconds=1, seconds=5)
+    check = Code(type="code", tests=Reference(value="assert double(2) == 4"), cpu_seconds=1, seconds=60)
     harm = {
         "import os; os.kill(os.getppid(), 9)": "forbidden",
         "import os; [os.fork() for endless in iter(int, 1)]": "forbidden",

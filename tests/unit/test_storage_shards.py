@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import StorageError
@@ -61,7 +62,7 @@ def test_folder_renamed_is_found_at_its_new_name_only(folder):
 
 def test_table_reads_back_from_several_shards(folder):
     table = write_table(folder, ROWS, SCHEMA, shard_rows=2)
-    assert [shard.rows for shard in table.shards] == sorted([2, 2, 1], key=[s.rows for s in table.shards].index)
+    assert sorted(shard.rows for shard in table.shards) == [1, 2, 2]
     assert table.rows == 5
     found = read_table(folder, table, SCHEMA)
     assert found.sort_by("id").equals(ROWS)
@@ -185,3 +186,12 @@ def test_write_that_is_killed_leaves_the_old_file_whole(tmp_path):
     folder.write("whole.bin", b"old")
     assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)]).returncode == 9
     assert folder.read("whole.bin") == b"old"
+
+
+def test_metadata_of_a_schema_stay_beside_what_is_declared(tmp_path):
+    """A ledger keeps the version of its rows there: without it they would be migrated from the first version on."""
+    schema = EXAMPLE.with_metadata({b"rayleigh.schema_version": b"7"})
+    shard = write_shard(Folder(str(tmp_path)), schema.empty_table(), schema)
+    assert pq.read_schema(tmp_path / shard.path).metadata == {b"rayleigh.schema_version": b"7"}
+    assert read_shard(Folder(str(tmp_path)), shard).schema.metadata == {b"rayleigh.schema_version": b"7"}
+    assert b"rayleigh.columns" in pq.ParquetFile(tmp_path / shard.path).metadata.metadata

@@ -5,6 +5,7 @@ Its front matter lists the tables as `configs`, each with its splits, as the Hub
 equal bytes, whoever made them.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -110,13 +111,13 @@ def _section(name: str, table: Table, folder: Folder) -> str:
     return "\n".join([*lines, ""])
 
 
-def _row(path: str, kind: str, text: dict[str, Any]) -> str:
+def _row(path: str, kind: str, text: Mapping[str, Any]) -> str:
     null = ("yes" if text.get("nullable") else "no") if text else ""
     cells = (path, kind, null, in_words(text))
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def in_words(text: dict[str, Any]) -> str:
+def in_words(text: Mapping[str, Any]) -> str:
     """Return what is declared of a column, as one sentence for a person."""
     parts = [text.get("description", "")]
     if text.get("unit"):

@@ -4,7 +4,7 @@
     rules          answers that pass every check and whose prompt's samples agree as the contract requires
     without CHECK  `rules` without one check (`agreement` counts as a check)
     judge          the half of `rules` with the higher rubric score: a raw score has no threshold of its own
-    calibrated     answers of `rules` whose confidence reaches `judges.accept.confidence`
+    calibrated     answers of `rules` whose confidence reaches `judges.accept.confidence`; with `judges.evidence` called `evidence`
 
 One answer per prompt is used, drawn by hash among those that pass, so that a subset cannot profit from knowledge that its filter
 does not use. All subsets have as many prompts as the smallest one, drawn by hash as well: they share as many prompts as they can,
@@ -98,10 +98,11 @@ def _filters(answers: Sequence[AnswerFacts], section: Judges) -> Iterator[_Filte
         middle = median(scores)
         what = "rules, and the half with the higher rubric score"
         yield _Filter("judge", what, lambda answer: not answer.failed and (answer.score or 0) >= middle)
-    if scores and section.calibrate:
-        threshold = section.accept.confidence
-        what = f"rules, and a calibrated confidence of at least {threshold:g}"
-        yield _Filter("calibrated", what, lambda answer: not answer.failed and (answer.confidence or 0) >= threshold)
+    threshold, has_confidence = section.accept.confidence, any(answer.confidence is not None for answer in answers)
+    if has_confidence and section.calibrate and (scores or section.evidence):
+        name, kind = ("evidence", "confidence from evidence") if section.evidence else ("calibrated", "calibrated confidence")
+        what = f"rules, and a {kind} of at least {threshold:g}"
+        yield _Filter(name, what, lambda answer: not answer.failed and (answer.confidence or 0) >= threshold)
 
 
 def _draw(candidates: Sequence[Subset], kept: Sequence[Sequence[AnswerFacts]], size: int) -> Iterator[Subset]:

@@ -17,7 +17,7 @@ class SubsetResult(Record):
     """A subset of the answers, and how students do that learn from it."""
 
     name: str
-    """Such as `all`, `rules`, `without grounded`, `judge`, `calibrated`."""
+    """Such as `all`, `rules`, `without grounded`, `judge`, `calibrated`, `evidence`."""
     what: str
     """Which answers pass, in words."""
     answers: int

@@ -53,6 +53,15 @@ def test_each_subset_learns_from_answers_that_pass_its_rules_and_all_are_of_one_
     assert min(one.confidence for one in kept["calibrated"]) >= 0.6
 
 
+def test_without_a_judge_the_confidence_from_evidence_is_a_filter():
+    known = {one.answer_id: one._replace(score=None) for one in answers()}
+    order = section(calibrate={"gold": GOLD}, accept={"confidence": 0.6}, evidence={"of": ["logprob"]})
+    found = named(subsets(known.values(), order))
+    assert "judge" not in found and "calibrated" not in found
+    assert min(known[key].confidence for key in found["evidence"].chosen) >= 0.6 and len(found["evidence"].chosen) > 10
+    assert "evidence" not in named(subsets([one._replace(confidence=None) for one in known.values()], order))
+
+
 def test_subset_that_is_another_one_is_left_out_by_name():
     found = named(subsets(answers(), section(calibrate={"gold": GOLD}, accept={"confidence": 0.1})))
     assert found["calibrated"].left_out == "the same answers as rules" and not found["calibrated"].chosen

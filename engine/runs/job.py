@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 from engine.contract import Contract, Profile
@@ -18,6 +19,7 @@ from engine.runs.recipe import changes, identify, imported, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 
+LAZY = ("transformers",)  # packages that exchange their module as they load: a thread that comes by meanwhile misses its names
 SIGNAL_SECONDS = 0.5  # at most this long after Ctrl-C, a wave of jobs is told
 
 
@@ -203,8 +205,8 @@ def _run_wave(contexts: Sequence[JobContext]) -> dict[str, Exception]:
         except Exception as error:
             return {contexts[0].job.name: error}
         return {}
-    for context in contexts:
-        imported(context.job.run)  # here: two threads that import torch at once see each other's half-made modules
+    for name in [*(context.job.run.partition(":")[0] for context in contexts), *LAZY]:
+        import_module(name)  # here: two threads that import torch at once see each other's half-made modules
     threads = ThreadPoolExecutor(len(contexts))
     try:
         tasks = [threads.submit(run_job, context) for context in contexts]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -104,6 +105,16 @@ def test_line_finished_runs_nothing_and_enters_no_session(tmp_path):
 
     assert drive(tmp_path, session=session) == []
     assert set(ran.values()) == {1}
+
+
+def test_packages_that_threads_cannot_import_at_once_are_there_before_jobs_run_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    monkeypatch.setattr("engine.runs.job.LAZY", ("tabnanny",))
+    found = {}
+    for name in ("answers", "students/left", "students/right"):
+        behaviour[name] = lambda context: found.update({context.job.name: "tabnanny" in sys.modules})
+    drive(tmp_path)
+    assert found == {"answers": False, "students/left": True, "students/right": True}
 
 
 def small(context: JobContext) -> bool:

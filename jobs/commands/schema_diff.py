@@ -1,6 +1,6 @@
 """How the tables of one run differ from those of another: columns, types, nullability, closed sets, units."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +12,7 @@ from engine.storage.migrations import RENAMED
 from jobs import workspace
 from jobs.commands.sql import finished
 
-Fields = dict[str, tuple[str, dict[str, object]]]
+Fields = dict[str, tuple[str, Mapping[str, object]]]
 """Path of a column -> its type and what its file declares of it."""
 DECLARED = {"nullable": "nullability", "values": "values", "unit": "unit"}
 

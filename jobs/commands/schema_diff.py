@@ -101,7 +101,7 @@ def _renamed(path: str) -> str:
     return f"{RENAMED.get(column, column)}{dot}{inner}"
 
 
-def _redeclared(table: str, column: str, before: dict[str, object], after: dict[str, object]) -> Iterator[ColumnChange]:
+def _redeclared(table: str, column: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[ColumnChange]:
     for key, change in DECLARED.items():
         one, other = before.get(key), after.get(key)
         if one != other:

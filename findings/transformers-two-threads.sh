@@ -3,9 +3,8 @@
 #
 # Guess: imports are safe in threads: a thread that finds a module half loaded waits for the lock of this module, and goes on with it.
 # Seen:  of four threads that run `from transformers import AutoTokenizer` at once, one or two fail with "cannot import name" in most
-#        processes. The package puts a
-#        lazy object in its own place in sys.modules as it loads; a thread that waited holds the module that was there
-#        before, which has no names. With `import transformers` once before the threads begin, none fails.
+#        processes. The package puts a lazy object in its own place in sys.modules as it loads; a thread that waited holds the module
+#        that was there before, which has no names. With `import transformers` once before the threads begin, none fails.
 # With:  transformers 5.19.0
 set -euo pipefail
 folder=$(mktemp -d)

@@ -118,8 +118,10 @@ class Views:
         """Create the views over runs and registry; the artifacts' own tables have precedence."""
         folder = Folder(workspace.registry(registry, self.sources[0].folder)) if self.sources else None
         folder = workspace.run_folder(registry) if registry else folder
-        created, requests = [], REQUEST.insert(0, pa.field("run", pa.string())) if self.labelled else REQUEST
-        for name, rows in {**overview(self.sources, folder), REQUESTS: requests.empty_table()}.items():
+        first = [pa.field("run", pa.string())] if self.labelled else []
+        records = {name: pa.schema([*first, *schema]).empty_table() for name, schema in ((REQUESTS, REQUEST), (SHADOWS, SHADOW))}
+        created = []
+        for name, rows in {**overview(self.sources, folder), **records}.items():
             if name not in self.tables:
                 self.connection.register(name, rows)
                 created.append(name)

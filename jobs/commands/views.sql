@@ -99,21 +99,14 @@ select run, date_trunc('day', time) as day, unit, count(*) as requests, count(*)
     round(quantile_cont(latency_ms, 0.95), 1) as p95_ms, sum(cost) as cost
 from requests group by all order by run, day, unit;
 
--- agreement_over_time (requests): How often do two deployments give the same answer to the same request, day by day?
--- Requests are paired by the hash of their messages, as those of a challenger in shadow are. A line that falls is drift.
-select date_trunc('day', a.time) as day, a.deployment as champion, b.deployment as challenger, count(*) as pairs,
-    count(*) filter (a.answer = b.answer) as same, round(avg((a.answer is not distinct from b.answer)::int), 3) as agreement
-from (select deployment, prompt_hash, min(time) as time, min_by(answer, time) as answer from requests
-      where status = 200 and prompt_hash is not null group by all) a
-join (select deployment, prompt_hash, min(time) as time, min_by(answer, time) as answer from requests
-      where status = 200 and prompt_hash is not null group by all) b
-    on a.prompt_hash = b.prompt_hash and a.deployment <> b.deployment and (a.time, a.deployment) < (b.time, b.deployment)
-group by all order by day, champion, challenger;
+-- agreement_over_time (shadows): How often does a challenger in shadow agree with the reference, day by day?
+-- `champion_agreement`: the same of what answered the callers. A line that falls is drift; `word`: what the comparison says at its end.
+select run, date_trunc('day', time) as day, champion, challenger, reference, count(*) as compared,
+    round(avg(agrees::int), 3) as agreement, round(avg(champion_agrees::int), 3) as champion_agreement, arg_max(word, time) as word
+from shadows group by all order by run, day, champion, challenger;
 
--- shadow_disagreements (requests): To which requests does a challenger in shadow give another answer?
+-- shadow_disagreements (shadows): To which requests does a challenger in shadow give another answer than the champion?
 -- The text is there only if the server kept it (`--keep-text`).
-select a.time, a.prompt_hash, a.prompt, a.deployment as champion, a.answer as champion_answer, a.confidence as champion_confidence,
-    b.deployment as challenger, b.answer as challenger_answer, b.confidence as challenger_confidence
-from requests a join requests b
-    on a.prompt_hash = b.prompt_hash and a.deployment <> b.deployment and (a.time, a.request_id) < (b.time, b.request_id)
-where a.status = 200 and b.status = 200 and a.answer is distinct from b.answer order by a.time desc, a.prompt_hash;
+select run, time, request_id, prompt, champion_answer, champion_confidence, challenger_answer, challenger_confidence, reference_answer,
+    agrees, champion_agrees
+from shadows where challenger_answer is distinct from champion_answer order by time desc, request_id;

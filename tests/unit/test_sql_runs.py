@@ -16,8 +16,8 @@ from engine.records.record import Identity
 from engine.release import learnt
 from engine.release.registry import Ground, Package, Registry
 from engine.rows import EXAMPLE, PROMPT, from_rows
-from engine.serving.record_files import RecordFiles
-from engine.serving.schemas import REQUEST
+from engine.serving.record_files import SHADOW_FOLDER, RecordFiles
+from engine.serving.schemas import REQUEST, SHADOW
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from jobs.cli import app
@@ -59,7 +59,21 @@ def world(tmp_path_factory):
     ]  # fmt: skip
     files.append(from_rows(requests, REQUEST))
     files.close()
+    compared = RecordFiles(root / "kept" / SHADOW_FOLDER, schema=SHADOW)
+    compared.append(from_rows([_shadow(day, number) for day in (1, 2) for number in range(4)], SHADOW))
+    compared.close()
     return root
+
+
+def _shadow(day, number):
+    """A comparison of which the challenger fails the first `day` of four requests."""
+    differs = number < day
+    return dict.fromkeys(SHADOW.names) | {
+        "request_id": f"{day}{number}", "time": datetime(2026, 1, day, 12, number, tzinfo=UTC), "unit": "count", "champion": "old",
+        "challenger": "new", "reference": "teacher", "champion_answer": "same", "challenger_answer": "other" if differs else "same",
+        "challenger_fault": "", "reference_fault": "", "agrees": not differs, "champion_agrees": True, "word": "keep watching",
+        "pairs": 1,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +146,9 @@ def test_answers_of_questions_are_right(runs, world):
     sure = {number: CONFIDENCES[number, 0] >= 0.3 for number in range(8)}
     assert judged["agreement"] == round(sum(sure[number] == (number % 2 == 0) for number in sure) / 8, 3)
     days = rows(str(world / "kept"), "--question", "agreement_over_time")
-    assert [(row["champion"], row["challenger"], row["pairs"], row["same"]) for row in days] == [
-        ("old", "new", 4, 3),
-        ("old", "new", 4, 2),
+    assert [(row["champion"], row["challenger"], row["compared"], row["agreement"], row["champion_agreement"]) for row in days] == [
+        ("old", "new", 4, 0.75, 1.0),
+        ("old", "new", 4, 0.5, 1.0),
     ]
     differing = rows(str(world / "kept"), "--question", "shadow_disagreements")
     assert len(differing) == 3 and {row["challenger_answer"] for row in differing} == {"other"}

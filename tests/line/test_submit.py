@@ -1,10 +1,14 @@
 """Jobs on a real cluster with a dashboard: exit codes, what is sent, attempts, a graceful stop, counters that nodes export."""
 
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,12 +19,6 @@ from jobs.commands.submit import Submission
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 180.0  # seconds that something may take on a busy machine
-CLUSTER = """
-import sys, ray
-context = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=0, object_store_memory=100 * 2**20)
-print("ADDRESS", context.dashboard_url, flush=True)
-sys.stdin.read()
-"""
 COUNTS = """
 import time, urllib.request
 import ray
@@ -47,22 +45,47 @@ print(*sorted(found))
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of the dashboard of a cluster in a process of its own, which other tests of this process do not meet."""
+    """The dashboard of a cluster with ports and a folder of its own, so that jobs meet no other cluster of this machine."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs find `rayleigh` and this Python
-    variables = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
-        env=variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout and process.stdin
-        line = next((line for line in process.stdout if line.startswith("ADDRESS")), "")
-        assert line, "the cluster did not start"
-        yield f"http://{line.split()[1]}"
-        process.stdin.close()
+    variables = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    dashboard, agent = free_port(), free_port()
+    options = {
+        "port": 0,
+        "dashboard-port": dashboard,
+        "dashboard-agent-listen-port": agent,
+        "num-cpus": 2,
+        "include-dashboard": "true",
+    }
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        options |= {"object-store-memory": 100 * 2**20, "temp-dir": folder}
+        words = [
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            "--head",
+            "--block",
+            *(f"--{name}={value}" for name, value in options.items()),
+        ]
+        with subprocess.Popen(words, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            until(
+                lambda: (
+                    answers(f"http://127.0.0.1:{dashboard}/api/version")
+                    and answers(f"http://127.0.0.1:{agent}/api/local_raylet_healthz")
+                )
+            )
+            yield f"http://127.0.0.1:{dashboard}"
+            process.terminate()  # with --block, Ray ends what it started
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=10) as reply:
+        return reply.status == 200
+    return False
 
 
 def job(folder: Path, name: str, entrypoint: str) -> Submission:

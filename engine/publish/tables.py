@@ -1,5 +1,6 @@
 """The tables that leave a run, declared as those of artifacts are: texts, units and closed sets of columns leave with them."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -50,7 +51,7 @@ def annotated(table: str, key: str) -> pa.Schema:
 
 
 def _field(declared: Declaration, path: str, column: Column, key: str) -> pa.Field:
-    parts = {name: str(value) for name, value in description(column).items()}
+    parts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in description(column).items()}
     inner = [(name, one) for name, one in declared.by_path.items() if name.startswith(f"{path}.")]
     kind = pa.list_(pa.struct([_field(declared, name, one, key) for name, one in inner])) if inner else column.type
     return pa.field(column.name, kind, metadata={**parts, key: in_words(description(column))})

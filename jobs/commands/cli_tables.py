@@ -1,5 +1,6 @@
-"""The commands `rayleigh check-data` and `rayleigh schema diff`."""
+"""The commands `rayleigh check-data`, `rayleigh schema diff` and `rayleigh schema package`."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -36,6 +37,14 @@ def diff(
 
     result = schema_diff.schema_diff(before, after)
     show(result, schema_diff.as_text(result), as_json)
+
+
+@schema.command("package")
+def package(run: Run) -> None:
+    """Print the data contracts of RUN's tables as a Data Package: types, closed sets, ranges, keys, and every rule as SQL."""
+    from jobs.commands import schema_package
+
+    typer.echo(json.dumps(schema_package.schema_package(run), indent=1))
 
 
 tables.add_typer(schema, name="schema")

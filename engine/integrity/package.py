@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 import pyarrow as pa
 from pydantic import JsonValue
 
-from engine.columns import Column, Declaration, description
+from engine.columns import Column, Declaration
 from engine.integrity.contracts import COUNTS, DISJOINT, REFERENCES, ROWS, TOTALS, Reference
 from engine.integrity.rules import conditions, quoted
 from engine.integrity.tables import CheckedTable
@@ -68,17 +68,16 @@ def _resource(key: str, table: CheckedTable, tables: Mapping[str, CheckedTable],
 
 def _field(declared: Declaration, path: str, column: Column) -> Json:
     """Return the field of a column; of a list of structs with their fields as `items`."""
-    found = {name: value for name, value in description(column).items() if name in ("description", "unit")}
+    unit: Json = {"unit": column.rules.unit} if column.rules.unit else {}
     inner = [(name, one) for name, one in declared.by_path.items() if name.startswith(f"{path}.")]
     items: Json = {"items": {"type": "object", "fields": [_field(declared, name, one) for name, one in inner]}} if inner else {}
     if pa.types.is_list(column.type) and not inner:
         items = {"items": {"type": _type(column.type.value_type)}}
     binary: Json = {"format": "binary"} if pa.types.is_binary(column.type) else {}
     limits = _constraints(column)
-    return {
-        "name": column.name, "type": _type(column.type), **binary, **found, **({"constraints": limits} if limits else {}),
-        "rayleigh:arrow": str(column.type) if not inner else "list<struct>", **items,
-    }  # fmt: skip
+    about: Json = {"name": column.name, "type": _type(column.type), "description": column.text, **unit, **binary, **items}
+    arrow = str(column.type) if not inner else "list<struct>"
+    return {**about, **({"constraints": limits} if limits else {}), "rayleigh:arrow": arrow}
 
 
 def _constraints(column: Column) -> Json:

@@ -16,16 +16,16 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from every_table import ROWS, every_table
-from made_run import made_run
 from pairs_run import pairs_run
+from test_check_data import clean  # noqa: F401 - a run that is right
 
-from engine.columns import Declaration, description
+from engine.columns import Declaration
 from engine.publish.tables import SCHEMAS
 from engine.storage.artifact import Artifact
-from engine.storage.readme import in_words
 from jobs.cli import app
 from jobs.commands.export_data import Order, export
 from jobs.commands.sql import Views
+from jobs.commands.sql_docs import column_docs
 from jobs.workspace import models_home
 
 pytestmark = [pytest.mark.exports, pytest.mark.filterwarnings("ignore")]  # the readers' own warnings
@@ -33,8 +33,7 @@ READERS = Path(models_home()).parent / "exporters" / "readers"
 if not READERS.is_dir():
     pytest.skip(f"{READERS} is not there: `make exports` installs it", allow_module_level=True)
 sys.path.append(str(READERS))
-ORDER = {"where": "pool = 'train'", "licences": ("CC0-1.0",)}
-QUERY = "select e.*, p.licence from {} e join prompts p using (prompt_id) where p.licence = 'CC0-1.0' order by all"
+QUERY = "select e.*, p.licence from {} e join prompts p using (prompt_id) where p.licence = 'CC0-1.0'"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def by_id(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
 def exported(run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("exported")
     for form in ("delta", "iceberg", "lance"):
-        export(run, str(root / form), Order(form, None, ORDER["licences"]))
+        export(run, str(root / form), Order(form, licences=("CC0-1.0",)))
     return root
 
 
@@ -168,15 +167,7 @@ def test_mlcroissant_validates_and_reads_every_split(run: str, tmp_path: Path) -
     assert not dataset.metadata.issues.errors
     assert {split: sum(1 for _ in dataset.records(split)) for split in result.rows} == result.rows
     fields = {field.name: field.description for each in dataset.metadata.record_sets for field in each.fields}
-    assert fields["target"] == in_words(description(every_column("target")))
-
-
-def every_column(name: str) -> Any:
-    from engine.columns import declaration
-
-    found = declaration(SCHEMAS["examples"])
-    assert found is not None
-    return found.by_path[name]
+    assert str(fields["target"]) == column_docs("examples")["target"]
 
 
 def package(run: str) -> dict[str, Any]:
@@ -194,30 +185,23 @@ def errors(described: dict[str, Any], key: str, rows: list[dict[str, Any]]) -> s
     return {(kind, field) for kind, field in report.flatten(["type", "fieldName"])}
 
 
-def test_frictionless_takes_the_package_and_finds_the_rows_right(tmp_path: Path) -> None:
-    run = str(made_run(str(tmp_path / "run"), tmp_path / "seeds").folder)
-    described = package(run)
+def test_frictionless_takes_the_package_and_finds_clean_rows_right(clean: Path, tmp_path: Path) -> None:  # noqa: F811
+    described = package(str(clean))
+    path = tmp_path / "datapackage.json"
+    path.write_text(json.dumps(described))
     frictionless = importlib.import_module("frictionless")
-    (Path(run) / "datapackage.json").write_text(json.dumps(described))
-    loaded = frictionless.Package(str(Path(run) / "datapackage.json"))
-    assert [resource.name for resource in loaded.resources] == [each["name"] for each in described["resources"]]
-    views = Views(run)
+    report = frictionless.Package.validate_descriptor(described)
+    assert report.valid, report.flatten(["type", "note"])
+    assert [each.name for each in frictionless.Package(str(path)).resources] == [each["name"] for each in described["resources"]]
+    views = Views(str(clean))
     for resource in described["resources"]:
-        table = resource["name"].rpartition("/")[2]
-        rows = [row for row in views.rows(f'select * from "{table}"')]
-        if rows and table != "steps":  # one view over all students
-            assert errors(described, resource["name"], rows) == set() or table in KNOWN, (
-                table,
-                errors(described, resource["name"], rows),
-            )
+        rows = views.rows(f'select * from "{resource["name"].rpartition("/")[2]}"')
+        assert errors(described, resource["name"], rows) == set(), resource["name"]
 
 
-KNOWN: set[str] = set()
-
-
-def test_frictionless_finds_planted_faults(run: str) -> None:
-    described = package(run)
-    row = Views(run).rows("select * from candidates limit 1")[0]
+def test_frictionless_finds_planted_faults(clean: Path) -> None:  # noqa: F811
+    described = package(str(clean))
+    row = Views(str(clean)).rows("select * from candidates limit 1")[0]
     assert errors(described, "candidates/candidates", [row]) == set()
     for column, value, kind in (
         ("answer", None, "constraint-error"), ("pool", "trian", "constraint-error"), ("confidence", 1.5, "constraint-error"),

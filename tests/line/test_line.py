@@ -14,6 +14,7 @@ from engine.checks import TAGS
 from engine.grading.routing import REASONS
 from engine.rows import POOLS
 from tests.planted import by_hand
+from tests.readers import require_open
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -175,6 +176,15 @@ def test_reported_exact_match_is_that_of_the_rows(unbroken):
 def test_trace_walks_from_an_example_to_its_seed_line(unbroken):
     found = json.loads(rayleigh("sql", unbroken, "select example_id from examples order by 1 limit 1", "--json"))
     assert "train.jsonl" in rayleigh("trace", unbroken, found["example_id"])
+
+
+def test_every_table_opens_in_every_reader_with_the_same_rows_splits_and_texts(unbroken):
+    assert require_open(unbroken) >= 10
+
+
+def test_data_contracts_hold(unbroken):
+    found = json.loads(rayleigh("check-data", unbroken, "--json"))
+    assert found["violations"] == [] and found["skipped"] == [] and found["rows"] > 0
 
 
 def test_sql_cannot_write(unbroken, tmp_path):

@@ -1,6 +1,5 @@
 """rayleigh export RUN arrays: token ids and log-probabilities as NumPy and Safetensors read them; formats that need an extra."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -11,7 +10,7 @@ from tokens_run import OTHER, OWN, tokens_run
 from typer.testing import CliRunner
 
 from engine.inference.chat_template import load_tokenizer
-from engine.publish import arrays
+from engine.publish import arrays, formats
 from engine.publish.tables import EXPORTED_EXAMPLE, annotated
 from jobs.cli import app
 from jobs.commands import export_arrays
@@ -150,7 +149,7 @@ def test_run_without_tokens_is_told_how_to_make_them(tmp_path):
 
 @pytest.mark.parametrize("form", ["delta", "iceberg", "lance"])
 def test_missing_package_names_the_extra_and_leaves_no_folder(run, tmp_path, monkeypatch, form):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(formats.FORMATS, form, formats.FORMATS[form]._replace(package="no_such_package"))
     assert "pip install 'rayleigh[tables]'" in ask(run, form, tmp_path / "out", code=1)
     assert list(tmp_path.iterdir()) == []
 

@@ -15,6 +15,7 @@ from every_table import ROWS, every_table
 
 from engine.columns import COLUMNS_KEY, description
 from jobs.tables import WRITTEN
+from tests.readers import require_open
 from tests.spark_rules import problems
 
 
@@ -42,6 +43,10 @@ def splits(declared):
 
 def test_every_table_of_a_job_is_there(tables):
     assert len(tables) == len(WRITTEN) >= 16
+
+
+def test_all_readers_find_what_the_records_say(root, tables):
+    assert require_open(root) == len(tables)
 
 
 def test_arrow_finds_rows_columns_and_texts(root, tables):

@@ -39,7 +39,7 @@ def data_package(name: str, tables: Mapping[str, CheckedTable], *, root: str) ->
 def table_schema(declared: Declaration) -> Json:
     """Return the Table Schema of a declared table, without foreign keys. An empty string is a value, only null is missing."""
     fields: list[JsonValue] = [_field(declared, column.name, column) for column in declared.columns]
-    unique: Json = {"primaryKey": list(declared.unique)} if declared.unique else {}
+    unique: Json = {"primaryKey": [*declared.unique]} if declared.unique else {}
     return {"fields": fields, "missingValues": [], **unique}
 
 
@@ -84,7 +84,7 @@ def _constraints(column: Column) -> Json:
     rules, is_list = column.rules, pa.types.is_list(column.type)
     listed: dict[str, JsonValue] = {
         "required": True if not rules.null else None,
-        "enum": list(rules.values) or None,
+        "enum": [*rules.values] or None,
         "minLength" if is_list else "minimum": _number(column, rules.low),
         "maximum": None if is_list else _number(column, rules.high),
     }
@@ -130,7 +130,7 @@ def _foreign_keys(key: str, tables: Mapping[str, CheckedTable]) -> Iterator[Json
 def _reference(each: Reference) -> Json:
     return {
         "table": each.table, "column": each.column, "value": each.value or quoted(each.column), "where": each.where,
-        "in": list(each.to),
+        "in": [*each.to],
     }  # fmt: skip
 
 
@@ -138,10 +138,10 @@ def _counts(tables: Mapping[str, CheckedTable]) -> Iterator[JsonValue]:
     """Yield which counts of the records the tables must have."""
     for each in COUNTS:
         if each.table in tables:
-            yield {"table": each.table, "column": each.column, "labels": dict(each.names)}
+            yield {"table": each.table, "column": each.column, "labels": {**each.names}}
     for key, job, labels in TOTALS:
         if key in tables:
-            yield {"table": key, "job": job, "labels": list(labels)}
+            yield {"table": key, "job": job, "labels": [*labels]}
 
 
 def _matching(pattern: str, tables: Mapping[str, CheckedTable]) -> bool:

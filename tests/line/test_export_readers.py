@@ -7,6 +7,7 @@ import importlib
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,17 @@ from jobs.workspace import models_home
 
 pytestmark = [pytest.mark.exports, pytest.mark.filterwarnings("ignore")]  # the readers' own warnings
 READERS = Path(models_home()).parent / "exporters" / "readers"
-if not READERS.is_dir():
-    pytest.skip(f"{READERS} is not there: `make exports` installs it", allow_module_level=True)
-sys.path.append(str(READERS))
 QUERY = "select e.*, p.licence from {} e join prompts p using (prompt_id) where p.licence = 'CC0-1.0'"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def readers() -> Iterator[None]:
+    """Let these tests, and no others of the session, import the readers."""
+    if not READERS.is_dir():
+        pytest.skip(f"{READERS} is not there: `make exports` installs it")
+    sys.path.append(str(READERS))
+    yield
+    sys.path.remove(str(READERS))
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ The packages lie in a folder beside (`tests/line/readers.txt`), which is appende
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars
 import pytest
 from typer.testing import CliRunner
 
@@ -96,10 +96,21 @@ def test_a_table_is_one_commit(exported: Path) -> None:
     assert readme(exported / "lance", "examples")["table"].version == 1
 
 
+POLARS = """
+import sys
+sys.path.append(sys.argv[1])
+import polars
+from pyiceberg.catalog.sql import SqlCatalog
+table = SqlCatalog("toy", uri=f"sqlite:///{sys.argv[3]}/catalog.db").load_table("toy.examples")
+print(polars.scan_delta(f"{sys.argv[2]}/examples").collect().height, polars.scan_iceberg(table).collect().height)
+"""
+
+
 def test_polars_reads_delta_and_iceberg(exported: Path) -> None:
+    words = [sys.executable, "-c", POLARS, str(READERS), str(exported / "delta"), str(exported / "iceberg")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)  # polars looks for readers when it is imported
     rows = readme(exported / "delta", "examples")["rows"].num_rows
-    assert polars.scan_delta(str(exported / "delta" / "examples")).collect().height == rows
-    assert polars.scan_iceberg(readme(exported / "iceberg", "examples")["table"]).collect().height == rows
+    assert done.stdout.split() == [str(rows)] * 2, done.stderr
 
 
 def test_units_and_texts_inside_of_lists_are_kept(exported: Path) -> None:
@@ -204,7 +215,8 @@ def test_frictionless_takes_the_package_and_finds_clean_rows_right(clean: Path, 
     views = Views(str(clean))
     for resource in described["resources"]:
         rows = views.rows(f'select * from "{resource["name"].rpartition("/")[2]}"')
-        assert errors(described, resource["name"], rows) == set(), resource["name"]
+        if rows:  # an empty list is no source
+            assert errors(described, resource["name"], rows) == set(), resource["name"]
 
 
 def test_frictionless_finds_planted_faults(clean: Path) -> None:  # noqa: F811

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,44 @@ def test_every_table_opens_in_every_reader_with_the_same_rows_splits_and_texts(u
 def test_data_contracts_hold(unbroken):
     found = json.loads(rayleigh("check-data", unbroken, "--json"))
     assert found["violations"] == [] and found["skipped"] == [] and found["rows"] > 0
+
+
+def test_compare_names_the_one_threshold_that_differs_and_all_that_moved(unbroken, tmp_path):
+    """The same answers, accepted from a higher agreement on: real jobs, nothing is asked again."""
+    other = tmp_path / "other"
+    shutil.copytree(unbroken, other)
+    for job in ("candidates", "dataset", "tokens", "students", "reports"):
+        shutil.rmtree(other / job)
+    finish(other, "--set", "judges.accept.agreement=0.9", "--until", "dataset")
+    [pair] = json.loads(rayleigh("compare", unbroken, other, "--json"))["pairs"]
+    assert pair["contract"] == [{"key": "judges.accept.agreement", "before": 0.5, "after": 0.9}]
+    assert {job["job"]: (job["state"], job["because"]) for job in pair["jobs"]} == {
+        "prompts": ("same", []),
+        "candidates": ("changed", ["judges.accept.agreement"]),
+        "dataset": ("changed", ["candidates"]),
+        **dict.fromkeys(("tokens", STUDENT, "reports"), ("only before", [])),
+    }
+    before, after = ({row["answer_id"]: row for row in answers(run)} for run in (unbroken, other))
+    moved = [name for name in before if before[name]["pool"] != after[name]["pool"]]
+    assert moved and all(0.5 <= before[name]["agreement"] < 0.9 for name in moved)
+    shifts = [shift for shift in pair["pools"]["shifts"] if shift["before"] != shift["after"]]
+    assert sum(shift["rows"] for shift in shifts) == len(moved)
+    assert {name for shift in shifts for name in shift["examples"]} <= set(moved)
+    assert (pair["answers"]["same"], pair["answers"]["other"]) == (len(before), 0) and pair["prompts"]["shifts"] == []
+    old, new = ({row["example_id"] for row in examples(run)} for run in (unbroken, other))
+    assert (pair["dataset"]["out"], pair["dataset"]["into"]) == (len(old - new), len(new - old))
+    assert pair["models"] is None and pair["costs"]["paid"][0] == pair["costs"]["paid"][1]
+    said = {sentence.partition(" ")[0].strip(":") for sentence in pair["summary"]}
+    assert said <= {"The", "candidates", "What", "Finished", "Pools", "Dataset"} and {"The", "candidates", "Pools"} <= said
+
+
+def answers(run):
+    said = rayleigh("sql", run, "select answer_id, pool, agreement from candidates", "--json")
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def examples(run):
+    return [json.loads(line) for line in rayleigh("sql", run, "select example_id from examples", "--json").splitlines()]
 
 
 def test_sql_cannot_write(unbroken, tmp_path):

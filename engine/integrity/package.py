@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from engine.columns import Column, Declaration
 from engine.integrity.contracts import COUNTS, DISJOINT, REFERENCES, ROWS, TOTALS, Reference
-from engine.integrity.rules import conditions, quoted
+from engine.integrity.rules import TOLERANCE, conditions, quoted
 from engine.integrity.tables import CheckedTable
 from engine.rows import VERSION
 
@@ -62,7 +62,7 @@ def _resource(key: str, table: CheckedTable, tables: Mapping[str, CheckedTable],
             {"path": f"{folder}/{shard.path}", "bytes": shard.bytes, "hash": f"sha256:{shard.sha256}", "rows": shard.rows}
             for shard in stored.shards
         ],
-        "rayleigh:checks": [*_checks(table)],
+        "rayleigh:checks": [*row_rules(table)],
     }
 
 
@@ -85,15 +85,17 @@ def _constraints(column: Column) -> Json:
     listed: dict[str, JsonValue] = {
         "required": True if not rules.null else None,
         "enum": [*rules.values] or None,
-        "minLength" if is_list else "minimum": _number(column, rules.low),
-        "maximum": None if is_list else _number(column, rules.high),
+        "minLength" if is_list else "minimum": _limit(column, rules.low, -TOLERANCE),
+        "maximum": None if is_list else _limit(column, rules.high, TOLERANCE),
     }
     return {name: value for name, value in listed.items() if value is not None}
 
 
-def _number(column: Column, value: float | None) -> float | int | None:
-    whole = pa.types.is_integer(column.type) or pa.types.is_list(column.type)
-    return int(value) if value is not None and whole else value
+def _limit(column: Column, value: float | None, slack: float) -> float | int | None:
+    """Return a limit as `rayleigh check-data` holds it: floats may be beyond it by `slack`."""
+    if value is None:
+        return None
+    return value + slack if pa.types.is_floating(column.type) else int(value)
 
 
 def _type(kind: pa.DataType) -> str:
@@ -106,8 +108,8 @@ def _type(kind: pa.DataType) -> str:
     return "number" if pa.types.is_floating(kind) else "string"
 
 
-def _checks(table: CheckedTable) -> Iterator[JsonValue]:
-    """Yield every rule on one row as SQL that is true where it is broken, and the one on all rows."""
+def row_rules(table: CheckedTable) -> Iterator[JsonValue]:
+    """Yield every rule on the rows of a table, as SQL that is true where it is broken."""
     pattern = next((pattern for pattern in ROWS if fnmatch(table.name, pattern)), "")
     for each in [*conditions(table.declared), *ROWS.get(pattern, ())]:
         yield {"column": each.column, "rule": each.rule, "expected": each.expected, "broken": each.sql}

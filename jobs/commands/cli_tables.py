@@ -1,6 +1,5 @@
 """The commands `rayleigh check-data`, `rayleigh schema diff` and `rayleigh schema package`."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -40,11 +39,12 @@ def diff(
 
 
 @schema.command("package")
-def package(run: Run) -> None:
-    """Print the data contracts of RUN's tables as a Data Package: types, closed sets, ranges, keys, and every rule as SQL."""
+def package(run: Run, as_json: Json = False) -> None:
+    """Show the data contracts of RUN's tables; with --json as a Data Package: types, sets, ranges, keys, all rules as SQL."""
     from jobs.commands import schema_package
 
-    typer.echo(json.dumps(schema_package.schema_package(run), indent=1))
+    result = schema_package.schema_package(run)
+    show(result.package, result.text, as_json)
 
 
 tables.add_typer(schema, name="schema")

@@ -190,7 +190,7 @@ def test_mlcroissant_validates_and_reads_every_split(run: str, tmp_path: Path) -
 
 
 def package(run: str) -> dict[str, Any]:
-    result = CliRunner().invoke(app, ["schema", "package", run], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["schema", "package", run, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 

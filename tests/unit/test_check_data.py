@@ -237,7 +237,7 @@ def test_damaged_tables_are_named_as_not_read(run):
 
 def published(run):
     """What breaks the rules of `rayleigh schema package`, by DuckDB on the package and the files alone."""
-    result = CliRunner().invoke(app, ["schema", "package", str(run)], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["schema", "package", str(run), "--json"], catch_exceptions=False)
     package = json.loads(result.stdout)
     found = set()
     with duckdb.connect() as connection:
@@ -281,13 +281,13 @@ def test_published_contract_holds_on_a_clean_run(clean):
 
 
 def test_published_package_says_types_sets_ranges_and_keys_in_the_words_of_the_standard(clean):
-    result = CliRunner().invoke(app, ["schema", "package", str(clean)], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["schema", "package", str(clean), "--json"], catch_exceptions=False)
     resources = {each["name"]: each for each in json.loads(result.stdout)["resources"]}
     candidates = resources["candidates/candidates"]
     assert all((clean / path).is_file() for each in resources.values() for path in each["path"])
     fields = {field["name"]: field for field in candidates["schema"]["fields"]}
     assert fields["pool"]["constraints"]["enum"][0] == "train" and fields["pool"]["description"] == "where the answer goes"
-    assert (fields["score"]["type"], fields["score"]["constraints"]) == ("number", {"minimum": 0, "maximum": 1})
+    assert (fields["score"]["type"], fields["score"]["constraints"]) == ("number", {"minimum": -1e-4, "maximum": 1 + 1e-4})
     assert fields["answer"]["constraints"] == {"required": True} and fields["logprob"]["unit"] == "nats"
     assert [item["name"] for item in fields["messages"]["items"]["fields"]] == ["role", "content"]
     assert fields["messages"]["constraints"] == {"required": True, "minLength": 1}
@@ -295,6 +295,11 @@ def test_published_package_says_types_sets_ranges_and_keys_in_the_words_of_the_s
     assert {"fields": ["prompt_id"], "reference": {"resource": "prompts/prompts", "fields": ["prompt_id"]}} in (
         candidates["schema"]["foreignKeys"]
     )
+
+
+def test_package_as_text_names_every_table_with_its_rows(clean):
+    result = CliRunner().invoke(app, ["schema", "package", str(clean)], catch_exceptions=False)
+    assert "candidates/candidates: " in result.stdout and f"{clean}/datapackage.json" in result.stdout
 
 
 def diff(*runs):

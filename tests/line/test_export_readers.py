@@ -68,7 +68,7 @@ def by_id(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def exported(run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("exported")
+    root = tmp_path_factory.mktemp("exported") / "with space"
     for form in ("delta", "iceberg", "lance"):
         export(run, str(root / form), Order(form, licences=("CC0-1.0",)))
     return root

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import pyarrow as pa
 
 from engine.columns import declaration
 from engine.integrity.files import check_digests, check_files, check_lineage
@@ -60,13 +61,13 @@ def as_text(result: DataCheck) -> str:
 
 
 def contracted(artifacts: Mapping[str, Artifact]) -> dict[str, CheckedTable]:
-    """Return `job/table` -> the tables of `artifacts` that have a contract and a file."""
+    """Return `job/table` -> the tables of `artifacts` that have a contract, also those without rows, which may have no file."""
     tables = {}
     for job, artifact in artifacts.items():
-        for name, table in artifact.record.tables.items():
+        for name in artifact.record.tables:
             schema = schema_of(f"{job}/{name}")
             declared = declaration(schema) if schema else None
-            if declared and table.shards:
+            if declared:
                 tables[f"{job}/{name}"] = CheckedTable(artifact, name, declared)
     return tables
 
@@ -83,8 +84,15 @@ def _rows(tables: Mapping[str, CheckedTable], artifacts: Mapping[str, Artifact])
                 violations += wrong
                 if not wrong:
                     readable[key] = table
-                    connection.register(key, dataset(table.artifact, table.name, migrated=scratch))
+                    connection.register(key, _opened(table, scratch))
             for table in readable.values():
                 violations += check_rows(connection, table)
             violations += check_references(connection, readable)
             return violations + list(check_counts(connection, readable, artifacts))
+
+
+def _opened(table: CheckedTable, scratch: str) -> "pa.dataset.Dataset | pa.Table":
+    """Return the rows of a table for DuckDB; one without files has none, and its references are checked all the same."""
+    if table.artifact.record.tables[table.name].shards:
+        return dataset(table.artifact, table.name, migrated=scratch)
+    return pa.table({column.name: pa.array([], column.type) for column in table.declared.columns})

@@ -18,13 +18,14 @@ class Contracts(NamedTuple):
 
 
 def schema_package(run: str) -> Contracts:
-    """Return the contracts of the finished tables of `run`; no row is read.
+    """Return the contracts of the finished tables of `run` that have files; no row is read.
 
     Raises:
         MissingArtifact: no job has finished yet.
     """
     work = workspace.reopen(run)
-    tables = contracted(finished(run))
+    contracts = contracted(finished(run))
+    tables = {key: table for key, table in contracts.items() if table.artifact.record.tables[table.name].shards}
     lines = [
         f"{key}: {table.artifact.record.tables[table.name].rows} rows, {len(table.declared.columns)} columns, "
         f"{len([*row_rules(table)])} rules"

@@ -210,6 +210,22 @@ def test_clean_runs_have_no_violation(clean, tmp_path):
     assert check(unpack(tmp_path) / "run")["violations"] == []  # as version 3 wrote it
 
 
+def without_files(run, name):
+    artifact = load_artifact(Folder(str(run / "dataset")))
+    (artifact.folder / name).remove()
+    tables = artifact.record.tables | {name: table_of([], hex_digest(0))}
+    artifact.folder.write("record.json", artifact.record.model_copy(update={"tables": tables}).model_dump_json().encode())
+
+
+def test_table_without_files_has_no_rows_and_is_checked_like_others(run):
+    without_files(run, "preferences")
+    found = check(run)
+    assert {each["rule"] for each in found["violations"]} == {"lineage"} and found["skipped"] == [] and found["tables"] == 11
+    assert published(run) == set()
+    without_files(run, "picked")
+    assert ("candidates/candidates", "answer_id", "reference") in rules(run)
+
+
 def test_quick_reads_no_row(run):
     rewrite(run, "candidates/candidates", with_value("pool", "trian"))
     assert not any(rule == "values" for _, _, rule in rules(run, "--quick"))

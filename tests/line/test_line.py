@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -189,41 +190,34 @@ def test_data_contracts_hold(unbroken):
 
 
 def test_compare_names_the_one_threshold_that_differs_and_all_that_moved(unbroken, tmp_path):
-    """The same answers, accepted from a higher agreement on: real jobs, nothing is asked again."""
+    """Two real runs; the second one removes answers to prompts whose meaning is less alike, too."""
     other = tmp_path / "other"
     shutil.copytree(unbroken, other)
-    for job in ("candidates", "dataset", "tokens", "students", "reports"):
+    for job in ("dataset", "tokens", "students", "reports"):
         shutil.rmtree(other / job)
-    finish(other, "--set", "judges.accept.agreement=0.9", "--until", "dataset")
+    finish(other, "--set", "curation.semantic.threshold=0.7", "--until", "dataset")
     [pair] = json.loads(rayleigh("compare", unbroken, other, "--json"))["pairs"]
-    assert pair["contract"] == [{"key": "judges.accept.agreement", "before": 0.5, "after": 0.9}]
+    assert pair["contract"] == [{"key": "curation.semantic.threshold", "before": 0.99, "after": 0.7}]
     assert {job["job"]: (job["state"], job["because"]) for job in pair["jobs"]} == {
-        "prompts": ("same", []),
-        "candidates": ("changed", ["judges.accept.agreement"]),
-        "dataset": ("changed", ["candidates"]),
+        **dict.fromkeys(("prompts", "candidates"), ("same", [])),
+        "dataset": ("changed", ["curation.semantic.threshold"]),
         **dict.fromkeys(("tokens", STUDENT, "reports"), ("only before", [])),
     }
-    before, after = ({row["answer_id"]: row for row in answers(run)} for run in (unbroken, other))
-    moved = [name for name in before if before[name]["pool"] != after[name]["pool"]]
-    assert moved and all(0.5 <= before[name]["agreement"] < 0.9 for name in moved)
-    shifts = [shift for shift in pair["pools"]["shifts"] if shift["before"] != shift["after"]]
-    assert sum(shift["rows"] for shift in shifts) == len(moved)
-    assert {name for shift in shifts for name in shift["examples"]} <= set(moved)
-    assert (pair["answers"]["same"], pair["answers"]["other"]) == (len(before), 0) and pair["prompts"]["shifts"] == []
-    old, new = ({row["example_id"] for row in examples(run)} for run in (unbroken, other))
-    assert (pair["dataset"]["out"], pair["dataset"]["into"]) == (len(old - new), len(new - old))
-    assert pair["models"] is None and pair["costs"]["paid"][0] == pair["costs"]["paid"][1]
-    said = {sentence.partition(" ")[0].strip(":") for sentence in pair["summary"]}
-    assert said <= {"The", "candidates", "What", "Finished", "Pools", "Dataset"} and {"The", "candidates", "Pools"} <= said
+    before, after = ({row["answer_id"]: row for row in picked(run)} for run in (unbroken, other))
+    moved = Counter((before[name]["place"], row["place"]) for name, row in after.items() if row["place"] != before[name]["place"])
+    assert {(shift["before"], shift["after"]): shift["rows"] for shift in pair["dataset"]["shifts"]} == moved
+    gone = [row for name, row in after.items() if row["place"] == "semantic" != before[name]["place"]]
+    assert gone and all(0.7 <= row["similarity"] < 0.99 for row in gone)
+    assert (pair["answers"]["other"], pair["pools"]["shifts"], pair["prompts"]["shifts"], pair["models"]) == (0, [], [], None)
+    said = [sentence.partition(" ")[0].strip(":") for sentence in pair["summary"]]
+    assert said == ["The", "dataset", "Finished", "Dataset", "The"]
+    assert pair["summary"][-1] == "The same in both: prompts, answers, pools."
 
 
-def answers(run):
-    said = rayleigh("sql", run, "select answer_id, pool, agreement from candidates", "--json")
+def picked(run):
+    place = "case dropped_by when '' then 'picked' when 'pool' then 'pool ' || pool else dropped_by end"
+    said = rayleigh("sql", run, f"select answer_id, {place} as place, similarity from picked", "--json")
     return [json.loads(line) for line in said.splitlines()]
-
-
-def examples(run):
-    return [json.loads(line) for line in rayleigh("sql", run, "select example_id from examples", "--json").splitlines()]
 
 
 def test_sql_cannot_write(unbroken, tmp_path):

@@ -68,7 +68,7 @@ def by_id(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def exported(run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("exported") / "with space"
+    root = tmp_path_factory.mktemp("exported")
     for form in ("delta", "iceberg", "lance"):
         export(run, str(root / form), Order(form, licences=("CC0-1.0",)))
     return root
@@ -129,6 +129,13 @@ def test_delta_and_lance_can_be_moved_and_iceberg_lies_where_it_was_written(expo
     table = readme(exported / "iceberg", "examples")["table"]
     assert table.metadata_location.startswith(f"file://{exported / 'iceberg'}/")
     assert all(task.file.file_path.startswith(f"file://{exported / 'iceberg'}/") for task in table.scan().plan_files())
+
+
+@pytest.mark.parametrize("form", ["delta", "iceberg", "lance"])
+def test_folder_with_a_space_is_opened_as_the_readme_says(run: str, tmp_path: Path, form: str) -> None:
+    result = export(run, str(tmp_path / "with space" / form), Order(form))
+    rows = sum(readme(tmp_path / "with space" / form, table)["rows"].num_rows for table in ("examples", "preferences"))
+    assert rows == sum(result.rows.values())
 
 
 def test_iceberg_refuses_a_path_that_its_locations_cannot_have(run: str, tmp_path: Path) -> None:

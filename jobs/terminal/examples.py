@@ -26,8 +26,6 @@ EXAMPLES = {
     "withdraw": ('rayleigh withdraw runs/registry --source mails.jsonl --why "the customer asked" --dry-run',),
     "init": ("rayleigh init orders --kind extraction", "rayleigh init orders --kind classification --name intents --accuracy 0.9"),
     "explain": ("rayleigh explain students.epochs", "rayleigh explain judges.checks.numeric.max"),
-    "export": ("rayleigh export runs/smoke messages out --licence CC0-1.0", "rayleigh export runs/smoke delta table"),
-    "check-data": ("rayleigh check-data runs/smoke",),
     "view": ("rayleigh view runs",),
     "doctor": ("rayleigh doctor --profile laptop",),
 }

@@ -16,6 +16,8 @@ from engine.errors import InputError, StorageError
 from engine.publish.tables import text_of
 
 CATALOGUE, WAREHOUSE = "catalog.db", "warehouse"
+FOREIGN = {"deltalake", "_internal", "pyiceberg", "sqlalchemy", "lance"}
+"""Packages whose own errors are those of the disk, or of the format; deltalake's are of a module `_internal`."""
 
 
 class Place(NamedTuple):
@@ -59,8 +61,12 @@ def write(name: str, place: Place, rows: pa.RecordBatchReader) -> None:
     """
     try:
         FORMATS[name].write(place, rows)
-    except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-        raise StorageError(f"export {name}: {place.table}: cannot be written: {error}") from None
+    except Exception as error:
+        if not isinstance(error, OSError | pa.ArrowException) and type(error).__module__.partition(".")[0] not in FOREIGN:
+            raise
+        raise StorageError(
+            f"export {name}: {place.table}: cannot be written: {error}. Make room, or choose another folder."
+        ) from None
 
 
 def _delta(place: Place, rows: pa.RecordBatchReader) -> None:

@@ -138,6 +138,20 @@ def test_folder_with_a_space_is_opened_as_the_readme_says(run: str, tmp_path: Pa
     assert rows == sum(result.rows.values())
 
 
+def test_table_that_cannot_be_written_is_an_error_to_act_on_and_leaves_nothing(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltalake = importlib.import_module("deltalake")
+
+    def full(*words: Any, **options: Any) -> None:
+        raise deltalake.exceptions.DeltaError("no space left on device")
+
+    monkeypatch.setattr(deltalake, "write_deltalake", full)
+    result = CliRunner().invoke(app, ["export", run, "delta", str(tmp_path / "out")])
+    assert result.exit_code == 1 and "StorageError: export delta: examples: cannot be written: no space left" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_iceberg_refuses_a_path_that_its_locations_cannot_have(run: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["export", run, "iceberg", str(tmp_path / "a#b")])
     assert result.exit_code == 1 and "found '#' in the path" in result.stderr and list(tmp_path.iterdir()) == []

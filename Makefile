@@ -66,9 +66,10 @@ clinc: setup  ## Intents of CLINC150 in the folder CLINC: a teacher tuned on peo
 	@$(BIN)/rayleigh run jobs/contracts/clinc/student.yaml runs/clinc/student
 	@$(BIN)/python -m jobs.bench.clinc score runs/clinc/teacher runs/clinc/student
 
-exports: setup  ## Exports of a student and their runtimes; compiles llama.cpp first (cmake, a C++ compiler, some minutes).
+exports: setup  ## Exports of a student and their runtimes, of tables and their readers; compiles llama.cpp first (cmake, a C++ compiler, minutes).
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(EXPORTERS)/gguf -r engine/students/export/gguf.txt
-	@$(BIN)/python -m pytest -q -rs --durations=10 -m exports tests/line/test_exports.py
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(EXPORTERS)/readers -r tests/line/readers.txt
+	@$(BIN)/python -m pytest -q -rs --durations=10 -m exports tests/line/test_exports.py tests/line/test_export_readers.py
 
 benches: setup  ## Benchmarks that train, on very small models: that they run, go on after a kill, and count right.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m benches tests/line

@@ -25,7 +25,8 @@ class DataExport(Record):
     rows: dict[str, int]
     """Split -> rows that left."""
     left_out: dict[str, int]
-    """Why rows did not leave -> rows: where, licence, withdrawn, form (the format cannot express them)."""
+    """Why rows did not leave -> rows: where, licence, withdrawn, form (the format cannot express them), personal (personal data in
+    them that the format cannot replace)."""
     by_licence: dict[str, int]
     """Licence -> rows that left."""
     by_source: dict[str, int]

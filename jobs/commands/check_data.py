@@ -5,9 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+import pyarrow as pa
 
 from engine.columns import declaration
-from engine.integrity.files import FileCheck, check_digests, check_files, check_lineage
+from engine.integrity.files import check_digests, check_files, check_lineage
 from engine.integrity.tables import CheckedTable, check_columns, check_counts, check_references, check_rows
 from engine.records.check_data import DataCheck, Violation
 from engine.storage.artifact import Artifact
@@ -27,7 +28,10 @@ def check_data(run: str, *, quick: bool = False) -> DataCheck:
     violations = [each for checked in files.values() for each in checked.violations]
     violations += check_lineage(artifacts)
     names = [f"{job}/{name}" for job, artifact in artifacts.items() for name in artifact.record.tables]
-    tables = {} if quick else _tables(artifacts, files)
+    whole = {
+        key: table for key, table in contracted(artifacts).items() if table.name not in files[table.artifact.record.job].damaged
+    }
+    tables = {} if quick else whole
     if not quick:
         violations += [each for job, artifact in artifacts.items() for each in check_digests(artifact, files[job].damaged)]
         violations += _rows(tables, artifacts)
@@ -56,14 +60,14 @@ def as_text(result: DataCheck) -> str:
     return "\n".join([*lines, f"{result.run}: {verdict} ({checked})"])
 
 
-def _tables(artifacts: Mapping[str, Artifact], files: Mapping[str, FileCheck]) -> dict[str, CheckedTable]:
-    """Return the tables that have a contract and rows that can be read."""
+def contracted(artifacts: Mapping[str, Artifact]) -> dict[str, CheckedTable]:
+    """Return `job/table` -> the tables of `artifacts` that have a contract, also those without rows, which may have no file."""
     tables = {}
     for job, artifact in artifacts.items():
-        for name, table in artifact.record.tables.items():
+        for name in artifact.record.tables:
             schema = schema_of(f"{job}/{name}")
             declared = declaration(schema) if schema else None
-            if declared and table.shards and name not in files[job].damaged:
+            if declared:
                 tables[f"{job}/{name}"] = CheckedTable(artifact, name, declared)
     return tables
 
@@ -80,8 +84,15 @@ def _rows(tables: Mapping[str, CheckedTable], artifacts: Mapping[str, Artifact])
                 violations += wrong
                 if not wrong:
                     readable[key] = table
-                    connection.register(key, dataset(table.artifact, table.name, migrated=scratch))
+                    connection.register(key, _opened(table, scratch))
             for table in readable.values():
                 violations += check_rows(connection, table)
             violations += check_references(connection, readable)
             return violations + list(check_counts(connection, readable, artifacts))
+
+
+def _opened(table: CheckedTable, scratch: str) -> "pa.dataset.Dataset | pa.Table":
+    """Return the rows of a table for DuckDB; one without files has none, and its references are checked all the same."""
+    if table.artifact.record.tables[table.name].shards:
+        return dataset(table.artifact, table.name, migrated=scratch)
+    return pa.table({column.name: pa.array([], column.type) for column in table.declared.columns})

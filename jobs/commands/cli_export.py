@@ -1,17 +1,19 @@
 """The command `rayleigh export`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from jobs.terminal.arguments import Json, Registry, Run, show
 
-Format = Literal["hf", "croissant", "csv", "messages", "sharegpt", "alpaca", "preferences"]
+Format = Literal[
+    "hf", "croissant", "csv", "messages", "sharegpt", "alpaca", "preferences", "delta", "iceberg", "lance", "arrays",
+]  # fmt: skip
 
 
 def export(
     run: Run,
-    form: Annotated[Format, typer.Argument(metavar="FORMAT", help="hf, croissant, csv, messages, sharegpt, alpaca, preferences.")],
+    form: Annotated[Format, typer.Argument(metavar="FORMAT", help=f"{', '.join(get_args(Format))}.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="A new or empty folder.")],
     where: Annotated[
         str | None, typer.Option("--where", metavar="SQL", help="Condition on the columns of examples and prompts.")

@@ -1,4 +1,4 @@
-"""The commands `rayleigh check-data` and `rayleigh schema diff`."""
+"""The commands `rayleigh check-data`, `rayleigh schema diff` and `rayleigh schema package`."""
 
 from typing import Annotated
 
@@ -36,6 +36,15 @@ def diff(
 
     result = schema_diff.schema_diff(before, after)
     show(result, schema_diff.as_text(result), as_json)
+
+
+@schema.command("package")
+def package(run: Run, as_json: Json = False) -> None:
+    """Show the data contracts of RUN's tables; with --json as a Data Package: types, sets, ranges, keys, all rules as SQL."""
+    from jobs.commands import schema_package
+
+    result = schema_package.schema_package(run)
+    show(result.package, result.text, as_json)
 
 
 tables.add_typer(schema, name="schema")

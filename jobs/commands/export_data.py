@@ -6,22 +6,17 @@ more. A folder appears under its name when it is whole; nothing is sent anywhere
 """
 
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
-
-import pyarrow as pa
 
 from engine.contract.contract import Contract
 from engine.contract.prompts import Entity
-from engine.errors import InputError, StorageError
-from engine.publish import card, croissant
+from engine.errors import InputError
+from engine.publish import card, croissant, guide
+from engine.publish.formats import FORMATS as FORMAT_TABLES
 from engine.publish.forms import dataset_info
 from engine.publish.personal import EVERY, Checked, checked
 from engine.records.publish import DataExport
@@ -29,12 +24,21 @@ from engine.records.release import LineageEntry
 from engine.rows import Row
 from engine.storage.folder import Folder
 from jobs import workspace
-from jobs.commands.export_files import FILES, Sink
+from jobs.commands import export_files as files
+from jobs.commands.export_arrays import Arrays
+from jobs.commands.export_folder import final_folder, push, whole_folder
+from jobs.commands.export_tables import Delta, Iceberg, Lance
 from jobs.commands.sql import Views
 from jobs.commands.sql_docs import column_docs
 
-FORMATS = ("hf", "croissant", "csv", "messages", "sharegpt", "alpaca", "preferences")
-MANIFEST, LINEAGE = "export.json", "lineage.json"
+FORMATS: Mapping[str, type[files.Sink]] = {
+    "hf": files.Parquet, "croissant": files.Flat, "csv": files.Csv, "messages": files.Messages, "sharegpt": files.Sharegpt,
+    "alpaca": files.Alpaca, "preferences": files.Preferences, "delta": Delta, "iceberg": Iceberg, "lance": Lance, "arrays": Arrays,
+}  # fmt: skip
+"""Format -> its files."""
+BOTH = ("hf", "delta", "iceberg", "lance")
+"""Formats that hold the pairs of preferences, too, where the run has some."""
+MANIFEST, LINEAGE, README = "export.json", "lineage.json", "README.md"
 ABOUT = "p.licence, p.source, p.line, p.language, p.parent_id"
 BASE = {
     "examples": f"select e.*, {ABOUT}, c.teacher, c.confidence from examples e left join prompts p using (prompt_id) left join "
@@ -100,8 +104,8 @@ def export(run: str, out: str, order: Order) -> DataExport:
     """Write the rows of `run` that may leave into the new or empty folder `out`, and return what left.
 
     Raises:
-        InputError: the format, a licence or a kind of personal data is unknown, the condition is not one, `out` is not empty, or no
-            row is left.
+        InputError: the format, a licence or a kind of personal data is unknown, its package is not installed, the condition is not
+            one, `out` is not empty, or no row is left.
         MissingArtifact: the run has no dataset yet.
         StorageError: `out` cannot be written, or the hub refuses.
     """
@@ -110,16 +114,16 @@ def export(run: str, out: str, order: Order) -> DataExport:
     views = Views(run, registry=order.registry)
     dataset = workspace.finished(workspace.run_folder(run), "dataset")
     tables = ["preferences"] if order.format == "preferences" else ["examples"]
-    tables += ["preferences"] if order.format == "hf" and "preferences" in views.names else []
+    tables += ["preferences"] if order.format in BOTH and "preferences" in views.names else []
     _verify(views, order, tables)
-    with _whole_folder(out) as folder:
-        tally, splits = Tally(), {}
+    final = final_folder(out)
+    with whole_folder(final, out) as folder:
+        tally, sinks = Tally(), dict[str, files.Sink]()
         for table in tables:
-            sink = FILES[order.format](folder, table)
-            with sink:
-                for row in _leaving(views, table, order, tally, sink, kinds):
+            with FORMATS[order.format](files.Target(folder, final, table, contract.name, views)) as sink:
+                for row in _leaving(table, order, tally, sink, kinds):
                     sink.put(row)
-            splits[table] = sink.splits
+            sinks |= {table: sink} if sink.splits else {}
         if not tally.rows:
             raise InputError(f"export: none of {tally.rows_in} rows is left: {_reasons(tally)}. Nothing was written.")
         result = DataExport(
@@ -128,12 +132,12 @@ def export(run: str, out: str, order: Order) -> DataExport:
             rows=_sorted(tally.rows), left_out=_sorted(tally.left_out), by_licence=_sorted(tally.by_licence),
             by_source=_sorted(tally.by_source), redacted=_sorted(tally.redacted), suspected=_sorted(tally.suspected), files=(),
         )  # fmt: skip
-        _describe(folder, contract, result, views, splits)
+        _describe(folder, contract, result, sinks)
         written = Folder(str(folder))
         result = result.model_copy(update={"files": tuple(written.measure(name) for name in written.files())})
         (folder / MANIFEST).write_text(result.model_dump_json(indent=1), encoding="utf-8")
     if order.push:
-        result = result.model_copy(update={"pushed": _push(Path(out), order.push)})
+        result = result.model_copy(update={"pushed": push(final, order.push)})
     return result
 
 
@@ -159,22 +163,24 @@ def _verify(views: Views, order: Order, tables: Sequence[str]) -> None:
         raise InputError(f"--licence {unknown[0]}: no prompt has it. The licences of {views.run} are: {', '.join(known)}.")
 
 
-def _leaving(
-    views: Views, table: str, order: Order, tally: Tally, sink: Sink, kinds: tuple[Entity, ...]
-) -> Iterator[Row]:  # fmt: skip
+def _leaving(table: str, order: Order, tally: Tally, sink: files.Sink, kinds: tuple[Entity, ...]) -> Iterator[Row]:
     """Yield the rows of `table` that leave, without personal data of `kinds`, in the order of their ids; count all."""
     licences = "true" if not order.licences else "coalesce(list_contains(?, licence), false)"
     query = (
         f"select *, case when not coalesce(({order.where or 'true'}\n), false) then 'where' "
         f"when prompt_id in ({WITHDRAWN}) then 'withdrawn' when not {licences} then 'licence' else '' end as left_out "
-        f"from ({BASE[table]}) order by {ORDER[table]}"
+        f"from ({BASE[table]})"
     )
-    for batch in views.query(query, [list(order.licences)] if order.licences else []):
+    ordered = f"{sink.source(query)} order by {ORDER[table]}"
+    for batch in sink.target.views.query(ordered, [list(order.licences)] if order.licences else []):
         for row in batch.to_pylist():
             if why := row.pop("left_out"):
                 tally.leave_out(why)
                 continue
             found = checked(row, kinds)
+            if found.replaced and not sink.replaces:
+                tally.leave_out("personal")
+                continue
             if (formed := sink.form(found.row)) is None:
                 tally.leave_out("form")
                 continue
@@ -182,21 +188,26 @@ def _leaving(
             yield {"split": row["split"], "row": formed}
 
 
-def _describe(folder: Path, contract: Contract, result: DataExport, views: Views, splits: dict[str, list[str]]) -> None:
+def _describe(folder: Path, contract: Contract, result: DataExport, sinks: Mapping[str, files.Sink]) -> None:
     """Write the files beside the data that the format wants."""
+    splits = {table: sink.splits for table, sink in sinks.items()}
+    first = next(iter(sinks.values()))
     if result.format == "hf":
-        lineage = _lineage(views)
+        lineage = _lineage(first.target.views)
         text = json.dumps({name: entry.model_dump(mode="json") for name, entry in lineage.items()}, indent=1)
         (folder / LINEAGE).write_text(text, encoding="utf-8")
-        (folder / "README.md").write_text(card.card(contract, result, lineage, splits), encoding="utf-8")
+        (folder / README).write_text(card.card(contract, result, lineage, splits), encoding="utf-8")
     elif result.format == "croissant":
-        import pyarrow.parquet as pq
-
         names = [f"data/{split}.parquet" for split in splits["examples"]]
-        files = [Folder(str(folder)).measure(name) for name in names]
+        measured = [Folder(str(folder)).measure(name) for name in names]
         docs = {**column_docs("candidates"), **column_docs("examples")}
-        described = croissant.croissant(contract, result, files, pq.read_schema(folder / names[0]), docs)
+        described = croissant.croissant(contract, result, measured, first.schema, docs)
         (folder / "croissant.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+    elif result.format in FORMAT_TABLES:
+        (folder / README).write_text(guide.of_tables(result, str(first.target.final), splits), encoding="utf-8")
+    elif isinstance(first, Arrays):
+        text = guide.of_arrays(result, str(first.target.final), first.files, first.held)
+        (folder / README).write_text(text, encoding="utf-8")
     elif info := dataset_info(result.format, contract.name, [f"{split}.jsonl" for of in splits.values() for split in of]):
         (folder / "dataset_info.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
 
@@ -210,44 +221,6 @@ def _lineage(views: Views) -> dict[str, LineageEntry]:
         for job, artifact in views.artifacts.items()
         if job in ("prompts", "candidates", "dataset")
     }  # fmt: skip
-
-
-@contextmanager
-def _whole_folder(out: str) -> Iterator[Path]:
-    """Yield a new folder that becomes `out` if nothing is raised, and is removed otherwise.
-
-    Raises:
-        InputError: `out` is a URL, a file, or a folder that is not empty.
-        StorageError: it cannot be written.
-    """
-    if "://" in out:
-        raise InputError(f"export {out}: found a URL, expected a folder on a disk; copy it from there.")
-    target = Path(out).expanduser().absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"export {out}: exists and is not empty, expected a new folder. Nothing is overwritten.")
-    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        os.replace(part, target)  # onto an empty folder, or none; another process's full folder refuses it
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{out}: cannot be written: {error}. Make room, or choose another folder.") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _push(folder: Path, repository: str) -> str:
-    """Upload a finished folder as a private dataset repository, and return its URL; the token is that of `hf auth login`."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        api = HfApi()
-        url = api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
-        api.upload_folder(folder_path=folder, repo_id=repository, repo_type="dataset", commit_message="Written by rayleigh export")
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise StorageError(f"--push {repository}: the hub refuses: {error}. The folder {folder} is whole; push it later.") from None
-    return str(url)
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:

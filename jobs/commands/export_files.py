@@ -1,36 +1,46 @@
-"""The files of `rayleigh export`: one for each split, written row by row."""
+"""The files of `rayleigh export`: one for each split, written row by row. Tables and arrays have files of their own."""
 
 import csv
 import json
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.publish.forms import FORMS
-from engine.rows import EXAMPLE, PREFERENCE, Row, grow
+from engine.publish.tables import SCHEMAS, annotated
+from engine.rows import Row
+from jobs.commands.sql import Views
 
 BATCH = 5_000
 """Rows of a split that are held before they are written as one row group."""
-ABOUT = (
-    ("licence", pa.string()), ("source", pa.string()), ("line", pa.int64()), ("language", pa.string()), ("parent_id", pa.string()),
-)  # fmt: skip
-SCHEMAS = {
-    "examples": grow(EXAMPLE, *ABOUT, ("teacher", pa.string()), ("confidence", pa.float32())),
-    "preferences": grow(PREFERENCE, *ABOUT),
-}
-"""Table -> the columns that leave: its own, and where the prompt comes from."""
+
+
+class Target(NamedTuple):
+    """Where the rows of a table go."""
+
+    folder: Path
+    """The export, while it is not whole."""
+    final: Path
+    """Where it will lie."""
+    table: str
+    name: str
+    """Of the contract."""
+    views: Views
 
 
 class Sink:
     """The files of one table. `form` turns a row into what is written; None: the format cannot express it."""
 
-    def __init__(self, folder: Path, table: str) -> None:
-        self.folder, self.table = folder, table
-        self.schema = SCHEMAS[table]
+    replaces = True
+    """Whether personal data can be replaced in it; a row with some is left out else."""
+
+    def __init__(self, target: Target) -> None:
+        self.target, self.folder, self.table = target, target.folder, target.table
+        self.schema = SCHEMAS[target.table]
         self.stack = ExitStack()
         self.open: dict[str, Any] = {}
 
@@ -38,6 +48,10 @@ class Sink:
     def splits(self) -> list[str]:
         """Splits that have rows, train first."""
         return sorted(self.open, key=lambda split: (split != "train", split))
+
+    def source(self, query: str) -> str:
+        """Return the query of the rows, from that of the table with what is known of the prompts."""
+        return query
 
     def form(self, row: Row) -> Row | None:
         """Return what is written of a row."""
@@ -56,11 +70,16 @@ class Sink:
     def _write(self, file: Any, row: Row) -> None:
         raise NotImplementedError
 
+    def finish(self) -> None:
+        """Write what waits until all rows are known; the files of the splits are closed."""
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stack.close()
+        if error is None:
+            self.finish()
 
 
 class Parquet(Sink):
@@ -68,12 +87,16 @@ class Parquet(Sink):
 
     place = "data/{table}"
 
-    def _start(self, split: str) -> "_Batches":
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self.schema = annotated(target.table, "description")
+
+    def _start(self, split: str) -> "Batches":
         path = self.folder / self.place.format(table=self.table) / f"{split}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return self.stack.enter_context(_Batches(path, self.schema))
+        return self.stack.enter_context(Batches(path, self.schema))
 
-    def _write(self, file: "_Batches", row: Row) -> None:
+    def _write(self, file: "Batches", row: Row) -> None:
         file.put(row)
 
 
@@ -82,10 +105,9 @@ class Flat(Parquet):
 
     place = "data"
 
-    def __init__(self, folder: Path, table: str) -> None:
-        super().__init__(folder, table)
-        kinds = [(field.name, pa.string() if pa.types.is_nested(field.type) else field.type) for field in self.schema]
-        self.schema = pa.schema(kinds)
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self.schema = pa.schema(field.with_type(pa.string()) if pa.types.is_nested(field.type) else field for field in self.schema)
 
     def form(self, row: Row) -> Row | None:
         return {name: _flat(row[name]) for name in self.schema.names}
@@ -147,14 +169,7 @@ class Preferences(Jsonl):
     name = "preferences"
 
 
-FILES: dict[str, type[Sink]] = {
-    "hf": Parquet, "croissant": Flat, "csv": Csv, "messages": Messages, "sharegpt": Sharegpt, "alpaca": Alpaca,
-    "preferences": Preferences,
-}  # fmt: skip
-"""Format -> its files."""
-
-
-class _Batches:
+class Batches:
     """A Parquet file to which rows are added one by one."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from engine.checks import TAGS
 from engine.grading.routing import REASONS
 from engine.rows import POOLS
 from tests.planted import by_hand
+from tests.readers import require_open
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -175,6 +178,46 @@ def test_reported_exact_match_is_that_of_the_rows(unbroken):
 def test_trace_walks_from_an_example_to_its_seed_line(unbroken):
     found = json.loads(rayleigh("sql", unbroken, "select example_id from examples order by 1 limit 1", "--json"))
     assert "train.jsonl" in rayleigh("trace", unbroken, found["example_id"])
+
+
+def test_every_table_opens_in_every_reader_with_the_same_rows_splits_and_texts(unbroken):
+    assert require_open(unbroken) >= 10
+
+
+def test_data_contracts_hold(unbroken):
+    found = json.loads(rayleigh("check-data", unbroken, "--json"))
+    assert found["violations"] == [] and found["skipped"] == [] and found["rows"] > 0
+
+
+def test_compare_names_the_one_threshold_that_differs_and_all_that_moved(unbroken, tmp_path):
+    """Two real runs; the second one removes answers to prompts whose meaning is less alike, too."""
+    other = tmp_path / "other"
+    shutil.copytree(unbroken, other)
+    for job in ("dataset", "tokens", "students", "reports"):
+        shutil.rmtree(other / job)
+    finish(other, "--set", "curation.semantic.threshold=0.5", "--until", "dataset")
+    [pair] = json.loads(rayleigh("compare", unbroken, other, "--json"))["pairs"]
+    assert pair["contract"] == [{"key": "curation.semantic.threshold", "before": 0.99, "after": 0.5}]
+    assert {job["job"]: (job["state"], job["because"]) for job in pair["jobs"]} == {
+        **dict.fromkeys(("prompts", "candidates"), ("same", [])),
+        "dataset": ("changed", ["curation.semantic.threshold"]),
+        **dict.fromkeys(("tokens", STUDENT, "reports"), ("only before", [])),
+    }
+    before, after = ({row["answer_id"]: row for row in picked(run)} for run in (unbroken, other))
+    moved = Counter((before[name]["place"], row["place"]) for name, row in after.items() if row["place"] != before[name]["place"])
+    assert {(shift["before"], shift["after"]): shift["rows"] for shift in pair["dataset"]["shifts"]} == moved
+    gone = [row for name, row in after.items() if row["place"] == "semantic" != before[name]["place"]]
+    assert gone and all(0.5 <= row["similarity"] < 0.99 for row in gone)
+    assert (pair["answers"]["other"], pair["pools"]["shifts"], pair["prompts"]["shifts"], pair["models"]) == (0, [], [], None)
+    said = [sentence.partition(" ")[0].strip(":") for sentence in pair["summary"]]
+    assert said == ["The", "dataset", "Finished", "Dataset", "The"]
+    assert pair["summary"][-1] == "The same in both: prompts, answers, pools."
+
+
+def picked(run):
+    place = "case dropped_by when '' then 'picked' when 'pool' then 'pool ' || pool else dropped_by end"
+    said = rayleigh("sql", run, f"select answer_id, {place} as place, similarity from picked", "--json")
+    return [json.loads(line) for line in said.splitlines()]
 
 
 def test_sql_cannot_write(unbroken, tmp_path):

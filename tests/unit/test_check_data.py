@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -208,6 +210,22 @@ def test_clean_runs_have_no_violation(clean, tmp_path):
     assert check(unpack(tmp_path) / "run")["violations"] == []  # as version 3 wrote it
 
 
+def without_files(run, name):
+    artifact = load_artifact(Folder(str(run / "dataset")))
+    (artifact.folder / name).remove()
+    tables = artifact.record.tables | {name: table_of([], hex_digest(0))}
+    artifact.folder.write("record.json", artifact.record.model_copy(update={"tables": tables}).model_dump_json().encode())
+
+
+def test_table_without_files_has_no_rows_and_is_checked_like_others(run):
+    without_files(run, "preferences")
+    found = check(run)
+    assert {each["rule"] for each in found["violations"]} == {"lineage"} and found["skipped"] == [] and found["tables"] == 11
+    assert published(run) == set()
+    without_files(run, "picked")
+    assert ("candidates/candidates", "answer_id", "reference") in rules(run)
+
+
 def test_quick_reads_no_row(run):
     rewrite(run, "candidates/candidates", with_value("pool", "trian"))
     assert not any(rule == "values" for _, _, rule in rules(run, "--quick"))
@@ -231,6 +249,73 @@ def test_damaged_tables_are_named_as_not_read(run):
     assert found["skipped"] == ["candidates/candidates"]
     [violation] = found["violations"]
     assert violation["ids"] and "delete" in violation["next"]
+
+
+def published(run):
+    """What breaks the rules of `rayleigh schema package`, by DuckDB on the package and the files alone."""
+    result = CliRunner().invoke(app, ["schema", "package", str(run), "--json"], catch_exceptions=False)
+    package = json.loads(result.stdout)
+    found = set()
+    with duckdb.connect() as connection:
+        for each in package["resources"]:
+            files = [str(run / path) for path in each["path"]]
+            connection.execute(f'create view "{each["name"]}" as select * from read_parquet({files})')
+            rules = each["rayleigh:checks"]
+            broken = ", ".join(f"{rule['broken']} as c{number}" for number, rule in enumerate(rules))
+            counts = ", ".join(f"count(*) filter (where c{number})" for number in range(len(rules)))
+            values = connection.execute(f'select {counts} from (select {broken} from "{each["name"]}")').fetchone()
+            found |= {(each["name"], rule["column"], rule["rule"]) for rule, count in zip(rules, values, strict=True) if count}
+        for each in package["rayleigh:references"]:
+            found |= {(table, each["column"], "reference") for table in dangling(connection, package, each)}
+    return found
+
+
+def dangling(connection, package, reference):
+    names = [each["name"] for each in package["resources"]]
+    places = [path.rpartition("/")[::2] for path in reference["in"]]
+    known = [f'select "{column}" as id from "{name}"' for place, column in places for name in names if fnmatch(name, place)]
+    for table in (name for name in names if known and fnmatch(name, reference["table"])):
+        value = reference["value"]
+        where = f"{reference['where']} and {value} is not null and {value} not in (select id from ({' union all '.join(known)}))"
+        if connection.execute(f'select count(*) from "{table}" where {where}').fetchone()[0]:
+            yield table
+
+
+PUBLISHED = ("a null", "an unknown pool", "a broken reference", "an example of no answer", "a repeated row", "a share above one",
+             "NaN in an embedding", "a turn without a role", "a pair of one answer")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_contract_finds_planted_faults_without_the_engine(run, name):
+    place, change, column, rule = ROW_FAULTS[name]
+    rewrite(run, place, change)
+    assert (place, column, rule) in published(run)
+
+
+def test_published_contract_holds_on_a_clean_run(clean):
+    assert published(clean) == set()
+
+
+def test_published_package_says_types_sets_ranges_and_keys_in_the_words_of_the_standard(clean):
+    result = CliRunner().invoke(app, ["schema", "package", str(clean), "--json"], catch_exceptions=False)
+    resources = {each["name"]: each for each in json.loads(result.stdout)["resources"]}
+    candidates = resources["candidates/candidates"]
+    assert all((clean / path).is_file() for each in resources.values() for path in each["path"])
+    fields = {field["name"]: field for field in candidates["schema"]["fields"]}
+    assert fields["pool"]["constraints"]["enum"][0] == "train" and fields["pool"]["description"] == "where the answer goes"
+    assert (fields["score"]["type"], fields["score"]["constraints"]) == ("number", {"minimum": -1e-4, "maximum": 1 + 1e-4})
+    assert fields["answer"]["constraints"] == {"required": True} and fields["logprob"]["unit"] == "nats"
+    assert [item["name"] for item in fields["messages"]["items"]["fields"]] == ["role", "content"]
+    assert fields["messages"]["constraints"] == {"required": True, "minLength": 1}
+    assert candidates["schema"]["primaryKey"] == ["answer_id"] and candidates["schema"]["missingValues"] == []
+    assert {"fields": ["prompt_id"], "reference": {"resource": "prompts/prompts", "fields": ["prompt_id"]}} in (
+        candidates["schema"]["foreignKeys"]
+    )
+
+
+def test_package_as_text_names_every_table_with_its_rows(clean):
+    result = CliRunner().invoke(app, ["schema", "package", str(clean)], catch_exceptions=False)
+    assert "candidates/candidates: " in result.stdout and f"{clean}/datapackage.json" in result.stdout
 
 
 def diff(*runs):

@@ -41,6 +41,7 @@ def test_options_are_these_and_no_more():
         "cascade": ["--alpha", "--delta", "--json", "--seed", "--stage"],
         "check-data": ["--json", "--quick"],
         "schema diff": ["--json"],
+        "schema package": ["--json"],
         "dedup": [
             "--against",
             "--damaged",

@@ -55,6 +55,18 @@ def test_every_change_is_led_back_to_it(pair):
     assert pair.summary[-1] == "The same in both: prompts, answers."
 
 
+def test_summary_has_a_sentence_for_what_moved_and_no_other(pair):
+    beginnings = (
+        "The contracts differ in one key", "candidates changed because of", "What was made from it changed, too",
+        f"Pools: {len(MOVED)} from train to review.", f"Dataset: {examples(LOW) - examples(HIGH)} went out",
+        "Student small: exact match", "The gate on small: pass -> refuse", "Student large: exact match",
+        "The gate on large: pass -> refuse", "The gate chooses no student", "The same in both: prompts, answers.",
+    )  # fmt: skip
+    assert len(pair.summary) == len(beginnings)
+    assert all(map(str.startswith, pair.summary, beginnings)), pair.summary
+    assert pair.costs.paid[0] == pair.costs.paid[1]
+
+
 def test_answers_between_the_thresholds_moved_and_no_other(pair):
     [shift] = pair.pools.shifts
     assert (shift.before, shift.after, shift.rows) == ("train", "review", len(MOVED))

@@ -51,7 +51,7 @@ class _Kind(NamedTuple):
 
 def kinds(call: Call) -> dict[str, _Kind]:
     """Return name -> hostile request, made of the honest request `call`."""
-    body = dict(call.body)
+    body = json.loads(call.content)
 
     def said(text: object) -> dict[str, object]:
         return {**body, "messages": [{"role": "user", "content": text}]}

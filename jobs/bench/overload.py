@@ -141,7 +141,7 @@ def calls_of(deployment: Deployment, texts: Sequence[str]) -> list[Call]:
     """Return a request for each text, to the first task unit."""
     unit = next(iter(deployment.units))
     model = f"{deployment.manifest.contract}/{unit}"
-    return [Call("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": text}]}) for text in texts]
+    return [Call.of("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": text}]}) for text in texts]
 
 
 def capacity_of(server: Server, calls: Sequence[Call], at_once: int, seconds: float) -> float:

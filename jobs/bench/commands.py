@@ -250,3 +250,18 @@ def overload(
 
     result = overload.bench(release, overload.Order(minutes, times, deadline, queue, slow), profile=profile)
     show(result, overload.as_text(result), as_json)
+
+
+@bench.command(name="registry")
+def registry_bench(
+    processes: Annotated[int, typer.Option("--processes", min=1, help="That promote at the same time.")] = 8,
+    turns: Annotated[int, typer.Option("--turns", min=1, help="Promotions of each.")] = 20,
+    kills: Annotated[int, typer.Option("--kills", min=0, help="Of processes, by SIGKILL.")] = 8,
+    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has MLflow.")] = sys.executable,
+    as_json: Json = False,
+) -> None:
+    """Promote from processes that are killed among it, in our registry and with MLflow's aliases: events lost or overwritten."""
+    from jobs.bench import registry
+
+    result = registry.bench(peers, registry.Order(processes, turns, kills))
+    show(result, registry.as_text(result), as_json)

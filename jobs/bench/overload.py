@@ -20,7 +20,6 @@ import numpy as np
 from engine.contract.profile import load_profile
 from engine.records.base import Record
 from engine.serving.deployment import Deployment
-from engine.storage.folder import Folder
 from jobs import workspace
 from jobs.bench import smoke
 from jobs.bench.hostile import Attack, SlowConnections, attack, open_slowly
@@ -134,7 +133,7 @@ def served(release: str, profile: str) -> tuple[Deployment, int]:
         MissingArtifact: there is none.
     """
     folder, student = release_of(workspace.run_folder(release))
-    return deployment_of(Folder(folder.url)), load_profile(workspace.profile_path(profile)).evaluator_of(student).max_num_seqs
+    return deployment_of(folder), load_profile(workspace.profile_path(profile)).evaluator_of(student).max_num_seqs
 
 
 def calls_of(deployment: Deployment, texts: Sequence[str]) -> list[Call]:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.contract.profile import load_profile
-from engine.errors import InputError
+from engine.errors import InputError, ModelError
 from engine.records.base import Record
 from engine.serving.deployment import Deployment
 from jobs import workspace
 from jobs.bench import smoke, turns
-from jobs.bench.load import Call, Latency, Sent, Server, latency, rayleigh_serve, send_waiting
+from jobs.bench.load import READY_SECONDS, Call, Latency, Sent, Server, latency, rayleigh_serve, send_waiting
 from jobs.bench.overload import allow_files, calls_of, served
 from jobs.bench.serve_sides import TEXTS, challenger_of, decode, peer_call, start_peer
 from jobs.terminal.console import columns
@@ -189,7 +189,8 @@ def _shadow(release: str, deployment: Deployment, order: Order, scratch: Path, p
     with _ending(kept), _ending(without):
         kept.wait()
         without.wait()
-        _until(lambda: kept.numbers()["rayleigh_shadow_ready"] == 1, SHADOW_IDLE_SECONDS * 10)
+        if not _until(lambda: kept.numbers()["rayleigh_shadow_ready"] == 1, READY_SECONDS):
+            raise ModelError("the challenger in shadow does not load")
         call = partial(_our_call, deployment)
 
         def idle() -> None:
@@ -208,10 +209,12 @@ def _ending(server: Server) -> Iterator[None]:
         server.end()
 
 
-def _until(holds: Callable[[], bool], seconds: float) -> None:
+def _until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Wait until `holds()`, at most `seconds`; return whether it does."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until and not holds():
+    while not (is_so := holds()) and time.monotonic() < until:
         time.sleep(0.2)
+    return is_so
 
 
 def _send(side: Side, texts: Sequence[str], callers: int) -> tuple[list[Sent], float]:

@@ -107,6 +107,7 @@ def test_options_are_these_and_no_more():
         ],
         "bench overload": ["--deadline", "--json", "--minutes", "--profile", "--queue", "--slow", "--times"],
         "bench recipe": ["--contract", "--json", "--mails", "--profile", "--seeds", "--set", "--student", "--work"],
+        "bench registry": ["--json", "--kills", "--peers", "--processes", "--turns"],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "bench serve": ["--callers", "--json", "--part", "--profile", "--prompts", "--rounds", "--seconds", "--shadow-share"],
         "bench train": ["--json", "--part", "--profile", "--rounds", "--run", "--steps", "--student"],

@@ -202,8 +202,8 @@ def monitor(
     show(result, monitor.as_text(result), as_json)
 
 
-@bench.command(name="serve")
-def serve_bench(
+@bench.command()
+def serve(
     release: Annotated[
         str, typer.Argument(metavar="RELEASE", help="REGISTRY/CONTRACT, whose champion is served, or the folder of a release.")
     ],

@@ -16,13 +16,13 @@ from engine.serving.record_files import SHADOW_FOLDER, RecordFiles
 from engine.serving.schemas import SHADOW
 from jobs.commands.watch import Order, watch
 
-HOSTILE = '{"product": "<script>alert(1)</script>", "quantity": null}'
+HOSTILE = "<script>alert(1)</script>"
 
 
 def records(folder: Path, draws: np.random.Generator) -> Path:
     """Records of two deployments; of the second the share of nulls rises."""
     rows = [row(number, deployment=D2) for number in range(50)]
-    rows += stream(draws, 100, 400) + stream(draws, 600, 300, nulls=0.6) + [row(990, answer=HOSTILE), row(991, status=429)]
+    rows += stream(draws, 100, 400) + stream(draws, 600, 300, nulls=0.6) + [row(990, route=HOSTILE), row(991, status=429)]
     write(folder, rows)
     shadows = RecordFiles(folder / SHADOW_FOLDER)
     shadows.append(from_rows([compared(number, bool(draws.random() < 0.9)) for number in range(100, 200)], SHADOW))
@@ -41,7 +41,7 @@ def test_page_has_the_rates_with_bands_the_alarms_with_rows_and_the_labels(tmp_p
     }  # fmt: skip
     assert text.count('class="band student-0"') == 7 and 'class="limit"' in text
     assert all(each[:12] in text for each in alarm.rows[-5:])
-    assert "<script" not in text and "&lt;script&gt;" in text  # an answer is text
+    assert "<script" not in text and "&lt;script&gt;" in text  # what is recorded is text
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", text)
 
     drawn = [{"request_id": f"{number:032x}", "right": number % 4 > 0} for number in range(100, 900)]

@@ -1,6 +1,7 @@
 """The page of `rayleigh watch`: one self-contained HTML file without scripts, in the look of the report."""
 
 import time
+from collections.abc import Sequence
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -34,7 +35,7 @@ def monitor_page(view: WatchView, history: WatchHistory) -> str:
         "history": history,
         "monitor": monitor,
         "headline": _headline(monitor),
-        "charts": [(line.signal, meaning(line.signal), chart(line, monitor)) for line in history.lines],
+        "charts": [(line.signal, meaning(line.signal), chart(line, monitor)) for line in _ordered(history.lines, monitor)],
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
     }
     return environment.get_template("monitor.html").render(values)
@@ -46,7 +47,7 @@ def chart(line: RateLine, monitor: MonitorView | None) -> Markup:
     baseline = monitor.signals[line.signal].baseline if monitor and line.signal in monitor.signals else None
     heights = [*(point.low for point in points), *(point.high for point in points), *(point.recent for point in points)]
     heights += [] if baseline is None else [baseline]
-    y = linear(max(0.0, min(heights) - MARGIN), min(1.0, max(heights) + MARGIN), n=4, title=line.signal)
+    y = linear(max(0.0, min(heights) - MARGIN), min(1.0, max(heights) + MARGIN), n=4)
     x = _times(points[0].time, points[-1].time)
     at = [x.place(point.time) for point in points]
     marks = [
@@ -68,6 +69,12 @@ def meaning(signal: str) -> str:
     """Return what a signal counts."""
     name, _, field = signal.partition(".")
     return f"share of answers whose {field} is null" if field else MEANINGS.get(name, name)
+
+
+def _ordered(lines: Sequence[RateLine], monitor: MonitorView | None) -> list[RateLine]:
+    """Return those with an alarm first."""
+    alarmed = {alarm.signal for alarm in monitor.alarms} if monitor else set()
+    return sorted(lines, key=lambda line: line.signal not in alarmed)
 
 
 def _times(first: float, last: float) -> Axis:

@@ -87,7 +87,7 @@ class ServeBench(Record):
     shadow: Pair | None = None
     """First: with a shadow; second: without."""
     shadow_pairs: int = 0
-    """Requests that the shadow answered and that were compared."""
+    """Requests that the shadow answered and that were compared. It gets the time that nothing else wants: 0 on a busy machine."""
 
 
 class Side(NamedTuple):
@@ -198,6 +198,7 @@ def _shadow(release: str, deployment: Deployment, order: Order, scratch: Path, p
 
         longer = order._replace(seconds=order.seconds * SHADOW_TIMES)
         pair = take_turns(Side(kept, call), Side(without, call), SHADOW_CALLERS, longer, idle)
+        _until(lambda: kept.numbers()["rayleigh_shadow_pairs"] > 0, SHADOW_IDLE_SECONDS)
         return pair, int(kept.numbers()["rayleigh_shadow_pairs"])
 
 

@@ -151,3 +151,51 @@ class WatchView(Record):
     """From the labels, if there are any."""
     to_label: tuple[ToLabel, ...] = ()
     """Requests to label next, disagreements first."""
+
+
+class RatePoint(Record):
+    """A rate after some of the requests."""
+
+    time: float
+    """Seconds since 1970 of the last of them."""
+    rows: int
+    """Requests from the first one on."""
+    mean: float
+    """Over all of them."""
+    low: float
+    """Confidence sequence of the rate: holds at all points together."""
+    high: float
+    recent: float
+    """Mean over the requests since the point before."""
+
+
+class RateLine(Record):
+    """A signal over time."""
+
+    signal: str
+    points: tuple[RatePoint, ...]
+
+
+class AlarmRow(Record):
+    """One of the requests that an alarm names."""
+
+    request_id: str
+    time: float
+    confidence: float | None = None
+    route: str = ""
+    abstained: bool = False
+    answer: str | None = None
+    """Redacted, as in the records."""
+
+
+class WatchHistory(Record):
+    """What the page of `rayleigh watch` shows besides its view: of the deployment that answered last."""
+
+    deployment: str = ""
+    delta: float = 0.05
+    """Probability, at most, that the band of a line leaves out its rate at any time."""
+    requests: int = 0
+    """The last ones, from which the lines are drawn."""
+    lines: tuple[RateLine, ...] = ()
+    alarm_rows: dict[str, tuple[AlarmRow, ...]] = Field(default_factory=dict)
+    """Signal of an alarm -> the last of its rows that are in the records."""

@@ -96,6 +96,22 @@ def path(points: Sequence[tuple[float, float]], *, height: int, tone: str) -> Ma
     ).format(height, tone, steps)
 
 
+def area(low: Sequence[tuple[float, float]], high: Sequence[tuple[float, float]], *, height: int, tone: str) -> Markup:
+    """Return the area between two lines (shares of width and height, from below)."""
+    steps = "L".join(f"{x * 1000:.1f},{(1 - y) * 1000:.1f}" for x, y in (*low, *reversed(high)))
+    return Markup(
+        '<svg width="100%" height="{}" viewBox="0 0 1000 1000" preserveAspectRatio="none" style="overflow:visible">'
+        '<path class="band {}" d="M{}Z"/></svg>'
+    ).format(height, tone, steps)
+
+
+def limit_line(y: str, *, height: int) -> Markup:
+    """Return a dashed horizontal line across the chart at `y`, a CSS percentage from above."""
+    return Markup(
+        '<svg width="100%" height="{0}" style="overflow:visible"><line class="limit" x1="0" x2="100%" y1="{1}" y2="{1}"/></svg>'
+    ).format(height, y)
+
+
 def avoid_overlap(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Return positions near `heights` (pixels) at least `gap` apart and within [low, high], in the order of `heights`."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])

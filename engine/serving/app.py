@@ -192,9 +192,10 @@ class App:
         row |= {"unit": unit, "prompt_hash": prompt_hash(messages)}
         if self.is_draining:
             raise ApiError(503, "unavailable", "The server stops.", retry_after=5)
+        deadline = started + self.limits.deadline
+        now.service.check_room(deadline)  # before the search for personal data, which is most of what a refused request would cost
         asked = now.service.prepared(now.service.target.units[unit], messages)
         row["prompt"] = asked.text
-        deadline = started + self.limits.deadline
         reply = asyncio.ensure_future(now.service.reply(asked, row["request_id"], deadline, row))
         gone = asyncio.ensure_future(_disconnected(request))
         try:

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -39,11 +39,18 @@ class Config(uvicorn.Config):
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with a time and a size for the head of a request, and a limit of open connections."""
+    """uvicorn's protocol with a time and a size for the head of a request, and a limit of open connections.
+
+    A reply may come before the whole body, as to one that is too long. What is left of that is read and thrown away before the
+    connection closes, for a while: to close it with unread data would reset it, and the caller would lose the reply (RFC 9112,
+    section 9.6).
+    """
 
     config: "Config"
     head_timer: asyncio.TimerHandle | None = None
+    body_timer: asyncio.TimerHandle | None = None
     head_bytes = 0
+    is_receiving = is_ending = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -55,9 +62,12 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
+        self._body_is_there()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.is_ending:
+            return
         if self.head_timer is not None:
             self.head_bytes += len(data)
             if self.head_bytes > HEAD_BYTES + len(data):
@@ -72,7 +82,27 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_there()
+        self.is_receiving = True
         super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = cast(asyncio.Transport, Reading(self))
+
+    def on_message_complete(self) -> None:
+        self._body_is_there()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.is_receiving and self.body_timer is None:
+            self.body_timer = self.loop.call_later(self.config.limits.body_seconds, self.transport.close)
+
+    def close_when_read(self) -> None:
+        """Close the connection, at once if the whole request was read, else after the rest of it."""
+        if not self.is_receiving or not self.transport.can_write_eof():
+            self.transport.close()
+        elif not self.is_ending:
+            self.is_ending = True
+            self.transport.write_eof()
 
     def send_400_response(self, msg: str) -> None:
         self._end(ApiError(400, "invalid_http", msg))
@@ -88,6 +118,12 @@ class Protocol(HttpToolsProtocol):
             self.head_timer.cancel()
             self.head_timer = None
 
+    def _body_is_there(self) -> None:
+        self.is_receiving = False
+        if self.body_timer is not None:
+            self.body_timer.cancel()
+            self.body_timer = None
+
     def _end(self, error: ApiError) -> None:
         """Write an error and close the connection."""
         self._head_is_there()
@@ -99,6 +135,20 @@ class Protocol(HttpToolsProtocol):
         with suppress(OSError):
             self.transport.write(f"HTTP/1.1 {error.status} Error\r\n{lines}\r\n".encode() + body)
         self.transport.close()
+
+
+class Reading:
+    """The transport of a protocol, but for the way in which it closes."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.protocol.transport, name)
+
+    def close(self) -> None:
+        """Close the connection after the rest of the request."""
+        self.protocol.close_when_read()
 
 
 class Server(uvicorn.Server):

@@ -117,7 +117,7 @@ class Monitor:
             baseline=round(before, 6),
             mean=round(now, 6),
             rows=tuple(row for row, _ in rows),
-            sentence=f"{name} {which}: {now:.3f} in the last {len(rows)} rows, {before:.3f} on the holdout",
+            sentence=f"{name} {which}: {now:.3f} in the last {len(rows)} rows, {before:.3f} in the baseline",
         )
 
 

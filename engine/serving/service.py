@@ -114,6 +114,19 @@ class Service:
             raise wrong("messages", "the user says nothing.")
         return Asked(unit, turns, text)
 
+    def check_room(self, deadline: float) -> None:
+        """Check that the student would take a request now, before anything is computed for it.
+
+        Raises:
+            ApiError: the queue is full, or the engine loads, stops or has failed.
+        """
+        try:
+            self.worker.check_room(deadline)
+        except Busy as busy:
+            raise _refused(busy) from None
+        except Unavailable as state:
+            raise _unavailable(state) from None
+
     async def reply(self, asked: Asked, request_id: str, deadline: float, row: Row) -> Reply:
         """Return the reply to a request that must be answered by `deadline` (of `time.monotonic`); fill `row` (REQUEST) on the way.
 
@@ -141,12 +154,11 @@ class Service:
         try:
             computed = await self.worker.ask(request, deadline=deadline)
         except Busy as busy:
-            message = f"The queue is full. Try again in {busy.retry_after} s."
-            raise ApiError(429, "queue_full", message, retry_after=busy.retry_after) from None
+            raise _refused(busy) from None
         except Expired:
             raise ApiError(504, "deadline_exceeded", "The request was not answered by its deadline.") from None
         except Unavailable as state:
-            raise ApiError(503, "unavailable", f"The engine {state}.", retry_after=5) from None
+            raise _unavailable(state) from None
         except EngineFault as fault:
             raise ApiError(500, "engine_error", f"The engine failed on a batch with this request: {fault}.") from None
         answer = answer_in(self.target, asked.unit, computed.completion, self.final)
@@ -172,6 +184,8 @@ class Service:
                 answer = await handler(asked, deadline)
         except TimeoutError:
             raise ApiError(504, "deadline_exceeded", "The request was handed on, and not answered by its deadline.") from None
+        except Busy as busy:  # the engine of the teacher in this process
+            raise _refused(busy) from None
         except Exception as error:  # whatever a server of somebody else causes
             raise ApiError(502, "fallback_failed", f"{decision.route} failed: {type(error).__name__}.") from None
         if answer.finish_reason != "stop":  # an answer that was cut is none, as for `engine.serving.cascade`
@@ -195,6 +209,14 @@ def warm_up(target: EvalTarget) -> list[Request]:
     """Return one request for each task unit: the engine compiles its grammar, and caches what all prompts share."""
     turns = [{"role": "user", "content": WARM_UP}]
     return [request_of(target, Asked(unit, turns, WARM_UP)) for unit in target.units.values()]
+
+
+def _refused(busy: Busy) -> ApiError:
+    return ApiError(429, "queue_full", str(busy), retry_after=busy.retry_after)
+
+
+def _unavailable(state: Unavailable) -> ApiError:
+    return ApiError(503, "unavailable", f"The engine {state}.", retry_after=5)
 
 
 def _measures(computed: Computed, per_hour: float) -> Row:

@@ -41,7 +41,7 @@ class Watched:
         self.longest = max([1, *(len(row["text"]) for row in rows if isinstance(row.get("text"), str))])
         found: dict[str, tuple[list[float], list[object]]] = {}
         for row, label in zip(rows, labels, strict=True):
-            fields = _fields(row.get("text"))
+            fields = fields_of(row.get("text"))
             for name, value in signals_of(row, longest=self.longest, fields=fields).items():
                 values, clusters = found.setdefault(name, ([], []))
                 values.append(value)
@@ -62,11 +62,11 @@ class Watched:
         return self.monitor.observe(Observation(row, dict(known))) if "agreement" in self.baselines else []
 
     def _signals(self, known: Row, answer: str | None, longest: int) -> dict[str, float]:
-        return signals_of({**known, "text": answer}, longest=longest, fields=_fields(answer))
+        return signals_of({**known, "text": answer}, longest=longest, fields=fields_of(answer))
 
     def _gather(self, known: Row, answer: str | None, vector: Array | None) -> None:
         values = {"agreement": known["agreement"]} if "agreement" in known else self._signals(known, None, 1)
-        values |= {f"nulls.{name}": float(value is None) for name, value in _fields(answer).items()}
+        values |= {f"nulls.{name}": float(value is None) for name, value in fields_of(answer).items()}
         for name, value in values.items():
             self.gathered.setdefault(name, []).append(value)
         self.lengths += [len(answer)] if answer is not None else []
@@ -135,7 +135,8 @@ def plain(row: Row) -> Row:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _fields(answer: object) -> Row:
+def fields_of(answer: object) -> Row:
+    """Return the fields of an answer that is a JSON object; none of any other."""
     value = parse(answer) if isinstance(answer, str) and answer else None
     return value if isinstance(value, dict) else {}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import threading
 import time
 import uuid
@@ -16,21 +15,19 @@ from engine.contract.models import Sampling
 from engine.inference.batcher import Answers, Arrived, Batcher, Done, batcher_of
 from engine.inference.engine import Completion, Request
 from engine.inference.engine_process import EngineGone, EngineProcess
+from engine.serving.pace import Pace
 from engine.serving.turns import Turns
 
 log = logging.getLogger(__name__)
 
-RECENT = 0.1  # weight of the newest request in the running means
-SAFE = 0.8  # share of its deadline that a request may take, as expected when it arrives
-LONGEST = 60  # seconds after which a refused caller is told to try again, at most
 FAULTS = 3  # failures of the engine in a row, without a completed request between them, after which it is given up
 
 
 class Busy(Exception):
-    """The queue is full, or the request would wait beyond its deadline."""
+    """The queue is full, or the request would wait beyond its deadline; nothing was computed for it."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the queue is full; retry after {retry_after} s")
+    def __init__(self, why: str, retry_after: int) -> None:
+        super().__init__(f"{why} Try again in {retry_after} s.")
         self.retry_after = retry_after
 
 
@@ -44,6 +41,9 @@ class Unavailable(Exception):
 
 class EngineFault(Exception):
     """The engine failed while it computed a request."""
+
+
+FULL, LATE = "The queue is full.", "The queue is too long for the request's deadline."
 
 
 class Computed(NamedTuple):
@@ -80,6 +80,7 @@ class _Ticket:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     joined: float = 0.0
     seconds: float = 0.0  # of the engine, shared with the others
+    elapsed: float = 0.0  # of the clock since the others began, shared alike
     given_up: bool = False
 
 
@@ -96,7 +97,7 @@ class Worker:
         self.given_up: list[_Ticket] = []
         self.is_ready = self.is_stopping = False
         self.fault: BaseException | None = None
-        self.seconds = 0.0  # of the engine for one request, running mean: the inverse of what it completes in a second
+        self.pace = Pace()
         self.faults = 0
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -108,7 +109,8 @@ class Worker:
         """Return the completion of `request`. A caller that is cancelled gives its request up, also in the engine.
 
         Raises:
-            Busy: the queue is full, or the request would wait until its `deadline` (of `time.monotonic`).
+            Busy: the queue is full, or the request would wait until its `deadline` (of `time.monotonic`), as was expected when it
+                came or turned out later.
             Expired: the deadline has passed.
             Unavailable: the engine is loading, has failed or stops.
             EngineFault: the engine failed.
@@ -116,13 +118,15 @@ class Worker:
         loop = asyncio.get_running_loop()
         ticket = _Ticket(request, loop, loop.create_future(), deadline, time.monotonic())
         with self.changed:
-            self._admit(ticket)
+            self._admit(deadline - ticket.arrived)
             self.waiting.append(ticket)
             self.changed.notify()
         try:
             async with asyncio.timeout(deadline - ticket.arrived):
                 return await ticket.future
         except TimeoutError:
+            with self.changed:
+                self.pace.broken(ticket.elapsed)
             raise Expired from None
         finally:
             if not ticket.future.done() or ticket.future.cancelled():
@@ -133,6 +137,15 @@ class Worker:
                         self.waiting.remove(ticket)
                     self.changed.notify()
 
+    def check_room(self, deadline: float) -> None:
+        """Check that a request would be taken now: whoever is refused anyway costs nothing more.
+
+        Raises:
+            Busy, Unavailable: as `ask`.
+        """
+        with self.changed:
+            self._admit(deadline - time.monotonic())
+
     def stop(self, seconds: float) -> None:
         """Take no further request, and wait at most `seconds` for those that were taken."""
         with self.changed:
@@ -141,14 +154,14 @@ class Worker:
         if self.thread.ident is not None:
             self.thread.join(seconds)
 
-    def _admit(self, ticket: _Ticket) -> None:
+    def _admit(self, left: float) -> None:
+        """Refuse a request that has `left` seconds until its deadline if there is no room for it."""
         if not self.is_ready:
             raise Unavailable("stops" if self.is_stopping else "has failed" if self.fault else "is loading")
         ahead = len(self.waiting) + len(self.running)
-        wait = (ahead + 1) * self.seconds  # they share the engine
-        late = ahead > 0 and wait > SAFE * (ticket.deadline - ticket.arrived)
-        if ahead >= self.load.queue + self.load.at_once or late:
-            raise Busy(min(LONGEST, max(1, math.ceil(ahead * self.seconds))))
+        is_full = ahead >= self.load.queue + self.load.at_once
+        if is_full or self.pace.is_late(ahead, left):
+            raise Busy(FULL if is_full else LATE, self.pace.retry_after(ahead))
 
     def _run(self) -> None:
         engine: Answers | None = None
@@ -171,24 +184,41 @@ class Worker:
     def _turn(self, batcher: Batcher) -> bool:
         """Compute one step; return False once the worker has stopped."""
         with self.changed:
-            while not (self.waiting or self.running or self.given_up or self.is_stopping):
-                self.changed.wait()
+            if not self.running:
+                while not (self.waiting or self.given_up or self.is_stopping):
+                    self.changed.wait()
+                self.pace.resume(time.monotonic())
             if self.is_stopping and not self.waiting and not self.running:
                 return False
             given_up, self.given_up = self.given_up, []
+            self._refuse_late()
             joining = self._joining()
         try:
             with self.turns:
                 for ticket in given_up:
                     batcher.abort(ticket.name)
-                    self._measure(max(self.seconds, ticket.seconds))  # it would have taken more
                     with self.changed:
+                        self.pace.given_up(ticket.elapsed)
                         self.running.pop(ticket.name, None)
                 self._step(batcher, joining)
         except Exception as error:
             log.exception("the engine failed with %d requests", len(self.running))
             return self._recover(batcher, error)
         return True
+
+    def _refuse_late(self) -> None:
+        """Refuse those that wait and cannot be answered in time any more, as the engine is slower than was expected of it."""
+        now, kept = time.monotonic(), deque[_Ticket]()
+        for ticket in self.waiting:
+            ahead = len(self.running) + len(kept)
+            if ticket.given_up:
+                continue
+            if ahead and now + self.pace.expected(ahead) > ticket.deadline:
+                self.pace.broken()
+                self._refuse(ticket, Busy(LATE, self.pace.retry_after(ahead)))
+            else:
+                kept.append(ticket)
+        self.waiting = kept
 
     def _joining(self) -> list[_Ticket]:
         """Take as many requests from the queue as there are places; leave out those that nobody waits for any more."""
@@ -209,22 +239,21 @@ class Worker:
             done += [Done(ticket.name, completion)] if completion else []
         done += batcher.step()
         ended = time.monotonic()
-        share = (ended - started) / max(1, len(self.running))
+        passed, sharing = self.pace.step(ended), max(1, len(self.running))
         for ticket in self.running.values():
-            ticket.seconds += share
+            ticket.seconds += (ended - started) / sharing
+            ticket.elapsed += passed / sharing
         for name, completion in done:
             with self.changed:
                 ticket = self.running.pop(name, None)
             if ticket:
                 self._complete(ticket, completion)
 
-    def _measure(self, seconds: float) -> None:
-        self.seconds += (seconds - self.seconds) * (RECENT if self.seconds else 1)
-
     def _complete(self, ticket: _Ticket, completion: Completion) -> None:
         if completion.tokens_out:
             self.faults = 0
-            self._measure(ticket.seconds)
+            with self.changed:
+                self.pace.completed(ticket.elapsed)
         computed = Computed(completion._replace(seconds=ticket.seconds), ticket.joined - ticket.arrived)
         self._resolve(ticket, lambda: ticket.future.done() or ticket.future.set_result(computed))
 

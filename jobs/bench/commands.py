@@ -200,3 +200,68 @@ def monitor(
 
     result = monitor.bench(peers, monitor.Plan(streams=streams, rows=rows))
     show(result, monitor.as_text(result), as_json)
+
+
+@bench.command()
+def serve(
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="REGISTRY/CONTRACT, whose champion is served, or the folder of a release.")
+    ],
+    callers: Annotated[list[int] | None, typer.Option("--callers", min=1, metavar="N", help="At once; default 1, 8, 32.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of both sides.")] = 3,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Of a turn, about.")] = 5.0,
+    prompts: Annotated[int, typer.Option("--prompts", min=1, help="Of a turn of spans and of plain decoding.")] = 96,
+    share: Annotated[float, typer.Option("--shadow-share", min=0.01, max=1, help="Of the requests, in shadow.")] = 0.25,
+    parts: Annotated[list[str] | None, typer.Option("--part", help="http, spans or shadow; repeatable, default all.")] = None,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Time `rayleigh serve` against vLLM's own server, spans against plain decoding, and a server with and without a shadow."""
+    from jobs.commands.serve_environment import prepare
+
+    prepare(release, profile)  # before torch is imported; both servers inherit it
+
+    from jobs.bench import serve
+
+    order = serve.Order(parts or serve.PARTS, callers or (1, 8, 32), rounds, seconds, prompts, share)
+    result = serve.bench(release, order, profile=profile)
+    show(result, serve.as_text(result), as_json)
+
+
+@bench.command()
+def overload(
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="REGISTRY/CONTRACT, whose champion is served, or the folder of a release.")
+    ],
+    minutes: Annotated[float, typer.Option("--minutes", min=0.05, help="Of the load.")] = 10.0,
+    times: Annotated[float, typer.Option("--times", min=0.1, help="Of the rate that it can serve, which is measured first.")] = 2.0,
+    deadline: Annotated[float, typer.Option("--deadline", min=0.1, metavar="SECONDS", help="Of the server.")] = 30.0,
+    queue: Annotated[int, typer.Option("--queue", min=0, metavar="N", help="Of the server.")] = 64,
+    slow: Annotated[int, typer.Option("--slow", min=0, metavar="N", help="Connections that never end their request.")] = 10_000,
+    profile: Profile = "laptop",
+    as_json: Json = False,
+) -> None:
+    """Send a server more than it can serve, and hostile requests among it: memory, refusals, latency of what is served."""
+    from jobs.commands.serve_environment import prepare
+
+    prepare(release, profile)
+
+    from jobs.bench import overload
+
+    result = overload.bench(release, overload.Order(minutes, times, deadline, queue, slow), profile=profile)
+    show(result, overload.as_text(result), as_json)
+
+
+@bench.command(name="registry")
+def registry_bench(
+    processes: Annotated[int, typer.Option("--processes", min=1, help="That promote at the same time.")] = 8,
+    turns: Annotated[int, typer.Option("--turns", min=1, help="Promotions of each.")] = 20,
+    kills: Annotated[int, typer.Option("--kills", min=0, help="Of processes, by SIGKILL.")] = 8,
+    peers: Annotated[str, typer.Option("--peers", metavar="PYTHON", help="The interpreter that has MLflow.")] = sys.executable,
+    as_json: Json = False,
+) -> None:
+    """Promote from processes that are killed among it, in our registry and with MLflow's aliases: events lost or overwritten."""
+    from jobs.bench import registry
+
+    result = registry.bench(peers, registry.Order(processes, turns, kills))
+    show(result, registry.as_text(result), as_json)

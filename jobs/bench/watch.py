@@ -49,9 +49,9 @@ class Sampler:
 
     def sample(self, pid: int) -> None:
         """Measure the process `pid`, of kind `driver`, and its descendants now."""
-        family = _family(pid)
-        self.together_mib = max(self.together_mib, sum(map(_proportional_mib, family)))
-        for process in family:
+        processes = family(pid)
+        self.together_mib = max(self.together_mib, sum(map(_proportional_mib, processes)))
+        for process in processes:
             with suppress(psutil.Error, OSError):
                 kind = "driver" if process.pid == pid else _kind(process)
                 times = process.cpu_times()
@@ -110,7 +110,8 @@ def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
     return sampler.usage()
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def family(pid: int) -> list[psutil.Process]:
+    """Return the process `pid` and its descendants; none if it has ended."""
     with suppress(psutil.Error):
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]

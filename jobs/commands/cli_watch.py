@@ -23,6 +23,9 @@ def watch(
         str | None,
         typer.Option("--encoder", metavar="MODEL", help="Test the prompts, too (--keep-text): all-minilm-l6-v2, or a folder."),
     ] = None,
+    page: Annotated[
+        str | None, typer.Option("--page", metavar="FILE", help="Write the view as one HTML file, too; anew every ten seconds.")
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show the state now, and end.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -36,4 +39,4 @@ def watch(
         else:
             typer.echo(("" if once else "\x1b[H\x1b[2J") + watch.as_text(view))
 
-    watch.watch(records, watch.Order(run, student, baseline, labels, encoder), show, once=once)
+    watch.watch(records, watch.Order(run, student, baseline, labels, encoder, page), show, once=once)

@@ -34,6 +34,7 @@ from jobs import workspace
 from jobs.commands.cascade import holdout_of
 from jobs.commands.release import job_of
 from jobs.commands.sql import Views
+from jobs.commands.watch_page import write_page
 from jobs.steps.deployed import manifest, units_of
 from jobs.terminal.watch_text import as_text
 
@@ -57,13 +58,15 @@ class Order(NamedTuple):
     """A file of lines {"request_id": ..., "right": true}."""
     encoder: str | None = None
     """A sentence-transformers model for prompts: the name of a bundled one, or a folder."""
+    page: str | None = None
+    """A file for the page."""
 
 
 def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once: bool) -> None:
     """Call `show` with what the records in the folder `records` say: once, or every two seconds until Ctrl-C.
 
     Raises:
-        InputError: a label, the run or its student is wrong.
+        InputError: a label, the run or its student is wrong; the page cannot be written.
         MissingArtifact: the folder holds no records; the run has no reports.
         StorageError: what is kept of the monitor is damaged, or cannot be written.
     """
@@ -87,6 +90,8 @@ def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once
                 for tail in tails:
                     tail.forget()
                 saved = time.monotonic()
+            if is_due and order.page:
+                write_page(order.page, folder, view, section)
             save(watched.kept(tails[0].consumed, tails[1].consumed) if is_due else None, watched.bases(), view)
             show(view)
             if once:

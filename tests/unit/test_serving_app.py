@@ -12,6 +12,7 @@ from serving_world import ANSWER, ASK, SCHEMA, SYSTEM, Standin, error_of, servin
 from engine.inference.engine import Completion
 from engine.serving.body import Limits
 from engine.serving.router import Answer, Asked, Decision
+from engine.serving.worker import Busy
 
 
 @pytest.fixture
@@ -273,7 +274,7 @@ def test_a_request_that_would_wait_beyond_its_deadline_is_refused_at_once(releas
         async with serving(release, at_once=1, limits=Limits(queue=50, deadline=5)) as server:
             worker = server.app.service.worker
             await server.task({"text": "x"})
-            worker.seconds = 3.0  # of the engine for one request, as measured
+            worker.pace.seconds = 3.0  # between two completions, as measured
             server.engine.gate.clear()
             sent = [asyncio.ensure_future(server.task({"text": "x"}))]
             await server.until(lambda: len(worker.running) == 1)
@@ -283,6 +284,41 @@ def test_a_request_that_would_wait_beyond_its_deadline_is_refused_at_once(releas
             assert time.monotonic() - started < 4
             server.engine.gate.set()
             await asyncio.gather(*sent)
+
+    asyncio.run(run())
+
+
+def test_those_that_wait_are_refused_once_the_engine_is_too_slow_for_them(release: Path) -> None:
+    async def run() -> None:
+        async with serving(release, at_once=1, limits=Limits(queue=50, deadline=20)) as server:
+            worker = server.app.service.worker
+            server.engine.gate.clear()
+            sent = [asyncio.ensure_future(server.task({"text": str(number)})) for number in range(6)]
+            await server.until(lambda: len(worker.running) + len(worker.waiting) == 6)
+            worker.pace.seconds = 15.0  # it was faster when they were admitted
+            started = time.monotonic()
+            server.engine.gate.set()
+            replies = await asyncio.gather(*sent)
+            assert sorted(reply.status_code for reply in replies) == [200, 200, 429, 429, 429, 429]
+            refused = [reply for reply in replies if reply.status_code == 429]
+            assert all(error_of(reply)[1] == "queue_full" and int(reply.headers["retry-after"]) >= 1 for reply in refused)
+            assert "deadline" in refused[0].json()["error"]["message"] and time.monotonic() - started < 15
+            assert len(server.engine.requests) == 3  # the warm-up, and those that were answered
+
+    asyncio.run(run())
+
+
+def test_a_full_server_refuses_before_it_looks_at_the_text(release: Path) -> None:
+    async def run() -> None:
+        async with serving(release, at_once=1, limits=Limits(queue=0)) as server:
+            server.engine.gate.clear()
+            worker = server.app.service.worker
+            sent = asyncio.ensure_future(server.task({"text": "x"}))
+            await server.until(lambda: len(worker.running) == 1)
+            assert error_of(await server.task({"text": "x" * 2001}))[:2] == (429, "queue_full")
+            server.engine.gate.set()
+            assert (await sent).status_code == 200
+            assert error_of(await server.task({"text": "x" * 2001}))[:2] == (400, "context_length_exceeded")
 
     asyncio.run(run())
 
@@ -401,6 +437,8 @@ def test_what_is_handed_on_gets_the_other_answer_or_an_error_but_never_the_unsur
             raise OSError("connection reset")
         if "hang" in asked.text:
             await asyncio.sleep(60)
+        if "busy" in asked.text:
+            raise Busy("The queue is full.", 7)
         ended = "error" if "broken" in asked.text else "stop"
         return Answer('{"product":"chairs","quantity":null}', ended, None, 70, 9, 0.5)
 
@@ -413,6 +451,8 @@ def test_what_is_handed_on_gets_the_other_answer_or_an_error_but_never_the_unsur
             assert error_of(await server.task({"text": "fail"}))[:2] == (502, "fallback_failed")
             assert error_of(await server.task({"text": "broken"}))[:2] == (502, "fallback_failed")
             assert error_of(await server.task({"text": "hang"}))[:2] == (504, "deadline_exceeded")
+            busy = await server.task({"text": "busy"})
+            assert error_of(busy)[:2] == (429, "queue_full") and busy.headers["retry-after"] == "7"
         async with serving(release, **given) as server:
             assert error_of(await server.task({"text": "chairs"}))[:2] == (502, "fallback_failed")
 

@@ -112,6 +112,23 @@ def test_a_body_of_a_megabyte_gets_its_error(port: Port) -> None:
     assert (status, body["error"]["code"]) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_a_caller_that_sends_on_after_its_error_has_read_it_and_is_cut_off_later(port: Port, connection: str) -> None:
+    body = b"x" * (8 << 20)  # more than the system's buffers hold
+    head = f"POST /v1/tasks/order HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nconnection: {connection}\r\n\r\n"
+    with port.connect(head.encode()) as sender:
+        time.sleep(0.2)  # the error is there long before the body
+        sender.sendall(body[: 4 << 20])
+        status, error = reply(sender)
+        assert (status, error["error"]["code"]) == (413, "body_too_large")
+        until = time.monotonic() + 20
+        with pytest.raises(OSError):  # the rest does not come within body_seconds
+            while time.monotonic() < until:
+                sender.sendall(b"x")
+                time.sleep(0.05)
+    assert port.task()[0] == 200
+
+
 def test_connections_beyond_the_limit_are_told_so_and_those_within_it_are_served(port: Port) -> None:
     idle = [port.connect() for _ in range(LIMITS.connections)]
     time.sleep(0.1)

@@ -30,10 +30,11 @@ def job_session(
         InputError: a cluster on this machine can never place a job.
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
-    verify(work.contract, root=work.root, models=work.models, run=work.folder)
+    cache = work.profile.weights_cache
+    verify(work.contract, root=work.root, models=work.models, run=work.folder, cache=cache)
     verify_exporters(work.contract, work.profile, models=work.models)
     if "capture" in jobs:  # before its teachers answer anything: what a server cannot score is paid in vain
-        ask_captured(work.contract, root=work.root)
+        ask_captured(work.contract, root=work.root, cache=cache)
     work.save()
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")

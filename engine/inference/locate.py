@@ -48,7 +48,7 @@ def find_tokenizer(path: str, *, root: str, cache: WeightsCache = DEFAULT) -> We
 
 
 def peek(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Path:
-    """Return the folder of the configuration and the tokenizer of a model; it may not be there. Weights are not fetched, and nothing
+    """Return the folder of the configuration and the tokenizer of a model; it may not be there. No weights are fetched, and nothing
     is unpacked.
 
     Raises:

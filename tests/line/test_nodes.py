@@ -40,7 +40,7 @@ DELAY = 0.3  # seconds of an answer
 NODES = ({"left": 8}, {"right": 8})  # resources of Ray: each teacher runs on one of them only
 CPUS, OF_AN_ENCODER = 8, 5  # so that each node has one encoder
 pytestmark = [
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2400),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pipes, sockets
 ]
 

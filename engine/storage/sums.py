@@ -16,7 +16,9 @@ from engine.storage.folder import Folder
 from engine.storage.identity import TAGS
 
 SUMS = "SHA256SUMS"
-"""File of hashes in the folder, as `sha256sum * > SHA256SUMS` writes it. Files that it does not name are not fetched."""
+"""File of hashes in the folder, as `sha256sum` writes it. Files that it does not name are not fetched."""
+WRITE = f"find . -type f ! -name {SUMS} -exec sha256sum {{}} + > {SUMS}"
+"""Writes it, in the model's folder."""
 LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 
 
@@ -35,7 +37,7 @@ def file_entries(folder: Folder, wanted: Callable[[str], bool], memo: str) -> tu
         if missing := sorted(given.keys() - listed.keys()):
             raise StorageError(
                 f"{folder}: {SUMS} names {missing[0]}, which is not there; found {', '.join(sorted(listed))}. Upload it, or write "
-                f"{SUMS} anew."
+                f"{SUMS} anew: `{WRITE}`."
             )
         return tuple(FileEntry(name, _size(listed[name]), given[name]) for name in sorted(given) if wanted(name))
     chosen = {name: info for name, info in sorted(listed.items()) if wanted(name)}
@@ -85,7 +87,8 @@ def _parsed(folder: Folder) -> dict[str, str]:
             if not found:
                 raise StorageError(
                     f"{folder}/{SUMS}, line {number}: found {line!r:.80}, expected a SHA-256, two spaces and a name. Write it with "
-                    f"`sha256sum * > {SUMS}` in the model's folder, and upload it with the model."
+                    f"`{WRITE}` in the model's folder, and upload it with the model."
                 )
             sums[found[2].removeprefix("./")] = found[1].lower()
+    sums.pop(SUMS, None)  # a shell may have listed it while it was being written
     return sums

@@ -32,11 +32,11 @@ def job_session(
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
     require_run_folder(work.contract, work.folder)
-    cache = work.profile.weights_cache
-    verify(work.contract, root=work.root, models=work.models, run=work.folder, cache=cache)
+    weights = work.profile.weights_cache
+    verify(work.contract, root=work.root, models=work.models, run=work.folder, cache=weights)
     verify_exporters(work.contract, work.profile, models=work.models)
     if "capture" in jobs:  # before its teachers answer anything: what a server cannot score is paid in vain
-        ask_captured(work.contract, root=work.root, cache=cache)
+        ask_captured(work.contract, root=work.root, cache=weights)
     work.save()
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")

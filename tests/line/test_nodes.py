@@ -27,6 +27,7 @@ from engine.storage.shards import hex_digest, rows_digest
 from engine.storage.sums import SUMS
 from engine.teachers.chained import ChainedTeacher
 from engine.teachers.route import Router, answered
+from engine.teachers.teacher import TeacherSpec
 from jobs import workspace
 from jobs.pipeline import pipeline
 from jobs.steps import candidates
@@ -67,7 +68,7 @@ class Site(world.Site):
         self.nodes = [self._add(resources) for resources in NODES]
         self._write()
 
-    def _add(self, resources: dict[str, float]) -> Any:
+    def _add(self, resources: dict[str, int]) -> Any:
         home = self.home(f"node-{len(self.homes)}")
         here = Path.cwd()
         os.chdir(home)  # which the node inherits
@@ -156,7 +157,8 @@ class Site(world.Site):
         routing = candidates._routing(context)
         assert routing
         router, grader = Router(routing), Grader(grader_spec(context))
-        teachers = [ChainedTeacher(spec) for spec in candidates._teacher_specs(context)]
+        specs = candidates._teacher_specs(context)
+        teachers = [ChainedTeacher(spec) for spec in specs if isinstance(spec, TeacherSpec)]
         made = []
         for start in range(0, len(prompts), world.BATCH):
             rows = router(prompts.slice(start, world.BATCH))

@@ -4,7 +4,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
 import time
 
 import pytest
@@ -108,7 +107,7 @@ def test_killed_download_is_taken_up_and_never_taken_for_whole(tmp_path, model):
     process = FORK.Process(target=hang, args=(model, cache, ready))
     process.start()
     assert ready.wait(60)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
     assert {path.parent.suffix for path in cache_files(cache, "*")} == {".part"}
     folder = fetched(model, cache, gets)
@@ -134,7 +133,7 @@ def test_what_was_damaged_while_a_download_was_broken_off_is_fetched_again(tmp_p
     process = FORK.Process(target=hang, args=(model, cache, ready))
     process.start()
     assert ready.wait(60)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
     [damaged] = cache_files(cache, "a.bin")
     damaged.write_bytes(b"x" * 1000)
@@ -187,7 +186,7 @@ def test_reservation_of_a_killed_download_is_no_loss_of_room(tmp_path, model):
     other = store(tmp_path / "other", weights=b"o" * 1000)
     with pytest.raises(StorageError, match="in use by processes"):
         cache.fetch(other, measured(other))
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
     assert (cache.fetch(other, measured(other)) / "weights").stat().st_size == 1000
 

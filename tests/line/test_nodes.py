@@ -204,9 +204,11 @@ def test_rows_are_those_of_one_process(outcome: Outcome) -> None:
 
 
 def test_only_what_was_in_flight_is_paid_twice(outcome: Outcome) -> None:
-    teacher = outcome.bill["teacher"]
+    teacher, judge = outcome.bill["teacher"], outcome.bill["judge"]
     assert len(teacher) == world.SAMPLES * len(outcome.prompts)
     assert teacher.total() - len(teacher) <= world.IN_FLIGHT["node"]
+    print({name: (counts.total() - len(counts), len(counts)) for name, counts in outcome.bill.items()})  # paid twice, of so many
+    assert judge and judge.total() - len(judge) <= world.JUDGED
 
 
 def test_each_node_has_fetched_the_model_and_the_driver_has_not(outcome: Outcome) -> None:

@@ -84,8 +84,8 @@ def check(work: Workspace, order: Search, space: str) -> None:
             problems.append(f"  keys.{key}: {json.dumps(value)}: {error}")
     if problems:
         raise ContractError("\n".join([f"{space}: {len(problems)} problem(s):", *problems]))
-    order, cache = work.contract.model_copy(update={"students": (student, *variants)}), work.profile.weights_cache
-    verify(order, root=work.root, models=work.models, run=work.folder, cache=cache)
+    varied, cache = work.contract.model_copy(update={"students": (student, *variants)}), work.profile.weights_cache
+    verify(varied, root=work.root, models=work.models, run=work.folder, cache=cache)
 
 
 def _require_data(contract: Contract, student: Student, one: Student) -> None:

@@ -2,7 +2,7 @@
 
 `python students_world.py MODE FOLDER NAME ...` trains those students in FOLDER: mode `pipeline` as jobs, at the same time on Ray,
 in a driver that can be killed; mode `loop` one after the other in this process, without Ray, and those in BROKEN once more with
-interruptions; `unbroken` and `shared` are for the test of other numbers of workers; `remote` trains one student of a run behind a URL.
+interruptions; `unbroken` and `shared` are for the test of other numbers of workers; `remote` trains one of a run behind a URL.
 """
 
 import contextlib

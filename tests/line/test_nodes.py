@@ -37,7 +37,7 @@ from tests.line.data_world import CONTRACT
 
 ENCODER = "all-minilm-l6-v2"
 PROMPTS, KILL_AFTER = 80, 50
-DELAY = 0.3  # seconds of an answer
+DELAY, SLOW = 0.3, 5.0  # seconds of an answer
 NODES = ({"left": 8}, {"right": 8})  # resources of Ray: each teacher runs on one of them only
 CPUS, OF_AN_ENCODER = 8, 5  # so that each node has one encoder
 pytestmark = [
@@ -136,11 +136,13 @@ class Site(world.Site):
             )
         self.drivers.append(process)
         self._wait(driver, process, KILL_AFTER)
+        self.server.delay = SLOW  # so that a batch is in flight when the node dies
         victim = random.Random(5).randrange(len(self.nodes))
         for each in world.tree(self.nodes[victim]):
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         self.cluster.remove_node(self.nodes[victim], allow_graceful=False)
+        self.server.delay = DELAY
         self.nodes[victim] = self._add(NODES[victim])
         self.finish(driver, process)
 

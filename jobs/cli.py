@@ -101,10 +101,12 @@ def check(
     servers += check_capture.ask_captured(loaded.contract, root=str(loaded.root)) if ask else []
     text = check.as_text(loaded.contract, contract, servers)
     if profile or nodes:
+        from jobs.commands.check_nodes import check_nodes
         from jobs.commands.check_placement import check_placement
 
         found = load_profile(workspace.profile_path(profile or "laptop"))
-        text += "\n\n" + check_placement(loaded.contract, found, nodes)
+        parts = [text, check_nodes(loaded.contract, found), check_placement(loaded.contract, found, nodes)]
+        text = "\n\n".join(filter(None, parts))
     show(loaded.contract.model_dump(mode="json"), text, as_json)
 
 

@@ -29,7 +29,7 @@ class Capture(Section):
     gate: Literal["none", "agree"] = "none"
     """`agree`: students use only tokens where the teacher's first choice is the target. The agreement is stored for each token."""
     tokenizers: dict[Name, str] = Field(default_factory=dict)
-    """Teacher of type `endpoint` -> folder of its model's tokenizer and chat template: its texts are tokenized here."""
+    """Teacher of type `endpoint` -> folder or URL of its model's tokenizer and chat template: its texts are tokenized here."""
 
     @field_validator("teachers", mode="before")
     @classmethod

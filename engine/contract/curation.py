@@ -20,7 +20,7 @@ class Semantic(Section):
     """Near-duplicates by sentence embedding: see `engine/dedup/semantic.py`."""
 
     model: str = "all-minilm-l6-v2"
-    """Folder of a sentence-transformers model, or the name of one that a package carries."""
+    """Folder of a sentence-transformers model, or its URL, or the name of one that a package carries."""
     threshold: Share = 0.95
     """Cosine similarity from which two prompts are near-duplicates."""
 

@@ -33,7 +33,7 @@ class Evidence(Section):
     """Models that read each answer and give its log-probability, each with a prompt of its own (`system`, `shots`); `sampling` has
     no effect. Paid from `budget.judge_tokens`."""
     tokenizers: dict[Name, str] = Field(default={})
-    """Teacher or reader behind an endpoint -> folder of its model's tokenizer, by which given answers are scored."""
+    """Teacher or reader behind an endpoint -> folder or URL of its model's tokenizer, by which given answers are scored."""
     uncertain_between: tuple[Share, Share] | None = None
     """Rubrics and readers are asked only about answers whose confidence without them lies between these two; null: about all."""
     per_feature: Positive = 5

@@ -20,7 +20,7 @@ class Prune(Section):
     """Initialise a student from some layers of a larger model."""
 
     source: str
-    """Folder or packaged name of the model that is pruned."""
+    """Folder, URL or packaged name of the model that is pruned."""
     layers: tuple[int, ...] = Field(min_length=1)
     """Indices of the decoder layers that are kept, in order. The first and the last matter most."""
 
@@ -29,7 +29,7 @@ class WholeModel(Section):
     """Initialise a student from all of a model: full fine-tuning, unless `init.adapter` is given."""
 
     source: str
-    """Folder or packaged name of the model: the teacher's own, or one of another family."""
+    """Folder, URL or packaged name of the model: the teacher's own, or one of another family."""
 
 
 class ChampionRelease(Section):

@@ -45,7 +45,10 @@ def read_yaml(path: Path) -> dict[str, JsonValue]:
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader(path.parent))
     except FileNotFoundError:
-        raise ContractError(f"{path}: there is no such file. Name a contract, such as jobs/contracts/smoke.yaml.") from None
+        hint = "Name a contract, such as jobs/contracts/smoke.yaml."
+        if ":/" in str(path):
+            hint = "A contract is a file of this machine, not a URL; `rayleigh submit` sends it with its folder to a cluster."
+        raise ContractError(f"{path}: there is no such file. {hint}") from None
     except (UnicodeDecodeError, IsADirectoryError, PermissionError) as error:
         raise ContractError(f"{path}: cannot be read as UTF-8 text: {error}.") from None
     except yaml.YAMLError as error:

@@ -12,7 +12,7 @@ class VllmModel(Section):
 
     type: Literal["vllm"]
     path: str
-    """Folder, or the name of a bundled model (`smollm2-135m-instruct`)."""
+    """Folder, or its URL (`s3://bucket/model`), or the name of a bundled model (`smollm2-135m-instruct`)."""
     dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
     max_model_len: Positive = 2048
     """Tokens of prompt and answer together; a longer prompt ends as `too_long`."""

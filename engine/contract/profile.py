@@ -93,6 +93,16 @@ class Ray(Section):
     """Shared memory of a local cluster's object store, in GiB."""
 
 
+class WeightsCache(Section):
+    """Where each node keeps the weights that it fetches from URLs."""
+
+    folder: str = "~/.cache/rayleigh/weights"
+    """Folder on a disk of the node; `~` is the home of the node's user."""
+    gib: float | None = Field(default=None, gt=0)
+    """Most GiB that it holds; what was not used for longest is removed first, and never what a process uses. Default: half of the
+    disk."""
+
+
 class NodeGroup(Section):
     """Equal nodes that the cluster has, or that its autoscaler may start."""
 
@@ -150,6 +160,8 @@ class Profile(Section):
     are written of them. Default: not known."""
     ledger: str | None = None
     """Folder or URL of a ledger of paid answers that several runs share. By default each run has its own."""
+    weights_cache: WeightsCache = WeightsCache()
+    """Each node's cache of models behind URLs."""
     teacher: Pool = Pool()
     """Engines that answer prompts."""
     judge: Pool = Pool()

@@ -39,7 +39,7 @@ class Nearest(Section):
     bank: tuple[LabelledPrompt, ...] = Field(min_length=1)
     """Usually `!include labelled.jsonl`."""
     model: str = "all-minilm-l6-v2"
-    """A sentence-transformers folder, or the name of one that a package carries."""
+    """A sentence-transformers folder, or its URL, or the name of one that a package carries."""
     min_cosine: Share = 0.0
     """A prompt with a lower cosine similarity to every labelled prompt is left to the next rule."""
 

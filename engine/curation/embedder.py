@@ -1,7 +1,6 @@
 """Embeddings of prompts, and of their answers and rationales if the contract compares them."""
 
 import itertools
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +11,7 @@ from engine.curation.contamination import COLUMNS, POSITION
 from engine.curation.represent import parts_of
 from engine.dedup.vectors import column
 from engine.inference.sentence_encoder import SentenceEncoder
+from engine.inference.weights import Weights
 from engine.rows import EMBEDDING, grow
 
 SHOWN = 400  # characters of a prompt that are kept with its embedding, for the words that describe a cluster
@@ -36,7 +36,7 @@ EMBEDDED = grow(  # about 2 KB a row with 384 dimensions, 1.5 KB more for each f
 class CurationEmbedder:
     """Embeds the texts of a table. One per actor: the model loads once, then batches stream through."""
 
-    def __init__(self, folder: Path, device: str = "cpu", parts: tuple[Part, ...] = ()) -> None:
+    def __init__(self, folder: Weights, device: str = "cpu", parts: tuple[Part, ...] = ()) -> None:
         """Raises ModelError if the folder is no sentence-transformers model."""
         self.model = SentenceEncoder(folder, device)
         self.parts = parts

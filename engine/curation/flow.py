@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -25,6 +24,7 @@ from engine.dedup.embedder import AT_ONCE, TextEmbedder
 from engine.distributed import gather, stream
 from engine.distributed.in_process import executor, get
 from engine.distributed.rows import Ref, Rows
+from engine.inference.weights import Weights
 from engine.records.dataset import DecisionMetrics
 from engine.records.record import Table
 from engine.rows import CANDIDATE, EMBEDDING, PICKED, add, grow
@@ -63,7 +63,7 @@ class LabelledCandidates(NamedTuple):
 class Encoder(NamedTuple):
     """The sentence-transformers model and its pool."""
 
-    folder: Path
+    folder: Weights
     pool: Pool
 
     def embed(self, rows: Rows, actor: type, **options: Any) -> Rows:

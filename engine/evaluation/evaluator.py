@@ -22,6 +22,7 @@ from engine.inference.engine import Chat, Completion, Request, build_model, inst
 from engine.inference.few_shot import FewShotSelector
 from engine.inference.reasoning import parse_reasoning
 from engine.inference.structured import decoding_schema
+from engine.inference.weights import Weights, local
 from engine.records.report import Role
 from engine.rows import Row
 from engine.storage.folder import Folder
@@ -47,8 +48,8 @@ class EvalTarget:
     role: Role
     model: Model | Baseline
     units: Mapping[str, TaskUnit]
-    folder: str | None = None
-    """Path or URL of the weights; None for a model that has none."""
+    folder: str | Weights | None = None
+    """Path or URL of the weights, or where nodes find them; None for a model that has none."""
     systems: Mapping[str, str] = field(default_factory=dict)
     """Task unit -> system text."""
     shots: Shots = field(default_factory=Shots)
@@ -192,9 +193,11 @@ class Evaluator:
             self.answers = LedgerAnswers(engine, model, self.pool, folder, self.ledger)
         return engine, size
 
-    def _fetch(self, url: str) -> Path:
-        """Return a local folder with the content of `url`; a copy lives as long as this process."""
-        folder, self.copy = local_copy(Folder(url))
+    def _fetch(self, place: str | Weights) -> Path:
+        """Return a folder of this node with the weights; a copy of a URL lives as long as this process."""
+        if not isinstance(place, str):
+            return local(place)
+        folder, self.copy = local_copy(Folder(place))
         return folder
 
     def _warm_up(self, rows: Sequence[Row]) -> None:

@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -32,6 +31,7 @@ from engine.inference.engine import Completion, Engine, Lost, build_model
 from engine.inference.identity import identity
 from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage
+from engine.inference.weights import Weights, local
 from engine.rows import Row
 from engine.storage.folder import Folder
 
@@ -59,8 +59,8 @@ class ClientSpec:
 
     model: Model
     pool: Pool
-    weights: Path | None
-    """Folder of the model's weights; None for a model that has none."""
+    weights: Weights | None
+    """Where the model's files lie; None for a model that has none."""
     ledger: Folder
     """Rows that were paid for, perhaps by other runs too."""
     markers: Folder
@@ -159,7 +159,7 @@ class ModelClient(Generic[T]):
         if self.lender is not None:
             return self.lender._load()
         if self.engine is None:
-            build = partial(build_model, self.spec.model, self.spec.pool, folder=self.spec.weights)
+            build = partial(build_model, self.spec.model, self.spec.pool, folder=local(self.spec.weights))
             engine = self.isolator.load(build, self.spec.model.path)
             self.engine = self.wrap(engine) if self.wrap else engine
         return self.engine

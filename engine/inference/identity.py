@@ -8,6 +8,7 @@ from pathlib import Path
 import xxhash
 
 from engine.contract.models import Model
+from engine.inference.weights import RemoteModel, Weights, local
 from engine.rows import content_id
 
 SMALL = 32 * 2**20  # bytes; smaller files are hashed whole
@@ -16,8 +17,12 @@ ADDED = {"omit", "rename", "batch_invariant"}  # keys that are newer than paid a
 SAMPLES, SAMPLE_BYTES = 64, 2**20  # of larger files: a 140 GB model takes a second, not minutes
 
 
-def identity(model: Model, folder: Path | None) -> str:
-    """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version."""
+def identity(model: Model, place: Weights | None) -> str:
+    """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version.
+
+    The files of the model, which lie at `place`, are fetched to this node if need be: the hash is that of a local folder.
+    """
+    folder = local(place)
     weights = fingerprint(folder) if folder else model.path
     unset = {name for name in ADDED if getattr(model, name, None) in (None, False)}
     return content_id(model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model))
@@ -28,6 +33,13 @@ def fingerprint(folder: Path) -> str:
     """Return the hash of all files of a model folder; of large files only samples are read."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return content_id(*(part for path in files for part in (path.name, _digest(path))))
+
+
+def content_of(place: Weights) -> str:
+    """Return the hash of the files at `place`; those behind a URL are known by their SHA-256, and not fetched."""
+    if isinstance(place, RemoteModel):
+        return content_id(*(part for file in place.files for part in (file.path, file.sha256)))
+    return fingerprint(local(place))
 
 
 def _digest(path: Path) -> str:

@@ -1,39 +1,107 @@
-"""The folder of a model's weights."""
+"""Finds the model that a contract names: where its files lie, or its folder on this node."""
 
 from pathlib import Path
 
+from engine.contract.profile import WeightsCache
 from engine.errors import ModelError
-from engine.inference.bundled import BUNDLED, packaged_weights, unpack
+from engine.inference.bundled import BUNDLED, packaged_weights
+from engine.inference.weights import BundledModel, RemoteModel, Weights, described, is_heavy, local, portable
+from engine.storage.folder import Folder
+from engine.storage.node_cache import GIB, NodeCache
+from engine.storage.sums import file_entries
+
+DEFAULT = WeightsCache()
 
 
-def locate(path: str, *, root: str, home: str) -> Path:
-    """Return the folder of the model that a contract calls `path`.
+def find(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Weights:
+    """Return where every node finds the model that a contract calls `path`.
 
-    The name of a bundled model is unpacked below `home`; any other path is a folder, relative to `root` or absolute.
+    A bundled model is unpacked below `home`, one behind a URL fetched into `cache`; any other path is a folder, relative to `root`
+    or absolute. No weights are fetched here; those behind a URL without SHA256SUMS are read once, for their hashes.
 
     Raises:
         ModelError: there is no such folder, or it is not a Hugging Face model.
+        StorageError: the store of a URL cannot be reached.
     """
-    return unpack(path, Path(home)) if path in BUNDLED else _folder(path, root)
+    if path in BUNDLED:
+        return BundledModel(path, home, portable(home))
+    return _remote(path, cache) if "://" in path else _folder(path, root)
 
 
-def check(path: str, *, root: str, home: str) -> None:
-    """Check that `locate` would find the model, without unpacking it.
+def locate(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Path:
+    """Return the folder on this node of the model that a contract calls `path`; it is unpacked or fetched if need be.
 
     Raises:
-        ModelError: as `locate`.
+        ModelError: there is no such folder, or it is not a Hugging Face model.
+        StorageError: it cannot be fetched.
+    """
+    return local(find(path, root=root, home=home, cache=cache))
+
+
+def find_tokenizer(path: str, *, root: str, cache: WeightsCache = DEFAULT) -> Weights:
+    """Return where every node finds the tokenizer, of a model that lies elsewhere, that a contract calls `path`.
+
+    Raises:
+        StorageError: the store of a URL cannot be reached.
+    """
+    return _at(path, cache, heavy=False) if "://" in path else Path(root, path)
+
+
+def peek(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Path:
+    """Return the folder of the configuration and the tokenizer of a model; it may not be there. No weights are fetched, and nothing
+    is unpacked.
+
+    Raises:
+        ModelError, StorageError: as `locate`, of a model behind a URL.
+    """
+    if "://" in path:
+        return described(_remote(path, cache, heavy=False))
+    return Path(home if path in BUNDLED else root, path)
+
+
+def check(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Path | None:
+    """Check that `locate` would find the model, without unpacking it or fetching weights. Return a folder with its configuration,
+    tokenizer and chat template; None of a bundled model that is not unpacked.
+
+    Raises:
+        ModelError, StorageError: as `locate`.
     """
     if path not in BUNDLED:
-        _folder(path, root)
-    elif not Path(home, path).is_dir():
-        packaged_weights(path)
+        return peek(path, root=root, home=home, cache=cache) if "://" in path else _folder(path, root)
+    unpacked = Path(home, path)
+    if unpacked.is_dir():
+        return unpacked
+    packaged_weights(path)
+    return None
+
+
+def _remote(url: str, cache: WeightsCache, *, heavy: bool = True) -> RemoteModel:
+    model = _at(url, cache, heavy=heavy)
+    names = [file.path for file in model.files]
+    if "config.json" not in names:
+        found = ", ".join(names) or "no file"
+        raise ModelError(
+            f"model {url!r}: found {found}, expected the files of a Hugging Face folder with config.json. Upload them there, or "
+            "correct the URL; a SHA256SUMS beside them must name them all."
+        )
+    return model
+
+
+def _at(url: str, cache: WeightsCache, *, heavy: bool) -> RemoteModel:
+    try:
+        source = Folder(url)
+    except (ValueError, ImportError) as error:
+        raise ModelError(f"model {url!r}: cannot be opened: {error}.") from None
+    files = file_entries(source, lambda name: heavy or not is_heavy(name), cache.folder)
+    return RemoteModel(source.url, files, NodeCache(cache.folder, None if cache.gib is None else int(cache.gib * GIB)))
 
 
 def _folder(path: str, root: str) -> Path:
     folder = Path(root, path).resolve()
     if not folder.is_dir():
         raise ModelError(
-            f"model {path!r}: there is no folder {folder}. Give the path of a Hugging Face folder, or one of {sorted(BUNDLED)}."
+            f"model {path!r}: there is no folder {folder}. Give the path or URL of a Hugging Face folder, or one of "
+            f"{sorted(BUNDLED)}."
         )
     if not (folder / "config.json").is_file():
         raise ModelError(f"model {path!r}: {folder} has no config.json, so it is no Hugging Face folder.")

@@ -1,11 +1,11 @@
 """Sentence embeddings, for the similarity of texts in meaning. Never in one process with vLLM."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from engine.errors import ModelError
+from engine.inference.weights import Weights, local
 
 MAX_BATCH_CHARS = {"cpu": 4_096, "cuda": 262_144}  # characters of a batch, padding included
 
@@ -13,11 +13,12 @@ MAX_BATCH_CHARS = {"cpu": 4_096, "cuda": 262_144}  # characters of a batch, padd
 class SentenceEncoder:
     """A loaded sentence-transformers model."""
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
-        """Load the model in `folder`.
+    def __init__(self, folder: Weights, device: str = "cpu") -> None:
+        """Load the model in `folder`, which is fetched to this node if need be.
 
         Raises:
             ModelError: `folder` holds no sentence-transformers model.
+            StorageError: it cannot be fetched.
         """
         import torch
         from sentence_transformers import SentenceTransformer
@@ -27,6 +28,7 @@ class SentenceEncoder:
         if device == "cpu":
             torch.set_num_threads(1)
         self.device = device
+        folder = local(folder)
         try:
             self.model = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from engine.capture.vocabulary import occurring, vocabulary
 from engine.contract.profile import Pool
 from engine.distributed import stream
 from engine.errors import ModelError
+from engine.inference.weights import described
 from engine.records.capture import CaptureMetrics
 from engine.storage.folder import Folder
 from engine.storage.shards import read_table
@@ -38,7 +39,7 @@ def score(samples: pa.Table, spec: CaptureSpec, folder: Folder, pool: Pool) -> S
     Raises:
         ModelError: the teacher has fewer tokens than are wanted of each distribution.
     """
-    name, words = spec.teacher.name, vocabulary(spec.client.model, spec.client.weights)
+    name, words = spec.teacher.name, vocabulary(spec.client.model, described(spec.client.weights))
     if words.num_rows < spec.section.entries:
         raise ModelError(
             f"on_policy.k: found {spec.section.entries}, but the teacher {name} has {words.num_rows} tokens. Write at most that."

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 from engine.contract.profile import Pool
 from engine.contract.routes import Nearest, Route
 from engine.inference.sentence_encoder import SentenceEncoder
+from engine.inference.weights import Weights
 from engine.rows import ANSWER, PROMPT, Row, content_id, from_rows, grow
 
 UNMATCHED = "none"
@@ -38,8 +38,8 @@ class Routing:
     routes: Sequence[Route]
     pool: Pool = field(default_factory=Pool)
     """Actors that embed prompts, if a rule needs embeddings."""
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    """Embedding model, as the contract names it -> folder of its weights."""
+    folders: Mapping[str, Weights] = field(default_factory=dict)
+    """Embedding model, as the contract names it -> where its files lie."""
 
     @property
     def embeds(self) -> bool:

@@ -199,7 +199,7 @@ def _spec(work: Workspace, student: Student) -> TrainSpec:
     job: Job = student_job(f"students/{student.name}")
     context = replace(work, contract=contract).context(job, log=lambda line: None, progress=lambda line: None)
     data, tokens = (workspace.finished(work.folder, name) for name in train_job.INPUTS)
-    [plan] = step.planned(context, student, initial_source.folder(context, student), data, tokens)
+    [plan] = step.planned(context, student, initial_source.place(context, student), data, tokens)
     return plan.spec
 
 

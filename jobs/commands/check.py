@@ -12,10 +12,11 @@ from typing import NamedTuple
 from engine.contract import Contract, Profile
 from engine.contract.consumers import consumers
 from engine.contract.models import Model, TeacherModel, TrainedModel
+from engine.contract.profile import WeightsCache
 from engine.contract.prompts import Source
 from engine.contract.students import Student
 from engine.contract.synthesize import Synthesis
-from engine.errors import InputError, ModelError
+from engine.errors import InputError, ModelError, StorageError
 from engine.grading.routing import check_tags
 from engine.inference import locate
 from engine.inference.bundled import BUNDLED
@@ -31,6 +32,9 @@ from jobs.steps import trained
 from jobs.steps.initial_source import release
 from jobs.terminal.console import columns
 
+Folders = dict[str, Path | None]
+"""Model, as the contract calls it -> folder with its configuration and tokenizer; None if it is not unpacked."""
+
 
 class ChatModel(NamedTuple):
     """A model that the contract asks with chats."""
@@ -43,10 +47,11 @@ class ChatModel(NamedTuple):
     system_key: str = ""
 
 
-def verify(contract: Contract, *, root: str, models: str, run: Folder | None = None) -> None:
+def verify(contract: Contract, *, root: str, models: str, run: Folder | None = None, cache: WeightsCache = locate.DEFAULT) -> None:
     """Check that every file, model and key that `contract` names is there, and that chat templates take its system texts.
 
     `root` is where relative paths start, `models` the folder of unpacked models, `run` the run folder, next to which champions are.
+    Of a model behind a URL all but the weights is fetched into `cache`.
 
     Raises:
         ContractError: a routing rule names a tag that no check gives, no student has validation examples, or the decoder cannot
@@ -72,23 +77,24 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
                 trained.find(teacher.model, root)
             except ModelError as error:
                 raise ModelError(f"teachers.models.{number}.model: {error}") from None
+    folders: Folders = {}
     for key, path in _weights(contract):
         try:
-            locate.check(path, root=root, home=models)
-        except ModelError as error:
+            folders[path] = locate.check(path, root=root, home=models, cache=cache)
+        except (ModelError, StorageError) as error:
             raise ModelError(f"{key}: {error}") from None
     for chat_model in asked:
-        _check_template(chat_model, root)
+        _check_template(chat_model, folders)
     for number, student in enumerate(contract.students):
         key = f"students.{number}.init.{student.init.kind}"
         try:
-            if folder := _initial_folder(student, contract, root=root, models=models, run=run):
+            if folder := _initial_folder(student, contract, folders, root=root, run=run):
                 check_source(folder, student, contract.specialist.task_units[0].instruction)
         except ModelError as error:
             raise ModelError(f"{key}: {error}") from None
     verify_schemas(contract)
-    verify_capture(contract, root=root, models=models)
-    verify_rounds(contract, root=root, models=models)
+    verify_capture(contract, root=root, models=models, cache=cache)
+    verify_rounds(contract, root=root, models=models, cache=cache)
 
 
 def paths(contract: Contract) -> Iterator[tuple[str, str]]:
@@ -109,13 +115,12 @@ def verify_exporters(contract: Contract, profile: Profile, *, models: str) -> No
                 raise ModelError(f"students.{number}.exports.{place}: {problem}")
 
 
-def _initial_folder(student: Student, contract: Contract, *, root: str, models: str, run: Folder | None) -> Path | None:
+def _initial_folder(student: Student, contract: Contract, folders: Folders, *, root: str, run: Folder | None) -> Path | None:
     """Return the folder of the model that `student` begins with; None if it is not known yet, or not unpacked."""
     if (champion := student.init.champion) is not None:
         return release(champion, run=run, contract=contract.name, root=root) if run or champion.registry else None
     assert student.init.source is not None, "every other kind has one"
-    folder = Path(models if student.init.source in BUNDLED else root, student.init.source)
-    return folder if folder.is_dir() else None
+    return folders[student.init.source]
 
 
 def verify_sources(contract: Contract, *, root: str) -> None:
@@ -133,11 +138,11 @@ def verify_sources(contract: Contract, *, root: str) -> None:
     source_files([*(("train", unit, one) for one in sections), ("holdout", unit, contract.prompts.holdout)], root=root)
 
 
-def _check_template(chat_model: ChatModel, root: str) -> None:
+def _check_template(chat_model: ChatModel, folders: Folders) -> None:
     path = chat_model.model.path
-    if chat_model.model.type == "vllm" and path not in BUNDLED:
+    if chat_model.model.type == "vllm" and path not in BUNDLED and (folder := folders[path]):
         try:
-            check_template(Path(root, path), chat_model.system)
+            check_template(folder, chat_model.system)
         except ModelError as error:
             keys = " and ".join(filter(None, [f"{chat_model.key}.path", chat_model.system_key]))
             raise ModelError(f"{keys}: {error}") from None

@@ -84,7 +84,8 @@ def check(work: Workspace, order: Search, space: str) -> None:
             problems.append(f"  keys.{key}: {json.dumps(value)}: {error}")
     if problems:
         raise ContractError("\n".join([f"{space}: {len(problems)} problem(s):", *problems]))
-    verify(work.contract.model_copy(update={"students": (student, *variants)}), root=work.root, models=work.models, run=work.folder)
+    varied, cache = work.contract.model_copy(update={"students": (student, *variants)}), work.profile.weights_cache
+    verify(varied, root=work.root, models=work.models, run=work.folder, cache=cache)
 
 
 def _require_data(contract: Contract, student: Student, one: Student) -> None:

@@ -16,7 +16,6 @@ from engine.grading import cross_teacher, failures
 from engine.grading import flow as judges
 from engine.inference import spending
 from engine.inference.crash_isolation import MARKERS
-from engine.inference.locate import locate
 from engine.inference.spending import TeacherTotals
 from engine.inference.token_budget import JUDGE_TOKENS, usage_in
 from engine.judges.grader_spec import GraderSpec
@@ -32,6 +31,7 @@ from engine.teachers.skipped import SkippedCounter
 from engine.teachers.teacher import TeacherSpec
 from jobs.steps import trained
 from jobs.steps.judging import grader_spec, model_client, scorer_spec
+from jobs.steps.models import found
 from jobs.steps.progress import ProgressMeter
 
 
@@ -163,8 +163,7 @@ def _routing(context: JobContext) -> Routing | None:
     if routes is None:
         return None
     models = {route.nearest.model for route in routes if route.nearest}
-    folders = {model: locate(model, root=context.root, home=context.models) for model in models}
-    return Routing(routes, context.profile.embedder, folders)
+    return Routing(routes, context.profile.embedder, {model: found(context, model) for model in models})
 
 
 def _teachers(context: JobContext, summaries: list[Row]) -> dict[str, TeacherSpending]:

@@ -20,6 +20,7 @@ from engine.distributed.stream import Written
 from engine.errors import ModelError
 from engine.inference.crash_isolation import MARKERS
 from engine.inference.token_budget import TEACHER_TOKENS, usage_in
+from engine.inference.weights import described
 from engine.records.capture import CaptureMetrics, TeacherCapture
 from engine.records.record import Table
 from engine.records.tokens import TokensMetrics
@@ -31,6 +32,7 @@ from engine.students.data.aligned import laid
 from engine.students.init.tokenizer import fetch
 from jobs.steps import trained
 from jobs.steps.judging import model_client
+from jobs.steps.models import tokenizer
 
 LEDGER, TOKENS = "capture", "tokens"
 SAMPLE = 2000  # captured rows on which the aligned share is measured
@@ -47,7 +49,7 @@ def run(context: JobContext) -> RowCounts:
     (context.ledger / MARKERS / LEDGER).remove()  # crashes of an earlier attempt say nothing about this one
     dataset, pool = context.artifact(context.job.needs[0]), context.profile.cpu
     specs = _specs(context, section)
-    words = {spec.teacher.name: vocabulary(spec.client.model, spec.client.weights) for spec in specs}
+    words = {spec.teacher.name: vocabulary(spec.client.model, described(spec.client.weights)) for spec in specs}
     for name, rows in words.items():
         if rows.num_rows < section.entries:
             raise ModelError(too_many(section, name, rows.num_rows))
@@ -92,7 +94,7 @@ def _spec(context: JobContext, section: Capture, teacher: Teacher, names: Sequen
     asked = trained.asked(teacher, context.contract.specialist, context.root)
     client = model_client(context, asked.model, LEDGER, payee=PAYEE)
     if teacher.name in section.tokenizers:
-        client = replace(client, weights=Path(context.root, section.tokenizers[teacher.name]))
+        client = replace(client, weights=tokenizer(context, section.tokenizers[teacher.name]))
     return CaptureSpec(
         section=section,
         teacher=asked.section,
@@ -101,7 +103,7 @@ def _spec(context: JobContext, section: Capture, teacher: Teacher, names: Sequen
         fallback_of=tuple(names) if teacher.name == names[0] else (),
         toolset=trained.tools_of(context, teacher),
         systems=asked.systems,
-        ending=ending(client.weights),
+        ending=ending(described(client.weights)),
     )
 
 

@@ -9,13 +9,13 @@ from engine.curation import example_flow, flow
 from engine.distributed import in_process
 from engine.errors import InputError
 from engine.inference import spending
-from engine.inference.locate import locate
 from engine.records.dataset import DatasetMetrics, SplitShares
 from engine.rows import DROPPED_BY
 from engine.runs.job import JobContext
 from engine.storage.artifact import RowCounts
 from engine.storage.shards import iterate
 from jobs.steps import derived, evaluation_lists, labels
+from jobs.steps.models import found
 
 BYTES_PER_ROW = 20_000  # of a candidate and all that is computed from it, while the job runs
 
@@ -33,7 +33,7 @@ def _run(context: JobContext) -> RowCounts:
     answers = flow.LabelledCandidates(candidates, in_process.put(labelled) if labelled.num_rows else None)
     encoder = None
     if section.semantic:
-        encoder = flow.Encoder(locate(section.semantic.model, root=context.root, home=context.models), context.profile.embedder)
+        encoder = flow.Encoder(found(context, section.semantic.model), context.profile.embedder)
     protected = flow.protected_texts(prompts, evaluation_lists.rows(context), pool)
     index = flow.index_of(protected, prompts, section)
     entries = flow.entries(answers, index, section, pool, encoder=encoder)

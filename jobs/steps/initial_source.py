@@ -7,16 +7,17 @@ from pydantic import ValidationError
 from engine.contract.init import ChampionRelease
 from engine.contract.students import Student
 from engine.errors import MissingArtifact, ModelError, StorageError
-from engine.inference.locate import locate
+from engine.inference.weights import Weights, described
 from engine.records.base import Json
 from engine.release.registry import Registry, default_registry
 from engine.runs.job import JobContext
 from engine.storage.folder import Folder
 from engine.students.init.prune import check_layers, count_layers
+from jobs.steps.models import found
 
 
-def folder(context: JobContext, student: Student) -> Path:
-    """Return the folder of the model that `student` begins with.
+def place(context: JobContext, student: Student) -> Weights:
+    """Return where the model lies that `student` begins with.
 
     Raises:
         ModelError: it is not there.
@@ -24,7 +25,17 @@ def folder(context: JobContext, student: Student) -> Path:
     if student.init.champion:
         return release(student.init.champion, run=context.run, contract=context.contract.name, root=context.root)
     assert student.init.source is not None, "every other kind has one"
-    return locate(student.init.source, root=context.root, home=context.models)
+    return found(context, student.init.source)
+
+
+def folder(context: JobContext, student: Student) -> Path:
+    """Return the folder of the model that `student` begins with; of one behind a URL, a folder without its weights.
+
+    Raises:
+        ModelError: it is not there.
+        StorageError: it cannot be fetched.
+    """
+    return described(place(context, student))
 
 
 def layers(student: Student, source: Path) -> list[int]:

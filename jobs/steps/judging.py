@@ -1,7 +1,6 @@
 """Configuration of the clients of paid work, the graders and the scorers of a contract."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from engine.contract.consumers import EVIDENCE, SIGNALS
@@ -9,12 +8,13 @@ from engine.contract.models import Model
 from engine.contract.teachers import Teacher
 from engine.inference.client import ClientSpec
 from engine.inference.crash_isolation import MARKERS
-from engine.inference.locate import locate
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS
+from engine.inference.weights import Weights
 from engine.judges.grader_spec import EvidenceSpec, GraderSpec, ReaderSpec
 from engine.runs.job import JobContext
 from engine.scoring.scorer import ScorerSpec
 from jobs.steps import trained
+from jobs.steps.models import found, tokenizer
 
 
 def model_client(
@@ -72,7 +72,7 @@ def reader_spec(context: JobContext, section: Teacher, payee: str) -> ReaderSpec
     client = model_client(context, asked.model, "likelihoods", payee=payee, role="judge")
     evidence = context.contract.judges.evidence
     if evidence and section.name in evidence.tokenizers and asked.model.type == "endpoint":
-        client = replace(client, weights=Path(context.root, evidence.tokenizers[section.name]))
+        client = replace(client, weights=tokenizer(context, evidence.tokenizers[section.name]))
     return ReaderSpec(asked.section, asked.specialist, client, asked.systems)
 
 
@@ -85,6 +85,6 @@ def scorer_spec(context: JobContext) -> ScorerSpec | None:
     return ScorerSpec(section, context.contract.specialist, client)
 
 
-def weights(context: JobContext, model: Model) -> Path | None:
-    """Return the folder of a model's weights; None for a model that has none."""
-    return None if model.type != "vllm" else locate(model.path, root=context.root, home=context.models)
+def weights(context: JobContext, model: Model) -> Weights | None:
+    """Return where the files of a model lie; None for a model that has none."""
+    return None if model.type != "vllm" else found(context, model.path)

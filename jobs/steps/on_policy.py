@@ -23,6 +23,7 @@ from engine.evaluation.size import model_size
 from engine.inference.client import ClientSpec
 from engine.inference.crash_isolation import MARKERS
 from engine.inference.identity import fingerprint, identity
+from engine.inference.weights import Weights, described
 from engine.records.on_policy import OnPolicyMetrics
 from engine.rows import content_id
 from engine.runs.job import JobContext
@@ -153,22 +154,23 @@ class RayStages:
                 model_client(context, asked.model, SCORES, payee=ON_POLICY), markers=_markers(context, self.student, SCORES)
             )
             return CaptureSpec(
-                capture, asked.section, asked.specialist, client, systems=asked.systems, ending=ending(client.weights)
+                capture, asked.section, asked.specialist, client, systems=asked.systems, ending=ending(described(client.weights))
             )
-        folder = self.start if section.teacher == SELF else initial_source.folder(context, self.student)
-        client = self._client(folder, SCORES, ON_POLICY, more=VllmModel.model_fields["max_model_len"].default)
+        place = self.start if section.teacher == SELF else initial_source.place(context, self.student)
+        client = self._client(place, SCORES, ON_POLICY, more=VllmModel.model_fields["max_model_len"].default)
         assert isinstance(client.model, VllmModel)
         teacher = Teacher(name=section.teacher, model=client.model, structured=False)
         systems = {unit.name: "\n\n".join(filter(None, (section.instruction, unit.instruction))) for unit in specialist.task_units}
-        return CaptureSpec(capture, teacher, specialist, client, systems=systems, ending=ending(client.weights))
+        return CaptureSpec(capture, teacher, specialist, client, systems=systems, ending=ending(described(client.weights)))
 
-    def _client(self, folder: Path, ledger: str, payee: str, *, more: int = 0) -> ClientSpec:
-        """Return a client of the model in `folder`, which reads the longest example with a sample, and `more` tokens."""
+    def _client(self, place: Weights, ledger: str, payee: str, *, more: int = 0) -> ClientSpec:
+        """Return a client of the model that lies at `place`, which reads the longest example with a sample, and `more` tokens."""
         longest = self.student.max_tokens + _section(self.student).max_tokens + more
+        folder = described(place)
         positions = model_size(folder).positions or longest
         model = VllmModel(type="vllm", path=str(folder.resolve()), dtype=self.student.dtype, max_model_len=min(longest, positions))
         client = model_client(self.context, model, ledger, payee=payee)
-        return replace(client, markers=_markers(self.context, self.student, ledger))
+        return replace(client, weights=place, markers=_markers(self.context, self.student, ledger))
 
 
 def _markers(context: JobContext, student: Student, ledger: str) -> Folder:

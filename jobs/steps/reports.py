@@ -179,13 +179,12 @@ def teachers(context: JobContext) -> Iterator[EvalTarget]:
         if not section.answers:
             continue
         teacher = asked(section, context.contract.specialist, context.root)
-        folder = weights(context, teacher.model)
         yield EvalTarget(
             name=section.name,
             role="teacher",
             model=teacher.model,
             units=teacher.units,
-            folder=str(folder) if folder else None,
+            folder=weights(context, teacher.model),
             systems={unit: teacher.systems.get(unit, section.system) for unit in teacher.units},
             shots=section.shots,
             structured=teacher.section.structured,

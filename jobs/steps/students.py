@@ -14,7 +14,8 @@ from engine.contract import Contract
 from engine.contract.renames import older_json
 from engine.contract.students import PLACEMENT, Student
 from engine.errors import InputError, ModelError
-from engine.inference.identity import fingerprint
+from engine.inference.identity import content_of
+from engine.inference.weights import Weights, described
 from engine.records.student import SeedMetrics, Spread, StudentMetrics, TrainingSetup, ValidationLoss
 from engine.rows import EXAMPLE, PREFERENCE, STEP, content_id, from_rows
 from engine.runs.job import JobContext
@@ -50,14 +51,15 @@ def run(context: JobContext, callbacks: Sequence[UserCallback] = ()) -> RowCount
     """
     student = context.contract.student(context.job.name.rpartition("/")[2])
     data, tokens = (context.artifact(name) for name in context.job.needs[:2])
-    source = initial_source.folder(context, student)
+    place = initial_source.place(context, student)
+    source = described(place)
     layers = initial_source.layers(student, source)
     check_examples(context, data, student)
     if student.objectives.reads_pairs:
         check_pairs(student, data)
     questions = on_policy.questions(context, student, data) if student.on_policy else None
     context.writer.warnings += training_data.check(student, source, data, tokens)
-    plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, source, data, tokens)]
+    plans = [replace(plan, callbacks=callbacks) for plan in planned(context, student, place, data, tokens)]
     with launch.trained(plans, context.profile.trainer_of(student.name), context.progress) as folders:
         ended = [Ended(plan.spec.student, Progress.read(folder), folder) for plan, folder in zip(plans, folders, strict=True)]
         for each in ended:
@@ -109,7 +111,7 @@ class Ended(NamedTuple):
         return (progress.best_metric or 0.0, -(math.inf if progress.best is None else progress.best), -self.student.seed)
 
 
-def planned(context: JobContext, student: Student, source: Path, data: Artifact, tokens: Artifact) -> list[launch.Planned]:
+def planned(context: JobContext, student: Student, source: Weights, data: Artifact, tokens: Artifact) -> list[launch.Planned]:
     """Return a training for each seed of `student`. Each is named as if it were alone, so that more seeds are added to a run."""
     capture = context.artifact(CAPTURE) if CAPTURE in context.job.needs else None
     plans = []
@@ -117,7 +119,7 @@ def planned(context: JobContext, student: Student, source: Path, data: Artifact,
         alone = student.model_copy(update={"seed": seed, "seeds": 1, "keep_seeds": False})
         spec = TrainSpec(
             student=alone,
-            source=str(source.resolve()),
+            source=str(source.resolve()) if isinstance(source, Path) else source,
             dataset=absolute(data.folder),
             accelerator=launch.accelerator(context.profile.trainer_of(student.name)),
             tokens=absolute(tokens.folder),
@@ -204,14 +206,14 @@ def check_pairs(student: Student, dataset: Artifact) -> None:
 
 
 def checkpoints(
-    context: JobContext, student: Student, source: Path, dataset: Artifact, capture: Artifact | None = None
+    context: JobContext, student: Student, source: Weights, dataset: Artifact, capture: Artifact | None = None
 ) -> launch.CheckpointLocation:
     """Return where this training keeps its checkpoints: the name is a hash of data, recipe, source model and capture.
 
     The name of earlier versions, whose recipe had the keys of PLACEMENT, is kept where a training began under it.
     """
     storage = context.ledger / "checkpoints" / student.name
-    inputs = [fingerprint(source), *([capture.fingerprint] if capture else [])]
+    inputs = [content_of(source), *([capture.fingerprint] if capture else [])]
     names = [
         content_id(dataset.fingerprint, older_json(student, "students.*", exclude={*OUTSIDE, *left_out}), *inputs)
         for left_out in ((), PLACEMENT)

@@ -10,6 +10,7 @@ from typing import NoReturn
 from engine.errors import InputError
 from jobs.commands.check import verify, verify_exporters
 from jobs.commands.check_capture import ask_captured
+from jobs.commands.check_nodes import require_run_folder
 from jobs.commands.check_schemas import schema_notes
 from jobs.terminal.console import Console
 from jobs.terminal.environment import set_environment
@@ -27,13 +28,15 @@ def job_session(
     function that is yielded is called.
 
     Raises:
-        InputError: a cluster on this machine can never place a job.
+        InputError: a cluster on this machine can never place a job, or the run folder is a URL and a student needs a disk.
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
-    verify(work.contract, root=work.root, models=work.models, run=work.folder)
+    require_run_folder(work.contract, work.folder)
+    weights = work.profile.weights_cache
+    verify(work.contract, root=work.root, models=work.models, run=work.folder, cache=weights)
     verify_exporters(work.contract, work.profile, models=work.models)
     if "capture" in jobs:  # before its teachers answer anything: what a server cannot score is paid in vain
-        ask_captured(work.contract, root=work.root)
+        ask_captured(work.contract, root=work.root, cache=weights)
     work.save()
     for note in schema_notes(work.contract):
         console.log(f"decoder  {note}")

@@ -2,7 +2,7 @@
 
 `python students_world.py MODE FOLDER NAME ...` trains those students in FOLDER: mode `pipeline` as jobs, at the same time on Ray,
 in a driver that can be killed; mode `loop` one after the other in this process, without Ray, and those in BROKEN once more with
-interruptions; `unbroken` and `shared` are for the test of other numbers of workers.
+interruptions; `unbroken` and `shared` are for the test of other numbers of workers; `remote` trains one of a run behind a URL.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.contract.contract import Contract
 from engine.contract.models import Sampling
-from engine.contract.profile import Pool, Profile, Ray
+from engine.contract.profile import Pool, Profile, Ray, WeightsCache
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.students import Student
 from engine.contract.teachers import Teacher, Teachers
@@ -177,6 +178,24 @@ def train(folder: Path, names: list[str]) -> None:
     run_pipeline(jobs, lambda job: context_for(folder, job), lambda: session(profile()))
 
 
+def train_remote(folder: Path, arguments: list[str]) -> None:
+    """Train a student on Ray whose run folder and source lie behind a URL: arguments are the URL and the student."""
+    store, name = arguments
+    chosen = next(each for each in STUDENTS if each.name == name)
+    assert chosen.init.prune
+    prune = chosen.init.prune.model_copy(update={"source": f"{store}/teacher"})
+    chosen = chosen.model_copy(update={"init": chosen.init.model_copy(update={"prune": prune})})
+    cache = WeightsCache(folder=str(folder / "cache"))
+
+    def context(job: Job) -> JobContext:
+        made, run = context_for(folder, job), Folder(f"{store}/run")
+        contract = made.contract.model_copy(update={"students": (chosen,)})
+        profile = made.profile.model_copy(update={"weights_cache": cache})
+        return replace(made, run=run, writer=ArtifactWriter(run / job.name), contract=contract, profile=profile)
+
+    run_pipeline([tokens_job(), student_job(f"students/{name}")], context, lambda: session(profile()))
+
+
 def spec_for(folder: Path, chosen: Student) -> TrainSpec:
     """Return the specification of the training of `chosen`."""
     tokens = load_artifact(Folder(str(folder / "run" / "tokens")))
@@ -290,5 +309,5 @@ def shared(workers: int, zero: int) -> Student:
 
 
 if __name__ == "__main__":
-    modes = {"pipeline": train, "loop": train_alone, "unbroken": train_unbroken, "shared": train_shared}
+    modes = {"pipeline": train, "loop": train_alone, "unbroken": train_unbroken, "shared": train_shared, "remote": train_remote}
     modes[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

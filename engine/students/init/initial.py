@@ -1,6 +1,5 @@
 """The model with which a training begins, by the kinds of `init`: where its weights come from, its vocabulary, what is trained."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.contract.students import Student
@@ -22,7 +21,7 @@ def initial(spec: "TrainSpec", tokenizer: Any = None) -> PrunedModel:
         ModelError: the source is no causal language model, or cannot be made into the model that is ordered.
     """
     init = spec.student.init
-    made = prune(Path(spec.source), init.prune.layers) if init.prune else load(Path(spec.source))
+    made = prune(spec.source_folder, init.prune.layers) if init.prune else load(spec.source_folder)
     if init.vocabulary:
         made = trim(made, tokenizer)
     if init.adapter:

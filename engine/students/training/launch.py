@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 import ray.train
+from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
 from ray.train.torch import TorchTrainer, get_device
 
@@ -103,6 +104,18 @@ def sweep(location: CheckpointLocation, *, keep: str) -> None:
             folder.remove(name)
 
 
+def storage(location: CheckpointLocation) -> tuple[str, FileSystem | None]:
+    """Return `storage_path` and `storage_filesystem` of Ray Train's RunConfig.
+
+    A URL is opened by fsspec, with the same endpoint and keys as everything else of a run; by itself Ray Train would open it by
+    pyarrow, which is configured in another way.
+    """
+    if "://" not in location.storage:
+        return location.storage, None
+    folder = Folder(location.storage)
+    return folder.path, PyFileSystem(FSSpecHandler(folder.fs))
+
+
 def scaling(student: Student, pool: Pool) -> dict[str, Any]:
     """Return the arguments of Ray Train's ScalingConfig."""
     placed = {"accelerator_type": pool.accelerator, "label_selector": dict(pool.labels) or None}
@@ -141,13 +154,15 @@ def _begin(plan: Planned, pool: Pool) -> Future[Checkpoint]:
 
 def _fit(plan: Planned, pool: Pool) -> Checkpoint:
     spec, location = plan.spec, plan.location
+    path, filesystem = storage(location)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"spec": spec, "location": location},
         scaling_config=ScalingConfig(**scaling(spec.student, pool)),
         run_config=RunConfig(
             name=location.name,
-            storage_path=location.storage,
+            storage_path=path,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=RETRIES),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": environment(pool)},

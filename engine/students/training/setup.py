@@ -74,7 +74,7 @@ def start(
     if spec.student.zero < 3:
         cast_once(pruned.model)
     if objectives.hidden and "hidden" in objectives.active:
-        source = HiddenSource.load(Path(spec.source), pruned.model, pruned.tokenizer, objectives.hidden).to(worker.device)
+        source = HiddenSource.load(spec.source_folder, pruned.model, pruned.tokenizer, objectives.hidden).to(worker.device)
     policy = spec.student.on_policy if spec.round and spec.student.on_policy and spec.student.on_policy.rewards else None
     net = LossModule(pruned.model, objectives, source, policy).to(worker.device)
     if worker.resume:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from engine.contract.specialist import TaskUnit
 from engine.contract.students import Student
 from engine.inference.turn_end import padding
+from engine.inference.weights import BundledModel, RemoteModel, local
 from engine.students.data.batch import Batch
 from engine.students.data.pack import Packed, collate
 from engine.students.init import prune
@@ -57,7 +58,7 @@ class TrainSpec:
     """Everything that defines a training; plain values, so that it can be sent to workers."""
 
     student: Student
-    source: str  # folder of the model that is pruned
+    source: str | BundledModel | RemoteModel  # where the model lies that is pruned; a path is the same on every node
     dataset: str  # URL of the artifact `dataset`
     accelerator: str  # key of zero.BACKENDS
     tokens: str  # URL of the artifact `tokens`
@@ -66,6 +67,11 @@ class TrainSpec:
     served: Served | None = None  # for `metric: exact_match`
     round: RoundSpec | None = None  # of an on-policy round; None = the training on examples
     label: str = ""  # what people read instead of the student's name, such as its name and seed
+
+    @property
+    def source_folder(self) -> Path:
+        """Folder of `source` on this node, to which it is fetched if need be."""
+        return Path(self.source) if isinstance(self.source, str) else local(self.source)
 
     @property
     def title(self) -> str:

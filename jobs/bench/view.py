@@ -84,7 +84,7 @@ class Taken(NamedTuple):
 
 
 def bench(rows: int, rounds: int, work: str | None) -> ViewBench:
-    """Measure `rounds` starts of the server on a run of `rows` answers, which is made in the folder `work` if it is not there yet."""
+    """Measure `rounds` starts of the server on a run of `rows` answers, which is made below `work` if it is not there."""
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as scratch:
         root = Path(work or scratch).absolute()
         made = make_run(root / "runs" / "bench", rows)
@@ -125,7 +125,9 @@ def make_rows(rows: int) -> Iterator[tuple[pa.Table, pa.Table]]:
     ids = sorted(content_id("bench view", number) for number in range(math.ceil(rows / SAMPLES)))
     left = rows
     for start in range(0, len(ids), SHARD // SAMPLES):
-        prompts = [_prompt(key, draw.choice(mails), start + at, draw) for at, key in enumerate(ids[start : start + SHARD // SAMPLES])]
+        prompts = [
+            _prompt(key, draw.choice(mails), start + at, draw) for at, key in enumerate(ids[start : start + SHARD // SAMPLES])
+        ]
         answers = [_answer(prompt, sample, draw) for prompt in prompts for sample in range(SAMPLES)][:left]
         left -= len(answers)
         yield from_rows(prompts, PROMPT), from_rows(answers, CANDIDATE)
@@ -157,7 +159,7 @@ def _answer(prompt: Row, sample: int, draw: random.Random) -> Row:
 
 def _round(root: Path) -> tuple[float, dict[str, Taken]]:
     """Return the seconds that the server takes to start, and each page, by what it shows."""
-    [run] = [run for run in runs_below(root) if run.name == "bench"]
+    [run] = [run for run in runs_below(Folder(str(root))) if run.name == "bench"]
     started = time.perf_counter()
     with served(root) as (address, server):
         seconds = time.perf_counter() - started

@@ -3,11 +3,11 @@
 import secrets
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 
 from engine.errors import InputError
+from jobs.view import pages, tables
 from jobs.view.app import Settings, application
 from jobs.view.sources import Sources
 
@@ -16,15 +16,17 @@ TOKEN_BYTES = 24
 
 
 def view(root: str, *, port: int, log: Callable[[str], None]) -> None:
-    """Serve the runs below the folder `root` on 127.0.0.1; returns after Ctrl-C or SIGTERM.
+    """Serve the runs below `root`, a local folder or an fsspec URL, on 127.0.0.1; returns after Ctrl-C or SIGTERM.
 
     Raises:
-        InputError: `root` is no local folder, or the port is taken.
+        InputError: `root` is no folder, or the port is taken.
+        StorageError: the URL cannot be opened.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise InputError(f"{root}: found no such folder on this machine, expected one with runs below it, such as runs.")
-    sources, token = Sources(folder), secrets.token_urlsafe(TOKEN_BYTES)
+    sources, token = Sources(root), secrets.token_urlsafe(TOKEN_BYTES)
+    if not sources.root.fs.isdir(sources.root.path):
+        raise InputError(f"{root}: found no such folder, expected one with runs below it, such as runs, or a URL of one.")
+    pages.warm_up()
+    tables.warm_up()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from engine.errors import MissingArtifact, RayleighError
 from jobs.view import labels, pages
 from jobs.view.ask import read_ask
-from jobs.view.found import line
+from jobs.view.found import line, lines
 from jobs.view.sources import Open, Sources
 
 HOSTS = ["127.0.0.1", "localhost"]
@@ -92,8 +92,7 @@ class _View:
         return self.sources.open(request.path_params["run"])
 
     def runs(self, request: Request) -> str:
-        lines = [line(run) for run in self.sources.runs()]
-        return pages.runs(lines, root=str(self.sources.root), base=self.base)
+        return pages.runs(lines(self.sources.runs()), root=str(self.sources.root), base=self.base)
 
     def run(self, request: Request) -> str:
         found = self.sources.found(request.path_params["run"])

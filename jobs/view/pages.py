@@ -13,10 +13,11 @@ from engine.report.page import TEMPLATES as REPORT
 from engine.rows import Row
 from jobs.view import text
 from jobs.view.ask import EQUAL, LEAST, MOST, write_ask
+from jobs.view.conditions import Ask
 from jobs.view.found import Found, Line
 from jobs.view.labels import Form
 from jobs.view.sources import SideBySide
-from jobs.view.tables import CLIPPED, Ask, Bar, Page, Table
+from jobs.view.tables import CLIPPED, Bar, Page, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 PROSE = ("text", "answer", "target", "reference", "detail", "raw", "reasons")  # columns that may be wide
@@ -120,6 +121,13 @@ def style() -> str:
     """Return the style sheet: that of the report, and what is added."""
     sheets = [(folder / name).read_text(encoding="utf-8") for folder, name in ((REPORT, "page.css"), (TEMPLATES, "view.css"))]
     return "\n".join(sheets)
+
+
+def warm_up() -> None:
+    """Compile the templates and the style sheet, so that the first page does not wait for them."""
+    style()
+    for name in _environment().list_templates(extensions=["html"]):
+        _environment().get_template(name)
 
 
 def _narrowed(ask: Ask, column: str, bar: Bar, is_number: bool) -> str:

@@ -25,9 +25,10 @@ from jobs.cli import app as command
 from jobs.steps import labels
 from jobs.view import pages, text
 from jobs.view.app import Settings, application
+from jobs.view.conditions import Ask
 from jobs.view.found import Found
 from jobs.view.sources import Sources
-from jobs.view.tables import BINS, PAGE, Ask, Table
+from jobs.view.tables import BINS, PAGE, Table
 
 TOKEN = "token"
 ROWS = 173

@@ -142,6 +142,7 @@ class _View:
         try:
             opened = await run_in_threadpool(self._open, request)
             answer_id, table = await run_in_threadpool(labels.store, opened, body)
+            self.sources.forget(opened.run.key)
         except RayleighError as error:
             return _html(pages.wrong(str(error), base=self.base), 400)
         query = urlencode({"saved": 1})

@@ -169,8 +169,9 @@ class Sources:
             StorageError: a record is damaged.
         """
         run = self.found(key)
-        if self._is_fresh(key):
-            return self._open[key][2]
+        kept = self._open.get(key)
+        if kept and self._is_fresh(key):
+            return kept[2]
         folder = Folder(run.folder)
         folder.fs.invalidate_cache()
         stamp = finished(folder)
@@ -181,6 +182,11 @@ class Sources:
             while len(self._open) > MOST_OPEN:
                 self._open.pop(next(iter(self._open)))
         return opened
+
+    def forget(self, key: str) -> None:
+        """Let the run be opened again: something was written into it."""
+        with self._lock:
+            self._open.pop(key, None)
 
     def _is_fresh(self, key: str) -> bool:
         """Return whether a run behind a URL was asked a moment ago; a local folder is asked each time."""

@@ -17,18 +17,19 @@ from made_run import made_run
 from typer.testing import CliRunner
 
 from engine.errors import InputError
-from engine.rows import CANDIDATE, from_rows
+from engine.rows import CANDIDATE, POOLS, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate, write_table
 from jobs.cli import app as command
 from jobs.steps import labels
-from jobs.view import pages, text
+from jobs.view import pages, tables, text
 from jobs.view.app import Settings, application
 from jobs.view.conditions import Ask
 from jobs.view.found import Found
 from jobs.view.sources import Sources
 from jobs.view.tables import BINS, PAGE, Table
+from tests.older_run import unpack
 
 TOKEN = "token"
 ROWS = 173
@@ -38,7 +39,7 @@ HARMLESS = "<svg onload=x>\x1b[31m\u202e</td><script>1</script>&amp;"
 class Browser:
     """Sends requests to the application as a browser would."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self.sources = Sources(root)
         self.app = application(Settings(self.sources, TOKEN))
 
@@ -248,6 +249,50 @@ def test_label_is_stored_as_an_import_does(browser, tmp_path):
     assert "Labelled <b>wrong</b>" in shown and "agreed" not in shown  # no dataset is left to remove
 
 
-def test_folder_that_is_not_there_is_named():
-    result = CliRunner().invoke(command, ["view", "no-such-folder"])
-    assert result.exit_code == 1 and "no-such-folder: found no such folder" in result.stderr
+@pytest.mark.parametrize("root", ["no-such-folder", "memory://no-such-folder"])
+def test_folder_that_is_not_there_is_named(root):
+    result = CliRunner().invoke(command, ["view", root])
+    assert result.exit_code == 1 and f"{root}: found no such folder" in result.stderr
+
+
+@pytest.mark.parametrize("store", ["memory", "s3"])
+def test_runs_behind_a_url_are_shown_searched_and_labelled(store, request, tmp_path):
+    root = f"memory://{tmp_path.name}" if store == "memory" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+    made_run(f"{root}/team/one", tmp_path / "seeds")
+    browser = Browser(root)
+    shown = browser.get("/").text
+    assert "team/one" in shown and "passed by small" in shown and "students/small" in shown
+    for path in every_page(browser):
+        assert browser.get(path).status_code == 200, path
+    found = browser.get(f"{home(browser)}/table/candidates?q=%5BRED%5D&sort=tokens_in&down=1").text
+    assert "1 of 3 rows" in found and "&lt;b&gt;[red]six" in found
+    assert "source: seeds.jsonl" in browser.get(f"{home(browser)}/row/eeee5555/candidates").text
+    fields = {"answer_id": "eeee5566", "label": "wrong", "correction": "", "agreed": "1"}
+    assert browser.post(f"{home(browser)}/label", fields, origin="http://127.0.0.1:8000").status_code == 303
+    assert labels.read(Folder(f"{root}/team/one"))["eeee5566"]["label"] == "wrong"
+    shown = browser.get(f"{home(browser)}/row/eeee5566/candidates").text
+    assert "Labelled <b>wrong</b>" in shown and "agreed" not in shown  # seen at once, although a store is not asked each time
+
+
+def test_tables_of_an_older_version_are_shown_in_todays(tmp_path):
+    unpack(tmp_path)
+    browser = Browser(tmp_path)
+    base = home(browser)
+    addresses = re.findall(rf"/{TOKEN}({base}/table/[^\"]+)", browser.get(base).text)
+    assert addresses and all(browser.get(path).status_code == 200 for path in addresses)
+    assert "duplicate_of" in browser.get(f"{base}/table/picked?every=1").text  # called rep_id then
+
+
+def test_lists_of_values_leave_out_what_is_the_same_in_all_rows(many, monkeypatch):
+    table, _ = many
+    assert table.values() == {"pool": ["hard", "train"]}
+    monkeypatch.setattr(tables, "COUNTED_ROWS", 0)  # a closed set of a large table is not counted
+    table._values = None
+    assert table.values()["pool"] == sorted(POOLS) and "finish_reason" not in table.values()
+    table._values = None
+
+
+def test_part_of_an_id_is_found(many):
+    table, rows = many
+    wanted = rows[5]["answer_id"]
+    assert [key for key, _ in table.page(Ask(search=wanted[3:13].upper())).rows] == [wanted]

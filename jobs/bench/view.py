@@ -1,7 +1,7 @@
 """`rayleigh bench view`: the server of `rayleigh view` over a run of many answers, asked over HTTP as a browser asks it.
 
-Each round starts the command anew and opens the address of the table as its first request, so that the first page is that of a
-server that has read nothing yet. The pages of the disk stay in the memory of the system: a cold disk is not measured.
+Each round starts the command anew and, an idle second later, opens the address of the table as its first request, so that the first
+page is that of a server that has read nothing yet. What was read of the disk stays in memory: a cold disk is not measured.
 
 `--json` prints a `ViewBench`.
 """
@@ -45,6 +45,7 @@ NEEDLE = "needle"  # in the text of a single prompt
 NEXT = re.compile(r'rel="next" href="([^"]+)"')
 ROW = re.compile(r'<th scope="row"><a href="([^"]+)"')
 PROMPTED = re.compile(r'href="([^"]+/prompt/[^"]+)"')
+IDLE = 1  # second between the address and the first request: a person takes longer
 MOST_SECONDS = 120  # that a page may take before the benchmark gives up
 
 
@@ -161,9 +162,9 @@ def _round(root: Path) -> tuple[float, dict[str, Taken]]:
     """Return the seconds that the server takes to start, and each page, by what it shows."""
     [run] = [run for run in runs_below(Folder(str(root))) if run.name == "bench"]
     started = time.perf_counter()
-    with served(root) as (address, server):
+    with served(root) as (address, server), Client(address, server) as client:
         seconds = time.perf_counter() - started
-        client = Client(address, server)
+        time.sleep(IDLE)
         table = f"run/{run.key}/table/candidates"
         pages = {"first page, first request": client.get(table)}
         first = pages["first page, again"] = client.get(table)
@@ -193,7 +194,8 @@ def served(root: Path) -> Iterator[tuple[str, psutil.Process]]:
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
-            yield process.stdout.readline().strip(), psutil.Process(process.pid)
+            address = process.stdout.readline().strip()
+            yield address, psutil.Process(process.pid)
         finally:
             process.terminate()
 
@@ -204,6 +206,12 @@ class Client:
     def __init__(self, address: str, server: psutil.Process) -> None:
         self.address, self.server = address, server
         self.http = httpx.Client(base_url=httpx.URL(address).copy_with(path="/"), timeout=MOST_SECONDS)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.http.close()
 
     def get(self, path: str) -> Taken:
         """Return the page at `path`, relative to the address of the server, or absolute.

@@ -32,10 +32,14 @@ def view(root: str, *, port: int, log: Callable[[str], None]) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
+            listener.listen()  # who opens the address before the server runs waits for it
         except OSError as error:
             raise InputError(f"--port {port}: cannot be opened: {error}. Give another one, or 0 for any free one.") from None
         log(f"http://{HOST}:{listener.getsockname()[1]}/{token}/")
         log(f"{len(sources.runs())} runs below {sources.root}. The address is a key: who has it can read them. Ctrl-C ends.")
         app = application(Settings(sources, token))
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off")
-        uvicorn.Server(config).run(sockets=[listener])
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            sources.close()

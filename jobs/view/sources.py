@@ -92,6 +92,14 @@ class Open:
             self._views = self._views or _Views(self)
             return self._views
 
+    def close(self) -> None:
+        """Close the connections: one that reads by a file system of Python must not outlive the interpreter."""
+        with self._lock:
+            for table in self._tables.values():
+                table.connection.close()
+            if self._views:
+                self._views.connection.close()
+
     def released(self, prompt_id: str) -> list[HeldBy]:
         """Return the releases, in the registry beside the run, whose students learnt from a prompt, or may have."""
         registry = default_registry(Folder(self.run.folder))
@@ -187,6 +195,11 @@ class Sources:
         """Let the run be opened again: something was written into it."""
         with self._lock:
             self._open.pop(key, None)
+
+    def close(self) -> None:
+        """Close all opened runs; nothing may be asked any more."""
+        for _, _, opened in self._open.values():
+            opened.close()
 
     def _is_fresh(self, key: str) -> bool:
         """Return whether a run behind a URL was asked a moment ago; a local folder is asked each time."""

@@ -59,6 +59,6 @@ def add_examples(app: typer.Typer, group: str = "") -> None:
         if inner.typer_instance:
             add_examples(inner.typer_instance, f"{group}{inner.name} " if isinstance(inner.name, str) else group)
     for command in app.registered_commands:
-        name = command.name or getattr(command.callback, "__name__", "")
+        name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
         if lines := EXAMPLES.get(f"{group}{name}"):
-            command.epilog = "\n\n".join(["Examples:", *lines])
+            command.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])  # \b: no line is wrapped

@@ -115,8 +115,9 @@ class _View:
             raise MissingArtifact(f"{key}: found no such row in {name} of {opened.run.name}. It may be of an earlier run.")
         place = pages.Place(self.base, opened.run, name)
         form = labels.form(opened, row) if name in labels.TABLES else None
+        is_saved = request.query_params.get("saved") == "1"
         held = opened.released(row["prompt_id"]) if row.get("prompt_id") else []
-        return pages.row(place, key, row, pages.Around(opened.lineage(row), held, form))
+        return pages.row(place, key, row, pages.Around(opened.lineage(row), held, form, is_saved))
 
     def prompt(self, request: Request) -> str:
         opened, prompt = self._open(request), request.path_params["prompt"]

@@ -16,6 +16,10 @@ from jobs.commands.summary import NUMBERS
 
 DEPTH = 6  # folders below the root in which runs are looked for
 SKIPPED = {"ledger", "logs", "node_modules", "registry"}
+ORDER = {
+    name: number
+    for number, name in enumerate(("prompts", "candidates", "dataset", "tokens", "capture", "students", "exports", "reports"))
+}
 AT_ONCE = 8  # runs behind a URL that are read at the same time: each waits for its store
 RECORDS = ("*/record.json", "students/*/record.json", "exports/*/*/record.json", "search/*/*/record.json")
 
@@ -98,7 +102,7 @@ def said(gate: GateDecision) -> tuple[str, str]:
 
 
 def finished(folder: Folder) -> dict[str, object]:
-    """Return the jobs of a run that have a record, in the order of their kinds and names, and what changes with the record."""
+    """Return the jobs of a run that have a record, in the order of the pipeline, and what changes with the record."""
     found: dict[str, object] = {}
     for pattern in RECORDS:
         infos = folder.fs.glob(f"{folder.path}/{pattern}", detail=True)
@@ -108,4 +112,4 @@ def finished(folder: Folder) -> dict[str, object]:
             if not any(part.startswith(".") for part in name.split("/")):
                 stamps = [info.get(key) for key in ("mtime", "ETag", "etag", "LastModified", "created", "updated", "size")]
                 found[name] = tuple(map(str, stamps))
-    return found
+    return {name: found[name] for name in sorted(found, key=lambda name: (ORDER.get(name.partition("/")[0], len(ORDER)), name))}

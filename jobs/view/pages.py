@@ -68,6 +68,8 @@ class Around(NamedTuple):
     releases: Sequence[HeldBy]
     """Releases that learnt from its prompt."""
     form: Form | None
+    is_saved: bool = False
+    """Whether the form was sent a moment ago."""
 
 
 def runs(lines: Sequence[Line], *, root: str, base: str) -> str:

@@ -17,7 +17,7 @@ from made_run import made_run
 from typer.testing import CliRunner
 
 from engine.errors import InputError
-from engine.rows import CANDIDATE, POOLS, from_rows
+from engine.rows import CANDIDATE, POOLS, Row, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate, write_table
@@ -67,7 +67,12 @@ def browser(tmp_path):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """A table of several shards, with ties, nulls and NaN in the column that is sorted by, and its rows."""
+    """A table of several shards, with ties, nulls and NaN in the column that is sorted by, and its rows in their order."""
+    artifact, rows = _many(tmp_path_factory.mktemp("many"))
+    return Table(artifact, "candidates"), rows
+
+
+def _many(home: Path) -> tuple[Any, list[Row]]:
     pick = random.Random(3)
     confidences = [None, math.nan, 0.0, 0.25, 0.5, 0.75, 1.0]
     rows = [
@@ -77,12 +82,12 @@ def many(tmp_path_factory):
         }
         for number in range(ROWS)
     ]  # fmt: skip
-    folder = Folder(str(tmp_path_factory.mktemp("many")))
+    folder = Folder(str(home))
     written = write_table(folder / "candidates", from_rows(rows, CANDIDATE), CANDIDATE, shard_rows=40)
     artifact: Any = SimpleNamespace(folder=folder, table=lambda name: written)
     by_id = {row["answer_id"]: row for row in rows}
     stored = [key.as_py() for piece in iterate(folder / "candidates", written, ["answer_id"]) for key in piece["answer_id"]]
-    return Table(artifact, "candidates"), [by_id[key] for key in stored]
+    return artifact, [by_id[key] for key in stored]
 
 
 def home(browser: Browser) -> str:
@@ -283,13 +288,11 @@ def test_tables_of_an_older_version_are_shown_in_todays(tmp_path):
     assert "duplicate_of" in browser.get(f"{base}/table/picked?every=1").text  # called rep_id then
 
 
-def test_lists_of_values_leave_out_what_is_the_same_in_all_rows(many, monkeypatch):
-    table, _ = many
-    assert table.values() == {"pool": ["hard", "train"]}
-    monkeypatch.setattr(tables, "COUNTED_ROWS", 0)  # a closed set of a large table is not counted
-    table._values = None
-    assert table.values()["pool"] == sorted(POOLS) and "finish_reason" not in table.values()
-    table._values = None
+def test_lists_of_values_leave_out_what_is_the_same_in_all_rows(tmp_path, monkeypatch):
+    artifact, _ = _many(tmp_path)
+    assert Table(artifact, "candidates").values() == {"pool": ["hard", "train"]}
+    monkeypatch.setattr(tables, "COUNTED_ROWS", 0)  # the closed set of a large table is not counted
+    assert Table(artifact, "candidates").values() == {"pool": sorted(POOLS)}
 
 
 def test_part_of_an_id_is_found(many):

@@ -4,6 +4,7 @@ they are made."""
 import itertools
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -101,13 +102,14 @@ def seeds(kind: str) -> dict[str, str]:
 def _rows(
     wordings: Sequence[Wording], maker: Maker, pick: Pick, *, count: int, held_out: bool = False, taken: set[str] | None = None
 ) -> list[dict[str, str]]:
-    """Return `count` rows of different texts, which take turns in their wordings."""
+    """Return `count` rows, which take turns in their wordings. Their words differ: other signs between them make a copy."""
     rows: dict[str, dict[str, str]] = {}
     for wording in itertools.islice(itertools.cycle(wordings), count * 50):
         text, answer = maker(wording, pick, held_out)
         if text not in (taken or set()):
             reference = answer if isinstance(answer, str) else json.dumps(answer, separators=(",", ":"))
-            rows.setdefault(text, {"input": text, "scenario": wording.scenario, "reference": reference})
+            words = " ".join(re.findall(r"\w+", text.lower()))
+            rows.setdefault(words, {"input": text, "scenario": wording.scenario, "reference": reference})
         if len(rows) == count:
             break
     return list(rows.values())

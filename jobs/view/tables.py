@@ -44,6 +44,7 @@ LISTED = (
     "confidence_tier",
 )  # fmt: skip
 """Columns with few values, which get a list in the form; MOST_VALUES at most."""
+LATE = "set global late_materialization_max_rows = 1000"  # more than a page; not `global`, a cursor would have the default of 50
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE")
 SCALARS = (*NUMBERS, "VARCHAR", "BOOLEAN")
 
@@ -81,7 +82,7 @@ class Table:
             self.paths = migrated_shards(artifact, name, migrated)
         else:
             self.paths = self._place(artifact.folder / name, [shard.path for shard in table.shards])
-        self.connection.execute("set late_materialization_max_rows = 1000")
+        self.connection.execute(LATE)
         self.connection.execute(f"set allowed_paths = [{', '.join(text_of(path) for path in self.paths)}]")
         self.connection.execute("set enable_external_access = false")
         self.connection.execute("set lock_configuration = true")
@@ -246,7 +247,7 @@ class Table:
 
 def warm_up() -> None:
     """Start DuckDB and its Parquet reader once, so that the first page does not wait for them."""
-    duckdb.connect(":memory:").execute("set late_materialization_max_rows = 1000").execute("select 1").fetchall()
+    duckdb.connect(":memory:").execute(LATE).fetchall()
 
 
 def _closed_sets(table: str) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """`rayleigh init` writes contracts that `rayleigh check` accepts, from flags or from answers on a terminal; nothing is replaced."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -31,6 +32,8 @@ def test_holdout_has_references_and_shares_no_text_with_the_prompts(kind):
     prompts, holdout = rows["prompts.jsonl"], rows["holdout.jsonl"]
     assert (len(prompts), len(holdout)) == (PROMPTS, HOLDOUT)
     assert all(row["reference"] for row in holdout)
+    for texts in ([row["input"] for row in prompts], [row["input"] for row in holdout]):
+        assert len({tuple(re.findall(r"\w+", text.lower())) for text in texts}) == len(texts)  # else a run drops one as a copy
     assert {"reference" in row for row in prompts} == {kind == "reasoning"}
     assert not {row["input"] for row in prompts} & {row["input"] for row in holdout}
     assert {row["scenario"] for row in holdout} - {row["scenario"] for row in prompts}, "no wording is new"

@@ -295,6 +295,12 @@ def test_lists_of_values_leave_out_what_is_the_same_in_all_rows(tmp_path, monkey
     assert Table(artifact, "candidates").values() == {"pool": sorted(POOLS)}
 
 
+def test_query_that_sorts_reads_the_shown_columns_of_one_page_alone(many):
+    setting = "select current_setting('late_materialization_max_rows')"
+    [(most,)] = many[0].connection.cursor().execute(setting).fetchall()
+    assert most > PAGE  # else all texts are read to sort by another column: three times the work at 10^6 rows
+
+
 def test_part_of_an_id_is_found(many):
     table, rows = many
     wanted = rows[5]["answer_id"]

@@ -121,7 +121,7 @@ def _lines(rows: Sequence[dict[str, str]]) -> str:
 
 def _appointment(wording: Wording, pick: Pick, held_out: bool) -> Made:
     minutes = range(5, 60, 10) if held_out else range(0, 60, 10)
-    day, time = pick.choice(DAYS), f"{pick.randint(7, 19)}:{pick.choice(minutes):02d}"
+    day, time = pick.choice(DAYS), f"{pick.randint(1, 12)}.{pick.choice(minutes):02d} {pick.choice(('am', 'pm'))}"
     says = {name: value if f"{{{name}}}" in wording.text else None for name, value in (("day", day), ("time", time))}
     return wording.text.format(day=day, time=time), says
 

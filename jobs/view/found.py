@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from glob import escape
 from typing import NamedTuple
 
 from engine.errors import RayleighError
@@ -105,7 +106,7 @@ def finished(folder: Folder) -> dict[str, object]:
     """Return the jobs of a run that have a record, in the order of the pipeline, and what changes with the record."""
     found: dict[str, object] = {}
     for pattern in RECORDS:
-        infos = folder.fs.glob(f"{folder.path}/{pattern}", detail=True)
+        infos = folder.fs.glob(f"{escape(folder.path)}/{pattern}", detail=True)
         for path in sorted(infos):
             name = path.removeprefix(folder.path).strip("/").rpartition("/")[0]
             info = infos[path]

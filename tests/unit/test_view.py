@@ -105,8 +105,8 @@ def every_page(browser: Browser) -> list[str]:
 def test_runs_are_listed_with_the_word_of_the_gate(browser, tmp_path):
     shown = browser.get("/").text
     assert "team/one" in shown and "passed by small" in shown and "toy" in shown
-    made_run(str(tmp_path / "runs" / "two"), tmp_path / "seeds")  # seen without a restart
-    (tmp_path / "runs" / "two" / "reports" / "report.json").write_text("{")
+    made_run(str(tmp_path / "runs" / "two [1]*"), tmp_path / "seeds")  # seen without a restart; its name is no pattern
+    (tmp_path / "runs" / "two [1]*" / "reports" / "report.json").write_text("{")
     shown = browser.get("/").text
     assert "2 below" in shown and "cannot be read" in shown  # a damaged run does not hide the others
 

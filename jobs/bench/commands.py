@@ -265,3 +265,19 @@ def registry_bench(
 
     result = registry.bench(peers, registry.Order(processes, turns, kills))
     show(result, registry.as_text(result), as_json)
+
+
+@bench.command(name="view")
+def view_bench(
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=200, help="Answers of the run.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Starts of the server.")] = 3,
+    work: Annotated[
+        str | None, typer.Option("--work", metavar="FOLDER", help="Where the run is kept; give it again to measure it again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Time the pages of `rayleigh view` over a run of many rows: seconds, and CPU seconds of the server."""
+    from jobs.bench import view
+
+    result = view.bench(rows, rounds, work)
+    show(result, view.as_text(result), as_json)

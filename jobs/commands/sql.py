@@ -25,6 +25,7 @@ from jobs.pipeline import pipeline
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 REQUESTS, SHADOWS = "requests", "shadows"  # tables of the records of a server
 COLUMNS = "columns"  # table of the documentation
+MOST_IDS = 5  # that begin alike, in a message
 DESCRIBE = re.compile(r"\s*desc(?:ribe)?\s+(?:table\s+)?\"?(\w+)\"?\s*;?\s*", re.IGNORECASE)
 DOCUMENTED = f'select "column", type, doc from {COLUMNS} where "table" = ? order by position'
 
@@ -53,7 +54,8 @@ class Views:
         self.labelled = labelled or len(runs) > 1
         self.connection = duckdb.connect(":memory:")
         self.connection.execute("set enable_progress_bar = false")  # it is printed to stdout, into --json
-        self._migrated = TemporaryDirectory(prefix="rayleigh-sql-")
+        self._scratch = TemporaryDirectory(prefix="rayleigh-sql-")
+        self.migrated = self._scratch.name
         self.tables = self._create(names)
         self.views = self._create_overview(registry)
         self.names = [*self.tables, *self.views]
@@ -85,6 +87,18 @@ class Views:
         """Return all rows of a result that fits in memory."""
         return self.query(query, parameters).read_all().to_pylist()
 
+    def row(self, table: str, column: str, value: str) -> Row | None:
+        """Return a row of `table` whose `column` is `value`; None if there is none, or no such table."""
+        rows = self.rows(f"select * from {table} where {column} = ? limit 1", [value]) if table in self.names else []
+        return rows[0] if rows else None
+
+    def ids(self, table: str, column: str, start: str) -> list[str]:
+        """Return the first values of `column` that begin with `start`, at most MOST_IDS."""
+        if table not in self.names:
+            return []
+        query = f"select distinct {column} as id from {table} where starts_with({column}, ?) order by id limit {MOST_IDS}"
+        return [row["id"] for row in self.rows(query, [start])]
+
     def _create(self, names: Mapping[str, str]) -> list[str]:
         """Create a view of every table, and return their names. Those of several runs, or students, become one view."""
         selects: dict[str, list[str]] = {}
@@ -97,7 +111,7 @@ class Views:
             for job, artifact in run.artifacts.items():
                 for table in (name for name in artifact.record.tables if artifact.table(name).shards):
                     student = job.partition("/")[2] if job.startswith(("students/", "search/")) else None
-                    rows = dataset(artifact, table, migrated=self._migrated.name)
+                    rows = dataset(artifact, table, migrated=self.migrated)
                     self._register(selects, table, run.name, rows, job=job, student=student)
         for name, parts in selects.items():
             self.connection.execute(f"create view {_quoted(name)} as {' union all by name '.join(parts)}")
@@ -195,8 +209,13 @@ def dataset(artifact: Artifact, name: str, *, migrated: str) -> pyarrow.dataset.
     paths = [f"{folder.path}/{shard.path}" for shard in table.shards]
     store = None if folder.is_local else PyFileSystem(FSSpecHandler(folder.fs))
     if table.schema_version < VERSION:
-        store = None
-        paths = [f"{migrated}/{artifact.record.fingerprint}-{name}-{number}.parquet" for number in range(len(table.shards))]
+        store, paths = None, migrated_shards(artifact, name, migrated)
         for path, rows in zip(paths, iterate(folder, table), strict=True):
             Path(path).write_bytes(parquet_bytes(rows))
     return pyarrow.dataset.dataset(paths, schema=TABLES.get(name), format="parquet", filesystem=store)
+
+
+def migrated_shards(artifact: Artifact, name: str, folder: str) -> list[str]:
+    """Return the paths below `folder` of the shards of the table `name` in today's schema version."""
+    shards = range(len(artifact.table(name).shards))
+    return [f"{folder}/{artifact.record.fingerprint}-{name}-{number}.parquet" for number in shards]

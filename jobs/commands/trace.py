@@ -39,14 +39,18 @@ def trace(run: str, identifier: str) -> traces.Trace:
             training.
         MissingArtifact: no job has finished yet.
     """
-    views = Views(run)
+    return trace_in(Views(run), identifier)
+
+
+def trace_in(views: Views, identifier: str) -> traces.Trace:
+    """Return the trace of `identifier` in an opened run; see `trace`."""
     if f"students/{identifier}" in views.artifacts:
         return _student(views, identifier)
     if (job := f"exports/{identifier.replace('.', '/')}") in views.artifacts:
         return _export(views, identifier, job)
     tables = [("answer_id", table) for table in ANSWER_TABLES] + [("prompt_id", table) for table in PROMPT_TABLES]
     for column, table in tables:
-        ids = _ids(views, table, column, identifier.partition("-")[0]) if len(identifier) >= SHORTEST else []
+        ids = views.ids(table, column, identifier.partition("-")[0]) if len(identifier) >= SHORTEST else []
         if len(ids) > 1:
             raise InputError(f"{identifier}: several have such an id: {', '.join(ids)}. Give more of it.")
         if ids:
@@ -101,9 +105,9 @@ def _answer(views: Views, answer_id: str) -> traces.AnswerTrace:
 
 
 def _path(views: Views, answer_id: str) -> traces.AnswerPath:
-    picked = _row(views, "picked", "answer_id", answer_id)
-    candidate = _row(views, "candidates", "answer_id", answer_id) or picked or {}
-    example = _row(views, "examples", "example_id", answer_id)
+    picked = views.row("picked", "answer_id", answer_id)
+    candidate = views.row("candidates", "answer_id", answer_id) or picked or {}
+    example = views.row("examples", "example_id", answer_id)
     return traces.AnswerPath(
         example=_part(example, EXAMPLE_COLUMNS) if example else None,
         curation=_part(picked, CURATION_COLUMNS) if picked else None,
@@ -118,12 +122,12 @@ def _path(views: Views, answer_id: str) -> traces.AnswerPath:
 
 
 def _merged(views: Views, answer_id: str) -> traces.MergedAnswer:
-    row = _row(views, "candidates", "answer_id", answer_id) or {}
+    row = views.row("candidates", "answer_id", answer_id) or {}
     return traces.MergedAnswer(candidate=_part(row, ANSWER_COLUMNS), source=_part(row, SOURCE_COLUMNS))
 
 
 def _prompt(views: Views, table: str, prompt_id: str) -> traces.PromptTrace:
-    row = _row(views, table, "prompt_id", prompt_id) or {}
+    row = views.row(table, "prompt_id", prompt_id) or {}
     answers = "select answer_id, teacher, sample, pool, reasons, answer from candidates where prompt_id = ? order by all"
     return traces.PromptTrace(
         prompt={
@@ -139,15 +143,8 @@ def _prompt(views: Views, table: str, prompt_id: str) -> traces.PromptTrace:
 
 
 def _parent(views: Views, row: Row) -> traces.TracedParent | None:
-    parent = _row(views, "prompts", "prompt_id", row["parent_id"]) if row.get("parent_id") else None
+    parent = views.row("prompts", "prompt_id", row["parent_id"]) if row.get("parent_id") else None
     return traces.TracedParent(prompt=_part(parent, PROMPT_COLUMNS), source=_part(parent, SOURCE_COLUMNS)) if parent else None
-
-
-def _ids(views: Views, table: str, column: str, start: str) -> list[str]:
-    if table not in views.names:
-        return []
-    query = f"select distinct {column} as id from {table} where starts_with({column}, ?) order by id limit 5"
-    return [row["id"] for row in views.rows(query, [start])]
 
 
 def _nearest(views: Views, identifier: str) -> list[str]:
@@ -157,11 +154,6 @@ def _nearest(views: Views, identifier: str) -> list[str]:
         return []
     query = f"select distinct id from ({' union all '.join(selects)}) order by levenshtein(left(id, ?), ?), id limit 3"
     return [row["id"] for row in views.rows(query, [len(identifier), identifier])]
-
-
-def _row(views: Views, table: str, column: str, value: str) -> Row | None:
-    rows = views.rows(f"select * from {table} where {column} = ? limit 1", [value]) if table in views.names else []
-    return rows[0] if rows else None
 
 
 def _part(row: Row, columns: tuple[str, ...]) -> Row:

@@ -3,11 +3,11 @@
 import secrets
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 
 from engine.errors import InputError
+from jobs.view import pages, tables
 from jobs.view.app import Settings, application
 from jobs.view.sources import Sources
 
@@ -16,24 +16,30 @@ TOKEN_BYTES = 24
 
 
 def view(root: str, *, port: int, log: Callable[[str], None]) -> None:
-    """Serve the runs below the folder `root` on 127.0.0.1; returns after Ctrl-C or SIGTERM.
+    """Serve the runs below `root`, a local folder or an fsspec URL, on 127.0.0.1; returns after Ctrl-C or SIGTERM.
 
     Raises:
-        InputError: `root` is no local folder, or the port is taken.
+        InputError: `root` is no folder, or the port is taken.
+        StorageError: the URL cannot be opened.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise InputError(f"{root}: found no such folder on this machine, expected one with runs below it, such as runs.")
-    sources, token = Sources(folder), secrets.token_urlsafe(TOKEN_BYTES)
+    sources, token = Sources(root), secrets.token_urlsafe(TOKEN_BYTES)
+    if not sources.root.fs.isdir(sources.root.path):
+        raise InputError(f"{root}: found no such folder, expected one with runs below it, such as runs, or a URL of one.")
+    pages.warm_up()
+    tables.warm_up()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
+            listener.listen()  # who opens the address before the server runs waits for it
         except OSError as error:
             raise InputError(f"--port {port}: cannot be opened: {error}. Give another one, or 0 for any free one.") from None
         log(f"http://{HOST}:{listener.getsockname()[1]}/{token}/")
         log(f"{len(sources.runs())} runs below {sources.root}. The address is a key: who has it can read them. Ctrl-C ends.")
         app = application(Settings(sources, token))
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off")
-        uvicorn.Server(config).run(sockets=[listener])
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            sources.close()

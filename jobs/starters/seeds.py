@@ -4,6 +4,7 @@ they are made."""
 import itertools
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -101,13 +102,14 @@ def seeds(kind: str) -> dict[str, str]:
 def _rows(
     wordings: Sequence[Wording], maker: Maker, pick: Pick, *, count: int, held_out: bool = False, taken: set[str] | None = None
 ) -> list[dict[str, str]]:
-    """Return `count` rows of different texts, which take turns in their wordings."""
+    """Return `count` rows, which take turns in their wordings. Their words differ: other signs between them make a copy."""
     rows: dict[str, dict[str, str]] = {}
     for wording in itertools.islice(itertools.cycle(wordings), count * 50):
         text, answer = maker(wording, pick, held_out)
         if text not in (taken or set()):
             reference = answer if isinstance(answer, str) else json.dumps(answer, separators=(",", ":"))
-            rows.setdefault(text, {"input": text, "scenario": wording.scenario, "reference": reference})
+            words = " ".join(re.findall(r"\w+", text.lower()))
+            rows.setdefault(words, {"input": text, "scenario": wording.scenario, "reference": reference})
         if len(rows) == count:
             break
     return list(rows.values())
@@ -119,7 +121,7 @@ def _lines(rows: Sequence[dict[str, str]]) -> str:
 
 def _appointment(wording: Wording, pick: Pick, held_out: bool) -> Made:
     minutes = range(5, 60, 10) if held_out else range(0, 60, 10)
-    day, time = pick.choice(DAYS), f"{pick.randint(7, 19)}:{pick.choice(minutes):02d}"
+    day, time = pick.choice(DAYS), f"{pick.randint(1, 12)}.{pick.choice(minutes):02d} {pick.choice(('am', 'pm'))}"
     says = {name: value if f"{{{name}}}" in wording.text else None for name, value in (("day", day), ("time", time))}
     return wording.text.format(day=day, time=time), says
 

@@ -13,7 +13,12 @@ EXAMPLES = {
     "judge": ("rayleigh judge tickets.yaml --gold labelled.jsonl",),
     "status": ("rayleigh status runs/smoke", "rayleigh status runs/smoke --json"),
     "report": ("rayleigh report runs/smoke",),
-    "sql": ('rayleigh sql runs/smoke "select pool, count(*) from candidates group by 1"',),
+    "sql": (
+        'rayleigh sql runs/smoke "select pool, count(*) from candidates group by 1"',
+        'rayleigh sql runs/smoke "describe candidates"',
+        "rayleigh sql runs/before runs/after --question accept_rate --markdown",
+        "rayleigh sql runs/smoke --database smoke.duckdb",
+    ),
     "trace": ("rayleigh trace runs/smoke s", "rayleigh trace runs/smoke 09a859869a52"),
     "rejudge": ("rayleigh rejudge runs/smoke --set judges.accept.confidence=0.5",),
     "promote": ("rayleigh promote runs/smoke", 'rayleigh promote runs/smoke --student s --undecided --why "for the pilot"'),
@@ -26,16 +31,34 @@ EXAMPLES = {
     "withdraw": ('rayleigh withdraw runs/registry --source mails.jsonl --why "the customer asked" --dry-run',),
     "init": ("rayleigh init orders --kind extraction", "rayleigh init orders --kind classification --name intents --accuracy 0.9"),
     "explain": ("rayleigh explain students.epochs", "rayleigh explain judges.checks.numeric.max"),
-    "view": ("rayleigh view runs",),
+    "view": ("rayleigh view runs", "rayleigh view s3://bucket/runs --port 8001"),
+    "compare": ("rayleigh compare runs/before runs/after", "rayleigh compare runs/before runs/after --page compare.html"),
+    "export": (
+        "rayleigh export runs/smoke messages out/messages",
+        "rayleigh export runs/smoke hf out/hf --licence CC0-1.0 --where \"difficulty = 'hard'\"",
+    ),
+    "review export": ("rayleigh review export runs/smoke review.csv", "rayleigh review export runs/smoke review.csv --draw 50"),
+    "review import": ("rayleigh review import runs/smoke review.csv",),
+    "check-data": ("rayleigh check-data runs/smoke", "rayleigh check-data runs/smoke --quick"),
+    "schema diff": ("rayleigh schema diff runs/before runs/after",),
+    "iterate": ("rayleigh iterate tickets.yaml runs/tickets --rounds 3",),
+    "watch": ("rayleigh watch records", "rayleigh watch records --run runs/smoke --once"),
+    "submit": ("rayleigh submit tickets.yaml s3://bucket/tickets --address http://head:8265 --profile cluster",),
+    "manifests": ("rayleigh manifests tickets.yaml --out manifests --storage s3://bucket",),
+    "check-manifests": ("rayleigh check-manifests manifests --strict",),
+    "bench flow": ("rayleigh bench flow --rows 10000 --rows 100000",),
+    "bench view": ("rayleigh bench view --rows 1000000 --work runs/bench-view",),
     "doctor": ("rayleigh doctor --profile laptop",),
 }
 """Command -> lines."""
 
 
-def add_examples(app: typer.Typer) -> None:
-    """Give each registered command that has examples, also those of unnamed groups, its lines as the end of its help."""
-    groups = [app, *(group.typer_instance for group in app.registered_groups if not isinstance(group.name, str))]
-    for command in (command for group in groups if group for command in group.registered_commands):
-        name = command.name or getattr(command.callback, "__name__", "")
-        if lines := EXAMPLES.get(name):
-            command.epilog = "\n\n".join(["Examples:", *lines])
+def add_examples(app: typer.Typer, group: str = "") -> None:
+    """Give each registered command that has examples its lines as the end of its help; `group`: the words before its name."""
+    for inner in app.registered_groups:
+        if inner.typer_instance:
+            add_examples(inner.typer_instance, f"{group}{inner.name} " if isinstance(inner.name, str) else group)
+    for command in app.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+        if lines := EXAMPLES.get(f"{group}{name}"):
+            command.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])  # \b: no line is wrapped

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from engine.errors import MissingArtifact, RayleighError
 from jobs.view import labels, pages
 from jobs.view.ask import read_ask
-from jobs.view.found import line
+from jobs.view.found import line, lines
 from jobs.view.sources import Open, Sources
 
 HOSTS = ["127.0.0.1", "localhost"]
@@ -92,8 +92,7 @@ class _View:
         return self.sources.open(request.path_params["run"])
 
     def runs(self, request: Request) -> str:
-        lines = [line(run) for run in self.sources.runs()]
-        return pages.runs(lines, root=str(self.sources.root), base=self.base)
+        return pages.runs(lines(self.sources.runs()), root=str(self.sources.root), base=self.base)
 
     def run(self, request: Request) -> str:
         found = self.sources.found(request.path_params["run"])
@@ -116,8 +115,9 @@ class _View:
             raise MissingArtifact(f"{key}: found no such row in {name} of {opened.run.name}. It may be of an earlier run.")
         place = pages.Place(self.base, opened.run, name)
         form = labels.form(opened, row) if name in labels.TABLES else None
+        is_saved = request.query_params.get("saved") == "1"
         held = opened.released(row["prompt_id"]) if row.get("prompt_id") else []
-        return pages.row(place, key, row, pages.Around(opened.lineage(row), held, form))
+        return pages.row(place, key, row, pages.Around(opened.lineage(row), held, form, is_saved))
 
     def prompt(self, request: Request) -> str:
         opened, prompt = self._open(request), request.path_params["prompt"]
@@ -143,6 +143,7 @@ class _View:
         try:
             opened = await run_in_threadpool(self._open, request)
             answer_id, table = await run_in_threadpool(labels.store, opened, body)
+            self.sources.forget(opened.run.key)
         except RayleighError as error:
             return _html(pages.wrong(str(error), base=self.base), 400)
         query = urlencode({"saved": 1})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from engine.errors import InputError
-from jobs.view.tables import Ask
+from jobs.view.conditions import Ask
 
 EQUAL, LEAST, MOST = "is.", "from.", "to."
 

@@ -1,8 +1,8 @@
 """Finds the runs below a folder, and what a table of them says: steps that are finished, models, the gate's word."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from glob import escape
 from typing import NamedTuple
 
 from engine.errors import RayleighError
@@ -17,6 +17,12 @@ from jobs.commands.summary import NUMBERS
 
 DEPTH = 6  # folders below the root in which runs are looked for
 SKIPPED = {"ledger", "logs", "node_modules", "registry"}
+ORDER = {
+    name: number
+    for number, name in enumerate(("prompts", "candidates", "dataset", "tokens", "capture", "students", "exports", "reports"))
+}
+AT_ONCE = 8  # runs behind a URL that are read at the same time: each waits for its store
+RECORDS = ("*/record.json", "students/*/record.json", "exports/*/*/record.json", "search/*/*/record.json")
 
 
 class Found(NamedTuple):
@@ -43,21 +49,34 @@ class Line(NamedTuple):
     """The same in a sentence, or why the run cannot be read."""
 
 
-def runs_below(root: Path) -> list[Found]:
+def runs_below(root: Folder) -> list[Found]:
     """Return every run below `root`, by path; links are not followed, and run folders are not searched further."""
-    return [Found(content_id(name)[:12], name, str(root / name)) for name in sorted(_names(root))]
+    root.fs.invalidate_cache()
+    return [
+        Found(content_id(name)[:12], name, root.url if name == "." else (root / name).url) for name in sorted(_names(root, "."))
+    ]
 
 
-def _names(root: Path) -> Iterator[str]:
-    for folder, inner, files in os.walk(root):
-        here = Path(folder)
-        name = here.relative_to(root).as_posix()
-        if workspace.RUN in files:
-            inner.clear()
-            yield name
-        elif name != "." and name.count("/") + 1 >= DEPTH:
-            inner.clear()
-        inner[:] = sorted(each for each in inner if each not in SKIPPED and not each.startswith("."))
+def _names(root: Folder, name: str) -> Iterator[str]:
+    try:
+        entries = root.fs.ls(root.path if name == "." else f"{root.path}/{name}", detail=True)
+    except OSError:  # removed meanwhile, or another person's
+        return
+    found = {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in entries}
+    if workspace.RUN in found:
+        yield name
+    elif name == "." or name.count("/") + 1 < DEPTH:
+        for inner, entry in found.items():
+            if entry["type"] == "directory" and not entry.get("islink") and inner not in SKIPPED and not inner.startswith("."):
+                yield from _names(root, inner if name == "." else f"{name}/{inner}")
+
+
+def lines(runs: Sequence[Found]) -> list[Line]:
+    """Return the table's line of each run."""
+    if all("://" not in run.folder for run in runs):
+        return [line(run) for run in runs]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(line, runs))
 
 
 def line(run: Found) -> Line:
@@ -66,7 +85,7 @@ def line(run: Found) -> Line:
     try:
         record: RunRecord = workspace.read_run(folder)
         name = str(record.contract.get("name", ""))
-        done = tuple(_finished(Path(run.folder)))
+        done = tuple(name for name in finished(folder) if not name.startswith("search/") and load_artifact(folder / name))
         gate = workspace.read_model(folder, NUMBERS, Report).gate if "reports" in done else None
         word, sentence = said(gate) if gate else ("", "no report yet")
         return Line(run, name, record.created, done, word, sentence)
@@ -83,9 +102,15 @@ def said(gate: GateDecision) -> tuple[str, str]:
     return ("refuse", f"refuses {', '.join(gate.refusals)}") if gate.refusals else ("", "no student was weighed")
 
 
-def _finished(folder: Path) -> Iterator[str]:
-    for pattern in ("*/record.json", "students/*/record.json", "exports/*/*/record.json"):
-        for path in sorted(folder.glob(pattern)):
-            name = path.parent.relative_to(folder).as_posix()
-            if not path.parent.name.startswith(".") and load_artifact(Folder(str(path.parent))):
-                yield name
+def finished(folder: Folder) -> dict[str, object]:
+    """Return the jobs of a run that have a record, in the order of the pipeline, and what changes with the record."""
+    found: dict[str, object] = {}
+    for pattern in RECORDS:
+        infos = folder.fs.glob(f"{escape(folder.path)}/{pattern}", detail=True)
+        for path in sorted(infos):
+            name = path.removeprefix(folder.path).strip("/").rpartition("/")[0]
+            info = infos[path]
+            if not any(part.startswith(".") for part in name.split("/")):
+                stamps = [info.get(key) for key in ("mtime", "ETag", "etag", "LastModified", "created", "updated", "size")]
+                found[name] = tuple(map(str, stamps))
+    return {name: found[name] for name in sorted(found, key=lambda name: (ORDER.get(name.partition("/")[0], len(ORDER)), name))}

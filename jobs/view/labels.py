@@ -34,7 +34,7 @@ def form(opened: Open, row: Row) -> Form:
     """Return the form for an answer."""
     stored = labels.read(Folder(opened.run.folder)).get(row["answer_id"], {"label": "", "correction": ""})
     table = "candidates"
-    return Form(row["answer_id"], table, stored["label"], stored["correction"], "dataset" in opened.views.artifacts)
+    return Form(row["answer_id"], table, stored["label"], stored["correction"], "dataset" in opened.artifacts)
 
 
 def store(opened: Open, body: bytes) -> tuple[str, str]:
@@ -51,7 +51,7 @@ def store(opened: Open, body: bytes) -> tuple[str, str]:
     answer_id, label = fields.get("answer_id", ""), fields.get("label", "")
     if label not in LABELS:
         raise InputError(f"label: found {label!r}, expected one of {', '.join(LABELS)}.")
-    if "dataset" in opened.views.artifacts and fields.get("agreed") != "1":
+    if "dataset" in opened.artifacts and fields.get("agreed") != "1":
         raise InputError(
             "label: not stored, as the box was not ticked: the dataset of this run is removed and has to be made again."
         )

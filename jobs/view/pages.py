@@ -11,12 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from engine.records.release import HeldBy
 from engine.report.page import TEMPLATES as REPORT
 from engine.rows import Row
+from jobs.commands.sql_docs import column_docs
 from jobs.view import text
 from jobs.view.ask import EQUAL, LEAST, MOST, write_ask
+from jobs.view.conditions import Ask
 from jobs.view.found import Found, Line
 from jobs.view.labels import Form
 from jobs.view.sources import SideBySide
-from jobs.view.tables import CLIPPED, Ask, Bar, Page, Table
+from jobs.view.tables import CLIPPED, Bar, Page, Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 PROSE = ("text", "answer", "target", "reference", "detail", "raw", "reasons")  # columns that may be wide
@@ -66,6 +68,8 @@ class Around(NamedTuple):
     releases: Sequence[HeldBy]
     """Releases that learnt from its prompt."""
     form: Form | None
+    is_saved: bool = False
+    """Whether the form was sent a moment ago."""
 
 
 def runs(lines: Sequence[Line], *, root: str, base: str) -> str:
@@ -90,6 +94,7 @@ def table(place: Place, source: Table, ask: Ask, shown: Shown) -> str:
         ask=ask,
         shown=shown,
         most=most,
+        limited=_limited(ask, shown.column if shown.column in source.numeric else ""),
         query=lambda **more: write_ask(ask, **more),
         narrowed=lambda bar: _narrowed(ask, shown.column, bar, shown.column in source.numeric),
         plain=write_ask(Ask(every=ask.every)),
@@ -102,7 +107,9 @@ def table(place: Place, source: Table, ask: Ask, shown: Shown) -> str:
 
 def row(place: Place, key: str, values: Row, around: Around) -> str:
     """Return the page of a row: its columns, its lineage, the form of a label."""
-    return _render("row.html", title=f"{key} of {place.table}", base=place.base, place=place, key=key, row=values, around=around)
+    docs = column_docs(place.table.partition("@")[0])
+    title = f"{key} of {place.table}"
+    return _render("row.html", title=title, base=place.base, place=place, key=key, row=values, around=around, docs=docs)
 
 
 def prompt(place: Place, sides: SideBySide) -> str:
@@ -122,11 +129,26 @@ def style() -> str:
     return "\n".join(sheets)
 
 
+def warm_up() -> None:
+    """Compile the templates and the style sheet, so that the first page does not wait for them."""
+    style()
+    for name in _environment().list_templates(extensions=["html"]):
+        _environment().get_template(name)
+
+
 def _narrowed(ask: Ask, column: str, bar: Bar, is_number: bool) -> str:
     """Return the query that shows the rows of a bar alone; "" for nulls, which no filter asks for."""
     if is_number and bar.low is not None and bar.high is not None:
         return write_ask(ask._replace(least={**ask.least, column: bar.low}, most={**ask.most, column: bar.high}, after=""))
     return "" if bar.label == "(null)" else write_ask(ask._replace(equal={**ask.equal, column: bar.label}, after=""))
+
+
+def _limited(ask: Ask, column: str) -> list[tuple[str, str, str, float | None]]:
+    """Return (column, prefix, words, limit) of the fields of least and most values; those of `column` are there without one."""
+    least, most = ({**({column: None} if column else {}), **limits} for limits in (ask.least, ask.most))
+    return [(name, LEAST, "from", value) for name, value in least.items()] + [
+        (name, MOST, "to", value) for name, value in most.items()
+    ]
 
 
 def _render(name: str, **values: Any) -> str:

@@ -2,6 +2,7 @@
 artifact of theirs changes."""
 
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,18 +10,20 @@ from engine.contract.prompts import Withdrawn
 from engine.errors import InputError, MissingArtifact
 from engine.records.release import HeldBy
 from engine.release.registry import default_registry
-from engine.rows import Row
+from engine.rows import VERSION, Row
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
+from jobs import workspace
 from jobs.commands.sql import Views
-from jobs.commands.trace import as_text, trace
+from jobs.commands.sql import finished as finished_artifacts
+from jobs.commands.trace import as_text, trace_in
 from jobs.commands.withdraw import releases
-from jobs.view.found import Found, runs_below
+from jobs.view.found import Found, finished, runs_below
 from jobs.view.tables import Table
 
 MOST_OPEN = 8  # runs whose tables are kept open
-ANSWERS = "select answer_id, teacher, sample, pool, confidence, answer from candidates where prompt_id = ? order by teacher, sample"
-PREDICTIONS = "select model, role, exact, confidence, answer from predictions where prompt_id = ? order by role, model"
+FRESH = 5  # seconds for which a run behind a URL is not asked again whether it has changed
+MOST_BESIDE = 200  # answers to one prompt that are shown
 
 
 class SideBySide(NamedTuple):
@@ -45,14 +48,14 @@ class Open:
             MissingArtifact: no job of it has finished yet.
             StorageError: a record is damaged.
         """
-        self.run = run
-        self.views = Views(run.folder)
+        self.run, self.artifacts = run, finished_artifacts(run.folder)
         self.places: dict[str, Artifact] = {}
-        for job, artifact in self.views.artifacts.items():
+        for job, artifact in self.artifacts.items():
             for name in artifact.record.tables:
                 self.places.setdefault(name if "/" not in job else f"{name}@{job}", artifact)
         self._tables: dict[str, Table] = {}
-        self._lock = threading.Lock()  # requests are answered by several threads, and a connection by one at a time
+        self._views: _Views | None = None
+        self._lock = threading.RLock()  # requests are answered by several threads, and a connection by one at a time
 
     def counts(self) -> dict[str, int]:
         """Return table -> rows; of students' tables the name has the job behind an @."""
@@ -67,7 +70,9 @@ class Open:
         if name not in self.places:
             raise InputError(f"{name}: found no such table in {self.run.name}, expected one of {', '.join(self.places)}.")
         if name not in self._tables:
-            self._tables[name] = Table(self.places[name], name.partition("@")[0])
+            artifact, table = self.places[name], name.partition("@")[0]
+            is_older = artifact.table(table).schema_version < VERSION
+            self._tables[name] = Table(artifact, table, migrated=self._opened_views().migrated if is_older else "")
         return self._tables[name]
 
     def lineage(self, row: Row) -> str:
@@ -76,9 +81,24 @@ class Open:
         if not wanted:
             return ""
         try:
-            return as_text(trace(self.run.folder, str(wanted)))
+            with self._lock:
+                return as_text(trace_in(self._opened_views(), str(wanted)))
         except InputError:
             return ""
+
+    def _opened_views(self) -> "_Views":
+        """Return what a lineage is read from; it is opened when the first is asked for, as the page of a table needs none."""
+        with self._lock:
+            self._views = self._views or _Views(self)
+            return self._views
+
+    def close(self) -> None:
+        """Close the connections: one that reads by a file system of Python must not outlive the interpreter."""
+        with self._lock:
+            for table in self._tables.values():
+                table.connection.close()
+            if self._views:
+                self._views.connection.close()
 
     def released(self, prompt_id: str) -> list[HeldBy]:
         """Return the releases, in the registry beside the run, whose students learnt from a prompt, or may have."""
@@ -90,24 +110,50 @@ class Open:
         for table in ("prompts", "holdout", "dropped"):
             row = self.table(table).row(prompt_id) if table in self.places else None
             if row:
-                with self._lock:
-                    answers = self.views.rows(ANSWERS, [prompt_id]) if "candidates" in self.places else []
-                    predictions = self.views.rows(PREDICTIONS, [prompt_id]) if "predictions" in self.places else []
+                answers = sorted(self._answers("candidates", prompt_id), key=lambda each: (each["teacher"], each["sample"]))
+                predictions = sorted(self._answers("predictions", prompt_id), key=lambda each: (each["role"], each["model"]))
                 return SideBySide(row, table, answers, predictions)
         return None
+
+    def _answers(self, table: str, prompt_id: str) -> list[Row]:
+        return self.table(table).find("prompt_id", prompt_id, MOST_BESIDE) if table in self.places else []
+
+
+class _Views(Views):
+    """The views of a run, which looks rows up by the Bloom filters of its tables."""
+
+    def __init__(self, opened: Open) -> None:
+        super().__init__(opened.run.folder)
+        self.opened = opened
+
+    def row(self, table: str, column: str, value: str) -> Row | None:
+        if table not in self.opened.places:
+            return super().row(table, column, value)
+        return next(iter(self.opened.table(table).find(column, value, 1)), None)
+
+    def ids(self, table: str, column: str, start: str) -> list[str]:
+        return [start] if self.row(table, column, start) else []  # the page asks for whole ids alone
 
 
 class Sources:
     """All runs below a folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().absolute()
-        self._open: dict[str, tuple[object, Open]] = {}
+    def __init__(self, root: Path | str) -> None:
+        """Look below `root`, a local folder or an fsspec URL.
+
+        Raises:
+            StorageError: the URL cannot be opened.
+        """
+        self.root = workspace.run_folder(str(root))
+        self._known: dict[str, Found] = {}
+        self._open: dict[str, tuple[object, float, Open]] = {}
         self._lock = threading.Lock()
 
     def runs(self) -> list[Found]:
         """Return the runs that are there now."""
-        return runs_below(self.root)
+        found = runs_below(self.root)
+        self._known = {run.key: run for run in found}
+        return found
 
     def found(self, key: str) -> Found:
         """Return a run by the key of its address.
@@ -115,9 +161,12 @@ class Sources:
         Raises:
             MissingArtifact: there is none.
         """
-        for run in self.runs():
-            if run.key == key:
-                return run
+        known = self._known.get(key)
+        if known and (self._is_fresh(key) or Folder(known.folder).exists(workspace.RUN)):
+            return known
+        self.runs()
+        if key in self._known:
+            return self._known[key]
         raise MissingArtifact(f"{key}: found no such run below {self.root}. The first page lists those that are there.")
 
     def open(self, key: str) -> Open:
@@ -128,16 +177,31 @@ class Sources:
             StorageError: a record is damaged.
         """
         run = self.found(key)
-        stamp = _stamp(Path(run.folder))
+        kept = self._open.get(key)
+        if kept and self._is_fresh(key):
+            return kept[2]
+        folder = Folder(run.folder)
+        folder.fs.invalidate_cache()
+        stamp = finished(folder)
         with self._lock:
             kept = self._open.pop(key, None)
-            opened = kept[1] if kept and kept[0] == stamp else Open(run)
-            self._open[key] = (stamp, opened)
+            opened = kept[2] if kept and kept[0] == stamp else Open(run)
+            self._open[key] = (stamp, time.monotonic(), opened)
             while len(self._open) > MOST_OPEN:
                 self._open.pop(next(iter(self._open)))
         return opened
 
+    def forget(self, key: str) -> None:
+        """Let the run be opened again: something was written into it."""
+        with self._lock:
+            self._open.pop(key, None)
 
-def _stamp(folder: Path) -> object:
-    paths = [path for pattern in ("*", "students/*", "exports/*/*", "search/*/*") for path in folder.glob(f"{pattern}/record.json")]
-    return tuple(sorted((str(path), path.stat().st_mtime_ns) for path in paths))
+    def close(self) -> None:
+        """Close all opened runs; nothing may be asked any more."""
+        for _, _, opened in self._open.values():
+            opened.close()
+
+    def _is_fresh(self, key: str) -> bool:
+        """Return whether a run behind a URL was asked a moment ago; a local folder is asked each time."""
+        kept = self._open.get(key)
+        return not self.root.is_local and kept is not None and time.monotonic() - kept[1] < FRESH

@@ -6,17 +6,24 @@ thousandth page costs what the first does. A query sorts places alone and DuckDB
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import duckdb
+import fsspec
 
+from engine.columns import declaration
 from engine.errors import InputError
-from engine.rows import VERSION, Row
+from engine.rows import TABLES, VERSION, Row
 from engine.storage.artifact import Artifact
+from engine.storage.folder import Folder
+from jobs.commands.sql import migrated_shards
+from jobs.view.conditions import Ask, behind_of, quoted, text_of, where_of
 
 PAGE = 50  # rows
 CLIPPED = 240  # characters of a cell; the page of the row has all
+MOST_COUNTS = 64  # filters of which it is known how many rows they leave
+COUNTED_ROWS = 100_000  # of a table whose every column with few values is looked through
 MOST_VALUES = 24  # different values of a column that is filtered by a list
 BINS = 20
 SHOWN_COLUMNS = 9
@@ -31,35 +38,15 @@ FIRST = (
     "metric", "source", "line", "scenario", "difficulty", "layer",
 )  # fmt: skip
 """Columns that are shown without a wish, most telling first."""
-SEARCHED = (
-    "text", "answer", "target", "final", "rationale", "limits", "reference", "reasoning", "error", "detail", "raw", "duplicate_of",
-    "prompt_id", "answer_id", "example_id",
-)  # fmt: skip
 LISTED = (
     "pool", "split", "kind", "model", "role", "teacher", "task_unit", "layer", "difficulty", "language", "licence", "source",
     "finish_reason", "dropped_by", "relation", "reason", "student", "scenario", "exact", "valid", "seen", "judge",
     "confidence_tier",
 )  # fmt: skip
 """Columns with few values, which get a list in the form; MOST_VALUES at most."""
+LATE = "set global late_materialization_max_rows = 1000"  # more than a page; not `global`, a cursor would have the default of 50
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE")
 SCALARS = (*NUMBERS, "VARCHAR", "BOOLEAN")
-
-
-class Ask(NamedTuple):
-    """What a person wants to see of a table."""
-
-    search: str = ""
-    """A part of a text, without regard to case."""
-    equal: Mapping[str, str] = {}
-    """Column -> value."""
-    least: Mapping[str, float] = {}
-    most: Mapping[str, float] = {}
-    sort: str = ""
-    down: bool = False
-    after: str = ""
-    """Where the page before ended, as `Page.after` gave it."""
-    every: bool = False
-    """Whether all columns are shown."""
 
 
 class Page(NamedTuple):
@@ -86,29 +73,37 @@ class Bar(NamedTuple):
 class Table:
     """One table of a run, in a connection that can read its shards and nothing else."""
 
-    def __init__(self, artifact: Artifact, name: str) -> None:
-        """Open the table `name` of `artifact`.
-
-        Raises:
-            InputError: the table is behind a URL, or of an older version; `rayleigh sql` reads those.
-        """
+    def __init__(self, artifact: Artifact, name: str, *, migrated: str = "") -> None:
+        """Open the table `name` of `artifact`; `migrated`: where the shards of one of an older version are in today's."""
         table = artifact.table(name)
-        if not artifact.folder.is_local or table.schema_version < VERSION:
-            raise InputError(f"{artifact.folder}/{name}: is behind a URL or of an older version: `rayleigh sql` reads it.")
         self.name, self.total, self.id = name, table.rows, IDS.get(name)
-        self.paths = [f"{artifact.folder.path}/{name}/{shard.path}" for shard in table.shards]
         self.connection = duckdb.connect(":memory:")
-        self.connection.execute("set late_materialization_max_rows = 1000")
-        self.connection.execute(f"set allowed_paths = [{', '.join(_text(path) for path in self.paths)}]")
+        if table.schema_version < VERSION:
+            self.paths = migrated_shards(artifact, name, migrated)
+        else:
+            self.paths = self._place(artifact.folder / name, [shard.path for shard in table.shards])
+        self.connection.execute(LATE)
+        self.connection.execute(f"set allowed_paths = [{', '.join(text_of(path) for path in self.paths)}]")
         self.connection.execute("set enable_external_access = false")
         self.connection.execute("set lock_configuration = true")
         described = self.connection.execute(f"describe select * from {self._source}").fetchall() if self.paths else []
         self.types: dict[str, str] = {row[0]: row[1] for row in described}
-        self._values: dict[str, list[str]] = {}
+        self._values: dict[str, list[str]] | None = None
+        self._counts: dict[tuple[object, ...], int] = {}
+
+    def _place(self, folder: Folder, shards: Sequence[str]) -> list[str]:
+        """Return what DuckDB calls the files `shards`; behind a URL it reads them by the file system of `folder`."""
+        if folder.is_local:
+            return [f"{folder.path}/{shard}" for shard in shards]
+        store = fsspec.url_to_fs(folder.url, skip_instance_cache=True)[0]
+        if shards:
+            store.ls(folder.path)  # the listing is kept, so that no file is asked for its size and time before each query
+        self.connection.register_filesystem(store)
+        return [store.unstrip_protocol(f"{folder.path}/{shard}") for shard in shards]
 
     @property
     def _source(self) -> str:
-        return f"read_parquet([{', '.join(map(_text, self.paths))}])"
+        return f"read_parquet([{', '.join(map(text_of, self.paths))}])"
 
     @property
     def sortable(self) -> list[str]:
@@ -121,12 +116,30 @@ class Table:
         return [name for name, kind in self.types.items() if kind in NUMBERS]
 
     def values(self) -> dict[str, list[str]]:
-        """Return column -> its values, for the columns with few of them."""
-        for name in LISTED:
-            if name in self.types and name not in self._values:
-                query = f"select distinct {_quoted(name)}::varchar from {self._source} limit {MOST_VALUES + 1}"
-                self._values[name] = sorted(row[0] for row in self._all(query) if row[0] is not None)
-        return {name: found for name, found in self._values.items() if 1 < len(found) <= MOST_VALUES}
+        """Return column -> its values, for the columns with few of them.
+
+        They are counted once, and only where the statistics of the files say that there are several values. Of a closed set that
+        is declared a large table shows the whole, uncounted.
+        """
+        if self._values is None:
+            found: dict[str, list[str]] = {}
+            closed = _closed_sets(self.name) if self.total > COUNTED_ROWS else {}
+            for name in self._various([name for name in LISTED if name in self.types]):
+                query = f"select distinct {quoted(name)}::varchar from {self._source} limit {MOST_VALUES + 1}"
+                found[name] = closed.get(name) or sorted(row[0] for row in self._all(query) if row[0] is not None)
+            self._values = {name: values for name, values in found.items() if 1 < len(values) <= MOST_VALUES}
+        return self._values
+
+    def _various(self, columns: Sequence[str]) -> list[str]:
+        """Return those of `columns` that have several values, or may have, by the statistics of the row groups."""
+        files = ", ".join(map(text_of, self.paths))
+        same = (
+            f"select path_in_schema from parquet_metadata([{files}]) where path_in_schema in ({', '.join(map(text_of, columns))}) "
+            "group by 1 having bool_and(coalesce(stats_min_value is not null or stats_null_count = num_values, false)) "
+            "and min(stats_min_value) is not distinct from max(stats_max_value)"
+        )
+        constant = {row[0] for row in self._all(same)} if columns else set()
+        return [name for name in columns if name not in constant]
 
     def shown(self, every: bool) -> list[str]:
         """Return the columns that a page shows."""
@@ -143,12 +156,11 @@ class Table:
         if not self.paths:
             return Page([], [], "", None)
         self._check(ask)
-        columns, (where, values) = self.shown(ask.every), self._where(ask)
-        matching = self._all(f"select count(*) from {self._source} where {where}", values)[0][0] if where != "true" else None
-        behind, more = self._behind(ask)
-        sort = _quoted(ask.sort) if ask.sort else "0"
+        columns, (where, values) = self.shown(ask.every), where_of(ask, self.types)
+        behind, more = behind_of(ask, self.types)
+        sort = quoted(ask.sort) if ask.sort else "0"
         cells = [_clipped(name, self.types[name]) for name in columns]
-        key = f"{_quoted(self.id)}" if self.id else "file_index || '.' || file_row_number"
+        key = f"{quoted(self.id)}" if self.id else "file_index || '.' || file_row_number"
         order = f"order by {sort} {'desc' if ask.down else 'asc'} nulls last, file_index, file_row_number" if ask.sort else ""
         query = (
             f"select {key}, {sort}, file_index, file_row_number, {', '.join(cells)} from {self._source} "
@@ -159,28 +171,47 @@ class Table:
         after = json.dumps([last[1], last[2], last[3]]) if last else ""
         filled = [at for at in range(len(columns)) if ask.every or any(row[4 + at] not in (None, "") for row in found)]
         rows = [(str(row[0]), [row[4 + at] for at in filled]) for row in found[:PAGE]]
-        return Page([columns[at] for at in filled], rows, after, matching)
+        return Page([columns[at] for at in filled], rows, after, self._matching(ask, len(found)))
+
+    def _matching(self, ask: Ask, found: int) -> int | None:
+        """Return how many rows match the filters of `ask`, of which a page has found so many, and one more if there are more."""
+        where, values = where_of(ask, self.types)
+        if where == "true":
+            return None
+        if found <= PAGE and not ask.after:  # all of them: a second search would read the whole table again
+            return found
+        key = (where, *values)
+        if key not in self._counts:
+            if len(self._counts) >= MOST_COUNTS:
+                self._counts.pop(next(iter(self._counts)), None)
+            self._counts[key] = self._all(f"select count(*) from {self._source} where {where}", values)[0][0]
+        return self._counts[key]
 
     def row(self, key: str) -> Row | None:
         """Return a whole row by its key; None if there is none."""
         if not self.paths:
             return None
         if self.id:
-            where, values = f"{_quoted(self.id)} = ?", [key]
-        else:
-            shard, _, row = key.partition(".")
-            if not (shard.isdigit() and row.isdigit()):
-                return None
-            where, values = "file_index = ? and file_row_number = ?", [int(shard), int(row)]
-        result = self.connection.cursor().execute(f"select * from {self._source} where {where} limit 1", values)
-        names, found = [column[0] for column in result.description or ()], result.fetchone()
-        return dict(zip(names, found, strict=True)) if found else None
+            return next(iter(self.find(self.id, key, 1)), None)
+        shard, _, row = key.partition(".")
+        if not (shard.isdigit() and row.isdigit()):
+            return None
+        return next(iter(self._rows("file_index = ? and file_row_number = ?", [int(shard), int(row)], 1)), None)
+
+    def find(self, column: str, value: str, most: int) -> list[Row]:
+        """Return at most `most` whole rows whose `column` is `value`; of a column of ids only few row groups are read."""
+        return self._rows(f"{quoted(column)} = ?", [value], most) if self.paths else []
+
+    def _rows(self, where: str, values: list[Any], most: int) -> list[Row]:
+        result = self.connection.cursor().execute(f"select * from {self._source} where {where} limit {most}", values)
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def histogram(self, column: str, ask: Ask) -> list[Bar]:
         """Return the rows that match `ask` by the values of `column`, or by BINS ranges of a number."""
         self._check(ask._replace(sort=column))
-        where, values = self._where(ask)
-        name = _quoted(column)
+        where, values = where_of(ask, self.types)
+        name = quoted(column)
         if column in self.numeric:
             ends = f"select min({name}), max({name}) from {self._source} where {where} and isfinite({name}::double)"
             low, high = self._all(ends, values)[0]
@@ -192,7 +223,7 @@ class Table:
         return [Bar("(null)" if label is None else label, count) for label, count in self._all(query, values)]
 
     def _bins(self, column: str, filtered: tuple[str, list[Any]], low: float, high: float) -> list[Bar]:
-        name, (where, values) = _quoted(column), filtered
+        name, (where, values) = quoted(column), filtered
         width = (high - low) / BINS
         index = f"least(floor(({name}::double - {low!r}) / {width!r}), {BINS - 1})::int"
         query = f"select {index}, count(*) from {self._source} where {where} and isfinite({name}::double) group by 1"
@@ -200,43 +231,6 @@ class Table:
         edges = [low + width * number for number in range(BINS)] + [high]
         ends = enumerate(itertools.pairwise(edges))
         return [Bar(f"{start:.4g} to {end:.4g}", counts.get(number, 0), start, end) for number, (start, end) in ends]
-
-    def _where(self, ask: Ask) -> tuple[str, list[Any]]:
-        """Return the condition of the filters, and its parameters."""
-        parts: list[str] = []
-        values: list[Any] = []
-        for column, value in ask.equal.items():
-            parts.append(f"{_quoted(column)}::varchar = ?")
-            values.append(value)
-        for limits, sign in ((ask.least, ">="), (ask.most, "<=")):
-            for column, limit in limits.items():
-                parts.append(f"{_quoted(column)} {sign} ?")
-                values.append(limit)
-        if ask.search:
-            columns = [name for name in SEARCHED if name in self.types]
-            parts.append("(" + (" or ".join(f"contains(lower({_quoted(name)}), ?)" for name in columns) or "false") + ")")
-            values += [ask.search.lower()] * len(columns)
-        return " and ".join(parts) or "true", values
-
-    def _behind(self, ask: Ask) -> tuple[str, list[Any]]:
-        """Return the condition that a row comes behind `ask.after`, and its parameters."""
-        if not ask.after:
-            return "true", []
-        try:
-            value, shard, row = json.loads(ask.after)
-            place = [int(shard), int(row)]
-        except (ValueError, TypeError):
-            raise InputError(f"after: found {ask.after!r}, expected the place that the page before gave.") from None
-        behind = "(file_index > ? or (file_index = ? and file_row_number > ?))"
-        places: list[Any] = [place[0], *place]
-        if not ask.sort:
-            return behind, places
-        name = _quoted(ask.sort)
-        if value is None:
-            return f"({name} is null and {behind})", places
-        typed = f"?::{self.types[ask.sort]}"
-        sign = "<" if ask.down else ">"
-        return f"({name} {sign} {typed} or {name} is null or ({name} = {typed} and {behind}))", [value, value, *places]
 
     def _check(self, ask: Ask) -> None:
         named = [*ask.equal, *ask.least, *ask.most, *([ask.sort] if ask.sort else [])]
@@ -251,16 +245,19 @@ class Table:
         return self.connection.cursor().execute(query, list(values)).fetchall()
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def warm_up() -> None:
+    """Start DuckDB and its Parquet reader once, so that the first page does not wait for them."""
+    duckdb.connect(":memory:").execute(LATE).fetchall()
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+def _closed_sets(table: str) -> dict[str, list[str]]:
+    """Return column -> the values that it may have, of the columns of `table` that are declared so."""
+    declared = declaration(TABLES[table]) if table in TABLES else None
+    return {column.name: sorted(column.rules.values) for column in (declared.columns if declared else ()) if column.rules.values}
 
 
 def _clipped(name: str, kind: str) -> str:
     """Return a column as a query shows it: lists as text, and long texts cut."""
     if kind in SCALARS and kind != "VARCHAR":
-        return _quoted(name)
-    return f"left({_quoted(name)}::varchar, {CLIPPED + 1})"
+        return quoted(name)
+    return f"left({quoted(name)}::varchar, {CLIPPED + 1})"

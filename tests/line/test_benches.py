@@ -22,6 +22,7 @@ from engine.storage.artifact import RowCounts
 from jobs import workspace
 from jobs.bench.recipe_table import RecipeBench
 from jobs.bench.train import PARTS, TrainBench
+from jobs.bench.view import ViewBench
 from jobs.pipeline import pipeline
 
 pytestmark = [pytest.mark.benches, pytest.mark.timeout(900)]
@@ -147,3 +148,11 @@ print(json.dumps([losses, [each["loss"] for each in training.progress.curve]]))
     assert done.returncode == 0, done.stderr[-5000:]
     bare, loop = json.loads(done.stdout.splitlines()[-1])
     assert bare == pytest.approx(loop, abs=1e-5) and len(set(loop)) == 4
+
+
+def test_view_bench_asks_a_real_server_for_every_kind_of_page(tmp_path: Path) -> None:
+    words = ["bench", "view", "--rows", "400", "--rounds", "1", "--work", str(tmp_path), "--json"]
+    done = subprocess.run([sys.executable, "-m", "jobs.cli", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = ViewBench.model_validate_json(done.stdout)
+    assert result.rows == 400 and len(result.pages) > 15 and all(page.seconds > 0 and page.kib > 1 for page in result.pages)

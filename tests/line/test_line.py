@@ -15,6 +15,11 @@ import pytest
 from engine.checks import TAGS
 from engine.grading.routing import REASONS
 from engine.rows import POOLS
+from jobs.commands.sql import Views
+from jobs.commands.sql_questions import questions
+from jobs.view.conditions import Ask
+from jobs.view.sources import Sources
+from jobs.view.tables import PAGE
 from tests.planted import by_hand
 from tests.readers import require_open
 
@@ -141,6 +146,27 @@ def test_changed_contract_is_refused_and_the_change_named(unbroken):
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "temperature: 0.5 -> 0.9" in done.stderr
+
+
+def test_every_question_of_views_sql_is_answered(unbroken):
+    views = Views(str(unbroken), labelled=True)
+    found = {name: views.rows(question.sql) for name, question in questions().items() if question.can_ask(views.names)}
+    assert set(found) == set(questions())  # each has its tables, also those without a row
+    for name in ("accept_rate", "accept_rate_by_slice", "drop_flow", "calibration", "students_by_size", "weak_slices", "licences"):
+        assert found[name] and all(row["run"] == "unbroken" for row in found[name]), name
+
+
+def test_every_table_is_shown_by_the_view(unbroken):
+    sources = Sources(unbroken.parent)
+    [run] = [run for run in sources.runs() if run.name == "unbroken"]
+    opened = sources.open(run.key)
+    for name, rows in opened.counts().items():
+        table = opened.table(name)
+        page = table.page(Ask(every=True))
+        assert len(page.rows) == min(rows, PAGE) and all(table.row(key) for key, _ in page.rows[:2]), name
+    [example] = [key for key, _ in opened.table("examples").page(Ask()).rows[:1]]
+    assert "source" in opened.lineage({"example_id": example})
+    sources.close()
 
 
 def test_report_names_every_model_with_its_numbers(unbroken):

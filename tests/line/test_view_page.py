@@ -69,3 +69,16 @@ def test_form_filters_and_every_control_has_a_label(browser, address):  # noqa: 
     assert len(rows) == 1 and "<b>[red]six" in rows[0].text
     assert "1 of 3 rows" in find(browser, ".lede").text
     assert browser.get_log("browser") == []
+
+
+def test_label_is_stored_by_the_keyboard_alone(browser, address):  # noqa: F811
+    at(browser, 390, "dark")
+    browser.get(address)
+    for step in ("tbody a", "a[href$='/table/candidates']", "table.rows tbody th a"):
+        find(browser, step).send_keys("\ue007")
+    for control in ("input[value=wrong]", "input[name=agreed]"):
+        find(browser, control).send_keys(" ")
+    find(browser, ".ask button").send_keys("\ue007")
+    assert find(browser, "[role=status]").text == "The label is stored."
+    assert find(browser, "input[value=wrong]").is_selected() and "Labelled wrong" in find(browser, "legend").text
+    assert browser.get_log("browser") == []

@@ -1,12 +1,14 @@
 """The command line as a whole: few options, clean refusals, promotion and return."""
 
 import json
+import shlex
 
 import typer
 from made_run import made_run
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.terminal.examples import EXAMPLES
 
 
 def ask(*words, code=0):
@@ -111,11 +113,27 @@ def test_options_are_these_and_no_more():
         "bench registry": ["--json", "--kills", "--peers", "--processes", "--turns"],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "bench serve": ["--callers", "--json", "--part", "--profile", "--prompts", "--rounds", "--seconds", "--shadow-share"],
+        "bench view": ["--json", "--rounds", "--rows", "--work"],
         "bench train": ["--json", "--part", "--profile", "--rounds", "--run", "--steps", "--student"],
         "review export": ["--draw", "--format", "--json", "--pool"],
         "review import": ["--json"],
         "plan": ["--json", "--pilot", "--profile", "--set"],
     }
+
+
+def test_every_command_shows_examples_that_its_parser_accepts():
+    root = typer.main.get_command(app)
+    assert {name.split()[0] for name in EXAMPLES} == set(root.commands)
+    for name, lines in EXAMPLES.items():
+        command = root
+        for word in name.split():
+            command = command.commands[word]
+        for line in lines:
+            words = shlex.split(line)
+            assert words[: 1 + len(name.split())] == ["rayleigh", *name.split()]
+            command.make_context(name, words[1 + len(name.split()) :])
+        shown = ask(*name.split(), "--help")
+        assert all(line in shown for line in lines), "each is to be copied, so none is wrapped"
 
 
 def test_usage_mistake_ends_with_two():

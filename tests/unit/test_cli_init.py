@@ -1,10 +1,12 @@
 """`rayleigh init` writes contracts that `rayleigh check` accepts, from flags or from answers on a terminal; nothing is replaced."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
+from engine.checks import CheckInput, run_checks
 from engine.contract import load_contract
 from jobs.cli import app
 from jobs.starters.seeds import HOLDOUT, KINDS, PROMPTS, seeds
@@ -30,9 +32,27 @@ def test_holdout_has_references_and_shares_no_text_with_the_prompts(kind):
     prompts, holdout = rows["prompts.jsonl"], rows["holdout.jsonl"]
     assert (len(prompts), len(holdout)) == (PROMPTS, HOLDOUT)
     assert all(row["reference"] for row in holdout)
+    for texts in ([row["input"] for row in prompts], [row["input"] for row in holdout]):
+        assert len({tuple(re.findall(r"\w+", text.lower())) for text in texts}) == len(texts)  # else a run drops one as a copy
     assert {"reference" in row for row in prompts} == {kind == "reasoning"}
     assert not {row["input"] for row in prompts} & {row["input"] for row in holdout}
     assert {row["scenario"] for row in holdout} - {row["scenario"] for row in prompts}, "no wording is new"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checks_accept_the_right_answer_and_the_verifier_no_other(kind, tmp_path):
+    ask("init", tmp_path, "--kind", kind)
+    contract = load_contract(tmp_path / "contract.yaml").contract
+    [unit] = contract.specialist.task_units
+    checks = [check for check in contract.judges.checks if check.type != "tools"]  # of a conversation, which is not made here
+    holdout = [json.loads(line) for line in (tmp_path / "holdout.jsonl").read_text().splitlines()]
+    for row in holdout:
+        prompt = {"text": row["input"], "reference": row["reference"], "language": "en"}
+        results = run_checks(checks, CheckInput.of({**prompt, "answer": row["reference"]}, unit))
+        assert all(each.passed for each in results), (row, results)
+        if kind == "reasoning":
+            results = run_checks(checks, CheckInput.of({**prompt, "answer": '1 + 1 = 2\n{"result":-1}'}, unit))
+            assert [each.tag for each in results] == ["", "off_reference"], row
 
 
 def test_flags_are_written_into_the_contract(tmp_path):

@@ -17,17 +17,19 @@ from made_run import made_run
 from typer.testing import CliRunner
 
 from engine.errors import InputError
-from engine.rows import CANDIDATE, from_rows
+from engine.rows import CANDIDATE, POOLS, Row, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate, write_table
 from jobs.cli import app as command
 from jobs.steps import labels
-from jobs.view import pages, text
+from jobs.view import pages, tables, text
 from jobs.view.app import Settings, application
+from jobs.view.conditions import Ask
 from jobs.view.found import Found
 from jobs.view.sources import Sources
-from jobs.view.tables import BINS, PAGE, Ask, Table
+from jobs.view.tables import BINS, PAGE, Table
+from tests.older_run import unpack
 
 TOKEN = "token"
 ROWS = 173
@@ -37,7 +39,7 @@ HARMLESS = "<svg onload=x>\x1b[31m\u202e</td><script>1</script>&amp;"
 class Browser:
     """Sends requests to the application as a browser would."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self.sources = Sources(root)
         self.app = application(Settings(self.sources, TOKEN))
 
@@ -65,7 +67,12 @@ def browser(tmp_path):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """A table of several shards, with ties, nulls and NaN in the column that is sorted by, and its rows."""
+    """A table of several shards, with ties, nulls and NaN in the column that is sorted by, and its rows in their order."""
+    artifact, rows = _many(tmp_path_factory.mktemp("many"))
+    return Table(artifact, "candidates"), rows
+
+
+def _many(home: Path) -> tuple[Any, list[Row]]:
     pick = random.Random(3)
     confidences = [None, math.nan, 0.0, 0.25, 0.5, 0.75, 1.0]
     rows = [
@@ -75,12 +82,12 @@ def many(tmp_path_factory):
         }
         for number in range(ROWS)
     ]  # fmt: skip
-    folder = Folder(str(tmp_path_factory.mktemp("many")))
+    folder = Folder(str(home))
     written = write_table(folder / "candidates", from_rows(rows, CANDIDATE), CANDIDATE, shard_rows=40)
     artifact: Any = SimpleNamespace(folder=folder, table=lambda name: written)
     by_id = {row["answer_id"]: row for row in rows}
     stored = [key.as_py() for piece in iterate(folder / "candidates", written, ["answer_id"]) for key in piece["answer_id"]]
-    return Table(artifact, "candidates"), [by_id[key] for key in stored]
+    return artifact, [by_id[key] for key in stored]
 
 
 def home(browser: Browser) -> str:
@@ -98,8 +105,8 @@ def every_page(browser: Browser) -> list[str]:
 def test_runs_are_listed_with_the_word_of_the_gate(browser, tmp_path):
     shown = browser.get("/").text
     assert "team/one" in shown and "passed by small" in shown and "toy" in shown
-    made_run(str(tmp_path / "runs" / "two"), tmp_path / "seeds")  # seen without a restart
-    (tmp_path / "runs" / "two" / "reports" / "report.json").write_text("{")
+    made_run(str(tmp_path / "runs" / "two [1]*"), tmp_path / "seeds")  # seen without a restart; its name is no pattern
+    (tmp_path / "runs" / "two [1]*" / "reports" / "report.json").write_text("{")
     shown = browser.get("/").text
     assert "2 below" in shown and "cannot be read" in shown  # a damaged run does not hide the others
 
@@ -247,6 +254,54 @@ def test_label_is_stored_as_an_import_does(browser, tmp_path):
     assert "Labelled <b>wrong</b>" in shown and "agreed" not in shown  # no dataset is left to remove
 
 
-def test_folder_that_is_not_there_is_named():
-    result = CliRunner().invoke(command, ["view", "no-such-folder"])
-    assert result.exit_code == 1 and "no-such-folder: found no such folder" in result.stderr
+@pytest.mark.parametrize("root", ["no-such-folder", "memory://no-such-folder"])
+def test_folder_that_is_not_there_is_named(root):
+    result = CliRunner().invoke(command, ["view", root])
+    assert result.exit_code == 1 and f"{root}: found no such folder" in result.stderr
+
+
+@pytest.mark.parametrize("store", ["memory", "s3"])
+def test_runs_behind_a_url_are_shown_searched_and_labelled(store, request, tmp_path):
+    root = f"memory://{tmp_path.name}" if store == "memory" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+    made_run(f"{root}/team/one", tmp_path / "seeds")
+    browser = Browser(root)
+    shown = browser.get("/").text
+    assert "team/one" in shown and "passed by small" in shown and "students/small" in shown
+    for path in every_page(browser):
+        assert browser.get(path).status_code == 200, path
+    found = browser.get(f"{home(browser)}/table/candidates?q=%5BRED%5D&sort=tokens_in&down=1").text
+    assert "1 of 3 rows" in found and "&lt;b&gt;[red]six" in found
+    assert "source: seeds.jsonl" in browser.get(f"{home(browser)}/row/eeee5555/candidates").text
+    fields = {"answer_id": "eeee5566", "label": "wrong", "correction": "", "agreed": "1"}
+    assert browser.post(f"{home(browser)}/label", fields, origin="http://127.0.0.1:8000").status_code == 303
+    assert labels.read(Folder(f"{root}/team/one"))["eeee5566"]["label"] == "wrong"
+    shown = browser.get(f"{home(browser)}/row/eeee5566/candidates").text
+    assert "Labelled <b>wrong</b>" in shown and "agreed" not in shown  # seen at once, although a store is not asked each time
+
+
+def test_tables_of_an_older_version_are_shown_in_todays(tmp_path):
+    unpack(tmp_path)
+    browser = Browser(tmp_path)
+    base = home(browser)
+    addresses = re.findall(rf"/{TOKEN}({base}/table/[^\"]+)", browser.get(base).text)
+    assert addresses and all(browser.get(path).status_code == 200 for path in addresses)
+    assert "duplicate_of" in browser.get(f"{base}/table/picked?every=1").text  # called rep_id then
+
+
+def test_lists_of_values_leave_out_what_is_the_same_in_all_rows(tmp_path, monkeypatch):
+    artifact, _ = _many(tmp_path)
+    assert Table(artifact, "candidates").values() == {"pool": ["hard", "train"]}
+    monkeypatch.setattr(tables, "COUNTED_ROWS", 0)  # the closed set of a large table is not counted
+    assert Table(artifact, "candidates").values() == {"pool": sorted(POOLS)}
+
+
+def test_query_that_sorts_reads_the_shown_columns_of_one_page_alone(many):
+    setting = "select current_setting('late_materialization_max_rows')"
+    [(most,)] = many[0].connection.cursor().execute(setting).fetchall()
+    assert most > PAGE  # else all texts are read to sort by another column: three times the work at 10^6 rows
+
+
+def test_part_of_an_id_is_found(many):
+    table, rows = many
+    wanted = rows[5]["answer_id"]
+    assert [key for key, _ in table.page(Ask(search=wanted[3:13].upper())).rows] == [wanted]

@@ -97,16 +97,27 @@ def paths(contract: Contract) -> Iterator[tuple[str, str]]:
     yield from ((key, path) for key, path in _weights(contract) if path not in BUNDLED)
 
 
-def verify_exporters(contract: Contract, profile: Profile, *, models: str) -> None:
-    """Check that the tools of all exports are installed where `profile` says.
+def verify_exporters(contract: Contract, profile: Profile, *, root: str, models: str, run: Folder | None = None) -> None:
+    """Check that the tools of all exports are installed where `profile` says, and know the architectures of the students.
 
     Raises:
-        ModelError: one is missing; the message has the command that installs it.
+        ModelError: one is missing, and the message has the command that installs it; or it refuses a student's source.
     """
+    packages, known = gguf.packages_of(profile, models), set[Path]()
     for number, student in enumerate(contract.students):
         for place, export in enumerate(student.exports):
-            if export.type == "gguf" and (problem := gguf.missing(gguf.packages_of(profile, models))):
-                raise ModelError(f"students.{number}.exports.{place}: {problem}")
+            if export.type != "gguf":
+                continue
+            key = f"students.{number}.exports.{place}"
+            folder = _initial_folder(student, contract, root=root, models=models, run=run)
+            if problem := gguf.missing(packages):
+                raise ModelError(f"{key}: {problem}")
+            try:
+                if folder and folder not in known:
+                    gguf.check(folder, packages)
+                    known.add(folder)
+            except ModelError as error:
+                raise ModelError(f"{key}: {error}") from None
 
 
 def _initial_folder(student: Student, contract: Contract, *, root: str, models: str, run: Folder | None) -> Path | None:

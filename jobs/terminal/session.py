@@ -31,7 +31,7 @@ def job_session(
         RayleighError: a file or a model of the contract is missing, or a job failed.
     """
     verify(work.contract, root=work.root, models=work.models, run=work.folder)
-    verify_exporters(work.contract, work.profile, models=work.models)
+    verify_exporters(work.contract, work.profile, root=work.root, models=work.models, run=work.folder)
     if "capture" in jobs:  # before its teachers answer anything: what a server cannot score is paid in vain
         ask_captured(work.contract, root=work.root)
     work.save()

@@ -15,6 +15,7 @@ def verify_students(contract: Contract) -> None:
         ContractError: there are none, or the settings of a student do not; every problem is named.
     """
     problems = [problem for student in contract.students for problem in _problems(student)]
+    problems += _pair_problems(contract)
     if not contract.curation.pick.validation:
         problems.append(
             "curation.pick.validation: found 0, expected a share above it: without validation examples no student has a best "
@@ -45,6 +46,25 @@ def _problems(student: Student) -> Iterator[str]:
         yield (
             f"{path}.init.shrink.recover_steps: found {shrink.recover_steps}, expected 0 with objectives over pairs alone, which "
             "have their reference after the last cut. Add one over examples, such as sft, or cut in one step."
+        )
+
+
+def _pair_problems(contract: Contract) -> Iterator[str]:
+    """Yield what lacks for the students that read preference pairs: a pair is of two answers to one prompt."""
+    readers = [student.name for student in contract.students if student.objectives.reads_pairs]
+    if not readers:
+        return
+    answers = {teacher.name: teacher.sampling.n if teacher.answers else 1 for teacher in contract.teachers.models}
+    reached = [route.reaches for route in contract.teachers.routes or ()] or [set(answers)]
+    if max(sum(answers[name] for name in names) for names in reached) < 2:
+        yield (
+            f"teachers.models: every prompt gets one answer, and {', '.join(readers)} learns from pairs of two answers to one "
+            "prompt, of which there will be none. Raise sampling.n, or add a teacher."
+        )
+    if all(unit.supervise == "tools" for unit in contract.specialist.task_units):
+        yield (
+            f"specialist.task_units: all supervise tools, of whose trajectories no pairs are made, and {', '.join(readers)} learns "
+            "from pairs. Take dpo, orpo and simpo out of its objectives."
         )
 
 

@@ -157,7 +157,7 @@ def test_kept_tokens_have_the_logits_of_the_whole_model(kind: str, tied: bool, f
 
 @pytest.mark.parametrize("kind", world.KINDS)
 def test_every_language_has_the_logits_of_the_whole_model(kind: str, folders: Any, tmp_path: Path) -> None:
-    """The trimmed tokenizer splits a text of another language further; the whole model, given these tokens, says the same of them."""
+    """The trimmed tokenizer splits other languages into more tokens; of these the whole model says the same."""
     source = written(world.write(world.KINDS[kind](), tmp_path / "whole"), tied=True)
     whole, tokenizer = prune.load(source), preflight.load(folders[kind][1])
     made = trim(prune.load(source), tokenizer)
@@ -170,8 +170,6 @@ def test_every_language_has_the_logits_of_the_whole_model(kind: str, folders: An
             found = made.model.eval()(torch.tensor([ids])).logits
             expected = whole.model.eval()(torch.tensor([[kept[one] for one in ids]])).logits
         torch.testing.assert_close(found, expected[..., kept], rtol=1e-6, atol=1e-6)
-        answer = found[0, -1].argmax().item()  # what it would write is a token that the whole model would write of these
-        assert kept[answer] == kept[expected[0, -1, kept].argmax().item()]
 
 
 def test_tokens_without_a_row_are_refused(folders: Any, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from engine.students.export import gguf
 from engine.students.init.source import check_source
 from jobs.commands.check_capture import verify_capture, verify_rounds
 from jobs.commands.check_schemas import schema_notes, verify_schemas
-from jobs.commands.check_students import student_line, student_notes, verify_students
+from jobs.commands.check_students import student_line, student_notes, twin_notes, verify_students
 from jobs.steps import trained
 from jobs.steps.initial_source import release
 from jobs.terminal.console import columns
@@ -218,6 +218,7 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
         *(["training", note] for note in student_notes(contract)),
         *(["decoder", note] for note in schema_notes(contract)),
         *(["server", line] for line in servers),
+        *(["objectives", note] for note in twin_notes(contract)),
         ["gate", ", ".join(f"{name} {_value(value)}" for name, value in minimums.items()) or "asks for nothing"],
     ]
     return columns(rows, head=[contract.name, Path(path).name])

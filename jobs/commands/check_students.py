@@ -103,6 +103,19 @@ def student_notes(contract: Contract) -> Iterator[str]:
         yield from _recovery_notes(student)
 
 
+def twin_notes(contract: Contract) -> Iterator[str]:
+    """Yield which students the gate cannot refuse for what their objectives cost, as they have no twin."""
+    twins = contract.gate.hurt_by.twins if contract.gate.hurt_by else {}
+    for student in contract.students:
+        objectives = student.objectives
+        if (objectives.reads_capture or objectives.reads_pairs) and student.name not in twins:
+            named = ", ".join(name for name in objectives.active if name != "sft")
+            yield (
+                f"{student.name}: whether {named} hurt it is not measured; add a student that differs by `objectives: {{sft: 1}}` "
+                f"alone, and name it in gate.hurt_by.twins"
+            )
+
+
 def _recovery_notes(student: Student) -> Iterator[str]:
     shrink, warmup = student.init.shrink, student.warmup_steps
     if shrink is None or shrink.steps == 1 or not shrink.recover_steps:

@@ -148,6 +148,14 @@ def test_check_takes_what_is_just_possible(root: Path, changes: tuple[str, ...])
     assert "small: " in check(root, changes, 0)
 
 
+def test_check_says_where_the_gate_could_not_see_that_distillation_hurt(root: Path) -> None:
+    init = "{prune: {source: model, layers: [0, 1]}}"
+    both = f"students=[{{name: kd, init: {init}, objectives: {{forward_kl: 1}}}}, {{name: plain, init: {init}}}]"
+    said = "kd: whether forward_kl hurt it is not measured; add a student that differs by `objectives: {sft: 1}` alone"
+    assert said in check(root, (OWN, "capture={}", both), 0)
+    assert "is not measured" not in check(root, (OWN, "capture={}", both, "gate.hurt_by={twins: {kd: plain}}"), 0)
+
+
 @pytest.mark.parametrize(
     ("family", "tied", "saved", "said"),
     [

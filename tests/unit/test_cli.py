@@ -107,7 +107,7 @@ def test_options_are_these_and_no_more():
         ],
         "bench recipe": ["--contract", "--json", "--mails", "--profile", "--seeds", "--set", "--student", "--work"],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
-        "bench train": ["--json", "--part", "--profile", "--rounds", "--run", "--steps", "--student"],
+        "bench train": ["--json", "--minutes", "--part", "--profile", "--rounds", "--run", "--steps", "--student"],
         "review export": ["--draw", "--format", "--json", "--pool"],
         "review import": ["--json"],
         "plan": ["--json", "--pilot", "--profile", "--set"],

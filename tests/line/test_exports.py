@@ -136,6 +136,6 @@ def test_model_that_the_converter_does_not_know_is_refused_by_name(folder: Path,
     (tmp_path / "out").mkdir()
     with pytest.raises(ModelError, match="NoSuchModel"):
         gguf.write(tmp_path, tmp_path / "out", "f16", PACKAGES)
-    with pytest.raises(ModelError, match="cannot read .*'NoSuchModel' not supported"):
+    with pytest.raises(ModelError, match=r"cannot read .*'NoSuchModel' not supported"):
         gguf.check(tmp_path, PACKAGES)
     gguf.check(student, PACKAGES)

@@ -44,7 +44,9 @@ def mails(name: str) -> list[dict[str, Any]]:
 
 def prompt(tokenizer: Any, text: str) -> list[int]:
     chat = [{"role": "system", "content": "Fill in the form."}, {"role": "user", "content": text}]
-    return preflight.tokenize_chats(tokenizer, [chat])[0]
+    [ids] = preflight.tokenize_chats(tokenizer, [chat])
+    assert isinstance(ids, list)
+    return ids
 
 
 def train(pruned: Any) -> int:

@@ -5,7 +5,7 @@ transformers fills what is missing with random numbers and goes on, and ties an 
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,11 @@ def check_files(folder: Path) -> None:
     names = stored(folder)
     if names is None or config.get("model_type") not in UNIFORM:
         return
-    layers = defaultdict[int, set[str]](set)
-    for found in filter(None, map(LAYER.search, names)):
-        layers[int(found[1])].add(found[2])
-    every = set().union(*layers.values())
-    lacking = [f"layers.{index}.{name}" for index in range(config["num_hidden_layers"]) for name in sorted(every - layers[index])]
+    count = config["num_hidden_layers"]
+    found = {(int(match[1]), match[2]) for match in map(LAYER.search, names) if match}
+    seen = Counter(name for index, name in found if index < count)
+    usual = sorted(name for name, layers in seen.items() if 2 * layers >= count)  # a tensor that one layer alone has is not read
+    lacking = [f"layers.{index}.{name}" for index in range(count) for name in usual if (index, name) not in found]
     if not config.get("tie_word_embeddings", config["model_type"] in TIED) and OUTPUT not in names:
         lacking.append(OUTPUT)
     check_missing(folder, lacking)

@@ -44,7 +44,7 @@ line: setup  ## Real Ray, vLLM and DeepSpeed on small real models.
 cases: setup  ## One small input for each kind of fault that users of such tools report, through the command.
 	@$(BIN)/python -m pytest -q -rA --show-capture=no --durations=10 -m cases tests/line
 
-chaos: setup  ## kill -9 of driver, teacher, judge, node and a training's worker at random moments; the same rows, and what was paid twice.
+chaos: setup  ## Kills of driver, teacher, judge, node, a training's worker and each objective's training at random moments; the same rows, and what was paid twice.
 	@$(BIN)/python -m pytest -q -rP --durations=10 -m chaos tests/line
 
 modes: setup  ## Modes of the teachers, methods of synthesis, judges, pools and signals, on the real default models.

@@ -154,8 +154,9 @@ def semantic(
 def train(
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="A finished run, which is only read.")],
     student: Annotated[str | None, typer.Option("--student", help="Default: the last one of the contract.")] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps of a round.")] = 12,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps of a round.")] = 8,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns of each way.")] = 3,
+    minutes: Annotated[float, typer.Option("--minutes", min=0, help="No round begins that would end later, but the first.")] = 12,
     parts: Annotated[
         list[str] | None, typer.Option("--part", help="recipe, job, objectives or students; repeatable, default all.")
     ] = None,
@@ -166,7 +167,8 @@ def train(
     from jobs.bench.train import Order, as_text
     from jobs.bench.train import bench as measure
 
-    result = measure(run, order=Order(student, steps, rounds, parts or []), profile=profile)
+    order = Order(student, steps, rounds, parts or [], minutes)
+    result = measure(run, order=order, profile=profile, log=lambda line: typer.echo(line, err=True))
     show(result, as_text(result), as_json)
 
 

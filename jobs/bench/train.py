@@ -8,7 +8,6 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,8 @@ from engine.students.training.state import TrainSpec
 from jobs import workspace
 from jobs.bench import train_capture, train_job, train_peer, train_sides
 from jobs.bench.train_sides import Task
-from jobs.bench.turns import Round, Side, Worker
+from jobs.bench.train_time import MINUTES, Clock, Log, Spent, measure
+from jobs.bench.turns import Round, Side
 from jobs.pipeline import student_job
 from jobs.steps import initial_source
 from jobs.steps import students as step
@@ -97,6 +97,7 @@ class TrainBench(Record):
     steps: int
     """Optimizer steps of a round."""
     rounds: int
+    """That were measured: fewer than ordered where another one would not have ended within the minutes."""
     tokens: int
     """Of the examples of a round."""
     capture: str
@@ -105,6 +106,7 @@ class TrainBench(Record):
     """That the run's ledger counts after the trainings, beyond those before them."""
     ways: dict[str, Way]
     ratios: list[Ratio]
+    spent: tuple[Spent, ...] = ()
 
 
 class Order(NamedTuple):
@@ -116,10 +118,14 @@ class Order(NamedTuple):
     rounds: int
     parts: Sequence[str]
     """Keys of PARTS; none = all."""
+    minutes: float = MINUTES
+    """No round begins that would not end within them, but the first."""
 
 
-def bench(run: str, *, order: Order, profile: str) -> TrainBench:
+def bench(run: str, *, order: Order, profile: str, log: Log = lambda line: None) -> TrainBench:
     """Measure what is ordered on the dataset and tokens of the finished run `run`, which is only read.
+
+    `log` gets a line about the time when the processes are ready, and after each round.
 
     Raises:
         InputError: there is no such part or student, or the student's objectives need more than examples.
@@ -136,17 +142,20 @@ def bench(run: str, *, order: Order, profile: str) -> TrainBench:
         if reads := [part for part in parts if part in ("objectives", "students")]:
             task = replace(task, captured=_captured(work, Path(scratch)))
         before = tokens_in(work.folder / "ledger" / TEACHER_TOKENS)
-        rounds = _measure(work, task, parts, order.rounds, str(workspace.profile_path(profile)))
+        rounds, spent = measure(
+            _sides(work, task, parts), task.steps, str(workspace.profile_path(profile)), Clock(order.rounds, order.minutes, log)
+        )
     return TrainBench(
         run=str(work.folder),
         student=task.spec.student.name,
         steps=order.steps,
-        rounds=order.rounds,
+        rounds=len(rounds),
         tokens=next(iter(rounds[0].values())).count,
         capture=("made-up" if task.captured.startswith(scratch) else task.captured) if reads else "",
         teacher_tokens=tokens_in(work.folder / "ledger" / TEACHER_TOKENS) - before,
         ways=ways(rounds),
         ratios=ratios(rounds, [each for part in parts for each in PARTS[part]]),
+        spent=tuple(spent),
     )
 
 
@@ -215,22 +224,15 @@ def _captured(work: Workspace, scratch: Path) -> str:
     return made.folder.path
 
 
-def _measure(work: Workspace, task: Task, parts: Sequence[str], rounds: int, profile: str) -> list[dict[str, Round]]:
-    """Return the rounds, each with all ways of `parts`."""
+def _sides(work: Workspace, task: Task, parts: Sequence[str]) -> list[tuple[str, Side]]:
+    """Return the processes that are measured, each with its part."""
     sides: dict[str, Sequence[Callable[..., None]]] = {
         "recipe": [partial(train_sides.recipe, task=task), partial(train_peer.trl, task=task)],
         "job": [partial(train_sides.bare, task=task), partial(train_job.job, task=task, work=work)],
         "objectives": [partial(train_sides.objectives, task=task)],
         "students": [partial(train_sides.students, task=task)],
     }
-    chosen: list[Side] = [side for part in parts for side in sides[part]]
-    workers = [Worker(side, task.steps, profile, pool="trainer") for side in chosen]
-    try:
-        return [{name: each for worker in workers for name, each in worker.round(number).items()} for number in range(rounds)]
-    finally:
-        for worker in workers:
-            with suppress(OSError):  # it may have died, which is what is raised
-                worker.end()
+    return [(part, side) for part in parts for side in sides[part]]
 
 
 def as_text(result: TrainBench) -> str:
@@ -241,5 +243,9 @@ def as_text(result: TrainBench) -> str:
     )
     speeds = [[name, f"{way.tokens_per_second:.1f}", f"{statistics.median(way.seconds):.2f}"] for name, way in result.ways.items()]
     shares = [[f"{each.above} / {each.below}", each.value, f"{each.low} to {each.high}"] for each in result.ratios]
-    tables = columns(speeds, head=["way", "tokens/s", "seconds"]), columns(shares, head=["seconds of", "ratio", "rounds"])
+    times = [[each.part, f"{each.start:.0f}", *(f"{seconds:.0f}" for seconds in each.rounds)] for each in result.spent]
+    numbers = [f"round {number + 1}" for number in range(result.rounds)]
+    tables = [columns(speeds, head=["way", "tokens/s", "seconds"]), columns(shares, head=["seconds of", "ratio", "rounds"])]
+    if times:
+        tables.append(columns(times, head=["seconds spent on", "start", *numbers]))
     return "\n\n".join([head, *tables])

@@ -27,7 +27,7 @@ from engine.students.export import gguf
 from engine.students.init.source import check_source
 from jobs.commands.check_capture import verify_capture, verify_rounds
 from jobs.commands.check_schemas import schema_notes, verify_schemas
-from jobs.commands.check_students import student_line, student_notes, verify_students
+from jobs.commands.check_students import student_line, student_notes, twin_notes, verify_students
 from jobs.steps import trained
 from jobs.steps.initial_source import release
 from jobs.terminal.console import columns
@@ -103,16 +103,29 @@ def paths(contract: Contract) -> Iterator[tuple[str, str]]:
     yield from ((key, path) for key, path in _weights(contract) if path not in BUNDLED)
 
 
-def verify_exporters(contract: Contract, profile: Profile, *, models: str) -> None:
-    """Check that the tools of all exports are installed where `profile` says.
+def verify_exporters(contract: Contract, profile: Profile, *, root: str, models: str, run: Folder | None = None) -> None:
+    """Check that the tools of all exports are installed where `profile` says, and know the architectures of the students.
 
     Raises:
-        ModelError: one is missing; the message has the command that installs it.
+        ModelError: one is missing, and the message has the command that installs it; or it refuses a student's source.
     """
+    packages, known = gguf.packages_of(profile, models), set[Path]()
     for number, student in enumerate(contract.students):
         for place, export in enumerate(student.exports):
-            if export.type == "gguf" and (problem := gguf.missing(gguf.packages_of(profile, models))):
-                raise ModelError(f"students.{number}.exports.{place}: {problem}")
+            if export.type != "gguf":
+                continue
+            key = f"students.{number}.exports.{place}"
+            if problem := gguf.missing(packages):
+                raise ModelError(f"{key}: {problem}")
+            try:
+                sources = [student.init.source] if student.init.source else []
+                folders = {path: locate.check(path, root=root, home=models, cache=profile.weights_cache) for path in sources}
+                folder = _initial_folder(student, contract, folders, root=root, run=run)
+                if folder and folder not in known:
+                    gguf.check(folder, packages)
+                    known.add(folder)
+            except (ModelError, StorageError) as error:
+                raise ModelError(f"{key}: {error}") from None
 
 
 def _initial_folder(student: Student, contract: Contract, folders: Folders, *, root: str, run: Folder | None) -> Path | None:
@@ -212,6 +225,7 @@ def as_text(contract: Contract, path: str, servers: Sequence[str] = ()) -> str:
         *(["training", note] for note in student_notes(contract)),
         *(["decoder", note] for note in schema_notes(contract)),
         *(["server", line] for line in servers),
+        *(["objectives", note] for note in twin_notes(contract)),
         ["gate", ", ".join(f"{name} {_value(value)}" for name, value in minimums.items()) or "asks for nothing"],
     ]
     return columns(rows, head=[contract.name, Path(path).name])

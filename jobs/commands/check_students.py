@@ -15,6 +15,7 @@ def verify_students(contract: Contract) -> None:
         ContractError: there are none, or the settings of a student do not; every problem is named.
     """
     problems = [problem for student in contract.students for problem in _problems(student)]
+    problems += _pair_problems(contract)
     if not contract.curation.pick.validation:
         problems.append(
             "curation.pick.validation: found 0, expected a share above it: without validation examples no student has a best "
@@ -45,6 +46,25 @@ def _problems(student: Student) -> Iterator[str]:
         yield (
             f"{path}.init.shrink.recover_steps: found {shrink.recover_steps}, expected 0 with objectives over pairs alone, which "
             "have their reference after the last cut. Add one over examples, such as sft, or cut in one step."
+        )
+
+
+def _pair_problems(contract: Contract) -> Iterator[str]:
+    """Yield what lacks for the students that read preference pairs: a pair is of two answers to one prompt."""
+    readers = [student.name for student in contract.students if student.objectives.reads_pairs]
+    if not readers:
+        return
+    answers = {teacher.name: teacher.sampling.n if teacher.answers else 1 for teacher in contract.teachers.models}
+    reached = [route.reaches for route in contract.teachers.routes or ()] or [set(answers)]
+    if max(sum(answers[name] for name in names) for names in reached) < 2:
+        yield (
+            f"teachers.models: every prompt gets one answer, and {', '.join(readers)} learns from pairs of two answers to one "
+            "prompt, of which there will be none. Raise sampling.n, or add a teacher."
+        )
+    if all(unit.supervise == "tools" for unit in contract.specialist.task_units):
+        yield (
+            f"specialist.task_units: all supervise tools, of whose trajectories no pairs are made, and {', '.join(readers)} learns "
+            "from pairs. Take dpo, orpo and simpo out of its objectives."
         )
 
 
@@ -81,6 +101,19 @@ def student_notes(contract: Contract) -> Iterator[str]:
         if student.packing and not student.objectives.reads_examples:
             yield f"{student.name}: packing has no effect: it joins examples, and preference pairs are padded"
         yield from _recovery_notes(student)
+
+
+def twin_notes(contract: Contract) -> Iterator[str]:
+    """Yield which students the gate cannot refuse for what their objectives cost, as they have no twin."""
+    twins = contract.gate.hurt_by.twins if contract.gate.hurt_by else {}
+    for student in contract.students:
+        objectives = student.objectives
+        if (objectives.reads_capture or objectives.reads_pairs) and student.name not in twins:
+            named = ", ".join(name for name in objectives.active if name != "sft")
+            yield (
+                f"{student.name}: whether {named} hurt it is not measured; add a student that differs by `objectives: {{sft: 1}}` "
+                f"alone, and name it in gate.hurt_by.twins"
+            )
 
 
 def _recovery_notes(student: Student) -> Iterator[str]:

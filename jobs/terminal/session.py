@@ -34,7 +34,7 @@ def job_session(
     require_run_folder(work.contract, work.folder)
     weights = work.profile.weights_cache
     verify(work.contract, root=work.root, models=work.models, run=work.folder, cache=weights)
-    verify_exporters(work.contract, work.profile, models=work.models)
+    verify_exporters(work.contract, work.profile, root=work.root, models=work.models, run=work.folder)
     if "capture" in jobs:  # before its teachers answer anything: what a server cannot score is paid in vain
         ask_captured(work.contract, root=work.root, cache=weights)
     work.save()

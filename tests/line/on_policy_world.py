@@ -70,8 +70,8 @@ RUNS = {
     "held": ({**GRPO, "rounds": 2, "kl": 0.1, "average": "answer", "scale": False, "steps_per_round": 8}, 0),
 }
 ZERO = {"held": 3}
-BROKEN = {"held": (3, 9, 20, 30)}
-"""Run -> numbers of batches and steps after which an attempt is interrupted, counted over all attempts."""
+BROKEN = {"held": (3, 5, 9, 11, 14, 17, 20, 23, 27, 30), "kl0": (2, 7, 12, 16, 21, 25, 30, 36, 41, 47)}
+"""Run -> numbers of batches and steps at which an attempt is interrupted, counted over all attempts."""
 
 
 class Interrupted(BaseException):

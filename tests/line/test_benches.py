@@ -122,6 +122,10 @@ def test_every_part_of_the_bench_of_training_gives_its_ratios(toy: Path) -> None
     assert [(each.above, each.below) for each in result.ratios] == [pair for part in PARTS.values() for pair in part]
     assert result.capture == "made-up" and result.teacher_tokens == 0
     assert all(way.seconds[0] > 0 for way in result.ways.values()) and result.tokens > 0
+    assert [each.part for each in result.spent] == list(PARTS) and all(
+        each.start > 0 and each.rounds[0] > 0 for each in result.spent
+    )
+    assert "round 1 of 1 took" in (toy / "err").read_text()
 
 
 def test_bare_script_has_the_losses_of_the_loop(toy: Path) -> None:

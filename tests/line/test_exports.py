@@ -16,6 +16,7 @@ from engine.contract.contract import Contract
 from engine.contract.models import LlamaCppModel, Model, VllmModel
 from engine.contract.specialist import TaskUnit
 from engine.distributed.session import session
+from engine.errors import ModelError
 from engine.evaluation import flow
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.records.export import ExportMetrics
@@ -133,5 +134,8 @@ def test_model_that_the_converter_does_not_know_is_refused_by_name(folder: Path,
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["NoSuchModel"]}))
     (tmp_path / "out").mkdir()
-    with pytest.raises(Exception, match="NoSuchModel"):
+    with pytest.raises(ModelError, match="NoSuchModel"):
         gguf.write(tmp_path, tmp_path / "out", "f16", PACKAGES)
+    with pytest.raises(ModelError, match=r"cannot read .*'NoSuchModel' not supported"):
+        gguf.check(tmp_path, PACKAGES)
+    gguf.check(student, PACKAGES)

@@ -55,14 +55,19 @@ def test_what_is_optimised_rises_over_three_seeds_and_the_held_out_check_does_no
     assert after.mean() > before.mean() and (after > before - 0.05).all()
 
 
-def test_an_interrupted_run_samples_nothing_twice_but_its_batch_and_has_the_same_weights(folder: Path) -> None:
-    whole, broken = (result(folder, "held", kind) for kind in ("whole", "broken"))
-    assert broken["attempts"] == len(world.BROKEN["held"]) + 1
-    assert broken["sampled"] - whole["sampled"] <= len(world.BROKEN["held"]) * world.POOL.batch * world.COMMON["samples"]
+@pytest.mark.parametrize("name", world.BROKEN)
+def test_a_run_with_ten_kills_samples_and_scores_nothing_twice_but_its_batch_and_has_the_same_weights(
+    folder: Path, name: str
+) -> None:
+    whole, broken = (result(folder, name, kind) for kind in ("whole", "broken"))
+    kills = len(world.BROKEN[name])
+    assert kills == 10 and broken["attempts"] == kills + 1
+    for kind in ("sampled", "scored"):
+        assert broken[kind] - whole[kind] <= kills * world.POOL.batch * world.COMMON["samples"]
     weights = [load_file(Path(each["model"]) / "model.safetensors") for each in (whole, broken)]
     assert weights[0] and all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
     times = {"rounds": {"__all__": {"seconds"}}}
-    assert metrics(folder, "held").model_dump(exclude=times) == metrics(folder, "held", "broken").model_dump(exclude=times)
+    assert metrics(folder, name).model_dump(exclude=times) == metrics(folder, name, "broken").model_dump(exclude=times)
 
 
 def test_rounds_go_on_with_float32_weights_and_the_moments_of_the_optimizer(folder: Path) -> None:

@@ -18,8 +18,9 @@ from engine.storage.folder import Folder
 from engine.students.data import capture_files
 from engine.students.data.pack import Packed
 from engine.students.training.state import TrainSpec
-from jobs.bench import train, train_capture, train_sides
+from jobs.bench import train, train_capture, train_sides, train_time
 from jobs.bench.train import Comparison, Order, TrainBench, ratios, ways
+from jobs.bench.train_time import Clock, Spent
 from jobs.bench.turns import Round
 
 ROUNDS = [
@@ -38,11 +39,26 @@ def test_ratio_is_taken_within_a_round():
 def test_text_has_a_line_for_each_way_and_ratio():
     found = TrainBench(
         run="r", student="s", steps=2, rounds=3, tokens=100, capture="made-up", teacher_tokens=0, ways=ways(ROUNDS),
-        ratios=ratios(ROUNDS, [Comparison("trl", "recipe")]),
+        ratios=ratios(ROUNDS, [Comparison("trl", "recipe")]), spent=(Spent(part="recipe", start=31.4, rounds=[10.0, 15.0, 12.0]),),
     )  # fmt: skip
     text = train.as_text(found)
+    assert [line.split() for line in text.splitlines()][-1] == ["recipe", "31", "10", "15", "12"]
     assert "capture: made-up, 0 teacher tokens read" in text and "trl / recipe      3  2.0 to 4.0" in text
-    assert [line.split()[0] for line in text.splitlines() if line.startswith(("trl  ", "recipe "))] == ["trl", "recipe"]
+    assert [line.split()[0] for line in text.splitlines() if line.startswith(("trl  ", "recipe "))] == ["trl", "recipe", "recipe"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "took", "rounds"), [(12, [100, 100, 100], 3), (5, [100, 100, 100], 2), (0, [100], 1), (9, [90, 200, 90], 2)]
+)
+def test_no_round_begins_that_would_not_end_within_the_minutes(monkeypatch, minutes, took, rounds):
+    now, lines = [0.0], []
+    monkeypatch.setattr(train_time.time, "monotonic", lambda: now[0])
+    clock, done = Clock(3, minutes, lines.append), []
+    now[0] = 60.0  # until the processes were ready
+    while clock.goes_on(done):
+        done.append(took[len(done)])
+        now[0] += done[-1]
+    assert len(done) == rounds and ("no further round" in lines[-1]) is (rounds < 3)
 
 
 def test_part_or_student_that_is_none_is_refused(tmp_path):

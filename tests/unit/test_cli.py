@@ -114,7 +114,7 @@ def test_options_are_these_and_no_more():
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "bench serve": ["--callers", "--json", "--part", "--profile", "--prompts", "--rounds", "--seconds", "--shadow-share"],
         "bench view": ["--json", "--rounds", "--rows", "--work"],
-        "bench train": ["--json", "--part", "--profile", "--rounds", "--run", "--steps", "--student"],
+        "bench train": ["--json", "--minutes", "--part", "--profile", "--rounds", "--run", "--steps", "--student"],
         "review export": ["--draw", "--format", "--json", "--pool"],
         "review import": ["--json"],
         "plan": ["--json", "--pilot", "--profile", "--set"],

@@ -8,7 +8,7 @@ import pytest
 
 from engine.contract.budget import Price
 from engine.contract.evaluation import Evaluation, Nearest
-from engine.contract.gate import Gate
+from engine.contract.gate import Gate, HurtBy
 from engine.contract.models import FakeModel
 from engine.contract.specialist import Specialist
 from engine.evaluation.assess import assess
@@ -21,6 +21,7 @@ from engine.evaluation.size import ModelSize
 from engine.inference.engine import Completion
 from engine.records.gate import RequirementTest
 from engine.records.report import Role
+from engine.release.gate import decide
 
 SPECIALIST = Specialist.model_validate({"goal": "Echo.", "task_units": [{"name": "echo", "kind": "rewrite"}]})
 UNITS = {unit.name: unit for unit in SPECIALIST.task_units}
@@ -77,6 +78,19 @@ def test_beaten_baseline_is_tested_by_mcnemar_where_rows_are_independent() -> No
     clustered = rows(60, 3)
     twin = measured(gate, result("s", "student", range(2), clustered), result("b", "baseline", range(1, 14), clustered))["beats b"]
     assert twin.method == "score of a paired difference" and twin.p_pass > test.p_pass
+
+
+@pytest.mark.parametrize(("lost", "by", "word"), [
+    (0, "prove", "pass"), (8, "point", "pass"), (9, "point", "refuse"), (12, "prove", "undecided"), (40, "prove", "refuse"),
+])  # fmt: skip
+def test_student_that_its_objectives_hurt_by_more_than_the_twin_allows_does_not_pass(lost: int, by: Any, word: str) -> None:
+    """The twin learned by sft alone and errs on 40 of 400 mails; the student errs on `lost` more, of which 8 are allowed."""
+    of, gate = rows(400), Gate(hurt_by=HurtBy(twins={"kd": "sft"}), by=by)
+    both = result("sft", "student", range(40), of), result("kd", "student", range(40 + lost), of)
+    entries = assess(both, Evaluation(bootstrap=200, slices=()), SPECIALIST, Price(), GateContext(gate))
+    found = decide(entries, gate)
+    assert found.words["sft"] == "pass" and found.words["kd"] == word
+    assert ("kd" in found.passing) is (word == "pass")
 
 
 def test_retention_is_paired_with_the_teacher() -> None:

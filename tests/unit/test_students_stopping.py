@@ -185,7 +185,11 @@ def test_a_training_whose_loss_is_no_number_any_more_says_so_with_or_without_a_b
 )
 def test_check_refuses_settings_that_do_not_go_together(changes: dict, words: str) -> None:
     pick: Any = SimpleNamespace(validation=0.1)
-    contract: Any = SimpleNamespace(students=[student(**changes)], curation=SimpleNamespace(pick=pick))
+    teacher = SimpleNamespace(name="t", answers=True, sampling=SimpleNamespace(n=2))
+    contract: Any = SimpleNamespace(
+        students=[student(**changes)], curation=SimpleNamespace(pick=pick), specialist=SimpleNamespace(task_units=[UNIT]),
+        teachers=SimpleNamespace(models=[teacher], routes=None),
+    )  # fmt: skip
     with pytest.raises(ContractError, match=re.escape(words)):
         verify_students(contract)
     verify_students(

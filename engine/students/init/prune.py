@@ -12,6 +12,7 @@ from typing import Any
 from engine.errors import ModelError
 from engine.records.student import StudentShape
 from engine.students.data import preflight
+from engine.students.init import weights
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Keys under which a configuration gives its number of layers."""
@@ -36,16 +37,21 @@ def load(source: Path) -> PrunedModel:
     """Load the whole model and the tokenizer in the folder `source`, in float32.
 
     Raises:
-        ModelError: the folder holds no causal language model, no tokenizer, or one with code of its own, which is never executed.
+        ModelError: the folder holds no causal language model, no tokenizer, or one with code of its own, which is never executed;
+            its weights are quantised, some are missing, or its output layer is tied and is not.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    weights.check_numbers(source, preflight.configuration(source / "config.json"))
     tokenizer, options = preflight.load(source), {"local_files_only": True, "trust_remote_code": False}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
     except Exception as error:  # whatever the files of somebody else make transformers raise
         raise ModelError(f"{source}: no causal language model can be loaded from here: {type(error).__name__}: {error}") from error
+    model, info = loaded
+    weights.check_missing(source, info["missing_keys"])
+    weights.check_tied(source, model)
     layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", 0)
     return PrunedModel(model, tokenizer, layers, parameters(model))
 

@@ -9,11 +9,10 @@ from engine.errors import ModelError
 from engine.inference.chat_template import check_template
 from engine.students.data import preflight
 from engine.students.init.prune import check_layers, count_layers
+from engine.students.init.weights import UNIFORM, check_files
 
 LEAST_TOKENS = 256
 """Bytes: a trimmed vocabulary has at least these tokens. How many more is known with the examples."""
-UNIFORM = frozenset({"llama", "mistral", "gemma", "granite", "olmo2", "phi3"})
-"""Families whose layers are all alike: for them the seconds that torch takes to import are saved."""
 
 
 def check_source(folder: Path, student: Student, instruction: str) -> None:
@@ -21,14 +20,16 @@ def check_source(folder: Path, student: Student, instruction: str) -> None:
     what is trained with it is what is served (`preflight`).
 
     Raises:
-        ModelError: it has no such template, training and serving text differ, it has no layer of that index, or no
-            configuration describes these layers alone.
+        ModelError: it has no such template, training and serving text differ, it has no layer of that index, no configuration
+            describes these layers alone, its weights are quantised, or its files lack some.
     """
     layers, count = student.init.layers, count_layers(folder)
     check_layers(layers or (), count, folder)
     if student.freeze_layers >= count:
         raise ModelError(f"{folder}: freeze_layers: found {student.freeze_layers}, expected less than the model's {count} layers.")
     _check_hidden(folder, student, count)
+    if "://" not in (student.init.source or ""):  # those behind a URL are fetched where the student is trained
+        check_files(folder)
     check_template(folder, instruction)
     preflight.check_source(folder)
     family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")

@@ -40,6 +40,6 @@ def _in_body(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, dict[str,
 def _documented(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
     """Yield each annotated name that a string follows, and that string."""
     for field, below in pairwise(body):
-        is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if is_field and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-            yield field.target.id, inspect.cleandoc(below.value.value)
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, inspect.cleandoc(text)

@@ -23,7 +23,7 @@ Items = TypeVar("Items", bound=Iterable[Any])
 class Section(BaseModel):
     """A part of the contract: an unknown key is an error, and values never change. The docstring under a field documents it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, protected_namespaces=())
 
 
 def unless(default: object) -> Callable[[object], bool]:

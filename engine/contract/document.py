@@ -15,6 +15,7 @@ from engine.contract.base import Section
 from engine.contract.contract import Contract
 from engine.contract.keys import Link, default_words, limited_words, one_line, sections, tag_of
 from engine.contract.profile import Profile
+from engine.docstrings import field_docs
 
 HEAD = Path(__file__).with_name("document.md")
 
@@ -34,7 +35,8 @@ def _reference(title: str, root: type[Section]) -> Iterator[str]:
     for section, heading in headings.items():
         yield f"\n### {heading}\n\n{one_line(section.__doc__ or '')}\n"
         yield "| key | type | default | meaning |\n|---|---|---|---|"
-        yield from (_row(name, field, link) for name, field in section.model_fields.items())
+        docs = field_docs(section)
+        yield from (_row(name, field, docs.get(name, ""), link) for name, field in section.model_fields.items())
 
 
 def _links(headings: Mapping[type[Section], str]) -> Link:
@@ -47,9 +49,9 @@ def _links(headings: Mapping[type[Section], str]) -> Link:
     return link
 
 
-def _row(name: str, field: FieldInfo, link: Link) -> str:
+def _row(name: str, field: FieldInfo, doc: str, link: Link) -> str:
     default = "required" if field.is_required() else f"`{default_words(field)}`"
-    cells = [f"`{name}`", limited_words(field, link), default, one_line(field.description or "")]
+    cells = [f"`{name}`", limited_words(field, link), default, one_line(doc)]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "\\<") for cell in cells) + " |"
 
 

@@ -13,6 +13,7 @@ from engine.contract.contract import Contract
 from engine.contract.keys import sections
 from engine.contract.profile import Profile
 from engine.contract.renames import RENAMES
+from engine.docstrings import field_docs
 
 TAGGED = re.compile(r"(.*) \(type: (.*)\)")
 ITEMS = ("N", "KEY")
@@ -33,6 +34,11 @@ class Key(NamedTuple):
     def field(self) -> FieldInfo:
         """The pydantic field."""
         return self.section.model_fields[self.name]
+
+    @property
+    def doc(self) -> str:
+        """The docstring under the field, "" if there is none."""
+        return field_docs(self.section).get(self.name, "")
 
     @property
     def parts(self) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+FEW_EDGES = 200_000  # up to here components are found before scipy would be imported
 Operation = Literal["large_star", "small_star"]
 
 
@@ -23,11 +24,29 @@ class Roots(NamedTuple):
 
 def component_labels(edges: np.ndarray, nodes: int) -> np.ndarray:
     """Return the number of the component of each of `nodes` nodes, (nodes,) int64; `edges` are (2, edges) numbers of nodes."""
-    from scipy.sparse import coo_matrix  # half a second of import that few processes need
+    if edges.shape[1] <= FEW_EDGES:
+        return np.unique(_hooked(edges, nodes), return_inverse=True)[1]
+    from scipy.sparse import coo_matrix  # a quarter of a second of import
     from scipy.sparse.csgraph import connected_components
 
     graph = coo_matrix((np.ones(edges.shape[1], np.int8), tuple(edges)), shape=(nodes, nodes))
     return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _hooked(edges: np.ndarray, nodes: int) -> np.ndarray:
+    """Return the smallest node of the component of each node, by hooking and pointer jumping.
+
+    Shiloach and Vishkin, "An O(log n) parallel connectivity algorithm" (1982): of each edge between two trees the larger root is
+    hooked onto the smaller one, then every node points to the root of its tree.
+    """
+    label = np.arange(nodes)
+    while True:
+        low, high = np.sort(label[edges], axis=0)
+        if np.array_equal(low, high):
+            return label
+        np.minimum.at(label, high, low)
+        while not np.array_equal(above := label[label], label):
+            label = above
 
 
 def roots(*edges: np.ndarray) -> Roots:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 import psutil
@@ -100,3 +101,25 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         for parameter, size in ((M_MMAP_THRESHOLD, 32 << 20), (M_TOP_PAD, 64 << 20), (M_TRIM_THRESHOLD, 2**31 - 1)):
             libc.mallopt(parameter, size)
+
+
+def leave_out_pandas() -> None:
+    """Let pyarrow do without pandas, unless it is imported already: its first array would load it, a fifth of a short command.
+
+    What converts to pandas still imports it. Only times with nanoseconds become plain Python values in another way.
+    """
+    if "pandas" not in sys.modules:
+        absent = _Absent()
+        sys.meta_path.insert(0, absent)
+        try:
+            pa.array([1])  # pyarrow looks for pandas once in Python, and once in C++
+        finally:
+            sys.meta_path.remove(absent)
+
+
+class _Absent(MetaPathFinder):
+    """Finds no pandas."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname, name=fullname)

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+
+from engine.docstrings import field_docs
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -18,7 +20,16 @@ def unless(default: object) -> Callable[[object], bool]:
 class Record(BaseModel):
     """One record. A key that this version does not know is ignored: a newer version may write more."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True, protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> Json:
+        """Return the JSON Schema of the record, in which each field has its docstring as description."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in field_docs(cls).items():
+            properties.get(cls.model_fields[name].serialization_alias or name, {}).setdefault("description", text)
+        return schema
 
 
 class BeforeAfter(Record, Generic[T]):

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,10 @@ from jobs.terminal.console import columns
 SIZES = (100_000,)
 MAX_ROWS_OF_PEERS = 100_000  # above, only rensa is measured: the others take many minutes
 KERNEL_ROWS = 50_000
+SHOWN = (
+    "seconds", "cpu_seconds", "rows_per_core", "peak_mib", "peak_bytes_per_row", "kept", "missed", "lost_clusters",
+    "false_positives",
+)  # fmt: skip
 
 
 class Quality(Record):
@@ -51,6 +56,8 @@ class EngineResult(Quality):
     """Rows per CPU second."""
     peak_mib: float
     """Largest memory of all its processes together, shared memory counted once."""
+    peak_bytes_per_row: int
+    """`peak_mib` divided by the rows, the programs' own memory included."""
 
 
 class Ratio(Record):
@@ -133,12 +140,14 @@ def _ratio(peer: EngineResult, ours: EngineResult) -> Ratio:
 
 def _result(used: list[Usage], rows: int, quality: Quality) -> EngineResult:
     cpu_seconds = statistics.median(sum(usage.cpu_seconds.values()) for usage in used)
+    peak_mib = max(usage.together_mib for usage in used)
     return EngineResult(
         **quality.model_dump(),
         seconds=statistics.median(usage.seconds for usage in used),
         cpu_seconds=round(cpu_seconds, 1),
         rows_per_core=round(rows / cpu_seconds),
-        peak_mib=max(usage.together_mib for usage in used),
+        peak_mib=peak_mib,
+        peak_bytes_per_row=round(peak_mib * 2**20 / rows),
     )
 
 
@@ -177,13 +186,27 @@ def _kernel(texts: pa.ChunkedArray) -> int:
 
 
 def as_text(result: DedupBench) -> str:
-    """Return the result as a table."""
-    fields = ("seconds", "cpu_seconds", "rows_per_core", "peak_mib", "kept", "missed", "lost_clusters", "false_positives")
+    """Return the result as a table, the ratios to each peer, and how the time of a row grows with the rows."""
     rows = [
-        [f"{of_corpus.rows:,}", name, *(str(getattr(engine, field)) for field in fields)]
+        [f"{of_corpus.rows:,}", name, *(str(getattr(engine, field)) for field in SHOWN)]
         for of_corpus in result.corpora
         for name, engine in of_corpus.engines.items()
     ]
     kernels = [f"{of.rows:,} rows: the kernel alone signs {of.kernel:,} rows per second of a core" for of in result.corpora]
     failures = [f"{name} failed: {line}" for of in result.corpora for name, line in of.failed.items()]
-    return "\n".join([columns(rows, head=["rows", "engine", *fields]), *kernels, *failures])
+    lines = [*(line for of in result.corpora for line in _compared(of)), *_growth(result.corpora), *kernels, *failures]
+    return "\n".join([columns(rows, head=["rows", "engine", *SHOWN]), *lines])
+
+
+def _compared(of: CorpusResult) -> Iterator[str]:
+    ours = of.engines["rayleigh"]
+    for name in of.ratio:
+        peer = of.engines[name]
+        wall, cpu = ours.seconds / peer.seconds, ours.rows_per_core / max(1, peer.rows_per_core)
+        yield f"{of.rows:,} rows: {wall:.2f} of the wall time of {name}, {cpu:.2f} times its rows a CPU second"
+
+
+def _growth(corpora: Sequence[CorpusResult]) -> Iterator[str]:
+    times = [(of.rows, of.engines["rayleigh"].seconds / of.rows) for of in sorted(corpora, key=lambda of: of.rows)]
+    for (fewer, before), (rows, after) in pairwise(times):
+        yield f"{rows:,} rows: {after / before:.2f} of the wall time a row of {fewer:,} rows"

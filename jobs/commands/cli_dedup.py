@@ -47,6 +47,10 @@ def dedup(
     as_json: Json = False,
 ) -> None:
     """Write INPUT without duplicates to OUTPUT, and the table of duplicates to `__dedup__` beside it."""
+    if method != "semantic":  # whose model brings pandas
+        from engine.distributed.in_process import leave_out_pandas
+
+        leave_out_pandas()
     from jobs.commands import dedup
 
     columns = (text_column, id_column)

@@ -71,7 +71,7 @@ def _explained(group: Sequence[Key]) -> ExplainedKey:
         more_paths=tuple(other.path for other in group[1:]),
         file="contract" if key.root is Contract else "cluster profile",
         yaml=_yaml(key),
-        meaning=one_line(key.field.description or (inner[0].__doc__ or "" if len(inner) == 1 else "")),
+        meaning=one_line(key.doc or (inner[0].__doc__ or "" if len(inner) == 1 else "")),
         type=limited_words(key.field, lambda section: tag_of(section) or "section"),
         default=None if key.field.is_required() else default_words(key.field),
         choices=tuple(json.dumps(value) for value in choices(key.field.annotation)),

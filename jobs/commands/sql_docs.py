@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from pydantic import BaseModel
 
 from engine.columns import declaration, description
+from engine.docstrings import field_docs
 from engine.storage.readme import in_words
 from jobs.tables import WRITTEN
 
@@ -22,4 +23,4 @@ def column_docs(table: str) -> dict[str, str]:
 
 def record_docs(record: type[BaseModel]) -> dict[str, str]:
     """Return field -> its docstring, on one line."""
-    return {name: " ".join(field.description.split()) for name, field in record.model_fields.items() if field.description}
+    return {name: " ".join(text.split()) for name, text in field_docs(record).items()}

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.records.base import Record
+if TYPE_CHECKING:  # pydantic takes longer to import than the help takes to print
+    from engine.records.base import Record
 
 Contract = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file, such as jobs/contracts/smoke.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a local path or an fsspec URL.")]
@@ -19,9 +20,11 @@ Registry = Annotated[str | None, typer.Option("--registry", metavar="FOLDER", he
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def show(result: Record | Mapping[str, object], text: str, as_json: bool) -> None:
+def show(result: "Record | Mapping[str, object]", text: str, as_json: bool) -> None:
     """Print the result of a command, as JSON or as its text."""
-    if isinstance(result, Record):
-        typer.echo(result.model_dump_json(indent=1, by_alias=True) if as_json else text)
+    if not as_json:
+        typer.echo(text)
+    elif isinstance(result, Mapping):
+        typer.echo(json.dumps(result, indent=1, default=str))
     else:
-        typer.echo(json.dumps(result, indent=1, default=str) if as_json else text)
+        typer.echo(result.model_dump_json(indent=1, by_alias=True))

@@ -74,3 +74,25 @@ def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):
     assert "Timeout" in ends[0].stderr and ends[0].returncode == 1
     assert "ZeroDivisionError" in ends[1].stderr and ends[1].returncode == DIED
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_help_imports_no_pydantic_and_deduplication_of_copies_no_pandas(tmp_path):
+    code = """
+import sys, jobs.cli
+try:
+    jobs.cli.app(["--help"])
+except SystemExit:
+    print([name for name in ("pydantic", "numpy", "pyarrow", "yaml") if name in sys.modules])
+"""
+    assert python(code).splitlines()[-1] == "[]"
+    (tmp_path / "in.jsonl").write_text('{"text": "one and the same"}\n{"text": "One  and the same"}\n{"text": "another"}\n')
+    code = """
+import sys, jobs.cli
+try:
+    jobs.cli.app(["dedup", *sys.argv[1:]])
+except SystemExit as end:
+    print(end.code, [name for name in ("pandas", "ray", "torch") if name in sys.modules])
+import pyarrow, pandas
+print(len(pyarrow.table({"a": [1, 2]}).to_pandas()))
+"""
+    assert python(code, str(tmp_path / "in.jsonl"), str(tmp_path / "out")).splitlines()[-2:] == ["0 []", "2"]

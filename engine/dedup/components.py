@@ -26,7 +26,7 @@ def component_labels(edges: np.ndarray, nodes: int) -> np.ndarray:
     """Return the number of the component of each of `nodes` nodes, (nodes,) int64; `edges` are (2, edges) numbers of nodes."""
     if edges.shape[1] <= FEW_EDGES:
         return np.unique(_hooked(edges, nodes), return_inverse=True)[1]
-    from scipy.sparse import coo_matrix  # a quarter of a second of import
+    from scipy.sparse import coo_matrix  # half a second of import
     from scipy.sparse.csgraph import connected_components
 
     graph = coo_matrix((np.ones(edges.shape[1], np.int8), tuple(edges)), shape=(nodes, nodes))

@@ -209,7 +209,10 @@ def _refuse_repeated_ids(signatures: flow.Signatures, job: DedupJob, executor: E
 
 def _id_of(rows: pa.Table, hashes: np.ndarray, repeated: int) -> Any:
     at = np.flatnonzero(hashes == np.uint64(repeated))
-    return rows["id"][int(at[0])].as_py() if len(at) else None
+    ids = rows["id"].slice(int(at[0]), 1) if len(at) else None
+    if ids is not None and pa.types.is_temporal(ids.type):
+        ids = ids.cast(pa.string())  # without pandas a time with nanoseconds is no Python value
+    return ids[0].as_py() if ids is not None else None
 
 
 def _lost(number: int, positions: Sequence[np.ndarray]) -> np.ndarray:

@@ -103,6 +103,7 @@ def ray_session(work: Workspace, console: Console, *, at_once: bool = True) -> I
                     from engine.distributed.session import session  # Ray takes a second to import, and its notices go to the log
 
                     stack.enter_context(session(work.profile))
+                    stack.enter_context(sigterm_as_interrupt())  # Ray has set a handler that raises SystemExit
 
                 if at_once:
                     start()

@@ -29,7 +29,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 cluster = types.ModuleType("engine.distributed.session")
-cluster.session = lambda profile: nullcontext()
+
+
+def session(profile):
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as ray.init does
+    return nullcontext()
+
+
+cluster.session = session
 cluster.nodes = lambda: [{"CPU": 99.0}]
 sys.modules["engine.distributed.session"] = cluster
 

@@ -4,6 +4,9 @@ import subprocess
 import sys
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from engine.inference.crash_isolation import DIED, CrashIsolator
 from engine.storage.folder import Folder
 from tests.unit.made_run import made_run
@@ -96,3 +99,11 @@ import pyarrow, pandas
 print(len(pyarrow.table({"a": [1, 2]}).to_pandas()))
 """
     assert python(code, str(tmp_path / "in.jsonl"), str(tmp_path / "out")).splitlines()[-2:] == ["0 []", "2"]
+
+
+def test_a_repeated_time_with_nanoseconds_is_named_without_pandas(tmp_path):
+    times = pa.array([1, 1, 5], pa.timestamp("ns"))
+    pq.write_table(pa.table({"id": times, "text": ["a b", "c d", "e f"]}), tmp_path / "in.parquet")
+    command = [sys.executable, "-m", "jobs.cli", "dedup", str(tmp_path / "in.parquet"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "found the id '1970-01-01 00:00:00.000000001' more than once" in done.stderr

@@ -79,6 +79,10 @@ class Server(ThreadingHTTPServer):
         for counter in self.bill.values():
             counter.clear()
 
+    def hold(self, request: dict[str, Any]) -> None:
+        """Wait before a request is answered."""
+        time.sleep(self.delay)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print nothing: its clients are killed."""
 
@@ -93,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         request, hashed = json.loads(body), hashlib.sha256(body).digest()
         with self.server.lock:
             self.server.bill[request["model"]][hashed.hex()] += 1
-        time.sleep(self.server.delay)
+        self.server.hold(request)
         content = json.dumps(completion(request["model"], hashed)).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")

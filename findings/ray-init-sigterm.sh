@@ -15,9 +15,7 @@ cd "$folder"
 import signal
 from importlib.metadata import version
 
-
-
-import ray  # noqa: E402
+import ray
 
 called = []
 signal.signal(signal.SIGTERM, lambda number, frame: called.append("ours"))

@@ -27,9 +27,10 @@ class Clock:
     def __init__(self, rounds: int, minutes: float, log: Log) -> None:
         self.rounds, self.limit, self.log, self.began = rounds, 60 * minutes, log, time.monotonic()
 
-    def ready(self, starts: Sequence[float]) -> None:
-        """Say how long the processes took until they were ready."""
-        self.log(f"ready after {sum(starts):.0f} s; {self.rounds} rounds, {self.limit:.0f} s in all")
+    def started(self, part: str, seconds: float) -> None:
+        """Say how long a process took until it was ready."""
+        spent = time.monotonic() - self.began
+        self.log(f"{part}: a process is ready after {seconds:.0f} s; {spent:.0f} of {self.limit:.0f} s are over")
 
     def goes_on(self, seconds: Sequence[float]) -> bool:
         """Return whether another round begins after rounds of `seconds`."""
@@ -48,11 +49,12 @@ def measure(
     sides: Sequence[tuple[str, Side]], steps: int, profile: str, clock: Clock
 ) -> tuple[list[dict[str, Round]], list[Spent]]:
     """Return the rounds, each with all ways of the sides, and where the time went."""
-    workers = [Worker(side, steps, profile, pool="trainer") for _, side in sides]
-    starts, rounds = [worker.load_seconds for worker in workers], list[dict[str, Round]]()
-    seconds: list[list[float]] = [[] for _ in workers]
-    clock.ready(starts)
+    workers, rounds = list[Worker](), list[dict[str, Round]]()
+    seconds: list[list[float]] = [[] for _ in sides]
     try:
+        for part, side in sides:
+            workers.append(Worker(side, steps, profile, pool="trainer"))
+            clock.started(part, workers[-1].load_seconds)
         while clock.goes_on([sum(each) for each in zip(*seconds, strict=True)]):
             found: dict[str, Round] = {}
             for worker, of in zip(workers, seconds, strict=True):
@@ -64,10 +66,10 @@ def measure(
         for worker in workers:
             with suppress(OSError):  # it may have died, which is what is raised
                 worker.end()
-    parts = list(dict.fromkeys(part for part, _ in sides))
+    starts, parts = [worker.load_seconds for worker in workers], list(dict.fromkeys(part for part, _ in sides))
     return rounds, [_spent(part, [at for at, side in enumerate(sides) if side[0] == part], starts, seconds) for part in parts]
 
 
 def _spent(part: str, places: Sequence[int], starts: Sequence[float], seconds: Sequence[Sequence[float]]) -> Spent:
-    rounds = [round(sum(each), 1) for each in zip(*(seconds[at] for at in places), strict=True)]
+    rounds = [round(float(sum(each)), 1) for each in zip(*(seconds[at] for at in places), strict=True)]
     return Spent(part=part, start=round(sum(starts[at] for at in places), 1), rounds=rounds)

@@ -89,7 +89,10 @@ def start(folder: Path, *words: object) -> subprocess.Popen:
 
 def finish(folder: Path, driver: subprocess.Popen) -> str:
     """Return what the command printed."""
-    assert driver.wait(timeout=600) == 0, (folder / "err").read_text()[-5000:]
+    try:
+        assert driver.wait(timeout=850) == 0, (folder / "err").read_text()[-5000:]
+    finally:
+        driver.kill()
     return (folder / "out").read_text()
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from engine.records.on_policy import OnPolicyMetrics
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.modes  # a minute of a core
+pytestmark = [pytest.mark.modes, pytest.mark.timeout(1100)]  # two minutes of a core
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     students_world.build(folder)
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     command, env = [sys.executable, world.__file__, str(folder)], {**os.environ, "PYTHONPATH": paths}
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1000)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return folder
 

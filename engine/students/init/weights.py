@@ -71,8 +71,8 @@ def check_tied(folder: Path, model: Any) -> None:
     """Raise ModelError if the loaded `model` has an output layer of its own where its configuration says that it is tied."""
     embeddings, output = model.get_input_embeddings(), model.get_output_embeddings()
     says = getattr(model.config.get_text_config(decoder=True), "tie_word_embeddings", False)
-    weights = getattr(embeddings, "weight", None), getattr(output, "weight", None)
-    if says and None not in weights and weights[0] is not weights[1] and weights[0].shape == weights[1].shape:
+    first, second = (getattr(table, "weight", None) for table in (embeddings, output))
+    if says and first is not None and second is not None and first is not second and first.shape == second.shape:
         raise ModelError(
             f"{folder}: config.json says tie_word_embeddings: true, and the files hold an output layer with other numbers than the "
             "token embeddings. transformers keeps them apart, and vLLM takes the embeddings for both. Write tie_word_embeddings: "

@@ -1,8 +1,10 @@
-"""MLflow's aliases on sqlite, as https://mlflow.org/docs/latest/ml/model-registry/ shows them; nothing of Rayleigh is imported.
+"""MLflow's aliases on sqlite, as https://mlflow.org/docs/latest/ml/model-registry/ shows them.
 
-PYTHON registry_mlflow.py                            prints the version of MLflow, or nothing
-PYTHON registry_mlflow.py FOLDER SEED TURNS          promotes new versions; a JSON line for each one that MLflow acknowledged
-PYTHON registry_mlflow.py FOLDER                     makes the registry if there is none, and prints what it says: its champion, and its versions
+    PYTHON registry_mlflow.py                            prints the version of MLflow, or nothing
+    PYTHON registry_mlflow.py FOLDER SEED TURNS          promotes new versions; a JSON line for each one that MLflow acknowledged
+    PYTHON registry_mlflow.py FOLDER                     makes the registry if there is none; prints its champion and versions
+
+PYTHON is an interpreter with MLflow; it need not have Rayleigh, and nothing of Rayleigh is imported here.
 """
 
 # pyright: reportMissingImports=false

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.records.base import Record
+from engine.errors import InputError
+from engine.records.base import Json, Record
 from engine.records.record import Identity
 from engine.release.registry import Package, Registry
 from engine.rows import content_id
@@ -66,7 +67,11 @@ class RegistryBench(Record):
 
 
 def bench(python: str, order: Order) -> RegistryBench:
-    """Return what became of the promotions, in our registry and, if the interpreter `python` has it, in MLflow."""
+    """Return what became of the promotions, in our registry and, if the interpreter `python` has it, in MLflow.
+
+    Raises:
+        InputError: MLflow ended with an error.
+    """
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as scratch:
         outcomes = [_ours(Path(scratch, "ours"), order)]
         if version := subprocess.run([python, str(MLFLOW)], check=True, capture_output=True, text=True).stdout.strip():
@@ -97,14 +102,22 @@ def _ours(folder: Path, order: Order) -> Outcome:
 
 
 def _mlflow(folder: Path, python: str, version: str, order: Order) -> Outcome:
+    folder.mkdir()
+    _ask_mlflow(python, folder)  # processes that make the tables at the same time fail
     said, failed, seconds = _promote_at_once([python, str(MLFLOW)], folder, order)
-    asked = subprocess.run([python, str(MLFLOW), str(folder)], check=True, capture_output=True, text=True)
-    champion, overwritten = json.loads(asked.stdout)["champion"], _overwritten([each["before"] for each in said])
+    champion, overwritten = _ask_mlflow(python, folder)["champion"], _overwritten([each["before"] for each in said])
     named = sum(each["event"] == champion for each in said)  # an alias has no history: the last one is all that is known
     return Outcome(
         registry=f"MLflow {version}, aliases on sqlite", acknowledged=len(said), in_history=named, overwritten=overwritten,
         linear=named == len(said), failed=failed, seconds=seconds,
     )  # fmt: skip
+
+
+def _ask_mlflow(python: str, folder: Path) -> Json:
+    asked = subprocess.run([python, str(MLFLOW), str(folder)], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise InputError(f"MLflow in {python} ended with an error:\n{asked.stderr[-2000:]}")
+    return json.loads(asked.stdout)
 
 
 def _yes(value: bool) -> str:
@@ -117,7 +130,7 @@ def _overwritten(before: Sequence[str | None]) -> int:
 
 def _promote_at_once(command: Sequence[str], folder: Path, order: Order) -> tuple[list[dict[str, str | None]], int, float]:
     """Return the events that processes were told of, how many failed by themselves, and the seconds."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     rng, logs, began = random.Random(0), list[Path](), time.monotonic()
 
     def start() -> subprocess.Popen[bytes]:

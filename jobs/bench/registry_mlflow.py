@@ -1,8 +1,10 @@
-"""MLflow's aliases on sqlite, as https://mlflow.org/docs/latest/ml/model-registry/ shows them; nothing of Rayleigh is imported.
+"""MLflow's aliases on sqlite, as https://mlflow.org/docs/latest/ml/model-registry/ shows them.
 
-PYTHON registry_mlflow.py                            prints the version of MLflow, or nothing
-PYTHON registry_mlflow.py FOLDER SEED TURNS          promotes new versions; a JSON line for each one that MLflow acknowledged
-PYTHON registry_mlflow.py FOLDER                     prints what the registry says: its champion, and how many versions it has
+    PYTHON registry_mlflow.py                            prints the version of MLflow, or nothing
+    PYTHON registry_mlflow.py FOLDER SEED TURNS          promotes new versions; a JSON line for each one that MLflow acknowledged
+    PYTHON registry_mlflow.py FOLDER                     makes the registry if there is none; prints its champion and versions
+
+PYTHON is an interpreter with MLflow; it need not have Rayleigh, and nothing of Rayleigh is imported here.
 """
 
 # pyright: reportMissingImports=false
@@ -26,6 +28,9 @@ def main(words: list[str]) -> None:
 
     client = MlflowClient(tracking_uri=f"sqlite:///{words[0]}/mlflow.db", registry_uri=f"sqlite:///{words[0]}/mlflow.db")
 
+    with suppress(MlflowException):  # it is there
+        client.create_registered_model(MODEL)
+
     def champion() -> str | None:
         try:
             return client.get_model_version_by_alias(MODEL, ALIAS).version
@@ -36,8 +41,6 @@ def main(words: list[str]) -> None:
         count = len(client.search_model_versions(f"name='{MODEL}'", max_results=10_000))
         print(json.dumps({"champion": champion(), "versions": count}))
         return
-    with suppress(MlflowException):  # another process was first
-        client.create_registered_model(MODEL)
     for _ in range(int(words[2])):
         before = champion()
         made = client.create_model_version(MODEL, source=f"file://{words[0]}", run_id=None)

@@ -37,7 +37,7 @@ def start_peer(deployment: Deployment, pool: Pool, log: Path) -> Server:
     Its asynchronous engine computes in a process of its own, so what keeps our engine in the server's process is not set.
     """
     folder = Path(deployment.folder) / MODEL
-    model = within_positions(cast(VllmModel, deployment.student().model), model_size(folder))
+    model = cast(VllmModel, within_positions(cast(Model, deployment.student().model), model_size(folder)))
     arguments = {**engine_arguments(model, pool, folder), "served_model_name": PEER, "generation_config": "vllm"}
     del arguments["worker_extension_cls"]  # for the capture of distributions
     port = free_port()

@@ -36,7 +36,11 @@ DEFAULTS = {
         0.7,
         f"{TEACHER} is right on two of three reviews, and no check can tell: for labels that you rely on name a larger teacher.",
     ),
-    "rewriting": Defaults("Turn a short note into one polite sentence.", 0.7),
+    "rewriting": Defaults(
+        "Turn a short note into one polite sentence.",
+        0.7,
+        "A student of six layers does not learn from 72 notes to copy words that it never saw: add hundreds, or leave it more layers.",
+    ),
     "tool-use": Defaults(
         "Answer questions about a store room from its table and by computing.",
         0.6,

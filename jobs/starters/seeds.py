@@ -66,7 +66,7 @@ OBJECTS = (
     "radio", "basket", "letter", "jacket", "hammer", "helmet", "candle", "curtain", "keyboard", "monitor", "cabinet", "contract",
     "pillow", "magazine", "battery", "cable", "bucket", "scanner", "teapot", "wallet", "poster", "trailer", "vase",
 )  # fmt: skip
-"""So many that a student has to learn to copy: of nine it remembers each, and puts one of them where another was named."""
+"""So many that a student cannot remember each: what is asked for is to copy."""
 UNSEEN_OBJECTS = ("drill", "lantern", "calendar", "suitcase", "notebook", "toaster", "umbrella", "guitar")
 QUESTIONS = (
     Wording("pieces", "How many pieces are in bin {bin}?"),

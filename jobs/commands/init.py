@@ -31,9 +31,21 @@ class Defaults(NamedTuple):
 
 DEFAULTS = {
     "extraction": Defaults("Read the day and the time of an appointment out of a message.", 0.7),
-    "classification": Defaults("Say whether a hotel's review is praise or a complaint.", 0.7),
-    "rewriting": Defaults("Turn a short note into one polite sentence.", 0.7),
-    "tool-use": Defaults("Answer questions about a store room from its table and by computing.", 0.6),
+    "classification": Defaults(
+        "Say whether a hotel's review is praise or a complaint.",
+        0.7,
+        f"{TEACHER} is right on two of three reviews, and no check can tell: for labels that you rely on name a larger teacher.",
+    ),
+    "rewriting": Defaults(
+        "Turn a short note into one polite sentence.",
+        0.7,
+        "A student of six layers does not learn from 72 notes to copy words that it never saw: add hundreds, or leave it more layers.",
+    ),
+    "tool-use": Defaults(
+        "Answer questions about a store room from its table and by computing.",
+        0.6,
+        f"{TEACHER} looks up well and computes badly; the check of tools keeps what it got right. For more name a larger teacher.",
+    ),
     "reasoning": Defaults(
         "Solve a sum in words, and show the step.",
         0.5,

@@ -61,8 +61,13 @@ NOTES = (
 )
 UNSEEN_NOTES = (Wording("todo", "todo {day} - {verb} {thing}"),)
 VERBS = ("send", "fix", "order", "return", "check", "bring", "clean", "collect")
-OBJECTS = ("printer", "invoice", "parcel", "bicycle", "window", "kettle", "camera", "ticket", "blanket")
-UNSEEN_OBJECTS = ("drill", "lantern", "calendar", "suitcase")
+OBJECTS = (
+    "printer", "invoice", "parcel", "bicycle", "window", "kettle", "camera", "ticket", "blanket", "carpet", "mirror", "table",
+    "radio", "basket", "letter", "jacket", "hammer", "helmet", "candle", "curtain", "keyboard", "monitor", "cabinet", "contract",
+    "pillow", "magazine", "battery", "cable", "bucket", "scanner", "teapot", "wallet", "poster", "trailer", "vase",
+)  # fmt: skip
+"""So many that a student cannot remember each: what is asked for is to copy."""
+UNSEEN_OBJECTS = ("drill", "lantern", "calendar", "suitcase", "notebook", "toaster", "umbrella", "guitar")
 QUESTIONS = (
     Wording("pieces", "How many pieces are in bin {bin}?"),
     Wording("count", "Count the pieces of bin {bin}, please."),

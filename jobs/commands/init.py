@@ -39,7 +39,7 @@ DEFAULTS = {
     "rewriting": Defaults(
         "Turn a short note into one polite sentence.",
         0.7,
-        "A student of six layers does not learn from 72 notes to copy words that it never saw: add hundreds, or leave it more layers.",
+        "A student of six layers does not learn from 72 notes to copy unseen words: add hundreds, or leave it more layers.",
     ),
     "tool-use": Defaults(
         "Answer questions about a store room from its table and by computing.",

@@ -15,6 +15,8 @@ from tests.line.test_students import output, script
 
 NAME = "zero2"
 
+pytestmark = pytest.mark.chaos  # beside the kills on nodes that share no disk: minutes
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 30  # seconds that an idle connection stays open
 HEAD_BYTES = 64 * 1024  # of a request's line and headers
+LINGER = 2.0  # seconds that an ended connection is read on, so that its error reaches the caller
 MARGIN = 5.0  # seconds, beyond the deadline, for replies to leave when the server stops
 
 
@@ -41,9 +42,9 @@ class Config(uvicorn.Config):
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with a time and a size for the head of a request, and a limit of open connections.
 
-    A reply may come before the whole body, as to one that is too long. What is left of that is read and thrown away before the
+    A reply may come before the whole request, as to one that is too long. What is left of that is read and thrown away before the
     connection closes, for a while: to close it with unread data would reset it, and the caller would lose the reply (RFC 9112,
-    section 9.6).
+    section 9.6). Connections that are ended so do not count for the limit.
     """
 
     config: "Config"
@@ -55,7 +56,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         connections = self.config.limits.connections
-        if len(self.connections) > connections:
+        if len(self.connections) > connections and self._open() > connections:
             self._end(ApiError(503, "too_many_connections", f"More than {connections} connections are open.", retry_after=1))
         else:
             self._wait_for_head()
@@ -72,7 +73,7 @@ class Protocol(HttpToolsProtocol):
             self.head_bytes += len(data)
             if self.head_bytes > HEAD_BYTES + len(data):
                 self._end(ApiError(431, "head_too_large", f"The head of the request is longer than {HEAD_BYTES} bytes."))
-        if not self.transport.is_closing():
+        if not self.is_ending and not self.transport.is_closing():
             super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -107,6 +108,9 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._end(ApiError(400, "invalid_http", msg))
 
+    def _open(self) -> int:
+        return sum(not cast(Protocol, each).is_ending for each in self.connections)
+
     def _wait_for_head(self) -> None:
         head_seconds = self.config.limits.head_seconds
         late = ApiError(408, "request_timeout", f"The head of the request did not arrive within {head_seconds:g} s.")
@@ -125,16 +129,22 @@ class Protocol(HttpToolsProtocol):
             self.body_timer = None
 
     def _end(self, error: ApiError) -> None:
-        """Write an error and close the connection."""
+        """Write an error and close the connection, after what the caller still sends."""
         self._head_is_there()
-        if self.transport.is_closing():
+        if self.is_ending or self.transport.is_closing():
             return
+        self.is_ending = True
         body = json.dumps(error.body).encode()
         head = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **error.headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         with suppress(OSError):
             self.transport.write(f"HTTP/1.1 {error.status} Error\r\n{lines}\r\n".encode() + body)
-        self.transport.close()
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._body_is_there()
+        self.body_timer = self.loop.call_later(LINGER, self.transport.close)
 
 
 class Reading:

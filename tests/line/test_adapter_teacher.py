@@ -88,7 +88,7 @@ def greedy(model: Any, tokenizer: Any, prompts: list[list[int]]) -> list[list[in
 def test_lora_on_the_teacher_is_small_to_train_and_answers_alike_merged_and_unmerged(tmp_path: Path) -> None:
     source = locate("smollm2-135m-instruct", root=".", home=models_home())
     section = {"init": {"model": {"source": "smollm2-135m-instruct"}, "adapter": {"rank": 16, "merge": False}}}
-    spec: Any = SimpleNamespace(student=Student.model_validate({"name": "s", "dtype": "float32", **section}), source=str(source))
+    spec: Any = SimpleNamespace(student=Student.model_validate({"name": "s", "dtype": "float32", **section}), source_folder=source)
     pruned = initial(spec)
     whole = NUMBERS_PER_WEIGHT * 4 * pruned.source_parameters  # Adam in float32 over all weights of the teacher
     assert pruned.source_parameters > 130_000_000 and parameters(pruned.model) > pruned.source_parameters

@@ -140,6 +140,19 @@ def test_connections_beyond_the_limit_are_told_so_and_those_within_it_are_served
     assert port.task()[0] == 200
 
 
+def test_a_caller_that_is_slow_to_send_reads_why_its_connection_was_ended(port: Port) -> None:
+    idle = [port.connect() for _ in range(LIMITS.connections)]
+    time.sleep(0.1)
+    with port.connect() as beyond:
+        time.sleep(0.2)  # the server has ended the connection, and what comes now is unread
+        for part in (b"POST /v1/tasks/order HTTP/1.1\r\n", b"host: x\r\n"):
+            beyond.sendall(part)
+            time.sleep(0.1)
+        assert reply(beyond)[1]["error"]["code"] == "too_many_connections"
+    for connection in idle:
+        connection.close()
+
+
 def test_a_stop_answers_every_request_that_was_taken(port: Port, engine: Standin) -> None:
     engine.gate.clear()
     worker = port.app.service.worker

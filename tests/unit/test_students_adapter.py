@@ -42,7 +42,7 @@ def student(section: dict[str, Any], kind: dict[str, Any] | None = None, **chang
 
 
 def made(source: Path, one: Student) -> Any:
-    spec: Any = SimpleNamespace(student=one, source=str(source))
+    spec: Any = SimpleNamespace(student=one, source_folder=source)
     return initial(spec)
 
 

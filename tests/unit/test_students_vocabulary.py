@@ -185,7 +185,7 @@ def test_tokens_without_a_row_are_refused(folders: Any, tmp_path: Path) -> None:
 def test_trimmed_embeddings_are_frozen_as_ordered(tied: bool, frozen: bool, folders: Any, tmp_path: Path) -> None:
     source = written(world.write(world.KINDS["gpt2"](), tmp_path / "whole"), tied=tied)
     section = {"name": "s", "init": {"model": {"source": "x"}, "vocabulary": {}}, "freeze_embeddings": frozen}
-    spec: Any = SimpleNamespace(student=Student.model_validate(section), source=str(source))
+    spec: Any = SimpleNamespace(student=Student.model_validate(section), source_folder=source)
     made = initial(spec, preflight.load(folders["gpt2"][1]))
     embeddings, output = made.model.get_input_embeddings().weight, made.model.get_output_embeddings().weight
     assert (embeddings is output) is tied and embeddings.shape[0] == len(made.tokenizer)

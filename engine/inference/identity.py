@@ -1,15 +1,18 @@
 """The hash of all that an answer depends on besides its request; computed without loading the model."""
 
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
 import xxhash
 
 from engine.contract.models import Model
+from engine.errors import StorageError
 from engine.inference.weights import RemoteModel, Weights, local
 from engine.rows import content_id
+from engine.storage.folder import Folder
 
 SMALL = 32 * 2**20  # bytes; smaller files are hashed whole
 CONNECTION = {"url", "key_env", "retries", "deadline_seconds", "packages"}  # where an engine is does not change what it answers
@@ -20,10 +23,13 @@ SAMPLES, SAMPLE_BYTES = 64, 2**20  # of larger files: a 140 GB model takes a sec
 def identity(model: Model, place: Weights | None) -> str:
     """Return the hash of `model`: weights, tokenizer, chat template, dtype, context length and engine version.
 
-    The files of the model, which lie at `place`, are fetched to this node if need be: the hash is that of a local folder.
+    The hash of a model behind a URL is that of the same model in a local folder. Its samples are read from there, unless this node
+    has fetched it.
+
+    Raises:
+        StorageError: they cannot be read.
     """
-    folder = local(place)
-    weights = fingerprint(folder) if folder else model.path
+    weights = model.path if place is None else _fingerprint_at(place)
     unset = {name for name in ADDED if getattr(model, name, None) in (None, False)}
     return content_id(model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model))
 
@@ -32,7 +38,27 @@ def identity(model: Model, place: Weights | None) -> str:
 def fingerprint(folder: Path) -> str:
     """Return the hash of all files of a model folder; of large files only samples are read."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return content_id(*(part for path in files for part in (path.name, _digest(path))))
+    return content_id(*(part for path in files for part in (path.name, _digest(path.stat().st_size, partial(_read, path)))))
+
+
+def _fingerprint_at(place: Weights) -> str:
+    if isinstance(place, RemoteModel) and not place.cache.has(place.files):
+        return _remote_fingerprint(place)
+    return fingerprint(local(place))
+
+
+@cache
+def _remote_fingerprint(place: RemoteModel) -> str:
+    folder = Folder(place.url)
+    files = sorted((file.path, file.bytes) for file in place.files if "/" not in file.path)
+
+    def read(name: str, start: int, length: int) -> bytes:
+        return folder.fs.cat_file(f"{folder.path}/{name}", start=start, end=start + length) if length else b""
+
+    try:
+        return content_id(*(part for name, size in files for part in (name, _digest(size, partial(read, name)))))
+    except Exception as error:  # clients of stores raise classes of their own
+        raise StorageError(f"{place.url}: cannot be read: {error}. Check the address, the network and the keys.") from None
 
 
 def content_of(place: Weights) -> str:
@@ -42,17 +68,21 @@ def content_of(place: Weights) -> str:
     return fingerprint(local(place))
 
 
-def _digest(path: Path) -> str:
-    size = path.stat().st_size
+def _digest(size: int, read: Callable[[int, int], bytes]) -> str:
+    """Return the hash of a file of `size` bytes; `read` gives its bytes from a start, of a length."""
     digest = xxhash.xxh3_128(str(size).encode())
-    with path.open("rb") as file:
-        if size <= SMALL:
-            digest.update(file.read())
-        else:
-            for sample in range(SAMPLES):
-                file.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
-                digest.update(file.read(SAMPLE_BYTES))
+    if size <= SMALL:
+        digest.update(read(0, size))
+    else:
+        for sample in range(SAMPLES):
+            digest.update(read((size - SAMPLE_BYTES) * sample // (SAMPLES - 1), SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def _read(path: Path, start: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(length)
 
 
 def _engine_version(model: Model) -> str:

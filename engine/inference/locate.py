@@ -42,9 +42,15 @@ def find_tokenizer(path: str, *, root: str, cache: WeightsCache = DEFAULT) -> We
     """Return where every node finds the tokenizer, of a model that lies elsewhere, that a contract calls `path`.
 
     Raises:
+        ModelError: there is no file behind the URL.
         StorageError: the store of a URL cannot be reached.
     """
-    return _at(path, cache, heavy=False) if "://" in path else Path(root, path)
+    if "://" not in path:
+        return Path(root, path)
+    found = _at(path, cache, heavy=False)
+    if not found.files:
+        raise ModelError(f"tokenizer {path!r}: there is no file. Upload the tokenizer's files, or correct the URL.")
+    return found
 
 
 def peek(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Path:

@@ -79,8 +79,10 @@ def _ordered(lines: Sequence[RateLine], monitor: MonitorView | None) -> list[Rat
 
 def _times(first: float, last: float) -> Axis:
     """Return an axis of UTC times with three ticks: the ends and the middle."""
-    width = (last - first) or 1.0
+    width = last - first
     form = "%H:%M:%S" if width < 3600 else "%m-%d %H:%M"
+    if not width:
+        return Axis(lambda value: 0.5, [(first, time.strftime(form, time.gmtime(first)))], "UTC")
     ticks = [(value, time.strftime(form, time.gmtime(value))) for value in (first + width / 8, first + width / 2, last - width / 8)]
     return Axis(lambda value: (value - first) / width, ticks, "UTC")
 

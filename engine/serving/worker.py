@@ -82,6 +82,7 @@ class _Ticket:
     seconds: float = 0.0  # of the engine, shared with the others
     elapsed: float = 0.0  # of the clock since the others began, shared alike
     given_up: bool = False
+    measured: bool = False  # its time is in the pace
 
 
 class Worker:
@@ -127,6 +128,7 @@ class Worker:
         except TimeoutError:
             with self.changed:
                 self.pace.broken(ticket.elapsed)
+                ticket.measured = True
             raise Expired from None
         finally:
             if not ticket.future.done() or ticket.future.cancelled():
@@ -198,7 +200,8 @@ class Worker:
                 for ticket in given_up:
                     batcher.abort(ticket.name)
                     with self.changed:
-                        self.pace.given_up(ticket.elapsed)
+                        if not ticket.measured:
+                            self.pace.given_up(ticket.elapsed)
                         self.running.pop(ticket.name, None)
                 self._step(batcher, joining)
         except Exception as error:
@@ -208,17 +211,19 @@ class Worker:
 
     def _refuse_late(self) -> None:
         """Refuse those that wait and cannot be answered in time any more, as the engine is slower than was expected of it."""
-        now, kept = time.monotonic(), deque[_Ticket]()
+        now, kept, is_late = time.monotonic(), deque[_Ticket](), False
         for ticket in self.waiting:
             ahead = len(self.running) + len(kept)
             if ticket.given_up:
                 continue
             if ahead and now + self.pace.expected(ahead) > ticket.deadline:
-                self.pace.broken()
+                is_late = True
                 self._refuse(ticket, Busy(LATE, self.pace.retry_after(ahead)))
             else:
                 kept.append(ticket)
         self.waiting = kept
+        if is_late:
+            self.pace.broken()  # once: what refuses many at the same time is one change of the engine
 
     def _joining(self) -> list[_Ticket]:
         """Take as many requests from the queue as there are places; leave out those that nobody waits for any more."""

@@ -54,16 +54,14 @@ class NodeCache:
         for file in files:
             if PurePosixPath(file.path).is_absolute() or ".." in PurePosixPath(file.path).parts:
                 raise StorageError(f"{source}: found the file name {file.path!r}, expected one inside of the folder. Correct it.")
-        home = Path(self.folder).expanduser()
-        key = hashlib.sha256(json.dumps(sorted((file.path, file.sha256) for file in files)).encode()).hexdigest()[:32]
-        entry = _Entry(home, key, tuple(files))
+        entry, home = self._entry(files), Path(self.folder).expanduser()
         try:
             home.mkdir(parents=True, exist_ok=True)
             entry.hold()
             if entry.is_whole():
                 os.utime(entry.record)
                 return entry.folder
-            with FileLock(home / f"{key}.lock"):
+            with FileLock(home / f"{entry.key}.lock"):
                 if not entry.is_whole():
                     with FileLock(home / ".lock"):
                         self._make_room(home, entry, str(source))
@@ -75,6 +73,14 @@ class NodeCache:
             ) from None
         return entry.folder
 
+    def has(self, files: Sequence[FileEntry]) -> bool:
+        """Return whether the folder with `files` is there, so that `fetch` need not ask the store."""
+        return self._entry(files).is_whole()
+
+    def _entry(self, files: Sequence[FileEntry]) -> "_Entry":
+        key = hashlib.sha256(json.dumps(sorted((file.path, file.sha256) for file in files)).encode()).hexdigest()[:32]
+        return _Entry(Path(self.folder).expanduser(), key, tuple(files))
+
     def _make_room(self, home: Path, wanted: "_Entry", source: str) -> None:
         """Evict what was not used for longest until there is room for `wanted`, and note that it is coming."""
         limit = self.limit if self.limit is not None else shutil.disk_usage(home).total // 2
@@ -84,6 +90,7 @@ class NodeCache:
                 "the profile, or name a folder on a larger disk in weights_cache.folder."
             )
         others = [other for other in _entries(home) if other.key != wanted.key]
+        limit = min(limit, shutil.disk_usage(home).free + sum(other.bytes for other in others if other.folder.exists()))
         total = wanted.bytes + sum(other.bytes for other in others)
         for other in sorted(others, key=_Entry.last_used):
             if total <= limit:

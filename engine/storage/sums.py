@@ -15,6 +15,9 @@ from engine.records.record import FileEntry
 from engine.storage.folder import Folder
 from engine.storage.identity import TAGS
 
+NAMED = (*TAGS, "blob_id", "xet_hash")
+"""What stores call the content of a file, or when it was written."""
+
 SUMS = "SHA256SUMS"
 """File of hashes in the folder, as `sha256sum` writes it. Files that it does not name are not fetched."""
 WRITE = f"find . -type f ! -name {SUMS} -exec sha256sum {{}} + > {SUMS}"
@@ -26,7 +29,7 @@ def file_entries(folder: Folder, wanted: Callable[[str], bool], memo: str) -> tu
     """Return name, size and hash of those files of `folder` that are `wanted` by their names; () if there is no such folder.
 
     Hidden files do not count. The hashes are those of SHA256SUMS in the folder. Without it each file is read once; what was found
-    is kept in the folder `memo` of this node for as long as the files have the same sizes and tags.
+    is kept in the folder `memo` of this node for as long as the files have the same sizes and tags. Without tags it is read anew.
 
     Raises:
         StorageError: a file cannot be read, or SHA256SUMS names one that is not there or is not written as `sha256sum` does.
@@ -39,9 +42,11 @@ def file_entries(folder: Folder, wanted: Callable[[str], bool], memo: str) -> tu
                 f"{folder}: {SUMS} names {missing[0]}, which is not there; found {', '.join(sorted(listed))}. Upload it, or write "
                 f"{SUMS} anew: `{WRITE}`."
             )
-        return tuple(FileEntry(name, _size(listed[name]), given[name]) for name in sorted(given) if wanted(name))
+        return tuple(FileEntry(name, _size(folder, name, listed[name]), given[name]) for name in sorted(given) if wanted(name))
     chosen = {name: info for name, info in sorted(listed.items()) if wanted(name)}
-    tags = [[name, info.get("size"), *(str(info.get(tag)) for tag in TAGS)] for name, info in chosen.items()]
+    if not all(any(info.get(tag) for tag in NAMED) for info in chosen.values()):
+        return tuple(folder.measure(name) for name in chosen)
+    tags = [[name, info.get("size"), *(str(info.get(tag)) for tag in NAMED)] for name, info in chosen.items()]
     key = hashlib.sha256(json.dumps([folder.url, tags]).encode()).hexdigest()[:32]
     file = Path(memo).expanduser() / f"{key}.sums"
     try:
@@ -70,12 +75,21 @@ def _listed(folder: Folder) -> dict[str, Json]:
     except Exception as error:  # clients of stores raise classes of their own
         raise StorageError(f"{folder}: cannot be listed: {error}. Check the address, the network and the keys.") from None
     named = {path.removeprefix(folder.path).lstrip("/"): info for path, info in found.items()}
-    return {name: info for name, info in named.items() if name and not any(part.startswith(".") for part in name.split("/"))}
+    return {name: info for name, info in named.items() if name and not _is_hidden(name)}
 
 
-def _size(info: Json) -> int:
-    """Return the bytes of a file, of what its store says of it."""
-    return int(info.get("size") or 0)
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _size(folder: Folder, name: str, info: Json) -> int:
+    """Return the bytes of a file; `info` is what its store says of it in a list, which may lack them."""
+    size = info.get("size")
+    if size is None:
+        size = folder.fs.info(f"{folder.path}/{name}").get("size")
+    if size is None:
+        raise StorageError(f"{folder}/{name}: the store does not tell its size. Put the model behind a store that does.")
+    return int(size)
 
 
 def _parsed(folder: Folder) -> dict[str, str]:
@@ -91,4 +105,4 @@ def _parsed(folder: Folder) -> dict[str, str]:
                 )
             sums[found[2].removeprefix("./")] = found[1].lower()
     sums.pop(SUMS, None)  # a shell may have listed it while it was being written
-    return sums
+    return {name: digest for name, digest in sums.items() if not _is_hidden(name)}

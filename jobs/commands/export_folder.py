@@ -20,7 +20,9 @@ def final_folder(out: str) -> Path:
     """
     if "://" in out:
         raise InputError(f"export {out}: found a URL, expected a folder on a disk; copy it from there.")
-    target = Path(out).expanduser().absolute()
+    target = Path(os.path.abspath(Path(out).expanduser()))
+    if target == Path.cwd():
+        raise InputError(f"export {out}: is the current folder, which would be replaced under your shell. Name another one.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"export {out}: exists and is not empty, expected a new folder. Nothing is overwritten.")
     return target

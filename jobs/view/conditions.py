@@ -76,6 +76,11 @@ def behind_of(ask: Ask, types: Mapping[str, str]) -> tuple[str, list[Any]]:
     return f"({name} {sign} {typed} or {name} is null or ({name} = {typed} and {behind}))", [value, value, *places]
 
 
+def is_in_nulls(ask: Ask) -> bool:
+    """Return whether the page before ended in the rows without a value of `ask.sort`, which are last."""
+    return bool(ask.sort and ask.after) and json.loads(ask.after)[0] is None
+
+
 def quoted(name: str) -> str:
     """Return a name as SQL."""
     return '"' + name.replace('"', '""') + '"'

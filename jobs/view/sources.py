@@ -3,6 +3,7 @@ artifact of theirs changes."""
 
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,6 +148,8 @@ class Sources:
         self.root = workspace.run_folder(str(root))
         self._known: dict[str, Found] = {}
         self._open: dict[str, tuple[object, float, Open]] = {}
+        self._opened = weakref.WeakSet[Open]()
+        """Also those that were replaced or pushed out, which a request may still read."""
         self._lock = threading.Lock()
 
     def runs(self) -> list[Found]:
@@ -186,6 +189,7 @@ class Sources:
         with self._lock:
             kept = self._open.pop(key, None)
             opened = kept[2] if kept and kept[0] == stamp else Open(run)
+            self._opened.add(opened)
             self._open[key] = (stamp, time.monotonic(), opened)
             while len(self._open) > MOST_OPEN:
                 self._open.pop(next(iter(self._open)))
@@ -198,7 +202,7 @@ class Sources:
 
     def close(self) -> None:
         """Close all opened runs; nothing may be asked any more."""
-        for _, _, opened in self._open.values():
+        for opened in list(self._opened):
             opened.close()
 
     def _is_fresh(self, key: str) -> bool:

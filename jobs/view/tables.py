@@ -18,7 +18,7 @@ from engine.rows import TABLES, VERSION, Row
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
 from jobs.commands.sql import migrated_shards
-from jobs.view.conditions import Ask, behind_of, quoted, text_of, where_of
+from jobs.view.conditions import Ask, behind_of, is_in_nulls, quoted, text_of, where_of
 
 PAGE = 50  # rows
 CLIPPED = 240  # characters of a cell; the page of the row has all
@@ -44,7 +44,7 @@ LISTED = (
     "confidence_tier",
 )  # fmt: skip
 """Columns with few values, which get a list in the form; MOST_VALUES at most."""
-LATE = "set global late_materialization_max_rows = 1000"  # more than a page; not `global`, a cursor would have the default of 50
+LATE = "set global late_materialization_max_rows = 1000"  # more than a page; a cursor does not inherit what is not global
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE")
 SCALARS = (*NUMBERS, "VARCHAR", "BOOLEAN")
 
@@ -158,13 +158,14 @@ class Table:
         self._check(ask)
         columns, (where, values) = self.shown(ask.every), where_of(ask, self.types)
         behind, more = behind_of(ask, self.types)
-        sort = quoted(ask.sort) if ask.sort else "0"
+        in_nulls = is_in_nulls(ask)  # they are ordered by place alone, as a table without a sort
+        sort = "null" if in_nulls else quoted(ask.sort) if ask.sort else "0"
         cells = [_clipped(name, self.types[name]) for name in columns]
         key = f"{quoted(self.id)}" if self.id else "file_index || '.' || file_row_number"
-        order = f"order by {sort} {'desc' if ask.down else 'asc'} nulls last, file_index, file_row_number" if ask.sort else ""
+        order = f"order by {sort} {'desc' if ask.down else 'asc'} nulls last, file_index, file_row_number"
         query = (
             f"select {key}, {sort}, file_index, file_row_number, {', '.join(cells)} from {self._source} "
-            f"where {where} and {behind} {order} limit {PAGE + 1}"
+            f"where {where} and {behind} {order if ask.sort and not in_nulls else ''} limit {PAGE + 1}"
         )
         found = self._all(query, [*values, *more])
         last = found[PAGE - 1] if len(found) > PAGE else None
@@ -242,7 +243,12 @@ class Table:
             raise InputError(f"{', '.join(unknown)}: is no number in {self.name}, so it has no least and no most.")
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self.connection.cursor().execute(query, list(values)).fetchall()
+        try:
+            return self.connection.cursor().execute(query, list(values)).fetchall()
+        except duckdb.ConversionException as error:
+            raise InputError(
+                f"{self.name}: found a value that its column cannot have: {error}. Correct it in the address."
+            ) from None
 
 
 def warm_up() -> None:

@@ -153,6 +153,11 @@ def test_folder_that_is_not_empty_is_not_touched(run, tmp_path):
     assert "expected a folder on a disk" in ask(run, "csv", "s3://bucket/out", code=1)
 
 
+def test_current_folder_is_not_replaced_under_the_shell(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "is the current folder" in ask(run, "csv", ".", code=1) and "is the current folder" in ask(run, "csv", "new/..", code=1)
+
+
 def test_fault_half_way_leaves_nothing(run, tmp_path, monkeypatch):
     from jobs.commands import export_files
 

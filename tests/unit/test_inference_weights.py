@@ -55,7 +55,16 @@ def test_model_behind_a_url_is_that_of_a_local_folder(folder, url, cache):
     place = find(url, cache)
     assert names(cache) == []  # the driver has fetched nothing
     assert identity(MODEL, place) == identity(MODEL, folder)  # so what was paid for with one is found with the other
-    assert names(cache) == sorted(FILES)
+    assert names(cache) == []  # samples were read behind the URL
+    local(place)
+    assert names(cache) == sorted(FILES) and identity(MODEL, place) == identity(MODEL, folder)
+
+
+def test_large_file_behind_a_url_has_the_hash_of_the_local_one(folder, url, cache):
+    large = bytes(range(256)) * (140 * 1024) + b"end"  # 35 MiB, of which samples are read
+    (folder / "model.safetensors").write_bytes(large)
+    Folder(url).write("model.safetensors", large)
+    assert identity(MODEL, find(url, cache)) == identity(MODEL, folder) and names(cache) == []
 
 
 def test_place_of_a_model_is_sent_to_workers(url, cache):
@@ -81,6 +90,8 @@ def test_url_without_a_model_says_what_is_there(url, cache):
         find(url, cache)
     with pytest.raises(ModelError, match=r"/gone': found no file, expected"):
         find(f"{url}/gone", cache)
+    with pytest.raises(ModelError, match=r"tokenizer '.*/gone': there is no file"):
+        locate.find_tokenizer(f"{url}/gone", root="/nowhere", cache=cache)
 
 
 def test_url_of_an_unknown_kind_says_so(cache):

@@ -294,7 +294,7 @@ def test_those_that_wait_are_refused_once_the_engine_is_too_slow_for_them(releas
             worker = server.app.service.worker
             server.engine.gate.clear()
             sent = [asyncio.ensure_future(server.task({"text": str(number)})) for number in range(6)]
-            await server.until(lambda: len(worker.running) + len(worker.waiting) == 6)
+            await server.until(lambda: (len(worker.running), len(worker.waiting)) == (1, 5))
             worker.pace.seconds = 15.0  # it was faster when they were admitted
             started = time.monotonic()
             server.engine.gate.set()

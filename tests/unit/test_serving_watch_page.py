@@ -62,6 +62,14 @@ def test_page_before_anything_was_answered_and_while_a_baseline_is_gathered(tmp_
     assert "3 requests so far" in page.read_text()
 
 
+def test_one_request_is_in_the_middle_of_its_chart(tmp_path: Path) -> None:
+    page = tmp_path / "out.html"
+    write(tmp_path / "one", [row(1)])
+    watch(str(tmp_path / "one"), Order(page=str(page)), lambda view: None, once=True)
+    places = [float(each) for each in re.findall(r'class="tick" x="(-?[\d.]+)%', page.read_text())]
+    assert places and all(0 <= place <= 100 for place in places)
+
+
 def test_page_that_cannot_be_written_is_an_error_of_the_user(tmp_path: Path) -> None:
     write(tmp_path / "few", [row(1)])
     with pytest.raises(InputError, match=r"--page .*nowhere.*cannot be written"):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import time
 
 import pytest
@@ -27,7 +28,7 @@ def store(folder, **files):
 
 
 def entries(source):
-    return file_entries(source, lambda name: True, "unused")
+    return file_entries(source, lambda name: True, f"{source.path}.sums")
 
 
 def fetched(source, cache, gets):
@@ -178,6 +179,16 @@ def test_model_that_is_larger_than_the_cache_is_refused_before_anything_is_evict
     assert len(list(cache_files(cache, "weights"))) == 1
 
 
+def test_what_is_not_in_use_makes_room_on_a_disk_that_others_have_filled(tmp_path, model, monkeypatch):
+    cache = NodeCache(str(tmp_path / "cache"))
+    old = store(tmp_path / "old", **{"old.bin": b"o" * 3000})
+    in_process(cache.fetch, old, entries(old))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+    new = cache.fetch(model, entries(model))
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == [new.name]
+
+
 def test_reservation_of_a_killed_download_is_no_loss_of_room(tmp_path, model):
     cache, ready = NodeCache(str(tmp_path / "cache"), limit=3500), FORK.Event()
     process = FORK.Process(target=hang, args=(model, cache, ready))
@@ -230,6 +241,22 @@ def test_hashes_without_a_file_of_sums_are_measured_once(tmp_path, monkeypatch):
     monkeypatch.undo()
     source.write("weights", b"v")
     assert file_entries(source, lambda name: True, memo) != first
+
+
+def test_store_that_tells_neither_tag_nor_time_is_read_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.storage.sums.NAMED", ())
+    source, memo = store(tmp_path / "store", weights=b"w"), str(tmp_path / "memo")
+    first = file_entries(source, lambda name: True, memo)
+    source.write("weights", b"v")  # of the same size
+    assert file_entries(source, lambda name: True, memo) != first
+
+
+def test_hidden_files_count_neither_in_the_store_nor_in_the_sums(model):
+    before = entries(model)
+    model.write(".gitattributes", b"x")
+    lines = [f"{file.sha256}  ./{file.path}" for file in before] + [f"{'0' * 64}  ./.gitattributes"]
+    model.write(SUMS, "\n".join(lines).encode())
+    assert entries(model) == before
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "tied", tied=True)
     write(root / "headless", saved=without("lm_head.weight"))
     write(root / "holes", saved=without("model.layers.2.mlp.up_proj.weight"))
+    write(root / "front", saved=lambda tensors: {name: each for name, each in tensors.items() if ".layers." not in name})
     write(root / "short")
     file = root / "short" / weights.WHOLE
     file.write_bytes(file.read_bytes()[:-8])
@@ -116,6 +117,7 @@ def source(name: str) -> str:
             "init.adapter.targets: lm_head shares its weights with another layer",
         ),
         ((source("headless"),), "its files lack lm_head.weight, which would begin with random numbers. If its output layer is"),
+        ((source("front"),), "its files lack layers.0.*, layers.1.*, layers.2.*"),
         ((source("holes"),), "its files lack layers.2.mlp.up_proj.weight, which would begin with random numbers. Copy the"),
         ((source("short"),), "short/model.safetensors: cannot be read: "),
         ((source("shards"),), "shards/gone.safetensors: cannot be read: "),

@@ -67,14 +67,14 @@ def browser(tmp_path):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """A table of several shards, with ties, nulls and NaN in the column that is sorted by, and its rows in their order."""
+    """A table of several shards, with ties, pages of nulls and NaN in the column that is sorted by, and its rows in their order."""
     artifact, rows = _many(tmp_path_factory.mktemp("many"))
     return Table(artifact, "candidates"), rows
 
 
 def _many(home: Path) -> tuple[Any, list[Row]]:
     pick = random.Random(3)
-    confidences = [None, math.nan, 0.0, 0.25, 0.5, 0.75, 1.0]
+    confidences = [*[None] * 12, math.nan, 0.0, 0.25, 0.5, 0.75, 1.0]
     rows = [
         {
             "answer_id": f"{pick.getrandbits(64):016x}", "text": f"text {number} {pick.choice(('Apple', 'pear'))}", "answer": "a",

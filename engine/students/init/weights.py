@@ -36,8 +36,9 @@ def check_files(folder: Path) -> None:
     count = config["num_hidden_layers"]
     found = {(int(match[1]), match[2]) for match in map(LAYER.search, names) if match}
     seen = Counter(name for index, name in found if index < count)
-    usual = sorted(name for name, layers in seen.items() if 2 * layers >= count)  # a tensor that one layer alone has is not read
-    lacking = [f"layers.{index}.{name}" for index in range(count) for name in usual if (index, name) not in found]
+    present = len({index for index, _ in found if index < count})
+    usual = sorted(name for name, layers in seen.items() if 2 * layers >= present)  # a tensor that one layer alone has is not read
+    lacking = [f"layers.{index}.{name}" for index in range(count) for name in usual or ["*"] if (index, name) not in found]
     if not config.get("tie_word_embeddings", config["model_type"] in TIED) and OUTPUT not in names:
         lacking.append(OUTPUT)
     check_missing(folder, lacking)

@@ -219,7 +219,7 @@ def _captured(work: Workspace, scratch: Path) -> str:
     model = next((each.model for each in work.contract.teachers.models if isinstance(each.model, VllmModel)), None)
     if model is None:
         raise InputError(f"{work.folder}: has no capture, and no teacher of type vllm from whose tokenizer one could be made up.")
-    weights = locate(model.path, root=work.root, home=work.models)
+    weights = locate(model.path, root=work.root, home=work.models, cache=work.profile.weights_cache)
     made = train_capture.capture(workspace.finished(work.folder, "dataset"), model, weights, Folder(str(scratch / "capture")))
     return made.folder.path
 

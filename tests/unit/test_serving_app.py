@@ -11,6 +11,7 @@ from serving_world import ANSWER, ASK, SCHEMA, SYSTEM, Standin, error_of, servin
 
 from engine.inference.engine import Completion
 from engine.serving.body import Limits
+from engine.serving.pace import LEAST_CAUTION
 from engine.serving.router import Answer, Asked, Decision
 from engine.serving.worker import Busy
 
@@ -304,6 +305,7 @@ def test_those_that_wait_are_refused_once_the_engine_is_too_slow_for_them(releas
             assert all(error_of(reply)[1] == "queue_full" and int(reply.headers["retry-after"]) >= 1 for reply in refused)
             assert "deadline" in refused[0].json()["error"]["message"] and time.monotonic() - started < 15
             assert len(server.engine.requests) == 3  # the warm-up, and those that were answered
+            assert worker.pace.caution < LEAST_CAUTION * 1.1  # four were refused by one change of the engine
 
     asyncio.run(run())
 

@@ -101,8 +101,8 @@ class NodeCache:
         if total > limit:
             raise StorageError(
                 f"{source} has {_gib(wanted.bytes)}, and the cache in {home} has no room for it: of {_gib(limit)} "
-                f"{_gib(total - wanted.bytes)} are in use by processes of this node. Raise weights_cache.gib of the profile, or "
-                "run fewer models at the same time."
+                f"{_gib(total - wanted.bytes)} are in use by processes of this node. Raise weights_cache.gib of the profile, "
+                "free space on its disk, or run fewer models at the same time."
             )
         wanted.note()
 

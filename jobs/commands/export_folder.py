@@ -16,7 +16,7 @@ def final_folder(out: str) -> Path:
     """Return the absolute path of `out`.
 
     Raises:
-        InputError: it is a URL, a file, or a folder that is not empty.
+        InputError: it is a URL, a file, the current folder, or one that is not empty.
     """
     if "://" in out:
         raise InputError(f"export {out}: found a URL, expected a folder on a disk; copy it from there.")

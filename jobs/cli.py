@@ -90,12 +90,13 @@ def check(
     """Validate CONTRACT, and check that its files and models are there."""
     from pathlib import Path
 
-    from engine.contract import load_contract, load_profile
-    from jobs import workspace
+    from engine.contract.load import load_contract
+    from engine.contract.profile import load_profile
+    from jobs import places
     from jobs.commands import check, check_capture, check_schemas
 
     loaded = load_contract(Path(contract), changes or [])
-    check.verify(loaded.contract, root=str(loaded.root), models=workspace.models_home())
+    check.verify(loaded.contract, root=str(loaded.root), models=places.models_home())
     check.verify_sources(loaded.contract, root=str(loaded.root))
     servers = check_schemas.ask_servers(loaded.contract) if ask else check_schemas.unasked_servers(loaded.contract)
     servers += check_capture.ask_captured(loaded.contract, root=str(loaded.root)) if ask else []
@@ -104,7 +105,7 @@ def check(
         from jobs.commands.check_nodes import check_nodes
         from jobs.commands.check_placement import check_placement
 
-        found = load_profile(workspace.profile_path(profile or "laptop"))
+        found = load_profile(places.profile_path(profile or "laptop"))
         parts = [text, check_nodes(loaded.contract, found), check_placement(loaded.contract, found, nodes)]
         text = "\n\n".join(filter(None, parts))
     show(loaded.contract.model_dump(mode="json"), text, as_json)

@@ -14,7 +14,7 @@ A job opens the artifacts of the jobs that it `needs`. The sections of the contr
 a command, not a job: `rayleigh promote` reads the reports, and no job depends on it.
 """
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.students import PLACEMENT
 from engine.rows import PROMPT_DROPS, REJECTED, WITHDRAWN
 from engine.runs.job import Job

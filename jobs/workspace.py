@@ -12,19 +12,21 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from engine.contract import Contract, Profile, load_contract, load_profile
+from engine.contract.contract import Contract
+from engine.contract.load import load_contract
+from engine.contract.profile import Profile, load_profile
 from engine.contract.renames import promoted
-from engine.errors import ContractError, MissingArtifact, StorageError
+from engine.errors import MissingArtifact, StorageError
 from engine.records.run import RUN_VERSION, RunRecord
 from engine.release.registry import default_registry
 from engine.runs.job import Job, JobContext
 from engine.storage.artifact import Artifact, ArtifactWriter, load_artifact
 from engine.storage.folder import Folder
+from jobs.places import models_home, profile_path, run_folder
 
 RUN = "run.json"
 NEW_RUN = "Use a new run folder"
 M = TypeVar("M", bound=BaseModel)
-PROFILES = Path(__file__).parents[1] / "cluster" / "profiles"
 
 
 @dataclass(frozen=True)
@@ -148,18 +150,6 @@ def _readable(path: str, advice: str) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be read by this version: {why}. {advice}.") from None
 
 
-def run_folder(run: str) -> Folder:
-    """Return the folder of a run: an fsspec URL, or a local path made absolute, as workers have another working directory.
-
-    Raises:
-        StorageError: the URL cannot be opened.
-    """
-    try:
-        return Folder(run if "://" in run else str(Path(run).expanduser().absolute()))
-    except (ValueError, ImportError) as error:
-        raise StorageError(f"{run}: cannot be opened: {error}.") from None
-
-
 def registry(path: str | None, run: Folder | None) -> str:
     """Return the folder of the registry: `path`, by default next to the run folder, or in runs/ if there is no run."""
     if path is None and run is not None:
@@ -173,26 +163,6 @@ def contract_of(name: str) -> tuple[str, Folder | None]:
         return name, None
     work = reopen(name)
     return work.contract.name, work.folder
-
-
-def models_home() -> str:
-    """Return the folder of unpacked models: $RAYLEIGH_MODELS, or ~/.cache/rayleigh/models."""
-    return os.environ.get("RAYLEIGH_MODELS") or str(Path.home() / ".cache" / "rayleigh" / "models")
-
-
-def profile_path(name: str) -> Path:
-    """Return the file of the profile called `name`, which may also be a path.
-
-    Raises:
-        ContractError: no profile has that name.
-    """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    path = PROFILES / f"{name}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml"))) or f"none, {PROFILES} is not there"
-        raise ContractError(f"--profile {name}: there is no such profile. Known: {names}. Or give the path of a YAML file.")
-    return path
 
 
 @contextmanager

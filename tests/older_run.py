@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from engine.contract.load import read_yaml
 from engine.contract.renames import renamed_in
+from engine.contract.sections import read_yaml
 
 PACKED = Path(__file__).parent / "data" / "run-v3.tar.xz"
 

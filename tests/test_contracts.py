@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.contract import load_contract, load_profile
+from engine.contract.load import load_contract
+from engine.contract.profile import load_profile
 from jobs.commands import check
 from jobs.pipeline import pipeline
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from engine.contract.base import Name, Positive, Section
-from engine.contract.load import parse, read_yaml
+from engine.contract.sections import parse, read_yaml
 
 BLOCKS_EACH = 32  # blocks per actor, if there are so many batches: then all actors end at about the same time
 BLOCK_ROWS = 2048  # answers per block at most: a shard of 0.3 MB if they are short, of 80 MB if all are as long as allowed

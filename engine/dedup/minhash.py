@@ -106,6 +106,11 @@ def _optimum(threshold: float, num_perm: int) -> Bands:
     return min(every, key=weight)
 
 
+def load() -> None:
+    """Load the kernel, and what numba loads with its first function."""
+    band_keys(np.empty((0, 1), np.uint32), Bands(1, 1))
+
+
 def warm_up() -> None:
     """Compile the kernel and write its machine code to the cache, so that no later task waits some seconds for it."""
     texts, copies = pa.array(["a", "\u00e4"]), Copies()

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from engine.contract import Contract, Profile
-from engine.contract.profile import Pool
+from engine.contract.contract import Contract
+from engine.contract.profile import Pool, Profile
 
 Resources = Mapping[str, float]
 KINDS = ("CPU", "GPU")

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray._private.state import state
 
-from engine.contract import Profile
+from engine.contract.profile import Profile
 from engine.distributed.placement import Group, declared
 from engine.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.gate import Gate
 from engine.contract.init import ChampionRelease, Init
 from engine.contract.prompts import Source

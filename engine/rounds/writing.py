@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.synthesize import CounterExample, Synthesis, supports_counter_examples
 from engine.records.rounds import WeakSlice, WrittenShare
 from engine.rounds.quotas import divide

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.errors import InputError, MissingArtifact, RayleighError, RecipeMismatch
 from engine.records.base import Json
 from engine.runs.recipe import changes, identify, imported, recipe_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.renames import promoted
 from engine.records.base import Json
 from engine.records.record import ArtifactRecord, Identity

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.contract import Contract
 from engine.contract.budget import Price
+from engine.contract.contract import Contract
 from engine.contract.evaluation import Nearest, Rules
 from engine.contract.models import LlamaCppModel, Model
 from engine.contract.prompts import Entity

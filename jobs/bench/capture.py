@@ -17,15 +17,15 @@ import pyarrow as pa
 
 from engine.capture.capturer import JOINED, Capturer, CaptureSpec
 from engine.capture.summary import summary
-from engine.contract import load_profile
 from engine.contract.capture import Capture
 from engine.contract.models import VllmModel
+from engine.contract.profile import load_profile
 from engine.inference.client import ClientSpec
 from engine.records.base import Record
 from engine.rows import Row, content_id
 from engine.storage.folder import Folder
 from engine.storage.shards import parquet_bytes
-from jobs import workspace
+from jobs import places
 from jobs.bench import smoke, turns
 from jobs.bench.turns import WARM_UP, Round
 from jobs.terminal.environment import set_environment
@@ -63,7 +63,7 @@ class CaptureBench(Record):
 
 def bench(examples: int, rounds: int, *, profile: str) -> CaptureBench:
     """Measure `rounds` turns of each way on `examples` examples."""
-    where = str(workspace.profile_path(profile))
+    where = str(places.profile_path(profile))
     set_environment(load_profile(Path(where)))
     worker = turns.Worker(side, examples, where, pool="teacher")
     measured = [{way: worker.round(1 + number * len(WAYS) + at) for at, way in enumerate(WAYS)} for number in range(rounds)]

@@ -19,7 +19,7 @@ import numpy as np
 from engine.errors import InputError, RayleighError
 from engine.rows import PREDICTION, Row
 from engine.stats.intervals import wilson
-from jobs import workspace
+from jobs import places, workspace
 from jobs.terminal.console import columns
 
 OUT_OF_SCOPE = "out of scope"
@@ -110,7 +110,7 @@ def best_threshold(validation: Answered) -> float:
 
 def scores(run: str) -> Iterator[list[str]]:
     """Yield a line for each model of the report of `run`, as it answers and with a threshold: model, rule, both shares."""
-    reports = workspace.finished(workspace.run_folder(run), "reports")
+    reports = workspace.finished(places.run_folder(run), "reports")
     names = ["model", "scenario", "answer", "reference", "confidence"]
     rows = reports.read("predictions", PREDICTION, names).to_pylist()
     for model in dict.fromkeys(row["model"] for row in rows):

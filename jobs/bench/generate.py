@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from engine.contract import load_profile
+from engine.contract.profile import load_profile
 from engine.inference.engine import Request, instruct
 from engine.records.base import Record
 from engine.rows import PROMPT, Row, content_id, from_rows
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.bench import smoke, turns
 from jobs.bench.turns import RunTasks, Throughput, serve
 from jobs.bench.watch import put_artifact, run_candidates
@@ -65,7 +65,7 @@ class GenerateBench(Record):
 
 def bench(prompts: int, rounds: int, *, profile: str) -> GenerateBench:
     """Measure `rounds` rounds of `prompts` prompts, then two whole jobs."""
-    where = str(workspace.profile_path(profile))
+    where = str(places.profile_path(profile))
     of_bare, of_stage, ratio_of_stage = turns.take_turns(bare, stage, prompts, rounds, profile=where, pool="teacher")
     of_plain, _, spans = turns.take_turns(plain, stage, prompts, rounds, profile=where, pool="teacher")
     direct, judged = (_job(prompts, mode, where) for mode in ("direct", "judged"))

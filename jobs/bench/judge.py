@@ -17,12 +17,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.contract import Contract, Profile, load_profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile, load_profile
 from engine.inference.engine import Chat
 from engine.records.base import Record
 from engine.rows import ANSWER, CANDIDATE, PROMPT, Row, add, content_id, from_rows
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.bench import smoke, turns
 from jobs.bench.turns import RunTasks, Throughput, serve
 from jobs.bench.watch import put_artifact, rayleigh
@@ -56,7 +57,7 @@ class JudgeBench(Record):
 
 def bench(answers: int, rounds: int, *, profile: str) -> JudgeBench:
     """Measure `rounds` rounds of `answers` answers, then a whole job."""
-    where = str(workspace.profile_path(profile))
+    where = str(places.profile_path(profile))
     of_bare, of_stage, ratio = turns.take_turns(bare, stage, answers, rounds, profile=where, pool="judge")
     job = _job(answers, where)
     ratios = Ratio(stage=ratio, job=round(job.per_second / of_bare.per_second, 3))

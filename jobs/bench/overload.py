@@ -20,7 +20,7 @@ import numpy as np
 from engine.contract.profile import load_profile
 from engine.records.base import Record
 from engine.serving.deployment import Deployment
-from jobs import workspace
+from jobs import places
 from jobs.bench import smoke
 from jobs.bench.hostile import Attack, SlowConnections, attack, open_slowly
 from jobs.bench.load import Call, Sent, Server, client_of, rayleigh_serve, send_at_rate, send_waiting
@@ -132,8 +132,8 @@ def served(release: str, profile: str) -> tuple[Deployment, int]:
     Raises:
         MissingArtifact: there is none.
     """
-    folder, student = release_of(workspace.run_folder(release))
-    return deployment_of(folder), load_profile(workspace.profile_path(profile)).evaluator_of(student).max_num_seqs
+    folder, student = release_of(places.run_folder(release))
+    return deployment_of(folder), load_profile(places.profile_path(profile)).evaluator_of(student).max_num_seqs
 
 
 def calls_of(deployment: Deployment, texts: Sequence[str]) -> list[Call]:

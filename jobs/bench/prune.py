@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from engine.contract import load_profile
 from engine.contract.init import Init
+from engine.contract.profile import load_profile
 from engine.contract.shrink import Shrink
 from engine.contract.students import Student
 from engine.errors import InputError
@@ -28,7 +28,7 @@ from engine.runs.job import Job, JobContext, run_pipeline, unfinished
 from engine.stats.bootstrap import TwoWayBootstrap
 from engine.storage.artifact import RowCounts, load_artifact
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.pipeline import student_job, tokens_job
 from jobs.terminal.console import Console, columns, interval
 from jobs.workspace import Workspace
@@ -94,7 +94,7 @@ def bench(run: str, work: str, *, student: str, order: Order, profile: str) -> P
         raise InputError(f"--student: found {student!r}, expected one with init.prune: {', '.join(names) or 'there is none'}.")
     for name in INPUTS:
         copy_artifact(workspace.finished(there.folder, name).folder, where / name)
-    there = replace(there, folder=where, profile=load_profile(workspace.profile_path(profile)))
+    there = replace(there, folder=where, profile=load_profile(places.profile_path(profile)))
     chosen, seeds = there.contract.student(student), range(order.seeds)
     by_hand = [copy(chosen, BY_HAND, seed, order) for seed in seeds]
     with workspace.locked(where):

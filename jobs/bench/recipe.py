@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.contract import load_profile
+from engine.contract.profile import load_profile
 from engine.records.student import StudentMetrics
 from engine.runs.job import Job, run_pipeline, unfinished
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.bench import recipe_answers, recipe_table
 from jobs.bench.recipe_answers import BATCH, TeacherSizes
 from jobs.bench.recipe_jobs import STUDENTS, Jobs, Task, by_group, mails, side_by_side
@@ -96,7 +96,7 @@ def _write(result: RecipeBench, here: Workspace, console: Console) -> None:
 
 
 def _workspace(run: Workspace, first: Variant, work: str, profile: str) -> Workspace:
-    loaded = load_profile(workspace.profile_path(profile))
+    loaded = load_profile(places.profile_path(profile))
     pool = loaded.evaluator.model_copy(update={"batch": max(BATCH, loaded.evaluator.batch)})
     folder = Folder(os.path.abspath(work))
     update = {"evaluator": pool, "ledger": loaded.ledger or f"{folder}/ledger"}  # a capture is paid once for all groups

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.errors import InputError
 from engine.rows import Row
 from engine.runs.job import SIGNAL_SECONDS, Job, JobContext, run_pipeline

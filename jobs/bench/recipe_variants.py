@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.contract import Contract, load_contract
+from engine.contract.contract import Contract
+from engine.contract.load import load_contract
 from engine.contract.renames import older_json
 from engine.contract.students import PLACEMENT, Student
 from engine.errors import ContractError, InputError

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from engine.contract import load_profile
 from engine.contract.curation import Pick, Semantic
+from engine.contract.profile import load_profile
 from engine.distributed import ray_options
 from engine.inference.locate import locate
 from engine.records.base import Record
-from jobs import workspace
+from jobs import places
 from jobs.terminal.console import columns
 
 PHRASES = Path(__file__).with_name("semantic.yaml")
@@ -93,8 +93,8 @@ class SemanticBench(Planted):
 
 def bench(texts: int, rounds: int, *, profile: str) -> SemanticBench:
     """Measure in a process of its own, whose environment is that of an embedder's actor."""
-    environment = ray_options.environment(load_profile(workspace.profile_path(profile)).embedder)
-    folder = locate(Semantic().model, root=".", home=workspace.models_home())
+    environment = ray_options.environment(load_profile(places.profile_path(profile)).embedder)
+    folder = locate(Semantic().model, root=".", home=places.models_home())
     with ProcessPoolExecutor(1, get_context("spawn"), _set, (environment,)) as process:
         return process.submit(measure, corpus(texts), rounds, folder).result()
 

@@ -21,7 +21,7 @@ from engine.contract.profile import load_profile
 from engine.errors import InputError, ModelError
 from engine.records.base import Record
 from engine.serving.deployment import Deployment
-from jobs import workspace
+from jobs import places
 from jobs.bench import smoke, turns
 from jobs.bench.load import READY_SECONDS, Call, Latency, Sent, Server, latency, rayleigh_serve, send_waiting
 from jobs.bench.overload import allow_files, calls_of, served
@@ -155,7 +155,7 @@ def take_turns(first: Side, second: Side, callers: int, order: Order, idle: Call
 
 
 def _http(release: str, deployment: Deployment, order: Order, scratch: Path, profile: str) -> tuple[Pair, ...]:
-    pool = load_profile(workspace.profile_path(profile)).evaluator_of(deployment.manifest.student.name)
+    pool = load_profile(places.profile_path(profile)).evaluator_of(deployment.manifest.student.name)
     ours = rayleigh_serve(release, scratch / "ours.log", os.environ, profile=profile)
     with _ending(ours):
         ours.wait()  # one after the other: loading takes the whole machine
@@ -171,7 +171,7 @@ def _our_call(deployment: Deployment, text: str) -> Call:
 
 
 def _spans(release: str, order: Order, profile: str) -> Spans:
-    worker = turns.Worker(partial(decode, release), order.prompts, str(workspace.profile_path(profile)), pool="evaluator")
+    worker = turns.Worker(partial(decode, release), order.prompts, str(places.profile_path(profile)), pool="evaluator")
     try:
         rounds = [worker.round(number).per_second for number in range(1, 2 * order.rounds + 1)]
     finally:

@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.contract import Contract, load_contract
+from engine.contract.contract import Contract
+from engine.contract.load import load_contract
 from engine.contract.models import Model
 from engine.inference.locate import locate
-from jobs import workspace
+from jobs import places
 from jobs.bench.watch import ROOT
 
 CONTRACT = ROOT / "jobs/contracts/smoke.yaml"
@@ -34,4 +35,4 @@ def mails(count: int) -> list[str]:
 def weights(model: Model) -> Path:
     """Return the folder of the weights of a model of type `vllm`."""
     assert model.type == "vllm"
-    return locate(model.path, root=str(CONTRACT.parent), home=workspace.models_home())
+    return locate(model.path, root=str(CONTRACT.parent), home=places.models_home())

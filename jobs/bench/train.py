@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.contract import load_profile
 from engine.contract.models import VllmModel
 from engine.contract.objectives import Objectives
+from engine.contract.profile import load_profile
 from engine.contract.students import Student
 from engine.errors import InputError
 from engine.inference.locate import locate
@@ -26,7 +26,7 @@ from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.students.training import launch
 from engine.students.training.state import TrainSpec
-from jobs import workspace
+from jobs import places, workspace
 from jobs.bench import train_capture, train_job, train_peer, train_sides
 from jobs.bench.train_sides import Task
 from jobs.bench.train_time import MINUTES, Clock, Log, Spent, measure
@@ -131,7 +131,7 @@ def bench(run: str, *, order: Order, profile: str, log: Log = lambda line: None)
         InputError: there is no such part or student, or the student's objectives need more than examples.
         MissingArtifact: the run has no dataset or no tokens.
     """
-    work = replace(workspace.reopen(run), profile=load_profile(workspace.profile_path(profile)))
+    work = replace(workspace.reopen(run), profile=load_profile(places.profile_path(profile)))
     parts = list(dict.fromkeys(order.parts)) or list(PARTS)
     if unknown := [part for part in parts if part not in PARTS]:
         raise InputError(f"--part: found {unknown[0]!r}, expected one of {', '.join(PARTS)}.")
@@ -143,7 +143,7 @@ def bench(run: str, *, order: Order, profile: str, log: Log = lambda line: None)
             task = replace(task, captured=_captured(work, Path(scratch)))
         before = tokens_in(work.folder / "ledger" / TEACHER_TOKENS)
         rounds, spent = measure(
-            _sides(work, task, parts), task.steps, str(workspace.profile_path(profile)), Clock(order.rounds, order.minutes, log)
+            _sides(work, task, parts), task.steps, str(places.profile_path(profile)), Clock(order.rounds, order.minutes, log)
         )
     return TrainBench(
         run=str(work.folder),

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from engine.contract import load_profile
+from engine.contract.profile import load_profile
 from engine.distributed import ray_options
 from engine.records.base import Record
 from jobs.terminal.environment import set_environment

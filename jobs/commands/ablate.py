@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.curation.represent import examples as represented
 from engine.evaluation.ablate import Subset, answer_facts, subsets
 from engine.records.ablation import Ablation, SubsetResult, Training

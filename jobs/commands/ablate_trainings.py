@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract import load_profile
+from engine.contract.profile import load_profile
 from engine.contract.students import Student
 from engine.errors import InputError, MissingArtifact
 from engine.records.record import ArtifactRecord
 from engine.rows import HOLDOUT, PREDICTION, Row
 from engine.runs.job import Job, JobContext, run_pipeline, unfinished
 from engine.storage.artifact import RowCounts, load_artifact
-from jobs import workspace
+from jobs import places, workspace
 from jobs.pipeline import student_job, tokens_job
 from jobs.terminal.console import Console
 from jobs.workspace import Workspace
@@ -101,7 +101,7 @@ def prepared(work: Workspace, name: str, seeds: int, epochs: int | None, profile
     suffix = f"-{epochs}e" if epochs else ""
     copies = [student.model_copy(update={"name": f"{name}-{seed}{suffix}", "seed": seed}) for seed in range(seeds)]
     if profile:
-        work = replace(work, profile=load_profile(workspace.profile_path(profile)))
+        work = replace(work, profile=load_profile(places.profile_path(profile)))
     return replace(work, contract=work.contract.model_copy(update={"students": tuple(copies)}))
 
 

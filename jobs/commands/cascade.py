@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from pydantic import ValidationError
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.serving import PERSON, Cascade, Stage
 from engine.errors import InputError
 from engine.records.certificate import CascadeResult, CurvePoint

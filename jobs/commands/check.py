@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.contract import Contract, Profile
 from engine.contract.consumers import consumers
+from engine.contract.contract import Contract
 from engine.contract.models import Model, TeacherModel, TrainedModel
-from engine.contract.profile import WeightsCache
+from engine.contract.profile import Profile, WeightsCache
 from engine.contract.prompts import Source
 from engine.contract.students import Student
 from engine.contract.synthesize import Synthesis

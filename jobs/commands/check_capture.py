@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.capture.vocabulary import too_many
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.on_policy import SOURCE
 from engine.contract.profile import Pool, WeightsCache
 from engine.contract.teachers import Teacher

@@ -12,7 +12,7 @@ from engine.integrity.files import check_digests, check_files, check_lineage
 from engine.integrity.tables import CheckedTable, check_columns, check_counts, check_references, check_rows
 from engine.records.check_data import DataCheck, Violation
 from engine.storage.artifact import Artifact
-from jobs import workspace
+from jobs import places
 from jobs.commands.sql import dataset, finished
 from jobs.tables import schema_of
 
@@ -37,7 +37,7 @@ def check_data(run: str, *, quick: bool = False) -> DataCheck:
         violations += _rows(tables, artifacts)
     order = {job: number for number, job in enumerate(artifacts)}
     return DataCheck(
-        run=str(workspace.run_folder(run)),
+        run=str(places.run_folder(run)),
         artifacts=len(artifacts),
         files=sum(checked.files for checked in files.values()),
         tables=len(tables),

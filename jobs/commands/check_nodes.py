@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
 from engine.contract.models import TrainedModel
+from engine.contract.profile import Profile
 from engine.errors import InputError
 from engine.storage.folder import Folder
 from jobs.commands.check import paths

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from engine.contract import Contract, Profile
 from engine.contract.base import Section
-from engine.contract.load import parse, read_yaml
-from engine.contract.profile import NodeGroup
+from engine.contract.contract import Contract
+from engine.contract.profile import NodeGroup, Profile
+from engine.contract.sections import parse, read_yaml
 from engine.distributed.capacity import Wanted, of_pool, wanted
 from engine.distributed.placement import Group, Placement, declared, place
 from engine.errors import ContractError, InputError

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import groupby
 
-from engine.contract import Contract
 from engine.contract.answer_schema import subschemas, validator
 from engine.contract.base import JsonSchema
+from engine.contract.contract import Contract
 from engine.contract.models import EndpointModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit

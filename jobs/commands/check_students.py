@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.students import Student
 from engine.errors import ContractError
 from engine.students.on_policy.rewards import Rewards

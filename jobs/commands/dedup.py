@@ -17,8 +17,8 @@ from typing import get_args
 
 import psutil
 
-from engine.contract import Profile, load_profile
 from engine.contract.curation import Semantic
+from engine.contract.profile import Profile, load_profile
 from engine.contract.prompts import Copies, Normalization
 from engine.dedup.index import normalization_of
 from engine.dedup.job import Columns, DedupJob, open_job, run
@@ -33,7 +33,7 @@ from engine.readers.formats import Damaged
 from engine.records.dedup import DedupSummary
 from engine.storage.artifact import ArtifactWriter
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places
 from jobs.terminal.environment import set_environment
 
 SUMMARY = "summary.json"
@@ -86,17 +86,17 @@ def dedup(source: str, output: str, options: Options, *, profile: str = "laptop"
         raise InputError(f"--damaged {options.damaged}: found {options.damaged!r}, expected one of {get_args(Damaged)}.")
     if options.threshold is None:
         options = replace(options, threshold=THRESHOLDS[options.method])
-    folder = workspace.run_folder(options.index) if options.index else None
+    folder = places.run_folder(options.index) if options.index else None
     form = _form(options, folder)
     options = replace(options, normalization=form)
     started = time.time()
-    writer = ArtifactWriter(workspace.run_folder(output))
+    writer = ArtifactWriter(places.run_folder(output))
     if writer.final.files():
         raise StorageError(f"{writer.final}: is not empty. Give a new folder, or delete this one.")
     writer.clear()
     side = side_folder(writer.final)
     side.remove()
-    resources = load_profile(workspace.profile_path(profile))
+    resources = load_profile(places.profile_path(profile))
     columns = Columns(options.text_column, options.id_column, options.keep, form, options.damaged)
     matcher = _matcher(options, form, device="cuda" if resources.embedder.gpus else "cpu")
     opened = partial(open_job, source, matcher=matcher, against=options.against, index=folder, at_once=resources.cpu.actors)
@@ -149,7 +149,7 @@ def _form(options: Options, index: Folder | None) -> Normalization:
 def _matcher(options: Options, form: Normalization, *, device: str) -> Matcher:
     assert options.threshold is not None
     if options.method == "semantic":
-        return SemanticMatcher(locate(options.model, root=".", home=workspace.models_home()), options.threshold, device)
+        return SemanticMatcher(locate(options.model, root=".", home=places.models_home()), options.threshold, device)
     if options.method == "exact":
         return None
     return Copies(threshold=options.threshold, ngram=NGRAM, num_perm=NUM_PERM, normalization=form)

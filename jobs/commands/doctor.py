@@ -18,14 +18,13 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from engine.contract import Profile, load_profile
-from engine.contract.profile import Pool
+from engine.contract.profile import Pool, Profile, load_profile
 from engine.errors import ModelError
 from engine.inference import locate
 from engine.inference.bundled import BUNDLED
 from engine.records.base import Record
 from engine.sandbox import isolation
-from jobs import workspace
+from jobs import places
 from jobs.commands import doctor_cluster
 from jobs.commands.doctor_cluster import Check
 from jobs.terminal.console import columns
@@ -55,7 +54,7 @@ def doctor(profile: str) -> Diagnosis:
     Raises:
         ContractError: there is no such profile.
     """
-    loaded = load_profile(workspace.profile_path(profile))
+    loaded = load_profile(places.profile_path(profile))
     machine = [*_packages(), *_memory(loaded), *_cpus(loaded), *_models(), *_storage(), *_shared_memory(loaded), *_ports()]
     return Diagnosis(profile=loaded.name, checks=[*machine, _sandbox(), *doctor_cluster.checks(loaded)])
 
@@ -135,7 +134,7 @@ def _cpus(profile: Profile) -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    home = workspace.models_home()
+    home = places.models_home()
     for name in sorted(BUNDLED):
         try:
             locate.check(name, root="", home=home)
@@ -146,7 +145,7 @@ def _models() -> Iterator[Check]:
 
 
 def _storage() -> Iterator[Check]:
-    for name, folder in (("this folder", Path.cwd()), ("models folder", Path(workspace.models_home()))):
+    for name, folder in (("this folder", Path.cwd()), ("models folder", Path(places.models_home()))):
         fix = f"make room, or give yourself the right to write in {folder}"
         if name == "models folder":
             fix += ", or set RAYLEIGH_MODELS to another folder"

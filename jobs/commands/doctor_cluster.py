@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from engine.contract import Profile
+from engine.contract.profile import Profile
 from engine.records.base import Record
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.contract import Contract
 from engine.contract.budget import Price
 from engine.contract.capture import Capture
 from engine.contract.consumers import Consumer, consumers
+from engine.contract.contract import Contract
 from engine.inference.spending import FREE
 from engine.records.plan import ConsumerPlan, JobPlan, Range
 from engine.rows import Row

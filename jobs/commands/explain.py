@@ -9,7 +9,7 @@ from functools import cache
 
 import yaml
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.keys import choices, default_words, limited_words, one_line, sections_in, tag_of
 from engine.contract.lookup import ITEMS, Key, find, nearest, renamed, split_tag
 from engine.errors import InputError

@@ -23,7 +23,7 @@ from engine.records.publish import DataExport
 from engine.records.release import LineageEntry
 from engine.rows import Row
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.commands import export_files as files
 from jobs.commands.export_arrays import Arrays
 from jobs.commands.export_folder import final_folder, push, whole_folder
@@ -112,7 +112,7 @@ def export(run: str, out: str, order: Order) -> DataExport:
     contract = workspace.reopen(run).contract
     kinds = _kinds(order, contract)
     views = Views(run, registry=order.registry)
-    dataset = workspace.finished(workspace.run_folder(run), "dataset")
+    dataset = workspace.finished(places.run_folder(run), "dataset")
     tables = ["preferences"] if order.format == "preferences" else ["examples"]
     tables += ["preferences"] if order.format in BOTH and "preferences" in views.names else []
     _verify(views, order, tables)
@@ -127,7 +127,7 @@ def export(run: str, out: str, order: Order) -> DataExport:
         if not tally.rows:
             raise InputError(f"export: none of {tally.rows_in} rows is left: {_reasons(tally)}. Nothing was written.")
         result = DataExport(
-            format=order.format, run=str(workspace.run_folder(run)), contract=contract.name, dataset=dataset.fingerprint,
+            format=order.format, run=str(places.run_folder(run)), contract=contract.name, dataset=dataset.fingerprint,
             created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", where=order.where, licences=order.licences, rows_in=tally.rows_in,
             rows=_sorted(tally.rows), left_out=_sorted(tally.left_out), by_licence=_sorted(tally.by_licence),
             by_source=_sorted(tally.by_source), redacted=_sorted(tally.redacted), suspected=_sorted(tally.suspected), files=(),

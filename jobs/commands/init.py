@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
-from engine.contract import Contract
-from engine.contract.load import parse
+from engine.contract.load import parse_contract
 from engine.errors import InputError
 from engine.inference.bundled import BUNDLED
 from engine.records.base import Record
@@ -97,7 +96,7 @@ def start(folder: str, answers: Answers) -> Started:
         "accuracy": json.dumps(default.accuracy if answers.accuracy is None else answers.accuracy),
     }
     text = Template((STARTERS / f"{answers.kind}.yaml").read_text(encoding="utf-8")).substitute(values)
-    parse(Contract, yaml.safe_load(text), where=home / CONTRACT)
+    parse_contract(yaml.safe_load(text), where=home / CONTRACT)
     files = {CONTRACT: text, **seeds(answers.kind)}
     if there := [str(home / name) for name in files if (home / name).exists()]:
         raise InputError(f"{', '.join(there)}: found a file, expected none: nothing is overwritten. Name another folder.")

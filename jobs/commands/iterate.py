@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.errors import GateRefused, RecipeMismatch
 from engine.records.rounds import RoundOutcome, RoundPlan, Rounds
 from engine.rounds import descend

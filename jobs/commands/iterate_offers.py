@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.prompts import Column, Normalization, Source
 from engine.dedup.minhash import text_keys
 from engine.errors import InputError

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.prompts import Source
 from engine.records.rounds import RoundPlan
 from engine.release.registry import Registry, default_registry

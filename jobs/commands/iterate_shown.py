@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.evaluation.decompose import Bootstrap, answer_key
 from engine.evaluation.signals import best_student, no_narrower
 from engine.records.estimate import Estimate

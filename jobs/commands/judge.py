@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.calibration import judge_calibration
-from engine.contract import Contract
-from engine.contract.load import parse, read_include
+from engine.contract.contract import Contract
+from engine.contract.load import parse_contract
+from engine.contract.sections import read_include
 from engine.errors import ContractError, InputError
 from engine.inference.token_budget import tokens_in
 from engine.judges.grader_spec import GraderSpec
@@ -58,7 +59,7 @@ def with_gold(contract: Contract, gold: Path) -> Contract:
     """
     raw = contract.model_dump(mode="json")
     raw["judges"]["calibrate"] = {**(raw["judges"]["calibrate"] or {}), "gold": _items(gold)}
-    return parse(Contract, raw, where=gold)
+    return parse_contract(raw, where=gold)
 
 
 def _items(path: Path) -> object:

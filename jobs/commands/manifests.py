@@ -9,13 +9,14 @@ import yaml
 
 from engine.cluster import write, write_launcher
 from engine.cluster.write import FILES, PROJECT, Order
-from engine.contract import Contract, Profile, load_contract, load_profile
-from engine.contract.load import apply_change, read_yaml
-from engine.contract.profile import NodeGroup
+from engine.contract.contract import Contract
+from engine.contract.load import apply_change, load_contract
+from engine.contract.profile import NodeGroup, Profile, load_profile
+from engine.contract.sections import read_yaml
 from engine.distributed.capacity import Wanted, of_pool, wanted
 from engine.distributed.placement import Group, declared, nodes_needed, place
 from engine.errors import ContractError, InputError
-from jobs import workspace
+from jobs import places
 from jobs.commands import check
 from jobs.commands.check_manifests import locked_ray
 from jobs.pipeline import pipeline
@@ -56,7 +57,7 @@ def manifests(request: Request, changes: list[str]) -> dict[str, str]:
         InputError: the contract names a file that the image does not hold.
     """
     loaded = load_contract(Path(request.contract), changes)
-    path = workspace.profile_path(request.profile)
+    path = places.profile_path(request.profile)
     profile = load_profile(path)
     _check_profile(profile, request.profile)
     order = _order(request, loaded.contract, profile, changes)
@@ -143,7 +144,7 @@ def _contract_place(request: Request, contract: Contract, changes: list[str], fi
 
 
 def _profile_place(request: Request, files: dict[str, str]) -> str:
-    path = workspace.profile_path(request.profile).resolve()
+    path = places.profile_path(request.profile).resolve()
     if path.is_relative_to(ROOT):
         return request.profile if not request.profile.endswith((".yaml", ".yml")) else f"{PROJECT}/{path.relative_to(ROOT)}"
     files["profile.yaml"] = path.read_text(encoding="utf-8")

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract import Contract, load_contract, load_profile
-from engine.contract.load import apply_change, parse
-from engine.contract.profile import Pool
+from engine.contract.contract import Contract
+from engine.contract.load import apply_change, load_contract, parse_contract
+from engine.contract.profile import Pool, load_profile
 from engine.errors import ContractError, RecipeMismatch
 from engine.inference.bundled import BUNDLED
 from engine.inference.token_budget import JUDGE_TOKENS, tokens_in
@@ -31,7 +31,7 @@ from engine.runs import swap
 from engine.runs.job import JobContext, run_job
 from engine.runs.recipe import differences, identify, recipe_of
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
-from jobs import workspace
+from jobs import places, workspace
 from jobs.pipeline import pipeline
 from jobs.terminal.console import Console, columns
 from jobs.workspace import Workspace
@@ -66,7 +66,7 @@ def rejudge(
         contract_path=str(Path(contract).resolve()) if contract else work.contract_path,
     )
     if profile:
-        after = replace(after, profile=load_profile(workspace.profile_path(profile)))
+        after = replace(after, profile=load_profile(places.profile_path(profile)))
     console = Console(sys.stderr)  # stdout is for the result alone
     with workspace.locked(work.folder):
         before = workspace.finished(work.folder, CANDIDATES)
@@ -161,7 +161,7 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
     if path is None:
         for change in changes:
             apply_change(raw, change)
-        return parse(Contract, raw, where=Path(work.contract_path))
+        return parse_contract(raw, where=Path(work.contract_path))
     loaded = load_contract(Path(path), changes)
     other = _rebased(loaded.contract.model_dump(mode="json"), loaded.root, Path(work.root))
     merged = {
@@ -171,7 +171,7 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
         "judges": other["judges"],
         "budget": raw["budget"] | {"judge_tokens": other["budget"]["judge_tokens"]},
     }
-    return parse(Contract, merged, where=Path(path))
+    return parse_contract(merged, where=Path(path))
 
 
 def _rebased(value: Any, folder: Path, root: Path, *, is_path: bool = False) -> Any:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.errors import ContractError, GateRefused, MissingArtifact, RecipeMismatch
 from engine.records.gate import GateDecision
 from engine.records.release import LineageEntry, Promotion, Rollback

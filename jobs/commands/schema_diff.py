@@ -9,7 +9,7 @@ from engine.columns import described
 from engine.records.check_data import ColumnChange, SchemaDiff
 from engine.storage.artifact import Artifact
 from engine.storage.migrations import RENAMED
-from jobs import workspace
+from jobs import places
 from jobs.commands.sql import finished
 
 Fields = dict[str, tuple[str, Mapping[str, object]]]
@@ -33,7 +33,7 @@ def schema_diff(a: str, b: str) -> SchemaDiff:
             changes.append(ColumnChange(table=name, column="", change=change, before=sides[0], after=sides[1]))
         else:
             changes += _changes(name, before[name], after[name])
-    folders = (str(workspace.run_folder(run)) for run in (a, b))
+    folders = (str(places.run_folder(run)) for run in (a, b))
     return SchemaDiff(a=next(folders), b=next(folders), tables=len(before.keys() & after.keys()), changes=tuple(changes))
 
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from engine.contract import Contract
-from engine.contract.load import parse, read_yaml
+from engine.contract.contract import Contract
 from engine.contract.renames import older_json
 from engine.contract.search import Search, limits, variant
+from engine.contract.sections import parse, read_yaml
 from engine.contract.students import Student
 from engine.errors import ContractError, InputError, ModelError
 from engine.records.search import EndedBy, SearchResult, Trial

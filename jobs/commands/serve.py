@@ -16,7 +16,7 @@ from engine.serving.deployment import Deployment
 from engine.serving.recorder import Keeping
 from engine.storage.folder import Folder
 from engine.students.export import gguf
-from jobs import workspace
+from jobs import places
 from jobs.commands import serve_cascade, serve_shadow
 from jobs.steps.deployed import deployment_of
 
@@ -80,7 +80,7 @@ def plan_of(prepared: tuple[Folder, Profile, Pool], options: Options, say: Calla
     _check_packages(local)
     from engine.serving.build import Plan  # it imports the server's packages
 
-    packages = gguf.packages_of(profile, workspace.models_home())
+    packages = gguf.packages_of(profile, places.models_home())
     plan = Plan(deployment, pool, options.limits, keys, _keeping(deployment, options), packages=packages)
     chosen = serve_cascade.choose(deployment, profile, options.cascade._replace(local=local), say)
     if chosen:

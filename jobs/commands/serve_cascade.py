@@ -17,7 +17,7 @@ from engine.serving.cascade_router import CascadeRouter, router_of
 from engine.serving.deployment import Deployment, certified_part
 from engine.serving.fallback import Fallback
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places
 
 VERSION = CascadeResult.model_fields["version"].default
 Below = Literal["teacher", "abstain"]
@@ -90,7 +90,7 @@ def certificate_in(file: str, deployment: Deployment) -> Certificate:
 
 
 def _read(file: str) -> CascadeResult:
-    parent, _, name = workspace.run_folder(file).url.rpartition("/")
+    parent, _, name = places.run_folder(file).url.rpartition("/")
     folder, again = Folder(parent), "Write it again: rayleigh cascade RUN"
     if not folder.exists(name):
         raise StorageError(f"--cascade {file}: there is no such file. {again}.")
@@ -140,4 +140,4 @@ def weights_of(target: EvalTarget) -> str | None:
     if isinstance(target.model, FakeModel):
         return None
     assert isinstance(target.model, VllmModel | LlamaCppModel)
-    return str(locate(target.model.path, root=".", home=workspace.models_home()))
+    return str(locate(target.model.path, root=".", home=places.models_home()))

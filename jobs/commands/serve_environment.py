@@ -8,7 +8,7 @@ from engine.errors import InputError, MissingArtifact
 from engine.records.release import ReleaseManifest
 from engine.release.registry import RELEASE, Registry
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places
 from jobs.terminal.environment import set_environment
 
 
@@ -37,8 +37,8 @@ def prepare(place: str, profile_name: str) -> tuple[Folder, Profile, Pool]:
         InputError: the pool has several pipeline stages.
         MissingArtifact: there is no release.
     """
-    profile = load_profile(workspace.profile_path(profile_name))
-    folder, student = release_of(workspace.run_folder(place))
+    profile = load_profile(places.profile_path(profile_name))
+    folder, student = release_of(places.run_folder(place))
     pool = profile.evaluator_of(student)
     if pool.pipeline > 1:
         found = f"found {pool.pipeline} stages of the evaluator"

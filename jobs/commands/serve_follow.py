@@ -8,7 +8,7 @@ from engine.contract.profile import Profile
 from engine.errors import InputError
 from engine.release.registry import RELEASE, Registry
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places
 from jobs.commands import serve_cascade
 from jobs.steps.deployed import deployment_of
 
@@ -52,7 +52,7 @@ def follower(place: str, followed: Followed, profile: Profile, say: Callable[[st
     """Return what swaps the champion of the contract `place`; None if it is the folder of a release, which stays."""
     from engine.serving.follower import Follower
 
-    folder = workspace.run_folder(place)
+    folder = places.run_folder(place)
     if folder.exists(RELEASE):
         return None
     say(f"follows {folder}: a promotion or a rollback takes effect without a restart")

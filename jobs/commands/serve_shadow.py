@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.models import EndpointModel
 from engine.contract.profile import Profile
 from engine.contract.renames import promoted
@@ -18,7 +18,7 @@ from engine.serving.deployment import Deployment, fingerprint_of
 from engine.serving.fallback import Fallback, Final
 from engine.serving.record_files import SHADOW_FOLDER
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places
 from jobs.commands.serve_cascade import weights_of
 from jobs.commands.serve_environment import release_of
 from jobs.steps.deployed import deployment_of
@@ -91,7 +91,7 @@ def _challenger(plan: "Plan", place: str, profile: Profile, final: Final) -> "Si
     from engine.serving.router import AlwaysAnswer
     from engine.serving.shadow_side import Side, start_engine
 
-    folder, student = release_of(workspace.run_folder(place))
+    folder, student = release_of(places.run_folder(place))
     deployment = deployment_of(folder)
     if {name: unit.output for name, unit in deployment.units.items()} != {
         name: unit.output for name, unit in plan.deployment.units.items()

@@ -17,7 +17,7 @@ from engine.serving.schemas import REQUEST, SHADOW
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate, parquet_bytes
-from jobs import workspace
+from jobs import places, workspace
 from jobs.commands.sql_docs import column_docs, record_docs
 from jobs.commands.sql_overview import ROWS, RunSource, overview
 from jobs.pipeline import pipeline
@@ -43,7 +43,7 @@ class Views:
             MissingArtifact: no run is in a folder, or no job of it has finished yet.
             StorageError: a record of a run, or of the registry, is damaged.
         """
-        folders = [workspace.run_folder(run) for run in runs]
+        folders = [places.run_folder(run) for run in runs]
         self.run = ", ".join(map(str, folders))
         names = dict(zip(runs, run_names(runs), strict=True))
         self.records = {run: shards(Path(each.path)) for run, each in zip(runs, folders, strict=True) if _has_records(each)}
@@ -103,7 +103,7 @@ class Views:
         """Create a view of every table, and return their names. Those of several runs, or students, become one view."""
         selects: dict[str, list[str]] = {}
         for run, paths in self.records.items():
-            shadow = shards(Path(workspace.run_folder(run).path) / SHADOW_FOLDER)
+            shadow = shards(Path(places.run_folder(run).path) / SHADOW_FOLDER)
             for name, files, schema in ((REQUESTS, paths, REQUEST), (SHADOWS, shadow, SHADOW)):
                 found = pyarrow.dataset.dataset(list(map(str, files)), schema=schema, format="parquet") if files else None
                 self._register(selects, name, names[run], found or schema.empty_table())
@@ -131,7 +131,7 @@ class Views:
     def _create_overview(self, registry: str | None) -> list[str]:
         """Create the views over runs and registry; the artifacts' own tables have precedence."""
         folder = Folder(workspace.registry(registry, self.sources[0].folder)) if self.sources else None
-        folder = workspace.run_folder(registry) if registry else folder
+        folder = places.run_folder(registry) if registry else folder
         first = [pa.field("run", pa.string())] if self.labelled else []
         records = {name: pa.schema([*first, *schema]).empty_table() for name, schema in ((REQUESTS, REQUEST), (SHADOWS, SHADOW))}
         created = []
@@ -158,7 +158,7 @@ def run_names(runs: Sequence[str]) -> list[str]:
     Raises:
         InputError: two of `runs` are the same folder.
     """
-    urls = [workspace.run_folder(run).url for run in runs]
+    urls = [places.run_folder(run).url for run in runs]
     if twice := sorted({url for url in urls if urls.count(url) > 1}):
         raise InputError(f"{twice[0]}: found it twice, expected different runs.")
     parts = [url.split("/") for url in urls]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.grading.failures import as_lines
 from engine.inference.spending import costs
 from engine.inference.token_budget import JUDGE_TOKENS, TEACHER_TOKENS, tokens_in

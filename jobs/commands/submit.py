@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from engine.cluster.write import object_name
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.errors import InputError, MachineError
 from engine.records.base import Json
-from jobs import workspace
+from jobs import places
 from jobs.commands import check
 
 RUNNING, SUCCEEDED, STOPPED = ("PENDING", "RUNNING"), "SUCCEEDED", "STOPPED"
@@ -75,7 +75,7 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
         key: Path(loaded.root, path) for key, path in check.paths(loaded.contract) if "://" not in path and not path.startswith("/")
     }
     _check_inside(folder, local)
-    workspace.profile_path(profile)
+    places.profile_path(profile)
     if profile.endswith((".yaml", ".yml")):
         _check_inside(folder, {"--profile": Path(profile)})
         profile = str(Path(profile).resolve().relative_to(folder))

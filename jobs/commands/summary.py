@@ -6,7 +6,7 @@ from engine.records.release import Promotion, Rollback
 from engine.records.report import Latency, ModelEntry, Report
 from engine.release.explain import explain, undecided_lines
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.commands import worth
 from jobs.commands.status import failure_note, job_table, judge_note, spending_table, status, warning_lines
 from jobs.terminal.console import columns, interval
@@ -30,7 +30,7 @@ def report(run: str) -> Report:
 
 def text(run: str, numbers: Report) -> str:
     """Return the tables printed at the end of a run."""
-    folder, state = workspace.run_folder(run), status(run)
+    folder, state = places.run_folder(run), status(run)
     gate = "\n".join([*_gate(numbers.gate, folder), f"report   {folder}/{PAGE}"])
     notes = [warning_lines(state.jobs), failure_note(state), spending_table(state.spending), judge_note(state.judge)]
     parts = [job_table(state.jobs), *notes, _models(numbers.models), worth.as_text(folder, numbers), gate]

@@ -30,7 +30,7 @@ from engine.serving.trickle import Labelled, accuracy, draw
 from engine.serving.watch import Given, Kept, Watch
 from engine.stats.intervals import Array
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.commands.cascade import holdout_of
 from jobs.commands.release import job_of
 from jobs.commands.sql import Views
@@ -70,7 +70,7 @@ def watch(records: str, order: Order, show: Callable[[WatchView], None], *, once
         MissingArtifact: the folder holds no records; the run has no reports.
         StorageError: what is kept of the monitor is damaged, or cannot be written.
     """
-    place = workspace.run_folder(records)
+    place = places.run_folder(records)
     folder = Path(place.path)
     if not place.is_local or not is_records(folder):
         raise MissingArtifact(f"{place}: holds no records of requests. They are kept by: rayleigh serve ... --records {records}")
@@ -117,7 +117,7 @@ def _encoder(model: str | None) -> Callable[[Sequence[str]], Array] | None:
         return None
     from engine.inference.sentence_encoder import SentenceEncoder
 
-    return SentenceEncoder(locate(model, root=".", home=workspace.models_home()))
+    return SentenceEncoder(locate(model, root=".", home=places.models_home()))
 
 
 Bases = Mapping[str, Array]

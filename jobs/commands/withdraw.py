@@ -15,7 +15,7 @@ from engine.release.withdrawals import FOLDER, Withdrawals
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate
-from jobs import workspace
+from jobs import places
 
 
 def withdraw(
@@ -36,8 +36,8 @@ def withdraw(
         raise InputError(f"rayleigh withdraw: found {found}, expected exactly one of --prompt, --source, --licence.") from None
     if not why.strip() and not dry_run:
         raise InputError("rayleigh withdraw: found no reason, expected --why TEXT: it is kept with the withdrawal.")
-    folder = workspace.run_folder(registry)
-    parent = workspace.run_folder(runs) if runs else Folder(folder.url.rpartition("/")[0])
+    folder = places.run_folder(registry)
+    parent = places.run_folder(runs) if runs else Folder(folder.url.rpartition("/")[0])
     if not folder.exists() and not parent.exists():
         raise InputError(f"{folder}: there is no registry. Name the folder that `rayleigh promote --registry` wrote.")
     event = None if dry_run else Withdrawals(folder).add(order, why)

@@ -12,9 +12,9 @@ from engine.capture.capturer import CaptureSpec
 from engine.capture.schemas import CAPTURE, VOCABULARY
 from engine.capture.summary import metrics_of
 from engine.capture.vocabulary import ending, occurring, too_many, vocabulary
-from engine.contract import Contract
 from engine.contract.capture import Capture
 from engine.contract.consumers import CAPTURE as PAYEE
+from engine.contract.contract import Contract
 from engine.contract.teachers import Teacher
 from engine.distributed.stream import Written
 from engine.errors import ModelError

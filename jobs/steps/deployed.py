@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.exports import AnyExport
 from engine.contract.models import EndpointModel, FakeModel, LlamaCppModel, Model, VllmModel
 from engine.contract.renames import promoted

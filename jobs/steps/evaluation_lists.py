@@ -1,6 +1,6 @@
 """Evaluation lists of the contract: read as sources are, and identified by hashes of their files."""
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.prompts import Source
 from engine.distributed.rows import Rows
 from engine.prompts import files

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.specialist import TaskUnit
 from engine.curation.represent import represent
 from engine.errors import StorageError

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pyarrow.compute as pc
 from ray.train import UserCallback
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.renames import older_json
 from engine.contract.students import PLACEMENT, Student
 from engine.errors import InputError, ModelError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.init import ChampionRelease
 from engine.contract.models import EndpointModel, FakeModel, Model, ReleaseModel, StudentModel, TrainedModel, VllmModel
 from engine.contract.specialist import Specialist, TaskUnit

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.evaluation import Cluster
 from engine.evaluation.assess import assess
 from engine.evaluation.confirm import closed_rows, digest, part

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract import Contract
 from engine.contract.budget import HOUR, MILLION
 from engine.contract.consumers import CAPTURE, REPAIR, SYNTHESIS
+from engine.contract.contract import Contract
 from engine.evaluation import payback
 from engine.evaluation.advice import concluded
 from engine.evaluation.cost import falls_back

@@ -2,7 +2,7 @@
 
 import os
 
-from engine.contract import Profile
+from engine.contract.profile import Profile
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # set before torch loads: with libgomp's spinning threads everything on a CPU is many times slower

@@ -14,7 +14,7 @@ from engine.release.registry import default_registry
 from engine.rows import VERSION, Row
 from engine.storage.artifact import Artifact
 from engine.storage.folder import Folder
-from jobs import workspace
+from jobs import places, workspace
 from jobs.commands.sql import Views
 from jobs.commands.sql import finished as finished_artifacts
 from jobs.commands.trace import as_text, trace_in
@@ -145,7 +145,7 @@ class Sources:
         Raises:
             StorageError: the URL cannot be opened.
         """
-        self.root = workspace.run_folder(str(root))
+        self.root = places.run_folder(str(root))
         self._known: dict[str, Found] = {}
         self._open: dict[str, tuple[object, float, Open]] = {}
         self._opened = weakref.WeakSet[Open]()

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.records.record import Identity
 from engine.rows import CANDIDATE, HOLDOUT, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job

@@ -22,7 +22,7 @@ from engine.serving.router import Asked
 from engine.serving.service import request_of
 from engine.serving.worker import Worker
 from engine.storage.folder import Folder
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 BUNDLED = "smollm2-135m-instruct"
 

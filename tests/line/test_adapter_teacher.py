@@ -21,7 +21,7 @@ from engine.students.data import preflight
 from engine.students.export import adapter, huggingface
 from engine.students.init.initial import initial
 from engine.students.init.prune import parameters
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 pytestmark = [pytest.mark.modes, pytest.mark.timeout(1200)]
 MAILS = Path(__file__).parents[2] / "jobs" / "contracts" / "order_mail"

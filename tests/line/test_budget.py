@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.contract import Profile
+from engine.contract.profile import Profile
 from engine.inference.token_budget import TEACHER_TOKENS, TokenUsage, usage_in
 from engine.records.plan import PlanReport
 from engine.rows import CANDIDATE

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from engine.contract import Profile
+from engine.contract.profile import Profile
 from engine.rows import CANDIDATE
 from engine.runs.job import run_job
 from tests.line import data_world as world

@@ -44,7 +44,7 @@ def tiny_llama(folder: Path, template: str | None) -> None:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from jobs.workspace import models_home
+    from jobs.places import models_home
 
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(f"{models_home()}/smollm2-135m-instruct")

@@ -209,7 +209,7 @@ def test_a_language_that_a_short_prompt_does_not_show_fails_no_answer(desk: Desk
 def test_a_configuration_by_layers_is_cut_like_the_layers(desk: Desk, family: str) -> None:
     import transformers
 
-    from jobs.workspace import models_home
+    from jobs.places import models_home
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(f"{models_home()}/smollm2-135m-instruct")
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 2}

@@ -22,7 +22,7 @@ from engine.inference.endpoint import EndpointEngine
 from engine.inference.engine import Request
 from engine.inference.locate import locate
 from engine.inference.structured import decoding_schema
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 START_SECONDS = 500  # a loaded machine takes minutes to import and load
 MAIL = "Hello, please send 40 garden hoses. The order number is 41861. Zoe"

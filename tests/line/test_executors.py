@@ -7,7 +7,7 @@ import data_world
 import pytest
 from data_world import candidate_rows, contract, mails, put_inputs, write_jsonl
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.profile import Ray
 from engine.distributed import in_process
 

@@ -27,7 +27,7 @@ from jobs.cli import app
 from jobs.commands.export_data import Order, export
 from jobs.commands.sql import Views
 from jobs.commands.sql_docs import column_docs
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 pytestmark = [pytest.mark.exports, pytest.mark.filterwarnings("ignore")]  # the readers' own warnings
 READERS = Path(models_home()).parent / "exporters" / "readers"

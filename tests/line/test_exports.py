@@ -25,7 +25,7 @@ from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from engine.students.export import gguf
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 pytestmark = pytest.mark.exports
 PACKAGES = gguf.packages_of(world.profile(), models_home())

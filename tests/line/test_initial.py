@@ -30,7 +30,7 @@ from engine.students.init.tokenizer import build_tokenizer
 from engine.students.init.trim import trim
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.zero import STATE
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 ROOT = Path(__file__).parents[2]
 MAILS = ROOT / "jobs" / "contracts" / "order_mail" / "train.jsonl"

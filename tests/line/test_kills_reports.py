@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.records.record import Identity
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
 from engine.runs.job import Job, JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
-from jobs.workspace import models_home
+from jobs.places import models_home
 from tests.line import kills_world as world
 
 KILLED = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # pipes, sockets

@@ -18,7 +18,7 @@ from engine.rows import PROMPT, from_rows
 from engine.storage.folder import Folder
 from engine.teachers.teacher import Teacher as Answerer
 from engine.teachers.teacher import TeacherSpec
-from jobs.workspace import models_home
+from jobs.places import models_home
 from tests.line import data_world as world
 from tests.planted import KINDS, by_hand, planted
 

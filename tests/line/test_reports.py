@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.inference.bundled import unpack
 from engine.records.record import Identity
 from engine.release.registry import Package, Registry, default_registry
@@ -17,7 +18,7 @@ from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT,
 from engine.runs.job import Job, JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 TASK = Path(__file__).parents[2] / "jobs" / "contracts" / "order_mail"
 ROWS, TIMED = 12, 4

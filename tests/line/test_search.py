@@ -13,7 +13,7 @@ import pytest
 import students_world as world
 import yaml
 
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.records.search import SearchResult
 from engine.rows import EXAMPLE, from_rows
 from engine.runs.recipe import identify

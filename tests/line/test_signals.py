@@ -13,7 +13,7 @@ from engine.inference.locate import locate
 from engine.rows import CANDIDATE, content_id, from_rows
 from engine.scoring.scorer import Scorer, ScorerSpec
 from engine.storage.folder import Folder
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 pytestmark = [pytest.mark.modes, pytest.mark.timeout(600)]
 MAIL = "Please send 40 oak shelves to our shop in Cork. The order number is 12345."

@@ -8,7 +8,7 @@ from pathlib import Path
 import data_world
 import pytest
 
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.prompts.ablate_fact import removable_facts
 from engine.records.prompts import PromptsMetrics
 from engine.rows import DROPPED_PROMPT, HOLDOUT, PROMPT, REJECT

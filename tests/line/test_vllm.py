@@ -14,7 +14,7 @@ from engine.contract.profile import Pool
 from engine.inference.engine import Request
 from engine.inference.locate import locate
 from engine.inference.vllm_engine import VllmEngine
-from jobs.workspace import models_home
+from jobs.places import models_home
 
 LIMIT = 64
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.inference import spending
 from engine.inference.token_budget import TEACHER_TOKENS, TokenBudget, TokenUsage
 from engine.records.report import Holdout, ModelEntry, Report

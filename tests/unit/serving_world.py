@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.models import Sampling
 from engine.inference.engine import Completion, Request
 from engine.records.record import FileEntry

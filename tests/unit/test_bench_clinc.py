@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_run import made_run
 
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.rows import PREDICTION, from_rows
 from engine.runs.recipe import identify
 from engine.storage.artifact import RowCounts

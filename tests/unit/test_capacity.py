@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.contract import Contract, Profile
-from engine.contract.profile import load_profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile, load_profile
 from engine.distributed.capacity import shortfalls, wanted
 
 PROFILES = Path(__file__).parents[2] / "cluster" / "profiles"

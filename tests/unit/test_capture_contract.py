@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from engine.contract import Contract
 from engine.contract.capture import Capture
 from engine.contract.consumers import consumers
+from engine.contract.contract import Contract
 from engine.contract.models import EndpointModel
 from engine.contract.profile import Pool
 from engine.errors import ModelError

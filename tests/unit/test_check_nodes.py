@@ -7,7 +7,7 @@ import yaml
 from made_run import workspace
 from typer.testing import CliRunner
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.errors import InputError
 from engine.storage.folder import Folder
 from jobs.cli import app

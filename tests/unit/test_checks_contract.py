@@ -4,9 +4,8 @@ from typing import get_args
 
 import pytest
 
-from engine.contract import Contract
 from engine.contract.checks import Check
-from engine.contract.load import parse
+from engine.contract.load import parse_contract
 from engine.contract.renames import CHECKS
 from engine.errors import ContractError
 from tests.unit.test_contract_load import TOY
@@ -17,7 +16,7 @@ def contract(tmp_path, *checks, room="judges", source=None, **prompts):
     raw["prompts"] = {**raw["prompts"], **prompts}
     if source:
         raw["prompts"]["sources"] = [{**raw["prompts"]["sources"][0], **source}]
-    return parse(Contract, raw, where=tmp_path)
+    return parse_contract(raw, where=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from made_run import workspace
 from typer.testing import CliRunner
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.inference.bundled import BUNDLED
 from jobs.cli import app
 

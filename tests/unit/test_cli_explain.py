@@ -6,7 +6,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from jobs.cli import app
 from jobs.commands.explain import as_text, explain
 

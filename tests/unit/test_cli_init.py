@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.checks import CheckInput, run_checks
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from jobs.cli import app
 from jobs.starters.seeds import HOLDOUT, KINDS, PROMPTS, seeds
 

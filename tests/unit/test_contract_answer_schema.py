@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from engine.contract.answer_schema import schema_problems
-from engine.contract.load import parse
+from engine.contract.sections import parse
 from engine.contract.specialist import Output
 from engine.errors import ContractError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.document import HEAD, document
 
 README = Path(__file__).parents[2] / "jobs" / "contracts" / "README.md"

@@ -4,7 +4,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from engine.contract import Contract, load_contract, load_profile
+from engine.contract.contract import Contract
+from engine.contract.load import load_contract
+from engine.contract.profile import load_profile
 from engine.errors import ContractError
 
 TOY = {

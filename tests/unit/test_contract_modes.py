@@ -2,8 +2,7 @@
 
 import pytest
 
-from engine.contract import Contract
-from engine.contract.load import parse
+from engine.contract.load import parse_contract
 from engine.errors import ContractError
 from tests.unit.test_contract_load import TOY
 
@@ -14,7 +13,7 @@ BANK = [{"input": "one", "to": "a"}, {"input": "two", "to": ["a", "b"]}]
 
 def contract(tmp_path, judges=None, **teachers):
     raw = {**TOY, "teachers": {"models": TWO, **teachers}, "judges": judges or {}}
-    return parse(Contract, raw, where=tmp_path)
+    return parse_contract(raw, where=tmp_path)
 
 
 def test_experts_are_routed_by_conditions_or_by_the_nearest_label(tmp_path):

@@ -53,7 +53,7 @@ def test_rules_try_patterns_in_order_and_leave_the_rest_null() -> None:
 
 
 def test_rules_with_a_broken_pattern_are_refused_by_the_contract(tmp_path: Path) -> None:
-    from engine.contract.load import parse
+    from engine.contract.sections import parse
 
     with pytest.raises(ContractError, match=r"fields\.number: '\(' is not a regular expression"):
         parse(Rules, {"type": "rules", "fields": {"number": ["("]}}, where=tmp_path)

@@ -5,7 +5,7 @@ import json
 import pytest
 from made_run import made_run
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.errors import GateRefused
 from engine.storage.folder import Folder
 from jobs.commands.release import promote

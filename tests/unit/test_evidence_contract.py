@@ -8,8 +8,8 @@ from evidence_world import gold
 from made_run import YAML
 from pydantic import ValidationError
 
-from engine.contract import Contract
 from engine.contract.consumers import consumers
+from engine.contract.contract import Contract
 
 TEACHER = {"name": "t", "model": {"type": "fake"}}
 SERVER = {"type": "endpoint", "url": "http://host/v1", "path": "gpt"}

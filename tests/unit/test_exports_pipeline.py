@@ -9,7 +9,7 @@ import pytest
 from made_run import made_run
 from test_release_registry import GATE, Run, contract, entry
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.gate import Gate
 from engine.contract.models import LlamaCppModel, VllmModel
 from engine.errors import ModelError, RecipeMismatch

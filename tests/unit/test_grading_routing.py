@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.checks import TAGS, CheckResult
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.judges import Accept, Judges
 from engine.contract.pools import TRAINING_POOLS, Band, FinishReason, Pools, Relation
 from engine.contract.pools import Pool as PoolName

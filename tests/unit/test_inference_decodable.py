@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from xgrammar.testing import _get_matcher_from_grammar
 
 from engine.contract.answer_schema import schema_problems, validator
-from engine.contract.load import read_include
 from engine.contract.models import FakeModel, VllmModel
+from engine.contract.sections import read_include
 from engine.inference.decodable import decodable, decoding_identity
 from engine.tools import conversation
 from jobs.contracts.order_mail import generate

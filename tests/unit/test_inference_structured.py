@@ -3,7 +3,7 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from engine.contract.load import parse
+from engine.contract.sections import parse
 from engine.contract.specialist import Output
 from engine.errors import ContractError
 from engine.inference.structured import candidate_spans, decoding_schema
@@ -70,7 +70,7 @@ def test_spans_of_a_number_are_refused(tmp_path):
 
 
 def test_the_truth_of_every_order_mail_is_among_its_spans():
-    from engine.contract import load_contract
+    from engine.contract.load import load_contract
     from jobs.contracts.order_mail import generate
 
     output = load_contract(generate.HERE.parent / "smoke.yaml").contract.specialist.task_units[0].output

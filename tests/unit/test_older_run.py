@@ -5,12 +5,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.errors import ContractError, RecipeMismatch
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PREFERENCE, PROMPT, STEP
 from engine.runs.job import is_finished
 from engine.storage.artifact import load_artifact
-from jobs import workspace
+from jobs import places, workspace
 from jobs.cli import app
 from jobs.pipeline import pipeline
 from tests.older_run import unpack
@@ -111,8 +111,8 @@ def test_older_keys_in_a_contract_are_errors_that_name_the_new_ones(root):
 
 def test_fingerprints_stay(root):
     names = {"prompts", "candidates", "dataset"}
-    artifacts = {name: load_artifact(workspace.run_folder(str(root / "run")) / name) for name in names}
-    reports = load_artifact(workspace.run_folder(str(root / "run")) / "reports")
+    artifacts = {name: load_artifact(places.run_folder(str(root / "run")) / name) for name in names}
+    reports = load_artifact(places.run_folder(str(root / "run")) / "reports")
     assert reports and {name: artifact.fingerprint for name, artifact in artifacts.items() if artifact} == {
         name: reports.record.inputs[name] for name in names
     }

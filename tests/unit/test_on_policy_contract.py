@@ -9,8 +9,8 @@ import yaml
 from made_run import YAML
 from pydantic import ValidationError
 
-from engine.contract import Contract
 from engine.contract.consumers import consumers
+from engine.contract.contract import Contract
 from engine.errors import ModelError
 from jobs.commands.check_capture import verify_rounds
 from jobs.commands.check_students import student_line, student_notes

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from test_on_policy_contract import GRPO, KL, contract
 
-from engine.contract import Profile
 from engine.contract.models import VllmModel
+from engine.contract.profile import Profile
 from engine.errors import ModelError
 from engine.storage.folder import Folder
 from jobs.steps import on_policy

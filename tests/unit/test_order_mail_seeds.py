@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.records.report import ModelEntry
 from engine.release.gate import thresholds
 from engine.release.power import Holdout, requirement_power

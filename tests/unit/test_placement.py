@@ -5,8 +5,7 @@ import yaml
 from test_capacity import contract
 from test_cli import ask
 
-from engine.contract import Profile
-from engine.contract.profile import Pool
+from engine.contract.profile import Pool, Profile
 from engine.distributed.capacity import of_pool, wanted
 from engine.distributed.placement import Group, declared, nodes_needed, place
 from engine.errors import ContractError, InputError

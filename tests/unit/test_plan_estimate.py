@@ -8,8 +8,8 @@ import pytest
 import yaml
 from made_run import YAML
 
-from engine.contract import Contract
 from engine.contract.budget import Price, TokenPrice
+from engine.contract.contract import Contract
 from engine.records.plan import JobPlan, Range
 from engine.rows import PROMPT, from_rows
 from jobs.commands import estimate, plan

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.prompts import Holdout, Source
 from engine.inference.engine import instruct
 from engine.prompts import files

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.contract.prompts import Holdout, Source
 from engine.errors import ContractError, InputError
 from engine.prompts import files

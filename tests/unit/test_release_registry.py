@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from huggingface_hub import ModelCard
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.errors import ContractError, GateRefused, MissingArtifact, RecipeMismatch, StorageError
 from engine.records.gate import POINT
 from engine.records.record import Identity

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import rounds_world as world
 
-from engine.contract import load_contract
 from engine.contract.iterate import Iterate
+from engine.contract.load import load_contract
 from engine.contract.prompts import Source
 from engine.curation.labels import LABEL
 from engine.errors import ContractError, InputError, RecipeMismatch

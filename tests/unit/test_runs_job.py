@@ -12,7 +12,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.errors import ConservationError, InputError, MissingArtifact, RecipeMismatch
 from engine.runs.job import Job, JobContext, run_job, run_pipeline, up_to
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact

@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.records.status import JobStatus
 from engine.rows import DROPPED_BY, POOLS, PROMPT_DROPS, REJECTED
 from engine.runs.job import Job, JobContext, run_job

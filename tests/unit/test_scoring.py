@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS, Complexity, Quality, Signals

@@ -11,7 +11,7 @@ from made_run import made_run
 from ray.tune.search import Searcher
 from typer.testing import CliRunner
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.exports import Gguf
 from engine.contract.search import Budget, Search, variant
 from engine.records.search import Trial

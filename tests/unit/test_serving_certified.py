@@ -14,8 +14,9 @@ import pytest
 from pydantic import TypeAdapter
 from serving_world import ANSWER, CONTRACT, Standin, error_of, serving, write_release
 
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
 from engine.contract.models import Model
+from engine.contract.profile import Profile
 from engine.errors import InputError, ModelError, StorageError
 from engine.evaluation.evaluator import EvalTarget
 from engine.evaluation.predict import unchanged

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.contract import load_contract
+from engine.contract.load import load_contract
 from engine.errors import ContractError
 
 SMOKE = Path(__file__).parents[2] / "jobs" / "contracts" / "smoke.yaml"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from serving_world import ASK, CONTRACT, Server, Standin, serving, work_of, write_release
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.errors import InputError, ModelError, StorageError
 from engine.inference.engine_process import EngineProcess
 from engine.records.release import RegistryEvent

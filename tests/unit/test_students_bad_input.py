@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.profile import Profile
 from engine.errors import InputError, ModelError
 from engine.records.record import Identity

@@ -9,9 +9,9 @@ import yaml
 from made_run import ASKED, HELD, YAML, workspace
 from test_teachers_modes import CORE, HARD, prompts, routing, spec
 
-from engine.contract import Contract, Profile
 from engine.contract.consumers import consumers
-from engine.contract.profile import Pool
+from engine.contract.contract import Contract
+from engine.contract.profile import Pool, Profile
 from engine.distributed import in_process
 from engine.distributed.capacity import wanted
 from engine.rows import ANSWER, CANDIDATE, HOLDOUT, PROMPT, from_rows

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from test_teachers_modes import prompts
 from typer.testing import CliRunner
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.contract.profile import Pool
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.errors import MissingArtifact, ModelError

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import jobs.pipeline
-from engine.contract import Contract, Profile
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
 from engine.contract.students import Student
 from engine.errors import InputError, ModelError, RecipeMismatch
 from engine.records.record import Identity

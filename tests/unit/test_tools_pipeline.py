@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from engine.checks import CheckInput, run_checks
-from engine.contract import Contract
 from engine.contract.checks import Tools
 from engine.contract.curation import Pick
-from engine.contract.load import parse
+from engine.contract.load import parse_contract
 from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool
 from engine.contract.specialist import Output, Specialist, TaskUnit
@@ -147,7 +146,7 @@ SPECIALIST = {"goal": "g", "task_units": [{"name": "desk", "kind": "tool_call", 
 
 def refused(**sections):
     with pytest.raises(ContractError) as error:
-        parse(Contract, {**world.CONTRACT, **sections}, where=Path("c.yaml"))
+        parse_contract({**world.CONTRACT, **sections}, where=Path("c.yaml"))
     return str(error.value)
 
 

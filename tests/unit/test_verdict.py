@@ -6,7 +6,7 @@ import pytest
 from test_evaluation_requirements import result, rows
 from test_release_registry import contract
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from jobs.steps.verdict import Setting, cluster_labels, verdict
 
 N = 300

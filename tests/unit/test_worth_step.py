@@ -5,7 +5,7 @@ import json
 import pytest
 from made_run import ANSWERS, made_run
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.evaluation.evaluator import Evaluated
 from engine.evaluation.size import ModelSize
 from engine.inference.engine import Completion

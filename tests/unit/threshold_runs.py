@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from made_run import ASKED, YAML, workspace
 
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.inference import spending
 from engine.records.report import Holdout, ModelEntry, Report
 from engine.release.gate import decide

@@ -8,7 +8,7 @@ from threshold_runs import threshold_run
 
 from engine.capture.compact import entries, pack
 from engine.capture.schemas import CAPTURE, VOCABULARY
-from engine.contract import Contract
+from engine.contract.contract import Contract
 from engine.inference.chat_template import load_tokenizer
 from engine.inference.scoring import Distribution
 from engine.inference.token_bytes import special_ids, token_bytes

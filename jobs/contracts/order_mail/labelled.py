@@ -52,9 +52,9 @@ def ask(folder: Path) -> None:
 
 def keep(folder: Path) -> None:
     """Write labelled.jsonl from the answers of the run, with the log-probabilities that the teacher gave while it wrote them."""
-    from jobs import workspace
+    from jobs import places, workspace
 
-    candidates = workspace.finished(workspace.run_folder(str(folder / "run")), "candidates")
+    candidates = workspace.finished(places.run_folder(str(folder / "run")), "candidates")
     answers: dict[str, dict[int, str]] = {}
     tokens: dict[tuple[str, str], list[Row]] = {}
     for row in candidates.read("candidates", CANDIDATE).to_pylist():

@@ -17,6 +17,16 @@ class Arrived(NamedTuple):
     ticket: str
     request: Request
     sampling: Sampling
+    grows: bool = False
+    """Whether its text is wanted as it grows. An engine that answers whole batches does not give it."""
+
+
+class Grown(NamedTuple):
+    """A request that goes on."""
+
+    ticket: str
+    text: str
+    """The beginning of its completion's text."""
 
 
 class Done(NamedTuple):
@@ -36,8 +46,8 @@ class Batcher(Protocol):
         """Let a request join; return its completion at once if the engine cannot read it."""
         ...
 
-    def step(self) -> Sequence[Done]:
-        """Compute for a while, a decoding step or a whole batch; return what is done."""
+    def step(self) -> Sequence[Done | Grown]:
+        """Compute for a while, a decoding step or a whole batch; return what is done, and what has grown if that is wanted."""
         ...
 
     def abort(self, ticket: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from engine.contract.models import Sampling
 from engine.errors import ModelError
-from engine.inference.batcher import Answers, Arrived, Batcher, Done, batcher_of
+from engine.inference.batcher import Answers, Arrived, Batcher, Done, Grown, batcher_of
 from engine.inference.engine import Completion, Request
 
 TICK = 0.005  # seconds that a step waits for a completion, before further requests may join
@@ -75,27 +75,27 @@ class EngineProcess:
         self.unheard.add(arrived.ticket)
         return None
 
-    def step(self) -> Sequence[Done]:
-        """Wait a moment for completions.
+    def step(self) -> Sequence[Done | Grown]:
+        """Wait a moment for completions, and for texts that grow.
 
         Raises:
             EngineGone: the process has ended, or gave no completion for `patience` seconds and was killed.
             RuntimeError: the engine failed; requests that run are lost.
         """
-        done: list[Done] = []
+        told: list[Done | Grown] = []
         if not self.running:
-            return done
+            return told
         wait = TICK
         while self._poll(wait):
             kind, value = self._receive()
             self.heard, wait = time.monotonic(), 0.0
             if kind == "failed":
                 raise RuntimeError(value)
-            self._hear(kind, value, done)
+            self._hear(kind, value, told)
         if self.patience and self.unheard and time.monotonic() - self.heard > self.patience:
             self.process.kill()
             raise EngineGone(f"the engine's process gave no answer for {self.patience:g} s and was killed")
-        return done
+        return told
 
     def abort(self, ticket: str) -> None:
         """Give up a request."""
@@ -115,15 +115,16 @@ class EngineProcess:
             self.add(Arrived(ticket, request, sampling))
         found: dict[str, Completion] = {}
         while len(found) < len(tickets):
-            found |= {done.ticket: done.completion for done in self.step()}
+            found |= {told.ticket: told.completion for told in self.step() if isinstance(told, Done)}
         return [found[ticket] for ticket in tickets]
 
-    def _hear(self, kind: str, value: Any, done: list[Done]) -> None:
+    def _hear(self, kind: str, value: Any, told: list[Done | Grown]) -> None:
         ticket = value if kind == "aborted" else value.ticket
-        self.unheard.discard(ticket)
-        if kind == "done" and ticket in self.running:
+        if kind in ("done", "grown") and ticket in self.running:
+            told.append(value)
+        if kind != "grown":
+            self.unheard.discard(ticket)
             self.running.discard(ticket)
-            done.append(value)
 
     def _send(self, message: tuple[str, Any]) -> None:
         try:
@@ -174,7 +175,7 @@ def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, backgrou
     running: set[str] = set()
     while True:
         try:
-            done = _turn(batcher, inbox, running, pipe)
+            told = _turn(batcher, inbox, running, pipe)
         except Exception as error:
             for ticket in running:
                 with suppress(Exception):
@@ -182,12 +183,13 @@ def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, backgrou
             running.clear()
             pipe.send(("failed", f"{type(error).__name__}: {error}"))
             continue
-        for each in done:
-            running.discard(each.ticket)
-            pipe.send(("done", each))
+        for each in told:
+            if isinstance(each, Done):
+                running.discard(each.ticket)
+            pipe.send(("done" if isinstance(each, Done) else "grown", each))
 
 
-def _turn(batcher: Batcher, inbox: "queue.SimpleQueue[tuple[str, Any]]", running: set[str], pipe: Connection) -> list[Done]:
+def _turn(batcher: Batcher, inbox: "queue.SimpleQueue[tuple[str, Any]]", running: set[str], pipe: Connection) -> list[Done | Grown]:
     """Read all messages, waiting for one if nothing runs, and compute one step."""
     done: list[Done] = []
     while not inbox.empty() or not (running or done):

@@ -4,9 +4,9 @@ vLLM's own asynchronous engine wants three processes, of which each imports torc
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.inference.batcher import Arrived, Done
+from engine.inference.batcher import Arrived, Done, Grown
 from engine.inference.chat_template import Unanswered
 from engine.inference.engine import Completion
 from engine.inference.vllm_output import completion_of, too_long
@@ -42,15 +42,25 @@ class VllmBatcher:
         except self.engine.refusals as error:
             return completion_of(Unanswered("error", str(error)), prompt, 0.0)
         self.running[_output_id(name)] = _Running(arrived.ticket, name, prompt)
+        if arrived.grows:  # `LLM` lets vLLM return nothing before the end
+            state = self.engine.llm.llm_engine.output_processor.request_states[name]
+            state.output_kind = self.engine.vllm.sampling_params.RequestOutputKind.CUMULATIVE
         return None
 
-    def step(self) -> Sequence[Done]:
-        """Compute one step of the running batch; return the requests that end with it."""
+    def step(self) -> Sequence[Done | Grown]:
+        """Compute one step of the running batch; return the requests that end with it, and the texts of those that are to grow."""
         if not self.running:
             return []
-        outputs = [output for output in self.engine.llm.llm_engine.step() if output.finished]
-        ended = [(output, self.running.pop(output.request_id, None)) for output in outputs]
-        return [Done(each.ticket, completion_of(output, each.prompt, 0.0)) for output, each in ended if each]
+        outputs = self.engine.llm.llm_engine.step()
+        return [told for output in outputs if (told := self._told(output)) is not None]
+
+    def _told(self, output: Any) -> Done | Grown | None:
+        """Return what an output of vLLM says; None if its request was given up."""
+        if not output.finished:
+            running = self.running.get(output.request_id)
+            return Grown(running.ticket, output.outputs[0].text) if running else None
+        ended = self.running.pop(output.request_id, None)
+        return Done(ended.ticket, completion_of(output, ended.prompt, 0.0)) if ended else None
 
     def abort(self, ticket: str) -> None:
         """Take a request out of the running batch."""

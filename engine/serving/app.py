@@ -5,38 +5,29 @@ import hashlib
 import hmac
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from engine.inference.engine import Chat
 from engine.prompts.redact import redact_text
 from engine.rows import Row
 from engine.serving.answering import Answering, Companion
 from engine.serving.api_error import ApiError
 from engine.serving.body import Limits, read_json
-from engine.serving.chat import ChatRequest, Models, chunks, completion, read_chat
+from engine.serving.call import INTERNAL, Call, Wanted
+from engine.serving.chat import Models, completion, read_chat
 from engine.serving.metrics import CONTENT_TYPE, Metrics
-from engine.serving.recorder import NO_RECORDS, Recorder, prompt_hash
-from engine.serving.schemas import REQUEST
-from engine.serving.service import Reply, Service
+from engine.serving.recorder import NO_RECORDS, Recorder
+from engine.serving.service import Service
 from engine.serving.task import output_of, read_task, task_reply
 
 log = logging.getLogger(__name__)
-
-GONE = 499  # status of a caller that has gone, as nginx counts it
-INTERNAL = ApiError(500, "internal_error", "The server failed on this request; its log says why.")
-Answered = Callable[[Reply], Response]
-Read = Callable[[Row, Models], Awaitable[tuple[str, Chat, Answered]]]
-"""Reads a request: task unit, messages, and what makes a response of the reply."""
 
 
 class Options(NamedTuple):
@@ -140,77 +131,26 @@ class App:
         return any([hmac.compare_digest(sent, known) for known in self.keys]) and kind.lower() == "bearer"
 
     async def _chat(self, request: Request) -> Response:
-        async def read(row: Row, models: Models) -> tuple[str, Chat, Answered]:
+        async def read(row: Row, models: Models) -> Wanted:
             asked = read_chat(await read_json(request, self.limits), models, self.limits)
-            return asked.unit.name, asked.messages, lambda reply: _chat_reply(reply, asked)
+            streamed = asked if asked.stream else None
+            return Wanted(asked.unit.name, asked.messages, lambda reply: completion(reply, asked.model, int(time.time())), streamed)
 
-        return await self._recorded(request, "chat", read)
+        return await Call(self, "chat").respond(request, read)
 
     async def _task(self, request: Request) -> Response:
-        async def read(row: Row, models: Models) -> tuple[str, Chat, Answered]:
+        async def read(row: Row, models: Models) -> Wanted:
             name = request.path_params["unit"]
             if name not in (units := {unit.name: unit for unit in models.units.values()}):
                 there = ", ".join(units)
                 raise ApiError(404, "unit_not_found", f"There is no task unit {name[:64]!r}; there are {there}.")
             row["unit"] = name
-            return name, read_task(await read_json(request, self.limits)), lambda reply: JSONResponse(task_reply(reply))
+            return Wanted(name, read_task(await read_json(request, self.limits)), task_reply)
 
-        return await self._recorded(request, "task", read)
+        return await Call(self, "task").respond(request, read)
 
-    async def _recorded(self, request: Request, path: str, read: Read) -> Response:
-        """Return the response to a request to a model, and keep its record."""
-        started, request_id, now = time.monotonic(), uuid.uuid4().hex, self.answering
-        fingerprint = now.service.deployment.fingerprint
-        row: Row = {**dict.fromkeys(REQUEST.names), "request_id": request_id, "time": datetime.now(UTC), "path": path}
-        row |= {"deployment": fingerprint, "abstained": False}
-        row |= dict.fromkeys(("unit", "error", "route", "reason", "finish_reason"), "")
-        self.in_flight += 1
-        now.in_flight += 1
-        try:
-            response = await self._answered(request, started, row, read, now)
-        except ApiError as error:
-            response = _error(error)
-            row |= {"error": error.code}
-        except ClientDisconnect:
-            response = Response(status_code=GONE)
-            row |= {"error": "client_disconnected"}
-        except Exception:
-            log.exception("request %s failed", request_id)
-            response = _error(INTERNAL)
-            row |= {"error": INTERNAL.code}
-        finally:
-            self.in_flight -= 1
-            now.in_flight -= 1
-        row |= {"status": response.status_code, "latency_ms": (time.monotonic() - started) * 1000}
-        self._keep(row)
-        response.headers["x-request-id"] = request_id
-        response.headers["x-rayleigh-deployment"] = fingerprint[:16]
-        return response
-
-    async def _answered(self, request: Request, started: float, row: Row, read: Read, now: Answering) -> Response:
-        unit, messages, answered = await read(row, now.models)
-        row |= {"unit": unit, "prompt_hash": prompt_hash(messages)}
-        if self.is_draining:
-            raise ApiError(503, "unavailable", "The server stops.", retry_after=5)
-        deadline = started + self.limits.deadline
-        now.service.check_room(deadline)  # before the search for personal data, which is most of what a refused request would cost
-        asked = now.service.prepared(now.service.target.units[unit], messages)
-        row["prompt"] = asked.text
-        reply = asyncio.ensure_future(now.service.reply(asked, row["request_id"], deadline, row))
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait((reply, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not reply.done():
-                raise ClientDisconnect
-            for companion in self.options.companions:
-                companion.replied(asked, reply.result())
-            return answered(reply.result())
-        finally:
-            for task in (reply, gone):
-                task.cancel()
-            await asyncio.gather(reply, gone, return_exceptions=True)
-
-    def _keep(self, row: Row) -> None:
+    def keep(self, row: Row) -> None:
+        """Count and record a request that has ended (REQUEST)."""
         self.metrics.count(row)
         self.recorder.put(row)
         log.info("%s %s %s %s %.0f ms", row["request_id"], row["path"], row["unit"], row["status"], row["latency_ms"])
@@ -256,21 +196,6 @@ class App:
         for companion in self.options.companions:
             live |= companion.numbers()
         return {f"rayleigh_{name}": float(value) for name, value in live.items()}
-
-
-def _chat_reply(reply: Reply, asked: ChatRequest) -> Response:
-    created = int(time.time())
-    if asked.stream:
-        return StreamingResponse(
-            chunks(reply, asked, created), media_type="text/event-stream", headers={"cache-control": "no-store"}
-        )
-    return JSONResponse(completion(reply, asked.model, created))
-
-
-async def _disconnected(request: Request) -> None:
-    """Return once the caller has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _digest(key: str) -> bytes:

@@ -4,7 +4,7 @@ A parameter that would change what was measured is refused by name; one that has
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engine.contract.specialist import TaskUnit
@@ -100,7 +100,7 @@ def read_chat(body: dict[str, Any], models: Models, limits: Limits) -> ChatReque
 
 def completion(reply: Reply, model: str, created: int) -> dict[str, Any]:
     """Return the body of a whole answer."""
-    text, refusal = _message(reply)
+    text, refusal = message(reply)
     choice = {"index": 0, "message": {"role": "assistant", "content": text, "refusal": refusal}, "logprobs": None}
     return {
         "id": f"chatcmpl-{reply.request_id}",
@@ -112,21 +112,6 @@ def completion(reply: Reply, model: str, created: int) -> dict[str, Any]:
         "system_fingerprint": reply.deployment[:16],
         "rayleigh": about(reply),
     }
-
-
-def chunks(reply: Reply, request: ChatRequest, created: int) -> Iterator[str]:
-    """Yield the answer as server-sent events. It was complete before the first: a threshold reads the whole answer."""
-    text, refusal = _message(reply)
-    deltas: Sequence[Row] = ({"role": "assistant", "content": ""}, {"refusal": refusal} if refusal else {"content": text}, {})
-    head = {"id": f"chatcmpl-{reply.request_id}", "object": "chat.completion.chunk", "created": created, "model": request.model}
-    head |= {"system_fingerprint": reply.deployment[:16], **({"usage": None} if request.stream_usage else {})}
-    for place, delta in enumerate(deltas):
-        last = place == len(deltas) - 1
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reply.answer.finish_reason if last else None}
-        yield _event({**head, "choices": [choice], **({"rayleigh": about(reply)} if last else {})})
-    if request.stream_usage:
-        yield _event({**head, "choices": [], "usage": usage(reply)})
-    yield "data: [DONE]\n\n"
 
 
 def usage(reply: Reply) -> dict[str, int]:
@@ -147,7 +132,7 @@ def about(reply: Reply) -> dict[str, Any]:
     }
 
 
-def _message(reply: Reply) -> tuple[str | None, str | None]:
+def message(reply: Reply) -> tuple[str | None, str | None]:
     """Return content and refusal."""
     if reply.abstained:
         return None, f"The model abstains: {reply.reason or 'it is not sure enough'}."
@@ -225,7 +210,3 @@ def _option(body: Row, key: str, kind: type, default: Any) -> Any:
 def _equal(found: object, value: object) -> bool:
     """Return whether two JSON values are equal; `true` is not 1."""
     return isinstance(found, bool) == isinstance(value, bool) and found == value
-
-
-def _event(content: Row) -> str:
-    return f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n"

@@ -12,9 +12,10 @@ from engine.evaluation.size import model_size
 from engine.inference.batcher import Answers
 from engine.inference.endpoint import EndpointEngine
 from engine.inference.engine import build_model
+from engine.serving.refusals import Expired
 from engine.serving.router import Answer, Asked
 from engine.serving.service import answer_in, request_of
-from engine.serving.worker import Expired, Worker
+from engine.serving.worker import Worker
 
 Final = Callable[[str, TaskUnit], str]
 

@@ -16,8 +16,9 @@ from engine.prompts.redact import redact_text
 from engine.rows import Row
 from engine.serving.api_error import ApiError, wrong
 from engine.serving.deployment import Deployment
+from engine.serving.refusals import Busy, EngineFault, Expired, Unavailable
 from engine.serving.router import AlwaysAnswer, Answer, Asked, Decision, Handler, Router
-from engine.serving.worker import Busy, Computed, EngineFault, Expired, Unavailable, Worker
+from engine.serving.worker import Computed, Worker
 
 if TYPE_CHECKING:
     from engine.serving.fallback import Fallback
@@ -127,15 +128,24 @@ class Service:
         except Unavailable as state:
             raise _unavailable(state) from None
 
-    async def reply(self, asked: Asked, request_id: str, deadline: float, row: Row) -> Reply:
+    def streams(self, unit: TaskUnit) -> bool:
+        """Return whether an answer may be given as it grows: nothing decides about it at its end, or takes a part of it away."""
+        takes_away = self.target.thinks is not None or unit.supervise == "process" or unit.lenient_json
+        return isinstance(self.router, AlwaysAnswer) and not takes_away
+
+    async def reply(
+        self, asked: Asked, request_id: str, deadline: float, row: Row, grown: Callable[[str], None] | None = None
+    ) -> Reply:
         """Return the reply to a request that must be answered by `deadline` (of `time.monotonic`); fill `row` (REQUEST) on the way.
+
+        `grown` is called with the beginnings of the student's answer, if the engine gives them.
 
         Raises:
             ApiError: there is no answer; the caller is told why.
         """
         decision, answer, student = self.router.screen(asked), UNASKED, None
         if decision is None:
-            answer = student = await self._student(asked, deadline, row)
+            answer = student = await self._student(asked, deadline, row, grown)
             row |= {"confidence": answer.confidence}
             decision = self.router.decide(asked, answer)
         row |= {"reason": decision.reason, "route": decision.route, "abstained": decision.action == "abstain"}
@@ -149,10 +159,10 @@ class Service:
         fingerprint = self.deployment.fingerprint
         return Reply(request_id, asked.unit, answer, decision.route, abstained, decision.reason, fingerprint, student)
 
-    async def _student(self, asked: Asked, deadline: float, row: Row) -> Answer:
+    async def _student(self, asked: Asked, deadline: float, row: Row, grown: Callable[[str], None] | None) -> Answer:
         request = request_of(self.target, asked)
         try:
-            computed = await self.worker.ask(request, deadline=deadline)
+            computed = await self.worker.ask(request, deadline=deadline, grown=grown)
         except Busy as busy:
             raise _refused(busy) from None
         except Expired:

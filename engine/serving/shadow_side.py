@@ -14,9 +14,10 @@ from engine.evaluation.evaluator import greedy
 from engine.inference.batcher import Answers
 from engine.inference.engine_process import EngineProcess
 from engine.serving.fallback import EndpointHandler, Fallback, Final, LocalHandler
+from engine.serving.refusals import Busy, EngineFault, Unavailable
 from engine.serving.router import Answer, Asked, Handler
 from engine.serving.service import nothing, warm_up
-from engine.serving.worker import Busy, EngineFault, Load, Unavailable, Worker
+from engine.serving.worker import Load, Worker
 
 log = logging.getLogger(__name__)
 

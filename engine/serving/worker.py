@@ -9,38 +9,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from engine.contract.models import Sampling
-from engine.inference.batcher import Answers, Arrived, Batcher, Done, batcher_of
+from engine.inference.batcher import Answers, Arrived, Batcher, Done, Grown, batcher_of
 from engine.inference.engine import Completion, Request
 from engine.inference.engine_process import EngineGone, EngineProcess
 from engine.serving.pace import Pace
+from engine.serving.refusals import Busy, EngineFault, Expired, Unavailable
 from engine.serving.turns import Turns
 
 log = logging.getLogger(__name__)
 
 FAULTS = 3  # failures of the engine in a row, without a completed request between them, after which it is given up
-
-
-class Busy(Exception):
-    """The queue is full, or the request would wait beyond its deadline; nothing was computed for it."""
-
-    def __init__(self, why: str, retry_after: int) -> None:
-        super().__init__(f"{why} Try again in {retry_after} s.")
-        self.retry_after = retry_after
-
-
-class Expired(Exception):
-    """A request was not completed by its deadline."""
-
-
-class Unavailable(Exception):
-    """The engine is loading, has failed, or stops."""
-
-
-class EngineFault(Exception):
-    """The engine failed while it computed a request."""
 
 
 FULL, LATE = "The queue is full.", "The queue is too long for the request's deadline."
@@ -77,6 +59,7 @@ class _Ticket:
     future: "asyncio.Future[Computed]"
     deadline: float
     arrived: float
+    grown: Callable[[str], None] | None = None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     joined: float = 0.0
     seconds: float = 0.0  # of the engine, shared with the others
@@ -106,8 +89,10 @@ class Worker:
         """Load the engine and begin to answer."""
         self.thread.start()
 
-    async def ask(self, request: Request, *, deadline: float) -> Computed:
+    async def ask(self, request: Request, *, deadline: float, grown: Callable[[str], None] | None = None) -> Computed:
         """Return the completion of `request`. A caller that is cancelled gives its request up, also in the engine.
+
+        `grown` is called in the event loop with the beginnings of its text, longer and longer, if the engine gives them.
 
         Raises:
             Busy: the queue is full, or the request would wait until its `deadline` (of `time.monotonic`), as was expected when it
@@ -117,7 +102,7 @@ class Worker:
             EngineFault: the engine failed.
         """
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(request, loop, loop.create_future(), deadline, time.monotonic())
+        ticket = _Ticket(request, loop, loop.create_future(), deadline, time.monotonic(), grown)
         with self.changed:
             self._admit(deadline - ticket.arrived)
             self.waiting.append(ticket)
@@ -237,22 +222,30 @@ class Worker:
 
     def _step(self, batcher: Batcher, joining: Sequence[_Ticket]) -> None:
         started = time.monotonic()
-        done: list[Done] = []
+        told: list[Done | Grown] = []
         for ticket in joining:
             ticket.joined = started
-            completion = batcher.add(Arrived(ticket.name, ticket.request, self.load.sampling))
-            done += [Done(ticket.name, completion)] if completion else []
-        done += batcher.step()
+            completion = batcher.add(Arrived(ticket.name, ticket.request, self.load.sampling, ticket.grown is not None))
+            told += [Done(ticket.name, completion)] if completion else []
+        told += batcher.step()
         ended = time.monotonic()
         passed, sharing = self.pace.step(ended), max(1, len(self.running))
         for ticket in self.running.values():
             ticket.seconds += (ended - started) / sharing
             ticket.elapsed += passed / sharing
-        for name, completion in done:
-            with self.changed:
-                ticket = self.running.pop(name, None)
-            if ticket:
-                self._complete(ticket, completion)
+        for each in told:
+            self._tell(each)
+
+    def _tell(self, told: Done | Grown) -> None:
+        if isinstance(told, Grown):
+            ticket = self.running.get(told.ticket)
+            if ticket and ticket.grown:
+                self._resolve(ticket, partial(ticket.grown, told.text))
+            return
+        with self.changed:
+            ticket = self.running.pop(told.ticket, None)
+        if ticket:
+            self._complete(ticket, told.completion)
 
     def _complete(self, ticket: _Ticket, completion: Completion) -> None:
         if completion.tokens_out:

@@ -99,6 +99,13 @@ class Process:
         """Send a chat."""
         return self._post("/v1/chat/completions", {"model": "orders", "messages": messages})
 
+    def stream(self, messages: list[dict[str, str]]) -> list[str]:
+        """Send a chat; return the pieces of its answer as they came."""
+        body = {"model": "orders", "messages": messages, "stream": True}
+        with urllib.request.urlopen(self._request("/v1/chat/completions", body), timeout=120) as reply:
+            events = [json.loads(line.removeprefix(b"data: ")) for line in reply if line.startswith(b"data: {")]
+        return [piece for event in events for choice in event["choices"] if (piece := choice["delta"].get("content"))]
+
     def rest(self) -> str:
         """End the process; return what it printed."""
         self.process.kill()
@@ -106,8 +113,11 @@ class Process:
         return self.log.read_text()
 
     def _post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        return self._send(self._request(path, body))
+
+    def _request(self, path: str, body: dict[str, Any]) -> urllib.request.Request:
         headers = {"content-type": "application/json", "authorization": "Bearer secret"}
-        return self._send(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
+        return urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
 
     def _send(self, request: urllib.request.Request) -> tuple[int, Any]:
         try:

@@ -52,6 +52,9 @@ def test_texts_are_those_of_the_evaluation_and_a_stop_and_a_kill_lose_nothing_el
             for _, body in replies
         ]
         assert found == expected
+        with ThreadPoolExecutor(8) as pool:  # as they grow: the same texts
+            pieces = list(pool.map(lambda row: server.stream(row["messages"]), mails()))
+        assert ["".join(each) for each in pieces] == [text for text, *_ in expected] and min(map(len, pieces)) > 1
 
         with ThreadPoolExecutor(16) as pool:  # more than the engine computes at once
             sent = [pool.submit(server.task, row["text"]) for row in mails() + mails()[:3]]
@@ -61,7 +64,7 @@ def test_texts_are_those_of_the_evaluation_and_a_stop_and_a_kill_lose_nothing_el
         assert all(each == 200 or isinstance(each, OSError) for each in ended) and 200 in ended
         assert server.process.wait(60) == 0
         rows = Views(str(kept)).rows("select status, count(*) as n from requests group by 1")
-        assert rows == [{"status": 200, "n": len(expected) + ended.count(200)}]  # what was taken was answered and recorded
+        assert rows == [{"status": 200, "n": 2 * len(expected) + ended.count(200)}]  # what was taken was answered and recorded
     finally:
         server.rest()
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving_port import LIMITS, Port, listening
 from serving_world import ASK, Standin, write_release
-from test_serving_listen import LIMITS, Port
 
 from engine.errors import InputError, ModelError
 from engine.serving.deployment import MANIFEST, load
@@ -24,10 +24,8 @@ def engine() -> Standin:
 
 @pytest.fixture
 def port(tmp_path: Path, engine: Standin) -> Iterator[Port]:
-    port = Port(write_release(tmp_path / "release"), engine)
-    yield port
-    engine.gate.set()
-    port.stop()
+    with listening(tmp_path, engine) as port:
+        yield port
 
 
 def url_of(port: Port) -> str:

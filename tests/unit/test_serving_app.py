@@ -12,8 +12,8 @@ from serving_world import ANSWER, ASK, SCHEMA, SYSTEM, Standin, error_of, servin
 from engine.inference.engine import Completion
 from engine.serving.body import Limits
 from engine.serving.pace import LEAST_CAUTION
+from engine.serving.refusals import Busy
 from engine.serving.router import Answer, Asked, Decision
-from engine.serving.worker import Busy
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions
 
-from engine.contract.specialist import TaskUnit
 from engine.distributed import ray_options
 from engine.distributed.environment import SERVER, environment
-from engine.serving.build import Plan, build
+from engine.serving.app import App
+from engine.serving.build import Plan
 
 NAME = "rayleigh"
 MARGIN = 5.0  # seconds beyond the deadline, for replies to leave when a replica stops
@@ -26,11 +26,14 @@ class Cluster(NamedTuple):
     replicas: int
 
 
-def serve(plan: Plan, final: Callable[[str, TaskUnit], str], cluster: Cluster, say: Callable[[str], None]) -> None:
-    """Serve `plan` on the cluster that this process is connected to, until SIGTERM or SIGINT."""
+def serve(build_app: Callable[[], App], plan: Plan, cluster: Cluster, say: Callable[[str], None]) -> None:
+    """Serve on the cluster that this process is connected to, until SIGTERM or SIGINT.
+
+    `build_app` is picklable and called in each replica, for `plan`; it waits until the engine is loaded (`build`).
+    """
     ray_serve.start(http_options=HTTPOptions(host=cluster.host, port=cluster.port))
     try:
-        ray_serve.run(application(plan, final, cluster.replicas), name=NAME, route_prefix="/")
+        ray_serve.run(application(build_app, plan, cluster.replicas), name=NAME, route_prefix="/")
         say(f"listening on http://{cluster.host}:{cluster.port}")
         _wait()
     finally:
@@ -38,9 +41,9 @@ def serve(plan: Plan, final: Callable[[str, TaskUnit], str], cluster: Cluster, s
     say("stopped")
 
 
-def application(plan: Plan, final: Callable[[str, TaskUnit], str], replicas: int) -> Any:
-    """Return the application for `ray.serve.run`."""
-    wrapped = ray_serve.ingress(lambda: build(plan, final, wait=True).asgi())(_Replica)
+def application(build_app: Callable[[], App], plan: Plan, replicas: int) -> Any:
+    """Return the application for `ray.serve.run`; see `serve`."""
+    wrapped = ray_serve.ingress(lambda: build_app().asgi())(_Replica)
     deployment = ray_serve.deployment(
         name=NAME,
         num_replicas=replicas,

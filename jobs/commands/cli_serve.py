@@ -17,9 +17,7 @@ Below = Annotated[
 WithTeacher = Annotated[
     bool, typer.Option("--with-teacher", help="Load a teacher that is no endpoint beside the student, with --local.")
 ]
-Follow = Annotated[
-    bool, typer.Option("--follow/--no-follow", help="With --local: a promotion or rollback in the registry takes effect.")
-]
+Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="A promotion or rollback in the registry takes effect.")]
 KeepPrevious = Annotated[
     bool, typer.Option("--keep-previous/--no-keep-previous", help="Keep the champion before loaded, for a rollback.")
 ]

@@ -1,9 +1,11 @@
 """`rayleigh serve`: answers requests with a release, as it was measured."""
 
+import logging
 import os
 import resource
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +24,11 @@ from jobs.steps.deployed import deployment_of
 
 if TYPE_CHECKING:
     from engine.serving.answering import Companion
+    from engine.serving.app import App
     from engine.serving.build import Plan
+    from engine.serving.follower import Follower
+
+log = logging.getLogger(__name__)
 
 SPARE_FILES = 512  # file descriptors besides those of connections
 
@@ -92,13 +98,19 @@ def plan_of(prepared: tuple[Folder, Profile, Pool], options: Options, say: Calla
 def _companions(plan: "Plan", options: Options, profile: Profile, say: Callable[[str], None]) -> list["Companion"]:
     """Return what runs beside the answers of a server in one process."""
     from engine.serving.monitor_files import MonitorNumbers
-    from jobs.commands import serve_follow
 
-    followed = serve_follow.Followed(plan, options.cascade._replace(local=True), options.keep_previous)
-    follower = serve_follow.follower(options.place, followed, profile, say) if options.follow else None
+    follower = _follower(plan, options, profile, say, local=True)
     shadow = serve_shadow.shadow_run(plan, options.shadow, profile, final, say)
     monitor = MonitorNumbers(plan.keeping.folder) if plan.keeping else None
     return [companion for companion in (follower, shadow, monitor) if companion]
+
+
+def _follower(plan: "Plan", options: Options, profile: Profile, say: Callable[[str], None], *, local: bool) -> "Follower | None":
+    """Return what follows the registry; None if the server stays with its release."""
+    from jobs.commands import serve_follow
+
+    followed = serve_follow.Followed(plan, options.cascade._replace(local=local), options.keep_previous)
+    return serve_follow.follower(options.place, followed, profile, say) if options.follow else None
 
 
 def _check_packages(local: bool) -> None:
@@ -139,9 +151,17 @@ def _serve_on_ray(plan: "Plan", options: Options, profile: Profile, say: Callabl
     from engine.distributed.session import session
     from engine.serving import flow
 
-    say("replicas go on with this release: after a promotion start the server anew, or serve in one process (--local)")
     with session(profile, data=False):
-        flow.serve(plan, final, flow.Cluster(options.host, options.port, options.replicas), say)
+        cluster = flow.Cluster(options.host, options.port, options.replicas)
+        flow.serve(partial(replica, plan, options, profile), plan, cluster, say)
+
+
+def replica(plan: "Plan", options: Options, profile: Profile) -> "App":
+    """Return the application of a replica on Ray Serve, which follows the registry by itself."""
+    from engine.serving.build import build
+
+    follower = _follower(plan, options, profile, log.info, local=False)
+    return build(plan, final, wait=True, companions=[follower] if follower else [])
 
 
 def _keys(name: str | None) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """The application of a RayService: Serve's configuration names `jobs.commands.serve_application:build` and its arguments."""
 
+from functools import partial
 from typing import Any
 
 from engine.errors import InputError
 from engine.records.base import Json
 
-ARGUMENTS = ("release", "profile", "replicas", "keys_env", "records")
+ARGUMENTS = ("release", "profile", "replicas", "keys_env", "records", "follow")
 
 
 def build(arguments: Json) -> Any:
@@ -26,6 +27,7 @@ def build(arguments: Json) -> Any:
     from engine.serving import flow
     from jobs.commands import serve
 
-    options = serve.Options(keys_env=arguments.get("keys_env"), records=arguments.get("records"))
+    place, follow = arguments["release"], bool(arguments.get("follow", True))
+    options = serve.Options(keys_env=arguments.get("keys_env"), records=arguments.get("records"), place=place, follow=follow)
     plan = serve.plan_of(prepared, options, print, local=False)
-    return flow.application(plan, serve.final, int(arguments.get("replicas", 1)))
+    return flow.application(partial(serve.replica, plan, options, prepared[1]), plan, int(arguments.get("replicas", 1)))

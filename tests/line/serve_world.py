@@ -128,6 +128,18 @@ class Process:
                 return error.code, json.loads(error.read())
 
 
+def wait_for(server: Process, deployment: str | None, *, other_than: str = "") -> str:
+    """Return the deployment that answers once it is `deployment`, or another one than `other_than`."""
+    until = time.monotonic() + 600
+    while time.monotonic() < until:
+        assert server.process.poll() is None, server.rest()
+        now = server.get("/readyz")[1]["deployment"]
+        if now == deployment or (deployment is None and now != other_than):
+            return now
+        time.sleep(0.1)
+    raise AssertionError(server.rest())
+
+
 def main(release: str, expected: str) -> None:
     """Evaluate, as the step `reports` does."""
     deployment, pool = load(Folder(release)), load_profile(PROFILE).evaluator

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serve_world import ROOT, Process, mails, promote_tiny
+from serve_world import ROOT, Process, mails, promote_tiny, wait_for
 
 from jobs.commands.sql import Views
 
@@ -92,21 +92,26 @@ def test_a_kill_loses_at_most_the_last_second_and_a_changed_release_is_refused(r
     assert "StorageError" in (said := changed.rest()) and "generation_config.json: found sha256" in said
 
 
-def test_replicas_of_ray_serve_answer_alike(registry: Path, expected: list[list], tmp_path: Path) -> None:
+def test_replicas_of_ray_serve_answer_alike_and_follow_the_registry(expected: list[list], tmp_path: Path) -> None:
     pytest.importorskip("grpc_reflection", reason="Ray Serve is an extra: uv pip install 'rayleigh[serve]'")
     profile = tmp_path / "ray.yaml"
     profile.write_text((HERE / "serve.yaml").read_text().replace("address: none", "address: local, num_cpus: 4"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     kept = tmp_path / "records"
-    server = Process(registry, "--port", str(port), "--records", str(kept), profile=profile, local=False)
+    server = Process(promote_tiny(tmp_path), "--port", str(port), "--records", str(kept), profile=profile, local=False)
     try:
         assert server.get("/readyz")[0] == 200  # it listens once the engine is loaded
         with ThreadPoolExecutor(8) as pool:
             replies = list(pool.map(lambda row: server.chat(row["messages"]), mails()))
         assert [body["choices"][0]["message"]["content"] for _, body in replies] == [text for text, *_ in expected]
+        old = replies[0][1]["rayleigh"]["deployment"]
+        promote_tiny(tmp_path, "later")
+        new = wait_for(server, None, other_than=old)
+        status, body = server.task(mails()[0]["text"])
+        assert (status, body["deployment"]) == (200, new)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(120) == 0
-        assert Views(str(kept)).rows("select count(*) as n from requests") == [{"n": len(expected)}]
+        assert Views(str(kept)).rows("select count(*) as n from requests") == [{"n": len(expected) + 1}]
     finally:
         server.rest()

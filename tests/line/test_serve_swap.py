@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from serve_world import Process, mails, promote_tiny
+from serve_world import Process, mails, promote_tiny, wait_for
 
 from engine.release.registry import Registry
 from engine.storage.folder import Folder
@@ -33,18 +33,6 @@ class Caller(threading.Thread):
         """Wait for the last reply."""
         self.is_stopping = True
         self.join(120)
-
-
-def wait_for(server: Process, deployment: str | None, *, other_than: str = "") -> str:
-    """Return the deployment that answers once it is `deployment`, or another one than `other_than`."""
-    until = time.monotonic() + 600
-    while time.monotonic() < until:
-        assert server.process.poll() is None, server.rest()
-        now = server.get("/readyz")[1]["deployment"]
-        if now == deployment or (deployment is None and now != other_than):
-            return now
-        time.sleep(0.1)
-    raise AssertionError(server.rest())
 
 
 def test_a_promotion_and_a_rollback_while_it_answers(tmp_path: Path) -> None:

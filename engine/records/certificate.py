@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.records.base import Record
+from engine.records.base import Json, Record
 from engine.records.estimate import Estimate
 
 Method = Literal["rows", "effective", "thinned"]
@@ -135,6 +135,25 @@ class CascadeCheck(Record):
     """Stage -> share of requests that it answers."""
 
 
+class NicheUse(Record):
+    """The check of the niche that the thresholds were certified behind."""
+
+    section: Json
+    """`serving.cascade.niche` of the contract."""
+    languages: tuple[str, ...]
+    """`specialist.niche.languages`."""
+    encoder: str
+    """Embedding model: a bundled one, a folder or a URL."""
+    file: str
+    """Vectors of the prompts (`engine.serving.niche.NicheModel`), beside this file."""
+    sha256: str
+    """Hash of that file."""
+    rows: int
+    """Prompts of the holdout that were checked."""
+    outside: dict[str, int] = Field(default_factory=dict)
+    """Reason -> prompts of the holdout outside the niche."""
+
+
 class CascadeResult(Record):
     """The file `cascade.json`: certified thresholds of the stages, and what they bring."""
 
@@ -156,6 +175,8 @@ class CascadeResult(Record):
     """Of each student before the last stage, on all rows."""
     currency: str = ""
     """Currency of all prices."""
+    niche: NicheUse | None = None
+    """What is outside the niche; null = every request is inside."""
 
 
 def _short(fingerprint: str) -> str:

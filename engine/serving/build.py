@@ -13,11 +13,13 @@ from engine.evaluation.size import model_size
 from engine.inference.batcher import Answers
 from engine.inference.engine import build_model
 from engine.inference.engine_process import EngineProcess
+from engine.serving import niche_engine
 from engine.serving.answering import Companion
 from engine.serving.app import App, Options
 from engine.serving.body import Limits
 from engine.serving.deployment import MODEL, Deployment, verified
 from engine.serving.fallback import EndpointHandler, Fallback, LocalHandler, load_local
+from engine.serving.niche_engine import Checked
 from engine.serving.recorder import Keeping, Recorder
 from engine.serving.router import AlwaysAnswer, Router
 from engine.serving.service import Service, warm_up
@@ -41,6 +43,13 @@ class Plan:
     """To whom the router hands on; it is the handler of the route with its name."""
     packages: str | None = None
     """Folder of llama.cpp's packages on this machine."""
+    niche: Checked | None = None
+    """What is outside the niche; None: nothing is."""
+
+    @property
+    def niche_worker(self) -> Worker | None:
+        """A new worker that checks the niche, not started."""
+        return niche_engine.worker(self.niche, self.limits.queue) if self.niche else None
 
 
 def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = False, companions: Sequence[Companion] = ()) -> App:
@@ -54,7 +63,8 @@ def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = Fal
     """
     turns, copies = Turns(), list[object]()  # copies of a release behind a URL: they live as long as the application
     load = _load_of(plan, lambda: _load(plan, copies), turns)
-    service = with_fallback(Service(plan.deployment, Worker(load), final, plan.router), plan.fallback, plan.limits, turns)
+    service = Service(plan.deployment, Worker(load), final, plan.router, niche=plan.niche_worker)
+    service = with_fallback(service, plan.fallback, plan.limits, turns)
     recorder = Recorder(plan.keeping) if plan.keeping else None
     return App(service, Options(plan.limits, plan.keys, recorder, wait, companions))
 
@@ -68,7 +78,7 @@ def beside(plan: Plan, running: Service) -> Service:
         ModelError: the environment variable with the key of the fallback's endpoint is not set.
     """
     load = _load_of(plan, partial(EngineProcess, engine_of(plan), plan.pool.max_num_seqs), Turns())
-    service = Service(plan.deployment, Worker(load), running.final, plan.router)
+    service = Service(plan.deployment, Worker(load), running.final, plan.router, niche=plan.niche_worker)
     if plan.fallback is None or plan.fallback != running.fallback:
         return with_fallback(service, plan.fallback, plan.limits)
     handlers, teacher, close = running.handlers, running.teacher, running.close

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from engine.contract.serving import Cascade as Section
-from engine.contract.serving import Stage
+from engine.contract.serving import NicheCheck, Stage
 from engine.records.certificate import Certificate
 from engine.serving.cascade import Attempt, Cascade, Rung, Step
+from engine.serving.niche import Verdict
 from engine.serving.router import Answer, Asked, Decision
 
 NO_ATTEMPT: tuple[Attempt, ...] = ()
@@ -22,7 +23,7 @@ class CascadeRouter(NamedTuple):
 
     def screen(self, asked: Asked) -> Decision | None:
         """Return what becomes of a request if the student may not answer; None if it is asked."""
-        step = self.cascade.next(NO_ATTEMPT)
+        step = self.cascade.next(NO_ATTEMPT, Verdict(not asked.outside, asked.outside))
         return None if self._asks_student(step) else _decision(step)
 
     def decide(self, asked: Asked, answer: Answer) -> Decision:
@@ -35,16 +36,16 @@ class CascadeRouter(NamedTuple):
         return step.action == "ask" and step.stage == self.cascade.rungs[0].stage.to
 
 
-def router_of(certificate: Certificate, fallback: str | None) -> CascadeRouter:
+def router_of(certificate: Certificate, fallback: str | None, niche: NicheCheck = NicheCheck()) -> CascadeRouter:  # noqa: B008
     """Return the router of the certified student; `fallback` names who is asked below the threshold, None = nobody.
 
-    The certificate holds for what is served: `Certificate.of_another` was asked.
+    The certificate holds for what is served: `Certificate.of_another` was asked. `niche` says what becomes of requests outside.
     """
     student = Stage(to=certificate.model)
     unusable = "" if certificate.threshold is not None else f"no threshold was certified: {certificate.reason}"
     rungs = [Rung(student, certificate.threshold, unusable=unusable)]
     rungs += [Rung(Stage(to=fallback), None, is_student=False)] if fallback else []
-    return CascadeRouter(Cascade(Section(stages=tuple(rung.stage for rung in rungs)), rungs))
+    return CascadeRouter(Cascade(Section(stages=tuple(rung.stage for rung in rungs), niche=niche), rungs))
 
 
 def _decision(step: Step) -> Decision:

@@ -47,13 +47,21 @@ def halves(labels: Sequence[object], seed: int = 0) -> Array:
 
 
 def certified(
-    models: Mapping[str, Graded], holdout: Holdout, section: Cascade, deployments: Mapping[str, str], *, seed: int = 0
+    models: Mapping[str, Graded],
+    holdout: Holdout,
+    section: Cascade,
+    deployments: Mapping[str, str],
+    *,
+    outside: Array | None = None,
+    seed: int = 0,
 ) -> Certified:
     """Return the certified cascade of `models`, the stages in order; the last one is the fallback and needs no threshold.
 
-    A stage of `section` with a threshold of its own keeps it, uncertified. `deployments`: stage -> fingerprint.
+    A stage of `section` with a threshold of its own keeps it, uncertified. `deployments`: stage -> fingerprint. Rows that are
+    `outside` the niche (n,) come to no stage but the last, or to none: certificates are about the others.
     """
     mask = halves(holdout.labels, seed)
+    outside = np.zeros(len(mask), dtype=bool) if outside is None else outside
     own = {stage.to: stage.threshold for stage in section.stages if stage.threshold is not None}
     names = list(models)
     open_stages = [name for name in names[:-1] if name not in own]
@@ -66,6 +74,7 @@ def certified(
             thresholds.append(own[name])
             continue
         reached = _reached([models[before] for before in names[: len(thresholds)]], thresholds, len(mask))
+        reached &= ~outside
         rows = groups[len(certificates)] & reached
         answers = _answers(models[name], holdout)
         order = order_of(answers.confidence[~mask & reached], int(rows.sum()), promise)
@@ -76,7 +85,8 @@ def certified(
     thresholds.append(None)
     rest = {name: model.take(~mask) for name, model in models.items()}
     labels = [label for label, certifies in zip(holdout.labels, mask, strict=True) if not certifies]
-    return Certified(certificates, thresholds, check(rest, thresholds, labels))
+    skipped = outside[~mask] * (len(names) if section.niche.outside == "abstain" else len(names) - 1)
+    return Certified(certificates, thresholds, check(rest, thresholds, labels, skipped=skipped))
 
 
 def _answers(model: Graded, holdout: Holdout) -> Answers:

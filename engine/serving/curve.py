@@ -39,21 +39,23 @@ class Outcome(NamedTuple):
     price: Array | None  # (n,) of all stages that were asked
 
 
-def cascaded(stages: Sequence[Graded], thresholds: Sequence[float | None]) -> Outcome:
+def cascaded(stages: Sequence[Graded], thresholds: Sequence[float | None], skipped: Array | None = None) -> Outcome:
     """Return what the stages do in order.
 
     A stage answers what is complete and at or above its threshold; None: whatever is complete. inf: it is not asked at all. What no
-    stage answers is not right.
+    stage answers is not right. `skipped` (n,): stages, from the first on, that are not asked about a request outside the niche.
     """
     rows = len(stages[0].right)
+    skipped = np.zeros(rows, dtype=int) if skipped is None else skipped
     open_rows, stage, accepted = np.ones(rows, dtype=bool), np.full(rows, -1), np.zeros(rows)
     price: Array | None = np.zeros(rows)
     for number, (model, threshold) in enumerate(zip(stages, thresholds, strict=True)):
         if threshold == np.inf:
             continue
-        price = None if price is None or model.price is None else price + open_rows * model.price
+        asked = open_rows & (skipped <= number)
+        price = None if price is None or model.price is None else price + asked * model.price
         sure = np.ones(rows, dtype=bool) if threshold is None else np.nan_to_num(model.confidence, nan=-np.inf) >= threshold
-        answers = open_rows & sure & (model.sound > 0)
+        answers = asked & sure & (model.sound > 0)
         accepted, stage = np.where(answers, model.right, accepted), np.where(answers, number, stage)
         open_rows &= ~answers
     return Outcome(accepted, stage, price)
@@ -71,11 +73,19 @@ def curve(student: str, fallback: str, models: Mapping[str, Graded], *, answer_a
 
 
 def check(
-    stages: Mapping[str, Graded], thresholds: Sequence[float | None], labels: Sequence[object], *, seed: int = 0
+    stages: Mapping[str, Graded],
+    thresholds: Sequence[float | None],
+    labels: Sequence[object],
+    *,
+    skipped: Array | None = None,
+    seed: int = 0,
 ) -> CascadeCheck:
-    """Return what a cascade does on these rows, with intervals over the clusters `labels`; the last stage is the fallback."""
+    """Return what a cascade does on these rows, with intervals over the clusters `labels`; the last stage is the fallback.
+
+    `skipped`: see `cascaded`.
+    """
     names, models = list(stages), list(stages.values())
-    outcome, alone = cascaded(models, thresholds), cascaded([models[-1]], [None])
+    outcome, alone = cascaded(models, thresholds, skipped), cascaded([models[-1]], [None])
     early = (outcome.stage >= 0) & (outcome.stage < len(models) - 1)
     clusters = Clusters(labels)
     resamples = Resamples(clusters.rows, times=TIMES, level=LEVEL, seed=seed, clusters=clusters)

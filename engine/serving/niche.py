@@ -20,6 +20,7 @@ from engine.stats.intervals import Array
 
 Embed = Callable[[Sequence[str]], Array]
 """Texts -> unit vectors, (texts, dimensions)."""
+PROBE = "Which encoder is this?"
 LEAST_CHARS = 20  # of a text whose language is heard
 
 
@@ -36,6 +37,7 @@ class NicheModel(NamedTuple):
     prompts: Array  # (m, dimensions) unit vectors of the training prompts
     non_goals: Array  # (k, dimensions) of `specialist.non_goals`
     distances: Array  # (h,) of other prompts of the niche to the training prompts, ascending
+    probe: Array  # (dimensions,) of PROBE, by which another encoder is noticed
     longest: int  # characters of the longest training prompt
 
     def arrays(self) -> dict[str, Array]:
@@ -45,7 +47,7 @@ class NicheModel(NamedTuple):
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, Array]) -> "NicheModel":
         """Return the model that `arrays` returned the fields of."""
-        return cls(*(arrays[name] for name in ("prompts", "non_goals", "distances")), longest=int(arrays["longest"]))
+        return cls(*(arrays[name] for name in ("prompts", "non_goals", "distances", "probe")), longest=int(arrays["longest"]))
 
 
 def fit(training: Sequence[str], holdout: Sequence[str], specialist: Specialist, section: NicheCheck, embed: Embed) -> NicheModel:
@@ -53,7 +55,7 @@ def fit(training: Sequence[str], holdout: Sequence[str], specialist: Specialist,
     prompts = embed(training)
     non_goals = embed(specialist.non_goals) if specialist.non_goals else np.zeros((0, prompts.shape[1]))
     distances = np.sort(_distance(embed(holdout), prompts, section.neighbours)) if holdout else np.zeros(0)
-    return NicheModel(prompts, non_goals, distances, max(map(len, training)))
+    return NicheModel(prompts, non_goals, distances, embed([PROBE])[0], max(map(len, training)))
 
 
 class Niche:

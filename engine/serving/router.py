@@ -17,6 +17,8 @@ class Asked(NamedTuple):
     messages: Chat
     text: str
     """Turns of the user, joined by line breaks: what the evaluation calls the prompt's text."""
+    outside: str = ""
+    """Why the request is outside the niche; "" = it is inside, or nothing checks it."""
 
 
 class Answer(NamedTuple):

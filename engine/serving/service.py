@@ -16,6 +16,7 @@ from engine.prompts.redact import redact_text
 from engine.rows import Row
 from engine.serving.api_error import ApiError, wrong
 from engine.serving.deployment import Deployment
+from engine.serving.niche_engine import asked_of
 from engine.serving.refusals import Busy, EngineFault, Expired, Unavailable
 from engine.serving.router import AlwaysAnswer, Answer, Asked, Decision, Handler, Router
 from engine.serving.worker import Computed, Worker
@@ -63,11 +64,13 @@ class Service:
     """Called when the server ends: closes the connections of handlers."""
     fallback: "Fallback | None" = None
     """Whom the handlers ask, if it is the teacher of the manifest."""
+    niche: Worker | None = None
+    """Says whether a request is outside the niche (`niche_engine.py`); None: nothing checks it."""
 
     @property
     def workers(self) -> tuple[Worker, ...]:
-        """All engines of this process, the student's first."""
-        return (self.worker, self.teacher) if self.teacher else (self.worker,)
+        """All engines, the student's first."""
+        return tuple(worker for worker in (self.worker, self.teacher, self.niche) if worker)
 
     @property
     def is_ready(self) -> bool:
@@ -143,6 +146,9 @@ class Service:
         Raises:
             ApiError: there is no answer; the caller is told why.
         """
+        if self.niche:
+            computed = await self._completed(self.niche, asked_of(asked.text), deadline)
+            asked = asked._replace(outside=computed.completion.text)
         decision, answer, student = self.router.screen(asked), UNASKED, None
         if decision is None:
             answer = student = await self._student(asked, deadline, row, grown)
@@ -160,17 +166,7 @@ class Service:
         return Reply(request_id, asked.unit, answer, decision.route, abstained, decision.reason, fingerprint, student)
 
     async def _student(self, asked: Asked, deadline: float, row: Row, grown: Callable[[str], None] | None) -> Answer:
-        request = request_of(self.target, asked)
-        try:
-            computed = await self.worker.ask(request, deadline=deadline, grown=grown)
-        except Busy as busy:
-            raise _refused(busy) from None
-        except Expired:
-            raise ApiError(504, "deadline_exceeded", "The request was not answered by its deadline.") from None
-        except Unavailable as state:
-            raise _unavailable(state) from None
-        except EngineFault as fault:
-            raise ApiError(500, "engine_error", f"The engine failed on a batch with this request: {fault}.") from None
+        computed = await self._completed(self.worker, request_of(self.target, asked), deadline, grown)
         answer = answer_in(self.target, asked.unit, computed.completion, self.final)
         row |= _measures(computed, self.deployment.price.per_machine_hour)
         row |= {"tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out, "finish_reason": answer.finish_reason}
@@ -179,6 +175,20 @@ class Service:
         if answer.finish_reason not in ("stop", "length"):
             raise ApiError(500, "engine_error", "The engine cannot answer this request.")
         return answer
+
+    async def _completed(
+        self, worker: Worker, request: Request, deadline: float, grown: Callable[[str], None] | None = None
+    ) -> Computed:
+        try:
+            return await worker.ask(request, deadline=deadline, grown=grown)
+        except Busy as busy:
+            raise _refused(busy) from None
+        except Expired:
+            raise ApiError(504, "deadline_exceeded", "The request was not answered by its deadline.") from None
+        except Unavailable as state:
+            raise _unavailable(state) from None
+        except EngineFault as fault:
+            raise ApiError(500, "engine_error", f"The engine failed on a batch with this request: {fault}.") from None
 
     async def _handed_on(self, asked: Asked, decision: Decision, deadline: float) -> Answer:
         """Return the answer of a route.

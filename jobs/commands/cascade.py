@@ -1,15 +1,16 @@
-"""`rayleigh cascade`: certified thresholds from the predictions of a finished run. Nothing is asked of any model."""
+"""`rayleigh cascade`: certified thresholds from the predictions of a finished run. No model but an encoder is asked anything."""
 
 import time
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from engine.contract.contract import Contract
 from engine.contract.serving import PERSON, Cascade, Stage
 from engine.errors import InputError
-from engine.records.certificate import CascadeResult, CurvePoint
+from engine.records.certificate import CascadeResult, CurvePoint, NicheUse
 from engine.records.report import Report
 from engine.release.registry import CONTRACT, REPORT
 from engine.rows import PREDICTION
@@ -19,6 +20,7 @@ from engine.serving.deployment import certified_part
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from jobs import workspace
+from jobs.commands.cascade_niche import niche_of
 from jobs.commands.release import job_of
 from jobs.steps.curves import graded
 from jobs.steps.deployed import manifest
@@ -35,6 +37,8 @@ class Order(NamedTuple):
     alpha: float | None = None
     delta: float | None = None
     seed: int = 0
+    niche: bool | None = None
+    """Whether requests are checked for being inside the niche; None = if the contract has `serving.cascade`."""
 
 
 def cascade(run: str, order: Order) -> CascadeResult:
@@ -42,6 +46,7 @@ def cascade(run: str, order: Order) -> CascadeResult:
 
     Raises:
         MissingArtifact: the run has no reports yet.
+        ModelError: the encoder of the niche cannot be loaded.
         InputError: a stage is not among the evaluated models, or a number is out of range.
     """
     work = workspace.reopen(run)
@@ -56,7 +61,11 @@ def cascade(run: str, order: Order) -> CascadeResult:
         raise InputError(f"{run}: found stage {missing[0]!r}, expected one of the evaluated models {known}.")
     holdout = holdout_of(table, names[0], work.contract)
     deployments = {name: _deployment(reports, report, name) for name in names}
-    found = certified(models, holdout, section, deployments, seed=order.seed)
+    niche = None
+    if order.niche if order.niche is not None else work.contract.serving and work.contract.serving.cascade:
+        niche = niche_of(work, _texts(table, names[0]), holdout, section.niche, seed=order.seed)
+    outside = niche.outside if niche else None
+    found = certified(models, holdout, section, deployments, outside=outside, seed=order.seed)
     above = work.contract.specialist.niche.answer_above or None
     result = CascadeResult(
         run=work.folder.url,
@@ -67,6 +76,7 @@ def cascade(run: str, order: Order) -> CascadeResult:
         check=found.check,
         curves=tuple(curve(name, names[-1], models, answer_above=above) for name in names[:-1]),
         currency=work.contract.budget.price.currency,
+        niche=niche.use if niche else None,
     )
     work.folder.write(FILE, result.model_dump_json(indent=1).encode())
     return result
@@ -74,9 +84,7 @@ def cascade(run: str, order: Order) -> CascadeResult:
 
 def holdout_of(table: pa.Table, model: str, contract: Contract) -> Holdout:
     """Return the rows of `model` in the table of predictions: ids, and clusters by `evaluation.cluster`."""
-    import pyarrow.compute as pc
-
-    rows = table.filter(pc.equal(table["model"], model)).sort_by("prompt_id")
+    rows = _rows_of(table, model)
     ids = rows["prompt_id"].to_pylist()
     column = contract.evaluation.cluster
     if column not in rows.column_names:  # `none`; or parent, source, language, which predictions do not have
@@ -86,7 +94,7 @@ def holdout_of(table: pa.Table, model: str, contract: Contract) -> Holdout:
 
 def as_text(result: CascadeResult) -> str:
     """Return the result for a person."""
-    lines = [f"cascade  {' -> '.join(result.stages)}"]
+    lines = [f"cascade  {' -> '.join(result.stages)}", *_about_niche(result.niche)]
     for name, each in result.certificates.items():
         if each.threshold is None:
             lines.append(f"{name}: no threshold: {each.reason}")
@@ -109,6 +117,21 @@ def as_text(result: CascadeResult) -> str:
         points += [(f"{name} alone", point) for name, point in each.alone.items()]
         lines += ["", columns([_cells(who, point) for who, point in points], head=_head(result.currency))]
     return "\n".join([*lines, "", "Points of a curve are measured on all prompts, and no threshold of it is certified by that."])
+
+
+def _about_niche(use: NicheUse | None) -> list[str]:
+    if use is None:
+        return ["every request counts as inside the niche (--niche checks it)"]
+    reasons = ", ".join(f"{count} by {reason}" for reason, count in use.outside.items()) or "none"
+    return [f"outside the niche, of {use.rows} prompts of the holdout: {reasons}"]
+
+
+def _rows_of(table: pa.Table, model: str) -> pa.Table:
+    return table.filter(pc.equal(table["model"], model)).sort_by("prompt_id")
+
+
+def _texts(table: pa.Table, model: str) -> list[str]:
+    return _rows_of(table, model)["text"].to_pylist()
 
 
 def _head(currency: str) -> list[str]:

@@ -90,7 +90,7 @@ def plan_of(prepared: tuple[Folder, Profile, Pool], options: Options, say: Calla
     plan = Plan(deployment, pool, options.limits, keys, _keeping(deployment, options), packages=packages)
     chosen = serve_cascade.choose(deployment, profile, options.cascade._replace(local=local), say)
     if chosen:
-        plan = replace(plan, router=chosen.router, fallback=chosen.fallback)
+        plan = replace(plan, router=chosen.router, fallback=chosen.fallback, niche=chosen.niche)
     say(f"{deployment.manifest.contract}: student {deployment.manifest.student.name}, deployment {deployment.fingerprint[:16]}")
     return plan
 

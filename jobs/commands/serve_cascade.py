@@ -16,8 +16,10 @@ from engine.release.registry import RELEASE
 from engine.serving.cascade_router import CascadeRouter, router_of
 from engine.serving.deployment import Deployment, certified_part
 from engine.serving.fallback import Fallback
+from engine.serving.niche_engine import Checked
 from engine.storage.folder import Folder
 from jobs import places
+from jobs.commands.cascade_niche import read_niche
 
 VERSION = CascadeResult.model_fields["version"].default
 Below = Literal["teacher", "abstain"]
@@ -41,6 +43,7 @@ class Chosen(NamedTuple):
 
     router: CascadeRouter
     fallback: Fallback | None
+    niche: Checked | None = None
 
 
 def choose(deployment: Deployment, profile: Profile, order: Order, say: Callable[[str], None]) -> Chosen | None:
@@ -55,7 +58,8 @@ def choose(deployment: Deployment, profile: Profile, order: Order, say: Callable
         if order.below is not None or order.with_teacher:
             raise InputError("--fallback and --with-teacher: are for a cascade; name its file with --cascade FILE.")
         return None
-    certificate = certificate_in(order.file, deployment)
+    found = _read(order.file)
+    certificate = _certificate(found, order.file, deployment)
     fallback, why = _fallback(deployment, profile, order)
     name = fallback.target.name if fallback else None
     below = f"{name} is asked" if name else f"the server abstains, as {why}"
@@ -63,7 +67,14 @@ def choose(deployment: Deployment, profile: Profile, order: Order, say: Callable
         say(f"cascade: the student never answers, no threshold was certified: {certificate.reason}; {below}")
     else:
         say(f"cascade: the student answers from confidence {certificate.threshold:.3f} on: {certificate.guarantee} Below, {below}")
-    return Chosen(router_of(certificate, name), fallback)
+    if found.niche is None:
+        say("cascade: every request counts as inside the niche; `rayleigh cascade RUN --niche` certifies with a check")
+        return Chosen(router_of(certificate, name), fallback)
+    checked = read_niche(found.niche, Folder(places.run_folder(order.file).url.rpartition("/")[0]))
+    becomes = "abstained on" if checked.section.outside == "abstain" else "handed on"
+    share = f"{sum(found.niche.outside.values())} of {found.niche.rows} prompts of the holdout were"
+    say(f"cascade: a request outside the niche is {becomes}; {share}")
+    return Chosen(router_of(certificate, name, checked.section), fallback, checked)
 
 
 def certificate_in(file: str, deployment: Deployment) -> Certificate:
@@ -73,7 +84,11 @@ def certificate_in(file: str, deployment: Deployment) -> Certificate:
         InputError: it has none, was asked behind another student, or is of another deployment or holdout.
         StorageError: the file is missing or damaged, or of another version.
     """
-    found, student = _read(file), deployment.manifest.student.name
+    return _certificate(_read(file), file, deployment)
+
+
+def _certificate(found: CascadeResult, file: str, deployment: Deployment) -> Certificate:
+    student = deployment.manifest.student.name
     again = f"Certify it: rayleigh cascade RUN --stage {student} --stage TEACHER, of the run from which it was promoted."
     certificate = found.certificates.get(student)
     if certificate is None:
@@ -90,6 +105,11 @@ def certificate_in(file: str, deployment: Deployment) -> Certificate:
 
 
 def _read(file: str) -> CascadeResult:
+    """Return the content of a `cascade.json`.
+
+    Raises:
+        StorageError: it is missing or damaged, or of another version.
+    """
     parent, _, name = places.run_folder(file).url.rpartition("/")
     folder, again = Folder(parent), "Write it again: rayleigh cascade RUN"
     if not folder.exists(name):

@@ -82,7 +82,7 @@ def _prepared(url: str, running: "Service", followed: Followed, profile: Profile
     chosen = serve_cascade.choose(deployment, profile, followed.cascade, say)
     plan = replace(plan, deployment=deployment, pool=pool)
     if chosen:
-        plan = replace(plan, router=chosen.router, fallback=chosen.fallback)
+        plan = replace(plan, router=chosen.router, fallback=chosen.fallback, niche=chosen.niche)
     for unit in deployment.units.values():
         output_of("{}", "stop", unit)  # checking a schema for the first time takes long
     return beside(plan, running)

@@ -126,13 +126,13 @@ def work_of(deployment: Deployment, engine: Standin, at_once: int = 4, queue: in
 
 
 def app_of(deployment: Deployment, engine: Standin, **given: Any) -> App:
-    """Return the application over `engine`. `given`: limits, keys, at_once, keeping, router, handlers, fallback, companions."""
+    """Return the application over `engine`. `given`: limits, keys, at_once, keeping, and what Service has."""
     limits, router, handlers = given.get("limits", Limits()), given.get("router", AlwaysAnswer()), given.get("handlers", {})
     setup: tuple[Router, dict[str, Handler]] = (router, handlers)
     work = work_of(deployment, engine, given.get("at_once", 4), limits.queue)
     keeping: Keeping | None = given.get("keeping")
     recorder = Recorder(keeping) if keeping else None
-    service = Service(deployment, Worker(work), lambda answer, unit: answer, *setup)
+    service = Service(deployment, Worker(work), lambda answer, unit: answer, *setup, niche=given.get("niche"))
     service = with_fallback(service, given.get("fallback"), limits, Turns())
     return App(service, Options(limits, given.get("keys", ()), recorder, companions=given.get("companions", ())))
 

@@ -8,7 +8,7 @@ import pytest
 from made_run import made_run
 from typer.testing import CliRunner
 
-from engine.errors import InputError
+from engine.errors import InputError, StorageError
 from engine.records.certificate import CascadeResult
 from engine.rows import PREDICTION, from_rows
 from engine.runs.recipe import identify
@@ -17,6 +17,7 @@ from engine.storage.artifact import RowCounts
 from engine.storage.folder import Folder
 from jobs.bench import cascade as bench
 from jobs.cli import app
+from jobs.commands import cascade_niche
 from jobs.commands.release import promote
 from jobs.commands.serve_cascade import certificate_in
 from jobs.pipeline import pipeline
@@ -39,6 +40,7 @@ def run(tmp_path):
     for index in range(ROWS):
         confidence = float(1 - 0.6 * draw.random() ** 3)
         shared = {"prompt_id": f"p{index}", "scenario": f"c{index // 2}", "finish_reason": "stop", "tokens_in": 10, "tokens_out": 5}
+        shared["text"] = "ten apples, and twenty pears" if index % 10 == 0 else f"{index} apples"
         right = bool(draw.random() < confidence)
         rows.append({**shared, "model": "small", "exact": right, "confidence": confidence, "seconds": 0.1})
         rows.append({**shared, "model": "t", "exact": bool(draw.random() < 0.85), "confidence": 0.9, "seconds": 1.0})
@@ -84,6 +86,25 @@ def test_certificate_is_of_the_release_that_promote_makes_and_of_no_other(run, t
     release.write("deployment.json", json.dumps(content | {"fingerprint": fingerprint_of(content)}).encode())
     with pytest.raises(InputError, match="certified for deployment"):
         certificate_in(file, deployment_of(release))
+
+
+def test_prompts_outside_the_niche_are_left_out_of_the_certificate_and_come_to_no_student(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cascade_niche, "locate", lambda name, **places: name)
+    monkeypatch.setattr(cascade_niche, "SentenceEncoder", lambda folder: lambda texts: np.ones((len(texts), 4)) / 2)
+    without = json.loads(ask(run, "--alpha", "0.2", "--json"))
+    assert without["niche"] is None and "every request counts as inside" in ask(run, "--alpha", "0.2", "--no-niche")
+    text = ask(run, "--alpha", "0.2", "--niche")  # the only training prompt has ten characters
+    assert f"outside the niche, of {ROWS} prompts of the holdout: {ROWS // 10} by length" in text
+    found = CascadeResult.model_validate_json((tmp_path / "run" / "cascade.json").read_text())
+    certificate, check = found.certificates["small"], found.check
+    inside = ROWS / 2 - certificate.n
+    assert 0 < inside < ROWS / 10 and check.by_stage["t"] < without["check"]["by_stage"]["t"] + 0.1
+    assert sum(check.by_stage.values()) == pytest.approx(1 - (ROWS / 10 - inside) / check.n)  # nobody answers those outside
+    checked = cascade_niche.read_niche(found.niche, Folder(str(tmp_path / "run")))
+    assert checked.model.longest == 10 and checked.section.outside == "abstain" and checked.languages == ("en",)
+    (tmp_path / "run" / "cascade.niche.npz").write_bytes(b"x")
+    with pytest.raises(StorageError, match="found sha256"):
+        cascade_niche.read_niche(found.niche, Folder(str(tmp_path / "run")))
 
 
 def test_report_on_another_student_than_the_run_holds_is_not_certified(run, tmp_path):

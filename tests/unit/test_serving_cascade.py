@@ -186,6 +186,19 @@ def test_certified_cascade_of_two_students_is_cheaper_and_not_worse_on_other_row
     assert sum(check.by_stage.values()) == pytest.approx(1)
 
 
+def test_rows_outside_the_niche_come_to_no_student_and_into_no_certificate():
+    models, holdout = world()
+    outside = np.arange(600) % 5 == 0
+    stages = tuple(Stage(to=name) for name in models)
+    for becomes, answered in (("abstain", 0.8), ("hand_on", 1.0)):
+        section = Section(alpha=0.15, stages=stages, niche=NicheCheck(outside=becomes))
+        found = certified(models, holdout, section, {}, outside=outside)
+        everything = certified(models, holdout, section, {}).certificates["xs"]
+        assert 0.7 < found.certificates["xs"].n / everything.n < 0.9
+        assert sum(found.check.by_stage.values()) == pytest.approx(answered, abs=0.05)
+        assert found.check.coverage.value < 0.8
+
+
 def test_own_threshold_of_the_contract_is_kept_and_not_certified():
     models, holdout = world()
     stages = (Stage(to="xs", threshold=0.97), Stage(to="s"), Stage(to="t"))

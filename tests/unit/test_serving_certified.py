@@ -15,8 +15,9 @@ from pydantic import TypeAdapter
 from serving_world import ANSWER, CONTRACT, Standin, error_of, serving, write_release
 
 from engine.contract.contract import Contract
-from engine.contract.models import Model
+from engine.contract.models import Model, Sampling
 from engine.contract.profile import Profile
+from engine.contract.serving import NicheCheck
 from engine.errors import InputError, ModelError, StorageError
 from engine.evaluation.evaluator import EvalTarget
 from engine.evaluation.predict import unchanged
@@ -28,8 +29,11 @@ from engine.serving.body import Limits
 from engine.serving.build import Plan, build
 from engine.serving.cascade_router import router_of
 from engine.serving.deployment import Deployment, Measured, certified_part, load, manifest_of
+from engine.serving.niche import Niche
+from engine.serving.niche_engine import NicheEngine
 from engine.serving.router import Answer, Asked
 from engine.serving.turns import Turns
+from engine.serving.worker import Load, Worker
 from engine.storage.folder import Folder
 from jobs.commands.serve_cascade import Order, choose
 from jobs.steps.deployed import Place, asking, student_target, units_of
@@ -141,10 +145,31 @@ def test_without_a_threshold_the_student_is_never_asked(world: World) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("outside", ["abstain", "hand_on"])
+def test_a_request_outside_the_niche_never_comes_to_the_student(world: World, outside: Any) -> None:
+    async def run() -> None:
+        engine, section = Standin(), NicheCheck(outside=outside)
+        checks = NicheEngine(Niche(section, ["en"]))
+        niche = Worker(Load(lambda: checks, Sampling(), 4, 64))
+        given: dict[str, Any] = {"router": router_of(CERTIFICATE, "t", section), "handlers": {"t": other}, "niche": niche}
+        async with serving(world.release, engine, **given) as server:
+            before = len(engine.requests)
+            body = (await server.task({"text": "Guten Tag, ich bestelle drei blaue Tassen"})).json()
+            assert body["abstained"] == (outside == "abstain") and body["reason"].startswith("outside the niche: language: de")
+            assert len(engine.requests) == before and (outside == "abstain" or body["output"] == json.loads(OTHER))
+            assert (await server.task({"text": "I should like to order red chairs"})).json()["output"] == json.loads(ANSWER)
+            checks.niche = None  # type: ignore[assignment]
+            assert error_of(await server.task({"text": "red chairs"}))[:2] == (500, "engine_error")
+            assert len(engine.requests) == before + 1
+
+    asyncio.run(run())
+
+
 def test_certificate_of_this_release_is_taken_and_its_promise_is_said(world: World) -> None:
-    found, [said] = world.choose(below="abstain")
+    found, [said, inside] = world.choose(below="abstain")
     assert found.router.cascade.rungs[0].threshold == 0.8 and found.fallback is None
     assert "from confidence 0.800 on: 10 % at most." in said and "abstains, as --fallback abstain says" in said
+    assert "every request counts as inside the niche" in inside and found.niche is None
     pickle.loads(pickle.dumps(Plan(world.deployment, Profile(name="x").evaluator, router=found.router)))  # a replica gets it
 
 
@@ -249,7 +274,7 @@ def teacher() -> Iterator[Any]:
 def test_endpoint_is_asked_as_in_the_evaluation_and_its_failure_is_an_error(world: World, teacher: Any) -> None:
     model = {"type": "endpoint", "url": f"http://127.0.0.1:{teacher.server_address[1]}/v1", "path": "big", "retries": 0}
     deployment = handing_on_to(world.deployment, model)
-    chosen, [said] = world.choose(deployment)
+    chosen, [said, _] = world.choose(deployment)
     assert "Below, t is asked" in said and pickle.loads(pickle.dumps(chosen.fallback)) == chosen.fallback  # a replica gets it
 
     async def run() -> None:
@@ -290,7 +315,7 @@ def test_key_of_the_endpoint_must_be_there_before_the_server_listens(world: Worl
 
 def test_teacher_in_this_process_is_loaded_only_if_told_so(world: World) -> None:
     deployment = handing_on_to(world.deployment, {"type": "fake", "replies": (OTHER,)})
-    chosen, [said] = world.choose(deployment)
+    chosen, [said, _] = world.choose(deployment)
     assert chosen.fallback is None and "abstains, as t is not loaded (--with-teacher loads it)" in said
     for order, message in (
         ({"with_teacher": True}, "needs --local"),
@@ -301,7 +326,7 @@ def test_teacher_in_this_process_is_loaded_only_if_told_so(world: World) -> None
             world.choose(deployment, **order)
     with pytest.raises(InputError, match="names no teacher that a server can ask"):
         world.choose(with_teacher=True, local=True)
-    chosen, [said] = world.choose(deployment, with_teacher=True, local=True)
+    chosen, [said, _] = world.choose(deployment, with_teacher=True, local=True)
     assert "Below, t is asked" in said
 
     async def run() -> None:

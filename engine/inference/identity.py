@@ -29,7 +29,7 @@ def identity(model: Model, place: Weights | None) -> str:
     Raises:
         StorageError: they cannot be read.
     """
-    weights = model.path if place is None else _fingerprint_at(place)
+    weights = model.path if place is None else fingerprint_at(place)
     unset = {name for name in ADDED if getattr(model, name, None) in (None, False)}
     return content_id(model.type, model.model_dump_json(exclude={"path", *CONNECTION, *unset}), weights, _engine_version(model))
 
@@ -41,7 +41,12 @@ def fingerprint(folder: Path) -> str:
     return content_id(*(part for path in files for part in (path.name, _digest(path.stat().st_size, partial(_read, path)))))
 
 
-def _fingerprint_at(place: Weights) -> str:
+def fingerprint_at(place: Weights) -> str:
+    """Return the hash of a model folder; of one behind a URL that this node has not fetched, samples are read from there.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
     if isinstance(place, RemoteModel) and not place.cache.has(place.files):
         return _remote_fingerprint(place)
     return fingerprint(local(place))

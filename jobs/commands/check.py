@@ -74,8 +74,9 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
     for number, teacher in enumerate(contract.teachers.models):
         if isinstance(teacher.model, TrainedModel):
             try:
-                trained.find(teacher.model, root)
-            except ModelError as error:
+                found = trained.find(teacher.model, root)
+                locate.check(found.place, root=root, home=models, cache=cache)
+            except (ModelError, StorageError) as error:
                 raise ModelError(f"teachers.models.{number}.model: {error}") from None
     folders: Folders = {}
     for key, path in _weights(contract):
@@ -88,7 +89,7 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
     for number, student in enumerate(contract.students):
         key = f"students.{number}.init.{student.init.kind}"
         try:
-            if folder := _initial_folder(student, contract, folders, root=root, run=run):
+            if folder := _initial_folder(student, contract, folders, root=root, run=run, cache=cache):
                 check_source(folder, student, contract.specialist.task_units[0].instruction)
         except ModelError as error:
             raise ModelError(f"{key}: {error}") from None
@@ -120,7 +121,7 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
             try:
                 sources = [student.init.source] if student.init.source else []
                 folders = {path: locate.check(path, root=root, home=models, cache=profile.weights_cache) for path in sources}
-                folder = _initial_folder(student, contract, folders, root=root, run=run)
+                folder = _initial_folder(student, contract, folders, root=root, run=run, cache=profile.weights_cache)
                 if folder and folder not in known:
                     gguf.check(folder, packages)
                     known.add(folder)
@@ -128,10 +129,15 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
                 raise ModelError(f"{key}: {error}") from None
 
 
-def _initial_folder(student: Student, contract: Contract, folders: Folders, *, root: str, run: Folder | None) -> Path | None:
+def _initial_folder(
+    student: Student, contract: Contract, folders: Folders, *, root: str, run: Folder | None, cache: WeightsCache
+) -> Path | None:
     """Return the folder of the model that `student` begins with; None if it is not known yet, or not unpacked."""
     if (champion := student.init.champion) is not None:
-        return release(champion, run=run, contract=contract.name, root=root) if run or champion.registry else None
+        if not run and not champion.registry:
+            return None
+        place = release(champion, run=run, contract=contract.name, root=root).place
+        return locate.check(place, root=root, home="", cache=cache)
     assert student.init.source is not None, "every other kind has one"
     return folders[student.init.source]
 

@@ -147,7 +147,7 @@ def _teacher_specs(context: JobContext) -> list[TeacherSpec | LabelsSpec]:
 
 
 def _teacher_spec(context: JobContext, section: Teacher) -> TeacherSpec:
-    teacher = trained.asked(section, context.contract.specialist, context.root)
+    teacher = trained.asked(section, context.contract.specialist, context.root, context.profile.weights_cache)
     return TeacherSpec(
         section=teacher.section,
         specialist=teacher.specialist,

@@ -91,7 +91,7 @@ def _specs(context: JobContext, section: Capture) -> list[CaptureSpec]:
 
 
 def _spec(context: JobContext, section: Capture, teacher: Teacher, names: Sequence[str]) -> CaptureSpec:
-    asked = trained.asked(teacher, context.contract.specialist, context.root)
+    asked = trained.asked(teacher, context.contract.specialist, context.root, context.profile.weights_cache)
     client = model_client(context, asked.model, LEDGER, payee=PAYEE)
     if teacher.name in section.tokenizers:
         client = replace(client, weights=tokenizer(context, section.tokenizers[teacher.name]))

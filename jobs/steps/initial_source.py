@@ -1,6 +1,7 @@
 """Where a student's initial weights lie: a model's folder, or a release of the registry."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -13,7 +14,7 @@ from engine.release.registry import Registry, default_registry
 from engine.runs.job import JobContext
 from engine.storage.folder import Folder
 from engine.students.init.prune import check_layers, count_layers
-from jobs.steps.models import found
+from jobs.steps.models import found, named
 
 
 def place(context: JobContext, student: Student) -> Weights:
@@ -23,7 +24,7 @@ def place(context: JobContext, student: Student) -> Weights:
         ModelError: it is not there.
     """
     if student.init.champion:
-        return release(student.init.champion, run=context.run, contract=context.contract.name, root=context.root)
+        return found(context, _champion(context, student.init.champion).place)
     assert student.init.source is not None, "every other kind has one"
     return found(context, student.init.source)
 
@@ -68,16 +69,25 @@ def releases(context: JobContext) -> Json:
         MissingArtifact: a release is not there.
     """
     try:
-        return {one.name: folder(context, one).parent.name for one in context.contract.students if one.init.champion}
+        champions = {one.name: one.init.champion for one in context.contract.students if one.init.champion}
+        return {name: _champion(context, section).fingerprint for name, section in champions.items()}
     except ModelError as error:  # an artifact whose source was removed later is still finished
         raise MissingArtifact(str(error)) from None
 
 
-def release(section: ChampionRelease, *, run: Folder | None, contract: str, root: str) -> Path:
-    """Return the model folder of the release that `section` names; without names, of the champion of `contract` next to `run`.
+class Released(NamedTuple):
+    """The model of a release."""
+
+    place: str
+    """Path or URL of its folder."""
+    fingerprint: str
+
+
+def release(section: ChampionRelease, *, run: Folder | None, contract: str, root: str) -> Released:
+    """Return the model of the release that `section` names; without names, of the champion of `contract` next to `run`.
 
     Raises:
-        ModelError: there is no such release, or it is not on a file system.
+        ModelError: there is no such release.
     """
     if section.registry is None:
         assert run is not None, "the default registry is next to a run"
@@ -90,14 +100,16 @@ def release(section: ChampionRelease, *, run: Folder | None, contract: str, root
     except (StorageError, ValidationError) as error:
         raise ModelError(str(error)) from None
     wanted = section.version or (champion.fingerprint if champion else "none")
-    found = [event for fingerprint, event in events.items() if fingerprint.startswith(wanted)]
-    if len(found) != 1:
+    wanted_events = [event for fingerprint, event in events.items() if fingerprint.startswith(wanted)]
+    if len(wanted_events) != 1:
         known = ", ".join(f"{event.fingerprint[:12]} ({event.student})" for event in events.values()) or "none"
         raise ModelError(
-            f"{registry.folder} has {len(found)} releases of {section.version or 'a champion'}, expected one; known: "
+            f"{registry.folder} has {len(wanted_events)} releases of {section.version or 'a champion'}, expected one; known: "
             f"{known}. Promote a student first (rayleigh promote RUN), or name another registry, contract or version."
         )
-    model = registry.model_folder(found[0])
-    if not model.is_local:
-        raise ModelError(f"workers load {model} from a file system only. Copy the registry to one, and name that.")
-    return Path(model.path)
+    [event] = wanted_events
+    return Released(named(registry.model_folder(event)), event.fingerprint)
+
+
+def _champion(context: JobContext, section: ChampionRelease) -> Released:
+    return release(section, run=context.run, contract=context.contract.name, root=context.root)

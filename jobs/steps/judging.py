@@ -68,7 +68,7 @@ def evidence_spec(context: JobContext) -> EvidenceSpec | None:
 
 def reader_spec(context: JobContext, section: Teacher, payee: str) -> ReaderSpec:
     """Return how a teacher, or a reader, reads given answers; what it reads is paid as the judge's work."""
-    asked = trained.asked(section, context.contract.specialist, context.root)
+    asked = trained.asked(section, context.contract.specialist, context.root, context.profile.weights_cache)
     client = model_client(context, asked.model, "likelihoods", payee=payee, role="judge")
     evidence = context.contract.judges.evidence
     if evidence and section.name in evidence.tokenizers and asked.model.type == "endpoint":

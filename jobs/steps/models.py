@@ -3,6 +3,7 @@
 from engine.inference.locate import find, find_tokenizer
 from engine.inference.weights import Weights
 from engine.runs.job import JobContext
+from engine.storage.folder import Folder
 
 
 def found(context: JobContext, path: str) -> Weights:
@@ -13,6 +14,11 @@ def found(context: JobContext, path: str) -> Weights:
         StorageError: the store of a URL cannot be reached.
     """
     return find(path, root=context.root, home=context.models, cache=context.profile.weights_cache)
+
+
+def named(folder: Folder) -> str:
+    """Return how a contract calls the model in `folder`: by its path, or by its URL."""
+    return folder.path if folder.is_local else folder.url
 
 
 def tokenizer(context: JobContext, path: str) -> Weights:

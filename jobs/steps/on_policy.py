@@ -149,7 +149,9 @@ class RayStages:
         capture = Capture(teachers={section.teacher: 1.0}, k=section.k, constraint="none")
         specialist = context.contract.specialist
         if section.teacher not in (SELF, SOURCE):
-            asked = trained.asked(context.contract.teachers.named(section.teacher), specialist, context.root)
+            asked = trained.asked(
+                context.contract.teachers.named(section.teacher), specialist, context.root, context.profile.weights_cache
+            )
             client = replace(
                 model_client(context, asked.model, SCORES, payee=ON_POLICY), markers=_markers(context, self.student, SCORES)
             )

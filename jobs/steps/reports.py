@@ -178,7 +178,7 @@ def teachers(context: JobContext) -> Iterator[EvalTarget]:
     for section in context.contract.teachers.models:
         if not section.answers:
             continue
-        teacher = asked(section, context.contract.specialist, context.root)
+        teacher = asked(section, context.contract.specialist, context.root, context.profile.weights_cache)
         yield EvalTarget(
             name=section.name,
             role="teacher",

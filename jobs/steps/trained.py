@@ -9,12 +9,14 @@ from pydantic import ValidationError
 from engine.contract.contract import Contract
 from engine.contract.init import ChampionRelease
 from engine.contract.models import EndpointModel, FakeModel, Model, ReleaseModel, StudentModel, TrainedModel, VllmModel
+from engine.contract.profile import WeightsCache
 from engine.contract.specialist import Specialist, TaskUnit
 from engine.contract.students import Student
 from engine.contract.teachers import Teacher
 from engine.errors import MissingArtifact, ModelError, StorageError
 from engine.evaluation.size import model_size
-from engine.inference.identity import fingerprint
+from engine.inference import locate
+from engine.inference.identity import fingerprint_at
 from engine.records.release import ReleaseManifest
 from engine.release.registry import CONTRACT, RELEASE
 from engine.runs.job import JobContext
@@ -22,6 +24,7 @@ from engine.storage.folder import Folder
 from engine.tools.toolset import Toolset
 from jobs import workspace
 from jobs.steps.initial_source import release
+from jobs.steps.models import found, named
 from jobs.steps.toolset import file_hashes, toolset
 
 
@@ -29,7 +32,8 @@ from jobs.steps.toolset import file_hashes, toolset
 class Trained:
     """A trained model, and the contract under which it was trained."""
 
-    folder: Path
+    place: str
+    """Path or URL of its folder."""
     student: Student
     units: Mapping[str, TaskUnit]
 
@@ -56,20 +60,22 @@ class AskedTeacher:
         return {unit.name: unit for unit in self.specialist.task_units}
 
 
-def asked(section: Teacher, specialist: Specialist, root: str) -> AskedTeacher:
+def asked(section: Teacher, specialist: Specialist, root: str, cache: WeightsCache = locate.DEFAULT) -> AskedTeacher:
     """Return `section` with the model that an engine loads; a trained one is prompted, and its answers are decoded, as in training.
 
-    Relative paths start at `root`.
+    Relative paths start at `root`. No weights of a model behind a URL are fetched.
 
     Raises:
-        ModelError: the model of another run, or the release, is not there, or not on a file system.
+        ModelError: the model of another run, or the release, is not there.
+        StorageError: the store of its URL cannot be reached.
     """
     if not isinstance(section.model, TrainedModel):
         return AskedTeacher(section, specialist)
     trained = find(section.model, root)
     units = tuple(trained.units.get(unit.name, unit) for unit in specialist.task_units)
-    longest = min(section.model.max_model_len, model_size(trained.folder).positions or section.model.max_model_len)
-    model = VllmModel(type="vllm", path=str(trained.folder), dtype=trained.student.dtype, max_model_len=longest)
+    described = locate.peek(trained.place, root=root, home="", cache=cache)
+    longest = min(section.model.max_model_len, model_size(described).positions or section.model.max_model_len)
+    model = VllmModel(type="vllm", path=trained.place, dtype=trained.student.dtype, max_model_len=longest)
     structured = section.structured and all(unit.supervise != "process" for unit in units)  # a rationale fits no schema
     return AskedTeacher(
         section.model_copy(update={"model": model, "structured": structured}),
@@ -82,18 +88,13 @@ def find(model: TrainedModel, root: str) -> Trained:
     """Return the trained model that a contract, whose relative paths start at `root`, names.
 
     Raises:
-        ModelError: it is not there, its contract cannot be read, or it is not on a file system, from which engines load.
+        ModelError: it is not there, or its contract cannot be read.
     """
     try:
-        found = _student(model, root) if isinstance(model, StudentModel) else _release(model, root)
+        folder, student, contract = _student(model, root) if isinstance(model, StudentModel) else _release(model, root)
     except (MissingArtifact, ModelError, StorageError, ValidationError) as error:
         raise ModelError(f"{model.type} {model.path}: {error}") from None
-    folder, student, contract = found
-    if not folder.is_local:
-        raise ModelError(
-            f"{model.type} {model.path}: engines load {folder} from a file system only. Copy it to one, and name that."
-        )
-    return Trained(Path(folder.path), student, {unit.name: unit for unit in contract.specialist.task_units})
+    return Trained(named(folder), student, {unit.name: unit for unit in contract.specialist.task_units})
 
 
 def tools_of(context: JobContext, section: Teacher) -> Toolset | None:
@@ -113,7 +114,7 @@ def _student(model: StudentModel, root: str) -> tuple[Folder, Student, Contract]
 
 def _release(model: ReleaseModel, root: str) -> tuple[Folder, Student, Contract]:
     section = ChampionRelease(registry=model.registry, contract=model.contract, version=model.version)
-    folder = Folder(str(release(section, run=None, contract=model.contract, root=root)))
+    folder = Folder(release(section, run=None, contract=model.contract, root=root).place)
     kept = Folder(folder.url.rpartition("/")[0])
     manifest = ReleaseManifest.model_validate_json(kept.read(RELEASE))
     contract = Contract.model_validate_json(kept.read(CONTRACT))
@@ -133,7 +134,7 @@ def inputs(context: JobContext) -> dict[str, str]:
     for place, section in places.items():
         if isinstance(section.model, TrainedModel):
             try:
-                hashes[f"{place}.model"] = fingerprint(find(section.model, context.root).folder)
+                hashes[f"{place}.model"] = fingerprint_at(found(context, find(section.model, context.root).place))
             except ModelError as error:  # an artifact whose inputs were removed later is still finished
                 raise MissingArtifact(str(error)) from None
     return hashes

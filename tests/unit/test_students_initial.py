@@ -80,8 +80,8 @@ def test_the_champion_or_a_version_is_found(tmp_path: Path) -> None:
         initial_source.release(ChampionRelease(**keys), **options)
         for keys in ({}, {"version": "aaaaaa"}, {"registry": other, "contract": "theirs"})
     ]
-    assert [folder.parent.name for folder in found] == ["bbbbbb2", "aaaaaa1", "cccccc3"]
-    assert all(folder.name == "model" for folder in found)
+    assert [each.fingerprint for each in found] == ["bbbbbb2", "aaaaaa1", "cccccc3"]
+    assert all(each.place.endswith(f"releases/{each.fingerprint}/model") for each in found)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,9 @@ from engine.contract.contract import Contract
 from engine.contract.profile import Pool
 from engine.contract.teachers import Teacher as TeacherSection
 from engine.errors import MissingArtifact, ModelError
+from engine.inference import identity
 from engine.inference.client import ClientSpec
+from engine.inference.locate import find
 from engine.release.registry import CONTRACT, Package, Registry
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
@@ -73,9 +74,23 @@ def test_answers_are_keyed_by_the_weights_and_not_by_the_path(earlier, tmp_path)
     assert keys["earlier"] == keys["moved"] != keys["other"]
 
 
+def test_a_run_and_a_registry_behind_a_url_are_the_same_teacher(earlier, tmp_path, s3, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where the cache of weights is
+    registry = Registry(Folder(str(tmp_path / "registry")), "toy")
+    _release(registry, earlier)
+    remote = f"{s3}/{tmp_path.name}"
+    Folder(s3).fs.put(f"{tmp_path}/", f"{remote}/", recursive=True)
+    at_home, far = trained.asked(student("earlier"), now(), str(tmp_path)), trained.asked(student(f"{remote}/earlier"), now(), "/")
+    assert far.section.model.path == f"{remote}/earlier/students/small/model" and far.section.model.max_model_len == 64
+    assert far.systems == at_home.systems and _key(far, tmp_path) == _key(at_home, tmp_path)
+    model = {"type": "release", "registry": f"{remote}/registry", "contract": "toy"}
+    found = trained.asked(TeacherSection.model_validate({"name": "old", "model": model}), now(), "/")
+    assert found.section.model.path.startswith(f"{remote}/registry/toy/releases/") and found.systems == at_home.systems
+
+
 def _key(found, tmp_path):
-    folder = Folder(str(tmp_path / "ledger"))
-    client = ClientSpec(found.section.model, Pool(), Path(found.section.model.path), folder, folder, folder)
+    folder, path = Folder(str(tmp_path / "ledger")), found.section.model.path
+    client = ClientSpec(found.section.model, Pool(), find(path, root="/", home=""), folder, folder, folder)
     teacher = Teacher(TeacherSpec(found.section, found.specialist, client, systems=found.systems))
     [row] = prompts({"task_unit": "count"}).to_pylist()
     [sample] = teacher._samples(row)
@@ -136,7 +151,7 @@ def test_other_weights_are_another_recipe_of_the_candidates(earlier, tmp_path):
     [job] = [job for job in pipeline(contract) if job.name == "candidates"]
     context = work.context(job, log=print, progress=print)
     before = trained.inputs(context)
-    trained.fingerprint.cache_clear()
+    identity.fingerprint.cache_clear()
     write_model(tmp_path / "earlier" / "students" / "small" / "model", weight=3.0)
     assert before.keys() == trained.inputs(context).keys() == {"teachers.models.old.model"}
     assert before != trained.inputs(context)

@@ -141,10 +141,11 @@ class Call:
 
     async def _end(self, reply: "asyncio.Future[Reply]") -> None:
         """End a call whose answer was sent as it grew."""
-        await _cancel(reply)
+        reply.cancel()
         self._leave()
         status, self.row["error"] = self.ended
         self._keep(status)
+        await _cancel(reply)
 
     def _chat_events(self, streamed: ChatRequest) -> ChatEvents:
         return ChatEvents(self.request_id, self.fingerprint, streamed, int(time.time()))

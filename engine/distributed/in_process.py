@@ -2,10 +2,9 @@
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 import psutil
@@ -101,34 +100,3 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         for parameter, size in ((M_MMAP_THRESHOLD, 32 << 20), (M_TOP_PAD, 64 << 20), (M_TRIM_THRESHOLD, 2**31 - 1)):
             libc.mallopt(parameter, size)
-
-
-def leave_out(package: str, load: Callable[[], object]) -> None:
-    """Let `load` do without a package that it would import if it were there, unless it is imported already."""
-    if package in sys.modules:
-        return
-    absent = _Absent(package)
-    sys.meta_path.insert(0, absent)
-    try:
-        load()
-    finally:
-        sys.meta_path.remove(absent)
-
-
-def leave_out_pandas() -> None:
-    """Let pyarrow do without pandas: its first array would load it, a fifth of a short command.
-
-    What converts to pandas still imports it. Only times with nanoseconds become plain Python values in another way.
-    """
-    leave_out("pandas", lambda: pa.array([1]))  # pyarrow looks for pandas once in Python, and once in C++
-
-
-class _Absent(MetaPathFinder):
-    """Finds no package of this name."""
-
-    def __init__(self, package: str) -> None:
-        self._package = package
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-        if fullname == self._package:
-            raise ModuleNotFoundError(fullname, name=fullname)

@@ -48,7 +48,7 @@ def dedup(
 ) -> None:
     """Write INPUT without duplicates to OUTPUT, and the table of duplicates to `__dedup__` beside it."""
     if method != "semantic":  # whose model brings both
-        from engine.distributed.in_process import leave_out, leave_out_pandas
+        from jobs.terminal.imports import leave_out, leave_out_pandas
 
         leave_out_pandas()
         from engine.dedup import minhash

@@ -25,6 +25,9 @@ def sql(
     as_json: Json = False,
 ) -> None:
     """Run a SELECT over the tables of runs, their registry and records of requests; with --json one line per row."""
+    from jobs.terminal.imports import leave_out_pandas
+
+    leave_out_pandas()
     from engine.errors import InputError
     from jobs.commands import sql_questions
     from jobs.commands.sql import Views

@@ -46,8 +46,22 @@ print([name for name in ("ray", "torch", "vllm") if name in sys.modules])
     assert lines[-1] == "[]"
 
 
+def test_a_query_imports_no_pandas_and_a_check_of_the_default_contract_loads_no_tokenizer(tmp_path):
+    folder = made_run(str(tmp_path / "run"), tmp_path).folder
+    code = """
+import sys, jobs.cli
+try:
+    jobs.cli.app(sys.argv[1:])
+except SystemExit as end:
+    print(end.code, [name for name in ("pandas", "transformers", "torch") if name in sys.modules])
+"""
+    for words in (["sql", str(folder), "select * from examples"], ["check", "jobs/contracts/smoke.yaml"]):
+        assert python(code, *words).splitlines()[-1] == "0 []"
+
+
 def test_importing_the_contract_imports_nothing_heavy():
-    code = "import sys, engine.contract; print([n for n in ('ray', 'torch', 'vllm', 'pyarrow', 'numpy') if n in sys.modules])"
+    heavy = ("ray", "torch", "vllm", "pyarrow", "numpy")
+    code = f"import sys, engine.contract.load, engine.contract.profile; print([name for name in {heavy} if name in sys.modules])"
     assert python(code) == "[]\n"
 
 
@@ -79,7 +93,7 @@ def test_real_processes_end_when_the_engine_fails_or_hangs(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_help_imports_no_pydantic_and_deduplication_of_copies_no_pandas(tmp_path):
+def test_help_imports_no_pydantic_and_deduplication_of_copies_neither_pandas_nor_scipy(tmp_path):
     code = """
 import sys, jobs.cli
 try:
@@ -94,7 +108,7 @@ import sys, jobs.cli
 try:
     jobs.cli.app(["dedup", *sys.argv[1:]])
 except SystemExit as end:
-    print(end.code, [name for name in ("pandas", "ray", "torch") if name in sys.modules])
+    print(end.code, [name for name in ("pandas", "scipy", "ray", "torch") if name in sys.modules])
 import pyarrow, pandas
 print(len(pyarrow.table({"a": [1, 2]}).to_pandas()))
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.contract.students import Student
 from engine.errors import ModelError
+from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
 from engine.students.data import preflight
 from engine.students.init.prune import check_layers, count_layers
@@ -31,7 +32,8 @@ def check_source(folder: Path, student: Student, instruction: str) -> None:
     if "://" not in (student.init.source or ""):  # those behind a URL are fetched where the student is trained
         check_files(folder)
     check_template(folder, instruction)
-    preflight.check_source(folder)
+    if student.init.source not in BUNDLED:  # they pass, and transformers takes five seconds to import
+        preflight.check_source(folder)
     family = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     if student.init.shrink:
         check_shrink(folder, student, LEAST_TOKENS)

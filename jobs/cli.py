@@ -88,18 +88,17 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Validate CONTRACT, and check that its files and models are there."""
-    from pathlib import Path
 
     from engine.contract.load import load_contract
     from engine.contract.profile import load_profile
     from jobs import places
     from jobs.commands import check, check_capture, check_schemas
 
-    loaded = load_contract(Path(contract), changes or [])
-    check.verify(loaded.contract, root=str(loaded.root), models=places.models_home())
-    check.verify_sources(loaded.contract, root=str(loaded.root))
+    loaded = load_contract(contract, changes or [])
+    check.verify(loaded.contract, root=loaded.root, models=places.models_home())
+    check.verify_sources(loaded.contract, root=loaded.root)
     servers = check_schemas.ask_servers(loaded.contract) if ask else check_schemas.unasked_servers(loaded.contract)
-    servers += check_capture.ask_captured(loaded.contract, root=str(loaded.root)) if ask else []
+    servers += check_capture.ask_captured(loaded.contract, root=loaded.root) if ask else []
     text = check.as_text(loaded.contract, contract, servers)
     if profile or nodes:
         from jobs.commands.check_nodes import check_nodes

@@ -16,6 +16,7 @@ from engine.contract.contract import Contract
 from engine.contract.load import load_contract
 from engine.contract.profile import Profile, load_profile
 from engine.contract.renames import promoted
+from engine.contract.sections import is_url
 from engine.errors import MissingArtifact, StorageError
 from engine.records.run import RUN_VERSION, RunRecord
 from engine.release.registry import default_registry
@@ -76,19 +77,19 @@ class Workspace:
 
 
 def create(path: str, run: str | None, *, profile: str, changes: Sequence[str]) -> Workspace:
-    """Return the workspace in which the contract in the file `path`, with `changes`, is run, by default in `runs/NAME`.
+    """Return the workspace in which the contract at `path`, a file or URL, with `changes`, is run, by default in `runs/NAME`.
 
     Writes nothing.
 
     Raises:
         ContractError: contract or profile cannot be used as written.
     """
-    loaded = load_contract(Path(path), changes)
+    loaded = load_contract(path, changes)
     return Workspace(
         folder=run_folder(run or f"runs/{loaded.contract.name}"),
         contract=loaded.contract,
-        contract_path=str(Path(path).resolve()),
-        root=str(loaded.root),
+        contract_path=path if is_url(path) else str(Path(path).resolve()),
+        root=loaded.root,
         profile=load_profile(profile_path(profile)),
         models=models_home(),
     )

@@ -9,19 +9,20 @@ from pydantic import JsonValue
 
 from engine.contract.contract import Contract
 from engine.contract.renames import renamed_in
-from engine.contract.sections import parse, read_yaml
+from engine.contract.sections import is_url, parse, read_yaml
 from engine.errors import ContractError
 
 
 class Loaded(NamedTuple):
-    """A contract and the folder its relative paths start from."""
+    """A contract, and the folder or URL from which its relative paths start."""
 
     contract: Contract
-    root: Path
+    root: str
+    """An absolute path, or a URL."""
 
 
-def load_contract(path: Path, changes: Sequence[str] = ()) -> Loaded:
-    """Return the contract in the YAML file `path`, with `changes` such as `students.0.epochs=1` applied.
+def load_contract(path: Path | str, changes: Sequence[str] = ()) -> Loaded:
+    """Return the contract in the YAML at a path or URL, with `changes` such as `students.0.epochs=1` applied.
 
     Raises:
         ContractError: the file is missing, is not YAML, or has an unknown key, a value out of range or a broken cross rule.
@@ -29,10 +30,11 @@ def load_contract(path: Path, changes: Sequence[str] = ()) -> Loaded:
     raw = read_yaml(path)
     for change in changes:
         apply_change(raw, change)
-    return Loaded(parse_contract(raw, where=path), path.resolve().parent)
+    root = str(path).rpartition("/")[0] if is_url(path) else str(Path(path).resolve().parent)
+    return Loaded(parse_contract(raw, where=path), root)
 
 
-def parse_contract(raw: dict[str, JsonValue], *, where: Path) -> Contract:
+def parse_contract(raw: dict[str, JsonValue], *, where: Path | str) -> Contract:
     """Return `raw`, which the file `where` contains, as a contract.
 
     Raises:

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
@@ -15,19 +15,16 @@ from engine.errors import ContractError
 S = TypeVar("S", bound=Section)
 
 
-def read_yaml(path: Path) -> dict[str, JsonValue]:
-    """Return the mapping in the YAML file `path`; `!include FILE` is replaced by the content of FILE, relative to `path`.
+def read_yaml(path: Path | str) -> dict[str, JsonValue]:
+    """Return the mapping in the YAML at a path or URL; `!include FILE` is replaced by the content of FILE, relative to `path`.
 
     Raises:
         ContractError: the file, or an included one, cannot be read or is not YAML.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader(path.parent))
+        raw = yaml.load(_text(path), Loader=_loader(path))
     except FileNotFoundError:
-        hint = "Name a contract, such as jobs/contracts/smoke.yaml."
-        if ":/" in str(path):
-            hint = "A contract is a file of this machine, not a URL; `rayleigh submit` sends it with its folder to a cluster."
-        raise ContractError(f"{path}: there is no such file. {hint}") from None
+        raise ContractError(f"{path}: there is no such file. Name a contract, such as jobs/contracts/smoke.yaml.") from None
     except (UnicodeDecodeError, IsADirectoryError, PermissionError) as error:
         raise ContractError(f"{path}: cannot be read as UTF-8 text: {error}.") from None
     except yaml.YAMLError as error:
@@ -37,7 +34,7 @@ def read_yaml(path: Path) -> dict[str, JsonValue]:
     return raw
 
 
-def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path, known: Sequence[str] = ()) -> S:
+def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path | str, known: Sequence[str] = ()) -> S:
     """Return `raw`, which the file `where` contains, as a `section`; `known` are problems that were found before.
 
     Raises:
@@ -55,34 +52,59 @@ def parse(section: type[S], raw: dict[str, JsonValue], *, where: Path, known: Se
     return parsed
 
 
-def _loader(folder: Path) -> type[yaml.SafeLoader]:
-    """Return a safe YAML loader class that reads `!include` relative to `folder`."""
+def _loader(path: Path | str) -> type[yaml.SafeLoader]:
+    """Return a safe YAML loader class that reads `!include` relative to the file `path`."""
 
     class Loader(yaml.SafeLoader):
         pass
 
     def include(loader: Any, node: Any) -> Any:
-        return read_include(folder / str(loader.construct_scalar(node)))
+        name = str(loader.construct_scalar(node))
+        return read_include(f"{str(path).rpartition('/')[0]}/{name}" if is_url(path) else Path(path).parent / name)
 
     Loader.add_constructor("!include", include)
     return Loader
 
 
-def read_include(path: Path) -> Any:
+def is_url(path: Path | str) -> bool:
+    """Return whether `path` is a URL."""
+    return "://" in str(path)
+
+
+def _text(path: Path | str) -> str:
+    """Return the text at a path or URL.
+
+    Raises:
+        ContractError: the store of the URL cannot be reached.
+    """
+    if not is_url(path):
+        return Path(path).read_text(encoding="utf-8")
+    import fsspec
+
+    try:
+        with fsspec.open(str(path), "rb") as file:
+            return file.read().decode("utf-8")  # pyright: ignore[reportAttributeAccessIssue]
+    except (FileNotFoundError, UnicodeDecodeError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:  # clients of stores raise classes of their own
+        raise ContractError(f"{path}: cannot be read: {type(error).__name__}: {error}.") from None
+
+
+def read_include(path: Path | str) -> Any:
     """Return what replaces an `!include`: the rows of a .jsonl, the value of a .json or YAML file, else the text.
 
     Raises:
         ContractError: the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".jsonl":
+        text, suffix = _text(path), PurePosixPath(str(path)).suffix
+        if suffix == ".jsonl":
             return [json.loads(line) for line in text.split("\n") if line.strip()]
-        if path.suffix == ".json":
+        if suffix == ".json":
             return json.loads(text)
     except (OSError, ValueError) as error:
         raise ContractError(f"!include {path}: cannot be read: {error}.") from None
-    return read_yaml(path) if path.suffix in {".yaml", ".yml"} else text.strip()
+    return read_yaml(path) if suffix in {".yaml", ".yml"} else text.strip()
 
 
 def _explain(section: type[Section], problem: Any) -> str:

@@ -6,6 +6,7 @@ from engine.contract.profile import WeightsCache
 from engine.errors import ModelError
 from engine.inference.bundled import BUNDLED, packaged_weights
 from engine.inference.weights import BundledModel, RemoteModel, Weights, described, is_heavy, local, portable
+from engine.readers.below import below
 from engine.storage.folder import Folder
 from engine.storage.node_cache import GIB, NodeCache
 from engine.storage.sums import file_entries
@@ -25,7 +26,8 @@ def find(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> W
     """
     if path in BUNDLED:
         return BundledModel(path, home, portable(home))
-    return _remote(path, cache) if "://" in path else _folder(path, root)
+    place = below(root, path)
+    return _remote(place, cache) if "://" in place else _folder(path, root)
 
 
 def locate(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Path:
@@ -45,9 +47,10 @@ def find_tokenizer(path: str, *, root: str, cache: WeightsCache = DEFAULT) -> We
         ModelError: there is no file behind the URL.
         StorageError: the store of a URL cannot be reached.
     """
-    if "://" not in path:
-        return Path(root, path)
-    found = _at(path, cache, heavy=False)
+    place = below(root, path)
+    if "://" not in place:
+        return Path(place)
+    found = _at(place, cache, heavy=False)
     if not found.files:
         raise ModelError(f"tokenizer {path!r}: there is no file. Upload the tokenizer's files, or correct the URL.")
     return found
@@ -60,9 +63,10 @@ def peek(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> P
     Raises:
         ModelError, StorageError: as `locate`, of a model behind a URL.
     """
-    if "://" in path:
-        return described(_remote(path, cache, heavy=False))
-    return Path(home if path in BUNDLED else root, path)
+    if path in BUNDLED:
+        return Path(home, path)
+    place = below(root, path)
+    return described(_remote(place, cache, heavy=False)) if "://" in place else Path(place)
 
 
 def check(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> Path | None:
@@ -73,7 +77,7 @@ def check(path: str, *, root: str, home: str, cache: WeightsCache = DEFAULT) -> 
         ModelError, StorageError: as `locate`.
     """
     if path not in BUNDLED:
-        return peek(path, root=root, home=home, cache=cache) if "://" in path else _folder(path, root)
+        return peek(path, root=root, home=home, cache=cache) if "://" in below(root, path) else _folder(path, root)
     unpacked = Path(home, path)
     if unpacked.is_dir():
         return unpacked

@@ -13,6 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import InputError
+from engine.readers.below import below
 
 FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "csv": "csv", "tsv": "tsv", "parquet": "parquet"}
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".lz4": "lz4"}
@@ -46,7 +47,7 @@ def compression_of(path: str) -> str | None:
 
 
 def data_files(path: str, *, root: str = ".") -> list[DataFile]:
-    """Return the files of a path, folder, glob or URL, sorted by name. A relative path starts at `root`.
+    """Return the files of a path, folder, glob or URL, sorted by name. A relative path starts at `root`, a folder or a URL.
 
     A path that exists is that path; only what does not exist is a pattern (`*`, `?`, `[...]`, and `**` for any folders). Of a
     folder, or of what a wildcard matches, names that begin with `.` or `_` are no data, nor files of other endings.
@@ -54,6 +55,7 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
     Raises:
         InputError: there is no such file, or the storage cannot be reached.
     """
+    path = below(root, path) if "://" in root else path
     is_url = "://" in path
     written = path if is_url else os.path.expanduser(path)
     full = written if is_url else os.path.join(os.path.abspath(root), written)

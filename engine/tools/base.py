@@ -1,6 +1,5 @@
 """The interface of a tool."""
 
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
@@ -20,8 +19,3 @@ class Tool(Protocol):
     def __call__(self, argument: str) -> Result:
         """Return the result. A failed call is a result too, with its reason; nothing is raised."""
         ...
-
-
-def resolve_path(path: str, root: str) -> str:
-    """Return the contract's `path`: URLs as they are, relative paths below `root`."""
-    return path if "://" in path else str(Path(root, path))

@@ -12,7 +12,8 @@ import numpy as np
 
 from engine.contract.tools import Retrieval as RetrievalSection
 from engine.errors import InputError
-from engine.tools.base import Result, resolve_path
+from engine.readers.below import below
+from engine.tools.base import Result
 
 VOCABULARY = 4096  # most frequent words of the corpus
 
@@ -25,7 +26,7 @@ class Retrieval:
         import faiss
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        where = resolve_path(section.corpus, root)
+        where = below(root, section.corpus)
         self.top_k, self.texts = section.top_k, _read(where)
         self.vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=VOCABULARY)
         try:

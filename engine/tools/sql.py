@@ -4,9 +4,10 @@ from functools import partial
 from typing import Any
 
 from engine.contract.tools import Sql as SqlSection
+from engine.readers.below import below
 from engine.sandbox.database import BadQuery, Database, load
 from engine.sandbox.worker_process import CallLimits, Exceeded, WorkerProcess
-from engine.tools.base import Result, resolve_path
+from engine.tools.base import Result
 
 
 class Sql:
@@ -31,7 +32,7 @@ class Tables:
     def __init__(self, section: SqlSection, root: str) -> None:
         """Load the tables. Raises InputError if one cannot be read."""
         self.rows = section.rows
-        self.database = Database({name: load(resolve_path(path, root)) for name, path in section.tables.items()})
+        self.database = Database({name: load(below(root, path)) for name, path in section.tables.items()})
         described = [f"{name} ({', '.join(self.database.columns(name))})" for name in section.tables]
         self.description = f"answers one SELECT over the tables {'; '.join(described)}"
 

@@ -71,7 +71,7 @@ def variants(contracts: Sequence[str], sets: Sequence[str]) -> list[Variant]:
         for each in [label] if colon else labels:
             changes_of[each].append(change[len(label) + 1 :] if colon else change)
     loaded = [(label, load_contract(Path(path), changes_of[label])) for label, path in files]
-    return [Variant(label, each.contract, str(each.root)) for label, each in loaded]
+    return [Variant(label, each.contract, each.root) for label, each in loaded]
 
 
 def _labelled(contract: str) -> tuple[str, str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from engine.inference.bundled import BUNDLED
+from engine.readers.below import below
+from engine.storage.folder import Folder
 
 PATHS = {"path", "source", "corpus", "run", "registry", "model", "teacher", "gold"}
 """Keys whose text may be a path."""
@@ -24,8 +26,10 @@ def absolute_paths(value: JsonValue, root: str, *, is_path: bool = False) -> Jso
         return {key: _inner(key, inner, root, all_paths=is_path) for key, inner in value.items()}
     if not is_path or not isinstance(value, str) or not value or value in BUNDLED or "://" in value:
         return value
-    path = Path(root, value)
-    return str(path.resolve()) if path.exists() or glob.has_magic(value) else value
+    place = Folder(below(root, value))
+    if not glob.has_magic(value) and not place.exists():
+        return value
+    return str(Path(place.path).resolve()) if place.is_local else place.url
 
 
 def _inner(key: str, value: JsonValue, root: str, *, all_paths: bool) -> JsonValue:

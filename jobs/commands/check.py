@@ -22,6 +22,7 @@ from engine.inference import locate
 from engine.inference.bundled import BUNDLED
 from engine.inference.chat_template import check_template
 from engine.prompts.files import source_files
+from engine.readers.below import below
 from engine.storage.folder import Folder
 from engine.students.export import gguf
 from engine.students.init.source import check_source
@@ -89,8 +90,10 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
     for number, student in enumerate(contract.students):
         key = f"students.{number}.init.{student.init.kind}"
         try:
-            if folder := _initial_folder(student, contract, folders, root=root, run=run, cache=cache):
-                check_source(folder, student, contract.specialist.task_units[0].instruction)
+            place = _initial(student, contract, root=root, run=run)
+            if place and (folder := locate.check(place, root=root, home=models, cache=cache)):
+                is_here = "://" not in below(root, place)
+                check_source(folder, student, contract.specialist.task_units[0].instruction, has_weights=is_here)
         except ModelError as error:
             raise ModelError(f"{key}: {error}") from None
     verify_schemas(contract)
@@ -119,9 +122,8 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
             if problem := gguf.missing(packages):
                 raise ModelError(f"{key}: {problem}")
             try:
-                sources = [student.init.source] if student.init.source else []
-                folders = {path: locate.check(path, root=root, home=models, cache=profile.weights_cache) for path in sources}
-                folder = _initial_folder(student, contract, folders, root=root, run=run, cache=profile.weights_cache)
+                source = _initial(student, contract, root=root, run=run)
+                folder = source and locate.check(source, root=root, home=models, cache=profile.weights_cache)
                 if folder and folder not in known:
                     gguf.check(folder, packages)
                     known.add(folder)
@@ -129,17 +131,12 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
                 raise ModelError(f"{key}: {error}") from None
 
 
-def _initial_folder(
-    student: Student, contract: Contract, folders: Folders, *, root: str, run: Folder | None, cache: WeightsCache
-) -> Path | None:
-    """Return the folder of the model that `student` begins with; None if it is not known yet, or not unpacked."""
-    if (champion := student.init.champion) is not None:
-        if not run and not champion.registry:
-            return None
-        place = release(champion, run=run, contract=contract.name, root=root).place
-        return locate.check(place, root=root, home="", cache=cache)
-    assert student.init.source is not None, "every other kind has one"
-    return folders[student.init.source]
+def _initial(student: Student, contract: Contract, *, root: str, run: Folder | None) -> str | None:
+    """Return the path or URL of the model that `student` begins with; None if it is not known yet."""
+    champion = student.init.champion
+    if champion is None:
+        return student.init.source
+    return release(champion, run=run, contract=contract.name, root=root).place if run or champion.registry else None
 
 
 def verify_sources(contract: Contract, *, root: str) -> None:
@@ -180,7 +177,7 @@ def _files(contract: Contract) -> Iterator[tuple[str, str]]:
 
 def _missing(key: str, path: str, root: str) -> str:
     """Return the problem with the file at `path`; "" if it exists or is a pattern, which is resolved when it is read."""
-    where = path if "://" in path else os.path.join(root, path)
+    where = below(root, path)
     if glob.has_magic(path) or Folder(where).exists():
         return ""
     return (

@@ -20,9 +20,11 @@ import pyarrow.compute as pc
 from engine.contract.contract import Contract
 from engine.contract.load import apply_change, load_contract, parse_contract
 from engine.contract.profile import Pool, load_profile
+from engine.contract.sections import is_url
 from engine.errors import ContractError, RecipeMismatch
 from engine.inference.bundled import BUNDLED
 from engine.inference.token_budget import JUDGE_TOKENS, tokens_in
+from engine.readers.below import below
 from engine.records.base import BeforeAfter, Json
 from engine.records.judge import Move, RejudgeComparison
 from engine.records.record import Identity
@@ -63,7 +65,7 @@ def rejudge(
     after = replace(
         work,
         contract=_contract(work, contract, changes),
-        contract_path=str(Path(contract).resolve()) if contract else work.contract_path,
+        contract_path=_place(contract) if contract else work.contract_path,
     )
     if profile:
         after = replace(after, profile=load_profile(places.profile_path(profile)))
@@ -161,9 +163,9 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
     if path is None:
         for change in changes:
             apply_change(raw, change)
-        return parse_contract(raw, where=Path(work.contract_path))
-    loaded = load_contract(Path(path), changes)
-    other = _rebased(loaded.contract.model_dump(mode="json"), loaded.root, Path(work.root))
+        return parse_contract(raw, where=work.contract_path)
+    loaded = load_contract(path, changes)
+    other = _rebased(loaded.contract.model_dump(mode="json"), loaded.root, work.root)
     merged = {
         **raw,
         "specialist": raw["specialist"] | {"task_units": other["specialist"]["task_units"]},
@@ -171,11 +173,15 @@ def _contract(work: Workspace, path: str | None, changes: Sequence[str]) -> Cont
         "judges": other["judges"],
         "budget": raw["budget"] | {"judge_tokens": other["budget"]["judge_tokens"]},
     }
-    return parse_contract(merged, where=Path(path))
+    return parse_contract(merged, where=path)
 
 
-def _rebased(value: Any, folder: Path, root: Path, *, is_path: bool = False) -> Any:
-    """Return a value of a contract in `folder` with the same models and files of tools, written relative to `root`."""
+def _place(contract: str) -> str:
+    return contract if is_url(contract) else str(Path(contract).resolve())
+
+
+def _rebased(value: Any, folder: str, root: str, *, is_path: bool = False) -> Any:
+    """Return a value of a contract in `folder` with the same models and files of tools, written relative to `root`, or as a URL."""
     if isinstance(value, list):
         return [_rebased(item, folder, root) for item in value]
     if isinstance(value, dict):
@@ -183,7 +189,8 @@ def _rebased(value: Any, folder: Path, root: Path, *, is_path: bool = False) -> 
         return {key: _rebased(inner, folder, root, is_path=is_path or key in paths) for key, inner in value.items()}
     if not is_path or folder == root or value in BUNDLED or "://" in value or Path(value).is_absolute():
         return value
-    return os.path.relpath(folder / value, root)
+    place = below(folder, value)
+    return place if is_url(folder) or is_url(root) else os.path.relpath(place, root)
 
 
 def _context(work: Workspace, console: Console) -> JobContext:

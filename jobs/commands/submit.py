@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from engine.cluster.write import object_name
 from engine.contract.load import load_contract
+from engine.contract.sections import is_url
 from engine.errors import InputError, MachineError
 from engine.records.base import Json
 from jobs import places
@@ -64,7 +65,12 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
         ContractError: contract or profile cannot be used.
         InputError: a file lies outside of the working directory, or the run folder is one of this machine.
     """
-    loaded = load_contract(Path(contract), changes)
+    if is_url(contract):
+        raise InputError(
+            f"{contract}: `rayleigh submit` sends a contract with its folder, found a URL. A job of the cluster reads that itself: "
+            f"ray job submit -- rayleigh run {contract} {run}"
+        )
+    loaded = load_contract(contract, changes)
     folder = Path(working_dir or Path(contract).resolve().parent).resolve()
     if "://" not in run and not run.startswith("/"):
         raise InputError(

@@ -1,10 +1,10 @@
 """The earlier runs whose prompts a run takes over (`prompts.earlier`)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from engine.errors import MissingArtifact
 from engine.prompts.earlier import Earlier
+from engine.readers.below import below
 from engine.runs.job import JobContext
 from engine.runs.recipe import recipe_of
 from engine.storage.artifact import Artifact, load_artifact
@@ -45,7 +45,7 @@ def _artifacts(context: JobContext) -> list[Artifact]:
 
 
 def _opened(name: str, root: str) -> Artifact:
-    folder = Folder(name if "://" in name else str(Path(root, name)))
+    folder = Folder(below(root, name))
     found = load_artifact(folder / PROMPTS)
     if found is None:
         raise MissingArtifact(

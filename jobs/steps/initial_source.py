@@ -9,6 +9,7 @@ from engine.contract.init import ChampionRelease
 from engine.contract.students import Student
 from engine.errors import MissingArtifact, ModelError, StorageError
 from engine.inference.weights import Weights, described
+from engine.readers.below import below
 from engine.records.base import Json
 from engine.release.registry import Registry, default_registry
 from engine.runs.job import JobContext
@@ -93,7 +94,7 @@ def release(section: ChampionRelease, *, run: Folder | None, contract: str, root
         assert run is not None, "the default registry is next to a run"
         champions = default_registry(run)
     else:
-        champions = Folder(section.registry if "://" in section.registry else str(Path(root, section.registry)))
+        champions = Folder(below(root, section.registry))
     registry = Registry(champions, section.contract or contract)
     try:
         champion, events = registry.champion, {event.fingerprint: event for event in registry.history()}

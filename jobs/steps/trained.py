@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -17,6 +16,7 @@ from engine.errors import MissingArtifact, ModelError, StorageError
 from engine.evaluation.size import model_size
 from engine.inference import locate
 from engine.inference.identity import fingerprint_at
+from engine.readers.below import below
 from engine.records.release import ReleaseManifest
 from engine.release.registry import CONTRACT, RELEASE
 from engine.runs.job import JobContext
@@ -104,7 +104,7 @@ def tools_of(context: JobContext, section: Teacher) -> Toolset | None:
 
 
 def _student(model: StudentModel, root: str) -> tuple[Folder, Student, Contract]:
-    work = workspace.reopen(_below(root, model.run))
+    work = workspace.reopen(below(root, model.run))
     names = [student.name for student in work.contract.students]
     if model.name not in names:
         raise MissingArtifact(f"the run has no student {model.name!r}; it has {', '.join(names)}")
@@ -138,8 +138,3 @@ def inputs(context: JobContext) -> dict[str, str]:
             except ModelError as error:  # an artifact whose inputs were removed later is still finished
                 raise MissingArtifact(str(error)) from None
     return hashes
-
-
-def _below(root: str, path: str) -> str:
-    """Return `path`, which may be a URL, as a path that starts at `root`."""
-    return path if "://" in path else str(Path(root, path))

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:  # pydantic takes longer to import than the help takes to print
     from engine.records.base import Record
 
-Contract = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file, such as jobs/contracts/smoke.yaml.")]
+Contract = Annotated[str, typer.Argument(metavar="CONTRACT", help="A YAML file or its URL, such as jobs/contracts/smoke.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder: a local path or an fsspec URL.")]
 Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="A name in cluster/profiles, or a YAML file.")]
 Changes = Annotated[

@@ -54,8 +54,3 @@ def test_rounds_with_a_run_folder_behind_a_url_are_refused(toy):
         require_run_folder(order(toy, on_policy=KL), Folder("memory://runs/a"))
     require_run_folder(order(toy, on_policy=KL), Folder(str(toy.parent)))
     require_run_folder(order(toy), Folder("memory://runs/a"))
-
-
-def test_contract_by_url_is_refused_with_what_to_do():
-    result = CliRunner().invoke(app, ["check", "s3://bucket/contract.yaml"])
-    assert result.exit_code == 1 and "`rayleigh submit` sends it with its folder to a cluster" in result.stderr

@@ -49,7 +49,7 @@ def test_contract_resolved_to_json_is_the_same_contract(write):
 
 
 def test_contract_root_is_the_folder_of_its_file(write, tmp_path):
-    assert load_contract(write(TOY)).root == tmp_path
+    assert load_contract(write(TOY)).root == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_model_of_another_contract_is_found_from_the_folder_of_that_contract(run
 
 def test_files_of_tools_of_another_contract_are_the_same_files(tmp_path):
     sql = {"type": "sql", "tables": {"shop": "../shop.csv", "far": "s3://bucket/far.csv"}}
-    moved = rejudge._rebased([sql, {"type": "retrieval", "corpus": "notes.jsonl"}], tmp_path / "new", tmp_path)
+    moved = rejudge._rebased([sql, {"type": "retrieval", "corpus": "notes.jsonl"}], str(tmp_path / "new"), str(tmp_path))
     assert moved[0]["tables"] == {"shop": "shop.csv", "far": "s3://bucket/far.csv"}
     assert moved[1]["corpus"] == "new/notes.jsonl"
 

@@ -16,9 +16,9 @@ LEAST_TOKENS = 256
 """Bytes: a trimmed vocabulary has at least these tokens. How many more is known with the examples."""
 
 
-def check_source(folder: Path, student: Student, instruction: str) -> None:
+def check_source(folder: Path, student: Student, instruction: str, *, has_weights: bool = True) -> None:
     """Check that the model in `folder` can become `student`, that its chat template takes the system text `instruction`, and that
-    what is trained with it is what is served (`preflight`).
+    what is trained with it is what is served (`preflight`). Weights that `folder` has not are fetched where the student is trained.
 
     Raises:
         ModelError: it has no such template, training and serving text differ, it has no layer of that index, no configuration
@@ -29,7 +29,7 @@ def check_source(folder: Path, student: Student, instruction: str) -> None:
     if student.freeze_layers >= count:
         raise ModelError(f"{folder}: freeze_layers: found {student.freeze_layers}, expected less than the model's {count} layers.")
     _check_hidden(folder, student, count)
-    if "://" not in (student.init.source or ""):  # those behind a URL are fetched where the student is trained
+    if has_weights:
         check_files(folder)
     check_template(folder, instruction)
     if student.init.source not in BUNDLED:  # they pass, and transformers takes five seconds to import

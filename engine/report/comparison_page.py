@@ -2,14 +2,13 @@
 
 import json
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from pydantic import JsonValue
 
 from engine.records.comparison import Comparison
 from engine.records.estimate import Estimate
 from engine.report import labels
-from engine.report.page import TEMPLATES, changed_words
+from engine.report.environment import environment
+from engine.report.page import changed_words
 
 TITLES = {
     "contract": "Contract", "jobs": "Jobs", "prompts": "Prompts", "answers": "Answers", "pools": "Pools", "dataset": "Dataset",
@@ -20,12 +19,9 @@ TITLES = {
 
 def comparison_page(comparison: Comparison) -> str:
     """Return the comparison as HTML; text of models and of contracts is escaped everywhere."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(value=_value, marked=changed_words, number=_number, estimate=_estimate, signed=_signed)
-    style = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))
-    return environment.get_template("comparison.html").render(comparison=comparison, style=style, titles=TITLES)
+    made = environment()
+    made.filters.update(value=_value, marked=changed_words, number=_number, estimate=_estimate, signed=_signed)
+    return made.get_template("comparison.html").render(comparison=comparison, titles=TITLES)
 
 
 def _value(value: JsonValue) -> str:

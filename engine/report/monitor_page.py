@@ -3,13 +3,12 @@
 import time
 from collections.abc import Sequence
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from engine.records.watch import MonitorView, RateLine, WatchHistory, WatchView
 from engine.report import labels
 from engine.report.draw import Axis, area, frame, limit_line, linear, path, percent
-from engine.report.page import TEMPLATES
+from engine.report.environment import environment
 
 HEIGHT, MARGIN, SHORT = 190, 0.02, 12
 MEANINGS = {
@@ -23,10 +22,8 @@ MEANINGS = {
 
 def monitor_page(view: WatchView, history: WatchHistory) -> str:
     """Return the page as HTML; text of models is escaped everywhere. Charts are of the deployment that answered last."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
+    made = environment()
+    made.filters.update(
         number=labels.number, interval=labels.with_interval, count=labels.count, clock=_clock, short=_short, shares=_shares
     )
     monitor = view.monitors[0] if view.monitors else None
@@ -36,9 +33,8 @@ def monitor_page(view: WatchView, history: WatchHistory) -> str:
         "monitor": monitor,
         "headline": _headline(monitor),
         "charts": [(line.signal, meaning(line.signal), chart(line, monitor)) for line in _ordered(history.lines, monitor)],
-        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
     }
-    return environment.get_template("monitor.html").render(values)
+    return made.get_template("monitor.html").render(values)
 
 
 def chart(line: RateLine, monitor: MonitorView | None) -> Markup:

@@ -6,10 +6,9 @@ import hashlib
 import math
 import re
 from functools import cache
-from pathlib import Path
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from engine.contract.budget import Price
@@ -18,12 +17,11 @@ from engine.records.gate import POINT
 from engine.records.report import ModelEntry
 from engine.report import cascade_plot, curve_plot, effects_plot, funnel, headline, labels, plots, row_counts
 from engine.report.embed import as_data
+from engine.report.environment import TEMPLATES, environment
 from engine.report.page_data import PageData
 from engine.report.queries import QUERIES
 from engine.report.sankey import sankey
 from engine.rows import DIFFICULTIES, DROPPED_BY, LAYERS, POOLS, PROMPT_DROPS, Row
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 SECTION_IDS = (
     "summary funnel duplicates judge pools training quality calibration pareto cascade gate return attribution "
@@ -79,19 +77,16 @@ def page(data: PageData) -> str:
         "drops": DROP_ORDER,
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "style": Markup((TEMPLATES / "page.css").read_text()),
     }
     return _environment().get_template("page.html").render(values)
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update({name: getattr(labels, name) for name in FORMATS}, data=as_data, interval=labels.with_interval)
-    environment.globals.update(at=labels.at, sql=_sql, labels=labels, plots=plots, changed=changed_words, flat=_flat, bytes=_bytes)
-    return environment
+    made = environment()
+    made.filters.update({name: getattr(labels, name) for name in FORMATS}, data=as_data, interval=labels.with_interval)
+    made.globals.update(at=labels.at, sql=_sql, labels=labels, plots=plots, changed=changed_words, flat=_flat, bytes=_bytes)
+    return made
 
 
 def changed_words(text: str, other: str) -> Markup:

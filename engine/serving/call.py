@@ -62,7 +62,6 @@ class Call:
 
     async def respond(self, request: Request, read: Read) -> Response:
         """Return the response; the call ends with it, or with its last event."""
-        response: Response | None = None
         try:
             response = await self._answered(request, read)
         except ApiError as error:
@@ -73,10 +72,11 @@ class Call:
         except Exception:
             log.exception("request %s failed", self.request_id)
             response = self._failed(INTERNAL)
-        finally:
-            if not isinstance(response, _Growing):
-                self._leave()
+        except asyncio.CancelledError:  # the server ends
+            self._leave()
+            raise
         if not isinstance(response, _Growing):
+            self._leave()
             self._keep(response.status_code)
         response.headers["x-request-id"] = self.request_id
         response.headers["x-rayleigh-deployment"] = self.fingerprint[:16]

@@ -53,7 +53,7 @@ def niche_of(work: Workspace, texts: Sequence[str], holdout: Holdout, section: N
     calibrating = [text for text, certifies in zip(texts, halves(holdout.labels, seed), strict=True) if not certifies]
     model = fit(_training(work), calibrating, contract.specialist, section, embed)
     data = io.BytesIO()
-    np.savez(data, **model.arrays())
+    np.savez(data, allow_pickle=False, **model.arrays())
     work.folder.write(FILE, data.getvalue())
     reasons = _reasons(texts, section, contract.specialist.niche.languages, model, embed)
     use = NicheUse(

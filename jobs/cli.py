@@ -105,7 +105,7 @@ def check(
         from jobs.commands.check_placement import check_placement
 
         found = load_profile(places.profile_path(profile or "laptop"))
-        parts = [text, check_nodes(loaded.contract, found), check_placement(loaded.contract, found, nodes)]
+        parts = [text, check_nodes(loaded.contract, found, loaded.root), check_placement(loaded.contract, found, nodes)]
         text = "\n\n".join(filter(None, parts))
     show(loaded.contract.model_dump(mode="json"), text, as_json)
 

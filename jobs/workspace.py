@@ -38,7 +38,7 @@ class Workspace:
     contract: Contract
     contract_path: str
     root: str
-    """Folder from which the contract's relative paths start."""
+    """Folder or URL from which the contract's relative paths start."""
     profile: Profile
     models: str
     """Folder of unpacked models."""

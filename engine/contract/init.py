@@ -37,7 +37,7 @@ class ChampionRelease(Section):
     part of the student's identity, so name its version if the run shall stay current when another one is promoted."""
 
     registry: str | None = None
-    """Folder of champions, relative to the contract's folder, or absolute; null: the one next to the run folder."""
+    """Folder of champions, relative to the contract's folder, absolute, or a URL; null: the one next to the run folder."""
     contract: Name | None = None
     """Name of the contract under which it was released; null: this contract's."""
     version: str | None = Field(default=None, pattern="^[0-9a-f]{6,32}$")

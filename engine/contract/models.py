@@ -77,7 +77,7 @@ class StudentModel(Section):
 
     type: Literal["student"]
     run: str
-    """Run folder; relative to the contract's folder, or absolute."""
+    """Run folder; relative to the contract's folder, absolute, or a URL."""
     name: Name
     """The student's name in that run."""
     max_model_len: Positive = 2048
@@ -94,7 +94,7 @@ class ReleaseModel(Section):
 
     type: Literal["release"]
     registry: str
-    """Folder of champions, such as `runs/registry`; relative to the contract's folder, or absolute."""
+    """Folder of champions, such as `runs/registry`; relative to the contract's folder, absolute, or a URL."""
     contract: Name
     """Name of the contract under which it was released."""
     version: str | None = Field(default=None, pattern="^[0-9a-f]{6,32}$")

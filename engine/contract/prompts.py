@@ -147,6 +147,6 @@ class Prompts(Section):
     withdrawn: tuple[Withdrawn, ...] = Field(default=(), exclude_if=lambda value: not value)
     """Rows that are rejected as `withdrawn`, whose texts are not kept; `rayleigh withdraw` says what to write here."""
     earlier: tuple[str, ...] = added(())
-    """Run folders, relative to the contract's folder or absolute, whose prompts come first, as they are there: with their ids,
-    sources and parents, so that nothing that was paid for them is paid again. A new prompt that is a copy of one of them is
+    """Run folders, relative to the contract's folder, absolute, or URLs, whose prompts come first, as they are there: with their
+    ids, sources and parents, so that nothing that was paid for them is paid again. A new prompt that is a copy of one of them is
     dropped. `rayleigh iterate` writes it."""

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -59,11 +60,20 @@ def _loader(path: Path | str) -> type[yaml.SafeLoader]:
         pass
 
     def include(loader: Any, node: Any) -> Any:
-        name = str(loader.construct_scalar(node))
-        return read_include(f"{str(path).rpartition('/')[0]}/{name}" if is_url(path) else Path(path).parent / name)
+        return read_include(_beside(path, str(loader.construct_scalar(node))))
 
     Loader.add_constructor("!include", include)
     return Loader
+
+
+def _beside(path: Path | str, name: str) -> Path | str:
+    """Return the place of the file `name`, as a file at `path` calls it."""
+    if is_url(name):
+        return name
+    if not is_url(path) or name.startswith("/"):
+        return Path(path).parent / name
+    scheme, _, place = str(path).partition("://")
+    return f"{scheme}://{posixpath.normpath(posixpath.join(posixpath.dirname(place), name))}"
 
 
 def is_url(path: Path | str) -> bool:
@@ -82,8 +92,8 @@ def _text(path: Path | str) -> str:
     import fsspec
 
     try:
-        with fsspec.open(str(path), "rb") as file:
-            return file.read().decode("utf-8")  # pyright: ignore[reportAttributeAccessIssue]
+        with fsspec.open(str(path), "rt", encoding="utf-8") as file:  # lines end as in a file on a disk
+            return str(file.read())  # pyright: ignore[reportAttributeAccessIssue]
     except (FileNotFoundError, UnicodeDecodeError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # clients of stores raise classes of their own

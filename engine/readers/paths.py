@@ -55,10 +55,10 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
     Raises:
         InputError: there is no such file, or the storage cannot be reached.
     """
-    path = below(root, path) if "://" in root else path
-    is_url = "://" in path
+    full = below(root, path) if "://" in root else path
+    is_url = "://" in full
     written = path if is_url else os.path.expanduser(path)
-    full = written if is_url else os.path.join(os.path.abspath(root), written)
+    full = full if is_url else os.path.join(os.path.abspath(root), written)
     try:
         fs, inside = fsspec.url_to_fs(full)
         inside = inside if is_url else full.rstrip("/") or "/"  # fsspec does not keep a link's own name everywhere
@@ -68,7 +68,7 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
         raise InputError(f"source {path}: {full} cannot be reached: {error}.") from None
     if not names:
         raise InputError(_nothing(path, full, fs, inside))
-    outside = 0 if is_url or os.path.isabs(written) else len(os.path.abspath(root).rstrip("/")) + 1
+    outside = _outside(fs, root, written, inside)
     files = []
     for name in names:
         relative = name.rpartition("/")[2] if is_single else name.removeprefix(stem).lstrip("/")
@@ -76,6 +76,14 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
         url = name if not is_url else full if is_single else fs.unstrip_protocol(name)
         files.append(DataFile(shown, relative, url, partitions(name[outside:])))
     return files
+
+
+def _outside(fs: Any, root: str, written: str, inside: str) -> int:
+    """Return how many characters of the paths of files are `root`, which the caller did not write."""
+    if "://" in written or os.path.isabs(written):
+        return 0
+    start = str(fs._strip_protocol(root)) if "://" in root else os.path.abspath(root)
+    return len(start.rstrip("/")) + 1 if inside.startswith(start.rstrip("/")) else 0
 
 
 def partitions(path: str) -> dict[str, str | None]:

@@ -105,7 +105,10 @@ class Call:
                 response = _Growing(self._events(wanted.streamed, asked, reply), lambda: self._end(reply))
             return response
         finally:
-            await _cancel(gone, news, *(() if isinstance(response, _Growing) else (reply,)))
+            gone.cancel()
+            news.cancel()
+            if not isinstance(response, _Growing):
+                await _cancel(reply)
 
     def _grown(self, text: str) -> None:
         self.text = text
@@ -125,9 +128,7 @@ class Call:
             self.news.clear()
             if event := events.grow(self.text):
                 yield event
-            news = asyncio.ensure_future(self.news.wait())
-            await asyncio.wait((reply, news), return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
+            await self._changed(reply)
         try:
             self._replied(asked, reply.result())
             last, self.ended = [*events.end(reply.result())], (200, "")
@@ -138,6 +139,14 @@ class Call:
             last, self.ended = [events.fail(INTERNAL)], (INTERNAL.status, INTERNAL.code)
         for event in last:
             yield event
+
+    async def _changed(self, reply: "asyncio.Future[Reply]") -> None:
+        """Return once the answer has grown, or is complete."""
+        news = asyncio.ensure_future(self.news.wait())
+        try:
+            await asyncio.wait((reply, news), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
 
     async def _end(self, reply: "asyncio.Future[Reply]") -> None:
         """End a call whose answer was sent as it grew."""
@@ -182,10 +191,9 @@ class _Growing(StreamingResponse):
             await self.end()
 
 
-async def _cancel(*tasks: "asyncio.Future[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _cancel(task: "asyncio.Future[Any]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _disconnected(request: Request) -> None:

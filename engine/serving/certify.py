@@ -80,6 +80,9 @@ def certified(
         order = order_of(answers.confidence[~mask & reached], int(rows.sum()), promise)
         bound = Bound(name, deployments.get(name, ""), holdout.fingerprint)
         certificates[name] = certify(answers.take(rows), promise, order, bound)
+        if not rows.any() and outside[mask].all():
+            reason = "every prompt that could certify it is outside the niche"
+            certificates[name] = certificates[name].model_copy(update={"reason": reason})
         found = certificates[name].threshold
         thresholds.append(np.inf if found is None else found)
     thresholds.append(None)

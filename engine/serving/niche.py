@@ -68,10 +68,26 @@ class Niche:
 
     def check(self, text: str) -> Verdict:
         """Return whether `text` is inside the niche."""
+        return self._words(text) or self._meaning(text) or Verdict(True)
+
+    def reasons(self, texts: Sequence[str], calibrating: Array) -> list[str]:
+        """Return why each text is outside; "" = it is inside.
+
+        The distances of the `calibrating` ones (n,) are among the model's: each is compared with the others.
+        """
+        assert self.embed is not None, "without an encoder no text is compared"
+        vectors = self.embed(texts)  # in batches: one by one takes several times as long
+        found = []
+        for text, vector, is_own in zip(texts, vectors, calibrating, strict=True):
+            verdict = self._words(text) or self._far(vector[None], is_own=bool(is_own))
+            found.append(verdict.reason if verdict else "")
+        return found
+
+    def _words(self, text: str) -> Verdict | None:
         for rule, pattern in self.rules:
             if bool(pattern.search(text)) != rule.inside:
                 return Verdict(False, f"rule {rule.name}: the text {'does not match' if rule.inside else 'matches'}")
-        return self._length(text) or self._language(text) or self._meaning(text) or Verdict(True)
+        return self._length(text) or self._language(text)
 
     def _length(self, text: str) -> Verdict | None:
         if self.section.longest is None or self.model is None:
@@ -90,17 +106,29 @@ class Niche:
         return Verdict(False, f"language: {heard.language} ({heard.close:.2f}), expected {', '.join(sorted(expected))}")
 
     def _meaning(self, text: str) -> Verdict | None:
-        model, section = self.model, self.section
-        uses_distance = model is not None and section.false_alarms > 0 and len(model.distances) + 1 >= 1 / section.false_alarms
-        uses_goals = model is not None and section.non_goals and len(model.non_goals) > 0
-        if model is None or self.embed is None or not (uses_distance or uses_goals):
+        if self.embed is None or not (self._uses_distance or self._uses_goals):
             return None
-        vector = self.embed([text])
-        if uses_goals and float((vector @ model.non_goals.T).max()) > float((vector @ model.prompts.T).max()):
+        return self._far(self.embed([text]))
+
+    @property
+    def _uses_distance(self) -> bool:
+        least = 1 / self.section.false_alarms if self.section.false_alarms else np.inf
+        return self.model is not None and len(self.model.distances) + 1 >= least
+
+    @property
+    def _uses_goals(self) -> bool:
+        return self.model is not None and self.section.non_goals and len(self.model.non_goals) > 0
+
+    def _far(self, vector: Array, *, is_own: bool = False) -> Verdict | None:
+        model, section = self.model, self.section
+        if model is None:
+            return None
+        if self._uses_goals and float((vector @ model.non_goals.T).max()) > float((vector @ model.prompts.T).max()):
             return Verdict(False, "non_goal: nearer to one of specialist.non_goals than to every training prompt")
         distance = float(_distance(vector, model.prompts, section.neighbours)[0])
-        p_value = p_of(distance, model.distances)
-        if uses_distance and p_value <= section.false_alarms:
+        others = np.delete(model.distances, np.abs(model.distances - distance).argmin()) if is_own else model.distances
+        p_value = p_of(distance, others)
+        if self._uses_distance and p_value <= section.false_alarms:
             return Verdict(False, f"distance: {distance:.3f} from the training prompts (p = {p_value:.3g})")
         return None
 

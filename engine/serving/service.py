@@ -93,7 +93,8 @@ class Service:
 
         Engines that `keep` uses, too, go on.
         """
-        for worker in self.workers:
+        first = (self.niche,) if self.niche else ()  # what it lets pass is the student's
+        for worker in dict.fromkeys((*first, *self.workers)):
             if keep is None or worker not in keep.workers:
                 worker.stop(seconds)
 

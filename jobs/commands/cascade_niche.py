@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -11,14 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.curation import Semantic
+from engine.contract.profile import WeightsCache
 from engine.contract.serving import NicheCheck
 from engine.errors import StorageError
+from engine.inference.bundled import BUNDLED
 from engine.inference.locate import find, locate
 from engine.inference.sentence_encoder import SentenceEncoder
+from engine.readers.below import below
 from engine.records.certificate import NicheUse
 from engine.rows import EXAMPLE, PROMPT, content_id
 from engine.serving.certify import Holdout, halves
-from engine.serving.niche import Embed, Niche, NicheModel, fit
+from engine.serving.niche import Niche, NicheModel, fit
 from engine.serving.niche_engine import Checked
 from engine.stats.intervals import Array
 from engine.storage.folder import Folder
@@ -48,14 +52,18 @@ def niche_of(work: Workspace, texts: Sequence[str], holdout: Holdout, section: N
         ModelError: the encoder cannot be loaded.
     """
     contract = work.contract
-    encoder = (contract.curation.semantic or Semantic()).model
-    embed = SentenceEncoder(locate(encoder, root=work.root, home=places.models_home()))
-    calibrating = [text for text, certifies in zip(texts, halves(holdout.labels, seed), strict=True) if not certifies]
-    model = fit(_training(work), calibrating, contract.specialist, section, embed)
+    name = (contract.curation.semantic or Semantic()).model
+    encoder = name if name in BUNDLED else below(work.root, name)
+    embed = SentenceEncoder(locate(encoder, root=".", home=places.models_home(), cache=work.profile.weights_cache))
+    calibrates = ~halves(holdout.labels, seed)
+    training = _training(work)
+    model = fit(training[:MOST], list(compress(texts, calibrates)), contract.specialist, section, embed)
+    model = model._replace(longest=max(map(len, training)))
     data = io.BytesIO()
     np.savez(data, allow_pickle=False, **model.arrays())
     work.folder.write(FILE, data.getvalue())
-    reasons = _reasons(texts, section, contract.specialist.niche.languages, model, embed)
+    niche = Niche(section, contract.specialist.niche.languages, model, embed)
+    reasons = niche.reasons(texts, calibrates)
     use = NicheUse(
         section=section.model_dump(mode="json"),
         languages=contract.specialist.niche.languages,
@@ -68,7 +76,7 @@ def niche_of(work: Workspace, texts: Sequence[str], holdout: Holdout, section: N
     return Found(use, np.array([bool(reason) for reason in reasons]))
 
 
-def read_niche(use: NicheUse, folder: Folder) -> Checked:
+def read_niche(use: NicheUse, folder: Folder, cache: WeightsCache) -> Checked:
     """Return what a server checks, of the `cascade.json` in `folder`.
 
     Raises:
@@ -83,26 +91,14 @@ def read_niche(use: NicheUse, folder: Folder) -> Checked:
         raise StorageError(f"{folder}/{use.file}: found sha256 {found[:12]}, expected {use.sha256[:12]}. {again}")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         model = NicheModel.of_arrays(arrays)
-    weights = find(use.encoder, root=".", home=places.models_home())
+    weights = find(use.encoder, root=".", home=places.models_home(), cache=cache)
     return Checked(NicheCheck.model_validate(use.section), use.languages, model, weights)
 
 
-def _reasons(texts: Sequence[str], section: NicheCheck, languages: Sequence[str], model: NicheModel, embed: Embed) -> list[str]:
-    """Return why each text is outside; "" = it is inside."""
-    vectors = dict(zip(texts, embed(texts), strict=True))  # in batches: one by one takes several times as long
-
-    def known(asked: Sequence[str]) -> Array:
-        return np.stack([vectors[text] for text in asked])
-
-    niche = Niche(section, languages, model, known)
-    return [niche.check(text).reason for text in texts]
-
-
 def _training(work: Workspace) -> list[str]:
-    """Return texts of prompts that students learn, at most MOST of them, the same in every call."""
+    """Return the texts of the prompts that students learn, in an order by hash."""
     examples = workspace.finished(work.folder, "dataset").read("examples", EXAMPLE, ["prompt_id", "split"])
     learned = examples.filter(pc.equal(examples["split"], "train"))["prompt_id"].unique()
     prompts = workspace.finished(work.folder, "prompts").read("prompts", PROMPT, ["prompt_id", "text"])
     rows = prompts.filter(pc.is_in(prompts["prompt_id"], value_set=pa.array(learned, pa.string())))
-    chosen = sorted(rows.to_pylist(), key=lambda row: content_id("niche", row["prompt_id"]))[:MOST]
-    return [row["text"] for row in chosen]
+    return [row["text"] for row in sorted(rows.to_pylist(), key=lambda row: content_id("niche", row["prompt_id"]))]

@@ -94,7 +94,7 @@ def verify(contract: Contract, *, root: str, models: str, run: Folder | None = N
             if place and (folder := locate.check(place, root=root, home=models, cache=cache)):
                 is_here = "://" not in below(root, place)
                 check_source(folder, student, contract.specialist.task_units[0].instruction, has_weights=is_here)
-        except ModelError as error:
+        except (ModelError, StorageError) as error:
             raise ModelError(f"{key}: {error}") from None
     verify_schemas(contract)
     verify_capture(contract, root=root, models=models, cache=cache)

@@ -6,6 +6,7 @@ from engine.contract.contract import Contract
 from engine.contract.models import TrainedModel
 from engine.contract.profile import Profile
 from engine.errors import InputError
+from engine.readers.below import below
 from engine.storage.folder import Folder
 from jobs.commands.check import paths
 from jobs.terminal.console import columns
@@ -13,13 +14,13 @@ from jobs.terminal.console import columns
 ONE_MACHINE = ("local", "none")  # addresses of a profile whose work stays on the machine of the command
 
 
-def check_nodes(contract: Contract, profile: Profile) -> str:
+def check_nodes(contract: Contract, profile: Profile, root: str) -> str:
     """Return what of `contract` the nodes of `profile` read by path, and what needs a run folder on a shared mount; "" if all of it
     goes by URL, or if there is one machine only."""
     if profile.ray.address in ONE_MACHINE:
         return ""
     text = []
-    if rows := [[key, path] for key, path in node_paths(contract) if "://" not in path]:
+    if rows := [[key, path] for key, path in node_paths(contract) if "://" not in below(root, path)]:
         advice = "by an image, a shared mount, or `rayleigh submit`, which sends the contract's folder. Or give URLs"
         text.append(f"Read by path, which every node must have, {advice}:\n{columns(rows, head=['', 'path'])}")
     if keys := list(bound_to_disks(contract)):
@@ -51,6 +52,9 @@ def bound_to_disks(contract: Contract) -> Iterator[str]:
 def node_paths(contract: Contract) -> Iterator[tuple[str, str]]:
     """Yield key and path or URL of every file and folder of `contract` that nodes read; bundled models have none."""
     yield from paths(contract)
+    for number, student in enumerate(contract.students):
+        if student.init.champion and student.init.champion.registry:
+            yield f"students.{number}.init.champion.registry", student.init.champion.registry
     for number, teacher in enumerate(contract.teachers.models):
         if isinstance(teacher.model, TrainedModel):
             yield f"teachers.models.{number}.model", teacher.model.path

@@ -12,7 +12,7 @@ from engine.cluster.write import FILES, PROJECT, Order
 from engine.contract.contract import Contract
 from engine.contract.load import apply_change, load_contract
 from engine.contract.profile import NodeGroup, Profile, load_profile
-from engine.contract.sections import read_yaml
+from engine.contract.sections import is_url, read_yaml
 from engine.distributed.capacity import Wanted, of_pool, wanted
 from engine.distributed.placement import Group, declared, nodes_needed, place
 from engine.errors import ContractError, InputError
@@ -56,7 +56,9 @@ def manifests(request: Request, changes: list[str]) -> dict[str, str]:
         ContractError: the profile declares no nodes, or joins no running cluster; or contract or profile cannot be used.
         InputError: the contract names a file that the image does not hold.
     """
-    loaded = load_contract(Path(request.contract), changes)
+    if is_url(request.contract):
+        raise InputError(f"{request.contract}: found a URL, expected a file, which the manifests hold. Copy it here.")
+    loaded = load_contract(request.contract, changes)
     path = places.profile_path(request.profile)
     profile = load_profile(path)
     _check_profile(profile, request.profile)

@@ -151,9 +151,20 @@ def _serve_on_ray(plan: "Plan", options: Options, profile: Profile, say: Callabl
     from engine.distributed.session import session
     from engine.serving import flow
 
+    options = for_replicas(options, plan.pool, say)
     with session(profile, data=False):
         cluster = flow.Cluster(options.host, options.port, options.replicas)
         flow.serve(partial(replica, plan, options, profile), plan, cluster, say)
+
+
+def for_replicas(options: Options, pool: Pool, say: Callable[[str], None]) -> Options:
+    """Return `options` with paths that are the same in every working directory; on GPUs nothing is followed: no second engine
+    fits beside the one that answers."""
+    file = options.cascade.file
+    place, cascade = places.run_folder(options.place).url, options.cascade._replace(file=file and places.run_folder(file).url)
+    if pool.gpus and options.follow:
+        say("replicas on GPUs go on with this release: after a promotion start the server anew")
+    return options._replace(place=place, cascade=cascade, follow=options.follow and not pool.gpus)
 
 
 def replica(plan: "Plan", options: Options, profile: Profile) -> "App":

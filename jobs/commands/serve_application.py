@@ -30,4 +30,5 @@ def build(arguments: Json) -> Any:
     place, follow = arguments["release"], bool(arguments.get("follow", True))
     options = serve.Options(keys_env=arguments.get("keys_env"), records=arguments.get("records"), place=place, follow=follow)
     plan = serve.plan_of(prepared, options, print, local=False)
+    options = serve.for_replicas(options, plan.pool, print)
     return flow.application(partial(serve.replica, plan, options, prepared[1]), plan, int(arguments.get("replicas", 1)))

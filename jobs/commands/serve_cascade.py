@@ -58,8 +58,7 @@ def choose(deployment: Deployment, profile: Profile, order: Order, say: Callable
         if order.below is not None or order.with_teacher:
             raise InputError("--fallback and --with-teacher: are for a cascade; name its file with --cascade FILE.")
         return None
-    found = _read(order.file)
-    certificate = _certificate(found, order.file, deployment)
+    found, certificate = certified_in(order.file, deployment)
     fallback, why = _fallback(deployment, profile, order)
     name = fallback.target.name if fallback else None
     below = f"{name} is asked" if name else f"the server abstains, as {why}"
@@ -70,24 +69,22 @@ def choose(deployment: Deployment, profile: Profile, order: Order, say: Callable
     if found.niche is None:
         say("cascade: every request counts as inside the niche; `rayleigh cascade RUN --niche` certifies with a check")
         return Chosen(router_of(certificate, name), fallback)
-    checked = read_niche(found.niche, Folder(places.run_folder(order.file).url.rpartition("/")[0]))
-    becomes = "abstained on" if checked.section.outside == "abstain" else "handed on"
+    beside = Folder(places.run_folder(order.file).url.rpartition("/")[0])
+    checked = read_niche(found.niche, beside, profile.weights_cache)
+    becomes = "handed on" if checked.section.outside == "hand_on" and name else "abstained on"
     share = f"{sum(found.niche.outside.values())} of {found.niche.rows} prompts of the holdout were"
     say(f"cascade: a request outside the niche is {becomes}; {share}")
     return Chosen(router_of(certificate, name, checked.section), fallback, checked)
 
 
-def certificate_in(file: str, deployment: Deployment) -> Certificate:
-    """Return the certificate of the student of `deployment` in a `cascade.json`.
+def certified_in(file: str, deployment: Deployment) -> tuple[CascadeResult, Certificate]:
+    """Return the content of a `cascade.json`, and its certificate of the student of `deployment`.
 
     Raises:
         InputError: it has none, was asked behind another student, or is of another deployment or holdout.
         StorageError: the file is missing or damaged, or of another version.
     """
-    return _certificate(_read(file), file, deployment)
-
-
-def _certificate(found: CascadeResult, file: str, deployment: Deployment) -> Certificate:
+    found = _read(file)
     student = deployment.manifest.student.name
     again = f"Certify it: rayleigh cascade RUN --stage {student} --stage TEACHER, of the run from which it was promoted."
     certificate = found.certificates.get(student)
@@ -101,7 +98,7 @@ def _certificate(found: CascadeResult, file: str, deployment: Deployment) -> Cer
     served = certified_part(deployment.manifest)
     if why := certificate.of_another(deployment=served, holdout=release.holdout or None):
         raise InputError(f"{file}: does not hold for {deployment.folder}: {why}. {again}")
-    return certificate
+    return found, certificate
 
 
 def _read(file: str) -> CascadeResult:

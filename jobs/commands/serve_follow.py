@@ -1,4 +1,4 @@
-"""`rayleigh serve REGISTRY/CONTRACT --local`: what the server asks the registry, and how it makes the next deployment ready."""
+"""`rayleigh serve REGISTRY/CONTRACT`: what the server asks the registry, and how it makes the next deployment ready."""
 
 from collections.abc import Callable
 from dataclasses import replace

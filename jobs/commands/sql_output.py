@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic_core import to_json
 
 from engine.errors import InputError, StorageError
+from engine.rows import Row
 from jobs.commands.review_files import safe
 from jobs.commands.sql import COLUMNS, Views
 from jobs.commands.sql_questions import Question
@@ -26,7 +27,7 @@ def as_table(result: pa.RecordBatchReader) -> Iterator[str]:
     """Yield the first rows as an aligned table, and a line that says so if there are more."""
     rows: list[list[object]] = []
     for batch in result:
-        rows += [[_short(value) for value in row.values()] for row in batch.slice(0, SHOWN_ROWS + 1 - len(rows)).to_pylist()]
+        rows += [[_short(value) for value in row.values()] for row in _rows(batch.slice(0, SHOWN_ROWS + 1 - len(rows)))]
         if len(rows) > SHOWN_ROWS:
             break
     yield columns(rows[:SHOWN_ROWS], head=result.schema.names)
@@ -37,7 +38,7 @@ def as_table(result: pa.RecordBatchReader) -> Iterator[str]:
 def as_lines(result: pa.RecordBatchReader) -> Iterator[str]:
     """Yield every row as one line of JSON; NaN and infinity, which JSON does not have, become null, in lists and structs, too."""
     for batch in result:
-        for row in batch.to_pylist():
+        for row in _rows(batch):
             yield to_json(row, inf_nan_mode="null", fallback=str).decode()
 
 
@@ -48,7 +49,7 @@ def as_csv(result: pa.RecordBatchReader) -> Iterator[str]:
     """
     yield _csv_line(result.schema.names)
     for batch in result:
-        for row in batch.to_pylist():
+        for row in _rows(batch):
             yield _csv_line([_cell(value) for value in row.values()])
 
 
@@ -57,8 +58,16 @@ def as_markdown(result: pa.RecordBatchReader) -> Iterator[str]:
     yield _markdown_line(result.schema.names)
     yield f"|{'---|' * len(result.schema.names)}"
     for batch in result:
-        for row in batch.to_pylist():
+        for row in _rows(batch):
             yield _markdown_line(["" if value is None else _shown(value) for value in row.values()])
+
+
+def _rows(batch: pa.RecordBatch) -> list[Row]:
+    """Return the rows; times with nanoseconds are no Python values without pandas, and become texts."""
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_temporal(field.type) and getattr(field.type, "unit", "") == "ns":
+            batch = batch.set_column(place, field.name, batch.column(place).cast(pa.string()))
+    return batch.to_pylist()
 
 
 WRITERS = {"json": as_lines, "csv": as_csv, "markdown": as_markdown, "table": as_table}

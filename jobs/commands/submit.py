@@ -68,7 +68,7 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
     if is_url(contract):
         raise InputError(
             f"{contract}: `rayleigh submit` sends a contract with its folder, found a URL. A job of the cluster reads that itself: "
-            f"ray job submit -- rayleigh run {contract} {run}"
+            f"ray job submit -- {_words(contract, run, profile, changes)}"
         )
     loaded = load_contract(contract, changes)
     folder = Path(working_dir or Path(contract).resolve().parent).resolve()
@@ -85,12 +85,17 @@ def plan(contract: str, run: str, *, profile: str, changes: Sequence[str], worki
     if profile.endswith((".yaml", ".yml")):
         _check_inside(folder, {"--profile": Path(profile)})
         profile = str(Path(profile).resolve().relative_to(folder))
-    words = ["rayleigh", "run", str(Path(contract).resolve().relative_to(folder)), run, "--profile", profile]
-    words += [word for change in changes for word in ("--set", change)]
+    words = _words(str(Path(contract).resolve().relative_to(folder)), run, profile, changes)
     identity = json.dumps([run.rstrip("/"), loaded.contract.model_dump(mode="json")], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
     keys = {model.key_env for _, model, *_ in check.chat_models(loaded.contract) if model.type == "endpoint" and model.key_env}
-    return Submission(f"rayleigh-{object_name(loaded.contract.name)}-{digest}", shlex.join(words), str(folder), sorted(keys))
+    return Submission(f"rayleigh-{object_name(loaded.contract.name)}-{digest}", words, str(folder), sorted(keys))
+
+
+def _words(contract: str, run: str, profile: str, changes: Sequence[str]) -> str:
+    """Return the command that runs `contract` on the cluster."""
+    sets = [word for change in changes for word in ("--set", change)]
+    return shlex.join(["rayleigh", "run", contract, run, "--profile", profile, *sets])
 
 
 def includes(path: Path) -> list[Path]:

@@ -21,7 +21,7 @@ def leave_out(package: str, load: Callable[[], object]) -> None:
 def leave_out_pandas() -> None:
     """Let pyarrow do without pandas: its first array would load it, a fifth of a short command.
 
-    What converts to pandas still imports it. Only times with nanoseconds become plain Python values in another way.
+    What converts to pandas still imports it. Only times with nanoseconds are no Python values then: cast them.
     """
     import pyarrow as pa
 

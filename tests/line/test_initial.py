@@ -126,3 +126,7 @@ def test_smollm2_with_the_words_of_the_mails_is_loaded_by_vllm(tmp_path: Path) -
     expected = [generated(model, made.tokenizer, text) for text in asked]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
         assert apart.submit(answers, tmp_path / "model", asked).result() == expected
+
+
+def test_the_bundled_model_passes_what_check_leaves_out_of_it() -> None:
+    preflight.check_source(locate("smollm2-135m-instruct", root=".", home=str(models_home())))

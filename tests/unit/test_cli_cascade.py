@@ -8,6 +8,7 @@ import pytest
 from made_run import made_run
 from typer.testing import CliRunner
 
+from engine.contract.profile import WeightsCache
 from engine.errors import InputError, StorageError
 from engine.records.certificate import CascadeResult
 from engine.rows import PREDICTION, from_rows
@@ -19,7 +20,7 @@ from jobs.bench import cascade as bench
 from jobs.cli import app
 from jobs.commands import cascade_niche
 from jobs.commands.release import promote
-from jobs.commands.serve_cascade import certificate_in
+from jobs.commands.serve_cascade import certified_in
 from jobs.pipeline import pipeline
 from jobs.steps.deployed import deployment_of
 
@@ -73,19 +74,19 @@ def test_certificate_is_of_the_release_that_promote_makes_and_of_no_other(run, t
     ask(run, "--alpha", "0.2")
     file, registry = str(tmp_path / "run" / "cascade.json"), tmp_path / "registry"
     release = Folder(promote(run, str(registry)).release)
-    found = certificate_in(file, deployment_of(release))
+    _, found = certified_in(file, deployment_of(release))
     assert found.threshold is not None and found.model == "small"
     manifest = json.loads(release.read("release.json"))
     assert manifest["holdout"] == found.holdout
     release.write("release.json", json.dumps(manifest | {"holdout": "another"}).encode())
     with pytest.raises(InputError, match="which is another now"):
-        certificate_in(file, deployment_of(release))
+        certified_in(file, deployment_of(release))
     release.write("release.json", json.dumps(manifest).encode())
     content = json.loads(release.read("deployment.json"))
     content["student"]["max_tokens"] += 1
     release.write("deployment.json", json.dumps(content | {"fingerprint": fingerprint_of(content)}).encode())
     with pytest.raises(InputError, match="certified for deployment"):
-        certificate_in(file, deployment_of(release))
+        certified_in(file, deployment_of(release))
 
 
 def test_prompts_outside_the_niche_are_left_out_of_the_certificate_and_come_to_no_student(run, tmp_path, monkeypatch):
@@ -100,11 +101,11 @@ def test_prompts_outside_the_niche_are_left_out_of_the_certificate_and_come_to_n
     inside = ROWS / 2 - certificate.n
     assert 0 < inside < ROWS / 10 and check.by_stage["t"] < without["check"]["by_stage"]["t"] + 0.1
     assert sum(check.by_stage.values()) == pytest.approx(1 - (ROWS / 10 - inside) / check.n)  # nobody answers those outside
-    checked = cascade_niche.read_niche(found.niche, Folder(str(tmp_path / "run")))
+    checked = cascade_niche.read_niche(found.niche, Folder(str(tmp_path / "run")), WeightsCache())
     assert checked.model.longest == 10 and checked.section.outside == "abstain" and checked.languages == ("en",)
     (tmp_path / "run" / "cascade.niche.npz").write_bytes(b"x")
     with pytest.raises(StorageError, match="found sha256"):
-        cascade_niche.read_niche(found.niche, Folder(str(tmp_path / "run")))
+        cascade_niche.read_niche(found.niche, Folder(str(tmp_path / "run")), WeightsCache())
 
 
 def test_report_on_another_student_than_the_run_holds_is_not_certified(run, tmp_path):

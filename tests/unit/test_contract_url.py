@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from engine.contract.load import load_contract
 from engine.errors import ContractError
 from engine.readers.below import below
+from engine.readers.paths import data_files
 from engine.rows import PROMPT
 from engine.storage.folder import Folder
 from jobs import workspace as workspaces
@@ -45,8 +46,27 @@ def test_its_prompts_are_those_of_the_contract_on_a_disk(remote, tmp_path):
     for contract, run in ((f"{remote}/toy.yaml", f"{remote}/run"), (str(tmp_path / "seeds" / "toy.yaml"), str(tmp_path / "other"))):
         ask("run", contract, run, "--until", "prompts")
         rows.append(workspaces.finished(Folder(run), "prompts").read("prompts", PROMPT).to_pylist())
+        assert rows[-1][0]["source"] == "seeds.jsonl"
         assert workspaces.reopen(run).contract_path == contract
-    assert [row["text"] for row in rows[0]] == [row["text"] for row in rows[1]] == ["two apples"]
+    assert rows[0] == rows[1] and [row["text"] for row in rows[0]] == ["two apples"]
+
+
+def test_folders_of_the_root_give_no_columns_and_nodes_read_nothing_by_path(remote):
+    store = Folder(remote)
+    for name in ("toy.yaml", "goal.txt", "seeds.jsonl", "holdout.jsonl", "model/config.json"):
+        store.write(f"team=x/{name}", store.read(name))
+    assert [file.partitions for file in data_files("seeds.jsonl", root=f"{remote}/team=x")] == [{}]
+    assert {"team": "x"} in [file.partitions for file in data_files("team=x", root=remote)]
+    assert "Read by path" not in ask("check", f"{remote}/team=x/toy.yaml", "--profile", "cluster")
+
+
+def test_includes_are_found_as_on_a_disk(remote):
+    store = Folder(remote)
+    store.write("goal.txt", b"count\r\nall\r\n")
+    text = store.read("toy.yaml").decode()
+    for name in ("../goal.txt", f"{remote}/goal.txt"):
+        store.write("deep/toy.yaml", text.replace("goal.txt", name).encode())
+        assert load_contract(f"{remote}/deep/toy.yaml").contract.specialist.goal == "count\nall"
 
 
 def test_what_is_not_there_or_no_contract_is_named(remote):
@@ -54,7 +74,8 @@ def test_what_is_not_there_or_no_contract_is_named(remote):
     Folder(remote).write("bad.yaml", b"name: !include nothing.txt")
     with pytest.raises(ContractError, match=f"!include {remote}/nothing.txt: cannot be read"):
         load_contract(f"{remote}/bad.yaml")
-    assert "ray job submit -- rayleigh run" in ask("submit", f"{remote}/toy.yaml", f"{remote}/run", "--address", "http://x", code=1)
+    advice = f"ray job submit -- rayleigh run {remote}/toy.yaml {remote}/run --profile cluster"
+    assert advice in ask("submit", f"{remote}/toy.yaml", f"{remote}/run", "--address", "http://x", code=1)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,17 @@ def test_share_of_the_niches_own_prompts_called_outside_is_as_stated():
     assert Niche(section, ["en"], few, known).check("nowhere").inside  # ten prompts cannot tell 1 in 20
 
 
+def test_prompts_that_calibrate_are_compared_with_the_others():
+    section = NicheCheck(false_alarms=0.05, non_goals=False)
+    training = [f"order {'ship ' * (index % 3)}please" for index in range(60)]
+    calibrating = [*training[:24], "the weather here"]
+    model = niche.fit(training, calibrating, SPECIALIST, section, embed)
+    check = Niche(section, ["en"], model, embed)
+    assert check.check("the weather here").inside  # it is as far as itself
+    reasons = check.reasons(calibrating, np.ones(25, dtype=bool))
+    assert reasons[-1].startswith("distance") and not any(reasons[:-1])
+
+
 def test_niche_model_survives_its_file(tmp_path):
     made = model_of()
     np.savez(tmp_path / "niche.npz", **made.arrays())
@@ -197,6 +208,13 @@ def test_rows_outside_the_niche_come_to_no_student_and_into_no_certificate():
         assert 0.7 < found.certificates["xs"].n / everything.n < 0.9
         assert sum(found.check.by_stage.values()) == pytest.approx(answered, abs=0.05)
         assert found.check.coverage.value < 0.8
+
+
+def test_a_holdout_outside_the_niche_certifies_nothing_and_says_so():
+    models, holdout = world()
+    section = Section(alpha=0.15, stages=tuple(Stage(to=name) for name in models))
+    found = certified(models, holdout, section, {}, outside=np.ones(600, dtype=bool))
+    assert {each.reason for each in found.certificates.values()} == {"every prompt that could certify it is outside the niche"}
 
 
 def test_own_threshold_of_the_contract_is_kept_and_not_certified():

@@ -109,6 +109,11 @@ def test_records_of_requests_stand_beside_runs(runs, world):
     assert rows(runs[0], "select count(*) as n from requests") == [{"n": 0}]
 
 
+def test_a_time_with_nanoseconds_is_text(runs):
+    [row] = rows(*runs, "select timestamp_ns '2026-01-02 03:04:05.000000006' as at, date '2026-01-02' as day")
+    assert row == {"at": "2026-01-02 03:04:05.000000006", "day": "2026-01-02"}
+
+
 def test_describe_shows_the_documentation(runs):
     found = {row["column"]: row for row in rows(runs[0], "describe candidates")}
     assert (found["pool"]["column"], found["pool"]["type"]) == ("pool", "VARCHAR")

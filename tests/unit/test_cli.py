@@ -40,7 +40,7 @@ def test_options_are_these_and_no_more():
         "compare": ["--json", "--page"],
         "export": ["--json", "--licence", "--push", "--redact", "--registry", "--where"],
         "withdraw": ["--dry-run", "--json", "--licence", "--prompt", "--runs", "--source", "--why"],
-        "cascade": ["--alpha", "--delta", "--json", "--niche", "--no-niche", "--seed", "--stage"],
+        "cascade": ["--alpha", "--delta", "--json", "--niche", "--seed", "--stage"],
         "check-data": ["--json", "--quick"],
         "schema diff": ["--json"],
         "schema package": ["--json"],

@@ -130,7 +130,7 @@ def test_line_killed_and_run_again_ends_with_the_same_rows(unbroken, broken):
 def test_student_killed_and_run_again_ends_with_the_same_losses(unbroken, broken):
     trained = record(broken, STUDENT)
     ends = [path.stat().st_mtime for path in broken.glob("ledger/checkpoints/**/checkpoint_2*/progress.json")]
-    # The workers outlive a killed driver by some seconds, and may even end the training that they began: its last checkpoint is read.
+    # The workers outlive a killed driver by some seconds, and may even end the training that they began: then that is read.
     assert trained["metrics"]["resumed_from"] or min(ends) - trained["metrics"]["seconds"] < trained["started"]
     assert losses(broken) == losses(unbroken)
 

@@ -1,20 +1,23 @@
 """An engine in a process of its own: it is loaded while another one answers, and killed without a trace in this one.
 
 The process reads its messages in a thread: when the pipe closes, because this process has closed it or was killed, it ends at once,
-also in the middle of a load. It ignores SIGINT and SIGTERM: a supervisor sends them to all processes of a server, which drains.
+also in the middle of a load. It ignores SIGINT and SIGTERM: a supervisor sends them to all processes of a server, which drains. Its
+temporary files are removed after it.
 """
 
 import multiprocessing
 import os
 import queue
 import signal
+import socket
+import tempfile
 import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
@@ -23,7 +26,8 @@ from engine.errors import ModelError
 from engine.inference.batcher import Answers, Arrived, Batcher, Done, Grown, batcher_of
 from engine.inference.engine import Completion, Request
 
-TICK = 0.005  # seconds that a step waits for a completion, before further requests may join
+TICK = 0.05  # seconds that a step waits for a completion, unless it is woken
+WAKES = 4096  # wakes that are seen as one
 GRACE = 5.0  # seconds that the process has to end by itself
 
 
@@ -32,7 +36,7 @@ class EngineGone(ModelError):
 
 
 class EngineProcess:
-    """A batcher whose engine is in another process. Used by one thread.
+    """A batcher whose engine is in another process. Used by one thread, but for `wake`.
 
     Raises:
         ModelError: the engine cannot be loaded.
@@ -49,10 +53,14 @@ class EngineProcess:
         self.heard = 0.0  # when the last message came, or the first request that waits for one was sent
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, load, at_once, background), name="engine")
+        self.waker, self.woken = socket.socketpair()
+        self.waker.setblocking(False)
+        scratch = tempfile.TemporaryDirectory(prefix="rayleigh-", ignore_cleanup_errors=True)
+        self.process = context.Process(target=_serve, args=(theirs, load, at_once, background, scratch.name), name="engine")
         self.process.start()
         theirs.close()
-        self.close = weakref.finalize(self, _end, self.pipe, self.process)  # called at the exit of this process, too
+        ours = (self.pipe, self.waker, self.woken)
+        self.close = weakref.finalize(self, _end, ours, self.process, scratch)  # called at the exit of this process, too
         kind, value = self._receive()
         if kind != "ready":
             self.close()
@@ -76,7 +84,7 @@ class EngineProcess:
         return None
 
     def step(self) -> Sequence[Done | Grown]:
-        """Wait a moment for completions, and for texts that grow.
+        """Wait a moment for completions, for texts that grow, or until it is woken.
 
         Raises:
             EngineGone: the process has ended, or gave no completion for `patience` seconds and was killed.
@@ -85,10 +93,10 @@ class EngineProcess:
         told: list[Done | Grown] = []
         if not self.running:
             return told
-        wait = TICK
-        while self._poll(wait):
+        self._await()
+        while self._is_heard():
             kind, value = self._receive()
-            self.heard, wait = time.monotonic(), 0.0
+            self.heard = time.monotonic()
             if kind == "failed":
                 raise RuntimeError(value)
             self._hear(kind, value, told)
@@ -96,6 +104,11 @@ class EngineProcess:
             self.process.kill()
             raise EngineGone(f"the engine's process gave no answer for {self.patience:g} s and was killed")
         return told
+
+    def wake(self) -> None:
+        """Let a step that waits return: another request may join. Called by any thread."""
+        with suppress(OSError):  # it is closed, or as many wakes as it holds have not been seen yet
+            self.waker.send(b"w")
 
     def abort(self, ticket: str) -> None:
         """Give up a request."""
@@ -132,9 +145,16 @@ class EngineProcess:
         except OSError:
             raise self._gone() from None
 
-    def _poll(self, seconds: float) -> bool:
+    def _await(self) -> None:
         try:
-            return self.pipe.poll(seconds)
+            if self.woken in wait([self.pipe, self.woken], TICK):
+                self.woken.recv(WAKES)
+        except OSError:
+            raise self._gone() from None
+
+    def _is_heard(self) -> bool:
+        try:
+            return self.pipe.poll()
         except OSError:
             raise self._gone() from None
 
@@ -149,17 +169,20 @@ class EngineProcess:
         return EngineGone(f"the engine's process has ended with exit code {self.process.exitcode}")
 
 
-def _end(pipe: Any, process: SpawnProcess) -> None:
+def _end(ours: Sequence[Any], process: SpawnProcess, scratch: tempfile.TemporaryDirectory[str]) -> None:
     """End the process: it does so itself when the pipe closes."""
-    pipe.close()
+    for each in ours:
+        each.close()
     process.join(GRACE)
     if process.is_alive():
         process.kill()
         process.join()
+    scratch.cleanup()
 
 
-def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, background: bool) -> None:
+def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, background: bool, scratch: str) -> None:
     """Compute what comes through `pipe`; runs in the process."""
+    tempfile.tempdir = scratch
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     if background:

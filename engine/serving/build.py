@@ -8,7 +8,7 @@ from typing import cast
 from engine.contract.models import Model
 from engine.contract.profile import Pool
 from engine.contract.specialist import TaskUnit
-from engine.evaluation.evaluator import greedy, within_positions
+from engine.evaluation.evaluator import EvalTarget, greedy, within_positions
 from engine.evaluation.size import model_size
 from engine.inference.batcher import Answers
 from engine.inference.engine import build_model
@@ -23,7 +23,6 @@ from engine.serving.niche_engine import Checked
 from engine.serving.recorder import Keeping, Recorder
 from engine.serving.router import AlwaysAnswer, Router
 from engine.serving.service import Service, warm_up
-from engine.serving.turns import Turns
 from engine.serving.worker import Load, Worker
 from engine.storage.folder import Folder
 from engine.storage.local_copy import local_copy
@@ -61,24 +60,18 @@ def build(plan: Plan, final: Callable[[str, TaskUnit], str], *, wait: bool = Fal
         ModelError: the environment variable with the key of the fallback's endpoint is not set.
         StorageError: the folder of the records cannot be written.
     """
-    turns, copies = Turns(), list[object]()  # copies of a release behind a URL: they live as long as the application
-    load = _load_of(plan, lambda: _load(plan, copies), turns)
-    service = Service(plan.deployment, Worker(load), final, plan.router, niche=plan.niche_worker)
-    service = with_fallback(service, plan.fallback, plan.limits, turns)
+    service = with_fallback(_service(plan, final), plan.fallback, plan.limits)
     recorder = Recorder(plan.keeping) if plan.keeping else None
     return App(service, Options(plan.limits, plan.keys, recorder, wait, companions))
 
 
 def beside(plan: Plan, running: Service) -> Service:
-    """Return a service of `plan` whose engine loads in a process of its own, while `running` answers.
-
-    If both hand on to the same teacher, that of `running` is used. Another one that is no endpoint gets a process of its own, too.
+    """Return a service of `plan` that loads while `running` answers; if both hand on to the same teacher, with that of `running`.
 
     Raises:
         ModelError: the environment variable with the key of the fallback's endpoint is not set.
     """
-    load = _load_of(plan, partial(EngineProcess, engine_of(plan), plan.pool.max_num_seqs), Turns())
-    service = Service(plan.deployment, Worker(load), running.final, plan.router, niche=plan.niche_worker)
+    service = _service(plan, running.final)
     if plan.fallback is None or plan.fallback != running.fallback:
         return with_fallback(service, plan.fallback, plan.limits)
     handlers, teacher, close = running.handlers, running.teacher, running.close
@@ -90,9 +83,8 @@ def engine_of(plan: Plan) -> Callable[[], Answers]:
     return partial(_load, plan, [])
 
 
-def with_fallback(service: Service, fallback: Fallback | None, limits: Limits, turns: Turns | None = None) -> Service:
-    """Return `service` with the handler of `fallback`. Its engine is in this process and takes `turns` with the student's, or in a
-    process of its own without `turns`.
+def with_fallback(service: Service, fallback: Fallback | None, limits: Limits) -> Service:
+    """Return `service` with the handler of `fallback`.
 
     Raises:
         ModelError: the environment variable with the key of its endpoint is not set.
@@ -103,20 +95,28 @@ def with_fallback(service: Service, fallback: Fallback | None, limits: Limits, t
     if fallback.is_remote:
         remote = EndpointHandler(fallback, service.final)
         return replace(service, handlers={name: remote}, close=remote.close, fallback=fallback)
-    target, at_once, engine = fallback.target, fallback.pool.max_num_seqs, partial(load_local, fallback)
-    apart = engine if turns else partial(EngineProcess, engine, at_once)
-    teacher = Worker(Load(apart, greedy(target.max_tokens), at_once, limits.queue, warm_up(target), turns))
+    teacher = _worker(fallback.target, partial(load_local, fallback), fallback.pool.max_num_seqs, limits.queue)
     handlers = {name: LocalHandler(fallback, service.final, teacher)}
     return replace(service, handlers=handlers, teacher=teacher, fallback=fallback)
 
 
-def _load_of(plan: Plan, engine: Callable[[], Answers], turns: Turns) -> Load:
-    student = plan.deployment.student()
-    return Load(engine, greedy(student.max_tokens), plan.pool.max_num_seqs, plan.limits.queue, warm_up(student), turns)
+def _service(plan: Plan, final: Callable[[str, TaskUnit], str]) -> Service:
+    worker = _worker(plan.deployment.student(), engine_of(plan), plan.pool.max_num_seqs, plan.limits.queue)
+    return Service(plan.deployment, worker, final, plan.router, niche=plan.niche_worker)
+
+
+def _worker(target: EvalTarget, engine: Callable[[], Answers], at_once: int, queue: int) -> Worker:
+    """Return the worker of a model, not started.
+
+    Its engine has a process of its own: it does not share the interpreter's lock with what reads and writes requests, nor what vLLM
+    keeps of a forward pass with another engine.
+    """
+    apart = partial(EngineProcess, engine, at_once)
+    return Worker(Load(apart, greedy(target.max_tokens), at_once, queue, warm_up(target)))
 
 
 def _load(plan: Plan, copies: list[object]) -> Answers:
-    """Return the engine, once each file of the release is what its manifest says."""
+    """Return the engine, once each file of the release is what its manifest says. `copies` keeps that of a release behind a URL."""
     verified(plan.deployment)
     folder, copy = local_copy(Folder(plan.deployment.folder) / MODEL)
     model = within_positions(cast(Model, plan.deployment.student(packages=plan.packages).model), model_size(folder))

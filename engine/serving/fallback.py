@@ -1,4 +1,4 @@
-"""What answers below the threshold: a teacher, asked as the evaluation asked it, behind an endpoint or in this process."""
+"""What answers below the threshold: a teacher, asked as the evaluation asked it, behind an endpoint or on this machine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +56,7 @@ class EndpointHandler:
 
 
 class LocalHandler:
-    """Asks a teacher in this process."""
+    """Asks a teacher whose engine this server has loaded."""
 
     def __init__(self, fallback: Fallback, final: Final, worker: Worker) -> None:
         self.target, self.final, self.worker = fallback.target, final, worker
@@ -76,7 +76,7 @@ class LocalHandler:
 
 
 def load_local(fallback: Fallback) -> Answers:
-    """Return the engine of a teacher in this process.
+    """Return the engine of a teacher that is no endpoint.
 
     Raises:
         ModelError: it cannot be loaded.

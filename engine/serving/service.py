@@ -59,7 +59,7 @@ class Service:
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     """Route -> what answers requests that are handed on to it."""
     teacher: Worker | None = None
-    """The engine of a handler in this process: it starts, stops and fails with the student's."""
+    """The engine of a handler on this machine: it starts, stops and fails with the student's."""
     close: Callable[[], Awaitable[None]] = nothing
     """Called when the server ends: closes the connections of handlers."""
     fallback: "Fallback | None" = None
@@ -205,7 +205,7 @@ class Service:
                 answer = await handler(asked, deadline)
         except TimeoutError:
             raise ApiError(504, "deadline_exceeded", "The request was handed on, and not answered by its deadline.") from None
-        except Busy as busy:  # the engine of the teacher in this process
+        except Busy as busy:  # the engine of a teacher on this machine
             raise _refused(busy) from None
         except Exception as error:  # whatever a server of somebody else causes
             raise ApiError(502, "fallback_failed", f"{decision.route} failed: {type(error).__name__}.") from None

@@ -18,7 +18,6 @@ from engine.inference.engine import Completion, Request
 from engine.inference.engine_process import EngineGone, EngineProcess
 from engine.serving.pace import Pace
 from engine.serving.refusals import Busy, EngineFault, Expired, Unavailable
-from engine.serving.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +47,6 @@ class Load(NamedTuple):
     """Requests that may wait besides."""
     warm_up: Sequence[Request] = ()
     """Sent before the first request, one by one."""
-    turns: Turns | None = None
-    """Shared by the engines of a process that may not compute at the same time."""
 
 
 @dataclass(eq=False)
@@ -74,7 +71,6 @@ class Worker:
     def __init__(self, load: Load, *, on_fatal: Callable[[BaseException], None] = lambda error: None) -> None:
         """`on_fatal` is called in the thread once the engine cannot be loaded, or has failed for good."""
         self.load, self.on_fatal = load, on_fatal
-        self.turns = load.turns or Turns()
         self.changed = threading.Condition()
         self.waiting: deque[_Ticket] = deque()
         self.running: dict[str, _Ticket] = {}
@@ -83,6 +79,7 @@ class Worker:
         self.fault: BaseException | None = None
         self.pace = Pace()
         self.faults = 0
+        self.wake: Callable[[], None] = lambda: None  # lets the engine's process be told of what has changed
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -106,7 +103,7 @@ class Worker:
         with self.changed:
             self._admit(deadline - ticket.arrived)
             self.waiting.append(ticket)
-            self.changed.notify()
+            self._notify()
         try:
             async with asyncio.timeout(deadline - ticket.arrived):
                 return await ticket.future
@@ -122,7 +119,7 @@ class Worker:
                     self.given_up.append(ticket)
                     with suppress(ValueError):  # it runs
                         self.waiting.remove(ticket)
-                    self.changed.notify()
+                    self._notify()
 
     def check_room(self, deadline: float) -> None:
         """Check that a request would be taken now: whoever is refused anyway costs nothing more.
@@ -137,9 +134,14 @@ class Worker:
         """Take no further request, and wait at most `seconds` for those that were taken."""
         with self.changed:
             self.is_stopping, self.is_ready = True, False
-            self.changed.notify()
+            self._notify()
         if self.thread.ident is not None:
             self.thread.join(seconds)
+
+    def _notify(self) -> None:
+        """Tell the thread that something has changed, whatever it waits for."""
+        self.changed.notify()
+        self.wake()
 
     def _admit(self, left: float) -> None:
         """Refuse a request that has `left` seconds until its deadline if there is no room for it."""
@@ -153,11 +155,12 @@ class Worker:
     def _run(self) -> None:
         engine: Answers | None = None
         try:
-            with self.turns:
-                engine = self.load.engine()
-                for request in self.load.warm_up:
-                    engine.complete([request], self.load.sampling)
-                batcher = batcher_of(engine, self.load.at_once)
+            engine = self.load.engine()
+            if isinstance(engine, EngineProcess):
+                self.wake = engine.wake
+            for request in self.load.warm_up:
+                engine.complete([request], self.load.sampling)
+            batcher = batcher_of(engine, self.load.at_once)
         except BaseException as error:
             self._fail_for_good(error)
             _close(engine)
@@ -181,14 +184,13 @@ class Worker:
             self._refuse_late()
             joining = self._joining()
         try:
-            with self.turns:
-                for ticket in given_up:
-                    batcher.abort(ticket.name)
-                    with self.changed:
-                        if not ticket.measured:
-                            self.pace.given_up(ticket.elapsed)
-                        self.running.pop(ticket.name, None)
-                self._step(batcher, joining)
+            for ticket in given_up:
+                batcher.abort(ticket.name)
+                with self.changed:
+                    if not ticket.measured:
+                        self.pace.given_up(ticket.elapsed)
+                    self.running.pop(ticket.name, None)
+            self._step(batcher, joining)
         except Exception as error:
             log.exception("the engine failed with %d requests", len(self.running))
             return self._recover(batcher, error)
@@ -260,7 +262,7 @@ class Worker:
         with self.changed:
             lost, self.running = list(self.running.values()), {}
         for ticket in lost:
-            with suppress(Exception), self.turns:  # an engine that has failed may refuse this, too
+            with suppress(Exception):  # an engine that has failed may refuse this, too
                 batcher.abort(ticket.name)
             self._refuse(ticket, EngineFault(f"{type(error).__name__}"))
         self.faults += 1

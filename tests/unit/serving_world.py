@@ -22,7 +22,6 @@ from engine.serving.deployment import Deployment, load
 from engine.serving.recorder import Keeping, Recorder
 from engine.serving.router import AlwaysAnswer, Handler, Router
 from engine.serving.service import Service, warm_up
-from engine.serving.turns import Turns
 from engine.serving.worker import Load, Worker
 from engine.storage.folder import Folder
 from jobs.steps.deployed import manifest
@@ -133,7 +132,7 @@ def app_of(deployment: Deployment, engine: Standin, **given: Any) -> App:
     keeping: Keeping | None = given.get("keeping")
     recorder = Recorder(keeping) if keeping else None
     service = Service(deployment, Worker(work), lambda answer, unit: answer, *setup, niche=given.get("niche"))
-    service = with_fallback(service, given.get("fallback"), limits, Turns())
+    service = with_fallback(service, given.get("fallback"), limits)
     return App(service, Options(limits, given.get("keys", ()), recorder, companions=given.get("companions", ())))
 
 

@@ -32,7 +32,6 @@ from engine.serving.deployment import Deployment, Measured, certified_part, load
 from engine.serving.niche import Niche
 from engine.serving.niche_engine import NicheEngine
 from engine.serving.router import Answer, Asked
-from engine.serving.turns import Turns
 from engine.serving.worker import Load, Worker
 from engine.storage.folder import Folder
 from jobs.commands.serve_cascade import Order, choose
@@ -340,21 +339,3 @@ def test_teacher_in_this_process_is_loaded_only_if_told_so(world: World) -> None
             assert (await server.client.get("/healthz")).status_code == 503
 
     asyncio.run(run())
-
-
-def test_engines_of_one_process_compute_one_at_a_time_and_in_order() -> None:
-    turns, inside, seen = Turns(), [0], list[int]()
-
-    def work() -> None:
-        for _ in range(200):
-            with turns:
-                inside[0] += 1
-                seen.append(inside[0])
-                inside[0] -= 1
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert seen == [1] * 800

@@ -11,7 +11,7 @@ import pytest
 from serving_world import ASK, CONTRACT, Server, Standin, serving, work_of, write_release
 
 from engine.contract.contract import Contract
-from engine.errors import InputError, ModelError, StorageError
+from engine.errors import InputError, StorageError
 from engine.inference.engine_process import EngineProcess
 from engine.records.release import RegistryEvent
 from engine.serving.deployment import load
@@ -216,15 +216,6 @@ def test_an_engine_in_its_own_process_answers_fails_and_ends(registry: Registry)
 
 def soon() -> float:
     return time.monotonic() + 30
-
-
-def broken() -> Standin:
-    raise ValueError("there are no weights")
-
-
-def test_an_engine_that_cannot_be_loaded_in_its_process_says_why() -> None:
-    with pytest.raises(ModelError, match="ValueError: there are no weights"):
-        EngineProcess(broken, 1)
 
 
 def test_the_champion_is_read_from_the_registry_when_there_is_a_new_event(tmp_path: Path) -> None:

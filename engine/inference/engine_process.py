@@ -28,6 +28,7 @@ from engine.inference.engine import Completion, Request
 
 TICK = 0.05  # seconds that a step waits for a completion, unless it is woken
 WAKES = 4096  # wakes that are seen as one
+REST = 5.0  # of the time of its last step: how long an engine in the background rests before the next one, if others compute
 GRACE = 5.0  # seconds that the process has to end by itself
 
 
@@ -45,8 +46,9 @@ class EngineProcess:
     def __init__(
         self, load: Callable[[], Answers], at_once: int, *, background: bool = False, patience: float | None = None
     ) -> None:
-        """`load` is picklable and called in the process. `background`: it computes only when nothing else wants the CPU.
-        `patience`: seconds without a completion, while requests run, after which the process is killed; None: never."""
+        """`load` is picklable and called in the process. `background`: it computes only when nothing else wants the CPU, and seldom
+        after `give_way(True)`. `patience`: seconds without a completion, while requests run, after which the process is killed;
+        None: never."""
         self.at_once, self.patience = at_once, patience
         self.running: set[str] = set()
         self.unheard: set[str] = set()  # those that run, and those given up of which the process has not said so yet
@@ -56,7 +58,9 @@ class EngineProcess:
         self.waker, self.woken = socket.socketpair()
         self.waker.setblocking(False)
         scratch = tempfile.TemporaryDirectory(prefix="rayleigh-", ignore_cleanup_errors=True)
-        self.process = context.Process(target=_serve, args=(theirs, load, at_once, background, scratch.name), name="engine")
+        self.busy = context.RawValue("b", False)
+        arguments = (theirs, load, at_once, self.busy if background else None, scratch.name)
+        self.process = context.Process(target=_serve, args=arguments, name="engine")
         self.process.start()
         theirs.close()
         ours = (self.pipe, self.waker, self.woken)
@@ -109,6 +113,10 @@ class EngineProcess:
         """Let a step that waits return: another request may join. Called by any thread."""
         with suppress(OSError):  # it is closed, or as many wakes as it holds have not been seen yet
             self.waker.send(b"w")
+
+    def give_way(self, is_busy: bool) -> None:
+        """Say whether something else computes now, to which an engine in the background gives way."""
+        self.busy.value = is_busy
 
     def abort(self, ticket: str) -> None:
         """Give up a request."""
@@ -180,17 +188,38 @@ def _end(ours: Sequence[Any], process: SpawnProcess, scratch: tempfile.Temporary
     scratch.cleanup()
 
 
-def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, background: bool, scratch: str) -> None:
-    """Compute what comes through `pipe`; runs in the process."""
+class _Yielding:
+    """A batcher that rests before each step while something else computes.
+
+    An idle scheduling class is not enough: CPUs share caches, memory and often their core, and a GPU knows no such class.
+    """
+
+    def __init__(self, batcher: Batcher, busy: Any) -> None:
+        self.batcher, self.busy, self.took = batcher, busy, 0.0
+        self.at_once, self.add, self.abort = batcher.at_once, batcher.add, batcher.abort
+
+    def step(self) -> Sequence[Done | Grown]:
+        """Rest, and compute."""
+        if self.busy.value:
+            time.sleep(REST * self.took)
+        started = time.monotonic()
+        told = self.batcher.step()
+        self.took = time.monotonic() - started
+        return told
+
+
+def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, busy: Any | None, scratch: str) -> None:
+    """Compute what comes through `pipe`; runs in the process. `busy`: something else computes; None: nothing has precedence."""
     tempfile.tempdir = scratch
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    if background:
+    if busy is not None:
         _yield_cpu()
     inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(pipe, inbox), daemon=True).start()
     try:
         batcher = batcher_of(load(), at_once)
+        batcher = batcher if busy is None else _Yielding(batcher, busy)
     except BaseException as error:
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
         return

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 QUEUE = 64  # replies that wait
 TASKS = 4  # requests that are compared at once
 EVERY = 1.0  # seconds between two looks at the models in shadow, and at what must be written
+OFTEN = 0.1  # seconds between two looks at whether users' requests are computed
 
 
 class Item(NamedTuple):
@@ -87,7 +88,8 @@ class ShadowRun:
         for side in self.sides:
             side.start()
         loop = asyncio.get_running_loop()
-        self.tasks = [loop.create_task(self._compare_all()) for _ in range(TASKS)] + [loop.create_task(self._tend())]
+        works = [*(self._compare_all() for _ in range(TASKS)), self._tend(), self._give_way(app)]
+        self.tasks = [loop.create_task(work) for work in works]
 
     async def stop(self) -> None:
         """End; what waits is dropped. Counts and rows are kept."""
@@ -133,6 +135,13 @@ class ShadowRun:
                 with suppress(Exception):
                     side.tend()
             await self._save()
+
+    async def _give_way(self, app: "App") -> None:
+        """Let the models in shadow compute seldom while users wait for answers."""
+        while True:
+            await asyncio.sleep(OFTEN)
+            for side in self.sides:
+                side.give_way(app.in_flight > 0)
 
     async def _save(self) -> None:
         if self.test:

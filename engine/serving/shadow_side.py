@@ -1,6 +1,7 @@
 """A model that answers in shadow: a challenger, or a teacher. It has a deadline of its own, and is restarted after a failure.
 
-An engine runs in a process of its own that gets the CPU only when nothing else wants it, and is killed when it hangs.
+An engine runs in a process of its own that gets the CPU only when nothing else wants it, rests most of the time while users
+wait, and is killed when it hangs.
 """
 
 import asyncio
@@ -82,6 +83,11 @@ class Side:
         if answer.finish_reason != "stop":
             raise Failed(f"it ended as {answer.finish_reason}")
         return answer
+
+    def give_way(self, is_busy: bool) -> None:
+        """Say whether users' requests are computed now."""
+        if self.started and self.started.worker:
+            self.started.worker.give_way(is_busy)
 
     def tend(self) -> None:
         """Start an engine again that has failed for good, after a pause that doubles each time."""

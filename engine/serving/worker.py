@@ -79,7 +79,7 @@ class Worker:
         self.fault: BaseException | None = None
         self.pace = Pace()
         self.faults = 0
-        self.wake: Callable[[], None] = lambda: None  # lets the engine's process be told of what has changed
+        self.process: EngineProcess | None = None  # of the engine, if it has one of its own
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -130,6 +130,11 @@ class Worker:
         with self.changed:
             self._admit(deadline - time.monotonic())
 
+    def give_way(self, is_busy: bool) -> None:
+        """Say whether something else computes now, to which an engine in the background gives way."""
+        if self.process:
+            self.process.give_way(is_busy)
+
     def stop(self, seconds: float) -> None:
         """Take no further request, and wait at most `seconds` for those that were taken."""
         with self.changed:
@@ -141,7 +146,8 @@ class Worker:
     def _notify(self) -> None:
         """Tell the thread that something has changed, whatever it waits for."""
         self.changed.notify()
-        self.wake()
+        if self.process:
+            self.process.wake()
 
     def _admit(self, left: float) -> None:
         """Refuse a request that has `left` seconds until its deadline if there is no room for it."""
@@ -156,8 +162,7 @@ class Worker:
         engine: Answers | None = None
         try:
             engine = self.load.engine()
-            if isinstance(engine, EngineProcess):
-                self.wake = engine.wake
+            self.process = engine if isinstance(engine, EngineProcess) else None
             for request in self.load.warm_up:
                 engine.complete([request], self.load.sampling)
             batcher = batcher_of(engine, self.load.at_once)

@@ -17,6 +17,7 @@ from engine.inference.engine import Completion, Request
 from engine.inference.engine_process import EngineProcess
 from engine.serving.worker import Load, Worker
 
+STEP = 0.05  # seconds of a step of a stand-in
 ASKED = Request([{"role": "user", "content": "Hello."}], 0, 0.0)
 
 
@@ -76,3 +77,26 @@ def test_a_request_joins_while_the_engine_computes_another(monkeypatch: pytest.M
     assert Path(file).is_file()
     worker.stop(30)
     assert not Path(file).parent.exists()  # temporary files are removed after the process
+
+
+class Steps(Pairs):
+    """Answers after three steps."""
+
+    def step(self) -> list[Done]:
+        time.sleep(STEP)
+        self.steps = getattr(self, "steps", 0) + bool(self.waiting)
+        done, self.waiting = (self.waiting, []) if self.steps == 3 else ([], self.waiting)
+        return [Done(each.ticket, Completion("x", "stop", 1, 1, None, 0.0)) for each in done]
+
+
+def test_an_engine_in_the_background_rests_between_its_steps_while_others_compute() -> None:
+    engine = EngineProcess(Steps, 2, background=True)
+    try:
+        engine.give_way(True)
+        started, told = time.monotonic(), list[Done]()
+        engine.add(Arrived("one", ASKED, Sampling()))
+        while not told:
+            told += engine.step()
+        assert time.monotonic() - started >= 2 * (1 + engine_process.REST) * STEP  # it has rested before the second and the third
+    finally:
+        engine.close()

@@ -246,6 +246,23 @@ def test_an_engine_that_dies_or_hangs_is_started_again(release: Path, tmp_path: 
     assert "its engine failed" in faults and "" in faults
 
 
+def test_a_model_in_shadow_gives_way_while_a_user_waits(release: Path, tmp_path: Path) -> None:
+    shadow, told, engine = Shadow(tmp_path, says(ANSWER), None), list[bool](), Standin()
+    assert shadow.run.challenger
+    shadow.run.challenger.give_way = told.append  # type: ignore[method-assign]
+
+    async def run() -> None:
+        async with serving(release, engine, companions=[shadow.run]) as server:
+            engine.gate.clear()
+            user = asyncio.create_task(server.chat())
+            await server.until(lambda: told[-1:] == [True])
+            engine.gate.set()
+            assert (await user).status_code == 200
+            await server.until(lambda: told[-1:] == [False])
+
+    asyncio.run(run())
+
+
 def test_counts_go_on_after_a_restart_and_events_wait_for_the_registry(release: Path, tmp_path: Path) -> None:
     async def run(shadow: Shadow, times: int, until: int) -> None:
         async with serving(release, companions=[shadow.run]) as server:

@@ -1,5 +1,8 @@
 """Environment variables of a process with an engine."""
 
+import os
+from tempfile import gettempdir
+
 from engine.contract.profile import Pool
 
 # Variables that it needs before it imports torch.
@@ -10,7 +13,10 @@ ON_CPU = {
     "TORCHDYNAMO_DISABLE": "1",  # it would compile one function of vLLM's sampler: 14 s at each start for no gain
 }
 
-SERVER = {"VLLM_XGRAMMAR_CACHE_MB": "64"}  # most prompts of a server are new, and so are the grammars of their spans
+SERVER = {
+    "VLLM_XGRAMMAR_CACHE_MB": "64",  # most prompts of a server are new, and so are the grammars of their spans
+    "TORCHINDUCTOR_CACHE_DIR": f"{gettempdir()}/torchinductor-{os.getuid()}",  # outlives an engine's own temporary folder
+}
 
 
 def environment(pool: Pool) -> dict[str, str]:

@@ -1,34 +1,32 @@
 """An engine in a process of its own: it is loaded while another one answers, and killed without a trace in this one.
 
-The process reads its messages in a thread: when the pipe closes, because this process has closed it or was killed, it ends at once,
-also in the middle of a load. It ignores SIGINT and SIGTERM: a supervisor sends them to all processes of a server, which drains. Its
-temporary files are removed after it.
+It shares neither this interpreter's lock nor what vLLM keeps of a forward pass. `engine_child.py` runs in the process, which leads
+a group: vLLM's engine core on a GPU is yet another process, and ends with it.
 """
 
+import atexit
 import multiprocessing
 import os
-import queue
 import signal
 import socket
 import tempfile
-import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from engine.contract.models import Sampling
-from engine.errors import ModelError
-from engine.inference.batcher import Answers, Arrived, Batcher, Done, Grown, batcher_of
+from engine.errors import ModelError, RayleighError
+from engine.inference.batcher import Answers, Arrived, Done, Grown
 from engine.inference.engine import Completion, Request
+from engine.inference.engine_child import IGNORED, serve
 
 TICK = 0.05  # seconds that a step waits for a completion, unless it is woken
 WAKES = 4096  # wakes that are seen as one
-REST = 5.0  # of the time of its last step: how long an engine in the background rests before the next one, if others compute
 GRACE = 5.0  # seconds that the process has to end by itself
 
 
@@ -36,19 +34,23 @@ class EngineGone(ModelError):
     """The process of an engine has ended, or hangs and was killed."""
 
 
-class EngineProcess:
-    """A batcher whose engine is in another process. Used by one thread, but for `wake`.
+class EngineFailed(RuntimeError):
+    """The engine failed, and with it all that it computed; its process goes on."""
 
-    Raises:
-        ModelError: the engine cannot be loaded.
-    """
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind  # class of the error in the process
+
+
+class EngineProcess:
+    """A batcher whose engine is in another process. Used by one thread, but for `wake`, `give_way` and `kill`."""
 
     def __init__(
         self, load: Callable[[], Answers], at_once: int, *, background: bool = False, patience: float | None = None
     ) -> None:
-        """`load` is picklable and called in the process. `background`: it computes only when nothing else wants the CPU, and seldom
-        after `give_way(True)`. `patience`: seconds without a completion, while requests run, after which the process is killed;
-        None: never."""
+        """Begin to load; `ready` waits for it. `load` is picklable and called in the process. `background`: it computes only when
+        nothing else wants the CPU, and seldom after `give_way(True)`. `patience`: seconds without a completion, while requests run,
+        after which the process is killed; None: never."""
         self.at_once, self.patience = at_once, patience
         self.running: set[str] = set()
         self.unheard: set[str] = set()  # those that run, and those given up of which the process has not said so yet
@@ -57,18 +59,37 @@ class EngineProcess:
         self.pipe, theirs = context.Pipe()
         self.waker, self.woken = socket.socketpair()
         self.waker.setblocking(False)
-        scratch = tempfile.TemporaryDirectory(prefix="rayleigh-", ignore_cleanup_errors=True)
         self.busy = context.RawValue("b", False)
+        scratch = tempfile.TemporaryDirectory(prefix="rayleigh-", ignore_cleanup_errors=True)
         arguments = (theirs, load, at_once, self.busy if background else None, scratch.name)
-        self.process = context.Process(target=_serve, args=arguments, name="engine")
-        self.process.start()
-        theirs.close()
-        ours = (self.pipe, self.waker, self.woken)
-        self.close = weakref.finalize(self, _end, ours, self.process, scratch)  # called at the exit of this process, too
-        kind, value = self._receive()
-        if kind != "ready":
+        self.process = context.Process(target=serve, args=arguments, name="engine")
+        self.close = weakref.finalize(self, _end, (self.pipe, self.waker, self.woken), self.process, scratch)
+        atexit.register(self.close)  # runs before multiprocessing's own function at the exit, which waits for processes
+        try:
+            with _blocked(IGNORED):  # until the process ignores them
+                self.process.start()
+        except BaseException:
             self.close()
-            raise ModelError(str(value))
+            raise
+        finally:
+            theirs.close()
+
+    def ready(self) -> "EngineProcess":
+        """Wait until the engine is loaded; return itself.
+
+        Raises:
+            RayleighError: what the load raised.
+            ModelError: the engine cannot be loaded, or its process has ended.
+        """
+        try:
+            kind, value = self._receive()
+        except EngineGone:
+            self.close()
+            raise
+        if kind == "ready":
+            return self
+        self.close()
+        raise value if isinstance(value, RayleighError) else ModelError(value)
 
     def batcher(self, at_once: int) -> "EngineProcess":
         """Return itself: the places are those of the process."""
@@ -92,7 +113,7 @@ class EngineProcess:
 
         Raises:
             EngineGone: the process has ended, or gave no completion for `patience` seconds and was killed.
-            RuntimeError: the engine failed; requests that run are lost.
+            EngineFailed: requests that run are lost.
         """
         told: list[Done | Grown] = []
         if not self.running:
@@ -102,21 +123,30 @@ class EngineProcess:
             kind, value = self._receive()
             self.heard = time.monotonic()
             if kind == "failed":
-                raise RuntimeError(value)
+                raise EngineFailed(*value)
             self._hear(kind, value, told)
         if self.patience and self.unheard and time.monotonic() - self.heard > self.patience:
-            self.process.kill()
+            self.kill()
             raise EngineGone(f"the engine's process gave no answer for {self.patience:g} s and was killed")
         return told
 
+    def check(self) -> None:
+        """Raise EngineGone if the process has ended."""
+        if not self.process.is_alive():
+            raise self._gone()
+
     def wake(self) -> None:
         """Let a step that waits return: another request may join. Called by any thread."""
-        with suppress(OSError):  # it is closed, or as many wakes as it holds have not been seen yet
+        with suppress(OSError):  # as many wakes as it holds have not been seen yet
             self.waker.send(b"w")
 
     def give_way(self, is_busy: bool) -> None:
-        """Say whether something else computes now, to which an engine in the background gives way."""
+        """Say whether something else computes now, to which an engine in the background gives way. Called by any thread."""
         self.busy.value = is_busy
+
+    def kill(self) -> None:
+        """Kill the process. Called by any thread."""
+        _kill(self.process)
 
     def abort(self, ticket: str) -> None:
         """Give up a request."""
@@ -129,7 +159,7 @@ class EngineProcess:
         """Return the completions of `requests`, in order.
 
         Raises:
-            EngineGone, RuntimeError: as `step`.
+            EngineGone, EngineFailed: as `step`.
         """
         tickets = [uuid.uuid4().hex for _ in requests]
         for ticket, request in zip(tickets, requests, strict=True):
@@ -155,10 +185,13 @@ class EngineProcess:
 
     def _await(self) -> None:
         try:
-            if self.woken in wait([self.pipe, self.woken], TICK):
+            found = wait([self.pipe, self.woken], TICK)
+            if self.woken in found:
                 self.woken.recv(WAKES)
         except OSError:
             raise self._gone() from None
+        if not found:  # a process that it has started may hold the other end of the pipe, so that the pipe does not tell
+            self.check()
 
     def _is_heard(self) -> bool:
         try:
@@ -177,96 +210,30 @@ class EngineProcess:
         return EngineGone(f"the engine's process has ended with exit code {self.process.exitcode}")
 
 
+@contextmanager
+def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """Block `signals` in this thread, and in processes that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end(ours: Sequence[Any], process: SpawnProcess, scratch: tempfile.TemporaryDirectory[str]) -> None:
     """End the process: it does so itself when the pipe closes."""
     for each in ours:
         each.close()
-    process.join(GRACE)
-    if process.is_alive():
-        process.kill()
+    if process.pid is not None:
+        process.join(GRACE)
+        _kill(process)
         process.join()
     scratch.cleanup()
 
 
-class _Yielding:
-    """A batcher that rests before each step while something else computes.
-
-    An idle scheduling class is not enough: CPUs share caches, memory and often their core, and a GPU knows no such class.
-    """
-
-    def __init__(self, batcher: Batcher, busy: Any) -> None:
-        self.batcher, self.busy, self.took = batcher, busy, 0.0
-        self.at_once, self.add, self.abort = batcher.at_once, batcher.add, batcher.abort
-
-    def step(self) -> Sequence[Done | Grown]:
-        """Rest, and compute."""
-        if self.busy.value:
-            time.sleep(REST * self.took)
-        started = time.monotonic()
-        told = self.batcher.step()
-        self.took = time.monotonic() - started
-        return told
-
-
-def _serve(pipe: Connection, load: Callable[[], Answers], at_once: int, busy: Any | None, scratch: str) -> None:
-    """Compute what comes through `pipe`; runs in the process. `busy`: something else computes; None: nothing has precedence."""
-    tempfile.tempdir = scratch
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if busy is not None:
-        _yield_cpu()
-    inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(pipe, inbox), daemon=True).start()
-    try:
-        batcher = batcher_of(load(), at_once)
-        batcher = batcher if busy is None else _Yielding(batcher, busy)
-    except BaseException as error:
-        pipe.send(("failed", f"{type(error).__name__}: {error}"))
-        return
-    pipe.send(("ready", None))
-    running: set[str] = set()
-    while True:
-        try:
-            told = _turn(batcher, inbox, running, pipe)
-        except Exception as error:
-            for ticket in running:
-                with suppress(Exception):
-                    batcher.abort(ticket)
-            running.clear()
-            pipe.send(("failed", f"{type(error).__name__}: {error}"))
-            continue
-        for each in told:
-            if isinstance(each, Done):
-                running.discard(each.ticket)
-            pipe.send(("done" if isinstance(each, Done) else "grown", each))
-
-
-def _turn(batcher: Batcher, inbox: "queue.SimpleQueue[tuple[str, Any]]", running: set[str], pipe: Connection) -> list[Done | Grown]:
-    """Read all messages, waiting for one if nothing runs, and compute one step."""
-    done: list[Done] = []
-    while not inbox.empty() or not (running or done):
-        kind, value = inbox.get()
-        if kind == "abort":
-            batcher.abort(value)
-            running.discard(value)
-            pipe.send(("aborted", value))
-            continue
-        running.add(value.ticket)
-        completion = batcher.add(value)
-        done += [Done(value.ticket, completion)] if completion else []
-    return [*done, *batcher.step()]
-
-
-def _read(pipe: Connection, inbox: "queue.SimpleQueue[tuple[str, Any]]") -> None:
-    with suppress(EOFError, OSError):
-        while True:
-            inbox.put(pipe.recv())
-    os._exit(0)
-
-
-def _yield_cpu() -> None:
-    """Let all other processes go first."""
-    os.nice(19)
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+def _kill(process: SpawnProcess) -> None:
+    """Kill a process and its group."""
+    assert process.pid is not None
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # it may not lead its group yet

@@ -124,12 +124,12 @@ class Call:
         """Yield the answer as it grows; an error after the beginning is an event."""
         events = self._chat_events(streamed)
         yield events.begin()
-        while not reply.done():
-            self.news.clear()
-            if event := events.grow(self.text):
-                yield event
-            await self._changed(reply)
         try:
+            while not reply.done():
+                self.news.clear()
+                if event := events.grow(self.text):
+                    yield event
+                await self._changed(reply)
             self._replied(asked, reply.result())
             last, self.ended = [*events.end(reply.result())], (200, "")
         except ApiError as error:

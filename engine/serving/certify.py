@@ -5,7 +5,7 @@ labels. Several stages that need a threshold share `delta`, and the clusters of 
 what those before were unsure of, so it is certified on such rows alone, which took no part in setting the thresholds before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,16 +52,16 @@ def certified(
     section: Cascade,
     deployments: Mapping[str, str],
     *,
-    outside: Array | None = None,
+    skipped: Mapping[str, Array] | None = None,
     seed: int = 0,
 ) -> Certified:
     """Return the certified cascade of `models`, the stages in order; the last one is the fallback and needs no threshold.
 
-    A stage of `section` with a threshold of its own keeps it, uncertified. `deployments`: stage -> fingerprint. Rows that are
-    `outside` the niche (n,) come to no stage but the last, or to none: certificates are about the others.
+    A stage of `section` with a threshold of its own keeps it, uncertified. `deployments`: stage -> fingerprint. `skipped`: stage ->
+    the rows (n,) that are outside the niche and do not come to it, see `outside_of`; its certificate is about the others.
     """
     mask = halves(holdout.labels, seed)
-    outside = np.zeros(len(mask), dtype=bool) if outside is None else outside
+    skips = {name: np.zeros(len(mask), dtype=bool) for name in models} | dict(skipped or {})
     own = {stage.to: stage.threshold for stage in section.stages if stage.threshold is not None}
     names = list(models)
     open_stages = [name for name in names[:-1] if name not in own]
@@ -73,14 +73,16 @@ def certified(
         if name in own:
             thresholds.append(own[name])
             continue
-        reached = _reached([models[before] for before in names[: len(thresholds)]], thresholds, len(mask))
-        reached &= ~outside
+        before = names[: len(thresholds)]
+        reached = ~skips[name]
+        for stage, own_threshold in zip(before, thresholds, strict=True):
+            reached &= ~_answered(models[stage], own_threshold, skips[stage])
         rows = groups[len(certificates)] & reached
         answers = _answers(models[name], holdout)
         order = order_of(answers.confidence[~mask & reached], int(rows.sum()), promise)
         bound = Bound(name, deployments.get(name, ""), holdout.fingerprint)
         certificates[name] = certify(answers.take(rows), promise, order, bound)
-        if not rows.any() and outside[mask].all():
+        if not rows.any() and skips[name][mask].all():
             reason = "every prompt that could certify it is outside the niche"
             certificates[name] = certificates[name].model_copy(update={"reason": reason})
         found = certificates[name].threshold
@@ -88,8 +90,13 @@ def certified(
     thresholds.append(None)
     rest = {name: model.take(~mask) for name, model in models.items()}
     labels = [label for label, certifies in zip(holdout.labels, mask, strict=True) if not certifies]
-    skipped = outside[~mask] * (len(names) if section.niche.outside == "abstain" else len(names) - 1)
-    return Certified(certificates, thresholds, check(rest, thresholds, labels, skipped=skipped))
+    unasked = {name: rows[~mask] for name, rows in skips.items()}
+    return Certified(certificates, thresholds, check(rest, thresholds, labels, skipped=unasked))
+
+
+def outside_of(outside: Array, section: Cascade, names: Sequence[str], students: Collection[str]) -> dict[str, Array]:
+    """Return for each stage the rows (n,) that do not come to it, being `outside` (n,) the niche: to no student, or to no stage."""
+    return {name: outside for name in names if section.niche.outside == "abstain" or name in students}
 
 
 def _answers(model: Graded, holdout: Holdout) -> Answers:
@@ -98,13 +105,10 @@ def _answers(model: Graded, holdout: Holdout) -> Answers:
     return Answers(confidence, model.right, holdout.ids, holdout.labels)
 
 
-def _reached(before: Sequence[Graded], thresholds: Sequence[float | None], rows: int) -> Array:
-    """Return the mask (n,) of the rows that the stages before leave."""
-    reached = np.ones(rows, dtype=bool)
-    for model, threshold in zip(before, thresholds, strict=True):
-        answers = (np.nan_to_num(model.confidence, nan=-np.inf) >= (np.inf if threshold is None else threshold)) & (model.sound > 0)
-        reached &= ~answers
-    return reached
+def _answered(model: Graded, threshold: float | None, skipped: Array) -> Array:
+    """Return the mask (n,) of the rows that a stage before the last answers."""
+    sure = np.nan_to_num(model.confidence, nan=-np.inf) >= (np.inf if threshold is None else threshold)
+    return sure & (model.sound > 0) & ~skipped
 
 
 def _shared(labels: Sequence[object], mask: Array, parts: int) -> list[Array]:

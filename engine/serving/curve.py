@@ -39,20 +39,20 @@ class Outcome(NamedTuple):
     price: Array | None  # (n,) of all stages that were asked
 
 
-def cascaded(stages: Sequence[Graded], thresholds: Sequence[float | None], skipped: Array | None = None) -> Outcome:
+def cascaded(stages: Sequence[Graded], thresholds: Sequence[float | None], skipped: Sequence[Array] = ()) -> Outcome:
     """Return what the stages do in order.
 
     A stage answers what is complete and at or above its threshold; None: whatever is complete. inf: it is not asked at all. What no
-    stage answers is not right. `skipped` (n,): stages, from the first on, that are not asked about a request outside the niche.
+    stage answers is not right. `skipped`: for each stage the requests (n,) outside the niche that it is not asked about.
     """
     rows = len(stages[0].right)
-    skipped = np.zeros(rows, dtype=int) if skipped is None else skipped
+    skipped = skipped or [np.zeros(rows, dtype=bool)] * len(stages)
     open_rows, stage, accepted = np.ones(rows, dtype=bool), np.full(rows, -1), np.zeros(rows)
     price: Array | None = np.zeros(rows)
-    for number, (model, threshold) in enumerate(zip(stages, thresholds, strict=True)):
+    for number, (model, threshold, unasked) in enumerate(zip(stages, thresholds, skipped, strict=True)):
         if threshold == np.inf:
             continue
-        asked = open_rows & (skipped <= number)
+        asked = open_rows & ~unasked
         price = None if price is None or model.price is None else price + asked * model.price
         sure = np.ones(rows, dtype=bool) if threshold is None else np.nan_to_num(model.confidence, nan=-np.inf) >= threshold
         answers = asked & sure & (model.sound > 0)
@@ -77,15 +77,15 @@ def check(
     thresholds: Sequence[float | None],
     labels: Sequence[object],
     *,
-    skipped: Array | None = None,
+    skipped: Mapping[str, Array],
     seed: int = 0,
 ) -> CascadeCheck:
     """Return what a cascade does on these rows, with intervals over the clusters `labels`; the last stage is the fallback.
 
-    `skipped`: see `cascaded`.
+    `skipped`: stage -> requests, see `cascaded`.
     """
     names, models = list(stages), list(stages.values())
-    outcome, alone = cascaded(models, thresholds, skipped), cascaded([models[-1]], [None])
+    outcome, alone = cascaded(models, thresholds, [skipped[name] for name in names]), cascaded([models[-1]], [None])
     early = (outcome.stage >= 0) & (outcome.stage < len(models) - 1)
     clusters = Clusters(labels)
     resamples = Resamples(clusters.rows, times=TIMES, level=LEVEL, seed=seed, clusters=clusters)

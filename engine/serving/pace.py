@@ -2,8 +2,8 @@
 
 A busy engine completes a request every `seconds`, on the average: each step's time is shared by the requests that run, so that a
 request's shares sum to that whatever the size of the batch. One that n others are before is completed after (n + 1) times `seconds`
-(Little's law). What counts is the clock from one step to the next, not the engine's own time: waiting for another engine of the
-process, for the interpreter's lock and for a busy machine slows requests just as computing does.
+(Little's law). What counts is the clock from one step to the next, not the engine's own time: waiting for a busy
+machine slows requests just as computing does.
 
 An engine may become slower after requests were admitted. So those that wait are looked at again, and the caution with which further
 ones are admitted follows the promises that were broken, as TCP's window follows losses: it settles where about one in 25 is.

@@ -19,7 +19,8 @@ from engine.serving.deployment import Deployment
 from engine.serving.niche_engine import asked_of
 from engine.serving.refusals import Busy, EngineFault, Expired, Unavailable
 from engine.serving.router import AlwaysAnswer, Answer, Asked, Decision, Handler, Router
-from engine.serving.worker import Computed, Worker
+from engine.serving.ticket import Computed
+from engine.serving.worker import Worker
 
 if TYPE_CHECKING:
     from engine.serving.fallback import Fallback
@@ -78,15 +79,20 @@ class Service:
         return all(worker.is_ready for worker in self.workers)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether an engine has requests."""
+        return any(worker.waiting or worker.running for worker in self.workers)
+
+    @property
     def fault(self) -> BaseException | None:
         """Why an engine has failed for good; None while none has."""
         return next((worker.fault for worker in self.workers if worker.fault), None)
 
     def start(self) -> None:
-        """Load the engines, the student's last: the memory that a teacher takes is known then."""
-        for worker in reversed(self.workers):
+        """Load the engines, the student's after the teacher's: the memory that it takes is known then."""
+        for worker in self.workers:
             if worker.thread.ident is None:  # a teacher may run already, for the deployment before
-                worker.start()
+                worker.start(after=self.teacher if worker is self.worker else None)
 
     def stop(self, seconds: float, *, keep: "Service | None" = None) -> None:
         """Take no further request, and wait for those that were taken: those of the student may still be handed on.

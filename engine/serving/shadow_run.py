@@ -141,7 +141,7 @@ class ShadowRun:
         while True:
             await asyncio.sleep(OFTEN)
             for side in self.sides:
-                side.give_way(app.in_flight > 0)
+                side.give_way(app.service.is_busy)
 
     async def _save(self) -> None:
         if self.test:

@@ -4,35 +4,27 @@ import asyncio
 import logging
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 from engine.contract.models import Sampling
 from engine.inference.batcher import Answers, Arrived, Batcher, Done, Grown, batcher_of
 from engine.inference.engine import Completion, Request
-from engine.inference.engine_process import EngineGone, EngineProcess
+from engine.inference.engine_process import EngineFailed, EngineGone, EngineProcess
 from engine.serving.pace import Pace
 from engine.serving.refusals import Busy, EngineFault, Expired, Unavailable
+from engine.serving.ticket import Computed, Ticket
 
 log = logging.getLogger(__name__)
 
 FAULTS = 3  # failures of the engine in a row, without a completed request between them, after which it is given up
+LOOK = 1.0  # seconds between two looks at the process of an idle engine
 
 
 FULL, LATE = "The queue is full.", "The queue is too long for the request's deadline."
-
-
-class Computed(NamedTuple):
-    """A completion and the time before it was begun."""
-
-    completion: Completion
-    waited: float
-    """Seconds in the queue."""
 
 
 class Load(NamedTuple):
@@ -49,22 +41,6 @@ class Load(NamedTuple):
     """Sent before the first request, one by one."""
 
 
-@dataclass(eq=False)
-class _Ticket:
-    request: Request
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Computed]"
-    deadline: float
-    arrived: float
-    grown: Callable[[str], None] | None = None
-    name: str = field(default_factory=lambda: uuid.uuid4().hex)
-    joined: float = 0.0
-    seconds: float = 0.0  # of the engine, shared with the others
-    elapsed: float = 0.0  # of the clock since the others began, shared alike
-    given_up: bool = False
-    measured: bool = False  # its time is in the pace
-
-
 class Worker:
     """Answers requests with one engine. `ask` is called in an event loop; the engine is touched by the worker's thread alone."""
 
@@ -72,18 +48,21 @@ class Worker:
         """`on_fatal` is called in the thread once the engine cannot be loaded, or has failed for good."""
         self.load, self.on_fatal = load, on_fatal
         self.changed = threading.Condition()
-        self.waiting: deque[_Ticket] = deque()
-        self.running: dict[str, _Ticket] = {}
-        self.given_up: list[_Ticket] = []
+        self.waiting: deque[Ticket] = deque()
+        self.running: dict[str, Ticket] = {}
+        self.given_up: list[Ticket] = []
         self.is_ready = self.is_stopping = False
         self.fault: BaseException | None = None
         self.pace = Pace()
         self.faults = 0
         self.process: EngineProcess | None = None  # of the engine, if it has one of its own
+        self.after: Worker | None = None  # is loaded before
+        self.loaded = threading.Event()  # set once the engine is loaded, or cannot be
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def start(self) -> None:
-        """Load the engine and begin to answer."""
+    def start(self, after: "Worker | None" = None) -> None:
+        """Load the engine, once that of `after` is loaded, and begin to answer."""
+        self.after = after
         self.thread.start()
 
     async def ask(self, request: Request, *, deadline: float, grown: Callable[[str], None] | None = None) -> Computed:
@@ -99,7 +78,7 @@ class Worker:
             EngineFault: the engine failed.
         """
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(request, loop, loop.create_future(), deadline, time.monotonic(), grown)
+        ticket = Ticket(request, loop, loop.create_future(), deadline, time.monotonic(), grown)
         with self.changed:
             self._admit(deadline - ticket.arrived)
             self.waiting.append(ticket)
@@ -132,14 +111,16 @@ class Worker:
 
     def give_way(self, is_busy: bool) -> None:
         """Say whether something else computes now, to which an engine in the background gives way."""
-        if self.process:
-            self.process.give_way(is_busy)
+        if process := self.process:
+            process.give_way(is_busy)
 
     def stop(self, seconds: float) -> None:
         """Take no further request, and wait at most `seconds` for those that were taken."""
         with self.changed:
             self.is_stopping, self.is_ready = True, False
             self._notify()
+            if self.process and not self.loaded.is_set():
+                self.process.kill()  # nobody waits for what it loads
         if self.thread.ident is not None:
             self.thread.join(seconds)
 
@@ -159,36 +140,43 @@ class Worker:
             raise Busy(FULL if is_full else LATE, self.pace.retry_after(ahead))
 
     def _run(self) -> None:
-        engine: Answers | None = None
+        if self.after:
+            self.after.loaded.wait()
         try:
-            engine = self.load.engine()
-            self.process = engine if isinstance(engine, EngineProcess) else None
-            for request in self.load.warm_up:
-                engine.complete([request], self.load.sampling)
-            batcher = batcher_of(engine, self.load.at_once)
+            batcher = self._load()
         except BaseException as error:
-            self._fail_for_good(error)
-            _close(engine)
+            if not self.is_stopping:
+                self._fail_for_good(error)
+            self._close()
             return
+        finally:
+            self.loaded.set()
         with self.changed:
             self.is_ready = not self.is_stopping
         while self._turn(batcher):
             pass
-        _close(engine)
+        self._close()
+
+    def _load(self) -> Batcher:
+        engine = self.load.engine()
+        if isinstance(engine, EngineProcess):
+            self.process = engine
+            engine.ready()
+        for request in self.load.warm_up:
+            engine.complete([request], self.load.sampling)
+        return batcher_of(engine, self.load.at_once)
 
     def _turn(self, batcher: Batcher) -> bool:
         """Compute one step; return False once the worker has stopped."""
-        with self.changed:
-            if not self.running:
-                while not (self.waiting or self.given_up or self.is_stopping):
-                    self.changed.wait()
-                self.pace.resume(time.monotonic())
-            if self.is_stopping and not self.waiting and not self.running:
-                return False
-            given_up, self.given_up = self.given_up, []
-            self._refuse_late()
-            joining = self._joining()
         try:
+            with self.changed:
+                if not self.running:
+                    self._await()
+                if self.is_stopping and not self.waiting and not self.running:
+                    return False
+                given_up, self.given_up = self.given_up, []
+                self._refuse_late()
+                joining = self._joining()
             for ticket in given_up:
                 batcher.abort(ticket.name)
                 with self.changed:
@@ -201,9 +189,17 @@ class Worker:
             return self._recover(batcher, error)
         return True
 
+    def _await(self) -> None:
+        """Wait for something to do."""
+        while not (self.waiting or self.given_up or self.is_stopping):
+            self.changed.wait(LOOK)
+            if self.process:
+                self.process.check()
+        self.pace.resume(time.monotonic())
+
     def _refuse_late(self) -> None:
         """Refuse those that wait and cannot be answered in time any more, as the engine is slower than was expected of it."""
-        now, kept, is_late = time.monotonic(), deque[_Ticket](), False
+        now, kept, is_late = time.monotonic(), deque[Ticket](), False
         for ticket in self.waiting:
             ahead = len(self.running) + len(kept)
             if ticket.given_up:
@@ -217,9 +213,9 @@ class Worker:
         if is_late:
             self.pace.broken()  # once: what refuses many at the same time is one change of the engine
 
-    def _joining(self) -> list[_Ticket]:
+    def _joining(self) -> list[Ticket]:
         """Take as many requests from the queue as there are places; leave out those that nobody waits for any more."""
-        joining: list[_Ticket] = []
+        joining: list[Ticket] = []
         while self.waiting and len(self.running) < self.load.at_once:
             ticket = self.waiting.popleft()
             if not ticket.given_up:
@@ -227,7 +223,7 @@ class Worker:
                 joining.append(ticket)
         return joining
 
-    def _step(self, batcher: Batcher, joining: Sequence[_Ticket]) -> None:
+    def _step(self, batcher: Batcher, joining: Sequence[Ticket]) -> None:
         started = time.monotonic()
         told: list[Done | Grown] = []
         for ticket in joining:
@@ -254,7 +250,7 @@ class Worker:
         if ticket:
             self._complete(ticket, told.completion)
 
-    def _complete(self, ticket: _Ticket, completion: Completion) -> None:
+    def _complete(self, ticket: Ticket, completion: Completion) -> None:
         if completion.tokens_out:
             self.faults = 0
             with self.changed:
@@ -269,7 +265,7 @@ class Worker:
         for ticket in lost:
             with suppress(Exception):  # an engine that has failed may refuse this, too
                 batcher.abort(ticket.name)
-            self._refuse(ticket, EngineFault(f"{type(error).__name__}"))
+            self._refuse(ticket, EngineFault(error.kind if isinstance(error, EngineFailed) else type(error).__name__))
         self.faults += 1
         if self.faults < FAULTS and not isinstance(error, EngineGone):
             return True
@@ -285,15 +281,16 @@ class Worker:
             self._refuse(ticket, Unavailable("has failed"))
         self.on_fatal(error)
 
-    def _refuse(self, ticket: _Ticket, error: Exception) -> None:
+    def _refuse(self, ticket: Ticket, error: Exception) -> None:
         self._resolve(ticket, lambda: ticket.future.done() or ticket.future.set_exception(error))
 
-    def _resolve(self, ticket: _Ticket, call: Callable[[], object]) -> None:
+    def _resolve(self, ticket: Ticket, call: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # its event loop is closed
             ticket.loop.call_soon_threadsafe(call)
 
-
-def _close(engine: Answers | None) -> None:
-    """End the process of an engine that has one of its own; the traceback of a fault would keep it alive."""
-    if isinstance(engine, EngineProcess):
-        engine.close()
+    def _close(self) -> None:
+        """End the engine's process; the traceback of a fault would keep it alive."""
+        with self.changed:
+            process, self.process = self.process, None
+        if process:
+            process.close()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import httpx
 import numpy as np
 import psutil
@@ -162,7 +163,7 @@ def latency(sent: Sequence[Sent], seconds: float) -> Latency:
     return Latency(per_second=round(len(sent) / seconds, 3), p50_ms=round(float(p50), 1), p95_ms=round(float(p95), 1))
 
 
-async def send_at_rate(client: httpx.AsyncClient, calls: Sequence[Call], rate: float, seconds: float) -> list[Sent]:
+async def send_at_rate(client: aiohttp.ClientSession, calls: Sequence[Call], rate: float, seconds: float) -> list[Sent]:
     """Send `rate` requests a second (Poisson) for `seconds`, whatever comes back; return what became of them."""
     draw, began, tasks = np.random.default_rng(0), time.perf_counter(), list[asyncio.Task[Sent]]()
     at = 0.0
@@ -172,16 +173,16 @@ async def send_at_rate(client: httpx.AsyncClient, calls: Sequence[Call], rate: f
     return list(await asyncio.gather(*tasks))
 
 
-def client_of(url: str, timeout: float) -> httpx.AsyncClient:
-    """Return a client without a limit of connections."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-    return httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False)
+def client_of(url: str, timeout: float) -> aiohttp.ClientSession:
+    """Return a client without a limit of connections: one whose work for a request does not grow with those that are open."""
+    return aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(timeout))
 
 
-async def _send(client: httpx.AsyncClient, call: Call, began: float) -> Sent:
+async def _send(client: aiohttp.ClientSession, call: Call, began: float) -> Sent:
     started = time.perf_counter()
     try:
-        reply = await client.post(call.path, content=call.content, headers={"content-type": "application/json"})
-    except httpx.HTTPError as error:
+        async with client.post(call.path, data=call.content, headers={"content-type": "application/json"}) as reply:
+            text = await reply.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
         return Sent(started - began, time.perf_counter() - started, 0, f"{type(error).__name__}: {error}")
-    return Sent(started - began, time.perf_counter() - started, reply.status_code, reply.text, reply.headers.get("retry-after"))
+    return Sent(started - began, time.perf_counter() - started, reply.status, text, reply.headers.get("retry-after"))

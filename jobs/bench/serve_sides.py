@@ -34,7 +34,7 @@ PEER = "peer"
 def start_peer(deployment: Deployment, pool: Pool, log: Path) -> Server:
     """Start vLLM's own server with the weights, the engine arguments and the threads of `rayleigh serve`.
 
-    Its asynchronous engine computes in a process of its own, so what keeps our engine in the server's process is not set.
+    Its engine has a process of its own, as ours has, so what keeps vLLM from starting another one is not set.
     """
     folder = Path(deployment.folder) / MODEL
     model = cast(VllmModel, within_positions(cast(Model, deployment.student().model), model_size(folder)))

@@ -14,7 +14,7 @@ from engine.records.certificate import CascadeResult, CurvePoint, NicheUse
 from engine.records.report import Report
 from engine.release.registry import CONTRACT, REPORT
 from engine.rows import PREDICTION
-from engine.serving.certify import Holdout, certified
+from engine.serving.certify import Holdout, certified, outside_of
 from engine.serving.curve import curve
 from engine.serving.deployment import certified_part
 from engine.storage.artifact import Artifact, load_artifact
@@ -64,8 +64,9 @@ def cascade(run: str, order: Order) -> CascadeResult:
     niche = None
     if order.niche if order.niche is not None else work.contract.serving and work.contract.serving.cascade:
         niche = niche_of(work, _texts(table, names[0]), holdout, section.niche, seed=order.seed)
-    outside = niche.outside if niche else None
-    found = certified(models, holdout, section, deployments, outside=outside, seed=order.seed)
+    students = {student.name for student in work.contract.students}
+    skipped = outside_of(niche.outside, section, names, students) if niche else None
+    found = certified(models, holdout, section, deployments, skipped=skipped, seed=order.seed)
     above = work.contract.specialist.niche.answer_above or None
     result = CascadeResult(
         run=work.folder.url,

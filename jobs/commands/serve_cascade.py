@@ -33,7 +33,7 @@ class Order(NamedTuple):
     below: Below | None = None
     """What happens below the threshold; None = the teacher of the manifest is asked if it can be."""
     with_teacher: bool = False
-    """Whether a teacher that is no endpoint is loaded in this process."""
+    """Whether a teacher that is no endpoint is loaded by this server."""
     local: bool = False
     """Whether the server is one process."""
 
@@ -142,7 +142,7 @@ def _fallback(deployment: Deployment, profile: Profile, order: Order) -> tuple[F
             raise InputError(f"--fallback teacher: {target.name} is no endpoint; load it beside the student: --with-teacher.")
         return None, f"{target.name} is not loaded (--with-teacher loads it)"
     if not order.local:
-        raise InputError("--with-teacher: loads a second engine into one process, which needs --local.")
+        raise InputError("--with-teacher: loads a second engine beside the student, which needs --local.")
     if pool.pipeline > 1:
         raise InputError(f"profile {profile.name}: found {pool.pipeline} stages for {target.name}, expected `pipeline: 1`.")
     return Fallback(target, pool, weights_of(target)), ""

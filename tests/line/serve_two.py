@@ -1,4 +1,4 @@
-"""`python serve_two.py FOLDER`: a random student and a bundled teacher answer mails alone and at the same time, in one process."""
+"""`python serve_two.py FOLDER`: a random student and a bundled teacher answer mails alone and at the same time, in one server."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""A student and a teacher of vLLM in one process: both answer as each does alone."""
+"""A student and a teacher of vLLM in one server: both answer as each does alone."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_two_engines_of_one_process_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_two_engines_of_one_server_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = os.pathsep.join([str(ROOT), str(HERE)])
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "VLLM_"))}
     words = [sys.executable, str(HERE / "serve_two.py"), str(tmp_path)]

@@ -147,7 +147,7 @@ async def serving(folder: Path, engine: Standin | None = None, *, ready: bool = 
         async with httpx.AsyncClient(transport=transport, base_url="http://server", timeout=60) as client:
             server = Server(app, engine, client)
             if ready:
-                await server.until(lambda: app.service.is_ready)
+                await server.until(lambda: app.service.is_ready, 50)  # a teacher has a process of its own
             yield server
 
 

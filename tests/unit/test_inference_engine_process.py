@@ -1,23 +1,29 @@
 """An engine in a process of its own: faults of a load, requests that join while others run, temporary files."""
 
 import asyncio
+import signal
+import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.contract.models import Sampling
-from engine.errors import ModelError
+from engine.errors import ModelError, StorageError
 from engine.inference import engine_process
 from engine.inference.batcher import Arrived, Done
 from engine.inference.engine import Completion, Request
+from engine.inference.engine_child import REST
 from engine.inference.engine_process import EngineProcess
+from engine.serving.refusals import EngineFault
 from engine.serving.worker import Load, Worker
 
-STEP = 0.05  # seconds of a step of a stand-in
+STEP = 0.02  # seconds of a step of a stand-in
 ASKED = Request([{"role": "user", "content": "Hello."}], 0, 0.0)
 
 
@@ -53,15 +59,55 @@ def broken() -> Pairs:
     raise ValueError("there are no weights")
 
 
+def changed() -> Pairs:
+    raise StorageError("a file of the release was changed")
+
+
+def endless() -> Pairs:
+    time.sleep(600)
+    raise AssertionError
+
+
+class Helped(Pairs):
+    """Has a process of its own; fails at every request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.helper = subprocess.Popen(["sleep", "600"])
+
+    def add(self, arrived: Arrived) -> None:
+        if not arrived.request.chat:
+            raise Outgrown(str(self.helper.pid))
+        super().add(arrived)
+
+
+class Outgrown(Exception):
+    """A fault that only the process knows by name."""
+
+
+def worker_of(engine: Callable[[], Pairs], on_fatal: Callable[[BaseException], None] = lambda error: None) -> Worker:
+    worker = Worker(Load(partial(EngineProcess, engine, 2), Sampling(), 2, 8), on_fatal=on_fatal)
+    worker.start()
+    return worker
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end, "it did not happen within a minute"
+        time.sleep(0.02)
+
+
 def test_an_engine_that_cannot_be_loaded_says_why() -> None:
     with pytest.raises(ModelError, match="ValueError: there are no weights"):
-        EngineProcess(broken, 1)
+        EngineProcess(broken, 1).ready()
+    with pytest.raises(StorageError, match="of the release"):
+        EngineProcess(changed, 1).ready()
 
 
 def test_a_request_joins_while_the_engine_computes_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_process, "TICK", 600.0)  # nothing but the second request can end the first step
-    worker = Worker(Load(partial(EngineProcess, Pairs, 2), Sampling(), 2, 8))
-    worker.start()
+    worker = worker_of(Pairs)
 
     async def run() -> list[str]:
         while not worker.is_ready:
@@ -90,13 +136,64 @@ class Steps(Pairs):
 
 
 def test_an_engine_in_the_background_rests_between_its_steps_while_others_compute() -> None:
-    engine = EngineProcess(Steps, 2, background=True)
+    engine = EngineProcess(Steps, 2, background=True).ready()
     try:
         engine.give_way(True)
         started, told = time.monotonic(), list[Done]()
         engine.add(Arrived("one", ASKED, Sampling()))
         while not told:
             told += engine.step()
-        assert time.monotonic() - started >= 2 * (1 + engine_process.REST) * STEP  # it has rested before the second and the third
+        assert time.monotonic() - started >= 2 * (1 + REST) * STEP  # it has rested before the second and the third
     finally:
         engine.close()
+
+
+def test_the_death_of_an_idle_engine_is_noticed() -> None:
+    faults = list[BaseException]()
+    worker = worker_of(Pairs, faults.append)
+    until(lambda: worker.is_ready)
+    assert worker.process
+    worker.process.process.kill()
+    until(lambda: bool(faults))
+    assert "exit code -9" in str(worker.fault) and not worker.is_ready
+
+
+def test_a_load_that_nobody_waits_for_is_ended() -> None:
+    faults = list[BaseException]()
+    worker = worker_of(endless, faults.append)
+    until(lambda: worker.process is not None)
+    assert worker.process
+    process = worker.process.process
+    worker.stop(60)
+    assert not worker.thread.is_alive() and process.exitcode == -signal.SIGKILL and not faults
+
+
+def test_a_fault_has_its_name_and_what_the_engine_started_ends_with_it() -> None:
+    worker = worker_of(Helped)
+    until(lambda: worker.is_ready)
+    with pytest.raises(EngineFault, match=r"^Outgrown$"):
+        asyncio.run(worker.ask(ASKED._replace(chat=[]), deadline=time.monotonic() + 60))
+    assert worker.process
+    [helper] = [each for each in psutil.Process(worker.process.process.pid).children() if each.name() == "sleep"]
+    worker.process.process.kill()  # as the kernel does that lacks memory
+    until(lambda: not helper.is_running())
+    worker.stop(30)
+
+
+def test_an_engine_is_loaded_after_that_of_the_worker_before() -> None:
+    order, gate = list[str](), threading.Event()
+
+    def load(name: str) -> Pairs:
+        if name == "first":
+            gate.wait(60)
+        order.append(name)
+        return Pairs()
+
+    first, second = (Worker(Load(partial(load, name), Sampling(), 2, 8)) for name in ("first", "second"))
+    second.start(after=first)
+    first.start()
+    gate.set()
+    until(lambda: second.is_ready)
+    assert order == ["first", "second"]
+    for worker in (first, second):
+        worker.stop(30)

@@ -8,7 +8,7 @@ from engine.contract.serving import NicheCheck, Stage
 from engine.contract.specialist import Specialist
 from engine.serving import niche
 from engine.serving.cascade import Attempt, Cascade, rungs_of
-from engine.serving.certify import Holdout, certified, halves
+from engine.serving.certify import Holdout, certified, halves, outside_of
 from engine.serving.curve import Graded, cascaded, curve
 from engine.serving.niche import Niche, NicheModel, Verdict
 
@@ -201,9 +201,10 @@ def test_rows_outside_the_niche_come_to_no_student_and_into_no_certificate():
     models, holdout = world()
     outside = np.arange(600) % 5 == 0
     stages = tuple(Stage(to=name) for name in models)
-    for becomes, answered in (("abstain", 0.8), ("hand_on", 1.0)):
+    students = ("xs", "s")
+    for becomes, asked, answered in (("abstain", students, 0.8), ("hand_on", students, 1.0), ("hand_on", tuple(models), 0.8)):
         section = Section(alpha=0.15, stages=stages, niche=NicheCheck(outside=becomes))
-        found = certified(models, holdout, section, {}, outside=outside)
+        found = certified(models, holdout, section, {}, skipped=outside_of(outside, section, list(models), asked))
         everything = certified(models, holdout, section, {}).certificates["xs"]
         assert 0.7 < found.certificates["xs"].n / everything.n < 0.9
         assert sum(found.check.by_stage.values()) == pytest.approx(answered, abs=0.05)
@@ -213,7 +214,8 @@ def test_rows_outside_the_niche_come_to_no_student_and_into_no_certificate():
 def test_a_holdout_outside_the_niche_certifies_nothing_and_says_so():
     models, holdout = world()
     section = Section(alpha=0.15, stages=tuple(Stage(to=name) for name in models))
-    found = certified(models, holdout, section, {}, outside=np.ones(600, dtype=bool))
+    skipped = outside_of(np.ones(600, dtype=bool), section, list(models), ("xs", "s"))
+    found = certified(models, holdout, section, {}, skipped=skipped)
     assert {each.reason for each in found.certificates.values()} == {"every prompt that could certify it is outside the niche"}
 
 

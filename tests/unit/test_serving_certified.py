@@ -312,7 +312,7 @@ def test_key_of_the_endpoint_must_be_there_before_the_server_listens(world: Worl
         build(plan, unchanged)
 
 
-def test_teacher_in_this_process_is_loaded_only_if_told_so(world: World) -> None:
+def test_teacher_that_is_no_endpoint_is_loaded_only_if_told_so(world: World) -> None:
     deployment = handing_on_to(world.deployment, {"type": "fake", "replies": (OTHER,)})
     chosen, [said, _] = world.choose(deployment)
     assert chosen.fallback is None and "abstains, as t is not loaded (--with-teacher loads it)" in said

@@ -17,6 +17,7 @@ from engine.errors import StorageError
 from engine.inference.engine import Completion
 from engine.records.shadow import ShadowState, ShadowView
 from engine.release.shadow_events import ShadowEvents
+from engine.serving.deployment import load
 from engine.serving.fallback import Fallback
 from engine.serving.recorder import Keeping, Recorder
 from engine.serving.router import Answer, Asked
@@ -247,18 +248,24 @@ def test_an_engine_that_dies_or_hangs_is_started_again(release: Path, tmp_path: 
 
 
 def test_a_model_in_shadow_gives_way_while_a_user_waits(release: Path, tmp_path: Path) -> None:
-    shadow, told, engine = Shadow(tmp_path, says(ANSWER), None), list[bool](), Standin()
-    assert shadow.run.challenger
-    shadow.run.challenger.give_way = told.append  # type: ignore[method-assign]
+    model = Fallback(load(Folder(str(release))).student(), Pool(cpus=1, max_num_seqs=2))
+    shadow, engine = Shadow(tmp_path, None, says(ANSWER)), Standin()
+    start = partial(start_engine, model, lambda answer, unit: answer, partial(Standin, ANSWER), 60.0, background=False)
+    side = shadow.run.challenger = Side("challenger", "c" * 64, start, 30.0)
+
+    def gives_way() -> bool:
+        assert side.started and side.started.worker and side.started.worker.process
+        return bool(side.started.worker.process.busy.value)
 
     async def run() -> None:
         async with serving(release, engine, companions=[shadow.run]) as server:
+            await server.until(lambda: side.is_ready, 50)  # a process is started
             engine.gate.clear()
             user = asyncio.create_task(server.chat())
-            await server.until(lambda: told[-1:] == [True])
+            await server.until(gives_way)
             engine.gate.set()
             assert (await user).status_code == 200
-            await server.until(lambda: told[-1:] == [False])
+            await server.until(lambda: not gives_way())
 
     asyncio.run(run())
 

@@ -15,6 +15,7 @@ from engine.contract.models import Sampling
 from engine.inference.batcher import Arrived, Done, Grown
 from engine.inference.engine import Completion, Request
 from engine.inference.engine_process import EngineProcess
+from engine.serving.chat_events import ChatEvents
 from engine.serving.recorder import Keeping
 from engine.serving.router import Answer, Asked, Decision
 from jobs.commands.sql import Views
@@ -147,6 +148,19 @@ def test_an_error_after_the_beginning_is_an_event(port: Port, engine: Stepper, t
         assert response.status_code == 400
 
 
+def test_a_fault_of_the_server_in_the_middle_is_its_own(port: Port, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def grow(events: ChatEvents, text: str) -> str:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(ChatEvents, "grow", grow)
+    with asked(port) as response:
+        stream = Stream(response)
+        stream.read()
+    assert stream.last["error"]["code"] == "internal_error" and not stream.is_done
+    assert rows(tmp_path, 1) == [{"status": 500, "error": "internal_error", "answer": None}]
+    assert port.app.in_flight == 0
+
+
 def test_a_stop_ends_no_stream(port: Port, engine: Stepper) -> None:
     engine.gate.clear()
     with asked(port) as response:
@@ -186,7 +200,7 @@ def test_nothing_is_sent_before_the_end_where_the_whole_answer_decides(port: Por
 
 def test_an_engine_in_a_process_of_its_own_gives_what_grows() -> None:
     request, sampling = Request(ASK["messages"], 0, 0.0), Sampling(max_tokens=64)
-    engine = EngineProcess(Stepper, 4)
+    engine = EngineProcess(Stepper, 4).ready()
     try:
         engine.add(Arrived("one", request, sampling, grows=True))
         told: list[Done | Grown] = []

@@ -1,8 +1,5 @@
 """Environment variables of a process with an engine."""
 
-import os
-from tempfile import gettempdir
-
 from engine.contract.profile import Pool
 
 # Variables that it needs before it imports torch.
@@ -13,10 +10,7 @@ ON_CPU = {
     "TORCHDYNAMO_DISABLE": "1",  # it would compile one function of vLLM's sampler: 14 s at each start for no gain
 }
 
-SERVER = {
-    "VLLM_XGRAMMAR_CACHE_MB": "64",  # most prompts of a server are new, and so are the grammars of their spans
-    "TORCHINDUCTOR_CACHE_DIR": f"{gettempdir()}/torchinductor-{os.getuid()}",  # outlives an engine's own temporary folder
-}
+SERVER = {"VLLM_XGRAMMAR_CACHE_MB": "64"}  # most prompts of a server are new, and so are the grammars of their spans
 
 
 def environment(pool: Pool) -> dict[str, str]:

@@ -15,6 +15,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -65,6 +66,7 @@ class EngineProcess:
         self.process = context.Process(target=serve, args=arguments, name="engine")
         self.close = weakref.finalize(self, _end, (self.pipe, self.waker, self.woken), self.process, scratch)
         atexit.register(self.close)  # runs before multiprocessing's own function at the exit, which waits for processes
+        resource_tracker.ensure_running()  # started with the first process, it would unblock the signals
         try:
             with _blocked(IGNORED):  # until the process ignores them
                 self.process.start()
@@ -82,6 +84,8 @@ class EngineProcess:
             ModelError: the engine cannot be loaded, or its process has ended.
         """
         try:
+            while not self._is_heard(TICK):
+                self.check()
             kind, value = self._receive()
         except EngineGone:
             self.close()
@@ -193,9 +197,9 @@ class EngineProcess:
         if not found:  # a process that it has started may hold the other end of the pipe, so that the pipe does not tell
             self.check()
 
-    def _is_heard(self) -> bool:
+    def _is_heard(self, seconds: float = 0.0) -> bool:
         try:
-            return self.pipe.poll()
+            return self.pipe.poll(seconds)
         except OSError:
             raise self._gone() from None
 

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 FAULTS = 3  # failures of the engine in a row, without a completed request between them, after which it is given up
 LOOK = 1.0  # seconds between two looks at the process of an idle engine
 
-
 FULL, LATE = "The queue is full.", "The queue is too long for the request's deadline."
 
 
@@ -140,9 +139,9 @@ class Worker:
             raise Busy(FULL if is_full else LATE, self.pace.retry_after(ahead))
 
     def _run(self) -> None:
-        if self.after:
-            self.after.loaded.wait()
         try:
+            while self.after and not self.is_stopping and not self.after.loaded.wait(LOOK):
+                pass
             batcher = self._load()
         except BaseException as error:
             if not self.is_stopping:
@@ -158,9 +157,14 @@ class Worker:
         self._close()
 
     def _load(self) -> Batcher:
+        if self.is_stopping:
+            raise Unavailable("stops")
         engine = self.load.engine()
         if isinstance(engine, EngineProcess):
-            self.process = engine
+            with self.changed:
+                self.process = engine
+                if self.is_stopping:
+                    engine.kill()
             engine.ready()
         for request in self.load.warm_up:
             engine.complete([request], self.load.sampling)

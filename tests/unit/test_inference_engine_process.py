@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,8 @@ from engine.inference.engine_child import REST
 from engine.inference.engine_process import EngineProcess
 from engine.serving.refusals import EngineFault
 from engine.serving.worker import Load, Worker
+from engine.storage.folder import Folder
+from engine.storage.local_copy import local_copy
 
 STEP = 0.02  # seconds of a step of a stand-in
 ASKED = Request([{"role": "user", "content": "Hello."}], 0, 0.0)
@@ -32,8 +33,10 @@ class Pairs:
 
     def __init__(self) -> None:
         self.at_once, self.waiting = 2, list[Arrived]()
-        self.file = Path(tempfile.mkdtemp(), "weights")
-        self.file.write_text("x")
+        remote = Folder("memory://release")
+        remote.write("weights", b"x")
+        folder, self.copy = local_copy(remote)
+        self.file = folder / "weights"
 
     def complete(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         raise NotImplementedError
@@ -122,7 +125,7 @@ def test_a_request_joins_while_the_engine_computes_another(monkeypatch: pytest.M
     file, _ = asyncio.run(run())
     assert Path(file).is_file()
     worker.stop(30)
-    assert not Path(file).parent.exists()  # temporary files are removed after the process
+    assert not Path(file).parent.exists()  # copies of remote folders are removed with the process
 
 
 class Steps(Pairs):
@@ -176,8 +179,17 @@ def test_a_fault_has_its_name_and_what_the_engine_started_ends_with_it() -> None
     assert worker.process
     [helper] = [each for each in psutil.Process(worker.process.process.pid).children() if each.name() == "sleep"]
     worker.process.process.kill()  # as the kernel does that lacks memory
-    until(lambda: not helper.is_running())
+    until(lambda: not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE)  # of an init that does not wait
     worker.stop(30)
+
+
+def test_a_worker_that_waits_for_another_one_stops_at_once_and_loads_nothing() -> None:
+    loaded = list[str]()
+    first = Worker(Load(Pairs, Sampling(), 2, 8))  # never started
+    second = Worker(Load(lambda: loaded.append("second") or Pairs(), Sampling(), 2, 8))
+    second.start(after=first)
+    second.stop(60)
+    assert not second.thread.is_alive() and not loaded and second.fault is None
 
 
 def test_an_engine_is_loaded_after_that_of_the_worker_before() -> None:

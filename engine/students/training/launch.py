@@ -1,5 +1,6 @@
 """Ray Train around the loop: one trainer per student and seed, several at the same time. A run resumes by its name."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -11,7 +12,16 @@ from typing import Any
 import ray
 import ray.train
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+    WorkerGroupError,
+)
 from ray.train.torch import TorchTrainer, get_device
 
 from engine.contract.profile import Pool
@@ -24,8 +34,10 @@ from engine.students.training.checkpoint_state import FILE, Progress
 from engine.students.training.progress_file import ProgressFile, ProgressReporter
 from engine.students.training.state import TrainSpec, WorkerContext
 
+log = logging.getLogger(__name__)
+
 POLL_SECONDS = 1.0
-RETRIES = 2  # of a worker group that died
+RETRIES = 2  # of a worker group that died, without a step further between
 
 
 @dataclass(frozen=True)
@@ -153,6 +165,22 @@ def _begin(plan: Planned, pool: Pool) -> Future[Checkpoint]:
 
 
 def _fit(plan: Planned, pool: Pool) -> Checkpoint:
+    """Train to the end. That workers are lost with their nodes ends it only if it gets no further in between."""
+    file, reached = ProgressFile(plan.location.storage, plan.location.name), -1
+    while True:
+        try:
+            return _attempt(plan, pool)
+        except WorkerGroupError as error:
+            snapshot = file.read()
+            step = snapshot.step if snapshot else -1
+            is_loss = all(isinstance(cause, ray.exceptions.RayActorError) for cause in error.worker_failures.values())
+            if step <= reached or not is_loss:
+                raise
+            reached = step
+            log.warning("student %s: workers were lost at step %d, it goes on from its last checkpoint", plan.spec.title, step)
+
+
+def _attempt(plan: Planned, pool: Pool) -> Checkpoint:
     spec, location = plan.spec, plan.location
     path, filesystem = storage(location)
     trainer = TorchTrainer(

@@ -26,10 +26,10 @@ from tests.line import kills_world as world
 ROOT = Path(__file__).parents[2]
 CONTRACT = str(ROOT / "tests/line/tiny.yaml")
 PLAN = {"dataset": 4, "students": 8, "reports": 8}
-"""Job -> how often a node is killed in it."""
+"""Job -> how often a node is killed in it, at most."""
 WORK = {"dataset": "", "students": "RayTrainWorker", "reports": "Evaluator"}
 """Job -> what the title of a process says that works on it; "": any task."""
-STEPS = 60
+STEPS, FURTHER = 120, 10  # steps of the training, and how many it makes between two kills
 PATIENCE = 300.0  # seconds for what is awaited
 pytestmark = [
     pytest.mark.chaos,
@@ -134,10 +134,22 @@ class Runs:
             try:
                 while self.kills[job] < most and self.site.kill(driver, WORK[job], rng):
                     self.kills[job] += 1
-                    time.sleep(rng.uniform(2, 12))
+                    self._wait(driver, rng, self._step() + FURTHER if job == "students" else None)
                 self.site.finish(driver)
             finally:
                 driver.kill()
+
+    def _step(self) -> int:
+        """Return the step that the training of the broken run has reached."""
+        run = Folder(self.broken)
+        found = [name for name in run.files() if name.endswith("snapshot.json")]
+        return max((json.loads(run.read(name))["step"] for name in found), default=0)
+
+    def _wait(self, driver: subprocess.Popen[bytes], rng: random.Random, step: int | None) -> None:
+        """Wait for some seconds, or until the training is at `step`: one whose nodes die before it gets further is given up."""
+        end = time.monotonic() + (rng.uniform(2, 12) if step is None else PATIENCE)
+        while time.monotonic() < end and driver.poll() is None and (step is None or self._step() < step):
+            time.sleep(0.5)
 
     def both(self, job: str) -> tuple[Artifact, Artifact]:
         """Return the artifact of `job` in each."""

@@ -142,7 +142,7 @@ class Runs:
     def _step(self) -> int:
         """Return the step that the training of the broken run has reached."""
         run = Folder(self.broken)
-        found = [name for name in run.files() if name.endswith("snapshot.json")]
+        found = [name for name in run.files() if name.endswith("/snapshot.json")]  # not the one of Ray Train
         return max((json.loads(run.read(name))["step"] for name in found), default=0)
 
     def _wait(self, driver: subprocess.Popen[bytes], rng: random.Random, step: int | None) -> None:

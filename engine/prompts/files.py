@@ -13,6 +13,7 @@ from engine.readers import formats
 from engine.readers.columns import NOWHERE, did_you_mean, names_in, value_of
 from engine.readers.paths import ACCEPTED, DataFile, data_files, format_of
 from engine.readers.raw import RawRow, every
+from engine.retry import with_retries
 
 HEAD = 1_000  # rows of a source that are read here; a column that none of them has may be in a later one
 
@@ -160,7 +161,7 @@ def column_names(files: list[SourceFile]) -> set[str]:
 
 def _size(url: str) -> int:
     fs, inside = fsspec.url_to_fs(url)
-    return fs.size(inside) or 0
+    return with_retries(url, lambda: fs.size(inside)) or 0
 
 
 def _check(files: list[DataFile], section: Source | Holdout) -> None:

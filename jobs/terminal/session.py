@@ -1,9 +1,11 @@
 """Ray around a command: a log file for the output of Ray and vLLM, and errors that say how to go on."""
 
 import signal
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
+from threading import Thread
 from types import FrameType
 from typing import NoReturn
 
@@ -103,7 +105,8 @@ def ray_session(work: Workspace, console: Console, *, at_once: bool = True) -> I
                     from engine.distributed.session import session  # Ray takes a second to import, and its notices go to the log
 
                     stack.enter_context(session(work.profile))
-                    stack.enter_context(sigterm_as_interrupt())  # Ray has set a handler that raises SystemExit
+                    # Ray has set a handler that raises SystemExit
+                    stack.enter_context(sigterm_as_interrupt(partial(_finish_batches, console)))
 
                 if at_once:
                     start()
@@ -119,11 +122,27 @@ def ray_session(work: Workspace, console: Console, *, at_once: bool = True) -> I
             raise failure from error
 
 
+def _finish_batches(console: Console) -> None:
+    """Let the actors finish the batches that are being paid for, and begin no others."""
+    if "ray" not in sys.modules:
+        return
+    from engine.distributed.drain import finish_batches
+
+    console.log("SIGTERM: finishing the batches in flight; again: stop at once")
+    if busy := finish_batches():
+        console.log(f"{busy} batches were not finished in time: they are paid again")
+
+
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does."""
+def sigterm_as_interrupt(before_end: Callable[[], None] | None = None) -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does, after `before_end`; a second one does not wait for it."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if before_end:
+            waiting = Thread(target=before_end, daemon=True)  # a thread: this one may hold a lock of Ray's
+            waiting.start()
+            waiting.join()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -12,11 +12,15 @@ from test_contract_url import ask
 from typer.testing import CliRunner
 
 from engine import retry
+from engine.contract.models import FakeModel
+from engine.contract.profile import Pool
 from engine.errors import InputError, StorageError, StoreUnreachable
+from engine.inference.client import Batch, ClientSpec, ModelClient
 from engine.inference.ledger import Ledger
+from engine.inference.token_budget import TokenUsage
 from engine.readers.formats import read
 from engine.readers.paths import data_files
-from engine.rows import PROMPT
+from engine.rows import PROMPT, content_id
 from engine.storage.folder import Folder
 from engine.storage.identity import file_identities
 from engine.storage.local_copy import local_copy
@@ -230,6 +234,44 @@ def test_a_write_that_is_cut_off_leaves_the_old_file_or_the_new_one(store, netwo
     network.set("open")
     assert store.read("a/x.bin") in (DATA, new)
     assert store.files() == ["a/x.bin"]
+
+
+def client(store):
+    spec = ClientSpec(FakeModel(type="fake"), Pool(), None, store / "paid", store / "in-flight", store / "budget", payee="p")
+    schema = pa.schema([("prompt_id", pa.string()), ("key", pa.string()), ("text", pa.string())])
+    return ModelClient(spec, schema, prompt_id=content_id, crashed=lambda text: {"text": "crashed"})
+
+
+def answer(one, texts, asked, network, cut=False):
+    """Answer `texts` in batches of two; with `cut` the network goes while the second batch is asked."""
+
+    def call(engine, batch):
+        asked.append(list(batch))
+        if cut and len(asked) == 2:
+            network.set("refused")
+        return Batch([{"text": text.upper()} for text in batch], TokenUsage(len(batch), 1, 1), [False] * len(batch))
+
+    with one.block(map(content_id, texts)):
+        return {key: row["text"] for key, row in one.answer({text: text for text in texts}, call, batch=2).items()}
+
+
+def test_a_batch_that_cannot_be_recorded_for_a_while_is_asked_once(store, network, monkeypatch):
+    asked = []
+    mend_after(network, 3, monkeypatch)
+    assert answer(client(store), "abcdef", asked, network, cut=True) == {key: key.upper() for key in "abcdef"}
+    assert asked == [["a", "b"], ["c", "d"], ["e", "f"]] and len(network.pauses) >= 3
+
+
+def test_a_batch_that_cannot_be_recorded_at_all_stops_the_run_and_only_it_is_paid_again(store, network, monkeypatch):
+    monkeypatch.setattr(retry, "LIMIT", 0.0)
+    asked = []
+    with pytest.raises(StoreUnreachable, match=f"{store}/"):  # and the process lives: it was no crash of the engine
+        answer(client(store), "abcdef", asked, network, cut=True)
+    assert asked == [["a", "b"], ["c", "d"]]
+    network.set("open")
+    asked.clear()
+    assert answer(client(store), "abcdef", asked, network) == {key: key.upper() for key in "abcdef"}
+    assert asked == [["c", "d"], ["e", "f"]]
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""Actors that begin no other batch: of a node that is drained, and of a run that gets SIGTERM. What they work on they finish.
+
+A provider that takes a machine back says so seconds or minutes before; what hears it tells Ray (`ray drain-node`, the autoscaler).
+Ray Data then gives the actors of that node no more batches, but one is waiting at each actor by then. The actor gives it back: it
+ends, and Ray restarts it, with that batch, on another node. So it does between the paid batches of one block, of which the finished
+ones are in the ledger. So a batch that is being paid for is finished, and none is begun that the end of the node would make us pay
+twice.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray._private.state import state
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists, _internal_kv_list, _internal_kv_put
+
+from engine.safe_points import at_safe_points
+
+log = logging.getLogger(__name__)
+
+FINISH_SECONDS = 45.0  # for which a run that gets SIGTERM waits for its batches; `rayleigh submit --stop` allows 60
+POLL_SECONDS = 0.2
+SPACE = "rayleigh"  # of Ray's key-value store, by which driver and actors of all nodes know of each other
+
+
+def careful(op: type[Callable[[pa.Table], Any]]) -> type:
+    """Return `op`, a class of actors, as one of the same name that begins no batch on a node that is drained, or after a stop."""
+
+    class Careful(op):
+        def __call__(self, rows: pa.Table) -> pa.Table | Iterator[pa.Table]:
+            at_safe_points(_check)
+            _check()
+            key = _busy_key()
+            _internal_kv_put(key, b"1", namespace=SPACE)
+            try:
+                result = super().__call__(rows)
+                return result if isinstance(result, pa.Table) else list(result)  # pyright: ignore[reportReturnType]
+            finally:
+                _internal_kv_del(key, namespace=SPACE)
+
+    Careful.__name__, Careful.__qualname__, Careful.__doc__ = op.__name__, op.__qualname__, op.__doc__
+    return Careful
+
+
+def draining() -> dict[str, int]:
+    """Return the id of each node that is drained -> when it ends, in milliseconds since 1970; 0: not known."""
+    return state.get_draining_nodes()  # no public function returns it
+
+
+def finish_batches(seconds: float = FINISH_SECONDS) -> int:
+    """Let the actors of this driver begin no batch, and wait, at most `seconds`, until they have finished theirs.
+
+    Returns:
+        How many have not.
+    """
+    if not ray.is_initialized():
+        return 0
+    job = ray.get_runtime_context().get_job_id()
+    _internal_kv_put(f"stop:{job}", b"1", namespace=SPACE)
+    end = time.monotonic() + seconds
+    while (busy := len(_internal_kv_list(f"busy:{job}:", namespace=SPACE))) and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+    return busy
+
+
+def _busy_key() -> str:
+    """Return the key that is set while this actor works. A killed actor, which keeps its id, clears it when it works again."""
+    context = ray.get_runtime_context()
+    return f"busy:{context.get_job_id()}:{context.get_actor_id()}"
+
+
+def _check() -> None:
+    """End this process if its node is drained; if the run is stopped, wait for the end, which the driver brings."""
+    context = ray.get_runtime_context()
+    if context.get_node_id() in draining():
+        log.warning("node %s is drained: this actor gives its batch back, and goes on elsewhere", context.get_node_id())
+        os.kill(os.getpid(), signal.SIGKILL)  # Ray restarts no actor that ends by itself
+    while _internal_kv_exists(f"stop:{context.get_job_id()}", namespace=SPACE):
+        _internal_kv_del(_busy_key(), namespace=SPACE)
+        time.sleep(POLL_SECONDS)

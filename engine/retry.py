@@ -5,6 +5,7 @@ requests, takes minutes. Only what the network or a busy store causes is waited 
 raised at once.
 """
 
+import asyncio
 import errno
 import io
 import logging
@@ -23,6 +24,7 @@ T = TypeVar("T")
 LIMIT = 300.0  # seconds for which a store is called again that this process has reached before
 FIRST_LIMIT = 60.0  # seconds for one that it has not reached yet: the address may be wrong
 PAUSE, LONGEST = 1.0, 30.0  # seconds between two calls: doubled each time, at random between half and all of it
+SEND_SECONDS = 60.0
 BUFFER = 2**20  # bytes read at once
 ATTEMPTS = 2  # at least: one call of a slow store may take longer than the limit
 
@@ -91,13 +93,13 @@ def is_lost(error: BaseException) -> bool:
     """Return whether the network or a busy store caused `error`, so that the same call may succeed later."""
     if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError)):
         return False
+    if any(isinstance(error, kind) for module, names in LOST.items() for kind in _kinds(module, names)):
+        return True
     if (status := _status(error)) is not None:
         return status in STATUSES
     if isinstance(error, (ConnectionError, TimeoutError)):
         return True
-    if isinstance(error, OSError) and error.errno in ERRNOS:
-        return True
-    return any(isinstance(error, kind) for module, names in LOST.items() for kind in _kinds(module, names))
+    return isinstance(error, OSError) and error.errno in ERRNOS
 
 
 def _kinds(module: str, names: tuple[str, ...]) -> list[type]:
@@ -120,6 +122,29 @@ def _status(error: BaseException) -> int | None:
 
 def _text(error: BaseException) -> str:
     return (str(error) or type(error).__name__).strip().rstrip(".")
+
+
+def send(fs: Any, path: str, data: bytes, **options: str) -> None:
+    """Write `data` as the file `path` of the fsspec file system `fs`; see its `pipe_file` for `options`.
+
+    Raises:
+        TimeoutError: it takes longer than SEND_SECONDS and a second for each MiB. aiohttp's own timeout begins when all is sent, so
+            a client sends forever to a network that takes nothing, or a store that does not answer `Expect: 100-continue`.
+        OSError: it cannot be written.
+    """
+    if not fs.async_impl:
+        fs.pipe_file(path, data, **options)
+        return
+    seconds = SEND_SECONDS + len(data) / 2**20
+    sending = asyncio.run_coroutine_threadsafe(fs._pipe_file(path, data, **options), fs.loop)
+    try:
+        sending.result(seconds)
+    except TimeoutError:
+        if sending.done():
+            raise
+        raise TimeoutError(f"it took nothing for {seconds:.0f} s") from None
+    finally:
+        sending.cancel()  # else it could overwrite, late, what is written next
 
 
 class _Reader(io.RawIOBase):

@@ -32,14 +32,14 @@ def careful(op: type[Callable[[pa.Table], Any]]) -> type:
     """Return `op`, a class of actors, as one of the same name that begins no batch on a node that is drained, or after a stop."""
 
     class Careful(op):
-        def __call__(self, rows: pa.Table) -> pa.Table | Iterator[pa.Table]:
+        def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
             at_safe_points(_check)
             _check()
             key = _busy_key()
             _internal_kv_put(key, b"1", namespace=SPACE)
             try:
                 result = super().__call__(rows)
-                return result if isinstance(result, pa.Table) else list(result)  # pyright: ignore[reportReturnType]
+                yield from [result] if isinstance(result, pa.Table) else result
             finally:
                 _internal_kv_del(key, namespace=SPACE)
 

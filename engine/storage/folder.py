@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import StorageError
 from engine.records.record import FileEntry
-from engine.retry import open_reader, with_retries
+from engine.retry import open_reader, send, with_retries
 
 T = TypeVar("T")
 CHUNK = 2**22  # bytes read at once
@@ -149,7 +149,7 @@ class Folder:
     def _upload(self, target: str, data: bytes) -> None:
         if self.url.partition("://")[0] not in BUCKETS:
             self.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-        self.fs.pipe_file(target, data)
+        send(self.fs, target, data)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write `data` as the new file `name`, whole and durably; return False if there is another. Of several writers one wins.
@@ -163,7 +163,7 @@ class Folder:
         target = self._path_of(name)
         try:
             if not self.is_local:
-                self.with_retries(name, lambda: self.fs.pipe_file(target, data, mode="create"))
+                self.with_retries(name, lambda: send(self.fs, target, data, mode="create"))
                 return True
             part = f"{name}.{uuid.uuid4().hex[:8]}.part"
             self.write(part, data, durable=True)

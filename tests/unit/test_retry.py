@@ -62,6 +62,7 @@ def store(network, tmp_path, monkeypatch):
     network.pauses = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(S3FileSystem, "retries", 1)
+    monkeypatch.setattr(retry, "SEND_SECONDS", 0.5)
     monkeypatch.setattr(retry, "_reached", set())
     monkeypatch.setattr(retry, "_given_up", set())
     monkeypatch.setattr(retry, "sleep", network.pauses.append)
@@ -205,7 +206,7 @@ def test_a_source_that_cannot_be_reached_is_not_taken_for_missing(store, network
     with pytest.raises(StoreUnreachable):
         file_identities([url], root=".")
     network.set("open")
-    with pytest.raises(InputError, match="found nothing"):
+    with pytest.raises(InputError, match="found no file"):
         data_files(f"{store}/nothing.jsonl")
 
 
@@ -302,14 +303,14 @@ def test_a_run_whose_store_is_lost_stops_with_its_name_and_a_rerun_goes_on(contr
     ask("run", contract, f"{store}/calm", "--until", "prompts")
     monkeypatch.setattr(retry, "LIMIT", 0.0)
     stops = 0
-    for connections in range(1, 60, 7):
+    for connections in (1, 8, 20, 40, 70, 110, 10_000):
         network.cut_after(connections)
         result = CliRunner().invoke(app, ["run", contract, f"{store}/run", "--until", "prompts"])
         network.set("open")
         if result.exit_code == 0:
             break
         stops += 1
-        assert result.exit_code == 1 and f"StoreUnreachable: {store}" in result.stderr, result.stderr
+        assert result.exit_code == 1 and f"{store}" in result.stderr and "store cannot be reached" in result.stderr, result.stderr
         assert "run again" in result.stderr and "Traceback" not in result.stderr
     assert stops >= 2
     assert prompts(store, "run") == prompts(store, "calm")

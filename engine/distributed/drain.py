@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +29,7 @@ POLL_SECONDS = 0.5
 SPACE = "rayleigh"  # of Ray's key-value store, by which driver and actors of all nodes know of each other
 
 
-def careful(op: type[Callable[[pa.Table], Any]]) -> type:
+def careful(op: Any) -> type:
     """Return `op`, a class of actors, as one of the same name that begins no batch on a node that is drained, or after a stop."""
 
     class Careful(op):

@@ -27,6 +27,7 @@ class Network:
         self.requests_left: int | None = None
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._changing = threading.RLock()
         self._listener: socket.socket | None = None
         self._listen(0)
         assert self._listener
@@ -34,20 +35,22 @@ class Network:
 
     def set(self, mode: Mode, failures: int | None = None) -> None:
         """Change what becomes of connections; those that are open are reset."""
-        self.failures, self.mode, self.requests_left = failures, mode, None
-        if mode == "refused":
-            self._close()
-        elif not self._listener:
-            self._listen(self.port)
-        with self._lock:
-            live, self._sockets = self._sockets, set()
-        for each in live:
-            _reset(each)
+        with self._changing:
+            self.failures, self.mode, self.requests_left = failures, mode, None
+            if mode == "refused":
+                self._close()
+            elif not self._listener:
+                self._listen(self.port)
+            with self._lock:
+                live, self._sockets = self._sockets, set()
+            for each in live:
+                _reset(each)
 
     def cut_after(self, requests: int) -> None:
         """Be open for so many more requests, and then refuse everything."""
-        self.set("open")
-        self.requests_left = requests
+        with self._changing:
+            self.set("open")
+            self.requests_left = requests
 
     def close(self) -> None:
         """Refuse everything from now on."""
@@ -88,6 +91,17 @@ class Network:
             self.connections += 1
             return self.mode
 
+    def _is_last(self) -> bool:
+        """Count a request; return whether it is one too many, and cut the network then."""
+        with self._changing:
+            if self.requests_left is None:
+                return False
+            self.requests_left -= 1
+            if self.requests_left < 0:
+                self.set("refused")
+                return True
+            return False
+
     def _serve(self, client: socket.socket, mode: str) -> None:
         with self._lock:
             self._sockets.add(client)
@@ -109,11 +123,8 @@ class Network:
         """Forward what a client sends; the first request too many cuts the network."""
         with suppress(OSError):
             while data := client.recv(65536):
-                if self.requests_left is not None and data.split(b" ", 1)[0] in VERBS:
-                    self.requests_left -= 1
-                    if self.requests_left < 0:
-                        self.set("refused")
-                        return
+                if data.split(b" ", 1)[0] in VERBS and self._is_last():
+                    return
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)
 

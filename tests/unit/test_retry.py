@@ -44,9 +44,9 @@ def network():
     before, found = fsspec.config.conf.get("s3"), Network(server.get_host_and_port()[1])
     fsspec.config.conf["s3"] = {
         "endpoint_url": f"http://127.0.0.1:{found.port}", "key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"},
-        "config_kwargs": {"retries": {"max_attempts": 0}, "read_timeout": 0.2},
+        "config_kwargs": {"retries": {"max_attempts": 0}},
     }  # fmt: skip
-    fsspec.filesystem("s3").mkdir("bucket", create_parents=True, region_name="eu-west-1")
+    fsspec.filesystem("s3", config_kwargs={}).mkdir("bucket", create_parents=True, region_name="eu-west-1")
     yield found
     found.close()
     fsspec.config.conf.pop("s3")
@@ -62,7 +62,6 @@ def store(network, tmp_path, monkeypatch):
     network.pauses = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(S3FileSystem, "retries", 1)
-    monkeypatch.setattr(retry, "SEND_SECONDS", 0.5)
     monkeypatch.setattr(retry, "_reached", set())
     monkeypatch.setattr(retry, "_given_up", set())
     monkeypatch.setattr(retry, "sleep", network.pauses.append)
@@ -114,10 +113,15 @@ CALLS = {
     ("call", "mode"),
     [
         *((call, "refused") for call in CALLS),
-        *((call, mode) for call in ("read", "files", "write", "create", "shard", "source") for mode in ("torn", "busy", "silent")),
+        *((call, mode) for call in ("read", "files", "write", "create", "shard", "source") for mode in ("torn", "busy")),
+        *((call, "silent") for call in ("read", "files", "write")),
     ],
 )
 def test_a_call_during_a_cut_gives_what_it_gives_without(call, mode, store, network, monkeypatch):
+    if mode == "silent":  # its clients wait less; what is late by chance is repeated
+        monkeypatch.setitem(fsspec.config.conf["s3"], "config_kwargs", {"retries": {"max_attempts": 0}, "read_timeout": 0.5})
+        monkeypatch.setattr(retry, "SEND_SECONDS", 0.5)
+        store = Folder(str(store))
     calm = store / "calm"
     calm.write("a/x.bin", DATA)
     expected = CALLS[call](calm)
@@ -291,12 +295,10 @@ def prompts(store, name):
 
 def test_a_run_whose_store_fails_again_and_again_ends_as_one_without_failures(contract, store, network):
     ask("run", contract, f"{store}/calm", "--until", "prompts")
-    for mode in ("busy", "torn"):
-        network.set(mode, failures=6)
-        network.torn_after = 200
-        ask("run", contract, f"{store}/{mode}", "--until", "prompts")
-        assert network.pauses and prompts(store, mode) == prompts(store, "calm")
-        network.pauses.clear()
+    network.torn_after = 200
+    network.set("torn", failures=6)
+    ask("run", contract, f"{store}/torn", "--until", "prompts")
+    assert network.pauses and prompts(store, "torn") == prompts(store, "calm")
 
 
 def test_a_run_whose_store_is_lost_stops_with_its_name_and_a_rerun_goes_on(contract, store, network, monkeypatch):
@@ -312,5 +314,5 @@ def test_a_run_whose_store_is_lost_stops_with_its_name_and_a_rerun_goes_on(contr
         stops += 1
         assert result.exit_code == 1 and f"{store}" in result.stderr and "store cannot be reached" in result.stderr, result.stderr
         assert "run again" in result.stderr and "Traceback" not in result.stderr
-    assert stops >= 2
+    assert stops >= 2 and result.exit_code == 0, result.output
     assert prompts(store, "run") == prompts(store, "calm")

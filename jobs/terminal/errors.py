@@ -2,6 +2,7 @@
 
 import errno
 import re
+from collections.abc import Iterator
 
 from engine import errors
 from engine.errors import RayleighError, StorageError
@@ -50,8 +51,11 @@ def _raised(text: str) -> Exception | None:
 
 
 def _shortage(error: Exception) -> Exception | None:
-    """Return what `error` says is full: a disk, the object store of a node, its memory."""
-    text = f"{type(error).__name__}: {error}"
+    """Return what `error` says is full: a disk, the object store of a node, its memory.
+
+    On a full disk Ray's own log fails, too, while it writes what was wrong: that is an error before it.
+    """
+    text = "\n".join(f"{type(each).__name__}: {each}" for each in _chain(error))
     for kind, advice in SHORTAGES.items():
         if re.search(rf"\b{kind}\b", text):
             node = NODE.search(text)
@@ -61,3 +65,14 @@ def _shortage(error: Exception) -> Exception | None:
     if match := FULL.search(text):
         return StorageError(f"the disk of a node is full: {match[1]}. Make room there. {KEPT}")
     return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error`, and those that it came from or that were being handled when it was raised; both, for Ray Data sets a cause."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop(0)
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += filter(None, (each.__cause__, each.__context__))

@@ -43,3 +43,13 @@ def test_other_errors_stay(error):
 def test_a_worker_that_lost_its_store_is_no_bug():
     found = unwrap_error(RuntimeError(WORKER.format(raised="engine.errors.StoreUnreachable: s3://b/x: cannot be reached\n\nThe")))
     assert type(found) is StoreUnreachable and str(found) == "s3://b/x: cannot be reached"
+
+
+def test_what_was_full_is_found_behind_a_log_that_could_not_be_written():
+    try:
+        try:
+            raise OutOfDiskError("Local disk is full")
+        except OutOfDiskError:
+            raise OSError(errno.ENOSPC, "No space left on device")  # noqa: B904
+    except OSError as error:
+        assert "object store is full, and so is the disk" in str(unwrap_error(error))

@@ -55,9 +55,9 @@ def _shortage(error: Exception) -> Exception | None:
 
     On a full disk Ray's own log fails, too, while it writes what was wrong: that is an error before it.
     """
-    text = "\n".join(f"{type(each).__name__}: {each}" for each in _chain(error))
+    text = "\n".join(f"{_name(type(each))}: {each}" for each in _chain(error))
     for kind, advice in SHORTAGES.items():
-        if re.search(rf"\b{kind}\b", text):
+        if re.search(rf"\bray\.exceptions\.{kind}\b", text):  # torch has an OutOfMemoryError, too: of a GPU
             node = NODE.search(text)
             return StorageError(f"{f'node {node[1]}' if node else 'a node'}: {advice} {KEPT}")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -65,6 +65,11 @@ def _shortage(error: Exception) -> Exception | None:
     if match := FULL.search(text):
         return StorageError(f"the disk of a node is full: {match[1]}. Make room there. {KEPT}")
     return None
+
+
+def _name(kind: type) -> str:
+    """Return the name of a class as a traceback writes it."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -13,6 +13,14 @@ WORKER = "ray::map() (pid=7, ip=10.0.0.3)\n  File x, line 1\n{raised}"
 class OutOfDiskError(Exception):
     """As Ray's own, of whose name and text alone is made use."""
 
+    __module__ = "ray.exceptions"
+
+
+class OutOfMemoryError(RuntimeError):
+    """As that of torch, which is of a GPU."""
+
+    __module__ = "torch"
+
 
 @pytest.mark.parametrize(
     ("error", "words"),
@@ -35,7 +43,18 @@ def test_what_is_full_is_said_with_the_way_out(error, words):
     assert found.__notes__ == ["This ended the job dataset."]
 
 
-@pytest.mark.parametrize("error", [ValueError("OutOfRange"), OSError(errno.EIO, "bad disk"), InputError("x"), KeyError("memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("OutOfRange"),
+        OSError(errno.EIO, "bad disk"),
+        InputError("x"),
+        KeyError("memory"),
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+        RuntimeError(WORKER.format(raised="torch.OutOfMemoryError: CUDA out of memory.")),
+        RuntimeError(WORKER.format(raised="torch.cuda.OutOfMemoryError: CUDA out of memory.")),
+    ],
+)
 def test_other_errors_stay(error):
     assert unwrap_error(error) is error
 

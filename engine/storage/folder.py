@@ -79,6 +79,8 @@ class Folder:
         Raises:
             StoreUnreachable: the store cannot be reached.
         """
+        if self.is_local:
+            return self.fs.exists(self._path_of(name))
 
         def ask() -> bool:
             self.fs.invalidate_cache()
@@ -212,7 +214,7 @@ class Folder:
 
         try:
             found = self.with_retries("", paths)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise StorageError(f"{self}: cannot be listed: {error}. Check the folder, and the rights to it.") from None

@@ -11,7 +11,9 @@ import io
 import logging
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic, sleep
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ T = TypeVar("T")
 LIMIT = 300.0  # seconds for which a store is called again that this process has reached before
 FIRST_LIMIT = 60.0  # seconds for one that it has not reached yet: the address may be wrong
 PAUSE, LONGEST = 1.0, 30.0  # seconds between two calls: doubled each time, at random between half and all of it
-SEND_SECONDS = 60.0
+SEND_SECONDS, SLOWEST = 60.0, 2**16  # an upload may take so long, and a second more for so many bytes
 BUFFER = 2**20  # bytes read at once
 ATTEMPTS = 2  # at least: one call of a slow store may take longer than the limit
 
@@ -47,19 +49,40 @@ CLIENTS = ("botocore", "aiobotocore", "aiohttp", "requests", "urllib3", "google"
 
 _reached: set[str] = set()
 _given_up: set[str] = set()
+_is_waited_for = ContextVar("_is_waited_for", default=True)
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Call each store once in this context: somebody waits for a page, or asks again by himself."""
+    token = _is_waited_for.set(False)
+    try:
+        yield
+    finally:
+        _is_waited_for.reset(token)
+
+
+def is_reached(url: str) -> bool:
+    """Return whether this process has reached the store at `url`."""
+    return _store(url) in _reached
+
+
+def mark_reached(url: str) -> None:
+    """Let the store at `url`, which another process of this run has reached, be waited for as one that this process has reached."""
+    _reached.add(_store(url))
 
 
 def with_retries(url: str, call: Callable[[], T]) -> T:
     """Return what `call`, which uses the store at `url`, returns. It is repeated while the store cannot be reached.
 
-    A store that was given up is not waited for again by this process, until a call succeeds.
+    A store that was given up is not waited for again by this process, until a call succeeds; nor is any in `no_waiting`.
 
     Raises:
         StoreUnreachable: the store cannot be reached.
         StorageError: its client refuses the call, such as without keys.
         OSError: the call failed for another reason, such as a missing file.
     """
-    store = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    store = _store(url)
     began, attempts, pause = monotonic(), 0, PAUSE
     while True:
         attempts += 1
@@ -72,8 +95,10 @@ def with_retries(url: str, call: Callable[[], T]) -> T:
                 raise
             seconds = monotonic() - began
             limit = LIMIT if store in _reached else FIRST_LIMIT
-            if store in _given_up or (seconds >= limit and attempts >= ATTEMPTS):
+            is_over = seconds >= limit and attempts >= ATTEMPTS
+            if is_over:
                 _given_up.add(store)
+            if is_over or store in _given_up or not _is_waited_for.get():
                 raise StoreUnreachable(
                     f"{url}: the store cannot be reached: {attempts} attempts in {seconds:.0f} s, the last: {_text(error)}. Check "
                     "the network, the endpoint and the store; then run again."
@@ -89,16 +114,20 @@ def with_retries(url: str, call: Callable[[], T]) -> T:
         pause = min(2 * pause, LONGEST)
 
 
+def _store(url: str) -> str:
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+
 def is_lost(error: BaseException) -> bool:
     """Return whether the network or a busy store caused `error`, so that the same call may succeed later."""
     if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError)):
         return False
     if any(isinstance(error, kind) for module, names in LOST.items() for kind in _kinds(module, names)):
         return True
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True  # before the status: that of S3's RequestTimeout is 400
     if (status := _status(error)) is not None:
         return status in STATUSES
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
     return isinstance(error, OSError) and error.errno in ERRNOS
 
 
@@ -128,21 +157,22 @@ def send(fs: Any, path: str, data: bytes, **options: str) -> None:
     """Write `data` as the file `path` of the fsspec file system `fs`; see its `pipe_file` for `options`.
 
     Raises:
-        TimeoutError: it takes longer than SEND_SECONDS and a second for each MiB. aiohttp's own timeout begins when all is sent, so
-            a client sends forever to a network that takes nothing, or a store that does not answer `Expect: 100-continue`.
+        TimeoutError: it takes longer than SEND_SECONDS and a second for each SLOWEST bytes. aiohttp's own timeout begins when all
+            is sent, so a client sends forever to a network that takes nothing, or a store that does not answer `Expect:
+            100-continue`.
         OSError: it cannot be written.
     """
     if not fs.async_impl:
         fs.pipe_file(path, data, **options)
         return
-    seconds = SEND_SECONDS + len(data) / 2**20
+    seconds = SEND_SECONDS + len(data) / SLOWEST
     sending = asyncio.run_coroutine_threadsafe(fs._pipe_file(path, data, **options), fs.loop)
     try:
         sending.result(seconds)
     except TimeoutError:
         if sending.done():
             raise
-        raise TimeoutError(f"it took nothing for {seconds:.0f} s") from None
+        raise TimeoutError(f"not sent within {seconds:.0f} s") from None
     finally:
         sending.cancel()  # else it could overwrite, late, what is written next
 

@@ -65,15 +65,17 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
         fs, inside = fsspec.url_to_fs(full)
         inside = inside if is_url else full.rstrip("/") or "/"  # fsspec does not keep a link's own name everywhere
 
-        def look() -> tuple[bool, tuple[str, list[str]]]:
+        def look() -> tuple[bool, str, list[str], str]:
             is_single = fs.exists(inside) and not fs.isdir(inside)
-            return is_single, _listed(fs, inside, inside if is_url or os.path.isabs(written) else written)
+            stem, names = _listed(fs, inside, inside if is_url or os.path.isabs(written) else written)
+            # here: over HTTP, what cannot be reached does not exist for fsspec, and only `isdir` raises an error
+            return is_single, stem, names, "" if names else _nothing(path, full, fs, inside)
 
-        is_single, (stem, names) = with_retries(full, look) if is_url else look()
+        is_single, stem, names, nothing = with_retries(full, look) if is_url else look()
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"source {path}: {full} cannot be reached: {error}.") from None
     if not names:
-        raise InputError(_nothing(path, full, fs, inside))
+        raise InputError(nothing)
     outside = _outside(fs, root, written, inside)
     files = []
     for name in names:

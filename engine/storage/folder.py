@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import StorageError
 from engine.records.record import FileEntry
-from engine.retry import open_reader, send, with_retries
+from engine.retry import is_reached, mark_reached, open_reader, send, with_retries
 
 T = TypeVar("T")
 CHUNK = 2**22  # bytes read at once
@@ -40,8 +40,8 @@ class Folder:
         self.path = path.rstrip("/")
         self.url = str(url).rstrip("/")
 
-    def __reduce__(self) -> tuple[type["Folder"], tuple[str]]:
-        return Folder, (self.url,)
+    def __reduce__(self) -> tuple[Callable[[str, bool], "Folder"], tuple[str, bool]]:
+        return _unpickled, (self.url, is_reached(self.url))
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(f"{self.url}/{name}")
@@ -247,6 +247,13 @@ class Folder:
 
     def _path_of(self, name: str) -> str:
         return f"{self.path}/{name}" if name else self.path
+
+
+def _unpickled(url: str, is_reached: bool) -> Folder:
+    """Return the folder at `url`; a worker that starts while its store is away knows by `is_reached` that the address is right."""
+    if is_reached:
+        mark_reached(url)
+    return Folder(url)
 
 
 def _sync(path: str) -> None:

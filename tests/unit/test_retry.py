@@ -1,13 +1,22 @@
 """Stores behind a network that breaks: what is repeated and for how long, and what is said and kept when it is given up."""
 
+import asyncio
 import errno
 import json
+import pickle
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import fsspec
+import httpx
 import pyarrow as pa
 import pytest
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
+from s3fs.errors import translate_boto_error
 from test_contract_url import ask
 from typer.testing import CliRunner
 
@@ -28,6 +37,10 @@ from engine.storage.shards import read_shard, write_shard
 from engine.storage.sums import file_entries
 from jobs import workspace as workspaces
 from jobs.cli import app
+from jobs.commands.serve_follow import ChampionOf
+from jobs.view.app import Settings, application
+from jobs.view.found import lines
+from jobs.view.sources import Sources
 from tests.network import Network
 from tests.unit.made_run import workspace
 
@@ -121,6 +134,7 @@ def test_a_call_during_a_cut_gives_what_it_gives_without(call, mode, store, netw
     if mode == "silent":  # its clients wait less; what is late by chance is repeated
         monkeypatch.setitem(fsspec.config.conf["s3"], "config_kwargs", {"retries": {"max_attempts": 0}, "read_timeout": 0.5})
         monkeypatch.setattr(retry, "SEND_SECONDS", 0.5)
+        monkeypatch.setattr(retry, "SLOWEST", 2**20)
         store = Folder(str(store))
     calm = store / "calm"
     calm.write("a/x.bin", DATA)
@@ -212,6 +226,97 @@ def test_a_source_that_cannot_be_reached_is_not_taken_for_missing(store, network
     network.set("open")
     with pytest.raises(InputError, match="found no file"):
         data_files(f"{store}/nothing.jsonl")
+
+
+@pytest.fixture
+def website(tmp_path):
+    """A network in front of a web server that shows `tmp_path`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    found = Network(server.server_port)
+    yield found
+    found.close()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("mode", ["refused", "busy"])
+def test_a_source_over_http_is_waited_for(mode, store, network, website, tmp_path, monkeypatch):
+    (tmp_path / "seeds.jsonl").write_text('{"input": "x"}\n' * 500)
+    url = f"http://127.0.0.1:{website.port}/seeds.jsonl"
+    with pytest.raises(InputError, match="found no file"):
+        data_files(f"{url}.gone.jsonl")
+    network.pauses.clear()
+    website.set(mode)
+    monkeypatch.setattr(retry, "sleep", lambda seconds: network.pauses.append(seconds) or website.set("open"))
+    assert len(list(read(data_files(url)[0].url))) == 500 and len(network.pauses) == 1
+    monkeypatch.setattr(retry, "sleep", network.pauses.append)
+    monkeypatch.setattr(retry, "LIMIT", 0.0)
+    website.set(mode)
+    with pytest.raises(StoreUnreachable):
+        data_files(url)
+
+
+def test_a_store_that_stopped_waiting_for_a_request_is_asked_again(store, network):
+    lost = ClientError({"Error": {"Code": "RequestTimeout"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "PutObject")
+    errors = [translate_boto_error(lost)]
+    assert retry.with_retries(str(store), lambda: (_ for _ in ()).throw(errors.pop()) if errors else "there") == "there"
+    assert len(network.pauses) == 1
+
+
+def test_an_upload_over_a_slow_link_is_not_cut_off(monkeypatch):
+    limits = []
+
+    class Sending:
+        def result(self, seconds):
+            limits.append(seconds)
+            raise TimeoutError
+
+        def done(self):
+            return False
+
+        def cancel(self):
+            pass
+
+    monkeypatch.setattr(retry.asyncio, "run_coroutine_threadsafe", lambda *_: Sending())
+    slow = SimpleNamespace(async_impl=True, loop=None, _pipe_file=lambda *_: None)
+    data = bytes(80 * 2**20)
+    with pytest.raises(TimeoutError, match=r"not sent within \d+ s"):
+        retry.send(slow, "x", data)
+    assert len(data) / (4e6 / 8) < limits[0] < 3600  # 4 Mbit/s
+
+
+def test_who_asks_again_by_himself_does_not_wait(store, network, monkeypatch):
+    store.write("runs/one/run.json", b"{}")
+    sources, champion_of = Sources(f"{store}/runs"), ChampionOf(store / "registry" / "c")
+    runs, view = sources.runs(), application(Settings(sources, "token"))
+    assert len(runs) == 1 and champion_of() is None
+
+    async def page():
+        transport = httpx.ASGITransport(app=view)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as browser:
+            return await browser.get("/token/")
+
+    assert asyncio.run(page()).status_code == 200
+    network.set("refused")
+    with pytest.raises(StoreUnreachable, match="1 attempts"):
+        champion_of()
+    answer = asyncio.run(page())
+    assert answer.status_code == 400 and "cannot be reached" in answer.text
+    with retry.no_waiting():
+        assert "cannot be reached" in lines(runs)[0].gate  # each read in a thread
+    assert network.pauses == []
+    mend_after(network, 2, monkeypatch)  # others of the process wait all the same
+    assert store.read("a/x.bin") == DATA and len(network.pauses) == 2
+
+
+def test_a_worker_knows_that_the_command_has_reached_the_store(store, network, monkeypatch):
+    sent = pickle.dumps(store)
+    monkeypatch.setattr(retry, "_reached", set())  # as in another process
+    monkeypatch.setattr(retry, "FIRST_LIMIT", 0.0)
+    mend_after(network, 3, monkeypatch)
+    network.set("refused")
+    assert pickle.loads(sent).read("a/x.bin") == DATA and len(network.pauses) == 3
 
 
 def test_a_busy_store_does_not_hide_what_was_paid(store, network, monkeypatch):

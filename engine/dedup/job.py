@@ -126,6 +126,8 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
     signatures = flow.compute_signatures(job.sources, job.plan, signers, compute=methodcaller("signed"))
     _refuse_repeated_ids(signatures, job, executor)
     result = flow.find_duplicates(signatures, job.plan, executor)
+    signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[job.first :] if job.index else []
+    del signatures  # the largest part of the memory
     first, blocks = job.first, job.corpus.blocks
     names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
     written = [
@@ -140,7 +142,6 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
     require_conserved(RowCounts(total, {"kept": kept, **duplicates, **counts.rejected}), folder.url)
     if not job.index:
         return counts, []
-    signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[first:]
     stored = [
         executor.start(_store, first + number, job.index.next, name, *signed[number], *result.positions)[0]
         for number, name in enumerate(names)

@@ -47,13 +47,10 @@ def dedup(
     as_json: Json = False,
 ) -> None:
     """Write INPUT without duplicates to OUTPUT, and the table of duplicates to `__dedup__` beside it."""
-    if method != "semantic":  # whose model brings both
-        from jobs.terminal.imports import leave_out, leave_out_pandas
+    if method != "semantic":  # whose model brings it
+        from jobs.terminal.imports import leave_out_pandas
 
         leave_out_pandas()
-        from engine.dedup import minhash
-
-        leave_out("scipy", minhash.load)  # of which numba would load the BLAS, which no kernel uses
     from jobs.commands import dedup
 
     columns = (text_column, id_column)

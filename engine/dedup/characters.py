@@ -10,7 +10,7 @@ from engine.contract.prompts import Normalization
 from engine.dedup.entry_types import FLAG_UNSPACED, FLAG_WORD, SIZE
 from engine.dedup.words import IGNORABLE, UNSPACED, is_word
 
-CODES = [*range(0x80, UNSPACED[-1][-1] + 1), *range(0xE0000, 0xE1000)]  # no form changes a character beyond
+CODES = (range(0x80, UNSPACED[-1][-1] + 1), range(0xE0000, 0xE1000))  # no form changes a character beyond
 
 
 @cache
@@ -44,7 +44,7 @@ def unstable(form: Normalization) -> str:
     without width.
     """
     codes: set[int] = set()
-    for code, character in zip(CODES, map(chr, CODES), strict=True):
+    for code, character in ((code, chr(code)) for codes in CODES for code in codes):
         is_changed = unicodedata.normalize("NFKC" if form == "nfkc" else "NFC", character) != character
         if is_changed or unicodedata.combining(character) or IGNORABLE.match(character):
             codes.add(code)

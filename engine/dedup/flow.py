@@ -41,7 +41,7 @@ def compute_signatures(
 
     `blocks` and `args` may be references.
     """
-    if in_memory.serves(plan.matcher, executor):
+    if in_memory.serves(executor, plan.matcher):
         return in_memory.compute_signatures(blocks, executor, compute, args)
     returns, copies = 4 + plan.key_parts, plan.matcher if isinstance(plan.matcher, Copies) else None
     signed = [executor.start(_compute, compute, block, copies, plan.key_parts, *args, returns=returns) for block in blocks]
@@ -51,7 +51,7 @@ def compute_signatures(
 
 def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> DuplicateRefs:
     """Find the duplicates among the documents of `signatures`."""
-    if in_memory.serves(plan.matcher, executor):
+    if in_memory.serves(executor, plan.matcher):
         return in_memory.find_duplicates(signatures, plan, executor)
     roots = join_edges(find_edges(signatures, plan, executor), plan, executor) if plan.matcher else []
     parts, blocks = plan.node_parts, zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True)

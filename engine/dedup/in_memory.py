@@ -35,7 +35,7 @@ class Forest(NamedTuple):
     flag: np.ndarray  # (rows,) uint8: whether it is the first row of its text; once settled, whether its tree has several
 
 
-def serves(matcher: Matcher, executor: Executor) -> TypeGuard[ThreadPool]:
+def serves(executor: Executor, matcher: Matcher) -> TypeGuard[ThreadPool]:
     """Return whether this module finds the duplicates."""
     return isinstance(executor, ThreadPool) and not isinstance(matcher, SemanticMatcher)
 

@@ -13,7 +13,7 @@ import ctypes
 import hashlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -31,59 +31,88 @@ NEVER_CALLED = (  # what the code that numba adds for errors refers to; no funct
 )  # fmt: skip
 OPTIMIZED = 3  # the level at which numba compiles, too
 
-_lock = Lock()
-_loaded: dict[str, "_Loaded"] = {}
-
 
 class _Loaded(NamedTuple):
     run: Callable[[int], None]
     engine: Any  # of LLVM: owns the machine code
 
 
-def call(name: str, *args: np.ndarray | int) -> None:
-    """Run the function `name` of kernel_entries.ENTRIES, which says what `args` are; arrays must be contiguous.
+class Library:
+    """The kernel's functions, each loaded when it is first called; `folders` are where object files may be, the best first."""
 
-    Raises:
-        TypeError: an array is not contiguous, or is of another type.
-    """
-    flat: list[int] = []
-    for number, (arg, expected) in enumerate(zip(args, ENTRY_TYPES[name], strict=True)):
-        found = str(arg.dtype) if isinstance(arg, np.ndarray) else "int"
-        if found != expected or not (isinstance(arg, int | np.integer) or arg.flags.c_contiguous):
-            raise TypeError(f"{name}: argument {number}: found {found}, expected a contiguous {expected}")
-        flat += [arg.ctypes.data, *arg.shape] if isinstance(arg, np.ndarray) else [int(arg)]
-    packed = np.array(flat, np.int64)
-    _function(name).run(packed.ctypes.data)
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._lock = Lock()
+        self._loaded: dict[str, _Loaded] = {}
 
+    def call(self, name: str, *args: np.ndarray | int) -> None:
+        """Run the function `name` of kernel_entries.ENTRIES, which says what `args` are; arrays must be contiguous.
 
-def load_all() -> None:
-    """Load every function, and compile those that no cache has."""
-    for name in ENTRY_TYPES:
-        _function(name)
+        Raises:
+            TypeError: an array is not contiguous, or is of another type.
+        """
+        flat: list[int] = []
+        for number, (arg, expected) in enumerate(zip(args, ENTRY_TYPES[name], strict=True)):
+            found = str(arg.dtype) if isinstance(arg, np.ndarray) else "int"
+            if found != expected or (isinstance(arg, np.ndarray) and not arg.flags.c_contiguous):
+                raise TypeError(f"{name}: argument {number}: found {found}, expected a contiguous {expected}")
+            flat += [arg.ctypes.data, *arg.shape] if isinstance(arg, np.ndarray) else [int(arg)]
+        packed = np.array(flat, np.int64)
+        self._function(name).run(packed.ctypes.data)
 
+    def load_all(self) -> None:
+        """Load every function, and compile those that no folder has."""
+        for name in ENTRY_TYPES:
+            self._function(name)
 
-def _function(name: str) -> _Loaded:
-    if (found := _loaded.get(name)) is None:
-        with _lock:
-            found = _loaded.get(name) or _load(name)
-            _loaded[name] = found
-    return found
+    def _function(self, name: str) -> _Loaded:
+        if (found := self._loaded.get(name)) is None:
+            with self._lock:
+                found = self._loaded.get(name) or self._load(name)
+                self._loaded[name] = found
+        return found
 
+    def _load(self, name: str) -> _Loaded:
+        import llvmlite.binding as llvm
 
-def _load(name: str) -> _Loaded:
-    import llvmlite.binding as llvm
+        file = f"{name}-{_stamp()}.o"
+        symbol, code = self._kept(file) or self._compiled(name, file)
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(opt=OPTIMIZED, jit=True)
+        for unused in NEVER_CALLED:
+            llvm.add_symbol(unused, ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value)
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        return _Loaded(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(symbol)), engine)
 
-    file = f"{name}-{_stamp()}.o"
-    symbol, code = _cached(file) or _compiled(name, file)
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=OPTIMIZED, jit=True)
-    for name_of_numba in NEVER_CALLED:
-        llvm.add_symbol(name_of_numba, ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return _Loaded(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(symbol)), engine)
+    def _kept(self, file: str) -> tuple[str, bytes] | None:
+        """Return the symbol and the object file; None if there is none, or it is damaged."""
+        for folder in self._folders:
+            with suppress(OSError, ValueError):
+                head, code = (folder / file).read_bytes().split(b"\n", 1)
+                symbol, digest = head.decode().split()
+                if hashlib.sha256(code).hexdigest() == digest:
+                    return symbol, code
+        return None
+
+    def _compiled(self, name: str, file: str) -> tuple[str, bytes]:
+        from engine.dedup.kernel_entries import compile_entry
+
+        symbol, code = compile_entry(name)
+        data = f"{symbol} {hashlib.sha256(code).hexdigest()}\n".encode() + code
+        for folder in self._folders:
+            partial = folder / f"{file}.{uuid.uuid4().hex[:8]}.part"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                partial.write_bytes(data)
+                os.replace(partial, folder / file)
+                break
+            except OSError:
+                with suppress(OSError):
+                    partial.unlink()
+        return symbol, code
 
 
 @cache
@@ -91,42 +120,21 @@ def _stamp() -> str:
     import llvmlite
     import llvmlite.binding as llvm
 
-    digest = hashlib.sha256()
-    machine = f"{llvmlite.__version__} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    for part in (machine.encode(), *((HERE / name).read_bytes() for name in SOURCES)):
-        digest.update(hashlib.sha256(part).digest())
+    features = ""
+    with suppress(RuntimeError):  # LLVM does not tell them of every CPU
+        features = llvm.get_host_cpu_features().flatten()
+    digest = hashlib.sha256(f"{llvmlite.__version__} {llvm.get_host_cpu_name()} {features}".encode())
+    for name in SOURCES:
+        digest.update(hashlib.sha256((HERE / name).read_bytes()).digest())
     return digest.hexdigest()[:24]
 
 
 def _folders() -> list[Path]:
-    """Return where object files may be: next to the source, or in the user's cache."""
-    return [HERE / "__pycache__", Path.home() / ".cache" / "rayleigh"]
+    folders = [HERE / "__pycache__"]
+    with suppress(RuntimeError):  # a user without a home
+        folders.append(Path.home() / ".cache" / "rayleigh")
+    return folders
 
 
-def _cached(file: str) -> tuple[str, bytes] | None:
-    """Return the symbol and the object file; None if there is none, or it is damaged."""
-    for folder in _folders():
-        with suppress(OSError, ValueError):
-            head, code = (folder / file).read_bytes().split(b"\n", 1)
-            symbol, digest = head.decode().split()
-            if hashlib.sha256(code).hexdigest() == digest:
-                return symbol, code
-    return None
-
-
-def _compiled(name: str, file: str) -> tuple[str, bytes]:
-    from engine.dedup.kernel_entries import compile_entry
-
-    symbol, code = compile_entry(name)
-    data = f"{symbol} {hashlib.sha256(code).hexdigest()}\n".encode() + code
-    for folder in _folders():
-        partial = folder / f"{file}.{uuid.uuid4().hex[:8]}.part"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-            os.replace(partial, folder / file)
-            break
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-    return symbol, code
+_LIBRARY = Library(_folders())
+call, load_all = _LIBRARY.call, _LIBRARY.load_all

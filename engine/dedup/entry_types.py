@@ -18,6 +18,7 @@ ENTRY_TYPES: dict[str, tuple[str, ...]] = {  # function of kernel_entries -> typ
     "text_keys": (*_STRINGS, "uint8", "uint64"),
     "band_keys": ("uint32", "int", "uint64"),
     "join_equal": ("uint64", "int", "uint64", "uint32", "uint8"),
+    "pass_over_empty": (*_BLOCKS, "uint8"),
     "band": (*_BLOCKS, "int", "int", "int", "uint8", "uint64", "int64"),
     "join_buckets": (*_BLOCKS, "uint64", "int", "int", "uint64", "uint32"),
     "join_forests": ("uint64", "uint32", "uint32"),

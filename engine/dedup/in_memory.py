@@ -32,7 +32,7 @@ class Forest(NamedTuple):
 
     keys: np.ndarray  # (rows,) uint64: the text keys
     parent: np.ndarray  # (rows,) uint32
-    flag: np.ndarray  # (rows,) uint8: whether it is the first row of its text; once settled, whether its tree has several
+    flag: np.ndarray  # (rows,) uint8: whether it is compared: the first row of a text; once settled, whether its tree has several
 
 
 def serves(executor: Executor, matcher: Matcher) -> TypeGuard[ThreadPool]:
@@ -53,6 +53,7 @@ def find_duplicates(signatures: Signatures, plan: Plan, threads: ThreadPool) -> 
     """See `flow.find_duplicates`."""
     [forest] = threads.start(_join_equal, *signatures.text_keys)
     if isinstance(plan.matcher, Copies):
+        [forest] = threads.start(_pass_over_empty, forest, *signatures.signatures)
         count = bands(plan.matcher).bands
         tasks = min(threads.size, count, 1 + len(threads.fetch(forest).keys) // WORTH_A_TASK)
         mine = [range(first, count, tasks) for first in range(tasks)]
@@ -84,6 +85,11 @@ def _join_equal(*text_keys: np.ndarray) -> Forest:
     forest = Forest(keys, np.empty(len(keys), np.uint32), np.empty(len(keys), np.uint8))
     native.call("join_equal", order, mask, *forest)
     return forest
+
+
+def _pass_over_empty(texts: Forest, *signatures: np.ndarray) -> Forest:
+    native.call("pass_over_empty", *_Blocks.of(signatures), texts.flag)
+    return texts
 
 
 def _join_bands(copies: Copies, numbers: Sequence[int], texts: Forest, *signatures: np.ndarray) -> np.ndarray:

@@ -34,8 +34,13 @@ def join_equal(args):
 
 def band(args):
     blocks = vector(args[0], args[1], _i64), vector(args[2], args[3], _i64), args[4]
-    is_first, order = vector(args[8], args[9], _u8), vector(args[10], args[11], _u64)
-    vector(args[12], args[13], _i64)[0] = kernel_graph.band(blocks, (args[5], args[6]), _u64(args[7]), is_first, order)
+    flag, order = vector(args[8], args[9], _u8), vector(args[10], args[11], _u64)
+    vector(args[12], args[13], _i64)[0] = kernel_graph.band(blocks, (args[5], args[6]), _u64(args[7]), flag, order)
+
+
+def pass_over_empty(args):
+    blocks = vector(args[0], args[1], _i64), vector(args[2], args[3], _i64), args[4]
+    kernel_graph.pass_over_empty(blocks, vector(args[5], args[6], _u8))
 
 
 def join_buckets(args):
@@ -60,7 +65,18 @@ def equal_minima(args):
 
 ENTRIES = {
     function.__name__: function
-    for function in (minhash, text_keys, band_keys, join_equal, band, join_buckets, join_forests, settle, equal_minima)
+    for function in (
+        minhash,
+        text_keys,
+        band_keys,
+        join_equal,
+        pass_over_empty,
+        band,
+        join_buckets,
+        join_forests,
+        settle,
+        equal_minima,
+    )
 }
 
 

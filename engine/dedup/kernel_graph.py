@@ -21,9 +21,12 @@ _HALF = _u64(32)
 @compiled
 def band_key(minima, number, rows):
     """Return a hash of the number of a band and of its `rows` minima, of those of a text."""
-    key = _u64(number + 1) * BASE
-    for row in range(number * rows, (number + 1) * rows):
-        key = (key ^ _u64(minima[row])) * BASE
+    key, first = _u64(number + 1) * BASE, number * rows
+    for row in range(first, first + (rows & -2), 2):
+        key = (key ^ _u64(minima[row]) ^ _u64(minima[row + 1]) << _HALF) * BASE
+        key ^= key >> _HALF
+    if rows & 1:
+        key = (key ^ _u64(minima[first + rows - 1])) * BASE
         key ^= key >> _HALF
     return key
 
@@ -72,8 +75,8 @@ def join_equal(order, mask, keys, parent, is_first):
 
 
 @compiled
-def band(blocks, which, mask, is_first, order):
-    """Fill `order` with the keys of a band of first rows with an n-gram, and return how many there are.
+def band(blocks, which, mask, flag, order):
+    """Fill `order` with the keys of a band of rows with a `flag`, and return how many there are.
 
     `which` is the number of the band, and of its minima.
     """
@@ -83,19 +86,24 @@ def band(blocks, which, mask, is_first, order):
     for block in range(len(addresses)):
         minima = matrix(addresses[block], starts[block + 1] - starts[block], permutations, _u32)
         for row in range(len(minima)):
-            if is_first[starts[block] + row] and _has_ngram(minima[row]):
+            if flag[starts[block] + row]:
                 order[count] = (band_key(minima[row], number, rows) & ~mask) | _u64(starts[block] + row)
                 count += 1
     return count
 
 
 @compiled
-def _has_ngram(minima):
-    """Return whether a text has an n-gram: else all minima are NOTHING, which four of others never are."""
-    found = False
-    for number in range(min(4, len(minima))):
-        found |= minima[number] != NOTHING
-    return found
+def pass_over_empty(blocks, flag):
+    """Take the `flag` from rows without an n-gram: all their minima are NOTHING, which four of others never are."""
+    addresses, starts, permutations = blocks
+    for block in range(len(addresses)):
+        minima = matrix(addresses[block], starts[block + 1] - starts[block], permutations, _u32)
+        for row in range(len(minima)):
+            found = False
+            for number in range(min(4, permutations)):
+                found |= minima[row, number] != NOTHING
+            if not found:
+                flag[starts[block] + row] = 0
 
 
 @compiled

@@ -69,4 +69,4 @@ def test_curation_embeds_answers_and_rationales_apart_and_none_that_is_missing()
 
 
 def test_the_command_has_the_default_model_of_a_contract():
-    assert dedup.MODEL == Semantic().model
+    assert Semantic().model == dedup.MODEL

@@ -59,6 +59,7 @@ HEAVY = {
     "vllm": ("engine/inference/vllm_engine.py", "jobs/bench/*.py"),  # a benchmark compares with vLLM itself
     "deepspeed": ("engine/students/training/zero.py",),
     "numba": ("engine/dedup/kernel.py",),
+    "llvmlite": ("engine/dedup/native.py",),
     "llama_cpp": ("engine/inference/llama_cpp_process.py", "engine/students/export/gguf_tool.py"),  # in processes of their own
 }
 CODE_FROM_DATA = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}

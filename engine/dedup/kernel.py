@@ -5,6 +5,7 @@ without numba, which takes half a second to import.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import cfunc, njit, types
@@ -24,18 +25,16 @@ def compile_function(function: Callable) -> tuple[str, bytes]:
     """Return the symbol of a function of one pointer to int64, and an object file with it and all that it calls."""
     entry = cfunc(types.void(types.CPointer(types.int64)), error_model="numpy", _nrt=False)(function)
     _, _, (code, *_) = entry._library.serialize_using_object_code()
-    return entry.native_name, code
+    return str(entry.native_name), code
 
 
-@intrinsic
-def vector(context, address, length, kind):
+def _vector(context, address, length, kind):
     """Return the array (length,) of type `kind` at `address`."""
     found = types.Array(kind.dtype, 1, "C")
     return found(address, length, kind), _generate(found)
 
 
-@intrinsic
-def matrix(context, address, rows, columns, kind):
+def _matrix(context, address, rows, columns, kind):
     """Return the array (rows, columns) of type `kind` at `address`."""
     found = types.Array(kind.dtype, 2, "C")
     return found(address, rows, columns, kind), _generate(found)
@@ -56,3 +55,7 @@ def _generate(found: types.Array) -> Callable:
         return made._getvalue()
 
     return generate
+
+
+vector: Callable[..., Any] = intrinsic(_vector)
+matrix: Callable[..., Any] = intrinsic(_matrix)

@@ -10,11 +10,12 @@ from in_process import InProcess, itself
 from engine.contract.prompts import Copies
 from engine.dedup import flow
 from engine.dedup.minhash import NOTHING
+from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SignedBlock
 from engine.distributed.executor import Executor
 from engine.distributed.thread_pool import ThreadPool
 
-ORDER = [("batch", "ascending"), ("id", "ascending")]
+ORDER: Order = [("batch", "ascending"), ("id", "ascending")]
 
 
 def corpus(seed: int, rows: int, *, families: int, noise: float) -> tuple[pa.Table, np.ndarray, np.ndarray]:

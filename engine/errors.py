@@ -5,6 +5,7 @@ RayleighError
 ├── InputError          owner of the data: a source is missing, empty or unreadable as a whole; caller: a wrong argument
 ├── ModelError          owner of the model: folder missing, weights unreadable, engine does not start
 ├── StorageError        operator: run folder read-only or full, artifact damaged
+│   └── StoreUnreachable    operator: the network, or the store behind a URL
 ├── MachineError        operator: a machine lacks a feature that the contract requires, such as Landlock
 ├── MissingArtifact     caller: an input has not been made yet
 ├── RecipeMismatch      caller: the artifact was finished under another recipe
@@ -38,6 +39,10 @@ class ModelError(RayleighError):
 
 class StorageError(RayleighError):
     """An artifact cannot be read or written, or does not match its record."""
+
+
+class StoreUnreachable(StorageError):
+    """The store behind a URL did not answer for as long as it is waited for."""
 
 
 class MachineError(RayleighError):

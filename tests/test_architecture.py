@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 ENGINE = sorted(ROOT.glob("engine/**/*.py"))
 FILES = [*ENGINE, *sorted(ROOT.glob("jobs/**/*.py"))]
 
-FLOOR = {"contract", "docstrings", "columns", "rows", "records", "readers", "storage", "errors"}
+FLOOR = {"contract", "docstrings", "columns", "rows", "records", "readers", "storage", "retry", "safe_points", "errors"}
 SERVICES = {"inference", "tools", "checks", "sandbox", "dedup", "distributed", "runs", "stats", "integrity"}
 # A room uses the services and the floor; of the other rooms only those that are named here.
 ROOMS: dict[str, set[str]] = {
@@ -44,9 +44,11 @@ MAY_IMPORT = {
     "dedup": {"dedup", "inference", "distributed", "runs", *FLOOR},
     "stats": {"stats", "records", "rows"},
     "cluster": {"cluster", *FLOOR},
-    "contract": {"contract", "docstrings", "errors"},
-    "storage": {"storage", "readers", "records", "rows", "columns", "errors"},
-    "readers": {"readers", "rows", "errors"},
+    "contract": {"contract", "docstrings", "retry", "errors"},
+    "storage": {"storage", "readers", "records", "rows", "columns", "retry", "errors"},
+    "readers": {"readers", "rows", "retry", "errors"},
+    "retry": {"errors"},
+    "safe_points": set(),
     "records": {"records", "docstrings"},
     "rows": {"columns"},
     "columns": set(),

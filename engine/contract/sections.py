@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from engine.contract.base import Section
-from engine.errors import ContractError
+from engine.errors import ContractError, StoreUnreachable
+from engine.retry import with_retries
 
 S = TypeVar("S", bound=Section)
 
@@ -85,15 +86,21 @@ def _text(path: Path | str) -> str:
     """Return the text at a path or URL.
 
     Raises:
-        ContractError: the store of the URL cannot be reached.
+        StoreUnreachable: the store of the URL cannot be reached.
+        ContractError: it refuses to give it.
     """
     if not is_url(path):
         return Path(path).read_text(encoding="utf-8")
     import fsspec
 
-    try:
+    def read() -> str:
         with fsspec.open(str(path), "rt", encoding="utf-8") as file:  # lines end as in a file on a disk
             return str(file.read())  # pyright: ignore[reportAttributeAccessIssue]
+
+    try:
+        return with_retries(str(path), read)
+    except StoreUnreachable:
+        raise
     except (FileNotFoundError, UnicodeDecodeError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # clients of stores raise classes of their own

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,7 +21,7 @@ from engine.readers.json_rows import read_json
 from engine.readers.paths import ACCEPTED, DataFile, compression_of, data_files, format_of, partitions
 from engine.readers.raw import RawRow, every
 from engine.readers.schemas import conform, join
-from engine.readers.streams import READ_ERRORS, open_binary
+from engine.readers.streams import READ_ERRORS, open_binary, size_of
 
 BLOCK_ROWS = 65_536  # most rows of a block of Parquet, in whole row groups
 BLOCK_BYTES = 64 << 20  # most bytes of a block, unless a single row group, a compressed file, a CSV or a JSON array has more
@@ -187,8 +186,7 @@ def _rows(file: DataFile, damaged: Damaged, thorough: bool) -> tuple[pa.Schema, 
     else:
         rows = [row.fields for row in formats.read(file.url, damaged=damaged) if not row.reason]
         schema, has_rows = lines.schema_of(rows), bool(rows)
-    fs, inside = fsspec.url_to_fs(file.url)
-    size = fs.size(inside) or 0
+    size = size_of(file.url)
     return schema, [Piece(file.url, file.relative, "rows", 0, max(1, size // 200), size)] if has_rows else []
 
 

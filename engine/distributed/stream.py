@@ -114,13 +114,13 @@ def apply(
     """
     if isinstance(rows, Blocks):
         return rows.apply(op, batch, arguments)
-    from engine.distributed import ray_options  # Ray Data takes two seconds to import
+    from engine.distributed import drain, ray_options  # Ray Data takes two seconds to import
 
     shape = {"batch_format": "pyarrow", "batch_size": batch}
     if isinstance(op, type):
         options = ray_options.actors(pool)
         options["runtime_env"]["env_vars"] |= variables or {}
-        return rows.map_batches(op, fn_constructor_kwargs=arguments, **shape, **options)
+        return rows.map_batches(drain.careful(op), fn_constructor_kwargs=arguments, **shape, **options)
     return rows.map_batches(op, fn_kwargs=arguments, **shape, **ray_options.tasks(pool))
 
 

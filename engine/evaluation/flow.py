@@ -12,12 +12,14 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from engine.contract.profile import Pool, Profile
 from engine.distributed import ray_options
-from engine.errors import ModelError
+from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
 from engine.rows import Row
 
 log = logging.getLogger(__name__)
+
+LOST = re.compile(r"^engine\.errors\.StoreUnreachable: (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # in a worker's traceback
 
 
 def evaluate(
@@ -39,6 +41,7 @@ def evaluate(
 
     Raises:
         ModelError: Ray was stopped.
+        StoreUnreachable: a model could not reach the store of its weights or answers: that says nothing of the model.
     """
     if not ray.is_initialized():  # a call would start a new cluster
         raise ModelError("Ray was stopped. Run again: what is finished is kept.")
@@ -73,6 +76,9 @@ def evaluate_alike(
     prompts or ways of decoding: its engine is loaded once. Several calls may run at the same time.
 
     A model that does not load or dies yields answers that end as `error`.
+
+    Raises:
+        StoreUnreachable: as `evaluate`.
     """
     engine = _start(targets[0], profile.evaluator_of(targets[0].name), ledger)
     try:
@@ -137,6 +143,12 @@ def _evaluated(answer: ObjectRef[Evaluated], rows: int) -> Evaluated:
 
 
 def _reason(error: RayError) -> str:
-    """Return the last line of the error: the message, without Ray's traceback and the name of our exception."""
+    """Return the last line of the error: the message, without Ray's traceback and the name of our exception.
+
+    Raises:
+        StoreUnreachable: it says that a store cannot be reached. Ray keeps the text of an actor that fails to load, not the cause.
+    """
+    if lost := LOST.search(str(error)):
+        raise StoreUnreachable(lost[1].strip()) from None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^engine\.errors\.\w+: ", "", lines[-1])[:500] if lines else type(error).__name__

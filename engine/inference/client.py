@@ -33,6 +33,7 @@ from engine.inference.ledger import Ledger
 from engine.inference.token_budget import TokenBudget, TokenUsage
 from engine.inference.weights import Weights, local
 from engine.rows import Row
+from engine.safe_points import safe_point
 from engine.storage.folder import Folder
 
 T = TypeVar("T")
@@ -123,6 +124,7 @@ class ModelClient(Generic[T]):
         for keys in even(missing, batch or max(1, len(missing))):
             if capped and self.budget.is_exhausted():
                 break
+            safe_point()
             rows |= self._pay({key: requests[key] for key in keys}, call, payee or self.spec.payee)
         return rows
 

@@ -58,10 +58,13 @@ def _remote_fingerprint(place: RemoteModel) -> str:
     files = sorted((file.path, file.bytes) for file in place.files if "/" not in file.path)
 
     def read(name: str, start: int, length: int) -> bytes:
-        return folder.fs.cat_file(f"{folder.path}/{name}", start=start, end=start + length) if length else b""
+        path = f"{folder.path}/{name}"
+        return folder.with_retries(name, lambda: folder.fs.cat_file(path, start=start, end=start + length)) if length else b""
 
     try:
         return content_id(*(part for name, size in files for part in (name, _digest(size, partial(read, name)))))
+    except StorageError:
+        raise
     except Exception as error:  # clients of stores raise classes of their own
         raise StorageError(f"{place.url}: cannot be read: {error}. Check the address, the network and the keys.") from None
 

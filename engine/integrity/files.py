@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.errors import StorageError
+from engine.errors import StorageError, StoreUnreachable
 from engine.records.check_data import Rule, Violation
 from engine.records.record import FileEntry
 from engine.storage.artifact import Artifact
@@ -102,6 +102,8 @@ def _fault(artifact: Artifact, entry: FileEntry) -> str:
         return "the file is missing"
     try:
         found = artifact.folder.measure(entry.path)
+    except StoreUnreachable:
+        raise  # of the network, not of the file
     except StorageError as error:
         return str(error)
     if found.bytes != entry.bytes:
@@ -111,7 +113,7 @@ def _fault(artifact: Artifact, entry: FileEntry) -> str:
 
 def _rows(artifact: Artifact, path: str) -> int | None:
     try:
-        with artifact.folder.fs.open(f"{artifact.folder.path}/{path}", "rb") as file:
+        with artifact.folder.open(path) as file:
             return pq.read_metadata(file).num_rows
     except (OSError, pa.ArrowException):
         return None

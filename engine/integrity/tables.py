@@ -51,7 +51,7 @@ def check_columns(table: CheckedTable) -> Iterator[Violation]:
     wrong: dict[tuple[str, str], list[str]] = {}
     for shard in record.shards:
         path = f"{table.name}/{shard.path}"
-        with table.artifact.folder.fs.open(f"{table.artifact.folder.path}/{path}", "rb") as file:
+        with table.artifact.folder.open(path) as file:
             schema = pq.read_schema(file)
         for column in table.declared.columns:
             kind = schema.field(column.name).type if column.name in schema.names else None

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import fsspec
 from pydantic import JsonValue
 
 from engine.contract.prompts import Damaged, Holdout, LastAssistant, Source
@@ -13,6 +12,7 @@ from engine.readers import formats
 from engine.readers.columns import NOWHERE, did_you_mean, names_in, value_of
 from engine.readers.paths import ACCEPTED, DataFile, data_files, format_of
 from engine.readers.raw import RawRow, every
+from engine.readers.streams import size_of
 
 HEAD = 1_000  # rows of a source that are read here; a column that none of them has may be in a later one
 
@@ -83,7 +83,7 @@ def source_files(sources: list[tuple[str, str, Source | Holdout]], *, root: str)
                     columns={**section.columns},
                     last_assistant=section.last_assistant,
                     needs_reference=isinstance(section, Holdout),
-                    bytes=_size(file.url),
+                    bytes=size_of(file.url),
                     take=section.take,
                     partitions=tuple(file.partitions.items()),
                     damaged=section.damaged,
@@ -156,11 +156,6 @@ def column_names(files: list[SourceFile]) -> set[str]:
     """Return the names of the columns in the first rows of `files`."""
     rows = itertools.chain.from_iterable(itertools.islice(file.rows(), HEAD) for file in files[:1])
     return {name for raw in rows for name in names_in(raw.fields)}
-
-
-def _size(url: str) -> int:
-    fs, inside = fsspec.url_to_fs(url)
-    return fs.size(inside) or 0
 
 
 def _check(files: list[DataFile], section: Source | Holdout) -> None:

@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import InputError
 from engine.readers.below import below
+from engine.retry import with_retries
 
 FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "csv": "csv", "tsv": "tsv", "parquet": "parquet"}
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".lz4": "lz4"}
@@ -53,7 +54,8 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
     folder, or of what a wildcard matches, names that begin with `.` or `_` are no data, nor files of other endings.
 
     Raises:
-        InputError: there is no such file, or the storage cannot be reached.
+        InputError: there is no such file, or the storage refuses it.
+        StoreUnreachable: the store behind the URL cannot be reached.
     """
     full = below(root, path) if "://" in root else path
     is_url = "://" in full
@@ -62,12 +64,18 @@ def data_files(path: str, *, root: str = ".") -> list[DataFile]:
     try:
         fs, inside = fsspec.url_to_fs(full)
         inside = inside if is_url else full.rstrip("/") or "/"  # fsspec does not keep a link's own name everywhere
-        is_single = fs.exists(inside) and not fs.isdir(inside)
-        stem, names = _listed(fs, inside, inside if is_url or os.path.isabs(written) else written)
+
+        def look() -> tuple[bool, str, list[str], str]:
+            is_single = fs.exists(inside) and not fs.isdir(inside)
+            stem, names = _listed(fs, inside, inside if is_url or os.path.isabs(written) else written)
+            # here: over HTTP, what cannot be reached does not exist for fsspec, and only `isdir` raises an error
+            return is_single, stem, names, "" if names else _nothing(path, full, fs, inside)
+
+        is_single, stem, names, nothing = with_retries(full, look) if is_url else look()
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"source {path}: {full} cannot be reached: {error}.") from None
     if not names:
-        raise InputError(_nothing(path, full, fs, inside))
+        raise InputError(nothing)
     outside = _outside(fs, root, written, inside)
     files = []
     for name in names:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from engine.readers.paths import compression_of, format_of
+from engine.retry import open_reader, with_retries
 
 READ_ERRORS = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 """What reading a damaged file raises. A ValueError may be one of UTF-8."""
@@ -43,6 +44,7 @@ def open_binary(url: str) -> Iterator[BinaryIO]:
     """Open the file at `url` for reading; what its ending says is decompressed.
 
     Raises:
+        StoreUnreachable: the store behind the URL cannot be reached, now or while it is read.
         OSError: it cannot be opened.
         ValueError: it holds other data than its ending says, or is Parquet that was compressed once more.
     """
@@ -50,7 +52,7 @@ def open_binary(url: str) -> Iterator[BinaryIO]:
     compression, form = compression_of(url), format_of(url)
     if form == "parquet" and compression:
         raise ValueError("Parquet is compressed inside: unpack the file, so that it ends in .parquet")
-    with open(inside, "rb") if isinstance(fs, LocalFileSystem) else fs.open(inside, "rb") as raw:
+    with open(inside, "rb") if isinstance(fs, LocalFileSystem) else open_reader(url, fs, inside) as raw:
         if form == "parquet":
             yield raw
             return
@@ -58,6 +60,13 @@ def open_binary(url: str) -> Iterator[BinaryIO]:
             if not compression and (kind := next((kind for magic, kind in MAGIC.items() if file.peek(10).startswith(magic)), "")):
                 raise ValueError(f"its ending says {form}, it holds {kind}")
             yield file
+
+
+def size_of(url: str) -> int:
+    """Return the bytes of the file at `url`; 0 if its store does not tell them."""
+    fs, inside = fsspec.url_to_fs(url)
+    size = fs.size(inside) if isinstance(fs, LocalFileSystem) else with_retries(url, lambda: fs.size(inside))
+    return size or 0
 
 
 def _buffered(raw: Any) -> Any:

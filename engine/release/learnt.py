@@ -52,7 +52,7 @@ def read(release: Folder) -> pa.Table:
         StorageError: the list is damaged.
     """
     try:
-        with release.fs.open(f"{release.path}/{FILE}", "rb") as file:
+        with release.open(FILE) as file:
             return pq.ParquetFile(file).read(columns=LEARNT.names, use_threads=False)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StorageError(f"{release}/{FILE}: is damaged: {error}. Promote the student again from its run.") from None
@@ -67,7 +67,7 @@ def held(release: Folder, order: Withdrawn) -> int | None:
     if not release.exists(FILE):
         return None
     try:
-        with release.fs.open(f"{release.path}/{FILE}", "rb") as file:
+        with release.open(FILE) as file:
             return count(pq.ParquetFile(file), order)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StorageError(f"{release}/{FILE}: is damaged: {error}. Promote the student again from its run.") from None

@@ -259,17 +259,22 @@ def _copy_file(source: Folder, target: Folder, file: FileEntry) -> None:
     Raises:
         StorageError: it cannot be copied, or its content is not that of `file`.
     """
-    digest = hashlib.sha256()
     destination = f"{target.path}/{file.path}"
-    try:
+
+    def copied() -> str:
+        digest = hashlib.sha256()
         target.fs.makedirs(destination.rpartition("/")[0], exist_ok=True)
-        with source.fs.open(f"{source.path}/{file.path}", "rb") as reader, target.fs.open(destination, "wb") as writer:
+        with source.open(file.path) as reader, target.fs.open(destination, "wb") as writer:
             while chunk := reader.read(CHUNK):
                 digest.update(chunk)
                 writer.write(chunk)
+        return digest.hexdigest()
+
+    try:
+        found = target.with_retries(file.path, copied)
     except OSError as error:
         raise StorageError(f"{source}/{file.path}: cannot be copied to {target}: {error}. Make room, or choose another.") from None
-    if (found := digest.hexdigest()) != file.sha256:
+    if found != file.sha256:
         raise StorageError(
             f"{source}/{file.path}: found sha256 {found[:16]}, its record says {file.sha256[:16]}. "
             "The file was changed after training: delete the artifact and run again."

@@ -242,7 +242,7 @@ def run_job(context: JobContext) -> Artifact:
         context.writer.warnings += warnings(context, row_counts)
         artifact = context.writer.finish(identity, row_counts)
     except BaseException as error:
-        context.writer.clear()
+        context.writer.abandon()
         error.add_note(f"This ended the job {context.job.name}.")
         context.log(f"{context.job.name}: ended by {type(error).__name__}")  # at once: the others of its wave may take long
         raise

@@ -14,6 +14,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from engine.errors import InputError
+from engine.retry import with_retries
 
 READERS: dict[str, Callable[[Any], pa.Table]] = {
     "csv": pyarrow.csv.read_csv,
@@ -91,9 +92,13 @@ def load(where: str) -> pa.Table:
     reader = READERS.get(where.rpartition(".")[2].lower())
     if reader is None:
         raise InputError(f"table {where}: found an unknown ending, expected one of {', '.join(READERS)}. Convert it.")
-    try:
+
+    def read() -> pa.Table:
         with fsspec.open(where, "rb") as file:
             return reader(file)
+
+    try:
+        return with_retries(where, read) if "://" in where else read()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"table {where}: cannot be read: {error}. Correct the file, or its path in the contract.") from None
 

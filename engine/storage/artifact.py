@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
@@ -81,6 +82,11 @@ class ArtifactWriter:
     def clear(self) -> None:
         """Remove what an earlier attempt left behind."""
         self.folder.remove()
+
+    def abandon(self) -> None:
+        """Remove what this attempt has written, as far as the store can be reached: the next attempt begins with `clear`."""
+        with suppress(StorageError):
+            self.clear()
 
     def put(self, name: str, table: pa.Table, schema: pa.Schema) -> None:
         """Write a table that fits in memory."""

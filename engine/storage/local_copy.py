@@ -1,5 +1,6 @@
 """Engines load from a local folder only: a folder behind a URL is copied first."""
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,9 @@ def local_copy(folder: Folder) -> tuple[Path, TemporaryDirectory[str] | None]:
     """Return a local folder with the content of `folder`, and the temporary folder that holds it if it had to be copied.
 
     The copy lives as long as the temporary folder is referred to.
+
+    Raises:
+        StorageError: the store cannot be reached.
     """
     if folder.is_local:
         return Path(folder.path), None
@@ -25,5 +29,5 @@ def local_copy(folder: Folder) -> tuple[Path, TemporaryDirectory[str] | None]:
     for name in folder.files():
         target = Path(copy.name, name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder.fs.get_file(f"{folder.path}/{name}", str(target))
+        folder.with_retries(name, partial(folder.fs.get_file, f"{folder.path}/{name}", str(target)))
     return Path(copy.name), copy

@@ -195,7 +195,10 @@ def _take(source: Folder, file: FileEntry, target: Path) -> None:
     why = ""
     for _ in range(ATTEMPTS):
         try:
-            source.fs.get_file(f"{source.path}/{file.path}", str(partial))
+            source.with_retries(file.path, lambda: source.fs.get_file(f"{source.path}/{file.path}", str(partial)))
+        except StorageError:
+            partial.unlink(missing_ok=True)
+            raise
         except Exception as error:  # clients of stores raise classes of their own
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise

@@ -93,7 +93,7 @@ def _introduction(record: ArtifactRecord, tables: dict[str, Table]) -> list[str]
 
 
 def _section(name: str, table: Table, folder: Folder) -> str:
-    with folder.fs.open(f"{folder.path}/{name}/{table.shards[0].path}", "rb") as file:
+    with folder.open(f"{name}/{table.shards[0].path}") as file:
         metadata = pq.read_metadata(file)
     schema, texts = metadata.schema.to_arrow_schema(), described(metadata.metadata)
     lines = [

@@ -121,11 +121,11 @@ def read_shard(folder: Folder, shard: Shard, columns: Sequence[str] | None = Non
     """Return the rows of `shard`, which schema `version` wrote, in the current version; only `columns` if given.
 
     Raises:
-        StorageError: the file is missing or is not Parquet.
+        StorageError: the file is missing or is not Parquet, or the store cannot be reached.
     """
     wanted = list(columns) if columns else None
     try:
-        with folder.fs.open(f"{folder.path}/{shard.path}", "rb") as file:
+        with folder.open(shard.path) as file:
             # use_threads=False: with threads, one process in forty aborts if it exits soon after.
             rows = pq.ParquetFile(file).read(columns=wanted if version == VERSION else None, use_threads=False)
     except (OSError, pa.ArrowException) as error:

@@ -67,11 +67,17 @@ def file_entries(folder: Folder, wanted: Callable[[str], bool], memo: str) -> tu
 
 def _listed(folder: Folder) -> dict[str, Json]:
     """Return name -> what the store says of it."""
-    try:
+
+    def find() -> dict[str, Json]:
         folder.fs.invalidate_cache()
-        if not folder.fs.exists(folder.path):
-            return {}
-        found: dict[str, Json] = folder.fs.find(folder.path, detail=True)
+        return folder.fs.find(folder.path, detail=True)
+
+    try:
+        found = folder.with_retries("", find)
+    except FileNotFoundError:
+        return {}
+    except StorageError:
+        raise
     except Exception as error:  # clients of stores raise classes of their own
         raise StorageError(f"{folder}: cannot be listed: {error}. Check the address, the network and the keys.") from None
     named = {path.removeprefix(folder.path).lstrip("/"): info for path, info in found.items()}
@@ -86,7 +92,7 @@ def _size(folder: Folder, name: str, info: Json) -> int:
     """Return the bytes of a file; `info` is what its store says of it in a list, which may lack them."""
     size = info.get("size")
     if size is None:
-        size = folder.fs.info(f"{folder.path}/{name}").get("size")
+        size = folder.with_retries(name, lambda: folder.fs.info(f"{folder.path}/{name}")).get("size")
     if size is None:
         raise StorageError(f"{folder}/{name}: the store does not tell its size. Put the model behind a store that does.")
     return int(size)

@@ -13,6 +13,7 @@ import numpy as np
 from engine.contract.tools import Retrieval as RetrievalSection
 from engine.errors import InputError
 from engine.readers.below import below
+from engine.retry import with_retries
 from engine.tools.base import Result
 
 VOCABULARY = 4096  # most frequent words of the corpus
@@ -50,8 +51,12 @@ class Retrieval:
 
 
 def _read(where: str) -> list[str]:
-    try:
+
+    def read() -> list[str]:
         with fsspec.open(where, "rt", encoding="utf-8") as file:
             return [json.loads(line)["text"] for line in file if line.strip()]
+
+    try:
+        return with_retries(where, read) if "://" in where else read()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"corpus {where}: cannot be read: {error!r}. Give JSONL with `id` and `text` on each line.") from None

@@ -56,8 +56,7 @@ def _tables(artifacts: dict[str, Artifact]) -> dict[str, Fields]:
             group = job.partition("/")[0]
             key = f"{group}/{'examples_*' if group == 'tokens' else name}"
             if table.shards and key not in found:
-                path = f"{artifact.folder.path}/{name}/{table.shards[0].path}"
-                with artifact.folder.fs.open(path, "rb") as file:
+                with artifact.folder.open(f"{name}/{table.shards[0].path}") as file:
                     found[key] = _fields(pq.read_metadata(file))
     return found
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine.contract.profile import Profile
 from engine.errors import InputError
 from engine.release.registry import RELEASE, Registry
+from engine.retry import no_waiting
 from engine.storage.folder import Folder
 from jobs import places
 from jobs.commands import serve_cascade
@@ -41,6 +42,10 @@ class ChampionOf:
         Raises:
             StorageError: an event cannot be read.
         """
+        with no_waiting():  # it is asked again soon, and a server that ends waits for it
+            return self._release()
+
+    def _release(self) -> str | None:
         if (latest := self.registry.latest()) != self.latest or not self.release:
             champion = self.registry.champion
             self.release = (self.place / champion.release).url if champion else ""
@@ -56,7 +61,12 @@ def follower(place: str, followed: Followed, profile: Profile, say: Callable[[st
     if folder.exists(RELEASE):
         return None
     say(f"follows {folder}: a promotion or a rollback takes effect without a restart")
-    return Follower(ChampionOf(folder), lambda url, running: _prepared(url, running, followed, profile, say), keep=followed.keep)
+
+    def prepare(url: str, running: "Service") -> "Service":
+        with no_waiting():  # the follower tries again
+            return _prepared(url, running, followed, profile, say)
+
+    return Follower(ChampionOf(folder), prepare, keep=followed.keep)
 
 
 def _prepared(url: str, running: "Service", followed: Followed, profile: Profile, say: Callable[[str], None]) -> "Service":

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ def _make(order: "Order", source: Folder, target: Folder) -> ExportMetrics:
         student.mkdir()
         exported.mkdir()
         for name in source.files(deep=False):
-            source.fs.get_file(f"{source.path}/{name}", str(student / name))
+            source.with_retries(name, partial(source.fs.get_file, f"{source.path}/{name}", str(student / name)))
         metrics = make(order, student, exported)
         copy(exported, target)
     return metrics

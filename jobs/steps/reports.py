@@ -12,7 +12,7 @@ import pyarrow as pa
 from engine.contract.contract import Contract
 from engine.contract.specialist import TaskUnit
 from engine.curation.represent import represent
-from engine.errors import StorageError
+from engine.errors import StorageError, StoreUnreachable
 from engine.evaluation import advice, flow
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.baseline import TrainingExamples, user_text
@@ -218,6 +218,8 @@ def _champion(context: JobContext, champion: RegistryEvent, notes: list[str]) ->
             return
     try:
         contract = Contract.model_validate_json(registry.read_file(champion, CONTRACT))
+    except StoreUnreachable:
+        raise
     except (ValueError, StorageError) as error:
         why = str(error).splitlines()[0]
         notes.append(f"The champion {champion.student} was not evaluated: its contract cannot be read: {why}")

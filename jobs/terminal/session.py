@@ -3,7 +3,8 @@
 import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
+from threading import Thread
 from types import FrameType
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ from jobs.terminal.console import Console
 from jobs.terminal.environment import set_environment
 from jobs.terminal.errors import unwrap_error
 from jobs.workspace import Workspace
+
+END_SECONDS = 55.0  # after SIGTERM: more than batches get to finish, less than the 60 that `rayleigh submit --stop` allows
 
 
 @contextmanager
@@ -100,10 +103,12 @@ def ray_session(work: Workspace, console: Console, *, at_once: bool = True) -> I
 
                 @cache
                 def start() -> None:
+                    from engine.distributed.drain import finish_batches
                     from engine.distributed.session import session  # Ray takes a second to import, and its notices go to the log
 
                     stack.enter_context(session(work.profile))
-                    stack.enter_context(sigterm_as_interrupt())  # Ray has set a handler that raises SystemExit
+                    # Ray has set a handler that raises SystemExit
+                    stack.enter_context(sigterm_as_interrupt(partial(_finish_batches, console, finish_batches)))
 
                 if at_once:
                     start()
@@ -119,11 +124,26 @@ def ray_session(work: Workspace, console: Console, *, at_once: bool = True) -> I
             raise failure from error
 
 
+def _finish_batches(console: Console, finish: Callable[[], int]) -> None:
+    """Let the actors finish the batches that are being paid for, and begin no others."""
+    line = "SIGTERM: finishing the batches in flight; again: stop at once"
+    Thread(target=console.log, args=(line,), daemon=True).start()  # the interrupted thread may hold the console's lock
+    if busy := finish():
+        console.log(f"{busy} batches were not finished in time: they are paid again")
+
+
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does."""
+def sigterm_as_interrupt(before_end: Callable[[], None] | None = None) -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does, after `before_end`; a second one does not wait for it, nor
+    does anything for longer than END_SECONDS: it may need a lock that the interrupted thread holds, or call a head that is away.
+    """
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if before_end:
+            waiting = Thread(target=before_end, daemon=True)  # a thread: this one may hold a lock of Ray's
+            waiting.start()
+            waiting.join(END_SECONDS)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)

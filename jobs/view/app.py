@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from engine.errors import MissingArtifact, RayleighError
+from engine.retry import no_waiting
 from jobs.view import labels, pages
 from jobs.view.ask import read_ask
 from jobs.view.found import line, lines
@@ -77,7 +78,8 @@ class _View:
             if not self._has_token(request):
                 return _html(pages.wrong("There is no such page."), 404)
             try:
-                body = answer(request)
+                with no_waiting():
+                    body = answer(request)
             except RayleighError as error:
                 status = 404 if isinstance(error, MissingArtifact) else 400
                 return _html(pages.wrong(str(error), base=self.base), status)
@@ -141,8 +143,9 @@ class _View:
             if len(body) > labels.MOST_BYTES:
                 break
         try:
-            opened = await run_in_threadpool(self._open, request)
-            answer_id, table = await run_in_threadpool(labels.store, opened, body)
+            with no_waiting():
+                opened = await run_in_threadpool(self._open, request)
+                answer_id, table = await run_in_threadpool(labels.store, opened, body)
             self.sources.forget(opened.run.key)
         except RayleighError as error:
             return _html(pages.wrong(str(error), base=self.base), 400)

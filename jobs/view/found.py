@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from glob import escape
 from typing import NamedTuple
 
@@ -59,7 +61,8 @@ def runs_below(root: Folder) -> list[Found]:
 
 def _names(root: Folder, name: str) -> Iterator[str]:
     try:
-        entries = root.fs.ls(root.path if name == "." else f"{root.path}/{name}", detail=True)
+        path = root.path if name == "." else f"{root.path}/{name}"
+        entries = root.with_retries(name, lambda: root.fs.ls(path, detail=True))
     except OSError:  # removed meanwhile, or another person's
         return
     found = {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in entries}
@@ -76,7 +79,8 @@ def lines(runs: Sequence[Found]) -> list[Line]:
     if all("://" not in run.folder for run in runs):
         return [line(run) for run in runs]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(line, runs))
+        contexts = [copy_context() for _ in runs]  # of each thread, which waits for a store no longer than this one
+        return list(pool.map(lambda context, run: context.run(line, run), contexts, runs))
 
 
 def line(run: Found) -> Line:
@@ -106,7 +110,7 @@ def finished(folder: Folder) -> dict[str, object]:
     """Return the jobs of a run that have a record, in the order of the pipeline, and what changes with the record."""
     found: dict[str, object] = {}
     for pattern in RECORDS:
-        infos = folder.fs.glob(f"{escape(folder.path)}/{pattern}", detail=True)
+        infos = folder.with_retries("", partial(folder.fs.glob, f"{escape(folder.path)}/{pattern}", detail=True))
         for path in sorted(infos):
             name = path.removeprefix(folder.path).strip("/").rpartition("/")[0]
             info = infos[path]

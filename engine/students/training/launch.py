@@ -111,7 +111,7 @@ def at_once(student: Student, pool: Pool, cluster: Mapping[str, float]) -> int:
 def sweep(location: CheckpointLocation, *, keep: str) -> None:
     """Remove checkpoints that Ray Train does not know, because a crash came before it had listed them."""
     folder = Folder(f"{location.storage}/{location.name}")
-    for path in folder.fs.ls(folder.path, detail=False):
+    for path in folder.with_retries("", lambda: folder.fs.ls(folder.path, detail=False)):
         name = path.rstrip("/").rpartition("/")[2]
         if name.startswith("checkpoint_2") and name != keep:  # a date follows
             folder.remove(name)

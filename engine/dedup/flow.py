@@ -62,10 +62,19 @@ def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> D
 
 
 def find_edges(signatures: Signatures, plan: Plan, executor: Executor) -> list[Ref]:
-    """Return references to the edges (2, edges) between similar texts; an edge may occur in several."""
+    """Return references to the edges (2, edges) between similar texts; an edge may occur in several.
+
+    Raises:
+        ValueError: `signatures` were computed in memory, where no edges are made.
+    """
     if isinstance(plan.matcher, SemanticMatcher):
         return _near_edges(signatures, plan, plan.matcher.threshold, executor)
     assert plan.matcher is not None, "equal texts are one node and have no edges"
+    if len(signatures.band_keys) != len(signatures.text_keys):
+        raise ValueError(
+            f"found band keys of {len(signatures.band_keys)} blocks, expected {len(signatures.text_keys)}: signatures computed in "
+            "threads have none. Call find_duplicates, or compute them on another executor."
+        )
     return _minhash_edges(signatures, plan, plan.matcher.threshold, executor)
 
 

@@ -33,7 +33,8 @@ from engine.storage.artifact import RowCounts, require_conserved
 from engine.storage.folder import Folder
 
 DIMENSIONS = 384  # of most small sentence-transformers models; only the estimated memory depends on it
-BYTES_BESIDE = 120  # of a row in memory, beside its signature
+BYTES_BESIDE = 380  # of a row in memory, beside its signature, where all rows are copies; of one without a copy some 120
+BYTES_OF_THREAD = 20  # of a row, for each thread that joins bands
 LENGTHS: dict[str, tuple[str, Direction]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
 
 Source = Documents | Stored
@@ -78,11 +79,13 @@ class DedupJob:
             per_row += 4 * matcher.num_perm + 8 * bands(matcher).bands
         return self.rows * per_row
 
-    @property
-    def bytes_in_memory(self) -> int:
-        """About the bytes that `in_memory` holds: no band keys, and nothing that travels."""
-        assert not isinstance(self.plan.matcher, SemanticMatcher)
-        return self.rows * (BYTES_BESIDE + (4 * self.plan.matcher.num_perm if self.plan.matcher else 0))
+    def bytes_in_memory(self, threads: int) -> int:
+        """About the bytes that `in_memory` holds at most: no band keys, and nothing that travels."""
+        matcher, per_row = self.plan.matcher, BYTES_BESIDE
+        assert not isinstance(matcher, SemanticMatcher)
+        if matcher:
+            per_row += 4 * matcher.num_perm + BYTES_OF_THREAD * min(threads, bands(matcher).bands)
+        return self.rows * per_row
 
 
 def open_job(

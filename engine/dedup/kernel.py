@@ -4,11 +4,12 @@ No function allocates memory, raises an error or needs anything of numba while i
 without numba, which takes half a second to import.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numba import cfunc, njit, types
+from numba import cfunc, config, njit, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
@@ -16,15 +17,34 @@ BASE = np.uint64(0x9E3779B97F4A7C15)  # of the polynomial over the tokens of an 
 NOTHING = np.uint32(0xFFFFFFFF)  # minhash.NOTHING
 
 
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Compile with numba's defaults, whatever a user has set for functions of their own, for example NUMBA_DISABLE_JIT=1.
+
+    The machine code is kept for other processes, and would raise errors with bounds checks. NUMBA_CPU_NAME is obeyed.
+    """
+    own = {"DISABLE_JIT": 0, "BOUNDSCHECK": 0, "DEBUGINFO_DEFAULT": 0, "OPT": type(config.OPT)(3)}
+    before = {name: getattr(config, name) for name in own}
+    for name, value in own.items():
+        setattr(config, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
+
+
 def compiled(function: Callable) -> Callable:
     """Return `function` in machine code that neither counts references nor raises."""
-    return njit(error_model="numpy", _nrt=False)(function)
+    with _own_settings():
+        return njit(error_model="numpy", _nrt=False)(function)
 
 
 def compile_function(function: Callable) -> tuple[str, bytes]:
     """Return the symbol of a function of one pointer to int64, and an object file with it and all that it calls."""
-    entry = cfunc(types.void(types.CPointer(types.int64)), error_model="numpy", _nrt=False)(function)
-    _, _, (code, *_) = entry._library.serialize_using_object_code()
+    with _own_settings():
+        entry = cfunc(types.void(types.CPointer(types.int64)), error_model="numpy", _nrt=False)(function)
+        _, _, (code, *_) = entry._library.serialize_using_object_code()
     return str(entry.native_name), code
 
 

@@ -2,8 +2,9 @@
 
 numba compiles a function once, in some seconds, to an object file; llvmlite, which numba is built on, loads it in a few
 milliseconds, where the import of numba alone takes half a second. An object file is in a cache next to this file, or else in the
-user's; its name is a hash of the kernel's source, of llvmlite's version and of the CPU. It is written whole and checked by its
-hash before it is loaded. Where no folder is writable every process compiles what it uses.
+user's; its name is a hash of the kernel's source, of the versions of numba and llvmlite and of the CPU. It is written whole and
+checked by its hash before it is loaded; what older versions left is removed. Where no folder is writable every process compiles
+what it uses.
 
 A function takes one pointer to 64-bit integers: an array among its arguments becomes its address and its shape. ctypes releases
 Python's lock while it runs.
@@ -12,10 +13,12 @@ Python's lock while it runs.
 import ctypes
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -81,7 +84,8 @@ class Library:
         llvm.initialize_native_asmprinter()
         machine = llvm.Target.from_default_triple().create_target_machine(opt=OPTIMIZED, jit=True)
         for unused in NEVER_CALLED:
-            llvm.add_symbol(unused, ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value)
+            if llvm.address_of_symbol(unused) is None:  # symbols are the process's: numba may have its own, and need them
+                llvm.add_symbol(unused, ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value)
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
@@ -108,11 +112,25 @@ class Library:
                 folder.mkdir(parents=True, exist_ok=True)
                 partial.write_bytes(data)
                 os.replace(partial, folder / file)
+                _remove_old(folder, name)
                 break
             except OSError:
                 with suppress(OSError):
                     partial.unlink()
         return symbol, code
+
+
+def _remove_old(folder: Path, name: str) -> None:
+    """Remove what older versions compiled of the function `name`, and what a process that died was writing.
+
+    Computers with other CPUs may share the folder and use files of other names: these stay for a month.
+    """
+    now = time.time()
+    for pattern, days in ((f"{name}-*.o", 30), ("*.part", 1)):
+        for path in folder.glob(pattern):
+            with suppress(OSError):  # another process removes it, too
+                if now - path.stat().st_mtime > days * 86_400:
+                    path.unlink()
 
 
 @cache
@@ -123,16 +141,16 @@ def _stamp() -> str:
     features = ""
     with suppress(RuntimeError):  # LLVM does not tell them of every CPU
         features = llvm.get_host_cpu_features().flatten()
-    digest = hashlib.sha256(f"{llvmlite.__version__} {llvm.get_host_cpu_name()} {features}".encode())
+    digest = hashlib.sha256(f"{version('numba')} {llvmlite.__version__} {llvm.get_host_cpu_name()} {features}".encode())
     for name in SOURCES:
         digest.update(hashlib.sha256((HERE / name).read_bytes()).digest())
     return digest.hexdigest()[:24]
 
 
 def _folders() -> list[Path]:
-    folders = [HERE / "__pycache__"]
+    folders = [HERE / "__pycache__" / "kernel"]
     with suppress(RuntimeError):  # a user without a home
-        folders.append(Path.home() / ".cache" / "rayleigh")
+        folders.append(Path.home() / ".cache" / "rayleigh" / "kernel")
     return folders
 
 

@@ -160,7 +160,7 @@ def _matcher(options: Options, form: Normalization, *, device: str) -> Matcher:
 def _executors(profile: Profile, job: DedupJob) -> Iterator[tuple[Executor, Executor]]:
     """Yield what runs the functions of `job`, and what computes its signatures: threads of this process where it fits, else Ray."""
     is_semantic = isinstance(job.plan.matcher, SemanticMatcher)
-    memory = job.bytes * MEMORY_FACTOR if is_semantic else job.bytes_in_memory
+    memory = job.bytes * MEMORY_FACTOR if is_semantic else job.bytes_in_memory(profile.cpu.actors)
     if is_in_process(profile, memory, gpus=is_semantic and profile.embedder.gpus > 0):
         keep_memory()
         with ThreadPool(profile.cpu.actors) as threads, ThreadPool(1) as one:  # a model's tokenizer serves one thread at a time

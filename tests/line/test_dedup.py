@@ -71,8 +71,8 @@ def beside(output: Path) -> Path:
 def run(source: str, output: Path, *, workers: int = 2, ray: Ray | None = None, **options):
     """Run the command; return the ids that stay, what the others lost to, and the summary."""
     profile = output.parent / f"{output.name}.profile.yaml"
-    ray = (ray or data_world.PROFILE.ray).model_dump(exclude_none=True)
-    profile.write_text(json.dumps({"name": "some", "cpu": {"actors": workers, "cpus": 1}, "ray": ray}))
+    cluster = (ray or data_world.PROFILE.ray).model_dump(exclude_none=True)
+    profile.write_text(json.dumps({"name": "some", "cpu": {"actors": workers, "cpus": 1}, "ray": cluster}))
     found = dedup.dedup(source, str(output), Options(**options), profile=str(profile))
     parts = [pq.read_table(path) for path in sorted(output.glob("part-*.parquet"))]
     kept = [one for part in parts for one in part["id"].to_pylist()] if parts and "id" in parts[0].column_names else parts

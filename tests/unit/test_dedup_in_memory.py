@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from in_process import InProcess, itself
 
 from engine.contract.prompts import Copies
 from engine.dedup import flow
+from engine.dedup.job import BYTES_OF_THREAD, Columns, open_job
 from engine.dedup.minhash import NOTHING
 from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SignedBlock
@@ -16,6 +18,7 @@ from engine.distributed.executor import Executor
 from engine.distributed.thread_pool import ThreadPool
 
 ORDER: Order = [("batch", "ascending"), ("id", "ascending")]
+COPIES = Copies(threshold=0.5, num_perm=16, bands=8, rows=2)
 
 
 def corpus(seed: int, rows: int, *, families: int, noise: float) -> tuple[pa.Table, np.ndarray, np.ndarray]:
@@ -96,3 +99,34 @@ def test_blocks_without_a_row_are_fine(matcher):
     with ThreadPool(1) as pool:
         positions, duplicates = found([none, none], matcher, None, pool)
     assert positions == [] and len(duplicates) == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (np.zeros((2, 8), np.uint32), r"uint32 \(2, 8\)"),
+        (np.zeros((2, 16), np.int64), r"int64 \(2, 16\)"),
+        (np.zeros(32, np.uint32), r"uint32 \(32,\)"),
+    ],
+)
+def test_signatures_of_another_form_are_refused(other, found):
+    table, keys, minima = corpus(1, 2, families=1, noise=0.1)
+    plan, blocks = flow.plan(4, COPIES, ORDER), [SignedBlock(table, keys, minima), SignedBlock(table, keys + np.uint64(1), other)]
+    with ThreadPool(1) as pool, pytest.raises(TypeError, match=f"signatures of block 1: found {found}, expected uint32"):
+        pool.fetch(flow.find_duplicates(flow.compute_signatures(blocks, plan, pool, compute=itself), plan, pool).positions)
+
+
+def test_signatures_in_memory_have_no_edges():
+    plan = flow.plan(2, COPIES, ORDER)
+    with ThreadPool(1) as pool:
+        signatures = flow.compute_signatures([SignedBlock(*corpus(1, 2, families=1, noise=0.1))], plan, pool, compute=itself)
+        with pytest.raises(ValueError, match=r"found band keys of 0 blocks, expected 1: .* Call find_duplicates"):
+            flow.find_edges(signatures, plan, pool)
+
+
+def test_memory_is_estimated_for_the_threads_that_have_a_band(tmp_path):
+    pq.write_table(pa.table({"id": range(10), "text": ["a"] * 10}), tmp_path / "in.parquet")
+    job = open_job(str(tmp_path), Columns(), COPIES)
+    one, two, eight, more = (job.bytes_in_memory(threads) for threads in (1, 2, 8, 80))
+    assert one < two < eight == more and two - one == 10 * BYTES_OF_THREAD
+    assert one - open_job(str(tmp_path), Columns(), None).bytes_in_memory(8) == 10 * (4 * 16 + BYTES_OF_THREAD)

@@ -1,7 +1,9 @@
 """The kernel's machine code: kept between processes, loaded without the compiler, never half a file or of another type."""
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from engine.contract.prompts import Copies
 from engine.dedup import kernel_entries
+from engine.dedup.entry_types import ENTRY_TYPES
 from engine.dedup.minhash import Bands, band_keys, minhash, text_keys
 from engine.dedup.native import Library
 
@@ -67,3 +70,76 @@ def test_signing_imports_no_compiler():
         assert "llvmlite" in sys.modules and "numba" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+RAISES = """if True:
+    import sys
+    from pathlib import Path
+    import numpy as np
+    from numba import njit
+    from engine.dedup.native import Library
+
+    @njit
+    def checked(value):
+        if value > 3:
+            raise ValueError("too large")
+        return value
+
+    if sys.argv[2] == "before":
+        checked(1.0)
+    keys = np.empty((3, 2), np.uint64)
+    Library([Path(sys.argv[1])]).call("band_keys", np.arange(12, dtype=np.uint32).reshape(3, 4), 2, keys)
+    try:
+        checked(5)
+    except ValueError:
+        print(keys[0, 0])
+"""
+
+
+@pytest.mark.parametrize("numba_is_used", ["before", "after"])
+def test_functions_of_the_user_that_numba_compiles_raise_their_errors(tmp_path, numba_is_used):
+    assert is_right([tmp_path])
+    done = subprocess.run([sys.executable, "-c", RAISES, str(tmp_path), numba_is_used], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.split() == [str(band_keys(MINIMA, Bands(2, 2))[0, 0])], done.stderr
+
+
+SETTINGS = """if True:
+    import sys
+    from pathlib import Path
+    import numpy as np
+    from engine.dedup.native import Library
+
+    keys = np.empty((3, 2), np.uint64)
+    Library([Path(sys.argv[1])]).call("band_keys", np.arange(12, dtype=np.uint32).reshape(3, 4), 2, keys)
+    from numba import config
+    print(keys[0, 0], config.DISABLE_JIT, config.BOUNDSCHECK)
+"""
+
+
+def test_numba_settings_of_the_user_do_not_change_the_kernel_and_stay(tmp_path):
+    sizes = []
+    for settings, shown in (({}, "0 None"), ({"NUMBA_DISABLE_JIT": "1"}, "1 None"), ({"NUMBA_BOUNDSCHECK": "1"}, "0 1")):
+        folder = tmp_path / shown
+        words = [sys.executable, "-c", SETTINGS, str(folder)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=os.environ | settings)
+        assert done.stdout == f"{band_keys(MINIMA, Bands(2, 2))[0, 0]} {shown}\n", done.stderr
+        sizes += [path.stat().st_size for path in folder.iterdir()]
+    assert len(sizes) == 3 and len(set(sizes)) == 1  # checks of bounds are code, too
+
+
+def test_what_older_versions_compiled_is_removed_and_nothing_else(tmp_path):
+    month = time.time() - 31 * 86_400
+    ages = {
+        "band_keys-old.o": month, "band_keys-other_cpu.o": time.time(), "band-old.o": month, "mine": month,
+        "minhash-x.o.1.part": month, "minhash-x.o.2.part": time.time(),
+    }  # fmt: skip
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (age, age))
+    assert is_right([tmp_path])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left & ages.keys() == {"band_keys-other_cpu.o", "band-old.o", "mine", "minhash-x.o.2.part"} and len(left) == 5
+
+
+def test_every_function_of_the_kernel_has_the_types_of_its_arguments():
+    assert kernel_entries.ENTRIES.keys() == ENTRY_TYPES.keys()

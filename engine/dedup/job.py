@@ -33,6 +33,8 @@ from engine.storage.artifact import RowCounts, require_conserved
 from engine.storage.folder import Folder
 
 DIMENSIONS = 384  # of most small sentence-transformers models; only the estimated memory depends on it
+BYTES_BESIDE = 380  # of a row in memory, beside its signature, where all rows are copies; of one without a copy some 120
+BYTES_OF_THREAD = 20  # of a row, for each thread that joins bands
 LENGTHS: dict[str, tuple[str, Direction]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
 
 Source = Documents | Stored
@@ -69,12 +71,20 @@ class DedupJob:
 
     @property
     def bytes(self) -> int:
-        """About the bytes of the signatures of all sources, and of what is computed from them."""
+        """About the bytes of the signatures of all sources, and of what tasks compute from them."""
         matcher, per_row = self.plan.matcher, 80
         if isinstance(matcher, SemanticMatcher):
             per_row += 4 * DIMENSIONS * (1 + NPROBE)
         elif matcher:
             per_row += 4 * matcher.num_perm + 8 * bands(matcher).bands
+        return self.rows * per_row
+
+    def bytes_in_memory(self, threads: int) -> int:
+        """About the bytes that `in_memory` holds at most: no band keys, and nothing that travels."""
+        matcher, per_row = self.plan.matcher, BYTES_BESIDE
+        assert not isinstance(matcher, SemanticMatcher)
+        if matcher:
+            per_row += 4 * matcher.num_perm + BYTES_OF_THREAD * min(threads, bands(matcher).bands)
         return self.rows * per_row
 
 
@@ -126,6 +136,8 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
     signatures = flow.compute_signatures(job.sources, job.plan, signers, compute=methodcaller("signed"))
     _refuse_repeated_ids(signatures, job, executor)
     result = flow.find_duplicates(signatures, job.plan, executor)
+    signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[job.first :] if job.index else []
+    del signatures  # the largest part of the memory
     first, blocks = job.first, job.corpus.blocks
     names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
     written = [
@@ -140,7 +152,6 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
     require_conserved(RowCounts(total, {"kept": kept, **duplicates, **counts.rejected}), folder.url)
     if not job.index:
         return counts, []
-    signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[first:]
     stored = [
         executor.start(_store, first + number, job.index.next, name, *signed[number], *result.positions)[0]
         for number, name in enumerate(names)

@@ -3,11 +3,12 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import ray
 from ray import ObjectRef
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from engine.contract.profile import Pool, Profile
@@ -19,6 +20,7 @@ from engine.rows import Row
 
 log = logging.getLogger(__name__)
 
+RESTARTS = 2  # of a model whose actor died: with its node, as a rule, which says nothing of the model
 LOST = re.compile(r"^engine\.errors\.StoreUnreachable: (.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)  # in a worker's traceback
 
 
@@ -36,8 +38,8 @@ def evaluate(
     With `ledger` an answer that an earlier attempt has recorded is not asked for again.
 
     As many engines as `profile.evaluator` has actors load at the same time, so that their start-up overlaps. Then each is timed
-    alone, so that the others do not disturb it; what is left of the prompts they answer side by side. A model that does not load or
-    dies yields answers that end as `error`.
+    alone, so that the others do not disturb it; what is left of the prompts they answer side by side. A model whose actor dies is
+    loaded again, once the others are done. One that does not load, or dies each time, yields answers that end as `error`.
 
     Raises:
         ModelError: Ray was stopped.
@@ -47,9 +49,15 @@ def evaluate(
         raise ModelError("Ray was stopped. Run again: what is finished is kept.")
     shared = ray.put(list(rows))
     for wave in waves(targets, profile, ray.cluster_resources()):
-        engines = [_start(target, profile.evaluator_of(target.name), ledger) for target in wave]
+        starts = [partial(_start, target, profile.evaluator_of(target.name), ledger) for target in wave]
+        engines = [start() for start in starts]
         progress(f"loading {', '.join(target.name for target in wave)}")
-        for target, engine, evaluated in zip(wave, engines, _side_by_side(engines, shared, len(rows), timed), strict=True):
+        found = _side_by_side(engines, shared, len(rows), timed)
+        for target, start, engine in zip(wave, starts, engines, strict=True):
+            evaluated = next(found)
+            if isinstance(evaluated.error, _Died):
+                found = iter([*found])  # waits for the others: it is timed alone
+                engine, evaluated = _again(engine, start, shared, len(rows), timed)
             if evaluated.error:
                 log.error("%s cannot be evaluated: %s", target.name, evaluated.error)
             answered = sum(completion.finish_reason == "stop" for completion in evaluated.completions)
@@ -69,17 +77,38 @@ def _side_by_side(engines: Sequence["_Started"], shared: ObjectRef[list[Row]], r
         yield _evaluated(answer, rows) if answer else failed(rows, error)
 
 
+def _again(
+    engine: "_Started", start: "Callable[[], _Started]", shared: ObjectRef[list[Row]], rows: int, timed: int
+) -> "tuple[_Started, Evaluated]":  # fmt: skip
+    """Return another engine in place of one that died, and what it answers."""
+    for _ in range(RESTARTS):
+        engine.stop()
+        engine = start()
+        [evaluated] = _side_by_side([engine], shared, rows, timed)
+        if not isinstance(evaluated.error, _Died):
+            break
+    return engine, evaluated
+
+
 def evaluate_alike(
     targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile, *, ledger: EvalLedger | None = None
 ) -> list[Evaluated]:
     """Return the evaluation of each of `targets` on the HOLDOUT `rows`, none of them timed. They are one model with several
     prompts or ways of decoding: its engine is loaded once. Several calls may run at the same time.
 
-    A model that does not load or dies yields answers that end as `error`.
+    A model that does not load, or dies each time, yields answers that end as `error`.
 
     Raises:
         StoreUnreachable: as `evaluate`.
     """
+    for _ in range(1 + RESTARTS):
+        found = _alike(targets, rows, profile, ledger)
+        if not any(isinstance(evaluated.error, _Died) for evaluated in found):
+            break
+    return found
+
+
+def _alike(targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile, ledger: EvalLedger | None) -> list[Evaluated]:
     engine = _start(targets[0], profile.evaluator_of(targets[0].name), ledger)
     try:
         if error := _error_of(engine.actor.ready.remote()):
@@ -106,6 +135,10 @@ def waves(targets: Sequence[EvalTarget], profile: Profile, available: Mapping[st
         wave.append(target)
     if wave:
         yield wave
+
+
+class _Died(str):
+    """Why a model could not be evaluated: its actor died, perhaps with its node."""
 
 
 class _Started(NamedTuple):
@@ -151,4 +184,5 @@ def _reason(error: RayError) -> str:
     if lost := LOST.search(str(error)):
         raise StoreUnreachable(lost[1].strip()) from None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return re.sub(r"^engine\.errors\.\w+: ", "", lines[-1])[:500] if lines else type(error).__name__
+    text = re.sub(r"^engine\.errors\.\w+: ", "", lines[-1])[:500] if lines else type(error).__name__
+    return _Died(text) if isinstance(error, RayActorError) else text

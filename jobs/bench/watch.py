@@ -1,6 +1,7 @@
 """Run a command and measure all its processes from outside: seconds, CPU seconds, peak memory."""
 
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -59,6 +60,13 @@ class Sampler:
                 self._last_cpu[process.pid] = times.user + times.system
                 self.peak_mib[kind] = max(self.peak_mib[kind], _mib(process.pid))
 
+    def complete(self, cpu_seconds: float) -> None:
+        """Give the driver what is missing of `cpu_seconds`, which it and the children that it waited for used in all.
+
+        A process that ended had used some after its last sample, and a short one had no sample at all.
+        """
+        self.cpu_seconds["driver"] += max(0.0, cpu_seconds - sum(self.cpu_seconds.values()))
+
     def usage(self) -> Usage:
         """Return the resources used so far."""
         return Usage(
@@ -94,12 +102,12 @@ def rayleigh(words: Sequence[str], *, log: Path, changes: Sequence[str] = ()) ->
 
 
 def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
-    """Run the command `words` to its end and return what it used.
+    """Run the command `words` to its end and return what it used; no other child of this process may end meanwhile.
 
     Raises:
         CalledProcessError: it failed; its output is the end of `log`.
     """
-    sampler = Sampler()
+    sampler, before = Sampler(), _cpu_seconds_of_children()
     with log.open("ab") as out, subprocess.Popen(words, cwd=cwd, stdout=out, stderr=subprocess.STDOUT) as driver:
         while driver.poll() is None:
             sampler.sample(driver.pid)
@@ -107,6 +115,7 @@ def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
                 driver.wait(EVERY)
     if driver.returncode:
         raise subprocess.CalledProcessError(driver.returncode, list(words), output=log.read_bytes()[-2000:])
+    sampler.complete(_cpu_seconds_of_children() - before)
     return sampler.usage()
 
 
@@ -116,6 +125,12 @@ def family(pid: int) -> list[psutil.Process]:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
     return []
+
+
+def _cpu_seconds_of_children() -> float:
+    """Return the CPU time of this process's children that have ended, and of those that these waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _kind(process: psutil.Process) -> str:

@@ -25,7 +25,7 @@ from tests.line import kills_world as world
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = str(ROOT / "tests/line/tiny.yaml")
-PLAN = {"dataset": 4, "students": 8, "reports": 8}
+PLAN = {"dataset": 4, "students": 8, "reports": 2}
 """Job -> how often a node is killed in it, at most."""
 WORK = {"dataset": "", "students": "RayTrainWorker", "reports": "Evaluator"}
 """Job -> what the title of a process says that works on it; "": any task."""

@@ -31,6 +31,13 @@ def test_watch_of_a_command_that_fails_shows_the_end_of_its_output(tmp_path):
     assert b"no room" in failure.value.output
 
 
+def test_watch_counts_what_a_process_used_after_its_last_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.bench.watch.EVERY", 60)  # one sample, at the start
+    burns = "import time\nwhile time.process_time() < 0.5: pass"
+    usage = watch([sys.executable, "-c", burns], cwd=tmp_path, log=tmp_path / "log")
+    assert usage.cpu_seconds["driver"] >= 0.5
+
+
 def test_bench_prompts_are_the_same_each_time_and_every_shard_is_a_range_of_ids():
     shards = list(flow.make_prompts(50, 20))
     assert [shard.num_rows for shard in shards] == [20, 20, 10]

@@ -24,11 +24,12 @@ from engine.dedup.components import Roots, part_of
 from engine.dedup.minhash import NOTHING, band_keys, bands
 from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SemanticMatcher, SignedBlock
-from engine.distributed.executor import Executor
+from engine.distributed.executor import Executor, returned
 from engine.distributed.rows import Ref
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
+VECTORS_PER_TASK = 1 << 16  # of embeddings, which all travel, each to at most semantic.NPROBE tasks
 WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 
@@ -66,7 +67,8 @@ def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None,
     fewest = min(at_once, 1 + rows // WORTH_A_TASK)
     key_parts = min(parts, count) if parts else max(min(fewest, count), 1 + rows * count // KEYS_PER_TASK)
     key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
-    return Plan(matcher, order, key_parts, parts or max(fewest, 1 + rows // NODES_PER_TASK), EDGES_IN_ONE_TASK)
+    most = VECTORS_PER_TASK if isinstance(matcher, SemanticMatcher) else NODES_PER_TASK
+    return Plan(matcher, order, key_parts, parts or max(fewest, 1 + rows // most), EDGES_IN_ONE_TASK)
 
 
 def compute_signatures(
@@ -90,6 +92,12 @@ def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> D
     pieces = ([block[part] for block in labelled] for part in range(parts))
     resolved = [executor.start(_resolve, plan.order, plan.matcher, *mine, returns=2) for mine in pieces]
     return DuplicateRefs([positions for positions, _ in resolved], [table for _, table in resolved])
+
+
+def by_block(found: DuplicateRefs, blocks: int, executor: Executor) -> list[list[Ref]]:
+    """Return, for each of the `blocks` of the signatures, references to the pieces of the table of its duplicates."""
+    split = [executor.start(_split_by_block, blocks, table, returns=blocks) for table in found.duplicates]
+    return [[of_part[number] for of_part in split] for number in range(blocks)]
 
 
 def find_edges(signatures: Signatures, plan: Plan, executor: Executor) -> list[Ref]:
@@ -125,6 +133,8 @@ def _minhash_edges(signatures: Signatures, plan: Plan, threshold: float, executo
 def _near_edges(signatures: Signatures, plan: Plan, threshold: float, executor: Executor) -> list[Ref]:
     parts, blocks = plan.node_parts, list(zip(signatures.text_keys, signatures.signatures, strict=True))
     rows = sum(executor.fetch([executor.start(_length, text_keys)[0] for text_keys, _ in blocks]))
+    if not rows:
+        return []
     clusters = semantic.num_clusters(rows)
     share = clusters * semantic.SAMPLE_PER_CLUSTER / rows
     samples = [executor.start(semantic.draw_sample, *block, share)[0] for block in blocks]
@@ -134,7 +144,9 @@ def _near_edges(signatures: Signatures, plan: Plan, threshold: float, executor: 
 
 
 def join_edges(links: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
-    """Return references to the roots of all nodes that have an edge, in parts."""
+    """Return references to the roots of all nodes that have an edge, in parts; `links` are those of `find_edges`."""
+    if not links:
+        return []
     if sum(executor.fetch([executor.start(_length, part)[0] for part in links])) <= plan.edges_in_one_task:
         return executor.start(components.roots, *links)
     parts = range(plan.node_parts)
@@ -148,11 +160,6 @@ def join_edges(links: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
             owned, digests = [pieces for _, *pieces in done], [digest for digest, *_ in done]
         after = tuple(map(sum, zip(*executor.fetch(digests), strict=True)))
     return [executor.start(components.final_roots, *(piece[part] for piece in owned))[0] for part in parts]
-
-
-def _returned(pieces: Sequence[Any]) -> Any:
-    """Return what a task with `returns=len(pieces)` returns: one value by itself."""
-    return pieces if len(pieces) > 1 else pieces[0]
 
 
 def _compute(compute: Callable[..., SignedBlock], block: Any, copies: Copies | None, parts: int, *args: Any) -> tuple[Any, ...]:
@@ -190,7 +197,7 @@ def _unite(*candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _fetch(text_keys: np.ndarray, signatures: np.ndarray, *needed: np.ndarray) -> Any:
     node, row = np.unique(text_keys, return_index=True)
     masks = (np.isin(node, nodes, assume_unique=True) for nodes in needed)
-    return _returned([(node[is_needed], signatures[row[is_needed]]) for is_needed in masks])
+    return returned([(node[is_needed], signatures[row[is_needed]]) for is_needed in masks])
 
 
 def _verify(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -199,7 +206,7 @@ def _verify(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray
 
 
 def _partition_vectors(parts: int, centres: np.ndarray, text_keys: np.ndarray, vectors: np.ndarray) -> Any:
-    return _returned(semantic.partition(text_keys, vectors, centres, parts))
+    return returned(semantic.partition(text_keys, vectors, centres, parts))
 
 
 def _length(array: np.ndarray) -> int:
@@ -208,7 +215,7 @@ def _length(array: np.ndarray) -> int:
 
 
 def _partition_edges(parts: int, block: np.ndarray) -> Any:
-    return _returned(components.partition(block, parts, "large_star"))
+    return returned(components.partition(block, parts, "large_star"))
 
 
 def _star(operation: components.Operation, following: components.Operation, parts: int, *owned: np.ndarray) -> tuple[Any, ...]:
@@ -223,6 +230,11 @@ def _label(number: int, parts: int, rows: pa.Table, text_keys: np.ndarray, signa
     if parts == 1:
         return labelled, signatures[has_signature]
     return [(labelled.filter(pa.array(part == at)), signatures[(part == at) & has_signature]) for at in range(parts)]
+
+
+def _split_by_block(blocks: int, duplicates: pa.Table) -> Any:
+    block = (duplicates["position"].to_numpy() >> np.uint64(32)).astype(np.int64)
+    return returned([duplicates.take(np.flatnonzero(block == number)) for number in range(blocks)])
 
 
 def _resolve(order: Order, matcher: Matcher, *labelled: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:

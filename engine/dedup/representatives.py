@@ -25,7 +25,7 @@ class Duplicates(NamedTuple):
     """The documents that do not stay."""
 
     positions: np.ndarray  # sorted, uint64
-    table: pa.Table  # DUPLICATE and batch, of the listed ones; by component, the best first
+    table: pa.Table  # DUPLICATE, batch and position, of the listed ones; by component, the best first
 
 
 def label_components(rows: pa.Table, text_keys: np.ndarray, roots: Sequence[Roots], *, number: int) -> pa.Table:
@@ -75,6 +75,7 @@ def resolve(rows: pa.Table, signatures: np.ndarray, order: Order, matcher: Match
         "similarity": pa.array(similarity),
         "method": pa.array(np.where(differs, method, "exact").tolist(), pa.string()),
         "batch": dropped["batch"],
+        "position": dropped["position"],
     }
     return Duplicates(np.sort(dropped["position"].to_numpy()), pa.table(columns).filter(dropped["listed"]))
 

@@ -4,10 +4,10 @@ import in_process
 import numpy as np
 import pyarrow as pa
 import pytest
+from in_process import decide
 
 from engine.contract.curation import Curation, Pick, Semantic
 from engine.contract.prompts import Copies
-from engine.curation.decide import decide
 from engine.curation.dispositions import coverage
 from engine.curation.embedder import EMBEDDED
 from engine.curation.entries import entries as entries_of

@@ -88,12 +88,12 @@ def contrastive_examples(answers: Rows, kept: KeptRows, spec: ExampleSpec, repai
 
 
 def _limited(examples: Rows, kept: KeptRows, spec: ExampleSpec) -> Rows:
-    """Return at most the allowed share of the examples, chosen by hash. One task holds all their ids."""
-    examples = examples.materialize()
+    """Return at most the allowed share of the examples, chosen by hash. One task holds 8 bytes an example, twice."""
+    examples, seed = examples.materialize(), spec.section.seed
     count = contrastive.max_contrastive(kept.rows, spec.section.contrastive_share)
-    ids = pa.schema([EXAMPLE.field("example_id")])
-    chosen = gather.run(contrastive.choose, (examples.select_columns(ids.names), ids), count=count, seed=spec.section.seed)
-    return stream.apply(examples, with_refs, spec.pool, function=contrastive.with_ids, refs=[chosen])
+    ranks = stream.apply(examples.select_columns(["example_id"]), contrastive.ranks, spec.pool, seed=seed)
+    highest = gather.run(contrastive.highest, (ranks.materialize(), contrastive.RANK), count=count)
+    return stream.apply(examples, with_refs, spec.pool, function=contrastive.up_to, refs=[highest], seed=seed)
 
 
 def _with_swaps(rows: Rows, index: Ref, spec: ExampleSpec) -> Rows:

@@ -1,13 +1,15 @@
 """Duplicates by text, semantic duplicates, topic clusters and picks are the same for any order of the input."""
 
+import faiss
 import in_process
 import numpy as np
 import pyarrow as pa
 import pytest
 from in_process import decide
 
-from engine.contract.curation import Curation, Pick, Semantic
+from engine.contract.curation import Curation, Decontaminate, Pick, Semantic
 from engine.contract.prompts import Copies
+from engine.curation import decide_flow, topics
 from engine.curation.dispositions import coverage
 from engine.curation.embedder import EMBEDDED
 from engine.curation.entries import entries as entries_of
@@ -15,7 +17,9 @@ from engine.curation.ngram_index import NgramIndex
 from engine.curation.samples import BEST_FIRST, best
 from engine.curation.text_duplicates import resolve, signed
 from engine.curation.topics import project_2d, topic_clusters, typical_words
+from engine.dedup import flow as dedup
 from engine.records.dataset import StageCounts
+from engine.rows import content_id
 
 NO_HOLDOUT = NgramIndex({}, [])
 LONG = "please send eight blue hand mirrors and two green lamps to the usual address before the end of next week"
@@ -125,6 +129,79 @@ def test_decide_picks_the_same_for_shuffled_input(seed):
     found = vectors(40)
     order = np.random.default_rng(seed).permutation(40)
     assert decide(embedded(found, order=order), SECTION).dispositions.equals(decide(embedded(found), SECTION).dispositions)
+
+
+ORDERS = {
+    "typical": {"per_cluster": 30, "count": 90},
+    "k_center": {"count": 20, "quotas": {"cluster": {"*": 6}}},
+    "facility_location": {"count": 20, "quotas": {"layer": {"core": 0.5}}},
+    "information": {"count": 50},
+    "deita": {"quotas": {"cluster": {"*": 12}}},
+}
+
+
+def hashed(count):
+    """EMBEDDED with ids that are hashes, as those of real rows are, and with the columns that orders and quotas read."""
+    rows = embedded(vectors(count, spread=0.16, centres=12)).to_pylist()
+    rng = np.random.default_rng(5)
+    for row in rows:
+        row |= {"prompt_id": content_id(row["prompt_id"]), "answer_id": content_id(row["answer_id"]), "mean_nll": rng.random()}
+        row |= {"layer": ("core", "long_tail")[rng.integers(2)], "task_unit": "order", "difficulty": "easy"}
+        row |= {"complexity": rng.random(), "quality": rng.random()}
+    return pa.Table.from_pylist(rows, EMBEDDED)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_many_shards_decide_as_one(order, monkeypatch):
+    section = SECTION.model_copy(update={"pick": Pick.model_validate({"clusters": 5, "order": order, **ORDERS[order]})})
+    section = section.model_copy(update={"decontaminate": Decontaminate(similarity={"prompt": 0.995})})
+    rows = hashed(400)
+    protected = pa.table({"list": ["holdout"] * 3, "id": ["h1", "h2", "h3"], "kind": ["prompt"] * 3})
+    protected = protected.append_column("embedding", rows["embedding"].slice(0, 3))
+    one = decide(rows, section, protected)
+    assert set(one.dispositions["dropped_by"].to_pylist()) == {"", "semantic", "contaminated", "quota"}
+    monkeypatch.setattr(decide_flow, "SHARD_ROWS", 60)
+    monkeypatch.setattr(dedup, "VECTORS_PER_TASK", 90)
+    for blocks in (1, 3):
+        many = decide(rows, section, protected, blocks=blocks)
+        names = ["answer_id", "dropped_by", "duplicate_of", "cluster"]
+        assert many.dispositions.select(names).equals(one.dispositions.select(names))
+        for name in ("similarity", "x", "y"):
+            found, expected = (table.dispositions[name].to_numpy() for table in (many, one))
+            assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
+        assert many.clusters == one.clusters and many.selection == one.selection
+        assert len(many.resemblance) == 7
+
+
+def test_clusters_of_many_rows_are_described_by_evenly_spread_ones(monkeypatch):
+    rows = hashed(400)
+    whole = decide(rows, SECTION)
+    monkeypatch.setattr(decide_flow, "DESCRIBED", 40)
+    few = decide(rows, SECTION)
+    assert few.dispositions.equals(whole.dispositions)
+    assert [one.label for one in few.clusters] != [one.label for one in whole.clusters]
+    assert all(one.label for one in few.clusters)
+
+
+def test_where_all_rows_are_contaminated_none_stays(monkeypatch):
+    rows = hashed(30)
+    protected = pa.table({"list": ["l"] * 30, "id": ["h"] * 30, "kind": ["prompt"] * 30, "embedding": rows["embedding"]})
+    section = SECTION.model_copy(update={"decontaminate": Decontaminate(similarity={"prompt": 0.9})})
+    for shard_rows in (30, 10):
+        monkeypatch.setattr(decide_flow, "SHARD_ROWS", shard_rows)
+        found = decide(rows, section, protected)
+        assert set(found.dispositions["dropped_by"].to_pylist()) == {"contaminated"}
+        assert found.selection and found.selection.coverage is None
+
+
+@pytest.mark.parametrize("count", [80, 3000])
+def test_centres_are_those_that_faiss_trains_on_all_rows(count):
+    found = vectors(count)
+    kmeans = faiss.Kmeans(16, 4, niter=25, seed=3, spherical=True, min_points_per_centroid=1)
+    kmeans.train(found)
+    rows = topics.training_rows(count, count=4, seed=3)
+    assert len(rows) == min(count, 1024)
+    assert (topics.train(found[rows], count=4, seed=3) == kmeans.centroids).all()
 
 
 def test_no_rows_give_no_dispositions():

@@ -139,7 +139,7 @@ def _pairs_in_clusters(
     order = np.lexsort((np.arange(len(row)), is_probe, cluster))
     starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
     pieces = [NO_EDGES]
-    for start, end in zip(starts, np.append(starts[1:], len(order)), strict=True):
+    for start, end in zip(starts, [*starts[1:], len(order)] if len(starts) else [], strict=True):
         members = row[order[start:end]]
         residents = int(np.count_nonzero(~is_probe[order[start:end]]))
         pairs = _spanning_pairs(vectors[members], residents, threshold=threshold)

@@ -6,7 +6,6 @@ So a process holds what one task holds: its arguments, its results, and what it 
 few rows.
 """
 
-import pickle
 import resource
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pyarrow as pa
 
@@ -37,11 +37,11 @@ class OnDisk(Ref):
     def __init__(self, path: Path, value: Any) -> None:
         super().__init__()
         self.path = path
-        path.write_bytes(pickle.dumps(value, protocol=5))
+        path.write_bytes(cloudpickle.dumps(value))
 
     def result(self, timeout: float | None = None) -> Any:
         """Read the value."""
-        return pickle.loads(self.path.read_bytes())
+        return cloudpickle.loads(self.path.read_bytes())
 
 
 class DiskExecutor:
@@ -104,10 +104,10 @@ def decide(rows: int, section: Curation, executor: DiskExecutor) -> None:
 def main(rows: int, folder: Path, order: str) -> None:
     """Print how many bytes more a run of `rows` rows holds than one of few."""
     decide_flow.SHARD_ROWS, decide_flow.DESCRIBED = 2_000, 2_000
-    dedup.VECTORS_PER_TASK, semantic.EXACT_UP_TO, semantic.ROWS_PER_CLUSTER = 2_000, 1_000, 250
-    pick = Pick.model_validate({"clusters": 8, "order": order, "count": 40, "quotas": {"layer": {"*": 30}}})
+    dedup.VECTORS_PER_TASK, semantic.EXACT_UP_TO = 2_000, 1_000
+    pick = Pick.model_validate({"clusters": 8, "order": order, "count": 10, "quotas": {"layer": {"*": 8}}})
     section, executor = Curation(semantic=Semantic(threshold=0.9), pick=pick), DiskExecutor(folder)
-    decide(4_000, section, executor)
+    decide(10_000, section, executor)
     before = peak()
     decide(rows, section, executor)
     print(peak() - before)

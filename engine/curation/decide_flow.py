@@ -10,6 +10,7 @@
 Shards are cut by prompt_id and by the number of rows, so they are the same for any blocks of the input.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from engine.dedup.leaders import semantic_leaders
 from engine.dedup.representatives import id_hashes
 from engine.dedup.signature import SemanticMatcher, batch_columns
 from engine.distributed.executor import Executor, returned
+from engine.distributed.in_process import get
 from engine.distributed.rows import Ref
 from engine.records.dataset import Selection, TopicCluster
 
@@ -73,7 +75,7 @@ def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curati
     [centres] = executor.start(_train, k, seed, sample, shards.starts, *_taken(shards, sample, executor))
     placed = [executor.start(decide.place, vectors, centres, mean)[0] for vectors in shards.vectors]
     marks = landmarks(sum(shards.rows))
-    [frame] = executor.start(_frame, mean, len(placed), *placed, *_taken(shards, marks, executor))
+    [frame] = executor.start(_frame, mean, placed, *_taken(shards, marks, executor))
     picked = _picked(shards, placed, frame, lost, section, executor)
     parts = list(zip(shards.shards, shards.vectors, placed, picked, strict=True))
     finished = [executor.start(_finish, frame, of, *part, returns=3) for of, part in zip(lost, parts, strict=True)]
@@ -180,12 +182,15 @@ def _train(count: int, seed: int, sample: np.ndarray, starts: list[int], *taken:
     return topics.train(vectors, count=count, seed=seed)
 
 
-def _frame(mean: np.ndarray, count: int, *parts: Any) -> Frame:
-    placed, marks = parts[:count], parts[count:]
-    labels = max(int(of.label.max()) for of in placed) + 1
-    sizes = np.sum([np.bincount(of.label, minlength=labels) for of in placed], axis=0)
-    scattered = np.sum([of.scatter for of in placed], axis=0)
-    return Frame(topics.numbers_by_size(sizes), mean, topics.principal_axes(scattered), np.concatenate(marks))
+def _frame(mean: np.ndarray, placed: list[Ref], *marks: np.ndarray) -> Frame:
+    """Return what all rows have in common; the scatter matrices of shards, a megabyte each, are read one at a time."""
+    sizes, scattered = Counter[int](), np.zeros((len(mean), len(mean)))
+    for ref in placed:
+        of_shard: Placed = get(ref)
+        sizes.update(dict(enumerate(np.bincount(of_shard.label).tolist())))
+        scattered += of_shard.scatter
+    by_label = np.array([sizes[label] for label in range(max(sizes) + 1)])
+    return Frame(topics.numbers_by_size(by_label), mean, topics.principal_axes(scattered), np.concatenate(marks))
 
 
 def _pickable(

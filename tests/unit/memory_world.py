@@ -28,7 +28,7 @@ from engine.dedup.vectors import column
 from engine.distributed.thread_pool import Ref
 from engine.rows import content_id
 
-DIMENSIONS, BLOCK = 384, 1_000
+DIMENSIONS, BLOCK, TOPICS = 384, 1_000, 50
 
 
 class OnDisk(Ref):
@@ -66,9 +66,9 @@ class DiskExecutor:
 
 
 def block(start: int, rows: int) -> pa.Table:
-    """Return EMBEDDED of `rows` rows, a tenth of which are near copies of others of the block."""
-    rng = np.random.default_rng(start)
-    vectors = rng.normal(size=(rows, DIMENSIONS)).astype(np.float32)
+    """Return EMBEDDED of `rows` rows about TOPICS topics, a tenth of which are near copies of others of the block."""
+    rng, topics = np.random.default_rng(start), np.random.default_rng(0).normal(size=(TOPICS, DIMENSIONS))
+    vectors = (topics[np.arange(rows) % TOPICS] + rng.normal(size=(rows, DIMENSIONS))).astype(np.float32)
     vectors[: rows // 10] = vectors[rows // 2 : rows // 2 + rows // 10] + 0.01
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names = range(start, start + rows)

@@ -3,8 +3,8 @@
     shard        the rows of a range of prompt_ids, about SHARD_ROWS, meet and are compared with protected texts
     duplicates   within a shard where it is the only one; else as `engine/dedup/flow.py` finds them, over all shards
     topics       centres are trained on a sample; each shard is placed among them, and adds its part of the map's axes
-    pick         one task reads about 30 bytes a row that may be picked, and holds about 150; vectors are read shard by shard,
-                 by the orders that look at them
+    pick         one task reads 20 to 40 bytes a row that may be picked, and holds about 60 more; vectors are read shard by
+                 shard, by the orders that look at them
     finish       each shard gets its dispositions and its measures, which are added
 
 Shards are cut by prompt_id and by the number of rows, so they are the same for any blocks of the input.

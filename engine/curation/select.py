@@ -1,4 +1,4 @@
-"""Picks prompts in one of seven orders, within quotas. One process; it holds about 150 bytes a row, and no vectors of VectorShards.
+"""Picks prompts in one of seven orders, within quotas. One process; it holds 60 bytes a row, and VectorShards one at a time.
 
 `typical`            cluster by cluster the nearest to the centre, round-robin over scenarios
 `k_center`           farthest first: Gonzalez, "Clustering to minimize the maximum intercluster distance" (1985); for training sets

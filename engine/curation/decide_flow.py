@@ -79,7 +79,7 @@ def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curati
     picked = _picked(shards, placed, frame, lost, section, executor)
     parts = list(zip(shards.shards, shards.vectors, placed, picked, strict=True))
     finished = [executor.start(_finish, frame, of, *part, returns=3) for of, part in zip(lost, parts, strict=True)]
-    shown = evenly_spread(sum(shards.rows), DESCRIBED)
+    shown = (sum(shards.rows), DESCRIBED)
     texts = [
         executor.start(_texts, *part, frame, start, shown)[0]
         for *part, start in zip(shards.shards, placed, shards.starts, strict=True)
@@ -230,8 +230,10 @@ def _finish(
     return decide.dispositions(whole, placed, frame, lost, is_picked), *decide.measures(whole, placed, frame, is_picked)
 
 
-def _texts(shard: Shard, placed: Placed, frame: Frame, start: int, shown: np.ndarray) -> tuple[list[str], np.ndarray]:
-    rows = shown[(start <= shown) & (shown < start + len(shard.rows))] - start
+def _texts(shard: Shard, placed: Placed, frame: Frame, start: int, shown: tuple[int, int]) -> tuple[list[str], np.ndarray]:
+    """Return the texts and the clusters of a shard's rows among those that are `shown`: evenly spread, of all rows at most so many."""
+    rows = evenly_spread(*shown) - start
+    rows = rows[(rows >= 0) & (rows < len(shard.rows))]
     return shard.rows["text"].take(pa.array(rows)).to_pylist(), frame.numbers[placed.label[rows]]
 
 

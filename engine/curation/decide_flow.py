@@ -231,7 +231,7 @@ def _finish(
 
 
 def _texts(shard: Shard, placed: Placed, frame: Frame, start: int, shown: tuple[int, int]) -> tuple[list[str], np.ndarray]:
-    """Return the texts and the clusters of a shard's rows among those that are `shown`: evenly spread, of all rows at most so many."""
+    """Return the texts and the clusters of a shard's rows among those that are `shown`: of all rows at most so many."""
     rows = evenly_spread(*shown) - start
     rows = rows[(rows >= 0) & (rows < len(shard.rows))]
     return shard.rows["text"].take(pa.array(rows)).to_pylist(), frame.numbers[placed.label[rows]]

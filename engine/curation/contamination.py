@@ -89,10 +89,10 @@ def summary(parts: Sequence[Resemblance], protected: pa.Table, section: Decontam
     removed = pa.concat_tables([part.removed for part in parts]).group_by(KEYS, use_threads=False).aggregate([("answers", "sum")])
     removed = removed.rename_columns({"answers_sum": "answers"}).sort_by([(name, "ascending") for name in KEYS])
     closest = _closest(pa.concat_tables([part.closest for part in parts])).drop_columns(["is_contaminated"])
-    counted = pc.value_counts(protected["list"]).to_pylist()
+    lists = pc.value_counts(protected["list"]).to_pylist()
     return Decontamination(
         checked=sum(part.checked for part in parts),
-        lists={pair["values"]: pair["counts"] for pair in sorted(counted, key=lambda pair: pair["values"])},
+        lists={pair["values"]: pair["counts"] for pair in sorted(lists, key=lambda pair: pair["values"])},
         settings=DecontaminationSettings.model_validate(section.model_dump()),
         removed=tuple(RemovedAnswers(**row) for row in removed.to_pylist()),
         closest=tuple(ClosestAnswer(**row) for row in closest.to_pylist()),

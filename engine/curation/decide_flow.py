@@ -103,7 +103,8 @@ def _lost(shards: Shards, section: Curation, executor: Executor) -> list[Ref]:
     if len(shards.rows) == 1:
         return executor.start(_lost_in_one, threshold, shards.shards[0], shards.vectors[0])
     signed = [executor.start(_signed, *both, returns=3) for both in zip(shards.shards, shards.vectors, strict=True)]
-    signatures = dedup.Signatures(*([of[number] for of in signed] for number in range(3)), nodes=[], band_keys=[])
+    rows, nodes, vectors = ([of_shard[number] for of_shard in signed] for number in range(3))
+    signatures = dedup.Signatures(rows, nodes, vectors, nodes=[], band_keys=[])
     plan = dedup.plan(sum(shards.rows), SemanticMatcher(Path(), threshold), BEST_FIRST)  # no model: the vectors are there
     pieces = dedup.by_block(dedup.find_duplicates(signatures, plan, executor), len(signed), executor)
     return [executor.start(_lost_of, shard, *mine)[0] for shard, mine in zip(shards.shards, pieces, strict=True)]

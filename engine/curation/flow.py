@@ -218,7 +218,7 @@ def _metrics(section: Curation, protected: pa.Table, summary: tuple[Any, Any], c
         coverage=total([of_block.coverage for of_block in counts]),
         selection=selection,
         decontamination=contamination.summary(resemblance, protected, section.decontaminate),
-        weights=weights_of(sum((of_block.values for of_block in counts), Counter())),
+        weights=weights_of(sum((of_block.values for of_block in counts), Counter[str]())),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.curation.select import Eligible, density
+from engine.curation.select import Eligible, Strings, density
 from engine.records.base import BeforeAfter
 from engine.records.dataset import Coverage, Selection, TopicCluster
 
@@ -97,7 +97,7 @@ def balance(shards: Sequence[Measures]) -> dict[str, BeforeAfter[float | None]]:
     """Return stratum -> the evenness of all rows and of the picked ones, over the values that occur."""
     result = {}
     for stratum in STRATA:
-        before, after = (sum((shard.values[stratum][at] for shard in shards), Counter()) for at in (0, 1))
+        before, after = (sum((shard.values[stratum][at] for shard in shards), Counter[str]()) for at in (0, 1))
         of_picked = evenness([after[value] for value in before]) if after else None
         result[stratum] = BeforeAfter(before=evenness(list(before.values())), after=of_picked)
     return result
@@ -163,6 +163,6 @@ def _group(rows: Eligible, among: np.ndarray, is_picked: np.ndarray) -> Group:
     return Group(int(among.sum()), int((among & is_picked).sum()), signals)
 
 
-def _values(values: Iterable[str], is_picked: np.ndarray) -> tuple[Counter[str], Counter[str]]:
-    every = list(values)
+def _values(values: Strings, is_picked: np.ndarray) -> tuple[Counter[str], Counter[str]]:
+    every = [str(value) for value in values]
     return Counter(every), Counter(value for value, stays in zip(every, is_picked.tolist(), strict=True) if stays)

@@ -154,8 +154,9 @@ def measures(shard: Shard, placed: Placed, frame: Frame, is_picked: np.ndarray) 
 
 
 def _limited(pick: Pick) -> list[Stratum]:
-    quotas = dict.fromkeys(pick.quotas)
-    return [*(quotas | {"cluster": None} if pick.per_cluster is not None else quotas)]
+    """Return the strata with a quota, each once."""
+    strata: list[Stratum] = [*pick.quotas]
+    return [*strata, "cluster"] if pick.per_cluster is not None and "cluster" not in strata else strata
 
 
 def _signals(pick: Pick) -> tuple[str, ...]:

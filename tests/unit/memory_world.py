@@ -22,8 +22,7 @@ from engine.curation import decide_flow
 from engine.curation.dispositions import of_answers
 from engine.curation.embedder import EMBEDDED
 from engine.curation.ngram_index import PROTECTED
-from engine.dedup import flow as dedup
-from engine.dedup import semantic
+from engine.dedup import plan, semantic
 from engine.dedup.vectors import column
 from engine.distributed.thread_pool import Ref
 from engine.rows import content_id
@@ -104,7 +103,7 @@ def decide(rows: int, section: Curation, executor: DiskExecutor) -> None:
 def main(rows: int, folder: Path, order: str) -> None:
     """Print how many bytes more a run of `rows` rows holds than one of few."""
     decide_flow.SHARD_ROWS, decide_flow.DESCRIBED = 2_000, 2_000
-    dedup.VECTORS_PER_TASK, semantic.EXACT_UP_TO = 2_000, 1_000
+    plan.VECTORS_PER_TASK, semantic.EXACT_UP_TO = 2_000, 1_000
     pick = Pick.model_validate({"clusters": 8, "order": order, "count": 10, "quotas": {"layer": {"*": 8}}})
     section, executor = Curation(semantic=Semantic(threshold=0.9), pick=pick), DiskExecutor(folder)
     decide(10_000, section, executor)

@@ -17,7 +17,7 @@ from engine.curation.ngram_index import NgramIndex
 from engine.curation.samples import BEST_FIRST, best
 from engine.curation.text_duplicates import resolve, signed
 from engine.curation.topics import project_2d, topic_clusters, typical_words
-from engine.dedup import flow as dedup
+from engine.dedup import plan
 from engine.records.dataset import StageCounts
 from engine.rows import content_id
 
@@ -161,7 +161,7 @@ def test_many_shards_decide_as_one(order, monkeypatch):
     one = decide(rows, section, protected)
     assert set(one.dispositions["dropped_by"].to_pylist()) == {"", "semantic", "contaminated", "quota"}
     monkeypatch.setattr(decide_flow, "SHARD_ROWS", 60)
-    monkeypatch.setattr(dedup, "VECTORS_PER_TASK", 90)
+    monkeypatch.setattr(plan, "VECTORS_PER_TASK", 90)
     for blocks in (1, 3):
         many = decide(rows, section, protected, blocks=blocks)
         names = ["answer_id", "dropped_by", "duplicate_of", "cluster"]

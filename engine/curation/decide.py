@@ -61,8 +61,7 @@ class Lost(NamedTuple):
 def shard_of(pieces: list[pa.Table], protected: pa.Table, section: Curation) -> Shard:
     """Return the shard made of `pieces` of EMBEDDED; `protected` is PROTECTED with `embedding`, or empty."""
     rows = pa.concat_tables([EMBEDDED.empty_table(), *pieces]).sort_by("prompt_id")
-    vectors = matrix(rows["embedding"]) if len(rows) else np.empty((0, 0), np.float32)
-    return Shard(rows.select(REST.names), vectors, by_embedding(rows, protected, section.decontaminate))
+    return Shard(rows.select(REST.names), matrix(rows["embedding"]), by_embedding(rows, protected, section.decontaminate))
 
 
 def place(vectors: np.ndarray, centres: np.ndarray, mean: np.ndarray) -> Placed:

@@ -131,6 +131,13 @@ def test_without_a_limit_of_meaning_nothing_is_out_and_the_nearest_is_known():
     assert by(found, "id", "part", "is_contaminated", "similarity") == [("h1", "prompt", False, 1.0)]
 
 
+@pytest.mark.parametrize("pairs", [[], [(0, None), (45, None)]])
+def test_rows_of_which_none_has_the_part_are_not_contaminated(pairs):
+    section = Decontaminate(similarity={"answer": 0.9, "rationale": 0.9})
+    found = by_embedding(embedded(*pairs), SEEN, section)
+    assert by(found, "part", "is_contaminated") == [("prompt", False)] * len(pairs)
+
+
 def test_contaminated_by_meaning_loses_to_the_listed_text_and_no_copy_loses_to_it():
     section = Curation(
         semantic=Semantic(threshold=0.9), decontaminate=Decontaminate(similarity={"prompt": 0.99}), pick=Pick(clusters=1)

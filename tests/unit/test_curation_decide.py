@@ -4,6 +4,7 @@ import faiss
 import in_process
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from in_process import decide
 
@@ -192,6 +193,22 @@ def test_where_all_rows_are_contaminated_none_stays(monkeypatch):
         found = decide(rows, section, protected)
         assert set(found.dispositions["dropped_by"].to_pylist()) == {"contaminated"}
         assert found.selection and found.selection.coverage is None
+
+
+@pytest.mark.parametrize("shard_rows", [40, 10])
+def test_shards_without_rows_and_shards_of_which_no_row_has_a_rationale_are_compared_too(shard_rows, monkeypatch):
+    rows = hashed(40).sort_by("prompt_id")
+    first, vector = rows["answer_id"][0].as_py(), rows["embedding"][0].as_py()
+    rationales = pa.array([vector] + [None] * 39, EMBEDDED.field("rationale_embedding").type)
+    rows = rows.set_column(rows.column_names.index("rationale_embedding"), "rationale_embedding", rationales)
+    prompt_ids = pa.array(["0" + name[1:] for name in rows["prompt_id"].to_pylist()])  # all in the first shard
+    for table in (rows, rows.set_column(rows.column_names.index("prompt_id"), "prompt_id", prompt_ids)):
+        protected = pa.table({"list": ["l"], "id": ["h"], "kind": ["reference"], "embedding": pa.array([vector])})
+        section = SECTION.model_copy(update={"decontaminate": Decontaminate(similarity={"rationale": 0.99})})
+        monkeypatch.setattr(decide_flow, "SHARD_ROWS", shard_rows)
+        found = decide(table, section, protected).dispositions
+        out = found.filter(pc.equal(found["dropped_by"], "contaminated"))
+        assert len(found) == 40 and out["answer_id"].to_pylist() == [first]
 
 
 @pytest.mark.parametrize("count", [80, 3000])

@@ -64,6 +64,13 @@ class LabelledCandidates(NamedTuple):
         return max(1, self.candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
 
 
+class Entries(NamedTuple):
+    """ENTRY of all candidates, in the object store: the same blocks for every step, since parts are matched by their place."""
+
+    blocks: list[Ref]
+    rows: int
+
+
 class Encoder(NamedTuple):
     """The sentence-transformers model and its pool."""
 
@@ -92,19 +99,20 @@ def entries(
     *,
     encoder: Encoder | None = None,
     partitions: int | None = None,
-) -> Rows:
+) -> Entries:
     """Return ENTRY of all candidates, by `index_of`. Of the answers to a prompt those that are kept have no `dropped_by`."""
     rows = stream.apply(answers.scan(pool, READ), with_refs, pool, function=make_entries, refs=[index], section=section)
     if encoder and section.answers and section.answers.similarity is not None:
         rows = encoder.embed(rows, TextEmbedder, text="answer")
     rows = rows.repartition(partitions or answers.partitions, keys=["prompt_id"])
-    return stream.apply(rows, _best, pool, section=section).materialize()
+    rows = stream.apply(rows, _best, pool, section=section).materialize()
+    return Entries(rows.to_arrow_refs(), rows.count())
 
 
-def resolve_text_duplicates(entries: Rows, section: Curation, pool: Pool, *, partitions: int | None = None) -> list[Ref]:
+def resolve_text_duplicates(entries: Entries, section: Curation, pool: Pool, *, partitions: int | None = None) -> list[Ref]:
     """Return references to DISPOSITION of the rows that are dropped so far, one for each block of `entries`."""
-    tasks, blocks = executor(pool), entries.to_arrow_refs()
-    plan = dedup.plan(entries.count(), section.minhash, BEST_FIRST, parts=partitions)
+    tasks, blocks = executor(pool), entries.blocks
+    plan = dedup.plan(entries.rows, section.minhash, BEST_FIRST, parts=partitions)
     compute = partial(text_duplicates.signed, section=section)
     signatures = dedup.compute_signatures(blocks, plan, tasks, compute=compute)
     copies = dedup.by_block(dedup.find_duplicates(signatures, plan, tasks), len(blocks), tasks)
@@ -127,7 +135,7 @@ def embed_protected(protected: Rows, encoder: Encoder) -> Rows:
 
 
 def decide_all(
-    entries: Rows, dropped: list[Ref], embedded: Rows | None, protected: Rows, section: Curation, pool: Pool
+    entries: Entries, dropped: list[Ref], embedded: Rows | None, protected: Rows, section: Curation, pool: Pool
 ) -> Decisions:  # fmt: skip
     """Return the dispositions of all rows, as in `decide_flow`. Tasks hold 2 KB a protected text if it is compared by embedding."""
     tasks, compares = executor(pool), bool(section.decontaminate.similarity)
@@ -135,7 +143,7 @@ def decide_all(
     blocks, rows = (embedded.to_arrow_refs(), embedded.count()) if embedded else ([], 0)
     nothing = put(ngram_index.PROTECTED.empty_table())
     decided = decide_flow.decide_all(blocks, rows, texts if compares else nothing, section, tasks)
-    parts = zip(entries.to_arrow_refs(), dropped, strict=True)
+    parts = zip(entries.blocks, dropped, strict=True)
     finished = [tasks.start(_finish, section, *part, decided.dispositions, returns=2) for part in parts]
     counts = [of_block for _, of_block in finished]
     summary = ((), None) if decided.summary is None else decided.summary

@@ -77,8 +77,7 @@ def lost_to_leaders(found: Leaders, answer_id: pa.Array) -> Lost:
 
 def lost_to_duplicates(duplicates: list[pa.Table], answer_id: pa.Array) -> Lost:
     """Return the rows of a shard with these answer_ids that are among its `duplicates` (id, duplicate_of, similarity)."""
-    pieces = [piece.select(["id", "duplicate_of", "similarity"]) for piece in duplicates]
-    every = pa.concat_tables(pieces) if pieces else pa.table({"id": [], "duplicate_of": [], "similarity": []})
+    every = pa.concat_tables([piece.select(["id", "duplicate_of", "similarity"]) for piece in duplicates])
     row = pc.index_in(every["id"].cast(pa.string()), answer_id).to_numpy().astype(np.int64)
     return Lost(row, every["duplicate_of"].cast(pa.string()).combine_chunks(), every["similarity"].to_numpy().astype(np.float32))
 

@@ -76,7 +76,7 @@ def total(coverages: Sequence[Coverage]) -> dict[str, dict[str, StageCounts]]:
     """Return the sums of `coverages` of disjoint prompts."""
     sums: dict[str, dict[str, StageCounts]] = {}
     for column in ("layer", "difficulty"):
-        pairs = [pair for coverage in coverages for pair in coverage[column].items()]
+        pairs = [pair for each in coverages for pair in each[column].items()]
         of_value: dict[str, list[StageCounts]] = {}
         for value, counts in pairs:
             of_value.setdefault(value, []).append(counts)

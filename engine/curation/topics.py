@@ -7,7 +7,6 @@ that FAISS itself would draw, so they do not depend on shards.
 
 import math
 from collections import Counter
-from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -15,20 +14,6 @@ import numpy as np
 from engine.dedup.words import words
 
 ROWS_PER_CENTRE = 256  # the default of faiss.ClusteringParameters.max_points_per_centroid
-
-
-class Topics(NamedTuple):
-    """The topic cluster of each row. Clusters are numbered by size, the largest first."""
-
-    number: np.ndarray  # int32
-    closeness: np.ndarray  # cosine to the centre, float32
-
-
-def topic_clusters(vectors: np.ndarray, *, count: int, seed: int) -> Topics:
-    """Return spherical k-means clusters of unit `vectors`, at most `count` and never more than rows."""
-    rows = training_rows(len(vectors), count=count, seed=seed)
-    label, closeness = nearest_centre(vectors, train(vectors[rows], count=count, seed=seed))
-    return Topics(numbers_by_size(np.bincount(label))[label], closeness)
 
 
 def training_rows(rows: int, *, count: int, seed: int) -> np.ndarray:
@@ -45,7 +30,7 @@ def training_rows(rows: int, *, count: int, seed: int) -> np.ndarray:
 
 
 def train(vectors: np.ndarray, *, count: int, seed: int) -> np.ndarray:
-    """Return the centres of the `training_rows`, (at most `count`, dimensions) of float32."""
+    """Return the centres of spherical k-means of the `training_rows`, (at most `count`, dimensions) of float32."""
     faiss.omp_set_num_threads(1)
     kmeans = faiss.Kmeans(
         vectors.shape[1], min(count, len(vectors)), niter=25, seed=seed, spherical=True, min_points_per_centroid=1,
@@ -72,12 +57,6 @@ def numbers_by_size(sizes: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def project_2d(vectors: np.ndarray) -> np.ndarray:
-    """Return the first two principal components, (rows, 2) of float32; the largest loading of each is positive."""
-    mean = vectors.mean(axis=0)
-    return project(vectors, mean, principal_axes(scatter(vectors, mean)))
-
-
 def scatter(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Return the scatter matrix of `vectors` about `mean`, (dimensions, dimensions) of float64; those of shards are added."""
     centred = vectors - mean
@@ -85,7 +64,7 @@ def scatter(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def principal_axes(scattered: np.ndarray) -> np.ndarray:
-    """Return the first two principal axes, (dimensions, 2), of a scatter matrix."""
+    """Return the first two principal axes, (dimensions, 2), of a scatter matrix; the largest loading of each is positive."""
     _, axes = np.linalg.eigh(scattered)
     axes = axes[:, -2:][:, ::-1]
     return axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])

@@ -17,7 +17,7 @@ from engine.curation.entries import entries as entries_of
 from engine.curation.ngram_index import NgramIndex
 from engine.curation.samples import BEST_FIRST, best
 from engine.curation.text_duplicates import resolve, signed
-from engine.curation.topics import project_2d, topic_clusters, typical_words
+from engine.curation.topics import typical_words
 from engine.dedup import plan
 from engine.records.dataset import StageCounts
 from engine.rows import content_id
@@ -89,20 +89,24 @@ def embedded(found, *, order=None):
 
 
 def test_clusters_are_numbered_by_size_and_never_more_than_rows():
-    found = topic_clusters(vectors(80), count=4, seed=0)
-    sizes = np.bincount(found.number)
-    assert sizes.sum() == 80 and (np.diff(sizes) <= 0).all()
-    assert set(topic_clusters(vectors(3), count=16, seed=0).number.tolist()) <= {0, 1, 2}
-    assert topic_clusters(vectors(1), count=16, seed=0).number.tolist() == [0]
+    sizes = np.bincount(decide(embedded(vectors(80)), SECTION).dispositions["cluster"].to_numpy())
+    assert sizes.sum() == 80 and len(sizes) == 4 and (np.diff(sizes) <= 0).all()
+    assert set(decide(embedded(vectors(3)), SECTION).dispositions["cluster"].to_pylist()) <= {0, 1, 2}
+    assert decide(embedded(vectors(1)), SECTION).dispositions["cluster"].to_pylist() == [0]
+
+
+def places_of(found):
+    rows = decide(embedded(found), SECTION).dispositions.sort_by("answer_id")
+    return np.stack([rows["x"].to_numpy(), rows["y"].to_numpy()], axis=1)
 
 
 def test_map_is_the_first_two_principal_components_with_a_fixed_sign():
     found = vectors(50)
-    places = project_2d(found)
+    places = places_of(found)
     variance = np.linalg.svd(found - found.mean(axis=0), compute_uv=False) ** 2
     assert (places**2).sum(axis=0) == pytest.approx(variance[:2], rel=1e-3)
-    assert np.allclose(project_2d(found[::-1])[::-1], places, atol=1e-5)
-    assert project_2d(found[:1]).tolist() == [[0, 0]]
+    assert np.allclose(places_of(found[::-1])[::-1], places, atol=1e-5)
+    assert places_of(found[:1]).tolist() == [[0, 0]]
 
 
 def test_typical_words_are_those_of_the_cluster_alone():

@@ -1,6 +1,7 @@
 """Semantic duplicates, topic clusters, the map and the picks, in shards: of all rows no task holds more than numbers.
 
-    shard        the rows of a range of prompt_ids, about SHARD_ROWS, meet and are compared with protected texts
+    shard        the rows of a range of prompt_ids, about SHARD_ROWS, meet and are compared with protected texts; beyond
+                 MOST_PARTS shards (6.4 million rows) shards grow, so that a step has at most MOST_PARTS squared references
     duplicates   within a shard where it is the only one; else as `engine/dedup/flow.py` finds them, over all shards
     topics       centres are trained on a sample; each shard is placed among them, and adds its part of the map's axes
     pick         one task reads 20 to 40 bytes a row that may be picked, and holds about 60 more; vectors are read shard by
@@ -30,6 +31,7 @@ from engine.curation.select import evenly_spread, landmarks, select
 from engine.curation.vector_shards import VectorShards, mean_of
 from engine.dedup import flow as dedup
 from engine.dedup.leaders import semantic_leaders
+from engine.dedup.plan import MOST_PARTS
 from engine.dedup.representatives import id_hashes
 from engine.dedup.signature import SemanticMatcher, batch_columns
 from engine.distributed.executor import Executor, returned
@@ -64,7 +66,8 @@ class Shards(NamedTuple):
 
 def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curation, executor: Executor) -> Decided:
     """Decide on `rows` rows of EMBEDDED in `blocks`; `protected` is PROTECTED with `embedding`, empty if nothing is compared."""
-    shards = _shards(blocks, 1 + (rows - 1) // SHARD_ROWS, protected, section, executor) if rows else Shards([], [], [])
+    count = min(MOST_PARTS, 1 + (rows - 1) // SHARD_ROWS)
+    shards = _shards(blocks, count, protected, section, executor) if rows else Shards([], [], [])
     if not shards.rows:
         return Decided([], [], None)
     lost = _lost(shards, section, executor)
@@ -89,7 +92,8 @@ def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curati
 
 
 def _shards(blocks: Sequence[Ref], count: int, protected: Ref, section: Curation, executor: Executor) -> Shards:
-    split = [executor.start(_split, count, block, returns=count) for block in blocks]
+    bundles = [blocks[first::MOST_PARTS] for first in range(min(MOST_PARTS, len(blocks)))]
+    split = [executor.start(_split, count, *bundle, returns=count) for bundle in bundles]
     made = [executor.start(_shard, section, protected, *(pieces[number] for pieces in split), returns=3) for number in range(count)]
     lengths = executor.fetch([length for *_, length in made])
     kept = [(shard, vectors, length) for (shard, vectors, _), length in zip(made, lengths, strict=True) if length]
@@ -126,9 +130,9 @@ def _taken(shards: Shards, numbers: Any, executor: Executor) -> list[Ref]:
     return [executor.start(_take, *part, numbers)[0] for part in zip(shards.vectors, shards.starts, strict=True)]
 
 
-def _split(shards: int, block: pa.Table) -> Any:
-    """Return the rows of a block by shard: a range of the first 32 bits of prompt_id, which is a hash in hex."""
-    rows = block.select(EMBEDDED.names) if block.num_rows else EMBEDDED.empty_table()
+def _split(shards: int, *blocks: pa.Table) -> Any:
+    """Return the rows of the blocks by shard: a range of the first 32 bits of prompt_id, which is a hash in hex."""
+    rows = pa.concat_tables([EMBEDDED.empty_table(), *(block.select(EMBEDDED.names) for block in blocks if block.num_rows)])
     if shards == 1:
         return rows
     of_row = np.array([int(name[:8], 16) * shards >> 32 for name in rows["prompt_id"].to_pylist()], np.int64)

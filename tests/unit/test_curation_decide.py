@@ -178,6 +178,17 @@ def test_many_shards_decide_as_one(order, monkeypatch):
         assert len(many.resemblance) == 7
 
 
+def test_shards_grow_where_their_number_is_limited(monkeypatch):
+    rows = hashed(400)
+    monkeypatch.setattr(decide_flow, "SHARD_ROWS", 60)
+    seven = decide(rows, SECTION, blocks=5)
+    monkeypatch.setattr(decide_flow, "MOST_PARTS", 3)  # also of the bundles of the 5 blocks
+    three = decide(rows, SECTION, blocks=5)
+    assert (len(seven.resemblance), len(three.resemblance)) == (7, 3)
+    names = ["answer_id", "dropped_by", "duplicate_of", "cluster"]
+    assert three.dispositions.select(names).equals(seven.dispositions.select(names))
+
+
 def test_clusters_of_many_rows_are_described_by_evenly_spread_ones(monkeypatch):
     rows = hashed(400)
     whole = decide(rows, SECTION)

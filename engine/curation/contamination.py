@@ -1,6 +1,7 @@
 """Which candidates resemble protected texts, by n-grams and by embedding, and the summary of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from engine.dedup.vectors import matrix
 from engine.records.dataset import ClosestAnswer, Decontamination, DecontaminationSettings, RemovedAnswers
 from engine.rows import Row
 
+KEYS = ["list", "part", "method"]
 CLOSEST = 5  # answers of each method in the summary
 AT_ONCE = 4_096  # rows whose cosines to all protected texts are in memory
 POSITION: dict[Part, int] = {"rationale": 0, "answer": 1}  # in represent.parts_of
@@ -65,22 +67,41 @@ def by_embedding(rows: pa.Table, protected: pa.Table, section: Decontaminate) ->
     return _table(rows, [_row(nearest, "embedding", thresholds[nearest[1]] if nearest else 0.0) for nearest in closest])
 
 
-def summary(rows: pa.Table, kept: pa.Array, protected: pa.Table, section: Decontaminate) -> Decontamination:
-    """Return the summary of CONTAMINATION rows; `kept` are the ids of the answers that stay, `protected` is PROTECTED."""
-    keys = ["list", "part", "method"]
-    removed = rows.filter(rows["is_contaminated"]).group_by(keys, use_threads=False).aggregate([("answer_id", "count")])
-    removed = removed.rename_columns({"answer_id_count": "answers"}).sort_by([(name, "ascending") for name in keys])
+class Resemblance(NamedTuple):
+    """What the summary needs of some rows of CONTAMINATION."""
+
+    checked: int  # answers that were compared by n-grams, as all are
+    removed: pa.Table  # list, part, method, answers
+    closest: pa.Table  # CONTAMINATION of the CLOSEST answers that stay, by method
+
+
+def counted(rows: pa.Table, kept: pa.Array) -> Resemblance:
+    """Return the counts of CONTAMINATION rows, every answer whole; `kept` are the ids of the answers that stay."""
+    removed = rows.filter(rows["is_contaminated"]).group_by(KEYS, use_threads=False).aggregate([("answer_id", "count")])
+    removed = removed.rename_columns({"answer_id_count": "answers"})
     near = rows.filter(pc.and_(pc.is_in(rows["answer_id"], kept), rows["list"].is_valid()))
-    near = near.drop_columns(["is_contaminated"]).sort_by([("similarity", "descending"), ("answer_id", "ascending")])
-    closest = [near.filter(pc.equal(near["method"], method)).slice(0, CLOSEST) for method in ("ngram", "embedding")]
-    counted = pc.value_counts(protected["list"]).to_pylist()
+    by_words = rows.filter(pc.equal(rows["method"], "ngram"))
+    return Resemblance(len(pc.unique(by_words["answer_id"])), removed, _closest(near))
+
+
+def summary(parts: Sequence[Resemblance], protected: pa.Table, section: Decontaminate) -> Decontamination:
+    """Return the summary of all `parts`; of PROTECTED only the column `list` is read."""
+    removed = pa.concat_tables([part.removed for part in parts]).group_by(KEYS, use_threads=False).aggregate([("answers", "sum")])
+    removed = removed.rename_columns({"answers_sum": "answers"}).sort_by([(name, "ascending") for name in KEYS])
+    closest = _closest(pa.concat_tables([part.closest for part in parts])).drop_columns(["is_contaminated"])
+    lists = pc.value_counts(protected["list"]).to_pylist()
     return Decontamination(
-        checked=len(pc.unique(rows["answer_id"])),
-        lists={pair["values"]: pair["counts"] for pair in sorted(counted, key=lambda pair: pair["values"])},
+        checked=sum(part.checked for part in parts),
+        lists={pair["values"]: pair["counts"] for pair in sorted(lists, key=lambda pair: pair["values"])},
         settings=DecontaminationSettings.model_validate(section.model_dump()),
         removed=tuple(RemovedAnswers(**row) for row in removed.to_pylist()),
-        closest=tuple(ClosestAnswer(**row) for table in closest for row in table.to_pylist()),
+        closest=tuple(ClosestAnswer(**row) for row in closest.to_pylist()),
     )
+
+
+def _closest(rows: pa.Table) -> pa.Table:
+    near = rows.sort_by([("similarity", "descending"), ("answer_id", "ascending")])
+    return pa.concat_tables([near.filter(pc.equal(near["method"], method)).slice(0, CLOSEST) for method in ("ngram", "embedding")])
 
 
 def _parts(rows: pa.Table, section: Decontaminate) -> Iterator[tuple[Part, list[str]]]:

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.checks import NOT_COMPARED, parse
 from engine.checks.grounded import occurs, values
@@ -36,6 +36,7 @@ FAULTS = {
 """Reason -> the fault in words; any other reason is its tag and the check's detail."""
 
 SHOWN = ("text", "answer", "reference", "scenario", "language")
+RANK = pa.schema([("rank", pa.uint64())])
 UNSOLVED = grow(EXAMPLE, *((name, pa.string()) for name in (*SHOWN, "fault")))  # without target, with the columns that checks read
 
 
@@ -163,13 +164,19 @@ def max_contrastive(examples: int, share: float) -> int:
     return int(examples * share / (1 - share) + 1e-9)
 
 
-def choose(ids: pa.Table, count: int, seed: int) -> pa.Array:
-    """Return `count` of the example_ids: the first by hash, the same for any order."""
+def ranks(examples: pa.Table, seed: int) -> pa.Table:
+    """Return RANK of each example: the first 64 bits of a hash of its id, so that a choice is the same for any order."""
     # "boundary" is the older name of these examples; another word would choose others.
-    ranked = sorted(ids["example_id"].to_pylist(), key=lambda name: content_id("boundary", seed, name))
-    return pa.array(ranked[:count], pa.string())
+    hashes = (content_id("boundary", seed, name) for name in examples["example_id"].to_pylist())
+    return pa.table({"rank": pa.array([int(name[:16], 16) for name in hashes], pa.uint64())})
 
 
-def with_ids(examples: pa.Table, ids: pa.Array) -> pa.Table:
-    """Return the examples with one of `ids`."""
-    return examples.filter(pc.is_in(examples["example_id"], ids))
+def highest(ranked: pa.Table, count: int) -> int:
+    """Return the highest rank of the `count` examples with the lowest ones, -1 if `count` is 0; `ranked` is RANK of all."""
+    last = min(count, len(ranked)) - 1
+    return int(np.partition(ranked["rank"].to_numpy(), last)[last]) if last >= 0 else -1
+
+
+def up_to(examples: pa.Table, rank: int, seed: int) -> pa.Table:
+    """Return the examples of at most `rank`."""
+    return examples.filter(pa.array([mine <= rank for mine in ranks(examples, seed)["rank"].to_pylist()], pa.bool_()))

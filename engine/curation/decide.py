@@ -1,4 +1,6 @@
-"""From embeddings to dispositions: contamination by embedding, semantic duplicates, topic clusters, the 2-D map, and the picks."""
+"""From embeddings to dispositions, in functions that each see one shard of the rows: contamination by embedding, the columns that
+picking reads, and the disposition and the measures of every row. `decide_flow` puts them together.
+"""
 
 from typing import NamedTuple
 
@@ -6,94 +8,158 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.contract.curation import Curation
+from engine.contract.curation import SIGNALS_OF_ORDER, Curation, Pick, Stratum
 from engine.contract.signals import SIGNALS
-from engine.curation.contamination import CONTAMINATION, by_embedding
+from engine.curation import topics
+from engine.curation.contamination import COLUMNS, Resemblance, by_embedding, counted
 from engine.curation.dispositions import DISPOSITION
-from engine.curation.measure import STRATA, means, selection
-from engine.curation.ngram_index import PROTECTED
-from engine.curation.samples import BEST_FIRST
-from engine.curation.select import Eligible, round_robin_rank, select
-from engine.curation.topics import Topics, project_2d, topic_clusters, typical_words
-from engine.dedup.leaders import semantic_leaders
+from engine.curation.embedder import EMBEDDED
+from engine.curation.measure import STRATA, Measures, measured
+from engine.curation.select import Eligible, Strings, round_robin_rank
+from engine.curation.vector_shards import Vectors
+from engine.dedup.leaders import Leaders
 from engine.dedup.vectors import matrix
-from engine.records.dataset import Selection, TopicCluster
+
+REST = pa.schema([field for field in EMBEDDED if field.name not in COLUMNS.values()])  # about 600 bytes a row
+CODE = pa.dictionary(pa.int32(), pa.string())
+LOOKS_AT_VECTORS = ("k_center", "facility_location", "information")  # orders of picking
 
 
-class Decided(NamedTuple):
-    """The dispositions of all embedded rows, and their metrics."""
+class Shard(NamedTuple):
+    """The rows of a range of prompt_ids, sorted by prompt_id."""
 
-    dispositions: pa.Table  # DISPOSITION
-    clusters: tuple[TopicCluster, ...]
-    contamination: pa.Table  # CONTAMINATION, by embedding
-    selection: Selection | None  # None if there are no embedded rows
+    rows: pa.Table  # REST
+    vectors: np.ndarray  # unit, (rows, dimensions)
+    resemblance: pa.Table  # CONTAMINATION by embedding
 
 
-def decide(embedded: pa.Table, section: Curation, protected: pa.Table | None = None) -> Decided:
-    """Return the disposition, the topic cluster and the map position of every row of EMBEDDED, which is given whole, in any order.
+class Placed(NamedTuple):
+    """The topic cluster of each row of a shard, numbered as the centres are, and what the map needs of the shard."""
 
-    `protected` is PROTECTED with `embedding`; None if nothing is compared with it by embedding.
+    label: np.ndarray
+    closeness: np.ndarray  # cosine to the centre, float32
+    scatter: np.ndarray  # topics.scatter
+
+
+class Frame(NamedTuple):
+    """What all rows have in common: the numbers of clusters, the map, and the rows that stand for all."""
+
+    numbers: np.ndarray  # topics.numbers_by_size
+    mean: np.ndarray  # (dimensions,)
+    axes: np.ndarray  # topics.principal_axes
+    landmarks: np.ndarray  # their vectors
+
+
+class Lost(NamedTuple):
+    """Which rows of a shard lose to another row, by position in the shard."""
+
+    row: np.ndarray
+    to: pa.Array  # answer_id
+    similarity: np.ndarray
+
+
+def shard_of(pieces: list[pa.Table], protected: pa.Table, section: Curation) -> Shard:
+    """Return the shard made of `pieces` of EMBEDDED; `protected` is PROTECTED with `embedding`, or empty."""
+    rows = pa.concat_tables([EMBEDDED.empty_table(), *pieces]).sort_by("prompt_id")
+    return Shard(rows.select(REST.names), matrix(rows["embedding"]), by_embedding(rows, protected, section.decontaminate))
+
+
+def place(vectors: np.ndarray, centres: np.ndarray, mean: np.ndarray) -> Placed:
+    """Return the clusters of a shard; `mean` is that of all rows."""
+    return Placed(*topics.nearest_centre(vectors, centres), topics.scatter(vectors, mean))
+
+
+def lost_to_leaders(found: Leaders, answer_id: pa.Array) -> Lost:
+    """Return the rows that have a leader other than themselves; all rows are in one shard."""
+    row = np.flatnonzero(found.leader != np.arange(len(found.leader)))
+    return Lost(row, answer_id.take(pa.array(found.leader[row])), found.similarity[row])
+
+
+def lost_to_duplicates(duplicates: list[pa.Table], answer_id: pa.Array) -> Lost:
+    """Return the rows of a shard with these answer_ids that are among its `duplicates` (id, duplicate_of, similarity)."""
+    every = pa.concat_tables([piece.select(["id", "duplicate_of", "similarity"]) for piece in duplicates])
+    row = pc.index_in(every["id"].cast(pa.string()), answer_id).to_numpy().astype(np.int64)
+    return Lost(row, every["duplicate_of"].cast(pa.string()).combine_chunks(), every["similarity"].to_numpy().astype(np.float32))
+
+
+def stays(shard: Shard, lost: Lost) -> np.ndarray:
+    """Return a mask of the rows that are neither contaminated nor duplicates."""
+    mask = ~shard.resemblance["is_contaminated"].to_numpy()
+    mask[lost.row] = False
+    return mask
+
+
+def pickable(shard: Shard, placed: Placed, numbers: np.ndarray, among: np.ndarray, pick: Pick) -> pa.Table:
+    """Return what picking reads of the rows `among`, 20 to 40 bytes a row: cluster, closeness, scenario, and by contract the
+    strata with quotas and the signals of the order.
     """
-    if not embedded.num_rows or section.semantic is None:
-        return Decided(DISPOSITION.empty_table(), (), CONTAMINATION.empty_table(), None)
-    rows = embedded.sort_by("prompt_id")
-    vectors = matrix(rows["embedding"])
-    resemblance = by_embedding(rows, PROTECTED.empty_table() if protected is None else protected, section.decontaminate)
-    is_contaminated = resemblance["is_contaminated"].to_numpy()
-    order = pc.sort_indices(rows, sort_keys=BEST_FIRST).to_numpy()
-    leader, similarity = semantic_leaders(vectors, order[~is_contaminated[order]], threshold=section.semantic.threshold)
-    stays = (leader == np.arange(len(leader))) & ~is_contaminated
-    topics = topic_clusters(vectors, count=section.pick.clusters, seed=section.seed)
-    eligible, kept = _eligible(rows, vectors, topics), np.flatnonzero(stays)
-    is_picked = np.zeros(len(leader), bool)
-    is_picked[kept[select(_kept(eligible, kept, rows, topics), section.pick)]] = True
-    answer_id, position = rows["answer_id"].combine_chunks(), project_2d(vectors)
-    reason = np.where(is_picked, "", np.where(is_contaminated, "contaminated", np.where(stays, "quota", "semantic")))
-    lost_to = pc.if_else(resemblance["is_contaminated"], resemblance["id"], answer_id.take(pa.array(leader)))
-    cosine = np.where(is_contaminated, resemblance["similarity"].to_numpy(), similarity)
+    rows, cluster = shard.rows.filter(pa.array(among)), numbers[placed.label[among]]
+    columns = {"number": pa.array(cluster), "closeness": pa.array(placed.closeness[among]), "scenario": _code(rows["scenario"])}
+    columns |= {stratum: _code(rows[stratum]) for stratum in _limited(pick) if stratum != "cluster"}
+    if "cluster" in _limited(pick):
+        columns["cluster"] = _code(pa.chunked_array([pa.array(cluster).cast(pa.string())]))
+    columns |= {name: pc.fill_null(rows[name], np.nan) for name in SIGNALS_OF_ORDER.get(pick.order, ())}
+    if pick.order == "information":
+        columns["mean_nll"] = pc.fill_null(rows["mean_nll"], 0.0)
+    return pa.table(columns)
+
+
+def eligible(rows: pa.Table, vectors: Vectors, pick: Pick) -> Eligible:
+    """Return the rows that may be picked, from `pickable` of all shards; without vectors where the order does not look at them."""
+    cluster = rows["number"].to_numpy()
+    ranks = round_robin_rank(cluster, rows["closeness"].to_numpy(), rows["scenario"])
+    mean_nll = rows["mean_nll"].to_numpy() if "mean_nll" in rows.column_names else np.zeros(len(rows), np.float32)
+    strata: dict[str, Strings] = {stratum: rows[stratum] for stratum in _limited(pick)}
+    return Eligible(vectors, ranks, cluster, mean_nll, strata, {name: rows[name].to_numpy() for name in _signals(pick)})
+
+
+def dispositions(shard: Shard, placed: Placed, frame: Frame, lost: Lost, is_picked: np.ndarray) -> pa.Table:
+    """Return DISPOSITION of the rows of a shard, in their order."""
+    answer_id, mask = shard.rows["answer_id"].combine_chunks(), stays(shard, lost)
+    is_contaminated = shard.resemblance["is_contaminated"].to_numpy()
+    reason = np.where(is_picked, "", np.where(is_contaminated, "contaminated", np.where(mask, "quota", "semantic")))
+    at = np.full(len(mask), -1)
+    at[lost.row] = np.arange(len(lost.row))
+    lost_to = lost.to.take(pa.array(at, mask=at < 0))
+    lost_to = pc.if_else(shard.resemblance["is_contaminated"], shard.resemblance["id"], lost_to)
+    cosine = shard.resemblance["similarity"].to_numpy().copy()
+    cosine[lost.row] = lost.similarity
+    position = topics.project(shard.vectors, frame.mean, frame.axes)
     columns = {
         "answer_id": answer_id,
         "dropped_by": pa.array(reason.tolist(), pa.string()),
-        "duplicate_of": pc.if_else(pa.array(stays), "", lost_to),
-        "similarity": pa.array(cosine, pa.float32(), mask=stays),
-        "cluster": pa.array(topics.number),
+        "duplicate_of": pc.if_else(pa.array(mask), "", lost_to),
+        "similarity": pa.array(cosine, pa.float32(), mask=mask),
+        "cluster": pa.array(frame.numbers[placed.label]),
         "x": pa.array(position[:, 0]),
         "y": pa.array(position[:, 1]),
     }
-    clusters = _describe(rows["text"].to_pylist(), eligible, is_picked)
-    return Decided(pa.table(columns, schema=DISPOSITION), clusters, resemblance, selection(eligible, is_picked))
+    return pa.table(columns, schema=DISPOSITION)
 
 
-def _eligible(rows: pa.Table, vectors: np.ndarray, topics: Topics) -> Eligible:
-    """Return all rows, without round-robin ranks: only the rows that stay are ranked."""
-    strata = {stratum: pc.fill_null(rows[stratum], "").to_pylist() for stratum in STRATA if stratum != "cluster"}
-    strata["cluster"] = topics.number.astype(str).tolist()
-    mean_nll = pc.fill_null(rows["mean_nll"], 0.0).to_numpy()
-    signals = {name: pc.fill_null(rows[name], np.nan).to_numpy() for name in SIGNALS}
-    return Eligible(vectors, np.zeros(len(vectors), np.int64), topics.number, mean_nll, strata, signals)
+def measures(shard: Shard, placed: Placed, frame: Frame, is_picked: np.ndarray) -> tuple[Measures, Resemblance]:
+    """Return the measures of a shard, and the counts of its contamination by embedding."""
+    cluster = frame.numbers[placed.label]
+    strata: dict[str, Strings] = {
+        stratum: pc.fill_null(shard.rows[stratum], "").to_pylist() for stratum in STRATA if stratum != "cluster"
+    }
+    strata["cluster"] = cluster.astype(str).tolist()
+    mean_nll = pc.fill_null(shard.rows["mean_nll"], 0.0).to_numpy()
+    signals = {name: pc.fill_null(shard.rows[name], np.nan).to_numpy() for name in SIGNALS}
+    rows = Eligible(shard.vectors, np.zeros(len(cluster), np.int64), cluster, mean_nll, strata, signals)
+    picked = shard.rows["answer_id"].combine_chunks().filter(pa.array(is_picked))
+    return measured(rows, is_picked, frame.mean, frame.landmarks), counted(shard.resemblance, picked)
 
 
-def _kept(rows: Eligible, kept: np.ndarray, table: pa.Table, topics: Topics) -> Eligible:
-    scenario = table["scenario"].take(pa.array(kept)).to_pylist()
-    return Eligible(
-        rows.vectors[kept],
-        round_robin_rank(topics.number[kept], topics.closeness[kept], scenario),
-        topics.number[kept],
-        rows.mean_nll[kept],
-        {stratum: [values[row] for row in kept.tolist()] for stratum, values in rows.strata.items()},
-        {name: values[kept] for name, values in rows.signals.items()},
-    )
+def _limited(pick: Pick) -> list[Stratum]:
+    """Return the strata with a quota, each once."""
+    strata: list[Stratum] = [*pick.quotas]
+    return [*strata, "cluster"] if pick.per_cluster is not None and "cluster" not in strata else strata
 
 
-def _describe(texts: list[str], rows: Eligible, is_picked: np.ndarray) -> tuple[TopicCluster, ...]:
-    labels = typical_words(texts, rows.cluster)
-    return tuple(
-        TopicCluster(
-            cluster=number,
-            rows=int((rows.cluster == number).sum()),
-            picked=int((is_picked & (rows.cluster == number)).sum()),
-            label=labels[number],
-            signals=means(rows, rows.cluster == number),
-        )
-        for number in sorted(labels)
-    )
+def _signals(pick: Pick) -> tuple[str, ...]:
+    return SIGNALS_OF_ORDER.get(pick.order, ())
+
+
+def _code(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(values, "").dictionary_encode().cast(CODE)

@@ -1,10 +1,15 @@
 """The disposition of a row: kept, or dropped for a reason and in favour of another row; and the counts of all dispositions."""
 
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.distributed.in_process import get
+from engine.distributed.rows import Ref
 from engine.records.dataset import StageCounts
 
+STAGES = tuple(StageCounts.model_fields)
 SIBLING = "sibling"  # of an answer that is kept together with a better one to its prompt, until `follow`; no drop reason
 DISPOSITION = pa.schema(  # about 120 bytes a row
     [
@@ -17,7 +22,18 @@ DISPOSITION = pa.schema(  # about 120 bytes a row
         ("y", pa.float32()),
     ]
 )
+Coverage = Mapping[str, Mapping[str, StageCounts]]
+"""`layer` or `difficulty` -> value -> prompts by stage."""
 KEPT = {"dropped_by": "", "duplicate_of": "", "cluster": -1}  # of a kept row without embedding, which has no disposition
+
+
+def of_answers(answer_ids: pa.ChunkedArray, parts: Sequence[Ref]) -> pa.Table:
+    """Return DISPOSITION of those of `answer_ids` that have one, in any order; one of the `parts` at a time is in memory."""
+    wanted, found = answer_ids.combine_chunks(), [DISPOSITION.empty_table()]
+    for part in parts:
+        rows: pa.Table = get(part)
+        found.append(rows.filter(pc.is_in(rows["answer_id"], wanted)))
+    return pa.concat_tables(found).combine_chunks()
 
 
 def dropped_ids(dispositions: pa.Table) -> pa.Array:
@@ -45,8 +61,8 @@ def follow(dispositions: pa.Table) -> pa.Table:
     return pa.concat_tables([dispositions.filter(pc.invert(is_sibling)), pa.table({"answer_id": siblings["answer_id"], **columns})])
 
 
-def coverage(entries: pa.Table, dispositions: pa.Table) -> dict[str, dict[str, StageCounts]]:
-    """Return the prompts that were asked, accepted and picked, for each value of `layer` and `difficulty`."""
+def coverage(entries: pa.Table, dispositions: pa.Table) -> Coverage:
+    """Return the prompts that were asked, accepted and picked, for each value of `layer` and `difficulty`; each prompt is whole."""
     rows = entries.sort_by("answer_id").select(["answer_id", "prompt_id", "layer", "difficulty", "dropped_by"])
     accepted = rows.filter(pc.invert(pc.is_in(rows["dropped_by"], pa.array(["pool", "sample"]))))
     picked = rows.filter(pc.invert(pc.is_in(rows["answer_id"], dropped_ids(dispositions))))
@@ -54,6 +70,21 @@ def coverage(entries: pa.Table, dispositions: pa.Table) -> dict[str, dict[str, S
     prompts = prompts.rename_columns({"layer_first": "layer", "difficulty_first": "difficulty"})
     stages = {"prompts": prompts, "accepted": accepted, "picked": picked}
     return {column: _counts(stages, column) for column in ("layer", "difficulty")}
+
+
+def total(coverages: Sequence[Coverage]) -> dict[str, dict[str, StageCounts]]:
+    """Return the sums of `coverages` of disjoint prompts."""
+    sums: dict[str, dict[str, StageCounts]] = {}
+    for column in ("layer", "difficulty"):
+        pairs = [pair for each in coverages for pair in each[column].items()]
+        of_value: dict[str, list[StageCounts]] = {}
+        for value, counts in pairs:
+            of_value.setdefault(value, []).append(counts)
+        sums[column] = {
+            value: StageCounts(**{stage: sum(getattr(each, stage) for each in counts) for stage in STAGES})
+            for value, counts in sorted(of_value.items())
+        }
+    return sums
 
 
 def _counts(stages: dict[str, pa.Table], column: str) -> dict[str, StageCounts]:

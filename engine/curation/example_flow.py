@@ -24,7 +24,7 @@ class KeptRows(NamedTuple):
     """Which candidates are kept, how many, and their weights."""
 
     answers: LabelledCandidates
-    dispositions: Ref  # dispositions.DISPOSITION
+    dispositions: list[Ref]  # dispositions.DISPOSITION, in parts
     rows: int
     weights: dict[str, float]  # value of the balanced stratum -> weight; {} without balance
 
@@ -51,7 +51,7 @@ def write_examples(
 
     `index` is that of the protected texts (`index_of`): no variant may resemble one.
     """
-    options = {"dispositions": [kept.dispositions], "specialist": spec.specialist, "section": spec.section, "weights": kept.weights}
+    options = {"dispositions": kept.dispositions, "specialist": spec.specialist, "section": spec.section, "weights": kept.weights}
     rows = stream.apply(kept.answers.scan(spec.pool), _examples, spec.pool, **options)
     rows = _with_swaps(rows, index, spec) if spec.section.swaps else rows
     variants = spec.section.swaps.per_example if spec.section.swaps else 0
@@ -63,7 +63,7 @@ def write_examples(
 
 def answers_by_prompt(kept: KeptRows, index: Ref, spec: ExampleSpec) -> Rows:
     """Return prompt_answers.COLUMNS of every answer that is not contaminated, each prompt whole in one block."""
-    rows = stream.apply(kept.answers.scan(spec.pool), with_dispositions, spec.pool, dispositions=[kept.dispositions])
+    rows = stream.apply(kept.answers.scan(spec.pool), with_dispositions, spec.pool, dispositions=kept.dispositions)
     options = {"function": prompt_answers.drop_contaminated, "refs": [index], "section": spec.section}
     rows = stream.apply(rows, with_refs, spec.pool, **options)
     return rows.repartition(kept.answers.partitions, keys=["prompt_id"])
@@ -88,18 +88,19 @@ def contrastive_examples(answers: Rows, kept: KeptRows, spec: ExampleSpec, repai
 
 
 def _limited(examples: Rows, kept: KeptRows, spec: ExampleSpec) -> Rows:
-    """Return at most the allowed share of the examples, chosen by hash. One task holds all their ids."""
-    examples = examples.materialize()
+    """Return at most the allowed share of the examples, chosen by hash. One task holds 8 bytes an example, twice."""
+    examples, seed = examples.materialize(), spec.section.seed
     count = contrastive.max_contrastive(kept.rows, spec.section.contrastive_share)
-    ids = pa.schema([EXAMPLE.field("example_id")])
-    chosen = gather.run(contrastive.choose, (examples.select_columns(ids.names), ids), count=count, seed=spec.section.seed)
-    return stream.apply(examples, with_refs, spec.pool, function=contrastive.with_ids, refs=[chosen])
+    ranks = stream.apply(examples.select_columns(["example_id"]), contrastive.ranks, spec.pool, seed=seed)
+    highest = gather.run(contrastive.highest, (ranks.materialize(), contrastive.RANK), count=count)
+    return stream.apply(examples, with_refs, spec.pool, function=contrastive.up_to, refs=[highest], seed=seed)
 
 
 def _with_swaps(rows: Rows, index: Ref, spec: ExampleSpec) -> Rows:
-    """Return the examples and their variants. One task holds swaps.READ of all examples."""
+    """Return the examples and their variants. One task holds swaps.VALUE of all blocks."""
     rows = rows.materialize()
-    values = gather.run(swaps.values_of, (rows.select_columns(swaps.READ.names), swaps.READ), specialist=spec.specialist)
+    of_blocks = stream.apply(rows.select_columns(swaps.READ.names), swaps.values_of, spec.pool, specialist=spec.specialist)
+    values = gather.run(swaps.merged, (of_blocks.materialize(), swaps.VALUE))
     options = {"specialist": spec.specialist, "section": spec.section}
     made = stream.apply(rows, with_refs, spec.pool, function=swaps.swapped, refs=[values], **options)
     filtering = {"function": prompt_answers.drop_contaminated_examples, "refs": [index], "section": spec.section}

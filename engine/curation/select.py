@@ -1,4 +1,4 @@
-"""Picks prompts in one of seven orders, within quotas. One process, 4 bytes times dimensions a row.
+"""Picks prompts in one of seven orders, within quotas. One process; it holds 60 bytes a row, and VectorShards one at a time.
 
 `typical`            cluster by cluster the nearest to the centre, round-robin over scenarios
 `k_center`           farthest first: Gonzalez, "Clustering to minimize the maximum intercluster distance" (1985); for training sets
@@ -16,26 +16,30 @@ Rows come in a fixed order and ties go to the earlier row, so equal rows give eq
 """
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from engine.contract.curation import Pick
+from engine.curation.vector_shards import Vectors
 
 LANDMARKS = 2_048  # evenly spread rows that represent all rows in comparisons of all with all
 AT_ONCE = 4_096
+
+Strings = Sequence[str] | pa.ChunkedArray
+"""A value for each row; of many rows a column of dictionaries, which takes 4 bytes a row."""
 
 
 class Eligible(NamedTuple):
     """The rows that may be picked, column by column."""
 
-    vectors: np.ndarray  # unit, (rows, dimensions)
+    vectors: Vectors  # unit, (rows, dimensions)
     round_robin_rank: np.ndarray  # see `round_robin_rank`
     cluster: np.ndarray
     mean_nll: np.ndarray  # of the teacher's answer, nats a token; 0 if it is not known
-    strata: dict[str, list[str]]  # contract.curation.Stratum -> the rows' values
+    strata: Mapping[str, Strings]  # contract.curation.Stratum -> the rows' values
     signals: Mapping[str, np.ndarray] = {}
 
 
@@ -49,8 +53,8 @@ class QuotaTracker:
         if pick.per_cluster is not None:
             quotas["cluster"] = {"*": pick.per_cluster} | quotas.get("cluster", {})
         for stratum, quota in quotas.items():
-            names, cell = np.unique(np.array(rows.strata[stratum], dtype=str), return_inverse=True)
-            self.cells.append((cell, np.array([_limit(quota, name, pick.count, len(cell)) for name in names.tolist()], np.int64)))
+            names, cell = coded(rows.strata[stratum])
+            self.cells.append((cell, np.array([_limit(quota, name, pick.count, len(cell)) for name in names], np.int64)))
 
     def open(self) -> np.ndarray:
         """Return a mask of the rows that may still be picked."""
@@ -77,11 +81,14 @@ def select(rows: Eligible, pick: Pick) -> np.ndarray:
     return ORDERS[pick.order](rows, QuotaTracker(rows, pick))
 
 
-def density(rows: Eligible) -> np.ndarray:
-    """Return the information density of each row: nats a token, times the mean cosine to all rows if that is positive."""
+def density(rows: Eligible, mean: np.ndarray | None = None) -> np.ndarray:
+    """Return the information density of each row: nats a token, times the mean cosine to all rows if that is positive.
+
+    `mean` is the mean of all rows' vectors, of which `rows` may be a shard; None: `rows` are all.
+    """
     if not len(rows.vectors):
         return np.zeros(0, np.float32)
-    return rows.mean_nll * np.maximum(rows.vectors @ rows.vectors.mean(axis=0), 0)
+    return rows.mean_nll * np.maximum(rows.vectors @ (rows.vectors.mean(axis=0) if mean is None else mean), 0)
 
 
 def typical(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
@@ -123,17 +130,20 @@ def facility_location(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     """Pick what raises the landmarks' mean cosine to their nearest pick most: at least rows * LANDMARKS * dimensions products."""
     targets = rows.vectors[landmarks(len(rows.vectors))]
     best = np.zeros(len(targets), np.float32)
-    gains = [_gain(rows.vectors[start : start + AT_ONCE], targets, best) for start in range(0, len(rows.vectors), AT_ONCE)]
-    waiting = [(-gain, row) for row, gain in enumerate(np.concatenate(gains).tolist())]
-    heapq.heapify(waiting)
+    starts = range(0, len(rows.vectors), AT_ONCE)
+    gains = np.concatenate([_gain(rows.vectors[start : start + AT_ONCE], targets, best) for start in starts])
+    first = ((-float(gains[row]), row, True) for row in _in_chunks(np.argsort(-gains, kind="stable")))
+    waiting = [next(first)]  # rows whose gain was computed again, and the first of the others
     picked = np.zeros(len(rows.vectors), bool)
     while waiting and quotas.left:
-        row = heapq.heappop(waiting)[1]
+        _, row, is_first = heapq.heappop(waiting)
+        if is_first and (following := next(first, None)):
+            heapq.heappush(waiting, following)
         if not quotas.has(row):
             continue  # a used-up quota never opens again
         gain = float(_gain(rows.vectors[row : row + 1], targets, best)[0])
-        if waiting and (-gain, row) > waiting[0]:
-            heapq.heappush(waiting, (-gain, row))
+        if waiting and (-gain, row) > waiting[0][:2]:
+            heapq.heappush(waiting, (-gain, row, False))
             continue
         picked[row] = True
         quotas.take(row)
@@ -141,32 +151,53 @@ def facility_location(rows: Eligible, quotas: QuotaTracker) -> np.ndarray:
     return picked
 
 
-def round_robin_rank(cluster: np.ndarray, closeness: np.ndarray, scenario: list[str]) -> np.ndarray:
+def round_robin_rank(cluster: np.ndarray, closeness: np.ndarray, scenario: Strings) -> np.ndarray:
     """Return the rank of each row within its cluster, 0 first, taken round-robin over the cluster's scenarios.
 
     The scenario that is rarest among all rows comes first; within a scenario the row nearest to the cluster's centre. Equally near
     rows keep their order.
     """
-    frequency = Counter(scenario)
-    rank = np.zeros(len(cluster), np.int64)
-    for number in np.unique(cluster):
-        members = np.flatnonzero(cluster == number)
-        members = members[np.argsort(-closeness[members], kind="stable")]
-        queues: dict[str, deque[int]] = {}
-        for row in members.tolist():
-            queues.setdefault(scenario[row], deque()).append(row)
-        names = deque(sorted(queues, key=lambda name: (frequency[name], name)))
-        for place in range(len(members)):
-            name = names.popleft()
-            rank[queues[name].popleft()] = place
-            if queues[name]:
-                names.append(name)
+    names, code = coded(scenario)
+    frequency = np.bincount(code, minlength=len(names)).tolist()
+    turn = np.empty(len(names), np.int32)  # of a scenario in each round
+    turn[sorted(range(len(names)), key=lambda number: (frequency[number], names[number]))] = np.arange(len(names))
+    taken = turn[code]
+    order = np.lexsort((-closeness, taken, cluster))
+    round_number = np.empty(len(code), np.int64)  # of a row: its place among the rows of its cluster and scenario
+    round_number[order] = _places(cluster[order], taken[order])
+    order = np.lexsort((taken, round_number, cluster))
+    rank = np.empty(len(code), np.int64)
+    rank[order] = _places(cluster[order])
     return rank
+
+
+def _places(*keys: np.ndarray) -> np.ndarray:
+    """Return the place of each row, 0 first, among the rows with equal `keys`, which are together."""
+    is_first = np.zeros(len(keys[0]), bool)
+    is_first[:1] = True
+    for key in keys:
+        is_first[1:] |= key[1:] != key[:-1]
+    place = np.arange(len(is_first))
+    return place - np.maximum.accumulate(np.where(is_first, place, 0))
 
 
 def landmarks(count: int) -> np.ndarray:
     """Return the numbers of at most LANDMARKS of `count` rows, evenly spread."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, LANDMARKS)).round().astype(np.int64))
+    return evenly_spread(count, LANDMARKS)
+
+
+def evenly_spread(count: int, most: int) -> np.ndarray:
+    """Return the sorted numbers of at most `most` of `count` rows, evenly spread."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64))
+
+
+def coded(values: Strings) -> tuple[list[str], np.ndarray]:
+    """Return the distinct values, and the number of the value of each row."""
+    column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([pa.array(values, pa.string())])
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    whole: pa.DictionaryArray = column.unify_dictionaries().combine_chunks()
+    return whole.dictionary.to_pylist(), whole.indices.to_numpy()
 
 
 ORDERS: dict[str, Callable[[Eligible, QuotaTracker], np.ndarray]] = {
@@ -182,11 +213,19 @@ ORDERS: dict[str, Callable[[Eligible, QuotaTracker], np.ndarray]] = {
 
 def _in_order(order: np.ndarray, quotas: QuotaTracker) -> np.ndarray:
     picked = np.zeros(len(order), bool)
-    for row in order.tolist():
+    for row in _in_chunks(order):
+        if not quotas.left:
+            break
         if quotas.has(row):
             picked[row] = True
             quotas.take(row)
     return picked
+
+
+def _in_chunks(order: np.ndarray) -> Iterator[int]:
+    """Yield the row numbers without a Python object for each at once."""
+    for start in range(0, len(order), AT_ONCE):
+        yield from order[start : start + AT_ONCE].tolist()
 
 
 def _gain(vectors: np.ndarray, targets: np.ndarray, best: np.ndarray) -> np.ndarray:

@@ -30,6 +30,18 @@ def values_of(examples: pa.Table, specialist: Specialist) -> pa.Table:
     for row in filter(_is_plain, examples.to_pylist()):
         for field, value in _quoted(row, specialist).items():
             found.setdefault((row["task_unit"], field), set()).add(value)
+    return _first(found)
+
+
+def merged(values: pa.Table) -> pa.Table:
+    """Return VALUE of all examples, from that of each of their blocks."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in values.to_pylist():
+        found.setdefault((row["task_unit"], row["field"]), set()).add(row["value"])
+    return _first(found)
+
+
+def _first(found: Mapping[tuple[str, str], set[str]]) -> pa.Table:
     rows = [
         {"task_unit": unit, "field": field, "value": value}
         for (unit, field), values in sorted(found.items())

@@ -22,7 +22,7 @@ def signed(entries: pa.Table, section: Curation) -> SignedBlock:
 
 
 def resolve(entries: pa.Table, duplicates: Sequence[pa.Table], section: Curation) -> pa.Table:
-    """Return DISPOSITION of the rows that are dropped so far, from all ENTRY rows in any order and their `duplicates`."""
+    """Return DISPOSITION of those of the ENTRY rows that are dropped so far; `duplicates` has the pieces of their table."""
     copies = pa.concat_tables(duplicates)
     is_exact = pc.and_(pc.equal(copies["method"], "exact"), section.exact)
     columns = {"answer_id": copies["id"], "dropped_by": pc.if_else(is_exact, "exact", "minhash")}

@@ -28,10 +28,12 @@ from engine.dedup.minhash import NOTHING, band_keys, bands
 from engine.dedup.plan import DuplicateRefs, Plan, Signatures, plan
 from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SemanticMatcher, SignedBlock
-from engine.distributed.executor import Executor
+from engine.distributed.executor import Executor, returned
 from engine.distributed.rows import Ref
 
-__all__ = ["DuplicateRefs", "Plan", "Signatures", "compute_signatures", "find_duplicates", "find_edges", "join_edges", "plan"]
+__all__ = [
+    "DuplicateRefs", "Plan", "Signatures", "by_block", "compute_signatures", "find_duplicates", "find_edges", "join_edges", "plan",
+]  # fmt: skip
 
 
 def compute_signatures(
@@ -59,6 +61,12 @@ def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> D
     pieces = ([block[part] for block in labelled] for part in range(parts))
     resolved = [executor.start(_resolve, plan.order, plan.matcher, *mine, returns=2) for mine in pieces]
     return DuplicateRefs([positions for positions, _ in resolved], [table for _, table in resolved])
+
+
+def by_block(found: DuplicateRefs, blocks: int, executor: Executor) -> list[list[Ref]]:
+    """Return, for each of the `blocks` of the signatures, references to the pieces of the table of its duplicates."""
+    split = [executor.start(_split_by_block, blocks, table, returns=blocks) for table in found.duplicates]
+    return [[of_part[number] for of_part in split] for number in range(blocks)]
 
 
 def find_edges(signatures: Signatures, plan: Plan, executor: Executor) -> list[Ref]:
@@ -103,6 +111,8 @@ def _minhash_edges(signatures: Signatures, plan: Plan, threshold: float, executo
 def _near_edges(signatures: Signatures, plan: Plan, threshold: float, executor: Executor) -> list[Ref]:
     parts, blocks = plan.node_parts, list(zip(signatures.text_keys, signatures.signatures, strict=True))
     rows = sum(executor.fetch([executor.start(_length, text_keys)[0] for text_keys, _ in blocks]))
+    if not rows:
+        return []
     clusters = semantic.num_clusters(rows)
     share = clusters * semantic.SAMPLE_PER_CLUSTER / rows
     samples = [executor.start(semantic.draw_sample, *block, share)[0] for block in blocks]
@@ -112,7 +122,9 @@ def _near_edges(signatures: Signatures, plan: Plan, threshold: float, executor: 
 
 
 def join_edges(links: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
-    """Return references to the roots of all nodes that have an edge, in parts."""
+    """Return references to the roots of all nodes that have an edge, in parts; `links` are those of `find_edges`."""
+    if not links:
+        return []
     if sum(executor.fetch([executor.start(_length, part)[0] for part in links])) <= plan.edges_in_one_task:
         return executor.start(components.roots, *links)
     parts = range(plan.node_parts)
@@ -126,11 +138,6 @@ def join_edges(links: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
             owned, digests = [pieces for _, *pieces in done], [digest for digest, *_ in done]
         after = tuple(map(sum, zip(*executor.fetch(digests), strict=True)))
     return [executor.start(components.final_roots, *(piece[part] for piece in owned))[0] for part in parts]
-
-
-def _returned(pieces: Sequence[Any]) -> Any:
-    """Return what a task with `returns=len(pieces)` returns: one value by itself."""
-    return pieces if len(pieces) > 1 else pieces[0]
 
 
 def _compute(compute: Callable[..., SignedBlock], block: Any, copies: Copies | None, parts: int, *args: Any) -> tuple[Any, ...]:
@@ -168,7 +175,7 @@ def _unite(*candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _fetch(text_keys: np.ndarray, signatures: np.ndarray, *needed: np.ndarray) -> Any:
     node, row = np.unique(text_keys, return_index=True)
     masks = (np.isin(node, nodes, assume_unique=True) for nodes in needed)
-    return _returned([(node[is_needed], signatures[row[is_needed]]) for is_needed in masks])
+    return returned([(node[is_needed], signatures[row[is_needed]]) for is_needed in masks])
 
 
 def _verify(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -177,7 +184,7 @@ def _verify(threshold: float, candidates: np.ndarray, *fetched: tuple[np.ndarray
 
 
 def _partition_vectors(parts: int, centres: np.ndarray, text_keys: np.ndarray, vectors: np.ndarray) -> Any:
-    return _returned(semantic.partition(text_keys, vectors, centres, parts))
+    return returned(semantic.partition(text_keys, vectors, centres, parts))
 
 
 def _length(array: np.ndarray) -> int:
@@ -186,7 +193,7 @@ def _length(array: np.ndarray) -> int:
 
 
 def _partition_edges(parts: int, block: np.ndarray) -> Any:
-    return _returned(components.partition(block, parts, "large_star"))
+    return returned(components.partition(block, parts, "large_star"))
 
 
 def _star(operation: components.Operation, following: components.Operation, parts: int, *owned: np.ndarray) -> tuple[Any, ...]:
@@ -201,6 +208,11 @@ def _label(number: int, parts: int, rows: pa.Table, text_keys: np.ndarray, signa
     if parts == 1:
         return labelled, signatures[has_signature]
     return [(labelled.filter(pa.array(part == at)), signatures[(part == at) & has_signature]) for at in range(parts)]
+
+
+def _split_by_block(blocks: int, duplicates: pa.Table) -> Any:
+    block = (duplicates["position"].to_numpy() >> np.uint64(32)).astype(np.int64)
+    return returned([duplicates.take(np.flatnonzero(block == number)) for number in range(blocks)])
 
 
 def _resolve(order: Order, matcher: Matcher, *labelled: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:

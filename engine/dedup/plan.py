@@ -5,11 +5,13 @@ from typing import NamedTuple
 from engine.contract.prompts import Copies
 from engine.dedup.minhash import bands
 from engine.dedup.representatives import Order
-from engine.dedup.signature import Matcher
+from engine.dedup.signature import Matcher, SemanticMatcher
 from engine.distributed.rows import Ref
 
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
+VECTORS_PER_TASK = 1 << 16  # of embeddings, which all travel, each to at most semantic.NPROBE tasks; beyond MOST_PARTS tasks, more
+MOST_PARTS = 256  # that embeddings are cut into: each part of each block is a reference
 WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 
@@ -42,9 +44,16 @@ class DuplicateRefs(NamedTuple):
 
 
 def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None, at_once: int = 1) -> Plan:
-    """Return the plan for about `rows` documents: at least as many tasks as run `at_once`, if they are worth it; or `parts`."""
+    """Return the plan for about `rows` documents: at least as many tasks as run `at_once`, if they are worth it; or `parts`.
+
+    Embeddings get at most MOST_PARTS node_parts: beyond MOST_PARTS * VECTORS_PER_TASK rows (16.8 million) tasks hold more.
+    """
     count = bands(matcher).bands if isinstance(matcher, Copies) else 1
     fewest = min(at_once, 1 + rows // WORTH_A_TASK)
     key_parts = min(parts, count) if parts else max(min(fewest, count), 1 + rows * count // KEYS_PER_TASK)
     key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
-    return Plan(matcher, order, key_parts, parts or max(fewest, 1 + rows // NODES_PER_TASK), EDGES_IN_ONE_TASK)
+    if isinstance(matcher, SemanticMatcher):
+        node_parts = min(MOST_PARTS, max(fewest, 1 + rows // VECTORS_PER_TASK))
+    else:
+        node_parts = max(fewest, 1 + rows // NODES_PER_TASK)
+    return Plan(matcher, order, key_parts, parts or node_parts, EDGES_IN_ONE_TASK)

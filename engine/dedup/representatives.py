@@ -26,7 +26,7 @@ class Duplicates(NamedTuple):
     """The documents that do not stay."""
 
     positions: np.ndarray  # sorted, uint64
-    table: pa.Table  # DUPLICATE and batch, of the listed ones; by component, the best first
+    table: pa.Table  # DUPLICATE, batch and position, of the listed ones; by component, the best first
 
 
 def label_components(rows: pa.Table, text_keys: np.ndarray, roots: Sequence[Roots], *, number: int) -> pa.Table:
@@ -85,6 +85,7 @@ def choose(rows: pa.Table, order: Order, matcher: Matcher, signatures: np.ndarra
         "similarity": pa.array(similarity),
         "method": pc.if_else(pa.array(differs), method, "exact"),
         "batch": dropped["batch"],
+        "position": dropped["position"],
     }
     return Duplicates(np.sort(dropped["position"].to_numpy()), pa.table(columns).filter(dropped["listed"]))
 

@@ -5,7 +5,8 @@ semantic deduplication" (2023), section 3, where vectors are compared within the
 nearest clusters, as a query does in an inverted file (Jegou et al., "Product quantization for nearest neighbor search", 2011,
 section IV), so that near pairs are found across the borders of clusters.
 
-Each cluster can be searched on its own, so clusters can lie on many machines. A vector travels once for each cluster it probes.
+Each cluster can be searched on its own, so clusters can lie on many machines. A vector travels once to each task whose clusters it
+probes.
 `leaders` decides which rows of the joined pairs are duplicates.
 """
 
@@ -36,11 +37,12 @@ NO_EDGES = Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.fl
 
 
 class ClusterPart(NamedTuple):
-    """Vectors on their way to the clusters of one task; a vector occurs once for each cluster that it probes."""
+    """Vectors on their way to the clusters of one task, each once, and which of the task's clusters each one probes."""
 
-    cluster: np.ndarray  # int32
+    cluster: np.ndarray  # int32, one for each probe
     is_probe: np.ndarray  # bool: not the vector's own cluster
-    node: np.ndarray  # uint64
+    row: np.ndarray  # int32: number of the vector
+    node: np.ndarray  # uint64, one for each vector
     vectors: np.ndarray  # float32, (rows, dimensions)
 
 
@@ -111,18 +113,21 @@ def partition(nodes: np.ndarray, vectors: np.ndarray, centres: np.ndarray, parts
     vectors = vectors[first]
     nearest = nearest_clusters(vectors, centres)
     part, is_probe = nearest % parts, np.broadcast_to(np.arange(nearest.shape[1]) > 0, nearest.shape)
-    return [
-        ClusterPart(nearest[part == number], is_probe[part == number], nodes[rows], vectors[rows])
-        for number in range(parts)
-        for rows in [np.nonzero(part == number)[0]]
-    ]
+    pieces = []
+    for number in range(parts):
+        probes = np.nonzero(part == number)
+        rows, row = np.unique(probes[0], return_inverse=True)
+        pieces.append(ClusterPart(nearest[probes], is_probe[probes], row.astype(np.int32), nodes[rows], vectors[rows]))
+    return pieces
 
 
 def join(threshold: float, *pieces: ClusterPart) -> np.ndarray:
     """Return the edges (2, edges) of uint64, a < b, between the nodes of the `pieces` that one task got of all blocks."""
-    cluster, is_probe, node, vectors = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    order = np.argsort(node, kind="stable")
-    pairs = _pairs_in_clusters(cluster[order], is_probe[order], order, vectors, threshold=threshold)
+    starts = np.cumsum([0, *(len(piece.node) for piece in pieces)])
+    row = np.concatenate([piece.row + start for piece, start in zip(pieces, starts, strict=False)])
+    cluster, is_probe, _, node, vectors = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    order = np.argsort(node[row], kind="stable")
+    pairs = _pairs_in_clusters(cluster[order], is_probe[order], row[order], vectors, threshold=threshold)
     edges = np.sort(np.stack([node[pairs.left], node[pairs.right]]), axis=0)
     return np.unique(edges[:, edges[0] != edges[1]], axis=1)  # a text that several blocks have is near to itself
 
@@ -134,7 +139,7 @@ def _pairs_in_clusters(
     order = np.lexsort((np.arange(len(row)), is_probe, cluster))
     starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
     pieces = [NO_EDGES]
-    for start, end in zip(starts, np.append(starts[1:], len(order)), strict=True):
+    for start, end in zip(starts, [*starts[1:], len(order)] if len(starts) else [], strict=True):
         members = row[order[start:end]]
         residents = int(np.count_nonzero(~is_probe[order[start:end]]))
         pairs = _spanning_pairs(vectors[members], residents, threshold=threshold)

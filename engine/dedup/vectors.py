@@ -5,9 +5,9 @@ import pyarrow as pa
 
 
 def matrix(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Return a column of equally long lists of float32, without nulls, as (rows, dimensions)."""
+    """Return a column of equally long lists of float32, without nulls, as (rows, dimensions); without rows, as (0, 0)."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(whole), -1)
+    return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(whole), -1 if len(whole) else 0)
 
 
 def column(vectors: np.ndarray) -> pa.ListArray:

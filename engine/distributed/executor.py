@@ -1,6 +1,6 @@
 """The interface through which a flow starts pure functions, without Ray. `task_pool.TaskPool` runs them as Ray tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 
@@ -22,3 +22,8 @@ class Executor(Protocol):
             Exception: the exception of the function, as it was raised.
         """
         ...
+
+
+def returned(pieces: Sequence[Any]) -> Any:
+    """Return what a function that is started with `returns=len(pieces)` returns: one value by itself."""
+    return pieces if len(pieces) > 1 else pieces[0]

@@ -158,15 +158,17 @@ def measure(texts: Corpus, rounds: int, folder: Path) -> SemanticBench:
 
 
 def rest_seconds(vectors: np.ndarray) -> dict[str, float]:
-    """Return the seconds of the stages after embedding."""
-    from engine.curation.topics import project_2d, topic_clusters
+    """Return the seconds of the stages after embedding, with the functions that `dataset` runs on a single shard."""
+    from engine.curation import topics
+    from engine.curation.decide import place
     from engine.dedup.leaders import semantic_leaders
     from engine.dedup.semantic import near_pairs
 
     def decide() -> None:
         semantic_leaders(vectors, np.arange(len(vectors)), threshold=THRESHOLDS[0])
-        topic_clusters(vectors, count=Pick().clusters, seed=0)
-        project_2d(vectors)
+        rows, mean = topics.training_rows(len(vectors), count=Pick().clusters, seed=0), vectors.mean(axis=0)
+        placed = place(vectors, topics.train(vectors[rows], count=Pick().clusters, seed=0), mean)
+        topics.project(vectors, mean, topics.principal_axes(placed.scatter))
 
     near_pairs(vectors[:100], threshold=THRESHOLDS[0])  # imports
     return {"near": _timed(lambda: near_pairs(vectors, threshold=THRESHOLDS[0])), "decide": _timed(decide)}

@@ -43,7 +43,7 @@ def _run(context: JobContext) -> RowCounts:
         embedded = flow.embed(answers, dropped, pool, section=section, encoder=encoder)
         context.writer.tables["embeddings"] = flow.write_embeddings(embedded, context.writer.folder / "embeddings", pool).table
         protected = flow.embed_protected(protected, encoder) if section.decontaminate.similarity else protected
-    decisions = flow.decide_all(entries, dropped, embedded, protected, section)
+    decisions = flow.decide_all(entries, dropped, embedded, protected, section, pool)
     picked = flow.write_picked(answers, decisions.dispositions, pool, context.writer.folder / "picked")
     num_picked = picked.labels.get("", 0)
     if not num_picked:

@@ -4,6 +4,7 @@ import json
 import random
 import re
 
+import pyarrow as pa
 import pytest
 from data_world import candidate_rows, context, contract, mails, prompt_row, put_inputs, run, write_jsonl
 
@@ -153,7 +154,9 @@ def test_dataset_copies_do_not_depend_on_the_number_of_partitions(executor, tmp_
         index = flow.index_of(protected, made.artifact("prompts"), section)
         for count in (1, 3):
             entries = flow.entries(flow.LabelledCandidates(made.artifact("candidates")), index, section, Pool(), partitions=count)
-            found.append(in_process.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count)))
+            parts = in_process.get(flow.resolve_text_duplicates(entries, section, Pool(), partitions=count))
+            assert len(parts) == count
+            found.append(pa.concat_tables(parts).sort_by("answer_id"))
     assert found[0].num_rows > 50 and found[0].equals(found[1])
 
 

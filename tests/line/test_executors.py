@@ -9,6 +9,7 @@ from data_world import candidate_rows, contract, mails, put_inputs, write_jsonl
 
 from engine.contract.contract import Contract
 from engine.contract.profile import Ray
+from engine.curation import decide_flow
 from engine.distributed import in_process
 
 TEXTS = mails(60)
@@ -49,6 +50,7 @@ WORK: dict[str, tuple[Callable[[Path], None], Contract]] = {
 
 @pytest.mark.parametrize("job", WORK)
 def test_threads_and_ray_write_the_same_files_for_any_number_of_workers(cluster, job, tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(decide_flow, "SHARD_ROWS", 20)  # several shards of the 50 prompts
     put, order = WORK[job]
     models = str(tmp_path_factory.getbasetemp() / "models")
     found = {}

@@ -1,39 +1,38 @@
 """The real flows of deduplication, run in this process instead of on Ray."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from engine.contract.curation import Curation
 from engine.contract.prompts import Copies
+from engine.curation import decide_flow
+from engine.curation.contamination import Resemblance
+from engine.curation.dispositions import DISPOSITION
+from engine.curation.ngram_index import PROTECTED
 from engine.dedup import flow
 from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SignedBlock
+from engine.distributed.thread_pool import Ref
 from engine.prompts import copies as prompts
 from engine.prompts import flow as prompts_flow
-
-
-@dataclass(frozen=True)
-class Done:
-    """A reference to a result of `InProcess`."""
-
-    value: Any
+from engine.records.dataset import Selection, TopicCluster
 
 
 class InProcess:
     """Calls each function at once, in this process."""
 
-    def start(self, op: Callable[..., Any], *args: Any, returns: int = 1) -> list[Done]:
+    def start(self, op: Callable[..., Any], *args: Any, returns: int = 1) -> list[Ref]:
         """See `Executor.start`."""
-        result = op(*(arg.value if isinstance(arg, Done) else arg for arg in args))
+        result = op(*(arg.result() if isinstance(arg, Ref) else arg for arg in args))
         values = list(result) if returns > 1 else [result]
         assert len(values) == returns, f"{op} returned {len(values)} values, expected {returns}"
-        return [Done(value) for value in values]
+        return [Ref.of(value) for value in values]
 
     def fetch(self, refs: Any) -> Any:
         """See `Executor.fetch`."""
-        return [ref.value for ref in refs] if isinstance(refs, list) else refs.value
+        return [ref.result() for ref in refs] if isinstance(refs, list) else refs.result()
 
 
 def itself(block: SignedBlock) -> SignedBlock:
@@ -53,3 +52,23 @@ def dispositions(signed: pa.Table, copies: Copies) -> pa.Table:
     plan = flow.plan(len(signed), copies, prompts.BEST_FIRST)
     repeated, rounds = prompts_flow.find_copies([signed], plan, executor, rounds=range(last + 1), num_perm=copies.num_perm)
     return prompts.resolve(executor.fetch(repeated), [executor.fetch(copies_of) for copies_of in rounds])
+
+
+class Decided(NamedTuple):
+    """What `decide` decided."""
+
+    dispositions: pa.Table
+    clusters: tuple[TopicCluster, ...]
+    selection: Selection | None
+    resemblance: list[Resemblance]
+
+
+def decide(embedded: pa.Table, section: Curation, protected: pa.Table | None = None, *, blocks: int = 1) -> Decided:
+    """Return what is decided on EMBEDDED, which is given in `blocks`; `protected` is PROTECTED with `embedding`."""
+    executor, size = InProcess(), -(-len(embedded) // blocks) or 1
+    given = [Ref.of(embedded.slice(start, size)) for start in range(0, max(1, len(embedded)), size)]
+    texts = Ref.of(PROTECTED.empty_table() if protected is None else protected)
+    found = decide_flow.decide_all(given, len(embedded), texts, section, executor)
+    tables = [DISPOSITION.empty_table(), *executor.fetch(found.dispositions)]
+    clusters, selection = executor.fetch(found.summary) if found.summary else ((), None)
+    return Decided(pa.concat_tables(tables), clusters, selection, executor.fetch(found.resemblance))

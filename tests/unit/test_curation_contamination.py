@@ -3,10 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from in_process import decide
 
 from engine.contract.curation import Curation, Decontaminate, Pick, Semantic
-from engine.curation.contamination import CONTAMINATION, by_embedding, by_ngrams, summary
-from engine.curation.decide import decide
+from engine.curation.contamination import CONTAMINATION, by_embedding, by_ngrams, counted, summary
 from engine.curation.embedder import EMBEDDED
 from engine.curation.entries import contamination_of, entries
 from engine.curation.ngram_index import HOLDOUT, PROTECTED, build_index, protected
@@ -131,6 +131,13 @@ def test_without_a_limit_of_meaning_nothing_is_out_and_the_nearest_is_known():
     assert by(found, "id", "part", "is_contaminated", "similarity") == [("h1", "prompt", False, 1.0)]
 
 
+@pytest.mark.parametrize("pairs", [[], [(0, None), (45, None)]])
+def test_rows_of_which_none_has_the_part_are_not_contaminated(pairs):
+    section = Decontaminate(similarity={"answer": 0.9, "rationale": 0.9})
+    found = by_embedding(embedded(*pairs), SEEN, section)
+    assert by(found, "part", "is_contaminated") == [("prompt", False)] * len(pairs)
+
+
 def test_contaminated_by_meaning_loses_to_the_listed_text_and_no_copy_loses_to_it():
     section = Curation(
         semantic=Semantic(threshold=0.9), decontaminate=Decontaminate(similarity={"prompt": 0.99}), pick=Pick(clusters=1)
@@ -145,7 +152,7 @@ def test_report_counts_what_is_out_and_names_the_closest_that_stay():
         rows((MAIL, "x"), (MAIL + " now or at any other time", "x"), (CLEAN, "x")), build_index(KNOWN, SECTION), SECTION
     )
     meaning = by_embedding(embedded((0, None), (20, None), (40, None)), SEEN, Decontaminate())
-    report = summary(pa.concat_tables([words, meaning]), pa.array(["a1", "a2"]), KNOWN, SECTION)
+    report = summary([counted(table, pa.array(["a1", "a2"])) for table in (words, meaning)], KNOWN, SECTION)
     assert report.checked == 3 and report.lists == {HOLDOUT: 2, "exam.jsonl": 2}
     assert [row.model_dump() for row in report.removed] == [{"list": HOLDOUT, "part": "prompt", "method": "ngram", "answers": 2}]
     assert [(row.answer_id, row.method) for row in report.closest] == [

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.contract.curation import Curation
-from engine.curation.contrastive import choose, contrastive_examples, max_contrastive
+from engine.curation.contrastive import contrastive_examples, highest, max_contrastive, ranks, up_to
 from engine.curation.labels import LABEL, apply_labels, corrected_id
 from engine.curation.ngram_index import PROTECTED, build_index
 from engine.curation.pairs import pairs, summary
 from engine.curation.prompt_answers import drop_contaminated, drop_contaminated_targets
-from engine.rows import CANDIDATE, EXAMPLE, KINDS, PICKED, PREFERENCE
+from engine.rows import CANDIDATE, EXAMPLE, KINDS, PICKED, PREFERENCE, content_id
 
 EVERY = [{"type": "correction"}, {"type": "contrast"}, {"type": "refusal"}, {"type": "ask"}]
 
@@ -172,9 +172,13 @@ def test_contrastive_examples_are_never_more_than_its_share(examples, share):
 
 def test_chosen_examples_are_the_same_in_any_order_and_those_of_earlier_builds():
     ids = [f"{n:x}-ask" for n in range(50)]
-    one, other = (choose(pa.table({"example_id": some}), 7, 0) for some in (ids, ids[::-1]))
-    assert one.equals(other) and len(one) == 7
-    assert one[0].as_py() == "1b-ask"
+    blocks = [pa.table({"example_id": some}) for some in (ids[:20], ids[20:])]
+    rank = highest(pa.concat_tables([ranks(block, 0) for block in blocks]), 7)
+    chosen = [name for block in blocks for name in up_to(block, rank, 0)["example_id"].to_pylist()]
+    assert chosen == sorted(sorted(ids, key=lambda name: content_id("boundary", 0, name))[:7], key=ids.index)
+    assert up_to(blocks[0], highest(ranks(blocks[0], 0), 1), 0).num_rows == 1 and "1b-ask" in chosen
+    assert up_to(blocks[0], highest(ranks(blocks[0], 0), 99), 0).equals(blocks[0])
+    assert not up_to(blocks[0], highest(ranks(blocks[0], 0), 0), 0).num_rows
 
 
 def labelled(*labels):

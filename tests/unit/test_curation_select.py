@@ -6,9 +6,12 @@ import pytest
 
 from engine.contract.curation import Curation, Pick
 from engine.contract.signals import SIGNALS
+from engine.curation import measure
 from engine.curation import select as module
-from engine.curation.measure import balance, coverage, evenness, selection, weights_of
+from engine.curation.measure import STRATA, evenness, measured, weights_of
 from engine.curation.select import ORDERS, Eligible, density, facility_location, k_center, landmarks, select
+from engine.curation.vector_shards import VectorShards
+from engine.distributed.thread_pool import Ref
 from engine.records.base import BeforeAfter
 
 
@@ -31,6 +34,29 @@ def eligible(count=120, *, seed=0, lumps=6):
 
 def pick(**more):
     return Pick.model_validate(more)
+
+
+def selection(rows, is_picked, *, shards=1):
+    """The measures of `rows`, measured in `shards`."""
+    mean, marks = rows.vectors.mean(axis=0), rows.vectors[landmarks(len(rows.vectors))]
+    cuts = [np.arange(len(is_picked))[part] for part in np.array_split(np.arange(len(is_picked)), shards)]
+    parts = [
+        Eligible(
+            rows.vectors[cut], rows.round_robin_rank[cut], rows.cluster[cut], rows.mean_nll[cut],
+            {name: [values[row] for row in cut] for name, values in rows.strata.items()},
+            {name: values[cut] for name, values in rows.signals.items()},
+        )
+        for cut in cuts
+    ]  # fmt: skip
+    return measure.selection([measured(part, is_picked[cut], mean, marks) for part, cut in zip(parts, cuts, strict=True)])
+
+
+def balance(values, is_picked):
+    """The evenness of a stratum with these `values`."""
+    count = len(values)
+    strata = {stratum: values for stratum in STRATA}
+    rows = Eligible(np.eye(count, dtype=np.float32), np.zeros(count), np.zeros(count, int), np.zeros(count), strata)
+    return selection(rows, is_picked).balance["layer"]
 
 
 def counts(rows, is_picked, stratum):
@@ -99,9 +125,9 @@ def test_orders_that_look_at_vectors_cover_better_than_chance():
     rows = eligible(300, seed=2)
     chance = np.zeros(300, bool)
     chance[np.random.default_rng(0).choice(300, 8, replace=False)] = True
-    by_chance = coverage(rows.vectors, chance)
-    mean = coverage(rows.vectors, select(rows, pick(order="facility_location", count=8)))
-    least = coverage(rows.vectors, select(rows, pick(order="k_center", count=8)))
+    by_chance = selection(rows, chance).coverage
+    mean = selection(rows, select(rows, pick(order="facility_location", count=8))).coverage
+    least = selection(rows, select(rows, pick(order="k_center", count=8))).coverage
     assert by_chance and mean and least
     assert mean.mean > by_chance.mean + 0.05
     assert least.least > by_chance.least + 0.05
@@ -129,9 +155,9 @@ def test_evenness_is_entropy_over_its_most(given, expected):
 
 
 def test_balance_says_how_even_each_stratum_is_before_and_after():
-    found = balance({"layer": ["core"] * 9 + ["long_tail"]}, np.array([True] + [False] * 8 + [True]))
-    assert found == {"layer": BeforeAfter(before=0.469, after=1.0)}
-    assert balance({"layer": ["core", "long_tail"]}, np.array([True, False]))["layer"].after == 0.0
+    found = balance(["core"] * 9 + ["long_tail"], np.array([True] + [False] * 8 + [True]))
+    assert found == BeforeAfter(before=0.469, after=1.0)
+    assert balance(["core", "long_tail"], np.array([True, False])).after == 0.0
 
 
 def test_selection_of_everything_covers_everything():
@@ -142,9 +168,41 @@ def test_selection_of_everything_covers_everything():
     assert selection(rows, np.zeros(120, bool)).coverage is None
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_measures_of_shards_add_up_to_those_of_all_rows(order):
+    rows = eligible()
+    picked = select(rows, pick(order=order, count=30))
+    whole = selection(rows, picked)
+    assert whole.signals.after and whole.coverage and whole.coverage.least > 0
+    for shards in (2, 7):
+        assert selection(rows, picked, shards=shards).model_dump() == {
+            name: pytest.approx(value, abs=2e-4) if name == "coverage" else value for name, value in whole.model_dump().items()
+        }
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("sizes", [[120], [0, 50, 1, 69, 0]])
+def test_each_order_picks_the_same_rows_from_vectors_in_shards(order, sizes):
+    rows = eligible(seed=3)
+    section = pick(order=order, count=30, quotas={"layer": {"core": 0.5}, "cluster": {"*": 12}})
+    shards = [Ref.of(part) for part in np.split(rows.vectors, np.cumsum(sizes)[:-1])]
+    codes = {name: pa.chunked_array([values[:50], values[50:]]).dictionary_encode() for name, values in rows.strata.items()}
+    in_shards = rows._replace(vectors=VectorShards(shards, sizes), strata=codes)
+    assert select(in_shards, section).tolist() == select(rows, section).tolist()
+
+
+def test_vectors_in_shards_are_read_as_those_of_a_matrix():
+    matrix, sizes = eligible().vectors, [50, 1, 69]
+    found = VectorShards([Ref.of(part) for part in np.split(matrix, np.cumsum(sizes)[:-1])], sizes)
+    assert len(found) == 120 and (found[50] == matrix[50]).all()
+    for rows in (slice(40, 60), slice(3, 4), np.array([119, 0, 50, 49, 0]), np.array([7])):
+        assert (found[rows] == matrix[rows]).all()
+    assert found @ matrix[3] == pytest.approx(matrix @ matrix[3], abs=1e-6)
+    assert found.mean(axis=0) == pytest.approx(matrix.mean(axis=0), abs=1e-6)
+
+
 def test_weights_make_each_value_weigh_the_same_and_an_example_one_on_average():
-    values = pa.chunked_array([["core"] * 6, ["long_tail"] * 2])
-    found = weights_of(values)
+    found = weights_of({"core": 6, "long_tail": 2})
     assert found["core"] * 6 == found["long_tail"] * 2 == pytest.approx(4)
 
 

@@ -8,9 +8,10 @@ import pytest
 from engine.contract.curation import Curation
 from engine.contract.derived import Swaps
 from engine.contract.specialist import Specialist
+from engine.curation import swaps as module
 from engine.curation.ngram_index import PROTECTED, build_index
 from engine.curation.prompt_answers import drop_contaminated_examples
-from engine.curation.swaps import swapped, values_of
+from engine.curation.swaps import merged, swapped, values_of
 from engine.rows import EXAMPLE
 
 FIELDS = {"number": {"type": ["string", "null"]}, "item": {"type": ["string", "null"]}, "note": {"type": ["string", "null"]}}
@@ -121,3 +122,13 @@ def test_variant_that_resembles_the_holdout_is_left_out():
     index = build_index(protected, section.decontaminate)
     kept = drop_contaminated_examples(pa.Table.from_pylist(made, schema=EXAMPLE), index, section)
     assert kept["example_id"].to_pylist() == ["2"]
+
+
+@pytest.mark.parametrize("most", [3, 10_000])
+def test_values_of_blocks_are_merged_to_those_of_all_examples(most, monkeypatch):
+    monkeypatch.setattr(module, "MOST_VALUES", most)
+    rows = [example(f"e{n}", f"send {n % 17} lamps {n}", number=str(n % 17), item=f"lamps {n}") for n in range(40)]
+    table = pa.Table.from_pylist(rows, schema=EXAMPLE)
+    whole = values_of(table, SPECIALIST)
+    blocks = [values_of(table.slice(start, 9), SPECIALIST) for start in range(0, 40, 9)]
+    assert merged(pa.concat_tables(blocks)).equals(whole) and len(whole) == (2 * most if most == 3 else 17 + 40)

@@ -55,6 +55,14 @@ def test_groups_are_those_of_brute_force_when_every_cluster_is_probed(threshold,
     assert 1 < len(set(expected)) < len(vectors)
 
 
+@pytest.mark.parametrize(
+    ("rows", "at_once", "parts"), [(100, 1_000, 1), (10_000_000, 1, 153), (10_000_000, 1_000, 201), (100_000_000, 1_000, 256)]
+)
+def test_parts_of_embeddings_are_limited_and_grow_beyond(rows, at_once, parts):
+    found = flow.plan(rows, SemanticMatcher(Path("model"), 0.9), [("id", "ascending")], at_once=at_once)
+    assert found.node_parts == parts
+
+
 @pytest.mark.parametrize("clusters", [1, 4])
 def test_each_pair_carries_its_cosine_and_passes_the_threshold(clusters):
     vectors = planted(40)

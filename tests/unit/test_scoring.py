@@ -10,7 +10,7 @@ from engine.contract.models import FakeModel
 from engine.contract.profile import Pool
 from engine.contract.signals import SIGNALS, Complexity, Quality, Signals
 from engine.contract.specialist import Specialist
-from engine.curation.measure import selection
+from engine.curation.measure import measured, selection
 from engine.curation.select import ORDERS, Eligible, QuotaTracker
 from engine.inference.client import ClientSpec
 from engine.inference.fake import FakeEngine
@@ -161,6 +161,7 @@ def test_orders_by_signal_take_the_highest_and_the_unknown_last(order, signals, 
 
 
 def test_report_says_the_mean_of_each_signal_before_and_after_picking():
-    found = selection(eligible(quality=[2, 4, np.nan], ifd=[np.nan] * 3), np.array([False, True, True]))
+    rows = eligible(quality=[2, 4, np.nan], ifd=[np.nan] * 3)
+    found = selection([measured(rows, np.array([False, True, True]), rows.vectors.mean(axis=0), rows.vectors)])
     assert found.signals.model_dump() == {"before": {"quality": 3.0}, "after": {"quality": 4.0}}
     json.dumps(found.model_dump(), allow_nan=False)

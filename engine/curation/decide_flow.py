@@ -1,0 +1,252 @@
+"""Semantic duplicates, topic clusters, the map and the picks, in shards: of all rows no task holds more than numbers.
+
+    shard        the rows of a range of prompt_ids, about SHARD_ROWS, meet and are compared with protected texts; beyond
+                 MOST_PARTS shards (6.4 million rows) shards grow, so that a step has at most MOST_PARTS squared references
+    duplicates   within a shard where it is the only one; else as `engine/dedup/flow.py` finds them, over all shards
+    topics       centres are trained on a sample; each shard is placed among them, and adds its part of the map's axes
+    pick         one task reads 20 to 40 bytes a row that may be picked, and holds about 60 more; vectors are read shard by
+                 shard, by the orders that look at them
+    finish       each shard gets its dispositions and its measures, which are added
+
+Shards are cut by prompt_id and by the number of rows, so they are the same for any blocks of the input.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.contract.curation import Curation
+from engine.curation import decide, measure, topics
+from engine.curation.contamination import Resemblance
+from engine.curation.decide import Frame, Lost, Placed, Shard
+from engine.curation.embedder import EMBEDDED
+from engine.curation.measure import Measures
+from engine.curation.samples import BEST_FIRST
+from engine.curation.select import evenly_spread, landmarks, select
+from engine.curation.vector_shards import VectorShards, mean_of
+from engine.dedup import flow as dedup
+from engine.dedup.leaders import semantic_leaders
+from engine.dedup.plan import MOST_PARTS
+from engine.dedup.representatives import id_hashes
+from engine.dedup.signature import SemanticMatcher, batch_columns
+from engine.distributed.executor import Executor, returned
+from engine.distributed.in_process import get
+from engine.distributed.rows import Ref
+from engine.records.dataset import Selection, TopicCluster
+
+SHARD_ROWS = 25_000  # 40 MB of vectors with 384 dimensions; a task holds two or three times as much
+DESCRIBED = 50_000  # rows whose words describe clusters: of more, so many, evenly spread
+
+
+class Decided(NamedTuple):
+    """References to what was decided, one for each shard, and to the summary of all."""
+
+    dispositions: list[Ref]  # dispositions.DISPOSITION
+    resemblance: list[Ref]  # contamination.Resemblance
+    summary: Ref | None  # (clusters, selection); None without rows
+
+
+class Shards(NamedTuple):
+    """References to the parts of the shards that have rows, and how many rows each has."""
+
+    shards: list[Ref]  # decide.Shard without vectors
+    vectors: list[Ref]
+    rows: list[int]
+
+    @property
+    def starts(self) -> list[int]:
+        """The number of the first row of each shard among all rows."""
+        return np.cumsum([0, *self.rows[:-1]]).tolist()
+
+
+def decide_all(blocks: Sequence[Ref], rows: int, protected: Ref, section: Curation, executor: Executor) -> Decided:
+    """Decide on `rows` rows of EMBEDDED in `blocks`; `protected` is PROTECTED with `embedding`, empty if nothing is compared."""
+    count = min(MOST_PARTS, 1 + (rows - 1) // SHARD_ROWS)
+    shards = _shards(blocks, count, protected, section, executor) if rows else Shards([], [], [])
+    if not shards.rows:
+        return Decided([], [], None)
+    lost = _lost(shards, section, executor)
+    means = [executor.start(_mean, vectors)[0] for vectors in shards.vectors]
+    [mean] = executor.start(_mean_of, shards.rows, *means)
+    k, seed = section.pick.clusters, section.seed
+    [sample] = executor.start(_training_rows, sum(shards.rows), k, seed)
+    [centres] = executor.start(_train, k, seed, sample, shards.starts, *_taken(shards, sample, executor))
+    placed = [executor.start(decide.place, vectors, centres, mean)[0] for vectors in shards.vectors]
+    marks = landmarks(sum(shards.rows))
+    [frame] = executor.start(_frame, mean, placed, *_taken(shards, marks, executor))
+    picked = _picked(shards, placed, frame, lost, section, executor)
+    parts = list(zip(shards.shards, shards.vectors, placed, picked, strict=True))
+    finished = [executor.start(_finish, frame, of, *part, returns=3) for of, part in zip(lost, parts, strict=True)]
+    shown = (sum(shards.rows), DESCRIBED)
+    texts = [
+        executor.start(_texts, *part, frame, start, shown)[0]
+        for *part, start in zip(shards.shards, placed, shards.starts, strict=True)
+    ]
+    [summary] = executor.start(_summary, len(finished), *(measures for _, measures, _ in finished), *texts)
+    return Decided([table for table, *_ in finished], [counts for *_, counts in finished], summary)
+
+
+def _shards(blocks: Sequence[Ref], count: int, protected: Ref, section: Curation, executor: Executor) -> Shards:
+    bundles = [blocks[first::MOST_PARTS] for first in range(min(MOST_PARTS, len(blocks)))]
+    split = [executor.start(_split, count, *bundle, returns=count) for bundle in bundles]
+    made = [executor.start(_shard, section, protected, *(pieces[number] for pieces in split), returns=3) for number in range(count)]
+    lengths = executor.fetch([length for *_, length in made])
+    kept = [(shard, vectors, length) for (shard, vectors, _), length in zip(made, lengths, strict=True) if length]
+    return Shards(*(list(column) for column in zip(*kept, strict=True))) if kept else Shards([], [], [])
+
+
+def _lost(shards: Shards, section: Curation, executor: Executor) -> list[Ref]:
+    """Return references to decide.Lost of each shard."""
+    assert section.semantic, "rows are embedded only then"
+    threshold = section.semantic.threshold
+    if len(shards.rows) == 1:
+        return executor.start(_lost_in_one, threshold, shards.shards[0], shards.vectors[0])
+    signed = [executor.start(_signed, *both, returns=3) for both in zip(shards.shards, shards.vectors, strict=True)]
+    rows, nodes, vectors = ([of_shard[number] for of_shard in signed] for number in range(3))
+    signatures = dedup.Signatures(rows, nodes, vectors, nodes=[], band_keys=[])
+    plan = dedup.plan(sum(shards.rows), SemanticMatcher(Path(), threshold), BEST_FIRST)  # no model: the vectors are there
+    pieces = dedup.by_block(dedup.find_duplicates(signatures, plan, executor), len(signed), executor)
+    return [executor.start(_lost_of, shard, *mine)[0] for shard, mine in zip(shards.shards, pieces, strict=True)]
+
+
+def _picked(
+    shards: Shards, placed: list[Ref], frame: Ref, lost: list[Ref], section: Curation, executor: Executor
+) -> list[Ref]:  # fmt: skip
+    """Return references to the mask of the picked rows of each shard."""
+    parts = zip(shards.shards, shards.vectors, placed, lost, strict=True)
+    prepared = [executor.start(_pickable, section, frame, *part, returns=3) for part in parts]
+    vectors = [of_shard for *_, of_shard in prepared] if _looks_at_vectors(section) else []
+    columns, masks = [columns for columns, *_ in prepared], [mask for _, mask, _ in prepared]
+    return executor.start(_pick, section, vectors, len(columns), *columns, *masks, returns=len(columns))
+
+
+def _taken(shards: Shards, numbers: Any, executor: Executor) -> list[Ref]:
+    """Return references to the vectors of each shard's rows among `numbers`, numbers of all rows, in their order."""
+    return [executor.start(_take, *part, numbers)[0] for part in zip(shards.vectors, shards.starts, strict=True)]
+
+
+def _split(shards: int, *blocks: pa.Table) -> Any:
+    """Return the rows of the blocks by shard: a range of the first 32 bits of prompt_id, which is a hash in hex."""
+    rows = pa.concat_tables([EMBEDDED.empty_table(), *(block.select(EMBEDDED.names) for block in blocks if block.num_rows)])
+    if shards == 1:
+        return rows
+    of_row = np.array([int(name[:8], 16) * shards >> 32 for name in rows["prompt_id"].to_pylist()], np.int64)
+    return [rows.take(pa.array(np.flatnonzero(of_row == number))) for number in range(shards)]
+
+
+def _shard(section: Curation, protected: pa.Table, *pieces: pa.Table) -> tuple[Shard, np.ndarray, int]:
+    shard = decide.shard_of(list(pieces), protected, section)
+    return shard._replace(vectors=shard.vectors[:0]), shard.vectors, len(shard.rows)
+
+
+def _lost_in_one(threshold: float, shard: Shard, vectors: np.ndarray) -> Lost:
+    order = pc.sort_indices(shard.rows, sort_keys=BEST_FIRST).to_numpy()
+    order = order[~shard.resemblance["is_contaminated"].to_numpy()[order]]
+    return decide.lost_to_leaders(semantic_leaders(vectors, order, threshold=threshold), _ids(shard))
+
+
+def _signed(shard: Shard, vectors: np.ndarray) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Return the rows that are not contaminated as documents whose nodes are their answer_ids: no two rows are one text here."""
+    is_clean = ~shard.resemblance["is_contaminated"].to_numpy()
+    rows = shard.rows.filter(pa.array(is_clean)).select([name for name, _ in BEST_FIRST])
+    columns = {"id": rows["answer_id"], **{name: rows[name] for name in rows.column_names}, **batch_columns(len(rows))}
+    rows = pa.table(columns)
+    return rows, id_hashes(rows), vectors[is_clean]
+
+
+def _lost_of(shard: Shard, *duplicates: pa.Table) -> Lost:
+    return decide.lost_to_duplicates(list(duplicates), _ids(shard))
+
+
+def _mean(vectors: np.ndarray) -> np.ndarray:
+    return vectors.mean(axis=0)
+
+
+def _mean_of(rows: list[int], *means: np.ndarray) -> np.ndarray:
+    return mean_of(means, rows)
+
+
+def _training_rows(rows: int, count: int, seed: int) -> np.ndarray:
+    return topics.training_rows(rows, count=count, seed=seed)
+
+
+def _take(vectors: np.ndarray, start: int, numbers: np.ndarray) -> np.ndarray:
+    return vectors[numbers[(start <= numbers) & (numbers < start + len(vectors))] - start]
+
+
+def _train(count: int, seed: int, sample: np.ndarray, starts: list[int], *taken: np.ndarray) -> np.ndarray:
+    """Return the centres; `taken` are the vectors of the `sample` in each shard."""
+    of_shard = np.searchsorted(starts, sample, side="right")
+    vectors = np.empty((len(sample), taken[0].shape[1]), np.float32)
+    vectors[np.argsort(of_shard, kind="stable")] = np.concatenate(taken)
+    return topics.train(vectors, count=count, seed=seed)
+
+
+def _frame(mean: np.ndarray, placed: list[Ref], *marks: np.ndarray) -> Frame:
+    """Return what all rows have in common; the scatter matrices of shards, a megabyte each, are read one at a time."""
+    sizes, scattered = Counter[int](), np.zeros((len(mean), len(mean)))
+    for ref in placed:
+        of_shard: Placed = get(ref)
+        sizes.update(dict(enumerate(np.bincount(of_shard.label).tolist())))
+        scattered += of_shard.scatter
+    by_label = np.array([sizes[label] for label in range(max(sizes) + 1)])
+    return Frame(topics.numbers_by_size(by_label), mean, topics.principal_axes(scattered), np.concatenate(marks))
+
+
+def _pickable(
+    section: Curation, frame: Frame, shard: Shard, vectors: np.ndarray, placed: Placed, lost: Lost
+) -> tuple[pa.Table, np.ndarray, np.ndarray | None]:
+    mask = decide.stays(shard, lost)
+    of_rows = vectors[mask] if _looks_at_vectors(section) else None
+    return decide.pickable(shard, placed, frame.numbers, mask, section.pick), mask, of_rows
+
+
+def _looks_at_vectors(section: Curation) -> bool:
+    return section.pick.limits and section.pick.order in decide.LOOKS_AT_VECTORS
+
+
+def _pick(section: Curation, vectors: list[Ref], count: int, *parts: Any) -> Any:
+    """Return the mask of the picked rows of each shard, of which `parts` are decide.pickable and then the masks of those rows."""
+    tables, masks = parts[:count], parts[count:]
+    rows, sizes = pa.concat_tables(tables), [len(table) for table in tables]
+    is_picked = np.ones(len(rows), bool)
+    if section.pick.limits and len(rows):
+        # Where the order looks at no vector, there are as many as rows, without dimensions.
+        of_rows = VectorShards(vectors, sizes) if vectors else np.empty((len(rows), 0), np.float32)
+        is_picked = select(decide.eligible(rows, of_rows, section.pick), section.pick)
+    ends = np.cumsum(sizes)
+    result = []
+    for mask, start, end in zip(masks, ends - sizes, ends, strict=True):
+        of_shard = mask.copy()
+        of_shard[mask] = is_picked[start:end]
+        result.append(of_shard)
+    return returned(result)
+
+
+def _finish(
+    frame: Frame, lost: Lost, shard: Shard, vectors: np.ndarray, placed: Placed, is_picked: np.ndarray
+) -> tuple[pa.Table, Measures, Resemblance]:
+    whole = shard._replace(vectors=vectors)
+    return decide.dispositions(whole, placed, frame, lost, is_picked), *decide.measures(whole, placed, frame, is_picked)
+
+
+def _texts(shard: Shard, placed: Placed, frame: Frame, start: int, shown: tuple[int, int]) -> tuple[list[str], np.ndarray]:
+    """Return the texts and the clusters of a shard's rows among those that are `shown`: of all rows at most so many."""
+    rows = evenly_spread(*shown) - start
+    rows = rows[(rows >= 0) & (rows < len(shard.rows))]
+    return shard.rows["text"].take(pa.array(rows)).to_pylist(), frame.numbers[placed.label[rows]]
+
+
+def _summary(count: int, *parts: Any) -> tuple[tuple[TopicCluster, ...], Selection]:
+    measures, texts = parts[:count], parts[count:]
+    labels = topics.typical_words([text for of, _ in texts for text in of], np.concatenate([number for _, number in texts]))
+    return measure.clusters(measures, labels), measure.selection(measures)
+
+
+def _ids(shard: Shard) -> pa.Array:
+    return shard.rows["answer_id"].combine_chunks()

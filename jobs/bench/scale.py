@@ -1,0 +1,245 @@
+"""`rayleigh bench scale`: what the line takes at several sizes, what of it grows with rows, and whether a cost model holds.
+
+Each size has a cluster of its own; prompts, candidates and dataset are commands one after the other, with the model that answers at
+once. `--json` prints a `ScaleBench`; `--out` writes the coefficients that `rayleigh plan --rows` reads.
+"""
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from engine.contract.profile import Profile, load_profile
+from engine.errors import InputError
+from engine.records.base import Record
+from engine.records.scale import Line, ScaleModel, StageUse
+from engine.storage.provenance import commit
+from jobs import places
+from jobs.bench.flow import SIZES
+from jobs.bench.list_calls import BUCKET, ListingCounter, counting_store
+from jobs.bench.raylets import start_raylets
+from jobs.bench.references import reference_bytes
+from jobs.bench.scale_site import CHANGES, CONTRACT, write_site
+from jobs.bench.scale_stage import LOG, STAGES, Size, run_stage
+from jobs.bench.watch import rayleigh
+from jobs.commands.scale_files import NamedModel, load_model, read_record
+from jobs.commands.scale_fit import QUANTITIES, Verdict, fit, growth, value
+
+__all__ = ["SIZES"]
+AIM = 0.2  # largest relative error of the cost model
+TEXT_BYTES = 330.0  # of prompt and answer of a row
+
+
+class Order(NamedTuple):
+    """What is measured."""
+
+    rows: tuple[int, ...]
+    raylets: int = 1
+    list_rows: int = 100_000
+    """Largest size of which listings are counted, in a second run on a stand-in for S3; 0: none."""
+
+
+class Files(NamedTuple):
+    """Files that are read and written."""
+
+    earlier: str | None = None
+    """A `ScaleBench`, whose sizes are added."""
+    against: str | None = None
+    """Coefficients that are checked; None: those that are shipped."""
+    out: str | None = None
+    """Where the coefficients are written."""
+
+
+class QuantityGrowth(Record):
+    """How a quantity grows from one measured size to the next."""
+
+    stage: str
+    """Name of the job."""
+    quantity: str
+    """Field of `StageUse`."""
+    rows: tuple[int, int]
+    """Both sizes."""
+    ratio: float
+    """Quantity at the larger divided by that at the smaller."""
+    verdict: Verdict
+    """Whether it grows with rows."""
+
+
+class ModelCheck(Record):
+    """A measured quantity, and what a cost model expected of it."""
+
+    stage: str
+    """Name of the job."""
+    quantity: str
+    """Field of `StageUse`."""
+    rows: int
+    """Size."""
+    measured: float
+    """The quantity itself."""
+    expected: float
+    """What the model said."""
+    error: float
+    """Expected divided by measured, minus 1."""
+    model: str
+    """`smaller sizes`: fitted to the smaller sizes of this call; or the file of the coefficients."""
+
+
+class ScaleBench(Record):
+    """The result of the benchmark."""
+
+    raylets: int
+    """Raylets that shared the machine."""
+    cores: int
+    """Cores of the machine."""
+    commit: str
+    """Commit of Rayleigh."""
+    reference_bytes: float
+    """Memory of a driver for each reference to an object that it holds."""
+    uses: tuple[StageUse, ...]
+    """Every stage at every size."""
+    growth: tuple[QuantityGrowth, ...]
+    """Every quantity from one size to the next."""
+    checks: tuple[ModelCheck, ...]
+    """The cost model held against what was measured."""
+
+
+def run(order: Order, files: Files, *, profile: str) -> ScaleBench:
+    """Measure `order` with the `files` that are given, and write the coefficients.
+
+    Raises:
+        InputError: a file cannot be read or written, or see `bench`.
+    """
+    earlier = read_record(files.earlier, ScaleBench, "--with") if files.earlier else None
+    model = load_model(files.against)
+    sizes = {*order.rows, *(use.rows for use in (earlier.uses if earlier else ()))}
+    if files.out:
+        require_sizes(sizes)
+    result = bench(order, profile=profile, earlier=earlier, against=model)
+    if files.out:
+        Path(files.out).write_text(model_of(result).model_dump_json(indent=1) + "\n")
+    return result
+
+
+def bench(order: Order, *, profile: str, earlier: ScaleBench | None = None, against: NamedModel | None = None) -> ScaleBench:
+    """Measure `order`, and return it with the sizes of an `earlier` call; the model `against`, with its name, is checked by them.
+
+    Raises:
+        InputError: the profile joins a cluster, or moto is missing.
+    """
+    found = load_profile(places.profile_path(profile))
+    if found.ray.address != "local":
+        raise InputError(
+            f"bench scale: profile {found.name}: ray.address is {found.ray.address!r}, expected `local`: this benchmark starts "
+            "raylets of its own on this machine, and no cluster is joined."
+        )
+    if earlier and earlier.raylets != order.raylets:
+        raise InputError(
+            f"bench scale: the earlier sizes are of {earlier.raylets} raylets, found --raylets {order.raylets}. Give the same."
+        )
+    measured = [use for rows in sorted(order.rows) for use in _measure(rows, order, found)]
+    kept = [use for use in earlier.uses if use.rows not in order.rows] if earlier else []
+    with start_raylets(1, found) as raylets:
+        of_reference = reference_bytes(raylets.address)
+    return _result(sorted([*kept, *measured], key=lambda use: use.rows), order.raylets, of_reference, against)
+
+
+def model_of(result: ScaleBench) -> ScaleModel:
+    """Return the coefficients.
+
+    Raises:
+        InputError: fewer than two sizes were measured.
+    """
+    sizes = tuple(sorted({use.rows for use in result.uses}))
+    require_sizes(sizes)
+    stages = tuple(fit([use for use in result.uses if use.stage == stage]) for stage in STAGES)
+    return ScaleModel(
+        sizes=sizes, raylets=result.raylets, cores=result.cores, commit=result.commit, text_bytes=TEXT_BYTES,
+        reference_bytes=result.reference_bytes, stages=stages,
+    )  # fmt: skip
+
+
+def require_sizes(sizes: Collection[int]) -> None:
+    """Raise InputError unless lines can be drawn through `sizes`."""
+    if len(sizes) < 2:
+        raise InputError(f"bench scale: coefficients need two sizes, found {len(sizes)}. Give --rows twice, or --with FILE.")
+
+
+def _measure(rows: int, order: Order, profile: Profile) -> list[StageUse]:
+    with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name, ExitStack() as stack:
+        site, size = Path(name), Size(rows, -(-rows // profile.teacher.block(rows)))
+        write_site(site, rows)
+        counter = stack.enter_context(counting_store()) if rows <= order.list_rows else None
+        raylets = stack.enter_context(start_raylets(order.raylets, profile))
+        joined = profile.model_copy(update={"ray": profile.ray.model_copy(update={"address": raylets.address})})
+        path = site / "profile.yaml"
+        path.write_text(yaml.safe_dump(joined.model_dump(mode="json", exclude_defaults=True)))
+        uses = [run_stage(site, stage, size, raylets, profile=path) for stage in STAGES]
+        calls = _list_calls(site, path, counter) if counter else dict.fromkeys(STAGES)
+    return [use.model_copy(update={"list_calls": calls[use.stage]}) for use in uses]
+
+
+def _list_calls(site: Path, profile: Path, counter: ListingCounter) -> dict[str, int]:
+    """Run the same stages again, with a run folder behind the URL of a stand-in; return the listings of each."""
+    calls = {}
+    for stage in STAGES:
+        before = counter.calls
+        words = ["run", str(site / CONTRACT), f"s3://{BUCKET}/run", "--profile", str(profile), "--until", stage]
+        rayleigh(words, log=site / LOG, changes=CHANGES)
+        calls[stage] = counter.calls - before
+    return calls
+
+
+def _result(uses: Sequence[StageUse], raylets: int, of_reference: float, against: NamedModel | None) -> ScaleBench:
+    checks = [*_from_smaller(uses), *(_held_against(uses, against.name, against.model) if against else [])]
+    return ScaleBench(
+        raylets=raylets,
+        cores=os.cpu_count() or 1,
+        commit=commit() or "",
+        reference_bytes=round(of_reference, 1),
+        uses=tuple(uses),
+        growth=tuple(_growth(uses)),
+        checks=tuple(checks),
+    )
+
+
+def _growth(uses: Sequence[StageUse]) -> Iterator[QuantityGrowth]:
+    for stage in STAGES:
+        mine = [use for use in uses if use.stage == stage]
+        for smaller, larger in pairwise(mine):
+            for quantity in QUANTITIES:
+                if found := growth(smaller, larger, quantity):
+                    sizes = smaller.rows, larger.rows
+                    yield QuantityGrowth(
+                        stage=stage, quantity=quantity, rows=sizes, ratio=round(found.ratio, 3), verdict=found.verdict
+                    )
+
+
+def _from_smaller(uses: Sequence[StageUse]) -> Iterator[ModelCheck]:
+    """Yield checks of each size from the third on, of a model that was fitted to all smaller ones."""
+    for stage in STAGES:
+        mine = [use for use in uses if use.stage == stage]
+        for number in range(2, len(mine)):
+            lines = fit(mine[:number]).lines
+            yield from _checks(mine[number], lines, "smaller sizes")
+
+
+def _held_against(uses: Sequence[StageUse], name: str, model: ScaleModel) -> Iterator[ModelCheck]:
+    lines = {stage.stage: stage.lines for stage in model.stages}
+    for use in uses:
+        yield from _checks(use, lines.get(use.stage, {}), name)
+
+
+def _checks(use: StageUse, lines: Mapping[str, Line], name: str) -> Iterator[ModelCheck]:
+    for quantity, line in lines.items():
+        measured = getattr(use, quantity)
+        if measured:
+            expected = value(line, rows=use.rows, blocks=use.blocks)
+            yield ModelCheck(
+                stage=use.stage, quantity=quantity, rows=use.rows, measured=measured, expected=round(expected, 1),
+                error=round(expected / measured - 1, 4), model=name,
+            )  # fmt: skip

@@ -1,0 +1,58 @@
+"""How many references to objects the driver of a deduplication holds: its flow, started on an executor that only counts."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from engine.contract.prompts import Copies
+from engine.dedup import flow
+
+COUNTED = 40_000_000  # rows up to which the flow is started; beyond, blocks times parts, so the square of rows, decides
+
+
+class CountingExecutor:
+    """Starts nothing. The sizes of what tasks return are not known: no edge is found, so there is one round."""
+
+    def __init__(self) -> None:
+        self.references = 0
+
+    def start(self, op: Callable[..., Any], *args: Any, returns: int = 1) -> list[int]:
+        """Count the references that the task would return."""
+        self.references += returns
+        return [0] * returns
+
+    def fetch(self, refs: Any) -> Any:
+        """Return zero for each reference."""
+        return [0] * len(refs) if isinstance(refs, list) else 0
+
+
+def references(rows: float, copies: Copies | None, *, rows_per_block: int) -> float:
+    """Return the references that a search among `rows` texts in blocks of `rows_per_block` makes; all live until it ends.
+
+    `copies` is None for equal ids or texts only.
+    """
+    if rows <= COUNTED:
+        return float(_count(int(rows), copies, rows_per_block))
+    return float(np.polyval(_square(copies, rows_per_block), rows / COUNTED))
+
+
+@cache
+def _square(copies: Copies | None, rows_per_block: int) -> np.ndarray:
+    """Return the polynomial through the counts at three sizes, of rows in COUNTED."""
+    sizes = [COUNTED // 4, COUNTED // 2, COUNTED]
+    return np.polyfit([size / COUNTED for size in sizes], [_count(size, copies, rows_per_block) for size in sizes], 2)
+
+
+def _count(rows: int, copies: Copies | None, rows_per_block: int) -> int:
+    executor = CountingExecutor()
+    plan = flow.plan(rows, copies, [])
+    blocks = [None] * max(1, rows // rows_per_block)
+    signatures = flow.compute_signatures(blocks, plan, executor, compute=_nothing)
+    flow.find_duplicates(signatures, plan, executor)
+    return executor.references
+
+
+def _nothing(*args: Any) -> Any:
+    raise AssertionError("nothing is computed where references are counted")

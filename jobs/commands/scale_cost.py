@@ -1,0 +1,122 @@
+"""What the stages that `rayleigh bench scale` has measured take at a size: lines of the coefficients, and what they cannot see."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from engine.contract.contract import Contract
+from engine.contract.profile import Profile
+from engine.records.scale import Figure, Line, ScaleModel
+from engine.report.labels import brief
+from jobs.commands import dedup_count
+from jobs.commands.scale_fit import value
+from jobs.commands.scale_nodes import Need, object_store
+
+HOUR = 3600
+BLOCK_OF = {"prompts": 25_000, "dataset": 100_000}  # rows of a block in which copies are searched
+SIZED = ("shuffled_bytes", "storage_bytes")  # in proportion to the length of the texts
+FROM_LINES = ("shuffled_bytes", "storage_bytes", "files", "list_calls", "head_bytes", "task_bytes")
+
+
+NOT_MEASURED = "not measured by bench scale"
+
+
+class Shape(NamedTuple):
+    """The work of a run, for each prompt."""
+
+    answers: float
+    """Answers to a prompt."""
+    width: float
+    """Bytes of prompt and answer, divided by those of the benchmark."""
+
+
+class Costs:
+    """Figures of the measured stages for a contract on a profile."""
+
+    def __init__(self, model: ScaleModel, contract: Contract, profile: Profile, shape: Shape) -> None:
+        self.model, self.contract, self.profile, self.shape = model, contract, profile, shape
+        self.stages = {stage.stage: stage for stage in model.stages}
+
+    def rows_of(self, stage: str, prompts: float) -> float:
+        """Return the rows that a stage reads: prompts, or answers."""
+        return prompts if stage == "prompts" else prompts * self.shape.answers
+
+    def at(self, stage: str, quantity: str, prompts: float) -> float | None:
+        """Return a quantity of `StageUse` at a number of prompts; None if it was not measured."""
+        line = self.stages[stage].lines.get(quantity)
+        if line is None:
+            return None
+        block = self.profile.teacher.block(int(prompts), answers=max(1, round(self.shape.answers)))
+        found = value(line, rows=self.rows_of(stage, prompts), blocks=-(-prompts // block))
+        return found * self.shape.width if quantity in SIZED else found
+
+    def references(self, stage: str, prompts: float) -> float:
+        """Return the references that the driver holds for the search for copies, which the measured sizes are too small to show."""
+        if stage == "candidates":
+            return 0.0
+        copies = self.contract.prompts.copies if stage == "prompts" else self.contract.curation.minhash
+        rows, block = self.rows_of(stage, prompts), BLOCK_OF[stage]
+        found = dedup_count.references(rows, copies, rows_per_block=block)
+        return found + dedup_count.references(rows, None, rows_per_block=block) if stage == "prompts" else found
+
+    def driver(self, stage: str, prompts: float) -> float:
+        """Return the memory of the driver."""
+        return (self.at(stage, "driver_bytes", prompts) or 0.0) + self.references(stage, prompts) * self.model.reference_bytes
+
+    def figures(self, stage: str, prompts: int) -> dict[str, Figure]:
+        """Return the figures of one stage, but for tokens, GPU hours and money."""
+        lines = self.stages[stage].lines
+        found = {name: self._line(stage, name, prompts) for name in FROM_LINES}
+        seconds, references = self.at(stage, "cpu_seconds", prompts), self.references(stage, prompts)
+        cpu = lines.get("cpu_seconds")
+        found["cpu_hours"] = Figure(
+            value=None if seconds is None else seconds / HOUR, basis=_basis(cpu, "s") if cpu else NOT_MEASURED
+        )
+        found["objects"] = Figure(
+            value=max(references, self.at(stage, "objects", prompts) or 0.0),
+            basis="references of the search for copies, counted in its flow, or the measured line if that is more",
+        )
+        found["driver_bytes"] = Figure(
+            value=self.driver(stage, prompts),
+            basis=f"{_basis(lines['driver_bytes'], 'B')}, and {self.model.reference_bytes:.0f} B for each of the objects",
+        )
+        found["spilled_bytes"] = self._spilled(found["shuffled_bytes"].value)
+        return found
+
+    def needs(self) -> list[Need]:
+        """Return the memory of the driver with the head, and of the largest task, of each stage as functions of the prompts."""
+        found = []
+        for stage in self.stages:
+            found.append(Need(stage, "driver", self._sum_of_head(stage)))
+            found.append(Need(stage, "one task", self._of(stage, "task_bytes")))
+        return found
+
+    def _sum_of_head(self, stage: str) -> Callable[[float], float]:
+        """The driver runs on the head node, beside Ray's control service."""
+        return lambda prompts: self.driver(stage, prompts) + (self.at(stage, "head_bytes", prompts) or 0.0)
+
+    def _of(self, stage: str, quantity: str) -> Callable[[float], float]:
+        return lambda prompts: self.at(stage, quantity, prompts) or 0.0
+
+    def _line(self, stage: str, quantity: str, prompts: int) -> Figure:
+        line = self.stages[stage].lines.get(quantity)
+        if line is None:
+            return Figure(value=None, basis=NOT_MEASURED)
+        basis = _basis(line, "B" if quantity.endswith("_bytes") else "")
+        if quantity in SIZED:
+            basis += f", times {self.shape.width:.2g} for the length of the pilot's texts"
+        if line.unseen:
+            more = line.unseen * self.rows_of(stage, prompts)
+            basis += f"; no growth was seen, but {line.unseen:.2g} B a row would not have been: {brief(more)}B more at most"
+        return Figure(value=self.at(stage, quantity, prompts), basis=basis)
+
+    def _spilled(self, shuffled: float | None) -> Figure:
+        store = object_store(self.profile)
+        if store is None or shuffled is None:
+            return Figure(value=None, basis="not known: the profile declares no nodes, so the size of the object store is not")
+        basis = f"at most: what is shuffled and exceeds the object stores of all nodes, {brief(store)}B"
+        return Figure(value=max(0.0, shuffled - store), basis=basis)
+
+
+def _basis(line: Line, unit: str) -> str:
+    fixed = f"{brief(line.fixed)}{unit and ' ' + unit}"
+    return f"{fixed} + {line.slope:.3g}{unit and ' ' + unit} a {line.per}" if line.slope else f"{fixed} at any size"

@@ -24,10 +24,10 @@ def scale(
     as_json: Json = False,
 ) -> None:
     """Measure what of the line grows with rows (CPU, shuffle, storage, memory), and check the cost model of `plan --rows`."""
-    from jobs.bench import scale
+    from jobs.bench import flow, scale
     from jobs.bench.scale_text import as_text
 
-    order = scale.Order(tuple(rows or scale.SIZES), raylets, list_rows)
+    order = scale.Order(tuple(rows or flow.SIZES), raylets, list_rows)
     files = scale.Files(earlier, against, out)
     result = scale.run(order, files, profile=profile)
     show(result, as_text(result), as_json)

@@ -20,7 +20,6 @@ from engine.records.base import Record
 from engine.records.scale import Line, ScaleModel, StageUse
 from engine.storage.provenance import commit
 from jobs import places
-from jobs.bench.flow import SIZES
 from jobs.bench.list_calls import BUCKET, ListingCounter, counting_store
 from jobs.bench.raylets import start_raylets
 from jobs.bench.references import reference_bytes
@@ -30,7 +29,6 @@ from jobs.bench.watch import rayleigh
 from jobs.commands.scale_files import NamedModel, load_model, read_record
 from jobs.commands.scale_fit import QUANTITIES, Verdict, fit, growth, value
 
-__all__ = ["SIZES"]
 AIM = 0.2  # largest relative error of the cost model
 TEXT_BYTES = 330.0  # of prompt and answer of a row
 
@@ -145,7 +143,7 @@ def bench(order: Order, *, profile: str, earlier: ScaleBench | None = None, agai
     kept = [use for use in earlier.uses if use.rows not in order.rows] if earlier else []
     with start_raylets(1, found) as raylets:
         of_reference = reference_bytes(raylets.address)
-    return _result(sorted([*kept, *measured], key=lambda use: use.rows), order.raylets, of_reference, against)
+    return summarize(sorted([*kept, *measured], key=lambda use: use.rows), order.raylets, of_reference, against)
 
 
 def model_of(result: ScaleBench) -> ScaleModel:
@@ -194,7 +192,8 @@ def _list_calls(site: Path, profile: Path, counter: ListingCounter) -> dict[str,
     return calls
 
 
-def _result(uses: Sequence[StageUse], raylets: int, of_reference: float, against: NamedModel | None) -> ScaleBench:
+def summarize(uses: Sequence[StageUse], raylets: int, of_reference: float, against: NamedModel | None) -> ScaleBench:
+    """Return the result for `uses`, in the order of their rows; `of_reference` is the memory of a driver for a reference."""
     checks = [*_from_smaller(uses), *(_held_against(uses, against.name, against.model) if against else [])]
     return ScaleBench(
         raylets=raylets,

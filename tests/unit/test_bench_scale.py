@@ -1,0 +1,168 @@
+"""`rayleigh bench scale` without Ray: lines, growth, the check of the cost model, its files, and the counter of listings."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from engine.errors import InputError
+from engine.records.scale import Line, ScaleModel, StageUse
+from jobs.bench import scale
+from jobs.bench.list_calls import ListingCounter
+from jobs.bench.scale_stage import STAGES, kind_of
+from jobs.bench.scale_text import as_text
+from jobs.cli import app
+from jobs.commands.scale_files import NamedModel, load_model
+from jobs.commands.scale_fit import NOISE, QUANTITIES, fit, growth, value
+
+MIB = 2**20
+SIZES = (10_000, 100_000, 1_000_000)
+
+
+def use(rows, stage="dataset", **changes):
+    """What a stage takes whose sums grow with rows, whose driver is constant, and one task of which holds 2 KB a row."""
+    blocks = rows // 2000
+    taken = {
+        "seconds": 20.0, "cpu_seconds": 15 + rows / 1000, "rows_per_core": 900.0, "shuffled_bytes": 5_000_000 + 900 * rows,
+        "spilled_bytes": 0, "objects": 40 + 3 * blocks, "references": 20 + 2 * blocks, "storage_bytes": 20_000 + 300 * rows,
+        "files": 6 + blocks, "list_calls": None, "driver_bytes": 260 * MIB, "head_bytes": 50 * MIB,
+        "task_bytes": 300 * MIB + 2000 * rows, "largest_task": "MapBatches(_save)",
+    }  # fmt: skip
+    return StageUse(stage=stage, rows=rows, blocks=blocks, **taken | changes)
+
+
+def every_stage(sizes=SIZES, **changes):
+    return [use(rows, stage, **changes) for rows in sizes for stage in STAGES]
+
+
+def test_lines_are_those_by_which_the_numbers_were_made():
+    lines = fit([use(rows) for rows in SIZES]).lines
+    assert set(lines) == set(QUANTITIES) - {"list_calls"}
+    assert (lines["cpu_seconds"].fixed, lines["cpu_seconds"].slope) == pytest.approx((15, 1e-3), rel=1e-6)
+    assert value(lines["shuffled_bytes"], rows=1e9, blocks=0) == pytest.approx(5e6 + 9e11, rel=1e-6)
+    assert lines["task_bytes"].slope == pytest.approx(2000) and lines["spilled_bytes"] == Line(fixed=0, slope=0)
+
+
+def test_counts_of_candidates_follow_blocks_and_not_rows():
+    measured = [use(10_000, "candidates", blocks=40, files=86), use(100_000, "candidates", blocks=50, files=106)]
+    files = fit(measured).lines["files"]
+    assert files.per == "block" and (files.fixed, files.slope) == pytest.approx((6, 2), rel=1e-6)
+    assert fit([use(10_000), use(100_000)]).lines["files"].per == "row"
+
+
+def test_memory_that_did_not_grow_names_the_growth_that_would_not_have_been_seen():
+    driver = fit([use(rows, driver_bytes=260 * MIB + rows) for rows in SIZES]).lines["driver_bytes"]
+    assert driver == Line(fixed=260 * MIB + 1_000_000, slope=0, unseen=NOISE / 900_000)
+
+
+def test_memory_is_the_line_through_the_two_largest_sizes():
+    """Small sizes have smaller blocks, so that the first step would look as if memory grew."""
+    peaks = {10_000: 200 * MIB, 100_000: 600 * MIB, 1_000_000: 601 * MIB}
+    task = fit([use(rows, task_bytes=peak) for rows, peak in peaks.items()]).lines["task_bytes"]
+    assert (task.fixed, task.slope) == (601 * MIB, 0)
+
+
+def test_one_size_is_no_line():
+    with pytest.raises(ValueError, match="two sizes"):
+        fit([use(10_000), use(10_000)])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ({"files": 10}, {"files": 10}, "constant"), ({"files": 10}, {"files": 30}, "slower than rows"),
+        ({"files": 10}, {"files": 98}, "with rows"), ({"files": 10}, {"files": 1000}, "faster than rows"),
+        ({"files": 0}, {"files": 0}, "none"), ({"files": 0}, {"files": 5}, "faster than rows"),
+    ],
+)  # fmt: skip
+def test_growth_has_a_word_for_each_power_of_rows(before, after, verdict):
+    found = growth(use(10_000, **before), use(100_000, **after), "files")
+    assert found and found.verdict == verdict
+
+
+def test_growth_of_memory_within_the_noise_is_none():
+    small, large = use(10_000, driver_bytes=9 * MIB), use(100_000, driver_bytes=16 * MIB)
+    found = growth(small, large, "driver_bytes")
+    assert found and (found.verdict, round(found.ratio, 2)) == ("constant", 1.78)
+    assert growth(small, large, "list_calls") is None
+
+
+def test_the_model_of_smaller_sizes_and_the_shipped_one_are_held_against_each_size():
+    uses = every_stage()
+    shipped = scale.model_of(scale.summarize(uses, 1, 1600.0, None))
+    doubled = [each.model_copy(update={"cpu_seconds": 2 * each.cpu_seconds}) for each in uses]
+    checks = scale.summarize(doubled, 1, 1600.0, NamedModel("scale.json", shipped)).checks
+    smaller = [check for check in checks if check.model == "smaller sizes"]
+    assert {check.rows for check in smaller} == {1_000_000} and all(abs(check.error) < 0.01 for check in smaller)
+    held = {(check.stage, check.rows): check.error for check in checks if check.model == "scale.json" and "cpu" in check.quantity}
+    assert set(held) == {(stage, rows) for stage in STAGES for rows in SIZES}
+    assert set(held.values()) == {-0.5}
+
+
+def test_text_shows_growth_and_errors_beyond_the_aim():
+    late = [each.model_copy(update={"files": 2 * each.files}) if each.rows == SIZES[-1] else each for each in every_stage()]
+    text = as_text(scale.summarize(late, 2, 1600.0, None))
+    assert text.startswith("2 raylets")
+    assert "x9.23: with rows" not in text and "x19.6: faster than rows" in text
+    lines = [line for line in text.splitlines() if "beyond 20 %" in line]
+    assert len(lines) == len(STAGES) and all("files" in line and "-50 %" in line for line in lines)
+
+
+def test_coefficients_of_one_size_are_refused_before_anything_runs(tmp_path):
+    out = tmp_path / "scale.json"
+    done = CliRunner().invoke(app, ["bench", "scale", "--rows", "1000", "--out", str(out)])
+    assert done.exit_code == 1 and "coefficients need two sizes, found 1" in done.stderr and not out.exists()
+
+
+def test_a_profile_that_joins_a_cluster_is_refused():
+    done = CliRunner().invoke(app, ["bench", "scale", "--profile", "cluster"])
+    assert done.exit_code == 1 and "ray.address is 'auto', expected `local`" in done.stderr
+
+
+def test_sizes_of_another_number_of_raylets_are_not_mixed(tmp_path):
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(scale.summarize(every_stage(), 3, 1600.0, None).model_dump_json())
+    done = CliRunner().invoke(app, ["bench", "scale", "--rows", "1000", "--with", str(earlier)])
+    assert done.exit_code == 1 and "the earlier sizes are of 3 raylets, found --raylets 1" in done.stderr
+
+
+def test_shipped_coefficients_know_every_stage():
+    found = load_model(None)
+    assert [stage.stage for stage in found.model.stages] == list(STAGES) and len(found.model.sizes) >= 2
+    assert all(set(QUANTITIES) == set(stage.lines) for stage in found.model.stages)
+    assert found.model.reference_bytes > 100
+
+
+@pytest.mark.parametrize("text", ["{}", "nothing", '{"stages": 3}'])
+def test_a_file_that_holds_no_coefficients_is_named(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"coefficients: .*other\.json is no ScaleModel: .*bench scale --out"):
+        load_model(str(path))
+    with pytest.raises(InputError, match=r"missing\.json cannot be read: No such file"):
+        load_model(str(tmp_path / "missing.json"))
+
+
+def test_coefficients_survive_their_file(tmp_path):
+    model = scale.model_of(scale.summarize(every_stage(), 1, 1600.0, None))
+    assert ScaleModel.model_validate_json(json.dumps(model.model_dump(mode="json"))) == model
+
+
+def test_only_listings_are_counted():
+    answered = []
+    counter = ListingCounter(lambda environ, start: answered.append(environ) or [b""])
+    for method, query in (("GET", "list-type=2&prefix=run/"), ("GET", ""), ("PUT", "list-type=2"), ("HEAD", "")):
+        counter({"REQUEST_METHOD": method, "QUERY_STRING": query}, lambda *_: None)
+    assert counter.calls == 1 and len(answered) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "kind"),
+    [
+        ("ray::_run", "ray::_run", "task"), ("ray::IDLE", "ray::IDLE", "task"),
+        ("ray::MapWorker", "ray::MapWorker(MapBatches(Grader))", "actor"),
+        ("gcs_server", "/ray/core/src/ray/gcs/gcs_server --log_dir", "head"), ("raylet", "/ray/raylet --raylet_socket", "ray"),
+    ],
+)  # fmt: skip
+def test_processes_of_a_cluster_are_told_apart(name, title, kind):
+    assert kind_of(name, title) == kind

@@ -79,8 +79,8 @@ class ScaleModel(Record):
     """Cores of that machine."""
     commit: str
     """Commit of Rayleigh."""
-    text_bytes: float
-    """Bytes of prompt and answer of a row."""
+    text_length: float
+    """Characters of prompt and answer of a row."""
     reference_bytes: float
     """Memory of the driver for each reference to an object that it holds."""
     stages: tuple[StageModel, ...]

@@ -23,14 +23,13 @@ from jobs import places
 from jobs.bench.list_calls import BUCKET, ListingCounter, counting_store
 from jobs.bench.raylets import start_raylets
 from jobs.bench.references import reference_bytes
-from jobs.bench.scale_site import CHANGES, CONTRACT, write_site
+from jobs.bench.scale_site import CHANGES, CONTRACT, text_length, write_site
 from jobs.bench.scale_stage import LOG, STAGES, Size, run_stage
 from jobs.bench.watch import rayleigh
 from jobs.commands.scale_files import NamedModel, load_model, read_record
 from jobs.commands.scale_fit import QUANTITIES, Verdict, fit, growth, value
 
 AIM = 0.2  # largest relative error of the cost model
-TEXT_BYTES = 330.0  # of prompt and answer of a row
 
 
 class Order(NamedTuple):
@@ -117,6 +116,8 @@ def run(order: Order, files: Files, *, profile: str) -> ScaleBench:
     sizes = {*order.rows, *(use.rows for use in (earlier.uses if earlier else ()))}
     if files.out:
         require_sizes(sizes)
+        if not Path(files.out).absolute().parent.is_dir():
+            raise InputError(f"--out: the folder of {files.out} does not exist. Make it, or name another file.")
     result = bench(order, profile=profile, earlier=earlier, against=model)
     if files.out:
         Path(files.out).write_text(model_of(result).model_dump_json(indent=1) + "\n")
@@ -139,7 +140,7 @@ def bench(order: Order, *, profile: str, earlier: ScaleBench | None = None, agai
         raise InputError(
             f"bench scale: the earlier sizes are of {earlier.raylets} raylets, found --raylets {order.raylets}. Give the same."
         )
-    measured = [use for rows in sorted(order.rows) for use in _measure(rows, order, found)]
+    measured = [use for rows in sorted(set(order.rows)) for use in _measure(rows, order, found)]
     kept = [use for use in earlier.uses if use.rows not in order.rows] if earlier else []
     with start_raylets(1, found) as raylets:
         of_reference = reference_bytes(raylets.address)
@@ -156,7 +157,7 @@ def model_of(result: ScaleBench) -> ScaleModel:
     require_sizes(sizes)
     stages = tuple(fit([use for use in result.uses if use.stage == stage]) for stage in STAGES)
     return ScaleModel(
-        sizes=sizes, raylets=result.raylets, cores=result.cores, commit=result.commit, text_bytes=TEXT_BYTES,
+        sizes=sizes, raylets=result.raylets, cores=result.cores, commit=result.commit, text_length=text_length(),
         reference_bytes=result.reference_bytes, stages=stages,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from jobs.bench.flow import FORM, HERE, WORDS, make_prompts
 
@@ -15,6 +16,7 @@ CONTRACT, RUN = "flow.yaml", "run"
 CHANGES = ("prompts.sources.0.path=seeds", "curation.semantic.model=encoder", "curation.semantic.threshold=0.9999")
 """Changes of the contract of `bench flow`, of which the dataset is never made: many texts of fifteen words are alike in meaning."""
 ROWS_PER_FILE = 25_000  # of a source: a task reads one file, or several small ones
+SAMPLE = 1_000  # prompts of which the length is counted
 DIMENSIONS = 384  # of the encoder, as those of all-MiniLM-L6-v2
 
 
@@ -29,6 +31,14 @@ def write_site(site: Path, rows: int) -> None:
         lines = [json.dumps({"input": text}) + "\n" for text in shard["text"].to_pylist()]
         (site / "seeds" / f"part-{number:05d}.jsonl").write_text("".join(lines))
     _write_encoder(site / "encoder")
+
+
+def text_length() -> float:
+    """Return the characters of a prompt and its answer, on average."""
+    [shard] = make_prompts(SAMPLE, SAMPLE)
+    [teacher] = yaml.safe_load((HERE / CONTRACT).read_text().replace("!include ", ""))["teachers"]["models"]
+    [answer] = teacher["model"]["replies"]
+    return round(sum(map(len, shard["text"].to_pylist())) / SAMPLE + len(answer), 1)
 
 
 def _write_encoder(folder: Path) -> None:

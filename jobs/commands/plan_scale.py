@@ -73,7 +73,7 @@ def plan_scale(path: str, run: str | None, order: ScaleOrder, *, profile: str, c
         drawn = plan.answer_pilot(work, order.pilot)
     pilot = plan.read_pilot(work, drawn, represents=order.rows)
     answers = float(pilot.sums["answers"].sum())
-    width = float(pilot.sums["size"].sum()) / max(answers, 1.0) / model.model.text_bytes
+    width = float(pilot.sums["size"].sum()) / max(answers, 1.0) / model.model.text_length
     costs = Costs(model.model, work.contract, target, Shape(answers / pilot.drawn, width))
     is_same = _ran_as(work, target)
     planner = Planner(work.contract, target, order, Extrapolation(pilot, times=2, level=0.95, seed=0), costs)

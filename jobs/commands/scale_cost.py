@@ -26,7 +26,7 @@ class Shape(NamedTuple):
     answers: float
     """Answers to a prompt."""
     width: float
-    """Bytes of prompt and answer, divided by those of the benchmark."""
+    """Characters of prompt and answer, divided by those of the benchmark."""
 
 
 class Costs:

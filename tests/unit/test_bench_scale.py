@@ -114,6 +114,12 @@ def test_coefficients_of_one_size_are_refused_before_anything_runs(tmp_path):
     assert done.exit_code == 1 and "coefficients need two sizes, found 1" in done.stderr and not out.exists()
 
 
+def test_a_file_that_could_not_be_written_is_refused_before_anything_runs(tmp_path):
+    words = ["bench", "scale", "--rows", "1000", "--rows", "2000", "--out", str(tmp_path / "none" / "scale.json")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1 and "none/scale.json does not exist" in done.stderr
+
+
 def test_a_profile_that_joins_a_cluster_is_refused():
     done = CliRunner().invoke(app, ["bench", "scale", "--profile", "cluster"])
     assert done.exit_code == 1 and "ray.address is 'auto', expected `local`" in done.stderr

@@ -16,6 +16,7 @@ from engine.dedup.signature import SignedBlock
 from engine.records.scale import ScalePlan
 from jobs import places
 from jobs.bench import scale
+from jobs.bench.scale_site import text_length
 from jobs.commands import dedup_count
 from jobs.commands.scale_nodes import largest_size, machine_share, object_store
 
@@ -71,7 +72,7 @@ def test_tokens_are_those_of_the_pilot_and_the_rest_comes_from_the_lines(toy, co
 
 def test_bytes_are_in_proportion_to_the_length_of_the_texts(toy, coefficients):
     found = figures(planned(toy, coefficients), "dataset")
-    width = len("two apples" + "2") / scale.TEXT_BYTES
+    width = len("two apples" + "2") / text_length()
     assert found["storage_bytes"] == pytest.approx((20_000 + 300 * ROWS) * width, rel=1e-6)
     assert found["shuffled_bytes"] == pytest.approx((5e6 + 900 * ROWS) * width, rel=1e-6)
 

@@ -1,10 +1,6 @@
 """What each stage of a run takes at a size: measured by `rayleigh bench scale`, and expected by `rayleigh plan --rows`."""
 
-from typing import Literal
-
 from engine.records.base import Record
-
-Per = Literal["row", "block"]
 
 
 class StageUse(Record):
@@ -16,6 +12,8 @@ class StageUse(Record):
     """Prompts of the run; each is answered once."""
     blocks: int
     """Blocks in which the stage `candidates` answers them."""
+    batches: int = 0
+    """Batches in which it asks a model."""
     seconds: float
     """Of the whole command, with the start of its processes."""
     cpu_seconds: float
@@ -47,16 +45,18 @@ class StageUse(Record):
 
 
 class Line(Record):
-    """A quantity as a line: `fixed` plus `slope` times rows or blocks."""
+    """A quantity as a linear function of rows, blocks and batches."""
 
-    fixed: float
+    fixed: float = 0.0
     """At no row."""
-    slope: float
-    """For each row or block."""
-    per: Per = "row"
-    """What it is a line of."""
+    row: float = 0.0
+    """For each row that the stage reads."""
+    block: float = 0.0
+    """For each block of `candidates`."""
+    batch: float = 0.0
+    """For each batch of `candidates`."""
     unseen: float = 0.0
-    """Slope that the measured sizes cannot tell from none; 0 if the slope itself was seen."""
+    """Growth a row that the measured sizes cannot tell from none; 0 if there is growth."""
 
 
 class StageModel(Record):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import yaml
 
 from engine.contract.profile import Profile, load_profile
+from engine.contract.prompts import Prompts
 from engine.errors import InputError
 from engine.records.base import Record
 from engine.records.scale import Line, ScaleModel, StageUse
@@ -24,11 +25,12 @@ from jobs.bench.list_calls import BUCKET, ListingCounter, counting_store
 from jobs.bench.raylets import start_raylets
 from jobs.bench.references import reference_bytes
 from jobs.bench.scale_site import CHANGES, CONTRACT, text_length, write_site
-from jobs.bench.scale_stage import LOG, STAGES, Size, run_stage
+from jobs.bench.scale_stage import LOG, STAGES, run_stage
 from jobs.bench.watch import rayleigh
 from jobs.commands.scale_files import NamedModel, load_model, read_record
-from jobs.commands.scale_fit import QUANTITIES, Verdict, fit, growth, value
+from jobs.commands.scale_fit import QUANTITIES, Verdict, Work, fit, growth, value, work_of
 
+SHARD_ROWS = Prompts.model_fields["shard_rows"].default  # which the contract leaves as it is
 AIM = 0.2  # largest relative error of the cost model
 
 
@@ -170,16 +172,18 @@ def require_sizes(sizes: Collection[int]) -> None:
 
 def _measure(rows: int, order: Order, profile: Profile) -> list[StageUse]:
     with tempfile.TemporaryDirectory(prefix="rayleigh-bench-") as name, ExitStack() as stack:
-        site, size = Path(name), Size(rows, -(-rows // profile.teacher.block(rows)))
+        site = Path(name)
         write_site(site, rows)
         counter = stack.enter_context(counting_store()) if rows <= order.list_rows else None
         raylets = stack.enter_context(start_raylets(order.raylets, profile))
         joined = profile.model_copy(update={"ray": profile.ray.model_copy(update={"address": raylets.address})})
         path = site / "profile.yaml"
         path.write_text(yaml.safe_dump(joined.model_dump(mode="json", exclude_defaults=True)))
-        uses = [run_stage(site, stage, size, raylets, profile=path) for stage in STAGES]
+        uses = [run_stage(site, stage, rows, raylets, profile=path) for stage in STAGES]
         calls = _list_calls(site, path, counter) if counter else dict.fromkeys(STAGES)
-    return [use.model_copy(update={"list_calls": calls[use.stage]}) for use in uses]
+    work = work_of(rows, profile.teacher, shard_rows=SHARD_ROWS)
+    same = {"blocks": work.blocks, "batches": work.batches}
+    return [use.model_copy(update={**same, "list_calls": calls[use.stage]}) for use in uses]
 
 
 def _list_calls(site: Path, profile: Path, counter: ListingCounter) -> dict[str, int]:
@@ -238,7 +242,7 @@ def _checks(use: StageUse, lines: Mapping[str, Line], name: str) -> Iterator[Mod
     for quantity, line in lines.items():
         measured = getattr(use, quantity)
         if measured:
-            expected = value(line, rows=use.rows, blocks=use.blocks)
+            expected = value(line, Work(use.rows, use.blocks, use.batches))
             yield ModelCheck(
                 stage=use.stage, quantity=quantity, rows=use.rows, measured=measured, expected=round(expected, 1),
                 error=round(expected / measured - 1, 4), model=name,

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
@@ -21,13 +20,6 @@ EVERY = 1.0  # seconds between two questions to the raylets
 RESET_PEAK = "5"  # written to /proc/PID/clear_refs, proc(5)
 LOG = "log"
 IDLE, ACTOR = "ray::IDLE", "ray::MapWorker"  # titles of workers
-
-
-class Size(NamedTuple):
-    """A size, and in how many blocks `candidates` answers it."""
-
-    rows: int
-    blocks: int
 
 
 class ClusterSampler(Sampler):
@@ -77,8 +69,8 @@ class ClusterSampler(Sampler):
         self.peaks[kind] = max(self.peaks[kind], peak)
 
 
-def run_stage(site: Path, stage: str, size: Size, raylets: Raylets, *, profile: Path) -> StageUse:
-    """Run the job `stage` of the run in `site`, whose earlier jobs are finished, and return what it took.
+def run_stage(site: Path, stage: str, rows: int, raylets: Raylets, *, profile: Path) -> StageUse:
+    """Run the job `stage` of the run in `site`, whose earlier jobs are finished, and return what it took, but for its blocks.
 
     Raises:
         CalledProcessError: the job failed.
@@ -92,11 +84,11 @@ def run_stage(site: Path, stage: str, size: Size, raylets: Raylets, *, profile: 
     cpu_seconds = sum(sampler.cpu_seconds.values())
     return StageUse(
         stage=stage,
-        rows=size.rows,
-        blocks=size.blocks,
+        rows=rows,
+        blocks=0,
         seconds=usage.seconds,
         cpu_seconds=round(cpu_seconds, 1),
-        rows_per_core=round(size.rows / cpu_seconds, 1),
+        rows_per_core=round(rows / cpu_seconds, 1),
         shuffled_bytes=counted.bytes,
         spilled_bytes=counted.spilled,
         objects=counted.objects,

@@ -8,8 +8,12 @@ import numpy as np
 
 from engine.contract.prompts import Copies
 from engine.dedup import flow
+from engine.dedup.minhash import bands
 
-COUNTED = 40_000_000  # rows up to which the flow is started; beyond, blocks times parts, so the square of rows, decides
+COUNTED = 200_000_000  # rows up to which the flow is started; beyond, blocks times parts, so the square of rows, decides
+
+KEY_BYTES = 16  # of a band key with its text key
+INLINED, INLINED_OF_TASK = 100 << 10, 10 << 20  # bytes: Ray's max_direct_call_object_size and task_rpc_inlined_bytes_limit
 
 
 class CountingExecutor:
@@ -36,6 +40,16 @@ def references(rows: float, copies: Copies | None, *, rows_per_block: int) -> fl
     if rows <= COUNTED:
         return float(_count(int(rows), copies, rows_per_block))
     return float(np.polyval(_square(copies, rows_per_block), rows / COUNTED))
+
+
+def inlined_bytes(rows: float, copies: Copies, *, rows_per_block: int) -> float:
+    """Return the bytes of band keys that lie in the driver's own memory: Ray returns objects below INLINED to the caller with the
+    task's reply, up to INLINED_OF_TASK for a task. The more rows, the more and smaller are the pieces of a block."""
+    plan = flow.plan(int(rows), copies, [])
+    of_block = rows_per_block * bands(copies).bands * KEY_BYTES
+    if of_block / plan.key_parts >= INLINED:
+        return 0.0
+    return float(max(1, rows // rows_per_block) * min(INLINED_OF_TASK, of_block))
 
 
 @cache

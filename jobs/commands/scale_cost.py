@@ -8,7 +8,7 @@ from engine.contract.profile import Profile
 from engine.records.scale import Figure, Line, ScaleModel
 from engine.report.labels import brief
 from jobs.commands import dedup_count
-from jobs.commands.scale_fit import value
+from jobs.commands.scale_fit import value, work_of
 from jobs.commands.scale_nodes import Need, object_store
 
 HOUR = 3600
@@ -45,8 +45,9 @@ class Costs:
         line = self.stages[stage].lines.get(quantity)
         if line is None:
             return None
-        block = self.profile.teacher.block(int(prompts), answers=max(1, round(self.shape.answers)))
-        found = value(line, rows=self.rows_of(stage, prompts), blocks=-(-prompts // block))
+        answers, shard_rows = max(1, round(self.shape.answers)), self.contract.prompts.shard_rows
+        work = work_of(int(prompts), self.profile.teacher, shard_rows=shard_rows, answers=answers)
+        found = value(line, work._replace(rows=self.rows_of(stage, prompts)))
         return found * self.shape.width if quantity in SIZED else found
 
     def references(self, stage: str, prompts: float) -> float:
@@ -58,9 +59,17 @@ class Costs:
         found = dedup_count.references(rows, copies, rows_per_block=block)
         return found + dedup_count.references(rows, None, rows_per_block=block) if stage == "prompts" else found
 
+    def inlined(self, stage: str, prompts: float) -> float:
+        """Return the bytes of small pieces of that search that Ray keeps in the driver's own memory."""
+        copies = {"prompts": self.contract.prompts.copies, "dataset": self.contract.curation.minhash}.get(stage)
+        if copies is None:
+            return 0.0
+        return dedup_count.inlined_bytes(self.rows_of(stage, prompts), copies, rows_per_block=BLOCK_OF[stage])
+
     def driver(self, stage: str, prompts: float) -> float:
         """Return the memory of the driver."""
-        return (self.at(stage, "driver_bytes", prompts) or 0.0) + self.references(stage, prompts) * self.model.reference_bytes
+        held = self.references(stage, prompts) * self.model.reference_bytes + self.inlined(stage, prompts)
+        return (self.at(stage, "driver_bytes", prompts) or 0.0) + held
 
     def figures(self, stage: str, prompts: int) -> dict[str, Figure]:
         """Return the figures of one stage, but for tokens, GPU hours and money."""
@@ -73,11 +82,16 @@ class Costs:
         )
         found["objects"] = Figure(
             value=max(references, self.at(stage, "objects", prompts) or 0.0),
-            basis="references of the search for copies, counted in its flow, or the measured line if that is more",
+            basis=f"references of the search for copies in blocks of {BLOCK_OF[stage]:,} rows, counted in its flow, or the measured line "
+            "if that is more"
+            if stage in BLOCK_OF
+            else _basis(lines["objects"], ""),
         )
         found["driver_bytes"] = Figure(
             value=self.driver(stage, prompts),
-            basis=f"{_basis(lines['driver_bytes'], 'B')}, and {self.model.reference_bytes:.0f} B for each of the objects",
+            basis=f"{_basis(lines['driver_bytes'], 'B')}, and {self.model.reference_bytes:.0f} B for each of the objects"
+            f", and what Ray keeps in the driver of pieces below 100 KB: {brief(self.inlined(stage, prompts))}B"
+            f"{self._unseen(lines['driver_bytes'], stage, prompts)}",
         )
         found["spilled_bytes"] = self._spilled(found["shuffled_bytes"].value)
         return found
@@ -104,10 +118,13 @@ class Costs:
         basis = _basis(line, "B" if quantity.endswith("_bytes") else "")
         if quantity in SIZED:
             basis += f", times {self.shape.width:.2g} for the length of the pilot's texts"
-        if line.unseen:
-            more = line.unseen * self.rows_of(stage, prompts)
-            basis += f"; no growth was seen, but {line.unseen:.2g} B a row would not have been: {brief(more)}B more at most"
-        return Figure(value=self.at(stage, quantity, prompts), basis=basis)
+        return Figure(value=self.at(stage, quantity, prompts), basis=basis + self._unseen(line, stage, prompts))
+
+    def _unseen(self, line: Line, stage: str, prompts: int) -> str:
+        if not line.unseen:
+            return ""
+        more = line.unseen * self.rows_of(stage, prompts)
+        return f"; no growth was seen, but {line.unseen:.2g} B a row would not have been: {brief(more)}B more at most"
 
     def _spilled(self, shuffled: float | None) -> Figure:
         store = object_store(self.profile)
@@ -118,5 +135,7 @@ class Costs:
 
 
 def _basis(line: Line, unit: str) -> str:
-    fixed = f"{brief(line.fixed)}{unit and ' ' + unit}"
-    return f"{fixed} + {line.slope:.3g}{unit and ' ' + unit} a {line.per}" if line.slope else f"{fixed} at any size"
+    parts = [f"{brief(line.fixed)} {unit}".strip()] if line.fixed else []
+    slopes = {"row": line.row, "block": line.block, "batch": line.batch}
+    parts += [" ".join(filter(None, (f"{slope:.3g}", unit, f"a {name}"))) for name, slope in slopes.items() if slope]
+    return " + ".join(parts) or "none at any size"

@@ -2,7 +2,7 @@
 
 Counts and bytes are fitted to all sizes by least squares of the relative error, no coefficient below zero. Memory is the line
 through the two largest sizes: below them a block is still growing. What grows less than NOISE between these is taken as constant,
-and `Line.unseen` is the slope that would have looked the same.
+and `Line.unseen` is the growth that would have looked the same.
 """
 
 import math
@@ -11,17 +11,44 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from engine.records.scale import Line, Per, StageModel, StageUse
+from engine.contract.profile import Pool
+from engine.records.scale import Line, StageModel, StageUse
 
-COUNTS: dict[str, Per] = {"objects": "block", "references": "block", "files": "block", "list_calls": "block"}
-SUMS = ("cpu_seconds", "shuffled_bytes", "spilled_bytes", "storage_bytes")
+SUMS = ("cpu_seconds", "shuffled_bytes", "spilled_bytes", "storage_bytes", "objects", "references", "files", "list_calls")
 MEMORY = ("driver_bytes", "head_bytes", "task_bytes")
-QUANTITIES = (*SUMS, *COUNTS, *MEMORY)
-IN_BLOCKS = ("candidates",)  # stages whose counts follow the blocks of the profile, not the rows
+QUANTITIES = (*SUMS, *MEMORY)
+BY_ROWS = ("fixed", "row")
+OF_CANDIDATES = {
+    "storage_bytes": ("row", "block"), "objects": ("fixed", "block"), "references": ("fixed", "block"), "files": ("fixed", "block"),
+    "list_calls": ("block", "batch"),
+}  # fmt: skip
+"""What the quantities of `candidates` are made of, whose blocks and batches are the profile's; all others are lines of rows."""
 NOISE = 8 * 2**20  # bytes that the peak of a process differs by between two runs of the same size
 SAME, WITH_ROWS = 0.1, (0.85, 1.15)  # exponents of growth: below and within these
 
 Verdict = Literal["none", "constant", "slower than rows", "with rows", "faster than rows"]
+
+
+class Work(NamedTuple):
+    """What a stage has to do."""
+
+    rows: float
+    """Rows that it reads."""
+    blocks: float
+    """Blocks of `candidates`."""
+    batches: float
+    """Batches of `candidates`."""
+
+
+def work_of(prompts: int, pool: Pool, *, shard_rows: int, answers: int = 1) -> Work:
+    """Return the work of `candidates` for `prompts` in shards of `shard_rows`, with `answers` to each by actors of `pool`."""
+    size = pool.block(prompts, answers=answers)
+    shards, last = divmod(prompts, shard_rows)
+    counts = [(shards, shard_rows), (1, last)]
+    blocks = sum(times * math.ceil(rows / size) for times, rows in counts)
+    per_block = math.ceil(size / pool.batch)
+    batches = sum(times * (rows // size * per_block + math.ceil(rows % size / pool.batch)) for times, rows in counts)
+    return Work(prompts * answers, blocks, batches)
 
 
 class Growth(NamedTuple):
@@ -51,9 +78,9 @@ def fit(uses: Sequence[StageUse]) -> StageModel:
     return StageModel(stage=ordered[0].stage, lines=lines)
 
 
-def value(line: Line, *, rows: float, blocks: float) -> float:
-    """Return the quantity of `line` at a size."""
-    return line.fixed + line.slope * (blocks if line.per == "block" else rows)
+def value(line: Line, work: Work) -> float:
+    """Return the quantity of `line` for a work."""
+    return line.fixed + line.row * work.rows + line.block * work.blocks + line.batch * work.batches
 
 
 def growth(smaller: StageUse, larger: StageUse, quantity: str) -> Growth | None:
@@ -75,27 +102,27 @@ def growth(smaller: StageUse, larger: StageUse, quantity: str) -> Growth | None:
     return Growth(ratio, exponent, "with rows" if exponent <= WITH_ROWS[1] else "faster than rows")
 
 
-def _per(stage: str, quantity: str) -> Per:
-    return COUNTS.get(quantity, "row") if stage in IN_BLOCKS else "row"
-
-
 def _sum(uses: Sequence[StageUse], quantity: str) -> Line:
     from scipy.optimize import nnls  # a quarter of a second
 
-    per = _per(uses[0].stage, quantity)
-    x = np.array([use.blocks if per == "block" else use.rows for use in uses], float)
+    terms = OF_CANDIDATES.get(quantity, BY_ROWS) if uses[0].stage == "candidates" else BY_ROWS
     y = np.array([getattr(use, quantity) for use in uses], float)
-    if not y.any() or len(set(x)) < 2:
-        return Line(fixed=float(y.mean()), slope=0.0, per=per)
-    weight, scale = 1 / np.maximum(y, y.max() * 1e-3), x.max()
-    (fixed, slope), _ = nnls(np.stack([weight, weight * x / scale], axis=1), weight * y)
-    return Line(fixed=float(fixed), slope=float(slope / scale), per=per)
+    if not y.any():
+        return Line()
+    of_term = {
+        "fixed": [1.0] * len(uses), "row": [use.rows for use in uses], "block": [use.blocks for use in uses],
+        "batch": [use.batches for use in uses],
+    }  # fmt: skip
+    x = np.array([of_term[term] for term in terms], float).T
+    scale, weight = np.maximum(x.max(axis=0), 1.0), 1 / np.maximum(y, y.max() * 1e-3)
+    found, _ = nnls(x / scale * weight[:, None], y * weight)
+    return Line(**dict(zip(terms, (found / scale).tolist(), strict=True)))
 
 
 def _memory(uses: Sequence[StageUse], quantity: str) -> Line:
     smaller, larger = uses[-2:]
     before, after, rows = getattr(smaller, quantity), getattr(larger, quantity), larger.rows - smaller.rows
     if after - before < NOISE:
-        return Line(fixed=float(max(before, after)), slope=0.0, unseen=NOISE / rows)
+        return Line(fixed=float(max(before, after)), unseen=NOISE / rows)
     slope = (after - before) / rows
-    return Line(fixed=float(max(0.0, after - slope * larger.rows)), slope=slope)
+    return Line(fixed=float(max(0.0, after - slope * larger.rows)), row=slope)

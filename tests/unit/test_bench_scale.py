@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from engine.contract.profile import Pool
 from engine.errors import InputError
 from engine.records.scale import Line, ScaleModel, StageUse
 from jobs.bench import scale
@@ -13,7 +14,7 @@ from jobs.bench.scale_stage import STAGES, kind_of
 from jobs.bench.scale_text import as_text
 from jobs.cli import app
 from jobs.commands.scale_files import NamedModel, load_model
-from jobs.commands.scale_fit import NOISE, QUANTITIES, fit, growth, value
+from jobs.commands.scale_fit import NOISE, QUANTITIES, Work, fit, growth, value, work_of
 
 MIB = 2**20
 SIZES = (10_000, 100_000, 1_000_000)
@@ -21,14 +22,14 @@ SIZES = (10_000, 100_000, 1_000_000)
 
 def use(rows, stage="dataset", **changes):
     """What a stage takes whose sums grow with rows, whose driver is constant, and one task of which holds 2 KB a row."""
-    blocks = rows // 2000
+    blocks, batches = rows // 2000, rows // 50
     taken = {
         "seconds": 20.0, "cpu_seconds": 15 + rows / 1000, "rows_per_core": 900.0, "shuffled_bytes": 5_000_000 + 900 * rows,
         "spilled_bytes": 0, "objects": 40 + 3 * blocks, "references": 20 + 2 * blocks, "storage_bytes": 20_000 + 300 * rows,
         "files": 6 + blocks, "list_calls": None, "driver_bytes": 260 * MIB, "head_bytes": 50 * MIB,
         "task_bytes": 300 * MIB + 2000 * rows, "largest_task": "MapBatches(_save)",
     }  # fmt: skip
-    return StageUse(stage=stage, rows=rows, **{"blocks": blocks} | taken | changes)
+    return StageUse(stage=stage, rows=rows, **{"blocks": blocks, "batches": batches} | taken | changes)
 
 
 def every_stage(sizes=SIZES, **changes):
@@ -38,28 +39,47 @@ def every_stage(sizes=SIZES, **changes):
 def test_lines_are_those_by_which_the_numbers_were_made():
     lines = fit([use(rows) for rows in SIZES]).lines
     assert set(lines) == set(QUANTITIES) - {"list_calls"}
-    assert (lines["cpu_seconds"].fixed, lines["cpu_seconds"].slope) == pytest.approx((15, 1e-3), rel=1e-6)
-    assert value(lines["shuffled_bytes"], rows=1e9, blocks=0) == pytest.approx(5e6 + 9e11, rel=1e-6)
-    assert lines["task_bytes"].slope == pytest.approx(2000) and lines["spilled_bytes"] == Line(fixed=0, slope=0)
+    assert (lines["cpu_seconds"].fixed, lines["cpu_seconds"].row) == pytest.approx((15, 1e-3), rel=1e-6)
+    assert value(lines["shuffled_bytes"], Work(1e9, 0, 0)) == pytest.approx(5e6 + 9e11, rel=1e-6)
+    assert lines["task_bytes"].row == pytest.approx(2000) and lines["spilled_bytes"] == Line()
 
 
 def test_counts_of_candidates_follow_blocks_and_not_rows():
     measured = [use(10_000, "candidates", blocks=40, files=86), use(100_000, "candidates", blocks=50, files=106)]
     files = fit(measured).lines["files"]
-    assert files.per == "block" and (files.fixed, files.slope) == pytest.approx((6, 2), rel=1e-6)
-    assert fit([use(10_000), use(100_000)]).lines["files"].per == "row"
+    assert (files.fixed, files.row, files.block) == pytest.approx((6, 0, 2), rel=1e-6)
+    assert fit([use(10_000), use(100_000)]).lines["files"].row > 0
+
+
+def test_listings_of_candidates_are_of_blocks_and_batches():
+    """Three for each batch, whose file is merged away, and two for each block."""
+    sizes = [(1_000, 20, 20), (10_000, 34, 204)]
+    measured = [
+        use(rows, "candidates", blocks=blocks, batches=batches, list_calls=2 * blocks + 3 * batches)
+        for rows, blocks, batches in sizes
+    ]
+    found = fit(measured).lines["list_calls"]
+    assert (found.fixed, found.block, found.batch) == pytest.approx((0, 2, 3), rel=1e-6)
+
+
+def test_blocks_and_batches_are_cut_from_shards():
+    pool = Pool(batch=50)
+    assert pool.block(100_000) == 2000
+    assert work_of(100_000, pool, shard_rows=5_000) == Work(100_000, 20 * 3, 20 * 100)
+    assert work_of(5_010, pool, shard_rows=5_000, answers=2).blocks == 5_000 // 150 + 1 + 1
+    assert work_of(10_000, Pool(batch=1024), shard_rows=5_000).batches == 2 * 5
 
 
 def test_memory_that_did_not_grow_names_the_growth_that_would_not_have_been_seen():
     driver = fit([use(rows, driver_bytes=260 * MIB + rows) for rows in SIZES]).lines["driver_bytes"]
-    assert driver == Line(fixed=260 * MIB + 1_000_000, slope=0, unseen=NOISE / 900_000)
+    assert driver == Line(fixed=260 * MIB + 1_000_000, unseen=NOISE / 900_000)
 
 
 def test_memory_is_the_line_through_the_two_largest_sizes():
     """Small sizes have smaller blocks, so that the first step would look as if memory grew."""
     peaks = {10_000: 200 * MIB, 100_000: 600 * MIB, 1_000_000: 601 * MIB}
     task = fit([use(rows, task_bytes=peak) for rows, peak in peaks.items()]).lines["task_bytes"]
-    assert (task.fixed, task.slope) == (601 * MIB, 0)
+    assert (task.fixed, task.row) == (601 * MIB, 0)
 
 
 def test_one_size_is_no_line():

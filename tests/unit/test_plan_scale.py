@@ -62,8 +62,9 @@ def test_tokens_are_those_of_the_pilot_and_the_rest_comes_from_the_lines(toy, co
     found = figures(plan, "candidates")
     assert found["tokens"] == 15 * ROWS  # ten in and five out a prompt
     assert found["cpu_hours"] == pytest.approx((15 + ROWS / 1000) / 3600, rel=1e-6)
-    assert found["head_bytes"] == 50 * 2**20 and found["list_calls"] == pytest.approx(7)
-    assert found["files"] == pytest.approx(6 + -(-ROWS // 2048), rel=1e-3)  # blocks of the profile, not of the benchmark
+    assert found["head_bytes"] == 50 * 2**20
+    assert figures(plan, "prompts")["list_calls"] == pytest.approx(7)
+    assert found["files"] == pytest.approx(6 + ROWS / 5000 * 3, rel=1e-3)  # blocks of 2048 in shards of 5000, not of the benchmark
     assert figures(plan, "students/small")["tokens"] == 15 * 0.75 * ROWS * 3  # three of four prompts, three epochs
     assert figures(plan, "reports")["tokens"] == 0
     assert plan.total["tokens"] == sum(figure for stage in plan.stages if (figure := stage.figures["tokens"].value))
@@ -157,9 +158,15 @@ def test_references_are_counted_as_the_flow_makes_them(copies):
 
 
 def test_references_grow_with_the_square_of_rows():
-    first, second, third = (dedup_count.references(rows, Copies(), rows_per_block=100_000) for rows in (4e7, 4.2e7, 4e9))
+    first, second, third = (dedup_count.references(rows, Copies(), rows_per_block=100_000) for rows in (2e8, 2.1e8, 2e10))
     assert first < second < 1.2 * first  # across the size at which the count ends and the polynomial begins
     assert third / first == pytest.approx(100**2, rel=0.2)
+
+
+def test_pieces_that_become_small_lie_in_the_driver_up_to_ten_mib_a_task():
+    """A block of 100,000 rows has 14 bands of 16 bytes a row: 21 MiB, in pieces that are the smaller the more rows there are."""
+    found = [dedup_count.inlined_bytes(rows, Copies(), rows_per_block=100_000) for rows in (1e6, 1e7, 1e9)]
+    assert found == [0, 0, 10_000 * 10 * 2**20]
 
 
 def test_machines_are_shared_by_the_scarcer_of_cpus_and_gpus():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from engine.records.scale import Misfit, ScalePlan, StageCost
 from engine.report.labels import MISSING, brief, money
+from jobs.commands.scale_nodes import size
 from jobs.terminal.console import columns
 
 HEADS = {
@@ -11,7 +12,7 @@ HEADS = {
     "storage_bytes": "stored", "files": "files", "list_calls": "listings", "objects": "objects", "driver_bytes": "driver",
     "head_bytes": "head", "task_bytes": "one task", "money": "money",
 }  # fmt: skip
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+TRILLION = 1e12
 
 
 def as_text(plan: ScalePlan) -> str:
@@ -22,13 +23,13 @@ def as_text(plan: ScalePlan) -> str:
     )
     names = [*HEADS]
     rows = [[stage.name, brief(stage.rows), *(cell(name, stage.figures[name].value) for name in names)] for stage in plan.stages]
-    rows.append(["all", "", *(cell(name, plan.total[name]) for name in names)])
+    rows.append(["all", "", *(_total(plan, name) for name in names)])
     heads = ["stage", "rows", *(f"{head} {plan.currency}".strip() if name == "money" else head for name, head in HEADS.items())]
     parts = [
         head,
         columns(rows, head=heads),
         "\n".join(misfit_text(misfit, plan) for misfit in plan.misfits),
-        "\n".join([*plan.notes, *(f"In no sum ({MISSING}): {line}." for line in plan.unknown)]),
+        "\n".join([*plan.notes, *_unknown(plan.unknown)]),
         "What the numbers rest on:\n" + "\n".join(line for stage in plan.stages for line in _bases(stage)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -49,15 +50,27 @@ def cell(name: str, value: float | None) -> str:
         return MISSING
     if name.endswith("_bytes"):
         return size(value)
-    return money(value) if name == "money" else brief(value)
+    return money(value) if name == "money" else number(value)
 
 
-def size(value: float) -> str:
-    """Return bytes with a binary unit: 3221225472 -> 3 GiB."""
-    power = 0
-    while abs(value) >= 1024 and power < len(UNITS) - 1:
-        value, power = value / 1024, power + 1
-    return f"{value:.3g} {UNITS[power]}"
+def number(value: float) -> str:
+    """Return three significant digits: 5600000000000 -> 5.6T."""
+    return f"{value / TRILLION:.3g}T" if value >= TRILLION else brief(value)
+
+
+def _total(plan: ScalePlan, name: str) -> str:
+    """Return the sum, which is a lower bound if a figure is unknown, or the largest memory."""
+    text = cell(name, plan.total[name])
+    is_part = any(stage.figures[name].value is None for stage in plan.stages) and not name.startswith(("driver", "head", "task"))
+    return f">= {text}" if is_part and text != MISSING else text
+
+
+def _unknown(lines: Sequence[str]) -> Sequence[str]:
+    """Return a sentence for each list of unknown figures, with all stages that have it."""
+    stages: dict[str, list[str]] = {}
+    for stage, _, names in (line.partition(": ") for line in lines):
+        stages.setdefault(", ".join(HEADS[name] for name in names.split(", ")), []).append(stage)
+    return [f"In no sum ({MISSING}): {', '.join(of)}: {names}." for names, of in stages.items()]
 
 
 def _bases(stage: StageCost) -> Sequence[str]:

@@ -9,7 +9,7 @@ from engine.records.scale import Figure, Line, ScaleModel
 from engine.report.labels import brief
 from jobs.commands import dedup_count
 from jobs.commands.scale_fit import value, work_of
-from jobs.commands.scale_nodes import Need, object_store
+from jobs.commands.scale_nodes import Need, object_store, size
 
 HOUR = 3600
 BLOCK_OF = {"prompts": 25_000, "dataset": 100_000}  # rows of a block in which copies are searched
@@ -82,19 +82,24 @@ class Costs:
         )
         found["objects"] = Figure(
             value=max(references, self.at(stage, "objects", prompts) or 0.0),
-            basis=f"references of the search for copies in blocks of {BLOCK_OF[stage]:,} rows, counted in its flow, or the measured line "
-            "if that is more"
-            if stage in BLOCK_OF
-            else _basis(lines["objects"], ""),
+            basis=self._counted(stage) if stage in BLOCK_OF else _basis(lines["objects"], ""),
         )
-        found["driver_bytes"] = Figure(
-            value=self.driver(stage, prompts),
-            basis=f"{_basis(lines['driver_bytes'], 'B')}, and {self.model.reference_bytes:.0f} B for each of the objects"
-            f", and what Ray keeps in the driver of pieces below 100 KB: {brief(self.inlined(stage, prompts))}B"
-            f"{self._unseen(lines['driver_bytes'], stage, prompts)}",
-        )
+        found["driver_bytes"] = Figure(value=self.driver(stage, prompts), basis=self._basis_of_driver(stage, prompts))
         found["spilled_bytes"] = self._spilled(found["shuffled_bytes"].value)
         return found
+
+    def _counted(self, stage: str) -> str:
+        return (
+            f"references of the search for copies, counted in its flow for blocks of {BLOCK_OF[stage]:,} rows, or the measured line"
+        )
+
+    def _basis_of_driver(self, stage: str, prompts: int) -> str:
+        line = self.stages[stage].lines["driver_bytes"]
+        parts = [_basis(line, "B")]
+        if stage in BLOCK_OF:
+            parts.append(f"{self.model.reference_bytes:.0f} B for each of the objects")
+            parts.append(f"{size(self.inlined(stage, prompts))} of pieces below 100 KB, which Ray keeps in the driver")
+        return f"{', and '.join(parts)}{self._unseen(line, stage, prompts)}"
 
     def needs(self) -> list[Need]:
         """Return the memory of the driver with the head, and of the largest task, of each stage as functions of the prompts."""
@@ -124,18 +129,18 @@ class Costs:
         if not line.unseen:
             return ""
         more = line.unseen * self.rows_of(stage, prompts)
-        return f"; no growth was seen, but {line.unseen:.2g} B a row would not have been: {brief(more)}B more at most"
+        return f"; no growth was seen, but {line.unseen:.2g} B a row would not have been: {size(more)} more at most"
 
     def _spilled(self, shuffled: float | None) -> Figure:
         store = object_store(self.profile)
         if store is None or shuffled is None:
             return Figure(value=None, basis="not known: the profile declares no nodes, so the size of the object store is not")
-        basis = f"at most: what is shuffled and exceeds the object stores of all nodes, {brief(store)}B"
+        basis = f"at most: what is shuffled and exceeds the object stores of all nodes, {size(store)}"
         return Figure(value=max(0.0, shuffled - store), basis=basis)
 
 
 def _basis(line: Line, unit: str) -> str:
-    parts = [f"{brief(line.fixed)} {unit}".strip()] if line.fixed else []
+    parts = [size(line.fixed) if unit == "B" else f"{brief(line.fixed)} {unit}".strip()] if line.fixed else []
     slopes = {"row": line.row, "block": line.block, "batch": line.batch}
     parts += [" ".join(filter(None, (f"{slope:.3g}", unit, f"a {name}"))) for name, slope in slopes.items() if slope]
     return " + ".join(parts) or "none at any size"

@@ -8,6 +8,7 @@ from engine.records.scale import Misfit
 
 GIB = 2**30
 STORE_SHARE = 0.3  # of a node's memory, which Ray gives to its object store by default
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 MOST_ROWS = 1e15  # of the search for the largest size that fits
 
 
@@ -81,3 +82,11 @@ def largest_size(bytes_at: Callable[[float], float], has: float, most: float = M
         middle = (low * high) ** 0.5
         low, high = (middle, high) if bytes_at(middle) <= has else (low, middle)
     return low
+
+
+def size(value: float) -> str:
+    """Return bytes with a binary unit: 3221225472 -> 3 GiB."""
+    power = 0
+    while abs(value) >= 1024 and power < len(UNITS) - 1:
+        value, power = value / 1024, power + 1
+    return f"{value:.3g} {UNITS[power]}"

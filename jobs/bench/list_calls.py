@@ -12,7 +12,7 @@ import fsspec
 
 from engine.errors import InputError
 
-BUCKET = "bench"
+BUCKET, REGION = "bench", "eu-west-1"
 LISTING = "list-type=2"  # in the query of S3's ListObjectsV2
 
 
@@ -39,7 +39,7 @@ def counting_store() -> Iterator[ListingCounter]:
         InputError: moto is not installed.
     """
     try:
-        from moto.server import DomainDispatcherApplication, create_backend_app
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
     except ImportError:
         raise InputError(
@@ -51,12 +51,12 @@ def counting_store() -> Iterator[ListingCounter]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    options = {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "key": "k", "secret": "s"}
-    options["client_kwargs"] = {"region_name": "eu-west-1"}
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    options = {"endpoint_url": endpoint, "key": "k", "secret": "s", "client_kwargs": {"region_name": REGION}}
     before = os.environ.get("FSSPEC_S3")
     os.environ["FSSPEC_S3"] = json.dumps(options)
     try:
-        fsspec.filesystem("s3", **options).mkdir(BUCKET, create_parents=True, region_name="eu-west-1")
+        fsspec.filesystem("s3", **options).mkdir(BUCKET, create_parents=True, region_name=REGION)
         yield counter
     finally:
         if before is None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.contract.profile import Profile
 from engine.distributed.session import SYSTEM
+from engine.records.base import Json
 from jobs.bench.watch import ROOT
 from jobs.terminal.environment import set_environment
 
@@ -74,7 +75,7 @@ def start_raylets(count: int, profile: Profile) -> Iterator[Raylets]:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, [known])]))
     cpus = -(-(profile.ray.num_cpus or os.cpu_count() or 1) // count)
     logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of the folder for spilled objects, which it has set itself
-    node = {"num_cpus": cpus, "object_store_memory": int(profile.ray.object_store_gib * 2**30 / count)}
+    node: Json = {"num_cpus": cpus, "object_store_memory": int(profile.ray.object_store_gib * 2**30 / count)}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "_system_config": SYSTEM, "include_dashboard": False})
     try:
         for _ in range(count - 1):

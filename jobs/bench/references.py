@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+from typing import Any
 
 import psutil
 
@@ -27,8 +28,8 @@ def _measure(address: str, tasks: int, returns: int) -> float:
     import ray
 
     ray.init(address=address, log_to_driver=False)
-    task = ray.remote(num_cpus=0.5, num_returns=returns)(_nothing)
-    kept = [task.remote(returns)]
+    task: Any = ray.remote(num_cpus=0.5, num_returns=returns)(_nothing)
+    kept: list[list[Any]] = [task.remote(returns)]
     ray.wait(kept[0], num_returns=returns)  # what is loaded once is loaded
     gc.collect()
     before = psutil.Process().memory_info().rss

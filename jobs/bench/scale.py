@@ -180,10 +180,10 @@ def _measure(rows: int, order: Order, profile: Profile) -> list[StageUse]:
         path = site / "profile.yaml"
         path.write_text(yaml.safe_dump(joined.model_dump(mode="json", exclude_defaults=True)))
         uses = [run_stage(site, stage, rows, raylets, profile=path) for stage in STAGES]
-        calls = _list_calls(site, path, counter) if counter else dict.fromkeys(STAGES)
+        calls = _list_calls(site, path, counter) if counter else {}
     work = work_of(rows, profile.teacher, shard_rows=SHARD_ROWS)
     same = {"blocks": work.blocks, "batches": work.batches}
-    return [use.model_copy(update={**same, "list_calls": calls[use.stage]}) for use in uses]
+    return [use.model_copy(update={**same, "list_calls": calls.get(use.stage)}) for use in uses]
 
 
 def _list_calls(site: Path, profile: Path, counter: ListingCounter) -> dict[str, int]:

@@ -39,7 +39,7 @@ def references(rows: float, copies: Copies | None, *, rows_per_block: int) -> fl
     """
     if rows <= COUNTED:
         return float(_count(int(rows), copies, rows_per_block))
-    return float(np.polyval(_square(copies, rows_per_block), rows / COUNTED))
+    return float(np.polyval(_square(copies.model_dump_json() if copies else None, rows_per_block), rows / COUNTED))
 
 
 def inlined_bytes(rows: float, copies: Copies, *, rows_per_block: int) -> float:
@@ -53,8 +53,9 @@ def inlined_bytes(rows: float, copies: Copies, *, rows_per_block: int) -> float:
 
 
 @cache
-def _square(copies: Copies | None, rows_per_block: int) -> np.ndarray:
-    """Return the polynomial through the counts at three sizes, of rows in COUNTED."""
+def _square(section: str | None, rows_per_block: int) -> np.ndarray:
+    """Return the polynomial through the counts at three sizes, of rows in COUNTED; `section` is the JSON of `copies`."""
+    copies = Copies.model_validate_json(section) if section else None
     sizes = [COUNTED // 4, COUNTED // 2, COUNTED]
     return np.polyfit([size / COUNTED for size in sizes], [_count(size, copies, rows_per_block) for size in sizes], 2)
 

@@ -1,8 +1,8 @@
 """Lines through what `rayleigh bench scale` measured, and how each quantity grows: pure arithmetic.
 
 Counts and bytes are fitted to all sizes by least squares of the relative error, no coefficient below zero. Memory is the line
-through the two largest sizes: below them a block is still growing. What grows less than NOISE between these is taken as constant,
-and `Line.unseen` is the growth that would have looked the same.
+through the two largest sizes, as below them blocks are still growing, but for what sees one block in any case. What grows less
+than NOISE between these is taken as constant, and `Line.unseen` is the growth that would have looked the same.
 """
 
 import math
@@ -23,6 +23,8 @@ OF_CANDIDATES = {
     "list_calls": ("block", "batch"),
 }  # fmt: skip
 """What the quantities of `candidates` are made of, whose blocks and batches are the profile's; all others are lines of rows."""
+OF_A_BLOCK = {("candidates", "task_bytes")}
+"""Memory that is bounded by construction: a task of `candidates` sees one block, at most `profile.BLOCK_ROWS` answers."""
 NOISE = 8 * 2**20  # bytes that the peak of a process differs by between two runs of the same size
 SAME, WITH_ROWS = 0.1, (0.85, 1.15)  # exponents of growth: below and within these
 
@@ -116,10 +118,13 @@ def _sum(uses: Sequence[StageUse], quantity: str) -> Line:
     x = np.array([of_term[term] for term in terms], float).T
     scale, weight = np.maximum(x.max(axis=0), 1.0), 1 / np.maximum(y, y.max() * 1e-3)
     found, _ = nnls(x / scale * weight[:, None], y * weight)
+    found[found < y.max() * 1e-9] = 0.0  # the least squares leave a rest
     return Line(**dict(zip(terms, (found / scale).tolist(), strict=True)))
 
 
 def _memory(uses: Sequence[StageUse], quantity: str) -> Line:
+    if (uses[0].stage, quantity) in OF_A_BLOCK:
+        return Line(fixed=float(max(getattr(use, quantity) for use in uses)))
     smaller, larger = uses[-2:]
     before, after, rows = getattr(smaller, quantity), getattr(larger, quantity), larger.rows - smaller.rows
     if after - before < NOISE:

@@ -27,7 +27,7 @@ def use(rows, stage="dataset", **changes):
         "seconds": 20.0, "cpu_seconds": 15 + rows / 1000, "rows_per_core": 900.0, "shuffled_bytes": 5_000_000 + 900 * rows,
         "spilled_bytes": 0, "objects": 40 + 3 * blocks, "references": 20 + 2 * blocks, "storage_bytes": 20_000 + 300 * rows,
         "files": 6 + blocks, "list_calls": None, "driver_bytes": 260 * MIB, "head_bytes": 50 * MIB,
-        "task_bytes": 300 * MIB + 2000 * rows, "largest_task": "MapBatches(_save)",
+        "task_bytes": 300 * MIB + (stage != "candidates") * 2000 * rows, "largest_task": "MapBatches(_save)",
     }  # fmt: skip
     return StageUse(stage=stage, rows=rows, **{"blocks": blocks, "batches": batches} | taken | changes)
 
@@ -80,6 +80,11 @@ def test_memory_is_the_line_through_the_two_largest_sizes():
     peaks = {10_000: 200 * MIB, 100_000: 600 * MIB, 1_000_000: 601 * MIB}
     task = fit([use(rows, task_bytes=peak) for rows, peak in peaks.items()]).lines["task_bytes"]
     assert (task.fixed, task.row) == (601 * MIB, 0)
+
+
+def test_a_task_of_candidates_holds_one_block_at_any_size():
+    task = fit([use(rows, "candidates", task_bytes=300 * MIB + 200 * rows) for rows in SIZES]).lines["task_bytes"]
+    assert task == Line(fixed=300 * MIB + 200 * SIZES[-1])
 
 
 def test_one_size_is_no_line():

@@ -10,7 +10,7 @@ from engine.contract.prompts import Copies
 from engine.dedup import flow
 from engine.dedup.minhash import bands
 
-COUNTED = 200_000_000  # rows up to which the flow is started; beyond, blocks times parts, so the square of rows, decides
+COUNTED = 60_000_000  # rows up to which the flow is started; beyond, blocks times parts, so the square of rows, decides
 
 KEY_BYTES = 16  # of a band key with its text key
 INLINED, INLINED_OF_TASK = 100 << 10, 10 << 20  # bytes: Ray's max_direct_call_object_size and task_rpc_inlined_bytes_limit

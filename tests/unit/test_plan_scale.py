@@ -158,7 +158,7 @@ def test_references_are_counted_as_the_flow_makes_them(copies):
 
 
 def test_references_grow_with_the_square_of_rows():
-    first, second, third = (dedup_count.references(rows, Copies(), rows_per_block=100_000) for rows in (2e8, 2.1e8, 2e10))
+    first, second, third = (dedup_count.references(rows, Copies(), rows_per_block=100_000) for rows in (6e7, 6.3e7, 6e9))
     assert first < second < 1.2 * first  # across the size at which the count ends and the polynomial begins
     assert third / first == pytest.approx(100**2, rel=0.2)
 

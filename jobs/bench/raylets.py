@@ -21,7 +21,7 @@ class StoreCounters(NamedTuple):
     objects: int
     """Objects that were written to shared memory; Ray keeps those below 100 KB elsewhere."""
     bytes: int
-    """Bytes of these objects: what tasks have passed on to each other."""
+    """Bytes of these objects, without those that were read back from disk: what tasks have passed on to each other."""
     spilled: int
     """Bytes that were moved to disk."""
 
@@ -46,7 +46,7 @@ class Raylets:
         stats = [reply.store_stats for reply in self._stats()]
         return StoreCounters(
             sum(each.cumulative_created_objects for each in stats),
-            sum(each.cumulative_created_bytes for each in stats),
+            sum(each.cumulative_created_bytes - each.restored_bytes_total for each in stats),
             sum(each.spilled_bytes_total for each in stats),
         )
 

@@ -4,6 +4,7 @@ Each size has a cluster of its own; prompts, candidates and dataset are commands
 once. `--json` prints a `ScaleBench`; `--out` writes the coefficients that `rayleigh plan --rows` reads.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -63,8 +64,8 @@ class QuantityGrowth(Record):
     """Field of `StageUse`."""
     rows: tuple[int, int]
     """Both sizes."""
-    ratio: float
-    """Quantity at the larger divided by that at the smaller."""
+    ratio: float | None
+    """Quantity at the larger divided by that at the smaller; null if there was none at the smaller."""
     verdict: Verdict
     """Whether it grows with rows."""
 
@@ -219,7 +220,11 @@ def _growth(uses: Sequence[StageUse]) -> Iterator[QuantityGrowth]:
                 if found := growth(smaller, larger, quantity):
                     sizes = smaller.rows, larger.rows
                     yield QuantityGrowth(
-                        stage=stage, quantity=quantity, rows=sizes, ratio=round(found.ratio, 3), verdict=found.verdict
+                        stage=stage,
+                        quantity=quantity,
+                        rows=sizes,
+                        ratio=round(found.ratio, 3) if math.isfinite(found.ratio) else None,
+                        verdict=found.verdict,
                     )
 
 

@@ -19,7 +19,8 @@ STAGES = ("prompts", "candidates", "dataset")
 EVERY = 1.0  # seconds between two questions to the raylets
 RESET_PEAK = "5"  # written to /proc/PID/clear_refs, proc(5)
 LOG = "log"
-IDLE, ACTOR = "ray::IDLE", "ray::MapWorker"  # titles of workers
+IDLE = "ray::IDLE"  # titles of workers
+ACTORS = ("ray::MapWorker", "ray::_StatsActor", "ray::AutoscalingRequester")
 
 
 class ClusterSampler(Sampler):
@@ -107,7 +108,7 @@ def kind_of(name: str, title: str) -> str:
 
     Ray sets the title of a worker to `ray::` and the name of what it runs. Actors hold models and a batch, never more.
     """
-    if title.startswith(ACTOR):
+    if title.startswith(ACTORS):
         return "actor"
     if title.startswith("ray::"):
         return "task"

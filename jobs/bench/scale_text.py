@@ -38,9 +38,15 @@ def _growth(found: Sequence[QuantityGrowth]) -> str:
     rows = []
     for stage, quantity in dict.fromkeys((each.stage, each.quantity) for each in found):
         cells = [by_key.get((stage, quantity, step)) for step in steps]
-        rows.append([stage, quantity, *(f"x{cell.ratio:.3g}: {cell.verdict}" if cell else "-" for cell in cells)])
+        rows.append([stage, quantity, *(_step(cell) for cell in cells)])
     heads = [f"{smaller:,} to {larger:,} (x{larger / smaller:.3g})" for smaller, larger in steps]
     return f"Growth:\n{columns(rows, head=['stage', 'quantity', *heads])}" if rows else ""
+
+
+def _step(cell: QuantityGrowth | None) -> str:
+    if cell is None:
+        return "-"
+    return f"x{cell.ratio:.3g}: {cell.verdict}" if cell.ratio is not None else f"from none: {cell.verdict}"
 
 
 def _checks(found: Sequence[ModelCheck]) -> str:

@@ -17,6 +17,7 @@ from engine.records.scale import Line, StageModel, StageUse
 SUMS = ("cpu_seconds", "shuffled_bytes", "spilled_bytes", "storage_bytes", "objects", "references", "files", "list_calls")
 MEMORY = ("driver_bytes", "head_bytes", "task_bytes")
 QUANTITIES = (*SUMS, *MEMORY)
+FITTED = tuple(name for name in QUANTITIES if name != "spilled_bytes")  # which is what exceeds the object store
 BY_ROWS = ("fixed", "row")
 OF_CANDIDATES = {
     "storage_bytes": ("row", "block"), "objects": ("fixed", "block"), "references": ("fixed", "block"), "files": ("fixed", "block"),
@@ -73,7 +74,7 @@ def fit(uses: Sequence[StageUse]) -> StageModel:
         raise ValueError("a line needs two sizes")
     ordered = sorted(uses, key=lambda use: use.rows)
     lines = {}
-    for quantity in QUANTITIES:
+    for quantity in FITTED:
         known = [use for use in ordered if getattr(use, quantity) is not None]
         if len({use.rows for use in known}) >= 2:
             lines[quantity] = _memory(known, quantity) if quantity in MEMORY else _sum(known, quantity)

@@ -218,14 +218,9 @@ def _growth(uses: Sequence[StageUse]) -> Iterator[QuantityGrowth]:
         for smaller, larger in pairwise(mine):
             for quantity in QUANTITIES:
                 if found := growth(smaller, larger, quantity):
+                    ratio = round(found.ratio, 3) if math.isfinite(found.ratio) else None
                     sizes = smaller.rows, larger.rows
-                    yield QuantityGrowth(
-                        stage=stage,
-                        quantity=quantity,
-                        rows=sizes,
-                        ratio=round(found.ratio, 3) if math.isfinite(found.ratio) else None,
-                        verdict=found.verdict,
-                    )
+                    yield QuantityGrowth(stage=stage, quantity=quantity, rows=sizes, ratio=ratio, verdict=found.verdict)
 
 
 def _from_smaller(uses: Sequence[StageUse]) -> Iterator[ModelCheck]:

@@ -7,22 +7,32 @@ from itertools import groupby
 import numpy as np
 
 from engine.contract.prompts import Normalization
+from engine.dedup.entry_types import FLAG_UNSPACED, FLAG_WORD, SIZE
 from engine.dedup.words import IGNORABLE, UNSPACED, is_word
 
-CODES = [*range(0x80, UNSPACED[-1][-1] + 1), *range(0xE0000, 0xE1000)]  # no form changes a character beyond
+CODES = (range(0x80, UNSPACED[-1][-1] + 1), range(0xE0000, 0xE1000))  # no form changes a character beyond
 
 
 @cache
 def table() -> np.ndarray:
     """Return the entries of all code points that can be part of a word, and those before; 1.6 MB, a tenth of a second."""
-    from engine.dedup.kernel import FLAG_UNSPACED, FLAG_WORD, SIZE
-
-    entries = np.zeros(UNSPACED[-1][-1] + 1, np.uint64)
-    for code, character in enumerate(map(chr, range(len(entries)))):
-        folded = (" " if character.isspace() else character.casefold()).encode("utf-8", "surrogatepass")
-        entries[code] = int.from_bytes(folded, "little") | len(folded) << int(SIZE) | is_word(character) * int(FLAG_WORD)
+    entries = _entries(UNSPACED[-1][-1] + 1)
     for first, last in UNSPACED:
         entries[first : last + 1] |= FLAG_UNSPACED
+    return entries
+
+
+@cache
+def ascii_table() -> np.ndarray:
+    """Return the entries of ASCII."""
+    return _entries(0x80)
+
+
+def _entries(count: int) -> np.ndarray:
+    entries = np.zeros(count, np.uint64)
+    for code, character in enumerate(map(chr, range(count))):
+        folded = (" " if character.isspace() else character.casefold()).encode("utf-8", "surrogatepass")
+        entries[code] = int.from_bytes(folded, "little") | len(folded) << int(SIZE) | is_word(character) * int(FLAG_WORD)
     return entries
 
 
@@ -34,7 +44,7 @@ def unstable(form: Normalization) -> str:
     without width.
     """
     codes: set[int] = set()
-    for code, character in zip(CODES, map(chr, CODES), strict=True):
+    for code, character in ((code, chr(code)) for codes in CODES for code in codes):
         is_changed = unicodedata.normalize("NFKC" if form == "nfkc" else "NFC", character) != character
         if is_changed or unicodedata.combining(character) or IGNORABLE.match(character):
             codes.add(code)

@@ -14,10 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.dedup.components import part_of
+from engine.dedup.entry_types import ALL_PAIRS_UP_TO
 from engine.dedup.minhash import estimate
 
-ALL_PAIRS_UP_TO = 16
-ROUNDS = 4
 PAIRS_AT_ONCE = 1 << 14  # bounds the memory of a comparison: 2 x 16,384 signatures
 
 

@@ -8,65 +8,30 @@
     join         edges become components: in one task while they fit, in rounds of large-star and small-star beyond
     resolve      documents meet by component; see `representatives` for which ones stay
 
+Where all signatures are in this process, `in_memory` does all but `compute` and `near`.
+
 The driver holds references, some hundred for each million documents, and counts. The result does not depend on the order of the
 documents, on their blocks, or on the task that ran twice.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from engine.contract.prompts import Copies
-from engine.dedup import components, edges, representatives, semantic
+from engine.dedup import components, edges, in_memory, representatives, semantic
 from engine.dedup.components import Roots, part_of
+from engine.dedup.entry_types import ROUNDS
 from engine.dedup.minhash import NOTHING, band_keys, bands
+from engine.dedup.plan import DuplicateRefs, Plan, Signatures, plan
 from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SemanticMatcher, SignedBlock
 from engine.distributed.executor import Executor
 from engine.distributed.rows import Ref
 
-KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
-NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
-WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
-EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
-
-
-class Plan(NamedTuple):
-    """How duplicates are searched. The numbers change what a task holds, never the result."""
-
-    matcher: Matcher  # None: only equal texts
-    order: Order  # of the documents of a component, the one to keep first; no two are equal
-    key_parts: int
-    node_parts: int
-    edges_in_one_task: int
-
-
-class Signatures(NamedTuple):
-    """References to the signatures, block by block."""
-
-    rows: list[Ref]  # `id` and the columns of the order
-    text_keys: list[Ref]  # of every row
-    signatures: list[Ref]
-    nodes: list[Ref]  # text keys of the rows that have an n-gram
-    band_keys: list[list[Ref]]  # block -> task
-
-
-class DuplicateRefs(NamedTuple):
-    """References to the result, one of each kind for each part of the components."""
-
-    positions: list[Ref]  # representatives.Duplicates.positions
-    duplicates: list[Ref]  # representatives.Duplicates.table, in the order of the parts
-
-
-def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None, at_once: int = 1) -> Plan:
-    """Return the plan for about `rows` documents: at least as many tasks as run `at_once`, if they are worth it; or `parts`."""
-    count = bands(matcher).bands if isinstance(matcher, Copies) else 1
-    fewest = min(at_once, 1 + rows // WORTH_A_TASK)
-    key_parts = min(parts, count) if parts else max(min(fewest, count), 1 + rows * count // KEYS_PER_TASK)
-    key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
-    return Plan(matcher, order, key_parts, parts or max(fewest, 1 + rows // NODES_PER_TASK), EDGES_IN_ONE_TASK)
+__all__ = ["DuplicateRefs", "Plan", "Signatures", "compute_signatures", "find_duplicates", "find_edges", "join_edges", "plan"]
 
 
 def compute_signatures(
@@ -76,6 +41,8 @@ def compute_signatures(
 
     `blocks` and `args` may be references.
     """
+    if in_memory.serves(executor, plan.matcher):
+        return in_memory.compute_signatures(blocks, executor, compute, args)
     returns, copies = 4 + plan.key_parts, plan.matcher if isinstance(plan.matcher, Copies) else None
     signed = [executor.start(_compute, compute, block, copies, plan.key_parts, *args, returns=returns) for block in blocks]
     columns = [[block[number] for block in signed] for number in range(4)]
@@ -84,6 +51,8 @@ def compute_signatures(
 
 def find_duplicates(signatures: Signatures, plan: Plan, executor: Executor) -> DuplicateRefs:
     """Find the duplicates among the documents of `signatures`."""
+    if in_memory.serves(executor, plan.matcher):
+        return in_memory.find_duplicates(signatures, plan, executor)
     roots = join_edges(find_edges(signatures, plan, executor), plan, executor) if plan.matcher else []
     parts, blocks = plan.node_parts, zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True)
     labelled = [executor.start(_label, number, parts, *block, *roots, returns=parts) for number, block in enumerate(blocks)]
@@ -105,7 +74,7 @@ def _minhash_edges(signatures: Signatures, plan: Plan, threshold: float, executo
     keys = ([block[part] for block in signatures.band_keys] for part in range(plan.key_parts))
     buckets = [executor.start(_bucket, parts, blocks, *signatures.nodes, *mine, returns=2 + parts) for mine in keys]
     kept: list[Ref] = []
-    for _ in range(edges.ROUNDS):
+    for _ in range(ROUNDS):
         candidates = [executor.start(_unite, *(task[2 + part] for task in buckets), returns=2) for part in range(parts)]
         nodes = [of_part for _, of_part in candidates]
         fetched = [

@@ -33,6 +33,7 @@ from engine.storage.artifact import RowCounts, require_conserved
 from engine.storage.folder import Folder
 
 DIMENSIONS = 384  # of most small sentence-transformers models; only the estimated memory depends on it
+BYTES_BESIDE = 120  # of a row in memory, beside its signature
 LENGTHS: dict[str, tuple[str, Direction]] = {"shortest": (LENGTH, "ascending"), "longest": (LENGTH, "descending")}
 
 Source = Documents | Stored
@@ -69,13 +70,19 @@ class DedupJob:
 
     @property
     def bytes(self) -> int:
-        """About the bytes of the signatures of all sources, and of what is computed from them."""
+        """About the bytes of the signatures of all sources, and of what tasks compute from them."""
         matcher, per_row = self.plan.matcher, 80
         if isinstance(matcher, SemanticMatcher):
             per_row += 4 * DIMENSIONS * (1 + NPROBE)
         elif matcher:
             per_row += 4 * matcher.num_perm + 8 * bands(matcher).bands
         return self.rows * per_row
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """About the bytes that `in_memory` holds: no band keys, and nothing that travels."""
+        assert not isinstance(self.plan.matcher, SemanticMatcher)
+        return self.rows * (BYTES_BESIDE + (4 * self.plan.matcher.num_perm if self.plan.matcher else 0))
 
 
 def open_job(
@@ -126,6 +133,8 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
     signatures = flow.compute_signatures(job.sources, job.plan, signers, compute=methodcaller("signed"))
     _refuse_repeated_ids(signatures, job, executor)
     result = flow.find_duplicates(signatures, job.plan, executor)
+    signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[job.first :] if job.index else []
+    del signatures  # the largest part of the memory
     first, blocks = job.first, job.corpus.blocks
     names = [f"part-{number:05d}.parquet" for number in range(len(blocks))]
     written = [
@@ -140,7 +149,6 @@ def run(job: DedupJob, folder: Folder, side: Folder, executor: Executor, signers
     require_conserved(RowCounts(total, {"kept": kept, **duplicates, **counts.rejected}), folder.url)
     if not job.index:
         return counts, []
-    signed = list(zip(signatures.rows, signatures.text_keys, signatures.signatures, strict=True))[first:]
     stored = [
         executor.start(_store, first + number, job.index.next, name, *signed[number], *result.positions)[0]
         for number, name in enumerate(names)

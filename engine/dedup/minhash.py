@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.contract.prompts import Copies, Normalization
-from engine.dedup import characters
+from engine.dedup import characters, native
+from engine.dedup.entry_types import FOLDED, scratch
 from engine.dedup.words import canonical
 
 FALSE_NEGATIVE_WEIGHT, FALSE_POSITIVE_WEIGHT = 0.9, 0.1  # candidates are verified, so a false positive costs little
@@ -41,13 +42,11 @@ def minhash(texts: pa.Array | pa.ChunkedArray, copies: Copies, ignored: np.ndarr
     `ignored` are `gram_hashes` of n-grams that do not count. The signatures equal those of datasketch 2 (scheme `affine32`, seed 1)
     over the hash above.
     """
-    from engine.dedup import kernel  # numba takes half a second to import
-
-    signatures = np.full((len(texts), copies.num_perm), NOTHING)
-    permutations = _permutations(copies.num_perm)
-    grams = (_UNITS.index(copies.unit), copies.ngram, _constant(np.empty(0, np.uint32) if ignored is None else ignored))
+    signatures = np.empty((len(texts), copies.num_perm), np.uint32)
+    unit, nothing = _UNITS.index(copies.unit), np.empty(0, np.uint32)
+    fixed = (unit, copies.ngram, nothing if ignored is None else np.ascontiguousarray(ignored), *_permutations(copies.num_perm))
     for start, end, strings in _buffers(texts, copies.normalization):
-        kernel.minhash(strings, characters.table(), grams, permutations, signatures[start:end])
+        native.call("minhash", *strings, *fixed, *scratch(copies.ngram), signatures[start:end])
     return signatures
 
 
@@ -58,11 +57,9 @@ def gram_hashes(grams: Iterable[Sequence[str]]) -> np.ndarray:
 
 def text_keys(texts: pa.Array | pa.ChunkedArray, form: Normalization = "nfc") -> np.ndarray:
     """Return a key for each text, (texts,) of uint64: equal if `words.normalize` is equal; null counts as empty."""
-    from engine.dedup import kernel
-
     keys = np.empty(len(texts), np.uint64)
     for start, end, strings in _buffers(texts, form):
-        kernel.text_keys(strings, characters.table(), keys[start:end])
+        native.call("text_keys", *strings, np.empty(FOLDED, np.uint8), keys[start:end])
     return keys
 
 
@@ -79,10 +76,8 @@ def bands(copies: Copies) -> Bands:
 
 def band_keys(signatures: np.ndarray, cut: Bands) -> np.ndarray:
     """Return one 64-bit key per band, (texts, bands): equal for equal bands, different between bands."""
-    from engine.dedup import kernel
-
     keys = np.empty((len(signatures), cut.bands), np.uint64)
-    kernel.band_keys(_constant(signatures), cut.rows, keys)
+    native.call("band_keys", np.ascontiguousarray(signatures), cut.rows, keys)
     return keys
 
 
@@ -106,16 +101,9 @@ def _optimum(threshold: float, num_perm: int) -> Bands:
     return min(every, key=weight)
 
 
-def load() -> None:
-    """Load the kernel, and what numba loads with its first function."""
-    band_keys(np.empty((0, 1), np.uint32), Bands(1, 1))
-
-
 def warm_up() -> None:
     """Compile the kernel and write its machine code to the cache, so that no later task waits some seconds for it."""
-    texts, copies = pa.array(["a", "\u00e4"]), Copies()
-    text_keys(texts)
-    band_keys(minhash(texts, copies), bands(copies))
+    native.load_all()
 
 
 def _gram_hash(tokens: Sequence[str]) -> int:
@@ -130,8 +118,8 @@ def _gram_hash(tokens: Sequence[str]) -> int:
     return (key ^ key >> 33) % 2**32
 
 
-Strings = tuple[np.ndarray, np.ndarray]
-"""Offsets and UTF-8 of texts, for the kernel."""
+Strings = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Offsets and UTF-8 of texts, and what the kernel has to know of their characters."""
 
 
 def _buffers(texts: pa.Array | pa.ChunkedArray, form: Normalization) -> Iterator[tuple[int, int, Strings]]:
@@ -146,29 +134,21 @@ def _buffers(texts: pa.Array | pa.ChunkedArray, form: Normalization) -> Iterator
 
 def _canonical(texts: pa.Array, form: Normalization) -> Strings:
     """Return `texts` in canonical form. ASCII costs one look at its bytes, other texts one at their characters."""
-    strings = offsets, data = _strings(texts)
-    if form == "none" or not len(data) or data[offsets[0] : offsets[-1]].max(initial=0) < 0x80:
-        return strings
-    changes = pc.match_substring_regex(texts, characters.unstable(form))
-    if not pc.any(changes).as_py():
-        return strings
-    raw = texts.view(pa.large_binary())  # a file may hold bytes that are not UTF-8
-    old = (text.decode("utf-8", "surrogateescape") for text in raw.filter(changes).to_pylist())
-    new = pa.array([canonical(text, form).encode("utf-8", "surrogateescape") for text in old], pa.large_binary())
-    return _strings(pc.replace_with_mask(raw, changes, new))
+    offsets, data = strings = _strings(texts)
+    if not len(data) or data[offsets[0] : offsets[-1]].max(initial=0) < 0x80:
+        return *strings, characters.ascii_table()
+    if form != "none" and pc.any(changes := pc.match_substring_regex(texts, characters.unstable(form))).as_py():
+        raw = texts.view(pa.large_binary())  # a file may hold bytes that are not UTF-8
+        old = (text.decode("utf-8", "surrogateescape") for text in raw.filter(changes).to_pylist())
+        new = pa.array([canonical(text, form).encode("utf-8", "surrogateescape") for text in old], pa.large_binary())
+        strings = _strings(pc.replace_with_mask(raw, changes, new))
+    return *strings, characters.table()
 
 
-def _strings(texts: pa.Array) -> Strings:
+def _strings(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     _, offsets, data = texts.buffers()
     where = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return _constant(where), _constant(np.frombuffer(data or b"", np.uint8))
-
-
-def _constant(array: np.ndarray) -> np.ndarray:
-    """Return `array` read-only and contiguous: the one type that the kernel is compiled for."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
+    return where, np.frombuffer(data or b"", np.uint8)
 
 
 @cache

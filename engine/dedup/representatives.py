@@ -1,6 +1,6 @@
 """Which document of a component stays, by a declared order, and which ones the others lose to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from engine.dedup.vectors import cosine
 
 Direction = Literal["ascending", "descending"]
 Order = Sequence[tuple[str, Direction]]
+Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]  # numbers of rows, and of others: their similarities
 
 DUPLICATE = ("id", "duplicate_of", "similarity", "method")
 
@@ -54,8 +55,17 @@ def resolve(rows: pa.Table, signatures: np.ndarray, order: Order, matcher: Match
     `has_signature` is true, in their order.
     """
     at = np.cumsum(rows["has_signature"].to_numpy()) - 1
-    rows = rows.append_column("at", pa.array(at)).drop_columns(["has_signature"])
-    rows = _in_components(rows).sort_by([("root", "ascending"), *order])
+    rows = _in_components(rows.append_column("at", pa.array(at)).drop_columns(["has_signature"]))
+    measure = cosine if isinstance(matcher, SemanticMatcher) else estimate
+    return choose(rows, order, matcher, signatures, lambda left, right: measure(signatures[left], signatures[right]))
+
+
+def choose(rows: pa.Table, order: Order, matcher: Matcher, signatures: np.ndarray, similarity_of: Similarity) -> Duplicates:
+    """Return the duplicates among `rows` that share their component with another row, with the columns of `resolve` and `at`.
+
+    `similarity_of` gets `at` of rows and of those that they lose to; `signatures` (by `at`) are needed for embeddings only.
+    """
+    rows = rows.sort_by([("root", "ascending"), *order])
     root, text, at = (rows[name].to_numpy() for name in ("root", "text", "at"))
     is_first = np.diff(root, prepend=~root[:1]) != 0
     keeper = np.maximum.accumulate(np.where(is_first, np.arange(len(root)), 0))
@@ -65,15 +75,15 @@ def resolve(rows: pa.Table, signatures: np.ndarray, order: Order, matcher: Match
     to = keeper[lost]
     similarity = np.ones(len(lost), np.float32)
     differs = text[lost] != text[to]
-    method, measure = ("semantic", cosine) if isinstance(matcher, SemanticMatcher) else ("minhash", estimate)
+    method = "semantic" if isinstance(matcher, SemanticMatcher) else "minhash"
     if differs.any():
-        similarity[differs] = measure(signatures[at[lost[differs]]], signatures[at[to[differs]]])
+        similarity[differs] = similarity_of(at[lost[differs]], at[to[differs]])
     dropped = rows.take(pa.array(lost))
     columns = {
         "id": dropped["id"],
         "duplicate_of": rows["id"].take(pa.array(to)),
         "similarity": pa.array(similarity),
-        "method": pa.array(np.where(differs, method, "exact").tolist(), pa.string()),
+        "method": pc.if_else(pa.array(differs), method, "exact"),
         "batch": dropped["batch"],
     }
     return Duplicates(np.sort(dropped["position"].to_numpy()), pa.table(columns).filter(dropped["listed"]))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,10 @@ from engine.contract.prompts import Copies, Normalization
 from engine.dedup.corpus import Block, read
 from engine.dedup.minhash import minhash, text_keys
 from engine.errors import InputError
-from engine.inference.sentence_encoder import SentenceEncoder
 from engine.readers.schemas import plain
+
+if TYPE_CHECKING:
+    from engine.inference.sentence_encoder import SentenceEncoder
 
 LENGTH, FILE_AND_ROW = "characters of the text", "file and row"  # computed columns; no column of a corpus has such a name
 
@@ -101,6 +103,8 @@ def signatures_of(texts: pa.ChunkedArray, matcher: Matcher) -> np.ndarray:
 
 
 @cache
-def _model(folder: Path, device: str) -> SentenceEncoder:
+def _model(folder: Path, device: str) -> "SentenceEncoder":
     """Return the model, which is loaded once in each process."""
+    from engine.inference.sentence_encoder import SentenceEncoder
+
     return SentenceEncoder(folder, device)

@@ -24,6 +24,7 @@ class ThreadPool:
     """Runs pure functions in at most `threads` threads, in the order in which they were started; use it in a `with` statement."""
 
     def __init__(self, threads: int) -> None:
+        self.size = threads
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="executor")
 
     def __enter__(self) -> Self:

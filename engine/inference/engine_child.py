@@ -5,7 +5,6 @@ once, also in the middle of a load, with all that it has started and its copies 
 supervisor sends them to all processes of a server, which drains.
 """
 
-import ctypes
 import logging
 import os
 import queue
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 
 IGNORED = (signal.SIGINT, signal.SIGTERM)
 REST, LONGEST_REST = 5.0, 0.2  # rest before a step while others compute: times the one before, and seconds at most
-EVERY = 60.0  # seconds after which a busy engine gives free memory back
 
 Inbox = queue.SimpleQueue[tuple[str, Any]]
 
@@ -85,11 +83,7 @@ def _compute(pipe: Connection, inbox: Inbox, load: Callable[[], Answers], at_onc
         return
     pipe.send(("ready", None))
     running: set[str] = set()
-    given_back = time.monotonic()
     while True:
-        if time.monotonic() > given_back + EVERY:
-            given_back = time.monotonic()
-            _give_memory_back()
         try:
             told = _turn(batcher, inbox, running, pipe)
         except Exception as error:
@@ -131,12 +125,6 @@ def _read(pipe: Connection, inbox: Inbox, scratch: str) -> None:
             each.kill()
     shutil.rmtree(scratch, ignore_errors=True)
     os._exit(0)
-
-
-def _give_memory_back() -> None:
-    """Give the system the pages that are free between those in use: with vLLM these become 2 KB more with each request."""
-    with suppress(AttributeError):  # glibc has this function
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _yield_cpu() -> None:

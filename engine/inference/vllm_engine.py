@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ class VllmEngine:
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         _compile_grammars_at_once(self.llm)
         self.tokenizer: Any = self.llm.get_tokenizer()
+        _remember_tokens(self.tokenizer)
 
     def reset_prefix_cache(self) -> None:
         """Empty the prefix cache: with bfloat16 it decides how a prompt is computed, and so the last digits of its logits."""
@@ -262,6 +264,18 @@ def _require_batch_invariance(pool: Pool) -> None:
             "`dtype: float32`, with which greedy answers do not depend on their batch."
         )
     os.environ["VLLM_BATCH_INVARIANT"] = "1"
+
+
+def _remember_tokens(tokenizer: Any) -> None:
+    """Keep the text of each token once it was decoded alone, as vLLM decodes every token of an answer with log-probabilities."""
+    decode = tokenizer.decode
+    alone = lru_cache(maxsize=None)(lambda token: decode([token]))  # at most the vocabulary
+
+    def remembered(tokens: Any, *args: Any, **options: Any) -> str:
+        is_alone = isinstance(tokens, list) and len(tokens) == 1 and not args and not options
+        return alone(tokens[0]) if is_alone else decode(tokens, *args, **options)
+
+    tokenizer.decode = remembered
 
 
 def _compile_grammars_at_once(llm: Any) -> None:

@@ -10,7 +10,7 @@ from ray import serve as ray_serve
 from ray.serve.config import HTTPOptions
 
 from engine.distributed import ray_options
-from engine.distributed.environment import SERVER, environment
+from engine.distributed.environment import server_environment
 from engine.serving.app import App
 from engine.serving.build import Plan
 
@@ -48,7 +48,7 @@ def application(build_app: Callable[[], App], plan: Plan, replicas: int) -> Any:
         name=NAME,
         num_replicas=replicas,
         max_ongoing_requests=plan.limits.queue + 2 * plan.pool.max_num_seqs,  # the application's own queue refuses before
-        ray_actor_options={**ray_options.resources(plan.pool), "runtime_env": {"env_vars": {**environment(plan.pool), **SERVER}}},
+        ray_actor_options={**ray_options.resources(plan.pool), "runtime_env": {"env_vars": server_environment(plan.pool, {})}},
         graceful_shutdown_timeout_s=plan.limits.deadline + MARGIN,
         health_check_period_s=10,
     )(wrapped)

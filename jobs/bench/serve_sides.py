@@ -34,7 +34,8 @@ PEER = "peer"
 def start_peer(deployment: Deployment, pool: Pool, log: Path) -> Server:
     """Start vLLM's own server with the weights, the engine arguments and the threads of `rayleigh serve`.
 
-    Its engine has a process of its own, as ours has, so what keeps vLLM from starting another one is not set.
+    Its engine has a process of its own, as ours has, so what keeps vLLM from starting another one is not set. It has the system's
+    allocator, as when it is started by itself: that ours preloads another one is a part of ours.
     """
     folder = Path(deployment.folder) / MODEL
     model = cast(VllmModel, within_positions(cast(Model, deployment.student().model), model_size(folder)))
@@ -44,6 +45,7 @@ def start_peer(deployment: Deployment, pool: Pool, log: Path) -> Server:
     words = ["--host", "127.0.0.1", "--port", str(port), "--disable-log-stats", "--uvicorn-log-level", "warning"]
     variables = {**os.environ, **environment(pool)}
     variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    variables.pop("LD_PRELOAD", None)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words, *flags(arguments)]
     return Server(command, log, variables, url=f"http://127.0.0.1:{port}")
 

@@ -47,14 +47,12 @@ def dedup(
     as_json: Json = False,
 ) -> None:
     """Write INPUT without duplicates to OUTPUT, and the table of duplicates to `__dedup__` beside it."""
-    if method != "semantic":  # whose model brings both
-        from jobs.terminal.imports import leave_out, leave_out_pandas
+    from jobs.terminal.imports import leave_out_pandas, uncollected
 
-        leave_out_pandas()
-        from engine.dedup import minhash
-
-        leave_out("scipy", minhash.load)  # of which numba would load the BLAS, which no kernel uses
-    from jobs.commands import dedup
+    with uncollected():
+        if method != "semantic":  # whose model brings it
+            leave_out_pandas()
+        from jobs.commands import dedup
 
     columns = (text_column, id_column)
     options = dedup.Options(*columns, threshold, method, model, tuple(keep or ()), against, index, normalization, damaged)  # pyright: ignore

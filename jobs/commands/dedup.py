@@ -17,7 +17,6 @@ from typing import get_args
 
 import psutil
 
-from engine.contract.curation import Semantic
 from engine.contract.profile import Profile, load_profile
 from engine.contract.prompts import Copies, Normalization
 from engine.dedup.index import normalization_of
@@ -28,7 +27,6 @@ from engine.distributed.executor import Executor
 from engine.distributed.in_process import is_in_process, keep_memory
 from engine.distributed.thread_pool import ThreadPool
 from engine.errors import InputError, StorageError
-from engine.inference.locate import locate
 from engine.readers.formats import Damaged
 from engine.records.dedup import DedupSummary
 from engine.storage.artifact import ArtifactWriter
@@ -39,8 +37,9 @@ from jobs.terminal.environment import set_environment
 SUMMARY = "summary.json"
 SIDE = "__dedup__"  # names like this are no data for datasets, Arrow, pandas, Spark and Rayleigh
 THRESHOLDS = {"exact": 1.0, "minhash": 0.7, "semantic": 0.95}  # method -> default of --threshold
+MODEL = "all-minilm-l6-v2"  # that of `curation.semantic`, whose section takes as long to import as all the rest
 NGRAM, NUM_PERM = 5, 112  # as most published corpora were deduplicated
-MEMORY_FACTOR = 2.5  # memory over that of the signatures: what travels between tasks is there, too
+MEMORY_FACTOR = 2.5  # memory of tasks over that of the signatures: what travels between them is there, too
 MAX_MEMORY_SHARE = 0.3  # of the machine's memory for the object store; the rest of it goes to disk
 ALLOCATOR = {  # workers keep the memory of a block for the next one; page faults were a sixth of all work otherwise
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -58,7 +57,7 @@ class Options:
     id_column: str | None = None
     threshold: float | None = None
     method: str = "minhash"
-    model: str = Semantic().model
+    model: str = MODEL
     keep: tuple[str, ...] = ()
     against: str | None = None
     index: str | None = None
@@ -149,6 +148,8 @@ def _form(options: Options, index: Folder | None) -> Normalization:
 def _matcher(options: Options, form: Normalization, *, device: str) -> Matcher:
     assert options.threshold is not None
     if options.method == "semantic":
+        from engine.inference.locate import locate
+
         return SemanticMatcher(locate(options.model, root=".", home=places.models_home()), options.threshold, device)
     if options.method == "exact":
         return None
@@ -159,7 +160,8 @@ def _matcher(options: Options, form: Normalization, *, device: str) -> Matcher:
 def _executors(profile: Profile, job: DedupJob) -> Iterator[tuple[Executor, Executor]]:
     """Yield what runs the functions of `job`, and what computes its signatures: threads of this process where it fits, else Ray."""
     is_semantic = isinstance(job.plan.matcher, SemanticMatcher)
-    if is_in_process(profile, job.bytes * MEMORY_FACTOR, gpus=is_semantic and profile.embedder.gpus > 0):
+    memory = job.bytes * MEMORY_FACTOR if is_semantic else job.bytes_in_memory
+    if is_in_process(profile, memory, gpus=is_semantic and profile.embedder.gpus > 0):
         keep_memory()
         with ThreadPool(profile.cpu.actors) as threads, ThreadPool(1) as one:  # a model's tokenizer serves one thread at a time
             yield threads, one if is_semantic else threads

@@ -3,7 +3,7 @@
 import os
 
 from engine.contract.profile import Pool, Profile, load_profile
-from engine.distributed.environment import SERVER, environment
+from engine.distributed.environment import server_environment
 from engine.errors import InputError, MissingArtifact
 from engine.records.release import ReleaseManifest
 from engine.release.registry import RELEASE, Registry
@@ -43,6 +43,6 @@ def prepare(place: str, profile_name: str) -> tuple[Folder, Profile, Pool]:
     if pool.pipeline > 1:
         found = f"found {pool.pipeline} stages of the evaluator"
         raise InputError(f"profile {profile.name}: {found}; a server's engine is one process, so `pipeline` must be 1.")
-    os.environ.update({**environment(pool), **SERVER})
+    os.environ.update(server_environment(pool, os.environ))
     set_environment(profile)
     return folder, profile, pool

@@ -11,7 +11,7 @@ from serve_world import PROFILE, mails, promote_tiny
 
 from engine.contract.models import VllmModel
 from engine.contract.profile import load_profile
-from engine.distributed.environment import SERVER, environment
+from engine.distributed.environment import server_environment
 from engine.evaluation.evaluator import EvalTarget
 from engine.inference.bundled import unpack
 from engine.serving.body import Limits
@@ -66,5 +66,5 @@ async def compare(folder: Path) -> bool:
 
 
 if __name__ == "__main__":
-    os.environ.update({**environment(load_profile(PROFILE).evaluator), **SERVER})
+    os.environ.update(server_environment(load_profile(PROFILE).evaluator, os.environ))
     print("equal" if asyncio.run(compare(Path(sys.argv[1]))) else "different")

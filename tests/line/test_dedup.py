@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.contract.profile import Ray
-from engine.dedup import corpus, flow, job
+from engine.dedup import corpus, job, plan
 from engine.dedup.signature import Documents, SignedBlock
 from engine.errors import InputError, StorageError
 from engine.records.dedup import DedupSummary
@@ -100,7 +100,7 @@ def test_dedup_keeps_one_of_each_component_and_names_it_for_the_rest(made):
 @pytest.mark.parametrize(("files", "lines", "workers"), [(1, True, 1), (3, False, 4), (300, False, 2)])
 def test_dedup_is_the_same_for_any_order_files_parts_and_number_of_workers(made, tmp_path, monkeypatch, files, lines, workers):
     for name, value in {"KEYS_PER_TASK": 900, "NODES_PER_TASK": 150, "EDGES_IN_ONE_TASK": 0}.items():
-        monkeypatch.setattr(flow, name, value)
+        monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr(corpus, "BLOCK_ROWS", 100)
     rows = random.Random(files).sample(ROWS, len(ROWS))
     kept, lost, _ = run(put(tmp_path / "in", rows, files=files, lines=lines), tmp_path / "out", workers=workers)

@@ -19,7 +19,6 @@ import pytest
 from data_world import candidate_rows, contract, mails, put_inputs, run, write_jsonl
 
 from engine.contract.profile import Ray
-from engine.dedup import kernel  # noqa: F401  # imported by the forks' parent, too
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from jobs.commands import dedup

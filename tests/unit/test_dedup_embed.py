@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from engine.contract.curation import Semantic
 from engine.curation import embedder as curation
 from engine.dedup import embedder
 from engine.dedup.vectors import matrix
 from engine.rows import CANDIDATE
+from jobs.commands import dedup
 
 
 class Letters:
@@ -64,3 +66,7 @@ def test_curation_embeds_answers_and_rationales_apart_and_none_that_is_missing()
     assert op.model.seen[2:] == ["bb", '{"n": 1}', "b"]
     assert found["rationale_embedding"].is_valid().to_pylist() == [True, False]
     assert found["rationale_embedding"][0].as_py() == pytest.approx([0, 1], abs=1e-3)
+
+
+def test_the_command_has_the_default_model_of_a_contract():
+    assert Semantic().model == dedup.MODEL

@@ -198,11 +198,3 @@ def test_words_and_normal_fold_case_and_white_space():
     assert words(HINDI) == HINDI.split()
     assert normalize("  Hello\n\tWorld ") == normalize("hello world")
     assert normalize("hello, world") != normalize("hello world")
-
-
-def test_kernel_works_where_no_folder_can_keep_its_machine_code():
-    from engine.dedup.kernel import compiled
-
-    nowhere = {}
-    exec("def twice(number): return 2 * number", nowhere)  # of no file, so numba finds no place for a cache
-    assert compiled(nowhere["twice"])(4) == 8

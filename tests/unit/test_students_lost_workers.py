@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import ray.exceptions
-from ray.train import Checkpoint, WorkerGroupError
+from ray.train import Checkpoint, ControllerError, WorkerGroupError
 
 from engine.contract.profile import Pool
 from engine.students.training import launch
 from engine.students.training.launch import CheckpointLocation, Planned
 
 LOST = WorkerGroupError("lost", {0: ray.exceptions.ActorUnavailableError("its node died", b"a" * 16)})
+LOST_AT_START = ControllerError(ray.exceptions.ActorUnavailableError("its node died", b"b" * 16))
 FAULT = WorkerGroupError("fault", {0: ValueError("a fault of the loop")})
 
 
@@ -56,3 +57,18 @@ def test_a_training_that_gets_no_further_ends(train: Any) -> None:
 def test_a_fault_of_the_loop_ends_it(train: Any) -> None:
     with pytest.raises(WorkerGroupError, match="fault"):
         train((5, LOST), (9, FAULT), (100, None))
+
+
+def test_a_training_whose_workers_were_lost_while_they_started_is_begun_again(train: Any) -> None:
+    assert train((5, LOST), (5, LOST_AT_START), (40, LOST_AT_START), (40, LOST_AT_START), (100, None)) == 0
+    with pytest.raises(ControllerError, match="its node died"):
+        train((5, LOST), (5, LOST_AT_START), (5, LOST_AT_START), (100, None))
+
+
+def test_a_training_that_lost_what_leads_it_is_begun_again(train: Any) -> None:
+    assert train((5, LOST), (5, ray.exceptions.ActorDiedError()), (100, None)) == 0
+
+
+def test_a_fault_while_workers_start_ends_it(train: Any) -> None:
+    with pytest.raises(ControllerError, match="a fault"):
+        train((5, LOST), (9, ControllerError(ValueError("a fault"))), (100, None))

@@ -15,6 +15,7 @@ from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 from ray.train import (
     Checkpoint,
     CheckpointConfig,
+    ControllerError,
     FailureConfig,
     RunConfig,
     ScalingConfig,
@@ -166,18 +167,26 @@ def _begin(plan: Planned, pool: Pool) -> Future[Checkpoint]:
 
 def _fit(plan: Planned, pool: Pool) -> Checkpoint:
     """Train to the end. That workers are lost with their nodes ends it only if it gets no further in between."""
-    file, reached = ProgressFile(plan.location.storage, plan.location.name), -1
+    file, reached, stuck = ProgressFile(plan.location.storage, plan.location.name), -1, 0
     while True:
         try:
             return _attempt(plan, pool)
-        except WorkerGroupError as error:
+        except (TrainingFailedError, ray.exceptions.RayActorError) as error:
             snapshot = file.read()
             step = snapshot.step if snapshot else -1
-            is_loss = all(isinstance(cause, ray.exceptions.RayActorError) for cause in error.worker_failures.values())
-            if step <= reached or not is_loss:
+            # Ray Train has tried a lost group again by itself, but not one that was lost while it started.
+            stuck = 0 if step > reached else stuck + (RETRIES if isinstance(error, WorkerGroupError) else 1)
+            if stuck >= RETRIES or not _is_loss(error):
                 raise
             reached = step
             log.warning("student %s: workers were lost at step %d, it goes on from its last checkpoint", plan.spec.title, step)
+
+
+def _is_loss(error: Exception) -> bool:
+    """Return whether a training failed because actors were lost, its workers or what leads them, not by a fault."""
+    if isinstance(error, WorkerGroupError):
+        return all(map(_is_loss, error.worker_failures.values()))
+    return isinstance(error.controller_failure if isinstance(error, ControllerError) else error, ray.exceptions.RayActorError)
 
 
 def _attempt(plan: Planned, pool: Pool) -> Checkpoint:

@@ -1,0 +1,50 @@
+"""How duplicates are searched, and references to what is computed: shared by `flow` and `in_memory`."""
+
+from typing import NamedTuple
+
+from engine.contract.prompts import Copies
+from engine.dedup.minhash import bands
+from engine.dedup.representatives import Order
+from engine.dedup.signature import Matcher
+from engine.distributed.rows import Ref
+
+KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
+NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
+WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
+EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
+
+
+class Plan(NamedTuple):
+    """How duplicates are searched. The numbers change what a task holds, never the result."""
+
+    matcher: Matcher  # None: only equal texts
+    order: Order  # of the documents of a component, the one to keep first; no two are equal
+    key_parts: int
+    node_parts: int
+    edges_in_one_task: int
+
+
+class Signatures(NamedTuple):
+    """References to the signatures, block by block."""
+
+    rows: list[Ref]  # `id` and the columns of the order
+    text_keys: list[Ref]  # of every row
+    signatures: list[Ref]
+    nodes: list[Ref]  # text keys of the rows that have an n-gram
+    band_keys: list[list[Ref]]  # block -> task
+
+
+class DuplicateRefs(NamedTuple):
+    """References to the result, one of each kind for each part of the components."""
+
+    positions: list[Ref]  # representatives.Duplicates.positions
+    duplicates: list[Ref]  # representatives.Duplicates.table, in the order of the parts
+
+
+def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None, at_once: int = 1) -> Plan:
+    """Return the plan for about `rows` documents: at least as many tasks as run `at_once`, if they are worth it; or `parts`."""
+    count = bands(matcher).bands if isinstance(matcher, Copies) else 1
+    fewest = min(at_once, 1 + rows // WORTH_A_TASK)
+    key_parts = min(parts, count) if parts else max(min(fewest, count), 1 + rows * count // KEYS_PER_TASK)
+    key_parts = key_parts if key_parts <= count else -(-key_parts // count) * count
+    return Plan(matcher, order, key_parts, parts or max(fewest, 1 + rows // NODES_PER_TASK), EDGES_IN_ONE_TASK)

@@ -8,7 +8,7 @@ from engine.contract.profile import Profile
 from engine.records.scale import Figure, Line, ScaleModel
 from engine.report.labels import brief
 from jobs.commands import dedup_count
-from jobs.commands.scale_fit import value, work_of
+from jobs.commands.scale_fit import BLOCK, value, work_of
 from jobs.commands.scale_nodes import Need, object_store, size
 
 HOUR = 3600
@@ -106,7 +106,8 @@ class Costs:
         found = []
         for stage in self.stages:
             found.append(Need(stage, "driver", self._sum_of_head(stage)))
-            found.append(Need(stage, "one task", self._of(stage, "task_bytes")))
+            if "task_bytes" in self.stages[stage].lines:
+                found.append(Need(stage, "one task", self._of(stage, "task_bytes")))
         return found
 
     def _sum_of_head(self, stage: str) -> Callable[[float], float]:
@@ -119,7 +120,7 @@ class Costs:
     def _line(self, stage: str, quantity: str, prompts: int) -> Figure:
         line = self.stages[stage].lines.get(quantity)
         if line is None:
-            return Figure(value=None, basis=NOT_MEASURED)
+            return Figure(value=None, basis=_missing(stage, quantity))
         basis = _basis(line, "B" if quantity.endswith("_bytes") else "")
         if quantity in SIZED:
             basis += f", times {self.shape.width:.2g} for the length of the pilot's texts"
@@ -137,6 +138,12 @@ class Costs:
             return Figure(value=None, basis="not known: the profile declares no nodes, so the size of the object store is not")
         basis = f"at most: what is shuffled and exceeds the object stores of all nodes, {size(store)}"
         return Figure(value=max(0.0, shuffled - store), basis=basis)
+
+
+def _missing(stage: str, quantity: str) -> str:
+    if quantity == "task_bytes" and stage in BLOCK:
+        return f"not measured above one block: both of the largest sizes need {2 * BLOCK[stage]:,} rows or more"
+    return NOT_MEASURED
 
 
 def _basis(line: Line, unit: str) -> str:

@@ -2,7 +2,8 @@
 
 Counts and bytes are fitted to all sizes by least squares of the relative error, no coefficient below zero. Memory is the line
 through the two largest sizes, as below them blocks are still growing, but for what sees one block in any case. What grows less
-than NOISE between these is taken as constant, and `Line.unseen` is the growth that would have looked the same.
+than NOISE between these is taken as constant, and `Line.unseen` is the growth that would have looked the same. A task of a stage
+that was not measured in two blocks has no line: the growth of its one block says nothing of a larger run.
 """
 
 import math
@@ -12,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from engine.contract.profile import Pool
+from engine.curation.flow import PROMPTS_PER_PARTITION
 from engine.records.scale import Line, StageModel, StageUse
 
 SUMS = ("cpu_seconds", "shuffled_bytes", "spilled_bytes", "storage_bytes", "objects", "references", "files", "list_calls")
@@ -26,6 +28,8 @@ OF_CANDIDATES = {
 """What the quantities of `candidates` are made of, whose blocks and batches are the profile's; all others are lines of rows."""
 OF_A_BLOCK = {("candidates", "task_bytes")}
 """Memory that is bounded by construction: a task of `candidates` sees one block, at most `profile.BLOCK_ROWS` answers."""
+BLOCK = {"prompts": 32_000, "dataset": PROMPTS_PER_PARTITION}
+"""Rows of a block of the benchmark: of 8 MiB of its prompts, and of a partition. One block holds all rows below twice as many."""
 NOISE = 8 * 2**20  # bytes that the peak of a process differs by between two runs of the same size
 SAME, WITH_ROWS = 0.1, (0.85, 1.15)  # exponents of growth: below and within these
 
@@ -77,8 +81,14 @@ def fit(uses: Sequence[StageUse]) -> StageModel:
     for quantity in FITTED:
         known = [use for use in ordered if getattr(use, quantity) is not None]
         if len({use.rows for use in known}) >= 2:
-            lines[quantity] = _memory(known, quantity) if quantity in MEMORY else _sum(known, quantity)
+            if quantity != "task_bytes" or is_cut(known[-2].stage, known[-2].rows):
+                lines[quantity] = _memory(known, quantity) if quantity in MEMORY else _sum(known, quantity)
     return StageModel(stage=ordered[0].stage, lines=lines)
+
+
+def is_cut(stage: str, rows: int) -> bool:
+    """Return whether the benchmark of `rows` cuts the rows of `stage` into two blocks or more, or a task sees one in any case."""
+    return stage not in BLOCK or rows >= 2 * BLOCK[stage]
 
 
 def value(line: Line, work: Work) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from engine.contract.prompts import Copies
 from engine.dedup import flow
 from engine.dedup.minhash import bands
+from engine.dedup.plan import plan
 
 COUNTED = 60_000_000  # rows up to which the flow is started; beyond, blocks times parts, so the square of rows, decides
 
@@ -35,7 +36,7 @@ class CountingExecutor:
 def references(rows: float, copies: Copies | None, *, rows_per_block: int) -> float:
     """Return the references that a search among `rows` texts in blocks of `rows_per_block` makes; all live until it ends.
 
-    `copies` is None for equal ids or texts only.
+    `copies` is None for equal ids, whose keys are of one part (`engine.prompts.flow.find_copies`).
     """
     if rows <= COUNTED:
         return float(_count(int(rows), copies, rows_per_block))
@@ -45,9 +46,8 @@ def references(rows: float, copies: Copies | None, *, rows_per_block: int) -> fl
 def inlined_bytes(rows: float, copies: Copies, *, rows_per_block: int) -> float:
     """Return the bytes of band keys that lie in the driver's own memory: Ray returns objects below INLINED to the caller with the
     task's reply, up to INLINED_OF_TASK for a task. The more rows, the more and smaller are the pieces of a block."""
-    plan = flow.plan(int(rows), copies, [])
     of_block = rows_per_block * bands(copies).bands * KEY_BYTES
-    if of_block / plan.key_parts >= INLINED:
+    if of_block / plan(int(rows), copies, []).key_parts >= INLINED:
         return 0.0
     return float(max(1, rows // rows_per_block) * min(INLINED_OF_TASK, of_block))
 
@@ -62,10 +62,11 @@ def _square(section: str | None, rows_per_block: int) -> np.ndarray:
 
 def _count(rows: int, copies: Copies | None, rows_per_block: int) -> int:
     executor = CountingExecutor()
-    plan = flow.plan(rows, copies, [])
+    found = plan(rows, copies, [])
+    found = found if copies else found._replace(key_parts=1)
     blocks = [None] * max(1, rows // rows_per_block)
-    signatures = flow.compute_signatures(blocks, plan, executor, compute=_nothing)
-    flow.find_duplicates(signatures, plan, executor)
+    signatures = flow.compute_signatures(blocks, found, executor, compute=_nothing)
+    flow.find_duplicates(signatures, found, executor)
     return executor.references
 
 

@@ -1,8 +1,9 @@
 """`rayleigh plan --rows N`: what a run of N prompts takes on the cluster of a profile, stage by stage.
 
 Tokens come from the pilot of `rayleigh plan`; CPU, bytes, files and memory from lines that `rayleigh bench scale` has measured;
-engine hours from the pilot, if it ran on GPUs as the profile has them, or from a speed that the caller gives. Every number names
-its basis; what is not known is null, and in no sum. `--json` prints a `ScalePlan` (engine/records/scale.py).
+engine hours from a speed that the caller gives: a pilot of a few prompts does not fill an engine, and its record does not say on
+which GPU it ran. Every number names its basis; what is not known is null, and in no sum. `--json` prints a `ScalePlan`
+(engine/records/scale.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +14,12 @@ from engine.contract.contract import Contract
 from engine.contract.profile import Pool, Profile, load_profile
 from engine.errors import InputError
 from engine.readers.columns import did_you_mean
-from engine.records.candidates import CandidatesMetrics
 from engine.records.scale import Figure, ScalePlan, StageCost
-from engine.storage.artifact import Artifact
 from jobs import places, workspace
 from jobs.commands import estimate, plan
 from jobs.commands.estimate import Extrapolation, Pilot
 from jobs.commands.scale_cost import HOUR, Costs, Shape
-from jobs.commands.scale_files import load_model
+from jobs.commands.scale_files import load_model, rows_per_block
 from jobs.commands.scale_nodes import cores_of_machine, machine_share, misfits
 from jobs.pipeline import pipeline
 from jobs.workspace import Workspace
@@ -54,8 +53,6 @@ class Engine(NamedTuple):
     name: str
     pool: Pool
     tokens: float
-    seconds: float | None
-    """Of one actor, as the pilot measured it; None: not known, or measured on another machine."""
 
 
 def plan_scale(path: str, run: str | None, order: ScaleOrder, *, profile: str, changes: Sequence[str]) -> ScalePlan:
@@ -74,10 +71,9 @@ def plan_scale(path: str, run: str | None, order: ScaleOrder, *, profile: str, c
     pilot = plan.read_pilot(work, drawn, represents=order.rows)
     answers = float(pilot.sums["answers"].sum())
     width = float(pilot.sums["size"].sum()) / max(answers, 1.0) / model.model.text_length
-    costs = Costs(model.model, work.contract, target, Shape(answers / pilot.drawn, width))
-    is_same = _ran_as(work, target)
+    costs = Costs(model.model, work.contract, target, Shape(answers / pilot.drawn, width, rows_per_block(work)))
     planner = Planner(work.contract, target, order, Extrapolation(pilot, times=2, level=0.95, seed=0), costs)
-    stages = tuple(planner.stage(name, _spending(drawn, is_same), whole=work) for name in _jobs(work.contract))
+    stages = tuple(planner.stage(name, whole=work) for name in _jobs(work.contract))
     needs, notes = costs.needs(), []
     if not target.nodes:
         notes.append(f"The profile {target.name} declares no nodes, so no memory is held against it.")
@@ -108,9 +104,9 @@ class Planner:
         """The pilot, as if it had been drawn from all prompts of the plan."""
         return self.estimates.pilot
 
-    def stage(self, name: str, seconds: Mapping[str, float], *, whole: Workspace) -> StageCost:
-        """Return the cost of the job `name`; `seconds` are those of each teacher's engines in the pilot."""
-        rows, engines, remote, basis = self._work(name, seconds, whole)
+    def stage(self, name: str, *, whole: Workspace) -> StageCost:
+        """Return the cost of the job `name`."""
+        rows, engines, remote, basis = self._work(name, whole)
         measured = self.costs.figures(name, self.order.rows) if name in self.costs.stages else {}
         figures = {each: measured.get(each, UNMEASURED) for each in FIGURES}
         tokens = sum(engine.tokens for engine in engines) + sum(remote.values())
@@ -119,13 +115,13 @@ class Planner:
         figures["money"] = self._money(engines, remote, figures["cpu_hours"].value)
         return StageCost(name=name, rows=rows, figures=figures)
 
-    def _work(self, name: str, seconds: Mapping[str, float], whole: Workspace) -> tuple[float | None, list[Engine], dict, str]:
+    def _work(self, name: str, whole: Workspace) -> tuple[float | None, list[Engine], dict, str]:
         """Return rows, engines of ours, remote teacher or judge -> tokens, and what the tokens rest on."""
         pilot, rows = self.pilot, self.order.rows
         if name == "prompts":
             return rows, [], {}, "no model is asked" if not self.contract.prompts.synthesize else "those of synthesis are not known"
         if name == "candidates":
-            engines, remote = self._asked(seconds)
+            engines, remote = self._asked()
             basis = f"the pilot's, in proportion to prompts: teachers and judges; {pilot.drawn} prompts were drawn"
             return self.costs.rows_of(name, rows), engines, remote, basis
         if name == "dataset":
@@ -139,10 +135,10 @@ class Planner:
         if name == CAPTURE and self.contract.capture:
             read = estimate.capture(self.contract.capture, self.estimates)
             tokens = read.tokens_in.value if read.tokens_in else 0.0
-            return learnable, [Engine(CAPTURE, self.profile.teacher, tokens, None)], {}, read.basis
+            return learnable, [Engine(CAPTURE, self.profile.teacher, tokens)], {}, read.basis
         return learnable, [], {}, "no model is asked"
 
-    def _asked(self, seconds: Mapping[str, float]) -> tuple[list[Engine], dict[str, float]]:
+    def _asked(self) -> tuple[list[Engine], dict[str, float]]:
         """Return the engines of ours that answer and judge, and the tokens of those behind endpoints."""
         engines, remote = [], {}
         for consumer in _in_candidates(self.contract):
@@ -152,8 +148,7 @@ class Planner:
             elif tokens:
                 is_teacher = consumer.kind == "teacher"
                 pool = self.profile.teacher_of(consumer.payee) if is_teacher else self.profile.judge
-                took = seconds[consumer.payee] * self.pilot.times if is_teacher and consumer.payee in seconds else None
-                engines.append(Engine(consumer.payee, pool, tokens, took))
+                engines.append(Engine(consumer.payee, pool, tokens))
         return engines, remote
 
     def _tokens(self, consumer: Consumer) -> float:
@@ -168,13 +163,11 @@ class Planner:
         read = float((sums["learnable"] * (sums["exam_in"] + sums["exam_out"])).sum()) / max(1, len(self.pilot.tokens))
         tokens = read * self.pilot.times * student.epochs
         basis = f"at most: every prompt with an answer in a pool that is learnt from, once an epoch, {student.epochs} epochs"
-        return learnable, [Engine(name, self.profile.trainer_of(name), tokens, None)], {}, basis
+        return learnable, [Engine(name, self.profile.trainer_of(name), tokens)], {}, basis
 
     def _hours(self, engine: Engine) -> float | None:
-        """Return the hours of one actor."""
-        if engine.name in self.order.speeds:
-            return engine.tokens / self.order.speeds[engine.name] / HOUR
-        return None if engine.seconds is None else engine.seconds / HOUR
+        """Return the hours of one actor; None without a speed."""
+        return engine.tokens / self.order.speeds[engine.name] / HOUR if engine.name in self.order.speeds else None
 
     def _gpu_hours(self, engines: Sequence[Engine]) -> Figure:
         on_gpus = [engine for engine in engines if engine.pool.gpus]
@@ -183,22 +176,21 @@ class Planner:
         hours = {engine.name: self._hours(engine) for engine in on_gpus}
         if missing := [name for name, found in hours.items() if found is None]:
             names = ", ".join(missing)
-            return Figure(value=None, basis=f"not known: how fast {names} is on such a GPU; give --speed {missing[0]}=TOKENS")
+            return Figure(value=None, basis=f"not measured: how fast {names} is on such a GPU; give --speed {missing[0]}=TOKENS")
         value = sum((hours[engine.name] or 0.0) * engine.pool.gpus * engine.pool.pipeline for engine in on_gpus)
-        given = ", ".join(f"{name} {self.order.speeds[name]:g}" for name in hours if name in self.order.speeds)
-        basis = (
-            f"tokens divided by the speed that was given, in tokens a second: {given}" if given else "the pilot's engine seconds"
-        )
-        return Figure(value=value, basis=basis)
+        given = ", ".join(f"{name} {self.order.speeds[name]:g}" for name in hours)
+        return Figure(value=value, basis=f"tokens divided by the speed that was given, in tokens a second: {given}")
 
     def _money(self, engines: Sequence[Engine], remote: Mapping[str, float], cpu_hours: float | None) -> Figure:
         """Return the price of tokens, and of machines for the hours of engines and CPUs."""
         price, hours = self.contract.budget.price, {engine.name: self._hours(engine) for engine in engines}
         missing = [name for name, found in hours.items() if found is None]
         parts = [f"tokens of {', '.join(remote)}"] if remote else []
-        if missing or (cpu_hours is None and not engines):
-            names = f"the hours of {', '.join(missing)} are not" if missing else "no hours of this stage are"
-            return Figure(value=None, basis=f"not known: {names}")
+        if missing:
+            names = ", ".join(missing)
+            return Figure(value=None, basis=f"not measured: the hours of {names}; give --speed {missing[0]}=TOKENS")
+        if cpu_hours is None and not engines:
+            return Figure(value=None, basis="not measured: the hours of this stage")
         machines = sum((hours[engine.name] or 0.0) * machine_share(self.profile, engine.pool) for engine in engines)
         machines += (cpu_hours or 0.0) / (cores_of_machine(self.profile) or self.costs.model.cores)
         parts.append(f"{machines:.3g} machine hours at {price.per_machine_hour:g}: shares of nodes for engines and CPUs")
@@ -226,21 +218,6 @@ def _in_candidates(contract: Contract) -> list[Consumer]:
 
 def _jobs(contract: Contract) -> list[str]:
     return [job.name for job in pipeline(contract)]
-
-
-def _spending(drawn: Artifact, is_same: bool) -> dict[str, float]:
-    """Return teacher -> seconds of its engines in the pilot; none if it ran on other machines."""
-    teachers = drawn.metrics(CandidatesMetrics).teachers if is_same else {}
-    return {name: spent.machine_seconds for name, spent in teachers.items() if spent.machine_seconds}
-
-
-def _ran_as(work: Workspace, target: Profile) -> bool:
-    """Return whether the run folder's last command ran on a profile whose teachers are as those of `target`."""
-    if not work.folder.exists(workspace.RUN):
-        return False
-    ran = Profile.model_validate(workspace.read_run(work.folder).profile)
-    keys = ("gpus", "accelerator", "pipeline")
-    return all(getattr(ran.teacher, key) == getattr(target.teacher, key) for key in keys)
 
 
 def _require_known(speeds: Mapping[str, float], contract: Contract) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from engine.contract.contract import Contract
 from engine.contract.profile import Profile
+from engine.curation.flow import PROMPTS_PER_PARTITION
 from engine.records.scale import Figure, Line, ScaleModel
 from engine.report.labels import brief
 from jobs.commands import dedup_count
@@ -12,7 +13,6 @@ from jobs.commands.scale_fit import BLOCK, value, work_of
 from jobs.commands.scale_nodes import Need, object_store, size
 
 HOUR = 3600
-BLOCK_OF = {"prompts": 25_000, "dataset": 100_000}  # rows of a block in which copies are searched
 SIZED = ("shuffled_bytes", "storage_bytes")  # in proportion to the length of the texts
 FROM_LINES = ("shuffled_bytes", "storage_bytes", "files", "list_calls", "head_bytes", "task_bytes")
 
@@ -27,6 +27,8 @@ class Shape(NamedTuple):
     """Answers to a prompt."""
     width: float
     """Characters of prompt and answer, divided by those of the benchmark."""
+    rows_per_block: float
+    """Prompts of a block in which their copies are searched, see `scale_files.rows_per_block`."""
 
 
 class Costs:
@@ -35,6 +37,7 @@ class Costs:
     def __init__(self, model: ScaleModel, contract: Contract, profile: Profile, shape: Shape) -> None:
         self.model, self.contract, self.profile, self.shape = model, contract, profile, shape
         self.stages = {stage.stage: stage for stage in model.stages}
+        self.block_of = {"prompts": int(shape.rows_per_block), "dataset": PROMPTS_PER_PARTITION}  # rows, where copies are searched
 
     def rows_of(self, stage: str, prompts: float) -> float:
         """Return the rows that a stage reads: prompts, or answers."""
@@ -51,20 +54,21 @@ class Costs:
         return found * self.shape.width if quantity in SIZED else found
 
     def references(self, stage: str, prompts: float) -> float:
-        """Return the references that the driver holds for the search for copies, which the measured sizes are too small to show."""
+        """Return the references that the driver holds at most for the search for copies, which the measured sizes are too small to
+        show. Those of a search for equal ids are released before the next begins."""
         if stage == "candidates":
             return 0.0
         copies = self.contract.prompts.copies if stage == "prompts" else self.contract.curation.minhash
-        rows, block = self.rows_of(stage, prompts), BLOCK_OF[stage]
+        rows, block = self.rows_of(stage, prompts), self.block_of[stage]
         found = dedup_count.references(rows, copies, rows_per_block=block)
-        return found + dedup_count.references(rows, None, rows_per_block=block) if stage == "prompts" else found
+        return max(found, dedup_count.references(rows, None, rows_per_block=block)) if stage == "prompts" else found
 
     def inlined(self, stage: str, prompts: float) -> float:
         """Return the bytes of small pieces of that search that Ray keeps in the driver's own memory."""
         copies = {"prompts": self.contract.prompts.copies, "dataset": self.contract.curation.minhash}.get(stage)
         if copies is None:
             return 0.0
-        return dedup_count.inlined_bytes(self.rows_of(stage, prompts), copies, rows_per_block=BLOCK_OF[stage])
+        return dedup_count.inlined_bytes(self.rows_of(stage, prompts), copies, rows_per_block=self.block_of[stage])
 
     def driver(self, stage: str, prompts: float) -> float:
         """Return the memory of the driver."""
@@ -82,21 +86,20 @@ class Costs:
         )
         found["objects"] = Figure(
             value=max(references, self.at(stage, "objects", prompts) or 0.0),
-            basis=self._counted(stage) if stage in BLOCK_OF else _basis(lines["objects"], ""),
+            basis=self._counted(stage) if stage in self.block_of else _basis(lines["objects"], ""),
         )
         found["driver_bytes"] = Figure(value=self.driver(stage, prompts), basis=self._basis_of_driver(stage, prompts))
         found["spilled_bytes"] = self._spilled(found["shuffled_bytes"].value)
         return found
 
     def _counted(self, stage: str) -> str:
-        return (
-            f"references of the search for copies, counted in its flow for blocks of {BLOCK_OF[stage]:,} rows, or the measured line"
-        )
+        block, where = self.block_of[stage], " as the contract's source files give" if stage == "prompts" else ""
+        return f"references of the search for copies, counted in its flow for blocks of {block:,} rows{where}, or the measured line"
 
     def _basis_of_driver(self, stage: str, prompts: int) -> str:
         line = self.stages[stage].lines["driver_bytes"]
         parts = [_basis(line, "B")]
-        if stage in BLOCK_OF:
+        if stage in self.block_of:
             parts.append(f"{self.model.reference_bytes:.0f} B for each of the objects")
             parts.append(f"{size(self.inlined(stage, prompts))} of pieces below 100 KB, which Ray keeps in the driver")
         return f"{', and '.join(parts)}{self._unseen(line, stage, prompts)}"

@@ -6,9 +6,13 @@ from typing import NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from engine.errors import InputError
+from engine.prompts.files import source_files
+from engine.prompts.flow import BYTES_PER_TASK
 from engine.records.base import Record
 from engine.records.scale import ScaleModel
+from jobs import workspace
 from jobs.places import PROFILES
+from jobs.workspace import Workspace
 
 SHIPPED = PROFILES.parent / "scale.json"
 R = TypeVar("R", bound=Record)
@@ -29,6 +33,19 @@ def load_model(path: str | None) -> NamedModel:
     """
     model = read_record(path or str(SHIPPED), ScaleModel, "coefficients")
     return NamedModel(path or "cluster/scale.json", model)
+
+
+def rows_per_block(work: Workspace) -> float:
+    """Return the prompts of a block in which `work` searches copies, in any number of source files as large as the contract's.
+
+    A block is a file, or BYTES_PER_TASK of smaller ones (`engine.prompts.flow`). The prompts of `work` are finished.
+    """
+    section, read = work.contract.prompts, workspace.finished(work.folder, "prompts").record.row_counts.rows_in
+    files = source_files([("train", "", source) for source in section.sources], root=work.root)
+    train = sum(file.bytes for file in files)
+    held = sum(file.bytes for file in source_files([("holdout", "", section.holdout)], root=work.root))
+    bytes_of_row = max(1.0, (train + held) / max(1, read))
+    return max(1.0, max(BYTES_PER_TASK, train / len(files)) / bytes_of_row)
 
 
 def read_record(path: str, kind: type[R], what: str) -> R:

@@ -80,9 +80,8 @@ def fit(uses: Sequence[StageUse]) -> StageModel:
     lines = {}
     for quantity in FITTED:
         known = [use for use in ordered if getattr(use, quantity) is not None]
-        if len({use.rows for use in known}) >= 2:
-            if quantity != "task_bytes" or is_cut(known[-2].stage, known[-2].rows):
-                lines[quantity] = _memory(known, quantity) if quantity in MEMORY else _sum(known, quantity)
+        if len({use.rows for use in known}) >= 2 and (quantity != "task_bytes" or is_cut(known[-2].stage, known[-2].rows)):
+            lines[quantity] = _memory(known, quantity) if quantity in MEMORY else _sum(known, quantity)
     return StageModel(stage=ordered[0].stage, lines=lines)
 
 

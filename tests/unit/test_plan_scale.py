@@ -13,11 +13,12 @@ from engine.contract.profile import load_profile
 from engine.contract.prompts import Copies
 from engine.dedup import flow
 from engine.dedup.signature import SignedBlock
-from engine.records.scale import ScalePlan
+from engine.records.scale import Figure, ScalePlan
 from jobs import places
 from jobs.bench import scale
 from jobs.bench.scale_site import text_length
 from jobs.commands import dedup_count
+from jobs.commands.scale_files import rows_per_block
 from jobs.commands.scale_nodes import largest_size, machine_share, object_store
 
 __all__ = ["toy"]  # a fixture
@@ -95,7 +96,35 @@ def test_gpu_hours_are_unknown_without_a_speed_and_counted_with_one(toy, coeffic
 
 
 def test_on_a_profile_without_gpus_no_gpu_is_counted(toy, coefficients):
-    assert figures(planned(toy, coefficients, profile="laptop"), "candidates")["gpu_hours"] == 0
+    found = figures(planned(toy, coefficients, profile="laptop"), "candidates")
+    assert found["gpu_hours"] == 0 and found["money"] is None  # of the hours of its engines nothing is known either
+
+
+@pytest.mark.parametrize("profile", ["laptop", "gpu-node", "cluster"])
+def test_no_hours_rest_on_the_pilot_wherever_it_ran(toy, coefficients, profile):
+    """Its engines were not full, and its record does not name their GPU."""
+    [stage] = [each for each in planned(toy, coefficients, profile=profile).stages if each.name == "candidates"]
+    assert stage.figures["money"] == Figure(value=None, basis="not measured: the hours of t; give --speed t=TOKENS")
+
+
+def test_the_largest_task_is_unknown_where_one_block_was_measured(toy, tmp_path):
+    path = tmp_path / "small.json"
+    path.write_text(scale.model_of(scale.summarize(every_stage((10_000, 100_000)), 1, 1000.0, None)).model_dump_json())
+    plan = planned(toy, path)
+    [stage] = [each for each in plan.stages if each.name == "dataset"]
+    basis = "not measured above one block: both of the largest sizes need 200,000 rows or more"
+    assert stage.figures["task_bytes"] == Figure(value=None, basis=basis)
+    assert not [misfit for misfit in plan.misfits if misfit.who == "one task"]
+    assert any(line.startswith("dataset: ") and "task_bytes" in line for line in plan.unknown)
+
+
+def test_blocks_of_prompts_are_files_or_eight_mib_of_them(toy, tmp_path):
+    """Eleven prompts were read, of the bytes of both files."""
+    seeds, held = tmp_path / "seeds.jsonl", (tmp_path / "holdout.jsonl").stat().st_size
+    small = (seeds.stat().st_size + held) / 11
+    assert rows_per_block(toy) == pytest.approx(2**23 / small)
+    seeds.write_text('{"input": "two apples"}\n' + '{"input": "%s"}\n' % ("x" * 2**24))
+    assert rows_per_block(toy) == pytest.approx(11 * seeds.stat().st_size / (seeds.stat().st_size + held))
 
 
 def test_a_task_that_no_node_holds_is_said_plainly_with_the_size_that_fits(toy, coefficients):
@@ -152,7 +181,7 @@ def test_references_are_counted_as_the_flow_makes_them(copies):
         SignedBlock(rows.slice(start, 100), keys[start : start + 100], minima[start : start + 100]) for start in range(0, 400, 100)
     ]
     executor = Counting()
-    plan = flow.plan(400, copies, [("id", "ascending")])
+    plan = flow.plan(400, copies, [("id", "ascending")], parts=None if copies else 1)
     flow.find_duplicates(flow.compute_signatures(blocks, plan, executor, compute=itself), plan, executor)
     assert dedup_count.references(400, copies, rows_per_block=100) == executor.references
 
@@ -161,6 +190,14 @@ def test_references_grow_with_the_square_of_rows():
     first, second, third = (dedup_count.references(rows, Copies(), rows_per_block=100_000) for rows in (6e7, 6.3e7, 6e9))
     assert first < second < 1.2 * first  # across the size at which the count ends and the polynomial begins
     assert third / first == pytest.approx(100**2, rel=0.2)
+
+
+def test_equal_ids_are_searched_in_one_part_of_keys():
+    """As the flow of prompts does it: 16 million texts would be in three parts."""
+    blocks, rows = 160, 16_000_000
+    plan = flow.plan(rows, None, [])
+    assert plan.key_parts == 2 and plan.node_parts == 8
+    assert dedup_count.references(rows, None, rows_per_block=100_000) == blocks * 5 + blocks * 8 + 8 * 2
 
 
 def test_pieces_that_become_small_lie_in_the_driver_up_to_ten_mib_a_task():

@@ -2,16 +2,19 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from engine.contract.profile import Profile
 from engine.distributed.session import SYSTEM
+from engine.errors import MachineError
 from engine.records.base import Json
 from jobs.bench.watch import ROOT
 from jobs.terminal.environment import set_environment
 
+ANSWERS = 60  # seconds
 DRIVER = 1  # ray.core.generated.common_pb2.WorkerType
 
 
@@ -33,8 +36,8 @@ class StoreCounters(NamedTuple):
 class Raylets:
     """A running cluster."""
 
-    def __init__(self, cluster: Any) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Any, count: int) -> None:
+        self._cluster, self._count = cluster, count
 
     @property
     def address(self) -> str:
@@ -42,8 +45,21 @@ class Raylets:
         return self._cluster.address
 
     def counters(self) -> StoreCounters:
-        """Return the sums over all raylets."""
-        stats = [reply.store_stats for reply in self._stats()]
+        """Return the sums over all raylets.
+
+        Raises:
+            MachineError: a raylet is gone, or does not answer in ANSWERS seconds; a sum without it would be less than the last.
+        """
+        for _ in range(ANSWERS):
+            stats = [reply.store_stats for reply in self._stats()]
+            if len(stats) == self._count:
+                break
+            time.sleep(1)
+        else:
+            raise MachineError(
+                f"bench scale: {len(stats)} of {self._count} raylets answered within {ANSWERS} s, so their counters are not known. "
+                "Measure this size again, on a machine that does less else."
+            )
         return StoreCounters(
             sum(each.cumulative_created_objects for each in stats),
             sum(each.cumulative_created_bytes - each.restored_bytes_total for each in stats),
@@ -80,7 +96,7 @@ def start_raylets(count: int, profile: Profile) -> Iterator[Raylets]:
     try:
         for _ in range(count - 1):
             cluster.add_node(**node)
-        yield Raylets(cluster)
+        yield Raylets(cluster, count)
     finally:
         cluster.shutdown()
         if known is None:

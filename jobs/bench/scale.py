@@ -1,11 +1,13 @@
 """`rayleigh bench scale`: what the line takes at several sizes, what of it grows with rows, and whether a cost model holds.
 
 Each size has a cluster of its own; prompts, candidates and dataset are commands one after the other, with the model that answers at
-once. `--json` prints a `ScaleBench`; `--out` writes the coefficients that `rayleigh plan --rows` reads.
+once. `--json` prints a `ScaleBench`; `--out` writes the coefficients that `rayleigh plan --rows` reads, and the sizes beside them,
+after each size: what has been measured outlives a size that fails, and goes on with `--with`.
 """
 
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -52,7 +54,12 @@ class Files(NamedTuple):
     against: str | None = None
     """Coefficients that are checked; None: those that are shipped."""
     out: str | None = None
-    """Where the coefficients are written."""
+    """Where the coefficients are written, as soon as there are two sizes; the `ScaleBench` itself lies in `sizes`."""
+
+    @property
+    def sizes(self) -> Path | None:
+        """`NAME.sizes.json` beside `out`."""
+        return Path(self.out).with_suffix(".sizes.json") if self.out else None
 
 
 class QuantityGrowth(Record):
@@ -116,22 +123,25 @@ def run(order: Order, files: Files, *, profile: str) -> ScaleBench:
     """
     earlier = read_record(files.earlier, ScaleBench, "--with") if files.earlier else None
     model = load_model(files.against)
-    sizes = {*order.rows, *(use.rows for use in (earlier.uses if earlier else ()))}
     if files.out:
-        require_sizes(sizes)
-        if not Path(files.out).absolute().parent.is_dir():
-            raise InputError(f"--out: the folder of {files.out} does not exist. Make it, or name another file.")
-    result = bench(order, profile=profile, earlier=earlier, against=model)
-    if files.out:
-        Path(files.out).write_text(model_of(result).model_dump_json(indent=1) + "\n")
+        require_sizes({*order.rows, *(use.rows for use in (earlier.uses if earlier else ()))})
+    results = bench(order, profile=profile, earlier=earlier, against=model)
+    _require_writable(files)
+    result = None
+    for result in results:
+        _save(result, files)
+    assert result is not None, "an order has a size"
     return result
 
 
-def bench(order: Order, *, profile: str, earlier: ScaleBench | None = None, against: NamedModel | None = None) -> ScaleBench:
-    """Measure `order`, and return it with the sizes of an `earlier` call; the model `against`, with its name, is checked by them.
+def bench(
+    order: Order, *, profile: str, earlier: ScaleBench | None = None, against: NamedModel | None = None
+) -> Iterator[ScaleBench]:
+    """Measure `order`, and return after each size what is known, with the sizes of an `earlier` call; the model `against`, with its
+    name, is checked by them.
 
     Raises:
-        InputError: the profile joins a cluster, or moto is missing.
+        InputError: the profile joins a cluster, the earlier sizes are of others, or moto is missing.
     """
     found = load_profile(places.profile_path(profile))
     if found.ray.address != "local":
@@ -139,15 +149,50 @@ def bench(order: Order, *, profile: str, earlier: ScaleBench | None = None, agai
             f"bench scale: profile {found.name}: ray.address is {found.ray.address!r}, expected `local`: this benchmark starts "
             "raylets of its own on this machine, and no cluster is joined."
         )
-    if earlier and earlier.raylets != order.raylets:
-        raise InputError(
-            f"bench scale: the earlier sizes are of {earlier.raylets} raylets, found --raylets {order.raylets}. Give the same."
-        )
-    measured = [use for rows in sorted(set(order.rows)) for use in _measure(rows, order, found)]
-    kept = [use for use in earlier.uses if use.rows not in order.rows] if earlier else []
-    with start_raylets(1, found) as raylets:
+    if earlier:
+        _require_same(earlier, order)
+    return _results(order, found, earlier, against)
+
+
+def _results(order: Order, profile: Profile, earlier: ScaleBench | None, against: NamedModel | None) -> Iterator[ScaleBench]:
+    with start_raylets(1, profile) as raylets:
         of_reference = reference_bytes(raylets.address)
-    return summarize(sorted([*kept, *measured], key=lambda use: use.rows), order.raylets, of_reference, against)
+    uses = [use for use in earlier.uses if use.rows not in order.rows] if earlier else []
+    for rows in sorted(set(order.rows)):
+        uses = sorted([*uses, *_measure(rows, order, profile)], key=lambda use: use.rows)
+        yield summarize(uses, order.raylets, of_reference, against)
+
+
+def _require_same(earlier: ScaleBench, order: Order) -> None:
+    """Raise InputError if the `earlier` sizes were measured by other raylets, another machine or another Rayleigh."""
+    here = {"raylets": order.raylets, "cores": os.cpu_count() or 1, "commit": commit() or ""}
+    for name, mine in here.items():
+        if (found := getattr(earlier, name)) != mine:
+            raise InputError(
+                f"--with: {name} of the earlier sizes: found {found!r}, expected {mine!r}: one line is drawn through all. "
+                "Measure them again, or leave --with out."
+            )
+
+
+def _require_writable(files: Files) -> None:
+    """Raise InputError unless both files can be written; a file that was there stays as it is."""
+    for path in (files.out, files.sizes):
+        try:
+            if path:
+                Path(path).open("a").close()
+        except OSError as error:
+            raise InputError(f"--out: {path} cannot be written: {error.strerror}. Make its folder, or name another file.") from None
+
+
+def _save(result: ScaleBench, files: Files) -> None:
+    """Write the sizes, and the coefficients once there are two; without files the sizes are lines on stderr."""
+    if files.out is None or files.sizes is None:
+        rows = max(use.rows for use in result.uses)
+        print(*(use.model_dump_json() for use in result.uses if use.rows == rows), sep="\n", file=sys.stderr)
+        return
+    files.sizes.write_text(result.model_dump_json(indent=1) + "\n")
+    if len({use.rows for use in result.uses}) > 1:
+        Path(files.out).write_text(model_of(result).model_dump_json(indent=1) + "\n")
 
 
 def model_of(result: ScaleBench) -> ScaleModel:

@@ -1,14 +1,17 @@
 """`rayleigh bench scale` without Ray: lines, growth, the check of the cost model, its files, and the counter of listings."""
 
 import json
+import subprocess
+import types
+from contextlib import nullcontext
 
 import pytest
 from typer.testing import CliRunner
 
 from engine.contract.profile import Pool
-from engine.errors import InputError
+from engine.errors import InputError, MachineError
 from engine.records.scale import Line, ScaleModel, StageUse
-from jobs.bench import scale
+from jobs.bench import raylets, scale
 from jobs.bench.list_calls import ListingCounter
 from jobs.bench.scale_stage import STAGES, kind_of
 from jobs.bench.scale_text import as_text
@@ -17,7 +20,7 @@ from jobs.commands.scale_files import NamedModel, load_model
 from jobs.commands.scale_fit import FITTED, NOISE, Work, fit, growth, value, work_of
 
 MIB = 2**20
-SIZES = (10_000, 100_000, 1_000_000)
+SIZES = (10_000, 200_000, 2_000_000)
 
 
 def use(rows, stage="dataset", **changes):
@@ -72,12 +75,12 @@ def test_blocks_and_batches_are_cut_from_shards():
 
 def test_memory_that_did_not_grow_names_the_growth_that_would_not_have_been_seen():
     driver = fit([use(rows, driver_bytes=260 * MIB + rows) for rows in SIZES]).lines["driver_bytes"]
-    assert driver == Line(fixed=260 * MIB + 1_000_000, unseen=NOISE / 900_000)
+    assert driver == Line(fixed=260 * MIB + SIZES[-1], unseen=NOISE / (SIZES[-1] - SIZES[-2]))
 
 
 def test_memory_is_the_line_through_the_two_largest_sizes():
     """Small sizes have smaller blocks, so that the first step would look as if memory grew."""
-    peaks = {10_000: 200 * MIB, 100_000: 600 * MIB, 1_000_000: 601 * MIB}
+    peaks = {10_000: 200 * MIB, 200_000: 600 * MIB, 1_000_000: 601 * MIB}
     task = fit([use(rows, task_bytes=peak) for rows, peak in peaks.items()]).lines["task_bytes"]
     assert (task.fixed, task.row) == (601 * MIB, 0)
 
@@ -85,6 +88,13 @@ def test_memory_is_the_line_through_the_two_largest_sizes():
 def test_a_task_of_candidates_holds_one_block_at_any_size():
     task = fit([use(rows, "candidates", task_bytes=300 * MIB + 200 * rows) for rows in SIZES]).lines["task_bytes"]
     assert task == Line(fixed=300 * MIB + 200 * SIZES[-1])
+
+
+@pytest.mark.parametrize(("stage", "smaller"), [("prompts", 63_999), ("dataset", 100_000), ("dataset", 199_999)])
+def test_the_growth_of_one_block_is_no_line_of_memory(stage, smaller):
+    lines = fit([use(rows, stage) for rows in (10_000, smaller, 300_000)]).lines
+    assert "task_bytes" not in lines and lines["storage_bytes"].row > 0 and "driver_bytes" in lines
+    assert "task_bytes" in fit([use(rows, stage) for rows in (10_000, 200_000, 300_000)]).lines
 
 
 def test_one_size_is_no_line():
@@ -118,7 +128,7 @@ def test_the_model_of_smaller_sizes_and_the_shipped_one_are_held_against_each_si
     doubled = [each.model_copy(update={"cpu_seconds": 2 * each.cpu_seconds}) for each in uses]
     checks = scale.summarize(doubled, 1, 1600.0, NamedModel("scale.json", shipped)).checks
     smaller = [check for check in checks if check.model == "smaller sizes"]
-    assert {check.rows for check in smaller} == {1_000_000} and all(abs(check.error) < 0.01 for check in smaller)
+    assert {check.rows for check in smaller} == {SIZES[-1]} and all(abs(check.error) < 0.01 for check in smaller)
     held = {(check.stage, check.rows): check.error for check in checks if check.model == "scale.json" and "cpu" in check.quantity}
     assert set(held) == {(stage, rows) for stage in STAGES for rows in SIZES}
     assert set(held.values()) == {-0.5}
@@ -128,7 +138,7 @@ def test_text_shows_growth_and_errors_beyond_the_aim():
     late = [each.model_copy(update={"files": 2 * each.files}) if each.rows == SIZES[-1] else each for each in every_stage()]
     text = as_text(scale.summarize(late, 2, 1600.0, None))
     assert text.startswith("2 raylets")
-    assert "x18.1: faster than rows" in text
+    assert "x19: faster than rows" in text
     lines = [line for line in text.splitlines() if "beyond 20 %" in line]
     assert len(lines) == len(STAGES) and all("files" in line and "-50 %" in line for line in lines)
 
@@ -149,7 +159,75 @@ def test_coefficients_of_one_size_are_refused_before_anything_runs(tmp_path):
 def test_a_file_that_could_not_be_written_is_refused_before_anything_runs(tmp_path):
     words = ["bench", "scale", "--rows", "1000", "--rows", "2000", "--out", str(tmp_path / "none" / "scale.json")]
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 1 and "none/scale.json does not exist" in done.stderr
+    assert done.exit_code == 1 and "none/scale.json cannot be written: No such file or directory" in done.stderr
+
+
+def invoke_measured(tmp_path, monkeypatch, *more, fails=0):
+    """Run the command with made sizes instead of Ray, of which `fails` breaks."""
+    order = []
+
+    def measured(rows, *_):
+        order.append(rows)
+        if rows == fails:
+            raise subprocess.CalledProcessError(1, "run")
+        return [use(rows, stage) for stage in STAGES]
+
+    monkeypatch.setattr(scale, "start_raylets", lambda *_: nullcontext(types.SimpleNamespace(address="here")))
+    monkeypatch.setattr(scale, "reference_bytes", lambda address: order.append(address) or 1600.0)
+    monkeypatch.setattr(scale, "_measure", measured)
+    return CliRunner().invoke(app, ["bench", "scale", *more]), order
+
+
+def test_what_was_measured_before_a_size_failed_is_kept_and_goes_on(tmp_path, monkeypatch):
+    out, sizes = tmp_path / "scale.json", tmp_path / "scale.sizes.json"
+    words = ["--rows", "200000", "--rows", "300000", "--rows", "400000", "--out", str(out)]
+    done, order = invoke_measured(tmp_path, monkeypatch, *words, fails=400_000)
+    assert done.exit_code and order == ["here", 200_000, 300_000, 400_000]
+    assert load_model(str(out)).model.sizes == (200_000, 300_000)
+    done, order = invoke_measured(tmp_path, monkeypatch, "--rows", "400000", "--with", str(sizes), "--out", str(out))
+    assert done.exit_code == 0 and order == ["here", 400_000]
+    assert load_model(str(out)).model.sizes == (200_000, 300_000, 400_000)
+
+
+def test_sizes_without_a_file_are_lines_on_stderr_as_they_are_measured(tmp_path, monkeypatch):
+    done, _ = invoke_measured(tmp_path, monkeypatch, "--rows", "1000", "--rows", "2000", fails=2000)
+    assert [StageUse.model_validate_json(line) for line in done.stderr.splitlines()] == [use(1000, stage) for stage in STAGES]
+
+
+class Node:
+    """Stands for a raylet that does not answer the first `silent` questions."""
+
+    def __init__(self, silent):
+        self.silent = silent
+
+    def ask(self, *_, **__):
+        import grpc
+
+        self.silent -= 1
+        if self.silent >= 0:
+            raise grpc.RpcError
+        stats = {
+            "cumulative_created_objects": 3,
+            "cumulative_created_bytes": 50,
+            "restored_bytes_total": 10,
+            "spilled_bytes_total": 7,
+        }
+        return types.SimpleNamespace(store_stats=types.SimpleNamespace(**stats))
+
+
+@pytest.mark.parametrize(("silent", "count"), [(5, 1), (10**6, 1), (0, 2)])
+def test_counters_are_of_all_raylets_or_none(monkeypatch, silent, count):
+    import ray._private.internal_api
+
+    table = [{"Alive": True, "NodeManagerAddress": "a", "NodeManagerPort": 1}]
+    cluster = types.SimpleNamespace(global_state=types.SimpleNamespace(node_table=lambda: table))
+    monkeypatch.setattr(ray._private.internal_api, "node_stats", Node(silent).ask)
+    monkeypatch.setattr(raylets.time, "sleep", lambda seconds: None)
+    if silent == 5:
+        assert raylets.Raylets(cluster, count).counters() == (3, 40, 7)
+    else:
+        with pytest.raises(MachineError, match=f"of {count} raylets answered"):
+            raylets.Raylets(cluster, count).counters()
 
 
 def test_a_profile_that_joins_a_cluster_is_refused():
@@ -157,17 +235,21 @@ def test_a_profile_that_joins_a_cluster_is_refused():
     assert done.exit_code == 1 and "ray.address is 'auto', expected `local`" in done.stderr
 
 
-def test_sizes_of_another_number_of_raylets_are_not_mixed(tmp_path):
+@pytest.mark.parametrize(("name", "other"), [("raylets", 3), ("cores", 999), ("commit", "an older one")])
+def test_sizes_of_other_raylets_machines_or_commits_are_not_mixed(tmp_path, name, other):
     earlier = tmp_path / "earlier.json"
-    earlier.write_text(scale.summarize(every_stage(), 3, 1600.0, None).model_dump_json())
+    measured = scale.summarize(every_stage(), 1, 1600.0, None).model_copy(update={name: other})
+    earlier.write_text(measured.model_dump_json())
     done = CliRunner().invoke(app, ["bench", "scale", "--rows", "1000", "--with", str(earlier)])
-    assert done.exit_code == 1 and "the earlier sizes are of 3 raylets, found --raylets 1" in done.stderr
+    assert done.exit_code == 1 and f"--with: {name} of the earlier sizes: found {other!r}, expected " in done.stderr
 
 
 def test_shipped_coefficients_know_every_stage():
     found = load_model(None)
     assert [stage.stage for stage in found.model.stages] == list(STAGES) and len(found.model.sizes) >= 2
-    assert all(set(FITTED) == set(stage.lines) for stage in found.model.stages)
+    assert all(set(FITTED) - {"task_bytes"} == set(stage.lines) - {"task_bytes"} for stage in found.model.stages)
+    [task] = [stage.stage for stage in found.model.stages if "task_bytes" not in stage.lines]
+    assert task == "dataset" and found.model.sizes[-2] < 200_000  # one block at the smaller of the two largest sizes
     assert found.model.reference_bytes > 100
 
 

@@ -59,9 +59,9 @@ def number(value: float) -> str:
 
 
 def _total(plan: ScalePlan, name: str) -> str:
-    """Return the sum, which is a lower bound if a figure is unknown, or the largest memory."""
+    """Return the sum, or the largest memory, which is a lower bound if a figure is unknown."""
     text = cell(name, plan.total[name])
-    is_part = any(stage.figures[name].value is None for stage in plan.stages) and not name.startswith(("driver", "head", "task"))
+    is_part = any(stage.figures[name].value is None for stage in plan.stages)
     return f">= {text}" if is_part and text != MISSING else text
 
 

@@ -9,7 +9,7 @@ from engine.curation.flow import PROMPTS_PER_PARTITION
 from engine.records.scale import Figure, Line, ScaleModel
 from engine.report.labels import brief
 from jobs.commands import dedup_count
-from jobs.commands.scale_fit import BLOCK, value, work_of
+from jobs.commands.scale_fit import BLOCK, MEMORY, value, work_of
 from jobs.commands.scale_nodes import Need, object_store, size
 
 HOUR = 3600
@@ -127,6 +127,8 @@ class Costs:
         basis = _basis(line, "B" if quantity.endswith("_bytes") else "")
         if quantity in SIZED:
             basis += f", times {self.shape.width:.2g} for the length of the pilot's texts"
+        elif quantity in MEMORY and line.row:
+            basis += f", the line through {' and '.join(f'{rows:,}' for rows in self.model.sizes[-2:])} rows"
         return Figure(value=self.at(stage, quantity, prompts), basis=basis + self._unseen(line, stage, prompts))
 
     def _unseen(self, line: Line, stage: str, prompts: int) -> str:

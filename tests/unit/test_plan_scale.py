@@ -107,13 +107,15 @@ def test_no_hours_rest_on_the_pilot_wherever_it_ran(toy, coefficients, profile):
     assert stage.figures["money"] == Figure(value=None, basis="not measured: the hours of t; give --speed t=TOKENS")
 
 
-def test_the_largest_task_is_unknown_where_one_block_was_measured(toy, tmp_path):
+def test_the_largest_task_is_unknown_where_one_block_was_measured(toy, tmp_path, coefficients):
     path = tmp_path / "small.json"
     path.write_text(scale.model_of(scale.summarize(every_stage((10_000, 100_000)), 1, 1000.0, None)).model_dump_json())
     plan = planned(toy, path)
     [stage] = [each for each in plan.stages if each.name == "dataset"]
     basis = "not measured above one block: both of the largest sizes need 200,000 rows or more"
     assert stage.figures["task_bytes"] == Figure(value=None, basis=basis)
+    [other] = [each for each in planned(toy, coefficients).stages if each.name == "dataset"]
+    assert other.figures["task_bytes"].basis.endswith("the line through 200,000 and 2,000,000 rows")
     assert not [misfit for misfit in plan.misfits if misfit.who == "one task"]
     assert any(line.startswith("dataset: ") and "task_bytes" in line for line in plan.unknown)
 

@@ -14,12 +14,14 @@ def scale(
         int, typer.Option("--list-rows", min=0, metavar="N", help="Largest size of which listings are counted; 0: none.")
     ] = 100_000,
     earlier: Annotated[
-        str | None, typer.Option("--with", metavar="FILE", help="What --json printed before: its sizes are added.")
+        str | None, typer.Option("--with", metavar="FILE", help="What --json or --out kept before: its sizes are added.")
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="FILE", help="Coefficients to check; default those that are shipped.")
     ] = None,
-    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Where the coefficients are written.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="For the coefficients; what was measured lies beside it.")
+    ] = None,
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:

@@ -50,6 +50,7 @@ class Raylets:
         Raises:
             MachineError: a raylet is gone, or does not answer in ANSWERS seconds; a sum without it would be less than the last.
         """
+        stats = []
         for _ in range(ANSWERS):
             stats = [reply.store_stats for reply in self._stats()]
             if len(stats) == self._count:

@@ -16,6 +16,7 @@ from jobs.commands.cli_export import export
 from jobs.commands.cli_init import init
 from jobs.commands.cli_iterate import iterate
 from jobs.commands.cli_manifests import check_manifests, manifests
+from jobs.commands.cli_plan import plan
 from jobs.commands.cli_review import review
 from jobs.commands.cli_search import search
 from jobs.commands.cli_serve import serve
@@ -69,7 +70,7 @@ app.add_typer(ablation)  # without a name: its command is one of ours
 app.add_typer(tables)
 for command in (
     cascade, check_manifests, compare, dedup, explain, export, init, iterate,
-    manifests, search, serve, sql, submit, view, watch, withdraw,
+    manifests, plan, search, serve, sql, submit, view, watch, withdraw,
 ):  # fmt: skip
     app.command()(command)
 
@@ -116,22 +117,6 @@ def run(contract: Contract, run: Run, profile: Profile = "laptop", changes: Chan
     from jobs.commands import run as command
 
     command.run(contract, run, profile=profile, changes=changes or [], until=until)
-
-
-@app.command()
-def plan(
-    contract: Contract,
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder; default runs/NAME.")] = None,
-    pilot: Annotated[int, typer.Option("--pilot", min=2, metavar="PROMPTS", help="Number of prompts to answer.")] = 20,
-    profile: Profile = "laptop",
-    changes: Changes = None,
-    as_json: Json = False,
-) -> None:
-    """Answer a few prompts of CONTRACT, and estimate the whole run: tokens, time, money, bytes."""
-    from jobs.commands import plan
-
-    result = plan.plan(contract, run, pilot=pilot, profile=profile, changes=changes or [])
-    show(result, plan.as_text(result, contract), as_json)
 
 
 @app.command()

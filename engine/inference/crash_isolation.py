@@ -99,7 +99,7 @@ class CrashIsolator:
         self([key], lambda batch: loaded.append(build()), give_up)
         for name, marker in self._dead().items():
             if marker.keys == [key]:  # it can be loaded: earlier deaths had other causes
-                self.folder.remove(name)
+                self.folder.remove_file(name)
         return loaded[0]
 
     def _ask(self, keys: Sequence[str], ask: Callable[[], None]) -> None:
@@ -110,7 +110,7 @@ class CrashIsolator:
         try:
             ask()
         except RayleighError:
-            self.folder.remove(name)
+            self.folder.remove_file(name)
             raise
         except Exception as error:
             traceback.print_exc()
@@ -120,7 +120,7 @@ class CrashIsolator:
             self.die(DIED)
         finally:
             faulthandler.cancel_dump_traceback_later()
-        self.folder.remove(name)
+        self.folder.remove_file(name)
 
     def _stop_if_repeated(self, error: Exception) -> None:
         """Raise ModelError if enough batches of the model failed as with `error`, and no single request can be the cause."""

@@ -88,7 +88,7 @@ class Ledger:
         if len(self._own) > 1:
             kept = self._write(_first_of_each(pa.concat_tables(self._own.values()).sort_by(self.key), self.key))
             for path in self._own.keys() - {kept}:
-                self.folder.remove(path)
+                self.folder.remove_file(path)
 
     def _write(self, rows: pa.Table) -> str:
         span = pc.min_max(rows[self.partition_key]).as_py()

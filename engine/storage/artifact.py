@@ -106,7 +106,7 @@ class ArtifactWriter:
         files = []
         for path in self.folder.files():
             if path.startswith(in_tables) and path not in listed:
-                self.folder.remove(path)  # written by a task that was retried
+                self.folder.remove_file(path)  # written by a task that was retried
             elif path not in listed:
                 files.append(self.folder.measure(path))
         record = ArtifactRecord(

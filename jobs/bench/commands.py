@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from jobs.bench.cli_scale import scale
 from jobs.terminal.arguments import Json, Profile, show
 
 bench = typer.Typer(no_args_is_help=True, help="Measure the speed of the engine.")
+bench.command()(scale)
 
 
 @bench.command()

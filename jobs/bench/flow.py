@@ -82,7 +82,7 @@ def _measure(rows: int, profile: str) -> FlowSize:
         again = _run(site, rows, profile).model_copy(update={"rows_per_second": None})
         shutil.rmtree(run / "candidates")
         replay = _run(site, rows, profile)
-        ledger, candidates = _files(run / "ledger"), _files(run / "candidates")
+        ledger, candidates = files_in(run / "ledger"), files_in(run / "candidates")
     return FlowSize(rows=rows, run=first, again=again, replay=replay, ledger=ledger, candidates=candidates)
 
 
@@ -131,7 +131,8 @@ def _speed(folder: Path, rows: int) -> int:
     return round((rows - first.rows) / (max(times.values()) - times[first.path]))
 
 
-def _files(folder: Path) -> Files:
+def files_in(folder: Path) -> Files:
+    """Return what lies in `folder`, at any depth; nothing if there is no such folder."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return Files(files=len(paths), bytes=sum(path.stat().st_size for path in paths))
 

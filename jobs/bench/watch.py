@@ -95,19 +95,21 @@ def run_candidates(contract: Path, run: Path, *, profile: str, changes: Sequence
     return rayleigh(words, log=run.with_suffix(".log"), changes=changes)
 
 
-def rayleigh(words: Sequence[str], *, log: Path, changes: Sequence[str] = ()) -> Usage:
+def rayleigh(words: Sequence[str], *, log: Path, changes: Sequence[str] = (), sampler: Sampler | None = None) -> Usage:
     """Run the command `rayleigh` with the arguments `words`, and `changes` as `--set`, and measure it; see `watch`."""
     options = [word for change in changes for word in ("--set", change)]
-    return watch([sys.executable, "-m", "jobs.cli", *words, *options], cwd=ROOT, log=log)
+    return watch([sys.executable, "-m", "jobs.cli", *words, *options], cwd=ROOT, log=log, sampler=sampler)
 
 
-def watch(words: Sequence[str], *, cwd: Path, log: Path) -> Usage:
-    """Run the command `words` to its end and return what it used; no other child of this process may end meanwhile.
+def watch(words: Sequence[str], *, cwd: Path, log: Path, sampler: Sampler | None = None) -> Usage:
+    """Run the command `words` to its end and return what it used; `sampler` may count other processes, too.
+
+    No other child of this process may end meanwhile.
 
     Raises:
         CalledProcessError: it failed; its output is the end of `log`.
     """
-    sampler, before = Sampler(), _cpu_seconds_of_children()
+    sampler, before = sampler or Sampler(), _cpu_seconds_of_children()
     with log.open("ab") as out, subprocess.Popen(words, cwd=cwd, stdout=out, stderr=subprocess.STDOUT) as driver:
         while driver.poll() is None:
             sampler.sample(driver.pid)

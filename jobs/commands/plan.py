@@ -59,12 +59,12 @@ def plan(path: str, run: str | None, *, pilot: int, profile: str, changes: Seque
     """
     work = workspace.create(path, run, profile=profile, changes=changes)
     with workspace.locked(work.folder):
-        drawn = _answer_pilot(work, pilot)
+        drawn = answer_pilot(work, pilot)
     return _report(work, drawn)
 
 
-def _answer_pilot(work: Workspace, rows: int) -> Artifact:
-    """Return the candidates of the pilot, which are finished."""
+def answer_pilot(work: Workspace, rows: int) -> Artifact:
+    """Return the finished candidates of a pilot of `rows` prompts; nothing starts if they are there."""
     from jobs.terminal.session import job_session
 
     console = Console(sys.stderr)  # stdout is for the result of this command
@@ -122,7 +122,7 @@ def at(pieces: Iterable[pa.Table], positions: Sequence[int]) -> pa.Table:
 def _report(work: Workspace, drawn: Artifact) -> PlanReport:
     contract, whole = work.contract, workspace.finished(work.folder, "prompts")
     evaluation = contract.evaluation
-    pilot = _pilot(work, drawn, represents=whole.table("prompts").rows)
+    pilot = read_pilot(work, drawn, represents=whole.table("prompts").rows)
     estimates = Extrapolation(pilot, times=evaluation.bootstrap, level=evaluation.level, seed=evaluation.seed)
     jobs = (
         _measured(whole),
@@ -164,7 +164,12 @@ def _report(work: Workspace, drawn: Artifact) -> PlanReport:
     )
 
 
-def _pilot(work: Workspace, drawn: Artifact, *, represents: int) -> Pilot:
+def read_pilot(work: Workspace, drawn: Artifact, *, represents: int) -> Pilot:
+    """Return the pilot `drawn` of `represents` prompts.
+
+    Raises:
+        ContractError: the budget's cap left one of its prompts unanswered.
+    """
     table = drawn.table("candidates")
     rows = read_table(drawn.folder / "candidates", table, CANDIDATE, READ).to_pylist()
     if any(row["finish_reason"] == "budget_exhausted" for row in rows):

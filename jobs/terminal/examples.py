@@ -9,7 +9,10 @@ EXAMPLES = {
         "rayleigh run tickets.yaml runs/tickets --until candidates",
         "rayleigh run tickets.yaml s3://bucket/tickets --profile gpu-node",
     ),
-    "plan": ("rayleigh plan tickets.yaml runs/tickets --pilot 20",),
+    "plan": (
+        "rayleigh plan tickets.yaml runs/tickets --pilot 20",
+        "rayleigh plan tickets.yaml runs/tickets --rows 1e9 --profile cluster",
+    ),
     "judge": ("rayleigh judge tickets.yaml --gold labelled.jsonl",),
     "status": ("rayleigh status runs/smoke", "rayleigh status runs/smoke --json"),
     "report": ("rayleigh report runs/smoke",),
@@ -47,6 +50,7 @@ EXAMPLES = {
     "manifests": ("rayleigh manifests tickets.yaml --out manifests --storage s3://bucket",),
     "check-manifests": ("rayleigh check-manifests manifests --strict",),
     "bench flow": ("rayleigh bench flow --rows 10000 --rows 100000",),
+    "bench scale": ("rayleigh bench scale --rows 10000 --rows 100000", "rayleigh bench scale --raylets 3 --out scale.json"),
     "bench view": ("rayleigh bench view --rows 1000000 --work runs/bench-view",),
     "doctor": ("rayleigh doctor --profile laptop",),
 }

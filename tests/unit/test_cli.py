@@ -111,13 +111,14 @@ def test_options_are_these_and_no_more():
         "bench overload": ["--deadline", "--json", "--minutes", "--profile", "--queue", "--slow", "--times"],
         "bench recipe": ["--contract", "--json", "--mails", "--profile", "--seeds", "--set", "--student", "--work"],
         "bench registry": ["--json", "--kills", "--peers", "--processes", "--turns"],
+        "bench scale": ["--against", "--json", "--list-rows", "--out", "--profile", "--raylets", "--rows", "--with"],
         "bench semantic": ["--json", "--profile", "--rounds", "--texts"],
         "bench serve": ["--callers", "--json", "--part", "--profile", "--prompts", "--rounds", "--seconds", "--shadow-share"],
         "bench view": ["--json", "--rounds", "--rows", "--work"],
         "bench train": ["--json", "--minutes", "--part", "--profile", "--rounds", "--run", "--steps", "--student"],
         "review export": ["--draw", "--format", "--json", "--pool"],
         "review import": ["--json"],
-        "plan": ["--json", "--pilot", "--profile", "--set"],
+        "plan": ["--coefficients", "--json", "--pilot", "--pilot-profile", "--profile", "--rows", "--set", "--speed"],
     }
 
 

@@ -127,7 +127,7 @@ def test_ledger_killed_while_it_folds_loses_nothing(tmp_path, monkeypatch, step)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(ledgers, "write_shard", dying(ledgers.write_shard))
-        patch.setattr(Folder, "remove", dying(Folder.remove))
+        patch.setattr(Folder, "remove_file", dying(Folder.remove_file))
         find(ledger(folder), [1, 2, 3])
     assert find(ledger(folder), [1, 2, 3]) == ["text 1", "text 2", "text 3"]
     assert len(folder.files()) == 1

@@ -1,0 +1,74 @@
+"""How many references to objects the driver of a deduplication holds: its flow, started on an executor that only counts."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from engine.contract.prompts import Copies
+from engine.dedup import flow
+from engine.dedup.minhash import bands
+from engine.dedup.plan import plan
+
+COUNTED = 60_000_000  # rows up to which the flow is started; beyond, blocks times parts, so the square of rows, decides
+
+KEY_BYTES = 16  # of a band key with its text key
+INLINED, INLINED_OF_TASK = 100 << 10, 10 << 20  # bytes: Ray's max_direct_call_object_size and task_rpc_inlined_bytes_limit
+
+
+class CountingExecutor:
+    """Starts nothing. The sizes of what tasks return are not known: no edge is found, so there is one round."""
+
+    def __init__(self) -> None:
+        self.references = 0
+
+    def start(self, op: Callable[..., Any], *args: Any, returns: int = 1) -> list[int]:
+        """Count the references that the task would return."""
+        self.references += returns
+        return [0] * returns
+
+    def fetch(self, refs: Any) -> Any:
+        """Return zero for each reference."""
+        return [0] * len(refs) if isinstance(refs, list) else 0
+
+
+def references(rows: float, copies: Copies | None, *, rows_per_block: int) -> float:
+    """Return the references that a search among `rows` texts in blocks of `rows_per_block` makes; all live until it ends.
+
+    `copies` is None for equal ids, whose keys are of one part (`engine.prompts.flow.find_copies`).
+    """
+    if rows <= COUNTED:
+        return float(_count(int(rows), copies, rows_per_block))
+    return float(np.polyval(_square(copies.model_dump_json() if copies else None, rows_per_block), rows / COUNTED))
+
+
+def inlined_bytes(rows: float, copies: Copies, *, rows_per_block: int) -> float:
+    """Return the bytes of band keys that lie in the driver's own memory: Ray returns objects below INLINED to the caller with the
+    task's reply, up to INLINED_OF_TASK for a task. The more rows, the more and smaller are the pieces of a block."""
+    of_block = rows_per_block * bands(copies).bands * KEY_BYTES
+    if of_block / plan(int(rows), copies, []).key_parts >= INLINED:
+        return 0.0
+    return float(max(1, rows // rows_per_block) * min(INLINED_OF_TASK, of_block))
+
+
+@cache
+def _square(section: str | None, rows_per_block: int) -> np.ndarray:
+    """Return the polynomial through the counts at three sizes, of rows in COUNTED; `section` is the JSON of `copies`."""
+    copies = Copies.model_validate_json(section) if section else None
+    sizes = [COUNTED // 4, COUNTED // 2, COUNTED]
+    return np.polyfit([size / COUNTED for size in sizes], [_count(size, copies, rows_per_block) for size in sizes], 2)
+
+
+def _count(rows: int, copies: Copies | None, rows_per_block: int) -> int:
+    executor = CountingExecutor()
+    found = plan(rows, copies, [])
+    found = found if copies else found._replace(key_parts=1)
+    blocks = [None] * max(1, rows // rows_per_block)
+    signatures = flow.compute_signatures(blocks, found, executor, compute=_nothing)
+    flow.find_duplicates(signatures, found, executor)
+    return executor.references
+
+
+def _nothing(*args: Any) -> Any:
+    raise AssertionError("nothing is computed where references are counted")

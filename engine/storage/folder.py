@@ -230,7 +230,7 @@ class Folder:
     def remove_file(self, name: str) -> None:
         """Remove the file `name` if it exists: one request to a store, where `remove`, for folders too, lists what is below."""
         with suppress(FileNotFoundError):
-            self.fs.rm_file(self._path_of(name))
+            self.with_retries(name, lambda: self.fs.rm_file(self._path_of(name)))
 
     def rename_to(self, other: "Folder") -> None:
         """Move this folder to `other`: atomically and durably on a local disk, file by file elsewhere."""

@@ -55,7 +55,9 @@ def evaluate(
         found = _side_by_side(engines, shared, len(rows), timed)
         for target, start, engine in zip(wave, starts, engines, strict=True):
             evaluated = next(found)
-            if isinstance(evaluated.error, _Died):
+            for _ in range(RESTARTS):
+                if not isinstance(evaluated.error, _Died):
+                    break
                 found = iter([*found])  # waits for the others: it is timed alone
                 engine, evaluated = _again(engine, start, shared, len(rows), timed)
             if evaluated.error:
@@ -81,12 +83,9 @@ def _again(
     engine: "_Started", start: "Callable[[], _Started]", shared: ObjectRef[list[Row]], rows: int, timed: int
 ) -> "tuple[_Started, Evaluated]":  # fmt: skip
     """Return another engine in place of one that died, and what it answers."""
-    for _ in range(RESTARTS):
-        engine.stop()
-        engine = start()
-        [evaluated] = _side_by_side([engine], shared, rows, timed)
-        if not isinstance(evaluated.error, _Died):
-            break
+    engine.stop()
+    engine = start()
+    [evaluated] = _side_by_side([engine], shared, rows, timed)
     return engine, evaluated
 
 
@@ -101,10 +100,11 @@ def evaluate_alike(
     Raises:
         StoreUnreachable: as `evaluate`.
     """
-    for _ in range(1 + RESTARTS):
-        found = _alike(targets, rows, profile, ledger)
+    found = _alike(targets, rows, profile, ledger)
+    for _ in range(RESTARTS):
         if not any(isinstance(evaluated.error, _Died) for evaluated in found):
             break
+        found = _alike(targets, rows, profile, ledger)
     return found
 
 

@@ -55,6 +55,18 @@ class Batcher(Protocol):
         ...
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A batcher that reads requests ahead."""
+
+    def prepare(self, arrived: Arrived) -> None:
+        """Read a request that `add` gets later: tokens, checks, grammar. Called by another thread, while a step computes.
+
+        What it raises, `add` raises as well: it reads anew.
+        """
+        ...
+
+
 class Answers(Protocol):
     """The part of an engine that a server needs."""
 

@@ -1,8 +1,8 @@
 """What runs in the process of an engine (`engine_process.py`): it computes what comes through a pipe.
 
-The process reads its messages in a thread: when the pipe closes, because the other process has closed it or was killed, it ends at
-once, also in the middle of a load, with all that it has started and its copies of remote folders. It ignores SIGINT and SIGTERM: a
-supervisor sends them to all processes of a server, which drains.
+A thread receives the messages, and reads the requests in them while the engine computes. When the pipe closes, because the other
+process has closed it or was killed, the process ends at once, also in the middle of a load, with all that it has started and its
+copies of remote folders. It ignores SIGINT and SIGTERM: a supervisor sends them to all processes of a server, which drains.
 """
 
 import logging
@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from engine.errors import RayleighError
-from engine.inference.batcher import Answers, Batcher, Done, Grown, batcher_of
+from engine.inference.batcher import Answers, Arrived, Batcher, Done, Grown, Prepares, batcher_of
 from engine.storage.local_copy import keep_copies_in
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,19 @@ log = logging.getLogger(__name__)
 IGNORED = (signal.SIGINT, signal.SIGTERM)
 REST, LONGEST_REST = 5.0, 0.2  # rest before a step while others compute: times the one before, and seconds at most
 
-Inbox = queue.SimpleQueue[tuple[str, Any]]
+
+class Inbox(queue.SimpleQueue[tuple[str, Any]]):
+    """Messages that were read."""
+
+    prepare: Callable[[Arrived], None] | None = None
+    """What the reading thread calls for each request, once the engine is loaded."""
+
+    def take(self, kind: str, value: Any) -> None:
+        """Keep a message; called by the thread that reads."""
+        if kind == "add" and self.prepare:
+            with suppress(Exception):  # `add` reads the request again, and raises where its error is handled
+                self.prepare(value)
+        self.put((kind, value))
 
 
 class Yielding:
@@ -61,7 +73,7 @@ def serve(pipe: Connection, load: Callable[[], Answers], at_once: int, busy: Any
     if busy is not None:
         _yield_cpu()
     keep_copies_in(scratch)
-    inbox: Inbox = queue.SimpleQueue()
+    inbox = Inbox()
     reader = threading.Thread(target=_read, args=(pipe, inbox, scratch), daemon=True)
     reader.start()
     try:
@@ -73,6 +85,7 @@ def serve(pipe: Connection, load: Callable[[], Answers], at_once: int, busy: Any
 def _compute(pipe: Connection, inbox: Inbox, load: Callable[[], Answers], at_once: int, busy: Any | None) -> None:
     try:
         batcher = batcher_of(load(), at_once)
+        inbox.prepare = batcher.prepare if isinstance(batcher, Prepares) else None
         batcher = batcher if busy is None else Yielding(batcher, busy)
     except RayleighError as error:
         pipe.send(("failed", error))
@@ -119,7 +132,7 @@ def _turn(batcher: Batcher, inbox: Inbox, running: set[str], pipe: Connection) -
 def _read(pipe: Connection, inbox: Inbox, scratch: str) -> None:
     with suppress(EOFError, OSError):
         while True:
-            inbox.put(pipe.recv())
+            inbox.take(*pipe.recv())
     for each in psutil.Process().children(recursive=True):  # what lives on without its parent, such as vLLM's engine core
         with suppress(psutil.Error):
             each.kill()

@@ -1,9 +1,10 @@
 """Continuous batching with the vLLM engine of this process: requests join and leave its running batch.
 
-vLLM's own asynchronous engine wants three processes, of which each imports torch; the engine of this process is stepped by hand.
+vLLM's own asynchronous engine wants three processes, of which each imports torch; the engine of this process is stepped by hand. As
+there, a thread may read the next requests (tokens, checks, grammar) while a step computes: `prepare`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.inference.batcher import Arrived, Done, Grown
@@ -15,11 +16,10 @@ if TYPE_CHECKING:
     from engine.inference.vllm_engine import VllmEngine
 
 
-class _Running(NamedTuple):
-    ticket: str
-    name: str
-    """By which vLLM gives it up."""
-    prompt: list[int]
+class _Prepared(NamedTuple):
+    prompt: list[int] | Unanswered
+    join: Callable[[], None] | Unanswered
+    """Puts the request into the running batch; or why it cannot be answered."""
 
 
 class VllmBatcher:
@@ -27,24 +27,20 @@ class VllmBatcher:
 
     def __init__(self, engine: "VllmEngine", at_once: int) -> None:
         self.engine, self.at_once = engine, at_once
-        self.running: dict[str, _Running] = {}  # id of its output -> request
+        self.prepared: dict[str, _Prepared] = {}  # by ticket, which is also the request's id in vLLM
+        self.running: dict[str, list[int]] = {}  # ticket -> prompt
+
+    def prepare(self, arrived: Arrived) -> None:
+        """Read a request that `add` gets next; see `engine.inference.batcher.Prepares`."""
+        self.prepared[arrived.ticket] = self._read(arrived)
 
     def add(self, arrived: Arrived) -> Completion | None:
         """Let a request join the running batch; return its completion at once if it cannot be read."""
-        params = self.engine.params(arrived.request, arrived.sampling)
-        [prompt] = self.engine.tokenize([arrived.request.chat])
-        if isinstance(params, Unanswered) or isinstance(prompt, Unanswered):
-            return completion_of(params if isinstance(params, Unanswered) else prompt, prompt, 0.0)
-        if refused := too_long(prompt, self.engine.model.max_model_len):
-            return completion_of(refused, prompt, 0.0)
-        try:
-            [name] = self.engine.llm.enqueue([{"prompt_token_ids": prompt}], params, use_tqdm=False)
-        except self.engine.refusals as error:
-            return completion_of(Unanswered("error", str(error)), prompt, 0.0)
-        self.running[_output_id(name)] = _Running(arrived.ticket, name, prompt)
-        if arrived.grows:  # `LLM` lets vLLM return nothing before the end
-            state = self.engine.llm.llm_engine.output_processor.request_states[name]
-            state.output_kind = self.engine.vllm.sampling_params.RequestOutputKind.CUMULATIVE
+        prompt, join = self.prepared.pop(arrived.ticket, None) or self._read(arrived)
+        if isinstance(join, Unanswered) or isinstance(prompt, Unanswered):
+            return completion_of(join, prompt, 0.0)
+        join()
+        self.running[arrived.ticket] = prompt
         return None
 
     def step(self) -> Sequence[Done | Grown]:
@@ -56,20 +52,52 @@ class VllmBatcher:
 
     def _told(self, output: Any) -> Done | Grown | None:
         """Return what an output of vLLM says; None if its request was given up."""
+        ticket = output.request_id
+        if ticket not in self.running:
+            return None
         if not output.finished:
-            running = self.running.get(output.request_id)
-            return Grown(running.ticket, output.outputs[0].text) if running else None
-        ended = self.running.pop(output.request_id, None)
-        return Done(ended.ticket, completion_of(output, ended.prompt, 0.0)) if ended else None
+            return Grown(ticket, output.outputs[0].text)
+        return Done(ticket, completion_of(output, self.running.pop(ticket), 0.0))
 
     def abort(self, ticket: str) -> None:
         """Take a request out of the running batch."""
-        for key, each in [*self.running.items()]:
-            if each.ticket == ticket:
-                del self.running[key]
-                self.engine.llm.llm_engine.abort_request([each.name], internal=True)
+        if self.running.pop(ticket, None) is not None:
+            self.engine.llm.llm_engine.abort_request([ticket])
+
+    def _read(self, arrived: Arrived) -> _Prepared:
+        engine = self.engine
+        params = engine.params(arrived.request, arrived.sampling)
+        [prompt] = engine.tokenize([arrived.request.chat])
+        refused = next((each for each in (params, prompt) if isinstance(each, Unanswered)), None)
+        refused = refused or too_long(prompt, engine.model.max_model_len)
+        if refused:
+            return _Prepared(prompt, refused)
+        kinds = engine.vllm.sampling_params.RequestOutputKind
+        params.output_kind = kinds.CUMULATIVE if arrived.grows else kinds.FINAL_ONLY
+        try:
+            return _Prepared(prompt, _read_by_vllm(engine.llm, arrived.ticket, prompt, params))
+        except engine.refusals as error:
+            return _Prepared(prompt, Unanswered("error", str(error)))
 
 
-def _output_id(name: str) -> str:
-    """Return the id with which vLLM returns the output of a request that it calls `name`: without the random end."""
-    return name.rpartition("-")[0] or name
+def _read_by_vllm(llm: Any, name: str, prompt: Any, params: Any) -> Callable[[], None]:
+    """Return what lets a request join.
+
+    `LLM.enqueue` does the same in one call. This is how vLLM's server does it: the request is checked, its grammar compiled and its
+    prompt's blocks hashed in a thread beside the one that computes (`EngineCore.preprocess_add_request`).
+    """
+    engine = llm.llm_engine
+    [rendered] = llm.renderer.render_cmpl([{"prompt_token_ids": prompt}])
+    request = engine.input_processor.process_inputs(name, rendered, params, supported_tasks=engine.get_supported_tasks())
+    engine.input_processor.assign_request_id(request)
+    core = getattr(engine.engine_core, "engine_core", None)  # None: in a process of its own, as on GPUs
+    read = core.preprocess_add_request(request) if core is not None else None
+
+    def join() -> None:
+        engine.output_processor.add_request(request, None, None, 0)
+        if core is not None:
+            core.add_request(*read)
+        else:
+            engine.engine_core.add_request(request)
+
+    return join

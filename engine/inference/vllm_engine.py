@@ -221,6 +221,7 @@ class VllmEngine:
                 seed=request.seed,
                 logprobs=0,
                 skip_special_tokens=not request.keep_special_tokens,
+                skip_clone=True,  # they are of this request alone
                 structured_outputs=structured,
             )
         except self.refusals as error:

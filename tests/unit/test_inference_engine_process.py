@@ -138,6 +138,53 @@ class Steps(Pairs):
         return [Done(each.ticket, Completion("x", "stop", 1, 1, None, 0.0)) for each in done]
 
 
+class Reads(Pairs):
+    """Reads requests ahead; the first step computes until two are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.threads = threading.Semaphore(0), dict[str, int]()
+
+    def prepare(self, arrived: Arrived) -> None:
+        if arrived.request.seed:
+            raise ValueError("it cannot be read")
+        self.threads[arrived.ticket] = threading.get_ident()
+        self.read.release()
+
+    def step(self) -> list[Done]:
+        assert self.read.acquire(timeout=60) and self.read.acquire(timeout=60)
+        text = " ".join(str(self.threads.get(each.ticket) not in (None, threading.get_ident())) for each in self.waiting)
+        done, self.waiting = self.waiting, []
+        return [Done(each.ticket, Completion(text, "stop", 1, 1, None, 0.0)) for each in done]
+
+
+def first_answer(engine: EngineProcess, *requests: Request) -> str:
+    """Send `requests`, a moment apart; return what comes back for the first."""
+    for number, request in enumerate(requests):
+        engine.add(Arrived(str(number), request, Sampling()))
+        time.sleep(0.2)
+    found, end = dict[str, str](), time.monotonic() + 60
+    while "0" not in found and time.monotonic() < end:
+        found |= {told.ticket: told.completion.text for told in engine.step() if isinstance(told, Done)}
+    return found["0"]
+
+
+def test_a_request_is_read_while_a_step_computes() -> None:
+    engine = EngineProcess(Reads, 2).ready()
+    try:  # the step of the first one ends because the second one is read meanwhile
+        assert first_answer(engine, ASKED, ASKED) == "True"
+    finally:
+        engine.close()
+
+
+def test_a_request_that_cannot_be_read_ahead_is_added_all_the_same() -> None:
+    engine = EngineProcess(Reads, 3).ready()
+    try:
+        assert first_answer(engine, ASKED._replace(seed=1), ASKED, ASKED) == "False"
+    finally:
+        engine.close()
+
+
 def test_an_engine_in_the_background_rests_between_its_steps_while_others_compute() -> None:
     engine = EngineProcess(Steps, 2, background=True).ready()
     try:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,7 +57,8 @@ def counting_store() -> Iterator[ListingCounter]:
     before = os.environ.get("FSSPEC_S3")
     os.environ["FSSPEC_S3"] = json.dumps(options)
     try:
-        fsspec.filesystem("s3", **options).mkdir(BUCKET, create_parents=True, region_name=REGION)
+        _empty(endpoint)
+        fsspec.filesystem("s3", **options, skip_instance_cache=True).mkdir(BUCKET, create_parents=True, region_name=REGION)
         yield counter
     finally:
         if before is None:
@@ -65,3 +67,8 @@ def counting_store() -> Iterator[ListingCounter]:
             os.environ["FSSPEC_S3"] = before
         server.shutdown()
         thread.join()
+
+
+def _empty(endpoint: str) -> None:
+    """Remove what an earlier store of this process holds: moto's servers share their buckets."""
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()

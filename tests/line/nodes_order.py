@@ -32,8 +32,8 @@ class Size(NamedTuple):
     """Seconds of an answer."""
     kills: Mapping[str, int]
     """Job -> how often a node is killed in it, at most."""
-    copied: tuple[str, ...] = ("prompts", "candidates")
-    """Jobs whose artifacts a run on one machine takes over to make the others again."""
+    again: str = "reports"
+    """Last job that is made again, from the candidates on, on one machine."""
     semantic: bool = False
     """Whether the dataset is deduplicated by meaning."""
 

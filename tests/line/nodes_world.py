@@ -19,15 +19,16 @@ import psutil
 import pyarrow as pa
 import yaml
 
-from engine.evaluation.evaluator import WARM_UP
+from engine.evaluation.evaluator import WARM_UP, Evaluator
 from engine.grading.grader import Grader
+from engine.runs.job import JobContext
 from engine.storage.folder import Folder
 from engine.teachers.chained import ChainedTeacher
 from engine.teachers.route import Router, answered
 from engine.teachers.teacher import TeacherSpec
 from jobs import workspace
 from jobs.pipeline import pipeline
-from jobs.steps import candidates
+from jobs.steps import candidates, reports
 from jobs.steps.judging import grader_spec
 from tests.line import dashboard as ports
 from tests.line import kills_world as world
@@ -173,22 +174,26 @@ class Site:
         """Return the processes of a node that work on what `word` says."""
         return [each for each in world.tree(self.nodes[name]) if _works(each, word)]
 
-    def reference(self, folder: Path) -> Folder:
-        """Make on one machine, without kills and in another folder, what is not copied; return that folder."""
+    def again(self, folder: Path) -> Folder:
+        """Make, on one machine, without kills and in another folder, what follows from the candidates; return that folder."""
         target = Folder(str(folder))
-        for job in self.size.copied:
+        for job in ("prompts", "candidates"):
             for name in (self.run / job).files():
                 target.write(f"{job}/{name}", (self.run / job).read(name))
         self.server.begin(delay=0)
-        self.finish(self.start("alone", ["run", "contract.yaml", str(folder), "--profile", "alone.yaml"]))
+        words = ["run", "contract.yaml", str(folder), "--profile", "alone.yaml", "--until", self.size.again]
+        self.finish(self.start("alone", words))
         return target
+
+    def context(self, job: str, run: str) -> JobContext:
+        """Return the context of a job in the run folder `run`, in this process."""
+        contract, profile = (str(self._order / f"{name}.yaml") for name in ("contract", "alone"))
+        work = workspace.create(contract, run, profile=profile, changes=[])
+        return work.context(next(found for found in pipeline(work.contract) if found.name == job), log=print, progress=print)
 
     def candidates(self, prompts: pa.Table) -> pa.Table:
         """Return the candidates as one process makes them, without Ray and without kills."""
-        contract, profile = (str(self._order / f"{name}.yaml") for name in ("contract", "alone"))
-        work = workspace.create(contract, str(self.folder / "process"), profile=profile, changes=[])
-        job = next(found for found in pipeline(work.contract) if found.name == "candidates")
-        context = work.context(job, log=print, progress=print)
+        context = self.context("candidates", str(self.folder / "process"))
         routing = candidates._routing(context)
         assert routing
         router, grader = Router(routing), Grader(grader_spec(context))
@@ -201,6 +206,15 @@ class Site:
                 rows = teacher(rows)
             made.append(grader(answered(rows)))
         return pa.concat_tables(made)
+
+    def predictions(self, holdout: pa.Table) -> dict[tuple[str, str], str]:
+        """Return (teacher, prompt) -> answer, as one process asks for the holdout."""
+        context, rows = self.context("reports", self.run.url), holdout.to_pylist()
+        found = {}
+        for target in reports.teachers(context):
+            answers = Evaluator(target, context.profile.evaluator).evaluate(rows, 0).completions
+            found |= {(target.name, row["prompt_id"]): answer.text for row, answer in zip(rows, answers, strict=True)}
+        return found
 
 
 def _works(process: psutil.Process, word: str) -> bool:

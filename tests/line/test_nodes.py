@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from engine.inference.bundled import packaged_weights
-from engine.rows import CANDIDATE, EXAMPLE, PICKED, PREDICTION, PROMPT, STEP
+from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, STEP, TOKENS
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest
@@ -32,13 +32,7 @@ pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pipes, sockets
 ]
-SHORT = Size(
-    prompts=80,
-    steps=4,
-    delay=0.1,
-    kills={"candidates": 1, "reports": 1},
-    copied=("prompts", "candidates", "tokens", STUDENT),  # a training on one machine takes half a minute
-)
+SHORT = Size(prompts=80, steps=4, delay=0.1, kills={"candidates": 1, "reports": 1}, again="dataset")
 LONG = Size(
     prompts=400,
     steps=120,
@@ -53,6 +47,7 @@ LONG = Size(
 )
 TABLES = {
     "dataset": {"examples": EXAMPLE, "picked": PICKED},
+    "tokens": {"tokens": TOKENS},
     STUDENT: {"steps": STEP},
     "reports": {"predictions": PREDICTION},
 }
@@ -63,16 +58,16 @@ class Outcome(NamedTuple):
     bill: dict[str, Counter[str]]
     teachers: list[dict[str, int]]
     """Node -> teachers that it ran, whenever one was killed in `candidates`."""
-    reference: Folder
-    """The run of one machine, without kills."""
+    alone: Folder
+    """What one machine made of the candidates, without kills."""
     candidates: pa.Table
     """As one process makes them."""
+    predictions: dict[tuple[str, str], str]
+    """(teacher, prompt) -> answer, as one process asks for them."""
 
     def both(self, job: str) -> tuple[Artifact, Artifact]:
-        """Return the artifact of `job` in the reference and in the run."""
-        found = [load_artifact(run / job) for run in (self.reference, self.site.run)]
-        assert found[0] and found[1]
-        return found[0], found[1]
+        """Return the artifact of `job` that one machine made, and the one of the run."""
+        return finished(self.alone, job), finished(self.site.run, job)
 
 
 class Run:
@@ -145,12 +140,11 @@ def outcome(request: pytest.FixtureRequest, s3: str, tmp_path_factory: pytest.Te
             run = Run(site)
             follow(run)
             bill = {name: counts.copy() for name, counts in server.bill.items()}
-            prompts = load_artifact(site.run / "prompts")
-            assert prompts
-            reference = site.reference(folder / "reference")
+            alone, prompts = site.again(folder / "again"), finished(site.run, "prompts")
             patch.setenv("HOME", str(folder / "alone"))
-            rows = prompts.read("prompts", PROMPT).sort_by("prompt_id")
-            yield Outcome(site, bill, run.teachers, reference, site.candidates(rows))
+            made = site.candidates(prompts.read("prompts", PROMPT).sort_by("prompt_id"))
+            predictions = site.predictions(prompts.read("holdout", HOLDOUT))
+            yield Outcome(site, bill, run.teachers, alone, made, predictions)
         finally:
             server.free()
             if run:
@@ -172,6 +166,12 @@ def follow(run: Run) -> None:
     print(dict(run.site.kills))
 
 
+def finished(run: Folder, job: str) -> Artifact:
+    artifact = load_artifact(run / job)
+    assert artifact
+    return artifact
+
+
 def test_nodes_were_killed_in_each_job(outcome: Outcome) -> None:
     assert outcome.site.kills.keys() == outcome.site.size.kills.keys()
 
@@ -182,29 +182,31 @@ def test_each_teacher_ran_on_its_node(outcome: Outcome) -> None:
 
 
 def test_candidates_are_those_of_one_process(outcome: Outcome) -> None:
-    _, made = outcome.both("candidates")
+    made = finished(outcome.site.run, "candidates")
     assert made.table("candidates").digest == hex_digest(rows_digest(outcome.candidates))  # every column
-    ids = made.read("candidates", CANDIDATE, ["answer_id"])["answer_id"].to_pylist()
+    rows = made.read("candidates", CANDIDATE, ["answer_id", "teacher"])
+    ids = rows["answer_id"].to_pylist()
     assert len(ids) == len(set(ids)) == world.SAMPLES * outcome.site.size.prompts
-    assert set(made.read("candidates", CANDIDATE, ["teacher"])["teacher"].to_pylist()) == set(TEACHERS)
+    assert set(rows["teacher"].to_pylist()) == set(TEACHERS)
 
 
-def test_what_the_other_jobs_make_is_what_one_machine_makes(outcome: Outcome) -> None:
-    for job in (job for job in TABLES if job not in outcome.site.size.copied):
-        reference, made = outcome.both(job)
+def test_what_follows_from_them_is_what_one_machine_makes(outcome: Outcome) -> None:
+    for job in order.JOBS[2 : order.JOBS.index(outcome.site.size.again) + 1]:
+        alone, made = outcome.both(job)
         for name, schema in TABLES[job].items():
             columns = [column for column in schema.names if column != "seconds"]
-            found = made.read(name, schema, columns).to_pylist()
-            assert found == reference.read(name, schema, columns).to_pylist() != [], (job, name)
+            rows = [each.read(name, schema, columns).to_pylist() for each in (alone, made)]
+            assert rows[0] == rows[1] != [], (job, name)
         if job == STUDENT:
-            weights = [each.folder.read("model/model.safetensors") for each in (reference, made)]
+            weights = [each.folder.read("model/model.safetensors") for each in (alone, made)]
             assert weights[0] == weights[1]
 
 
-def test_no_model_is_blamed_for_a_node_that_died(outcome: Outcome) -> None:
-    rows = outcome.both("reports")[1].read("predictions", PREDICTION, ["model", "finish_reason"]).to_pylist()
-    assert {row["model"] for row in rows} == {*TEACHERS, order.NAME}
-    assert not any(row["finish_reason"] == "error" for row in rows)
+def test_predictions_of_the_teachers_are_those_of_one_process(outcome: Outcome) -> None:
+    rows = finished(outcome.site.run, "reports").read("predictions", PREDICTION).to_pylist()
+    found = {(row["model"], row["prompt_id"]): row["answer"] for row in rows if row["role"] == "teacher"}
+    assert found == outcome.predictions and len(found) == len(TEACHERS) * order.HOLDOUT
+    assert not any(row["finish_reason"] == "error" for row in rows)  # no model is blamed for a node that died
 
 
 def test_only_what_was_in_flight_is_paid_twice(outcome: Outcome) -> None:

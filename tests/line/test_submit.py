@@ -14,6 +14,7 @@ from jobs.commands import submit
 from jobs.commands.submit import Submission
 from tests.line import dashboard as ports
 from tests.line.dashboard import until
+from tests.network import Network
 
 COUNTS = """
 import time, urllib.request
@@ -115,6 +116,22 @@ def test_stop_lets_the_job_finish_what_it_does(cluster: str, tmp_path: Path):
     with pytest.raises(InputError, match="none is running"):
         until(lambda: str(client.get_job_info(name).status.value) == "STOPPED")
         submit.stop(client, waiting, lambda line: None)
+
+
+def test_a_torn_connection_is_opened_again(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(submit, "RECONNECT_SECONDS", 1.0)
+    network = Network(int(cluster.rpartition(":")[2]))
+    client, written, lines = submit.connect(f"http://127.0.0.1:{network.port}"), [], []
+    name = submit.submit(client, job(tmp_path, "torn", "echo ready; sleep 4; echo done; exit 5"), lines.append)
+
+    def write(text: str) -> None:
+        written.append(text)
+        if "ready" in text:
+            network.set("busy", failures=1)  # what is open is reset
+
+    assert submit.follow(client, name, lines.append, write) == 5
+    output = "".join(written)
+    assert output.count("ready\n") == 1 and output.endswith("done\n") and "connection is lost" in lines[-1]
 
 
 def test_doctor_holds_the_pools_against_the_running_cluster(cluster: str, tmp_path: Path):

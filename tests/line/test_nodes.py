@@ -34,9 +34,9 @@ pytestmark = [
 ]
 SHORT = Size(prompts=80, steps=4, delay=0.1, kills={"candidates": 1, "reports": 1}, again="dataset")
 LONG = Size(
-    prompts=400,
+    prompts=200,
     steps=120,
-    delay=0.3,
+    delay=0.1,
     kills={
         "candidates": 6,
         "dataset": 4,

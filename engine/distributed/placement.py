@@ -91,6 +91,11 @@ def place(wants: Sequence[Wanted], groups: Sequence[Group]) -> list[Placement]:
     return [placement for _, of_job in groupby(wants, key=lambda each: each.job) for placement in _place_job(list(of_job), groups)]
 
 
+def fits_together(wants: Sequence[Wanted], groups: Sequence[Group]) -> bool:
+    """Return whether the nodes that run have room for all actors of `wants` at the same time, whatever their jobs."""
+    return all(placement.state == "fits" for placement in place([want._replace(job="") for want in wants], groups))
+
+
 def nodes_needed(wants: Sequence[Wanted], groups: Sequence[Group]) -> dict[str, int]:
     """Return how many nodes of each group the job with the largest need uses, if each can grow to its most."""
     needed: dict[str, int] = {}

@@ -64,6 +64,18 @@ def groups(profile: Profile) -> tuple[list[Group], bool]:
 
     It is known of a cluster with Ray's autoscaler, which reports its limits, and of a profile that declares `nodes`.
     """
+    found = running_groups()
+    told = declared(profile)
+    limits = _reported({group.name: group.labels for group in told}) or [(group, group.most) for group in told]
+    for group, most in limits:
+        alive = sum(one.running for one in found if _is_alike(one.has, group.has))
+        if most > alive:
+            found.append(group._replace(running=0, most=most - alive))
+    return found, bool(limits) or profile.ray.address == "local"
+
+
+def running_groups() -> list[Group]:
+    """Return the nodes of the running cluster, equal ones together."""
     running: Counter[tuple[tuple[str, float], ...]] = Counter()
     labels: dict[tuple[tuple[str, float], ...], dict[str, str]] = {}
     for node in ray.nodes():
@@ -72,16 +84,9 @@ def groups(profile: Profile) -> tuple[list[Group], bool]:
             key = tuple(sorted(has.items()))
             running[key] += 1
             labels[key] = dict(node.get("Labels") or {})
-    found = [
+    return [
         Group(f"running {at}", dict(key), count, count, labels[key]) for at, (key, count) in enumerate(running.items(), start=1)
     ]
-    told = declared(profile)
-    limits = _reported({group.name: group.labels for group in told}) or [(group, group.most) for group in told]
-    for group, most in limits:
-        alive = sum(one.running for one in found if _is_alike(one.has, group.has))
-        if most > alive:
-            found.append(group._replace(running=0, most=most - alive))
-    return found, bool(limits) or profile.ray.address == "local"
 
 
 def _is_alike(running: Mapping[str, float], wanted: Mapping[str, float]) -> bool:

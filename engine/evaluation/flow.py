@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,9 @@ from ray.exceptions import RayActorError, RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from engine.contract.profile import Pool, Profile
-from engine.distributed import ray_options
+from engine.distributed import ray_options, session
+from engine.distributed.capacity import of_pool
+from engine.distributed.placement import Group, fits_together
 from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation.answers import EvalLedger
 from engine.evaluation.evaluator import EvalTarget, Evaluated, Evaluator, failed
@@ -48,7 +50,7 @@ def evaluate(
     if not ray.is_initialized():  # a call would start a new cluster
         raise ModelError("Ray was stopped. Run again: what is finished is kept.")
     shared = ray.put(list(rows))
-    for wave in waves(targets, profile, ray.cluster_resources()):
+    for wave in waves(targets, profile, session.running_groups()):
         starts = [partial(_start, target, profile.evaluator_of(target.name), ledger) for target in wave]
         engines = [start() for start in starts]
         progress(f"loading {', '.join(target.name for target in wave)}")
@@ -122,14 +124,14 @@ def _alike(targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile,
         engine.stop()
 
 
-def waves(targets: Sequence[EvalTarget], profile: Profile, available: Mapping[str, float]) -> Iterator[list[EvalTarget]]:
-    """Yield `targets` in groups whose engines fit into `available` together; an actor that does not fit would wait forever."""
+def waves(targets: Sequence[EvalTarget], profile: Profile, groups: Sequence[Group]) -> Iterator[list[EvalTarget]]:
+    """Yield `targets` in groups whose engines the nodes that run, `groups`, have room for together: all of a wave are awaited, and
+    an actor that does not fit would wait forever.
+    """
     wave: list[EvalTarget] = []
     for target in targets:
-        pools = [profile.evaluator_of(each.name) for each in (*wave, target)]
-        needed = {"CPU": sum(pool.cpus for pool in pools), "GPU": sum(pool.gpus * pool.pipeline for pool in pools)}
-        fits = all(amount <= available.get(kind, 0) for kind, amount in needed.items())
-        if wave and not (fits and len(wave) < profile.evaluator.actors):
+        wants = [of_pool("reports", each.name, profile.evaluator_of(each.name), "", workers=1) for each in (*wave, target)]
+        if wave and not (len(wave) < profile.evaluator.actors and fits_together(wants, groups)):
             yield wave
             wave = []
         wave.append(target)

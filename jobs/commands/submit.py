@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import logging
 import re
 import shlex
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ ENDED = (SUCCEEDED, STOPPED, "FAILED")
 STOP_SECONDS = "60"  # between SIGTERM and SIGKILL of a job that is stopped; by default 3, too few to finish a batch
 DETACHED = 130
 MOST_ATTEMPTS = 1000
+RECONNECTS, RECONNECT_SECONDS = 12, 5.0  # a minute without a dashboard; a forwarded port is often torn and opened again
 
 Say = Callable[[str], None]
 
@@ -127,6 +129,8 @@ def connect(address: str) -> Client:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise MachineError(f"rayleigh submit: a package of Ray's dashboard is missing: {error}. Install ray[default].") from None
+    for noisy in ("ray._private.runtime_env.packaging", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)  # they tell of each package and connection, between the job's lines
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
@@ -173,13 +177,16 @@ def submit(client: Client, submission: Submission, say: Say) -> str:
 
 
 def follow(client: Client, name: str, say: Say, write: Callable[[str], None]) -> int:
-    """Write the logs of the job until it ends, and return the exit code of its command; Ctrl-C leaves it running."""
+    """Write the logs of the job until it ends, and return the exit code of its command; Ctrl-C leaves it running.
+
+    Raises:
+        InputError: the cluster does not answer any more.
+    """
     try:
-        asyncio.run(_tail(client, name, write))
+        return exit_code(asyncio.run(_tail(client, name, say, write)))
     except KeyboardInterrupt:
         say(f"\nThe job {name} goes on. The same command follows it again; with --stop it ends it.")
         return DETACHED
-    return exit_code(client.get_job_info(name))
 
 
 def stop(client: Client, submission: Submission, say: Say) -> int:
@@ -199,11 +206,32 @@ def exit_code(info: Any) -> int:
     return {SUCCEEDED: 0, STOPPED: DETACHED}.get(_status(info), 1)
 
 
-async def _tail(client: Client, name: str, write: Callable[[str], None]) -> None:
-    async for text in client.tail_job_logs(name):
-        write(text)
-    while _status(client.get_job_info(name)) not in ENDED:  # the logs end some moments before the record says so
-        await asyncio.sleep(1.0)
+async def _tail(client: Client, name: str, say: Say, write: Callable[[str], None]) -> Any:
+    """Write the logs of the job until it ends, over as many connections as that takes, and return its record."""
+    import aiohttp  # comes with Ray's dashboard
+
+    shown = failures = 0
+    while True:
+        begin = 0
+        try:
+            async for text in client.tail_job_logs(name):
+                if new := text[max(0, shown - begin) :]:  # each connection gets the log from its beginning on
+                    write(new)
+                    failures = 0
+                begin += len(text)
+                shown = max(shown, begin)
+            while _status(info := client.get_job_info(name)) not in ENDED:  # the logs end some moments before the record says so
+                await asyncio.sleep(1.0)
+            return info
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            failures += 1
+            why = " ".join(str(error).split())[:300] or type(error).__name__
+            if failures > RECONNECTS:
+                hint = "Forward its dashboard again and repeat the command: it follows the job, which may have gone on."
+                raise InputError(f"job {name}: the cluster does not answer any more: {why}. {hint}") from None
+            if failures == 1:
+                say(f"job      {name}: the connection is lost, trying again: {why}")
+            await asyncio.sleep(RECONNECT_SECONDS)
 
 
 def _attempts(client: Client, name: str) -> list[tuple[str, str]]:

@@ -79,6 +79,10 @@ class Server(ThreadingHTTPServer):
         for counter in self.bill.values():
             counter.clear()
 
+    def count(self, request: dict[str, Any], key: str) -> None:
+        """Count a request whose hash is `key` as paid."""
+        self.bill[request["model"]][key] += 1
+
     def hold(self, request: dict[str, Any]) -> None:
         """Wait before a request is answered."""
         time.sleep(self.delay)
@@ -96,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         request, hashed = json.loads(body), hashlib.sha256(body).digest()
         with self.server.lock:
-            self.server.bill[request["model"]][hashed.hex()] += 1
+            self.server.count(request, hashed.hex())
         self.server.hold(request)
         content = json.dumps(completion(request["model"], hashed)).encode()
         self.send_response(200)

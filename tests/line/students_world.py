@@ -8,7 +8,6 @@ interruptions; `unbroken` and `shared` are for the test of other numbers of work
 import contextlib
 import os
 import shutil
-import socket
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -36,6 +35,7 @@ from engine.students.training import loop
 from engine.students.training.checkpoint_state import Progress
 from engine.students.training.state import Served, TrainSpec, WorkerContext
 from jobs.pipeline import student_job, tokens_job
+from tests.line.dashboard import free_port
 
 TURN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
 TEMPLATE = TURN + "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -203,13 +203,6 @@ def spec_for(folder: Path, chosen: Student) -> TrainSpec:
     data = str(folder / "run" / "dataset")
     served = Served({"copy": UNIT}, 12)
     return TrainSpec(chosen, str(folder / "teacher"), data, "cpu", tokens.folder.path, key_of(tokens, chosen), served=served)
-
-
-def free_port() -> int:
-    """Return a port of the loopback on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def join(rank: int, world: int, port: int) -> None:

@@ -1,237 +1,227 @@
-"""Nodes that share no disk: each with a home and a working folder of its own; sources, run folder, ledger and a model behind the S3
-stand-in; two teachers that are placed on different nodes; one node is killed. The rows are those of one process."""
+"""A run that is submitted as a job to nodes that share no disk, through its reports, while nodes are killed: it goes on by itself,
+its rows are those of one process, and only what was in flight is paid twice.
+
+The short form kills a node in `candidates` and one in `reports`; `make chaos` kills up to 20, in `dataset` and a training, too.
+"""
 
 import json
-import os
-import subprocess
-import sys
-import threading
+import random
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
-import psutil
 import pyarrow as pa
 import pytest
-import yaml
 
-from engine.grading.grader import Grader
 from engine.inference.bundled import packaged_weights
-from engine.rows import CANDIDATE, PROMPT
+from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, STEP, TOKENS
 from engine.storage.artifact import Artifact, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest
-from engine.storage.sums import SUMS
-from engine.teachers.chained import ChainedTeacher
-from engine.teachers.route import Router, answered
-from engine.teachers.teacher import TeacherSpec
-from jobs import workspace
-from jobs.pipeline import pipeline
-from jobs.steps import candidates
-from jobs.steps.judging import grader_spec
+from tests.line import dashboard
 from tests.line import kills_world as world
-from tests.line.data_world import CONTRACT
+from tests.line import nodes_order as order
+from tests.line.nodes_order import HELD_OUT, STUDENT, TEACHERS, Size
+from tests.line.nodes_world import WORK, Server, Site
 
-ENCODER = "all-minilm-l6-v2"
-PROMPTS, KILL_AFTER = 80, 40
-DELAY = 0.3  # seconds of an answer
-NODES = ({"left": 8}, {"right": 8})  # resources of Ray: each teacher runs on one of them only
-CPUS, OF_AN_ENCODER = 8, 5  # so that each node has one encoder
+KILL_AFTER = 40  # answers, in the short form
+FURTHER = 10  # steps of a training between two kills: one whose nodes die before it gets further is given up
 pytestmark = [
-    pytest.mark.timeout(2400),
+    pytest.mark.timeout(3600),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pipes, sockets
 ]
+SHORT = Size(prompts=80, steps=4, delay=0.1, kills={"candidates": 1, "reports": 1}, again="dataset")
+LONG = Size(
+    prompts=200,
+    steps=120,
+    delay=0.1,
+    kills={
+        "candidates": 6,
+        "dataset": 4,
+        STUDENT: 8,
+        "reports": 2,
+    },  # an engine of the evaluation is given up after its third death
+    semantic=True,
+)
+TABLES = {
+    "dataset": {"examples": EXAMPLE, "picked": PICKED},
+    "tokens": {"tokens": TOKENS},
+    STUDENT: {"steps": STEP},
+    "reports": {"predictions": PREDICTION},
+}
 
 
 class Outcome(NamedTuple):
-    prompts: pa.Table
-    record: Artifact
+    site: Site
     bill: dict[str, Counter[str]]
-    homes: dict[str, Path]
-    """Who -> its home folder."""
-    alone: pa.Table
-    """The candidates as one process makes them."""
+    teachers: list[dict[str, int]]
+    """Node -> teachers that it ran, whenever one was killed in `candidates`."""
+    alone: Folder
+    """What one machine made of the candidates, without kills."""
+    candidates: pa.Table
+    """As one process makes them."""
+    predictions: dict[tuple[str, str], str]
+    """(teacher, prompt) -> answer, as one process asks for them."""
+
+    def both(self, job: str) -> tuple[Artifact, Artifact]:
+        """Return the artifact of `job` that one machine made, and the one of the run."""
+        return finished(self.alone, job), finished(self.site.run, job)
 
 
-class Server(world.Server):
-    """Holds the requests of the teacher `left`, after the first KILL_AFTER of all, until its node is dead."""
+class Run:
+    """A run while it is followed."""
 
-    def __init__(self) -> None:
-        self.caught, self.gate = threading.Event(), threading.Event()
-        super().__init__()
+    def __init__(self, site: Site) -> None:
+        self.site, self.rng, self.teachers = site, random.Random(3), list[dict[str, int]]()
+        self.process = site.submit()
 
-    def hold(self, request: dict[str, Any]) -> None:
-        if not self.gate.is_set() and len(self.bill["teacher"]) > KILL_AFTER and "You are left" in str(request["messages"]):
-            self.caught.set()
-            self.gate.wait()
-        super().hold(request)
+    def catch(self, job: str, word: str) -> None:
+        """Kill the node of `left` while its requests with `word` are in flight."""
+        server = self.site.server
+        server.trap(word)
+        self._wait(server.caught.is_set, f"left was not asked in {job}")
+        self._kill(job, "left")
+        server.free()
 
+    def kill(self, job: str) -> None:
+        """Kill nodes that work on `job`, again and again."""
+        before = order.JOBS[order.JOBS.index(job) - 1]
+        self._wait(lambda: self.site.is_done(before), f"{before} was not done")
+        while self.site.kills[job] < self.site.size.kills[job] and not self.site.is_done(job):
+            if busy := [name for name in TEACHERS if self.site.busy(name, WORK[job])]:
+                self._kill(job, self.rng.choice(busy))
+                self._pause(job)
+            assert self.process.poll() is None, self.site.output()
+            time.sleep(0.2)
 
-class Site(world.Site):
-    """A head without CPUs and two worker nodes, each with a home and a working folder of its own."""
+    def _kill(self, job: str, name: str) -> None:
+        if job == "candidates":
+            self.teachers.append(self.site.teachers())
+        self.site.kill(name, job)
 
-    server: Server
+    def _pause(self, job: str) -> None:
+        """Wait until the job has got further."""
+        if job == "candidates":
+            self.answers(len(self.site.server.bill["teacher"]) + self.site.size.prompts * world.SAMPLES // 8)
+        elif job == STUDENT:
+            step = self._step() + FURTHER
+            self._wait(lambda: self._step() >= step or self.site.is_done(job), "the training gets no further")
+        else:
+            time.sleep(self.rng.uniform(2, 12))
 
-    def __init__(self, folder: Path, server: Server, store: str) -> None:
-        from ray.cluster_utils import Cluster
+    def answers(self, count: int) -> None:
+        """Wait until so many different answers were asked for."""
+        self._wait(lambda: len(self.site.server.bill["teacher"]) >= count or self.site.is_done("candidates"), "no more answers")
 
-        self.folder, self.server, self.store, self.drivers, self.homes = folder, server, store, [], {}
-        quick = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8}
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick})
-        self.nodes = [self._add(resources) for resources in NODES]
-        self._write()
+    def _step(self) -> int:
+        """Return the step that the training has reached."""
+        run = self.site.run
+        found = [name for name in run.files() if name.endswith("/snapshot.json")]  # not the one of Ray Train
+        return max((json.loads(run.read(name))["step"] for name in found), default=0)
 
-    def _add(self, resources: dict[str, int]) -> Any:
-        home = self.home(f"node-{len(self.homes)}")
-        here = Path.cwd()
-        os.chdir(home)  # which the node inherits
-        try:
-            return self.cluster.add_node(num_cpus=CPUS, resources=resources, env_vars={"HOME": str(home)})
-        finally:
-            os.chdir(here)
-
-    def home(self, who: str) -> Path:
-        self.homes[who] = self.folder / who
-        self.homes[who].mkdir(parents=True)
-        return self.homes[who]
-
-    def _write(self) -> None:
-        mails = world.mails(PROMPTS)
-        store, weights = Folder(self.store), packaged_weights(ENCODER)
-        for name, rows in (("seeds", mails), ("holdout", ["Something else"])):
-            lines = [json.dumps({"input": text, "reference": "x"}) for text in rows]
-            store.write(f"{name}.jsonl", "\n".join(lines).encode())
-        sums = []
-        for path in sorted(path for path in weights.rglob("*") if path.is_file() and not path.name.startswith(".")):
-            name = path.relative_to(weights).as_posix()
-            store.fs.put_file(str(path), f"{store.path}/encoder/{name}")
-            sums.append(f"{Folder(str(weights)).measure(name).sha256}  {name}")
-        store.write(f"encoder/{SUMS}", "\n".join(sums).encode())
-        pool = {"cpus": 1, "batch": world.BATCH, "max_num_seqs": 4}
-        profile = {
-            "name": "nodes",
-            "ray": {"address": self.cluster.address},
-            "teachers": {name: {**pool, "resources": {name: 1}} for name in ("left", "right")},
-            "judge": pool,
-            "embedder": {"actors": len(NODES), "cpus": OF_AN_ENCODER, "batch": world.BATCH},
-            "cpu": {"actors": 2, "cpus": 0.5},
-        }
-        driver = self.home("driver")
-        (driver / "profile.yaml").write_text(yaml.safe_dump(profile))
-        (driver / "contract.yaml").write_text(yaml.safe_dump(CONTRACT | self._sections() | self._routed(mails)))
-
-    def _routed(self, mails: list[str]) -> dict[str, Any]:
-        model = {"type": "endpoint", "url": self.server.url, "path": "teacher"}
-        teachers = [
-            {"name": name, "model": model, "system": f"You are {name}.", "sampling": {"n": world.SAMPLES, "temperature": 0.7}}
-            for name in ("left", "right")
-        ]
-        bank = [{"input": text, "to": ["left", "right"][number % 2]} for number, text in enumerate(mails[:6])]
-        source = {"path": f"{self.store}/seeds.jsonl", "licence": "CC0-1.0"}
-        return {
-            "prompts": {"sources": [source], "holdout": {"path": f"{self.store}/holdout.jsonl", "labels": "rule"}},
-            "teachers": {
-                "mode": "experts",
-                "models": teachers,
-                "routes": [{"nearest": {"bank": bank, "model": f"{self.store}/encoder", "min_cosine": 0.0}}],
-            },
-            "curation": {"semantic": None},
-        }
-
-    def run(self, url: str) -> None:
-        """Run up to the candidates, and kill a node in the middle."""
-        words = [sys.executable, "-m", "jobs.cli", "run", "contract.yaml", url, "--profile", "profile.yaml"]
-        driver = self.homes["driver"]
-        with (self.folder / "log").open("w") as log:
-            options = {"cwd": driver, "stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
-            process = subprocess.Popen(
-                [*words, "--until", "candidates"], env={**os.environ, "HOME": str(driver), "TMPDIR": str(driver)}, **options
-            )
-        self.drivers.append(process)
-        self._wait(driver, process, KILL_AFTER)
-        while not self.server.caught.wait(1):
-            assert process.poll() is None, self.output(driver)
-        for each in world.tree(self.nodes[0]):
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        self.cluster.remove_node(self.nodes[0], allow_graceful=False)
-        self.server.gate.set()
-        self.nodes[0] = self._add(NODES[0])
-        self.finish(driver, process)
-
-    def output(self, run: Path) -> str:
-        logs = [self.folder / "log", *run.glob("logs/*.log")]
-        return "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in logs)
-
-    def alone(self, prompts: pa.Table) -> pa.Table:
-        """Return the candidates as one process makes them, without Ray and without kills."""
-        contract, profile = (str(self.homes["driver"] / name) for name in ("contract.yaml", "profile.yaml"))
-        work = workspace.create(contract, str(self.folder / "alone"), profile=profile, changes=[])
-        job = next(found for found in pipeline(work.contract) if found.name == "candidates")
-        context = work.context(job, log=print, progress=print)
-        routing = candidates._routing(context)
-        assert routing
-        router, grader = Router(routing), Grader(grader_spec(context))
-        specs = candidates._teacher_specs(context)
-        teachers = [ChainedTeacher(spec) for spec in specs if isinstance(spec, TeacherSpec)]
-        made = []
-        for start in range(0, len(prompts), world.BATCH):
-            rows = router(prompts.slice(start, world.BATCH))
-            for teacher in teachers:
-                rows = teacher(rows)
-            made.append(grader(answered(rows)))
-        return pa.concat_tables(made)
+    def _wait(self, is_so: Any, what: str) -> None:
+        self.site.wait(self.process, is_so, what)
 
 
-@pytest.fixture(scope="module")
-def outcome(s3: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+@pytest.fixture(scope="module", params=[pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.chaos)])
+def outcome(request: pytest.FixtureRequest, s3: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     folder = tmp_path_factory.mktemp("nodes")
-    store = f"{s3}/{folder.name}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(world.ROOT), os.environ.get("PYTHONPATH")])))
-        patch.setenv("FSSPEC_S3", json.dumps(fsspec.config.conf["s3"]))
+        for name, value in {**dashboard.environment(), "FSSPEC_S3": json.dumps(fsspec.config.conf["s3"])}.items():
+            patch.setenv(name, value)
         patch.delenv("RAYLEIGH_MODELS", raising=False)
         server = Server()
-        site = Site(folder, server, store)
+        site = Site(folder, server, f"{s3}/{folder.name}", request.param)
+        run = None
         try:
-            server.begin(delay=DELAY)
-            site.run(f"{store}/run")
+            server.begin(delay=site.size.delay)
+            run = Run(site)
+            follow(run)
             bill = {name: counts.copy() for name, counts in server.bill.items()}
-            prompts = load_artifact(Folder(f"{store}/run/prompts"))
-            found = load_artifact(Folder(f"{store}/run/candidates"))
-            assert prompts and found
-            rows = prompts.read("prompts", PROMPT).sort_by("prompt_id")
-            server.begin(delay=0)
-            homes = dict(site.homes)
-            patch.setenv("HOME", str(site.home("alone")))
-            yield Outcome(rows, found, bill, homes, site.alone(rows))
+            alone, prompts = site.again(folder / "again"), finished(site.run, "prompts")
+            patch.setenv("HOME", str(folder / "alone"))
+            made = site.candidates(prompts.read("prompts", PROMPT).sort_by("prompt_id"))
+            predictions = site.predictions(prompts.read("holdout", HOLDOUT))
+            yield Outcome(site, bill, run.teachers, alone, made, predictions)
         finally:
-            site.close()
+            server.free()
+            if run:
+                run.process.kill()
+            site.cluster.shutdown()
             server.shutdown()
 
 
-def test_rows_are_those_of_one_process(outcome: Outcome) -> None:
-    assert outcome.record.table("candidates").digest == hex_digest(rows_digest(outcome.alone))  # every column
-    rows = outcome.record.read("candidates", CANDIDATE, ["answer_id", "teacher"])
+def follow(run: Run) -> None:
+    """Kill nodes of the run as its size says, and wait until it has succeeded."""
+    run.answers(KILL_AFTER)
+    if run.site.size is SHORT:
+        run.catch("candidates", "Mail")
+        run.catch("reports", HELD_OUT)
+    else:
+        for job in run.site.size.kills:
+            run.kill(job)
+    run.site.finish(run.process)
+    print(dict(run.site.kills))
+
+
+def finished(run: Folder, job: str) -> Artifact:
+    artifact = load_artifact(run / job)
+    assert artifact
+    return artifact
+
+
+def test_nodes_were_killed_in_each_job(outcome: Outcome) -> None:
+    assert outcome.site.kills.keys() == outcome.site.size.kills.keys()
+
+
+def test_each_teacher_ran_on_its_node(outcome: Outcome) -> None:
+    assert outcome.teachers[0] == {"left": 1, "right": 1}
+    assert all(count <= 1 for found in outcome.teachers for count in found.values())
+
+
+def test_candidates_are_those_of_one_process(outcome: Outcome) -> None:
+    made = finished(outcome.site.run, "candidates")
+    assert made.table("candidates").digest == hex_digest(rows_digest(outcome.candidates))  # every column
+    rows = made.read("candidates", CANDIDATE, ["answer_id", "teacher"])
     ids = rows["answer_id"].to_pylist()
-    assert len(ids) == len(set(ids)) == world.SAMPLES * len(outcome.prompts)
-    assert set(rows["teacher"].to_pylist()) == {"left", "right"}
+    assert len(ids) == len(set(ids)) == world.SAMPLES * outcome.site.size.prompts
+    assert set(rows["teacher"].to_pylist()) == set(TEACHERS)
+
+
+def test_what_follows_from_them_is_what_one_machine_makes(outcome: Outcome) -> None:
+    for job in order.JOBS[2 : order.JOBS.index(outcome.site.size.again) + 1]:
+        alone, made = outcome.both(job)
+        for name, schema in TABLES[job].items():
+            columns = [column for column in schema.names if column != "seconds"]
+            rows = [each.read(name, schema, columns).to_pylist() for each in (alone, made)]
+            assert rows[0] == rows[1] != [], (job, name)
+        if job == STUDENT:
+            weights = [each.folder.read("model/model.safetensors") for each in (alone, made)]
+            assert weights[0] == weights[1]
+
+
+def test_predictions_of_the_teachers_are_those_of_one_process(outcome: Outcome) -> None:
+    rows = finished(outcome.site.run, "reports").read("predictions", PREDICTION).to_pylist()
+    found = {(row["model"], row["prompt_id"]): row["answer"] for row in rows if row["role"] == "teacher"}
+    assert found == outcome.predictions and len(found) == len(TEACHERS) * order.HOLDOUT
+    assert not any(row["finish_reason"] == "error" for row in rows)  # no model is blamed for a node that died
 
 
 def test_only_what_was_in_flight_is_paid_twice(outcome: Outcome) -> None:
-    teacher, judge = outcome.bill["teacher"], outcome.bill["judge"]
-    assert len(teacher) == world.SAMPLES * len(outcome.prompts)
-    print({name: (counts.total() - len(counts), len(counts)) for name, counts in outcome.bill.items()})  # paid twice, of so many
-    assert 0 < teacher.total() - len(teacher) <= world.IN_FLIGHT["node"]
-    assert judge and judge.total() - len(judge) <= world.JUDGED
+    bill, kills = outcome.bill, outcome.site.kills
+    twice = {name: counts.total() - len(counts) for name, counts in bill.items()}
+    print({name: (twice[name], len(counts)) for name, counts in bill.items()})
+    assert len(bill["teacher"]) == world.SAMPLES * outcome.site.size.prompts
+    assert 0 < twice["teacher"] <= kills["candidates"] * world.IN_FLIGHT["node"]
+    assert bill["judge"] and twice["judge"] <= kills["candidates"] * world.JUDGED
+    assert bill["reports"] and twice["reports"] <= kills["reports"] * order.EVALUATED * len(TEACHERS)
 
 
-def test_each_node_has_fetched_the_model_and_the_driver_has_not(outcome: Outcome) -> None:
-    weights = {who: list(home.glob(".cache/rayleigh/weights/*/*.safetensors")) for who, home in outcome.homes.items()}
-    assert [len(weights[f"node-{number}"]) for number in range(len(NODES))] == [1, 1]
-    assert weights["driver"] == []
-    sizes = {path.stat().st_size for found in weights.values() for path in found}
-    assert sizes == {(packaged_weights(ENCODER) / "model.safetensors").stat().st_size}
+def test_each_node_has_fetched_the_encoder_and_neither_head_nor_user_has_a_model(outcome: Outcome) -> None:
+    size = (packaged_weights(order.ENCODER) / "model.safetensors").stat().st_size
+    cached = {who: list(home.glob(".cache/rayleigh/weights/*/*.safetensors")) for who, home in outcome.site.homes.items()}
+    fetched = {who: [path for path in found if path.stat().st_size == size] for who, found in cached.items()}
+    assert [len(fetched[f"node-{number}-{name}"]) for number, name in enumerate(TEACHERS, 1)] == [1, 1]
+    assert cached["head"] == cached["user"] == []

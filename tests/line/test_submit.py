@@ -1,14 +1,10 @@
 """Jobs on a real cluster with a dashboard: exit codes, what is sent, attempts, a graceful stop, counters that nodes export."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,9 +12,10 @@ import pytest
 from engine.errors import InputError
 from jobs.commands import submit
 from jobs.commands.submit import Submission
+from tests.line import dashboard as ports
+from tests.line.dashboard import until
+from tests.network import Network
 
-ROOT = Path(__file__).parents[2]
-LONGEST = 180.0  # seconds that something may take on a busy machine
 COUNTS = """
 import time, urllib.request
 import ray
@@ -46,9 +43,8 @@ print(*sorted(found))
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The dashboard of a cluster with ports and a folder of its own, so that jobs meet no other cluster of this machine."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # jobs find `rayleigh` and this Python
-    variables = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    dashboard, agent = free_port(), free_port()
+    variables = {**os.environ, **ports.environment(), "RAY_USAGE_STATS_ENABLED": "0"}
+    dashboard, agent = ports.free_port(), ports.free_port()
     options = {
         "port": 0,
         "dashboard-port": dashboard,
@@ -66,26 +62,8 @@ def cluster() -> Iterator[str]:
             *(f"--{name}={value}" for name, value in options.items()),
         ]
         with subprocess.Popen(words, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            until(
-                lambda: (
-                    answers(f"http://127.0.0.1:{dashboard}/api/version")
-                    and answers(f"http://127.0.0.1:{agent}/api/local_raylet_healthz")
-                )
-            )
-            yield f"http://127.0.0.1:{dashboard}"
+            yield ports.wait_for(dashboard, agent)
             process.terminate()  # with --block, Ray ends what it started
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=10) as reply:
-        return reply.status == 200
-    return False
 
 
 def job(folder: Path, name: str, entrypoint: str) -> Submission:
@@ -140,6 +118,22 @@ def test_stop_lets_the_job_finish_what_it_does(cluster: str, tmp_path: Path):
         submit.stop(client, waiting, lambda line: None)
 
 
+def test_a_torn_connection_is_opened_again(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(submit, "RECONNECT_SECONDS", 1.0)
+    network = Network(int(cluster.rpartition(":")[2]))
+    client, written, lines = submit.connect(f"http://127.0.0.1:{network.port}"), [], []
+    name = submit.submit(client, job(tmp_path, "torn", "echo ready; sleep 4; echo done; exit 5"), lines.append)
+
+    def write(text: str) -> None:
+        written.append(text)
+        if "ready" in text:
+            network.set("busy", failures=1)  # what is open is reset
+
+    assert submit.follow(client, name, lines.append, write) == 5
+    output = "".join(written)
+    assert output.count("ready\n") == 1 and output.endswith("done\n") and "connection is lost" in lines[-1]
+
+
 def test_doctor_holds_the_pools_against_the_running_cluster(cluster: str, tmp_path: Path):
     (tmp_path / "p.yaml").write_text("name: p\nray: {address: auto}\nteacher: {cpus: 64}\nevaluator: {cpus: 2}\n")
     _, code, output = run(cluster, job(tmp_path, "doctor", "rayleigh doctor --profile p.yaml"))
@@ -153,11 +147,3 @@ def test_counters_are_exported_by_the_node(cluster: str, tmp_path: Path):
     _, code, output = run(cluster, job(tmp_path, "counts", "python counts.py"))
     assert code == 0 and {"ray_rayleigh_rows_total", "ray_rayleigh_output_tokens_total"} <= set(output.split())
     assert {"ray_actors", "ray_node_disk_free", "ray_object_store_memory", "ray_resources"} <= set(output.split())
-
-
-def until(is_so) -> None:
-    """Wait until `is_so()`."""
-    end = time.monotonic() + LONGEST
-    while not is_so():
-        assert time.monotonic() < end, "it did not become so"
-        time.sleep(0.5)

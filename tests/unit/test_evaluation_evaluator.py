@@ -15,6 +15,7 @@ from engine.contract.models import FakeModel, Sampling
 from engine.contract.profile import Pool, Profile
 from engine.contract.specialist import TaskUnit
 from engine.contract.teachers import Shot, Shots, Thinks
+from engine.distributed.placement import Group
 from engine.errors import ContractError, ModelError
 from engine.evaluation.answers import Asked, EvalLedger
 from engine.evaluation.baseline import TrainingExamples, build_baseline, user_text
@@ -280,6 +281,10 @@ def test_keys_of_kept_answers_stay(tmp_path: Path) -> None:
     assert evaluator.answers.keys(asked, Sampling(max_tokens=9), alone=[True], tools="t") == ["8f02fb731291e6e87a53a81fe41e60e3"]
 
 
+def nodes(has: dict[str, float], count: int = 1) -> list[Group]:
+    return [Group("n", has, count, count, {"zone": "a"})]
+
+
 def test_engines_that_do_not_fit_together_are_loaded_one_after_the_other() -> None:
     names = ("a", "b", "large", "c")
     targets = [fake(name=name) for name in names]
@@ -287,9 +292,23 @@ def test_engines_that_do_not_fit_together_are_loaded_one_after_the_other() -> No
     profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 2, "gpus": 1}, "evaluators": {"large": large}})
 
     def grouped(cpus: int, gpus: int) -> list[list[str]]:
-        return [[target.name for target in wave] for wave in waves(targets, profile, {"CPU": cpus, "GPU": gpus})]
+        return [[target.name for target in wave] for wave in waves(targets, profile, nodes({"CPU": cpus, "GPU": gpus}))]
 
     assert grouped(8, 9) == [["a", "b"], ["large", "c"]]
     assert grouped(8, 8) == [["a", "b"], ["large"], ["c"]]
     assert grouped(1, 9) == [["a"], ["b"], ["large"], ["c"]]
     assert grouped(0, 0) == [["a"], ["b"], ["large"], ["c"]]  # `engine.distributed.capacity` has refused this before
+
+
+@pytest.mark.parametrize(
+    ("pool", "groups", "sizes"),
+    [
+        ({"resources": {"rack": 1}}, nodes({"CPU": 8, "rack": 1}), [1, 1, 1]),
+        ({"cpus": 5}, nodes({"CPU": 8}, 2), [2, 1]),  # 15 of 16 CPUs, and yet a node has room for one
+        ({"cpus": 5, "labels": {"zone": "a"}}, [*nodes({"CPU": 8}, 2), Group("other", {"CPU": 64}, 1, 1)], [2, 1]),
+    ],
+)
+def test_engines_wait_for_each_other_where_no_node_has_room_for_one(pool: Any, groups: list[Group], sizes: list[int]) -> None:
+    targets = [fake(name=name) for name in "abc"]
+    profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 3, **pool}})
+    assert [len(wave) for wave in waves(targets, profile, groups)] == sizes

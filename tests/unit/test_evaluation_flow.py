@@ -7,6 +7,7 @@ from ray.exceptions import ActorDiedError, RayTaskError
 
 from engine.contract.models import FakeModel
 from engine.contract.profile import Profile
+from engine.distributed.placement import Group
 from engine.errors import ModelError, StoreUnreachable
 from engine.evaluation import flow
 from engine.evaluation.evaluator import EvalTarget
@@ -42,9 +43,9 @@ def evaluations(monkeypatch):
 
     def made(fails, cause):
         error = as_ray_raises(cause, in_constructor=fails == "ready")
-        resources = {"CPU": 8, "GPU": 0}
-        ray = SimpleNamespace(is_initialized=lambda: True, put=lambda rows: rows, get=get, cluster_resources=lambda: resources)
+        ray = SimpleNamespace(is_initialized=lambda: True, put=lambda rows: rows, get=get)
         monkeypatch.setattr(flow, "ray", ray)
+        monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 8}, 1, 1)])
         started = SimpleNamespace(actor=Actor(fails, error), stop=lambda: None)
         monkeypatch.setattr(flow, "_start", lambda *_: started)
         yield lambda: list(flow.evaluate(TARGETS, ROWS, Profile(name="p"), timed=1, progress=lambda line: None))

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from engine.contract.profile import Pool
 from engine.contract.students import EarlyStop, Student
+from engine.distributed.placement import Group
 from engine.errors import ContractError, ModelError
 from engine.records.student import TrainingSetup
 from engine.students.training import launch, loop
@@ -215,9 +216,15 @@ def test_check_names_what_has_no_effect(changes: dict, words: str) -> None:
 
 
 def test_seeds_are_trained_side_by_side_as_far_as_there_is_room() -> None:
-    pool, section = Pool(cpus=2), student(workers=2)
-    assert [launch.at_once(section, pool, {"CPU": cpus}) for cpus in (1, 4, 9)] == [1, 1, 2]
-    assert launch.at_once(section, Pool(cpus=1, gpus=1), {"CPU": 64, "GPU": 4}) == 2
+    def room(pool: Pool, *nodes: dict[str, float], workers: int = 2) -> int:
+        groups = [Group(f"n{at}", has, 1, 1, {"zone": "ab"[at % 2]}) for at, has in enumerate(nodes)]
+        return launch.at_once(student(workers=workers), pool, groups, 5)
+
+    assert [room(Pool(cpus=2), {"CPU": cpus}) for cpus in (1, 4, 9, 64)] == [1, 1, 2, 5]
+    assert room(Pool(cpus=1, gpus=1), {"CPU": 64, "GPU": 4}) == 2
+    assert room(Pool(cpus=5), *[{"CPU": 8.0}] * 3, workers=1) == 3  # on each node one, of 24 CPUs
+    assert room(Pool(labels={"zone": "b"}), {"CPU": 64}, {"CPU": 4}) == 2
+    assert room(Pool(resources={"rack": 1}), {"CPU": 64}, {"CPU": 64, "rack": 4}) == 2
 
 
 def test_check_says_what_of_a_training_misleads() -> None:

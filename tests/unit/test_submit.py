@@ -107,6 +107,43 @@ def test_logs_are_followed_and_the_code_is_that_of_the_run(submission):
     assert written == ["first\n", "second\n"]
 
 
+class Torn(StandIn):
+    """Its connections are torn at first: within the log, at once, and when the record is asked for."""
+
+    def __init__(self, faults):
+        super().__init__()
+        self.faults = list(faults)
+
+    async def tail_job_logs(self, job_id):
+        yield "first\nsec"
+        if self.faults and self.faults[0] != "record":
+            raise self.faults.pop(0)
+        yield "ond\n"
+        self.get_job_info(job_id).status = "SUCCEEDED"
+
+    def get_job_info(self, job_id):
+        if self.faults == ["record"]:
+            self.faults.clear()
+            raise ConnectionError("refused")
+        return super().get_job_info(job_id)
+
+
+def test_a_lost_connection_is_opened_again_and_the_log_goes_on_where_it_was(submission, monkeypatch):
+    monkeypatch.setattr(submit, "RECONNECT_SECONDS", 0)
+    client, written, lines = Torn([RuntimeError("closed"), OSError("reset"), "record"]), [], []
+    name = submit.submit(client, submission, quiet)
+    assert follow(client, name, lines.append, written.append) == 0
+    assert "".join(written) == "first\nsecond\n" and len(lines) == 2 and "closed" in lines[0]
+
+
+def test_a_cluster_that_does_not_answer_any_more_is_named_with_its_job(submission, monkeypatch):
+    monkeypatch.setattr(submit, "RECONNECT_SECONDS", 0)
+    client = Torn([OSError("reset")] * 99)
+    name = submit.submit(client, submission, quiet)
+    with pytest.raises(InputError, match=rf"{name}: .* not answer any more: reset.*repeat the command"):
+        follow(client, name, quiet, quiet)
+
+
 @pytest.mark.parametrize(
     ("status", "code", "found"),
     [("SUCCEEDED", 0, 0), ("FAILED", 3, 3), ("FAILED", None, 1), ("FAILED", -9, 1), ("STOPPED", None, 130)],

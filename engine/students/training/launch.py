@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,7 +27,9 @@ from ray.train.torch import TorchTrainer, get_device
 
 from engine.contract.profile import Pool
 from engine.contract.students import Student
-from engine.distributed import ray_options
+from engine.distributed import ray_options, session
+from engine.distributed.capacity import of_pool
+from engine.distributed.placement import Group, fits_together
 from engine.errors import ModelError
 from engine.storage.folder import Folder
 from engine.students.training import loop, policy_round, zero
@@ -75,7 +77,7 @@ def trained(plans: Sequence[Planned], pool: Pool, progress: Callable[[str], None
 
 def _checkpoints(plans: Sequence[Planned], pool: Pool, progress: Callable[[str], None]) -> list[Checkpoint]:
     """Return the last checkpoint of each training, after the end of all."""
-    room, begun = at_once(plans[0].spec.student, pool, ray.cluster_resources()), list[Future[Checkpoint]]()
+    room, begun = at_once(plans[0].spec.student, pool, session.running_groups(), len(plans)), list[Future[Checkpoint]]()
     files = [ProgressFile(plan.location.storage, plan.location.name) for plan in plans]
     reports = [ProgressReporter(plan.spec.title, progress) for plan in plans]
     while len(begun) < len(plans) or not all(training.done() for training in begun):
@@ -102,10 +104,15 @@ def _result(training: Future[Checkpoint], plan: Planned) -> Checkpoint:
     return checkpoint
 
 
-def at_once(student: Student, pool: Pool, cluster: Mapping[str, float]) -> int:
-    """Return how many trainings of `student` the resources of the `cluster` have room for, at least one."""
-    each = {kind: amount * student.workers for kind, amount in resources(pool).items()}
-    return max(1, min(int(cluster.get(kind, 0) / amount) for kind, amount in each.items()))
+def at_once(student: Student, pool: Pool, groups: Sequence[Group], most: int) -> int:
+    """Return how many trainings of `student` the nodes that run, `groups`, have room for together: at least one, at most `most`.
+
+    Ray Train gives up a training that has waited for room for RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S.
+    """
+    want, count = of_pool("", student.name, pool, "", workers=student.workers), 1
+    while count < most and fits_together([want] * (count + 1), groups):
+        count += 1
+    return count
 
 
 def sweep(location: CheckpointLocation, *, keep: str) -> None:

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 import uuid
+from collections import deque
 from typing import Any, NamedTuple
 
 import ray
@@ -19,10 +20,10 @@ from ray._private.state import state
 from ray.experimental import internal_kv
 from ray.util import get_node_ip_address
 
-from engine.calls import on_call
+from engine.calls import ModelCall, on_call
 from engine.contract.profile import Pool
 from engine.distributed import capacity
-from engine.distributed.stragglers import CallWindow, Slow
+from engine.distributed.stragglers import WINDOW, CallWindow, Slow
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ ACCELERATOR = "ray.io/accelerator-type"  # label that Ray gives a node with GPUs
 PREFIX = "peers:"
 LOOKS = 10.0  # a second, of all actors of a pool
 SAMPLE = 32  # peers, by chance, of which the median is taken
+SKEW = 60.0  # seconds by which the clocks of nodes may differ
 RETURNS = 5  # restarts on the same node after which an actor stays there
 
 
@@ -57,9 +59,10 @@ class Peers:
         self.slow: Slow | None = None
         self._prefix = f"{PREFIX}{context.get_job_id()}:{group.name}:"
         self._seen, self._next = 0, 0.0
+        self._ends: deque[float] = deque(maxlen=WINDOW)
         self._hardware = context.get_node_labels().get(ACCELERATOR, "")
         _delete(f"{self._prefix}rates:{self.actor}")  # of the process in whose place this one is
-        on_call(self.window.add)
+        on_call(self._add)
 
     def look(self) -> None:
         """Publish what is new of this actor's calls, and compare it with its peers."""
@@ -70,11 +73,16 @@ class Peers:
         if not own:
             return
         key = f"{self._prefix}rates:{self.actor}"
-        _put(key, {"hardware": self._hardware, "rates": own})
+        _put(key, {"hardware": self._hardware, "rates": own, "time": time.time()})
         keys = [other for other in _keys(f"{self._prefix}rates:") if other != key.encode()]
         peers = _values(random.sample(keys, min(SAMPLE, len(keys))))
-        alike = [peer["rates"] for peer in peers if peer["hardware"] == self._hardware]
+        since = self._ends[0] - SKEW  # one that was last at work before may have had other work, or a better time
+        alike = [peer["rates"] for peer in peers if peer["hardware"] == self._hardware and peer["time"] >= since]
         self.slow = self.window.slowness(alike, self.group.pool.straggler_factor or 0.0)
+
+    def _add(self, call: ModelCall) -> None:
+        self._ends.append(time.time())
+        self.window.add(call)
 
     def may_leave(self) -> bool:
         """Return whether another may take this actor's place, and say so: it is slow, and the pool has a replacement left.

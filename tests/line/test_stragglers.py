@@ -10,14 +10,15 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from engine.storage.artifact import load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest
 from tests.line import kills_world as world
 
-PROMPTS = 600
-DELAY, SLOW = 0.05, 0.4  # seconds of an answer; a call has 20, four at a time
+PROMPTS = 340
+DELAY, SLOW, FACTOR = 0.1, 0.5, 2  # seconds of an answer, of which a call has 20, four at a time; a busy machine makes both longer
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pipes, sockets
@@ -38,17 +39,22 @@ class Server(world.Server):
         self.asked.clear()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Find out who asks: a connection is of one process."""
-        ours = psutil.net_connections("tcp4")
-        self.by_thread.pid = next(one.pid for one in ours if one.laddr and one.laddr.port == client_address[1])
+        self.by_thread.port, self.by_thread.pid = client_address[1], None  # each connection has a thread
         super().finish_request(request, client_address)
 
     def hold(self, request: dict[str, Any]) -> None:
         if request["model"] == "teacher" and self.delay:
+            pid = self.by_thread.pid = self.by_thread.pid or self._client()
             with self.lock:
-                self.asked.setdefault(self.by_thread.pid, [time.monotonic()] * 2)[1] = time.monotonic()
-                is_first = next(iter(self.asked)) == self.by_thread.pid
+                self.asked.setdefault(pid, [time.monotonic()] * 2)[1] = time.monotonic()
+                is_first = next(iter(self.asked)) == pid
             time.sleep(SLOW if is_first else self.delay)
+
+    def _client(self) -> int:
+        """Return the process at the other end of this thread's connection."""
+        connections = psutil.net_connections("tcp4")
+        [pid] = [one.pid for one in connections if one.pid and one.laddr and one.laddr.port == self.by_thread.port]
+        return pid
 
 
 @pytest.fixture
@@ -57,6 +63,9 @@ def site(tmp_path: Path) -> Iterator[world.Site]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(world.ROOT), os.environ.get("PYTHONPATH")])))
         server = Server()
         site = world.Site(tmp_path, server, prompts=PROMPTS)
+        profile = yaml.safe_load((tmp_path / "profile.yaml").read_text())
+        profile["teacher"]["straggler_factor"] = FACTOR
+        (tmp_path / "profile.yaml").write_text(yaml.safe_dump(profile))
         try:
             yield site
         finally:

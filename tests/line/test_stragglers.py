@@ -18,7 +18,7 @@ from engine.storage.shards import hex_digest, rows_digest
 from tests.line import kills_world as world
 
 PROMPTS = 240
-DELAY, SLOW, FACTOR = 0.1, 0.3, 1.5  # seconds of an answer, of which a call has 20, four at a time; a busy machine makes both longer
+DELAY, SLOW, FACTOR = 0.1, 0.3, 1.5  # seconds of an answer, of which a call has 20, four at a time; a busy machine adds to both
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pipes, sockets

@@ -1,10 +1,10 @@
-"""Actors that begin no other batch: of a node that is drained, and of a run that gets SIGTERM. What they work on they finish.
+"""Actors that begin no other batch: of a drained node, of a run that gets SIGTERM, and slow ones. What they work on they finish.
 
 A provider that takes a machine back says so seconds or minutes before; what hears it tells Ray (`ray drain-node`, the autoscaler).
 Ray Data then gives the actors of that node no more batches, but one is waiting at each actor by then. The actor gives it back: it
 ends, and Ray restarts it, with that batch, on another node. So it does between the paid batches of one block, of which the finished
 ones are in the ledger. So a batch that is being paid for is finished, and none is begun that the end of the node would make us pay
-twice.
+twice. A slow actor of a pool ends in the same way (`peers`).
 """
 
 import logging
@@ -20,6 +20,8 @@ import ray
 from ray._private.state import state
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists, _internal_kv_list, _internal_kv_put
 
+from engine.contract.profile import Pool
+from engine.distributed.peers import PeerGroup, Peers, group_of
 from engine.safe_points import at_safe_points
 
 log = logging.getLogger(__name__)
@@ -29,12 +31,19 @@ POLL_SECONDS = 0.5
 SPACE = "rayleigh"  # of Ray's key-value store, by which driver and actors of all nodes know of each other
 
 
-def careful(op: Any) -> type:
-    """Return `op`, a class of actors, as one of the same name that begins no batch on a node that is drained, or after a stop."""
+def careful(op: Any, pool: Pool) -> type:
+    """Return `op`, a class of the actors of `pool`, as one of the same name that begins no batch on a node that is drained, after a
+    stop, or if it is much slower than the others of the pool."""
+    group = group_of(pool)
 
     class Careful(op):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            if group:
+                _Watch.of_process(group)  # before a model is loaded: on which node this is may be enough to end
+            super().__init__(*args, **options)
+
         def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-            watch = _Watch.of_process()
+            watch = _Watch.of_process(group)
             watch.check()
             watch.is_busy = True
             try:
@@ -70,36 +79,48 @@ def finish_batches(seconds: float = FINISH_SECONDS) -> int:
 
 
 class _Watch:
-    """Looks, in a thread of an actor's process, whether its node is drained and its run is stopped: a batch pays no call for it."""
+    """Looks, in a thread of an actor's process, whether its node is drained, its run is stopped, and it is slow.
+
+    So a batch pays no call for it.
+    """
 
     _own: "_Watch | None" = None
 
-    def __init__(self) -> None:
+    def __init__(self, group: PeerGroup | None) -> None:
         context = ray.get_runtime_context()
         self.node, self.job, self.actor = context.get_node_id(), context.get_job_id(), context.get_actor_id()
         self.is_busy = self.is_drained = self.is_stopped = False
+        self.peers = Peers(group) if group else None
+        if self.peers and self.peers.must_return():
+            self._give_back()
         self.look()
         threading.Thread(target=self._watch, name="drain", daemon=True).start()
 
     @classmethod
-    def of_process(cls) -> "_Watch":
-        """Return the watch of this actor, which begins with its first batch."""
+    def of_process(cls, group: PeerGroup | None) -> "_Watch":
+        """Return the watch of this actor, which begins with the first call, with its peers if it has any."""
         if cls._own is None:
-            cls._own = cls()
+            cls._own = cls(group)
             at_safe_points(cls._own.check)
         return cls._own
 
     def check(self) -> None:
-        """End this process if its node is drained; if the run is stopped, wait for the end, which the driver brings."""
+        """End this process if its node is drained or it is slow; if the run is stopped, wait: the driver ends this process."""
         if self.is_drained:
             log.warning("node %s is drained: this actor gives its batch back, and goes on elsewhere", self.node)
-            os.kill(os.getpid(), signal.SIGKILL)  # Ray restarts no actor that ends by itself
+            self._give_back()
         while self.is_stopped:
             self.is_busy = False
             time.sleep(POLL_SECONDS)
+        if self.peers and self.peers.may_leave():
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """End, so that Ray restarts this actor, with the batch that it has not begun."""
+        os.kill(os.getpid(), signal.SIGKILL)  # Ray restarts no actor that ends by itself
 
     def look(self) -> None:
-        """Ask Ray for both; after a stop, say whether this actor works."""
+        """Ask Ray for all of it; after a stop, say whether this actor works."""
         key = f"busy:{self.job}:{self.actor}"
         self.is_drained = self.node in draining()
         self.is_stopped = _internal_kv_exists(f"stop:{self.job}", namespace=SPACE)
@@ -107,6 +128,8 @@ class _Watch:
             _internal_kv_put(key, b"1", namespace=SPACE)
         elif self.is_stopped:
             _internal_kv_del(key, namespace=SPACE)
+        if self.peers:
+            self.peers.look()
 
     def _watch(self) -> None:
         while True:

@@ -13,6 +13,7 @@ import ray
 from ray._private.state import state
 
 from engine.contract.profile import Profile
+from engine.distributed.peers import forget
 from engine.distributed.placement import Group, declared
 from engine.errors import InputError
 
@@ -50,6 +51,8 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
         configure_data()
     try:
         yield
+        if profile.ray.address != "local":
+            forget()
     finally:
         ray.shutdown()
 

@@ -120,7 +120,7 @@ def apply(
     if isinstance(op, type):
         options = ray_options.actors(pool)
         options["runtime_env"]["env_vars"] |= variables or {}
-        return rows.map_batches(drain.careful(op), fn_constructor_kwargs=arguments, **shape, **options)
+        return rows.map_batches(drain.careful(op, pool), fn_constructor_kwargs=arguments, **shape, **options)
     return rows.map_batches(op, fn_kwargs=arguments, **shape, **ray_options.tasks(pool))
 
 

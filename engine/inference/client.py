@@ -15,6 +15,7 @@ The client does not know what is paid for: completions, probabilities of choices
 one open `block`; one thread at a time may be in `answer`, because crash isolation watches one call of the process.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from engine.calls import LOADING, ModelCall, called
 from engine.contract.models import Model
 from engine.contract.profile import Pool
 from engine.inference.crash_isolation import CrashIsolator
@@ -135,7 +137,9 @@ class ModelClient(Generic[T]):
         def attempt(positions: Sequence[int]) -> None:
             batch = {keys[position]: requests[keys[position]] for position in positions}
             engine.reset_prefix_cache()
+            start = time.perf_counter()
             result = call(engine, list(batch.values()))
+            called(ModelCall(f"{self.key} {self.identity}", time.perf_counter() - start, *result.usage))
             self.budget.add(payee, result.usage)
             rows.update(self._record(batch, result.rows, result.retryable))
 
@@ -162,7 +166,9 @@ class ModelClient(Generic[T]):
             return self.lender._load()
         if self.engine is None:
             build = partial(build_model, self.spec.model, self.spec.pool, folder=local(self.spec.weights))
+            start = time.perf_counter()
             engine = self.isolator.load(build, self.spec.model.path)
+            called(ModelCall(LOADING, time.perf_counter() - start))
             self.engine = self.wrap(engine) if self.wrap else engine
         return self.engine
 

@@ -1,9 +1,11 @@
 """Sentence embeddings, for the similarity of texts in meaning. Never in one process with vLLM."""
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from engine.calls import LOADING, ModelCall, called
 from engine.errors import ModelError
 from engine.inference.weights import Weights, local
 
@@ -24,6 +26,7 @@ class SentenceEncoder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
 
+        start = time.perf_counter()
         disable_progress_bar()
         if device == "cpu":
             torch.set_num_threads(1)
@@ -37,17 +40,20 @@ class SentenceEncoder:
             ) from None
         self.dimensions = self.model.get_embedding_dimension() or len(self.model.encode(""))
         self.max_chars = 5 * (self.model.max_seq_length or 1 << 20)  # about as many as the model reads of a text
+        called(ModelCall(LOADING, time.perf_counter() - start))
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors, (texts, dimensions) float32: the inner product of two is the cosine similarity of their texts.
 
         Texts of similar length are computed together: the more `texts`, the less padding.
         """
+        start = time.perf_counter()
         out = np.empty((len(texts), self.dimensions), np.float32)
         lengths = np.minimum(np.fromiter(map(len, texts), np.int64, len(texts)), self.max_chars)
         for rows in _batches(lengths, MAX_BATCH_CHARS[self.device]):
             batch = [texts[row] for row in rows.tolist()]
             out[rows] = self.model.encode(batch, batch_size=len(batch), normalize_embeddings=True, show_progress_bar=False)
+        called(ModelCall("embed", time.perf_counter() - start, len(texts), int(lengths.sum())))  # characters in place of tokens
         return out
 
 

@@ -51,10 +51,10 @@ def layer(method: str, weight: np.ndarray, group: int) -> dict[str, torch.Tensor
         zeros = np.rint(-low / scales).astype(int)
     scales = scales.astype(np.float16).astype(np.float32)
     numbers = np.clip(np.rint(grouped / scales[:, None]) + zeros[:, None], 0, 15).astype(int).reshape(weight.T.shape)
-    half = torch.from_numpy(scales).half()
+    half = torch.from_numpy(scales.copy()).half().contiguous()
     if method == "gptq":
         own = torch.arange(weight.shape[1], dtype=torch.int32) // group
-        return {"qweight": packed(numbers.T).T.contiguous(), "qzeros": packed(zeros - 1), "scales": half, "g_idx": own}
+        return {"qweight": packed(np.ascontiguousarray(numbers.T)).T.contiguous(), "qzeros": packed(zeros - 1), "scales": half, "g_idx": own}
     return {"qweight": packed(numbers, AWQ_COLUMNS), "qzeros": packed(zeros, AWQ_COLUMNS), "scales": half}
 
 
@@ -191,6 +191,8 @@ def test_groups_are_the_largest_that_fit_all_layers(shapes: Any, wanted: Any, si
 @pytest.mark.parametrize("method", METHODS)
 def test_layers_that_do_not_fit_and_a_missing_tool_are_known_before_anything_is_paid(method: str, tmp_path: Path) -> None:
     work = made_run.workspace(str(tmp_path / "run"), tmp_path)
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_hidden_layers": 2}
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": "llama", **sizes}))
     raw = work.contract.model_dump(mode="json")
     raw["students"][0]["exports"] = [{"type": method, "group_size": 128}]
     ordered = Contract.model_validate(raw)

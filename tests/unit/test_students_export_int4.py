@@ -54,7 +54,8 @@ def layer(method: str, weight: np.ndarray, group: int) -> dict[str, torch.Tensor
     half = torch.from_numpy(scales.copy()).half().contiguous()
     if method == "gptq":
         own = torch.arange(weight.shape[1], dtype=torch.int32) // group
-        return {"qweight": packed(np.ascontiguousarray(numbers.T)).T.contiguous(), "qzeros": packed(zeros - 1), "scales": half, "g_idx": own}
+        whole = packed(np.ascontiguousarray(numbers.T)).T.contiguous()
+        return {"qweight": whole, "qzeros": packed(zeros - 1), "scales": half, "g_idx": own}
     return {"qweight": packed(numbers, AWQ_COLUMNS), "qzeros": packed(zeros, AWQ_COLUMNS), "scales": half}
 
 

@@ -4,7 +4,6 @@ AutoRound calibrates on rows of token ids of one length and writes the layout th
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,5 @@ def quantize(source: str, target: str, method: str, group_size: int, iterations:
 
 if __name__ == "__main__":
     asked = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path.append(asked.pop("packages"))
     quantize(**asked)

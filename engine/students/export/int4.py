@@ -114,9 +114,8 @@ def write(source: Path, target: Path, export: Int4, examples: Sequence[Sequence[
         for file in [*made.glob("*.safetensors"), *made.glob("*.index.json")]:
             (target / file.name).write_bytes(file.read_bytes())
     done = {name.removesuffix(".qweight") for name in _tensors(target) if name.endswith(".qweight")}
-    if done != set(shapes):
-        left = ", ".join(sorted(set(shapes) - done)[:3])
-        raise ModelError(f"{export.type}: AutoRound left {left} as they were. Use int8 or gguf.")
+    if left := sorted(set(shapes) - done):
+        raise ModelError(f"{export.type}: AutoRound left {', '.join(left[:3])} as they were. Use int8 or gguf.")
     (target / "config.json").write_text(json.dumps({**config, "quantization_config": found}, indent=2), "utf-8")
     weights, bits = sum(outputs * inputs for outputs, inputs in shapes.values()), 0
     for name, tensor in _tensors(target).items():

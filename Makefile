@@ -68,6 +68,7 @@ clinc: setup  ## Intents of CLINC150 in the folder CLINC: a teacher tuned on peo
 
 exports: setup  ## Exports of a student and their runtimes, of tables and their readers; compiles llama.cpp first (cmake, a C++ compiler, minutes).
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(EXPORTERS)/gguf -r engine/students/export/gguf.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(EXPORTERS)/int4 -r engine/students/export/int4.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(EXPORTERS)/readers -r tests/line/readers.txt
 	@$(BIN)/python -m pytest -q -rs --durations=10 -m exports tests/line/test_exports.py tests/line/test_export_readers.py
 

@@ -36,7 +36,28 @@ class Int8(Export):
     """Name of the export; the deployment is called STUDENT.NAME."""
 
 
-AnyExport = Annotated[Gguf | Int8, Field(discriminator="type")]
+GROUP_SIZES = (32, 64, 128)
+
+
+class Int4(Export):
+    """Weights of linear layers in 4 bits, activations as they are, evaluated by vLLM on GPUs and on x86 CPUs. It is calibrated on
+    training examples. The student's `dtype` must be bfloat16."""
+
+    type: Literal["gptq", "awq"]
+    """Layout of the files, and method. `awq`: activation-aware scales (Lin et al., 2024), then round to nearest with zero points.
+    `gptq`: the symmetric layout of GPTQ (Frantar et al., 2023); what is rounded up is learned by signed gradient descent (Cheng et
+    al., 2024, "AutoRound"), in place of GPTQ's own second-order rule."""
+    group_size: Literal[32, 64, 128] | None = None
+    """Inputs that share a scale; null = the largest that divides the rows of all layers."""
+    iterations: Positive = 50
+    """Steps of the rounding of a layer, for `gptq`: minutes on a CPU, seconds on a GPU."""
+    calibration: Positive = 64
+    """Training examples on which the export is calibrated."""
+    name: Name = Field(default_factory=lambda data: data.get("type", "gptq"))
+    """Name of the export; the deployment is called STUDENT.NAME. Default: `type`."""
+
+
+AnyExport = Annotated[Gguf | Int8 | Int4, Field(discriminator="type")]
 
 
 def is_empty(value: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from engine.contract.base import Name, Positive, Section, Share
+from engine.contract.base import Name, Positive, Section, Share, added
 from engine.contract.capture import MOST
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class OnPolicy(Section):
     """Most tokens of a sample."""
     steps_per_round: Positive | None = None
     """Optimizer steps of a round; null = as many as show each sample once."""
+    async_level: Literal[0, 1] = added(0)
+    """Rounds by which samples are older than the weights that learn from them. 0: models take turns; 1: while a round trains, the
+    samples of the next one are drawn, by the weights before this training (one-step off-policy: Noukhovitch et al., "Asynchronous
+    RLHF", 2025), for a cluster that has room for both at once. Elsewhere they wait for each other, and the result is the same. The
+    ratio of `grpo` is to the probabilities of the weights that sampled."""
     learning_rate: float = Field(default=1e-5, gt=0)
     """Constant. The student's own rate is for a model that has yet to learn the task."""
     teacher: Name | None = None

@@ -177,7 +177,7 @@ class Profile(Section):
     """One training worker; `actors` and `batch` are not used."""
     evaluator: Pool = Pool()
     """Engines that answer the holdout, one for each model; at most `actors` are loaded at the same time."""
-    exporters: dict[Literal["gguf"], str] = Field(default={})
+    exporters: dict[Literal["gguf", "int4"], str] = Field(default={})
     """Exporter -> folder of packages of its own, made by `uv pip install --target`; on a cluster all nodes must see it. Default:
     the folder of that name in `exporters` beside the folder of unpacked models."""
     teachers: dict[str, Pool] = Field(default={})

@@ -137,6 +137,12 @@ class Student(Section):
         return self
 
     @model_validator(mode="after")
+    def exports_have_a_runtime(self) -> "Student":
+        if self.dtype == "float32" and (names := [each.name for each in self.exports if each.type in ("gptq", "awq")]):
+            raise ValueError(f"dtype: found float32 with the export {names[0]}, expected bfloat16: vLLM has no such 4-bit layers")
+        return self
+
+    @model_validator(mode="after")
     def trains_the_adapter_only(self) -> "Student":
         if self.init.adapter and self.zero == 3:
             raise ValueError(

@@ -9,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ModelError
 
-SCALE = "weight_scale"  # of a quantised weight: no parameter
+NO_PARAMETERS = ("weight_scale", "qzeros", "scales", "g_idx")  # of a quantised weight
+PACKED, PER_INT = "qweight", 8  # weights of 4 bits in an int32 (GPTQ, AWQ)
 
 
 class ModelSize(NamedTuple):
@@ -43,5 +44,6 @@ def _parameters(path: Path) -> int:
 
         return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
     with safe_open(path, framework="numpy") as tensors:
-        names = [name for name in tensors.keys() if not name.endswith(SCALE)]  # noqa: SIM118 - not a dict
-        return sum(prod(tensors.get_slice(name).get_shape()) for name in names)
+        names = [name for name in tensors.keys() if not name.endswith(NO_PARAMETERS)]  # noqa: SIM118 - not a dict
+        sizes = {name: prod(tensors.get_slice(name).get_shape()) for name in names}
+        return sum(size * (PER_INT if name.endswith(PACKED) else 1) for name, size in sizes.items())

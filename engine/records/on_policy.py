@@ -32,7 +32,7 @@ class RoundMetrics(Record):
     round: int
     """From 1."""
     held_out: HeldOut
-    """Before this round's training."""
+    """Before this round's training; with `async_level: 1` also before that of the round before."""
     prompts: int
     """Training prompts that were answered."""
     samples: int

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from engine.contract.consumers import consumers
 from engine.contract.contract import Contract
+from engine.contract.exports import AnyExport, Int4
 from engine.contract.models import Model, TeacherModel, TrainedModel
 from engine.contract.profile import Profile, WeightsCache
 from engine.contract.prompts import Source
@@ -24,7 +25,7 @@ from engine.inference.chat_template import check_template
 from engine.prompts.files import source_files
 from engine.readers.below import below
 from engine.storage.folder import Folder
-from engine.students.export import gguf
+from engine.students.export import gguf, int4
 from engine.students.init.source import check_source
 from jobs.commands.check_capture import verify_capture, verify_rounds
 from jobs.commands.check_schemas import schema_notes, verify_schemas
@@ -113,22 +114,37 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
     Raises:
         ModelError: one is missing, and the message has the command that installs it; or it refuses a student's source.
     """
-    packages, known = gguf.packages_of(profile, models), set[Path]()
+    known = set[tuple[Path, str]]()
     for number, student in enumerate(contract.students):
         for place, export in enumerate(student.exports):
-            if export.type != "gguf":
+            if export.type == "int8":
                 continue
             key = f"students.{number}.exports.{place}"
-            if problem := gguf.missing(packages):
+            tool = gguf if export.type == "gguf" else int4
+            packages = tool.packages_of(profile, models)
+            if problem := tool.missing(packages):
                 raise ModelError(f"{key}: {problem}")
             try:
                 source = _initial(student, contract, root=root, run=run)
                 folder = source and locate.check(source, root=root, home=models, cache=profile.weights_cache)
-                if folder and folder not in known:
-                    gguf.check(folder, packages)
-                    known.add(folder)
+                if folder and (folder, export.model_dump_json()) not in known:
+                    _check_export(folder, student, export, packages)
+                    known.add((folder, export.model_dump_json()))
             except (ModelError, StorageError) as error:
                 raise ModelError(f"{key}: {error}") from None
+
+
+def _check_export(source: Path, student: Student, export: AnyExport, packages: str) -> None:
+    """Check that `export` can be made of a student that begins with the model in the folder `source`.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    if isinstance(export, Int4):
+        if not student.init.shrink:  # else the sizes of its layers are not known yet
+            int4.check(source, export)
+    else:
+        gguf.check(source, packages)
 
 
 def _initial(student: Student, contract: Contract, *, root: str, run: Folder | None) -> str | None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import ray
 from ray.exceptions import RayTaskError
 
+from engine.contract.exports import Int4
 from engine.contract.students import Student
 from engine.distributed import ray_options
 from engine.errors import ModelError
@@ -20,7 +21,7 @@ from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts, load_artifact
 from engine.storage.folder import Folder
 from engine.storage.shards import iterate
-from engine.students.export import gguf
+from engine.students.export import gguf, int4
 from jobs.steps.students import absolute, copy
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ def run(context: JobContext) -> RowCounts:
     student, export = context.contract.deployment(deployment)
     assert export is not None, "the pipeline names each export"
     trained = context.artifact(f"students/{student_name}")
-    examples = list(islice(validation_examples(context.artifact("dataset")), export.probe))
+    dataset = context.artifact("dataset")
+    examples = list(islice(examples_of(dataset, "validation"), export.probe))
     packages = gguf.packages_of(context.profile, context.models)
     order = Order(deployment, export, student.dtype, trained.fingerprint, examples, packages)
+    if isinstance(export, Int4):
+        calibration = list(islice(examples_of(dataset, "train"), export.calibration))
+        order = order._replace(packages=int4.packages_of(context.profile, context.models), calibration=calibration)
     task = ray.remote(_make).options(**ray_options.resources(context.profile.trainer))
     folders = Folder(absolute(trained.folder / "model")), Folder(absolute(context.writer.folder / "model"))
     try:
@@ -52,10 +57,10 @@ def run(context: JobContext) -> RowCounts:
     return RowCounts(1, {"exported": 1})
 
 
-def validation_examples(dataset: Artifact) -> Iterator[tuple[Chat, str]]:
-    """Yield chat and target of each validation example, one shard after the other."""
+def examples_of(dataset: Artifact, split: str) -> Iterator[tuple[Chat, str]]:
+    """Yield chat and target of each example of `split`, one shard after the other."""
     for rows in iterate(dataset.folder / "examples", dataset.table("examples"), ["messages", "target", "split"]):
-        for row in rows.filter(pc.field("split") == "validation").to_pylist():
+        for row in rows.filter(pc.field("split") == split).to_pylist():
             yield row["messages"], row["target"]
 
 

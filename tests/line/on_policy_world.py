@@ -8,8 +8,10 @@ import contextlib
 import json
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from engine.inference.scoring import Distribution, Target, top
 from engine.inference.turn_marks import encode_chat, encode_text
 from engine.records.capture import CaptureMetrics, TeacherCapture
 from engine.storage.folder import Folder
+from engine.students.data.pack import Packed
 from engine.students.flow import joined
 from engine.students.on_policy import rounds
 from engine.students.on_policy.questions import Questions, draw
@@ -46,7 +49,7 @@ from engine.students.on_policy.sampler import Sampler, SamplerSpec
 from engine.students.on_policy.schemas import HELD_OUT, QUESTION, TRAIN
 from engine.students.training import policy_round
 from engine.students.training.checkpoint_state import Progress
-from engine.students.training.state import RoundSpec, WorkerContext
+from engine.students.training.state import RoundSpec, Training, TrainSpec, WorkerContext
 
 SPECIALIST = Specialist(goal="copy", task_units=(world.UNIT,))
 POOL = Pool(batch=12)
@@ -67,11 +70,17 @@ KL = {**COMMON, "objective": "on_policy_kl", "teacher": "t", "k": 16, "rounds": 
 RUNS = {
     **{f"grpo{seed}": (GRPO, seed) for seed in range(3)},
     **{f"kl{seed}": (KL, seed) for seed in range(3)},
+    "ahead": ({**GRPO, "async_level": 1}, 0),
+    "ahead_kl": ({**KL, "async_level": 1}, 0),
     "held": ({**GRPO, "rounds": 2, "kl": 0.1, "average": "answer", "scale": False, "steps_per_round": 8}, 0),
 }
 ZERO = {"held": 3}
 BROKEN = {"held": (3, 5, 9, 11, 14, 17, 20, 23, 27, 30), "kl0": (2, 7, 12, 16, 21, 25, 30, 36, 41, 47)}
 """Run -> numbers of batches and steps at which an attempt is interrupted, counted over all attempts."""
+
+
+LOADING = threading.Lock()
+"""Rounds that overlap load models in two threads, which are two processes on Ray: transformers ties weights in one at a time."""
 
 
 class Interrupted(BaseException):
@@ -103,7 +112,8 @@ class TinyEngine:
     def __init__(self, model: VllmModel, pool: Pool, folder: Path | None) -> None:
         assert folder is not None
         self.identity, self.tokens_read = identity(model, folder), 0
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        with LOADING:
+            self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def reset_prefix_cache(self) -> None:
@@ -157,6 +167,11 @@ class Stages:
     student: Student
     store: Path
     moments: Moments
+    drawn: dict[tuple[int, ...], float] = field(default_factory=dict)
+    """Tokens of prompt and sample -> log-probability of the sample when it was drawn."""
+    off_policy: list[tuple[float, float]] = field(default_factory=list)
+    """Of each training on older samples: the largest difference of a sample's old log-probability to that of its drawing, and to
+    that of the weights in training."""
 
     @property
     def section(self) -> OnPolicy:
@@ -165,6 +180,8 @@ class Stages:
 
     def sample(self, model: Path, questions: pa.Table, number: int) -> pa.Table:
         samples = Sampler(SamplerSpec(self.section, self._client(model, "samples"), self.student.seed, number))(questions)
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        self.drawn |= {(*encode_chat(tokenizer, row["messages"]), *row["ids"]): row["logprob"] for row in samples.to_pylist()}
         return rewarded(samples, Rewards.of([CHECK], {"form": 1.0}, SPECIALIST))
 
     def score(self, samples: pa.Table, number: int) -> Scored:
@@ -189,10 +206,34 @@ class Stages:
         def on_step(progress: Progress, steps: int) -> None:
             self.moments()
 
+        begin, save = policy_round.begin, policy_round.save
+
+        def begun(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
+            with LOADING:
+                training = begin(spec, worker, scratch)
+            packed = training.splits["train"]
+            if order.sampled_by and packed.policy is not None:
+                now = self._of_samples(packed, policy_round.log_probs(training, packed))
+                old = self._of_samples(packed, packed.policy.old)
+                drawn = np.asarray([self.drawn[tuple(packed.ids[at:end])] for at, end in pairwise(packed.starts)])
+                self.off_policy.append((float(np.abs(old - drawn).max()), float(np.abs(old - now).max())))
+            return training
+
+        def saved(training: Training) -> None:
+            with LOADING:
+                save(training)
+
+        policy_round.begin, policy_round.save = begun, saved
         resume = target if target.exists() else None
         spec = replace(world.spec_for(self.folder, self.student), round=order)
-        policy_round.run(spec, WorkerContext(0, 1, torch.device("cpu"), resume, keep, on_step))
+        try:
+            policy_round.run(spec, WorkerContext(0, 1, torch.device("cpu"), resume, keep, on_step))
+        finally:
+            policy_round.begin, policy_round.save = begin, save
         return target
+
+    def _of_samples(self, packed: Packed, of_tokens: np.ndarray) -> np.ndarray:
+        return np.asarray([of_tokens[packed.tokens_of(np.asarray([row]))].sum() for row in range(len(packed))])
 
     def _client(self, model: Path, kind: str) -> ClientSpec:
         ledger, markers, budget = (Folder(str(self.store / kind / name)) for name in ("ledger", "markers", "budget"))
@@ -232,7 +273,7 @@ def run(folder: Path, name: str, kind: str, ends: tuple[int, ...]) -> None:
     shares = [float(np.mean(stages.sample(model, held, 99)["reward"].to_pylist())) for model in (start, outcome.model)]
     result = {
         "metrics": outcome.metrics.model_dump(), "held_out": shares, "model": str(outcome.model), "attempts": attempts,
-        "sampled": moments.sampled, "scored": moments.scored,
+        "sampled": moments.sampled, "scored": moments.scored, "off_policy": stages.off_policy,
     }  # fmt: skip
     (folder / f"{kind}-{name}.json").write_text(json.dumps(result))
 

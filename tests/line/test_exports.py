@@ -24,12 +24,14 @@ from engine.records.record import Identity
 from engine.runs.job import Job, JobContext, run_pipeline
 from engine.storage.artifact import ArtifactWriter, RowCounts, load_artifact
 from engine.storage.folder import Folder
-from engine.students.export import gguf
+from engine.students.export import gguf, int4, probe
 from jobs.places import models_home
 
 pytestmark = pytest.mark.exports
 PACKAGES = gguf.packages_of(world.profile(), models_home())
 needs_llama_cpp = pytest.mark.skipif(bool(gguf.missing(PACKAGES)), reason=f"the export {gguf.missing(PACKAGES)}")
+PACKAGES_4 = int4.packages_of(world.profile(), models_home())
+needs_auto_round = pytest.mark.skipif(bool(int4.missing(PACKAGES_4)), reason=f"the export {int4.missing(PACKAGES_4)}")
 GGUFS = ["f16", "q8_0", "q4_k_m"]
 WORD = {"word": {"enum": ["abc", "please"]}}
 SCHEMA = {"type": "object", "properties": WORD, "required": ["word"], "additionalProperties": False}
@@ -56,7 +58,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def export(folder: Path, exports: list[dict[str, Any]]) -> dict[str, ExportMetrics]:
     """Run the jobs of `exports`; return what each measured."""
-    student = world.student("s", exports=[{"agreement": 0.5, **each} for each in exports])
+    dtype = "bfloat16" if exports[0]["type"] in ("gptq", "awq") else "float32"
+    student = world.student("s", dtype=dtype, exports=[{"agreement": 0.5, **each} for each in exports])
     contract = Contract.model_construct(students=(student,))
 
     def context_for(job: Job) -> JobContext:
@@ -71,10 +74,10 @@ def export(folder: Path, exports: list[dict[str, Any]]) -> dict[str, ExportMetri
     return {name: artifact.metrics(ExportMetrics) for name, artifact in found.items() if artifact}
 
 
-def transformers_texts(folder: Path) -> list[str]:
-    """The greedy answers of the student by transformers in float32."""
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
-    texts = []
+def transformers_texts(folder: Path, model: Any = None) -> list[str]:
+    """The greedy answers of `model`, else of the student, by transformers in float32."""
+    model = model or AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer, texts = AutoTokenizer.from_pretrained(folder), []
     for chat in CHATS:
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=False)
         answered = model.generate(ids, max_new_tokens=20, do_sample=False)[0, ids.shape[1] :]
@@ -103,6 +106,24 @@ def test_int8_is_served_by_vllm_under_a_schema(folder: Path, cluster: None) -> N
 
 def model_of(folder: Path, name: str) -> Path:
     return folder / "run" / "exports" / "s" / name / "model"
+
+
+@needs_auto_round
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_4_bits_are_served_by_vllm_as_they_are_unpacked(method: str, folder: Path, cluster: None) -> None:
+    found = export(folder, [{"type": method, "iterations": 5, "calibration": 16, "agreement": 0.3}])[method]
+    assert found.types == {f"{method} of groups of 64": 14} and found.bits_per_weight and found.bits_per_weight < 5
+    assert found.probe.agreement >= 0.3 and found.weight_bytes < found.student_weight_bytes
+    model = VllmModel(type="vllm", path="x", dtype="bfloat16", max_model_len=128)
+    free = served(folder, method, model)
+    unpacked = probe.UnpackedChoices(model_of(folder, method), "float32").model
+    texts = transformers_texts(model_of(folder, method), unpacked)
+    print(method, found.probe, [answer.text for answer in free.completions], texts)
+    same = sum(answer.text[:8] == text[:8] for answer, text in zip(free.completions, texts, strict=True))
+    assert same >= len(CHATS) - 1  # one may have two first choices that bfloat16 does not tell apart
+    held = served(folder, method, model, SCHEMA)
+    assert {json.loads(answer.text)["word"] for answer in held.completions} <= {"abc", "please"}
+    assert held.size.weight_bytes == found.weight_bytes
 
 
 @needs_llama_cpp

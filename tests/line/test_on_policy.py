@@ -55,6 +55,17 @@ def test_what_is_optimised_rises_over_three_seeds_and_the_held_out_check_does_no
     assert after.mean() > before.mean() and (after > before - 0.05).all()
 
 
+@pytest.mark.parametrize("name", ["ahead", "ahead_kl"])
+def test_samples_that_are_a_round_old_are_learned_with_the_probabilities_of_their_drawing(folder: Path, name: str) -> None:
+    found = metrics(folder, name)
+    assert found.ended_by == "rounds" and found.kept == len(found.rounds), found.why
+    before, after = result(folder, name)["held_out"]
+    assert after > before
+    off_policy = result(folder, name)["off_policy"]
+    assert len(off_policy) == (len(found.rounds) - 1 if name == "ahead" else 0)  # the divergence has no ratio
+    assert all(of_drawing < 1e-3 < of_now for of_drawing, of_now in off_policy)
+
+
 @pytest.mark.parametrize("name", world.BROKEN)
 def test_a_run_with_ten_kills_samples_and_scores_nothing_twice_but_its_batch_and_has_the_same_weights(
     folder: Path, name: str

@@ -157,5 +157,5 @@ def test_the_probe_reads_no_more_of_the_dataset_than_it_needs(tmp_path: Path, mo
     reads: list[int] = []
     read = shards.read_shard
     monkeypatch.setattr(shards, "read_shard", lambda *given, **named: reads.append(1) or read(*given, **named))
-    found = [target for _, target in islice(exports.validation_examples(dataset), 7)]
+    found = [target for _, target in islice(exports.examples_of(dataset, "validation"), 7)]
     assert found == ["1", "3", "5", "7", "9", "11", "13"] and len(reads) == 2

@@ -1,5 +1,6 @@
 """The rounds around scripted models: what ends them, which weights are kept, and what a later attempt does again."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,11 @@ class Scripted:
     finish: str = "stop"
     losses: Sequence[float] = (1.0, 0.5)
     unpaid: bool = False
+    ahead: int = 0
+    """Rounds whose training ends only after the samples of the next one are there, from 1."""
+    sampled: dict[int, threading.Event] = field(default_factory=dict)
+    older: list[str] = field(default_factory=list)
+    """By what model the samples of each training were drawn, where that is not the one before it."""
     did: list[str] = field(default_factory=list)
 
     def sample(self, model: Path, questions: pa.Table, number: int) -> pa.Table:
@@ -49,6 +55,7 @@ class Scripted:
                 ids = list(answer.encode())
                 paid = {"sample_id": f"{number} {row['prompt_id']} {at}", "sample": at, "answer": answer, "ids": ids}
                 rows.append({**row, **paid, "finish_reason": self.finish, "logprob": -0.5 * len(ids), "reward": reward})
+        self.sampled.setdefault(number, threading.Event()).set()
         return pa.Table.from_pylist(rows, schema=SAMPLE)
 
     def score(self, samples: pa.Table, number: int) -> Scored:
@@ -60,6 +67,10 @@ class Scripted:
     def train(self, order: RoundSpec) -> Path:
         before = Path(order.previous).parent.name if order.previous else "start"
         self._note(f"train {order.number} from {before}, {len(load(Folder(order.rollouts)))} samples, {order.steps} steps")
+        older = Path(order.sampled_by or "none")
+        self.older.append(older.parent.parent.name if older.name == "best" else "start" if order.sampled_by else "")
+        if order.number <= self.ahead:
+            assert self.sampled.setdefault(order.number + 1, threading.Event()).wait(20), "no samples while it trains"
         folder = self.store / f"round-{order.number}" / "checkpoint"
         (folder / "best").mkdir(parents=True, exist_ok=True)
         curve = [{"loss": loss} for loss in self.losses]
@@ -106,6 +117,74 @@ def test_each_round_samples_with_the_weights_of_the_one_before_and_goes_on_from_
     assert [each.held_out.score for each in found.metrics.rounds] == [0.25, 0.5, 0.75] and found.metrics.final.score == 1.0
     assert [each.loss for each in found.metrics.rounds] == [0.75] * 3 and found.metrics.ended_by == "rounds"
     assert not (tmp_path / "round-1" / "checkpoint").exists()  # nothing goes back to it
+
+
+AHEAD = GRPO.model_copy(update={"async_level": 1, "rounds": 4})
+
+
+def test_samples_of_the_next_round_are_drawn_while_one_trains(tmp_path: Path, start: Path) -> None:
+    stages = Scripted(tmp_path, better, ahead=3)
+    found = rounds.run(plan(tmp_path, start, AHEAD), stages)
+    assert [each for each in stages.did if each.startswith("sample")] == [
+        "sample 1 by start", "sample 2 by start", "sample 3 by round-1", "sample 4 by round-2", "sample 5 by round-4",
+    ]  # fmt: skip
+    trained = [each.partition(",")[0] for each in stages.did if each.startswith("train")]
+    assert trained == ["train 1 from start", *(f"train {number} from round-{number - 1}" for number in (2, 3, 4))]
+    assert stages.older == ["", "start", "round-1", "round-2"]
+    assert found.model == tmp_path / "round-4" / "checkpoint" / "best" and found.metrics.kept == 4
+    assert found.metrics.final.score == 1.25 and found.metrics.ended_by == "rounds"
+
+
+@pytest.mark.parametrize("place", ["sample 1", "train 1", "sample 2", "train 2", "sample 3", "train 3", "sample 5"])
+def test_a_later_attempt_has_the_samples_of_the_same_weights_when_rounds_overlap(tmp_path: Path, start: Path, place: str) -> None:
+    stages = Scripted(tmp_path, better, dies_in=place)
+    with pytest.raises(KeyboardInterrupt):
+        rounds.run(plan(tmp_path, start, AHEAD), stages)
+    found = rounds.run(plan(tmp_path, start, AHEAD), stages)
+    trained = [each for each in stages.did if each.startswith("train")]
+    assert len(trained) == len(set(trained)) == 4 and found.metrics.kept == 4
+    assert set(stages.did) - set(trained) == {
+        "sample 1 by start", "sample 2 by start", "sample 3 by round-1", "sample 4 by round-2", "sample 5 by round-4",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize(("shown_in", "kept", "collapsed"), [(3, 0, 1), (4, 1, 2), (5, 2, 4)])
+def test_a_collapse_keeps_the_last_weights_that_were_measured_when_rounds_overlap(
+    tmp_path: Path, start: Path, shown_in: int, kept: int, collapsed: int, attempts: int
+) -> None:
+    def babbles(number: int, row: Row, at: int) -> tuple[str, float]:
+        return "la " * (20 if number == shown_in else 3), better(number, row, at)[1]
+
+    section = AHEAD
+    found = [rounds.run(plan(tmp_path, start, section), Scripted(tmp_path, babbles)) for _ in range(attempts)][-1]
+    assert found.metrics.ended_by == "collapse" and f"after round {collapsed} the mean length" in found.metrics.why
+    expected = tmp_path / f"round-{kept}" / "checkpoint" / "best" if kept else start
+    assert found.metrics.kept == kept and found.model == expected and found.model.exists()
+    assert found.metrics.final == found.metrics.rounds[shown_in - 2].held_out
+
+
+def test_what_ends_rounds_that_overlap_keeps_weights_that_were_measured(tmp_path: Path, start: Path) -> None:
+    def solved(number: int, row: Row, at: int) -> tuple[str, float]:
+        return "x", 1.0 if number == 4 else float(at)
+
+    found = rounds.run(plan(tmp_path, start, AHEAD), Scripted(tmp_path, solved))
+    assert found.metrics.ended_by == "no_signal" and found.metrics.kept == 2 and found.model.exists()
+    broken = Scripted(tmp_path / "b", better, losses=[float("nan")], ahead=1)
+    found = rounds.run(plan(tmp_path / "b", start, AHEAD), broken)
+    assert found.metrics.ended_by == "collapse" and found.metrics.kept == 0 and found.model == start
+    assert [each for each in broken.did if each.startswith("sample")] == ["sample 1 by start", "sample 2 by start"]
+
+
+def test_a_training_that_fails_ends_after_the_samples_that_were_begun(tmp_path: Path, start: Path) -> None:
+    class Fails(Scripted):
+        def train(self, order: RoundSpec) -> Path:
+            raise ModelError("the disk is full")
+
+    stages = Fails(tmp_path, better)
+    with pytest.raises(ModelError, match="the disk is full"):
+        rounds.run(plan(tmp_path, start, AHEAD), stages)
+    assert stages.did == ["sample 1 by start", "sample 2 by start"]
 
 
 @pytest.mark.parametrize("place", ["sample 1", "train 1", "sample 2", "train 2", "sample 3", "train 3", "sample 4"])

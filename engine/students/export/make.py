@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.contract.exports import AnyExport, Gguf
+from engine.contract.exports import AnyExport, Gguf, Int4
 from engine.contract.models import LlamaCppModel
 from engine.errors import ModelError
 from engine.inference.chat_template import tokenize_chats
@@ -15,7 +15,7 @@ from engine.inference.engine import Chat
 from engine.inference.identity import version_in
 from engine.inference.llama_cpp_child import LlamaCppChild
 from engine.records.export import ExportMetrics, ExportProbe
-from engine.students.export import gguf, int8, probe
+from engine.students.export import gguf, int4, int8, probe
 
 WEIGHTS = (".safetensors", ".gguf")
 CONTEXT = 4096  # tokens of the longest example of a probe
@@ -34,6 +34,8 @@ class Order(NamedTuple):
     """Chats and targets of the probe."""
     packages: str
     """Folder of packages of the exporter."""
+    calibration: Sequence[tuple[Chat, str]] = ()
+    """Chats and targets of training examples, for an export that is calibrated."""
 
 
 def make(order: Order, source: Path, target: Path) -> ExportMetrics:
@@ -51,6 +53,9 @@ def make(order: Order, source: Path, target: Path) -> ExportMetrics:
         if isinstance(export, Gguf):
             made = gguf.write(source, target, export.quantize, order.packages)
             tools = {name: version_in(name, order.packages) or "" for name in gguf.NEEDED}
+        elif isinstance(export, Int4):
+            made = int4.write(source, target, export, _calibration(order, source), order.packages)
+            tools = {name: version_in(name, order.packages) or "" for name in int4.NEEDED}
         else:
             linear = int8.write(source, target)
             made = gguf.Quantized({"int8": linear}, 0, None)
@@ -81,6 +86,14 @@ def require_agreement(deployment: str, found: ExportProbe) -> None:
         )
 
 
+def _calibration(order: Order, source: Path) -> list[list[int]]:
+    """Return the calibrating examples as token ids, as they were learned."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    return [each.ids for each in probe.build(tokenizer, order.calibration, max_tokens=CONTEXT)]
+
+
 def _probe(order: Order, source: Path, target: Path) -> ExportProbe:
     from transformers import AutoTokenizer
 
@@ -98,6 +111,8 @@ def _probe(order: Order, source: Path, target: Path) -> ExportProbe:
 
             share, tokens = probe.agreement(probes, student, choices)
             same_text_ids = _same_text_ids(tokenizer, [chat for chat, _ in order.examples], child)
+    elif isinstance(order.export, Int4):
+        share, tokens = probe.agreement(probes, student, probe.UnpackedChoices(target, order.dtype))
     else:
         share, tokens = probe.agreement(probes, student, probe.TransformersChoices(target, order.dtype))
     return ExportProbe(

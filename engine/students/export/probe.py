@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from engine.errors import ModelError
 from engine.inference.chat_template import Unanswered, tokenize_chats
 from engine.inference.engine import Chat
 from engine.inference.turn_end import turn_end
 from engine.inference.turn_marks import encode_text
+from engine.students.export import int4
 
 
 class Probe(NamedTuple):
@@ -58,3 +60,21 @@ class TransformersChoices:
         with torch.no_grad():
             logits = self.model(input_ids=torch.tensor([probe.ids[:-1]]), use_cache=False).logits[0]
         return logits[probe.start - 1 :].argmax(dim=-1).tolist()
+
+
+class UnpackedChoices(TransformersChoices):
+    """First choices of a folder with weights in 4 bits, unpacked: transformers itself reads such a folder by further packages."""
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        precision = getattr(torch, dtype)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        del config.quantization_config
+        model = AutoModelForCausalLM.from_config(config, dtype=precision, trust_remote_code=False)
+        missing, unexpected = model.load_state_dict(dict(int4.unpacked(folder, precision)), strict=False)
+        model.tie_weights()
+        tied = getattr(model, "_tied_weights_keys", None) or ()
+        if unexpected or (lacking := [name for name in missing if name not in tied]):
+            raise ModelError(f"{folder}: {', '.join(unexpected or lacking)} do not fit {type(model).__name__}.")
+        self.model = model.eval()

@@ -4,11 +4,16 @@ A round begins with the student's answers to the held-out prompts and to its sha
 the weights of the round before are sound: if they have collapsed, those before them are kept. Samples and scores are in the
 ledger, and a round that was trained has a record beside its checkpoint, so that a later attempt goes on after it. The samples of a
 round are in memory, some KB each.
+
+With `async_level: 1` a round samples while the one before trains, so by weights that are one round older. What a round's held-out
+answers show is of the weights that gave them, and only weights that were measured can become the student.
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -95,28 +100,64 @@ def run(plan: Plan, stages: Stages) -> Outcome:
         ModelError: the teacher's distributions cannot be laid on the student's tokens.
     """
     done, rounds = read(plan.store), plan.section.rounds
+    ahead: Future[Seen] | None = None
     for number in range(len(done) + 1, rounds + 2):
         began = time.monotonic()
-        seen = _see(plan, stages, done, number)
+        seen, answered = ahead.result() if ahead else _see(plan, stages, done, number), answered_by(number, plan.section)
         start = done[0].held_out if done else seen.metrics.held_out
         if done and (why := guard.collapse(seen.metrics.held_out, start, plan.section.guards)):
-            return _ended(plan, done[:-1], done, "collapse", f"after round {number - 1} {why}")
-        _sweep(plan.store, done[:-1])
+            kept = done[: answered_by(number - 1, plan.section)]
+            return _ended(plan, kept, done, "collapse", f"after round {answered} {why}", final=done[-1].held_out)
+        _sweep(plan.store, done[: max(0, answered - 1)])
         ending, why = _ending(plan, seen, number)
         if ending:
             sampled = done if number > rounds else [*done, seen.metrics]
-            return _ended(plan, done, sampled, ending, why, final=seen.metrics.held_out)
-        done.append(_train(plan, stages, done, seen, began))
+            return _ended(plan, done[:answered], sampled, ending, why, final=seen.metrics.held_out)
+        is_ahead = plan.section.async_level and number < rounds  # after the last round its own weights are measured
+        ahead = _begin(plan, stages, tuple(done), number + 1) if is_ahead else None
+        try:
+            done.append(_train(plan, stages, done, seen, began))
+        except Exception:
+            wait([ahead] if ahead else [])  # else it would go on with the pools that others need
+            raise
         if done[-1].loss is None:
-            return _ended(plan, done[:-1], done, "collapse", f"the loss of round {number} is no number; lower its learning_rate")
+            wait([ahead] if ahead else [])
+            why = f"the loss of round {number} is no number; lower its learning_rate"
+            return _ended(plan, done[:answered], done, "collapse", why, final=seen.metrics.held_out)
     raise AssertionError("the last pass ends the rounds")
 
 
+def answered_by(number: int, section: OnPolicy) -> int:
+    """Return the round whose weights answer in round `number`; 0 = the student before the first one.
+
+    After the last round, as number `rounds` + 1, its own weights are measured.
+    """
+    return max(0, number - 1 - (section.async_level if number <= section.rounds else 0))
+
+
+def _begin(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], number: int) -> Future[Seen]:
+    """Start `_see` in a daemon thread, so that Ctrl-C need not wait for it."""
+    found: Future[Seen] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(_see(plan, stages, done, number))
+        except BaseException as error:  # `result()` raises it in the waiting thread
+            found.set_exception(error)
+
+    threading.Thread(target=run, name=f"{plan.name} round {number}", daemon=True).start()
+    return found
+
+
 def _see(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], number: int) -> Seen:
-    """Sample as the student is after the rounds `done`, and measure; after the last round only the held-out prompts."""
+    """Sample as the student is after those of the rounds `done` that `answered_by` names, and measure.
+
+    After the last round only the held-out prompts are answered.
+    """
     questions = plan.questions.of_round(number, plan.section, is_last=number > plan.section.rounds)
     plan.log(f"{plan.name}: on-policy round {number} of {plan.section.rounds}: {questions.num_rows} prompts are answered")
-    samples = stages.sample(_model(plan, done), questions, number).sort_by([("prompt_id", "ascending"), ("sample", "ascending")])
+    model = _model(plan, done[: answered_by(number, plan.section)])
+    samples = stages.sample(model, questions, number).sort_by([("prompt_id", "ascending"), ("sample", "ascending")])
     rows = samples.to_pylist()
     held, train = ([row for row in rows if (row["split"] == HELD_OUT) is wanted] for wanted in (True, False))
     if plan.section.rewards:
@@ -191,7 +232,9 @@ def _train(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], seen: Seen,
     rollouts.save(packed, folder)
     steps = plan.section.steps_per_round or -(-len(packed) // plan.batch_size)
     previous = str(Path(plan.store.path, done[-1].checkpoint)) if done else ""
-    checkpoint = stages.train(RoundSpec(number, folder.url, str(plan.start), previous, steps))
+    answered = answered_by(number, plan.section)
+    older = str(_model(plan, done[:answered])) if answered < len(done) else ""
+    checkpoint = stages.train(RoundSpec(number, folder.url, str(plan.start), previous, steps, sampled_by=older))
     progress = Progress.read(checkpoint)
     loss = float(np.mean([entry["loss"] for entry in progress.curve]))
     record = seen.metrics.model_copy(
@@ -226,15 +269,11 @@ def _ended(
     ending: Ending,
     why: str,
     *,
-    final: HeldOut | None = None,
+    final: HeldOut,
 ) -> Outcome:
-    """Return the outcome with the weights after the rounds `kept`; `final` is what was measured of them.
-
-    Without it they were measured when the round after them began.
-    """
-    found = final or rounds[len(kept)].held_out
+    """Return the outcome with the weights after the rounds `kept`; `final` is what was measured of them."""
     metrics = OnPolicyMetrics(
-        objective=plan.section.objective, rounds=tuple(rounds), final=found, kept=len(kept), ended_by=ending, why=why
+        objective=plan.section.objective, rounds=tuple(rounds), final=final, kept=len(kept), ended_by=ending, why=why
     )
     return Outcome(_model(plan, kept), metrics)
 

@@ -68,20 +68,30 @@ def begin(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     assert spec.round is not None, "the caller has looked"
     torch.manual_seed(spec.student.seed)
     packed = rollouts.load(Folder(spec.round.rollouts))
-    reference = None
-    if spec.round.previous and spec.student.on_policy and spec.student.on_policy.kl:
-        before = _start(spec, replace(worker, resume=None), packed, scratch)
-        reference = log_probs(before, packed)
-        before.engine.destroy()
+    reference = old = None
+    if packed.policy is not None:
+        if spec.round.previous and spec.student.on_policy and spec.student.on_policy.kl:
+            reference = _log_probs_of(spec.round.start, spec, worker, packed, scratch)
+        if spec.round.sampled_by:
+            old = _log_probs_of(spec.round.sampled_by, spec, worker, packed, scratch)
     previous = Path(spec.round.previous) if spec.round.previous else None
     training = _start(spec, replace(worker, resume=previous), packed, scratch)
     if previous:
         zero.load(training.engine, previous)
     if packed.policy is not None:
-        old = log_probs(training, packed)
+        old = log_probs(training, packed) if old is None else old
         policy = Policy(packed.policy.advantages, old, old if reference is None else reference)
         training.splits["train"] = replace(packed, policy=policy)
     return training
+
+
+def _log_probs_of(model: str, spec: TrainSpec, worker: WorkerContext, packed: Packed, scratch: Path) -> np.ndarray:
+    """Return `log_probs` of the model in the folder `model`."""
+    assert spec.round is not None, "the caller has looked"
+    training = _start(replace(spec, round=replace(spec.round, start=model)), replace(worker, resume=None), packed, scratch)
+    found = log_probs(training, packed)
+    training.engine.destroy()
+    return found
 
 
 def _start(spec: TrainSpec, worker: WorkerContext, packed: Packed, scratch: Path) -> Training:

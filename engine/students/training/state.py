@@ -51,6 +51,8 @@ class RoundSpec:
     """Checkpoint of the round before; "" in the first one."""
     steps: int
     """Optimizer steps."""
+    sampled_by: str = ""
+    """Model that drew the samples, where it is older than the weights with which the round begins; "" = these weights."""
 
 
 @dataclass(frozen=True)

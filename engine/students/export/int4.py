@@ -1,0 +1,192 @@
+"""Linear layers in 4 bits, in the layout of GPTQ or AWQ that vLLM serves on GPUs, and on x86 CPUs. AutoRound writes them.
+
+It is called in a process of its own, which alone sees the folder of its packages.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine.contract.exports import GROUP_SIZES, Int4
+from engine.contract.profile import Profile
+from engine.errors import ModelError
+from engine.inference.identity import version_in
+from engine.students.export.gguf import Quantized
+
+REQUIREMENTS = Path(__file__).with_name("int4.txt")
+NEEDED = ("auto-round",)
+TOOL = Path(__file__).with_name("int4_tool.py")
+ROW = 512
+"""Tokens of a row of calibration."""
+OUTPUTS = 32
+"""Of whose multiples the outputs of a layer must be: AutoRound leaves other layers as they are, and vLLM has no kernel for them."""
+PER_INT = 8
+"""Numbers of 4 bits in an int32."""
+AWQ_ORDER = [0, 4, 1, 5, 2, 6, 3, 7]
+"""Place in an int32 of AWQ's layout of each of eight columns."""
+PACKED = ("qweight", "qzeros", "scales", "g_idx")
+IGNORED = "lm_head"
+
+
+def packages_of(profile: Profile, models: str) -> str:
+    """Return the folder of the packages that only the exporter sees; `models` is the folder of unpacked models."""
+    return profile.exporters.get("int4") or str(Path(models).parent / "exporters" / "int4")
+
+
+def missing(packages: str) -> str:
+    """Return what lacks in the folder `packages`, with the command that installs it; "" if nothing."""
+    if all(version_in(name, packages) for name in NEEDED):
+        return ""
+    return (
+        f"needs {' and '.join(NEEDED)}, which is not in {packages}. Install it there: uv pip install --no-deps --target {packages} "
+        f"-r {REQUIREMENTS}, or name another folder as `exporters: {{int4: FOLDER}}` in the profile."
+    )
+
+
+def check(source: Path, export: Int4) -> None:
+    """Check that the layers of the model in the folder `source` can be in 4 bits; no weights are read.
+
+    Raises:
+        ModelError: a size of a layer is no multiple of what the layout needs.
+    """
+    group_size(layers(source), export)
+
+
+def layers(source: Path) -> dict[str, tuple[int, int]]:
+    """Return the linear layers of the model in the folder `source`, but for its output layer: name -> (outputs, inputs)."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    described = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(described, trust_remote_code=False)
+    linear = ((name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != IGNORED)
+    return {name: (module.out_features, module.in_features) for name, module in linear}
+
+
+def group_size(shapes: Mapping[str, tuple[int, int]], export: Int4) -> int:
+    """Return the number of inputs with one scale: that of `export`, else the largest that divides all rows.
+
+    Raises:
+        ModelError: there is none, or an output size is no multiple of OUTPUTS.
+    """
+    sizes = [export.group_size] if export.group_size else sorted(GROUP_SIZES, reverse=True)
+    odd = [f"{name} has {outputs} outputs" for name, (outputs, _) in shapes.items() if outputs % OUTPUTS]
+    uneven = {size: [name for name, (_, inputs) in shapes.items() if inputs % size] for size in sizes}
+    fits = [size for size, names in uneven.items() if not names]
+    if odd or not fits or not shapes:
+        why = odd[0] if odd else "no linear layer" if not shapes else f"{uneven[sizes[-1]][0]} has rows of other lengths"
+        raise ModelError(
+            f"{export.type}: expected layers with multiples of {OUTPUTS} outputs and of {sizes[-1]} inputs, found: {why}. Use "
+            "int8 or gguf, or a smaller group_size."
+        )
+    return fits[0]
+
+
+def write(source: Path, target: Path, export: Int4, examples: Sequence[Sequence[int]], packages: str) -> Quantized:
+    """Write the model in the folder `source` into `target`, calibrated on `examples` as token ids.
+
+    Raises:
+        ModelError: the tool is missing or refuses the model, or has left a layer as it was.
+    """
+    if problem := missing(packages):
+        raise ModelError(f"{export.type}: {problem}")
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    if "quantization_config" in config:
+        raise ModelError(f"{source}: is quantised already; {export.type} is made from weights of floating-point numbers.")
+    shapes = layers(source)
+    size = group_size(shapes, export)
+    with tempfile.TemporaryDirectory(prefix="rayleigh-") as scratch:
+        order = {
+            "source": str(source), "target": f"{scratch}/made", "method": export.type, "group_size": size,
+            "iterations": export.iterations, "rows": rows_of(examples), "packages": packages,
+        }  # fmt: skip
+        made = _tool(order, Path(scratch))
+        found = json.loads((made / "config.json").read_text("utf-8"))["quantization_config"]
+        for file in [*made.glob("*.safetensors"), *made.glob("*.index.json")]:
+            (target / file.name).write_bytes(file.read_bytes())
+    done = {name.removesuffix(".qweight") for name in _tensors(target) if name.endswith(".qweight")}
+    if left := sorted(set(shapes) - done):
+        raise ModelError(f"{export.type}: AutoRound left {', '.join(left[:3])} as they were. Use int8 or gguf.")
+    (target / "config.json").write_text(json.dumps({**config, "quantization_config": found}, indent=2), "utf-8")
+    weights, bits = sum(outputs * inputs for outputs, inputs in shapes.values()), 0
+    for name, tensor in _tensors(target).items():
+        bits += 8 * tensor.nbytes if name.rpartition(".")[2] in PACKED else 0
+    return Quantized({f"{export.type} of groups of {size}": len(done)}, 0, round(bits / weights, 2))
+
+
+def rows_of(examples: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the token ids of all `examples`, one after the other, in rows of ROW, or of all if they are fewer.
+
+    Raises:
+        ModelError: there is no token.
+    """
+    ids = list(chain.from_iterable(examples))
+    if not ids:
+        raise ModelError("no training example can be read, so that nothing calibrates the export.")
+    size = min(ROW, len(ids))
+    return [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
+
+
+def _tool(order: Mapping[str, Any], scratch: Path) -> Path:
+    """Run `int4_tool.py`; return the folder that it has written.
+
+    Raises:
+        ModelError: it failed; the message has its last words.
+    """
+    file = scratch / "order.json"
+    file.write_text(json.dumps(order), "utf-8")
+    done = subprocess.run([sys.executable, "-I", str(TOOL), str(file)], capture_output=True, text=True, errors="replace")
+    made = [path.parent for path in Path(order["target"]).glob("**/config.json")]
+    if done.returncode or len(made) != 1:
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        errors = [line for line in lines if "rror" in line] or lines or [f"exit {done.returncode}"]
+        raise ModelError(f"{order['method']}: AutoRound cannot quantise {order['source']}: {errors[-1][:300]}. Use another export.")
+    return made[0]
+
+
+def unpacked(folder: Path, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and weights, in `dtype`, of the model in the folder that `write` has written, as a model without it has them."""
+    method = json.loads((folder / "config.json").read_text("utf-8"))["quantization_config"]["quant_method"]
+    tensors = _tensors(folder)
+    for name, tensor in tensors.items():
+        layer, _, last = name.rpartition(".")
+        if last == "qweight":
+            packed = (tensors[f"{layer}.{part}"] for part in ("qweight", "qzeros", "scales"))
+            yield f"{layer}.weight", dequantize(method, *packed).to(dtype)
+        elif last not in PACKED:
+            yield name, tensor.to(dtype)
+
+
+def dequantize(method: str, weight: Tensor, zeros: Tensor, scales: Tensor) -> Tensor:
+    """Return the weights [out, in] in float32 of a layer in the layout of `method`.
+
+    `scales` are [in / group, out], `zeros` int32 [in / group, out / 8]. gptq: `weight` is int32 [in / 8, out], and `zeros` are one
+    too low; awq: `weight` is int32 [in, out / 8], and eight columns of both are in AWQ_ORDER.
+    """
+    if method == "gptq":
+        numbers = _numbers(weight).transpose(1, 2).flatten(0, 1)
+        middle = _numbers(zeros).flatten(1) + 1
+    else:
+        numbers = _numbers(weight)[..., AWQ_ORDER].flatten(1)
+        middle = _numbers(zeros)[..., AWQ_ORDER].flatten(1)
+    group = len(numbers) // len(scales)
+    centred = numbers - middle.repeat_interleave(group, 0)
+    return (centred * scales.float().repeat_interleave(group, 0)).T.contiguous()
+
+
+def _numbers(packed: Tensor) -> Tensor:
+    """Return the eight numbers of 4 bits of each int32, lowest bits first, in a last dimension of their own."""
+    return (packed[..., None] >> torch.arange(0, 4 * PER_INT, 4, dtype=torch.int32)) & 15
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}

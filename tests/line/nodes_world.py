@@ -37,7 +37,7 @@ from tests.line.nodes_order import CPUS, HELD_OUT, STUDENT, TEACHERS, Size
 
 WORK = {"candidates": "Teacher", "dataset": "", STUDENT: "RayTrainWorker", "reports": "Evaluator"}
 """Job -> what the title of a process says that works on it; "": any task."""
-PATIENCE = 300.0  # seconds for what is awaited
+PATIENCE = 900.0  # seconds for what is awaited, on a busy machine
 
 
 class Server(world.Server):
@@ -143,7 +143,7 @@ class Site:
 
     def finish(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until `process` has succeeded."""
-        assert process.wait(timeout=900) == 0, self.output()
+        assert process.wait(timeout=PATIENCE) == 0, self.output()
 
     def wait(self, process: subprocess.Popen[bytes], is_so: Callable[[], bool], what: str) -> None:
         """Wait for `is_so()` while `process` runs."""

@@ -33,18 +33,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pipes, sockets
 ]
 SHORT = Size(prompts=80, steps=4, delay=0.1, kills={"candidates": 1, "reports": 1}, again="dataset")
-LONG = Size(
-    prompts=200,
-    steps=120,
-    delay=0.1,
-    kills={
-        "candidates": 6,
-        "dataset": 4,
-        STUDENT: 8,
-        "reports": 2,
-    },  # an engine of the evaluation is given up after its third death
-    semantic=True,
-)
+MANY = {"candidates": 6, "dataset": 4, STUDENT: 8, "reports": 2}  # `reports` gives an engine up after its third death
+LONG = Size(prompts=200, steps=120, delay=0.1, kills=MANY, semantic=True)
 TABLES = {
     "dataset": {"examples": EXAMPLE, "picked": PICKED},
     "tokens": {"tokens": TOKENS},

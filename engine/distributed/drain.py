@@ -37,11 +37,6 @@ def careful(op: Any, pool: Pool) -> type:
     group = group_of(pool)
 
     class Careful(op):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            if group:
-                _Watch.of_process(group)  # before a model is loaded: on which node this is may be enough to end
-            super().__init__(*args, **options)
-
         def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
             watch = _Watch.of_process(group)
             watch.check()
@@ -98,7 +93,7 @@ class _Watch:
 
     @classmethod
     def of_process(cls, group: PeerGroup | None) -> "_Watch":
-        """Return the watch of this actor, which begins with the first call, with its peers if it has any."""
+        """Return the watch of this actor, which begins with its first batch, with its peers if it has any."""
         if cls._own is None:
             cls._own = cls(group)
             at_safe_points(cls._own.check)

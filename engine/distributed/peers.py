@@ -4,7 +4,8 @@ Each publishes the medians of its last calls and reads those of its peers, in th
 looks about ten times a second, however many actors it has, and an actor reads at most SAMPLE peers, so that the head has little to
 do. An actor that finds itself slow (`stragglers`) takes one of the replacements that the pool has, ends before it begins its next
 batch, and Ray restarts it with that batch. Ray chooses the node by the options with which the actor was made, which no one can
-change: an actor that finds itself on the node that it has left, while another has room, ends at once, a few times at most.
+change: an actor that finds itself on the node that it has left, while another has room, ends with its first batch
+not begun, before it loads an engine, a few times at most.
 """
 
 import json
@@ -95,8 +96,8 @@ class Peers:
         for number in range(self.group.most):
             if _put(f"{self._prefix}left:{number}", {"actor": self.actor, "node": self.node}, overwrite=False):
                 log.warning(
-                    "replacing a slow actor (%d of at most %d of this pool): actor %s on node %s, %s, takes %.3g s a call, its %d "
-                    "peers %.3g s, and at least %.2g times theirs by call, request and token. It gives its next batch back.",
+                    "replacing a slow actor (%d of at most %d of this pool): actor %s on node %s, %s, takes %.3g s a call, its "
+                    "peers (%d) take %.3g s: at least %.2g times theirs by call, request and token. It gives its next batch back.",
                     number + 1, self.group.most, self.actor, get_node_ip_address(), self.node, slow.seconds, slow.peers,
                     slow.peers_seconds, slow.factor,
                 )  # fmt: skip
@@ -154,5 +155,6 @@ def _keys(prefix: str) -> list[bytes]:
 
 def _values(keys: list[bytes]) -> list[Any]:
     """Return the values of `keys` in one call; one that was removed meanwhile is left out."""
-    found = internal_kv.internal_kv_get_gcs_client().internal_kv_multi_get(keys, SPACE) if keys else {}
+    client: Any = internal_kv.internal_kv_get_gcs_client()  # no function of Ray's reads several
+    found = client.internal_kv_multi_get(keys, SPACE) if keys else {}
     return [json.loads(value) for value in found.values()]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from engine.calls import LOADING, ModelCall, called
+from engine.calls import ModelCall, called
 from engine.errors import ModelError
 from engine.inference.weights import Weights, local
 
@@ -26,7 +26,6 @@ class SentenceEncoder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
 
-        start = time.perf_counter()
         disable_progress_bar()
         if device == "cpu":
             torch.set_num_threads(1)
@@ -40,7 +39,6 @@ class SentenceEncoder:
             ) from None
         self.dimensions = self.model.get_embedding_dimension() or len(self.model.encode(""))
         self.max_chars = 5 * (self.model.max_seq_length or 1 << 20)  # about as many as the model reads of a text
-        called(ModelCall(LOADING, time.perf_counter() - start))
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors, (texts, dimensions) float32: the inner product of two is the cosine similarity of their texts.

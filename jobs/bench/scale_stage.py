@@ -20,7 +20,7 @@ EVERY = 1.0  # seconds between two questions to the raylets
 RESET_PEAK = "5"  # written to /proc/PID/clear_refs, proc(5)
 LOG = "log"
 IDLE = "ray::IDLE"  # titles of workers
-ACTORS = ("ray::MapWorker", "ray::_StatsActor", "ray::AutoscalingRequester")
+ACTORS = ("ray::MapWorker", "ray::_StatsActor", "ray::AutoscalingRequester", "ray::_AutoscalingCoordinatorActor")
 
 
 class ClusterSampler(Sampler):

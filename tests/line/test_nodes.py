@@ -63,7 +63,7 @@ class Run:
     """A run while it is followed."""
 
     def __init__(self, site: Site) -> None:
-        self.site, self.rng, self.teachers = site, random.Random(3), list[dict[str, int]]()
+        self.site, self.rng, self.teachers, self.reached = site, random.Random(3), list[dict[str, int]](), 0
         self.process = site.submit()
 
     def catch(self, job: str, word: str) -> None:
@@ -95,7 +95,8 @@ class Run:
         if job == "candidates":
             self.answers(len(self.site.server.bill["teacher"]) + self.site.size.prompts * world.SAMPLES // 8)
         elif job == STUDENT:
-            step = self._step() + FURTHER
+            self.reached = max(self.reached, self._step())  # it begins again at its checkpoint, which may be far behind
+            step = self.reached + FURTHER
             self._wait(lambda: self._step() >= step or self.site.is_done(job), "the training gets no further")
         else:
             time.sleep(self.rng.uniform(2, 12))

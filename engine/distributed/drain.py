@@ -90,7 +90,7 @@ class _Watch:
         self.peers = Peers(group) if group else None
         if self.peers and self.peers.must_return():
             self._give_back()
-        self.look()
+        self._try_to_look()
         threading.Thread(target=self._watch, name="drain", daemon=True).start()
 
     @classmethod
@@ -135,7 +135,10 @@ class _Watch:
     def _watch(self) -> None:
         while True:
             time.sleep(POLL_SECONDS)
-            try:
-                self.look()
-            except Exception as error:  # Ray's own, of many classes, while its head is away
-                log.debug("Ray does not say whether the node %s is drained: %s", self.node, error)
+            self._try_to_look()
+
+    def _try_to_look(self) -> None:
+        try:
+            self.look()
+        except Exception as error:  # Ray's own, of many classes, while its head is away
+            log.debug("Ray does not say whether the node %s is drained: %s", self.node, error)

@@ -1,14 +1,9 @@
 """Who is a straggler: found among slow actors, and not among equal ones, with calls as uneven as those of engines are."""
 
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from statistics import median
 
-import psutil
 import pytest
 
 from engine.calls import LOADING, ModelCall
@@ -176,34 +171,3 @@ def test_a_slow_half_is_compared_with_the_median_of_the_others() -> None:
         for at, window in enumerate(pool):
             window.add(ModelCall("teacher", 9.0 if at < 2 else 1.0, 8, 100, 100))
     assert [is_slow(pool, at) for at in range(5)] == [True, True, False, False, False]
-
-
-GIVES_BACK = """
-import subprocess, sys
-from engine.distributed.drain import _Watch
-sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-own = subprocess.Popen(sleep, start_new_session=True)
-nested = "import subprocess, sys; child = subprocess.Popen(sys.argv[1:]); print(child.pid, flush=True); child.wait()"
-child = subprocess.Popen([sys.executable, "-c", nested, *sleep], start_new_session=True, stdout=subprocess.PIPE, text=True)
-print(own.pid, child.pid, child.stdout.readline(), flush=True)
-_Watch._give_back(None)
-"""
-
-
-def test_an_actor_that_gives_its_batch_back_leaves_no_process_behind() -> None:
-    """As vLLM's engine core, the processes are in sessions of their own; one is a grandchild."""
-    ended = subprocess.run([sys.executable, "-c", GIVES_BACK], stdout=subprocess.PIPE, text=True, check=False)
-    assert ended.returncode == -signal.SIGKILL  # Ray restarts no actor that ends otherwise
-    started = [int(pid) for pid in ended.stdout.split()]
-    assert len(started) == 3
-    end = time.monotonic() + 30
-    while any(is_running(pid) for pid in started):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

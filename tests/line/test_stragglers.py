@@ -19,7 +19,7 @@ from tests.line import kills_world as world
 
 PROMPTS = 400  # so many that some are left when the slow actor has had the calls that a verdict needs
 DELAY, SLOW, FACTOR = 0.1, 0.5, 2.0
-"""Seconds of an answer, of which a call has 20, four at a time, so 0.5 and 2.5 s. A busy machine may add 1.5 s to each call of both,
+"""Seconds of an answer, of which a call has 20, four at once, so 0.5 and 2.5 s. A busy machine may add 1.5 s to each call of both,
 and the slow actor is found; the other would need 5 s for a call to be found in its stead."""
 pytestmark = [
     pytest.mark.timeout(600),

@@ -41,8 +41,8 @@ class Pool(Section):
     hang_seconds: float = Field(default=1800, gt=0)
     """Longest time for a batch, or for loading. After that the process is killed, and another repeats the batch."""
     straggler_factor: float | None = Field(default=3, gt=1)
-    """An actor whose calls take more than this many times as long as those of the others of its pool is replaced: it finishes its
-    batch, and another begins the next one, on another node if one has room. null: never."""
+    """An actor whose calls take more than this many times as long as those of the others of its pool is replaced if another
+    node has room: it finishes its batch, and another begins the next one there. null: never."""
 
     def block(self, rows: int, *, answers: int = 1) -> int:
         """Return the rows of one Ray Data block, a multiple of `batch`, for `rows` rows that become `answers` rows each.

@@ -13,8 +13,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import ray
 from ray._private.state import state
@@ -88,7 +90,7 @@ class _Watch:
         self.peers = Peers(group) if group else None
         if self.peers and self.peers.must_return():
             self._give_back()
-        self.look()
+        self._try_to_look()
         threading.Thread(target=self._watch, name="drain", daemon=True).start()
 
     @classmethod
@@ -111,7 +113,11 @@ class _Watch:
             self._give_back()
 
     def _give_back(self) -> None:
-        """End, so that Ray restarts this actor, with the batch that it has not begun."""
+        """End, with all that this process has started, so that Ray restarts this actor, with the batch that it has not begun."""
+        with suppress(psutil.Error):
+            for each in psutil.Process().children(recursive=True):  # vLLM's engine core lives on without its parent, with the GPU
+                with suppress(psutil.Error):
+                    each.kill()
         os.kill(os.getpid(), signal.SIGKILL)  # Ray restarts no actor that ends by itself
 
     def look(self) -> None:
@@ -129,7 +135,10 @@ class _Watch:
     def _watch(self) -> None:
         while True:
             time.sleep(POLL_SECONDS)
-            try:
-                self.look()
-            except Exception as error:  # Ray's own, of many classes, while its head is away
-                log.debug("Ray does not say whether the node %s is drained: %s", self.node, error)
+            self._try_to_look()
+
+    def _try_to_look(self) -> None:
+        try:
+            self.look()
+        except Exception as error:  # Ray's own, of many classes, while its head is away
+            log.debug("Ray does not say whether the node %s is drained: %s", self.node, error)

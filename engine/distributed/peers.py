@@ -2,10 +2,10 @@
 
 Each publishes the medians of its last calls and reads those of its peers, in the thread that also watches for drained nodes. A pool
 looks about ten times a second, however many actors it has, and an actor reads at most SAMPLE peers, so that the head has little to
-do. An actor that finds itself slow (`stragglers`) takes one of the replacements that the pool has, ends before it begins its next
-batch, and Ray restarts it with that batch. Ray chooses the node by the options with which the actor was made, which no one can
-change: an actor that finds itself on the node that it has left, while another has room, ends with its first batch
-not begun, before it loads an engine, a few times at most.
+do. An actor that finds itself slow (`stragglers`), while another node has room for it, takes one of the replacements that the pool
+has, ends before it begins its next batch, and Ray restarts it with that batch. Ray chooses the node by the options with which the
+actor was made, which no one can change: an actor that finds itself on the node that it has left, while another has room, ends with
+its first batch not begun, before it loads an engine, a few times at most.
 """
 
 import json
@@ -14,6 +14,7 @@ import random
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ray
@@ -59,10 +60,10 @@ class Peers:
         self.window = CallWindow()
         self.slow: Slow | None = None
         self._prefix = f"{PREFIX}{context.get_job_id()}:{group.name}:"
-        self._seen, self._next = 0, 0.0
+        self._seen, self._next = 0, time.monotonic() + random.random() * group.pool.actors / LOOKS  # not all at once
         self._ends: deque[float] = deque(maxlen=WINDOW)
         self._hardware = context.get_node_labels().get(ACCELERATOR, "")
-        _delete(f"{self._prefix}rates:{self.actor}")  # of the process in whose place this one is
+        _asked(lambda: _delete(f"{self._prefix}rates:{self.actor}"))  # of the process in whose place this one is
         on_call(self._add)
 
     def look(self) -> None:
@@ -82,18 +83,28 @@ class Peers:
         self.slow = self.window.slowness(alike, self.group.pool.straggler_factor or 0.0)
 
     def _add(self, call: ModelCall) -> None:
-        self._ends.append(time.time())
+        if call.requests:  # while an engine loads, or a server does not answer, this actor is not at work
+            self._ends.append(time.time())
         self.window.add(call)
 
     def may_leave(self) -> bool:
-        """Return whether another may take this actor's place, and say so: it is slow, and the pool has a replacement left.
+        """Return whether another may take this actor's place, and say so: it is slow, the pool has a replacement left, and another
+        node has room for it.
 
-        An actor that has come back to the node that it had left is not replaced again.
+        An actor that has come back to the node that it had left is not replaced again. While Ray's head is away none is.
         """
         slow, self.slow = self.slow, None
-        if slow is None or self._has_left():
+        return slow is not None and _asked(lambda: self._leave(slow))
+
+    def must_return(self) -> bool:
+        """Return whether this actor was restarted on the node that it has left as too slow, though another has room for it."""
+        return _asked(self._must_return)
+
+    def _leave(self, slow: Slow) -> bool:
+        taken = _keys(f"{self._prefix}left:")
+        if len(taken) >= self.group.most or self._is_among(taken) or not self._has_room_elsewhere():
             return False
-        for number in range(self.group.most):
+        for number in range(len(taken), self.group.most):  # as none is removed, those below are taken
             if _put(f"{self._prefix}left:{number}", {"actor": self.actor, "node": self.node}, overwrite=False):
                 log.warning(
                     "replacing a slow actor (%d of at most %d of this pool): actor %s on node %s, %s, takes %.3g s a call, its "
@@ -104,15 +115,14 @@ class Peers:
                 return True
         return False
 
-    def must_return(self) -> bool:
-        """Return whether this actor was restarted on the node that it has left as too slow, though another has room for it."""
-        if not self._has_left() or not self._has_room_elsewhere():
+    def _must_return(self) -> bool:
+        if not self._is_among(_keys(f"{self._prefix}left:")) or not self._has_room_elsewhere():
             return False
         return any(_put(f"{self._prefix}back:{self.actor}:{number}", {}, overwrite=False) for number in range(RETURNS))
 
-    def _has_left(self) -> bool:
-        left = _values(_keys(f"{self._prefix}left:"))
-        return {"actor": self.actor, "node": self.node} in left
+    def _is_among(self, left: list[bytes]) -> bool:
+        """Return whether this actor has left its node by one of the keys `left`."""
+        return {"actor": self.actor, "node": self.node} in _values(left)
 
     def _has_room_elsewhere(self) -> bool:
         [need] = capacity.of_pool("", "", self.group.pool, "").bundles
@@ -140,13 +150,23 @@ def forget() -> None:
     internal_kv._internal_kv_del(f"{PREFIX}{ray.get_runtime_context().get_job_id()}:", del_by_prefix=True, namespace=SPACE)
 
 
+def _asked(question: Callable[[], bool]) -> bool:
+    """Return what `question` to Ray's head says; False if it fails: a comparison of speeds must not end a plan."""
+    try:
+        return question()
+    except Exception as error:  # Ray's own, of many classes, while its head is away
+        log.debug("Ray does not answer: no actor is replaced: %s", error)
+        return False
+
+
 def _put(key: str, value: Any, *, overwrite: bool = True) -> bool:
     """Store `value`; return whether it is stored: not if there is one that must not be replaced. It is atomic."""
     return not internal_kv._internal_kv_put(key, json.dumps(value), overwrite, namespace=SPACE) or overwrite
 
 
-def _delete(key: str) -> None:
-    internal_kv._internal_kv_del(key, namespace=SPACE)
+def _delete(key: str) -> bool:
+    """Remove `key`; return whether it was there."""
+    return bool(internal_kv._internal_kv_del(key, namespace=SPACE))
 
 
 def _keys(prefix: str) -> list[bytes]:

@@ -6,11 +6,12 @@ prompts cost no more per token, half-empty batches no more per call. Costs are m
 little; those of the peers are medians over the peers, so that another straggler among them changes little.
 
 A replacement loads an engine, so an actor is replaced only once its slowness has cost as much as the load: whatever happens then,
-the time lost is at most twice that of the best decision (ski rental; Karlin, Manasse, Rudolph and Sleator: Competitive snoopy
-caching, Algorithmica 3, 1988).
+the time lost since it was found slow is at most twice that of the best decision (ski rental; Karlin, Manasse, Rudolph and Sleator:
+Competitive snoopy caching, Algorithmica 3, 1988). The cost is what its calls took above its peers' pace, from verdict to verdict
+while it is slow; a verdict that it is not slow sets it to 0, so a long healthy past condemns nobody.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
@@ -44,8 +45,10 @@ class CallWindow:
     def __init__(self) -> None:
         self.count = 0
         self.loading = 0.0
-        self.seconds: dict[str, float] = defaultdict(float)
-        """Kind -> seconds of all its calls."""
+        self.seconds = 0.0
+        """Of all its calls."""
+        self._judged = 0.0  # the seconds at the last verdict
+        self._lost = 0.0  # of the seconds, through slowness without a break
         self._last: dict[str, deque[Costs]] = {}
 
     def add(self, call: ModelCall) -> None:
@@ -53,7 +56,7 @@ class CallWindow:
         if call.kind == LOADING:
             self.loading += call.seconds
         elif call.requests:
-            self.seconds[call.kind] += call.seconds
+            self.seconds += call.seconds
             self._last.setdefault(call.kind, deque(maxlen=WINDOW)).append(costs(call))
             self.count += 1
 
@@ -63,12 +66,20 @@ class CallWindow:
         return {kind: _medians(calls) for kind, calls in last.items() if len(calls) >= FEWEST}
 
     def slowness(self, peers: Sequence[Rates], factor: float) -> Slow | None:
-        """Return how this process is slower than `peers` by more than `factor`, if it is, and if that has cost more than a load."""
-        slow = slowness(self.rates(), peers)
-        if slow is None or slow.factor <= factor:
+        """Return how this process is slower than `peers` by more than `factor`, if it is, and if that has cost more than a load.
+
+        Each call is a verdict on the calls since the last one; with fewer than FEWEST calls there is none.
+        """
+        own, seconds = self.rates(), self.seconds
+        if not own:
             return None
-        lost = sum(list(self.seconds.values())) * (1 - 1 / slow.factor)
-        return slow if lost >= self.loading else None
+        new, self._judged = seconds - self._judged, seconds
+        slow = slowness(own, peers)
+        if slow is None or slow.factor <= factor:
+            self._lost = 0.0
+            return None
+        self._lost += new * (1 - 1 / slow.factor)
+        return slow if self._lost >= self.loading else None
 
 
 def costs(call: ModelCall) -> Costs:

@@ -17,8 +17,10 @@ from engine.storage.folder import Folder
 from engine.storage.shards import hex_digest, rows_digest
 from tests.line import kills_world as world
 
-PROMPTS = 240
-DELAY, SLOW, FACTOR = 0.1, 0.3, 1.5  # seconds of an answer, of which a call has 20, four at a time; a busy machine adds to both
+PROMPTS = 400  # so many that some are left when the slow actor has had the calls that a verdict needs
+DELAY, SLOW, FACTOR = 0.1, 0.5, 2.0
+"""Seconds of an answer, of which a call has 20, four at once, so 0.5 and 2.5 s. A busy machine may add 1.5 s to each call of both,
+and the slow actor is found; the other would need 5 s for a call to be found in its stead."""
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),  # pipes, sockets

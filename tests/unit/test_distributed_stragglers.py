@@ -8,7 +8,7 @@ import pytest
 
 from engine.calls import LOADING, ModelCall
 from engine.contract.profile import Pool
-from engine.distributed.stragglers import FEWEST, CallWindow
+from engine.distributed.stragglers import FEWEST, WINDOW, CallWindow
 
 FACTOR = Pool().straggler_factor or 0.0
 Mix = Callable[[random.Random], tuple[list[int], list[int]]]  # tokens read, and written, of each request of a call
@@ -137,6 +137,32 @@ def test_an_actor_stays_until_its_slowness_has_cost_a_load() -> None:
         pool[0].add(ModelCall("teacher", 10.0, 8, 100, 100))  # 9 of 10 s are lost
         pool[1].add(ModelCall("teacher", 1.0, 8, 100, 100))
         assert is_slow(pool, 0) == (number * 9 >= 100)
+
+
+def test_a_long_healthy_past_condemns_nobody() -> None:
+    """An actor that is slow after 400 healthy calls stays until the slow ones have cost a load; a pause of slowness starts anew."""
+    pool = windows(2)
+    pool[0].add(ModelCall(LOADING, 300.0))
+
+    def condemned_at(slow_calls: int) -> list[int]:
+        found = []
+        for number in range(slow_calls):
+            pool[0].add(ModelCall("teacher", 10.0, 8, 100, 100))
+            pool[1].add(ModelCall("teacher", 1.0, 8, 100, 100))
+            found += [number] if is_slow(pool, 0) else []
+        return found
+
+    for _ in range(400):
+        for window in pool:
+            window.add(ModelCall("teacher", 1.0, 8, 100, 100))
+        assert not is_slow(pool, 0)
+    assert condemned_at(30) == []  # 270 s of 300
+    for _ in range(WINDOW):
+        for window in pool:
+            window.add(ModelCall("teacher", 1.0, 8, 100, 100))
+        assert not is_slow(pool, 0)
+    assert condemned_at(30) == []
+    assert condemned_at(20)  # 450 s in all
 
 
 def test_a_slow_half_is_compared_with_the_median_of_the_others() -> None:

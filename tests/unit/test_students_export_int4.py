@@ -4,7 +4,10 @@ AutoRound itself is called by `make exports`; here the test packs the weights, r
 """
 
 import json
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import made_run
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
 from test_inference_turn_marks import CHATML, tokenizer
 from test_students_export import order
@@ -201,6 +206,42 @@ def test_layers_that_do_not_fit_and_a_missing_tool_are_known_before_anything_is_
         verify_exporters(ordered, Profile(name="p", exporters={"int4": "/nowhere"}), root=work.root, models=work.models)
     with pytest.raises(ModelError, match=rf"students\.0\.exports\.0: {method}: expected layers with multiples of"):
         verify_exporters(ordered, Profile(name="p", exporters={"int4": str(PACKAGES)}), root=work.root, models=work.models)
+
+
+@pytest.mark.parametrize("lacks", ["auto-round", "py-cpuinfo", "datasets"])
+def test_each_package_that_the_tool_imports_is_missed_by_name(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert int4.missing(str(PACKAGES)) == ""
+    monkeypatch.setattr(int4, "version_in", lambda name, folder: None if name == lacks else "1")
+    assert int4.missing("/there").startswith(f"needs {lacks}, which is not in /there. Install them there: uv pip")
+
+
+def test_packages_of_the_tool_bring_what_this_environment_need_not_have() -> None:
+    root = Path(__file__).parents[2]
+    ours = required(tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"])
+    pins = [Requirement(line) for line in int4.REQUIREMENTS.read_text().splitlines()]
+    assert set(int4.NEEDED) <= {pin.name for pin in pins}
+    assert required([pin.name for pin in pins]) - ours <= {pin.name for pin in pins}
+    constraints = (root / "cluster" / "constraints.txt").read_text().splitlines()
+    assert not [
+        str(pin) for pin in pins if any(line.startswith(f"{pin.name}==") for line in constraints) and str(pin) not in constraints
+    ]
+
+
+def required(names: Sequence[str]) -> set[str]:
+    """Return the packages `names`, requirements with or without extras, and all that those that are installed require."""
+    found, open_ = set[tuple[str, frozenset[str]]](), [Requirement(name) for name in names]
+    while open_:
+        asked = open_.pop()
+        key = (canonicalize_name(asked.name), frozenset(asked.extras))
+        if key in found:
+            continue
+        found.add(key)
+        with suppress(metadata.PackageNotFoundError):
+            for line in metadata.requires(asked.name) or ():
+                further = Requirement(line)
+                if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in {"", *asked.extras}):
+                    open_.append(further)
+    return {name for name, _ in found}
 
 
 def test_float32_has_no_runtime_in_4_bits() -> None:

@@ -23,7 +23,8 @@ from engine.inference.identity import version_in
 from engine.students.export.gguf import Quantized
 
 REQUIREMENTS = Path(__file__).with_name("int4.txt")
-NEEDED = ("auto-round",)
+NEEDED = ("auto-round", "py-cpuinfo", "datasets")
+"""AutoRound, and what it imports at its start that this environment need not have."""
 TOOL = Path(__file__).with_name("int4_tool.py")
 ROW = 512
 """Tokens of a row of calibration."""
@@ -44,11 +45,12 @@ def packages_of(profile: Profile, models: str) -> str:
 
 def missing(packages: str) -> str:
     """Return what lacks in the folder `packages`, with the command that installs it; "" if nothing."""
-    if all(version_in(name, packages) for name in NEEDED):
+    lacks = [name for name in NEEDED if version_in(name, packages) is None]
+    if not lacks:
         return ""
     return (
-        f"needs {' and '.join(NEEDED)}, which is not in {packages}. Install it there: uv pip install --no-deps --target {packages} "
-        f"-r {REQUIREMENTS}, or name another folder as `exporters: {{int4: FOLDER}}` in the profile."
+        f"needs {' and '.join(lacks)}, which {'are' if len(lacks) > 1 else 'is'} not in {packages}. Install them there: "
+        f"uv pip install --no-deps --target {packages} -r {REQUIREMENTS}, or name another folder as `exporters: {{int4: FOLDER}}` in the profile."
     )
 
 

@@ -20,16 +20,17 @@ from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
 from test_inference_turn_marks import CHATML, tokenizer
 from test_students_export import order
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
 
 from engine.contract.contract import Contract
-from engine.contract.exports import Int4
+from engine.contract.exports import Gguf, Int4
 from engine.contract.profile import Profile
+from engine.contract.shrink import Shrink
 from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.evaluation.size import model_size
 from engine.records.export import ExportMetrics
-from engine.students.export import int4
+from engine.students.export import gguf, int4, probe
 from engine.students.export.make import make
 from jobs.commands.check import verify_exporters
 
@@ -165,6 +166,85 @@ def test_failing_tool_is_quoted_and_nothing_to_calibrate_on_is_named(student: Pa
         exported(student, tmp_path / "model", "gptq")
     with pytest.raises(ModelError, match=r"s\.x: no training example can be read"):
         exported(student, tmp_path / "again", "gptq", calibration=[])
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by signal 9, perhaps for lack of memory"),
+        (
+            "print('ValueError: no such layer'); print('x INFO no error'); print('WARNING Error: y'); raise SystemExit(1)",
+            "no such layer",
+        ),
+        ("print('x INFO all is well'); raise SystemExit(3)", "exit 3"),
+    ],
+)
+def test_last_words_of_the_tool(script: str, said: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "tool.py"
+    tool.write_text(script)
+    monkeypatch.setattr(int4, "TOOL", tool)
+    with pytest.raises(ModelError, match=rf"s\.x: gptq: AutoRound.*{student.name}.*{said}"):
+        exported(student, tmp_path / "model", "gptq")
+
+
+def test_tool_works_in_a_folder_of_its_own_and_reads_relative_paths(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, seen = tmp_path / "tool.py", tmp_path / "seen.json"
+    lines = [
+        "import json, os, pathlib, sys",
+        "order = json.load(open(sys.argv[1]))",
+        "paths = [order['source'], order['packages']]",
+        "seen = [[os.path.isabs(path) and os.path.isdir(path) for path in paths], os.getcwd()]",
+        f"open({str(seen)!r}, 'w').write(json.dumps(seen))",
+        "raise SystemExit('Error: enough')",
+    ]
+    tool.write_text("\n".join(lines))
+    monkeypatch.setattr(int4, "TOOL", tool)
+    monkeypatch.chdir(PACKAGES.parent)
+    with pytest.raises(ModelError, match="Error: enough"):
+        exported(student, tmp_path / "model", "gptq", packages=PACKAGES.name)
+    found, folder = json.loads(seen.read_text())
+    assert found == [True, True] and Path(folder) != Path.cwd() and not Path(folder).exists()
+
+
+def test_mixture_of_experts_is_refused_by_name(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 32}
+    MixtralConfig(**sizes, num_key_value_heads=4, num_local_experts=2).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"mixtral is a mixture of experts \(.*experts.*Use gguf"):
+        int4.check(tmp_path, Int4(type="awq"))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_output_layer_may_be_missing_only_where_it_is_tied(
+    tied: bool, student: Path, tmp_path: Path, rounded: Callable[..., None]
+) -> None:
+    rounded()
+    exported(student, tmp_path / "model", "gptq")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": tied}))
+    if tied:
+        probe.UnpackedChoices(tmp_path / "model", "float32")
+        return
+    with pytest.raises(ModelError, match=r"lm_head\.weight do not fit LlamaForCausalLM"):
+        probe.UnpackedChoices(tmp_path / "model", "float32")
+
+
+def test_second_student_is_checked_where_the_first_one_is_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = made_run.workspace(str(tmp_path / "run"), tmp_path)
+    asked: list[tuple[str, Any]] = []
+    monkeypatch.setattr(int4, "check", lambda source, export: asked.append((export.type, export.group_size)))
+    monkeypatch.setattr(gguf, "check", lambda source, packages: asked.append(("gguf", None)))
+    whole = work.contract.students[0]
+    shrunk = Shrink.model_construct(source=whole.init.source)
+    exports = [Int4(type="awq"), Int4(type="awq", name="again", agreement=0.2), Int4(type="awq", name="small", group_size=32)]
+    files = [Gguf(type="gguf", quantize="q8_0"), Gguf(type="gguf", quantize="q4_k_m")]
+    second = whole.model_copy(update={"name": "second", "exports": (*exports, *files)})
+    first = second.model_copy(update={"name": "first", "init": whole.init.model_copy(update={"prune": None, "shrink": shrunk})})
+    ordered = work.contract.model_copy(update={"students": (first, second)})
+    profile = Profile(name="p", exporters={"int4": str(PACKAGES), "gguf": str(PACKAGES)})
+    verify_exporters(ordered, profile, root=work.root, models=work.models)
+    assert asked == [("gguf", None), ("awq", None), ("awq", 32)]
 
 
 def test_rows_of_calibration_have_one_length() -> None:

@@ -54,8 +54,8 @@ class OnPolicy(Section):
     async_level: Literal[0, 1] = added(0)
     """Rounds by which samples are older than the weights that learn from them. 0: models take turns; 1: while a round trains, the
     samples of the next one are drawn, by the weights before this training (one-step off-policy: Noukhovitch et al., "Asynchronous
-    RLHF", 2025), for a cluster that has room for both at once. Elsewhere they wait for each other, and the result is the same. The
-    ratio of `grpo` is to the probabilities of the weights that sampled."""
+    RLHF", 2025), for a cluster that has room for both at once. Elsewhere they wait for each other, and the result is the same;
+    nothing warns of that before the run. The ratio of `grpo` is to the probabilities of the weights that sampled."""
     learning_rate: float = Field(default=1e-5, gt=0)
     """Constant. The student's own rate is for a model that has yet to learn the task."""
     teacher: Name | None = None

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from engine.errors import ModelError
 
 NO_PARAMETERS = ("weight_scale", "qzeros", "scales", "g_idx")  # of a quantised weight
-PACKED, PER_INT = "qweight", 8  # weights of 4 bits in an int32 (GPTQ, AWQ)
+PACKED, BITS = "qweight", 4  # several weights in an int32 (GPTQ, AWQ), of so many bits if config.json does not say it
 
 
 class ModelSize(NamedTuple):
@@ -31,19 +31,25 @@ def model_size(folder: Path) -> ModelSize:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         files = [*folder.glob("*.safetensors"), *folder.glob("*.gguf")]
-        parameters = sum(_parameters(path) for path in files)
+        bits = (config.get("quantization_config") or {}).get("bits") or BITS
+        parameters = sum(_parameters(path, bits) for path in files)
         size = sum(path.stat().st_size for path in files)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model {folder}: config.json or its weights cannot be read: {error}. Train or fetch it again.") from None
     return ModelSize(parameters or None, config.get("num_hidden_layers"), config.get("max_position_embeddings"), size or None)
 
 
-def _parameters(path: Path) -> int:
+def _parameters(path: Path, bits: int) -> int:
+    """Return the number of weights in the file `path`; those that are packed into an int32 have `bits` bits."""
     if path.suffix == ".gguf":
         from gguf import GGUFReader
 
         return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+    total = 0
     with safe_open(path, framework="numpy") as tensors:
-        names = [name for name in tensors.keys() if not name.endswith(NO_PARAMETERS)]  # noqa: SIM118 - not a dict
-        sizes = {name: prod(tensors.get_slice(name).get_shape()) for name in names}
-        return sum(size * (PER_INT if name.endswith(PACKED) else 1) for name, size in sizes.items())
+        for name in tensors.keys():  # noqa: SIM118 - not a dict
+            last = name.rpartition(".")[2]
+            if last not in NO_PARAMETERS:
+                size = prod(tensors.get_slice(name).get_shape())
+                total += size * 32 // bits if last == PACKED else size
+    return total

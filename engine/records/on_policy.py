@@ -52,7 +52,8 @@ class RoundMetrics(Record):
     loss: float | None = None
     """Mean over the steps; null without any, or if one is no number."""
     seconds: float = 0.0
-    """Of the whole round, without what earlier attempts had done of it."""
+    """Of the whole round, without what earlier attempts had done of it. With `async_level: 1`, from the end of the round
+    before: what was sampled while that one trained is not in it, only the wait for the rest."""
     checkpoint: str = ""
     """Folder of its weights, below that of the rounds."""
 

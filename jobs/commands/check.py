@@ -114,7 +114,7 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
     Raises:
         ModelError: one is missing, and the message has the command that installs it; or it refuses a student's source.
     """
-    known = set[tuple[Path, str]]()
+    known = set[tuple[Path, str, int | None]]()
     for number, student in enumerate(contract.students):
         for place, export in enumerate(student.exports):
             if export.type == "int8":
@@ -127,22 +127,24 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
             try:
                 source = _initial(student, contract, root=root, run=run)
                 folder = source and locate.check(source, root=root, home=models, cache=profile.weights_cache)
-                if folder and (folder, export.model_dump_json()) not in known:
-                    _check_export(folder, student, export, packages)
-                    known.add((folder, export.model_dump_json()))
+                if folder is None or (isinstance(export, Int4) and student.init.shrink):
+                    continue  # the sizes of its layers are not known yet
+                check = (folder, export.type, export.group_size if isinstance(export, Int4) else None)
+                if check not in known:
+                    _check_export(folder, export, packages)
+                    known.add(check)
             except (ModelError, StorageError) as error:
                 raise ModelError(f"{key}: {error}") from None
 
 
-def _check_export(source: Path, student: Student, export: AnyExport, packages: str) -> None:
+def _check_export(source: Path, export: AnyExport, packages: str) -> None:
     """Check that `export` can be made of a student that begins with the model in the folder `source`.
 
     Raises:
         ModelError: it cannot.
     """
     if isinstance(export, Int4):
-        if not student.init.shrink:  # else the sizes of its layers are not known yet
-            int4.check(source, export)
+        int4.check(source, export)
     else:
         gguf.check(source, packages)
 

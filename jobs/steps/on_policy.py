@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
+import ray
 
 from engine.capture.capturer import CaptureSpec
 from engine.capture.vocabulary import ending
@@ -139,6 +140,10 @@ class RayStages:
         plan = launch.Planned(spec, launch.CheckpointLocation(self.store.path, f"round-{order.number}"))
         with launch.trained([plan], context.profile.trainer_of(self.student.name), context.progress) as [folder]:
             return folder  # on a file system it stays
+
+    def running(self) -> bool:
+        """See `rounds.Stages`."""
+        return ray.is_initialized()
 
     @cached_property
     def teacher(self) -> CaptureSpec | None:

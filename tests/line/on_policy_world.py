@@ -196,6 +196,9 @@ class Stages:
         metrics = CaptureMetrics(constraint="none", gate="none", teachers=teachers, tokens_paid=0)
         return Scored(rows, occurring(words, "t", words["id"].to_pylist()), metrics)
 
+    def running(self) -> bool:
+        return True
+
     def train(self, order: RoundSpec) -> Path:
         target = self.store / f"round-{order.number}" / "checkpoint"
 

@@ -177,6 +177,15 @@ def test_size_counts_parameters_from_the_headers(tmp_path: Path) -> None:
     assert model_size(tmp_path) == (20 + 7 + 8, 3, 64, size)
 
 
+@pytest.mark.parametrize(("section", "per_int"), [("{}", 8), ('{"bits": 4}', 8), ('{"bits": 8}', 4), ('{"bits": 3}', 32 / 3)])
+def test_size_counts_packed_weights_by_their_bits(section: str, per_int: float, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(f'{{"quantization_config": {section}}}')
+    layer = {"qweight": np.zeros((6, 16), np.int32), "scales": np.zeros((1, 16), np.float16), "g_idx": np.zeros(64, np.int32)}
+    plain = {"my_scales.weight": np.zeros(5, np.float32), "layer_scales": np.zeros(3, np.float32)}
+    save_file({**{f"a.{name}": tensor for name, tensor in layer.items()}, **plain}, tmp_path / "model.safetensors")
+    assert model_size(tmp_path).parameters == round(6 * 16 * per_int) + 5 + 3
+
+
 def test_evaluator_fetches_a_model_from_a_remote_folder() -> None:
     Folder("memory://runs/s/model").write("config.json", b'{"num_hidden_layers": 2}')
     evaluator = Evaluator(fake(folder="memory://runs/s/model"), Pool())

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class Scripted:
     ahead: int = 0
     """Rounds whose training ends only after the samples of the next one are there, from 1."""
     sampled: dict[int, threading.Event] = field(default_factory=dict)
+    alive: bool = True
     older: list[str] = field(default_factory=list)
     """By what model the samples of each training were drawn, where that is not the one before it."""
     did: list[str] = field(default_factory=list)
@@ -63,6 +64,9 @@ class Scripted:
         rows = [{"example_id": name, "teacher": "t", "finish_reason": reason} for name in samples["sample_id"].to_pylist()]
         metrics = CaptureMetrics(constraint="none", gate="none", teachers={}, tokens_paid=0)
         return Scored(pa.Table.from_pylist(rows, schema=CAPTURE), VOCABULARY.empty_table(), metrics)
+
+    def running(self) -> bool:
+        return self.alive
 
     def train(self, order: RoundSpec) -> Path:
         before = Path(order.previous).parent.name if order.previous else "start"
@@ -185,6 +189,58 @@ def test_a_training_that_fails_ends_after_the_samples_that_were_begun(tmp_path: 
     with pytest.raises(ModelError, match="the disk is full"):
         rounds.run(plan(tmp_path, start, AHEAD), stages)
     assert stages.did == ["sample 1 by start", "sample 2 by start"]
+
+
+class Hangs(Scripted):
+    """The samples of the second round never end, and Ray is stopped while the first one trains."""
+
+    def sample(self, model: Path, questions: pa.Table, number: int) -> pa.Table:
+        if number == 2:
+            threading.Event().wait()
+        return super().sample(model, questions, number)
+
+    def train(self, order: RoundSpec) -> Path:
+        self.alive = False
+        return super().train(order)
+
+
+class HangsAndFails(Hangs):
+    def train(self, order: RoundSpec) -> Path:
+        super().train(order)
+        raise ModelError("the disk is full")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("kind", "said"), [(Hangs, "student s: Ray was stopped. Run again"), (HangsAndFails, "the disk is full")])
+def test_samples_that_never_end_are_not_waited_for_once_ray_was_stopped(
+    kind: type[Scripted], said: str, tmp_path: Path, start: Path
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        rounds.run(plan(tmp_path, start, AHEAD), kind(tmp_path, better))
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_an_error_of_the_samples_is_told_beside_that_of_the_training(fails: bool, tmp_path: Path, start: Path) -> None:
+    class Both(Scripted):
+        def sample(self, model: Path, questions: pa.Table, number: int) -> pa.Table:
+            if number == 2:
+                raise InputError("no prompt fits")
+            return super().sample(model, questions, number)
+
+        def train(self, order: RoundSpec) -> Path:
+            if fails:
+                raise ModelError("the disk is full")
+            return super().train(order)
+
+    lines: list[str] = []
+    ordered = replace(plan(tmp_path, start, AHEAD), log=lines.append)
+    if fails:
+        with pytest.raises(ModelError, match="the disk is full") as caught:
+            rounds.run(ordered, Both(tmp_path, better))
+        assert caught.value.__notes__ == ["The samples of round 2 failed, too: InputError: no prompt fits"]
+        return
+    assert rounds.run(ordered, Both(tmp_path, better, losses=[float("nan")])).metrics.ended_by == "collapse"
+    assert "s: the samples of round 2 failed: InputError: no prompt fits" in lines
 
 
 @pytest.mark.parametrize("place", ["sample 1", "train 1", "sample 2", "train 2", "sample 3", "train 3", "sample 4"])

@@ -1,7 +1,9 @@
 """The model around the policy's loss, and the recipe of a round. DeepSpeed and whole rounds: `tests/line/test_on_policy.py`."""
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ from engine.contract.objectives import Objectives
 from engine.contract.on_policy import OnPolicy
 from engine.contract.students import Student
 from engine.students.data.pack import Packed, Policy, collate
+from engine.students.on_policy import rollouts
+from engine.students.training import policy_round, zero
 from engine.students.training.loss_module import START, LossModule
 from engine.students.training.policy_round import student_of_round
+from engine.students.training.state import RoundSpec
 
 GRPO = OnPolicy(objective="grpo", rewards={"c": 1})
 
@@ -85,3 +90,40 @@ def test_a_round_has_the_divergence_and_the_constant_rate_of_its_section(section
     assert (found.max_steps, found.schedule, found.learning_rate, found.warmup_steps) == (7, "constant", 1e-5, 0)
     if active == "jsd":
         assert found.objectives.jsd is not None and found.objectives.jsd.beta == 0.9
+
+
+@dataclass
+class Worker:
+    resume: Path | None = None
+
+
+@dataclass
+class Ordered:
+    student: Student
+    round: RoundSpec
+
+
+@pytest.mark.parametrize(
+    ("kl", "sampled_by", "models", "old", "reference"),
+    [
+        (0.1, "/start", ["/start"], "/start", "/start"),
+        (0.1, "/round-1", ["/start", "/round-1"], "/round-1", "/start"),
+        (0.1, "", ["/start"], "now", "/start"),
+        (0.0, "/start", ["/start"], "/start", "/start"),
+        (0.0, "", [], "now", "now"),
+    ],
+)
+def test_log_probabilities_of_each_older_model_are_computed_once(
+    kl: float, sampled_by: str, models: list[str], old: str, reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = Student.model_validate({"name": "s", "init": {"prune": {"source": "m", "layers": [0]}}})
+    student = student.model_copy(update={"on_policy": GRPO.model_copy(update={"kl": kl})})
+    asked: list[str] = []
+    monkeypatch.setattr(rollouts, "load", lambda folder: packed())
+    monkeypatch.setattr(policy_round, "_log_probs_of", lambda model, *rest: asked.append(model) or model)
+    monkeypatch.setattr(policy_round, "_start", lambda *given: SimpleNamespace(engine=None, splits={}))
+    monkeypatch.setattr(policy_round, "log_probs", lambda *given: "now")
+    monkeypatch.setattr(zero, "load", lambda *given: None)
+    spec = Ordered(student, RoundSpec(2, "memory://rollouts", "/start", "/round-1/checkpoint", 1, sampled_by=sampled_by))
+    policy = policy_round.begin(cast(Any, spec), cast(Any, Worker()), tmp_path).splits["train"].policy
+    assert policy is not None and (asked, policy.old, policy.reference) == (models, old, reference)

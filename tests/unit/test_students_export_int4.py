@@ -4,7 +4,10 @@ AutoRound itself is called by `make exports`; here the test packs the weights, r
 """
 
 import json
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,22 @@ import made_run
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
 from test_inference_turn_marks import CHATML, tokenizer
 from test_students_export import order
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
 
 from engine.contract.contract import Contract
-from engine.contract.exports import Int4
+from engine.contract.exports import Gguf, Int4
 from engine.contract.profile import Profile
+from engine.contract.shrink import Shrink
 from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.evaluation.size import model_size
 from engine.records.export import ExportMetrics
-from engine.students.export import int4
+from engine.students.export import gguf, int4, probe
 from engine.students.export.make import make
 from jobs.commands.check import verify_exporters
 
@@ -162,6 +168,85 @@ def test_failing_tool_is_quoted_and_nothing_to_calibrate_on_is_named(student: Pa
         exported(student, tmp_path / "again", "gptq", calibration=[])
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by signal 9, perhaps for lack of memory"),
+        (
+            "print('ValueError: no such layer'); print('x INFO no error'); print('WARNING Error: y'); raise SystemExit(1)",
+            "no such layer",
+        ),
+        ("print('x INFO all is well'); raise SystemExit(3)", "exit 3"),
+    ],
+)
+def test_last_words_of_the_tool(script: str, said: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "tool.py"
+    tool.write_text(script)
+    monkeypatch.setattr(int4, "TOOL", tool)
+    with pytest.raises(ModelError, match=rf"s\.x: gptq: AutoRound.*{student.name}.*{said}"):
+        exported(student, tmp_path / "model", "gptq")
+
+
+def test_tool_works_in_a_folder_of_its_own_and_reads_relative_paths(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, seen = tmp_path / "tool.py", tmp_path / "seen.json"
+    lines = [
+        "import json, os, pathlib, sys",
+        "order = json.load(open(sys.argv[1]))",
+        "paths = [order['source'], order['packages']]",
+        "seen = [[os.path.isabs(path) and os.path.isdir(path) for path in paths], os.getcwd()]",
+        f"open({str(seen)!r}, 'w').write(json.dumps(seen))",
+        "raise SystemExit('Error: enough')",
+    ]
+    tool.write_text("\n".join(lines))
+    monkeypatch.setattr(int4, "TOOL", tool)
+    monkeypatch.chdir(PACKAGES.parent)
+    with pytest.raises(ModelError, match="Error: enough"):
+        exported(student, tmp_path / "model", "gptq", packages=PACKAGES.name)
+    found, folder = json.loads(seen.read_text())
+    assert found == [True, True] and Path(folder) != Path.cwd() and not Path(folder).exists()
+
+
+def test_mixture_of_experts_is_refused_by_name(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 32}
+    MixtralConfig(**sizes, num_key_value_heads=4, num_local_experts=2).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"mixtral is a mixture of experts \(.*experts.*Use gguf"):
+        int4.check(tmp_path, Int4(type="awq"))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_output_layer_may_be_missing_only_where_it_is_tied(
+    tied: bool, student: Path, tmp_path: Path, rounded: Callable[..., None]
+) -> None:
+    rounded()
+    exported(student, tmp_path / "model", "gptq")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": tied}))
+    if tied:
+        probe.UnpackedChoices(tmp_path / "model", "float32")
+        return
+    with pytest.raises(ModelError, match=r"lm_head\.weight do not fit LlamaForCausalLM"):
+        probe.UnpackedChoices(tmp_path / "model", "float32")
+
+
+def test_second_student_is_checked_where_the_first_one_is_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = made_run.workspace(str(tmp_path / "run"), tmp_path)
+    asked: list[tuple[str, Any]] = []
+    monkeypatch.setattr(int4, "check", lambda source, export: asked.append((export.type, export.group_size)))
+    monkeypatch.setattr(gguf, "check", lambda source, packages: asked.append(("gguf", None)))
+    whole = work.contract.students[0]
+    shrunk = Shrink.model_construct(source=whole.init.source)
+    exports = [Int4(type="awq"), Int4(type="awq", name="again", agreement=0.2), Int4(type="awq", name="small", group_size=32)]
+    files = [Gguf(type="gguf", quantize="q8_0"), Gguf(type="gguf", quantize="q4_k_m")]
+    second = whole.model_copy(update={"name": "second", "exports": (*exports, *files)})
+    first = second.model_copy(update={"name": "first", "init": whole.init.model_copy(update={"prune": None, "shrink": shrunk})})
+    ordered = work.contract.model_copy(update={"students": (first, second)})
+    profile = Profile(name="p", exporters={"int4": str(PACKAGES), "gguf": str(PACKAGES)})
+    verify_exporters(ordered, profile, root=work.root, models=work.models)
+    assert asked == [("gguf", None), ("awq", None), ("awq", 32)]
+
+
 def test_rows_of_calibration_have_one_length() -> None:
     assert int4.rows_of([[1] * 300, [2] * 300, [3] * 600]) == [[1] * 300 + [2] * 212, [2] * 88 + [3] * 424]
     assert int4.rows_of([[1, 2], [3]]) == [[1, 2, 3]]
@@ -201,6 +286,42 @@ def test_layers_that_do_not_fit_and_a_missing_tool_are_known_before_anything_is_
         verify_exporters(ordered, Profile(name="p", exporters={"int4": "/nowhere"}), root=work.root, models=work.models)
     with pytest.raises(ModelError, match=rf"students\.0\.exports\.0: {method}: expected layers with multiples of"):
         verify_exporters(ordered, Profile(name="p", exporters={"int4": str(PACKAGES)}), root=work.root, models=work.models)
+
+
+@pytest.mark.parametrize("lacks", ["auto-round", "py-cpuinfo", "datasets"])
+def test_each_package_that_the_tool_imports_is_missed_by_name(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert int4.missing(str(PACKAGES)) == ""
+    monkeypatch.setattr(int4, "version_in", lambda name, folder: None if name == lacks else "1")
+    assert int4.missing("/there").startswith(f"needs {lacks}, which is not in /there. Install them there: uv pip")
+
+
+def test_packages_of_the_tool_bring_what_this_environment_need_not_have() -> None:
+    root = Path(__file__).parents[2]
+    ours = required(tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"])
+    pins = [Requirement(line) for line in int4.REQUIREMENTS.read_text().splitlines()]
+    assert set(int4.NEEDED) <= {pin.name for pin in pins}
+    assert required([pin.name for pin in pins]) - ours <= {pin.name for pin in pins}
+    constraints = (root / "cluster" / "constraints.txt").read_text().splitlines()
+    assert not [
+        str(pin) for pin in pins if any(line.startswith(f"{pin.name}==") for line in constraints) and str(pin) not in constraints
+    ]
+
+
+def required(names: Sequence[str]) -> set[str]:
+    """Return the packages `names`, requirements with or without extras, and all that those that are installed require."""
+    found, open_ = set[tuple[str, frozenset[str]]](), [Requirement(name) for name in names]
+    while open_:
+        asked = open_.pop()
+        key = (canonicalize_name(asked.name), frozenset(asked.extras))
+        if key in found:
+            continue
+        found.add(key)
+        with suppress(metadata.PackageNotFoundError):
+            for line in metadata.requires(asked.name) or ():
+                further = Requirement(line)
+                if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in {"", *asked.extras}):
+                    open_.append(further)
+    return {name for name, _ in found}
 
 
 def test_float32_has_no_runtime_in_4_bits() -> None:

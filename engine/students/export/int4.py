@@ -23,7 +23,8 @@ from engine.inference.identity import version_in
 from engine.students.export.gguf import Quantized
 
 REQUIREMENTS = Path(__file__).with_name("int4.txt")
-NEEDED = ("auto-round",)
+NEEDED = ("auto-round", "py-cpuinfo", "datasets")
+"""AutoRound, and what it imports at its start that this environment need not have."""
 TOOL = Path(__file__).with_name("int4_tool.py")
 ROW = 512
 """Tokens of a row of calibration."""
@@ -44,11 +45,13 @@ def packages_of(profile: Profile, models: str) -> str:
 
 def missing(packages: str) -> str:
     """Return what lacks in the folder `packages`, with the command that installs it; "" if nothing."""
-    if all(version_in(name, packages) for name in NEEDED):
+    lacks = [name for name in NEEDED if version_in(name, packages) is None]
+    if not lacks:
         return ""
     return (
-        f"needs {' and '.join(NEEDED)}, which is not in {packages}. Install it there: uv pip install --no-deps --target {packages} "
-        f"-r {REQUIREMENTS}, or name another folder as `exporters: {{int4: FOLDER}}` in the profile."
+        f"needs {' and '.join(lacks)}, which {'are' if len(lacks) > 1 else 'is'} not in {packages}. Install them there: "
+        f"uv pip install --no-deps --target {packages} -r {REQUIREMENTS}, or name another folder as "
+        "`exporters: {int4: FOLDER}` in the profile."
     )
 
 
@@ -56,18 +59,28 @@ def check(source: Path, export: Int4) -> None:
     """Check that the layers of the model in the folder `source` can be in 4 bits; no weights are read.
 
     Raises:
-        ModelError: a size of a layer is no multiple of what the layout needs.
+        ModelError: it is a mixture of experts, or a size of a layer is no multiple of what the layout needs.
     """
     group_size(layers(source), export)
 
 
 def layers(source: Path) -> dict[str, tuple[int, int]]:
-    """Return the linear layers of the model in the folder `source`, but for its output layer: name -> (outputs, inputs)."""
+    """Return the linear layers of the model in the folder `source`, but for its output layer: name -> (outputs, inputs).
+
+    Raises:
+        ModelError: it is a mixture of experts: their weights are one parameter of three dimensions, and no linear layers.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     described = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(described, trust_remote_code=False)
+    experts = [name for name, parameter in model.named_parameters() if parameter.ndim == 3 and "experts" in name]
+    if experts:
+        raise ModelError(
+            f"{source}: {described.model_type} is a mixture of experts ({experts[0]}), which gptq and awq do not pack here. "
+            "Use gguf."
+        )
     linear = ((name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and name != IGNORED)
     return {name: (module.out_features, module.in_features) for name, module in linear}
 
@@ -106,8 +119,8 @@ def write(source: Path, target: Path, export: Int4, examples: Sequence[Sequence[
     size = group_size(shapes, export)
     with tempfile.TemporaryDirectory(prefix="rayleigh-") as scratch:
         order = {
-            "source": str(source), "target": f"{scratch}/made", "method": export.type, "group_size": size,
-            "iterations": export.iterations, "rows": rows_of(examples), "packages": packages,
+            "source": str(source.resolve()), "target": f"{scratch}/made", "method": export.type, "group_size": size,
+            "iterations": export.iterations, "rows": rows_of(examples), "packages": str(Path(packages).resolve()),
         }  # fmt: skip
         made = _tool(order, Path(scratch))
         found = json.loads((made / "config.json").read_text("utf-8"))["quantization_config"]
@@ -144,12 +157,22 @@ def _tool(order: Mapping[str, Any], scratch: Path) -> Path:
     """
     file = scratch / "order.json"
     file.write_text(json.dumps(order), "utf-8")
-    done = subprocess.run([sys.executable, "-I", str(TOOL), str(file)], capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        [sys.executable, "-I", str(TOOL.resolve()), str(file)],
+        capture_output=True, text=True, errors="replace", cwd=scratch,  # AutoRound writes into the folder that it is started in
+    )  # fmt: skip
     made = [path.parent for path in Path(order["target"]).glob("**/config.json")]
+    title = f"{order['method']}: AutoRound"
+    if done.returncode < 0:
+        raise ModelError(
+            f"{title}, at work on {order['source']}, was ended by signal {-done.returncode}, perhaps for lack of memory. "
+            "Give it more, or use another export."
+        )
     if done.returncode or len(made) != 1:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        errors = [line for line in lines if "rror" in line] or lines or [f"exit {done.returncode}"]
-        raise ModelError(f"{order['method']}: AutoRound cannot quantise {order['source']}: {errors[-1][:300]}. Use another export.")
+        lines = [line for line in lines if "INFO" not in line and "WARNING" not in line] or [f"exit {done.returncode}"]
+        errors = [line for line in lines if "rror" in line] or lines
+        raise ModelError(f"{title} cannot quantise {order['source']}: {errors[-1][:300]}. Use another export.")
     return made[0]
 
 

@@ -74,7 +74,7 @@ class UnpackedChoices(TransformersChoices):
         model = AutoModelForCausalLM.from_config(config, dtype=precision, trust_remote_code=False)
         missing, unexpected = model.load_state_dict(dict(int4.unpacked(folder, precision)), strict=False)
         model.tie_weights()
-        tied = getattr(model, "_tied_weights_keys", None) or ()
+        tied = (getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else ()
         if odd := [*unexpected, *(name for name in missing if name not in tied)]:
             raise ModelError(f"{folder}: {', '.join(odd[:5])} do not fit {type(model).__name__}.")
         self.model = model.eval()

@@ -10,12 +10,11 @@ answers show is of the weights that gave them, and only weights that were measur
 """
 
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +26,7 @@ from engine.errors import InputError, ModelError
 from engine.records.on_policy import Ending, HeldOut, OnPolicyMetrics, RoundMetrics
 from engine.rows import Row
 from engine.storage.folder import Folder
+from engine.students.on_policy import ahead as beside
 from engine.students.on_policy import guard, rollouts
 from engine.students.on_policy.questions import Questions
 from engine.students.on_policy.schemas import HELD_OUT
@@ -51,6 +51,10 @@ class Stages(Protocol):
 
     def train(self, order: RoundSpec) -> Path:
         """Train a round; return its checkpoint, which stays where it is."""
+        ...
+
+    def running(self) -> bool:
+        """Return whether what was begun can still end: not once Ray was stopped."""
         ...
 
 
@@ -97,12 +101,14 @@ def run(plan: Plan, stages: Stages) -> Outcome:
 
     Raises:
         InputError: no sample of the first round has a reward.
-        ModelError: the teacher's distributions cannot be laid on the student's tokens.
+        ModelError: the teacher's distributions cannot be laid on the student's tokens, or Ray was stopped.
     """
     done, rounds = read(plan.store), plan.section.rounds
     ahead: Future[Seen] | None = None
     for number in range(len(done) + 1, rounds + 2):
         began = time.monotonic()
+        if ahead and not beside.has_ended(ahead, stages.running):
+            raise ModelError(f"student {plan.name}: Ray was stopped. Run again: it goes on after its last round.")
         seen, answered = ahead.result() if ahead else _see(plan, stages, done, number), answered_by(number, plan.section)
         start = done[0].held_out if done else seen.metrics.held_out
         if done and (why := guard.collapse(seen.metrics.held_out, start, plan.section.guards)):
@@ -114,14 +120,17 @@ def run(plan: Plan, stages: Stages) -> Outcome:
             sampled = done if number > rounds else [*done, seen.metrics]
             return _ended(plan, done[:answered], sampled, ending, why, final=seen.metrics.held_out)
         is_ahead = plan.section.async_level and number < rounds  # after the last round its own weights are measured
-        ahead = _begin(plan, stages, tuple(done), number + 1) if is_ahead else None
+        work = partial(_see, plan, stages, tuple(done), number + 1)
+        ahead = beside.begin(f"{plan.name} round {number + 1}", work) if is_ahead else None
         try:
             done.append(_train(plan, stages, done, seen, began))
-        except Exception:
-            wait([ahead] if ahead else [])  # else it would go on with the pools that others need
+        except Exception as error:
+            if failed := beside.failure(ahead, stages.running):
+                error.add_note(f"The samples of round {number + 1} failed, too: {failed}")
             raise
         if done[-1].loss is None:
-            wait([ahead] if ahead else [])
+            if failed := beside.failure(ahead, stages.running):
+                plan.log(f"{plan.name}: the samples of round {number + 1} failed: {failed}")
             why = f"the loss of round {number} is no number; lower its learning_rate"
             return _ended(plan, done[:answered], done, "collapse", why, final=seen.metrics.held_out)
     raise AssertionError("the last pass ends the rounds")
@@ -133,20 +142,6 @@ def answered_by(number: int, section: OnPolicy) -> int:
     After the last round, as number `rounds` + 1, its own weights are measured.
     """
     return max(0, number - 1 - (section.async_level if number <= section.rounds else 0))
-
-
-def _begin(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], number: int) -> Future[Seen]:
-    """Start `_see` in a daemon thread, so that Ctrl-C need not wait for it."""
-    found: Future[Seen] = Future()
-
-    def run() -> None:
-        try:
-            found.set_result(_see(plan, stages, done, number))
-        except BaseException as error:  # `result()` raises it in the waiting thread
-            found.set_exception(error)
-
-    threading.Thread(target=run, name=f"{plan.name} round {number}", daemon=True).start()
-    return found
 
 
 def _see(plan: Plan, stages: Stages, done: Sequence[RoundMetrics], number: int) -> Seen:

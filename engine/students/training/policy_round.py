@@ -72,7 +72,9 @@ def begin(spec: TrainSpec, worker: WorkerContext, scratch: Path) -> Training:
     if packed.policy is not None:
         if spec.round.previous and spec.student.on_policy and spec.student.on_policy.kl:
             reference = _log_probs_of(spec.round.start, spec, worker, packed, scratch)
-        if spec.round.sampled_by:
+        if spec.round.sampled_by == spec.round.start:
+            old = reference
+        if spec.round.sampled_by and old is None:
             old = _log_probs_of(spec.round.sampled_by, spec, worker, packed, scratch)
     previous = Path(spec.round.previous) if spec.round.previous else None
     training = _start(spec, replace(worker, resume=previous), packed, scratch)

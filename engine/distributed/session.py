@@ -5,7 +5,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,10 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
         configure_data()
     try:
         yield
-        if profile.ray.address != "local":
-            forget()
     finally:
+        if profile.ray.address != "local" and ray.is_initialized():
+            with suppress(Exception):  # what is left takes some KiB of the head; the run has ended, well or not
+                forget()
         ray.shutdown()
 
 

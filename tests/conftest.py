@@ -17,6 +17,7 @@ os.environ.update(
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_AUTO_CONNECT": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_worker_niceness": "0",  # a busy machine would let the tests wait for their own workers

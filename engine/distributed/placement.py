@@ -7,7 +7,8 @@ cases be placed in another order; what it places fits.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, takewhile
+from math import ceil
 from typing import Literal, NamedTuple
 
 from engine.contract.profile import NodeGroup, Profile
@@ -67,7 +68,7 @@ class _Node:
 
     def take(self, bundle: Resources, labels: Mapping[str, str]) -> bool:
         """Take `bundle` of the node if it has room."""
-        if any(self.group.labels.get(key) != value for key, value in labels.items()):
+        if not _is_labelled(self.group, labels):
             return False
         if any(amount > self.free.get(kind, 0) + EPSILON for kind, amount in bundle.items() if kind != "GPU" and amount):
             return False
@@ -92,8 +93,36 @@ def place(wants: Sequence[Wanted], groups: Sequence[Group]) -> list[Placement]:
 
 
 def fits_together(wants: Sequence[Wanted], groups: Sequence[Group]) -> bool:
-    """Return whether the nodes that run have room for all actors of `wants` at the same time, whatever their jobs."""
-    return all(placement.state == "fits" for placement in place([want._replace(job="") for want in wants], groups))
+    """Return whether the nodes that run have room for all actors of `wants` at the same time, whatever their jobs, and in whatever
+    order and on whichever nodes Ray places them: it moves none to make room for the next.
+
+    So it is if one node has room for all of them, or if the nodes have as many places as there are bundles, each of the size of the
+    largest: the most of each resource, with the labels of all. Actors of several sizes may fit by chance where this returns False;
+    of equal ones with one bundle it is exact. The nodes count as empty: what other jobs hold is not subtracted.
+    """
+    count = sum(want.actors * len(want.bundles) for want in wants)
+    kinds = dict.fromkeys(kind for want in wants for bundle in want.bundles for kind in bundle)
+    largest = {kind: max(bundle.get(kind, 0) for want in wants for bundle in want.bundles) for kind in kinds}
+    together = {kind: sum(want.actors * _most(bundle, kind) for want in wants for bundle in want.bundles) for kind in kinds}
+    usable = [group for group in groups if group.running and all(_is_labelled(group, want.labels) for want in wants)]
+    return sum(group.running * _places(largest, group, count) for group in usable) >= count or any(
+        _places(together, group, 1) for group in usable
+    )
+
+
+def _most(bundle: Resources, kind: str) -> float:
+    """Return what `bundle` takes of a node, of GPUs as whole devices: which shares meet on one depends on the order."""
+    return ceil(bundle.get(kind, 0)) if kind == "GPU" else bundle.get(kind, 0)
+
+
+def _places(bundle: Resources, group: Group, most: int) -> int:
+    """Return how often an empty node of `group` has room for `bundle`, at most `most` times."""
+    node = _Node(group, True)
+    return len(list(takewhile(bool, (node.take(bundle, {}) for _ in range(most)))))
+
+
+def _is_labelled(group: Group, labels: Mapping[str, str]) -> bool:
+    return all(group.labels.get(key) == value for key, value in labels.items())
 
 
 def nodes_needed(wants: Sequence[Wanted], groups: Sequence[Group]) -> dict[str, int]:

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # The children of a worker end with it: on a GPU vLLM's engine is a process of its own, which would go on to hold the memory.
 SYSTEM = {"process_group_cleanup_enabled": True}
 OWN = ("node:", "object_store_memory", "memory")  # resources that Ray counts for itself
+NODE_ID = "ray.io/node-id"  # label that Ray gives each node: it would make every node a group of its own
 UNLIMITED = 1000
 ATTEMPTS = 8  # of 30 s each, which is a constant in Ray's code
 
@@ -51,9 +52,10 @@ def session(profile: Profile, *, data: bool = True) -> Iterator[None]:
         configure_data()
     try:
         yield
-        if profile.ray.address != "local":
-            forget()
     finally:
+        if profile.ray.address != "local" and ray.is_initialized():
+            with suppress(Exception):  # what is left takes some KiB of the head; the run has ended, well or not
+                forget()
         ray.shutdown()
 
 
@@ -78,17 +80,16 @@ def groups(profile: Profile) -> tuple[list[Group], bool]:
 
 
 def running_groups() -> list[Group]:
-    """Return the nodes of the running cluster, equal ones together."""
-    running: Counter[tuple[tuple[str, float], ...]] = Counter()
-    labels: dict[tuple[tuple[str, float], ...], dict[str, str]] = {}
+    """Return the nodes of the running cluster, those of equal resources and labels together."""
+    running: Counter[tuple[tuple[tuple[str, float], ...], tuple[tuple[str, str], ...]]] = Counter()
     for node in ray.nodes():
         if node["Alive"]:
             has = {kind: amount for kind, amount in node["Resources"].items() if not kind.startswith(OWN)}
-            key = tuple(sorted(has.items()))
-            running[key] += 1
-            labels[key] = dict(node.get("Labels") or {})
+            labels = {key: value for key, value in (node.get("Labels") or {}).items() if key != NODE_ID}
+            running[tuple(sorted(has.items())), tuple(sorted(labels.items()))] += 1
     return [
-        Group(f"running {at}", dict(key), count, count, labels[key]) for at, (key, count) in enumerate(running.items(), start=1)
+        Group(f"running {at}", dict(has), count, count, dict(labels))
+        for at, ((has, labels), count) in enumerate(running.items(), start=1)
     ]
 
 

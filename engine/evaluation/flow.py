@@ -125,8 +125,11 @@ def _alike(targets: Sequence[EvalTarget], rows: Sequence[Row], profile: Profile,
 
 
 def waves(targets: Sequence[EvalTarget], profile: Profile, groups: Sequence[Group]) -> Iterator[list[EvalTarget]]:
-    """Yield `targets` in groups whose engines the nodes that run, `groups`, have room for together: all of a wave are awaited, and
-    an actor that does not fit would wait forever.
+    """Yield `targets`, in order, in groups whose engines the nodes that run, `groups`, have room for together, wherever Ray places
+    the first of them: all of a wave are awaited, and an actor that does not fit would wait forever.
+
+    So engines of several sizes share a wave only where one node has room for all, or every place is large enough for the largest.
+    The nodes count as empty: what other jobs hold is not subtracted, and an engine waits until they give it back.
     """
     wave: list[EvalTarget] = []
     for target in targets:

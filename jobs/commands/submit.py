@@ -6,7 +6,9 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +26,8 @@ STOP_SECONDS = "60"  # between SIGTERM and SIGKILL of a job that is stopped; by 
 DETACHED = 130
 MOST_ATTEMPTS = 1000
 RECONNECTS, RECONNECT_SECONDS = 12, 5.0  # a minute without a dashboard; a forwarded port is often torn and opened again
+LASTED_SECONDS = 2 * RECONNECT_SECONDS  # of a connection that was open
+POLLS, POLL_SECONDS = 10, 1.0  # of the record after a log has ended
 
 Say = Callable[[str], None]
 
@@ -207,30 +211,48 @@ def exit_code(info: Any) -> int:
 
 
 async def _tail(client: Client, name: str, say: Say, write: Callable[[str], None]) -> Any:
-    """Write the logs of the job until it ends, over as many connections as that takes, and return its record."""
+    """Write the logs of the job until it ends, and return its record."""
+    record = None
+    async with aclosing(_log(client, name, say)) as items:
+        async for item in items:
+            if isinstance(item, str):
+                write(item)  # here, as its errors are none of the connection: a closed pipe, `| head`, ends the command
+            else:
+                record = item
+    return record
+
+
+async def _log(client: Client, name: str, say: Say) -> AsyncGenerator[Any, None]:
+    """Yield the text of the job's log until it ends, over as many connections as that takes, and at last its record."""
     import aiohttp  # comes with Ray's dashboard
 
     shown = failures = 0
+    is_told = False
     while True:
-        begin = 0
+        begin, start = 0, time.monotonic()
         try:
             async for text in client.tail_job_logs(name):
                 if new := text[max(0, shown - begin) :]:  # each connection gets the log from its beginning on
-                    write(new)
-                    failures = 0
+                    shown, failures, is_told = begin + len(text), 0, False
+                    yield new
                 begin += len(text)
-                shown = max(shown, begin)
-            while _status(info := client.get_job_info(name)) not in ENDED:  # the logs end some moments before the record says so
-                await asyncio.sleep(1.0)
-            return info
+            for _ in range(POLLS):  # the logs end some moments before the record says so; or a proxy has closed the connection
+                if _status(info := client.get_job_info(name)) in ENDED:
+                    yield info
+                    return
+                await asyncio.sleep(POLL_SECONDS)
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            is_open = not isinstance(error, (aiohttp.ClientConnectorError, TimeoutError))
+            if is_open and time.monotonic() - start > LASTED_SECONDS:  # a proxy cuts what is idle, as of a silent job
+                failures = 0
             failures += 1
             why = " ".join(str(error).split())[:300] or type(error).__name__
             if failures > RECONNECTS:
                 hint = "Forward its dashboard again and repeat the command: it follows the job, which may have gone on."
                 raise InputError(f"job {name}: the cluster does not answer any more: {why}. {hint}") from None
-            if failures == 1:
+            if not is_told:
                 say(f"job      {name}: the connection is lost, trying again: {why}")
+                is_told = True
             await asyncio.sleep(RECONNECT_SECONDS)
 
 

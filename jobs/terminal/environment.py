@@ -10,7 +10,8 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",  # imports are slow where many workers share a disk
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or a thread that is left after the session would start a Ray of its own by its next call
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",  # until it asks again for its workers' places: a new node may take minutes
 }
 
 

@@ -321,3 +321,14 @@ def test_engines_wait_for_each_other_where_no_node_has_room_for_one(pool: Any, g
     targets = [fake(name=name) for name in "abc"]
     profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 3, **pool}})
     assert [len(wave) for wave in waves(targets, profile, groups)] == sizes
+
+
+def test_engines_of_several_sizes_do_not_wait_for_one_that_ray_has_placed_badly() -> None:
+    targets = [fake(name=name) for name in ("a", "b", "large")]
+    profile = Profile.model_validate({"name": "p", "evaluator": {"actors": 3, "cpus": 4}, "evaluators": {"large": {"cpus": 8}}})
+
+    def grouped(cpus: int, count: int) -> list[list[str]]:
+        return [[target.name for target in wave] for wave in waves(targets, profile, nodes({"CPU": cpus}, count))]
+
+    assert grouped(8, 2) == [["a", "b"], ["large"]]  # a and b may lie on both nodes
+    assert grouped(8, 3) == grouped(16, 1) == [["a", "b", "large"]]

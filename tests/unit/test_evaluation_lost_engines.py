@@ -8,6 +8,7 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from engine.contract.profile import Profile
+from engine.distributed.placement import Group
 from engine.evaluation import flow
 from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.inference.engine import Completion
@@ -44,7 +45,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setattr(flow.ray, "get", lambda reference: reference())
     monkeypatch.setattr(flow.ray, "put", lambda value: value)
     monkeypatch.setattr(flow.ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(flow.ray, "cluster_resources", lambda: {"CPU": 9})
+    monkeypatch.setattr(flow.session, "running_groups", lambda: [Group("n", {"CPU": 9}, 1, 1)])
 
     def run(alike: bool = False, **engines: list[Engine]) -> list[str]:
         rest = {name: [*each] for name, each in engines.items()}

@@ -1,13 +1,16 @@
 """What of a run a cluster places at once, after it has grown, in part, or never, and the nearest change. Without Ray."""
 
+from itertools import combinations_with_replacement
+
 import pytest
 import yaml
 from test_capacity import contract
 from test_cli import ask
 
 from engine.contract.profile import Pool, Profile
+from engine.distributed import placement
 from engine.distributed.capacity import of_pool, wanted
-from engine.distributed.placement import Group, declared, nodes_needed, place
+from engine.distributed.placement import Group, declared, fits_together, nodes_needed, place
 from engine.errors import ContractError, InputError
 from jobs.commands.check_placement import check_placement
 
@@ -72,6 +75,59 @@ def test_jobs_of_one_run_do_not_share_the_cluster_and_actors_of_one_job_do():
 def test_work_without_gpus_keeps_off_the_nodes_that_have_them():
     wants = [of_pool("job", "teacher t", Pool(actors=2, gpus=1, cpus=4), "teacher"), of_pool("job", "tasks", Pool(actors=8), "cpu")]
     assert nodes_needed(wants, [node(8, 2, name="gpu"), node(8, name="cpu")]) == {"gpu": 1, "cpu": 1}
+
+
+def never_stuck(sizes: tuple[int, ...], free: tuple[int, ...]) -> bool:
+    """Return whether all actors of `sizes` CPUs get a place, whichever comes next and on whichever node with room it is placed."""
+    places = [(at, node) for at, size in enumerate(sizes) for node, left in enumerate(free) if left >= size]
+    if len({at for at, _ in places}) < len(sizes):
+        return False
+    return all(
+        never_stuck(sizes[:at] + sizes[at + 1 :], tuple(left - sizes[at] * (to == node) for to, left in enumerate(free)))
+        for at, node in places
+    )
+
+
+def test_actors_fit_together_only_if_they_do_in_any_order_and_on_any_nodes():
+    found = []
+    for free in combinations_with_replacement((4, 8, 16), 2):
+        for sizes in combinations_with_replacement((2, 4, 8), 3):
+            wants = [of_pool("job", str(size), Pool(cpus=size), "evaluator") for size in sizes]
+            fits = fits_together(wants, [node(cpus, running=1) for cpus in free])
+            assert never_stuck(sizes, free) or not fits, (sizes, free)
+            assert fits or len(set(sizes)) > 1 or not never_stuck(sizes, free), (sizes, free)
+            found.append(fits)
+    assert 10 < sum(found) < len(found) - 10  # both answers
+
+
+SPLIT = {"gpus": 2, "pipeline": 2}  # a bundle with 1 CPU and 1 GPU, and three with 1 GPU
+# name -> pools of one actor each, nodes, whether they fit
+TOGETHER = {
+    "4, 4 and 8 CPUs on two nodes with 8": ([{"cpus": 4}, {"cpus": 4}, {"cpus": 8}], [node(running=2)], False),
+    "and on one node with 16": ([{"cpus": 4}, {"cpus": 4}, {"cpus": 8}], [node(16, running=1), node(running=1)], True),
+    "a node that does not run": ([{"cpus": 4}], [node(16)], False),
+    "unlike shares of two GPUs": ([{"gpus": 0.6}, {"gpus": 0.4}] * 2, [node(gpus=2, running=1)], False),
+    "like shares of two GPUs": ([{"gpus": 0.5}] * 4, [node(gpus=2, running=1)], True),
+    "stages on equal nodes": ([SPLIT, SPLIT], [node(gpus=4, running=2)], True),
+    "stages that may take the GPUs of the only CPUs": ([SPLIT, SPLIT], [node(2, 2, running=1), node(0, 6, running=1)], False),
+    "one label": ([{"cpus": 8, "labels": {"z": "a"}}] * 2, [node(running=1, labels={"z": z}) for z in "ab"], False),
+    "two labels": ([{"labels": {"z": z}} for z in "ab"], [node(running=1, labels={"z": z}) for z in "ab"], False),
+    "no label of theirs": ([{"cpus": 8}] * 2, [node(running=1, labels={"z": z}) for z in "ab"], True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_actors_that_fit_together(name: str):
+    pools, groups, fits = TOGETHER[name]
+    wants = [of_pool("job", "engine", Pool.model_validate(pool), "evaluator") for pool in pools]
+    assert fits_together(wants, groups) is fits
+
+
+def test_actors_of_a_large_cluster_are_held_against_it_without_the_words_for_each(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(placement, "_why", lambda *_: pytest.fail("no one reads why"))
+    want = of_pool("job", "student", Pool(cpus=5), "trainer", workers=1000)
+    groups = [node(running=1, most=1, labels={"rack": str(at)}) for at in range(1000)]
+    assert fits_together([want], groups) and not fits_together([want] * 2, groups)
 
 
 def test_pools_by_name_are_held_against_the_nodes():

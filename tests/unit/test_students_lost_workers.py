@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import ray.exceptions
-from ray.train import Checkpoint, ControllerError, WorkerGroupError
+from ray.train import Checkpoint, ControllerError, FailureConfig, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
 from engine.contract.profile import Pool
 from engine.students.training import launch
@@ -72,3 +74,9 @@ def test_a_training_that_lost_what_leads_it_is_begun_again(train: Any) -> None:
 def test_a_fault_while_workers_start_ends_it(train: Any) -> None:
     with pytest.raises(ControllerError, match="a fault"):
         train((5, LOST), (9, ControllerError(ValueError("a fault"))), (100, None))
+
+
+def test_a_training_that_finds_no_room_waits_on() -> None:
+    """Ray Train counts these apart from the failures of workers, without a limit by default; `launch.at_once` says so."""
+    policy, waited = DefaultFailurePolicy(FailureConfig(max_failures=launch.RETRIES)), WorkerGroupStartupTimeoutError(2)
+    assert {policy.make_decision(ControllerError(waited)) for _ in range(50)} == {FailureDecision.RETRY}

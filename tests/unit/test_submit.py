@@ -1,5 +1,6 @@
 """`rayleigh submit` against a stand-in for Ray's client: identity, attempts, secrets, exit codes. tests/line has the real one."""
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,6 +143,78 @@ def test_a_cluster_that_does_not_answer_any_more_is_named_with_its_job(submissio
     name = submit.submit(client, submission, quiet)
     with pytest.raises(InputError, match=rf"{name}: .* not answer any more: reset.*repeat the command"):
         follow(client, name, quiet, quiet)
+
+
+class Idle(StandIn):
+    """Each connection of a silent job is torn after some time, or is never opened; the job ends with the last."""
+
+    def __init__(self, cuts, error):
+        super().__init__()
+        self.cuts, self.error = cuts, error
+
+    async def tail_job_logs(self, job_id):
+        yield "first\n"
+        self.cuts -= 1
+        await asyncio.sleep(0.001)
+        if self.cuts:
+            raise self.error
+        self.get_job_info(job_id).status = "SUCCEEDED"
+
+
+CUT = RuntimeError("closed unexpectedly with close code 1006")
+
+
+def test_a_silent_job_is_followed_over_any_number_of_idle_connections(submission, monkeypatch):
+    monkeypatch.setattr(submit, "RECONNECT_SECONDS", 0)
+    monkeypatch.setattr(submit, "LASTED_SECONDS", 0)
+    client, written, lines = Idle(30, CUT), [], []
+    name = submit.submit(client, submission, quiet)
+    assert follow(client, name, lines.append, written.append) == 0
+    assert written == ["first\n"] and len(lines) == 1  # told once, not at each cut
+
+
+@pytest.mark.parametrize(("lasted", "error"), [(60, CUT), (0, TimeoutError("no answer"))])
+def test_what_is_torn_at_once_or_never_opened_is_not_tried_for_ever(submission, monkeypatch, lasted, error):
+    monkeypatch.setattr(submit, "RECONNECT_SECONDS", 0)
+    monkeypatch.setattr(submit, "LASTED_SECONDS", lasted)
+    monkeypatch.setattr(submit, "RECONNECTS", 3)
+    client = Idle(30, error)
+    name = submit.submit(client, submission, quiet)
+    with pytest.raises(InputError, match="does not answer any more"):
+        follow(client, name, quiet, quiet)
+    assert client.cuts == 26
+
+
+class Polite(StandIn):
+    """Its first connections are closed in order, as by a proxy, while the job goes on."""
+
+    connections = 0
+
+    async def tail_job_logs(self, job_id):
+        self.connections += 1
+        for number in range(self.connections):
+            yield f"line {number}\n"
+        if self.connections == 3:
+            self.get_job_info(job_id).status = "SUCCEEDED"
+
+
+def test_a_connection_that_is_closed_while_the_job_runs_is_opened_again(submission, monkeypatch):
+    monkeypatch.setattr(submit, "POLL_SECONDS", 0)
+    client, written = Polite(), []
+    name = submit.submit(client, submission, quiet)
+    assert follow(client, name, quiet, written.append) == 0
+    assert "".join(written) == "line 0\nline 1\nline 2\n"
+
+
+def test_a_closed_pipe_ends_the_command_and_is_no_lost_connection(submission):
+    client = StandIn()
+    name = submit.submit(client, submission, quiet)
+
+    def write(text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        follow(client, name, lambda line: pytest.fail(line), write)
 
 
 @pytest.mark.parametrize(

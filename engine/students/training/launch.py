@@ -107,7 +107,9 @@ def _result(training: Future[Checkpoint], plan: Planned) -> Checkpoint:
 def at_once(student: Student, pool: Pool, groups: Sequence[Group], most: int) -> int:
     """Return how many trainings of `student` the nodes that run, `groups`, have room for together: at least one, at most `most`.
 
-    Ray Train gives up a training that has waited for room for RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S.
+    The nodes count as empty: what other jobs hold is not subtracted. A training that finds no room waits: after each
+    RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S Ray Train gives its request up and makes it anew, without end
+    (`controller_failure_limit` of its FailureConfig is -1).
     """
     want, count = of_pool("", student.name, pool, "", workers=student.workers), 1
     while count < most and fits_together([want] * (count + 1), groups):

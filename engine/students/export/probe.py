@@ -75,6 +75,6 @@ class UnpackedChoices(TransformersChoices):
         missing, unexpected = model.load_state_dict(dict(int4.unpacked(folder, precision)), strict=False)
         model.tie_weights()
         tied = (getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else ()
-        if unexpected or (lacking := [name for name in missing if name not in tied]):
-            raise ModelError(f"{folder}: {', '.join(unexpected or lacking)} do not fit {type(model).__name__}.")
+        if odd := unexpected or [name for name in missing if name not in tied]:
+            raise ModelError(f"{folder}: {', '.join(odd)} do not fit {type(model).__name__}.")
         self.model = model.eval()

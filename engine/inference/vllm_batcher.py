@@ -5,6 +5,7 @@ there, a thread may read the next requests (tokens, checks, grammar) while a ste
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.inference.batcher import Arrived, Done, Grown
@@ -90,14 +91,14 @@ def _read_by_vllm(llm: Any, name: str, prompt: Any, params: Any) -> Callable[[],
     [rendered] = llm.renderer.render_cmpl([{"prompt_token_ids": prompt}])
     request = engine.input_processor.process_inputs(name, rendered, params, supported_tasks=engine.get_supported_tasks())
     engine.input_processor.assign_request_id(request)
-    core = getattr(engine.engine_core, "engine_core", None)  # None: in a process of its own, as on GPUs
-    read = core.preprocess_add_request(request) if core is not None else None
+    core = getattr(engine.engine_core, "engine_core", None)  # None: in a process of its own, as on GPUs, which reads it there
+    if core:
+        send = partial(core.add_request, *core.preprocess_add_request(request))
+    else:
+        send = partial(engine.engine_core.add_request, request)
 
     def join() -> None:
         engine.output_processor.add_request(request, None, None, 0)
-        if core is not None:
-            core.add_request(*read)
-        else:
-            engine.engine_core.add_request(request)
+        send()
 
     return join

@@ -127,7 +127,7 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
             try:
                 source = _initial(student, contract, root=root, run=run)
                 folder = source and locate.check(source, root=root, home=models, cache=profile.weights_cache)
-                if folder is None or (isinstance(export, Int4) and student.init.shrink):
+                if not folder or (isinstance(export, Int4) and student.init.shrink):
                     continue  # the sizes of its layers are not known yet
                 check = (folder, export.type, export.group_size if isinstance(export, Int4) else None)
                 if check not in known:

@@ -209,7 +209,13 @@ def test_tool_works_in_a_folder_of_its_own_and_reads_relative_paths(
 
 
 def test_mixture_of_experts_is_refused_by_name(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 32}
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 1,
+        "vocab_size": 32,
+    }
     MixtralConfig(**sizes, num_key_value_heads=4, num_local_experts=2).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"mixtral is a mixture of experts \(.*experts.*Use gguf"):
         int4.check(tmp_path, Int4(type="awq"))

@@ -30,7 +30,7 @@ from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.evaluation.size import model_size
 from engine.records.export import ExportMetrics
-from engine.students.export import gguf, int4, probe
+from engine.students.export import gguf, int4, int4_layout, probe
 from engine.students.export.make import make
 from jobs.commands.check import verify_exporters
 
@@ -118,7 +118,7 @@ def exported(folder: Path, target: Path, method: Any, **changes: Any) -> ExportM
 def test_layouts_are_read_as_they_are_packed(method: str, group: int) -> None:
     weight = np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32)
     parts = layer(method, weight, group)
-    found = int4.dequantize(method, parts["qweight"], parts["qzeros"], parts["scales"])
+    found = int4_layout.dequantize(method, parts["qweight"], parts["qzeros"], parts["scales"])
     step = parts["scales"].float().repeat_interleave(group, 0).T
     assert found.shape == (16, 64) and ((found - torch.from_numpy(weight)).abs() <= 0.51 * step + 1e-3).all()
 
@@ -149,8 +149,8 @@ def test_broken_layer_is_refused_with_its_agreement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rounded()
-    whole = int4.unpacked
-    monkeypatch.setattr(int4, "unpacked", lambda *given: ((name, tensor.roll(1, 0)) for name, tensor in whole(*given)))
+    whole = int4_layout.unpacked
+    monkeypatch.setattr(int4_layout, "unpacked", lambda *given: ((name, tensor.roll(1, 0)) for name, tensor in whole(*given)))
     with pytest.raises(ModelError, match=r"s\.x: on \d+ target tokens of 4 validation examples .* expected at least 0\.1"):
         exported(student, tmp_path / "model", "gptq")
 

@@ -7,14 +7,10 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
 from engine.contract.exports import GROUP_SIZES, Int4
 from engine.contract.profile import Profile
@@ -30,11 +26,6 @@ ROW = 512
 """Tokens of a row of calibration."""
 OUTPUTS = 32
 """Of whose multiples the outputs of a layer must be: AutoRound leaves other layers as they are, and vLLM has no kernel for them."""
-PER_INT = 8
-"""Numbers of 4 bits in an int32."""
-AWQ_ORDER = [0, 4, 1, 5, 2, 6, 3, 7]
-"""Place in an int32 of AWQ's layout of each of eight columns."""
-PACKED = ("qweight", "qzeros", "scales", "g_idx")
 IGNORED = "lm_head"
 
 
@@ -70,6 +61,7 @@ def layers(source: Path) -> dict[str, tuple[int, int]]:
     Raises:
         ModelError: it is a mixture of experts: their weights are one parameter of three dimensions, and no linear layers.
     """
+    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     described = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
@@ -110,6 +102,8 @@ def write(source: Path, target: Path, export: Int4, examples: Sequence[Sequence[
     Raises:
         ModelError: the tool is missing or refuses the model, or has left a layer as it was.
     """
+    from engine.students.export.int4_layout import PACKED, tensors  # imports torch, which a check of a contract does without
+
     if problem := missing(packages):
         raise ModelError(f"{export.type}: {problem}")
     config = json.loads((source / "config.json").read_text("utf-8"))
@@ -126,12 +120,12 @@ def write(source: Path, target: Path, export: Int4, examples: Sequence[Sequence[
         found = json.loads((made / "config.json").read_text("utf-8"))["quantization_config"]
         for file in [*made.glob("*.safetensors"), *made.glob("*.index.json")]:
             (target / file.name).write_bytes(file.read_bytes())
-    done = {name.removesuffix(".qweight") for name in _tensors(target) if name.endswith(".qweight")}
+    done = {name.removesuffix(".qweight") for name in tensors(target) if name.endswith(".qweight")}
     if left := sorted(set(shapes) - done):
         raise ModelError(f"{export.type}: AutoRound left {', '.join(left[:3])} as they were. Use int8 or gguf.")
     (target / "config.json").write_text(json.dumps({**config, "quantization_config": found}, indent=2), "utf-8")
     weights, bits = sum(outputs * inputs for outputs, inputs in shapes.values()), 0
-    for name, tensor in _tensors(target).items():
+    for name, tensor in tensors(target).items():
         bits += 8 * tensor.nbytes if name.rpartition(".")[2] in PACKED else 0
     return Quantized({f"{export.type} of groups of {size}": len(done)}, 0, round(bits / weights, 2))
 
@@ -174,42 +168,3 @@ def _tool(order: Mapping[str, Any], scratch: Path) -> Path:
         errors = [line for line in lines if "rror" in line] or lines
         raise ModelError(f"{title} cannot quantise {order['source']}: {errors[-1][:300]}. Use another export.")
     return made[0]
-
-
-def unpacked(folder: Path, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and weights, in `dtype`, of the model in the folder that `write` has written, as a model without it has them."""
-    method = json.loads((folder / "config.json").read_text("utf-8"))["quantization_config"]["quant_method"]
-    tensors = _tensors(folder)
-    for name, tensor in tensors.items():
-        layer, _, last = name.rpartition(".")
-        if last == "qweight":
-            packed = (tensors[f"{layer}.{part}"] for part in ("qweight", "qzeros", "scales"))
-            yield f"{layer}.weight", dequantize(method, *packed).to(dtype)
-        elif last not in PACKED:
-            yield name, tensor.to(dtype)
-
-
-def dequantize(method: str, weight: Tensor, zeros: Tensor, scales: Tensor) -> Tensor:
-    """Return the weights [out, in] in float32 of a layer in the layout of `method`.
-
-    `scales` are [in / group, out], `zeros` int32 [in / group, out / 8]. gptq: `weight` is int32 [in / 8, out], and `zeros` are one
-    too low; awq: `weight` is int32 [in, out / 8], and eight columns of both are in AWQ_ORDER.
-    """
-    if method == "gptq":
-        numbers = _numbers(weight).transpose(1, 2).flatten(0, 1)
-        middle = _numbers(zeros).flatten(1) + 1
-    else:
-        numbers = _numbers(weight)[..., AWQ_ORDER].flatten(1)
-        middle = _numbers(zeros)[..., AWQ_ORDER].flatten(1)
-    group = len(numbers) // len(scales)
-    centred = numbers - middle.repeat_interleave(group, 0)
-    return (centred * scales.float().repeat_interleave(group, 0)).T.contiguous()
-
-
-def _numbers(packed: Tensor) -> Tensor:
-    """Return the eight numbers of 4 bits of each int32, lowest bits first, in a last dimension of their own."""
-    return (packed[..., None] >> torch.arange(0, 4 * PER_INT, 4, dtype=torch.int32)) & 15
-
-
-def _tensors(folder: Path) -> dict[str, Tensor]:
-    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}

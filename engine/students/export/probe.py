@@ -15,7 +15,7 @@ from engine.inference.chat_template import Unanswered, tokenize_chats
 from engine.inference.engine import Chat
 from engine.inference.turn_end import turn_end
 from engine.inference.turn_marks import encode_text
-from engine.students.export import int4
+from engine.students.export import int4_layout
 
 
 class Probe(NamedTuple):
@@ -72,7 +72,7 @@ class UnpackedChoices(TransformersChoices):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         del config.quantization_config
         model = AutoModelForCausalLM.from_config(config, dtype=precision, trust_remote_code=False)
-        missing, unexpected = model.load_state_dict(dict(int4.unpacked(folder, precision)), strict=False)
+        missing, unexpected = model.load_state_dict(dict(int4_layout.unpacked(folder, precision)), strict=False)
         model.tie_weights()
         tied = (getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else ()
         if odd := [*unexpected, *(name for name in missing if name not in tied)]:

@@ -121,8 +121,8 @@ def verify_exporters(contract: Contract, profile: Profile, *, root: str, models:
                 continue
             key = f"students.{number}.exports.{place}"
             tool = gguf if export.type == "gguf" else int4
-            packages = tool.packages_of(profile, models)
-            if problem := tool.missing(packages):
+            packages = tool.PACKAGES.folder(profile, models)
+            if problem := tool.PACKAGES.missing(packages):
                 raise ModelError(f"{key}: {problem}")
             try:
                 source = _initial(student, contract, root=root, run=run)

@@ -86,7 +86,7 @@ def plan_of(prepared: tuple[Folder, Profile, Pool], options: Options, say: Calla
     _check_packages(local)
     from engine.serving.build import Plan  # it imports the server's packages
 
-    packages = gguf.packages_of(profile, places.models_home())
+    packages = gguf.PACKAGES.folder(profile, places.models_home())
     plan = Plan(deployment, pool, options.limits, keys, _keeping(deployment, options), packages=packages)
     chosen = serve_cascade.choose(deployment, profile, options.cascade._replace(local=local), say)
     if chosen:

@@ -43,11 +43,11 @@ def run(context: JobContext) -> RowCounts:
     trained = context.artifact(f"students/{student_name}")
     dataset = context.artifact("dataset")
     examples = list(islice(examples_of(dataset, "validation"), export.probe))
-    packages = gguf.packages_of(context.profile, context.models)
+    packages = gguf.PACKAGES.folder(context.profile, context.models)
     order = Order(deployment, export, student.dtype, trained.fingerprint, examples, packages)
     if isinstance(export, Int4):
         calibration = list(islice(examples_of(dataset, "train"), export.calibration))
-        order = order._replace(packages=int4.packages_of(context.profile, context.models), calibration=calibration)
+        order = order._replace(packages=int4.PACKAGES.folder(context.profile, context.models), calibration=calibration)
     task = ray.remote(_make).options(**ray_options.resources(context.profile.trainer))
     folders = Folder(absolute(trained.folder / "model")), Folder(absolute(context.writer.folder / "model"))
     try:

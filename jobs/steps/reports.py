@@ -252,7 +252,7 @@ def trained(
     context: JobContext, contract: Contract, deployment: str, *, role: Role, folder: str, units: Mapping[str, TaskUnit]
 ) -> EvalTarget:
     """Return how a student of `contract` or its export is evaluated: with the prompt of its training, without shots."""
-    place = Place(folder, gguf.packages_of(context.profile, context.models))
+    place = Place(folder, gguf.PACKAGES.folder(context.profile, context.models))
     how = asking(context.contract)._replace(units=units, role=role, toolset=toolset(context))
     return student_target(contract, deployment, place, how)
 

@@ -28,10 +28,12 @@ from engine.students.export import gguf, int4, probe
 from jobs.places import models_home
 
 pytestmark = pytest.mark.exports
-PACKAGES = gguf.packages_of(world.profile(), models_home())
-needs_llama_cpp = pytest.mark.skipif(bool(gguf.missing(PACKAGES)), reason=f"the export {gguf.missing(PACKAGES)}")
-PACKAGES_4 = int4.packages_of(world.profile(), models_home())
-needs_auto_round = pytest.mark.skipif(bool(int4.missing(PACKAGES_4)), reason=f"the export {int4.missing(PACKAGES_4)}")
+PACKAGES = gguf.PACKAGES.folder(world.profile(), models_home())
+needs_llama_cpp = pytest.mark.skipif(bool(gguf.PACKAGES.missing(PACKAGES)), reason=f"the export {gguf.PACKAGES.missing(PACKAGES)}")
+PACKAGES_4 = int4.PACKAGES.folder(world.profile(), models_home())
+needs_auto_round = pytest.mark.skipif(
+    bool(int4.PACKAGES.missing(PACKAGES_4)), reason=f"the export {int4.PACKAGES.missing(PACKAGES_4)}"
+)
 GGUFS = ["f16", "q8_0", "q4_k_m"]
 WORD = {"word": {"enum": ["abc", "please"]}}
 SCHEMA = {"type": "object", "properties": WORD, "required": ["word"], "additionalProperties": False}

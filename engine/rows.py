@@ -262,12 +262,8 @@ TABLES = {
 
 def content_id(*parts: object) -> str:
     """Return a 128-bit hash of `parts` in order, as hex; equal parts have equal ids on every machine."""
-    digest = xxhash.xxh3_128()
-    for part in parts:
-        data = str(part).encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
+    texts = [str(part).encode("utf-8", "surrogatepass") for part in parts]
+    return xxhash.xxh3_128_hexdigest(b"".join([piece for text in texts for piece in (len(text).to_bytes(8, "little"), text)]))
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

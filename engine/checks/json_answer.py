@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from engine.contract.specialist import TaskUnit
@@ -24,6 +25,12 @@ class JsonAnswer(NamedTuple):
     """The JSON as it was written, without fence."""
     before: str
     """The text before it; "" if there is none."""
+
+
+@lru_cache(maxsize=1)
+def shared_json(answer: str) -> JsonAnswer | None:
+    """Return `read_json(answer)`. Readers of one answer, one after the other, share the value, which none may change."""
+    return read_json(answer)
 
 
 def read_json(answer: str, *, after_text: bool = False) -> JsonAnswer | None:
@@ -53,10 +60,11 @@ def _load(text: str) -> JsonAnswer | None:
     fence = FENCE.fullmatch(text)
     text = fence[2] if fence else text
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_without_repeats)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
-    return JsonAnswer(value, text, "") if _is_shallow(value) else None
+    brackets = text.count("[") + text.count("{")  # no value is deeper; these also stand in strings, so that more say nothing
+    return JsonAnswer(value, text, "") if brackets < MAX_DEPTH or _is_shallow(value) else None
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -75,6 +83,9 @@ def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         raise ValueError("a key stands twice in an object")
     return members
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_without_repeats)
 
 
 def _is_shallow(value: Any) -> bool:

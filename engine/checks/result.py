@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from engine.checks.json_answer import read_json, without_text_before
+from engine.checks.json_answer import read_json, shared_json, without_text_before
 from engine.contract.base import JsonSchema
 from engine.contract.specialist import TaskUnit
 from engine.rows import Row
@@ -27,6 +27,7 @@ TAGS = (
 
 
 DETAIL_CHARS = 200
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class CheckInput(NamedTuple):
@@ -93,10 +94,8 @@ def parse(answer: str) -> Any:
 
 def canonical(answer: str) -> str:
     """Return `answer` normalised for comparison: compact JSON with sorted keys, or the stripped text if it is not JSON."""
-    read = read_json(answer)
-    if read is None:
-        return answer.strip()
-    return json.dumps(read.value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    read = shared_json(answer)
+    return answer.strip() if read is None else _COMPACT.encode(read.value)
 
 
 def is_exact(answer: str, reference: str, schema: JsonSchema | None) -> bool:
@@ -128,5 +127,6 @@ def _texts(value: Any) -> list[str]:
 
 def is_abstention(answer: str) -> bool:
     """Return whether `answer` is a JSON object in which every field is null."""
-    value = parse(answer)
+    read = shared_json(answer) if "null" in answer else None
+    value = read and read.value
     return isinstance(value, dict) and bool(value) and all(item is None for item in value.values())

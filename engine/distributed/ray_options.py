@@ -15,14 +15,17 @@ from engine.distributed.environment import environment
 IN_BUNDLES = ("num_gpus", "resources", "accelerator_type", "label_selector")
 
 
-def actors(pool: Pool) -> dict[str, Any]:
+def actors(pool: Pool, *, engine: bool = True) -> dict[str, Any]:
     """Return the arguments that run a class on the actors of `pool`; each actor constructs the class once.
 
     Ray Data hands out batches as soon as one actor is up. It replaces an actor that dies and gives the new one the same batch.
+    Without an `engine`, whose libraries need variables before they are imported, actors share the session's worker processes.
     """
     is_fixed = pool.fewest == pool.actors
     strategy = ActorPoolStrategy(size=pool.actors) if is_fixed else ActorPoolStrategy(min_size=pool.fewest, max_size=pool.actors)
     options = {"compute": strategy, **resources(pool)}
+    if not engine:
+        del options["runtime_env"]  # as in `tasks`
     if pool.pipeline > 1:
         options = without_bundles(
             options

@@ -106,11 +106,12 @@ def apply(
     *,
     batch: int | None = None,
     variables: Mapping[str, str] | None = None,
+    engine: bool = True,
     **arguments: Any,
 ) -> Rows:
     """Run `op` with `arguments` over blocks, or batches of `batch` rows: a function as tasks of `pool`, a class as its actors.
 
-    `variables` are added to the environment of the actors.
+    `variables` are added to the environment of the actors. Those that load no `engine` need no environment of their own.
     """
     if isinstance(rows, Blocks):
         return rows.apply(op, batch, arguments)
@@ -118,8 +119,9 @@ def apply(
 
     shape = {"batch_format": "pyarrow", "batch_size": batch}
     if isinstance(op, type):
-        options = ray_options.actors(pool)
-        options["runtime_env"]["env_vars"] |= variables or {}
+        options = ray_options.actors(pool, engine=engine)
+        if variables:
+            options.setdefault("runtime_env", {"env_vars": {}})["env_vars"] |= variables
         return rows.map_batches(drain.careful(op, pool), fn_constructor_kwargs=arguments, **shape, **options)
     return rows.map_batches(op, fn_kwargs=arguments, **shape, **ray_options.tasks(pool))
 

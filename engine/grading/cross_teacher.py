@@ -24,7 +24,6 @@ def relate_teachers(rows: Sequence[Row], sound: Sequence[bool], section: Relatio
     relations = {
         prompt_id: relate([majority(counts) for counts in by_teacher.values()], section)
         for prompt_id, by_teacher in _votes(rows, sound).items()
-        if len(by_teacher) > 1
     }
     none = Relation("")
     return [relations.get(row["prompt_id"], none) if is_sound else none for row, is_sound in zip(rows, sound, strict=True)]
@@ -45,10 +44,17 @@ def other_teachers(rows: Sequence[Row], sound: Sequence[bool]) -> list[float | N
 
 
 def _votes(rows: Sequence[Row], sound: Sequence[bool]) -> dict[str, dict[str, Counter[str]]]:
-    """Return prompt id -> teacher -> how often it gives each answer, sound ones only."""
-    votes: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    """Return prompt id -> teacher -> how often it gives each answer, sound ones only.
+
+    Prompts of which only one teacher has such an answer are left out.
+    """
+    teachers: dict[str, set[str]] = defaultdict(set)
     for row, is_sound in zip(rows, sound, strict=True):
         if is_sound:
+            teachers[row["prompt_id"]].add(row["teacher"])
+    votes: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for row, is_sound in zip(rows, sound, strict=True):
+        if is_sound and len(teachers[row["prompt_id"]]) > 1:
             votes[row["prompt_id"]][row["teacher"]][canonical(row["answer"])] += 1
     return votes
 

@@ -14,11 +14,22 @@ from engine.records.judge import JudgeCalibration
 from engine.scoring.scorer import Scorer, ScorerSpec
 
 
-def grade(answers: Rows, spec: GraderSpec) -> Rows:
-    """Return CANDIDATE rows of ANSWER rows, graded while the teachers are still at work."""
+def grade(answers: Rows, spec: GraderSpec, pool: Pool) -> Rows:
+    """Return CANDIDATE rows of ANSWER rows, graded while the teachers are still at work.
+
+    Without a judge there is no model to keep, so tasks of `pool` grade: Ray Data makes one task of them and of the writing that
+    follows on the same pool, which saves an actor and a copy of the rows.
+    """
+    if not spec.has_judge:
+        return stream.apply(answers, grade_by_checks, pool, spec=spec)
     if spec.pool.actors > 1:
         calibrate(spec)  # a single actor does it itself; several would each ask about the labelled items
     return stream.apply(answers, Grader, spec.pool, spec=spec)
+
+
+def grade_by_checks(answers: pa.Table, spec: GraderSpec) -> pa.Table:
+    """ANSWER in, CANDIDATE out, of a contract without a judge."""
+    return Grader(spec)(answers)
 
 
 def calibrate(spec: GraderSpec) -> JudgeCalibration | None:

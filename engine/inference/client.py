@@ -75,6 +75,11 @@ class ClientSpec:
     payee: str = ""
     """Name under which the token usage is noted."""
 
+    @property
+    def has_engine(self) -> bool:
+        """Whether the model is loaded into the process that asks it, or one beside it: not that of a server."""
+        return self.model.type not in ("endpoint", "fake")
+
 
 class ModelClient(Generic[T]):
     """Answers requests with one model, each once."""

@@ -39,6 +39,7 @@ class Ledger:
         self.schema = schema.with_metadata({SCHEMA_VERSION: str(VERSION).encode()})
         self._own: dict[str, pa.Table] = {}  # files that hold rows of the open block only
         self._shared: list[pa.Table] = []  # rows of the open block from other files
+        self._held: set[str] = set()  # keys of all of them
 
     @contextmanager
     def block(self, partitions: Iterable[str]) -> Iterator[None]:
@@ -46,23 +47,27 @@ class Ledger:
         self._load(sorted(set(partitions)))
         yield
         self._merge()
-        self._own, self._shared = {}, []
+        self._own, self._shared, self._held = {}, [], set()
 
     def find(self, keys: Iterable[str]) -> pa.Table:
         """Return the rows of the open block whose key is in `keys`, each once."""
+        wanted = self._held.intersection(keys)
+        if not wanted:
+            return self.schema.empty_table()
         rows = pa.concat_tables([self.schema.empty_table(), *self._own.values(), *self._shared])
-        return _first_of_each(rows.filter(pc.is_in(rows[self.key], pa.array(set(keys), pa.string()))), self.key)
+        return _first_of_each(rows.filter(pc.is_in(rows[self.key], pa.array(wanted, pa.string()))), self.key)
 
     def record(self, rows: pa.Table) -> None:
         """Make `rows`, which belong to the open block, durable before anything else happens to them."""
         if rows.num_rows:
             rows = conform(rows, self.schema)
             self._own[self._write(rows)] = rows
+            self._held.update(rows[self.key].to_pylist())
 
     def _load(self, partitions: Sequence[str]) -> None:
         """Read the block; again if another process has merged one of its files in between."""
         while True:
-            self._own, self._shared = {}, []
+            self._own, self._shared, self._held = {}, [], set()
             paths = self._paths(partitions)
             try:
                 for path in paths:
@@ -83,6 +88,7 @@ class Ledger:
             self._own[path] = rows
         else:
             self._shared.append(of_block)
+        self._held.update(of_block[self.key].to_pylist())
 
     def _merge(self) -> None:
         if len(self._own) > 1:

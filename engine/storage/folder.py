@@ -130,18 +130,19 @@ class Folder:
             if not self.is_local:  # object stores show an object only when its upload is complete
                 self.with_retries(name, lambda: self._upload(target, data))
                 return
-            self.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            part = f"{target}.{uuid.uuid4().hex[:8]}.part"
+            folder, part = target.rpartition("/")[0], f"{target}.{uuid.uuid4().hex[:8]}.part"
+            os.makedirs(folder, exist_ok=True)
             try:
-                self.fs.pipe_file(part, data)
+                with open(part, "wb") as file:
+                    file.write(data)
                 if durable:
                     _sync(part)
-                self.fs.mv(part, target)
+                os.replace(part, target)
                 if durable:
-                    _sync(target.rpartition("/")[0])
+                    _sync(folder)
             except OSError:
-                if self.fs.exists(part):
-                    self.fs.rm(part)
+                with suppress(FileNotFoundError):
+                    os.unlink(part)
                 raise
         except OSError as error:
             raise StorageError(

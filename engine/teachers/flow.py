@@ -28,11 +28,23 @@ def answer(prompts: Rows, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool,
     return stream.apply(rows, answered, pool)
 
 
+def reading_pool(specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None = None) -> Pool:
+    """Return the pool on which the prompts of `answer` are read, `pool` or that of the only teacher.
+
+    An actor that loads no engine reads its blocks itself: Ray Data makes one step of two on equal pools.
+    """
+    first = specs[0]
+    if routing is not None or len(specs) > 1 or isinstance(first, LabelsSpec) or first.client.has_engine:
+        return pool
+    own = first.client.pool
+    return pool if own.gpus or own.pipeline > 1 else own  # tasks must not wait for GPUs
+
+
 def _apply(rows: Rows, spec: TeacherSpec | LabelsSpec, pool: Pool, teacher: type, copy: stream.Op) -> Rows:
     """Run the actors `teacher` of a model over `rows`; for labels, which have no model, tasks that run `copy`."""
     if isinstance(spec, LabelsSpec):
         return stream.apply(rows, copy, pool, spec=spec)
-    return stream.apply(rows, teacher, spec.client.pool, spec=spec)
+    return stream.apply(rows, teacher, spec.client.pool, engine=spec.client.has_engine, spec=spec)
 
 
 def _route(prompts: Rows, specs: Sequence[TeacherSpec | LabelsSpec], pool: Pool, routing: Routing | None) -> Rows:

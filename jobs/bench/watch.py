@@ -22,7 +22,7 @@ from jobs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 EVERY = 0.25  # seconds between two samples
-STAGES = {"Teacher": "teacher", "Grader": "judge", "_save": "write", "_load": "read"}
+STAGES = {"Teacher": "teacher", "Grader": "judge", "grade_by_checks": "judge", "_save": "write", "_load": "read"}
 
 
 class Usage(NamedTuple):

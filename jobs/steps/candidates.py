@@ -42,8 +42,9 @@ def run(context: JobContext) -> RowCounts:
     specs = _teacher_specs(context)
     samples = sum(teacher.sampling.n for teacher in context.contract.teachers.models)
     pool, block = context.profile.cpu, context.profile.teacher.block(num_prompts, answers=samples)
-    rows = stream.read(prompts, "prompts", pool, rows=block)
-    rows = teachers.answer(rows, specs, pool, _routing(context))
+    routing = _routing(context)
+    rows = stream.read(prompts, "prompts", teachers.reading_pool(specs, pool, routing), rows=block)
+    rows = teachers.answer(rows, specs, pool, routing)
     return judge(context, rows, num_prompts * samples)
 
 
@@ -52,7 +53,7 @@ def judge(context: JobContext, answers: Rows, total: int) -> RowCounts:
     (context.ledger / MARKERS).remove()  # crashes of an earlier attempt say nothing about this one
     spec, budget = grader_spec(context), context.ledger / JUDGE_TOKENS
     paid_before = {payee: usage.tokens for payee, usage in usage_in(budget).items()}
-    rows = judges.grade(answers, spec)
+    rows = judges.grade(answers, spec, context.profile.cpu)
     if scorer := scorer_spec(context):
         rows = judges.measure(rows, scorer, context.profile.cpu)
     meter = ProgressMeter(context.job.name, total=total, progress=context.progress)

@@ -12,16 +12,17 @@ PROFILES = Path(__file__).parents[2] / "cluster" / "profiles"
 JOBS = ("prompts", "candidates", "dataset", "students/s", "reports")
 
 
-def contract(teachers: int = 1, workers: int = 1) -> Contract:
+def contract(teachers: int = 1, workers: int = 1, mode: str = "judged") -> Contract:
     models = [{"name": f"t{number}", "model": {"type": "fake"}} for number in range(teachers)]
+    rubric = {"name": "j", "model": {"type": "fake"}, "system": "Judge.", "question": "{text} {answer}"}
     student = {"name": "s", "init": {"prune": {"source": "m", "layers": [0]}}, "workers": workers}
     return Contract.model_validate(
         {
             "name": "toy",
             "specialist": {"goal": "count", "task_units": [{"name": "count", "kind": "decision"}]},
             "prompts": {"sources": [{"path": "a", "licence": "x"}], "holdout": {"path": "b", "labels": "rule"}},
-            "teachers": {"mode": "direct", "models": models},
-            "judges": {},
+            "teachers": {"mode": mode, "models": models},
+            "judges": {"rubrics": [rubric]},
             "students": [student],
             "gate": {},
         }
@@ -44,6 +45,12 @@ def test_two_teachers_that_want_nine_gpus_of_eight_are_named() -> None:
         "  one task (cpu): 1 x 1 CPU",
     ]
     assert found(profile, node, teachers=2, jobs=("students/s", "reports")) == []  # the candidates are finished
+
+
+def test_checks_alone_hold_no_actor() -> None:
+    profile = Profile.model_validate({"name": "p", "judge": {"gpus": 1}})
+    wants = {mode: [one.who for one in wanted(contract(mode=mode), profile, ["candidates"])] for mode in ("judged", "direct")}
+    assert set(wants["judged"]) - set(wants["direct"]) == {"judges and checks (judge)"}
 
 
 def test_the_laptop_runs_what_it_ran() -> None:

@@ -1,6 +1,11 @@
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.checks import CHECKS, TAGS, CheckInput, canonical, is_abstention, run_checks
+from engine.checks.grounded import occurs
 from engine.contract.checks import Choice, Grounded, JsonSchema, Numeric, Regex
 
 SCHEMA = {
@@ -45,6 +50,12 @@ def test_json_schema_distinguishes_broken_json_from_a_wrong_form(answer, tag):
 )
 def test_grounded_finds_values_that_do_not_occur_in_the_prompt(answer, tag):
     assert only(Grounded(type="grounded"), answer).tag == tag
+
+
+@given(st.text("a b_1.", max_size=3), st.text("a b_1.", max_size=8))
+def test_a_value_occurs_as_a_regular_expression_finds_it(value, text):
+    pattern = rf"(?<!\w){re.escape(' '.join(value.split()))}(?!\w)"
+    assert occurs(value, text) == bool(re.search(pattern, " ".join(text.split())))
 
 
 def test_grounded_looks_only_at_the_named_fields():

@@ -59,6 +59,13 @@ def test_actors_without_stages_hold_their_gpus_themselves():
     assert given["num_gpus"] == 0.5 and "ray_remote_args_fn" not in given
 
 
+def test_only_actors_with_an_engine_have_an_environment_of_their_own():
+    pool = Pool(cpus=2)
+    given, without = ray_options.actors(pool), ray_options.actors(pool, engine=False)
+    assert given["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "2" and "runtime_env" not in without
+    assert without["num_cpus"] == 2
+
+
 @pytest.mark.parametrize("pool", [{"pipeline": 2}, {"pipeline": 2, "gpus": 0.5}, {"pipeline": 2, "gpus": 1.5}])
 def test_stages_without_whole_gpus_are_refused(pool):
     with pytest.raises(ValidationError, match="expected whole GPUs for each stage"):

@@ -111,7 +111,7 @@ def test_labels_are_no_consumer_of_tokens_and_hold_no_actor():
     contract = ordered([LABELS])
     assert list(consumers(contract)) == []
     wants = list(wanted(contract, Profile(name="toy"), ["candidates", "reports"]))
-    assert [want.who for want in wants if want.job == "candidates"] == ["judges and checks (judge)", "one task (cpu)"]
+    assert [want.who for want in wants if want.job == "candidates"] == ["one task (cpu)"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def check_json_schema(inputs: CheckInput, check: JsonSchema) -> CheckResult:
     return result(check.type, "off_schema" if problem else "", problem)
 
 
-def _problem(schema: dict[str, Any], value: Any) -> str:
+def _problem(schema: Any, value: Any) -> str:
     """Return why `value` does not fit `schema`, in the words of jsonschema; "" if it fits, which is quick to see of most values."""
     is_valid, library = _validators(json.dumps(schema))
     if is_valid and is_valid(value):

@@ -137,7 +137,7 @@ class Folder:
                     file.write(data)
                 if durable:
                     _sync(part)
-                os.replace(part, target)
+                os.rename(part, target)
                 if durable:
                     _sync(folder)
             except OSError:

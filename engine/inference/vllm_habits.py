@@ -5,12 +5,12 @@ from typing import Any
 
 
 @cache
-def decode_no_tokens() -> None:
-    """Let vLLM not decode each token that has a log-probability, at each step: those of an answer are decoded at its end."""
-    from vllm.v1.engine.logprobs import LogprobsProcessor
-
-    made = LogprobsProcessor.from_new_request
-    LogprobsProcessor.from_new_request = lambda tokenizer, request: made(None, request)  # type: ignore[method-assign, assignment]
+def decode_no_tokens(vllm: Any) -> None:
+    """Let `vllm`, the package, not decode each token that has a log-probability, at each step: those of an answer are decoded at
+    its end."""
+    processor = vllm.v1.engine.logprobs.LogprobsProcessor
+    made = processor.from_new_request
+    processor.from_new_request = lambda tokenizer, request: made(None, request)
 
 
 def remember_tokens(tokenizer: Any) -> None:

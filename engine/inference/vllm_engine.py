@@ -89,7 +89,7 @@ class VllmEngine:
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
         compile_grammars_at_once(self.llm)
-        decode_no_tokens(vllm)
+        decode_no_tokens(vllm.v1.engine.logprobs.LogprobsProcessor)
         self.tokenizer: Any = self.llm.get_tokenizer()
         remember_tokens(self.tokenizer)
 

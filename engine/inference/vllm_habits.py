@@ -5,10 +5,11 @@ from typing import Any
 
 
 @cache
-def decode_no_tokens(vllm: Any) -> None:
-    """Let `vllm`, the package, not decode each token that has a log-probability, at each step: those of an answer are decoded at
-    its end."""
-    processor = vllm.v1.engine.logprobs.LogprobsProcessor
+def decode_no_tokens(processor: Any) -> None:
+    """Let vLLM not decode each token that has a log-probability, at each step: those of an answer are decoded at its end.
+
+    `processor`: its class `LogprobsProcessor`.
+    """
     made = processor.from_new_request
     processor.from_new_request = lambda tokenizer, request: made(None, request)
 

@@ -10,17 +10,18 @@ number. Then a student that writes with exactly the teacher's probabilities has 
 `abc` with 0.4, a student with `ab` alone says `ab` with 0.9. GOLD (TRL) has an exact divergence for words that are in both
 vocabularies, and sorts the others; here each word that can be spelled has a token: write `forward_kl` or `jsd` beside `uld`.
 
-Which ranks: a capture has some words W and the mass of all others, the tail. Both distributions have the sum 1, so the distance is
-twice what the student lacks, 2 sum max(t_r - s_r, 0), and also twice what it has too much, 2 sum max(s_r - t_r, 0). W bounds both
-sums from below, and the loss is the larger bound:
+Which ranks: a capture has some words W, whose probabilities are taken as they are, and the mass of all others, the tail. Both
+distributions have the sum 1, so the distance is twice what the student lacks, 2 sum max(t_r - s_r, 0), and also twice what it has
+too much, 2 sum max(s_r - t_r, 0). W bounds both sums from below, and the loss is the larger bound:
 
 - Lacking: t_r is at least the r-th of W, as other words only push ranks up. So all of W count.
 - Too much: t_r is the r-th of W where that is no less than the tail, as then no other word comes before it. Only these count; the
   target's own word, which is captured however unlikely it is, mostly does not.
 
-Hence 0 <= loss <= distance over all words <= loss + 2 tail, and the loss is the distance where the teacher is known whole. To spread
-the tail evenly over all other words, or to take it as absent, would give a student that equals the teacher a loss of up to twice the
-tail, and would teach it a flat tail, or none.
+Hence 0 <= loss <= distance over all words <= loss + 2 tail, and the loss is the distance where the teacher is known whole. Where all
+of W count twice, this is what the tail as one outcome more would give (`partition.py`); elsewhere that could be more than the
+distance. A tail that is spread evenly, or taken as absent, would give a student that equals the teacher a loss of up to twice its
+mass, and would teach a flat tail, or none.
 """
 
 import math

@@ -123,13 +123,13 @@ def test_a_token_with_fewer_words_than_others_of_its_batch_has_the_loss_that_it_
 
 
 def test_a_student_that_is_too_sure_learns_of_a_tail_whose_words_nobody_knows() -> None:
-    """The teacher's first word has a half, the others are in the tail: only `too much` can say it."""
-    first, nothing = torch.zeros(TOKENS, 1, dtype=torch.int64), torch.full((TOKENS,), math.log(0.5))
+    """The teacher's first word has 0.6, the others are in the tail: only `too much` can say it."""
+    first, logs = torch.zeros(TOKENS, 1, dtype=torch.int64), torch.tensor([[0.6, 0.4]] * TOKENS).log()
     student = torch.zeros(TOKENS, WORDS)
     student[:, 3] = 9.0
-    found = losses(student.requires_grad_(), TeacherTokens(first, nothing[:, None], nothing, OPEN))
+    found = losses(student.requires_grad_(), TeacherTokens(first, logs[:, :1], logs[:, 1], OPEN))
     found.sum().backward()
-    assert found.tolist() == pytest.approx([2 * (float(student.detach()[0].softmax(0)[3]) - 0.5)] * TOKENS, rel=1e-5)
+    assert found.tolist() == pytest.approx([2 * (float(student.detach()[0].softmax(0)[3]) - 0.6)] * TOKENS, rel=1e-5)
     assert student.grad is not None
     assert bool((student.grad[:, 3] > 0).all()) and bool((student.grad[:, 4:] < 0).all())
 

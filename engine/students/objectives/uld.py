@@ -18,8 +18,8 @@ too much, 2 sum max(s_r - t_r, 0). W bounds both sums from below, and the loss i
 - Too much: t_r is the r-th of W where that is no less than the tail, as then no other word comes before it. Only these count; the
   target's own word, which is captured however unlikely it is, mostly does not.
 
-Hence 0 <= loss <= distance over all words <= loss + 2 tail, and the loss is the distance where the teacher is known whole. Where all
-of W count twice, this is what the tail as one outcome more would give (`partition.py`); elsewhere that could be more than the
+Hence 0 <= loss <= distance over all words <= loss + 2 tail, and the loss is the distance where the teacher is known whole. Where
+all of W count twice, it is what the tail as one outcome more would give (`partition.py`); elsewhere that could be more than the
 distance. A tail that is spread evenly, or taken as absent, would give a student that equals the teacher a loss of up to twice its
 mass, and would teach a flat tail, or none.
 """

@@ -74,7 +74,7 @@ def test_a_student_whose_words_are_those_of_the_teacher_in_another_order_has_no_
     order = torch.randperm(WORDS, generator=torch.Generator().manual_seed(5))
     found = losses(teacher[:, order], captured(teacher, k, own=own and k < WORDS - 1))
     assert torch.allclose(found, torch.zeros_like(found), atol=1e-12)
-    assert losses(logits(2), captured(teacher, k)).min() > 0.01  # another one has a loss
+    assert losses(logits(2), captured(teacher, max(k, 4))).min() > 0.01  # another one has a loss
 
 
 def test_neither_the_names_of_words_nor_the_order_in_which_they_are_stored_matter() -> None:
@@ -132,6 +132,13 @@ def test_a_student_that_is_too_sure_learns_of_a_tail_whose_words_nobody_knows() 
     assert found.tolist() == pytest.approx([2 * (float(student.detach()[0].softmax(0)[3]) - 0.6)] * TOKENS, rel=1e-5)
     assert student.grad is not None
     assert bool((student.grad[:, 3] > 0).all()) and bool((student.grad[:, 4:] < 0).all())
+
+
+def test_a_student_that_is_surer_than_the_teacher_can_be_has_a_loss_though_the_tail_is_larger_than_any_word() -> None:
+    first, logs = torch.zeros(TOKENS, 1, dtype=torch.int64), torch.tensor([[0.3, 0.7]] * TOKENS).log()
+    student = torch.full((TOKENS, WORDS), -50.0)
+    student[:, 3], student[:, 5] = math.log(0.95), math.log(0.05)
+    assert losses(student, TeacherTokens(first, logs[:, :1], logs[:, 1], OPEN)).tolist() == pytest.approx([0.5] * TOKENS, rel=1e-5)
 
 
 def test_a_tail_that_may_hold_likelier_words_is_not_taken_for_a_late_rank() -> None:

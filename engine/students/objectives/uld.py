@@ -14,14 +14,14 @@ Which ranks: a capture has some words W, whose probabilities are taken as they a
 distributions have the sum 1, so the distance is twice what the student lacks, 2 sum max(t_r - s_r, 0), and also twice what it has
 too much, 2 sum max(s_r - t_r, 0). W bounds both sums from below, and the loss is the larger bound:
 
-- Lacking: t_r is at least the r-th of W, as other words only push ranks up. So all of W count.
-- Too much: t_r is the r-th of W where that is no less than the tail, as then no other word comes before it. Only these count; the
-  target's own word, which is captured however unlikely it is, mostly does not.
+- Lacking: t_r is at least the r-th of W, as other words only push ranks up.
+- Too much: t_r is at most the larger one of the r-th of W and the tail, as no word of the tail has more than all of it.
 
-Hence 0 <= loss <= distance over all words <= loss + 2 tail, and the loss is the distance where the teacher is known whole. Where
-all of W count twice, it is what the tail as one outcome more would give (`partition.py`); elsewhere that could be more than the
-distance. A tail that is spread evenly, or taken as absent, would give a student that equals the teacher a loss of up to twice its
-mass, and would teach a flat tail, or none.
+Hence 0 <= loss <= distance over all words <= loss + 2 tail, and the loss is the distance where the teacher is known whole. Where no
+word of W has less than the tail, it is what the tail as one outcome more would give (`partition.py`); elsewhere that could be more
+than the distance: the target's own word is captured however unlikely it is, and a token of the student that is several of the
+teacher's has no other words. A tail that is spread evenly, or taken as absent, would give a student that equals the teacher a loss
+of up to twice its mass, and would teach a flat tail, or none.
 """
 
 import math
@@ -48,5 +48,5 @@ def loss(outputs: Outputs, batch: Batch, settings: Uld) -> Tensor:
     tail = teacher.tail[:, None].masked_fill(closed, 0.0).to(theirs.dtype).exp()
     ours = outputs.log_probs.topk(theirs.shape[1], dim=1).values.exp()
     lacking = torch.relu(theirs - ours).sum(dim=1)
-    excess = (torch.relu(ours - theirs) * (theirs >= tail)).sum(dim=1)
+    excess = (torch.relu(ours - torch.maximum(theirs, tail)) * (theirs > 0)).sum(dim=1)  # padding is no rank of W
     return 2 * torch.maximum(lacking, excess)

@@ -36,11 +36,16 @@ class CountingExecutor:
 def references(rows: float, copies: Copies | None, *, rows_per_block: int) -> float:
     """Return the references that a search among `rows` texts in blocks of `rows_per_block` makes; all live until it ends.
 
-    `copies` is None for equal ids, whose keys are of one part (`engine.prompts.flow.find_copies`).
+    `copies` is None for equal ids, whose keys are of one part (`engine.prompts.resolve_flow.find_copies`).
     """
     if rows <= COUNTED:
         return float(_count(int(rows), copies, rows_per_block))
     return float(np.polyval(_square(copies.model_dump_json() if copies else None, rows_per_block), rows / COUNTED))
+
+
+def pieces(rows: float, copies: Copies | None, *, rows_per_block: int) -> float:
+    """Return the references to the duplicates of each block, which are read after the search."""
+    return float(_blocks(int(rows), rows_per_block) * plan(int(rows), copies, []).node_parts)
 
 
 def inlined_bytes(rows: float, copies: Copies, *, rows_per_block: int) -> float:
@@ -64,10 +69,14 @@ def _count(rows: int, copies: Copies | None, rows_per_block: int) -> int:
     executor = CountingExecutor()
     found = plan(rows, copies, [])
     found = found if copies else found._replace(key_parts=1)
-    blocks = [None] * max(1, rows // rows_per_block)
+    blocks = [None] * _blocks(rows, rows_per_block)
     signatures = flow.compute_signatures(blocks, found, executor, compute=_nothing)
-    flow.find_duplicates(signatures, found, executor)
+    flow.by_block(flow.find_duplicates(signatures, found, executor), len(blocks), executor)
     return executor.references
+
+
+def _blocks(rows: int, rows_per_block: int) -> int:
+    return max(1, rows // rows_per_block)
 
 
 def _nothing(*args: Any) -> Any:

@@ -55,13 +55,16 @@ class Costs:
 
     def references(self, stage: str, prompts: float) -> float:
         """Return the references that the driver holds at most for the search for copies, which the measured sizes are too small to
-        show. Those of a search for equal ids are released before the next begins."""
+        show. Of the search for equal ids in prompts those to its result are held while the next goes on."""
         if stage == "candidates":
             return 0.0
         copies = self.contract.prompts.copies if stage == "prompts" else self.contract.curation.minhash
         rows, block = self.rows_of(stage, prompts), self.block_of[stage]
         found = dedup_count.references(rows, copies, rows_per_block=block)
-        return max(found, dedup_count.references(rows, None, rows_per_block=block)) if stage == "prompts" else found
+        if stage == "dataset":
+            return found
+        found += dedup_count.pieces(rows, None, rows_per_block=block)
+        return max(found, dedup_count.references(rows, None, rows_per_block=block))
 
     def inlined(self, stage: str, prompts: float) -> float:
         """Return the bytes of small pieces of that search that Ray keeps in the driver's own memory."""

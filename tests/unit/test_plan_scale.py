@@ -184,7 +184,8 @@ def test_references_are_counted_as_the_flow_makes_them(copies):
     ]
     executor = Counting()
     plan = flow.plan(400, copies, [("id", "ascending")], parts=None if copies else 1)
-    flow.find_duplicates(flow.compute_signatures(blocks, plan, executor, compute=itself), plan, executor)
+    found = flow.find_duplicates(flow.compute_signatures(blocks, plan, executor, compute=itself), plan, executor)
+    flow.by_block(found, len(blocks), executor)
     assert dedup_count.references(400, copies, rows_per_block=100) == executor.references
 
 
@@ -199,7 +200,7 @@ def test_equal_ids_are_searched_in_one_part_of_keys():
     blocks, rows = 160, 16_000_000
     plan = flow.plan(rows, None, [])
     assert plan.key_parts == 2 and plan.node_parts == 8
-    assert dedup_count.references(rows, None, rows_per_block=100_000) == blocks * 5 + blocks * 8 + 8 * 2
+    assert dedup_count.references(rows, None, rows_per_block=100_000) == blocks * 5 + blocks * 8 + 8 * 2 + 8 * blocks
 
 
 def test_pieces_that_become_small_lie_in_the_driver_up_to_ten_mib_a_task():

@@ -81,6 +81,15 @@ def sample(signed: pa.Table) -> pa.Table:
     return signed.filter(pc.is_valid(signed["text"])).select(SAMPLE.names)
 
 
+def joint_sample(samples: Sequence[pa.Table]) -> pa.Table:
+    """Return SAMPLE of the whole, from those of its parts."""
+    rows = pa.concat_tables(samples)
+    is_sampled, keys = np.zeros(len(rows), bool), rows["text_key"].to_numpy()
+    for group in _groups(rows):
+        is_sampled[bottom(group, keys)] = True
+    return rows.filter(pa.array(is_sampled))
+
+
 def _sampled(rows: pa.Table, keys: np.ndarray) -> pa.Array:
     """Return which rows of a block belong to the sample; synthesized rows do not, as they may not change what earlier rows lose."""
     is_sampled, read = np.zeros(len(rows), bool), np.flatnonzero(is_seed(rows).to_numpy())

@@ -50,7 +50,7 @@ def dispositions(signed: pa.Table, copies: Copies) -> pa.Table:
     """Return DISPOSITIONS of the SIGNED prompts."""
     executor, last = InProcess(), max(signed["round"].to_pylist())
     plan = flow.plan(len(signed), copies, prompts.BEST_FIRST)
-    repeated, rounds = resolve_flow.find_copies([signed], plan, executor, rounds=range(last + 1), num_perm=copies.num_perm)
+    repeated, rounds = resolve_flow.find_copies([[signed]], plan, executor, rounds=range(last + 1), num_perm=copies.num_perm)
     return prompts.resolve(executor.fetch(repeated[0]), [executor.fetch(copies_of[0]) for copies_of in rounds])
 
 

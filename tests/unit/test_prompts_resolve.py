@@ -64,8 +64,9 @@ def in_order(dispositions):
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("rounds", [1, 2])
-def test_dispositions_and_shards_are_the_same_for_any_blocks_and_parts(seed, rounds):
+@pytest.mark.parametrize(("rounds", "groups"), [(1, 512), (2, 512), (1, 3), (2, 3)])
+def test_dispositions_and_shards_are_the_same_for_any_blocks_groups_and_parts(seed, rounds, groups, monkeypatch):
+    monkeypatch.setattr(dedup_plan, "MOST_GROUPS", groups)
     table = rows_of(150, seed=seed, rounds=rounds)
     [one], bounds = resolved(table, 1, InProcess(), rounds=rounds)
     lost = Counter(one["disposition"].to_pylist())
@@ -101,15 +102,16 @@ def test_shards_are_cut_where_the_sorted_ids_of_all_rows_say(shard_rows, parts):
 
 
 class Measuring(InProcess):
-    """Keeps the most bytes that a task of each function was given."""
+    """Keeps the most bytes that a task of each function was given, and counts references."""
 
     def __init__(self):
-        self.bytes = defaultdict(int)
+        self.bytes, self.references = defaultdict(int), 0
 
     def start(self, op, *args, returns=1):
         """See `Executor.start`."""
         given = sum(size(arg.result()) for arg in args if isinstance(arg, Ref))
         self.bytes[op.__name__] = max(self.bytes[op.__name__], given)
+        self.references += returns
         return super().start(op, *args, returns=returns)
 
 
@@ -123,19 +125,38 @@ def size(value):
 
 
 def measured(monkeypatch, rows, blocks):
-    """Return the most bytes of a task of each function, for blocks of equal rows and parts of equal size."""
+    """Return the most bytes of a task of each function, and the references, for blocks of equal rows and parts of equal size."""
     monkeypatch.setattr(dedup_plan, "NODES_PER_TASK", 400)
     monkeypatch.setattr(dedup_plan, "KEYS_PER_TASK", 400 * 14)
     executor = Measuring()
     resolved(rows_of(rows), blocks, executor)
-    return executor.bytes
+    return executor.bytes, executor.references
 
 
 def test_no_task_is_given_more_however_many_rows_there_are(monkeypatch):
-    small, large = measured(monkeypatch, 1_000, 10), measured(monkeypatch, 4_000, 40)
+    small, large = measured(monkeypatch, 1_000, 10)[0], measured(monkeypatch, 4_000, 40)[0]
     mine = {"_sign", "_compute", "_settle", "sorted_ids", "_bounds"}  # those of the search itself are as of any corpus
     assert mine < set(small)
     assert {name: large[name] / small[name] for name in mine if large[name] > 1.5 * small[name]} == {}
+
+
+def test_references_grow_with_rows_where_there_are_most_groups_and_not_with_their_square(monkeypatch):
+    monkeypatch.setattr(dedup_plan, "MOST_GROUPS", 4)
+    monkeypatch.setattr(dedup_plan, "MOST_PARTS", 4)
+    small, large = (measured(monkeypatch, rows, rows // 100)[1] for rows in (1_000, 4_000))
+    assert large < 4.2 * small, "four times the rows"
+
+
+def test_the_sample_of_shared_ngrams_is_the_same_for_any_groups(monkeypatch):
+    """Words are those of the first of equal texts, in the order of the rows."""
+    texts = [f"open the box and read what it says {number % 900} {'TWICE' if number > 900 else 'twice'}" for number in range(1_500)]
+    rows = [(content_id(number), "train", text, {"task_unit": f"u{number % 2}"}) for number, text in enumerate(texts)]
+    table, found = ingested(*rows), []
+    for groups, blocks in ((512, 1), (512, 30), (2, 30), (1, 30)):
+        monkeypatch.setattr(dedup_plan, "MOST_GROUPS", groups)
+        done = resolve_flow.resolve(cut(table, blocks), len(table), SECTION, InProcess())
+        found.append(done.shared.result())
+    assert found[0].grams and all(shared == found[0] for shared in found)
 
 
 def test_each_block_is_labelled_with_its_own_dispositions_only(monkeypatch):

@@ -84,13 +84,13 @@ def assign(resolution: Resolution, requests: Sequence[QuotaRequest], done: Mappi
 
 def synthesize(resolution: Resolution, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Rows:
     """Return WRITTEN: every synthesizer writes what is asked of its syntheses."""
-    written, tasks, count = [], executor(pool), len(resolution.blocks)
+    written, tasks, num_blocks = [], executor(pool), len(resolution.blocks)
     for spec in specs:
         num_asks = sum(count for (title, _), count in assigned.counts.items() if title in spec.numbers)
         blocks = min(200, math.ceil(num_asks / spec.pool.batch))
         if not blocks:
             continue
-        asks = tasks.start(_asks_by_block, count, list(spec.numbers), spec.pool.batch, assigned.asks, returns=count)
+        asks = tasks.start(_asks_by_block, num_blocks, list(spec.numbers), spec.pool.batch, assigned.asks, returns=num_blocks)
         shown = stream.of_refs(_labelled(resolution, _shown, tasks, asks)).repartition(blocks, keys=["batch"])
         writers = spec.pool.model_copy(update={"actors": min(spec.pool.actors, blocks)})
         written.append(stream.apply(shown, Synthesizer, writers, spec=spec))

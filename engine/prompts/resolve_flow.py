@@ -63,6 +63,7 @@ def resolve(
     samples = [executor.start(_sample, *signed.samples[group])[0] for group in members]
     [shared] = executor.start(_shared, section.copies, *samples)
     if grams := executor.fetch(shared).grams:
+        del signed  # signatures are most of what is held beside the rows
         signed = _sign_all(blocks, section.copies, executor, ignored=gram_hashes(grams))
     plan = similarity.plan(rows, section.copies, copies.BEST_FIRST, parts=parts)
     first = EARLIER if section.earlier else 0

@@ -11,6 +11,8 @@ Kind = Literal["answer", "correction", "contrast", "refusal", "ask", "rewrite", 
 """Kinds of examples, as in the column `kind` of the table `examples`."""
 CAPTURED = ("forward_kl", "reverse_kl", "jsd", "uld")
 """Objectives that read the teacher's captured distribution."""
+SAYS_WORDS = ("sft", "process", "forward_kl", "reverse_kl", "jsd")
+"""Objectives that say which word is meant."""
 PAIRED = ("dpo", "orpo", "simpo")
 """Objectives that read preference pairs."""
 OF_TOKENS = ("sft", *CAPTURED, "hidden", "process")
@@ -192,9 +194,20 @@ class Objectives(Section):
             raise ValueError("sft: found 0, expected more than 0, or another objective with a weight: nothing would be learned")
         if "sft" in self.active and "process" in self.active:
             raise ValueError("process: is the cross entropy of sft with a schedule: write `sft: 0` beside it")
-        if self.active == ("uld",):
-            raise ValueError("uld: compares sorted probabilities, which do not say which word is meant: give sft a weight, too")
+        for where, weights in self._weights():
+            if weights.get("uld") and not any(weights.get(name) for name in SAYS_WORDS):
+                raise ValueError(
+                    f"{where}uld: compares sorted probabilities, which do not say which word is meant: give sft a weight, too"
+                )
         return self
+
+    def _weights(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Yield the place of each blend, "" for that of all examples, and the weights of its objectives."""
+        usual = {name: self.weight(name) for name in OF_TOKENS}
+        yield "", usual
+        for path, section in (("by_kind", self.by_kind), ("by_tier", self.by_tier)):
+            for key, blend in section.items():
+                yield f"{path}.{key}.", usual | {name: weight for name, weight in blend if weight is not None}
 
     @model_validator(mode="after")
     def blends_name_ordered_objectives(self) -> "Objectives":

@@ -14,6 +14,7 @@ T = TypeVar("T", bound=Distribution | Unscored | Any)
 DIGITS = 4  # of a log-probability: with bfloat16 the next one is noise
 UNKNOWN = -1
 REPLACEMENT = "\ufffd"
+MOST_TOKENS = 4  # of a character: it has at most four bytes
 
 
 def of_pieces(text: str, pieces: Sequence[tuple[str, float]]) -> list[Row]:
@@ -37,14 +38,15 @@ def of_sample(text: str, pieces: Sequence[str], logprobs: Any) -> list[Row] | No
 def whole_characters(pieces: Sequence[str], token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[str]:
     """Return the decoded tokens, where the tokens of one character are the empty text, and the last of them the character.
 
-    `pieces`: the tokens, each decoded alone. One that ends within a character is decoded as the replacement character then.
+    `pieces`: the tokens, each decoded alone. One that ends within a character is decoded as the replacement character then; what is
+    no character after MOST_TOKENS tokens is left as it is.
     """
     found, open_ids = list[str](), list[int]()
     for piece, token in zip(pieces, token_ids, strict=True):
         if open_ids or piece.endswith(REPLACEMENT):
             open_ids.append(token)
             piece = decode(open_ids)
-        is_whole = not piece.endswith(REPLACEMENT)
+        is_whole = not piece.endswith(REPLACEMENT) or len(open_ids) == MOST_TOKENS
         found.append(piece if is_whole else "")
         if is_whole:
             open_ids = []

@@ -54,6 +54,17 @@ def test_a_character_of_several_tokens_ends_with_the_last_of_them() -> None:
     assert cut == ["a", ""], "the text of an answer that was cut within a character"
 
 
+def test_bytes_that_are_no_character_are_decoded_a_few_at_a_time() -> None:
+    longest = 0
+
+    def decode(ids: list[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(ids))
+        return "\ufffd" * len(ids)
+
+    assert "".join(whole_characters(["\ufffd"] * 9, range(9), decode)) == "\ufffd" * 8 and longest == 4
+
+
 def test_ends_of_a_scored_text_come_from_the_tokenizer() -> None:
     empty = np.zeros((3, 1), np.float32)
     scored = Distribution(np.array([1, 2, 0], np.int32), empty.astype(np.int32), empty, np.array([-1, -2, -3.0]), empty[:, 0], 3)

@@ -5,12 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from engine.contract.base import Positive, Section
+from engine.contract.base import Positive, Section, added
 
 Kind = Literal["answer", "correction", "contrast", "refusal", "ask", "rewrite", "swap"]
 """Kinds of examples, as in the column `kind` of the table `examples`."""
-CAPTURED = ("forward_kl", "reverse_kl", "jsd")
+CAPTURED = ("forward_kl", "reverse_kl", "jsd", "uld")
 """Objectives that read the teacher's captured distribution."""
+SAYS_WORDS = ("sft", "process", "forward_kl", "reverse_kl", "jsd")
+"""Objectives that say which word is meant."""
 PAIRED = ("dpo", "orpo", "simpo")
 """Objectives that read preference pairs."""
 OF_TOKENS = ("sft", *CAPTURED, "hidden", "process")
@@ -47,6 +49,11 @@ class JensenShannon(Divergence):
 
     beta: float = Field(default=0.5, gt=0, lt=1)
     """Share of the teacher in the mixture: near 0 like the forward KL, near 1 like the reverse."""
+
+
+class Uld(Weighted):
+    """Universal logit distillation (Boizard et al., 2024): the distance of the sorted probabilities, 0 to 2 a token, not nats. It
+    says how sure the teacher is, not of which word, so that it is never the only objective."""
 
 
 class Hidden(Weighted):
@@ -112,6 +119,7 @@ class Blend(Section):
     forward_kl: float | None = Field(default=None, ge=0)
     reverse_kl: float | None = Field(default=None, ge=0)
     jsd: float | None = Field(default=None, ge=0)
+    uld: float | None = added(None, ge=0)
     hidden: float | None = Field(default=None, ge=0)
     process: float | None = Field(default=None, ge=0)
 
@@ -130,6 +138,8 @@ class Objectives(Section):
     reverse_kl: Annotated[Divergence | None, BeforeValidator(_from_weight)] = _optional()
     """KL divergence of the teacher from the student: the student must say nothing that the teacher would not."""
     jsd: Annotated[JensenShannon | None, BeforeValidator(_from_weight)] = _optional()
+    uld: Annotated[Uld | None, BeforeValidator(_from_weight)] = _optional()
+    """Distance of student's and teacher's sorted probabilities: where it is not certain which of their words are the same."""
     hidden: Annotated[Hidden | None, BeforeValidator(_from_weight)] = _optional()
     dpo: Annotated[Dpo | None, BeforeValidator(_from_weight)] = _optional()
     orpo: Annotated[Orpo | None, BeforeValidator(_from_weight)] = _optional()
@@ -184,7 +194,20 @@ class Objectives(Section):
             raise ValueError("sft: found 0, expected more than 0, or another objective with a weight: nothing would be learned")
         if "sft" in self.active and "process" in self.active:
             raise ValueError("process: is the cross entropy of sft with a schedule: write `sft: 0` beside it")
+        for where, weights in self._weights():
+            if weights.get("uld") and not any(weights.get(name) for name in SAYS_WORDS):
+                raise ValueError(
+                    f"{where}uld: compares sorted probabilities, which do not say which word is meant: give sft a weight, too"
+                )
         return self
+
+    def _weights(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Yield the place of each blend, "" for that of all examples, and the weights of its objectives."""
+        usual = {name: self.weight(name) for name in OF_TOKENS}
+        yield "", usual
+        for path, section in (("by_kind", self.by_kind), ("by_tier", self.by_tier)):
+            for key, blend in section.items():
+                yield f"{path}.{key}.", usual | {name: weight for name, weight in blend if weight is not None}
 
     @model_validator(mode="after")
     def blends_name_ordered_objectives(self) -> "Objectives":

@@ -25,6 +25,7 @@ from engine.curation.measure import values_of, weights_of
 from engine.curation.samples import BEST_FIRST, best
 from engine.dedup import flow as dedup
 from engine.dedup.embedder import AT_ONCE, TextEmbedder
+from engine.dedup.plan import MOST_GROUPS
 from engine.distributed import gather, stream
 from engine.distributed.in_process import executor, get, put
 from engine.distributed.rows import Ref, Rows
@@ -60,8 +61,11 @@ class LabelledCandidates(NamedTuple):
 
     @property
     def partitions(self) -> int:
-        """Number of partitions by prompt, for ops that need every prompt whole."""
-        return max(1, self.candidates.table("candidates").rows // PROMPTS_PER_PARTITION)
+        """Number of partitions by prompt, for ops that need every prompt whole.
+
+        They are the blocks of the search for copies: beyond MOST_GROUPS (51 million rows) they grow, some 700 bytes a row.
+        """
+        return max(1, min(MOST_GROUPS, self.candidates.table("candidates").rows // PROMPTS_PER_PARTITION))
 
 
 class Entries(NamedTuple):

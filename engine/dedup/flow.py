@@ -15,6 +15,7 @@ documents, on their blocks, or on the task that ran twice.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,16 +38,22 @@ __all__ = [
 
 
 def compute_signatures(
-    blocks: Sequence[Any], plan: Plan, executor: Executor, *, compute: Callable[..., SignedBlock], args: Sequence[Any] = ()
+    blocks: Sequence[Any],
+    plan: Plan,
+    executor: Executor,
+    *,
+    compute: Callable[..., SignedBlock],
+    args: Sequence[Sequence[Any]] = (),
 ) -> Signatures:
-    """Compute the signatures of `blocks`, each by `compute(block, *args)` in one task; texts are read only here.
+    """Compute the signatures of `blocks`, each by `compute(block, *more)` in one task; texts are read only here.
 
-    `blocks` and `args` may be references.
+    `args` has `more` of each block, if there is any. Blocks and what is in `more` may be references.
     """
+    parts = list(zip(blocks, args or [()] * len(blocks), strict=True))
     if in_memory.serves(executor, plan.matcher):
-        return in_memory.compute_signatures(blocks, executor, compute, args)
+        return in_memory.compute_signatures(parts, executor, compute)
     returns, copies = 4 + plan.key_parts, plan.matcher if isinstance(plan.matcher, Copies) else None
-    signed = [executor.start(_compute, compute, block, copies, plan.key_parts, *args, returns=returns) for block in blocks]
+    signed = [executor.start(_compute, compute, block, copies, plan.key_parts, *more, returns=returns) for block, more in parts]
     columns = [[block[number] for block in signed] for number in range(4)]
     return Signatures(*columns, band_keys=[block[4:] for block in signed])
 
@@ -140,8 +147,8 @@ def join_edges(links: list[Ref], plan: Plan, executor: Executor) -> list[Ref]:
     return [executor.start(components.final_roots, *(piece[part] for piece in owned))[0] for part in parts]
 
 
-def _compute(compute: Callable[..., SignedBlock], block: Any, copies: Copies | None, parts: int, *args: Any) -> tuple[Any, ...]:
-    rows, text_keys, signatures = compute(block, *args)
+def _compute(compute: Callable[..., SignedBlock], block: Any, copies: Copies | None, parts: int, *more: Any) -> tuple[Any, ...]:
+    rows, text_keys, signatures = compute(block, *more)
     if not copies:
         return (rows, text_keys, signatures, text_keys[:0], *[None] * parts)
     # Texts without an n-gram have all-sentinel signatures and match nothing; checking four minima suffices.
@@ -212,7 +219,9 @@ def _label(number: int, parts: int, rows: pa.Table, text_keys: np.ndarray, signa
 
 def _split_by_block(blocks: int, duplicates: pa.Table) -> Any:
     block = (duplicates["position"].to_numpy() >> np.uint64(32)).astype(np.int64)
-    return returned([duplicates.take(np.flatnonzero(block == number)) for number in range(blocks)])
+    order = np.argsort(block, kind="stable")
+    starts = np.searchsorted(block[order], np.arange(blocks + 1)).tolist()
+    return returned([duplicates.take(pa.array(order[start:stop])) for start, stop in pairwise(starts)])
 
 
 def _resolve(order: Order, matcher: Matcher, *labelled: tuple[pa.Table, np.ndarray]) -> tuple[np.ndarray, pa.Table]:

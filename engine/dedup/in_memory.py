@@ -42,10 +42,10 @@ def serves(executor: Executor, matcher: Matcher) -> TypeGuard[ThreadPool]:
 
 
 def compute_signatures(
-    blocks: Sequence[Any], threads: ThreadPool, compute: Callable[..., SignedBlock], args: Sequence[Any]
+    parts: Sequence[tuple[Any, Sequence[Any]]], threads: ThreadPool, compute: Callable[..., SignedBlock]
 ) -> Signatures:
-    """See `flow.compute_signatures`."""
-    signed = [threads.start(_compute, compute, block, *args, returns=3) for block in blocks]
+    """See `flow.compute_signatures`; `parts` are the blocks, each with its further arguments."""
+    signed = [threads.start(_compute, compute, block, *more, returns=3) for block, more in parts]
     rows, text_keys, signatures = ([block[number] for block in signed] for number in range(3))
     return Signatures(rows, text_keys, signatures, nodes=[], band_keys=[])
 
@@ -68,8 +68,8 @@ def find_duplicates(signatures: Signatures, plan: Plan, threads: ThreadPool) -> 
     return DuplicateRefs([positions for positions, _ in resolved], [table for _, table in resolved])
 
 
-def _compute(compute: Callable[..., SignedBlock], block: Any, *args: Any) -> SignedBlock:
-    rows, text_keys, signatures = compute(block, *args)
+def _compute(compute: Callable[..., SignedBlock], block: Any, *more: Any) -> SignedBlock:
+    rows, text_keys, signatures = compute(block, *more)
     return SignedBlock(rows, text_keys, np.ascontiguousarray(signatures))
 
 

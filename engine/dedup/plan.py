@@ -1,5 +1,6 @@
 """How duplicates are searched, and references to what is computed: shared by `flow` and `in_memory`."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from engine.contract.prompts import Copies
@@ -11,7 +12,9 @@ from engine.distributed.rows import Ref
 KEYS_PER_TASK = 8 << 20  # 16 bytes each while they travel, about 50 while they are sorted
 NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
 VECTORS_PER_TASK = 1 << 16  # of embeddings, which all travel, each to at most semantic.NPROBE tasks; beyond MOST_PARTS tasks, more
-MOST_PARTS = 256  # that embeddings are cut into: each part of each block is a reference
+MOST_PARTS = 256  # of nodes: each part of each block is a reference, and of each task for keys; beyond 537 million texts they grow
+MOST_GROUPS = 512  # blocks that enter a search of a large corpus, see `groups`
+GROUP_BYTES = 2_200  # of a row in the task that signs a group, with 128 permutations: its argument, its copy and what it returns
 WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 
@@ -46,7 +49,8 @@ class DuplicateRefs(NamedTuple):
 def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None, at_once: int = 1) -> Plan:
     """Return the plan for about `rows` documents: at least as many tasks as run `at_once`, if they are worth it; or `parts`.
 
-    Embeddings get at most MOST_PARTS node_parts: beyond MOST_PARTS * VECTORS_PER_TASK rows (16.8 million) tasks hold more.
+    There are at most MOST_PARTS node_parts: tasks hold more beyond MOST_PARTS * VECTORS_PER_TASK (16.8 million) embeddings, or
+    MOST_PARTS * NODES_PER_TASK (537 million) texts.
     """
     count = bands(matcher).bands if isinstance(matcher, Copies) else 1
     fewest = min(at_once, 1 + rows // WORTH_A_TASK)
@@ -55,5 +59,16 @@ def plan(rows: int, matcher: Matcher, order: Order, *, parts: int | None = None,
     if isinstance(matcher, SemanticMatcher):
         node_parts = min(MOST_PARTS, max(fewest, 1 + rows // VECTORS_PER_TASK))
     else:
-        node_parts = max(fewest, 1 + rows // NODES_PER_TASK)
+        node_parts = min(MOST_PARTS, max(fewest, 1 + rows // NODES_PER_TASK))
     return Plan(matcher, order, key_parts, parts or node_parts, EDGES_IN_ONE_TASK)
+
+
+def groups(blocks: int) -> list[slice]:
+    """Return at most MOST_GROUPS ranges of neighbouring blocks that enter a search as one.
+
+    What travels is a piece for each block and each part, and the parts grow with rows: with as many blocks as rows allow, the
+    pieces would grow with the square of rows; with a fixed number of groups they grow with rows.
+    """
+    count = min(blocks, MOST_GROUPS)
+    cuts = [blocks * number // count for number in range(count + 1)] if count else []
+    return [slice(start, stop) for start, stop in pairwise(cuts)]

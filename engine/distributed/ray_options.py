@@ -11,6 +11,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from engine.contract.profile import Pool
 from engine.distributed.capacity import bundles
 from engine.distributed.environment import environment
+from engine.distributed.pool_options import pool_options
 
 IN_BUNDLES = ("num_gpus", "resources", "accelerator_type", "label_selector")
 
@@ -46,23 +47,13 @@ def actor(pool: Pool) -> tuple[dict[str, Any], PlacementGroup | None]:
 
 def tasks(pool: Pool) -> dict[str, Any]:
     """Return the arguments that run a function as tasks on `pool`."""
-    options = resources(pool)
-    del options["runtime_env"]  # tasks share the session's worker processes; another environment would start more, seconds each
-    return {"compute": TaskPoolStrategy(size=pool.actors), **options}
+    # Without an environment of their own tasks share the session's worker processes; another would start more, seconds each.
+    return {"compute": TaskPoolStrategy(size=pool.actors), **pool_options(pool)}
 
 
 def resources(pool: Pool) -> dict[str, Any]:
     """Return what one actor of `pool` takes of its node, which nodes it may be placed on, and its environment variables."""
-    options: dict[str, Any] = {"num_cpus": pool.cpus, "runtime_env": {"env_vars": environment(pool)}}
-    if pool.gpus:
-        options["num_gpus"] = pool.gpus
-    if pool.resources:
-        options["resources"] = dict(pool.resources)
-    if pool.accelerator:
-        options["accelerator_type"] = pool.accelerator
-    if pool.labels:
-        options["label_selector"] = dict(pool.labels)
-    return options
+    return {**pool_options(pool), "runtime_env": {"env_vars": environment(pool)}}
 
 
 def without_bundles(options: dict[str, Any]) -> dict[str, Any]:

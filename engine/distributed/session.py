@@ -25,6 +25,7 @@ OWN = ("node:", "object_store_memory", "memory")  # resources that Ray counts fo
 NODE_ID = "ray.io/node-id"  # label that Ray gives each node: it would make every node a group of its own
 UNLIMITED = 1000
 ATTEMPTS = 8  # of 30 s each, which is a constant in Ray's code
+SHUFFLED_AT_ONCE = 8  # a task that shuffles reads at most this part of a node's object store
 
 
 @contextmanager
@@ -129,7 +130,11 @@ def start(**options: Any) -> None:
 
 
 def configure_data() -> None:
-    """Set up Ray Data for this process: no progress bars or notices of its own, and rows in the same batches in every run."""
+    """Set up Ray Data for this process: no progress bars or notices of its own, and rows in the same batches in every run.
+
+    Blocks of a node that are shuffled are read by one task until they are `shuffle_input_batch_bytes`, a GiB by default: more than
+    a small object store holds.
+    """
     from ray.data import DataContext  # a second that plain tasks need not pay
 
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")  # fewer blocks than slots is no fault
@@ -138,3 +143,6 @@ def configure_data() -> None:
     context.print_on_execution_start = False
     context.wait_for_min_actors_s = -1  # a pool begins with the first actor that is up
     context.execution_options.preserve_order = True
+    stores = [int(node.get("object_store_memory", 0)) for node in nodes()]
+    if stores and min(stores):
+        context.shuffle_input_batch_bytes = min(context.shuffle_input_batch_bytes, min(stores) // SHUFFLED_AT_ONCE)

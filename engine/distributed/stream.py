@@ -16,7 +16,7 @@ from engine.contract.profile import Pool
 from engine.distributed import metrics
 from engine.distributed.blocks import Blocks
 from engine.distributed.in_process import threads
-from engine.distributed.rows import Rows
+from engine.distributed.rows import Ref, Rows
 from engine.records.record import Shard, Table
 from engine.rows import VERSION, Row
 from engine.storage.artifact import Artifact
@@ -100,6 +100,15 @@ def of(tables: Sequence[pa.Table]) -> Rows:
     rows = ray.data.from_arrow(list(tables))
     rows.context.target_max_block_size = None
     return rows
+
+
+def of_refs(refs: Sequence[Ref]) -> Rows:
+    """Return rows with a block for each of `refs`, references to tables; on Ray their tasks have ended when it returns."""
+    if found := threads():
+        return Blocks(found, [ref.result for ref in refs])
+    import ray.data
+
+    return ray.data.from_arrow_refs(list(refs))
 
 
 def apply(

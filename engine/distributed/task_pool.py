@@ -9,6 +9,7 @@ from ray import ObjectRef
 from ray.exceptions import RayTaskError
 
 from engine.contract.profile import Pool
+from engine.distributed.pool_options import pool_options
 
 
 class TaskPool:
@@ -25,8 +26,7 @@ class TaskPool:
         """
         if len(self._running) >= self.pool.actors:
             _, self._running = ray.wait(self._running, num_returns=1, fetch_local=False)
-        options = {"num_cpus": self.pool.cpus, "num_gpus": self.pool.gpus, "num_returns": returns}
-        refs = _remote(op).options(**options).remote(*arguments)
+        refs = _remote(op).options(**pool_options(self.pool), num_returns=returns).remote(*arguments)
         refs = refs if returns > 1 else [refs]
         self._running.append(refs[0])
         return refs

@@ -1,6 +1,6 @@
 """Log-probabilities of the tokens of a text, and where in the text each token ends: rows.TOKEN_LOGPROBS."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import exp
 from typing import Any, TypeVar
@@ -13,6 +13,8 @@ from engine.rows import Row
 T = TypeVar("T", bound=Distribution | Unscored | Any)
 DIGITS = 4  # of a log-probability: with bfloat16 the next one is noise
 UNKNOWN = -1
+REPLACEMENT = "\ufffd"
+MOST_TOKENS = 4  # of a character: it has at most four bytes
 
 
 def of_pieces(text: str, pieces: Sequence[tuple[str, float]]) -> list[Row]:
@@ -28,12 +30,27 @@ def of_pieces(text: str, pieces: Sequence[tuple[str, float]]) -> list[Row]:
     ]
 
 
-def of_sample(text: str, token_ids: Sequence[int], logprobs: Sequence[Mapping[int, Any]] | None) -> list[Row] | None:
-    """Return the entries of a sample of vLLM; None if it gives no log-probabilities."""
-    if not logprobs:
-        return None
-    each = [entries[token] for token, entries in zip(token_ids, logprobs, strict=True)]
-    return of_pieces(text, [(entry.decoded_token or "", entry.logprob) for entry in each])
+def of_sample(text: str, pieces: Sequence[str], logprobs: Any) -> list[Row] | None:
+    """Return the entries of a sample of vLLM, from its `FlatLogprobs` of the chosen tokens; None if it gives none."""
+    return of_pieces(text, list(zip(pieces, logprobs.logprobs, strict=True))) if logprobs else None
+
+
+def whole_characters(pieces: Sequence[str], token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[str]:
+    """Return the decoded tokens, where the tokens of one character are the empty text, and the last of them the character.
+
+    `pieces`: the tokens, each decoded alone. One that ends within a character is decoded as the replacement character then; what is
+    no character after MOST_TOKENS tokens is left as it is.
+    """
+    found, open_ids = list[str](), list[int]()
+    for piece, token in zip(pieces, token_ids, strict=True):
+        if open_ids or piece.endswith(REPLACEMENT):
+            open_ids.append(token)
+            piece = decode(open_ids)
+        is_whole = not piece.endswith(REPLACEMENT) or len(open_ids) == MOST_TOKENS
+        found.append(piece if is_whole else "")
+        if is_whole:
+            open_ids = []
+    return found
 
 
 def of_distribution(scored: Distribution) -> list[Row]:

@@ -39,7 +39,7 @@ class VllmBatcher:
         """Let a request join the running batch; return its completion at once if it cannot be read."""
         prompt, join = self.prepared.pop(arrived.ticket, None) or self._read(arrived)
         if isinstance(join, Unanswered) or isinstance(prompt, Unanswered):
-            return completion_of(join, prompt, 0.0)
+            return completion_of(join, prompt, 0.0, self.engine.decode_each)
         join()
         self.running[arrived.ticket] = prompt
         return None
@@ -58,7 +58,7 @@ class VllmBatcher:
             return None
         if not output.finished:
             return Grown(ticket, output.outputs[0].text)
-        return Done(ticket, completion_of(output, self.running.pop(ticket), 0.0))
+        return Done(ticket, completion_of(output, self.running.pop(ticket), 0.0, self.engine.decode_each))
 
     def abort(self, ticket: str) -> None:
         """Take a request out of the running batch."""

@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from engine.inference.engine import Chat, Completion, Request
 from engine.inference.identity import identity
 from engine.inference.memory import load_within_memory
 from engine.inference.scoring import Distribution, Masks, Target, Unscored
-from engine.inference.token_logprobs import loss, shares, with_ends
+from engine.inference.token_logprobs import loss, shares, whole_characters, with_ends
 from engine.inference.turn_end import target_tokens
 from engine.inference.turn_marks import encode_text
 from engine.inference.vllm_batcher import VllmBatcher
+from engine.inference.vllm_habits import compile_grammars_at_once, decode_no_tokens, remember_tokens
 from engine.inference.vllm_output import completion_of, too_long
 from engine.inference.vllm_scoring import KEY, Scores, Wanted, distribution, merged, wanted_of
 
@@ -88,9 +88,10 @@ class VllmEngine:
             self.llm = load_within_memory(lambda sequences: vllm.LLM(**{**arguments, "max_num_seqs": sequences}), pool.max_num_seqs)
         except Exception as error:  # weights, memory or machine: there is nothing that vLLM does not raise here
             raise ModelError(f"vLLM cannot serve {folder}: {type(error).__name__}: {error}") from error
-        _compile_grammars_at_once(self.llm)
+        compile_grammars_at_once(self.llm)
+        decode_no_tokens(vllm.v1.engine.logprobs.LogprobsProcessor)
         self.tokenizer: Any = self.llm.get_tokenizer()
-        _remember_tokens(self.tokenizer)
+        remember_tokens(self.tokenizer)
 
     def reset_prefix_cache(self) -> None:
         """Empty the prefix cache: with bfloat16 it decides how a prompt is computed, and so the last digits of its logits."""
@@ -108,7 +109,8 @@ class VllmEngine:
         prompts = [refused if isinstance(refused, Unanswered) else prompt for prompt, refused in tokenized]
         outputs = self._generate(prompts, params)
         seconds = (time.perf_counter() - started) / max(1, len(requests))
-        return [completion_of(output, prompt, seconds) for output, prompt in zip(outputs, prompts, strict=True)]
+        pairs = zip(outputs, prompts, strict=True)
+        return [completion_of(output, prompt, seconds, self.decode_each) for output, prompt in pairs]
 
     def batcher(self, at_once: int) -> VllmBatcher:
         """Return what computes requests as they come; see `engine.inference.batcher`."""
@@ -220,6 +222,7 @@ class VllmEngine:
                 max_tokens=sampling.max_tokens,
                 seed=request.seed,
                 logprobs=0,
+                flat_logprobs=True,  # in lists: no object of a token
                 skip_special_tokens=not request.keep_special_tokens,
                 skip_clone=True,  # they are of this request alone
                 structured_outputs=structured,
@@ -243,6 +246,13 @@ class VllmEngine:
                 raise refused_by(self.folder, refused[0])
         return prompts
 
+    def decode_each(self, token_ids: Sequence[int]) -> list[str]:
+        """Return the text that each token of an answer adds."""
+        from vllm.tokenizers.detokenizer_utils import convert_ids_list_to_tokens
+
+        alone = convert_ids_list_to_tokens(self.tokenizer, list(token_ids))
+        return whole_characters(alone, token_ids, self.tokenizer.decode)
+
     def _count_read(self, outputs: Sequence[Any]) -> None:
         self.tokens_read += sum(len(output.prompt_token_ids) for output in outputs if not isinstance(output, Unanswered))
 
@@ -265,26 +275,3 @@ def _require_batch_invariance(pool: Pool) -> None:
             "`dtype: float32`, with which greedy answers do not depend on their batch."
         )
     os.environ["VLLM_BATCH_INVARIANT"] = "1"
-
-
-def _remember_tokens(tokenizer: Any) -> None:
-    """Keep the text of each token once it was decoded alone, as vLLM decodes every token of an answer with log-probabilities."""
-    decode = tokenizer.decode
-    alone = lru_cache(maxsize=None)(lambda token: decode([token]))  # at most the vocabulary
-
-    def remembered(tokens: Any, *args: Any, **options: Any) -> str:
-        is_alone = isinstance(tokens, list) and len(tokens) == 1 and not args and not options
-        return alone(tokens[0]) if is_alone else decode(tokens, *args, **options)
-
-    tokenizer.decode = remembered
-
-
-def _compile_grammars_at_once(llm: Any) -> None:
-    """Make vLLM compile the grammar of a request when it is added, not in a thread.
-
-    vLLM schedules a request once its grammar is compiled. With a thread, a loaded machine computes other requests together, and
-    with bfloat16 that moves the logits. An engine in a process of its own (GPUs) begins before all requests have arrived anyway.
-    """
-    core = getattr(llm.llm_engine.engine_core, "engine_core", None)
-    if core is not None:
-        core.structured_output_manager._use_async_grammar_compilation = False

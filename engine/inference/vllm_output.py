@@ -1,5 +1,6 @@
 """What vLLM returns, as completions; and prompts that it does not get."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.inference.chat_template import Unanswered
@@ -14,8 +15,10 @@ def too_long(prompt: list[int] | Unanswered, limit: int) -> Unanswered | None:
     return Unanswered("too_long", f"{len(prompt)} tokens in the prompt, the model reads {limit}")
 
 
-def completion_of(output: Any, prompt: list[int] | Unanswered, seconds: float) -> Completion:
-    """Return the completion of vLLM's output."""
+def completion_of(
+    output: Any, prompt: list[int] | Unanswered, seconds: float, decode: Callable[[Sequence[int]], Sequence[str]]
+) -> Completion:  # fmt: skip
+    """Return the completion of vLLM's output; `decode` returns the text that each token adds."""
     tokens_in = 0 if isinstance(prompt, Unanswered) else len(prompt)
     if isinstance(output, Unanswered):
         return Completion("", output.finish_reason, tokens_in, 0, None, seconds, output.error)
@@ -24,4 +27,5 @@ def completion_of(output: Any, prompt: list[int] | Unanswered, seconds: float) -
     error = "" if finish_reason != "error" else f"ended as {sample.finish_reason}"
     counts = tokens_in, len(sample.token_ids), sample.cumulative_logprob, seconds
     completion = Completion(sample.text, finish_reason, *counts, error, token_ids=tuple(sample.token_ids))
-    return completion._replace(token_logprobs=of_sample(sample.text, sample.token_ids, sample.logprobs))
+    pieces = decode(sample.token_ids) if sample.logprobs else ()
+    return completion._replace(token_logprobs=of_sample(sample.text, pieces, sample.logprobs))

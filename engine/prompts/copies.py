@@ -76,6 +76,20 @@ def shared_ngrams(signed: pa.Table, copies: Copies) -> Shared:
     return shared(merge(samples), copies)
 
 
+def sample(signed: pa.Table) -> pa.Table:
+    """Return SAMPLE of the rows of SIGNED in which shared n-grams are counted."""
+    return signed.filter(pc.is_valid(signed["text"])).select(SAMPLE.names)
+
+
+def joint_sample(samples: Sequence[pa.Table]) -> pa.Table:
+    """Return SAMPLE of the whole, from those of its parts."""
+    rows = pa.concat_tables(samples)
+    is_sampled, keys = np.zeros(len(rows), bool), rows["text_key"].to_numpy()
+    for group in _groups(rows):
+        is_sampled[bottom(group, keys)] = True
+    return rows.filter(pa.array(is_sampled))
+
+
 def _sampled(rows: pa.Table, keys: np.ndarray) -> pa.Array:
     """Return which rows of a block belong to the sample; synthesized rows do not, as they may not change what earlier rows lose."""
     is_sampled, read = np.zeros(len(rows), bool), np.flatnonzero(is_seed(rows).to_numpy())
@@ -110,6 +124,11 @@ def by_text(signed: pa.Table, *repeated: pa.Table, last: int, num_perm: int) -> 
     minima = np.array(rows["minima"].combine_chunks().flatten(), np.uint32).reshape(len(rows), num_perm)
     columns = {"id": pa.StructArray.from_arrays(keys, list(_KEYS)), **dict(zip(_KEYS, keys, strict=True))}
     return SignedBlock(pa.table(columns | batch_columns(len(rows))), rows["text_key"].to_numpy(), minima)
+
+
+def without_text(signed: pa.Table) -> pa.Table:
+    """Return what the searches for copies read of SIGNED."""
+    return signed.drop_columns([name for name in SAMPLE.names if name not in (*_KEYS, "text_key")])
 
 
 def resolve(repeated: Sequence[pa.Table], rounds: Sequence[Sequence[pa.Table]], *, first: int = 0) -> pa.Table:

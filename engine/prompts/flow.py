@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,23 +11,21 @@ import pyarrow.compute as pc
 
 from engine.contract.profile import Pool
 from engine.contract.prompts import Prompts
-from engine.dedup import flow as similarity
-from engine.dedup.flow import Plan
-from engine.dedup.minhash import gram_hashes
-from engine.dedup.signature import SignedBlock
-from engine.distributed import gather, stream
-from engine.distributed.executor import Executor
-from engine.distributed.in_process import executor, get
+from engine.distributed import stream
+from engine.distributed.executor import Executor, returned
+from engine.distributed.in_process import executor, put
 from engine.distributed.rows import Ref, Rows
-from engine.prompts import copies, quota, tables
 from engine.prompts import files as files_of
-from engine.prompts.earlier import EARLIER, Earlier, is_seed, known, with_holdout_first
+from engine.prompts import quota, resolve_flow, tables
+from engine.prompts.earlier import Earlier, is_seed, known, with_holdout_first
 from engine.prompts.files import SourceFile, with_counts
 from engine.prompts.quota import PARENT, QuotaKey, QuotaRequest
 from engine.prompts.redact import redact
+from engine.prompts.resolve_flow import Resolution
 from engine.prompts.sources import INGESTED, identify, prompts
 from engine.prompts.synthesizer import Synthesizer, SynthesizerSpec
 from engine.prompts.withdrawn import withdraw
+from engine.rows import Row
 from engine.storage.folder import Folder
 
 BYTES_PER_TASK = 8 << 20  # each task costs a worker process and the import of the recognizers, about 5 s of a CPU
@@ -36,16 +34,8 @@ BYTES_PER_TASK = 8 << 20  # each task costs a worker process and the import of t
 class Assigned(NamedTuple):
     """Seeds of the prompts that will be written."""
 
-    asks: Ref  # quota.ASK
+    asks: Ref  # quota.ASK, with the number of the block that has the seed
     counts: dict[QuotaKey, int]  # asks
-
-
-class Resolution(NamedTuple):
-    """Table and shard of every row, in the object store."""
-
-    dispositions: Ref  # copies.DISPOSITIONS
-    shard_bounds: Ref  # of tables.shard_bounds
-    shared: Ref  # shared.Shared: n-grams that most prompts share, which do not count
 
 
 def read(files: Sequence[SourceFile], section: Prompts, pool: Pool, earlier: Sequence[Earlier] = ()) -> Rows:
@@ -68,7 +58,7 @@ def read(files: Sequence[SourceFile], section: Prompts, pool: Pool, earlier: Seq
 
 def require_columns(rows: Rows, files: Sequence[SourceFile], pool: Pool) -> None:
     """Check INGESTED of `files`. Raises InputError if no row of a source has a column that is mapped."""
-    check_columns(count_of(stream.apply(rows, tables.count_columns, pool)), files)
+    check_columns(count_of(stream.apply(rows, tables.count_columns, pool).iter_rows()), files)
 
 
 def check_columns(counts: Mapping[str, Mapping[str, int]], files: Sequence[SourceFile]) -> None:
@@ -79,54 +69,29 @@ def check_columns(counts: Mapping[str, Mapping[str, int]], files: Sequence[Sourc
 
 
 def resolve(rows: Rows, section: Prompts, pool: Pool, *, rounds: int = 0, partitions: int | None = None) -> Resolution:
-    """Return the resolution of INGESTED with `rounds` of synthesis. One task holds about 100 bytes a prompt."""
-    signed = stream.apply(rows, copies.sign, pool, copies=section.copies).materialize()
-    shared = gather.run(copies.shared_ngrams, (signed, copies.SAMPLE), copies=section.copies)
-    if ignored := get(shared).grams:
-        signed = stream.apply(rows, copies.sign, pool, copies=section.copies, ignored=gram_hashes(ignored)).materialize()
-    plan = similarity.plan(signed.count(), section.copies, copies.BEST_FIRST, parts=partitions)
-    first = EARLIER if section.earlier else 0
-    blocks, numbers = signed.to_arrow_refs(), range(first, rounds + 1)
-    repeated, by_round = find_copies(blocks, plan, executor(pool), rounds=numbers, num_perm=section.copies.num_perm)
-    options = {"repeated": repeated, "rounds": by_round, "first": first, "shard_rows": section.shard_rows}
-    return Resolution(*gather.run(_resolve, (signed, tables.SHARD_KEYS), returns=2, **options), shared=shared)
+    """Return the resolution of INGESTED with `rounds` of synthesis, see `resolve_flow`."""
+    blocks = rows.to_arrow_refs() or [put(INGESTED.empty_table())]
+    return resolve_flow.resolve(blocks, rows.count(), section, executor(pool), rounds=rounds, parts=partitions)
 
 
-def find_copies(
-    blocks: Sequence[Any], plan: Plan, executor: Executor, *, rounds: Sequence[int], num_perm: int
-) -> tuple[list[Any], list[list[Any]]]:
-    """Return references to the SIGNED rows with a repeated id, and for each round to the copies among all rows up to it."""
-
-    def search(compute: Callable[..., SignedBlock], plan: Plan, args: Sequence[Any] = ()) -> list[Any]:
-        signatures = similarity.compute_signatures(blocks, plan, executor, compute=compute, args=args)
-        return similarity.find_duplicates(signatures, plan, executor).duplicates
-
-    by_id = plan._replace(matcher=None, order=[("id", "ascending")], key_parts=1)
-    repeated = search(copies.by_source_id, by_id)
-    return repeated, [search(partial(copies.by_text, last=last, num_perm=num_perm), plan, repeated) for last in rounds]
-
-
-def label(rows: Rows, resolution: Resolution, pool: Pool) -> Rows:
-    """INGESTED in, LABELLED out."""
-    return stream.apply(rows, _label, pool, resolution=resolution)
-
-
-def assign(labelled: Rows, requests: Sequence[QuotaRequest], done: Mapping[str, int], pool: Pool) -> Assigned:
+def assign(resolution: Resolution, requests: Sequence[QuotaRequest], done: Mapping[str, int], pool: Pool) -> Assigned:
     """Choose the seeds for each request. One task holds about 100 bytes a seed, and no text."""
-    parents = stream.apply(labelled, _parents, pool)
-    asks, counts = gather.run(_assign, (parents, PARENT), returns=2, requests=list(requests), done=dict(done))
-    return Assigned(asks, get(counts))
+    tasks = executor(pool)
+    parents = _labelled(resolution, _parents, tasks, range(len(resolution.blocks)))
+    asks, counts = tasks.start(_assign, list(requests), dict(done), *parents, returns=2)
+    return Assigned(asks, tasks.fetch(counts))
 
 
-def synthesize(labelled: Rows, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Rows:
-    """LABELLED in, WRITTEN out: every synthesizer writes what is asked of its syntheses."""
-    written = []
+def synthesize(resolution: Resolution, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Rows:
+    """Return WRITTEN: every synthesizer writes what is asked of its syntheses."""
+    written, tasks, num_blocks = [], executor(pool), len(resolution.blocks)
     for spec in specs:
         num_asks = sum(count for (title, _), count in assigned.counts.items() if title in spec.numbers)
         blocks = min(200, math.ceil(num_asks / spec.pool.batch))
         if not blocks:
             continue
-        shown = stream.apply(labelled, _shown, pool, assigned=assigned, spec=spec).repartition(blocks, keys=["batch"])
+        asks = tasks.start(_asks_by_block, num_blocks, list(spec.numbers), spec.pool.batch, assigned.asks, returns=num_blocks)
+        shown = stream.of_refs(_labelled(resolution, _shown, tasks, asks)).repartition(blocks, keys=["batch"])
         writers = spec.pool.model_copy(update={"actors": min(spec.pool.actors, blocks)})
         written.append(stream.apply(shown, Synthesizer, writers, spec=spec))
     first, *others = written
@@ -146,25 +111,28 @@ def join(rows: Rows, written: Rows, section: Prompts, pool: Pool) -> Rows:
     return rows.union(stream.apply(written, _admit, pool, section=section).materialize())
 
 
-def count(labelled: Rows, pool: Pool) -> dict[str, Counter[str]]:
+def count(resolution: Resolution, pool: Pool) -> dict[str, Counter[str]]:
     """Return kind -> value -> rows, see `tables.count`."""
-    return count_of(stream.apply(labelled, tables.count, pool))
+    tasks = executor(pool)
+    counts = tasks.fetch(_labelled(resolution, tables.count, tasks))
+    return count_of(row for of_block in counts for row in of_block.to_pylist())
 
 
-def count_of(counts: Rows) -> dict[str, Counter[str]]:
-    """COUNTS in; return kind -> value -> rows."""
+def count_of(counts: Iterable[Row]) -> dict[str, Counter[str]]:
+    """Rows of COUNTS in; return kind -> value -> rows."""
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in counts.iter_rows():
+    for row in counts:
         totals[row["kind"]][row["value"]] += row["rows"]
     return totals
 
 
-def write(labelled: Rows, folder: Folder, table: str, pool: Pool, *, shards: int) -> stream.Written:
+def write(resolution: Resolution, folder: Folder, table: str, pool: Pool, *, shards: int) -> stream.Written:
     """Write one of tables.TABLES in `shards` shards.
 
     Rows are sorted by task unit and scenario: prompts of a batch then share worked examples in the engine's prefix cache.
     """
-    rows = stream.apply(labelled, tables.select_table, pool, table=table).repartition(min(shards, 200), keys=["shard"])
+    refs = _labelled(resolution, partial(tables.select_table, table=table), executor(pool))
+    rows = stream.of_refs(refs).repartition(min(shards, 200), keys=["shard"])
     # Source and line order the rows that have no prompt_id of their own, so that the same rows are the same file.
     order = ("task_unit", "scenario", "prompt_id", "source", "line")
     sort_by = [name for name in order if name in tables.TABLES[table].names]
@@ -196,20 +164,43 @@ def _known(numbers: pa.Table, earlier: list[Earlier], section: Prompts) -> Itera
             yield withdraw(rows, section.withdrawn)
 
 
-def _parents(labelled: pa.Table) -> pa.Table:
-    seeds = labelled.filter(pc.and_(pc.equal(labelled["disposition"], "prompts"), is_seed(labelled)))
-    return seeds.select(PARENT.names)
+def _labelled(
+    resolution: Resolution, function: Callable[..., pa.Table], tasks: Executor, of_blocks: Sequence[Any] | None = None
+) -> list[Ref]:
+    """Return references to what `function` makes of each block as LABELLED, and of its item `of_blocks`.
+
+    A task reads one block, its dispositions, and the bounds of shards. Rows are labelled anew each time: they are held once.
+    """
+    more = [[item] for item in of_blocks] if of_blocks is not None else [[]] * len(resolution.blocks)
+    parts = zip(resolution.blocks, resolution.dispositions, more, strict=True)
+    return [
+        tasks.start(resolve_flow.labelled, function, block, dispositions, resolution.shard_bounds, *mine)[0]
+        for block, dispositions, mine in parts
+    ]
 
 
-def _assign(parents: pa.Table, requests: list[QuotaRequest], done: dict[str, int]) -> tuple[pa.Table, dict[QuotaKey, int]]:
-    asks = quota.assign(parents, requests, done=done)
+def _parents(labelled: pa.Table, block: int) -> pa.Table:
+    seeds = labelled.filter(pc.and_(pc.equal(labelled["disposition"], "prompts"), is_seed(labelled))).select(PARENT.names)
+    return seeds.append_column("block", pa.repeat(block, len(seeds)))
+
+
+def _assign(requests: list[QuotaRequest], done: dict[str, int], *parents: pa.Table) -> tuple[pa.Table, dict[QuotaKey, int]]:
+    """Return ASK with the number of the `block` that has the seed, and how many prompts are asked for."""
+    seeds = pa.concat_tables(parents)
+    asks = quota.assign(seeds, requests, done=done)
     firsts = asks.filter(pc.equal(asks["slot"], 0))
-    return asks, dict(Counter(zip(firsts["title"].to_pylist(), firsts["wanted"].to_pylist(), strict=True)))
+    block = seeds["block"].take(pc.index_in(asks["shown"], seeds["prompt_id"].combine_chunks()))
+    counts = dict(Counter(zip(firsts["title"].to_pylist(), firsts["wanted"].to_pylist(), strict=True)))
+    return asks.append_column("block", block), counts
 
 
-def _shown(labelled: pa.Table, assigned: Assigned, spec: SynthesizerSpec) -> pa.Table:
-    asks = quota.batched(get(assigned.asks), list(spec.numbers), size=spec.pool.batch)
+def _shown(labelled: pa.Table, asks: pa.Table) -> pa.Table:
     return quota.with_seeds(labelled.filter(pc.equal(labelled["disposition"], "prompts")), asks)
+
+
+def _asks_by_block(blocks: int, titles: list[str], size: int, asks: pa.Table) -> Any:
+    batched = quota.batched(asks, titles, size=size)
+    return returned([batched.filter(pc.equal(batched["block"], block)).drop_columns(["block"]) for block in range(blocks)])
 
 
 def _tokens(written: pa.Table) -> pa.Table:
@@ -218,15 +209,3 @@ def _tokens(written: pa.Table) -> pa.Table:
 
 def _admit(written: pa.Table, section: Prompts) -> pa.Table:
     return identify(redact(written.select(INGESTED.names), section.redact))
-
-
-def _resolve(
-    signed: pa.Table, repeated: list[Ref], rounds: list[list[Ref]], first: int, shard_rows: int
-) -> tuple[pa.Table, dict[str, list[str]]]:
-    dispositions = copies.resolve(get(repeated), [get(parts) for parts in rounds], first=first)
-    return dispositions, tables.shard_bounds(signed, dispositions, shard_rows=shard_rows)
-
-
-def _label(rows: pa.Table, resolution: Resolution) -> pa.Table:
-    dispositions, shard_bounds = get([resolution.dispositions, resolution.shard_bounds])
-    return tables.label(rows, dispositions, shard_bounds)

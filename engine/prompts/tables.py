@@ -1,7 +1,11 @@
 """The table and shard of each row: prompts, holdout, rejects or dropped copies."""
 
 import bisect
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from operator import methodcaller
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +20,7 @@ TABLES = {"prompts": PROMPT, "holdout": HOLDOUT, "rejects": REJECT, "dropped": D
 DISPOSITIONS_OF = {"prompts": ("prompts",), "holdout": ("holdout",), "rejects": REJECTED, "dropped": PROMPT_DROPS}
 REJECTS_SHOWN = 3  # of each block, in the error message if no row is left
 SHARD_KEYS = pa.schema([("row_key", pa.int64()), ("prompt_id", pa.string()), ("split", pa.string())])
+SPLITS = {"prompts": "train", "holdout": "holdout"}  # table -> split of its rows, of those tables that have several shards
 COUNTS = pa.schema([("kind", pa.string()), ("value", pa.string()), ("rows", pa.int64())])
 
 
@@ -38,12 +43,40 @@ def label(rows: pa.Table, dispositions: pa.Table, shard_bounds: dict[str, list[s
     return rows.cast(LABELLED)
 
 
-def shard_bounds(signed: pa.Table, dispositions: pa.Table, *, shard_rows: int) -> dict[str, list[str]]:
-    """SHARD_KEYS in; return for the tables prompts and holdout the first prompt_id of each shard but the first."""
-    kept = signed.filter(pc.invert(pc.is_in(signed["row_key"], dispositions["row_key"])))
-    splits = {"prompts": "train", "holdout": "holdout"}
-    ids = {table: kept.filter(pc.equal(kept["split"], split))["prompt_id"].sort().to_pylist() for table, split in splits.items()}
-    return {table: sorted_ids[shard_rows::shard_rows] for table, sorted_ids in ids.items()}
+def of_blocks(dispositions: pa.Table, blocks: Sequence[pa.Table]) -> list[pa.Table]:
+    """Return the DISPOSITIONS of each of `blocks`, which are SHARD_KEYS; every row of `dispositions` is in one of them."""
+    block = np.repeat(np.arange(len(blocks)), [len(keys) for keys in blocks])
+    keys = pa.concat_tables(blocks)["row_key"].combine_chunks()
+    of_row = block[pc.index_in(dispositions["row_key"], keys).to_numpy()]
+    return [dispositions.filter(pa.array(of_row == number)) for number in range(len(blocks))]
+
+
+def kept_by_range(keys: pa.Table, dispositions: pa.Table, parts: int) -> list[pa.Table]:
+    """SHARD_KEYS in; return the rows that are kept, in `parts` ranges of prompt_id, which is a hash in hex."""
+    kept = keys.filter(pc.invert(pc.is_in(keys["row_key"], dispositions["row_key"].combine_chunks()))).sort_by("prompt_id")
+    ids = kept["prompt_id"].combine_chunks()
+    firsts = (f"{number * 16**8 // parts:08x}" for number in range(1, parts))
+    cuts = [0, *(bisect.bisect_left(ids, first, key=methodcaller("as_py")) for first in firsts), len(ids)]
+    return [kept.take(pa.array(np.arange(start, stop))) for start, stop in pairwise(cuts)]
+
+
+def sorted_ids(*kept: pa.Table) -> tuple[dict[str, int], dict[str, pa.ChunkedArray]]:
+    """SHARD_KEYS of a range of prompt_id in; return how many rows each of SPLITS has there, and their sorted ids."""
+    rows = pa.concat_tables(kept)
+    ids = {table: rows.filter(pc.equal(rows["split"], split))["prompt_id"].sort() for table, split in SPLITS.items()}
+    return {table: len(of_table) for table, of_table in ids.items()}, ids
+
+
+def shard_bounds(ids: Mapping[str, pa.ChunkedArray], before: Mapping[str, int], *, shard_rows: int) -> dict[str, list[str]]:
+    """Return for each of SPLITS the first prompt_id of each shard, but for the first shard, among the sorted `ids` of a range.
+
+    `before` has the number of rows with smaller ids.
+    """
+    bounds = {}
+    for table, of_table in ids.items():
+        first = -before[table] % shard_rows if before[table] else shard_rows
+        bounds[table] = of_table.take(pa.array(np.arange(first, len(of_table), shard_rows))).to_pylist()
+    return bounds
 
 
 def select_table(rows: pa.Table, table: str) -> pa.Table:

@@ -51,17 +51,28 @@ class Costs:
         answers, shard_rows = max(1, round(self.shape.answers)), self.contract.prompts.shard_rows
         work = work_of(int(prompts), self.profile.teacher, shard_rows=shard_rows, answers=answers)
         found = value(line, work._replace(rows=self.rows_of(stage, prompts)))
+        if quantity == "task_bytes":
+            return found + self.grouped(stage, prompts)
         return found * self.shape.width if quantity in SIZED else found
+
+    def grouped(self, stage: str, prompts: float) -> float:
+        """Return the bytes of a group of blocks in which copies are searched: no measured size has groups of several blocks."""
+        if stage not in self.block_of:
+            return 0.0
+        return dedup_count.group_bytes(self.rows_of(stage, prompts), rows_per_block=self.block_of[stage])
 
     def references(self, stage: str, prompts: float) -> float:
         """Return the references that the driver holds at most for the search for copies, which the measured sizes are too small to
-        show. Those of a search for equal ids are released before the next begins."""
+        show. Of the search for equal ids in prompts those to its result are held while the next goes on."""
         if stage == "candidates":
             return 0.0
         copies = self.contract.prompts.copies if stage == "prompts" else self.contract.curation.minhash
         rows, block = self.rows_of(stage, prompts), self.block_of[stage]
         found = dedup_count.references(rows, copies, rows_per_block=block)
-        return max(found, dedup_count.references(rows, None, rows_per_block=block)) if stage == "prompts" else found
+        if stage == "dataset":
+            return found
+        found += dedup_count.pieces(rows, None, rows_per_block=block)
+        return max(found, dedup_count.references(rows, None, rows_per_block=block))
 
     def inlined(self, stage: str, prompts: float) -> float:
         """Return the bytes of small pieces of that search that Ray keeps in the driver's own memory."""
@@ -129,6 +140,8 @@ class Costs:
             basis += f", times {self.shape.width:.2g} for the length of the pilot's texts"
         elif quantity in MEMORY and line.row:
             basis += f", the line through {' and '.join(f'{rows:,}' for rows in self.model.sizes[-2:])} rows"
+        if quantity == "task_bytes" and (more := self.grouped(stage, prompts)):
+            basis += f", and {size(more)} of a group of blocks in which copies are searched"
         return Figure(value=self.at(stage, quantity, prompts), basis=basis + self._unseen(line, stage, prompts))
 
     def _unseen(self, line: Line, stage: str, prompts: int) -> str:

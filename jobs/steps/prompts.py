@@ -36,15 +36,14 @@ def _run(context: JobContext) -> RowCounts:
     resolution = flow.resolve(rows, section, cpu)
     extended = synthesis.extend(context, rows, resolution, files=len(source_files)) if section.synthesize else None
     if extended:
-        rows, resolution = extended.rows, extended.resolution
-    labelled = flow.label(rows, resolution, cpu)
-    counts = flow.count(labelled, cpu)
+        resolution = extended.resolution
+    counts = flow.count(resolution, cpu)
     flow.check_columns(counts, source_files)
     _require_rows(counts)
     for table, dispositions in tables.DISPOSITIONS_OF.items():
         shards = math.ceil(sum(counts["disposition"][name] for name in dispositions) / section.shard_rows)
         if shards:
-            context.writer.tables[table] = flow.write(labelled, context.writer.folder, table, cpu, shards=shards).table
+            context.writer.tables[table] = flow.write(resolution, context.writer.folder, table, cpu, shards=shards).table
         else:
             context.writer.put(table, tables.TABLES[table].empty_table(), tables.TABLES[table])
     shared = in_process.get(resolution.shared).groups

@@ -8,8 +8,8 @@ from engine.contract.synthesize import supports_counter_examples
 from engine.distributed.rows import Rows
 from engine.inference.crash_isolation import MARKERS
 from engine.prompts import flow, quota
-from engine.prompts.flow import Resolution
 from engine.prompts.quota import QuotaKey
+from engine.prompts.resolve_flow import Resolution
 from engine.prompts.synthesizer import SynthesizerSpec
 from engine.records.prompts import SynthesisMetrics, SynthesisQuota
 from engine.rows import REJECTED
@@ -19,7 +19,6 @@ from engine.runs.job import JobContext
 class Extended(NamedTuple):
     """All rows, read and written."""
 
-    rows: Rows
     resolution: Resolution
     rows_in: int  # read or requested
     metrics: SynthesisMetrics
@@ -32,8 +31,7 @@ def extend(context: JobContext, rows: Rows, resolution: Resolution, *, files: in
         files: number of source files; each synthesis counts as one more.
     """
     section, cpu = context.contract.prompts, context.profile.cpu
-    labelled = flow.label(rows, resolution, cpu)
-    counts = flow.count(labelled, cpu)
+    counts = flow.count(resolution, cpu)
     rows_in = counts["disposition"].total()
     quotas = quota.quotas(section.synthesize, section.layers, counts["layer"])
     specs = _specs(context, files)
@@ -45,22 +43,21 @@ def extend(context: JobContext, rows: Rows, resolution: Resolution, *, files: in
         kept = _by(counts, "prompts")
         missing = {key: count - kept[key] for key, count in quotas.items()}
         requests = quota.requests(section.synthesize, missing, round=number, units_with_facts=units)
-        assigned = flow.assign(labelled, requests, _by_title(requested), cpu)
+        assigned = flow.assign(resolution, requests, _by_title(requested), cpu)
         if not assigned.counts:
             break
         requested.update(assigned.counts)
-        written = flow.synthesize(labelled, assigned, specs, cpu)
+        written = flow.synthesize(resolution, assigned, specs, cpu)
         spent += flow.tokens(written, cpu)
         rows = flow.join(rows, written, section, cpu)
         resolution = flow.resolve(rows, section, cpu, rounds=number)
-        labelled = flow.label(rows, resolution, cpu)
-        counts = flow.count(labelled, cpu)
+        counts = flow.count(resolution, cpu)
     results = _quotas(quotas, requested, counts)
     for result in (result for result in results if result.missing):
         written = f"{result.kept} of {result.wanted} {result.layer} were written, {result.requested} were asked for"
         context.log(f"prompts: {result.source}: {written}")
     metrics = SynthesisMetrics(quotas=results, tokens_in=spent["tokens_in"], tokens_out=spent["tokens_out"])
-    return Extended(rows, resolution, rows_in + requested.total(), metrics)
+    return Extended(resolution, rows_in + requested.total(), metrics)
 
 
 def _specs(context: JobContext, files: int) -> list[SynthesizerSpec]:

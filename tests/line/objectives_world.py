@@ -40,6 +40,7 @@ STUDENTS = (
     world.student("dpo_alone", objectives={"sft": 0, "dpo": {"beta": 0.5}}, batch_size=4, micro_batch_size=2),
     world.student("orpo", objectives={"sft": 0, "orpo": 1}, batch_size=4),
     world.student("simpo", objectives={"sft": 0.1, "simpo": {"weight": 1, "gamma": 0.5}}),
+    world.student("uld", objectives={"sft": 0.5, "uld": 1.5}),
 )
 STEPS = {"dpo_alone": 12, "orpo": 12}
 moments = random.Random(0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.loss.loss_utils import ForCausalLMLoss
 
-from engine.contract.objectives import Divergence, Dpo, JensenShannon, Orpo, Simpo
+from engine.contract.objectives import Divergence, Dpo, JensenShannon, Orpo, Simpo, Uld
 from engine.contract.on_policy import OnPolicy
 from engine.students.data.batch import Batch, PolicyTokens, TeacherTokens
 from engine.students.objectives import OBJECTIVES, PAIR_OBJECTIVES, grpo
@@ -28,7 +28,7 @@ def of_tokens(name: str, student: Tensor, teacher: Tensor | None, section: Any) 
     """Our mean loss; the teacher is known whole."""
     place, known = torch.arange(len(student)), None
     if teacher is not None:
-        top, ids = teacher.log_softmax(1).topk(WORDS)
+        top, ids = teacher.log_softmax(1).topk(teacher.shape[1])
         known = TeacherTokens(ids, top, torch.full((TOKENS,), -torch.inf), torch.ones(TOKENS, dtype=torch.bool))
     batch = Batch(place[None], place[None], place, place % WORDS, torch.ones(len(place)), known)
     return OBJECTIVES[name].loss(Outputs(student.log_softmax(1)), batch, section).mean()
@@ -72,6 +72,18 @@ def test_divergences_are_trls_generalised_jensen_shannon_divergence(name: str, s
     theirs = published(student, teacher, beta=beta, temperature=section.temperature, reduction="sum") / TOKENS
     ours = of_tokens(name, student, teacher, section) / section.temperature**2  # by which TRL does not multiply
     assert float(ours) == pytest.approx(float(theirs), abs=1e-5)
+
+
+@pytest.mark.parametrize("words", [WORDS, 9])
+def test_uld_is_trls(words: int) -> None:
+    """Also with a teacher of fewer words; all tokens are the answer's, and none is merged."""
+    student, teacher = normal(TOKENS, WORDS, seed=0), normal(TOKENS, words, seed=1)
+    settings = dict.fromkeys(("uld_student_temperature", "uld_teacher_temperature", "uld_distillation_weight"), 1.0)
+    flags = dict.fromkeys(("uld_skip_student_eos", "uld_skip_teacher_eos", "use_extended_uld"), False)
+    config = SimpleNamespace(**settings, **flags, uld_crossentropy_weight=0.0, uld_token_merge_strategy="observed")
+    ids = torch.arange(TOKENS)[None]
+    theirs = trainer("experimental.gold.gold_trainer.ULDLoss")(config)(student[None], teacher[None], ids, ids, ids, ids)
+    assert float(of_tokens("uld", student, teacher, Uld())) == pytest.approx(float(theirs), abs=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "section"), [("sigmoid", Dpo(beta=0.3)), ("robust", Dpo(beta=0.3, label_smoothing=0.2))])

@@ -49,3 +49,11 @@ def test_a_start_that_is_late_on_a_busy_machine_is_tried_again(monkeypatch, late
     with nullcontext() if starts else pytest.raises(Exception, match="timed out during startup"):
         session.start()
     assert len(tried) == session.ATTEMPTS
+
+
+def test_a_task_that_shuffles_reads_a_part_of_the_object_store(cluster: None) -> None:
+    """By default Ray Data merges a GiB of blocks, which a store of 300 MiB does not hold beside anything else."""
+    from ray.data import DataContext
+
+    stores = [node["object_store_memory"] for node in session.nodes()]
+    assert DataContext.get_current().shuffle_input_batch_bytes <= min(stores) / session.SHUFFLED_AT_ONCE < 1 << 30

@@ -51,7 +51,7 @@ def test_what_is_optimised_falls_on_unseen_examples(folder: Path, name: str) -> 
     assert min(validation) < validation[0]
 
 
-@pytest.mark.parametrize("name", ["kl", "dpo", "simpo", "hidden"])
+@pytest.mark.parametrize("name", ["kl", "uld", "dpo", "simpo", "hidden"])
 def test_parts_of_the_loss_add_up_to_it(folder: Path, name: str) -> None:
     for row in progress(folder, "alone", name).curve:
         assert sum(part["loss"] for part in row["parts"]) == pytest.approx(row["loss"], rel=1e-5)

@@ -16,7 +16,7 @@ from engine.dedup.representatives import Order
 from engine.dedup.signature import Matcher, SignedBlock
 from engine.distributed.thread_pool import Ref
 from engine.prompts import copies as prompts
-from engine.prompts import flow as prompts_flow
+from engine.prompts import resolve_flow
 from engine.records.dataset import Selection, TopicCluster
 
 
@@ -50,8 +50,8 @@ def dispositions(signed: pa.Table, copies: Copies) -> pa.Table:
     """Return DISPOSITIONS of the SIGNED prompts."""
     executor, last = InProcess(), max(signed["round"].to_pylist())
     plan = flow.plan(len(signed), copies, prompts.BEST_FIRST)
-    repeated, rounds = prompts_flow.find_copies([signed], plan, executor, rounds=range(last + 1), num_perm=copies.num_perm)
-    return prompts.resolve(executor.fetch(repeated), [executor.fetch(copies_of) for copies_of in rounds])
+    repeated, rounds = resolve_flow.find_copies([[signed]], plan, executor, rounds=range(last + 1), num_perm=copies.num_perm)
+    return prompts.resolve(executor.fetch(repeated[0]), [executor.fetch(copies_of[0]) for copies_of in rounds])
 
 
 class Decided(NamedTuple):

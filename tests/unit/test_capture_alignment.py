@@ -1,17 +1,20 @@
 """A capture read for students: the same tokenizer, one that was cut from the teacher's, and one of another family."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from engine.capture.compact import entries, pack
 from engine.capture.schemas import CAPTURE, VOCABULARY
+from engine.contract.objectives import Divergence, Uld
 from engine.contract.students import Student
 from engine.inference.scoring import Distribution
 from engine.inference.token_bytes import special_ids, token_bytes
@@ -25,6 +28,8 @@ from engine.students.data.aligned import Aligner, by_example
 from engine.students.data.captured import Captured
 from engine.students.data.pack import Packed, collate
 from engine.students.init.prune import PrunedModel
+from engine.students.objectives import OBJECTIVES
+from engine.students.objectives.outputs import Outputs
 from engine.students.training import setup
 from engine.students.training.state import TrainSpec
 
@@ -142,6 +147,27 @@ def test_another_family_is_merged_by_bytes_and_what_crosses_is_gated_off(tmp_pat
 
 
 TWO = tokenizer([("b", "a")])
+
+
+def test_uld_does_not_ask_which_of_the_students_words_is_the_teachers(tmp_path) -> None:
+    """The teacher's `xy` is laid on the student's `xy`, while the student, which has longer words, would go on with `xya`."""
+    scored = [("a", distribution("xyd", {0: {"xy": 0.75, "ab": 0.2}, 1: {"d": 1.0}, 2: {"</s>": 1.0}}))]
+    examples = packed(OTHER, "a", "xyd")
+    laid = replace(examples, teacher=captured(artifact(tmp_path, t=(None, scored)), examples, OTHER))
+    batch = collate(laid, np.array([0]), pad=0)
+    assert batch.teacher is not None and batch.teacher.gate.all()
+
+    def losses(name: str, section: Any, *first: float) -> list[float]:
+        probs = torch.full((3, len(OTHER)), 1e-7)
+        probs[0], probs[1, OTHER.convert_tokens_to_ids("d")], probs[2, OTHER.eos_token_id] = 0.05 / len(OTHER), 1.0, 1.0
+        probs[0, OTHER.convert_tokens_to_ids(["xya", "ab"])] = torch.tensor(first)
+        return OBJECTIVES[name].loss(Outputs((probs / probs.sum(1, keepdim=True)).log()), batch, section).tolist()
+
+    assert (
+        losses("uld", Uld(), 0.75, 0.2) == pytest.approx([0.0] * 3, abs=0.02)
+        and losses("forward_kl", Divergence(), 0.75, 0.2)[0] > 1
+    )
+    assert losses("uld", Uld(), 0.5, 0.45) == pytest.approx([0.5, 0.0, 0.0], abs=0.02)
 
 
 def test_only_tokens_where_the_teacher_agrees_pass_the_gate(tmp_path) -> None:

@@ -113,6 +113,7 @@ def test_contract_with_several_mistakes_names_all(write):
             "sft, dpo reads preference pairs, and none are made; write `preferences",
         ),
         ("students.0.objectives={forward_kl: 1}", "sft, forward_kl reads the teacher's distribution; write the section `capture"),
+        ("students.0.objectives={uld: 1.5}", "sft, uld reads the teacher's distribution; write the section `capture"),
         ("students.0.objectives={by_tier: {0: {sft: 2}}}", "by_tier: found [0]; judges.pools.confidence_tiers has 0"),
         ("gate.hurt_by={twins: {s: u}}", "gate.hurt_by.twins.s: found 'u', expected one of students ['s']"),
     ],

@@ -14,7 +14,7 @@ from engine.inference.client import ClientSpec
 from engine.inference.engine import Completion
 from engine.inference.fake import FakeEngine
 from engine.inference.scoring import Distribution, Unscored
-from engine.inference.token_logprobs import of_distribution, of_pieces, of_sample, with_ends, within
+from engine.inference.token_logprobs import of_distribution, of_pieces, of_sample, whole_characters, with_ends, within
 from engine.rows import ANSWER, PROMPT, TOKEN_LOGPROBS, from_rows
 from engine.storage.folder import Folder
 from engine.storage.migrations import migrate
@@ -36,9 +36,33 @@ def test_ends_are_unknown_where_the_tokens_are_not_the_text() -> None:
 
 
 def test_sample_without_logprobs_has_none() -> None:
-    entry = {7: SimpleNamespace(decoded_token="x", logprob=-0.5), 8: SimpleNamespace(decoded_token="y", logprob=-9.0)}
-    assert of_sample("x", [7], [entry]) == [{"end": 1, "logprob": -0.5}]
-    assert of_sample("x", [7], None) is None
+    flat = SimpleNamespace(logprobs=[-0.5, -0.25])
+    assert of_sample("x", ["x", "</s>"], flat) == [{"end": 1, "logprob": -0.5}, {"end": 1, "logprob": -0.25}]
+    assert of_sample("x", (), []) is None and of_sample("x", (), None) is None
+
+
+def test_a_character_of_several_tokens_ends_with_the_last_of_them() -> None:
+    written = [b"a", b"\xe6\xbc", b"\xa2", b"b\xc3", b"\xa4", b"", b"c"]
+
+    def decode(ids: list[int]) -> str:
+        return b"".join(written[at] for at in ids).decode(errors="replace")
+
+    ids = list(range(len(written)))
+    found = whole_characters([decode([at]) for at in ids], ids, decode)
+    assert found == ["a", "", "\u6f22", "", "b\u00e4", "", "c"]
+    cut = whole_characters([decode([at]) for at in ids[:2]], ids[:2], decode)
+    assert cut == ["a", ""], "the text of an answer that was cut within a character"
+
+
+def test_bytes_that_are_no_character_are_decoded_a_few_at_a_time() -> None:
+    longest = 0
+
+    def decode(ids: list[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(ids))
+        return "\ufffd" * len(ids)
+
+    assert "".join(whole_characters(["\ufffd"] * 9, range(9), decode)) == "\ufffd" * 8 and longest == 4
 
 
 def test_ends_of_a_scored_text_come_from_the_tokenizer() -> None:

@@ -177,6 +177,26 @@ def test_options_of_ray_say_where_an_actor_may_lie():
     assert not {"num_gpus", "accelerator_type", "label_selector", "resources"} & set(staged)
 
 
+def test_plain_tasks_are_placed_as_their_pool_says(monkeypatch):
+    from engine.distributed import task_pool
+
+    class Remote:
+        """Returns the options with which a task would start."""
+
+        def options(self, **given):
+            self.given = given
+            return self
+
+        def remote(self, *arguments):
+            return self.given
+
+    monkeypatch.setattr(task_pool, "_remote", lambda op: Remote())
+    pool = Pool.model_validate({"cpus": 0.5, "labels": {"a": "b"}, "resources": {"licence": 1}})
+    asked = {"num_cpus": 0.5, "label_selector": {"a": "b"}, "resources": {"licence": 1}, "num_returns": 1}
+    assert task_pool.TaskPool(pool).start(len, []) == [asked]
+    assert task_pool.TaskPool(Pool()).start(len, []) == [{"num_cpus": 1, "num_returns": 1}]
+
+
 @pytest.mark.parametrize(
     ("found", "words"), [({"min": 3, "max": 2}, "found min 3 above max 2"), ({"least": 1}, "expected a number, or min and max")]
 )

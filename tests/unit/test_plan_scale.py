@@ -115,7 +115,7 @@ def test_the_largest_task_is_unknown_where_one_block_was_measured(toy, tmp_path,
     basis = "not measured above one block: both of the largest sizes need 200,000 rows or more"
     assert stage.figures["task_bytes"] == Figure(value=None, basis=basis)
     [other] = [each for each in planned(toy, coefficients).stages if each.name == "dataset"]
-    assert other.figures["task_bytes"].basis.endswith("the line through 200,000 and 2,000,000 rows")
+    assert "the line through 200,000 and 2,000,000 rows, and 4 GiB of a group" in other.figures["task_bytes"].basis
     assert not [misfit for misfit in plan.misfits if misfit.who == "one task"]
     assert any(line.startswith("dataset: ") and "task_bytes" in line for line in plan.unknown)
 
@@ -132,13 +132,14 @@ def test_blocks_of_prompts_are_files_or_eight_mib_of_them(toy, tmp_path):
 def test_a_task_that_no_node_holds_is_said_plainly_with_the_size_that_fits(toy, coefficients):
     plan = planned(toy, coefficients)
     [task] = [misfit for misfit in plan.misfits if (misfit.stage, misfit.who) == ("dataset", "one task")]
-    assert task.needs == pytest.approx(2000 * ROWS + 300 * 2**20, rel=1e-6) and task.has == 170 * GIB
-    assert task.rows == pytest.approx((170 * GIB - 300 * 2**20) / 2000, rel=0.002)
+    a_row = 2000 + 2200 / 512  # of the line, and of a group of blocks: there are 512
+    assert task.needs == pytest.approx(a_row * ROWS + 300 * 2**20, rel=1e-6) and task.has == 170 * GIB
+    assert task.rows == pytest.approx((170 * GIB - 300 * 2**20) / a_row, rel=0.002)
     text = ask(toy, "--rows", "1e9", "--profile", "cluster", "--coefficients", str(coefficients))
     wanted = (
         "DOES NOT FIT: dataset: one task holds 1.82 TiB at 1G prompts, the largest node (gpu) of the profile cluster has 170 GiB."
     )
-    assert wanted in text and "It fits up to 91.1M prompts." in text
+    assert wanted in text and "It fits up to 90.9M prompts." in text
     assert "What the numbers rest on:\n  prompts: tokens: no model is asked." in text
     small = planned(toy, coefficients, rows="1e6")
     assert small.misfits == ()
@@ -184,14 +185,31 @@ def test_references_are_counted_as_the_flow_makes_them(copies):
     ]
     executor = Counting()
     plan = flow.plan(400, copies, [("id", "ascending")], parts=None if copies else 1)
-    flow.find_duplicates(flow.compute_signatures(blocks, plan, executor, compute=itself), plan, executor)
+    found = flow.find_duplicates(flow.compute_signatures(blocks, plan, executor, compute=itself), plan, executor)
+    flow.by_block(found, len(blocks), executor)
     assert dedup_count.references(400, copies, rows_per_block=100) == executor.references
 
 
-def test_references_grow_with_the_square_of_rows():
-    first, second, third = (dedup_count.references(rows, Copies(), rows_per_block=100_000) for rows in (6e7, 6.3e7, 6e9))
-    assert first < second < 1.2 * first  # across the size at which the count ends and the polynomial begins
-    assert third / first == pytest.approx(100**2, rel=0.2)
+@pytest.mark.parametrize("copies", [Copies(), None])
+def test_references_grow_with_rows_and_not_with_their_square(copies):
+    """Also where blocks are large, so that they are as many as they can be at a billion rows only."""
+    for block in (1_000, 100_000, 2_000_000):
+        sizes = (5.9e7, 6.1e7, 6e8, 1.2e9, 2.4e9, 4e9, 4.1e9, 4e10, 4e11)
+        found = [dedup_count.references(rows, copies, rows_per_block=block) for rows in sizes]
+        assert [round(each) for each in found] == sorted(round(each) for each in found)
+        assert found[1] < 1.2 * found[0]  # across the size at which the count ends
+        assert found[-1] / found[-2] < 10.5
+        assert found[-3] / found[-4] < 1.05  # across the last size that is counted
+
+
+def test_references_between_the_sizes_that_are_counted_are_those_of_the_flow():
+    for rows in (90_000_000, 700_000_000):
+        blocks, parts, keys = min(512, rows // 100_000), min(256, 1 + rows // 2**21), -(-(1 + rows * 14 // 2**23) // 14) * 14
+        once = (
+            blocks * (4 + keys) + keys * (2 + parts) + 2 * parts + parts + parts * 2
+        )  # signed, buckets, united, verified, resolved
+        expected = once + 3 * blocks * parts  # fetched, labelled, by block
+        assert dedup_count.references(rows, Copies(), rows_per_block=100_000) == pytest.approx(expected, rel=0.05)
 
 
 def test_equal_ids_are_searched_in_one_part_of_keys():
@@ -199,13 +217,14 @@ def test_equal_ids_are_searched_in_one_part_of_keys():
     blocks, rows = 160, 16_000_000
     plan = flow.plan(rows, None, [])
     assert plan.key_parts == 2 and plan.node_parts == 8
-    assert dedup_count.references(rows, None, rows_per_block=100_000) == blocks * 5 + blocks * 8 + 8 * 2
+    assert dedup_count.references(rows, None, rows_per_block=100_000) == blocks * 5 + blocks * 8 + 8 * 2 + 8 * blocks
 
 
 def test_pieces_that_become_small_lie_in_the_driver_up_to_ten_mib_a_task():
-    """A block of 100,000 rows has 14 bands of 16 bytes a row: 21 MiB, in pieces that are the smaller the more rows there are."""
-    found = [dedup_count.inlined_bytes(rows, Copies(), rows_per_block=100_000) for rows in (1e6, 1e7, 1e9)]
-    assert found == [0, 0, 10_000 * 10 * 2**20]
+    """A block of 400 rows has 14 bands of 16 bytes a row: 88 KiB. Groups grow with the parts, so their pieces stay as large."""
+    found = [dedup_count.inlined_bytes(rows, Copies(), rows_per_block=400) for rows in (1e5, 1e6, 1e9)]
+    assert found == [250 * 400 * 14 * 16, 0, 0]
+    assert dedup_count.inlined_bytes(1e9, Copies(), rows_per_block=200) == 0
 
 
 def test_machines_are_shared_by_the_scarcer_of_cpus_and_gpus():

@@ -103,7 +103,8 @@ def test_label_sends_every_row_to_exactly_one_table_and_divides_shards_by_id():
     table = ingested(*rows)
     signed = sign(table, COPIES)
     found = in_process.dispositions(signed, COPIES)
-    shard_bounds = tables.shard_bounds(signed, found, shard_rows=4)
+    [kept] = tables.kept_by_range(signed, found, 1)
+    shard_bounds = tables.shard_bounds(tables.sorted_ids(kept)[1], {"prompts": 0, "holdout": 0}, shard_rows=4)
     labelled = tables.label(table, found, shard_bounds)
     assert sum(tables.select_table(labelled, name).num_rows for name in tables.TABLES) == len(rows)
     counted = {row["value"]: row["rows"] for row in tables.count(labelled).to_pylist() if row["kind"] == "disposition"}

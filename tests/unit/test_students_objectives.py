@@ -208,7 +208,7 @@ def test_gradients_of_cross_entropies_are_the_numerical_ones(name: str, epoch: i
 
 
 def test_no_objective_over_tokens_is_without_a_check_of_its_gradient() -> None:
-    assert {*SECTIONS, "sft", "process", "hidden"} == set(OBJECTIVES)
+    assert {*SECTIONS, "sft", "process", "hidden", "uld"} == set(OBJECTIVES)  # that of uld: test_students_uld.py
 
 
 def test_blends_are_found_by_kind_then_by_tier() -> None:

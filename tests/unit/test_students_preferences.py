@@ -195,6 +195,11 @@ def test_workers_of_a_node_map_pairs_that_were_tokenised_once(tmp_path: Path, mo
     [
         ({"sft": 0}, "nothing would be learned"),
         ({"process": 1}, "write `sft: 0` beside it"),
+        ({"sft": 0, "uld": 1}, "uld: compares sorted probabilities, .* give sft a weight"),
+        ({"sft": 0, "uld": 1, "hidden": 1}, "uld: compares sorted"),
+        ({"sft": 0, "uld": 1, "by_kind": {"refusal": {"sft": 1}}}, "uld: compares sorted"),
+        ({"uld": 1, "by_tier": {0: {"sft": 0}}}, "by_tier.0.uld: compares sorted"),
+        ({"uld": {"temperature": 2}}, "uld.temperature"),
         ({"sft": 0, "process": {"schedule": "drop_after"}}, "expected a number for the schedule drop_after"),
         ({"by_kind": {"refusal": {"jsd": 1}}}, "by_kind.refusal.jsd: jsd is not ordered"),
         ({"by_kind": {"boundary": {"sft": 1}}}, "by_kind.boundary"),
@@ -211,6 +216,9 @@ def test_objectives_that_cannot_be_learned_are_refused(objectives: dict[str, Any
 
 def test_keys_that_are_not_written_leave_no_trace_in_a_recipe_and_a_number_is_a_weight() -> None:
     assert Objectives().model_dump_json() == '{"sft":1.0}'
+    blend = {"sft": 0.0, "forward_kl": None, "reverse_kl": None, "jsd": None, "hidden": None, "process": None}
+    assert Objectives.model_validate({"by_tier": {0: {"sft": 0}}}).model_dump()["by_tier"] == {0: blend}
+    assert Objectives.model_validate({"uld": 1, "by_tier": {0: {"uld": 0}}}).model_dump()["by_tier"][0]["uld"] == 0
     assert Objectives.model_validate({"dpo": 0.5}) == Objectives.model_validate({"dpo": {"weight": 0.5}})
     assert Objectives.model_validate({"forward_kl": {"weight": 0}, "by_kind": {"answer": {"forward_kl": 1}}}).reads_capture
     assert not Objectives.model_validate({"forward_kl": 0}).reads_capture

@@ -3,8 +3,9 @@
 Where a token of the student begins and ends with one of the teacher, its distribution is the teacher's. Where one token of the
 student covers several of the teacher, the probability of the text is the product of theirs, and all other mass is tail. Where one
 token of the teacher covers several of the student (a vocabulary that was cut), each of them has the teacher's words that begin as
-the text does so far. Any other token is gated off. Boizard et al., "Towards cross-tokenizer distillation" (2024), compares sorted
-probabilities instead, which needs no alignment of words but does not say which word is meant; GOLD (TRL 5885) aligns by bytes.
+the text does so far. Any other token is gated off. GOLD (TRL 5885) aligns by bytes, too. Boizard et al., "Towards
+cross-tokenizer distillation" (2024), compares sorted probabilities, which needs no alignment of words but does not say which word
+is meant: objective `uld`.
 """
 
 import re

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from engine.students.data.batch import Batch
-from engine.students.objectives import dpo, forward_kl, hidden, jsd, orpo, process, reverse_kl, sft, simpo
+from engine.students.objectives import dpo, forward_kl, hidden, jsd, orpo, process, reverse_kl, sft, simpo, uld
 from engine.students.objectives.outputs import Outputs, PairOutputs
 
 
@@ -34,6 +34,7 @@ OBJECTIVES = {
     "forward_kl": Objective(forward_kl.COLUMNS, forward_kl.loss),
     "reverse_kl": Objective(reverse_kl.COLUMNS, reverse_kl.loss),
     "jsd": Objective(jsd.COLUMNS, jsd.loss),
+    "uld": Objective(uld.COLUMNS, uld.loss),
     "hidden": Objective(hidden.COLUMNS, hidden.loss),
     "process": Objective(process.COLUMNS, process.loss),
 }

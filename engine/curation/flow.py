@@ -63,7 +63,8 @@ class LabelledCandidates(NamedTuple):
     def partitions(self) -> int:
         """Number of partitions by prompt, for ops that need every prompt whole.
 
-        They are the blocks of the search for copies: beyond MOST_GROUPS (51 million rows) they grow, some 700 bytes a row.
+        They are the blocks of the search for copies: beyond MOST_GROUPS (51 million rows) they grow, some 750 bytes a row, and the
+        task that signs one holds three times as much (`engine.dedup.plan.GROUP_BYTES`).
         """
         return max(1, min(MOST_GROUPS, self.candidates.table("candidates").rows // PROMPTS_PER_PARTITION))
 

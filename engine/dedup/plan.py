@@ -14,7 +14,8 @@ NODES_PER_TASK = 2 << 20  # of which those with an edge bring their signatures
 VECTORS_PER_TASK = 1 << 16  # of embeddings, which all travel, each to at most semantic.NPROBE tasks; beyond MOST_PARTS tasks, more
 MOST_PARTS = 256  # of nodes: each part of each block is a reference, and of each task for keys; beyond 537 million texts they grow
 MOST_GROUPS = 512  # blocks that enter a search of a large corpus, see `groups`
-GROUP_BYTES = 2_200  # of a row in the task that signs a group, with 128 permutations: its argument, its copy and what it returns
+GROUP_BYTES = 450  # of a row in the task that signs a group, beside its minima: its argument, its copy and what it returns
+MINIMUM_BYTES = 13.7  # of each minimum there, and of its part of the band keys: with 128 permutations a row takes 2,200 in all
 WORTH_A_TASK = 50_000  # documents: fewer are done before another task has begun
 EDGES_IN_ONE_TASK = 50 << 20  # of connected components: about 100 bytes each
 

@@ -103,7 +103,10 @@ def of(tables: Sequence[pa.Table]) -> Rows:
 
 
 def of_refs(refs: Sequence[Ref]) -> Rows:
-    """Return rows with a block for each of `refs`, references to tables; on Ray their tasks have ended when it returns."""
+    """Return rows with a block for each of `refs`, references to tables, which are held as long as the rows.
+
+    On Ray their tasks have ended when it returns: a small task for each block, with Ray's default of one CPU, reads its metadata.
+    """
     if found := threads():
         return Blocks(found, [ref.result for ref in refs])
     import ray.data

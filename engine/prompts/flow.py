@@ -4,8 +4,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +31,7 @@ from engine.rows import Row
 from engine.storage.folder import Folder
 
 BYTES_PER_TASK = 8 << 20  # each task costs a worker process and the import of the recognizers, about 5 s of a CPU
+FETCHED_AT_ONCE = 1_000  # tables of counts, a few KB each
 
 
 class Assigned(NamedTuple):
@@ -36,6 +39,7 @@ class Assigned(NamedTuple):
 
     asks: Ref  # quota.ASK, with the number of the block that has the seed
     counts: dict[QuotaKey, int]  # asks
+    blocks: list[int]  # numbers of the blocks that have a seed, ascending
 
 
 def read(files: Sequence[SourceFile], section: Prompts, pool: Pool, earlier: Sequence[Earlier] = ()) -> Rows:
@@ -77,21 +81,22 @@ def resolve(rows: Rows, section: Prompts, pool: Pool, *, rounds: int = 0, partit
 def assign(resolution: Resolution, requests: Sequence[QuotaRequest], done: Mapping[str, int], pool: Pool) -> Assigned:
     """Choose the seeds for each request. One task holds about 100 bytes a seed, and no text."""
     tasks = executor(pool)
-    parents = _labelled(resolution, _parents, tasks, range(len(resolution.blocks)))
-    asks, counts = tasks.start(_assign, list(requests), dict(done), *parents, returns=2)
-    return Assigned(asks, tasks.fetch(counts))
+    parents = _labelled(resolution, _parents, tasks, {number: number for number in range(len(resolution.blocks))})
+    asks, *known = tasks.start(_assign, list(requests), dict(done), *parents, returns=3)
+    return Assigned(asks, *tasks.fetch(known))
 
 
 def synthesize(resolution: Resolution, assigned: Assigned, specs: Sequence[SynthesizerSpec], pool: Pool) -> Rows:
     """Return WRITTEN: every synthesizer writes what is asked of its syntheses."""
-    written, tasks, num_blocks = [], executor(pool), len(resolution.blocks)
+    written, tasks, numbers = [], executor(pool), assigned.blocks
     for spec in specs:
         num_asks = sum(count for (title, _), count in assigned.counts.items() if title in spec.numbers)
         blocks = min(200, math.ceil(num_asks / spec.pool.batch))
         if not blocks:
             continue
-        asks = tasks.start(_asks_by_block, num_blocks, list(spec.numbers), spec.pool.batch, assigned.asks, returns=num_blocks)
-        shown = stream.of_refs(_labelled(resolution, _shown, tasks, asks)).repartition(blocks, keys=["batch"])
+        asks = tasks.start(_asks_by_block, numbers, list(spec.numbers), spec.pool.batch, assigned.asks, returns=len(numbers))
+        shown = stream.of_refs(_labelled(resolution, _shown, tasks, dict(zip(numbers, asks, strict=True))))
+        shown = shown.repartition(blocks, keys=["batch"])
         writers = spec.pool.model_copy(update={"actors": min(spec.pool.actors, blocks)})
         written.append(stream.apply(shown, Synthesizer, writers, spec=spec))
     first, *others = written
@@ -114,8 +119,9 @@ def join(rows: Rows, written: Rows, section: Prompts, pool: Pool) -> Rows:
 def count(resolution: Resolution, pool: Pool) -> dict[str, Counter[str]]:
     """Return kind -> value -> rows, see `tables.count`."""
     tasks = executor(pool)
-    counts = tasks.fetch(_labelled(resolution, tables.count, tasks))
-    return count_of(row for of_block in counts for row in of_block.to_pylist())
+    refs = _labelled(resolution, tables.count, tasks)
+    slices = (refs[start : start + FETCHED_AT_ONCE] for start in range(0, len(refs), FETCHED_AT_ONCE))
+    return count_of(row for some in slices for of_block in tasks.fetch(some) for row in of_block.to_pylist())
 
 
 def count_of(counts: Iterable[Row]) -> dict[str, Counter[str]]:
@@ -165,17 +171,18 @@ def _known(numbers: pa.Table, earlier: list[Earlier], section: Prompts) -> Itera
 
 
 def _labelled(
-    resolution: Resolution, function: Callable[..., pa.Table], tasks: Executor, of_blocks: Sequence[Any] | None = None
+    resolution: Resolution, function: Callable[..., pa.Table], tasks: Executor, of_blocks: Mapping[int, Any] | None = None
 ) -> list[Ref]:
-    """Return references to what `function` makes of each block as LABELLED, and of its item `of_blocks`.
+    """Return references to what `function` makes of each block as LABELLED; of those in `of_blocks` only, and of their items there.
 
-    A task reads one block, its dispositions, and the bounds of shards. Rows are labelled anew each time: they are held once.
+    A task reads one block, its dispositions, and the bounds of shards. Rows are labelled anew each time, so that none is held as
+    LABELLED. What `function` returned is: the rows of a table are held a second time until they are written (`stream.of_refs`).
     """
-    more = [[item] for item in of_blocks] if of_blocks is not None else [[]] * len(resolution.blocks)
-    parts = zip(resolution.blocks, resolution.dispositions, more, strict=True)
+    blocks, dispositions, bounds = resolution.blocks, resolution.dispositions, resolution.shard_bounds
+    more = {number: [] for number in range(len(blocks))} if of_blocks is None else {key: [item] for key, item in of_blocks.items()}
     return [
-        tasks.start(resolve_flow.labelled, function, block, dispositions, resolution.shard_bounds, *mine)[0]
-        for block, dispositions, mine in parts
+        tasks.start(resolve_flow.labelled, function, blocks[number], dispositions[number], bounds, *mine)[0]
+        for number, mine in more.items()
     ]
 
 
@@ -184,23 +191,30 @@ def _parents(labelled: pa.Table, block: int) -> pa.Table:
     return seeds.append_column("block", pa.repeat(block, len(seeds)))
 
 
-def _assign(requests: list[QuotaRequest], done: dict[str, int], *parents: pa.Table) -> tuple[pa.Table, dict[QuotaKey, int]]:
-    """Return ASK with the number of the `block` that has the seed, and how many prompts are asked for."""
+def _assign(
+    requests: list[QuotaRequest], done: dict[str, int], *parents: pa.Table
+) -> tuple[pa.Table, dict[QuotaKey, int], list[int]]:
+    """Return ASK with the number of the `block` that has the seed, how many prompts are asked for, and the blocks."""
     seeds = pa.concat_tables(parents)
     asks = quota.assign(seeds, requests, done=done)
     firsts = asks.filter(pc.equal(asks["slot"], 0))
     block = seeds["block"].take(pc.index_in(asks["shown"], seeds["prompt_id"].combine_chunks()))
     counts = dict(Counter(zip(firsts["title"].to_pylist(), firsts["wanted"].to_pylist(), strict=True)))
-    return asks.append_column("block", block), counts
+    return asks.append_column("block", block), counts, sorted(pc.unique(block).to_pylist())
 
 
 def _shown(labelled: pa.Table, asks: pa.Table) -> pa.Table:
     return quota.with_seeds(labelled.filter(pc.equal(labelled["disposition"], "prompts")), asks)
 
 
-def _asks_by_block(blocks: int, titles: list[str], size: int, asks: pa.Table) -> Any:
+def _asks_by_block(blocks: Sequence[int], titles: list[str], size: int, asks: pa.Table) -> Any:
+    """Return the asks of `titles` whose seeds are in each of the ascending `blocks`, with the number of their `batch`."""
     batched = quota.batched(asks, titles, size=size)
-    return returned([batched.filter(pc.equal(batched["block"], block)).drop_columns(["block"]) for block in range(blocks)])
+    block = batched["block"].to_numpy()
+    order = np.argsort(block, kind="stable")
+    cuts = [*np.searchsorted(block[order], blocks).tolist(), len(order)]
+    batched = batched.drop_columns(["block"])
+    return returned([batched.take(pa.array(order[start:stop])) for start, stop in pairwise(cuts)])
 
 
 def _tokens(written: pa.Table) -> pa.Table:

@@ -5,9 +5,10 @@
     settle    each group gets the copies among its rows; it returns the dispositions of each block, and ids of the rows that stay
     divide    ids meet by range and are counted, so that each range knows where shards begin in it
 
-A group is one block; of a corpus of more than MOST_GROUPS blocks it is several, and the task that signs it holds GROUP_BYTES for
-each of its rows: 4.3 GB at 10^9 rows. A task that labels a block reads what was decided on that block, and the bounds of shards:
-20 bytes a shard. All of it is given to it as arguments: no task waits for the result of another.
+A group is one block; of a corpus of more than MOST_GROUPS blocks it is several, and the task that signs it holds 2,200 bytes
+(`engine.dedup.plan.GROUP_BYTES`) for each of its rows: 4.3 GB at 10^9 rows. A task that labels a block reads what was decided on
+that block, and the bounds of shards: some 90 bytes a shard, a prompt_id as a string of Python. Tasks get all that they read as
+arguments; none fetches a result itself.
 """
 
 from collections import Counter
@@ -58,19 +59,18 @@ def resolve(
     blocks: Sequence[Ref], rows: int, section: Prompts, executor: Executor, *, rounds: int = 0, parts: int | None = None
 ) -> Resolution:
     """Return the resolution of about `rows` rows of INGESTED in `blocks`, with `rounds` of synthesis."""
-    signed = _sign_all(blocks, section.copies, executor)
     members = groups(len(blocks))
-    samples = [executor.start(_sample, *signed.samples[group])[0] for group in members]
-    [shared] = executor.start(_shared, section.copies, *samples)
-    if grams := executor.fetch(shared).grams:
-        del signed  # signatures are most of what is held beside the rows
-        signed = _sign_all(blocks, section.copies, executor, ignored=gram_hashes(grams))
+    signed, shared = _sign_all(blocks, members, section.copies, executor)
+    keys = [signed.keys[group] for group in members]
     plan = similarity.plan(rows, section.copies, copies.BEST_FIRST, parts=parts)
     first = EARLIER if section.earlier else 0
     numbers, num_perm = range(first, rounds + 1), section.copies.num_perm
-    found = find_copies([signed.rows[group] for group in members], plan, executor, rounds=numbers, num_perm=num_perm)
-    keys = [signed.keys[group] for group in members]
+    of_group = [signed.rows[group] for group in members]
+    del signed  # signatures are most of what is held beside the rows: they may go once they are searched
+    found = find_copies(of_group, plan, executor, rounds=numbers, num_perm=num_perm)
+    del of_group
     dispositions, kept = _settle_all(keys, found, plan.node_parts, executor, first=first)
+    del found, keys
     return Resolution(list(blocks), dispositions, _divide(kept, section.shard_rows, executor), shared)
 
 
@@ -98,7 +98,18 @@ def labelled(function: Callable[..., Any], block: pa.Table, dispositions: pa.Tab
     return function(tables.label(_whole(block), dispositions, shard_bounds), *more)
 
 
-def _sign_all(blocks: Sequence[Ref], section: Copies, executor: Executor, *, ignored: np.ndarray | None = None) -> Signed:
+def _sign_all(blocks: Sequence[Ref], members: Sequence[slice], section: Copies, executor: Executor) -> tuple[Signed, Ref]:
+    """Return what `blocks` were signed as, without the n-grams that most prompts share, and a reference to these (`Shared`)."""
+    signed = _sign_once(blocks, section, executor, None)
+    samples = [executor.start(_sample, *signed.samples[group])[0] for group in members]
+    count, shared, ignored = executor.start(_shared, section, *samples, returns=3)
+    if executor.fetch(count):
+        del signed, samples
+        signed = _sign_once(blocks, section, executor, ignored)
+    return signed, shared
+
+
+def _sign_once(blocks: Sequence[Ref], section: Copies, executor: Executor, ignored: Ref | None) -> Signed:
     signed = [executor.start(_sign, section, ignored, block, returns=3) for block in blocks]
     return Signed(*([of_block[number] for of_block in signed] for number in range(3)))
 
@@ -142,8 +153,10 @@ def _sample(*samples: pa.Table) -> pa.Table:
     return samples[0] if len(samples) == 1 else copies.joint_sample(samples)
 
 
-def _shared(section: Copies, *samples: pa.Table) -> Shared:
-    return copies.shared_ngrams(pa.concat_tables(samples), section)
+def _shared(section: Copies, *samples: pa.Table) -> tuple[int, Shared, np.ndarray]:
+    """Return how many n-grams are shared, what is, and the hashes of these n-grams, which every task that signs reads."""
+    shared = copies.shared_ngrams(pa.concat_tables(samples), section)
+    return len(shared.grams), shared, gram_hashes(shared.grams)
 
 
 def _sign_group(sign: Callable[..., SignedBlock], blocks: int, *given: pa.Table) -> SignedBlock:
@@ -152,7 +165,7 @@ def _sign_group(sign: Callable[..., SignedBlock], blocks: int, *given: pa.Table)
 
 
 def _settle(first: int, parts: int, sizes: Sequence[int], *given: pa.Table) -> list[pa.Table]:
-    """Return DISPOSITIONS of each block of a group, and its kept SHARD_KEYS by range.
+    """Return DISPOSITIONS of each block of a group, and its kept ids by range, see `tables.kept_by_range`.
 
     Given are SHARD_KEYS of each block, then the pieces of the group's rows with a repeated id, then those of its copies in each
     round from `first`, in numbers of `sizes`.

@@ -52,8 +52,9 @@ def of_blocks(dispositions: pa.Table, blocks: Sequence[pa.Table]) -> list[pa.Tab
 
 
 def kept_by_range(keys: pa.Table, dispositions: pa.Table, parts: int) -> list[pa.Table]:
-    """SHARD_KEYS in; return the rows that are kept, in `parts` ranges of prompt_id, which is a hash in hex."""
-    kept = keys.filter(pc.invert(pc.is_in(keys["row_key"], dispositions["row_key"].combine_chunks()))).sort_by("prompt_id")
+    """SHARD_KEYS in; return prompt_id and split of the rows that are kept, in `parts` ranges of prompt_id, a hash in hex."""
+    is_dropped = pc.is_in(keys["row_key"], dispositions["row_key"].combine_chunks())
+    kept = keys.select(["prompt_id", "split"]).filter(pc.invert(is_dropped)).sort_by("prompt_id")
     ids = kept["prompt_id"].combine_chunks()
     firsts = (f"{number * 16**8 // parts:08x}" for number in range(1, parts))
     cuts = [0, *(bisect.bisect_left(ids, first, key=methodcaller("as_py")) for first in firsts), len(ids)]
@@ -61,7 +62,7 @@ def kept_by_range(keys: pa.Table, dispositions: pa.Table, parts: int) -> list[pa
 
 
 def sorted_ids(*kept: pa.Table) -> tuple[dict[str, int], dict[str, pa.ChunkedArray]]:
-    """SHARD_KEYS of a range of prompt_id in; return how many rows each of SPLITS has there, and their sorted ids."""
+    """`kept_by_range` of a range of prompt_id in; return how many rows each of SPLITS has there, and their sorted ids."""
     rows = pa.concat_tables(kept)
     ids = {table: rows.filter(pc.equal(rows["split"], split))["prompt_id"].sort() for table, split in SPLITS.items()}
     return {table: len(of_table) for table, of_table in ids.items()}, ids

@@ -9,12 +9,10 @@ import numpy as np
 from engine.contract.prompts import Copies
 from engine.dedup import flow
 from engine.dedup.minhash import bands
-from engine.dedup.plan import GROUP_BYTES, MOST_GROUPS, MOST_PARTS, NODES_PER_TASK, plan
+from engine.dedup.plan import GROUP_BYTES, MINIMUM_BYTES, MOST_GROUPS, MOST_PARTS, NODES_PER_TASK, plan
 
-COUNTED = (
-    60_000_000  # rows up to which the flow is started; beyond, at doubled sizes, with a straight line on a log-log scale between
-)
-
+# Rows up to which the flow is started; beyond, it is started at doubled sizes, with a straight line on a log-log scale between.
+COUNTED = 60_000_000
 KEY_BYTES = 16  # of a band key with its text key
 INLINED, INLINED_OF_TASK = 100 << 10, 10 << 20  # bytes: Ray's max_direct_call_object_size and task_rpc_inlined_bytes_limit
 
@@ -64,16 +62,18 @@ def inlined_bytes(rows: float, copies: Copies, *, rows_per_block: int) -> float:
     return float(blocks * min(INLINED_OF_TASK, of_block))
 
 
-def group_bytes(rows: float, *, rows_per_block: int) -> float:
-    """Return what the task that signs a group of blocks holds; 0 while each block is a group of its own."""
-    return rows / MOST_GROUPS * GROUP_BYTES if rows // rows_per_block > MOST_GROUPS else 0.0
+def group_bytes(rows: float, copies: Copies | None, *, rows_per_block: int) -> float:
+    """Return what the task that signs a group of blocks holds beyond one that signs a block; 0 while each block is a group."""
+    bytes_of_row = GROUP_BYTES + MINIMUM_BYTES * (copies.num_perm if copies else 0)
+    return bytes_of_row * max(0.0, rows / MOST_GROUPS - rows_per_block)
 
 
 @cache
 def _curve(section: str | None, rows_per_block: int) -> tuple[list[int], list[int]]:
     """Return sizes from COUNTED on, and the counts there; `section` is the JSON of `copies`.
 
-    At the last two sizes groups and parts of nodes are as many as they can be, so that only the parts of keys grow.
+    At the last two sizes groups and parts of nodes are as many as they can be, so that only the parts of keys grow. These are as
+    many as the rows of the last size need, so a large `rows_per_block` takes long: see `scale_files.rows_per_block` for its bound.
     """
     copies = Copies.model_validate_json(section) if section else None
     sizes = [COUNTED, 2 * COUNTED]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from engine.contract.contract import Contract
 from engine.contract.profile import Profile
+from engine.contract.prompts import Copies
 from engine.curation.flow import PROMPTS_PER_PARTITION
 from engine.records.scale import Figure, Line, ScaleModel
 from engine.report.labels import brief
@@ -59,15 +60,14 @@ class Costs:
         """Return the bytes of a group of blocks in which copies are searched: no measured size has groups of several blocks."""
         if stage not in self.block_of:
             return 0.0
-        return dedup_count.group_bytes(self.rows_of(stage, prompts), rows_per_block=self.block_of[stage])
+        return dedup_count.group_bytes(self.rows_of(stage, prompts), self._copies(stage), rows_per_block=self.block_of[stage])
 
     def references(self, stage: str, prompts: float) -> float:
         """Return the references that the driver holds at most for the search for copies, which the measured sizes are too small to
         show. Of the search for equal ids in prompts those to its result are held while the next goes on."""
         if stage == "candidates":
             return 0.0
-        copies = self.contract.prompts.copies if stage == "prompts" else self.contract.curation.minhash
-        rows, block = self.rows_of(stage, prompts), self.block_of[stage]
+        copies, rows, block = self._copies(stage), self.rows_of(stage, prompts), self.block_of[stage]
         found = dedup_count.references(rows, copies, rows_per_block=block)
         if stage == "dataset":
             return found
@@ -76,8 +76,7 @@ class Costs:
 
     def inlined(self, stage: str, prompts: float) -> float:
         """Return the bytes of small pieces of that search that Ray keeps in the driver's own memory."""
-        copies = {"prompts": self.contract.prompts.copies, "dataset": self.contract.curation.minhash}.get(stage)
-        if copies is None:
+        if (copies := self._copies(stage)) is None:
             return 0.0
         return dedup_count.inlined_bytes(self.rows_of(stage, prompts), copies, rows_per_block=self.block_of[stage])
 
@@ -102,6 +101,10 @@ class Costs:
         found["driver_bytes"] = Figure(value=self.driver(stage, prompts), basis=self._basis_of_driver(stage, prompts))
         found["spilled_bytes"] = self._spilled(found["shuffled_bytes"].value)
         return found
+
+    def _copies(self, stage: str) -> Copies | None:
+        """Return how a stage searches for near copies; None if it does not."""
+        return {"prompts": self.contract.prompts.copies, "dataset": self.contract.curation.minhash}.get(stage)
 
     def _counted(self, stage: str) -> str:
         block, where = self.block_of[stage], " as the contract's source files give" if stage == "prompts" else ""

@@ -13,6 +13,7 @@ from engine.contract.profile import load_profile
 from engine.contract.prompts import Copies
 from engine.dedup import flow
 from engine.dedup.signature import SignedBlock
+from engine.prompts import files
 from engine.records.scale import Figure, ScalePlan
 from jobs import places
 from jobs.bench import scale
@@ -115,7 +116,7 @@ def test_the_largest_task_is_unknown_where_one_block_was_measured(toy, tmp_path,
     basis = "not measured above one block: both of the largest sizes need 200,000 rows or more"
     assert stage.figures["task_bytes"] == Figure(value=None, basis=basis)
     [other] = [each for each in planned(toy, coefficients).stages if each.name == "dataset"]
-    assert "the line through 200,000 and 2,000,000 rows, and 4 GiB of a group" in other.figures["task_bytes"].basis
+    assert "the line through 200,000 and 2,000,000 rows, and 3.8 GiB of a group" in other.figures["task_bytes"].basis
     assert not [misfit for misfit in plan.misfits if misfit.who == "one task"]
     assert any(line.startswith("dataset: ") and "task_bytes" in line for line in plan.unknown)
 
@@ -123,23 +124,49 @@ def test_the_largest_task_is_unknown_where_one_block_was_measured(toy, tmp_path,
 def test_blocks_of_prompts_are_files_or_eight_mib_of_them(toy, tmp_path):
     """Eleven prompts were read, of the bytes of both files."""
     seeds, held = tmp_path / "seeds.jsonl", (tmp_path / "holdout.jsonl").stat().st_size
+    seeds.write_text((json.dumps({"input": "x" * 2000}) + "\n") * 10)
     small = (seeds.stat().st_size + held) / 11
     assert rows_per_block(toy) == pytest.approx(2**23 / small)
     seeds.write_text('{"input": "two apples"}\n' + '{"input": "%s"}\n' % ("x" * 2**24))
     assert rows_per_block(toy) == pytest.approx(11 * seeds.stat().st_size / (seeds.stat().st_size + held))
 
 
+def test_a_block_is_at_most_128_mib_of_rows_as_they_are_in_memory(toy, tmp_path, coefficients, monkeypatch):
+    """However many rows compressed files have: the plan starts no flow of many thousand parts of keys."""
+    monkeypatch.setattr(files, "size_of", lambda url: 5)  # eleven rows take ten bytes, so 8 MiB are 8 million rows
+    made = []
+    start = dedup_count.CountingExecutor.start
+
+    def spy(self, op, *args, returns=1):
+        made.append(returns)
+        return start(self, op, *args, returns=returns)
+
+    monkeypatch.setattr(dedup_count.CountingExecutor, "start", spy)
+    plan = planned(toy, coefficients)
+    assert figures(plan, "prompts")["objects"] > 1e6 and sum(made) < 2e7
+    (tmp_path / "seeds.jsonl").write_text((json.dumps({"input": "x" * 5000}) + "\n") * 10)
+    assert 2**27 / 10_800 < rows_per_block(toy) < 2**27 / 10_200  # text, message, 200 characters of the line, and what is short
+
+
+@pytest.mark.parametrize(("copies", "bytes_of_row"), [(Copies(), 2_200), (Copies(num_perm=256), 3_957), (None, 450)])
+def test_a_group_is_charged_what_it_has_beyond_a_block_so_there_is_no_jump(copies, bytes_of_row):
+    sizes = (512 * 1_000, 513 * 1_000, 1_024 * 1_000)
+    found = [dedup_count.group_bytes(rows, copies, rows_per_block=1_000) for rows in sizes]
+    assert found == pytest.approx([0, bytes_of_row * 1_000 / 512, bytes_of_row * 1_000], rel=0.01)
+
+
 def test_a_task_that_no_node_holds_is_said_plainly_with_the_size_that_fits(toy, coefficients):
     plan = planned(toy, coefficients)
     [task] = [misfit for misfit in plan.misfits if (misfit.stage, misfit.who) == ("dataset", "one task")]
-    a_row = 2000 + 2200 / 512  # of the line, and of a group of blocks: there are 512
-    assert task.needs == pytest.approx(a_row * ROWS + 300 * 2**20, rel=1e-6) and task.has == 170 * GIB
-    assert task.rows == pytest.approx((170 * GIB - 300 * 2**20) / a_row, rel=0.002)
+    a_row = 2000 + 2203.6 / 512  # of the line, and of a group of blocks: there are 512, and a block of 100,000 is in the line
+    fixed = 300 * 2**20 - 2203.6 * 100_000
+    assert task.needs == pytest.approx(a_row * ROWS + fixed, rel=1e-6) and task.has == 170 * GIB
+    assert task.rows == pytest.approx((170 * GIB - fixed) / a_row, rel=0.002)
     text = ask(toy, "--rows", "1e9", "--profile", "cluster", "--coefficients", str(coefficients))
     wanted = (
         "DOES NOT FIT: dataset: one task holds 1.82 TiB at 1G prompts, the largest node (gpu) of the profile cluster has 170 GiB."
     )
-    assert wanted in text and "It fits up to 90.9M prompts." in text
+    assert wanted in text and "It fits up to 91M prompts." in text
     assert "What the numbers rest on:\n  prompts: tokens: no model is asked." in text
     small = planned(toy, coefficients, rows="1e6")
     assert small.misfits == ()

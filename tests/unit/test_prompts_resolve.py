@@ -3,6 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,8 @@ from engine.dedup import plan as dedup_plan
 from engine.distributed import in_process, stream
 from engine.distributed.thread_pool import Ref, ThreadPool
 from engine.prompts import flow, resolve_flow, tables
+from engine.prompts.earlier import EARLIER
+from engine.prompts.quota import QuotaRequest
 from engine.rows import content_id
 
 SECTION = Prompts.model_validate(
@@ -53,9 +56,9 @@ def cut(table, blocks):
     return [Ref.of(table.slice(start, stop - start)) for start, stop in pairwise(cuts)]
 
 
-def resolved(table, blocks, executor, *, rounds=1, parts=None):
+def resolved(table, blocks, executor, *, rounds=1, parts=None, section=SECTION):
     """Return DISPOSITIONS of each block, and the bounds of shards."""
-    found = resolve_flow.resolve(cut(table, blocks), len(table), SECTION, executor, rounds=rounds - 1, parts=parts)
+    found = resolve_flow.resolve(cut(table, blocks), len(table), section, executor, rounds=rounds - 1, parts=parts)
     return executor.fetch(found.dispositions), executor.fetch(found.shard_bounds)
 
 
@@ -179,3 +182,86 @@ def test_each_block_is_labelled_with_its_own_dispositions_only(monkeypatch):
     assert sum(len(dispositions) for _, dispositions, _ in seen) == sum(
         rows for name, rows in counts["disposition"].items() if name not in ("prompts", "holdout", "empty")
     )
+
+
+@pytest.mark.parametrize("split", ["train", "holdout"])
+def test_a_split_without_rows_has_no_bounds_and_the_other_is_as_in_any_blocks(split):
+    table = rows_of(150)
+    table = table.filter(pc.equal(table["split"], split))
+    [one], bounds = resolved(table, 1, InProcess())
+    empty, full = ("holdout", "prompts") if split == "train" else ("prompts", "holdout")
+    assert bounds[empty] == [] and bounds[full]
+    many, its_bounds = resolved(table, 9, InProcess(), parts=4)
+    assert in_order(many).equals(one.combine_chunks()) and its_bounds == bounds
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_no_rows_at_all_are_resolved_to_nothing(blocks):
+    table = rows_of(5).slice(0, 0)
+    dispositions, bounds = resolved(table, blocks, InProcess(), parts=2)
+    assert [len(each) for each in dispositions] == [0] * blocks and bounds == {"prompts": [], "holdout": []}
+    with in_process.flows(True, Pool()):
+        found = flow.resolve(stream.of([table] * blocks), SECTION, Pool())
+        assert flow.count(found, Pool()) == {}
+
+
+def test_prompts_of_earlier_runs_are_as_they_were_before_the_rows_of_this_run():
+    """They are searched among themselves first, with the holdout; the new rows lose to them, and change nothing there."""
+    table = rows_of(150, rounds=2)
+    rounds = pa.array(np.array(table["round"].to_pylist(), np.int32) - 1)  # EARLIER, and that of the sources
+    table = table.set_column(table.schema.get_field_index("round"), "round", rounds)
+    section = SECTION.model_copy(update={"earlier": ("of a test",)})
+    before = table.filter(pc.equal(table["round"], EARLIER))
+    [alone], _ = resolved(before, 1, InProcess(), section=section)
+    [one], bounds = resolved(table, 1, InProcess(), section=section)
+    assert one.filter(pc.is_in(one["row_key"], before["row_key"].combine_chunks())).combine_chunks().equals(alone.combine_chunks())
+    assert len(one) > len(alone) > 0
+    many, its_bounds = resolved(table, 40, InProcess(), section=section, parts=3)
+    assert in_order(many).equals(one.combine_chunks()) and its_bounds == bounds
+
+
+class Shown:
+    """Writes nothing: returns the seeds that it is shown."""
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def __call__(self, rows):
+        return rows
+
+
+def shown(table, blocks, monkeypatch):
+    """Return the rows that synthesizers are shown for 14 asks of two layers, and how many blocks were labelled for it."""
+    monkeypatch.setattr(flow, "Synthesizer", Shown)
+    labelled, start = [], ThreadPool.start
+
+    def spy(self, op, *args, returns=1):
+        labelled.extend([op] if op is resolve_flow.labelled else [])
+        return start(self, op, *args, returns=returns)
+
+    pool = Pool(batch=4)
+    requests = [
+        QuotaRequest("instruct", "core", 9, 1, 3, "self_instruct", ()),
+        QuotaRequest("rewrite", "core", 2, 1, 1, "paraphrase", ()),
+        QuotaRequest("break", "failure_mode", 3, 1, 1, "counter_example", ()),
+    ]
+    specs = [SimpleNamespace(numbers=numbers, pool=pool) for numbers in ({"instruct": 2, "break": 4}, {"rewrite": 3})]
+    with in_process.flows(True, pool):
+        found = flow.resolve(stream.of([ref.result() for ref in cut(table, blocks)]), SECTION, pool)
+        assigned = flow.assign(found, requests, {"instruct": 2}, pool)
+        monkeypatch.setattr(ThreadPool, "start", spy)
+        rows = pa.concat_tables(flow.synthesize(found, assigned, specs, pool).tables())
+        monkeypatch.setattr(ThreadPool, "start", start)
+    assert assigned.counts == {("instruct", "core"): 9, ("rewrite", "core"): 2, ("break", "failure_mode"): 3}
+    return sorted(map(repr, rows.to_pylist())), len(labelled)
+
+
+def test_the_seeds_that_are_shown_are_the_same_for_any_blocks_and_other_blocks_are_not_labelled(monkeypatch):
+    table = rows_of(150)
+    one, _ = shown(table, 1, monkeypatch)
+    assert len(one) > 9 * 2 + 2
+    for blocks in (5, 40):
+        many, labelled = shown(table, blocks, monkeypatch)
+        assert many == one and labelled <= 2 * min(blocks, len(one))
+    few, labelled = shown(table, 150, monkeypatch)
+    assert few == one and labelled < 150

@@ -21,6 +21,7 @@ RESET_PEAK = "5"  # written to /proc/PID/clear_refs, proc(5)
 LOG = "log"
 IDLE = "ray::IDLE"  # titles of workers
 ACTORS = ("ray::MapWorker", "ray::_StatsActor", "ray::AutoscalingRequester", "ray::_AutoscalingCoordinatorActor")
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # of each node
 
 
 class ClusterSampler(Sampler):
@@ -110,7 +111,7 @@ def kind_of(name: str, title: str) -> str:
     """
     if title.startswith(ACTORS):
         return "actor"
-    if title.startswith("ray::"):
+    if title.startswith("ray::") and not title.startswith(AGENTS):
         return "task"
     return "head" if name.startswith("gcs_server") else "ray"
 

@@ -282,6 +282,7 @@ def test_only_listings_are_counted():
         ("ray::_run", "ray::_run", "task"), ("ray::IDLE", "ray::IDLE", "task"),
         ("ray::MapWorker", "ray::MapWorker(MapBatches(Grader))", "actor"),
         ("gcs_server", "/ray/core/src/ray/gcs/gcs_server --log_dir", "head"), ("raylet", "/ray/raylet --raylet_socket", "ray"),
+        ("ray::DashboardA", "ray::DashboardAgent", "ray"),
     ],
 )  # fmt: skip
 def test_processes_of_a_cluster_are_told_apart(name, title, kind):

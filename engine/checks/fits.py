@@ -1,8 +1,8 @@
 """Whether a value surely fits a JSON Schema, quickly: most answers do, and jsonschema takes fifty microseconds to say so.
 
-jsonschema-rs says so at once, but not always the same: regular expressions are those of Rust, and a float is a multiple of another
-by other arithmetic. So it is asked only where what it accepts is accepted by jsonschema: "surely" is one-sided, a value for which
-this does not hold may fit all the same, and jsonschema decides, in its own words.
+jsonschema-rs says so at once, but not always the same: its drafts, regular expressions and floats are not those of jsonschema. So
+it is asked only where what it accepts is accepted by jsonschema: "surely" is one-sided, a value for which this does not hold may
+fit all the same, and jsonschema decides, in its own words.
 """
 
 import json
@@ -12,23 +12,30 @@ from typing import Any, NoReturn
 
 import jsonschema_rs
 
+from engine.contract.answer_schema import subschemas
+
 Fits = Callable[[Any], bool]
 
-PATTERN = re.compile(r'"pattern(Properties)?":')
-NOT_ALIKE = re.compile(
-    r"\\|\(\?|\{,"  # in a pattern: escapes such as \w, look-arounds and flags, {,3}
-    r'|"(not|oneOf|if|contains|patternProperties|unevaluated\w+)":'  # `$` of Rust matches less, so that these may accept more
-)
-ARITHMETIC = re.compile(r'"multipleOf":')
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+NOT_ALIKE = re.compile(r'"(multipleOf|dependencies|content\w+|\$schema)":')
+"""Keywords that both do not read in the same way; `$schema` below the root changes the draft of jsonschema only."""
+NEGATING = re.compile(r'"(not|oneOf|if|contains|patternProperties|unevaluated\w+)":')
+"""Keywords by which a pattern that matches less, as `$` does in Rust, may accept more."""
+PLAIN = re.compile(r"(?:[\w ,:;/#@!%=<>'^$.|)+*?-]|\((?!\?)|\{\d+(?:,\d*)?\}|\[\^?[\w ,:;/#@!%=<>'$.|()+*?-]+\])*", re.ASCII)
+"""Patterns that mean the same in Python and in Rust, but for what ODD finds."""
+ODD = re.compile(r"--|[+*?}]\+")  # a difference of classes in Rust, a possessive quantifier in Python
 
 
 def fits(schema: Any) -> Fits | None:
     """Return a function that is true only of values that fit `schema`; None if that cannot be said of it."""
-    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
-    if ARITHMETIC.search(text) or (PATTERN.search(text) and NOT_ALIKE.search(text)):
+    if isinstance(schema, dict) and schema.get("$schema", DRAFT).rstrip("#") != DRAFT:
+        return None
+    below = {key: value for key, value in schema.items() if key != "$schema"} if isinstance(schema, dict) else schema
+    text = json.dumps(below, ensure_ascii=False, separators=(",", ":"))
+    if NOT_ALIKE.search(text) or ('"pattern' in text and (NEGATING.search(text) or not _are_plain(below))):
         return None
     try:
-        is_valid = jsonschema_rs.validator_for(schema, validate_formats=False, retriever=_refuse).is_valid
+        is_valid = jsonschema_rs.Draft202012Validator(below, validate_formats=False, retriever=_refuse).is_valid
     except ValueError:  # what is wrong with the schema, jsonschema says
         return None
 
@@ -39,6 +46,11 @@ def fits(schema: Any) -> Fits | None:
             return False
 
     return test
+
+
+def _are_plain(schema: Any) -> bool:
+    found = (place.schema.get("pattern", "") for place in subschemas(schema) if isinstance(place.schema, dict))
+    return all(isinstance(pattern, str) and PLAIN.fullmatch(pattern) and not ODD.search(pattern) for pattern in found)
 
 
 def _refuse(uri: str) -> NoReturn:

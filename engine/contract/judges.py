@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from engine.contract.base import Name, Section, Share, added, distinct
-from engine.contract.checks import Check
+from engine.contract.checks import Check, Code, Mathematics, Sql
 from engine.contract.evidence import Evidence
 from engine.contract.models import Model
 from engine.contract.pools import Pools
@@ -245,6 +245,11 @@ class Judges(Section):
                 f"evidence.readers: {sorted(names)} are rubrics, too; their usage is noted by name, so names must differ"
             )
         return self
+
+    @property
+    def keeps_processes(self) -> bool:
+        """Whether a check computes in a process of its own, which who checks starts once and keeps."""
+        return any(isinstance(check, Code | Sql | Mathematics) for check in self.checks)
 
     @property
     def ranker(self) -> Rubric | None:

@@ -44,8 +44,12 @@ def wanted(contract: Contract, profile: Profile, jobs: Collection[str]) -> Itera
         for teacher in answering:
             section = f"teachers.{teacher.name}" if teacher.name in profile.teachers else "teacher"
             yield of_pool("candidates", f"teacher {teacher.name}", profile.teacher_of(teacher.name), section)
-        if contract.judges.evidence or (contract.judges.rubrics and contract.teachers.mode != "direct"):
+        judges = contract.judges
+        if judges.evidence or judges.keeps_processes or (judges.rubrics and contract.teachers.mode != "direct"):
             yield of_pool("candidates", "judges and checks", profile.judge, "judge")
+        if signals := judges.signals:
+            scoring = (profile.judge, "judge") if signals.model else (profile.cpu, "cpu")
+            yield of_pool("candidates", "signals", *scoring)
         yield of_pool("candidates", "one task", task, "cpu")
     if "dataset" in jobs and contract.curation.semantic:
         yield of_pool("dataset", "embeddings", profile.embedder, "embedder")

@@ -17,10 +17,10 @@ from engine.scoring.scorer import Scorer, ScorerSpec
 def grade(answers: Rows, spec: GraderSpec, pool: Pool) -> Rows:
     """Return CANDIDATE rows of ANSWER rows, graded while the teachers are still at work.
 
-    Without a judge there is no model to keep, so tasks of `pool` grade: Ray Data makes one task of them and of the writing that
-    follows on the same pool, which saves an actor and a copy of the rows.
+    Without a judge, or a check with a process of its own, there is nothing to keep, so tasks of `pool` grade: Ray Data makes one
+    task of them and of the writing that follows on the same pool, which saves an actor and a copy of the rows.
     """
-    if not spec.has_judge:
+    if not (spec.has_judge or spec.section.keeps_processes):
         return stream.apply(answers, grade_by_checks, pool, spec=spec)
     if spec.pool.actors > 1:
         calibrate(spec)  # a single actor does it itself; several would each ask about the labelled items
@@ -28,7 +28,7 @@ def grade(answers: Rows, spec: GraderSpec, pool: Pool) -> Rows:
 
 
 def grade_by_checks(answers: pa.Table, spec: GraderSpec) -> pa.Table:
-    """ANSWER in, CANDIDATE out, of a contract without a judge."""
+    """ANSWER in, CANDIDATE out, where nothing is to be kept."""
     return Grader(spec)(answers)
 
 

@@ -53,6 +53,20 @@ def test_checks_alone_hold_no_actor() -> None:
     assert set(wants["judged"]) - set(wants["direct"]) == {"judges and checks (judge)"}
 
 
+def test_what_checks_in_processes_and_what_scores_is_counted() -> None:
+    profile = Profile.model_validate({"name": "p", "judge": {"gpus": 1}, "cpu": {"actors": 3}})
+
+    def held(**judges: object) -> set[str]:
+        order = contract(mode="direct").model_dump(mode="json", exclude_none=True)
+        changed = Contract.model_validate(order | {"judges": order["judges"] | judges})
+        return {f"{one.actors} {one.who}" for one in wanted(changed, profile, ["candidates"])} - {"1 teacher t0 (teacher)"}
+
+    assert held() == {"1 one task (cpu)"}
+    assert held(checks=[{"type": "math", "reference": {"value": "3"}}]) == {"1 judges and checks (judge)", "1 one task (cpu)"}
+    assert held(signals={"model": {"type": "fake"}, "quality": {}}) == {"1 signals (judge)", "1 one task (cpu)"}
+    assert held(signals={"density": True}) == {"3 signals (cpu)", "1 one task (cpu)"}
+
+
 def test_the_laptop_runs_what_it_ran() -> None:
     assert found(load_profile(PROFILES / "laptop.yaml"), {"CPU": 12.0}, teachers=3) == []
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import ray.exceptions
 from ray.train import Checkpoint, ControllerError, FailureConfig, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
@@ -14,7 +15,8 @@ from engine.contract.profile import Pool
 from engine.students.training import launch
 from engine.students.training.launch import CheckpointLocation, Planned
 
-LOST = WorkerGroupError("lost", {0: ray.exceptions.ActorUnavailableError("its node died", b"a" * 16)})
+GONE = ray.exceptions.ActorUnavailableError("its node died", b"a" * 16)
+LOST = WorkerGroupError("lost", {0: GONE, 1: WorkerHealthCheckFailedError("it does not answer", GONE)})
 LOST_AT_START = ControllerError(ray.exceptions.ActorUnavailableError("its node died", b"b" * 16))
 FAULT = WorkerGroupError("fault", {0: ValueError("a fault of the loop")})
 

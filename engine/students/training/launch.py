@@ -195,7 +195,9 @@ def _is_loss(error: Exception) -> bool:
     """Return whether a training failed because actors were lost, its workers or what leads them, not by a fault."""
     if isinstance(error, WorkerGroupError):
         return all(map(_is_loss, error.worker_failures.values()))
-    return isinstance(error.controller_failure if isinstance(error, ControllerError) else error, ray.exceptions.RayActorError)
+    failure = error.controller_failure if isinstance(error, ControllerError) else error
+    failure = getattr(failure, "health_check_failure", failure)  # so Ray Train wraps what asking a worker raises
+    return isinstance(failure, ray.exceptions.RayActorError)
 
 
 def _attempt(plan: Planned, pool: Pool) -> Checkpoint:

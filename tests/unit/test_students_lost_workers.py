@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import ray.exceptions
 from ray.train import Checkpoint, ControllerError, FailureConfig, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
 from engine.contract.profile import Pool

@@ -247,9 +247,8 @@ def test_sizes_of_other_raylets_machines_or_commits_are_not_mixed(tmp_path, name
 def test_shipped_coefficients_know_every_stage():
     found = load_model(None)
     assert [stage.stage for stage in found.model.stages] == list(STAGES) and len(found.model.sizes) >= 2
-    assert all(set(FITTED) - {"task_bytes"} == set(stage.lines) - {"task_bytes"} for stage in found.model.stages)
-    [task] = [stage.stage for stage in found.model.stages if "task_bytes" not in stage.lines]
-    assert task == "dataset" and found.model.sizes[-2] < 200_000  # one block at the smaller of the two largest sizes
+    assert found.model.sizes[-2] >= 200_000  # so that the largest task has a line: of several blocks at both largest sizes
+    assert all(set(FITTED) == set(stage.lines) for stage in found.model.stages)
     assert found.model.reference_bytes > 100
 
 

@@ -25,7 +25,7 @@ OWN = ("node:", "object_store_memory", "memory")  # resources that Ray counts fo
 NODE_ID = "ray.io/node-id"  # label that Ray gives each node: it would make every node a group of its own
 UNLIMITED = 1000
 ATTEMPTS = 8  # of 30 s each, which is a constant in Ray's code
-SHUFFLED_AT_ONCE = 8  # a task that shuffles reads at most this part of a node's object store
+STORE_PARTS = 8  # a task that shuffles reads at most one of so many parts of the smallest object store
 
 
 @contextmanager
@@ -145,4 +145,4 @@ def configure_data() -> None:
     context.execution_options.preserve_order = True
     stores = [int(node.get("object_store_memory", 0)) for node in nodes()]
     if stores and min(stores):
-        context.shuffle_input_batch_bytes = min(context.shuffle_input_batch_bytes, min(stores) // SHUFFLED_AT_ONCE)
+        context.shuffle_input_batch_bytes = min(context.shuffle_input_batch_bytes, min(stores) // STORE_PARTS)

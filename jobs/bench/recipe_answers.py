@@ -1,9 +1,10 @@
-"""The jobs of `rayleigh bench recipe` that let models answer the mails: each student twice on one engine, each teacher once."""
+"""The jobs of `rayleigh bench recipe` that let models answer the mails: each student in all ways on one engine, each teacher once."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from engine.contract.specialist import TaskUnit
 from engine.errors import ModelError
 from engine.evaluation import flow
 from engine.evaluation.answers import EvalLedger
@@ -14,7 +15,7 @@ from engine.records.base import Record
 from engine.rows import HOLDOUT, PREDICTION, Row
 from engine.runs.job import JobContext
 from engine.storage.artifact import Artifact, RowCounts
-from jobs.bench.recipe_table import WAYS
+from jobs.bench.recipe_table import WAYS, Way
 from jobs.steps import reports
 
 BATCH = 256  # mails of one call: the engine fills its places anew as sequences end, and a call's last ones run in few places
@@ -28,7 +29,7 @@ class TeacherSizes(Record):
 
 
 def student(context: JobContext) -> RowCounts:
-    """Let the student of the contract answer each mail as it is served, and free.
+    """Let the student of the contract answer each mail in each of WAYS.
 
     Raises:
         ModelError: it cannot be loaded, or its engine died.
@@ -37,13 +38,23 @@ def student(context: JobContext) -> RowCounts:
     units = {unit.name: unit for unit in context.contract.specialist.task_units}
     name, folder = context.contract.students[0].name, f"{model.folder}/model"
     served = reports.trained(context, context.contract, name, role="student", folder=folder, units=units)
-    targets = [served, replace(served, structured=False)]
+    targets = in_ways(served)
     rows = mails.read("holdout", HOLDOUT).to_pylist()
-    found = flow.evaluate_alike(targets, rows, context.profile, ledger=_ledger(context))
+    found = flow.evaluate_alike(list(targets.values()), rows, context.profile, ledger=_ledger(context))
     ended = Counter[str]()
-    for way, target, each in zip(WAYS, targets, found, strict=True):
+    for (way, target), each in zip(targets.items(), found, strict=True):
         ended += _put(context, way, target, (rows, each), reports.scenarios(mails))
     return RowCounts(len(WAYS) * len(rows), dict(ended))
+
+
+def in_ways(served: EvalTarget) -> dict[Way, EvalTarget]:
+    """Return `served`, which decodes as its contract says, in each of WAYS."""
+    units = {name: _without_spans(unit) for name, unit in served.units.items()}
+    return {"served": served, "schema": replace(served, units=units), "free": replace(served, structured=False)}
+
+
+def _without_spans(unit: TaskUnit) -> TaskUnit:
+    return unit.model_copy(update={"output": unit.output.model_copy(update={"spans": {}})})
 
 
 def teachers(context: JobContext) -> RowCounts:

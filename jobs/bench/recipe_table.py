@@ -13,9 +13,9 @@ from engine.records.student import StudentMetrics
 from engine.stats.bootstrap import Array, TwoWayBootstrap
 from jobs.terminal.console import columns, interval
 
-Way = Literal["served", "free"]
-WAYS: tuple[Way, ...] = ("served", "free")
-"""With the answer schema and the spans of the mail, as a student is served; and without any constraint."""
+Way = Literal["served", "schema", "free"]
+WAYS: tuple[Way, ...] = ("served", "schema", "free")
+"""With the answer schema and the spans of the mail, as a student is served; with the schema alone; and without any constraint."""
 DIGITS = 6
 
 
@@ -58,8 +58,8 @@ class StudentResult(Record):
     """Optimizer steps of each seed."""
     ended_by: list[str]
     """What ended the training of each seed."""
-    served: Decoded
-    free: Decoded
+    decoded: dict[Way, Decoded]
+    """By each of WAYS."""
 
 
 class Teacher(Record):
@@ -76,7 +76,7 @@ class RecipeBench(Record):
     run: str
     """Whose examples all students learn from."""
     folder: str
-    """With the trainings, and every answer in `answers/*/TRAINING/served` and `free`."""
+    """With the trainings, and every answer in `answers/*/TRAINING/served`, `schema` and `free`."""
     seeds: int
     mails: int
     phrasings: int
@@ -150,8 +150,7 @@ def results(measured: Sequence[Measured], teacher: Array | None, draws: Draws) -
                 seconds=round(median(metrics.seconds for metrics in each.metrics), 1),
                 steps=[metrics.steps for metrics in each.metrics],
                 ended_by=[metrics.ended_by for metrics in each.metrics],
-                served=ways["served"],
-                free=ways["free"],
+                decoded=ways,
             )
         )
     return found
@@ -190,7 +189,7 @@ def as_text(result: RecipeBench) -> str:
     )
     teacher = [f"teacher {result.teacher.name}: {interval(result.teacher.exact_match)}"] if result.teacher else []
     parts = ["\n".join([head, *teacher]), _levels(result)]
-    if any(each.served.difference for each in result.results):
+    if any(each.decoded["served"].difference for each in result.results):
         parts += [f"less {result.results[0].contract}, with {100 * result.level:g} % intervals", _differences(result)]
     return "\n\n".join(parts)
 
@@ -200,7 +199,7 @@ def _levels(result: RecipeBench) -> str:
     rows = []
     for each in result.results:
         numbers: list[str] = []
-        for way in (each.served, each.free):
+        for way in each.decoded.values():
             levels = [_number(value) for value in (way.mean.value, way.sd, way.worst)]
             numbers += [*levels, interval(way.of_teacher), _number(way.worst_of_teacher)]
         rows.append([each.contract, each.student, f"{each.parameters / 1e6:.1f} M", f"{each.seconds:.0f}", *numbers])
@@ -210,8 +209,8 @@ def _levels(result: RecipeBench) -> str:
 def _differences(result: RecipeBench) -> str:
     rows = []
     for each in result.results:
-        if each.served.difference:
-            pairs = [(way.difference, way.difference_clustered) for way in (each.served, each.free)]
+        if each.decoded["served"].difference:
+            pairs = [(way.difference, way.difference_clustered) for way in each.decoded.values()]
             rows.append([each.contract, each.student, *(interval(one) for pair in pairs for one in pair)])
     ways = [f"{way}, {what}" for way in WAYS for what in ("by mail", "by phrasing")]
     return columns(rows, head=["contract", "student", *ways])

@@ -111,11 +111,11 @@ def test_recipes_are_compared_and_a_killed_bench_goes_on(toy: Path) -> None:
     result = RecipeBench.model_validate_json(finish(toy, start(toy, *words)))
     assert {path: path.stat().st_mtime_ns for path in before} == before  # what had ended was not trained again
     assert [(each.contract, each.student) for each in result.results] == [("toy", "small"), ("short", "small")]
-    assert result.mails == 6 and result.teacher and result.teacher.name == "t" and result.results[1].served.difference
+    assert result.mails == 6 and result.teacher and result.teacher.name == "t" and result.results[1].decoded["served"].difference
     assert result.results[0].steps != result.results[1].steps
     rows = ds.dataset(work / "answers" / "holdout" / result.results[0].trainings[0] / "free").to_table().to_pylist()
     assert sorted(row["text"] for row in rows) == sorted(WORDS)
-    assert sum(row["exact"] for row in rows) / 6 == pytest.approx(result.results[0].free.mean.value)
+    assert sum(row["exact"] for row in rows) / 6 == pytest.approx(result.results[0].decoded["free"].mean.value)
     assert not list(work.glob("trainings/*/ledger/checkpoints/*"))
 
 

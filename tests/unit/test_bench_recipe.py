@@ -10,16 +10,19 @@ import pytest
 from made_run import YAML, made_run
 
 from engine.contract.evaluation import Evaluation
+from engine.contract.models import VllmModel
+from engine.contract.specialist import TaskUnit
 from engine.errors import ContractError, InputError
-from engine.evaluation.evaluator import Evaluated
+from engine.evaluation.evaluator import EvalTarget, Evaluated
 from engine.inference.engine import Completion
 from engine.records.student import StudentMetrics
 from engine.rows import HOLDOUT, PROMPT, from_rows
 from engine.runs.job import Job
 from engine.storage.artifact import RowCounts
 from jobs.bench import recipe, recipe_jobs
+from jobs.bench.recipe_answers import in_ways
 from jobs.bench.recipe_jobs import by_group, generated
-from jobs.bench.recipe_table import Answers, Draws, Measured, RecipeBench, as_text, results
+from jobs.bench.recipe_table import WAYS, Answers, Draws, Measured, RecipeBench, as_text, results
 from jobs.bench.recipe_variants import students, trained, variants
 from jobs.contracts.order_mail import generate
 
@@ -84,13 +87,23 @@ def test_student_that_a_contract_lacks_is_refused(contract):
         students([one], ["s"])
 
 
-def answers(*rows):
+def test_a_student_answers_with_spans_with_the_schema_alone_and_free():
+    output = {"json_schema": {"type": "object", "properties": {"word": {"type": "string"}}}, "spans": {"word": 1}}
+    unit = TaskUnit.model_validate({"name": "u", "kind": "extraction", "output": output})
+    row = {"task_unit": "u", "text": "two words", "messages": [{"role": "user", "content": "two words"}]}
+    served = EvalTarget("s", "student", VllmModel(type="vllm", path="x"), {"u": unit})
+    asked = {way: target.request(row).json_schema for way, target in in_ways(served).items()}
+    assert list(asked) == list(WAYS) and asked["free"] is None
+    assert asked["schema"] == output["json_schema"] and asked["served"]["properties"]["word"] == {"enum": ["two", "words"]}
+
+
+def answers_of(rows):
     return [Answers(np.array(row, float), np.array([1.0, np.nan, 1.0, 0.0])) for row in rows]
 
 
 def measured(label, *served, free=((0, 0, 0, 0), (1, 0, 0, 0))):
     metrics = [StudentMetrics.model_validate(METRICS)] * 2
-    return Measured(label, "s", ["s-0", "s-1"], metrics, {"served": answers(*served), "free": answers(*free)})
+    return Measured(label, "s", ["s-0", "s-1"], metrics, dict(zip(WAYS, map(answers_of, (served, served, free)), strict=True)))
 
 
 def test_numbers_are_of_seeds_and_mails_and_differences_are_paired():
@@ -98,13 +111,14 @@ def test_numbers_are_of_seeds_and_mails_and_differences_are_paired():
     draws = Draws(2, scenarios, Evaluation(bootstrap=200))
     both = [measured("old", (1, 1, 0, 0), (1, 0, 0, 0)), measured("new", (1, 1, 1, 0), (1, 0, 1, 0))]
     old, new = results(both, np.array([1.0, 1.0, 1.0, 0.0]), draws)
-    assert old.served.by_seed == [0.5, 0.25] and old.served.mean.value == 0.375 and old.served.worst == 0.25
-    assert old.served.sd == pytest.approx(0.176777, abs=1e-6) and old.served.valid == pytest.approx(2 / 3, abs=1e-6)
-    assert old.served.of_teacher.value == 0.5 and old.served.worst_of_teacher == pytest.approx(1 / 3, abs=1e-6)
-    assert old.served.difference is None and old.steps == [7, 7] and old.ended_by == ["epochs", "epochs"]
-    assert new.served.difference.value == 0.25 and new.free.difference.value == new.free.difference.high == 0
-    assert new.served.difference_clustered.value == 0.25
-    assert new.served.difference_clustered.high == 0.5  # mails of phrasing b alone
+    served = old.decoded["served"]
+    assert served.by_seed == [0.5, 0.25] and served.mean.value == 0.375 and served.worst == 0.25
+    assert served.sd == pytest.approx(0.176777, abs=1e-6) and served.valid == pytest.approx(2 / 3, abs=1e-6)
+    assert served.of_teacher.value == 0.5 and served.worst_of_teacher == pytest.approx(1 / 3, abs=1e-6)
+    assert served.difference is None and old.steps == [7, 7] and old.ended_by == ["epochs", "epochs"]
+    served, free = new.decoded["served"], new.decoded["free"]
+    assert served.difference.value == 0.25 and free.difference.value == free.difference.high == 0
+    assert served.difference_clustered.value == 0.25 and served.difference_clustered.high == 0.5  # mails of phrasing b alone
 
 
 def test_interval_over_clusters_is_wider_where_their_mails_are_alike():
@@ -153,7 +167,7 @@ def evaluate(targets, rows, profile, *, ledger):
     """Students are right; free, one in three is wrong. The teacher is right on half."""
     found = []
     for target in targets:
-        calls.append(f"{target.name} {'served' if target.structured else 'free'}")
+        calls.append(target.name)
         period = 2 if target.role == "teacher" else 100 if target.structured else 3
         found.append(Evaluated([Completion("3" if n % period == period - 1 else "2", "stop", 1, 1) for n in range(len(rows))]))
     return found
@@ -184,14 +198,16 @@ def test_command_trains_and_asks_each_student_once_and_goes_on_where_it_was(run)
     work, folder = run
     contracts = [work.contract_path, f"long={work.contract_path}"]
     first = recipe.bench(work.folder.url, folder, order=ordered(work, contracts[:1]), profile="laptop")
-    assert len(calls) == 2 * 3 + 1 and first.results[0].served.by_seed == [1.0, 1.0]
-    assert first.results[0].free.mean.value == pytest.approx(8 / 12) and first.teacher.exact_match.value == 0.5
-    assert first.mails == 12 and first.phrasings == 10 and first.seen == 2 and first.results[0].served.of_teacher.value == 2.0
+    assert len(calls) == 2 * 4 + 1 and first.results[0].decoded["served"].by_seed == [1.0, 1.0]
+    assert first.results[0].decoded["free"].mean.value == pytest.approx(8 / 12) and first.teacher.exact_match.value == 0.5
+    assert first.mails == 12 and first.phrasings == 10 and first.seen == 2
+    assert first.results[0].decoded["served"].of_teacher.value == 2.0
     both = recipe.bench(work.folder.url, folder, order=ordered(work, contracts, "long:students.small.epochs=9"), profile="laptop")
-    assert len(calls) == 4 * 3 + 1 and both.results[0] == first.results[0] and both.results[1].served.difference.value == 0
+    assert len(calls) == 4 * 4 + 1 and both.results[0] == first.results[0]
+    assert both.results[1].decoded["served"].difference.value == 0
     assert RecipeBench.model_validate_json((work.folder.fs).cat_file(f"{folder}/recipe.json")) == both
     again = recipe.bench(work.folder.url, folder, order=ordered(work, contracts[:1], seeds=3), profile="laptop")
-    assert len(calls) == 5 * 3 + 1 and again.seeds == 3
+    assert len(calls) == 5 * 4 + 1 and again.seeds == 3
     assert "less toy, with 95 % intervals" in as_text(both) and "less" not in as_text(first)
 
 

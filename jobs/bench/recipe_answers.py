@@ -1,4 +1,4 @@
-"""The jobs of `rayleigh bench recipe` that let models answer the mails: each student in all ways on one engine, each teacher once."""
+"""The jobs of `rayleigh bench recipe` that let models answer the mails: each student in all ways on one engine, a teacher once."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -130,7 +130,7 @@ def recipe(
     profile: Profile = "laptop",
     as_json: Json = False,
 ) -> None:
-    """Compare recipes of students over training seeds on unseen prompts, decoded as served, by the answer schema alone, and free."""
+    """Compare recipes of students over training seeds on unseen prompts, decoded as served, by the schema alone, and free."""
     from jobs.bench.recipe import Order, bench
     from jobs.bench.recipe_table import as_text
 

@@ -63,11 +63,13 @@ def decodable(schema: JsonSchema) -> Decodable:
 def decoding_identity(model: Model, schema: JsonSchema | None) -> list[str]:
     """Return what of the decoding schema identifies an answer, besides `schema` itself: nothing where `schema` was always decoded.
 
-    Where vLLM refused every request with `schema`, ledgers hold these refusals under the key without it.
+    Where vLLM refused every request with `schema`, ledgers hold these refusals under the key without it; those of llama.cpp hold
+    answers of a grammar that forced a space behind each comma and colon.
     """
-    if model.type not in ("vllm", "llama_cpp") or schema is None or not decodable(schema).was_refused:
+    if model.type not in ("vllm", "llama_cpp") or schema is None:
         return []
-    return [json.dumps(decodable(schema).schema)]
+    found = [json.dumps(decodable(schema).schema)] if decodable(schema).was_refused else []
+    return [*found, "compact"] if model.type == "llama_cpp" else found
 
 
 @lru_cache(maxsize=1024)  # the requests of a prompt follow each other

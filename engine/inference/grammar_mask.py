@@ -10,6 +10,16 @@ from engine.inference.decodable import decodable
 THREADS = 1
 
 
+def compile_grammar(compiler: Any, schema: JsonSchema) -> Any:
+    """Return the grammar that vLLM decodes answers of `schema` with under `disable_any_whitespace`: compact JSON, for which
+    xgrammar's `any_whitespace=False` is not enough, as its own separators have a space.
+
+    Raises:
+        RuntimeError: xgrammar does not compile the schema.
+    """
+    return compiler.compile_json_schema(json.dumps(decodable(schema).schema), any_whitespace=False, separators=(",", ":"))
+
+
 class GrammarMasks:
     """Compiles grammars for one tokenizer; `size` is the model's vocabulary with padding."""
 
@@ -29,8 +39,7 @@ class GrammarMasks:
         """
         if schema is None:
             return None
-        text = json.dumps(decodable(schema).schema)
-        compiled = self.compiler.compile_json_schema(text, any_whitespace=False)  # vLLM's disable_any_whitespace
+        compiled = compile_grammar(self.compiler, schema)
         return GrammarMask(self.xgrammar.GrammarMatcher(compiled), self.xgrammar.allocate_token_bitmask(1, self.size))
 
 

@@ -98,4 +98,4 @@ class LlamaCppChild:
 def install(folder: str | None) -> str:
     """Return how to install llama.cpp into the folder of packages `folder`; None: into this environment."""
     target = f" --target {folder}" if folder else ""
-    return f"Install it: uv pip install --no-deps{target} {PACKAGE} (it is compiled: cmake, a C++ compiler, some minutes)."
+    return f"Install it: uv pip install --no-deps{target} {PACKAGE} diskcache (it is compiled: cmake, a C++ compiler, some minutes)."

@@ -1,12 +1,11 @@
 """A model's distribution at each token of a given text (teacher forcing), and the mask of the text's own decoding schema."""
 
-import json
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.contract.base import JsonSchema
-from engine.inference.decodable import decodable
+from engine.inference.grammar_mask import compile_grammar
 
 Turns = list[dict[str, str]]
 """A chat; see `engine.inference.engine.Chat`."""
@@ -62,10 +61,7 @@ class Masks:
 
         An ending of several tokens (white space before the mark) has no mask: no grammar knows it.
         """
-        grammar = self.compiler.compile_json_schema(
-            json.dumps(decodable(schema).schema), any_whitespace=False, separators=(",", ":")
-        )
-        matcher = self.xgrammar.GrammarMatcher(grammar)
+        matcher = self.xgrammar.GrammarMatcher(compile_grammar(self.compiler, schema))
         masks = np.full((len(tokens), -(-self.width // 32)), -1, np.int32)
         text = tokens.tolist()[: -self.ending]
         for at, token in enumerate([*text, int(tokens[-1])]):

@@ -145,7 +145,7 @@ def test_llama_cpp_answers_as_transformers_and_holds_a_schema(folder: Path, clus
     free = served(folder, "f16", model)
     assert [answer.text for answer in free.completions] == transformers_texts(folder / "run" / "students" / "s" / "model")
     held = served(folder, "f16", model, SCHEMA)
-    assert {json.loads(answer.text)["word"] for answer in held.completions} <= {"abc", "please"}
+    assert {answer.text for answer in held.completions} <= {'{"word":"abc"}', '{"word":"please"}'}  # as vLLM writes them
     assert [answer.finish_reason for answer in held.completions] == ["stop"] * len(CHATS)
 
 

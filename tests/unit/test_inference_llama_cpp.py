@@ -22,8 +22,8 @@ CHAT = [{"role": "user", "content": "the user said"}]
 SAMPLING = Sampling(max_tokens=40)
 SCHEMA = {
     "type": "object",
-    "properties": {"said": {"enum": ["the user", "end"]}},
-    "required": ["said"],
+    "properties": {"said": {"enum": ["the user", "end"]}, "sure": {"type": "boolean"}},
+    "required": ["said", "sure"],
     "additionalProperties": False,
 }
 
@@ -82,6 +82,7 @@ def test_answer_of_a_schema_is_valid_whatever_the_model_prefers(speaking: LlamaC
     [free, held] = speaking.complete([asked(), asked(json_schema=SCHEMA)], SAMPLING)
     assert free.text == "the end"
     assert held.finish_reason == "stop" and json.loads(held.text)["said"] in ("the user", "end")
+    assert held.text == json.dumps(json.loads(held.text), separators=(",", ":"))  # compact, as vLLM writes and students learn it
     assert held.logprob is not None and free.logprob is not None and held.logprob < free.logprob  # of the model, not of the mask
 
 

@@ -98,4 +98,5 @@ class LlamaCppChild:
 def install(folder: str | None) -> str:
     """Return how to install llama.cpp into the folder of packages `folder`; None: into this environment."""
     target = f" --target {folder}" if folder else ""
-    return f"Install it: uv pip install --no-deps{target} {PACKAGE} diskcache (it is compiled: cmake, a C++ compiler, some minutes)."
+    packages = f"{PACKAGE} diskcache"  # which it imports, and this environment need not have
+    return f"Install it: uv pip install --no-deps{target} {packages} (it is compiled: cmake, a C++ compiler, some minutes)."

@@ -41,7 +41,8 @@ class Student(Section):
     freeze_layers: int = Field(default=0, ge=0)
     """Number of first layers that are not trained. Useful where they are also the first layers of the source."""
     zero: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed ZeRO stage (Rajbhandari et al., 2020)."""
+    """DeepSpeed ZeRO stage (Rajbhandari et al., 2020) of several workers. A single one on a CPU has nothing to share: it computes
+    in stage 0."""
     workers: Positive = 1
     """Data-parallel workers. Like `zero` and `micro_batch_size` no part of the recipe: a training that was interrupted goes on with
     another number, and losses differ by the order of floating-point sums."""

@@ -182,7 +182,7 @@ class StudentMetrics(Record):
     shape: StudentShape | None = None
     """What `init.shrink` kept, and by which importance; null for another `init`."""
     zero: int
-    """DeepSpeed ZeRO stage."""
+    """DeepSpeed ZeRO stage that the contract orders."""
     workers: int
     """Data-parallel workers."""
     validation_loss: ValidationLoss

@@ -262,7 +262,7 @@ def set_up(spec: "TrainSpec", scratch: Path) -> "Training":
 
     scratch.mkdir(exist_ok=True)
     worker = WorkerContext(0, 1, device(spec), None, lambda folder: None, lambda progress, steps: None)
-    return setup(spec, worker, scratch)
+    return setup(spec.as_computed, worker, scratch)
 
 
 def with_objectives(task: Task, objectives: Objectives) -> "TrainSpec":

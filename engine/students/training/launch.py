@@ -232,6 +232,7 @@ def _work(config: dict[str, Any]) -> None:
     on_step = file.write if rank == 0 else lambda progress, steps: None
     with last.as_directory() if last else nullcontext() as folder:
         resume = Path(folder) if folder else None
+        spec = spec if resume and zero.is_partitioned(resume) else spec.as_computed
         worker = WorkerContext(rank, world, get_device(), resume, _save_checkpoint, on_step, storage)
         (policy_round.run if spec.round else loop.run)(spec, worker)
 

@@ -85,7 +85,14 @@ def start(net: nn.Module, student: Student, *, accelerator: str) -> Any:
     deepspeed.init_distributed(dist_backend=BACKENDS[accelerator].communication)
     trainable: Any = [parameter for parameter in net.parameters() if parameter.requires_grad]
     engine, *_ = deepspeed.initialize(model=net, model_parameters=trainable, config=config(student, accelerator=accelerator))
+    if accelerator == "cpu" and student.zero == 0 and dist.get_world_size() == 1:
+        engine.enable_backward_allreduce = False  # it would copy all gradients twice to add them to those of no one
     return engine
+
+
+def is_partitioned(folder: Path) -> bool:
+    """Return whether a checkpoint is one of an earlier version, which only the stage that wrote it can read."""
+    return (folder / TAG).is_dir()
 
 
 def set_learning_rate(engine: Any, rate: float) -> None:
@@ -136,7 +143,7 @@ def load(engine: Any, folder: Path) -> None:
     Raises:
         ModelError: such a checkpoint is of another number of workers or another stage.
     """
-    if (folder / TAG).is_dir():
+    if is_partitioned(folder):
         _load_partitions(engine, folder)
         return
     stored = _Stored(folder)

@@ -115,6 +115,9 @@ def start(**options: Any) -> None:
     """Start Ray on this machine, in at most ATTEMPTS: it waits only 30 s for its own processes, too few on a busy machine.
 
     Workers import this package by the variable PYTHONPATH, which they inherit: a runtime environment costs each a second.
+
+    Raises:
+        InputError: the folder of temporary files has too long a path for the sockets of Ray.
     """
     package = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([package, *filter(None, [os.environ.get("PYTHONPATH")])]))
@@ -123,6 +126,11 @@ def start(**options: Any) -> None:
             ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING, _system_config=SYSTEM, **options)
             return
         except Exception as error:  # Ray raises a bare Exception
+            if isinstance(error, OSError) and "AF_UNIX" in str(error):
+                raise InputError(
+                    f"TMPDIR: Ray keeps its sockets in the folder of temporary files, and its path is too long for them: {error}. "
+                    "Name a folder with a shorter path, for all or for Ray alone: RAY_TMPDIR=/tmp."
+                ) from None
             if "timed out during startup" not in str(error) or not attempts_left:
                 raise
             log.warning("Ray did not start in time; trying again")

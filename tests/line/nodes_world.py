@@ -139,7 +139,11 @@ class Site:
 
     def start(self, who: str, words: list[str]) -> subprocess.Popen[bytes]:
         """Start `rayleigh WORDS` as a user with a home of their own."""
-        environment = {**os.environ, **self._home(who)}
+        environment = {
+            **os.environ,
+            **self._home(who),
+            "RAY_TMPDIR": tempfile.gettempdir(),
+        }  # a home's path is too long for sockets
         with (self.folder / f"{who}.log").open("wb") as log:
             command = [sys.executable, "-m", "jobs.cli", *words]
             return subprocess.Popen(command, cwd=self._order, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -1,10 +1,13 @@
 """A process that a worker started, as vLLM does on a GPU, does not outlive the worker: it would hold the memory."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -49,6 +52,13 @@ def test_a_start_that_is_late_on_a_busy_machine_is_tried_again(monkeypatch, late
     with nullcontext() if starts else pytest.raises(Exception, match="timed out during startup"):
         session.start()
     assert len(tried) == session.ATTEMPTS
+
+
+def test_a_folder_whose_path_is_too_long_for_sockets_is_named(tmp_path):
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path / ("long" * 25))}
+    command = [sys.executable, "-c", "from engine.distributed.session import start; start()"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode and re.search(r"InputError: TMPDIR: .*path is too long.*RAY_TMPDIR=/tmp", done.stderr)
 
 
 def test_a_task_that_shuffles_reads_a_part_of_the_object_store(cluster: None) -> None:

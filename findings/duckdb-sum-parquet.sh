@@ -3,9 +3,9 @@
 #
 # Guess: the sum of a BIGINT column is a whole number, and Parquet has decimals for those above 64 bits, so COPY writes it
 #        exactly, or refuses.
-# Seen:  sum gives a HUGEINT, and COPY writes HUGEINT as DOUBLE: 2**53 + 1 comes back as 2**53, a float, without a word, and a
-#        schema that asks for an integer refuses even a small total. Cast to BIGINT, or to DECIMAL(38, 0), it is exact; to an
-#        Arrow table the same query gives a decimal.
+# Seen:  sum gives a HUGEINT, and COPY writes HUGEINT as DOUBLE: 2**53 + 1 comes back as 2**53, a float, without a word, and
+#        small totals are floats too. Cast to BIGINT, or to DECIMAL(38, 0), it is exact; to an Arrow table the same query gives
+#        a decimal.
 # With:  duckdb 2.0.0, pyarrow 26.0.1
 set -euo pipefail
 folder=$(mktemp -d)

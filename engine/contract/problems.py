@@ -34,7 +34,7 @@ def explained(problem: Any) -> str:
     if problem["type"] == "value_error":
         return problem["msg"].removeprefix("Value error, ") + "."
     value = problem["input"]
-    words = WORDS.get(problem["type"], problem["msg"])
+    words = str(WORDS.get(problem["type"], problem["msg"]))
     found = f"found {_shown(value)}, {words}" if words.startswith("expected") else f"{words}. Found {_shown(value)}"
     return f"{found}.{_hint(problem['type'], value)}"
 

@@ -95,13 +95,19 @@ def load_yaml(text: str, name: str, include: Include | None = None) -> Any:
     class Includes(Loader):
         pass
 
+    def included(loader: Any, node: Any) -> Any:
+        assert include is not None
+        return include(str(loader.construct_scalar(node)))
+
     if include:
-        Includes.add_constructor("!include", lambda loader, node: include(str(loader.construct_scalar(node))))
+        Includes.add_constructor("!include", included)
     try:
         loader = Includes(text, name)
         try:
             return loader.get_single_data()
         finally:
             loader.dispose()
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply; a contract has no such depth") from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # a tag that is written out, such as !!int abc
         raise yaml.YAMLError(f"a value is not what its tag says: {error}") from None

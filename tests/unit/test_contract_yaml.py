@@ -35,6 +35,7 @@ def ask(tmp_path: Path) -> Ask:
         ("{name: small,", "{name: small, epochs: 2, epochs: 9,", 'toy.yaml", line 11, column 30'),
         ("", "x: &a [*a]\n", "the anchor &a holds itself"),
         ("{name: small,", "{name: small, seed: 010,", "found 010: a leading zero makes a number octal for some readers"),
+        ("goal: count", "goal: " + "[" * 2000 + "]" * 2000, "is not YAML: it is nested too deeply"),
         ("goal: count", "goal: !!int abc", "is not YAML: a value is not what its tag says"),
         ("gate: {exact_match: 0.5, by: point}", "gate: !include toy.yaml", "toy.yaml: includes itself, through"),
         ("judges: {}", "judges:", "judges: found nothing, expected a mapping of keys. Write its keys below it, or {}"),

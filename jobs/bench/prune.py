@@ -140,11 +140,11 @@ def evaluations(students: Sequence[Student]) -> list[list[Job]]:
 
 def examine(context: JobContext) -> RowCounts:
     """Let the students that the job needs answer the holdout."""
-    from jobs.commands import ablate
+    from jobs.commands import ablate_trainings
 
     names = [need.rpartition("/")[2] for need in context.job.needs[1:]]
     students = tuple(context.contract.student(name) for name in names)
-    return ablate.examine(replace(context, contract=context.contract.model_copy(update={"students": students})))
+    return ablate_trainings.examine(replace(context, contract=context.contract.model_copy(update={"students": students})))
 
 
 def copy_artifact(source: Folder, target: Folder) -> None:

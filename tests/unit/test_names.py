@@ -53,9 +53,13 @@ def lacking(place: str, text: str) -> Iterator[str]:
             module = modules.get(node.value.id)
             if module and node.attr not in (names(module) or ()) and not node.attr.startswith("__"):
                 yield f"{place}:{node.lineno}: {module} has no {node.attr}"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := FUNCTION.fullmatch(node.value)):
-            if match[2] not in (names(match[1]) or ()):
-                yield f"{place}:{node.lineno}: {match[1]} has no {match[2]}"
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module and names(node.module) is not None:
+            gone = [each.name for each in node.names if each.name not in (names(node.module) or ())]
+            yield from (f"{place}:{node.lineno}: {node.module} has no {name}" for name in gone)
+        elif isinstance(node, ast.Constant) and (match := FUNCTION.fullmatch(str(node.value))):
+            module, name = match.groups()
+            if name not in (names(module) or ()):
+                yield f"{place}:{node.lineno}: {module} has no {name}"
 
 
 def test_every_name_of_a_module_of_ours_is_there() -> None:
@@ -64,5 +68,9 @@ def test_every_name_of_a_module_of_ours_is_there() -> None:
 
 
 def test_a_function_that_has_moved_is_found() -> None:
-    text = "from jobs.commands import ablate\nablate.gone()\nJOB = 'jobs.steps.tokens:gone'\nablate.ablate()\n"
-    assert sorted(lacking("x.py", text)) == ["x.py:2: jobs.commands.ablate has no gone", "x.py:3: jobs.steps.tokens has no gone"]
+    text = "from jobs.commands import ablate, no\nablate.gone()\nJOB = 'jobs.steps.tokens:gone'\nablate.ablate()\n"
+    assert sorted(lacking("x.py", text)) == [
+        "x.py:1: jobs.commands has no no",
+        "x.py:2: jobs.commands.ablate has no gone",
+        "x.py:3: jobs.steps.tokens has no gone",
+    ]
